@@ -1,0 +1,1 @@
+"""The gateway: every documented HTTP endpoint, partner by partner."""

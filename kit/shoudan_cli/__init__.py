@@ -1,0 +1,1 @@
+"""The shoudan command: one frame, sub-commands found by entry point."""

@@ -1,0 +1,1 @@
+"""Building blocks every service stands on; no word of the domain lives here."""

@@ -1,0 +1,1 @@
+"""The delivery service: supplier channels, delivery orders, queries and results."""

@@ -1,0 +1,1 @@
+"""The ERP ingest service: trades and refunds as the ERP pushes them."""

@@ -1,0 +1,1 @@
+"""The order service: catalogue, orders, bindings, refunds, notifies and audits."""

@@ -1,0 +1,1 @@
+"""The pay service: ledger accounts, records, service packages and payments."""

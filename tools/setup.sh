@@ -1,0 +1,36 @@
+#!/bin/sh
+# Build the virtual environment from requirements.lock: Python 3.11 or newer, nothing else.
+set -eu
+cd "$(dirname "$0")/.."
+venv=${1:-.venv}
+stop() {
+    echo "setup: $1" >&2
+    exit 1
+}
+
+python=""
+for candidate in ${PYTHON:-} python3.11 python3 python3.12 python3.13 python3.14; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+[ -n "$python" ] || stop "Python 3.11 or newer is needed; name it with PYTHON=/path/to/python3"
+
+# A folder moved or copied from elsewhere has absolute paths that no longer hold.
+if [ -d "$venv" ] && ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    rm -rf "$venv"
+fi
+if [ ! -d "$venv" ]; then
+    "$python" -m venv "$venv" || stop "venv failed; on Debian: apt-get install python3-venv"
+fi
+
+# uv itself comes from the same lock, checked by hash; pip is only its carrier.
+echo "setup: installing the locked packages into $venv"
+awk '/^uv==/ {on = 1} on {print} on && !/\\$/ {exit}' requirements.lock >"$venv/uv.lock"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    --require-hashes --no-deps -r "$venv/uv.lock"
+uv() { "$venv/bin/uv" "$@" --quiet --python "$venv/bin/python"; }
+uv pip install --require-hashes --no-deps -r requirements.lock
+# hatchling is in the lock, so the two distributions build without fetching anything.
+uv pip install --no-deps --no-build-isolation -e protos -e .
