@@ -13,7 +13,9 @@ GEN = PROTOS / "gen"
 
 def generate(out: Path) -> None:
     """Write the Python modules and stubs of every .proto under `out`."""
-    sources = sorted(p.relative_to(PROTOS).as_posix() for p in (PROTOS / "shoudan").rglob("*.proto"))
+    sources = sorted(
+        p.relative_to(PROTOS).as_posix() for p in (PROTOS / "shoudan").rglob("*.proto")
+    )
     outputs = [
         f"--python_out={out}",
         f"--grpc_python_out={out}",
@@ -26,7 +28,7 @@ def generate(out: Path) -> None:
         f"--plugin={name}={scripts / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
     ]
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", *plugins, *outputs]
-    subprocess.run([*command, *sources], check=True)  # noqa: S603 - our own arguments
+    subprocess.run([*command, *sources], check=True)
     package = out / "shoudan"
     package.mkdir(exist_ok=True)
     for folder in (package, *(p for p in package.rglob("*") if p.is_dir())):

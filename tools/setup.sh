@@ -31,6 +31,15 @@ awk '/^uv==/ {on = 1} on {print} on && !/\\$/ {exit}' requirements.lock >"$venv/
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
     --require-hashes --no-deps -r "$venv/uv.lock"
 uv() { "$venv/bin/uv" "$@" --quiet --python "$venv/bin/python"; }
-uv pip install --require-hashes --no-deps -r requirements.lock
+# A mirror that only pip was told about (pip.conf) serves uv as well.
+mirror=$("$venv/bin/python" -m pip config get global.index-url 2>/dev/null || true)
+if [ -n "${PIP_INDEX_URL:-$mirror}" ] && [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then
+    export UV_DEFAULT_INDEX="${PIP_INDEX_URL:-$mirror}"
+fi
+uv pip install --require-hashes --no-deps -r requirements.lock || {
+    echo "setup: uv could not; trying again with pip" >&2
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --require-hashes --no-deps -r requirements.lock
+}
 # hatchling is in the lock, so the two distributions build without fetching anything.
 uv pip install --no-deps --no-build-isolation -e protos -e .

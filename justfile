@@ -1,0 +1,80 @@
+# Everything a developer runs; `just` lists it. Users need only the Makefile.
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+bin := justfile_directory() / ".venv/bin"
+uv := bin / "uv"
+code := "kit services gateway tools tests typings"
+
+default:
+    @{{bin}}/just --list
+
+# Build or refresh the virtual environment
+setup:
+    @make --no-print-directory setup
+
+# What CI runs, cheapest first; the tests come last, so that pytest has the last word
+check: format-check lint typos layers gen-check lock-check protos dead types test
+
+# Rewrite all Python in the house format
+format:
+    @{{bin}}/ruff format {{code}}
+    @{{bin}}/ruff check --fix --select I {{code}}
+
+format-check:
+    @echo "== format"
+    @{{bin}}/ruff format --check --quiet {{code}} || { echo "run: just format" >&2; exit 1; }
+
+lint:
+    @echo "== lint"
+    @{{bin}}/ruff check --quiet {{code}}
+
+typos:
+    @echo "== typos"
+    @{{bin}}/typos
+
+# Imports point down, services are strangers to each other
+layers:
+    @echo "== layers"
+    @{{bin}}/lint-imports --no-cache >.venv/layers.log 2>&1 || { cat .venv/layers.log >&2; exit 1; }
+
+# Regenerate protos/gen
+gen:
+    @{{bin}}/python tools/gen.py
+
+gen-check:
+    @echo "== generated code"
+    @{{bin}}/python tools/gen.py --check
+
+# Lint the contract with buf where node can install it; says so where it cannot
+protos:
+    @echo "== protos"
+    @bash tools/protos.sh
+
+# Code and dependencies that nothing uses
+dead:
+    @echo "== dead code"
+    @{{bin}}/vulture
+    @{{bin}}/deptry kit services gateway >.venv/deptry.log 2>&1 || { cat .venv/deptry.log >&2; exit 1; }
+
+types:
+    @echo "== types"
+    @{{bin}}/pyright
+
+# All tests, or what is named: just test tests/kit -k money
+test *args:
+    @{{bin}}/python -m pytest {{args}}
+
+# Tests with branch coverage, subprocesses included
+coverage *args:
+    @{{bin}}/coverage run -m pytest {{args}}
+    @{{bin}}/coverage combine --quiet
+    @{{bin}}/coverage report --skip-covered --show-missing
+
+# Resolve the dependencies again; names packages to take newer: just lock aiohttp
+lock *upgrade:
+    @bash tools/lock.sh {{upgrade}}
+
+# The locks hold what pyproject.toml asks for
+lock-check:
+    @echo "== locks"
+    @bash tools/lock.sh --check

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Write the two locks: everything (requirements.lock), and what runs in production
+# (requirements-run.lock), same versions. Hashes are pinned and no download host is named.
+# With --check, only say whether a declared dependency is missing; needs no network.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ "${1:-}" = --check ]; then
+    exec .venv/bin/python - <<'PY'
+import re, sys, tomllib
+from pathlib import Path
+
+def names(lines):
+    return {re.sub(r"[-_.]+", "-", re.match(r"[A-Za-z0-9._-]+", line)[0]).lower() for line in lines}
+
+def locked(path):
+    return names(line for line in Path(path).read_text().splitlines() if "==" in line[:60])
+
+project = tomllib.loads(Path("pyproject.toml").read_text())
+protos = tomllib.loads(Path("protos/pyproject.toml").read_text())
+run = names(project["project"]["dependencies"] + protos["project"]["dependencies"])
+run |= names(project["project"]["optional-dependencies"]["otel"])
+run -= {"shoudan-protos"}
+dev = names(project["dependency-groups"]["dev"])
+missing = sorted((run | dev) - locked("requirements.lock"))
+missing += sorted(run - locked("requirements-run.lock"))
+if missing:
+    sys.exit(f"not in the locks: {', '.join(missing)}; run `just lock`")
+PY
+fi
+
+upgrade=()
+for name in "$@"; do
+    upgrade+=(--upgrade-package "$name")
+done
+compile() {
+    .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+        --no-emit-package shoudan-protos pyproject.toml protos/pyproject.toml --extra otel "$@"
+}
+compile --group dev ${upgrade[@]+"${upgrade[@]}"} -o requirements.lock
+compile --constraint requirements.lock ${upgrade[@]+"${upgrade[@]}"} -o requirements-run.lock

@@ -1,0 +1,1 @@
+"""Rich error statuses of gRPC; only what kit uses."""
