@@ -26,7 +26,7 @@ format-check:
 
 lint:
     @echo "== lint"
-    @{{bin}}/ruff check --quiet {{code}}
+    @{{bin}}/ruff check --quiet --output-format concise {{code}}
 
 typos:
     @echo "== typos"
