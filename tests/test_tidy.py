@@ -1,0 +1,318 @@
+"""The house rules a formatter cannot see: each failure names the place and says what to do.
+
+Every rule also carries a line that breaks it, so that no rule can fall asleep unnoticed.
+"""
+
+import ast
+import io
+import re
+import subprocess
+import tokenize
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULE_LINES_MAX = 500
+FUNCTION_LINES_MAX = 60
+SERVICE_CODE = ("services/", "gateway/")
+CODE = ("kit/", *SERVICE_CODE, "tools/")
+PYTHON = (*CODE, "tests/")
+
+VAGUE = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
+PURE_NEVER_IMPORTS = {"aiohttp", "asyncpg", "grpc", "nats", "shoudan", "sqlalchemy"}
+# Inside a service a module imports its own floor and those below; what is not named is a noun.
+NOUN = 3
+FLOORS = {
+    **dict.fromkeys(["commands"], 6),
+    **dict.fromkeys(["app"], 5),
+    **dict.fromkeys(["rpc", "tasks", "events"], 4),
+    **dict.fromkeys(["store", "channels"], 2),
+    **dict.fromkeys(["states", "refusals", "config", "tables"], 1),
+}
+POLL_NAMES = ("poll", "until", "eventually")
+REGISTRIES = re.compile("|".join([r"pypi\." + "org", "pythonhosted" + r"\.", "npmjs" + r"\."]))
+HOMES = re.compile(r"(?<![\w.$}])/(home|Users)/\w+/")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One breach of one rule."""
+
+    path: str
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One tracked file, parsed at most once."""
+
+    path: str
+    text: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self.tree))
+
+    @property
+    def stem(self) -> str:
+        return Path(self.path).stem
+
+    def found(self, line: int, what: str) -> Finding:
+        return Finding(self.path, line, what)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule, where it holds, and a file that breaks it."""
+
+    name: str
+    fix: str
+    folders: tuple[str, ...]
+    find: Callable[[Source], Iterable[Finding]]
+    breaks: Source
+    suffixes: tuple[str, ...] = (".py",)
+
+    def applies(self, path: str) -> bool:
+        inside = not self.folders or path.startswith(self.folders)
+        return inside and path.endswith(self.suffixes) and not path.startswith("protos/gen/")
+
+
+def tracked() -> list[str]:
+    """Paths git knows, new ones included, ignored ones not; works in anybody's checkout."""
+    git = ["git", "-c", "safe.directory=*", "-C", str(ROOT), "ls-files", "-z"]
+    git += ["--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(git, check=True, capture_output=True, text=True).stdout.split("\0")
+    return sorted(n for n in set(names) if n and (ROOT / n).is_file())
+
+
+@cache
+def sources() -> list[Source]:
+    """Every tracked text file."""
+    found: list[Source] = []
+    for name in tracked():
+        body = (ROOT / name).read_bytes()
+        if b"\0" not in body:
+            found.append(Source(name, body.decode()))
+    return found
+
+
+@cache
+def documented_reasons() -> frozenset[str]:
+    """Every value of every ErrorReason in the contract."""
+    protos = (s.text for s in sources() if s.path.endswith(".proto"))
+    return frozenset(r for text in protos for r in re.findall(r"\b(ERROR_REASON_\w+) = \d+", text))
+
+
+def functions(source: Source) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in source.nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def calls(source: Source, name: str, *, method: bool) -> Iterator[Finding]:
+    """Calls of `name(`, or with `method` of `.name(`."""
+    for node in source.nodes:
+        if not isinstance(node, ast.Call):
+            continue
+        if method and isinstance(node.func, ast.Attribute) and node.func.attr == name:
+            yield source.found(node.lineno, f".{name}(")
+        if not method and isinstance(node.func, ast.Name) and node.func.id == name:
+            yield source.found(node.lineno, f"{name}(")
+
+
+def imported(source: Source) -> Iterator[tuple[int, str]]:
+    """Every absolute module name imported, `from a import b` also as a.b."""
+    for node in source.nodes:
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def no_sentence(source: Source) -> Iterator[Finding]:
+    words = ast.get_docstring(source.tree) or ""
+    if not words.split("\n\n")[0].rstrip().endswith("."):
+        yield source.found(1, "no sentence at the top")
+
+
+def vague_name(source: Source) -> Iterator[Finding]:
+    parts = Path(source.path).with_suffix("").parts
+    yield from (source.found(1, part) for part in parts if part.removeprefix("_") in VAGUE)
+
+
+def long_module(source: Source) -> Iterator[Finding]:
+    lines = source.text.count("\n")
+    if lines > MODULE_LINES_MAX:
+        yield source.found(lines, f"{lines} lines")
+
+
+def long_function(source: Source) -> Iterator[Finding]:
+    for node in functions(source):
+        lines = (node.end_lineno or node.lineno) - node.lineno + 1
+        if lines > FUNCTION_LINES_MAX:
+            yield source.found(node.lineno, f"{node.name}() has {lines} lines")
+
+
+def commit_outside_kit(source: Source) -> Iterator[Finding]:
+    yield from calls(source, "commit", method=True)
+
+
+def float_near_money(source: Source) -> Iterator[Finding]:
+    yield from calls(source, "float", method=False)
+
+
+def select_star(source: Source) -> Iterator[Finding]:
+    for node in source.nodes:
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and re.search(r"\bselect\s+(\w+\.)?\*", text, re.IGNORECASE):
+            yield source.found(node.lineno, "SELECT *")
+
+
+def sleeping_test(source: Source) -> Iterator[Finding]:
+    allowed = {
+        id(node)
+        for function in functions(source)
+        if function.name.lstrip("_").startswith(POLL_NAMES)
+        for node in ast.walk(function)
+    }
+    for node in source.nodes:
+        if isinstance(node, ast.Call) and id(node) not in allowed:
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name == "sleep":
+                yield source.found(node.lineno, "sleep(")
+
+
+def left_for_later(source: Source) -> Iterator[Finding]:
+    marks = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+    for token in tokenize.generate_tokens(io.StringIO(source.text).readline):
+        if token.type == tokenize.COMMENT and marks.search(token.string):
+            yield source.found(token.start[0], token.string)
+    for node in source.nodes:
+        if isinstance(node, ast.Name) and node.id == "NotImplementedError":
+            yield source.found(node.lineno, node.id)
+
+
+def skipped_test(source: Source) -> Iterator[Finding]:
+    names = {"skip", "skipif", "xfail", "importorskip", "skipTest"}
+    for node in source.nodes:
+        text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+        if text.startswith(("pytest.", "self.")) and text.rpartition(".")[2] in names:
+            yield source.found(node.lineno, text)
+
+
+def tied_to_a_place(source: Source) -> Iterator[Finding]:
+    """Paths of this checkout, of somebody's home, and hosts packages are fetched from."""
+    here = [re.escape(str(ROOT))] if len(ROOT.parts) > 2 else []
+    if len(ROOT.parts) == 3 and ROOT.parts[1] not in {"tmp", "root", "home", "srv", "opt", "var"}:
+        here = [rf"(?<![\w./-])/{re.escape(ROOT.parts[1])}/"]
+    place = re.compile("|".join([HOMES.pattern, REGISTRIES.pattern, *here]))
+    for number, line in enumerate(source.text.splitlines(), 1):
+        if hit := place.search(line):
+            yield source.found(number, hit[0])
+
+
+def undocumented_reason(source: Source) -> Iterator[Finding]:
+    for node in source.nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            known = node.value in documented_reasons()
+            if re.fullmatch(r"ERROR_REASON_\w+", node.value) and not known:
+                yield source.found(node.lineno, node.value)
+
+
+def impure_states(source: Source) -> Iterator[Finding]:
+    if source.stem != "states":
+        return
+    for line, name in imported(source):
+        if name.split(".")[0] in PURE_NEVER_IMPORTS:
+            yield source.found(line, f"imports {name}")
+
+
+def imports_up(source: Source) -> Iterator[Finding]:
+    package, *rest = source.path.split("/")[2:]
+    role = rest[0].removesuffix(".py")
+    if role in {"migrations", "__init__"}:
+        return
+    own = FLOORS.get(role, NOUN)
+    for line, name in imported(source):
+        parts = name.split(".")
+        if parts[0] == package and len(parts) > 1 and FLOORS.get(parts[1], NOUN) > own:
+            yield source.found(line, f"{role} imports {name}")
+
+
+def at(path: str, text: str) -> Source:
+    return Source(path, text)
+
+
+ORDER = "services/order/shoudan_order"
+RULES = [
+    Rule("sentence", "start the module with one sentence that says what it is for", PYTHON,
+         no_sentence, at("kit/a.py", "import os\n")),
+    Rule("telling name", "name the module after what it holds", PYTHON,
+         vague_name, at("kit/shoudan_kit/utils.py", "")),
+    Rule("module size", f"split the module: at most {MODULE_LINES_MAX} lines", PYTHON,
+         long_module, at("kit/a.py", "a = 1\n" * (MODULE_LINES_MAX + 1))),
+    Rule("function size", f"split the function: at most {FUNCTION_LINES_MAX} lines", PYTHON,
+         long_function, at("kit/a.py", "def f():\n" + "    a = 1\n" * FUNCTION_LINES_MAX)),
+    Rule("commit", "code inside a batch never commits: let kit's Work do it at the edge",
+         (*SERVICE_CODE, "kit/shoudan_cli/", "kit/shoudan_fakes/"),
+         commit_outside_kit, at("gateway/a.py", "await db.commit()")),
+    Rule("float", "money is int micros, rates are int ppm: use shoudan_kit.money", SERVICE_CODE,
+         float_near_money, at("gateway/a.py", "a = float('1')")),
+    Rule("select star", "list the columns", CODE,
+         select_star, at("kit/a.py", "q = 'select  * from task'")),
+    Rule("sleep", "wait for the thing itself: poll with a deadline, or turn the clock", ("tests/",),
+         sleeping_test, at("tests/a.py", "await asyncio.sleep(1)")),
+    Rule("left for later", "do it now, or write the issue and take the line out", PYTHON,
+         left_for_later, at("kit/a.py", "a = 1  # TO" + "DO: more\n")),
+    Rule("skipped test", "make it run or take it out", ("tests/",),
+         skipped_test, at("tests/a.py", "@pytest.mark.skip\ndef test_a(): ...\n")),
+    Rule("tied to a place", "name no path of one machine and no download host", (),
+         tied_to_a_place, at("README.md", "see /home" + "/me/shoudan"), ("",)),
+    Rule("documented reason", "add the reason to an ErrorReason of the contract, with code and facts",
+         CODE, undocumented_reason, at("kit/a.py", "reason = 'ERROR_REASON_NOBODY_WROTE_DOWN'")),
+    Rule("pure states", "states touch neither wire nor database: move that up", SERVICE_CODE,
+         impure_states, at(f"{ORDER}/states.py", "import grpc")),
+    Rule("imports point down", "app > rpc, tasks, events > nouns > store, channels > states, "
+         "refusals, config, tables: move what both need to the lower floor", ("services/",),
+         imports_up, at(f"{ORDER}/store.py", "from shoudan_order import orders")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_the_house_rule_is_kept(rule: Rule) -> None:
+    found = [f for s in sources() if rule.applies(s.path) for f in rule.find(s)]
+    assert not found, "\n".join([f"{rule.fix}:", *map(str, found)])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_the_house_rule_is_awake(rule: Rule) -> None:
+    assert rule.applies(rule.breaks.path)
+    assert list(rule.find(rule.breaks))
+
+
+def test_the_locks_name_no_host_and_pin_every_package_by_hash() -> None:
+    for name in ("requirements.lock", "requirements-run.lock"):
+        text = (ROOT / name).read_text()
+        assert "://" not in text, f"{name}: run `just lock`"
+        entries = re.split(r"\n(?=\S)", text.strip())
+        loose = [e.splitlines()[0] for e in entries if "--hash=sha256:" not in e]
+        assert not loose, f"{name}: without a hash: {loose}; run `just lock`"
+
+
+def test_what_runs_in_production_is_locked_to_the_versions_tested() -> None:
+    def pins(name: str) -> set[str]:
+        return set(re.findall(r"^\S+==\S+", (ROOT / name).read_text(), re.MULTILINE))
+
+    assert pins("requirements-run.lock") <= pins("requirements.lock"), "run `just lock`"
