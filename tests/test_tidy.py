@@ -280,7 +280,7 @@ RULES = [
          skipped_test, at("tests/a.py", "@pytest.mark.skip\ndef test_a(): ...\n")),
     Rule("tied to a place", "name no path of one machine and no download host", (),
          tied_to_a_place, at("README.md", "see /home" + "/me/shoudan"), ("",)),
-    Rule("documented reason", "add the reason to an ErrorReason of the contract, with code and facts",
+    Rule("documented reason", "add the reason to an ErrorReason of the contract",
          CODE, undocumented_reason, at("kit/a.py", "reason = 'ERROR_REASON_NOBODY_WROTE_DOWN'")),
     Rule("pure states", "states touch neither wire nor database: move that up", SERVICE_CODE,
          impure_states, at(f"{ORDER}/states.py", "import grpc")),

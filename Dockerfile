@@ -1,0 +1,29 @@
+# One image for every service and for `shoudan migrate`; compose.yaml says which runs where.
+# Pin by digest for production: --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:...
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+RUN python -m venv /opt/shoudan
+ENV PATH=/opt/shoudan/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /source
+# The libraries change seldom: a layer of their own.
+COPY requirements-run.lock ./
+RUN pip install --require-hashes --no-deps -r requirements-run.lock
+COPY README.md pyproject.toml ./
+COPY protos protos
+COPY kit kit
+COPY services services
+COPY gateway gateway
+# hatchling is in the lock: nothing else is fetched to build.
+RUN pip install --no-deps --no-build-isolation ./protos . && python -m compileall -q /opt/shoudan
+
+FROM ${PYTHON_IMAGE}
+RUN groupadd --gid 10001 shoudan \
+    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin shoudan \
+    && install -d -o 10001 -g 10001 /data
+COPY --from=build /opt/shoudan /opt/shoudan
+COPY docker/nats.conf /etc/shoudan/nats.conf
+ENV PATH=/opt/shoudan/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+ENTRYPOINT ["shoudan"]
+CMD ["--help"]

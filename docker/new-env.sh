@@ -1,0 +1,9 @@
+#!/bin/sh
+# Print a .env for compose.yaml with fresh passwords: sh docker/new-env.sh > .env
+set -eu
+umask 077
+password() { printf 's%s' "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"; }
+for name in POSTGRES NATS \
+    ORDER ORDER_OWNER PAY PAY_OWNER DELIVERY DELIVERY_OWNER ERP_INGEST ERP_INGEST_OWNER; do
+    printf 'SHOUDAN_%s_PASSWORD=%s\n' "$name" "$(password)"
+done

@@ -1,0 +1,21 @@
+#!/bin/sh
+# First start of PostgreSQL: one database per service, an owner that migrates and a role that
+# serves and may not change tables. Nobody else may connect.
+set -eu
+
+new_database() {
+    psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
+        --set name="shoudan_$1" --set owner="shoudan_$1_owner" \
+        --set password="$2" --set owner_password="$3" <<'SQL'
+CREATE ROLE :"owner" LOGIN PASSWORD :'owner_password';
+CREATE ROLE :"name" LOGIN PASSWORD :'password';
+CREATE DATABASE :"name" OWNER :"owner" ENCODING 'UTF8';
+REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
+GRANT CONNECT ON DATABASE :"name" TO :"name";
+SQL
+}
+
+new_database order "$SHOUDAN_ORDER_PASSWORD" "$SHOUDAN_ORDER_OWNER_PASSWORD"
+new_database pay "$SHOUDAN_PAY_PASSWORD" "$SHOUDAN_PAY_OWNER_PASSWORD"
+new_database delivery "$SHOUDAN_DELIVERY_PASSWORD" "$SHOUDAN_DELIVERY_OWNER_PASSWORD"
+new_database erp_ingest "$SHOUDAN_ERP_INGEST_PASSWORD" "$SHOUDAN_ERP_INGEST_OWNER_PASSWORD"

@@ -1,0 +1,213 @@
+"""The promises of compose.yaml and the Dockerfile: hardened, scalable, no secret committed."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shoudan_kit.config import ServiceSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+CONTAINERS: dict[str, dict[str, Any]] = COMPOSE["services"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+OURS = sorted(PROJECT["entry-points"]["shoudan.services"])
+KEPT_BY_OTHERS = ["migrate", "nats", "postgres"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+every_container = pytest.mark.parametrize("name", sorted(CONTAINERS))
+every_service = pytest.mark.parametrize("name", OURS)
+
+
+def instructions(keyword: str) -> list[str]:
+    """The arguments of one Dockerfile instruction, in order, continuation lines joined."""
+    joined = DOCKERFILE.replace("\\\n", " ")
+    return re.findall(rf"^{keyword}\s+(.+)$", joined, re.MULTILINE)
+
+
+def environment(name: str) -> dict[str, str]:
+    return CONTAINERS[name].get("environment", {})
+
+
+def test_there_is_one_container_per_service_beside_postgres_nats_and_migrate() -> None:
+    assert sorted(CONTAINERS) == sorted([*OURS, *KEPT_BY_OTHERS])
+
+
+@every_container
+def test_a_container_cannot_write_its_image_or_gain_rights(name: str) -> None:
+    container = CONTAINERS[name]
+    assert container["read_only"] is True
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in container
+    assert "cap_add" not in container
+
+
+@every_container
+def test_a_container_does_not_run_as_root(name: str) -> None:
+    if CONTAINERS[name].get("build") == ".":
+        assert instructions("USER")[-1] == "10001:10001"
+        assert "user" not in CONTAINERS[name]
+    else:
+        assert CONTAINERS[name]["user"] not in {"root", "0", 0}
+
+
+@every_container
+def test_no_image_is_whatever_is_newest(name: str) -> None:
+    image = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", CONTAINERS[name]["image"])
+    tag = image.rpartition("/")[2].partition(":")[2]
+    assert tag not in {"", "latest"}
+
+
+def test_the_dockerfile_builds_on_a_tagged_image_and_only_on_hashed_packages() -> None:
+    assert re.search(r"^ARG PYTHON_IMAGE=python:3\.11-slim-\w+$", DOCKERFILE, re.MULTILINE)
+    assert {line.split()[0] for line in instructions("FROM")} == {"${PYTHON_IMAGE}"}
+    installs = [line for line in instructions("RUN") if "pip install" in line]
+    assert installs
+    for line in installs:
+        assert "--require-hashes" in line or "--no-build-isolation" in line
+        assert "--no-deps" in line
+
+
+def test_everything_the_dockerfile_copies_exists_and_is_let_through() -> None:
+    let_through = (ROOT / ".dockerignore").read_text().splitlines()
+    for line in instructions("COPY"):
+        if line.startswith("--from"):
+            continue
+        for source in line.split()[:-1]:
+            assert (ROOT / source).exists()
+            assert f"!{source}" in let_through
+
+
+@every_service
+def test_a_service_runs_its_own_command(name: str) -> None:
+    assert CONTAINERS[name]["command"] == ["serve", name]
+
+
+@every_service
+def test_a_service_can_be_scaled(name: str) -> None:
+    container = CONTAINERS[name]
+    assert "container_name" not in container
+    assert "hostname" not in container
+    assert "volumes" not in container, "replicas would share it"
+    for published in container.get("ports", []):
+        host = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", published).split(":")[-2]
+        assert "-" in host, "one host port is enough for one replica only: publish a range"
+
+
+@every_service
+def test_a_service_waits_for_migrations_and_nats_and_shows_its_health(name: str) -> None:
+    container = CONTAINERS[name]
+    assert container["depends_on"] == {
+        "migrate": {"condition": "service_completed_successfully"},
+        "nats": {"condition": "service_healthy"},
+    }
+    probe = container["healthcheck"]["test"][-1]
+    assert f":{environment(name)['SHOUDAN_OPS_PORT']}/healthz" in probe
+    compile(probe, "probe", "exec")
+
+
+@every_service
+def test_a_service_reaches_the_others_by_name_over_all_their_replicas(name: str) -> None:
+    targets = {k: v for k, v in environment(name).items() if k.endswith("_TARGET")}
+    callable_services = [service for service in OURS if service != "gateway"]
+    assert targets == {
+        f"SHOUDAN_{service.upper()}_TARGET": f"dns:///{service}:50051"
+        for service in callable_services
+    }
+
+
+@every_service
+def test_a_service_has_its_own_database_and_no_owner_password(name: str) -> None:
+    urls = {k: v for k, v in environment(name).items() if "DATABASE_URL" in k}
+    if name == "gateway":
+        assert urls == {}
+        return
+    password = f"${{SHOUDAN_{name.upper()}_PASSWORD}}"
+    expected = f"postgresql://shoudan_{name}:{password}@postgres/shoudan_{name}"
+    assert urls == {f"SHOUDAN_{name.upper()}_DATABASE_URL": expected}
+
+
+@every_service
+def test_what_a_service_is_told_is_a_setting_it_knows(name: str) -> None:
+    for variable in environment(name):
+        shared = variable.removeprefix("SHOUDAN_").lower()
+        names = {shared, shared.removeprefix(f"{name}_")}
+        known = names & ServiceSettings.model_fields.keys()
+        assert known or shared.endswith("_target"), f"{variable} is no setting of {name}"
+
+
+def test_migrate_runs_once_and_alone_knows_the_owners() -> None:
+    migrate = CONTAINERS["migrate"]
+    assert migrate["command"] == ["migrate"]
+    assert migrate["restart"] == "no"
+    assert migrate["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    owners = [k for k in environment("migrate") if k.endswith("_OWNER_DATABASE_URL")]
+    assert len(owners) == len(OURS) - 1  # the gateway keeps nothing
+
+
+def test_no_password_is_committed_and_a_missing_one_stops_compose() -> None:
+    text = (ROOT / "compose.yaml").read_text()
+    demanded = set(re.findall(r"\$\{(\w+_PASSWORD):\?[^}]+\}", text))
+    assert set(re.findall(r"\$\{(\w+_PASSWORD)", text)) == demanded
+    assert not re.search(r"\$\{\w*PASSWORD:?-", text), "a password must have no default"
+    for name in CONTAINERS:
+        for key, value in environment(name).items():
+            if "PASSWORD" in key:
+                assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value)
+            if "://" in value and "@" in value:
+                assert re.search(r"//\w+:\$\{\w+_PASSWORD(:\?[^}]+)?\}@", value)
+
+
+def test_new_env_makes_every_password_compose_demands() -> None:
+    run = subprocess.run(
+        ["sh", ROOT / "docker/new-env.sh"], check=True, capture_output=True, text=True
+    )
+    made = dict(line.split("=", 1) for line in run.stdout.splitlines())
+    text = (ROOT / "compose.yaml").read_text()
+    assert set(made) == set(re.findall(r"\$\{(\w+_PASSWORD):\?", text))
+    assert len(set(made.values())) == len(made)
+    assert all(re.fullmatch(r"s[0-9a-f]{48}", value) for value in made.values())
+
+
+def test_postgres_and_nats_are_reached_from_inside_only() -> None:
+    assert COMPOSE["networks"]["data"] == {"internal": True}
+    for name in ("postgres", "nats"):
+        assert CONTAINERS[name]["networks"] == ["data"]
+        assert "ports" not in CONTAINERS[name]
+    published = [name for name in CONTAINERS if "ports" in CONTAINERS[name]]
+    assert published == ["gateway"]
+    assert all(port.startswith("127.0.0.1:") for port in CONTAINERS["gateway"]["ports"])
+
+
+def test_postgres_18_keeps_its_data_in_a_volume() -> None:
+    assert CONTAINERS["postgres"]["image"].startswith("postgres:18")
+    assert "postgres:/var/lib/postgresql" in CONTAINERS["postgres"]["volumes"]
+    assert "pg_isready" in CONTAINERS["postgres"]["healthcheck"]["test"]
+    flags = " ".join(CONTAINERS["postgres"]["command"])
+    assert not re.search(r"(fsync|synchronous_commit|full_page_writes)=", flags)
+
+
+def test_postgres_init_makes_a_database_for_each_service_and_parses() -> None:
+    script = ROOT / "docker/postgres-init.sh"
+    made = re.findall(r"^new_database (\w+) ", script.read_text(), re.MULTILINE)
+    assert sorted(made) == [name for name in OURS if name != "gateway"]
+    subprocess.run(["sh", "-n", script], check=True)
+
+
+def test_nats_syncs_each_message_and_accepts_its_configuration() -> None:
+    path = ROOT / "docker/nats.conf"
+    assert re.search(r"^\s*sync_interval: always$", path.read_text(), re.MULTILINE)
+    scripts = str(Path(sys.executable).parent)
+    server = shutil.which("nats-server", path=scripts)
+    assert server is not None
+    command = [server, "-t", "-c", str(path)]
+    given = {**os.environ, "SHOUDAN_NATS_PASSWORD": "s0"}
+    subprocess.run(command, check=True, capture_output=True, env=given)
