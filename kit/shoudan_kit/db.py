@@ -1,0 +1,157 @@
+"""The database of one service: its pool, its time-outs, and the helpers set-based statements need."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from operator import attrgetter
+from typing import Any, Final, TypeVar, cast
+
+from sqlalchemy import TextClause, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+T = TypeVar("T")
+
+# THE clock of leases and overtimes: every due time is compared with it. Tests turn it by `clock_shift_s`
+# or by `ALTER DATABASE … SET shoudan.clock_shift`.
+NOW: Final = "shoudan_now()"
+
+RETRIES_MAX: Final = 5
+ACQUIRE_S: Final = 3.0
+# Serialisation failure, deadlock, lock time-out: the transaction did nothing and may be run again.
+RETRYABLE: Final = frozenset({"40001", "40P01", "55P03"})
+# reliability: a half-open connection must not hold a hot row, so every wait has an end.
+TIMEOUTS: Final = {
+    "statement_timeout": "5000",
+    "lock_timeout": "2000",
+    "idle_in_transaction_session_timeout": "10000",
+    "client_connection_check_interval": "5000",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+
+
+class Unavailable(Exception):
+    """The database did not answer; what was asked may or may not have happened, repeat it by its key."""
+
+
+class Database:
+    """A pool of connections. One per process; transactions are short and READ COMMITTED."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 8,
+        application: str = "shoudan",
+        clock_shift_s: float = 0,
+        timeouts: bool = True,
+    ) -> None:
+        server = {"application_name": application, "jit": "off"}
+        if timeouts:
+            server |= TIMEOUTS
+        if clock_shift_s:
+            server["shoudan.clock_shift"] = f"{clock_shift_s} seconds"
+        self.engine: AsyncEngine = create_async_engine(
+            make_url(url).set(drivername="postgresql+asyncpg"),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=ACQUIRE_S,
+            pool_use_lifo=True,  # the fewest connections stay warm, the rest may be closed by the server
+            connect_args={
+                "server_settings": server,
+                "timeout": ACQUIRE_S,
+                "command_timeout": 10 if timeouts else None,
+            },
+        )
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to read with: each statement sees the newest committed state."""
+        async with self.engine.connect() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction, committed at the end of the block, rolled back by an exception."""
+        async with self.engine.begin() as connection:
+            yield connection
+
+    async def ready(self) -> str | None:
+        """None when the database answers, else why not: a health check."""
+        try:
+            async with asyncio.timeout(ACQUIRE_S), self.connect() as db:
+                await db.execute(text("SELECT 1"))
+        except (DBAPIError, OSError, TimeoutError) as error:
+            return f"database: {type(error).__name__}"
+        return None
+
+    async def dispose(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+def sql_state(error: BaseException) -> str | None:
+    """The five letters PostgreSQL gave, or None when it gave none."""
+    origin = getattr(error, "orig", error)
+    return cast("str | None", getattr(origin, "sqlstate", None))
+
+
+def lost(error: BaseException) -> bool:
+    """Whether the connection is gone, so that nobody knows what the server did last."""
+    if isinstance(error, OSError | TimeoutError):
+        return True
+    if isinstance(error, DBAPIError):
+        state = sql_state(error) or ""
+        return (
+            error.connection_invalidated
+            or state[:2] in {"08", "57"}
+            or (isinstance(error, InterfaceError | OperationalError) and not state)
+        )
+    return False
+
+
+async def retry(run: Callable[[], Awaitable[T]], *, tries: int = RETRIES_MAX) -> T:
+    """Run a whole transaction again when the database asks for it or went away under it.
+
+    Only for work that may be repeated by its key: a commit whose answer was lost is run again, too.
+    Raises Unavailable when the last try was lost, anything else as it came.
+    """
+    for attempt in range(1, tries + 1):
+        try:
+            return await run()
+        except (DBAPIError, OSError, TimeoutError) as error:
+            gone = lost(error)
+            if not gone and sql_state(error) not in RETRYABLE:
+                raise
+            if attempt == tries:
+                if gone:
+                    raise Unavailable(type(error).__name__) from error
+                raise
+            ceiling = (0.25 if gone else 0.02) * 2**attempt
+            await asyncio.sleep(random.uniform(0, ceiling))
+    raise AssertionError("tries is at least 1")
+
+
+def columns(rows: Iterable[Any], *names: str) -> dict[str, list[Any]]:
+    """Attributes of `rows` as one array per name: the binds of `FROM unnest(CAST(:name AS type[]), …)`."""
+    get = attrgetter(*names)
+    if len(names) == 1:
+        return {names[0]: [get(row) for row in rows]}
+    arrays: list[list[Any]] = [list(array) for array in zip(*map(get, rows), strict=True)]
+    return dict(zip(names, arrays or [[] for _ in names], strict=True))
+
+
+def unnest(**types: str) -> str:
+    """`unnest(CAST(:a AS bigint[]), …) AS given(a, …)` for `unnest(a="bigint", …)`."""
+    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())
+    return f"unnest({arrays}) AS given({', '.join(types)})"
+
+
+def statement(sql: str) -> TextClause:
+    """A statement built once at import. Bind arrays with CAST(:name AS type[]), never with `::`."""
+    return text(sql)

@@ -1,0 +1,168 @@
+"""Migrations: Alembic revisions of each service, the shared foundation below them, grants above them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final, cast
+
+from alembic import command, context
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from shoudan_kit.tables import FOUNDATION
+
+VERSION_TABLE: Final = "alembic_version"
+LOCK_KEY: Final = 7_301_130  # one migration at a time in a database
+TRANSACTION_TIMEOUT: Final = "15s"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a service's database holds. `append_only` tables are never changed or deleted from."""
+
+    package: str
+    metadata: MetaData
+    append_only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Revisions not applied yet, oldest first, as "revision: sentence"."""
+
+    service: str
+    current: str | None
+    pending: list[str]
+
+
+async def upgrade(service: str, schema: Schema, owner_url: str, role: str | None) -> Plan:
+    """Bring the database to the newest revision and give `role` its rights. Repeats change nothing."""
+
+    def run(connection: Connection) -> Plan:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+        plan = _plan(service, schema, connection)
+        for sql in FOUNDATION:
+            connection.execute(text(sql))
+        command.upgrade(_config(schema, connection), "head")
+        _limits(connection)
+        if role is not None:
+            _grant(schema, connection, role)
+        return plan
+
+    return await _as_owner(owner_url, run)
+
+
+async def plan(service: str, schema: Schema, owner_url: str) -> Plan:
+    """What `upgrade` would do."""
+    return await _as_owner(owner_url, lambda connection: _plan(service, schema, connection))
+
+
+async def differences(schema: Schema, owner_url: str) -> list[Any]:
+    """What Alembic finds between the tables declared and the tables there; empty when migrated."""
+
+    def run(connection: Connection) -> list[Any]:
+        made = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": False}
+        )
+        found = cast("list[Any]", compare_metadata(made, schema.metadata))
+        return [one for one in found if not _is_version_table(one)]
+
+    return await _as_owner(owner_url, run)
+
+
+async def revise(schema: Schema, owner_url: str, message: str, rev_id: str) -> None:
+    """Write a new revision from the differences; for developers, who then read and edit it."""
+
+    def run(connection: Connection) -> None:
+        for sql in FOUNDATION:
+            connection.execute(text(sql))
+        config = _config(schema, connection)
+        command.upgrade(config, "head")
+        command.revision(config, message=message, autogenerate=True, rev_id=rev_id)
+
+    await _as_owner(owner_url, run)
+
+
+def run_env() -> None:
+    """What every service's migrations/env.py calls."""
+    attributes = context.config.attributes
+    context.configure(
+        connection=attributes["connection"],
+        target_metadata=attributes["metadata"],
+        version_table=VERSION_TABLE,
+        transaction_per_migration=False,
+    )
+    context.run_migrations()
+
+
+def role_of(service_url: str, owner_url: str) -> str | None:
+    """The service's role when it is not the owner itself."""
+    role, owner = make_url(service_url).username, make_url(owner_url).username
+    return role if role != owner else None
+
+
+async def _as_owner(owner_url: str, run: Any) -> Any:
+    engine = create_async_engine(
+        make_url(owner_url).set(drivername="postgresql+asyncpg"),
+        connect_args={
+            "server_settings": {"application_name": "shoudan-migrate", "statement_timeout": "0"}
+        },
+    )
+    try:
+        async with engine.begin() as connection:
+            major = (await connection.execute(text("SHOW server_version_num"))).scalar_one()
+            if int(major) >= 170_000:
+                await connection.execute(text("SET LOCAL transaction_timeout = 0"))
+            return await connection.run_sync(run)
+    finally:
+        await engine.dispose()
+
+
+def _config(schema: Schema, connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files(schema.package) / "migrations"))
+    config.attributes["connection"] = connection
+    config.attributes["metadata"] = schema.metadata
+    return config
+
+
+def _plan(service: str, schema: Schema, connection: Connection) -> Plan:
+    current = MigrationContext.configure(connection).get_current_revision()
+    script = ScriptDirectory.from_config(_config(schema, connection))
+    pending = [
+        f"{one.revision}: {one.doc}" for one in script.iterate_revisions("head", current or "base")
+    ]
+    return Plan(service, current, pending[::-1])
+
+
+def _limits(connection: Connection) -> None:
+    """PostgreSQL 17 and later end a transaction that takes too long; a hot row must not stay locked."""
+    major = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+    if major >= 170_000:
+        name = connection.execute(text("SELECT quote_ident(current_database())")).scalar_one()
+        connection.execute(
+            text(f"ALTER DATABASE {name} SET transaction_timeout = '{TRANSACTION_TIMEOUT}'")
+        )
+
+
+def _grant(schema: Schema, connection: Connection, role: str) -> None:
+    """The service may read and write rows, never change tables; append-only ones it may only add to."""
+    quote = connection.dialect.identifier_preparer.quote
+    to = quote(role)
+    database = connection.execute(text("SELECT current_database()")).scalar_one()
+    append_only = set(schema.append_only)
+    connection.execute(text(f"GRANT CONNECT ON DATABASE {quote(database)} TO {to}"))
+    connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {to}"))
+    connection.execute(text(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {to}"))
+    for name in schema.metadata.tables:
+        rights = "SELECT, INSERT" if name in append_only else "SELECT, INSERT, UPDATE, DELETE"
+        connection.execute(text(f"REVOKE ALL ON {quote(name)} FROM {to}"))
+        connection.execute(text(f"GRANT {rights} ON {quote(name)} TO {to}"))
+
+
+def _is_version_table(one: Any) -> bool:
+    return isinstance(one, tuple) and one[0] == "remove_table" and one[1].name == VERSION_TABLE

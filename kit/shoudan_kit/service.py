@@ -1,0 +1,268 @@
+"""The chassis: from a service's declaration to a running, draining process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import entry_points, version
+from typing import Any, Final, Generic, TypeVar, cast
+
+import uvloop
+from grpc import aio
+
+from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
+from shoudan_kit import faultpoint, log, metrics
+from shoudan_kit.bus import Bus, Relay
+from shoudan_kit.clock import SystemClock
+from shoudan_kit.config import ProcessSettings, ServiceSettings
+from shoudan_kit.db import Database
+from shoudan_kit.health import OpsServer
+from shoudan_kit.ids import IdMaker
+from shoudan_kit.migrate import Schema
+from shoudan_kit.operations import Operations
+from shoudan_kit.rpc import RpcServer, connect
+from shoudan_kit.task import Handler
+from shoudan_kit.work import Work, node_number
+from shoudan_kit.worker import Worker
+
+S = TypeVar("S", bound=ProcessSettings)
+
+ROLES: Final = frozenset({"rpc", "tasks"})
+GROUP: Final = "shoudan.services"
+OPERATIONS: Final = "shoudan.core.v1.OperationsService"
+
+_log = log.get_logger("service")
+
+Register = Callable[[aio.Server], None]
+Check = Callable[[], Awaitable[str | None]]
+
+
+class App(Generic[S]):
+    """What a service's code is given: settings, database, ids, clock, other services."""
+
+    def __init__(self, name: str, settings: S, roles: frozenset[str] = ROLES) -> None:
+        self.name, self.settings, self.roles = name, settings, roles
+        self.clock = SystemClock()
+        self.bus = Bus(settings.nats_url, name)
+        self.worker: Worker[Any] | None = None
+        self.relay: Relay | None = None
+        self._database: Database | None = None
+        self._ids: IdMaker | None = None
+        self._channels: dict[str, aio.Channel] = {}
+        if isinstance(settings, ServiceSettings):
+            self._database = Database(
+                settings.database_url.reveal(),
+                pool_size=settings.db_pool_size,
+                application=f"shoudan-{name}",
+            )
+            self.relay = Relay(self.bus, self._database, name)
+
+    @property
+    def db(self) -> Database:
+        """The service's own database."""
+        assert self._database is not None, f"{self.name} has no database"
+        return self._database
+
+    @property
+    def has_db(self) -> bool:
+        """Whether this process has a database."""
+        return self._database is not None
+
+    @property
+    def ids(self) -> IdMaker:
+        """The maker of this process's ids."""
+        assert self._ids is not None, "ids are made after the start"
+        return self._ids
+
+    def work(self, name: str = "work") -> Work:
+        """One transaction with its tasks and events; `name` is its fault point."""
+        return Work(self.db, self.ids, self.worker, self.relay, name)
+
+    def channel(self, target: str) -> aio.Channel:
+        """The channel to another service, made once."""
+        if target not in self._channels:
+            self._channels[target] = connect(target)
+        return self._channels[target]
+
+    async def open(self) -> None:
+        """Take a node number; waits for the database, which may start after us."""
+        if self._database is None:
+            self._ids = IdMaker(0, self.clock)
+            return
+        while True:
+            try:
+                self._ids = IdMaker(await node_number(self._database), self.clock)
+                return
+            except Exception as error:  # noqa: BLE001 - services start in any order
+                _log.warning("database_waits", error=type(error).__name__)
+                await asyncio.sleep(0.5)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        for channel in self._channels.values():
+            await channel.close()
+        await self.bus.close()
+        if self._database is not None:
+            await self._database.dispose()
+
+
+@dataclass
+class Running:
+    """What a service's `start` gives back. `context` is what its task handlers are called with."""
+
+    context: Any = None
+    registers: Sequence[Register] = ()
+    names: Sequence[str] = ()
+    handlers: Sequence[Handler[Any]] = ()
+    background: Sequence[Callable[[], Awaitable[None]]] = ()
+    closers: Sequence[Callable[[], Awaitable[None]]] = ()
+    checks: Mapping[str, Check] = field(default_factory=dict[str, Check])
+
+
+@dataclass(frozen=True)
+class Service(Generic[S]):
+    """One service's declaration; `<package>.app:SERVICE`, found by entry point."""
+
+    name: str
+    settings: type[S]
+    start: Callable[[App[S]], Awaitable[Running]]
+    schema: Schema | None = None
+
+
+def services() -> dict[str, Service[Any]]:
+    """Every installed service by name."""
+    return {one.name: cast("Service[Any]", one.load()) for one in entry_points(group=GROUP)}
+
+
+def run(service: Service[Any], roles: frozenset[str] = ROLES) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. Raises ConfigError before anything is opened."""
+    settings = service.settings.load(service.name)
+    log.setup(service.name, settings.log_level)
+    faultpoint.arm(settings.profile)
+    uvloop.run(_serve(service, settings, roles))
+
+
+async def _serve(service: Service[Any], settings: Any, roles: frozenset[str]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    process = Process(service, settings, roles)
+    started = asyncio.ensure_future(process.start())
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if started.done():
+        started.result()
+        _tune_gc()
+        await stopped
+    else:
+        started.cancel()
+        with suppress(asyncio.CancelledError):
+            await started
+    await process.stop()
+
+
+def _tune_gc() -> None:
+    """What was made at start lives for ever; collecting it again and again costs several per cent."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+class Process(Generic[S]):
+    """One running service. Tests start it inside their own event loop."""
+
+    def __init__(self, service: Service[S], settings: S, roles: frozenset[str] = ROLES) -> None:
+        self.service, self.settings, self.roles = service, settings, roles
+        self.app: App[S] = App(service.name, settings, roles)
+        self.running = Running()
+        self.port = 0
+        self._rpc: RpcServer | None = None
+        self._ops: OpsServer | None = None
+        self._background: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open, compose, serve. Health answers from the beginning, readiness at the end."""
+        app, settings = self.app, self.settings
+        checks: dict[str, Check] = {"database": app.db.ready} if app.has_db else {}
+        self._ops = OpsServer(settings.listen_host, settings.ops_port, checks)
+        await self._ops.start()
+        app.bus.start()
+        await app.open()
+        self.running = await self.service.start(app)
+        self._ops.add_checks(self.running.checks)
+        self._start_tasks()
+        if "rpc" in self.roles and self.running.registers:
+            await self._start_rpc()
+        self._background = [
+            asyncio.create_task(_forever(one), name=getattr(one, "__name__", "background"))
+            for one in self.running.background
+        ]
+        metrics.BUILD_INFO(self.service.name, version("shoudan")).set(1)
+        self._ops.set_ready()
+        _log.info("serving", port=self.port, ops_port=self._ops.port, roles=sorted(self.roles))
+
+    def _start_tasks(self) -> None:
+        app, settings = self.app, self.settings
+        if not isinstance(settings, ServiceSettings):
+            return
+        if "tasks" in self.roles and self.running.handlers:
+            worker: Worker[Any] = Worker(
+                app.db,
+                self.running.context,
+                self.running.handlers,
+                queues=frozenset(settings.task_queues) or None,
+                lease_s=settings.task_lease_s,
+                scan_s=settings.task_scan_s,
+            )
+            app.worker = worker
+            app.bus.on_wake(worker.queues, worker.wake)
+            worker.start()
+        if app.relay is not None:
+            app.relay.start()
+
+    async def _start_rpc(self) -> None:
+        registers, names = list(self.running.registers), list(self.running.names)
+        if self.app.has_db:
+            servicer = Operations(self.app.db)
+            add = cast("Any", operations_grpc.add_OperationsServiceServicer_to_server)
+            registers.append(partial(add, servicer))
+            names.append(OPERATIONS)
+        self._rpc = RpcServer(self.settings, registers, names)
+        self.port = await self._rpc.start()
+
+    async def stop(self) -> None:
+        """Refuse new work, finish what runs, close. Never longer than about twice `drain_s`."""
+        app = self.app
+        if self._ops is not None:
+            self._ops.set_draining()
+        if self._rpc is not None:
+            await self._rpc.stop()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        if app.worker is not None:
+            await app.worker.stop(self.settings.drain_s)
+        for close in self.running.closers:
+            await close()
+        if app.relay is not None:
+            await app.relay.stop()
+        await app.close()
+        if self._ops is not None:
+            await self._ops.stop()
+        _log.info("stopped")
+
+
+async def _forever(run_once: Callable[[], Awaitable[None]]) -> None:
+    """A background loop that ends is started again: it may be a bug, but never a silent standstill."""
+    while True:
+        try:
+            await run_once()
+        except Exception:  # noqa: BLE001 - seen in the log, tried again
+            _log.error("background_failed", task=getattr(run_once, "__name__", ""), exc_info=True)
+        await asyncio.sleep(1)

@@ -1,0 +1,142 @@
+"""The tables every service with a database has: tasks, events and what was published of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    false,
+    text,
+)
+
+NAMES: Final = {
+    "ix": "%(table_name)s_%(column_0_N_name)s",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ck": "%(table_name)s_%(constraint_name)s",
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    "pk": "%(table_name)s_pkey",
+}
+
+PENDING: Final = "status IN (20, 30)"
+
+
+def metadata() -> MetaData:
+    """A service's MetaData with the shared tables in it."""
+    made = MetaData(naming_convention=NAMES)
+    _task(made)
+    _task_pause(made)
+    _event(made)
+    _outbox(made)
+    return made
+
+
+def _when(name: str, comment: str, *, null: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=null, comment=comment)
+
+
+def _task(made: MetaData) -> None:
+    """qtask's table. Short-lived: rows are deleted when done, so autovacuum is kept eager."""
+    Table(
+        "task",
+        made,
+        Column("task_id", BigInteger, primary_key=True, autoincrement=False, comment="任务编号"),
+        Column("name", Text, nullable=False, comment="任务名称: kind of work"),
+        Column("queue_name", Text, nullable=False, comment="消息队列"),
+        Column("order_no", Text, comment="订单号: what it belongs to"),
+        Column(
+            "exclusive",
+            Boolean,
+            nullable=False,
+            comment="only one pending of its name and order_no",
+        ),
+        Column("msg_content", Text, nullable=False, comment="消息内容: payload, JSON"),
+        Column("status", SmallInteger, nullable=False, comment="20 等待 30 处理中 0 完成 90 失败"),
+        Column("count", Integer, nullable=False, comment="执行次数"),
+        Column("max_count", Integer, nullable=False, comment="最大执行次数"),
+        Column("next_interval", Integer, nullable=False, comment="seconds to the next try"),
+        Column("delete_interval", Integer, nullable=False, comment="seconds it is kept when ended"),
+        _when("create_time", "创建时间"),
+        _when("last_execute_time", "上次执行时间", null=True),
+        _when("next_execute_time", "下次执行时间: due, or end of the lease of who works on it"),
+        _when("max_execute_time", "执行期限"),
+        _when("delete_time", "删除时间", null=True),
+        Column("last_error", Text, comment="why the last try left it undone"),
+        Index("task_due", "next_execute_time", postgresql_where=text(PENDING)),
+        Index("task_ended", "delete_time", postgresql_where=text("status IN (0, 90)")),
+        Index(
+            "task_one_pending",
+            "order_no",
+            "name",
+            unique=True,
+            postgresql_where=text(f"exclusive AND {PENDING}"),
+        ),
+        comment="任务 (qtask)",
+        postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "fillfactor": "70"},
+    )
+
+
+def _task_pause(made: MetaData) -> None:
+    Table(
+        "task_pause",
+        made,
+        Column("queue_name", Text, primary_key=True, comment="paused queue"),
+        Column("paused_by", Text, nullable=False, comment="who"),
+        Column("reason", Text, nullable=False, comment="why"),
+        _when("create_time", "when"),
+        comment="暂停的队列",
+    )
+
+
+def _event(made: MetaData) -> None:
+    """Facts, written once and never changed: the lifecycle and the source of everything published."""
+    Table(
+        "event",
+        made,
+        Column("event_id", BigInteger, primary_key=True, autoincrement=False, comment="事件编号"),
+        Column("subject", Text, nullable=False, comment="shoudan.events.<service>.<noun>.<what>"),
+        Column("key", Text, nullable=False, index=True, comment="订单号: order, refund, account …"),
+        Column("tag", Text, nullable=False, comment="生命周期标签 (lcs)"),
+        Column("text", Text, nullable=False, comment="内容: one line for people"),
+        Column("body", LargeBinary, nullable=False, comment="the service's message, protobuf"),
+        _when("create_time", "创建时间"),
+        comment="生命周期与事件 (lcs)",
+    )
+
+
+def _outbox(made: MetaData) -> None:
+    """One row per transaction, not per event: marking it published stays cheap."""
+    Table(
+        "outbox",
+        made,
+        Column("batch_id", BigInteger, primary_key=True, autoincrement=False, comment="批次"),
+        Column("event_ids", ARRAY(BigInteger), nullable=False, comment="its events"),
+        Column(
+            "published", Boolean, nullable=False, server_default=false(), comment="JetStream has it"
+        ),
+        _when("create_time", "创建时间"),
+        Index("outbox_unpublished", "batch_id", postgresql_where=text("NOT published")),
+        comment="发件箱",
+        postgresql_with={"fillfactor": "70"},
+    )
+
+
+# What Alembic does not compare; made before the revisions run, each statement repeatable.
+FOUNDATION: Final = (
+    # STABLE and a single SELECT, so that the planner inlines it and due indexes are used.
+    """CREATE OR REPLACE FUNCTION shoudan_now() RETURNS timestamptz LANGUAGE sql STABLE AS $$
+       SELECT now() + coalesce(nullif(current_setting('shoudan.clock_shift', true), ''), '0 s')::interval
+       $$""",
+    "CREATE SEQUENCE IF NOT EXISTS kit_node_seq MINVALUE 0 MAXVALUE 1023 START 0 CYCLE",
+)

@@ -1,0 +1,119 @@
+"""Tasks as declarations: what runs, on which payload, in which queue, how often (qtask semantics)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+P = TypeVar("P", bound=msgspec.Struct)
+C = TypeVar("C")
+
+
+class TaskStatus(IntEnum):
+    """qtask's statuses."""
+
+    DONE = 0
+    WAITING = 20
+    PROCESSING = 30
+    FAILED = 90
+
+
+@dataclass(frozen=True)
+class Kind(Generic[P]):
+    """One kind of background work. Durations in seconds.
+
+    A task left unfinished comes again after `interval_s`, at most `count_max` times and not after
+    `deadline_s`; then its status is 90: kept, counted, listed, and pushed again by an operator.
+    `exclusive`: one pending task per order_no, a second one is not made.
+    `each`: the handler gets one task at a time, up to `parallel` at once, because it waits for somebody
+    outside; other handlers get up to `batch_max` tasks at once and `parallel` batches run at a time.
+    """
+
+    name: str
+    payload: type[P]
+    queue: str
+    interval_s: int
+    deadline_s: int = 259_200
+    count_max: int = 100
+    keep_s: int = 0
+    exclusive: bool = False
+    each: bool = False
+    batch_max: int = 200
+    parallel: int = 2
+
+
+@dataclass(slots=True, eq=False)
+class Task(Generic[P]):
+    """One task in the hands of this process, leased to it."""
+
+    id: int
+    kind: Kind[P]
+    payload: P
+    queue: str
+    order_no: str | None
+    count: int
+    deadline: datetime
+    finished: bool = False
+    again_s: float | None = None
+    error: str = ""
+
+    def again(self, after_s: float, error: str = "") -> None:
+        """Leave it undone and have it back after `after_s` instead of the kind's interval."""
+        self.again_s, self.error = after_s, error
+
+
+@dataclass(frozen=True)
+class Handler(Generic[C]):
+    """A kind with what runs it. `context` is the service's own application object."""
+
+    kind: Kind[Any]
+    run: Callable[[C, Sequence[Task[Any]]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class NewTask:
+    """A task about to be written by a Work."""
+
+    id: int
+    kind: Kind[Any]
+    payload: msgspec.Struct
+    queue: str
+    order_no: str | None
+    delay_s: float
+    deadline_s: float
+    count_max: int
+    mine: bool = field(default=False)  # run from memory by this process as soon as it is committed
+
+
+def handles(
+    kind: Kind[P],
+) -> Callable[[Callable[[C, Sequence[Task[P]]], Awaitable[None]]], Handler[C]]:
+    """Declare the decorated coroutine the handler of batches of `kind`.
+
+    It finishes in its Work what is done. What it leaves comes again; what raises is tried in halves
+    until the one task that cannot be done is alone, and that one comes again, too.
+    """
+
+    def declare(run: Callable[[C, Sequence[Task[P]]], Awaitable[None]]) -> Handler[C]:
+        return Handler(kind, run)
+
+    return declare
+
+
+def handles_each(
+    kind: Kind[P],
+) -> Callable[[Callable[[C, Task[P]], Awaitable[None]]], Handler[C]]:
+    """Declare the decorated coroutine the handler of single tasks of `kind`, many running at once."""
+
+    def declare(run: Callable[[C, Task[P]], Awaitable[None]]) -> Handler[C]:
+        async def one(context: C, tasks: Sequence[Task[P]]) -> None:
+            await run(context, tasks[0])
+
+        return Handler(kind, one)
+
+    return declare

@@ -1,0 +1,239 @@
+"""Work: one transaction with everything that belongs to it - rows, follow-up tasks, ends of tasks, events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import msgspec
+from google.protobuf.message import Message
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit import store
+from shoudan_kit.db import Database
+from shoudan_kit.faultpoint import hit
+from shoudan_kit.ids import IdMaker
+from shoudan_kit.task import Kind, NewTask, Task
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Runner(Protocol):
+    """Who runs tasks in this process; the worker, or nobody."""
+
+    lease_s: float
+
+    def accepts(self, kind: Kind[Any], queue: str) -> bool:
+        """Whether a task made now would be run here from memory."""
+        ...
+
+    def offer(self, tasks: Sequence[Task[Any]]) -> None:
+        """Run these; they are committed and leased to this process."""
+        ...
+
+    def let_go(self, task_ids: Iterable[int]) -> None:
+        """Forget these; they are finished."""
+        ...
+
+
+class Publisher(Protocol):
+    """Who publishes events and wakes others; the bus."""
+
+    def offer(self, batch: EventRows) -> None:
+        """Publish this committed batch."""
+        ...
+
+    def wake(self, queues: Iterable[str]) -> None:
+        """Tell other processes that these queues have due tasks. Only a hint."""
+        ...
+
+
+@dataclass(slots=True)
+class EventRow:
+    """One event as it is written."""
+
+    event_id: int
+    subject: str
+    key: str
+    tag: str
+    text: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class EventRows:
+    """The events of one transaction."""
+
+    batch_id: int
+    time: datetime
+    events: list[EventRow]
+
+
+class WorkTasks:
+    """The tasks a Work makes and ends."""
+
+    def __init__(self, ids: IdMaker) -> None:
+        self._ids = ids
+        self.new: list[NewTask] = []
+        self.done: list[Task[Any]] = []
+        self.done_ids: list[int] = []
+        self.done_for: dict[str, list[str]] = {}
+
+    def add(
+        self,
+        kind: Kind[Any],
+        payload: msgspec.Struct,
+        *,
+        order_no: str | None = None,
+        delay_s: float = 0,
+        deadline_s: float | None = None,
+        queue: str | None = None,
+        count_max: int | None = None,
+    ) -> int:
+        """Make a task, due at once or after `delay_s`; its id. `deadline_s` counts from now."""
+        task_id = self._ids.next()
+        self.new.append(
+            NewTask(
+                task_id,
+                kind,
+                payload,
+                queue or kind.queue,
+                order_no,
+                delay_s,
+                kind.deadline_s if deadline_s is None else deadline_s,
+                kind.count_max if count_max is None else count_max,
+            )
+        )
+        return task_id
+
+    def finish(self, *tasks: Task[Any] | int) -> None:
+        """End tasks; ending one that has ended changes nothing."""
+        for task in tasks:
+            if isinstance(task, int):
+                self.done_ids.append(task)
+            else:
+                self.done.append(task)
+
+    def finish_for(self, kind: Kind[Any], order_nos: Iterable[str]) -> None:
+        """End the pending tasks of an exclusive kind by what they belong to."""
+        assert kind.exclusive, "only exclusive kinds are found by order_no"
+        self.done_for.setdefault(kind.name, []).extend(order_nos)
+
+
+class WorkEvents:
+    """The events a Work publishes."""
+
+    def __init__(self, ids: IdMaker) -> None:
+        self._ids = ids
+        self.rows: list[EventRow] = []
+
+    def add(self, subject: str, *, key: str, body: Message, tag: str = "", text: str = "") -> None:
+        """Publish `body` on `subject` once the transaction is committed; `key` finds it again."""
+        self.rows.append(
+            EventRow(self._ids.next(), subject, key, tag, text, body.SerializeToString())
+        )
+
+
+@dataclass(slots=True)
+class Work:
+    """`async with app.work() as work:` - an exception leaves nothing behind, and nothing is handed on.
+
+    At the end of the block: new tasks, ended tasks and events are written, one statement each, and
+    committed together with what the block did on `work.db`. Then fresh due tasks go to this process's
+    worker from memory (or wake others), and events to the publisher.
+    """
+
+    database: Database
+    ids: IdMaker
+    runner: Runner | None
+    publisher: Publisher | None
+    name: str = "work"
+    db: AsyncConnection = field(init=False)
+    tasks: WorkTasks = field(init=False)
+    events: WorkEvents = field(init=False)
+    _transaction: Any = field(init=False)
+    _batch: EventRows | None = field(init=False, default=None)
+
+    async def __aenter__(self) -> Self:
+        self.tasks, self.events = WorkTasks(self.ids), WorkEvents(self.ids)
+        self._transaction = self.database.engine.begin()
+        self.db = await self._transaction.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            await self._transaction.__aexit__(kind, error, trace)
+            return
+        try:
+            await self._write()
+            hit(f"{self.name}.before_commit")
+        except BaseException as failed:
+            await self._transaction.__aexit__(type(failed), failed, failed.__traceback__)
+            raise
+        await self._transaction.__aexit__(None, None, None)
+        hit(f"{self.name}.after_commit")
+        self._hand_on()
+
+    async def _write(self) -> None:
+        tasks = self.tasks
+        if tasks.new:
+            for new in tasks.new:
+                new.mine = (
+                    new.delay_s <= 0
+                    and self.runner is not None
+                    and self.runner.accepts(new.kind, new.queue)
+                )
+            lease_s = self.runner.lease_s if self.runner is not None else 0.0
+            await store.insert_tasks(self.db, tasks.new, lease_s)
+        if ids := [*tasks.done_ids, *(task.id for task in tasks.done)]:
+            kept = bool(tasks.done_ids) or any(task.kind.keep_s for task in tasks.done)
+            await store.finish_tasks(self.db, ids, kept=kept)
+        for name, order_nos in tasks.done_for.items():
+            await store.finish_tasks_for(self.db, name, order_nos)
+        if self.events.rows:
+            time = await store.insert_events(self.db, self.ids.next(), self.events.rows)
+            self._batch = EventRows(time.batch_id, time.time, self.events.rows)
+
+    def _hand_on(self) -> None:
+        tasks = self.tasks
+        for task in tasks.done:
+            task.finished = True
+        runner = self.runner
+        if runner is not None:
+            if tasks.done_ids:
+                runner.let_go(tasks.done_ids)
+            if mine := [_leased(new) for new in tasks.new if new.mine]:
+                runner.offer(mine)
+        if self.publisher is not None:
+            if others := {new.queue for new in tasks.new if not new.mine and new.delay_s <= 0}:
+                self.publisher.wake(others)
+            if self._batch is not None:
+                self.publisher.offer(self._batch)
+
+
+def _leased(new: NewTask) -> Task[Any]:
+    return Task(
+        id=new.id,
+        kind=new.kind,
+        payload=new.payload,
+        queue=new.queue,
+        order_no=new.order_no,
+        count=1,
+        deadline=datetime.now(UTC) + timedelta(seconds=new.deadline_s),
+    )
+
+
+async def node_number(database: Database) -> int:
+    """A number for the ids of this process: the next of 1024, so a restart never reuses a recent one."""
+    async with database.connect() as db:
+        found = await db.execute(text("SELECT nextval('kit_node_seq')"))
+        return int(found.scalar_one())
