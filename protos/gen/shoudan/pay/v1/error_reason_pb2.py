@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!shoudan/pay/v1/error_reason.proto\x12\x0eshoudan.pay.v1*\x83\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\"\n\x1e\x45RROR_REASON_ACCOUNT_NOT_FOUND\x10\x01\x12 \n\x1c\x45RROR_REASON_BALANCE_TOO_LOW\x10\x02\x12\x1f\n\x1b\x45RROR_REASON_AMOUNT_INVALID\x10\x03\x12\x1f\n\x1b\x45RROR_REASON_ACCOUNT_LOCKED\x10\x04\x12 \n\x1c\x45RROR_REASON_POSTING_DIFFERS\x10\x05\x12!\n\x1d\x45RROR_REASON_RECORD_NOT_FOUND\x10\x06\x12 \n\x1c\x45RROR_REASON_REFUND_TOO_HIGH\x10\x07\x12!\n\x1d\x45RROR_REASON_ALREADY_REVERSED\x10\x08\x12\"\n\x1e\x45RROR_REASON_PACKAGE_NOT_FOUND\x10\t\x12!\n\x1d\x45RROR_REASON_CAPACITY_TOO_LOW\x10\n\x12 \n\x1c\x45RROR_REASON_PACKAGE_EXPIRED\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_FIELD_INVALID\x10\x0c\x12\x1e\n\x1a\x45RROR_REASON_GROUP_REFUSED\x10\r\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x0e\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!shoudan/pay/v1/error_reason.proto\x12\x0eshoudan.pay.v1*\xc5\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\"\n\x1e\x45RROR_REASON_ACCOUNT_NOT_FOUND\x10\x01\x12 \n\x1c\x45RROR_REASON_BALANCE_TOO_LOW\x10\x02\x12\x1f\n\x1b\x45RROR_REASON_AMOUNT_INVALID\x10\x03\x12\x1f\n\x1b\x45RROR_REASON_ACCOUNT_LOCKED\x10\x04\x12 \n\x1c\x45RROR_REASON_POSTING_DIFFERS\x10\x05\x12!\n\x1d\x45RROR_REASON_RECORD_NOT_FOUND\x10\x06\x12 \n\x1c\x45RROR_REASON_REFUND_TOO_HIGH\x10\x07\x12!\n\x1d\x45RROR_REASON_ALREADY_REVERSED\x10\x08\x12\"\n\x1e\x45RROR_REASON_PACKAGE_NOT_FOUND\x10\t\x12!\n\x1d\x45RROR_REASON_CAPACITY_TOO_LOW\x10\n\x12 \n\x1c\x45RROR_REASON_PACKAGE_EXPIRED\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_FIELD_INVALID\x10\x0c\x12\x1e\n\x1a\x45RROR_REASON_GROUP_REFUSED\x10\r\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x0e\x12\x1f\n\x1b\x45RROR_REASON_POSTING_FAILED\x10\x0f\x12\x1f\n\x1b\x45RROR_REASON_NUMBER_INVALID\x10\x10\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.pay.v1.error_reason
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=54
-  _globals['_ERRORREASON']._serialized_end=569
+  _globals['_ERRORREASON']._serialized_end=635
 # @@protoc_insertion_point(module_scope)

@@ -52,6 +52,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another posting of the same group was refused, so this one was not made. Code: ABORTED. Metadata: none."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 14
     """Too many calls wait; try again. Code: RESOURCE_EXHAUSTED. Metadata: none."""
+    ERROR_REASON_POSTING_FAILED: _ErrorReason.ValueType  # 15
+    """[901] The group could not be written for a reason of ours; nothing of it was. Try again later. Code: INTERNAL. Metadata: trace."""
+    ERROR_REASON_NUMBER_INVALID: _ErrorReason.ValueType  # 16
+    """[903] A number of units is below 1 or out of range, or a refund of units exceeds its deduct. Code: INVALID_ARGUMENT. Metadata: num."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a pay call is refused. Sent as ErrorInfo.reason (or Refusal.reason) with domain "pay.shoudan".
@@ -88,4 +92,8 @@ ERROR_REASON_GROUP_REFUSED: ErrorReason.ValueType  # 13
 """Another posting of the same group was refused, so this one was not made. Code: ABORTED. Metadata: none."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 14
 """Too many calls wait; try again. Code: RESOURCE_EXHAUSTED. Metadata: none."""
+ERROR_REASON_POSTING_FAILED: ErrorReason.ValueType  # 15
+"""[901] The group could not be written for a reason of ours; nothing of it was. Try again later. Code: INTERNAL. Metadata: trace."""
+ERROR_REASON_NUMBER_INVALID: ErrorReason.ValueType  # 16
+"""[903] A number of units is below 1 or out of range, or a refund of units exceeds its deduct. Code: INVALID_ARGUMENT. Metadata: num."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

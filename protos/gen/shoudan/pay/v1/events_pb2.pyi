@@ -131,3 +131,49 @@ class BalanceAlert(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BalanceAlert: _TypeAlias = BalanceAlert  # noqa: Y015
+
+@_typing.final
+class AccountChanged(_message.Message):
+    """AccountChanged is published as shoudan.events.pay.account.changed when a name, a credit or a lock was changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    IDENT_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    EID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CREDIT_MICROS_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.int
+    """Account number."""
+    ident: _builtins.str
+    """System that owns it."""
+    groups: _builtins.str
+    """Kind of account."""
+    eid: _builtins.str
+    """Whose."""
+    name: _builtins.str
+    """The name now."""
+    credit_micros: _builtins.int
+    """The credit now."""
+    locked: _builtins.bool
+    """Whether it is locked now."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.int = ...,
+        ident: _builtins.str = ...,
+        groups: _builtins.str = ...,
+        eid: _builtins.str = ...,
+        name: _builtins.str = ...,
+        credit_micros: _builtins.int = ...,
+        locked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "credit_micros", b"credit_micros", "eid", b"eid", "groups", b"groups", "ident", b"ident", "locked", b"locked", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountChanged: _TypeAlias = AccountChanged  # noqa: Y015

@@ -146,7 +146,7 @@ class Account(_message.Message):
     name: _builtins.str
     """Name for people."""
     balance_micros: _builtins.int
-    """What is in it."""
+    """What is in it. A platform account (groups "platform", eid = the groups it faces) holds the opposite of all accounts it faces."""
     credit_micros: _builtins.int
     """How far below zero spending may take it."""
     locked: _builtins.bool
@@ -194,6 +194,7 @@ class Posting(_message.Message):
     TRADE_TYPE_FIELD_NUMBER: _builtins.int
     AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
     MEMO_FIELD_NUMBER: _builtins.int
+    VOID_FIELD_NUMBER: _builtins.int
     trade_no: _builtins.str
     """Number of the trade: with change_type and trade_type it is the idempotency key within the account."""
     ext_no: _builtins.str
@@ -201,14 +202,23 @@ class Posting(_message.Message):
     change_type: Global___ChangeType.ValueType
     """Why."""
     trade_type: Global___TradeType.ValueType
-    """What for."""
+    """What for. Add and drawing: trade, or reverse for a reversal. Deduct: trade, service or commission; a refund has that of its deduct.
+    Flats: any of these or flat, but not reverse.
+    """
     amount_micros: _builtins.int
-    """Signed effect on the balance. Deduct and drawing are negative for a plain spending; a commission paid out in the same step is positive."""
+    """Signed effect on the balance. Add is above zero, drawing below. Deduct is below zero for a plain spending and above for a commission
+    earned in the same step; a refund has the sign opposite to the deduct it quotes. Flats have either sign. A reversal is the whole
+    opposite of what it quotes: exactly that, or 0 to let the ledger look it up.
+    """
     memo: _builtins.str
-    """For people."""
+    """For people; not part of the content that repeats are compared by."""
+    void: _builtins.bool
+    """Void closes the key instead of moving money; amount_micros is 0. When the posting was made before, its record is given back with
+    existed = true; otherwise a record of 0 is written, and a late posting of the same key is refused with POSTING_DIFFERS.
+    """
     @_builtins.property
     def account(self) -> Global___AccountKey:
-        """The account that moves; the platform's contra account of the same ident moves the other way."""
+        """The account that moves; the platform's contra account of the same ident and groups moves the other way. It cannot be posted to itself."""
 
     def __init__(
         self,
@@ -220,10 +230,11 @@ class Posting(_message.Message):
         trade_type: Global___TradeType.ValueType = ...,
         amount_micros: _builtins.int = ...,
         memo: _builtins.str = ...,
+        void: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount_micros", b"amount_micros", "change_type", b"change_type", "ext_no", b"ext_no", "memo", b"memo", "trade_no", b"trade_no", "trade_type", b"trade_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount_micros", b"amount_micros", "change_type", b"change_type", "ext_no", b"ext_no", "memo", b"memo", "trade_no", b"trade_no", "trade_type", b"trade_type", "void", b"void"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,6 +259,7 @@ class Record(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     MEMO_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    CONTRA_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     record_id: _builtins.int
     """Our number, 100000 and up."""
     account_id: _builtins.int
@@ -270,13 +282,15 @@ class Record(_message.Message):
     """Position within the account, from 1 without gaps."""
     memo: _builtins.str
     """As posted."""
+    contra_account_id: _builtins.int
+    """The platform's account that moved by the opposite amount."""
     @_builtins.property
     def account(self) -> Global___AccountKey:
         """Its key."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When."""
+        """When; never before the record that precedes it in the account."""
 
     def __init__(
         self,
@@ -294,10 +308,11 @@ class Record(_message.Message):
         seq: _builtins.int = ...,
         memo: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        contra_account_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_id", b"account_id", "account_name", b"account_name", "amount_micros", b"amount_micros", "balance_micros", b"balance_micros", "change_type", b"change_type", "create_time", b"create_time", "ext_no", b"ext_no", "memo", b"memo", "record_id", b"record_id", "seq", b"seq", "trade_no", b"trade_no", "trade_type", b"trade_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_id", b"account_id", "account_name", b"account_name", "amount_micros", b"amount_micros", "balance_micros", b"balance_micros", "change_type", b"change_type", "contra_account_id", b"contra_account_id", "create_time", b"create_time", "ext_no", b"ext_no", "memo", b"memo", "record_id", b"record_id", "seq", b"seq", "trade_no", b"trade_no", "trade_type", b"trade_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -774,7 +789,7 @@ Global___PostResponse: _TypeAlias = PostResponse  # noqa: Y015
 
 @_typing.final
 class ListRecordsRequest(_message.Message):
-    """ListRecordsRequest filters records; empty fields do not filter, but account or trade_no must be given."""
+    """ListRecordsRequest filters records; empty fields do not filter, but an account (at least its ident) or trade_no must be given."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -979,14 +994,17 @@ class VerifyResponse(_message.Message):
     ACCOUNTS_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     ACCOUNTS_TOTAL_FIELD_NUMBER: _builtins.int
+    RECORDS_TOTAL_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
     accounts: _builtins.int
     """Accounts read so far."""
     records: _builtins.int
-    """Records read so far."""
+    """Records read so far, of the records there were at the start."""
     accounts_total: _builtins.int
     """Accounts there are."""
+    records_total: _builtins.int
+    """Records there are."""
     done: _builtins.bool
     """True in the last message."""
     @_builtins.property
@@ -999,12 +1017,13 @@ class VerifyResponse(_message.Message):
         accounts: _builtins.int = ...,
         records: _builtins.int = ...,
         accounts_total: _builtins.int = ...,
+        records_total: _builtins.int = ...,
         done: _builtins.bool = ...,
         findings: _abc.Iterable[Global___VerifyResponse.Finding] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "accounts_total", b"accounts_total", "done", b"done", "findings", b"findings", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "accounts_total", b"accounts_total", "done", b"done", "findings", b"findings", "records", b"records", "records_total", b"records_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1032,11 +1051,11 @@ class Package(_message.Message):
     name: _builtins.str
     """Name for people."""
     total_capacity: _builtins.int
-    """How much was ever put in."""
+    """How much was put in, less what was drawn."""
     total_remain: _builtins.int
     """How much is left."""
     capacity_daily: _builtins.int
-    """How much may be used in a day."""
+    """How much may be used in a day; the total capacity when no limit of its own was set."""
     deduct_today: _builtins.int
     """How much was used today (Asia/Shanghai)."""
     expires: _builtins.str
@@ -1213,7 +1232,7 @@ class MoveCapacityRequest(_message.Message):
         trade_no: _builtins.str
         """Number of the trade; a refund quotes the deduct's."""
         change_type: Global___ChangeType.ValueType
-        """Add, drawing, deduct or refund."""
+        """Add, drawing, deduct or refund. A refund is made at most once for each deduct and gives back at most what that took."""
         num: _builtins.int
         """How many, 1 or more."""
         memo: _builtins.str
