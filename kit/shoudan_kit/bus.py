@@ -108,7 +108,7 @@ class Bus:
         subject: str,
         handle: Callable[[Sequence[core_pb2.Event]], Awaitable[None]],
     ) -> None:
-        """Give `handle` every event of `subject`, at least once, until cancelled. Repeats are its own affair."""
+        """Hand every event of `subject` to `handle`, at least once, until cancelled."""
         config = ConsumerConfig(
             ack_policy=AckPolicy.EXPLICIT, ack_wait=30, max_ack_pending=256, max_deliver=20
         )
