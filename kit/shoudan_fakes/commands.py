@@ -1,0 +1,42 @@
+"""`shoudan mock ...`: the outside world for trying the system out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Stand-ins for the outside world.")
+
+SECRET_VARIABLE = "SHOUDAN_MOCK_SECRET"  # noqa: S105 - the variable's name
+
+
+@app.callback()
+def mock() -> None:
+    """Stand-ins for the outside world."""
+
+
+@app.command()
+def upstream(
+    host: Annotated[str, typer.Option(help="Address served.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port served; 0 takes any free one.")] = 8690,
+    journal: Annotated[
+        Path | None, typer.Option(help="Journal file; without it a new temporary one.")
+    ] = None,
+) -> None:
+    """Serve the sandbox supplier and the notify inbox.
+
+    Requests and notifies are signed when SHOUDAN_MOCK_SECRET is set.
+    """
+    import uvloop
+
+    from shoudan_fakes.sandbox import serve
+
+    path = journal or Path(tempfile.mkdtemp(prefix="shoudan-sandbox-")) / "journal.jsonl"
+    secret = os.environ.get(SECRET_VARIABLE, "").encode()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(host, port, path, secret))
