@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, BinaryIO, Final, Literal, cast
@@ -19,13 +19,41 @@ Level = Literal["debug", "info", "warning", "error"]
 MASK: Final = "***"
 # Fields that name a secret or a person. Masked at the top level of a line only: log fields, not objects.
 MASKED: Final = frozenset(
-    """
-    authorization app_key bank_card_no bankCardNo buyer_account buyer_name buyer_nick buyer_message
-    customer_name database_url owner_database_url pay_account pay_bar_code payBarCode password
-    rechage_account recharge_account receiver_address receiver_mobile receiver_name receiver_phone
-    receiver_zip return_address return_mobile return_name return_phone secret sign swap_address
-    swap_mobile swap_name swap_phone token
-    """.split()
+    {
+        "app_key",
+        "authorization",
+        "bank_card_no",
+        "bankCardNo",
+        "buyer_account",
+        "buyer_message",
+        "buyer_name",
+        "buyer_nick",
+        "customer_name",
+        "database_url",
+        "owner_database_url",
+        "password",
+        "pay_account",
+        "pay_bar_code",
+        "payBarCode",
+        "receiver_address",
+        "receiver_mobile",
+        "receiver_name",
+        "receiver_phone",
+        "receiver_zip",
+        "rechage_account",
+        "recharge_account",
+        "return_address",
+        "return_mobile",
+        "return_name",
+        "return_phone",
+        "secret",
+        "sign",
+        "swap_address",
+        "swap_mobile",
+        "swap_name",
+        "swap_phone",
+        "token",
+    }
 )
 VALUE_CHARS_MAX: Final = 2_000
 
@@ -97,7 +125,7 @@ def unbind(token: Token[dict[str, str] | None]) -> None:
 
 
 @contextmanager
-def bound(**fields: str) -> Iterator[None]:
+def bound(**fields: str) -> Generator[None]:
     """`bind` for the length of a block."""
     token = bind(**fields)
     try:

@@ -1,0 +1,184 @@
+"""Coalescer: calls that are in flight at the same time become one batch, unseen by the callers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from shoudan_kit import metrics
+from shoudan_kit.refusal import Overloaded, ShuttingDown
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """An exception on its way to a caller.
+
+    A result, not a future's exception: one whose caller was cancelled meanwhile would be reported as
+    never retrieved. The traceback is kept apart, or a batch's callers would all append to one.
+    """
+
+    error: Exception
+    traceback: TracebackType | None
+
+
+class Coalescer(Generic[Q, A]):
+    """`await coalescer(question)` answers like an ordinary call; `run` sees batches in order of arrival.
+
+    `run` gives one answer or one Exception per question, in their order; the exception is raised to that
+    caller alone. If `run` itself raises, the callers of that batch get what it raised.
+
+    A call into an idle coalescer starts in the same turn of the event loop, together with its
+    contemporaries. While a batch is in flight, newcomers gather until `size_max`, `linger_s` or the end
+    of a batch; at most `in_flight_max` batches run at once. More than `waiting_max` gathered: Overloaded.
+    A caller that gives up leaves the gathering; a batch already begun is finished without it.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Q]], Awaitable[Sequence[A | Exception]]],
+        *,
+        name: str,
+        size_max: int = 200,
+        linger_s: float = 0.002,
+        in_flight_max: int = 2,
+        waiting_max: int = 10_000,
+    ) -> None:
+        if min(size_max, in_flight_max, waiting_max) < 1 or linger_s < 0:
+            raise ValueError(f"{name}: a coalescer's bounds are positive")
+        self._run, self._name = run, name
+        self._size_max, self._linger_s = size_max, linger_s
+        self._in_flight_max, self._waiting_max = in_flight_max, waiting_max
+        self._waiting: deque[tuple[Q, asyncio.Future[A | _Raised]]] = deque()
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.Handle | None = None
+        self._lingering = False
+        self._closed = False
+        # A batch belongs to no single caller, so it must not inherit the first one's request id.
+        self._context = contextvars.copy_context()
+
+    @property
+    def waiting(self) -> int:
+        """Calls gathered and not yet begun."""
+        return len(self._waiting)
+
+    @property
+    def in_flight(self) -> int:
+        """Batches begun and not yet finished."""
+        return len(self._in_flight)
+
+    async def __call__(self, question: Q) -> A:
+        """The answer to `question`. Raises its exception, Overloaded or ShuttingDown."""
+        if self._closed:
+            raise ShuttingDown(self._name)
+        if len(self._waiting) >= self._waiting_max:
+            self._forget_cancelled()
+        if len(self._waiting) >= self._waiting_max:
+            metrics.BATCH_REFUSED_TOTAL(self._name).inc()
+            raise Overloaded(self._name, self._waiting_max)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[A | _Raised] = loop.create_future()
+        self._waiting.append((question, future))
+        self._arrange(loop)
+        answer = await future
+        if isinstance(answer, _Raised):
+            raise answer.error.with_traceback(answer.traceback)
+        return answer
+
+    async def aclose(self) -> None:
+        """Take no new calls, answer all that were taken."""
+        self._closed = True
+        # Ends: nothing new is gathered, and each round takes a batch away or waits for one.
+        while self._waiting or self._in_flight:
+            self._start()
+            if self._in_flight:
+                await asyncio.wait(self._in_flight)
+
+    def _arrange(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See to it that what waits is begun: this turn when idle, when full, or after the linger."""
+        in_flight = len(self._in_flight)
+        if in_flight >= self._in_flight_max:
+            return  # the end of a batch begins the next
+        if not in_flight or len(self._waiting) >= self._size_max:
+            if self._timer is None or self._lingering:
+                self._disarm()
+                self._timer = loop.call_soon(self._start, context=self._context)
+        elif self._timer is None:
+            self._lingering = True
+            self._timer = loop.call_later(self._linger_s, self._start, context=self._context)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._lingering = None, False
+
+    def _start(self) -> None:
+        """Begin as many batches as fit, full ones first; called with the linger over."""
+        self._disarm()
+        while self._waiting and len(self._in_flight) < self._in_flight_max:
+            batch = self._take()
+            if not batch:
+                return
+            task = asyncio.get_running_loop().create_task(
+                self._answer(batch), name=f"batch {self._name}", context=self._context
+            )
+            self._in_flight.add(task)
+            task.add_done_callback(self._ended, context=self._context)
+
+    def _take(self) -> list[tuple[Q, asyncio.Future[A | _Raised]]]:
+        """The next batch, without the callers that have given up."""
+        batch: list[tuple[Q, asyncio.Future[A | _Raised]]] = []
+        while self._waiting and len(batch) < self._size_max:
+            one = self._waiting.popleft()
+            if not one[1].done():
+                batch.append(one)
+        return batch
+
+    def _forget_cancelled(self) -> None:
+        self._waiting = deque(one for one in self._waiting if not one[1].done())
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        if self._waiting:
+            self._start()
+
+    async def _answer(self, batch: list[tuple[Q, asyncio.Future[A | _Raised]]]) -> None:
+        began = time.perf_counter()
+        try:
+            answers = await self._run([question for question, _ in batch])
+            if len(answers) != len(batch):
+                raise RuntimeError(
+                    f"batch {self._name}: {len(answers)} answers to {len(batch)} questions"
+                )
+        except Exception as error:  # noqa: BLE001 - handed whole to the callers, who decide
+            _deliver(batch, [error] * len(batch))
+        else:
+            _deliver(batch, answers)
+        finally:
+            # Only the cancellation of the batch itself leaves callers without an answer.
+            for _, future in batch:
+                if not future.done():
+                    future.cancel()
+            metrics.batch_done(self._name, len(batch), time.perf_counter() - began)
+
+
+def _deliver(
+    batch: Sequence[tuple[Q, asyncio.Future[A | _Raised]]], answers: Sequence[A | Exception]
+) -> None:
+    """Give each caller that still waits its own answer."""
+    # Kept before anybody raises: an exception shared by callers would gather all their frames.
+    for (_, future), answer in zip(batch, answers, strict=True):
+        if future.done():
+            continue
+        if isinstance(answer, Exception):
+            future.set_result(_Raised(answer, answer.__traceback__))
+        else:
+            future.set_result(answer)

@@ -1,0 +1,356 @@
+"""Settings: typed, read once at start from the environment and one TOML file, wrong ones told together."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args, get_origin
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "SHOUDAN_"
+FILE_VARIABLE = "SHOUDAN_CONFIG"
+SHARED = "shared"
+SECRET_BYTES_MAX = 65_536
+SHOWN_CHARS_MAX = 80
+
+S = TypeVar("S", bound="Settings")
+
+
+class Secret(SecretStr):
+    """Text that shows as stars wherever it is printed, logged or dumped."""
+
+    def reveal(self) -> str:
+        """The text itself: only to hand it to the library that needs it."""
+        return self.get_secret_value()
+
+
+class ConfigError(ValueError):
+    """Everything that is wrong with the settings, one readable line each."""
+
+    def __init__(self, section: str, mistakes: list[str]) -> None:
+        lines = "".join(f"\n  - {mistake}" for mistake in mistakes)
+        super().__init__(f"{len(mistakes)} mistake(s) in the settings of {section}:{lines}")
+        self.section, self.mistakes = section, mistakes
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One line of the generated reference."""
+
+    name: str
+    env: str
+    type: str
+    default: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A raw value and where it was found."""
+
+    value: Any
+    origin: str
+
+
+class Settings(BaseSettings):
+    """Base of every section. Only `load` reads the outside; a constructor call is pure."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        bare = [name for name, info in cls.model_fields.items() if not info.description]
+        if bare:
+            raise TypeError(f"{cls.__name__}: describe {', '.join(bare)} (unit, why)")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Constructor arguments only; `load` looks for the rest so that it can say where it looked."""
+        return (init_settings,)
+
+    @classmethod
+    def load(
+        cls,
+        section: str,
+        toml_path: Path | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+    ) -> Self:
+        """The settings of `section`; the first of these that is set wins, field by field:
+
+        SHOUDAN_<SECTION>_X, SHOUDAN_X, [section] x, [shared] x, the default. For secrets each variable
+        may instead be named ..._FILE and hold a path. Empty variables count as not set. The file is
+        `toml_path`, else what SHOUDAN_CONFIG names. Raises ConfigError with every mistake in it.
+        """
+        environ = os.environ if environ is None else environ
+        mistakes: list[str] = []
+        tables = _tables(toml_path or environ.get(FILE_VARIABLE) or None, mistakes)
+        mistakes += _unknown_keys(cls, section, tables)
+        given = {
+            name: found
+            for name, info in cls.model_fields.items()
+            if (found := _find(section, name, info, environ, tables, mistakes)) is not None
+        }
+        settings = _build(cls, section, given, mistakes)
+        if settings is not None:
+            mistakes += settings.cross_check()
+        if settings is None or mistakes:
+            raise ConfigError(section, mistakes)
+        return settings
+
+    def cross_check(self) -> Iterator[str]:
+        """What is wrong between fields that are each right. Subclasses extend it."""
+        yield from ()
+
+
+Profile = Literal["demo", "test", "prod"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+DEMO_MARK = "demo"  # every secret the demo profile makes begins with it
+
+
+class ProcessSettings(Settings):
+    """What every process has, with or without a database."""
+
+    profile: Profile = Field(
+        "demo",
+        description="demo: everything on this machine; test: short time-outs; prod: strict checks.",
+        examples=["prod"],
+    )
+    nats_url: str | None = Field(
+        None,
+        description="NATS server. Without it events wait in the outbox; nothing else waits for it.",
+        examples=["nats://nats:4222"],
+    )
+    listen_host: str = Field(
+        "127.0.0.1",
+        description="Address served. Loopback unless a network in front of it is trusted.",
+        examples=["0.0.0.0"],  # noqa: S104 - an example, the default is loopback
+    )
+    listen_port: Port = Field(0, description="Port served; 0 takes any free one.", examples=[50051])
+    ops_port: Port = Field(
+        0, description="Port of /healthz, /readyz and /metrics; 0 serves none.", examples=[9090]
+    )
+    log_level: LogLevel = Field(
+        "info", description="Least severe level that is written.", examples=["warning"]
+    )
+    drain_s: Seconds = Field(
+        20,
+        description="Seconds running calls get after SIGTERM; containers are killed after 30.",
+    )
+    rpc_concurrency_max: int = Field(
+        200,
+        ge=1,
+        le=10_000,
+        description="Calls in progress at once; more are refused at once, so that queues stay short.",
+    )
+    rpc_message_bytes_max: int = Field(
+        16 * 2**20,
+        ge=2**16,
+        le=64 * 2**20,
+        description="Largest gRPC message in bytes. gRPC's own 4 MiB is too small for 1000 items of 8 KiB.",
+    )
+    rpc_connection_age_s: int = Field(
+        300,
+        ge=10,
+        le=86_400,
+        description="Seconds after which clients must connect anew, so that added replicas get load.",
+    )
+
+    def cross_check(self) -> Iterator[str]:
+        """In prod no secret may be one of the demo's."""
+        yield from super().cross_check()
+        if self.profile != "prod":
+            return
+        for name in type(self).model_fields:
+            value: object = getattr(self, name)
+            if isinstance(value, Secret) and value.reveal().startswith(DEMO_MARK):
+                yield f"{name}: a demo secret must not be used in the prod profile"
+
+
+class ServiceSettings(ProcessSettings):
+    """What every service with a database of its own has."""
+
+    database_url: Secret = Field(
+        description="PostgreSQL database of this service, as the role that may not change tables.",
+        examples=["postgresql://shoudan_order@db/shoudan_order"],
+    )
+    owner_database_url: Secret | None = Field(
+        None,
+        description="The same database as the owner of its tables; used by `shoudan migrate` alone.",
+        examples=["postgresql://shoudan_order_owner@db/shoudan_order"],
+    )
+    task_lease_s: Seconds = Field(
+        20, description="Seconds after which the tasks of a killed process are taken by others."
+    )
+    task_scan_s: Seconds = Field(
+        1, description="Seconds between looks at the task table; wake-ups come sooner."
+    )
+    task_queues: list[str] = Field(
+        default_factory=list[str],
+        description="Queues this process serves; empty for all. Gives a product line workers of its own.",
+        examples=["oms:order:pay,oms:order:bind"],
+    )
+    db_pool_size: int = Field(
+        8,
+        ge=1,
+        le=64,
+        description="Connections of this process; all processes together stay below PostgreSQL's 100.",
+    )
+
+
+def describe(cls: type[Settings], section: str = "") -> list[SettingRow]:
+    """One row per setting, in the order declared: the generated reference is made of these."""
+    return [
+        SettingRow(
+            name=name,
+            env=_variables(section, name)[0],
+            type=_type_name(info.annotation),
+            default=_default_text(info),
+            description=info.description or "",
+        )
+        for name, info in cls.model_fields.items()
+    ]
+
+
+def _variables(section: str, name: str) -> list[str]:
+    own = [f"{PREFIX}{section}_{name}".upper()] if section else []
+    return [*own, f"{PREFIX}{name}".upper()]
+
+
+def _tables(path: str | Path | None, mistakes: list[str]) -> dict[str, dict[str, Any]]:
+    """The tables of the TOML file; none without a file."""
+    if path is None:
+        return {}
+    try:
+        document = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        mistakes.append(f"{path}: cannot be read ({error.strerror})")
+    except ValueError as error:  # both TOML and UTF-8 mistakes
+        mistakes.append(f"{path}: is not TOML ({error})")
+    else:
+        loose = [key for key, value in document.items() if not isinstance(value, dict)]
+        mistakes += [f"{path}: {key} stands outside of a [section]" for key in loose]
+        return {key: value for key, value in document.items() if key not in loose}
+    return {}
+
+
+def _unknown_keys(
+    cls: type[Settings], section: str, tables: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    """Keys of the section's own table that mean nothing. [shared] holds keys of others, too."""
+    for key in tables.get(section, {}):
+        if key not in cls.model_fields:
+            near = get_close_matches(key, cls.model_fields, 1)
+            yield f"[{section}] {key}: no such setting" + (f"; {near[0]}?" if near else "")
+
+
+def _find(
+    section: str,
+    name: str,
+    info: FieldInfo,
+    environ: Mapping[str, str],
+    tables: Mapping[str, Mapping[str, Any]],
+    mistakes: list[str],
+) -> _Given | None:
+    secret = _is_secret(info)
+    for variable in _variables(section, name):
+        text, path = environ.get(variable), environ.get(f"{variable}_FILE") if secret else None
+        if text and path:
+            mistakes.append(f"{variable} and {variable}_FILE are both set: keep one")
+        if text:
+            return _Given(_from_text(text, info), variable)
+        if path:
+            return _Given(_secret_text(path, variable, mistakes), f"{variable}_FILE")
+    for table in (section, SHARED):
+        if name in tables.get(table, {}):
+            return _Given(tables[table][name], f"[{table}] {name}")
+    return None
+
+
+def _secret_text(path: str, variable: str, mistakes: list[str]) -> str:
+    """The file's text without the line break editors add. Unreadable files are a mistake."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(SECRET_BYTES_MAX).decode().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        mistakes.append(f"{variable}_FILE: {path} cannot be read ({type(error).__name__})")
+        return ""
+
+
+def _from_text(text: str, info: FieldInfo) -> Any:
+    """Variables hold text: lists come as JSON or separated by commas, tables as JSON."""
+    if not any(get_origin(t) in {list, tuple, set, frozenset, dict} for t in _types(info)):
+        return text
+    if text[0] in "[{":
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text  # then the type check names the field and shows the text
+    return [part.strip() for part in text.split(",")]
+
+
+def _build(
+    cls: type[S], section: str, given: Mapping[str, _Given], mistakes: list[str]
+) -> S | None:
+    try:
+        return cls(**{name: found.value for name, found in given.items()})
+    except ValidationError as error:
+        for one in error.errors(include_url=False):
+            name = str(one["loc"][0]) if one["loc"] else ""
+            mistakes.append(_mistake(cls, section, name, given.get(name), one["msg"]))
+    return None
+
+
+def _mistake(cls: type[Settings], section: str, name: str, given: _Given | None, wrong: str) -> str:
+    info = cls.model_fields.get(name)
+    example = f", for example {info.examples[0]}" if info and info.examples else ""
+    if given is None:
+        return f"{name}: {wrong}; set {_variables(section, name)[0]}{example}"
+    secret = info is None or _is_secret(info)
+    shown = "(secret)" if secret else repr(given.value)[:SHOWN_CHARS_MAX]
+    return f"{given.origin} = {shown}: {wrong}{example}"
+
+
+def _types(info: FieldInfo) -> tuple[Any, ...]:
+    """The annotation and, of a union, its parts."""
+    annotation = cast("Any", info.annotation)
+    return (annotation, *get_args(annotation))
+
+
+def _is_secret(info: FieldInfo) -> bool:
+    return any(isinstance(t, type) and issubclass(t, SecretStr) for t in _types(info))
+
+
+def _type_name(annotation: Any) -> str:
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation.__name__
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, get_args(annotation)))
+    return str(annotation).replace("typing.", "").replace(f"{__name__}.", "")
+
+
+def _default_text(info: FieldInfo) -> str:
+    default: Any = info.get_default(call_default_factory=True, validated_data={})
+    if default is PydanticUndefined:
+        return "(required)"
+    return "" if default is None else str(default)

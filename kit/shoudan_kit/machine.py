@@ -1,0 +1,77 @@
+"""Lifecycles as tables: which state follows which, on what event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Generic, TypeVar
+
+S = TypeVar("S", bound=IntEnum)
+E = TypeVar("E", bound=StrEnum)
+
+
+class IllegalMove(ValueError):
+    """`event` means nothing in `state`."""
+
+    def __init__(self, machine: str, state: IntEnum, event: StrEnum) -> None:
+        super().__init__(f"{machine}: no move from {_label(state)} on {event.value}")
+        self.machine, self.state, self.event = machine, state, event
+
+
+@dataclass(frozen=True, slots=True)
+class Machine(Generic[S, E]):
+    """One lifecycle whose states carry the documented numbers. A state with no way out is final.
+
+    A self-move (`(FAILED, RETRIED): FAILED`) does not keep a state from being final.
+    """
+
+    name: str
+    initial: S
+    moves: Mapping[tuple[S, E], S]
+
+    def next(self, state: S, event: E) -> S:
+        """The state after `event`. Raises IllegalMove."""
+        try:
+            return self.moves[state, event]
+        except KeyError:
+            raise IllegalMove(self.name, state, event) from None
+
+    def allows(self, state: S, event: E) -> bool:
+        """Whether `event` may happen in `state`."""
+        return (state, event) in self.moves
+
+    def sources(self, event: E) -> tuple[S, ...]:
+        """The states `event` may happen in, by number: the WHERE of a conditional update."""
+        return tuple(sorted(s for s, e in self.moves if e is event))
+
+    @property
+    def states(self) -> frozenset[S]:
+        """Every state the table names."""
+        return frozenset({self.initial, *self.moves.values(), *(s for s, _ in self.moves)})
+
+    @property
+    def final(self) -> frozenset[S]:
+        """The states nothing leads out of."""
+        return self.states - {s for (s, _), t in self.moves.items() if t is not s}
+
+    @property
+    def unreachable(self) -> frozenset[S]:
+        """States, or members of the enum the table forgot, that no path from the start reaches."""
+        reached = {self.initial}
+        # Each round adds a state or ends, so there are at most as many rounds as states.
+        for _ in self.moves:
+            reached |= {t for (s, _), t in self.moves.items() if s in reached}
+        return frozenset(type(self.initial)) - reached
+
+    def mermaid(self) -> str:
+        """The diagram kept in docs/lifecycles.md; a test compares them."""
+        names = [f'    state "{_label(s)}" as {s.name}' for s in sorted(self.states)]
+        rows = [f"    {s.name} --> {t.name}: {e.value}" for (s, e), t in self.moves.items()]
+        ends = [f"    {s.name} --> [*]" for s in sorted(self.final)]
+        start = f"    [*] --> {self.initial.name}"
+        return "\n".join(["stateDiagram-v2", *names, start, *rows, *ends])
+
+
+def _label(state: IntEnum) -> str:
+    return f"{state.name} {state.value}"

@@ -1,0 +1,148 @@
+"""Metrics: names begin with shoudan_, labels have few values, and counting costs about a microsecond."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Generic, TypeVar
+
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+PREFIX: Final = "shoudan_"
+SECONDS_BUCKETS: Final = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+)
+SIZE_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+# A label value made from input would grow for ever; beyond this everything counts as "other".
+CHILDREN_MAX: Final = 1_000
+
+REGISTRY: Final = CollectorRegistry()
+for _collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+    REGISTRY.register(_collector)
+
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+class Family(Generic[M]):
+    """One metric and its children by label values, found by one dict look-up."""
+
+    def __init__(self, metric: M, labels: Sequence[str]) -> None:
+        self._metric = metric
+        self._labels = tuple(labels)
+        self._children: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *values: str) -> M:
+        """The child of these label values, in the order declared."""
+        child = self._children.get(values)
+        return self._new(values) if child is None else child
+
+    def _new(self, values: tuple[str, ...]) -> M:
+        if len(self._children) >= CHILDREN_MAX:
+            values = ("other",) * len(self._labels)
+        child = self._metric.labels(*values) if self._labels else self._metric
+        self._children[values] = child
+        return child
+
+
+def counter(name: str, help_text: str, labels: Sequence[str] = ()) -> Family[Counter]:
+    """A count that only rises; `name` without prefix, ending in _total."""
+    return Family(Counter(PREFIX + name, help_text, labels, registry=REGISTRY), labels)
+
+
+def gauge(name: str, help_text: str, labels: Sequence[str] = ()) -> Family[Gauge]:
+    """A value that goes up and down; `name` without prefix."""
+    return Family(Gauge(PREFIX + name, help_text, labels, registry=REGISTRY), labels)
+
+
+def histogram(
+    name: str,
+    help_text: str,
+    labels: Sequence[str] = (),
+    buckets: Sequence[float] = SECONDS_BUCKETS,
+) -> Family[Histogram]:
+    """A distribution; `name` without prefix, unit last (`…_seconds`)."""
+    metric = Histogram(PREFIX + name, help_text, labels, buckets=buckets, registry=REGISTRY)
+    return Family(metric, labels)
+
+
+RPC_SERVER_SECONDS: Final = histogram(
+    "rpc_server_seconds", "Time to answer a gRPC call.", ("method", "code")
+)
+RPC_IN_PROGRESS: Final = gauge("rpc_in_progress", "gRPC calls being answered now.")
+HTTP_SECONDS: Final = histogram(
+    "http_seconds", "Time to answer an HTTP request; route is the template.", ("route", "code")
+)
+HTTP_CLIENT_SECONDS: Final = histogram(
+    "http_client_seconds", "Time of an HTTP request to the outside.", ("client", "result")
+)
+TASK_SECONDS: Final = histogram(
+    "task_seconds", "Time of one handler run over a batch of tasks.", ("kind", "result")
+)
+TASKS_TOTAL: Final = counter("tasks_total", "Tasks handled.", ("kind", "result"))
+TASKS_DUE_AGE_SECONDS: Final = gauge(
+    "tasks_due_age_seconds", "Age of the longest due task; 0 when none is due.", ("kind",)
+)
+TASKS_DEAD: Final = gauge("tasks_dead", "Tasks past their deadline or count.", ("kind",))
+OUTBOX_LAG_SECONDS: Final = gauge(
+    "outbox_lag_seconds", "Age of the oldest event not yet published; 0 when all are."
+)
+EVENTS_PUBLISHED_TOTAL: Final = counter("events_published_total", "Events published.", ("subject",))
+BATCH_SIZE: Final = histogram(
+    "batch_size", "Calls gathered into one batch.", ("name",), SIZE_BUCKETS
+)
+BATCH_SECONDS: Final = histogram("batch_seconds", "Time to run one batch.", ("name",))
+BATCH_REFUSED_TOTAL: Final = counter(
+    "batch_refused_total", "Calls refused because too many waited.", ("name",)
+)
+BREAKER_STATE: Final = gauge("breaker_state", "0 closed, 1 open, 2 trying again.", ("channel",))
+BUILD_INFO: Final = gauge(
+    "build_info", "Always 1; the labels say what runs.", ("service", "version")
+)
+
+
+def rpc_done(method: str, code: str, seconds: float) -> None:
+    """Count one answered call."""
+    RPC_SERVER_SECONDS(method, code).observe(seconds)
+
+
+def http_done(route: str, code: int, seconds: float) -> None:
+    """Count one answered request; `route` is the template, never the path."""
+    HTTP_SECONDS(route, str(code)).observe(seconds)
+
+
+def task_done(kind: str, result: str, tasks: int, seconds: float) -> None:
+    """Count one handler run."""
+    TASKS_TOTAL(kind, result).inc(tasks)
+    TASK_SECONDS(kind, result).observe(seconds)
+
+
+def batch_done(name: str, size: int, seconds: float) -> None:
+    """Count one batch."""
+    BATCH_SIZE(name).observe(size)
+    BATCH_SECONDS(name).observe(seconds)
+
+
+def exposition() -> bytes:
+    """Everything counted, in the text format Prometheus reads."""
+    return generate_latest(REGISTRY)

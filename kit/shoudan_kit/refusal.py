@@ -1,0 +1,148 @@
+"""Refusals: the expected "no", carried whole across gRPC and inside batch answers.
+
+A refusal is logged at info and never paged. Anything else that escapes a servicer is a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import ClassVar, Protocol, cast
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from shoudan.core.v1 import core_pb2
+
+# gRPC trailers are limited to 8 KiB for everything together, so facts are cut, never the refusal.
+FACT_CHARS_MAX = 256
+MESSAGE_CHARS_MAX = 512
+
+
+class _Facts(Protocol):
+    """What a refusal is made of, on whichever side of the wire."""
+
+    @property
+    def code(self) -> grpc.StatusCode: ...
+    @property
+    def domain(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+
+
+class _Sendable(Exception):
+    """Both forms travel alike, so a refusal from a deeper service may pass through unchanged."""
+
+    def to_proto(self: _Facts) -> core_pb2.Refusal:
+        """The refusal of one item of a batch."""
+        return core_pb2.Refusal(
+            code=code_number(self.code),
+            domain=self.domain,
+            reason=self.reason,
+            metadata=self.metadata,
+            message=str(self)[:MESSAGE_CHARS_MAX],
+        )
+
+    def to_status(self: _Facts) -> status_pb2.Status:
+        """The google.rpc.Status of a refused call: our code, the message, one ErrorInfo."""
+        info = error_details_pb2.ErrorInfo(
+            reason=self.reason, domain=self.domain, metadata=self.metadata
+        )
+        detail = any_pb2.Any()
+        detail.Pack(info)
+        message = str(self)[:MESSAGE_CHARS_MAX]
+        return status_pb2.Status(code=code_number(self.code), message=message, details=[detail])
+
+    def __str__(self) -> str:
+        facts = cast("_Facts", self)
+        shown = ", ".join(f"{name}={value}" for name, value in facts.metadata.items())
+        return f"{facts.reason}({shown})"
+
+
+@dataclass
+class Refusal(_Sendable):
+    """Subclass once per reason. The fields of the subclass are its facts; None is left out."""
+
+    code: ClassVar[grpc.StatusCode]
+    domain: ClassVar[str]
+    reason: ClassVar[str]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The facts as text, as they travel."""
+        facts = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return {name: str(value)[:FACT_CHARS_MAX] for name, value in facts if value is not None}
+
+    def __str__(self) -> str:
+        return _Sendable.__str__(self)
+
+
+@dataclass
+class Refused(_Sendable):
+    """A refusal as the caller of another service sees it."""
+
+    code: grpc.StatusCode
+    domain: str
+    reason: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __str__(self) -> str:
+        return _Sendable.__str__(self)
+
+
+@dataclass
+class Overloaded(Refusal):
+    """More is waiting than may wait; nothing was begun, so the same call may be made again later."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    domain = "kit.shoudan"
+    reason = "ERROR_REASON_OVERLOADED"
+    name: str
+    waiting_max: int
+
+
+@dataclass
+class ShuttingDown(Refusal):
+    """This process takes no new work; nothing was begun, another replica will take the call."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    domain = "kit.shoudan"
+    reason = "ERROR_REASON_SHUTTING_DOWN"
+    name: str
+
+
+def code_number(code: grpc.StatusCode) -> int:
+    """The google.rpc.Code number of `code`."""
+    return cast("tuple[int, str]", code.value)[0]
+
+
+@cache
+def code_of(number: int) -> grpc.StatusCode:
+    """The code with this number; UNKNOWN for numbers nobody has defined."""
+    found = (code for code in grpc.StatusCode if code_number(code) == number)
+    return next(found, grpc.StatusCode.UNKNOWN)
+
+
+def refused_from_rpc(error: grpc.RpcError) -> Refused | None:
+    """The refusal inside `error`, or None when the call itself failed."""
+    call = cast("grpc.Call", error)
+    try:
+        status = rpc_status.from_call(call)
+    except ValueError:  # details that contradict the code come from no server of ours
+        return None
+    if status is None:
+        return None
+    info = error_details_pb2.ErrorInfo()
+    if not any(detail.Unpack(info) for detail in status.details):
+        return None
+    return Refused(call.code(), info.domain, info.reason, dict(info.metadata))
+
+
+def refused_from_proto(refusal: core_pb2.Refusal) -> Refused:
+    """The refusal of one item of a batch answer."""
+    return Refused(code_of(refusal.code), refusal.domain, refusal.reason, dict(refusal.metadata))
