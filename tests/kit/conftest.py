@@ -1,0 +1,42 @@
+"""What the kit's own tests share: a database that holds only the shared tables."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+from shoudan_kit.clock import SystemClock
+from shoudan_kit.db import Database
+from shoudan_kit.ids import IdMaker
+from shoudan_kit.tables import FOUNDATION, metadata
+from shoudan_kit.work import node_number
+from sqlalchemy import text
+
+
+@pytest.fixture
+async def bare_url(postgres) -> str:
+    """The URL of a new database with the shared tables."""
+    name = f"kit_{secrets.token_hex(4)}"
+    await postgres.create_database(name)
+    database = Database(postgres.url(name))
+    async with database.begin() as db:
+        for sql in FOUNDATION:
+            await db.execute(text(sql))
+        await db.run_sync(metadata().create_all)
+    await database.dispose()
+    return postgres.url(name)
+
+
+@pytest.fixture
+async def database(bare_url: str) -> AsyncIterator[Database]:
+    """A pool on a new database with the shared tables."""
+    made = Database(bare_url)
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+async def ids(database: Database) -> IdMaker:
+    """Ids with a node number of the database."""
+    return IdMaker(await node_number(database), SystemClock())
