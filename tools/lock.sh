@@ -21,7 +21,9 @@ protos = tomllib.loads(Path("protos/pyproject.toml").read_text())
 run = names(project["project"]["dependencies"] + protos["project"]["dependencies"])
 run |= names(project["project"]["optional-dependencies"]["otel"])
 run -= {"shoudan-protos"}
-dev = names(project["dependency-groups"]["dev"])
+groups = project["dependency-groups"]
+run |= names(groups["build"])
+dev = names(line for line in groups["dev"] if isinstance(line, str))
 missing = sorted((run | dev) - locked("requirements.lock"))
 missing += sorted(run - locked("requirements-run.lock"))
 if missing:
@@ -39,4 +41,4 @@ compile() {
         --no-emit-package shoudan-protos pyproject.toml protos/pyproject.toml --extra otel "$@"
 }
 compile --group dev ${upgrade[@]+"${upgrade[@]}"} -o requirements.lock
-compile --constraint requirements.lock ${upgrade[@]+"${upgrade[@]}"} -o requirements-run.lock
+compile --group build --constraint requirements.lock ${upgrade[@]+"${upgrade[@]}"} -o requirements-run.lock
