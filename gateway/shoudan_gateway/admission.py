@@ -1,0 +1,185 @@
+"""Who may call: channels by signature, address and rate, as the catalogue says."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from shoudan_gateway import signing
+from shoudan_gateway.config import GatewaySettings
+from shoudan_gateway.rules import Rules
+from shoudan_gateway.wire import ChannelRule, Inbound, Malformed, Problem, Trouble, Why
+from shoudan_kit.clock import Clock
+
+DUMMY: Final = ChannelRule("", auth_mode="hmac", keys=(b"nobody",))
+NONCES_MAX: Final = 200_000
+FORWARDED_MAX: Final = 16
+STAMP_CHARS_MAX: Final = 12
+
+Network = IPv4Network | IPv6Network
+
+
+class Admission:
+    """Decides on one request at a time, from memory; what it keeps is bounded."""
+
+    def __init__(self, rules: Rules, settings: GatewaySettings, clock: Clock) -> None:
+        self._rules, self._settings, self._clock = rules, settings, clock
+        self._demo = settings.profile != "prod"
+        self._nonces = Nonces(settings.nonce_keep_s, clock)
+        self._buckets: dict[str, Bucket] = {}
+
+    def admit(self, request: Inbound, *, once: bool) -> ChannelRule:
+        """The caller's rule; `once` refuses a nonce that was used before. Raises Problem.
+
+        Unsigned calls of channels without a scheme are taken from their networks, or from anywhere
+        outside of the prod profile. An unknown channel is told apart by the services' own words there,
+        and in prod like a wrong signature, after the same work.
+        """
+        channel_no = request.params.get("channel_no", "")
+        rule = self._rules.find(channel_no)
+        if rule is None:
+            self._limit("")
+            if self._demo:
+                return ChannelRule(channel_no)
+            self._verify(DUMMY, request, once=False)
+            raise Problem(Trouble.SIGN_WRONG)
+        self._limit(channel_no)
+        self._check_address(rule, request.remote)
+        if rule.auth_mode or signing.SIGN in request.params:
+            self._verify(rule, request, once=once)
+        return rule
+
+    def _limit(self, channel_no: str) -> None:
+        rate = self._settings.channel_rate_per_s
+        if not rate:
+            return
+        now = self._clock.monotonic()
+        bucket = self._buckets.get(channel_no)
+        if bucket is None:  # bounded: only channels of the catalogue, and one for all others
+            bucket = self._buckets[channel_no] = Bucket(self._settings.channel_burst, now)
+        if not bucket.take(now, rate, self._settings.channel_burst):
+            raise Problem(Trouble.TOO_MANY_CALLS)
+
+    def _check_address(self, rule: ChannelRule, remote: str) -> None:
+        if not rule.networks:
+            if not rule.auth_mode and not self._demo:
+                raise Problem(Trouble.ADDRESS_REFUSED)
+            return
+        address = _address(remote)
+        if address is None or not _inside(address, rule.networks):
+            raise Problem(Trouble.ADDRESS_REFUSED)
+
+    def _verify(self, rule: ChannelRule, request: Inbound, *, once: bool) -> None:
+        """Raises Problem unless the signature fits one of the channel's keys."""
+        params = request.params
+        given = params.get(signing.SIGN, "")
+        if not given:
+            raise Problem(Trouble.SIGN_MISSING)
+        scheme = rule.auth_mode or _scheme_asked(params)
+        if scheme == "md5":
+            expected = [signing.md5_sign(params, key) for key in rule.keys]
+        elif scheme == "hmac":
+            self._check_freshness(params)
+            expected = [
+                signing.hmac_sign(request.method, request.path, params, request.body, key)
+                for key in rule.keys
+            ]
+        else:
+            expected = []
+        if not signing.same(given, expected):
+            raise Problem(Trouble.SIGN_WRONG)
+        if scheme == "hmac" and once and not self._nonces.add(rule.channel_no, params["nonce"]):
+            raise Problem(Trouble.SIGN_WRONG)
+
+    def _check_freshness(self, params: Mapping[str, str]) -> None:
+        if params.get("sign_type") != signing.HMAC_SHA256:
+            raise Malformed("sign_type", Why.UNREADABLE, f"只支持{signing.HMAC_SHA256}")
+        nonce, stamp = params.get("nonce", ""), params.get("timestamp", "")
+        if not nonce or not stamp:
+            raise Problem(Trouble.SIGN_MISSING)
+        if not signing.NONCE_CHARS_MIN <= len(nonce) <= signing.NONCE_CHARS_MAX:
+            raise Malformed("nonce", Why.UNREADABLE, "长度16-64")
+        if not stamp.isascii() or not stamp.isdigit() or len(stamp) > STAMP_CHARS_MAX:
+            raise Malformed("timestamp", Why.UNREADABLE, "不是秒数")
+        if abs(self._clock.now().timestamp() - int(stamp)) > self._settings.sign_window_s:
+            raise Problem(Trouble.SIGN_WRONG)
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Tokens of one channel: filled at its rate up to the burst, one taken by each request."""
+
+    tokens: float
+    at: float
+
+    def take(self, now: float, rate: float, burst: int) -> bool:
+        """Whether there was one."""
+        self.tokens = min(burst, self.tokens + (now - self.at) * rate)
+        self.at = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+class Nonces:
+    """Nonces seen lately by this process. When full, the oldest are forgotten first.
+
+    Replicas do not share them: what a replay to another replica could do is bounded by the idempotency
+    of every write, which answers it with the stored result.
+    """
+
+    def __init__(self, keep_s: float, clock: Clock) -> None:
+        self._keep_s, self._clock = keep_s, clock
+        self._seen: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def add(self, channel_no: str, nonce: str) -> bool:
+        """Whether the nonce is new."""
+        now = self._clock.monotonic()
+        while self._seen:
+            oldest = next(iter(self._seen))
+            if self._seen[oldest] > now and len(self._seen) < NONCES_MAX:
+                break
+            del self._seen[oldest]
+        if (channel_no, nonce) in self._seen:
+            return False
+        self._seen[channel_no, nonce] = now + self._keep_s
+        return True
+
+
+def _scheme_asked(params: Mapping[str, str]) -> str:
+    """How an unasked-for signature wants to be read."""
+    return "hmac" if "sign_type" in params else "md5"
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address
+
+
+def _inside(address: IPv4Address | IPv6Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def remote_of(peer: str, forwarded: str, proxies: Sequence[Network]) -> str:
+    """Who really calls: the right-most X-Forwarded-For entry that no trusted proxy wrote."""
+    if not proxies or not forwarded:
+        return peer
+    chain = [*(part.strip() for part in forwarded.split(",")[-FORWARDED_MAX:]), peer]
+    for hop in reversed(chain):
+        address = _address(hop)
+        if address is None or not _inside(address, proxies):
+            return hop
+    return chain[0]
+
+
+def proxies_of(settings: GatewaySettings) -> tuple[Network, ...]:
+    """The networks whose X-Forwarded-For is believed."""
+    return tuple(ip_network(one, strict=False) for one in settings.trusted_proxies)

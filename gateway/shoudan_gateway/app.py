@@ -1,0 +1,105 @@
+"""The gateway's composition root: two listeners, the partners, the services behind them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, cast
+
+import msgspec
+from aiohttp import web
+from google.protobuf.message import Message
+
+from shoudan_gateway import openapi, partners
+from shoudan_gateway.admission import Admission
+from shoudan_gateway.backend import Backend
+from shoudan_gateway.config import GatewaySettings
+from shoudan_gateway.rules import Rules
+from shoudan_gateway.server import Gateway, Listener
+from shoudan_gateway.wire import JSON, Call, Outbound, Partner
+from shoudan_kit.log import get_logger
+from shoudan_kit.service import App, Running, Service
+
+INTERNAL: Final = "internal"
+
+_log = get_logger("gateway")
+
+
+class Site:
+    """One listening address with the gateway behind it."""
+
+    def __init__(self, gateway: Gateway, settings: GatewaySettings, host: str, port: int) -> None:
+        self._gateway, self._settings = gateway, settings
+        self._host, self.port = host, port
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self) -> None:
+        """Listen; `port` is the real one afterwards."""
+        listener = Listener(self._gateway.handle, self._settings)
+        self._runner = web.ServerRunner(listener, shutdown_timeout=self._settings.drain_s)
+        await self._runner.setup()
+        backlog = self._settings.backlog
+        await web.TCPSite(self._runner, self._host, self.port, backlog=backlog).start()
+        self.port = int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Take no new connections, answer what is in flight."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+def served(
+    found: Mapping[str, Partner], settings: GatewaySettings
+) -> tuple[list[Partner], list[Partner]]:
+    """The partners of the outer and of the internal listener."""
+    allowed = [one for one in found.values() if one.role != "test" or settings.profile != "prod"]
+    inner = [one for one in allowed if one.role == INTERNAL]
+    return [one for one in allowed if one.role != INTERNAL], inner
+
+
+def pages(shown: list[Partner]) -> dict[str, Outbound]:
+    """What is served without a partner."""
+    return {"/openapi.json": Outbound(200, msgspec.json.encode(openapi.document(shown)), JSON)}
+
+
+async def start(app: App[GatewaySettings]) -> Running:
+    """Serve both listeners; channels are read in the background, readiness waits for them."""
+    settings = app.settings
+    backend = Backend(settings, app.channel)
+
+    async def ask(call: Call, message: Message) -> Message:
+        return await backend(call, message)
+
+    rules = Rules(ask, settings.catalogue_refresh_s, settings.secrets_dir)
+    admission = Admission(rules, settings, app.clock)
+    outer, inner = served(partners.load(), settings)
+    sites = [
+        Site(Gateway(settings, shown, backend, admission, pages(shown)), settings, host, port)
+        for shown, host, port in (
+            (outer, settings.listen_host, settings.listen_port),
+            (inner, settings.internal_host, settings.internal_port),
+        )
+    ]
+    for site in sites:
+        await site.start()
+    _log.info("listening", port=sites[0].port, internal_port=sites[1].port)
+
+    async def close() -> None:
+        await asyncio.gather(*(site.stop() for site in sites))
+        await backend.aclose()
+
+    return Running(
+        context=sites,
+        background=(rules.run,),
+        closers=(close,),
+        checks={"catalogue": rules.ready},
+    )
+
+
+SERVICE = Service(name="gateway", settings=GatewaySettings, start=start)
+
+
+def ports(running: Running) -> tuple[int, int]:
+    """The real ports of a started gateway: outer and internal."""
+    sites = cast("list[Site]", running.context)
+    return sites[0].port, sites[1].port

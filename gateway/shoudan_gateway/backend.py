@@ -1,0 +1,134 @@
+"""The services behind the gateway: unary calls as they come, batch calls gathered per RPC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import grpc
+from google.protobuf.descriptor_pool import Default
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc import aio
+
+from shoudan_gateway.config import GatewaySettings
+from shoudan_gateway.wire import Batch, Call, Problem, Trouble
+from shoudan_kit.batch import Coalescer
+from shoudan_kit.log import get_logger
+from shoudan_kit.refusal import (
+    Overloaded,
+    ShuttingDown,
+    refused_from_proto,
+    refused_from_rpc,
+)
+
+OVERLOADED: Final = "ERROR_REASON_OVERLOADED"
+
+_log = get_logger("gateway.backend")
+
+
+@dataclass(frozen=True, slots=True)
+class Types:
+    """The messages of one RPC, found by its name."""
+
+    service: str  # ours, such as "order"
+    path: str
+    request: type[Message]
+    answer: type[Message]
+
+
+def types_of(method: str) -> Types:
+    """What the contract says of "<package>.<Service>/<Rpc>"; its module must have been imported."""
+    service_name, _, name = method.partition("/")
+    rpc = cast("Any", Default()).FindServiceByName(service_name).methods_by_name[name]
+    package = service_name.split(".")[1]
+    return Types(
+        service="erp_ingest" if package == "erp" else package,
+        path=f"/{method}",
+        request=GetMessageClass(rpc.input_type),
+        answer=GetMessageClass(rpc.output_type),
+    )
+
+
+def item_types(call: Batch) -> tuple[type[Message], type[Message]]:
+    """The messages of one item of a batch and of its result."""
+    types = types_of(call.method)
+    item = cast("Any", types.request.DESCRIPTOR.fields_by_name[call.items].message_type)
+    result = cast("Any", types.answer.DESCRIPTOR.fields_by_name["results"].message_type)
+    return GetMessageClass(item), GetMessageClass(result)
+
+
+class Backend:
+    """`await backend(call, message)` gives the answer or raises Refused or Problem."""
+
+    def __init__(self, settings: GatewaySettings, channel: Callable[[str], aio.Channel]) -> None:
+        self._settings, self._channel = settings, channel
+        self._batches: dict[str, Coalescer[Message, Message]] = {}
+        self._stubs: dict[str, Callable[..., Any]] = {}
+
+    async def __call__(self, call: Call, message: Message) -> Message:
+        """The answer to one message. Raises Refused, and Problem when the service did not answer."""
+        if isinstance(call, Batch):
+            gather = self._batches.get(call.method) or self._gather(call)
+            try:
+                return await gather(message)
+            except (Overloaded, ShuttingDown):
+                raise Problem(Trouble.BUSY) from None
+        return await self._send(call.method, message)
+
+    async def aclose(self) -> None:
+        """Answer everything that was taken."""
+        for gather in self._batches.values():
+            await gather.aclose()
+
+    def _gather(self, call: Batch) -> Coalescer[Message, Message]:
+        settings, request = self._settings, cast("Any", types_of(call.method).request)
+
+        async def run(items: Sequence[Message]) -> Sequence[Message | Exception]:
+            answer = cast("Any", await self._send(call.method, request(**{call.items: items})))
+            return [_outcome(result) for result in answer.results]
+
+        gather = self._batches[call.method] = Coalescer(
+            run,
+            name=call.method.rpartition("/")[2],
+            size_max=settings.batch_size_max,
+            linger_s=settings.batch_linger_s,
+            in_flight_max=settings.batches_in_flight_max,
+            waiting_max=settings.batch_waiting_max,
+        )
+        return gather
+
+    async def _send(self, method: str, message: Message) -> Message:
+        stub = self._stubs.get(method) or self._stub(method)
+        try:
+            return await stub(message, timeout=self._settings.rpc_deadline_s)
+        except aio.AioRpcError as error:
+            raise _problem(method, error) from None
+
+    def _stub(self, method: str) -> Callable[..., Any]:
+        types = types_of(method)
+        target = cast("str", getattr(self._settings, f"{types.service}_target"))
+        stub = self._stubs[method] = cast("Any", self._channel(target)).unary_unary(
+            types.path,
+            request_serializer=types.request.SerializeToString,
+            response_deserializer=types.answer.FromString,
+        )
+        return stub
+
+
+def _outcome(result: Any) -> Message | Exception:
+    if result.HasField("refusal"):
+        refused = refused_from_proto(result.refusal)
+        return Problem(Trouble.BUSY) if refused.reason == OVERLOADED else refused
+    return result
+
+
+def _problem(method: str, error: aio.AioRpcError) -> Exception:
+    """A refusal as it is; otherwise whether anything can have happened, and one log line."""
+    refused = refused_from_rpc(cast("grpc.RpcError", error))
+    if refused is not None and refused.reason != OVERLOADED:
+        return refused
+    busy = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    _log.warning("call_failed", method=method, code=error.code().name)
+    return Problem(Trouble.BUSY if busy else Trouble.NO_ANSWER)

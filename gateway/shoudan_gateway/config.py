@@ -1,0 +1,135 @@
+"""The gateway's knobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from shoudan_kit.config import Port, ProcessSettings, Seconds
+
+AccessLog = Literal["off", "errors", "writes", "all"]
+
+
+class GatewaySettings(ProcessSettings):
+    """What the gateway needs beyond every process."""
+
+    listen_port: Port = Field(
+        8600, description="Port of the partners' listener; 0 takes any free one.", examples=[8600]
+    )
+    internal_host: str = Field(
+        "127.0.0.1",
+        description="Address of the internal listener (ledger); loopback, since it asks for no login.",
+    )
+    internal_port: Port = Field(
+        8601, description="Port of the internal listener; 0 takes any free one.", examples=[8601]
+    )
+    order_target: str = Field(
+        "127.0.0.1:50051",
+        description="gRPC target of the order service.",
+        examples=["dns:///order:50051"],
+    )
+    pay_target: str = Field(
+        "127.0.0.1:50052",
+        description="gRPC target of the pay service.",
+        examples=["dns:///pay:50052"],
+    )
+    delivery_target: str = Field(
+        "127.0.0.1:50053",
+        description="gRPC target of the delivery service.",
+        examples=["dns:///delivery:50053"],
+    )
+    erp_ingest_target: str = Field(
+        "127.0.0.1:50054",
+        description="gRPC target of the ERP service.",
+        examples=["dns:///erp_ingest:50054"],
+    )
+    deadline_s: Seconds = Field(
+        10, description="Seconds a request may take in all; the outermost of the deadlines."
+    )
+    rpc_deadline_s: Seconds = Field(
+        8,
+        description="Seconds a call to a service may take; below deadline_s, so that it can be answered.",
+    )
+    body_wait_s: Seconds = Field(15, description="Seconds a body may take to arrive.")
+    head_wait_s: Seconds = Field(
+        10, description="Seconds a request line with its headers may take to arrive (slow senders)."
+    )
+    idle_s: Seconds = Field(60, description="Seconds an unused connection is kept open.")
+    backlog: int = Field(512, ge=1, le=65_535, description="Connections the system queues for us.")
+    requests_in_flight_max: int = Field(
+        2_000, ge=1, description="Requests in progress at once; more are answered 503 at once."
+    )
+    batch_size_max: int = Field(
+        200,
+        ge=1,
+        le=1000,
+        description="Requests gathered into one call; services take at most 1000.",
+    )
+    batch_linger_s: float = Field(
+        0.002,
+        ge=0,
+        le=0.1,
+        description="Seconds a gathered call waits for company while another is in flight.",
+    )
+    batches_in_flight_max: int = Field(
+        4, ge=1, le=64, description="Gathered calls of one kind in flight at once."
+    )
+    batch_waiting_max: int = Field(
+        2_000,
+        ge=1,
+        description="Requests of one kind waiting to be gathered; more are answered 503.",
+    )
+    catalogue_refresh_s: Seconds = Field(
+        5,
+        description="Seconds between readings of the channels; a changed secret is live after that.",
+    )
+    channel_rate_per_s: float = Field(
+        0, ge=0, description="Requests a second each channel may make for long; 0 does not limit."
+    )
+    channel_burst: int = Field(
+        200, ge=1, description="Requests a channel may make at once before its rate counts."
+    )
+    channel_legacy_errors: bool = Field(
+        False,
+        description="Errors as the original sent them: the documented number as HTTP status, `data` only.",
+    )
+    beanpay_legacy_errors: bool = Field(
+        False, description="The same for the ledger's endpoints, 201 included."
+    )
+    trusted_proxies: list[str] = Field(
+        [],
+        description="Networks whose X-Forwarded-For is believed; everyone else's is ignored.",
+        examples=[["10.0.0.0/8"]],
+    )
+    secrets_dir: Path | None = Field(
+        None,
+        description="Folder of channel secrets, one file each, named as the catalogue names the secret.",
+        examples=["/run/secrets"],
+    )
+    sign_window_s: Seconds = Field(
+        300, description="Seconds a signature's timestamp may differ from our clock."
+    )
+    nonce_keep_s: Seconds = Field(
+        600, description="Seconds a nonce is remembered; at least twice sign_window_s."
+    )
+    access_log: AccessLog = Field(
+        "writes",
+        description="Requests logged: off, errors (500 and up), writes (and errors), all.",
+    )
+
+    def cross_check(self) -> Iterator[str]:
+        """Deadlines shrink inward, networks are readable, the ledger stays inside."""
+        yield from super().cross_check()
+        if self.rpc_deadline_s >= self.deadline_s:
+            yield "rpc_deadline_s: must be below deadline_s"
+        if self.nonce_keep_s < 2 * self.sign_window_s:
+            yield "nonce_keep_s: must be at least twice sign_window_s"
+        for network in self.trusted_proxies:
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                yield f"trusted_proxies: {network} is no network, for example 10.0.0.0/8"

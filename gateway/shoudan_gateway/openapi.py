@@ -1,0 +1,93 @@
+"""The OpenAPI 3.1 document, made of the same tables that serve the endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any, Final
+
+from shoudan_gateway.wire import Endpoint, Field, Partner, Sink
+
+FORM: Final = "application/x-www-form-urlencoded"
+JSON: Final = "application/json"
+
+
+def document(partners: Iterable[Partner]) -> dict[str, Any]:
+    """The whole document of one listener."""
+    paths: dict[str, Any] = {}
+    for partner in partners:
+        for endpoint in partner.endpoints:
+            paths[endpoint.path] = {
+                method.lower(): _operation(partner, endpoint, method)
+                for method in sorted(endpoint.methods)
+            }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "shoudan",
+            "version": version("shoudan"),
+            "description": "Parameters may come as query string, form or JSON; a form wins over the query, "
+            "the query over JSON. Errors: see Error.",
+        },
+        "paths": paths,
+        "components": {"schemas": {"Error": _error()}},
+    }
+
+
+def _error() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["code", "message", "data"],
+        "properties": {
+            "code": {"type": "integer", "description": "documented code"},
+            "message": {"type": "string", "description": "documented text"},
+            "data": {"type": "string", "description": "error: and the text"},
+        },
+    }
+
+
+def _operation(
+    partner: Partner, endpoint: Endpoint[Any, Any] | Sink, method: str
+) -> dict[str, Any]:
+    name = endpoint.path.strip("/").replace("/", "_").replace("{", "").replace("}", "")
+    operation: dict[str, Any] = {
+        "operationId": f"{name}_{method.lower()}",
+        "summary": endpoint.title,
+        "description": f"Source: {endpoint.source}",
+        "tags": [partner.name],
+        "responses": {
+            "200": {"description": "the documented answer"},
+            "default": {
+                "description": "the documented refusal",
+                "content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}},
+            },
+        },
+    }
+    if isinstance(endpoint, Endpoint):
+        operation |= _parameters(endpoint, method)
+    return operation
+
+
+def _parameters(endpoint: Endpoint[Any, Any], method: str) -> dict[str, Any]:
+    in_path = [row for row in endpoint.fields if "{" + row.wire + "}" in endpoint.path]
+    rest = [row for row in endpoint.fields if row not in in_path]
+    parameters = [_parameter(row, "path") for row in in_path]
+    if method == "GET" or endpoint.raw:
+        return {"parameters": parameters + [_parameter(row, "query") for row in rest]}
+    schema = {
+        "type": "object",
+        "required": [row.wire for row in rest if row.required],
+        "properties": {row.wire: {**row.read.schema, "description": row.about} for row in rest},
+    }
+    content = {FORM: {"schema": schema}, JSON: {"schema": schema}}
+    return {"parameters": parameters, "requestBody": {"content": content}}
+
+
+def _parameter(row: Field, place: str) -> dict[str, Any]:
+    return {
+        "name": row.wire,
+        "in": place,
+        "required": row.required or place == "path",
+        "description": row.about,
+        "schema": dict(row.read.schema),
+    }

@@ -1,0 +1,286 @@
+"""Our own protocol for down channels: orders and refunds by query string, form or JSON. Source: 000 §四."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from shoudan.order.v1 import order_service_pb2 as pb
+from shoudan_gateway.fields import Choice, Text, Url, Whole, Yuan
+from shoudan_gateway.wire import (
+    Batch,
+    Endpoint,
+    Field,
+    Inbound,
+    Malformed,
+    No,
+    Outbound,
+    Partner,
+    Problem,
+    Trouble,
+    Why,
+    flat,
+)
+from shoudan_kit.refusal import Refused
+
+BOTH: Final = frozenset({"GET", "POST"})
+NUM_MAX: Final = 1000
+RUNNING: Final = 30
+NO_RETURN: Final = 99  # up_return_status of a mandatory refund: no goods come back
+
+# Partners see paying (10) and delivering (20) as running.
+ORDER_STATUS: Final = {10: RUNNING, 20: RUNNING}
+# Returning (10) is running; once the goods are back (20) success is told already.
+REFUND_STATUS: Final = {10: RUNNING, 20: 0}
+
+# status: word, code and the end of the text of the later, worded form.
+WORDS: Final = {
+    0: ("SUCCESS", "000", "成功"),
+    RUNNING: ("UNDERWAY", "000", "处理中"),
+    90: ("FAILED", "900", "失败"),
+    91: ("PARTSUCCESS", "800", "部分成功"),
+}
+
+# Documented code, HTTP status and text of each refusal; {…} are its facts.
+REFUSALS: Final = {
+    "ERROR_REASON_FIELD_INVALID": (406, 406, "输入参数有误:{field} {why}"),
+    "ERROR_REASON_PRODUCT_NOT_FOUND": (920, 400, "下游渠道({channel_no})不存在面值({face})的商品"),
+    "ERROR_REASON_CHANNEL_UNAVAILABLE": (
+        920,
+        400,
+        "下游渠道({channel_no})不存在面值({face})的商品",
+    ),
+    "ERROR_REASON_PRICE_DIFFERS": (921, 400, "折扣差异为{difference}"),
+    "ERROR_REASON_ORDER_NOT_FOUND": (
+        404,
+        404,
+        "订单不存在,channel_no:{channel_no},request_no:{request_no}",
+    ),
+    "ERROR_REASON_REQUEST_DIFFERS": (409, 409, "订单({request_no})已存在，请求参数不一致"),
+    "ERROR_REASON_BALANCE_TOO_LOW": (904, 400, "帐户余额不足"),
+    "ERROR_REASON_REFUND_ORDER_NOT_FOUND": (990, 400, "订单不存在或配置错误"),
+    "ERROR_REASON_MANDATORY_ORDER_NOT_FOUND": (400, 400, "订单不存在"),
+    "ERROR_REASON_ORDER_NOT_SUCCEEDED": (990, 400, "订单未成功，暂时无法退款"),
+    "ERROR_REASON_PARTIAL_REFUND_REFUSED": (981, 400, "当前订单不支持部分退款"),
+    "ERROR_REASON_NOT_REFUNDABLE": (980, 400, "不支持退款"),
+    "ERROR_REASON_REFUND_NUM_TOO_HIGH": (982, 400, "退款数量错误"),
+    "ERROR_REASON_REFUND_IN_PROGRESS": (983, 400, "该订单正在退款中，暂时无法退款！"),
+    "ERROR_REASON_REFUND_DIFFERS": (409, 409, "退款({refund_no})已存在，请求参数不一致"),
+    "ERROR_REASON_REFUND_NOT_FOUND": (400, 400, "查询的数据不存在"),
+}
+
+WRONG: Final = {
+    Why.MISSING: "不能为空",
+    Why.REPEATED: "重复",
+    Why.CONFLICTING: "与{detail}不一致",
+    Why.UNREADABLE: "{detail}",
+}
+
+TROUBLES: Final = {
+    Trouble.SIGN_MISSING: "缺少签名参数",
+    Trouble.SIGN_WRONG: "签名错误",
+    Trouble.ADDRESS_REFUSED: "来源地址未授权",
+    Trouble.METHOD_REFUSED: "请求方式不支持",
+    Trouble.BODY_LATE: "请求内容接收超时",
+    Trouble.BODY_TOO_LARGE: "请求内容过大",
+    Trouble.QUERY_TOO_LONG: "请求地址过长",
+    Trouble.MEDIA_TYPE_UNKNOWN: "请求内容类型不支持",
+    Trouble.TOO_MANY_CALLS: "请求过于频繁，请稍后再试",
+    Trouble.HEADERS_TOO_LARGE: "请求头过大",
+    Trouble.BUSY: "系统繁忙，请稍后再试",
+    Trouble.NO_ANSWER: "处理结果未知，请查询或以相同编号重试",
+    Trouble.BROKEN: "系统错误({trace})",
+}
+
+
+def error(code: int, status: int, message: str, legacy: bool) -> Outbound:
+    """The documented error body; `legacy`: the number as HTTP status and the data alone."""
+    data = f"error:{message}"
+    if legacy:
+        return Outbound(code, {"data": data})
+    return Outbound(status, {"code": code, "message": message, "data": data})
+
+
+class Facts(dict[str, str]):
+    """The facts of a refusal; one that is not there shows as nothing rather than failing the answer."""
+
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
+def refused(no: Refused, request: Inbound, legacy: bool) -> Outbound:
+    """A service's refusal in the documented words. KeyError for one that partners never see."""
+    code, status, text = REFUSALS[no.reason]
+    return error(code, status, text.format_map(Facts(request.params) | dict(no.metadata)), legacy)
+
+
+def malformed(no: Malformed, legacy: bool) -> Outbound:
+    """An unreadable parameter: 406 and its name."""
+    why = WRONG[no.why].format(detail=no.detail)
+    return error(406, 406, f"输入参数有误:{no.name}{why}", legacy)
+
+
+def troubled(no: Problem, legacy: bool) -> Outbound:
+    """What the gateway itself turns away."""
+    status = no.trouble.status
+    return error(status, status, TROUBLES[no.trouble].format(trace=no.trace), legacy)
+
+
+def refuse(no: No, request: Inbound, legacy: bool) -> Outbound:
+    """Every no of this protocol."""
+    if isinstance(no, Malformed):
+        return malformed(no, legacy)
+    if isinstance(no, Problem):
+        return troubled(no, legacy)
+    return refused(no, request, legacy)
+
+
+def _status(status: int, request: Inbound, noun: str) -> dict[str, Any]:
+    """The status as a number, or for channels of the later form in words with a reason."""
+    if request.channel is None or not request.channel.word_status:
+        return {"status": status}
+    word, code, text = WORDS[status]
+    return {"status": word, "failed_code": code, "failed_msg": noun + text}
+
+
+def write_order(answer: Any, request: Inbound) -> Outbound:
+    """How an order stands."""
+    order: pb.OrderState = answer.order
+    status = ORDER_STATUS.get(order.status, int(order.status))
+    return Outbound(
+        200,
+        {
+            "channel_no": order.channel_no,
+            "request_no": order.request_no,
+            "order_id": str(order.order_id),
+            **_status(status, request, "订单"),
+        },
+    )
+
+
+def refund_status(refund: pb.Refund) -> int:
+    """The status told. A mandatory refund returns no goods, so it runs until the money is back."""
+    if refund.status == pb.REFUND_STATUS_REFUNDING and refund.up_return_status == NO_RETURN:
+        return RUNNING
+    return REFUND_STATUS.get(refund.status, int(refund.status))
+
+
+def write_refund(answer: Any, request: Inbound) -> Outbound:
+    """How a refund stands."""
+    refund: pb.Refund = answer.refund
+    asked = refund.request
+    return Outbound(
+        200,
+        {
+            "channel_no": asked.channel_no,
+            "request_no": asked.request_no,
+            "refund_no": asked.refund_no,
+            "refund_id": str(refund.refund_id),
+            "refund_num": asked.refund_num,
+            **_status(refund_status(refund), request, "退款"),
+        },
+    )
+
+
+CHANNEL_NO: Final = Field("channel_no", "channel_no", "下游渠道编号", Text(32))
+REQUEST_NO: Final = Field("request_no", "request_no", "下游渠道订单编号", Text(64))
+REFUND_NO: Final = Field("refund_no", "refund_no", "退款编号", Text(64))
+SIGNING: Final = (
+    Field("sign_type", "", "签名方式：HMAC-SHA256；不传为MD5", Text(16), required=False),
+    Field("timestamp", "", "时间戳（秒），HMAC-SHA256必填", Whole(), required=False),
+    Field("nonce", "", "随机串，HMAC-SHA256必填", Text(64), required=False),
+    Field("sign", "", "签名，渠道配置了签名方式时必填", Text(128), required=False),
+)
+
+ORDER: Final = (
+    CHANNEL_NO,
+    REQUEST_NO,
+    Field("line_id", "line_id", "业务线编号", Whole(1)),
+    Field("carrier_no", "carrier_no", "运营商", Text(8)),
+    Field("province_no", "province_no", "省份", Text(8), required=False),
+    Field("city_no", "city_no", "城市", Text(8), required=False),
+    Field(
+        "invoice_type",
+        "invoice_type",
+        "开票类型 1.不开发票，0.不限制，2.需要发票",
+        Choice((0, 1, 2)),
+    ),
+    Field("num", "num", "下单数量", Whole(1, NUM_MAX)),
+    Field("face", "face_micros", "单个产品面值（元）", Yuan()),
+    Field("amount", "amount_micros", "支付金额（元）", Yuan()),
+    Field("notify_url", "notify_url", "下单成功通知地址", Url(), required=False),
+    Field(
+        "rechage_account",
+        "recharge_account",
+        "充值账户编号",
+        Text(64),
+        required=False,
+        aliases=("recharge_account",),
+    ),
+)
+REFUND: Final = (
+    CHANNEL_NO,
+    REQUEST_NO,
+    REFUND_NO,
+    Field("refund_num", "refund_num", "退款数量", Whole(1, NUM_MAX)),
+    Field("notify_url", "notify_url", "退款通知地址", Url(), required=False),
+)
+SERVICE: Final = "shoudan.order.v1.OrderService"
+
+
+def refund_endpoint(
+    path: str, source: str, title: str, kind: pb.RefundType.ValueType
+) -> Endpoint[Any, Any]:
+    """General and mandatory refunds differ in their type alone."""
+    return Endpoint(
+        path=path,
+        methods=BOTH,
+        source=source,
+        title=title,
+        fields=(*REFUND, *SIGNING),
+        read=flat(pb.NewRefund, REFUND, type=kind),
+        call=Batch(f"{SERVICE}/CreateRefunds", "refunds"),
+        write=write_refund,
+        writes=True,
+    )
+
+
+PARTNER = Partner(
+    name="channel",
+    role="channel",
+    refuse=refuse,
+    endpoints=(
+        Endpoint(
+            path="/order/request",
+            methods=BOTH,
+            source="000 §四.1",
+            title="下单接口",
+            fields=(*ORDER, *SIGNING),
+            read=flat(pb.NewOrder, ORDER),
+            call=Batch(f"{SERVICE}/CreateOrders", "orders"),
+            write=write_order,
+            writes=True,
+        ),
+        Endpoint(
+            path="/order/query",
+            methods=BOTH,
+            source="000 §四.2",
+            title="订单查询接口",
+            fields=(CHANNEL_NO, REQUEST_NO, *SIGNING),
+            read=flat(pb.OrderKey, (CHANNEL_NO, REQUEST_NO)),
+            call=Batch(f"{SERVICE}/QueryOrders", "keys"),
+            write=write_order,
+        ),
+        refund_endpoint("/refund/general", "000 §四.3", "普通退款接口", pb.REFUND_TYPE_GENERAL),
+        refund_endpoint("/refund/mandatory", "000 §四.4", "强制退款接口", pb.REFUND_TYPE_MANDATORY),
+        Endpoint(
+            path="/refund/query",
+            methods=BOTH,
+            source="000 §四.5",
+            title="退款查询接口",
+            fields=(CHANNEL_NO, REQUEST_NO, REFUND_NO, *SIGNING),
+            read=flat(pb.RefundKey, (CHANNEL_NO, REQUEST_NO, REFUND_NO)),
+            call=Batch(f"{SERVICE}/QueryRefunds", "keys"),
+            write=write_refund,
+        ),
+    ),
+)

@@ -1,0 +1,99 @@
+"""Suppliers' notifies: taken as they come, verified and answered by the delivery service. Source: 000 vds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shoudan.delivery.v1 import delivery_service_pb2 as pb
+from shoudan_gateway.fields import Choice, Text
+from shoudan_gateway.partners import channel
+from shoudan_gateway.partners.channel import BOTH
+from shoudan_gateway.wire import (
+    TEXT,
+    Endpoint,
+    Field,
+    Inbound,
+    Malformed,
+    No,
+    Outbound,
+    Partner,
+    Problem,
+    Unary,
+    Why,
+)
+from shoudan_kit.refusal import Refused
+
+BODY_BYTES_MAX: Final = 65_536
+CHANNEL: Final = Field("channel_no", "channel_no", "上游渠道编号", Text(32))
+SERVICE_CLASS: Final = Field(
+    "service_class", "service_class", "服务类型 10加油卡充值 20电子券发货 21电子券退货 30话费充值",
+    Choice((10, 20, 21, 30)),
+)  # fmt: skip
+REFUSALS: Final = {
+    "ERROR_REASON_CHANNEL_UNAVAILABLE": (404, "上游渠道不存在"),
+    "ERROR_REASON_NOTIFY_UNVERIFIED": (403, "签名错误"),
+    "ERROR_REASON_FIELD_INVALID": (406, "输入参数有误"),
+}
+
+
+def read(request: Inbound) -> pb.TakeNotifyRequest:
+    """The request as it came. Raises Malformed when the path names no service class."""
+    try:
+        service_class = int(SERVICE_CLASS.read(request.path_params["service_class"]))
+    except ValueError as error:
+        raise Malformed("service_class", Why.UNREADABLE, str(error)) from None
+    return pb.TakeNotifyRequest(
+        channel_no=_clean(request.path_params["channel_no"]),
+        service_class=service_class,
+        method=request.method,
+        query=_clean(request.query),
+        body=request.body,
+        headers={name.lower(): _clean(value) for name, value in request.headers.items()},
+        remote_ip=request.remote,
+    )
+
+
+def _clean(text: str) -> str:
+    """Bytes that are no UTF-8 reach us as surrogates, which the contract cannot carry."""
+    return (
+        text if text.isascii() else text.encode(errors="surrogateescape").decode(errors="replace")
+    )
+
+
+def write(answer: pb.TakeNotifyResponse, _: Inbound) -> Outbound:
+    """What the delivery service says, byte for byte."""
+    return Outbound(answer.http_status or 200, answer.body, answer.content_type or TEXT)
+
+
+def refuse(no: No, request: Inbound, legacy: bool) -> Outbound:
+    """The channels' shape; suppliers only look at the status."""
+    if isinstance(no, Malformed | Problem):
+        return channel.refuse(no, request, legacy)
+    status, text = _words(no)
+    return channel.error(status, status, text, legacy)
+
+
+def _words(no: Refused) -> tuple[int, str]:
+    return REFUSALS[no.reason]
+
+
+PARTNER = Partner(
+    name="vds",
+    role="supplier",
+    refuse=refuse,
+    endpoints=(
+        Endpoint(
+            path="/vds/notify/{channel_no}/{service_class}",
+            methods=BOTH,
+            source="000 vds; docs/divergences.md",
+            title="上游发货结果通知",
+            fields=(CHANNEL, SERVICE_CLASS),
+            read=read,
+            call=Unary("shoudan.delivery.v1.DeliveryService/TakeNotify"),
+            write=write,
+            writes=True,
+            raw=True,
+            body_bytes_max=BODY_BYTES_MAX,
+        ),
+    ),
+)

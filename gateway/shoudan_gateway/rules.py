@@ -1,0 +1,114 @@
+"""The catalogue's channels as the gateway needs them, kept in memory and read again every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Final
+
+from google.protobuf.message import Message
+
+from shoudan.order.v1 import catalogue_service_pb2 as catalogue
+from shoudan_gateway.wire import Call, ChannelRule, Problem, Trouble, Unary
+from shoudan_kit.log import get_logger
+from shoudan_kit.refusal import Refused
+
+GET_CATALOGUE: Final = Unary("shoudan.order.v1.CatalogueService/GetCatalogue")
+SCHEMES: Final = {"": "", "none": "", "md5": "md5", "hmac": "hmac", "hmac-sha256": "hmac"}
+KEYS_MAX: Final = 2  # the one in use and the one that replaces it
+RETRY_S: Final = 0.5
+EARLY_S: Final = 1.0
+
+_log = get_logger("gateway.rules")
+
+Ask = Callable[[Call, Message], Awaitable[Message]]
+
+
+class Rules:
+    """Channels by number. The last good reading stays valid while the order service is away."""
+
+    def __init__(self, ask: Ask, refresh_s: float, secrets_dir: Path | None) -> None:
+        self._ask, self._refresh_s, self._secrets_dir = ask, refresh_s, secrets_dir
+        self._rules: Mapping[str, ChannelRule] | None = None
+        self._catalogue = catalogue.Catalogue()
+        self._wake = asyncio.Event()
+
+    @property
+    def cantons(self) -> list[catalogue.Canton]:
+        """The areas of the last reading."""
+        return list(self._catalogue.cantons)
+
+    def find(self, channel_no: str) -> ChannelRule | None:
+        """The rule of a channel; None for an unknown one, which is looked up again soon.
+
+        Raises Problem before the first reading: nobody is let in on a guess.
+        """
+        if self._rules is None:
+            raise Problem(Trouble.BUSY)
+        rule = self._rules.get(channel_no)
+        if rule is None:
+            self._wake.set()
+        return rule
+
+    async def ready(self) -> str | None:
+        """Why the gateway cannot serve; None when it can."""
+        return "catalogue not read yet" if self._rules is None else None
+
+    async def run(self) -> None:
+        """Read, wait, read again, for ever; an unknown channel shortens the wait to a second."""
+        while True:
+            wait_s = self._refresh_s if await self.read() else RETRY_S
+            early_s = min(EARLY_S, wait_s)
+            await asyncio.sleep(early_s)
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(wait_s - early_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def read(self) -> bool:
+        """Read the catalogue once; whether it answered."""
+        try:
+            answer = await self._ask(GET_CATALOGUE, catalogue.GetCatalogueRequest())
+        except (Problem, Refused) as error:
+            _log.warning("catalogue_not_read", error=str(error))
+            return False
+        assert isinstance(answer, catalogue.GetCatalogueResponse)
+        self._catalogue = answer.catalogue
+        channels = answer.catalogue.down_channels
+        self._rules = {one.channel_no: rule_of(one, self._secrets_dir) for one in channels}
+        return True
+
+
+def rule_of(channel: catalogue.DownChannel, directory: Path | None) -> ChannelRule:
+    """The rule of one row. An unknown scheme, an unreadable network or a missing secret admits nobody."""
+    scheme = SCHEMES.get(channel.auth_mode.lower(), "unknown")
+    try:
+        networks = tuple(ip_network(one, strict=False) for one in channel.allowed_networks)
+    except ValueError:
+        scheme, networks = "unknown", ()
+    keys = secret_keys(channel.secret_name, directory) if channel.secret_name else ()
+    if scheme == "unknown" or (scheme and not keys):
+        _log.error("channel_admits_nobody", channel_no=channel.channel_no, scheme=scheme)
+    return ChannelRule(channel.channel_no, scheme, keys, networks, channel.word_status)
+
+
+def secret_keys(name: str, directory: Path | None) -> tuple[bytes, ...]:
+    """The lines of a secret; none when it is nowhere.
+
+    Looked for in the variable of that name, the file that <name>_FILE names, the folder of secrets.
+    """
+    text = os.environ.get(name, "")
+    given = os.environ.get(f"{name}_FILE", "")
+    file = Path(given) if given else directory / Path(name).name if directory else None
+    if not text and file is not None:
+        try:
+            text = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ()
+    lines = (line.strip().encode() for line in text.splitlines())
+    return tuple(line for line in lines if line)[:KEYS_MAX]

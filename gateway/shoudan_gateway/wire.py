@@ -1,0 +1,237 @@
+"""The words every partner protocol is written in: Inbound, Outbound, Field, Endpoint, Partner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+
+from google.protobuf.message import Message
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from shoudan_kit.refusal import Refused
+
+Q = TypeVar("Q", bound=Message)
+A = TypeVar("A", bound=Message)
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+class Why(StrEnum):
+    """What is wrong with one parameter; each partner has its own words for it."""
+
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    REPEATED = "repeated"
+    CONFLICTING = "conflicting"
+
+
+class Malformed(Exception):
+    """A parameter is missing or unreadable. Rendered by the partner, never by us."""
+
+    def __init__(self, name: str, why: Why, detail: str = "") -> None:
+        super().__init__(f"{name}: {why} {detail}".rstrip())
+        self.name, self.why, self.detail = name, why, detail
+
+
+class Trouble(Enum):
+    """Why a request is turned away before or beside the services; the value is the HTTP status."""
+
+    status: int
+
+    def __new__(cls, word: str, status: int) -> Self:
+        """Two troubles may share a status, so the word is the value."""
+        one = object.__new__(cls)
+        one._value_ = word
+        one.status = status
+        return one
+
+    SIGN_MISSING = ("sign_missing", 401)
+    SIGN_WRONG = ("sign_wrong", 403)
+    ADDRESS_REFUSED = ("address_refused", 403)
+    PATH_UNKNOWN = ("path_unknown", 404)
+    METHOD_REFUSED = ("method_refused", 405)
+    BODY_LATE = ("body_late", 408)
+    BODY_TOO_LARGE = ("body_too_large", 413)
+    QUERY_TOO_LONG = ("query_too_long", 414)
+    MEDIA_TYPE_UNKNOWN = ("media_type_unknown", 415)
+    TOO_MANY_CALLS = ("too_many_calls", 429)
+    HEADERS_TOO_LARGE = ("headers_too_large", 431)
+    BROKEN = ("broken", 500)
+    BUSY = ("busy", 503)  # nothing was begun
+    NO_ANSWER = ("no_answer", 503)  # something may have happened
+
+
+class Problem(Exception):
+    """A request turned away by the chassis; `trace` finds the log line of a BROKEN one."""
+
+    def __init__(self, trouble: Trouble, trace: str = "") -> None:
+        super().__init__(trouble.value)
+        self.trouble, self.trace = trouble, trace
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRule:
+    """What the catalogue says of one down channel, as far as its calls are concerned."""
+
+    channel_no: str
+    auth_mode: str = ""
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    word_status: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """One HTTP request within the limits, its parameters merged; admitted when `channel` is set."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict[str, str])
+    query: str = ""
+    body: bytes = b""
+    headers: CIMultiDictProxy[str] = field(
+        default_factory=lambda: CIMultiDictProxy(CIMultiDict[str]())
+    )
+    remote: str = ""
+    path_params: Mapping[str, str] = field(default_factory=dict[str, str])
+    channel: ChannelRule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """An answer: a JSON object, or bytes of another type."""
+
+    status: int
+    body: Mapping[str, Any] | bytes
+    content_type: str = JSON
+
+
+class Reader(Protocol):
+    """Turns the text of one parameter into a field of ours, and describes itself for OpenAPI."""
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The JSON schema of the text."""
+        ...
+
+    def __call__(self, value: str) -> str | int:
+        """The value. ValueError on what it is not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One row of a partner's parameter table."""
+
+    wire: str  # their name
+    ours: str  # field of the request message; empty: read by the partner's own code
+    about: str  # their words
+    read: Reader
+    required: bool = True
+    aliases: tuple[str, ...] = ()
+
+
+def value_of(request: Inbound, row: Field) -> str:
+    """The one text given under any of the field's names, "" when none is. Raises Malformed."""
+    value = request.params.get(row.wire, "")
+    for alias in row.aliases:
+        other = request.params.get(alias, "")
+        if other and value and other != value:
+            raise Malformed(alias, Why.CONFLICTING, row.wire)
+        value = value or other
+    return value
+
+
+def values_of(request: Inbound, rows: tuple[Field, ...]) -> dict[str, Any]:
+    """The values of a parameter table by their wire names; what is absent is left out. Raises Malformed."""
+    values: dict[str, Any] = {}
+    for row in rows:
+        text = value_of(request, row) if row.aliases else request.params.get(row.wire, "")
+        if not text:
+            if row.required:
+                raise Malformed(row.wire, Why.MISSING)
+            continue
+        try:
+            values[row.wire] = row.read(text)
+        except ValueError as error:
+            raise Malformed(row.wire, Why.UNREADABLE, str(error)) from None
+    return values
+
+
+def flat(message: type[Q], rows: tuple[Field, ...], **fixed: Any) -> Callable[[Inbound], Q]:
+    """A reader for a flat table of parameters; `fixed` are fields the endpoint itself decides."""
+    names = {row.wire: row.ours for row in rows}
+
+    def read(request: Inbound) -> Q:
+        values = values_of(request, rows)
+        return message(**{names[wire]: value for wire, value in values.items()}, **fixed)
+
+    return read
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch RPC: requests in flight are gathered; one item in, one result or refusal out."""
+
+    method: str  # "shoudan.order.v1.OrderService/CreateOrders"
+    items: str  # the repeated field of its request; the answer's is `results`
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """An RPC called once per request."""
+
+    method: str
+
+
+Call = Batch | Unary
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Generic[Q, A]):
+    """One documented URL: how to read it, what to call, how to answer."""
+
+    path: str  # may hold {names}
+    methods: frozenset[str]
+    source: str  # where it is documented
+    title: str
+    fields: tuple[Field, ...]
+    read: Callable[[Inbound], Q]
+    call: Call
+    write: Callable[[A, Inbound], Outbound]
+    writes: bool = False  # changes something: access-logged, and its signature used once
+    raw: bool = False  # takes the request as it came: any body, no merged parameters
+    body_bytes_max: int = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """A URL that calls nothing and always answers the same."""
+
+    path: str
+    methods: frozenset[str]
+    source: str
+    title: str
+    reply: Outbound
+
+
+Role = Literal["channel", "supplier", "internal", "test", "public"]
+No = Refused | Malformed | Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """One partner protocol, whole.
+
+    role: channel = signed and limited as the catalogue says; supplier = the service verifies;
+    internal = the second listener only; test = absent in the prod profile; public = anyone.
+    """
+
+    name: str
+    role: Role
+    endpoints: tuple[Endpoint[Any, Any] | Sink, ...]
+    refuse: Callable[[No, Inbound, bool], Outbound]  # the bool: errors as the original sent them
