@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
 from prometheus_client import (
+    CONTENT_TYPE_LATEST,
     GC_COLLECTOR,
     PLATFORM_COLLECTOR,
     PROCESS_COLLECTOR,
@@ -17,6 +18,7 @@ from prometheus_client import (
 )
 
 PREFIX: Final = "shoudan_"
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 SECONDS_BUCKETS: Final = (
     0.001,
     0.0025,

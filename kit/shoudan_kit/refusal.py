@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, cast
 
 import grpc
 from google.protobuf import any_pb2
@@ -22,50 +22,8 @@ FACT_CHARS_MAX = 256
 MESSAGE_CHARS_MAX = 512
 
 
-class _Facts(Protocol):
-    """What a refusal is made of, on whichever side of the wire."""
-
-    @property
-    def code(self) -> grpc.StatusCode: ...
-    @property
-    def domain(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def metadata(self) -> Mapping[str, str]: ...
-
-
-class _Sendable(Exception):
-    """Both forms travel alike, so a refusal from a deeper service may pass through unchanged."""
-
-    def to_proto(self: _Facts) -> core_pb2.Refusal:
-        """The refusal of one item of a batch."""
-        return core_pb2.Refusal(
-            code=code_number(self.code),
-            domain=self.domain,
-            reason=self.reason,
-            metadata=self.metadata,
-            message=str(self)[:MESSAGE_CHARS_MAX],
-        )
-
-    def to_status(self: _Facts) -> status_pb2.Status:
-        """The google.rpc.Status of a refused call: our code, the message, one ErrorInfo."""
-        info = error_details_pb2.ErrorInfo(
-            reason=self.reason, domain=self.domain, metadata=self.metadata
-        )
-        detail = any_pb2.Any()
-        detail.Pack(info)
-        message = str(self)[:MESSAGE_CHARS_MAX]
-        return status_pb2.Status(code=code_number(self.code), message=message, details=[detail])
-
-    def __str__(self) -> str:
-        facts = cast("_Facts", self)
-        shown = ", ".join(f"{name}={value}" for name, value in facts.metadata.items())
-        return f"{facts.reason}({shown})"
-
-
 @dataclass
-class Refusal(_Sendable):
+class Refusal(Exception):
     """Subclass once per reason. The fields of the subclass are its facts; None is left out."""
 
     code: ClassVar[grpc.StatusCode]
@@ -79,12 +37,20 @@ class Refusal(_Sendable):
         return {name: str(value)[:FACT_CHARS_MAX] for name, value in facts if value is not None}
 
     def __str__(self) -> str:
-        return _Sendable.__str__(self)
+        return _text(self.reason, self.metadata)
+
+    def to_proto(self) -> core_pb2.Refusal:
+        """The refusal of one item of a batch."""
+        return _proto(self.code, self.domain, self.reason, self.metadata)
+
+    def to_status(self) -> status_pb2.Status:
+        """The google.rpc.Status of a refused call: our code, the message, one ErrorInfo."""
+        return _status(self.code, self.domain, self.reason, self.metadata)
 
 
 @dataclass
-class Refused(_Sendable):
-    """A refusal as the caller of another service sees it."""
+class Refused(Exception):
+    """A refusal as the caller of another service sees it; raised again, it passes through unchanged."""
 
     code: grpc.StatusCode
     domain: str
@@ -92,7 +58,15 @@ class Refused(_Sendable):
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __str__(self) -> str:
-        return _Sendable.__str__(self)
+        return _text(self.reason, self.metadata)
+
+    def to_proto(self) -> core_pb2.Refusal:
+        """The refusal of one item of a batch."""
+        return _proto(self.code, self.domain, self.reason, self.metadata)
+
+    def to_status(self) -> status_pb2.Status:
+        """The google.rpc.Status of a refused call: our code, the message, one ErrorInfo."""
+        return _status(self.code, self.domain, self.reason, self.metadata)
 
 
 @dataclass
@@ -114,6 +88,44 @@ class ShuttingDown(Refusal):
     domain = "kit.shoudan"
     reason = "ERROR_REASON_SHUTTING_DOWN"
     name: str
+
+
+@dataclass
+class DeadlineTooShort(Refusal):
+    """Less time is left than an answer takes; nothing was begun."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    domain = "kit.shoudan"
+    reason = "ERROR_REASON_DEADLINE_TOO_SHORT"
+    left_ms: int
+    needed_ms: int
+
+
+def _text(reason: str, metadata: Mapping[str, str]) -> str:
+    shown = ", ".join(f"{name}={value}" for name, value in metadata.items())
+    return f"{reason}({shown})"[:MESSAGE_CHARS_MAX]
+
+
+def _proto(
+    code: grpc.StatusCode, domain: str, reason: str, metadata: Mapping[str, str]
+) -> core_pb2.Refusal:
+    return core_pb2.Refusal(
+        code=code_number(code),
+        domain=domain,
+        reason=reason,
+        metadata=metadata,
+        message=_text(reason, metadata),
+    )
+
+
+def _status(
+    code: grpc.StatusCode, domain: str, reason: str, metadata: Mapping[str, str]
+) -> status_pb2.Status:
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata=metadata))
+    return status_pb2.Status(
+        code=code_number(code), message=_text(reason, metadata), details=[detail]
+    )
 
 
 def code_number(code: grpc.StatusCode) -> int:

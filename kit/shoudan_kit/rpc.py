@@ -1,0 +1,371 @@
+"""gRPC: what every server here does around its servicers, and how every client here connects."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextvars import Token
+from typing import Any, Final, Protocol, TypedDict, TypeVar, cast
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from grpc_status import rpc_status
+
+from shoudan_kit import log, metrics
+from shoudan_kit.refusal import DeadlineTooShort, Refusal, Refused, refused_from_rpc
+
+T = TypeVar("T")
+Context = aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+Options = Sequence[tuple[str, int | str]]
+
+REQUEST_ID: Final = "x-request-id"
+NEEDED_S: Final = 0.05  # a call with less left would be answered to nobody
+HOP_S: Final = 0.1  # what is kept back for the way home when a deadline is handed inward
+MESSAGE_BYTES_MAX: Final = 16 * 2**20  # 1000 items of 8 KiB with room; gRPC's 4 MiB is too small
+
+# The outcome of a dependency that the caller may act on; everything else of it is our INTERNAL.
+_PASSED_ON: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+)
+_REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_log = log.get_logger("rpc")
+
+
+class RpcSettings(Protocol):
+    """The knobs of a server; ProcessSettings has them."""
+
+    @property
+    def listen_host(self) -> str: ...
+    @property
+    def listen_port(self) -> int: ...
+    @property
+    def drain_s(self) -> float: ...
+    @property
+    def rpc_concurrency_max(self) -> int: ...
+    @property
+    def rpc_message_bytes_max(self) -> int: ...
+    @property
+    def rpc_connection_age_s(self) -> int: ...
+
+
+class RpcServer:
+    """A server with health, reflection, refusals, metrics, and a drain; plaintext, so on loopback or
+    inside a trusted network."""
+
+    def __init__(
+        self,
+        settings: RpcSettings,
+        servicers: Sequence[Callable[[aio.Server], None]],
+        names: Sequence[str],
+    ) -> None:
+        """`servicers` register themselves (`partial(add_X_to_server, x)`); `names` are full service
+        names for health and reflection."""
+        self._settings, self._names = settings, tuple(names)
+        self._servicers = tuple(servicers)
+        self._health: Any = cast("Any", health).aio.HealthServicer()
+        self._server: aio.Server | None = None
+        self.port = 0
+
+    async def start(self) -> int:
+        """Serve; gives the port. RuntimeError when the port is taken."""
+        server = aio.server(
+            interceptors=[_Around()],
+            options=_server_options(self._settings),
+            maximum_concurrent_rpcs=self._settings.rpc_concurrency_max,
+        )
+        for register in self._servicers:
+            register(server)
+        cast("Any", health_pb2_grpc).add_HealthServicer_to_server(self._health, server)
+        names = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        address = f"{self._settings.listen_host}:{self._settings.listen_port}"
+        self.port = server.add_insecure_port(address)
+        await server.start()
+        self._server = server
+        for name in self._names:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return self.port
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING, take no new calls, finish running and shielded work within `drain_s`."""
+        if self._server is None:
+            return
+        began = time.monotonic()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._settings.drain_s)
+        self._server = None
+        await finish_shielded(max(1.0, self._settings.drain_s - (time.monotonic() - began)))
+
+
+def connect(target: str, *, retry: bool = True) -> aio.Channel:
+    """A channel to `host:port` or `dns:///name:port`, spread over all its addresses.
+
+    UNAVAILABLE alone is tried again (4 times at most); whoever is called must know repeats by key.
+    """
+    return aio.insecure_channel(target, options=_client_options(retry=retry))
+
+
+class CallOptions(TypedDict):
+    """Keyword arguments of a stub's method."""
+
+    timeout: float
+    metadata: tuple[tuple[str, str], ...]
+    wait_for_ready: bool
+
+
+def call_options(timeout_s: float, *, wait_for_ready: bool = False) -> CallOptions:
+    """`await stub.Post(request, **call_options(3))`: the time limit and our request id, handed on.
+
+    `wait_for_ready` for workers, who may wait for a service to start; on the way of a request it fails.
+    """
+    request_id = log.context("request_id")
+    metadata = ((REQUEST_ID, request_id),) if request_id else ()
+    return CallOptions(timeout=timeout_s, metadata=metadata, wait_for_ready=wait_for_ready)
+
+
+def deadline(context: Context, max_s: float) -> float:
+    """Seconds a call inward may take: what is left of ours less 100 ms, at most `max_s`.
+
+    Raises DeadlineTooShort when that leaves nothing worth beginning.
+    """
+    left = _time_left(context)
+    if left is None:
+        return max_s
+    if left - HOP_S < NEEDED_S:
+        raise _too_short(left, HOP_S + NEEDED_S)
+    return min(max_s, left - HOP_S)
+
+
+_kept: set[asyncio.Task[Any]] = set()
+
+
+async def shielded(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`, which goes on to its end when the caller is cancelled (a client that hung up)."""
+    task = asyncio.create_task(work)
+    _kept.add(task)
+    task.add_done_callback(_let_go)
+    return await asyncio.shield(task)
+
+
+async def finish_shielded(timeout_s: float) -> int:
+    """Wait for shielded work whose callers are gone; gives how many pieces did not make it."""
+    if not _kept:
+        return 0
+    _, late = await asyncio.wait(set(_kept), timeout=timeout_s)
+    return len(late)
+
+
+def _let_go(task: asyncio.Task[Any]) -> None:
+    _kept.discard(task)
+    # Asked for here, so that work whose caller has gone does not fail unseen or unretrieved.
+    if not task.cancelled() and (error := task.exception()) and not isinstance(error, Refusal):
+        _log.warning("shielded_work_failed", error=type(error).__name__)
+
+
+class _Around(aio.ServerInterceptor):
+    """The one interceptor. Wrapping a handler costs more than calling it, so each is wrapped once."""
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """The wrapped handler of the method; None where there is none."""
+        handler: Handler | None = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = cast("str", handler_call_details.method)
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = (handler, _wrap(handler, method))
+        return known[1]
+
+
+def _wrap(handler: Handler, method: str) -> Handler:
+    coders = (handler.request_deserializer, handler.response_serializer)
+    inner: Any = (
+        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    )
+    around: Any = _answering(inner, method)
+    if handler.response_streaming:
+        if inspect.isasyncgenfunction(inner):
+            around = _yielding(inner, method)
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(around, *coders)
+        return grpc.unary_stream_rpc_method_handler(around, *coders)
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler(around, *coders)
+    return grpc.unary_unary_rpc_method_handler(around, *coders)
+
+
+def _answering(
+    inner: Callable[[Any, Context], Awaitable[Any]], method: str
+) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def call(request: Any, context: Context) -> Any:
+        async with _Call(method, context):
+            return await inner(request, context)
+
+    return call
+
+
+def _yielding(
+    inner: Callable[[Any, Context], AsyncIterator[Any]], method: str
+) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        async with _Call(method, context):
+            async for answer in inner(request, context):
+                yield answer
+
+    return call
+
+
+class _Call:
+    """One call from admission to its code: entered before the servicer, left with its outcome."""
+
+    __slots__ = ("_began", "_context", "_method", "_token")
+
+    def __init__(self, method: str, context: Context) -> None:
+        self._method, self._context = method, context
+        self._token: Token[dict[str, str] | None] | None = None
+        self._began = time.perf_counter()
+
+    async def __aenter__(self) -> None:
+        metrics.RPC_IN_PROGRESS().inc()
+        request_id = _request_id(self._context)
+        if request_id:
+            self._token = log.bind(request_id=request_id)
+        left = _time_left(self._context)
+        if left is not None and left < NEEDED_S:
+            error = _too_short(left, NEEDED_S)
+            await self.__aexit__(type(error), error, None)
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        code = "OK"
+        try:
+            if error is not None:
+                code = await self._fail(error)
+        except aio.AbortError:
+            code = self._aborted_code()
+            raise
+        finally:
+            metrics.RPC_IN_PROGRESS().dec()
+            seconds = time.perf_counter() - self._began
+            metrics.rpc_done(self._method, code, seconds)
+            if self._token is not None:
+                log.unbind(self._token)
+
+    async def _fail(self, error: BaseException) -> str:
+        """End the call as `error` demands; AbortError unless the error is to go on by itself."""
+        if isinstance(error, aio.AbortError):
+            return self._aborted_code()
+        if isinstance(error, grpc.RpcError) and (refused := refused_from_rpc(error)):
+            error = refused  # a deeper service's "no" is the answer of this call, too
+        if isinstance(error, (Refusal, Refused)):
+            _log.info("refused", method=self._method, reason=error.reason, facts=error.metadata)
+            status = rpc_status.to_status(error.to_status())
+            await self._context.abort(status.code, status.details, status.trailing_metadata)
+        if not isinstance(error, Exception):
+            return grpc.StatusCode.CANCELLED.name
+        trace = log.context("request_id") or secrets.token_hex(8)
+        code, words = _dependency_code(error), "a dependency did not answer"
+        if code is None:
+            code, words = grpc.StatusCode.INTERNAL, "internal error"
+            _log.error("internal_error", method=self._method, trace=trace, exc_info=error)
+        else:
+            _log.warning("dependency_failed", method=self._method, trace=trace, code=code.name)
+        return await self._context.abort(code, f"{words}, trace {trace}")
+
+    def _aborted_code(self) -> str:
+        """The name of the code the call was aborted with; the library gives number or member."""
+        code: Any = self._context.code()
+        return next((c.name for c in grpc.StatusCode if code in (c, c.value[0])), "UNKNOWN")
+
+
+def _dependency_code(error: Exception) -> grpc.StatusCode | None:
+    """The code of a failed inner call that our caller may act on, else None."""
+    if not isinstance(error, aio.AioRpcError):
+        return None
+    code = error.code()
+    return code if code in _PASSED_ON else None
+
+
+def _too_short(left_s: float, needed_s: float) -> DeadlineTooShort:
+    return DeadlineTooShort(max(0, int(left_s * 1000)), int(needed_s * 1000))
+
+
+def _time_left(context: Context) -> float | None:
+    # The stubs say float; without a deadline the library gives None.
+    return cast("float | None", context.time_remaining())
+
+
+def _request_id(context: Context) -> str | None:
+    """The caller's request id when it is of a form that may be logged and handed on."""
+    for name, value in context.invocation_metadata() or ():
+        if name == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
+            return value
+    return None
+
+
+def _size_options(message_bytes_max: int) -> list[tuple[str, int | str]]:
+    return [
+        ("grpc.max_receive_message_length", message_bytes_max),
+        ("grpc.max_send_message_length", message_bytes_max),
+        ("grpc.max_metadata_size", 8 * 1024),
+    ]
+
+
+def _server_options(settings: RpcSettings) -> Options:
+    return [
+        *_size_options(settings.rpc_message_bytes_max),
+        ("grpc.so_reuseport", 0),  # else a second server on a taken port would share it silently
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        # Clients ping each 30 s; the default of 300 s would cut them off for it.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_connection_idle_ms", 900_000),
+        ("grpc.max_connection_age_ms", settings.rpc_connection_age_s * 1000),
+        ("grpc.max_connection_age_grace_ms", 30_000),
+    ]
+
+
+def _client_options(*, retry: bool) -> Options:
+    return [
+        *_size_options(MESSAGE_BYTES_MAX),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.dns_min_time_between_resolutions_ms", 10_000),
+        # A request larger than this buffer is never retried; the default of 256 KiB excludes batches.
+        ("grpc.per_rpc_retry_buffer_size", MESSAGE_BYTES_MAX),
+        ("grpc.enable_retries", int(retry)),
+        ("grpc.service_config", json.dumps(_service_config(retry=retry))),
+    ]
+
+
+def _service_config(*, retry: bool) -> dict[str, Any]:
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if retry:
+        policy = {
+            "maxAttempts": 4,
+            "initialBackoff": "0.1s",
+            "backoffMultiplier": 2,
+            "maxBackoff": "1s",
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        }
+        config["methodConfig"] = [{"name": [{}], "retryPolicy": policy}]
+        config["retryThrottling"] = {"maxTokens": 10, "tokenRatio": 0.1}
+    return config
