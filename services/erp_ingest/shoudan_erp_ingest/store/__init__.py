@@ -1,0 +1,1 @@
+"""Statements, all set-based, and what is encrypted on the way."""

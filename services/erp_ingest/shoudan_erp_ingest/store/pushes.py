@@ -1,0 +1,169 @@
+"""Raw pushes: kept sealed, known by the digest of their exact bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shoudan_kit.db import columns, statement, unnest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_erp_ingest.store.sealing import KeyRing
+from shoudan_erp_ingest.tables.schema import QUARANTINED, STORED
+
+
+@dataclass(frozen=True, slots=True)
+class NewPush:
+    """A push about to be kept."""
+
+    push_id: int
+    kind: int
+    sender: str
+    sha256: bytes
+    size: int
+    body: bytes
+    status: int
+    place: str | None
+    why: str | None
+    remote_ip: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPush:
+    """A push as it is kept."""
+
+    push_id: int
+    kind: int
+    sender: str
+    status: int
+    sealed: bytes | None
+    remote_ip: str
+
+    def body(self, ring: KeyRing) -> bytes | None:
+        """Its exact bytes; None after an erasure."""
+        return None if self.sealed is None else ring.open("push", self.push_id, self.sealed)
+
+
+# Equal bytes of one sender are one push: a repeat writes nothing.
+_INSERT = statement(f"""
+INSERT INTO push (push_id, kind, sender, sha256, size, sealed, status, place, why, remote_ip, create_time)
+SELECT push_id, kind, sender, sha256, size, sealed, status, place, why, remote_ip, shoudan_now()
+FROM {
+    unnest(
+        push_id="bigint",
+        kind="smallint",
+        sender="text",
+        sha256="bytea",
+        size="integer",
+        sealed="bytea",
+        status="smallint",
+        place="text",
+        why="text",
+        remote_ip="text",
+    )
+}
+ON CONFLICT (kind, sender, sha256) WHERE sha256 IS NOT NULL DO NOTHING
+RETURNING push_id
+""")  # noqa: S608 - built from literals above
+_KNOWN = statement(f"""
+SELECT push.push_id, push.kind, push.sender, push.sha256, push.status
+FROM push JOIN {unnest(kind="smallint", sender="text", sha256="bytea")}
+    ON push.kind = given.kind AND push.sender = given.sender AND push.sha256 = given.sha256
+""")  # noqa: S608
+_SETTLE = statement(f"""
+UPDATE push SET status = given.status, place = given.place, why = given.why
+FROM {unnest(push_id="bigint", status="smallint", place="text", why="text")}
+WHERE push.push_id = given.push_id
+""")  # noqa: S608
+_READ = statement("""
+SELECT push_id, kind, sender, status, sealed, remote_ip FROM push
+WHERE push_id = ANY(CAST(:ids AS bigint[])) ORDER BY push_id
+""")
+_INTACT = statement(f"""
+SELECT push.push_id, push.kind, push.sender, push.sha256, push.status, push.sealed
+FROM push JOIN {unnest(kind="smallint", sender="text", sha256="bytea")}
+    ON push.kind = given.kind AND push.sender = given.sender AND push.sha256 = given.sha256
+""")  # noqa: S608
+_QUARANTINED = statement("""
+SELECT push_id, kind, sender, place, why, create_time FROM push
+WHERE status = 90 AND push_id < :before ORDER BY push_id DESC LIMIT :most
+""")
+_QUARANTINED_AFTER = statement("""
+SELECT push_id, kind, sender, status, sealed, remote_ip FROM push
+WHERE status = 90 AND push_id > :after AND sealed IS NOT NULL ORDER BY push_id LIMIT :most
+""")
+_FORGET = statement("""
+WITH old AS (SELECT push_id FROM push WHERE push_id < :before ORDER BY push_id LIMIT :most),
+     unindexed AS (
+        DELETE FROM phone_index USING old
+        WHERE phone_index.kind = 3 AND phone_index.document_id = old.push_id
+     )
+DELETE FROM push USING old WHERE push.push_id = old.push_id
+""")
+
+
+async def insert(
+    db: AsyncConnection, ring: KeyRing, pushes: Sequence[NewPush]
+) -> dict[tuple[int, str, bytes], tuple[int, int]]:
+    """Keep pushes; for each (kind, sender, sha256) the number and status it is kept under.
+
+    A push that was there before keeps its number and status; pushes are given each once.
+    """
+    names = ("push_id", "kind", "sender", "sha256", "size", "status", "place", "why", "remote_ip")
+    binds = columns(pushes, *names)
+    binds["sealed"] = [ring.seal("push", p.push_id, p.body) for p in pushes]
+    made = set((await db.execute(_INSERT, binds)).scalars())
+    kept = {
+        (p.kind, p.sender, p.sha256): (p.push_id, p.status) for p in pushes if p.push_id in made
+    }
+    if repeats := [p for p in pushes if p.push_id not in made]:
+        found = await db.execute(_KNOWN, columns(repeats, "kind", "sender", "sha256"))
+        kept |= {(r.kind, r.sender, r.sha256): (r.push_id, r.status) for r in found}
+    return kept
+
+
+async def settle(db: AsyncConnection, pushes: Sequence[tuple[int, str | None, str | None]]) -> None:
+    """Give pushes a new verdict: (number, place, why), none of both for stored."""
+    if not pushes:
+        return
+    binds = {
+        "push_id": [p[0] for p in pushes],
+        "status": [QUARANTINED if p[2] else STORED for p in pushes],
+        "place": [p[1] for p in pushes],
+        "why": [p[2] for p in pushes],
+    }
+    await db.execute(_SETTLE, binds)
+
+
+async def read(db: AsyncConnection, ids: Sequence[int]) -> list[KeptPush]:
+    """Pushes by number, oldest first."""
+    return [KeptPush(*row) for row in await db.execute(_READ, {"ids": ids})]
+
+
+async def by_digest(
+    db: AsyncConnection, keys: Sequence[tuple[int, str, bytes]]
+) -> dict[tuple[int, str, bytes], KeptPush]:
+    """Pushes by (kind, sender, sha256)."""
+    binds = dict(zip(("kind", "sender", "sha256"), map(list, zip(*keys, strict=True)), strict=True))
+    found = await db.execute(_INTACT, binds)
+    return {
+        (r.kind, r.sender, r.sha256): KeptPush(r.push_id, r.kind, r.sender, r.status, r.sealed, "")
+        for r in found
+    }
+
+
+async def quarantined(db: AsyncConnection, *, before: int, most: int) -> Sequence[Any]:
+    """Quarantined pushes, newest first."""
+    return (await db.execute(_QUARANTINED, {"before": before, "most": most})).all()
+
+
+async def quarantined_after(db: AsyncConnection, *, after: int, most: int) -> list[KeptPush]:
+    """Quarantined pushes that can still be read, oldest first."""
+    found = await db.execute(_QUARANTINED_AFTER, {"after": after, "most": most})
+    return [KeptPush(*row) for row in found]
+
+
+async def forget(db: AsyncConnection, *, before: int, most: int) -> int:
+    """Delete the oldest pushes below a number; how many."""
+    return (await db.execute(_FORGET, {"before": before, "most": most})).rowcount

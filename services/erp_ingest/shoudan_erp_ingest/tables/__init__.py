@@ -1,0 +1,1 @@
+"""What is stored: the documented models and the tables made from them."""
