@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextvars import Token
-from typing import Any, Final, Protocol, TypedDict, TypeVar, cast
+from typing import Any, Final, Protocol, TypeAlias, TypedDict, TypeVar, cast
 
 import grpc
 from grpc import aio
@@ -22,8 +22,8 @@ from shoudan_kit import log, metrics
 from shoudan_kit.refusal import DeadlineTooShort, Refusal, Refused, refused_from_rpc
 
 T = TypeVar("T")
-Context = aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
+Context: TypeAlias = "aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
 Options = Sequence[tuple[str, int | str]]
 
 REQUEST_ID: Final = "x-request-id"
