@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import nats
 from nats.aio.client import Client
@@ -47,6 +47,7 @@ KEEP_OUTBOX_S: Final = 7 * 86_400
 
 _log = log.get_logger("bus")
 
+_connect = cast("Any", nats).connect  # nats-py types its options partially
 _DOWN = (NatsError, OSError, TimeoutError, asyncio.TimeoutError)
 
 
@@ -143,7 +144,7 @@ class Bus:
         assert self._url is not None
         while True:
             try:
-                self._nats = await nats.connect(
+                self._nats = await _connect(
                     self._url,
                     name=self._service,
                     max_reconnect_attempts=-1,
@@ -159,9 +160,10 @@ class Bus:
             except _DOWN as error:
                 _log.warning("nats_waits", error=type(error).__name__)
                 await asyncio.sleep(1)
+        client = cast("Any", self._nats)
         for subject, call in self._subscriptions:
-            await self._nats.subscribe(subject, cb=_calling(call))
-        js = self._nats.jetstream(timeout=ACK_S)
+            await client.subscribe(subject, cb=_calling(call))
+        js: JetStreamContext = client.jetstream(timeout=ACK_S)
         while True:
             try:
                 await ensure_stream(js)
@@ -183,7 +185,7 @@ async def ensure_stream(js: JetStreamContext, replicas: int | None = None) -> No
     try:
         await js.stream_info(STREAM)
     except NotFoundError:
-        await js.add_stream(
+        await cast("Any", js).add_stream(
             StreamConfig(
                 name=STREAM,
                 subjects=[SUBJECTS],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from alembic import command, context
 from alembic.autogenerate import compare_metadata
@@ -17,6 +19,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from shoudan_kit.tables import FOUNDATION
 
 VERSION_TABLE: Final = "alembic_version"
+T = TypeVar("T")
 LOCK_KEY: Final = 7_301_130  # one migration at a time in a database
 TRANSACTION_TIMEOUT: Final = "15s"
 
@@ -58,7 +61,7 @@ async def upgrade(service: str, schema: Schema, owner_url: str, role: str | None
 
 async def plan(service: str, schema: Schema, owner_url: str) -> Plan:
     """What `upgrade` would do."""
-    return await _as_owner(owner_url, lambda connection: _plan(service, schema, connection))
+    return await _as_owner(owner_url, partial(_plan, service, schema))
 
 
 async def differences(schema: Schema, owner_url: str) -> list[Any]:
@@ -105,7 +108,7 @@ def role_of(service_url: str, owner_url: str) -> str | None:
     return role if role != owner else None
 
 
-async def _as_owner(owner_url: str, run: Any) -> Any:
+async def _as_owner(owner_url: str, run: Callable[[Connection], T]) -> T:
     engine = create_async_engine(
         make_url(owner_url).set(drivername="postgresql+asyncpg"),
         connect_args={
@@ -165,4 +168,5 @@ def _grant(schema: Schema, connection: Connection, role: str) -> None:
 
 
 def _is_version_table(one: Any) -> bool:
-    return isinstance(one, tuple) and one[0] == "remove_table" and one[1].name == VERSION_TABLE
+    """Alembic reports its own table as one too many."""
+    return one[0] == "remove_table" and one[1].name == VERSION_TABLE
