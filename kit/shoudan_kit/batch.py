@@ -40,6 +40,9 @@ class Coalescer(Generic[Q, A]):
     contemporaries. While a batch is in flight, newcomers gather until `size_max`, `linger_s` or the end
     of a batch; at most `in_flight_max` batches run at once. More than `waiting_max` gathered: Overloaded.
     A caller that gives up leaves the gathering; a batch already begun is finished without it.
+
+    `weigh` tells how much of `size_max` a question takes, 1 unless given: for callers that ask in bulk.
+    A question heavier than `size_max` makes a batch by itself.
     """
 
     def __init__(
@@ -51,13 +54,16 @@ class Coalescer(Generic[Q, A]):
         linger_s: float = 0.002,
         in_flight_max: int = 2,
         waiting_max: int = 10_000,
+        weigh: Callable[[Q], int] | None = None,
     ) -> None:
         if min(size_max, in_flight_max, waiting_max) < 1 or linger_s < 0:
             raise ValueError(f"{name}: a coalescer's bounds are positive")
         self._run, self._name = run, name
         self._size_max, self._linger_s = size_max, linger_s
         self._in_flight_max, self._waiting_max = in_flight_max, waiting_max
+        self._weigh = weigh
         self._waiting: deque[tuple[Q, asyncio.Future[A | _Raised]]] = deque()
+        self._waiting_weight = 0
         self._in_flight: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
         self._lingering = False
@@ -87,6 +93,7 @@ class Coalescer(Generic[Q, A]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[A | _Raised] = loop.create_future()
         self._waiting.append((question, future))
+        self._waiting_weight += self._weight(question)
         self._arrange(loop)
         answer = await future
         if isinstance(answer, _Raised):
@@ -107,7 +114,7 @@ class Coalescer(Generic[Q, A]):
         in_flight = len(self._in_flight)
         if in_flight >= self._in_flight_max:
             return  # the end of a batch begins the next
-        if not in_flight or len(self._waiting) >= self._size_max:
+        if not in_flight or self._waiting_weight >= self._size_max:
             if self._timer is None or self._lingering:
                 self._disarm()
                 self._timer = loop.call_soon(self._start, context=self._context)
@@ -136,14 +143,25 @@ class Coalescer(Generic[Q, A]):
     def _take(self) -> list[tuple[Q, asyncio.Future[A | _Raised]]]:
         """The next batch, without the callers that have given up."""
         batch: list[tuple[Q, asyncio.Future[A | _Raised]]] = []
-        while self._waiting and len(batch) < self._size_max:
-            one = self._waiting.popleft()
-            if not one[1].done():
-                batch.append(one)
+        room = self._size_max
+        while self._waiting and room > 0:
+            question, future = self._waiting[0]
+            weight = self._weight(question)
+            if batch and weight > room and not future.done():
+                break
+            self._waiting.popleft()
+            self._waiting_weight -= weight
+            if not future.done():
+                batch.append((question, future))
+                room -= weight
         return batch
+
+    def _weight(self, question: Q) -> int:
+        return 1 if self._weigh is None else self._weigh(question)
 
     def _forget_cancelled(self) -> None:
         self._waiting = deque(one for one in self._waiting if not one[1].done())
+        self._waiting_weight = sum(self._weight(question) for question, _ in self._waiting)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from shoudan_kit import log, metrics
+from shoudan_kit.db import Unavailable
 from shoudan_kit.refusal import DeadlineTooShort, Refusal, Refused, refused_from_rpc
 
 T = TypeVar("T")
@@ -294,7 +295,9 @@ class _Call:
 
 
 def _dependency_code(error: Exception) -> grpc.StatusCode | None:
-    """The code of a failed inner call that our caller may act on, else None."""
+    """The code of a failed inner call, or of a lost database, that our caller may act on, else None."""
+    if isinstance(error, Unavailable):
+        return grpc.StatusCode.UNAVAILABLE
     if not isinstance(error, aio.AioRpcError):
         return None
     code = error.code()
