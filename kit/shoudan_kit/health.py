@@ -62,10 +62,10 @@ class OpsServer:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         self._runner = runner
-        await web.TCPSite(runner, self._host, max(self.port, 0), shutdown_timeout=1).start()
+        await web.TCPSite(runner, self._host, max(self.port, 0)).start()
         self.port = runner.addresses[0][1]
         return self.port
 

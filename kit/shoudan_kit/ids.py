@@ -44,7 +44,8 @@ class IdMaker:
         milliseconds = (self._clock.now() - EPOCH) // _MILLISECOND
         first = max(milliseconds << SEQUENCE_BITS, self._tick + 1)
         last = first + n - 1
-        if first < 0 or last > _TICK_MAX:
+        unset = milliseconds < 0 and self._tick < 0  # later a clock set back only borrows
+        if unset or last > _TICK_MAX:
             raise OverflowError("the clock is outside 2020..2089, ids cannot be made")
         self._tick = max(self._tick, last)
         return [self._id(tick) for tick in range(first, last + 1)]

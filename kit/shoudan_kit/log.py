@@ -180,7 +180,7 @@ class _FromLibraries(logging.Handler):
             text = record.getMessage()
         except (TypeError, ValueError, KeyError):
             text = str(record.msg)
-        event: EventDict = {"logger": record.name, "event": text}
+        event: EventDict = {"source": record.name, "event": text}
         if record.exc_info:
             event["exc_info"] = record.exc_info
         _sink.write(_render(None, record.levelname.lower(), event) + b"\n")

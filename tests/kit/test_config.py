@@ -1,0 +1,154 @@
+"""Settings: where each value comes from, and every mistake told at once without telling secrets."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field, ValidationError
+
+from shoudan_kit.config import (
+    ConfigError,
+    ProcessSettings,
+    Secret,
+    ServiceSettings,
+    Settings,
+    describe,
+)
+
+URL = "postgresql://u:hunter2@db/x"
+
+
+class Sample(ServiceSettings):
+    retry_s: float = Field(3, gt=0, description="Seconds between tries.", examples=[5])
+    queues: tuple[str, ...] = Field((), description="Queues served.")
+
+
+def load(tmp_path: Path, toml: str = "", cls=Sample, section="sample", **environ: str):
+    path = tmp_path / "shoudan.toml"
+    path.write_text(toml)
+    return cls.load(section, path, environ=environ)
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ", "expected"),
+    [
+        ("", {}, 8),
+        ("[shared]\ndb_pool_size = 9", {}, 9),
+        ("[shared]\ndb_pool_size = 9\n[sample]\ndb_pool_size = 10", {}, 10),
+        ("[sample]\ndb_pool_size = 10", {"SHOUDAN_DB_POOL_SIZE": "11"}, 11),
+        ("", {"SHOUDAN_DB_POOL_SIZE": "11", "SHOUDAN_SAMPLE_DB_POOL_SIZE": "12"}, 12),
+        ("", {"SHOUDAN_SAMPLE_DB_POOL_SIZE": ""}, 8),
+    ],
+)
+def test_the_nearest_source_wins(tmp_path, toml, environ, expected):
+    given = {"SHOUDAN_SAMPLE_DATABASE_URL": URL, **environ}
+    assert load(tmp_path, toml, **given).db_pool_size == expected
+
+
+def test_the_file_may_be_named_by_a_variable(tmp_path):
+    path = tmp_path / "named.toml"
+    path.write_text(f'[sample]\ndatabase_url = "{URL}"')
+    settings = Sample.load("sample", environ={"SHOUDAN_CONFIG": str(path)})
+    assert settings.database_url.reveal() == URL
+
+
+def test_a_secret_may_come_from_a_file_without_its_line_break(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text(URL + "\n")
+    settings = load(tmp_path, SHOUDAN_SAMPLE_DATABASE_URL_FILE=str(path))
+    assert settings.database_url.reveal() == URL
+
+
+def test_lists_come_as_json_or_with_commas(tmp_path):
+    for text in ("a,b", "a, b", '["a","b"]'):
+        given = {"SHOUDAN_SAMPLE_DATABASE_URL": URL, "SHOUDAN_SAMPLE_QUEUES": text}
+        assert load(tmp_path, **given).queues == ("a", "b")
+
+
+def test_all_mistakes_are_told_together_with_origin_value_and_example(tmp_path):
+    with pytest.raises(ConfigError) as told:
+        load(
+            tmp_path,
+            "loose = 1\n[sample]\nretry_sec = 5\nlisten_port = 70000",
+            SHOUDAN_SAMPLE_RETRY_S="soon",
+            SHOUDAN_DB_POOL_SIZE="0",
+        )
+    text = str(told.value)
+    assert len(told.value.mistakes) == 6
+    assert "SHOUDAN_SAMPLE_RETRY_S = 'soon'" in text
+    assert "for example 5" in text
+    assert "SHOUDAN_DB_POOL_SIZE = '0'" in text
+    assert "[sample] listen_port = 70000" in text
+    assert "[sample] retry_sec: no such setting; retry_s?" in text
+    assert "loose stands outside" in text
+    assert "database_url: Field required; set SHOUDAN_SAMPLE_DATABASE_URL" in text
+
+
+def test_a_wrong_secret_is_told_without_its_value(tmp_path):
+    class Strict(Settings):
+        key: Secret = Field(min_length=32, description="Signing key.")
+
+    with pytest.raises(ConfigError) as told:
+        load(tmp_path, cls=Strict, SHOUDAN_SAMPLE_KEY="hunter2")
+    assert "SHOUDAN_SAMPLE_KEY = (secret)" in str(told.value)
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_secret_given_twice_or_unreadable_is_a_mistake(tmp_path):
+    with pytest.raises(ConfigError, match="both set"):
+        load(
+            tmp_path,
+            SHOUDAN_SAMPLE_DATABASE_URL=URL,
+            SHOUDAN_SAMPLE_DATABASE_URL_FILE=str(tmp_path),
+        )
+    with pytest.raises(ConfigError, match=r"_FILE: .* cannot be read"):
+        load(tmp_path, SHOUDAN_SAMPLE_DATABASE_URL_FILE=str(tmp_path / "absent"))
+
+
+def test_an_unreadable_or_broken_file_is_a_mistake(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        ProcessSettings.load("sample", tmp_path / "absent.toml", environ={})
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load(tmp_path, "[[", cls=ProcessSettings)
+
+
+def test_prod_refuses_demo_secrets(tmp_path):
+    given = {"SHOUDAN_SAMPLE_DATABASE_URL": "demo-url"}
+    assert load(tmp_path, **given).profile == "demo"
+    with pytest.raises(ConfigError, match="database_url: a demo secret"):
+        load(tmp_path, SHOUDAN_PROFILE="prod", **given)
+
+
+def test_a_secret_never_shows(tmp_path):
+    settings = load(tmp_path, SHOUDAN_SAMPLE_DATABASE_URL=URL)
+    shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert "hunter2" not in shown
+
+
+def test_settings_do_not_change_and_take_no_unknown_names():
+    settings = ProcessSettings()
+    with pytest.raises(ValidationError):
+        settings.drain_s = 1
+    with pytest.raises(ValidationError):
+        ProcessSettings(drain=1)
+
+
+def test_a_constructor_reads_no_environment(monkeypatch):
+    monkeypatch.setenv("SHOUDAN_PROFILE", "prod")
+    monkeypatch.setenv("PROFILE", "prod")
+    assert ProcessSettings().profile == "demo"
+
+
+def test_a_setting_without_description_is_refused():
+    with pytest.raises(TypeError, match="describe bare_s"):
+        type("Bare", (Settings,), {"__annotations__": {"bare_s": int}, "__module__": __name__})
+
+
+def test_the_reference_has_a_row_for_every_setting():
+    rows = {row.name: row for row in describe(Sample, "sample")}
+    assert list(rows) == list(Sample.model_fields)
+    assert rows["database_url"].env == "SHOUDAN_SAMPLE_DATABASE_URL"
+    assert (rows["database_url"].type, rows["database_url"].default) == ("Secret", "(required)")
+    assert (rows["profile"].type, rows["profile"].default) == ("demo | test | prod", "demo")
+    assert rows["owner_database_url"].type == "Secret | None"
+    assert rows["nats_url"].type == "str | None"
+    assert rows["retry_s"].description == "Seconds between tries."

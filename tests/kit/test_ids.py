@@ -1,0 +1,71 @@
+"""Ids: unique, rising, readable, whatever the clock does."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoudan_kit.clock import TurnedClock
+from shoudan_kit.ids import EPOCH, NODE_MAX, TAKE_MAX, IdMaker, node_of, time_of
+
+START = datetime(2026, 11, 20, 11, 30, tzinfo=UTC)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-5, 5), st.integers(0, 9_000)),
+        max_size=8,
+    )
+)
+def test_ids_rise_without_repeat_whatever_the_clock_does(steps):
+    clock = TurnedClock(START)
+    maker = IdMaker(7, clock)
+    made = [maker.next()]
+    for seconds, n in steps:
+        clock.step(seconds)
+        made += maker.take(n)
+    assert made == sorted(set(made))
+    assert {node_of(one) for one in made} == {7}
+    assert all(0 < one < 2**63 for one in made)
+
+
+def test_different_nodes_never_make_the_same_id():
+    makers = [IdMaker(node, TurnedClock(START)) for node in (0, 1, NODE_MAX)]
+    made = [one for maker in makers for one in maker.take(10_000)]
+    assert len(set(made)) == len(made)
+
+
+def test_an_id_tells_its_time_to_the_millisecond():
+    clock = TurnedClock(START + timedelta(microseconds=123_999))
+    assert time_of(IdMaker(3, clock).next()) == START + timedelta(milliseconds=123)
+
+
+def test_more_than_a_millisecond_holds_borrows_from_the_next():
+    made = IdMaker(0, TurnedClock(START)).take(4_097)
+    assert time_of(made[-1]) - time_of(made[0]) == timedelta(milliseconds=1)
+
+
+def test_taking_none_changes_nothing():
+    maker = IdMaker(0, TurnedClock(START))
+    first = maker.next()
+    assert maker.take(0) == []
+    assert maker.next() == first + 1
+
+
+@pytest.mark.parametrize("node", [-1, NODE_MAX + 1])
+def test_a_node_number_beyond_ten_bits_is_refused(node):
+    with pytest.raises(ValueError, match="node"):
+        IdMaker(node, TurnedClock(START))
+
+
+@pytest.mark.parametrize("n", [-1, TAKE_MAX + 1])
+def test_an_unbounded_number_of_ids_is_refused(n):
+    with pytest.raises(ValueError, match="take"):
+        IdMaker(0, TurnedClock(START)).take(n)
+
+
+@pytest.mark.parametrize("moment", [EPOCH - timedelta(days=1), EPOCH + timedelta(days=26_000)])
+def test_a_clock_outside_the_range_makes_no_ids(moment):
+    with pytest.raises(OverflowError):
+        IdMaker(0, TurnedClock(moment)).next()
