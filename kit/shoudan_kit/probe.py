@@ -1,0 +1,75 @@
+"""Looking at a machine from outside: which ports are free, who answers, has it happened yet."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+# Below the kernel's range for outgoing connections, so that none of those takes a port meanwhile.
+_FREE_PORTS: Final = range(20_000, 32_000)
+_TRIES_MAX: Final = 200
+
+
+class NoPort(RuntimeError):
+    """No free port was found."""
+
+
+def port_taken(port: int) -> bool:
+    """Whether somebody on this machine has the port, on loopback or on every address."""
+    for host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - bound for an instant, to see if it is possible
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                probe.listen(1)
+            except OSError:
+                return True
+    return False
+
+
+def free_port(wanted: int | None = None) -> int:
+    """`wanted` or the next one above it that is free; without a wish, any one. Raises NoPort."""
+    for number in range(_TRIES_MAX):
+        port = random.choice(_FREE_PORTS) if wanted is None else wanted + number
+        if port > 65_535:
+            break
+        if not port_taken(port):
+            return port
+    raise NoPort(f"no free port {'found' if wanted is None else f'from {wanted} on'}")
+
+
+async def http_status(port: int, path: str, *, timeout_s: float = 2) -> int:
+    """The status code of a GET on loopback; 0 when nobody answers HTTP in time."""
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(request.encode())
+                words = (await reader.readline()).split()
+            finally:
+                writer.close()
+                with suppress(OSError):
+                    await writer.wait_closed()
+    except (OSError, TimeoutError):
+        return 0
+    return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+
+
+async def until(
+    happened: Callable[[], bool | Awaitable[bool]], timeout_s: float, *, every_s: float = 0.01
+) -> bool:
+    """Ask again and again until the answer is yes; False when it was not in time."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = happened()
+        if answer if isinstance(answer, bool) else await answer:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(every_s)

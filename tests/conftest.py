@@ -1,0 +1,74 @@
+"""What all tests share: one PostgreSQL and one NATS per run, migrated databases in no time."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+import pytest
+from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
+
+Databases = Callable[[str], Awaitable[DatabaseUrls]]
+
+
+@pytest.fixture(scope="session")
+async def postgres() -> AsyncIterator[Postgres]:
+    """A PostgreSQL of this run (under xdist: of this worker), with the time-outs of tests."""
+    async with await Postgres.start(profile="test") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def nats() -> AsyncIterator[Nats]:
+    """A NATS server with JetStream of this run."""
+    async with await Nats.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def new_database(postgres: Postgres) -> Databases:
+    """`await new_database("pay")`: a migrated, empty database each time.
+
+    A service is migrated once per run; its databases are copies of the result.
+    """
+    templates: dict[str, str] = {}
+    one_at_a_time = asyncio.Lock()
+
+    async def make(service: str) -> DatabaseUrls:
+        async with one_at_a_time:
+            if service not in templates:
+                templates[service] = await _template(postgres, service)
+        database = f"{service}_{secrets.token_hex(4)}"
+        await postgres.create_database(database, service=service, template=templates[service])
+        return postgres.urls(service, database)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+async def database(new_database: Databases) -> Databases:
+    """`await database("pay")`: this module's migrated database of the service."""
+    made: dict[str, DatabaseUrls] = {}
+
+    async def of(service: str) -> DatabaseUrls:
+        if service not in made:
+            made[service] = await new_database(service)
+        return made[service]
+
+    return of
+
+
+async def _template(postgres: Postgres, service: str) -> str:
+    """Migrate a database of the service; only its own package is loaded."""
+    from shoudan_kit.migrate import role_of, upgrade
+
+    (entry,) = entry_points(group="shoudan.services", name=service)
+    declared: Any = entry.load()
+    name = f"{service}_template"
+    await postgres.create_database(name, service=service)
+    urls = postgres.urls(service, name)
+    await upgrade(service, declared.schema, urls.owner, role_of(*urls))
+    return name
