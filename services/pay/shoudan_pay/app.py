@@ -1,0 +1,30 @@
+"""Composition of the pay service."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+from shoudan.pay.v1 import ledger_service_pb2_grpc as grpc_stubs
+from shoudan_kit.migrate import Schema
+from shoudan_kit.service import App, Running, Service
+from shoudan_pay.config import PaySettings
+from shoudan_pay.rpc import NAME, LedgerServicer
+from shoudan_pay.rpc.commits import Ledger
+from shoudan_pay.tables import APPEND_ONLY, METADATA
+
+
+async def start(app: App[PaySettings]) -> Running:
+    """One Ledger for the process: whoever posts here posts through it."""
+    ledger = Ledger(app)
+    add = cast("Any", grpc_stubs.add_LedgerServiceServicer_to_server)
+    return Running(
+        registers=[partial(add, LedgerServicer(app, ledger))],
+        names=[NAME],
+        closers=[ledger.aclose],
+    )
+
+
+SERVICE = Service(
+    "pay", PaySettings, start, Schema("shoudan_pay", METADATA, append_only=APPEND_ONLY)
+)

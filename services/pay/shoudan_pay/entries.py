@@ -1,0 +1,141 @@
+"""What the ledger is made of: accounts, postings asked for, records made, and the chain that seals them.
+
+These are msgspec structs, not dataclasses: a group commit makes thousands, and theirs is the one frozen
+constructor that costs a tenth of a microsecond instead of one and a half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeAlias
+
+import msgspec
+
+from shoudan_kit.refusal import Refusal
+
+# ident, groups, eid.
+Key: TypeAlias = tuple[str, str, str]
+# account_id, trade_no, trade_type, change_type: what repeats are recognised by.
+RecordKey: TypeAlias = tuple[int, str, int, int]
+# account_id, ext_no, trade_type, change_type: what refunds and reversals of one record are summed by.
+QuoteKey: TypeAlias = tuple[int, str, int, int]
+
+# Contra accounts: eid is the groups they face, so every group of every ident has one of its own.
+PLATFORM: Final = "platform"
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Account(msgspec.Struct, frozen=True, gc=False):
+    """One row of account_info, in the order the store reads it."""
+
+    account_id: int
+    contra_account_id: int | None
+    ident: str
+    groups: str
+    eid: str
+    name: str
+    balance_micros: int
+    credit_micros: int
+    locked: bool
+    limited: bool
+    watched: bool
+    seq: int
+    head_hash: bytes
+    create_time: datetime
+    moved_time: datetime
+
+    @property
+    def key(self) -> Key:
+        """How its users name it."""
+        return self.ident, self.groups, self.eid
+
+    @property
+    def floor_micros(self) -> int | None:
+        """The lowest balance spending may leave; None without a limit."""
+        return -self.credit_micros if self.limited else None
+
+
+class Posting(msgspec.Struct, frozen=True, gc=False):
+    """One movement asked for; `amount_micros` is the signed effect on the balance."""
+
+    account: Key
+    trade_no: str
+    change_type: int
+    trade_type: int
+    amount_micros: int
+    ext_no: str = ""
+    memo: str = ""
+    void: bool = False
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One row of account_record, in the order the store reads and writes it."""
+
+    record_id: int
+    account_id: int
+    contra_account_id: int
+    trade_no: str
+    ext_no: str
+    trade_type: int
+    change_type: int
+    amount_micros: int
+    balance_micros: int
+    floor_micros: int | None
+    seq: int
+    memo: str
+    create_time: datetime
+    hash: bytes
+
+    @property
+    def key(self) -> RecordKey:
+        """What a repeat is recognised by."""
+        return self.account_id, self.trade_no, self.trade_type, self.change_type
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What became of one group: all of its records, those among them that are new, or why not."""
+
+    records: Sequence[Record]
+    new: Sequence[Record]
+    refusal: Refusal | None = None
+
+    @property
+    def existed(self) -> bool:
+        """Whether every record was there before."""
+        return self.refusal is None and not self.new
+
+
+def micros_since_1970(moment: datetime) -> int:
+    """The moment as PostgreSQL keeps it: whole microseconds, in integers."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def seal(
+    previous: bytes,
+    record_id: int,
+    account_id: int,
+    contra_account_id: int,
+    trade_no: str,
+    ext_no: str,
+    trade_type: int,
+    change_type: int,
+    amount_micros: int,
+    balance_micros: int,
+    floor_micros: int | None,
+    seq: int,
+    memo: str,
+    time_micros: int,
+) -> bytes:
+    """The hash of a record that follows `previous`.
+
+    NUL parts the fields: PostgreSQL stores no text that holds one, so two different rows never read alike.
+    """
+    row = (
+        f"{record_id}\0{account_id}\0{contra_account_id}\0{trade_no}\0{ext_no}\0{trade_type}\0"
+        f"{change_type}\0{amount_micros}\0{balance_micros}\0{floor_micros}\0{seq}\0{memo}\0{time_micros}"
+    )
+    return hashlib.sha256(previous + row.encode()).digest()

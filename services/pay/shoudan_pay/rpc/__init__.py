@@ -1,0 +1,20 @@
+"""The ledger's servicer: messages to values and back, no rules."""
+
+from __future__ import annotations
+
+from shoudan.pay.v1 import ledger_service_pb2_grpc as grpc_stubs
+from shoudan_kit.service import App
+from shoudan_pay.config import PaySettings
+from shoudan_pay.rpc.accounts import AccountCalls
+from shoudan_pay.rpc.commits import Ledger
+from shoudan_pay.rpc.packages import PackageCalls
+from shoudan_pay.rpc.postings import PostingCalls
+
+NAME = "shoudan.pay.v1.LedgerService"
+
+
+class LedgerServicer(AccountCalls, PostingCalls, PackageCalls, grpc_stubs.LedgerServiceServicer):
+    """shoudan.pay.v1.LedgerService."""
+
+    def __init__(self, app: App[PaySettings], ledger: Ledger) -> None:
+        self._app, self._ledger = app, ledger

@@ -1,0 +1,116 @@
+"""Calls about accounts: make, find, list, change, watch."""
+
+from __future__ import annotations
+
+from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_kit.refusal import Refusal
+from shoudan_kit.rpc import Context
+from shoudan_kit.service import App
+from shoudan_pay import accounts, events
+from shoudan_pay.config import PaySettings
+from shoudan_pay.refusals import FieldInvalid
+from shoudan_pay.rpc import wire
+from shoudan_pay.store import accounts as store
+from shoudan_pay.store.accounts import NewAccount
+
+ITEMS_MAX = 1000
+
+_Result = pb.CreateAccountsResponse.Result
+
+
+class AccountCalls:
+    """The part of LedgerService that is about accounts."""
+
+    _app: App[PaySettings]
+
+    async def CreateAccounts(
+        self, request: pb.CreateAccountsRequest, context: Context
+    ) -> pb.CreateAccountsResponse:
+        """Items are independent: a malformed one leaves the others standing."""
+        if len(request.items) > ITEMS_MAX:
+            raise FieldInvalid("items", f"has more than {ITEMS_MAX}")
+        read = [self._read(item) for item in request.items]
+        async with self._app.work("accounts") as work:
+            made = await accounts.create(
+                work.db, [one for one in read if isinstance(one, NewAccount)]
+            )
+        answers = iter(made)
+        results: list[_Result] = []
+        for one in read:
+            if isinstance(one, Refusal):
+                results.append(_Result(refusal=one.to_proto()))
+            else:
+                answer = next(answers)
+                account = wire.account(answer.account)
+                results.append(_Result(account=account, existed=answer.existed))
+        return pb.CreateAccountsResponse(results=results)
+
+    def _read(self, item: pb.CreateAccountsRequest.Item) -> NewAccount | Refusal:
+        try:
+            ident, groups, eid = wire.key(item.key)
+            name = wire.text("name", item.name or eid, wire.NAME_MAX)
+            limited = groups not in self._app.settings.limit_exempt_groups
+            account = NewAccount(ident, groups, eid, name, item.credit_micros, limited)
+            accounts.check_new(account)
+        except Refusal as refusal:
+            return refusal
+        return account
+
+    async def GetAccount(
+        self, request: pb.GetAccountRequest, context: Context
+    ) -> pb.GetAccountResponse:
+        """One account, platform accounts with their derived balance."""
+        async with self._app.db.connect() as db:
+            account = await accounts.get(db, wire.key(request.key))
+        return pb.GetAccountResponse(account=wire.account(account))
+
+    async def ListAccounts(
+        self, request: pb.ListAccountsRequest, context: Context
+    ) -> pb.ListAccountsResponse:
+        """A page by account_id."""
+        status = request.status if request.HasField("status") else None
+        if status not in {None, 0, 1}:
+            raise FieldInvalid("status", "is neither 0 nor 1")
+        wanted = store.Filter(
+            wire.text("ident", request.ident, wire.IDENT_MAX, optional=True),
+            wire.text("groups_prefix", request.groups_prefix, wire.IDENT_MAX, optional=True),
+            wire.text("eid", request.eid, wire.EID_MAX, optional=True),
+            wire.text("name_contains", request.name_contains, wire.NAME_MAX, optional=True),
+            status,
+        )
+        most = wire.page_size(request.page_size)
+        after, offset = wire.page_start(request.page_token, request.offset, 0)
+        async with self._app.db.connect() as db:
+            page = await store.page(db, wanted, after=after, offset=offset, most=most + 1)
+            count = await store.count(db, wanted)
+        more = str(page[most - 1].account_id) if len(page) > most else ""
+        shown = [wire.account(one) for one in page[:most]]
+        return pb.ListAccountsResponse(accounts=shown, next_page_token=more, count=count)
+
+    async def UpdateAccount(
+        self, request: pb.UpdateAccountRequest, context: Context
+    ) -> pb.UpdateAccountResponse:
+        """Whichever of name, credit and lock is set."""
+        name = wire.text("name", request.name, wire.NAME_MAX) if request.HasField("name") else None
+        wanted = accounts.Change(
+            name,
+            request.credit_micros if request.HasField("credit_micros") else None,
+            request.locked if request.HasField("locked") else None,
+        )
+        async with self._app.work("accounts") as work:
+            account = await accounts.change(work.db, wire.key(request.key), wanted)
+            events.account_changed(work.events, account)
+        return pb.UpdateAccountResponse(account=wire.account(account))
+
+    async def SetAlert(self, request: pb.SetAlertRequest, context: Context) -> pb.SetAlertResponse:
+        """Add a threshold, or remove one."""
+        key = wire.key(request.key)
+        async with self._app.work("accounts") as work:
+            if request.remove:
+                there = await accounts.remove_alert(work.db, key, request.threshold_micros)
+            else:
+                account, there, told = await accounts.set_alert(
+                    work.db, key, request.threshold_micros, request.hysteresis_micros
+                )
+                events.crossed(work.events, told, {account.account_id: account})
+        return pb.SetAlertResponse(threshold_micros=[one.threshold_micros for one in there])

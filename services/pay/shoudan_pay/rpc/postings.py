@@ -1,0 +1,141 @@
+"""Calls that post, and calls that look at what was posted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_kit.refusal import Refusal
+from shoudan_kit.rpc import Context
+from shoudan_kit.service import App
+from shoudan_pay import accounts
+from shoudan_pay.config import PaySettings
+from shoudan_pay.refusals import AccountNotFound, FieldInvalid
+from shoudan_pay.rpc import wire
+from shoudan_pay.rpc.commits import Group, Ledger
+from shoudan_pay.store import accounts as account_store
+from shoudan_pay.store import records as store
+from shoudan_pay.verify import verify
+
+POSTINGS_MAX = 1000
+BEFORE_ALL = 2**63 - 1
+
+_Finding = pb.VerifyResponse.Finding
+
+
+class PostingCalls:
+    """The part of LedgerService that is about postings and records."""
+
+    _app: App[PaySettings]
+    _ledger: Ledger
+
+    async def PostEntries(
+        self, request: pb.PostEntriesRequest, context: Context
+    ) -> pb.PostEntriesResponse:
+        """Each group whole or not at all, groups independent."""
+        if sum(len(group.postings) for group in request.groups) > POSTINGS_MAX:
+            raise FieldInvalid("groups", f"have more than {POSTINGS_MAX} postings")
+        read = [_read(group) for group in request.groups]
+        asked = [one for one in read if not isinstance(one, Refusal)]
+        if not asked:
+            made = [wire.refused(one) for one in read if isinstance(one, Refusal)]
+            return pb.PostEntriesResponse(results=made)
+        answer = await self._ledger.post(asked)
+        records, decisions = wire.Records(answer.accounts), iter(answer.decisions)
+        results = [
+            wire.refused(one) if isinstance(one, Refusal) else records.result(next(decisions))
+            for one in read
+        ]
+        return pb.PostEntriesResponse(results=results)
+
+    async def Post(self, request: pb.PostRequest, context: Context) -> pb.PostResponse:
+        """One posting; whoever posts at the same time shares its commit."""
+        answer = await self._ledger.post([[wire.posting(request.posting)]])
+        (decision,) = answer.decisions
+        if decision.refusal is not None:
+            raise decision.refusal
+        record = wire.Records(answer.accounts).record(decision.records[0])
+        return pb.PostResponse(record=record, existed=decision.existed)
+
+    async def ListRecords(
+        self, request: pb.ListRecordsRequest, context: Context
+    ) -> pb.ListRecordsResponse:
+        """A page, newest first."""
+        query, whole = _query(request)
+        most = wire.page_size(request.page_size)
+        before, offset = wire.page_start(request.page_token, request.offset, BEFORE_ALL)
+        async with self._app.db.connect() as db:
+            if whole:
+                key = query.ident, query.groups, query.eid
+                account = (await account_store.by_key(db, [key])).get(key)
+                if account is None:
+                    raise AccountNotFound(*key)
+                query = replace(query, account_id=account.account_id)
+            page = await store.page(db, query, before=before, offset=offset, most=most + 1)
+            count = await store.count(db, query)
+        more = ""
+        if len(page) > most:
+            last = page[most - 1].record
+            more = str(last.seq if whole and not query.trade_no else last.record_id)
+        return pb.ListRecordsResponse(
+            records=wire.shown_records(page[:most]), next_page_token=more, count=count
+        )
+
+    async def GetBalance(
+        self, request: pb.GetBalanceRequest, context: Context
+    ) -> pb.GetBalanceResponse:
+        """The balance now, or as it was."""
+        time = wire.optional_moment(request, "time")
+        async with self._app.db.connect() as db:
+            account = await accounts.get(db, wire.key(request.key))
+            if time is None:
+                return pb.GetBalanceResponse(balance_micros=account.balance_micros, seq=account.seq)
+            balance, seq = await store.balance_at(db, account, time)
+        return pb.GetBalanceResponse(balance_micros=balance, seq=seq)
+
+    async def Verify(
+        self, request: pb.VerifyRequest, context: Context
+    ) -> AsyncIterator[pb.VerifyResponse]:
+        """Progress after every page of records, and at last the verdict."""
+        ident = wire.text("ident", request.ident, wire.IDENT_MAX, optional=True)
+        async for at in verify(self._app.db, ident, self._app.settings.verify_page_rows):
+            yield pb.VerifyResponse(
+                accounts=at.accounts,
+                records=at.records,
+                accounts_total=at.accounts_total,
+                records_total=at.records_total,
+                done=at.done,
+                findings=[
+                    _Finding(account_id=one.account_id, record_id=one.record_id, what=one.what)
+                    for one in at.findings
+                ],
+            )
+
+
+def _read(group: pb.PostEntriesRequest.Group) -> Group | Refusal:
+    try:
+        if not group.postings:
+            raise FieldInvalid("postings", "is empty")
+        return [wire.posting(one) for one in group.postings]
+    except Refusal as refusal:
+        return refusal
+
+
+def _query(request: pb.ListRecordsRequest) -> tuple[store.Query, bool]:
+    """What to look for, and whether it names one whole account."""
+    key = request.account
+    if not key.ident and not request.trade_no:
+        raise FieldInvalid("account", "needs an ident unless a trade_no is given")
+    query = store.Query(
+        None,
+        wire.text("ident", key.ident, wire.IDENT_MAX, optional=True),
+        wire.text("groups", key.groups, wire.IDENT_MAX, optional=True),
+        wire.text("eid", key.eid, wire.EID_MAX, optional=True),
+        wire.text("trade_no", request.trade_no, wire.NUMBER_MAX, optional=True),
+        wire.optional_moment(request, "start_time"),
+        wire.optional_moment(request, "end_time"),
+        request.change_type,
+        request.trade_type,
+    )
+    return query, bool(query.ident and query.groups and query.eid)

@@ -1,0 +1,262 @@
+"""Statements on records: what a group commit reads and writes, and what people ask for later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.db import statement, unnest
+from shoudan_pay.entries import Account, QuoteKey, Record, RecordKey
+
+_TYPES: Final = {
+    "record_id": "bigint",
+    "account_id": "bigint",
+    "contra_account_id": "bigint",
+    "trade_no": "text",
+    "ext_no": "text",
+    "trade_type": "smallint",
+    "change_type": "smallint",
+    "amount_micros": "bigint",
+    "balance_micros": "bigint",
+    "floor_micros": "bigint",
+    "seq": "bigint",
+    "memo": "text",
+    "create_time": "timestamptz",
+    "hash": "bytea",
+}
+_COLUMNS: Final = ", ".join(f"r.{name}" for name in _TYPES)
+_NAMES: Final = tuple(_TYPES)
+
+# LATERAL with LIMIT keeps one probe of account_record_key per key, however few rows the planner believes in.
+_BY_KEY = statement(f"""
+SELECT {_COLUMNS} FROM {
+    unnest(account_id="bigint", trade_no="text", trade_type="smallint", change_type="smallint")
+} CROSS JOIN LATERAL (
+    SELECT {_COLUMNS} FROM account_record r
+    WHERE r.trade_no = given.trade_no AND r.account_id = given.account_id
+        AND r.trade_type = given.trade_type AND r.change_type = given.change_type LIMIT 1
+) r
+""")  # noqa: S608 - built from literals above
+
+# Everything that quotes a record is in the partial index on ext_no.
+_RETURNED = statement(f"""
+SELECT given.account_id, given.ext_no, given.trade_type, given.change_type, r.sum_micros FROM {
+    unnest(account_id="bigint", ext_no="text", trade_type="smallint", change_type="smallint")
+} CROSS JOIN LATERAL (
+    SELECT sum(abs(r.amount_micros))::bigint AS sum_micros FROM account_record r
+    WHERE r.ext_no <> '' AND r.ext_no = given.ext_no AND r.account_id = given.account_id
+        AND r.trade_type = given.trade_type AND r.change_type = given.change_type
+) r WHERE r.sum_micros IS NOT NULL
+""")  # noqa: S608
+
+# Records and the accounts they leave behind are one statement: a batch pays for one round trip.
+_INSERT = statement(f"""
+WITH moved AS (
+    UPDATE account_info a SET balance_micros = given.balance, seq = given.seq_last,
+        head_hash = given.head, moved_time = given.moved
+    FROM unnest(CAST(:moved_id AS bigint[]), CAST(:moved_balance AS bigint[]),
+        CAST(:moved_seq AS bigint[]), CAST(:moved_head AS bytea[]), CAST(:moved_time AS timestamptz[])
+    ) AS given(id, balance, seq_last, head, moved)
+    WHERE a.account_id = given.id
+)
+INSERT INTO account_record ({", ".join(_TYPES)})
+SELECT {", ".join(f"given.{name}" for name in _TYPES)} FROM {unnest(**_TYPES)}
+""")  # noqa: S608
+
+# The seq an account had reached at a time: records of one account never go back in time, so halving
+# finds it in as many index probes as the seq has bits.
+_SEQ_AT: Final = """
+WITH RECURSIVE halving(low, high) AS (
+    SELECT 0::bigint, a.seq
+    UNION ALL
+    SELECT CASE WHEN r.create_time {before} {time} THEN r.seq ELSE h.low END,
+        CASE WHEN r.create_time {before} {time} THEN h.high ELSE r.seq - 1 END
+    FROM halving h JOIN account_record r
+        ON r.account_id = a.account_id AND r.seq = (h.low + h.high + 1) / 2
+    WHERE h.low < h.high
+)
+SELECT low FROM halving WHERE low = high
+"""
+
+_BOUNDS = statement(f"""
+SELECT CASE WHEN CAST(:start AS timestamptz) IS NULL THEN 0
+        ELSE ({_SEQ_AT.format(before="<", time=":start")}) END,
+    CASE WHEN CAST(:stop AS timestamptz) IS NULL THEN a.seq
+        ELSE ({_SEQ_AT.format(before="<", time=":stop")}) END
+FROM account_info a WHERE a.account_id = :account_id
+""")  # noqa: S608
+
+# Of a platform account: the opposite of all it faces, each at that time.
+_BALANCE_AT = statement(f"""
+SELECT coalesce(sum(r.balance_micros), 0)::bigint, coalesce(max(r.seq), 0)
+FROM account_info a CROSS JOIN LATERAL ({_SEQ_AT.format(before="<=", time=":time")}) found
+JOIN account_record r ON r.account_id = a.account_id AND r.seq = found.low
+WHERE CASE WHEN :facing THEN a.contra_account_id = :account_id ELSE a.account_id = :account_id END
+""")  # noqa: S608
+
+_JOINED: Final = "account_record r JOIN account_info a ON a.account_id = r.account_id"
+_JOINED_COLUMNS: Final = f"{_COLUMNS}, a.ident, a.groups, a.eid, a.account_name"
+_KINDS: Final = """(:trade_no = '' OR r.trade_no = :trade_no)
+    AND (:change_type = 0 OR r.change_type = :change_type)
+    AND (:trade_type = 0 OR r.trade_type = :trade_type)"""
+# One account: a range of its seq, newest first, straight from account_record_seq.
+_OF_ACCOUNT: Final = (
+    f"""r.account_id = :account_id AND r.seq > :low AND r.seq <= :high AND {_KINDS}"""
+)
+# Several accounts: by record_id, which grows with time.
+_OF_SEVERAL: Final = f"""(:ident = '' OR a.ident = :ident) AND (:groups = '' OR a.groups = :groups)
+    AND (:eid = '' OR a.eid = :eid) AND {_KINDS}
+    AND (CAST(:start AS timestamptz) IS NULL OR r.create_time >= :start)
+    AND (CAST(:stop AS timestamptz) IS NULL OR r.create_time < :stop)"""
+# One trade: the few rows account_record_key holds for it.
+_OF_TRADE: Final = _OF_SEVERAL.replace(
+    "(:trade_no = '' OR r.trade_no = :trade_no)", "r.trade_no = :trade_no"
+)
+
+_WHERES: Final = {"account": _OF_ACCOUNT, "several": _OF_SEVERAL, "trade": _OF_TRADE}
+_ORDERS: Final = {"account": "r.seq", "several": "r.record_id", "trade": "r.record_id"}
+_PAGES: Final = {
+    name: statement(
+        f"SELECT {_JOINED_COLUMNS} FROM {_JOINED} WHERE {where} AND {_ORDERS[name]} < :before"  # noqa: S608
+        f" ORDER BY {_ORDERS[name]} DESC LIMIT :most OFFSET :offset"
+    )
+    for name, where in _WHERES.items()
+}
+_COUNTS: Final = {
+    name: statement(f"SELECT count(1) FROM {_JOINED} WHERE {where}")  # noqa: S608
+    for name, where in _WHERES.items()
+}
+
+# Records in the order of the chain; a row of account_record_seq per record and nothing sorted.
+_CHAIN = statement(f"""
+SELECT {_COLUMNS} FROM account_record r
+WHERE (r.account_id, r.seq) > (:account_id, :seq) AND r.account_id <= :last_id
+ORDER BY r.account_id, r.seq LIMIT :most
+""")  # noqa: S608
+_TOTALS = statement("""
+SELECT count(1), coalesce(sum(seq), 0)::bigint FROM account_info
+WHERE :ident = '' OR ident = :ident
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which records to list; empty fields do not filter."""
+
+    account_id: int | None = None
+    ident: str = ""
+    groups: str = ""
+    eid: str = ""
+    trade_no: str = ""
+    start: datetime | None = None
+    stop: datetime | None = None
+    change_type: int = 0
+    trade_type: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A record with the name and key of its account."""
+
+    record: Record
+    account: tuple[str, str, str]
+    account_name: str
+
+
+async def by_key(db: AsyncConnection, keys: Iterable[RecordKey]) -> dict[RecordKey, Record]:
+    """The records that have these keys."""
+    binds = _binds(("account_id", "trade_no", "trade_type", "change_type"), keys)
+    rows = (await db.execute(_BY_KEY, binds)).all()
+    return {r.key: r for r in (Record(*row) for row in rows)}
+
+
+async def returned(db: AsyncConnection, keys: Iterable[QuoteKey]) -> dict[QuoteKey, int]:
+    """How much refunds or reversals have given back already, without signs."""
+    binds = _binds(("account_id", "ext_no", "trade_type", "change_type"), keys)
+    rows = (await db.execute(_RETURNED, binds)).all()
+    return {(row[0], row[1], row[2], row[3]): row[4] for row in rows}
+
+
+def _binds(names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    arrays: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
+    return dict(zip(names, arrays or [[] for _ in names], strict=True))
+
+
+async def insert(db: AsyncConnection, records: Sequence[Record]) -> None:
+    """Write records, and to each account what its last record left; the accounts are locked."""
+    last = {r.account_id: r for r in records}
+    binds = {name: [getattr(r, name) for r in records] for name in _NAMES}
+    binds |= {
+        "moved_id": list(last),
+        "moved_balance": [r.balance_micros for r in last.values()],
+        "moved_seq": [r.seq for r in last.values()],
+        "moved_head": [r.hash for r in last.values()],
+        "moved_time": [r.create_time for r in last.values()],
+    }
+    await db.execute(_INSERT, binds)
+
+
+async def page(
+    db: AsyncConnection, query: Query, *, before: int, offset: int, most: int
+) -> list[Shown]:
+    """Records newest first, older than `before`: a seq when the query names one account, else a record_id."""
+    kind, binds = await _bounded(db, query)
+    rows = await db.execute(
+        _PAGES[kind], binds | {"before": before, "offset": offset, "most": most}
+    )
+    return [Shown(Record(*row[:-4]), (row[-4], row[-3], row[-2]), row[-1]) for row in rows.all()]
+
+
+async def count(db: AsyncConnection, query: Query) -> int:
+    """How many records match; of one account's whole period without reading them."""
+    kind, binds = await _bounded(db, query)
+    if kind == "account" and not (query.trade_no or query.change_type or query.trade_type):
+        return max(0, binds["high"] - binds["low"])
+    return (await db.execute(_COUNTS[kind], binds)).scalar_one()
+
+
+async def _bounded(db: AsyncConnection, query: Query) -> tuple[str, dict[str, Any]]:
+    """Which statement answers the query, and its binds."""
+    kinds = {
+        "trade_no": query.trade_no,
+        "change_type": query.change_type,
+        "trade_type": query.trade_type,
+    }
+    if query.account_id is not None and not query.trade_no:
+        times = {"start": query.start, "stop": query.stop, "account_id": query.account_id}
+        low, high = (await db.execute(_BOUNDS, times)).one()
+        return "account", kinds | {"account_id": query.account_id, "low": low, "high": high}
+    binds = kinds | {
+        "ident": query.ident,
+        "groups": query.groups,
+        "eid": query.eid,
+        "start": query.start,
+        "stop": query.stop,
+    }
+    return ("trade" if query.trade_no else "several"), binds
+
+
+async def balance_at(db: AsyncConnection, account: Account, time: datetime) -> tuple[int, int]:
+    """The balance after the last record at or before `time`, and that record's seq (0 before the first)."""
+    facing = account.contra_account_id is None
+    binds = {"account_id": account.account_id, "facing": facing, "time": time}
+    balance, seq = (await db.execute(_BALANCE_AT, binds)).one()
+    return (-balance, 0) if facing else (balance, seq)
+
+
+async def chain(
+    db: AsyncConnection, *, after: tuple[int, int], last_id: int, most: int
+) -> list[Record]:
+    """The next records in order of account and seq, behind `after` (account_id, seq)."""
+    binds = {"account_id": after[0], "seq": after[1], "last_id": last_id, "most": most}
+    return [Record(*row) for row in (await db.execute(_CHAIN, binds)).all()]
+
+
+async def totals(db: AsyncConnection, ident: str) -> tuple[int, int]:
+    """How many accounts there are, and how many records their rows say they have."""
+    accounts, records = (await db.execute(_TOTALS, {"ident": ident})).one()
+    return accounts, records
