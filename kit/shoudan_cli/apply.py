@@ -1,0 +1,338 @@
+"""The configuration file against a running system: what would change, change it, write it down again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import yaml
+from google.protobuf.json_format import MessageToDict
+
+from shoudan.delivery.v1 import delivery_service_pb2 as delivery
+from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
+from shoudan.order.v1 import catalogue_service_pb2 as catalogue
+from shoudan.order.v1 import catalogue_service_pb2_grpc as catalogue_grpc
+from shoudan.pay.v1 import ledger_service_pb2 as pay
+from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_cli.clients import Clients, Failed
+from shoudan_cli.document import Account, Document, Row
+from shoudan_kit.money import micros_to_yuan, ppm_to_rate
+from shoudan_kit.refusal import refused_from_proto
+
+OPENING: Final = "opening"  # trade number of an account's opening balance: one for ever
+PAGE: Final = 1000
+PAGES_MAX: Final = 1000
+MICROS: Final = frozenset({"face", "split_order_face"})
+RATE: Final = "_discount"
+WHOLE: Final = frozenset({3, 5})  # descriptor types int64 and int32
+NESTED: Final = frozenset({"shelves", "products", "error_codes"})
+
+
+def fields(row: Row, **more: Any) -> dict[str, Any]:
+    """A row's own values by the contract's names: amounts end in _micros, rates in _ppm."""
+    values = {name: getattr(row, name) for name in type(row).model_fields if name not in NESTED}
+    return {_ours(name): value for name, value in values.items()} | more
+
+
+def _ours(name: str) -> str:
+    if name in MICROS:
+        return f"{name}_micros"
+    return f"{name}_ppm" if name.endswith(RATE) else name
+
+
+def catalogue_of(document: Document) -> catalogue.Catalogue:
+    """The catalogue part as one message, shelves and products beside their channels."""
+    down = [(one, shelf) for one in document.down_channels for shelf in one.shelves]
+    up = [(one, shelf) for one in document.up_channels for shelf in one.shelves]
+    return catalogue.Catalogue(
+        lines=[catalogue.Line(**fields(one)) for one in document.lines],
+        down_channels=[catalogue.DownChannel(**fields(one)) for one in document.down_channels],
+        down_shelves=[
+            catalogue.DownShelf(**fields(shelf, channel_no=one.channel_no)) for one, shelf in down
+        ],
+        down_products=[
+            catalogue.DownProduct(**fields(product, shelf_id=shelf.shelf_id))
+            for _, shelf in down
+            for product in shelf.products
+        ],
+        up_channels=[catalogue.UpChannel(**fields(one)) for one in document.up_channels],
+        up_shelves=[
+            catalogue.UpShelf(**fields(shelf, channel_no=one.channel_no)) for one, shelf in up
+        ],
+        up_products=[
+            catalogue.UpProduct(**fields(product, shelf_id=shelf.shelf_id))
+            for _, shelf in up
+            for product in shelf.products
+        ],
+        cantons=[catalogue.Canton(**fields(one)) for one in document.cantons],
+    )
+
+
+def suppliers_of(document: Document) -> list[delivery.Supplier]:
+    """The suppliers as messages."""
+    return [
+        delivery.Supplier(
+            **fields(one),
+            error_codes=[delivery.Supplier.ErrorCode(**fields(c)) for c in one.error_codes],
+        )
+        for one in document.suppliers
+    ]
+
+
+async def apply(clients: Clients, document: Document, by: str, *, dry_run: bool) -> list[str]:
+    """Make the system as the file says, or only say what would change; one line for each change."""
+    changes = list(await _apply_catalogue(clients, document, by, dry_run))
+    changes += await _apply_suppliers(clients, document, by, dry_run)
+    changes += await _apply_accounts(clients, document.accounts, dry_run)
+    return changes
+
+
+async def _apply_catalogue(
+    clients: Clients, document: Document, by: str, dry_run: bool
+) -> Iterable[str]:
+    message = catalogue.ApplyCatalogueRequest(
+        catalogue=catalogue_of(document), by=by, dry_run=dry_run
+    )
+    stub = catalogue_grpc.CatalogueServiceStub
+    return (await clients.call("order", stub, "ApplyCatalogue", message)).changes
+
+
+async def _apply_suppliers(
+    clients: Clients, document: Document, by: str, dry_run: bool
+) -> Iterable[str]:
+    suppliers = suppliers_of(document)
+    if not suppliers:
+        return []
+    message = delivery.ApplySuppliersRequest(suppliers=suppliers, by=by, dry_run=dry_run)
+    stub = delivery_grpc.SupplierServiceStub
+    return (await clients.call("delivery", stub, "ApplySuppliers", message)).changes
+
+
+async def _apply_accounts(clients: Clients, accounts: list[Account], dry_run: bool) -> list[str]:
+    """Make missing accounts, set credits, post openings; each opening is one posting for ever."""
+    changes: list[str] = []
+    there = await _accounts(clients, {one.ident for one in accounts})
+    opened = await _openings(clients, {one.ident for one in accounts})
+    missing = [one for one in accounts if _key(one) not in there]
+    changes += [f"account {_shown(one)}: new" for one in missing]
+    recredited = [
+        one
+        for one in accounts
+        if (old := there.get(_key(one))) and old.credit_micros != one.credit_yuan
+    ]
+    changes += [f"account {_shown(one)}: credit {_yuan(one.credit_yuan)}" for one in recredited]
+    opening = [one for one in accounts if one.opening_yuan and _unopened(one, opened)]
+    changes += [f"account {_shown(one)}: opening {_yuan(one.opening_yuan)}" for one in opening]
+    if not dry_run:
+        await _create(clients, missing)
+        for one in recredited:
+            message = pay.UpdateAccountRequest(key=_message(one), credit_micros=one.credit_yuan)
+            await _pay(clients, "UpdateAccount", message)
+        await _open(clients, opening)
+    return changes
+
+
+def _unopened(one: Account, opened: dict[tuple[str, str, str], int]) -> bool:
+    """Whether the opening is still to be posted. Raises Failed when another amount was."""
+    was = opened.get(_key(one))
+    if was is not None and was != one.opening_yuan:
+        raise Failed(
+            f"account {_shown(one)}: was opened with {_yuan(was)} 元, which cannot change to "
+            f"{_yuan(one.opening_yuan)}; post an add or a drawing instead"
+        )
+    return was is None
+
+
+async def _create(clients: Clients, accounts: list[Account]) -> None:
+    items = [
+        pay.CreateAccountsRequest.Item(
+            key=_message(one), name=one.name, credit_micros=one.credit_yuan
+        )
+        for one in accounts
+    ]
+    for part in _parts(items):
+        answer = await _pay(clients, "CreateAccounts", pay.CreateAccountsRequest(items=part))
+        _raise_first(answer.results)
+
+
+async def _open(clients: Clients, accounts: list[Account]) -> None:
+    groups = [
+        pay.PostEntriesRequest.Group(
+            postings=[
+                pay.Posting(
+                    account=_message(one),
+                    trade_no=OPENING,
+                    change_type=pay.CHANGE_TYPE_ADD,
+                    trade_type=pay.TRADE_TYPE_TRADE,
+                    amount_micros=one.opening_yuan,
+                    memo="opening balance",
+                )
+            ]
+        )
+        for one in accounts
+    ]
+    for part in _parts(groups):
+        answer = await _pay(clients, "PostEntries", pay.PostEntriesRequest(groups=part))
+        _raise_first(answer.results)
+
+
+def _raise_first(results: Iterable[Any]) -> None:
+    for result in results:
+        if result.HasField("refusal"):
+            raise Failed(f"pay: {refused_from_proto(result.refusal)}")
+
+
+async def _accounts(clients: Clients, idents: set[str]) -> dict[tuple[str, str, str], pay.Account]:
+    found: dict[tuple[str, str, str], pay.Account] = {}
+    for ident in sorted(idents):
+        token = ""
+        for _ in range(PAGES_MAX):
+            message = pay.ListAccountsRequest(ident=ident, page_size=PAGE, page_token=token)
+            page = await _pay(clients, "ListAccounts", message)
+            found |= {(a.key.ident, a.key.groups, a.key.eid): a for a in page.accounts}
+            token = page.next_page_token
+            if not token:
+                break
+    return found
+
+
+async def _openings(clients: Clients, idents: set[str]) -> dict[tuple[str, str, str], int]:
+    """Amounts of the openings posted so far."""
+    found: dict[tuple[str, str, str], int] = {}
+    for ident in sorted(idents):
+        token = ""
+        for _ in range(PAGES_MAX):
+            message = pay.ListRecordsRequest(
+                account=pay.AccountKey(ident=ident),
+                trade_no=OPENING,
+                change_type=pay.CHANGE_TYPE_ADD,
+                page_size=PAGE,
+                page_token=token,
+            )
+            page = await _pay(clients, "ListRecords", message)
+            found |= {
+                (r.account.ident, r.account.groups, r.account.eid): r.amount_micros
+                for r in page.records
+            }
+            token = page.next_page_token
+            if not token:
+                break
+    return found
+
+
+async def _pay(clients: Clients, rpc: str, message: Any) -> Any:
+    return await clients.call("pay", pay_grpc.LedgerServiceStub, rpc, message)
+
+
+def _parts(items: list[Any]) -> Iterable[list[Any]]:
+    return (items[at : at + PAGE] for at in range(0, len(items), PAGE))
+
+
+def _key(one: Account) -> tuple[str, str, str]:
+    return one.ident, one.groups, one.eid
+
+
+def _message(one: Account) -> pay.AccountKey:
+    return pay.AccountKey(ident=one.ident, groups=one.groups, eid=one.eid)
+
+
+def _shown(one: Account) -> str:
+    return "/".join(_key(one))
+
+
+def _yuan(micros: int) -> str:
+    return micros_to_yuan(micros)
+
+
+# ------------------------------------------------------------ back to a file
+async def export(clients: Clients, ident: str = "oms") -> str:
+    """The whole configuration as YAML, in the form `apply` takes. Openings are those once posted."""
+    stub = catalogue_grpc.CatalogueServiceStub
+    request = catalogue.GetCatalogueRequest()
+    found = (await clients.call("order", stub, "GetCatalogue", request)).catalogue
+    suppliers = await clients.call(
+        "delivery",
+        delivery_grpc.SupplierServiceStub,
+        "ListSuppliers",
+        delivery.ListSuppliersRequest(),
+    )
+    document = _catalogue_rows(found)
+    document["suppliers"] = [_supplier(one) for one in suppliers.suppliers]
+    document["accounts"] = await _account_rows(clients, ident)
+    return yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=110)
+
+
+def _plain(message: Any) -> dict[str, Any]:
+    """A message as YAML writes it: our names back to the file's, 64-bit numbers as numbers."""
+    row: dict[str, Any] = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    shown: dict[str, Any] = {}
+    for name, value in row.items():
+        kind = message.DESCRIPTOR.fields_by_name[name].type
+        number: Any = int(value) if kind in WHOLE and isinstance(value, str | int) else value
+        if name.endswith("_micros"):
+            shown[name.removesuffix("_micros")] = micros_to_yuan(number)
+        elif name.endswith("_ppm"):
+            shown[name.removesuffix("_ppm")] = ppm_to_rate(number)
+        else:
+            shown[name] = number
+    return shown
+
+
+def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def _nested(channels: Any, shelves: Any, products: Any) -> list[dict[str, Any]]:
+    """Channels with their shelves with their products."""
+    return [
+        _plain(one)
+        | {
+            "shelves": [
+                _without(_plain(shelf), "channel_no")
+                | {
+                    "products": [
+                        _without(_plain(p), "shelf_id")
+                        for p in products
+                        if p.shelf_id == shelf.shelf_id
+                    ]
+                }
+                for shelf in shelves
+                if shelf.channel_no == one.channel_no
+            ]
+        }
+        for one in channels
+    ]
+
+
+def _catalogue_rows(found: catalogue.Catalogue) -> dict[str, Any]:
+    return {
+        "lines": [_plain(one) for one in found.lines],
+        "down_channels": _nested(found.down_channels, found.down_shelves, found.down_products),
+        "up_channels": _nested(found.up_channels, found.up_shelves, found.up_products),
+        "cantons": [_plain(one) for one in found.cantons],
+    }
+
+
+def _supplier(one: delivery.Supplier) -> dict[str, Any]:
+    row = _without(_plain(one), "state", "state_reason", "error_codes")
+    row["timeout_s"] = int(one.timeout_s)
+    return row | {"error_codes": [_plain(code) for code in one.error_codes]}
+
+
+async def _account_rows(clients: Clients, ident: str) -> list[dict[str, Any]]:
+    openings = await _openings(clients, {ident})
+    there = await _accounts(clients, {ident})
+    return [
+        {
+            "ident": one.key.ident,
+            "groups": one.key.groups,
+            "eid": one.key.eid,
+            "name": one.name,
+            "opening_yuan": micros_to_yuan(openings.get(key, 0)),
+            "credit_yuan": micros_to_yuan(one.credit_micros),
+        }
+        for key, one in there.items()
+        if one.key.groups != "platform"
+    ]

@@ -1,0 +1,120 @@
+"""How commands reach a running system: its addresses, gRPC channels and refusals shown to people."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar, cast
+
+import typer
+from grpc import aio
+from pydantic import Field
+from rich.console import Console
+
+from shoudan_kit.config import ConfigError, Seconds, Settings
+from shoudan_kit.refusal import refused_from_rpc
+from shoudan_kit.rpc import connect
+
+T = TypeVar("T")
+
+SECTION: Final = "cli"
+SERVICES: Final = ("order", "pay", "delivery", "erp_ingest")
+
+console = Console()
+errors = Console(stderr=True)
+
+
+class ClientSettings(Settings):
+    """Where the commands find a running system; the defaults are those of `shoudan up`."""
+
+    order_target: str = Field("127.0.0.1:50051", description="gRPC address of the order service.")
+    pay_target: str = Field("127.0.0.1:50052", description="gRPC address of the pay service.")
+    delivery_target: str = Field(
+        "127.0.0.1:50053", description="gRPC address of the delivery service."
+    )
+    erp_ingest_target: str = Field(
+        "127.0.0.1:50054", description="gRPC address of the ERP service."
+    )
+    gateway_url: str = Field("http://127.0.0.1:8600", description="Where partners call.")
+    sandbox_url: str = Field(
+        "http://127.0.0.1:8690",
+        description="Sandbox supplier and notify inbox, for demonstrations.",
+    )
+    ops_urls: dict[str, str] = Field(
+        {},
+        description="Base URL of /healthz and /metrics of each service, for `shoudan status`.",
+        examples=[{"order": "http://127.0.0.1:9091"}],
+    )
+    call_timeout_s: Seconds = Field(30, description="Seconds one call of a command may take.")
+
+
+class Failed(Exception):
+    """A command's expected end with an error: one readable sentence, exit code 1."""
+
+
+def settings(**given: str) -> ClientSettings:
+    """From environment and file; what is given on the command line wins."""
+    found = ClientSettings.load(SECTION)
+    return found.model_copy(update={name: value for name, value in given.items() if value})
+
+
+class Clients:
+    """gRPC channels to the services, opened when first used."""
+
+    def __init__(self, targets: Mapping[str, str], timeout_s: float = 30) -> None:
+        self._targets, self._timeout_s = targets, timeout_s
+        self._channels: dict[str, aio.Channel] = {}
+
+    async def call(
+        self, service: str, stub: Callable[[aio.Channel], Any], rpc: str, message: Any
+    ) -> Any:
+        """One unary call. Raises Failed with the service's words."""
+        method = getattr(stub(self.channel(service)), rpc)
+        try:
+            return await method(message, timeout=self._timeout_s)
+        except aio.AioRpcError as error:
+            raise Failed(explained(service, rpc, error)) from None
+
+    def channel(self, service: str) -> aio.Channel:
+        """The channel to a service."""
+        if service not in self._channels:
+            self._channels[service] = connect(self._targets[service])
+        return self._channels[service]
+
+    async def close(self) -> None:
+        """Hang up."""
+        for channel in self._channels.values():
+            await channel.close()
+
+
+def explained(service: str, rpc: str, error: aio.AioRpcError) -> str:
+    """What went wrong, for people: the refusal when there is one."""
+    refused = refused_from_rpc(cast("Any", error))
+    if refused is not None:
+        return f"{service} {rpc}: {refused}"
+    return f"{service} {rpc}: {error.code().name} {error.details()}"
+
+
+@asynccontextmanager
+async def open_clients(found: ClientSettings) -> AsyncGenerator[Clients]:
+    """Clients of a running system, closed at the end."""
+    targets = {name: cast("str", getattr(found, f"{name}_target")) for name in SERVICES}
+    clients = Clients(targets, found.call_timeout_s)
+    try:
+        yield clients
+    finally:
+        await clients.close()
+
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """Run a command's coroutine; expected failures become one line on stderr and exit code 1."""
+    try:
+        return asyncio.run(_whole(work))
+    except (Failed, ConfigError) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+
+
+async def _whole(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()

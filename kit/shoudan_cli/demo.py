@@ -1,0 +1,45 @@
+"""`shoudan demo`: places the document's own example order and shows its life."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from shoudan_cli import life
+from shoudan_cli.clients import Failed, console, open_clients, run, settings
+
+SUCCEEDED = 0
+
+
+def demo(
+    url: Annotated[
+        str,
+        typer.Option(help="Gateway of a running system; a temporary one is started without it."),
+    ] = "",
+    sandbox: Annotated[str, typer.Option(help="Sandbox supplier and inbox of that system.")] = "",
+) -> None:
+    """Place the example order of the document and show its life; exit code 1 if a part is missing."""
+    run(lambda: _running(url, sandbox) if url else _temporary())
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+async def _running(url: str, sandbox: str) -> None:
+    found = settings(gateway_url=url.rstrip("/"), sandbox_url=sandbox.rstrip("/"))
+    async with open_clients(found) as clients:
+        show(await life.watch(clients, found.gateway_url, found.sandbox_url, _say))
+
+
+async def _temporary() -> None:
+    raise Failed("no system is running here; start one with `shoudan up` and give its --url")
+
+
+def show(seen: life.Life) -> None:
+    """Print a life. Raises Failed when the order did not succeed."""
+    for line in life.lines(seen):
+        _say(line)
+    if seen.query.get("status") != SUCCEEDED:
+        raise Failed(f"the order ended with status {seen.query.get('status')}")

@@ -1,0 +1,319 @@
+"""The configuration file: its schema, how it is read, and the one sentence that says what is wrong where."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, cast
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from shoudan_kit import money
+
+BYTES_MAX: Final = 64 * 2**20
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class DocumentError(ValueError):
+    """Everything that is wrong with a file, one readable line each."""
+
+    def __init__(self, name: str, mistakes: list[str]) -> None:
+        lines = "".join(f"\n  - {mistake}" for mistake in mistakes)
+        super().__init__(f"{len(mistakes)} mistake(s) in {name}:{lines}")
+        self.mistakes = mistakes
+
+
+def _yuan(value: object) -> object:
+    return money.yuan_to_micros(str(value)) if isinstance(value, str | int) else value
+
+
+def _rate(value: object) -> object:
+    return money.rate_to_ppm(str(value)) if isinstance(value, str | int) else value
+
+
+def _text(value: object) -> object:
+    """Numbers that are names in fact, such as 000123 or 9527, need no quotes."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Yuan = Annotated[int, BeforeValidator(_yuan), Field(ge=0)]  # written in 元, held in micros
+Rate = Annotated[int, BeforeValidator(_rate)]  # written like 0.99, held in ppm
+Name = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=64)]
+Short = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=32)]
+Code = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=8)]
+Key = Annotated[int, Field(ge=1, lt=2**63)]
+OvertimeS = Annotated[int, Field(ge=1, le=30 * 86_400)]
+ServiceClass = Literal[10, 20, 21, 30]
+
+
+class Row(BaseModel):
+    """Strict: no unknown key, nothing converted but what the field says."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Line(Row):
+    """oms_product_line."""
+
+    line_id: Key
+    line_name: Name
+    can_package_delivery: bool = False
+    queues: dict[str, str] = {}
+    service_class: ServiceClass = 10
+    return_service_class: ServiceClass = 21
+
+
+class Product(Row):
+    """What down and up products share."""
+
+    product_id: Key
+    line_id: Key
+    carrier_no: Code
+    province_no: Code = "*"
+    city_no: Code = "*"
+    invoice_type: Literal[0, 1, 2] = 1
+    ext_product_no: Annotated[str, BeforeValidator(_text)] = ""
+    can_refund: bool = True
+    face: Yuan
+    commission_discount: Rate = 0
+    service_discount: Rate = 0
+    limit_count: Annotated[int, Field(ge=1, le=1000)] = 1
+    enabled: bool = True
+
+
+class DownProduct(Product):
+    """oms_down_product."""
+
+    sell_discount: Rate
+    payment_fee_discount: Rate = 0
+    can_split_order: bool = False
+    split_order_face: Yuan = 0
+
+
+class UpProduct(Product):
+    """oms_up_product."""
+
+    cost_discount: Rate
+
+
+class DownShelf(Row):
+    """oms_down_shelf with its products."""
+
+    shelf_id: Key
+    shelf_name: Name
+    order_overtime_s: OvertimeS = 600
+    refund_overtime_s: OvertimeS = 600
+    enabled: bool = True
+    pay_fail_fast: bool = False
+    products: list[DownProduct] = []
+
+
+class UpShelf(Row):
+    """oms_up_shelf with its products."""
+
+    shelf_id: Key
+    shelf_name: Name
+    delivery_overtime_s: OvertimeS = 300
+    return_overtime_s: OvertimeS = 300
+    enabled: bool = True
+    products: list[UpProduct] = []
+
+
+class DownChannel(Row):
+    """oms_down_channel with its shelves."""
+
+    channel_no: Short
+    channel_name: Name
+    enabled: bool = True
+    auth_mode: Literal["", "md5", "hmac"] = ""
+    secret_name: str = ""
+    allowed_networks: list[str] = []
+    word_status: bool = False
+    notify_networks: list[str] = []
+    shelves: list[DownShelf] = []
+
+
+class UpChannel(Row):
+    """oms_up_channel with its shelves."""
+
+    channel_no: Short
+    channel_name: Name
+    enabled: bool = True
+    ext_channel_no: str = ""
+    shelves: list[UpShelf] = []
+
+
+class ErrorCode(Row):
+    """vds_channel_error_code: 0 success, 10 failure, 90 unknown."""
+
+    error_code: Short
+    deal_code: Literal[0, 10, 90]
+    error_code_desc: str = ""
+
+
+class Supplier(Row):
+    """vds_channel_info with its error codes."""
+
+    channel_no: Short
+    service_class: ServiceClass
+    protocol: str = "default"
+    request_url: str
+    notify_url: str = ""
+    query_url: str = ""
+    request_replenish_time_s: OvertimeS = 100
+    first_query_time_s: OvertimeS = 600
+    query_replenish_time_s: OvertimeS = 180
+    can_query: bool = False
+    idempotent: bool = False
+    concurrency_max: Annotated[int, Field(ge=1, le=10_000)] = 32
+    timeout_s: Annotated[int, Field(ge=1, le=300)] = 10
+    enabled: bool = True
+    secret_name: str = ""
+    error_codes: list[ErrorCode] = []
+
+
+class Account(Row):
+    """A ledger account; channels get theirs by themselves, listed here they get credit and an opening."""
+
+    ident: Short = "oms"
+    groups: Short
+    eid: Name
+    name: Short = "-"
+    opening_yuan: Yuan = 0
+    credit_yuan: Yuan = 0
+
+
+class Canton(Row):
+    """oms_canton_info."""
+
+    canton_code: Short
+    chinese_name: Name
+    spell: str = ""
+    simple_spell: str = ""
+    grade: Literal[1, 2, 3]
+    parent: Annotated[str, BeforeValidator(_text)] = ""
+    area_code: Annotated[str, BeforeValidator(_text)] = ""
+    standard_code: Annotated[str, BeforeValidator(_text)] = ""
+
+
+class Document(Row):
+    """One whole file. What is not in it stays as it is in the system."""
+
+    lines: list[Line] = []
+    down_channels: list[DownChannel] = []
+    up_channels: list[UpChannel] = []
+    suppliers: list[Supplier] = []
+    accounts: list[Account] = []
+    cantons: list[Canton] = []
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, with decimals kept as their text (0.99 is a rate, not a float) and repeated keys refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names: list[str] = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                mark = node.start_mark
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {name} stands twice", mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _as_text(loader: yaml.SafeLoader, node: yaml.Node) -> str:
+    return str(loader.construct_scalar(cast("yaml.ScalarNode", node)))
+
+
+for _tag in ("float", "timestamp"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _as_text)
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Document:
+    """The file as values, ${NAME} replaced from the environment. Raises DocumentError."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DocumentError(str(path), [f"cannot be read ({type(error).__name__})"]) from None
+    return parse(text, path.name, os.environ if environ is None else environ)
+
+
+def parse(text: str, name: str, environ: Mapping[str, str]) -> Document:
+    """The text as values. Raises DocumentError naming the path of every mistake."""
+    if len(text) > BYTES_MAX:
+        raise DocumentError(name, [f"is longer than {BYTES_MAX} characters"])
+    try:
+        raw = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+    except yaml.YAMLError as error:
+        raise DocumentError(name, [f"is not YAML: {' '.join(str(error).split())}"]) from None
+    mistakes: list[str] = []
+    filled = _filled(raw if raw is not None else {}, "", environ, mistakes)
+    try:
+        document = Document.model_validate(filled)
+    except ValidationError as error:
+        mistakes += [_sentence(one["loc"], one["msg"], one["input"]) for one in error.errors()]
+        raise DocumentError(name, mistakes) from None
+    mistakes += _repeated(document)
+    if mistakes:
+        raise DocumentError(name, mistakes)
+    return document
+
+
+def _filled(value: Any, at: str, environ: Mapping[str, str], mistakes: list[str]) -> Any:
+    if isinstance(value, str):
+        return _substituted(value, at, environ, mistakes)
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        return [_filled(one, f"{at}[{i}]", environ, mistakes) for i, one in enumerate(items)]
+    if isinstance(value, dict):
+        members = cast("dict[Any, Any]", value)
+        return {
+            name: _filled(one, f"{at}.{name}".lstrip("."), environ, mistakes)
+            for name, one in members.items()
+        }
+    return value
+
+
+def _substituted(text: str, at: str, environ: Mapping[str, str], mistakes: list[str]) -> str:
+    def found(match: re.Match[str]) -> str:
+        if match[1] not in environ:
+            mistakes.append(f"{at}: the variable {match[1]} is not set")
+        return environ.get(match[1], "")
+
+    return _VARIABLE.sub(found, text)
+
+
+def _sentence(loc: tuple[int | str, ...], message: str, given: object) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    shown = "" if isinstance(given, dict | list) else f", given {str(given)[:80]!r}"
+    return f"{path.lstrip('.') or 'the file'}: {message.removeprefix('Value error, ')}{shown}"
+
+
+def _repeated(document: Document) -> list[str]:
+    """Keys that stand twice: each would silently win over the other."""
+    down = [(c, s) for c in document.down_channels for s in c.shelves]
+    up = [(c, s) for c in document.up_channels for s in c.shelves]
+    keys: dict[str, list[Any]] = {
+        "lines.line_id": [one.line_id for one in document.lines],
+        "down_channels.channel_no": [one.channel_no for one in document.down_channels],
+        "down_channels.shelves.shelf_id": [shelf.shelf_id for _, shelf in down],
+        "down_channels.shelves.products.product_id": [
+            p.product_id for _, shelf in down for p in shelf.products
+        ],
+        "up_channels.channel_no": [one.channel_no for one in document.up_channels],
+        "up_channels.shelves.shelf_id": [shelf.shelf_id for _, shelf in up],
+        "up_channels.shelves.products.product_id": [
+            p.product_id for _, shelf in up for p in shelf.products
+        ],
+        "suppliers": [(one.channel_no, one.service_class) for one in document.suppliers],
+        "accounts": [(one.ident, one.groups, one.eid) for one in document.accounts],
+        "cantons.canton_code": [one.canton_code for one in document.cantons],
+    }
+    return [
+        f"{where}: {value} stands twice"
+        for where, values in keys.items()
+        for value in sorted({str(v) for v in values if values.count(v) > 1})
+    ]

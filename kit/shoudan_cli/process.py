@@ -1,0 +1,83 @@
+"""`shoudan serve` and `shoudan migrate`: one service as one process, one database brought up to date."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import entry_points
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+
+from shoudan_cli.clients import console, errors
+from shoudan_kit.config import ConfigError
+
+GROUP: Final = "shoudan.services"
+
+ServiceName = Annotated[str, typer.Argument(help="order, pay, delivery, erp_ingest or gateway.")]
+
+
+def serve(
+    service: ServiceName,
+    roles: Annotated[
+        str, typer.Option(help="What this replica does: rpc, tasks or both, separated by a comma.")
+    ] = "rpc,tasks",
+) -> None:
+    """Run one service until SIGTERM or Ctrl-C, then drain."""
+    from shoudan_kit.service import ROLES, run
+
+    wanted = frozenset(part.strip() for part in roles.split(",") if part.strip())
+    if not wanted or not wanted <= ROLES:
+        raise typer.BadParameter(f"of {', '.join(sorted(ROLES))}", param_hint="--roles")
+    try:
+        run(_service(service), wanted)
+    except ConfigError as error:
+        _stop(error)
+
+
+def migrate(
+    service: Annotated[str | None, typer.Argument(help="Only this one; all without it.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would run, change nothing.")
+    ] = False,
+) -> None:
+    """Bring the databases up to date. Repeats change nothing."""
+    chosen = [_service(service)] if service else [_service(name) for name in _names()]
+    try:
+        for one in chosen:
+            if one.schema is not None:
+                _migrate(one, plan)
+    except ConfigError as error:
+        _stop(error)
+
+
+def _migrate(service: Any, plan_only: bool) -> None:
+    from shoudan_kit.migrate import plan, role_of, upgrade
+
+    found: Any = service.settings.load(service.name)
+    url: str = found.database_url.reveal()
+    owner: str = (found.owner_database_url or found.database_url).reveal()
+    if plan_only:
+        done = asyncio.run(plan(service.name, service.schema, owner))
+    else:
+        done = asyncio.run(upgrade(service.name, service.schema, owner, role_of(url, owner)))
+    verb = "to run" if plan_only else "run"
+    console.print(f"{service.name}: at {done.current or 'nothing'}, {len(done.pending)} {verb}")
+    for line in done.pending:
+        console.print(f"  {line}", markup=False, highlight=False)
+
+
+def _names() -> list[str]:
+    return sorted(entry.name for entry in entry_points(group=GROUP))
+
+
+def _service(name: str) -> Any:
+    """One service's declaration; only its own package is imported."""
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            return entry.load()
+    raise typer.BadParameter(f"one of {', '.join(_names())}", param_hint="SERVICE")
+
+
+def _stop(error: ConfigError) -> NoReturn:
+    errors.print(str(error), style="red", markup=False, highlight=False)
+    raise typer.Exit(1) from None
