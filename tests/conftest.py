@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import pytest
+
 from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
 
 Databases = Callable[[str], Awaitable[DatabaseUrls]]

@@ -17,6 +17,7 @@ START_S_MAX: Final = 20
 STOP_S_MAX: Final = 10
 USER: Final = "shoudan"
 _MEBI: Final = 2**20
+_STORE_BYTES_MAX: Final = 64 * 2**30  # a limit, not a reservation; streams bring tighter ones
 
 
 class Nats:
@@ -127,7 +128,7 @@ class Nats:
             "jetstream": {
                 "store_dir": str(self.home.folder("store")),
                 "max_memory_store": 64 * _MEBI,
-                "max_file_store": 4096 * _MEBI,
+                "max_file_store": _STORE_BYTES_MAX,
                 "sync_interval": "always",  # an acknowledged event is on the disk
             },
         }
