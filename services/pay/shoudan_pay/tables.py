@@ -129,7 +129,8 @@ ACCOUNT_RECORD = Table(
     CheckConstraint(
         "amount_micros >= 0 OR floor_micros IS NULL OR balance_micros >= floor_micros", name="limit"
     ),
-    CheckConstraint(f"amount_micros {_WITHIN} AND balance_micros {_WITHIN}", name="range"),
+    CheckConstraint(f"amount_micros {_WITHIN}", name="amount"),
+    CheckConstraint(f"balance_micros {_WITHIN}", name="balance"),
     CheckConstraint("amount_micros % 10 = 0", name="decimals"),
     Index(
         "account_record_ext_no",
