@@ -100,7 +100,7 @@ class Worker(Generic[C]):
         await asyncio.gather(*self._runs, return_exceptions=True)
         for task in self._held.values():
             task.again_s = 0
-        self._back = [task for task in self._held.values() if not task.finished]
+        self._back += [task for task in self._held.values() if not task.finished]
         with suppress(DBAPIError, OSError, TimeoutError):  # then the lease ends by itself
             await self._give_back()
 

@@ -6,12 +6,13 @@ import secrets
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import text
+
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.db import Database
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.tables import FOUNDATION, metadata
 from shoudan_kit.work import node_number
-from sqlalchemy import text
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
+from sqlalchemy import text
+
 from shoudan_kit.task import Kind
 from shoudan_kit.work import Work
-from sqlalchemy import text
 
 
 class Step(msgspec.Struct):
@@ -53,23 +54,29 @@ async def test_what_is_committed_is_handed_on(database, ids):
         mine = work.tasks.add(NOW, Step(1), order_no="o1")
         work.tasks.add(NOW, Step(2), delay_s=100)
         work.tasks.add(NOW, Step(3), queue="elsewhere")
-        work.events.add("shoudan.events.t.x.made", key="o1", body=StringValue(value="v"), tag="下单")
+        work.events.add(
+            "shoudan.events.t.x.made", key="o1", body=StringValue(value="v"), tag="下单"
+        )
         assert not recorder.tasks
     assert [[t.id for t in tasks] for tasks in recorder.tasks] == [[mine]]
     assert recorder.woken == ["elsewhere"]
     assert [e.key for e in recorder.batches[0].events] == ["o1"]
     found = await rows(database, "SELECT status, count, queue_name FROM task ORDER BY task_id")
-    assert [tuple(row) for row in found] == [(30, 1, "test:now"), (20, 0, "test:now"), (20, 0, "elsewhere")]
+    assert [tuple(row) for row in found] == [
+        (30, 1, "test:now"),
+        (20, 0, "test:now"),
+        (20, 0, "elsewhere"),
+    ]
 
 
 async def test_an_exception_leaves_nothing_and_hands_nothing_on(database, ids):
     recorder = Recorder("test:now")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError):  # noqa: PT012 - the block is what must leave nothing
         async with Work(database, ids, recorder, recorder) as work:
             work.tasks.add(NOW, Step(1))
             work.events.add("shoudan.events.t.x.made", key="o", body=StringValue())
             raise RuntimeError
-    assert not (recorder.tasks or recorder.batches or recorder.woken)
+    assert (recorder.tasks, recorder.batches, recorder.woken) == ([], [], [])
     assert await rows(database, "SELECT 1 FROM task UNION ALL SELECT 1 FROM event") == []
 
 
@@ -78,7 +85,9 @@ async def test_a_task_in_memory_is_leased_not_due(database, ids):
     async with Work(database, ids, recorder, None) as work:
         work.tasks.add(NOW, Step(1))
         work.tasks.add(NOW, Step(2), queue="elsewhere")
-    due = await rows(database, "SELECT queue_name FROM task WHERE next_execute_time <= shoudan_now()")
+    due = await rows(
+        database, "SELECT queue_name FROM task WHERE next_execute_time <= shoudan_now()"
+    )
     assert [row.queue_name for row in due] == ["elsewhere"]
 
 
@@ -99,5 +108,7 @@ async def test_done_tasks_go_and_kept_ones_stay_for_their_time(database, ids):
     for _ in range(2):  # ending twice changes nothing
         async with Work(database, ids, None, None) as work:
             work.tasks.finish(gone, kept)
-    found = await rows(database, "SELECT task_id, status, delete_time > shoudan_now() AS later FROM task")
+    found = await rows(
+        database, "SELECT task_id, status, delete_time > shoudan_now() AS later FROM task"
+    )
     assert [tuple(row) for row in found] == [(kept, 0, True)]

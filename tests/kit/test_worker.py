@@ -1,4 +1,4 @@
-"""The worker runs every task to its end: from memory, from the table, after crashes, one by one if it must."""
+"""The worker runs every task to its end: from memory, from the table, after crashes, alone if need be."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 import pytest
+from sqlalchemy import text
+
 from shoudan_kit.db import Database
 from shoudan_kit.task import Kind, handles, handles_each
 from shoudan_kit.work import Work
 from shoudan_kit.worker import Worker
-from sqlalchemy import text
-
 from tests.poll import eventually
 
 
@@ -43,7 +43,9 @@ class World:
 
     async def pending(self) -> int:
         async with self.database.connect() as db:
-            return (await db.execute(text("SELECT count(*) FROM task WHERE status <> 90"))).scalar_one()
+            return (
+                await db.execute(text("SELECT count(*) FROM task WHERE status <> 90"))
+            ).scalar_one()
 
 
 @handles(BATCH)
@@ -169,5 +171,7 @@ async def test_stopping_gives_tasks_back_at_once(world):
     await worker.stop(1)
     world.worker = None
     async with world.database.connect() as db:
-        due = text("SELECT count(*) FROM task WHERE next_execute_time <= shoudan_now() + interval '2 s'")
+        due = text(
+            "SELECT count(*) FROM task WHERE next_execute_time <= shoudan_now() + interval '2 s'"
+        )
         assert (await db.execute(due)).scalar_one() == 1

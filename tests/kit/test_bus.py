@@ -1,0 +1,100 @@
+"""Every committed event reaches JetStream, whatever happens to NATS or to the process in between."""
+
+from __future__ import annotations
+
+import nats
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from sqlalchemy import text
+
+from shoudan.core.v1 import core_pb2
+from shoudan_kit import bus as bus_module
+from shoudan_kit.bus import STREAM, Bus, Relay, packed
+from shoudan_kit.work import Work
+from tests.poll import eventually
+
+
+async def publish(database, ids, relay, keys, subject="shoudan.events.t.thing.made"):
+    async with Work(database, ids, None, relay) as work:
+        for key in keys:
+            work.events.add(subject, key=key, body=StringValue(value=key), tag="下单", text="x")
+
+
+async def stored(url: str) -> list[core_pb2.Event]:
+    """Every event in the stream, read back by a consumer of its own."""
+    client = await nats.connect(url)
+    try:
+        js = client.jetstream()
+        count = (await js.stream_info(STREAM)).state.messages
+        pull = await js.pull_subscribe("shoudan.events.>", stream=STREAM)
+        found: list[core_pb2.Event] = []
+        for _ in range(count):
+            message = (await pull.fetch(1, timeout=2))[0]
+            found += core_pb2.EventBatch.FromString(message.data).events
+        return found
+    finally:
+        await client.close()
+
+
+async def unpublished(database) -> int:
+    async with database.connect() as db:
+        found = await db.execute(text("SELECT count(*) FROM outbox WHERE NOT published"))
+        return found.scalar_one()
+
+
+@pytest.fixture
+async def relay(database, nats, monkeypatch):
+    monkeypatch.setattr(bus_module, "RELAY_S", 0.1)
+    monkeypatch.setattr(bus_module, "RELAY_OLDER_S", 0.2)
+    await nats.restart()
+    made_bus = Bus(nats.url, "test")
+    made = Relay(made_bus, database, "test")
+    made_bus.start()
+    made.start()
+    yield made
+    await made.stop()
+    await made_bus.close()
+
+
+async def test_committed_events_are_published_and_marked(database, ids, nats, relay):
+    keys = [f"a{n}" for n in range(300)]
+    for start in range(0, 300, 30):
+        await publish(database, ids, relay, keys[start : start + 30])
+
+    async def done():
+        return await unpublished(database) == 0
+
+    await eventually(done)
+    ours = [e for e in await stored(nats.url) if e.key.startswith("a")]
+    assert sorted(e.key for e in ours) == sorted(keys)
+    assert len({e.event_id for e in ours}) == 300
+    assert (ours[0].tag, StringValue.FromString(ours[0].body).value) == ("下单", ours[0].key)
+
+
+async def test_events_of_a_process_that_died_after_its_commit_follow(database, ids, nats, relay):
+    await publish(database, ids, None, ["b1", "b2"])  # nobody was told
+
+    async def there():
+        return {"b1", "b2"} <= {e.key for e in await stored(nats.url)}
+
+    await eventually(there, timeout=20)
+
+
+async def test_with_nats_away_nothing_waits_and_events_follow(database, ids, nats, relay):
+    await nats.kill()
+    await publish(database, ids, relay, ["c1"])  # returns: NATS is on nobody's way
+    assert await unpublished(database) == 1
+    await nats.launch()
+
+    async def there():
+        return "c1" in {e.key for e in await stored(nats.url)}
+
+    await eventually(there, timeout=30)
+
+
+def test_messages_stay_below_the_stream_limit():
+    events = [core_pb2.Event(event_id=n, body=b"x" * 1000) for n in range(2000)]
+    messages = list(packed("t", events))
+    assert sum(count for _, _, count in messages) == 2000
+    assert max(len(payload) for payload, _, _ in messages) <= bus_module.MESSAGE_BYTES_MAX
+    assert len({message_id for _, message_id, _ in messages}) == len(messages)
