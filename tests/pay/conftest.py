@@ -1,0 +1,28 @@
+"""What the pay tests share: a pay service inside the test's own loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from grpc import aio
+
+from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
+from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.service import Process
+from shoudan_pay.app import SERVICE
+from shoudan_pay.config import PaySettings
+from tests.pay.bank import Bank, settings
+
+
+@pytest.fixture(scope="module")
+async def bank(
+    database: Callable[[str], Awaitable[DatabaseUrls]],
+) -> AsyncIterator[Bank]:
+    """The pay service of this test module."""
+    urls = await database("pay")
+    process: Process[PaySettings] = Process(SERVICE, settings(urls))
+    await process.start()
+    async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+        yield Bank(process, stubs.LedgerServiceStub(channel), urls)
+    await process.stop()
