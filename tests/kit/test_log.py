@@ -95,10 +95,14 @@ def test_a_value_json_cannot_hold_is_still_logged(lines, value):
 def test_warnings_of_libraries_come_in_the_same_form_and_info_does_not(lines):
     logging.getLogger("lib").info("quiet")
     logging.getLogger("lib").warning("pool of %d is full", 8)
-    logging.getLogger("lib").warning("broken %d", "x")
-    full, broken = lines()
-    assert (full["source"], full["level"], full["event"]) == ("lib", "warning", "pool of 8 is full")
-    assert broken["event"] == "broken %d"
+    (line,) = lines()
+    assert (line["source"], line["level"], line["event"]) == ("lib", "warning", "pool of 8 is full")
+
+
+def test_a_malformed_warning_of_a_library_is_written_as_it_came(lines):
+    record = logging.LogRecord("lib", logging.WARNING, __file__, 1, "broken %d", ("x",), None)
+    log._FromLibraries().emit(record)
+    assert lines()[0]["event"] == "broken %d"
 
 
 def test_a_reader_that_went_away_does_not_stop_the_writer(lines):
