@@ -66,6 +66,15 @@ async def test_both_spellings_of_the_account_must_agree(front) -> None:
     assert [one.recharge_account for one in front.order.taken] == ["1", "2"]
 
 
+async def refuses_connections(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
 WRONG = {
     "missing": {"request_no": ""},
     "zero": {"num": "0"},
@@ -198,7 +207,7 @@ async def test_a_stopping_gateway_answers_what_it_has_taken(open_gateway) -> Non
     asking = asyncio.ensure_future(front.ask("/order/request", params=ORDER))
     await eventually(lambda: front.order.batches)
     stopping = asyncio.ensure_future(front.process.stop())
-    await asyncio.sleep(0)
+    await eventually(lambda: refuses_connections(front.port))
     front.order.hold.set()
     status, _ = await asking
     await stopping
