@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from shoudan.core.v1 import core_pb2 as shoudan_dot_core_dot_v1_dot_core__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shoudan/erp/v1/erp_service.proto\x12\x0eshoudan.erp.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ashoudan/core/v1/core.proto\"\xbf\x01\n\x13IngestPushesRequest\x12\x38\n\x06pushes\x18\x01 \x03(\x0b\x32(.shoudan.erp.v1.IngestPushesRequest.Push\x1an\n\x04Push\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.shoudan.erp.v1.PushKind\x12\x0e\n\x06sender\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x11\n\tremote_ip\x18\x04 \x01(\t\x12\r\n\x05query\x18\x05 \x01(\t\"\xab\x01\n\x14IngestPushesResponse\x12<\n\x07results\x18\x01 \x03(\x0b\x32+.shoudan.erp.v1.IngestPushesResponse.Result\x1aU\n\x06Result\x12\x0f\n\x07push_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x05\x12)\n\x07refusal\x18\x03 \x01(\x0b\x32\x18.shoudan.core.v1.Refusal\"\xd1\x01\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0e\n\x06sender\x18\x02 \x01(\t\x12\n\n\x02no\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0c\n\x04shop\x18\x05 \x01(\t\x12\x0c\n\x04json\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\t \x01(\x05\"2\n\x0fGetTradeRequest\x12\x12\n\ncustomerid\x18\x01 \x01(\t\x12\x0b\n\x03tid\x18\x02 \x01(\t\";\n\x10GetTradeResponse\x12\'\n\x05trade\x18\x01 \x01(\x0b\x32\x18.shoudan.erp.v1.Document\"6\n\x10GetRefundRequest\x12\x0f\n\x07\x61pp_key\x18\x01 \x01(\t\x12\x11\n\trefund_no\x18\x02 \x01(\t\"=\n\x11GetRefundResponse\x12(\n\x06refund\x18\x01 \x01(\x0b\x32\x18.shoudan.erp.v1.Document\"\xc3\x01\n\x06\x46ilter\x12\x0e\n\x06sender\x18\x01 \x01(\t\x12\x0b\n\x03tid\x18\x02 \x01(\t\x12\x11\n\trefund_no\x18\x03 \x01(\t\x12\r\n\x05phone\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\x0c\n\x04shop\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x13SearchTradesRequest\x12&\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x16.shoudan.erp.v1.Filter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x14SearchTradesResponse\x12(\n\x06trades\x18\x01 \x03(\x0b\x32\x18.shoudan.erp.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"e\n\x14SearchRefundsRequest\x12&\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x16.shoudan.erp.v1.Filter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x15SearchRefundsResponse\x12)\n\x07refunds\x18\x01 \x03(\x0b\x32\x18.shoudan.erp.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x13\x45xportTradesRequest\x12&\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x16.shoudan.erp.v1.Filter\"@\n\x14\x45xportTradesResponse\x12(\n\x06trades\x18\x01 \x03(\x0b\x32\x18.shoudan.erp.v1.Document\"_\n\rRevealRequest\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.shoudan.erp.v1.PushKind\x12\n\n\x02id\x18\x02 \x01(\x03\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"{\n\x0eRevealResponse\x12:\n\x06\x66ields\x18\x01 \x03(\x0b\x32*.shoudan.erp.v1.RevealResponse.FieldsEntry\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\x13\x45raseSubjectRequest\x12\r\n\x05phone\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\")\n\x14\x45raseSubjectResponse\x12\x11\n\tdocuments\x18\x01 \x01(\x05\"?\n\x16ListQuarantinedRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x91\x02\n\x17ListQuarantinedResponse\x12\x43\n\x06pushes\x18\x01 \x03(\x0b\x32\x33.shoudan.erp.v1.ListQuarantinedResponse.Quarantined\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x1a\x97\x01\n\x0bQuarantined\x12\x0f\n\x07push_id\x18\x01 \x01(\x03\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.shoudan.erp.v1.PushKind\x12\x0e\n\x06sender\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"$\n\x10ReprocessRequest\x12\x10\n\x08push_ids\x18\x01 \x03(\x03\"8\n\x11ReprocessResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x05\x12\x13\n\x0bquarantined\x18\x02 \x01(\x05*P\n\x08PushKind\x12\x19\n\x15PUSH_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fPUSH_KIND_TRADE\x10\x01\x12\x14\n\x10PUSH_KIND_REFUND\x10\x02\x32\xf8\x06\n\nErpService\x12Y\n\x0cIngestPushes\x12#.shoudan.erp.v1.IngestPushesRequest\x1a$.shoudan.erp.v1.IngestPushesResponse\x12M\n\x08GetTrade\x12\x1f.shoudan.erp.v1.GetTradeRequest\x1a .shoudan.erp.v1.GetTradeResponse\x12P\n\tGetRefund\x12 .shoudan.erp.v1.GetRefundRequest\x1a!.shoudan.erp.v1.GetRefundResponse\x12Y\n\x0cSearchTrades\x12#.shoudan.erp.v1.SearchTradesRequest\x1a$.shoudan.erp.v1.SearchTradesResponse\x12\\\n\rSearchRefunds\x12$.shoudan.erp.v1.SearchRefundsRequest\x1a%.shoudan.erp.v1.SearchRefundsResponse\x12[\n\x0c\x45xportTrades\x12#.shoudan.erp.v1.ExportTradesRequest\x1a$.shoudan.erp.v1.ExportTradesResponse0\x01\x12G\n\x06Reveal\x12\x1d.shoudan.erp.v1.RevealRequest\x1a\x1e.shoudan.erp.v1.RevealResponse\x12Y\n\x0c\x45raseSubject\x12#.shoudan.erp.v1.EraseSubjectRequest\x1a$.shoudan.erp.v1.EraseSubjectResponse\x12\x62\n\x0fListQuarantined\x12&.shoudan.erp.v1.ListQuarantinedRequest\x1a\'.shoudan.erp.v1.ListQuarantinedResponse\x12P\n\tReprocess\x12 .shoudan.erp.v1.ReprocessRequest\x1a!.shoudan.erp.v1.ReprocessResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shoudan/erp/v1/erp_service.proto\x12\x0eshoudan.erp.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ashoudan/core/v1/core.proto\"\xbf\x01\n\x13IngestPushesRequest\x12\x38\n\x06pushes\x18\x01 \x03(\x0b\x32(.shoudan.erp.v1.IngestPushesRequest.Push\x1an\n\x04Push\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.shoudan.erp.v1.PushKind\x12\x0e\n\x06sender\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x11\n\tremote_ip\x18\x04 \x01(\t\x12\r\n\x05query\x18\x05 \x01(\t\"\xab\x01\n\x14IngestPushesResponse\x12<\n\x07results\x18\x01 \x03(\x0b\x32+.shoudan.erp.v1.IngestPushesResponse.Result\x1aU\n\x06Result\x12\x0f\n\x07push_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x05\x12)\n\x07refusal\x18\x03 \x01(\x0b\x32\x18.shoudan.core.v1.Refusal\"\xd1\x01\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0e\n\x06sender\x18\x02 \x01(\t\x12\n\n\x02no\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0c\n\x04shop\x18\x05 \x01(\t\x12\x0c\n\x04json\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\t \x01(\x05\"2\n\x0fGetTradeRequest\x12\x12\n\ncustomerid\x18\x01 \x01(\t\x12\x0b\n\x03tid\x18\x02 \x01(\t\";\n\x10GetTradeResponse\x12\'\n\x05trade\x18\x01 \x01(\x0b\x32\x18.shoudan.erp.v1.Document\"6\n\x10GetRefundRequest\x12\x0f\n\x07\x61pp_key\x18\x01 \x01(\t\x12\x11\n\trefund_no\x18\x02 \x01(\t\"=\n\x11GetRefundResponse\x12(\n\x06refund\x18\x01 \x01(\x0b\x32\x18.shoudan.erp.v1.Document\"\xc3\x01\n\x06\x46ilter\x12\x0e\n\x06sender\x18\x01 \x01(\t\x12\x0b\n\x03tid\x18\x02 \x01(\t\x12\x11\n\trefund_no\x18\x03 \x01(\t\x12\r\n\x05phone\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\x0c\n\x04shop\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x13SearchTradesRequest\x12&\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x16.shoudan.erp.v1.Filter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x14SearchTradesResponse\x12(\n\x06trades\x18\x01 \x03(\x0b\x32\x18.shoudan.erp.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"e\n\x14SearchRefundsRequest\x12&\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x16.shoudan.erp.v1.Filter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x15SearchRefundsResponse\x12)\n\x07refunds\x18\x01 \x03(\x0b\x32\x18.shoudan.erp.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x13\x45xportTradesRequest\x12&\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x16.shoudan.erp.v1.Filter\"@\n\x14\x45xportTradesResponse\x12(\n\x06trades\x18\x01 \x03(\x0b\x32\x18.shoudan.erp.v1.Document\">\n\x14\x45xportRefundsRequest\x12&\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x16.shoudan.erp.v1.Filter\"B\n\x15\x45xportRefundsResponse\x12)\n\x07refunds\x18\x01 \x03(\x0b\x32\x18.shoudan.erp.v1.Document\"@\n\x11RevealPushRequest\x12\x0f\n\x07push_id\x18\x01 \x01(\x03\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"Z\n\x12RevealPushResponse\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.shoudan.erp.v1.PushKind\x12\x0e\n\x06sender\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"_\n\rRevealRequest\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.shoudan.erp.v1.PushKind\x12\n\n\x02id\x18\x02 \x01(\x03\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"{\n\x0eRevealResponse\x12:\n\x06\x66ields\x18\x01 \x03(\x0b\x32*.shoudan.erp.v1.RevealResponse.FieldsEntry\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\x13\x45raseSubjectRequest\x12\r\n\x05phone\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\")\n\x14\x45raseSubjectResponse\x12\x11\n\tdocuments\x18\x01 \x01(\x05\"?\n\x16ListQuarantinedRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x91\x02\n\x17ListQuarantinedResponse\x12\x43\n\x06pushes\x18\x01 \x03(\x0b\x32\x33.shoudan.erp.v1.ListQuarantinedResponse.Quarantined\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x1a\x97\x01\n\x0bQuarantined\x12\x0f\n\x07push_id\x18\x01 \x01(\x03\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.shoudan.erp.v1.PushKind\x12\x0e\n\x06sender\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"$\n\x10ReprocessRequest\x12\x10\n\x08push_ids\x18\x01 \x03(\x03\"8\n\x11ReprocessResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x05\x12\x13\n\x0bquarantined\x18\x02 \x01(\x05\"\xa2\x01\n\x12\x43heckPushesRequest\x12:\n\x07\x64igests\x18\x01 \x03(\x0b\x32).shoudan.erp.v1.CheckPushesRequest.Digest\x1aP\n\x06\x44igest\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.shoudan.erp.v1.PushKind\x12\x0e\n\x06sender\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"\x8d\x01\n\x13\x43heckPushesResponse\x12;\n\x07results\x18\x01 \x03(\x0b\x32*.shoudan.erp.v1.CheckPushesResponse.Result\x1a\x39\n\x06Result\x12\x0f\n\x07push_id\x18\x01 \x01(\x03\x12\x0e\n\x06stored\x18\x02 \x01(\x08\x12\x0e\n\x06intact\x18\x03 \x01(\x08*P\n\x08PushKind\x12\x19\n\x15PUSH_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fPUSH_KIND_TRADE\x10\x01\x12\x14\n\x10PUSH_KIND_REFUND\x10\x02\x32\x85\t\n\nErpService\x12Y\n\x0cIngestPushes\x12#.shoudan.erp.v1.IngestPushesRequest\x1a$.shoudan.erp.v1.IngestPushesResponse\x12M\n\x08GetTrade\x12\x1f.shoudan.erp.v1.GetTradeRequest\x1a .shoudan.erp.v1.GetTradeResponse\x12P\n\tGetRefund\x12 .shoudan.erp.v1.GetRefundRequest\x1a!.shoudan.erp.v1.GetRefundResponse\x12Y\n\x0cSearchTrades\x12#.shoudan.erp.v1.SearchTradesRequest\x1a$.shoudan.erp.v1.SearchTradesResponse\x12\\\n\rSearchRefunds\x12$.shoudan.erp.v1.SearchRefundsRequest\x1a%.shoudan.erp.v1.SearchRefundsResponse\x12[\n\x0c\x45xportTrades\x12#.shoudan.erp.v1.ExportTradesRequest\x1a$.shoudan.erp.v1.ExportTradesResponse0\x01\x12^\n\rExportRefunds\x12$.shoudan.erp.v1.ExportRefundsRequest\x1a%.shoudan.erp.v1.ExportRefundsResponse0\x01\x12G\n\x06Reveal\x12\x1d.shoudan.erp.v1.RevealRequest\x1a\x1e.shoudan.erp.v1.RevealResponse\x12S\n\nRevealPush\x12!.shoudan.erp.v1.RevealPushRequest\x1a\".shoudan.erp.v1.RevealPushResponse\x12Y\n\x0c\x45raseSubject\x12#.shoudan.erp.v1.EraseSubjectRequest\x1a$.shoudan.erp.v1.EraseSubjectResponse\x12\x62\n\x0fListQuarantined\x12&.shoudan.erp.v1.ListQuarantinedRequest\x1a\'.shoudan.erp.v1.ListQuarantinedResponse\x12P\n\tReprocess\x12 .shoudan.erp.v1.ReprocessRequest\x1a!.shoudan.erp.v1.ReprocessResponse\x12V\n\x0b\x43heckPushes\x12\".shoudan.erp.v1.CheckPushesRequest\x1a#.shoudan.erp.v1.CheckPushesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REVEALRESPONSE_FIELDSENTRY']._loaded_options = None
   _globals['_REVEALRESPONSE_FIELDSENTRY']._serialized_options = b'8\001'
-  _globals['_PUSHKIND']._serialized_start=2409
-  _globals['_PUSHKIND']._serialized_end=2489
+  _globals['_PUSHKIND']._serialized_start=3008
+  _globals['_PUSHKIND']._serialized_end=3088
   _globals['_INGESTPUSHESREQUEST']._serialized_start=114
   _globals['_INGESTPUSHESREQUEST']._serialized_end=305
   _globals['_INGESTPUSHESREQUEST_PUSH']._serialized_start=195
@@ -69,26 +69,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPORTTRADESREQUEST']._serialized_end=1573
   _globals['_EXPORTTRADESRESPONSE']._serialized_start=1575
   _globals['_EXPORTTRADESRESPONSE']._serialized_end=1639
-  _globals['_REVEALREQUEST']._serialized_start=1641
-  _globals['_REVEALREQUEST']._serialized_end=1736
-  _globals['_REVEALRESPONSE']._serialized_start=1738
-  _globals['_REVEALRESPONSE']._serialized_end=1861
-  _globals['_REVEALRESPONSE_FIELDSENTRY']._serialized_start=1816
-  _globals['_REVEALRESPONSE_FIELDSENTRY']._serialized_end=1861
-  _globals['_ERASESUBJECTREQUEST']._serialized_start=1863
-  _globals['_ERASESUBJECTREQUEST']._serialized_end=1927
-  _globals['_ERASESUBJECTRESPONSE']._serialized_start=1929
-  _globals['_ERASESUBJECTRESPONSE']._serialized_end=1970
-  _globals['_LISTQUARANTINEDREQUEST']._serialized_start=1972
-  _globals['_LISTQUARANTINEDREQUEST']._serialized_end=2035
-  _globals['_LISTQUARANTINEDRESPONSE']._serialized_start=2038
-  _globals['_LISTQUARANTINEDRESPONSE']._serialized_end=2311
-  _globals['_LISTQUARANTINEDRESPONSE_QUARANTINED']._serialized_start=2160
-  _globals['_LISTQUARANTINEDRESPONSE_QUARANTINED']._serialized_end=2311
-  _globals['_REPROCESSREQUEST']._serialized_start=2313
-  _globals['_REPROCESSREQUEST']._serialized_end=2349
-  _globals['_REPROCESSRESPONSE']._serialized_start=2351
-  _globals['_REPROCESSRESPONSE']._serialized_end=2407
-  _globals['_ERPSERVICE']._serialized_start=2492
-  _globals['_ERPSERVICE']._serialized_end=3380
+  _globals['_EXPORTREFUNDSREQUEST']._serialized_start=1641
+  _globals['_EXPORTREFUNDSREQUEST']._serialized_end=1703
+  _globals['_EXPORTREFUNDSRESPONSE']._serialized_start=1705
+  _globals['_EXPORTREFUNDSRESPONSE']._serialized_end=1771
+  _globals['_REVEALPUSHREQUEST']._serialized_start=1773
+  _globals['_REVEALPUSHREQUEST']._serialized_end=1837
+  _globals['_REVEALPUSHRESPONSE']._serialized_start=1839
+  _globals['_REVEALPUSHRESPONSE']._serialized_end=1929
+  _globals['_REVEALREQUEST']._serialized_start=1931
+  _globals['_REVEALREQUEST']._serialized_end=2026
+  _globals['_REVEALRESPONSE']._serialized_start=2028
+  _globals['_REVEALRESPONSE']._serialized_end=2151
+  _globals['_REVEALRESPONSE_FIELDSENTRY']._serialized_start=2106
+  _globals['_REVEALRESPONSE_FIELDSENTRY']._serialized_end=2151
+  _globals['_ERASESUBJECTREQUEST']._serialized_start=2153
+  _globals['_ERASESUBJECTREQUEST']._serialized_end=2217
+  _globals['_ERASESUBJECTRESPONSE']._serialized_start=2219
+  _globals['_ERASESUBJECTRESPONSE']._serialized_end=2260
+  _globals['_LISTQUARANTINEDREQUEST']._serialized_start=2262
+  _globals['_LISTQUARANTINEDREQUEST']._serialized_end=2325
+  _globals['_LISTQUARANTINEDRESPONSE']._serialized_start=2328
+  _globals['_LISTQUARANTINEDRESPONSE']._serialized_end=2601
+  _globals['_LISTQUARANTINEDRESPONSE_QUARANTINED']._serialized_start=2450
+  _globals['_LISTQUARANTINEDRESPONSE_QUARANTINED']._serialized_end=2601
+  _globals['_REPROCESSREQUEST']._serialized_start=2603
+  _globals['_REPROCESSREQUEST']._serialized_end=2639
+  _globals['_REPROCESSRESPONSE']._serialized_start=2641
+  _globals['_REPROCESSRESPONSE']._serialized_end=2697
+  _globals['_CHECKPUSHESREQUEST']._serialized_start=2700
+  _globals['_CHECKPUSHESREQUEST']._serialized_end=2862
+  _globals['_CHECKPUSHESREQUEST_DIGEST']._serialized_start=2782
+  _globals['_CHECKPUSHESREQUEST_DIGEST']._serialized_end=2862
+  _globals['_CHECKPUSHESRESPONSE']._serialized_start=2865
+  _globals['_CHECKPUSHESRESPONSE']._serialized_end=3006
+  _globals['_CHECKPUSHESRESPONSE_RESULT']._serialized_start=2949
+  _globals['_CHECKPUSHESRESPONSE_RESULT']._serialized_end=3006
+  _globals['_ERPSERVICE']._serialized_start=3091
+  _globals['_ERPSERVICE']._serialized_end=4248
 # @@protoc_insertion_point(module_scope)

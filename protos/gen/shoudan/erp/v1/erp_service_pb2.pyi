@@ -47,7 +47,7 @@ Global___PushKind: _TypeAlias = PushKind  # noqa: Y015
 
 @_typing.final
 class IngestPushesRequest(_message.Message):
-    """IngestPushesRequest holds raw pushes, at most 200."""
+    """IngestPushesRequest holds raw pushes, at most 1000."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -67,7 +67,7 @@ class IngestPushesRequest(_message.Message):
         sender: _builtins.str
         """customerid or app_key."""
         body: _builtins.bytes
-        """Exact body, at most 2 MiB."""
+        """Exact body; more than 2 MiB is quarantined as far as it came."""
         remote_ip: _builtins.str
         """Who sent it."""
         query: _builtins.str
@@ -540,6 +540,114 @@ class ExportTradesResponse(_message.Message):
 Global___ExportTradesResponse: _TypeAlias = ExportTradesResponse  # noqa: Y015
 
 @_typing.final
+class ExportRefundsRequest(_message.Message):
+    """ExportRefundsRequest is a search without pages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def filter(self) -> Global___Filter:
+        """What."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___Filter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRefundsRequest: _TypeAlias = ExportRefundsRequest  # noqa: Y015
+
+@_typing.final
+class ExportRefundsResponse(_message.Message):
+    """ExportRefundsResponse is some of the refunds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUNDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Document]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        refunds: _abc.Iterable[Global___Document] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refunds", b"refunds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRefundsResponse: _TypeAlias = ExportRefundsResponse  # noqa: Y015
+
+@_typing.final
+class RevealPushRequest(_message.Message):
+    """RevealPushRequest names one raw push."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUSH_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    push_id: _builtins.int
+    """Number of the raw push."""
+    by: _builtins.str
+    """Who asks."""
+    reason: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        push_id: _builtins.int = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "push_id", b"push_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevealPushRequest: _TypeAlias = RevealPushRequest  # noqa: Y015
+
+@_typing.final
+class RevealPushResponse(_message.Message):
+    """RevealPushResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SENDER_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    kind: Global___PushKind.ValueType
+    """Which."""
+    sender: _builtins.str
+    """customerid or app_key."""
+    body: _builtins.bytes
+    """Exact body; empty after an erasure."""
+    def __init__(
+        self,
+        *,
+        kind: Global___PushKind.ValueType = ...,
+        sender: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "kind", b"kind", "sender", b"sender"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevealPushResponse: _TypeAlias = RevealPushResponse  # noqa: Y015
+
+@_typing.final
 class RevealRequest(_message.Message):
     """RevealRequest names one document."""
 
@@ -763,7 +871,7 @@ Global___ListQuarantinedResponse: _TypeAlias = ListQuarantinedResponse  # noqa: 
 
 @_typing.final
 class ReprocessRequest(_message.Message):
-    """ReprocessRequest names quarantined pushes; all when empty."""
+    """ReprocessRequest names quarantined pushes, at most 1000; all when empty, 10 000 at a time."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -810,3 +918,107 @@ class ReprocessResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReprocessResponse: _TypeAlias = ReprocessResponse  # noqa: Y015
+
+@_typing.final
+class CheckPushesRequest(_message.Message):
+    """CheckPushesRequest names bodies by digest, at most 1000."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Digest(_message.Message):
+        """One body."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        SENDER_FIELD_NUMBER: _builtins.int
+        SHA256_FIELD_NUMBER: _builtins.int
+        kind: Global___PushKind.ValueType
+        """Which."""
+        sender: _builtins.str
+        """customerid or app_key."""
+        sha256: _builtins.bytes
+        """SHA-256 of the exact body."""
+        def __init__(
+            self,
+            *,
+            kind: Global___PushKind.ValueType = ...,
+            sender: _builtins.str = ...,
+            sha256: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "sender", b"sender", "sha256", b"sha256"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def digests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckPushesRequest.Digest]:
+        """These."""
+
+    def __init__(
+        self,
+        *,
+        digests: _abc.Iterable[Global___CheckPushesRequest.Digest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckPushesRequest: _TypeAlias = CheckPushesRequest  # noqa: Y015
+
+@_typing.final
+class CheckPushesResponse(_message.Message):
+    """CheckPushesResponse answers body by body."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Result(_message.Message):
+        """One answer."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PUSH_ID_FIELD_NUMBER: _builtins.int
+        STORED_FIELD_NUMBER: _builtins.int
+        INTACT_FIELD_NUMBER: _builtins.int
+        push_id: _builtins.int
+        """Number of the raw push; 0 when no such body is kept."""
+        stored: _builtins.bool
+        """Stored, not quarantined."""
+        intact: _builtins.bool
+        """Decrypted just now, its bytes have the digest asked for."""
+        def __init__(
+            self,
+            *,
+            push_id: _builtins.int = ...,
+            stored: _builtins.bool = ...,
+            intact: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["intact", b"intact", "push_id", b"push_id", "stored", b"stored"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckPushesResponse.Result]:
+        """In the order given."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___CheckPushesResponse.Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckPushesResponse: _TypeAlias = CheckPushesResponse  # noqa: Y015

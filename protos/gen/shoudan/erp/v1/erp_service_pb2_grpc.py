@@ -65,10 +65,20 @@ class ErpServiceStub:
                 request_serializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ExportTradesRequest.SerializeToString,
                 response_deserializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ExportTradesResponse.FromString,
                 _registered_method=True)
+        self.ExportRefunds = channel.unary_stream(
+                '/shoudan.erp.v1.ErpService/ExportRefunds',
+                request_serializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ExportRefundsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ExportRefundsResponse.FromString,
+                _registered_method=True)
         self.Reveal = channel.unary_unary(
                 '/shoudan.erp.v1.ErpService/Reveal',
                 request_serializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.RevealRequest.SerializeToString,
                 response_deserializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.RevealResponse.FromString,
+                _registered_method=True)
+        self.RevealPush = channel.unary_unary(
+                '/shoudan.erp.v1.ErpService/RevealPush',
+                request_serializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.RevealPushRequest.SerializeToString,
+                response_deserializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.RevealPushResponse.FromString,
                 _registered_method=True)
         self.EraseSubject = channel.unary_unary(
                 '/shoudan.erp.v1.ErpService/EraseSubject',
@@ -84,6 +94,11 @@ class ErpServiceStub:
                 '/shoudan.erp.v1.ErpService/Reprocess',
                 request_serializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ReprocessRequest.SerializeToString,
                 response_deserializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ReprocessResponse.FromString,
+                _registered_method=True)
+        self.CheckPushes = channel.unary_unary(
+                '/shoudan.erp.v1.ErpService/CheckPushes',
+                request_serializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.CheckPushesRequest.SerializeToString,
+                response_deserializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.CheckPushesResponse.FromString,
                 _registered_method=True)
 
 
@@ -133,8 +148,22 @@ class ErpServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportRefunds(self, request, context):
+        """ExportRefunds streams all refunds that match, oldest first, at constant memory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Reveal(self, request, context):
         """Reveal gives the personal data of one trade or refund; who and why are recorded. Errors: NOT_FOUND, FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevealPush(self, request, context):
+        """RevealPush gives the exact body of one raw push; who and why are recorded. Errors: NOT_FOUND, FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,6 +185,13 @@ class ErpServiceServicer:
 
     def Reprocess(self, request, context):
         """Reprocess tries quarantined pushes again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckPushes(self, request, context):
+        """CheckPushes tells whether bodies are kept byte for byte, without showing them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,10 +230,20 @@ def add_ErpServiceServicer_to_server(servicer, server):
                     request_deserializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ExportTradesRequest.FromString,
                     response_serializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ExportTradesResponse.SerializeToString,
             ),
+            'ExportRefunds': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportRefunds,
+                    request_deserializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ExportRefundsRequest.FromString,
+                    response_serializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ExportRefundsResponse.SerializeToString,
+            ),
             'Reveal': grpc.unary_unary_rpc_method_handler(
                     servicer.Reveal,
                     request_deserializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.RevealRequest.FromString,
                     response_serializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.RevealResponse.SerializeToString,
+            ),
+            'RevealPush': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevealPush,
+                    request_deserializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.RevealPushRequest.FromString,
+                    response_serializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.RevealPushResponse.SerializeToString,
             ),
             'EraseSubject': grpc.unary_unary_rpc_method_handler(
                     servicer.EraseSubject,
@@ -213,6 +259,11 @@ def add_ErpServiceServicer_to_server(servicer, server):
                     servicer.Reprocess,
                     request_deserializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ReprocessRequest.FromString,
                     response_serializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ReprocessResponse.SerializeToString,
+            ),
+            'CheckPushes': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckPushes,
+                    request_deserializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.CheckPushesRequest.FromString,
+                    response_serializer=shoudan_dot_erp_dot_v1_dot_erp__service__pb2.CheckPushesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -389,6 +440,33 @@ class ErpService:
             _registered_method=True)
 
     @staticmethod
+    def ExportRefunds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shoudan.erp.v1.ErpService/ExportRefunds',
+            shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ExportRefundsRequest.SerializeToString,
+            shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ExportRefundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Reveal(request,
             target,
             options=(),
@@ -405,6 +483,33 @@ class ErpService:
             '/shoudan.erp.v1.ErpService/Reveal',
             shoudan_dot_erp_dot_v1_dot_erp__service__pb2.RevealRequest.SerializeToString,
             shoudan_dot_erp_dot_v1_dot_erp__service__pb2.RevealResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevealPush(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.erp.v1.ErpService/RevealPush',
+            shoudan_dot_erp_dot_v1_dot_erp__service__pb2.RevealPushRequest.SerializeToString,
+            shoudan_dot_erp_dot_v1_dot_erp__service__pb2.RevealPushResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -486,6 +591,33 @@ class ErpService:
             '/shoudan.erp.v1.ErpService/Reprocess',
             shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ReprocessRequest.SerializeToString,
             shoudan_dot_erp_dot_v1_dot_erp__service__pb2.ReprocessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckPushes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.erp.v1.ErpService/CheckPushes',
+            shoudan_dot_erp_dot_v1_dot_erp__service__pb2.CheckPushesRequest.SerializeToString,
+            shoudan_dot_erp_dot_v1_dot_erp__service__pb2.CheckPushesResponse.FromString,
             options,
             channel_credentials,
             insecure,

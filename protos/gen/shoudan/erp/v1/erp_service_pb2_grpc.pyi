@@ -28,14 +28,20 @@ class ErpServiceStub:
     """SearchRefunds pages through refunds, newest first."""
     ExportTrades: _aio.UnaryStreamMultiCallable[_erp_service_pb2.ExportTradesRequest, _erp_service_pb2.ExportTradesResponse]
     """ExportTrades streams all trades that match, oldest first, at constant memory."""
+    ExportRefunds: _aio.UnaryStreamMultiCallable[_erp_service_pb2.ExportRefundsRequest, _erp_service_pb2.ExportRefundsResponse]
+    """ExportRefunds streams all refunds that match, oldest first, at constant memory."""
     Reveal: _aio.UnaryUnaryMultiCallable[_erp_service_pb2.RevealRequest, _erp_service_pb2.RevealResponse]
     """Reveal gives the personal data of one trade or refund; who and why are recorded. Errors: NOT_FOUND, FIELD_INVALID."""
+    RevealPush: _aio.UnaryUnaryMultiCallable[_erp_service_pb2.RevealPushRequest, _erp_service_pb2.RevealPushResponse]
+    """RevealPush gives the exact body of one raw push; who and why are recorded. Errors: NOT_FOUND, FIELD_INVALID."""
     EraseSubject: _aio.UnaryUnaryMultiCallable[_erp_service_pb2.EraseSubjectRequest, _erp_service_pb2.EraseSubjectResponse]
     """EraseSubject removes the personal data of everybody with this phone; who and why are recorded."""
     ListQuarantined: _aio.UnaryUnaryMultiCallable[_erp_service_pb2.ListQuarantinedRequest, _erp_service_pb2.ListQuarantinedResponse]
     """ListQuarantined pages through quarantined pushes, newest first."""
     Reprocess: _aio.UnaryUnaryMultiCallable[_erp_service_pb2.ReprocessRequest, _erp_service_pb2.ReprocessResponse]
     """Reprocess tries quarantined pushes again."""
+    CheckPushes: _aio.UnaryUnaryMultiCallable[_erp_service_pb2.CheckPushesRequest, _erp_service_pb2.CheckPushesResponse]
+    """CheckPushes tells whether bodies are kept byte for byte, without showing them."""
 
 class ErpServiceServicer(metaclass=_abc_1.ABCMeta):
     """ErpService takes what ERPs push (001) and lets it be found again. Personal data is masked unless revealed by an audited call."""
@@ -89,12 +95,28 @@ class ErpServiceServicer(metaclass=_abc_1.ABCMeta):
         """ExportTrades streams all trades that match, oldest first, at constant memory."""
 
     @_abc_1.abstractmethod
+    def ExportRefunds(
+        self,
+        request: _erp_service_pb2.ExportRefundsRequest,
+        context: _aio.ServicerContext[_erp_service_pb2.ExportRefundsRequest, _abc.AsyncIterator[_erp_service_pb2.ExportRefundsResponse]],
+    ) -> _abc.AsyncIterator[_erp_service_pb2.ExportRefundsResponse]:
+        """ExportRefunds streams all refunds that match, oldest first, at constant memory."""
+
+    @_abc_1.abstractmethod
     def Reveal(
         self,
         request: _erp_service_pb2.RevealRequest,
         context: _aio.ServicerContext[_erp_service_pb2.RevealRequest, _abc.Awaitable[_erp_service_pb2.RevealResponse]],
     ) -> _abc.Awaitable[_erp_service_pb2.RevealResponse]:
         """Reveal gives the personal data of one trade or refund; who and why are recorded. Errors: NOT_FOUND, FIELD_INVALID."""
+
+    @_abc_1.abstractmethod
+    def RevealPush(
+        self,
+        request: _erp_service_pb2.RevealPushRequest,
+        context: _aio.ServicerContext[_erp_service_pb2.RevealPushRequest, _abc.Awaitable[_erp_service_pb2.RevealPushResponse]],
+    ) -> _abc.Awaitable[_erp_service_pb2.RevealPushResponse]:
+        """RevealPush gives the exact body of one raw push; who and why are recorded. Errors: NOT_FOUND, FIELD_INVALID."""
 
     @_abc_1.abstractmethod
     def EraseSubject(
@@ -119,5 +141,13 @@ class ErpServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_erp_service_pb2.ReprocessRequest, _abc.Awaitable[_erp_service_pb2.ReprocessResponse]],
     ) -> _abc.Awaitable[_erp_service_pb2.ReprocessResponse]:
         """Reprocess tries quarantined pushes again."""
+
+    @_abc_1.abstractmethod
+    def CheckPushes(
+        self,
+        request: _erp_service_pb2.CheckPushesRequest,
+        context: _aio.ServicerContext[_erp_service_pb2.CheckPushesRequest, _abc.Awaitable[_erp_service_pb2.CheckPushesResponse]],
+    ) -> _abc.Awaitable[_erp_service_pb2.CheckPushesResponse]:
+        """CheckPushes tells whether bodies are kept byte for byte, without showing them."""
 
 def add_ErpServiceServicer_to_server(servicer: ErpServiceServicer, server: _aio.Server) -> None: ...

@@ -56,6 +56,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """[901] The group could not be written for a reason of ours; nothing of it was. Try again later. Code: INTERNAL. Metadata: trace."""
     ERROR_REASON_NUMBER_INVALID: _ErrorReason.ValueType  # 16
     """[903] A number of units is below 1 or out of range, or a refund of units exceeds its deduct. Code: INVALID_ARGUMENT. Metadata: num."""
+    ERROR_REASON_MODE_NOT_OPEN: _ErrorReason.ValueType  # 40
+    """[9002] The mode is unknown, another merchant's, or not opened. Code: FAILED_PRECONDITION. Metadata: mode_uuid."""
+    ERROR_REASON_ENV_CHECK_FAILED: _ErrorReason.ValueType  # 41
+    """[9001] The environment check of a template did not agree. Code: FAILED_PRECONDITION. Metadata: template_id, answer."""
+    ERROR_REASON_TEMPLATE_NOT_FOUND: _ErrorReason.ValueType  # 42
+    """[9999] No template has this payTemplateId. Code: NOT_FOUND. Metadata: template_id."""
+    ERROR_REASON_PAY_URL_EMPTY: _ErrorReason.ValueType  # 43
+    """[9999] An online mode has no address to call. Code: FAILED_PRECONDITION. Metadata: field."""
+    ERROR_REASON_PAY_DIFFERS: _ErrorReason.ValueType  # 44
+    """[9999] The clientPayNo came before with other content. Code: ALREADY_EXISTS. Metadata: client_pay_no."""
+    ERROR_REASON_PAY_REFUND_DIFFERS: _ErrorReason.ValueType  # 45
+    """[9999] The clientRefundNo came before with other content. Code: ALREADY_EXISTS. Metadata: client_refund_no."""
+    ERROR_REASON_PAY_NOT_FOUND: _ErrorReason.ValueType  # 46
+    """[9999] No pay order has this payTractionNo. Code: NOT_FOUND. Metadata: pay_traction_no."""
+    ERROR_REASON_PAY_STATUS_INVALID: _ErrorReason.ValueType  # 47
+    """[9999] The pay order's status allows no refund. Code: FAILED_PRECONDITION. Metadata: status."""
+    ERROR_REASON_CANCEL_TOO_LATE: _ErrorReason.ValueType  # 48
+    """[9999] A cancel after its time limit. Code: FAILED_PRECONDITION. Metadata: pay_traction_no."""
+    ERROR_REASON_REFUND_EXCEEDS_PAY: _ErrorReason.ValueType  # 49
+    """[9999] Refunds would exceed what was paid, or a service package would be given back in part. Code: FAILED_PRECONDITION. Metadata: left_micros, amount_micros."""
+    ERROR_REASON_RESOURCE_NOT_FOUND: _ErrorReason.ValueType  # 50
+    """[1599] No resource has this uuid or number, or it is another merchant's. Code: NOT_FOUND. Metadata: uuid."""
+    ERROR_REASON_PAY_NOT_WRITTEN: _ErrorReason.ValueType  # 51
+    """[9999] The pay could not be written for a reason of ours; nothing of it was. Code: INTERNAL. Metadata: trace."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a pay call is refused. Sent as ErrorInfo.reason (or Refusal.reason) with domain "pay.shoudan".
@@ -96,4 +120,28 @@ ERROR_REASON_POSTING_FAILED: ErrorReason.ValueType  # 15
 """[901] The group could not be written for a reason of ours; nothing of it was. Try again later. Code: INTERNAL. Metadata: trace."""
 ERROR_REASON_NUMBER_INVALID: ErrorReason.ValueType  # 16
 """[903] A number of units is below 1 or out of range, or a refund of units exceeds its deduct. Code: INVALID_ARGUMENT. Metadata: num."""
+ERROR_REASON_MODE_NOT_OPEN: ErrorReason.ValueType  # 40
+"""[9002] The mode is unknown, another merchant's, or not opened. Code: FAILED_PRECONDITION. Metadata: mode_uuid."""
+ERROR_REASON_ENV_CHECK_FAILED: ErrorReason.ValueType  # 41
+"""[9001] The environment check of a template did not agree. Code: FAILED_PRECONDITION. Metadata: template_id, answer."""
+ERROR_REASON_TEMPLATE_NOT_FOUND: ErrorReason.ValueType  # 42
+"""[9999] No template has this payTemplateId. Code: NOT_FOUND. Metadata: template_id."""
+ERROR_REASON_PAY_URL_EMPTY: ErrorReason.ValueType  # 43
+"""[9999] An online mode has no address to call. Code: FAILED_PRECONDITION. Metadata: field."""
+ERROR_REASON_PAY_DIFFERS: ErrorReason.ValueType  # 44
+"""[9999] The clientPayNo came before with other content. Code: ALREADY_EXISTS. Metadata: client_pay_no."""
+ERROR_REASON_PAY_REFUND_DIFFERS: ErrorReason.ValueType  # 45
+"""[9999] The clientRefundNo came before with other content. Code: ALREADY_EXISTS. Metadata: client_refund_no."""
+ERROR_REASON_PAY_NOT_FOUND: ErrorReason.ValueType  # 46
+"""[9999] No pay order has this payTractionNo. Code: NOT_FOUND. Metadata: pay_traction_no."""
+ERROR_REASON_PAY_STATUS_INVALID: ErrorReason.ValueType  # 47
+"""[9999] The pay order's status allows no refund. Code: FAILED_PRECONDITION. Metadata: status."""
+ERROR_REASON_CANCEL_TOO_LATE: ErrorReason.ValueType  # 48
+"""[9999] A cancel after its time limit. Code: FAILED_PRECONDITION. Metadata: pay_traction_no."""
+ERROR_REASON_REFUND_EXCEEDS_PAY: ErrorReason.ValueType  # 49
+"""[9999] Refunds would exceed what was paid, or a service package would be given back in part. Code: FAILED_PRECONDITION. Metadata: left_micros, amount_micros."""
+ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 50
+"""[1599] No resource has this uuid or number, or it is another merchant's. Code: NOT_FOUND. Metadata: uuid."""
+ERROR_REASON_PAY_NOT_WRITTEN: ErrorReason.ValueType  # 51
+"""[9999] The pay could not be written for a reason of ours; nothing of it was. Code: INTERNAL. Metadata: trace."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
