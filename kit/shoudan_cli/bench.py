@@ -1,0 +1,38 @@
+"""`shoudan bench`: what this system does on this machine, measured through its own front doors."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from shoudan_cli.clients import Failed, console, errors
+
+app = typer.Typer(no_args_is_help=True, help="Measure what this machine can do.")
+
+
+@app.callback()
+def group() -> None:
+    """Measure what this machine can do."""
+
+
+@app.command()
+def ledger(
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="Of each of the six runs.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Postings per second on one account and on a thousand, beside a database without batches."""
+    from shoudan_cli import bench_ledger
+    from shoudan_kit.embedded import EmbeddedError
+
+    def say(line: str) -> None:
+        errors.print(line, markup=False, highlight=False)
+
+    try:
+        figures = asyncio.run(bench_ledger.bench(seconds, say))
+    except (Failed, EmbeddedError) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    if as_json:
+        console.print_json(data=bench_ledger.as_dict(figures))

@@ -1,0 +1,318 @@
+"""`shoudan bench ledger`: postings per second through gRPC, beside what a database does without batches."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import secrets
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from grpc import aio
+
+from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
+from shoudan_cli.clients import Failed
+from shoudan_kit.child import Child, tail
+from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
+from shoudan_kit.embedded_binaries import postgres_bin
+from shoudan_kit.embedded_home import unprivileged_user
+from shoudan_kit.probe import free_port, until
+from shoudan_kit.rpc import connect
+
+SPREAD: Final = 1000  # accounts of the spread run
+IN_BATCH: Final = 100  # postings of one PostEntries
+CALLERS_BATCH: Final = 8
+CALLERS_UNARY: Final = 256
+PGBENCH_CLIENTS: Final = 32
+WARM_S: Final = 1.0
+START_S_MAX: Final = 60.0
+IDENT: Final = "bench"
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+Ask = Callable[[Any, list[pb.Posting]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Figures of one set of accounts. Times are those of one call of 100; CPU excludes the client."""
+
+    batch_per_s: float
+    unary_per_s: float
+    cpu_us_per_posting: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What `--json` prints, with exactly these keys."""
+
+    hot: Side
+    spread: Side
+    one_txn_per_posting_per_s: float
+    pgbench_hot_row_tps: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    per_s: float
+    cpu_us: float
+    p50_ms: float
+    p99_ms: float
+
+
+async def bench(seconds: float, say: Callable[[str], None]) -> Figures:
+    """Start PostgreSQL, NATS and pay as in production, measure for `seconds` each, stop them.
+
+    Raises Failed when a service does not start or the ledger is not whole afterwards.
+    """
+    async with await Postgres.start() as postgres, await Nats.start() as nats:
+        urls = (await postgres.provision(["pay"]))["pay"]
+        home = postgres.home.path
+        await _migrate(urls, home)
+        environ = _environ(urls, nats.url)
+        async with _pay(environ, home) as (stub, pid):
+            roots = [pid, postgres.pid, nats.pid]
+            hot = await _side(stub, roots, await _accounts(stub, 1), seconds, say, "hot")
+            wide = await _accounts(stub, SPREAD)
+            spread = await _side(stub, roots, wide, seconds, say, "spread")
+            await _verified(stub, say)
+        alone = environ | {
+            "SHOUDAN_PAY_LEDGER_BATCH_MAX": "1",
+            "SHOUDAN_PAY_LEDGER_IN_FLIGHT_MAX": "8",
+        }
+        async with _pay(alone, home) as (stub, pid):
+            keys = await _accounts(stub, 1)
+            single = await _run(stub, [pid], keys, seconds, _ask_one, CALLERS_UNARY)
+            say(f"one transaction per posting: {single.per_s:,.0f}/s")
+        tps = await _pgbench(postgres, seconds)
+        say(f"pgbench, one hot row: {tps:,.0f}/s")
+    return Figures(hot, spread, single.per_s, tps)
+
+
+def as_dict(figures: Figures) -> dict[str, Any]:
+    """The figures rounded for reading."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: rounded(v) for k, v in cast("dict[str, Any]", value).items()}
+        return round(value, 1)
+
+    return rounded(asdict(figures))
+
+
+async def _side(
+    stub: Any,
+    roots: Sequence[int],
+    keys: Sequence[pb.AccountKey],
+    seconds: float,
+    say: Callable[[str], None],
+    name: str,
+) -> Side:
+    batch = await _run(stub, roots, keys, seconds, _ask_many, CALLERS_BATCH)
+    unary = await _run(stub, roots, keys, seconds, _ask_one, CALLERS_UNARY)
+    say(
+        f"{name}: {batch.per_s:,.0f}/s in batches ({batch.cpu_us:.1f} us CPU each, "
+        f"p50 {batch.p50_ms:.1f} ms, p99 {batch.p99_ms:.1f} ms), "
+        f"{unary.per_s:,.0f}/s unary ({unary.cpu_us:.0f} us)"
+    )
+    return Side(batch.per_s, unary.per_s, batch.cpu_us, batch.p50_ms, batch.p99_ms)
+
+
+async def _ask_many(stub: Any, postings: list[pb.Posting]) -> None:
+    groups = [pb.PostEntriesRequest.Group(postings=[one]) for one in postings]
+    answer = await stub.PostEntries(pb.PostEntriesRequest(groups=groups))
+    refused = [one.refusal for one in answer.results if one.HasField("refusal")]
+    if refused:
+        raise Failed(f"a posting was refused: {refused[0].message}")
+
+
+async def _ask_one(stub: Any, postings: list[pb.Posting]) -> None:
+    for one in postings:
+        await stub.Post(pb.PostRequest(posting=one))
+
+
+async def _run(
+    stub: Any,
+    roots: Sequence[int],
+    keys: Sequence[pb.AccountKey],
+    seconds: float,
+    ask: Ask,
+    callers: int,
+) -> _Run:
+    """Callers that each wait for their answer before they ask again; the first second is not counted."""
+    size = IN_BATCH if ask is _ask_many else 1
+    source = _postings(keys)
+    began = time.perf_counter()
+    counted_from, stop = began + WARM_S, began + WARM_S + seconds
+    waits: list[float] = []
+
+    async def caller() -> None:
+        while (asked := time.perf_counter()) < stop:
+            await ask(stub, list(itertools.islice(source, size)))
+            answered = time.perf_counter()
+            if asked >= counted_from and answered <= stop:
+                waits.append((answered - asked) * 1000)
+
+    async def cpu() -> float:
+        await asyncio.sleep(max(0.0, counted_from - time.perf_counter()))
+        before = _cpu_s(roots)
+        await asyncio.sleep(max(0.0, stop - time.perf_counter()))
+        return _cpu_s(roots) - before
+
+    measured = asyncio.create_task(cpu())
+    await asyncio.gather(*[caller() for _ in range(callers)])
+    used = await measured
+    waits.sort()
+    if not waits:
+        raise Failed("no call was answered in time")
+    done = len(waits) * size
+    at = len(waits)
+    return _Run(done / seconds, used * 1e6 / done, waits[at // 2], waits[at * 99 // 100])
+
+
+def _postings(keys: Sequence[pb.AccountKey]) -> Any:
+    """Spendings without end, account after account, each with a number of its own."""
+    prefix = secrets.token_hex(4)
+    for number in itertools.count():
+        yield pb.Posting(
+            account=keys[number % len(keys)],
+            trade_no=f"{prefix}{number:012d}",
+            change_type=pb.CHANGE_TYPE_DEDUCT,
+            trade_type=pb.TRADE_TYPE_TRADE,
+            amount_micros=-10_000,
+        )
+
+
+async def _accounts(stub: Any, count: int) -> list[pb.AccountKey]:
+    """New accounts with credit enough for the run."""
+    prefix = secrets.token_hex(4)
+    keys = [
+        pb.AccountKey(ident=IDENT, groups="down_channel", eid=f"{prefix}{n}") for n in range(count)
+    ]
+    item = pb.CreateAccountsRequest.Item
+    items = [item(key=key, name="bench", credit_micros=10**15) for key in keys]
+    await stub.CreateAccounts(pb.CreateAccountsRequest(items=items))
+    return keys
+
+
+async def _verified(stub: Any, say: Callable[[str], None]) -> None:
+    """A figure of a ledger that does not add up is worth nothing."""
+    began = time.perf_counter()
+    told: list[Any] = [one async for one in stub.Verify(pb.VerifyRequest())]
+    last = told[-1]
+    if last.findings or not last.done:
+        raise Failed(f"the ledger does not add up: {last.findings}")
+    say(f"verified {last.records:,} records in {time.perf_counter() - began:.1f} s")
+
+
+# ---------------------------------------------------------------- processes
+
+
+def _environ(urls: DatabaseUrls, nats_url: str) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SHOUDAN_")}
+    return own | {
+        "SHOUDAN_PAY_DATABASE_URL": urls.service,
+        "SHOUDAN_PAY_OWNER_DATABASE_URL": urls.owner,
+        "SHOUDAN_NATS_URL": nats_url,
+    }
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-c", "from shoudan_cli.main import main; main()", *words]
+
+
+async def _migrate(urls: DatabaseUrls, home: Path) -> None:
+    log = home / "migrate.log"
+    child = Child.spawn(_command("migrate", "pay"), env=_environ(urls, ""), output=log)
+    if await child.wait() != 0:
+        raise Failed(f"the database was not migrated:\n{tail(log)}")
+
+
+@asynccontextmanager
+async def _pay(environ: Mapping[str, str], home: Path) -> AsyncGenerator[tuple[Any, int]]:
+    """One pay process; its stub and pid."""
+    port, log = free_port(), home / "pay.log"
+    child = Child.spawn(
+        _command("serve", "pay"), env={**environ, "SHOUDAN_PAY_LISTEN_PORT": str(port)}, output=log
+    )
+    channel = connect(f"127.0.0.1:{port}")
+    try:
+        if not await until(lambda: _answers(channel), START_S_MAX):
+            raise Failed(f"pay did not start:\n{tail(log)}")
+        yield stubs.LedgerServiceStub(cast("Any", channel)), child.pid
+    finally:
+        await channel.close()
+        await child.stop()
+
+
+async def _answers(channel: aio.Channel) -> bool:
+    try:
+        await cast("Any", stubs.LedgerServiceStub(cast("Any", channel))).ListAccounts(
+            pb.ListAccountsRequest(), timeout=2
+        )
+    except aio.AioRpcError:
+        return False
+    return True
+
+
+def _cpu_s(roots: Sequence[int]) -> float:
+    """CPU seconds of these processes and all below them, the ended ones included."""
+    rows = {int(p.name): _stat(p) for p in Path("/proc").iterdir() if p.name.isdigit()}
+    below = set(roots)
+    # A child is found at the latest one round after its parent, so this ends.
+    while grown := {pid for pid, row in rows.items() if row[0] in below} - below:
+        below |= grown
+    live = sum(rows[pid][1] for pid in below if pid in rows)
+    return (live + sum(rows[pid][2] for pid in roots if pid in rows)) / _TICKS_PER_S
+
+
+def _stat(process: Path) -> tuple[int, int, int]:
+    """Parent, own ticks, ticks of ended children; nothing when it has just ended."""
+    try:
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return -1, 0, 0
+    user, system, child_user, child_system = map(int, fields[11:15])
+    return int(fields[1]), user + system, child_user + child_system
+
+
+async def _pgbench(postgres: Postgres, seconds: float) -> float:
+    """Transactions per second of `UPDATE one row`, prepared: what a hot account costs without batches."""
+    home = postgres.home.path
+    script = home / "hot_row.sql"
+    script.write_text("UPDATE bench_hot SET n = n + 1 WHERE id = 1;\n")
+    async with postgres.admin("shoudan_pay") as db:
+        await db.execute(
+            "CREATE TABLE bench_hot (id int PRIMARY KEY, n bigint) WITH (fillfactor=50)"
+        )
+        await db.execute("INSERT INTO bench_hot VALUES (1, 0)")
+    user = unprivileged_user()
+    program = await asyncio.to_thread(postgres_bin, user) / "pgbench"
+    words = f"-n -M prepared -c {PGBENCH_CLIENTS} -j 2 -T {max(1, round(seconds))} -U postgres"
+    log = home / "pgbench.log"
+    password = (home / "superuser.password").read_text().strip()
+    child = Child.spawn(
+        [str(program), *words.split(), "-f", str(script), "shoudan_pay"],
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PGPASSWORD": password,
+            "PGHOST": str(postgres.socket_dir),
+            "PGPORT": str(postgres.port),
+        },
+        output=log,
+    )
+    if await child.wait() != 0:
+        raise Failed(f"pgbench failed:\n{tail(log)}")
+    found = re.search(r"tps = ([0-9.]+)", log.read_text())
+    if found is None:
+        raise Failed(f"pgbench said no figure:\n{tail(log)}")
+    return float(found[1])
