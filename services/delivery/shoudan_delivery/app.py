@@ -1,0 +1,100 @@
+"""The composition root: from settings to servicers, senders, task handlers and the writer of ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import partial
+from typing import Any, cast
+
+from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
+from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
+from shoudan_delivery.config import DeliverySettings
+from shoudan_delivery.ends import Ends
+from shoudan_delivery.events import Events
+from shoudan_delivery.rpc import Deliveries, SupplierAdmin
+from shoudan_delivery.sender import Sender
+from shoudan_delivery.senders import Senders
+from shoudan_delivery.states import SupplierState
+from shoudan_delivery.store import suppliers as supplier_store
+from shoudan_delivery.store.rows import Supplier
+from shoudan_delivery.suppliers import Suppliers
+from shoudan_delivery.tables import APPEND_ONLY, METADATA
+from shoudan_delivery.tasks import HANDLERS, Deliverer
+from shoudan_kit.migrate import Schema
+from shoudan_kit.service import App, Running, Service
+
+NAMES = ("shoudan.delivery.v1.DeliveryService", "shoudan.delivery.v1.SupplierService")
+
+
+async def start(app: App[DeliverySettings]) -> Running:
+    """Compose the service; the channels are known before the first call is taken."""
+    settings = app.settings
+    events = Events()
+    local_ip = f"{socket.gethostname()}/{os.getpid()}"
+    ends = Ends(
+        app.work,
+        app.ids,
+        events,
+        batch_max=settings.end_batch_max,
+        linger_s=settings.end_linger_s,
+        local_ip=local_ip,
+    )
+    suppliers = Suppliers(app.db, settings)
+
+    async def switch(supplier: Supplier, tripped: bool) -> None:
+        await _switch(app, events, supplier, tripped=tripped)
+
+    def make(supplier: Supplier) -> Sender:
+        return Sender(
+            supplier, db=app.db, ends=ends, clock=app.clock, settings=settings, switch=switch
+        )
+
+    senders = Senders(make)
+    suppliers.watch(senders.update)
+    await suppliers.refresh()
+    ends.start()
+    orders: Any = order_grpc.OrderServiceStub(app.channel(settings.order_target))
+    servicer = Deliveries(app, suppliers, senders, ends, local_ip)
+    admin = SupplierAdmin(app, suppliers, events)
+
+    async def close() -> None:
+        await senders.aclose(settings.drain_s)
+        await ends.aclose()
+
+    return Running(
+        context=Deliverer(app.work, senders, orders, settings),
+        registers=(
+            partial(cast("Any", delivery_grpc).add_DeliveryServiceServicer_to_server, servicer),
+            partial(cast("Any", delivery_grpc).add_SupplierServiceServicer_to_server, admin),
+        ),
+        names=NAMES,
+        handlers=HANDLERS,
+        background=(suppliers.refresh_forever,),
+        closers=(close,),
+    )
+
+
+async def _switch(
+    app: App[DeliverySettings], events: Events, supplier: Supplier, *, tripped: bool
+) -> None:
+    """Write down that a breaker tripped or closed, unless an operator's state stands above it."""
+    settings = app.settings
+    reason = f"breaker: {settings.breaker_failures_ppm // 10_000} % of calls failed"
+    async with app.work("delivery.switch") as work:
+        if tripped:
+            pause_s = settings.breaker_pause_s
+            done = await supplier_store.trip(work.db, supplier.key, reason, pause_s)
+        else:
+            done = await supplier_store.close(work.db, supplier.key)
+        if done:
+            state = SupplierState.TRIPPED if tripped else SupplierState.OPEN
+            events.switched(work, supplier, state, reason if tripped else "breaker: calls succeed")
+
+
+SERVICE = Service(
+    name="delivery",
+    settings=DeliverySettings,
+    start=start,
+    schema=Schema("shoudan_delivery", METADATA, APPEND_ONLY),
+)

@@ -1,0 +1,57 @@
+"""Supplier protocols: one module each, two pure transforms, a status map and the way in for notifies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from shoudan_delivery.channels import default
+from shoudan_delivery.channels.wire import Call, Heard, Unverified
+from shoudan_delivery.store.rows import Outgoing, Reply, Supplier, Unreadable
+
+__all__ = ["PROTOCOLS", "Call", "Heard", "SupplierProtocol", "Unverified", "protocol_of"]
+
+
+class SupplierProtocol(Protocol):
+    """What a module of this folder offers. Nothing here waits, sends or touches the database."""
+
+    def request(self, supplier: Supplier, delivery: Outgoing, now: datetime) -> Call:
+        """The call that asks for a delivery or a return."""
+        ...
+
+    def query(self, supplier: Supplier, delivery: Outgoing, now: datetime) -> Call:
+        """The call that asks how it ended."""
+        ...
+
+    def read(self, status: int, body: bytes) -> Reply | Unreadable:
+        """The answer to either; what it means is judged elsewhere."""
+        ...
+
+    def hear(self, supplier: Supplier, heard: Heard) -> Reply | Unverified:
+        """A notify, verified when the channel has a secret."""
+        ...
+
+    def thank(self) -> bytes:
+        """What a notify is answered with, so that it is not sent again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Default:
+    """The default protocol as an object, so that the registry is typed."""
+
+    request = staticmethod(default.request)
+    query = staticmethod(default.query)
+    read = staticmethod(default.read)
+    hear = staticmethod(default.hear)
+    thank = staticmethod(default.thank)
+
+
+PROTOCOLS: Mapping[str, SupplierProtocol] = {"default": _Default()}
+
+
+def protocol_of(supplier: Supplier) -> SupplierProtocol:
+    """The protocol of a channel; the configuration was checked when it was applied."""
+    return PROTOCOLS[supplier.protocol]

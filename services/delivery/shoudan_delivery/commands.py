@@ -1,0 +1,125 @@
+"""`shoudan channel ...`: see supplier channels, suspend, resume, hold and release them."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Supplier channels: list, suspend, hold.")
+
+CALL_S = 10.0
+
+Target = Annotated[
+    str,
+    typer.Option(help="gRPC address of the delivery service.", envvar="SHOUDAN_DELIVERY_TARGET"),
+]
+Channel = Annotated[str, typer.Argument(help="Channel number, such as ycup.")]
+Class = Annotated[int, typer.Option("--class", help="Service class 10, 20, 21 or 30; 0 for all.")]
+Reason = Annotated[str, typer.Option(help="Why; operators see it.")]
+DEFAULT_TARGET = "127.0.0.1:50053"
+
+
+@app.callback()
+def channel() -> None:
+    """Supplier channels."""
+
+
+@app.command("ls")
+def list_channels(target: Target = DEFAULT_TARGET) -> None:
+    """Every channel and whether it is used."""
+    from shoudan.delivery.v1 import delivery_service_pb2 as pb
+
+    _print(_call(target, "ListSuppliers", pb.ListSuppliersRequest()).suppliers)
+
+
+@app.command()
+def suspend(
+    channel_no: Channel, reason: Reason, service_class: Class = 0, target: Target = DEFAULT_TARGET
+) -> None:
+    """Refuse new deliveries and fail the unsent ones, so that orders go elsewhere."""
+    _switch(target, channel_no, service_class, "SUSPENDED", reason)
+
+
+@app.command()
+def resume(
+    channel_no: Channel, reason: Reason = "resumed", service_class: Class = 0,
+    target: Target = DEFAULT_TARGET,
+) -> None:  # fmt: skip
+    """Use a suspended channel again."""
+    _switch(target, channel_no, service_class, "OPEN", reason)
+
+
+@app.command()
+def hold(
+    channel_no: Channel, reason: Reason, service_class: Class = 0, target: Target = DEFAULT_TARGET
+) -> None:
+    """Take new deliveries but keep them until released."""
+    _switch(target, channel_no, service_class, "HELD", reason)
+
+
+@app.command()
+def release(
+    channel_no: Channel, reason: Reason = "released", service_class: Class = 0,
+    target: Target = DEFAULT_TARGET,
+) -> None:  # fmt: skip
+    """Send what was held."""
+    _switch(target, channel_no, service_class, "OPEN", reason)
+
+
+def _switch(target: str, channel_no: str, service_class: int, state: str, reason: str) -> None:
+    from shoudan.delivery.v1 import delivery_service_pb2 as pb
+
+    request = pb.SetSupplierStateRequest(
+        channel_no=channel_no,
+        service_class=service_class,
+        state=pb.SupplierState.Value(f"SUPPLIER_STATE_{state}"),
+        by=getpass.getuser(),
+        reason=reason,
+    )
+    _print(_call(target, "SetSupplierState", request).suppliers)
+
+
+def _call(target: str, method: str, request: Any) -> Any:
+    """One call; a refusal or a service that is away is one readable line and exit code 1."""
+    from grpc import aio
+
+    from shoudan.delivery.v1 import delivery_service_pb2_grpc as rpc
+    from shoudan_kit.refusal import refused_from_rpc
+    from shoudan_kit.rpc import call_options, connect
+
+    async def run() -> Any:
+        async with connect(target) as opened:
+            stub = rpc.SupplierServiceStub(opened)
+            return await getattr(stub, method)(request, **call_options(CALL_S))
+
+    try:
+        return asyncio.run(run())
+    except aio.AioRpcError as error:
+        refused: Any = refused_from_rpc(error)  # pyright: ignore[reportArgumentType]
+        typer.echo(str(refused or f"{error.code().name}: {error.details()}"), err=True)
+        raise typer.Exit(1) from None
+
+
+def _print(suppliers: Sequence[Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from shoudan.delivery.v1 import delivery_service_pb2 as pb
+
+    table = Table("channel", "class", "state", "enabled", "in flight max", "request url", "reason")
+    for one in suppliers:
+        state = pb.SupplierState.Name(one.state).removeprefix("SUPPLIER_STATE_").lower()
+        table.add_row(
+            one.channel_no,
+            str(one.service_class),
+            state,
+            "yes" if one.enabled else "no",
+            str(one.concurrency_max),
+            one.request_url,
+            one.state_reason,
+        )
+    Console().print(table)

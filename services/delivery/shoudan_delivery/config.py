@@ -1,0 +1,96 @@
+"""The knobs of the delivery service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shoudan_kit.config import ServiceSettings
+
+
+class DeliverySettings(ServiceSettings):
+    """Section [delivery]."""
+
+    order_target: str = Field(
+        "127.0.0.1:50051",
+        description="gRPC address of the order service, which is told how deliveries end.",
+        examples=["dns:///order:50051"],
+    )
+    public_url: str = Field(
+        "http://127.0.0.1:8600",
+        description="Where suppliers reach our gateway; the default notify URL of a channel is made of it.",
+        examples=["https://pay.example.com"],
+    )
+    secrets_dir: str | None = Field(
+        None,
+        description="Folder of files, one per secret_name of a channel; else SHOUDAN_SECRET_<NAME> is read.",
+        examples=["/run/secrets"],
+    )
+    connect_timeout_s: float = Field(
+        3, gt=0, le=60, description="Seconds to connect to a supplier; failing here was never sent."
+    )
+    query_timeout_s: float = Field(
+        5,
+        gt=0,
+        le=60,
+        description="Seconds to wait for the answer to a query; asking again is safe.",
+    )
+    send_batch_max: int = Field(
+        200, ge=1, le=1000, description="Deliveries marked as sending in one statement."
+    )
+    send_linger_s: float = Field(
+        0.005,
+        ge=0,
+        le=1,
+        description="Seconds a busy channel gathers freed places, so that it marks batches, not single rows.",
+    )
+    send_queue_max: int = Field(
+        10_000,
+        ge=1,
+        le=100_000,
+        description="Deliveries of one channel waiting in memory; more stay in the table.",
+    )
+    query_concurrency_max: int = Field(
+        32,
+        ge=1,
+        le=1000,
+        description="Queries in flight per channel; they never take places of sends.",
+    )
+    end_batch_max: int = Field(
+        500, ge=1, le=1000, description="Answers written in one transaction."
+    )
+    end_linger_s: float = Field(
+        0.003, ge=0, le=1, description="Seconds answers gather while others are being written."
+    )
+    query_slow_s: int = Field(
+        600,
+        ge=1,
+        le=86_400,
+        description="Least seconds between queries once the owner has stopped waiting (flow_timeout).",
+    )
+    suppliers_refresh_s: float = Field(
+        1.0,
+        gt=0,
+        le=60,
+        description="Seconds between looks at the channels, so that an operator's switch acts everywhere.",
+    )
+    report_timeout_s: float = Field(
+        8, gt=0, le=60, description="Seconds to wait for the order service to acknowledge results."
+    )
+    report_count_max: int = Field(
+        15, ge=1, le=1000, description="Reports of a result before its task waits for a person."
+    )
+    breaker_window_s: int = Field(
+        30, ge=1, le=600, description="Seconds of answers the breaker looks at."
+    )
+    breaker_calls_min: int = Field(
+        20, ge=1, le=10_000, description="Calls in the window before the breaker may trip."
+    )
+    breaker_failures_ppm: int = Field(
+        500_000,
+        ge=1,
+        le=1_000_000,
+        description="Part of failed calls, in parts per million, that trips the breaker.",
+    )
+    breaker_pause_s: int = Field(
+        15, ge=1, le=3600, description="Seconds a tripped channel rests before a few calls try it."
+    )

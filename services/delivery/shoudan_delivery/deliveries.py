@@ -1,0 +1,169 @@
+"""The rules of deliveries: taken once by their key, sent once, ended once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_delivery.kinds import REQUEST, Request
+from shoudan_delivery.refusals import (
+    AlreadyFinal,
+    ChannelUnavailable,
+    DeliveryDiffers,
+    DeliveryNotFound,
+    DeliveryRefusal,
+)
+from shoudan_delivery.states import FINAL, Source, Status
+from shoudan_delivery.store import deliveries as store
+from shoudan_delivery.store import suppliers as supplier_store
+from shoudan_delivery.store.rows import (
+    Delivery,
+    Finding,
+    Incident,
+    Key,
+    NewDelivery,
+    Supplier,
+    Verdict,
+)
+from shoudan_delivery.suppliers import Suppliers
+from shoudan_kit.ids import IdMaker
+from shoudan_kit.work import Work
+
+CHUNK_MAX = 200
+# A request task outlives flow_timeout, so that what was never sent by then is ended by its handler.
+GRACE_S = 3_600
+
+_params = msgspec.json.Decoder(dict[str, str]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A delivery as it stands, and whether it was there before."""
+
+    delivery: Delivery
+    existed: bool
+
+
+async def create(
+    work: Work,
+    suppliers: Suppliers,
+    ids: IdMaker,
+    given: Sequence[NewDelivery],
+    local_ip: str,
+) -> list[Created | DeliveryRefusal]:
+    """Take deliveries; results in the order given, items independent.
+
+    Repeats: the same key and content gives the delivery as it stands, other content refuses.
+    Refuses: ChannelUnavailable (never sent, written to vds_order_exp), DeliveryDiffers.
+    """
+    open_ = [_takes(suppliers, new) for new in given]
+    numbers = iter(ids.take(len(given)))
+    fresh = [(next(numbers), new) for new, takes in zip(given, open_, strict=True) if takes]
+    written = await store.insert(work.db, fresh) if fresh else {}
+    made = {new.key: (no, new) for no, new in fresh if no in written}
+    rest = [new.key for new in given if new.key not in made or made[new.key][1] is not new]
+    standing = await store.by_key(work.db, list(dict.fromkeys(rest))) if rest else {}
+    results: list[Created | DeliveryRefusal] = []
+    refused: list[NewDelivery] = []
+    for new in given:
+        if (mine := made.get(new.key)) and mine[1] is new:
+            results.append(Created(store.fresh(mine[0], new, written[mine[0]]), existed=False))
+        elif there := standing.get(new.key):
+            results.append(_repeat(new, there))
+        else:
+            results.append(ChannelUnavailable(new.channel_no, new.key.service_class))
+            refused.append(new)
+    _ask_to_send(work, [made[key] for key in made])
+    if refused:
+        await supplier_store.insert_incidents(work.db, [*_rejects(ids, refused)], local_ip)
+    return results
+
+
+def _takes(suppliers: Suppliers, new: NewDelivery) -> bool:
+    supplier = suppliers.get(new.channel_no, new.key.service_class)
+    return supplier is not None and supplier.takes_new
+
+
+def _ask_to_send(work: Work, made: Sequence[tuple[int, NewDelivery]]) -> None:
+    """One task for up to CHUNK_MAX deliveries of one channel."""
+    by_channel: dict[tuple[str, int], list[tuple[int, NewDelivery]]] = {}
+    for one in made:
+        by_channel.setdefault((one[1].channel_no, one[1].key.service_class), []).append(one)
+    for (channel_no, service_class), all_ in by_channel.items():
+        for start in range(0, len(all_), CHUNK_MAX):
+            part = all_[start : start + CHUNK_MAX]
+            work.tasks.add(
+                REQUEST,
+                Request(channel_no, service_class, [no for no, _ in part]),
+                deadline_s=max(new.timeout_s for _, new in part) + GRACE_S,
+            )
+
+
+def _repeat(new: NewDelivery, there: Delivery) -> Created | DeliveryRefusal:
+    same = (
+        new.channel_no == there.channel_no
+        and new.carrier_no == there.carrier_no
+        and new.face_micros == there.product_face_micros
+        and new.num == there.product_num
+        and new.account == there.account
+        and new.order_id == there.order_id
+        and dict(new.params) == (_params(there.request_params) if there.request_params else {})
+    )
+    return Created(there, existed=True) if same else DeliveryDiffers(new.key.coop_order_id)
+
+
+def _rejects(ids: IdMaker, refused: Sequence[NewDelivery]) -> Iterator[Incident]:
+    for incident_id, new in zip(ids.take(len(refused)), refused, strict=True):
+        yield Incident(
+            id=incident_id,
+            coop_id=new.key.coop_id,
+            coop_order_id=new.key.coop_order_id,
+            channel_no=new.channel_no,
+            service_class=new.key.service_class,
+            carrier_no=new.carrier_no,
+            product_face_micros=new.face_micros,
+            product_num=new.num,
+            error_msg="channel unavailable",
+        )
+
+
+async def find(db: AsyncConnection, keys: Sequence[Key]) -> list[Delivery | DeliveryNotFound]:
+    """Deliveries as they stand, in the order asked."""
+    found = await store.by_key(db, keys)
+    return [found.get(key) or DeliveryNotFound(key.coop_order_id) for key in keys]
+
+
+async def find_one(db: AsyncConnection, key: Key) -> Delivery:
+    """One delivery. Refuses DeliveryNotFound."""
+    found = (await find(db, [key]))[0]
+    if isinstance(found, DeliveryNotFound):
+        raise found
+    return found
+
+
+def resolution(delivery: Delivery, status: Status, by: str, reason: str) -> Finding | None:
+    """A person's decision as a finding; None when it stands so already. Refuses AlreadyFinal."""
+    if delivery.status is status:
+        return None
+    if delivery.status in FINAL:
+        raise AlreadyFinal(delivery.coop_order_id, delivery.status)
+    succeeded = status is Status.SUCCEEDED
+    return Finding(
+        delivery.order_no,
+        Verdict.SUCCEEDED if succeeded else Verdict.FAILED,
+        Source.MANUAL,
+        "MANUAL",
+        f"{by}: {reason}",
+        succ_face_micros=delivery.amount_micros if succeeded else 0,
+        by=by,
+    )
+
+
+def ask_after_s(supplier: Supplier) -> float | None:
+    """Seconds until an unknown delivery is asked about or sent again; None when only a notify can end it."""
+    if supplier.can_query:
+        return supplier.first_query_time_s
+    return supplier.request_replenish_time_s if supplier.idempotent else None

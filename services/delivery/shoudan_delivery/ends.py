@@ -1,0 +1,287 @@
+"""The writer of outcomes: whatever answers, notifies, queries and people say, in batches, once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from shoudan_delivery.kinds import ASK, REPORT, Ask, Report, Result
+from shoudan_delivery.states import QueryStatus, ServiceClass, Source, Status
+from shoudan_delivery.store import deliveries as store
+from shoudan_delivery.store import suppliers as supplier_store
+from shoudan_delivery.store.rows import Chunk, Delivery, Ended, Finding, Incident, Verdict
+from shoudan_kit import log
+from shoudan_kit.db import Unavailable, retry
+from shoudan_kit.faultpoint import hit
+from shoudan_kit.ids import IdMaker
+from shoudan_kit.work import Work
+
+_log = log.get_logger("ends")
+
+_FINAL = {
+    Verdict.SUCCEEDED: Status.SUCCEEDED,
+    Verdict.FAILED: Status.FAILED,
+    Verdict.NEVER_SENT: Status.FAILED,
+}
+_UNKNOWN = frozenset({Verdict.UNKNOWN, Verdict.NO_SUCH_ORDER})
+
+
+class Publisher(Protocol):
+    """Who tells the world; injected, because events know the nouns and not the other way round."""
+
+    def ended(self, work: Work, ended: Ended, finding: Finding) -> None:
+        """A delivery has ended."""
+        ...
+
+    def unknown(self, work: Work, ended: Ended, finding: Finding) -> None:
+        """A call gave no certain answer."""
+        ...
+
+    def conflict(self, work: Work, there: Delivery, finding: Finding) -> None:
+        """A later result contradicts the stored one."""
+        ...
+
+
+@dataclass
+class _Batch:
+    """What one transaction does, gathered before it is committed."""
+
+    findings: Sequence[Finding]
+    moved: dict[int, Ended] = field(default_factory=dict[int, Ended])
+    incidents: list[tuple[Finding, str]] = field(default_factory=list[tuple[Finding, str]])
+    conflicts: list[tuple[Delivery, Finding]] = field(
+        default_factory=list[tuple[Delivery, Finding]]
+    )
+
+
+class Ends:
+    """Findings in, one transaction for all that gathered meanwhile, tasks and events with it.
+
+    The first final finding of a delivery wins; an equal later one changes nothing; a different later
+    one is written to vds_order_exp, flagged and published, and never applied.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[str], Work],
+        ids: IdMaker,
+        publisher: Publisher,
+        *,
+        batch_max: int,
+        linger_s: float,
+        local_ip: str,
+    ) -> None:
+        self._work, self._ids, self._publisher = work, ids, publisher
+        self._batch_max, self._linger_s, self._local_ip = batch_max, linger_s, local_ip
+        self._waiting: list[tuple[Finding, asyncio.Future[None] | None]] = []
+        self._wake = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+        self._closing = False
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._loop = asyncio.create_task(self._write_forever(), name="ends")
+
+    async def aclose(self) -> None:
+        """Write what is there, then stop."""
+        self._closing = True
+        self._wake.set()
+        if self._loop is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._loop, 10)
+
+    @property
+    def waiting(self) -> int:
+        """Findings not written yet."""
+        return len(self._waiting)
+
+    def put(self, finding: Finding) -> None:
+        """Write this soon. If the process dies first, the delivery stays 30 and is asked about."""
+        self._waiting.append((finding, None))
+        self._wake.set()
+
+    async def settle(self, finding: Finding) -> None:
+        """Write this and come back when it is committed."""
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((finding, written))
+        self._wake.set()
+        await written
+
+    async def _write_forever(self) -> None:
+        while not (self._closing and not self._waiting):
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                # The first of a burst waits for its companions; a lone one costs these milliseconds.
+                await asyncio.sleep(self._linger_s)
+            batch, self._waiting = (
+                self._waiting[: self._batch_max],
+                self._waiting[self._batch_max :],
+            )
+            if batch and not await self._try(batch):
+                self._waiting = batch + self._waiting
+                await asyncio.sleep(0 if self._closing else 0.5)
+                if self._closing:
+                    return
+
+    async def _try(self, batch: list[tuple[Finding, asyncio.Future[None] | None]]) -> bool:
+        """Write a batch, or its halves if it cannot be written; False when the database is away."""
+        try:
+            await retry(lambda: self._write([finding for finding, _ in batch]))
+        except (Unavailable, OSError, TimeoutError):
+            return False
+        except Exception as error:  # noqa: BLE001 - one bad finding must not hold back the others
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                return await self._try(batch[:middle]) and await self._try(batch[middle:])
+            _log.error("finding_lost", order_no=batch[0][0].order_no, exc_info=True)
+            if (written := batch[0][1]) is not None and not written.done():
+                written.set_exception(error)
+            return True
+        for _, written in batch:
+            if written is not None and not written.done():
+                written.set_result(None)
+        return True
+
+    async def _write(self, findings: Sequence[Finding]) -> None:
+        batch = _Batch(findings)
+        hit("delivery.before_end")
+        async with self._work("delivery.end") as work:
+            await self._write_finals(work, batch)
+            await self._write_unknowns(work, batch)
+            await self._write_unsent(work, batch)
+            await self._write_queries(work, batch)
+            await self._write_incidents(work, batch)
+            chunks = self._count(work, batch)
+        for chunk, ended in chunks:
+            chunk.left -= ended
+
+    async def _write_finals(self, work: Work, batch: _Batch) -> None:
+        finals = [f for f in batch.findings if f.verdict in _FINAL]
+        if not finals:
+            return
+        first: dict[int, Finding] = {}
+        for finding in finals:
+            first.setdefault(finding.order_no, finding)
+        given = [(f, _FINAL[f.verdict], f.verdict is Verdict.NEVER_SENT) for f in first.values()]
+        moved = batch.moved = await store.end(work.db, given)
+        for order_no, ended in moved.items():
+            self._publisher.ended(work, ended, first[order_no])
+        if moved:
+            results = [_result(ended, first[no]) for no, ended in moved.items()]
+            work.tasks.add(REPORT, Report(results))
+        if asked := [str(no) for no in moved if first[no].source is not Source.SYNC]:
+            work.tasks.finish_for(ASK, asked)
+        late = [f for f in finals if f.order_no not in moved or first[f.order_no] is not f]
+        if late:
+            await self._write_late(work, batch, late)
+
+    async def _write_late(self, work: Work, batch: _Batch, late: Sequence[Finding]) -> None:
+        """Results that came second: equal ones change nothing, contradictions are kept for a person."""
+        there = await store.by_no(work.db, [f.order_no for f in late])
+        for finding in late:
+            stands = there.get(finding.order_no)
+            if stands is None or finding.verdict is Verdict.NEVER_SENT:
+                continue
+            if stands.status is not _FINAL[finding.verdict]:
+                batch.conflicts.append((stands, finding))
+                told = f"{finding.verdict.value} ({finding.source.name.lower()} {finding.code})"
+                words = f"contradicts {stands.status.name.lower()}: {told}"
+                batch.incidents.append((finding, words))
+                self._publisher.conflict(work, stands, finding)
+        if batch.conflicts:
+            order_nos = [stands.order_no for stands, _ in batch.conflicts]
+            await store.flag_conflicts(work.db, order_nos)
+            _log.warning("result_conflict", order_nos=[str(no) for no in order_nos[:10]])
+
+    async def _write_unknowns(self, work: Work, batch: _Batch) -> None:
+        unknowns = {f.order_no: f for f in batch.findings if f.verdict in _UNKNOWN}
+        if not unknowns:
+            return
+        noted = await store.note_unknown(work.db, list(unknowns.values()))
+        for order_no, ended in noted.items():
+            finding = unknowns[order_no]
+            if finding.source is Source.QUERY:
+                continue
+            self._publisher.unknown(work, ended, finding)
+            if finding.ask_after_s is not None:
+                work.tasks.add(
+                    ASK, Ask(order_no), order_no=str(order_no), delay_s=finding.ask_after_s
+                )
+
+    async def _write_unsent(self, work: Work, batch: _Batch) -> None:
+        if unsent := [f.order_no for f in batch.findings if f.verdict is Verdict.NOT_SENT]:
+            await store.unsend(work.db, unsent)
+
+    async def _write_queries(self, work: Work, batch: _Batch) -> None:
+        asked = {
+            f.order_no: (
+                f.order_no,
+                QueryStatus.WAITING if f.verdict in _UNKNOWN else QueryStatus.ENDED,
+                f"{f.code} {f.desc}",
+            )
+            for f in batch.findings
+            if f.source is Source.QUERY
+        }
+        if asked:
+            await store.count_queries(work.db, list(asked.values()))
+
+    async def _write_incidents(self, work: Work, batch: _Batch) -> None:
+        batch.incidents += [(f, f.incident) for f in batch.findings if f.incident]
+        if not batch.incidents:
+            return
+        there = await store.by_no(work.db, [f.order_no for f, _ in batch.incidents])
+        ids = self._ids.take(len(batch.incidents))
+        rows = [
+            _incident(number, finding, words, there[finding.order_no])
+            for number, (finding, words) in zip(ids, batch.incidents, strict=True)
+            if finding.order_no in there
+        ]
+        await supplier_store.insert_incidents(work.db, rows, self._local_ip)
+
+    def _count(self, work: Work, batch: _Batch) -> list[tuple[Chunk, int]]:
+        """Finish the request tasks whose last delivery is accounted for by this batch."""
+        counted: dict[int, tuple[Chunk, int]] = {}
+        for finding in batch.findings:
+            if finding.chunk is not None and finding.verdict is not Verdict.NOT_SENT:
+                chunk = finding.chunk
+                counted[id(chunk)] = (chunk, counted.get(id(chunk), (chunk, 0))[1] + 1)
+        for chunk, ended in counted.values():
+            if chunk.left == ended:
+                work.tasks.finish(chunk.task_id)
+        return list(counted.values())
+
+
+def _result(ended: Ended, finding: Finding) -> Result:
+    return Result(
+        order_no=ended.order_no,
+        coop_id=ended.coop_id,
+        coop_order_id=ended.coop_order_id,
+        is_return=ended.service_class == ServiceClass.COUPON_RETURN,
+        succeeded=finding.verdict is Verdict.SUCCEEDED,
+        up_order_no=finding.up_order_no,
+        code=finding.code,
+        desc=finding.desc,
+        params=dict(finding.params),
+    )
+
+
+def _incident(number: int, finding: Finding, words: str, there: Delivery) -> Incident:
+    return Incident(
+        id=number,
+        coop_id=there.coop_id,
+        coop_order_id=there.coop_order_id,
+        channel_no=there.channel_no,
+        service_class=there.service_class,
+        carrier_no=there.carrier_no,
+        product_face_micros=there.product_face_micros,
+        product_num=there.product_num,
+        error_msg=words,
+        user_ip=finding.remote_ip,
+        ext_params=finding.raw or msgspec.json.encode(dict(finding.params)).decode(),
+    )

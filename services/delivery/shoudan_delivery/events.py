@@ -1,0 +1,90 @@
+"""What the delivery service publishes: how deliveries end, what is unknown, and channels switched."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from shoudan.delivery.v1 import delivery_service_pb2 as pb
+from shoudan.delivery.v1 import events_pb2
+from shoudan_delivery.states import SupplierState
+from shoudan_delivery.store.rows import Delivery, Ended, Finding, Supplier, Verdict
+from shoudan_kit.work import Work
+
+SUBJECT = "shoudan.events.delivery"
+
+
+class Events:
+    """Writes events into the transaction that makes them true; the key is the order they belong to."""
+
+    def ended(self, work: Work, ended: Ended, finding: Finding) -> None:
+        """A delivery has ended."""
+        succeeded = finding.verdict is Verdict.SUCCEEDED
+        status = pb.STATUS_SUCCEEDED if succeeded else pb.STATUS_FAILED
+        took = "" if ended.took_s is None else f" {ended.took_s:.3f} s"
+        work.events.add(
+            f"{SUBJECT}.delivery.{'succeeded' if succeeded else 'failed'}",
+            key=ended.order_id,
+            body=_changed(ended, status, finding),
+            tag="上游结果",
+            text=f"{ended.channel_no} {finding.code} {finding.desc}{took}"[:256],
+        )
+
+    def unknown(self, work: Work, ended: Ended, finding: Finding) -> None:
+        """A call gave no certain answer."""
+        work.events.add(
+            f"{SUBJECT}.delivery.unknown",
+            key=ended.order_id,
+            body=_changed(ended, pb.STATUS_SENDING, finding),
+            tag="上游未知",
+            text=f"{ended.channel_no} {finding.code} {finding.desc}"[:256],
+        )
+
+    def conflict(self, work: Work, there: Delivery, finding: Finding) -> None:
+        """A later result contradicts the stored one, which stays."""
+        ended = Ended(
+            there.order_no,
+            there.coop_id,
+            there.coop_order_id,
+            there.order_id,
+            there.channel_no,
+            there.service_class,
+            None,
+        )
+        work.events.add(
+            f"{SUBJECT}.delivery.conflict",
+            key=there.order_id,
+            body=_changed(ended, cast("pb.Status.ValueType", int(there.status)), finding),
+            tag="上游冲突",
+            text=f"{there.channel_no} {finding.verdict.value} after {there.status.name.lower()}",
+        )
+
+    def switched(self, work: Work, supplier: Supplier, state: SupplierState, reason: str) -> None:
+        """A channel is used otherwise than before."""
+        work.events.add(
+            f"{SUBJECT}.supplier.{state.name.lower()}",
+            key=f"{supplier.channel_no}/{supplier.service_class}",
+            body=events_pb2.SupplierStateChanged(
+                channel_no=supplier.channel_no,
+                service_class=supplier.service_class,
+                state=cast("pb.SupplierState.ValueType", int(state)),
+                reason=reason,
+            ),
+            text=reason,
+        )
+
+
+def _changed(
+    ended: Ended, status: pb.Status.ValueType, finding: Finding
+) -> events_pb2.DeliveryChanged:
+    return events_pb2.DeliveryChanged(
+        key=pb.DeliveryKey(
+            coop_id=ended.coop_id,
+            coop_order_id=ended.coop_order_id,
+            service_class=ended.service_class,
+        ),
+        order_id=ended.order_id,
+        channel_no=ended.channel_no,
+        status=status,
+        result_source=cast("pb.ResultSource.ValueType", int(finding.source)),
+        result_code=finding.code,
+    )

@@ -1,0 +1,71 @@
+"""The kinds of background work of this service, as data."""
+
+from __future__ import annotations
+
+import msgspec
+
+from shoudan_kit.task import Kind
+
+
+class Request(msgspec.Struct):
+    """Deliveries of one channel that were taken together and are to be sent."""
+
+    channel_no: str
+    service_class: int
+    order_nos: list[int]
+
+
+class Ask(msgspec.Struct):
+    """A delivery whose outcome is unknown."""
+
+    order_no: int
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """One end, as the order service is told."""
+
+    order_no: int
+    coop_id: str
+    coop_order_id: str
+    is_return: bool
+    succeeded: bool
+    up_order_no: str = ""
+    code: str = ""
+    desc: str = ""
+    params: dict[str, str] = {}
+
+
+class Report(msgspec.Struct):
+    """Ends that were written together and are to be told together."""
+
+    results: list[Result]
+
+
+# One task for all deliveries of one channel in one call: its count is unbounded, flow_timeout ends it.
+REQUEST = Kind(
+    "delivery.request",
+    Request,
+    queue="vds:order:request",
+    interval_s=100,
+    count_max=1_000_000,
+    batch_max=50,
+    parallel=4,
+)
+ASK = Kind(
+    "delivery.ask",
+    Ask,
+    queue="vds:order:query",
+    interval_s=180,
+    count_max=100_000,
+    exclusive=True,
+    batch_max=500,
+)
+REPORT = Kind(
+    "delivery.report",
+    Report,
+    queue="vds:order:notify",
+    interval_s=60,
+    count_max=15,
+    batch_max=10,
+    parallel=3,
+)

@@ -1,0 +1,310 @@
+"""The senders: one per channel, each with its own queue, places and connections, so none delays another."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from shoudan_delivery import verdicts
+from shoudan_delivery.breaker import Breaker, BreakerRules, Turn
+from shoudan_delivery.channels import SupplierProtocol, protocol_of
+from shoudan_delivery.config import DeliverySettings
+from shoudan_delivery.deliveries import ask_after_s
+from shoudan_delivery.ends import Ends
+from shoudan_delivery.states import Source, SupplierState
+from shoudan_delivery.store import deliveries as store
+from shoudan_delivery.store.rows import Chunk, Finding, Outgoing, Supplier, Verdict
+from shoudan_kit import log, metrics
+from shoudan_kit.clock import Clock
+from shoudan_kit.db import Database, Unavailable, retry
+from shoudan_kit.egress import Egress, Outcome
+from shoudan_kit.faultpoint import hit
+
+REFUSED_WAIT_S = 1.0
+TRIALS_MAX = 3
+# A channel that is nearly full gathers freed places instead of marking them one by one.
+GATHER_BELOW = 8
+
+_log = log.get_logger("sender")
+
+Switch = Callable[[Supplier, bool], Awaitable[None]]
+
+
+class Sender:
+    """One channel: marks deliveries as sending in batches, then calls with `concurrency_max` in flight."""
+
+    def __init__(
+        self,
+        supplier: Supplier,
+        *,
+        db: Database,
+        ends: Ends,
+        clock: Clock,
+        settings: DeliverySettings,
+        switch: Switch,
+    ) -> None:
+        """`switch(supplier, tripped)` writes down that the breaker tripped or closed."""
+        self.supplier = supplier
+        self._db, self._ends, self._clock, self._settings = db, ends, clock, settings
+        self._switch = switch
+        self._queue: deque[tuple[int, Chunk]] = deque()
+        self._known: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._in_flight = 0
+        self._wake = asyncio.Event()
+        self._pumping = False
+        self._switching = False
+        self._egress = self._new_egress(supplier)
+        self._asking = asyncio.Semaphore(settings.query_concurrency_max)
+        self._breaker = Breaker(
+            BreakerRules(
+                settings.breaker_window_s,
+                settings.breaker_calls_min,
+                settings.breaker_failures_ppm,
+                TRIALS_MAX,
+            )
+        )
+
+    def knows(self, order_no: int) -> bool:
+        """Whether a delivery waits or is under way here."""
+        return order_no in self._known
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        return self._in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries queued."""
+        return len(self._queue)
+
+    def offer(self, order_nos: Sequence[int], chunk: Chunk) -> bool:
+        """Queue these; False when there was no room for all: the rest stays in the table."""
+        room = self._settings.send_queue_max - len(self._queue)
+        taken = [no for no in order_nos if no not in self._known]
+        for order_no in taken[: max(room, 0)]:
+            self._known.add(order_no)
+            self._queue.append((order_no, chunk))
+        self._pump_soon()
+        return len(taken) <= room
+
+    def update(self, supplier: Supplier) -> None:
+        """The channel was configured or switched anew."""
+        old, self.supplier = self.supplier, supplier
+        if old.concurrency_max != supplier.concurrency_max:
+            leaving, self._egress = self._egress, self._new_egress(supplier)
+            self._spawn(self._retire(leaving, old.timeout_s))
+        state = 0 if supplier.state is SupplierState.OPEN else 2 - supplier.tripped
+        metrics.BREAKER_STATE(supplier.channel_no).set(state)
+        self._wake.set()
+        self._pump_soon()
+
+    async def aclose(self, drain_s: float) -> None:
+        """Begin nothing new, let calls under way end for `drain_s`; what is cut off is asked about later."""
+        for order_no, _ in self._queue:
+            self._known.discard(order_no)
+        self._queue.clear()
+        self._wake.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=drain_s)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._egress.aclose()
+
+    def _new_egress(self, supplier: Supplier) -> Egress:
+        return Egress(
+            f"supplier {supplier.channel_no}",
+            connect_s=self._settings.connect_timeout_s,
+            total_s=supplier.timeout_s,
+            per_host_max=supplier.concurrency_max + self._settings.query_concurrency_max,
+        )
+
+    async def _retire(self, egress: Egress, timeout_s: float) -> None:
+        """Close old connections once their last call can have ended."""
+        await asyncio.sleep(timeout_s)
+        await egress.aclose()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ------------------------------------------------------------ sending
+    def _pump_soon(self) -> None:
+        if self._queue and not self._pumping:
+            self._pumping = True
+            self._spawn(self._pump())
+
+    async def _pump(self) -> None:
+        """Send what is queued; ends with the queue."""
+        try:
+            while self._queue:
+                if not self.supplier.takes_new:
+                    self._give_up_queue()
+                elif (room := self._room()) > 0:
+                    await self._send_some(room)
+                else:
+                    self._wake.clear()
+                    await self._wake.wait()
+        finally:
+            self._pumping = False
+        self._pump_soon()
+
+    def _room(self) -> int:
+        """Calls that may begin now; a tripped channel rests, then is tried with a few."""
+        supplier = self.supplier
+        if supplier.state is SupplierState.HELD or supplier.tripped:
+            return 0
+        if supplier.state is SupplierState.TRIPPED:
+            return TRIALS_MAX - self._in_flight
+        return supplier.concurrency_max - self._in_flight
+
+    async def _send_some(self, room: int) -> None:
+        if room < len(self._queue) and room * GATHER_BELOW < self.supplier.concurrency_max:
+            await asyncio.sleep(self._settings.send_linger_s)
+            room = self._room()
+        most = min(room, self._settings.send_batch_max, len(self._queue))
+        batch = dict(self._queue.popleft() for _ in range(most))
+        if not batch:
+            return
+        try:
+            rows = await retry(lambda: self._mark(list(batch)))
+        except (Unavailable, DBAPIError, OSError, TimeoutError) as error:
+            _log.warning("mark_failed", error=type(error).__name__)
+            self._queue.extendleft(reversed(batch.items()))
+            await asyncio.sleep(0.5)
+            return
+        hit("delivery.before_call")
+        trial = self.supplier.state is SupplierState.TRIPPED
+        for row in rows:
+            self._in_flight += 1
+            self._spawn(self._deliver(row, batch.pop(row.order_no), trial=trial))
+        if batch:
+            await self._drop(batch)
+
+    async def _mark(self, order_nos: Sequence[int]) -> list[Outgoing]:
+        async with self._db.begin() as db:
+            return await store.mark_sending(db, order_nos)
+
+    async def _drop(self, unmoved: dict[int, Chunk]) -> None:
+        """Those that could not be marked: overdue ones end, others were moved by somebody else."""
+        async with self._db.connect() as db:
+            overdue = set(await store.overdue(db, list(unmoved)))
+        for order_no, chunk in unmoved.items():
+            self._known.discard(order_no)
+            if order_no in overdue:
+                self._never(order_no, chunk, "NOT_SENT_IN_TIME", "its owner no longer waits")
+
+    def _give_up_queue(self) -> None:
+        """The channel was suspended: what was never sent fails at once, so that orders go elsewhere."""
+        while self._queue:
+            order_no, chunk = self._queue.popleft()
+            self._known.discard(order_no)
+            self._never(order_no, chunk, "CHANNEL_SUSPENDED", self.supplier.state_reason)
+
+    def _never(self, order_no: int, chunk: Chunk, code: str, why: str) -> None:
+        self._ends.put(Finding(order_no, Verdict.NEVER_SENT, Source.NONE, code, why, chunk=chunk))
+
+    async def _deliver(self, row: Outgoing, chunk: Chunk, *, trial: bool) -> None:
+        """One call and what it means; the number is never sent again from here unless refused unsent."""
+        try:
+            finding = await self._request(row, trial=trial)
+        finally:
+            self._in_flight -= 1
+            self._wake.set()
+        finding = replace(finding, chunk=chunk, ask_after_s=ask_after_s(self.supplier))
+        if finding.verdict is not Verdict.NOT_SENT:
+            self._known.discard(row.order_no)
+            self._ends.put(finding)
+            return
+        await self._ends.settle(finding)
+        await asyncio.sleep(REFUSED_WAIT_S * random.uniform(0.5, 1.5))
+        self._known.discard(row.order_no)
+        self.offer([row.order_no], chunk)
+
+    async def _request(self, row: Outgoing, *, trial: bool) -> Finding:
+        supplier = self.supplier
+        protocol: SupplierProtocol = protocol_of(supplier)
+        call = protocol.request(supplier, row, self._clock.now())
+        outcome = await self._egress.send(
+            call.method, call.url, headers=call.headers, body=call.body, total_s=supplier.timeout_s
+        )
+        hit("delivery.after_call")
+        self._note(outcome, trial=trial)
+        return verdicts.of_outcome(supplier, protocol, row, outcome, Source.SYNC)
+
+    # ------------------------------------------------------------ asking
+    def ask(self, row: Outgoing) -> None:
+        """Ask how an unknown delivery ended, or send it again where the supplier promises once."""
+        if row.order_no not in self._known:
+            self._known.add(row.order_no)
+            self._spawn(self._ask(row))
+
+    async def _ask(self, row: Outgoing) -> None:
+        try:
+            async with self._asking:
+                finding = await self._query(row) if self.supplier.can_query else None
+                if finding is not None:
+                    await self._ends.settle(finding)
+                lost = finding is None or finding.verdict is Verdict.NO_SUCH_ORDER
+                if lost and self._may_repeat(row):
+                    again = await self._request(row, trial=False)
+                    if again.verdict is Verdict.NOT_SENT:
+                        again = replace(again, verdict=Verdict.UNKNOWN)
+                    await self._ends.settle(again)
+        finally:
+            self._known.discard(row.order_no)
+
+    def _may_repeat(self, row: Outgoing) -> bool:
+        supplier = self.supplier
+        usable = supplier.enabled and supplier.state is SupplierState.OPEN
+        return supplier.idempotent and usable and not row.overdue
+
+    async def _query(self, row: Outgoing) -> Finding:
+        supplier = self.supplier
+        protocol = protocol_of(supplier)
+        call = protocol.query(supplier, row, self._clock.now())
+        outcome = await self._egress.send(
+            call.method,
+            call.url,
+            headers=call.headers,
+            body=call.body,
+            total_s=self._settings.query_timeout_s,
+        )
+        finding = verdicts.of_outcome(supplier, protocol, row, outcome, Source.QUERY)
+        if finding.verdict is Verdict.NOT_SENT:
+            return replace(finding, verdict=Verdict.UNKNOWN)
+        return finding
+
+    # ------------------------------------------------------------ the breaker
+    def _note(self, outcome: Outcome, *, trial: bool) -> None:
+        """Count one answer; calls begun before a trip say nothing about the time after it."""
+        state = self.supplier.state
+        if state is not SupplierState.OPEN and not (trial and state is SupplierState.TRIPPED):
+            return
+        failed = verdicts.transport_failed(outcome)
+        turn = self._breaker.note(self._clock.monotonic(), failed=failed, tripped=trial)
+        if turn is Turn.NONE or self._switching:
+            return
+        tripped = turn is Turn.TRIP
+        self._switching = True
+        now = SupplierState.TRIPPED if tripped else SupplierState.OPEN
+        self.supplier = replace(self.supplier, state=now, tripped=tripped)
+        self._spawn(self._write_switch(tripped=tripped))
+        self._wake.set()
+
+    async def _write_switch(self, *, tripped: bool) -> None:
+        try:
+            await self._switch(self.supplier, tripped)
+        except (Unavailable, DBAPIError, OSError, TimeoutError) as error:
+            _log.warning("switch_failed", error=type(error).__name__)
+        finally:
+            self._switching = False

@@ -1,0 +1,1 @@
+"""Statements of the delivery service and the rows they give, in batches."""

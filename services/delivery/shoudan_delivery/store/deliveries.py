@@ -1,0 +1,326 @@
+"""Statements on deliveries: each takes a batch, whatever its size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_delivery.states import Source, Status
+from shoudan_delivery.store.rows import Delivery, Ended, Finding, Key, NewDelivery, Outgoing
+from shoudan_kit.db import columns, statement, unnest
+
+_encode = msgspec.json.Encoder().encode
+
+_ROW = """order_no, coop_id, coop_order_id, order_id, channel_no, service_class, carrier_no,
+    product_face_micros, product_num, account, status, request_params, request_count,
+    request_start_time, request_finish_time, create_time, result_source, result_code, result_desc,
+    result_params, up_order_no, succ_face_micros, flow_timeout, conflict"""
+_QUERY_COUNT = """coalesce((SELECT asked.query_count FROM vds_order_query asked
+    WHERE asked.order_no = vds_order_info.order_no), 0) AS query_count"""
+_OUTGOING = """order_no, coop_id, coop_order_id, order_id, channel_no, service_class, carrier_no,
+    product_face_micros, product_num, account, request_params,
+    CAST(extract(epoch FROM shoudan_now() - coalesce(request_start_time, create_time)) AS float8) AS age_s,
+    flow_timeout <= shoudan_now() AS overdue"""
+_ENDED = """order_info.order_no, order_info.coop_id, order_info.coop_order_id, order_info.order_id,
+    order_info.channel_no, order_info.service_class,
+    CAST(extract(epoch FROM shoudan_now() - order_info.request_start_time) AS float8) AS took_s"""
+
+# Those whose key is there already are left out of RETURNING: the caller reads them.
+_INSERT = statement(f"""
+INSERT INTO vds_order_info (order_no, coop_id, coop_order_id, order_id, channel_no, service_class,
+    carrier_no, product_face_micros, product_num, account, status, request_params, request_count,
+    create_time, result_source, result_code, result_desc, result_params, up_order_no,
+    succ_face_micros, last_update_time, flow_timeout, conflict)
+SELECT order_no, coop_id, coop_order_id, order_id, channel_no, service_class, carrier_no,
+    face_micros, num, account, 20, params, 0, shoudan_now(), 0, '', '', '', '', 0, shoudan_now(),
+    shoudan_now() + make_interval(secs => timeout_s), false
+FROM {
+    unnest(
+        order_no="bigint",
+        coop_id="text",
+        coop_order_id="text",
+        order_id="text",
+        channel_no="text",
+        service_class="smallint",
+        carrier_no="text",
+        face_micros="bigint",
+        num="integer",
+        account="text",
+        params="text",
+        timeout_s="float8",
+    )
+}
+ON CONFLICT (coop_id, coop_order_id, service_class) DO NOTHING
+RETURNING order_no, create_time
+""")  # noqa: S608 - built from literals above
+
+# By the unique key; keys that are unknown are simply absent.
+_BY_KEY = statement(f"""
+SELECT {_ROW}, {_QUERY_COUNT} FROM vds_order_info
+WHERE (coop_id, coop_order_id, service_class) IN (SELECT coop_id, coop_order_id, service_class
+    FROM {unnest(coop_id="text", coop_order_id="text", service_class="smallint")})
+""")  # noqa: S608
+_BY_NO = statement(
+    f"SELECT {_ROW}, {_QUERY_COUNT} FROM vds_order_info"  # noqa: S608
+    " WHERE order_no = ANY(CAST(:order_nos AS bigint[]))"
+)
+_LOOK = statement(f"""
+SELECT {_OUTGOING}, status FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
+""")  # noqa: S608
+
+# The intent: committed before the call. One past its flow_timeout is never sent any more, because its
+# owner may already have given it up.
+_MARK_SENDING = statement(f"""
+UPDATE vds_order_info SET status = 30, request_count = request_count + 1,
+    request_start_time = coalesce(request_start_time, shoudan_now()), last_update_time = shoudan_now()
+WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND status = 20 AND flow_timeout > shoudan_now()
+RETURNING {_OUTGOING}
+""")  # noqa: S608
+_OVERDUE = statement("""
+SELECT order_no FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
+    AND status = 20 AND flow_timeout <= shoudan_now()
+""")
+
+# Rows in the order of their number, so that two writers of the same rows wait instead of dead-locking.
+_END = statement(f"""
+WITH locked AS (
+    SELECT order_info.order_no FROM vds_order_info order_info
+    WHERE order_no = ANY(CAST(:order_no AS bigint[])) ORDER BY order_no FOR NO KEY UPDATE
+)
+UPDATE vds_order_info order_info SET status = given.new_status, result_source = given.source,
+    result_code = given.code, result_desc = given.result_desc, result_params = given.params,
+    up_order_no = given.up_order_no, succ_face_micros = given.succ_face_micros,
+    request_finish_time = shoudan_now(), last_update_time = shoudan_now()
+FROM {
+    unnest(
+        order_no="bigint",
+        new_status="smallint",
+        unsent="boolean",
+        source="smallint",
+        code="text",
+        result_desc="text",
+        params="text",
+        up_order_no="text",
+        succ_face_micros="bigint",
+    )
+}, locked
+WHERE order_info.order_no = given.order_no AND locked.order_no = given.order_no
+    AND (order_info.status = 20 OR (order_info.status = 30 AND NOT given.unsent))
+RETURNING {_ENDED}
+""")  # noqa: S608
+
+_NOTE_UNKNOWN = statement(f"""
+UPDATE vds_order_info order_info SET result_code = given.code, result_desc = given.result_desc,
+    last_update_time = shoudan_now()
+FROM {unnest(order_no="bigint", code="text", result_desc="text")}
+WHERE order_info.order_no = given.order_no AND order_info.status = 30
+RETURNING {_ENDED}
+""")  # noqa: S608
+
+# Refused before a byte was sent: as if never begun. Whoever marked it found 20, so no earlier call got
+# through either.
+_UNSEND = statement("""
+UPDATE vds_order_info SET status = 20, request_start_time = NULL, last_update_time = shoudan_now()
+WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND status = 30
+""")
+_CONFLICT = statement("""
+UPDATE vds_order_info SET conflict = true, last_update_time = shoudan_now()
+WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
+""")
+
+_COUNT_QUERIES = statement(f"""
+INSERT INTO vds_order_query AS asked (order_no, coop_id, channel_no, query_count, status,
+    last_query_time, query_result, create_time)
+SELECT given.order_no, order_info.coop_id, order_info.channel_no, 1, given.query_status,
+    shoudan_now(), given.result, order_info.create_time
+FROM {unnest(order_no="bigint", query_status="smallint", result="text")}
+JOIN vds_order_info order_info USING (order_no)
+ON CONFLICT (order_no) DO UPDATE SET query_count = asked.query_count + 1, status = excluded.status,
+    last_query_time = excluded.last_query_time, query_result = excluded.query_result
+""")  # noqa: S608
+
+_COUNT_PUSHES = statement(f"""
+INSERT INTO vds_order_notify AS pushed (order_no, coop_id, coop_order_id, notify_url,
+    notify_content, status, result_msg, finish_time, notify_count, notify_limit_count, create_time)
+SELECT order_no, coop_id, coop_order_id, 'shoudan.order.v1.OrderService/ReportResults', content,
+    CAST(:status AS smallint), CAST(:result_msg AS text),
+    CASE WHEN CAST(:status AS smallint) <> 20 THEN shoudan_now() END, 1, CAST(:limit AS integer),
+    shoudan_now()
+FROM {unnest(order_no="bigint", coop_id="text", coop_order_id="text", content="text")}
+ON CONFLICT (order_no) DO UPDATE SET notify_count = pushed.notify_count + 1,
+    status = excluded.status, result_msg = excluded.result_msg, finish_time = excluded.finish_time
+""")  # noqa: S608
+
+
+async def insert(
+    db: AsyncConnection, given: Sequence[tuple[int, NewDelivery]]
+) -> dict[int, datetime]:
+    """Write new deliveries; the create_time of those written, by number."""
+    rows = await db.execute(
+        _INSERT,
+        {
+            "order_no": [order_no for order_no, _ in given],
+            "coop_id": [new.key.coop_id for _, new in given],
+            "coop_order_id": [new.key.coop_order_id for _, new in given],
+            "order_id": [new.order_id for _, new in given],
+            "channel_no": [new.channel_no for _, new in given],
+            "service_class": [new.key.service_class for _, new in given],
+            "carrier_no": [new.carrier_no for _, new in given],
+            "face_micros": [new.face_micros for _, new in given],
+            "num": [new.num for _, new in given],
+            "account": [new.account for _, new in given],
+            "params": [_text(new.params) for _, new in given],
+            "timeout_s": [new.timeout_s for _, new in given],
+        },
+    )
+    return {row.order_no: row.create_time for row in rows}
+
+
+def fresh(order_no: int, new: NewDelivery, create_time: datetime) -> Delivery:
+    """The row just written, without reading it."""
+    return Delivery(
+        order_no=order_no,
+        coop_id=new.key.coop_id,
+        coop_order_id=new.key.coop_order_id,
+        order_id=new.order_id,
+        channel_no=new.channel_no,
+        service_class=new.key.service_class,
+        carrier_no=new.carrier_no,
+        product_face_micros=new.face_micros,
+        product_num=new.num,
+        account=new.account,
+        status=Status.CREATED,
+        request_params=_text(new.params),
+        request_count=0,
+        request_start_time=None,
+        request_finish_time=None,
+        create_time=create_time,
+        result_source=Source.NONE,
+        result_code="",
+        result_desc="",
+        result_params="",
+        up_order_no="",
+        succ_face_micros=0,
+        flow_timeout=create_time + timedelta(seconds=new.timeout_s),
+        conflict=False,
+    )
+
+
+async def by_key(db: AsyncConnection, keys: Sequence[Key]) -> dict[Key, Delivery]:
+    """The deliveries with these keys."""
+    rows = await db.execute(_BY_KEY, columns(keys, "coop_id", "coop_order_id", "service_class"))
+    found = [_delivery(row) for row in rows]
+    return {Key(d.coop_id, d.coop_order_id, d.service_class): d for d in found}
+
+
+async def by_no(db: AsyncConnection, order_nos: Sequence[int]) -> dict[int, Delivery]:
+    """The deliveries with these numbers."""
+    rows = await db.execute(_BY_NO, {"order_nos": order_nos})
+    return {row.order_no: _delivery(row) for row in rows}
+
+
+async def look(db: AsyncConnection, order_nos: Sequence[int]) -> list[tuple[Status, Outgoing]]:
+    """Where these stand, with what a call would need."""
+    rows = await db.execute(_LOOK, {"order_nos": order_nos})
+    return [(Status(row.status), _outgoing(row[:13])) for row in rows]
+
+
+async def mark_sending(db: AsyncConnection, order_nos: Sequence[int]) -> list[Outgoing]:
+    """20 to 30 for those that may still be sent; those that moved."""
+    rows = await db.execute(_MARK_SENDING, {"order_nos": order_nos})
+    return [_outgoing(row) for row in rows]
+
+
+async def overdue(db: AsyncConnection, order_nos: Sequence[int]) -> list[int]:
+    """Those never sent whose owner no longer waits."""
+    return list((await db.execute(_OVERDUE, {"order_nos": order_nos})).scalars())
+
+
+async def end(
+    db: AsyncConnection, given: Sequence[tuple[Finding, Status, bool]]
+) -> dict[int, Ended]:
+    """To 0 or 90 for those not ended yet, `unsent` ones only from 20; those that moved, by number."""
+    rows = await db.execute(
+        _END,
+        {
+            "order_no": [f.order_no for f, _, _ in given],
+            "new_status": [status for _, status, _ in given],
+            "unsent": [unsent for _, _, unsent in given],
+            "source": [f.source for f, _, _ in given],
+            "code": [f.code[:64] for f, _, _ in given],
+            "result_desc": [f.desc[:256] for f, _, _ in given],
+            "params": [_text(f.params) for f, _, _ in given],
+            "up_order_no": [f.up_order_no[:64] for f, _, _ in given],
+            "succ_face_micros": [f.succ_face_micros for f, _, _ in given],
+        },
+    )
+    return {row.order_no: Ended(*row) for row in rows}
+
+
+async def note_unknown(db: AsyncConnection, given: Sequence[Finding]) -> dict[int, Ended]:
+    """Keep the last words of deliveries that stay unknown."""
+    rows = await db.execute(
+        _NOTE_UNKNOWN,
+        {
+            "order_no": [f.order_no for f in given],
+            "code": [f.code[:64] for f in given],
+            "result_desc": [f.desc[:256] for f in given],
+        },
+    )
+    return {row.order_no: Ended(*row) for row in rows}
+
+
+async def unsend(db: AsyncConnection, order_nos: Sequence[int]) -> None:
+    """30 back to 20, for those no byte of which ever left: every earlier call was refused, too."""
+    await db.execute(_UNSEND, {"order_nos": order_nos})
+
+
+async def flag_conflicts(db: AsyncConnection, order_nos: Sequence[int]) -> None:
+    """A later result contradicts; the state stays."""
+    await db.execute(_CONFLICT, {"order_nos": order_nos})
+
+
+async def count_queries(db: AsyncConnection, given: Sequence[tuple[int, int, str]]) -> None:
+    """Note queries as (number, status, what was told)."""
+    await db.execute(
+        _COUNT_QUERIES,
+        {
+            "order_no": [order_no for order_no, _, _ in given],
+            "query_status": [status for _, status, _ in given],
+            "result": [result[:128] for _, _, result in given],
+        },
+    )
+
+
+async def count_pushes(
+    db: AsyncConnection,
+    given: Sequence[Any],
+    *,
+    status: int,
+    result_msg: str,
+    limit: int,
+) -> None:
+    """Note reports to the order service; `given` has order_no, coop_id, coop_order_id, content."""
+    binds = columns(given, "order_no", "coop_id", "coop_order_id", "content")
+    more = {"status": status, "result_msg": result_msg[:256], "limit": limit}
+    await db.execute(_COUNT_PUSHES, {**binds, **more})
+
+
+def _text(params: Mapping[str, str]) -> str:
+    return _encode(dict(params)).decode() if params else ""
+
+
+def _delivery(row: Any) -> Delivery:
+    # Selected in the order of the fields.
+    delivery = Delivery(*row)
+    status, source = Status(delivery.status), Source(delivery.result_source)
+    return replace(delivery, status=status, result_source=source)
+
+
+def _outgoing(row: Any) -> Outgoing:
+    return Outgoing(*row)

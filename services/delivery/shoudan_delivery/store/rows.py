@@ -1,0 +1,224 @@
+"""The values that travel between the modules of this service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from shoudan_delivery.states import DealCode, Source, Status, SupplierState
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """How its owner names a delivery."""
+
+    coop_id: str
+    coop_order_id: str
+    service_class: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A delivery as its owner asks for it."""
+
+    key: Key
+    channel_no: str
+    carrier_no: str
+    face_micros: int
+    num: int
+    account: str
+    timeout_s: int
+    params: Mapping[str, str]
+    order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A row of vds_order_info."""
+
+    order_no: int
+    coop_id: str
+    coop_order_id: str
+    order_id: str
+    channel_no: str
+    service_class: int
+    carrier_no: str
+    product_face_micros: int
+    product_num: int
+    account: str
+    status: Status
+    request_params: str
+    request_count: int
+    request_start_time: datetime | None
+    request_finish_time: datetime | None
+    create_time: datetime
+    result_source: Source
+    result_code: str
+    result_desc: str
+    result_params: str
+    up_order_no: str
+    succ_face_micros: int
+    flow_timeout: datetime
+    conflict: bool
+    query_count: int = 0
+
+    @property
+    def amount_micros(self) -> int:
+        """What the supplier is to deliver in all."""
+        return self.product_face_micros * self.product_num
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What a call to a supplier needs of a delivery; the row as it left the database."""
+
+    order_no: int
+    coop_id: str
+    coop_order_id: str
+    order_id: str
+    channel_no: str
+    service_class: int
+    carrier_no: str
+    product_face_micros: int
+    product_num: int
+    account: str
+    request_params: str
+    age_s: float
+    overdue: bool
+
+    @property
+    def amount_micros(self) -> int:
+        """What the supplier is to deliver in all."""
+        return self.product_face_micros * self.product_num
+
+
+@dataclass(frozen=True, slots=True)
+class Supplier:
+    """A row of vds_channel_info with its error codes and its secret."""
+
+    id: int
+    channel_no: str
+    service_class: int
+    protocol: str
+    request_url: str
+    notify_url: str
+    query_url: str
+    request_replenish_time_s: int
+    first_query_time_s: int
+    query_replenish_time_s: int
+    enabled: bool
+    can_query: bool
+    idempotent: bool
+    concurrency_max: int
+    timeout_s: float
+    secret_name: str
+    state: SupplierState = SupplierState.OPEN
+    state_reason: str = ""
+    tripped: bool = False  # still resting, by the database's clock
+    deal_codes: Mapping[str, DealCode] = field(default_factory=dict[str, DealCode])
+    code_descs: Mapping[str, str] = field(default_factory=dict[str, str])
+    secret: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Channel and service class."""
+        return self.channel_no, self.service_class
+
+    @property
+    def takes_new(self) -> bool:
+        """Whether new deliveries are taken."""
+        return self.enabled and self.state is not SupplierState.SUSPENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A supplier's answer or notify, read but not yet judged."""
+
+    order_no: str
+    code: str
+    desc: str = ""
+    up_order_no: str = ""
+    amount_micros: int | None = None
+    no_such_order: bool = False
+    params: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An answer that is none: HTML, cut JSON, a status other than 200."""
+
+    why: str
+
+
+class Verdict(Enum):
+    """What an answer means for a delivery."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    NO_SUCH_ORDER = "no such order"
+    NOT_SENT = "not sent"
+    NEVER_SENT = "never sent"  # ended without having been sent
+
+
+@dataclass(slots=True)
+class Chunk:
+    """The deliveries one request task stands for; the task ends with the last of them."""
+
+    task_id: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One outcome on its way into the database."""
+
+    order_no: int
+    verdict: Verdict
+    source: Source
+    code: str = ""
+    desc: str = ""
+    up_order_no: str = ""
+    succ_face_micros: int = 0
+    params: Mapping[str, str] = field(default_factory=dict[str, str])
+    incident: str = ""  # why it could not be used, for vds_order_exp
+    raw: str = ""
+    remote_ip: str = ""
+    ask_after_s: float | None = (
+        None  # an unknown one is asked after this; None: nobody can be asked
+    )
+    chunk: Chunk | None = None
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A delivery that has just ended, as the database gives it back."""
+
+    order_no: int
+    coop_id: str
+    coop_order_id: str
+    order_id: str
+    channel_no: str
+    service_class: int
+    took_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A row of vds_order_exp."""
+
+    id: int
+    coop_id: str
+    coop_order_id: str
+    channel_no: str
+    service_class: int
+    carrier_no: str
+    product_face_micros: int
+    product_num: int
+    error_msg: str
+    user_ip: str = ""
+    ext_params: str = ""
+    create_time: datetime | None = None

@@ -1,0 +1,315 @@
+"""Statements on supplier channels, their error codes, incidents, and pages of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_delivery.states import DealCode, SupplierState
+from shoudan_delivery.store.rows import Incident, Supplier
+from shoudan_kit.db import columns, statement, unnest
+
+# Changes of the operators, of the configuration and of breakers all raise this pair.
+_VERSION = statement("""
+SELECT count(*) AS rows, max(last_update_time) AS newest,
+    count(*) FILTER (WHERE tripped_until > shoudan_now()) AS tripped FROM vds_channel_info
+""")
+_LIST = statement("""
+SELECT id, channel_no, service_class, protocol, request_url, notify_url, query_url,
+    request_replenish_time, first_query_time, query_replenish_time, status, can_query, idempotent,
+    concurrency_max, timeout_ms, secret_name, state, state_reason,
+    coalesce(tripped_until > shoudan_now(), false) AS tripped
+FROM vds_channel_info ORDER BY channel_no, service_class
+""")
+_CODES = statement("""
+SELECT channel_no, service_class, error_code, deal_code, error_code_desc FROM vds_channel_error_code
+""")
+_COLUMNS = """protocol, request_url, notify_url, query_url, request_replenish_time,
+    first_query_time, query_replenish_time, status, can_query, idempotent, concurrency_max,
+    timeout_ms, secret_name"""
+_UPSERT = statement(f"""
+INSERT INTO vds_channel_info (id, channel_no, service_class, {_COLUMNS}, ext_params, state,
+    state_reason, create_time, last_update_time)
+SELECT id, channel_no, service_class, {_COLUMNS}, '{{}}', 1, '', shoudan_now(), clock_timestamp()
+FROM {
+    unnest(
+        id="bigint",
+        channel_no="text",
+        service_class="smallint",
+        protocol="text",
+        request_url="text",
+        notify_url="text",
+        query_url="text",
+        request_replenish_time="integer",
+        first_query_time="integer",
+        query_replenish_time="integer",
+        status="smallint",
+        can_query="smallint",
+        idempotent="boolean",
+        concurrency_max="integer",
+        timeout_ms="integer",
+        secret_name="text",
+    )
+}
+ON CONFLICT (channel_no, service_class) DO UPDATE SET ({_COLUMNS}, last_update_time) = ROW(
+    excluded.protocol, excluded.request_url, excluded.notify_url, excluded.query_url,
+    excluded.request_replenish_time, excluded.first_query_time, excluded.query_replenish_time,
+    excluded.status, excluded.can_query, excluded.idempotent, excluded.concurrency_max,
+    excluded.timeout_ms, excluded.secret_name, excluded.last_update_time)
+""")  # noqa: S106, S608 - built from literals above
+_CLEAR_CODES = statement(f"""
+DELETE FROM vds_channel_error_code USING {unnest(channel_no="text", service_class="smallint")}
+WHERE vds_channel_error_code.channel_no = given.channel_no
+    AND vds_channel_error_code.service_class = given.service_class
+""")  # noqa: S608
+_INSERT_CODES = statement(f"""
+INSERT INTO vds_channel_error_code (id, channel_no, service_class, error_code, deal_code,
+    error_code_desc, create_time)
+SELECT id, channel_no, service_class, error_code, deal_code, error_code_desc, shoudan_now()
+FROM {
+    unnest(
+        id="bigint",
+        channel_no="text",
+        service_class="smallint",
+        error_code="text",
+        deal_code="smallint",
+        error_code_desc="text",
+    )
+}
+""")  # noqa: S608
+_SET_STATE = statement("""
+UPDATE vds_channel_info SET state = CAST(:state AS smallint), state_reason = :reason,
+    tripped_until = NULL, last_update_time = clock_timestamp()
+WHERE channel_no = :channel_no AND (service_class = :service_class OR :service_class = 0)
+RETURNING service_class
+""")
+# An operator's word stands above the breaker's: only an open or tripped channel is moved by it.
+_TRIP = statement("""
+UPDATE vds_channel_info SET state = 2, state_reason = :reason, last_update_time = clock_timestamp(),
+    tripped_until = shoudan_now() + make_interval(secs => :pause_s)
+WHERE channel_no = :channel_no AND service_class = :service_class AND state IN (1, 2)
+RETURNING id
+""")
+_CLOSE = statement("""
+UPDATE vds_channel_info SET state = 1, state_reason = '', tripped_until = NULL,
+    last_update_time = clock_timestamp()
+WHERE channel_no = :channel_no AND service_class = :service_class AND state = 2
+RETURNING id
+""")
+
+_INSERT_INCIDENTS = statement(f"""
+INSERT INTO vds_order_exp (id, coop_id, coop_order_id, channel_no, create_time, service_class,
+    carrier_no, product_face_micros, product_num, error_msg, user_ip, local_ip, ext_params)
+SELECT id, coop_id, coop_order_id, channel_no, shoudan_now(), service_class, carrier_no,
+    product_face_micros, product_num, error_msg, user_ip, CAST(:local_ip AS text), ext_params
+FROM {
+    unnest(
+        id="bigint",
+        coop_id="text",
+        coop_order_id="text",
+        channel_no="text",
+        service_class="smallint",
+        carrier_no="text",
+        product_face_micros="bigint",
+        product_num="integer",
+        error_msg="text",
+        user_ip="text",
+        ext_params="text",
+    )
+}
+""")  # noqa: S608
+_LIST_INCIDENTS = statement("""
+SELECT id, coop_id, coop_order_id, channel_no, service_class, carrier_no, product_face_micros,
+    product_num, error_msg, user_ip, ext_params, create_time FROM vds_order_exp
+WHERE id < :before AND (:channel_no = '' OR channel_no = :channel_no)
+    AND (:coop_order_id = '' OR coop_order_id = :coop_order_id)
+ORDER BY id DESC LIMIT :most
+""")
+# Numbers carry their time, so a span of time is a span of the primary key.
+_LIST_DELIVERIES = statement("""
+SELECT order_no FROM vds_order_info
+WHERE order_no < :before AND order_no >= :from
+    AND (:channel_no = '' OR channel_no = :channel_no)
+    AND (:order_id = '' OR order_id = :order_id)
+    AND (:all_statuses OR status = ANY(CAST(:statuses AS smallint[])))
+    AND (conflict OR NOT CAST(:conflict AS boolean))
+ORDER BY order_no DESC LIMIT :most
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Differs whenever a channel was changed, or a tripped one may be tried again."""
+
+    rows: int
+    newest: datetime | None
+    tripped: int
+
+
+async def version(db: AsyncConnection) -> Version:
+    """Which version of the channels the database holds."""
+    return Version(*(await db.execute(_VERSION)).one())
+
+
+async def load(db: AsyncConnection) -> list[Supplier]:
+    """Every channel with its error codes, without secrets."""
+    codes: dict[tuple[str, int], dict[str, DealCode]] = {}
+    descs: dict[tuple[str, int], dict[str, str]] = {}
+    for row in await db.execute(_CODES):
+        key = (row.channel_no, row.service_class)
+        codes.setdefault(key, {})[row.error_code] = DealCode(row.deal_code)
+        descs.setdefault(key, {})[row.error_code] = row.error_code_desc
+    suppliers = [_supplier(row) for row in await db.execute(_LIST)]
+    return [
+        replace(one, deal_codes=codes.get(one.key, {}), code_descs=descs.get(one.key, {}))
+        for one in suppliers
+    ]
+
+
+def _supplier(row: Any) -> Supplier:
+    return Supplier(
+        id=row.id,
+        channel_no=row.channel_no,
+        service_class=row.service_class,
+        protocol=row.protocol,
+        request_url=row.request_url,
+        notify_url=row.notify_url,
+        query_url=row.query_url,
+        request_replenish_time_s=row.request_replenish_time,
+        first_query_time_s=row.first_query_time,
+        query_replenish_time_s=row.query_replenish_time,
+        enabled=row.status == 0,
+        can_query=row.can_query == 0,
+        idempotent=row.idempotent,
+        concurrency_max=row.concurrency_max,
+        timeout_s=row.timeout_ms / 1000,
+        secret_name=row.secret_name,
+        state=SupplierState(row.state),
+        state_reason=row.state_reason,
+        tripped=row.tripped,
+    )
+
+
+async def upsert(
+    db: AsyncConnection, suppliers: Sequence[Supplier], code_ids: Sequence[int]
+) -> None:
+    """Make these channels exactly so, states apart. `code_ids`: one fresh id per error code."""
+    await db.execute(
+        _UPSERT,
+        {
+            **columns(suppliers, "id", "channel_no", "service_class", "protocol", "request_url"),
+            **columns(suppliers, "notify_url", "query_url", "idempotent", "concurrency_max"),
+            **columns(suppliers, "secret_name"),
+            "request_replenish_time": [s.request_replenish_time_s for s in suppliers],
+            "first_query_time": [s.first_query_time_s for s in suppliers],
+            "query_replenish_time": [s.query_replenish_time_s for s in suppliers],
+            "status": [0 if s.enabled else 1 for s in suppliers],
+            "can_query": [0 if s.can_query else 1 for s in suppliers],
+            "timeout_ms": [round(s.timeout_s * 1000) for s in suppliers],
+        },
+    )
+    await db.execute(_CLEAR_CODES, columns(suppliers, "channel_no", "service_class"))
+    codes = [(s, code, deal) for s in suppliers for code, deal in s.deal_codes.items()]
+    if not codes:
+        return
+    await db.execute(
+        _INSERT_CODES,
+        {
+            "id": list(code_ids),
+            "channel_no": [s.channel_no for s, _, _ in codes],
+            "service_class": [s.service_class for s, _, _ in codes],
+            "error_code": [code for _, code, _ in codes],
+            "deal_code": [deal for _, _, deal in codes],
+            "error_code_desc": [s.code_descs.get(code, "") for s, code, _ in codes],
+        },
+    )
+
+
+async def set_state(
+    db: AsyncConnection, channel_no: str, service_class: int, state: SupplierState, reason: str
+) -> list[int]:
+    """Set an operator's state; the service classes it was set for."""
+    rows = await db.execute(
+        _SET_STATE,
+        {
+            "channel_no": channel_no,
+            "service_class": service_class,
+            "state": state,
+            "reason": reason,
+        },
+    )
+    return list(rows.scalars())
+
+
+async def trip(db: AsyncConnection, key: tuple[str, int], reason: str, pause_s: float) -> bool:
+    """Let a channel rest; False when an operator's state stands above."""
+    binds = {"channel_no": key[0], "service_class": key[1], "reason": reason, "pause_s": pause_s}
+    return (await db.execute(_TRIP, binds)).first() is not None
+
+
+async def close(db: AsyncConnection, key: tuple[str, int]) -> bool:
+    """Open a tripped channel again; False when it was not tripped."""
+    binds = {"channel_no": key[0], "service_class": key[1]}
+    return (await db.execute(_CLOSE, binds)).first() is not None
+
+
+async def insert_incidents(
+    db: AsyncConnection, incidents: Sequence[Incident], local_ip: str
+) -> None:
+    """Write what could not be used, texts cut to their documented lengths."""
+    names = ("id", "coop_id", "coop_order_id", "channel_no", "service_class", "carrier_no")
+    await db.execute(
+        _INSERT_INCIDENTS,
+        {
+            **columns(incidents, *names, "product_face_micros", "product_num", "user_ip"),
+            "error_msg": [one.error_msg[:256] for one in incidents],
+            "ext_params": [_storable(one.ext_params)[:4000] for one in incidents],
+            "local_ip": local_ip,
+        },
+    )
+
+
+async def list_incidents(
+    db: AsyncConnection, *, channel_no: str, coop_order_id: str, before: int, most: int
+) -> list[Incident]:
+    """One page, newest first, of numbers below `before`."""
+    binds = {"channel_no": channel_no, "coop_order_id": coop_order_id}
+    rows = await db.execute(_LIST_INCIDENTS, {**binds, "before": before, "most": most})
+    return [Incident(*row) for row in rows]
+
+
+async def list_deliveries(
+    db: AsyncConnection,
+    *,
+    channel_no: str,
+    order_id: str,
+    statuses: Sequence[int],
+    conflict: bool,
+    before: int,
+    since: int,
+    most: int,
+) -> list[int]:
+    """Numbers of one page, newest first."""
+    rows = await db.execute(
+        _LIST_DELIVERIES,
+        {
+            "channel_no": channel_no,
+            "order_id": order_id,
+            "all_statuses": not statuses,
+            "statuses": list(statuses),
+            "conflict": conflict,
+            "before": before,
+            "from": since,
+            "most": most,
+        },
+    )
+    return list(rows.scalars())
+
+
+def _storable(raw: str) -> str:
+    """PostgreSQL's text cannot hold NUL."""
+    return raw.replace("\0", "\\0")

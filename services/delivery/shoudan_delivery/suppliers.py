@@ -1,0 +1,182 @@
+"""Supplier channels as this process knows them: configured, switched by operators, watched by breakers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import DBAPIError
+
+from shoudan_delivery.channels import PROTOCOLS
+from shoudan_delivery.config import DeliverySettings
+from shoudan_delivery.refusals import ChannelUnavailable, FieldInvalid
+from shoudan_delivery.states import ServiceClass, SupplierState
+from shoudan_delivery.store import suppliers as store
+from shoudan_delivery.store.rows import Supplier
+from shoudan_kit import log
+from shoudan_kit.db import Database
+from shoudan_kit.ids import IdMaker
+from shoudan_kit.work import Work
+
+OPERATORS_STATES = frozenset({SupplierState.OPEN, SupplierState.SUSPENDED, SupplierState.HELD})
+CHANGES_MAX = 1_000
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+_log = log.get_logger("suppliers")
+
+
+class Suppliers:
+    """All channels, looked at again every second or so; `get` never waits."""
+
+    def __init__(self, db: Database, settings: DeliverySettings) -> None:
+        self._db, self._settings = db, settings
+        self._known: dict[tuple[str, int], Supplier] = {}
+        self._version: store.Version | None = None
+        self._watchers: list[Callable[[Supplier], None]] = []
+
+    def get(self, channel_no: str, service_class: int) -> Supplier | None:
+        """The channel as last seen."""
+        return self._known.get((channel_no, service_class))
+
+    def all(self) -> list[Supplier]:
+        """Every channel."""
+        return list(self._known.values())
+
+    def watch(self, watcher: Callable[[Supplier], None]) -> None:
+        """Call `watcher` with every channel that has changed."""
+        self._watchers.append(watcher)
+
+    async def refresh(self) -> None:
+        """Look whether anything has changed."""
+        async with self._db.connect() as db:
+            version = await store.version(db)
+            if version == self._version:
+                return
+            loaded = await store.load(db)
+        self._version = version
+        self.take(loaded)
+
+    def take(self, loaded: Iterable[Supplier]) -> None:
+        """Know these from now on."""
+        for bare in loaded:
+            one = replace(
+                bare,
+                notify_url=bare.notify_url or self._notify_url(bare),
+                secret=secret_of(bare.secret_name, self._settings.secrets_dir),
+            )
+            old = self._known.get(one.key)
+            self._known[one.key] = one
+            if old != one:
+                for watcher in self._watchers:
+                    watcher(one)
+
+    def _notify_url(self, supplier: Supplier) -> str:
+        base = self._settings.public_url.rstrip("/")
+        return f"{base}/vds/notify/{supplier.channel_no}/{supplier.service_class}"
+
+    async def refresh_forever(self) -> None:
+        """A background loop; a look that fails is made again."""
+        while True:
+            await asyncio.sleep(self._settings.suppliers_refresh_s)
+            try:
+                await self.refresh()
+            except (DBAPIError, OSError, TimeoutError) as error:
+                _log.warning("refresh_failed", error=type(error).__name__)
+
+
+def secret_of(name: str, folder: str | None) -> bytes:
+    """The secret a channel names; empty for none. A named one that is missing fails closed."""
+    if not name:
+        return b""
+    if folder is not None and (path := Path(folder) / name).is_file():
+        return path.read_bytes().rstrip(b"\r\n")
+    variable = f"SHOUDAN_SECRET_{name.upper().replace('-', '_').replace('.', '_')}"
+    value = os.environ.get(variable, "").encode()
+    if not value:
+        _log.error("secret_missing", secret_name=name)
+        return os.urandom(32)  # nothing verifies and nobody accepts us, rather than unsigned money
+    return value
+
+
+def check(supplier: Supplier) -> None:
+    """Refuses FieldInvalid for a channel that could not work."""
+    if not _NAME.fullmatch(supplier.channel_no):
+        raise FieldInvalid("channel_no", "1 to 32 letters, digits, dots, dashes")
+    if supplier.service_class not in set(ServiceClass):
+        raise FieldInvalid("service_class", "one of 10, 20, 21, 30")
+    if supplier.protocol not in PROTOCOLS:
+        raise FieldInvalid("protocol", f"one of {', '.join(sorted(PROTOCOLS))}")
+    _check_url("request_url", supplier.request_url)
+    if supplier.can_query:
+        _check_url("query_url", supplier.query_url)
+    if supplier.notify_url:
+        _check_url("notify_url", supplier.notify_url)
+    if supplier.secret_name and not _NAME.fullmatch(supplier.secret_name):
+        raise FieldInvalid("secret_name", "1 to 32 letters, digits, dots, dashes")
+    for name, low, high in (
+        ("request_replenish_time_s", 1, 86_400),
+        ("first_query_time_s", 0, 86_400),
+        ("query_replenish_time_s", 1, 86_400),
+        ("concurrency_max", 1, 10_000),
+        ("timeout_s", 0.05, 300),
+    ):
+        if not low <= getattr(supplier, name) <= high:
+            raise FieldInvalid(name, f"between {low} and {high}")
+
+
+def _check_url(field: str, url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        raise FieldInvalid(field, "an http or https URL without a password")
+
+
+async def apply(work: Work, ids: IdMaker, given: Sequence[Supplier], *, dry_run: bool) -> list[str]:
+    """Make the channels given exactly so, states apart; a line for each change. Others stay.
+
+    Refuses FieldInvalid before anything is changed.
+    """
+    for one in given:
+        check(one)
+    if len({one.key for one in given}) != len(given):
+        raise FieldInvalid("suppliers", "a channel and service class is given twice")
+    known = {one.key: one for one in await store.load(work.db)}
+    changed = [(one, known.get(one.key)) for one in given]
+    lines = [line for new, old in changed if (line := _difference(new, old))]
+    rows = [new if old is None else replace(new, id=old.id) for new, old in changed]
+    rows = [
+        row for row, new in zip(rows, given, strict=True) if _difference(new, known.get(new.key))
+    ]
+    if rows and not dry_run:
+        fresh = [replace(row, id=row.id or ids.next()) for row in rows]
+        await store.upsert(work.db, fresh, ids.take(sum(len(row.deal_codes) for row in fresh)))
+    return lines[:CHANGES_MAX]
+
+
+_OWN = frozenset({"id", "state", "state_reason", "tripped", "secret"})
+
+
+def _difference(new: Supplier, old: Supplier | None) -> str:
+    name = f"supplier {new.channel_no}/{new.service_class}"
+    if old is None:
+        return f"{name}: added"
+    names = [f.name for f in fields(new) if f.name not in _OWN]
+    differing = [n for n in names if getattr(new, n) != getattr(old, n)]
+    return f"{name}: {', '.join(differing)}" if differing else ""
+
+
+async def set_state(
+    work: Work, channel_no: str, service_class: int, state: SupplierState, by: str, reason: str
+) -> list[int]:
+    """An operator's switch; the service classes switched. Refuses ChannelUnavailable for none."""
+    if state not in OPERATORS_STATES:
+        raise FieldInvalid("state", "OPEN, SUSPENDED or HELD")
+    words = f"{by or 'unknown'}: {reason}"[:256]
+    switched = await store.set_state(work.db, channel_no, service_class, state, words)
+    if not switched:
+        raise ChannelUnavailable(channel_no, service_class)
+    return switched

@@ -1,0 +1,195 @@
+"""The tables of vds. Source: 000 §二.2.2, oms-behaviour §4.1; money columns hold micro-yuan, not 分."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from shoudan_kit.tables import metadata
+
+METADATA = metadata()
+APPEND_ONLY = ("vds_order_exp",)
+
+
+def _id(name: str, comment: str) -> Column[Any]:
+    return Column(name, BigInteger, primary_key=True, autoincrement=False, comment=comment)
+
+
+def _when(name: str, comment: str, *, null: bool = False) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), nullable=null, comment=comment)
+
+
+def _text(name: str, comment: str) -> Column[Any]:
+    return Column(name, Text, nullable=False, comment=comment)
+
+
+def _int(name: str, comment: str) -> Column[Any]:
+    return Column(name, Integer, nullable=False, comment=comment)
+
+
+def _small(name: str, comment: str) -> Column[Any]:
+    return Column(name, SmallInteger, nullable=False, comment=comment)
+
+
+def _micros(name: str, comment: str) -> Column[Any]:
+    return Column(name, BigInteger, nullable=False, comment=comment)
+
+
+CHANNEL_INFO = Table(
+    "vds_channel_info",
+    METADATA,
+    _id("id", "编号"),
+    _text("channel_no", "渠道编号, same as the up channel of the catalogue"),
+    _small("service_class", "服务类型 10 加油卡充值 20 电子券发货 21 电子券退货 30 话费充值"),
+    _text("protocol", "module of channels/ that speaks with it"),
+    _text("request_url", "上游请求地址"),
+    _text("notify_url", "通知回调地址; empty for ours"),
+    _text("query_url", "查询地址"),
+    _int("request_replenish_time", "发货后补间隔时间, seconds"),
+    _int("first_query_time", "首次查询时间, seconds"),
+    _int("query_replenish_time", "查询后补间隔时间, seconds"),
+    _small("status", "状态 0 启用 1 禁用"),
+    _small("can_query", "是否支持查询 0 是 1 否"),
+    Column(
+        "idempotent", Boolean, nullable=False, comment="fulfils a number once, however often sent"
+    ),
+    _int("concurrency_max", "calls in flight, each process"),
+    _int("timeout_ms", "wait for an answer, milliseconds"),
+    _text("secret_name", "secret that signs requests and notifies; empty for none"),
+    _text("ext_params", "扩展参数, JSON"),
+    _small("state", "1 open 2 tripped 3 suspended 4 held"),
+    _text("state_reason", "who set the state, and why"),
+    _when("tripped_until", "a tripped channel is tried again after this", null=True),
+    _when("create_time", "创建时间"),
+    _when("last_update_time", "最后更新时间"),
+    UniqueConstraint("channel_no", "service_class"),
+    CheckConstraint("service_class IN (10, 20, 21, 30)", name="service_class_check"),
+    CheckConstraint("state BETWEEN 1 AND 4", name="state_check"),
+    comment="上游渠道基本信息",
+)
+
+CHANNEL_ERROR_CODE = Table(
+    "vds_channel_error_code",
+    METADATA,
+    _id("id", "编号"),
+    _text("channel_no", "渠道编号"),
+    _small("service_class", "服务类型"),
+    _small("deal_code", "处理码 0 成功 10 普通失败 90 未知"),
+    _text("error_code", "错误码"),
+    _text("error_code_desc", "错误码描述"),
+    _when("create_time", "创建时间"),
+    UniqueConstraint("channel_no", "service_class", "error_code"),
+    ForeignKeyConstraint(
+        ["channel_no", "service_class"],
+        ["vds_channel_info.channel_no", "vds_channel_info.service_class"],
+        name="vds_channel_error_code_channel_fkey",
+    ),
+    CheckConstraint("deal_code IN (0, 10, 90)", name="deal_code_check"),
+    comment="渠道错误码; a code not listed is unknown",
+)
+
+# No index names the status, so that both updates of a delivery's life stay within their page (HOT).
+ORDER_INFO = Table(
+    "vds_order_info",
+    METADATA,
+    _id("order_no", "发货编号, the number the supplier sees"),
+    _text("coop_id", "合作方: down channel"),
+    _text("coop_order_id", "合作方订单号: delivery_id or return_id of the order service"),
+    _text("order_id", "the order it belongs to"),
+    _text("channel_no", "渠道编号"),
+    _small("service_class", "服务类型"),
+    _text("carrier_no", "运营商"),
+    _micros("product_face_micros", "商品面值, one unit, micro-yuan"),
+    _int("product_num", "商品数量"),
+    _text("account", "充值账号; empty for vouchers"),
+    _small("status", "状态 20 待发货 30 发货中 0 成功 90 失败"),
+    _text("request_params", "请求参数, JSON"),
+    _int("request_count", "how often it was sent"),
+    _when("request_start_time", "请求开始时间: intent to send, written before the call", null=True),
+    _when("request_finish_time", "请求结束时间", null=True),
+    _when("create_time", "创建时间"),
+    _small("result_source", "结果来源 1 通知 2 查询 3 同步 4 人工"),
+    _text("result_code", "结果码"),
+    _text("result_desc", "结果描述"),
+    _text("result_params", "结果参数, JSON"),
+    _text("up_order_no", "上游订单号"),
+    _micros("succ_face_micros", "成功面值, micro-yuan"),
+    _when("last_update_time", "最后更新时间"),
+    _when("flow_timeout", "流程超时时间: its owner stops waiting"),
+    Column("conflict", Boolean, nullable=False, comment="a contradictory later result is recorded"),
+    UniqueConstraint("coop_id", "coop_order_id", "service_class"),
+    Index("vds_order_info_order_id", "order_id"),
+    Index("vds_order_info_conflict", "order_no", postgresql_where=text("conflict")),
+    CheckConstraint("status IN (0, 20, 30, 90)", name="status_check"),
+    CheckConstraint("product_face_micros >= 0 AND product_num > 0", name="amount_check"),
+    comment="发货订单",
+    postgresql_with={"fillfactor": "75"},
+)
+
+ORDER_QUERY = Table(
+    "vds_order_query",
+    METADATA,
+    _id("order_no", "发货编号"),
+    _text("coop_id", "合作方"),
+    _text("channel_no", "渠道编号"),
+    _int("query_count", "查询次数"),
+    _small("status", "状态 20 等待 0 结束"),
+    _when("last_query_time", "最后查询时间"),
+    _text("query_result", "查询结果"),
+    _when("create_time", "创建时间"),
+    Index("vds_order_query_waiting", "order_no", postgresql_where=text("status = 20")),
+    comment="上游查询",
+)
+
+ORDER_NOTIFY = Table(
+    "vds_order_notify",
+    METADATA,
+    _id("order_no", "发货编号"),
+    _text("coop_id", "合作方"),
+    _text("coop_order_id", "合作方订单号"),
+    _text("notify_url", "通知地址: the RPC that was called"),
+    _text("notify_content", "通知内容, JSON"),
+    _small("status", "状态 20 等待 0 已确认 90 放弃"),
+    _text("result_msg", "返回内容"),
+    _when("finish_time", "完成时间", null=True),
+    _int("notify_count", "通知次数"),
+    _int("notify_limit_count", "通知上限"),
+    _when("create_time", "创建时间"),
+    Index("vds_order_notify_open", "order_no", postgresql_where=text("status <> 0")),
+    comment="结果通知 to the order service; written with each attempt's outcome",
+)
+
+ORDER_EXP = Table(
+    "vds_order_exp",
+    METADATA,
+    _id("id", "编号"),
+    _text("coop_id", "合作方"),
+    _text("coop_order_id", "合作方订单号"),
+    _text("channel_no", "渠道编号"),
+    _when("create_time", "创建时间"),
+    _small("service_class", "服务类型"),
+    _text("carrier_no", "运营商"),
+    _micros("product_face_micros", "商品面值, micro-yuan"),
+    _int("product_num", "商品数量"),
+    _text("error_msg", "错误信息"),
+    _text("user_ip", "who sent it"),
+    _text("local_ip", "service and process that saw it"),
+    _text("ext_params", "the raw text, cut to 4000"),
+    Index("vds_order_exp_coop_order_id", "coop_order_id"),
+    comment="异常: rejected requests, unusable answers, contradictory results",
+)

@@ -1,0 +1,239 @@
+"""Background work: send what was taken, ask about what is unknown, tell the order service what ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from grpc import StatusCode, aio
+
+from shoudan.order.v1 import order_service_pb2 as order_pb
+from shoudan_delivery.config import DeliverySettings
+from shoudan_delivery.deliveries import ask_after_s
+from shoudan_delivery.kinds import ASK, REPORT, REQUEST, Ask, Report, Request, Result
+from shoudan_delivery.senders import Senders
+from shoudan_delivery.states import FINAL, PushStatus, Status
+from shoudan_delivery.store import deliveries as store
+from shoudan_delivery.store.rows import Chunk, Outgoing
+from shoudan_kit import log
+from shoudan_kit.money import yuan_to_micros
+from shoudan_kit.rpc import call_options
+from shoudan_kit.task import Task, handles
+from shoudan_kit.work import Work
+
+FULL_S = 5.0
+# How long after its time-out a call of another process may still come back with an answer.
+LATE_S = 5.0
+REPORT_FIRST_S = 2.0
+REPORT_WAIT_S_MAX = 1_800.0
+
+_log = log.get_logger("tasks")
+_encode = msgspec.json.Encoder().encode
+
+# The order service is away or busy; the results are not at fault.
+_AWAY = frozenset(
+    {
+        StatusCode.UNAVAILABLE,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.RESOURCE_EXHAUSTED,
+        StatusCode.CANCELLED,
+        StatusCode.UNIMPLEMENTED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Deliverer:
+    """What the handlers work with."""
+
+    work: Callable[[str], Work]
+    senders: Senders
+    orders: Any  # OrderServiceStub; generated stubs are typed for the synchronous API
+    settings: DeliverySettings
+
+
+# ---------------------------------------------------------------- request
+@handles(REQUEST)
+async def request(app: Deliverer, tasks: Sequence[Task[Request]]) -> None:
+    """Hand deliveries to their channel's sender, which finishes the task with the last of them.
+
+    Never waits for a supplier, so a slow channel holds no worker. A task that comes again was left by
+    a process that died, by a full queue or by a supplier that is still thinking.
+    """
+    again = [task for task in tasks if task.count > 1]
+    for task in tasks:
+        if task.count <= 1:
+            _hand_over(app, task, task.payload.order_nos, len(task.payload.order_nos))
+    if again:
+        await _look_again(app, again)
+
+
+def _hand_over(app: Deliverer, task: Task[Request], order_nos: Sequence[int], left: int) -> None:
+    sender = app.senders.of(task.payload.channel_no, task.payload.service_class)
+    if sender is None:
+        task.again(FULL_S, "channel not known here yet")
+        return
+    whole = sender.offer(order_nos, Chunk(task.id, left))
+    task.again(sender.supplier.request_replenish_time_s if whole else FULL_S)
+
+
+async def _look_again(app: Deliverer, tasks: Sequence[Task[Request]]) -> None:
+    """20 is sent, 30 without an answer in time is asked about, ended ones need nothing."""
+    async with app.work("delivery.look") as work:
+        order_nos = [no for task in tasks for no in task.payload.order_nos]
+        rows = {row.order_no: (status, row) for status, row in await store.look(work.db, order_nos)}
+        for task in tasks:
+            _sort_out(app, work, task, [rows[no] for no in task.payload.order_nos if no in rows])
+
+
+def _sort_out(
+    app: Deliverer, work: Work, task: Task[Request], rows: Sequence[tuple[Status, Outgoing]]
+) -> None:
+    sender = app.senders.of(task.payload.channel_no, task.payload.service_class)
+    if sender is None:
+        task.again(FULL_S, "channel not known here yet")
+        return
+    supplier = sender.supplier
+    open_ = [(status, row) for status, row in rows if status not in FINAL]
+    here = [row for _, row in open_ if sender.knows(row.order_no)]
+    unsent = [
+        row for status, row in open_ if status is Status.CREATED and not sender.knows(row.order_no)
+    ]
+    sent = [
+        row for status, row in open_ if status is Status.SENDING and not sender.knows(row.order_no)
+    ]
+    orphans = [row for row in sent if row.age_s > supplier.timeout_s + LATE_S]
+    wait_s = ask_after_s(supplier)
+    for row in orphans if wait_s is not None else []:
+        delay_s = max(0.0, (wait_s or 0.0) - row.age_s)
+        work.tasks.add(ASK, Ask(row.order_no), order_no=str(row.order_no), delay_s=delay_s)
+    elsewhere = len(sent) - len(orphans)
+    if not here and not unsent and not elsewhere:
+        work.tasks.finish(task)
+        return
+    # Only the deliveries handed over now are counted down; with others about, this task looks again.
+    left = len(unsent) if not here and not elsewhere else len(task.payload.order_nos) + 1
+    _hand_over(app, task, [row.order_no for row in unsent], left)
+    if elsewhere:
+        task.again(supplier.timeout_s + LATE_S)
+
+
+# ---------------------------------------------------------------- ask
+@handles(ASK)
+async def ask(app: Deliverer, tasks: Sequence[Task[Ask]]) -> None:
+    """Ask suppliers about unknown deliveries until one answers; slowly once nobody waits any more."""
+    async with app.work("delivery.ask") as work:
+        looked = await store.look(work.db, [task.payload.order_no for task in tasks])
+        rows = {row.order_no: row for status, row in looked if status is Status.SENDING}
+        for task in tasks:
+            row = rows.get(task.payload.order_no)
+            if row is None:
+                work.tasks.finish(task)
+            else:
+                _ask_later(app, task, row)
+    for row in rows.values():
+        if (sender := app.senders.of(row.channel_no, row.service_class)) is not None:
+            sender.ask(row)
+
+
+def _ask_later(app: Deliverer, task: Task[Ask], row: Outgoing) -> None:
+    sender = app.senders.of(row.channel_no, row.service_class)
+    every_s = FULL_S if sender is None else sender.supplier.query_replenish_time_s
+    task.again(max(every_s, app.settings.query_slow_s) if row.overdue else every_s)
+
+
+# ---------------------------------------------------------------- report
+@handles(REPORT)
+async def report(app: Deliverer, tasks: Sequence[Task[Report]]) -> None:
+    """Tell the order service how deliveries ended, until it acknowledges each."""
+    results = [result for task in tasks for result in task.payload.results]
+    message = order_pb.ReportResultsRequest(results=[_told(result) for result in results])
+    try:
+        options = call_options(app.settings.report_timeout_s)
+        answer = await app.orders.ReportResults(message, **options)
+    except aio.AioRpcError as error:
+        await _report_failed(app, tasks, results, error)
+        return
+    acks = {ack.id for ack in answer.acks}
+    missing = [result for result in results if int(result.coop_order_id) not in acks]
+    async with app.work("delivery.report") as work:
+        done = [_Push.of(result) for result in results if int(result.coop_order_id) in acks]
+        await store.count_pushes(
+            work.db,
+            done,
+            status=PushStatus.ACKNOWLEDGED,
+            result_msg="acknowledged",
+            limit=app.settings.report_count_max,
+        )
+        if missing:
+            _log.error("results_not_acknowledged", count=len(missing))
+            work.tasks.add(REPORT, Report(missing), delay_s=REPORT_FIRST_S)
+        work.tasks.finish(*tasks)
+
+
+async def _report_failed(
+    app: Deliverer,
+    tasks: Sequence[Task[Report]],
+    results: Sequence[Result],
+    error: aio.AioRpcError,
+) -> None:
+    """Away: later. Refused: in halves, so that one bad result holds back nobody else."""
+    code = error.code()
+    if code not in _AWAY and len(results) > 1:
+        middle = len(results) // 2
+        async with app.work("delivery.report") as work:
+            for part in (results[:middle], results[middle:]):
+                work.tasks.add(REPORT, Report(list(part)))
+            work.tasks.finish(*tasks)
+        return
+    limit = app.settings.report_count_max
+    last = all(task.count >= limit for task in tasks)
+    _log.warning("report_failed", code=code.name, count=len(results))
+    async with app.work("delivery.report") as work:
+        await store.count_pushes(
+            work.db,
+            [_Push.of(result) for result in results],
+            status=PushStatus.GIVEN_UP if last else PushStatus.WAITING,
+            result_msg=f"{code.name}",
+            limit=limit,
+        )
+    for task in tasks:
+        task.again(min(REPORT_FIRST_S * 2 ** (task.count - 1), REPORT_WAIT_S_MAX), code.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    """A row of vds_order_notify."""
+
+    order_no: int
+    coop_id: str
+    coop_order_id: str
+    content: str
+
+    @classmethod
+    def of(cls, result: Result) -> _Push:
+        """What was told."""
+        return cls(result.order_no, result.coop_id, result.coop_order_id, _encode(result).decode())
+
+
+def _told(result: Result) -> order_pb.DeliveryResult:
+    told = order_pb.DeliveryResult(
+        id=int(result.coop_order_id),
+        is_return=result.is_return,
+        succeeded=result.succeeded,
+        up_order_no=result.up_order_no,
+        result_code=result.code,
+        result_desc=result.desc,
+        params=result.params,
+    )
+    if cost := result.params.get("cost_amount"):
+        try:
+            told.cost_amount_micros = yuan_to_micros(cost)
+        except ValueError:
+            _log.warning("cost_unreadable", order_no=str(result.order_no))
+    return told
+
+
+HANDLERS = (request, ask, report)
