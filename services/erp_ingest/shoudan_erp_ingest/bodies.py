@@ -1,4 +1,4 @@
-"""Reads the JSON of a push: forgiving about shapes, strict about everything that is ambiguous or unbounded."""
+"""Reads the JSON of a push: forgiving about shapes, strict about what is ambiguous or unbounded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Literal(str):
     __slots__ = ()
 
 
-Json: TypeAlias = "str | bool | None | list[Json] | dict[str, Json]"
+Json: TypeAlias = "str | bool | list[Json] | dict[str, Json] | None"
 Object: TypeAlias = Mapping[str, Json]
 
 

@@ -39,7 +39,9 @@ class _Message:
 
 
 # Keys with a meaning of their own on the levels a model is read from: no extra of it.
-_TRADE_ASIDE = frozenset({"data", "orders", "payment_lists", "msg_id", "msgid"}) | known_names(Payment)
+_TRADE_ASIDE = frozenset({"data", "orders", "payment_lists", "msg_id", "msgid"}) | known_names(
+    Payment
+)
 _LINE_ASIDE = frozenset({"orders_items"})
 _REFUND_ASIDE = frozenset({"refund_order_list", "refund_out_goods_list"})
 
@@ -64,7 +66,7 @@ def refunds(body: bytes) -> list[RefundDocument]:
         for inner, data in _objects(envelope["data"], joined(where, "data")):
             if "refunds" not in data and "refund_no" not in data:
                 raise Unreadable(joined(inner, "refunds"), Why.MISSING)
-            listed = data.get("refunds", [data])
+            listed = data["refunds"] if "refunds" in data else dict(data)
             place = joined(inner, "refunds") if "refunds" in data else inner
             found += (_refund(one, at) for at, one in _objects(listed, place))
     return _some(found, "data.refunds")
@@ -186,6 +188,7 @@ def _model(
     """A model from the first level that has each field. Other keys of the first levels are kept as
     extra, but for those `aside`; None keeps nothing.
     """
+    make: Any = model
     values: list[Any] = []
     for name, also, read, spec in _plan(model):
         value, where, key = _find(levels, name, also)
@@ -200,8 +203,8 @@ def _model(
             raise Unreadable(joined(where, name), Why.MISSING)
         values.append(got)
     if aside is None:
-        return model(*values)
-    return model(*values, _extra(levels, known_names(model) | aside))
+        return make(*values)
+    return make(*values, _extra(levels, known_names(model) | aside))
 
 
 def _find(

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 import grpc
+
 from shoudan_kit.refusal import Refusal
 
 DOMAIN = "erp.shoudan"

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from shoudan_kit.db import statement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_erp_ingest.store.sealing import KeyRing
 from shoudan_erp_ingest.tables.fields import Kind, clear_specs, personal_specs
+from shoudan_kit.db import statement
 
 # What is bound, and what it becomes: decimals travel as text, which is exact and quick to make.
 _TYPES = {
@@ -37,7 +37,7 @@ class Bulk:
         conflict: str = "",
         kept: Sequence[str] = (),
     ) -> None:
-        """`stamped` columns get the time of the transaction; `conflict` makes it an upsert that leaves `kept`."""
+        """`stamped` columns get the time; `conflict` makes it an upsert that leaves `kept`."""
         self.table = table
         clear = clear_specs(model)
         types = {**own, **{s.attribute: _TYPES[s.wire.kind] for s in clear}, "sealed": "bytea"}

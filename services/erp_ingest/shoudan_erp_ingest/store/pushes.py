@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shoudan_kit.db import columns, statement, unnest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_erp_ingest.store.sealing import KeyRing
 from shoudan_erp_ingest.tables.schema import QUARANTINED, STORED
+from shoudan_kit.db import columns, statement, unnest
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,11 @@ async def by_digest(
     db: AsyncConnection, keys: Sequence[tuple[int, str, bytes]]
 ) -> dict[tuple[int, str, bytes], KeptPush]:
     """Pushes by (kind, sender, sha256)."""
-    binds = dict(zip(("kind", "sender", "sha256"), map(list, zip(*keys, strict=True)), strict=True))
+    binds = {
+        "kind": [key[0] for key in keys],
+        "sender": [key[1] for key in keys],
+        "sha256": [key[2] for key in keys],
+    }
     found = await db.execute(_INTACT, binds)
     return {
         (r.kind, r.sender, r.sha256): KeptPush(r.push_id, r.kind, r.sender, r.status, r.sealed, "")

@@ -40,9 +40,7 @@ class Spec:
     wire: Wire
 
 
-def text(
-    comment: str, *also: str, chars_max: int = 256, personal: bool = False
-) -> Wire:
+def text(comment: str, *also: str, chars_max: int = 256, personal: bool = False) -> Wire:
     """Free text; `0` is the ERP's filler for nothing."""
     return Wire(Kind.TEXT, comment, also, chars_max, personal=personal)
 

@@ -1,4 +1,4 @@
-"""The three models of the document, field by field: trades with lines and payments, refunds with lines and swaps."""
+"""The three models of the document, field by field: trades and refunds with their parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Annotated
 
 from shoudan_erp_ingest.tables.fields import code, moment, money, quantity, text, whole
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +21,12 @@ class Trade:
     pay_time: Annotated[datetime | None, moment("付款时间")] = None
     total_goods_fee_micros: Annotated[int | None, money("商品总额（不包括配送费用）")] = None
     shipping_fee_micros: Annotated[int | None, money("交易物流配送费用")] = None
-    total_trade_fee_micros: Annotated[int | None, money("交易应付总额（包括商品价格+配送费用）")] = None
+    total_trade_fee_micros: Annotated[
+        int | None, money("交易应付总额（包括商品价格+配送费用）")
+    ] = None
     seller_uname: Annotated[str | None, text("卖家账号")] = None
     orders_number: Annotated[str | None, code("子订单数量, informative")] = None
-    trade_memo: Annotated[
-        str | None, text("交易的备注内容", chars_max=4000, personal=True)
-    ] = None
+    trade_memo: Annotated[str | None, text("交易的备注内容", chars_max=4000, personal=True)] = None
     receiver_name: Annotated[str | None, text("收货人姓名", personal=True)] = None
     receiver_mobile: Annotated[str | None, text("收货人电话", personal=True)] = None
     receiver_state: Annotated[str | None, text("收货人省份", personal=True)] = None
@@ -75,9 +74,7 @@ class Refund:
 
     refund_no: Annotated[str, code("erp退换单号", required=True)]
     refund_id: Annotated[int, whole("退换单主键", required=True)]
-    type: Annotated[
-        int, whole("1.退款 2.退货 3.换货 4.退款不退货 5.订单补款", required=True)
-    ]
+    type: Annotated[int, whole("1.退款 2.退货 3.换货 4.退款不退货 5.订单补款", required=True)]
     platform_id: Annotated[int | None, whole("平台类型")] = None
     src_no: Annotated[str | None, text("平台退款单号")] = None
     process_status: Annotated[int | None, whole("处理状态", "process_statusYes")] = None
@@ -128,9 +125,9 @@ class Refund:
     return_name: Annotated[str | None, text("退货人姓名", personal=True)] = None
     return_mobile: Annotated[str | None, text("退货人手机号", personal=True)] = None
     return_telno: Annotated[str | None, text("退货人电话", personal=True)] = None
-    return_address: Annotated[
-        str | None, text("退回仓库地址", chars_max=1000, personal=True)
-    ] = None
+    return_address: Annotated[str | None, text("退回仓库地址", chars_max=1000, personal=True)] = (
+        None
+    )
     return_logistics_no: Annotated[str | None, text("退回物流单号", personal=True)] = None
     swap_receiver: Annotated[str | None, text("换货收件人姓名", personal=True)] = None
     swap_mobile: Annotated[str | None, text("换货收件人手机", personal=True)] = None
@@ -140,9 +137,9 @@ class Refund:
     swap_district: Annotated[str | None, text("换货收件人区县", personal=True)] = None
     swap_area: Annotated[str | None, text("换货收件人省市区", personal=True)] = None
     swap_zip: Annotated[str | None, text("换货收件人邮编", personal=True)] = None
-    swap_address: Annotated[
-        str | None, text("换货收件人地址", chars_max=1000, personal=True)
-    ] = None
+    swap_address: Annotated[str | None, text("换货收件人地址", chars_max=1000, personal=True)] = (
+        None
+    )
     swap_logistics_no: Annotated[str | None, text("换出物流单号", personal=True)] = None
     extra: str = ""
 

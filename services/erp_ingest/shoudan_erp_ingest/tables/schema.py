@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shoudan_kit.tables import metadata
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -24,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
-from shoudan_erp_ingest.tables.fields import Kind, clear_specs, personal_specs
+from shoudan_erp_ingest.tables.fields import Kind, clear_specs
 from shoudan_erp_ingest.tables.models import (
     Payment,
     Refund,
@@ -33,6 +32,7 @@ from shoudan_erp_ingest.tables.models import (
     Trade,
     TradeLine,
 )
+from shoudan_kit.tables import metadata
 
 TRADE: Final = 1  # kind of push and of document, as PushKind of the contract
 REFUND: Final = 2
@@ -70,15 +70,12 @@ def _documented(model: type[Any]) -> list[Column[Any]]:
                 comment=spec.wire.comment + unit,
             )
         )
-    hidden = [s.name for s in personal_specs(model)]
-    comment = f"encrypted: {', '.join([*hidden, 'undocumented keys'])}"
+    comment = "encrypted: the personal fields and the undocumented keys"
     return [*made, Column("sealed", LargeBinary, comment=comment)]
 
 
 def _key(comment: str) -> Column[Any]:
-    return Column(
-        "document_id", BigInteger, primary_key=True, autoincrement=False, comment=comment
-    )
+    return Column("document_id", BigInteger, primary_key=True, autoincrement=False, comment=comment)
 
 
 def _part_of(table: str) -> Column[Any]:
@@ -121,7 +118,12 @@ push = Table(
     Column("remote_ip", Text, nullable=False, comment="who sent it"),
     _when("create_time", "first received"),
     Index(
-        "push_body", "kind", "sender", "sha256", unique=True, postgresql_where=text("sha256 IS NOT NULL")
+        "push_body",
+        "kind",
+        "sender",
+        "sha256",
+        unique=True,
+        postgresql_where=text("sha256 IS NOT NULL"),
     ),
     Index("push_quarantined", "push_id", postgresql_where=text("status = 90")),
     CheckConstraint("status IN (0, 90)", name="status_known"),
@@ -201,6 +203,7 @@ phone_index = Table(
     Column("mac", LargeBinary, primary_key=True, comment="keyed digest of a phone"),
     Column("kind", SmallInteger, primary_key=True, comment="1 trade, 2 refund, 3 push"),
     Column("document_id", BigInteger, primary_key=True, comment="where the phone is"),
+    Index("phone_index_document", "kind", "document_id"),
     comment="电话盲索引: finds a phone without holding it",
 )
 

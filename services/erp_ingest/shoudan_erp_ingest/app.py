@@ -1,0 +1,66 @@
+"""ERP ingest's composition root."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final, cast
+
+from shoudan.erp.v1 import erp_service_pb2_grpc as pb_grpc
+from shoudan_erp_ingest import events
+from shoudan_erp_ingest.config import ErpSettings
+from shoudan_erp_ingest.documents import Documents
+from shoudan_erp_ingest.ingest import Ingest
+from shoudan_erp_ingest.quarantine import Quarantine, Retention
+from shoudan_erp_ingest.rpc import ErpServicer
+from shoudan_erp_ingest.senders import Senders
+from shoudan_erp_ingest.store.sealing import KeyRing
+from shoudan_erp_ingest.subjects import Subjects
+from shoudan_erp_ingest.tables.schema import APPEND_ONLY, METADATA
+from shoudan_kit.migrate import Schema
+from shoudan_kit.service import App, Running, Service
+
+NAME: Final = "erp_ingest"
+SERVICE_NAME: Final = "shoudan.erp.v1.ErpService"
+
+
+def compose(app: App[ErpSettings]) -> tuple[ErpServicer, Retention]:
+    """The parts of one process, tied together."""
+    settings = app.settings
+    ring = KeyRing.parse(settings.personal_keys.reveal(), settings.index_key.reveal())
+    ingest = Ingest(
+        app.work,
+        app.ids.next,
+        ring,
+        Senders(settings),
+        events.trade_written,
+        events.refund_written,
+    )
+    servicer = ErpServicer(
+        ingest,
+        Documents(app.db, ring),
+        Subjects(app.work, app.ids.next, ring),
+        Quarantine(app.db, ingest, ring),
+        ring,
+    )
+    retention = Retention(app.db, app.clock, settings.raw_keep_days, settings.raw_clear_s)
+    return servicer, retention
+
+
+async def start(app: App[ErpSettings]) -> Running:
+    """Serve the RPCs; the process with the tasks also forgets raw pushes whose time is over."""
+    servicer, retention = compose(app)
+    register = partial(cast("Any", pb_grpc).add_ErpServiceServicer_to_server, servicer)
+    return Running(
+        context=servicer,
+        registers=(register,),
+        names=(SERVICE_NAME,),
+        background=(retention.run,) if "tasks" in app.roles else (),
+    )
+
+
+SERVICE = Service(
+    name=NAME,
+    settings=ErpSettings,
+    start=start,
+    schema=Schema("shoudan_erp_ingest", METADATA, APPEND_ONLY),
+)

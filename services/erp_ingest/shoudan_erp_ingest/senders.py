@@ -1,0 +1,75 @@
+"""Who may push: the list, and what a sender on it must show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from urllib.parse import parse_qsl
+
+from shoudan_erp_ingest.config import ErpSettings
+from shoudan_erp_ingest.refusals import SenderUnknown, SenderUnverified
+from shoudan_erp_ingest.signatures import Scheme, verified
+from shoudan_erp_ingest.tables.schema import REFUND, TRADE
+from shoudan_kit.refusal import Refusal
+
+PARAMS_MAX = 64
+SENDER_CHARS_SHOWN_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """One entry of the list; without scheme and networks being on it is enough."""
+
+    scheme: Scheme | None = None
+    secret: str = ""
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
+class Senders:
+    """The list, by kind of push and name."""
+
+    def __init__(self, settings: ErpSettings) -> None:
+        rules = settings.rules()
+
+        def entry(name: str) -> Sender:
+            rule = rules.get(name)
+            if rule is None:
+                return Sender()
+            networks = tuple(ip_network(n, strict=False) for n in rule.networks)
+            return Sender(Scheme(rule.scheme) if rule.scheme else None, rule.secret, networks)
+
+        self._known: Mapping[tuple[int, str], Sender] = {
+            **{(TRADE, name): entry(name) for name in settings.customers},
+            **{(REFUND, name): entry(name) for name in settings.app_keys},
+        }
+
+    def refuse(
+        self, kind: int, name: str, *, remote_ip: str, query: str, body: bytes
+    ) -> Refusal | None:
+        """Why a push is not taken; None when it is."""
+        sender = self._known.get((kind, name))
+        if sender is None:
+            return SenderUnknown(name[:SENDER_CHARS_SHOWN_MAX])
+        if sender.networks and not _inside(remote_ip, sender.networks):
+            return SenderUnverified(name)
+        if sender.scheme is not None and not _signed(sender, sender.scheme, query, body):
+            return SenderUnverified(name)
+        return None
+
+
+def _signed(sender: Sender, scheme: Scheme, query: str, body: bytes) -> bool:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=PARAMS_MAX)
+    except ValueError:
+        return False
+    params = dict(pairs)
+    return len(params) == len(pairs) and verified(scheme, params, sender.secret, body)
+
+
+def _inside(remote_ip: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    try:
+        address = ip_address(remote_ip)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
