@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from shoudan_kit import log
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.refusal import Overloaded, ShuttingDown
+from tests.poll import eventually
 
 
 class Gate:
@@ -32,9 +33,11 @@ def answer(question):
 
 
 async def turn():
-    """Let everything that is ready run."""
+    """Let everything that is ready run: each round of the loop ends with what we ask of it last."""
     for _ in range(6):
-        await asyncio.sleep(0)
+        reached = asyncio.Event()
+        asyncio.get_running_loop().call_soon(reached.set)
+        await reached.wait()
 
 
 def started(coalescer, questions):
@@ -102,9 +105,7 @@ async def test_newcomers_wait_no_longer_than_the_linger():
     await turn()
     began = time.monotonic()
     calls += started(coalescer, [2])
-    async with asyncio.timeout(5):
-        while len(gate.batches) < 2:  # noqa: ASYNC110 - the batch is not there to be waited for
-            await asyncio.sleep(0.001)
+    await eventually(lambda: len(gate.batches) == 2)
     assert time.monotonic() - began >= 0.009
     gate.open.set()
     assert await asyncio.gather(*calls) == [2, 4]
@@ -198,8 +199,8 @@ async def test_a_batch_of_nothing_but_cancelled_callers_is_not_run():
     gate = Gate()
     coalescer = Coalescer(gate, name="nobody")
     call = asyncio.ensure_future(coalescer(1))
-    await asyncio.sleep(0)
-    call.cancel()
+    # after its question is in, before the batch begins
+    asyncio.get_running_loop().call_soon(call.cancel)
     await turn()
     assert gate.batches == []
     assert await coalescer(2) == 4

@@ -11,6 +11,7 @@ from aiohttp.abc import AbstractResolver
 
 from shoudan_kit.egress import BODY_BYTES_MAX, Answered, Egress, NoAnswer, NotSent
 from shoudan_kit.guard import DENIED, Guard, GuardedResolver, UrlForbidden
+from tests.poll import eventually
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
 
@@ -193,9 +194,7 @@ async def test_what_is_no_url_is_not_sent(egress, bad):
 async def test_a_wait_for_a_free_connection_that_is_too_long_is_not_sent(outside):
     narrow = Egress("test", per_host_max=1, connect_s=0.2, total_s=3)
     holding = asyncio.ensure_future(narrow.send("GET", url(outside, "/hang")))
-    async with asyncio.timeout(5):
-        while not outside.requests:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+    await eventually(lambda: outside.requests)
     assert await narrow.send("GET", url(outside, "/a")) == NotSent("no connection in time")
     holding.cancel()
     await asyncio.wait([holding])
