@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shoudan_cli import life
-from shoudan_cli.clients import Failed, console, open_clients, run, settings
+from shoudan_cli.clients import SERVICES, Failed, console, open_clients, run, settings
 
 SUCCEEDED = 0
 
@@ -34,7 +34,21 @@ async def _running(url: str, sandbox: str) -> None:
 
 
 async def _temporary() -> None:
-    raise Failed("no system is running here; start one with `shoudan up` and give its --url")
+    """A system of our own, gone afterwards."""
+    from shoudan_cli.system import Stage, System
+    from shoudan_kit.embedded import EmbeddedError
+    from shoudan_kit.supervise import NotStarted
+
+    def stage(done: Stage) -> None:
+        _say(f"✔ {done.name:<9} {done.text}  {done.seconds:.1f} s")
+
+    try:
+        async with System.start(profile="demo", stage=stage) as system:
+            found = {f"{name}_target": system.target(name) for name in SERVICES}
+            async with open_clients(settings(**found)) as clients:
+                show(await life.watch(clients, system.gateway_url, system.sandbox_url, _say))
+    except (EmbeddedError, NotStarted) as error:
+        raise Failed(str(error)) from None
 
 
 def show(seen: life.Life) -> None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import entry_points, version
 from typing import Annotated, Final, cast
 
 import typer
 
-from shoudan_cli import config, demo, process, status, tasks
+from shoudan_cli import process
 
 GROUP: Final = "shoudan.commands"
-
-app = typer.Typer(
-    name="shoudan",
-    no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
-    help="Order acquiring for prepaid goods: orders, ledger, delivery, refunds, notifies.",
-)
 
 
 def _version(wanted: bool) -> None:
@@ -25,32 +19,40 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     show: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Order acquiring for prepaid goods."""
+    """Order acquiring for prepaid goods: orders, ledger, delivery, refunds, notifies."""
 
 
 def collected() -> typer.Typer:
-    """The whole command. A package's app with one command and no name of its own joins at the top."""
-    app.command()(process.serve)
-    app.command()(process.migrate)
-    app.command()(status.status)
-    app.command()(demo.demo)
-    app.add_typer(config.app, name="config")
-    app.add_typer(tasks.app, name="task")
+    """The whole command. An installed package's app joins under the name of its entry point."""
+    from shoudan_cli import bench, config, demo, status, tasks, up
+    from shoudan_fakes import commands as fakes
+
+    app = typer.Typer(name="shoudan", no_args_is_help=True, pretty_exceptions_show_locals=False)
+    app.callback()(root)
+    for command in (up.up, demo.demo, status.status, process.serve, process.migrate):
+        app.command()(command)
+    for name, group in (
+        ("config", config.app),
+        ("task", tasks.app),
+        ("bench", bench.app),
+        ("mock", fakes.app),
+    ):
+        app.add_typer(group, name=name)
     for entry in sorted(entry_points(group=GROUP), key=lambda one: one.name):
-        found = cast("typer.Typer", entry.load())
-        if found.registered_callback is None and len(found.registered_commands) == 1:
-            app.add_typer(found)
-        else:
-            app.add_typer(found, name=entry.name)
+        app.add_typer(cast("typer.Typer", entry.load()), name=entry.name)
     return app
 
 
 def main() -> None:
-    """Console script."""
-    collected()()
+    """Console script. A service's own process loads no other command, because five start at once."""
+    if sys.argv[1:2] == ["serve"]:
+        alone = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+        alone.command()(process.serve)
+        alone(sys.argv[2:], prog_name="shoudan serve")
+    else:
+        collected()()
