@@ -23,6 +23,8 @@ from shoudan_kit.refusal import (
     refused_from_rpc,
 )
 
+# Items together stay well below the largest gRPC message; a large one counts as many.
+BATCH_BYTES_MAX: Final = 8 * 2**20
 OVERLOADED: Final = "ERROR_REASON_OVERLOADED"
 
 _log = get_logger("gateway.backend")
@@ -84,6 +86,7 @@ class Backend:
 
     def _gather(self, call: Batch) -> Coalescer[Message, Message]:
         settings, request = self._settings, cast("Any", types_of(call.method).request)
+        unit = BATCH_BYTES_MAX // settings.batch_size_max
 
         async def run(items: Sequence[Message]) -> Sequence[Message | Exception]:
             answer = cast("Any", await self._send(call.method, request(**{call.items: items})))
@@ -96,6 +99,7 @@ class Backend:
             linger_s=settings.batch_linger_s,
             in_flight_max=settings.batches_in_flight_max,
             waiting_max=settings.batch_waiting_max,
+            weigh=lambda item: 1 + item.ByteSize() // unit,
         )
         return gather
 

@@ -100,10 +100,12 @@ def rule_of(channel: catalogue.DownChannel, directory: Path | None) -> ChannelRu
 def secret_keys(name: str, directory: Path | None) -> tuple[bytes, ...]:
     """The lines of a secret; none when it is nowhere.
 
-    Looked for in the variable of that name, the file that <name>_FILE names, the folder of secrets.
+    Looked for in SHOUDAN_SECRET_<NAME>, the file that SHOUDAN_SECRET_<NAME>_FILE names, the folder of
+    secrets.
     """
-    text = os.environ.get(name, "")
-    given = os.environ.get(f"{name}_FILE", "")
+    variable = f"SHOUDAN_SECRET_{name.upper().replace('-', '_')}"
+    text = os.environ.get(variable, "")
+    given = os.environ.get(f"{variable}_FILE", "")
     file = Path(given) if given else directory / Path(name).name if directory else None
     if not text and file is not None:
         try:

@@ -36,7 +36,6 @@ QUERY_CHARS_MAX: Final = 8_192
 LINE_CHARS_MAX: Final = 16_384  # more than our own limit, so that ours is the one that answers
 HEADERS_MAX: Final = 64
 HEADER_BYTES_MAX: Final = 16_384
-BODY_BYTES_MAX: Final = 2**20
 NO_STORE: Final = "no-store"
 SERVER_ERROR: Final = 500
 
@@ -230,7 +229,7 @@ class Gateway:
         return remote_of(peer, request.headers.get("X-Forwarded-For", ""), self._proxies)
 
     async def _body(self, request: web.BaseRequest, endpoint: Endpoint[Any, Any]) -> bytes:
-        bytes_max = min(endpoint.body_bytes_max, BODY_BYTES_MAX)
+        bytes_max = endpoint.body_bytes_max
         if (request.content_length or 0) > bytes_max:
             raise Problem(Trouble.BODY_TOO_LARGE)
         body = bytearray()

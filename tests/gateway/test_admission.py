@@ -20,7 +20,7 @@ QUERY = {"channel_no": "signed", "request_no": "nope"}
 
 @pytest.fixture
 def secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHANNEL_SIGNED", f"{KEY}\nolder-key\n")
+    monkeypatch.setenv("SHOUDAN_SECRET_CHANNEL_SIGNED", f"{KEY}\nolder-key\n")
 
 
 async def opened(open_gateway: Any, neighbours: Any, mode: str, **more: Any) -> Any:
@@ -28,7 +28,7 @@ async def opened(open_gateway: Any, neighbours: Any, mode: str, **more: Any) -> 
     front = await open_gateway(**more.pop("settings", {}))
     order.channels = [
         catalogue.DownChannel(
-            channel_no="signed", enabled=True, auth_mode=mode, secret_name="CHANNEL_SIGNED", **more
+            channel_no="signed", enabled=True, auth_mode=mode, secret_name="channel-signed", **more
         )
     ]
     (rules_run,) = front.process.running.background
