@@ -1,0 +1,65 @@
+"""The order service, composed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+from shoudan.order.v1 import catalogue_service_pb2_grpc, order_service_pb2_grpc
+from shoudan_kit.migrate import Schema
+from shoudan_kit.service import App, Running, Service
+from shoudan_order import catalogues
+from shoudan_order.config import OrderSettings
+from shoudan_order.context import Context, OrdersInMemory
+from shoudan_order.ledger import PayLedger
+from shoudan_order.notifies import Notifier
+from shoudan_order.rpc.catalogue import CatalogueRpc
+from shoudan_order.rpc.orders import Orders
+from shoudan_order.suppliers import Suppliers
+from shoudan_order.tables import APPEND_ONLY, METADATA
+from shoudan_order.tasks import HANDLERS
+
+NAMES = (
+    "shoudan.order.v1.OrderService",
+    "shoudan.order.v1.CatalogueService",
+)
+
+
+async def start(app: App[OrderSettings]) -> Running:
+    """Everything one process needs; the catalogue is there before the first order."""
+    settings = app.settings
+    context = Context(
+        app,
+        PayLedger(
+            app.channel(settings.pay_target),
+            ident=settings.ledger_ident,
+            call_s=settings.pay_call_s,
+        ),
+        Suppliers(app.channel(settings.delivery_target), call_s=settings.delivery_call_s),
+        OrdersInMemory(settings.orders_in_memory_max),
+    )
+    notifier = Notifier(context)
+    context.notifier = notifier
+    await catalogues.refresh(context)
+    orders = Orders(context)
+
+    async def poll_catalogue() -> None:
+        await catalogues.poll(context)
+
+    return Running(
+        context=context,
+        registers=(
+            partial(cast("Any", order_service_pb2_grpc.add_OrderServiceServicer_to_server), orders),
+            partial(
+                cast("Any", catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server),
+                CatalogueRpc(context),
+            ),
+        ),
+        names=NAMES,
+        handlers=HANDLERS,
+        background=(poll_catalogue,),
+        closers=(orders.aclose, notifier.aclose),
+    )
+
+
+SERVICE = Service("order", OrderSettings, start, Schema("shoudan_order", METADATA, APPEND_ONLY))

@@ -1,0 +1,121 @@
+"""Binding: which suppliers deliver which part of an order, at the lowest cost. Pure; nothing is written.
+
+Source: oms-behaviour §3.5; where it is silent, docs/divergences.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from shoudan_kit.money import apply_rate
+from shoudan_order.catalogue import Catalogue, Need, Offer
+from shoudan_order.states import Toggle
+from shoudan_order.store.rows import Delivery, Order
+
+# An order has at most 1000 units, and a part carries at least one or a face of its own.
+SLICES_MAX = 1_000
+INVOICE_NEEDED = 2
+# A step must end before the order times out; short overtimes keep half of themselves.
+GUARD_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One part of an order and who delivers it."""
+
+    offer: Offer
+    num: int
+
+    @property
+    def total_face_micros(self) -> int:
+        """Face of the part."""
+        return self.offer.product.face_micros * self.num
+
+
+def guard_s(overtime_s: int) -> int:
+    """Seconds before the overtime in which no step of the order begins any more."""
+    return min(GUARD_S, overtime_s // 2)
+
+
+def needs(catalogue: Catalogue, order: Order) -> Need:
+    """What the order's deliveries must be like: a refundable sale needs a returnable purchase."""
+    product = catalogue.down_products.get(order.down_product_id)
+    return Need(
+        order.line_id,
+        order.carrier_no,
+        order.province_no,
+        order.city_no,
+        returnable=product is not None and product.can_refund,
+        invoiced=INVOICE_NEEDED in {order.invoice_type, product.invoice_type if product else 0},
+    )
+
+
+def plan(
+    catalogue: Catalogue, order: Order, bound_micros: int, excluded: Collection[str] = ()
+) -> list[Slice]:
+    """Parts for what is not bound yet, each at the cheapest supplier of the largest fitting face.
+
+    `excluded` suppliers get nothing. What no supplier can take stays unbound.
+    """
+    line = catalogue.lines.get(order.line_id)
+    packaged = line is not None and line.can_package_delivery
+    offers = [
+        offer
+        for offer in catalogue.assortment.offers(needs(catalogue, order))
+        if offer.channel_no not in excluded
+    ]
+    slices: list[Slice] = []
+    while bound_micros < order.total_face_micros and len(slices) < SLICES_MAX:
+        one = _next_slice(order, order.total_face_micros - bound_micros, offers, packaged=packaged)
+        if one is None:
+            break
+        slices.append(one)
+        bound_micros += one.total_face_micros
+    return slices
+
+
+def _next_slice(
+    order: Order, remaining_micros: int, offers: list[Offer], *, packaged: bool
+) -> Slice | None:
+    whole = order.can_split_order != Toggle.YES
+    need_num = 1 if order.num == 1 else remaining_micros // order.face_micros
+    exact = whole or order.num > 1
+    face_micros = order.face_micros if exact else _part_face(order, remaining_micros)
+    for offer in offers:
+        face, limit = offer.product.face_micros, offer.product.limit_count
+        if face > face_micros or (exact and face != face_micros):
+            continue
+        if not packaged:
+            return Slice(offer, 1)  # units travel one by one; that is no split of the order
+        if limit >= need_num or not whole:
+            return Slice(offer, min(limit, need_num))
+    return None
+
+
+def _part_face(order: Order, remaining_micros: int) -> int:
+    """The face wanted next of a single unit that may be delivered in parts."""
+    part = order.split_order_face_micros
+    return part if 0 < part < remaining_micros else remaining_micros
+
+
+def delivery_of(order: Order, one: Slice, delivery_id: int) -> Delivery:
+    """The delivery of a slice, with what the supplier is paid for it."""
+    product = one.offer.product
+    total = one.total_face_micros
+    timeout_s = min(one.offer.delivery_overtime_s, order.overtime_s - guard_s(order.overtime_s))
+    return Delivery(
+        delivery_id=delivery_id,
+        order_id=order.order_id,
+        up_channel_no=one.offer.channel_no,
+        up_product_id=product.product_id,
+        up_ext_product_no=product.ext_product_no,
+        invoice_type=product.invoice_type,
+        face_micros=product.face_micros,
+        num=one.num,
+        total_face_micros=total,
+        cost_amount_micros=apply_rate(total, product.cost_discount_ppm),
+        up_commission_amount_micros=apply_rate(total, product.commission_discount_ppm),
+        service_amount_micros=apply_rate(total, product.service_discount_ppm),
+        timeout_s=max(1, timeout_s),
+    )

@@ -1,0 +1,277 @@
+"""The catalogue in memory: what is sold to whom, what can be bought, and which of it fits an order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+WILDCARD = "*"
+# Distinct (line, carrier, province, city, rules) seen; more start the cache anew.
+FITS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A product line (oms_product_line)."""
+
+    line_id: int
+    line_name: str
+    can_package_delivery: bool = False
+    queues: Mapping[str, str] = field(default_factory=dict[str, str])
+    service_class: int = 10
+    return_service_class: int = 21
+
+
+@dataclass(frozen=True, slots=True)
+class DownChannel:
+    """A partner (oms_down_channel)."""
+
+    channel_no: str
+    channel_name: str
+    enabled: bool = True
+    auth_mode: str = ""
+    secret_name: str = ""
+    allowed_networks: tuple[str, ...] = ()
+    word_status: bool = False
+    notify_networks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DownShelf:
+    """What a partner may buy under which time-outs (oms_down_shelf)."""
+
+    shelf_id: int
+    shelf_name: str
+    channel_no: str
+    order_overtime_s: int = 600
+    refund_overtime_s: int = 600
+    enabled: bool = True
+    pay_fail_fast: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DownProduct:
+    """One thing sold (oms_down_product)."""
+
+    product_id: int
+    shelf_id: int
+    line_id: int
+    carrier_no: str
+    province_no: str
+    city_no: str
+    invoice_type: int
+    ext_product_no: str
+    can_refund: bool
+    face_micros: int
+    sell_discount_ppm: int
+    commission_discount_ppm: int
+    service_discount_ppm: int
+    payment_fee_discount_ppm: int
+    can_split_order: bool
+    split_order_face_micros: int
+    limit_count: int
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class UpChannel:
+    """A supplier (oms_up_channel)."""
+
+    channel_no: str
+    channel_name: str
+    enabled: bool = True
+    ext_channel_no: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UpShelf:
+    """What a supplier offers under which time-outs (oms_up_shelf)."""
+
+    shelf_id: int
+    shelf_name: str
+    channel_no: str
+    delivery_overtime_s: int = 300
+    return_overtime_s: int = 300
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class UpProduct:
+    """One thing bought (oms_up_product)."""
+
+    product_id: int
+    shelf_id: int
+    line_id: int
+    carrier_no: str
+    province_no: str
+    city_no: str
+    invoice_type: int
+    ext_product_no: str
+    can_refund: bool
+    face_micros: int
+    cost_discount_ppm: int
+    commission_discount_ppm: int
+    service_discount_ppm: int
+    limit_count: int
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Canton:
+    """A province, city or county (oms_canton_info)."""
+
+    canton_code: str
+    chinese_name: str
+    spell: str = ""
+    simple_spell: str = ""
+    grade: int = 0
+    parent: str = ""
+    area_code: str = ""
+    standard_code: str = ""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All of it at one version, by key."""
+
+    version: int = 0
+    lines: Mapping[int, Line] = field(default_factory=dict[int, Line])
+    down_channels: Mapping[str, DownChannel] = field(default_factory=dict[str, DownChannel])
+    down_shelves: Mapping[int, DownShelf] = field(default_factory=dict[int, DownShelf])
+    down_products: Mapping[int, DownProduct] = field(default_factory=dict[int, DownProduct])
+    up_channels: Mapping[str, UpChannel] = field(default_factory=dict[str, UpChannel])
+    up_shelves: Mapping[int, UpShelf] = field(default_factory=dict[int, UpShelf])
+    up_products: Mapping[int, UpProduct] = field(default_factory=dict[int, UpProduct])
+    cantons: Mapping[str, Canton] = field(default_factory=dict[str, Canton])
+
+    @cached_property
+    def assortment(self) -> Assortment:
+        """The same, indexed for orders; built once for each version."""
+        return Assortment(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What an order wants to buy."""
+
+    channel_no: str
+    line_id: int
+    carrier_no: str
+    province_no: str
+    city_no: str
+    face_micros: int
+    num: int
+    invoice_type: int
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What must be bought for an order, whatever its size."""
+
+    line_id: int
+    carrier_no: str
+    province_no: str
+    city_no: str
+    returnable: bool
+    invoiced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An up product that can be bought now, with its supplier and time-outs."""
+
+    product: UpProduct
+    channel_no: str
+    delivery_overtime_s: int
+    return_overtime_s: int
+
+
+class Assortment:
+    """Enabled products by what they are asked for with."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._sold: dict[tuple[str, int, str, int], list[tuple[DownProduct, DownShelf]]] = {}
+        self._offered: dict[tuple[int, str], list[Offer]] = {}
+        self._fits: dict[Need, tuple[Offer, ...]] = {}
+        for product in catalogue.down_products.values():
+            self._sell(catalogue, product)
+        for product in catalogue.up_products.values():
+            self._offer(catalogue, product)
+
+    def _sell(self, catalogue: Catalogue, product: DownProduct) -> None:
+        shelf = catalogue.down_shelves[product.shelf_id]
+        channel = catalogue.down_channels[shelf.channel_no]
+        if product.enabled and shelf.enabled and channel.enabled:
+            key = (channel.channel_no, product.line_id, product.carrier_no, product.face_micros)
+            self._sold.setdefault(key, []).append((product, shelf))
+
+    def _offer(self, catalogue: Catalogue, product: UpProduct) -> None:
+        shelf = catalogue.up_shelves[product.shelf_id]
+        channel = catalogue.up_channels[shelf.channel_no]
+        if product.enabled and shelf.enabled and channel.enabled:
+            offer = Offer(
+                product, channel.channel_no, shelf.delivery_overtime_s, shelf.return_overtime_s
+            )
+            self._offered.setdefault((product.line_id, product.carrier_no), []).append(offer)
+
+    def sold_as(self, wish: Wish) -> tuple[DownProduct, DownShelf] | None:
+        """What the channel sells for this wish: exact region before `*`, exact invoice before any."""
+        key = (wish.channel_no, wish.line_id, wish.carrier_no, wish.face_micros)
+        fitting = [one for one in self._sold.get(key, ()) if _sells(one[0], wish)]
+        if len(fitting) <= 1:
+            return fitting[0] if fitting else None
+        return min(fitting, key=lambda one: (*_looseness(one[0], wish), one[0].product_id))
+
+    def offers(self, need: Need) -> tuple[Offer, ...]:
+        """What can be bought for this need: largest face first, then cheapest, then most exact."""
+        found = self._fits.get(need)
+        if found is None:
+            if len(self._fits) >= FITS_MAX:
+                self._fits.clear()
+            offered = self._offered.get((need.line_id, need.carrier_no), ())
+            found = tuple(sorted((o for o in offered if _fits(o.product, need)), key=_rank(need)))
+            self._fits[need] = found
+        return found
+
+
+def _in_region(product: DownProduct | UpProduct, province_no: str, city_no: str) -> bool:
+    return product.province_no in {province_no, WILDCARD} and product.city_no in {city_no, WILDCARD}
+
+
+def _region_looseness(product: DownProduct | UpProduct, province_no: str, city_no: str) -> int:
+    """0 when both are named exactly; `*` asked for and `*` offered is exact."""
+    return (product.province_no != province_no) + (product.city_no != city_no)
+
+
+def _sells(product: DownProduct, wish: Wish) -> bool:
+    invoice = wish.invoice_type == 0 or product.invoice_type in {0, wish.invoice_type}
+    return (
+        invoice
+        and product.limit_count >= wish.num
+        and _in_region(product, wish.province_no, wish.city_no)
+    )
+
+
+def _looseness(product: DownProduct, wish: Wish) -> tuple[int, bool]:
+    region = _region_looseness(product, wish.province_no, wish.city_no)
+    return region, product.invoice_type != wish.invoice_type
+
+
+def _fits(product: UpProduct, need: Need) -> bool:
+    return (
+        (product.can_refund or not need.returnable)
+        and (product.invoice_type == 2 or not need.invoiced)
+        and _in_region(product, need.province_no, need.city_no)
+    )
+
+
+def _rank(need: Need) -> Callable[[Offer], tuple[int, int, int, int]]:
+    """Order of preference: face descending, cost ascending, exactness, product number."""
+
+    def rank(offer: Offer) -> tuple[int, int, int, int]:
+        product = offer.product
+        loose = _region_looseness(product, need.province_no, need.city_no)
+        return (-product.face_micros, product.cost_discount_ppm, loose, product.product_id)
+
+    return rank

@@ -1,0 +1,307 @@
+"""Changing and loading the catalogue: checked whole, written in one transaction, refreshed by version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit import log
+from shoudan_order import journal
+from shoudan_order.catalogue import (
+    Canton,
+    Catalogue,
+    DownChannel,
+    DownProduct,
+    DownShelf,
+    Line,
+    UpChannel,
+    UpProduct,
+    UpShelf,
+)
+from shoudan_order.context import Context
+from shoudan_order.refusals import CatalogueInvalid
+from shoudan_order.states import Toggle, toggle
+from shoudan_order.store import catalogue as store
+from shoudan_order.tables import QUEUES
+
+_log = log.get_logger("catalogue")
+
+# In the order in which rows refer to each other.
+TYPES: Final[dict[str, tuple[type[Any], str]]] = {
+    "lines": (Line, "line_id"),
+    "down_channels": (DownChannel, "channel_no"),
+    "down_shelves": (DownShelf, "shelf_id"),
+    "down_products": (DownProduct, "product_id"),
+    "up_channels": (UpChannel, "channel_no"),
+    "up_shelves": (UpShelf, "shelf_id"),
+    "up_products": (UpProduct, "product_id"),
+    "cantons": (Canton, "canton_code"),
+}
+# Where our names differ from the documented columns.
+_COLUMN: Final = {
+    "enabled": "status",
+    "order_overtime_s": "order_overtime",
+    "refund_overtime_s": "refund_overtime",
+    "delivery_overtime_s": "delivery_overtime",
+    "return_overtime_s": "return_overtime",
+}
+_TOGGLES: Final = {"enabled", "can_refund", "can_split_order", "can_package_delivery"}
+_LISTS: Final = {"allowed_networks", "notify_networks"}
+ROWS_MAX: Final = 100_000
+QUEUE_CHARS_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a change changed, one line each, and the version after it."""
+
+    changes: list[str]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows as they shall be, by kind."""
+
+    of: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])
+
+
+def to_columns(row: Any) -> dict[str, Any]:
+    """A row as its table has it: documented names and numbers."""
+    made: dict[str, Any] = {}
+    for one in fields(row):
+        value = getattr(row, one.name)
+        if one.name == "queues":
+            made |= {name: value.get(name) or default for name, (default, _) in QUEUES.items()}
+        elif one.name in _TOGGLES:
+            made[_COLUMN.get(one.name, one.name)] = toggle(value)
+        elif one.name in _LISTS:
+            made[one.name] = list(value)
+        else:
+            made[_COLUMN.get(one.name, one.name)] = value
+    return made
+
+
+def of_columns(kind: str, row: Mapping[str, Any]) -> Any:
+    """The row of a table as ours."""
+    made: dict[str, Any] = {}
+    for one in fields(TYPES[kind][0]):
+        if one.name == "queues":
+            made["queues"] = {name: row[name] for name in QUEUES}
+            continue
+        value = row[_COLUMN.get(one.name, one.name)]
+        if one.name in _TOGGLES:
+            value = value == Toggle.YES
+        elif one.name in _LISTS:
+            value = tuple(value)
+        made[one.name] = value
+    return TYPES[kind][0](**made)
+
+
+async def load(db: AsyncConnection) -> Catalogue:
+    """The catalogue as it is stored."""
+    version = await store.catalogue_version(db)
+    made = {
+        kind: {row[key]: of_columns(kind, row) for row in await store.read_kind(db, kind)}
+        for kind, (_, key) in TYPES.items()
+    }
+    return Catalogue(version=version, **made)
+
+
+async def refresh(context: Context) -> None:
+    """Take over a newer version."""
+    async with context.app.db.connect() as db:
+        if await store.catalogue_version(db) == context.catalogue.version and context.loaded:
+            return
+        loaded = await load(db)
+    _ = loaded.assortment  # indexed before anybody asks
+    context.catalogue, context.loaded = loaded, True
+    _log.info("catalogue_loaded", version=loaded.version, products=len(loaded.down_products))
+
+
+async def poll(context: Context) -> None:
+    """Look for versions made by other processes, for ever."""
+    while True:
+        await asyncio.sleep(context.settings.catalogue_poll_s)
+        await refresh(context)
+
+
+async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> Applied:
+    """Make the rows given exactly so; what is not given stays. Repeats change nothing.
+
+    New channels get their three ledger accounts before the change is committed: a channel is never
+    there without them. Refuses: CatalogueInvalid, naming the first contradiction.
+    """
+    async with context.app.db.connect() as db:
+        now = await load(db)
+    after = merged(now, given)
+    check(after, given)
+    changes = list(differences(now, given))
+    if dry_run or not changes:
+        return Applied(changes, now.version)
+    await _open_accounts(context, given)
+    async with context.app.work("catalogue.apply") as work:
+        version = await store.raise_version(work.db)
+        for kind in TYPES:
+            changed = [to_columns(row) for row in _changed(now, kind, given)]
+            await store.write_kind(work.db, kind, changed)
+        await store.record(
+            work.db,
+            store.Operation(work.ids.next(), by, "catalogue.apply", "catalogue", changes, version),
+        )
+        journal.catalogue_event(work, version, by)
+    await refresh(context)
+    return Applied(changes, version)
+
+
+async def _open_accounts(context: Context, given: Rows) -> None:
+    for side in ("down", "up"):
+        channels = [(c.channel_no, c.channel_name) for c in given.of.get(f"{side}_channels", ())]
+        if channels:
+            await context.ledger.create_accounts(side, channels)
+
+
+def merged(now: Catalogue, given: Rows) -> Catalogue:
+    """The catalogue as it would be."""
+    return Catalogue(
+        version=now.version,
+        **{
+            kind: {**getattr(now, kind), **{getattr(r, key): r for r in given.of.get(kind, ())}}
+            for kind, (_, key) in TYPES.items()
+        },
+    )
+
+
+def _changed(now: Catalogue, kind: str, given: Rows) -> Iterator[Any]:
+    key = TYPES[kind][1]
+    for row in given.of.get(kind, ()):
+        there = getattr(now, kind).get(getattr(row, key))
+        if there is None or to_columns(there) != to_columns(row):
+            yield row
+
+
+def differences(now: Catalogue, given: Rows) -> Iterator[str]:
+    """One line for each row that is new or different."""
+    for kind, (_, key) in TYPES.items():
+        for row in _changed(now, kind, given):
+            name = f"{kind} {getattr(row, key)}"
+            there = getattr(now, kind).get(getattr(row, key))
+            if there is None:
+                yield f"{name}: new"
+                continue
+            old, new = to_columns(there), to_columns(row)
+            yield f"{name}: " + ", ".join(
+                f"{column} {old[column]!r} -> {new[column]!r}"
+                for column in new
+                if new[column] != old[column]
+            )
+
+
+def check(after: Catalogue, given: Rows) -> None:
+    """Refuse a catalogue that contradicts itself."""
+    for kind, rows in given.of.items():
+        if len(rows) > ROWS_MAX:
+            raise CatalogueInvalid(kind, f"more than {ROWS_MAX} rows")
+        _no_repeats(kind, [getattr(row, TYPES[kind][1]) for row in rows])
+    for kind, row in ((k, r) for k in TYPES for r in given.of.get(k, ())):
+        where = f"{kind} {getattr(row, TYPES[kind][1])}"
+        for problem in _problems(after, row):
+            raise CatalogueInvalid(where, problem)
+    _no_twins(after.down_products.values(), "down_products")
+    _no_twins(after.up_products.values(), "up_products")
+
+
+def _no_repeats(kind: str, keys: Sequence[Any]) -> None:
+    seen: set[Any] = set()
+    for key in keys:
+        if key in seen:
+            raise CatalogueInvalid(f"{kind} {key}", "given twice")
+        seen.add(key)
+
+
+def _no_twins(products: Iterable[DownProduct | UpProduct], kind: str) -> None:
+    seen: dict[tuple[Any, ...], int] = {}
+    for p in products:
+        key = (p.shelf_id, p.line_id, p.carrier_no, p.province_no, p.city_no, p.face_micros,
+               p.invoice_type, p.can_refund)  # fmt: skip
+        other = seen.setdefault(key, p.product_id)
+        if other != p.product_id:
+            raise CatalogueInvalid(f"{kind} {p.product_id}", f"the same product as {other}")
+
+
+def _problems(after: Catalogue, row: Any) -> Iterator[str]:
+    check_row: Callable[[Catalogue, Any], Iterator[str]] | None = _CHECKS.get(type(row))
+    if check_row is not None:
+        yield from check_row(after, row)
+
+
+def _line(_: Catalogue, row: Line) -> Iterator[str]:
+    if row.line_id < 1:
+        yield "line_id is not a positive number"
+    if row.service_class not in {10, 20, 30}:
+        yield "service_class is not 10, 20 or 30"
+    for name, value in row.queues.items():
+        if name not in QUEUES:
+            yield f"{name} is not a queue column"
+        if not 0 < len(value) <= QUEUE_CHARS_MAX:
+            yield f"{name} is empty or too long"
+
+
+def _channel(_: Catalogue, row: DownChannel | UpChannel) -> Iterator[str]:
+    if not row.channel_no or len(row.channel_no) > 32 or not row.channel_no.isprintable():
+        yield "channel_no is empty, too long or not printable"
+    for name in _LISTS:
+        for network in getattr(row, name, ()):
+            try:
+                ip_network(network)
+            except ValueError:
+                yield f"{name}: {network!r} is not a network"
+
+
+def _shelf(after: Catalogue, row: DownShelf | UpShelf) -> Iterator[str]:
+    down = isinstance(row, DownShelf)
+    if row.channel_no not in (after.down_channels if down else after.up_channels):
+        yield f"channel_no {row.channel_no!r} is not there"
+    waits = (
+        (row.order_overtime_s, row.refund_overtime_s)
+        if isinstance(row, DownShelf)
+        else (row.delivery_overtime_s, row.return_overtime_s)
+    )
+    if min(waits) < 1 or max(waits) > 30 * 86_400:
+        yield "an overtime is not between a second and thirty days"
+
+
+def _product(after: Catalogue, row: DownProduct | UpProduct) -> Iterator[str]:
+    down = isinstance(row, DownProduct)
+    if row.shelf_id not in (after.down_shelves if down else after.up_shelves):
+        yield f"shelf_id {row.shelf_id} is not there"
+    if row.line_id not in after.lines:
+        yield f"line_id {row.line_id} is not there"
+    if row.face_micros <= 0 or row.face_micros % 10:
+        yield "face is not a positive amount of at most five decimals"
+    if not 1 <= row.limit_count <= 1_000:
+        yield "limit_count is not 1 to 1000"
+    if row.invoice_type not in ({0, 1, 2} if down else {1, 2}):
+        yield "invoice_type is not documented"
+    if any(getattr(row, f.name) < 0 for f in fields(row) if f.name.endswith("_ppm")):
+        yield "a discount is below zero"
+    if not (row.carrier_no and row.province_no and row.city_no):
+        yield "carrier, province and city are not empty ('*' for any)"
+    if isinstance(row, DownProduct) and not 0 <= row.split_order_face_micros <= row.face_micros:
+        yield "split_order_face is not between 0 and the face"
+
+
+_CHECKS: Final[dict[type[Any], Any]] = {
+    Line: _line,
+    DownChannel: _channel,
+    UpChannel: _channel,
+    DownShelf: _shelf,
+    UpShelf: _shelf,
+    DownProduct: _product,
+    UpProduct: _product,
+}

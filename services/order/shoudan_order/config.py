@@ -1,0 +1,77 @@
+"""The knobs of the order service: typed, with unit, default and why."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shoudan_kit.config import Seconds, ServiceSettings
+
+# WeChat Pay's published schedule; the document's maximum of ten attempts uses its first ten waits.
+NOTIFY_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
+
+
+class OrderSettings(ServiceSettings):
+    """Settings of `shoudan serve order`."""
+
+    pay_target: str = Field(
+        "127.0.0.1:50052",
+        description="gRPC address of the pay service; dns:/// spreads calls over its replicas.",
+        examples=["dns:///pay:50051"],
+    )
+    delivery_target: str = Field(
+        "127.0.0.1:50053",
+        description="gRPC address of the delivery service; dns:/// spreads calls over its replicas.",
+        examples=["dns:///delivery:50051"],
+    )
+    ledger_ident: str = Field(
+        "oms",
+        description="System the channels' ledger accounts belong to (000 §二.3: ident).",
+    )
+    pay_call_s: Seconds = Field(
+        3, description="Seconds a call to pay may take; below the 8 s an order may take."
+    )
+    delivery_call_s: Seconds = Field(
+        5, description="Seconds a call to delivery may take; below the 8 s an order may take."
+    )
+    call_again_s: Seconds = Field(
+        2, description="Seconds until a step is tried again after pay or delivery did not answer."
+    )
+    pay_short_again_s: Seconds = Field(
+        30,
+        description="Seconds until an order whose channel has too little balance is paid again.",
+    )
+    exclude_failed_s: Seconds = Field(
+        60,
+        description="Seconds a supplier gets nothing more of an order after it failed one of its deliveries.",
+    )
+    partial_auto: bool = Field(
+        True,
+        description="Close a partly delivered order at overtime by itself (91) instead of by an audit.",
+    )
+    notify_waits_s: list[int] = Field(
+        NOTIFY_WAITS_S,
+        min_length=1,
+        max_length=50,
+        description="Seconds before the 2nd, 3rd … attempt of a notify; the last one repeats.",
+    )
+    notify_count_max: int = Field(
+        10, ge=1, le=100, description="Attempts of one notify until it is listed as dead (000: 10)."
+    )
+    notify_timeout_s: Seconds = Field(
+        10, description="Seconds one notify may take, connecting included."
+    )
+    notify_host_calls_max: int = Field(
+        32,
+        ge=1,
+        le=500,
+        description="Notifies in flight to one host, each process: a slow partner delays only itself.",
+    )
+    catalogue_poll_s: Seconds = Field(
+        1, description="Seconds between looks at the catalogue's version made by other processes."
+    )
+    orders_in_memory_max: int = Field(
+        20_000,
+        ge=0,
+        le=1_000_000,
+        description="Orders under way kept in memory, so that their steps need not read them again.",
+    )

@@ -1,0 +1,171 @@
+"""Binding tasks and handing deliveries to the delivery service: intent first, then the call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import grpc
+
+from shoudan_kit import log
+from shoudan_kit.refusal import Refused
+from shoudan_kit.task import Task
+from shoudan_order import parts, results, steps, sums
+from shoudan_order.binding import guard_s
+from shoudan_order.context import Context
+from shoudan_order.states import BIND, BindEvent, DeliveryStatus, OrderStatus, Toggle
+from shoudan_order.store import deliveries as store
+from shoudan_order.store import orders as order_store
+from shoudan_order.store.orders import Settled
+from shoudan_order.store.rows import Delivery, DeliveryStanding, Order, Standing
+from shoudan_order.suppliers import Outcome, Pending, Sending
+
+_log = log.get_logger("deliveries")
+
+OVERLOADED = "ERROR_REASON_OVERLOADED"
+DELIVERY_DIFFERS = "ERROR_REASON_DELIVERY_DIFFERS"
+
+
+async def bind(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
+    """Bind what is open of paid orders; what no supplier can take is tried again until the deadline."""
+    ids = sorted({t.payload.order_id for t in tasks})
+    async with context.app.work("order.bind") as work:
+        orders = await order_store.read_orders(work.db, ids, lock=True)
+        open_orders = {
+            order_id: (order, sums.as_is(was))
+            for order_id, (order, was) in orders.items()
+            if _bindable(order, was) and was.delivery_pause != Toggle.YES
+        }
+        after = await parts.bind_open(context, work, open_orders)
+        changed = [now for now in after.values() if now.bind_face_micros > now.was.bind_face_micros]
+        if changed:
+            await order_store.advance_settled(work.db, changed)
+        waiting = {i for i in orders if _still_open(orders[i], after.get(i))}
+        work.tasks.finish(*(t for t in tasks if t.payload.order_id not in waiting))
+
+
+def _bindable(order: Order, was: Standing) -> bool:
+    """The vector of oms-behaviour §3.5: paid, not wholly bound, with time for a delivery."""
+    return (
+        was.order_status == OrderStatus.DELIVERING
+        and BIND.allows(was.delivery_bind_status, BindEvent.BOUND)
+        and was.bind_face_micros < order.total_face_micros
+        and was.left_s > guard_s(order.overtime_s)
+    )
+
+
+def _still_open(one: tuple[Order, Standing], now: Settled | None) -> bool:
+    order, was = one
+    bound = was.bind_face_micros if now is None else now.bind_face_micros
+    return _bindable(order, was) and bound < order.total_face_micros
+
+
+async def deliver(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) -> None:
+    """Hand deliveries over. A task ends with its delivery's result; until then it is a reminder.
+
+    Refused deliveries were never sent: they fail, and their orders go elsewhere.
+    """
+    orders = await context.orders({t.payload.order_id for t in tasks})
+    sending, over = await _to_send(context, tasks)
+    due = [t for t in tasks if t.payload.delivery_id in sending]
+    if over:
+        async with context.app.work("order.deliver_over") as work:
+            work.tasks.finish(*over)
+    if not due:
+        return
+    wanted = [
+        send(context, orders[t.payload.order_id], sending[t.payload.delivery_id]) for t in due
+    ]
+    try:
+        answers = await context.suppliers.send(wanted)
+    except grpc.RpcError as error:
+        _log.warning("delivery_unanswered", code=str(error.code()), count=len(due))
+        for task in due:
+            task.again(context.settings.call_again_s, f"delivery did not answer: {error.code()}")
+        return
+    ended: list[Outcome] = []
+    for task, answer in zip(due, answers, strict=True):
+        outcome = _outcome(context, task, answer)
+        if outcome is not None:
+            ended.append(outcome)
+    if ended:
+        await results.report(context, ended)
+        gone = {one.id for one in ended}
+        async with context.app.work("order.deliver_over") as work:
+            work.tasks.finish(*(t for t in due if t.payload.delivery_id in gone))
+
+
+async def _to_send(
+    context: Context, tasks: Sequence[Task[steps.DeliveryStep]]
+) -> tuple[dict[int, Delivery], list[Task[steps.DeliveryStep]]]:
+    """Started deliveries by id, and tasks whose delivery has ended."""
+    sending: dict[int, Delivery] = {}
+    missing: list[Task[steps.DeliveryStep]] = []
+    for task in tasks:
+        held = context.memory.get(task.payload.order_id)
+        part = held.deliveries.get(task.payload.delivery_id) if held and task.count == 1 else None
+        if part is not None:
+            sending[part.delivery_id] = part
+        else:
+            missing.append(task)
+    if not missing:
+        return sending, []
+    async with context.app.db.connect() as db:
+        there = await store.deliveries_by_ids(db, [t.payload.delivery_id for t in missing])
+        waiting = [i for i, one in there.items() if one.delivery_status == DeliveryStatus.WAITING]
+        if waiting:
+            await store.advance_started(db, waiting)
+    live = {i: one for i, one in there.items() if _live(one)}
+    over = [t for t in missing if t.payload.delivery_id not in live]
+    return sending | {i: one.delivery for i, one in live.items()}, over
+
+
+def _live(one: DeliveryStanding) -> bool:
+    return one.delivery_status in {DeliveryStatus.WAITING, DeliveryStatus.SENDING}
+
+
+def send(context: Context, order: Order, part: Delivery) -> Sending:
+    """What the delivery service is told of a part."""
+    line = context.catalogue.lines.get(order.line_id)
+    channel = context.catalogue.up_channels.get(part.up_channel_no)
+    facts: Mapping[str, str] = {
+        "ext_product_no": part.up_ext_product_no,
+        "ext_channel_no": channel.ext_channel_no if channel else "",
+        "province_no": order.province_no,
+        "city_no": order.city_no,
+    }
+    return Sending(
+        id=part.delivery_id,
+        order_id=order.order_id,
+        coop_id=order.down_channel_no,
+        service_class=line.service_class if line else 10,
+        up_channel_no=part.up_channel_no,
+        carrier_no=order.carrier_no,
+        face_micros=part.face_micros,
+        num=part.num,
+        account=order.rechage_account,
+        timeout_s=part.timeout_s or order.overtime_s,
+        params={name: value for name, value in facts.items() if value},
+    )
+
+
+def _outcome(
+    context: Context,
+    task: Task[steps.DeliveryStep],
+    answer: Outcome | Pending | Refused,
+) -> Outcome | None:
+    """What the answer to a hand-over ends; None when nothing is known yet."""
+    if isinstance(answer, Outcome):
+        return answer
+    if isinstance(answer, Pending):
+        return None
+    if answer.reason in {OVERLOADED, DELIVERY_DIFFERS}:
+        # A delivery that differs was handed over before: its own result will come.
+        task.again(context.settings.call_again_s, answer.reason)
+        return None
+    _log.info("delivery_refused", delivery_id=task.payload.delivery_id, reason=answer.reason)
+    return Outcome(
+        id=task.payload.delivery_id,
+        succeeded=False,
+        result_code="refused",
+        result_desc=answer.reason.removeprefix("ERROR_REASON_").lower(),
+    )

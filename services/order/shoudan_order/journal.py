@@ -1,0 +1,90 @@
+"""What the life of orders and refunds is told with: subjects, documented tags, one line for people."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shoudan.order.v1 import events_pb2
+from shoudan_kit.work import Work
+from shoudan_order.states import OrderStatus, RefundStatus
+from shoudan_order.store.rows import Order
+
+ORDER_SUBJECT: Final = "shoudan.events.order.order."
+REFUND_SUBJECT: Final = "shoudan.events.order.refund."
+CATALOGUE_SUBJECT: Final = "shoudan.events.order.catalogue.changed"
+
+# The documented lifecycle tags (lcs).
+ORDERED: Final = "下单"
+DOWN_PAY: Final = "下游支付"
+BIND: Final = "最低价绑定"
+START: Final = "开始发货"
+FINISH: Final = "发货完成"
+UP_PAY: Final = "上游支付"
+TELL: Final = "下游通知"
+OVERTIME: Final = "订单超时处理"
+DELIVERY_OVERTIME: Final = "发货超时处理"
+GENERAL: Final = "普通退款"
+MANDATORY: Final = "强制退款"
+RETURN: Final = "退货处理"
+RETURNED: Final = "完成退货处理"
+UP_REFUND: Final = "上游退款处理"
+DOWN_REFUND: Final = "支付退款处理"
+FAIL_REFUND: Final = "订单失败退款处理"
+REFUND_TELL: Final = "退款通知处理"
+REFUND_OVERTIME: Final = "退款超时处理"
+RETURN_UNKNOWN: Final = "退货未知处理"
+AUDIT: Final = "人工审核"
+
+
+def order_event(
+    work: Work,
+    what: str,
+    order: Order,
+    status: OrderStatus,
+    tag: str,
+    text: str = "",
+    *,
+    success_face_micros: int = 0,
+    delivery_id: int = 0,
+) -> None:
+    """Tell that an order changed: `what` is the last word of the subject."""
+    body = events_pb2.OrderChanged(
+        order_id=order.order_id,
+        channel_no=order.down_channel_no,
+        request_no=order.request_no,
+        status=int(status),
+        success_face_micros=success_face_micros,
+        delivery_id=delivery_id,
+    )
+    work.events.add(ORDER_SUBJECT + what, key=str(order.order_id), body=body, tag=tag, text=text)
+
+
+def refund_event(
+    work: Work,
+    what: str,
+    *,
+    refund_id: int,
+    order_id: int,
+    channel_no: str,
+    refund_no: str,
+    status: RefundStatus,
+    tag: str,
+    text: str = "",
+) -> None:
+    """Tell that a refund changed; the order's life is where it is looked for."""
+    body = events_pb2.RefundChanged(
+        refund_id=refund_id,
+        order_id=order_id,
+        channel_no=channel_no,
+        refund_no=refund_no,
+        status=int(status),
+    )
+    work.events.add(REFUND_SUBJECT + what, key=str(order_id), body=body, tag=tag, text=text)
+
+
+def catalogue_event(work: Work, version: int, by: str) -> None:
+    """Tell that the catalogue has a new version."""
+    body = events_pb2.CatalogueChanged(version=version, by=by)
+    work.events.add(
+        CATALOGUE_SUBJECT, key="catalogue", body=body, text=f"version {version} by {by}"
+    )

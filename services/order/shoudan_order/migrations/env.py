@@ -1,0 +1,5 @@
+"""Alembic's way in: everything is in the kit."""
+
+from shoudan_kit.migrate import run_env
+
+run_env()

@@ -1,0 +1,319 @@
+"""Telling channels how their orders and refunds ended, until they answer success.
+
+A slow or dead partner delays only its own notifies: handlers start calls and do not wait for them, and
+what came of the calls is recorded in batches. Source: 000 §四.6, protocols §5.0 #10, #13, #15.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import orjson
+
+from shoudan_kit import log
+from shoudan_kit.batch import Coalescer
+from shoudan_kit.egress import Answered, Egress, Outcome
+from shoudan_kit.guard import PORTS, Guard
+from shoudan_kit.task import Task
+from shoudan_kit.work import Work
+from shoudan_order import journal, steps
+from shoudan_order.catalogue import DownChannel
+from shoudan_order.context import Context
+from shoudan_order.states import ENDED, NotifyStatus, OrderStatus, RefundStatus
+from shoudan_order.store import notifies as store
+from shoudan_order.store.rows import NotifyRow, Order
+
+_log = log.get_logger("notifies")
+
+IN_FLIGHT_MAX: Final = 2_000
+# Beyond the calls in flight, so many may wait for a host; more come again later.
+HOST_WAITING_MAX: Final = 1_000
+ANSWER_CHARS_MAX: Final = 256
+LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+ANY_PORT: Final = range(1, 65_536)
+WEBHOOK_MARK: Final = "whsec_"
+
+# The later documented form, where a channel asks for words.
+ORDER_WORDS: Final = {
+    OrderStatus.SUCCEEDED: ("SUCCESS", "000", "订单成功"),
+    OrderStatus.FAILED: ("FAILED", "900", "订单失败"),
+    OrderStatus.PARTIAL: ("PARTSUCCESS", "800", "订单部分成功"),
+}
+REFUND_WORDS: Final = {
+    RefundStatus.SUCCEEDED: ("SUCCESS", "000", "退款成功"),
+    RefundStatus.REFUNDING: ("SUCCESS", "000", "退款成功"),
+    RefundStatus.FAILED: ("FAILED", "900", "退款失败"),
+    RefundStatus.PARTIAL: ("PARTSUCCESS", "800", "退款部分成功"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A call that has come back."""
+
+    task: Task[steps.NotifyStep]
+    row: NotifyRow
+    outcome: Outcome
+    took_ms: int
+
+
+def owe(context: Context, work: Work, order: Order) -> None:
+    """Make the notify task of an order that has just ended, if its channel wants to be told."""
+    if order.has_notify:
+        work.tasks.add(
+            steps.NOTIFY,
+            steps.NotifyStep(order.order_id),
+            order_no=str(order.order_id),
+            queue=context.queue(order.line_id, steps.NOTIFY),
+        )
+
+
+def body_of(row: NotifyRow, *, words: bool) -> bytes:
+    """The documented JSON body; statuses as numbers unless the channel wants words."""
+    facts: dict[str, Any] = {"channel_no": row.down_channel_no, "request_no": row.request_no}
+    if row.refund_id:
+        status = RefundStatus(row.refund_status)
+        public = RefundStatus.SUCCEEDED if status == RefundStatus.REFUNDING else status
+        facts |= {"refund_no": row.refund_no, "refund_num": row.refund_num, "status": int(public)}
+        word = REFUND_WORDS[status]
+    else:
+        order_status = OrderStatus(row.order_status)
+        facts |= {"order_id": str(row.order_id), "status": int(order_status)}
+        word = ORDER_WORDS[order_status]
+    if words:
+        facts |= {
+            "status": word[0],
+            "failed_code": row.fail_code or word[1],
+            "failed_msg": row.fail_msg or word[2],
+        }
+    return orjson.dumps(facts)
+
+
+def acknowledged(outcome: Outcome) -> bool:
+    """HTTP 200 and success: as text, as JSON text, as {"data":"success"} or {"status":0|200}."""
+    if not isinstance(outcome, Answered) or outcome.status != 200:
+        return False
+    text = outcome.body.strip()
+    if text.lower() == b"success":
+        return True
+    try:
+        read: object = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    if isinstance(read, str):
+        return read.strip().lower() == "success"
+    if not isinstance(read, dict):
+        return False
+    facts = cast("dict[str, object]", read)
+    data, status = facts.get("data"), facts.get("status")
+    if isinstance(data, str) and data.strip().lower() == "success":
+        return True
+    return type(status) is int and status in {0, 200}
+
+
+def signed(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The Standard Webhooks headers; a secret without whsec_ is used as it is written."""
+    key = secret.encode()
+    if secret.startswith(WEBHOOK_MARK):
+        try:
+            key = base64.b64decode(secret.removeprefix(WEBHOOK_MARK), validate=True)
+        except binascii.Error:
+            _log.warning("notify_secret_malformed")
+    content = f"{message_id}.{timestamp}.".encode() + body
+    mac = base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{mac}",
+    }
+
+
+def secret_of(name: str) -> str | None:
+    """The secret named in the catalogue: SHOUDAN_SECRET_<NAME>, or ..._FILE holding a path."""
+    variable = f"SHOUDAN_SECRET_{name.upper().replace('-', '_')}"
+    if path := os.environ.get(f"{variable}_FILE"):
+        return Path(path).read_text("utf-8").strip()
+    return os.environ.get(variable)
+
+
+class Notifier:
+    """Calls in flight to partners, bounded in all and by host."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._egress: dict[tuple[str, ...], Egress] = {}
+        self._hosts: dict[str, asyncio.Semaphore] = {}
+        self._load: Counter[str] = Counter()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._record: Coalescer[_Attempt, None] = Coalescer(
+            self._record_batch, name="notify.record", size_max=200, linger_s=0.005
+        )
+
+    async def begin(self, task: Task[steps.NotifyStep], row: NotifyRow) -> None:
+        """Start one call; a host with too many waiting gets it later."""
+        host = urlsplit(row.notify_url).netloc
+        if self._load[host] >= self._context.settings.notify_host_calls_max + HOST_WAITING_MAX:
+            task.again(random.uniform(1, 5), "host busy")
+            return
+        await self._room.acquire()
+        self._load[host] += 1
+        call = asyncio.create_task(self._call(host, task, row), name="notify")
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    async def aclose(self) -> None:
+        """Wait for the calls in flight, then close the connections."""
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=self._context.settings.notify_timeout_s)
+        await self._record.aclose()
+        for egress in self._egress.values():
+            await egress.aclose()
+
+    async def _call(self, host: str, task: Task[steps.NotifyStep], row: NotifyRow) -> None:
+        try:
+            limit = self._context.settings.notify_host_calls_max
+            async with self._hosts.setdefault(host, asyncio.Semaphore(limit)):
+                attempt = await self._send(task, row)
+            await self._record(attempt)
+        except Exception:  # noqa: BLE001 - the task comes again after its interval
+            _log.error("notify_failed", notify_id=row.notify_id, exc_info=True)
+        finally:
+            self._room.release()
+            self._load[host] -= 1
+            if not self._load[host]:
+                del self._load[host]
+                self._hosts.pop(host, None)
+
+    async def _send(self, task: Task[steps.NotifyStep], row: NotifyRow) -> _Attempt:
+        clock = self._context.app.clock
+        channel = self._context.catalogue.down_channels.get(row.down_channel_no)
+        body = body_of(row, words=channel is not None and channel.word_status)
+        headers = {"Content-Type": "application/json"}
+        secret = secret_of(channel.secret_name) if channel and channel.secret_name else None
+        if secret:
+            timestamp = int(clock.now().timestamp())
+            headers |= signed(secret, f"notify_{row.notify_id}", timestamp, body)
+        began = clock.monotonic()
+        outcome = await self._through(channel).send(
+            "POST", row.notify_url, headers=headers, body=body
+        )
+        return _Attempt(task, row, outcome, int((clock.monotonic() - began) * 1000))
+
+    def _through(self, channel: DownChannel | None) -> Egress:
+        """The way out for a channel: public addresses, and the networks opened for it."""
+        settings = self._context.settings
+        networks = channel.notify_networks if channel is not None else ()
+        if settings.profile != "prod":
+            networks = (*networks, *LOOPBACK)
+        if networks not in self._egress:
+            guard = Guard(
+                [ip_network(one) for one in networks], ports=ANY_PORT if networks else PORTS
+            )
+            self._egress[networks] = Egress(
+                "notify",
+                guard=guard,
+                total_s=settings.notify_timeout_s,
+                per_host_max=settings.notify_host_calls_max,
+            )
+        return self._egress[networks]
+
+    async def _record_batch(self, attempts: Sequence[_Attempt]) -> list[Exception | None]:
+        async with self._context.app.work("order.notify") as work:
+            ids = work.ids.take(len(attempts))
+            told = [_told(one, attempt_id) for one, attempt_id in zip(attempts, ids, strict=True)]
+            owed = await store.advance_told(work.db, told)
+            orders = await self._context.orders({one.row.order_id for one in attempts})
+            for one, result in zip(attempts, told, strict=True):
+                order = orders[one.row.order_id]
+                work.tasks.finish(one.task)
+                if one.row.notify_id not in owed:
+                    continue
+                if result.acknowledged:
+                    _tell_done(work, order, one.row)
+                else:
+                    self._try_again(work, order, one, result)
+        return [None] * len(attempts)
+
+    def _try_again(self, work: Work, order: Order, one: _Attempt, result: store.Told) -> None:
+        count, waits = one.row.notify_count + 1, self._context.settings.notify_waits_s
+        if count >= one.row.max_count:
+            _log.warning("notify_given_up", notify_id=one.row.notify_id, answer=result.answer)
+            return
+        wait_s = waits[min(count, len(waits)) - 1]
+        work.tasks.add(
+            one.task.kind,
+            one.task.payload,
+            order_no=one.task.order_no,
+            queue=one.task.queue,
+            delay_s=wait_s * random.uniform(0.9, 1.1),
+        )
+
+
+def _told(one: _Attempt, attempt_id: int) -> store.Told:
+    outcome = one.outcome
+    if isinstance(outcome, Answered):
+        status, answer = outcome.status, outcome.body.decode("utf-8", "replace")
+    else:
+        status, answer = 0, outcome.reason
+    return store.Told(
+        one.row.notify_id,
+        one.row.order_id,
+        attempt_id,
+        acknowledged(outcome),
+        status,
+        answer.replace("\0", "")[:ANSWER_CHARS_MAX],
+        one.took_ms,
+    )
+
+
+def _tell_done(work: Work, order: Order, row: NotifyRow) -> None:
+    if row.refund_id:
+        journal.refund_event(
+            work,
+            "notified",
+            refund_id=row.refund_id,
+            order_id=row.order_id,
+            channel_no=row.down_channel_no,
+            refund_no=row.refund_no,
+            status=RefundStatus(row.refund_status),
+            tag=journal.REFUND_TELL,
+        )
+    else:
+        status = OrderStatus(row.order_status)
+        journal.order_event(work, "notified", order, status, journal.TELL)
+
+
+async def tell(context: Context, tasks: Sequence[Task[steps.NotifyStep]]) -> None:
+    """Start the calls of what is owed; end the tasks of what is not owed any more."""
+    keys = [(t.payload.order_id, t.payload.refund_id) for t in tasks]
+    async with context.app.db.connect() as db:
+        rows = await store.notifies_due(db, keys)
+    over: list[Task[steps.NotifyStep]] = []
+    for task, key in zip(tasks, keys, strict=True):
+        row = rows.get(key)
+        if row is not None and _owed(row):
+            await cast("Notifier", context.notifier).begin(task, row)
+        else:
+            over.append(task)
+    if over:
+        async with context.app.work("order.notify_over") as work:
+            work.tasks.finish(*over)
+
+
+def _owed(row: NotifyRow) -> bool:
+    open_ = row.notify_status in {NotifyStatus.NOT_STARTED, NotifyStatus.WAITING}
+    return open_ and row.notify_count < row.max_count and row.order_status in ENDED

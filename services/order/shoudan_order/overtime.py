@@ -1,0 +1,328 @@
+"""Overtime: unpaid orders fail, what is settled is closed, what is unknown is asked about.
+
+Source: oms-behaviour §3.6, with cases (a), (b) and (c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import grpc
+
+from shoudan_kit import log
+from shoudan_kit.refusal import Refused
+from shoudan_kit.task import Task
+from shoudan_kit.work import Work
+from shoudan_order import journal, notifies, payments, results, steps, sums
+from shoudan_order.context import Context
+from shoudan_order.ledger import DIFFERS, Movement, Posted
+from shoudan_order.states import (
+    ENDED,
+    FAIL_REFUND,
+    AuditType,
+    DeliveryStatus,
+    FailRefundEvent,
+    FailRefundStatus,
+    OrderStatus,
+)
+from shoudan_order.store import audits as audit_store
+from shoudan_order.store import deliveries as delivery_store
+from shoudan_order.store import orders as store
+from shoudan_order.store.orders import Settled
+from shoudan_order.store.rows import DeliveryStanding, Order, Standing
+from shoudan_order.suppliers import UNKNOWN, Outcome, Pending
+
+_log = log.get_logger("overtime")
+
+OVERTIME_CODE = "900"
+OVERTIME_WORDS = "订单超时"
+
+
+async def overtime(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
+    """End orders whose time is over, as far as it is known how they stand."""
+    ids = sorted({t.payload.order_id for t in tasks})
+    async with context.app.work("order.overtime") as work:
+        orders = await store.read_orders(work.db, ids, lock=True)
+        late = {i: one for i, one in orders.items() if one[1].left_s <= 0}
+        await _fail_unpaid(context, work, late)
+        paid = {i: o for i, o in late.items() if o[1].order_status == OrderStatus.DELIVERING}
+        await _end_paid(context, work, paid)
+        work.tasks.finish(*(t for t in tasks if _over(orders.get(t.payload.order_id))))
+    context.memory.drop(late)
+
+
+def _over(one: tuple[Order, Standing] | None) -> bool:
+    """Whether the task has nothing more to wait for: an order ended, or its time has come."""
+    return one is None or one[1].order_status in ENDED or one[1].left_s <= 0
+
+
+async def _fail_unpaid(
+    context: Context, work: Work, late: Mapping[int, tuple[Order, Standing]]
+) -> None:
+    """10 -> 90. A debit may be on its way: the refund step voids its key, or gives it back."""
+    unpaid = [
+        store.FailedUnpaid(i, OVERTIME_CODE, OVERTIME_WORDS)
+        for i, (_, was) in late.items()
+        if was.order_status == OrderStatus.PAYING
+    ]
+    if not unpaid:
+        return
+    waiting = FAIL_REFUND.next(FailRefundStatus.NOT_STARTED, FailRefundEvent.ORDER_FAILED)
+    for order_id in await store.advance_failed_unpaid(work.db, unpaid, waiting):
+        order = late[order_id][0]
+        journal.order_event(
+            work, "overtime", order, OrderStatus.FAILED, journal.OVERTIME, OVERTIME_WORDS
+        )
+        _refund_later(context, work, order)
+        notifies.owe(context, work, order)
+
+
+def _refund_later(context: Context, work: Work, order: Order) -> None:
+    work.tasks.add(
+        steps.ORDER_REFUND,
+        steps.OrderStep(order.order_id),
+        order_no=str(order.order_id),
+        queue=context.queue(order.line_id, steps.ORDER_REFUND),
+    )
+
+
+async def _end_paid(
+    context: Context, work: Work, paid: Mapping[int, tuple[Order, Standing]]
+) -> None:
+    """(a) nothing bound: failed. (b) parts under way: ask about each. (c) some delivered: partial."""
+    closed: list[Settled] = []
+    asked: dict[int, Order] = {}
+    for order_id, (order, was) in paid.items():
+        before = sums.as_is(was)
+        now = sums.closed(order, before, partial=context.settings.partial_auto)
+        if now is not before:
+            closed.append(now)
+            results.end(context, work, order, now)
+        elif sums.pending(now):
+            asked[order_id] = order
+    if closed:
+        await store.advance_settled(work.db, closed)
+    by_hand = [now for now in closed if now.order_status not in ENDED]
+    if by_hand:
+        await audit_store.insert_audits(
+            work.db,
+            [
+                audit_store.NewAudit(
+                    work.ids.next(), now.was.order_id, 0, 0, AuditType.ORDER, now.parked_reason
+                )
+                for now in by_hand
+            ],
+        )
+    for part in await delivery_store.deliveries_of(work.db, list(asked)) if asked else ():
+        if part.delivery_status in {DeliveryStatus.WAITING, DeliveryStatus.SENDING}:
+            _ask_later(context, work, asked[part.delivery.order_id], part)
+
+
+def _ask_later(context: Context, work: Work, order: Order, part: DeliveryStanding) -> None:
+    delivery_id = part.delivery.delivery_id
+    work.tasks.add(
+        steps.DELIVERY_UNKNOWN,
+        steps.DeliveryStep(delivery_id, order.order_id),
+        order_no=str(order.order_id),
+        queue=context.queue(order.line_id, steps.DELIVERY_UNKNOWN),
+    )
+    journal.order_event(
+        work,
+        "overtime",
+        order,
+        OrderStatus.DELIVERING,
+        journal.DELIVERY_OVERTIME,
+        f"{part.delivery.up_channel_no} #{delivery_id}",
+        delivery_id=delivery_id,
+    )
+
+
+async def delivery_unknown(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) -> None:
+    """Ask the delivery service; what nobody knows is left to a person, the order stays as it is."""
+    async with context.app.db.connect() as db:
+        there = await delivery_store.deliveries_by_ids(db, [t.payload.delivery_id for t in tasks])
+    orders = await context.orders({t.payload.order_id for t in tasks})
+    open_ = [t for t in tasks if _open(there.get(t.payload.delivery_id))]
+    try:
+        answers = await context.suppliers.ask(
+            [_key(context, t.payload.delivery_id, orders[t.payload.order_id]) for t in open_]
+        )
+    except grpc.RpcError as error:
+        _log.warning("delivery_unanswered", code=str(error.code()), count=len(open_))
+        for task in open_:
+            task.again(context.settings.call_again_s, f"delivery did not answer: {error.code()}")
+        answers, open_ = [], []
+    ended: list[Outcome] = []
+    unknown: list[Task[steps.DeliveryStep]] = []
+    for task, answer in zip(open_, answers, strict=True):
+        outcome = _known(task, answer)
+        if outcome is None:
+            unknown.append(task)
+        else:
+            ended.append(outcome)
+    if ended:
+        await results.report(context, ended)
+    async with context.app.work("order.delivery_unknown") as work:
+        await _leave_to_people(work, unknown, orders)
+        done = {t.id for t in open_}
+        work.tasks.finish(
+            *(t for t in tasks if t.id in done or not _open(there.get(t.payload.delivery_id)))
+        )
+
+
+def _open(part: DeliveryStanding | None) -> bool:
+    return part is not None and part.delivery_status in {
+        DeliveryStatus.WAITING,
+        DeliveryStatus.SENDING,
+    }
+
+
+def _key(context: Context, delivery_id: int, order: Order) -> tuple[int, str, int]:
+    line = context.catalogue.lines.get(order.line_id)
+    return delivery_id, order.down_channel_no, line.service_class if line else 10
+
+
+def _known(task: Task[steps.DeliveryStep], answer: Outcome | Pending | Refused) -> Outcome | None:
+    """The end of a delivery; one that was never handed over has failed for certain."""
+    if isinstance(answer, Outcome):
+        return answer
+    if isinstance(answer, Refused) and answer.reason == UNKNOWN:
+        return Outcome(task.payload.delivery_id, succeeded=False, result_code="not_sent")
+    return None
+
+
+async def _leave_to_people(
+    work: Work,
+    tasks: Sequence[Task[steps.DeliveryStep]],
+    orders: Mapping[int, Order],
+) -> None:
+    if not tasks:
+        return
+    audits = [
+        audit_store.NewAudit(
+            work.ids.next(),
+            t.payload.order_id,
+            0,
+            t.payload.delivery_id,
+            AuditType.DELIVERY,
+            "unknown at overtime",
+        )
+        for t in tasks
+    ]
+    await audit_store.insert_audits(work.db, audits)
+    reasons = {
+        t.payload.order_id: f"delivery {t.payload.delivery_id} unknown at overtime" for t in tasks
+    }
+    for order_id in await store.park_orders(work.db, reasons):
+        journal.order_event(
+            work,
+            "parked",
+            orders[order_id],
+            OrderStatus.DELIVERING,
+            journal.DELIVERY_OVERTIME,
+            reasons[order_id],
+        )
+
+
+async def refund_order(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
+    """Give back what a failed order has paid and did not get. Source: oms-behaviour §3.9.
+
+    An order that failed before its payment was known: its debit's key is voided, so that a late debit
+    is refused; where the debit was made it is given back.
+    """
+    async with context.app.db.connect() as db:
+        found = await store.read_orders(db, [t.payload.order_id for t in tasks], lock=False)
+    due = [
+        t
+        for t in tasks
+        if t.payload.order_id in found
+        and found[t.payload.order_id][1].refund_status == FailRefundStatus.WAITING
+    ]
+    over = [t for t in tasks if t not in due]
+    refunded: list[Task[steps.OrderStep]] = []
+    nothing: list[Task[steps.OrderStep]] = []
+    if due:
+        try:
+            refunded, nothing = await _give_back(context, due, found)
+        except grpc.RpcError as error:
+            payments.pay_again(context, due, error)
+    async with context.app.work("order.refund") as work:
+        await _refunded(work, refunded, found, FailRefundEvent.REFUNDED)
+        await _refunded(work, nothing, found, FailRefundEvent.NOTHING_PAID)
+        work.tasks.finish(*over, *refunded, *nothing)
+
+
+async def _give_back(
+    context: Context,
+    due: Sequence[Task[steps.OrderStep]],
+    found: Mapping[int, tuple[Order, Standing]],
+) -> tuple[list[Task[steps.OrderStep]], list[Task[steps.OrderStep]]]:
+    """Tasks whose money went back, and tasks where nothing had been paid."""
+    unsure = [t for t in due if found[t.payload.order_id][1].payment_status != 0]
+    voids = await context.ledger.post([void_sale(found[t.payload.order_id][0]) for t in unsure])
+    paid = [t for t in due if t not in unsure]
+    nothing: list[Task[steps.OrderStep]] = []
+    for task, answer in zip(unsure, voids, strict=True):
+        if isinstance(answer, Posted) and answer.moved:
+            paid.append(task)
+        elif isinstance(answer, Posted):
+            nothing.append(task)
+        else:
+            payments.refused(context, task, answer)
+    backs = await context.ledger.post([back_sale(*found[t.payload.order_id]) for t in paid])
+    refunded: list[Task[steps.OrderStep]] = []
+    for task, answer in zip(paid, backs, strict=True):
+        if isinstance(answer, Posted):
+            refunded.append(task)
+        else:
+            if answer.reason == DIFFERS:
+                _log.error("refund_differs", order_no=task.order_no)
+            payments.refused(context, task, answer)
+    return refunded, nothing
+
+
+def void_sale(order: Order) -> Movement:
+    """Close the keys of an order's debit."""
+    sale = payments.sale(order)
+    return Movement(
+        sale.side,
+        sale.channel_no,
+        sale.trade_no,
+        "",
+        sale.channel_micros,
+        sale.commission_micros,
+        sale.service_micros,
+        void=True,
+    )
+
+
+def back_sale(order: Order, was: Standing) -> Movement:
+    """What a failed (or partly delivered) order gets back: all but what was delivered."""
+    return Movement(
+        "down",
+        order.down_channel_no,
+        f"r{order.order_id}",
+        str(order.order_id),
+        order.sell_amount_micros - was.success_sell_amount_micros,
+        was.success_commission_micros - order.commission_amount_micros,
+        order.service_amount_micros - was.success_service_micros,
+        refund=True,
+    )
+
+
+async def _refunded(
+    work: Work,
+    tasks: Sequence[Task[steps.OrderStep]],
+    found: Mapping[int, tuple[Order, Standing]],
+    event: FailRefundEvent,
+) -> None:
+    if not tasks:
+        return
+    after = FAIL_REFUND.next(FailRefundStatus.WAITING, event)
+    ids = [t.payload.order_id for t in tasks]
+    for order_id in await store.advance_fail_refund(
+        work.db, ids, [FailRefundStatus.WAITING], after
+    ):
+        order, was = found[order_id]
+        what = "refunded" if event == FailRefundEvent.REFUNDED else "unpaid"
+        journal.order_event(work, what, order, was.order_status, journal.FAIL_REFUND)

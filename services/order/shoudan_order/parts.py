@@ -1,0 +1,95 @@
+"""Parts of orders: handing bound deliveries out, and binding what is open, under the orders' locks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from shoudan_kit.work import Work
+from shoudan_order import binding, journal, steps, sums
+from shoudan_order.context import Context
+from shoudan_order.states import OrderStatus
+from shoudan_order.store import deliveries as store
+from shoudan_order.store.orders import Settled
+from shoudan_order.store.rows import Delivery, Order
+
+# A task of an order may run a little longer than the order: it then ends itself, and is not listed as failed.
+AFTER_S = 60
+
+
+def hand_out(context: Context, work: Work, order: Order, parts: Sequence[Delivery]) -> None:
+    """Make the deliver tasks of parts just bound, and tell it."""
+    if not parts:
+        return
+    held = context.memory.get(order.order_id)
+    number = str(order.order_id)
+    queue = context.queue(order.line_id, steps.DELIVER)
+    for part in parts:
+        task_id = work.tasks.add(
+            steps.DELIVER,
+            steps.DeliveryStep(part.delivery_id, order.order_id),
+            order_no=number,
+            queue=queue,
+        )
+        if held is not None:
+            held.deliveries[part.delivery_id] = part
+            held.deliver_tasks[part.delivery_id] = task_id
+    text = ", ".join(f"{part.up_channel_no} #{part.delivery_id}" for part in parts[:10])
+    journal.order_event(
+        work,
+        "bound",
+        order,
+        OrderStatus.DELIVERING,
+        journal.BIND,
+        text,
+        delivery_id=parts[0].delivery_id,
+    )
+
+
+def bind_later(context: Context, work: Work, order: Order, left_s: int, *, tried: bool) -> None:
+    """Make the bind task of an order; where binding was `tried` a moment ago, it waits its interval."""
+    work.tasks.add(
+        steps.BIND,
+        steps.OrderStep(order.order_id),
+        order_no=str(order.order_id),
+        queue=context.queue(order.line_id, steps.BIND),
+        delay_s=steps.BIND.interval_s if tried else 0,
+        deadline_s=max(left_s, 0) + AFTER_S,
+    )
+
+
+def fused(context: Context, line_id: int) -> bool:
+    """Whether binding and the start of a delivery may be one step with the one before."""
+    return context.serves(line_id, steps.BIND) and context.serves(line_id, steps.DELIVER)
+
+
+def slices(
+    context: Context, order: Order, bound_micros: int, excluded: Sequence[str] | set[str] = ()
+) -> list[Delivery]:
+    """Parts for what is open, with their numbers."""
+    found = binding.plan(context.catalogue, order, bound_micros, excluded)
+    ids = context.app.ids.take(len(found))
+    return [
+        binding.delivery_of(order, one, delivery_id)
+        for one, delivery_id in zip(found, ids, strict=True)
+    ]
+
+
+async def bind_open(
+    context: Context, work: Work, open_orders: Mapping[int, tuple[Order, Settled]]
+) -> dict[int, Settled]:
+    """Bind what is open of locked orders elsewhere than where it failed a moment ago; the orders after it."""
+    lately = await store.failed_lately(
+        work.db, list(open_orders), context.settings.exclude_failed_s
+    )
+    after: dict[int, Settled] = {}
+    made: list[Delivery] = []
+    for order_id, (order, now) in open_orders.items():
+        parts = slices(context, order, now.bind_face_micros, lately.get(order_id, set()))
+        for part in parts:
+            now = sums.bound(now, part.total_face_micros)
+        made += parts
+        after[order_id] = now
+        hand_out(context, work, order, parts)
+    orders = {order_id: order for order_id, (order, _) in open_orders.items()}
+    await store.insert_deliveries(work.db, made, orders, started=True)
+    return after

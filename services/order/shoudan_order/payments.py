@@ -1,0 +1,289 @@
+"""Charging channels and paying suppliers: the ledger first, then the order, each repeatable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import grpc
+
+from shoudan_kit import log
+from shoudan_kit.money import micros_to_yuan
+from shoudan_kit.refusal import Refused
+from shoudan_kit.task import Task
+from shoudan_kit.work import Work
+from shoudan_order import journal, notifies, parts, steps
+from shoudan_order.context import Context
+from shoudan_order.ledger import DIFFERS, DOMAIN, TOO_LOW, Movement, Posted
+from shoudan_order.states import (
+    BIND,
+    FAIL_REFUND,
+    PAYMENT,
+    BindEvent,
+    BindStatus,
+    FailRefundEvent,
+    FailRefundStatus,
+    OrderStatus,
+    PaymentEvent,
+    PaymentStatus,
+    UpPaymentStatus,
+)
+from shoudan_order.store import deliveries as delivery_store
+from shoudan_order.store import orders as store
+from shoudan_order.store.rows import Delivery, Order
+
+_log = log.get_logger("payments")
+
+BALANCE_CODE = "904"
+
+
+@dataclass(slots=True)
+class _Binding:
+    """What a batch of orders is bound to."""
+
+    paid: list[store.Paid] = field(default_factory=list[store.Paid])
+    parts: list[Delivery] = field(default_factory=list[Delivery])
+    parts_of: dict[int, list[Delivery]] = field(default_factory=dict[int, list[Delivery]])
+
+
+def sale(order: Order) -> Movement:
+    """What the channel pays for an order. Source: oms-behaviour §3.9 DownPay."""
+    return Movement(
+        "down",
+        order.down_channel_no,
+        str(order.order_id),
+        "",
+        -order.sell_amount_micros,
+        order.commission_amount_micros,
+        -order.service_amount_micros,
+    )
+
+
+def purchase(delivery: Delivery) -> Movement:
+    """What a supplier is paid for a delivery. Source: oms-behaviour §3.9 UpPay."""
+    return Movement(
+        "up",
+        delivery.up_channel_no,
+        str(delivery.delivery_id),
+        "",
+        -delivery.cost_amount_micros,
+        delivery.up_commission_amount_micros,
+        delivery.service_amount_micros,
+    )
+
+
+async def pay(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
+    """Charge the channels, then bind at once what this process also binds.
+
+    Too little balance is tried again until the deadline, or fails the order at once where its shelf
+    says so. Other refusals (a locked or missing account) are tried again until the deadline: a
+    person can still repair them; at overtime the order fails and nothing has been charged.
+    """
+    orders = await context.orders(t.payload.order_id for t in tasks)
+    known = [t for t in tasks if t.payload.order_id in orders]
+    try:
+        answers = await context.ledger.post([sale(orders[t.payload.order_id]) for t in known])
+    except grpc.RpcError as error:
+        pay_again(context, known, error)
+        return
+    paid: list[Task[steps.OrderStep]] = []
+    failed: list[Task[steps.OrderStep]] = []
+    for task, answer in zip(known, answers, strict=True):
+        order = orders[task.payload.order_id]
+        if isinstance(answer, Posted) or answer.reason == DIFFERS:
+            paid.append(task)  # a key that was voided means overtime: the order no longer moves
+        elif answer.reason == TOO_LOW and _fails_fast(context, order):
+            failed.append(task)
+        else:
+            refused(context, task, answer)
+    voided = {
+        task.payload.order_id
+        for task, answer in zip(known, answers, strict=True)
+        if isinstance(answer, Refused) and answer.reason == DIFFERS
+    }
+    if paid:
+        await _paid(context, paid, orders, voided)
+    if failed:
+        await _fail_fast(context, failed, orders)
+
+
+def _fails_fast(context: Context, order: Order) -> bool:
+    shelf = context.catalogue.down_shelves.get(order.down_shelf_id)
+    return shelf is not None and shelf.pay_fail_fast
+
+
+def pay_again(
+    context: Context, tasks: Sequence[Task[steps.OrderStep] | Task[steps.DeliveryStep]], error: grpc.RpcError
+) -> None:  # fmt: skip
+    """Nobody knows whether it was posted: the same key is posted again."""
+    code = getattr(error, "code", lambda: None)()
+    _log.warning("pay_unanswered", code=str(code), count=len(tasks))
+    for task in tasks:
+        task.again(context.settings.call_again_s, f"pay did not answer: {code}")
+
+
+def refused(
+    context: Context, task: Task[steps.OrderStep] | Task[steps.DeliveryStep], answer: Refused
+) -> None:
+    _log.info("pay_refused", task_id=task.id, order_no=task.order_no, reason=answer.reason)
+    short = context.settings.pay_short_again_s if answer.domain == DOMAIN else 1.0
+    task.again(short, f"{answer.reason}")
+
+
+async def _paid(
+    context: Context,
+    tasks: Sequence[Task[steps.OrderStep]],
+    orders: Mapping[int, Order],
+    voided: set[int],
+) -> None:
+    """10 -> 20, with the deliveries of what is bound here. Tasks of orders that do not move end, too."""
+    paid = [orders[t.payload.order_id] for t in tasks if t.payload.order_id not in voided]
+    bound = _bind_now(context, paid)
+    async with context.app.work("order.pay") as work:
+        moved = await store.advance_paid(work.db, bound.paid, orders, bound.parts, True)
+        for order in paid:
+            if order.order_id in moved:
+                _follow_up(context, work, order, bound.parts_of.get(order.order_id, []))
+        work.tasks.finish(*tasks)
+        stuck = [o.order_id for o in paid if o.order_id not in moved]
+        if stuck:
+            await _give_back(work, stuck)
+
+
+async def _give_back(work: Work, order_ids: Sequence[int]) -> None:
+    """A debit that found its order already failed is refunded; one repeated after success is not."""
+    late = await store.advance_fail_refund(
+        work.db,
+        order_ids,
+        FAIL_REFUND.sources(FailRefundEvent.ORDER_FAILED),
+        FailRefundStatus.WAITING,
+    )
+    for order_id in late:
+        work.tasks.add(steps.ORDER_REFUND, steps.OrderStep(order_id), order_no=str(order_id))
+
+
+def _bind_now(context: Context, orders: Sequence[Order]) -> _Binding:
+    """Bind in memory where bind and delivery are served here; the rest waits for its task."""
+    made = _Binding()
+    paid = PAYMENT.next(PaymentStatus.PAYING, PaymentEvent.PAID)
+    free = PAYMENT.next(PaymentStatus.PAYING, PaymentEvent.FREE)
+    waiting = BIND.next(BindStatus.NOT_STARTED, BindEvent.PAID)
+    delivering = BIND.next(waiting, BindEvent.BOUND)
+    for order in orders:
+        here = parts.fused(context, order.line_id)
+        bound = parts.slices(context, order, 0) if here else []
+        made.parts += bound
+        made.parts_of[order.order_id] = bound
+        made.paid.append(
+            store.Paid(
+                order.order_id,
+                free if sale(order).empty else paid,
+                delivering if bound else waiting,
+                sum(part.total_face_micros for part in bound),
+            )
+        )
+    return made
+
+
+def _follow_up(context: Context, work: Work, order: Order, bound: Sequence[Delivery]) -> None:
+    delivering = OrderStatus.DELIVERING
+    text = f"{micros_to_yuan(order.sell_amount_micros)} 元"
+    journal.order_event(work, "paid", order, delivering, journal.DOWN_PAY, text)
+    parts.hand_out(context, work, order, bound)
+    if sum(part.total_face_micros for part in bound) < order.total_face_micros:
+        tried = parts.fused(context, order.line_id)
+        parts.bind_later(context, work, order, order.overtime_s, tried=tried)
+
+
+async def _fail_fast(
+    context: Context, tasks: Sequence[Task[steps.OrderStep]], orders: Mapping[int, Order]
+) -> None:
+    """The shelf wants no waiting for money: the order fails with 904, nothing was charged."""
+
+    failed = [store.FailedUnpaid(t.payload.order_id, BALANCE_CODE, "帐户余额不足") for t in tasks]
+    async with context.app.work("order.pay_refused") as work:
+        moved = await store.advance_failed_unpaid(work.db, failed, FailRefundStatus.NOT_NEEDED)
+        for order_id in moved:
+            order = orders[order_id]
+            journal.order_event(
+                work, "failed", order, OrderStatus.FAILED, journal.DOWN_PAY, "帐户余额不足"
+            )
+            notifies.owe(context, work, order)
+            if held := context.memory.get(order_id):
+                work.tasks.finish(held.overtime_task)
+        work.tasks.finish(*tasks)
+    context.memory.drop(moved)
+
+
+async def pay_up(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) -> None:
+    """Pay the suppliers of deliveries that succeeded, refunded by the user or not.
+
+    The task was made with the success, so it is due as long as it exists; the ledger knows repeats.
+    """
+    orders = await context.orders({t.payload.order_id for t in tasks})
+    bought = await _purchases(context, tasks)
+    due = [t for t in tasks if t.payload.delivery_id in bought]
+    ended = [t for t in tasks if t.payload.delivery_id not in bought]
+    try:
+        answers = await context.ledger.post([purchase(bought[t.payload.delivery_id]) for t in due])
+    except grpc.RpcError as error:
+        pay_again(context, due, error)
+        due, answers = [], []
+    for task, answer in zip(due, answers, strict=True):
+        if isinstance(answer, Posted):
+            ended.append(task)
+        else:
+            refused(context, task, answer)
+    if ended:
+        await _up_paid(context, ended, bought, orders)
+
+
+async def _purchases(
+    context: Context, tasks: Sequence[Task[steps.DeliveryStep]]
+) -> dict[int, Delivery]:
+    """Deliveries that are to be paid, with the real costs: from memory, else as stored."""
+    found: dict[int, Delivery] = {}
+    missing: list[int] = []
+    for task in tasks:
+        held = context.memory.get(task.payload.order_id)
+        part = held.deliveries.get(task.payload.delivery_id) if held is not None else None
+        if part is not None:
+            found[part.delivery_id] = part
+        else:
+            missing.append(task.payload.delivery_id)
+    if missing:
+        async with context.app.db.connect() as db:
+            stored = await delivery_store.deliveries_by_ids(db, missing)
+        found |= {
+            delivery_id: one.delivery
+            for delivery_id, one in stored.items()
+            if one.up_payment_status == UpPaymentStatus.PAYING
+        }
+    return found
+
+
+async def _up_paid(
+    context: Context,
+    tasks: Sequence[Task[steps.DeliveryStep]],
+    bought: Mapping[int, Delivery],
+    orders: Mapping[int, Order],
+) -> None:
+    ids = [t.payload.delivery_id for t in tasks]
+    async with context.app.work("order.up_pay") as work:
+        moved = await delivery_store.advance_up_paid(
+            work.db, ids, sorted({t.payload.order_id for t in tasks})
+        )
+        for delivery_id in moved:
+            part = bought[delivery_id]
+            journal.order_event(
+                work,
+                "up_paid",
+                orders[part.order_id],
+                OrderStatus.SUCCEEDED,
+                journal.UP_PAY,
+                f"{micros_to_yuan(part.cost_amount_micros)} 元",
+                delivery_id=delivery_id,
+            )
+        work.tasks.finish(*tasks)
+    for task in tasks:
+        context.memory.ended(task.payload.order_id, task.payload.delivery_id)

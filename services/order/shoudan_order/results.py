@@ -1,0 +1,285 @@
+"""How deliveries ended: totals and profit, the supplier's payment, the channel's notify, or another supplier.
+
+Source: oms-behaviour §3.5 "Delivery finish". A result that contradicts what is stored is recorded for
+a person and changes nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from shoudan_kit.db import retry
+from shoudan_kit.money import micros_to_yuan
+from shoudan_kit.work import Work
+from shoudan_order import journal, notifies, parts, steps, sums
+from shoudan_order.binding import guard_s
+from shoudan_order.context import Context
+from shoudan_order.states import (
+    DELIVERY,
+    ENDED,
+    UP_PAYMENT,
+    AuditType,
+    DeliveryEvent,
+    DeliveryStatus,
+    FailRefundStatus,
+    OrderStatus,
+    UpPaymentEvent,
+)
+from shoudan_order.store import audits as audit_store
+from shoudan_order.store import deliveries as delivery_store
+from shoudan_order.store import orders as store
+from shoudan_order.store.orders import Settled
+from shoudan_order.store.rows import Delivery, DeliveryStanding, Order, Standing
+from shoudan_order.suppliers import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What became of one result."""
+
+    id: int
+    applied: bool
+    conflict: bool
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a batch of results does, gathered before anything is written."""
+
+    ended: list[delivery_store.Ended] = field(default_factory=list[delivery_store.Ended])
+    acks: dict[int, Ack] = field(default_factory=dict[int, Ack])
+    now: dict[int, Settled] = field(default_factory=dict[int, Settled])
+    succeeded: list[tuple[Delivery, Outcome]] = field(
+        default_factory=list[tuple[Delivery, Outcome]]
+    )
+    failed: list[tuple[Delivery, Outcome]] = field(default_factory=list[tuple[Delivery, Outcome]])
+    conflicts: list[tuple[DeliveryStanding, Outcome]] = field(
+        default_factory=list[tuple[DeliveryStanding, Outcome]]
+    )
+
+
+async def report(context: Context, outcomes: Sequence[Outcome]) -> list[Ack]:
+    """Store ends of deliveries; acknowledgements in order. Repeats change nothing."""
+    acks = await retry(lambda: _apply(context, outcomes))
+    return [acks.get(one.id) or Ack(one.id, False, False) for one in outcomes]
+
+
+async def _apply(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ack]:
+    async with context.app.work("order.results") as work:
+        ids = [one.id for one in outcomes]
+        # The orders' locks come first and in id order; whoever waited sees what the others did.
+        orders = await store.lock_by_deliveries(work.db, ids)
+        there = await delivery_store.deliveries_by_ids(work.db, ids)
+        batch = _decide(orders, there, outcomes)
+        await _write(context, work, orders, batch)
+    context.memory.drop(i for i, now in batch.now.items() if now.order_status == OrderStatus.FAILED)
+    return batch.acks
+
+
+def _decide(
+    orders: Mapping[int, tuple[Order, Standing]],
+    there: Mapping[int, DeliveryStanding],
+    outcomes: Sequence[Outcome],
+) -> _Batch:
+    batch = _Batch()
+    for one in outcomes:
+        standing = there.get(one.id)
+        if standing is None or one.id in batch.acks:
+            continue
+        order, was = orders[standing.delivery.order_id]
+        if standing.delivery_status in {DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED}:
+            conflict = one.succeeded != (standing.delivery_status == DeliveryStatus.SUCCEEDED)
+            batch.acks[one.id] = Ack(one.id, False, conflict)
+            if conflict:
+                batch.conflicts.append((standing, one))
+            continue
+        now = batch.now.get(order.order_id) or sums.as_is(was)
+        batch.now[order.order_id] = _fold(batch, order, now, standing, one)
+        batch.acks[one.id] = Ack(one.id, True, False)
+    return batch
+
+
+def _fold(
+    batch: _Batch, order: Order, now: Settled, standing: DeliveryStanding, one: Outcome
+) -> Settled:
+    part = standing.delivery
+    cost = part.cost_amount_micros if one.cost_amount_micros is None else one.cost_amount_micros
+    if one.succeeded:
+        event, paid, now = (
+            DeliveryEvent.SUCCEEDED,
+            UpPaymentEvent.DELIVERED,
+            sums.delivered(order, now, part, cost),
+        )
+        batch.succeeded.append((replace(part, cost_amount_micros=cost), one))
+    else:
+        event, paid = DeliveryEvent.FAILED, UpPaymentEvent.NOT_DELIVERED
+        now, cost = sums.unbound(now, part.total_face_micros), part.cost_amount_micros
+        batch.failed.append((part, one))
+    # A success may be told of a delivery whose start was never stored: the supplier knows better.
+    status = standing.delivery_status
+    if not DELIVERY.allows(status, event):
+        status = DELIVERY.next(status, DeliveryEvent.STARTED)
+    batch.ended.append(
+        delivery_store.Ended(
+            part.delivery_id,
+            DELIVERY.next(status, event),
+            UP_PAYMENT.next(standing.up_payment_status, paid),
+            one.up_order_no,
+            cost,
+            one.cost_amount_micros or 0,
+            one.message,
+            one.params_json,
+        )
+    )
+    return now
+
+
+async def _write(
+    context: Context, work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+) -> None:
+    if batch.ended:
+        await delivery_store.advance_ended(work.db, batch.ended)
+    if batch.failed:
+        await _elsewhere(context, work, orders, batch)
+    if batch.conflicts:
+        await _park(work, orders, batch)
+    if batch.now:
+        await store.advance_settled(work.db, list(batch.now.values()))
+    for part, _ in batch.succeeded:
+        _succeeded(context, work, orders[part.order_id][0], batch.now[part.order_id], part)
+    for order_id, now in batch.now.items():
+        if now.order_status in ENDED:
+            _ended(context, work, orders[order_id][0], now)
+
+
+async def _elsewhere(
+    context: Context, work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+) -> None:
+    """Bind failed parts again while there is time, else close the order."""
+    for part, one in batch.failed:
+        order, now = orders[part.order_id][0], batch.now[part.order_id]
+        _drop_task(context, work, part)
+        journal.order_event(
+            work,
+            "delivery_failed",
+            order,
+            now.order_status,
+            journal.FINISH,
+            f"{part.up_channel_no} {one.message}",
+            delivery_id=part.delivery_id,
+        )
+    again: dict[int, tuple[Order, Settled]] = {}
+    for order_id in {part.order_id for part, _ in batch.failed}:
+        (order, was), now = orders[order_id], batch.now[order_id]
+        if was.left_s > 0:
+            again[order_id] = (order, now)
+        else:
+            batch.now[order_id] = sums.closed(order, now, partial=context.settings.partial_auto)
+    here = {i: one for i, one in again.items() if _rebinds(context, *one)}
+    if here:
+        batch.now |= await parts.bind_open(context, work, here)
+    for order_id, (order, _) in again.items():
+        if batch.now[order_id].bind_face_micros < order.total_face_micros:
+            left_s = orders[order_id][1].left_s
+            parts.bind_later(context, work, order, left_s, tried=order_id in here)
+
+
+def _rebinds(context: Context, order: Order, now: Settled) -> bool:
+    enough = now.was.left_s > guard_s(order.overtime_s)
+    return enough and now.was.delivery_pause != 0 and parts.fused(context, order.line_id)
+
+
+async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch) -> None:
+    """Record contradictions: an audit row each, the order parked, nothing applied."""
+    reasons: dict[int, str] = {}
+    asked: list[audit_store.NewAudit] = []
+    for standing, one in batch.conflicts:
+        part = standing.delivery
+        told = "succeeded" if one.succeeded else "failed"
+        reason = f"delivery {part.delivery_id} is {standing.delivery_status.name.lower()}, now told {told}"
+        reasons.setdefault(part.order_id, reason)
+        kind = AuditType.DELIVERY if one.succeeded else AuditType.FALSE_SUCCESS
+        audit_id = work.ids.next()
+        asked.append(
+            audit_store.NewAudit(audit_id, part.order_id, 0, part.delivery_id, kind, reason)
+        )
+    parked = await store.park_orders(work.db, reasons)
+    await audit_store.insert_audits(work.db, asked)
+    for order_id in parked:
+        order, was = orders[order_id]
+        if order_id in batch.now:
+            batch.now[order_id] = replace(batch.now[order_id], parked_reason=reasons[order_id])
+        journal.order_event(
+            work, "parked", order, was.order_status, journal.AUDIT, reasons[order_id]
+        )
+
+
+def _succeeded(context: Context, work: Work, order: Order, now: Settled, part: Delivery) -> None:
+    """Pay the supplier; tell the order's end with its last part."""
+    work.tasks.add(
+        steps.UP_PAY,
+        steps.DeliveryStep(part.delivery_id, order.order_id),
+        order_no=str(order.order_id),
+        queue=context.queue(order.line_id, steps.UP_PAY),
+    )
+    held = context.memory.get(order.order_id)
+    if held is not None:
+        held.deliveries[part.delivery_id] = part
+    _drop_task(context, work, part)
+    if now.order_status != OrderStatus.SUCCEEDED:
+        journal.order_event(
+            work,
+            "delivered",
+            order,
+            now.order_status,
+            journal.FINISH,
+            f"{part.up_channel_no} {micros_to_yuan(part.total_face_micros)} 元",
+            success_face_micros=now.success_face_micros,
+            delivery_id=part.delivery_id,
+        )
+
+
+def _drop_task(context: Context, work: Work, part: Delivery) -> None:
+    """The deliver task has nothing left to do; where it is not known here, it finds that out itself."""
+    held = context.memory.get(part.order_id)
+    if held is not None and (task_id := held.deliver_tasks.pop(part.delivery_id, None)):
+        work.tasks.finish(task_id)
+
+
+WHAT = {
+    OrderStatus.SUCCEEDED: "succeeded",
+    OrderStatus.FAILED: "failed",
+    OrderStatus.PARTIAL: "partial",
+}
+
+
+def _ended(context: Context, work: Work, order: Order, now: Settled) -> None:
+    """Everything an order's end entails, once: notify, refund of what failed, no overtime any more."""
+    if now.was.order_status in ENDED:
+        return
+    journal.order_event(
+        work,
+        WHAT[now.order_status],
+        order,
+        now.order_status,
+        journal.FINISH,
+        now.fail_msg,
+        success_face_micros=now.success_face_micros,
+    )
+    notifies.owe(context, work, order)
+    if now.refund_status == FailRefundStatus.WAITING:
+        work.tasks.add(
+            steps.ORDER_REFUND,
+            steps.OrderStep(order.order_id),
+            order_no=str(order.order_id),
+            queue=context.queue(order.line_id, steps.ORDER_REFUND),
+        )
+    if held := context.memory.get(order.order_id):
+        work.tasks.finish(held.overtime_task)
+
+
+def end(context: Context, work: Work, order: Order, now: Settled) -> None:
+    """The end of an order that was decided elsewhere (overtime, audit)."""
+    if now.order_status in ENDED:
+        _ended(context, work, order, now)

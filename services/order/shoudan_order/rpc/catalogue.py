@@ -1,0 +1,86 @@
+"""CatalogueService: product lines, channels, shelves, products."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import grpc
+
+from shoudan.order.v1 import catalogue_service_pb2 as pb
+from shoudan.order.v1 import catalogue_service_pb2_grpc as grpc_pb
+from shoudan_order import catalogues
+from shoudan_order.catalogue import Catalogue
+from shoudan_order.context import Context
+from shoudan_order.refusals import FieldInvalid
+
+Call = grpc.aio.ServicerContext[Any, Any]
+
+# In the order of catalogues.TYPES.
+MESSAGES: dict[str, Any] = {
+    "lines": pb.Line,
+    "down_channels": pb.DownChannel,
+    "down_shelves": pb.DownShelf,
+    "down_products": pb.DownProduct,
+    "up_channels": pb.UpChannel,
+    "up_shelves": pb.UpShelf,
+    "up_products": pb.UpProduct,
+    "cantons": pb.Canton,
+}
+
+
+class CatalogueRpc(grpc_pb.CatalogueServiceServicer):
+    """The calls of CatalogueService."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def ApplyCatalogue(
+        self, request: pb.ApplyCatalogueRequest, context: Call
+    ) -> pb.ApplyCatalogueResponse:
+        """Make rows exactly so, or tell what would change."""
+        if not request.by or len(request.by) > 64:
+            raise FieldInvalid("by", "1 to 64 characters")
+        rows = catalogues.Rows(
+            {
+                kind: [_row(kind, one) for one in getattr(request.catalogue, kind)]
+                for kind in MESSAGES
+            }
+        )
+        made = await catalogues.apply(self._context, rows, request.by, dry_run=request.dry_run)
+        return pb.ApplyCatalogueResponse(changes=made.changes, version=made.version)
+
+    async def GetCatalogue(
+        self, request: pb.GetCatalogueRequest, context: Call
+    ) -> pb.GetCatalogueResponse:
+        """All of it, as this process uses it."""
+        await catalogues.refresh(self._context)
+        now = self._context.catalogue
+        return pb.GetCatalogueResponse(catalogue=_message(now), version=now.version)
+
+
+def _row(kind: str, message: Any) -> Any:
+    """The row of a message: same names; empty regions are `*`."""
+    made: dict[str, Any] = {}
+    for one in fields(catalogues.TYPES[kind][0]):
+        value = getattr(message, one.name)
+        if one.name == "queues":
+            value = dict(value)
+        elif one.name in {"allowed_networks", "notify_networks"}:
+            value = tuple(value)
+        elif one.name in {"province_no", "city_no"}:
+            value = value or "*"
+        made[one.name] = value
+    return catalogues.TYPES[kind][0](**made)
+
+
+def _message(now: Catalogue) -> pb.Catalogue:
+    return pb.Catalogue(
+        **{
+            kind: [
+                made(**{one.name: getattr(row, one.name) for one in fields(row)})
+                for row in getattr(now, kind).values()
+            ]
+            for kind, made in MESSAGES.items()
+        }
+    )

@@ -1,0 +1,340 @@
+"""OrderService: taking, telling and finishing orders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from shoudan.order.v1 import order_service_pb2 as pb
+from shoudan.order.v1 import order_service_pb2_grpc as grpc_pb
+from shoudan_kit.batch import Coalescer
+from shoudan_kit.money import MICROS_MAX
+from shoudan_order import lifecycles, orders, results, views
+from shoudan_order.context import Context
+from shoudan_order.refusals import FieldInvalid, OrderRefusal
+from shoudan_order.rpc import refunds
+from shoudan_order.store.rows import Stored
+from shoudan_order.store.views import OrderFilter, OrderView
+from shoudan_order.suppliers import Outcome
+
+ITEMS_MAX: Final = 1_000
+NUM_MAX: Final = 1_000
+KEY_CHARS_MAX: Final = 64
+CODE_CHARS_MAX: Final = 8
+URL_CHARS_MAX: Final = 2_048
+PAGE_DEFAULT: Final = 100
+
+Call = grpc.aio.ServicerContext[Any, Any]
+
+
+class Orders(grpc_pb.OrderServiceServicer):
+    """The calls of OrderService."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._one: Coalescer[orders.NewOrder, orders.Taken] = Coalescer(
+            self._create_batch, name="order.create", size_max=200
+        )
+
+    async def aclose(self) -> None:
+        """Finish what was gathered."""
+        await self._one.aclose()
+
+    async def _create_batch(
+        self, news: Sequence[orders.NewOrder]
+    ) -> Sequence[orders.Taken | OrderRefusal]:
+        return await orders.create(self._context, news)
+
+    async def CreateOrders(
+        self, request: pb.CreateOrdersRequest, context: Call
+    ) -> pb.CreateOrdersResponse:
+        """Items are independent; malformed ones are refused alone."""
+        _bounded("orders", len(request.orders))
+        wanted = [_new_order(one) for one in request.orders]
+        well = [one for one in wanted if isinstance(one, orders.NewOrder)]
+        answers = iter(await orders.create(self._context, well) if well else ())
+        return pb.CreateOrdersResponse(
+            results=[
+                _result(next(answers) if isinstance(one, orders.NewOrder) else one)
+                for one in wanted
+            ]
+        )
+
+    async def CreateOrder(
+        self, request: pb.CreateOrderRequest, context: Call
+    ) -> pb.CreateOrderResponse:
+        """One order; calls in flight are gathered."""
+        new = _new_order(request.order)
+        if isinstance(new, FieldInvalid):
+            raise new
+        taken = await self._one(new)
+        return pb.CreateOrderResponse(order=state(taken.order), existed=taken.existed)
+
+    async def QueryOrders(
+        self, request: pb.QueryOrdersRequest, context: Call
+    ) -> pb.QueryOrdersResponse:
+        """Key by key; a running notify is answered by it."""
+        _bounded("keys", len(request.keys))
+        keys = [(key.channel_no, key.request_no) for key in request.keys]
+        found = await orders.query(self._context, keys)
+        return pb.QueryOrdersResponse(
+            results=[
+                pb.QueryOrdersResponse.Result(order=state(one))
+                if isinstance(one, Stored)
+                else pb.QueryOrdersResponse.Result(refusal=one.to_proto())
+                for one in found
+            ]
+        )
+
+    async def ReportResults(
+        self, request: pb.ReportResultsRequest, context: Call
+    ) -> pb.ReportResultsResponse:
+        """Ends of deliveries and returns, acknowledged one by one."""
+        _bounded("results", len(request.results))
+        outcomes = [_outcome(one) for one in request.results]
+        delivered = [one for one in outcomes if not one.is_return]
+        acks = {
+            a.id: a for a in (await results.report(self._context, delivered) if delivered else ())
+        }
+        returned = [one for one in outcomes if one.is_return]
+        acks |= {a.id: a for a in await refunds.report(self._context, returned)}
+        return pb.ReportResultsResponse(
+            acks=[
+                pb.ReportResultsResponse.Ack(
+                    id=one.id, applied=acks[one.id].applied, conflict=acks[one.id].conflict
+                )
+                for one in outcomes
+            ]
+        )
+
+    async def GetOrder(self, request: pb.GetOrderRequest, context: Call) -> pb.GetOrderResponse:
+        """One order whole."""
+        key = (request.key.channel_no, request.key.request_no)
+        view = await views.order(self._context, request.order_id, key)
+        return pb.GetOrderResponse(order=whole(view))
+
+    async def ListOrders(
+        self, request: pb.ListOrdersRequest, context: Call
+    ) -> pb.ListOrdersResponse:
+        """Newest first, without their parts."""
+        size = min(request.page_size or PAGE_DEFAULT, ITEMS_MAX)
+        wanted = OrderFilter(
+            channel_no=request.channel_no,
+            statuses=tuple(request.statuses),
+            start=request.start_time.ToDatetime(None) if request.HasField("start_time") else None,
+            end=request.end_time.ToDatetime(None) if request.HasField("end_time") else None,
+            parked=request.parked,
+            before_id=_token(request.page_token),
+            most=size,
+        )
+        found = await views.orders(self._context, wanted)
+        token = str(found[-1].order_id) if len(found) == size else ""
+        return pb.ListOrdersResponse(orders=[whole(v) for v in found], next_page_token=token)
+
+    async def GetLifecycle(
+        self, request: pb.GetLifecycleRequest, context: Call
+    ) -> pb.GetLifecycleResponse:
+        """The merged timeline of order, pay and delivery."""
+        key = (request.key.channel_no, request.key.request_no)
+        moments = await lifecycles.of_order(self._context, request.order_id, key)
+        return pb.GetLifecycleResponse(moments=moments)
+
+    async def CreateRefunds(
+        self, request: pb.CreateRefundsRequest, context: Call
+    ) -> pb.CreateRefundsResponse:
+        """General and mandatory refunds; items are independent."""
+        _bounded("refunds", len(request.refunds))
+        return await refunds.create(self._context, request)
+
+    async def QueryRefunds(
+        self, request: pb.QueryRefundsRequest, context: Call
+    ) -> pb.QueryRefundsResponse:
+        """Key by key."""
+        _bounded("keys", len(request.keys))
+        return await refunds.query(self._context, request)
+
+
+def _bounded(field: str, count: int) -> None:
+    if count > ITEMS_MAX:
+        raise FieldInvalid(field, f"more than {ITEMS_MAX}")
+
+
+def _token(text: str) -> int:
+    if not text:
+        return MICROS_MAX * 1024 - 1
+    if not text.isdecimal() or len(text) > 19:
+        raise FieldInvalid("page_token", "not given by the page before")
+    return int(text)
+
+
+def _new_order(one: pb.NewOrder) -> orders.NewOrder | FieldInvalid:
+    """The order asked for, or the first field that is out of shape."""
+    problem = _problem(one)
+    if problem is not None:
+        return problem
+    return orders.NewOrder(
+        one.channel_no,
+        one.request_no,
+        one.line_id,
+        one.carrier_no,
+        one.province_no,
+        one.city_no,
+        one.invoice_type,
+        one.num,
+        one.face_micros,
+        one.amount_micros,
+        one.notify_url,
+        one.recharge_account,
+    )
+
+
+def _problem(one: pb.NewOrder) -> FieldInvalid | None:
+    texts = (
+        ("channel_no", one.channel_no, 1, KEY_CHARS_MAX),
+        ("request_no", one.request_no, 1, KEY_CHARS_MAX),
+        ("carrier_no", one.carrier_no, 1, CODE_CHARS_MAX),
+        ("province_no", one.province_no, 0, CODE_CHARS_MAX),
+        ("city_no", one.city_no, 0, CODE_CHARS_MAX),
+        ("recharge_account", one.recharge_account, 0, KEY_CHARS_MAX),
+        ("notify_url", one.notify_url, 0, URL_CHARS_MAX),
+    )
+    for name, text, least, most in texts:
+        if not least <= len(text) <= most or not text.isprintable():
+            return FieldInvalid(name, f"{least} to {most} printable characters")
+    if not 1 <= one.num <= NUM_MAX:
+        return FieldInvalid("num", f"1 to {NUM_MAX}")
+    if not 0 < one.face_micros <= MICROS_MAX or one.face_micros % 10:
+        return FieldInvalid("face", "an amount above zero with at most five decimals")
+    if not 0 <= one.amount_micros <= MICROS_MAX or one.amount_micros % 10:
+        return FieldInvalid("amount", "an amount with at most five decimals")
+    if one.invoice_type not in {0, 1, 2}:
+        return FieldInvalid("invoice_type", "0, 1 or 2")
+    if one.notify_url and not one.notify_url.lower().startswith(("http://", "https://")):
+        return FieldInvalid("notify_url", "an http or https URL")
+    return None
+
+
+def _result(answer: orders.Taken | OrderRefusal) -> pb.CreateOrdersResponse.Result:
+    if isinstance(answer, orders.Taken):
+        return pb.CreateOrdersResponse.Result(order=state(answer.order), existed=answer.existed)
+    return pb.CreateOrdersResponse.Result(refusal=answer.to_proto())
+
+
+def state(order: Stored) -> pb.OrderState:
+    """What partners are told."""
+    return pb.OrderState(
+        order_id=order.order_id,
+        channel_no=order.down_channel_no,
+        request_no=order.request_no,
+        status=int(order.order_status),  # pyright: ignore[reportArgumentType] - open proto enum
+        fail_code=order.fail_code,
+        fail_msg=order.fail_msg,
+    )
+
+
+def _outcome(one: pb.DeliveryResult) -> Outcome:
+    return Outcome(
+        id=one.id,
+        succeeded=one.succeeded,
+        is_return=one.is_return,
+        up_order_no=one.up_order_no,
+        result_code=one.result_code,
+        result_desc=one.result_desc,
+        cost_amount_micros=one.cost_amount_micros if one.HasField("cost_amount_micros") else None,
+        params=dict(one.params),
+    )
+
+
+def _time(moment: Any) -> Timestamp | None:
+    if moment is None:
+        return None
+    made = Timestamp()
+    made.FromDatetime(moment)
+    return made
+
+
+def whole(view: OrderView) -> pb.Order:
+    """An order with its parts."""
+    v = view.values
+    return pb.Order(
+        state=pb.OrderState(
+            order_id=view.order_id,
+            channel_no=v["down_channel_no"],
+            request_no=v["request_no"],
+            status=v["order_status"],
+            fail_code=v["fail_code"],
+            fail_msg=v["fail_msg"],
+        ),
+        request=pb.NewOrder(
+            channel_no=v["down_channel_no"],
+            request_no=v["request_no"],
+            line_id=v["line_id"],
+            carrier_no=v["carrier_no"],
+            province_no=v["province_no"],
+            city_no=v["city_no"],
+            invoice_type=v["invoice_type"],
+            num=v["num"],
+            face_micros=v["face_micros"],
+            amount_micros=v["mer_amount_micros"],
+            notify_url=view.notify_url,
+            recharge_account=v["rechage_account"],
+        ),
+        down_product_id=v["down_product_id"],
+        total_face_micros=v["total_face_micros"],
+        sell_amount_micros=v["sell_amount_micros"],
+        commission_amount_micros=v["commission_amount_micros"],
+        service_amount_micros=v["service_amount_micros"],
+        fee_amount_micros=v["fee_amount_micros"],
+        payment_status=v["payment_status"],
+        delivery_bind_status=v["delivery_bind_status"],
+        refund_status=v["refund_status"],
+        notify_status=v["notify_status"],
+        bind_face_micros=v["bind_face_micros"],
+        success_face_micros=v["success_face_micros"],
+        profit_micros=v["profit_micros"],
+        create_time=_time(v["create_time"]),
+        overtime=_time(view.overtime),
+        up_paid=v["complete_up_pay"] == 0,
+        parked_reason=v["parked_reason"],
+        deliveries=[_delivery(row) for row in view.deliveries],
+        refunds=[refunds.refund(row) for row in view.refunds],
+        notifies=[_notify(row) for row in view.notifies],
+    )
+
+
+def _delivery(row: Any) -> pb.OrderDelivery:
+    return pb.OrderDelivery(
+        delivery_id=row["delivery_id"],
+        up_channel_no=row["up_channel_no"],
+        up_product_id=row["up_product_id"],
+        up_delivery_no=row["up_delivery_no"],
+        delivery_status=row["delivery_status"],
+        up_payment_status=row["up_payment_status"],
+        face_micros=row["face_micros"],
+        num=row["num"],
+        cost_amount_micros=row["cost_amount_micros"],
+        up_commission_amount_micros=row["up_commission_amount_micros"],
+        up_service_amount_micros=row["service_amount_micros"],
+        create_time=_time(row["create_time"]),
+        start_time=_time(row["start_time"]),
+        end_time=_time(row["end_time"]),
+        return_msg=row["return_msg"],
+    )
+
+
+def _notify(row: Any) -> pb.Notify:
+    return pb.Notify(
+        notify_id=row["notify_id"],
+        refund_id=row["refund_id"],
+        notify_type=row["notify_type"],
+        notify_status=row["notify_status"],
+        notify_count=row["notify_count"],
+        max_count=row["max_count"],
+        notify_url=row["notify_url"],
+        notify_msg=row["notify_msg"],
+        http_status=row["http_status"],
+        end_time=_time(row["end_time"]),
+    )

@@ -1,0 +1,126 @@
+"""The background steps of orders and refunds: payload, queue and timing of each (qtask kinds).
+
+A line's own queue columns win over the queue named here. Source: 000 §二.2.1, oms-behaviour §3.3.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from shoudan_kit.task import Kind
+from shoudan_order.tables import QUEUES
+
+# The deadline ends a step, not the count; the count is only there to bound it.
+COUNT_MAX: Final = 100_000
+DAY_S: Final = 86_400
+
+
+class OrderStep(msgspec.Struct, frozen=True):
+    """A step of one order."""
+
+    order_id: int
+
+
+class DeliveryStep(msgspec.Struct, frozen=True):
+    """A step of one delivery."""
+
+    delivery_id: int
+    order_id: int
+
+
+class NotifyStep(msgspec.Struct, frozen=True):
+    """A message owed to a channel: of the order, or of one of its refunds."""
+
+    order_id: int
+    refund_id: int = 0
+
+
+class RefundStep(msgspec.Struct, frozen=True):
+    """A step of one refund."""
+
+    refund_id: int
+    order_id: int
+
+
+class ReturnStep(msgspec.Struct, frozen=True):
+    """A step of one return."""
+
+    return_id: int
+    refund_id: int
+    order_id: int
+
+
+def _queue(column: str) -> str:
+    return QUEUES[column][0]
+
+
+PAY: Final = Kind(
+    "order.pay", OrderStep, _queue("payment_queue"), interval_s=300, count_max=COUNT_MAX
+)
+BIND: Final = Kind(
+    "order.bind", OrderStep, _queue("bind_queue"), interval_s=30, count_max=COUNT_MAX
+)
+DELIVER: Final = Kind(
+    "order.deliver", DeliveryStep, _queue("delivery_queue"), interval_s=120, count_max=COUNT_MAX
+)
+UP_PAY: Final = Kind(
+    "order.up_pay", DeliveryStep, _queue("up_payment_queue"), interval_s=300, count_max=COUNT_MAX
+)
+NOTIFY: Final = Kind(
+    "order.notify",
+    NotifyStep,
+    _queue("notify_queue"),
+    interval_s=300,
+    deadline_s=7 * DAY_S,
+    count_max=COUNT_MAX,
+)
+OVERTIME: Final = Kind(
+    "order.overtime",
+    OrderStep,
+    _queue("order_overtime_queue"),
+    interval_s=300,
+    count_max=COUNT_MAX,
+)
+DELIVERY_UNKNOWN: Final = Kind(
+    "order.delivery_unknown",
+    DeliveryStep,
+    _queue("delivery_unknown_queue"),
+    interval_s=300,
+    count_max=COUNT_MAX,
+)
+ORDER_REFUND: Final = Kind(
+    "order.refund", OrderStep, _queue("order_refund_queue"), interval_s=300, count_max=COUNT_MAX
+)
+RETURN: Final = Kind(
+    "refund.return", ReturnStep, _queue("return_queue"), interval_s=300, count_max=COUNT_MAX
+)
+DOWN_REFUND: Final = Kind(
+    "refund.pay", RefundStep, _queue("refund_queue"), interval_s=300, count_max=COUNT_MAX
+)
+UP_REFUND: Final = Kind(
+    "refund.up_pay", ReturnStep, _queue("up_refund_queue"), interval_s=300, count_max=COUNT_MAX
+)
+REFUND_NOTIFY: Final = Kind(
+    "refund.notify",
+    NotifyStep,
+    _queue("refund_notify_queue"),
+    interval_s=300,
+    deadline_s=7 * DAY_S,
+    count_max=COUNT_MAX,
+)
+REFUND_OVERTIME: Final = Kind(
+    "refund.overtime",
+    RefundStep,
+    _queue("refund_overtime_queue"),
+    interval_s=300,
+    count_max=COUNT_MAX,
+)
+RETURN_UNKNOWN: Final = Kind(
+    "refund.return_unknown",
+    ReturnStep,
+    _queue("return_unknown_queue"),
+    interval_s=300,
+    count_max=COUNT_MAX,
+)

@@ -1,0 +1,1 @@
+"""Statements of the order service, in batches, and the frozen rows they give."""

@@ -1,0 +1,108 @@
+"""Statements on oms_notify_info: what is owed to channels, and what came of telling them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.db import statement, unnest
+from shoudan_order.states import NotifyStatus
+from shoudan_order.store.rows import NotifyRow
+
+_OPEN: Final = [int(NotifyStatus.NOT_STARTED), int(NotifyStatus.WAITING)]
+
+# By the unique (order_id, refund_id); the order gives the words, the refund its own.
+_DUE = statement("""
+SELECT n.notify_id, n.order_id, n.refund_id, n.down_channel_no, o.request_no, n.notify_url,
+    n.notify_count, n.max_count, n.notify_status, o.order_status,
+    coalesce(r.down_refund_no, '') AS refund_no, coalesce(r.refund_num, 0) AS refund_num,
+    coalesce(r.refund_status, 0) AS refund_status, o.fail_code, o.fail_msg, n.create_time
+FROM unnest(CAST(:order_ids AS bigint[]), CAST(:refund_ids AS bigint[])) AS k(order_id, refund_id)
+JOIN oms_notify_info n ON n.order_id = k.order_id AND n.refund_id = k.refund_id
+JOIN oms_order_info o ON o.order_id = n.order_id
+LEFT JOIN oms_refund_info r ON r.refund_id = n.refund_id
+""")
+
+# 10 or 20 -> 0, or 20 again with one attempt more; the order or refund follows an acknowledgement.
+# Orders are locked first and in id order, like everywhere.
+_TOLD = statement(f"""
+WITH locked AS (
+    SELECT o.order_id FROM oms_order_info o WHERE o.order_id = ANY(CAST(:order_ids AS bigint[]))
+    ORDER BY o.order_id FOR UPDATE
+), told AS (
+    UPDATE oms_notify_info n SET
+        notify_status = CASE WHEN g.acknowledged THEN CAST(:done AS smallint) ELSE CAST(:waiting AS smallint) END,
+        notify_count = n.notify_count + 1, http_status = g.http_status, notify_msg = g.answer,
+        start_time = coalesce(n.start_time, shoudan_now()),
+        end_time = CASE WHEN g.acknowledged THEN shoudan_now() END,
+        given_up = NOT g.acknowledged AND n.notify_count + 1 >= n.max_count
+    FROM {
+    unnest(
+        notify_id="bigint",
+        attempt_id="bigint",
+        acknowledged="boolean",
+        http_status="integer",
+        answer="text",
+        took_ms="integer",
+    ).replace("AS given", "AS g")
+}, locked
+    WHERE n.notify_id = g.notify_id AND n.order_id = locked.order_id
+        AND n.notify_status = ANY(CAST(:open AS smallint[])) AND NOT n.given_up
+    RETURNING n.notify_id, n.order_id, n.refund_id, g.acknowledged, g.attempt_id, g.http_status,
+        g.answer, g.took_ms
+), orders AS (
+    UPDATE oms_order_info o SET notify_status = CAST(:done AS smallint) FROM told
+    WHERE o.order_id = told.order_id AND told.refund_id = 0 AND told.acknowledged
+        AND o.notify_status = CAST(:running AS smallint)
+), refunds AS (
+    UPDATE oms_refund_info r SET refund_notify_status = CAST(:done AS smallint) FROM told
+    WHERE r.refund_id = told.refund_id AND told.acknowledged AND r.refund_notify_status = CAST(:running AS smallint)
+), kept AS (
+    INSERT INTO oms_notify_attempt (attempt_id, notify_id, http_status, answer, took_ms)
+    SELECT attempt_id, notify_id, http_status, answer, took_ms FROM told WHERE NOT acknowledged
+)
+SELECT notify_id FROM told
+""")  # noqa: S608 - built from literals above
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One attempt and what came of it."""
+
+    notify_id: int
+    order_id: int
+    attempt_id: int
+    acknowledged: bool
+    http_status: int
+    answer: str
+    took_ms: int
+
+
+async def notifies_due(
+    db: AsyncConnection, keys: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], NotifyRow]:
+    """Notifies by (order_id, refund_id)."""
+    binds = {"order_ids": [k[0] for k in keys], "refund_ids": [k[1] for k in keys]}
+    rows = [NotifyRow(*row) for row in await db.execute(_DUE, binds)]
+    return {(row.order_id, row.refund_id): row for row in rows}
+
+
+async def advance_told(db: AsyncConnection, told: Sequence[Told]) -> set[int]:
+    """Record attempts; the ids of notifies that were still owed."""
+    binds = {
+        "order_ids": sorted({one.order_id for one in told}),
+        "notify_id": [one.notify_id for one in told],
+        "attempt_id": [one.attempt_id for one in told],
+        "acknowledged": [one.acknowledged for one in told],
+        "http_status": [one.http_status for one in told],
+        "answer": [one.answer for one in told],
+        "took_ms": [one.took_ms for one in told],
+        "done": int(NotifyStatus.DONE),
+        "waiting": int(NotifyStatus.WAITING),
+        "running": int(NotifyStatus.RUNNING),
+        "open": _OPEN,
+    }
+    return set((await db.execute(_TOLD, binds)).scalars())

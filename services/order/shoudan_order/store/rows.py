@@ -1,0 +1,142 @@
+"""The rows statements take and give, as frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shoudan_order.states import (
+    BindStatus,
+    DeliveryStatus,
+    FailRefundStatus,
+    NotifyStatus,
+    OrderStatus,
+    PaymentStatus,
+    UpPaymentStatus,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order as it was sold: what never changes."""
+
+    order_id: int
+    down_channel_no: str
+    request_no: str
+    down_shelf_id: int
+    down_product_id: int
+    ext_product_no: str
+    line_id: int
+    carrier_no: str
+    province_no: str
+    city_no: str
+    invoice_type: int
+    face_micros: int
+    num: int
+    total_face_micros: int
+    mer_amount_micros: int
+    sell_amount_micros: int
+    commission_amount_micros: int
+    service_amount_micros: int
+    fee_amount_micros: int
+    sell_discount_ppm: int
+    commission_discount_ppm: int
+    service_discount_ppm: int
+    payment_fee_discount_ppm: int
+    can_split_order: int
+    split_order_face_micros: int
+    overtime_s: int
+    rechage_account: str
+    has_notify: bool
+    request_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an order stands: statuses and sums."""
+
+    order_id: int
+    order_status: OrderStatus
+    payment_status: PaymentStatus
+    delivery_bind_status: BindStatus
+    refund_status: FailRefundStatus
+    notify_status: NotifyStatus
+    is_refund: int
+    delivery_pause: int
+    bind_face_micros: int
+    success_face_micros: int
+    success_sell_amount_micros: int
+    success_commission_micros: int
+    success_service_micros: int
+    success_fee_micros: int
+    success_cost_amount_micros: int
+    success_up_commission_micros: int
+    success_up_service_micros: int
+    profit_micros: int
+    up_paid_face_micros: int
+    left_s: int
+    parked_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A part of an order at one supplier, as it was bound."""
+
+    delivery_id: int
+    order_id: int
+    up_channel_no: str
+    up_product_id: int
+    up_ext_product_no: str
+    invoice_type: int
+    face_micros: int
+    num: int
+    total_face_micros: int
+    cost_amount_micros: int
+    up_commission_amount_micros: int
+    service_amount_micros: int
+    timeout_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryStanding:
+    """Where a delivery stands."""
+
+    delivery: Delivery
+    delivery_status: DeliveryStatus
+    up_payment_status: UpPaymentStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An order as its channel is told of it."""
+
+    order_id: int
+    down_channel_no: str
+    request_no: str
+    order_status: OrderStatus
+    fail_code: str
+    fail_msg: str
+    notify_status: NotifyStatus
+    request_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyRow:
+    """A notify owed to a channel, with what it says."""
+
+    notify_id: int
+    order_id: int
+    refund_id: int
+    down_channel_no: str
+    request_no: str
+    notify_url: str
+    notify_count: int
+    max_count: int
+    notify_status: NotifyStatus
+    order_status: OrderStatus
+    refund_no: str
+    refund_num: int
+    refund_status: int
+    fail_code: str
+    fail_msg: str
+    create_time: datetime

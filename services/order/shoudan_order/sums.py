@@ -1,0 +1,169 @@
+"""What becomes of an order's statuses and sums when something happens to it. Pure; decided under its lock.
+
+Source: oms-behaviour §3.5-3.6. Every change starts from `as_is` and goes through the lifecycles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shoudan_kit.money import apply_rate
+from shoudan_order.states import (
+    BIND,
+    FAIL_REFUND,
+    NOTIFY,
+    ORDER,
+    BindEvent,
+    FailRefundEvent,
+    NotifyEvent,
+    NotifyStatus,
+    OrderEvent,
+    OrderStatus,
+    PaymentStatus,
+)
+from shoudan_order.store.orders import Settled
+from shoudan_order.store.rows import Delivery, Order, Standing
+
+FAILED_CODE = "900"
+PARTIAL_CODE = "800"
+
+
+def as_is(was: Standing) -> Settled:
+    """The order unchanged."""
+    return Settled(
+        was=was,
+        order_status=was.order_status,
+        delivery_bind_status=was.delivery_bind_status,
+        refund_status=was.refund_status,
+        notify_status=was.notify_status,
+        bind_face_micros=was.bind_face_micros,
+        success_face_micros=was.success_face_micros,
+        success_sell_amount_micros=was.success_sell_amount_micros,
+        success_commission_micros=was.success_commission_micros,
+        success_service_micros=was.success_service_micros,
+        success_fee_micros=was.success_fee_micros,
+        success_cost_amount_micros=was.success_cost_amount_micros,
+        success_up_commission_micros=was.success_up_commission_micros,
+        success_up_service_micros=was.success_up_service_micros,
+        profit_micros=was.profit_micros,
+        parked_reason=was.parked_reason,
+    )
+
+
+def with_face(order: Order, now: Settled, success_face_micros: int) -> Settled:
+    """The down side recomputed for what is delivered: the terms of the sale times the face."""
+    whole = success_face_micros == order.total_face_micros
+    face = success_face_micros
+    sell = order.sell_amount_micros if whole else apply_rate(face, order.sell_discount_ppm)
+    return _with_profit(
+        replace(
+            now,
+            success_face_micros=face,
+            success_sell_amount_micros=sell,
+            success_commission_micros=order.commission_amount_micros
+            if whole
+            else apply_rate(face, order.commission_discount_ppm),
+            success_service_micros=order.service_amount_micros
+            if whole
+            else apply_rate(face, order.service_discount_ppm),
+            success_fee_micros=order.fee_amount_micros
+            if whole
+            else apply_rate(sell, order.payment_fee_discount_ppm),
+        )
+    )
+
+
+def with_costs(now: Settled, cost: int, up_commission: int, up_service: int) -> Settled:
+    """The up side changed by what one delivery costs (or, negative, no longer costs)."""
+    return _with_profit(
+        replace(
+            now,
+            success_cost_amount_micros=now.success_cost_amount_micros + cost,
+            success_up_commission_micros=now.success_up_commission_micros + up_commission,
+            success_up_service_micros=now.success_up_service_micros + up_service,
+        )
+    )
+
+
+def _with_profit(now: Settled) -> Settled:
+    """利润 = 1-2+3-4-5+6+7 (000)."""
+    profit = (
+        now.success_sell_amount_micros
+        - now.success_commission_micros
+        + now.success_service_micros
+        - now.success_fee_micros
+        - now.success_cost_amount_micros
+        + now.success_up_commission_micros
+        + now.success_up_service_micros
+    )
+    return replace(now, profit_micros=profit)
+
+
+def bound(now: Settled, face_micros: int) -> Settled:
+    """Another part has been bound."""
+    return replace(
+        now,
+        bind_face_micros=now.bind_face_micros + face_micros,
+        delivery_bind_status=BIND.next(now.delivery_bind_status, BindEvent.BOUND),
+    )
+
+
+def unbound(now: Settled, face_micros: int) -> Settled:
+    """A part has failed: its face is to be bound again."""
+    status = now.delivery_bind_status
+    if BIND.allows(status, BindEvent.UNBOUND):
+        status = BIND.next(status, BindEvent.UNBOUND)
+    return replace(
+        now, bind_face_micros=now.bind_face_micros - face_micros, delivery_bind_status=status
+    )
+
+
+def delivered(order: Order, now: Settled, part: Delivery, cost_micros: int) -> Settled:
+    """A part has been delivered; the last one ends the order."""
+    now = with_face(order, now, now.success_face_micros + part.total_face_micros)
+    now = with_costs(now, cost_micros, part.up_commission_amount_micros, part.service_amount_micros)
+    if now.success_face_micros < order.total_face_micros:
+        return now
+    return replace(
+        now,
+        order_status=ORDER.next(now.order_status, OrderEvent.DELIVERED),
+        delivery_bind_status=BIND.next(now.delivery_bind_status, BindEvent.DELIVERED),
+        notify_status=told(order, now.notify_status),
+        settled=True,
+    )
+
+
+def told(order: Order, status: NotifyStatus) -> NotifyStatus:
+    """The notify of an order that has just ended."""
+    return NOTIFY.next(status, NotifyEvent.ENDED) if order.has_notify else status
+
+
+def pending(now: Settled) -> bool:
+    """Whether some part is still under way: bound, neither delivered nor failed."""
+    return now.bind_face_micros > now.success_face_micros
+
+
+def closed(order: Order, now: Settled, *, partial: bool) -> Settled:
+    """The order at its overtime with nothing under way: failed, or (if `partial` allows) in part.
+
+    What was not delivered is to be refunded. Not `partial`: it stays, for a person to decide.
+    """
+    if pending(now) or now.order_status != OrderStatus.DELIVERING:
+        return now
+    nothing = now.success_face_micros == 0
+    if not nothing and not partial:
+        return replace(now, parked_reason=now.parked_reason or "delivered in part", settled=True)
+    event = OrderEvent.NOTHING_DELIVERED if nothing else OrderEvent.PART_DELIVERED
+    bind = BindEvent.NOTHING_DELIVERED if nothing else BindEvent.PART_DELIVERED
+    free = now.was.payment_status == PaymentStatus.NOT_NEEDED
+    refund = FailRefundEvent.NOTHING_PAID if free else FailRefundEvent.ORDER_FAILED
+    return replace(
+        now,
+        order_status=ORDER.next(now.order_status, event),
+        delivery_bind_status=BIND.next(now.delivery_bind_status, bind),
+        refund_status=FAIL_REFUND.next(now.refund_status, refund),
+        notify_status=told(order, now.notify_status),
+        fail_code=FAILED_CODE if nothing else PARTIAL_CODE,
+        fail_msg="订单失败" if nothing else "订单部分成功",
+        settled=True,
+    )

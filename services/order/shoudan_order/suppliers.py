@@ -1,0 +1,141 @@
+"""Calls to the delivery service: sending deliveries and returns, and asking how they stand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from grpc import aio
+
+from shoudan.delivery.v1 import delivery_service_pb2 as pb
+from shoudan.delivery.v1 import delivery_service_pb2_grpc as rpc
+from shoudan_kit.refusal import Refused, refused_from_proto
+
+ITEMS_MAX: Final = 1_000  # of one call (delivery_service.proto)
+UNAVAILABLE: Final = "ERROR_REASON_CHANNEL_UNAVAILABLE"
+UNKNOWN: Final = "ERROR_REASON_DELIVERY_NOT_FOUND"
+REAL_COST: Final = "cost_amount_micros"
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One delivery or return to send."""
+
+    id: int
+    order_id: int
+    coop_id: str
+    service_class: int
+    up_channel_no: str
+    carrier_no: str
+    face_micros: int
+    num: int
+    account: str
+    timeout_s: int
+    params: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a delivery or return ended, as its supplier told it."""
+
+    id: int
+    succeeded: bool
+    is_return: bool = False
+    up_order_no: str = ""
+    result_code: str = ""
+    result_desc: str = ""
+    cost_amount_micros: int | None = None
+    params: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def message(self) -> str:
+        """What is kept as return_msg."""
+        return f"{self.result_code} {self.result_desc}".strip()[:256]
+
+    @property
+    def params_json(self) -> str:
+        """The further facts as stored; empty when there are none."""
+        return json.dumps(dict(self.params), ensure_ascii=False) if self.params else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Not ended yet: nobody knows."""
+
+    id: int
+
+
+Answer = Outcome | Pending | Refused
+
+
+class Suppliers:
+    """The delivery service."""
+
+    def __init__(self, channel: aio.Channel, *, call_s: float) -> None:
+        self._stub = rpc.DeliveryServiceStub(channel)
+        self._call_s = call_s
+
+    async def send(self, sendings: Sequence[Sending]) -> list[Answer]:
+        """Hand over; repeats are told how they stand. Raises grpc.RpcError when there is no answer."""
+        answers: list[Answer] = []
+        for start in range(0, len(sendings), ITEMS_MAX):
+            part = sendings[start : start + ITEMS_MAX]
+            request = pb.CreateDeliveriesRequest(items=[_item(one) for one in part])
+            answer = await self._stub.CreateDeliveries(request, timeout=self._call_s)
+            answers += [
+                _answer(one.id, result) for one, result in zip(part, answer.results, strict=True)
+            ]
+        return answers
+
+    async def ask(self, keys: Sequence[tuple[int, str, int]]) -> list[Answer]:
+        """How (id, coop_id, service_class) stand; a Refused UNKNOWN was never handed over."""
+        answers: list[Answer] = []
+        for start in range(0, len(keys), ITEMS_MAX):
+            part = keys[start : start + ITEMS_MAX]
+            request = pb.QueryDeliveriesRequest(keys=[_key(*key) for key in part])
+            answer = await self._stub.QueryDeliveries(request, timeout=self._call_s)
+            answers += [
+                _answer(key[0], result) for key, result in zip(part, answer.results, strict=True)
+            ]
+        return answers
+
+
+def _key(id: int, coop_id: str, service_class: int) -> pb.DeliveryKey:  # noqa: A002
+    return pb.DeliveryKey(coop_id=coop_id, coop_order_id=str(id), service_class=service_class)
+
+
+def _item(one: Sending) -> pb.CreateDeliveriesRequest.Item:
+    return pb.CreateDeliveriesRequest.Item(
+        key=_key(one.id, one.coop_id, one.service_class),
+        channel_no=one.up_channel_no,
+        carrier_no=one.carrier_no,
+        face_micros=one.face_micros,
+        num=one.num,
+        account=one.account,
+        timeout_s=one.timeout_s,
+        params=one.params,
+        order_id=str(one.order_id),
+    )
+
+
+def _answer(
+    id: int,  # noqa: A002
+    result: pb.CreateDeliveriesResponse.Result | pb.QueryDeliveriesResponse.Result,
+) -> Answer:
+    if result.HasField("refusal"):
+        return refused_from_proto(result.refusal)
+    delivery = result.delivery
+    if delivery.status not in {pb.STATUS_SUCCEEDED, pb.STATUS_FAILED}:
+        return Pending(id)
+    cost = delivery.result_params.get(REAL_COST, "")
+    return Outcome(
+        id=id,
+        succeeded=delivery.status == pb.STATUS_SUCCEEDED,
+        up_order_no=delivery.up_order_no,
+        result_code=delivery.result_code,
+        result_desc=delivery.result_desc,
+        cost_amount_micros=int(cost) if cost.isdecimal() else None,
+        params=dict(delivery.result_params),
+    )

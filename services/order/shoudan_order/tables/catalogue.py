@@ -1,0 +1,262 @@
+"""The tables of the catalogue: product lines, channels, shelves, products, cantons (000 §二.2.1)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    MetaData,
+    Table,
+    UniqueConstraint,
+    false,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from shoudan_order.states import Toggle
+from shoudan_order.tables.columns import (
+    count,
+    holds,
+    key,
+    micros,
+    now,
+    number,
+    one_of,
+    ppm,
+    status,
+    text_key,
+    words,
+)
+
+# The documented queue columns of a product line and their documented values.
+QUEUES: Final = {
+    "payment_queue": ("oms:order:pay", "支付队列"),
+    "bind_queue": ("oms:order:bind", "绑定队列"),
+    "delivery_queue": ("oms:order:delivery", "发货队列"),
+    "delivery_finish_queue": ("oms:order:delivery_finish", "发货结束队列"),
+    "up_payment_queue": ("oms:order:up_pay", "上游支付队列"),
+    "notify_queue": ("oms:order:notify", "通知队列"),
+    "return_queue": ("oms:refund:return", "退货队列"),
+    "refund_queue": ("oms:refund:pay", "退款队列"),
+    "up_refund_queue": ("oms:refund:up_pay", "上游退款队列"),
+    "refund_notify_queue": ("oms:refund:notify", "退款通知队列"),
+    "order_refund_queue": ("oms:overtime:refund", "订单失败退款队列"),
+    "order_overtime_queue": ("oms:overtime:order_deal", "订单超时处理队列"),
+    "delivery_unknown_queue": ("oms:overtime:delivery_unknown", "发货未知处理队列"),
+    "refund_overtime_queue": ("oms:overtime:refund_deal", "退款超时处理队列"),
+    "return_unknown_queue": ("oms:overtime:return_unknown", "退货未知处理队列"),
+    "return_finish_queue": ("oms:refund:return_complete", "退货结束队列"),
+}
+
+
+# Two rows alike in all of these would be the same product of the same shelf.
+SAME_PRODUCT: Final = (
+    "shelf_id",
+    "line_id",
+    "carrier_no",
+    "province_no",
+    "city_no",
+    "face_micros",
+    "invoice_type",
+    "can_refund",
+)
+
+
+def declare(made: MetaData) -> None:
+    """Add the catalogue's tables to `made`."""
+    Table(
+        "oms_product_line",
+        made,
+        key("line_id", "产品线编号"),
+        words("line_name", "产品线名称", None),
+        status("can_package_delivery", Toggle, "支持打包发货", 1),
+        *(words(name, comment, value) for name, (value, comment) in QUEUES.items()),
+        count("service_class", "发货服务类型: 10 加油卡充值 20 电子券发货 30 话费充值", 10),
+        count("return_service_class", "退货服务类型: 21 电子券退货", 21),
+        one_of("can_package_delivery", Toggle),
+        comment="产品线",
+    )
+    _channels(made)
+    _shelves(made)
+    _products(made)
+    _canton(made)
+    Table(
+        "oms_catalogue_version",
+        made,
+        Column("one", Boolean, primary_key=True, comment="always true: there is one row"),
+        number("version", "raised by every change"),
+        holds("one", "one"),
+        comment="目录版本",
+    )
+
+
+def _channels(made: MetaData) -> None:
+    Table(
+        "oms_down_channel",
+        made,
+        text_key("channel_no", "渠道编号"),
+        words("channel_name", "渠道名称", None),
+        status("status", Toggle, "状态", 0),
+        now("create_time", "创建时间"),
+        words("ext_channel_no", "外部渠道编号"),
+        words("auth_mode", "signing scheme of its requests; empty for none"),
+        words("secret_name", "name of its secret, never the secret"),
+        Column("allowed_networks", JSONB, nullable=False, comment="networks it may call from"),
+        Column(
+            "word_status",
+            Boolean,
+            nullable=False,
+            server_default=false(),
+            comment="words, not numbers",
+        ),
+        Column(
+            "notify_networks", JSONB, nullable=False, comment="private networks it may be told at"
+        ),
+        one_of("status", Toggle),
+        comment="下游渠道",
+    )
+    Table(
+        "oms_up_channel",
+        made,
+        text_key("channel_no", "渠道编号"),
+        words("channel_name", "渠道名称", None),
+        status("status", Toggle, "状态", 0),
+        now("create_time", "创建时间"),
+        words("ext_channel_no", "外部渠道编号"),
+        one_of("status", Toggle),
+        comment="上游渠道",
+    )
+
+
+def _shelves(made: MetaData) -> None:
+    Table(
+        "oms_down_shelf",
+        made,
+        key("shelf_id", "货架编号"),
+        words("shelf_name", "货架名称", None),
+        Column(
+            "channel_no",
+            ForeignKey("oms_down_channel.channel_no"),
+            nullable=False,
+            comment="渠道编号",
+        ),
+        count("order_overtime", "订单超时时长, 秒", 600),
+        count("refund_overtime", "退款超时时长, 秒", 600),
+        status("status", Toggle, "状态", 0),
+        Column(
+            "pay_fail_fast",
+            Boolean,
+            nullable=False,
+            server_default=false(),
+            comment="too little balance fails the order at once",
+        ),
+        now("create_time", "创建时间"),
+        words("extend_info", "拓展信息"),
+        one_of("status", Toggle),
+        holds("overtimes", "order_overtime > 0 AND refund_overtime > 0"),
+        comment="下游货架",
+    )
+    Table(
+        "oms_up_shelf",
+        made,
+        key("shelf_id", "货架编号"),
+        words("shelf_name", "货架名称", None),
+        Column(
+            "channel_no",
+            ForeignKey("oms_up_channel.channel_no"),
+            nullable=False,
+            comment="渠道编号",
+        ),
+        count("delivery_overtime", "发货超时时间, 秒", 300),
+        count("return_overtime", "退货超时时间, 秒", 300),
+        status("status", Toggle, "状态", 0),
+        now("create_time", "创建时间"),
+        words("extend_info", "拓展信息"),
+        one_of("status", Toggle),
+        holds("overtimes", "delivery_overtime > 0 AND return_overtime > 0"),
+        comment="上游货架",
+    )
+
+
+def _reference(name: str, target: str, comment: str) -> Column[int]:
+    return Column(name, BigInteger, ForeignKey(target), nullable=False, comment=comment)
+
+
+def _products(made: MetaData) -> None:
+    Table(
+        "oms_down_product",
+        made,
+        key("product_id", "商品编号"),
+        _reference("shelf_id", "oms_down_shelf.shelf_id", "货架编号"),
+        _reference("line_id", "oms_product_line.line_id", "产品线编号"),
+        words("carrier_no", "运营商", None),
+        words("province_no", "省份", "*"),
+        words("city_no", "城市", "*"),
+        count("invoice_type", "开票方式: 1 不开发票 0 不限制 2 需要发票"),
+        words("ext_product_no", "外部商品编号"),
+        status("can_refund", Toggle, "支持退款"),
+        micros("face_micros", "面值", given=True),
+        ppm("sell_discount_ppm", "销售折扣（以面值算）"),
+        ppm("commission_discount_ppm", "佣金折扣（以面值算）"),
+        ppm("service_discount_ppm", "服务费折扣（以面值算）"),
+        ppm("payment_fee_discount_ppm", "手续费折扣（以销售金额算）"),
+        status("can_split_order", Toggle, "是否允许拆单"),
+        micros("split_order_face_micros", "拆单面值; 0 整单"),
+        count("limit_count", "单次最大购买数量"),
+        status("status", Toggle, "状态", 0),
+        now("create_time", "创建时间"),
+        words("extend_info", "拓展信息"),
+        UniqueConstraint(*SAME_PRODUCT, name="oms_down_product_same"),
+        one_of("can_refund", Toggle),
+        one_of("can_split_order", Toggle),
+        one_of("status", Toggle),
+        holds("invoice_type", "invoice_type IN (0, 1, 2)"),
+        holds("positive", "face_micros > 0 AND limit_count > 0"),
+        comment="下游商品",
+    )
+    Table(
+        "oms_up_product",
+        made,
+        key("product_id", "商品编号"),
+        _reference("shelf_id", "oms_up_shelf.shelf_id", "货架编号"),
+        _reference("line_id", "oms_product_line.line_id", "产品线编号"),
+        words("carrier_no", "运营商", None),
+        words("province_no", "省份", "*"),
+        words("city_no", "城市", "*"),
+        count("invoice_type", "开票方式: 1 不开发票 2 上游开发票"),
+        words("ext_product_no", "外部商品编号"),
+        status("can_refund", Toggle, "支持退货"),
+        micros("face_micros", "面值", given=True),
+        ppm("cost_discount_ppm", "成本折扣（以面值算）"),
+        ppm("commission_discount_ppm", "佣金折扣（以面值算）"),
+        ppm("service_discount_ppm", "服务费折扣（以面值算）"),
+        count("limit_count", "单次最大发货数量"),
+        status("status", Toggle, "状态", 0),
+        now("create_time", "创建时间"),
+        words("extend_info", "拓展信息"),
+        UniqueConstraint(*SAME_PRODUCT, name="oms_up_product_same"),
+        one_of("can_refund", Toggle),
+        one_of("status", Toggle),
+        holds("invoice_type", "invoice_type IN (1, 2)"),
+        holds("positive", "face_micros > 0 AND limit_count > 0"),
+        comment="上游商品",
+    )
+
+
+def _canton(made: MetaData) -> None:
+    Table(
+        "oms_canton_info",
+        made,
+        text_key("canton_code", "区域编号"),
+        words("chinese_name", "中文名称", None),
+        words("spell", "英文或全拼"),
+        count("grade", "行政级别: 1 省 2 市 3 区县"),
+        words("parent", "父级"),
+        words("simple_spell", "简拼"),
+        words("area_code", "区号"),
+        words("standard_code", "标准编号"),
+        comment="区域信息",
+    )

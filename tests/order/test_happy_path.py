@@ -1,0 +1,61 @@
+"""Promises of an order that goes well: paid once, bound cheapest, delivered, supplier paid, partner told."""
+
+from __future__ import annotations
+
+from shoudan.order.v1 import order_service_pb2 as pb
+from tests.order.world import YUAN, World
+from tests.poll import eventually
+
+
+async def test_an_order_is_paid_delivered_paid_upstream_and_told(world: World) -> None:
+    order_id = await world.order(notify_url=world.inbox.url)
+
+    async def done() -> bool:
+        order = await world.get(order_id)
+        return order.up_paid and order.notify_status == 0
+
+    await eventually(done)
+    order = await world.get(order_id)
+    assert order.state.status == pb.ORDER_STATUS_SUCCEEDED
+    assert order.sell_amount_micros == 180 * YUAN
+    # 180 - 4 + 2 - 0.9 - 160 + 2 + 1
+    assert order.profit_micros == 20_100_000
+    assert world.ledger.trades(str(order_id)) == {
+        "down_channel": -180 * YUAN,
+        "down_commission": 4 * YUAN,
+        "down_service": -2 * YUAN,
+    }
+    (delivery,) = order.deliveries
+    assert world.ledger.trades(str(delivery.delivery_id)) == {
+        "up_channel": -160 * YUAN,
+        "up_commission": 2 * YUAN,
+        "up_service": 1 * YUAN,
+    }
+    assert world.inbox.told == [
+        {
+            "channel_no": "test",
+            "request_no": order.state.request_no,
+            "order_id": str(order_id),
+            "status": 0,
+        }
+    ]
+
+
+async def test_a_repeated_request_gives_the_first_order(world: World) -> None:
+    new = world.new()
+    first, again = await world.create(new, new)
+    (later,) = await world.create(new)
+    assert first.order.order_id == again.order.order_id == later.order.order_id
+    assert (first.existed, again.existed, later.existed) == (False, True, True)
+
+
+async def test_the_same_key_with_other_content_is_refused(world: World) -> None:
+    new = world.new()
+    other = pb.NewOrder()
+    other.CopyFrom(new)
+    other.recharge_account = "another"
+    first, second = await world.create(new, other)
+    assert first.HasField("order")
+    assert second.refusal.reason == "ERROR_REASON_REQUEST_DIFFERS"
+    (third,) = await world.create(other)
+    assert third.refusal.reason == "ERROR_REASON_REQUEST_DIFFERS"

@@ -1,0 +1,327 @@
+"""The world around an order service in its tests: a ledger, suppliers and a partner, each scripted."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from grpc import aio
+
+from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
+from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
+from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
+from shoudan.order.v1 import order_service_pb2 as pb
+from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
+from shoudan.pay.v1 import ledger_service_pb2 as pay_pb
+from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_kit.refusal import Refusal, code_of
+from shoudan_kit.service import Process
+from shoudan_order.context import Context
+
+YUAN = 1_000_000
+PPM = 1_000_000
+
+Key = tuple[str, str, int, int]
+
+
+def refusal(reason: str, domain: str) -> Any:
+    """A refusal of a batch item, as another service writes it."""
+
+    class Made(Refusal):
+        code = code_of(9)
+
+    made = Made()
+    Made.reason, Made.domain = reason, domain
+    return made.to_proto()
+
+
+class FakeLedger(pay_grpc.LedgerServiceServicer):
+    """A ledger in memory: sums by account, idempotent by key, limits where a credit is set."""
+
+    def __init__(self) -> None:
+        self.posted: dict[tuple[str, str, str, int, int], int] = {}
+        self.balances: dict[tuple[str, str], int] = defaultdict(int)
+        self.limits: dict[str, int] = {}
+        self.locked: set[str] = set()
+        self.accounts: dict[tuple[str, str], str] = {}
+        self.calls = 0
+
+    async def CreateAccounts(self, request: Any, context: Any) -> Any:
+        for item in request.items:
+            self.accounts.setdefault((item.key.groups, item.key.eid), item.name)
+        return pay_pb.CreateAccountsResponse(
+            results=[
+                pay_pb.CreateAccountsResponse.Result(account=pay_pb.Account(key=i.key))
+                for i in request.items
+            ]
+        )
+
+    async def PostEntries(self, request: Any, context: Any) -> Any:
+        self.calls += 1
+        return pay_pb.PostEntriesResponse(results=[self._group(g.postings) for g in request.groups])
+
+    def _group(self, postings: Sequence[Any]) -> Any:
+        result = pay_pb.PostEntriesResponse.Result
+        fresh: list[tuple[Any, Any]] = []
+        records: list[Any] = []
+        for p in postings:
+            key = (p.account.groups, p.account.eid, p.trade_no, p.change_type, p.trade_type)
+            there = self.posted.get(key)
+            if there is not None and there != p.amount_micros and not p.void:
+                return result(refusal=refusal("ERROR_REASON_POSTING_DIFFERS", "pay.shoudan"))
+            if there is None:
+                fresh.append((key, p))
+            records.append(pay_pb.Record(amount_micros=p.amount_micros if there is None else there))
+        for _, p in fresh:
+            if p.account.eid in self.locked:
+                return result(refusal=refusal("ERROR_REASON_ACCOUNT_LOCKED", "pay.shoudan"))
+            at = (p.account.groups, p.account.eid)
+            limit = self.limits.get(p.account.eid)
+            if (
+                p.account.groups == "down_channel"
+                and limit is not None
+                and p.amount_micros < 0
+                and limit + self.balances[at] + p.amount_micros < 0
+            ):
+                return result(refusal=refusal("ERROR_REASON_BALANCE_TOO_LOW", "pay.shoudan"))
+        for key, p in fresh:
+            self.posted[key] = p.amount_micros
+            self.balances[p.account.groups, p.account.eid] += p.amount_micros
+        return result(records=records, existed=not fresh)
+
+    def of(self, groups: str, eid: str) -> int:
+        """The sum of an account."""
+        return self.balances[groups, eid]
+
+    def trades(self, trade_no: str) -> dict[str, int]:
+        """What one trade number moved, by kind of account."""
+        moved: dict[str, int] = defaultdict(int)
+        for (groups, _, trade, _, _), amount in self.posted.items():
+            if trade == trade_no:
+                moved[groups] += amount
+        return dict(moved)
+
+
+@dataclass
+class FakeDelivery(delivery_grpc.DeliveryServiceServicer):
+    """Deliveries in memory; `script` says how one ends: True, False, None (nobody knows) or a refusal."""
+
+    script: Callable[[Any], Any] = lambda item: True
+    made: dict[int, Any] = field(default_factory=dict[int, Any])
+    ended: dict[int, bool] = field(default_factory=dict[int, bool])
+    sent: list[Any] = field(default_factory=list[Any])
+
+    async def CreateDeliveries(self, request: Any, context: Any) -> Any:
+        return delivery_pb.CreateDeliveriesResponse(
+            results=[self._create(i) for i in request.items]
+        )
+
+    def _create(self, item: Any) -> Any:
+        result = delivery_pb.CreateDeliveriesResponse.Result
+        number = int(item.key.coop_order_id)
+        if number not in self.made:
+            how = self.script(item)
+            if isinstance(how, str):
+                return result(refusal=refusal(how, "delivery.shoudan"))
+            self.made[number] = item
+            self.sent.append(item)
+            if how is not None:
+                self.ended[number] = how
+        return result(delivery=self._delivery(item.key))
+
+    def _delivery(self, key: Any) -> Any:
+        end = self.ended.get(int(key.coop_order_id))
+        status = (
+            delivery_pb.STATUS_SENDING
+            if end is None
+            else (delivery_pb.STATUS_SUCCEEDED if end else delivery_pb.STATUS_FAILED)
+        )
+        code = {None: "", True: "R_0000", False: "R_5124"}[end]
+        return delivery_pb.Delivery(
+            key=key, status=status, up_order_no=f"u{key.coop_order_id}", result_code=code
+        )
+
+    async def QueryDeliveries(self, request: Any, context: Any) -> Any:
+        result = delivery_pb.QueryDeliveriesResponse.Result
+        return delivery_pb.QueryDeliveriesResponse(
+            results=[
+                result(delivery=self._delivery(key))
+                if int(key.coop_order_id) in self.made
+                else result(refusal=refusal("ERROR_REASON_DELIVERY_NOT_FOUND", "delivery.shoudan"))
+                for key in request.keys
+            ]
+        )
+
+
+@dataclass
+class Inbox:
+    """A partner's notify endpoint: what it was told, and what it answers."""
+
+    answer: Callable[[dict[str, Any]], tuple[int, str]] = lambda told: (200, "success")
+    told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    headers: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    url: str = ""
+
+    async def take(self, request: web.Request) -> web.Response:
+        """One notify."""
+        told = await request.json()
+        self.told.append(told)
+        self.headers.append({k.lower(): v for k, v in request.headers.items()})
+        status, text = self.answer(told)
+        return web.Response(status=status, text=text)
+
+
+@dataclass
+class World:
+    """One order service and everything it talks to."""
+
+    process: Process[Any]
+    orders: Any
+    catalogue: Any
+    ledger: FakeLedger
+    delivery: FakeDelivery
+    inbox: Inbox
+    numbers: Any = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def context(self) -> Context:
+        """The service's own context."""
+        return self.process.running.context
+
+    def new(self, **changes: Any) -> pb.NewOrder:
+        """An order like the document's example, with a number of its own."""
+        facts: dict[str, Any] = {
+            "channel_no": "test",
+            "request_no": f"r{next(self.numbers)}",
+            "line_id": 1,
+            "carrier_no": "ZSH",
+            "invoice_type": 1,
+            "num": 1,
+            "face_micros": 200 * YUAN,
+            "amount_micros": 198 * YUAN,
+            "recharge_account": "100011000000000",
+        }
+        return pb.NewOrder(**(facts | changes))
+
+    async def create(self, *news: pb.NewOrder) -> list[Any]:
+        """Results of CreateOrders."""
+        answer = await self.orders.CreateOrders(pb.CreateOrdersRequest(orders=news))
+        return list(answer.results)
+
+    async def order(self, **changes: Any) -> int:
+        """The number of a new order."""
+        (result,) = await self.create(self.new(**changes))
+        assert result.HasField("order"), result.refusal
+        return result.order.order_id
+
+    async def get(self, order_id: int) -> pb.Order:
+        """The order whole."""
+        return (await self.orders.GetOrder(pb.GetOrderRequest(order_id=order_id))).order
+
+    async def report(self, *results: pb.DeliveryResult) -> list[Any]:
+        """Acks of ReportResults."""
+        answer = await self.orders.ReportResults(pb.ReportResultsRequest(results=results))
+        return list(answer.acks)
+
+    async def apply(self, **kinds: Any) -> Any:
+        """ApplyCatalogue."""
+        request = catalogue_pb.ApplyCatalogueRequest(
+            catalogue=catalogue_pb.Catalogue(**kinds), by="tester"
+        )
+        return await self.catalogue.ApplyCatalogue(request)
+
+
+def catalogue(**changes: Any) -> dict[str, Any]:
+    """The documents' example: one product of 200 for channel `test`, one supplier."""
+    return {
+        "lines": [catalogue_pb.Line(line_id=1, line_name="加油卡", service_class=10)],
+        "down_channels": [
+            catalogue_pb.DownChannel(channel_no="test", channel_name="测试", enabled=True)
+        ],
+        "down_shelves": [
+            catalogue_pb.DownShelf(
+                shelf_id=1,
+                shelf_name="下游货架",
+                channel_no="test",
+                order_overtime_s=600,
+                refund_overtime_s=600,
+                enabled=True,
+            )
+        ],
+        "down_products": [down_product()],
+        "up_channels": [
+            catalogue_pb.UpChannel(channel_no="ycup", channel_name="上游", enabled=True)
+        ],
+        "up_shelves": [
+            catalogue_pb.UpShelf(
+                shelf_id=1,
+                shelf_name="上游货架",
+                channel_no="ycup",
+                delivery_overtime_s=300,
+                return_overtime_s=300,
+                enabled=True,
+            )
+        ],
+        "up_products": [up_product()],
+        **changes,
+    }
+
+
+def down_product(**changes: Any) -> Any:
+    """A product of face 200 sold at 0.9 with commission 0.02 and service 0.01."""
+    facts: dict[str, Any] = {
+        "product_id": 300,
+        "shelf_id": 1,
+        "line_id": 1,
+        "carrier_no": "ZSH",
+        "province_no": "*",
+        "city_no": "*",
+        "invoice_type": 1,
+        "can_refund": True,
+        "face_micros": 200 * YUAN,
+        "sell_discount_ppm": 900_000,
+        "commission_discount_ppm": 20_000,
+        "service_discount_ppm": 10_000,
+        "payment_fee_discount_ppm": 5_000,
+        "limit_count": 10,
+        "enabled": True,
+    }
+    return catalogue_pb.DownProduct(**(facts | changes))
+
+
+def up_product(**changes: Any) -> Any:
+    """A product of face 200 bought at 0.8 with commission 0.01 and service 0.005."""
+    facts: dict[str, Any] = {
+        "product_id": 300,
+        "shelf_id": 1,
+        "line_id": 1,
+        "carrier_no": "ZSH",
+        "province_no": "*",
+        "city_no": "*",
+        "invoice_type": 1,
+        "can_refund": True,
+        "face_micros": 200 * YUAN,
+        "cost_discount_ppm": 800_000,
+        "commission_discount_ppm": 10_000,
+        "service_discount_ppm": 5_000,
+        "limit_count": 10,
+        "enabled": True,
+    }
+    return catalogue_pb.UpProduct(**(facts | changes))
+
+
+async def serve(*adders: Callable[[aio.Server], None]) -> tuple[aio.Server, str]:
+    """A gRPC server on loopback with these servicers, and its address."""
+    server = aio.server()
+    for add in adders:
+        add(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, f"127.0.0.1:{port}"
+
+
+ORDER_STUB = order_grpc.OrderServiceStub
