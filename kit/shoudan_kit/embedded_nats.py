@@ -23,9 +23,8 @@ _STORE_BYTES_MAX: Final = 64 * 2**30  # a limit, not a reservation; streams brin
 class Nats:
     """One server. Restarts keep its ports and password, so its address stays true."""
 
-    name: Final = "nats"
-
     def __init__(self, home: Home, program: Path, port: int, monitor_port: int) -> None:
+        self.name: Final = "nats"
         self.home, self.port, self.monitor_port = home, port, monitor_port
         self.log_path = home.path / "nats.log"
         self._program = program

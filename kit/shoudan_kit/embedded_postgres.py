@@ -94,9 +94,8 @@ class DatabaseUrls(NamedTuple):
 class Postgres:
     """One server. Restarts keep port, socket and passwords, so addresses given out stay true."""
 
-    name: Final = "postgres"
-
     def __init__(self, home: Home, bin_dir: Path, port: int, profile: Profile) -> None:
+        self.name: Final = "postgres"
         self.home, self.port, self.profile = home, port, profile
         self._bin = bin_dir
         self._data = home.path / "data"

@@ -1,0 +1,135 @@
+"""`shoudan up`: the whole system on this machine, with nothing installed but Python packages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoudan_cli.clients import Failed, console, run
+from shoudan_cli.system import PortTaken, Stage, System
+from shoudan_kit.embedded import EmbeddedError
+from shoudan_kit.probe import NoPort
+from shoudan_kit.supervise import NotStarted
+
+
+def up(
+    ephemeral: Annotated[
+        bool, typer.Option("--ephemeral", help="Keep nothing: all data goes at the end.")
+    ] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port of the gateway, this one only; else 8600 or the next free one."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder; ~/.local/share/shoudan without it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """Start everything on this machine and keep it running until Ctrl-C."""
+    if ephemeral and data is not None:
+        raise typer.BadParameter("--ephemeral keeps nothing, --data says where to keep it")
+    run(lambda: _up(ephemeral, port, data, Voice(as_json)))
+
+
+class Voice:
+    """What the command says, for people or for programs."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._began = time.monotonic()
+
+    def stage(self, stage: Stage) -> None:
+        if self._as_json:
+            self._object(stage=stage.name, text=stage.text, seconds=round(stage.seconds, 3))
+        else:
+            _line(f"✔ {stage.name:<9} {stage.text}", f"{stage.seconds:.1f} s")
+
+    def report(self, event: object) -> None:
+        if self._as_json:
+            self._object(event=str(event))
+        else:
+            _line(f"! {event}", time.strftime("%H:%M:%S"))
+
+    def ready(self, system: System) -> None:
+        seconds = time.monotonic() - self._began
+        if self._as_json:
+            self._object(
+                ready=True,
+                seconds=round(seconds, 3),
+                gateway=system.gateway_url,
+                sandbox=system.sandbox_url,
+                internal=system.internal_url,
+                targets={name: system.target(name) for name in system.databases},
+                pids={name: system.supervisor.pid(name) for name in system.supervisor.names},
+                logs=str(system.home / "logs"),
+            )
+            return
+        _line(f"✔ ready     {system.gateway_url}", f"{seconds:.1f} s")
+        _line(f"  partners channel_no=test and ycdown   API {system.gateway_url}/openapi.json")
+        _line(f"  logs     {system.home / 'logs'}")
+        options = f" --url {system.gateway_url} --sandbox {system.sandbox_url}"
+        _line(f"  next:    shoudan demo{options}      (Ctrl-C stops everything)")
+
+    def stopping(self) -> None:
+        if self._as_json:
+            self._object(stopping=True)
+        else:
+            _line("  stopping: what is under way is finished first")
+
+    def stopped(self) -> None:
+        if self._as_json:
+            self._object(stopped=True)
+        else:
+            _line("✔ stopped")
+
+    def _object(self, **values: object) -> None:
+        typer.echo(json.dumps(values, ensure_ascii=False))
+
+
+def _line(text: str, right: str = "") -> None:
+    line = f"{text:<88} {right}" if right else text
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+async def _up(ephemeral: bool, port: int | None, data: Path | None, voice: Voice) -> None:
+    ready, stop = asyncio.Event(), asyncio.Event()
+    start = System.start(
+        ephemeral=ephemeral,
+        port=port,
+        data_dir=data,
+        usual_ports=True,
+        profile="demo",
+        stage=voice.stage,
+        report=voice.report,
+    )
+
+    async def serve() -> None:
+        async with start as system:
+            ready.set()
+            voice.ready(system)
+            await stop.wait()
+            voice.stopping()
+
+    work = asyncio.ensure_future(serve())
+
+    def end() -> None:
+        stop.set()
+        if not ready.is_set():
+            work.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+    try:
+        await work
+    except asyncio.CancelledError:
+        voice.stopping()
+    except (EmbeddedError, NotStarted, NoPort, PortTaken) as error:
+        raise Failed(str(error)) from None
+    voice.stopped()

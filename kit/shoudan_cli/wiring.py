@@ -1,0 +1,102 @@
+"""Which process of a whole system listens where, and the environment that tells all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.probe import free_port
+
+SERVICES: Final = ("order", "pay", "delivery", "erp_ingest")  # those with a database
+GATEWAY: Final = "gateway"
+SANDBOX: Final = "sandbox"
+LOOPBACK: Final = "127.0.0.1"
+
+# What people find written down; taken ones are passed over.
+_USUAL: Final[Mapping[str, int]] = {
+    GATEWAY: 8600,
+    "internal": 8601,
+    SANDBOX: 8690,
+    "order": 50051,
+    "pay": 50052,
+    "delivery": 50053,
+    "erp_ingest": 50054,
+    "order ops": 9601,
+    "pay ops": 9602,
+    "delivery ops": 9603,
+    "erp_ingest ops": 9604,
+    "gateway ops": 9605,
+    "postgres": 5433,
+    "nats": 4222,
+}
+USUAL_GATEWAY: Final = _USUAL[GATEWAY]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """One port for each purpose; `moved` says which are not the usual ones, and why."""
+
+    numbers: Mapping[str, int]
+    moved: tuple[str, ...]
+
+    def __getitem__(self, purpose: str) -> int:
+        return self.numbers[purpose]
+
+
+def choose_ports(gateway: int | None, *, usual: bool) -> Ports:
+    """The usual ports or the next free ones; without `usual`, any free ones. `gateway` stays as given."""
+    numbers: dict[str, int] = {}
+    moved: list[str] = []
+    if gateway is not None:
+        numbers[GATEWAY] = gateway
+    for purpose, wanted in _USUAL.items():
+        if purpose in numbers:
+            continue
+        port = _unused(set(numbers.values()), wanted if usual else None)
+        if usual and port != wanted:
+            moved.append(f"port {wanted} ({purpose}) is taken, {port} is used instead")
+        numbers[purpose] = port
+    return Ports(numbers, tuple(moved))
+
+
+def _unused(ours: set[int], wanted: int | None) -> int:
+    """Free, and not promised to another purpose: promised ports are not listening yet."""
+    port = free_port(wanted)
+    while port in ours:
+        port = free_port(None if wanted is None else port + 1)
+    return port
+
+
+def environment(
+    profile: str, ports: Ports, databases: Mapping[str, DatabaseUrls], nats_url: str
+) -> dict[str, str]:
+    """Everything the services, the gateway, the sandbox and the commands need to find each other."""
+    url = _url_of(ports)
+    env = {
+        "SHOUDAN_PROFILE": profile,
+        "SHOUDAN_NATS_URL": nats_url,
+        "SHOUDAN_SANDBOX_URL": url(SANDBOX),
+        "SHOUDAN_GATEWAY_URL": url(GATEWAY),
+        "SHOUDAN_DELIVERY_PUBLIC_URL": url(GATEWAY),
+        "SHOUDAN_GATEWAY_LISTEN_PORT": str(ports[GATEWAY]),
+        "SHOUDAN_GATEWAY_INTERNAL_PORT": str(ports["internal"]),
+        "SHOUDAN_GATEWAY_OPS_PORT": str(ports["gateway ops"]),
+        "SHOUDAN_CLI_OPS_URLS": json.dumps(
+            {name: url(f"{name} ops") for name in (*SERVICES, GATEWAY)}
+        ),
+    }
+    for name in SERVICES:
+        big = name.upper()
+        env[f"SHOUDAN_{big}_DATABASE_URL"] = databases[name].service
+        env[f"SHOUDAN_{big}_OWNER_DATABASE_URL"] = databases[name].owner
+        env[f"SHOUDAN_{big}_LISTEN_PORT"] = str(ports[name])
+        env[f"SHOUDAN_{big}_OPS_PORT"] = str(ports[f"{name} ops"])
+        env[f"SHOUDAN_{big}_TARGET"] = f"{LOOPBACK}:{ports[name]}"
+    return env
+
+
+def _url_of(ports: Ports) -> Callable[[str], str]:
+    return lambda purpose: f"http://{LOOPBACK}:{ports[purpose]}"
