@@ -66,6 +66,6 @@ REPORT = Kind(
     queue="vds:order:notify",
     interval_s=60,
     count_max=15,
-    batch_max=10,
+    batch_max=2,  # of up to 500 results each: the order service takes 1000
     parallel=3,
 )

@@ -148,6 +148,10 @@ def _ask_later(app: Deliverer, task: Task[Ask], row: Outgoing) -> None:
 @handles(REPORT)
 async def report(app: Deliverer, tasks: Sequence[Task[Report]]) -> None:
     """Tell the order service how deliveries ended, until it acknowledges each."""
+    await _report(app, tasks)
+
+
+async def _report(app: Deliverer, tasks: Sequence[Task[Report]]) -> None:
     results = [result for task in tasks for result in task.payload.results]
     message = order_pb.ReportResultsRequest(results=[_told(result) for result in results])
     try:
@@ -179,15 +183,19 @@ async def _report_failed(
     results: Sequence[Result],
     error: aio.AioRpcError,
 ) -> None:
-    """Away: later. Refused: in halves, so that one bad result holds back nobody else."""
-    code = error.code()
-    if code not in _AWAY and len(results) > 1:
+    """Away: later. Refused: task by task, then in halves, so that one bad result holds back no other."""
+    if error.code() not in _AWAY and len(tasks) > 1:
+        for task in tasks:
+            await _report(app, [task])
+        return
+    if error.code() not in _AWAY and len(results) > 1:
         middle = len(results) // 2
         async with app.work("delivery.report") as work:
             for part in (results[:middle], results[middle:]):
                 work.tasks.add(REPORT, Report(list(part)))
             work.tasks.finish(*tasks)
         return
+    code = error.code()
     limit = app.settings.report_count_max
     last = all(task.count >= limit for task in tasks)
     _log.warning("report_failed", code=code.name, count=len(results))
