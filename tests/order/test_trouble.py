@@ -1,0 +1,276 @@
+"""Promises of an order that meets trouble: other suppliers, overtime, unknown ends, contradictions, no money."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import text
+
+from shoudan.order.v1 import order_service_pb2 as pb
+from tests.order.world import YUAN, World, catalogue_pb, down_product, up_product
+from tests.poll import eventually
+
+
+async def second_supplier(world: World, **product: Any) -> None:
+    """A dearer supplier `second`."""
+    await world.apply(
+        up_channels=[
+            catalogue_pb.UpChannel(channel_no="second", channel_name="其次", enabled=True)
+        ],
+        up_shelves=[
+            catalogue_pb.UpShelf(
+                shelf_id=2,
+                shelf_name="二",
+                channel_no="second",
+                delivery_overtime_s=300,
+                return_overtime_s=300,
+                enabled=True,
+            )
+        ],
+        up_products=[
+            up_product(**{"product_id": 301, "shelf_id": 2, "cost_discount_ppm": 850_000} | product)
+        ],
+    )
+
+
+async def reaches(world: World, order_id: int, status: int) -> pb.Order:
+    """The order once it has this status."""
+
+    async def there() -> bool:
+        return (await world.get(order_id)).state.status == status
+
+    await eventually(there)
+    return await world.get(order_id)
+
+
+async def time_out(world: World, order_id: int) -> None:
+    """Let the order's time be over now."""
+    async with world.process.app.db.begin() as db:
+        await db.execute(
+            text(
+                "UPDATE oms_order_info SET order_overtime = shoudan_now() - interval '1 s'"
+                " WHERE order_id = :id"
+            ),
+            {"id": order_id},
+        )
+        await db.execute(
+            text(
+                "UPDATE task SET next_execute_time = shoudan_now() WHERE order_no = :no"
+                " AND name = 'order.overtime'"
+            ),
+            {"no": str(order_id)},
+        )
+
+
+async def test_a_failed_delivery_goes_to_the_next_supplier(world: World) -> None:
+    await second_supplier(world)
+    world.delivery.script = lambda item: item.channel_no == "second"
+    order = await reaches(world, await world.order(), 0)
+    assert [d.up_channel_no for d in order.deliveries] == ["ycup", "second"]
+    assert [d.delivery_status for d in order.deliveries] == [90, 0]
+    assert order.bind_face_micros == order.success_face_micros == 200 * YUAN
+
+
+async def test_a_refused_hand_over_goes_to_the_next_supplier(world: World) -> None:
+    await second_supplier(world)
+    world.delivery.script = lambda item: (
+        True if item.channel_no == "second" else "ERROR_REASON_CHANNEL_UNAVAILABLE"
+    )
+    order = await reaches(world, await world.order(), 0)
+    assert [d.delivery_status for d in order.deliveries] == [90, 0]
+
+
+async def test_an_order_nobody_delivers_fails_at_overtime_and_gets_its_money_back(
+    world: World,
+) -> None:
+    world.delivery.script = lambda item: False
+    order_id = await world.order(notify_url=world.inbox.url)
+
+    async def failed_once() -> bool:
+        order = await world.get(order_id)
+        return [d.delivery_status for d in order.deliveries] == [90]
+
+    await eventually(failed_once)
+    await time_out(world, order_id)
+
+    async def refunded() -> bool:
+        order = await world.get(order_id)
+        return order.refund_status == 0 and order.notify_status == 0
+
+    await eventually(refunded)
+    order = await world.get(order_id)
+    assert order.state.status == 90
+    assert sum(world.ledger.trades(str(order_id)).values()) == -sum(
+        world.ledger.trades(f"r{order_id}").values()
+    )
+    assert world.ledger.of("down_channel", "test") == 0
+    assert [told["status"] for told in world.inbox.told] == [90]
+
+
+async def test_a_split_order_is_delivered_in_parts(world: World) -> None:
+    await world.apply(
+        down_products=[down_product(can_split_order=True, split_order_face_micros=100 * YUAN)],
+        up_products=[up_product(face_micros=100 * YUAN)],
+    )
+    order = await reaches(world, await world.order(), 0)
+    assert [d.face_micros for d in order.deliveries] == [100 * YUAN, 100 * YUAN]
+    assert order.bind_face_micros == 200 * YUAN
+
+    async def paid() -> bool:
+        return (await world.get(order.state.order_id)).up_paid
+
+    await eventually(paid)
+
+
+async def test_a_part_that_fails_at_overtime_leaves_the_order_partial(world: World) -> None:
+    await world.apply(
+        down_products=[down_product(can_split_order=True, split_order_face_micros=100 * YUAN)],
+        up_products=[up_product(face_micros=100 * YUAN)],
+    )
+    ends = iter([True, False])
+    world.delivery.script = lambda item: next(ends, False)
+    order_id = await world.order(notify_url=world.inbox.url)
+
+    async def half() -> bool:
+        order = await world.get(order_id)
+        return order.success_face_micros == 100 * YUAN == order.bind_face_micros
+
+    await eventually(half)
+    await time_out(world, order_id)
+    order = await reaches(world, order_id, 91)
+
+    async def refunded() -> bool:
+        return (await world.get(order_id)).refund_status == 0
+
+    await eventually(refunded)
+    assert world.ledger.trades(f"r{order_id}") == {
+        "down_channel": 90 * YUAN,
+        "down_commission": -2 * YUAN,
+        "down_service": 1 * YUAN,
+    }
+    assert order.profit_micros == 10_050_000
+
+
+async def test_an_unknown_delivery_is_left_to_a_person_and_a_late_end_still_counts(
+    world: World,
+) -> None:
+    world.delivery.script = lambda item: None
+    order_id = await world.order()
+
+    async def sent() -> bool:
+        return bool(world.delivery.sent)
+
+    await eventually(sent)
+    await time_out(world, order_id)
+
+    async def parked() -> bool:
+        return "unknown" in (await world.get(order_id)).parked_reason
+
+    await eventually(parked)
+    order = await world.get(order_id)
+    assert order.state.status == 20
+    (ack,) = await world.report(
+        pb.DeliveryResult(id=order.deliveries[0].delivery_id, succeeded=True)
+    )
+    assert ack.applied
+    assert (await world.get(order_id)).state.status == 0
+
+
+async def test_a_contradictory_result_is_parked_and_changes_nothing(world: World) -> None:
+    order = await reaches(world, await world.order(), 0)
+    number = order.deliveries[0].delivery_id
+    failed = pb.DeliveryResult(id=number, succeeded=False, result_desc="late")
+    for _ in range(2):
+        (ack,) = await world.report(failed)
+        assert (ack.applied, ack.conflict) == (False, True)
+    (ack,) = await world.report(pb.DeliveryResult(id=number, succeeded=True))
+    assert (ack.applied, ack.conflict) == (False, False)
+    after = await world.get(order.state.order_id)
+    assert after.state.status == 0
+    assert "now told failed" in after.parked_reason
+
+
+async def test_too_little_balance_waits_for_money(world: World) -> None:
+    world.ledger.limits["test"] = 0
+    order_id = await world.order()
+
+    async def tried() -> bool:
+        return world.ledger.calls > 0
+
+    await eventually(tried)
+    assert (await world.get(order_id)).state.status == 10
+    world.ledger.limits["test"] = 1_000 * YUAN
+    async with world.process.app.db.begin() as db:
+        await eventually_due(db)
+    await reaches(world, order_id, 0)
+
+
+async def eventually_due(db: Any) -> None:
+    """Make the waiting payment due."""
+
+    async def moved() -> bool:
+        done = await db.execute(
+            text(
+                "UPDATE task SET next_execute_time = shoudan_now()"
+                " WHERE name = 'order.pay' AND status = 20"
+            )
+        )
+        return done.rowcount > 0
+
+    await eventually(moved)
+
+
+async def test_a_fail_fast_shelf_fails_at_once_with_904(world: World) -> None:
+    await world.apply(
+        down_shelves=[
+            catalogue_pb.DownShelf(
+                shelf_id=1,
+                shelf_name="快",
+                channel_no="test",
+                order_overtime_s=600,
+                refund_overtime_s=600,
+                enabled=True,
+                pay_fail_fast=True,
+            )
+        ]
+    )
+    world.ledger.limits["test"] = 0
+    order = await reaches(world, await world.order(notify_url=world.inbox.url), 90)
+    assert (order.state.fail_code, order.refund_status) == ("904", 99)
+    assert world.ledger.posted == {}
+
+
+async def test_an_unpaid_order_at_overtime_voids_its_debit(world: World) -> None:
+    world.ledger.limits["test"] = 0
+    order_id = await world.order()
+
+    async def tried() -> bool:
+        return world.ledger.calls > 0
+
+    await eventually(tried)
+    await time_out(world, order_id)
+
+    async def closed() -> bool:
+        return (await world.get(order_id)).refund_status == 99
+
+    await eventually(closed)
+    order = await world.get(order_id)
+    assert (order.state.status, order.payment_status) == (90, 90)
+    assert set(world.ledger.posted.values()) == {0}
+
+
+async def test_a_query_answers_a_running_notify(world: World) -> None:
+    world.inbox.answer = lambda told: (500, "later")
+    order_id = await world.order(notify_url=world.inbox.url)
+
+    async def tried() -> bool:
+        order = await world.get(order_id)
+        return bool(order.notifies and order.notifies[0].notify_count)
+
+    await eventually(tried)
+    order = await world.get(order_id)
+    key = pb.OrderKey(channel_no="test", request_no=order.state.request_no)
+    answer = await world.orders.QueryOrders(pb.QueryOrdersRequest(keys=[key]))
+    assert answer.results[0].order.status == 0
+    after = await world.get(order_id)
+    assert (after.notify_status, after.notifies[0].notify_status) == (100, 100)
