@@ -28,6 +28,7 @@ Profile = Literal["production", "test"]
 SUPERUSER: Final = "postgres"
 START_S_MAX: Final = 60  # recovery of a full WAL takes its time
 STOP_S_MAX: Final = 20
+AGAIN_S_MAX: Final = 10  # how long a folder or port may be held by a server on its way out
 _SOCKET_DIR_MAX: Final = 80  # a socket's whole path has 107 bytes
 _ENV: Final = {"PATH": "/usr/bin:/bin", "LANG": "C", "LC_ALL": "C", "TZ": "UTC"}
 
@@ -148,17 +149,17 @@ class Postgres:
         """Make the data folder if there is none, start the server, wait until it accepts connections."""
         if not (self._data / "PG_VERSION").is_file():
             await self._initdb()
-        deadline = time.monotonic() + START_S_MAX
+        again_until = time.monotonic() + AGAIN_S_MAX
         while True:
-            await self._drop_stale_pid_file(deadline)
+            await self._drop_stale_pid_file()
             said_before = size(self.log_path)
             self._child = self._spawn()
-            if await until(self._settled, deadline - time.monotonic()) and self._accepting():
+            if await until(self._settled, START_S_MAX) and self._accepting():
                 return
             await self._child.stop(signal.SIGQUIT, 5)
             said = tail(self.log_path, start=said_before)
             passing = any(sign.search(said) for sign in _PASSING)
-            if not passing or time.monotonic() > deadline:
+            if not passing or time.monotonic() > again_until:
                 raise EmbeddedError(f"PostgreSQL did not start; {self.log_path} ends:\n{said}")
             await asyncio.sleep(0.1)
 
@@ -338,7 +339,7 @@ class Postgres:
             return (self._data / "postmaster.pid").read_text(errors="replace").splitlines()
         return []
 
-    async def _drop_stale_pid_file(self, deadline: float) -> None:
+    async def _drop_stale_pid_file(self) -> None:
         """Deal with what a killed run left behind; the home's lock says that no other run is alive.
 
         A postmaster still on its way out is waited for. A pid that has been given to some other
@@ -352,7 +353,7 @@ class Postgres:
         if self._runs_here(pid):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGINT)
-            await until(lambda: not self._runs_here(pid), deadline - time.monotonic())
+            await until(lambda: not self._runs_here(pid), STOP_S_MAX)
         elif _alive(pid):
             (self._data / "postmaster.pid").unlink(missing_ok=True)
 
