@@ -18,6 +18,33 @@ def group() -> None:
 
 
 @app.command()
+def lifecycle(
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="Of the window measured.")] = 10,
+    in_flight: Annotated[int, typer.Option(min=1, help="Orders between request and notify.")] = 400,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Whole orders per second, request to notify, and their CPU time; no rate when a check fails."""
+    from dataclasses import asdict
+
+    from shoudan_cli import bench_lifecycle
+    from shoudan_kit.embedded import EmbeddedError
+    from shoudan_kit.supervise import NotStarted
+
+    def say(line: str) -> None:
+        errors.print(line, markup=False, highlight=False)
+
+    try:
+        figures = asyncio.run(bench_lifecycle.bench(seconds, in_flight, say))
+    except (Failed, EmbeddedError, NotStarted) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    if as_json:
+        console.print_json(data=asdict(figures))
+    else:
+        console.print(figures)
+
+
+@app.command()
 def ledger(
     seconds: Annotated[float, typer.Option(min=1, max=60, help="Of each of the six runs.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -36,3 +63,30 @@ def ledger(
         raise typer.Exit(1) from None
     if as_json:
         console.print_json(data=bench_ledger.as_dict(figures))
+
+
+@app.command()
+def erp(
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="Of pushing, after warming.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Trade pushes per second over HTTP, each checked afterwards to be kept byte for byte."""
+    from dataclasses import asdict
+
+    import uvloop
+
+    from shoudan_cli import bench_erp
+    from shoudan_kit.embedded import EmbeddedError
+
+    def say(line: str) -> None:
+        errors.print(line, markup=False, highlight=False)
+
+    try:
+        figures = uvloop.run(bench_erp.bench(seconds, say))
+    except (Failed, EmbeddedError) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    if as_json:
+        console.print_json(data=asdict(figures))
+    if not figures.stored_equals_acknowledged:
+        raise typer.Exit(1)

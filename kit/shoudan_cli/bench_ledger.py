@@ -164,9 +164,9 @@ async def _run(
 
     async def cpu() -> float:
         await asyncio.sleep(max(0.0, counted_from - time.perf_counter()))
-        before = _cpu_s(roots)
+        before = cpu_s(roots)
         await asyncio.sleep(max(0.0, stop - time.perf_counter()))
-        return _cpu_s(roots) - before
+        return cpu_s(roots) - before
 
     measured = asyncio.create_task(cpu())
     await asyncio.gather(*[caller() for _ in range(callers)])
@@ -226,13 +226,13 @@ def _environ(urls: DatabaseUrls, nats_url: str) -> dict[str, str]:
     }
 
 
-def _command(*words: str) -> list[str]:
+def command(*words: str) -> list[str]:
     return [sys.executable, "-c", "from shoudan_cli.main import main; main()", *words]
 
 
 async def _migrate(urls: DatabaseUrls, home: Path) -> None:
     log = home / "migrate.log"
-    child = Child.spawn(_command("migrate", "pay"), env=_environ(urls, ""), output=log)
+    child = Child.spawn(command("migrate", "pay"), env=_environ(urls, ""), output=log)
     if await child.wait() != 0:
         raise Failed(f"the database was not migrated:\n{tail(log)}")
 
@@ -242,7 +242,7 @@ async def _pay(environ: Mapping[str, str], home: Path) -> AsyncGenerator[tuple[A
     """One pay process; its stub and pid."""
     port, log = free_port(), home / "pay.log"
     child = Child.spawn(
-        _command("serve", "pay"), env={**environ, "SHOUDAN_PAY_LISTEN_PORT": str(port)}, output=log
+        command("serve", "pay"), env={**environ, "SHOUDAN_PAY_LISTEN_PORT": str(port)}, output=log
     )
     channel = connect(f"127.0.0.1:{port}")
     try:
@@ -264,7 +264,7 @@ async def _answers(channel: aio.Channel) -> bool:
     return True
 
 
-def _cpu_s(roots: Sequence[int]) -> float:
+def cpu_s(roots: Sequence[int]) -> float:
     """CPU seconds of these processes and all below them, the ended ones included."""
     rows = {int(p.name): _stat(p) for p in Path("/proc").iterdir() if p.name.isdigit()}
     below = set(roots)
