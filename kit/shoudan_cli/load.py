@@ -1,0 +1,223 @@
+"""A cheap partner for measurements: places orders over keep-alive HTTP, takes their notifies itself.
+
+Runs as its own process until SIGINT or SIGTERM, waits for the notifies it is owed, prints one JSON
+object. The number of orders between request and notify is bounded, so a slow system is asked less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import orjson
+import uvloop
+
+CONNECTIONS: Final = 64
+OWED_S_MAX: Final = 60.0
+SAMPLES_MAX: Final = 2_000_000
+REASONS_MAX: Final = 5
+_SUCCESS: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 7\r\n\r\nsuccess"
+_LENGTH: Final = b"content-length:"
+_KEY: Final = b'"request_no":"'
+
+
+@dataclass
+class Tally:
+    """What was seen."""
+
+    placed: int = 0
+    refused: int = 0
+    notified: int = 0
+    reasons: list[str] = field(default_factory=list[str])
+    latencies_s: list[float] = field(default_factory=list[float])
+
+
+class Wire(asyncio.Protocol):
+    """Whole HTTP messages with a Content-Length, one after the other."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way out."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over every message that is whole."""
+        self._buffer += data
+        while True:
+            head, found, rest = self._buffer.partition(b"\r\n\r\n")
+            if not found:
+                return
+            length = _length(head)
+            if len(rest) < length:
+                return
+            self._buffer = rest[length:]
+            self.took(head, rest[:length])
+
+    def took(self, head: bytes, body: bytes) -> None:
+        """One message."""
+        raise AssertionError("a wire does something with its messages")
+
+
+def _length(head: bytes) -> int:
+    lowered = head.lower()
+    at = lowered.find(_LENGTH)
+    return int(lowered[at + len(_LENGTH) :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+
+
+class Asker(Wire):
+    """A connection to the gateway: one request at a time."""
+
+    def __init__(self, load: Load) -> None:
+        super().__init__()
+        self._load = load
+        self.request_no = b""
+
+    def took(self, head: bytes, body: bytes) -> None:
+        """The answer to the request under way."""
+        self._load.answered(self, head.startswith(b"HTTP/1.1 200") and b'"order_id"' in body, body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A lost request is repeated under its number, as a partner would."""
+        self._load.lost(self)
+
+
+class Receiver(Wire):
+    """A connection on which the system tells us how orders ended."""
+
+    def __init__(self, load: Load) -> None:
+        super().__init__()
+        self._load = load
+
+    def took(self, head: bytes, body: bytes) -> None:
+        """One notify."""
+        self.transport.write(_SUCCESS)
+        at = body.find(_KEY) + len(_KEY)
+        self._load.notified(body[at : body.find(b'"', at)])
+
+
+class Load:
+    """Keeps `in_flight_max` orders between request and notify."""
+
+    def __init__(self, gateway_url: str, in_flight_max: int) -> None:
+        self._where = urlsplit(gateway_url)
+        self._in_flight_max = in_flight_max
+        self._prefix = f"b{time.time_ns() // 1_000_000:x}".encode()
+        self._began: dict[bytes, float] = {}
+        self._again: deque[bytes] = deque()
+        self._free: deque[Asker] = deque()
+        self._stopping = False
+        self._query = b""
+        self._all_told = asyncio.Event()
+        self.tally = Tally()
+
+    async def run(self, stop: asyncio.Event) -> Tally:
+        """Place orders until `stop`, then wait for what is owed."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Receiver(self), "127.0.0.1", 0, backlog=512)
+        port = int(server.sockets[0].getsockname()[1])
+        self._query = (
+            b"&line_id=1&carrier_no=ZSH&invoice_type=1&num=1&face=200&amount=198&rechage_account="
+            b"100011000000000&notify_url=http://127.0.0.1:%d/ HTTP/1.1\r\nHost: %s\r\n\r\n"
+            % (port, self._where.netloc.encode())
+        )
+        for _ in range(CONNECTIONS):
+            await self._connect()
+        self._pump()
+        await stop.wait()
+        self._stopping = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(OWED_S_MAX):
+                await self._all_told.wait()
+        server.close()
+        return self.tally
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        host, port = self._where.hostname or "", self._where.port or 80
+        _, asker = await loop.create_connection(lambda: Asker(self), host, port)
+        self._free.append(asker)
+
+    def _pump(self) -> None:
+        if self._stopping and not self._began:
+            self._all_told.set()
+        while self._free and (number := self._next()):
+            asker = self._free.popleft()
+            asker.request_no = number
+            query = b"GET /order/request?channel_no=test&request_no=" + number + self._query
+            asker.transport.write(query)
+
+    def _next(self) -> bytes:
+        """The number of the next order to place; nothing when enough are under way."""
+        if self._again:
+            return self._again.popleft()
+        if self._stopping or len(self._began) >= self._in_flight_max:
+            return b""
+        self.tally.placed += 1
+        number = b"%s%x" % (self._prefix, self.tally.placed)
+        self._began[number] = time.perf_counter()
+        return number
+
+    def answered(self, asker: Asker, taken: bool, body: bytes) -> None:
+        """The gateway took an order or did not."""
+        if not taken:
+            self._began.pop(asker.request_no, None)
+            self.tally.refused += 1
+            if len(self.tally.reasons) < REASONS_MAX:
+                self.tally.reasons.append(body.decode("utf-8", "replace")[:200])
+        asker.request_no = b""
+        self._free.append(asker)
+        self._pump()
+
+    def lost(self, asker: Asker) -> None:
+        """A connection broke: ask the same again over another one."""
+        if asker.request_no in self._began:
+            self._again.append(asker.request_no)
+        if asker in self._free:
+            self._free.remove(asker)
+
+    def notified(self, number: bytes) -> None:
+        """An order has ended."""
+        began = self._began.pop(number, None)
+        if began is None:
+            return
+        self.tally.notified += 1
+        if len(self.tally.latencies_s) < SAMPLES_MAX:
+            self.tally.latencies_s.append(time.perf_counter() - began)
+        self._pump()
+
+
+def percentile(samples: list[float], part: float) -> float:
+    """The value that `part` of the samples do not exceed; 0 without samples."""
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else 0.0
+
+
+async def _main(gateway_url: str, in_flight_max: int) -> dict[str, Any]:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    tally = await Load(gateway_url, in_flight_max).run(stop)
+    return {
+        "placed": tally.placed,
+        "refused": tally.refused,
+        "notified": tally.notified,
+        "reasons": tally.reasons,
+        "p50_ms": percentile(tally.latencies_s, 0.5) * 1000,
+        "p99_ms": percentile(tally.latencies_s, 0.99) * 1000,
+    }
+
+
+if __name__ == "__main__":
+    told = uvloop.run(_main(sys.argv[1], int(sys.argv[2])))
+    sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
