@@ -1,0 +1,166 @@
+"""Promises of the proof: a whole ledger is proved, every kind of damage is found at its first row."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+
+from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_kit.db import Database
+from tests.pay.bank import YUAN, Bank, deduct, posting, told
+
+
+@pytest.fixture
+async def owner(bank: Bank) -> AsyncIterator[Database]:
+    """Somebody who may do what the service may not."""
+    database = Database(bank.urls.owner)
+    yield database
+    await database.dispose()
+
+
+async def damaged(owner: Database, sql: str, **binds: object) -> None:
+    async with owner.begin() as db:
+        assert (await db.execute(text(sql), binds)).rowcount  # type: ignore[attr-defined]
+
+
+async def chain(bank: Bank, ident: str) -> list[pb.Record]:
+    """An account of its own ident with five records, oldest first."""
+    key = await bank.account(ident=ident)
+    await bank.groups(*[[posting(key, n * YUAN)] for n in range(1, 6)])
+    return (await bank.records(key))[::-1]
+
+
+async def test_a_whole_ledger_is_proved(bank: Bank) -> None:
+    records = await chain(bank, "whole")
+    await bank.post(deduct(records[0].account, 3 * YUAN))
+    assert await bank.findings("whole") == []
+
+
+async def test_a_changed_amount_is_found(bank: Bank, owner: Database) -> None:
+    third = (await chain(bank, "amount"))[2]
+    await damaged(
+        owner,
+        "UPDATE account_record SET amount_micros = amount_micros + 10 WHERE record_id = :id",
+        id=third.record_id,
+    )
+    (found,) = await bank.findings("amount")
+    assert found.startswith(f"{third.account_id}/{third.record_id}: balance")
+
+
+async def test_an_amount_changed_with_everything_behind_it_is_found(
+    bank: Bank, owner: Database
+) -> None:
+    records = await chain(bank, "forged")
+    third = records[2]
+    forged = """UPDATE account_record SET balance_micros = balance_micros + 10,
+        amount_micros = amount_micros + CASE WHEN record_id = :id THEN 10 ELSE 0 END
+        WHERE account_id = :account AND seq >= 3"""
+    await damaged(owner, forged, id=third.record_id, account=third.account_id)
+    await damaged(
+        owner,
+        "UPDATE account_info SET balance_micros = balance_micros + 10 WHERE account_id = :account",
+        account=third.account_id,
+    )
+    (found,) = await bank.findings("forged")
+    assert found.startswith(f"{third.account_id}/{third.record_id}: the hash does not fit")
+
+
+async def test_a_removed_row_is_found(bank: Bank, owner: Database) -> None:
+    records = await chain(bank, "removed")
+    await damaged(
+        owner, "DELETE FROM account_record WHERE record_id = :id", id=records[1].record_id
+    )
+    (found,) = await bank.findings("removed")
+    assert found.startswith(f"{records[2].account_id}/{records[2].record_id}: seq 3 follows 1")
+
+
+async def test_a_removed_last_row_is_found(bank: Bank, owner: Database) -> None:
+    records = await chain(bank, "last")
+    await damaged(
+        owner, "DELETE FROM account_record WHERE record_id = :id", id=records[-1].record_id
+    )
+    (found,) = await bank.findings("last")
+    assert found.startswith(f"{records[0].account_id}/0: its row says 5 records")
+
+
+async def test_swapped_rows_are_found(bank: Bank, owner: Database) -> None:
+    records = await chain(bank, "swapped")
+    two, three = records[1], records[2]
+    name = "UPDATE account_record SET trade_no = :name WHERE record_id = :id"
+    for record, trade_no in ((two, "aside"), (three, two.trade_no), (two, three.trade_no)):
+        await damaged(owner, name, id=record.record_id, name=trade_no)
+    (found,) = await bank.findings("swapped")
+    assert found.startswith(f"{two.account_id}/{two.record_id}: the hash does not fit")
+
+
+async def test_an_added_row_is_found(bank: Bank, owner: Database) -> None:
+    records = await chain(bank, "added")
+    copy = """INSERT INTO account_record SELECT record_id + 1, account_id, contra_account_id, 'forged',
+        ext_no, trade_type, change_type, amount_micros, balance_micros, floor_micros, seq + :ahead,
+        memo, create_time, hash FROM account_record WHERE record_id = :id"""
+    await damaged(owner, copy, id=records[-1].record_id, ahead=1)
+    (found,) = await bank.findings("added")
+    assert "seq 6 is behind the account's last, 5" in found
+
+
+async def test_a_record_without_an_account_is_found(bank: Bank, owner: Database) -> None:
+    records = await chain(bank, "orphan")
+    orphan = """INSERT INTO account_record SELECT record_id + 1, 999999999, contra_account_id, 'orphan',
+        ext_no, trade_type, change_type, amount_micros, balance_micros, floor_micros, seq, memo,
+        create_time, hash FROM account_record WHERE record_id = :id"""
+    await damaged(owner, orphan, id=records[-1].record_id)
+    assert any("its account does not exist" in found for found in await bank.findings())
+    await damaged(owner, "DELETE FROM account_record WHERE account_id = 999999999")
+
+
+async def test_a_changed_balance_of_an_account_is_found(bank: Bank, owner: Database) -> None:
+    records = await chain(bank, "balance")
+    await damaged(
+        owner,
+        "UPDATE account_info SET balance_micros = 0 WHERE account_id = :account",
+        account=records[0].account_id,
+    )
+    (found,) = await bank.findings("balance")
+    assert found.startswith(f"{records[0].account_id}/0: its row holds 0 micros")
+
+
+async def test_the_proof_holds_while_the_ledger_moves(bank: Bank) -> None:
+    keys = [await bank.account(ident="moving") for _ in range(20)]
+
+    async def move() -> None:
+        for _ in range(15):
+            await bank.groups(*[[posting(key, YUAN)] for key in keys])
+
+    moving = asyncio.create_task(move())
+    while not moving.done():
+        assert await bank.findings("moving") == []
+    await moving
+    assert await bank.findings("moving") == []
+
+
+async def test_progress_is_told_and_never_beyond_the_whole(bank: Bank) -> None:
+    await chain(bank, "progress")
+    told_: list[pb.VerifyResponse] = [
+        one async for one in bank.stub.Verify(pb.VerifyRequest(ident="progress"))
+    ]
+    last = told_[-1]
+    assert (last.records, last.records_total, last.accounts, last.accounts_total) == (5, 5, 2, 2)
+    assert all(one.records <= one.records_total for one in told_)
+    assert [one.done for one in told_] == [False] * (len(told_) - 1) + [True]
+
+
+async def test_a_platform_account_holds_the_opposite_of_what_it_faces(bank: Bank) -> None:
+    ident = "facing"
+    for micros in (3 * YUAN, 4 * YUAN):
+        await bank.account(micros, ident=ident, groups="member")
+    platform = pb.AccountKey(ident=ident, groups="platform", eid="member")
+    found = await told(bank.stub.GetAccount(pb.GetAccountRequest(key=platform)))
+    assert found.account.balance_micros == -7 * YUAN
+    request = pb.GetBalanceRequest(key=platform)
+    request.time.GetCurrentTime()
+    assert (await told(bank.stub.GetBalance(request))).balance_micros == -7 * YUAN
+    records = await bank.records(pb.AccountKey(ident=ident))
+    assert {r.contra_account_id for r in records} == {found.account.account_id}
