@@ -1,0 +1,132 @@
+"""The whole system for these tests: every process real, on ports of its own, gone afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+
+from shoudan.pay.v1 import ledger_service_pb2 as pay
+from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_cli.clients import Clients
+from shoudan_cli.system import System
+from shoudan_cli.wiring import SERVICES
+from tests.poll import eventually
+
+ORDER = {
+    "channel_no": "test",
+    "line_id": "1",
+    "carrier_no": "ZSH",
+    "invoice_type": "1",
+    "num": "1",
+    "face": "200",
+    "amount": "198",
+    "rechage_account": "100011000000000",
+}
+ENDED_S = 60
+
+
+@dataclass
+class Partner:
+    """A down channel that places orders and reads what it is told."""
+
+    system: System
+    http: aiohttp.ClientSession
+    clients: Clients
+    numbers: Any = field(default_factory=itertools.count)
+    prefix: str = field(default_factory=lambda: f"s{time.time_ns() // 1_000_000:x}")
+
+    def number(self) -> str:
+        return f"{self.prefix}-{next(self.numbers)}"
+
+    async def get(self, path: str, **params: Any) -> tuple[int, Any]:
+        url = self.system.gateway_url + path
+        async with self.http.get(url, params={k: str(v) for k, v in params.items()}) as answer:
+            return answer.status, json.loads(await answer.text())
+
+    async def order(self, **changed: Any) -> tuple[int, Any]:
+        values = {**ORDER, "notify_url": f"{self.system.sandbox_url}/inbox/test", **changed}
+        values.setdefault("request_no", self.number())
+        return await self.get("/order/request", **values)
+
+    async def order_again_and_again(self, request_no: str) -> None:
+        """As a partner does who got no answer: the same request until one comes."""
+
+        async def placed() -> bool:
+            try:
+                status, _ = await self.order(request_no=request_no)
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                return False
+            return status == 200
+
+        await eventually(placed, ENDED_S, every_s=0.2)
+
+    async def status(self, request_no: str) -> int | None:
+        try:
+            status, body = await self.get("/order/query", channel_no="test", request_no=request_no)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None
+        return body["status"] if status == 200 else None
+
+    async def sql(self, service: str, query: str, *args: Any) -> Any:
+        async with self.system.postgres.admin(f"shoudan_{service}") as db:
+            return await db.fetchval(query, *args)
+
+    async def all_ended(self, prefix: str, count: int) -> None:
+        """Every order of the prefix delivered, its supplier paid, its partner told."""
+
+        async def ended() -> bool:
+            done = await self.sql(
+                "order",
+                "SELECT count(*) FROM oms_order_info WHERE request_no LIKE $1 || '%'"
+                " AND order_status = 0 AND notify_status = 0 AND complete_up_pay = 0",
+                prefix,
+            )
+            return done == count
+
+        await eventually(ended, ENDED_S, every_s=0.2)
+
+    async def ledger_is_whole(self) -> None:
+        stub: Any = pay_grpc.LedgerServiceStub(self.clients.channel("pay"))
+        last: Any = None
+        async for told in stub.Verify(pay.VerifyRequest()):
+            last = told
+        assert last.done
+        assert not last.findings
+
+    async def journal(self) -> Any:
+        async with self.http.get(f"{self.system.sandbox_url}/supplier/journal") as answer:
+            return json.loads(await answer.text())
+
+    async def balance(self) -> int:
+        key = pay.AccountKey(ident="oms", groups="down_channel", eid="test")
+        message = pay.GetAccountRequest(key=key)
+        answer = await self.clients.call("pay", pay_grpc.LedgerServiceStub, "GetAccount", message)
+        return answer.account.balance_micros
+
+
+@pytest.fixture(scope="session")
+async def system() -> AsyncIterator[System]:
+    async with System.start(profile="test") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def partner(system: System) -> AsyncIterator[Partner]:
+    clients = Clients({name: system.target(name) for name in SERVICES})
+    timeout = aiohttp.ClientTimeout(total=15)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        one = Partner(system, http, clients)
+        message = pay.UpdateAccountRequest(
+            key=pay.AccountKey(ident="oms", groups="down_channel", eid="test"),
+            credit_micros=10**13,
+        )
+        await clients.call("pay", pay_grpc.LedgerServiceStub, "UpdateAccount", message)
+        yield one
+    await clients.close()
