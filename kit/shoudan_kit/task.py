@@ -44,7 +44,7 @@ class Kind(Generic[P]):
     exclusive: bool = False
     each: bool = False
     batch_max: int = 200
-    parallel: int = 2
+    parallel: int = 1
 
 
 @dataclass(slots=True, eq=False)
