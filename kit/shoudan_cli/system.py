@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,7 +23,7 @@ from shoudan_cli.wiring import (
     environment,
 )
 from shoudan_kit.embedded import DatabaseUrls, EmbeddedError, Nats, Postgres
-from shoudan_kit.embedded_home import blocked_at, sweep, unprivileged_user
+from shoudan_kit.embedded_home import Home, blocked_at, unprivileged_user
 from shoudan_kit.probe import http_status, port_taken
 from shoudan_kit.supervise import Process, Program, Supervisor
 
@@ -283,11 +282,9 @@ def default_data_dir() -> Path:
 def _home(plan: Plan, stack: AsyncExitStack) -> Path:
     """Logs and the sandbox's journal are ours alone; the servers have folders of their own."""
     if plan.ephemeral:
-        sweep("system")
-        made = stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="shoudan-system-", ignore_cleanup_errors=True)
-        )
-        home = Path(made)
+        temporary = Home.open(None, "system")
+        stack.callback(temporary.close)
+        home = temporary.path
     else:
         home = (plan.data_dir or default_data_dir()).absolute()
         user = unprivileged_user()
