@@ -36,15 +36,11 @@ def collected() -> typer.Typer:
     app.callback()(root)
     for command in (up.up, demo.demo, status.status, process.serve, process.migrate):
         app.command()(command)
-    for name, group in (
-        ("config", config.app),
-        ("task", tasks.app),
-        ("bench", bench.app),
-        ("mock", fakes.app),
-    ):
-        app.add_typer(group, name=name)
-    for entry in sorted(entry_points(group=GROUP), key=lambda one: one.name):
-        app.add_typer(cast("typer.Typer", entry.load()), name=entry.name)
+    groups = {"config": config.app, "task": tasks.app, "bench": bench.app, "mock": fakes.app}
+    for entry in entry_points(group=GROUP):
+        groups[entry.name] = cast("typer.Typer", entry.load())
+    for name in sorted(groups):
+        app.add_typer(groups[name], name=name)
     return app
 
 
