@@ -49,6 +49,7 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.system
+@pytest.mark.timeout(300)  # five processes start, on a machine that may be busy
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 async def test_nothing_is_left_when_it_ends(number):
     port = free_port()
@@ -67,6 +68,7 @@ async def test_nothing_is_left_when_it_ends(number):
 
 
 @pytest.mark.system
+@pytest.mark.timeout(300)  # five processes start, on a machine that may be busy
 async def test_a_killed_service_and_a_killed_server_come_back():
     async with System.start() as system:
         for name in ("pay", "postgres", "nats", "gateway"):
