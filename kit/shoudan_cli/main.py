@@ -32,7 +32,7 @@ def collected() -> typer.Typer:
     from shoudan_cli import bench, config, demo, status, tasks, up
     from shoudan_fakes import commands as fakes
 
-    app = typer.Typer(name="shoudan", no_args_is_help=True, pretty_exceptions_show_locals=False)
+    app = typer.Typer(name="shoudan", no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(root)
     for command in (up.up, demo.demo, status.status, process.serve, process.migrate):
         app.command()(command)
@@ -47,7 +47,7 @@ def collected() -> typer.Typer:
 def main() -> None:
     """Console script. A service's own process loads no other command, because five start at once."""
     if sys.argv[1:2] == ["serve"]:
-        alone = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         alone.command()(process.serve)
         alone(sys.argv[2:], prog_name="shoudan serve")
     else:
