@@ -235,7 +235,8 @@ def _no_twins(products: Iterable[DownProduct | UpProduct], kind: str) -> None:
 
 
 def _problems(after: Catalogue, row: Any) -> Iterator[str]:
-    check_row: Callable[[Catalogue, Any], Iterator[str]] | None = _CHECKS.get(type(row))
+    kind: type[Any] = row.__class__
+    check_row: Callable[[Catalogue, Any], Iterator[str]] | None = _CHECKS.get(kind)
     if check_row is not None:
         yield from check_row(after, row)
 

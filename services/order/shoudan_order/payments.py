@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 
@@ -113,7 +114,7 @@ def _fails_fast(context: Context, order: Order) -> bool:
 
 
 def pay_again(
-    context: Context, tasks: Sequence[Task[steps.OrderStep] | Task[steps.DeliveryStep]], error: grpc.RpcError
+    context: Context, tasks: Sequence[Task[Any]], error: grpc.RpcError
 ) -> None:  # fmt: skip
     """Nobody knows whether it was posted: the same key is posted again."""
     code = getattr(error, "code", lambda: None)()
@@ -122,9 +123,7 @@ def pay_again(
         task.again(context.settings.call_again_s, f"pay did not answer: {code}")
 
 
-def refused(
-    context: Context, task: Task[steps.OrderStep] | Task[steps.DeliveryStep], answer: Refused
-) -> None:
+def refused(context: Context, task: Task[Any], answer: Refused) -> None:
     _log.info("pay_refused", task_id=task.id, order_no=task.order_no, reason=answer.reason)
     short = context.settings.pay_short_again_s if answer.domain == DOMAIN else 1.0
     task.again(short, f"{answer.reason}")

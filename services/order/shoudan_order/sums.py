@@ -20,6 +20,7 @@ from shoudan_order.states import (
     OrderEvent,
     OrderStatus,
     PaymentStatus,
+    Toggle,
 )
 from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import Delivery, Order, Standing
@@ -46,7 +47,10 @@ def as_is(was: Standing) -> Settled:
         success_up_commission_micros=was.success_up_commission_micros,
         success_up_service_micros=was.success_up_service_micros,
         profit_micros=was.profit_micros,
+        fail_code=was.fail_code,
+        fail_msg=was.fail_msg,
         parked_reason=was.parked_reason,
+        is_refund=was.is_refund,
     )
 
 
@@ -165,5 +169,20 @@ def closed(order: Order, now: Settled, *, partial: bool) -> Settled:
         notify_status=told(order, now.notify_status),
         fail_code=FAILED_CODE if nothing else PARTIAL_CODE,
         fail_msg="订单失败" if nothing else "订单部分成功",
+        settled=True,
+    )
+
+
+def refunded(order: Order, now: Settled, face_micros: int) -> Settled:
+    """The user gives goods of this face back: the down side shrinks, the order is partial or failed."""
+    now = with_face(order, now, now.success_face_micros - face_micros)
+    whole = now.success_face_micros == 0
+    event = OrderEvent.REFUNDED if whole else OrderEvent.PART_REFUNDED
+    return replace(
+        now,
+        order_status=ORDER.next(now.order_status, event),
+        is_refund=Toggle.YES,
+        fail_code=FAILED_CODE if whole else now.fail_code,
+        fail_msg="订单已退款" if whole else now.fail_msg,
         settled=True,
     )

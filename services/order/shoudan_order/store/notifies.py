@@ -34,7 +34,8 @@ WITH locked AS (
     ORDER BY o.order_id FOR UPDATE
 ), told AS (
     UPDATE oms_notify_info n SET
-        notify_status = CASE WHEN g.acknowledged THEN CAST(:done AS smallint) ELSE CAST(:waiting AS smallint) END,
+        notify_status = CASE WHEN g.acknowledged
+            THEN CAST(:done AS smallint) ELSE CAST(:waiting AS smallint) END,
         notify_count = n.notify_count + 1, http_status = g.http_status, notify_msg = g.answer,
         start_time = coalesce(n.start_time, shoudan_now()),
         end_time = CASE WHEN g.acknowledged THEN shoudan_now() END,
@@ -59,7 +60,8 @@ WITH locked AS (
         AND o.notify_status = CAST(:running AS smallint)
 ), refunds AS (
     UPDATE oms_refund_info r SET refund_notify_status = CAST(:done AS smallint) FROM told
-    WHERE r.refund_id = told.refund_id AND told.acknowledged AND r.refund_notify_status = CAST(:running AS smallint)
+    WHERE r.refund_id = told.refund_id AND told.acknowledged
+        AND r.refund_notify_status = CAST(:running AS smallint)
 ), kept AS (
     INSERT INTO oms_notify_attempt (attempt_id, notify_id, http_status, answer, took_ms)
     SELECT attempt_id, notify_id, http_status, answer, took_ms FROM told WHERE NOT acknowledged

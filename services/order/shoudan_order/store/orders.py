@@ -53,21 +53,21 @@ _SOLD: Final = {
     "request_hash": "bytea",
 }
 _SOLD_COLUMNS: Final = ", ".join(name for name in _SOLD if name != "overtime_s")
-_SELECTED: Final = ", ".join(
+SELECTED: Final = ", ".join(
     "CAST(least(extract(epoch FROM o.order_overtime - o.create_time), 31536000) AS integer)"
     " AS overtime_s"
     if name == "overtime_s"
     else f"o.{name}"
     for name in _SOLD
 )
-_STANDING: Final = (
+STANDING: Final = (
     "o.order_status, o.payment_status, o.delivery_bind_status, o.refund_status, o.notify_status,"
     " o.is_refund, o.delivery_pause, o.bind_face_micros, o.success_face_micros,"
     " o.success_sell_amount_micros, o.success_commission_micros, o.success_service_micros,"
     " o.success_fee_micros, o.success_cost_amount_micros, o.success_up_commission_micros,"
     " o.success_up_service_micros, o.profit_micros, o.up_paid_face_micros,"
     " CAST(least(extract(epoch FROM o.order_overtime - shoudan_now()), 31536000) AS integer)"
-    " AS left_s, o.parked_reason"
+    " AS left_s, o.parked_reason, o.fail_code, o.fail_msg"
 )
 _STORED: Final = (
     "o.order_id, o.down_channel_no, o.request_no, o.order_status, o.fail_code, o.fail_msg,"
@@ -105,23 +105,23 @@ JOIN unnest(CAST(:channel_nos AS text[]), CAST(:request_nos AS text[])) AS k(cha
 """)  # noqa: S608
 
 _FACTS = statement(f"""
-SELECT {_SELECTED} FROM oms_order_info o WHERE o.order_id = ANY(CAST(:ids AS bigint[]))
+SELECT {SELECTED} FROM oms_order_info o WHERE o.order_id = ANY(CAST(:ids AS bigint[]))
 """)  # noqa: S608
 
 _READ = statement(f"""
-SELECT {_SELECTED}, {_STANDING} FROM oms_order_info o
+SELECT {SELECTED}, {STANDING} FROM oms_order_info o
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) ORDER BY o.order_id
 """)  # noqa: S608
 
 # In id order, like everybody who locks orders.
 _LOCK = statement(f"""
-SELECT {_SELECTED}, {_STANDING} FROM oms_order_info o
+SELECT {SELECTED}, {STANDING} FROM oms_order_info o
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) ORDER BY o.order_id FOR UPDATE
 """)  # noqa: S608
 
 # The same for orders known by their deliveries.
 _LOCK_BY_DELIVERIES = statement(f"""
-SELECT {_SELECTED}, {_STANDING} FROM oms_order_info o
+SELECT {SELECTED}, {STANDING} FROM oms_order_info o
 WHERE o.order_id IN (SELECT d.order_id FROM oms_order_delivery d
     WHERE d.delivery_id = ANY(CAST(:ids AS bigint[])))
 ORDER BY o.order_id FOR UPDATE OF o
@@ -171,7 +171,9 @@ UPDATE oms_order_info o SET order_status = g.order_status, delivery_bind_status 
     success_cost_amount_micros = g.cost, success_up_commission_micros = g.up_commission,
     success_up_service_micros = g.up_service, profit_micros = g.profit,
     fail_code = g.fail_code, fail_msg = g.fail_msg, parked_reason = g.parked_reason,
-    order_overtime = CASE WHEN g.settled THEN {SETTLED} ELSE o.order_overtime END
+    is_refund = g.is_refund, order_overtime = CASE WHEN g.settled THEN {
+    SETTLED
+} ELSE o.order_overtime END
 FROM {
     unnest(
         order_id="bigint",
@@ -193,6 +195,7 @@ FROM {
         fail_code="text",
         fail_msg="text",
         parked_reason="text",
+        is_refund="smallint",
         settled="boolean",
     ).replace("AS given", "AS g")
 }
@@ -278,6 +281,7 @@ class Settled:
     fail_code: str = ""
     fail_msg: str = ""
     parked_reason: str = ""
+    is_refund: int = 1
     settled: bool = False
 
 
@@ -421,6 +425,7 @@ async def advance_settled(db: AsyncConnection, settled: Sequence[Settled]) -> se
         "fail_code": [s.fail_code for s in settled],
         "fail_msg": [s.fail_msg for s in settled],
         "parked_reason": [s.parked_reason for s in settled],
+        "is_refund": [s.is_refund for s in settled],
         "settled": [s.settled for s in settled],
     }
     return set((await db.execute(_SETTLE, binds)).scalars())

@@ -76,6 +76,8 @@ class Standing:
     up_paid_face_micros: int
     left_s: int
     parked_reason: str
+    fail_code: str
+    fail_msg: str
 
 
 @dataclass(frozen=True, slots=True)

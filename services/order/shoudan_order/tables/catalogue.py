@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     MetaData,
     Table,
+    Text,
     UniqueConstraint,
     false,
 )
@@ -131,18 +132,19 @@ def _channels(made: MetaData) -> None:
     )
 
 
+def _channel_of(table: str) -> Column[str]:
+    return Column(
+        "channel_no", Text, ForeignKey(f"{table}.channel_no"), nullable=False, comment="渠道编号"
+    )
+
+
 def _shelves(made: MetaData) -> None:
     Table(
         "oms_down_shelf",
         made,
         key("shelf_id", "货架编号"),
         words("shelf_name", "货架名称", None),
-        Column(
-            "channel_no",
-            ForeignKey("oms_down_channel.channel_no"),
-            nullable=False,
-            comment="渠道编号",
-        ),
+        _channel_of("oms_down_channel"),
         count("order_overtime", "订单超时时长, 秒", 600),
         count("refund_overtime", "退款超时时长, 秒", 600),
         status("status", Toggle, "状态", 0),
@@ -164,12 +166,7 @@ def _shelves(made: MetaData) -> None:
         made,
         key("shelf_id", "货架编号"),
         words("shelf_name", "货架名称", None),
-        Column(
-            "channel_no",
-            ForeignKey("oms_up_channel.channel_no"),
-            nullable=False,
-            comment="渠道编号",
-        ),
+        _channel_of("oms_up_channel"),
         count("delivery_overtime", "发货超时时间, 秒", 300),
         count("return_overtime", "退货超时时间, 秒", 300),
         status("status", Toggle, "状态", 0),

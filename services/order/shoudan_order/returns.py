@@ -1,0 +1,383 @@
+"""Goods on their way back: handed to suppliers, ended by their results, and what that makes of the refund.
+
+Source: oms-behaviour §3.7. Mixed ends close the refund as partial (91) with what came back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import grpc
+
+from shoudan_kit import log
+from shoudan_kit.db import retry
+from shoudan_kit.refusal import Refused
+from shoudan_kit.task import Task
+from shoudan_kit.work import Work
+from shoudan_order import journal, refunds, steps, sums
+from shoudan_order.context import Context
+from shoudan_order.results import Ack
+from shoudan_order.states import (
+    MONEY_BACK,
+    NOTIFY,
+    REFUND,
+    RETURN,
+    UP_RETURN,
+    AuditType,
+    MoneyBackEvent,
+    NotifyEvent,
+    RefundEvent,
+    RefundStatus,
+    ReturnEvent,
+    ReturnStatus,
+    UpReturnEvent,
+)
+from shoudan_order.store import audits as audit_store
+from shoudan_order.store import orders as order_store
+from shoudan_order.store import refunds as refund_store
+from shoudan_order.store import returns as store
+from shoudan_order.store.orders import Settled
+from shoudan_order.store.refunds import Refund
+from shoudan_order.store.returns import Return
+from shoudan_order.store.rows import Order, Standing
+from shoudan_order.suppliers import UNKNOWN, Answer, Outcome, Pending, Sending
+
+_log = log.get_logger("returns")
+
+OPEN = {ReturnStatus.WAITING, ReturnStatus.SENDING}
+OVERLOADED = "ERROR_REASON_OVERLOADED"
+WHAT = {
+    RefundStatus.REFUNDING: "returned",
+    RefundStatus.FAILED: "failed",
+    RefundStatus.PARTIAL: "partial",
+}
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a batch of ends of returns does."""
+
+    acks: dict[int, Ack] = field(default_factory=dict[int, Ack])
+    ended: list[store.EndedReturn] = field(default_factory=list[store.EndedReturn])
+    returned: list[Return] = field(default_factory=list[Return])
+    conflicts: list[tuple[Return, Outcome]] = field(default_factory=list[tuple[Return, Outcome]])
+    now: dict[int, Return] = field(default_factory=dict[int, Return])
+
+
+async def give_back(context: Context, tasks: Sequence[Task[steps.ReturnStep]]) -> None:
+    """Hand returns over: intent first, then the call. A task ends with its return's result."""
+    ids = [t.payload.return_id for t in tasks]
+    orders = await context.orders({t.payload.order_id for t in tasks})
+    async with context.app.work("refund.return") as work:
+        there = await store.returns_by_ids(work.db, ids)
+        started = await store.advance_return_sending(work.db, ids)
+        if started:
+            await refund_store.advance_return_started(
+                work.db, sorted({there[i].refund_id for i in started})
+            )
+        due = [
+            t for t in tasks if (r := there.get(t.payload.return_id)) and r.return_status in OPEN
+        ]
+        work.tasks.finish(*(t for t in tasks if t not in due))
+    wanted = [
+        _sending(context, orders[t.payload.order_id], there[t.payload.return_id]) for t in due
+    ]
+    try:
+        answers = await context.suppliers.send(wanted)
+    except grpc.RpcError as error:
+        _log.warning("delivery_unanswered", code=str(error.code()), count=len(due))
+        for task in due:
+            task.again(context.settings.call_again_s, f"delivery did not answer: {error.code()}")
+        return
+    ended: list[Outcome] = []
+    for task, answer in zip(due, answers, strict=True):
+        outcome = _outcome(context, task, answer)
+        if outcome is not None:
+            ended.append(outcome)
+    if ended:
+        await report(context, ended)
+        gone = {one.id for one in ended}
+        async with context.app.work("refund.return_over") as work:
+            work.tasks.finish(*(t for t in due if t.payload.return_id in gone))
+
+
+def _sending(context: Context, order: Order, one: Return) -> Sending:
+    line = context.catalogue.lines.get(order.line_id)
+    product = context.catalogue.up_products.get(one.up_product_id)
+    shelf = context.catalogue.up_shelves.get(product.shelf_id) if product else None
+    params = {
+        "ext_product_no": one.up_ext_product_no,
+        "delivery_id": str(one.delivery_id),
+        "province_no": order.province_no,
+        "city_no": order.city_no,
+    }
+    return Sending(
+        id=one.return_id,
+        order_id=order.order_id,
+        coop_id=order.down_channel_no,
+        service_class=line.return_service_class if line else 21,
+        up_channel_no=one.up_channel_no,
+        carrier_no=order.carrier_no,
+        face_micros=one.return_face_micros,
+        num=one.return_num,
+        account=order.rechage_account,
+        timeout_s=shelf.return_overtime_s if shelf else 300,
+        params={name: value for name, value in params.items() if value},
+    )
+
+
+def _outcome(context: Context, task: Task[steps.ReturnStep], answer: Answer) -> Outcome | None:
+    """What the answer to a hand-over ends; a refused return was never sent."""
+    if isinstance(answer, Outcome):
+        return answer
+    if isinstance(answer, Pending):
+        return None
+    if answer.reason == OVERLOADED:
+        task.again(context.settings.call_again_s, answer.reason)
+        return None
+    _log.info("return_refused", return_id=task.payload.return_id, reason=answer.reason)
+    reason = answer.reason.removeprefix("ERROR_REASON_").lower()
+    return Outcome(task.payload.return_id, False, True, result_code="refused", result_desc=reason)
+
+
+async def report(context: Context, outcomes: Sequence[Outcome]) -> list[Ack]:
+    """Store ends of returns; acknowledgements in order. Repeats change nothing."""
+    acks = await retry(lambda: _report(context, outcomes))
+    return [acks.get(one.id) or Ack(one.id, False, False) for one in outcomes]
+
+
+async def _report(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ack]:
+    ids = [one.id for one in outcomes]
+    async with context.app.work("refund.results") as work:
+        known = await store.returns_by_ids(work.db, ids)
+        order_ids = sorted({r.order_id for r in known.values()})
+        orders = await order_store.read_orders(work.db, order_ids, lock=True)
+        # Read again: whoever held the orders before may have ended them.
+        there = await store.returns_by_ids(work.db, ids)
+        batch = _decide(there, outcomes)
+        if batch.ended:
+            await store.advance_returned(work.db, batch.ended)
+        await _settle(context, work, orders, batch)
+        if batch.conflicts:
+            await _park(work, orders, batch)
+    return batch.acks
+
+
+def _decide(there: Mapping[int, Return], outcomes: Sequence[Outcome]) -> _Batch:
+    batch = _Batch()
+    for one in outcomes:
+        was = there.get(one.id)
+        if was is None or one.id in batch.acks:
+            continue
+        if was.return_status not in OPEN:
+            conflict = one.succeeded != (was.return_status == ReturnStatus.SUCCEEDED)
+            batch.acks[one.id] = Ack(one.id, False, conflict)
+            if conflict:
+                batch.conflicts.append((was, one))
+            continue
+        event = ReturnEvent.SUCCEEDED if one.succeeded else ReturnEvent.FAILED
+        money = MoneyBackEvent.RETURNED if one.succeeded else MoneyBackEvent.NOT_RETURNED
+        status = was.return_status
+        if not RETURN.allows(status, event):
+            status = RETURN.next(status, ReturnEvent.STARTED)
+        now = replace(
+            was,
+            return_status=RETURN.next(status, event),
+            up_refund_status=MONEY_BACK.next(was.up_refund_status, money),
+        )
+        batch.now[one.id] = now
+        batch.acks[one.id] = Ack(one.id, True, False)
+        batch.ended.append(
+            store.EndedReturn(
+                one.id, now.return_status, now.up_refund_status, one.up_order_no, one.message
+            )
+        )
+        if one.succeeded:
+            batch.returned.append(now)
+    return batch
+
+
+async def _settle(
+    context: Context, work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+) -> None:
+    """Costs go down with each return; the refund ends with its last one."""
+    changed: dict[int, Settled] = {}
+    for one in batch.returned:
+        order, was = orders[one.order_id]
+        now = changed.get(one.order_id) or sums.as_is(was)
+        changed[one.order_id] = sums.with_costs(
+            now,
+            -one.return_cost_amount_micros,
+            -one.return_commission_amount_micros,
+            -one.return_service_amount_micros,
+        )
+        work.tasks.add(
+            steps.UP_REFUND,
+            steps.ReturnStep(one.return_id, one.refund_id, one.order_id),
+            order_no=str(one.order_id),
+            queue=context.queue(order.line_id, steps.UP_REFUND),
+        )
+    refund_ids = sorted({r.refund_id for r in batch.now.values() if r.refund_id})
+    decided: list[Refund] = []
+    if refund_ids:
+        there = await refund_store.refunds_by_ids(work.db, refund_ids)
+        returns = await store.returns_of_refunds(work.db, refund_ids)
+        for refund in there.values():
+            mine = [
+                batch.now.get(r.return_id, r) for r in returns if r.refund_id == refund.refund_id
+            ]
+            order, was = orders[refund.order_id]
+            now = changed.get(refund.order_id) or sums.as_is(was)
+            ended = ended_refund(order, now, refund, mine)
+            if ended is not None:
+                after, now = ended
+                decided.append(after)
+                changed[refund.order_id] = now
+                _tell_end(context, work, order, after)
+    if changed:
+        await order_store.advance_settled(work.db, list(changed.values()))
+    if decided:
+        await refund_store.advance_refunds(work.db, decided)
+
+
+def ended_refund(
+    order: Order, now: Settled, refund: Refund, returns: Sequence[Return]
+) -> tuple[Refund, Settled] | None:
+    """The refund and its order once every return has ended; None before."""
+    if refund.refund_status != RefundStatus.RETURNING:
+        return None
+    if any(r.return_status in OPEN for r in returns):
+        return None
+    back = sum(
+        r.return_total_face_micros for r in returns if r.return_status == ReturnStatus.SUCCEEDED
+    )
+    if back == refund.refund_face_micros:
+        event, up_event = RefundEvent.RETURNED, UpReturnEvent.RETURNED
+    elif back:
+        event, up_event = RefundEvent.PART_RETURNED, UpReturnEvent.PART_RETURNED
+    else:
+        event, up_event = RefundEvent.NOT_RETURNED, UpReturnEvent.NOT_RETURNED
+    started = refund.up_return_status
+    if not UP_RETURN.allows(started, up_event):
+        started = UP_RETURN.next(started, UpReturnEvent.STARTED)
+    money = MoneyBackEvent.RETURNED if back else MoneyBackEvent.NOT_RETURNED
+    told = refund.refund_notify_status
+    after = sums.refunded(order, now, back) if back else now
+    return (
+        replace(
+            refund,
+            refund_status=REFUND.next(refund.refund_status, event),
+            up_return_status=UP_RETURN.next(started, up_event),
+            down_refund_status=MONEY_BACK.next(refund.down_refund_status, money),
+            refund_notify_status=NOTIFY.next(told, NotifyEvent.ENDED)
+            if refund.has_notify
+            else told,
+            **refunds.amounts(now, after) if back else {},
+        ),
+        after,
+    )
+
+
+def _tell_end(context: Context, work: Work, order: Order, refund: Refund) -> None:
+    refunds.tell(work, WHAT[refund.refund_status], refund, journal.RETURNED)
+    if refund.refund_status == RefundStatus.FAILED:
+        refunds.owe(context, work, order.line_id, refund)
+    else:
+        refunds.money_back(context, work, order.line_id, refund)
+
+
+async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch) -> None:
+    reasons: dict[int, str] = {}
+    audits: list[audit_store.NewAudit] = []
+    for was, one in batch.conflicts:
+        told = "succeeded" if one.succeeded else "failed"
+        reason = f"return {was.return_id} is {was.return_status.name.lower()}, now told {told}"
+        reasons.setdefault(was.order_id, reason)
+        audits.append(_audit(work, was, reason))
+    await _leave(work, orders, reasons, audits)
+
+
+def _audit(work: Work, one: Return, reason: str) -> audit_store.NewAudit:
+    return audit_store.NewAudit(
+        work.ids.next(), one.order_id, one.refund_id, one.return_id, AuditType.RETURN, reason
+    )
+
+
+async def _leave(
+    work: Work,
+    orders: Mapping[int, tuple[Order, Standing]],
+    reasons: Mapping[int, str],
+    audits: Sequence[audit_store.NewAudit],
+) -> None:
+    """Leave returns to a person."""
+    await audit_store.insert_audits(work.db, audits)
+    for order_id in await order_store.park_orders(work.db, reasons):
+        order, was = orders[order_id]
+        journal.order_event(
+            work, "parked", order, was.order_status, journal.RETURN_UNKNOWN, reasons[order_id]
+        )
+
+
+async def overtime(context: Context, tasks: Sequence[Task[steps.RefundStep]]) -> None:
+    """A refund's time is over: returns never sent fail, those under way are asked about."""
+    async with context.app.db.connect() as db:
+        returns = await store.returns_of_refunds(db, [t.payload.refund_id for t in tasks])
+    lines = await context.orders({r.order_id for r in returns})
+    waiting = [r for r in returns if r.return_status == ReturnStatus.WAITING]
+    if waiting:
+        late = [Outcome(r.return_id, False, True, result_code="overtime") for r in waiting]
+        await report(context, late)
+    async with context.app.work("refund.overtime") as work:
+        for one in returns:
+            if one.return_status == ReturnStatus.SENDING:
+                work.tasks.add(
+                    steps.RETURN_UNKNOWN,
+                    steps.ReturnStep(one.return_id, one.refund_id, one.order_id),
+                    order_no=str(one.order_id),
+                    queue=context.queue(lines[one.order_id].line_id, steps.RETURN_UNKNOWN),
+                )
+        work.tasks.finish(*tasks)
+
+
+async def unknown(context: Context, tasks: Sequence[Task[steps.ReturnStep]]) -> None:
+    """Ask the delivery service about returns; what nobody knows is left to a person."""
+    ids = [t.payload.return_id for t in tasks]
+    async with context.app.db.connect() as db:
+        there = await store.returns_by_ids(db, ids)
+    orders = await context.orders({t.payload.order_id for t in tasks})
+    open_ = [t for t in tasks if there[t.payload.return_id].return_status in OPEN]
+    try:
+        answers = await context.suppliers.ask(
+            [_key(context, orders[t.payload.order_id], t.payload.return_id) for t in open_]
+        )
+    except grpc.RpcError as error:
+        for task in open_:
+            task.again(context.settings.call_again_s, f"delivery did not answer: {error.code()}")
+        return
+    ended: list[Outcome] = []
+    left: list[Return] = []
+    for task, answer in zip(open_, answers, strict=True):
+        one = there[task.payload.return_id]
+        if isinstance(answer, Outcome):
+            ended.append(answer)
+        elif isinstance(answer, Refused) and answer.reason == UNKNOWN:
+            ended.append(Outcome(one.return_id, False, True, result_code="not_sent"))
+        else:
+            left.append(one)
+    if ended:
+        await report(context, ended)
+    async with context.app.work("refund.return_unknown") as work:
+        if left:
+            found = await order_store.read_orders(
+                work.db, sorted({r.order_id for r in left}), lock=True
+            )
+            reasons = {r.order_id: f"return {r.return_id} unknown at overtime" for r in left}
+            audits = [_audit(work, r, reasons[r.order_id]) for r in left]
+            await _leave(work, found, reasons, audits)
+        work.tasks.finish(*tasks)
+
+
+def _key(context: Context, order: Order, return_id: int) -> tuple[int, str, int]:
+    line = context.catalogue.lines.get(order.line_id)
+    return return_id, order.down_channel_no, line.return_service_class if line else 21
