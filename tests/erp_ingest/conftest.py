@@ -1,4 +1,4 @@
-"""What the ERP tests share: a service with an empty database for each module, or for one test."""
+"""What the ERP tests share: a service with an empty database for each test."""
 
 from __future__ import annotations
 
@@ -26,13 +26,6 @@ async def open_desk(urls: DatabaseUrls, **more: object) -> AsyncIterator[Desk]:
     async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
         yield Desk(process, stubs.ErpServiceStub(channel), urls)
     await process.stop()
-
-
-@pytest.fixture(scope="module")
-async def shared(database: Databases) -> AsyncIterator[Desk]:
-    """The ERP service of this test module; tests use documents of their own."""
-    async with open_desk(await database("erp_ingest")) as desk:
-        yield desk
 
 
 @pytest.fixture

@@ -215,7 +215,7 @@ SHAPED = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.fixed_dictionaries({"data": SHAPED}), st.sampled_from([1, 2]))
 def test_no_json_makes_reading_raise(value: object, kind: int) -> None:
     raw = json.dumps(value).encode()
@@ -224,7 +224,7 @@ def test_no_json_makes_reading_raise(value: object, kind: int) -> None:
     assert reading.wrong is None or reading.wrong.why is not Why.INTERNAL
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([1, 2]))
 def test_no_bytes_make_reading_raise(raw: bytes, kind: int) -> None:
     reading = read(Push(kind, "s", raw))
