@@ -24,11 +24,13 @@ def pairs(text: str) -> dict[str, str]:
     parts = text.split("&", FIELDS_MAX + 1)
     if len(parts) > FIELDS_MAX:
         raise Malformed("-", Why.UNREADABLE, f"参数不能超过{FIELDS_MAX}个")
+    plain = text.isascii() and "%" not in text and "+" not in text
     for part in parts:
         name, _, value = part.partition("=")
         if not name:
             continue
-        name, value = _decoded(name), _decoded(value)
+        if not plain:
+            name, value = _decoded(name), _decoded(value)
         if name in found:
             raise Malformed(name, Why.REPEATED)
         found[name] = value

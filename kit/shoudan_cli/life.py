@@ -130,9 +130,14 @@ async def _moments(
     message = order_pb.GetLifecycleRequest(order_id=order.state.order_id)
     answer = await clients.call("order", order_grpc.OrderServiceStub, "GetLifecycle", message)
     return [
-        (one.time.ToNanoseconds() / 1e9 - wall, one.tag or one.subject, one.text)
+        (one.time.ToNanoseconds() / 1e9 - wall, one.tag or _short(one.subject), one.text)
         for one in answer.moments
     ]
+
+
+def _short(subject: str) -> str:
+    """What happened, of a subject like shoudan.events.pay.ledger.posted."""
+    return ".".join(subject.rsplit(".", 2)[1:])
 
 
 async def _balance(clients: Clients) -> int:
