@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -248,3 +249,11 @@ async def running(
     urls = await new_database("delivery")
     async with house(urls.service, tmp_path / "journal.jsonl") as started:
         yield started
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port nobody serves now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -38,7 +38,7 @@ class DeliverySettings(ServiceSettings):
         200, ge=1, le=1000, description="Deliveries marked as sending in one statement."
     )
     send_linger_s: float = Field(
-        0.005,
+        0.015,
         ge=0,
         le=1,
         description="Seconds a busy channel gathers freed places, so that it marks batches, not single rows.",
@@ -59,7 +59,10 @@ class DeliverySettings(ServiceSettings):
         500, ge=1, le=1000, description="Answers written in one transaction."
     )
     end_linger_s: float = Field(
-        0.003, ge=0, le=1, description="Seconds answers gather while others are being written."
+        0.01,
+        ge=0,
+        le=1,
+        description="Seconds answers gather while they come one after the other; none when idle.",
     )
     query_slow_s: int = Field(
         600,

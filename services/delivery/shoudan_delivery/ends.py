@@ -23,6 +23,8 @@ from shoudan_kit.work import Work
 
 _log = log.get_logger("ends")
 
+BUSY_S = 0.05
+
 _FINAL = {
     Verdict.SUCCEEDED: Status.SUCCEEDED,
     Verdict.FAILED: Status.FAILED,
@@ -113,16 +115,20 @@ class Ends:
         await written
 
     async def _write_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        written_at = -BUSY_S
         while not (self._closing and not self._waiting):
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-                # The first of a burst waits for its companions; a lone one costs these milliseconds.
+            # While answers keep coming each waits for companions; one after a pause is written at once.
+            if loop.time() - written_at < BUSY_S and len(self._waiting) < self._batch_max:
                 await asyncio.sleep(self._linger_s)
             batch, self._waiting = (
                 self._waiting[: self._batch_max],
                 self._waiting[self._batch_max :],
             )
+            written_at = loop.time()
             if batch and not await self._try(batch):
                 self._waiting = batch + self._waiting
                 await asyncio.sleep(0 if self._closing else 0.5)

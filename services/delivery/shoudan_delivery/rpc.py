@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -185,7 +184,8 @@ class Deliveries:
             return None
         finding = verdicts.of_reply(supplier, looked[0][1], reply, Source.NOTIFY)
         raw = heard.body[: verdicts.RAW_MAX].decode("utf-8", "backslashreplace")
-        return replace(finding, raw=raw, remote_ip=heard.remote_ip[:64])
+        finding.raw, finding.remote_ip = raw, heard.remote_ip[:64]
+        return finding
 
     async def ListDeliveries(
         self, request: pb.ListDeliveriesRequest, context: Context

@@ -28,8 +28,8 @@ from shoudan_kit.faultpoint import hit
 
 REFUSED_WAIT_S = 1.0
 TRIALS_MAX = 3
-# A channel that is nearly full gathers freed places instead of marking them one by one.
-GATHER_BELOW = 8
+# A channel with less than a quarter free gathers places instead of marking them one by one.
+GATHER_BELOW = 4
 
 _log = log.get_logger("sender")
 
@@ -220,7 +220,7 @@ class Sender:
         finally:
             self._in_flight -= 1
             self._wake.set()
-        finding = replace(finding, chunk=chunk, ask_after_s=ask_after_s(self.supplier))
+        finding.chunk, finding.ask_after_s = chunk, ask_after_s(self.supplier)
         if finding.verdict is not Verdict.NOT_SENT:
             self._known.discard(row.order_no)
             self._ends.put(finding)
@@ -258,7 +258,7 @@ class Sender:
                 if lost and self._may_repeat(row):
                     again = await self._request(row, trial=False)
                     if again.verdict is Verdict.NOT_SENT:
-                        again = replace(again, verdict=Verdict.UNKNOWN)
+                        again.verdict = Verdict.UNKNOWN
                     await self._ends.settle(again)
         finally:
             self._known.discard(row.order_no)
@@ -281,7 +281,7 @@ class Sender:
         )
         finding = verdicts.of_outcome(supplier, protocol, row, outcome, Source.QUERY)
         if finding.verdict is Verdict.NOT_SENT:
-            return replace(finding, verdict=Verdict.UNKNOWN)
+            finding.verdict = Verdict.UNKNOWN
         return finding
 
     # ------------------------------------------------------------ the breaker

@@ -25,7 +25,7 @@ from shoudan_kit.work import Work
 
 FULL_S = 5.0
 # How long after its time-out a call of another process may still come back with an answer.
-LATE_S = 5.0
+LATE_S = 2.0
 REPORT_FIRST_S = 2.0
 REPORT_WAIT_S_MAX = 1_800.0
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from shoudan_delivery.channels import SupplierProtocol
 from shoudan_delivery.states import DealCode, Source
 from shoudan_delivery.store.rows import Finding, Outgoing, Reply, Supplier, Unreadable, Verdict
@@ -27,7 +25,6 @@ def of_outcome(
             return Finding(delivery.order_no, Verdict.UNKNOWN, source, "NO_ANSWER", reason)
         case Answered(status, _, body):
             read = protocol.read(status, body)
-            raw = body[:RAW_MAX].decode("utf-8", "backslashreplace")
             if isinstance(read, Unreadable):
                 return Finding(
                     delivery.order_no,
@@ -36,9 +33,12 @@ def of_outcome(
                     "UNREADABLE",
                     read.why,
                     incident=f"unusable answer: {read.why}",
-                    raw=raw,
+                    raw=_shown(body),
                 )
-            return replace(of_reply(supplier, delivery, read, source), raw=raw)
+            finding = of_reply(supplier, delivery, read, source)
+            if finding.incident:
+                finding.raw = _shown(body)
+            return finding
 
 
 def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Source) -> Finding:
@@ -47,23 +47,29 @@ def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Sourc
         delivery.order_no,
         Verdict.UNKNOWN,
         source,
-        reply.code,
-        reply.desc,
-        reply.up_order_no,
+        reply.code.replace("\0", " "),  # PostgreSQL's text holds no NUL
+        reply.desc.replace("\0", " "),
+        reply.up_order_no.replace("\0", " "),
         params=reply.params,
     )
     if reply.order_no != str(delivery.order_no):
-        return replace(finding, incident="answer names another order number")
+        finding.incident = "answer names another order number"
+        return finding
     if reply.no_such_order and source is Source.QUERY:
-        return replace(finding, verdict=Verdict.NO_SUCH_ORDER)
+        finding.verdict = Verdict.NO_SUCH_ORDER
+        return finding
     deal = supplier.deal_codes.get(reply.code, DealCode.UNKNOWN)
     if deal is DealCode.FAILURE:
-        return replace(finding, verdict=Verdict.FAILED)
-    if deal is DealCode.UNKNOWN:
-        return finding
-    if reply.amount_micros != delivery.amount_micros:
-        return replace(finding, incident="answer names another amount")
-    return replace(finding, verdict=Verdict.SUCCEEDED, succ_face_micros=delivery.amount_micros)
+        finding.verdict = Verdict.FAILED
+    elif deal is DealCode.SUCCESS and reply.amount_micros != delivery.amount_micros:
+        finding.incident = "answer names another amount"
+    elif deal is DealCode.SUCCESS:
+        finding.verdict, finding.succ_face_micros = Verdict.SUCCEEDED, delivery.amount_micros
+    return finding
+
+
+def _shown(body: bytes) -> str:
+    return body[:RAW_MAX].decode("utf-8", "backslashreplace")
 
 
 def transport_failed(outcome: Outcome) -> bool:

@@ -171,9 +171,9 @@ class Chunk:
     left: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finding:
-    """One outcome on its way into the database."""
+    """One outcome on its way into the database; not frozen, because each is completed by one owner."""
 
     order_no: int
     verdict: Verdict
