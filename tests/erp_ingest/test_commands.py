@@ -1,0 +1,44 @@
+"""Promises: an operator searches, tries again, reveals and erases by command; a refusal is one line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from typer.testing import CliRunner
+
+from shoudan_erp_ingest.commands import app
+from tests.erp_ingest.desk import REFUND, Desk, body, refund, trade
+
+PHONE = "13912345678"
+
+
+async def command(desk: Desk, *words: str) -> Any:
+    target = f"127.0.0.1:{desk.process.port}"
+    return await asyncio.to_thread(CliRunner().invoke, app, [*words, "--target", target])
+
+
+async def test_an_operator_sees_and_does_all_by_command(desk: Desk) -> None:
+    (stored, _) = await desk.push(body(trade(tid="T1", receiver_mobile=PHONE)), b"broken")
+    await desk.push(body(refund(refund_no="R1")), kind=REFUND)
+    since = ("--since", "2026-01-01T00:00:00+08:00")
+    found = json.loads((await command(desk, "search", "--phone", PHONE, *since)).stdout)
+    assert (found["document"]["tid"], found["document"]["receiver_mobile"]) == ("T1", "139****5678")
+    for more in ([], ["--all"]):
+        line = (await command(desk, "search", "--refunds", *more)).stdout
+        assert json.loads(line)["document"]["refund_no"] == "R1"
+    assert "char 0: not_json" in (await command(desk, "quarantined")).stdout
+    assert "0 stored, 1 still" in (await command(desk, "reprocess")).stdout
+    shown = (await command(desk, "reveal", found["id"], "--reason", "asked")).stdout
+    assert json.loads(shown)["receiver_mobile"] == PHONE
+    raw = await command(desk, "reveal", str(stored.push_id), "--push", "--reason", "asked")
+    assert json.loads(raw.stdout)["data"]["tid"] == "T1"
+    erased = await command(desk, "erase", PHONE, "--reason", "asked", "--yes")
+    assert erased.stdout == "1 documents erased\n"
+
+
+async def test_a_refusal_is_one_line_and_a_failure(desk: Desk) -> None:
+    told = await command(desk, "reveal", "1", "--reason", "asked")
+    assert told.exit_code == 1
+    assert told.stderr.strip() == "ERROR_REASON_NOT_FOUND(what=trade, id=1)"
