@@ -11,20 +11,30 @@ from shoudan_kit.service import App, Running, Service
 from shoudan_pay.config import PaySettings
 from shoudan_pay.rpc import NAME, LedgerServicer
 from shoudan_pay.rpc.commits import Ledger
+from shoudan_pay.rpc.payserver import NAME as PAYMENT_NAME
+from shoudan_pay.rpc.payserver import PayServer
+from shoudan_pay.store.payserver.tables import APPEND_ONLY as PAYSERVER_APPEND_ONLY
 from shoudan_pay.tables import APPEND_ONLY, METADATA
+from shoudan_pay.tasks.payserver import HANDLERS
 
 
 async def start(app: App[PaySettings]) -> Running:
     """One Ledger for the process: whoever posts here posts through it."""
     ledger = Ledger(app)
+    payserver = PayServer(app)
     add = cast("Any", grpc_stubs.add_LedgerServiceServicer_to_server)
     return Running(
-        registers=[partial(add, LedgerServicer(app, ledger))],
-        names=[NAME],
-        closers=[ledger.aclose],
+        context=payserver,
+        registers=[partial(add, LedgerServicer(app, ledger)), payserver.register],
+        names=[NAME, PAYMENT_NAME],
+        handlers=HANDLERS,
+        closers=[payserver.aclose, ledger.aclose],
     )
 
 
 SERVICE = Service(
-    "pay", PaySettings, start, Schema("shoudan_pay", METADATA, append_only=APPEND_ONLY)
+    "pay",
+    PaySettings,
+    start,
+    Schema("shoudan_pay", METADATA, append_only=(*APPEND_ONLY, *PAYSERVER_APPEND_ONLY)),
 )

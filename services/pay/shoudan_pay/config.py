@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
 from pydantic import Field
 
-from shoudan_kit.config import ServiceSettings
+from shoudan_kit.config import Port, Seconds, Secret, ServiceSettings
 
 
 class PaySettings(ServiceSettings):
@@ -50,3 +54,61 @@ class PaySettings(ServiceSettings):
         le=50_000,
         description="Records one statement of a verification reads; far below the statement time-out.",
     )
+    public_base_url: str = Field(
+        "http://127.0.0.1:8600",
+        description="Where partners reach the gateway; notify URLs handed to components begin with it.",
+        examples=["https://pay.example.com"],
+    )
+    pays_batch_max: int = Field(
+        1000, ge=1, le=5000, description="PayServer pays or refunds in one transaction."
+    )
+    pays_waiting_max: int = Field(
+        10_000,
+        ge=1,
+        le=100_000,
+        description="Calls that may wait for such a transaction; more are refused with OVERLOADED.",
+    )
+    component_timeout_s: Seconds = Field(
+        5,
+        description="Seconds a payment component may take to answer; after that the pay is paying and asked "
+        "about again. Below the gateway's rpc_deadline_s.",
+    )
+    component_calls_max: int = Field(
+        64, ge=1, le=1000, description="Calls to payment components in flight in this process."
+    )
+    component_poll_s: Seconds = Field(
+        10,
+        description="Longest seconds between questions about a pay in paying, as 002 advises.",
+    )
+    component_lost_s: Seconds = Field(
+        60,
+        description="Seconds after which a component that does not know a number is believed.",
+    )
+    component_networks: list[str] = Field(
+        default_factory=list[str],
+        description="Private networks payment components may live in; outside of prod loopback is allowed, too.",
+        examples=["192.168.7.0/24"],
+    )
+    component_ports: list[Port] = Field(
+        default_factory=list[int],
+        description="Ports components may be called on; empty: 80 and 443 in prod, any elsewhere.",
+        examples=["80,443,6103"],
+    )
+    component_secret: Secret = Field(
+        Secret("demo-component"),
+        description="Secret that the signs of components without a secret of their own are derived from.",
+    )
+    secrets_dir: Path | None = Field(
+        None,
+        description="Folder of the components' own secrets, one file each, named SHOUDAN_COMPONENT_….",
+        examples=["/run/secrets"],
+    )
+
+    def cross_check(self) -> Iterator[str]:
+        """Networks are networks."""
+        yield from super().cross_check()
+        for network in self.component_networks:
+            try:
+                ip_network(network)
+            except ValueError:
+                yield f"component_networks: {network} is no network, for example 192.168.7.0/24"

@@ -1,0 +1,1 @@
+"""Outside protocols: per module two pure transforms, a status map, one send."""

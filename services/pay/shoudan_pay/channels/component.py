@@ -1,0 +1,153 @@
+"""The payment component contract of 002 (Pay 3, Refund 2): what is sent, what the answer means, one send."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+import msgspec
+
+from shoudan_kit.clock import from_beijing
+from shoudan_kit.egress import Answered, Egress, NotSent
+
+ANSWER_CHARS_MAX: Final = 200
+NUMBER_CHARS_MAX: Final = 64
+REASON_CHARS_MAX: Final = 256
+
+_encode: Final = msgspec.json.Encoder().encode
+_FINISHED: Final = re.compile(
+    r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})[ T]([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})"
+)
+
+
+class Word(StrEnum):
+    """What came of asking a component."""
+
+    SUCCESS = "success"
+    RUNNING = "running"
+    FAILED = "failed"
+    NOT_FOUND = "notFound"  # only a query says it
+    NOT_SENT = "not_sent"  # not a byte left us
+    UNKNOWN = "unknown"  # everything else
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The meaning of one answer or notify. `why` is for our own log."""
+
+    word: Word
+    third_no: str | None = None
+    reason: str = ""
+    finish_time: datetime | None = None
+    why: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The documented answer."""
+
+    tractionNo: str = ""  # noqa: N815 - their names
+    ret: str = ""
+    thirdOrderNo: str | None = None  # noqa: N815
+    thirdErrorReason: str | None = None  # noqa: N815
+    tradeFinishedAt: str | None = None  # noqa: N815
+
+
+_WORDS: Final = {"success": Word.SUCCESS, "running": Word.RUNNING, "failed": Word.FAILED}
+_QUERY_WORDS: Final = {**_WORDS, "notFound": Word.NOT_FOUND}
+_OK: Final = frozenset({200, 201})
+
+
+def heard(answer: Answer, traction_no: str, words: Mapping[str, Word] = _WORDS) -> Heard:
+    """What an answer says about `traction_no`. Unlisted words and other numbers say nothing."""
+    if answer.tractionNo != traction_no:
+        return Heard(Word.UNKNOWN, why="another tractionNo")
+    word = words.get(answer.ret)
+    if word is None:
+        return Heard(Word.UNKNOWN, why="unlisted ret")
+    return Heard(
+        word,
+        (answer.thirdOrderNo or "")[:NUMBER_CHARS_MAX] or None,
+        _clean(answer.thirdErrorReason or "")[:REASON_CHARS_MAX],
+        finished_at(answer.tradeFinishedAt or ""),
+    )
+
+
+def finished_at(text: str) -> datetime | None:
+    """The moment of `2018-9-10 12:00:00` Beijing time, padded or not; None for anything else."""
+    found = _FINISHED.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second = (part.zfill(2) for part in found.groups())
+    try:
+        return from_beijing(f"{year}-{month}-{day} {hour}:{minute}:{second}")
+    except ValueError:
+        return None
+
+
+async def send(
+    egress: Egress, url: str, body: Mapping[str, Any], traction_no: str, *, query: bool = False
+) -> Heard:
+    """POST `body` and tell what the answer means; any transport error that may have arrived is UNKNOWN."""
+    outcome = await egress.send(
+        "POST", url, headers={"Content-Type": "application/json"}, body=_encode(body)
+    )
+    if isinstance(outcome, NotSent):
+        return Heard(Word.NOT_SENT, why=outcome.reason)
+    if not isinstance(outcome, Answered):
+        return Heard(Word.UNKNOWN, why=outcome.reason)
+    if outcome.status not in _OK:
+        return Heard(Word.UNKNOWN, why=f"HTTP {outcome.status}")
+    try:
+        answer = msgspec.json.decode(outcome.body, type=Answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Heard(Word.UNKNOWN, why="unreadable")
+    return heard(answer, traction_no, _QUERY_WORDS if query else _WORDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What an environment check said; `shown` is its answer in short, as the documented error quotes it."""
+
+    agreed: bool
+    shown: str
+
+
+async def check_environment(egress: Egress, url: str, merchant_href: str) -> Checked:
+    """GET checkEnvUrl with the merchant; agreed only when the answer's `ret` is true."""
+    joint = "&" if "?" in url else "?"
+    outcome = await egress.send("GET", f"{url}{joint}merchantHref={quote(merchant_href, safe='')}")
+    if not isinstance(outcome, Answered):
+        return Checked(agreed=False, shown="null")
+    try:
+        answer: Any = msgspec.json.decode(outcome.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Checked(agreed=False, shown="null")
+    if not isinstance(answer, dict):
+        return Checked(agreed=False, shown="null")
+    members = cast("dict[str, Any]", answer)
+    # Only what the contract knows is quoted: an address must not be made to talk through our errors.
+    known = {name: members[name] for name in ("ret", "merchantUUID") if name in members}
+    shown = _encode(known).decode()
+    agreed = outcome.status in _OK and members.get("ret") is True
+    return Checked(agreed, shown if len(shown) <= ANSWER_CHARS_MAX else "{}")
+
+
+def sign(secret: bytes, kind: str, traction_no: str) -> str:
+    """What a notifyUrl carries and a notify must bring back."""
+    return hmac.new(secret, f"{kind}:{traction_no}".encode(), hashlib.sha256).hexdigest()
+
+
+def signed(given: str, secret: bytes, kind: str, traction_no: str) -> bool:
+    """Whether a notify brought the right sign."""
+    return hmac.compare_digest(sign(secret, kind, traction_no).encode(), given.encode())
+
+
+def _clean(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,0 +1,44 @@
+"""The background work of PayServer: asking components about what nobody knows yet."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from shoudan_kit.task import Kind
+
+QUEUE: Final = "payserver:ask"
+# A day beyond the longest order; with at most one question in ten seconds.
+DEADLINE_S: Final = 366 * 86_400
+COUNT_MAX: Final = 10_000_000
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Ask about this number."""
+
+    traction_no: str
+
+
+ASK_PAY: Final = Kind(
+    "payserver.ask_pay",
+    Ask,
+    QUEUE,
+    interval_s=10,
+    deadline_s=DEADLINE_S,
+    count_max=COUNT_MAX,
+    exclusive=True,
+    each=True,
+    parallel=32,
+)
+ASK_REFUND: Final = Kind(
+    "payserver.ask_refund",
+    Ask,
+    QUEUE,
+    interval_s=10,
+    deadline_s=DEADLINE_S,
+    count_max=COUNT_MAX,
+    exclusive=True,
+    each=True,
+    parallel=32,
+)

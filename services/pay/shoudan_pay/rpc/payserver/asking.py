@@ -1,0 +1,166 @@
+"""Pays and refunds nobody knows the end of: called for the first time, or asked about, until they end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from shoudan_kit import log
+from shoudan_kit.service import App
+from shoudan_kit.task import Task
+from shoudan_pay.channels.component import Heard, Word
+from shoudan_pay.config import PaySettings
+from shoudan_pay.payserver import states
+from shoudan_pay.payserver.kinds import Ask
+from shoudan_pay.payserver.states import PayStatus, RefundStatus, Sent
+from shoudan_pay.rpc.payserver.components import Components
+from shoudan_pay.rpc.payserver.paying import Paying
+from shoudan_pay.rpc.payserver.refunding import OPEN, Refunding
+from shoudan_pay.rpc.payserver.settling import Settling, failed
+from shoudan_pay.store.payserver import modes as mode_store
+from shoudan_pay.store.payserver import pays as pay_store
+from shoudan_pay.store.payserver import refunds as refund_store
+from shoudan_pay.store.payserver.modes import Usable
+from shoudan_pay.store.payserver.pays import PayOrder
+from shoudan_pay.store.payserver.refunds import RefundOrder
+
+STEP_S: Final = 2.0
+OFTEN_MAX: Final = 60  # questions at the documented pace; after ten minutes once a minute is enough
+SELDOM_S: Final = 60.0
+EXPIRED: Final = "expired"
+LOST: Final = "not received by the component"
+# A refund has no expiry of its own; its component is believed lost or asked for this long.
+REFUND_WITHIN: Final = timedelta(days=7)
+
+_log = log.get_logger("payserver")
+
+
+class Asking:
+    """What the tasks ASK_PAY and ASK_REFUND do."""
+
+    def __init__(
+        self,
+        app: App[PaySettings],
+        components: Components,
+        settling: Settling,
+        paying: Paying,
+        refunding: Refunding,
+    ) -> None:
+        self._app, self._components, self._settling = app, components, settling
+        self._paying, self._refunding = paying, refunding
+
+    async def pay(self, task: Task[Ask]) -> None:
+        """Bring one pay nearer to its end."""
+        number = task.payload.traction_no
+        if self._paying.calling(number):
+            task.again(STEP_S)
+            return
+        async with self._app.db.connect() as db:
+            pay = (await pay_store.by_number(db, [number])).get(number)
+            now = await pay_store.now(db)
+            usable = (
+                (await mode_store.usable(db, [pay.mode_uuid])).get(pay.mode_uuid) if pay else None
+            )
+        if pay is None or usable is None or PayStatus(pay.status) not in states.OPEN_PAYS:
+            await self._finish(task)
+            return
+        expired = now > pay.expire_time
+        if pay.sent == Sent.NOT and expired:
+            await self._settling.pay(number, Heard(Word.FAILED, reason=EXPIRED))
+            return
+        heard = await self._ask_pay(pay, usable)
+        late = (now - pay.pay_start_time).total_seconds() > self._app.settings.component_lost_s
+        if heard.word is Word.NOT_FOUND and late:
+            heard = failed(heard, LOST)
+        # Its component says, after the end of the order, that it is not paid: that is an answer.
+        elif expired and heard.word in {Word.RUNNING, Word.NOT_FOUND}:
+            heard = failed(heard, EXPIRED)
+        after = await self._paying.heard(pay, heard)
+        if PayStatus(after.status) not in states.OPEN_PAYS:
+            return
+        if expired and not usable.terms.query_url and not usable.terms.repeatable:
+            await self._park_pay(task)
+            return
+        task.again(self._pace(task))
+
+    async def refund(self, task: Task[Ask]) -> None:
+        """Bring one refund nearer to its end."""
+        number = task.payload.traction_no
+        if self._refunding.calling(number):
+            task.again(STEP_S)
+            return
+        async with self._app.db.connect() as db:
+            refund = (await refund_store.by_number(db, [number])).get(number)
+            now = await pay_store.now(db)
+        if refund is None or RefundStatus(refund.status) not in OPEN:
+            await self._finish(task)
+            return
+        async with self._app.db.connect() as db:
+            pay = (await pay_store.by_number(db, [refund.pay_traction_no]))[refund.pay_traction_no]
+            usable = (await mode_store.usable(db, [refund.mode_uuid]))[refund.mode_uuid]
+        heard = await self._ask_refund(refund, pay, usable)
+        late = (now - refund.start_time).total_seconds() > self._app.settings.component_lost_s
+        if heard.word is Word.NOT_FOUND and late:
+            heard = failed(heard, LOST)
+        after = await self._refunding.heard(refund, heard)
+        if RefundStatus(after.status) not in OPEN:
+            return
+        if now - refund.start_time > REFUND_WITHIN:
+            async with self._app.work("payserver_park") as work:
+                await refund_store.park(work.db, [number])
+                work.tasks.finish(task)
+            _log.error("refund_parked", traction_no=number)
+            return
+        task.again(self._pace(task))
+
+    async def _ask_pay(self, pay: PayOrder, usable: Usable) -> Heard:
+        """Call it for the first time, query it, or call it again if its component allows that."""
+        number = pay.traction_no
+        if pay.sent == Sent.NOT:
+            async with self._app.work("payserver_sent") as work:
+                mine = await pay_store.mark_sent(work.db, number, Sent.MAYBE, {Sent.NOT})
+            if not mine:
+                return Heard(Word.UNKNOWN, why="another process asks")
+            return await self._components.pay(pay, usable)
+        if usable.terms.query_url:
+            return _unsure(await self._components.query(number, usable))
+        if usable.terms.repeatable:
+            return _unsure(await self._components.pay(pay, usable))
+        return Heard(Word.UNKNOWN, why="cannot be asked")
+
+    async def _ask_refund(self, refund: RefundOrder, pay: PayOrder, usable: Usable) -> Heard:
+        """The same for a refund."""
+        number = refund.traction_no
+        if refund.sent == Sent.NOT:
+            async with self._app.work("payserver_sent") as work:
+                mine = await refund_store.mark_sent(work.db, number, Sent.MAYBE, {Sent.NOT})
+            if not mine:
+                return Heard(Word.UNKNOWN, why="another process asks")
+            return await self._components.refund(refund, pay, usable)
+        if usable.terms.query_url:
+            return _unsure(await self._components.query(number, usable))
+        if usable.terms.repeatable:
+            return _unsure(await self._components.refund(refund, pay, usable))
+        return Heard(Word.UNKNOWN, why="cannot be asked")
+
+    async def _finish(self, task: Task[Ask]) -> None:
+        async with self._app.work("payserver_ask") as work:
+            work.tasks.finish(task)
+
+    async def _park_pay(self, task: Task[Ask]) -> None:
+        """Expired, nobody knows, and nobody can be asked: a notify may still end it, or a person."""
+        async with self._app.work("payserver_park") as work:
+            await pay_store.park(work.db, [task.payload.traction_no])
+            work.tasks.finish(task)
+        _log.error("pay_parked", traction_no=task.payload.traction_no)
+
+    def _pace(self, task: Task[Any]) -> float:
+        """Two seconds, growing to the documented ten, after many questions a minute."""
+        if task.count > OFTEN_MAX:
+            return SELDOM_S
+        return min(STEP_S * task.count, self._app.settings.component_poll_s)
+
+
+def _unsure(heard: Heard) -> Heard:
+    """A question that did not leave us says nothing about the call that went before."""
+    return Heard(Word.UNKNOWN, why=heard.why) if heard.word is Word.NOT_SENT else heard

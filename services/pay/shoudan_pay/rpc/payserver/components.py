@@ -1,0 +1,158 @@
+"""Payment components: which address, which secret, what to send; one place for every call outside."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Mapping
+from ipaddress import ip_network
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+
+from shoudan_kit.clock import beijing
+from shoudan_kit.egress import Egress
+from shoudan_kit.guard import PORTS, Guard, UrlForbidden
+from shoudan_kit.refusal import Overloaded
+from shoudan_pay.channels import component
+from shoudan_pay.channels.component import Checked, Heard
+from shoudan_pay.config import PaySettings
+from shoudan_pay.payserver.judging import fen
+from shoudan_pay.refusals import FieldInvalid
+from shoudan_pay.rpc.payserver.history import PAY, REFUND
+from shoudan_pay.store.payserver.modes import Usable
+from shoudan_pay.store.payserver.pays import PayOrder
+from shoudan_pay.store.payserver.refunds import RefundOrder
+
+LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+ANY_PORT: Final = range(1, 65_536)
+NOTIFY_PATHS: Final = {PAY: "/api/v1.0.0/payNotify", REFUND: "/api/v1.0.0/refundNotify"}
+# Only these may be named by a template: no other secret of the process can be made to sign for a caller.
+SECRET_NAME: Final = re.compile(r"SHOUDAN_COMPONENT_[A-Z0-9_]{1,40}")
+WAITING_MAX: Final = 2_000
+
+
+class Components:
+    """Every call to a payment component of this process, at most `component_calls_max` at once."""
+
+    def __init__(self, settings: PaySettings) -> None:
+        self._settings = settings
+        self._guard = _guard(settings)
+        self._egress = Egress(
+            "component",
+            guard=self._guard,
+            total_s=settings.component_timeout_s,
+            per_host_max=settings.component_calls_max,
+        )
+        self._room = asyncio.Semaphore(settings.component_calls_max)
+        self._waiting = 0
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._egress.aclose()
+
+    def admit(self, count: int) -> None:
+        """Raises Overloaded when more calls wait than may."""
+        if self._waiting + count > WAITING_MAX:
+            raise Overloaded("component", WAITING_MAX)
+
+    async def check_url(self, field: str, url: str | None) -> None:
+        """Refuse an address that may not be called, before it is stored: FieldInvalid."""
+        if not url:
+            return
+        try:
+            await self._guard.check(url, aiohttp.ThreadedResolver())
+        except UrlForbidden:
+            # Not why: the caller must not learn how our network looks from here.
+            raise FieldInvalid(field, "is no URL that may be called") from None
+
+    async def check_environment(self, url: str, merchant_href: str) -> Checked:
+        """Ask a template's checkEnvUrl about a merchant."""
+        async with self._room:
+            return await component.check_environment(self._egress, url, merchant_href)
+
+    async def pay(self, pay: PayOrder, usable: Usable) -> Heard:
+        """Ask a component to take the money."""
+        body: dict[str, Any] = {
+            "payer": pay.payer,
+            "payee": pay.payee,
+            "payAmount": fen(pay.amount_micros),
+            "tractionNo": pay.traction_no,
+            "clientPayNo": pay.client_pay_no,
+            "orderStartAt": beijing(pay.start_time),
+            "orderExpiredAt": beijing(pay.expire_time),
+            "payParams": msgspec.Raw(pay.params.encode()),
+            "clientExtraParams": msgspec.Raw(pay.extra_params.encode()),
+            "payStartAt": beijing(pay.pay_start_time),
+        }
+        if pay.async_notify:
+            body["notifyUrl"] = self._notify_url(PAY, pay.traction_no, usable)
+        return await self._send(usable.terms.pay_url, body, pay.traction_no)
+
+    async def refund(self, refund: RefundOrder, pay: PayOrder, usable: Usable) -> Heard:
+        """Ask a component to give money back."""
+        body: dict[str, Any] = {
+            "clientRefundNo": refund.client_refund_no,
+            "tractionNo": refund.traction_no,
+            "payTractionNo": pay.traction_no,
+            "thirdPayNo": pay.third_pay_no,
+            "payee": pay.payee,
+            "payAmount": fen(pay.amount_micros),
+            "refundAmount": fen(refund.amount_micros),
+        }
+        if refund.async_notify:
+            body["notifyUrl"] = self._notify_url(REFUND, refund.traction_no, usable)
+        body["clientExtraParams"] = msgspec.Raw(refund.extra_params.encode())
+        return await self._send(usable.terms.refund_url, body, refund.traction_no)
+
+    async def query(self, traction_no: str, usable: Usable) -> Heard:
+        """Ask a component what became of a number."""
+        body = {"tractionNo": traction_no}
+        return await self._send(usable.terms.query_url, body, traction_no, query=True)
+
+    def secret(self, usable: Usable) -> bytes:
+        """What the notifies of this component are signed with."""
+        name = usable.terms.secret_name
+        if name and SECRET_NAME.fullmatch(name) and (given := self._named(name)):
+            return given
+        owner = usable.mode.template_id or usable.mode.uuid
+        key = self._settings.component_secret.reveal().encode()
+        return hmac.new(key, owner.encode(), hashlib.sha256).digest()
+
+    def _named(self, name: str) -> bytes:
+        """The named secret, from the environment or its file; empty when it is nowhere."""
+        if text := os.environ.get(name, ""):
+            return text.strip().encode()
+        folder = self._settings.secrets_dir
+        try:
+            return (folder / name).read_bytes().strip() if folder is not None else b""
+        except OSError:
+            return b""
+
+    def _notify_url(self, kind: str, traction_no: str, usable: Usable) -> str:
+        sign = component.sign(self.secret(usable), kind, traction_no)
+        base = self._settings.public_base_url.rstrip("/")
+        return f"{base}{NOTIFY_PATHS[kind]}?sign={sign}"
+
+    async def _send(
+        self, url: str | None, body: Mapping[str, Any], traction_no: str, *, query: bool = False
+    ) -> Heard:
+        if not url:
+            return Heard(component.Word.NOT_SENT, why="no address")
+        self._waiting += 1
+        try:
+            async with self._room:
+                return await component.send(self._egress, url, body, traction_no, query=query)
+        finally:
+            self._waiting -= 1
+
+
+def _guard(settings: PaySettings) -> Guard:
+    open_here = settings.profile != "prod"
+    networks = [*settings.component_networks, *(LOOPBACK if open_here else ())]
+    ports = settings.component_ports or (ANY_PORT if open_here else PORTS)
+    return Guard([ip_network(one) for one in networks], frozenset(ports))

@@ -1,0 +1,239 @@
+"""Calls about templates and modes of paying, and about pages of any collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from shoudan.pay.v1 import payment_service_pb2 as pb
+from shoudan_kit.rpc import Context
+from shoudan_kit.service import App
+from shoudan_pay.config import PaySettings
+from shoudan_pay.payserver import numbers
+from shoudan_pay.payserver.refusals import EnvCheckFailed, ResourceNotFound, TemplateNotFound
+from shoudan_pay.refusals import FieldInvalid
+from shoudan_pay.rpc.payserver import wire
+from shoudan_pay.rpc.payserver.components import SECRET_NAME, Components
+from shoudan_pay.rpc.wire import text
+from shoudan_pay.store.payserver import lists
+from shoudan_pay.store.payserver import modes as store
+from shoudan_pay.store.payserver.lists import Collection, UnknownField, Wanted
+from shoudan_pay.store.payserver.modes import Mode, Terms
+
+ORDER_MAX: Final = 1_000_000
+
+# Column by which the rows of a collection belong to a resource of another.
+SCOPES: Final[Mapping[tuple[int, int], str]] = {
+    (pb.COLLECTION_TEMPLATES, pb.COLLECTION_MODES): "template_id",
+    (pb.COLLECTION_TEMPLATES, pb.COLLECTION_PAYS): "template_id",
+    (pb.COLLECTION_TEMPLATES, pb.COLLECTION_REFUNDS): "template_id",
+    (pb.COLLECTION_TEMPLATES, pb.COLLECTION_TRADES): "template_id",
+    (pb.COLLECTION_MODES, pb.COLLECTION_PAYS): "mode_uuid",
+    (pb.COLLECTION_MODES, pb.COLLECTION_REFUNDS): "mode_uuid",
+    (pb.COLLECTION_MODES, pb.COLLECTION_TRADES): "mode_uuid",
+    (pb.COLLECTION_PAYS, pb.COLLECTION_REFUNDS): "pay_uuid",
+    (pb.COLLECTION_PAYS, pb.COLLECTION_TRADES): "pay_uuid",
+    (pb.COLLECTION_REFUNDS, pb.COLLECTION_TRADES): "refund_uuid",
+}
+
+
+class ModeCalls:
+    """The part of PaymentService that is about ways of paying and about pages."""
+
+    _app: App[PaySettings]
+    _components: Components
+
+    async def RegisterTemplate(
+        self, request: pb.RegisterTemplateRequest, context: Context
+    ) -> pb.RegisterTemplateResponse:
+        """Make it, or give the one that exists these terms."""
+        template_id = text("payTemplateId", request.template_id, 64)
+        terms = wire.terms(request.terms)
+        await self._check(terms)
+        uuid = request.uuid or numbers.new_uuid()
+        if not (len(uuid) == numbers.UUID_CHARS and uuid.isascii() and uuid.isalnum()):
+            raise FieldInvalid("uuid", "is not of 22 letters and digits")
+        async with self._app.work("payserver_modes") as work:
+            wanted = Wanted(Collection.TEMPLATES, uuid=uuid, limit=1)
+            rows, _ = await lists.page(work.db, wanted)
+            if rows and rows[0].template_id != template_id:
+                raise FieldInvalid("uuid", "belongs to another template")
+            made = await store.register(work.db, uuid, template_id, terms)
+        return pb.RegisterTemplateResponse(template=wire.template_message(made))
+
+    async def CreateMode(
+        self, request: pb.CreateModeRequest, context: Context
+    ) -> pb.CreateModeResponse:
+        """Of a template, or of its own; a template's environment check is asked first."""
+        merchant = text("merchantUUID", request.merchant_uuid, 64)
+        href = text("merchantHref", request.merchant_href, wire.URL_MAX, optional=True)
+        template_id = text("payTemplateId", request.template_id, 64, optional=True)
+        terms, environment = await self._terms(request.terms, template_id)
+        if not 0 <= request.ui_order <= ORDER_MAX:
+            raise FieldInvalid("uiOrder", f"is not within 0..{ORDER_MAX}")
+        if environment and request.opened:
+            checked = await self._components.check_environment(environment, href or merchant)
+            if not checked.agreed:
+                raise EnvCheckFailed(template_id, checked.shown)
+        now = self._app.clock.now()
+        mode = Mode(
+            0,
+            numbers.new_uuid(),
+            template_id or None,
+            merchant,
+            href,
+            request.fast,
+            request.opened,
+            request.ui_order,
+            now,
+            now,
+            terms,
+        )
+        async with self._app.work("payserver_modes") as work:
+            made = await store.create(work.db, mode)
+        return pb.CreateModeResponse(mode=wire.mode_message(made))
+
+    async def UpdateMode(
+        self, request: pb.UpdateModeRequest, context: Context
+    ) -> pb.UpdateModeResponse:
+        """Change what is set."""
+        async with self._app.work("payserver_modes") as work:
+            mode = await store.lock(work.db, request.uuid)
+            caller = request.caller.merchant_uuid
+            if mode is None or caller not in {"", mode.merchant_uuid}:
+                raise ResourceNotFound(request.uuid[:64])
+            changed: dict[str, Any] = {
+                name: getattr(request, name)
+                for name in ("fast", "opened", "ui_order")
+                if request.HasField(name)
+            }
+            terms = wire.terms(request.terms, mode.terms)
+            if terms != mode.terms:
+                await self._check(terms)
+            made = await store.update(
+                work.db, msgspec.structs.replace(mode, terms=terms, **changed)
+            )
+        return pb.UpdateModeResponse(mode=wire.mode_message(made))
+
+    async def ListAllModes(
+        self, request: pb.ListAllModesRequest, context: Context
+    ) -> pb.ListAllModesResponse:
+        """A merchant's modes, and the templates it has none of."""
+        merchant = text("merchantUUID", request.merchant_uuid, 64)
+        wanted = Wanted(
+            Collection.MODES,
+            merchant_uuid=merchant,
+            orderings=wire.orderings(request.orderings),
+            limit=store.LIST_MAX,
+        )
+        async with self._app.db.connect() as db:
+            modes, _ = await _page(db, wanted)
+            templates = await store.unopened(db, merchant)
+        return pb.ListAllModesResponse(
+            modes=[wire.mode_message(one) for one in modes],
+            templates=[wire.template_message(one) for one in templates],
+        )
+
+    async def ListResources(
+        self, request: pb.ListResourcesRequest, context: Context
+    ) -> pb.ListResourcesResponse:
+        """One page, with the to-one resources that were to be fetched."""
+        collection = wire.COLLECTIONS.get(request.collection)
+        if collection is None:
+            raise FieldInvalid("collection", "is none that can be listed")
+        offset, limit = wire.page(request)
+        async with self._app.db.connect() as db:
+            scope = await self._scope(db, request)
+            wanted = Wanted(
+                collection,
+                merchant_uuid=request.caller.merchant_uuid,
+                uuid=request.uuid,
+                scope=scope,
+                conditions=wire.conditions(request.filters),
+                orderings=wire.orderings(request.orderings),
+                offset=offset,
+                limit=limit,
+            )
+            rows, size = await _page(db, wanted)
+            if request.uuid and not rows:
+                raise ResourceNotFound(request.uuid[:64])
+            answer = _answer(collection, rows, size)
+            await _expand(db, answer, rows, set(request.expand))
+        return answer
+
+    async def _scope(self, db: Any, request: pb.ListResourcesRequest) -> tuple[str, str] | None:
+        """The column and value of the resource whose rows are wanted. Raises ResourceNotFound."""
+        if not request.parent_uuid:
+            return None
+        column = SCOPES.get((request.parent, request.collection))
+        parent = wire.COLLECTIONS.get(request.parent)
+        if column is None or parent is None:
+            raise FieldInvalid("parent", "has no such collection")
+        wanted = Wanted(
+            parent, merchant_uuid=request.caller.merchant_uuid, uuid=request.parent_uuid, limit=1
+        )
+        rows, _ = await _page(db, wanted)
+        if not rows:
+            raise ResourceNotFound(request.parent_uuid[:64])
+        value = rows[0].template_id if column == "template_id" else request.parent_uuid
+        return column, value
+
+    async def _terms(self, given: pb.Terms, template_id: str) -> tuple[Terms, str]:
+        """The terms of a new mode and the environment check of its template."""
+        if not template_id:
+            terms = wire.terms(given)
+            await self._check(terms)
+            return terms, terms.check_env_url or ""
+        async with self._app.db.connect() as db:
+            template = await store.template_by_id(db, template_id)
+        if template is None:
+            raise TemplateNotFound(template_id)
+        terms = wire.terms(given, template.terms)
+        await self._check(terms)
+        return terms, template.terms.check_env_url or ""
+
+    async def _check(self, terms: Terms) -> None:
+        """Refuse addresses that may not be called and names of other secrets."""
+        for name in wire.URL_TERMS:
+            await self._components.check_url(name, getattr(terms, name))
+        if terms.secret_name and not SECRET_NAME.fullmatch(terms.secret_name):
+            raise FieldInvalid("secretName", "does not begin with SHOUDAN_COMPONENT_")
+
+
+async def _page(db: Any, wanted: Wanted) -> tuple[list[Any], int]:
+    try:
+        return await lists.page(db, wanted)
+    except UnknownField as unknown:
+        raise FieldInvalid(str(unknown)[:64], "cannot be filtered or sorted by so") from None
+
+
+def _answer(collection: Collection, rows: Sequence[Any], size: int) -> pb.ListResourcesResponse:
+    answer = pb.ListResourcesResponse(size=size)
+    if collection is Collection.TEMPLATES:
+        answer.templates.extend(map(wire.template_message, rows))
+    elif collection is Collection.MODES:
+        answer.modes.extend(map(wire.mode_message, rows))
+    elif collection is Collection.PAYS:
+        answer.pays.extend(map(wire.pay_message, rows))
+    elif collection is Collection.REFUNDS:
+        answer.refunds.extend(map(wire.refund_message, rows))
+    else:
+        answer.trades.extend(map(wire.trade_message, rows))
+    return answer
+
+
+async def _expand(
+    db: Any, answer: pb.ListResourcesResponse, rows: Sequence[Any], expand: set[str]
+) -> None:
+    """Add what the rows link to; links a collection has not are nothing to fetch."""
+    if "payMode" in expand and (answer.pays or answer.refunds or answer.trades):
+        found = await store.usable(db, {row.mode_uuid for row in rows if hasattr(row, "mode_uuid")})
+        answer.modes.extend(wire.mode_message(one.mode) for one in found.values())
+    if "payOrder" in expand and (answer.refunds or answer.trades):
+        uuids = tuple({row.pay_uuid for row in rows})
+        condition = lists.Condition("uuid", lists.Operator.IN, uuids)
+        wanted = Wanted(Collection.PAYS, conditions=[condition], limit=len(uuids))
+        found, _ = await _page(db, wanted)
+        answer.pays.extend(wire.pay_message(one) for one in found)

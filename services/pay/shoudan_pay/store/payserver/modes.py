@@ -1,0 +1,194 @@
+"""Statements on templates and modes of paying."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.db import statement
+
+LIST_MAX: Final = 1000
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What templates and modes have in common, in the order of their columns."""
+
+    name: str
+    description: str | None
+    check_env_url: str | None
+    pay_url: str | None
+    refund_url: str | None
+    icon_href: str | None
+    valid_h: int
+    online: bool
+    sign_account: bool
+    async_notify: bool
+    third_party: bool
+    channel: str | None
+    way: str | None
+    query_url: str | None
+    repeatable: bool
+    secret_name: str
+
+
+class Template(msgspec.Struct, frozen=True):
+    """One payModeTemplate."""
+
+    id: int
+    uuid: str
+    template_id: str
+    status: str
+    create_time: datetime
+    modify_time: datetime
+    terms: Terms
+
+
+class Mode(msgspec.Struct, frozen=True):
+    """One PayMode of a merchant."""
+
+    id: int
+    uuid: str
+    template_id: str | None
+    merchant_uuid: str
+    merchant_href: str
+    fast: bool
+    opened: bool
+    ui_order: int
+    create_time: datetime
+    modify_time: datetime
+    terms: Terms
+
+
+class Usable(msgspec.Struct, frozen=True):
+    """A mode with the terms that count when it is paid by: those of its template before its own."""
+
+    mode: Mode
+    terms: Terms
+
+
+TERMS: Final = Terms.__struct_fields__
+# What a mode keeps of its own when it has a template.
+_OWN: Final = frozenset({"name", "description", "icon_href"})
+TEMPLATE_HEAD: Final = ("id", "uuid", "template_id", "status", "create_time", "modify_time")
+MODE_HEAD: Final = (
+    "id",
+    "uuid",
+    "template_id",
+    "merchant_uuid",
+    "merchant_href",
+    "fast",
+    "opened",
+    "ui_order",
+    "create_time",
+    "modify_time",
+)
+_TEMPLATE: Final = ", ".join(f"t.{name}" for name in (*TEMPLATE_HEAD, *TERMS))
+_MODE: Final = ", ".join(f"m.{name}" for name in (*MODE_HEAD, *TERMS))
+_OVERLAID: Final = ", ".join(
+    f"m.{name}"
+    if name in _OWN
+    else f"CASE WHEN t.template_id IS NULL THEN m.{name} ELSE t.{name} END"
+    for name in TERMS
+)
+_NAMES: Final = ", ".join(TERMS)
+_BINDS: Final = ", ".join(f":{name}" for name in TERMS)
+_REPLACED: Final = ", ".join(f"{name} = excluded.{name}" for name in TERMS)
+
+# uuid, id and createdAt of one that exists are kept.
+_REGISTER = statement(f"""
+INSERT INTO pay_mode_template AS t (uuid, template_id, {_NAMES}, status, create_time, modify_time)
+VALUES (:uuid, :template_id, {_BINDS}, 'enabled', shoudan_now(), shoudan_now())
+ON CONFLICT (template_id) DO UPDATE SET {_REPLACED}, modify_time = shoudan_now()
+RETURNING {_TEMPLATE}
+""")  # noqa: S608 - built from literals above
+_TEMPLATE_BY_ID = statement(f"""
+SELECT {_TEMPLATE} FROM pay_mode_template t WHERE t.template_id = :template_id AND t.status = 'enabled'
+""")  # noqa: S608
+_CREATE = statement(f"""
+INSERT INTO pay_mode AS m (uuid, template_id, merchant_uuid, merchant_href, fast, opened, ui_order,
+    {_NAMES}, create_time, modify_time)
+VALUES (:uuid, :template_id, :merchant_uuid, :merchant_href, :fast, :opened, :ui_order,
+    {_BINDS}, shoudan_now(), shoudan_now())
+RETURNING {_MODE}
+""")  # noqa: S608
+_UPDATE = statement(f"""
+UPDATE pay_mode m SET ({_NAMES}, fast, opened, ui_order, modify_time) =
+    ROW({_BINDS}, :fast, :opened, :ui_order, shoudan_now())
+WHERE m.uuid = :uuid RETURNING {_MODE}
+""")  # noqa: S608
+_LOCK = statement(f"SELECT {_MODE} FROM pay_mode m WHERE m.uuid = :uuid FOR UPDATE")  # noqa: S608
+_USABLE = statement(f"""
+SELECT {_MODE}, {_OVERLAID} FROM pay_mode m
+LEFT JOIN pay_mode_template t ON t.template_id = m.template_id
+WHERE m.uuid = ANY(CAST(:uuids AS text[]))
+""")  # noqa: S608
+_UNOPENED = statement(f"""
+SELECT {_TEMPLATE} FROM pay_mode_template t
+WHERE t.status = 'enabled' AND NOT EXISTS (
+    SELECT 1 FROM pay_mode m WHERE m.merchant_uuid = :merchant_uuid AND m.template_id = t.template_id)
+ORDER BY t.id LIMIT :most
+""")  # noqa: S608
+
+
+def template_of(row: Sequence[Any]) -> Template:
+    """A row of TEMPLATE_HEAD and TERMS."""
+    size = len(TEMPLATE_HEAD)
+    head = dict(zip(TEMPLATE_HEAD, row[:size], strict=True))
+    return Template(**head, terms=Terms(*row[size : size + len(TERMS)]))
+
+
+def mode_of(row: Sequence[Any]) -> Mode:
+    """A row of MODE_HEAD and TERMS."""
+    size = len(MODE_HEAD)
+    head = dict(zip(MODE_HEAD, row[:size], strict=True))
+    return Mode(**head, terms=Terms(*row[size : size + len(TERMS)]))
+
+
+async def register(db: AsyncConnection, uuid: str, template_id: str, terms: Terms) -> Template:
+    """Make a template, or give one that exists these terms."""
+    binds = {"uuid": uuid, "template_id": template_id, **msgspec.structs.asdict(terms)}
+    return template_of((await db.execute(_REGISTER, binds)).one())
+
+
+async def template_by_id(db: AsyncConnection, template_id: str) -> Template | None:
+    """The enabled template."""
+    row = (await db.execute(_TEMPLATE_BY_ID, {"template_id": template_id})).one_or_none()
+    return None if row is None else template_of(row)
+
+
+async def create(db: AsyncConnection, mode: Mode) -> Mode:
+    """Write a new mode; its id and times are the database's."""
+    return mode_of((await db.execute(_CREATE, _mode_binds(mode))).one())
+
+
+async def lock(db: AsyncConnection, uuid: str) -> Mode | None:
+    """The mode, locked to the end of the transaction."""
+    row = (await db.execute(_LOCK, {"uuid": uuid})).one_or_none()
+    return None if row is None else mode_of(row)
+
+
+async def update(db: AsyncConnection, mode: Mode) -> Mode:
+    """Write what may change of a mode."""
+    return mode_of((await db.execute(_UPDATE, _mode_binds(mode))).one())
+
+
+async def usable(db: AsyncConnection, uuids: Collection[str]) -> dict[str, Usable]:
+    """The modes that exist, whatever their state."""
+    rows = (await db.execute(_USABLE, {"uuids": list(uuids)})).all()
+    found = (Usable(mode_of(row), Terms(*row[-len(TERMS) :])) for row in rows)
+    return {one.mode.uuid: one for one in found}
+
+
+async def unopened(db: AsyncConnection, merchant_uuid: str) -> list[Template]:
+    """The enabled templates the merchant has no mode of."""
+    binds = {"merchant_uuid": merchant_uuid, "most": LIST_MAX}
+    return [template_of(row) for row in (await db.execute(_UNOPENED, binds)).all()]
+
+
+def _mode_binds(mode: Mode) -> dict[str, Any]:
+    head = {name: getattr(mode, name) for name in MODE_HEAD[1:-2]}
+    return head | msgspec.structs.asdict(mode.terms)

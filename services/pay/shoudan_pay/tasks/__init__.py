@@ -1,0 +1,1 @@
+"""Background work of the pay service, declared as data."""
