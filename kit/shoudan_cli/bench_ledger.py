@@ -31,6 +31,7 @@ SPREAD: Final = 1000  # accounts of the spread run
 IN_BATCH: Final = 100  # postings of one PostEntries
 CALLERS_BATCH: Final = 8
 CALLERS_UNARY: Final = 256
+CALLERS_ALONE: Final = 32  # as many as pgbench gets
 PGBENCH_CLIENTS: Final = 32
 WARM_S: Final = 1.0
 START_S_MAX: Final = 60.0
@@ -91,7 +92,7 @@ async def bench(seconds: float, say: Callable[[str], None]) -> Figures:
         }
         async with _pay(alone, home) as (stub, pid):
             keys = await _accounts(stub, 1)
-            single = await _run(stub, [pid], keys, seconds, _ask_one, CALLERS_UNARY)
+            single = await _run(stub, [pid], keys, seconds, _ask_one, CALLERS_ALONE)
             say(f"one transaction per posting: {single.per_s:,.0f}/s")
         tps = await _pgbench(postgres, seconds)
         say(f"pgbench, one hot row: {tps:,.0f}/s")
@@ -159,7 +160,7 @@ async def _run(
         while (asked := time.perf_counter()) < stop:
             await ask(stub, list(itertools.islice(source, size)))
             answered = time.perf_counter()
-            if asked >= counted_from and answered <= stop:
+            if counted_from <= answered <= stop:
                 waits.append((answered - asked) * 1000)
 
     async def cpu() -> float:
