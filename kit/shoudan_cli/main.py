@@ -29,7 +29,7 @@ def root(
 
 def collected() -> typer.Typer:
     """The whole command. An installed package's app joins under the name of its entry point."""
-    from shoudan_cli import bench, config, demo, status, tasks, up
+    from shoudan_cli import bench, config, demo, sign, status, tasks, up
     from shoudan_fakes import commands as fakes
 
     app = typer.Typer(name="shoudan", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -37,6 +37,7 @@ def collected() -> typer.Typer:
     for command in (up.up, demo.demo, status.status, process.serve, process.migrate):
         app.command()(command)
     groups = {"config": config.app, "task": tasks.app, "bench": bench.app, "mock": fakes.app}
+    groups["sign"] = sign.app
     for entry in entry_points(group=GROUP):
         groups[entry.name] = cast("typer.Typer", entry.load())
     for name in sorted(groups):
