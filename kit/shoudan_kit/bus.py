@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 import nats
+from google.protobuf.timestamp_pb2 import Timestamp
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
@@ -275,8 +276,10 @@ class Relay:
         """Publish batches packed by subject, then mark them; marked means acknowledged by JetStream."""
         by_subject: dict[str, list[core_pb2.Event]] = defaultdict(list)
         for batch in batches:
+            time = Timestamp()
+            time.FromDatetime(batch.time)
             for row in batch.events:
-                by_subject[row.subject].append(_event(row, batch))
+                by_subject[row.subject].append(_event(row, time))
         for subject, events in by_subject.items():
             for payload, message_id, count in packed(self._service, events):
                 await self._bus.publish(subject, payload, message_id)
@@ -333,17 +336,16 @@ def _again(row: Any, found: dict[int, Any]) -> EventRows:
     return EventRows(row.batch_id, row.create_time, events)
 
 
-def _event(row: EventRow, batch: EventRows) -> core_pb2.Event:
-    event = core_pb2.Event(
+def _event(row: EventRow, time: Timestamp) -> core_pb2.Event:
+    return core_pb2.Event(
         event_id=row.event_id,
         subject=row.subject,
         key=row.key,
+        time=time,
         tag=row.tag,
         text=row.text,
         body=row.body,
     )
-    event.time.FromDatetime(batch.time)
-    return event
 
 
 def packed(service: str, events: Sequence[core_pb2.Event]) -> Iterable[tuple[bytes, str, int]]:

@@ -133,9 +133,12 @@ class WorkEvents:
 
     def add(self, subject: str, *, key: str, body: Message, tag: str = "", text: str = "") -> None:
         """Publish `body` on `subject` once the transaction is committed; `key` finds it again."""
-        self.rows.append(
-            EventRow(self._ids.next(), subject, key, tag, text, body.SerializeToString())
-        )
+        self.rows.append(EventRow(0, subject, key, tag, text, body.SerializeToString()))
+
+    def number(self) -> None:
+        """Give the events their ids, for one reading of the clock."""
+        for row, event_id in zip(self.rows, self._ids.take(len(self.rows)), strict=True):
+            row.event_id = event_id
 
 
 @dataclass(slots=True)
@@ -200,6 +203,7 @@ class Work:
         for name, order_nos in tasks.done_for.items():
             await store.finish_tasks_for(self.db, name, order_nos)
         if self.events.rows:
+            self.events.number()
             time = await store.insert_events(self.db, self.ids.next(), self.events.rows)
             self._batch = EventRows(time.batch_id, time.time, self.events.rows)
 
