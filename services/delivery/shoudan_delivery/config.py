@@ -35,7 +35,7 @@ class DeliverySettings(ServiceSettings):
         description="Seconds to wait for the answer to a query; asking again is safe.",
     )
     send_batch_max: int = Field(
-        200, ge=1, le=1000, description="Deliveries marked as sending in one statement."
+        400, ge=1, le=1000, description="Deliveries marked as sending in one statement."
     )
     send_linger_s: float = Field(
         0.015,

@@ -1,0 +1,86 @@
+"""The pure parts: the lifecycle, the signature's documented example, the breaker, the classification."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from shoudan_delivery import verdicts
+from shoudan_delivery.breaker import Breaker, BreakerRules, Turn
+from shoudan_delivery.channels import PROTOCOLS
+from shoudan_delivery.channels.default import signature
+from shoudan_delivery.states import DELIVERY, FINAL, DealCode, Event, Source, Status
+from shoudan_delivery.store import deliveries as store
+from shoudan_delivery.store.rows import Outgoing, Supplier, Verdict
+from shoudan_kit.egress import Answered, NoAnswer, NotSent
+
+SUPPLIER_MD = Path(__file__).parents[2] / "docs/reference/supplier.md"
+CODES = {"R_0000": DealCode.SUCCESS, "R_5124": DealCode.FAILURE, "R_9999": DealCode.UNKNOWN}
+SUPPLIER = Supplier(
+    1, "up", 10, "default", "http://a", "", "", 1, 1, 1, True, True, False, 1, 1.0, "",
+    deal_codes=CODES,
+)  # fmt: skip
+DELIVERY_7 = Outgoing(
+    7, "down", "1", "1", "up", 10, "ZSH", 50_000_000, 2, "1", "", 0.0, overdue=False
+)
+
+
+def test_the_lifecycle_ends_in_success_or_failure_and_reaches_every_state() -> None:
+    assert DELIVERY.final == FINAL
+    assert not DELIVERY.unreachable
+
+
+def test_the_statements_move_from_the_states_the_table_names() -> None:
+    assert DELIVERY.sources(Event.SENT) == (Status.CREATED,)
+    assert "AND status = 20" in str(store._MARK_SENDING)
+    assert DELIVERY.sources(Event.NOT_SENT) == (Status.SENDING,)
+    assert "AND status = 30" in str(store._UNSEND)
+    assert DELIVERY.sources(Event.SUCCEEDED) == DELIVERY.sources(Event.FAILED) == (20, 30)
+    assert DELIVERY.sources(Event.EXPIRED) == (Status.CREATED,)
+    assert "status = 20 OR (order_info.status = 30 AND NOT given.unsent)" in str(store._END)
+
+
+def test_the_documented_signature_is_the_one_we_make() -> None:
+    example = re.search(r"\n(amount=\S+)\nsecret (\S+)\nsign\s+(\w+)", SUPPLIER_MD.read_text())
+    assert example is not None
+    fields = dict(part.split("=") for part in example[1].split("&"))
+    assert signature(fields, example[2].encode()) == example[3]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict"),
+    [
+        (Answered(200, {}, b'{"order_no":"7","code":"R_0000","amount":"100"}'), Verdict.SUCCEEDED),
+        (Answered(200, {}, b'{"order_no":"7","code":"R_5124"}'), Verdict.FAILED),
+        (Answered(200, {}, b'{"order_no":"7","code":"R_9999"}'), Verdict.UNKNOWN),
+        (Answered(200, {}, b'{"order_no":"7","code":"R_1"}'), Verdict.UNKNOWN),
+        (Answered(200, {}, b'{"order_no":"8","code":"R_5124"}'), Verdict.UNKNOWN),
+        (Answered(200, {}, b'{"order_no":"7","code":"R_0000","amount":"99"}'), Verdict.UNKNOWN),
+        (Answered(200, {}, b'{"order_no":"7","code":"R_0000"}'), Verdict.UNKNOWN),
+        (Answered(200, {}, b'{"order_no":"7","code":"R_4040"}'), Verdict.UNKNOWN),
+        (Answered(200, {}, b'{"order_no":7,"code":"R_5124"}'), Verdict.UNKNOWN),
+        (Answered(200, {}, b"[" * 10_000), Verdict.UNKNOWN),
+        (Answered(200, {}, b""), Verdict.UNKNOWN),
+        (Answered(404, {}, b'{"order_no":"7","code":"R_5124"}'), Verdict.UNKNOWN),
+        (Answered(302, {}, b""), Verdict.UNKNOWN),
+        (NoAnswer("time-out"), Verdict.UNKNOWN),
+        (NotSent("refused"), Verdict.NOT_SENT),
+    ],
+)
+def test_only_an_explicit_answer_about_the_right_number_and_amount_ends_it(
+    outcome: Answered | NoAnswer | NotSent, verdict: Verdict
+) -> None:
+    protocol = PROTOCOLS["default"]
+    found = verdicts.of_outcome(SUPPLIER, protocol, DELIVERY_7, outcome, Source.SYNC)
+    assert found.verdict is verdict
+
+
+def test_the_breaker_trips_at_half_of_twenty_within_the_window_and_not_before() -> None:
+    breaker = Breaker(BreakerRules(30, 20, 500_000))
+    turns = [breaker.note(n * 0.1, failed=n % 2 == 0, tripped=False) for n in range(19)]
+    assert set(turns) == {Turn.NONE}
+    assert breaker.note(2, failed=True, tripped=False) is Turn.TRIP
+    assert breaker.note(20, failed=False, tripped=True) is Turn.CLOSE
+    old = [breaker.note(20, failed=True, tripped=False) for _ in range(19)]
+    assert set(old) == {Turn.NONE}
+    assert breaker.note(51, failed=True, tripped=False) is Turn.NONE
