@@ -19,7 +19,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class DeliveryChanged(_message.Message):
-    """DeliveryChanged is published as shoudan.events.delivery.delivery.created|sent|succeeded|failed|unknown|conflict."""
+    """DeliveryChanged is published as shoudan.events.delivery.delivery.succeeded|failed|unknown|conflict."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
