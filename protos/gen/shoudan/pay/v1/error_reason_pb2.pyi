@@ -80,6 +80,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """[1599] No resource has this uuid or number, or it is another merchant's. Code: NOT_FOUND. Metadata: uuid."""
     ERROR_REASON_PAY_NOT_WRITTEN: _ErrorReason.ValueType  # 51
     """[9999] The pay could not be written for a reason of ours; nothing of it was. Code: INTERNAL. Metadata: trace."""
+    ERROR_REASON_PROOF_INVALID: _ErrorReason.ValueType  # 70
+    """A signature, token, clock or nonce of ChinaUMS or Dingdang is missing or wrong, or the caller unknown: told alike. Code: UNAUTHENTICATED. Metadata: none."""
+    ERROR_REASON_NO_ORDER: _ErrorReason.ValueType  # 71
+    """Nothing of the caller's has this number. Code: NOT_FOUND. Metadata: number."""
+    ERROR_REASON_IDS_DISAGREE: _ErrorReason.ValueType  # 72
+    """Two numbers of one call name different things. Code: INVALID_ARGUMENT. Metadata: none."""
+    ERROR_REASON_AMOUNT_DIFFERS: _ErrorReason.ValueType  # 73
+    """An amount is not the one on our books. Code: FAILED_PRECONDITION. Metadata: field."""
+    ERROR_REASON_TRADE_DIFFERS: _ErrorReason.ValueType  # 74
+    """The trade number was bound before with other content. Code: ALREADY_EXISTS. Metadata: trade_no."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a pay call is refused. Sent as ErrorInfo.reason (or Refusal.reason) with domain "pay.shoudan".
@@ -144,4 +154,14 @@ ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 50
 """[1599] No resource has this uuid or number, or it is another merchant's. Code: NOT_FOUND. Metadata: uuid."""
 ERROR_REASON_PAY_NOT_WRITTEN: ErrorReason.ValueType  # 51
 """[9999] The pay could not be written for a reason of ours; nothing of it was. Code: INTERNAL. Metadata: trace."""
+ERROR_REASON_PROOF_INVALID: ErrorReason.ValueType  # 70
+"""A signature, token, clock or nonce of ChinaUMS or Dingdang is missing or wrong, or the caller unknown: told alike. Code: UNAUTHENTICATED. Metadata: none."""
+ERROR_REASON_NO_ORDER: ErrorReason.ValueType  # 71
+"""Nothing of the caller's has this number. Code: NOT_FOUND. Metadata: number."""
+ERROR_REASON_IDS_DISAGREE: ErrorReason.ValueType  # 72
+"""Two numbers of one call name different things. Code: INVALID_ARGUMENT. Metadata: none."""
+ERROR_REASON_AMOUNT_DIFFERS: ErrorReason.ValueType  # 73
+"""An amount is not the one on our books. Code: FAILED_PRECONDITION. Metadata: field."""
+ERROR_REASON_TRADE_DIFFERS: ErrorReason.ValueType  # 74
+"""The trade number was bound before with other content. Code: ALREADY_EXISTS. Metadata: trade_no."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#shoudan/pay/v1/payment_events.proto\x12\x0eshoudan.pay.v1\"\x9e\x01\n\nPayChanged\x12\x13\n\x0btraction_no\x18\x01 \x01(\t\x12\x15\n\rclient_pay_no\x18\x02 \x01(\t\x12\x15\n\rmerchant_uuid\x18\x03 \x01(\t\x12\x11\n\tmode_uuid\x18\x04 \x01(\t\x12\x15\n\ramount_micros\x18\x05 \x01(\x03\x12\x0e\n\x06status\x18\x06 \x01(\t\x12\x13\n\x0bresult_code\x18\x07 \x01(\t\"\xaa\x01\n\rRefundChanged\x12\x13\n\x0btraction_no\x18\x01 \x01(\t\x12\x18\n\x10\x63lient_refund_no\x18\x02 \x01(\t\x12\x17\n\x0fpay_traction_no\x18\x03 \x01(\t\x12\x15\n\rmerchant_uuid\x18\x04 \x01(\t\x12\x15\n\ramount_micros\x18\x05 \x01(\x03\x12\x0e\n\x06status\x18\x06 \x01(\t\x12\x13\n\x0bresult_code\x18\x07 \x01(\t\"C\n\x0eResultConflict\x12\x13\n\x0btraction_no\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0c\n\x04told\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#shoudan/pay/v1/payment_events.proto\x12\x0eshoudan.pay.v1\"\x9e\x01\n\nPayChanged\x12\x13\n\x0btraction_no\x18\x01 \x01(\t\x12\x15\n\rclient_pay_no\x18\x02 \x01(\t\x12\x15\n\rmerchant_uuid\x18\x03 \x01(\t\x12\x11\n\tmode_uuid\x18\x04 \x01(\t\x12\x15\n\ramount_micros\x18\x05 \x01(\x03\x12\x0e\n\x06status\x18\x06 \x01(\t\x12\x13\n\x0bresult_code\x18\x07 \x01(\t\"\xaa\x01\n\rRefundChanged\x12\x13\n\x0btraction_no\x18\x01 \x01(\t\x12\x18\n\x10\x63lient_refund_no\x18\x02 \x01(\t\x12\x17\n\x0fpay_traction_no\x18\x03 \x01(\t\x12\x15\n\rmerchant_uuid\x18\x04 \x01(\t\x12\x15\n\ramount_micros\x18\x05 \x01(\x03\x12\x0e\n\x06status\x18\x06 \x01(\t\x12\x13\n\x0bresult_code\x18\x07 \x01(\t\"C\n\x0eResultConflict\x12\x13\n\x0btraction_no\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0c\n\x04told\x18\x03 \x01(\t\"\x9f\x01\n\tTradePaid\x12\x11\n\tdomain_id\x18\x01 \x01(\t\x12\x10\n\x08trade_no\x18\x02 \x01(\t\x12\x16\n\x0etransaction_id\x18\x03 \x01(\t\x12\x14\n\x0ctotal_micros\x18\x04 \x01(\x03\x12\x12\n\nchannel_no\x18\x05 \x01(\t\x12\x12\n\nrequest_no\x18\x06 \x01(\t\x12\x17\n\x0fpay_traction_no\x18\x07 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,4 +37,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFUNDCHANGED']._serialized_end=387
   _globals['_RESULTCONFLICT']._serialized_start=389
   _globals['_RESULTCONFLICT']._serialized_end=456
+  _globals['_TRADEPAID']._serialized_start=459
+  _globals['_TRADEPAID']._serialized_end=618
 # @@protoc_insertion_point(module_scope)

@@ -137,3 +137,49 @@ class ResultConflict(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResultConflict: _TypeAlias = ResultConflict  # noqa: Y015
+
+@_typing.final
+class TradePaid(_message.Message):
+    """TradePaid is published as shoudan.events.pay.dingdang.paid once, when a platform says that a bound trade is paid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_ID_FIELD_NUMBER: _builtins.int
+    TRADE_NO_FIELD_NUMBER: _builtins.int
+    TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    TOTAL_MICROS_FIELD_NUMBER: _builtins.int
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    REQUEST_NO_FIELD_NUMBER: _builtins.int
+    PAY_TRACTION_NO_FIELD_NUMBER: _builtins.int
+    domain_id: _builtins.str
+    """domainId."""
+    trade_no: _builtins.str
+    """tradeNo."""
+    transaction_id: _builtins.str
+    """transactionId."""
+    total_micros: _builtins.int
+    """totalAmt, micro-yuan."""
+    channel_no: _builtins.str
+    """Bound order; empty: none."""
+    request_no: _builtins.str
+    """Its request_no."""
+    pay_traction_no: _builtins.str
+    """Bound pay; empty: none."""
+    def __init__(
+        self,
+        *,
+        domain_id: _builtins.str = ...,
+        trade_no: _builtins.str = ...,
+        transaction_id: _builtins.str = ...,
+        total_micros: _builtins.int = ...,
+        channel_no: _builtins.str = ...,
+        request_no: _builtins.str = ...,
+        pay_traction_no: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "domain_id", b"domain_id", "pay_traction_no", b"pay_traction_no", "request_no", b"request_no", "total_micros", b"total_micros", "trade_no", b"trade_no", "transaction_id", b"transaction_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TradePaid: _TypeAlias = TradePaid  # noqa: Y015
