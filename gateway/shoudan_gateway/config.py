@@ -121,6 +121,25 @@ class GatewaySettings(ProcessSettings):
         description="Requests logged: off, errors (500 and up), writes (and errors), all.",
     )
 
+    public_base_url: str = Field(
+        "http://127.0.0.1:8600",
+        description="Where partners reach this gateway; links in PayServer's answers begin with it.",
+        examples=["https://pay.example.com"],
+    )
+    payserver_jwks_file: Path | None = Field(
+        None,
+        description="Key set (JWKS) with the public keys of PayServer's tokens; without it none is believed.",
+        examples=["/run/secrets/payserver.jwks.json"],
+    )
+    payserver_issuer: str = Field("shoudan", description="`iss` that PayServer's tokens must have.")
+    payserver_audience: str = Field(
+        "payserver", description="`aud` that PayServer's tokens must have."
+    )
+    payserver_roles_everyone: list[str] = Field(
+        ["admin"],
+        description="Roles whose tokens act for every merchant and may register templates.",
+    )
+
     def cross_check(self) -> Iterator[str]:
         """Deadlines shrink inward, networks are readable, the ledger stays inside."""
         yield from super().cross_check()

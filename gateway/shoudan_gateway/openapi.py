@@ -17,10 +17,12 @@ def document(partners: Iterable[Partner]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for partner in partners:
         for endpoint in partner.endpoints:
-            paths[endpoint.path] = {
-                method.lower(): _operation(partner, endpoint, method)
-                for method in sorted(endpoint.methods)
-            }
+            paths.setdefault(endpoint.path, {}).update(
+                {
+                    method.lower(): _operation(partner, endpoint, method)
+                    for method in sorted(endpoint.methods)
+                }
+            )
     return {
         "openapi": "3.1.0",
         "info": {

@@ -23,32 +23,40 @@ class Route:
 
 
 class Routes:
-    """Exact paths by one look-up, the few with {names} by pattern."""
+    """Exact paths by one look-up, the few with {names} by pattern; a path may differ by method."""
 
     def __init__(self, partners: Iterable[Partner]) -> None:
-        self._exact: dict[str, Route] = {}
+        self._exact: dict[str, list[Route]] = {}
         self._patterns: list[tuple[re.Pattern[str], Route]] = []
         for partner in partners:
             for endpoint in partner.endpoints:
-                self._add(Route(partner, endpoint))
+                others = endpoint.aliases if isinstance(endpoint, Endpoint) else ()
+                for path in (endpoint.path, *others):
+                    self._add(path, Route(partner, endpoint))
 
-    def _add(self, route: Route) -> None:
-        path = route.endpoint.path
+    def _add(self, path: str, route: Route) -> None:
         if "{" in path:
             pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))
             self._patterns.append((re.compile(pattern), route))
             return
-        if path in self._exact:
+        there = self._exact.setdefault(path, [])
+        if any(one.endpoint.methods & route.endpoint.methods for one in there):
             raise ValueError(f"{path} is claimed by two partners")
-        self._exact[path] = route
+        there.append(route)
 
-    def find(self, path: str) -> tuple[Route | None, Mapping[str, str]]:
-        """The route of a path and the values of its {names}."""
-        route = self._exact.get(path)
-        if route is not None or len(path) > PATH_CHARS_MAX:
-            return route, NOTHING
+    def find(self, path: str, method: str = "") -> tuple[Route | None, Mapping[str, str]]:
+        """The route of a path and the values of its {names}; one of another method if none has this."""
+        there = self._exact.get(path)
+        if there is not None:
+            return next((one for one in there if method in one.endpoint.methods), there[0]), NOTHING
+        if len(path) > PATH_CHARS_MAX:
+            return None, NOTHING
+        other: tuple[Route | None, Mapping[str, str]] = None, NOTHING
         for pattern, route in self._patterns:
             found = pattern.fullmatch(path)
-            if found is not None:
-                return route, {name: unquote(value) for name, value in found.groupdict().items()}
-        return None, NOTHING
+            if found is None:
+                continue
+            other = route, {name: unquote(value) for name, value in found.groupdict().items()}
+            if method in route.endpoint.methods:
+                break
+        return other

@@ -115,6 +115,7 @@ class Gateway:
     ) -> None:
         self._settings, self._backend, self._admission = settings, backend, admission
         self._routes, self._pages = Routes(partners), pages
+        self._doors = {one.name: one.door(settings) for one in partners if one.door is not None}
         self._proxies = proxies_of(settings)
         self._in_flight = 0
         self._legacy = {
@@ -132,7 +133,7 @@ class Gateway:
             connection.head_arrived()
             connection.answering = True
         path, _, query = request.raw_path.partition("?")
-        route, names = self._routes.find(path)
+        route, names = self._routes.find(path, request.method)
         inbound = Inbound(request.method, path, query=query, path_params=names)
         self._in_flight += 1
         try:
@@ -244,6 +245,9 @@ class Gateway:
         return bytes(body)
 
     def _admit(self, partner: Partner, endpoint: Endpoint[Any, Any], inbound: Inbound) -> Inbound:
+        door = self._doors.get(partner.name)
+        if door is not None:
+            return door(inbound, endpoint)
         if partner.role != "channel":
             return inbound
         return replace(inbound, channel=self._admission.admit(inbound, once=endpoint.writes))

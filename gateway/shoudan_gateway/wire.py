@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 from google.protobuf.message import Message
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from shoudan_gateway.config import GatewaySettings
 from shoudan_kit.refusal import Refused
 
 Q = TypeVar("Q", bound=Message)
@@ -85,6 +86,15 @@ class ChannelRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a partner's own door let in; `everyone`: may act for all merchants."""
+
+    merchant_uuid: str = ""
+    merchant_href: str = ""
+    everyone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Inbound:
     """One HTTP request within the limits, its parameters merged; admitted when `channel` is set."""
 
@@ -99,6 +109,8 @@ class Inbound:
     remote: str = ""
     path_params: Mapping[str, str] = field(default_factory=dict[str, str])
     channel: ChannelRule | None = None
+    caller: Caller | None = None
+    base_url: str = ""  # what links in answers begin with
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +217,7 @@ class Endpoint(Generic[Q, A]):
     write: Callable[[A, Inbound], Outbound]
     writes: bool = False  # changes something: access-logged, and its signature used once
     raw: bool = False  # takes the request as it came: any body, no merged parameters
+    aliases: tuple[str, ...] = ()  # other paths that mean the same
     body_bytes_max: int = 2**20
 
 
@@ -219,6 +232,7 @@ class Sink:
     reply: Outbound
 
 
+Door = Callable[[Inbound, "Endpoint[Any, Any]"], Inbound]
 Role = Literal["channel", "supplier", "internal", "test", "public"]
 No = Refused | Malformed | Problem
 
@@ -235,3 +249,4 @@ class Partner:
     role: Role
     endpoints: tuple[Endpoint[Any, Any] | Sink, ...]
     refuse: Callable[[No, Inbound, bool], Outbound]  # the bool: errors as the original sent them
+    door: Callable[[GatewaySettings], Door] | None = None  # made once; lets in or raises Problem

@@ -1,0 +1,233 @@
+"""PayServer: templates and modes of paying, pays, refunds and their lists, as REST with JSON. Source: 002."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from shoudan.pay.v1 import payment_service_pb2 as pb
+from shoudan_gateway.fields import Text, Whole
+from shoudan_gateway.partners.payserver import queries, reading, writing
+from shoudan_gateway.partners.payserver.door import door
+from shoudan_gateway.partners.payserver.words import refuse
+from shoudan_gateway.wire import Endpoint, Field, Inbound, Outbound, Partner, Unary
+
+SERVICE: Final = "shoudan.pay.v1.PaymentService"
+LIST: Final = Unary(f"{SERVICE}/ListResources")
+ROOT: Final = "/api/v1.0.0"
+# 统一走网关的主机和端口，并在URL前面加上payServer的前缀.
+OTHER_ROOTS: Final = ("/api/v1", "/payServer/api/v1.0.0", "/payServer/api/v1")
+GET: Final = frozenset({"GET"})
+POST: Final = frozenset({"POST"})
+CHANGE: Final = frozenset({"PUT", "POST"})
+TRUE: Final = b"true"
+
+COLLECTIONS: Final = {
+    "payModeTemplates": pb.COLLECTION_TEMPLATES,
+    "payModes": pb.COLLECTION_MODES,
+    "payOrders": pb.COLLECTION_PAYS,
+    "refundOrders": pb.COLLECTION_REFUNDS,
+    "tradeRecords": pb.COLLECTION_TRADES,
+}
+PARTS: Final = {
+    "payModeTemplates": ("payModes", "payOrders", "refundOrders", "tradeRecords"),
+    "payModes": ("payOrders", "refundOrders", "tradeRecords"),
+    "payOrders": ("refundOrders", "tradeRecords"),
+    "refundOrders": ("tradeRecords",),
+}
+UUID_FIELD: Final = Field("uuid", "", "the resource", Text(64))
+PAGE_FIELDS: Final = (
+    Field("offset", "", "rows skipped", Whole(0, queries.OFFSET_MAX), required=False),
+    Field("limit", "", "rows wanted, 10 unless given", Whole(1, queries.LIMIT_MAX), required=False),
+    Field("orderBy", "", "attribute asc|desc, …", Text(200), required=False),
+    Field("expand", "", "links to fetch, separated by ;", Text(200), required=False),
+)
+
+
+def _endpoint(
+    path: str,
+    methods: frozenset[str],
+    section: str,
+    title: str,
+    read: Callable[[Inbound], Any],
+    method: str | Unary,
+    write: Callable[[Any, Inbound], Outbound],
+    *,
+    fields: tuple[Field, ...] = (),
+    more: tuple[str, ...] = (),
+) -> Endpoint[Any, Any]:
+    return Endpoint(
+        f"{ROOT}/{path}",
+        methods,
+        f"002 {section}",
+        title,
+        fields,
+        read,
+        Unary(f"{SERVICE}/{method}") if isinstance(method, str) else method,
+        write,
+        writes=methods is not GET,
+        raw=True,
+        aliases=(*(f"{root}/{path}" for root in OTHER_ROOTS), *more),
+    )
+
+
+def _taken(_answer: object, _inbound: Inbound) -> Outbound:
+    """A notify that was taken, or had been before."""
+    return Outbound(200, TRUE)
+
+
+def _paid(answer: pb.CreatePaysResponse, _inbound: Inbound) -> Outbound:
+    return writing.paid(answer.results[0])
+
+
+def _all_paid(answer: pb.CreatePaysResponse, inbound: Inbound) -> Outbound:
+    elements = reading.elements_of(inbound, "batchPayData")
+    numbers = [reading.shown_number(one, "clientPayNo") for one in elements]
+    answers = [writing.paid(one) for one in answer.results]
+    return writing.slots("batchPayResult", "clientPayNo", numbers, answers)
+
+
+def _given_back(answer: pb.CreateRefundsResponse, _inbound: Inbound) -> Outbound:
+    return writing.given_back(answer.results[0])
+
+
+def _all_given_back(answer: pb.CreateRefundsResponse, inbound: Inbound) -> Outbound:
+    elements = reading.elements_of(inbound, "batchRefundData")
+    numbers = [reading.shown_number(one, "clientRefundNo") for one in elements]
+    answers = [writing.given_back(one) for one in answer.results]
+    return writing.slots("batchRefundResult", "clientRefundNo", numbers, answers)
+
+
+def _page(name: str) -> Callable[[Inbound], pb.ListResourcesRequest]:
+    def read(inbound: Inbound) -> pb.ListResourcesRequest:
+        return queries.page(inbound, COLLECTIONS[name])
+
+    return reading.modes if name == "payModes" else read
+
+
+def _one(name: str) -> Callable[[Inbound], pb.ListResourcesRequest]:
+    def read(inbound: Inbound) -> pb.ListResourcesRequest:
+        request = queries.page(inbound, COLLECTIONS[name])
+        request.uuid = inbound.path_params["uuid"]
+        return request
+
+    return read
+
+
+def _part(parent: str, name: str) -> Callable[[Inbound], pb.ListResourcesRequest]:
+    def read(inbound: Inbound) -> pb.ListResourcesRequest:
+        request = queries.page(inbound, COLLECTIONS[name])
+        request.parent, request.parent_uuid = COLLECTIONS[parent], inbound.path_params["uuid"]
+        return request
+
+    return read
+
+
+def _lists() -> Iterator[Endpoint[Any, Any]]:
+    """Every collection, its items, and the collections that belong to an item."""
+    for name, collection in COLLECTIONS.items():
+        write = writing.lister(collection)
+        yield _endpoint(
+            name, GET, "资源列表", f"{name}: a page", _page(name), LIST, write, fields=PAGE_FIELDS
+        )
+        item = writing.itemizer(collection)
+        path, fields = f"{name}/{{uuid}}", (UUID_FIELD,)
+        yield _endpoint(
+            path, GET, "资源列表", f"{name}: one", _one(name), LIST, item, fields=fields
+        )
+    for parent, names in PARTS.items():
+        for name in names:
+            write = writing.lister(COLLECTIONS[name])
+            path, fields = f"{parent}/{{uuid}}/{name}", (UUID_FIELD, *PAGE_FIELDS)
+            title, read = f"{name} of one of {parent}", _part(parent, name)
+            yield _endpoint(path, GET, "资源列表", title, read, LIST, write, fields=fields)
+
+
+PARTNER: Final = Partner(
+    "payserver",
+    "public",
+    (
+        _endpoint(
+            "registerPayModeTemplate",
+            POST,
+            "payModeTemplate 2",
+            "注册支付模板",
+            reading.template,
+            "RegisterTemplate",
+            writing.registered,
+        ),
+        _endpoint(
+            "payModes",
+            POST,
+            "PayMode 2",
+            "为当前商户开通支付方式",
+            reading.new_mode,
+            "CreateMode",
+            writing.opened,
+        ),
+        _endpoint(
+            "payModes/{uuid}",
+            CHANGE,
+            "PayMode",
+            "修改支付方式",
+            reading.changed_mode,
+            "UpdateMode",
+            writing.changed,
+            fields=(UUID_FIELD,),
+        ),
+        _endpoint(
+            "listAllPayModes",
+            GET,
+            "PayMode 3",
+            "所有支付方式以及还没有开通的支付方式",
+            reading.all_modes,
+            "ListAllModes",
+            writing.all_modes,
+        ),
+        _endpoint("pay", POST, "Pay 1", "发起线上支付", reading.one_pay, "CreatePays", _paid),
+        _endpoint(
+            "batchPay", POST, "Pay 4", "发起批量支付", reading.many_pays, "CreatePays", _all_paid
+        ),
+        _endpoint(
+            "refund",
+            POST,
+            "Refund 1",
+            "发起线上退款",
+            reading.one_refund,
+            "CreateRefunds",
+            _given_back,
+        ),
+        _endpoint(
+            "batchRefund",
+            POST,
+            "Refund 3",
+            "发起批量线上退款",
+            reading.many_refunds,
+            "CreateRefunds",
+            _all_given_back,
+        ),
+        _endpoint(
+            "payNotify",
+            POST,
+            "Pay 3",
+            "支付通知",
+            reading.pay_notify,
+            "NotifyPay",
+            _taken,
+            more=("/payInfo",),
+        ),
+        _endpoint(
+            "refundNotify",
+            POST,
+            "Refund 2",
+            "退款通知",
+            reading.refund_notify,
+            "NotifyRefund",
+            _taken,
+            more=("/refundInfo",),
+        ),
+        *_lists(),
+    ),
+    refuse,
+    door,
+)

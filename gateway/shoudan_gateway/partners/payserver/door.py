@@ -1,0 +1,160 @@
+"""PayServer's door: RS256 tokens by local keys; in the demo profile loopback callers need none."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final, cast
+
+import jwt
+import msgspec
+
+from shoudan_gateway import merge
+from shoudan_gateway.config import GatewaySettings
+from shoudan_gateway.wire import Caller, Door, Endpoint, Inbound, Malformed, Problem, Trouble
+from shoudan_kit.log import get_logger
+
+ALGORITHMS: Final = ["RS256"]  # the only one: a key's kind must never be the token's choice
+REQUIRED: Final = ["exp", "iat", "iss", "aud"]
+LEEWAY_S: Final = 60
+TOKEN_CHARS_MAX: Final = 4_096
+REREAD_S: Final = 1.0
+KEYS_MAX: Final = 16
+TOKEN: Final = "token"  # noqa: S105 - the parameter's name
+OPEN: Final = frozenset({"payNotify", "refundNotify", "payInfo", "refundInfo"})
+
+_LINK_END: Final = re.compile(r"(?:^|/)([A-Za-z0-9_-]{1,64})/?$")
+_log = get_logger("gateway.payserver")
+
+
+def uuid_of(link: str) -> str:
+    """The uuid a link ends with, or the uuid itself; "" when there is none."""
+    found = _LINK_END.search(link.partition("?")[0])
+    return found[1] if found else ""
+
+
+class Keys:
+    """Public keys by kid, from one local file; read again when it has changed and a kid is unknown."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._keys: Mapping[str, Any] = {}
+        self._read_at = -REREAD_S
+        self._changed = 0
+
+    def find(self, kid: str) -> Any | None:
+        """The key; None for one the file does not have."""
+        if kid not in self._keys and time.monotonic() - self._read_at >= REREAD_S:
+            self._read_at = time.monotonic()
+            self._read()
+        return self._keys.get(kid)
+
+    def _read(self) -> None:
+        if self._path is None:
+            return
+        try:
+            changed = self._path.stat().st_mtime_ns
+            if changed == self._changed:
+                return
+            document = msgspec.json.decode(self._path.read_bytes(), type=dict[str, Any])
+            found = jwt.PyJWKSet.from_dict(document).keys[:KEYS_MAX]
+        except (OSError, msgspec.MsgspecError, jwt.PyJWTError) as error:
+            _log.error("keys_not_read", error=type(error).__name__)
+            return
+        self._keys = {key.key_id: key.key for key in found if key.key_id and key.key_type == "RSA"}
+        self._changed = changed
+
+
+class Tokens:
+    """Tells who a token is; everything that is not right about one is the same refusal."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._keys = Keys(settings.payserver_jwks_file)
+        self._issuer, self._audience = settings.payserver_issuer, settings.payserver_audience
+        self._everyone = frozenset(settings.payserver_roles_everyone)
+
+    def caller(self, token: str) -> Caller:
+        """Raises Problem(SIGN_WRONG)."""
+        try:
+            claims = self._claims(token)
+        except jwt.PyJWTError as error:
+            _log.warning("token_refused", error=type(error).__name__)
+            raise Problem(Trouble.SIGN_WRONG) from None
+        return self._caller(claims)
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        if len(token) > TOKEN_CHARS_MAX:
+            raise jwt.InvalidTokenError
+        kid = jwt.get_unverified_header(token).get("kid")
+        # Never jku, jwk or x5u: whoever writes a token does not choose the key it is checked by.
+        key = self._keys.find(kid) if isinstance(kid, str) else None
+        if key is None:
+            raise jwt.InvalidKeyError
+        options: Any = {"require": REQUIRED, "strict_aud": False}
+        return cast("Any", jwt).decode(
+            token,
+            key,
+            algorithms=ALGORITHMS,
+            audience=self._audience,
+            issuer=self._issuer,
+            leeway=LEEWAY_S,
+            options=options,
+        )
+
+    def _caller(self, claims: Mapping[str, Any]) -> Caller:
+        role = claims.get("role")
+        everyone = isinstance(role, str) and role in self._everyone
+        merchant: Any = claims.get("merchant")
+        link = cast("dict[str, Any]", merchant) if isinstance(merchant, dict) else {}
+        href, uuid = link.get("href"), link.get("uuid")
+        href = href if isinstance(href, str) else ""
+        uuid = uuid_of(uuid) if isinstance(uuid, str) else uuid_of(href)
+        if not uuid and not everyone:
+            raise Problem(Trouble.SIGN_WRONG)
+        return Caller(uuid, href, everyone)
+
+
+def door(settings: GatewaySettings) -> Door:
+    """Who comes in: a good token, or in the demo profile anybody on this machine, for all merchants."""
+    tokens, demo = Tokens(settings), settings.profile == "demo"
+    base_url = settings.public_base_url.rstrip("/")
+
+    def enter(inbound: Inbound, endpoint: Endpoint[Any, Any]) -> Inbound:
+        inbound = replace(inbound, base_url=base_url)
+        if endpoint.path.rpartition("/")[2] in OPEN:
+            return inbound  # components prove themselves by the sign of their notifyUrl
+        token = _token(inbound)
+        if token:
+            return replace(inbound, caller=tokens.caller(token))
+        if demo and _loopback(inbound.remote):
+            return replace(inbound, caller=Caller(everyone=True))
+        raise Problem(Trouble.SIGN_MISSING)
+
+    return enter
+
+
+def _token(inbound: Inbound) -> str:
+    """The bearer token, else the query's. A header of another scheme is a wrong token."""
+    header = inbound.headers.get("Authorization", "")
+    if header:
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Problem(Trouble.SIGN_WRONG)
+        return token.strip()
+    try:
+        return merge.pairs(inbound.query).get(TOKEN, "")
+    except Malformed:
+        return ""  # the endpoint's own reader says what is wrong with the query
+
+
+def _loopback(remote: str) -> bool:
+    try:
+        address = ip_address(remote.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
