@@ -64,6 +64,11 @@ class Bus:
         self._hints: set[asyncio.Future[None]] = set()
 
     @property
+    def configured(self) -> bool:
+        """Whether there is a NATS to publish to at all."""
+        return self._url is not None
+
+    @property
     def connected(self) -> bool:
         """Whether NATS is there now."""
         return self._nats is not None and self._nats.is_connected
@@ -247,7 +252,7 @@ class Relay:
 
     def offer(self, batch: EventRows) -> None:
         """Publish a committed batch soon; beyond the bound it is left to the outbox."""
-        if len(self._backlog) < BACKLOG_MAX:
+        if self._bus.configured and len(self._backlog) < BACKLOG_MAX:
             self._backlog.append(batch)
             self._ready.set()
 

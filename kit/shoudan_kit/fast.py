@@ -1,0 +1,200 @@
+"""Text statements straight to the driver: same pool, transaction and errors, a fraction of the CPU.
+
+SQLAlchemy spends several times the driver's own time on each statement. The statements of a hot path are
+text, prepared once per connection and the same for ever, so they need none of it. Everything else (Core
+constructs, executemany, streams) goes the usual way. Decision 0003.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import asyncpg
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.exc import MultipleResultsFound, NoResultFound
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+PREPARED_MAX: Final = 200  # statements kept on one connection
+COMPILED_MAX: Final = 2_000  # texts seen in this process; built at import, so few
+
+_DIALECT: Final = PGDialect_asyncpg()
+_compiled: dict[str, tuple[str, tuple[str, ...]]] = {}
+_watchers: list[Callable[[str], None]] = []
+
+
+@contextmanager
+def watched(see: Callable[[str], None]) -> Generator[None]:
+    """Show every text statement of this process to `see`: tests count what a batch costs."""
+    _watchers.append(see)
+    try:
+        yield
+    finally:
+        _watchers.remove(see)
+
+
+class Row(asyncpg.Record):
+    """A row whose columns are attributes, as SQLAlchemy's are."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class Rows:
+    """The part of SQLAlchemy's result that statements here use; everything is already read."""
+
+    __slots__ = ("_rows", "rowcount")
+
+    def __init__(self, rows: Sequence[Row], rowcount: int) -> None:
+        self._rows, self.rowcount = rows, rowcount
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows)
+
+    def all(self) -> Sequence[Row]:
+        return self._rows
+
+    def first(self) -> Row | None:
+        return self._rows[0] if self._rows else None
+
+    def one(self) -> Row:
+        return _one(self._rows)
+
+    def one_or_none(self) -> Row | None:
+        return _one(self._rows) if self._rows else None
+
+    def mappings(self) -> Values:
+        """Rows by column name; a Row already is."""
+        return Values(self._rows)
+
+    def scalars(self) -> Values:
+        """The first column of each row."""
+        return Values([row[0] for row in self._rows])
+
+    def scalar(self) -> Any:
+        return self._rows[0][0] if self._rows else None
+
+    def scalar_one(self) -> Any:
+        return _one(self._rows)[0]
+
+    def scalar_one_or_none(self) -> Any:
+        return _one(self._rows)[0] if self._rows else None
+
+
+class Values:
+    """One value per row."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+    def all(self) -> Sequence[Any]:
+        return self._values
+
+    def first(self) -> Any:
+        return self._values[0] if self._values else None
+
+    def one(self) -> Any:
+        return _one(self._values)
+
+    def one_or_none(self) -> Any:
+        return _one(self._values) if self._values else None
+
+
+def _one(values: Sequence[Any]) -> Any:
+    if not values:
+        raise NoResultFound("no row was found when one was required")
+    if len(values) > 1:
+        raise MultipleResultsFound("several rows were found when one was required")
+    return values[0]
+
+
+class FastConnection(AsyncConnection):
+    """An AsyncConnection that hands text statements to asyncpg itself."""
+
+    async def execute(  # type: ignore[override]  # a Rows answers what its callers ask
+        self,
+        statement: Any,
+        parameters: Any = None,
+        *,
+        execution_options: Any = None,
+    ) -> Any:
+        """Run one statement; text with one set of binds goes the short way."""
+        if (
+            not isinstance(statement, TextClause)
+            or execution_options is not None
+            or not (parameters is None or isinstance(parameters, Mapping))
+        ):
+            return await super().execute(statement, parameters, execution_options=execution_options)
+        sql, names = _compile(statement)
+        for see in _watchers:
+            see(sql)
+        binds = cast("Mapping[str, Any]", parameters or {})
+        values = [binds[name] for name in names]
+        fairy = self._proxied.connection
+        adapter: Any = fairy.dbapi_connection
+        try:
+            # What SQLAlchemy's own cursor does before a first statement.
+            if adapter._transaction is None:  # noqa: SLF001
+                await adapter._start_transaction()  # noqa: SLF001
+            prepared = await _prepare(fairy, adapter.driver_connection, sql)
+            rows = await prepared.fetch(*values)
+            return Rows(rows, _affected(prepared.get_statusmsg()))
+        except Exception as error:  # noqa: BLE001 - sorted by SQLAlchemy as its own cursor's would be
+            self._raise(adapter, error, sql)
+
+    def _raise(self, adapter: Any, error: Exception, sql: str) -> None:
+        """The same exceptions as ever: DBAPIError and its kinds, a lost connection invalidated."""
+        translated: Exception = error
+        try:
+            adapter._handle_exception(error)  # noqa: SLF001
+        except Exception as known:  # noqa: BLE001 - that is how it answers
+            translated = known
+        connection = cast("Any", self._proxied)
+        connection._handle_dbapi_exception(translated, sql, None, None, None)  # noqa: SLF001
+        raise translated
+
+
+class FastEngine(AsyncEngine):
+    """An AsyncEngine that gives FastConnections."""
+
+    _connection_cls = FastConnection
+
+
+def _compile(statement: TextClause) -> tuple[str, tuple[str, ...]]:
+    """The text with $1, $2 … and the names in that order."""
+    known = _compiled.get(statement.text)
+    if known is None:
+        if len(_compiled) >= COMPILED_MAX:
+            _compiled.clear()
+        compiled = cast("Any", statement.compile(dialect=_DIALECT))
+        known = _compiled[statement.text] = (compiled.string, tuple(compiled.positiontup or ()))
+    return known
+
+
+async def _prepare(fairy: Any, connection: Any, sql: str) -> Any:
+    """The prepared statement, made once per connection."""
+    kept: dict[str, Any] = fairy.info.setdefault("shoudan_prepared", {})
+    prepared = kept.get(sql)
+    if prepared is None:
+        if len(kept) >= PREPARED_MAX:
+            kept.clear()
+        prepared = kept[sql] = await connection.prepare(sql, record_class=Row)
+    return prepared
+
+
+def _affected(status: str) -> int:
+    """Rows of "UPDATE 5" or "INSERT 0 5"; -1 where the command counts none."""
+    count = status.rpartition(" ")[2]
+    return int(count) if count.isdecimal() else -1

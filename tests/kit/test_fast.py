@@ -1,0 +1,97 @@
+"""Text statements that go straight to the driver behave as SQLAlchemy's: values, transactions, errors."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
+
+from shoudan_kit.db import Database, lost, sql_state
+from shoudan_kit.fast import FastConnection, Rows, watched
+from shoudan_kit.tables import metadata
+
+PAUSE = text(
+    "INSERT INTO task_pause (queue_name, paused_by, reason, create_time)"
+    " SELECT name, 'me', :why, :at FROM unnest(CAST(:names AS text[])) AS given(name)"
+)
+COUNT = text("SELECT count(*) FROM task_pause")
+
+
+def binds(*names: str) -> dict[str, object]:
+    return {"names": list(names), "why": "x:y", "at": datetime(2026, 1, 1, tzinfo=UTC)}
+
+
+async def test_rows_answer_like_sqlalchemys(database: Database) -> None:
+    async with database.begin() as db:
+        assert isinstance(db, FastConnection)
+        done = await db.execute(PAUSE, binds("a", "b", "c"))
+        assert isinstance(done, Rows)
+        assert done.rowcount == 3
+        found = await db.execute(text("SELECT queue_name, reason FROM task_pause ORDER BY 1"))
+        assert [(row.queue_name, row[1]) for row in found] == [
+            ("a", "x:y"),
+            ("b", "x:y"),
+            ("c", "x:y"),
+        ]
+        assert list(
+            (await db.execute(text("SELECT queue_name FROM task_pause ORDER BY 1"))).scalars()
+        ) == [
+            "a",
+            "b",
+            "c",
+        ]
+        with pytest.raises(AttributeError):
+            _ = (await db.execute(COUNT)).one().no_such_column
+        with pytest.raises(NoResultFound):
+            (await db.execute(text("SELECT 1 WHERE false"))).one()
+
+
+async def test_both_ways_share_one_transaction(database: Database) -> None:
+    pause = metadata().tables["task_pause"]
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block must leave nothing
+        async with database.begin() as db:
+            await db.execute(PAUSE, binds("a"))
+            assert (await db.execute(select(pause.c.queue_name))).scalars().all() == ["a"]
+            raise ZeroDivisionError
+    async with database.connect() as db:
+        assert (await db.execute(COUNT)).scalar_one() == 0
+
+
+async def test_without_a_transaction_each_statement_stands(database: Database) -> None:
+    async with database.connect() as db:
+        await db.execute(PAUSE, binds("a"))
+        async with database.connect() as other:
+            assert (await other.execute(COUNT)).scalar_one() == 1
+
+
+async def test_errors_are_sqlalchemys_and_leave_the_connection_good(database: Database) -> None:
+    async with database.begin() as db:
+        await db.execute(PAUSE, binds("secret-queue"))
+    with pytest.raises(IntegrityError) as raised:
+        async with database.begin() as db:
+            await db.execute(PAUSE, binds("secret-queue"))
+    assert sql_state(raised.value) == "23505"
+    assert not lost(raised.value)
+    async with database.begin() as db:  # the connection is still good
+        assert (await db.execute(COUNT)).scalar_one() == 1
+
+
+async def test_a_connection_the_server_closed_is_lost_and_replaced(database: Database) -> None:
+    with pytest.raises(DBAPIError) as raised:  # noqa: PT012
+        async with database.begin() as db:
+            await db.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+            await db.execute(COUNT)
+    assert lost(raised.value)
+    async with database.begin() as db:
+        assert (await db.execute(COUNT)).scalar_one() == 0
+
+
+async def test_statements_can_be_watched(database: Database) -> None:
+    seen: list[str] = []
+    async with database.connect() as db:
+        with watched(seen.append):
+            await db.execute(COUNT)
+        await db.execute(COUNT)
+    assert seen == ["SELECT count(*) FROM task_pause"]
