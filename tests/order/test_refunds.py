@@ -1,4 +1,4 @@
-"""Promises of refunds: documented refusals, goods first or money first, exact sums, never more than delivered."""
+"""Promises of refunds: documented refusals, goods or money first, exact sums, never more than delivered."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ async def ends(world: World, order: pb.Order, no: str, *statuses: int) -> pb.Ref
 
 def sums(world: World, order: pb.Order) -> dict[str, int]:
     """All the ledger holds for the one channel."""
-    return {kind: world.ledger.of(f"down_{kind}", "test") for kind in ("channel", "commission", "service")}  # fmt: skip
+    kinds = ("channel", "commission", "service")
+    return {kind: world.ledger.of(f"down_{kind}", "test") for kind in kinds}
 
 
 async def test_a_general_refund_returns_the_goods_then_the_money(world: World) -> None:

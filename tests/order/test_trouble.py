@@ -1,4 +1,4 @@
-"""Promises of an order that meets trouble: other suppliers, overtime, unknown ends, contradictions, no money."""
+"""Promises of an order in trouble: other suppliers, overtime, unknown ends, contradictions, no money."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class FakeLedger(pay_grpc.LedgerServiceServicer):
         self.accounts: dict[tuple[str, str], str] = {}
         self.calls = 0
 
-    async def CreateAccounts(self, request: Any, context: Any) -> Any:
+    async def CreateAccounts(self, request: Any, context: Any) -> Any:  # noqa: N802
         for item in request.items:
             self.accounts.setdefault((item.key.groups, item.key.eid), item.name)
         return pay_pb.CreateAccountsResponse(
@@ -60,7 +60,7 @@ class FakeLedger(pay_grpc.LedgerServiceServicer):
             ]
         )
 
-    async def PostEntries(self, request: Any, context: Any) -> Any:
+    async def PostEntries(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.calls += 1
         return pay_pb.PostEntriesResponse(results=[self._group(g.postings) for g in request.groups])
 
@@ -115,7 +115,7 @@ class FakeDelivery(delivery_grpc.DeliveryServiceServicer):
     ended: dict[int, bool] = field(default_factory=dict[int, bool])
     sent: list[Any] = field(default_factory=list[Any])
 
-    async def CreateDeliveries(self, request: Any, context: Any) -> Any:
+    async def CreateDeliveries(self, request: Any, context: Any) -> Any:  # noqa: N802
         return delivery_pb.CreateDeliveriesResponse(
             results=[self._create(i) for i in request.items]
         )
@@ -145,7 +145,7 @@ class FakeDelivery(delivery_grpc.DeliveryServiceServicer):
             key=key, status=status, up_order_no=f"u{key.coop_order_id}", result_code=code
         )
 
-    async def QueryDeliveries(self, request: Any, context: Any) -> Any:
+    async def QueryDeliveries(self, request: Any, context: Any) -> Any:  # noqa: N802
         result = delivery_pb.QueryDeliveriesResponse.Result
         return delivery_pb.QueryDeliveriesResponse(
             results=[

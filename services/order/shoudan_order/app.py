@@ -5,7 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, cast
 
-from shoudan.order.v1 import catalogue_service_pb2_grpc, order_service_pb2_grpc
+from shoudan.order.v1 import (
+    audit_service_pb2_grpc,
+    catalogue_service_pb2_grpc,
+    order_service_pb2_grpc,
+)
 from shoudan_kit.migrate import Schema
 from shoudan_kit.service import App, Running, Service
 from shoudan_order import catalogues
@@ -13,6 +17,7 @@ from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context, OrdersInMemory
 from shoudan_order.ledger import PayLedger
 from shoudan_order.notifies import Notifier
+from shoudan_order.rpc.audits import Audits
 from shoudan_order.rpc.catalogue import CatalogueRpc
 from shoudan_order.rpc.orders import Orders
 from shoudan_order.suppliers import Suppliers
@@ -22,6 +27,7 @@ from shoudan_order.tasks import HANDLERS
 NAMES = (
     "shoudan.order.v1.OrderService",
     "shoudan.order.v1.CatalogueService",
+    "shoudan.order.v1.AuditService",
 )
 
 
@@ -53,6 +59,10 @@ async def start(app: App[OrderSettings]) -> Running:
             partial(
                 cast("Any", catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server),
                 CatalogueRpc(context),
+            ),
+            partial(
+                cast("Any", audit_service_pb2_grpc.add_AuditServiceServicer_to_server),
+                Audits(context),
             ),
         ),
         names=NAMES,

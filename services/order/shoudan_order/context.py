@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from shoudan_kit.service import App
 from shoudan_kit.task import Kind
 from shoudan_order.catalogue import Catalogue
@@ -107,8 +109,10 @@ class Context:
         worker = self.app.worker
         return worker is not None and worker.accepts(kind, self.queue(line_id, kind))
 
-    async def orders(self, order_ids: Iterable[int]) -> dict[int, Order]:
-        """Orders as sold, from memory or read."""
+    async def orders(
+        self, order_ids: Iterable[int], db: AsyncConnection | None = None
+    ) -> dict[int, Order]:
+        """Orders as sold, from memory or read (on `db` where a transaction is under way)."""
         found: dict[int, Order] = {}
         missing: list[int] = []
         for order_id in order_ids:
@@ -117,7 +121,9 @@ class Context:
                 found[order_id] = held.order
             else:
                 missing.append(order_id)
-        if missing:
-            async with self.app.db.connect() as db:
-                found |= await store.order_facts(db, missing)
+        if missing and db is not None:
+            found |= await store.order_facts(db, missing)
+        elif missing:
+            async with self.app.db.connect() as connection:
+                found |= await store.order_facts(connection, missing)
         return found

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from shoudan.order.v1 import events_pb2
 from shoudan_kit.work import Work
 from shoudan_order.states import OrderStatus, RefundStatus
-from shoudan_order.store.rows import Order
 
 ORDER_SUBJECT: Final = "shoudan.events.order.order."
 REFUND_SUBJECT: Final = "shoudan.events.order.refund."
@@ -36,10 +35,21 @@ RETURN_UNKNOWN: Final = "退货未知处理"
 AUDIT: Final = "人工审核"
 
 
+class Named(Protocol):
+    """Whatever carries the three numbers of an order."""
+
+    @property
+    def order_id(self) -> int: ...
+    @property
+    def down_channel_no(self) -> str: ...
+    @property
+    def request_no(self) -> str: ...
+
+
 def order_event(
     work: Work,
     what: str,
-    order: Order,
+    order: Named,
     status: OrderStatus,
     tag: str,
     text: str = "",

@@ -236,19 +236,17 @@ class Notifier:
             ids = work.ids.take(len(attempts))
             told = [_told(one, attempt_id) for one, attempt_id in zip(attempts, ids, strict=True)]
             owed = await store.advance_told(work.db, told)
-            orders = await self._context.orders({one.row.order_id for one in attempts})
             for one, result in zip(attempts, told, strict=True):
-                order = orders[one.row.order_id]
                 work.tasks.finish(one.task)
                 if one.row.notify_id not in owed:
                     continue
                 if result.acknowledged:
-                    _tell_done(work, order, one.row)
+                    _tell_done(work, one.row)
                 else:
-                    self._try_again(work, order, one, result)
+                    self._try_again(work, one, result)
         return [None] * len(attempts)
 
-    def _try_again(self, work: Work, order: Order, one: _Attempt, result: store.Told) -> None:
+    def _try_again(self, work: Work, one: _Attempt, result: store.Told) -> None:
         count, waits = one.row.notify_count + 1, self._context.settings.notify_waits_s
         if count >= one.row.max_count:
             _log.warning("notify_given_up", notify_id=one.row.notify_id, answer=result.answer)
@@ -280,7 +278,7 @@ def _told(one: _Attempt, attempt_id: int) -> store.Told:
     )
 
 
-def _tell_done(work: Work, order: Order, row: NotifyRow) -> None:
+def _tell_done(work: Work, row: NotifyRow) -> None:
     if row.refund_id:
         journal.refund_event(
             work,
@@ -294,7 +292,7 @@ def _tell_done(work: Work, order: Order, row: NotifyRow) -> None:
         )
     else:
         status = OrderStatus(row.order_status)
-        journal.order_event(work, "notified", order, status, journal.TELL)
+        journal.order_event(work, "notified", row, status, journal.TELL)
 
 
 async def tell(context: Context, tasks: Sequence[Task[steps.NotifyStep]]) -> None:

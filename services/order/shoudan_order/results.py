@@ -69,7 +69,9 @@ async def _apply(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ack
     async with context.app.work("order.results") as work:
         ids = [one.id for one in outcomes]
         # The orders' locks come first and in id order; whoever waited sees what the others did.
-        orders = await store.lock_by_deliveries(work.db, ids)
+        locked = await store.lock_by_deliveries(work.db, ids)
+        sold = await context.orders(locked, work.db)
+        orders = {order_id: (sold[order_id], was) for order_id, was in locked.items()}
         there = await delivery_store.deliveries_by_ids(work.db, ids)
         batch = _decide(orders, there, outcomes)
         await _write(context, work, orders, batch)
@@ -111,7 +113,8 @@ def _fold(
             UpPaymentEvent.DELIVERED,
             sums.delivered(order, now, part, cost),
         )
-        batch.succeeded.append((replace(part, cost_amount_micros=cost), one))
+        real = part if one.cost_amount_micros is None else replace(part, cost_amount_micros=cost)
+        batch.succeeded.append((real, one))
     else:
         event, paid = DeliveryEvent.FAILED, UpPaymentEvent.NOT_DELIVERED
         now, cost = sums.unbound(now, part.total_face_micros), part.cost_amount_micros

@@ -5,7 +5,8 @@ Source: oms-behaviour §3.5-3.6. Every change starts from `as_is` and goes throu
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from shoudan_kit.money import apply_rate
 from shoudan_order.states import (
@@ -54,53 +55,82 @@ def as_is(was: Standing) -> Settled:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Down:
+    """What the channel owes for the face delivered."""
+
+    sell: int
+    commission: int
+    service: int
+    fee: int
+
+
+def _down(order: Order, face: int) -> _Down:
+    """The terms of the sale times the face; exactly the order's amounts for all of it."""
+    if face == order.total_face_micros:
+        return _Down(
+            order.sell_amount_micros,
+            order.commission_amount_micros,
+            order.service_amount_micros,
+            order.fee_amount_micros,
+        )
+    sell = apply_rate(face, order.sell_discount_ppm)
+    return _Down(
+        sell,
+        apply_rate(face, order.commission_discount_ppm),
+        apply_rate(face, order.service_discount_ppm),
+        apply_rate(sell, order.payment_fee_discount_ppm),
+    )
+
+
+def _summed(now: Settled, face: int, down: _Down, up: tuple[int, int, int], **more: Any) -> Settled:
+    """The order with these sums; 利润 = 1-2+3-4-5+6+7 (000). One copy: this is the hot path."""
+    cost, commission, service = up
+    return replace(
+        now,
+        success_face_micros=face,
+        success_sell_amount_micros=down.sell,
+        success_commission_micros=down.commission,
+        success_service_micros=down.service,
+        success_fee_micros=down.fee,
+        success_cost_amount_micros=cost,
+        success_up_commission_micros=commission,
+        success_up_service_micros=service,
+        profit_micros=down.sell
+        - down.commission
+        + down.service
+        - down.fee
+        - cost
+        + commission
+        + service,
+        **more,
+    )
+
+
+def _up(now: Settled) -> tuple[int, int, int]:
+    return (
+        now.success_cost_amount_micros,
+        now.success_up_commission_micros,
+        now.success_up_service_micros,
+    )
+
+
 def with_face(order: Order, now: Settled, success_face_micros: int) -> Settled:
     """The down side recomputed for what is delivered: the terms of the sale times the face."""
-    whole = success_face_micros == order.total_face_micros
-    face = success_face_micros
-    sell = order.sell_amount_micros if whole else apply_rate(face, order.sell_discount_ppm)
-    return _with_profit(
-        replace(
-            now,
-            success_face_micros=face,
-            success_sell_amount_micros=sell,
-            success_commission_micros=order.commission_amount_micros
-            if whole
-            else apply_rate(face, order.commission_discount_ppm),
-            success_service_micros=order.service_amount_micros
-            if whole
-            else apply_rate(face, order.service_discount_ppm),
-            success_fee_micros=order.fee_amount_micros
-            if whole
-            else apply_rate(sell, order.payment_fee_discount_ppm),
-        )
-    )
+    return _summed(now, success_face_micros, _down(order, success_face_micros), _up(now))
 
 
 def with_costs(now: Settled, cost: int, up_commission: int, up_service: int) -> Settled:
     """The up side changed by what one delivery costs (or, negative, no longer costs)."""
-    return _with_profit(
-        replace(
-            now,
-            success_cost_amount_micros=now.success_cost_amount_micros + cost,
-            success_up_commission_micros=now.success_up_commission_micros + up_commission,
-            success_up_service_micros=now.success_up_service_micros + up_service,
-        )
+    before = _up(now)
+    down = _Down(
+        now.success_sell_amount_micros,
+        now.success_commission_micros,
+        now.success_service_micros,
+        now.success_fee_micros,
     )
-
-
-def _with_profit(now: Settled) -> Settled:
-    """利润 = 1-2+3-4-5+6+7 (000)."""
-    profit = (
-        now.success_sell_amount_micros
-        - now.success_commission_micros
-        + now.success_service_micros
-        - now.success_fee_micros
-        - now.success_cost_amount_micros
-        + now.success_up_commission_micros
-        + now.success_up_service_micros
-    )
-    return replace(now, profit_micros=profit)
+    after = (before[0] + cost, before[1] + up_commission, before[2] + up_service)
+    return _summed(now, now.success_face_micros, down, after)
 
 
 def bound(now: Settled, face_micros: int) -> Settled:
@@ -124,12 +154,21 @@ def unbound(now: Settled, face_micros: int) -> Settled:
 
 def delivered(order: Order, now: Settled, part: Delivery, cost_micros: int) -> Settled:
     """A part has been delivered; the last one ends the order."""
-    now = with_face(order, now, now.success_face_micros + part.total_face_micros)
-    now = with_costs(now, cost_micros, part.up_commission_amount_micros, part.service_amount_micros)
-    if now.success_face_micros < order.total_face_micros:
-        return now
-    return replace(
+    face = now.success_face_micros + part.total_face_micros
+    cost, commission, service = _up(now)
+    up = (
+        cost + cost_micros,
+        commission + part.up_commission_amount_micros,
+        service + part.service_amount_micros,
+    )
+    down = _down(order, face)
+    if face < order.total_face_micros:
+        return _summed(now, face, down, up)
+    return _summed(
         now,
+        face,
+        down,
+        up,
         order_status=ORDER.next(now.order_status, OrderEvent.DELIVERED),
         delivery_bind_status=BIND.next(now.delivery_bind_status, BindEvent.DELIVERED),
         notify_status=told(order, now.notify_status),

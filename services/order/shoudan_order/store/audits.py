@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import columns, statement, unnest
-from shoudan_order.states import AuditType
+from shoudan_order.states import AuditStatus, AuditType
 
 # One waiting audit of a thing is enough.
 _INSERT = statement(f"""
@@ -26,6 +28,53 @@ FROM {
 }
 ON CONFLICT DO NOTHING RETURNING audit_id
 """)  # noqa: S608 - built from literals above
+
+
+_COLUMNS: Final = (
+    "audit_id, order_id, refund_id, delivery_id, change_type, audit_status, audit_by, audit_time,"
+    " audit_msg, create_time"
+)
+
+_LIST = statement(f"""
+SELECT {_COLUMNS} FROM oms_audit_info
+WHERE audit_status = ANY(CAST(:statuses AS smallint[])) AND (:order_id = 0 OR order_id = :order_id)
+    AND audit_id > :after_id
+ORDER BY audit_id LIMIT :most
+""")  # noqa: S608
+
+_LOCK = statement(f"""
+SELECT {_COLUMNS} FROM oms_audit_info WHERE audit_id = :id FOR UPDATE
+""")  # noqa: S608
+
+_DECIDE = statement(f"""
+UPDATE oms_audit_info SET audit_status = :status, audit_by = :by, audit_msg = :reason,
+    audit_time = shoudan_now()
+WHERE audit_id = :id AND audit_status = :waiting
+RETURNING {_COLUMNS}
+""")  # noqa: S608
+
+# An order with nothing left to decide waits for nobody.
+_UNPARK = statement("""
+UPDATE oms_order_info o SET parked_reason = ''
+WHERE o.order_id = :order_id AND NOT EXISTS (SELECT 1 FROM oms_audit_info a
+    WHERE a.order_id = o.order_id AND a.audit_status = 20)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Something to decide, or decided."""
+
+    audit_id: int
+    order_id: int
+    refund_id: int
+    delivery_id: int
+    change_type: AuditType
+    audit_status: AuditStatus
+    audit_by: str
+    audit_time: datetime | None
+    audit_msg: str
+    create_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +96,43 @@ async def insert_audits(db: AsyncConnection, audits: Sequence[NewAudit]) -> set[
     )
     binds["change_type"] = [int(kind) for kind in binds["change_type"]]
     return set((await db.execute(_INSERT, binds)).scalars())
+
+
+def _audit(row: Any) -> Audit:
+    values = list(row)
+    values[4], values[5] = AuditType(values[4]), AuditStatus(values[5])
+    return Audit(*values)
+
+
+async def list_audits(
+    db: AsyncConnection, statuses: Sequence[int], order_id: int, after_id: int, most: int
+) -> list[Audit]:
+    """Audits by id; order 0 for all."""
+    binds = {"statuses": statuses, "order_id": order_id, "after_id": after_id, "most": most}
+    return [_audit(row) for row in await db.execute(_LIST, binds)]
+
+
+async def lock_audit(db: AsyncConnection, audit_id: int) -> Audit | None:
+    """One audit, locked to the end of the transaction."""
+    row = (await db.execute(_LOCK, {"id": audit_id})).first()
+    return None if row is None else _audit(row)
+
+
+async def advance_audit(
+    db: AsyncConnection, audit_id: int, status: AuditStatus, by: str, reason: str
+) -> Audit | None:
+    """20 -> decided; None when somebody was quicker."""
+    binds = {
+        "id": audit_id,
+        "status": int(status),
+        "by": by,
+        "reason": reason,
+        "waiting": int(AuditStatus.WAITING),
+    }
+    row = (await db.execute(_DECIDE, binds)).first()
+    return None if row is None else _audit(row)
+
+
+async def unpark(db: AsyncConnection, order_id: int) -> None:
+    """Let an order go when nothing of it waits for a decision."""
+    await db.execute(_UNPARK, {"order_id": order_id})

@@ -70,6 +70,33 @@ SELECT notify_id FROM told
 """)  # noqa: S608 - built from literals above
 
 
+_DEAD = statement("""
+SELECT notify_id, order_id, refund_id, notify_url, notify_msg, notify_count FROM oms_notify_info
+WHERE given_up AND notify_id > :after_id AND (:channel_no = '' OR down_channel_no = :channel_no)
+ORDER BY notify_id LIMIT :most
+""")
+
+# Three attempts more; a notify that is not given up is left alone.
+_RESEND = statement("""
+UPDATE oms_notify_info SET given_up = false, max_count = greatest(max_count, notify_count + 3)
+WHERE given_up AND (notify_id = ANY(CAST(:ids AS bigint[]))
+    OR (:channel_no <> '' AND down_channel_no = :channel_no))
+RETURNING order_id, refund_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class DeadNotify:
+    """A notify that was given up."""
+
+    notify_id: int
+    order_id: int
+    refund_id: int
+    notify_url: str
+    notify_msg: str
+    notify_count: int
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """One attempt and what came of it."""
@@ -108,3 +135,19 @@ async def advance_told(db: AsyncConnection, told: Sequence[Told]) -> set[int]:
         "open": _OPEN,
     }
     return set((await db.execute(_TOLD, binds)).scalars())
+
+
+async def dead_notifies(
+    db: AsyncConnection, channel_no: str, after_id: int, most: int
+) -> list[DeadNotify]:
+    """Given up notifies by id; all channels when empty."""
+    binds = {"channel_no": channel_no, "after_id": after_id, "most": most}
+    return [DeadNotify(*row) for row in await db.execute(_DEAD, binds)]
+
+
+async def revive_notifies(
+    db: AsyncConnection, ids: Sequence[int], channel_no: str
+) -> list[tuple[int, int]]:
+    """(order_id, refund_id) of notifies that get more attempts."""
+    rows = await db.execute(_RESEND, {"ids": ids, "channel_no": channel_no})
+    return [(row[0], row[1]) for row in rows]

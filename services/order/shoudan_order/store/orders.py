@@ -121,7 +121,7 @@ WHERE o.order_id = ANY(CAST(:ids AS bigint[])) ORDER BY o.order_id FOR UPDATE
 
 # The same for orders known by their deliveries.
 _LOCK_BY_DELIVERIES = statement(f"""
-SELECT {SELECTED}, {STANDING} FROM oms_order_info o
+SELECT o.order_id, {STANDING} FROM oms_order_info o
 WHERE o.order_id IN (SELECT d.order_id FROM oms_order_delivery d
     WHERE d.delivery_id = ANY(CAST(:ids AS bigint[])))
 ORDER BY o.order_id FOR UPDATE OF o
@@ -292,9 +292,12 @@ def order_of(row: Row[Any]) -> Order:
 
 def standing_of(row: Row[Any]) -> Standing:
     """Where the order of a row of _READ or _LOCK stands."""
-    rest = row[len(_SOLD) :]
+    return _standing(row[0], row[len(_SOLD) :])
+
+
+def _standing(order_id: int, rest: Sequence[Any]) -> Standing:
     return Standing(
-        row[0],
+        order_id,
         OrderStatus(rest[0]),
         PaymentStatus(rest[1]),
         BindStatus(rest[2]),
@@ -356,10 +359,10 @@ async def read_orders(
 
 async def lock_by_deliveries(
     db: AsyncConnection, delivery_ids: Sequence[int]
-) -> dict[int, tuple[Order, Standing]]:
+) -> dict[int, Standing]:
     """The orders of deliveries, locked to the end of the transaction."""
     rows = await db.execute(_LOCK_BY_DELIVERIES, {"ids": delivery_ids})
-    return {row[0]: (order_of(row), standing_of(row)) for row in rows}
+    return {row[0]: _standing(row[0], row[1:]) for row in rows}
 
 
 async def advance_paid(

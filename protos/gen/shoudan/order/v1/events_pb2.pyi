@@ -18,7 +18,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class OrderChanged(_message.Message):
-    """OrderChanged is published as shoudan.events.order.order.created|paid|bound|succeeded|failed|partial|parked|overtime|up_paid|notified."""
+    """OrderChanged is published as shoudan.events.order.order.created|paid|bound|delivered|delivery_failed|succeeded|
+    failed|partial|parked|overtime|refunded|unpaid|up_paid|notified.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -60,7 +62,7 @@ Global___OrderChanged: _TypeAlias = OrderChanged  # noqa: Y015
 
 @_typing.final
 class RefundChanged(_message.Message):
-    """RefundChanged is published as shoudan.events.order.refund.created|returned|succeeded|failed|partial|notified."""
+    """RefundChanged is published as shoudan.events.order.refund.created|returned|succeeded|failed|partial|money_back|notified."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1,0 +1,157 @@
+"""AuditService: decisions, retries, dead notifies, reports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC
+from typing import Any, Final
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from shoudan.order.v1 import audit_service_pb2 as pb
+from shoudan.order.v1 import audit_service_pb2_grpc as grpc_pb
+from shoudan_order import audits
+from shoudan_order.context import Context
+from shoudan_order.refusals import FieldInvalid
+from shoudan_order.states import AuditStatus, AuditType
+from shoudan_order.store import audits as store
+from shoudan_order.store import notifies as notify_store
+from shoudan_order.store import reports
+
+PAGE_DEFAULT: Final = 100
+PAGE_MAX: Final = 1_000
+WORDS_MAX: Final = 256
+
+Call = grpc.aio.ServicerContext[Any, Any]
+
+
+class Audits(grpc_pb.AuditServiceServicer):
+    """The calls of AuditService."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def ListAudits(
+        self, request: pb.ListAuditsRequest, context: Call
+    ) -> pb.ListAuditsResponse:
+        """Oldest first."""
+        size = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
+        statuses = list(request.statuses) or [int(AuditStatus.WAITING)]
+        async with self._context.app.db.connect() as db:
+            found = await store.list_audits(
+                db, statuses, request.order_id, _token(request.page_token), size
+            )
+        token = str(found[-1].audit_id) if len(found) == size else ""
+        return pb.ListAuditsResponse(audits=[_audit(a) for a in found], next_page_token=token)
+
+    async def DecideAudit(
+        self, request: pb.DecideAuditRequest, context: Call
+    ) -> pb.DecideAuditResponse:
+        """End one audit."""
+        _who(request.by, request.reason)
+        if request.status not in {int(s) for s in AuditStatus if s != AuditStatus.WAITING}:
+            raise FieldInvalid("status", "0 success, 90 failed or 91 partial")
+        decision = audits.Decision(AuditStatus(request.status), request.by, request.reason)
+        decided = await audits.decide(self._context, request.audit_id, decision)
+        return pb.DecideAuditResponse(audit=_audit(decided))
+
+    async def RequestAudit(
+        self, request: pb.RequestAuditRequest, context: Call
+    ) -> pb.RequestAuditResponse:
+        """Ask for an audit."""
+        _who(request.by, request.reason)
+        if request.type == pb.AUDIT_TYPE_UNSPECIFIED:
+            raise FieldInvalid("type", "what kind of audit")
+        made = await audits.request(
+            self._context, AuditType(request.type), request.id, request.by, request.reason
+        )
+        return pb.RequestAuditResponse(audit=_audit(made))
+
+    async def RetryStep(self, request: pb.RetryStepRequest, context: Call) -> pb.RetryStepResponse:
+        """Make one step due again."""
+        _who(request.by, request.reason)
+        name = pb.RetryStepRequest.Step.Name(request.step).removeprefix("STEP_").lower()
+        if name == "unspecified":
+            raise FieldInvalid("step", "which step")
+        made = await audits.retry(self._context, name, request.id, request.by, request.reason)
+        return pb.RetryStepResponse(task_id=made)
+
+    async def ListDeadNotifies(
+        self, request: pb.ListDeadNotifiesRequest, context: Call
+    ) -> pb.ListDeadNotifiesResponse:
+        """Oldest first."""
+        size = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
+        async with self._context.app.db.connect() as db:
+            found = await notify_store.dead_notifies(
+                db, request.channel_no, _token(request.page_token), size
+            )
+        return pb.ListDeadNotifiesResponse(
+            notifies=[
+                pb.ListDeadNotifiesResponse.DeadNotify(
+                    notify_id=one.notify_id,
+                    order_id=one.order_id,
+                    refund_id=one.refund_id,
+                    notify_url=one.notify_url,
+                    notify_msg=one.notify_msg,
+                    notify_count=one.notify_count,
+                )
+                for one in found
+            ],
+            next_page_token=str(found[-1].notify_id) if len(found) == size else "",
+        )
+
+    async def ResendNotifies(
+        self, request: pb.ResendNotifiesRequest, context: Call
+    ) -> pb.ResendNotifiesResponse:
+        """Dead ones only; a repeat changes nothing."""
+        _who(request.by, "resend")
+        ids = list(request.notify_ids)
+        if len(ids) > PAGE_MAX:
+            raise FieldInvalid("notify_ids", f"more than {PAGE_MAX}")
+        count = await audits.resend(self._context, ids, request.channel_no, request.by)
+        return pb.ResendNotifiesResponse(count=count)
+
+    async def Report(
+        self, request: pb.ReportRequest, context: Call
+    ) -> AsyncIterator[pb.ReportResponse]:
+        """Line by line."""
+        if request.kind not in reports.REPORTS:
+            raise FieldInvalid("kind", "which report")
+        start, end = (t.ToDatetime(UTC) for t in (request.start_time, request.end_time))
+        async with self._context.app.db.connect() as db:
+            async for line in reports.report_lines(db, int(request.kind), start, end):
+                yield pb.ReportResponse(
+                    labels=line.labels, count=line.count, sums_micros=line.sums_micros
+                )
+
+
+def _who(by: str, reason: str) -> None:
+    for name, text in (("by", by), ("reason", reason)):
+        if not 1 <= len(text) <= WORDS_MAX or not text.isprintable():
+            raise FieldInvalid(name, f"1 to {WORDS_MAX} printable characters")
+
+
+def _token(text: str) -> int:
+    if text and (not text.isdecimal() or len(text) > 18):
+        raise FieldInvalid("page_token", "not given by the page before")
+    return int(text or 0)
+
+
+def _audit(one: store.Audit) -> pb.Audit:
+    made, decided = Timestamp(), Timestamp()
+    made.FromDatetime(one.create_time)
+    if one.audit_time is not None:
+        decided.FromDatetime(one.audit_time)
+    return pb.Audit(
+        audit_id=one.audit_id,
+        order_id=one.order_id,
+        refund_id=one.refund_id,
+        delivery_id=one.delivery_id,
+        type=int(one.change_type),  # pyright: ignore[reportArgumentType] - open proto enum
+        status=int(one.audit_status),
+        by=one.audit_by,
+        time=decided if one.audit_time is not None else None,
+        message=one.audit_msg,
+        create_time=made,
+    )

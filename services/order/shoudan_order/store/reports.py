@@ -1,0 +1,91 @@
+"""Statements that sum orders for finance; groups, never single orders, leave the database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import TextClause
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.db import statement
+
+ORDER_SUMS: Final = (
+    "success_face_micros",
+    "success_sell_amount_micros",
+    "success_commission_micros",
+    "success_service_micros",
+    "success_fee_micros",
+    "success_cost_amount_micros",
+    "success_up_commission_micros",
+    "success_up_service_micros",
+    "profit_micros",
+)
+DELIVERY_SUMS: Final = (
+    "total_face_micros",
+    "cost_amount_micros",
+    "up_commission_amount_micros",
+    "service_amount_micros",
+)
+
+
+def _summed(names: tuple[str, ...]) -> str:
+    return ", ".join(f"CAST(sum({name}) AS bigint) AS {name}" for name in names)
+
+
+# By the BRIN index of create_time. Days are those of the documents: Asia/Shanghai.
+_ORDERS = "FROM oms_order_info WHERE create_time >= :start AND create_time < :end_"
+PROFIT = statement(f"""
+SELECT to_char(create_time AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD') AS day,
+    CAST(line_id AS text) AS line_id, count(*), {_summed(ORDER_SUMS)}
+{_ORDERS} GROUP BY 1, 2 ORDER BY 1, 2
+""")
+DOWN_CHANNEL = statement(f"""
+SELECT down_channel_no, count(*), {_summed(ORDER_SUMS)} {_ORDERS} GROUP BY 1 ORDER BY 1
+""")
+UP_CHANNEL = statement(f"""
+SELECT up_channel_no, count(*), {_summed(DELIVERY_SUMS)} FROM oms_order_delivery
+WHERE delivery_status = 0 AND create_time >= :start AND create_time < :end_ GROUP BY 1 ORDER BY 1
+""")  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One kind of report."""
+
+    query: TextClause
+    labels: tuple[str, ...]
+    sums: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLine:
+    """One line of sums."""
+
+    labels: dict[str, str]
+    count: int
+    sums_micros: dict[str, int]
+
+
+REPORTS: Final = {
+    1: Report(PROFIT, ("day", "line_id"), ORDER_SUMS),
+    2: Report(UP_CHANNEL, ("up_channel_no",), DELIVERY_SUMS),
+    3: Report(DOWN_CHANNEL, ("down_channel_no",), ORDER_SUMS),
+}
+
+
+async def report_lines(
+    db: AsyncConnection, kind: int, start: datetime, end: datetime
+) -> AsyncIterator[ReportLine]:
+    """The lines of a report, one at a time."""
+    one = REPORTS[kind]
+    at = len(one.labels)
+    async with db.stream(one.query, {"start": start, "end_": end}) as rows:
+        async for row in rows:
+            yield ReportLine(
+                dict(zip(one.labels, row[:at], strict=True)),
+                row[at],
+                dict(zip(one.sums, row[at + 1 :], strict=True)),
+            )
