@@ -14,6 +14,7 @@ from shoudan_pay.rpc.commits import Ledger
 from shoudan_pay.rpc.payserver import NAME as PAYMENT_NAME
 from shoudan_pay.rpc.payserver import PayServer
 from shoudan_pay.store.payserver.tables import APPEND_ONLY as PAYSERVER_APPEND_ONLY
+from shoudan_pay.store.platforms.tables import APPEND_ONLY as PLATFORM_APPEND_ONLY
 from shoudan_pay.tables import APPEND_ONLY, METADATA
 from shoudan_pay.tasks.payserver import HANDLERS
 
@@ -36,5 +37,9 @@ SERVICE = Service(
     "pay",
     PaySettings,
     start,
-    Schema("shoudan_pay", METADATA, append_only=(*APPEND_ONLY, *PAYSERVER_APPEND_ONLY)),
+    Schema(
+        "shoudan_pay",
+        METADATA,
+        append_only=(*APPEND_ONLY, *PAYSERVER_APPEND_ONLY, *PLATFORM_APPEND_ONLY),
+    ),
 )
