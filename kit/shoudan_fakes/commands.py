@@ -40,3 +40,17 @@ def upstream(
     secret = os.environ.get(SECRET_VARIABLE, "").encode()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(host, port, path, secret))
+
+
+@app.command()
+def component(
+    host: Annotated[str, typer.Option(help="Address served.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port served; 0 takes any free one.")] = 8691,
+) -> None:
+    """Serve the sandbox payment component; the last digits of payBarCode choose what happens."""
+    import uvloop
+
+    from shoudan_fakes.component import serve
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(host, port))

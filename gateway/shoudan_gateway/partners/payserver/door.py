@@ -112,7 +112,7 @@ class Tokens:
         link = cast("dict[str, Any]", merchant) if isinstance(merchant, dict) else {}
         href, uuid = link.get("href"), link.get("uuid")
         href = href if isinstance(href, str) else ""
-        uuid = uuid_of(uuid) if isinstance(uuid, str) else uuid_of(href)
+        uuid = uuid_of(uuid if isinstance(uuid, str) and uuid else href)
         if not uuid and not everyone:
             raise Problem(Trouble.SIGN_WRONG)
         return Caller(uuid, href, everyone)

@@ -1,0 +1,260 @@
+"""A payment component for trying PayServer out (002 Pay 3, Refund 2): the bar code chooses what happens."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Self, cast
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+TAIL_DIGITS: Final = 4
+BODIES_MAX: Final = 2_000
+NUMBERS_MAX: Final = 200_000
+STOP_S: Final = 1.0
+FINISHED: Final = "2018-9-10 12:00:00"  # as the document writes it, not padded
+
+SUCCESS: Final = "success"
+RUNNING: Final = "running"
+FAILED: Final = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What one tail of a bar code means. `ends`: what becomes of it; `says`: the answer to the call."""
+
+    tail: str
+    about: str
+    ends: str = SUCCESS
+    says: str = ""  # empty: how it ends
+    notifies: int = 0
+    noted: bool = True
+    broken: str = ""  # hang, reset, html, http_500, other_number
+    refund_ends: str = SUCCESS
+    refund_says: str = ""
+    refund_broken: str = ""
+
+
+_TABLE: Final = (
+    Script("0000", "success"),
+    Script("1001", "failed", ends=FAILED),
+    Script("1002", "running, then success when asked", says=RUNNING),
+    Script("1003", "running, then failed when asked", ends=FAILED, says=RUNNING),
+    Script("1004", "takes the money and does not answer (time-out)", broken="hang"),
+    Script("1005", "success, told twice more by notify", notifies=2),
+    Script("1006", "running for ever", ends=RUNNING, says=RUNNING),
+    Script("1007", "cuts the connection before noting anything", noted=False, broken="reset"),
+    Script("1008", "takes the money, answers an HTML page", broken="html"),
+    Script("1009", "takes the money, answers HTTP 500", broken="http_500"),
+    Script("1010", "takes the money, answers another tractionNo", broken="other_number"),
+    Script("1011", "running, then success by notify, twice", says=RUNNING, notifies=2),
+    Script("1012", "running, then failed by notify", ends=FAILED, says=RUNNING, notifies=1),
+    Script("1013", "says failed, later tells success: a contradiction", says=FAILED, notifies=1),
+    Script("2001", "paid; a refund fails", refund_ends=FAILED),
+    Script("2002", "paid; a refund runs, then succeeds when asked", refund_says=RUNNING),
+    Script("2003", "paid; a refund is made and not answered", refund_broken="hang"),
+)
+SCRIPTS: Final = {script.tail: script for script in _TABLE}
+
+
+class Call(msgspec.Struct):
+    """What both calls of the contract have in common, and where the bar code is."""
+
+    tractionNo: str  # noqa: N815 - their names
+    payAmount: int = 0  # noqa: N815
+    refundAmount: int = 0  # noqa: N815
+    payTractionNo: str = ""  # noqa: N815
+    payParams: dict[str, Any] = {}  # noqa: N815
+    notifyUrl: str = ""  # noqa: N815
+
+
+@dataclass(slots=True)
+class Noted:
+    """One number this component knows."""
+
+    amount: int
+    script: Script
+    ends: str
+    calls: int = 0
+
+
+@dataclass
+class Component:
+    """`async with Component() as component:` serves; `hang_s` and `later_s` are knobs."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    hang_s: float = 30.0
+    later_s: float = 0.2
+    environment: dict[str, Any] = field(default_factory=lambda: {"ret": True})
+    pays: dict[str, Noted] = field(default_factory=dict[str, Noted])
+    refunds: dict[str, Noted] = field(default_factory=dict[str, Noted])
+    bodies: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=BODIES_MAX))
+    notified: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+
+    def __post_init__(self) -> None:
+        self._runner: web.ServerRunner | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._later: set[asyncio.Task[None]] = set()
+        self._routes: dict[str, Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]] = {
+            "/component/pay": self._pay,
+            "/component/refund": self._refund,
+            "/component/query": self._query,
+            "/component/checkEnv": self._check,
+            "/component/journal": self._journal,
+            "/healthz": self._healthy,
+            "/": self._page,
+        }
+
+    @property
+    def url(self) -> str:
+        """`http://host:port/component`."""
+        return f"http://{self.host}:{self.port}/component"
+
+    @property
+    def taken_fen(self) -> int:
+        """What was really paid, all together."""
+        return sum(one.amount for one in self.pays.values() if one.ends == SUCCESS)
+
+    async def __aenter__(self) -> Self:
+        server = web.Server(self._handle, access_log=None)
+        self._runner = web.ServerRunner(server, shutdown_timeout=STOP_S)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self.host, self.port, backlog=1024).start()
+        self.port = self._runner.addresses[0][1]
+        self._session = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._later:
+            task.cancel()
+        await asyncio.gather(*self._later, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        route = self._routes.get(http.path)
+        return await route(http) if route is not None else web.Response(status=404, text="see /")
+
+    async def _pay(self, http: web.BaseRequest) -> web.StreamResponse:
+        call = await self._read(http)
+        code = str(call.payParams.get("payBarCode", ""))
+        script = SCRIPTS.get(code[-TAIL_DIGITS:], SCRIPTS["0000"])
+        if script.noted:
+            self._note(self.pays, call.tractionNo, call.payAmount, script, script.ends)
+        answer = _answer(call.tractionNo, script.says or script.ends)
+        self._notify(call, script.notifies, script.ends)
+        return await self._reply(http, answer, script.broken)
+
+    async def _refund(self, http: web.BaseRequest) -> web.StreamResponse:
+        call = await self._read(http)
+        paid = self.pays.get(call.payTractionNo)
+        script = paid.script if paid is not None else SCRIPTS["0000"]
+        self._note(self.refunds, call.tractionNo, call.refundAmount, script, script.refund_ends)
+        answer = _answer(call.tractionNo, script.refund_says or script.refund_ends)
+        if call.notifyUrl and script.refund_says == RUNNING:
+            self._notify(call, 1, script.refund_ends)
+        return await self._reply(http, answer, script.refund_broken)
+
+    async def _query(self, http: web.BaseRequest) -> web.StreamResponse:
+        call = await self._read(http)
+        known = self.pays.get(call.tractionNo) or self.refunds.get(call.tractionNo)
+        return _json(_answer(call.tractionNo, known.ends if known is not None else "notFound"))
+
+    async def _check(self, http: web.BaseRequest) -> web.StreamResponse:
+        return _json(self.environment)
+
+    async def _journal(self, http: web.BaseRequest) -> web.StreamResponse:
+        shown = {
+            name: {
+                number: {"amount": one.amount, "ends": one.ends, "calls": one.calls}
+                for number, one in numbers.items()
+            }
+            for name, numbers in (("pays", self.pays), ("refunds", self.refunds))
+        }
+        return _json(shown)
+
+    async def _healthy(self, http: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text="ok")
+
+    async def _page(self, http: web.BaseRequest) -> web.StreamResponse:
+        lines = "".join(f"…{one.tail}  {one.about}\n" for one in _TABLE)
+        text = f"The last four digits of payBarCode choose what happens; others succeed.\n\n{lines}"
+        return web.Response(text=text)
+
+    async def _read(self, http: web.BaseRequest) -> Call:
+        body = await http.read()
+        self.bodies.append(msgspec.json.decode(body, type=dict[str, Any]))
+        return msgspec.json.decode(body, type=Call)
+
+    def _note(
+        self, numbers: dict[str, Noted], number: str, amount: int, script: Script, ends: str
+    ) -> None:
+        known = numbers.get(number)
+        if known is None and len(numbers) < NUMBERS_MAX:
+            known = numbers[number] = Noted(amount, script, ends)
+        if known is not None:
+            known.calls += 1
+
+    async def _reply(
+        self, http: web.BaseRequest, answer: dict[str, Any], broken: str
+    ) -> web.StreamResponse:
+        if broken == "hang":
+            await asyncio.sleep(self.hang_s)
+        if broken == "reset" and http.transport is not None:
+            cast("Any", http.transport).abort()
+        if broken == "html":
+            return web.Response(text="<html>busy</html>", content_type="text/html")
+        if broken == "http_500":
+            return web.Response(status=500, text="down")
+        if broken == "other_number":
+            answer = answer | {"tractionNo": "1531820383201847"}
+        return _json(answer)
+
+    def _notify(self, call: Call, times: int, ends: str) -> None:
+        if not call.notifyUrl or not times:
+            return
+        told = self._tell(call.notifyUrl, _answer(call.tractionNo, ends), times)
+        task = asyncio.create_task(told)
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    async def _tell(self, url: str, body: dict[str, Any], times: int) -> None:
+        assert self._session is not None
+        for _ in range(times):
+            await asyncio.sleep(self.later_s)
+            async with self._session.post(url, json=body) as answer:
+                self.notified.append((answer.status, await answer.text()))
+
+
+def _answer(number: str, ret: str) -> dict[str, Any]:
+    ended = ret in {SUCCESS, FAILED}
+    return {
+        "tractionNo": number,
+        "ret": ret,
+        "thirdOrderNo": f"42{number}" if ended else "",
+        "thirdErrorReason": "USER_REFUSED" if ret == FAILED else "",
+        "tradeFinishedAt": FINISHED if ended else "",
+    }
+
+
+def _json(body: dict[str, Any]) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+
+
+async def serve(host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Component(host, port) as component:
+        print(f"sandbox payment component on {component.url}/pay", flush=True)
+        await stop.wait()
