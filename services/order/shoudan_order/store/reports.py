@@ -79,13 +79,12 @@ REPORTS: Final = {
 async def report_lines(
     db: AsyncConnection, kind: int, start: datetime, end: datetime
 ) -> AsyncIterator[ReportLine]:
-    """The lines of a report, one at a time."""
+    """The lines of a report. They are groups, so there are as many as days and lines, or channels."""
     one = REPORTS[kind]
     at = len(one.labels)
-    async with db.stream(one.query, {"start": start, "end_": end}) as rows:
-        async for row in rows:
-            yield ReportLine(
-                dict(zip(one.labels, row[:at], strict=True)),
-                row[at],
-                dict(zip(one.sums, row[at + 1 :], strict=True)),
-            )
+    for row in await db.execute(one.query, {"start": start, "end_": end}):
+        yield ReportLine(
+            dict(zip(one.labels, row[:at], strict=True)),
+            row[at],
+            dict(zip(one.sums, row[at + 1 :], strict=True)),
+        )

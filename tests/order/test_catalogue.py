@@ -1,0 +1,101 @@
+"""Promises of the catalogue: checked whole, applied once, accounts made, history kept, migrations equal."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from sqlalchemy import text
+
+from shoudan.order.v1 import catalogue_service_pb2 as pb
+from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.migrate import differences
+from shoudan_kit.refusal import refused_from_rpc
+from shoudan_order.app import SERVICE
+from shoudan_order.tables import METADATA, QUEUES
+from tests.order.world import World, catalogue, catalogue_pb, down_product, up_product
+
+
+async def test_the_migrations_make_exactly_the_tables_declared(
+    new_database: Callable[[str], Awaitable[DatabaseUrls]],
+) -> None:
+    urls = await new_database("order")
+    assert SERVICE.schema is not None
+    assert await differences(SERVICE.schema, urls.owner) == []
+
+
+def test_every_column_has_a_comment() -> None:
+    bare = [
+        f"{t.name}.{c.name}" for t in METADATA.tables.values() for c in t.columns if not c.comment
+    ]
+    assert bare == []
+
+
+async def test_a_channel_gets_its_three_ledger_accounts(world: World) -> None:
+    assert world.ledger.accounts == {
+        ("down_channel", "test"): "测试渠道账户",
+        ("down_commission", "test"): "测试佣金账户",
+        ("down_service", "test"): "测试服务费账户",
+        ("up_channel", "ycup"): "上游渠道账户",
+        ("up_commission", "ycup"): "上游佣金账户",
+        ("up_service", "ycup"): "上游服务费账户",
+    }
+
+
+async def test_applying_again_changes_nothing_and_history_says_who(world: World) -> None:
+    again = await world.apply(**catalogue())
+    assert (list(again.changes), again.version) == ([], 1)
+    changed = await world.apply(down_products=[down_product(sell_discount_ppm=910_000)])
+    assert list(changed.changes) == ["down_products 300: sell_discount_ppm 900000 -> 910000"]
+    async with world.process.app.db.connect() as db:
+        rows = await db.execute(
+            text("SELECT operator, version FROM oms_operation ORDER BY version")
+        )
+        assert [tuple(row) for row in rows] == [("tester", 1), ("tester", 2)]
+
+
+async def test_a_dry_run_tells_and_changes_nothing(world: World) -> None:
+    request = pb.ApplyCatalogueRequest(
+        catalogue=pb.Catalogue(lines=[pb.Line(line_id=2, line_name="话费", service_class=30)]),
+        by="tester",
+        dry_run=True,
+    )
+    told = await world.catalogue.ApplyCatalogue(request)
+    assert list(told.changes) == ["lines 2: new"]
+    now = await world.catalogue.GetCatalogue(pb.GetCatalogueRequest())
+    assert [line.line_id for line in now.catalogue.lines] == [1]
+    assert dict(now.catalogue.lines[0].queues) == {name: q for name, (q, _) in QUEUES.items()}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "where"),
+    [
+        ({"down_products": [down_product(shelf_id=9)]}, "down_products 300"),
+        ({"up_products": [up_product(line_id=9)]}, "up_products 300"),
+        ({"down_products": [down_product(product_id=301)]}, "down_products 301"),
+        ({"lines": [catalogue_pb.Line(line_id=1, service_class=10, queues={"nope": "q"})]}, "lines 1"),
+        ({"up_products": [up_product(), up_product()]}, "up_products 300"),
+    ],
+)  # fmt: skip
+async def test_a_contradiction_is_refused_and_named(
+    world: World, kinds: dict[str, Any], where: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        await world.apply(**kinds)
+    refused = refused_from_rpc(raised.value)
+    assert refused is not None
+    assert refused.reason == "ERROR_REASON_CATALOGUE_INVALID"
+    assert refused.metadata["where"] == where
+    assert world.context.catalogue.version == 1
+
+
+async def test_a_disabled_product_is_not_sold_but_a_repeat_is_answered(world: World) -> None:
+    new = world.new()
+    (first,) = await world.create(new)
+    await world.apply(down_products=[down_product(enabled=False)])
+    again, other = await world.create(new, world.new())
+    assert again.order.order_id == first.order.order_id
+    assert other.refusal.reason == "ERROR_REASON_PRODUCT_NOT_FOUND"
+    assert dict(other.refusal.metadata) == {"channel_no": "test", "face": "200"}
