@@ -66,6 +66,7 @@ async def world(
         ledger,
         delivery,
         inbox,
+        urls.owner,
     )
     await made.apply(**catalogue())
     yield made

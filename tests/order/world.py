@@ -185,6 +185,7 @@ class World:
     ledger: FakeLedger
     delivery: FakeDelivery
     inbox: Inbox
+    owner_url: str = ""
     numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     @property
