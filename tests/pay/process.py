@@ -23,11 +23,12 @@ COMMAND = [sys.executable, "-c", "from shoudan_cli.main import main; main()"]
 class PayProcess:
     """`shoudan serve pay` on a database; `start` again after `kill`."""
 
-    def __init__(self, urls: DatabaseUrls, folder: Path) -> None:
+    def __init__(self, urls: DatabaseUrls, folder: Path, **settings: str) -> None:
         self.port = free_port()
         self.target = f"127.0.0.1:{self.port}"
         self._log = folder / "pay.log"
         self._urls = urls
+        self._settings = {f"SHOUDAN_PAY_{name.upper()}": text for name, text in settings.items()}
         self._child: Child | None = None
 
     async def start(self, faults: str = "") -> Any:
@@ -38,6 +39,7 @@ class PayProcess:
             "SHOUDAN_PAY_LISTEN_PORT": str(self.port),
             "SHOUDAN_FAULTS": faults,
             "SHOUDAN_LOG_LEVEL": "warning",
+            **self._settings,
         }
         self._child = Child.spawn([*COMMAND, "serve", "pay"], env=environ, output=self._log)
         channel = aio.insecure_channel(self.target)
