@@ -25,6 +25,9 @@ RETRIES_MAX: Final = 5
 ACQUIRE_S: Final = 3.0
 # Serialisation failure, deadlock, lock time-out: the transaction did nothing and may be run again.
 RETRYABLE: Final = frozenset({"40001", "40P01", "55P03"})
+# Plans are kept. One made while a table was nearly empty would read it whole for ever, so the only plan
+# left is the one that stays right at any size: look each row up by an index.
+PLANS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 # reliability: a half-open connection must not hold a hot row, so every wait has an end.
 TIMEOUTS: Final = {
     "statement_timeout": "5000",
@@ -53,13 +56,7 @@ class Database:
         clock_shift_s: float = 0,
         timeouts: bool = True,
     ) -> None:
-        # A generic plan made while a table was empty reads it whole when it is full; planning a batch
-        # anew costs a few microseconds per row.
-        server = {
-            "application_name": application,
-            "jit": "off",
-            "plan_cache_mode": "force_custom_plan",
-        }
+        server = {"application_name": application, "jit": "off"} | PLANS
         if timeouts:
             server |= TIMEOUTS
         if clock_shift_s:

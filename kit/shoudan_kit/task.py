@@ -59,8 +59,14 @@ class Task(Generic[P]):
     count: int
     deadline: datetime
     finished: bool = False
+    kept: bool = False
     again_s: float | None = None
     error: str = ""
+
+    def keep(self) -> None:
+        """Its work goes on after the handler has returned: it stays leased here until a Work finishes
+        it or the worker is given it back."""
+        self.kept = True
 
     def again(self, after_s: float, error: str = "") -> None:
         """Leave it undone and have it back after `after_s` instead of the kind's interval."""

@@ -213,8 +213,8 @@ class Work:
             task.finished = True
         runner = self.runner
         if runner is not None:
-            if tasks.done_ids:
-                runner.let_go(tasks.done_ids)
+            if tasks.done_ids or tasks.done:
+                runner.let_go([*tasks.done_ids, *(task.id for task in tasks.done)])
             if mine := [_leased(new) for new in tasks.new if new.mine]:
                 runner.offer(mine)
         if self.publisher is not None:

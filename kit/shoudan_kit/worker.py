@@ -100,7 +100,8 @@ class Worker(Generic[C]):
         await asyncio.gather(*self._runs, return_exceptions=True)
         for task in self._held.values():
             task.again_s = 0
-        self._back += [task for task in self._held.values() if not task.finished]
+        # What is kept is still being worked on; its lease outlives the drain.
+        self._back += [task for task in self._held.values() if not (task.finished or task.kept)]
         with suppress(DBAPIError, OSError, TimeoutError):  # then the lease ends by itself
             await self._give_back()
 
@@ -125,10 +126,16 @@ class Worker(Generic[C]):
             self._fill(self._lanes[name])
 
     def let_go(self, task_ids: Iterable[int]) -> None:
-        """Forget tasks that somebody finished by id."""
+        """Forget tasks that were finished."""
         for task_id in task_ids:
-            if task := self._held.get(task_id):
+            if task := self._held.pop(task_id, None):
                 task.finished = True
+
+    def give_back(self, task: Task[Any]) -> None:
+        """Leave a kept task undone after all: it comes again after its own delay or its interval."""
+        task.kept = False
+        if self._held.pop(task.id, None) is not None and not task.finished:
+            self._back.append(task)
 
     def wake(self) -> None:
         """Look at the table now: a hint from whoever made a task for us."""
@@ -193,8 +200,9 @@ class Worker(Generic[C]):
     def _settle(self, batch: Sequence[Task[Any]]) -> None:
         """Forget what is finished; what is not goes back to the table, due later."""
         for task in batch:
-            self._held.pop(task.id, None)
-            if not task.finished:
+            if task.kept and not task.finished:
+                continue
+            if self._held.pop(task.id, None) is not None and not task.finished:
                 self._back.append(task)
 
     async def _scan_forever(self) -> None:

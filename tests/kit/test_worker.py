@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -175,3 +176,27 @@ async def test_stopping_gives_tasks_back_at_once(world):
             "SELECT count(*) FROM task WHERE next_execute_time <= shoudan_now() + interval '2 s'"
         )
         assert (await db.execute(due)).scalar_one() == 1
+
+
+async def test_a_kept_task_stays_leased_until_it_is_finished_or_given_back(world):
+    kept = []
+
+    @handles(BATCH)
+    async def keep(world: World, tasks) -> None:
+        for task in tasks:
+            task.keep()
+            kept.append(task)
+
+    world.worker = Worker(world.database, world, [keep], scan_s=0.05, lease_s=0.6)
+    world.worker.start()
+    await world.add(BATCH, [1, 2])
+    await eventually(lambda: len(kept) == 2)
+    seen_until = time.monotonic() + 1.5  # longer than two leases
+    await eventually(lambda: time.monotonic() > seen_until)
+    assert len(kept) == 2
+    async with world.work() as work:
+        work.tasks.finish(kept[0])
+    kept[1].again(0.05)
+    world.worker.give_back(kept[1])
+    await eventually(lambda: len(kept) == 3)
+    assert kept[2].payload.n == kept[1].payload.n

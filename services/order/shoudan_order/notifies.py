@@ -169,6 +169,7 @@ class Notifier:
         if self._load[host] >= self._context.settings.notify_host_calls_max + HOST_WAITING_MAX:
             task.again(random.uniform(1, 5), "host busy")
             return
+        task.keep()
         await self._room.acquire()
         self._load[host] += 1
         call = asyncio.create_task(self._call(host, task, row), name="notify")
@@ -191,6 +192,8 @@ class Notifier:
             await self._record(attempt)
         except Exception:  # noqa: BLE001 - the task comes again after its interval
             _log.error("notify_failed", notify_id=row.notify_id, exc_info=True)
+            if (worker := self._context.app.worker) is not None:
+                worker.give_back(task)
         finally:
             self._room.release()
             self._load[host] -= 1
