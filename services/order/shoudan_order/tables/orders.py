@@ -153,6 +153,7 @@ DELIVERY: Final = Table(
     holds("faces", "total_face_micros = face_micros * num AND num > 0"),
     holds("paid_is_delivered", "up_payment_status NOT IN (0, 30) OR delivery_status = 0"),
     Index("oms_order_delivery_order_id", "order_id"),
+    Index("oms_order_delivery_create_time", "create_time", postgresql_using="brin"),
     comment="订单发货表",
     postgresql_with=HOT,
 )

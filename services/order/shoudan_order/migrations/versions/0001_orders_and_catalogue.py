@@ -164,6 +164,7 @@ def upgrade() -> None:
     comment='订单发货表',
     postgresql_with={'fillfactor': '75'}
     )
+    op.create_index('oms_order_delivery_create_time', 'oms_order_delivery', ['create_time'], unique=False, postgresql_using='brin')
     op.create_index('oms_order_delivery_order_id', 'oms_order_delivery', ['order_id'], unique=False)
     op.create_table('oms_order_info',
     sa.Column('order_id', sa.BigInteger(), autoincrement=False, nullable=False, comment='订单编号'),
