@@ -31,7 +31,8 @@ FLOORS = {
     **dict.fromkeys(["app"], 5),
     **dict.fromkeys(["rpc", "tasks", "events"], 4),
     **dict.fromkeys(["store", "channels"], 2),
-    **dict.fromkeys(["states", "refusals", "config", "tables"], 1),
+    # entries: what rows are as values; the store makes them, the nouns judge them.
+    **dict.fromkeys(["states", "refusals", "config", "tables", "entries"], 1),
 }
 POLL_NAMES = ("poll", "until", "eventually")
 REGISTRIES = re.compile("|".join([r"pypi\." + "org", "pythonhosted" + r"\.", "npmjs" + r"\."]))
@@ -154,7 +155,7 @@ def vague_name(source: Source) -> Iterator[Finding]:
 
 def long_module(source: Source) -> Iterator[Finding]:
     lines = source.text.count("\n")
-    if lines > MODULE_LINES_MAX:
+    if lines > MODULE_LINES_MAX and "/migrations/" not in source.path:
         yield source.found(lines, f"{lines} lines")
 
 

@@ -249,3 +249,13 @@ async def test_a_batch_belongs_to_no_callers_request():
 def test_bounds_must_be_bounds(bounds):
     with pytest.raises(ValueError, match="bounds"):
         Coalescer(Gate.__call__, name="x", **bounds)
+
+
+async def test_questions_that_weigh_more_fill_a_batch_sooner():
+    gate = Gate(is_open=False)
+    coalescer = Coalescer(gate, name="weight", size_max=10, in_flight_max=1, weigh=lambda q: q)
+    calls = [asyncio.ensure_future(coalescer(q)) for q in (1, 4, 6, 3, 12, 2)]
+    await turn()
+    gate.open.set()
+    assert await asyncio.gather(*calls) == [2, 8, 12, 6, 24, 4]
+    assert gate.batches == [[1, 4], [6, 3], [12], [2]]

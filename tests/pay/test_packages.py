@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoudan_kit.refusal import Refusal
-from shoudan_pay.packages import EXPIRES_NEVER, Move, Moved, Package, PackageRecord, decide
+from shoudan_pay.entries import Package, PackageRecord
+from shoudan_pay.packages import EXPIRES_NEVER, Move, Moved, decide
 
 KEY = (("oms", "-", "1"), "p")
 NOON = datetime(2026, 11, 20, 4, tzinfo=UTC)  # noon in Shanghai

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """One threshold of one account. `low`: it was told, and the balance has not recovered since."""
-
-    account_id: int
-    threshold_micros: int
-    hysteresis_micros: int
-    low: bool
+from shoudan_pay.entries import Alert
 
 
 @dataclass(frozen=True, slots=True)

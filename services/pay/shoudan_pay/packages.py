@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from shoudan_kit.clock import BEIJING
 from shoudan_kit.money import MICROS_MAX
 from shoudan_kit.refusal import Refusal
-from shoudan_pay.entries import Key
+from shoudan_pay.entries import MoveKey, Package, PackageKey, PackageRecord
 from shoudan_pay.refusals import (
     AccountLocked,
     CapacityTooLow,
@@ -27,56 +27,6 @@ from shoudan_pay.states import CAPACITY_CHANGES, ChangeType
 
 NUMBER_MAX: Final = MICROS_MAX
 EXPIRES_NEVER: Final = date(2099, 12, 31)
-
-# The owner's account and the owner's number of the package.
-PackageKey: TypeAlias = tuple[Key, str]
-# pkg_id, change_type, trade_no: what repeats are recognised by.
-MoveKey: TypeAlias = tuple[int, int, str]
-
-
-class Package(msgspec.Struct, frozen=True):
-    """One row of package_info with its owner, in the order the store reads it."""
-
-    pkg_id: int
-    ident: str
-    groups: str
-    eid: str
-    locked: bool
-    spkg_id: str
-    name: str
-    total_capacity: int
-    total_remain: int
-    capacity_daily: int
-    deduct_today: int
-    deduct_date: date
-    expires: date
-
-    @property
-    def key(self) -> PackageKey:
-        """How its owner names it."""
-        return (self.ident, self.groups, self.eid), self.spkg_id
-
-    def used_on(self, day: date) -> int:
-        """How much was used on `day`: the counter belongs to one date and to no other."""
-        return self.deduct_today if self.deduct_date == day else 0
-
-
-class PackageRecord(msgspec.Struct, frozen=True):
-    """One row of package_record, in the order the store reads and writes it."""
-
-    record_id: int
-    pkg_id: int
-    trade_no: str
-    change_type: int
-    num: int
-    remain: int
-    memo: str
-    create_time: datetime
-
-    @property
-    def key(self) -> MoveKey:
-        """What a repeat is recognised by."""
-        return self.pkg_id, self.change_type, self.trade_no
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_kit.db import retry
 from shoudan_kit.refusal import Refusal
 from shoudan_kit.rpc import Context
 from shoudan_kit.service import App
 from shoudan_pay import accounts, events
 from shoudan_pay.config import PaySettings
+from shoudan_pay.entries import Account, Key
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import wire
 from shoudan_pay.store import accounts as store
@@ -30,10 +34,8 @@ class AccountCalls:
         if len(request.items) > ITEMS_MAX:
             raise FieldInvalid("items", f"has more than {ITEMS_MAX}")
         read = [self._read(item) for item in request.items]
-        async with self._app.work("accounts") as work:
-            made = await accounts.create(
-                work.db, [one for one in read if isinstance(one, NewAccount)]
-            )
+        wanted = [one for one in read if isinstance(one, NewAccount)]
+        made = await retry(lambda: self._create(wanted))
         answers = iter(made)
         results: list[_Result] = []
         for one in read:
@@ -44,6 +46,10 @@ class AccountCalls:
                 account = wire.account(answer.account)
                 results.append(_Result(account=account, existed=answer.existed))
         return pb.CreateAccountsResponse(results=results)
+
+    async def _create(self, wanted: Sequence[NewAccount]) -> list[accounts.Made]:
+        async with self._app.work("accounts") as work:
+            return await accounts.create(work.db, wanted)
 
     def _read(self, item: pb.CreateAccountsRequest.Item) -> NewAccount | Refusal:
         try:
@@ -97,10 +103,15 @@ class AccountCalls:
             request.credit_micros if request.HasField("credit_micros") else None,
             request.locked if request.HasField("locked") else None,
         )
-        async with self._app.work("accounts") as work:
-            account = await accounts.change(work.db, wire.key(request.key), wanted)
-            events.account_changed(work.events, account)
+        key = wire.key(request.key)
+        account = await retry(lambda: self._change(key, wanted))
         return pb.UpdateAccountResponse(account=wire.account(account))
+
+    async def _change(self, key: Key, wanted: accounts.Change) -> Account:
+        async with self._app.work("accounts") as work:
+            account = await accounts.change(work.db, key, wanted)
+            events.account_changed(work.events, account)
+        return account
 
     async def SetAlert(self, request: pb.SetAlertRequest, context: Context) -> pb.SetAlertResponse:
         """Add a threshold, or remove one."""

@@ -13,8 +13,8 @@ from shoudan_kit.rpc import Context
 from shoudan_kit.service import App
 from shoudan_pay import accounts, packages
 from shoudan_pay.config import PaySettings
-from shoudan_pay.entries import PLATFORM
-from shoudan_pay.packages import Move, Moved, PackageKey
+from shoudan_pay.entries import PLATFORM, PackageKey
+from shoudan_pay.packages import Move, Moved
 from shoudan_pay.refusals import FieldInvalid, NumberInvalid, PackageNotFound
 from shoudan_pay.rpc import wire
 from shoudan_pay.store import packages as store

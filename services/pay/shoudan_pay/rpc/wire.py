@@ -12,8 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.refusal import Refusal
 from shoudan_pay import packages, postings
-from shoudan_pay.entries import Account, Decision, Key, Posting, Record
-from shoudan_pay.packages import Package, PackageRecord
+from shoudan_pay.entries import Account, Decision, Key, Package, PackageRecord, Posting, Record
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.store.records import Shown
 

@@ -10,8 +10,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import columns, statement, unnest
-from shoudan_pay.alerts import Alert
-from shoudan_pay.entries import PLATFORM, Account, Key
+from shoudan_pay.entries import PLATFORM, Account, Alert, Key
 
 _KEYS: Final = {"ident": "text", "groups": "text", "eid": "text"}
 _COLUMNS: Final = """a.account_id, a.contra_account_id, a.ident, a.groups, a.eid, a.account_name,

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import columns, statement, unnest
-from shoudan_pay.packages import MoveKey, Package, PackageKey, PackageRecord
+from shoudan_pay.entries import MoveKey, Package, PackageKey, PackageRecord
 
 _KEYS: Final = {"ident": "text", "groups": "text", "eid": "text", "spkg_id": "text"}
 _COLUMNS: Final = """p.pkg_id, a.ident, a.groups, a.eid, a.status = 1, p.spkg_id, p.pkg_name,
