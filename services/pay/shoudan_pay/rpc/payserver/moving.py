@@ -9,8 +9,8 @@ from typing import Final
 from shoudan_kit.refusal import Refusal
 from shoudan_kit.work import Work
 from shoudan_pay import packages
-from shoudan_pay.entries import Posting
-from shoudan_pay.packages import Move, PackageKey
+from shoudan_pay.entries import MoveKey, Package, PackageKey, PackageRecord, Posting
+from shoudan_pay.packages import Move
 from shoudan_pay.payserver import judging
 from shoudan_pay.payserver.judging import Method
 from shoudan_pay.refusals import PackageNotFound
@@ -114,7 +114,7 @@ async def _move(work: Work, wanted: Sequence[_Capacity]) -> dict[str, Refusal]:
     known = await package_store.records_by_key(work.db, list(_known(found.packages, wanted)))
     ids = iter(work.ids.take(sum(len(one.moves) for one in wanted)))
     standing, refused = dict(found.packages), dict[str, Refusal]()
-    written: list[packages.PackageRecord] = []
+    written: list[PackageRecord] = []
     touched: set[PackageKey] = set()
     for one in wanted:
         decided = packages.decide(standing, known, one.moves, ids, found.now)
@@ -131,9 +131,7 @@ async def _move(work: Work, wanted: Sequence[_Capacity]) -> dict[str, Refusal]:
     return refused
 
 
-def _known(
-    standing: dict[PackageKey, packages.Package], wanted: Iterable[_Capacity]
-) -> Iterator[packages.MoveKey]:
+def _known(standing: dict[PackageKey, Package], wanted: Iterable[_Capacity]) -> Iterator[MoveKey]:
     """The keys of the records that the moves repeat or give back."""
     for one in wanted:
         for move in one.moves:
