@@ -31,7 +31,7 @@ def lifecycle(
     from shoudan_kit.supervise import NotStarted
 
     def say(line: str) -> None:
-        errors.print(line, markup=False, highlight=False)
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
     try:
         figures = asyncio.run(bench_lifecycle.bench(seconds, in_flight, say))
@@ -54,7 +54,7 @@ def ledger(
     from shoudan_kit.embedded import EmbeddedError
 
     def say(line: str) -> None:
-        errors.print(line, markup=False, highlight=False)
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
     try:
         figures = asyncio.run(bench_ledger.bench(seconds, say))
@@ -79,7 +79,7 @@ def erp(
     from shoudan_kit.embedded import EmbeddedError
 
     def say(line: str) -> None:
-        errors.print(line, markup=False, highlight=False)
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
     try:
         figures = uvloop.run(bench_erp.bench(seconds, say))
