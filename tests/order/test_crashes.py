@@ -1,0 +1,155 @@
+"""Promises when the process dies around each step that writes: nothing is lost, nothing happens twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
+from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
+from shoudan.order.v1 import catalogue_service_pb2_grpc as catalogue_grpc
+from shoudan.order.v1 import order_service_pb2 as pb
+from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
+from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.probe import free_port
+from tests.order.world import YUAN, FakeDelivery, FakeLedger, Inbox, catalogue, serve
+from tests.poll import eventually
+
+STEPS = ("order.create", "order.pay", "order.results", "order.up_pay", "order.notify")
+
+
+class Service:
+    """`shoudan serve order` as a process of its own."""
+
+    def __init__(self, urls: DatabaseUrls, target: str) -> None:
+        self.port = free_port()
+        self._env = {
+            **os.environ,
+            "SHOUDAN_PROFILE": "test",
+            "SHOUDAN_ORDER_DATABASE_URL": urls.service,
+            "SHOUDAN_ORDER_LISTEN_PORT": str(self.port),
+            "SHOUDAN_ORDER_PAY_TARGET": target,
+            "SHOUDAN_ORDER_DELIVERY_TARGET": target,
+            "SHOUDAN_ORDER_TASK_LEASE_S": "1",
+            "SHOUDAN_ORDER_TASK_SCAN_S": "0.1",
+        }
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self, fault: str = "") -> None:
+        """Start it, armed with a fault, and wait until it serves."""
+        code = "from shoudan_kit.service import run, services; run(services()['order'])"
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, env={**self._env, "SHOUDAN_FAULTS": fault},
+            stdout=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        async with aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+
+            async def healthy() -> bool:
+                try:
+                    await stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
+                except grpc.RpcError:
+                    return False
+                return True
+
+            await eventually(healthy, 20)
+
+    async def ended(self) -> int:
+        """How it ended."""
+        assert self.process is not None
+        return await asyncio.wait_for(self.process.wait(), 20)
+
+    async def kill(self) -> None:
+        """End it if it still runs."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+
+@pytest.fixture
+async def neighbours() -> AsyncIterator[tuple[FakeLedger, FakeDelivery, str]]:
+    """A ledger and suppliers that outlive the service."""
+    ledger, delivery = FakeLedger(), FakeDelivery()
+    server, target = await serve(
+        partial(pay_grpc.add_LedgerServiceServicer_to_server, ledger),
+        partial(delivery_grpc.add_DeliveryServiceServicer_to_server, delivery),
+    )
+    yield ledger, delivery, target
+    await server.stop(None)
+
+
+@pytest.mark.parametrize("moment", ["before_commit", "after_commit"])
+@pytest.mark.parametrize("step", STEPS)
+async def test_an_order_survives_a_death_around_each_step(
+    new_database: Callable[[str], Awaitable[DatabaseUrls]],
+    neighbours: tuple[FakeLedger, FakeDelivery, str],
+    inbox: Inbox,
+    step: str,
+    moment: str,
+) -> None:
+    ledger, delivery, target = neighbours
+    service = Service(await new_database("order"), target)
+    try:
+        await service.start(f"{step}.{moment}:exit")
+        new = pb.NewOrder(
+            channel_no="test", request_no="r1", line_id=1, carrier_no="ZSH", invoice_type=1, num=1,
+            face_micros=200 * YUAN, amount_micros=198 * YUAN, notify_url=inbox.url,
+        )  # fmt: skip
+        await _apply(service)
+        await _ask(service, new)
+        assert await service.ended() == 137
+        await service.start()
+        order_id = (await _ask(service, new)).order.order_id
+        order = await _done(service, order_id)
+    finally:
+        await service.kill()
+    assert (order.state.status, order.notify_status, order.up_paid) == (0, 0, True)
+    assert ledger.of("down_channel", "test") == -180 * YUAN
+    assert ledger.of("up_channel", "ycup") == -160 * YUAN
+    assert len(delivery.sent) == len(order.deliveries) == 1
+    assert {told["status"] for told in inbox.told} == {0}
+
+
+async def _apply(service: Service) -> None:
+    async with aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        given = catalogue_pb.Catalogue(**catalogue())
+        await catalogue_grpc.CatalogueServiceStub(channel).ApplyCatalogue(
+            catalogue_pb.ApplyCatalogueRequest(catalogue=given, by="tester")
+        )
+
+
+async def _ask(service: Service, new: pb.NewOrder) -> Any:
+    """The answer to the request; None when the process died with it."""
+    async with aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        try:
+            answer = await order_grpc.OrderServiceStub(channel).CreateOrders(
+                pb.CreateOrdersRequest(orders=[new])
+            )
+        except grpc.RpcError:
+            return None
+        return answer.results[0]
+
+
+async def _done(service: Service, order_id: int) -> pb.Order:
+    async with aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = order_grpc.OrderServiceStub(channel)
+
+        async def read() -> pb.Order:
+            return (await stub.GetOrder(pb.GetOrderRequest(order_id=order_id))).order
+
+        async def settled() -> bool:
+            order = await read()
+            return order.up_paid and order.notify_status == 0
+
+        await eventually(settled, 20)
+        return await read()
