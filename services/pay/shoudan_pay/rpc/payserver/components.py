@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiohttp
 import msgspec
@@ -36,12 +36,37 @@ SECRET_NAME: Final = re.compile(r"SHOUDAN_COMPONENT_[A-Z0-9_]{1,40}")
 WAITING_MAX: Final = 2_000
 
 
+class Link(Protocol):
+    """A protocol of this service itself that stands where a component's URL stands: `chinaums:`.
+
+    What follows the colon names one of the merchant's accounts there; nothing: its first.
+    """
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The URLs it may stand for: payUrl, refundUrl, queryUrl."""
+        ...
+
+    async def pay(self, pay: PayOrder, account: str) -> Heard:
+        """Ask for the money."""
+        ...
+
+    async def refund(self, refund: RefundOrder, pay: PayOrder, account: str) -> Heard:
+        """Ask to give money back."""
+        ...
+
+    async def query(self, traction_no: str, merchant_uuid: str, account: str) -> Heard:
+        """What became of a number."""
+        ...
+
+
 class Components:
     """Every call to a payment component of this process, at most `component_calls_max` at once."""
 
     def __init__(self, settings: PaySettings) -> None:
         self._settings = settings
-        self._guard = _guard(settings)
+        self._guard = guard_of(settings)
+        self.links: dict[str, Link] = {}
         self._egress = Egress(
             "component",
             guard=self._guard,
@@ -64,6 +89,11 @@ class Components:
         """Refuse an address that may not be called, before it is stored: FieldInvalid."""
         if not url:
             return
+        link, _ = self._link(url)
+        if link is not None:
+            if field not in link.fields:
+                raise FieldInvalid(field, "cannot go there")
+            return
         try:
             await self._guard.check(url, aiohttp.ThreadedResolver())
         except UrlForbidden:
@@ -77,6 +107,9 @@ class Components:
 
     async def pay(self, pay: PayOrder, usable: Usable) -> Heard:
         """Ask a component to take the money."""
+        link, account = self._link(usable.terms.pay_url)
+        if link is not None:
+            return await link.pay(pay, account)
         body: dict[str, Any] = {
             "payer": pay.payer,
             "payee": pay.payee,
@@ -95,6 +128,9 @@ class Components:
 
     async def refund(self, refund: RefundOrder, pay: PayOrder, usable: Usable) -> Heard:
         """Ask a component to give money back."""
+        link, account = self._link(usable.terms.refund_url)
+        if link is not None:
+            return await link.refund(refund, pay, account)
         body: dict[str, Any] = {
             "clientRefundNo": refund.client_refund_no,
             "tractionNo": refund.traction_no,
@@ -111,6 +147,9 @@ class Components:
 
     async def query(self, traction_no: str, usable: Usable) -> Heard:
         """Ask a component what became of a number."""
+        link, account = self._link(usable.terms.query_url)
+        if link is not None:
+            return await link.query(traction_no, usable.mode.merchant_uuid, account)
         body = {"tractionNo": traction_no}
         return await self._send(usable.terms.query_url, body, traction_no, query=True)
 
@@ -122,6 +161,10 @@ class Components:
         owner = usable.mode.template_id or usable.mode.uuid
         key = self._settings.component_secret.reveal().encode()
         return hmac.new(key, owner.encode(), hashlib.sha256).digest()
+
+    def _link(self, url: str | None) -> tuple[Link | None, str]:
+        scheme, _, account = (url or "").partition(":")
+        return self.links.get(scheme), account
 
     def _named(self, name: str) -> bytes:
         """The named secret, from the environment or its file; empty when it is nowhere."""
@@ -151,7 +194,8 @@ class Components:
             self._waiting -= 1
 
 
-def _guard(settings: PaySettings) -> Guard:
+def guard_of(settings: PaySettings) -> Guard:
+    """Which addresses this service may call."""
     open_here = settings.profile != "prod"
     networks = [*settings.component_networks, *(LOOPBACK if open_here else ())]
     ports = settings.component_ports or (ANY_PORT if open_here else PORTS)

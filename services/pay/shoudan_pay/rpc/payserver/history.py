@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from shoudan.pay.v1 import payment_events_pb2 as pb
 from shoudan_kit.work import Work
 from shoudan_pay.payserver.numbers import new_uuid
+from shoudan_pay.rpc.platforms import owing
 from shoudan_pay.store.payserver import refunds as store
 from shoudan_pay.store.payserver.pays import PayOrder
 from shoudan_pay.store.payserver.refunds import RefundOrder, Trade
@@ -18,7 +19,7 @@ SUBJECT: Final = "shoudan.events.pay"
 REASON_CHARS_MAX: Final = 256
 
 
-async def pays_changed(work: Work, changed: Iterable[PayOrder]) -> None:
+async def pays_changed(work: Work, changed: Collection[PayOrder]) -> None:
     """These pay orders have just taken the status they show."""
     trades: list[Trade] = []
     for pay in changed:
@@ -35,9 +36,10 @@ async def pays_changed(work: Work, changed: Iterable[PayOrder]) -> None:
         work.events.add(f"{SUBJECT}.pay.{pay.status}", key=pay.traction_no, body=body)
     if trades:
         await store.record(work.db, trades)
+        await owing.pays(work, changed)
 
 
-async def refunds_changed(work: Work, changed: Iterable[RefundOrder]) -> None:
+async def refunds_changed(work: Work, changed: Collection[RefundOrder]) -> None:
     """These refunds have just taken the status they show."""
     trades: list[Trade] = []
     for refund in changed:
@@ -56,6 +58,7 @@ async def refunds_changed(work: Work, changed: Iterable[RefundOrder]) -> None:
         work.events.add(subject, key=refund.pay_traction_no, body=body)
     if trades:
         await store.record(work.db, trades)
+        await owing.refunds(work, changed)
 
 
 async def contradicted(work: Work, told: Iterable[tuple[PayOrder | RefundOrder, str]]) -> None:

@@ -259,7 +259,7 @@ class _Batch:
     def _follow_up(self, paying: Iterable[PayOrder]) -> None:
         """A component's pay has a task from the start: to call it, or to ask when nobody came back."""
         for pay in paying:
-            delay_s = 0.0 if pay.async_notify else self._settings.component_timeout_s + 3
+            delay_s = 0.0 if pay.async_notify else 2 * self._settings.component_timeout_s
             self._work.tasks.add(
                 ASK_PAY, Ask(pay.traction_no), order_no=pay.traction_no, delay_s=delay_s
             )

@@ -297,7 +297,7 @@ class _Batch:
             if refund.status != RefundStatus.REFUNDING:
                 continue
             number = refund.traction_no
-            delay_s = 0.0 if refund.async_notify else self._settings.component_timeout_s + 3
+            delay_s = 0.0 if refund.async_notify else 2 * self._settings.component_timeout_s
             self._work.tasks.add(ASK_REFUND, Ask(number), order_no=number, delay_s=delay_s)
             if not refund.async_notify:
                 pay = self._pays[refund.pay_traction_no]
