@@ -13,6 +13,8 @@ from shoudan_pay.rpc import NAME, LedgerServicer
 from shoudan_pay.rpc.commits import Ledger
 from shoudan_pay.rpc.payserver import NAME as PAYMENT_NAME
 from shoudan_pay.rpc.payserver import PayServer
+from shoudan_pay.rpc.platforms.service import NAMES as PLATFORM_NAMES
+from shoudan_pay.rpc.platforms.service import Platforms
 from shoudan_pay.store.payserver.tables import APPEND_ONLY as PAYSERVER_APPEND_ONLY
 from shoudan_pay.store.platforms.tables import APPEND_ONLY as PLATFORM_APPEND_ONLY
 from shoudan_pay.tables import APPEND_ONLY, METADATA
@@ -23,13 +25,19 @@ async def start(app: App[PaySettings]) -> Running:
     """One Ledger for the process: whoever posts here posts through it."""
     ledger = Ledger(app)
     payserver = PayServer(app)
+    platforms = Platforms(payserver)
     add = cast("Any", grpc_stubs.add_LedgerServiceServicer_to_server)
     return Running(
         context=payserver,
-        registers=[partial(add, LedgerServicer(app, ledger)), payserver.register],
-        names=[NAME, PAYMENT_NAME],
-        handlers=HANDLERS,
-        closers=[payserver.aclose, ledger.aclose],
+        registers=[
+            partial(add, LedgerServicer(app, ledger)),
+            payserver.register,
+            *platforms.registers,
+        ],
+        names=[NAME, PAYMENT_NAME, *PLATFORM_NAMES],
+        handlers=[*HANDLERS, *platforms.handlers],
+        background=[platforms.forget],
+        closers=[payserver.aclose, platforms.aclose, ledger.aclose],
     )
 
 

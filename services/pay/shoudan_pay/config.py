@@ -10,6 +10,9 @@ from pydantic import Field
 
 from shoudan_kit.config import Port, Seconds, Secret, ServiceSettings
 
+NOTICE_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
+WINDOW_S_MAX = 3600
+
 
 class PaySettings(ServiceSettings):
     """Section [pay]."""
@@ -86,7 +89,7 @@ class PaySettings(ServiceSettings):
     )
     component_networks: list[str] = Field(
         default_factory=list[str],
-        description="Private networks payment components may live in; outside of prod loopback is allowed, too.",
+        description="Private networks components may live in; outside of prod loopback is allowed, too.",
         examples=["192.168.7.0/24"],
     )
     component_ports: list[Port] = Field(
@@ -103,6 +106,26 @@ class PaySettings(ServiceSettings):
         description="Folder of the components' own secrets, one file each, named SHOUDAN_COMPONENT_….",
         examples=["/run/secrets"],
     )
+    ums_window_s: float = Field(
+        300, gt=0, description="Seconds a ChinaUMS Timestamp may differ from our clock."
+    )
+    dingdang_window_s: float = Field(
+        180,
+        gt=0,
+        description="Seconds a Dingdang Datetime may differ from our clock (its document: 3 minutes).",
+    )
+    notice_waits_s: list[int] = Field(
+        NOTICE_WAITS_S,
+        min_length=1,
+        max_length=50,
+        description="Seconds before the 2nd, 3rd … attempt of a notice to a Dingdang partner.",
+    )
+    notice_count_max: int = Field(
+        10, ge=1, le=100, description="Attempts of one such notice until it is given up and listed."
+    )
+    platform_calls_max: int = Field(
+        8, ge=1, le=100, description="Calls to one host of ChinaUMS or Dingdang in flight at once."
+    )
 
     def cross_check(self) -> Iterator[str]:
         """Networks are networks."""
@@ -112,3 +135,7 @@ class PaySettings(ServiceSettings):
                 ip_network(network)
             except ValueError:
                 yield f"component_networks: {network} is no network, for example 192.168.7.0/24"
+        if self.profile == "prod":
+            for name in ("ums_window_s", "dingdang_window_s"):
+                if getattr(self, name) > WINDOW_S_MAX:
+                    yield f"{name}: at most {WINDOW_S_MAX} in the prod profile"

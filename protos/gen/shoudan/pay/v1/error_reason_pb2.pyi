@@ -81,7 +81,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PAY_NOT_WRITTEN: _ErrorReason.ValueType  # 51
     """[9999] The pay could not be written for a reason of ours; nothing of it was. Code: INTERNAL. Metadata: trace."""
     ERROR_REASON_PROOF_INVALID: _ErrorReason.ValueType  # 70
-    """A signature, token, clock or nonce of ChinaUMS or Dingdang is missing or wrong, or the caller unknown: told alike. Code: UNAUTHENTICATED. Metadata: none."""
+    """A signature, token, clock or nonce of ChinaUMS or Dingdang is missing or wrong, or the caller unknown: told alike. Code: UNAUTHENTICATED. Metadata: why (timestamp: unreadable; proof: anything else)."""
     ERROR_REASON_NO_ORDER: _ErrorReason.ValueType  # 71
     """Nothing of the caller's has this number. Code: NOT_FOUND. Metadata: number."""
     ERROR_REASON_IDS_DISAGREE: _ErrorReason.ValueType  # 72
@@ -155,7 +155,7 @@ ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 50
 ERROR_REASON_PAY_NOT_WRITTEN: ErrorReason.ValueType  # 51
 """[9999] The pay could not be written for a reason of ours; nothing of it was. Code: INTERNAL. Metadata: trace."""
 ERROR_REASON_PROOF_INVALID: ErrorReason.ValueType  # 70
-"""A signature, token, clock or nonce of ChinaUMS or Dingdang is missing or wrong, or the caller unknown: told alike. Code: UNAUTHENTICATED. Metadata: none."""
+"""A signature, token, clock or nonce of ChinaUMS or Dingdang is missing or wrong, or the caller unknown: told alike. Code: UNAUTHENTICATED. Metadata: why (timestamp: unreadable; proof: anything else)."""
 ERROR_REASON_NO_ORDER: ErrorReason.ValueType  # 71
 """Nothing of the caller's has this number. Code: NOT_FOUND. Metadata: number."""
 ERROR_REASON_IDS_DISAGREE: ErrorReason.ValueType  # 72

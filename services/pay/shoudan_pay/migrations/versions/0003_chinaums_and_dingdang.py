@@ -543,7 +543,7 @@ def upgrade() -> None:
             sa.Boolean(),
             autoincrement=False,
             nullable=False,
-            comment="ChinaUMS has said that it knows it",
+            comment="a call may have arrived, so that it is asked about before it is repeated",
         ),
         sa.Column("asked", sa.Integer(), autoincrement=False, nullable=False, comment="calls made"),
         sa.Column(

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import aiohttp
 import msgspec
@@ -42,10 +42,7 @@ class Link(Protocol):
     What follows the colon names one of the merchant's accounts there; nothing: its first.
     """
 
-    @property
-    def fields(self) -> frozenset[str]:
-        """The URLs it may stand for: payUrl, refundUrl, queryUrl."""
-        ...
+    fields: ClassVar[frozenset[str]]  # the URLs it may stand for: pay_url, refund_url, query_url
 
     async def pay(self, pay: PayOrder, account: str) -> Heard:
         """Ask for the money."""

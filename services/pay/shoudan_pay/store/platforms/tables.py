@@ -29,9 +29,7 @@ APPEND_ONLY: Final = ("dingdang_notice_attempt",)
 
 
 def _column(name: str, kind: Any, comment: str, *, key: bool = False) -> Column[Any]:
-    return Column(
-        name, kind, nullable=False, comment=comment, primary_key=key, autoincrement=False
-    )
+    return Column(name, kind, nullable=False, comment=comment, primary_key=key, autoincrement=False)
 
 
 def _moment(name: str, comment: str) -> Column[Any]:
@@ -87,7 +85,9 @@ UMS_REFUND = Table(
     _column("refund_order_id", String(32), "refundOrderId: ours, the same at every repeat"),
     _column("refund_fen", BigInteger, "refundAmount, 分"),
     _column("status", String(16), "unknown processing success fail"),
-    _column("sent", Boolean, "ChinaUMS has said that it knows it"),
+    _column(
+        "sent", Boolean, "a call may have arrived, so that it is asked about before it is repeated"
+    ),
     _column("asked", Integer, "calls made"),
     _column("last_code", String(64), "errCode of the last answer, or why there was none"),
     _column("detail", Text, "what ChinaUMS told, JSON of UmsDetail; the card number is masked"),

@@ -1,0 +1,116 @@
+"""Dingdang's pay protocol: what is sent either way, what answers mean, one send.
+
+Source: 004; protocols §2, §5.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import msgspec
+
+from shoudan_kit.egress import Answered, Egress, NotSent
+
+ORDER_QUERY: Final = "/orderquery"
+REFUND: Final = "/refund"
+REFUND_QUERY: Final = "/refundquery"
+ID_CHARS_MAX: Final = 32
+TEXT_CHARS_MAX: Final = 64
+ANSWER_CHARS_MAX: Final = 256
+# "0" is what the document's text calls it once.
+SUCCESSES: Final = frozenset({"SUCCESS", "0"})
+
+# Their words and ours.
+TRADE_WORDS: Final = {
+    "NOTPAY": "notpay",
+    "PROCESSING": "processing",
+    "SUCCESS": "success",
+    "FAIL": "fail",
+}
+REFUND_WORDS: Final = {"PROCESSING": "processing", "SUCCESS": "success", "FAIL": "fail"}
+REFUND_SHOWN: Final = {
+    "unknown": ("PROCESSING", "退款中"),
+    "processing": ("PROCESSING", "退款中"),
+    "success": ("SUCCESS", "退款成功"),
+    "fail": ("FAIL", "退款失败"),
+}
+
+_encode: Final = msgspec.json.Encoder().encode
+Sign = Callable[[bytes], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One answer. `ok` None: nothing is known; `sent` False: not a byte of the call left us."""
+
+    ok: bool | None
+    sent: bool = True
+    http_status: int = 0
+    text: str = ""
+    members: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def same(self, expected: Mapping[str, Any]) -> bool:
+        """Whether every expected member is there with its value."""
+        return all(self.members.get(name) == value for name, value in expected.items())
+
+    @property
+    def trade_word(self) -> str | None:
+        """tradeStatus in our word; None for an unlisted one."""
+        return TRADE_WORDS.get(str(self.members.get("tradeStatus")))
+
+    @property
+    def refund_word(self) -> str | None:
+        """refundStatus in our word; None for an unlisted one."""
+        return REFUND_WORDS.get(str(self.members.get("refundStatus")))
+
+
+def paid_notice(
+    domain_id: str, transaction_id: str, trade_no: str, total_fen: int, nonce: str
+) -> dict[str, Any]:
+    """通知发货."""
+    return {
+        "domainId": domain_id,
+        "transactionId": transaction_id,
+        "tradeNo": trade_no,
+        "totalAmt": total_fen,
+        "nonceStr": nonce,
+    }
+
+
+def refunded_notice(
+    ids: Mapping[str, str], total_fen: int, refund_fen: int, state: str, nonce: str
+) -> dict[str, Any]:
+    """退款结果通知; `ids` are its five numbers by their documented names."""
+    word, shown = REFUND_SHOWN[state]
+    return {
+        **ids,
+        "totalAmt": total_fen,
+        "refundAmt": refund_fen,
+        "refundStatus": word,
+        "refundStatusDesc": shown,
+        "nonceStr": nonce,
+    }
+
+
+async def send(egress: Egress, url: str, members: Mapping[str, Any], sign: Sign) -> Said:
+    """POST once, signed over the bytes that leave; what cannot be read says nothing."""
+    body = _encode(members)
+    headers = {"Content-Type": "application/json", "Authorization": sign(body)}
+    outcome = await egress.send("POST", url, headers=headers, body=body)
+    if isinstance(outcome, NotSent):
+        return Said(None, sent=False, text=outcome.reason)
+    if not isinstance(outcome, Answered):
+        return Said(None, text=outcome.reason)
+    shown = outcome.body.decode("utf-8", "replace").replace("\0", "")[:ANSWER_CHARS_MAX]
+    if outcome.status != 200:
+        return Said(None, http_status=outcome.status, text=shown)
+    try:
+        read: Any = msgspec.json.decode(outcome.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Said(None, http_status=200, text=shown)
+    code = cast("dict[str, Any]", read).get("retCode") if isinstance(read, dict) else None
+    ok = True if code in SUCCESSES else False if code == "FAIL" else None
+    found = cast("dict[str, Any]", read) if ok is not None else {}
+    return Said(ok, http_status=200, text=shown, members=found)

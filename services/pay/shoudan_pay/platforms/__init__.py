@@ -1,0 +1,1 @@
+"""The rules of ChinaUMS (003) and Dingdang (004): states, refusals, background work."""

@@ -1,0 +1,67 @@
+"""The background work of ChinaUMS and Dingdang: asking about refunds and trades, telling partners."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from shoudan_kit.task import Kind
+
+DAY_S: Final = 86_400
+# protocols §1.8: seconds before the 1st, 2nd, 3rd question; then every five minutes for a day.
+UMS_WAITS_S: Final = (5, 15, 60)
+UMS_SLOW_S: Final = 300
+
+
+class AskUms(msgspec.Struct, frozen=True):
+    """Ask ChinaUMS about this refund."""
+
+    traction_no: str
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """Tell a Dingdang partner."""
+
+    notice_id: int
+
+
+ASK_UMS: Final = Kind(
+    "chinaums.ask",
+    AskUms,
+    "platforms:ask",
+    interval_s=UMS_SLOW_S,
+    deadline_s=DAY_S,
+    count_max=1_000,
+    exclusive=True,
+    each=True,
+    parallel=16,
+)
+# A notify asks at once; the slow question stays where it is.
+ASK_UMS_NOW: Final = Kind(
+    "chinaums.ask_now",
+    AskUms,
+    "platforms:ask",
+    interval_s=UMS_SLOW_S,
+    deadline_s=DAY_S,
+    count_max=3,
+    exclusive=True,
+    each=True,
+    parallel=16,
+)
+TELL: Final = Kind(
+    "dingdang.tell",
+    Tell,
+    "platforms:tell",
+    interval_s=60,
+    deadline_s=30 * DAY_S,
+    count_max=1_000,
+    exclusive=True,
+    each=True,
+    parallel=32,
+)
+
+
+def ums_wait_s(questions: int) -> int:
+    """Seconds before the next question after so many."""
+    return UMS_WAITS_S[questions] if questions < len(UMS_WAITS_S) else UMS_SLOW_S

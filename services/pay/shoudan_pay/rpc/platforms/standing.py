@@ -1,0 +1,46 @@
+"""How PayServer's statuses read in the words of the platforms."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shoudan_pay.channels.component import Heard, Word
+from shoudan_pay.payserver.states import PayStatus, RefundStatus
+from shoudan_pay.platforms.states import RefundState, TradeState
+
+TRADE_STATES: Final = {
+    PayStatus.UNPAY: TradeState.NOTPAY,
+    PayStatus.PAYING: TradeState.PROCESSING,
+    PayStatus.PAYED: TradeState.SUCCESS,
+    PayStatus.PART_REFUNDED: TradeState.SUCCESS,
+    PayStatus.REFUNDED: TradeState.SUCCESS,
+    PayStatus.PAY_FAILED: TradeState.FAIL,
+}
+REFUND_STATES: Final = {
+    RefundStatus.UN_REFUND: RefundState.PROCESSING,
+    RefundStatus.REFUNDING: RefundState.PROCESSING,
+    RefundStatus.REFUNDED: RefundState.SUCCESS,
+    RefundStatus.REFUND_FAILED: RefundState.FAIL,
+}
+WORDS: Final = {
+    "success": Word.SUCCESS,
+    "fail": Word.FAILED,
+    "processing": Word.RUNNING,
+    "notpay": Word.RUNNING,
+    "unknown": Word.UNKNOWN,
+}
+
+
+def trade_state(status: str) -> TradeState:
+    """Of a pay order."""
+    return TRADE_STATES[PayStatus(status)]
+
+
+def refund_state(status: str) -> RefundState:
+    """Of a refund."""
+    return REFUND_STATES[RefundStatus(status)]
+
+
+def heard(state: str, third_no: str = "", reason: str = "") -> Heard:
+    """What a state of ours says to PayServer."""
+    return Heard(WORDS[state], third_no or None, reason)

@@ -1,0 +1,190 @@
+"""Statements on who may call and on what was used up: credentials, domains, nonces, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.db import statement
+
+TOKENS_MAX: Final = 10
+TOKEN_S: Final = 3_600
+
+
+class UmsApp(msgspec.Struct, frozen=True):
+    """One row of ums_app, in the order it is read."""
+
+    app_id: str
+    merchant_uuid: str
+    mid: str
+    tid: str
+    mer_name: str
+    secret_name: str
+    notify_secret_name: str
+    base_url: str
+    source_id: str
+    enabled: bool
+
+
+class Domain(msgspec.Struct, frozen=True):
+    """One row of dingdang_domain, in the order it is read."""
+
+    role: str
+    domain_id: str
+    merchant_uuid: str
+    scheme: str
+    secret_name: str
+    own_secret_name: str
+    credential_key: str
+    paid_url: str
+    refunded_url: str
+    base_url: str
+    enabled: bool
+
+
+def _upsert(table: str, row: type[msgspec.Struct], key: tuple[str, ...]) -> Any:
+    names = row.__struct_fields__
+    changed = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+    return statement(f"""
+INSERT INTO {table} ({", ".join(names)}, modify_time)
+VALUES ({", ".join(f":{name}" for name in names)}, shoudan_now())
+ON CONFLICT ({", ".join(key)}) DO UPDATE SET {changed}, modify_time = shoudan_now()
+""")  # noqa: S608 - built from the names above
+
+
+_APP: Final = ", ".join(UmsApp.__struct_fields__)
+_DOMAIN: Final = ", ".join(Domain.__struct_fields__)
+_SET_APP = _upsert("ums_app", UmsApp, ("app_id",))
+_SET_DOMAIN = _upsert("dingdang_domain", Domain, ("role", "domain_id"))
+_APP_BY_ID = statement(f"SELECT {_APP} FROM ums_app WHERE app_id = :app_id AND enabled")  # noqa: S608
+_APPS_BY_MID = statement(f"""
+SELECT {_APP} FROM ums_app WHERE mid = :mid AND tid = :tid AND enabled ORDER BY app_id LIMIT 10
+""")  # noqa: S608
+_APP_BY_TOKEN = statement(f"""
+SELECT {", ".join(f"a.{name}" for name in UmsApp.__struct_fields__)} FROM ums_token t
+JOIN ums_app a ON a.app_id = t.app_id AND a.enabled
+WHERE t.token_hash = :token_hash AND t.expire_time > shoudan_now()
+""")  # noqa: S608
+_DOMAIN_BY_ID = statement(f"""
+SELECT {_DOMAIN} FROM dingdang_domain WHERE role = :role AND domain_id = :domain_id AND enabled
+""")  # noqa: S608
+_APP_OF = statement(f"""
+SELECT {_APP} FROM ums_app WHERE merchant_uuid = :merchant AND enabled AND base_url <> ''
+    AND (:app_id = '' OR app_id = :app_id) ORDER BY app_id LIMIT 1
+""")  # noqa: S608
+_DOMAIN_OF = statement(f"""
+SELECT {_DOMAIN} FROM dingdang_domain WHERE role = 'partner' AND merchant_uuid = :merchant AND enabled
+    AND base_url <> '' AND (:domain_id = '' OR domain_id = :domain_id) ORDER BY domain_id LIMIT 1
+""")  # noqa: S608
+_PLATFORM_DOMAINS = statement(f"""
+SELECT {_DOMAIN} FROM dingdang_domain
+WHERE role = 'platform' AND enabled AND merchant_uuid = ANY(CAST(:merchants AS text[]))
+""")  # noqa: S608
+# A nonce whose time is over may come again; the row of an unexpired one is left as it is.
+_USE_NONCE = statement("""
+INSERT INTO proof_nonce AS p (scope, nonce, content_hash, expire_time)
+VALUES (:scope, :nonce, :content_hash, shoudan_now() + make_interval(secs => :keep_s))
+ON CONFLICT (scope, nonce) DO UPDATE
+    SET content_hash = excluded.content_hash, expire_time = excluded.expire_time
+    WHERE p.expire_time <= shoudan_now()
+RETURNING scope
+""")
+_NONCE_CONTENT = statement(
+    "SELECT content_hash FROM proof_nonce WHERE scope = :scope AND nonce = :nonce"
+)
+_ADD_TOKEN = statement("""
+INSERT INTO ums_token (token_hash, app_id, create_time, expire_time)
+VALUES (:token_hash, :app_id, shoudan_now(), shoudan_now() + make_interval(secs => :keep_s))
+""")
+# The newest stay: whoever asks for an eleventh ends its own oldest.
+_TRIM_TOKENS = statement("""
+DELETE FROM ums_token WHERE app_id = :app_id AND token_hash NOT IN (
+    SELECT token_hash FROM ums_token WHERE app_id = :app_id AND expire_time > shoudan_now()
+    ORDER BY create_time DESC, token_hash LIMIT :most)
+""")
+_FORGET_NONCES = statement("""
+DELETE FROM proof_nonce WHERE (scope, nonce) IN (
+    SELECT scope, nonce FROM proof_nonce WHERE expire_time <= shoudan_now() LIMIT 10000)
+""")
+_FORGET_TOKENS = statement("DELETE FROM ums_token WHERE expire_time <= shoudan_now()")
+
+
+async def set_app(db: AsyncConnection, app: UmsApp) -> None:
+    """Write one credential."""
+    await db.execute(_SET_APP, msgspec.structs.asdict(app))
+
+
+async def set_domain(db: AsyncConnection, domain: Domain) -> None:
+    """Write one domain."""
+    await db.execute(_SET_DOMAIN, msgspec.structs.asdict(domain))
+
+
+async def app_by_id(db: AsyncConnection, app_id: str) -> UmsApp | None:
+    """The enabled credential."""
+    row = (await db.execute(_APP_BY_ID, {"app_id": app_id})).one_or_none()
+    return None if row is None else UmsApp(*row)
+
+
+async def apps_by_mid(db: AsyncConnection, mid: str, tid: str) -> list[UmsApp]:
+    """The enabled credentials of a terminal; at most ten."""
+    rows = (await db.execute(_APPS_BY_MID, {"mid": mid, "tid": tid})).all()
+    return [UmsApp(*row) for row in rows]
+
+
+async def app_by_token(db: AsyncConnection, token_hash: bytes) -> UmsApp | None:
+    """Whose live token this is."""
+    row = (await db.execute(_APP_BY_TOKEN, {"token_hash": token_hash})).one_or_none()
+    return None if row is None else UmsApp(*row)
+
+
+async def domain_by_id(db: AsyncConnection, role: str, domain_id: str) -> Domain | None:
+    """The enabled domain."""
+    binds = {"role": role, "domain_id": domain_id}
+    row = (await db.execute(_DOMAIN_BY_ID, binds)).one_or_none()
+    return None if row is None else Domain(*row)
+
+
+async def app_of(db: AsyncConnection, merchant: str, app_id: str) -> UmsApp | None:
+    """With which credential a merchant's refunds are sent: the one named, or its first."""
+    row = (await db.execute(_APP_OF, {"merchant": merchant, "app_id": app_id})).one_or_none()
+    return None if row is None else UmsApp(*row)
+
+
+async def domain_of(db: AsyncConnection, merchant: str, domain_id: str) -> Domain | None:
+    """Through which domain a merchant's pays go as a partner: the one named, or its first."""
+    binds = {"merchant": merchant, "domain_id": domain_id}
+    row = (await db.execute(_DOMAIN_OF, binds)).one_or_none()
+    return None if row is None else Domain(*row)
+
+
+async def platform_domains(db: AsyncConnection, merchants: Collection[str]) -> list[Domain]:
+    """The enabled domains of these merchants to which we are the platform."""
+    rows = (await db.execute(_PLATFORM_DOMAINS, {"merchants": list(merchants)})).all()
+    return [Domain(*row) for row in rows]
+
+
+async def use_nonce(
+    db: AsyncConnection, scope: str, nonce: str, content_hash: bytes, keep_s: float
+) -> bytes | None:
+    """None when the nonce is new and now used; otherwise the hash of what it came with before."""
+    key = {"scope": scope, "nonce": nonce}
+    binds = {**key, "content_hash": content_hash, "keep_s": keep_s}
+    if (await db.execute(_USE_NONCE, binds)).one_or_none() is not None:
+        return None
+    return (await db.execute(_NONCE_CONTENT, key)).scalar_one_or_none() or b""
+
+
+async def add_token(db: AsyncConnection, app_id: str, token_hash: bytes) -> None:
+    """Write a token and end the oldest beyond TOKENS_MAX."""
+    binds = {"app_id": app_id, "token_hash": token_hash, "keep_s": TOKEN_S}
+    await db.execute(_ADD_TOKEN, binds)
+    await db.execute(_TRIM_TOKENS, {"app_id": app_id, "most": TOKENS_MAX})
+
+
+async def forget(db: AsyncConnection) -> None:
+    """Delete nonces and tokens whose time is over."""
+    await db.execute(_FORGET_NONCES)
+    await db.execute(_FORGET_TOKENS)

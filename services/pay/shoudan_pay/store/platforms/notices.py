@@ -1,0 +1,97 @@
+"""Statements on notices owed to partners of Dingdang."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.db import columns, statement, unnest
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """One row of dingdang_notice, in the order it is read."""
+
+    notice_id: int
+    kind: str
+    domain_id: str
+    traction_no: str
+    status: str
+    count: int
+    http_status: int
+    answer: str
+
+
+class NewNotice(msgspec.Struct, frozen=True):
+    """A notice to owe."""
+
+    notice_id: int
+    kind: str
+    domain_id: str
+    traction_no: str
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """What came of one attempt."""
+
+    attempt_id: int
+    notice_id: int
+    status: str
+    http_status: int
+    answer: str
+    took_ms: int
+
+
+_ROW: Final = ", ".join(Notice.__struct_fields__)
+_NEW: Final = {"notice_id": "bigint", "kind": "text", "domain_id": "text", "traction_no": "text"}
+_OWE = statement(f"""
+INSERT INTO dingdang_notice (notice_id, kind, domain_id, traction_no, status, count, http_status,
+    answer, create_time, modify_time)
+SELECT given.notice_id, given.kind, given.domain_id, given.traction_no, 'waiting', 0, 0, '',
+    shoudan_now(), shoudan_now() FROM {unnest(**_NEW)}
+ON CONFLICT (kind, traction_no, domain_id) DO NOTHING RETURNING notice_id
+""")  # noqa: S608 - built from literals above
+_READ = statement(f"SELECT {_ROW} FROM dingdang_notice WHERE notice_id = :notice_id")  # noqa: S608
+_RECORD = statement("""
+UPDATE dingdang_notice SET status = :status, count = count + 1, http_status = :http_status,
+    answer = :answer, modify_time = shoudan_now()
+WHERE notice_id = :notice_id AND status = 'waiting' RETURNING count
+""")
+_ATTEMPT = statement("""
+INSERT INTO dingdang_notice_attempt (attempt_id, notice_id, http_status, answer, took_ms, create_time)
+VALUES (:attempt_id, :notice_id, :http_status, :answer, :took_ms, shoudan_now())
+""")
+_NEWEST = statement(f"""
+SELECT {_ROW} FROM dingdang_notice WHERE :domain_id = '' OR domain_id = :domain_id
+ORDER BY notice_id DESC LIMIT :most
+""")  # noqa: S608
+
+
+async def owe(db: AsyncConnection, new: Sequence[NewNotice]) -> set[int]:
+    """Write notices that are not owed yet; the ids of those written."""
+    found = await db.execute(_OWE, columns(new, *_NEW))
+    return {row[0] for row in found}
+
+
+async def by_id(db: AsyncConnection, notice_id: int) -> Notice | None:
+    """One notice."""
+    row = (await db.execute(_READ, {"notice_id": notice_id})).one_or_none()
+    return None if row is None else Notice(*row)
+
+
+async def record(db: AsyncConnection, attempt: Attempt) -> None:
+    """Write an attempt and what it made of its notice."""
+    binds: dict[str, Any] = msgspec.structs.asdict(attempt)
+    await db.execute(_ATTEMPT, {name: binds[name] for name in binds if name != "status"})
+    await db.execute(_RECORD, {name: binds[name] for name in binds if name not in _ONLY_ATTEMPT})
+
+
+async def newest(db: AsyncConnection, domain_id: str, most: int) -> list[Notice]:
+    """The newest notices, of one domain or of all."""
+    rows = (await db.execute(_NEWEST, {"domain_id": domain_id, "most": most})).all()
+    return [Notice(*row) for row in rows]
+
+
+_ONLY_ATTEMPT: Final = frozenset({"attempt_id", "took_ms"})

@@ -1,0 +1,153 @@
+"""Statements on trades and refunds that go through a Dingdang platform, as its partner."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.db import statement
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """One row of dingdang_trade, in the order it is read."""
+
+    domain_id: str
+    trade_no: str
+    total_fen: int
+    pay_traction_no: str
+    channel_no: str
+    request_no: str
+    transaction_id: str
+    status: str
+    paid_time: datetime | None
+
+
+class TradeRefund(msgspec.Struct, frozen=True):
+    """One row of dingdang_refund, in the order it is read."""
+
+    domain_id: str
+    refund_trade_no: str
+    trade_no: str
+    refund_fen: int
+    traction_no: str
+    refund_transaction_id: str
+    status: str
+
+
+_TRADE: Final = ", ".join(Trade.__struct_fields__)
+_REFUND: Final = ", ".join(TradeRefund.__struct_fields__)
+_BIND = statement(f"""
+INSERT INTO dingdang_trade (domain_id, trade_no, total_fen, pay_traction_no, channel_no, request_no,
+    transaction_id, status, create_time)
+VALUES (:domain_id, :trade_no, :total_fen, :pay_traction_no, :channel_no, :request_no, '', 'notpay',
+    shoudan_now())
+ON CONFLICT (domain_id, trade_no) DO NOTHING RETURNING {_TRADE}
+""")  # noqa: S608 - built from literals above
+_BY_NO = (
+    f"SELECT {_TRADE} FROM dingdang_trade WHERE domain_id = :domain_id AND trade_no = :trade_no"  # noqa: S608
+)
+_TRADE_BY_NO, _TRADE_LOCK = statement(_BY_NO), statement(f"{_BY_NO} FOR UPDATE")
+_BY_PAY = statement(f"SELECT {_TRADE} FROM dingdang_trade WHERE pay_traction_no = :number")  # noqa: S608
+_ADVANCE_TRADE = statement("""
+UPDATE dingdang_trade SET status = :status, transaction_id = :transaction_id,
+    paid_time = CASE WHEN :status = 'success' THEN shoudan_now() ELSE paid_time END
+WHERE domain_id = :domain_id AND trade_no = :trade_no AND status = :was RETURNING trade_no
+""")
+_ADD_REFUND = statement(f"""
+INSERT INTO dingdang_refund (domain_id, refund_trade_no, trade_no, refund_fen, traction_no,
+    refund_transaction_id, status, create_time, modify_time)
+VALUES (:domain_id, :refund_trade_no, :trade_no, :refund_fen, :traction_no, '', 'unknown',
+    shoudan_now(), shoudan_now())
+ON CONFLICT (domain_id, refund_trade_no) DO NOTHING RETURNING {_REFUND}
+""")  # noqa: S608
+_REFUND_BY_NO = f"""
+SELECT {_REFUND} FROM dingdang_refund
+WHERE domain_id = :domain_id AND refund_trade_no = :refund_trade_no
+"""  # noqa: S608
+_REFUND_READ, _REFUND_LOCK = statement(_REFUND_BY_NO), statement(f"{_REFUND_BY_NO} FOR UPDATE")
+_REFUND_BY_NUMBER = statement(f"""
+SELECT {_REFUND} FROM dingdang_refund WHERE traction_no = :number
+""")  # noqa: S608
+_ADVANCE_REFUND = statement("""
+UPDATE dingdang_refund SET status = :status, refund_transaction_id = :refund_transaction_id,
+    modify_time = shoudan_now()
+WHERE domain_id = :domain_id AND refund_trade_no = :refund_trade_no AND status = :was
+RETURNING refund_trade_no
+""")
+
+
+async def bind(db: AsyncConnection, trade: Trade) -> Trade | None:
+    """Write a new trade; None when its number is there already."""
+    return _trade(await db.execute(_BIND, msgspec.structs.asdict(trade)))
+
+
+async def by_no(
+    db: AsyncConnection, domain_id: str, trade_no: str, *, lock: bool = False
+) -> Trade | None:
+    """The trade of a domain."""
+    binds = {"domain_id": domain_id, "trade_no": trade_no}
+    return _trade(await db.execute(_TRADE_LOCK if lock else _TRADE_BY_NO, binds))
+
+
+async def by_pay(db: AsyncConnection, traction_no: str) -> Trade | None:
+    """The trade that pays this pay order."""
+    return _trade(await db.execute(_BY_PAY, {"number": traction_no}))
+
+
+async def advance_trade(
+    db: AsyncConnection, trade: Trade, status: str, transaction_id: str
+) -> bool:
+    """Write what was told of a trade, if it still is as it was read."""
+    binds = {
+        "domain_id": trade.domain_id,
+        "trade_no": trade.trade_no,
+        "was": trade.status,
+        "status": status,
+        "transaction_id": transaction_id or trade.transaction_id,
+    }
+    return (await db.execute(_ADVANCE_TRADE, binds)).one_or_none() is not None
+
+
+async def add_refund(db: AsyncConnection, refund: TradeRefund) -> TradeRefund | None:
+    """Write a refund about to be asked for; None when its number is there already."""
+    return _refund(await db.execute(_ADD_REFUND, msgspec.structs.asdict(refund)))
+
+
+async def refund_by_no(
+    db: AsyncConnection, domain_id: str, refund_trade_no: str, *, lock: bool = False
+) -> TradeRefund | None:
+    """The refund of a domain."""
+    binds = {"domain_id": domain_id, "refund_trade_no": refund_trade_no}
+    return _refund(await db.execute(_REFUND_LOCK if lock else _REFUND_READ, binds))
+
+
+async def refund_by_number(db: AsyncConnection, traction_no: str) -> TradeRefund | None:
+    """The refund that belongs to one of ours."""
+    return _refund(await db.execute(_REFUND_BY_NUMBER, {"number": traction_no}))
+
+
+async def advance_refund(
+    db: AsyncConnection, refund: TradeRefund, status: str, refund_transaction_id: str
+) -> bool:
+    """Write what was told of a refund, if it still is as it was read."""
+    binds = {
+        "domain_id": refund.domain_id,
+        "refund_trade_no": refund.refund_trade_no,
+        "was": refund.status,
+        "status": status,
+        "refund_transaction_id": refund_transaction_id or refund.refund_transaction_id,
+    }
+    return (await db.execute(_ADVANCE_REFUND, binds)).one_or_none() is not None
+
+
+def _trade(found: Any) -> Trade | None:
+    row = found.one_or_none()
+    return None if row is None else Trade(*row)
+
+
+def _refund(found: Any) -> TradeRefund | None:
+    row = found.one_or_none()
+    return None if row is None else TradeRefund(*row)

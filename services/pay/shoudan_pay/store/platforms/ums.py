@@ -1,0 +1,158 @@
+"""Statements on refunds sent through ChinaUMS, and on the refunds cash desks ask about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.db import statement
+
+
+class UmsRefund(msgspec.Struct, frozen=True):
+    """One row of ums_refund, in the order it is read."""
+
+    traction_no: str
+    app_id: str
+    mer_order_id: str
+    refund_order_id: str
+    refund_fen: int
+    status: str
+    sent: bool
+    asked: int
+    last_code: str
+    detail: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A refund of ours that a cash desk asks about, with its pay and what ChinaUMS told of it."""
+
+    traction_no: str
+    client_refund_no: str
+    status: str
+    refund_micros: int
+    third_refund_no: str | None
+    finish_time: Any
+    client_pay_no: str
+    pay_status: str
+    pay_micros: int
+    third_pay_no: str | None
+    detail: str | None
+    refund_order_id: str | None
+
+
+_ROW: Final = (
+    "r.traction_no, r.app_id, r.mer_order_id, r.refund_order_id, r.refund_fen, r.status, r.sent,"
+    " r.asked, r.last_code, r.detail, CAST(extract(epoch FROM shoudan_now() - r.create_time) AS float8)"
+)
+_INSERT = statement(f"""
+INSERT INTO ums_refund AS r (traction_no, app_id, mer_order_id, refund_order_id, refund_fen, status,
+    sent, asked, last_code, detail, create_time, modify_time)
+VALUES (:traction_no, :app_id, :mer_order_id, :refund_order_id, :refund_fen, 'unknown',
+    true, 0, '', '', shoudan_now(), shoudan_now())
+ON CONFLICT (traction_no) DO NOTHING RETURNING {_ROW}
+""")  # noqa: S608 - built from literals above
+_BY_NUMBER = statement(f"SELECT {_ROW} FROM ums_refund r WHERE r.traction_no = :number")  # noqa: S608
+_LOCK = statement(f"""
+SELECT {_ROW} FROM ums_refund r WHERE r.traction_no = :number FOR UPDATE
+""")  # noqa: S608
+_BY_ORDER = statement(f"""
+SELECT {_ROW} FROM ums_refund r WHERE r.app_id = :app_id AND r.refund_order_id = :refund_order_id
+""")  # noqa: S608
+_MARK_SENT = statement("""
+UPDATE ums_refund SET sent = true, modify_time = shoudan_now()
+WHERE traction_no = :number AND NOT sent AND status IN ('unknown', 'processing')
+RETURNING traction_no
+""")
+_ADVANCE = statement("""
+UPDATE ums_refund SET status = :status, sent = :sent, asked = asked + 1, last_code = :last_code,
+    detail = CASE WHEN :detail = '' THEN detail ELSE :detail END, modify_time = shoudan_now()
+WHERE traction_no = :number AND status = :was RETURNING traction_no
+""")
+# The refund's own number first, in either spelling; then the newest refund of the pay of that number.
+_ASKED = statement("""
+SELECT f.traction_no, f.client_refund_no, f.status, f.amount_micros, f.third_refund_no, f.finish_time,
+    p.client_pay_no, p.status, p.amount_micros, p.third_pay_no, u.detail, u.refund_order_id
+FROM (
+    SELECT id, 0 AS rank FROM refund_order
+    WHERE merchant_uuid = :merchant AND client_refund_no = :number
+    UNION ALL SELECT id, 0 FROM refund_order WHERE merchant_uuid = :merchant AND traction_no = :number
+    UNION ALL SELECT r.id, 0 FROM ums_refund x JOIN refund_order r ON r.traction_no = x.traction_no
+    WHERE x.app_id = :app_id AND x.refund_order_id = :number AND r.merchant_uuid = :merchant
+    UNION ALL SELECT r.id, 1 FROM pay_order o JOIN refund_order r ON r.pay_id = o.id
+    WHERE o.merchant_uuid = :merchant AND o.client_pay_no = :number
+    UNION ALL SELECT r.id, 1 FROM pay_order o JOIN refund_order r ON r.pay_id = o.id
+    WHERE o.merchant_uuid = :merchant AND o.traction_no = :number
+) found
+JOIN refund_order f ON f.id = found.id
+JOIN pay_order p ON p.id = f.pay_id
+LEFT JOIN ums_refund u ON u.traction_no = f.traction_no
+WHERE p.template_id = :template_id OR u.traction_no IS NOT NULL
+ORDER BY found.rank, f.id DESC LIMIT 1
+""")
+
+
+async def insert(db: AsyncConnection, row: UmsRefund) -> UmsRefund | None:
+    """Write a refund about to be sent; None when it is there already."""
+    return _one(await db.execute(_INSERT, msgspec.structs.asdict(row)))
+
+
+async def by_number(db: AsyncConnection, number: str, *, lock: bool = False) -> UmsRefund | None:
+    """The row of a refund."""
+    return _one(await db.execute(_LOCK if lock else _BY_NUMBER, {"number": number}))
+
+
+async def by_order(db: AsyncConnection, app_id: str, refund_order_id: str) -> UmsRefund | None:
+    """The row with this refundOrderId."""
+    binds = {"app_id": app_id, "refund_order_id": refund_order_id}
+    return _one(await db.execute(_BY_ORDER, binds))
+
+
+async def mark_sent(db: AsyncConnection, number: str) -> bool:
+    """Note that a call is about to leave; False when somebody else's may have."""
+    return (await db.execute(_MARK_SENT, {"number": number})).one_or_none() is not None
+
+
+async def advance_refund(
+    db: AsyncConnection,
+    number: str,
+    was: str,
+    status: str,
+    *,
+    sent: bool,
+    last_code: str,
+    detail: str = "",
+) -> bool:
+    """Write what a call brought, if the status is still `was`."""
+    binds = {
+        "number": number,
+        "was": was,
+        "status": status,
+        "sent": sent,
+        "last_code": last_code,
+        "detail": detail,
+    }
+    return (await db.execute(_ADVANCE, binds)).one_or_none() is not None
+
+
+async def asked(
+    db: AsyncConnection, *, merchant: str, app_id: str, number: str, template_id: str
+) -> Asked | None:
+    """The refund a cash desk means by `number`, among its merchant's refunds of 银联 pays."""
+    binds = {
+        "merchant": merchant,
+        "app_id": app_id,
+        "number": number,
+        "template_id": template_id,
+    }
+    row = (await db.execute(_ASKED, binds)).one_or_none()
+    return None if row is None else Asked(*row)
+
+
+def _one(found: Any) -> UmsRefund | None:
+    row = found.one_or_none()
+    return None if row is None else UmsRefund(*row)
