@@ -23,6 +23,8 @@ from shoudan_pay.store.payserver.lists import Collection, UnknownField, Wanted
 from shoudan_pay.store.payserver.modes import Mode, Terms
 
 ORDER_MAX: Final = 1_000_000
+# Under what a change gives, so that it alone is checked.
+_ANY: Final = wire.terms(pb.Terms(name="-"))
 
 # Column by which the rows of a collection belong to a resource of another.
 SCOPES: Final[Mapping[tuple[int, int], str]] = {
@@ -99,6 +101,8 @@ class ModeCalls:
         self, request: pb.UpdateModeRequest, context: Context
     ) -> pb.UpdateModeResponse:
         """Change what is set."""
+        # Names are resolved here, before a row is locked.
+        await self._check(wire.terms(request.terms, _ANY))
         async with self._app.work("payserver_modes") as work:
             mode = await store.lock(work.db, request.uuid)
             caller = request.caller.merchant_uuid
@@ -110,8 +114,6 @@ class ModeCalls:
                 if request.HasField(name)
             }
             terms = wire.terms(request.terms, mode.terms)
-            if terms != mode.terms:
-                await self._check(terms)
             made = await store.update(
                 work.db, msgspec.structs.replace(mode, terms=terms, **changed)
             )
@@ -196,8 +198,8 @@ class ModeCalls:
 
     async def _check(self, terms: Terms) -> None:
         """Refuse addresses that may not be called and names of other secrets."""
-        for name in wire.URL_TERMS:
-            await self._components.check_url(name, getattr(terms, name))
+        for ours, theirs in wire.URL_TERMS.items():
+            await self._components.check_url(theirs, getattr(terms, ours))
         if terms.secret_name and not SECRET_NAME.fullmatch(terms.secret_name):
             raise FieldInvalid("secretName", "does not begin with SHOUDAN_COMPONENT_")
 

@@ -68,7 +68,20 @@ _BARE: Final = Terms(
     False,
     "",
 )
-URL_TERMS: Final = ("check_env_url", "pay_url", "refund_url", "query_url")
+# What refusals call them.
+URL_TERMS: Final = {
+    "check_env_url": "checkEnvUrl",
+    "pay_url": "payUrl",
+    "refund_url": "refundUrl",
+    "query_url": "queryUrl",
+}
+_NAMES: Final = {
+    **URL_TERMS,
+    "icon_href": "iconHref",
+    "channel": "payChannel",
+    "way": "payWay",
+    "secret_name": "secretName",
+}
 
 
 def terms(message: pb.Terms, under: Terms = _BARE) -> Terms:
@@ -79,7 +92,8 @@ def terms(message: pb.Terms, under: Terms = _BARE) -> Terms:
             continue
         value: Any = getattr(message, name)
         if isinstance(value, str):
-            value = text(name, value, _TERM_MAX.get(name, URL_MAX), optional=True)
+            most = _TERM_MAX.get(name, URL_MAX)
+            value = text(_NAMES.get(name, name), value, most, optional=True)
         given[name] = value
     made = msgspec.structs.replace(under, **given)
     if not made.name:
