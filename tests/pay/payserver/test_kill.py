@@ -133,11 +133,9 @@ async def test_dying_in_a_pay_takes_the_money_once_and_finds_it(till: Till, poin
 
 
 REFUND_POINTS = {
-    "payserver_refund.before_commit": "refunded",
     "payserver_refund.after_commit": "refundFailed",
     "payserver.called": "refunded",
     "payserver_settle.before_commit": "refunded",
-    "payserver_settle.after_commit": "refunded",
 }
 
 
