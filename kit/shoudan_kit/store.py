@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db import columns, statement, unnest
+from shoudan_kit.db import statement, unnest
 
 if TYPE_CHECKING:
     from shoudan_kit.task import NewTask, Task
@@ -18,41 +17,44 @@ if TYPE_CHECKING:
 
 _encode = msgspec.json.Encoder().encode
 
+# Everything a transaction owes in one statement: one round trip, one plan. What tasks and events have in
+# common (a kind's timing, a subject) travels once and is pointed at: arrays are what a batch costs most.
 # A task run from memory is written as begun once and leased; the others are due after their delay.
-_INSERT_TASKS = statement(f"""
-INSERT INTO task (task_id, name, queue_name, order_no, exclusive, msg_content, status, count, max_count,
-    next_interval, delete_interval, create_time, last_execute_time, next_execute_time, max_execute_time)
-SELECT task_id, name, queue_name, order_no, exclusive, msg_content,
-    CASE WHEN mine THEN 30 ELSE 20 END, CASE WHEN mine THEN 1 ELSE 0 END, max_count,
-    next_interval, delete_interval, shoudan_now(), CASE WHEN mine THEN shoudan_now() END,
-    shoudan_now() + make_interval(secs => wait_s), shoudan_now() + make_interval(secs => deadline_s)
-FROM {
-    unnest(
-        task_id="bigint",
-        name="text",
-        queue_name="text",
-        order_no="text",
-        exclusive="boolean",
-        msg_content="text",
-        mine="boolean",
-        max_count="integer",
-        next_interval="integer",
-        delete_interval="integer",
-        wait_s="float8",
-        deadline_s="float8",
-    )
-}
-ON CONFLICT DO NOTHING
-""")  # noqa: S608 - built from literals above
+# Tasks kept for 0 s are simply gone when done.
+_WRITE = statement("""
+WITH put AS (
+    INSERT INTO task (task_id, name, queue_name, order_no, exclusive, msg_content, status, count,
+        max_count, next_interval, delete_interval, create_time, last_execute_time, next_execute_time,
+        max_execute_time)
+    SELECT task_id, (CAST(:name AS text[]))[spec], (CAST(:queue_name AS text[]))[spec], order_no,
+        order_no IS NOT NULL AND (CAST(:exclusive AS boolean[]))[spec], msg_content,
+        CASE WHEN (CAST(:mine AS boolean[]))[spec] THEN 30 ELSE 20 END,
+        CASE WHEN (CAST(:mine AS boolean[]))[spec] THEN 1 ELSE 0 END,
+        (CAST(:max_count AS integer[]))[spec], (CAST(:next_interval AS integer[]))[spec],
+        (CAST(:delete_interval AS integer[]))[spec], shoudan_now(),
+        CASE WHEN (CAST(:mine AS boolean[]))[spec] THEN shoudan_now() END,
+        shoudan_now() + make_interval(secs => (CAST(:wait_s AS float8[]))[spec]),
+        shoudan_now() + make_interval(secs => (CAST(:deadline_s AS float8[]))[spec])
+    FROM unnest(CAST(:task_id AS bigint[]), CAST(:task_spec AS integer[]), CAST(:order_no AS text[]),
+        CAST(:msg_content AS text[])) AS given(task_id, spec, order_no, msg_content)
+    ON CONFLICT DO NOTHING
+), gone AS (
+    DELETE FROM task WHERE task_id = ANY(CAST(:done AS bigint[])) AND delete_interval = 0
+), made AS (
+    INSERT INTO event (event_id, subject, key, tag, text, body, create_time)
+    SELECT event_id, (CAST(:subject AS text[]))[spec], key, (CAST(:tag AS text[]))[spec], text, body,
+        shoudan_now()
+    FROM unnest(CAST(:event_id AS bigint[]), CAST(:event_spec AS integer[]), CAST(:key AS text[]),
+        CAST(:text AS text[]), CAST(:body AS bytea[])) AS given(event_id, spec, key, text, body)
+)
+INSERT INTO outbox (batch_id, event_ids, create_time)
+SELECT CAST(:batch_id AS bigint), CAST(:event_id AS bigint[]), shoudan_now()
+WHERE cardinality(CAST(:event_id AS bigint[])) > 0
+RETURNING create_time
+""")
 
-# Kept tasks become 0 with a date of deletion; the usual ones, kept for 0 s, are simply gone.
-_FINISH_TASKS = statement(
-    "DELETE FROM task WHERE task_id = ANY(CAST(:ids AS bigint[])) AND delete_interval = 0"
-)
+# Kept ones become 0 with a date of deletion.
 _FINISH_KEPT = statement("""
-WITH gone AS (
-    DELETE FROM task WHERE task_id = ANY(CAST(:ids AS bigint[])) AND delete_interval = 0 RETURNING 1
-)
 UPDATE task SET status = 0, delete_time = shoudan_now() + make_interval(secs => delete_interval)
 WHERE task_id = ANY(CAST(:ids AS bigint[])) AND delete_interval > 0 AND status IN (20, 30)
 """)
@@ -60,16 +62,6 @@ _FINISH_TASKS_FOR = statement("""
 DELETE FROM task WHERE name = :name AND order_no = ANY(CAST(:order_nos AS text[]))
     AND exclusive AND status IN (20, 30)
 """)
-
-_INSERT_EVENTS = statement(f"""
-WITH made AS (
-    INSERT INTO event (event_id, subject, key, tag, text, body, create_time)
-    SELECT event_id, subject, key, tag, text, body, shoudan_now()
-    FROM {unnest(event_id="bigint", subject="text", key="text", tag="text", text="text", body="bytea")}
-)
-INSERT INTO outbox (batch_id, event_ids, create_time)
-VALUES (:batch_id, CAST(:event_id AS bigint[]), shoudan_now()) RETURNING create_time
-""")  # noqa: S608
 
 # Due tasks, longest due first, locked by nobody else; those past deadline or count fail here, in the scan.
 _CLAIM = statement("""
@@ -131,50 +123,86 @@ DELETE FROM outbox USING old WHERE outbox.batch_id = old.batch_id
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A batch of events as the database has it."""
+async def write(
+    db: AsyncConnection,
+    *,
+    tasks: Sequence[NewTask],
+    lease_s: float,
+    done: Sequence[int],
+    batch_id: int,
+    events: Sequence[EventRow],
+) -> datetime | None:
+    """Write new tasks, end done ones, write events with the outbox row that owes them to JetStream.
 
-    batch_id: int
-    time: datetime
+    Gives the time of the events, None without any. A second pending task of an exclusive kind is
+    silently not made; ending a task twice changes nothing.
+    """
+    task_specs: dict[tuple[Any, ...], int] = {}
+    event_specs: dict[tuple[str, str], int] = {}
+    binds = {
+        "task_spec": [_spec(task_specs, _timing(task, lease_s)) for task in tasks],
+        "task_id": [task.id for task in tasks],
+        "order_no": [task.order_no for task in tasks],
+        "msg_content": [_encode(task.payload).decode() for task in tasks],
+        "done": done,
+        "batch_id": batch_id,
+        "event_spec": [_spec(event_specs, (event.subject, event.tag)) for event in events],
+        "event_id": [event.event_id for event in events],
+        "key": [event.key for event in events],
+        "text": [event.text for event in events],
+        "body": [event.body for event in events],
+    }
+    binds |= _by_name(_TIMING, task_specs) | _by_name(("subject", "tag"), event_specs)
+    return (await db.execute(_WRITE, binds)).scalar_one_or_none()
 
 
-async def insert_tasks(db: AsyncConnection, tasks: Sequence[NewTask], lease_s: float) -> None:
-    """Write new tasks; a second pending task of an exclusive kind is silently not made."""
-    await db.execute(
-        _INSERT_TASKS,
-        {
-            "task_id": [t.id for t in tasks],
-            "name": [t.kind.name for t in tasks],
-            "queue_name": [t.queue for t in tasks],
-            "order_no": [t.order_no for t in tasks],
-            "exclusive": [t.kind.exclusive and t.order_no is not None for t in tasks],
-            "msg_content": [_encode(t.payload).decode() for t in tasks],
-            "mine": [t.mine for t in tasks],
-            "max_count": [t.count_max for t in tasks],
-            "next_interval": [t.kind.interval_s for t in tasks],
-            "delete_interval": [t.kind.keep_s for t in tasks],
-            "wait_s": [lease_s if t.mine else float(max(t.delay_s, 0)) for t in tasks],
-            "deadline_s": [float(t.deadline_s) for t in tasks],
-        },
+_TIMING = (
+    "name",
+    "queue_name",
+    "exclusive",
+    "mine",
+    "max_count",
+    "next_interval",
+    "delete_interval",
+    "wait_s",
+    "deadline_s",
+)
+
+
+def _timing(task: NewTask, lease_s: float) -> tuple[Any, ...]:
+    """What tasks of a batch mostly share, in the order of _TIMING."""
+    kind = task.kind
+    return (
+        kind.name,
+        task.queue,
+        kind.exclusive,
+        task.mine,
+        task.count_max,
+        kind.interval_s,
+        kind.keep_s,
+        lease_s if task.mine else float(max(task.delay_s, 0)),
+        float(task.deadline_s),
     )
 
 
-async def finish_tasks(db: AsyncConnection, ids: Sequence[int], *, kept: bool = True) -> None:
-    """End tasks by id. Repeats change nothing. `kept` false: none of them is of a kept kind."""
-    await db.execute(_FINISH_KEPT if kept else _FINISH_TASKS, {"ids": ids})
+def _spec(specs: dict[Any, int], one: Any) -> int:
+    """Where `one` stands in the arrays of what is shared, counted from 1 as PostgreSQL does."""
+    return specs.setdefault(one, len(specs) + 1)
+
+
+def _by_name(names: Sequence[str], specs: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    rows = list(specs)
+    return {name: [row[i] for row in rows] for i, name in enumerate(names)}
+
+
+async def finish_kept(db: AsyncConnection, ids: Sequence[int]) -> None:
+    """End tasks of kinds that are kept for a while. Repeats change nothing."""
+    await db.execute(_FINISH_KEPT, {"ids": ids})
 
 
 async def finish_tasks_for(db: AsyncConnection, name: str, order_nos: Sequence[str]) -> None:
     """End the pending tasks of one exclusive kind."""
     await db.execute(_FINISH_TASKS_FOR, {"name": name, "order_nos": order_nos})
-
-
-async def insert_events(db: AsyncConnection, batch_id: int, events: Sequence[EventRow]) -> Written:
-    """Write events and the outbox row that owes them to JetStream."""
-    binds = columns(events, "event_id", "subject", "key", "tag", "text", "body")
-    found = await db.execute(_INSERT_EVENTS, {**binds, "batch_id": batch_id})
-    return Written(batch_id, found.scalar_one())
 
 
 async def claim_tasks(

@@ -187,25 +187,29 @@ class Work:
         self._hand_on()
 
     async def _write(self) -> None:
-        tasks = self.tasks
-        if tasks.new:
-            for new in tasks.new:
-                new.mine = (
-                    new.delay_s <= 0
-                    and self.runner is not None
-                    and self.runner.accepts(new.kind, new.queue)
-                )
-            lease_s = self.runner.lease_s if self.runner is not None else 0.0
-            await store.insert_tasks(self.db, tasks.new, lease_s)
-        if ids := [*tasks.done_ids, *(task.id for task in tasks.done)]:
-            kept = bool(tasks.done_ids) or any(task.kind.keep_s for task in tasks.done)
-            await store.finish_tasks(self.db, ids, kept=kept)
+        tasks, events, runner = self.tasks, self.events, self.runner
+        for new in tasks.new:
+            new.mine = (
+                new.delay_s <= 0 and runner is not None and runner.accepts(new.kind, new.queue)
+            )
+        done = [*tasks.done_ids, *(task.id for task in tasks.done)]
+        if tasks.new or done or events.rows:
+            events.number()
+            batch_id = self.ids.next()
+            time = await store.write(
+                self.db,
+                tasks=tasks.new,
+                lease_s=runner.lease_s if runner is not None else 0.0,
+                done=done,
+                batch_id=batch_id,
+                events=events.rows,
+            )
+            if time is not None:
+                self._batch = EventRows(batch_id, time, events.rows)
+        if tasks.done_ids or any(task.kind.keep_s for task in tasks.done):
+            await store.finish_kept(self.db, done)
         for name, order_nos in tasks.done_for.items():
             await store.finish_tasks_for(self.db, name, order_nos)
-        if self.events.rows:
-            self.events.number()
-            time = await store.insert_events(self.db, self.ids.next(), self.events.rows)
-            self._batch = EventRows(time.batch_id, time.time, self.events.rows)
 
     def _hand_on(self) -> None:
         tasks = self.tasks
