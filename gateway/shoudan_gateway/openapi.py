@@ -74,7 +74,7 @@ def _parameters(endpoint: Endpoint[Any, Any], method: str) -> dict[str, Any]:
     in_path = [row for row in endpoint.fields if "{" + row.wire + "}" in endpoint.path]
     rest = [row for row in endpoint.fields if row not in in_path]
     parameters = [_parameter(row, "path") for row in in_path]
-    if method == "GET" or endpoint.raw:
+    if method == "GET" or (endpoint.raw and not endpoint.in_body):
         return {"parameters": parameters + [_parameter(row, "query") for row in rest]}
     schema = {
         "type": "object",

@@ -115,10 +115,10 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """An answer: a JSON object, or bytes of another type."""
+    """An answer: a JSON object or list, or bytes of another type."""
 
     status: int
-    body: Mapping[str, Any] | bytes
+    body: Mapping[str, Any] | list[Any] | bytes
     content_type: str = JSON
 
 
@@ -217,6 +217,7 @@ class Endpoint(Generic[Q, A]):
     write: Callable[[A, Inbound], Outbound]
     writes: bool = False  # changes something: access-logged, and its signature used once
     raw: bool = False  # takes the request as it came: any body, no merged parameters
+    in_body: bool = False  # a raw one whose fields are members of its body
     aliases: tuple[str, ...] = ()  # other paths that mean the same
     body_bytes_max: int = 2**20
 
