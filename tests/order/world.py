@@ -48,6 +48,7 @@ class FakeLedger(pay_grpc.LedgerServiceServicer):
         self.limits: dict[str, int] = {}
         self.locked: set[str] = set()
         self.accounts: dict[tuple[str, str], str] = {}
+        self.listed: list[Any] = []
         self.calls = 0
 
     async def CreateAccounts(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -59,6 +60,11 @@ class FakeLedger(pay_grpc.LedgerServiceServicer):
                 for i in request.items
             ]
         )
+
+    async def ListAccounts(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.listed.append(request)
+        account = pay_pb.Account(account_id=86001, name="测试渠道账户")
+        return pay_pb.ListAccountsResponse(accounts=[account], count=1)
 
     async def PostEntries(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.calls += 1

@@ -8,6 +8,7 @@ from typing import Any, cast
 from shoudan.order.v1 import (
     audit_service_pb2_grpc,
     catalogue_service_pb2_grpc,
+    dictionary_service_pb2_grpc,
     order_service_pb2_grpc,
 )
 from shoudan_kit.migrate import Schema
@@ -19,6 +20,7 @@ from shoudan_order.ledger import PayLedger
 from shoudan_order.notifies import Notifier
 from shoudan_order.rpc.audits import Audits
 from shoudan_order.rpc.catalogue import CatalogueRpc
+from shoudan_order.rpc.dictionary import Dictionary
 from shoudan_order.rpc.orders import Orders
 from shoudan_order.suppliers import Suppliers
 from shoudan_order.tables import APPEND_ONLY, METADATA
@@ -28,6 +30,7 @@ NAMES = (
     "shoudan.order.v1.OrderService",
     "shoudan.order.v1.CatalogueService",
     "shoudan.order.v1.AuditService",
+    "shoudan.order.v1.DictionaryService",
 )
 
 
@@ -63,6 +66,10 @@ async def start(app: App[OrderSettings]) -> Running:
             partial(
                 cast("Any", audit_service_pb2_grpc.add_AuditServiceServicer_to_server),
                 Audits(context),
+            ),
+            partial(
+                cast("Any", dictionary_service_pb2_grpc.add_DictionaryServiceServicer_to_server),
+                Dictionary(context),
             ),
         ),
         names=NAMES,
