@@ -263,3 +263,14 @@ async def test_the_openapi_document_names_every_endpoint(front) -> None:
 async def test_an_unknown_path_is_not_found(front) -> None:
     for path in ("/", "/order", "/order/request/", "/order%2Frequest", "/" + "a" * 5000):
         assert (await front.ask(path))[0] == 404
+
+
+async def test_the_dictionary_is_for_operators_and_names_what_is_missing(front) -> None:
+    assert (await front.ask("/dds/dictionary/get?dic_type=Status"))[0] == 404
+    async with front.http.get(f"{front.internal_url}/dds/dictionary/get") as answer:
+        assert answer.status == 406
+        assert await answer.json() == {
+            "code": 406,
+            "message": "dic_type不能为空",
+            "data": "error:dic_type不能为空",
+        }

@@ -1,0 +1,101 @@
+"""The data dictionary (dds) for the web pages of operators: names of values, areas. Source: 000 dds.
+
+Served on the internal listener only, because the rows of LineId, DownChannelNo and others name partners.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from shoudan.order.v1 import dictionary_service_pb2 as pb
+from shoudan_gateway.fields import Text
+from shoudan_gateway.partners import channel
+from shoudan_gateway.partners.channel import BOTH
+from shoudan_gateway.wire import (
+    Endpoint,
+    Field,
+    Inbound,
+    Malformed,
+    No,
+    Outbound,
+    Partner,
+    Unary,
+    Why,
+    flat,
+)
+
+SERVICE: Final = "shoudan.order.v1.DictionaryService"
+SOURCE: Final = "000 dds; docs/divergences.md"
+DIC_TYPE: Final = Field("dic_type", "dic_type", "字典类型", Text(32))
+PARENT: Final = Field("parent_code", "parent_code", "父级编号", Text(32), required=False)
+
+
+def write_rows(answer: pb.GetDictionaryResponse, _: Inbound) -> Outbound:
+    """A list of rows."""
+    rows = [
+        {"name": row.name, "value": row.value, "type": row.type, "sort_no": row.sort_no}
+        for row in answer.rows
+    ]
+    return Outbound(200, rows)
+
+
+def write_areas(answer: pb.ListAreasResponse, _: Inbound) -> Outbound:
+    """A list of areas, under the names of the documented columns."""
+    rows = [
+        {
+            "canton_code": area.canton_code,
+            "chinese_name": area.chinese_name,
+            "parent_code": area.parent_code,
+            "grade": area.grade,
+            "full_spell": area.full_spell,
+            "simple_spell": area.simple_spell,
+            "sort_id": area.sort_no,
+        }
+        for area in answer.areas
+    ]
+    return Outbound(200, rows)
+
+
+def refuse(no: No, request: Inbound, legacy: bool) -> Outbound:
+    """What is missing is named without a preface here; all else is told as to channels."""
+    if isinstance(no, Malformed) and no.why is Why.MISSING:
+        return channel.error(406, 406, f"{no.name}不能为空", legacy)
+    return channel.refuse(no, request, legacy)
+
+
+def area_endpoint(
+    path: str, title: str, fields: tuple[Field, ...] = (), **fixed: int
+) -> Endpoint[Any, Any]:
+    """The three differ in the grade alone."""
+    return Endpoint(
+        path=path,
+        methods=BOTH,
+        source=SOURCE,
+        title=title,
+        fields=fields,
+        read=flat(pb.ListAreasRequest, fields, **fixed),
+        call=Unary(f"{SERVICE}/ListAreas"),
+        write=write_areas,
+    )
+
+
+PARTNER = Partner(
+    name="dds",
+    role="internal",
+    refuse=refuse,
+    endpoints=(
+        Endpoint(
+            path="/dds/dictionary/get",
+            methods=BOTH,
+            source=SOURCE,
+            title="获取数据字典",
+            fields=(DIC_TYPE,),
+            read=flat(pb.GetDictionaryRequest, (DIC_TYPE,)),
+            call=Unary(f"{SERVICE}/GetDictionary"),
+            write=write_rows,
+        ),
+        area_endpoint("/dds/province/get", "获取省份", (PARENT,), grade=1),
+        area_endpoint("/dds/city/get", "获取城市", (PARENT,), grade=2),
+        area_endpoint("/dds/region/get", "获取省市区"),
+    ),
+)
