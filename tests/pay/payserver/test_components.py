@@ -335,3 +335,20 @@ async def test_what_is_payed_is_in_the_component_s_journal_with_its_amount(shop:
     # Only the notify test pays without the component having taken it.
     assert all(journal[n].ends == "running" for n in forged if n in journal)
     assert [n for n in forged if n not in journal] == []
+
+
+async def test_more_pays_than_may_wait_for_a_component_are_paid_one_after_the_other(
+    shop: Shop,
+) -> None:
+    mode = await shop.component_mode()
+    wishes = [body(mode, payAmount=1) for _ in range(400)]
+    _, answer = await shop.post("batchPay", {"batchPayData": wishes})
+    assert {one["statusCode"] for one in answer["batchPayResult"]} == {200}
+
+    async def all_paid() -> bool:
+        _, listed = await shop.get("payOrders", payModeUUID=mode.uuid, status="payed")
+        return listed["size"] == len(wishes)
+
+    await eventually(all_paid, 30, every_s=0.1)
+    numbers = [one["body"]["data"]["tractionNo"] for one in answer["batchPayResult"]]
+    assert {shop.component.pays[n].calls for n in numbers} == {1}

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import Any, ClassVar, Final, Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -17,7 +18,6 @@ import msgspec
 from shoudan_kit.clock import beijing
 from shoudan_kit.egress import Egress
 from shoudan_kit.guard import PORTS, Guard, UrlForbidden
-from shoudan_kit.refusal import Overloaded
 from shoudan_pay.channels import component
 from shoudan_pay.channels.component import Checked, Heard
 from shoudan_pay.config import PaySettings
@@ -33,7 +33,8 @@ ANY_PORT: Final = range(1, 65_536)
 NOTIFY_PATHS: Final = {PAY: "/api/v1.0.0/payNotify", REFUND: "/api/v1.0.0/refundNotify"}
 # Only these may be named by a template: no other secret of the process can be made to sign for a caller.
 SECRET_NAME: Final = re.compile(r"SHOUDAN_COMPONENT_[A-Z0-9_]{1,40}")
-WAITING_MAX: Final = 2_000
+WAITING_MAX: Final = 256  # calls to one component that wait; more are left to their tasks
+ROOMS_MAX: Final = 1_000  # components with room of their own; further ones share one
 
 
 class Link(Protocol):
@@ -57,8 +58,26 @@ class Link(Protocol):
         ...
 
 
+class _Room:
+    """The calls to one component: a slow one must not hold up the others."""
+
+    def __init__(self, calls_max: int) -> None:
+        self._free = asyncio.Semaphore(calls_max)
+        self.waiting = 0
+
+    async def __aenter__(self) -> None:
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._free.release()
+
+
 class Components:
-    """Every call to a payment component of this process, at most `component_calls_max` at once."""
+    """Every call to payment components of this process, at most `component_calls_max` to each at once."""
 
     def __init__(self, settings: PaySettings) -> None:
         self._settings = settings
@@ -70,25 +89,26 @@ class Components:
             total_s=settings.component_timeout_s,
             per_host_max=settings.component_calls_max,
         )
-        self._room = asyncio.Semaphore(settings.component_calls_max)
-        self._waiting = 0
+        self._rooms: dict[str, _Room] = {}
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._egress.aclose()
 
-    def admit(self, count: int) -> None:
-        """Raises Overloaded when more calls wait than may."""
-        if self._waiting + count > WAITING_MAX:
-            raise Overloaded("component", WAITING_MAX)
+    def has_room(self, url: str | None, more: int) -> bool:
+        """Whether `more` further calls to this component may wait here for their turn."""
+        return self._room(url or "").waiting + more <= WAITING_MAX
 
-    async def check_url(self, field: str, url: str | None) -> None:
-        """Refuse an address that may not be called, before it is stored: FieldInvalid."""
+    async def check_url(self, name: str, field: str, url: str | None) -> None:
+        """Refuse an address that may not be called, before it is stored: FieldInvalid.
+
+        `name` is the term it is given for, `field` what partners call that.
+        """
         if not url:
             return
         link, _ = self._link(url)
         if link is not None:
-            if field not in link.fields:
+            if name not in link.fields:
                 raise FieldInvalid(field, "cannot go there")
             return
         try:
@@ -99,7 +119,7 @@ class Components:
 
     async def check_environment(self, url: str, merchant_href: str) -> Checked:
         """Ask a template's checkEnvUrl about a merchant."""
-        async with self._room:
+        async with self._room(url):
             return await component.check_environment(self._egress, url, merchant_href)
 
     async def pay(self, pay: PayOrder, usable: Usable) -> Heard:
@@ -183,12 +203,16 @@ class Components:
     ) -> Heard:
         if not url:
             return Heard(component.Word.NOT_SENT, why="no address")
-        self._waiting += 1
-        try:
-            async with self._room:
-                return await component.send(self._egress, url, body, traction_no, query=query)
-        finally:
-            self._waiting -= 1
+        async with self._room(url):
+            return await component.send(self._egress, url, body, traction_no, query=query)
+
+    def _room(self, url: str) -> _Room:
+        origin = urlsplit(url).netloc
+        if origin not in self._rooms and len(self._rooms) >= ROOMS_MAX:
+            origin = ""
+        if origin not in self._rooms:
+            self._rooms[origin] = _Room(self._settings.component_calls_max)
+        return self._rooms[origin]
 
 
 def guard_of(settings: PaySettings) -> Guard:

@@ -199,7 +199,7 @@ class ModeCalls:
     async def _check(self, terms: Terms) -> None:
         """Refuse addresses that may not be called and names of other secrets."""
         for ours, theirs in wire.URL_TERMS.items():
-            await self._components.check_url(theirs, getattr(terms, ours))
+            await self._components.check_url(ours, theirs, getattr(terms, ours))
         if terms.secret_name and not SECRET_NAME.fullmatch(terms.secret_name):
             raise FieldInvalid("secretName", "does not begin with SHOUDAN_COMPONENT_")
 

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError
@@ -28,7 +29,7 @@ from shoudan_pay.rpc.payserver.components import Components
 from shoudan_pay.rpc.payserver.settling import Said, Settling, settle_pays
 from shoudan_pay.store.payserver import modes as mode_store
 from shoudan_pay.store.payserver import pays as store
-from shoudan_pay.store.payserver.modes import Usable
+from shoudan_pay.store.payserver.modes import Terms, Usable
 from shoudan_pay.store.payserver.pays import NewPay, PayOrder
 
 UNIQUE_VIOLATION: Final = "23505"  # two processes made the same tractionNo: made again
@@ -79,7 +80,6 @@ class Paying:
 
     async def pay(self, wishes: Sequence[Wish], wait_s: float) -> list[Answer]:
         """One answer per wish, in order; components get `wait_s` to end theirs, then they stay paying."""
-        self._components.admit(len(wishes))
         answers = await self._gather(wishes)
         open_pays = [one.pay.traction_no for one in answers if isinstance(one, Paid)]
         calls = {number: self._calls[number] for number in open_pays if number in self._calls}
@@ -123,14 +123,20 @@ class Paying:
 
     async def _transact(self, wishes: Sequence[Wish]) -> list[Answer]:
         async with self._app.work("payserver_pay") as work:
-            batch = _Batch(work, self._numbers, self._app.settings)
+            batch = _Batch(work, self._numbers, self._app.settings, self._components)
             answers = await batch.accept(wishes)
         # Committed: from here on a dead process leaves a task that asks what became of it.
         for pay, usable in batch.to_call:
             call = asyncio.create_task(self._call(pay, usable), name=f"pay {pay.traction_no}")
             self._calls[pay.traction_no] = call
-            call.add_done_callback(lambda _, number=pay.traction_no: self._calls.pop(number))
+            call.add_done_callback(partial(self._called, pay.traction_no))
         return answers
+
+    def _called(self, number: str, call: asyncio.Task[PayOrder]) -> None:
+        del self._calls[number]
+        # Its callers may be gone; the pay stays paying, and its task asks.
+        if not call.cancelled() and (error := call.exception()):
+            _log.warning("call_not_settled", traction_no=number, error=type(error).__name__)
 
     async def _call(self, pay: PayOrder, usable: Usable) -> PayOrder:
         """Ask the component once; what stays unknown is asked about by the task."""
@@ -153,8 +159,16 @@ class Paying:
 class _Batch:
     """One transaction's worth of pays."""
 
-    def __init__(self, work: Work, made: numbers.Numbers, settings: PaySettings) -> None:
+    def __init__(
+        self,
+        work: Work,
+        made: numbers.Numbers,
+        settings: PaySettings,
+        components: Components,
+    ) -> None:
         self._work, self._numbers, self._settings = work, made, settings
+        self._components = components
+        self._calls = 0
         self._usable: dict[str, Usable] = {}
         self._known: dict[tuple[str, str], PayOrder] = {}
         self._new: dict[tuple[str, str], NewPay] = {}
@@ -203,7 +217,7 @@ class _Batch:
     def _made(self, asked: PayAsked, found: Usable, method: Method) -> NewPay:
         mode, terms = found.mode, found.terms
         later = method is Method.COMPONENT and terms.async_notify
-        status = PayStatus.UNPAY
+        status, now = PayStatus.UNPAY, self._call_now(method, terms)
         if method is Method.COMPONENT:
             status = states.advance_pay(status, Event.ASKED)
         return NewPay(
@@ -225,9 +239,16 @@ class _Batch:
             params=asked.params,
             extra_params=asked.extra_params,
             status=status,
-            sent=Sent.MAYBE if method is Method.COMPONENT and not later else Sent.NOT,
+            sent=Sent.MAYBE if now else Sent.NOT,
             valid_h=terms.valid_h,
         )
+
+    def _call_now(self, method: Method, terms: Terms) -> bool:
+        """Whether its component is called right after the commit; otherwise the task does it."""
+        if method is not Method.COMPONENT or terms.async_notify:
+            return False
+        self._calls += 1
+        return self._components.has_room(terms.pay_url, self._calls)
 
     async def _write(self) -> dict[tuple[str, str], PayOrder]:
         """Write what is new; numbers that another transaction has just taken become known."""
@@ -259,11 +280,12 @@ class _Batch:
     def _follow_up(self, paying: Iterable[PayOrder]) -> None:
         """A component's pay has a task from the start: to call it, or to ask when nobody came back."""
         for pay in paying:
-            delay_s = 0.0 if pay.async_notify else 2 * self._settings.component_timeout_s
+            now = pay.sent == Sent.MAYBE
+            delay_s = 2 * self._settings.component_timeout_s if now else 0.0
             self._work.tasks.add(
                 ASK_PAY, Ask(pay.traction_no), order_no=pay.traction_no, delay_s=delay_s
             )
-            if not pay.async_notify:
+            if now:
                 self.to_call.append((pay, self._usable[pay.mode_uuid]))
 
     def _answer(

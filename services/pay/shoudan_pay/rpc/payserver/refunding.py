@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError
@@ -82,7 +83,6 @@ class Refunding:
 
     async def refund(self, wishes: Sequence[Wish], wait_s: float) -> list[Answer]:
         """One answer per wish, in order; components get `wait_s`, then refunds stay refunding."""
-        self._components.admit(len(wishes))
         answers = await self._gather(wishes)
         given = [one.refund.traction_no for one in answers if isinstance(one, Refunded)]
         calls = {number: self._calls[number] for number in given if number in self._calls}
@@ -127,13 +127,19 @@ class Refunding:
 
     async def _transact(self, wishes: Sequence[Wish]) -> list[Answer]:
         async with self._app.work("payserver_refund") as work:
-            batch = _Batch(work, self._numbers, self._app.settings)
+            batch = _Batch(work, self._numbers, self._app.settings, self._components)
             answers = await batch.accept(wishes)
         for refund, pay, usable in batch.to_call:
             call = asyncio.create_task(self._call(refund, pay, usable))
             self._calls[refund.traction_no] = call
-            call.add_done_callback(lambda _, number=refund.traction_no: self._calls.pop(number))
+            call.add_done_callback(partial(self._called, refund.traction_no))
         return answers
+
+    def _called(self, number: str, call: asyncio.Task[RefundOrder]) -> None:
+        del self._calls[number]
+        # Its callers may be gone; the refund stays refunding, and its task asks.
+        if not call.cancelled() and (error := call.exception()):
+            _log.warning("call_not_settled", traction_no=number, error=type(error).__name__)
 
     async def _call(self, refund: RefundOrder, pay: PayOrder, usable: Usable) -> RefundOrder:
         heard = await self._components.refund(refund, pay, usable)
@@ -155,8 +161,16 @@ class Refunding:
 class _Batch:
     """One transaction's worth of refunds."""
 
-    def __init__(self, work: Work, made: numbers.Numbers, settings: PaySettings) -> None:
+    def __init__(
+        self,
+        work: Work,
+        made: numbers.Numbers,
+        settings: PaySettings,
+        components: Components,
+    ) -> None:
         self._work, self._numbers, self._settings = work, made, settings
+        self._components = components
+        self._calls = 0
         self._pays: dict[str, PayOrder] = {}
         self._known: dict[tuple[str, str], RefundOrder] = {}
         self._firsts: dict[str, RefundOrder] = {}
@@ -241,6 +255,9 @@ class _Batch:
         if component and not usable.terms.refund_url:
             raise PayUrlEmpty("refundUrl")
         later = component and usable.terms.async_notify
+        self._calls += 1
+        now_called = component and not later
+        now_called &= self._components.has_room(usable.terms.refund_url, self._calls)
         status = RefundStatus.UN_REFUND
         if component:
             status = states.advance_refund(status, Event.ASKED)
@@ -262,7 +279,7 @@ class _Batch:
             amount_micros=amount,
             extra_params=asked.extra_params,
             status=status,
-            sent=Sent.MAYBE if component and not later else Sent.NOT,
+            sent=Sent.MAYBE if now_called else Sent.NOT,
             parked=False,
             third_refund_no=None,
             result_code=None,
@@ -297,9 +314,10 @@ class _Batch:
             if refund.status != RefundStatus.REFUNDING:
                 continue
             number = refund.traction_no
-            delay_s = 0.0 if refund.async_notify else 2 * self._settings.component_timeout_s
+            now = refund.sent == Sent.MAYBE
+            delay_s = 2 * self._settings.component_timeout_s if now else 0.0
             self._work.tasks.add(ASK_REFUND, Ask(number), order_no=number, delay_s=delay_s)
-            if not refund.async_notify:
+            if now:
                 pay = self._pays[refund.pay_traction_no]
                 self.to_call.append((refund, pay, self._usable[refund.mode_uuid]))
 
