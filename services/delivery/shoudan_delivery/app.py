@@ -12,6 +12,7 @@ from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.ends import Ends
 from shoudan_delivery.events import Events
+from shoudan_delivery.lanes import LaneRules, Lanes
 from shoudan_delivery.rpc import Deliveries, SupplierAdmin
 from shoudan_delivery.sender import Sender
 from shoudan_delivery.senders import Senders
@@ -32,14 +33,8 @@ async def start(app: App[DeliverySettings]) -> Running:
     settings = app.settings
     events = Events()
     local_ip = f"{socket.gethostname()}/{os.getpid()}"
-    ends = Ends(
-        app.work,
-        app.ids,
-        events,
-        batch_max=settings.end_batch_max,
-        linger_s=settings.end_linger_s,
-        local_ip=local_ip,
-    )
+    ends = Ends(app.work, app.ids, events, local_ip)
+    lanes = Lanes(ends.write, LaneRules(settings.end_batch_max, settings.end_linger_s))
     suppliers = Suppliers(app.db, settings)
 
     async def switch(supplier: Supplier, tripped: bool) -> None:
@@ -47,20 +42,24 @@ async def start(app: App[DeliverySettings]) -> Running:
 
     def make(supplier: Supplier) -> Sender:
         return Sender(
-            supplier, db=app.db, ends=ends, clock=app.clock, settings=settings, switch=switch
+            supplier,
+            db=app.db,
+            ends=lanes.of(*supplier.key),
+            clock=app.clock,
+            settings=settings,
+            switch=switch,
         )
 
     senders = Senders(make)
     suppliers.watch(senders.update)
     await suppliers.refresh()
-    ends.start()
     orders: Any = order_grpc.OrderServiceStub(app.channel(settings.order_target))
-    servicer = Deliveries(app, suppliers, senders, ends, local_ip)
+    servicer = Deliveries(app, suppliers, senders, lanes, local_ip)
     admin = SupplierAdmin(app, suppliers, events)
 
     async def close() -> None:
         await senders.aclose(settings.drain_s)
-        await ends.aclose()
+        await lanes.aclose()
 
     return Running(
         context=Deliverer(app.work, senders, orders, settings),

@@ -1,10 +1,8 @@
-"""The writer of outcomes: whatever answers, notifies, queries and people say, in batches, once."""
+"""The writing of outcomes: whatever answers, notifies, queries and people say, in batches, once."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,14 +14,11 @@ from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import Chunk, Delivery, Ended, Finding, Incident, Verdict
 from shoudan_kit import log
-from shoudan_kit.db import Unavailable, retry
 from shoudan_kit.faultpoint import hit
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.work import Work
 
 _log = log.get_logger("ends")
-
-BUSY_S = 0.05
 
 _FINAL = {
     Verdict.SUCCEEDED: Status.SUCCEEDED,
@@ -62,99 +57,20 @@ class _Batch:
 
 
 class Ends:
-    """Findings in, one transaction for all that gathered meanwhile, tasks and events with it.
+    """One transaction for a batch of findings, tasks and events with it.
 
     The first final finding of a delivery wins; an equal later one changes nothing; a different later
     one is written to vds_order_exp, flagged and published, and never applied.
     """
 
     def __init__(
-        self,
-        work: Callable[[str], Work],
-        ids: IdMaker,
-        publisher: Publisher,
-        *,
-        batch_max: int,
-        linger_s: float,
-        local_ip: str,
+        self, work: Callable[[str], Work], ids: IdMaker, publisher: Publisher, local_ip: str
     ) -> None:
         self._work, self._ids, self._publisher = work, ids, publisher
-        self._batch_max, self._linger_s, self._local_ip = batch_max, linger_s, local_ip
-        self._waiting: list[tuple[Finding, asyncio.Future[None] | None]] = []
-        self._wake = asyncio.Event()
-        self._loop: asyncio.Task[None] | None = None
-        self._closing = False
+        self._local_ip = local_ip
 
-    def start(self) -> None:
-        """Begin to write."""
-        self._loop = asyncio.create_task(self._write_forever(), name="ends")
-
-    async def aclose(self) -> None:
-        """Write what is there, then stop."""
-        self._closing = True
-        self._wake.set()
-        if self._loop is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._loop, 10)
-
-    @property
-    def waiting(self) -> int:
-        """Findings not written yet."""
-        return len(self._waiting)
-
-    def put(self, finding: Finding) -> None:
-        """Write this soon. If the process dies first, the delivery stays 30 and is asked about."""
-        self._waiting.append((finding, None))
-        self._wake.set()
-
-    async def settle(self, finding: Finding) -> None:
-        """Write this and come back when it is committed."""
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((finding, written))
-        self._wake.set()
-        await written
-
-    async def _write_forever(self) -> None:
-        loop = asyncio.get_running_loop()
-        written_at = -BUSY_S
-        while not (self._closing and not self._waiting):
-            if not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-            # While answers keep coming each waits for companions; one after a pause is written at once.
-            if loop.time() - written_at < BUSY_S and len(self._waiting) < self._batch_max:
-                await asyncio.sleep(self._linger_s)
-            batch, self._waiting = (
-                self._waiting[: self._batch_max],
-                self._waiting[self._batch_max :],
-            )
-            written_at = loop.time()
-            if batch and not await self._try(batch):
-                self._waiting = batch + self._waiting
-                await asyncio.sleep(0 if self._closing else 0.5)
-                if self._closing:
-                    return
-
-    async def _try(self, batch: list[tuple[Finding, asyncio.Future[None] | None]]) -> bool:
-        """Write a batch, or its halves if it cannot be written; False when the database is away."""
-        try:
-            await retry(lambda: self._write([finding for finding, _ in batch]))
-        except (Unavailable, OSError, TimeoutError):
-            return False
-        except Exception as error:  # noqa: BLE001 - one bad finding must not hold back the others
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                return await self._try(batch[:middle]) and await self._try(batch[middle:])
-            _log.error("finding_lost", order_no=batch[0][0].order_no, exc_info=True)
-            if (written := batch[0][1]) is not None and not written.done():
-                written.set_exception(error)
-            return True
-        for _, written in batch:
-            if written is not None and not written.done():
-                written.set_result(None)
-        return True
-
-    async def _write(self, findings: Sequence[Finding]) -> None:
+    async def write(self, findings: Sequence[Finding]) -> None:
+        """Write these; they are of any channel and in the order they were found."""
         batch = _Batch(findings)
         hit("delivery.before_end")
         async with self._work("delivery.end") as work:

@@ -14,9 +14,9 @@ from shoudan_delivery import deliveries, suppliers, verdicts
 from shoudan_delivery.channels import Heard, Unverified, protocol_of
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.deliveries import Created
-from shoudan_delivery.ends import Ends
 from shoudan_delivery.events import Events
 from shoudan_delivery.kinds import ASK, Ask
+from shoudan_delivery.lanes import Lanes
 from shoudan_delivery.refusals import (
     ChannelUnavailable,
     DeliveryRefusal,
@@ -63,11 +63,11 @@ class Deliveries:
         app: App[DeliverySettings],
         suppliers: Suppliers,
         senders: Senders,
-        ends: Ends,
+        lanes: Lanes,
         local_ip: str,
     ) -> None:
         self._app, self._suppliers, self._senders = app, suppliers, senders
-        self._ends, self._local_ip = ends, local_ip
+        self._lanes, self._local_ip = lanes, local_ip
 
     async def CreateDeliveries(
         self, request: pb.CreateDeliveriesRequest, context: Context
@@ -135,7 +135,8 @@ class Deliveries:
             found = await deliveries.find_one(db, key)
         finding = deliveries.resolution(found, Status(request.status), request.by, request.reason)
         if finding is not None:
-            await shielded(self._ends.settle(finding))
+            lane = self._lanes.of(found.channel_no, found.service_class)
+            await shielded(lane.settle(finding))
         async with self._app.db.connect() as db:
             found = await deliveries.find_one(db, key)
         deliveries.resolution(found, Status(request.status), request.by, request.reason)
@@ -166,7 +167,7 @@ class Deliveries:
             return pb.TakeNotifyResponse(
                 http_status=404, content_type="text/plain", body=b"no such order"
             )
-        await shielded(self._ends.settle(finding))
+        await shielded(self._lanes.of(*supplier.key).settle(finding))
         return pb.TakeNotifyResponse(
             http_status=200, content_type="text/plain", body=protocol.thank()
         )

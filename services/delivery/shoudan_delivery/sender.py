@@ -16,7 +16,7 @@ from shoudan_delivery.breaker import Breaker, BreakerRules, Turn
 from shoudan_delivery.channels import SupplierProtocol, protocol_of
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.deliveries import ask_after_s
-from shoudan_delivery.ends import Ends
+from shoudan_delivery.lanes import Lane
 from shoudan_delivery.states import Source, SupplierState
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Chunk, Finding, Outgoing, Supplier, Verdict
@@ -30,6 +30,8 @@ REFUSED_WAIT_S = 1.0
 TRIALS_MAX = 3
 # A channel with less than a quarter free gathers places instead of marking them one by one.
 GATHER_BELOW = 4
+# Calls begun in one turn of the event loop; then other channels have theirs.
+TURN_MAX = 16
 
 _log = log.get_logger("sender")
 
@@ -44,7 +46,7 @@ class Sender:
         supplier: Supplier,
         *,
         db: Database,
-        ends: Ends,
+        ends: Lane,
         clock: Clock,
         settings: DeliverySettings,
         switch: Switch,
@@ -184,9 +186,11 @@ class Sender:
             return
         hit("delivery.before_call")
         trial = self.supplier.state is SupplierState.TRIPPED
-        for row in rows:
+        for count, row in enumerate(rows, 1):
             self._in_flight += 1
             self._spawn(self._deliver(row, batch.pop(row.order_no), trial=trial))
+            if count % TURN_MAX == 0:
+                await asyncio.sleep(0)
         if batch:
             await self._drop(batch)
 

@@ -1,0 +1,132 @@
+"""Lanes: the findings of one channel gather and are written in batches, beside those of all others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from shoudan_delivery.store.rows import Finding
+from shoudan_kit import log
+from shoudan_kit.db import Unavailable, retry
+
+BUSY_S = 0.05
+AWAY_S = 0.5
+CLOSE_S = 10
+
+_log = log.get_logger("lanes")
+
+Write = Callable[[Sequence[Finding]], Awaitable[None]]
+_Waiting = tuple[Finding, asyncio.Future[None] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRules:
+    """How many findings one transaction takes, and how long they gather while they keep coming."""
+
+    batch_max: int
+    linger_s: float
+
+
+class Lane:
+    """One channel's findings: put in at any time, written by `write` in batches, in the order given."""
+
+    def __init__(self, name: str, write: Write, rules: LaneRules) -> None:
+        self._name, self._write, self._rules = name, write, rules
+        self._waiting: list[_Waiting] = []
+        self._wake = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+        self._closing = False
+
+    async def aclose(self) -> None:
+        """Write what is there, then stop."""
+        self._closing = True
+        self._wake.set()
+        if self._loop is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._loop, CLOSE_S)
+
+    @property
+    def waiting(self) -> int:
+        """Findings not written yet."""
+        return len(self._waiting)
+
+    def put(self, finding: Finding) -> None:
+        """Write this soon. If the process dies first, the delivery stays 30 and is asked about."""
+        self._add(finding, None)
+
+    async def settle(self, finding: Finding) -> None:
+        """Write this and come back when it is committed."""
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._add(finding, written)
+        await written
+
+    def _add(self, finding: Finding, written: asyncio.Future[None] | None) -> None:
+        self._waiting.append((finding, written))
+        self._wake.set()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop().create_task(
+                self._write_forever(), name=f"lane {self._name}"
+            )
+
+    async def _write_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        rules, written_at = self._rules, -BUSY_S
+        while not (self._closing and not self._waiting):
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+            # While answers keep coming each waits for companions; one after a pause is written at once.
+            if loop.time() - written_at < BUSY_S and len(self._waiting) < rules.batch_max:
+                await asyncio.sleep(rules.linger_s)
+            batch, self._waiting = (
+                self._waiting[: rules.batch_max],
+                self._waiting[rules.batch_max :],
+            )
+            written_at = loop.time()
+            if batch and not await self._try(batch):
+                self._waiting = batch + self._waiting
+                await asyncio.sleep(0 if self._closing else AWAY_S)
+                if self._closing:
+                    return
+
+    async def _try(self, batch: list[_Waiting]) -> bool:
+        """Write a batch, or its halves if it cannot be written; False when the database is away."""
+        try:
+            await retry(lambda: self._write([finding for finding, _ in batch]))
+        except (Unavailable, OSError, TimeoutError):
+            return False
+        except Exception as error:  # noqa: BLE001 - one bad finding must not hold back the others
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                return await self._try(batch[:middle]) and await self._try(batch[middle:])
+            _log.error("finding_lost", order_no=batch[0][0].order_no, exc_info=True)
+            if (written := batch[0][1]) is not None and not written.done():
+                written.set_exception(error)
+            return True
+        for _, written in batch:
+            if written is not None and not written.done():
+                written.set_result(None)
+        return True
+
+
+class Lanes:
+    """One lane per channel and service class, made when it is first asked for."""
+
+    def __init__(self, write: Write, rules: LaneRules) -> None:
+        self._write, self._rules = write, rules
+        self._lanes: dict[tuple[str, int], Lane] = {}
+
+    def of(self, channel_no: str, service_class: int) -> Lane:
+        """The lane of a channel; channels are configured, so they are few."""
+        key = (channel_no, service_class)
+        lane = self._lanes.get(key)
+        if lane is None:
+            name = f"{channel_no}/{service_class}"
+            lane = self._lanes[key] = Lane(name, self._write, self._rules)
+        return lane
+
+    async def aclose(self) -> None:
+        """Write what is there, all channels at the same time."""
+        await asyncio.gather(*(lane.aclose() for lane in self._lanes.values()))
