@@ -195,6 +195,9 @@ class Postgres:
 
     async def aclose(self) -> None:
         """Stop, release the folder, remove it if it was only for now."""
+        if self.home.ephemeral and self._child:
+            # Data about to be removed need no checkpoint; with a hundred databases it takes 20 s.
+            await self._child.stop(signal.SIGQUIT, STOP_S_MAX)
         await self.stop()
         if self.socket_dir.parent != self.home.path:
             shutil.rmtree(self.socket_dir, ignore_errors=True)
