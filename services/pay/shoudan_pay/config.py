@@ -10,6 +10,7 @@ from pydantic import Field
 
 from shoudan_kit.config import Port, Seconds, Secret, ServiceSettings
 
+UMS_WAITS_S = [5.0, 15.0, 60.0, 300.0]
 NOTICE_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
 WINDOW_S_MAX = 3600
 
@@ -113,6 +114,17 @@ class PaySettings(ServiceSettings):
         180,
         gt=0,
         description="Seconds a Dingdang Datetime may differ from our clock (its document: 3 minutes).",
+    )
+    ums_waits_s: list[float] = Field(
+        UMS_WAITS_S,
+        min_length=1,
+        max_length=50,
+        description="Seconds before each question about a refund ChinaUMS has not ended; the last repeats.",
+    )
+    ums_lost_s: float = Field(
+        300,
+        gt=0,
+        description="Seconds after which ChinaUMS not knowing a refund means that it never arrived.",
     )
     notice_waits_s: list[int] = Field(
         NOTICE_WAITS_S,

@@ -9,8 +9,7 @@ import msgspec
 from shoudan_kit.task import Kind
 
 DAY_S: Final = 86_400
-# protocols §1.8: seconds before the 1st, 2nd, 3rd question; then every five minutes for a day.
-UMS_WAITS_S: Final = (5, 15, 60)
+# protocols §1.8: asked for a day; the waits in between are settings.
 UMS_SLOW_S: Final = 300
 
 
@@ -60,8 +59,3 @@ TELL: Final = Kind(
     each=True,
     parallel=32,
 )
-
-
-def ums_wait_s(questions: int) -> int:
-    """Seconds before the next question after so many."""
-    return UMS_WAITS_S[questions] if questions < len(UMS_WAITS_S) else UMS_SLOW_S

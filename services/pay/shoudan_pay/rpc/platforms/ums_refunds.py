@@ -19,7 +19,7 @@ from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.judging import fen
 from shoudan_pay.payserver.numbers import PAY
-from shoudan_pay.platforms.kinds import ASK_UMS, ASK_UMS_NOW, AskUms, ums_wait_s
+from shoudan_pay.platforms.kinds import ASK_UMS, ASK_UMS_NOW, AskUms
 from shoudan_pay.platforms.states import REFUND_ENDED, RefundState, advance_refund
 from shoudan_pay.rpc.payserver.components import guard_of
 from shoudan_pay.rpc.payserver.settling import Settling
@@ -31,8 +31,6 @@ from shoudan_pay.store.payserver.refunds import RefundOrder
 from shoudan_pay.store.platforms import callers, ums
 from shoudan_pay.store.platforms.ums import UmsRefund
 
-# A number that ChinaUMS does not know for so long has never arrived there.
-LOST_S: Final = 300
 LOCKED_S: Final = 60
 STATES: Final = {
     chinaums.State.SUCCESS: RefundState.SUCCESS,
@@ -86,7 +84,7 @@ class UmsRefunds:
             row = await ums.insert(work.db, _row(refund, pay, app.app_id, app.source_id))
             if row is not None:
                 number = refund.traction_no
-                work.tasks.add(ASK_UMS, AskUms(number), order_no=number, delay_s=ums_wait_s(0))
+                work.tasks.add(ASK_UMS, AskUms(number), order_no=number, delay_s=self._wait_s(0))
         if row is None:
             return await self.query(refund.traction_no, refund.merchant_uuid, account)
         brought = await self._send(row, access)
@@ -115,7 +113,7 @@ class UmsRefunds:
             await self._finish(task)
             return
         if access is None:
-            task.again(ums_wait_s(task.count), "no credential")
+            task.again(self._wait_s(task.count), "no credential")
             return
         if row.sent:
             brought = await self._question(row, access)
@@ -126,7 +124,7 @@ class UmsRefunds:
         if brought.state in REFUND_ENDED:
             await self._finish(task)
         else:
-            task.again(max(brought.wait_s, ums_wait_s(task.count)), row.last_code)
+            task.again(max(brought.wait_s, self._wait_s(task.count)), row.last_code)
 
     async def _send(self, row: UmsRefund, access: Access) -> Brought:
         """/refund: the same numbers each time, so that a repeat gives the refund that exists."""
@@ -142,7 +140,8 @@ class UmsRefunds:
         """/refund-query, with the refund's own number."""
         members = chinaums.asked_about(access, row.refund_order_id)
         told = await self._call(access, chinaums.REFUND_QUERY, members)
-        return await self._written(row, told, _of_question(row, told))
+        lost = row.age_s > self._app.settings.ums_lost_s
+        return await self._written(row, told, _of_question(row, told, lost=lost))
 
     async def _query_pay(self, traction_no: str, merchant_uuid: str, account: str) -> Heard:
         async with self._app.db.connect() as db:
@@ -190,6 +189,11 @@ class UmsRefunds:
                 detail=shown,
             )
         return brought
+
+    def _wait_s(self, questions: int) -> float:
+        """Seconds before the next question after so many."""
+        waits = self._app.settings.ums_waits_s
+        return waits[min(questions, len(waits) - 1)]
 
     async def _mark_sent(self, number: str) -> bool:
         async with self._app.work("chinaums_sent") as work:
@@ -248,12 +252,12 @@ def _of_refund(row: UmsRefund, told: Told) -> Brought:
             return Brought(RefundState.UNKNOWN, sent=True)
 
 
-def _of_question(row: UmsRefund, told: Told) -> Brought:
+def _of_question(row: UmsRefund, told: Told, *, lost: bool) -> Brought:
     """What an answer to /refund-query brought: only refundStatus ends anything."""
     match told.meaning:
         case Meaning.LOOK if _agrees(told, row.refund_order_id):
             return Brought(STATES[told.refund_state], sent=True)
-        case Meaning.NOT_THERE if row.age_s > LOST_S:
+        case Meaning.NOT_THERE if lost:
             return Brought(RefundState.UNKNOWN, sent=False)
         case Meaning.WAIT:
             return Brought(RefundState.UNKNOWN, sent=True, wait_s=LOCKED_S)

@@ -52,8 +52,8 @@ _BY_NO = (
 _TRADE_BY_NO, _TRADE_LOCK = statement(_BY_NO), statement(f"{_BY_NO} FOR UPDATE")
 _BY_PAY = statement(f"SELECT {_TRADE} FROM dingdang_trade WHERE pay_traction_no = :number")  # noqa: S608
 _ADVANCE_TRADE = statement("""
-UPDATE dingdang_trade SET status = :status, transaction_id = :transaction_id,
-    paid_time = CASE WHEN :status = 'success' THEN shoudan_now() ELSE paid_time END
+UPDATE dingdang_trade SET status = CAST(:status AS text), transaction_id = :transaction_id,
+    paid_time = CASE WHEN CAST(:status AS text) = 'success' THEN shoudan_now() ELSE paid_time END
 WHERE domain_id = :domain_id AND trade_no = :trade_no AND status = :was RETURNING trade_no
 """)
 _ADD_REFUND = statement(f"""
