@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import typer
@@ -12,7 +14,7 @@ from grpc import aio
 from pydantic import Field
 from rich.console import Console
 
-from shoudan_kit.config import ConfigError, Seconds, Settings
+from shoudan_kit.config import FILE_VARIABLE, ConfigError, Seconds, Settings
 from shoudan_kit.refusal import refused_from_rpc
 from shoudan_kit.rpc import connect
 
@@ -53,9 +55,17 @@ class Failed(Exception):
     """A command's expected end with an error: one readable sentence, exit code 1."""
 
 
+def up_file() -> Path:
+    """Where `shoudan up` notes its addresses, so that other terminals find it."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "shoudan" / "up.toml"
+
+
 def settings(**given: str) -> ClientSettings:
-    """From environment and file; what is given on the command line wins."""
-    found = ClientSettings.load(SECTION)
+    """From environment and file, or of the system that is up here; the command line wins."""
+    noted = up_file()
+    running = noted if noted.exists() and not os.environ.get(FILE_VARIABLE) else None
+    found = ClientSettings.load(SECTION, running)
     return found.model_copy(update={name: value for name, value in given.items() if value})
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 import aiohttp
+import orjson
 
 from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
@@ -66,7 +67,7 @@ async def watch(
         began, wall = time.perf_counter(), time.time()
         answer = await _get(http, url)
         answered_s = time.perf_counter() - began
-        tell(f"  {answer}   {answered_s * 1000:.1f} ms")
+        tell(f"  {_json(answer)}   {answered_s * 1000:.1f} ms")
         order = await _ended(clients, request_no)
         notify = await _letter(http, inbox, request_no)
         query = await _get(
@@ -135,6 +136,11 @@ async def _moments(
     ]
 
 
+def _json(answer: dict[str, Any]) -> str:
+    """An answer as the partner reads it."""
+    return orjson.dumps(answer).decode()
+
+
 def _short(subject: str) -> str:
     """What happened, of a subject like shoudan.events.pay.ledger.posted."""
     return ".".join(subject.rsplit(".", 2)[1:])
@@ -179,5 +185,5 @@ def lines(life: Life) -> list[str]:
         f"({micros_to_yuan(after - before)})"
     )
     shown.append(f"  notify {life.notify['method']} {life.notify['body']}  → success")
-    shown.append(f"  GET /order/query → {life.query}")
+    shown.append(f"  GET /order/query → {_json(life.query)}")
     return shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import entry_points, version
 from typing import Annotated, Final, cast
@@ -11,6 +12,7 @@ import typer
 from shoudan_cli import process
 
 GROUP: Final = "shoudan.commands"
+PIPE_COLUMNS: Final = 200
 
 
 def _version(wanted: bool) -> None:
@@ -29,7 +31,7 @@ def root(
 
 def collected() -> typer.Typer:
     """The whole command. An installed package's app joins under the name of its entry point."""
-    from shoudan_cli import bench, config, demo, sign, status, tasks, up
+    from shoudan_cli import bench, config, ddl, demo, sign, status, tasks, up
     from shoudan_fakes import commands as fakes
 
     app = typer.Typer(name="shoudan", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -37,7 +39,7 @@ def collected() -> typer.Typer:
     for command in (up.up, demo.demo, status.status, process.serve, process.migrate):
         app.command()(command)
     groups = {"config": config.app, "task": tasks.app, "bench": bench.app, "mock": fakes.app}
-    groups["sign"] = sign.app
+    groups |= {"sign": sign.app, "db": ddl.app}
     for entry in entry_points(group=GROUP):
         groups[entry.name] = cast("typer.Typer", entry.load())
     for name in sorted(groups):
@@ -52,4 +54,6 @@ def main() -> None:
         alone.command()(process.serve)
         alone(sys.argv[2:], prog_name="shoudan serve")
     else:
+        if not sys.stdout.isatty():  # a pipe has no width; tables cut to 80 columns tell little
+            os.environ.setdefault("COLUMNS", str(PIPE_COLUMNS))
         collected()()

@@ -6,12 +6,14 @@ import asyncio
 import json
 import signal
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from shoudan_cli.clients import Failed, console, run
+from shoudan_cli.clients import Failed, console, run, up_file
 from shoudan_cli.system import PortTaken, Stage, System
 from shoudan_kit.embedded import EmbeddedError
 from shoudan_kit.probe import NoPort
@@ -73,8 +75,7 @@ class Voice:
         _line(f"✔ ready     {system.gateway_url}", f"{seconds:.1f} s")
         _line(f"  partners channel_no=test and ycdown   API {system.gateway_url}/openapi.json")
         _line(f"  logs     {system.home / 'logs'}")
-        options = f" --url {system.gateway_url} --sandbox {system.sandbox_url}"
-        _line(f"  next:    shoudan demo{options}      (Ctrl-C stops everything)")
+        _line(f"  next:    shoudan demo --url {system.gateway_url}      (Ctrl-C stops everything)")
 
     def stopping(self) -> None:
         if self._as_json:
@@ -90,6 +91,30 @@ class Voice:
 
     def _object(self, **values: object) -> None:
         typer.echo(json.dumps(values, ensure_ascii=False))
+
+
+@asynccontextmanager
+async def noted(system: System) -> AsyncGenerator[None]:
+    """Keep the addresses where other commands look for them, while the system is up."""
+    file = up_file()
+    ops = {
+        name: f"http://127.0.0.1:{port}"
+        for name in (*system.databases, "gateway")
+        if (port := system.env.get(f"SHOUDAN_{name.upper()}_OPS_PORT"))
+    }
+    lines = [
+        "[cli]",
+        f'gateway_url = "{system.gateway_url}"',
+        f'sandbox_url = "{system.sandbox_url}"',
+    ]
+    lines += [f'{name}_target = "{system.target(name)}"' for name in system.databases]
+    lines += ["[cli.ops_urls]", *(f'{name} = "{url}"' for name, url in ops.items())]
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.write_text("\n".join(lines) + "\n", "utf-8")
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def _line(text: str, right: str = "") -> None:
@@ -110,7 +135,7 @@ async def _up(ephemeral: bool, port: int | None, data: Path | None, voice: Voice
     )
 
     async def serve() -> None:
-        async with start as system:
+        async with start as system, noted(system):
             ready.set()
             voice.ready(system)
             await stop.wait()

@@ -100,6 +100,14 @@ DELETE FROM task WHERE task_id IN (
     SELECT task_id FROM task WHERE status IN (0, 90) AND delete_time <= shoudan_now()
     LIMIT :most FOR UPDATE SKIP LOCKED)
 """)
+# Both by their partial indexes: what is due, and what has ended badly.
+_GAUGES = statement("""
+SELECT name, 0 AS dead, extract(epoch FROM shoudan_now() - min(next_execute_time)) AS due_s
+FROM task WHERE status IN (20, 30) AND next_execute_time <= shoudan_now() GROUP BY name
+UNION ALL
+SELECT name, count(*) AS dead, 0 AS due_s FROM task
+WHERE status = 90 AND delete_time > shoudan_now() GROUP BY name
+""")
 _PAUSED = statement("SELECT queue_name FROM task_pause")
 
 _MARK_PUBLISHED = statement(
@@ -251,6 +259,11 @@ async def extend_tasks(db: AsyncConnection, ids: Sequence[int], lease_s: float) 
 async def clear_tasks(db: AsyncConnection, most: int) -> None:
     """Delete ended tasks whose time has come."""
     await db.execute(_CLEAR, {"most": most})
+
+
+async def task_gauges(db: AsyncConnection) -> Sequence[Any]:
+    """By kind: how many tasks are dead, and for how long the longest due one is."""
+    return (await db.execute(_GAUGES)).all()
 
 
 async def paused_queues(db: AsyncConnection) -> frozenset[str]:

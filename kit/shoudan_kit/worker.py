@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
@@ -22,6 +22,7 @@ LEASE_S: Final = 20.0  # a killed process's tasks come back after this
 SCAN_S: Final = 1.0  # between looks at the table; wake-ups come sooner
 TICK_S: Final = 0.25  # between hand-backs of what was left undone
 CLEAR_EVERY_S: Final = 60.0
+GAUGE_EVERY_S: Final = 5.0
 CLAIM_MAX: Final = 1_000  # rows in one scan
 MEMORY_MAX: Final = 20_000  # tasks in memory; more stay in the table
 KEEP_FAILED_S: Final = 30 * 86_400
@@ -266,10 +267,14 @@ class Worker(Generic[C]):
     async def _tend_forever(self) -> None:
         """Give back what was left undone, and keep the leases of what is here."""
         extend_at = time.monotonic() + self.lease_s / 3
+        gauge_at = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
             try:
                 await self._give_back()
+                if time.monotonic() >= gauge_at:
+                    gauge_at = time.monotonic() + GAUGE_EVERY_S
+                    await self._gauge()
                 if time.monotonic() >= extend_at:
                     extend_at = time.monotonic() + self.lease_s / 3
                     await self._extend()
@@ -286,6 +291,18 @@ class Worker(Generic[C]):
         except BaseException:
             self._back = back + self._back
             raise
+
+    async def _gauge(self) -> None:
+        """Tell operators how late tasks are and how many are dead."""
+        dead: Counter[str] = Counter()
+        late: Counter[str] = Counter()
+        async with self._database.connect() as db:
+            for row in await store.task_gauges(db):
+                dead[row.name] += int(row.dead)
+                late[row.name] += int(row.due_s)
+        for name in self._lanes:
+            metrics.TASKS_DEAD(name).set(dead[name])
+            metrics.TASKS_DUE_AGE_SECONDS(name).set(late[name])
 
     async def _extend(self) -> None:
         ids = [task_id for task_id, task in self._held.items() if not task.finished]
