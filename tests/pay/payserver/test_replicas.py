@@ -1,0 +1,79 @@
+"""Promises of two pay services on one database: one key is one pay and one refund, however it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from shoudan_gateway.app import ports
+from shoudan_kit.service import Process
+from shoudan_pay.app import SERVICE
+from tests.pay.payserver.shop import Shop, body, gateway, number, on_account
+
+
+@pytest.fixture(scope="module")
+async def twin(shop: Shop) -> AsyncIterator[Shop]:
+    """The same shop through a gateway and a pay service of its own."""
+    pay = Process(SERVICE, shop.pay.settings)
+    await pay.start()
+    door = gateway(f"127.0.0.1:{pay.port}")
+    await door.start()
+    url = f"http://127.0.0.1:{ports(door.running)[0]}"
+    yield Shop(pay, url, shop.http, shop.component, shop.ledger, shop.owner)
+    await door.stop()
+    await pay.stop()
+
+
+async def test_the_same_pay_at_both_is_one_ledger_effect(shop: Shop, twin: Shop) -> None:
+    mode = await shop.mode()
+    key = await shop.account(mode, credit_fen=10_000)
+    wishes = [on_account(mode, key) for _ in range(10)]
+    asked = [s.post("pay", w) for _ in range(5) for s in (shop, twin) for w in wishes]
+    answers = await asyncio.gather(*asked)
+    assert {status for status, _ in answers} == {200}
+    by_number = {a["data"]["clientPayNo"]: a for _, a in answers}
+    assert all(a == by_number[a["data"]["clientPayNo"]] for _, a in answers)
+    assert await shop.balance_fen(key) == -500
+
+
+async def test_the_same_batches_at_both_are_one_ledger_effect(shop: Shop, twin: Shop) -> None:
+    mode = await shop.mode()
+    key = await shop.account(mode, credit_fen=10_000)
+    wishes = [on_account(mode, key, payAmount=1) for _ in range(100)]
+    forth, back = {"batchPayData": wishes}, {"batchPayData": wishes[::-1]}
+    answers = await asyncio.gather(
+        *[s.post("batchPay", b) for s in (shop, twin) for b in (forth, back)]
+    )
+    slots = [one for _, answer in answers for one in answer["batchPayResult"]]
+    assert {one["statusCode"] for one in slots} == {200}
+    assert len({one["body"]["data"]["tractionNo"] for one in slots}) == 100
+    assert await shop.balance_fen(key) == -100
+
+
+async def test_the_same_pay_at_both_calls_the_component_once(shop: Shop, twin: Shop) -> None:
+    wish = body(await shop.component_mode())
+    answers = await asyncio.gather(*[s.post("pay", wish) for _ in range(20) for s in (shop, twin)])
+    assert {answer["data"]["status"] for _, answer in answers} <= {"paying", "payed"}
+    (traction,) = {answer["data"]["tractionNo"] for _, answer in answers}
+    assert shop.component.pays[traction].calls == 1
+    assert (await twin.post("pay", wish))[1]["data"]["status"] == "payed"
+
+
+async def test_refunds_at_both_never_exceed_the_pay(shop: Shop, twin: Shop) -> None:
+    mode = await shop.mode()
+    key = await shop.account(mode, credit_fen=1000)
+    _, paid = await shop.post("pay", on_account(mode, key))
+    traction, same = paid["data"]["tractionNo"], number("r")
+    wishes = [
+        {"payTractionNo": traction, "clientRefundNo": same, "refundAmount": 20},
+        *[
+            {"payTractionNo": traction, "clientRefundNo": number("r"), "refundAmount": 20}
+            for _ in range(5)
+        ],
+    ]
+    answers = await asyncio.gather(*[s.post("refund", w) for s in (shop, twin) for w in wishes])
+    given = {a["data"]["tractionNo"] for status, a in answers if status == 200}
+    assert len(given) == 2
+    assert await shop.balance_fen(key) == -10
