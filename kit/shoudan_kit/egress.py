@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 from shoudan_kit import metrics
 from shoudan_kit.guard import Guard, GuardedResolver, UrlForbidden
+from shoudan_kit.http_line import Answered, NoAnswer, NotSent
+from shoudan_kit.http_pool import Pool, Target
+
+__all__ = ["Answered", "Egress", "NoAnswer", "NotSent", "Outcome"]
 
 CONNECT_S: Final = 3.0
 TOTAL_S: Final = 10.0
 BODY_BYTES_MAX: Final = 64 * 1024
 PER_HOST_MAX: Final = 32
-DNS_CACHE_S: Final = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A whole answer of any status; what it means is the caller's business."""
-
-    status: int
-    headers: Mapping[str, str]  # names in any case
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NotSent:
-    """Not a byte of the request left: trying again cannot do anything twice."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
-    """The request may have arrived and what came of it is unknown."""
-
-    reason: str
+TARGETS_MAX: Final = 1_000
+ALWAYS: Final = "\r\nAccept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: shoudan"
 
 
 Outcome = Answered | NotSent | NoAnswer
@@ -73,7 +52,8 @@ class Egress:
         self._connect_s, self._total_s = connect_s, total_s
         self._per_host_max, self._body_bytes_max = per_host_max, body_bytes_max
         self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
+        self._targets: dict[str, Target] = {}
+        self._pool: Pool | None = None
 
     async def send(
         self,
@@ -86,86 +66,63 @@ class Egress:
     ) -> Outcome:
         """Send once. Raises nothing about the other side; reasons are ours, not the other side's words."""
         began = time.perf_counter()
-        try:
-            checked = _parsed(url) if self._guard is None else self._guard.parse(url)
-        except UrlForbidden as forbidden:
-            outcome: Outcome = NotSent(forbidden.reason)
-        else:
-            outcome = await self._send(method, checked, headers, body, total_s or self._total_s)
+        outcome = await self._send(method, url, headers or {}, body, total_s or self._total_s)
         kind = type(outcome).__name__
         metrics.HTTP_CLIENT_SECONDS(self._name, kind).observe(time.perf_counter() - began)
         return outcome
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.aclose()
 
     async def _send(
-        self,
-        method: str,
-        url: URL,
-        headers: Mapping[str, str] | None,
-        body: bytes | None,
-        total_s: float,
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, total_s: float
     ) -> Outcome:
+        try:
+            target = self._target(url)
+            request = _request(method, target, headers, body)
+        except UrlForbidden as forbidden:
+            return NotSent(forbidden.reason)
         # Below the total, so that a slow connect is told apart from a slow answer.
         connect_s = min(self._connect_s, total_s * 0.9)
-        timeout = aiohttp.ClientTimeout(total=total_s, connect=connect_s, ceil_threshold=60)
-        try:
-            async with self._opened().request(
-                method, url, headers=headers, data=body, timeout=timeout, allow_redirects=False
-            ) as response:
-                return await self._read(response)
-        except aiohttp.ClientConnectorDNSError as error:
-            if isinstance(error.os_error, UrlForbidden):
-                return NotSent(error.os_error.reason)
-            return NotSent("name not resolved")
-        except aiohttp.ConnectionTimeoutError:
-            return NotSent("no connection in time")
-        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
-            return NotSent(f"no connection ({type(error).__name__})")
-        except TimeoutError:
-            return NoAnswer("no answer in time")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return NoAnswer(f"answer lost or unreadable ({type(error).__name__})")
+        pool = self._pool or self._open()
+        return await pool.exchange(target, request, connect_s=connect_s, total_s=total_s)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> Outcome:
-        """The whole body, or NoAnswer when it is longer than we read."""
-        parts: list[bytes] = []
-        size = 0
-        async for part in response.content.iter_any():
-            size += len(part)
-            if size > self._body_bytes_max:
-                response.close()
-                return NoAnswer(f"answer longer than {self._body_bytes_max} bytes")
-            parts.append(part)
-        headers: CIMultiDictProxy[str] = response.headers
-        return Answered(response.status, headers, b"".join(parts))
+    def _target(self, url: str) -> Target:
+        """What is allowed stays allowed: the same text is looked at once. Raises UrlForbidden."""
+        target = self._targets.get(url)
+        if target is None:
+            checked = _parsed(url) if self._guard is None else self._guard.parse(url)
+            if len(self._targets) >= TARGETS_MAX:
+                self._targets.clear()
+            target = self._targets[url] = Target.of(checked)
+        return target
 
-    def _opened(self) -> aiohttp.ClientSession:
-        """The session, made inside the running loop at the first request."""
-        if self._session is None:
-            resolver = self._resolver or aiohttp.ThreadedResolver()
-            guarded = resolver if self._guard is None else GuardedResolver(self._guard, resolver)
-            connector = aiohttp.TCPConnector(
-                limit=0,
-                limit_per_host=self._per_host_max,
-                resolver=guarded,
-                ttl_dns_cache=DNS_CACHE_S,
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                headers={"Accept-Encoding": "identity", "User-Agent": "shoudan"},
-                trust_env=False,
-                loop=asyncio.get_running_loop(),
-            )
-            # aiohttp repeats a GET on a connection that was closed under it; here a GET moves money.
-            setattr(self._session, "_retry_connection", False)  # noqa: B010 - no public way
-        return self._session
+    def _open(self) -> Pool:
+        """The pool, made inside the running loop at the first request."""
+        resolver = self._resolver or aiohttp.ThreadedResolver()
+        guarded = resolver if self._guard is None else GuardedResolver(self._guard, resolver)
+        self._pool = Pool(
+            guarded, per_host_max=self._per_host_max, body_bytes_max=self._body_bytes_max
+        )
+        return self._pool
+
+
+def _request(method: str, target: Target, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    """The bytes sent. Raises UrlForbidden for a header that would begin another one."""
+    lines = [f"{method} {target.path} HTTP/1.1\r\nHost: {target.authority}{ALWAYS}"]
+    for name, value in headers.items():
+        if ":" in name or not name.isprintable() or not value.isprintable():
+            raise UrlForbidden("header with control characters")
+        lines.append(f"{name}: {value}")
+    if body is None and method == "GET":
+        lines.append("\r\n")
+        return "\r\n".join(lines).encode()
+    body = body or b""
+    lines.append(f"Content-Length: {len(body)}\r\n\r\n")
+    return "\r\n".join(lines).encode() + body
 
 
 def _parsed(url: str) -> URL:
