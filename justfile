@@ -15,7 +15,7 @@ setup:
 # What CI runs, cheapest first. All of it runs, whatever fails; pytest comes last and has the last word
 check *args:
     @failed=""; \
-    for recipe in format-check lint typos layers gen-check lock-check protos dead types; do \
+    for recipe in format-check lint typos layers gen-check docs-check lock-check protos dead types; do \
         {{just_executable()}} "$recipe" || failed="$failed $recipe"; \
     done; \
     [ -z "$failed" ] || echo "== FAILED before the tests:$failed" >&2; \
@@ -51,6 +51,14 @@ gen:
 gen-check:
     @echo "== generated code"
     @{{bin}}/python tools/gen.py --check
+
+# Rewrite the generated pages of docs/
+docs:
+    @{{bin}}/python tools/docs.py
+
+docs-check:
+    @echo "== generated docs"
+    @{{bin}}/python tools/docs.py --check
 
 # Lint the contract with buf where node can install it; says so where it cannot
 protos:

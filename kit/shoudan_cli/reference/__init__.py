@@ -1,0 +1,1 @@
+"""The generated reference: tables, values, error codes, events, settings, as installed."""
