@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from shoudan_kit.egress import Egress
 from shoudan_kit.signing import open_access_token, open_body_sig
+from shoudan_pay.channels import chinaums
+from shoudan_pay.channels.chinaums import Access, Meaning, State, Told
 from tests.pay.payserver.shop import number
 from tests.platform.desk import APP_ID, APP_KEY, MID, TID, Desk, body_sig, encoded
 
@@ -139,7 +142,7 @@ async def test_what_is_not_the_callers_is_no_order(
     assert (status, answer["errCode"]) == (200, "NO_ORDER")
 
 
-async def test_anothers_refund_is_told_like_none(desk: Desk, refunded: dict[str, Any]) -> None:
+async def test_a_foreign_refund_is_told_like_none(desk: Desk, refunded: dict[str, Any]) -> None:
     told: list[dict[str, Any]] = []
     for name in ("r-shown", "r-nobody"):
         raw = encoded(ASKED | {"merOrderId": name, "mid": "8983", "tid": "1"})
@@ -242,3 +245,29 @@ async def test_other_methods_and_sizes_are_refused_in_the_first_layer(
         assert (answer.status, (await answer.json())["errCode"]) == (405, "9001")
     status, told = await desk.send(PATH, b" " * 70_000, "x")
     assert (status, told["errCode"]) == (413, "9001")
+
+
+async def test_our_client_and_our_server_understand_each_other(
+    desk: Desk, refunded: dict[str, Any]
+) -> None:
+    access = Access(APP_ID, APP_KEY, f"{desk.shop.url}/v1", MID, TID)
+    egress = Egress("test")
+
+    async def ask(mer_order_id: str, given: Access = access) -> Told:
+        members = chinaums.asked_about(given, mer_order_id)
+        now, nonce = datetime.now(UTC), secrets.token_hex(16)
+        return await chinaums.send(egress, given, chinaums.REFUND_QUERY, members, now, nonce)
+
+    desk.ums.script.questions = 2
+    refund = await desk.refund(await desk.paid(refunded["mode"], payAmount=100))
+    desk.ums.script.questions = 0
+    states = [(await ask(refund["clientRefundNo"])).refund_state]
+    await desk.becomes("refund_order", "traction_no", refund["tractionNo"], "refunded")
+    states.append((await ask(refund["clientRefundNo"])).refund_state)
+    assert states == [State.PROCESSING, State.SUCCESS]
+    assert (await ask("r-nobody")).meaning is Meaning.NOT_THERE
+    stranger = Access(APP_ID, "no", access.base_url, MID, TID)
+    assert (await ask("r-shown", stranger)).meaning is Meaning.OUR_FAULT
+    nowhere = Access(APP_ID, APP_KEY, f"{desk.shop.url}/v2", MID, TID)
+    assert (await ask("r-shown", nowhere)).meaning is Meaning.ASK_LATER
+    await egress.aclose()
