@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 from grpc import aio
+from grpc_status import rpc_status
+from sqlalchemy import text
 
 from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
+from shoudan.order.v1 import audit_service_pb2_grpc as audit_grpc
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
+from shoudan.order.v1 import catalogue_service_pb2_grpc as catalogue_grpc
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay_pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_kit.config import Secret
+from shoudan_kit.db import Database
+from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.refusal import Refusal, code_of
-from shoudan_kit.service import Process
+from shoudan_kit.service import ROLES, Process
+from shoudan_order.app import SERVICE
+from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
 
 YUAN = 1_000_000
@@ -28,15 +39,24 @@ PPM = 1_000_000
 Key = tuple[str, str, int, int]
 
 
-def refusal(reason: str, domain: str) -> Any:
-    """A refusal of a batch item, as another service writes it."""
-
+def _made(reason: str, domain: str) -> Refusal:
     class Made(Refusal):
         code = code_of(9)
 
     made = Made()
     Made.reason, Made.domain = reason, domain
-    return made.to_proto()
+    return made
+
+
+def refusal(reason: str, domain: str) -> Any:
+    """A refusal of a batch item, as another service writes it."""
+    return _made(reason, domain).to_proto()
+
+
+async def refuse(context: Any, reason: str, domain: str) -> None:
+    """End a unary call with a refusal, as another service does."""
+    status = rpc_status.to_status(_made(reason, domain).to_status())
+    await context.abort(status.code, status.details, status.trailing_metadata)
 
 
 class FakeLedger(pay_grpc.LedgerServiceServicer):
@@ -120,6 +140,7 @@ class FakeDelivery(delivery_grpc.DeliveryServiceServicer):
     made: dict[int, Any] = field(default_factory=dict[int, Any])
     ended: dict[int, bool] = field(default_factory=dict[int, bool])
     sent: list[Any] = field(default_factory=list[Any])
+    resolved: list[Any] = field(default_factory=list[Any])
 
     async def CreateDeliveries(self, request: Any, context: Any) -> Any:  # noqa: N802
         return delivery_pb.CreateDeliveriesResponse(
@@ -150,6 +171,15 @@ class FakeDelivery(delivery_grpc.DeliveryServiceServicer):
         return delivery_pb.Delivery(
             key=key, status=status, up_order_no=f"u{key.coop_order_id}", result_code=code
         )
+
+    async def ResolveDelivery(self, request: Any, context: Any) -> Any:  # noqa: N802
+        number, succeeded = int(request.key.coop_order_id), request.status == 0
+        if number not in self.made:
+            await refuse(context, "ERROR_REASON_DELIVERY_NOT_FOUND", "delivery.shoudan")
+        if self.ended.setdefault(number, succeeded) != succeeded:
+            await refuse(context, "ERROR_REASON_ALREADY_FINAL", "delivery.shoudan")
+        self.resolved.append((number, request.by, request.reason))
+        return delivery_pb.ResolveDeliveryResponse(delivery=self._delivery(request.key))
 
     async def QueryDeliveries(self, request: Any, context: Any) -> Any:  # noqa: N802
         result = delivery_pb.QueryDeliveriesResponse.Result
@@ -188,6 +218,7 @@ class World:
     process: Process[Any]
     orders: Any
     catalogue: Any
+    audits: Any
     ledger: FakeLedger
     delivery: FakeDelivery
     inbox: Inbox
@@ -233,6 +264,23 @@ class World:
         """Acks of ReportResults."""
         answer = await self.orders.ReportResults(pb.ReportResultsRequest(results=results))
         return list(answer.acks)
+
+    async def sql(self, query: str, **binds: Any) -> list[Any]:
+        """A statement on the service's database."""
+        async with self.process.app.db.begin() as db:
+            found = await db.execute(text(query), binds)
+            return list(found) if query.lstrip().startswith("SELECT") else []
+
+    async def turn_clock(self, shift_s: int) -> None:
+        """Turn the database's clock to `shift_s` seconds ahead of the machine's."""
+        owner = Database(self.owner_url)
+        name = self.owner_url.rpartition("/")[2].partition("?")[0]
+        async with owner.begin() as db:
+            await db.execute(
+                text(f"ALTER DATABASE \"{name}\" SET shoudan.clock_shift = '{shift_s} s'")
+            )
+        await owner.dispose()
+        await self.process.app.db.dispose()  # new connections read the new setting
 
     async def apply(self, **kinds: Any) -> Any:
         """ApplyCatalogue."""
@@ -331,4 +379,55 @@ async def serve(*adders: Callable[[aio.Server], None]) -> tuple[aio.Server, str]
     return server, f"127.0.0.1:{port}"
 
 
-ORDER_STUB = order_grpc.OrderServiceStub
+@asynccontextmanager
+async def inboxes() -> AsyncIterator[Inbox]:
+    """A partner's notify endpoint."""
+    made = Inbox()
+    app = web.Application()
+    app.router.add_post("/recv", made.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    made.url = f"http://127.0.0.1:{port}/recv"
+    yield made
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def running(
+    urls: DatabaseUrls, inbox: Inbox, *, roles: frozenset[str] = ROLES, **knobs: Any
+) -> AsyncIterator[World]:
+    """An order service with the example's catalogue; without the role `tasks` nothing runs by itself."""
+    ledger, delivery = FakeLedger(), FakeDelivery()
+    server, target = await serve(
+        partial(pay_grpc.add_LedgerServiceServicer_to_server, ledger),
+        partial(delivery_grpc.add_DeliveryServiceServicer_to_server, delivery),
+    )
+    facts: dict[str, Any] = {"task_scan_s": 0.1, "drain_s": 2} | knobs
+    settings = OrderSettings(
+        profile="test",
+        database_url=Secret(urls.service),
+        pay_target=target,
+        delivery_target=target,
+        **facts,
+    )
+    process = Process(SERVICE, settings, roles)
+    await process.start()
+    channel = aio.insecure_channel(f"127.0.0.1:{process.port}")
+    made = World(
+        process,
+        order_grpc.OrderServiceStub(channel),
+        catalogue_grpc.CatalogueServiceStub(channel),
+        audit_grpc.AuditServiceStub(channel),
+        ledger,
+        delivery,
+        inbox,
+        urls.owner,
+    )
+    await made.apply(**catalogue())
+    yield made
+    await channel.close()
+    await process.stop()
+    await server.stop(None)

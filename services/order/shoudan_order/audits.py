@@ -1,20 +1,20 @@
-"""What only a person can decide, and the documented retries: who, when and why are recorded with each.
+"""What only a person can decide: who, when and why are recorded with each decision.
 
-Source: oms-behaviour §3.8.
+An end that becomes known by itself closes its audit by itself (results, returns). Source: oms-behaviour §3.8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from shoudan_kit.task import Kind
 from shoudan_kit.work import Work
-from shoudan_order import results, returns, steps, sums
+from shoudan_order import overtime, results, returns, steps, sums
 from shoudan_order.context import Context
 from shoudan_order.refusals import AuditRefused, NotFound
 from shoudan_order.states import (
+    ENDED,
     AuditStatus,
     AuditType,
     DeliveryStatus,
@@ -26,16 +26,27 @@ from shoudan_order.states import (
 )
 from shoudan_order.store import audits as store
 from shoudan_order.store import deliveries as delivery_store
-from shoudan_order.store import notifies as notify_store
 from shoudan_order.store import orders as order_store
 from shoudan_order.store import refunds as refund_store
 from shoudan_order.store import returns as return_store
 from shoudan_order.store.audits import Audit
 from shoudan_order.store.catalogue import Operation, record
 from shoudan_order.store.returns import Return
-from shoudan_order.suppliers import Outcome
+from shoudan_order.suppliers import UNKNOWN, Outcome
 
-RETRY_S: Final = 900
+# The result code of what a person has decided.
+MANUAL: Final = "manual"
+ORDER_SAYS: Final = {
+    OrderStatus.SUCCEEDED: AuditStatus.SUCCEEDED,
+    OrderStatus.FAILED: AuditStatus.FAILED,
+    OrderStatus.PARTIAL: AuditStatus.PARTIAL,
+}
+REFUND_SAYS: Final = {
+    RefundStatus.SUCCEEDED: AuditStatus.SUCCEEDED,
+    RefundStatus.REFUNDING: AuditStatus.SUCCEEDED,
+    RefundStatus.FAILED: AuditStatus.FAILED,
+    RefundStatus.PARTIAL: AuditStatus.PARTIAL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +74,18 @@ async def decide(context: Context, audit_id: int, decision: Decision) -> Audit:
         if decided is None:
             raise AuditRefused(audit_id, "decided before")
         await store.unpark(work.db, audit.order_id)
-        await _record(work, decision.by, "audit.decide", f"audit {audit_id}", decision.reason)
+        await keep(work, decision.by, "audit.decide", f"audit {audit_id}", decision.reason)
     return decided
 
 
-async def _record(work: Work, by: str, what: str, subject: str, reason: str) -> None:
+async def keep(work: Work, by: str, what: str, subject: str, reason: str) -> None:
+    """Record who did what to what, and why."""
     await record(work.db, Operation(work.ids.next(), by, what, subject, {"reason": reason}))
 
 
 async def _delivery(context: Context, audit: Audit, decision: Decision) -> None:
     """An unknown delivery has succeeded or failed; one that has ended stays as it ended."""
     succeeded = _yes_or_no(audit, decision)
-    outcome = Outcome(
-        audit.delivery_id, succeeded, result_code="manual", result_desc=decision.reason
-    )
     async with context.app.db.connect() as db:
         there = (await delivery_store.deliveries_by_ids(db, [audit.delivery_id])).get(
             audit.delivery_id
@@ -84,6 +93,11 @@ async def _delivery(context: Context, audit: Audit, decision: Decision) -> None:
     if there is None:
         raise NotFound("delivery", audit.delivery_id)
     if there.delivery_status in {DeliveryStatus.WAITING, DeliveryStatus.SENDING}:
+        order = (await context.orders([audit.order_id]))[audit.order_id]
+        await _end_there(context, audit, decision, overtime.key(context, audit.delivery_id, order))
+        outcome = Outcome(
+            audit.delivery_id, succeeded, result_code=MANUAL, result_desc=decision.reason
+        )
         await results.report(context, [outcome])
     elif succeeded != (there.delivery_status == DeliveryStatus.SUCCEEDED):
         raise AuditRefused(audit.audit_id, "the delivery has ended otherwise and stays so")
@@ -97,12 +111,34 @@ async def _return(context: Context, audit: Audit, decision: Decision) -> None:
     if there is None:
         raise NotFound("return", audit.delivery_id)
     if there.return_status in returns.OPEN:
+        order = (await context.orders([audit.order_id]))[audit.order_id]
+        await _end_there(context, audit, decision, returns.key(context, order, there.return_id))
         outcome = Outcome(
-            audit.delivery_id, succeeded, True, result_code="manual", result_desc=decision.reason
+            audit.delivery_id, succeeded, True, result_code=MANUAL, result_desc=decision.reason
         )
         await returns.report(context, [outcome])
     elif succeeded != (there.return_status == ReturnStatus.SUCCEEDED):
         raise AuditRefused(audit.audit_id, "the return has ended otherwise and stays so")
+
+
+async def _end_there(
+    context: Context, audit: Audit, decision: Decision, key: tuple[int, str, int]
+) -> None:
+    """End it at the delivery service first, which then asks nobody any more.
+
+    A supplier's later word against it is recorded there as a conflict. Refuses when the supplier was
+    quicker with another word, or when it is to have succeeded but was never handed over.
+    """
+    succeeded = decision.status == AuditStatus.SUCCEEDED
+    refused = await context.suppliers.resolve(
+        key, succeeded=succeeded, by=decision.by, reason=decision.reason
+    )
+    if refused is None:
+        return
+    if refused.reason != UNKNOWN:
+        raise AuditRefused(audit.audit_id, "the supplier has told another end meanwhile")
+    if succeeded:
+        raise AuditRefused(audit.audit_id, "it was never handed to the supplier")
 
 
 def _yes_or_no(audit: Audit, decision: Decision) -> bool:
@@ -112,12 +148,15 @@ def _yes_or_no(audit: Audit, decision: Decision) -> bool:
 
 
 async def _order(context: Context, audit: Audit, decision: Decision) -> None:
-    """Close an order delivered in part: 91, notify, the rest refunded."""
-    if decision.status != AuditStatus.PARTIAL:
-        raise AuditRefused(audit.audit_id, "only partial success (91)")
+    """Close an order delivered in part: 91, notify, the rest refunded. One that has ended stays so."""
     async with context.app.work("audit.order") as work:
         found = await order_store.read_orders(work.db, [audit.order_id], lock=True)
         order, was = found[audit.order_id]
+        if was.order_status in ENDED:
+            _same(audit, decision, ORDER_SAYS[was.order_status])
+            return
+        if decision.status != AuditStatus.PARTIAL:
+            raise AuditRefused(audit.audit_id, "only partial success (91)")
         now = sums.closed(order, sums.as_is(was), partial=True)
         if now.order_status != OrderStatus.PARTIAL:
             raise AuditRefused(audit.audit_id, "not delivered in part, or parts are under way")
@@ -125,9 +164,29 @@ async def _order(context: Context, audit: Audit, decision: Decision) -> None:
         results.end(context, work, order, now)
 
 
-async def _refund(_: Context, audit: Audit, _decision: Decision) -> None:
-    """Refunds that came back in part close by themselves."""
-    raise AuditRefused(audit.audit_id, "a refund closes by itself when its returns have ended")
+async def _refund(context: Context, audit: Audit, decision: Decision) -> None:
+    """Close a refund returned in part: 91, what came back is refunded. One that has ended stays so."""
+    async with context.app.work("audit.refund") as work:
+        found = await order_store.read_orders(work.db, [audit.order_id], lock=True)
+        order, was = found[audit.order_id]
+        refund = (await refund_store.refunds_by_ids(work.db, [audit.refund_id]))[audit.refund_id]
+        if refund.refund_status != RefundStatus.RETURNING:
+            _same(audit, decision, REFUND_SAYS[refund.refund_status])
+            return
+        if decision.status != AuditStatus.PARTIAL:
+            raise AuditRefused(audit.audit_id, "only partial success (91)")
+        goods = await return_store.returns_of_refunds(work.db, [audit.refund_id])
+        ended = returns.ended_refund(order, sums.as_is(was), refund, goods)
+        if ended is None or ended[0].refund_status != RefundStatus.PARTIAL:
+            raise AuditRefused(audit.audit_id, "not returned in part, or returns are under way")
+        await order_store.advance_settled(work.db, [ended[1]])
+        await returns.close(context, work, order, ended[0])
+
+
+def _same(audit: Audit, decision: Decision, says: AuditStatus) -> None:
+    """What has ended meanwhile can only be acknowledged."""
+    if decision.status != says:
+        raise AuditRefused(audit.audit_id, "it has ended otherwise and stays so")
 
 
 async def _false_success(context: Context, audit: Audit, decision: Decision) -> None:
@@ -140,6 +199,8 @@ async def _false_success(context: Context, audit: Audit, decision: Decision) -> 
         found = await order_store.read_orders(work.db, [audit.order_id], lock=True)
         order, was = found[audit.order_id]
         one = await _false_return(work, audit)
+        if one is None:
+            return
         await return_store.insert_returns(work.db, [one])
         now = sums.with_costs(
             sums.as_is(was),
@@ -148,18 +209,26 @@ async def _false_success(context: Context, audit: Audit, decision: Decision) -> 
             -one.return_service_amount_micros,
         )
         await order_store.advance_settled(work.db, [now])
-        _task(context, work, steps.UP_REFUND, order.line_id, order.order_id,
-              steps.ReturnStep(one.return_id, 0, order.order_id))  # fmt: skip
+        work.tasks.add(
+            steps.UP_REFUND,
+            steps.ReturnStep(one.return_id, 0, order.order_id),
+            order_no=str(order.order_id),
+            queue=context.queue(order.line_id, steps.UP_REFUND),
+        )
 
 
-async def _false_return(work: Work, audit: Audit) -> Return:
-    """All of a delivery as returned, refund 0. Refuses what is not paid or was returned."""
+async def _false_return(work: Work, audit: Audit) -> Return | None:
+    """All of a delivery as returned, refund 0; None when it is there. Refuses what is not paid or
+    was returned by a user."""
     there = (await delivery_store.deliveries_by_ids(work.db, [audit.delivery_id])).get(
         audit.delivery_id
     )
     if there is None or there.up_payment_status != UpPaymentStatus.PAID:
         raise AuditRefused(audit.audit_id, "the delivery is not paid")
-    if await return_store.returns_of_deliveries(work.db, [audit.delivery_id]):
+    given = await return_store.returns_of_deliveries(work.db, [audit.delivery_id])
+    if any(not one.refund_id for one in given):
+        return None
+    if given:
         raise AuditRefused(audit.audit_id, "goods of the delivery were returned")
     part = there.delivery
     return Return(
@@ -191,147 +260,34 @@ _EFFECTS: Final[Mapping[AuditType, Callable[[Context, Audit, Decision], Awaitabl
 
 
 async def request(context: Context, kind: AuditType, number: int, by: str, reason: str) -> Audit:
-    """Ask for an audit: of an order's partial success or a delivery's false success."""
+    """Ask for an audit: partial success of an order or refund, or a delivery's false success."""
     async with context.app.work("audit.request") as work:
-        if kind == AuditType.ORDER:
-            order_id, delivery_id = number, 0
-            if not await order_store.order_facts(work.db, [number]):
-                raise NotFound("order", number)
-        elif kind == AuditType.FALSE_SUCCESS:
-            there = (await delivery_store.deliveries_by_ids(work.db, [number])).get(number)
-            if there is None:
-                raise NotFound("delivery", number)
-            order_id, delivery_id = there.delivery.order_id, number
-        else:
-            raise AuditRefused(0, "the system asks for audits of this kind by itself")
         audit_id = work.ids.next()
-        new = store.NewAudit(audit_id, order_id, 0, delivery_id, kind, reason)
+        new = await _asked(work, audit_id, kind, number, reason)
         if not await store.insert_audits(work.db, [new]):
             raise AuditRefused(0, "it waits for a decision already")
-        await _record(work, by, "audit.request", f"order {order_id}", reason)
+        await keep(work, by, "audit.request", f"order {new.order_id}", reason)
         made = await store.lock_audit(work.db, audit_id)
     assert made is not None, "it was just written"
     return made
 
 
-async def resend(context: Context, ids: list[int], channel_no: str, by: str) -> int:
-    """Give dead notifies three more attempts; how many were dead."""
-    async with context.app.work("notify.resend") as work:
-        keys = await notify_store.revive_notifies(work.db, ids, channel_no)
-        orders = await context.orders({key[0] for key in keys}, work.db)
-        for order_id, refund_id in keys:
-            kind = steps.REFUND_NOTIFY if refund_id else steps.NOTIFY
-            step = steps.NotifyStep(order_id, refund_id)
-            _task(context, work, kind, orders[order_id].line_id, order_id, step, limited=False)
-        if keys:
-            subject = channel_no or ", ".join(map(str, ids[:20]))
-            await _record(work, by, "notify.resend", subject, f"{len(keys)} notifies")
-    return len(keys)
-
-
-def _task(
-    context: Context,
-    work: Work,
-    kind: Kind[Any],
-    line_id: int,
-    order_id: int,
-    step: Any,
-    *,
-    limited: bool = True,
-) -> int:
-    return work.tasks.add(
-        kind,
-        step,
-        order_no=str(order_id),
-        queue=context.queue(line_id, kind),
-        deadline_s=RETRY_S if limited else None,
-    )
-
-
-async def retry(context: Context, name: str, number: int, by: str, reason: str) -> int:
-    """Make one step due again; the task made, 0 when there was nothing to do. Refuses: NotFound."""
-    async with context.app.work("audit.retry") as work:
-        task_id = await _RETRIES[name](context, work, number)
-        await _record(work, by, f"retry.{name}", str(number), reason)
-    return task_id
-
-
-async def _retry_bind(context: Context, work: Work, number: int) -> int:
-    found = await order_store.read_orders(work.db, [number], lock=True)
-    if number not in found:
-        raise NotFound("order", number)
-    order, was = found[number]
-    open_ = was.bind_face_micros < order.total_face_micros
-    if was.order_status != OrderStatus.DELIVERING or not open_:
-        return 0
-    return _task(context, work, steps.BIND, order.line_id, number, steps.OrderStep(number))
-
-
-async def _retry_up_pay(context: Context, work: Work, number: int) -> int:
-    there = (await delivery_store.deliveries_by_ids(work.db, [number])).get(number)
-    if there is None:
-        raise NotFound("delivery", number)
-    if there.up_payment_status != UpPaymentStatus.PAYING:
-        return 0
-    order_id = there.delivery.order_id
-    order = (await context.orders([order_id], work.db))[order_id]
-    step = steps.DeliveryStep(number, order_id)
-    return _task(context, work, steps.UP_PAY, order.line_id, order_id, step)
-
-
-async def _retry_notify(context: Context, work: Work, number: int) -> int:
-    keys = await notify_store.revive_notifies(work.db, [number], "")
-    if not keys:
-        return 0
-    order_id, refund_id = keys[0]
-    order = (await context.orders([order_id], work.db))[order_id]
-    kind = steps.REFUND_NOTIFY if refund_id else steps.NOTIFY
-    step = steps.NotifyStep(order_id, refund_id)
-    return _task(context, work, kind, order.line_id, order_id, step, limited=False)
-
-
-async def _retry_return(context: Context, work: Work, number: int) -> int:
-    there = (await return_store.returns_by_ids(work.db, [number])).get(number)
-    if there is None:
-        raise NotFound("return", number)
-    order = (await order_store.read_orders(work.db, [there.order_id], lock=True))[there.order_id][0]
-    refund = (await refund_store.refunds_by_ids(work.db, [there.refund_id])).get(there.refund_id)
-    if refund is None or refund.refund_status != RefundStatus.RETURNING:
-        return 0
-    if not await return_store.advance_retried(work.db, number):
-        return 0
-    step = steps.ReturnStep(number, there.refund_id, there.order_id)
-    return _task(context, work, steps.RETURN, order.line_id, order.order_id, step)
-
-
-async def _retry_up_refund(context: Context, work: Work, number: int) -> int:
-    there = (await return_store.returns_by_ids(work.db, [number])).get(number)
-    if there is None:
-        raise NotFound("return", number)
-    if there.up_refund_status != MoneyBackStatus.WAITING:
-        return 0
-    order = (await context.orders([there.order_id], work.db))[there.order_id]
-    step = steps.ReturnStep(number, there.refund_id, there.order_id)
-    return _task(context, work, steps.UP_REFUND, order.line_id, there.order_id, step)
-
-
-async def _retry_down_refund(context: Context, work: Work, number: int) -> int:
-    refund = (await refund_store.refunds_by_ids(work.db, [number])).get(number)
-    if refund is None:
-        raise NotFound("refund", number)
-    if refund.down_refund_status != MoneyBackStatus.WAITING:
-        return 0
-    order = (await context.orders([refund.order_id], work.db))[refund.order_id]
-    step = steps.RefundStep(number, refund.order_id)
-    return _task(context, work, steps.DOWN_REFUND, order.line_id, refund.order_id, step)
-
-
-_RETRIES: Final[Mapping[str, Callable[[Context, Work, int], Awaitable[int]]]] = {
-    "bind": _retry_bind,
-    "up_pay": _retry_up_pay,
-    "order_notify": _retry_notify,
-    "return": _retry_return,
-    "up_refund": _retry_up_refund,
-    "down_refund": _retry_down_refund,
-    "refund_notify": _retry_notify,
-}
+async def _asked(
+    work: Work, audit_id: int, kind: AuditType, number: int, reason: str
+) -> store.NewAudit:
+    """The audit of what the number names. Refuses: NotFound, AuditRefused."""
+    if kind == AuditType.ORDER:
+        if not await order_store.order_facts(work.db, [number]):
+            raise NotFound("order", number)
+        return store.NewAudit(audit_id, number, 0, 0, kind, reason)
+    if kind == AuditType.REFUND:
+        refund = (await refund_store.refunds_by_ids(work.db, [number])).get(number)
+        if refund is None:
+            raise NotFound("refund", number)
+        return store.NewAudit(audit_id, refund.order_id, number, 0, kind, reason)
+    if kind == AuditType.FALSE_SUCCESS:
+        there = (await delivery_store.deliveries_by_ids(work.db, [number])).get(number)
+        if there is None:
+            raise NotFound("delivery", number)
+        return store.NewAudit(audit_id, there.delivery.order_id, 0, number, kind, reason)
+    raise AuditRefused(0, "the system asks for audits of this kind by itself")

@@ -17,12 +17,9 @@ from shoudan_order.store import deliveries as store
 from shoudan_order.store import orders as order_store
 from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import Delivery, DeliveryStanding, Order, Standing
-from shoudan_order.suppliers import Outcome, Pending, Sending
+from shoudan_order.suppliers import DIFFERS, OVERLOADED, Outcome, Pending, Sending
 
 _log = log.get_logger("deliveries")
-
-OVERLOADED = "ERROR_REASON_OVERLOADED"
-DELIVERY_DIFFERS = "ERROR_REASON_DELIVERY_DIFFERS"
 
 
 async def bind(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
@@ -158,7 +155,7 @@ def _outcome(
         return answer
     if isinstance(answer, Pending):
         return None
-    if answer.reason in {OVERLOADED, DELIVERY_DIFFERS}:
+    if answer.reason in {OVERLOADED, DIFFERS}:
         # A delivery that differs was handed over before: its own result will come.
         task.again(context.settings.call_again_s, answer.reason)
         return None

@@ -27,6 +27,7 @@ from shoudan_order.states import (
 )
 from shoudan_order.store import audits as audit_store
 from shoudan_order.store import deliveries as delivery_store
+from shoudan_order.store import holds
 from shoudan_order.store import orders as store
 from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import DeliveryStanding, Order, Standing
@@ -102,17 +103,7 @@ async def _end_paid(
             asked[order_id] = order
     if closed:
         await store.advance_settled(work.db, closed)
-    by_hand = [now for now in closed if now.order_status not in ENDED]
-    if by_hand:
-        await audit_store.insert_audits(
-            work.db,
-            [
-                audit_store.NewAudit(
-                    work.ids.next(), now.was.order_id, 0, 0, AuditType.ORDER, now.parked_reason
-                )
-                for now in by_hand
-            ],
-        )
+        await results.ask_people(work, closed)
     for part in await delivery_store.deliveries_of(work.db, list(asked)) if asked else ():
         if part.delivery_status in {DeliveryStatus.WAITING, DeliveryStatus.SENDING}:
             _ask_later(context, work, asked[part.delivery.order_id], part)
@@ -145,7 +136,7 @@ async def delivery_unknown(context: Context, tasks: Sequence[Task[steps.Delivery
     open_ = [t for t in tasks if _open(there.get(t.payload.delivery_id))]
     try:
         answers = await context.suppliers.ask(
-            [_key(context, t.payload.delivery_id, orders[t.payload.order_id]) for t in open_]
+            [key(context, t.payload.delivery_id, orders[t.payload.order_id]) for t in open_]
         )
     except grpc.RpcError as error:
         _log.warning("delivery_unanswered", code=str(error.code()), count=len(open_))
@@ -177,7 +168,8 @@ def _open(part: DeliveryStanding | None) -> bool:
     }
 
 
-def _key(context: Context, delivery_id: int, order: Order) -> tuple[int, str, int]:
+def key(context: Context, delivery_id: int, order: Order) -> tuple[int, str, int]:
+    """What the delivery service knows a delivery by."""
     line = context.catalogue.lines.get(order.line_id)
     return delivery_id, order.down_channel_no, line.service_class if line else 10
 
@@ -196,8 +188,13 @@ async def _leave_to_people(
     tasks: Sequence[Task[steps.DeliveryStep]],
     orders: Mapping[int, Order],
 ) -> None:
+    """Park what is still open: a result may have come since it was asked about."""
     if not tasks:
         return
+    await store.read_orders(work.db, sorted({t.payload.order_id for t in tasks}), lock=True)
+    ids = [t.payload.delivery_id for t in tasks]
+    there = await delivery_store.deliveries_by_ids(work.db, ids)
+    tasks = [t for t in tasks if _open(there.get(t.payload.delivery_id))]
     audits = [
         audit_store.NewAudit(
             work.ids.next(),
@@ -213,7 +210,7 @@ async def _leave_to_people(
     reasons = {
         t.payload.order_id: f"delivery {t.payload.delivery_id} unknown at overtime" for t in tasks
     }
-    for order_id in await store.park_orders(work.db, reasons):
+    for order_id in await holds.park_orders(work.db, reasons):
         journal.order_event(
             work,
             "parked",
@@ -320,9 +317,7 @@ async def _refunded(
         return
     after = FAIL_REFUND.next(FailRefundStatus.WAITING, event)
     ids = [t.payload.order_id for t in tasks]
-    for order_id in await store.advance_fail_refund(
-        work.db, ids, [FailRefundStatus.WAITING], after
-    ):
+    for order_id in await store.advance_fail_refund(work.db, ids, after):
         order, was = found[order_id]
         what = "refunded" if event == FailRefundEvent.REFUNDED else "unpaid"
         journal.order_event(work, what, order, was.order_status, journal.FAIL_REFUND)

@@ -142,23 +142,25 @@ async def _paid(
         moved = await store.advance_paid(work.db, bound.paid, orders, bound.parts, True)
         for order in paid:
             if order.order_id in moved:
-                _follow_up(context, work, order, bound.parts_of.get(order.order_id, []))
+                paused = moved[order.order_id]
+                made = [] if paused else bound.parts_of.get(order.order_id, [])
+                _follow_up(context, work, order, made)
         work.tasks.finish(*tasks)
-        stuck = [o.order_id for o in paid if o.order_id not in moved]
+        stuck = {o.order_id: o for o in paid if o.order_id not in moved}
         if stuck:
-            await _give_back(work, stuck)
+            await _give_back(context, work, stuck)
 
 
-async def _give_back(work: Work, order_ids: Sequence[int]) -> None:
-    """A debit that found its order already failed is refunded; one repeated after success is not."""
-    late = await store.advance_fail_refund(
-        work.db,
-        order_ids,
-        FAIL_REFUND.sources(FailRefundEvent.ORDER_FAILED),
-        FailRefundStatus.WAITING,
-    )
-    for order_id in late:
-        work.tasks.add(steps.ORDER_REFUND, steps.OrderStep(order_id), order_no=str(order_id))
+async def _give_back(context: Context, work: Work, orders: Mapping[int, Order]) -> None:
+    """A debit that found its order already failed is refunded; one repeated after a payment is not."""
+    was = FAIL_REFUND.sources(FailRefundEvent.ORDER_FAILED)
+    for order_id in await store.advance_late_debit(work.db, list(orders), was):
+        work.tasks.add(
+            steps.ORDER_REFUND,
+            steps.OrderStep(order_id),
+            order_no=str(order_id),
+            queue=context.queue(orders[order_id].line_id, steps.ORDER_REFUND),
+        )
 
 
 def _bind_now(context: Context, orders: Sequence[Order]) -> _Binding:

@@ -19,6 +19,7 @@ from shoudan_order.states import (
     DELIVERY,
     ENDED,
     UP_PAYMENT,
+    AuditStatus,
     AuditType,
     DeliveryEvent,
     DeliveryStatus,
@@ -28,6 +29,7 @@ from shoudan_order.states import (
 )
 from shoudan_order.store import audits as audit_store
 from shoudan_order.store import deliveries as delivery_store
+from shoudan_order.store import holds
 from shoudan_order.store import orders as store
 from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import Delivery, DeliveryStanding, Order, Standing
@@ -145,10 +147,12 @@ async def _write(
         await delivery_store.advance_ended(work.db, batch.ended)
     if batch.failed:
         await _elsewhere(context, work, orders, batch)
+    await _let_go(work, orders, batch)
     if batch.conflicts:
         await _park(work, orders, batch)
     if batch.now:
         await store.advance_settled(work.db, list(batch.now.values()))
+        await ask_people(work, list(batch.now.values()))
     for part, _ in batch.succeeded:
         _succeeded(context, work, orders[part.order_id][0], batch.now[part.order_id], part)
     for order_id, now in batch.now.items():
@@ -193,6 +197,40 @@ def _rebinds(context: Context, order: Order, now: Settled) -> bool:
     return enough and now.was.delivery_pause != 0 and parts.fused(context, order.line_id)
 
 
+async def _let_go(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch) -> None:
+    """Orders parked for an end that nobody knew wait for nobody once it is known."""
+    ends = [(part, AuditStatus.SUCCEEDED) for part, _ in batch.succeeded]
+    ends += [(part, AuditStatus.FAILED) for part, _ in batch.failed]
+    known = [
+        audit_store.Known(part.order_id, part.delivery_id, status)
+        for part, status in ends
+        if orders[part.order_id][1].parked_reason
+    ]
+    if not known:
+        return
+    for order_id in await audit_store.settle_audits(work.db, AuditType.DELIVERY, known):
+        now = batch.now[order_id]
+        if now.parked_reason == now.was.parked_reason:
+            batch.now[order_id] = replace(now, parked_reason="")
+
+
+async def ask_people(work: Work, changed: Sequence[Settled]) -> None:
+    """Ask for the decision on orders just left half delivered (partial_auto off)."""
+    left = [
+        now
+        for now in changed
+        if now.parked_reason == sums.HALF and now.was.parked_reason != sums.HALF
+    ]
+    if left:
+        asked = [
+            audit_store.NewAudit(
+                work.ids.next(), now.was.order_id, 0, 0, AuditType.ORDER, now.parked_reason
+            )
+            for now in left
+        ]
+        await audit_store.insert_audits(work.db, asked)
+
+
 async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch) -> None:
     """Record contradictions: an audit row each, the order parked, nothing applied."""
     reasons: dict[int, str] = {}
@@ -207,7 +245,7 @@ async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch:
         asked.append(
             audit_store.NewAudit(audit_id, part.order_id, 0, part.delivery_id, kind, reason)
         )
-    parked = await store.park_orders(work.db, reasons)
+    parked = await holds.park_orders(work.db, reasons)
     await audit_store.insert_audits(work.db, asked)
     for order_id in parked:
         order, was = orders[order_id]

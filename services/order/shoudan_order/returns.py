@@ -24,6 +24,7 @@ from shoudan_order.states import (
     REFUND,
     RETURN,
     UP_RETURN,
+    AuditStatus,
     AuditType,
     MoneyBackEvent,
     NotifyEvent,
@@ -34,6 +35,7 @@ from shoudan_order.states import (
     UpReturnEvent,
 )
 from shoudan_order.store import audits as audit_store
+from shoudan_order.store import holds
 from shoudan_order.store import orders as order_store
 from shoudan_order.store import refunds as refund_store
 from shoudan_order.store import returns as store
@@ -41,12 +43,22 @@ from shoudan_order.store.orders import Settled
 from shoudan_order.store.refunds import Refund
 from shoudan_order.store.returns import Return
 from shoudan_order.store.rows import Order, Standing
-from shoudan_order.suppliers import UNKNOWN, Answer, Outcome, Pending, Sending
+from shoudan_order.suppliers import (
+    DIFFERS,
+    OVERLOADED,
+    UNKNOWN,
+    Answer,
+    Outcome,
+    Pending,
+    Sending,
+)
 
 _log = log.get_logger("returns")
 
 OPEN = {ReturnStatus.WAITING, ReturnStatus.SENDING}
-OVERLOADED = "ERROR_REASON_OVERLOADED"
+# The end of a return whose refund's time is over; it ends none that has been handed over.
+NEVER_SENT = "overtime"
+HALF = "returned in part"
 WHAT = {
     RefundStatus.REFUNDING: "returned",
     RefundStatus.FAILED: "failed",
@@ -70,8 +82,9 @@ async def give_back(context: Context, tasks: Sequence[Task[steps.ReturnStep]]) -
     ids = [t.payload.return_id for t in tasks]
     orders = await context.orders({t.payload.order_id for t in tasks})
     async with context.app.work("refund.return") as work:
-        there = await store.returns_by_ids(work.db, ids)
         started = await store.advance_return_sending(work.db, ids)
+        # Read after the start: whoever ended one of them a moment ago is seen.
+        there = await store.returns_by_ids(work.db, ids)
         if started:
             await refund_store.advance_return_started(
                 work.db, sorted({there[i].refund_id for i in started})
@@ -133,7 +146,8 @@ def _outcome(context: Context, task: Task[steps.ReturnStep], answer: Answer) -> 
         return answer
     if isinstance(answer, Pending):
         return None
-    if answer.reason == OVERLOADED:
+    if answer.reason in {OVERLOADED, DIFFERS}:
+        # A return that differs was handed over before: its own result will come.
         task.again(context.settings.call_again_s, answer.reason)
         return None
     _log.info("return_refused", return_id=task.payload.return_id, reason=answer.reason)
@@ -153,11 +167,12 @@ async def _report(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ac
         known = await store.returns_by_ids(work.db, ids)
         order_ids = sorted({r.order_id for r in known.values()})
         orders = await order_store.read_orders(work.db, order_ids, lock=True)
-        # Read again: whoever held the orders before may have ended them.
-        there = await store.returns_by_ids(work.db, ids)
+        # Read again: whoever held the orders before may have ended them; none is sent meanwhile.
+        there = await store.returns_by_ids(work.db, ids, lock=True)
         batch = _decide(there, outcomes)
         if batch.ended:
             await store.advance_returned(work.db, batch.ended)
+        await _let_go(work, orders, batch)
         await _settle(context, work, orders, batch)
         if batch.conflicts:
             await _park(work, orders, batch)
@@ -175,6 +190,8 @@ def _decide(there: Mapping[int, Return], outcomes: Sequence[Outcome]) -> _Batch:
             batch.acks[one.id] = Ack(one.id, False, conflict)
             if conflict:
                 batch.conflicts.append((was, one))
+            continue
+        if one.result_code == NEVER_SENT and was.return_status != ReturnStatus.WAITING:
             continue
         event = ReturnEvent.SUCCEEDED if one.succeeded else ReturnEvent.FAILED
         money = MoneyBackEvent.RETURNED if one.succeeded else MoneyBackEvent.NOT_RETURNED
@@ -218,27 +235,54 @@ async def _settle(
             order_no=str(one.order_id),
             queue=context.queue(order.line_id, steps.UP_REFUND),
         )
-    refund_ids = sorted({r.refund_id for r in batch.now.values() if r.refund_id})
-    decided: list[Refund] = []
-    if refund_ids:
-        there = await refund_store.refunds_by_ids(work.db, refund_ids)
-        returns = await store.returns_of_refunds(work.db, refund_ids)
-        for refund in there.values():
-            mine = [
-                batch.now.get(r.return_id, r) for r in returns if r.refund_id == refund.refund_id
-            ]
-            order, was = orders[refund.order_id]
-            now = changed.get(refund.order_id) or sums.as_is(was)
-            ended = ended_refund(order, now, refund, mine)
-            if ended is not None:
-                after, now = ended
-                decided.append(after)
-                changed[refund.order_id] = now
-                _tell_end(context, work, order, after)
+    await _end_refunds(context, work, orders, batch, changed)
     if changed:
         await order_store.advance_settled(work.db, list(changed.values()))
-    if decided:
-        await refund_store.advance_refunds(work.db, decided)
+
+
+async def _end_refunds(
+    context: Context,
+    work: Work,
+    orders: Mapping[int, tuple[Order, Standing]],
+    batch: _Batch,
+    changed: dict[int, Settled],
+) -> None:
+    """End the refunds whose last return has ended; half returned ones perhaps by a person only."""
+    refund_ids = sorted({r.refund_id for r in batch.now.values() if r.refund_id})
+    if not refund_ids:
+        return
+    there = await refund_store.refunds_by_ids(work.db, refund_ids)
+    returns = await store.returns_of_refunds(work.db, refund_ids)
+    halves: list[Refund] = []
+    for refund in there.values():
+        mine = [r for r in returns if r.refund_id == refund.refund_id]
+        order, was = orders[refund.order_id]
+        now = changed.get(refund.order_id) or sums.as_is(was)
+        ended = ended_refund(order, now, refund, mine)
+        if ended is None:
+            continue
+        if ended[0].refund_status == RefundStatus.PARTIAL and not context.settings.partial_auto:
+            halves.append(refund)
+            continue
+        changed[refund.order_id] = ended[1]
+        await close(context, work, order, ended[0])
+    if halves:
+        reasons = {r.order_id: f"refund {r.refund_id} {HALF}" for r in halves}
+        audits = [
+            audit_store.NewAudit(
+                work.ids.next(), r.order_id, r.refund_id, 0, AuditType.REFUND, reasons[r.order_id]
+            )
+            for r in halves
+        ]
+        for order_id in await _leave(work, orders, reasons, audits):
+            now = changed.get(order_id) or sums.as_is(orders[order_id][1])
+            changed[order_id] = replace(now, parked_reason=reasons[order_id])
+
+
+async def close(context: Context, work: Work, order: Order, refund: Refund) -> None:
+    """Write a refund that has just ended, with what follows from it."""
+    await refund_store.advance_refunds(work.db, [refund])
+    _tell_end(context, work, order, refund)
 
 
 def ended_refund(
@@ -309,25 +353,58 @@ async def _leave(
     orders: Mapping[int, tuple[Order, Standing]],
     reasons: Mapping[int, str],
     audits: Sequence[audit_store.NewAudit],
-) -> None:
-    """Leave returns to a person."""
+) -> set[int]:
+    """Leave returns or refunds to a person; the orders parked by it."""
     await audit_store.insert_audits(work.db, audits)
-    for order_id in await order_store.park_orders(work.db, reasons):
+    parked = await holds.park_orders(work.db, reasons)
+    for order_id in parked:
         order, was = orders[order_id]
         journal.order_event(
             work, "parked", order, was.order_status, journal.RETURN_UNKNOWN, reasons[order_id]
         )
+    return parked
+
+
+async def _let_go(work: Work, orders: dict[int, tuple[Order, Standing]], batch: _Batch) -> None:
+    """Orders parked for a return that nobody knew about wait for nobody once it is known."""
+    known = [
+        audit_store.Known(
+            one.order_id,
+            one.return_id,
+            AuditStatus.SUCCEEDED
+            if one.return_status == ReturnStatus.SUCCEEDED
+            else AuditStatus.FAILED,
+        )
+        for one in batch.now.values()
+        if orders[one.order_id][1].parked_reason
+    ]
+    if not known:
+        return
+    free = await audit_store.settle_audits(work.db, AuditType.RETURN, known)
+    await holds.unpark_orders(work.db, sorted(free))
+    for order_id in free:
+        order, was = orders[order_id]
+        orders[order_id] = (order, replace(was, parked_reason=""))
 
 
 async def overtime(context: Context, tasks: Sequence[Task[steps.RefundStep]]) -> None:
     """A refund's time is over: returns never sent fail, those under way are asked about."""
     async with context.app.db.connect() as db:
-        returns = await store.returns_of_refunds(db, [t.payload.refund_id for t in tasks])
-    lines = await context.orders({r.order_id for r in returns})
+        early = await refund_store.seconds_left(db, [t.payload.refund_id for t in tasks])
+    over = [t for t in tasks if t.payload.refund_id not in early]
+    refund_ids = [t.payload.refund_id for t in over]
+    async with context.app.db.connect() as db:
+        returns = await store.returns_of_refunds(db, refund_ids)
     waiting = [r for r in returns if r.return_status == ReturnStatus.WAITING]
     if waiting:
-        late = [Outcome(r.return_id, False, True, result_code="overtime") for r in waiting]
+        late = [Outcome(r.return_id, False, True, result_code=NEVER_SENT) for r in waiting]
         await report(context, late)
+        async with context.app.db.connect() as db:
+            returns = await store.returns_of_refunds(db, refund_ids)
+    for task in tasks:
+        if task.payload.refund_id in early:
+            task.again(early[task.payload.refund_id] + 1, "a return is tried again")
+    lines = await context.orders({r.order_id for r in returns})
     async with context.app.work("refund.overtime") as work:
         for one in returns:
             if one.return_status == ReturnStatus.SENDING:
@@ -337,7 +414,7 @@ async def overtime(context: Context, tasks: Sequence[Task[steps.RefundStep]]) ->
                     order_no=str(one.order_id),
                     queue=context.queue(lines[one.order_id].line_id, steps.RETURN_UNKNOWN),
                 )
-        work.tasks.finish(*tasks)
+        work.tasks.finish(*over)
 
 
 async def unknown(context: Context, tasks: Sequence[Task[steps.ReturnStep]]) -> None:
@@ -349,7 +426,7 @@ async def unknown(context: Context, tasks: Sequence[Task[steps.ReturnStep]]) -> 
     open_ = [t for t in tasks if there[t.payload.return_id].return_status in OPEN]
     try:
         answers = await context.suppliers.ask(
-            [_key(context, orders[t.payload.order_id], t.payload.return_id) for t in open_]
+            [key(context, orders[t.payload.order_id], t.payload.return_id) for t in open_]
         )
     except grpc.RpcError as error:
         for task in open_:
@@ -372,12 +449,16 @@ async def unknown(context: Context, tasks: Sequence[Task[steps.ReturnStep]]) -> 
             found = await order_store.read_orders(
                 work.db, sorted({r.order_id for r in left}), lock=True
             )
+            # Under the lock: a result may have come since it was asked about.
+            there = await store.returns_by_ids(work.db, [r.return_id for r in left])
+            left = [r for r in there.values() if r.return_status in OPEN]
             reasons = {r.order_id: f"return {r.return_id} unknown at overtime" for r in left}
             audits = [_audit(work, r, reasons[r.order_id]) for r in left]
             await _leave(work, found, reasons, audits)
         work.tasks.finish(*tasks)
 
 
-def _key(context: Context, order: Order, return_id: int) -> tuple[int, str, int]:
+def key(context: Context, order: Order, return_id: int) -> tuple[int, str, int]:
+    """What the delivery service knows a return by."""
     line = context.catalogue.lines.get(order.line_id)
     return return_id, order.down_channel_no, line.return_service_class if line else 21

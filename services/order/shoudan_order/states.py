@@ -372,7 +372,6 @@ class ReturnEvent(StrEnum):
     STARTED = "started"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    RETRIED = "retried"
 
 
 RETURN: Final = Machine(
@@ -383,7 +382,6 @@ RETURN: Final = Machine(
         (ReturnStatus.WAITING, ReturnEvent.FAILED): ReturnStatus.FAILED,
         (ReturnStatus.SENDING, ReturnEvent.SUCCEEDED): ReturnStatus.SUCCEEDED,
         (ReturnStatus.SENDING, ReturnEvent.FAILED): ReturnStatus.FAILED,
-        (ReturnStatus.FAILED, ReturnEvent.RETRIED): ReturnStatus.WAITING,
     },
 )
 

@@ -28,6 +28,8 @@ from shoudan_order.store.rows import Delivery, Order, Standing
 
 FAILED_CODE = "900"
 PARTIAL_CODE = "800"
+# Why an order waits whose rest cannot be delivered and is not refunded by itself.
+HALF = "delivered in part"
 
 
 def as_is(was: Standing) -> Settled:
@@ -195,7 +197,7 @@ def closed(order: Order, now: Settled, *, partial: bool) -> Settled:
         return now
     nothing = now.success_face_micros == 0
     if not nothing and not partial:
-        return replace(now, parked_reason=now.parked_reason or "delivered in part", settled=True)
+        return replace(now, parked_reason=HALF, settled=True)
     event = OrderEvent.NOTHING_DELIVERED if nothing else OrderEvent.PART_DELIVERED
     bind = BindEvent.NOTHING_DELIVERED if nothing else BindEvent.PART_DELIVERED
     free = now.was.payment_status == PaymentStatus.NOT_NEEDED

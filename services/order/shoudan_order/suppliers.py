@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import grpc
 from grpc import aio
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as rpc
-from shoudan_kit.refusal import Refused, refused_from_proto
+from shoudan_kit.refusal import Refused, refused_from_proto, refused_from_rpc
 
 ITEMS_MAX: Final = 1_000  # of one call (delivery_service.proto)
 UNAVAILABLE: Final = "ERROR_REASON_CHANNEL_UNAVAILABLE"
 UNKNOWN: Final = "ERROR_REASON_DELIVERY_NOT_FOUND"
+DIFFERS: Final = "ERROR_REASON_DELIVERY_DIFFERS"
+OVERLOADED: Final = "ERROR_REASON_OVERLOADED"
 REAL_COST: Final = "cost_amount_micros"
 
 
@@ -100,6 +103,28 @@ class Suppliers:
                 _answer(key[0], result) for key, result in zip(part, answer.results, strict=True)
             ]
         return answers
+
+    async def resolve(
+        self, key: tuple[int, str, int], *, succeeded: bool, by: str, reason: str
+    ) -> Refused | None:
+        """End it there by a person's decision, so that nobody is asked any more; None when it stands so.
+
+        A repeat changes nothing. Raises grpc.RpcError when there is no answer.
+        """
+        request = pb.ResolveDeliveryRequest(
+            key=_key(*key),
+            status=pb.STATUS_SUCCEEDED if succeeded else pb.STATUS_FAILED,
+            by=by,
+            reason=reason,
+        )
+        try:
+            await self._stub.ResolveDelivery(request, timeout=self._call_s)
+        except grpc.RpcError as error:
+            refused = refused_from_rpc(error)
+            if refused is None:
+                raise
+            return refused
+        return None
 
 
 def _key(id: int, coop_id: str, service_class: int) -> pb.DeliveryKey:  # noqa: A002

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import audit_service_pb2_grpc as grpc_pb
-from shoudan_order import audits
+from shoudan_order import audits, pauses, retries
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
 from shoudan_order.states import AuditStatus, AuditType
@@ -74,8 +74,21 @@ class Audits(grpc_pb.AuditServiceServicer):
         name = pb.RetryStepRequest.Step.Name(request.step).removeprefix("STEP_").lower()
         if name == "unspecified":
             raise FieldInvalid("step", "which step")
-        made = await audits.retry(self._context, name, request.id, request.by, request.reason)
+        made = await retries.retry(self._context, name, request.id, request.by, request.reason)
         return pb.RetryStepResponse(task_id=made)
+
+    async def PauseDelivery(
+        self, request: pb.PauseDeliveryRequest, context: Call
+    ) -> pb.PauseDeliveryResponse:
+        """Stop or resume the binding of orders."""
+        _who(request.by, request.reason)
+        ids = list(request.order_ids)
+        if not 1 <= len(ids) <= PAGE_MAX:
+            raise FieldInvalid("order_ids", f"1 to {PAGE_MAX}")
+        changed = await pauses.pause(
+            self._context, ids, paused=request.paused, by=request.by, reason=request.reason
+        )
+        return pb.PauseDeliveryResponse(order_ids=changed)
 
     async def ListDeadNotifies(
         self, request: pb.ListDeadNotifiesRequest, context: Call
@@ -109,7 +122,7 @@ class Audits(grpc_pb.AuditServiceServicer):
         ids = list(request.notify_ids)
         if len(ids) > PAGE_MAX:
             raise FieldInvalid("notify_ids", f"more than {PAGE_MAX}")
-        count = await audits.resend(self._context, ids, request.channel_no, request.by)
+        count = await retries.resend(self._context, ids, request.channel_no, request.by)
         return pb.ResendNotifiesResponse(count=count)
 
     async def Report(

@@ -30,6 +30,9 @@ ON CONFLICT DO NOTHING RETURNING audit_id
 """)  # noqa: S608 - built from literals above
 
 
+# Who decided what has become known by itself.
+SYSTEM: Final = "system"
+
 _COLUMNS: Final = (
     "audit_id, order_id, refund_id, delivery_id, change_type, audit_status, audit_by, audit_time,"
     " audit_msg, create_time"
@@ -46,12 +49,31 @@ _LOCK = statement(f"""
 SELECT {_COLUMNS} FROM oms_audit_info WHERE audit_id = :id FOR UPDATE
 """)  # noqa: S608
 
+# The system may have closed it since because the very same came to be known; a person's word stands.
 _DECIDE = statement(f"""
 UPDATE oms_audit_info SET audit_status = :status, audit_by = :by, audit_msg = :reason,
     audit_time = shoudan_now()
-WHERE audit_id = :id AND audit_status = :waiting
+WHERE audit_id = :id AND (audit_status = :waiting
+    OR audit_status = :status AND audit_by = :system)
 RETURNING {_COLUMNS}
 """)  # noqa: S608
+
+# What a person was asked about has become known: nothing is left to decide. Gives the orders that now
+# wait for nobody.
+_SETTLE = statement("""
+WITH closed AS (
+    UPDATE oms_audit_info a SET audit_status = g.status, audit_by = :system,
+        audit_msg = left(a.audit_msg || '; known since', 256), audit_time = shoudan_now()
+    FROM unnest(CAST(:order_ids AS bigint[]), CAST(:numbers AS bigint[]),
+        CAST(:statuses AS smallint[])) AS g(order_id, number, status)
+    WHERE a.order_id = g.order_id AND a.delivery_id = g.number AND a.change_type = :kind
+        AND a.audit_status = :waiting
+    RETURNING a.audit_id, a.order_id
+)
+SELECT DISTINCT c.order_id FROM closed c
+WHERE NOT EXISTS (SELECT 1 FROM oms_audit_info w WHERE w.order_id = c.order_id
+    AND w.audit_status = :waiting AND w.audit_id NOT IN (SELECT audit_id FROM closed))
+""")
 
 # An order with nothing left to decide waits for nobody.
 _UNPARK = statement("""
@@ -87,6 +109,28 @@ class NewAudit:
     delivery_id: int
     change_type: AuditType
     audit_msg: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A delivery or return whose end has become known."""
+
+    order_id: int
+    number: int
+    status: AuditStatus
+
+
+async def settle_audits(db: AsyncConnection, kind: AuditType, known: Sequence[Known]) -> set[int]:
+    """Close what waits for a decision about these; the orders that now wait for nobody."""
+    binds = {
+        "order_ids": [one.order_id for one in known],
+        "numbers": [one.number for one in known],
+        "statuses": [int(one.status) for one in known],
+        "kind": int(kind),
+        "waiting": int(AuditStatus.WAITING),
+        "system": SYSTEM,
+    }
+    return set((await db.execute(_SETTLE, binds)).scalars())
 
 
 async def insert_audits(db: AsyncConnection, audits: Sequence[NewAudit]) -> set[int]:
@@ -128,6 +172,7 @@ async def advance_audit(
         "by": by,
         "reason": reason,
         "waiting": int(AuditStatus.WAITING),
+        "system": SYSTEM,
     }
     row = (await db.execute(_DECIDE, binds)).first()
     return None if row is None else _audit(row)

@@ -78,15 +78,21 @@ async def write_kind(db: AsyncConnection, kind: str, rows: Sequence[Mapping[str,
     )
 
 
-async def record(db: AsyncConnection, operation: Operation) -> None:
+async def record(db: AsyncConnection, *operations: Operation) -> None:
     """Write down who did what."""
+    if not operations:
+        return
     await db.execute(
-        insert(CHANGE).values(
-            operation_id=operation.operation_id,
-            operator=operation.operator,
-            operation=operation.operation,
-            subject=operation.subject,
-            detail=operation.detail,
-            version=operation.version,
-        )
+        insert(CHANGE),
+        [
+            {
+                "operation_id": one.operation_id,
+                "operator": one.operator,
+                "operation": one.operation,
+                "subject": one.subject,
+                "detail": one.detail,
+                "version": one.version,
+            }
+            for one in operations
+        ],
     )

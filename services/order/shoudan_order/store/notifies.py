@@ -64,7 +64,7 @@ WITH locked AS (
         AND r.refund_notify_status = CAST(:running AS smallint)
 ), kept AS (
     INSERT INTO oms_notify_attempt (attempt_id, notify_id, http_status, answer, took_ms)
-    SELECT attempt_id, notify_id, http_status, answer, took_ms FROM told WHERE NOT acknowledged
+    SELECT attempt_id, notify_id, http_status, answer, took_ms FROM told
 )
 SELECT notify_id FROM told
 """)  # noqa: S608 - built from literals above

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_kit.db import columns, statement, unnest
 from shoudan_order.states import (
     BindStatus,
+    DeliveryStatus,
     FailRefundStatus,
     NotifyStatus,
     OrderStatus,
@@ -127,25 +128,27 @@ WHERE o.order_id IN (SELECT d.order_id FROM oms_order_delivery d
 ORDER BY o.order_id FOR UPDATE OF o
 """)  # noqa: S608
 
-# 10/30/10/10 -> paid; only orders that moved get their deliveries.
+# 10/30/10/10 -> paid; only orders that moved, and are not paused, get their deliveries.
 _PAID = statement(f"""
 WITH moved AS (
     UPDATE oms_order_info o SET order_status = :delivering, payment_status = g.payment_status,
-        delivery_bind_status = g.bind_status, bind_face_micros = g.bind_face
+        delivery_bind_status = CASE WHEN o.delivery_pause = 0
+            THEN CAST(:bind_waiting AS smallint) ELSE g.bind_status END,
+        bind_face_micros = CASE WHEN o.delivery_pause = 0 THEN 0 ELSE g.bind_face END
     FROM unnest(CAST(:order_ids AS bigint[]), CAST(:payment_statuses AS smallint[]),
         CAST(:bind_statuses AS smallint[]), CAST(:bind_faces AS bigint[]))
         AS g(order_id, payment_status, bind_status, bind_face)
     WHERE o.order_id = g.order_id AND o.order_status = :paying AND o.payment_status = :unpaid
         AND o.delivery_bind_status = :unbound AND o.refund_status = :unfailed
         AND o.order_overtime > shoudan_now()
-    RETURNING o.order_id
+    RETURNING o.order_id, o.delivery_pause = 0 AS paused
 ), bound AS (
     INSERT INTO oms_order_delivery ({INSERTED_COLUMNS}, delivery_status, start_time)
     SELECT {INSERTED_COLUMNS}, delivery_status,
         CASE WHEN delivery_status = :sending THEN shoudan_now() END
-    FROM {unnest(**INSERTED)} JOIN moved USING (order_id)
+    FROM {unnest(**INSERTED)} JOIN moved USING (order_id) WHERE NOT moved.paused
 )
-SELECT order_id FROM moved
+SELECT order_id, paused FROM moved
 """)  # noqa: S608
 
 # 10/30/10/10 -> failed before any money moved, or (overtime) before anyone knows whether it did.
@@ -203,18 +206,19 @@ WHERE o.order_id = g.order_id AND o.order_status = g.was_status
 RETURNING o.order_id
 """)  # noqa: S608
 
-# 99 or 20 -> 20, 0 or 99: giving back what a failed order had paid.
+# 20 -> 0 or 99: giving back what a failed order had paid.
 _FAIL_REFUND = statement("""
 UPDATE oms_order_info o SET refund_status = :refund_status
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.order_status = ANY(CAST(:ended AS smallint[]))
-    AND o.refund_status = ANY(CAST(:was AS smallint[]))
+    AND o.refund_status = :was
 RETURNING o.order_id
 """)
 
-_PARK = statement("""
-UPDATE oms_order_info o SET parked_reason = g.reason
-FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS g(order_id, reason)
-WHERE o.order_id = g.order_id AND o.parked_reason = ''
+# 99 -> 20 of orders that failed unpaid, and of no others: what was paid and refunded stays refunded.
+_LATE_DEBIT = statement("""
+UPDATE oms_order_info o SET refund_status = :waiting
+WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.order_status = :failed
+    AND o.payment_status = :unpaid AND o.refund_status = ANY(CAST(:was AS smallint[]))
 RETURNING o.order_id
 """)
 
@@ -368,8 +372,11 @@ async def lock_by_deliveries(
 async def advance_paid(
     db: AsyncConnection, paid: Sequence[Paid], bound: Mapping[int, Order], parts: Sequence[Delivery],
     started: bool,
-) -> set[int]:  # fmt: skip
-    """10 -> 20 with the deliveries bound at once, sending if `started`; the ids that moved."""
+) -> dict[int, bool]:  # fmt: skip
+    """10 -> 20 with the deliveries bound at once, sending if `started`; the ids that moved.
+
+    True for orders whose delivery is paused: what was to be bound of them is not.
+    """
     binds = {
         "order_ids": [p.order_id for p in paid],
         "payment_statuses": [int(p.payment_status) for p in paid],
@@ -380,10 +387,11 @@ async def advance_paid(
         "unpaid": int(PaymentStatus.PAYING),
         "unbound": int(BindStatus.NOT_STARTED),
         "unfailed": int(FailRefundStatus.NOT_STARTED),
-        "sending": 30,
+        "bind_waiting": int(BindStatus.WAITING),
+        "sending": int(DeliveryStatus.SENDING),
         **delivery_binds(parts, bound, started=started),
     }
-    return set((await db.execute(_PAID, binds)).scalars())
+    return {row.order_id: row.paused for row in await db.execute(_PAID, binds)}
 
 
 async def advance_failed_unpaid(
@@ -437,23 +445,30 @@ async def advance_settled(db: AsyncConnection, settled: Sequence[Settled]) -> se
 async def advance_fail_refund(
     db: AsyncConnection,
     ids: Sequence[int],
-    was: Sequence[FailRefundStatus],
     refund_status: FailRefundStatus,
 ) -> set[int]:
-    """Move the refund of ended orders; the ids that moved."""
+    """20 -> done or not needed, of ended orders; the ids that moved."""
     binds = {
         "ids": ids,
         "refund_status": int(refund_status),
-        "was": [int(one) for one in was],
+        "was": int(FailRefundStatus.WAITING),
         "ended": [int(OrderStatus.FAILED), int(OrderStatus.PARTIAL)],
     }
     return set((await db.execute(_FAIL_REFUND, binds)).scalars())
 
 
-async def park_orders(db: AsyncConnection, reasons: Mapping[int, str]) -> set[int]:
-    """Leave orders to a person, each with its first reason; the ids parked now."""
-    binds = {"ids": list(reasons), "reasons": list(reasons.values())}
-    return set((await db.execute(_PARK, binds)).scalars())
+async def advance_late_debit(
+    db: AsyncConnection, ids: Sequence[int], was: Sequence[FailRefundStatus]
+) -> set[int]:
+    """A debit found its order already failed: to be given back; the ids that moved."""
+    binds = {
+        "ids": ids,
+        "waiting": int(FailRefundStatus.WAITING),
+        "was": [int(one) for one in was],
+        "failed": int(OrderStatus.FAILED),
+        "unpaid": int(PaymentStatus.OVERTIME),
+    }
+    return set((await db.execute(_LATE_DEBIT, binds)).scalars())
 
 
 async def advance_answered(db: AsyncConnection, ids: Sequence[int]) -> None:

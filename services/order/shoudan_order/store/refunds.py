@@ -123,6 +123,21 @@ WHERE refund_id = ANY(CAST(:ids AS bigint[])) AND refund_status = :returning
     AND up_return_status = :waiting
 """)
 
+# Refunds whose time is not over; a retried return has given them more.
+_LEFT = statement("""
+SELECT refund_id, CAST(extract(epoch FROM return_overtime - shoudan_now()) AS double precision) AS left_s
+FROM oms_refund_info
+WHERE refund_id = ANY(CAST(:ids AS bigint[])) AND return_overtime > shoudan_now()
+    AND refund_status = :returning
+""")
+
+_PROLONG = statement("""
+UPDATE oms_refund_info
+SET return_overtime = greatest(return_overtime, shoudan_now() + make_interval(secs => :more_s))
+WHERE refund_id = :id AND refund_status = :returning
+RETURNING refund_id
+""")
+
 _LOCK = statement("""
 SELECT refund_id FROM oms_refund_info WHERE refund_id = ANY(CAST(:ids AS bigint[]))
 ORDER BY refund_id FOR UPDATE
@@ -260,6 +275,18 @@ async def advance_refunds(db: AsyncConnection, refunds: Sequence[Refund]) -> set
              "refund_fee_amount_micros")  # fmt: skip
     binds = {**_plain(refunds, *names), "returning": int(RefundStatus.RETURNING)}
     return set((await db.execute(_SETTLE, binds)).scalars())
+
+
+async def seconds_left(db: AsyncConnection, ids: Sequence[int]) -> dict[int, float]:
+    """Seconds until the overtime of open refunds, where it has not come."""
+    binds = {"ids": ids, "returning": int(RefundStatus.RETURNING)}
+    return {row.refund_id: row.left_s for row in await db.execute(_LEFT, binds)}
+
+
+async def prolong(db: AsyncConnection, refund_id: int, more_s: float) -> bool:
+    """Give an open refund at least so many seconds from now; False when it has ended."""
+    binds = {"id": refund_id, "more_s": more_s, "returning": int(RefundStatus.RETURNING)}
+    return (await db.execute(_PROLONG, binds)).scalar() is not None
 
 
 async def advance_return_started(db: AsyncConnection, ids: Sequence[int]) -> None:

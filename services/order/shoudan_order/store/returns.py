@@ -45,6 +45,11 @@ SELECT {_READ_NAMES} FROM oms_refund_up_return u
 WHERE u.return_id = ANY(CAST(:ids AS bigint[])) ORDER BY u.return_id
 """)  # noqa: S608
 
+_LOCK_BY_IDS = statement(f"""
+SELECT {_READ_NAMES} FROM oms_refund_up_return u
+WHERE u.return_id = ANY(CAST(:ids AS bigint[])) ORDER BY u.return_id FOR UPDATE
+""")  # noqa: S608
+
 _BY_REFUNDS = statement(f"""
 SELECT {_READ_NAMES} FROM oms_refund_up_return u
 WHERE u.refund_id = ANY(CAST(:ids AS bigint[])) ORDER BY u.return_id
@@ -82,12 +87,6 @@ RETURNING u.return_id
 _UP_REFUNDED = statement("""
 UPDATE oms_refund_up_return SET up_refund_status = :done
 WHERE return_id = ANY(CAST(:ids AS bigint[])) AND up_refund_status = :waiting AND return_status = 0
-RETURNING return_id
-""")
-
-_RETRY = statement("""
-UPDATE oms_refund_up_return SET return_status = :waiting, up_refund_status = :unpaid, end_time = NULL
-WHERE return_id = :id AND return_status = :failed
 RETURNING return_id
 """)
 
@@ -143,9 +142,12 @@ async def insert_returns(db: AsyncConnection, returns: Sequence[Return]) -> None
         await db.execute(_INSERT, _plain(columns(returns, *_FACTS)))
 
 
-async def returns_by_ids(db: AsyncConnection, ids: Sequence[int]) -> dict[int, Return]:
-    """Returns by id."""
-    return {row[0]: _return(row) for row in await db.execute(_BY_IDS, {"ids": ids})}
+async def returns_by_ids(
+    db: AsyncConnection, ids: Sequence[int], *, lock: bool = False
+) -> dict[int, Return]:
+    """Returns by id; with `lock` held to the end of the transaction."""
+    rows = await db.execute(_LOCK_BY_IDS if lock else _BY_IDS, {"ids": ids})
+    return {row[0]: _return(row) for row in rows}
 
 
 async def returns_of_refunds(db: AsyncConnection, refund_ids: Sequence[int]) -> list[Return]:
@@ -183,14 +185,3 @@ async def advance_up_refunded(db: AsyncConnection, ids: Sequence[int]) -> set[in
     return set(
         (await db.execute(_UP_REFUNDED, {"ids": ids, "done": done, "waiting": waiting})).scalars()
     )
-
-
-async def advance_retried(db: AsyncConnection, return_id: int) -> bool:
-    """90 -> 20: a person wants it tried again."""
-    binds = {
-        "id": return_id,
-        "waiting": int(ReturnStatus.WAITING),
-        "failed": int(ReturnStatus.FAILED),
-        "unpaid": int(MoneyBackStatus.NOT_STARTED),
-    }
-    return (await db.execute(_RETRY, binds)).scalar() is not None

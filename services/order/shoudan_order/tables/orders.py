@@ -292,7 +292,7 @@ ATTEMPT: Final = Table(
     count("took_ms", "milliseconds it took"),
     now("create_time", "创建时间"),
     Index("oms_notify_attempt_notify_id", "notify_id"),
-    comment="通知记录: each attempt that was not acknowledged at once",
+    comment="通知记录: each attempt and what was answered",
 )
 
 AUDIT: Final = Table(

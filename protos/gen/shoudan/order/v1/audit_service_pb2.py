@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$shoudan/order/v1/audit_service.proto\x12\x10shoudan.order.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x02\n\x05\x41udit\x12\x10\n\x08\x61udit_id\x18\x01 \x01(\x03\x12\x10\n\x08order_id\x18\x02 \x01(\x03\x12\x11\n\trefund_id\x18\x03 \x01(\x03\x12\x13\n\x0b\x64\x65livery_id\x18\x04 \x01(\x03\x12)\n\x04type\x18\x05 \x01(\x0e\x32\x1b.shoudan.order.v1.AuditType\x12\x0e\n\x06status\x18\x06 \x01(\x05\x12\n\n\x02\x62y\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x11ListAuditsRequest\x12\x10\n\x08statuses\x18\x01 \x03(\x05\x12\x10\n\x08order_id\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"V\n\x12ListAuditsResponse\x12\'\n\x06\x61udits\x18\x01 \x03(\x0b\x32\x17.shoudan.order.v1.Audit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x12\x44\x65\x63ideAuditRequest\x12\x10\n\x08\x61udit_id\x18\x01 \x01(\x03\x12\x0e\n\x06status\x18\x02 \x01(\x05\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"=\n\x13\x44\x65\x63ideAuditResponse\x12&\n\x05\x61udit\x18\x01 \x01(\x0b\x32\x17.shoudan.order.v1.Audit\"h\n\x13RequestAuditRequest\x12)\n\x04type\x18\x01 \x01(\x0e\x32\x1b.shoudan.order.v1.AuditType\x12\n\n\x02id\x18\x02 \x01(\x03\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\">\n\x14RequestAuditResponse\x12&\n\x05\x61udit\x18\x01 \x01(\x0b\x32\x17.shoudan.order.v1.Audit\"\x9a\x02\n\x10RetryStepRequest\x12\x35\n\x04step\x18\x01 \x01(\x0e\x32\'.shoudan.order.v1.RetryStepRequest.Step\x12\n\n\x02id\x18\x02 \x01(\x03\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xa6\x01\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\r\n\tSTEP_BIND\x10\x01\x12\x0f\n\x0bSTEP_UP_PAY\x10\x02\x12\x15\n\x11STEP_ORDER_NOTIFY\x10\x03\x12\x0f\n\x0bSTEP_RETURN\x10\x04\x12\x12\n\x0eSTEP_UP_REFUND\x10\x05\x12\x14\n\x10STEP_DOWN_REFUND\x10\x06\x12\x16\n\x12STEP_REFUND_NOTIFY\x10\x07\"$\n\x11RetryStepResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\x03\"T\n\x17ListDeadNotifiesRequest\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x81\x02\n\x18ListDeadNotifiesResponse\x12G\n\x08notifies\x18\x01 \x03(\x0b\x32\x35.shoudan.order.v1.ListDeadNotifiesResponse.DeadNotify\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x1a\x82\x01\n\nDeadNotify\x12\x11\n\tnotify_id\x18\x01 \x01(\x03\x12\x10\n\x08order_id\x18\x02 \x01(\x03\x12\x11\n\trefund_id\x18\x03 \x01(\x03\x12\x12\n\nnotify_url\x18\x04 \x01(\t\x12\x12\n\nnotify_msg\x18\x05 \x01(\t\x12\x14\n\x0cnotify_count\x18\x06 \x01(\x05\"K\n\x15ResendNotifiesRequest\x12\x12\n\nnotify_ids\x18\x01 \x03(\x03\x12\x12\n\nchannel_no\x18\x02 \x01(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\"\'\n\x16ResendNotifiesResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\"\xfc\x01\n\rReportRequest\x12\x32\n\x04kind\x18\x01 \x01(\x0e\x32$.shoudan.order.v1.ReportRequest.Kind\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_PROFIT\x10\x01\x12\x13\n\x0fKIND_UP_CHANNEL\x10\x02\x12\x15\n\x11KIND_DOWN_CHANNEL\x10\x03\"\x86\x02\n\x0eReportResponse\x12<\n\x06labels\x18\x01 \x03(\x0b\x32,.shoudan.order.v1.ReportResponse.LabelsEntry\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x45\n\x0bsums_micros\x18\x03 \x03(\x0b\x32\x30.shoudan.order.v1.ReportResponse.SumsMicrosEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x31\n\x0fSumsMicrosEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*\xa2\x01\n\tAuditType\x12\x1a\n\x16\x41UDIT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41UDIT_TYPE_DELIVERY\x10\x01\x12\x15\n\x11\x41UDIT_TYPE_RETURN\x10\x02\x12\x14\n\x10\x41UDIT_TYPE_ORDER\x10\x03\x12\x15\n\x11\x41UDIT_TYPE_REFUND\x10\x04\x12\x1c\n\x18\x41UDIT_TYPE_FALSE_SUCCESS\x10\x05\x32\x97\x05\n\x0c\x41uditService\x12W\n\nListAudits\x12#.shoudan.order.v1.ListAuditsRequest\x1a$.shoudan.order.v1.ListAuditsResponse\x12Z\n\x0b\x44\x65\x63ideAudit\x12$.shoudan.order.v1.DecideAuditRequest\x1a%.shoudan.order.v1.DecideAuditResponse\x12]\n\x0cRequestAudit\x12%.shoudan.order.v1.RequestAuditRequest\x1a&.shoudan.order.v1.RequestAuditResponse\x12T\n\tRetryStep\x12\".shoudan.order.v1.RetryStepRequest\x1a#.shoudan.order.v1.RetryStepResponse\x12i\n\x10ListDeadNotifies\x12).shoudan.order.v1.ListDeadNotifiesRequest\x1a*.shoudan.order.v1.ListDeadNotifiesResponse\x12\x63\n\x0eResendNotifies\x12\'.shoudan.order.v1.ResendNotifiesRequest\x1a(.shoudan.order.v1.ResendNotifiesResponse\x12M\n\x06Report\x12\x1f.shoudan.order.v1.ReportRequest\x1a .shoudan.order.v1.ReportResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$shoudan/order/v1/audit_service.proto\x12\x10shoudan.order.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x02\n\x05\x41udit\x12\x10\n\x08\x61udit_id\x18\x01 \x01(\x03\x12\x10\n\x08order_id\x18\x02 \x01(\x03\x12\x11\n\trefund_id\x18\x03 \x01(\x03\x12\x13\n\x0b\x64\x65livery_id\x18\x04 \x01(\x03\x12)\n\x04type\x18\x05 \x01(\x0e\x32\x1b.shoudan.order.v1.AuditType\x12\x0e\n\x06status\x18\x06 \x01(\x05\x12\n\n\x02\x62y\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x11ListAuditsRequest\x12\x10\n\x08statuses\x18\x01 \x03(\x05\x12\x10\n\x08order_id\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"V\n\x12ListAuditsResponse\x12\'\n\x06\x61udits\x18\x01 \x03(\x0b\x32\x17.shoudan.order.v1.Audit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x12\x44\x65\x63ideAuditRequest\x12\x10\n\x08\x61udit_id\x18\x01 \x01(\x03\x12\x0e\n\x06status\x18\x02 \x01(\x05\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"=\n\x13\x44\x65\x63ideAuditResponse\x12&\n\x05\x61udit\x18\x01 \x01(\x0b\x32\x17.shoudan.order.v1.Audit\"h\n\x13RequestAuditRequest\x12)\n\x04type\x18\x01 \x01(\x0e\x32\x1b.shoudan.order.v1.AuditType\x12\n\n\x02id\x18\x02 \x01(\x03\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\">\n\x14RequestAuditResponse\x12&\n\x05\x61udit\x18\x01 \x01(\x0b\x32\x17.shoudan.order.v1.Audit\"\x9a\x02\n\x10RetryStepRequest\x12\x35\n\x04step\x18\x01 \x01(\x0e\x32\'.shoudan.order.v1.RetryStepRequest.Step\x12\n\n\x02id\x18\x02 \x01(\x03\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xa6\x01\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\r\n\tSTEP_BIND\x10\x01\x12\x0f\n\x0bSTEP_UP_PAY\x10\x02\x12\x15\n\x11STEP_ORDER_NOTIFY\x10\x03\x12\x0f\n\x0bSTEP_RETURN\x10\x04\x12\x12\n\x0eSTEP_UP_REFUND\x10\x05\x12\x14\n\x10STEP_DOWN_REFUND\x10\x06\x12\x16\n\x12STEP_REFUND_NOTIFY\x10\x07\"$\n\x11RetryStepResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\x03\"U\n\x14PauseDeliveryRequest\x12\x11\n\torder_ids\x18\x01 \x03(\x03\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"*\n\x15PauseDeliveryResponse\x12\x11\n\torder_ids\x18\x01 \x03(\x03\"T\n\x17ListDeadNotifiesRequest\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x81\x02\n\x18ListDeadNotifiesResponse\x12G\n\x08notifies\x18\x01 \x03(\x0b\x32\x35.shoudan.order.v1.ListDeadNotifiesResponse.DeadNotify\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x1a\x82\x01\n\nDeadNotify\x12\x11\n\tnotify_id\x18\x01 \x01(\x03\x12\x10\n\x08order_id\x18\x02 \x01(\x03\x12\x11\n\trefund_id\x18\x03 \x01(\x03\x12\x12\n\nnotify_url\x18\x04 \x01(\t\x12\x12\n\nnotify_msg\x18\x05 \x01(\t\x12\x14\n\x0cnotify_count\x18\x06 \x01(\x05\"K\n\x15ResendNotifiesRequest\x12\x12\n\nnotify_ids\x18\x01 \x03(\x03\x12\x12\n\nchannel_no\x18\x02 \x01(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\"\'\n\x16ResendNotifiesResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\"\xfc\x01\n\rReportRequest\x12\x32\n\x04kind\x18\x01 \x01(\x0e\x32$.shoudan.order.v1.ReportRequest.Kind\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_PROFIT\x10\x01\x12\x13\n\x0fKIND_UP_CHANNEL\x10\x02\x12\x15\n\x11KIND_DOWN_CHANNEL\x10\x03\"\x86\x02\n\x0eReportResponse\x12<\n\x06labels\x18\x01 \x03(\x0b\x32,.shoudan.order.v1.ReportResponse.LabelsEntry\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x45\n\x0bsums_micros\x18\x03 \x03(\x0b\x32\x30.shoudan.order.v1.ReportResponse.SumsMicrosEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x31\n\x0fSumsMicrosEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01*\xa2\x01\n\tAuditType\x12\x1a\n\x16\x41UDIT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41UDIT_TYPE_DELIVERY\x10\x01\x12\x15\n\x11\x41UDIT_TYPE_RETURN\x10\x02\x12\x14\n\x10\x41UDIT_TYPE_ORDER\x10\x03\x12\x15\n\x11\x41UDIT_TYPE_REFUND\x10\x04\x12\x1c\n\x18\x41UDIT_TYPE_FALSE_SUCCESS\x10\x05\x32\xf9\x05\n\x0c\x41uditService\x12W\n\nListAudits\x12#.shoudan.order.v1.ListAuditsRequest\x1a$.shoudan.order.v1.ListAuditsResponse\x12Z\n\x0b\x44\x65\x63ideAudit\x12$.shoudan.order.v1.DecideAuditRequest\x1a%.shoudan.order.v1.DecideAuditResponse\x12]\n\x0cRequestAudit\x12%.shoudan.order.v1.RequestAuditRequest\x1a&.shoudan.order.v1.RequestAuditResponse\x12T\n\tRetryStep\x12\".shoudan.order.v1.RetryStepRequest\x1a#.shoudan.order.v1.RetryStepResponse\x12`\n\rPauseDelivery\x12&.shoudan.order.v1.PauseDeliveryRequest\x1a\'.shoudan.order.v1.PauseDeliveryResponse\x12i\n\x10ListDeadNotifies\x12).shoudan.order.v1.ListDeadNotifiesRequest\x1a*.shoudan.order.v1.ListDeadNotifiesResponse\x12\x63\n\x0eResendNotifies\x12\'.shoudan.order.v1.ResendNotifiesRequest\x1a(.shoudan.order.v1.ResendNotifiesResponse\x12M\n\x06Report\x12\x1f.shoudan.order.v1.ReportRequest\x1a .shoudan.order.v1.ReportResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTRESPONSE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_REPORTRESPONSE_SUMSMICROSENTRY']._loaded_options = None
   _globals['_REPORTRESPONSE_SUMSMICROSENTRY']._serialized_options = b'8\001'
-  _globals['_AUDITTYPE']._serialized_start=2165
-  _globals['_AUDITTYPE']._serialized_end=2327
+  _globals['_AUDITTYPE']._serialized_start=2296
+  _globals['_AUDITTYPE']._serialized_end=2458
   _globals['_AUDIT']._serialized_start=92
   _globals['_AUDIT']._serialized_end=354
   _globals['_LISTAUDITSREQUEST']._serialized_start=356
@@ -58,26 +58,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRYSTEPREQUEST_STEP']._serialized_end=1140
   _globals['_RETRYSTEPRESPONSE']._serialized_start=1142
   _globals['_RETRYSTEPRESPONSE']._serialized_end=1178
-  _globals['_LISTDEADNOTIFIESREQUEST']._serialized_start=1180
-  _globals['_LISTDEADNOTIFIESREQUEST']._serialized_end=1264
-  _globals['_LISTDEADNOTIFIESRESPONSE']._serialized_start=1267
-  _globals['_LISTDEADNOTIFIESRESPONSE']._serialized_end=1524
-  _globals['_LISTDEADNOTIFIESRESPONSE_DEADNOTIFY']._serialized_start=1394
-  _globals['_LISTDEADNOTIFIESRESPONSE_DEADNOTIFY']._serialized_end=1524
-  _globals['_RESENDNOTIFIESREQUEST']._serialized_start=1526
-  _globals['_RESENDNOTIFIESREQUEST']._serialized_end=1601
-  _globals['_RESENDNOTIFIESRESPONSE']._serialized_start=1603
-  _globals['_RESENDNOTIFIESRESPONSE']._serialized_end=1642
-  _globals['_REPORTREQUEST']._serialized_start=1645
-  _globals['_REPORTREQUEST']._serialized_end=1897
-  _globals['_REPORTREQUEST_KIND']._serialized_start=1808
-  _globals['_REPORTREQUEST_KIND']._serialized_end=1897
-  _globals['_REPORTRESPONSE']._serialized_start=1900
-  _globals['_REPORTRESPONSE']._serialized_end=2162
-  _globals['_REPORTRESPONSE_LABELSENTRY']._serialized_start=2066
-  _globals['_REPORTRESPONSE_LABELSENTRY']._serialized_end=2111
-  _globals['_REPORTRESPONSE_SUMSMICROSENTRY']._serialized_start=2113
-  _globals['_REPORTRESPONSE_SUMSMICROSENTRY']._serialized_end=2162
-  _globals['_AUDITSERVICE']._serialized_start=2330
-  _globals['_AUDITSERVICE']._serialized_end=2993
+  _globals['_PAUSEDELIVERYREQUEST']._serialized_start=1180
+  _globals['_PAUSEDELIVERYREQUEST']._serialized_end=1265
+  _globals['_PAUSEDELIVERYRESPONSE']._serialized_start=1267
+  _globals['_PAUSEDELIVERYRESPONSE']._serialized_end=1309
+  _globals['_LISTDEADNOTIFIESREQUEST']._serialized_start=1311
+  _globals['_LISTDEADNOTIFIESREQUEST']._serialized_end=1395
+  _globals['_LISTDEADNOTIFIESRESPONSE']._serialized_start=1398
+  _globals['_LISTDEADNOTIFIESRESPONSE']._serialized_end=1655
+  _globals['_LISTDEADNOTIFIESRESPONSE_DEADNOTIFY']._serialized_start=1525
+  _globals['_LISTDEADNOTIFIESRESPONSE_DEADNOTIFY']._serialized_end=1655
+  _globals['_RESENDNOTIFIESREQUEST']._serialized_start=1657
+  _globals['_RESENDNOTIFIESREQUEST']._serialized_end=1732
+  _globals['_RESENDNOTIFIESRESPONSE']._serialized_start=1734
+  _globals['_RESENDNOTIFIESRESPONSE']._serialized_end=1773
+  _globals['_REPORTREQUEST']._serialized_start=1776
+  _globals['_REPORTREQUEST']._serialized_end=2028
+  _globals['_REPORTREQUEST_KIND']._serialized_start=1939
+  _globals['_REPORTREQUEST_KIND']._serialized_end=2028
+  _globals['_REPORTRESPONSE']._serialized_start=2031
+  _globals['_REPORTRESPONSE']._serialized_end=2293
+  _globals['_REPORTRESPONSE_LABELSENTRY']._serialized_start=2197
+  _globals['_REPORTRESPONSE_LABELSENTRY']._serialized_end=2242
+  _globals['_REPORTRESPONSE_SUMSMICROSENTRY']._serialized_start=2244
+  _globals['_REPORTRESPONSE_SUMSMICROSENTRY']._serialized_end=2293
+  _globals['_AUDITSERVICE']._serialized_start=2461
+  _globals['_AUDITSERVICE']._serialized_end=3222
 # @@protoc_insertion_point(module_scope)

@@ -398,6 +398,66 @@ class RetryStepResponse(_message.Message):
 Global___RetryStepResponse: _TypeAlias = RetryStepResponse  # noqa: Y015
 
 @_typing.final
+class PauseDeliveryRequest(_message.Message):
+    """PauseDeliveryRequest names orders (delivery_pause)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_IDS_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    paused: _builtins.bool
+    """True to pause, false to resume."""
+    by: _builtins.str
+    """Who."""
+    reason: _builtins.str
+    """Why."""
+    @_builtins.property
+    def order_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Our numbers, at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        order_ids: _abc.Iterable[_builtins.int] | None = ...,
+        paused: _builtins.bool = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "order_ids", b"order_ids", "paused", b"paused", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseDeliveryRequest: _TypeAlias = PauseDeliveryRequest  # noqa: Y015
+
+@_typing.final
+class PauseDeliveryResponse(_message.Message):
+    """PauseDeliveryResponse tells what changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Orders that were not so before."""
+
+    def __init__(
+        self,
+        *,
+        order_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_ids", b"order_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseDeliveryResponse: _TypeAlias = PauseDeliveryResponse  # noqa: Y015
+
+@_typing.final
 class ListDeadNotifiesRequest(_message.Message):
     """ListDeadNotifiesRequest filters."""
 

@@ -55,6 +55,11 @@ class AuditServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.RetryStepRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.RetryStepResponse.FromString,
                 _registered_method=True)
+        self.PauseDelivery = channel.unary_unary(
+                '/shoudan.order.v1.AuditService/PauseDelivery',
+                request_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.PauseDeliveryRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.PauseDeliveryResponse.FromString,
+                _registered_method=True)
         self.ListDeadNotifies = channel.unary_unary(
                 '/shoudan.order.v1.AuditService/ListDeadNotifies',
                 request_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListDeadNotifiesRequest.SerializeToString,
@@ -104,6 +109,13 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseDelivery(self, request, context):
+        """PauseDelivery stops or resumes the binding of orders to suppliers; what was handed over goes on. A repeat changes nothing. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeadNotifies(self, request, context):
         """ListDeadNotifies pages through notifies that were given up.
         """
@@ -147,6 +159,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.RetryStep,
                     request_deserializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.RetryStepRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.RetryStepResponse.SerializeToString,
+            ),
+            'PauseDelivery': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseDelivery,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.PauseDeliveryRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.PauseDeliveryResponse.SerializeToString,
             ),
             'ListDeadNotifies': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeadNotifies,
@@ -273,6 +290,33 @@ class AuditService:
             '/shoudan.order.v1.AuditService/RetryStep',
             shoudan_dot_order_dot_v1_dot_audit__service__pb2.RetryStepRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_audit__service__pb2.RetryStepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseDelivery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.AuditService/PauseDelivery',
+            shoudan_dot_order_dot_v1_dot_audit__service__pb2.PauseDeliveryRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_audit__service__pb2.PauseDeliveryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,6 +24,8 @@ class AuditServiceStub:
     """RequestAudit asks for an audit that the system did not ask for itself (partial success of an order or refund, false success of a delivery). Errors: NOT_FOUND, AUDIT_REFUSED."""
     RetryStep: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.RetryStepRequest, _audit_service_pb2.RetryStepResponse]
     """RetryStep makes one step of an order or refund due again. Errors: NOT_FOUND, AUDIT_REFUSED."""
+    PauseDelivery: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.PauseDeliveryRequest, _audit_service_pb2.PauseDeliveryResponse]
+    """PauseDelivery stops or resumes the binding of orders to suppliers; what was handed over goes on. A repeat changes nothing. Errors: NOT_FOUND."""
     ListDeadNotifies: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListDeadNotifiesRequest, _audit_service_pb2.ListDeadNotifiesResponse]
     """ListDeadNotifies pages through notifies that were given up."""
     ResendNotifies: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ResendNotifiesRequest, _audit_service_pb2.ResendNotifiesResponse]
@@ -65,6 +67,14 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_audit_service_pb2.RetryStepRequest, _abc.Awaitable[_audit_service_pb2.RetryStepResponse]],
     ) -> _abc.Awaitable[_audit_service_pb2.RetryStepResponse]:
         """RetryStep makes one step of an order or refund due again. Errors: NOT_FOUND, AUDIT_REFUSED."""
+
+    @_abc_1.abstractmethod
+    def PauseDelivery(
+        self,
+        request: _audit_service_pb2.PauseDeliveryRequest,
+        context: _aio.ServicerContext[_audit_service_pb2.PauseDeliveryRequest, _abc.Awaitable[_audit_service_pb2.PauseDeliveryResponse]],
+    ) -> _abc.Awaitable[_audit_service_pb2.PauseDeliveryResponse]:
+        """PauseDelivery stops or resumes the binding of orders to suppliers; what was handed over goes on. A repeat changes nothing. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListDeadNotifies(

@@ -88,7 +88,7 @@ def upgrade() -> None:
     sa.Column('took_ms', sa.Integer(), nullable=False, comment='milliseconds it took'),
     sa.Column('create_time', sa.DateTime(timezone=True), server_default=sa.text('shoudan_now()'), nullable=False, comment='创建时间'),
     sa.PrimaryKeyConstraint('attempt_id', name=op.f('oms_notify_attempt_pkey')),
-    comment='通知记录: each attempt that was not acknowledged at once'
+    comment='通知记录: each attempt and what was answered'
     )
     op.create_index('oms_notify_attempt_notify_id', 'oms_notify_attempt', ['notify_id'], unique=False)
     op.create_table('oms_notify_info',

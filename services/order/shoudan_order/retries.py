@@ -1,0 +1,180 @@
+"""The documented retries: one step of an order or refund made due again, and dead notifies sent again.
+
+Source: oms-behaviour §3.8. Who, when and why are recorded with each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from shoudan_kit.task import Kind
+from shoudan_kit.work import Work
+from shoudan_order import steps
+from shoudan_order.audits import keep
+from shoudan_order.context import Context
+from shoudan_order.refusals import NotFound
+from shoudan_order.states import MoneyBackStatus, OrderStatus, ReturnStatus, UpPaymentStatus
+from shoudan_order.store import deliveries as delivery_store
+from shoudan_order.store import notifies as notify_store
+from shoudan_order.store import orders as order_store
+from shoudan_order.store import refunds as refund_store
+from shoudan_order.store import returns as return_store
+from shoudan_order.store.refunds import Refund
+from shoudan_order.store.returns import Return
+
+RETRY_S: Final = 900
+
+
+async def resend(context: Context, ids: list[int], channel_no: str, by: str) -> int:
+    """Give dead notifies three more attempts; how many were dead."""
+    async with context.app.work("notify.resend") as work:
+        keys = await notify_store.revive_notifies(work.db, ids, channel_no)
+        orders = await context.orders({key[0] for key in keys}, work.db)
+        for order_id, refund_id in keys:
+            kind = steps.REFUND_NOTIFY if refund_id else steps.NOTIFY
+            step = steps.NotifyStep(order_id, refund_id)
+            _task(context, work, kind, orders[order_id].line_id, order_id, step, limited=False)
+        if keys:
+            subject = channel_no or ", ".join(map(str, ids[:20]))
+            await keep(work, by, "notify.resend", subject, f"{len(keys)} notifies")
+    return len(keys)
+
+
+def _task(
+    context: Context,
+    work: Work,
+    kind: Kind[Any],
+    line_id: int,
+    order_id: int,
+    step: Any,
+    *,
+    limited: bool = True,
+) -> int:
+    return work.tasks.add(
+        kind,
+        step,
+        order_no=str(order_id),
+        queue=context.queue(line_id, kind),
+        deadline_s=RETRY_S if limited else None,
+    )
+
+
+async def retry(context: Context, name: str, number: int, by: str, reason: str) -> int:
+    """Make one step due again; the task made, 0 when there was nothing to do. Refuses: NotFound."""
+    async with context.app.work("audit.retry") as work:
+        task_id = await _RETRIES[name](context, work, number)
+        await keep(work, by, f"retry.{name}", str(number), reason)
+    return task_id
+
+
+async def _retry_bind(context: Context, work: Work, number: int) -> int:
+    found = await order_store.read_orders(work.db, [number], lock=True)
+    if number not in found:
+        raise NotFound("order", number)
+    order, was = found[number]
+    open_ = was.bind_face_micros < order.total_face_micros
+    if was.order_status != OrderStatus.DELIVERING or not open_:
+        return 0
+    return _task(context, work, steps.BIND, order.line_id, number, steps.OrderStep(number))
+
+
+async def _retry_up_pay(context: Context, work: Work, number: int) -> int:
+    there = (await delivery_store.deliveries_by_ids(work.db, [number])).get(number)
+    if there is None:
+        raise NotFound("delivery", number)
+    if there.up_payment_status != UpPaymentStatus.PAYING:
+        return 0
+    order_id = there.delivery.order_id
+    order = (await context.orders([order_id], work.db))[order_id]
+    step = steps.DeliveryStep(number, order_id)
+    return _task(context, work, steps.UP_PAY, order.line_id, order_id, step)
+
+
+async def _retry_notify(context: Context, work: Work, number: int) -> int:
+    keys = await notify_store.revive_notifies(work.db, [number], "")
+    if not keys:
+        return 0
+    order_id, refund_id = keys[0]
+    order = (await context.orders([order_id], work.db))[order_id]
+    kind = steps.REFUND_NOTIFY if refund_id else steps.NOTIFY
+    step = steps.NotifyStep(order_id, refund_id)
+    return _task(context, work, kind, order.line_id, order_id, step, limited=False)
+
+
+async def _retry_return(context: Context, work: Work, number: int) -> int:
+    """A new return in the place of one that failed: to the supplier a number that failed stays failed."""
+    there = (await return_store.returns_by_ids(work.db, [number])).get(number)
+    if there is None:
+        raise NotFound("return", number)
+    order = (await order_store.read_orders(work.db, [there.order_id], lock=True))[there.order_id][0]
+    refund = (await refund_store.refunds_by_ids(work.db, [there.refund_id])).get(there.refund_id)
+    failed = there.return_status == ReturnStatus.FAILED
+    if not failed or refund is None or not await _room(work, refund, there):
+        return 0
+    # The last thing that can refuse it: a refund that has ended takes no more returns.
+    if not await refund_store.prolong(work.db, refund.refund_id, RETRY_S):
+        return 0
+    again = replace(
+        there,
+        return_id=work.ids.next(),
+        return_status=ReturnStatus.WAITING,
+        up_refund_status=MoneyBackStatus.NOT_STARTED,
+    )
+    await return_store.insert_returns(work.db, [again])
+    refund_step = steps.RefundStep(refund.refund_id, order.order_id)
+    work.tasks.add(
+        steps.REFUND_OVERTIME,
+        refund_step,
+        order_no=str(order.order_id),
+        queue=context.queue(order.line_id, steps.REFUND_OVERTIME),
+        delay_s=RETRY_S + 1,
+    )
+    step = steps.ReturnStep(again.return_id, refund.refund_id, order.order_id)
+    return _task(context, work, steps.RETURN, order.line_id, order.order_id, step)
+
+
+async def _room(work: Work, refund: Refund, failed: Return) -> bool:
+    """Whether nothing has taken the place of the failed return, in its refund and of its delivery."""
+    live = await return_store.returns_of_deliveries(work.db, [failed.delivery_id])
+    part = await delivery_store.deliveries_by_ids(work.db, [failed.delivery_id])
+    units = part[failed.delivery_id].delivery.num - sum(r.return_num for r in live)
+    mine = await return_store.returns_of_refunds(work.db, [refund.refund_id])
+    face = refund.refund_face_micros - sum(
+        r.return_total_face_micros for r in mine if r.return_status != ReturnStatus.FAILED
+    )
+    return units >= failed.return_num and face >= failed.return_total_face_micros
+
+
+async def _retry_up_refund(context: Context, work: Work, number: int) -> int:
+    there = (await return_store.returns_by_ids(work.db, [number])).get(number)
+    if there is None:
+        raise NotFound("return", number)
+    if there.up_refund_status != MoneyBackStatus.WAITING:
+        return 0
+    order = (await context.orders([there.order_id], work.db))[there.order_id]
+    step = steps.ReturnStep(number, there.refund_id, there.order_id)
+    return _task(context, work, steps.UP_REFUND, order.line_id, there.order_id, step)
+
+
+async def _retry_down_refund(context: Context, work: Work, number: int) -> int:
+    refund = (await refund_store.refunds_by_ids(work.db, [number])).get(number)
+    if refund is None:
+        raise NotFound("refund", number)
+    if refund.down_refund_status != MoneyBackStatus.WAITING:
+        return 0
+    order = (await context.orders([refund.order_id], work.db))[refund.order_id]
+    step = steps.RefundStep(number, refund.order_id)
+    return _task(context, work, steps.DOWN_REFUND, order.line_id, refund.order_id, step)
+
+
+_RETRIES: Final[Mapping[str, Callable[[Context, Work, int], Awaitable[int]]]] = {
+    "bind": _retry_bind,
+    "up_pay": _retry_up_pay,
+    "order_notify": _retry_notify,
+    "return": _retry_return,
+    "up_refund": _retry_up_refund,
+    "down_refund": _retry_down_refund,
+    "refund_notify": _retry_notify,
+}
