@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
@@ -54,6 +55,11 @@ def _stubs() -> list[Path]:
     return sorted(root.rglob(f"*{SUFFIX}"))
 
 
+@cache
+def _tree(stub: Path) -> ast.Module:
+    return ast.parse(stub.read_text("utf-8"))
+
+
 def _module(stub: Path) -> str:
     """The module's name of a stub: its last four parts are shoudan, package, version, file."""
     return ".".join([*stub.parts[-4:-1], stub.name.removesuffix(".pyi")])
@@ -73,7 +79,7 @@ def _classes(body: list[ast.stmt]) -> Iterator[ast.ClassDef]:
 
 def _enums(stub: Path) -> Iterator[Described]:
     """A wrapper class holds the values with their docstrings, the class of the enum its own."""
-    classes = list(_classes(ast.parse(stub.read_text("utf-8")).body))
+    classes = list(_classes(_tree(stub).body))
     abouts = {one.name: ast.get_docstring(one) or "" for one in classes}
     for one in classes:
         if one.name.endswith(WRAPPER):
@@ -97,7 +103,7 @@ def _numbers(stub: Path, name: str) -> Mapping[str, int]:
 
 
 def _messages(stub: Path, descriptor: Any) -> Iterator[Described]:
-    for one in ast.parse(stub.read_text("utf-8")).body:
+    for one in _tree(stub).body:
         if not isinstance(one, ast.ClassDef) or PUBLISHED not in (ast.get_docstring(one) or ""):
             continue
         said = _docstrings(one.body)
