@@ -259,7 +259,7 @@ class Sender:
                 if finding is not None:
                     await self._ends.settle(finding)
                 lost = finding is None or finding.verdict is Verdict.NO_SUCH_ORDER
-                if lost and self._may_repeat(row):
+                if lost and self._may_repeat(row) and await self._count_repeat(row):
                     again = await self._request(row, trial=False)
                     if again.verdict is Verdict.NOT_SENT:
                         again.verdict = Verdict.UNKNOWN
@@ -271,6 +271,15 @@ class Sender:
         supplier = self.supplier
         usable = supplier.enabled and supplier.state is SupplierState.OPEN
         return supplier.idempotent and usable and not row.overdue
+
+    async def _count_repeat(self, row: Outgoing) -> bool:
+        """Written before the call, like every sending; False when it has ended meanwhile."""
+        try:
+            async with self._db.begin() as db:
+                return bool(await store.mark_repeated(db, [row.order_no]))
+        except (Unavailable, DBAPIError, OSError, TimeoutError) as error:
+            _log.warning("mark_failed", error=type(error).__name__)
+            return False  # it is asked about again
 
     async def _query(self, row: Outgoing) -> Finding:
         supplier = self.supplier

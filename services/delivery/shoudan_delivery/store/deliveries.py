@@ -81,6 +81,11 @@ UPDATE vds_order_info SET status = 30, request_count = request_count + 1,
 WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND status = 20 AND flow_timeout > shoudan_now()
 RETURNING {_OUTGOING}
 """)  # noqa: S608
+_MARK_REPEATED = statement("""
+UPDATE vds_order_info SET request_count = request_count + 1, last_update_time = shoudan_now()
+WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND status = 30
+RETURNING order_no
+""")
 _OVERDUE = statement("""
 SELECT order_no FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
     AND status = 20 AND flow_timeout <= shoudan_now()
@@ -234,6 +239,11 @@ async def mark_sending(db: AsyncConnection, order_nos: Sequence[int]) -> list[Ou
     """20 to 30 for those that may still be sent; those that moved."""
     rows = await db.execute(_MARK_SENDING, {"order_nos": order_nos})
     return [_outgoing(row) for row in rows]
+
+
+async def mark_repeated(db: AsyncConnection, order_nos: Sequence[int]) -> list[int]:
+    """Count one more sending; those still 30, which alone may be sent again."""
+    return list((await db.execute(_MARK_REPEATED, {"order_nos": order_nos})).scalars())
 
 
 async def overdue(db: AsyncConnection, order_nos: Sequence[int]) -> list[int]:
