@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -69,7 +69,8 @@ class Paying:
     def __init__(self, app: App[PaySettings], components: Components, settling: Settling) -> None:
         self._app, self._components, self._settling = app, components, settling
         self._numbers = numbers.Numbers(app.clock.now)
-        self._calls: dict[str, asyncio.Task[PayOrder]] = {}
+        self._calls: dict[str, asyncio.Future[PayOrder]] = {}
+        self._running: set[asyncio.Task[PayOrder]] = set()
         self._gather: Coalescer[Sequence[Wish], list[Answer]] = Coalescer(
             self._run,
             name="pays",
@@ -85,7 +86,25 @@ class Paying:
         calls = {number: self._calls[number] for number in open_pays if number in self._calls}
         if calls:
             await asyncio.wait(calls.values(), timeout=wait_s)
-        return [_latest(one, calls) for one in answers]
+        seen = await self._seen(answers, calls)
+        return [_latest(one, calls, seen) for one in answers]
+
+    async def _seen(
+        self, answers: Sequence[Answer], calls: Mapping[str, asyncio.Future[PayOrder]]
+    ) -> dict[str, PayOrder]:
+        """Repeats read as paying whose call had ended before they looked for it: as they are now."""
+        missed = [
+            one.pay.traction_no
+            for one in answers
+            if isinstance(one, Paid)
+            and one.pay.status == PayStatus.PAYING
+            and not one.pay.async_notify
+            and one.pay.traction_no not in calls
+        ]
+        if not missed:
+            return {}
+        async with self._app.db.connect() as db:
+            return await store.by_number(db, missed)
 
     def calling(self, traction_no: str) -> bool:
         """Whether this process is asking the component right now."""
@@ -94,8 +113,8 @@ class Paying:
     async def aclose(self) -> None:
         """Finish what was taken."""
         await self._gather.aclose()
-        if self._calls:
-            await asyncio.wait(list(self._calls.values()))
+        if self._running:
+            await asyncio.wait(set(self._running))
 
     async def _run(self, asked: Sequence[Sequence[Wish]]) -> list[list[Answer] | Exception]:
         answers = iter(await self._accept([wish for wishes in asked for wish in wishes]))
@@ -122,21 +141,36 @@ class Paying:
         return await self._accept(wishes[:middle]) + await self._accept(wishes[middle:])
 
     async def _transact(self, wishes: Sequence[Wish]) -> list[Answer]:
-        async with self._app.work("payserver_pay") as work:
-            batch = _Batch(work, self._numbers, self._app.settings, self._components)
-            answers = await batch.accept(wishes)
+        called: list[str] = []
+        try:
+            async with self._app.work("payserver_pay") as work:
+                batch = _Batch(work, self._numbers, self._app.settings, self._components)
+                answers = await batch.accept(wishes)
+                # Before anybody can read the rows, so that every repeat finds the call to wait for.
+                called += [one[0].traction_no for one in batch.to_call]
+                for number in called:
+                    self._calls[number] = asyncio.get_running_loop().create_future()
+        except BaseException:
+            for number in called:
+                self._calls.pop(number).cancel()
+            raise
         # Committed: from here on a dead process leaves a task that asks what became of it.
         for pay, usable in batch.to_call:
             call = asyncio.create_task(self._call(pay, usable), name=f"pay {pay.traction_no}")
-            self._calls[pay.traction_no] = call
+            self._running.add(call)
             call.add_done_callback(partial(self._called, pay.traction_no))
         return answers
 
     def _called(self, number: str, call: asyncio.Task[PayOrder]) -> None:
-        del self._calls[number]
-        # Its callers may be gone; the pay stays paying, and its task asks.
-        if not call.cancelled() and (error := call.exception()):
-            _log.warning("call_not_settled", traction_no=number, error=type(error).__name__)
+        self._running.discard(call)
+        future = self._calls.pop(number)
+        error = None if call.cancelled() else call.exception()
+        if error is None and not call.cancelled():
+            future.set_result(call.result())
+            return
+        # Whoever waits answers what it read; a task asks what became of it.
+        future.cancel()
+        _log.warning("call_not_settled", traction_no=number, error=type(error).__name__)
 
     async def _call(self, pay: PayOrder, usable: Usable) -> PayOrder:
         """Ask the component once; what stays unknown is asked about by the task."""
@@ -305,11 +339,18 @@ class _Batch:
         return Paid(ended.get(pay.traction_no, pay), fresh=True)
 
 
-def _latest(answer: Answer, calls: dict[str, asyncio.Task[PayOrder]]) -> Answer:
+def _latest(
+    answer: Answer,
+    calls: Mapping[str, asyncio.Future[PayOrder]],
+    seen: Mapping[str, PayOrder],
+) -> Answer:
     """The pay as its component's call left it, if that has ended."""
     if not isinstance(answer, Paid):
         return answer
-    call = calls.get(answer.pay.traction_no)
-    if call is None or not call.done() or call.exception() is not None:
+    number = answer.pay.traction_no
+    if number in seen:
+        return Paid(seen[number], answer.fresh, answer.repeated)
+    call = calls.get(number)
+    if call is None or not call.done() or call.cancelled():
         return answer
     return Paid(call.result(), answer.fresh, answer.repeated)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -72,7 +72,8 @@ class Refunding:
     def __init__(self, app: App[PaySettings], components: Components, settling: Settling) -> None:
         self._app, self._components, self._settling = app, components, settling
         self._numbers = numbers.Numbers(app.clock.now)
-        self._calls: dict[str, asyncio.Task[RefundOrder]] = {}
+        self._calls: dict[str, asyncio.Future[RefundOrder]] = {}
+        self._running: set[asyncio.Task[RefundOrder]] = set()
         self._gather: Coalescer[Sequence[Wish], list[Answer]] = Coalescer(
             self._run,
             name="pay_refunds",
@@ -88,7 +89,25 @@ class Refunding:
         calls = {number: self._calls[number] for number in given if number in self._calls}
         if calls:
             await asyncio.wait(calls.values(), timeout=wait_s)
-        return [_latest(one, calls) for one in answers]
+        seen = await self._seen(answers, calls)
+        return [_latest(one, calls, seen) for one in answers]
+
+    async def _seen(
+        self, answers: Sequence[Answer], calls: Mapping[str, asyncio.Future[RefundOrder]]
+    ) -> dict[str, RefundOrder]:
+        """Repeats read as refunding whose call had ended before they looked for it: as they are now."""
+        missed = [
+            one.refund.traction_no
+            for one in answers
+            if isinstance(one, Refunded)
+            and one.refund.status == RefundStatus.REFUNDING
+            and not one.refund.async_notify
+            and one.refund.traction_no not in calls
+        ]
+        if not missed:
+            return {}
+        async with self._app.db.connect() as db:
+            return await store.by_number(db, missed)
 
     def calling(self, traction_no: str) -> bool:
         """Whether this process is asking the component right now."""
@@ -97,8 +116,8 @@ class Refunding:
     async def aclose(self) -> None:
         """Finish what was taken."""
         await self._gather.aclose()
-        if self._calls:
-            await asyncio.wait(list(self._calls.values()))
+        if self._running:
+            await asyncio.wait(set(self._running))
 
     async def _run(self, asked: Sequence[Sequence[Wish]]) -> list[list[Answer] | Exception]:
         answers = iter(await self._accept([wish for wishes in asked for wish in wishes]))
@@ -126,20 +145,36 @@ class Refunding:
         return await self._accept(wishes[:middle]) + await self._accept(wishes[middle:])
 
     async def _transact(self, wishes: Sequence[Wish]) -> list[Answer]:
-        async with self._app.work("payserver_refund") as work:
-            batch = _Batch(work, self._numbers, self._app.settings, self._components)
-            answers = await batch.accept(wishes)
+        called: list[str] = []
+        try:
+            async with self._app.work("payserver_refund") as work:
+                batch = _Batch(work, self._numbers, self._app.settings, self._components)
+                answers = await batch.accept(wishes)
+                # Before anybody can read the rows, so that every repeat finds the call to wait for.
+                called += [one[0].traction_no for one in batch.to_call]
+                for number in called:
+                    self._calls[number] = asyncio.get_running_loop().create_future()
+        except BaseException:
+            for number in called:
+                self._calls.pop(number).cancel()
+            raise
+        # Committed: from here on a dead process leaves a task that asks what became of it.
         for refund, pay, usable in batch.to_call:
             call = asyncio.create_task(self._call(refund, pay, usable))
-            self._calls[refund.traction_no] = call
+            self._running.add(call)
             call.add_done_callback(partial(self._called, refund.traction_no))
         return answers
 
     def _called(self, number: str, call: asyncio.Task[RefundOrder]) -> None:
-        del self._calls[number]
-        # Its callers may be gone; the refund stays refunding, and its task asks.
-        if not call.cancelled() and (error := call.exception()):
-            _log.warning("call_not_settled", traction_no=number, error=type(error).__name__)
+        self._running.discard(call)
+        future = self._calls.pop(number)
+        error = None if call.cancelled() else call.exception()
+        if error is None and not call.cancelled():
+            future.set_result(call.result())
+            return
+        # Whoever waits answers what it read; a task asks what became of it.
+        future.cancel()
+        _log.warning("call_not_settled", traction_no=number, error=type(error).__name__)
 
     async def _call(self, refund: RefundOrder, pay: PayOrder, usable: Usable) -> RefundOrder:
         heard = await self._components.refund(refund, pay, usable)
@@ -322,11 +357,18 @@ class _Batch:
                 self.to_call.append((refund, pay, self._usable[refund.mode_uuid]))
 
 
-def _latest(answer: Answer, calls: dict[str, asyncio.Task[RefundOrder]]) -> Answer:
+def _latest(
+    answer: Answer,
+    calls: Mapping[str, asyncio.Future[RefundOrder]],
+    seen: Mapping[str, RefundOrder],
+) -> Answer:
     """The refund as its component's call left it, if that has ended."""
     if not isinstance(answer, Refunded):
         return answer
-    call = calls.get(answer.refund.traction_no)
-    if call is None or not call.done() or call.exception() is not None:
+    number = answer.refund.traction_no
+    if number in seen:
+        return Refunded(seen[number], answer.repeated)
+    call = calls.get(number)
+    if call is None or not call.done() or call.cancelled():
         return answer
     return Refunded(call.result(), answer.repeated)
