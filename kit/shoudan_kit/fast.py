@@ -7,7 +7,7 @@ constructs, executemany, streams) goes the usual way. Decision 0003.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
@@ -39,6 +39,11 @@ class Row(asyncpg.Record):
     """A row whose columns are attributes, as SQLAlchemy's are."""
 
     __slots__ = ()
+
+    @property
+    def _mapping(self) -> Row:
+        """By column name, as SQLAlchemy offers it; a Record already is."""
+        return self
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -152,6 +157,24 @@ class FastConnection(AsyncConnection):
             rows = await prepared.fetch(*values)
             return Rows(rows, _affected(prepared.get_statusmsg()))
         except Exception as error:  # noqa: BLE001 - sorted by SQLAlchemy as its own cursor's would be
+            self._raise(adapter, error, sql)
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Append rows by COPY, binary: a third of the cost of an INSERT from arrays.
+
+        Only for rows nobody else can have written: a conflict fails the whole transaction.
+        """
+        sql = f"COPY {table}"
+        for see in _watchers:
+            see(sql)
+        adapter: Any = self._proxied.connection.dbapi_connection
+        try:
+            if adapter._transaction is None:  # noqa: SLF001
+                await adapter._start_transaction()  # noqa: SLF001
+            await adapter.driver_connection.copy_records_to_table(
+                table, records=rows, columns=columns
+            )
+        except Exception as error:  # noqa: BLE001 - sorted as those of statements
             self._raise(adapter, error, sql)
 
     def _raise(self, adapter: Any, error: Exception, sql: str) -> None:
