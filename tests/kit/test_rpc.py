@@ -75,8 +75,7 @@ class Echo:
             "StreamUnary": grpc.stream_unary_rpc_method_handler(self.stream_unary),
             "StreamStream": grpc.stream_stream_rpc_method_handler(self.stream_stream),
         }
-        generic = grpc.method_handlers_generic_handler(NAME, handlers)
-        server.add_generic_rpc_handlers((generic,))
+        server.add_registered_method_handlers(NAME, handlers)
 
 
 class Client:
