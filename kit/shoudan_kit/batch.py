@@ -37,8 +37,10 @@ class Coalescer(Generic[Q, A]):
     caller alone. If `run` itself raises, the callers of that batch get what it raised.
 
     A call into an idle coalescer starts in the same turn of the event loop, together with its
-    contemporaries. While a batch is in flight, newcomers gather until `size_max`, `linger_s` or the end
-    of a batch; at most `in_flight_max` batches run at once. More than `waiting_max` gathered: Overloaded.
+    contemporaries. While a batch is in flight, newcomers gather until there are `size_max`, `linger_s` is
+    over or nothing is in flight any more; at most `in_flight_max` batches run at once. The end of one of
+    several batches begins none by itself: few calls would follow each other in ever smaller batches.
+    More than `waiting_max` gathered: Overloaded.
     A caller that gives up leaves the gathering; a batch already begun is finished without it.
 
     `weigh` tells how much of `size_max` a question takes, 1 unless given: for callers that ask in bulk.
@@ -113,7 +115,7 @@ class Coalescer(Generic[Q, A]):
         """See to it that what waits is begun: this turn when idle, when full, or after the linger."""
         in_flight = len(self._in_flight)
         if in_flight >= self._in_flight_max:
-            return  # the end of a batch begins the next
+            return  # looked at again at the end of a batch
         if not in_flight or self._waiting_weight >= self._size_max:
             if self._timer is None or self._lingering:
                 self._disarm()
@@ -166,7 +168,7 @@ class Coalescer(Generic[Q, A]):
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
         if self._waiting:
-            self._start()
+            self._arrange(task.get_loop())
 
     async def _answer(self, batch: list[tuple[Q, asyncio.Future[A | _Raised]]]) -> None:
         began = time.perf_counter()
