@@ -40,6 +40,7 @@ STREAM_BYTES: Final = 8 * 2**30
 MESSAGE_BYTES_MAX: Final = 256 * 1024
 PACK_MAX: Final = 500  # events in one message
 BACKLOG_MAX: Final = 2_000  # batches in memory; more are left to the relay
+GATHER_S: Final = 0.05  # lets a few transactions share their messages and their marking
 RELAY_S: Final = 2.0
 RELAY_OLDER_S: Final = 10.0  # younger ones are still being published from memory
 RELAY_MAX: Final = 200
@@ -264,9 +265,7 @@ class Relay:
         while True:
             await self._ready.wait()
             self._ready.clear()
-            await asyncio.sleep(
-                0.02
-            )  # let a few transactions share their messages and their marking
+            await asyncio.sleep(GATHER_S)
             while self._backlog:
                 batches = [self._backlog.popleft() for _ in range(min(50, len(self._backlog)))]
                 try:

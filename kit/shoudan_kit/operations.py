@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 from sqlalchemy import TextClause
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan.core.v1 import core_pb2, operations_service_pb2, operations_service_pb2_grpc
 from shoudan_kit.db import Database, statement
@@ -15,6 +16,8 @@ from shoudan_kit.worker import CLAIM_MAX
 
 pb = operations_service_pb2
 Context = grpc.aio.ServicerContext[Any, Any]
+# What a service's own tables say of these keys, at most so many: history it keeps in no event of the key.
+History = Callable[[AsyncConnection, Sequence[str], int], Awaitable[Sequence[core_pb2.Event]]]
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1_000
@@ -67,8 +70,8 @@ _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
     """OperationsService over one database."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, history: History | None = None) -> None:
+        self._database, self._history = database, history
 
     async def ListTasks(  # noqa: N802 - gRPC names
         self, request: pb.ListTasksRequest, context: Context
@@ -134,8 +137,14 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
         """The events of some keys, oldest first."""
         if len(request.keys) > PAGE_MAX:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"at most {PAGE_MAX} keys")
-        rows = await self._rows(_HISTORY, keys=list(request.keys), most=10 * PAGE_MAX)
-        return pb.GetHistoryResponse(events=[event_of(row) for row in rows])
+        keys, most = list(request.keys), 10 * PAGE_MAX
+        async with self._database.connect() as db:
+            rows = (await db.execute(_HISTORY, {"keys": keys, "most": most})).all()
+            events = [event_of(row) for row in rows]
+            if self._history is not None:
+                events += await self._history(db, keys, most)
+                events.sort(key=lambda e: (e.time.seconds, e.time.nanos, e.event_id))
+        return pb.GetHistoryResponse(events=events[:most])
 
     async def ReplayEvents(  # noqa: N802
         self, request: pb.ReplayEventsRequest, context: Context

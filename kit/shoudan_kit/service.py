@@ -24,7 +24,7 @@ from shoudan_kit.db import Database
 from shoudan_kit.health import OpsServer
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.migrate import Schema
-from shoudan_kit.operations import Operations
+from shoudan_kit.operations import History, Operations
 from shoudan_kit.rpc import RpcServer, connect
 from shoudan_kit.task import Handler
 from shoudan_kit.work import Work, node_number
@@ -113,7 +113,10 @@ class App(Generic[S]):
 
 @dataclass
 class Running:
-    """What a service's `start` gives back. `context` is what its task handlers are called with."""
+    """What a service's `start` gives back. `context` is what its task handlers are called with.
+
+    `history` adds to GetHistory what the service's own tables say of a key.
+    """
 
     context: Any = None
     registers: Sequence[Register] = ()
@@ -122,6 +125,7 @@ class Running:
     background: Sequence[Callable[[], Awaitable[None]]] = ()
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
     checks: Mapping[str, Check] = field(default_factory=dict[str, Check])
+    history: History | None = None
 
 
 @dataclass(frozen=True)
@@ -229,7 +233,7 @@ class Process(Generic[S]):
     async def _start_rpc(self) -> None:
         registers, names = list(self.running.registers), list(self.running.names)
         if self.app.has_db:
-            servicer = Operations(self.app.db)
+            servicer = Operations(self.app.db, self.running.history)
             add = cast("Any", operations_grpc.add_OperationsServiceServicer_to_server)
             registers.append(partial(add, servicer))
             names.append(OPERATIONS)
