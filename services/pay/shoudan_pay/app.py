@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan.core.v1 import core_pb2
 from shoudan.pay.v1 import ledger_service_pb2_grpc as grpc_stubs
 from shoudan_kit.migrate import Schema
 from shoudan_kit.service import App, Running, Service
+from shoudan_pay import events
 from shoudan_pay.config import PaySettings
 from shoudan_pay.rpc import NAME, LedgerServicer
 from shoudan_pay.rpc.commits import Ledger
@@ -15,6 +20,7 @@ from shoudan_pay.rpc.payserver import NAME as PAYMENT_NAME
 from shoudan_pay.rpc.payserver import PayServer
 from shoudan_pay.rpc.platforms.service import NAMES as PLATFORM_NAMES
 from shoudan_pay.rpc.platforms.service import Platforms
+from shoudan_pay.store import records
 from shoudan_pay.store.payserver.tables import APPEND_ONLY as PAYSERVER_APPEND_ONLY
 from shoudan_pay.store.platforms.tables import APPEND_ONLY as PLATFORM_APPEND_ONLY
 from shoudan_pay.tables import APPEND_ONLY, METADATA
@@ -37,8 +43,14 @@ async def start(app: App[PaySettings]) -> Running:
         names=[NAME, PAYMENT_NAME, *PLATFORM_NAMES],
         handlers=[*HANDLERS, *platforms.handlers],
         background=[platforms.forget],
+        history=_history,
         closers=[payserver.aclose, platforms.aclose, ledger.aclose],
     )
+
+
+async def _history(db: AsyncConnection, keys: Sequence[str], most: int) -> Sequence[core_pb2.Event]:
+    """What was posted under these trade numbers: the records tell it, no event need repeat them."""
+    return events.history(await records.of_trades(db, keys, most))
 
 
 SERVICE = Service(

@@ -31,7 +31,7 @@ class PaySettings(ServiceSettings):
         description="Postings in one group commit. More per commit cost less, but hold the hot rows longer.",
     )
     ledger_linger_s: float = Field(
-        0.002,
+        0.01,
         ge=0,
         le=1,
         description="Seconds newcomers gather while another group commit is in flight; none when idle.",

@@ -1,49 +1,95 @@
-"""What the ledger publishes: one Posted per group, and accounts that changed, ran low or recovered."""
+"""What the ledger publishes: groups that were posted, and accounts that changed, ran low or recovered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
+from shoudan.core.v1.core_pb2 import Event
 from shoudan.pay.v1 import events_pb2 as pb
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.work import WorkEvents
 from shoudan_pay.alerts import Crossing
-from shoudan_pay.entries import Account, Decision
+from shoudan_pay.entries import Account, Decision, Record
+from shoudan_pay.store.records import Shown
 
 POSTED: Final = "shoudan.events.pay.ledger.posted"
 CHANGED: Final = "shoudan.events.pay.account.changed"
 LOW: Final = "shoudan.events.pay.account.low"
 RECOVERED: Final = "shoudan.events.pay.account.recovered"
 
-_line = pb.Posted.Line
+# Of the longest texts still far below what a message of the bus may hold.
+LINES_MAX: Final = 200
 
 
 def posted(
     events: WorkEvents, decisions: Iterable[Decision], accounts: Mapping[int, Account]
 ) -> None:
-    """Announce every group that wrote records; repeats and refusals are no news."""
+    """Announce the groups that wrote records; repeats and refusals are no news.
+
+    One event for many groups: the records themselves are the history of a trade number.
+    """
+    body, room = pb.PostedGroups(), LINES_MAX
     for decision in decisions:
         new = decision.new
-        if not new:
-            continue
-        first = new[0]
-        lines: list[pb.Posted.Line] = []
-        for record in new:
-            account = accounts[record.account_id]
-            lines.append(
-                _line(
-                    account_id=record.account_id,
-                    groups=account.groups,
-                    eid=account.eid,
-                    amount_micros=record.amount_micros,
-                    balance_micros=record.balance_micros,
-                    change_type=record.change_type,
-                    trade_type=record.trade_type,
-                )
-            )
-        body = pb.Posted(trade_no=first.trade_no, ext_no=first.ext_no, lines=lines)
-        events.add(POSTED, key=first.trade_no, body=body)
+        for start in range(0, len(new), LINES_MAX):
+            part = new[start : start + LINES_MAX]
+            if len(part) > room:
+                events.add(POSTED, key="", body=body)
+                body, room = pb.PostedGroups(), LINES_MAX
+            _put(body.groups.add(), part, accounts)
+            room -= len(part)
+    if body.groups:
+        events.add(POSTED, key="", body=body)
+
+
+def _put(group: pb.Posted, records: Sequence[Record], accounts: Mapping[int, Account]) -> None:
+    first = records[0]
+    group.trade_no = first.trade_no
+    group.ext_no = first.ext_no
+    add = group.lines.add  # in place: a message made apart would be copied in
+    for record in records:
+        account = accounts[record.account_id]
+        add(
+            account_id=record.account_id,
+            groups=account.groups,
+            eid=account.eid,
+            amount_micros=record.amount_micros,
+            balance_micros=record.balance_micros,
+            change_type=record.change_type,
+            trade_type=record.trade_type,
+        )
+
+
+def history(found: Iterable[Shown]) -> list[Event]:
+    """Records of some trade numbers, oldest first, as the events their groups would have been."""
+    groups: dict[tuple[str, datetime], list[Shown]] = {}
+    for one in found:
+        groups.setdefault((one.record.trade_no, one.record.create_time), []).append(one)
+    return [_remembered(group) for group in groups.values()]
+
+
+def _remembered(group: Sequence[Shown]) -> Event:
+    first = group[0].record
+    body = pb.Posted(trade_no=first.trade_no, ext_no=first.ext_no)
+    words: list[str] = []
+    for one in group:
+        record, (_, groups, eid) = one.record, one.account
+        words.append(f"{groups}/{eid} {micros_to_yuan(record.amount_micros)}")
+        body.lines.add(
+            account_id=record.account_id,
+            groups=groups,
+            eid=eid,
+            amount_micros=record.amount_micros,
+            balance_micros=record.balance_micros,
+            change_type=record.change_type,
+            trade_type=record.trade_type,
+        )
+    made = Event(event_id=first.record_id, subject=POSTED, key=first.trade_no)
+    made.time.FromDatetime(first.create_time)
+    made.text, made.body = ", ".join(words), body.SerializeToString()
+    return made
 
 
 def account_changed(events: WorkEvents, account: Account) -> None:

@@ -13,7 +13,7 @@ from shoudan_pay import accounts
 from shoudan_pay.config import PaySettings
 from shoudan_pay.refusals import AccountNotFound, FieldInvalid
 from shoudan_pay.rpc import wire
-from shoudan_pay.rpc.commits import Group, Ledger
+from shoudan_pay.rpc.commits import Answer, Group, Ledger
 from shoudan_pay.store import accounts as account_store
 from shoudan_pay.store import records as store
 from shoudan_pay.verify import verify
@@ -38,16 +38,16 @@ class PostingCalls:
             raise FieldInvalid("groups", f"have more than {POSTINGS_MAX} postings")
         read = [_read(group) for group in request.groups]
         asked = [one for one in read if not isinstance(one, Refusal)]
-        if not asked:
-            made = [wire.refused(one) for one in read if isinstance(one, Refusal)]
-            return pb.PostEntriesResponse(results=made)
-        answer = await self._ledger.post(asked)
+        answer = await self._ledger.post(asked) if asked else Answer([], {})
         records, decisions = wire.Records(answer.accounts), iter(answer.decisions)
-        results = [
-            wire.refused(one) if isinstance(one, Refusal) else records.result(next(decisions))
-            for one in read
-        ]
-        return pb.PostEntriesResponse(results=results)
+        response = pb.PostEntriesResponse()
+        add = response.results.add
+        for one in read:
+            if isinstance(one, Refusal):
+                add().refusal.CopyFrom(one.to_proto())
+            else:
+                records.put(add(), next(decisions))
+        return response
 
     async def Post(self, request: pb.PostRequest, context: Context) -> pb.PostResponse:
         """One posting; whoever posts at the same time shares its commit."""

@@ -10,9 +10,17 @@ from typing import Any, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
-from shoudan_kit.refusal import Refusal
 from shoudan_pay import packages, postings
-from shoudan_pay.entries import Account, Decision, Key, Package, PackageRecord, Posting, Record
+from shoudan_pay.entries import (
+    Account,
+    Decision,
+    Key,
+    Package,
+    PackageRecord,
+    Posting,
+    Record,
+    micros_since_1970,
+)
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.store.records import Shown
 
@@ -137,70 +145,75 @@ def account(value: Account) -> pb.Account:
     )
 
 
-def record(value: Record, owner: pb.AccountKey, name: str, time: Timestamp) -> pb.Record:
+def record(value: Record, owner: Key, name: str) -> pb.Record:
     """A record as it travels. Enum numbers were checked when it was made."""
-    fields: dict[str, Any] = {
-        "record_id": value.record_id,
+    return pb.Record(**_of_account(value, owner, name), **_of_record(value))
+
+
+def _of_account(value: Record, owner: Key, name: str) -> dict[str, Any]:
+    """What the records of one account and one moment share."""
+    ident, groups, eid = owner
+    seconds, micros = divmod(micros_since_1970(value.create_time), 1_000_000)
+    # Plain values, not messages: a message made apart would be copied in, at twice the price.
+    return {
         "account_id": value.account_id,
         "contra_account_id": value.contra_account_id,
-        "account": owner,
+        "account": {"ident": ident, "groups": groups, "eid": eid},
         "account_name": name,
+        "create_time": {"seconds": seconds, "nanos": micros * 1000},
+    }
+
+
+def _of_record(value: Record) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "record_id": value.record_id,
         "trade_no": value.trade_no,
-        "ext_no": value.ext_no,
         "change_type": value.change_type,
         "trade_type": value.trade_type,
         "amount_micros": value.amount_micros,
         "balance_micros": value.balance_micros,
         "seq": value.seq,
-        "memo": value.memo,
-        "create_time": time,
     }
-    return pb.Record(**fields)
+    if value.ext_no:
+        fields["ext_no"] = value.ext_no
+    if value.memo:
+        fields["memo"] = value.memo
+    return fields
 
 
 class Records:
-    """Records of one answer: most share their time and a few accounts, which are made once."""
+    """Records of one answer: most share their time and a few accounts."""
 
     def __init__(self, accounts: Mapping[int, Account]) -> None:
         self._accounts = accounts
-        self._owners: dict[int, pb.AccountKey] = {}
-        self._times: dict[datetime, Timestamp] = {}
+        self._shared: dict[tuple[int, datetime], dict[str, Any]] = {}
 
-    def result(self, decision: Decision) -> pb.PostEntriesResponse.Result:
-        """What became of one group."""
+    def put(self, result: pb.PostEntriesResponse.Result, decision: Decision) -> None:
+        """Write into `result` what became of one group."""
         if decision.refusal is not None:
-            return refused(decision.refusal)
-        return pb.PostEntriesResponse.Result(
-            records=[self.record(one) for one in decision.records], existed=decision.existed
-        )
+            result.refusal.CopyFrom(decision.refusal.to_proto())
+            return
+        add = result.records.add
+        for one in decision.records:
+            add(**self._common(one), **_of_record(one))
+        result.existed = not decision.new
 
     def record(self, value: Record) -> pb.Record:
         """One record with the name and key of its account."""
-        owner = self._accounts[value.account_id]
-        shown = self._owners.get(value.account_id)
-        if shown is None:
-            shown = self._owners[value.account_id] = pb.AccountKey(
-                ident=owner.ident, groups=owner.groups, eid=owner.eid
-            )
-        time = self._times.get(value.create_time)
-        if time is None:
-            time = self._times[value.create_time] = stamp(value.create_time)
-        return record(value, shown, owner.name, time)
+        return pb.Record(**self._common(value), **_of_record(value))
 
-
-def refused(refusal: Refusal) -> pb.PostEntriesResponse.Result:
-    """A group that was not made."""
-    return pb.PostEntriesResponse.Result(refusal=refusal.to_proto())
+    def _common(self, value: Record) -> dict[str, Any]:
+        at = value.account_id, value.create_time
+        shared = self._shared.get(at)
+        if shared is None:
+            owner = self._accounts[value.account_id]
+            shared = self._shared[at] = _of_account(value, owner.key, owner.name)
+        return shared
 
 
 def shown_records(found: Iterable[Shown]) -> list[pb.Record]:
     """Records as they were looked up."""
-    made: list[pb.Record] = []
-    for one in found:
-        ident, groups, eid = one.account
-        owner = pb.AccountKey(ident=ident, groups=groups, eid=eid)
-        made.append(record(one.record, owner, one.account_name, stamp(one.record.create_time)))
-    return made
+    return [record(one.record, one.account, one.account_name) for one in found]
 
 
 def package(value: Package, today: date) -> pb.Package:

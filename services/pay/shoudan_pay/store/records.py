@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import statement, unnest
+from shoudan_kit.fast import FastConnection
 from shoudan_pay.entries import Account, QuoteKey, Record, RecordKey
 
 _TYPES: Final = {
@@ -30,6 +32,7 @@ _TYPES: Final = {
 }
 _COLUMNS: Final = ", ".join(f"r.{name}" for name in _TYPES)
 _NAMES: Final = tuple(_TYPES)
+_row: Final = attrgetter(*_NAMES)
 
 # LATERAL with LIMIT keeps one probe of account_record_key per key, however few rows the planner believes in.
 _BY_KEY = statement(f"""
@@ -53,19 +56,14 @@ SELECT given.account_id, given.ext_no, given.trade_type, given.change_type, r.su
 ) r WHERE r.sum_micros IS NOT NULL
 """)  # noqa: S608
 
-# Records and the accounts they leave behind are one statement: a batch pays for one round trip.
-_INSERT = statement(f"""
-WITH moved AS (
-    UPDATE account_info a SET balance_micros = given.balance, seq = given.seq_last,
-        head_hash = given.head, moved_time = given.moved
-    FROM unnest(CAST(:moved_id AS bigint[]), CAST(:moved_balance AS bigint[]),
-        CAST(:moved_seq AS bigint[]), CAST(:moved_head AS bytea[]), CAST(:moved_time AS timestamptz[])
-    ) AS given(id, balance, seq_last, head, moved)
-    WHERE a.account_id = given.id
-)
-INSERT INTO account_record ({", ".join(_TYPES)})
-SELECT {", ".join(f"given.{name}" for name in _TYPES)} FROM {unnest(**_TYPES)}
-""")  # noqa: S608
+_MOVE = statement("""
+UPDATE account_info a SET balance_micros = given.balance, seq = given.seq_last,
+    head_hash = given.head, moved_time = given.moved
+FROM unnest(CAST(:id AS bigint[]), CAST(:balance AS bigint[]), CAST(:seq AS bigint[]),
+    CAST(:head AS bytea[]), CAST(:moved AS timestamptz[])
+) AS given(id, balance, seq_last, head, moved)
+WHERE a.account_id = given.id
+""")
 
 # The seq an account had reached at a time: records of one account never go back in time, so halving
 # finds it in as many index probes as the seq has bits.
@@ -137,6 +135,13 @@ SELECT {_COLUMNS} FROM account_record r
 WHERE (r.account_id, r.seq) > (:account_id, :seq) AND r.account_id <= :last_id
 ORDER BY r.account_id, r.seq LIMIT :most
 """)  # noqa: S608
+# Few rows of account_record_key for each number.
+_OF_TRADES = statement(f"""
+SELECT {_JOINED_COLUMNS} FROM unnest(CAST(:trade_nos AS text[])) AS given(trade_no)
+JOIN account_record r ON r.trade_no = given.trade_no
+JOIN account_info a ON a.account_id = r.account_id
+ORDER BY r.create_time, r.record_id LIMIT :most
+""")  # noqa: S608
 _TOTALS = statement("""
 SELECT count(1), coalesce(sum(seq), 0)::bigint FROM account_info
 WHERE :ident = '' OR ident = :ident
@@ -187,17 +192,21 @@ def _binds(names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> dict[str, l
 
 
 async def insert(db: AsyncConnection, records: Sequence[Record]) -> None:
-    """Write records, and to each account what its last record left; the accounts are locked."""
-    last = {r.account_id: r for r in records}
-    binds = {name: [getattr(r, name) for r in records] for name in _NAMES}
-    binds |= {
-        "moved_id": list(last),
-        "moved_balance": [r.balance_micros for r in last.values()],
-        "moved_seq": [r.seq for r in last.values()],
-        "moved_head": [r.hash for r in last.values()],
-        "moved_time": [r.create_time for r in last.values()],
+    """Write records, and to each account what its last record left.
+
+    The accounts are locked, so the keys and numbers of these records cannot be taken by anybody else.
+    """
+    last = list({r.account_id: r for r in records}.values())
+    binds = {
+        "id": [r.account_id for r in last],
+        "balance": [r.balance_micros for r in last],
+        "seq": [r.seq for r in last],
+        "head": [r.hash for r in last],
+        "moved": [r.create_time for r in last],
     }
-    await db.execute(_INSERT, binds)
+    await db.execute(_MOVE, binds)
+    assert isinstance(db, FastConnection), "a Database gives no other"
+    await db.copy("account_record", _NAMES, map(_row, records))
 
 
 async def page(
@@ -208,7 +217,17 @@ async def page(
     rows = await db.execute(
         _PAGES[kind], binds | {"before": before, "offset": offset, "most": most}
     )
-    return [Shown(Record(*row[:-4]), (row[-4], row[-3], row[-2]), row[-1]) for row in rows.all()]
+    return [_shown(row) for row in rows.all()]
+
+
+async def of_trades(db: AsyncConnection, trade_nos: Sequence[str], most: int) -> list[Shown]:
+    """All records of these trade numbers, oldest first."""
+    rows = (await db.execute(_OF_TRADES, {"trade_nos": trade_nos, "most": most})).all()
+    return [_shown(row) for row in rows]
+
+
+def _shown(row: Any) -> Shown:
+    return Shown(Record(*row[:-4]), (row[-4], row[-3], row[-2]), row[-1])
 
 
 async def count(db: AsyncConnection, query: Query) -> int:

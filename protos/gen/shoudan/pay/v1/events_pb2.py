@@ -24,19 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshoudan/pay/v1/events.proto\x12\x0eshoudan.pay.v1\"\xe8\x01\n\x06Posted\x12\x10\n\x08trade_no\x18\x01 \x01(\t\x12\x0e\n\x06\x65xt_no\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.shoudan.pay.v1.Posted.Line\x1a\x8f\x01\n\x04Line\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0e\n\x06groups\x18\x02 \x01(\t\x12\x0b\n\x03\x65id\x18\x03 \x01(\t\x12\x15\n\ramount_micros\x18\x04 \x01(\x03\x12\x16\n\x0e\x62\x61lance_micros\x18\x05 \x01(\x03\x12\x13\n\x0b\x63hange_type\x18\x06 \x01(\x05\x12\x12\n\ntrade_type\x18\x07 \x01(\x05\"q\n\x0c\x42\x61lanceAlert\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0e\n\x06groups\x18\x02 \x01(\t\x12\x0b\n\x03\x65id\x18\x03 \x01(\t\x12\x16\n\x0e\x62\x61lance_micros\x18\x04 \x01(\x03\x12\x18\n\x10threshold_micros\x18\x05 \x01(\x03\"\x85\x01\n\x0e\x41\x63\x63ountChanged\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\r\n\x05ident\x18\x02 \x01(\t\x12\x0e\n\x06groups\x18\x03 \x01(\t\x12\x0b\n\x03\x65id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x15\n\rcredit_micros\x18\x06 \x01(\x03\x12\x0e\n\x06locked\x18\x07 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshoudan/pay/v1/events.proto\x12\x0eshoudan.pay.v1\"6\n\x0cPostedGroups\x12&\n\x06groups\x18\x01 \x03(\x0b\x32\x16.shoudan.pay.v1.Posted\"\xe8\x01\n\x06Posted\x12\x10\n\x08trade_no\x18\x01 \x01(\t\x12\x0e\n\x06\x65xt_no\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.shoudan.pay.v1.Posted.Line\x1a\x8f\x01\n\x04Line\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0e\n\x06groups\x18\x02 \x01(\t\x12\x0b\n\x03\x65id\x18\x03 \x01(\t\x12\x15\n\ramount_micros\x18\x04 \x01(\x03\x12\x16\n\x0e\x62\x61lance_micros\x18\x05 \x01(\x03\x12\x13\n\x0b\x63hange_type\x18\x06 \x01(\x05\x12\x12\n\ntrade_type\x18\x07 \x01(\x05\"q\n\x0c\x42\x61lanceAlert\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\x0e\n\x06groups\x18\x02 \x01(\t\x12\x0b\n\x03\x65id\x18\x03 \x01(\t\x12\x16\n\x0e\x62\x61lance_micros\x18\x04 \x01(\x03\x12\x18\n\x10threshold_micros\x18\x05 \x01(\x03\"\x85\x01\n\x0e\x41\x63\x63ountChanged\x12\x12\n\naccount_id\x18\x01 \x01(\x03\x12\r\n\x05ident\x18\x02 \x01(\t\x12\x0e\n\x06groups\x18\x03 \x01(\t\x12\x0b\n\x03\x65id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x15\n\rcredit_micros\x18\x06 \x01(\x03\x12\x0e\n\x06locked\x18\x07 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.pay.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_POSTED']._serialized_start=48
-  _globals['_POSTED']._serialized_end=280
-  _globals['_POSTED_LINE']._serialized_start=137
-  _globals['_POSTED_LINE']._serialized_end=280
-  _globals['_BALANCEALERT']._serialized_start=282
-  _globals['_BALANCEALERT']._serialized_end=395
-  _globals['_ACCOUNTCHANGED']._serialized_start=398
-  _globals['_ACCOUNTCHANGED']._serialized_end=531
+  _globals['_POSTEDGROUPS']._serialized_start=47
+  _globals['_POSTEDGROUPS']._serialized_end=101
+  _globals['_POSTED']._serialized_start=104
+  _globals['_POSTED']._serialized_end=336
+  _globals['_POSTED_LINE']._serialized_start=193
+  _globals['_POSTED_LINE']._serialized_end=336
+  _globals['_BALANCEALERT']._serialized_start=338
+  _globals['_BALANCEALERT']._serialized_end=451
+  _globals['_ACCOUNTCHANGED']._serialized_start=454
+  _globals['_ACCOUNTCHANGED']._serialized_end=587
 # @@protoc_insertion_point(module_scope)

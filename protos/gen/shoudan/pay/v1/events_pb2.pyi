@@ -19,8 +19,32 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class PostedGroups(_message.Message):
+    """PostedGroups is published as shoudan.events.pay.ledger.posted, once for each group commit or part of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Posted]:
+        """In the order they were decided. A group of very many lines goes on in the next entry of its number."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___Posted] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostedGroups: _TypeAlias = PostedGroups  # noqa: Y015
+
+@_typing.final
 class Posted(_message.Message):
-    """Posted is published as shoudan.events.pay.ledger.posted, once for each group."""
+    """Posted is one group that wrote records."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
