@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, cast
 
 from grpc import aio
@@ -33,8 +34,10 @@ CALLERS_BATCH: Final = 8
 CALLERS_UNARY: Final = 256
 CALLERS_ALONE: Final = 32  # as many as pgbench gets
 PGBENCH_CLIENTS: Final = 32
-WARM_S: Final = 1.0
+WARM_S: Final = 2.0  # prepared statements, caches, the first pages of the tables
+WINDOW_S: Final = 1.0
 START_S_MAX: Final = 60.0
+ANSWER_S_MAX: Final = 5.0
 IDENT: Final = "bench"
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
@@ -43,31 +46,59 @@ Ask = Callable[[Any, list[pb.Posting]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Figures of one set of accounts. Times are those of one call of 100; CPU excludes the client."""
+    """Figures of one set of accounts. Times are those of one call of 100; CPU excludes the client.
+
+    CPU is None of a service that runs elsewhere.
+    """
 
     batch_per_s: float
     unary_per_s: float
-    cpu_us_per_posting: float
+    cpu_us_per_posting: float | None
     p50_ms: float
     p99_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What `--json` prints, with exactly these keys."""
+    """What `--json` prints, with exactly these keys; the last two are None of a service elsewhere."""
 
     hot: Side
     spread: Side
-    one_txn_per_posting_per_s: float
-    pgbench_hot_row_tps: float
+    one_txn_per_posting_per_s: float | None
+    pgbench_hot_row_tps: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
     per_s: float
-    cpu_us: float
+    cpu_us: float | None
     p50_ms: float
     p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """How many calls a second of the run answered, and what CPU time that took."""
+
+    calls: int
+    cpu_s: float
+
+
+async def bench_at(target: str, seconds: float, say: Callable[[str], None]) -> Figures:
+    """Measure the pay service that runs at `host:port`, from outside.
+
+    Leaves accounts of ident `bench` behind. Raises Failed when it does not answer or refuses.
+    """
+    channel = connect(target)
+    try:
+        if not await until(lambda: _answers(channel), ANSWER_S_MAX):
+            raise Failed(f"no pay service answers at {target}")
+        stub = stubs.LedgerServiceStub(cast("Any", channel))
+        hot = await _side(stub, (), await _accounts(stub, 1), seconds, say, "hot")
+        spread = await _side(stub, (), await _accounts(stub, SPREAD), seconds, say, "spread")
+    finally:
+        await channel.close()
+    return Figures(hot, spread, None, None)
 
 
 async def bench(seconds: float, say: Callable[[str], None]) -> Figures:
@@ -105,7 +136,7 @@ def as_dict(figures: Figures) -> dict[str, Any]:
     def rounded(value: Any) -> Any:
         if isinstance(value, dict):
             return {k: rounded(v) for k, v in cast("dict[str, Any]", value).items()}
-        return round(value, 1)
+        return None if value is None else round(value, 1)
 
     return rounded(asdict(figures))
 
@@ -121,11 +152,15 @@ async def _side(
     batch = await _run(stub, roots, keys, seconds, _ask_many, CALLERS_BATCH)
     unary = await _run(stub, roots, keys, seconds, _ask_one, CALLERS_UNARY)
     say(
-        f"{name}: {batch.per_s:,.0f}/s in batches ({batch.cpu_us:.1f} us CPU each, "
-        f"p50 {batch.p50_ms:.1f} ms, p99 {batch.p99_ms:.1f} ms), "
-        f"{unary.per_s:,.0f}/s unary ({unary.cpu_us:.0f} us)"
+        f"{name}: {batch.per_s:,.0f}/s in batches ({_cpu(batch)}p50 {batch.p50_ms:.1f} ms, "
+        f"p99 {batch.p99_ms:.1f} ms), {unary.per_s:,.0f}/s unary ({_cpu(unary)}"
+        f"p50 {unary.p50_ms:.1f} ms); load average {os.getloadavg()[0]:.1f}"
     )
     return Side(batch.per_s, unary.per_s, batch.cpu_us, batch.p50_ms, batch.p99_ms)
+
+
+def _cpu(run: _Run) -> str:
+    return "" if run.cpu_us is None else f"{run.cpu_us:.1f} us CPU each, "
 
 
 async def _ask_many(stub: Any, postings: list[pb.Posting]) -> None:
@@ -149,35 +184,56 @@ async def _run(
     ask: Ask,
     callers: int,
 ) -> _Run:
-    """Callers that each wait for their answer before they ask again; the first second is not counted."""
+    """Callers that each wait for their answer before they ask again, watched in windows of a second.
+
+    The medians of the windows count: another program's busy moment spoils a window, not the figure.
+    """
     size = IN_BATCH if ask is _ask_many else 1
     source = _postings(keys)
-    began = time.perf_counter()
-    counted_from, stop = began + WARM_S, began + WARM_S + seconds
     waits: list[float] = []
+    running = True
 
     async def caller() -> None:
-        while (asked := time.perf_counter()) < stop:
+        while running:
+            asked = time.perf_counter()
             await ask(stub, list(itertools.islice(source, size)))
-            answered = time.perf_counter()
-            if counted_from <= answered <= stop:
-                waits.append((answered - asked) * 1000)
+            waits.append((time.perf_counter() - asked) * 1000)
 
-    async def cpu() -> float:
-        await asyncio.sleep(max(0.0, counted_from - time.perf_counter()))
-        before = cpu_s(roots)
-        await asyncio.sleep(max(0.0, stop - time.perf_counter()))
-        return cpu_s(roots) - before
-
-    measured = asyncio.create_task(cpu())
-    await asyncio.gather(*[caller() for _ in range(callers)])
-    used = await measured
-    waits.sort()
-    if not waits:
+    asking = asyncio.gather(*[caller() for _ in range(callers)])
+    try:
+        await _pause(asking, WARM_S)
+        waits.clear()
+        windows = [await _window(asking, waits, roots) for _ in range(_windows(seconds))]
+    finally:
+        running = False
+    counted = sorted(waits)
+    await asking
+    if not counted:
         raise Failed("no call was answered in time")
-    done = len(waits) * size
-    at = len(waits)
-    return _Run(done / seconds, used * 1e6 / done, waits[at // 2], waits[at * 99 // 100])
+    per_s = median(one.calls for one in windows) * size / WINDOW_S
+    busy = [one for one in windows if one.calls]
+    cpu_us = median(one.cpu_s * 1e6 / (one.calls * size) for one in busy) if roots else None
+    return _Run(per_s, cpu_us, counted[len(counted) // 2], counted[len(counted) * 99 // 100])
+
+
+def _windows(seconds: float) -> int:
+    return max(1, round(seconds / WINDOW_S))
+
+
+async def _window(asking: asyncio.Future[Any], waits: list[float], roots: Sequence[int]) -> _Window:
+    began, calls, cpu = time.perf_counter(), len(waits), cpu_s(roots)
+    await _pause(asking, WINDOW_S)
+    # What was asked of the loop and what it gave differ on a busy machine.
+    stretch = WINDOW_S / (time.perf_counter() - began)
+    return _Window(round((len(waits) - calls) * stretch), (cpu_s(roots) - cpu) * stretch)
+
+
+async def _pause(asking: asyncio.Future[Any], seconds: float) -> None:
+    """Let the callers go on; a caller that failed ends the run."""
+    await asyncio.wait({asking}, timeout=seconds)
+    if asking.done():
+        await asking
+        raise Failed("the callers ended early")
 
 
 def _postings(keys: Sequence[pb.AccountKey]) -> Any:
