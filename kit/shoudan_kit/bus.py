@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -45,6 +46,7 @@ RELAY_S: Final = 2.0
 RELAY_OLDER_S: Final = 10.0  # younger ones are still being published from memory
 RELAY_MAX: Final = 200
 ACK_S: Final = 5.0
+FAILED_EVERY_S: Final = 5.0
 KEEP_OUTBOX_S: Final = 7 * 86_400
 
 _log = log.get_logger("bus")
@@ -225,6 +227,22 @@ async def _on_error(error: Exception) -> None:
     _log.warning("nats_error", error=type(error).__name__)
 
 
+class _Failures:
+    """What could not be published: the first is told at once, the rest in one line per FAILED_EVERY_S."""
+
+    def __init__(self) -> None:
+        self._batches = 0
+        self._quiet_until = 0.0
+
+    def tell(self, batches: int, error: BaseException) -> None:
+        """Count these batches and say so, unless something was said a moment ago."""
+        self._batches += batches
+        if time.monotonic() < self._quiet_until:
+            return
+        _log.warning("publish_failed", batches=self._batches, error=type(error).__name__)
+        self._batches, self._quiet_until = 0, time.monotonic() + FAILED_EVERY_S
+
+
 class Relay:
     """Publishes committed events: from memory right after the commit, from the outbox what stayed behind."""
 
@@ -233,6 +251,7 @@ class Relay:
         self._backlog: deque[EventRows] = deque()
         self._ready = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
+        self._failures = _Failures()
 
     def start(self) -> None:
         """Begin to publish."""
@@ -271,7 +290,7 @@ class Relay:
                 try:
                     await self._publish(batches)
                 except (*_DOWN, DBAPIError) as error:  # the outbox has them
-                    _log.warning("publish_failed", batches=len(batches), error=type(error).__name__)
+                    self._failures.tell(len(batches) + len(self._backlog), error)
                     self._backlog.clear()
                 except Exception:  # noqa: BLE001 - the relay goes on, the outbox has them
                     _log.error("publish_failed", batches=len(batches), exc_info=True)
@@ -280,10 +299,10 @@ class Relay:
         """Publish batches packed by subject, then mark them; marked means acknowledged by JetStream."""
         by_subject: dict[str, list[core_pb2.Event]] = defaultdict(list)
         for batch in batches:
-            time = Timestamp()
-            time.FromDatetime(batch.time)
+            stamp = Timestamp()
+            stamp.FromDatetime(batch.time)
             for row in batch.events:
-                by_subject[row.subject].append(_event(row, time))
+                by_subject[row.subject].append(_event(row, stamp))
         for subject, events in by_subject.items():
             for payload, message_id, count in packed(self._service, events):
                 await self._bus.publish(subject, payload, message_id)

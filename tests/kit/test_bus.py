@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+
 import nats
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
@@ -98,3 +101,16 @@ def test_messages_stay_below_the_stream_limit():
     assert sum(count for _, _, count in messages) == 2000
     assert max(len(payload) for payload, _, _ in messages) <= bus_module.MESSAGE_BYTES_MAX
     assert len({message_id for _, message_id, _ in messages}) == len(messages)
+
+
+def test_what_cannot_be_published_is_told_at_once_and_then_seldom(monkeypatch):
+    lines, seconds = [], itertools.chain([0.0] * 100, itertools.repeat(bus_module.FAILED_EVERY_S))
+    log = SimpleNamespace(warning=lambda event, **facts: lines.append((event, facts["batches"])))
+    monkeypatch.setattr(bus_module, "_log", log)
+    monkeypatch.setattr(bus_module, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    failures = bus_module._Failures()
+    for _ in range(200):
+        failures.tell(2, ConnectionError())
+    assert [event for event, _ in lines] == ["publish_failed"] * 2
+    assert lines[0][1] == 2
+    assert lines[1][1] > 100
