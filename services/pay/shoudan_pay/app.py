@@ -24,6 +24,7 @@ from shoudan_pay.store import records
 from shoudan_pay.store.payserver.tables import APPEND_ONLY as PAYSERVER_APPEND_ONLY
 from shoudan_pay.store.platforms.tables import APPEND_ONLY as PLATFORM_APPEND_ONLY
 from shoudan_pay.tables import APPEND_ONLY, METADATA
+from shoudan_pay.tasks.ledger import arm_forever, prove
 from shoudan_pay.tasks.payserver import HANDLERS
 
 
@@ -41,8 +42,8 @@ async def start(app: App[PaySettings]) -> Running:
             *platforms.registers,
         ],
         names=[NAME, PAYMENT_NAME, *PLATFORM_NAMES],
-        handlers=[*HANDLERS, *platforms.handlers],
-        background=[platforms.forget],
+        handlers=[*HANDLERS, prove, *platforms.handlers],
+        background=[platforms.forget, partial(arm_forever, app)],
         history=_history,
         closers=[payserver.aclose, platforms.aclose, ledger.aclose],
     )

@@ -58,6 +58,13 @@ class PaySettings(ServiceSettings):
         le=50_000,
         description="Records one statement of a verification reads; far below the statement time-out.",
     )
+    verify_at: str = Field(
+        "03:30",
+        pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$",
+        description="Time of day (Asia/Shanghai, HH:MM) at which one process proves the whole ledger, every "
+        "night; empty: never. It reads every record, so choose a quiet hour.",
+        examples=["03:30"],
+    )
     public_base_url: str = Field(
         "http://127.0.0.1:8600",
         description="Where partners reach the gateway; notify URLs handed to components begin with it.",

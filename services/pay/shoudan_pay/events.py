@@ -13,8 +13,10 @@ from shoudan_kit.work import WorkEvents
 from shoudan_pay.alerts import Crossing
 from shoudan_pay.entries import Account, Decision, Record
 from shoudan_pay.store.records import Shown
+from shoudan_pay.verify import Finding
 
 POSTED: Final = "shoudan.events.pay.ledger.posted"
+BROKEN: Final = "shoudan.events.pay.ledger.broken"
 CHANGED: Final = "shoudan.events.pay.account.changed"
 LOW: Final = "shoudan.events.pay.account.low"
 RECOVERED: Final = "shoudan.events.pay.account.recovered"
@@ -90,6 +92,16 @@ def _remembered(group: Sequence[Shown]) -> Event:
     made.time.FromDatetime(first.create_time)
     made.text, made.body = ", ".join(words), body.SerializeToString()
     return made
+
+
+def broken(events: WorkEvents, findings: Sequence[Finding]) -> None:
+    """Announce that the proof of the ledger found damage."""
+    body = pb.LedgerBroken()
+    for one in findings:
+        body.findings.add(account_id=one.account_id, record_id=one.record_id, what=one.what)
+    first = findings[0]
+    where = f"account {first.account_id}, record {first.record_id}: {first.what}"
+    events.add(BROKEN, key="", body=body, text=f"{len(findings)} found; {where}")
 
 
 def account_changed(events: WorkEvents, account: Account) -> None:

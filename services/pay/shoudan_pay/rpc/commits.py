@@ -104,7 +104,7 @@ def _failed(group: Group) -> Decision:
 
 
 async def post(work: Work, groups: Sequence[Group]) -> Answer:
-    """The group commit itself, inside a transaction of the caller's; six statements whatever its size.
+    """The group commit itself, inside a transaction of the caller's; as many statements whatever its size.
 
     For code of this service whose own rows must stand or fall with the postings. Locks every touched
     account, in id order, to the end of the transaction.

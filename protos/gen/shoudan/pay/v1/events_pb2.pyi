@@ -201,3 +201,55 @@ class AccountChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AccountChanged: _TypeAlias = AccountChanged  # noqa: Y015
+
+@_typing.final
+class LedgerBroken(_message.Message):
+    """LedgerBroken is published as shoudan.events.pay.ledger.broken when the nightly proof finds damage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Finding(_message.Message):
+        """Finding is one broken promise."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+        RECORD_ID_FIELD_NUMBER: _builtins.int
+        WHAT_FIELD_NUMBER: _builtins.int
+        account_id: _builtins.int
+        """Account number."""
+        record_id: _builtins.int
+        """The first record that does not follow; 0 when it is the account's own row."""
+        what: _builtins.str
+        """In words."""
+        def __init__(
+            self,
+            *,
+            account_id: _builtins.int = ...,
+            record_id: _builtins.int = ...,
+            what: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "record_id", b"record_id", "what", b"what"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerBroken.Finding]:
+        """The first ones, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        findings: _abc.Iterable[Global___LedgerBroken.Finding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerBroken: _TypeAlias = LedgerBroken  # noqa: Y015

@@ -1,0 +1,114 @@
+"""The nightly proof of the ledger: told by a metric, a log line and, on damage, an event."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from shoudan_kit import log, metrics
+from shoudan_kit.clock import BEIJING
+from shoudan_kit.service import App
+from shoudan_kit.task import Kind, Task, handles_each
+from shoudan_pay import events
+from shoudan_pay.config import PaySettings
+from shoudan_pay.rpc.payserver import PayServer
+from shoudan_pay.verify import Finding, Progress, verify
+
+ARM_EVERY_S: Final = 3600.0
+FINDINGS_LOGGED_MAX: Final = 10
+
+OK: Final = metrics.gauge(
+    "ledger_invariant_ok",
+    "1 when the last proof by this process found the ledger whole, 0 when not; absent before.",
+    ("scope",),
+)
+PROVED: Final = metrics.gauge(
+    "ledger_proved_timestamp_seconds", "When that proof ended; absent before the first.", ("scope",)
+)
+SCOPE: Final = "all"
+
+_log = log.get_logger("ledger")
+
+
+class Prove(msgspec.Struct, frozen=True):
+    """Prove all accounts; the time of day is the task's order_no."""
+
+
+# Never finished, always had back a day later: it may not run out of days or counts.
+PROVE: Final = Kind(
+    "ledger.prove",
+    Prove,
+    "ledger:prove",
+    interval_s=600,
+    deadline_s=100 * 366 * 86_400,
+    count_max=10_000_000,
+    exclusive=True,
+    each=True,
+)
+
+
+def wait_s(now: datetime, at: str) -> float:
+    """Seconds from `now` to the next HH:MM of Beijing; a full day when it is that minute's beginning."""
+    local = now.astimezone(BEIJING)
+    hour, minute = map(int, at.split(":"))
+    due = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    if due <= local:
+        due += timedelta(days=1)
+    return (due - local).total_seconds()
+
+
+async def arm_forever(app: App[PaySettings]) -> None:
+    """See to it that the proof is planned: at the start, and again should its task have been lost."""
+    at = app.settings.verify_at
+    while at:
+        async with app.work("prove_arm") as work:
+            delay_s = wait_s(app.clock.now(), at)
+            work.tasks.add(PROVE, Prove(), order_no=at, delay_s=delay_s)
+        await asyncio.sleep(ARM_EVERY_S)
+    await asyncio.Event().wait()  # switched off: nothing to do until the process ends
+
+
+@handles_each(PROVE)
+async def prove(server: PayServer, task: Task[Prove]) -> None:
+    """Prove the ledger, tell, and come again at the same time tomorrow.
+
+    A task of a time of day that is not configured any more is finished instead: another one took over.
+    """
+    app = server.app
+    at = app.settings.verify_at
+    if task.order_no != at:
+        async with app.work("prove") as work:
+            work.tasks.finish(task)
+        return
+    findings = await prove_now(app)
+    if findings:
+        async with app.work("prove") as work:
+            events.broken(work.events, findings)
+    task.again(wait_s(app.clock.now(), at))
+
+
+async def prove_now(app: App[PaySettings]) -> Sequence[Finding]:
+    """Recompute everything; set the metrics and log the outcome."""
+    began = time.monotonic()
+    last = Progress(0, 0, 0, 0, done=False, findings=())
+    async for at in verify(app.db, "", app.settings.verify_page_rows):
+        last = at
+    OK(SCOPE).set(0 if last.findings else 1)
+    PROVED(SCOPE).set(app.clock.now().timestamp())
+    for one in last.findings[:FINDINGS_LOGGED_MAX]:
+        _log.error(
+            "ledger_broken", account_id=one.account_id, record_id=one.record_id, what=one.what
+        )
+    _log.info(
+        "ledger_proved",
+        accounts=last.accounts,
+        records=last.records,
+        findings=len(last.findings),
+        seconds=round(time.monotonic() - began, 3),
+    )
+    return last.findings
