@@ -10,6 +10,8 @@ from urllib.parse import unquote_plus
 
 from shoudan_gateway.wire import Malformed, Problem, Trouble, Why
 
+BODY = "body"  # what is wrong when no single parameter is; partners have words for both
+QUERY = "query"
 FIELDS_MAX = 64
 DEPTH_MAX = 32
 FORM = "application/x-www-form-urlencoded"
@@ -23,7 +25,7 @@ def pairs(text: str) -> dict[str, str]:
         return found
     parts = text.split("&", FIELDS_MAX + 1)
     if len(parts) > FIELDS_MAX:
-        raise Malformed("-", Why.UNREADABLE, f"参数不能超过{FIELDS_MAX}个")
+        raise Malformed(QUERY, Why.UNREADABLE, f"不能超过{FIELDS_MAX}个")
     plain = text.isascii() and "%" not in text and "+" not in text
     for part in parts:
         name, _, value = part.partition("=")
@@ -43,7 +45,7 @@ def _decoded(text: str) -> str:
     try:
         return unquote_plus(text, errors="strict")
     except UnicodeDecodeError:
-        raise Malformed("-", Why.UNREADABLE, "不是UTF-8编码") from None
+        raise Malformed(QUERY, Why.UNREADABLE, "不是UTF-8编码") from None
 
 
 def _clean(text: str) -> str:
@@ -52,14 +54,14 @@ def _clean(text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise Malformed("-", Why.UNREADABLE, "不是UTF-8编码") from None
+            raise Malformed(QUERY, Why.UNREADABLE, "不是UTF-8编码") from None
     return text
 
 
 def document(body: bytes) -> Any:
     """A JSON document, numbers kept as their text. Raises Malformed: depth, repeated keys, NaN, bad UTF-8."""
     if body.count(b"[") + body.count(b"{") > DEPTH_MAX and _depth(body) > DEPTH_MAX:
-        raise Malformed("-", Why.UNREADABLE, f"JSON嵌套不能超过{DEPTH_MAX}层")
+        raise Malformed(BODY, Why.UNREADABLE, f"的JSON嵌套不能超过{DEPTH_MAX}层")
     try:
         return json.loads(
             body.decode(),
@@ -69,7 +71,7 @@ def document(body: bytes) -> Any:
             parse_constant=_no_constant,
         )
     except (ValueError, RecursionError):
-        raise Malformed("-", Why.UNREADABLE, "不是有效的JSON") from None
+        raise Malformed(BODY, Why.UNREADABLE, "不是有效的JSON") from None
 
 
 class _Number(str):
@@ -106,10 +108,10 @@ def table(body: bytes) -> dict[str, str]:
     """The members of a flat JSON object as text; null counts as absent. Raises Malformed."""
     whole = document(body)
     if not isinstance(whole, dict):
-        raise Malformed("-", Why.UNREADABLE, "JSON必须是对象")
+        raise Malformed(BODY, Why.UNREADABLE, "必须是JSON对象")
     members = cast("dict[str, Any]", whole)
     if len(members) > FIELDS_MAX:
-        raise Malformed("-", Why.UNREADABLE, f"参数不能超过{FIELDS_MAX}个")
+        raise Malformed(BODY, Why.UNREADABLE, f"的参数不能超过{FIELDS_MAX}个")
     return {_clean(name): _flat(name, v) for name, v in members.items() if v is not None}
 
 
@@ -125,7 +127,7 @@ def _form(body: bytes) -> dict[str, str]:
     try:
         return pairs(body.decode())
     except UnicodeDecodeError:
-        raise Malformed("-", Why.UNREADABLE, "不是UTF-8编码") from None
+        raise Malformed(BODY, Why.UNREADABLE, "不是UTF-8编码") from None
 
 
 def merged(query: str, body: bytes, content_type: str) -> Mapping[str, str]:

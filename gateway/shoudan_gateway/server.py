@@ -37,6 +37,7 @@ LINE_CHARS_MAX: Final = 16_384  # more than our own limit, so that ours is the o
 HEADERS_MAX: Final = 64
 HEADER_BYTES_MAX: Final = 16_384
 NO_STORE: Final = "no-store"
+SERVER_NAME: Final = "shoudan"  # whoever asks need not learn what it is made of
 SERVER_ERROR: Final = 500
 
 _log = get_logger("gateway")
@@ -73,6 +74,18 @@ class Connection(web.RequestHandler):
         """Nothing more will come."""
         self.head_arrived()
         super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = SERVER_ERROR,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """aiohttp's answer to what is no HTTP, under our own name."""
+        answer = super().handle_error(request, status, exc, message)
+        answer.headers["Server"] = SERVER_NAME
+        return answer
 
     def head_arrived(self) -> None:
         """The head is whole: stop its timer."""
@@ -277,6 +290,7 @@ class Gateway:
 def _response(answer: Outbound, method: str) -> web.Response:
     body = answer.body if isinstance(answer.body, bytes) else _encode(answer.body)
     headers = CIMultiDict({"Content-Type": answer.content_type, "Cache-Control": NO_STORE})
+    headers["Server"] = SERVER_NAME
     if answer.status == Trouble.BUSY.status:
         headers["Retry-After"] = "1"
     return web.Response(

@@ -136,6 +136,22 @@ async def test_a_body_beyond_the_limits_is_refused_in_the_partners_words(front, 
     assert front.order.taken == []
 
 
+async def test_what_is_wrong_is_named_also_when_it_is_no_single_parameter(front) -> None:
+    words = {
+        "not JSON": (b'{"a":', "输入参数有误:请求体不是有效的JSON"),
+        "no object": (b"[1]", "输入参数有误:请求体必须是JSON对象"),
+        "deep": (b"[" * 40 + b"]" * 40, "输入参数有误:请求体的JSON嵌套不能超过32层"),
+    }
+    headers = {"Content-Type": "application/json"}
+    for body, text in words.values():
+        _, answer = await refused(
+            front, "/order/request", method="POST", data=body, headers=headers
+        )
+        assert answer["message"] == text
+    _, answer = await refused(front, "/order/request?a=%ff")
+    assert answer["message"] == "输入参数有误:请求参数不是UTF-8编码"
+
+
 async def test_a_query_of_8192_is_read_and_of_one_more_refused(front) -> None:
     query = "channel_no=test&request_no=nope&pad="
     for length, expected in ((8192, 404), (8193, 414)):
@@ -154,6 +170,17 @@ async def test_answers_are_never_stored_by_caches(front) -> None:
     async with front.http.get(front.url + "/order/request", params=ORDER) as answer:
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["Content-Type"] == "application/json"
+
+
+async def test_answers_do_not_tell_what_they_are_made_with(front) -> None:
+    async with front.http.get(front.url + "/order/request", params=ORDER) as answer:
+        assert answer.headers["Server"] == "shoudan"
+    reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+    writer.write(b"this is no HTTP\r\n\r\n")
+    head = await reader.read(4096)
+    writer.close()
+    assert b"Server: shoudan" in head
+    assert b"aiohttp" not in head
 
 
 async def test_the_legacy_switch_gives_raw_status_and_data_only(open_gateway) -> None:

@@ -64,9 +64,10 @@ def refuse(no: No, request: Inbound, legacy: bool) -> Outbound:
     if isinstance(no, Problem):
         return channel.troubled(no, legacy)
     if isinstance(no, Malformed):
+        name = channel.WHERE.get(no.name, no.name)
         what = "值不能为空" if no.why is Why.MISSING else "值错误"
         code = 903 if no.name in {"amount", "num"} and no.why is not Why.MISSING else 406
-        return channel.error(code, 406 if code == 406 else 400, f"输入参数:{no.name}{what}", legacy)
+        return channel.error(code, 406 if code == 406 else 400, f"输入参数:{name}{what}", legacy)
     code, status, text = REFUSALS[no.reason]
     facts = channel.Facts(request.params) | dict(no.metadata)
     return channel.error(code, status, text.format_map(channel.Facts(facts)), legacy)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_gateway.fields import Choice, Text, Url, Whole, Yuan
+from shoudan_gateway.merge import BODY, QUERY
 from shoudan_gateway.wire import (
     Batch,
     Endpoint,
@@ -75,6 +76,8 @@ WRONG: Final = {
     Why.UNREADABLE: "{detail}",
 }
 
+WHERE: Final = {BODY: "请求体", QUERY: "请求参数"}
+
 TROUBLES: Final = {
     Trouble.SIGN_MISSING: "缺少签名参数",
     Trouble.SIGN_WRONG: "签名错误",
@@ -116,7 +119,7 @@ def refused(no: Refused, request: Inbound, legacy: bool) -> Outbound:
 def malformed(no: Malformed, legacy: bool) -> Outbound:
     """An unreadable parameter: 406 and its name."""
     why = WRONG[no.why].format(detail=no.detail)
-    return error(406, 406, f"输入参数有误:{no.name}{why}", legacy)
+    return error(406, 406, f"输入参数有误:{WHERE.get(no.name, no.name)}{why}", legacy)
 
 
 def troubled(no: Problem, legacy: bool) -> Outbound:

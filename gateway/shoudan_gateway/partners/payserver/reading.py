@@ -52,7 +52,7 @@ def body_of(inbound: Inbound) -> Members:
     try:
         return _members(inbound.body or b"{}")
     except _READ_ERRORS:
-        raise Malformed("body", Why.UNREADABLE) from None
+        raise Malformed(merge.BODY, Why.UNREADABLE) from None
 
 
 def text_of(members: Members, name: str) -> str:
