@@ -39,6 +39,36 @@ KEY_BYTES: Final = 255
 # Oracle's VARCHAR2 ends at 4000 bytes unless the server was set up otherwise; longer texts are CLOBs.
 ORACLE_CHARS_MAX: Final = 1000
 NOW: Final = "shoudan_now()"
+# Words Oracle reserves that SQLAlchemy does not know as such.
+ORACLE_RESERVED: Final = frozenset(
+    [
+        "access",
+        "add",
+        "audit",
+        "column",
+        "column_value",
+        "file",
+        "immediate",
+        "increment",
+        "initial",
+        "maxextents",
+        "mlslabel",
+        "modify",
+        "nested_table_id",
+        "noaudit",
+        "offline",
+        "online",
+        "row",
+        "rowid",
+        "rownum",
+        "rows",
+        "session",
+        "successful",
+        "sysdate",
+        "validate",
+        "whenever",
+    ]
+)
 
 _QUOTED: Final = re.compile(r"('(?:[^']|'')*')")
 _MODULO: Final = re.compile(r"(\w+) % (\w+)")
@@ -46,8 +76,13 @@ _MODULO: Final = re.compile(r"(\w+) % (\w+)")
 
 def dialect_of(name: str) -> Dialect:
     """The dialect to compile for; a paramstyle without percent signs keeps those of the rules single."""
-    made = {"postgresql": postgresql, "mysql": mysql, "oracle": oracle}[name]
-    return cast("Dialect", cast("Any", made).dialect(paramstyle="named"))
+    found: Any = {"postgresql": postgresql, "mysql": mysql, "oracle": oracle}[name]
+    made = cast("Dialect", found.dialect(paramstyle="named"))
+    if name == "oracle":
+        # An attribute of its own, so that SQLAlchemy's shared set stays as it is.
+        preparer = made.identifier_preparer
+        preparer.reserved_words = set(preparer.reserved_words) | ORACLE_RESERVED
+    return made
 
 
 @dataclass(slots=True)

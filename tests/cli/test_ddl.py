@@ -116,6 +116,13 @@ def test_keys_elsewhere_are_of_bounded_length(service: str, dialect: str) -> Non
             assert sum(lengths) * 4 <= 3072, f"{table.name} {key.name}"
 
 
+def test_words_oracle_reserves_are_quoted() -> None:
+    text = script("pay", SCHEMAS["pay"], "oracle")
+    assert '"online" NUMBER(1)' in text
+    assert '"exclusive" NUMBER(1)' in text
+    assert 'COMMENT ON COLUMN pay_mode."online" IS' in text
+
+
 def length_of(column: Any) -> int:
     """Characters of a key column; 8 for a number. A text without a length is no key."""
     name = type(column.type).__name__
