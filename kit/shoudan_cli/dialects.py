@@ -41,33 +41,21 @@ ORACLE_CHARS_MAX: Final = 1000
 NOW: Final = "shoudan_now()"
 # Words Oracle reserves that SQLAlchemy does not know as such.
 ORACLE_RESERVED: Final = frozenset(
-    [
-        "access",
-        "add",
-        "audit",
-        "column",
-        "column_value",
-        "file",
-        "immediate",
-        "increment",
-        "initial",
-        "maxextents",
-        "mlslabel",
-        "modify",
-        "nested_table_id",
-        "noaudit",
-        "offline",
-        "online",
-        "row",
-        "rowid",
-        "rownum",
-        "rows",
-        "session",
-        "successful",
-        "sysdate",
-        "validate",
-        "whenever",
-    ]
+    (
+        *("access", "add", "audit", "column", "column_value", "file", "immediate", "increment"),
+        *(
+            "initial",
+            "maxextents",
+            "mlslabel",
+            "modify",
+            "nested_table_id",
+            "noaudit",
+            "offline",
+            "online",
+        ),
+        *("row", "rowid", "rownum", "rows", "session", "successful", "sysdate", "validate"),
+        *("whenever",),
+    )
 )
 
 _QUOTED: Final = re.compile(r"('(?:[^']|'')*')")
