@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from operator import attrgetter
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import TextClause, make_url, text
+from sqlalchemy import TextClause, event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -27,7 +27,7 @@ ACQUIRE_S: Final = 3.0
 RETRYABLE: Final = frozenset({"40001", "40P01", "55P03"})
 # Plans are kept. One made while a table was nearly empty would read it whole for ever, so the only plan
 # left is the one that stays right at any size: look each row up by an index.
-PLANS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+PLANS: Final = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
 # reliability: a half-open connection must not hold a hot row, so every wait has an end.
 TIMEOUTS: Final = {
     "statement_timeout": "5000",
@@ -56,7 +56,7 @@ class Database:
         clock_shift_s: float = 0,
         timeouts: bool = True,
     ) -> None:
-        server = {"application_name": application, "jit": "off"} | PLANS
+        server = {"application_name": application, "jit": "off"}
         if timeouts:
             server |= TIMEOUTS
         if clock_shift_s:
@@ -74,6 +74,8 @@ class Database:
                 "command_timeout": 10 if timeouts else None,
             },
         )
+        # After the driver has looked its types up, which needs every kind of plan.
+        event.listen(engine.sync_engine, "connect", _plan)
         self.engine = FastEngine(engine.sync_engine)
 
     @asynccontextmanager
@@ -100,6 +102,15 @@ class Database:
     async def dispose(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
+
+
+def _plan(connection: Any, _: object) -> None:
+    """Limit a new connection to plans that stay right."""
+
+    async def limit(driver: Any) -> None:
+        await driver.execute(PLANS)
+
+    connection.run_async(limit)
 
 
 def sql_state(error: BaseException) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import grpc
 
@@ -18,6 +20,8 @@ from shoudan_order.store import orders as order_store
 from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import Delivery, DeliveryStanding, Order, Standing
 from shoudan_order.suppliers import DIFFERS, OVERLOADED, Outcome, Pending, Sending
+
+REMIND_AFTER_S: Final = 3.0
 
 _log = log.get_logger("deliveries")
 
@@ -80,15 +84,34 @@ async def deliver(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) -
             task.again(context.settings.call_again_s, f"delivery did not answer: {error.code()}")
         return
     ended: list[Outcome] = []
+    reminders: list[Task[steps.DeliveryStep]] = []
     for task, answer in zip(due, answers, strict=True):
         outcome = _outcome(context, task, answer)
         if outcome is not None:
             ended.append(outcome)
+        elif task.again_s is None:
+            reminders.append(task)
+    _remind_later(context, reminders)
     if ended:
         await results.report(context, ended)
         gone = {one.id for one in ended}
         async with context.app.work("order.deliver_over") as work:
             work.tasks.finish(*(t for t in due if t.payload.delivery_id in gone))
+
+
+def _remind_later(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) -> None:
+    """Most results come within moments, so writing the reminders down waits for the slow ones."""
+    worker = context.app.worker
+    if worker is None:
+        return
+    for task in tasks:
+        task.keep()
+
+    def remind() -> None:
+        for task in tasks:
+            worker.give_back(task)
+
+    asyncio.get_running_loop().call_later(REMIND_AFTER_S, remind)
 
 
 async def _to_send(
