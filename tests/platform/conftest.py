@@ -22,6 +22,7 @@ from shoudan_pay.app import SERVICE
 from shoudan_pay.config import PaySettings
 from tests.pay.payserver.shop import Shop, gateway
 from tests.platform.desk import APP_ID, APP_KEY, SECRETS, Desk
+from tests.platform.orders import Orders
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +34,14 @@ async def desk(
     for name, secret in SECRETS.items():
         patch.setenv(f"SHOUDAN_SECRET_{name}", secret)
     urls = await database("pay")
+    orders = Orders()
+    order_server, order_target = await orders.serve()
     port = free_port()
     given: dict[str, Any] = {
         "profile": "test",
         "database_url": Secret(urls.service),
         "drain_s": 5,
+        "order_target": order_target,
         "component_timeout_s": 0.5,
         "component_poll_s": 0.2,
         "component_lost_s": 2,
@@ -63,10 +67,11 @@ async def desk(
             platform: Any = platform_grpc.PlatformServiceStub(cast("Any", channel))
             owner = Database(urls.owner)
             shop = Shop(pay, settings.public_base_url, http, component, ledger, owner)
-            yield Desk(shop, ums, platform)
+            yield Desk(shop, ums, platform, orders)
             found = await shop.broken()
             await owner.dispose()
         await door.stop()
         await pay.stop()
+    await order_server.stop(None)
     patch.undo()
     assert found == {}

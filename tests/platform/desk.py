@@ -13,6 +13,7 @@ from shoudan_fakes.chinaums import Ums
 from shoudan_kit.signing import open_body_sig, tsk_hmac
 from shoudan_pay.store.payserver.modes import Mode
 from tests.pay.payserver.shop import Shop, body, number
+from tests.platform.orders import Orders
 from tests.poll import eventually
 
 APP_ID = "12345678901234567890123456789012"
@@ -38,6 +39,7 @@ class Desk:
     shop: Shop
     ums: Ums
     platform: Any
+    orders: Orders
 
     # ---------------------------------------------------------------- set up
     async def app(self, merchant: str, **given: Any) -> None:

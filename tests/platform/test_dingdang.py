@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from grpc import aio
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_kit.signing import tsk_hmac, tsk_rsa2
@@ -361,8 +362,58 @@ async def test_duplicates_are_answered_success_with_one_effect(sides: Sides) -> 
     assert other == {"retCode": "FAIL", "retMsg": "订单号不一致"}
 
 
+async def bound(sides: Sides, request_no: str) -> pb.Trade:
+    """A trade that pays an order of ours."""
+    trade = pb.Trade(
+        domain_id=DOMAIN,
+        trade_no=number("t"),
+        total_fen=100,
+        channel_no="c",
+        request_no=request_no,
+    )
+    answer = await sides.desk.platform.BindTrade(pb.BindTradeRequest(trade=trade))
+    return answer.trade
+
+
+async def test_a_paid_notice_releases_the_bound_order_once(sides: Sides) -> None:
+    orders, request_no = sides.desk.orders, number("q")
+    trade = await bound(sides, request_no)
+    assert orders.of(request_no) == [True]
+    orders.away = 1  # the order service is asked again until it has heard it
+    for _ in range(3):
+        assert (await paid_notice(sides, trade.trade_no))[1]["retCode"] == "SUCCESS"
+
+    async def failed_once() -> bool:
+        return orders.away == 0
+
+    await eventually(failed_once)
+    due = "UPDATE task SET next_execute_time = now() WHERE name = 'dingdang.release' RETURNING task_id"
+
+    async def released() -> bool:
+        await sides.desk.shop.sql(due)  # instead of waiting for its interval
+        return orders.of(request_no) == [True, False]
+
+    await eventually(released, every_s=0.2)
+    # A repeat of the binding does not hold what has been let go.
+    again = pb.BindTradeRequest(trade=trade)
+    assert (await sides.desk.platform.BindTrade(again)).trade.state == pb.TRADE_STATE_SUCCESS
+    assert orders.of(request_no) == [True, False]
+
+
+async def test_nothing_is_bound_when_the_order_is_not_held(sides: Sides) -> None:
+    with pytest.raises(aio.AioRpcError, match="ORDER_NOT_FOUND"):
+        await bound(sides, "nobody")
+    sides.desk.orders.away = 1
+    with pytest.raises(aio.AioRpcError, match="ORDERS_AWAY"):
+        await bound(sides, number("q"))
+    kept = await sides.desk.shop.sql(
+        "SELECT count(*) FROM dingdang_trade WHERE request_no = 'nobody'"
+    )
+    assert kept == [(0,)]
+
+
 async def test_a_bound_trade_is_bound_to_one_content(sides: Sides) -> None:
-    trade = pb.Trade(domain_id=DOMAIN, trade_no=number("t"), total_fen=100, channel_no="c")
+    trade = pb.Trade(domain_id=DOMAIN, trade_no=number("t"), total_fen=100)
     for _ in range(2):
         await sides.desk.platform.BindTrade(pb.BindTradeRequest(trade=trade))
     trade.total_fen = 101

@@ -65,6 +65,11 @@ class PaySettings(ServiceSettings):
         "night; empty: never. It reads every record, so choose a quiet hour.",
         examples=["03:30"],
     )
+    order_target: str = Field(
+        "127.0.0.1:50051",
+        description="gRPC target of the order service; used for orders that a Dingdang trade pays.",
+        examples=["dns:///order:50051"],
+    )
     public_base_url: str = Field(
         "http://127.0.0.1:8600",
         description="Where partners reach the gateway; notify URLs handed to components begin with it.",

@@ -25,6 +25,25 @@ class Tell(msgspec.Struct, frozen=True):
     notice_id: int
 
 
+class Release(msgspec.Struct, frozen=True):
+    """Let the delivery of this order go on: its trade is paid."""
+
+    channel_no: str
+    request_no: str
+    trade_no: str
+
+
+RELEASE: Final = Kind(
+    "dingdang.release",
+    Release,
+    "platforms:release",
+    interval_s=15,
+    deadline_s=3 * DAY_S,
+    count_max=20_000,
+    exclusive=True,
+    each=True,
+    parallel=8,
+)
 ASK_UMS: Final = Kind(
     "chinaums.ask",
     AskUms,

@@ -48,6 +48,15 @@ class AmountDiffers(PayRefusal):
 
 
 @dataclass
+class OrdersAway(PayRefusal):
+    """The order service did not answer; nothing was bound."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = "ERROR_REASON_ORDERS_AWAY"
+    answer: str
+
+
+@dataclass
 class TradeDiffers(PayRefusal):
     """The trade number was bound before with other content."""
 

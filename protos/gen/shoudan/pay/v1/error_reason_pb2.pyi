@@ -90,6 +90,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """An amount is not the one on our books. Code: FAILED_PRECONDITION. Metadata: field."""
     ERROR_REASON_TRADE_DIFFERS: _ErrorReason.ValueType  # 74
     """The trade number was bound before with other content. Code: ALREADY_EXISTS. Metadata: trade_no."""
+    ERROR_REASON_ORDERS_AWAY: _ErrorReason.ValueType  # 75
+    """The order service did not answer; nothing was bound. Try again. Code: UNAVAILABLE. Metadata: answer."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a pay call is refused. Sent as ErrorInfo.reason (or Refusal.reason) with domain "pay.shoudan".
@@ -164,4 +166,6 @@ ERROR_REASON_AMOUNT_DIFFERS: ErrorReason.ValueType  # 73
 """An amount is not the one on our books. Code: FAILED_PRECONDITION. Metadata: field."""
 ERROR_REASON_TRADE_DIFFERS: ErrorReason.ValueType  # 74
 """The trade number was bound before with other content. Code: ALREADY_EXISTS. Metadata: trade_no."""
+ERROR_REASON_ORDERS_AWAY: ErrorReason.ValueType  # 75
+"""The order service did not answer; nothing was bound. Try again. Code: UNAVAILABLE. Metadata: answer."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -497,7 +497,7 @@ class PlatformServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BindTrade(self, request, context):
-        """BindTrade writes which order a partner's trade number pays, before it is paid. Errors: FIELD_INVALID, TRADE_DIFFERS, PROOF_INVALID for an unknown domain.
+        """BindTrade writes which order a partner's trade number pays, and pauses that order's delivery until it is paid. Errors: FIELD_INVALID, TRADE_DIFFERS, ORDERS_AWAY and what the order service says of an unknown order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

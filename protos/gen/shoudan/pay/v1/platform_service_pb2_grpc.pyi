@@ -121,7 +121,7 @@ class PlatformServiceStub:
     SetDomain: _aio.UnaryUnaryMultiCallable[_platform_service_pb2.SetDomainRequest, _platform_service_pb2.SetDomainResponse]
     """SetDomain writes one domain. Errors: FIELD_INVALID."""
     BindTrade: _aio.UnaryUnaryMultiCallable[_platform_service_pb2.BindTradeRequest, _platform_service_pb2.BindTradeResponse]
-    """BindTrade writes which order a partner's trade number pays, before it is paid. Errors: FIELD_INVALID, TRADE_DIFFERS, PROOF_INVALID for an unknown domain."""
+    """BindTrade writes which order a partner's trade number pays, and pauses that order's delivery until it is paid. Errors: FIELD_INVALID, TRADE_DIFFERS, ORDERS_AWAY and what the order service says of an unknown order."""
     GetTrade: _aio.UnaryUnaryMultiCallable[_platform_service_pb2.GetTradeRequest, _platform_service_pb2.GetTradeResponse]
     """GetTrade shows one such trade. Errors: NO_ORDER."""
     ListNotices: _aio.UnaryUnaryMultiCallable[_platform_service_pb2.ListNoticesRequest, _platform_service_pb2.ListNoticesResponse]
@@ -152,7 +152,7 @@ class PlatformServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _platform_service_pb2.BindTradeRequest,
         context: _aio.ServicerContext[_platform_service_pb2.BindTradeRequest, _abc.Awaitable[_platform_service_pb2.BindTradeResponse]],
     ) -> _abc.Awaitable[_platform_service_pb2.BindTradeResponse]:
-        """BindTrade writes which order a partner's trade number pays, before it is paid. Errors: FIELD_INVALID, TRADE_DIFFERS, PROOF_INVALID for an unknown domain."""
+        """BindTrade writes which order a partner's trade number pays, and pauses that order's delivery until it is paid. Errors: FIELD_INVALID, TRADE_DIFFERS, ORDERS_AWAY and what the order service says of an unknown order."""
 
     @_abc_1.abstractmethod
     def GetTrade(

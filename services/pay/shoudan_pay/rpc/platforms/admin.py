@@ -13,6 +13,7 @@ from shoudan_pay.platforms.refusals import NoOrder, TradeDiffers
 from shoudan_pay.platforms.states import TradeState
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc.platforms import wire
+from shoudan_pay.rpc.platforms.releasing import Orders
 from shoudan_pay.rpc.wire import text
 from shoudan_pay.store.platforms import callers, notices, trades
 from shoudan_pay.store.platforms.trades import Trade
@@ -27,8 +28,8 @@ BOUND: Final = ("total_fen", "pay_traction_no", "channel_no", "request_no")
 class PlatformServicer(grpc_stubs.PlatformServiceServicer):
     """shoudan.pay.v1.PlatformService."""
 
-    def __init__(self, app: App[PaySettings]) -> None:
-        self._app = app
+    def __init__(self, app: App[PaySettings], orders: Orders) -> None:
+        self._app, self._orders = app, orders
 
     async def SetUmsApp(
         self, request: pb.SetUmsAppRequest, context: Context
@@ -51,7 +52,7 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
     async def BindTrade(
         self, request: pb.BindTradeRequest, context: Context
     ) -> pb.BindTradeResponse:
-        """A repeat gives what is bound; other content refuses."""
+        """A repeat gives what is bound; other content refuses. The order is held before it is bound."""
         given = request.trade
         trade = Trade(
             domain_id=text("domain_id", given.domain_id, 64),
@@ -64,9 +65,16 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
             status=TradeState.NOTPAY,
             paid_time=None,
         )
-        async with self._app.work("platforms_bind") as work:
-            if await callers.domain_by_id(work.db, "partner", trade.domain_id) is None:
+        if bool(trade.channel_no) != bool(trade.request_no):
+            raise FieldInvalid("request_no", "goes with channel_no")
+        async with self._app.db.connect() as db:
+            if await callers.domain_by_id(db, "partner", trade.domain_id) is None:
                 raise FieldInvalid("domain_id", "is no domain we are the partner of")
+            known = await trades.by_no(db, trade.domain_id, trade.trade_no)
+        # Not again for a repeat: its trade may have been paid, and its order let go.
+        if known is None and trade.channel_no:
+            await self._orders.hold(trade.channel_no, trade.request_no, trade.trade_no)
+        async with self._app.work("platforms_bind") as work:
             made = await trades.bind(work.db, trade)
             found = made or await trades.by_no(work.db, trade.domain_id, trade.trade_no)
         assert found is not None, "it is there or was made"

@@ -19,6 +19,7 @@ from shoudan_pay.channels.dingdang import Said
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.judging import fen
 from shoudan_pay.payserver.numbers import PAY
+from shoudan_pay.platforms.kinds import RELEASE, Release
 from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder
 from shoudan_pay.platforms.states import (
     REFUND_ENDED,
@@ -78,6 +79,10 @@ class Trades:
                     pay_traction_no=now.pay_traction_no,
                 )
                 text = f"{now.trade_no} is paid: its order may be delivered"
+                if now.channel_no:
+                    wish = Release(now.channel_no, now.request_no, now.trade_no)
+                    number = f"{now.domain_id}:{now.trade_no}"
+                    work.tasks.add(RELEASE, wish, order_no=number)
                 work.events.add(PAID_SUBJECT, key=now.trade_no, body=body, text=text)
 
     async def refunded(self, refund: TradeRefund, told: RefundState, number: str) -> None:

@@ -11,7 +11,15 @@ from shoudan.pay.v1 import platform_service_pb2_grpc as grpc_stubs
 from shoudan_kit.service import App, Register
 from shoudan_kit.task import Handler, Task
 from shoudan_pay.config import PaySettings
-from shoudan_pay.platforms.kinds import ASK_UMS, ASK_UMS_NOW, TELL, AskUms, Tell
+from shoudan_pay.platforms.kinds import (
+    ASK_UMS,
+    ASK_UMS_NOW,
+    RELEASE,
+    TELL,
+    AskUms,
+    Release,
+    Tell,
+)
 from shoudan_pay.rpc.payserver import PayServer
 from shoudan_pay.rpc.platforms import admin, chinaums
 from shoudan_pay.rpc.platforms.admin import PlatformServicer
@@ -19,6 +27,7 @@ from shoudan_pay.rpc.platforms.chinaums import ChinaumsServicer
 from shoudan_pay.rpc.platforms.partner_side import DingdangLink, PartnerCalls, Trades
 from shoudan_pay.rpc.platforms.platform_side import PlatformCalls
 from shoudan_pay.rpc.platforms.proofs import Proofs
+from shoudan_pay.rpc.platforms.releasing import Orders
 from shoudan_pay.rpc.platforms.telling import Telling
 from shoudan_pay.rpc.platforms.ums_refunds import UmsRefunds
 from shoudan_pay.store.platforms import callers
@@ -46,6 +55,7 @@ class Platforms:
         self._trades = Trades(app, server.settling)
         self.refunds = UmsRefunds(app, self._proofs, server.settling)
         self.telling = Telling(app, self._proofs)
+        self.orders = Orders(app)
         self._link = DingdangLink(app, self._proofs, self._trades)
         server.components.links["chinaums"] = self.refunds
         server.components.links["dingdang"] = self._link
@@ -60,7 +70,9 @@ class Platforms:
         return (
             partial(stubs.add_ChinaumsServiceServicer_to_server, ums),
             partial(stubs.add_DingdangServiceServicer_to_server, dingdang),
-            partial(stubs.add_PlatformServiceServicer_to_server, PlatformServicer(app)),
+            partial(
+                stubs.add_PlatformServiceServicer_to_server, PlatformServicer(app, self.orders)
+            ),
         )
 
     @property
@@ -73,7 +85,15 @@ class Platforms:
         async def tell(_: object, tasks: Sequence[Task[Tell]]) -> None:
             await self.telling.tell(tasks[0])
 
-        return (Handler(ASK_UMS, ask), Handler(ASK_UMS_NOW, ask), Handler(TELL, tell))
+        async def release(_: object, tasks: Sequence[Task[Release]]) -> None:
+            await self.orders.release(tasks[0])
+
+        return (
+            Handler(ASK_UMS, ask),
+            Handler(ASK_UMS_NOW, ask),
+            Handler(TELL, tell),
+            Handler(RELEASE, release),
+        )
 
     async def forget(self) -> None:
         """Delete nonces and tokens whose time is over, again and again."""

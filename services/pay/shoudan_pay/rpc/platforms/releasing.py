@@ -1,0 +1,76 @@
+"""Orders that a Dingdang trade pays: held when bound, let go when paid, by the order service's own pause."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar, cast
+
+from grpc import aio
+
+from shoudan.order.v1 import audit_service_pb2 as audit
+from shoudan.order.v1 import audit_service_pb2_grpc as audit_grpc
+from shoudan.order.v1 import order_service_pb2 as order
+from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
+from shoudan_kit import log
+from shoudan_kit.refusal import Refused, refused_from_proto, refused_from_rpc
+from shoudan_kit.service import App
+from shoudan_kit.task import Task
+from shoudan_pay.config import PaySettings
+from shoudan_pay.platforms.kinds import Release
+from shoudan_pay.platforms.refusals import OrdersAway
+
+T = TypeVar("T")
+
+CALL_S: Final = 2.0
+BY: Final = "dingdang"
+
+_log = log.get_logger("dingdang")
+
+
+class Orders:
+    """Asks the order service; nothing of it is kept here."""
+
+    def __init__(self, app: App[PaySettings]) -> None:
+        self._app = app
+        channel = app.channel(app.settings.order_target)
+        self._orders: Any = cast("Any", order_grpc.OrderServiceStub(channel))
+        self._audits: Any = cast("Any", audit_grpc.AuditServiceStub(channel))
+
+    async def hold(self, channel_no: str, request_no: str, trade_no: str) -> None:
+        """Pause the order's delivery. A repeat changes nothing. Raises Refused, OrdersAway."""
+        await self._pause(channel_no, request_no, trade_no, paused=True)
+
+    async def release(self, task: Task[Release]) -> None:
+        """Let it go on, again and again until the order service has heard it."""
+        wish = task.payload
+        try:
+            await self._pause(wish.channel_no, wish.request_no, wish.trade_no, paused=False)
+        except (Refused, OrdersAway) as error:
+            _log.warning("release_waits", trade_no=wish.trade_no, error=str(error))
+            task.again(task.kind.interval_s, str(error))
+            return
+        async with self._app.work("dingdang_release") as work:
+            work.tasks.finish(task)
+
+    async def _pause(
+        self, channel_no: str, request_no: str, trade_no: str, *, paused: bool
+    ) -> None:
+        key = order.OrderKey(channel_no=channel_no, request_no=request_no)
+        asked = order.QueryOrdersRequest(keys=[key])
+        found: Any = (await _answer(self._orders.QueryOrders(asked, timeout=CALL_S))).results[0]
+        if found.HasField("refusal"):
+            raise refused_from_proto(found.refusal)
+        wish = audit.PauseDeliveryRequest(
+            order_ids=[found.order.order_id],
+            paused=paused,
+            by=BY,
+            reason=f"trade {trade_no} {'waits to be paid' if paused else 'is paid'}",
+        )
+        await _answer(self._audits.PauseDelivery(wish, timeout=CALL_S))
+
+
+async def _answer(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except aio.AioRpcError as error:
+        raise refused_from_rpc(error) or OrdersAway(error.code().name) from None

@@ -1,0 +1,57 @@
+"""The order service as far as a bound trade needs it: over real gRPC, it keeps what it was asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from shoudan.core.v1 import core_pb2
+from shoudan.order.v1 import audit_service_pb2 as audit
+from shoudan.order.v1 import audit_service_pb2_grpc as audit_grpc
+from shoudan.order.v1 import order_service_pb2 as order
+from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
+
+NOBODY = "nobody"
+
+
+@dataclass
+class Orders(order_grpc.OrderServiceServicer, audit_grpc.AuditServiceServicer):
+    """Every request_no but `nobody` has an order; `away` answers UNAVAILABLE that often."""
+
+    away: int = 0
+    paused: list[tuple[int, bool, str]] = field(default_factory=list[tuple[int, bool, str]])
+    numbers: dict[str, int] = field(default_factory=dict[str, int])
+
+    async def QueryOrders(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if self.away:
+            self.away -= 1
+            await context.abort(grpc.StatusCode.INTERNAL, "down")
+        return order.QueryOrdersResponse(results=[self._found(key) for key in request.keys])
+
+    async def PauseDelivery(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.paused += [(one, request.paused, request.reason) for one in request.order_ids]
+        return audit.PauseDeliveryResponse(order_ids=request.order_ids)
+
+    def _found(self, key: Any) -> order.QueryOrdersResponse.Result:
+        if key.request_no == NOBODY:
+            refusal = core_pb2.Refusal(
+                code=5, domain="order.shoudan", reason="ERROR_REASON_ORDER_NOT_FOUND"
+            )
+            return order.QueryOrdersResponse.Result(refusal=refusal)
+        number = self.numbers.setdefault(key.request_no, 1_100_000_000 + len(self.numbers))
+        return order.QueryOrdersResponse.Result(order=order.OrderState(order_id=number))
+
+    def of(self, request_no: str) -> list[bool]:
+        """What was asked of an order, in order: True paused, False let go."""
+        return [paused for one, paused, _ in self.paused if one == self.numbers.get(request_no)]
+
+    async def serve(self) -> tuple[aio.Server, str]:
+        server = aio.server()
+        order_grpc.add_OrderServiceServicer_to_server(self, server)
+        audit_grpc.add_AuditServiceServicer_to_server(self, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        return server, f"127.0.0.1:{port}"
