@@ -59,7 +59,7 @@ class DeliverySettings(ServiceSettings):
         500, ge=1, le=1000, description="Answers written in one transaction."
     )
     end_linger_s: float = Field(
-        0.01,
+        0.025,
         ge=0,
         le=1,
         description="Seconds answers gather while they come one after the other; none when idle.",

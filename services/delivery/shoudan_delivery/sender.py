@@ -195,7 +195,7 @@ class Sender:
             await self._drop(batch)
 
     async def _mark(self, order_nos: Sequence[int]) -> list[Outgoing]:
-        async with self._db.begin() as db:
+        async with self._db.connect() as db:  # one statement, committed when it returns
             return await store.mark_sending(db, order_nos)
 
     async def _drop(self, unmoved: dict[int, Chunk]) -> None:
@@ -275,7 +275,7 @@ class Sender:
     async def _count_repeat(self, row: Outgoing) -> bool:
         """Written before the call, like every sending; False when it has ended meanwhile."""
         try:
-            async with self._db.begin() as db:
+            async with self._db.connect() as db:
                 return bool(await store.mark_repeated(db, [row.order_no]))
         except (Unavailable, DBAPIError, OSError, TimeoutError) as error:
             _log.warning("mark_failed", error=type(error).__name__)
