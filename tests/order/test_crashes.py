@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -42,11 +43,12 @@ class Service:
             "SHOUDAN_ORDER_DELIVERY_TARGET": target,
             "SHOUDAN_ORDER_TASK_LEASE_S": "1",
             "SHOUDAN_ORDER_TASK_SCAN_S": "0.1",
+            "SHOUDAN_ORDER_PAY_SHORT_AGAIN_S": "1",
         }
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self, fault: str = "") -> None:
-        """Start it, armed with a fault, and wait until it serves."""
+        """Start it, armed with a fault, and wait until it serves, or has died of the fault already."""
         code = "from shoudan_kit.service import run, services; run(services()['order'])"
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", code, env={**self._env, "SHOUDAN_FAULTS": fault},
@@ -56,6 +58,8 @@ class Service:
             stub = health_pb2_grpc.HealthStub(channel)
 
             async def healthy() -> bool:
+                if fault and self.process is not None and self.process.returncode is not None:
+                    return True
                 try:
                     await stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
                 except grpc.RpcError:
@@ -101,10 +105,7 @@ async def test_an_order_survives_a_death_around_each_step(
     service = Service(await new_database("order"), target)
     try:
         await service.start(f"{step}.{moment}:exit")
-        new = pb.NewOrder(
-            channel_no="test", request_no="r1", line_id=1, carrier_no="ZSH", invoice_type=1, num=1,
-            face_micros=200 * YUAN, amount_micros=198 * YUAN, notify_url=inbox.url,
-        )  # fmt: skip
+        new = _new(notify_url=inbox.url)
         await _apply(service)
         await _ask(service, new)
         assert await service.ended() == 137
@@ -118,6 +119,86 @@ async def test_an_order_survives_a_death_around_each_step(
     assert ledger.of("up_channel", "ycup") == -160 * YUAN
     assert len(delivery.sent) == len(order.deliveries) == 1
     assert {told["status"] for told in inbox.told} == {0}
+
+
+# The steps of a refund in the order of its life.
+REFUND_STEPS = (
+    "refund.create",
+    "refund.return",
+    "refund.results",
+    "refund.pay",
+    "refund.up_pay",
+    "order.notify",
+)
+
+
+@pytest.mark.parametrize("moment", ["before_commit", "after_commit"])
+async def test_a_refund_survives_a_death_around_each_of_its_steps(
+    new_database: Callable[[str], Awaitable[DatabaseUrls]],
+    neighbours: tuple[FakeLedger, FakeDelivery, str],
+    inbox: Inbox,
+    moment: str,
+) -> None:
+    """One refund, and a process that dies at each step of it, one after the other."""
+    ledger, delivery, target = neighbours
+    service = Service(await new_database("order"), target)
+    # Supplier and partner hold back, so that the last steps come one after the other.
+    inbox.answer = lambda told: (500, "later")
+    try:
+        await service.start()
+        await _apply(service)
+        order_id = (await _ask(service, _new())).order.order_id
+        await _done(service, order_id)
+        ledger.locked.add("ycup")
+        await service.kill()
+        for step in REFUND_STEPS:
+            if step == "refund.up_pay":
+                ledger.locked.clear()
+            await service.start(f"{step}.{moment}:exit")
+            await _give_back(service, inbox.url)
+            assert await service.ended() == 137
+        inbox.answer = lambda told: (200, "success")
+        await service.start()
+        await _given_back(service, order_id)
+    finally:
+        await service.kill()
+    groups = ("channel", "commission", "service")
+    assert [ledger.of(f"down_{g}", "test") for g in groups] == [0, 0, 0]
+    assert [ledger.of(f"up_{g}", "ycup") for g in groups] == [0, 0, 0]
+    assert [item.key.service_class for item in delivery.sent] == [10, 21]
+    assert {told["status"] for told in inbox.told} == {0}
+
+
+def _new(**more: Any) -> pb.NewOrder:
+    return pb.NewOrder(
+        channel_no="test", request_no="r1", line_id=1, carrier_no="ZSH", invoice_type=1, num=1,
+        face_micros=200 * YUAN, amount_micros=198 * YUAN, **more,
+    )  # fmt: skip
+
+
+async def _give_back(service: Service, notify_url: str) -> None:
+    """Ask for the refund, again and again; the process may die with it."""
+    new = pb.NewRefund(
+        channel_no="test", request_no="r1", refund_no="f1", refund_num=1, notify_url=notify_url,
+        type=pb.REFUND_TYPE_GENERAL,
+    )  # fmt: skip
+    async with aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        with suppress(grpc.RpcError):
+            answer = await order_grpc.OrderServiceStub(channel).CreateRefunds(
+                pb.CreateRefundsRequest(refunds=[new])
+            )
+            assert answer.results[0].HasField("refund"), answer
+
+
+async def _given_back(service: Service, order_id: int) -> None:
+    async with aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = order_grpc.OrderServiceStub(channel)
+
+        async def settled() -> bool:
+            order = (await stub.GetOrder(pb.GetOrderRequest(order_id=order_id))).order
+            return [(r.status, r.refund_notify_status) for r in order.refunds] == [(0, 0)]
+
+        await eventually(settled, 30)
 
 
 async def _apply(service: Service) -> None:
@@ -149,7 +230,7 @@ async def _done(service: Service, order_id: int) -> pb.Order:
 
         async def settled() -> bool:
             order = await read()
-            return order.up_paid and order.notify_status == 0
+            return order.up_paid and order.notify_status in {0, 10}
 
         await eventually(settled, 20)
         return await read()

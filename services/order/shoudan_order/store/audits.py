@@ -40,7 +40,7 @@ _COLUMNS: Final = (
 
 _LIST = statement(f"""
 SELECT {_COLUMNS} FROM oms_audit_info
-WHERE audit_status = ANY(CAST(:statuses AS smallint[])) AND (:order_id = 0 OR order_id = :order_id)
+WHERE audit_status = ANY(CAST(:statuses AS smallint[])) AND CAST(:order_id AS bigint) IN (0, order_id)
     AND audit_id > :after_id
 ORDER BY audit_id LIMIT :most
 """)  # noqa: S608
