@@ -58,8 +58,8 @@ _DOWN = (NatsError, OSError, TimeoutError, asyncio.TimeoutError)
 class Bus:
     """One connection to NATS, kept for ever: while NATS is away the outbox grows and nothing else happens."""
 
-    def __init__(self, url: str | None, service: str) -> None:
-        self._url, self._service = url, service
+    def __init__(self, url: str | None, service: str, replicas: int = 1) -> None:
+        self._url, self._service, self._replicas = url, service, replicas
         self._nats: Client | None = None
         self._js: JetStreamContext | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -175,7 +175,7 @@ class Bus:
         js: JetStreamContext = client.jetstream(timeout=ACK_S)
         while True:
             try:
-                await ensure_stream(js)
+                await ensure_stream(js, self._replicas)
                 break
             except _DOWN as error:
                 _log.warning("stream_waits", error=type(error).__name__)
@@ -186,10 +186,10 @@ class Bus:
         """A server that lost its store gets its stream again."""
         if self._js is not None:
             with suppress(*_DOWN):
-                await ensure_stream(self._js)
+                await ensure_stream(self._js, self._replicas)
 
 
-async def ensure_stream(js: JetStreamContext, replicas: int | None = None) -> None:
+async def ensure_stream(js: JetStreamContext, replicas: int) -> None:
     """Make the stream if it is missing; one that exists keeps the operators' settings."""
     try:
         await js.stream_info(STREAM)
@@ -206,6 +206,7 @@ async def ensure_stream(js: JetStreamContext, replicas: int | None = None) -> No
                 max_msg_size=MESSAGE_BYTES_MAX,
                 duplicate_window=DEDUPE_S,
                 deny_delete=True,
+                deny_purge=True,
                 num_replicas=replicas,
             )
         )

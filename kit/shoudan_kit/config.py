@@ -141,6 +141,12 @@ class ProcessSettings(Settings):
         description="NATS server. Without it events wait in the outbox; nothing else waits for it.",
         examples=["nats://nats:4222"],
     )
+    nats_replicas: int = Field(
+        1,
+        ge=1,
+        le=5,
+        description="Copies of the event stream when it is first made; 3 on a NATS cluster.",
+    )
     listen_host: str = Field(
         "127.0.0.1",
         description="Address served. Loopback unless a network in front of it is trusted.",

@@ -48,7 +48,7 @@ class App(Generic[S]):
     def __init__(self, name: str, settings: S, roles: frozenset[str] = ROLES) -> None:
         self.name, self.settings, self.roles = name, settings, roles
         self.clock = SystemClock()
-        self.bus = Bus(settings.nats_url, name)
+        self.bus = Bus(settings.nats_url, name, settings.nats_replicas)
         self.worker: Worker[Any] | None = None
         self.relay: Relay | None = None
         self._database: Database | None = None

@@ -164,7 +164,8 @@ class Worker(Generic[C]):
         began = time.perf_counter()
         result = "ok"
         try:
-            await self._run_halves(lane, batch)
+            if await self._run_halves(lane, batch):
+                result = "raised"
         except asyncio.CancelledError:
             result = "cancelled"
             raise
@@ -175,17 +176,17 @@ class Worker(Generic[C]):
                 metrics.task_done(lane.kind.name, result, len(batch), time.perf_counter() - began)
                 self._fill(lane)
 
-    async def _run_halves(self, lane: _Lane[C], batch: list[Task[Any]]) -> None:
-        """Run the batch; if it raises, its halves, down to the task that cannot be done."""
+    async def _run_halves(self, lane: _Lane[C], batch: list[Task[Any]]) -> bool:
+        """Run the batch; if it raises, its halves, down to the task that cannot be done. Whether any did."""
         try:
             await lane.handler.run(self._context, batch)
+            return False
         except Exception as error:  # noqa: BLE001 - a handler's bug must not stop the worker
             rest = [task for task in batch if not task.finished]
             if len(rest) > 1 and not isinstance(error, DBAPIError | OSError | TimeoutError):
                 middle = len(rest) // 2
-                await self._run_halves(lane, rest[:middle])
-                await self._run_halves(lane, rest[middle:])
-                return
+                left = await self._run_halves(lane, rest[:middle])
+                return await self._run_halves(lane, rest[middle:]) or left
             for task in rest:
                 task.error = type(error).__name__
                 if isinstance(error, DBAPIError | OSError | TimeoutError):
@@ -197,6 +198,7 @@ class Worker(Generic[C]):
                 count=len(rest),
                 exc_info=True,
             )
+            return True
 
     def _settle(self, batch: Sequence[Task[Any]]) -> None:
         """Forget what is finished; what is not goes back to the table, due later."""
