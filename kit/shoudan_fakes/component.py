@@ -85,12 +85,13 @@ class Noted:
 
 @dataclass
 class Component:
-    """`async with Component() as component:` serves; `hang_s` and `later_s` are knobs."""
+    """`async with Component() as component:` serves; `hang_s`, `later_s` and `slow_s` are knobs."""
 
     host: str = "127.0.0.1"
     port: int = 0
     hang_s: float = 30.0
     later_s: float = 0.2
+    slow_s: float = 0.0
     environment: dict[str, Any] = field(default_factory=lambda: {"ret": True})
     pays: dict[str, Noted] = field(default_factory=dict[str, Noted])
     refunds: dict[str, Noted] = field(default_factory=dict[str, Noted])
@@ -206,6 +207,8 @@ class Component:
     async def _reply(
         self, http: web.BaseRequest, answer: dict[str, Any], broken: str
     ) -> web.StreamResponse:
+        if self.slow_s:
+            await asyncio.sleep(self.slow_s)
         if broken == "hang":
             await asyncio.sleep(self.hang_s)
         if broken == "reset" and http.transport is not None:

@@ -10,7 +10,7 @@ import pytest
 from shoudan_gateway.app import ports
 from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE
-from tests.pay.payserver.shop import Shop, body, gateway, number, on_account
+from tests.pay.payserver.shop import Shop, body, by_code, gateway, number, on_account
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,36 @@ async def test_the_same_pay_at_both_calls_the_component_once(shop: Shop, twin: S
     (traction,) = {answer["data"]["tractionNo"] for _, answer in answers}
     assert shop.component.pays[traction].calls == 1
     assert (await twin.post("pay", wish))[1]["data"]["status"] == "payed"
+
+
+async def test_a_repeat_at_the_other_waits_for_what_the_first_is_told(
+    shop: Shop, twin: Shop
+) -> None:
+    wish = body(await shop.component_mode())
+    shop.component.slow_s = 0.1
+    try:
+        paid = await asyncio.gather(*(s.post("pay", wish) for s in (shop, twin)))
+        traction = paid[0][1]["data"]["tractionNo"]
+        back = {"payTractionNo": traction, "clientRefundNo": number("r"), "refundAmount": 20}
+        first, again = await asyncio.gather(*(s.post("refund", back) for s in (shop, twin)))
+    finally:
+        shop.component.slow_s = 0.0
+    assert paid[0] == paid[1]
+    assert paid[0][1]["data"]["status"] == "payed"
+    assert first == again
+    assert first[1]["data"]["status"] == "refunded"
+    assert shop.component.refunds[first[1]["data"]["tractionNo"]].calls == 1
+
+
+async def test_a_repeat_at_the_other_waits_no_longer_than_a_call_takes(
+    shop: Shop, twin: Shop
+) -> None:
+    wish = by_code(await shop.component_mode(query_url=None), "1004")
+    answers = await asyncio.gather(*(s.post("pay", wish) for s in (shop, twin)))
+    assert {answer["data"]["status"] for _, answer in answers} == {"paying"}
+    began = asyncio.get_running_loop().time()
+    assert (await twin.post("pay", wish))[1]["data"]["status"] == "paying"
+    assert asyncio.get_running_loop().time() - began < 2.5
 
 
 async def test_refunds_at_both_never_exceed_the_pay(shop: Shop, twin: Shop) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -27,6 +28,7 @@ from shoudan_pay.payserver.states import Event, PayStatus, Sent
 from shoudan_pay.rpc.payserver import history, moving
 from shoudan_pay.rpc.payserver.components import Components
 from shoudan_pay.rpc.payserver.settling import Said, Settling, settle_pays
+from shoudan_pay.rpc.payserver.watching import Watching
 from shoudan_pay.store.payserver import modes as mode_store
 from shoudan_pay.store.payserver import pays as store
 from shoudan_pay.store.payserver.modes import Terms, Usable
@@ -78,21 +80,27 @@ class Paying:
             waiting_max=app.settings.pays_waiting_max,
             weigh=len,
         )
+        self._watching = Watching(app, "pays_seen", store.by_number, _asked_at)
 
     async def pay(self, wishes: Sequence[Wish], wait_s: float) -> list[Answer]:
         """One answer per wish, in order; components get `wait_s` to end theirs, then they stay paying."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait_s
         answers = await self._gather(wishes)
         open_pays = [one.pay.traction_no for one in answers if isinstance(one, Paid)]
         calls = {number: self._calls[number] for number in open_pays if number in self._calls}
         if calls:
-            await asyncio.wait(calls.values(), timeout=wait_s)
-        seen = await self._seen(answers, calls)
+            await asyncio.wait(calls.values(), timeout=max(0.0, until - loop.time()))
+        seen = await self._seen(answers, calls, until - loop.time())
         return [_latest(one, calls, seen) for one in answers]
 
     async def _seen(
-        self, answers: Sequence[Answer], calls: Mapping[str, asyncio.Future[PayOrder]]
+        self,
+        answers: Sequence[Answer],
+        calls: Mapping[str, asyncio.Future[PayOrder]],
+        wait_s: float,
     ) -> dict[str, PayOrder]:
-        """Repeats read as paying whose call had ended before they looked for it: as they are now."""
+        """Repeats read as paying whose call has just ended here, or is another process's: how it ends."""
         missed = [
             one.pay.traction_no
             for one in answers
@@ -101,10 +109,7 @@ class Paying:
             and not one.pay.async_notify
             and one.pay.traction_no not in calls
         ]
-        if not missed:
-            return {}
-        async with self._app.db.connect() as db:
-            return await store.by_number(db, missed)
+        return await self._watching.ended(missed, wait_s) if missed else {}
 
     def calling(self, traction_no: str) -> bool:
         """Whether this process is asking the component right now."""
@@ -113,6 +118,7 @@ class Paying:
     async def aclose(self) -> None:
         """Finish what was taken."""
         await self._gather.aclose()
+        await self._watching.aclose()
         if self._running:
             await asyncio.wait(set(self._running))
 
@@ -337,6 +343,12 @@ class _Batch:
                 return PayDiffers(known.client_pay_no)
             return Paid(known, repeated=PayStatus(known.status) not in states.OPEN_PAYS)
         return Paid(ended.get(pay.traction_no, pay), fresh=True)
+
+
+def _asked_at(pay: PayOrder) -> datetime | None:
+    """When its component was called, if nobody has written yet what came of that."""
+    waiting = pay.status == PayStatus.PAYING and pay.sent == Sent.MAYBE and not pay.async_notify
+    return pay.pay_start_time if waiting else None
 
 
 def _latest(

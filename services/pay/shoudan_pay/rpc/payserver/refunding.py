@@ -28,6 +28,7 @@ from shoudan_pay.payserver.states import Event, PayStatus, RefundStatus, Sent
 from shoudan_pay.rpc.payserver import history, moving
 from shoudan_pay.rpc.payserver.components import Components
 from shoudan_pay.rpc.payserver.settling import Said, Settling, settle_refunds
+from shoudan_pay.rpc.payserver.watching import Watching
 from shoudan_pay.store.payserver import modes as mode_store
 from shoudan_pay.store.payserver import pays as pay_store
 from shoudan_pay.store.payserver import refunds as store
@@ -81,21 +82,27 @@ class Refunding:
             waiting_max=app.settings.pays_waiting_max,
             weigh=len,
         )
+        self._watching = Watching(app, "refunds_seen", store.by_number, _asked_at)
 
     async def refund(self, wishes: Sequence[Wish], wait_s: float) -> list[Answer]:
         """One answer per wish, in order; components get `wait_s`, then refunds stay refunding."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait_s
         answers = await self._gather(wishes)
         given = [one.refund.traction_no for one in answers if isinstance(one, Refunded)]
         calls = {number: self._calls[number] for number in given if number in self._calls}
         if calls:
-            await asyncio.wait(calls.values(), timeout=wait_s)
-        seen = await self._seen(answers, calls)
+            await asyncio.wait(calls.values(), timeout=max(0.0, until - loop.time()))
+        seen = await self._seen(answers, calls, until - loop.time())
         return [_latest(one, calls, seen) for one in answers]
 
     async def _seen(
-        self, answers: Sequence[Answer], calls: Mapping[str, asyncio.Future[RefundOrder]]
+        self,
+        answers: Sequence[Answer],
+        calls: Mapping[str, asyncio.Future[RefundOrder]],
+        wait_s: float,
     ) -> dict[str, RefundOrder]:
-        """Repeats read as refunding whose call had ended before they looked for it: as they are now."""
+        """Repeats read as refunding whose call has just ended here, or is another process's: how it ends."""
         missed = [
             one.refund.traction_no
             for one in answers
@@ -104,10 +111,7 @@ class Refunding:
             and not one.refund.async_notify
             and one.refund.traction_no not in calls
         ]
-        if not missed:
-            return {}
-        async with self._app.db.connect() as db:
-            return await store.by_number(db, missed)
+        return await self._watching.ended(missed, wait_s) if missed else {}
 
     def calling(self, traction_no: str) -> bool:
         """Whether this process is asking the component right now."""
@@ -116,6 +120,7 @@ class Refunding:
     async def aclose(self) -> None:
         """Finish what was taken."""
         await self._gather.aclose()
+        await self._watching.aclose()
         if self._running:
             await asyncio.wait(set(self._running))
 
@@ -355,6 +360,12 @@ class _Batch:
             if now:
                 pay = self._pays[refund.pay_traction_no]
                 self.to_call.append((refund, pay, self._usable[refund.mode_uuid]))
+
+
+def _asked_at(refund: RefundOrder) -> datetime | None:
+    """When its component was called, if nobody has written yet what came of that."""
+    asked = refund.status == RefundStatus.REFUNDING and refund.sent == Sent.MAYBE
+    return refund.start_time if asked and not refund.async_notify else None
 
 
 def _latest(
