@@ -62,7 +62,7 @@ class DeliverySettings(ServiceSettings):
         0.025,
         ge=0,
         le=1,
-        description="Seconds answers gather while they come one after the other; none when idle.",
+        description="Seconds answers gather while several come at a time; none for a lone one.",
     )
     query_slow_s: int = Field(
         600,

@@ -72,19 +72,20 @@ class Lane:
 
     async def _write_forever(self) -> None:
         loop = asyncio.get_running_loop()
-        rules, written_at = self._rules, -BUSY_S
+        rules, written_at, size = self._rules, -BUSY_S, 0
         while not (self._closing and not self._waiting):
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            # While answers keep coming each waits for companions; one after a pause is written at once.
-            if loop.time() - written_at < BUSY_S and len(self._waiting) < rules.batch_max:
+            # While answers come in numbers each waits for companions; a lone one is written at once.
+            busy = size > 1 and loop.time() - written_at < BUSY_S
+            if busy and len(self._waiting) < rules.batch_max:
                 await asyncio.sleep(rules.linger_s)
             batch, self._waiting = (
                 self._waiting[: rules.batch_max],
                 self._waiting[rules.batch_max :],
             )
-            written_at = loop.time()
+            written_at, size = loop.time(), len(batch)
             if batch and not await self._try(batch):
                 self._waiting = batch + self._waiting
                 await asyncio.sleep(0 if self._closing else AWAY_S)
