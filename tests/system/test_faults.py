@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from shoudan_cli.wiring import GATEWAY
+from tests.system import invariants
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -37,7 +38,7 @@ async def place(partner, prefix: str, harm) -> None:
 async def all_is_well(partner, prefix: str) -> None:
     await partner.all_ended(f"{prefix}-", ORDERS)
     await partner.ledger_is_whole()
-    assert (await partner.journal())["fulfilled_twice_count"] == 0
+    await invariants.check(partner.system)
 
 
 @pytest.mark.parametrize("victim", ["order", "pay", "delivery", GATEWAY, "nats"])
