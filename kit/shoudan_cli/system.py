@@ -219,7 +219,9 @@ class System:
         await self.supervisor.start(self._sandbox(), *processes)
         addresses = "  ".join(f"{name} :{self.ports[name]}" for name in SERVICES)
         self._done("services", f"{addresses}  healthy", timer())
-        self._done("sandbox", f"{self.sandbox_url}/  supplier and notify inbox", timer())
+        self._done(
+            "sandbox", f"{self.sandbox_url}/  supplier, notify inbox, payment component", timer()
+        )
 
     async def _apply(self) -> None:
         if self.plan.catalogue is None:

@@ -81,6 +81,8 @@ def environment(
         "SHOUDAN_SANDBOX_URL": url(SANDBOX),
         "SHOUDAN_GATEWAY_URL": url(GATEWAY),
         "SHOUDAN_DELIVERY_PUBLIC_URL": url(GATEWAY),
+        "SHOUDAN_GATEWAY_PUBLIC_BASE_URL": url(GATEWAY),
+        "SHOUDAN_PAY_PUBLIC_BASE_URL": url(GATEWAY),
         "SHOUDAN_GATEWAY_LISTEN_PORT": str(ports[GATEWAY]),
         "SHOUDAN_GATEWAY_INTERNAL_PORT": str(ports["internal"]),
         "SHOUDAN_GATEWAY_OPS_PORT": str(ports["gateway ops"]),

@@ -28,7 +28,7 @@ def upstream(
         Path | None, typer.Option(help="Journal file; without it a new temporary one.")
     ] = None,
 ) -> None:
-    """Serve the sandbox supplier and the notify inbox.
+    """Serve the sandbox supplier, the notify inbox and the payment component.
 
     Requests and notifies are signed when SHOUDAN_MOCK_SECRET is set.
     """

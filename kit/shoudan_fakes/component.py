@@ -7,17 +7,19 @@ import signal
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final, Self, cast
 
 import aiohttp
 import msgspec
 from aiohttp import web
 
+from shoudan_kit.clock import beijing
+
 TAIL_DIGITS: Final = 4
 BODIES_MAX: Final = 2_000
 NUMBERS_MAX: Final = 200_000
 STOP_S: Final = 1.0
-FINISHED: Final = "2018-9-10 12:00:00"  # as the document writes it, not padded
 
 SUCCESS: Final = "success"
 RUNNING: Final = "running"
@@ -62,6 +64,9 @@ _TABLE: Final = (
 SCRIPTS: Final = {script.tail: script for script in _TABLE}
 
 
+Route = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
 class Call(msgspec.Struct):
     """What both calls of the contract have in common, and where the bar code is."""
 
@@ -85,13 +90,17 @@ class Noted:
 
 @dataclass
 class Component:
-    """`async with Component() as component:` serves; `hang_s`, `later_s` and `slow_s` are knobs."""
+    """`async with Component() as component:` serves; `hang_s`, `later_s` and `slow_s` are knobs.
+
+    Another server may serve `routes` instead; it calls `aclose` at its end.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
     hang_s: float = 30.0
     later_s: float = 0.2
     slow_s: float = 0.0
+    finished: str = ""  # tradeFinishedAt; empty: now
     environment: dict[str, Any] = field(default_factory=lambda: {"ret": True})
     pays: dict[str, Noted] = field(default_factory=dict[str, Noted])
     refunds: dict[str, Noted] = field(default_factory=dict[str, Noted])
@@ -102,14 +111,16 @@ class Component:
         self._runner: web.ServerRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self._later: set[asyncio.Task[None]] = set()
-        self._routes: dict[str, Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]] = {
+        self._routes = {**self.routes(), "/healthz": self._healthy, "/": self._page}
+
+    def routes(self) -> dict[str, Route]:
+        """What it serves, by path."""
+        return {
             "/component/pay": self._pay,
             "/component/refund": self._refund,
             "/component/query": self._query,
             "/component/checkEnv": self._check,
             "/component/journal": self._journal,
-            "/healthz": self._healthy,
-            "/": self._page,
         }
 
     @property
@@ -128,17 +139,20 @@ class Component:
         await self._runner.setup()
         await web.TCPSite(self._runner, self.host, self.port, backlog=1024).start()
         self.port = self._runner.addresses[0][1]
-        self._session = aiohttp.ClientSession()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def aclose(self) -> None:
+        """Tell nobody anything any more."""
         for task in self._later:
             task.cancel()
         await asyncio.gather(*self._later, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         route = self._routes.get(http.path)
@@ -150,7 +164,7 @@ class Component:
         script = SCRIPTS.get(code[-TAIL_DIGITS:], SCRIPTS["0000"])
         if script.noted:
             self._note(self.pays, call.tractionNo, call.payAmount, script, script.ends)
-        answer = _answer(call.tractionNo, script.says or script.ends)
+        answer = self._said(call.tractionNo, script.says or script.ends)
         self._notify(call, script.notifies, script.ends)
         return await self._reply(http, answer, script.broken)
 
@@ -159,7 +173,7 @@ class Component:
         paid = self.pays.get(call.payTractionNo)
         script = paid.script if paid is not None else SCRIPTS["0000"]
         self._note(self.refunds, call.tractionNo, call.refundAmount, script, script.refund_ends)
-        answer = _answer(call.tractionNo, script.refund_says or script.refund_ends)
+        answer = self._said(call.tractionNo, script.refund_says or script.refund_ends)
         if call.notifyUrl and script.refund_says == RUNNING:
             self._notify(call, 1, script.refund_ends)
         return await self._reply(http, answer, script.refund_broken)
@@ -167,7 +181,7 @@ class Component:
     async def _query(self, http: web.BaseRequest) -> web.StreamResponse:
         call = await self._read(http)
         known = self.pays.get(call.tractionNo) or self.refunds.get(call.tractionNo)
-        return _json(_answer(call.tractionNo, known.ends if known is not None else "notFound"))
+        return _json(self._said(call.tractionNo, known.ends if known is not None else "notFound"))
 
     async def _check(self, http: web.BaseRequest) -> web.StreamResponse:
         return _json(self.environment)
@@ -224,28 +238,28 @@ class Component:
     def _notify(self, call: Call, times: int, ends: str) -> None:
         if not call.notifyUrl or not times:
             return
-        told = self._tell(call.notifyUrl, _answer(call.tractionNo, ends), times)
+        told = self._tell(call.notifyUrl, self._said(call.tractionNo, ends), times)
         task = asyncio.create_task(told)
         self._later.add(task)
         task.add_done_callback(self._later.discard)
 
     async def _tell(self, url: str, body: dict[str, Any], times: int) -> None:
-        assert self._session is not None
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
         for _ in range(times):
             await asyncio.sleep(self.later_s)
             async with self._session.post(url, json=body) as answer:
                 self.notified.append((answer.status, await answer.text()))
 
-
-def _answer(number: str, ret: str) -> dict[str, Any]:
-    ended = ret in {SUCCESS, FAILED}
-    return {
-        "tractionNo": number,
-        "ret": ret,
-        "thirdOrderNo": f"42{number}" if ended else "",
-        "thirdErrorReason": "USER_REFUSED" if ret == FAILED else "",
-        "tradeFinishedAt": FINISHED if ended else "",
-    }
+    def _said(self, number: str, ret: str) -> dict[str, Any]:
+        ended = ret in {SUCCESS, FAILED}
+        return {
+            "tractionNo": number,
+            "ret": ret,
+            "thirdOrderNo": f"42{number}" if ended else "",
+            "thirdErrorReason": "USER_REFUSED" if ret == FAILED else "",
+            "tradeFinishedAt": (self.finished or beijing(datetime.now(UTC))) if ended else "",
+        }
 
 
 def _json(body: dict[str, Any]) -> web.Response:

@@ -1,18 +1,22 @@
-"""The outside world in one small HTTP server: the supplier, its journal and the notify inbox."""
+"""The outside world in one small HTTP server: supplier, notify inbox and payment component."""
 
 from __future__ import annotations
 
 import asyncio
 import html
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 from aiohttp import web
 
+from shoudan_fakes.component import SCRIPTS as PAY_SCRIPTS
+from shoudan_fakes.component import Component
+from shoudan_fakes.component import Script as PayScript
 from shoudan_fakes.inbox import STYLE, Inboxes
 from shoudan_fakes.journal import Journal
-from shoudan_fakes.scripts import SCRIPTS
+from shoudan_fakes.scripts import SCRIPTS, Script
 from shoudan_fakes.supplier import Supplier
 
 KEEPALIVE_S = 75.0
@@ -32,8 +36,14 @@ class Sandbox:
         self.journal = Journal(journal_path)
         self.supplier = Supplier(self.journal, secret)
         self.inboxes = Inboxes()
+        self.component = Component()
         self._host, self.port = host, port
-        self._routes = {**self.supplier.routes(), "/": self._page, "/healthz": self._healthy}
+        self._routes = {
+            **self.supplier.routes(),
+            **self.component.routes(),
+            "/": self._page,
+            "/healthz": self._healthy,
+        }
         self._runner: web.ServerRunner | None = None
 
     @property
@@ -54,6 +64,7 @@ class Sandbox:
         if self._runner is not None:
             await self._runner.cleanup()
         await self.supplier.aclose()
+        await self.component.aclose()
         self.journal.close()
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -68,10 +79,7 @@ class Sandbox:
         return web.Response(text="ok")
 
     async def _page(self, http: web.BaseRequest) -> web.StreamResponse:
-        rows = "".join(
-            f"<tr><td><code>…{tail}</code><td>{html.escape(script.about)}</tr>"
-            for tail, script in SCRIPTS.items()
-        )
+        rows, pay_rows = _rows(SCRIPTS), _rows(PAY_SCRIPTS)
         inboxes = "".join(
             f'<li><a href="/inbox/{html.escape(name)}">{html.escape(name)}</a>: {box.received}'
             for name, box in self.inboxes.inboxes.items()
@@ -81,9 +89,19 @@ class Sandbox:
             "<h1>Sandbox supplier</h1><p>The last four digits of the recharge account choose what "
             f"happens; everything else succeeds.</p><table>{rows}</table>"
             '<p><a href="/supplier/journal">journal</a> · <a href="/supplier/knobs">knobs</a></p>'
+            "<h1>Sandbox payment component</h1><p>The last four digits of <code>payBarCode</code> "
+            f"choose what happens; others succeed.</p><table>{pay_rows}</table>"
+            '<p><a href="/component/journal">journal</a></p>'
             f"<h2>Notify inboxes</h2><ul>{inboxes or '<li>nothing came yet'}</ul>"
         )
         return web.Response(text=text, content_type="text/html")
+
+
+def _rows(scripts: Mapping[str, Script | PayScript]) -> str:
+    return "".join(
+        f"<tr><td><code>…{tail}</code><td>{html.escape(script.about)}</tr>"
+        for tail, script in scripts.items()
+    )
 
 
 async def serve(host: str, port: int, journal_path: Path, secret: bytes = b"") -> None:
@@ -93,5 +111,5 @@ async def serve(host: str, port: int, journal_path: Path, secret: bytes = b"") -
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stop.set)
     async with Sandbox(journal_path, host=host, port=port, secret=secret) as sandbox:
-        print(f"sandbox supplier and inbox on {sandbox.url}/", flush=True)
+        print(f"sandbox supplier, inbox and payment component on {sandbox.url}/", flush=True)
         await stop.wait()
