@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
@@ -15,7 +15,7 @@ from shoudan_gateway.beanpay_shapes import (
     period,
     record,
 )
-from shoudan_gateway.fields import Choice, Day, Fen, Text, Whole
+from shoudan_gateway.fields import Choice, Day, Fen, Text, Whole, fen_text
 from shoudan_gateway.partners import channel
 from shoudan_gateway.partners.channel import BOTH
 from shoudan_gateway.wire import (
@@ -47,7 +47,11 @@ REFUSALS: Final = {
     "ERROR_REASON_ACCOUNT_LOCKED": (401, 400, "账户({eid})未启用"),
     "ERROR_REASON_POSTING_DIFFERS": (901, 409, "交易编号({trade_no})已存在，内容不一致"),
     "ERROR_REASON_RECORD_NOT_FOUND": (908, 404, "交易编号({ext_no})不存在"),
-    "ERROR_REASON_REFUND_TOO_HIGH": (903, 400, "退款金额超过可退金额"),
+    "ERROR_REASON_REFUND_TOO_HIGH": (
+        903,
+        400,
+        "扣款金额:{deducted},已退款金额:{refunded},本次退款金额:{amount}",
+    ),
     "ERROR_REASON_ALREADY_REVERSED": (201, 409, "红冲交易编号({ext_no})已存在"),
     "ERROR_REASON_PACKAGE_NOT_FOUND": (908, 404, "服务包不存在"),
     "ERROR_REASON_CAPACITY_TOO_LOW": (904, 400, "服务包剩余数量不足"),
@@ -66,11 +70,18 @@ def refuse(no: No, request: Inbound, legacy: bool) -> Outbound:
     if isinstance(no, Malformed):
         name = channel.WHERE.get(no.name, no.name)
         what = "值不能为空" if no.why is Why.MISSING else "值错误"
-        code = 903 if no.name in {"amount", "num"} and no.why is not Why.MISSING else 406
+        code = 903 if no.name in {"amount", "credit", "num"} and no.why is not Why.MISSING else 406
         return channel.error(code, 406 if code == 406 else 400, f"输入参数:{name}{what}", legacy)
     code, status, text = REFUSALS[no.reason]
-    facts = channel.Facts(request.params) | dict(no.metadata)
+    facts = channel.Facts(request.params) | dict(no.metadata) | _in_fen(no.metadata)
     return channel.error(code, status, text.format_map(channel.Facts(facts)), legacy)
+
+
+def _in_fen(facts: Mapping[str, str]) -> Values:
+    """Amounts as this protocol writes them, under names without their unit."""
+    suffix = "_micros"
+    amounts = {name: text for name, text in facts.items() if name.endswith(suffix)}
+    return {name.removesuffix(suffix): fen_text(int(text)) for name, text in amounts.items()}
 
 
 IDENT: Final = Field("ident", "", "系统标识", Text(32))
