@@ -17,6 +17,8 @@ from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_cli.clients import Clients
 from shoudan_cli.system import System
 from shoudan_cli.wiring import SERVICES
+from shoudan_kit.db import Database
+from tests.pay.invariants import broken
 from tests.poll import eventually
 
 ORDER = {
@@ -115,6 +117,20 @@ class Partner:
 async def system() -> AsyncIterator[System]:
     async with System.start(profile="test") as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+async def the_ledger_holds(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """After every test of the system, whatever it did: the ledger's invariants as SQL."""
+    yield
+    if not {"system", "partner"} & set(request.fixturenames):
+        return
+    running: System = request.getfixturevalue("system")
+    database = Database(running.databases["pay"].owner)
+    try:
+        assert await broken(database) == {}
+    finally:
+        await database.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -85,3 +85,145 @@ async def test_a_service_package_counts_down(partner) -> None:
     assert back["remain"] == 10
     _, records = await call(partner, "/package/record/query", eid, **bundle)
     assert records["count"] >= 2
+
+
+async def test_refunds_are_partial_repeated_and_never_more_than_was_deducted(partner) -> None:
+    eid = partner.number()
+    await call(partner, "/account/create", eid, account_name="shop")
+    await call(partner, "/account/balance/add", eid, trade_no="a1", amount=1000)
+    await call(partner, "/account/balance/deduct", eid, trade_no="d1", amount=600)
+    refund = "/account/balance/refund"
+    for number, amount, status, code in (
+        ("r1", 200, 200, 200),
+        ("r1", 200, 200, 201),
+        ("r1", 201, 409, 901),
+        ("r2", "400.001", 400, 903),
+        ("r2", 400, 200, 200),
+        ("r1", 200, 200, 201),
+        ("r3", "0.001", 400, 903),
+    ):
+        got, body = await call(partner, refund, eid, trade_no=number, ext_no="d1", amount=amount)
+        assert (got, body["code"]) == (status, code), (number, amount)
+    assert body["message"] == "扣款金额:600,已退款金额:600,本次退款金额:0.001"
+    got, body = await call(partner, refund, eid, trade_no="r4", ext_no="a1", amount=1)
+    assert (got, body["code"], body["message"]) == (404, 908, "交易编号(a1)不存在")
+    _, shown = await call(partner, "/account/query", eid)
+    assert shown["balance"] == 1000
+
+
+async def test_a_reversal_is_whole_and_once(partner) -> None:
+    eid = partner.number()
+    await call(partner, "/account/create", eid, account_name="shop")
+    await call(partner, "/account/balance/add", eid, trade_no="a1", amount="10.5")
+    await call(partner, "/account/balance/drawing", eid, trade_no="w1", amount=10)
+    add, drawing = "/account/balance/reverseadd", "/account/balance/reversedrawing"
+    for path, number, quoted, status, code in (
+        (add, "x1", "a1", 400, 904),
+        (drawing, "x2", "w1", 200, 200),
+        (drawing, "x2", "w1", 200, 201),
+        (drawing, "x3", "w1", 409, 201),
+        (add, "x1", "a1", 200, 200),
+        (add, "x4", "w1", 404, 908),
+    ):
+        got, body = await call(partner, path, eid, trade_no=number, ext_no=quoted)
+        assert (got, body["code"]) == (status, code), (number, body)
+    _, shown = await call(partner, "/account/query", eid)
+    assert shown["balance"] == 0
+
+
+MOVES: Any = (
+    ("add", {}),
+    ("drawing", {}),
+    ("deduct", {}),
+    ("refund", {"ext_no": "d1"}),
+    ("reverseadd", {"ext_no": "a1"}),
+    ("reversedrawing", {"ext_no": "w1"}),
+    ("tradeflat", {}),
+    ("balanceflat", {}),
+)
+
+
+async def test_a_locked_account_refuses_every_move_and_repeats_are_still_answered(partner) -> None:
+    eid = partner.number()
+    await call(partner, "/account/create", eid, account_name="shop")
+    await call(partner, "/account/balance/add", eid, trade_no="a1", amount=100)
+    await call(partner, "/account/update", eid, status=1)
+    for name, more in MOVES:
+        path = f"/account/balance/{name}"
+        got, body = await call(partner, path, eid, trade_no="n1", amount=1, **more)
+        assert (got, body["code"]) == (400, 401), name
+    got, body = await call(partner, "/account/balance/setcredit", eid, credit=5)
+    assert (got, body["code"]) == (400, 401)
+    _, again = await call(partner, "/account/balance/add", eid, trade_no="a1", amount=100)
+    assert again["code"] == 201
+    _, open_again = await call(partner, "/account/update", eid, status=0, account_name="other")
+    assert (open_again["status"], open_again["account_name"]) == (0, "other")
+
+
+async def test_what_cannot_be_read_names_the_parameter(partner) -> None:
+    eid = partner.number()
+    await call(partner, "/account/create", eid, account_name="shop")
+    for path, values, status, code in (
+        ("/account/create", {}, 406, 406),
+        ("/account/balance/add", {"amount": 1}, 406, 406),
+        ("/account/balance/add", {"trade_no": "t"}, 406, 406),
+        ("/account/balance/add", {"trade_no": "t" * 65, "amount": 1}, 406, 406),
+        ("/account/balance/add", {"trade_no": "t", "amount": 2**53}, 400, 903),
+        ("/account/balance/add", {"trade_no": "t", "amount": "0.0001"}, 400, 903),
+        ("/account/balance/setcredit", {"credit": -1}, 400, 903),
+        ("/account/balance/deduct", {"trade_no": "t", "amount": 1, "trade_type": 4}, 406, 406),
+        ("/account/record/query", {"start": "2020"}, 406, 406),
+        ("/account/querylist", {"pi": 0}, 406, 406),
+    ):
+        got, body = await call(partner, path, eid, **values)
+        assert (got, body["code"]) == (status, code), (path, values, body)
+
+
+async def test_packages_expire_have_a_day_s_limit_and_give_back_once(partner) -> None:
+    eid = partner.number()
+    await call(partner, "/account/create", eid, account_name="shop")
+    old = {"spkg_id": "old", "pkg_name": "p", "total_capacity": 10, "expires": "20200101"}
+    daily = {"spkg_id": "daily", "pkg_name": "p", "total_capacity": 10, "capacity_daily": 3}
+    for wanted in (old, daily):
+        await call(partner, "/package/create", eid, **wanted)
+    for name, spkg, number, num, status, code in (
+        ("deduct", "old", "t1", 1, 400, 904),
+        ("add", "old", "t1", 1, 400, 904),
+        ("drawing", "old", "t1", 1, 200, 200),
+        ("deduct", "daily", "t1", 4, 400, 904),
+        ("deduct", "daily", "t1", 3, 200, 200),
+        ("deduct", "daily", "t1", 3, 200, 201),
+        ("deduct", "daily", "t1", 2, 409, 901),
+        ("deduct", "daily", "t2", 1, 400, 904),
+        ("refund", "daily", "t1", 4, 400, 903),
+        ("refund", "daily", "t1", 1, 200, 200),
+        ("refund", "daily", "t1", 1, 200, 201),
+        ("refund", "daily", "none", 1, 404, 908),
+        ("deduct", "daily", "t3", 1, 200, 200),
+        ("add", "daily", "t4", 0, 400, 903),
+        ("add", "daily", "t4", "1.5", 400, 903),
+        ("add", "daily", "t4", 2**53, 400, 903),
+        ("add", "nobody", "t4", 1, 404, 908),
+    ):
+        path = f"/package/capacity/{name}"
+        got, body = await call(partner, path, eid, spkg_id=spkg, trade_no=number, num=num)
+        assert (got, body["code"]) == (status, code), (name, spkg, number, num, body)
+
+
+async def test_form_and_json_say_the_same_and_the_public_side_knows_nothing(partner) -> None:
+    eid = partner.number()
+    values = {"ident": "shop", "groups": "down_channel", "eid": eid}
+    url = partner.system.internal_url
+    async with partner.http.post(
+        f"{url}/account/create", data={**values, "account_name": "n"}
+    ) as made:
+        assert (await made.json())["code"] == 200
+    add = {**values, "trade_no": "a1", "amount": 10.5}
+    codes: list[int] = []
+    for sent in ({"json": add}, {"data": {k: str(v) for k, v in add.items()}}, {"json": add}):
+        async with partner.http.post(f"{url}/account/balance/add", **sent) as answer:
+            codes.append((await answer.json())["code"])
+    assert codes == [200, 201, 201]
+    public = f"{partner.system.gateway_url}/account/query"
+    async with partner.http.get(public, params=values) as answer:
+        assert answer.status == 404
