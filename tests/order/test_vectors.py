@@ -74,6 +74,8 @@ order overtime | 90/90/10/20/30 | notify | 90/90/10/20/0
 {TWO} succeed | 20/0/30/10/10 d0/30 d30/10 | up_pay | 20/0/30/10/10 d0/0 d30/10
 {TWO} succeed fail_last | 20/0/20/10/10 d0/30 d90/99 | overtime | 91/0/91/20/30 d0/30 d90/99
 {TWO} succeed overtime | 20/0/30/10/10 d0/30 d30/10 | fail_last | 91/0/91/20/30 d0/30 d90/99
+{TWO} fail overtime | 20/0/20/10/10 d90/99 d30/10 | succeed_last | 91/0/91/20/30 d90/99 d0/30
+{TWO} fail overtime ask | 20/0/20/10/10 d90/99 d30/10 | decide_success | 91/0/91/20/30 d90/99 d0/30
 {TWO} succeed overtime fail_last | 91/0/91/20/30 d0/30 d90/99 | money_back | 91/0/91/0/30 d0/30 d90/99
 {TWO} succeed overtime fail_last | 91/0/91/20/30 d0/30 d90/99 | refund | 91/0/91/20/30 d0/30 d90/99
 
@@ -115,6 +117,8 @@ order overtime | 90/90/10/20/30 | notify | 90/90/10/20/0
 # The same where partial_auto is off: a person closes what is half done.
 BY_HAND = """
 {TWO} succeed fail_last | 20/0/20/10/10 d0/30 d90/99 | overtime | 20/0/20/10/10 d0/30 d90/99
+{TWO} fail overtime | 20/0/20/10/10 d90/99 d30/10 | succeed_last | 20/0/20/10/10 d90/99 d0/30
+{TWO} fail overtime succeed_last | 20/0/20/10/10 d90/99 d0/30 | decide_partial | 91/0/91/20/30 d90/99 d0/30
 {TWO} succeed overtime | 20/0/30/10/10 d0/30 d30/10 | fail_last | 20/0/20/10/10 d0/30 d90/99
 {TWO} succeed overtime fail_last | 20/0/20/10/10 d0/30 d90/99 | decide_partial | 91/0/91/20/30 d0/30 d90/99
 {TWO} succeed fail_last overtime | 20/0/20/10/10 d0/30 d90/99 | decide_partial | 91/0/91/20/30 d0/30 d90/99

@@ -147,6 +147,11 @@ async def _write(
         await delivery_store.advance_ended(work.db, batch.ended)
     if batch.failed:
         await _elsewhere(context, work, orders, batch)
+    for order_id, now in batch.now.items():
+        # After its overtime an order ends with its last part, delivered or not.
+        order, was = orders[order_id]
+        if was.left_s <= 0:
+            batch.now[order_id] = sums.closed(order, now, partial=context.settings.partial_auto)
     await _let_go(work, orders, batch)
     if batch.conflicts:
         await _park(work, orders, batch)
@@ -163,7 +168,7 @@ async def _write(
 async def _elsewhere(
     context: Context, work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
 ) -> None:
-    """Bind failed parts again while there is time, else close the order."""
+    """Bind failed parts again while there is time."""
     for part, one in batch.failed:
         order, now = orders[part.order_id][0], batch.now[part.order_id]
         _drop_task(context, work, part)
@@ -181,8 +186,6 @@ async def _elsewhere(
         (order, was), now = orders[order_id], batch.now[order_id]
         if was.left_s > 0:
             again[order_id] = (order, now)
-        else:
-            batch.now[order_id] = sums.closed(order, now, partial=context.settings.partial_auto)
     here = {i: one for i, one in again.items() if _rebinds(context, *one)}
     if here:
         batch.now |= await parts.bind_open(context, work, here)
