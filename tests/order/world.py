@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from grpc import aio
 from grpc_status import rpc_status
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
@@ -25,13 +25,13 @@ from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay_pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_kit.config import Secret
-from shoudan_kit.db import Database
-from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.refusal import Refusal, code_of
 from shoudan_kit.service import ROLES, Process
 from shoudan_order.app import SERVICE
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
+from tests.poll import eventually
 
 YUAN = 1_000_000
 PPM = 1_000_000
@@ -271,16 +271,22 @@ class World:
             found = await db.execute(text(query), binds)
             return list(found) if query.lstrip().startswith("SELECT") else []
 
-    async def turn_clock(self, shift_s: int) -> None:
+    async def turn_clock(self, postgres: Postgres, shift_s: int) -> None:
         """Turn the database's clock to `shift_s` seconds ahead of the machine's."""
-        owner = Database(self.owner_url)
-        name = self.owner_url.rpartition("/")[2].partition("?")[0]
-        async with owner.begin() as db:
+        name = make_url(self.owner_url).database
+        async with postgres.admin(name) as db:
+            turned = f"SET shoudan.clock_shift = '{shift_s} s'"
+            await db.execute(f'ALTER DATABASE "{name}" {turned}')
+            # A setting of the database holds for new connections.
             await db.execute(
-                text(f"ALTER DATABASE \"{name}\" SET shoudan.clock_shift = '{shift_s} s'")
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-        await owner.dispose()
-        await self.process.app.db.dispose()  # new connections read the new setting
+
+        async def back() -> bool:
+            return await self.process.app.db.ready() is None
+
+        await eventually(back)
 
     async def apply(self, **kinds: Any) -> Any:
         """ApplyCatalogue."""
@@ -391,8 +397,10 @@ async def inboxes() -> AsyncIterator[Inbox]:
     await site.start()
     port = runner.addresses[0][1]
     made.url = f"http://127.0.0.1:{port}/recv"
-    yield made
-    await runner.cleanup()
+    try:
+        yield made
+    finally:
+        await runner.cleanup()
 
 
 @asynccontextmanager
@@ -426,8 +434,10 @@ async def running(
         inbox,
         urls.owner,
     )
-    await made.apply(**catalogue())
-    yield made
-    await channel.close()
-    await process.stop()
-    await server.stop(None)
+    try:
+        await made.apply(**catalogue())
+        yield made
+    finally:
+        await channel.close()
+        await process.stop()
+        await server.stop(None)
