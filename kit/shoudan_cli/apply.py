@@ -14,6 +14,7 @@ from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan.order.v1 import catalogue_service_pb2_grpc as catalogue_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_cli import payserver
 from shoudan_cli.clients import Clients, Failed
 from shoudan_cli.document import Account, Document, Row
 from shoudan_kit.money import micros_to_yuan, ppm_to_rate
@@ -84,6 +85,7 @@ async def apply(clients: Clients, document: Document, by: str, *, dry_run: bool)
     changes = list(await _apply_catalogue(clients, document, by, dry_run))
     changes += await _apply_suppliers(clients, document, by, dry_run)
     changes += await _apply_accounts(clients, document.accounts, dry_run)
+    changes += await payserver.apply(clients, document, dry_run=dry_run)
     return changes
 
 
@@ -259,6 +261,7 @@ async def export(clients: Clients, ident: str = "oms") -> str:
     document = _catalogue_rows(found)
     document["suppliers"] = [_supplier(one) for one in suppliers.suppliers]
     document["accounts"] = await _account_rows(clients, ident)
+    document["pay_mode_templates"] = await payserver.template_rows(clients)
     return yaml.safe_dump(document, allow_unicode=True, sort_keys=False, width=110)
 
 

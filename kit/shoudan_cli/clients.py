@@ -15,7 +15,7 @@ from pydantic import Field
 from rich.console import Console
 
 from shoudan_kit.config import FILE_VARIABLE, ConfigError, Seconds, Settings
-from shoudan_kit.refusal import refused_from_rpc
+from shoudan_kit.refusal import Refused, refused_from_rpc
 from shoudan_kit.rpc import connect
 
 T = TypeVar("T")
@@ -52,7 +52,14 @@ class ClientSettings(Settings):
 
 
 class Failed(Exception):
-    """A command's expected end with an error: one readable sentence, exit code 1."""
+    """A command's expected end with an error: one readable sentence, exit code 1.
+
+    `refused` is the service's refusal when there was one.
+    """
+
+    def __init__(self, text: str, refused: Refused | None = None) -> None:
+        super().__init__(text)
+        self.refused = refused
 
 
 def up_file() -> Path:
@@ -84,7 +91,8 @@ class Clients:
         try:
             return await method(message, timeout=self._timeout_s)
         except aio.AioRpcError as error:
-            raise Failed(explained(service, rpc, error)) from None
+            refused = refused_from_rpc(cast("Any", error))
+            raise Failed(explained(service, rpc, error), refused) from None
 
     def channel(self, service: str) -> aio.Channel:
         """The channel to a service."""

@@ -186,6 +186,40 @@ class Account(Row):
     credit_yuan: Yuan = 0
 
 
+class PayModeTemplate(Row):
+    """payModeTemplate of PayServer, whole: what is left out becomes empty, but not the secret's name."""
+
+    template_id: Name  # payTemplateId
+    name: Name
+    description: str | None = None
+    check_env_url: str | None = None
+    pay_url: str | None = None
+    refund_url: str | None = None
+    query_url: str | None = None
+    icon_href: str | None = None
+    valid_h: Annotated[int, Field(ge=1, le=8760)] = 24
+    online: bool = False
+    sign_account: bool = False
+    async_notify: bool = False
+    third_party: bool = False
+    channel: str | None = None
+    way: str | None = None
+    repeatable: bool = False
+    secret_name: str | None = None
+
+
+class Package(Row):
+    """A service package of an account, made when it is not there; later moves are the ledger's."""
+
+    ident: Short
+    groups: Short = "member"
+    eid: Name
+    spkg_id: Short
+    name: Short = "-"
+    total_capacity: Annotated[int, Field(ge=0, lt=2**31)]
+    capacity_daily: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
 class Canton(Row):
     """oms_canton_info."""
 
@@ -208,6 +242,8 @@ class Document(Row):
     suppliers: list[Supplier] = []
     accounts: list[Account] = []
     cantons: list[Canton] = []
+    pay_mode_templates: list[PayModeTemplate] = []
+    packages: list[Package] = []
 
 
 class _Loader(yaml.SafeLoader):
@@ -310,6 +346,8 @@ def _repeated(document: Document) -> list[str]:
         ],
         "suppliers": [(one.channel_no, one.service_class) for one in document.suppliers],
         "accounts": [(one.ident, one.groups, one.eid) for one in document.accounts],
+        "pay_mode_templates.template_id": [one.template_id for one in document.pay_mode_templates],
+        "packages": [(one.ident, one.groups, one.eid, one.spkg_id) for one in document.packages],
         "cantons.canton_code": [one.canton_code for one in document.cantons],
     }
     return [

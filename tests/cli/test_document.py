@@ -51,6 +51,12 @@ def test_variables_are_filled_in() -> None:
         ("suppliers: [{channel_no: a, service_class: 11, request_url: b}]", "suppliers[0].serv"),
         ("lines: [{line_id: 1, line_name: a}, {line_id: 1, line_name: b}]", "lines.line_id: 1 st"),
         ("lines: 1\nlines: 2", "is not YAML: the key lines stands twice"),
+        ("pay_mode_templates: [{name: a}]", "pay_mode_templates[0].template_id: "),
+        (
+            "pay_mode_templates: [{template_id: T, name: a, payUrl: b}]",
+            "pay_mode_templates[0].payUrl",
+        ),
+        ("packages: [{ident: a, eid: b, spkg_id: c, total_capacity: -1}]", "packages[0].total_cap"),
         ("lines: [", "is not YAML: "),
         ("- 1", "the file: "),
         ("a: !!python/object/apply:os.system [ls]", "is not YAML: "),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from shoudan_cli.apply import apply, export
@@ -35,6 +37,33 @@ async def test_a_plan_says_what_would_change_and_changes_nothing(partner) -> Non
     first = await apply(partner.clients, document, "test", dry_run=True)
     assert any("planned" in one for one in first)
     assert await apply(partner.clients, document, "test", dry_run=True) == first
+
+
+TEMPLATE = """
+pay_mode_templates:
+  - { template_id: TEST-1, name: 试, online: true, pay_url: "http://127.0.0.1:1/pay", valid_h: 2,
+      secret_name: SHOUDAN_COMPONENT_TEST }
+"""
+
+
+async def test_templates_of_paying_are_told_apart_by_what_changes(partner) -> None:
+    template = parse(TEMPLATE, "x.yaml", {})
+    planned = ["pay mode template TEST-1: new"]
+    assert await apply(partner.clients, template, "test", dry_run=True) == planned
+    assert await apply(partner.clients, template, "test", dry_run=False) == planned
+    assert await apply(partner.clients, template, "test", dry_run=False) == []
+    # The secret's name is not exported, and stays when it is left out.
+    changed = parse(
+        re.sub(r",\s+secret_name: \w+", "", TEMPLATE).replace("h: 2", "h: 3"), "x.yaml", {}
+    )
+    lines = ["pay mode template TEST-1: valid_h 3"]
+    assert await apply(partner.clients, changed, "test", dry_run=False) == lines
+    assert await apply(partner.clients, changed, "test", dry_run=True) == []
+    exported = parse(await export(partner.clients), "export.yaml", {})
+    (found,) = [one for one in exported.pay_mode_templates if one.template_id == "TEST-1"]
+    assert (found.valid_h, found.pay_url, found.secret_name) == (3, "http://127.0.0.1:1/pay", None)
+    stored = "SELECT secret_name FROM pay_mode_template WHERE template_id = 'TEST-1'"
+    assert await partner.sql("pay", stored) == "SHOUDAN_COMPONENT_TEST"
 
 
 async def test_an_opening_cannot_be_changed(partner) -> None:

@@ -703,13 +703,16 @@ class RegisterTemplateRequest(_message.Message):
     UUID_FIELD_NUMBER: _builtins.int
     TEMPLATE_ID_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     uuid: _builtins.str
     """Wanted for a new one; empty: made."""
     template_id: _builtins.str
     """payTemplateId."""
+    dry_run: _builtins.bool
+    """Only tell what would change."""
     @_builtins.property
     def terms(self) -> Global___Terms:
-        """Replaces all terms."""
+        """Replaces all terms; a secret_name that is not set stays, because it is never given back."""
 
     def __init__(
         self,
@@ -717,10 +720,11 @@ class RegisterTemplateRequest(_message.Message):
         uuid: _builtins.str = ...,
         template_id: _builtins.str = ...,
         terms: Global___Terms | None = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["template_id", b"template_id", "terms", b"terms", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "template_id", b"template_id", "terms", b"terms", "uuid", b"uuid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -733,18 +737,24 @@ class RegisterTemplateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TEMPLATE_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def template(self) -> Global___Template:
-        """The template."""
+        """The template; absent when nothing was to be written."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What changed, or would: "new", or the terms of Terms by name with what they become."""
 
     def __init__(
         self,
         *,
         template: Global___Template | None = ...,
+        changes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["template", b"template"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["template", b"template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "template", b"template"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -20,7 +20,7 @@ from shoudan_pay.rpc.wire import text
 from shoudan_pay.store.payserver import lists
 from shoudan_pay.store.payserver import modes as store
 from shoudan_pay.store.payserver.lists import Collection, UnknownField, Wanted
-from shoudan_pay.store.payserver.modes import Mode, Terms
+from shoudan_pay.store.payserver.modes import Mode, Template, Terms
 
 ORDER_MAX: Final = 1_000_000
 # Under what a change gives, so that it alone is checked.
@@ -52,8 +52,14 @@ class ModeCalls:
     ) -> pb.RegisterTemplateResponse:
         """Make it, or give the one that exists these terms."""
         template_id = text("payTemplateId", request.template_id, 64)
-        terms = wire.terms(request.terms)
+        async with self._app.db.connect() as db:
+            known = await store.template_by_id(db, template_id)
+        secret = known.terms.secret_name if known is not None else ""
+        terms = wire.terms(request.terms, msgspec.structs.replace(wire.BARE, secret_name=secret))
         await self._check(terms)
+        changes = _changes(known, terms)
+        if request.dry_run:
+            return pb.RegisterTemplateResponse(changes=changes)
         uuid = request.uuid or numbers.new_uuid()
         if not (len(uuid) == numbers.UUID_CHARS and uuid.isascii() and uuid.isalnum()):
             raise FieldInvalid("uuid", "is not of 22 letters and digits")
@@ -63,7 +69,7 @@ class ModeCalls:
             if rows and rows[0].template_id != template_id:
                 raise FieldInvalid("uuid", "belongs to another template")
             made = await store.register(work.db, uuid, template_id, terms)
-        return pb.RegisterTemplateResponse(template=wire.template_message(made))
+        return pb.RegisterTemplateResponse(template=wire.template_message(made), changes=changes)
 
     async def CreateMode(
         self, request: pb.CreateModeRequest, context: Context
@@ -202,6 +208,17 @@ class ModeCalls:
             await self._components.check_url(ours, theirs, getattr(terms, ours))
         if terms.secret_name and not SECRET_NAME.fullmatch(terms.secret_name):
             raise FieldInvalid("secretName", "does not begin with SHOUDAN_COMPONENT_")
+
+
+def _changes(known: Template | None, terms: Terms) -> list[str]:
+    """What becomes of a template's terms, one line each; the secret's name is not told."""
+    if known is None:
+        return ["new"]
+    return [
+        name if name == "secret_name" else f"{name} {getattr(terms, name)}"
+        for name in store.TERMS
+        if getattr(known.terms, name) != getattr(terms, name)
+    ]
 
 
 async def _page(db: Any, wanted: Wanted) -> tuple[list[Any], int]:

@@ -50,7 +50,7 @@ OPERATORS: Final = {
 }
 _TERM_MAX: Final = {"name": 64, "description": 256, "channel": 64, "way": 64, "secret_name": 64}
 _FLAGS: Final = ("online", "sign_account", "async_notify", "third_party", "repeatable")
-_BARE: Final = Terms(
+BARE: Final = Terms(
     "",
     None,
     None,
@@ -84,7 +84,7 @@ _NAMES: Final = {
 }
 
 
-def terms(message: pb.Terms, under: Terms = _BARE) -> Terms:
+def terms(message: pb.Terms, under: Terms = BARE) -> Terms:
     """The terms given, laid over others."""
     given: dict[str, Any] = {}
     for name in Terms.__struct_fields__:
