@@ -23,7 +23,7 @@ from shoudan_kit.child import Child, tail
 from shoudan_kit.embedded_binaries import postgres_bin
 from shoudan_kit.embedded_home import unprivileged_user
 
-IN_FLIGHT: Final = 400
+IN_FLIGHT: Final = 1_000
 WARM_S: Final = 3.0
 END_S_MAX: Final = 60.0
 END_POLL_S: Final = 0.1
