@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import csv
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,12 +13,16 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 from sqlalchemy import text
+from typer.testing import CliRunner
 
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import audit_service_pb2_grpc as stubs
+from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan_kit.refusal import refused_from_rpc
-from tests.order.test_refunds import delivered
+from shoudan_order import commands, report_commands, steps
+from tests.order.test_refunds import MANDATORY, ask, delivered, ends, returns_end
 from tests.order.test_trouble import time_out
+from tests.order.test_upstream_bugs import split_in_two
 from tests.order.world import YUAN, World
 from tests.poll import eventually
 
@@ -148,3 +156,129 @@ async def test_a_step_is_retried_only_when_it_is_due(world: World, audits: Any) 
         reason="to be sure",
     )
     assert (await audits.RetryStep(request)).task_id == 0
+
+
+async def test_reports_are_written_as_csv(world: World, tmp_path: Path) -> None:
+    await delivered(world)
+    today = datetime.now(UTC).astimezone(timezone(timedelta(hours=8))).date().isoformat()
+    target = f"127.0.0.1:{world.process.port}"
+    found: dict[str, list[dict[str, str]]] = {}
+    for kind in ("profit", "up", "down"):
+        out = tmp_path / f"{kind}.csv"
+        argv = [kind, "--from", today, "--to", today, "--csv", str(out), "--target", target]
+        result = await asyncio.to_thread(CliRunner().invoke, report_commands.app, argv)
+        assert result.exit_code == 0, result.output
+        found[kind] = list(csv.DictReader(out.read_text("utf-8").splitlines()))
+    (profit,), (up,), (down,) = found.values()
+    assert (profit["day"], profit["line_id"], profit["count"]) == (today, "1", "1")
+    assert profit["profit"] == down["profit"] == "20.1"
+    assert (up["up_channel_no"], up["cost_amount"]) == ("ycup", "160")
+
+
+async def test_a_report_of_days_without_orders_is_empty(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "none.csv"
+    argv = ["profit", "--from", "2020-01-01", "--to", "2020-12-31", "--csv", str(out)]
+    argv += ["--target", f"127.0.0.1:{world.process.port}"]
+    result = await asyncio.to_thread(CliRunner().invoke, report_commands.app, argv)
+    assert result.exit_code == 0, result.output
+    assert out.read_text("utf-8") == ""
+
+
+async def test_operators_pause_orders_and_send_notifies_again_from_the_command_line(
+    world: World,
+) -> None:
+    order = await delivered(world, notify_url=world.inbox.url)
+    await world.sql(
+        "UPDATE oms_notify_info SET given_up = true, notify_status = 20, notify_count = 10"
+    )
+    target = ["--target", f"127.0.0.1:{world.process.port}"]
+
+    async def told(app: Any, *argv: str) -> str:
+        result = await asyncio.to_thread(CliRunner().invoke, app, [*argv, *target])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    number = str(order.state.order_id)
+    assert "nothing changed" in await told(commands.order, "pause", number, "--reason", "fraud?")
+    assert "10" in await told(commands.notify, "dead")
+    assert "1 sent again" in await told(commands.notify, "resend", "--channel-no", "test")
+    assert "0 sent again" in await told(commands.notify, "resend", "--channel-no", "test")
+
+
+async def test_a_decision_ends_the_delivery_at_the_delivery_service_too(
+    world: World, audits: Any
+) -> None:
+    audit = await unknown(world, audits)
+    request = pb.DecideAuditRequest(audit_id=audit.audit_id, status=90, by="ops", reason="no card")
+    await audits.DecideAudit(request)
+    assert world.delivery.resolved == [(audit.delivery_id, "ops", "no card")]
+    assert world.delivery.ended[audit.delivery_id] is False
+
+
+async def test_a_decision_against_what_the_supplier_has_told_meanwhile_is_refused(
+    world: World, audits: Any
+) -> None:
+    audit = await unknown(world, audits)
+    world.delivery.ended[audit.delivery_id] = True
+    request = pb.DecideAuditRequest(audit_id=audit.audit_id, status=90, by="ops", reason="no card")
+    with pytest.raises(grpc.RpcError) as error:
+        await audits.DecideAudit(request)
+    refused = refused_from_rpc(error.value)
+    assert refused is not None
+    assert refused.reason == "ERROR_REASON_AUDIT_REFUSED"
+    assert (await world.get(audit.order_id)).state.status == 20
+    request.status = 0
+    await audits.DecideAudit(request)
+    assert (await world.get(audit.order_id)).state.status == 0
+
+
+async def test_what_becomes_known_by_itself_waits_for_nobody(world: World, audits: Any) -> None:
+    audit = await unknown(world, audits)
+    await world.report(order_pb.DeliveryResult(id=audit.delivery_id, succeeded=True))
+    order = await world.get(audit.order_id)
+    assert (order.state.status, order.parked_reason) == (0, "")
+    closed = await audits.ListAudits(pb.ListAuditsRequest(statuses=[0]))
+    assert [(a.audit_id, a.by) for a in closed.audits] == [(audit.audit_id, "system")]
+
+
+async def test_a_half_returned_refund_waits_for_a_person_where_it_is_to(by_hand: World) -> None:
+    await split_in_two(by_hand)
+    by_hand.delivery.script = returns_end(True, False)
+    order = await delivered(by_hand)
+    await ask(by_hand, order, "f1")
+
+    async def asked() -> bool:
+        return bool(await waiting(by_hand.audits))
+
+    await eventually(asked)
+    (audit,) = await waiting(by_hand.audits)
+    assert audit.type == pb.AUDIT_TYPE_REFUND
+    assert "returned in part" in (await by_hand.get(order.state.order_id)).parked_reason
+    decision = pb.DecideAuditRequest(
+        audit_id=audit.audit_id, status=0, by="ops", reason="not whole"
+    )
+    with pytest.raises(grpc.RpcError):
+        await by_hand.audits.DecideAudit(decision)
+    decision.status = 91
+    await by_hand.audits.DecideAudit(decision)
+    refund = await ends(by_hand, order, "f1", 91)
+    assert refund.refund_sell_amount_micros == 90 * YUAN
+    assert (await by_hand.get(order.state.order_id)).parked_reason == ""
+
+
+async def test_a_repeated_payment_of_a_refunded_order_gives_nothing_back_twice(
+    world: World,
+) -> None:
+    order = await delivered(world)
+    await ask(world, order, "m1", kind=MANDATORY)
+    await ends(world, order, "m1", 0)
+    number = order.state.order_id
+    async with world.process.app.work() as work:
+        work.tasks.add(steps.PAY, steps.OrderStep(number), order_no=str(number))
+
+    async def gone() -> bool:
+        return not await world.sql("SELECT 1 FROM task WHERE name IN ('order.pay', 'order.refund')")
+
+    await eventually(gone)
+    assert world.ledger.of("down_channel", "test") == 0
+    assert (await world.get(number)).refund_status == 10

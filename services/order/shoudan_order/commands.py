@@ -1,4 +1,4 @@
-"""`shoudan order ...` and `shoudan audit ...`: see an order's life, decide what only a person can."""
+"""`shoudan order|audit|notify ...`: an order's life, what only a person can decide, notifies given up."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-order = typer.Typer(no_args_is_help=True, help="Orders: show one whole.")
+order = typer.Typer(no_args_is_help=True, help="Orders: show one whole, pause, resume.")
 audit = typer.Typer(no_args_is_help=True, help="What waits for a person: list, decide, retry.")
+notify = typer.Typer(no_args_is_help=True, help="Notifies that were given up: list, send again.")
 
 CALL_S = 10.0
 DEFAULT_TARGET = "127.0.0.1:50051"
@@ -35,8 +36,8 @@ def show(order_id: int, target: Target = DEFAULT_TARGET) -> None:
 
     from shoudan.order.v1 import order_service_pb2 as pb
 
-    found: Any = _call(target, "Order", "GetOrder", pb.GetOrderRequest(order_id=order_id))
-    life: Any = _call(target, "Order", "GetLifecycle", pb.GetLifecycleRequest(order_id=order_id))
+    found: Any = call(target, "Order", "GetOrder", pb.GetOrderRequest(order_id=order_id))
+    life: Any = call(target, "Order", "GetLifecycle", pb.GetLifecycleRequest(order_id=order_id))
     console = Console()
     console.print(found.order)
     table = Table("time", "service", "tag", "what", "text")
@@ -51,6 +52,67 @@ def show(order_id: int, target: Target = DEFAULT_TARGET) -> None:
     console.print(table)
 
 
+@order.command()
+def pause(order_ids: list[int], reason: Reason, target: Target = DEFAULT_TARGET) -> None:
+    """Bind nothing more of these orders to suppliers; what was handed over goes on."""
+    _pause(order_ids, reason, target, paused=True)
+
+
+@order.command()
+def resume(order_ids: list[int], reason: Reason, target: Target = DEFAULT_TARGET) -> None:
+    """Let paused orders go on."""
+    _pause(order_ids, reason, target, paused=False)
+
+
+def _pause(order_ids: list[int], reason: str, target: str, *, paused: bool) -> None:
+    from shoudan.order.v1 import audit_service_pb2 as pb
+
+    message = pb.PauseDeliveryRequest(
+        order_ids=order_ids, paused=paused, by=getpass.getuser(), reason=reason
+    )
+    done: Any = call(target, "Audit", "PauseDelivery", message)
+    changed = ", ".join(map(str, done.order_ids)) or "nothing changed"
+    typer.echo(f"{'paused' if paused else 'resumed'}: {changed}")
+
+
+@notify.command()
+def dead(channel_no: str = "", target: Target = DEFAULT_TARGET) -> None:
+    """Notifies that were given up, oldest first, at most 1000."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from shoudan.order.v1 import audit_service_pb2 as pb
+
+    message = pb.ListDeadNotifiesRequest(channel_no=channel_no, page_size=1_000)
+    found: Any = call(target, "Audit", "ListDeadNotifies", message)
+    table = Table("notify", "order", "refund", "attempts", "last answer", "to")
+    for one in found.notifies:
+        refund = str(one.refund_id or "")
+        count = str(one.notify_count)
+        table.add_row(
+            str(one.notify_id), str(one.order_id), refund, count, one.notify_msg, one.notify_url
+        )
+    Console().print(table)
+
+
+@notify.command()
+def resend(
+    notify_ids: Annotated[list[int] | None, typer.Argument()] = None,
+    channel_no: Annotated[str, typer.Option(help="All given up of this channel.")] = "",
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Give notifies that were given up three more attempts: these, or all of a channel."""
+    from shoudan.order.v1 import audit_service_pb2 as pb
+
+    if not notify_ids and not channel_no:
+        raise typer.BadParameter("which: numbers, or --channel-no")
+    message = pb.ResendNotifiesRequest(
+        notify_ids=notify_ids or [], channel_no=channel_no, by=getpass.getuser()
+    )
+    done: Any = call(target, "Audit", "ResendNotifies", message)
+    typer.echo(f"{done.count} sent again")
+
+
 @audit.command("ls")
 def list_audits(order_id: int = 0, target: Target = DEFAULT_TARGET) -> None:
     """What waits for a decision, oldest first."""
@@ -59,7 +121,7 @@ def list_audits(order_id: int = 0, target: Target = DEFAULT_TARGET) -> None:
 
     from shoudan.order.v1 import audit_service_pb2 as pb
 
-    found: Any = _call(target, "Audit", "ListAudits", pb.ListAuditsRequest(order_id=order_id))
+    found: Any = call(target, "Audit", "ListAudits", pb.ListAuditsRequest(order_id=order_id))
     table = Table("audit", "order", "of", "kind", "why")
     for one in found.audits:
         kind = pb.AuditType.Name(one.type).removeprefix("AUDIT_TYPE_").lower()
@@ -78,13 +140,13 @@ def decide(audit_id: int, status: str, reason: Reason, target: Target = DEFAULT_
     request = pb.DecideAuditRequest(
         audit_id=audit_id, status=STATUSES[status], by=getpass.getuser(), reason=reason
     )
-    _call(target, "Audit", "DecideAudit", request)
+    call(target, "Audit", "DecideAudit", request)
     typer.echo(f"audit {audit_id}: {status}")
 
 
 @audit.command()
 def request(kind: str, number: int, reason: Reason, target: Target = DEFAULT_TARGET) -> None:
-    """Ask for an audit: `order NUMBER` (partial success) or `false_success DELIVERY`."""
+    """Ask for an audit: `order NUMBER`, `refund NUMBER` (partial success), `false_success DELIVERY`."""
     from shoudan.order.v1 import audit_service_pb2 as pb
 
     message = pb.RequestAuditRequest(
@@ -93,7 +155,7 @@ def request(kind: str, number: int, reason: Reason, target: Target = DEFAULT_TAR
         by=getpass.getuser(),
         reason=reason,
     )
-    made: Any = _call(target, "Audit", "RequestAudit", message)
+    made: Any = call(target, "Audit", "RequestAudit", message)
     typer.echo(f"audit {made.audit.audit_id} waits")
 
 
@@ -108,11 +170,11 @@ def retry(step: str, number: int, reason: Reason, target: Target = DEFAULT_TARGE
         by=getpass.getuser(),
         reason=reason,
     )
-    made: Any = _call(target, "Audit", "RetryStep", message)
+    made: Any = call(target, "Audit", "RetryStep", message)
     typer.echo(f"task {made.task_id}" if made.task_id else "nothing to do")
 
 
-def _call(target: str, service: str, method: str, message: Any) -> Any:
+def call(target: str, service: str, method: str, message: Any) -> Any:
     """One unary call; a refusal ends the command with its words."""
     import grpc
 

@@ -1,10 +1,13 @@
-"""Statements that sum orders for finance; groups, never single orders, leave the database."""
+"""Statements that sum orders for finance; groups, never single orders, leave the database.
+
+What has a line for each day is read day by day, so that memory and statement time stay bounded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time, timedelta, timezone
 from typing import Final
 
 from sqlalchemy import TextClause
@@ -31,16 +34,26 @@ DELIVERY_SUMS: Final = (
 )
 
 
+DAY: Final = timedelta(days=1)
+# Days are those of the documents: Asia/Shanghai.
+CHINA: Final = timezone(timedelta(hours=8))
+
+
 def _summed(names: tuple[str, ...]) -> str:
     return ", ".join(f"CAST(sum({name}) AS bigint) AS {name}" for name in names)
 
 
-# By the BRIN index of create_time. Days are those of the documents: Asia/Shanghai.
+# By the BRIN index of create_time.
 _ORDERS = "FROM oms_order_info WHERE create_time >= :start AND create_time < :end_"
 PROFIT = statement(f"""
 SELECT to_char(create_time AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD') AS day,
     CAST(line_id AS text) AS line_id, count(*), {_summed(ORDER_SUMS)}
 {_ORDERS} GROUP BY 1, 2 ORDER BY 1, 2
+""")
+# The first and the last order, by the primary key, which grows with time.
+_SPAN = statement("""
+SELECT (SELECT create_time FROM oms_order_info ORDER BY order_id LIMIT 1) AS first,
+    (SELECT create_time FROM oms_order_info ORDER BY order_id DESC LIMIT 1) AS last
 """)
 DOWN_CHANNEL = statement(f"""
 SELECT down_channel_no, count(*), {_summed(ORDER_SUMS)} {_ORDERS} GROUP BY 1 ORDER BY 1
@@ -58,6 +71,7 @@ class Report:
     query: TextClause
     labels: tuple[str, ...]
     sums: tuple[str, ...]
+    daily: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +84,7 @@ class ReportLine:
 
 
 REPORTS: Final = {
-    1: Report(PROFIT, ("day", "line_id"), ORDER_SUMS),
+    1: Report(PROFIT, ("day", "line_id"), ORDER_SUMS, daily=True),
     2: Report(UP_CHANNEL, ("up_channel_no",), DELIVERY_SUMS),
     3: Report(DOWN_CHANNEL, ("down_channel_no",), ORDER_SUMS),
 }
@@ -79,12 +93,31 @@ REPORTS: Final = {
 async def report_lines(
     db: AsyncConnection, kind: int, start: datetime, end: datetime
 ) -> AsyncIterator[ReportLine]:
-    """The lines of a report. They are groups, so there are as many as days and lines, or channels."""
+    """The lines of a report, in their order; at most as many in memory as there are lines or channels."""
     one = REPORTS[kind]
     at = len(one.labels)
-    for row in await db.execute(one.query, {"start": start, "end_": end}):
-        yield ReportLine(
-            dict(zip(one.labels, row[:at], strict=True)),
-            row[at],
-            dict(zip(one.sums, row[at + 1 :], strict=True)),
-        )
+    windows = await _days(db, start, end) if one.daily else [(start, end)]
+    for since, until in windows:
+        for row in await db.execute(one.query, {"start": since, "end_": until}):
+            yield ReportLine(
+                dict(zip(one.labels, row[:at], strict=True)),
+                row[at],
+                dict(zip(one.sums, row[at + 1 :], strict=True)),
+            )
+
+
+async def _days(
+    db: AsyncConnection, start: datetime, end: datetime
+) -> list[tuple[datetime, datetime]]:
+    """The days of a period in which there may be orders."""
+    span = (await db.execute(_SPAN, {})).one()
+    if span.first is None:
+        return []
+    # Numbers are made a moment before the rows, on another clock: a day to each side is plenty.
+    start, end = max(start, span.first - DAY), min(end, span.last + DAY)
+    days: list[tuple[datetime, datetime]] = []
+    while start < end:
+        midnight = datetime.combine(start.astimezone(CHINA).date() + DAY, time(), CHINA)
+        days.append((start, min(midnight, end)))
+        start = midnight
+    return days
