@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any, Final
@@ -15,7 +16,10 @@ JSON: Final = "application/json"
 def document(partners: Iterable[Partner]) -> dict[str, Any]:
     """The whole document of one listener."""
     paths: dict[str, Any] = {}
+    errors = {"Error": _error()}
     for partner in partners:
+        if partner.error is not None:
+            errors[_error_name(partner)] = dict(partner.error)
         for endpoint in partner.endpoints:
             paths.setdefault(endpoint.path, {}).update(
                 {
@@ -32,8 +36,12 @@ def document(partners: Iterable[Partner]) -> dict[str, Any]:
             "the query over JSON. Errors: see Error.",
         },
         "paths": paths,
-        "components": {"schemas": {"Error": _error()}},
+        "components": {"schemas": errors},
     }
+
+
+def _error_name(partner: Partner) -> str:
+    return "Error" if partner.error is None else f"Error_{partner.name}"
 
 
 def _error() -> dict[str, Any]:
@@ -51,7 +59,7 @@ def _error() -> dict[str, Any]:
 def _operation(
     partner: Partner, endpoint: Endpoint[Any, Any] | Sink, method: str
 ) -> dict[str, Any]:
-    name = endpoint.path.strip("/").replace("/", "_").replace("{", "").replace("}", "")
+    name = re.sub(r"[^A-Za-z0-9]+", "_", endpoint.path).strip("_")
     operation: dict[str, Any] = {
         "operationId": f"{name}_{method.lower()}",
         "summary": endpoint.title,
@@ -61,7 +69,9 @@ def _operation(
             "200": {"description": "the documented answer"},
             "default": {
                 "description": "the documented refusal",
-                "content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}},
+                "content": {
+                    JSON: {"schema": {"$ref": f"#/components/schemas/{_error_name(partner)}"}}
+                },
             },
         },
     }
@@ -71,11 +81,20 @@ def _operation(
 
 
 def _parameters(endpoint: Endpoint[Any, Any], method: str) -> dict[str, Any]:
+    found: dict[str, Any]
     in_path = [row for row in endpoint.fields if "{" + row.wire + "}" in endpoint.path]
     rest = [row for row in endpoint.fields if row not in in_path]
     parameters = [_parameter(row, "path") for row in in_path]
     if method == "GET" or (endpoint.raw and not endpoint.in_body):
-        return {"parameters": parameters + [_parameter(row, "query") for row in rest]}
+        found = {"parameters": parameters + [_parameter(row, "query") for row in rest]}
+        if endpoint.body is None or method == "GET":
+            return found
+        return found | {
+            "requestBody": {
+                "required": True,
+                "content": {JSON: {"schema": dict(endpoint.body)}},
+            }
+        }
     schema = {
         "type": "object",
         "required": [row.wire for row in rest if row.required],

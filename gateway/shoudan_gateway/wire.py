@@ -218,6 +218,7 @@ class Endpoint(Generic[Q, A]):
     writes: bool = False  # changes something: access-logged, and its signature used once
     raw: bool = False  # takes the request as it came: any body, no merged parameters
     in_body: bool = False  # a raw one whose fields are members of its body
+    body: Mapping[str, Any] | None = None  # JSON schema of the body of a raw one, for OpenAPI
     aliases: tuple[str, ...] = ()  # other paths that mean the same
     body_bytes_max: int = 2**20
 
@@ -251,3 +252,6 @@ class Partner:
     endpoints: tuple[Endpoint[Any, Any] | Sink, ...]
     refuse: Callable[[No, Inbound, bool], Outbound]  # the bool: errors as the original sent them
     door: Callable[[GatewaySettings], Door] | None = None  # made once; lets in or raises Problem
+    error: Mapping[str, Any] | None = (
+        None  # JSON schema of its refusals when it is not the channels'
+    )

@@ -90,6 +90,8 @@ TROUBLES: Final = {
     Trouble.BUSY: "系统繁忙,请重新推送",
     Trouble.NO_ANSWER: "系统超时,请重新推送",
 }
+# Read by the service; what its members are, docs/reference/erp.md tells.
+PUSHES: Final = {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}
 LATER: Final = "系统异常,请重新推送"
 
 
@@ -152,6 +154,7 @@ def _endpoint(
         write=writer(shape),
         writes=True,
         raw=True,
+        body=PUSHES,
         body_bytes_max=BODY_BYTES_MAX,
     )
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_gateway.fields import Text, Whole
-from shoudan_gateway.partners.payserver import queries, reading, writing
+from shoudan_gateway.partners.payserver import bodies, queries, reading, writing
 from shoudan_gateway.partners.payserver.door import door
 from shoudan_gateway.partners.payserver.words import refuse
 from shoudan_gateway.wire import Endpoint, Field, Inbound, Outbound, Partner, Unary
@@ -36,10 +36,16 @@ PARTS: Final = {
     "refundOrders": ("tradeRecords",),
 }
 UUID_FIELD: Final = Field("uuid", "", "the resource", Text(64))
+MERCHANT_FIELDS: Final = (
+    Field("merchantHref", "", "商户链接; else the token's", Text(2048), required=False),
+    Field("merchantUUID", "", "the same by uuid", Text(64), required=False),
+)
+SIGN_FIELD: Final = Field("sign", "", "as the notifyUrl carried it", Text(64))
+ORDER_FIELD: Final = Field("orderBy", "", "attribute asc|desc, …", Text(200), required=False)
 PAGE_FIELDS: Final = (
     Field("offset", "", "rows skipped", Whole(0, queries.OFFSET_MAX), required=False),
     Field("limit", "", "rows wanted, 10 unless given", Whole(1, queries.LIMIT_MAX), required=False),
-    Field("orderBy", "", "attribute asc|desc, …", Text(200), required=False),
+    ORDER_FIELD,
     Field("expand", "", "links to fetch, separated by ;", Text(200), required=False),
 )
 
@@ -54,6 +60,7 @@ def _endpoint(
     write: Callable[[Any, Inbound], Outbound],
     *,
     fields: tuple[Field, ...] = (),
+    body: bodies.Schema | None = None,
     more: tuple[str, ...] = (),
 ) -> Endpoint[Any, Any]:
     return Endpoint(
@@ -67,6 +74,7 @@ def _endpoint(
         write,
         writes=methods is not GET,
         raw=True,
+        body=body,
         aliases=(*(f"{root}/{path}" for root in OTHER_ROOTS), *more),
     )
 
@@ -127,9 +135,9 @@ def _lists() -> Iterator[Endpoint[Any, Any]]:
     """Every collection, its items, and the collections that belong to an item."""
     for name, collection in COLLECTIONS.items():
         write = writing.lister(collection)
-        yield _endpoint(
-            name, GET, "资源列表", f"{name}: a page", _page(name), LIST, write, fields=PAGE_FIELDS
-        )
+        fields = (*MERCHANT_FIELDS, *PAGE_FIELDS)
+        title = f"{name}: a page"
+        yield _endpoint(name, GET, "资源列表", title, _page(name), LIST, write, fields=fields)
         item = writing.itemizer(collection)
         path, fields = f"{name}/{{uuid}}", (UUID_FIELD,)
         yield _endpoint(
@@ -155,6 +163,7 @@ PARTNER: Final = Partner(
             reading.template,
             "RegisterTemplate",
             writing.registered,
+            body=bodies.TEMPLATE,
         ),
         _endpoint(
             "payModes",
@@ -164,6 +173,7 @@ PARTNER: Final = Partner(
             reading.new_mode,
             "CreateMode",
             writing.opened,
+            body=bodies.NEW_MODE,
         ),
         _endpoint(
             "payModes/{uuid}",
@@ -174,6 +184,7 @@ PARTNER: Final = Partner(
             "UpdateMode",
             writing.changed,
             fields=(UUID_FIELD,),
+            body=bodies.CHANGED_MODE,
         ),
         _endpoint(
             "listAllPayModes",
@@ -183,10 +194,27 @@ PARTNER: Final = Partner(
             reading.all_modes,
             "ListAllModes",
             writing.all_modes,
+            fields=(*MERCHANT_FIELDS, ORDER_FIELD),
         ),
-        _endpoint("pay", POST, "Pay 1", "发起线上支付", reading.one_pay, "CreatePays", _paid),
         _endpoint(
-            "batchPay", POST, "Pay 4", "发起批量支付", reading.many_pays, "CreatePays", _all_paid
+            "pay",
+            POST,
+            "Pay 1",
+            "发起线上支付",
+            reading.one_pay,
+            "CreatePays",
+            _paid,
+            body=bodies.PAY,
+        ),
+        _endpoint(
+            "batchPay",
+            POST,
+            "Pay 4",
+            "发起批量支付",
+            reading.many_pays,
+            "CreatePays",
+            _all_paid,
+            body=bodies.PAYS,
         ),
         _endpoint(
             "refund",
@@ -196,6 +224,7 @@ PARTNER: Final = Partner(
             reading.one_refund,
             "CreateRefunds",
             _given_back,
+            body=bodies.REFUND,
         ),
         _endpoint(
             "batchRefund",
@@ -205,6 +234,7 @@ PARTNER: Final = Partner(
             reading.many_refunds,
             "CreateRefunds",
             _all_given_back,
+            body=bodies.REFUNDS,
         ),
         _endpoint(
             "payNotify",
@@ -214,6 +244,8 @@ PARTNER: Final = Partner(
             reading.pay_notify,
             "NotifyPay",
             _taken,
+            fields=(SIGN_FIELD,),
+            body=bodies.TOLD,
             more=("/payInfo",),
         ),
         _endpoint(
@@ -224,10 +256,13 @@ PARTNER: Final = Partner(
             reading.refund_notify,
             "NotifyRefund",
             _taken,
+            fields=(SIGN_FIELD,),
+            body=bodies.TOLD,
             more=("/refundInfo",),
         ),
         *_lists(),
     ),
     refuse,
     door,
+    bodies.ERROR,
 )

@@ -53,12 +53,12 @@ class Watching(Generic[T]):
         loop = asyncio.get_running_loop()
         until, pause_s = loop.time() + wait_s, LOOK_S_FIRST
         seen: dict[str, T] = {}
-        left: Sequence[str] = numbers
+        left: list[str] = list(numbers)
         while left:
-            answers = await asyncio.gather(*map(self._look, left))
-            found = [(n, row, now) for n, (row, now) in zip(left, answers, strict=True)]
-            seen |= {number: row for number, row, _ in found if row is not None}
-            left = [number for number, row, now in found if self._pending(row, now)]
+            answers: list[Stored[T]] = await asyncio.gather(*map(self._look, left))
+            found = list(zip(left, answers, strict=True))
+            seen |= {number: row for number, (row, _) in found if row is not None}
+            left = [number for number, (row, now) in found if self._pending(row, now)]
             if loop.time() + pause_s >= until:
                 break
             if left:

@@ -1,0 +1,137 @@
+"""The OpenAPI document: whole, consistent in itself, and as true of JSON bodies as of parameters."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoudan_gateway.openapi import document
+from shoudan_gateway.partners import load
+from shoudan_gateway.wire import Caller, Endpoint, Inbound, Malformed
+
+PARTNERS = load()
+DOCUMENT = document(PARTNERS.values())
+METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+TYPES = {"object", "array", "string", "integer", "number", "boolean", "null"}
+EXAMPLES = Path(__file__).parent / "examples"
+WITH_BODY = [
+    endpoint
+    for endpoint in PARTNERS["payserver"].endpoints
+    if isinstance(endpoint, Endpoint) and endpoint.body is not None
+]
+BY_PATH = pytest.mark.parametrize("endpoint", WITH_BODY, ids=lambda one: one.path.strip("/"))
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            yield path, method, operation
+
+
+def schemas(holder: Any) -> Iterator[dict[str, Any]]:
+    """Every schema in a part of the document."""
+    if isinstance(holder, dict):
+        for name, value in holder.items():
+            if name == "schema":
+                yield value
+            yield from schemas(value)
+    elif isinstance(holder, list):
+        for value in holder:
+            yield from schemas(value)
+
+
+def parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A schema and those it is made of."""
+    yield schema
+    for part in [*schema.get("properties", {}).values(), *schema.get("oneOf", [])]:
+        yield from parts(part)
+    if "items" in schema:
+        yield from parts(schema["items"])
+
+
+def test_it_has_what_every_document_must_have() -> None:
+    assert re.fullmatch(r"3\.1\.\d+", DOCUMENT["openapi"])
+    assert {"title", "version"} <= set(DOCUMENT["info"])
+    assert all(path.startswith("/") for path in DOCUMENT["paths"])
+    json.dumps(DOCUMENT)
+
+
+def test_every_operation_is_whole_and_has_a_name_of_its_own() -> None:
+    names = [operation["operationId"] for _, _, operation in operations()]
+    assert len(names) == len(set(names))
+    assert all(re.fullmatch(r"[A-Za-z0-9_]+", name) for name in names)
+    for _, method, operation in operations():
+        assert method in METHODS
+        assert operation["responses"]
+        assert all("description" in one for one in operation["responses"].values())
+        if "requestBody" in operation:
+            assert method != "get"
+            assert operation["requestBody"]["content"]
+
+
+def test_parameters_are_told_once_and_those_of_the_path_are_required() -> None:
+    for path, _, operation in operations():
+        told = [(one["in"], one["name"]) for one in operation.get("parameters", [])]
+        assert len(told) == len(set(told)), path
+        in_path = {name for place, name in told if place == "path"}
+        assert in_path == set(re.findall(r"\{(\w+)\}", path)), path
+        assert all(
+            one["required"] for one in operation.get("parameters", []) if one["in"] == "path"
+        )
+
+
+def test_schemas_are_schemas_and_references_lead_somewhere() -> None:
+    for schema in schemas(DOCUMENT["paths"]):
+        if "$ref" in schema:
+            assert schema["$ref"].rpartition("/")[2] in DOCUMENT["components"]["schemas"]
+            continue
+        for part in parts(schema):
+            kinds = part.get("type", [])
+            assert set([kinds] if isinstance(kinds, str) else kinds) <= TYPES
+            assert set(part.get("required", ())) <= set(part.get("properties", {}))
+
+
+def test_every_post_of_payserver_has_a_body_and_its_own_error() -> None:
+    told = [one for _, method, one in operations() if one["tags"] == ["payserver"]]
+    for one in told:
+        error = one["responses"]["default"]["content"]["application/json"]["schema"]
+        assert error == {"$ref": "#/components/schemas/Error_payserver"}
+        assert ("requestBody" in one) == (not one["operationId"].endswith("_get"))
+
+
+@BY_PATH
+def test_the_documented_body_has_only_members_that_are_told(endpoint) -> None:
+    examples = [tomllib.loads(p.read_text("utf-8")) for p in (EXAMPLES / "payserver").iterdir()]
+    bodies = [
+        json.loads(one["body"])
+        for one in examples
+        if one["path"] == endpoint.path and "body" in one
+    ]
+    assert bodies
+    for body in bodies:
+        assert set(body) <= set(endpoint.body["properties"])
+        assert set(endpoint.body["required"]) <= set(body)
+
+
+@BY_PATH
+def test_every_member_that_is_told_is_read(endpoint) -> None:
+    for name, schema in endpoint.body["properties"].items():
+        if "object" in schema["type"]:
+            continue  # taken as it is; the service judges it
+        body = json.dumps({name: {"no": "such"}}).encode()
+        inbound = Inbound(
+            "POST",
+            endpoint.path,
+            body=body,
+            path_params={"uuid": "u"},
+            caller=Caller("m", everyone=True),
+        )
+        with pytest.raises(Malformed) as raised:
+            endpoint.read(inbound)
+        assert raised.value.name == name
