@@ -52,7 +52,7 @@ ORDERS = {
         LEFT JOIN (SELECT order_id, sum(total_face_micros) AS face FROM oms_order_delivery
             WHERE delivery_status = 0 GROUP BY 1) d USING (order_id)
         LEFT JOIN (SELECT order_id, sum(refund_face_micros) AS face FROM oms_refund_info
-            WHERE refund_status IN (0, 20) GROUP BY 1) r USING (order_id)
+            WHERE refund_status IN (0, 20, 91) GROUP BY 1) r USING (order_id)
         WHERE o.success_face_micros <> coalesce(d.face, 0) - coalesce(r.face, 0)""",
     "I8 what has not ended waits for a person": """
         SELECT order_id FROM oms_order_info
