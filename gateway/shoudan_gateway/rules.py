@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -13,12 +12,12 @@ from google.protobuf.message import Message
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan_gateway.wire import Call, ChannelRule, Problem, Trouble, Unary
+from shoudan_kit import named_secret
 from shoudan_kit.log import get_logger
 from shoudan_kit.refusal import Refused
 
 GET_CATALOGUE: Final = Unary("shoudan.order.v1.CatalogueService/GetCatalogue")
 SCHEMES: Final = {"": "", "none": "", "md5": "md5", "hmac": "hmac", "hmac-sha256": "hmac"}
-KEYS_MAX: Final = 2  # the one in use and the one that replaces it
 RETRY_S: Final = 0.5
 EARLY_S: Final = 1.0
 
@@ -91,26 +90,12 @@ def rule_of(channel: catalogue.DownChannel, directory: Path | None) -> ChannelRu
         networks = tuple(ip_network(one, strict=False) for one in channel.allowed_networks)
     except ValueError:
         scheme, networks = "unknown", ()
-    keys = secret_keys(channel.secret_name, directory) if channel.secret_name else ()
+    keys = _keys(channel.secret_name, directory) if channel.secret_name else ()
     if scheme == "unknown" or (scheme and not keys):
         _log.error("channel_admits_nobody", channel_no=channel.channel_no, scheme=scheme)
     return ChannelRule(channel.channel_no, scheme, keys, networks, channel.word_status)
 
 
-def secret_keys(name: str, directory: Path | None) -> tuple[bytes, ...]:
-    """The lines of a secret; none when it is nowhere.
-
-    Looked for in SHOUDAN_SECRET_<NAME>, the file that SHOUDAN_SECRET_<NAME>_FILE names, the folder of
-    secrets.
-    """
-    variable = f"SHOUDAN_SECRET_{name.upper().replace('-', '_')}"
-    text = os.environ.get(variable, "")
-    given = os.environ.get(f"{variable}_FILE", "")
-    file = Path(given) if given else directory / Path(name).name if directory else None
-    if not text and file is not None:
-        try:
-            text = file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError):
-            return ()
-    lines = (line.strip().encode() for line in text.splitlines())
-    return tuple(line for line in lines if line)[:KEYS_MAX]
+def _keys(name: str, directory: Path | None) -> tuple[bytes, ...]:
+    """The lines of a secret; none when it is nowhere."""
+    return tuple(line.encode() for line in named_secret.lines(name, directory))

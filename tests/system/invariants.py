@@ -30,8 +30,9 @@ LEDGER = {
             lag(seq, 1, 0::bigint) OVER w + 1 AS seq_wanted
             FROM account_record WINDOW w AS (PARTITION BY account_id ORDER BY seq)) AS run
         WHERE balance_micros <> balance_wanted OR seq <> seq_wanted""",
-    "I3 nobody owes more than the credit": """
-        SELECT account_id FROM account_info WHERE limited AND balance_micros < -credit_micros""",
+    "I3 nobody was let spend more than the credit there was": """
+        SELECT record_id FROM account_record
+        WHERE amount_micros < 0 AND floor_micros IS NOT NULL AND balance_micros < floor_micros""",
 }
 ORDERS = {
     "I5 one order per request": """

@@ -18,7 +18,7 @@ from shoudan_delivery.refusals import ChannelUnavailable, FieldInvalid
 from shoudan_delivery.states import ServiceClass, SupplierState
 from shoudan_delivery.store import suppliers as store
 from shoudan_delivery.store.rows import Supplier
-from shoudan_kit import log
+from shoudan_kit import log, named_secret
 from shoudan_kit.db import Database
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.work import Work
@@ -93,10 +93,7 @@ def secret_of(name: str, folder: str | None) -> bytes:
     """The secret a channel names; empty for none. A named one that is missing fails closed."""
     if not name:
         return b""
-    if folder is not None and (path := Path(folder) / name).is_file():
-        return path.read_bytes().rstrip(b"\r\n")
-    variable = f"SHOUDAN_SECRET_{name.upper().replace('-', '_').replace('.', '_')}"
-    value = os.environ.get(variable, "").encode()
+    value = named_secret.text(name, Path(folder) if folder is not None else None).encode()
     if not value:
         _log.error("secret_missing", secret_name=name)
         return os.urandom(32)  # nothing verifies and nobody accepts us, rather than unsigned money

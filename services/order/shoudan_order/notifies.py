@@ -11,19 +11,17 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
 import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import orjson
 
-from shoudan_kit import log
+from shoudan_kit import log, named_secret
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.egress import Answered, Egress, Outcome
 from shoudan_kit.guard import PORTS, Guard
@@ -124,29 +122,25 @@ def acknowledged(outcome: Outcome) -> bool:
     return type(status) is int and status in {0, 200}
 
 
-def signed(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The Standard Webhooks headers; a secret without whsec_ is used as it is written."""
-    key = secret.encode()
-    if secret.startswith(WEBHOOK_MARK):
-        try:
-            key = base64.b64decode(secret.removeprefix(WEBHOOK_MARK), validate=True)
-        except binascii.Error:
-            _log.warning("notify_secret_malformed")
+def signed(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The Standard Webhooks headers, one signature per key, so that keys can be exchanged."""
     content = f"{message_id}.{timestamp}.".encode() + body
-    mac = base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
+    macs = [hmac.digest(_key(secret), content, hashlib.sha256) for secret in secrets]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{mac}",
+        "webhook-signature": " ".join(f"v1,{base64.b64encode(mac).decode()}" for mac in macs),
     }
 
 
-def secret_of(name: str) -> str | None:
-    """The secret named in the catalogue: SHOUDAN_SECRET_<NAME>, or ..._FILE holding a path."""
-    variable = f"SHOUDAN_SECRET_{name.upper().replace('-', '_')}"
-    if path := os.environ.get(f"{variable}_FILE"):
-        return Path(path).read_text("utf-8").strip()
-    return os.environ.get(variable)
+def _key(secret: str) -> bytes:
+    """A secret without whsec_ is used as it is written."""
+    if secret.startswith(WEBHOOK_MARK):
+        try:
+            return base64.b64decode(secret.removeprefix(WEBHOOK_MARK), validate=True)
+        except binascii.Error:
+            _log.warning("notify_secret_malformed")
+    return secret.encode()
 
 
 class Notifier:
@@ -206,10 +200,10 @@ class Notifier:
         channel = self._context.catalogue.down_channels.get(row.down_channel_no)
         body = body_of(row, words=channel is not None and channel.word_status)
         headers = {"Content-Type": "application/json"}
-        secret = secret_of(channel.secret_name) if channel and channel.secret_name else None
-        if secret:
+        secrets = named_secret.lines(channel.secret_name) if channel and channel.secret_name else ()
+        if secrets:
             timestamp = int(clock.now().timestamp())
-            headers |= signed(secret, f"notify_{row.notify_id}", timestamp, body)
+            headers |= signed(secrets, f"notify_{row.notify_id}", timestamp, body)
         began = clock.monotonic()
         outcome = await self._through(channel).send(
             "POST", row.notify_url, headers=headers, body=body
