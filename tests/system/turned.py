@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shoudan_cli.system import System
 
 SERVICES = ("order", "delivery")
 
 
-async def turn(system: System, seconds: int) -> None:
+async def turn(system: System, seconds: int, services: Sequence[str] = SERVICES) -> None:
     """The databases' clock goes `seconds` ahead of the real one, for every service and at once."""
-    for service in SERVICES:
+    for service in services:
         database = f"shoudan_{service}"
         async with system.postgres.admin(database) as db:
             await db.execute(

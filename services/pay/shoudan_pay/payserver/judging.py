@@ -99,6 +99,14 @@ def method_of(found: Usable | None, merchant_uuid: str, mode_uuid: str) -> Metho
     raise PayUrlEmpty("payUrl")
 
 
+def check_params(method: Method, found: Usable, params: str) -> None:
+    """Refuse, before anything is stored, what the ledger could not be asked with. Raises FieldInvalid."""
+    if method is Method.ACCOUNT:
+        account_of(found.mode.template_id, found.mode.merchant_uuid, params)
+    elif method is Method.PACKAGE:
+        uses_of(found.mode.merchant_uuid, params)
+
+
 def account_of(template_id: str | None, merchant_uuid: str, params: str) -> Key:
     """The account a pay is taken from. Raises FieldInvalid."""
     given = _object(params)

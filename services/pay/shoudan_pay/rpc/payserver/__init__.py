@@ -112,7 +112,7 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
         self, request: pb.NotifyPayRequest, context: Context
     ) -> pb.NotifyPayResponse:
         """A wrong sign is answered like an unknown number."""
-        number = request.told.traction_no
+        number = wire.resource(request.told.traction_no)
         async with self._app.db.connect() as db:
             pay = (await pay_store.by_number(db, [number])).get(number)
             mode = "" if pay is None else pay.mode_uuid
@@ -128,7 +128,7 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
         self, request: pb.NotifyRefundRequest, context: Context
     ) -> pb.NotifyRefundResponse:
         """The same for a refund."""
-        number = request.told.traction_no
+        number = wire.resource(request.told.traction_no)
         async with self._app.db.connect() as db:
             refund = (await refund_store.by_number(db, [number])).get(number)
             mode = "" if refund is None else refund.mode_uuid

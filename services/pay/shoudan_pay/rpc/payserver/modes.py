@@ -110,7 +110,7 @@ class ModeCalls:
         # Names are resolved here, before a row is locked.
         await self._check(wire.terms(request.terms, _ANY))
         async with self._app.work("payserver_modes") as work:
-            mode = await store.lock(work.db, request.uuid)
+            mode = await store.lock(work.db, wire.resource(request.uuid))
             caller = request.caller.merchant_uuid
             if mode is None or caller not in {"", mode.merchant_uuid}:
                 raise ResourceNotFound(request.uuid[:64])
@@ -157,7 +157,7 @@ class ModeCalls:
             wanted = Wanted(
                 collection,
                 merchant_uuid=request.caller.merchant_uuid,
-                uuid=request.uuid,
+                uuid=wire.resource(request.uuid),
                 scope=scope,
                 conditions=wire.conditions(request.filters),
                 orderings=wire.orderings(request.orderings),
@@ -180,7 +180,10 @@ class ModeCalls:
         if column is None or parent is None:
             raise FieldInvalid("parent", "has no such collection")
         wanted = Wanted(
-            parent, merchant_uuid=request.caller.merchant_uuid, uuid=request.parent_uuid, limit=1
+            parent,
+            merchant_uuid=request.caller.merchant_uuid,
+            uuid=wire.resource(request.parent_uuid),
+            limit=1,
         )
         rows, _ = await _page(db, wanted)
         if not rows:

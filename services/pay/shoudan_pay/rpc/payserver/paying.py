@@ -247,10 +247,11 @@ class _Batch:
         found = self._usable[asked.mode_uuid]
         try:
             method = judging.method_of(found, wish.merchant_uuid, asked.mode_uuid)
+            if method is None:
+                return Offline()
+            judging.check_params(method, found, asked.params)
         except Refusal as refusal:
             return refusal
-        if method is None:
-            return Offline()
         self._new[key] = self._made(asked, found, method)
         return key
 

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_kit.money import FEN, MICROS_MAX
 from shoudan_pay.payserver.judging import PayAsked, RefundAsked, content_hash
+from shoudan_pay.payserver.refusals import ResourceNotFound
 from shoudan_pay.refusals import AmountInvalid, FieldInvalid
 from shoudan_pay.rpc.wire import stamp, text
 from shoudan_pay.store.payserver.lists import Collection, Condition, Operator, Ordering
@@ -189,6 +190,13 @@ def page(message: pb.ListResourcesRequest) -> tuple[int, int]:
     if not 0 <= message.limit <= LIMIT_MAX:
         raise FieldInvalid("limit", f"is not within 1..{LIMIT_MAX}")
     return message.offset, message.limit or LIMIT_DEFAULT
+
+
+def resource(uuid: str) -> str:
+    """The number or uuid something is asked for by. Raises ResourceNotFound for what none can be."""
+    if not uuid.isprintable() or len(uuid) > NUMBER_MAX:
+        raise ResourceNotFound(uuid[:NUMBER_MAX])
+    return uuid
 
 
 def terms_message(value: Terms) -> pb.Terms:
