@@ -9,17 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
+from shoudan_order.targets import DEFAULT_TARGET, Target
+
 order = typer.Typer(no_args_is_help=True, help="Orders: show one whole, pause, resume.")
 audit = typer.Typer(no_args_is_help=True, help="What waits for a person: list, decide, retry.")
 notify = typer.Typer(no_args_is_help=True, help="Notifies that were given up: list, send again.")
 
 CALL_S = 10.0
-DEFAULT_TARGET = "127.0.0.1:50051"
 STATUSES = {"success": 0, "failed": 90, "partial": 91}
 
-Target = Annotated[
-    str, typer.Option(help="gRPC address of the order service.", envvar="SHOUDAN_ORDER_TARGET")
-]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded with your name.")]
 
 
