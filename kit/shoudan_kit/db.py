@@ -13,7 +13,7 @@ from sqlalchemy import TextClause, event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from shoudan_kit.fast import FastEngine
+from shoudan_kit.fast import Driver, FastEngine
 
 T = TypeVar("T")
 
@@ -69,6 +69,7 @@ class Database:
             pool_timeout=ACQUIRE_S,
             pool_use_lifo=True,  # the fewest connections stay warm, the rest may be closed by the server
             connect_args={
+                "connection_class": Driver,
                 "server_settings": server,
                 "timeout": ACQUIRE_S,
                 "command_timeout": 10 if timeouts else None,

@@ -17,11 +17,13 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+FIRST_OWN_TYPE: Final = 16_384  # below are PostgreSQL's own types
 PREPARED_MAX: Final = 200  # statements kept on one connection
 COMPILED_MAX: Final = 2_000  # texts seen in this process; built at import, so few
 
 _DIALECT: Final = PGDialect_asyncpg()
 _compiled: dict[str, tuple[str, tuple[str, ...]]] = {}
+_known_types: dict[frozenset[int], tuple[Any, Any]] = {}
 _watchers: list[Callable[[str], None]] = []
 
 
@@ -187,6 +189,29 @@ class FastConnection(AsyncConnection):
         connection = cast("Any", self._proxied)
         connection._handle_dbapi_exception(translated, sql, None, None, None)  # noqa: SLF001
         raise translated
+
+
+class Driver(asyncpg.Connection):
+    """asyncpg's connection, which asks the server about an array type once per process.
+
+    Every new connection would ask again, each time with a query that costs the server more than a
+    hundred orders. PostgreSQL's own types are the same for ever.
+    """
+
+    async def _introspect_types(self, typeoids: Any, timeout: Any) -> tuple[Any, Any]:  # noqa: ASYNC109
+        wanted = frozenset(cast("Iterable[int]", typeoids))
+        known = _known_types.get(wanted)
+        if known is None:
+            known = await cast("Any", super())._introspect_types(typeoids, timeout)  # noqa: SLF001
+            if max(wanted, default=0) < FIRST_OWN_TYPE:
+                _known_types[wanted] = (known[0], _Named())
+        return known
+
+
+class _Named:
+    """Stands for the query that was not made: with a name, it has replaced no other statement."""
+
+    name = "known"
 
 
 class FastEngine(AsyncEngine):

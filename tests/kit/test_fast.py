@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
 
 from shoudan_kit.db import Database, lost, sql_state
-from shoudan_kit.fast import FastConnection, Rows, watched
+from shoudan_kit.fast import FastConnection, Rows, _known_types, watched
 from shoudan_kit.tables import metadata
 
 PAUSE = text(
@@ -95,3 +95,13 @@ async def test_statements_can_be_watched(database: Database) -> None:
             await db.execute(COUNT)
         await db.execute(COUNT)
     assert seen == ["SELECT count(*) FROM task_pause"]
+
+
+async def test_the_server_is_asked_about_an_array_type_once_per_process(database: Database) -> None:
+    given = text("SELECT unnest(CAST(:given AS uuid[]))")
+    async with database.connect() as first, database.connect() as second:
+        await first.execute(given, {"given": []})
+        before = len(_known_types)
+        assert (await second.execute(given, {"given": []})).all() == []
+        assert len(_known_types) == before
+    assert any(2951 in types for types in _known_types)  # uuid[]
