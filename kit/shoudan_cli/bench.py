@@ -45,6 +45,43 @@ def lifecycle(
 
 
 @app.command()
+def delivery(
+    seconds: Annotated[
+        float, typer.Option(min=1, max=600, help="Of each of the two windows.")
+    ] = 10,
+    in_flight: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Calls the slow supplier takes at a time.")
+    ] = 2_000,
+    latency: Annotated[
+        float, typer.Option(min=0.01, max=60, help="Seconds the slow supplier thinks.")
+    ] = 0.5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Deliveries per second at a slow supplier, beside what its limit allows; and a channel beside it."""
+    from dataclasses import asdict
+
+    import uvloop
+
+    from shoudan_cli import bench_delivery
+    from shoudan_kit.embedded import EmbeddedError
+
+    def say(line: str) -> None:
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        figures = uvloop.run(bench_delivery.bench(seconds, in_flight, latency, say))
+    except (Failed, EmbeddedError) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    if as_json:
+        console.print_json(data=asdict(figures))
+    else:
+        console.print(figures)
+    if not figures.fulfilled_once:
+        raise typer.Exit(1)
+
+
+@app.command()
 def ledger(
     seconds: Annotated[float, typer.Option(min=1, max=60, help="Of each of the runs.")] = 7,
     target: Annotated[

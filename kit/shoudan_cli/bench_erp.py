@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, cast
 
 from grpc import aio
 
 from shoudan.erp.v1 import erp_service_pb2 as pb
 from shoudan.erp.v1 import erp_service_pb2_grpc as stubs
-from shoudan_cli.bench_ledger import command, cpu_s
+from shoudan_cli.bench_parts import cpu_s, environ, log_of, migrate, process
 from shoudan_cli.clients import Failed
-from shoudan_kit.child import Child, tail
-from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
+from shoudan_kit.child import tail
+from shoudan_kit.embedded import Nats, Postgres
 from shoudan_kit.probe import free_port, until
 from shoudan_kit.rpc import connect
 
@@ -157,15 +155,20 @@ async def bench(seconds: float, say: Callable[[str], None]) -> Figures:
         urls = (await postgres.provision(["erp_ingest"]))["erp_ingest"]
         home = postgres.home.path
         erp_port, http_port = free_port(), free_port()
-        environ = _environ(urls, nats.url, erp_port, http_port)
-        await _migrate(environ, home)
+        env = environ("erp_ingest", urls, nats.url) | {
+            "SHOUDAN_ERP_INGEST_LISTEN_PORT": str(erp_port),
+            "SHOUDAN_GATEWAY_LISTEN_PORT": str(http_port),
+            "SHOUDAN_GATEWAY_INTERNAL_PORT": "0",
+            "SHOUDAN_GATEWAY_ERP_INGEST_TARGET": f"{HOST}:{erp_port}",
+        }
+        await migrate("erp_ingest", env, home)
         async with (
-            _served("erp_ingest", environ, home) as erp,
-            _served("gateway", environ, home) as gateway,
+            process("erp_ingest", env, home, "serve", "erp_ingest") as erp,
+            process("gateway", env, home, "serve", "gateway") as gateway,
             _stub(erp_port) as stub,
         ):
             if not await until(lambda: _ready(stub, http_port), START_S_MAX):
-                raise Failed(f"not ready:\n{tail(home / 'gateway.log')}")
+                raise Failed(f"not ready:\n{tail(log_of('gateway', home))}")
             roots = [erp, gateway, postgres.pid, nats.pid]
             load, per_s, cpu_us = await _run(http_port, roots, seconds)
             say(f"{per_s:,.0f} pushes/s, {cpu_us:.0f} us CPU each")
@@ -210,36 +213,6 @@ async def _kept(stub: Any, load: Load) -> bool:
 
 
 # ---------------------------------------------------------------- processes
-
-
-def _environ(urls: DatabaseUrls, nats_url: str, erp_port: int, http_port: int) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("SHOUDAN_")}
-    return own | {
-        "SHOUDAN_ERP_INGEST_DATABASE_URL": urls.service,
-        "SHOUDAN_ERP_INGEST_OWNER_DATABASE_URL": urls.owner,
-        "SHOUDAN_ERP_INGEST_LISTEN_PORT": str(erp_port),
-        "SHOUDAN_GATEWAY_LISTEN_PORT": str(http_port),
-        "SHOUDAN_GATEWAY_INTERNAL_PORT": "0",
-        "SHOUDAN_GATEWAY_ERP_INGEST_TARGET": f"{HOST}:{erp_port}",
-        "SHOUDAN_NATS_URL": nats_url,
-    }
-
-
-async def _migrate(environ: Mapping[str, str], home: Path) -> None:
-    log = home / "migrate.log"
-    child = Child.spawn(command("migrate", "erp_ingest"), env=environ, output=log)
-    if await child.wait() != 0:
-        raise Failed(f"the database was not migrated:\n{tail(log)}")
-
-
-@asynccontextmanager
-async def _served(service: str, environ: Mapping[str, str], home: Path) -> AsyncGenerator[int]:
-    """One process of a service; its pid."""
-    child = Child.spawn(command("serve", service), env=environ, output=home / f"{service}.log")
-    try:
-        yield child.pid
-    finally:
-        await child.stop()
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ import itertools
 import os
 import re
 import secrets
-import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,9 +19,10 @@ from grpc import aio
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
+from shoudan_cli.bench_parts import cpu_s, environ, log_of, migrate, process
 from shoudan_cli.clients import Failed
 from shoudan_kit.child import Child, tail
-from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
+from shoudan_kit.embedded import Nats, Postgres
 from shoudan_kit.embedded_binaries import postgres_bin
 from shoudan_kit.embedded_home import unprivileged_user
 from shoudan_kit.probe import free_port, until
@@ -39,7 +39,6 @@ WINDOW_S: Final = 1.0
 START_S_MAX: Final = 60.0
 ANSWER_S_MAX: Final = 5.0
 IDENT: Final = "bench"
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 Ask = Callable[[Any, list[pb.Posting]], Awaitable[None]]
 
@@ -109,15 +108,15 @@ async def bench(seconds: float, say: Callable[[str], None]) -> Figures:
     async with await Postgres.start() as postgres, await Nats.start() as nats:
         urls = (await postgres.provision(["pay"]))["pay"]
         home = postgres.home.path
-        await _migrate(urls, home)
-        environ = _environ(urls, nats.url)
-        async with _pay(environ, home) as (stub, pid):
+        env = environ("pay", urls, nats.url)
+        await migrate("pay", env, home)
+        async with _pay(env, home) as (stub, pid):
             roots = [pid, postgres.pid, nats.pid]
             hot = await _side(stub, roots, await _accounts(stub, 1), seconds, say, "hot")
             wide = await _accounts(stub, SPREAD)
             spread = await _side(stub, roots, wide, seconds, say, "spread")
             await _verified(stub, say)
-        alone = environ | {
+        alone = env | {
             "SHOUDAN_PAY_LEDGER_BATCH_MAX": "1",
             "SHOUDAN_PAY_LEDGER_IN_FLIGHT_MAX": "8",
         }
@@ -274,41 +273,19 @@ async def _verified(stub: Any, say: Callable[[str], None]) -> None:
 # ---------------------------------------------------------------- processes
 
 
-def _environ(urls: DatabaseUrls, nats_url: str) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("SHOUDAN_")}
-    return own | {
-        "SHOUDAN_PAY_DATABASE_URL": urls.service,
-        "SHOUDAN_PAY_OWNER_DATABASE_URL": urls.owner,
-        "SHOUDAN_NATS_URL": nats_url,
-    }
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from shoudan_cli.main import main; main()", *words]
-
-
-async def _migrate(urls: DatabaseUrls, home: Path) -> None:
-    log = home / "migrate.log"
-    child = Child.spawn(command("migrate", "pay"), env=_environ(urls, ""), output=log)
-    if await child.wait() != 0:
-        raise Failed(f"the database was not migrated:\n{tail(log)}")
-
-
 @asynccontextmanager
-async def _pay(environ: Mapping[str, str], home: Path) -> AsyncGenerator[tuple[Any, int]]:
+async def _pay(env: Mapping[str, str], home: Path) -> AsyncGenerator[tuple[Any, int]]:
     """One pay process; its stub and pid."""
-    port, log = free_port(), home / "pay.log"
-    child = Child.spawn(
-        command("serve", "pay"), env={**environ, "SHOUDAN_PAY_LISTEN_PORT": str(port)}, output=log
-    )
-    channel = connect(f"127.0.0.1:{port}")
-    try:
-        if not await until(lambda: _answers(channel), START_S_MAX):
-            raise Failed(f"pay did not start:\n{tail(log)}")
-        yield stubs.LedgerServiceStub(cast("Any", channel)), child.pid
-    finally:
-        await channel.close()
-        await child.stop()
+    port = free_port()
+    served = {**env, "SHOUDAN_PAY_LISTEN_PORT": str(port)}
+    async with process("pay", served, home, "serve", "pay") as pid:
+        channel = connect(f"127.0.0.1:{port}")
+        try:
+            if not await until(lambda: _answers(channel), START_S_MAX):
+                raise Failed(f"pay did not start:\n{tail(log_of('pay', home))}")
+            yield stubs.LedgerServiceStub(cast("Any", channel)), pid
+        finally:
+            await channel.close()
 
 
 async def _answers(channel: aio.Channel) -> bool:
@@ -319,27 +296,6 @@ async def _answers(channel: aio.Channel) -> bool:
     except aio.AioRpcError:
         return False
     return True
-
-
-def cpu_s(roots: Sequence[int]) -> float:
-    """CPU seconds of these processes and all below them, the ended ones included."""
-    rows = {int(p.name): _stat(p) for p in Path("/proc").iterdir() if p.name.isdigit()}
-    below = set(roots)
-    # A child is found at the latest one round after its parent, so this ends.
-    while grown := {pid for pid, row in rows.items() if row[0] in below} - below:
-        below |= grown
-    live = sum(rows[pid][1] for pid in below if pid in rows)
-    return (live + sum(rows[pid][2] for pid in roots if pid in rows)) / _TICKS_PER_S
-
-
-def _stat(process: Path) -> tuple[int, int, int]:
-    """Parent, own ticks, ticks of ended children; nothing when it has just ended."""
-    try:
-        fields = (process / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return -1, 0, 0
-    user, system, child_user, child_system = map(int, fields[11:15])
-    return int(fields[1]), user + system, child_user + child_system
 
 
 async def _pgbench(postgres: Postgres, seconds: float) -> float:
