@@ -7,7 +7,7 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -169,7 +169,11 @@ async def bench(
     """
     async with await Postgres.start() as postgres, await Nats.start() as nats:
         urls = (await postgres.provision(["delivery"]))["delivery"]
-        home, port, mock = postgres.home.path, free_port(), free_port()
+        home, port = postgres.home.path, free_port()
+        mocks = {
+            SLOW: free_port(),
+            BESIDE: free_port(),
+        }  # two suppliers, so that neither waits there
         orders: Orders = cast("Any", Orders)()  # the other calls are answered UNIMPLEMENTED
         server, order_port = await _serve(orders)
         env = environ("delivery", urls, nats.url) | {
@@ -177,10 +181,10 @@ async def bench(
             "SHOUDAN_DELIVERY_ORDER_TARGET": f"127.0.0.1:{order_port}",
         }
         await migrate("delivery", env, home)
-        sandbox = ("mock", "upstream", "--port", str(mock), "--journal", str(home / "journal"))
         try:
             async with (
-                process("sandbox", env, home, *sandbox) as sandbox_pid,
+                _sandbox(SLOW, mocks, env, home) as sandbox_pid,
+                _sandbox(BESIDE, mocks, env, home),
                 process("delivery", env, home, "serve", "delivery") as delivery_pid,
             ):
                 pids = {
@@ -191,10 +195,10 @@ async def bench(
                 }
                 channel = connect(f"127.0.0.1:{port}")
                 try:
-                    await _ready(channel, mock, home)
-                    await _apply(channel, mock, in_flight, latency_s)
+                    await _ready(channel, mocks, home)
+                    await _apply(channel, mocks, in_flight, latency_s)
                     load = Load(stubs.DeliveryServiceStub(cast("Any", channel)), orders)
-                    return await _measure(load, seconds, in_flight, latency_s, pids, mock, say)
+                    return await _measure(load, seconds, in_flight, latency_s, pids, mocks, say)
                 finally:
                     await channel.close()
         finally:
@@ -207,7 +211,7 @@ async def _measure(
     in_flight: int,
     latency_s: float,
     pids: Mapping[str, int],
-    mock: int,
+    mocks: Mapping[str, int],
     say: Callable[[str], None],
 ) -> Figures:
     await load.probe(WARM_S)
@@ -241,7 +245,7 @@ async def _measure(
         beside=beside,
         delivery_mib_before=mib_before,
         delivery_mib_after=mib_after,
-        fulfilled_once=await _fulfilled_once(load, mock),
+        fulfilled_once=await _fulfilled_once(load, mocks),
     )
 
 
@@ -255,15 +259,18 @@ def _mib(pid: int) -> float:
     return round(int(found[1]) / 1024, 1) if found else 0.0
 
 
-async def _fulfilled_once(load: Load, mock: int) -> bool:
-    """Whether all that was asked for is told as delivered, and the supplier did each once."""
+async def _fulfilled_once(load: Load, mocks: Mapping[str, int]) -> bool:
+    """Whether all that was asked for is told as delivered, and a supplier did each once."""
     if not await until(lambda: _answered(load), END_S_MAX):
         return False
-    url = f"http://127.0.0.1:{mock}/supplier/journal"
-    async with aiohttp.ClientSession(trust_env=False) as http, http.get(url) as answer:
-        journal: Any = await answer.json(content_type=None)
-    once = journal["fulfilled"] == load.asked and journal["fulfilled_twice_count"] == 0
-    return once and load.orders.failed == 0
+    fulfilled = twice = 0
+    async with aiohttp.ClientSession(trust_env=False) as http:
+        for mock in mocks.values():
+            async with http.get(f"http://127.0.0.1:{mock}/supplier/journal") as answer:
+                journal: Any = await answer.json(content_type=None)
+            fulfilled += journal["fulfilled"]
+            twice += journal["fulfilled_twice_count"]
+    return fulfilled == load.asked and twice == 0 and load.orders.failed == 0
 
 
 async def _answered(load: Load) -> bool:
@@ -278,22 +285,32 @@ async def _serve(orders: Orders) -> tuple[aio.Server, int]:
     return server, port
 
 
-async def _ready(channel: aio.Channel, mock: int, home: Path) -> None:
+def _sandbox(
+    channel_no: str, mocks: Mapping[str, int], env: Mapping[str, str], home: Path
+) -> AbstractAsyncContextManager[int]:
+    journal = str(home / f"{channel_no}.jsonl")
+    words = ("mock", "upstream", "--port", str(mocks[channel_no]), "--journal", journal)
+    return process(f"sandbox-{channel_no}", env, home, *words)
+
+
+async def _ready(channel: aio.Channel, mocks: Mapping[str, int], home: Path) -> None:
     async def answers() -> bool:
         try:
             stub: Any = stubs.SupplierServiceStub(cast("Any", channel))
             await stub.ListSuppliers(pb.ListSuppliersRequest(), timeout=2)
         except aio.AioRpcError:
             return False
-        return await http_status(mock, "/healthz") == 200
+        return all([await http_status(mock, "/healthz") == 200 for mock in mocks.values()])
 
     if not await until(answers, START_S_MAX):
         raise Failed(f"delivery did not start:\n{tail(log_of('delivery', home))}")
 
 
-async def _apply(channel: aio.Channel, mock: int, in_flight: int, latency_s: float) -> None:
-    """Two channels of one supplier; only the first is slow."""
-    url = f"http://127.0.0.1:{mock}"
+async def _apply(
+    channel: aio.Channel, mocks: Mapping[str, int], in_flight: int, latency_s: float
+) -> None:
+    """A channel for each supplier; only the first is slow."""
+    urls = {channel_no: f"http://127.0.0.1:{mock}" for channel_no, mock in mocks.items()}
     suppliers = [
         pb.Supplier(
             channel_no=channel_no,
@@ -309,11 +326,11 @@ async def _apply(channel: aio.Channel, mock: int, in_flight: int, latency_s: flo
             enabled=True,
             error_codes=[pb.Supplier.ErrorCode(error_code="R_0000", deal_code=0)],
         )
-        for channel_no in (SLOW, BESIDE)
+        for channel_no, url in urls.items()
     ]
     stub: Any = stubs.SupplierServiceStub(cast("Any", channel))
     await stub.ApplySuppliers(pb.ApplySuppliersRequest(suppliers=suppliers, by="bench"))
-    where = f"{url}/supplier/knobs?channel_no={SLOW}"
+    where = f"{urls[SLOW]}/supplier/knobs?channel_no={SLOW}"
     knobs = {"latency_s": latency_s}
     async with (
         aiohttp.ClientSession(trust_env=False) as http,

@@ -51,6 +51,8 @@ class Sides:
         trade_no = await self.order(fen)
         pay = await self.user_pays(trade_no, fen, tail)
         await self.desk.becomes("pay_order", "traction_no", trade_no, "payed")
+        # The trade follows the pay in a transaction of its own.
+        await self.desk.becomes("dingdang_trade", "trade_no", trade_no, "success")
         return trade_no, pay["tractionNo"]
 
     async def notices(self, traction_no: str) -> list[Any]:
