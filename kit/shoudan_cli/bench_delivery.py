@@ -19,7 +19,7 @@ from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as stubs
 from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan.order.v1 import order_service_pb2_grpc as order_stubs
-from shoudan_cli.bench_parts import environ, log_of, migrate, process
+from shoudan_cli.bench_parts import environ, log_of, migrate, process, wear_in
 from shoudan_cli.clients import Failed
 from shoudan_cli.cpu import usage
 from shoudan_cli.load import percentile
@@ -35,7 +35,8 @@ ACCOUNT: Final = "100011000000000"
 TIMEOUT_S: Final = 300
 AHEAD: Final = 2  # deliveries asked for and not told, as a multiple of those that may be in flight
 CREATE_MAX: Final = 200
-PROBERS: Final = 4
+PROBERS: Final = 2
+PROBE_EVERY_S: Final = 0.1  # from each, so that a quick channel is not asked more than a slow one
 WARM_S: Final = 3.0
 START_S_MAX: Final = 60.0
 END_S_MAX: Final = 60.0
@@ -126,11 +127,12 @@ class Load:
         return numbers
 
     async def probe(self, seconds: float) -> Times:
-        """One delivery after the other on the other channel."""
+        """Single deliveries on the other channel, at a steady rate."""
         stop = time.perf_counter() + seconds
         took_s: list[float] = []
 
-        async def one_after_the_other() -> None:
+        async def prober(delay_s: float) -> None:
+            await asyncio.sleep(delay_s)
             while (began := time.perf_counter()) < stop:
                 number = next(self.numbers)
                 told = asyncio.get_running_loop().create_future()
@@ -140,8 +142,9 @@ class Load:
                 await self.deliveries.CreateDeliveries(request)
                 await told
                 took_s.append(time.perf_counter() - began)
+                await asyncio.sleep(max(0.0, PROBE_EVERY_S - took_s[-1]))
 
-        await asyncio.gather(*[one_after_the_other() for _ in range(PROBERS)])
+        await asyncio.gather(*[prober(PROBE_EVERY_S * n / PROBERS) for n in range(PROBERS)])
         return Times(
             round(percentile(took_s, 0.5) * 1000, 1), round(percentile(took_s, 0.99) * 1000, 1)
         )
@@ -181,6 +184,7 @@ async def bench(
             "SHOUDAN_DELIVERY_ORDER_TARGET": f"127.0.0.1:{order_port}",
         }
         await migrate("delivery", env, home)
+        await wear_in(postgres)
         try:
             async with (
                 _sandbox(SLOW, mocks, env, home) as sandbox_pid,

@@ -81,6 +81,7 @@ class WorkTasks:
         self.new: list[NewTask] = []
         self.done: list[Task[Any]] = []
         self.done_ids: list[int] = []
+        self.kept = False  # one of those ended is of a kind that stays for a while
         self.done_for: dict[str, list[str]] = {}
 
     def add(
@@ -110,13 +111,16 @@ class WorkTasks:
         )
         return task_id
 
-    def finish(self, *tasks: Task[Any] | int) -> None:
+    def finish(self, *tasks: Task[Any]) -> None:
         """End tasks; ending one that has ended changes nothing."""
         for task in tasks:
-            if isinstance(task, int):
-                self.done_ids.append(task)
-            else:
-                self.done.append(task)
+            self.done.append(task)
+            self.kept = self.kept or task.kind.keep_s > 0
+
+    def finish_id(self, kind: Kind[Any], task_id: int) -> None:
+        """End a task of this kind that is known by its number only."""
+        self.done_ids.append(task_id)
+        self.kept = self.kept or kind.keep_s > 0
 
     def finish_for(self, kind: Kind[Any], order_nos: Iterable[str]) -> None:
         """End the pending tasks of an exclusive kind by what they belong to."""
@@ -206,7 +210,7 @@ class Work:
             )
             if time is not None:
                 self._batch = EventRows(batch_id, time, events.rows)
-        if tasks.done_ids or any(task.kind.keep_s for task in tasks.done):
+        if tasks.kept:
             await store.finish_kept(self.db, done)
         for name, order_nos in tasks.done_for.items():
             await store.finish_tasks_for(self.db, name, order_nos)

@@ -107,7 +107,8 @@ async def test_done_tasks_go_and_kept_ones_stay_for_their_time(database, ids):
         gone, kept = work.tasks.add(NOW, Step(1)), work.tasks.add(KEPT, Step(2))
     for _ in range(2):  # ending twice changes nothing
         async with Work(database, ids, None, None) as work:
-            work.tasks.finish(gone, kept)
+            work.tasks.finish_id(NOW, gone)
+            work.tasks.finish_id(KEPT, kept)
     found = await rows(
         database, "SELECT task_id, status, delete_time > shoudan_now() AS later FROM task"
     )

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from shoudan_delivery.kinds import ASK, REPORT, Ask, Report, Result
+from shoudan_delivery.kinds import ASK, REPORT, REQUEST, Ask, Report, Result
 from shoudan_delivery.states import QueryStatus, ServiceClass, Source, Status
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store import suppliers as supplier_store
@@ -175,7 +175,7 @@ class Ends:
                 counted[id(chunk)] = (chunk, counted.get(id(chunk), (chunk, 0))[1] + 1)
         for chunk, ended in counted.values():
             if chunk.left == ended:
-                work.tasks.finish(chunk.task_id)
+                work.tasks.finish_id(REQUEST, chunk.task_id)
         return list(counted.values())
 
 

@@ -23,7 +23,7 @@ _Waiting = tuple[Finding, asyncio.Future[None] | None]
 
 @dataclass(frozen=True, slots=True)
 class LaneRules:
-    """How many findings one transaction takes, and how long they gather while they keep coming."""
+    """How many findings one transaction takes, and how long they gather while more may come."""
 
     batch_max: int
     linger_s: float
@@ -36,6 +36,9 @@ class Lane:
         self._name, self._write, self._rules = name, write, rules
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
+        self._whole = asyncio.Event()
+        # Deliveries that wait or are under way: with none, a finding has no companions to wait for.
+        self.coming: Callable[[], int] = lambda: 1
         self._loop: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -65,6 +68,8 @@ class Lane:
     def _add(self, finding: Finding, written: asyncio.Future[None] | None) -> None:
         self._waiting.append((finding, written))
         self._wake.set()
+        if len(self._waiting) >= self._rules.batch_max or not self.coming():
+            self._whole.set()
         if self._loop is None:
             self._loop = asyncio.get_running_loop().create_task(
                 self._write_forever(), name=f"lane {self._name}"
@@ -79,8 +84,8 @@ class Lane:
                 await self._wake.wait()
             # While answers come in numbers each waits for companions; a lone one is written at once.
             busy = size > 1 and loop.time() - written_at < BUSY_S
-            if busy and len(self._waiting) < rules.batch_max:
-                await asyncio.sleep(rules.linger_s)
+            if busy:
+                await self._gather()
             batch, self._waiting = (
                 self._waiting[: rules.batch_max],
                 self._waiting[rules.batch_max :],
@@ -91,6 +96,14 @@ class Lane:
                 await asyncio.sleep(0 if self._closing else AWAY_S)
                 if self._closing:
                     return
+
+    async def _gather(self) -> None:
+        """Until a batch is full, nothing more is under way, or `linger_s` is over."""
+        self._whole.clear()
+        if len(self._waiting) < self._rules.batch_max and self.coming():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._rules.linger_s):
+                    await self._whole.wait()
 
     async def _try(self, batch: list[_Waiting]) -> bool:
         """Write a batch, or its halves if it cannot be written; False when the database is away."""

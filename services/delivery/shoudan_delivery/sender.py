@@ -28,8 +28,12 @@ from shoudan_kit.faultpoint import hit
 
 REFUSED_WAIT_S = 1.0
 TRIALS_MAX = 3
-# A channel with less than a quarter free gathers places instead of marking them one by one.
-GATHER_BELOW = 4
+# A freed place waits for others at most this part of the time a call takes.
+GATHER_PART = 16
+# A full channel begins calls this much faster than they end on average. Calls begun together end together:
+# begun in bursts for ever, they would have everybody else wait at every burst.
+PACE = 1.05
+TOOK_SHARE = 1 / 32  # of the newest answer in the mean
 # Calls begun in one turn of the event loop; then other channels have theirs.
 TURN_MAX = 16
 
@@ -59,9 +63,11 @@ class Sender:
         self._known: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
+        self._took_s, self._begun_at = 0.0, clock.monotonic()
         self._wake = asyncio.Event()
         self._pumping = False
         self._switching = False
+        ends.coming = lambda: len(self._known)
         self._egress = self._new_egress(supplier)
         self._asking = asyncio.Semaphore(settings.query_concurrency_max)
         self._breaker = Breaker(
@@ -170,9 +176,8 @@ class Sender:
         return supplier.concurrency_max - self._in_flight
 
     async def _send_some(self, room: int) -> None:
-        if room < len(self._queue) and room * GATHER_BELOW < self.supplier.concurrency_max:
-            await asyncio.sleep(self._settings.send_linger_s)
-            room = self._room()
+        if room < len(self._queue):
+            room = await self._paced()
         most = min(room, self._settings.send_batch_max, len(self._queue))
         batch = dict(self._queue.popleft() for _ in range(most))
         if not batch:
@@ -193,6 +198,16 @@ class Sender:
                 await asyncio.sleep(0)
         if batch:
             await self._drop(batch)
+
+    async def _paced(self) -> int:
+        """Let freed places gather, then give those whose time has come."""
+        await asyncio.sleep(min(self._settings.send_linger_s, self._took_s / GATHER_PART))
+        now, last = self._clock.monotonic(), self._begun_at
+        self._begun_at = now
+        if not self._took_s:
+            return self._room()
+        fair = PACE * self.supplier.concurrency_max * (now - last) / self._took_s
+        return min(self._room(), max(1, int(fair)))
 
     async def _mark(self, order_nos: Sequence[int]) -> list[Outgoing]:
         async with self._db.connect() as db:  # one statement, committed when it returns
@@ -238,9 +253,11 @@ class Sender:
         supplier = self.supplier
         protocol: SupplierProtocol = protocol_of(supplier)
         call = protocol.request(supplier, row, self._clock.now())
+        began = self._clock.monotonic()
         outcome = await self._egress.send(
             call.method, call.url, headers=call.headers, body=call.body, total_s=supplier.timeout_s
         )
+        self._took_s += (self._clock.monotonic() - began - self._took_s) * TOOK_SHARE
         hit("delivery.after_call")
         self._note(outcome, trial=trial)
         return verdicts.of_outcome(supplier, protocol, row, outcome, Source.SYNC)

@@ -211,7 +211,7 @@ async def _fail_fast(
             )
             notifies.owe(context, work, order)
             if held := context.memory.get(order_id):
-                work.tasks.finish(held.overtime_task)
+                work.tasks.finish_id(steps.OVERTIME, held.overtime_task)
         work.tasks.finish(*tasks)
     context.memory.drop(moved)
 

@@ -288,7 +288,7 @@ def _drop_task(context: Context, work: Work, part: Delivery) -> None:
     """The deliver task has nothing left to do; where it is not known here, it finds that out itself."""
     held = context.memory.get(part.order_id)
     if held is not None and (task_id := held.deliver_tasks.pop(part.delivery_id, None)):
-        work.tasks.finish(task_id)
+        work.tasks.finish_id(steps.DELIVER, task_id)
 
 
 WHAT = {
@@ -320,7 +320,7 @@ def _ended(context: Context, work: Work, order: Order, now: Settled) -> None:
             queue=context.queue(order.line_id, steps.ORDER_REFUND),
         )
     if held := context.memory.get(order.order_id):
-        work.tasks.finish(held.overtime_task)
+        work.tasks.finish_id(steps.OVERTIME, held.overtime_task)
 
 
 def end(context: Context, work: Work, order: Order, now: Settled) -> None:
