@@ -51,9 +51,10 @@ VALUES (:queue_name, :by, :reason, shoudan_now()) ON CONFLICT DO NOTHING
 """)
 _RESUME = statement("DELETE FROM task_pause WHERE queue_name = :queue_name")
 _PAUSED = statement("SELECT queue_name FROM task_pause ORDER BY queue_name")
+# Found by their key, then sorted: in the order of numbers all events would be passed.
 _HISTORY = statement("""
 SELECT event_id, subject, key, tag, text, body, create_time FROM event
-WHERE key = ANY(CAST(:keys AS text[])) ORDER BY event_id LIMIT :most
+WHERE key = ANY(CAST(:keys AS text[])) ORDER BY event_id + 0 LIMIT :most
 """)
 # The relay publishes what is not marked; consumers drop repeats by event_id.
 _REPLAY = statement("""

@@ -91,7 +91,8 @@ SELECT order_no FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigi
     AND status = 20 AND flow_timeout <= shoudan_now()
 """)
 
-# Rows in the order of their number, so that two writers of the same rows wait instead of dead-locking.
+# Locked in the order of their number, so that two writers of the same rows wait instead of dead-locking;
+# the count asks for all locks before the first row is written.
 _END = statement(f"""
 WITH locked AS (
     SELECT order_info.order_no FROM vds_order_info order_info
@@ -113,8 +114,8 @@ FROM {
         up_order_no="text",
         succ_face_micros="bigint",
     )
-}, locked
-WHERE order_info.order_no = given.order_no AND locked.order_no = given.order_no
+}
+WHERE order_info.order_no = given.order_no AND (SELECT count(*) FROM locked) > 0
     AND (order_info.status = 20 OR (order_info.status = 30 AND NOT given.unsent))
 RETURNING {_ENDED}
 """)  # noqa: S608

@@ -96,8 +96,8 @@ WHERE status = 90 AND push_id > :after AND sealed IS NOT NULL ORDER BY push_id L
 _FORGET = statement("""
 WITH old AS (SELECT push_id FROM push WHERE push_id < :before ORDER BY push_id LIMIT :most),
      unindexed AS (
-        DELETE FROM phone_index USING old
-        WHERE phone_index.kind = 3 AND phone_index.document_id = old.push_id
+        DELETE FROM phone_index
+        WHERE kind = 3 AND document_id = ANY(ARRAY(SELECT push_id FROM old))
      )
 DELETE FROM push USING old WHERE push.push_id = old.push_id
 """)

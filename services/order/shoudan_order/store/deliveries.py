@@ -97,8 +97,8 @@ WITH locked AS (
     SELECT o.order_id FROM oms_order_info o WHERE o.order_id = ANY(CAST(:order_ids AS bigint[]))
     ORDER BY o.order_id FOR UPDATE
 ), paid AS (
-    UPDATE oms_order_delivery d SET up_payment_status = :paid FROM locked
-    WHERE d.order_id = locked.order_id AND d.delivery_id = ANY(CAST(:ids AS bigint[]))
+    UPDATE oms_order_delivery d SET up_payment_status = :paid
+    WHERE d.delivery_id = ANY(CAST(:ids AS bigint[])) AND (SELECT count(*) FROM locked) > 0
         AND d.delivery_status = :delivered AND d.up_payment_status = :paying
     RETURNING d.delivery_id, d.order_id, d.total_face_micros
 ), sums AS (

@@ -27,7 +27,8 @@ LEFT JOIN oms_refund_info r ON r.refund_id = n.refund_id
 """)
 
 # 10 or 20 -> 0, or 20 again with one attempt more; the order or refund follows an acknowledgement.
-# Orders are locked first and in id order, like everywhere.
+# Orders are locked first and in id order, like everywhere: the count asks for all of them before the
+# first row is written.
 _TOLD = statement(f"""
 WITH locked AS (
     SELECT o.order_id FROM oms_order_info o WHERE o.order_id = ANY(CAST(:order_ids AS bigint[]))
@@ -49,8 +50,8 @@ WITH locked AS (
         answer="text",
         took_ms="integer",
     ).replace("AS given", "AS g")
-}, locked
-    WHERE n.notify_id = g.notify_id AND n.order_id = locked.order_id
+}
+    WHERE n.notify_id = g.notify_id AND (SELECT count(*) FROM locked) > 0
         AND n.notify_status = ANY(CAST(:open AS smallint[])) AND NOT n.given_up
     RETURNING n.notify_id, n.order_id, n.refund_id, g.acknowledged, g.attempt_id, g.http_status,
         g.answer, g.took_ms

@@ -93,7 +93,7 @@ WITH made AS (
     FROM unnest(CAST(:notify_id AS bigint[]), CAST(:notify_order AS bigint[]),
         CAST(:notify_channel AS text[]), CAST(:notify_url AS text[]))
         AS n(notify_id, order_id, channel_no, notify_url)
-    JOIN made USING (order_id)
+    WHERE (n.order_id IN (SELECT order_id FROM made)) IS TRUE
 )
 SELECT order_id FROM made
 """)  # noqa: S608 - built from literals above
@@ -146,7 +146,8 @@ WITH moved AS (
     INSERT INTO oms_order_delivery ({INSERTED_COLUMNS}, delivery_status, start_time)
     SELECT {INSERTED_COLUMNS}, delivery_status,
         CASE WHEN delivery_status = :sending THEN shoudan_now() END
-    FROM {unnest(**INSERTED)} JOIN moved USING (order_id) WHERE NOT moved.paused
+    FROM {unnest(**INSERTED)}
+    WHERE (given.order_id IN (SELECT order_id FROM moved WHERE NOT moved.paused)) IS TRUE
 )
 SELECT order_id, paused FROM moved
 """)  # noqa: S608
@@ -230,7 +231,8 @@ WITH asked AS (
     RETURNING o.order_id
 )
 UPDATE oms_notify_info n SET notify_status = :answered, end_time = shoudan_now()
-FROM asked WHERE n.order_id = asked.order_id AND n.refund_id = 0 AND n.notify_status IN (10, 20)
+WHERE n.order_id = ANY(ARRAY(SELECT order_id FROM asked)) AND n.refund_id = 0
+    AND n.notify_status IN (10, 20)
 """)
 
 

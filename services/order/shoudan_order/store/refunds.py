@@ -55,15 +55,15 @@ WITH made AS (
         o.down_product_id, o.ext_product_no, o.line_id, o.carrier_no, o.province_no, o.city_no
     FROM {unnest(**_FACTS, **_STATES, overtime_s="integer")} JOIN oms_order_info o USING (order_id)
     ON CONFLICT (down_channel_no, down_refund_no) DO NOTHING
-    RETURNING refund_id, order_id
+    RETURNING refund_id
 ), told AS (
     INSERT INTO oms_notify_info
         (notify_id, order_id, refund_id, down_channel_no, notify_type, max_count, notify_url)
-    SELECT n.notify_id, made.order_id, n.refund_id, n.channel_no, 2, :notify_max, n.notify_url
-    FROM unnest(CAST(:notify_id AS bigint[]), CAST(:notify_refund AS bigint[]),
-        CAST(:notify_channel AS text[]), CAST(:notify_url AS text[]))
-        AS n(notify_id, refund_id, channel_no, notify_url)
-    JOIN made USING (refund_id)
+    SELECT n.notify_id, n.order_id, n.refund_id, n.channel_no, 2, :notify_max, n.notify_url
+    FROM unnest(CAST(:notify_id AS bigint[]), CAST(:notify_order AS bigint[]),
+        CAST(:notify_refund AS bigint[]), CAST(:notify_channel AS text[]),
+        CAST(:notify_url AS text[])) AS n(notify_id, order_id, refund_id, channel_no, notify_url)
+    WHERE (n.refund_id IN (SELECT refund_id FROM made)) IS TRUE
 )
 SELECT refund_id FROM made
 """)  # noqa: S608 - built from literals above
@@ -227,10 +227,12 @@ async def insert_refunds(
     notify_max: int,
 ) -> set[int]:
     """Write refunds with their notifies; the ids that are new."""
+    order_of = {refund.refund_id: refund.order_id for refund in refunds}
     binds: dict[str, Any] = {
         **_plain(refunds, *_FACTS, *_STATES),
         "overtime_s": list(overtimes_s),
         "notify_id": [n.notify_id for n in notifies],
+        "notify_order": [order_of[n.refund_id] for n in notifies],
         "notify_refund": [n.refund_id for n in notifies],
         "notify_channel": [n.down_channel_no for n in notifies],
         "notify_url": [n.notify_url for n in notifies],

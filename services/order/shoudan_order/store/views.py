@@ -16,9 +16,10 @@ from shoudan_order.tables import DELIVERY, NOTIFY, ORDER, REFUND
 Values = Mapping[str, Any]
 SETTLED_YEAR = 2099
 
+# Found by their key, then sorted: in the order of numbers all events of all orders would be passed.
 _EVENTS = statement("""
 SELECT subject, tag, text, create_time FROM event WHERE key = ANY(CAST(:keys AS text[]))
-ORDER BY event_id LIMIT :most
+ORDER BY event_id + 0 LIMIT :most
 """)
 
 

@@ -50,7 +50,9 @@ _BY_NO = (
     f"SELECT {_TRADE} FROM dingdang_trade WHERE domain_id = :domain_id AND trade_no = :trade_no"  # noqa: S608
 )
 _TRADE_BY_NO, _TRADE_LOCK = statement(_BY_NO), statement(f"{_BY_NO} FOR UPDATE")
-_BY_PAY = statement(f"SELECT {_TRADE} FROM dingdang_trade WHERE pay_traction_no = :number")  # noqa: S608
+_BY_PAY = statement(f"""
+SELECT {_TRADE} FROM dingdang_trade WHERE pay_traction_no = :number AND pay_traction_no <> ''
+""")  # noqa: S608 - an index has all but the empty ones
 _ADVANCE_TRADE = statement("""
 UPDATE dingdang_trade SET status = CAST(:status AS text), transaction_id = :transaction_id,
     paid_time = CASE WHEN CAST(:status AS text) = 'success' THEN shoudan_now() ELSE paid_time END
@@ -69,7 +71,7 @@ WHERE domain_id = :domain_id AND refund_trade_no = :refund_trade_no
 """  # noqa: S608
 _REFUND_READ, _REFUND_LOCK = statement(_REFUND_BY_NO), statement(f"{_REFUND_BY_NO} FOR UPDATE")
 _REFUND_BY_NUMBER = statement(f"""
-SELECT {_REFUND} FROM dingdang_refund WHERE traction_no = :number
+SELECT {_REFUND} FROM dingdang_refund WHERE traction_no = :number AND traction_no <> ''
 """)  # noqa: S608
 _ADVANCE_REFUND = statement("""
 UPDATE dingdang_refund SET status = :status, refund_transaction_id = :refund_transaction_id,

@@ -1,0 +1,161 @@
+"""Plans: no statement compares every row of a batch with every other, or reads a table from end to end.
+
+Connections plan without hash and merge joins (kit/db.py), so that a plan made on an empty table stays
+right. What that leaves is a loop: right over an index, quadratic over anything else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+
+from shoudan_kit.db import PLANS
+
+SERVICES = ("order", "pay", "delivery", "erp_ingest")
+# Reading one of these finds a row at once, or gives one row at most.
+SHORT = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Result", "Aggregate")
+# Statements whose inner side is a handful of rows whatever the batch: why, in a word.
+SMALL = {
+    "shoudan_pay.store.accounts._CREATE": "platform accounts are one per group",
+    "shoudan_pay.store.accounts._CREATE_PLATFORMS": "platform accounts are one per group",
+    "shoudan_pay.store.records._BOUNDS": "a step of a halving is one row",
+    "shoudan_pay.store.records._BALANCE_AT": "a step of a halving is one row",
+}
+
+# Statements that read a table or an index whole, and why that is right.
+WHOLE = {
+    "shoudan_delivery.store.suppliers._CODES": "all channels are wanted",
+    "shoudan_delivery.store.suppliers._LIST": "all channels are wanted",
+    "shoudan_delivery.store.suppliers._VERSION": "all channels are wanted",
+    "shoudan_kit.operations._COUNT_RETRY": "an index of what has ended badly",
+    "shoudan_kit.operations._LIST": "people page through it",
+    "shoudan_kit.operations._PAUSED": "paused queues are few",
+    "shoudan_kit.operations._REPLAY": "an operator asks for a span of time",
+    "shoudan_kit.operations._RETRY": "an index of what has ended badly",
+    "shoudan_kit.store._PAUSED": "paused queues are few",
+    "shoudan_kit.store._UNPUBLISHED": "an index of what is not published yet",
+    "shoudan_order.store.notifies._RESEND": "an index of what was given up",
+    "shoudan_order.store.reports._SPAN": "its first and last row",
+    "shoudan_pay.store.accounts._COUNT": "people page through accounts",
+    "shoudan_pay.store.payserver.modes._UNOPENED": "templates are few",
+    "shoudan_pay.store.platforms.callers._APP_OF": "apps are few",
+    "shoudan_pay.store.platforms.callers._FORGET_TOKENS": "ten tokens live per app",
+    "shoudan_pay.store.platforms.notices._NEWEST": "a page of the newest",
+    "shoudan_pay.store.records._BALANCE_AT": "a person asks for one account",
+    "shoudan_pay.store.records._TOTALS": "a proof adds all accounts up",
+}
+
+
+def statements(service: str) -> Iterator[tuple[str, TextClause]]:
+    """Every text statement at module level of a service and of the kit, by its name."""
+    roots = (f"shoudan_{service}", "shoudan_kit")
+    for root in roots:
+        package = importlib.import_module(root)
+        for found in pkgutil.walk_packages(package.__path__, f"{root}."):
+            if ".migrations" in found.name or ".embedded" in found.name:
+                continue
+            module = importlib.import_module(found.name)
+            for name, value in vars(module).items():
+                if isinstance(value, TextClause):
+                    yield f"{found.name}.{name}", value
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A plan and everything below it."""
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def short(plan: dict[str, Any]) -> bool:
+    """Whether one look at this costs the same whatever the batch."""
+    kind = plan["Node Type"]
+    if kind in SHORT:
+        return True
+    below = [one for one in plan.get("Plans", []) if one["Parent Relationship"] == "Outer"]
+    if kind == "Nested Loop":
+        return all(short(one) for one in plan["Plans"])
+    if kind in {"Memoize", "LockRows", "Limit", "Subquery Scan", "Unique", "Sort"}:
+        return all(short(one) for one in below)
+    return False
+
+
+def quadratic(plan: dict[str, Any]) -> list[str]:
+    """The loops of a plan that go through all of something for each of something else."""
+    found: list[str] = []
+    for node in nodes(plan):
+        if node["Node Type"] != "Nested Loop":
+            continue
+        outer, inner = node["Plans"][:2]
+        if not short(inner) and not (
+            short(outer) and outer["Node Type"] in {"Result", "Aggregate"}
+        ):
+            found.append(f"{outer['Node Type']} x {inner['Node Type']} {inner.get('Alias', '')}")
+    return found
+
+
+async def generic_plan(db: asyncpg.Connection[Any], statement: TextClause) -> dict[str, Any] | None:
+    """The plan kept for a statement, whatever its values; None for what is no query of this database."""
+    compiled: Any = statement.compile(dialect=PGDialect_asyncpg())
+    sql = compiled.string
+    if not sql.lstrip().upper().startswith(("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")):
+        return None
+    try:
+        await db.execute(f"PREPARE asked AS {sql}")
+    except asyncpg.UndefinedTableError:
+        return None
+    try:
+        nulls = ", ".join(["NULL"] * len(compiled.positiontup or ()))
+        values = f"({nulls})" if nulls else ""
+        text = await db.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked{values}")
+    finally:
+        await db.execute("DEALLOCATE asked")
+    return json.loads(text)[0]["Plan"]
+
+
+def whole(plan: dict[str, Any]) -> list[str]:
+    """The tables and indexes of which a plan reads everything."""
+    return [
+        f"{node['Node Type']} {node.get('Index Name') or node.get('Relation Name')}"
+        for node in nodes(plan)
+        if node["Node Type"] == "Seq Scan"
+        or (
+            node["Node Type"].endswith(("Index Scan", "Index Only Scan"))
+            and "Index Cond" not in node
+        )
+    ]
+
+
+@pytest.fixture(scope="module", params=SERVICES)
+async def plans(request: pytest.FixtureRequest, database: Any) -> dict[str, dict[str, Any]]:
+    """The plan of every statement of a service, made on empty tables."""
+    urls = await database(request.param)
+    db = await asyncpg.connect(urls.owner.replace("+asyncpg", ""))
+    try:
+        await db.execute(f"{PLANS}; SET plan_cache_mode = force_generic_plan")
+        made = {name: await generic_plan(db, one) for name, one in statements(request.param)}
+    finally:
+        await db.close()
+    found = {name: plan for name, plan in made.items() if plan is not None}
+    assert len(found) > 20
+    return found
+
+
+async def test_no_statement_compares_every_row_with_every_other(plans: dict[str, Any]) -> None:
+    wrong = {n: quadratic(plan) for n, plan in plans.items() if n not in SMALL and quadratic(plan)}
+    assert not wrong, (
+        "look rows up by an index, or by an IN that is hashed: (x IN (SELECT …)) IS TRUE"
+    )
+
+
+async def test_a_table_is_read_whole_only_where_that_is_meant(plans: dict[str, Any]) -> None:
+    wrong = {n: whole(plan) for n, plan in plans.items() if n not in WHOLE and whole(plan)}
+    assert not wrong, "use an index, or say in WHOLE why everything is to be read"
