@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ ACCOUNT: Final = "100011000000000"
 TIMEOUT_S: Final = 300
 AHEAD: Final = 2  # deliveries asked for and not told, as a multiple of those that may be in flight
 CREATE_MAX: Final = 200
-PROBERS: Final = 2
+PROBERS: Final = 4
 PROBE_EVERY_S: Final = 0.1  # from each, so that a quick channel is not asked more than a slow one
 WARM_S: Final = 3.0
 START_S_MAX: Final = 60.0
@@ -196,6 +197,7 @@ async def bench(
                     "postgres": postgres.pid,
                     "nats": nats.pid,
                     "sandbox": sandbox_pid,
+                    "load_generator": os.getpid(),
                 }
                 channel = connect(f"127.0.0.1:{port}")
                 try:

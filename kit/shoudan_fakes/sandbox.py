@@ -18,6 +18,7 @@ from shoudan_fakes.inbox import STYLE, Inboxes
 from shoudan_fakes.journal import Journal
 from shoudan_fakes.scripts import SCRIPTS, Script
 from shoudan_fakes.supplier import Supplier
+from shoudan_kit.collecting import tune_gc
 
 KEEPALIVE_S = 75.0
 STOP_S = 1.0
@@ -111,5 +112,6 @@ async def serve(host: str, port: int, journal_path: Path, secret: bytes = b"") -
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stop.set)
     async with Sandbox(journal_path, host=host, port=port, secret=secret) as sandbox:
+        tune_gc()
         print(f"sandbox supplier, inbox and payment component on {sandbox.url}/", flush=True)
         await stop.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
 from shoudan_kit import faultpoint, log, metrics
 from shoudan_kit.bus import Bus, Relay
 from shoudan_kit.clock import SystemClock
+from shoudan_kit.collecting import tune_gc
 from shoudan_kit.config import ProcessSettings, ServiceSettings
 from shoudan_kit.db import Database
 from shoudan_kit.health import OpsServer
@@ -162,20 +162,13 @@ async def _serve(service: Service[Any], settings: Any, roles: frozenset[str]) ->
     await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
     if started.done():
         started.result()
-        _tune_gc()
+        tune_gc()
         await stopped
     else:
         started.cancel()
         with suppress(asyncio.CancelledError):
             await started
     await process.stop()
-
-
-def _tune_gc() -> None:
-    """What was made at start lives for ever; collecting it again and again costs several per cent."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 class Process(Generic[S]):
