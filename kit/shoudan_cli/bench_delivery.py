@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import re
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -31,12 +30,13 @@ from shoudan_kit.rpc import connect
 
 SLOW: Final = "slow"
 BESIDE: Final = "beside"
+ELSEWHERE: Final = "elsewhere"
 FACE_MICROS: Final = 100_000_000
 ACCOUNT: Final = "100011000000000"
 TIMEOUT_S: Final = 300
 AHEAD: Final = 2  # deliveries asked for and not told, as a multiple of those that may be in flight
 CREATE_MAX: Final = 200
-PROBERS: Final = 4
+PROBERS: Final = 2
 PROBE_EVERY_S: Final = 0.1  # from each, so that a quick channel is not asked more than a slow one
 WARM_S: Final = 3.0
 START_S_MAX: Final = 60.0
@@ -57,8 +57,10 @@ class Figures:
     """What `--json` prints, with exactly these keys.
 
     `limit_per_s` is what so many calls in flight at so slow a supplier come to. `alone` and `beside` are
-    the times of another channel without and with the slow one. The sandbox and the load generator, which
-    play the outside world, are left out of `total`.
+    the times of another channel without and with the slow one. `elsewhere`, at the same time as `beside`,
+    are those of a second delivery service with a database of its own, which has nothing to do but
+    that: what it feels comes from the machine, what `beside` feels above that comes from the service.
+    The sandbox and the load generator, which play the outside world, are left out of `total`.
     """
 
     deliveries_per_s: float
@@ -67,6 +69,7 @@ class Figures:
     cpu_us_per_delivery: dict[str, float]
     alone: Times
     beside: Times
+    elsewhere: Times
     delivery_mib_before: float
     delivery_mib_after: float
     fulfilled_once: bool
@@ -101,11 +104,14 @@ class Orders(order_stubs.OrderServiceServicer):
 
 
 @dataclass
-class Load:
-    """Keeps a channel supplied with work, and measures another one beside it."""
+class Site:
+    """One delivery service between an order service that is played and suppliers that are, too."""
 
+    pid: int
     deliveries: Any
+    suppliers: Any
     orders: Orders
+    mocks: dict[str, tuple[int, int]]  # port and pid of the supplier of each channel
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     asked: int = 0
 
@@ -114,21 +120,18 @@ class Load:
         while True:
             self.orders.came.clear()
             while self.asked - self.orders.told <= ahead - CREATE_MAX:
-                await self.create(SLOW, CREATE_MAX)
+                await self._create(SLOW, list(itertools.islice(self.numbers, CREATE_MAX)))
             await self.orders.came.wait()
 
-    async def create(self, channel_no: str, count: int) -> list[int]:
-        """Ask for deliveries; their numbers. Raises Failed when one is refused."""
-        numbers = list(itertools.islice(self.numbers, count))
-        self.asked += count
+    async def _create(self, channel_no: str, numbers: Sequence[int]) -> None:
+        self.asked += len(numbers)
         items = [_item(channel_no, number) for number in numbers]
         answer = await self.deliveries.CreateDeliveries(pb.CreateDeliveriesRequest(items=items))
         if not all(one.HasField("delivery") for one in answer.results):
             raise Failed("a delivery was refused")
-        return numbers
 
-    async def probe(self, seconds: float) -> Times:
-        """Single deliveries on the other channel, at a steady rate."""
+    async def probe(self, channel_no: str, seconds: float) -> Times:
+        """Single deliveries on a channel, at a steady rate."""
         stop = time.perf_counter() + seconds
         took_s: list[float] = []
 
@@ -136,11 +139,8 @@ class Load:
             await asyncio.sleep(delay_s)
             while (began := time.perf_counter()) < stop:
                 number = next(self.numbers)
-                told = asyncio.get_running_loop().create_future()
-                self.orders.waited[number] = told
-                self.asked += 1
-                request = pb.CreateDeliveriesRequest(items=[_item(BESIDE, number)])
-                await self.deliveries.CreateDeliveries(request)
+                told = self.orders.waited[number] = asyncio.get_running_loop().create_future()
+                await self._create(channel_no, [number])
                 await told
                 took_s.append(time.perf_counter() - began)
                 await asyncio.sleep(max(0.0, PROBE_EVERY_S - took_s[-1]))
@@ -149,6 +149,23 @@ class Load:
         return Times(
             round(percentile(took_s, 0.5) * 1000, 1), round(percentile(took_s, 0.99) * 1000, 1)
         )
+
+    async def fulfilled_once(self) -> bool:
+        """Whether all that was asked for is told as delivered, and a supplier did each once."""
+
+        async def answered() -> bool:
+            return self.orders.told == self.asked
+
+        if not await until(answered, END_S_MAX):
+            return False
+        fulfilled = twice = 0
+        async with aiohttp.ClientSession(trust_env=False) as http:
+            for port, _ in self.mocks.values():
+                async with http.get(f"http://127.0.0.1:{port}/supplier/journal") as answer:
+                    journal: Any = await answer.json(content_type=None)
+                fulfilled += journal["fulfilled"]
+                twice += journal["fulfilled_twice_count"]
+        return fulfilled == self.asked and twice == 0 and self.orders.failed == 0
 
 
 def _item(channel_no: str, number: int) -> pb.CreateDeliveriesRequest.Item:
@@ -167,78 +184,58 @@ def _item(channel_no: str, number: int) -> pb.CreateDeliveriesRequest.Item:
 async def bench(
     seconds: float, in_flight: int, latency_s: float, say: Callable[[str], None]
 ) -> Figures:
-    """Start PostgreSQL, NATS, delivery and the sandbox supplier as in production, measure, stop them.
+    """Start PostgreSQL, NATS, delivery and suppliers as in production, measure, stop them.
 
     Raises Failed when something does not start, refuses, or does not end.
     """
     async with await Postgres.start() as postgres, await Nats.start() as nats:
-        urls = (await postgres.provision(["delivery"]))["delivery"]
-        home, port = postgres.home.path, free_port()
-        mocks = {
-            SLOW: free_port(),
-            BESIDE: free_port(),
-        }  # two suppliers, so that neither waits there
-        orders: Orders = cast("Any", Orders)()  # the other calls are answered UNIMPLEMENTED
-        server, order_port = await _serve(orders)
-        env = environ("delivery", urls, nats.url) | {
-            "SHOUDAN_DELIVERY_LISTEN_PORT": str(port),
-            "SHOUDAN_DELIVERY_ORDER_TARGET": f"127.0.0.1:{order_port}",
-        }
-        await migrate("delivery", env, home)
-        await wear_in(postgres)
-        try:
-            async with (
-                _sandbox(SLOW, mocks, env, home) as sandbox_pid,
-                _sandbox(BESIDE, mocks, env, home),
-                process("delivery", env, home, "serve", "delivery") as delivery_pid,
-            ):
-                pids = {
-                    "delivery": delivery_pid,
-                    "postgres": postgres.pid,
-                    "nats": nats.pid,
-                    "sandbox": sandbox_pid,
-                    "load_generator": os.getpid(),
-                }
-                channel = connect(f"127.0.0.1:{port}")
-                try:
-                    await _ready(channel, mocks, home)
-                    await _apply(channel, mocks, in_flight, latency_s)
-                    load = Load(stubs.DeliveryServiceStub(cast("Any", channel)), orders)
-                    return await _measure(load, seconds, in_flight, latency_s, pids, mocks, say)
-                finally:
-                    await channel.close()
-        finally:
-            await server.stop(None)
+        await postgres.provision(["delivery"])
+        async with (
+            _site("one", (SLOW, BESIDE), postgres, nats.url) as site,
+            _site("two", (ELSEWHERE,), postgres, nats.url) as other,
+        ):
+            await wear_in(postgres)
+            for one in (site, other):
+                await _apply(one, in_flight, latency_s)
+            pids = {
+                "delivery": site.pid,
+                "postgres": postgres.pid,
+                "nats": nats.pid,
+                "sandbox": site.mocks[SLOW][1],
+            }
+            return await _measure(site, other, seconds, in_flight, in_flight / latency_s, pids, say)
 
 
 async def _measure(
-    load: Load,
+    site: Site,
+    other: Site,
     seconds: float,
     in_flight: int,
-    latency_s: float,
+    limit: float,
     pids: Mapping[str, int],
-    mocks: Mapping[str, int],
     say: Callable[[str], None],
 ) -> Figures:
-    await load.probe(WARM_S)
-    alone = await load.probe(seconds)
-    say(f"another channel alone: p50 {alone.p50_ms} ms, p99 {alone.p99_ms} ms")
-    supplying = asyncio.create_task(load.supply(AHEAD * in_flight))
+    async def probe(seconds: float) -> tuple[Times, Times]:
+        found = await asyncio.gather(site.probe(BESIDE, seconds), other.probe(ELSEWHERE, seconds))
+        return found[0], found[1]
+
+    await probe(WARM_S)
+    alone, _ = await probe(seconds)
+    say(f"another channel alone: {alone}")
+    supplying = asyncio.create_task(site.supply(AHEAD * in_flight))
     try:
-        await asyncio.sleep(WARM_S + latency_s)
-        mib_before = _mib(pids["delivery"])
-        first = _mark(load, pids)
-        beside = await load.probe(seconds)
-        last = _mark(load, pids)
-        mib_after = _mib(pids["delivery"])
+        await asyncio.sleep(2 * WARM_S)
+        mib_before, first = _mib(site.pid), _mark(site, pids)
+        beside, elsewhere = await probe(seconds)
+        mib_after, last = _mib(site.pid), _mark(site, pids)
     finally:
         supplying.cancel()
         with suppress(asyncio.CancelledError):
             await supplying
-    say(f"beside {in_flight} in flight: p50 {beside.p50_ms} ms, p99 {beside.p99_ms} ms")
+    say(f"beside the slow one: {beside}; elsewhere on the machine: {elsewhere}")
     count = max(1, last.told - first.told)
     spent = {name: (last.cpu[name] - first.cpu[name]) * 1e6 / count for name in pids}
-    rate, limit = count / (last.at_s - first.at_s), in_flight / latency_s
+    rate = count / (last.at_s - first.at_s)
     return Figures(
         deliveries_per_s=round(rate, 1),
         limit_per_s=round(limit, 1),
@@ -249,38 +246,21 @@ async def _measure(
         },
         alone=alone,
         beside=beside,
+        elsewhere=elsewhere,
         delivery_mib_before=mib_before,
         delivery_mib_after=mib_after,
-        fulfilled_once=await _fulfilled_once(load, mocks),
+        fulfilled_once=await site.fulfilled_once() and await other.fulfilled_once(),
     )
 
 
-def _mark(load: Load, pids: Mapping[str, int]) -> _Mark:
-    return _Mark(time.perf_counter(), load.orders.told, usage(pids))
+def _mark(site: Site, pids: Mapping[str, int]) -> _Mark:
+    return _Mark(time.perf_counter(), site.orders.told, usage(pids))
 
 
 def _mib(pid: int) -> float:
     """Memory of a process that is in use now."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text("utf-8"))
     return round(int(found[1]) / 1024, 1) if found else 0.0
-
-
-async def _fulfilled_once(load: Load, mocks: Mapping[str, int]) -> bool:
-    """Whether all that was asked for is told as delivered, and a supplier did each once."""
-    if not await until(lambda: _answered(load), END_S_MAX):
-        return False
-    fulfilled = twice = 0
-    async with aiohttp.ClientSession(trust_env=False) as http:
-        for mock in mocks.values():
-            async with http.get(f"http://127.0.0.1:{mock}/supplier/journal") as answer:
-                journal: Any = await answer.json(content_type=None)
-            fulfilled += journal["fulfilled"]
-            twice += journal["fulfilled_twice_count"]
-    return fulfilled == load.asked and twice == 0 and load.orders.failed == 0
-
-
-async def _answered(load: Load) -> bool:
-    return load.orders.told == load.asked
 
 
 async def _serve(orders: Orders) -> tuple[aio.Server, int]:
@@ -291,38 +271,58 @@ async def _serve(orders: Orders) -> tuple[aio.Server, int]:
     return server, port
 
 
-def _sandbox(
-    channel_no: str, mocks: Mapping[str, int], env: Mapping[str, str], home: Path
-) -> AbstractAsyncContextManager[int]:
-    journal = str(home / f"{channel_no}.jsonl")
-    words = ("mock", "upstream", "--port", str(mocks[channel_no]), "--journal", journal)
-    return process(f"sandbox-{channel_no}", env, home, *words)
+@asynccontextmanager
+async def _site(
+    name: str, channels: Sequence[str], postgres: Postgres, nats_url: str
+) -> AsyncGenerator[Site]:
+    """A delivery service on a database of its own; each channel's supplier is a process."""
+    home, port, orders = postgres.home.path, free_port(), cast("Orders", cast("Any", Orders)())
+    database = f"bench_{name}"
+    await postgres.create_database(database, service="delivery")
+    server, order_port = await _serve(orders)
+    env = environ("delivery", postgres.urls("delivery", database), nats_url) | {
+        "SHOUDAN_DELIVERY_LISTEN_PORT": str(port),
+        "SHOUDAN_DELIVERY_ORDER_TARGET": f"127.0.0.1:{order_port}",
+    }
+    await migrate("delivery", env, home)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(server.stop, None)
+        mocks: dict[str, tuple[int, int]] = {}
+        for channel_no in channels:
+            mock, journal = free_port(), str(home / f"{channel_no}.jsonl")
+            words = ("mock", "upstream", "--port", str(mock), "--journal", journal)
+            pid = await stack.enter_async_context(
+                process(f"supplier-{channel_no}", env, home, *words)
+            )
+            mocks[channel_no] = mock, pid
+        serving = process(f"delivery-{name}", env, home, "serve", "delivery")
+        pid = await stack.enter_async_context(serving)
+        channel = connect(f"127.0.0.1:{port}")
+        stack.push_async_callback(channel.close)
+        made = cast("Any", channel)
+        deliveries, suppliers = stubs.DeliveryServiceStub(made), stubs.SupplierServiceStub(made)
+        site = Site(pid, deliveries, suppliers, orders, mocks)
+        if not await until(lambda: _ready(site), START_S_MAX):
+            raise Failed(f"delivery did not start:\n{tail(log_of(f'delivery-{name}', home))}")
+        yield site
 
 
-async def _ready(channel: aio.Channel, mocks: Mapping[str, int], home: Path) -> None:
-    async def answers() -> bool:
-        try:
-            stub: Any = stubs.SupplierServiceStub(cast("Any", channel))
-            await stub.ListSuppliers(pb.ListSuppliersRequest(), timeout=2)
-        except aio.AioRpcError:
-            return False
-        return all([await http_status(mock, "/healthz") == 200 for mock in mocks.values()])
-
-    if not await until(answers, START_S_MAX):
-        raise Failed(f"delivery did not start:\n{tail(log_of('delivery', home))}")
+async def _ready(site: Site) -> bool:
+    try:
+        await site.suppliers.ListSuppliers(pb.ListSuppliersRequest(), timeout=2)
+    except aio.AioRpcError:
+        return False
+    return all([await http_status(port, "/healthz") == 200 for port, _ in site.mocks.values()])
 
 
-async def _apply(
-    channel: aio.Channel, mocks: Mapping[str, int], in_flight: int, latency_s: float
-) -> None:
-    """A channel for each supplier; only the first is slow."""
-    urls = {channel_no: f"http://127.0.0.1:{mock}" for channel_no, mock in mocks.items()}
+async def _apply(site: Site, in_flight: int, latency_s: float) -> None:
+    """A channel for each supplier; only one is slow."""
     suppliers = [
         pb.Supplier(
             channel_no=channel_no,
             service_class=10,
-            request_url=f"{url}/supplier/request",
-            query_url=f"{url}/supplier/query",
+            request_url=f"http://127.0.0.1:{port}/supplier/request",
+            query_url=f"http://127.0.0.1:{port}/supplier/query",
             request_replenish_time_s=30,
             first_query_time_s=1,
             query_replenish_time_s=5,
@@ -332,15 +332,15 @@ async def _apply(
             enabled=True,
             error_codes=[pb.Supplier.ErrorCode(error_code="R_0000", deal_code=0)],
         )
-        for channel_no, url in urls.items()
+        for channel_no, (port, _) in site.mocks.items()
     ]
-    stub: Any = stubs.SupplierServiceStub(cast("Any", channel))
-    await stub.ApplySuppliers(pb.ApplySuppliersRequest(suppliers=suppliers, by="bench"))
-    where = f"{urls[SLOW]}/supplier/knobs?channel_no={SLOW}"
-    knobs = {"latency_s": latency_s}
+    await site.suppliers.ApplySuppliers(pb.ApplySuppliersRequest(suppliers=suppliers, by="bench"))
+    if SLOW not in site.mocks:
+        return
+    where = f"http://127.0.0.1:{site.mocks[SLOW][0]}/supplier/knobs?channel_no={SLOW}"
     async with (
         aiohttp.ClientSession(trust_env=False) as http,
-        http.post(where, json=knobs) as answer,
+        http.post(where, json={"latency_s": latency_s}) as answer,
     ):
         if answer.status != 200:
             raise Failed("the sandbox supplier could not be made slow")

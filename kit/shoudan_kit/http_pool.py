@@ -18,6 +18,7 @@ from shoudan_kit.http_line import Answered, Line, NoAnswer, NotSent
 IDLE_S: Final = 15.0
 DNS_CACHE_S: Final = 30.0
 NAMES_MAX: Final = 10_000
+LATE_S: Final = 0.05  # how much later than its time a call may be given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,14 @@ class Pool:
     def __init__(
         self, resolver: AbstractResolver, *, per_host_max: int, body_bytes_max: int
     ) -> None:
+        self._loop = asyncio.get_running_loop()  # asked once: it costs a system call each time
         self._resolver = resolver
         self._per_host_max, self._body_bytes_max = per_host_max, body_bytes_max
         self._origins: dict[_Key, _Origin] = {}
         self._names: dict[tuple[str, int], tuple[float, asyncio.Task[list[str]]]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
+        self._busy: dict[Line, float] = {}  # until when an answer may come
+        self._watching: asyncio.TimerHandle | None = None
         self._tls: ssl.SSLContext | None = None
         self._closed = False
 
@@ -73,28 +77,38 @@ class Pool:
         self, target: Target, request: bytes, *, connect_s: float, total_s: float
     ) -> Answered | NotSent | NoAnswer:
         """Send `request` once and wait for its answer. `connect_s` covers the wait for a free line."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + total_s
+        now = self._loop.time()
         key = (target.host, target.port, target.tls)
-        line = self._take_idle(key, loop.time()) or await self._free_line(key, connect_s)
+        line = self._take_idle(key, now) or await self._free_line(key, connect_s)
         if isinstance(line, NotSent):
             return line
         answer = line.ask(request)
-        timer = loop.call_at(end, line.give_up, "no answer in time")
+        self._busy[line] = now + total_s
+        if self._watching is None:
+            self._watching = self._loop.call_later(LATE_S, self._watch)
         try:
             return await answer
         except asyncio.CancelledError:
             line.give_up("no longer waited for")
             raise
         finally:
-            timer.cancel()
+            del self._busy[line]
             self._give_back(key, line)
+
+    def _watch(self) -> None:
+        """Give up calls whose time is over: one timer for all, as one each costs more than the parsing."""
+        now = self._loop.time()
+        for line in [line for line, end in self._busy.items() if end <= now]:
+            line.give_up("no answer in time")
+        again = self._busy and not self._closed
+        self._watching = self._loop.call_later(LATE_S, self._watch) if again else None
 
     async def aclose(self) -> None:
         """Close every connection; calls under way get no answer."""
         self._closed = True
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        for timer in (self._sweeping, self._watching):
+            if timer is not None:
+                timer.cancel()
         for _, resolving in self._names.values():
             resolving.cancel()
         for line in [line for origin in self._origins.values() for line in origin.lines]:
@@ -118,7 +132,7 @@ class Pool:
             async with asyncio.timeout(connect_s):
                 while True:
                     origin = self._origins.setdefault(key, _Origin())
-                    if line := self._take_idle(key, asyncio.get_running_loop().time()):
+                    if line := self._take_idle(key, self._loop.time()):
                         return line
                     if len(origin.lines) + origin.opening < self._per_host_max:
                         return await self._open(key, origin)
@@ -129,7 +143,7 @@ class Pool:
 
     async def _wait(self, key: _Key, origin: _Origin) -> Line | None:
         """A line somebody gave back, or None: there is room for a new one."""
-        given: asyncio.Future[Line | None] = asyncio.get_running_loop().create_future()
+        given: asyncio.Future[Line | None] = self._loop.create_future()
         origin.waiting.append(given)
         try:
             return await given
@@ -156,12 +170,10 @@ class Pool:
             if not waiting.done():
                 waiting.set_result(line)
                 return
-        now = asyncio.get_running_loop().time()
-        line.idle_since = now
+        line.idle_since = self._loop.time()
         origin.idle.append(line)
         if self._sweeping is None:
-            loop = asyncio.get_running_loop()
-            self._sweeping = loop.call_later(IDLE_S, self._sweep)
+            self._sweeping = self._loop.call_later(IDLE_S, self._sweep)
 
     def _room(self, key: _Key) -> None:
         """One line less: whoever waits longest may open another."""
@@ -178,15 +190,14 @@ class Pool:
 
     def _sweep(self) -> None:
         """Close what nobody used for a while."""
-        loop = asyncio.get_running_loop()
-        kept = False
+        now, kept = self._loop.time(), False
         for origin in self._origins.values():
-            fresh = [line for line in origin.idle if loop.time() - line.idle_since < IDLE_S]
+            fresh = [line for line in origin.idle if now - line.idle_since < IDLE_S]
             old, origin.idle = origin.idle[: len(origin.idle) - len(fresh)], fresh
             kept = kept or bool(fresh)
             for line in old:
                 line.give_up("idle")
-        self._sweeping = loop.call_later(IDLE_S, self._sweep) if kept else None
+        self._sweeping = self._loop.call_later(IDLE_S, self._sweep) if kept else None
 
     # ------------------------------------------------------------ new lines
     async def _open(self, key: _Key, origin: _Origin) -> Line | NotSent:
@@ -210,7 +221,7 @@ class Pool:
             return NotSent(forbidden.reason)
         except OSError:
             return NotSent("name not resolved")
-        loop = asyncio.get_running_loop()
+        loop = self._loop
 
         def gone(line: Line) -> None:
             origin.lines.discard(line)
@@ -247,7 +258,7 @@ class Pool:
             return [str(ip_address(host))]
         except ValueError:
             pass  # a name
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         until, resolving = self._names.get((host, port), (0.0, None))
         failed = resolving is not None and resolving.done() and resolving.exception() is not None
         if resolving is None or failed or until < loop.time():

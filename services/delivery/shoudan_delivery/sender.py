@@ -62,6 +62,7 @@ class Sender:
         self._queue: deque[tuple[int, Chunk]] = deque()
         self._known: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
         self._in_flight = 0
         self._took_s, self._begun_at = 0.0, clock.monotonic()
         self._wake = asyncio.Event()
@@ -141,7 +142,7 @@ class Sender:
         await egress.aclose()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
