@@ -11,6 +11,8 @@ from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.http import HttpProcessingError, HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
+from shoudan_kit.turns import Turns
+
 SWITCHING = 101
 
 
@@ -44,10 +46,12 @@ class Line(BaseProtocol):
         self,
         loop: asyncio.AbstractEventLoop,
         body_bytes_max: int,
+        turns: Turns,
         gone: Callable[[Line], None],
     ) -> None:
-        """`gone` is called once, when the connection is no more."""
+        """`gone` is called once, when the connection is no more; answers are read in `turns`."""
         super().__init__(loop)
+        self._turns, self._unread = turns, b""
         self._parser = HttpResponseParser(
             self,
             loop,
@@ -93,7 +97,17 @@ class Line(BaseProtocol):
 
     # ------------------------------------------------------------ called by the transport and the parser
     def data_received(self, data: bytes) -> None:
-        """Part of an answer, or several in one piece."""
+        """Part of an answer, or several in one piece: kept until its turn comes."""
+        waiting = bool(self._unread)
+        self._unread += data
+        if not waiting:
+            self._turns.take(self)
+
+    def work(self) -> None:
+        """Read what has come."""
+        data, self._unread = self._unread, b""
+        if not data:
+            return  # the connection ended before the turn came, and it was read then
         if self._answer is None:
             self.give_up("words nobody asked for")
             return
@@ -126,6 +140,7 @@ class Line(BaseProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """An answer without a length ends here; every other one is lost."""
+        self.work()
         super().connection_lost(exc)
         self._reusable = False
         if self._answer is not None:

@@ -14,10 +14,12 @@ from yarl import URL
 
 from shoudan_kit.guard import UrlForbidden
 from shoudan_kit.http_line import Answered, Line, NoAnswer, NotSent
+from shoudan_kit.turns import Turns
 
 IDLE_S: Final = 15.0
 DNS_CACHE_S: Final = 30.0
 NAMES_MAX: Final = 10_000
+ANSWERS_A_TURN: Final = 16
 LATE_S: Final = 0.05  # how much later than its time a call may be given up
 
 
@@ -63,6 +65,7 @@ class Pool:
         self, resolver: AbstractResolver, *, per_host_max: int, body_bytes_max: int
     ) -> None:
         self._loop = asyncio.get_running_loop()  # asked once: it costs a system call each time
+        self._turns = Turns(self._loop, ANSWERS_A_TURN)
         self._resolver = resolver
         self._per_host_max, self._body_bytes_max = per_host_max, body_bytes_max
         self._origins: dict[_Key, _Origin] = {}
@@ -233,7 +236,7 @@ class Pool:
         for address in addresses:
             try:
                 _, line = await loop.create_connection(
-                    lambda: Line(loop, self._body_bytes_max, gone),
+                    lambda: Line(loop, self._body_bytes_max, self._turns, gone),
                     address,
                     port,
                     ssl=self._tls_context() if tls else None,
