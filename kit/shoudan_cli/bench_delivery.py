@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -30,11 +30,15 @@ from shoudan_kit.rpc import connect
 
 SLOW: Final = "slow"
 BESIDE: Final = "beside"
-ELSEWHERE: Final = "elsewhere"
+APART: Final = "apart"
+QUEUES: Final = {
+    "shared": "vds:order:request,vds:order:query,vds:order:notify",
+    "own": f"vds:{APART},vds:order:notify",
+}
 FACE_MICROS: Final = 100_000_000
 ACCOUNT: Final = "100011000000000"
 TIMEOUT_S: Final = 300
-AHEAD: Final = 2  # deliveries asked for and not told, as a multiple of those that may be in flight
+AHEAD: Final = 3  # deliveries asked for and not told, as a multiple of those that may be in flight
 CREATE_MAX: Final = 100
 PROBERS: Final = 2
 PROBE_EVERY_S: Final = 0.1  # from each, so that a quick channel is not asked more than a slow one
@@ -42,6 +46,9 @@ WARM_S: Final = 3.0
 START_S_MAX: Final = 60.0
 END_S_MAX: Final = 60.0
 OWN: Final = ("delivery", "postgres", "nats")
+
+
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +64,9 @@ class Figures:
     """What `--json` prints, with exactly these keys.
 
     `limit_per_s` is what so many calls in flight at so slow a supplier come to. `alone` and `beside` are
-    the times of another channel without and with the slow one. `elsewhere`, at the same time as `beside`,
-    are those of a second delivery service with a database of its own, which has nothing to do but
-    that: what it feels comes from the machine, what `beside` feels above that comes from the service.
+    the times of another channel without and with the slow one in the same process. `apart`, at the same
+    time as `beside`, are those of a channel with a queue and so a process of its own: what that one
+    feels comes from the machine and the database, what `beside` feels above it from sharing a process.
     The sandbox and the load generator, which play the outside world, are left out of `total`.
     """
 
@@ -69,7 +76,7 @@ class Figures:
     cpu_us_per_delivery: dict[str, float]
     alone: Times
     beside: Times
-    elsewhere: Times
+    apart: Times
     delivery_mib_before: float
     delivery_mib_after: float
     fulfilled_once: bool
@@ -105,14 +112,13 @@ class Orders(order_stubs.OrderServiceServicer):
 
 @dataclass
 class Site:
-    """One delivery service between an order service that is played and suppliers that are, too."""
+    """A delivery process between an order service that is played and suppliers that are, too."""
 
     pid: int
     deliveries: Any
     suppliers: Any
     orders: Orders
     mocks: dict[str, tuple[int, int]]  # port and pid of the supplier of each channel
-    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     asked: int = 0
 
     async def supply(self, ahead: int) -> None:
@@ -120,7 +126,7 @@ class Site:
         while True:
             self.orders.came.clear()
             while self.asked - self.orders.told <= ahead - CREATE_MAX:
-                await self._create(SLOW, list(itertools.islice(self.numbers, CREATE_MAX)))
+                await self._create(SLOW, list(itertools.islice(_numbers, CREATE_MAX)))
             await self.orders.came.wait()
 
     async def _create(self, channel_no: str, numbers: Sequence[int]) -> None:
@@ -138,7 +144,7 @@ class Site:
         async def prober(delay_s: float) -> None:
             await asyncio.sleep(delay_s)
             while (began := time.perf_counter()) < stop:
-                number = next(self.numbers)
+                number = next(_numbers)
                 told = self.orders.waited[number] = asyncio.get_running_loop().create_future()
                 await self._create(channel_no, [number])
                 await told
@@ -189,12 +195,14 @@ async def bench(
     Raises Failed when something does not start, refuses, or does not end.
     """
     async with await Postgres.start() as postgres, await Nats.start() as nats:
-        await postgres.provision(["delivery"])
+        urls = (await postgres.provision(["delivery"]))["delivery"]
+        env = environ("delivery", urls, nats.url)
+        await migrate("delivery", env, postgres.home.path)
+        await wear_in(postgres)
         async with (
-            _site("one", (SLOW, BESIDE), postgres, nats.url) as site,
-            _site("two", (ELSEWHERE,), postgres, nats.url) as other,
+            _site("shared", (SLOW, BESIDE), env, postgres.home.path) as site,
+            _site("own", (APART,), env, postgres.home.path) as other,
         ):
-            await wear_in(postgres)
             for one in (site, other):
                 await _apply(one, in_flight, latency_s)
             pids = {
@@ -216,7 +224,7 @@ async def _measure(
     say: Callable[[str], None],
 ) -> Figures:
     async def probe(seconds: float) -> tuple[Times, Times]:
-        found = await asyncio.gather(site.probe(BESIDE, seconds), other.probe(ELSEWHERE, seconds))
+        found = await asyncio.gather(site.probe(BESIDE, seconds), other.probe(APART, seconds))
         return found[0], found[1]
 
     await probe(WARM_S)
@@ -226,13 +234,13 @@ async def _measure(
     try:
         await asyncio.sleep(2 * WARM_S)
         mib_before, first = _mib(site.pid), _mark(site, pids)
-        beside, elsewhere = await probe(seconds)
+        beside, apart = await probe(seconds)
         mib_after, last = _mib(site.pid), _mark(site, pids)
     finally:
         supplying.cancel()
         with suppress(asyncio.CancelledError):
             await supplying
-    say(f"beside the slow one: {beside}; elsewhere on the machine: {elsewhere}")
+    say(f"beside the slow one: {beside}; in a process of its own: {apart}")
     count = max(1, last.told - first.told)
     spent = {name: (last.cpu[name] - first.cpu[name]) * 1e6 / count for name in pids}
     rate = count / (last.at_s - first.at_s)
@@ -246,7 +254,7 @@ async def _measure(
         },
         alone=alone,
         beside=beside,
-        elsewhere=elsewhere,
+        apart=apart,
         delivery_mib_before=mib_before,
         delivery_mib_after=mib_after,
         fulfilled_once=await site.fulfilled_once() and await other.fulfilled_once(),
@@ -273,18 +281,17 @@ async def _serve(orders: Orders) -> tuple[aio.Server, int]:
 
 @asynccontextmanager
 async def _site(
-    name: str, channels: Sequence[str], postgres: Postgres, nats_url: str
+    name: str, channels: Sequence[str], env: Mapping[str, str], home: Path
 ) -> AsyncGenerator[Site]:
-    """A delivery service on a database of its own; each channel's supplier is a process."""
-    home, port, orders = postgres.home.path, free_port(), cast("Orders", cast("Any", Orders)())
-    database = f"bench_{name}"
-    await postgres.create_database(database, service="delivery")
+    """A process of the delivery service; each channel's supplier is a process, too."""
+    port, orders = free_port(), cast("Orders", cast("Any", Orders)())
     server, order_port = await _serve(orders)
-    env = environ("delivery", postgres.urls("delivery", database), nats_url) | {
+    env = {
+        **env,
         "SHOUDAN_DELIVERY_LISTEN_PORT": str(port),
         "SHOUDAN_DELIVERY_ORDER_TARGET": f"127.0.0.1:{order_port}",
+        "SHOUDAN_DELIVERY_TASK_QUEUES": QUEUES[name],
     }
-    await migrate("delivery", env, home)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, None)
         mocks: dict[str, tuple[int, int]] = {}
@@ -330,6 +337,7 @@ async def _apply(site: Site, in_flight: int, latency_s: float) -> None:
             concurrency_max=in_flight,
             timeout_s=latency_s + 10,
             enabled=True,
+            queue_name=f"vds:{APART}" if channel_no == APART else "",
             error_codes=[pb.Supplier.ErrorCode(error_code="R_0000", deal_code=0)],
         )
         for channel_no, (port, _) in site.mocks.items()

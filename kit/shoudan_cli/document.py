@@ -172,6 +172,7 @@ class Supplier(Row):
     timeout_s: Annotated[int, Field(ge=1, le=300)] = 10
     enabled: bool = True
     secret_name: str = ""
+    queue_name: str = ""
     error_codes: list[ErrorCode] = []
 
 

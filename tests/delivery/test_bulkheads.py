@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sized
+from collections.abc import Awaitable, Callable, Sized
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan_fakes.supplier import Knobs
-from tests.delivery.conftest import House
+from tests.delivery.conftest import House, house
 from tests.poll import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -16,14 +19,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 SLOW_S = 1.0
 SLOW_IN_FLIGHT = 500
 PROBES = 100
-# From the call that takes a delivery to the report of its end. Idle it is about 0.03 s; a channel that
-# waited for the slow one would take SLOW_S and more.
-PROBE_P99_S = 0.5
+# From the call that takes a delivery to the report of its end. Here it is about 0.02 s, idle or not; a
+# channel that waited for the slow one would take SLOW_S and more.
+PROBE_P99_S = 0.25
 
 LIMIT_S = 0.5
 LIMIT_IN_FLIGHT = 200
-COUNTED = 600
-WINDOWS = 3  # the best of these counts: what else runs on the machine can only take away
+COUNTED = 1_000
 
 
 async def latency(running: House, channel_no: str, seconds: float, in_flight: int) -> None:
@@ -55,9 +57,9 @@ async def test_a_supplier_is_used_to_its_limit(running: House) -> None:
     for _ in range(6):
         await running.send(*["100011000000000"] * 400, channel_no="busy")
     told = running.orders.told
-    await eventually(lambda: len(told) >= LIMIT_IN_FLIGHT, 15)
-    rates = [await rate(told) for _ in range(WINDOWS)]
-    assert max(rates) >= 0.8 * LIMIT_IN_FLIGHT / LIMIT_S
+    # The first round begins in one burst; the limit is that of the rounds that follow.
+    await eventually(lambda: len(told) >= 2 * LIMIT_IN_FLIGHT, 15)
+    assert await rate(told) >= 0.8 * LIMIT_IN_FLIGHT / LIMIT_S
     assert running.sandbox.supplier.in_flight_most <= LIMIT_IN_FLIGHT
     running.witness()
 
@@ -67,3 +69,25 @@ async def rate(told: Sized) -> float:
     first, began = len(told), time.perf_counter()
     await eventually(lambda: len(told) >= first + COUNTED, 20)
     return (len(told) - first) / (time.perf_counter() - began)
+
+
+COMMON = ["vds:order:request", "vds:order:query", "vds:order:notify"]
+UNKNOWN_THEN_SUCCESS = "100011000000002"
+
+
+async def test_a_channel_with_a_queue_of_its_own_is_served_by_its_own_process(
+    new_database: Callable[[str], Awaitable[Any]], tmp_path: Path
+) -> None:
+    urls = await new_database("delivery")
+    async with house(urls.service, tmp_path / "others.jsonl", task_queues=COMMON) as others:
+        await others.apply("big", queue_name="vds:big")
+        (waiting,) = await others.send("100011000000000", channel_no="big")
+        (usual,) = await others.send("100011000000000")
+        await others.ends(usual)
+        assert (await others.query(waiting)).status == pb.STATUS_CREATED
+        queues = ["vds:big", "vds:order:notify"]
+        async with house(urls.service, tmp_path / "own.jsonl", task_queues=queues) as own:
+            (asked,) = await others.send(UNKNOWN_THEN_SUCCESS, channel_no="big")
+            await eventually(lambda: {waiting, asked} <= own.orders.told.keys(), 15)
+            assert (await others.query(asked)).result_source == pb.RESULT_SOURCE_QUERY
+        others.witness()

@@ -76,7 +76,7 @@ async def create(
         else:
             results.append(ChannelUnavailable(new.channel_no, new.key.service_class))
             refused.append(new)
-    _ask_to_send(work, [made[key] for key in made])
+    _ask_to_send(work, suppliers, [made[key] for key in made])
     if refused:
         await supplier_store.insert_incidents(work.db, [*_rejects(ids, refused)], local_ip)
     return results
@@ -87,18 +87,20 @@ def _takes(suppliers: Suppliers, new: NewDelivery) -> bool:
     return supplier is not None and supplier.takes_new
 
 
-def _ask_to_send(work: Work, made: Sequence[tuple[int, NewDelivery]]) -> None:
-    """One task for up to CHUNK_MAX deliveries of one channel."""
+def _ask_to_send(work: Work, suppliers: Suppliers, made: Sequence[tuple[int, NewDelivery]]) -> None:
+    """One task for up to CHUNK_MAX deliveries of one channel, in the channel's queue."""
     by_channel: dict[tuple[str, int], list[tuple[int, NewDelivery]]] = {}
     for one in made:
         by_channel.setdefault((one[1].channel_no, one[1].key.service_class), []).append(one)
     for (channel_no, service_class), all_ in by_channel.items():
+        supplier = suppliers.get(channel_no, service_class)
         for start in range(0, len(all_), CHUNK_MAX):
             part = all_[start : start + CHUNK_MAX]
             work.tasks.add(
                 REQUEST,
                 Request(channel_no, service_class, [no for no, _ in part]),
                 deadline_s=max(new.timeout_s for _, new in part) + GRACE_S,
+                queue=supplier.queue_name if supplier is not None else None,
             )
 
 

@@ -133,7 +133,11 @@ class Ends:
             self._publisher.unknown(work, ended, finding)
             if finding.ask_after_s is not None:
                 work.tasks.add(
-                    ASK, Ask(order_no), order_no=str(order_no), delay_s=finding.ask_after_s
+                    ASK,
+                    Ask(order_no),
+                    order_no=str(order_no),
+                    delay_s=finding.ask_after_s,
+                    queue=finding.queue_name,
                 )
 
     async def _write_unsent(self, work: Work, batch: _Batch) -> None:

@@ -113,9 +113,14 @@ class Deliveries:
         async with self._app.work("delivery.ask_now") as work:
             found = await deliveries.find_one(work.db, _key(request.key))
             looked = await store.look(work.db, [found.order_no])
+            sender = self._senders.of(found.channel_no, found.service_class)
             if found.status is Status.SENDING:
-                work.tasks.add(ASK, Ask(found.order_no), order_no=str(found.order_no))
-        sender = self._senders.of(found.channel_no, found.service_class)
+                work.tasks.add(
+                    ASK,
+                    Ask(found.order_no),
+                    order_no=str(found.order_no),
+                    queue=sender.supplier.queue_name if sender is not None else None,
+                )
         if sender is not None:
             for status, row in looked:
                 if status is Status.SENDING:
@@ -375,6 +380,7 @@ def _supplier(one: pb.Supplier) -> Supplier:
         concurrency_max=one.concurrency_max or 32,
         timeout_s=round(one.timeout_s or 10, 3),
         secret_name=one.secret_name,
+        queue_name=one.queue_name,
         deal_codes={code.error_code: _deal_code(code.deal_code) for code in one.error_codes},
         code_descs={code.error_code: code.error_code_desc for code in one.error_codes},
     )
@@ -456,6 +462,7 @@ def _shown(one: Supplier) -> pb.Supplier:
         timeout_s=one.timeout_s,
         enabled=one.enabled,
         secret_name=one.secret_name,
+        queue_name=one.queue_name,
         error_codes=[
             pb.Supplier.ErrorCode(
                 error_code=code,

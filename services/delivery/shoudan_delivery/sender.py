@@ -30,8 +30,8 @@ REFUSED_WAIT_S = 1.0
 TRIALS_MAX = 3
 # A freed place waits for others at most this part of the time a call takes.
 GATHER_PART = 16
-# A full channel begins calls this much faster than they end on average. Calls begun together end together:
-# begun in bursts for ever, they would have everybody else wait at every burst.
+# A channel with more than a round waiting begins calls this much faster than they end on average. Calls
+# begun together end together: begun in bursts for ever, they would have everybody else wait at each.
 PACE = 1.05
 TOOK_SHARE = 1 / 32  # of the newest answer in the mean
 # Calls begun in one turn of the event loop; then other channels have theirs.
@@ -64,7 +64,7 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._in_flight = 0
-        self._took_s, self._begun_at = 0.0, clock.monotonic()
+        self._took_s, self._begun_at, self._part = 0.0, clock.monotonic(), 0.0
         self._wake = asyncio.Event()
         self._pumping = False
         self._switching = False
@@ -163,6 +163,7 @@ class Sender:
                 else:
                     self._wake.clear()
                     await self._wake.wait()
+                    self._begun_at = self._clock.monotonic()  # waiting earns no burst
         finally:
             self._pumping = False
         self._pump_soon()
@@ -205,10 +206,11 @@ class Sender:
         await asyncio.sleep(min(self._settings.send_linger_s, self._took_s / GATHER_PART))
         now, last = self._clock.monotonic(), self._begun_at
         self._begun_at = now
-        if not self._took_s:
-            return self._room()
-        fair = PACE * self.supplier.concurrency_max * (now - last) / self._took_s
-        return min(self._room(), max(1, int(fair)))
+        if not self._took_s or len(self._queue) <= self.supplier.concurrency_max:
+            return self._room()  # the rest goes in one round: the sooner the better
+        fair = PACE * self.supplier.concurrency_max * (now - last) / self._took_s + self._part
+        self._part = fair % 1  # small channels live on parts of a call
+        return min(self._room(), int(fair))
 
     async def _mark(self, order_nos: Sequence[int]) -> list[Outgoing]:
         async with self._db.connect() as db:  # one statement, committed when it returns
@@ -241,6 +243,7 @@ class Sender:
             self._in_flight -= 1
             self._wake.set()
         finding.chunk, finding.ask_after_s = chunk, ask_after_s(self.supplier)
+        finding.queue_name = self.supplier.queue_name
         if finding.verdict is not Verdict.NOT_SENT:
             self._known.discard(row.order_no)
             self._ends.put(finding)

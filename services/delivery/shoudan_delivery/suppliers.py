@@ -27,6 +27,7 @@ OPERATORS_STATES = frozenset({SupplierState.OPEN, SupplierState.SUSPENDED, Suppl
 CHANGES_MAX = 1_000
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+_QUEUE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _log = log.get_logger("suppliers")
 
 
@@ -115,6 +116,8 @@ def check(supplier: Supplier) -> None:
         _check_url("notify_url", supplier.notify_url)
     if supplier.secret_name and not _NAME.fullmatch(supplier.secret_name):
         raise FieldInvalid("secret_name", "1 to 32 letters, digits, dots, dashes")
+    if supplier.queue_name and not _QUEUE.fullmatch(supplier.queue_name):
+        raise FieldInvalid("queue_name", "1 to 64 letters, digits, colons, dots, dashes")
     for name, low, high in (
         ("request_replenish_time_s", 1, 86_400),
         ("first_query_time_s", 0, 86_400),

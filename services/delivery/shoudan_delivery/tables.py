@@ -71,6 +71,13 @@ CHANNEL_INFO = Table(
     _int("concurrency_max", "calls in flight, each process"),
     _int("timeout_ms", "wait for an answer, milliseconds"),
     _text("secret_name", "secret that signs requests and notifies; empty for none"),
+    Column(
+        "queue_name",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="任务队列 of its requests and queries; empty for the common ones",
+    ),
     _text("ext_params", "扩展参数, JSON"),
     _small("state", "1 open 2 tripped 3 suspended 4 held"),
     _text("state_reason", "who set the state, and why"),

@@ -108,7 +108,13 @@ def _sort_out(
     wait_s = ask_after_s(supplier)
     for row in orphans if wait_s is not None else []:
         delay_s = max(0.0, (wait_s or 0.0) - row.age_s)
-        work.tasks.add(ASK, Ask(row.order_no), order_no=str(row.order_no), delay_s=delay_s)
+        work.tasks.add(
+            ASK,
+            Ask(row.order_no),
+            order_no=str(row.order_no),
+            delay_s=delay_s,
+            queue=supplier.queue_name,
+        )
     elsewhere = len(sent) - len(orphans)
     if not here and not unsent and not elsewhere:
         work.tasks.finish(task)

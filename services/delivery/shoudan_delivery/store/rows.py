@@ -114,6 +114,7 @@ class Supplier:
     concurrency_max: int
     timeout_s: float
     secret_name: str
+    queue_name: str = ""
     state: SupplierState = SupplierState.OPEN
     state_reason: str = ""
     tripped: bool = False  # still resting, by the database's clock
@@ -189,6 +190,7 @@ class Finding:
     ask_after_s: float | None = (
         None  # an unknown one is asked after this; None: nobody can be asked
     )
+    queue_name: str = ""  # where it is asked about; empty for the common queue
     chunk: Chunk | None = None
     by: str = ""
 

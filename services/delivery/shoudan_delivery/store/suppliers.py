@@ -21,7 +21,7 @@ SELECT count(*) AS rows, max(last_update_time) AS newest,
 _LIST = statement("""
 SELECT id, channel_no, service_class, protocol, request_url, notify_url, query_url,
     request_replenish_time, first_query_time, query_replenish_time, status, can_query, idempotent,
-    concurrency_max, timeout_ms, secret_name, state, state_reason,
+    concurrency_max, timeout_ms, secret_name, queue_name, state, state_reason,
     coalesce(tripped_until > shoudan_now(), false) AS tripped
 FROM vds_channel_info ORDER BY channel_no, service_class
 """)
@@ -30,7 +30,7 @@ SELECT channel_no, service_class, error_code, deal_code, error_code_desc FROM vd
 """)
 _COLUMNS = """protocol, request_url, notify_url, query_url, request_replenish_time,
     first_query_time, query_replenish_time, status, can_query, idempotent, concurrency_max,
-    timeout_ms, secret_name"""
+    timeout_ms, secret_name, queue_name"""
 _UPSERT = statement(f"""
 INSERT INTO vds_channel_info (id, channel_no, service_class, {_COLUMNS}, ext_params, state,
     state_reason, create_time, last_update_time)
@@ -53,13 +53,14 @@ FROM {
         concurrency_max="integer",
         timeout_ms="integer",
         secret_name="text",
+        queue_name="text",
     )
 }
 ON CONFLICT (channel_no, service_class) DO UPDATE SET ({_COLUMNS}, last_update_time) = ROW(
     excluded.protocol, excluded.request_url, excluded.notify_url, excluded.query_url,
     excluded.request_replenish_time, excluded.first_query_time, excluded.query_replenish_time,
     excluded.status, excluded.can_query, excluded.idempotent, excluded.concurrency_max,
-    excluded.timeout_ms, excluded.secret_name, excluded.last_update_time)
+    excluded.timeout_ms, excluded.secret_name, excluded.queue_name, excluded.last_update_time)
 """)  # noqa: S106, S608 - built from literals above
 _CLEAR_CODES = statement(f"""
 DELETE FROM vds_channel_error_code USING {unnest(channel_no="text", service_class="smallint")}
@@ -188,6 +189,7 @@ def _supplier(row: Any) -> Supplier:
         concurrency_max=row.concurrency_max,
         timeout_s=row.timeout_ms / 1000,
         secret_name=row.secret_name,
+        queue_name=row.queue_name,
         state=SupplierState(row.state),
         state_reason=row.state_reason,
         tripped=row.tripped,
@@ -203,7 +205,7 @@ async def upsert(
         {
             **columns(suppliers, "id", "channel_no", "service_class", "protocol", "request_url"),
             **columns(suppliers, "notify_url", "query_url", "idempotent", "concurrency_max"),
-            **columns(suppliers, "secret_name"),
+            **columns(suppliers, "secret_name", "queue_name"),
             "request_replenish_time": [s.request_replenish_time_s for s in suppliers],
             "first_query_time": [s.first_query_time_s for s in suppliers],
             "query_replenish_time": [s.query_replenish_time_s for s in suppliers],

@@ -937,6 +937,7 @@ class Supplier(_message.Message):
     ERROR_CODES_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     STATE_REASON_FIELD_NUMBER: _builtins.int
+    QUEUE_NAME_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Same as the up channel of the catalogue."""
     service_class: _builtins.int
@@ -971,6 +972,8 @@ class Supplier(_message.Message):
     """Whether it is used; output only."""
     state_reason: _builtins.str
     """Who set the state, and why; output only."""
+    queue_name: _builtins.str
+    """Task queue of this channel's requests and queries, for a process of its own; empty for the common ones."""
     @_builtins.property
     def error_codes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Supplier.ErrorCode]:
         """How its codes are understood."""
@@ -996,10 +999,11 @@ class Supplier(_message.Message):
         error_codes: _abc.Iterable[Global___Supplier.ErrorCode] | None = ...,
         state: Global___SupplierState.ValueType = ...,
         state_reason: _builtins.str = ...,
+        queue_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_query", b"can_query", "channel_no", b"channel_no", "concurrency_max", b"concurrency_max", "enabled", b"enabled", "error_codes", b"error_codes", "first_query_time_s", b"first_query_time_s", "idempotent", b"idempotent", "notify_url", b"notify_url", "protocol", b"protocol", "query_replenish_time_s", b"query_replenish_time_s", "query_url", b"query_url", "request_replenish_time_s", b"request_replenish_time_s", "request_url", b"request_url", "secret_name", b"secret_name", "service_class", b"service_class", "state", b"state", "state_reason", b"state_reason", "timeout_s", b"timeout_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_query", b"can_query", "channel_no", b"channel_no", "concurrency_max", b"concurrency_max", "enabled", b"enabled", "error_codes", b"error_codes", "first_query_time_s", b"first_query_time_s", "idempotent", b"idempotent", "notify_url", b"notify_url", "protocol", b"protocol", "query_replenish_time_s", b"query_replenish_time_s", "query_url", b"query_url", "queue_name", b"queue_name", "request_replenish_time_s", b"request_replenish_time_s", "request_url", b"request_url", "secret_name", b"secret_name", "service_class", b"service_class", "state", b"state", "state_reason", b"state_reason", "timeout_s", b"timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
