@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan_delivery.app import SERVICE
 from shoudan_delivery.config import DeliverySettings
 from shoudan_fakes.sandbox import Sandbox
+from shoudan_kit import probe
 from shoudan_kit.config import Secret
 from shoudan_kit.rpc import connect
 from shoudan_kit.service import Process
@@ -253,7 +253,5 @@ async def running(
 
 @pytest.fixture
 def free_port() -> int:
-    """A port nobody serves now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody serves now, and none the kernel gives to outgoing connections meanwhile."""
+    return probe.free_port()

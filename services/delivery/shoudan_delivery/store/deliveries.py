@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -330,7 +329,7 @@ def _delivery(row: Any) -> Delivery:
     # Selected in the order of the fields.
     delivery = Delivery(*row)
     status, source = Status(delivery.status), Source(delivery.result_source)
-    return replace(delivery, status=status, result_source=source)
+    return msgspec.structs.replace(delivery, status=status, result_source=source)
 
 
 def _outgoing(row: Any) -> Outgoing:
