@@ -13,7 +13,7 @@ from shoudan.order.v1 import (
 )
 from shoudan_kit.migrate import Schema
 from shoudan_kit.service import App, Running, Service
-from shoudan_order import catalogues
+from shoudan_order import catalogues, parked
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context, OrdersInMemory
 from shoudan_order.ledger import PayLedger
@@ -55,6 +55,9 @@ async def start(app: App[OrderSettings]) -> Running:
     async def poll_catalogue() -> None:
         await catalogues.poll(context)
 
+    async def gauge_parked() -> None:
+        await parked.gauge_forever(context)
+
     return Running(
         context=context,
         registers=(
@@ -74,7 +77,7 @@ async def start(app: App[OrderSettings]) -> Running:
         ),
         names=NAMES,
         handlers=HANDLERS,
-        background=(poll_catalogue,),
+        background=(poll_catalogue, gauge_parked),
         closers=(orders.aclose, notifier.aclose),
     )
 

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+import json
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
+from shoudan_kit.clock import beijing
 from shoudan_order.targets import DEFAULT_TARGET, Target
 
-order = typer.Typer(no_args_is_help=True, help="Orders: show one whole, pause, resume.")
+order = typer.Typer(
+    no_args_is_help=True, help="Orders: show one whole, list parked ones, pause, resume."
+)
 audit = typer.Typer(no_args_is_help=True, help="What waits for a person: list, decide, retry.")
 notify = typer.Typer(no_args_is_help=True, help="Notifies that were given up: list, send again.")
 
 CALL_S = 10.0
 STATUSES = {"success": 0, "failed": 90, "partial": 91}
+# What one look at parked orders passes through at most: a hundred thousand of them.
+PAGE: Final = 1_000
+PAGES_MAX: Final = 100
 
+T = TypeVar("T")
+Ask = Callable[[str, str, Any], Awaitable[Any]]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded with your name.")]
 
 
@@ -71,6 +83,113 @@ def _pause(order_ids: list[int], reason: str, target: str, *, paused: bool) -> N
     done: Any = call(target, "Audit", "PauseDelivery", message)
     changed = ", ".join(map(str, done.order_ids)) or "nothing changed"
     typer.echo(f"{'paused' if paused else 'resumed'}: {changed}")
+
+
+@order.command()
+def parked(
+    count: Annotated[int, typer.Option(help="At most so many.", min=1, max=1000)] = 50,
+    after: Annotated[int, typer.Option(help="Only orders made after this one.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Orders that wait for a person, oldest first: why, since when, and the audits that end it."""
+    found = run(target, lambda ask: _look(ask, after, count))
+    if not found.whole:
+        typer.echo(f"more than {PAGES_MAX * PAGE} are parked: older ones are not shown", err=True)
+    rows = [_row(one, found.audits.get(one.state.order_id, ())) for one in found.orders]
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        return
+    if not rows:
+        typer.echo(f"no order made after {after} is parked" if after else "no order is parked")
+        return
+    for row in rows:
+        typer.echo(_lines(row))
+    if found.count > len(rows):
+        typer.echo(f"{len(rows)} of {found.count}; go on with --after {rows[-1]['order_id']}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Parked orders, oldest first, with what waits for a decision; `count` there are in all."""
+
+    orders: Sequence[Any]
+    audits: Mapping[int, Sequence[Any]]
+    count: int
+    whole: bool
+
+
+async def _look(ask: Ask, after: int, count: int) -> _Found:
+    """The oldest `count` after this one. The service lists the newest first, so all are passed."""
+    from shoudan.order.v1 import order_service_pb2 as pb
+
+    oldest: deque[Any] = deque(maxlen=count)
+    passed, token, more = 0, "", True
+    for _ in range(PAGES_MAX):
+        wanted = pb.ListOrdersRequest(parked=True, page_size=PAGE, page_token=token)
+        page = await ask("Order", "ListOrders", wanted)
+        later = [one for one in page.orders if one.state.order_id > after]
+        oldest.extend(later)
+        passed += len(later)
+        token = page.next_page_token
+        more = bool(token) and len(later) == len(page.orders)
+        if not more:
+            break
+    audits = await _audits_of(ask, {one.state.order_id for one in oldest})
+    return _Found(list(reversed(oldest)), audits, passed, whole=not more)
+
+
+async def _audits_of(ask: Ask, order_ids: set[int]) -> Mapping[int, Sequence[Any]]:
+    """What waits for a decision of each of these orders, oldest first."""
+    from shoudan.order.v1 import audit_service_pb2 as pb
+
+    found: defaultdict[int, list[Any]] = defaultdict(list)
+    token = ""
+    for _ in range(PAGES_MAX if order_ids else 0):
+        wanted = pb.ListAuditsRequest(page_size=PAGE, page_token=token)
+        page = await ask("Audit", "ListAudits", wanted)
+        for one in page.audits:
+            if one.order_id in order_ids:
+                found[one.order_id].append(one)
+        token = page.next_page_token
+        if not token:
+            break
+    return found
+
+
+def _row(one: Any, audits: Sequence[Any]) -> dict[str, Any]:
+    """What `--json` prints, with exactly these keys; numbers as text, they have more than 53 bits.
+
+    It waits since its first audit was asked for; null when none waits any more.
+    """
+    from shoudan.order.v1 import order_service_pb2 as pb
+
+    since = audits[0].create_time.ToDatetime(UTC) if audits else None
+    age = None if since is None else max(datetime.now(UTC) - since, timedelta())
+    return {
+        "order_id": str(one.state.order_id),
+        "channel_no": one.state.channel_no,
+        "request_no": one.state.request_no,
+        "state": pb.OrderStatus.Name(one.state.status).removeprefix("ORDER_STATUS_").lower(),
+        "parked_reason": one.parked_reason,
+        "since": None if since is None else since.isoformat(timespec="seconds"),
+        "age_s": None if age is None else int(age.total_seconds()),
+        "audit_ids": [str(audit.audit_id) for audit in audits],
+    }
+
+
+def _lines(row: Mapping[str, Any]) -> str:
+    """Two lines instead of a table: none of it may be cut off, and its numbers are to be copied."""
+    since = "since nobody knows when"
+    if row["since"] is not None:
+        age = timedelta(seconds=row["age_s"])
+        since = f"since {beijing(datetime.fromisoformat(row['since']))} ({age})"
+    audits = ", ".join(row["audit_ids"]) or "none waits"
+    return (
+        f"{row['order_id']}  {row['channel_no']} {row['request_no']}  {row['state']}  {since}\n"
+        f"    {row['parked_reason']}; audit {audits}"
+    )
 
 
 @notify.command()
@@ -174,25 +293,34 @@ def retry(step: str, number: int, reason: Reason, target: Target = DEFAULT_TARGE
 
 def call(target: str, service: str, method: str, message: Any) -> Any:
     """One unary call; a refusal ends the command with its words."""
+    return run(target, lambda ask: ask(service, method, message))
+
+
+def run(target: str, work: Callable[[Ask], Awaitable[T]]) -> T:
+    """What asks the service one thing or several; the first refusal ends the command with its words."""
     import grpc
 
     from shoudan.order.v1 import audit_service_pb2_grpc, order_service_pb2_grpc
     from shoudan_kit.rpc import connect
 
-    async def run() -> Any:
+    async def connected() -> T:
         channel = connect(target)
         stubs = {
             "Order": order_service_pb2_grpc.OrderServiceStub,
             "Audit": audit_service_pb2_grpc.AuditServiceStub,
         }
+
+        async def ask(service: str, method: str, message: Any) -> Any:
+            called: Callable[..., Awaitable[Any]] = getattr(stubs[service](channel), method)
+            return await called(message, timeout=CALL_S)
+
         try:
-            call: Callable[..., Awaitable[Any]] = getattr(stubs[service](channel), method)
-            return await call(message, timeout=CALL_S)
+            return await work(ask)
         finally:
             await channel.close()
 
     try:
-        return asyncio.run(run())
+        return asyncio.run(connected())
     except grpc.RpcError as error:
         details = getattr(error, "details", None)
         typer.echo(f"refused: {details() if details else error}", err=True)

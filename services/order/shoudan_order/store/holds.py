@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +21,13 @@ _UNPARK = statement("""
 UPDATE oms_order_info SET parked_reason = '' WHERE order_id = ANY(CAST(:ids AS bigint[]))
 """)
 
+# Of the partial index alone, which holds nothing but what is parked; the bound keeps a bad night cheap.
+_PARKED = statement("""
+SELECT count(*) AS parked, min(p.order_id) AS oldest_id
+FROM (SELECT order_id FROM oms_order_info WHERE parked_reason <> ''
+    ORDER BY order_id LIMIT :most) AS p
+""")
+
 # 1 -> 0 and back, while there may be something to bind.
 _PAUSE = statement("""
 UPDATE oms_order_info o SET delivery_pause = :pause
@@ -27,6 +35,14 @@ WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.delivery_pause <> :pause
     AND o.order_status = ANY(CAST(:open AS smallint[]))
 RETURNING o.order_id
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """How many orders are parked, and the one made first; None when there is none."""
+
+    count: int
+    oldest_id: int | None
 
 
 async def park_orders(db: AsyncConnection, reasons: Mapping[int, str]) -> set[int]:
@@ -38,6 +54,12 @@ async def park_orders(db: AsyncConnection, reasons: Mapping[int, str]) -> set[in
 async def unpark_orders(db: AsyncConnection, ids: Sequence[int]) -> None:
     """Nothing of these orders waits for a decision any more. They are locked by the caller."""
     await db.execute(_UNPARK, {"ids": ids})
+
+
+async def parked_orders(db: AsyncConnection, most: int) -> Parked:
+    """What waits for a person now; counted up to `most`."""
+    row = (await db.execute(_PARKED, {"most": most})).one()
+    return Parked(row.parked, row.oldest_id)
 
 
 async def set_paused(db: AsyncConnection, ids: Sequence[int], *, paused: bool) -> set[int]:

@@ -1,0 +1,48 @@
+"""Telling operators by metric how many orders are parked, and how old the oldest is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
+
+from shoudan_kit import log, metrics
+from shoudan_kit.ids import time_of
+from shoudan_order.context import Context
+from shoudan_order.store import holds
+
+GAUGE_EVERY_S: Final = 5.0
+# More than anybody reads through: beyond it the alert is the same.
+COUNT_MAX: Final = 10_000
+
+ORDERS_PARKED: Final = metrics.gauge(
+    "orders_parked", f"Orders that wait for a person; {COUNT_MAX} stands for that many or more."
+)
+ORDERS_PARKED_AGE_SECONDS: Final = metrics.gauge(
+    "orders_parked_age_seconds",
+    "Age of the oldest parked order, since it was made; 0 when none is parked.",
+)
+
+_log = log.get_logger("parked")
+
+
+async def gauge_forever(context: Context) -> None:
+    """Look every few seconds; while the database is away the last look stands."""
+    while True:
+        try:
+            await gauge(context)
+        except (DBAPIError, OSError, TimeoutError) as error:
+            _log.warning("gauge_failed", error=type(error).__name__)
+        await asyncio.sleep(GAUGE_EVERY_S)
+
+
+async def gauge(context: Context) -> None:
+    """One look. The age is in the order's number, so the index tells it without the row."""
+    async with context.app.db.connect() as db:
+        found = await holds.parked_orders(db, COUNT_MAX)
+    age_s = 0.0
+    if found.oldest_id is not None:
+        age_s = (context.app.clock.now() - time_of(found.oldest_id)).total_seconds()
+    ORDERS_PARKED().set(found.count)
+    ORDERS_PARKED_AGE_SECONDS().set(max(0.0, age_s))
