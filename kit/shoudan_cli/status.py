@@ -29,6 +29,7 @@ SHOWN: Final = {
     "shoudan_tasks_due_age_seconds": "tasks late (s)",
     "shoudan_tasks_dead": "tasks dead",
     "shoudan_outbox_lag_seconds": "events late (s)",
+    "shoudan_orders_parked": "orders parked",
 }
 
 
