@@ -67,6 +67,7 @@ AGREES: Final = {
 
 REFUNDABLE: Final = frozenset({PayStatus.PAYED, PayStatus.PART_REFUNDED})
 OPEN_PAYS: Final = frozenset({PayStatus.UNPAY, PayStatus.PAYING})
+OPEN_REFUNDS: Final = frozenset({RefundStatus.UN_REFUND, RefundStatus.REFUNDING})
 
 
 class Sent(StrEnum):

@@ -15,7 +15,7 @@ from shoudan_pay.payserver.kinds import Ask
 from shoudan_pay.payserver.states import PayStatus, RefundStatus, Sent
 from shoudan_pay.rpc.payserver.components import Components
 from shoudan_pay.rpc.payserver.paying import Paying
-from shoudan_pay.rpc.payserver.refunding import OPEN, Refunding
+from shoudan_pay.rpc.payserver.refunding import Refunding
 from shoudan_pay.rpc.payserver.settling import Settling, failed
 from shoudan_pay.store.payserver import modes as mode_store
 from shoudan_pay.store.payserver import pays as pay_store
@@ -92,7 +92,7 @@ class Asking:
         async with self._app.db.connect() as db:
             refund = (await refund_store.by_number(db, [number])).get(number)
             now = await pay_store.now(db)
-        if refund is None or RefundStatus(refund.status) not in OPEN:
+        if refund is None or RefundStatus(refund.status) not in states.OPEN_REFUNDS:
             await self._finish(task)
             return
         async with self._app.db.connect() as db:
@@ -103,7 +103,7 @@ class Asking:
         if heard.word is Word.NOT_FOUND and late:
             heard = failed(heard, LOST)
         after = await self._refunding.heard(refund, heard)
-        if RefundStatus(after.status) not in OPEN:
+        if RefundStatus(after.status) not in states.OPEN_REFUNDS:
             return
         if now - refund.start_time > REFUND_WITHIN:
             async with self._app.work("payserver_park") as work:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from shoudan_kit.refusal import Refusal
 from shoudan_kit.work import Work
 from shoudan_pay import packages
+from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.entries import MoveKey, Package, PackageKey, PackageRecord, Posting
 from shoudan_pay.packages import Move
 from shoudan_pay.payserver import judging
 from shoudan_pay.payserver.judging import Method
 from shoudan_pay.refusals import PackageNotFound
 from shoudan_pay.rpc import commits
+from shoudan_pay.rpc.payserver.settling import Said
 from shoudan_pay.states import ChangeType, TradeType
 from shoudan_pay.store import packages as package_store
 from shoudan_pay.store.payserver.pays import PayOrder
@@ -45,8 +47,8 @@ class _Capacity:
     moves: list[Move]
 
 
-async def take(work: Work, pays: Iterable[PayOrder]) -> dict[str, Refusal]:
-    """Take each pay from its account or packages; why not, by tractionNo, for those that could not."""
+async def take(work: Work, pays: Sequence[PayOrder]) -> list[Said]:
+    """Take each pay from its account or packages; what the ledger says of each, in order."""
     refused: dict[str, Refusal] = {}
     groups: list[list[Posting]] = []
     capacities: list[_Capacity] = []
@@ -64,13 +66,11 @@ async def take(work: Work, pays: Iterable[PayOrder]) -> dict[str, Refusal]:
             refused[pay.traction_no] = refusal
     refused |= await _post(work, groups)
     refused |= await _move(work, capacities)
-    return refused
+    return [_said(pay.traction_no, refused) for pay in pays]
 
 
-async def give_back(
-    work: Work, refunds: Iterable[tuple[RefundOrder, PayOrder]]
-) -> dict[str, Refusal]:
-    """Give each refund back where its pay was taken; why not, by tractionNo, for those that could not."""
+async def give_back(work: Work, refunds: Sequence[tuple[RefundOrder, PayOrder]]) -> list[Said]:
+    """Give each refund back where its pay was taken; what the ledger says of each, in order."""
     groups: list[list[Posting]] = []
     capacities: list[_Capacity] = []
     for refund, pay in refunds:
@@ -84,12 +84,16 @@ async def give_back(
             # A package's refund has the number of its deduct.
             moves = [Move(key, taken, _REFUND, n) for key, n in uses.items()]
             capacities.append(_Capacity(number, moves))
-    return {**await _post(work, groups), **await _move(work, capacities)}
+    refused = {**await _post(work, groups), **await _move(work, capacities)}
+    return [_said(refund.traction_no, refused) for refund, _ in refunds]
 
 
-def words_of(refusal: Refusal) -> str:
-    """The refusal as resultCode has it."""
-    return WORDS.get(refusal.reason, OTHERWISE)
+def _said(number: str, refused: Mapping[str, Refusal]) -> Said:
+    """The ledger's final word, as a component would say it."""
+    no = refused.get(number)
+    if no is None:
+        return Said(number, Heard(Word.SUCCESS, number))
+    return Said(number, Heard(Word.FAILED, reason=WORDS.get(no.reason, OTHERWISE)))
 
 
 async def _post(work: Work, groups: Sequence[Sequence[Posting]]) -> dict[str, Refusal]:

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError
-
 from shoudan_kit import log
-from shoudan_kit.batch import Coalescer
-from shoudan_kit.db import Unavailable, retry, sql_state
 from shoudan_kit.refusal import Refusal
 from shoudan_kit.service import App
 from shoudan_kit.work import Work
-from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import judging, numbers, states
 from shoudan_pay.payserver.judging import Method, RefundAsked
-from shoudan_pay.payserver.kinds import ASK_REFUND, Ask
+from shoudan_pay.payserver.kinds import ASK_REFUND
 from shoudan_pay.payserver.refusals import PayNotFound, PayNotWritten, PayUrlEmpty, RefundDiffers
 from shoudan_pay.payserver.states import Event, PayStatus, RefundStatus, Sent
 from shoudan_pay.rpc.payserver import history, moving
+from shoudan_pay.rpc.payserver.accepting import Accepting, Call, Own
 from shoudan_pay.rpc.payserver.components import Components
-from shoudan_pay.rpc.payserver.settling import Said, Settling, settle_refunds
-from shoudan_pay.rpc.payserver.watching import Watching
+from shoudan_pay.rpc.payserver.settling import Settling, settle_refunds
 from shoudan_pay.store.payserver import modes as mode_store
 from shoudan_pay.store.payserver import pays as pay_store
 from shoudan_pay.store.payserver import refunds as store
 from shoudan_pay.store.payserver.modes import Usable
 from shoudan_pay.store.payserver.pays import PayOrder
 from shoudan_pay.store.payserver.refunds import RefundOrder
-
-UNIQUE_VIOLATION: Final = "23505"
-TRIES_MAX: Final = 5
-OPEN: Final = frozenset({RefundStatus.UN_REFUND, RefundStatus.REFUNDING})
 
 _log = log.get_logger("payserver")
 
@@ -66,150 +56,52 @@ class Offline:
 
 Answer = Refunded | Offline | Refusal
 
+OWN: Final[Own[RefundOrder]] = Own(
+    batches="pay_refunds",
+    looks="refunds_seen",
+    transaction="payserver_refund",
+    unknown="refund_unknown",
+    task=ASK_REFUND,
+    asked=RefundStatus.REFUNDING,
+    asked_time=lambda refund: refund.start_time,
+    by_number=store.by_number,
+    mark_sent=store.mark_sent,
+)
 
-class Refunding:
+
+class Refunding(Accepting[Wish, Answer, RefundOrder]):
     """Where all refunds of this process meet."""
 
     def __init__(self, app: App[PaySettings], components: Components, settling: Settling) -> None:
-        self._app, self._components, self._settling = app, components, settling
+        super().__init__(app, OWN, settling.refund)
+        self._components = components
         self._numbers = numbers.Numbers(app.clock.now)
-        self._calls: dict[str, asyncio.Future[RefundOrder]] = {}
-        self._running: set[asyncio.Task[RefundOrder]] = set()
-        self._gather: Coalescer[Sequence[Wish], list[Answer]] = Coalescer(
-            self._run,
-            name="pay_refunds",
-            size_max=app.settings.pays_batch_max,
-            waiting_max=app.settings.pays_waiting_max,
-            weigh=len,
-        )
-        self._watching = Watching(app, "refunds_seen", store.by_number, _asked_at)
 
     async def refund(self, wishes: Sequence[Wish], wait_s: float) -> list[Answer]:
         """One answer per wish, in order; components get `wait_s`, then refunds stay refunding."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + wait_s
+        until = asyncio.get_running_loop().time() + wait_s
         answers = await self._gather(wishes)
-        given = [one.refund.traction_no for one in answers if isinstance(one, Refunded)]
-        calls = {number: self._calls[number] for number in given if number in self._calls}
-        if calls:
-            await asyncio.wait(calls.values(), timeout=max(0.0, until - loop.time()))
-        seen = await self._seen(answers, calls, until - loop.time())
-        return [_latest(one, calls, seen) for one in answers]
+        given = [one.refund for one in answers if isinstance(one, Refunded)]
+        ended = await self._ended(given, until)
+        return [_latest(one, ended) for one in answers]
 
-    async def _seen(
-        self,
-        answers: Sequence[Answer],
-        calls: Mapping[str, asyncio.Future[RefundOrder]],
-        wait_s: float,
-    ) -> dict[str, RefundOrder]:
-        """Repeats read as refunding whose call has just ended here, or is another process's: how it ends."""
-        missed = [
-            one.refund.traction_no
-            for one in answers
-            if isinstance(one, Refunded)
-            and one.refund.status == RefundStatus.REFUNDING
-            and not one.refund.async_notify
-            and one.refund.traction_no not in calls
-        ]
-        return await self._watching.ended(missed, wait_s) if missed else {}
+    async def _write(
+        self, work: Work, wishes: Sequence[Wish]
+    ) -> tuple[list[Answer], list[Call[RefundOrder]]]:
+        batch = _Batch(work, self._numbers, self._components)
+        return await batch.accept(wishes), batch.to_ask
 
-    def calling(self, traction_no: str) -> bool:
-        """Whether this process is asking the component right now."""
-        return traction_no in self._calls
-
-    async def aclose(self) -> None:
-        """Finish what was taken."""
-        await self._gather.aclose()
-        await self._watching.aclose()
-        if self._running:
-            await asyncio.wait(set(self._running))
-
-    async def _run(self, asked: Sequence[Sequence[Wish]]) -> list[list[Answer] | Exception]:
-        answers = iter(await self._accept([wish for wishes in asked for wish in wishes]))
-        return [[next(answers) for _ in wishes] for wishes in asked]
-
-    async def _accept(self, wishes: Sequence[Wish]) -> list[Answer]:
-        """One transaction; if one wish poisons it, halves of it, down to the wish that fails alone."""
-        for attempt in range(1, TRIES_MAX + 1):
-            try:
-                return await retry(lambda: self._transact(wishes))
-            except Unavailable:
-                raise
-            except Exception as error:  # noqa: BLE001 - one wish must not spoil the others
-                # Two processes made one tractionNo, or took the same clientRefundNo at the same time.
-                twice = isinstance(error, DBAPIError) and sql_state(error) == UNIQUE_VIOLATION
-                if twice and attempt < TRIES_MAX:
-                    continue
-                if len(wishes) == 1:
-                    trace = secrets.token_hex(8)
-                    number = wishes[0].asked.client_refund_no
-                    _log.error("refund_failed", trace=trace, client_refund_no=number, exc_info=True)
-                    return [PayNotWritten(trace)]
-            break
-        middle = len(wishes) // 2
-        return await self._accept(wishes[:middle]) + await self._accept(wishes[middle:])
-
-    async def _transact(self, wishes: Sequence[Wish]) -> list[Answer]:
-        called: list[str] = []
-        try:
-            async with self._app.work("payserver_refund") as work:
-                batch = _Batch(work, self._numbers, self._app.settings, self._components)
-                answers = await batch.accept(wishes)
-                # Before anybody can read the rows, so that every repeat finds the call to wait for.
-                called += [one[0].traction_no for one in batch.to_call]
-                for number in called:
-                    self._calls[number] = asyncio.get_running_loop().create_future()
-        except BaseException:
-            for number in called:
-                self._calls.pop(number).cancel()
-            raise
-        # Committed: from here on a dead process leaves a task that asks what became of it.
-        for refund, pay, usable in batch.to_call:
-            call = asyncio.create_task(self._call(refund, pay, usable))
-            self._running.add(call)
-            call.add_done_callback(partial(self._called, refund.traction_no))
-        return answers
-
-    def _called(self, number: str, call: asyncio.Task[RefundOrder]) -> None:
-        self._running.discard(call)
-        future = self._calls.pop(number)
-        error = None if call.cancelled() else call.exception()
-        if error is None and not call.cancelled():
-            future.set_result(call.result())
-            return
-        # Whoever waits answers what it read; a task asks what became of it.
-        future.cancel()
-        _log.warning("call_not_settled", traction_no=number, error=type(error).__name__)
-
-    async def _call(self, refund: RefundOrder, pay: PayOrder, usable: Usable) -> RefundOrder:
-        heard = await self._components.refund(refund, pay, usable)
-        return await self.heard(refund, heard)
-
-    async def heard(self, refund: RefundOrder, heard: Heard) -> RefundOrder:
-        """The refund after what a component said to a call."""
-        if heard.word in {Word.SUCCESS, Word.FAILED}:
-            return await self._settling.refund(refund.traction_no, heard)
-        sent = {Word.NOT_SENT: Sent.NOT, Word.RUNNING: Sent.HEARD}.get(heard.word, Sent.MAYBE)
-        if heard.word is not Word.RUNNING:
-            _log.warning("refund_unknown", traction_no=refund.traction_no, why=heard.why)
-        if sent is not Sent.MAYBE:
-            async with self._app.work("payserver_sent") as work:
-                await store.mark_sent(work.db, refund.traction_no, sent, {Sent.MAYBE, Sent.HEARD})
-        return refund
+    def _not_written(self, wish: Wish, trace: str) -> Answer:
+        number = wish.asked.client_refund_no
+        _log.error("refund_failed", trace=trace, client_refund_no=number, exc_info=True)
+        return PayNotWritten(trace)
 
 
 class _Batch:
     """One transaction's worth of refunds."""
 
-    def __init__(
-        self,
-        work: Work,
-        made: numbers.Numbers,
-        settings: PaySettings,
-        components: Components,
-    ) -> None:
-        self._work, self._numbers, self._settings = work, made, settings
-        self._components = components
+    def __init__(self, work: Work, made: numbers.Numbers, components: Components) -> None:
+        self._work, self._numbers, self._components = work, made, components
         self._calls = 0
         self._pays: dict[str, PayOrder] = {}
         self._known: dict[tuple[str, str], RefundOrder] = {}
@@ -217,7 +109,7 @@ class _Batch:
         self._usable: dict[str, Usable] = {}
         self._taken: dict[int, int] = {}
         self._new: dict[str, RefundOrder] = {}
-        self.to_call: list[tuple[RefundOrder, PayOrder, Usable]] = []
+        self.to_ask: list[Call[RefundOrder]] = []
 
     async def accept(self, wishes: Sequence[Wish]) -> list[Answer]:
         """Lock the pay orders, judge, write, move money, tell; one answer per wish."""
@@ -228,7 +120,9 @@ class _Batch:
             written = await store.insert(self._work.db, list(self._new.values()))
             await history.refunds_changed(self._work, written.values())
         written |= await self._give_back(written)
-        self._follow_up(written)
+        self.to_ask = [
+            self._call(one) for one in written.values() if one.status == RefundStatus.REFUNDING
+        ]
         return [one if not isinstance(one, str) else Refunded(written[one]) for one in judged]
 
     async def _read(self, wishes: Sequence[Wish]) -> datetime | None:
@@ -272,7 +166,7 @@ class _Batch:
                 return RefundDiffers(asked.client_refund_no)
             if known.traction_no in self._new:
                 return known.traction_no
-            return Refunded(known, repeated=RefundStatus(known.status) not in OPEN)
+            return Refunded(known, repeated=RefundStatus(known.status) not in states.OPEN_REFUNDS)
         if (first := self._firsts.get(pay.traction_no)) is not None:
             return Refunded(first, repeated=True)
         try:
@@ -338,48 +232,17 @@ class _Batch:
         ]
         if not mine:
             return {}
-        refused = await moving.give_back(self._work, mine)
-        said: list[Said] = []
-        for one, _ in mine:
-            no = refused.get(one.traction_no)
-            heard = Heard(Word.SUCCESS, one.traction_no)
-            if no is not None:
-                heard = Heard(Word.FAILED, reason=moving.words_of(no))
-            said.append(Said(one.traction_no, heard))
+        said = await moving.give_back(self._work, mine)
         ended = await settle_refunds(self._work, said)
         return {one.traction_no: one for one in ended if isinstance(one, RefundOrder)}
 
-    def _follow_up(self, written: dict[str, RefundOrder]) -> None:
-        for refund in written.values():
-            if refund.status != RefundStatus.REFUNDING:
-                continue
-            number = refund.traction_no
-            now = refund.sent == Sent.MAYBE
-            delay_s = 2 * self._settings.component_timeout_s if now else 0.0
-            self._work.tasks.add(ASK_REFUND, Ask(number), order_no=number, delay_s=delay_s)
-            if now:
-                pay = self._pays[refund.pay_traction_no]
-                self.to_call.append((refund, pay, self._usable[refund.mode_uuid]))
+    def _call(self, refund: RefundOrder) -> Call[RefundOrder]:
+        pay, usable = self._pays[refund.pay_traction_no], self._usable[refund.mode_uuid]
+        return Call(refund, partial(self._components.refund, refund, pay, usable))
 
 
-def _asked_at(refund: RefundOrder) -> datetime | None:
-    """When its component was called, if nobody has written yet what came of that."""
-    asked = refund.status == RefundStatus.REFUNDING and refund.sent == Sent.MAYBE
-    return refund.start_time if asked and not refund.async_notify else None
-
-
-def _latest(
-    answer: Answer,
-    calls: Mapping[str, asyncio.Future[RefundOrder]],
-    seen: Mapping[str, RefundOrder],
-) -> Answer:
+def _latest(answer: Answer, ended: Mapping[str, RefundOrder]) -> Answer:
     """The refund as its component's call left it, if that has ended."""
     if not isinstance(answer, Refunded):
         return answer
-    number = answer.refund.traction_no
-    if number in seen:
-        return Refunded(seen[number], answer.repeated)
-    call = calls.get(number)
-    if call is None or not call.done() or call.cancelled():
-        return answer
-    return Refunded(call.result(), answer.repeated)
+    return Refunded(ended.get(answer.refund.traction_no, answer.refund), answer.repeated)
