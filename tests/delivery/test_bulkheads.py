@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sized
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
@@ -26,6 +28,9 @@ PROBE_P99_S = 0.25
 LIMIT_S = 0.5
 LIMIT_IN_FLIGHT = 200
 COUNTED = 1_000
+# Calls begun together end together and, left alone, begin together again, for ever. Evenly it were 20.
+BURST_S = 0.05
+BURST_MAX = 60
 
 
 async def latency(running: House, channel_no: str, seconds: float, in_flight: int) -> None:
@@ -61,7 +66,15 @@ async def test_a_supplier_is_used_to_its_limit(running: House) -> None:
     await eventually(lambda: len(told) >= 2 * LIMIT_IN_FLIGHT, 15)
     assert await rate(told) >= 0.8 * LIMIT_IN_FLIGHT / LIMIT_S
     assert running.sandbox.supplier.in_flight_most <= LIMIT_IN_FLIGHT
+    assert burst(running.sandbox.journal.path) <= BURST_MAX
     running.witness()
+
+
+def burst(journal: Path) -> int:
+    """The most calls begun within BURST_S, once the first two rounds are over."""
+    lines = journal.read_bytes().splitlines()[2 * LIMIT_IN_FLIGHT :]
+    times = sorted(msgspec.json.decode(line)["time"] for line in lines)
+    return max(bisect_left(times, begun + BURST_S) - at for at, begun in enumerate(times))
 
 
 async def rate(told: Sized) -> float:
