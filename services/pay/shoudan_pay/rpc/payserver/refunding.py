@@ -189,9 +189,10 @@ class _Batch:
         if component and not usable.terms.refund_url:
             raise PayUrlEmpty("refundUrl")
         later = component and usable.terms.async_notify
-        self._calls += 1
         now_called = component and not later
-        now_called &= self._components.has_room(usable.terms.refund_url, self._calls)
+        if now_called:
+            self._calls += 1
+            now_called = self._components.has_room(usable.terms.refund_url, self._calls)
         status = RefundStatus.UN_REFUND
         if component:
             status = states.advance_refund(status, Event.ASKED)
