@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from shoudan_cli.clients import Failed, console, errors
+
+T = TypeVar("T")
 
 app = typer.Typer(no_args_is_help=True, help="Measure what this machine can do.")
 
@@ -15,6 +17,24 @@ app = typer.Typer(no_args_is_help=True, help="Measure what this machine can do."
 @app.callback()
 def group() -> None:
     """Measure what this machine can do."""
+
+
+def _say(line: str) -> None:
+    errors.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _measured(bench: Coroutine[Any, Any, T]) -> T:
+    """Run a bench; what it cannot do ends the command in words."""
+    import uvloop
+
+    from shoudan_kit.embedded import EmbeddedError
+    from shoudan_kit.supervise import NotStarted
+
+    try:
+        return uvloop.run(bench)
+    except (Failed, EmbeddedError, NotStarted) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -27,17 +47,8 @@ def lifecycle(
     from dataclasses import asdict
 
     from shoudan_cli import bench_lifecycle
-    from shoudan_kit.embedded import EmbeddedError
-    from shoudan_kit.supervise import NotStarted
 
-    def say(line: str) -> None:
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    try:
-        figures = asyncio.run(bench_lifecycle.bench(seconds, in_flight, say))
-    except (Failed, EmbeddedError, NotStarted) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from None
+    figures = _measured(bench_lifecycle.bench(seconds, in_flight, _say))
     if as_json:
         console.print_json(data=asdict(figures))
     else:
@@ -48,7 +59,7 @@ def lifecycle(
 def delivery(
     seconds: Annotated[
         float, typer.Option(min=1, max=600, help="Of each of the two windows.")
-    ] = 10,
+    ] = 15,
     in_flight: Annotated[
         int, typer.Option(min=1, max=10_000, help="Calls the slow supplier takes at a time.")
     ] = 2_000,
@@ -60,19 +71,9 @@ def delivery(
     """Deliveries per second at a slow supplier, beside what its limit allows; and a channel beside it."""
     from dataclasses import asdict
 
-    import uvloop
-
     from shoudan_cli import bench_delivery
-    from shoudan_kit.embedded import EmbeddedError
 
-    def say(line: str) -> None:
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    try:
-        figures = uvloop.run(bench_delivery.bench(seconds, in_flight, latency, say))
-    except (Failed, EmbeddedError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from None
+    figures = _measured(bench_delivery.bench(seconds, in_flight, latency, _say))
     if as_json:
         console.print_json(data=asdict(figures))
     else:
@@ -100,22 +101,12 @@ def ledger(
     median of the windows, so what else the machine does for a moment does not count. On a machine that
     is always busy it does: look at the load average told beside each line.
     """
-    import uvloop
-
     from shoudan_cli import bench_ledger
-    from shoudan_kit.embedded import EmbeddedError
 
-    def say(line: str) -> None:
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    try:
-        if target:
-            figures = uvloop.run(bench_ledger.bench_at(target, seconds, say))
-        else:
-            figures = uvloop.run(bench_ledger.bench(seconds, say))
-    except (Failed, EmbeddedError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from None
+    if target:
+        figures = _measured(bench_ledger.bench_at(target, seconds, _say))
+    else:
+        figures = _measured(bench_ledger.bench(seconds, _say))
     if as_json:
         console.print_json(data=bench_ledger.as_dict(figures))
 
@@ -128,19 +119,9 @@ def erp(
     """Trade pushes per second over HTTP, each checked afterwards to be kept byte for byte."""
     from dataclasses import asdict
 
-    import uvloop
-
     from shoudan_cli import bench_erp
-    from shoudan_kit.embedded import EmbeddedError
 
-    def say(line: str) -> None:
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    try:
-        figures = uvloop.run(bench_erp.bench(seconds, say))
-    except (Failed, EmbeddedError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from None
+    figures = _measured(bench_erp.bench(seconds, _say))
     if as_json:
         console.print_json(data=asdict(figures))
     if not figures.stored_equals_acknowledged:
