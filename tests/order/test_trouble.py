@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import text
+import pytest
+from sqlalchemy import make_url, text
 
 from shoudan.order.v1 import order_service_pb2 as pb
+from shoudan_kit.embedded import Postgres
 from tests.order.world import YUAN, World, catalogue_pb, down_product, up_product
 from tests.poll import eventually
 
@@ -257,6 +259,43 @@ async def test_an_unpaid_order_at_overtime_voids_its_debit(world: World) -> None
     order = await world.get(order_id)
     assert (order.state.status, order.payment_status) == (90, 90)
     assert set(world.ledger.posted.values()) == {0}
+
+
+# The connection that writes down the first attempt is cut while it does.
+CUT = """
+CREATE SEQUENCE cut;
+GRANT USAGE ON SEQUENCE cut TO PUBLIC;
+CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF nextval('public.cut') = 1 THEN
+        PERFORM pg_terminate_backend(pg_backend_pid());
+        PERFORM pg_sleep(1);
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER cut BEFORE INSERT ON oms_notify_attempt FOR EACH ROW EXECUTE FUNCTION cut();
+"""
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_database_lost_while_a_notify_is_noted_costs_no_second_one(
+    world: World, postgres: Postgres, status: int
+) -> None:
+    async with postgres.admin(make_url(world.owner_url).database) as db:
+        await db.execute(CUT)
+    world.inbox.answer = lambda told: (status, "success")
+    order_id = await world.order(notify_url=world.inbox.url)
+
+    async def noted() -> bool:
+        order = await world.get(order_id)
+        return bool(order.notifies and order.notifies[0].notify_count)
+
+    await eventually(noted, 20)
+    order = await world.get(order_id)
+    wanted = (0, 0) if status == 200 else (30, 20)
+    assert (order.notify_status, order.notifies[0].notify_status) == wanted
+    assert order.notifies[0].notify_count == len(world.inbox.told) == 1
+    assert len(await world.sql("SELECT 1 FROM oms_notify_attempt")) == 1
 
 
 async def test_a_query_answers_a_running_notify(world: World) -> None:

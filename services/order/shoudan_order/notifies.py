@@ -20,9 +20,11 @@ from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import orjson
+from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log, named_secret
 from shoudan_kit.batch import Coalescer
+from shoudan_kit.db import Unavailable, retry
 from shoudan_kit.egress import Answered, Egress, Outcome
 from shoudan_kit.guard import PORTS, Guard
 from shoudan_kit.task import Task
@@ -40,6 +42,7 @@ IN_FLIGHT_MAX: Final = 2_000
 # Beyond the calls in flight, so many may wait for a host; more come again later.
 HOST_WAITING_MAX: Final = 1_000
 ANSWER_CHARS_MAX: Final = 256
+AWAY_S: Final = 5.0  # until somebody is told again, when it could not be written down that he was
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 ANY_PORT: Final = range(1, 65_536)
 WEBHOOK_MARK: Final = "whsec_"
@@ -184,8 +187,10 @@ class Notifier:
             async with self._hosts.setdefault(host, asyncio.Semaphore(limit)):
                 attempt = await self._send(task, row)
             await self._record(attempt)
-        except Exception:  # noqa: BLE001 - the task comes again after its interval
+        except Exception as error:  # noqa: BLE001 - the task comes again after its interval
             _log.error("notify_failed", notify_id=row.notify_id, exc_info=True)
+            if isinstance(error, Unavailable | DBAPIError | OSError | TimeoutError):
+                task.again(AWAY_S)
             if (worker := self._context.app.worker) is not None:
                 worker.give_back(task)
         finally:
@@ -229,6 +234,11 @@ class Notifier:
         return self._egress[networks]
 
     async def _record_batch(self, attempts: Sequence[_Attempt]) -> list[Exception | None]:
+        """Written again when the database went away, for the partner has been told already."""
+        await retry(lambda: self._write(attempts))
+        return [None] * len(attempts)
+
+    async def _write(self, attempts: Sequence[_Attempt]) -> None:
         async with self._context.app.work("order.notify") as work:
             ids = work.ids.take(len(attempts))
             told = [_told(one, attempt_id) for one, attempt_id in zip(attempts, ids, strict=True)]
@@ -241,7 +251,6 @@ class Notifier:
                     _tell_done(work, one.row)
                 else:
                     self._try_again(work, one, result)
-        return [None] * len(attempts)
 
     def _try_again(self, work: Work, one: _Attempt, result: store.Told) -> None:
         count, waits = one.row.notify_count + 1, self._context.settings.notify_waits_s
@@ -272,6 +281,7 @@ def _told(one: _Attempt, attempt_id: int) -> store.Told:
         status,
         answer.replace("\0", "")[:ANSWER_CHARS_MAX],
         one.took_ms,
+        one.row.notify_count,
     )
 
 

@@ -28,7 +28,8 @@ LEFT JOIN oms_refund_info r ON r.refund_id = n.refund_id
 
 # 10 or 20 -> 0, or 20 again with one attempt more; the order or refund follows an acknowledgement.
 # Orders are locked first and in id order, like everywhere: the count asks for all of them before the
-# first row is written.
+# first row is written. A failure counts once, however often it is written: after the first time the count
+# is another one.
 _TOLD = statement(f"""
 WITH locked AS (
     SELECT o.order_id FROM oms_order_info o WHERE o.order_id = ANY(CAST(:order_ids AS bigint[]))
@@ -49,10 +50,12 @@ WITH locked AS (
         http_status="integer",
         answer="text",
         took_ms="integer",
+        was_count="integer",
     ).replace("AS given", "AS g")
 }
     WHERE n.notify_id = g.notify_id AND (SELECT count(*) FROM locked) > 0
         AND n.notify_status = ANY(CAST(:open AS smallint[])) AND NOT n.given_up
+        AND (g.acknowledged OR n.notify_count = g.was_count)
     RETURNING n.notify_id, n.order_id, n.refund_id, g.acknowledged, g.attempt_id, g.http_status,
         g.answer, g.took_ms
 ), orders AS (
@@ -109,6 +112,7 @@ class Told:
     http_status: int
     answer: str
     took_ms: int
+    was_count: int  # attempts before this one
 
 
 async def notifies_due(
@@ -121,7 +125,7 @@ async def notifies_due(
 
 
 async def advance_told(db: AsyncConnection, told: Sequence[Told]) -> set[int]:
-    """Record attempts; the ids of notifies that were still owed."""
+    """Record attempts; the ids of notifies that were still owed. Repeats change nothing."""
     binds = {
         "order_ids": sorted({one.order_id for one in told}),
         "notify_id": [one.notify_id for one in told],
@@ -130,6 +134,7 @@ async def advance_told(db: AsyncConnection, told: Sequence[Told]) -> set[int]:
         "http_status": [one.http_status for one in told],
         "answer": [one.answer for one in told],
         "took_ms": [one.took_ms for one in told],
+        "was_count": [one.was_count for one in told],
         "done": int(NotifyStatus.DONE),
         "waiting": int(NotifyStatus.WAITING),
         "running": int(NotifyStatus.RUNNING),
