@@ -7,7 +7,7 @@ import itertools
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -120,12 +120,16 @@ class Site:
     orders: Orders
     mocks: dict[str, tuple[int, int]]  # port and pid of the supplier of each channel
     asked: int = 0
+    enough: bool = False
 
     async def supply(self, ahead: int) -> None:
-        """Ask for deliveries of the slow channel as fast as they end; until cancelled."""
-        while True:
+        """Ask for deliveries of the slow channel as fast as they end, until `enough`.
+
+        Never cancelled: nobody would know whether the call under way took its deliveries.
+        """
+        while not self.enough:
             self.orders.came.clear()
-            while self.asked - self.orders.told <= ahead - CREATE_MAX:
+            while not self.enough and self.asked - self.orders.told <= ahead - CREATE_MAX:
                 await self._create(SLOW, list(itertools.islice(_numbers, CREATE_MAX)))
             await self.orders.came.wait()
 
@@ -237,9 +241,9 @@ async def _measure(
         beside, apart = await probe(seconds)
         mib_after, last = _mib(site.pid), _mark(site, pids)
     finally:
-        supplying.cancel()
-        with suppress(asyncio.CancelledError):
-            await supplying
+        site.enough = True
+        site.orders.came.set()
+        await supplying
     say(f"beside the slow one: {beside}; in a process of its own: {apart}")
     count = max(1, last.told - first.told)
     spent = {name: (last.cpu[name] - first.cpu[name]) * 1e6 / count for name in pids}
