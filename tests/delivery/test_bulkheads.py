@@ -28,6 +28,8 @@ PROBE_P99_S = 0.25
 LIMIT_S = 0.5
 LIMIT_IN_FLIGHT = 200
 COUNTED = 1_000
+SMALL_S = 0.3
+ROUNDS = 8
 # Calls begun together end together and, left alone, begin together again, for ever. Evenly it were 20.
 BURST_S = 0.05
 BURST_MAX = 60
@@ -68,6 +70,16 @@ async def test_a_supplier_is_used_to_its_limit(running: House) -> None:
     assert running.sandbox.supplier.in_flight_most <= LIMIT_IN_FLIGHT
     assert burst(running.sandbox.journal.path) <= BURST_MAX
     running.witness()
+
+
+@pytest.mark.parametrize("places", [1, 4])
+async def test_a_small_channel_leaves_no_place_empty(running: House, places: int) -> None:
+    await latency(running, "small", SMALL_S, places)
+    began = time.perf_counter()
+    numbers = await running.send(*["100011000000000"] * places * ROUNDS, channel_no="small")
+    await eventually(lambda: set(numbers) <= running.orders.told.keys(), 20)
+    assert time.perf_counter() - began < 1.4 * SMALL_S * ROUNDS
+    assert running.sandbox.supplier.in_flight_most <= places
 
 
 def burst(journal: Path) -> int:

@@ -209,8 +209,10 @@ class Sender:
         if not self._took_s or len(self._queue) <= self.supplier.concurrency_max:
             return self._room()  # the rest goes in one round: the sooner the better
         fair = PACE * self.supplier.concurrency_max * (now - last) / self._took_s + self._part
-        self._part = fair % 1  # small channels live on parts of a call
-        return min(self._room(), int(fair))
+        self._part = fair % 1
+        return min(
+            self._room(), max(1, int(fair))
+        )  # a place of a small channel is never left empty
 
     async def _mark(self, order_nos: Sequence[int]) -> list[Outgoing]:
         async with self._db.connect() as db:  # one statement, committed when it returns
@@ -261,7 +263,8 @@ class Sender:
         outcome = await self._egress.send(
             call.method, call.url, headers=call.headers, body=call.body, total_s=supplier.timeout_s
         )
-        self._took_s += (self._clock.monotonic() - began - self._took_s) * TOOK_SHARE
+        share = TOOK_SHARE if self._took_s else 1.0  # the first is the mean
+        self._took_s += (self._clock.monotonic() - began - self._took_s) * share
         hit("delivery.after_call")
         self._note(outcome, trial=trial)
         return verdicts.of_outcome(supplier, protocol, row, outcome, Source.SYNC)
