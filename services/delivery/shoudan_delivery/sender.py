@@ -210,9 +210,8 @@ class Sender:
             return self._room()  # the rest goes in one round: the sooner the better
         fair = PACE * self.supplier.concurrency_max * (now - last) / self._took_s + self._part
         self._part = fair % 1
-        return min(
-            self._room(), max(1, int(fair))
-        )  # a place of a small channel is never left empty
+        # At least one, so that a place of a small channel is never left empty.
+        return min(self._room(), max(1, int(fair)))
 
     async def _mark(self, order_nos: Sequence[int]) -> list[Outgoing]:
         async with self._db.connect() as db:  # one statement, committed when it returns
