@@ -60,7 +60,7 @@ async def relay(database, nats, monkeypatch):
 
 
 async def test_committed_events_are_published_and_marked(database, ids, nats, relay):
-    keys = [f"a{n}" for n in range(300)]
+    keys = [f"marked-{n}" for n in range(300)]
     for start in range(0, 300, 30):
         await publish(database, ids, relay, keys[start : start + 30])
 
@@ -68,7 +68,7 @@ async def test_committed_events_are_published_and_marked(database, ids, nats, re
         return await unpublished(database) == 0
 
     await eventually(done)
-    ours = [e for e in await stored(nats.url) if e.key.startswith("a")]
+    ours = [e for e in await stored(nats.url) if e.key.startswith("marked-")]
     assert sorted(e.key for e in ours) == sorted(keys)
     assert len({e.event_id for e in ours}) == 300
     assert (ours[0].tag, StringValue.FromString(ours[0].body).value) == ("下单", ours[0].key)
