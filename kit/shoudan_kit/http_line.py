@@ -98,6 +98,9 @@ class Line(BaseProtocol):
     # ------------------------------------------------------------ called by the transport and the parser
     def data_received(self, data: bytes) -> None:
         """Part of an answer, or several in one piece: kept until its turn comes."""
+        if self._answer is None:  # at once: it must never pass for the answer to the next request
+            self.give_up("words nobody asked for")
+            return
         waiting = bool(self._unread)
         self._unread += data
         if not waiting:

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import socket
 import ssl
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -14,6 +15,8 @@ from cryptography.x509.oid import NameOID
 
 from shoudan_kit import http_pool
 from shoudan_kit.egress import BODY_BYTES_MAX, Answered, Egress, NoAnswer, NotSent
+from shoudan_kit.http_line import Line
+from shoudan_kit.turns import Turns
 from tests.poll import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -245,3 +248,24 @@ def certificate(folder):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(public, private)
     return context, public
+
+
+class Busy:
+    """Somebody else's work, which takes this turn of the loop."""
+
+    def work(self):
+        pass
+
+
+async def test_words_on_an_idle_line_end_it_before_their_turn_comes():
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    turns = Turns(loop, 1)
+    _, line = await loop.create_connection(
+        lambda: Line(loop, BODY_BYTES_MAX, turns, lambda _: None), sock=ours
+    )
+    assert line.usable
+    turns.take(Busy())
+    line.data_received(OK)
+    assert not line.usable, "they must not pass for the answer to the next request"
+    theirs.close()
