@@ -34,6 +34,7 @@ async def ends(shop: Shop, wish: dict[str, Any], status: str) -> None:
         ("1008", "paying", "payed"),
         ("1009", "paying", "payed"),
         ("1010", "paying", "payed"),
+        ("1014", "paying", "payed"),
         ("1007", "paying", "payFailed"),
     ],
 )
@@ -236,11 +237,22 @@ async def test_refunds_in_part_until_nothing_is_left(shop: Shop) -> None:
     assert (pay["status"], pay["refundAmount"]) == ("refunded", 50)
     assert pay["lastRefundAt"] is not None
     assert await shop.post("refund", last) == (200, rest)
-    # What is refunded answers a new number with its first refund, as documented.
-    _, first = await shop.post("refund", refund(traction))
-    assert first["data"]["refundAmount"] == 20
     status, no = await shop.post("refund", last | {"refundAmount": 1})
     assert (status, no["code"]) == (409, 9999)
+
+
+async def test_a_new_number_on_a_wholly_refunded_pay_exceeds_it(shop: Shop) -> None:
+    traction = await paid(shop)
+    assert (await shop.post("refund", refund(traction)))[1]["data"]["status"] == "refunded"
+    exceeds = "RefundOrderBusiness->create refundAmount exceed payAmount!!!!"
+    for wish in (refund(traction), refund(traction, 1), refund(traction, 50, isCancel=1)):
+        status, no = await shop.post("refund", wish)
+        assert (status, no["code"], no["message"]) == (500, 9999, exceeds)
+        _, listed = await shop.get("refundOrders", clientRefundNo=wish["clientRefundNo"])
+        assert listed["size"] == 0
+    _, answer = await shop.post("batchRefund", {"batchRefundData": [refund(traction)]})
+    slot = answer["batchRefundResult"][0]
+    assert (slot["statusCode"], slot["body"]["message"]) == (500, exceeds)
 
 
 async def test_parallel_refunds_never_give_back_more_than_was_paid(shop: Shop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -220,6 +221,45 @@ async def test_only_strict_json_is_read(shop: Shop, raw: bytes) -> None:
     async with shop.http.post(f"{shop.url}/api/v1.0.0/pay", data=raw) as answer:
         no = await answer.json()
     assert (answer.status, list(no), no["code"]) == (400, KEYS, 9999)
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "name"),
+    [
+        ("pay", '"payAmount":', "payAmount"),
+        ("pay", '"signAccounterUUID":', "signAccounterUUID"),
+        ("batchPay", '"payAmount":', "payAmount"),
+        ("refund", '"refundAmount":', "refundAmount"),
+        ("batchRefund", '"refundAmount":', "refundAmount"),
+        ("payNotify", '"ret":', "ret"),
+        ("refundNotify", '"ret":', "ret"),
+        ("payModes", '"isOpened":', "isOpened"),
+    ],
+)
+async def test_a_key_given_twice_is_refused_and_moves_nothing(
+    shop: Shop, path: str, old: str, name: str
+) -> None:
+    mode = await shop.mode()
+    key = await shop.account(mode, credit_fen=1000)
+    paid = await shop.post("pay", on_account(mode, key))
+    pay, traction = on_account(mode, key), paid[1]["data"]["tractionNo"]
+    refund = {"payTractionNo": traction, "clientRefundNo": number("r"), "refundAmount": 2}
+    notify = {"tractionNo": traction, "ret": "success"}
+    bodies: dict[str, Any] = {
+        "pay": pay,
+        "batchPay": {"batchPayData": [pay]},
+        "refund": refund,
+        "batchRefund": {"batchRefundData": [refund]},
+        "payNotify": notify,
+        "refundNotify": notify,
+        "payModes": {"isOpened": 1, "merchantUUID": mode.merchant_uuid},
+    }
+    raw = json.dumps(bodies[path]).replace(old, f"{old} 1, {old}")
+    async with shop.http.post(f"{shop.url}/api/v1.0.0/{path}", data=raw) as answer:
+        no = await answer.json()
+    assert (answer.status, no["code"], list(no)) == (400, 9999, KEYS)
+    assert no["message"] == f"{name} is repeated"
+    assert await shop.balance_fen(key) == -50
 
 
 async def test_a_mode_is_opened_closed_and_changed(shop: Shop) -> None:

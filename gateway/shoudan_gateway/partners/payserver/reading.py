@@ -12,6 +12,7 @@ from shoudan_gateway import merge
 from shoudan_gateway.partners.payserver import queries
 from shoudan_gateway.partners.payserver.queries import admitted, required_merchant, scope
 from shoudan_gateway.wire import Inbound, Malformed, Problem, Trouble, Why
+from shoudan_kit.json_keys import repeated_key
 from shoudan_kit.money import FEN
 
 BATCH_MAX: Final = 1000
@@ -48,11 +49,15 @@ _FLAG_TERMS: Final = {
 
 
 def body_of(inbound: Inbound) -> Members:
-    """The members of the body. Raises Malformed when it is no strict JSON object."""
+    """The members of the body. Raises Malformed: no strict JSON object, or a key twice at any depth."""
+    body = inbound.body or b"{}"
     try:
-        return _members(inbound.body or b"{}")
-    except _READ_ERRORS:
+        members, repeated = _members(body), repeated_key(body)
+    except (*_READ_ERRORS, ValueError):
         raise Malformed(merge.BODY, Why.UNREADABLE) from None
+    if repeated is not None:
+        raise Malformed(repeated, Why.REPEATED)
+    return members
 
 
 def text_of(members: Members, name: str) -> str:

@@ -16,6 +16,7 @@ import msgspec
 
 from shoudan_kit.clock import BEIJING, beijing
 from shoudan_kit.egress import Answered, Egress, NotSent, Outcome
+from shoudan_kit.json_keys import repeated_key
 from shoudan_kit.signing import open_body_sig
 
 REFUND: Final = "/netpay/refund"
@@ -223,9 +224,10 @@ def read(outcome: Outcome, access: Access, msg_id: str) -> Told:
         return Told(_M.ASK_LATER, "answer_unverified")
     try:
         read_: Any = msgspec.json.decode(outcome.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        repeated = repeated_key(outcome.body)
+    except (ValueError, RecursionError):
         return Told(_M.ASK_LATER, "unreadable", f"HTTP {outcome.status}")
-    if not isinstance(read_, dict):
+    if not isinstance(read_, dict) or repeated is not None:
         return Told(_M.ASK_LATER, "unreadable", f"HTTP {outcome.status}")
     members = cast("dict[str, Any]", read_)
     code = str(members.get("errCode", ""))[:CODE_CHARS_MAX]

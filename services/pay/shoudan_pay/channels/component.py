@@ -16,6 +16,7 @@ import msgspec
 
 from shoudan_kit.clock import from_beijing
 from shoudan_kit.egress import Answered, Egress, NotSent
+from shoudan_kit.json_keys import repeated_key
 
 ANSWER_CHARS_MAX: Final = 200
 NUMBER_CHARS_MAX: Final = 64
@@ -105,9 +106,14 @@ async def send(
     if outcome.status not in _OK:
         return Heard(Word.UNKNOWN, why=f"HTTP {outcome.status}")
     try:
-        answer = msgspec.json.decode(outcome.body, type=Answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        answer, repeated = (
+            msgspec.json.decode(outcome.body, type=Answer),
+            repeated_key(outcome.body),
+        )
+    except (ValueError, RecursionError):
         return Heard(Word.UNKNOWN, why="unreadable")
+    if repeated is not None:
+        return Heard(Word.UNKNOWN, why="repeated key")
     return heard(answer, traction_no, _QUERY_WORDS if query else _WORDS)
 
 
@@ -127,9 +133,10 @@ async def check_environment(egress: Egress, url: str, merchant_href: str) -> Che
         return Checked(agreed=False, shown="null")
     try:
         answer: Any = msgspec.json.decode(outcome.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        repeated = repeated_key(outcome.body)
+    except (ValueError, RecursionError):
         return Checked(agreed=False, shown="null")
-    if not isinstance(answer, dict):
+    if not isinstance(answer, dict) or repeated is not None:
         return Checked(agreed=False, shown="null")
     members = cast("dict[str, Any]", answer)
     # Only what the contract knows is quoted: an address must not be made to talk through our errors.

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from shoudan_kit.egress import Answered, Egress, NotSent
+from shoudan_kit.json_keys import repeated_key
 
 ORDER_QUERY: Final = "/orderquery"
 REFUND: Final = "/refund"
@@ -108,7 +109,10 @@ async def send(egress: Egress, url: str, members: Mapping[str, Any], sign: Sign)
         return Said(None, http_status=outcome.status, text=shown)
     try:
         read: Any = msgspec.json.decode(outcome.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        repeated = repeated_key(outcome.body)
+    except (ValueError, RecursionError):
+        return Said(None, http_status=200, text=shown)
+    if repeated is not None:
         return Said(None, http_status=200, text=shown)
     code = cast("dict[str, Any]", read).get("retCode") if isinstance(read, dict) else None
     ok = True if code in SUCCESSES else False if code == "FAIL" else None

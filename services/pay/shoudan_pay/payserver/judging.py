@@ -143,7 +143,8 @@ def judge_refund(asked: RefundAsked, pay: PayOrder, taken_micros: int, now: date
 
     Raises PayStatusInvalid, CancelTooLate, RefundExceedsPay.
     """
-    if PayStatus(pay.status) not in REFUNDABLE:
+    # Of a refunded pay nothing is left: a new number exceeds it, as while its last refund was running.
+    if PayStatus(pay.status) not in REFUNDABLE | {PayStatus.REFUNDED}:
         raise PayStatusInvalid(pay.status)
     # A component's clock may be wrong; it cannot have finished before we asked.
     finished = max(pay.finish_time or pay.pay_start_time, pay.pay_start_time)

@@ -18,7 +18,7 @@ from shoudan_pay.payserver import judging, numbers, states
 from shoudan_pay.payserver.judging import Method, RefundAsked
 from shoudan_pay.payserver.kinds import ASK_REFUND
 from shoudan_pay.payserver.refusals import PayNotFound, PayNotWritten, PayUrlEmpty, RefundDiffers
-from shoudan_pay.payserver.states import Event, PayStatus, RefundStatus, Sent
+from shoudan_pay.payserver.states import Event, RefundStatus, Sent
 from shoudan_pay.rpc.payserver import history, moving
 from shoudan_pay.rpc.payserver.accepting import Accepting, Call, Own
 from shoudan_pay.rpc.payserver.components import Components
@@ -105,7 +105,6 @@ class _Batch:
         self._calls = 0
         self._pays: dict[str, PayOrder] = {}
         self._known: dict[tuple[str, str], RefundOrder] = {}
-        self._firsts: dict[str, RefundOrder] = {}
         self._usable: dict[str, Usable] = {}
         self._taken: dict[int, int] = {}
         self._new: dict[str, RefundOrder] = {}
@@ -138,13 +137,7 @@ class _Batch:
         if not keys:
             return now
         self._known = await store.by_client_no(db, keys)
-        given = await store.given(db, {pay.id for pay in self._pays.values()})
-        self._taken = {one.pay_id: one.micros for one in given.values()}
-        whole = {p.id for p in self._pays.values() if p.status == PayStatus.REFUNDED}
-        firsts = {one.first for one in given.values() if one.pay_id in whole}
-        if firsts:
-            found = await store.by_number(db, firsts)
-            self._firsts = {one.pay_traction_no: one for one in found.values()}
+        self._taken = await store.given(db, {pay.id for pay in self._pays.values()})
         modes = {pay.mode_uuid for pay in self._pays.values()}
         self._usable = await mode_store.usable(db, modes)
         return now
@@ -167,8 +160,6 @@ class _Batch:
             if known.traction_no in self._new:
                 return known.traction_no
             return Refunded(known, repeated=RefundStatus(known.status) not in states.OPEN_REFUNDS)
-        if (first := self._firsts.get(pay.traction_no)) is not None:
-            return Refunded(first, repeated=True)
         try:
             made = self._made(asked, pay, now)
         except Refusal as refusal:

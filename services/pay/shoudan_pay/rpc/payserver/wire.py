@@ -10,6 +10,7 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
+from shoudan_kit.json_keys import repeated_key
 from shoudan_kit.money import FEN, MICROS_MAX
 from shoudan_pay.payserver.judging import PayAsked, RefundAsked, content_hash
 from shoudan_pay.payserver.refusals import ResourceNotFound
@@ -155,10 +156,13 @@ def json_object(field: str, given: bytes) -> bytes:
         raise FieldInvalid(field, f"has more than {JSON_BYTES_MAX} bytes")
     try:
         found: Any = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        found = None
+        repeated = repeated_key(raw)
+    except (ValueError, RecursionError):
+        found = repeated = None
     if not isinstance(found, dict):
         raise FieldInvalid(field, "is no JSON object")
+    if repeated is not None:
+        raise FieldInvalid(field, "has a repeated key")
     return raw
 
 

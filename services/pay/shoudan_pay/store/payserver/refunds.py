@@ -56,15 +56,6 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What refunds of one pay order have given back, or may still give back, without its failed ones."""
-
-    pay_id: int
-    micros: int
-    first: str  # tractionNo of the first of them
-
-
-@dataclass(frozen=True, slots=True)
 class Trade:
     """A trade record to write."""
 
@@ -137,7 +128,7 @@ SELECT {_COLUMNS} FROM refund_order r WHERE r.traction_no = ANY(CAST(:numbers AS
 """)  # noqa: S608
 # Read after the pay orders were locked: nobody can add to these now.
 _GIVEN = statement("""
-SELECT pay_id, CAST(sum(amount_micros) AS bigint), (array_agg(traction_no ORDER BY id))[1]
+SELECT pay_id, CAST(sum(amount_micros) AS bigint)
 FROM refund_order WHERE pay_id = ANY(CAST(:pay_ids AS bigint[])) AND status <> 'refundFailed'
 GROUP BY pay_id
 """)
@@ -200,10 +191,10 @@ async def by_number(db: AsyncConnection, numbers: Collection[str]) -> dict[str, 
     return {r.traction_no: r for r in _read(found)}
 
 
-async def given(db: AsyncConnection, pay_ids: Collection[int]) -> dict[int, Given]:
-    """What was or may still be given back of locked pay orders, by id."""
+async def given(db: AsyncConnection, pay_ids: Collection[int]) -> dict[int, int]:
+    """Micro-yuan that were or may still be given back of locked pay orders, by id; without failed refunds."""
     rows = (await db.execute(_GIVEN, {"pay_ids": list(pay_ids)})).all()
-    return {row[0]: Given(*row) for row in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 async def mark_sent(
