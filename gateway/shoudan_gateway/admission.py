@@ -15,6 +15,11 @@ from shoudan_gateway.wire import ChannelRule, Inbound, Malformed, Problem, Troub
 from shoudan_kit.clock import Clock
 
 DUMMY: Final = ChannelRule("", auth_mode="hmac", keys=(b"nobody",))
+# What a channel's mode lets in. The first version is ambiguous, so only channels set up for it have it.
+SIGN_TYPES: Final = {
+    "hmac": (signing.HMAC_SHA256, signing.HMAC_SHA256_V2),
+    "hmac2": (signing.HMAC_SHA256_V2,),
+}
 NONCES_MAX: Final = 200_000
 FORWARDED_MAX: Final = 16
 STAMP_CHARS_MAX: Final = 12
@@ -44,12 +49,16 @@ class Admission:
             self._limit("")
             if self._demo:
                 return ChannelRule(channel_no)
-            self._verify(DUMMY, request, once=False)
+            self._verify(DUMMY, request)
             raise Problem(Trouble.SIGN_WRONG)
-        self._limit(channel_no)
         self._check_address(rule, request.remote)
+        nonce = ""
         if rule.auth_mode or signing.SIGN in request.params:
-            self._verify(rule, request, once=once)
+            nonce = self._verify(rule, request)
+        # After the signature: whoever only knows the channel's number must not use up its rate.
+        self._limit(channel_no)
+        if nonce and once and not self._nonces.add(channel_no, nonce):
+            raise Problem(Trouble.SIGN_WRONG)
         return rule
 
     def _limit(self, channel_no: str) -> None:
@@ -72,31 +81,30 @@ class Admission:
         if address is None or not _inside(address, rule.networks):
             raise Problem(Trouble.ADDRESS_REFUSED)
 
-    def _verify(self, rule: ChannelRule, request: Inbound, *, once: bool) -> None:
-        """Raises Problem unless the signature fits one of the channel's keys."""
+    def _verify(self, rule: ChannelRule, request: Inbound) -> str:
+        """The nonce of a signature that fits one of the channel's keys, "" for MD5. Raises Problem."""
         params = request.params
         given = params.get(signing.SIGN, "")
         if not given:
             raise Problem(Trouble.SIGN_MISSING)
-        scheme = rule.auth_mode or _scheme_asked(params)
+        asked = params.get(signing.SIGN_TYPE, "")
+        scheme = rule.auth_mode or ("hmac" if asked else "md5")
+        expected: list[str] = []
         if scheme == "md5":
             expected = [signing.md5_sign(params, key) for key in rule.keys]
-        elif scheme == "hmac":
+        elif scheme in SIGN_TYPES:
+            if asked not in SIGN_TYPES[scheme]:
+                raise Malformed(signing.SIGN_TYPE, Why.UNREADABLE, f"只支持{SIGN_TYPES[scheme][0]}")
             self._check_freshness(params)
+            sign = signing.HMACS[asked]
             expected = [
-                signing.hmac_sign(request.method, request.path, params, request.body, key)
-                for key in rule.keys
+                sign(request.method, request.path, params, request.body, key) for key in rule.keys
             ]
-        else:
-            expected = []
         if not signing.same(given, expected):
             raise Problem(Trouble.SIGN_WRONG)
-        if scheme == "hmac" and once and not self._nonces.add(rule.channel_no, params["nonce"]):
-            raise Problem(Trouble.SIGN_WRONG)
+        return params.get("nonce", "") if scheme in SIGN_TYPES else ""
 
     def _check_freshness(self, params: Mapping[str, str]) -> None:
-        if params.get("sign_type") != signing.HMAC_SHA256:
-            raise Malformed("sign_type", Why.UNREADABLE, f"只支持{signing.HMAC_SHA256}")
         nonce, stamp = params.get("nonce", ""), params.get("timestamp", "")
         if not nonce or not stamp:
             raise Problem(Trouble.SIGN_MISSING)
@@ -150,11 +158,6 @@ class Nonces:
         return True
 
 
-def _scheme_asked(params: Mapping[str, str]) -> str:
-    """How an unasked-for signature wants to be read."""
-    return "hmac" if "sign_type" in params else "md5"
-
-
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text.partition("%")[0])
@@ -162,6 +165,12 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return None
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped or address
+
+
+def is_within(address: str, networks: Sequence[Network]) -> bool:
+    """Whether an address as text is of one of the networks."""
+    found = _address(address) if networks else None
+    return found is not None and _inside(found, networks)
 
 
 def _inside(address: IPv4Address | IPv6Address, networks: Sequence[Network]) -> bool:
@@ -176,7 +185,9 @@ def remote_of(peer: str, forwarded: str, proxies: Sequence[Network]) -> str:
     for hop in reversed(chain):
         address = _address(hop)
         if address is None or not _inside(address, proxies):
-            return hop
+            return (
+                hop if hop.isascii() else ""
+            )  # other bytes are no address, and no message holds them
     return chain[0]
 
 

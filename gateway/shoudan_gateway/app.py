@@ -15,7 +15,7 @@ from shoudan_gateway.admission import Admission
 from shoudan_gateway.backend import Backend
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.rules import Rules
-from shoudan_gateway.server import Gateway, Listener
+from shoudan_gateway.server import Gateway
 from shoudan_gateway.wire import JSON, Call, Outbound, Partner
 from shoudan_kit.log import get_logger
 from shoudan_kit.service import App, Running, Service
@@ -35,8 +35,9 @@ class Site:
 
     async def start(self) -> None:
         """Listen; `port` is the real one afterwards."""
-        listener = Listener(self._gateway.handle, self._settings)
-        self._runner = web.ServerRunner(listener, shutdown_timeout=self._settings.drain_s)
+        self._runner = web.ServerRunner(
+            self._gateway.listener(), shutdown_timeout=self._settings.drain_s
+        )
         await self._runner.setup()
         backlog = self._settings.backlog
         await web.TCPSite(self._runner, self._host, self.port, backlog=backlog).start()

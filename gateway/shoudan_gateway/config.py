@@ -54,14 +54,34 @@ class GatewaySettings(ProcessSettings):
         8,
         description="Seconds a call to a service may take; below deadline_s, so that it can be answered.",
     )
-    body_wait_s: Seconds = Field(15, description="Seconds a body may take to arrive.")
+    body_wait_s: Seconds = Field(
+        5, description="Seconds a body may take to arrive; below deadline_s, which counts it."
+    )
+    unread_bodies_max: int = Field(
+        1_000,
+        ge=1,
+        description="Bodies arriving at once; beyond, the sender of the most loses its oldest (408).",
+    )
+    unread_bodies_per_address_max: int = Field(
+        100, ge=1, description="Bodies arriving at once from one address; more are answered 429."
+    )
+    connections_max: int = Field(
+        8_000, ge=1, description="Connections of one listener; more are closed at once."
+    )
+    connections_per_address_max: int = Field(
+        1_000,
+        ge=1,
+        description="Connections of one address, trusted proxies excepted; more are closed at once.",
+    )
     head_wait_s: Seconds = Field(
         10, description="Seconds a request line with its headers may take to arrive (slow senders)."
     )
     idle_s: Seconds = Field(60, description="Seconds an unused connection is kept open.")
     backlog: int = Field(512, ge=1, le=65_535, description="Connections the system queues for us.")
     requests_in_flight_max: int = Field(
-        2_000, ge=1, description="Requests in progress at once; more are answered 503 at once."
+        2_000,
+        ge=1,
+        description="Admitted requests waiting for services at once; more are answered 503 at once.",
     )
     batch_size_max: int = Field(
         200,
@@ -88,10 +108,12 @@ class GatewaySettings(ProcessSettings):
         description="Seconds between readings of the channels; a changed secret is live after that.",
     )
     channel_rate_per_s: float = Field(
-        0, ge=0, description="Requests a second each channel may make for long; 0 does not limit."
+        2_000,
+        ge=0,
+        description="Admitted requests a second of each channel, for long, per gateway; 0 does not limit.",
     )
     channel_burst: int = Field(
-        200, ge=1, description="Requests a channel may make at once before its rate counts."
+        4_000, ge=1, description="Requests a channel may make at once before its rate counts."
     )
     channel_legacy_errors: bool = Field(
         False,
@@ -145,6 +167,14 @@ class GatewaySettings(ProcessSettings):
         yield from super().cross_check()
         if self.rpc_deadline_s >= self.deadline_s:
             yield "rpc_deadline_s: must be below deadline_s"
+        if self.body_wait_s >= self.deadline_s:
+            yield "body_wait_s: must be below deadline_s"
+        for part, whole in (
+            ("unread_bodies_per_address_max", "unread_bodies_max"),
+            ("connections_per_address_max", "connections_max"),
+        ):
+            if getattr(self, part) > getattr(self, whole):
+                yield f"{part}: must not be above {whole}"
         if self.nonce_keep_s < 2 * self.sign_window_s:
             yield "nonce_keep_s: must be at least twice sign_window_s"
         for network in self.trusted_proxies:

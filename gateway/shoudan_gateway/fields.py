@@ -32,12 +32,14 @@ class Text:
             raise ValueError(f"长度不能超过{self.chars_max}")
         if not value.isprintable():
             raise ValueError("包含不可见字符")
+        if value.isspace():
+            raise ValueError("不能为空白")
         return value
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A whole number in ASCII digits between two bounds."""
+    """A whole number in ASCII digits between two bounds, without leading zeros, as amounts are."""
 
     low: int = 0
     high: int = 2**63 - 1
@@ -51,6 +53,8 @@ class Whole:
         """The number."""
         if not value.isascii() or not value.isdigit() or len(value) > 19:
             raise ValueError("不是整数")
+        if value[0] == "0" and value != "0":
+            raise ValueError("不能以0开头")
         number = int(value)
         if not self.low <= number <= self.high:
             raise ValueError(f"取值范围{self.low}-{self.high}")
@@ -123,7 +127,11 @@ class Url:
             raise ValueError(f"长度不能超过{self.chars_max}")
         if not value.isprintable() or " " in value or "\\" in value:
             raise ValueError("不是有效的地址")
-        parts = urlsplit(value)
+        try:
+            parts = urlsplit(value)
+            _ = parts.port  # raises when it is no port
+        except ValueError:
+            raise ValueError("不是有效的地址") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
             raise ValueError("不是有效的http(s)地址")
         return value

@@ -12,9 +12,11 @@ from shoudan_gateway.wire import Malformed, Problem, Trouble, Why
 
 BODY = "body"  # what is wrong when no single parameter is; partners have words for both
 QUERY = "query"
+WHERE_QUERY = "请求参数"
 FIELDS_MAX = 64
 DEPTH_MAX = 32
 FORM = "application/x-www-form-urlencoded"
+_NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
@@ -42,6 +44,8 @@ def pairs(text: str) -> dict[str, str]:
 def _decoded(text: str) -> str:
     if "%" not in text and "+" not in text:
         return _clean(text)
+    if _NO_ESCAPE.search(text):
+        raise Malformed(QUERY, Why.UNREADABLE, "含有无效的%编码")
     try:
         return unquote_plus(text, errors="strict")
     except UnicodeDecodeError:
@@ -131,25 +135,26 @@ def _form(body: bytes) -> dict[str, str]:
 
 
 def merged(query: str, body: bytes, content_type: str) -> Mapping[str, str]:
-    """All parameters of a request; a form wins over the query, the query over JSON.
+    """All parameters of a request. What query and body both hold must be the same in both.
 
     Raises Malformed, and Problem for a body of another type.
     """
     asked = pairs(query)
     if not body:
         return asked
-    kind = content_type.partition(";")[0].strip().lower()
-    read, form_wins = _reader(kind, body)
-    sent = read(body)
-    return {**asked, **sent} if form_wins else {**sent, **asked}
+    sent = _reader(content_type.partition(";")[0].strip().lower(), body)(body)
+    for name in asked.keys() & sent.keys():
+        if asked[name] != sent[name]:
+            raise Malformed(name, Why.CONFLICTING, WHERE_QUERY)
+    return {**asked, **sent}
 
 
-def _reader(kind: str, body: bytes) -> tuple[Callable[[bytes], dict[str, str]], bool]:
+def _reader(kind: str, body: bytes) -> Callable[[bytes], dict[str, str]]:
     """How a body is read, by its type; without one it is JSON when it begins like an object."""
     if kind == FORM:
-        return _form, True
+        return _form
     if kind == "application/json" or kind.endswith("+json"):
-        return table, False
+        return table
     if kind in {"", "application/octet-stream"}:
-        return (table, False) if body.lstrip()[:1] == b"{" else (_form, True)
+        return table if body.lstrip()[:1] == b"{" else _form
     raise Problem(Trouble.MEDIA_TYPE_UNKNOWN)

@@ -28,6 +28,7 @@ class Routes:
     def __init__(self, partners: Iterable[Partner]) -> None:
         self._exact: dict[str, list[Route]] = {}
         self._patterns: list[tuple[re.Pattern[str], Route]] = []
+        self._spaces: dict[str, Partner] = {}
         for partner in partners:
             for endpoint in partner.endpoints:
                 others = endpoint.aliases if isinstance(endpoint, Endpoint) else ()
@@ -35,6 +36,7 @@ class Routes:
                     self._add(path, Route(partner, endpoint))
 
     def _add(self, path: str, route: Route) -> None:
+        self._spaces.setdefault(_first(path), route.partner)
         if "{" in path:
             pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))
             self._patterns.append((re.compile(pattern), route))
@@ -43,6 +45,10 @@ class Routes:
         if any(one.endpoint.methods & route.endpoint.methods for one in there):
             raise ValueError(f"{path} is claimed by two partners")
         there.append(route)
+
+    def space(self, path: str) -> Partner | None:
+        """The partner whose paths begin like this one: its words answer what is served nowhere."""
+        return self._spaces.get(_first(path))
 
     def find(self, path: str, method: str = "") -> tuple[Route | None, Mapping[str, str]]:
         """The route of a path and the values of its {names}; one of another method if none has this."""
@@ -60,3 +66,8 @@ class Routes:
             if method in route.endpoint.methods:
                 break
         return other
+
+
+def _first(path: str) -> str:
+    """The first segment of a path."""
+    return path[1:].partition("/")[0]

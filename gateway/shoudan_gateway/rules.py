@@ -17,7 +17,15 @@ from shoudan_kit.log import get_logger
 from shoudan_kit.refusal import Refused
 
 GET_CATALOGUE: Final = Unary("shoudan.order.v1.CatalogueService/GetCatalogue")
-SCHEMES: Final = {"": "", "none": "", "md5": "md5", "hmac": "hmac", "hmac-sha256": "hmac"}
+SCHEMES: Final = {
+    "": "",
+    "none": "",
+    "md5": "md5",
+    "hmac": "hmac",
+    "hmac-sha256": "hmac",
+    "hmac2": "hmac2",
+    "hmac-sha256-v2": "hmac2",
+}
 RETRY_S: Final = 0.5
 EARLY_S: Final = 1.0
 
@@ -34,6 +42,7 @@ class Rules:
         self._rules: Mapping[str, ChannelRule] | None = None
         self._catalogue = catalogue.Catalogue()
         self._wake = asyncio.Event()
+        self._shut_out: set[str] = set()
 
     @property
     def cantons(self) -> list[catalogue.Canton]:
@@ -80,7 +89,20 @@ class Rules:
         self._catalogue = answer.catalogue
         channels = answer.catalogue.down_channels
         self._rules = {one.channel_no: rule_of(one, self._secrets_dir) for one in channels}
+        self._say_who_is_shut_out()
         return True
+
+    def _say_who_is_shut_out(self) -> None:
+        """One error line when a channel begins to admit nobody, not one per reading."""
+        shut_out = {no for no, rule in (self._rules or {}).items() if admits_nobody(rule)}
+        for channel_no in sorted(shut_out - self._shut_out):
+            _log.error("channel_admits_nobody", channel_no=channel_no)
+        self._shut_out = shut_out
+
+
+def admits_nobody(rule: ChannelRule) -> bool:
+    """Whether no call can be right: an unknown scheme, or a scheme without a key."""
+    return rule.auth_mode == "unknown" or bool(rule.auth_mode and not rule.keys)
 
 
 def rule_of(channel: catalogue.DownChannel, directory: Path | None) -> ChannelRule:
@@ -91,8 +113,6 @@ def rule_of(channel: catalogue.DownChannel, directory: Path | None) -> ChannelRu
     except ValueError:
         scheme, networks = "unknown", ()
     keys = _keys(channel.secret_name, directory) if channel.secret_name else ()
-    if scheme == "unknown" or (scheme and not keys):
-        _log.error("channel_admits_nobody", channel_no=channel.channel_no, scheme=scheme)
     return ChannelRule(channel.channel_no, scheme, keys, networks, channel.word_status)
 
 

@@ -13,10 +13,12 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from shoudan_gateway import merge
+from shoudan_gateway import bodies, merge
 from shoudan_gateway.admission import Admission, proxies_of, remote_of
 from shoudan_gateway.backend import Backend
+from shoudan_gateway.bodies import UnreadBodies
 from shoudan_gateway.config import GatewaySettings
+from shoudan_gateway.connection import HEADER_BYTES_MAX, Connection, Listener
 from shoudan_gateway.routes import Route, Routes
 from shoudan_gateway.wire import (
     Endpoint,
@@ -33,9 +35,7 @@ from shoudan_kit.log import get_logger
 from shoudan_kit.refusal import Refused
 
 QUERY_CHARS_MAX: Final = 8_192
-LINE_CHARS_MAX: Final = 16_384  # more than our own limit, so that ours is the one that answers
-HEADERS_MAX: Final = 64
-HEADER_BYTES_MAX: Final = 16_384
+LOGGED_CHARS_MAX: Final = 64  # of what a caller may write as long as it likes
 NO_STORE: Final = "no-store"
 SERVER_NAME: Final = "shoudan"  # whoever asks need not learn what it is made of
 SERVER_ERROR: Final = 500
@@ -43,76 +43,6 @@ SERVER_ERROR: Final = 500
 _log = get_logger("gateway")
 _access = get_logger("gateway.access")
 _encode = msgspec.json.Encoder().encode
-
-
-class Connection(web.RequestHandler):
-    """aiohttp's connection, closed when a request line with its headers takes too long to arrive."""
-
-    __slots__ = ("_head_timer", "_head_wait_s", "answering")
-
-    def __init__(
-        self,
-        manager: web.Server,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        head_wait_s: float,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(manager, loop=loop, **kwargs)
-        self._head_wait_s = head_wait_s
-        self._head_timer: asyncio.TimerHandle | None = None
-        self.answering = False
-
-    def data_received(self, data: bytes) -> None:
-        """The first bytes of a head start its timer."""
-        if self._head_timer is None and not self.answering:
-            loop = asyncio.get_running_loop()
-            self._head_timer = loop.call_later(self._head_wait_s, self.force_close)
-        super().data_received(data)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Nothing more will come."""
-        self.head_arrived()
-        super().connection_lost(exc)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = SERVER_ERROR,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """aiohttp's answer to what is no HTTP, under our own name."""
-        answer = super().handle_error(request, status, exc, message)
-        answer.headers["Server"] = SERVER_NAME
-        return answer
-
-    def head_arrived(self) -> None:
-        """The head is whole: stop its timer."""
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-
-class Listener(web.Server):
-    """aiohttp's low-level server: no router and no middleware between the bytes and us."""
-
-    def __init__(self, handler: Any, settings: GatewaySettings) -> None:
-        super().__init__(handler)
-        self._options: dict[str, Any] = {
-            "head_wait_s": settings.head_wait_s,
-            "keepalive_timeout": settings.idle_s,
-            "max_line_size": LINE_CHARS_MAX,
-            "max_field_size": HEADER_BYTES_MAX,
-            "max_headers": HEADERS_MAX,
-            "auto_decompress": False,
-            "access_log": None,
-            "lingering_time": 1.0,
-        }
-
-    def __call__(self) -> Connection:
-        """The handler of a new connection."""
-        return Connection(self, loop=asyncio.get_running_loop(), **self._options)
 
 
 class Gateway:
@@ -130,6 +60,9 @@ class Gateway:
         self._routes, self._pages = Routes(partners), pages
         self._doors = {one.name: one.door(settings) for one in partners if one.door is not None}
         self._proxies = proxies_of(settings)
+        self._unread = UnreadBodies(
+            settings.unread_bodies_max, settings.unread_bodies_per_address_max
+        )
         self._in_flight = 0
         self._legacy = {
             name.removesuffix("_legacy_errors"): bool(getattr(settings, name))
@@ -137,6 +70,13 @@ class Gateway:
             if name.endswith("_legacy_errors")
         }
         self._logged = settings.access_log
+
+    def listener(self) -> Listener:
+        """The server whose requests this gateway answers."""
+        return Listener(self.handle, self._not_http, self._settings, self._proxies)
+
+    def _not_http(self, path: str, problem: Problem) -> web.Response:
+        return _response(self._refuse(self._routes.space(path), problem, Inbound("", path)), "")
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """One request, whatever it holds."""
@@ -148,22 +88,25 @@ class Gateway:
         path, _, query = request.raw_path.partition("?")
         route, names = self._routes.find(path, request.method)
         inbound = Inbound(request.method, path, query=query, path_params=names)
-        self._in_flight += 1
         try:
             inbound, answer = await self._answer(request, route, inbound)
         finally:
-            self._in_flight -= 1
             if isinstance(connection, Connection):
                 connection.answering = False
         self._account(route, inbound, answer, time.perf_counter() - began)
-        return _response(answer, request.method)
+        response = _response(answer, request.method)
+        if not request.content.is_eof():
+            response.force_close()  # what follows would be the rest of a body nobody reads
+        return response
 
     async def _answer(
         self, request: web.BaseRequest, route: Route | None, inbound: Inbound
     ) -> tuple[Inbound, Outbound]:
         """The answer, and the request as far as it was read."""
+        partner = route.partner if route else self._routes.space(inbound.path)
+        ends_at = asyncio.get_running_loop().time() + self._settings.deadline_s
         try:
-            self._check_limits(request, inbound)
+            _check_limits(request, inbound)
             if route is None:
                 return inbound, self._page(inbound)
             endpoint = route.endpoint
@@ -171,43 +114,46 @@ class Gateway:
                 raise Problem(Trouble.METHOD_REFUSED)
             if isinstance(endpoint, Sink):
                 return inbound, endpoint.reply
-            async with asyncio.timeout(self._settings.deadline_s):
-                inbound = await self._read(request, endpoint, inbound)
-                inbound = self._admit(route.partner, endpoint, inbound)
-                answer = await self._backend(endpoint.call, endpoint.read(inbound))
+            inbound = await self._read(request, endpoint, inbound)
+            inbound = self._admit(route.partner, endpoint, inbound)
+            answer = await self._call(endpoint, inbound, ends_at)
             return inbound, endpoint.write(answer, inbound)
         except (Refused, Malformed, Problem) as no:
-            return inbound, self._refuse(route, no, inbound)
+            return inbound, self._refuse(partner, no, inbound)
         except TimeoutError:
-            return inbound, self._refuse(route, Problem(Trouble.NO_ANSWER), inbound)
+            return inbound, self._refuse(partner, Problem(Trouble.NO_ANSWER), inbound)
         except Exception:  # noqa: BLE001 - a bug of ours: logged whole, told as a number
-            return inbound, self._broken(route, inbound)
+            return inbound, self._broken(partner, inbound)
+
+    async def _call(self, endpoint: Endpoint[Any, Any], inbound: Inbound, ends_at: float) -> Any:
+        """The services' answer. Only an admitted request takes one of the places in flight."""
+        message = endpoint.read(inbound)
+        if self._in_flight >= self._settings.requests_in_flight_max:
+            raise Problem(Trouble.BUSY)
+        self._in_flight += 1
+        try:
+            async with asyncio.timeout_at(ends_at):
+                return await self._backend(endpoint.call, message)
+        finally:
+            self._in_flight -= 1
 
     def _refuse(
-        self, route: Route | None, no: Refused | Malformed | Problem, inbound: Inbound
+        self, partner: Partner | None, no: Refused | Malformed | Problem, inbound: Inbound
     ) -> Outbound:
-        if route is None:
+        if partner is None:
             trouble = no.trouble if isinstance(no, Problem) else Trouble.BROKEN
             return Outbound(trouble.status, {"code": trouble.status, "message": trouble.value})
-        partner = route.partner
         try:
             return partner.refuse(no, inbound, self._legacy.get(partner.name, False))
         except KeyError:  # a refusal this protocol has no words for
             _log.error("refusal_without_words", partner=partner.name, refusal=str(no))
-            return self._broken(route, inbound)
+            return self._broken(partner, inbound)
 
-    def _broken(self, route: Route | None, inbound: Inbound) -> Outbound:
+    def _broken(self, partner: Partner | None, inbound: Inbound) -> Outbound:
         trace = secrets.token_hex(8)
-        _log.error("request_failed", path=inbound.path, trace=trace, exc_info=True)
-        return self._refuse(route, Problem(Trouble.BROKEN, trace), inbound)
-
-    def _check_limits(self, request: web.BaseRequest, inbound: Inbound) -> None:
-        if self._in_flight > self._settings.requests_in_flight_max:
-            raise Problem(Trouble.BUSY)
-        if len(inbound.query) > QUERY_CHARS_MAX:
-            raise Problem(Trouble.QUERY_TOO_LONG)
-        if sum(len(name) + len(value) for name, value in request.raw_headers) > HEADER_BYTES_MAX:
-            raise Problem(Trouble.HEADERS_TOO_LARGE)
+        path = inbound.path[:LOGGED_CHARS_MAX]
+        _log.error("request_failed", path=path, trace=trace, exc_info=True)
+        return self._refuse(partner, Problem(Trouble.BROKEN, trace), inbound)
 
     def _page(self, inbound: Inbound) -> Outbound:
         page = self._pages.get(inbound.path)
@@ -221,41 +167,23 @@ class Gateway:
         self, request: web.BaseRequest, endpoint: Endpoint[Any, Any], inbound: Inbound
     ) -> Inbound:
         """The request with its body and, unless the endpoint wants it raw, its parameters."""
-        headers = request.headers
-        body = await self._body(request, endpoint) if request.body_exists else b""
+        headers, remote = request.headers, self._remote(request)
+        body = b""
+        if request.body_exists:
+            wait_s = self._settings.body_wait_s
+            body = await bodies.read(request, endpoint.body_bytes_max, wait_s, self._unread, remote)
         if "Content-Encoding" in headers and body:
             raise Problem(Trouble.MEDIA_TYPE_UNKNOWN)
         params: Mapping[str, str] = {}
         if not endpoint.raw:
             params = merge.merged(inbound.query, body, headers.get("Content-Type", ""))
-        return replace(
-            inbound,
-            params=params,
-            body=body,
-            headers=headers,
-            remote=self._remote(request),
-        )
+        return replace(inbound, params=params, body=body, headers=headers, remote=remote)
 
     def _remote(self, request: web.BaseRequest) -> str:
         peer = request.remote or ""
         if not self._proxies:
             return peer
         return remote_of(peer, request.headers.get("X-Forwarded-For", ""), self._proxies)
-
-    async def _body(self, request: web.BaseRequest, endpoint: Endpoint[Any, Any]) -> bytes:
-        bytes_max = endpoint.body_bytes_max
-        if (request.content_length or 0) > bytes_max:
-            raise Problem(Trouble.BODY_TOO_LARGE)
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self._settings.body_wait_s):
-                while chunk := await request.content.readany():
-                    body += chunk
-                    if len(body) > bytes_max:
-                        raise Problem(Trouble.BODY_TOO_LARGE)
-        except TimeoutError:
-            raise Problem(Trouble.BODY_LATE) from None
-        return bytes(body)
 
     def _admit(self, partner: Partner, endpoint: Endpoint[Any, Any], inbound: Inbound) -> Inbound:
         door = self._doors.get(partner.name)
@@ -282,9 +210,16 @@ class Gateway:
                 route=path,
                 status=answer.status,
                 ms=round(seconds * 1000, 1),
-                channel_no=inbound.params.get("channel_no", ""),
-                request_no=inbound.params.get("request_no", ""),
+                channel_no=inbound.params.get("channel_no", "")[:LOGGED_CHARS_MAX],
+                request_no=inbound.params.get("request_no", "")[:LOGGED_CHARS_MAX],
             )
+
+
+def _check_limits(request: web.BaseRequest, inbound: Inbound) -> None:
+    if len(inbound.query) > QUERY_CHARS_MAX:
+        raise Problem(Trouble.QUERY_TOO_LONG)
+    if sum(len(name) + len(value) for name, value in request.raw_headers) > HEADER_BYTES_MAX:
+        raise Problem(Trouble.HEADERS_TOO_LARGE)
 
 
 def _response(answer: Outbound, method: str) -> web.Response:

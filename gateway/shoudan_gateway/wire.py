@@ -50,6 +50,7 @@ class Trouble(Enum):
         one.status = status
         return one
 
+    NOT_HTTP = ("not_http", 400)
     SIGN_MISSING = ("sign_missing", 401)
     SIGN_WRONG = ("sign_wrong", 403)
     ADDRESS_REFUSED = ("address_refused", 403)
@@ -61,6 +62,7 @@ class Trouble(Enum):
     MEDIA_TYPE_UNKNOWN = ("media_type_unknown", 415)
     TOO_MANY_CALLS = ("too_many_calls", 429)
     HEADERS_TOO_LARGE = ("headers_too_large", 431)
+    SENDER_GONE = ("sender_gone", 499)  # hung up before its request was whole; counted, never read
     BROKEN = ("broken", 500)
     BUSY = ("busy", 503)  # nothing was begun
     NO_ANSWER = ("no_answer", 503)  # something may have happened

@@ -128,7 +128,7 @@ class DownChannel(Row):
     channel_no: Short
     channel_name: Name
     enabled: bool = True
-    auth_mode: Literal["", "md5", "hmac"] = ""
+    auth_mode: Literal["", "md5", "hmac", "hmac2"] = ""
     secret_name: str = ""
     allowed_networks: list[str] = []
     word_status: bool = False

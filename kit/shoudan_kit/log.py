@@ -56,6 +56,8 @@ MASKED: Final = frozenset(
     }
 )
 VALUE_CHARS_MAX: Final = 2_000
+TRACE_CHARS_MAX: Final = 12_000
+LINE_BYTES_MAX: Final = 16_384
 
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS
 _context: ContextVar[dict[str, str] | None] = ContextVar("shoudan_log", default=None)
@@ -157,10 +159,22 @@ def _render(_: object, method: str, event: EventDict) -> bytes:
 
 def _encoded(line: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(line, _shown, _OPTIONS)
+        made = orjson.dumps(line, _shown, _OPTIONS)
+        if len(made) <= LINE_BYTES_MAX:
+            return made
+        return orjson.dumps({name: _cut(name, value) for name, value in line.items()}, _shown)
     except TypeError:  # ints beyond 64 bits, lone surrogates: rare, and a log line never raises
         plain = {ascii(name)[1:-1]: ascii(value)[:VALUE_CHARS_MAX] for name, value in line.items()}
         return orjson.dumps(plain)
+
+
+def _cut(name: str, value: object) -> object:
+    """What a caller may write as long as it likes must not fill the disk; a traceback keeps its end."""
+    if name == "exception" and isinstance(value, str):
+        return value[-TRACE_CHARS_MAX:]
+    if isinstance(value, str):
+        return value[:VALUE_CHARS_MAX]
+    return value if isinstance(value, int | float | None) else _shown(value)
 
 
 def _shown(value: object) -> str:

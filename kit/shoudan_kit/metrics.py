@@ -117,6 +117,9 @@ BATCH_SECONDS: Final = histogram("batch_seconds", "Time to run one batch.", ("na
 BATCH_REFUSED_TOTAL: Final = counter(
     "batch_refused_total", "Calls refused because too many waited.", ("name",)
 )
+HTTP_CONNECTIONS_REFUSED: Final = counter(
+    "http_connections_refused_total", "Connections closed at once, beyond the gateway's bounds."
+)
 BREAKER_STATE: Final = gauge("breaker_state", "0 closed, 1 open, 2 trying again.", ("channel",))
 BUILD_INFO: Final = gauge(
     "build_info", "Always 1; the labels say what runs.", ("service", "version")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan_gateway import signing
@@ -85,6 +90,56 @@ async def test_an_hmac_signature_covers_method_path_parameters_and_time(
     stale = hmac_signed("m" * 16, timestamp=str(int(time.time()) - 301))
     assert await status_of(front, stale) == 403
     assert await status_of(front, hmac_signed("short")) == 406
+
+
+def v2_signed(nonce: str, key: str = KEY, **more: str) -> dict[str, str]:
+    """Version 2, written out by hand from its description."""
+    params = {
+        **QUERY,
+        "sign_type": "HMAC-SHA256-V2",
+        "timestamp": str(int(time.time())),
+        "nonce": nonce,
+        **more,
+    }
+    shown = "&".join(f"{name}={quote(params[name], safe='')}" for name in sorted(params))
+    digest = hashlib.sha256(b"").hexdigest()
+    whole = f"HMAC-SHA256-V2\nGET\n/order/query\n{shown}\n{digest}"
+    return params | {"sign": hmac.new(key.encode(), whole.encode(), "sha256").hexdigest()}
+
+
+@pytest.mark.usefixtures("secret")
+async def test_the_second_version_of_a_signature_cannot_be_read_in_two_ways(
+    open_gateway, neighbours
+) -> None:
+    front = await opened(open_gateway, neighbours, "hmac2")
+    split = {"x": "1&y=2"}
+    assert await status_of(front, v2_signed("a" * 16, **split)) == 404
+    moved = v2_signed("b" * 16, **split)
+    assert await status_of(front, moved | {"x": "1", "y": "2"}) == 403
+    assert await status_of(front, hmac_signed("c" * 16)) == 406
+    assert await status_of(front, md5_signed()) == 406
+    front = await opened(open_gateway, neighbours, "hmac")
+    old = hmac_signed("d" * 16, **split)
+    assert (
+        await status_of(front, old | {"x": "1", "y": "2"}) == 404
+    )  # why it is only for who has it
+    assert await status_of(front, v2_signed("e" * 16)) == 404
+
+
+@given(
+    st.dictionaries(st.text(max_size=4), st.text(max_size=6), max_size=4),
+    st.dictionaries(st.text(max_size=4), st.text(max_size=6), max_size=4),
+)
+@example({"x": "1&y=2"}, {"x": "1", "y": "2"})
+@example({"a=b": "c"}, {"a": "b=c"})
+@example({"a": "%26"}, {"a": "&"})
+def test_two_sets_of_parameters_never_have_the_same_version_2_text(one, other) -> None:
+    one.pop("sign", None)
+    other.pop("sign", None)
+    same = signing.hmac_v2_text("GET", "/", one, b"") == signing.hmac_v2_text(
+        "GET", "/", other, b""
+    )
+    assert same == (one == other)
 
 
 @pytest.mark.usefixtures("secret")
@@ -172,3 +227,21 @@ def test_the_hmac_agrees_with_an_independent_implementation() -> None:
     text = b"GET\n/order/query\na=1&b=\xe4\xb8\xad\n" + hashlib.sha256(b"").hexdigest().encode()
     params = {"b": "中", "a": "1", "sign": "ignored"}
     assert signing.hmac_text("GET", "/order/query", params, b"") == text
+
+
+def test_the_documented_vector_and_program_sign_as_the_gateway_does() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/http/signing.md").read_text("utf-8")
+    text, sign = re.findall(r"```\n(HMAC-SHA256-V2.*?)\n```\n\nis signed `(\w+)`", page, re.DOTALL)[
+        0
+    ]
+    key = "0123456789abcdef0123456789abcdef"
+    assert hmac.new(key.encode(), text.encode(), "sha256").hexdigest() == sign
+    method, path, shown = text.splitlines()[1:4]
+    params = dict(parse_qsl(shown))
+    assert signing.hmac_v2_sign(method, path, params, b"", key.encode()) == sign
+    program: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], program)  # noqa: S102 - our own page
+    assert program["sign"](method, path, params, b"", key) == sign
+    assert program["sign"]("POST", path, params, b"{}", key) == signing.hmac_v2_sign(
+        "POST", path, params, b"{}", key.encode()
+    )

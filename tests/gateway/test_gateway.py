@@ -47,14 +47,15 @@ async def test_query_form_and_json_are_the_same_order(front) -> None:
     assert taken[0].face_micros == 200_000_000
 
 
-async def test_a_form_wins_over_the_query_and_the_query_over_json(front) -> None:
-    await front.ask(
-        "/order/request", "POST", params={**ORDER, "request_no": "q"}, data={"request_no": "f"}
-    )
-    await front.ask(
-        "/order/request", "POST", params={**ORDER, "request_no": "q"}, json={"request_no": "j"}
-    )
-    assert [one.request_no for one in front.order.taken] == ["f", "q"]
+async def test_query_and_body_may_repeat_but_not_contradict_each_other(front) -> None:
+    for sent in ({"data": {"request_no": "f"}}, {"json": {"request_no": "f"}}):
+        status, body = await refused(
+            front, "/order/request", method="POST", params={**ORDER, "request_no": "q"}, **sent
+        )
+        assert (status, body["message"]) == (406, "输入参数有误:request_no与请求参数不一致")
+    assert front.order.taken == []
+    both = {"params": ORDER, "data": {"request_no": ORDER["request_no"]}}
+    assert (await front.ask("/order/request", "POST", **both))[0] == 200
 
 
 async def test_both_spellings_of_the_account_must_agree(front) -> None:
@@ -93,6 +94,11 @@ WRONG = {
     "ftp": {"notify_url": "ftp://a/b"},
     "userinfo": {"notify_url": "http://a@b/c"},
     "line": {"line_id": "abc"},
+    "blanks": {"request_no": "   "},
+    "padded_num": {"num": "01"},
+    "padded_face": {"face": "050"},
+    "half_ipv6": {"notify_url": "http://[::1/x"},
+    "port": {"notify_url": "http://a:99999/x"},
 }
 
 
@@ -134,6 +140,34 @@ async def test_a_body_beyond_the_limits_is_refused_in_the_partners_words(front, 
     )
     assert status == answer["code"] == expected
     assert front.order.taken == []
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_what_is_wrong_with_a_parameter_is_told_in_the_protocols_language(
+    front, name
+) -> None:
+    _, body = await refused(front, "/order/request", params={**ORDER, **WRONG[name]})
+    told = body["message"].removeprefix("输入参数有误:").removeprefix(next(iter(WRONG[name])))
+    assert told
+    assert not told[0].isascii()
+
+
+async def test_a_percent_that_encodes_nothing_is_refused(front) -> None:
+    query = "&".join(f"{name}={value}" for name, value in ORDER.items())
+    for broken in ("%zz", "%", "%4"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        head = f"GET /order/request?{query}&a={broken} HTTP/1.1\r\nHost: x\r\n\r\n"
+        writer.write(head.encode())
+        assert b" 406 " in await reader.read(64)
+        writer.close()
+    assert front.order.taken == []
+
+
+async def test_a_refund_names_where_its_end_is_told(front) -> None:
+    refund = {"channel_no": "test", "request_no": "r1", "refund_no": "f1", "refund_num": "1"}
+    for path in ("/refund/general", "/refund/mandatory"):
+        status, body = await refused(front, path, params=refund)
+        assert (status, body["message"]) == (406, "输入参数有误:notify_url不能为空")
 
 
 async def test_what_is_wrong_is_named_also_when_it_is_no_single_parameter(front) -> None:

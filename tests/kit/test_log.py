@@ -118,3 +118,11 @@ def test_without_a_stream_lines_go_to_stdout():
     code = "from shoudan_kit import log; log.setup('x', 'info'); log.get_logger('a').info('hello')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert orjson.loads(done.stdout)["event"] == "hello"
+
+
+def test_a_line_stays_short_however_long_its_values_are(lines):
+    log.get_logger("orders").info("created", request_no="x" * 1_000_000, items=["y" * 1_000_000])
+    (line,) = lines()
+    assert line["request_no"] == "x" * log.VALUE_CHARS_MAX
+    assert len(orjson.dumps(line)) < log.LINE_BYTES_MAX
+    assert line["event"] == "created"

@@ -23,7 +23,7 @@ REFUSED = {
     "general_split": ("/refund/general", SPLIT, 2, 981, "当前订单不支持部分退款"),
     "general_not_refundable": ("/refund/general", PHONE, 1, 980, "不支持退款"),
     "general_too_many": ("/refund/general", {}, 2, 982, "退款数量错误"),
-    "mandatory_unknown": ("/refund/mandatory", None, 1, 400, "订单不存在"),
+    "mandatory_unknown": ("/refund/mandatory", None, 1, 990, "订单不存在"),
     "mandatory_not_ended": ("/refund/mandatory", NOBODYS, 1, 990, "订单未成功，暂时无法退款"),
     "mandatory_split": ("/refund/mandatory", SPLIT, 2, 981, "当前订单不支持部分退款"),
 }

@@ -59,7 +59,7 @@ REFUSALS: Final = {
     "ERROR_REASON_REQUEST_DIFFERS": (409, 409, "订单({request_no})已存在，请求参数不一致"),
     "ERROR_REASON_BALANCE_TOO_LOW": (904, 400, "帐户余额不足"),
     "ERROR_REASON_REFUND_ORDER_NOT_FOUND": (990, 400, "订单不存在或配置错误"),
-    "ERROR_REASON_MANDATORY_ORDER_NOT_FOUND": (400, 400, "订单不存在"),
+    "ERROR_REASON_MANDATORY_ORDER_NOT_FOUND": (990, 400, "订单不存在"),
     "ERROR_REASON_ORDER_NOT_SUCCEEDED": (990, 400, "订单未成功，暂时无法退款"),
     "ERROR_REASON_PARTIAL_REFUND_REFUSED": (981, 400, "当前订单不支持部分退款"),
     "ERROR_REASON_NOT_REFUNDABLE": (980, 400, "不支持退款"),
@@ -79,9 +79,11 @@ WRONG: Final = {
 WHERE: Final = {BODY: "请求体", QUERY: "请求参数"}
 
 TROUBLES: Final = {
+    Trouble.NOT_HTTP: "请求格式错误",
     Trouble.SIGN_MISSING: "缺少签名参数",
     Trouble.SIGN_WRONG: "签名错误",
     Trouble.ADDRESS_REFUSED: "来源地址未授权",
+    Trouble.PATH_UNKNOWN: "请求地址不存在",
     Trouble.METHOD_REFUSED: "请求方式不支持",
     Trouble.BODY_LATE: "请求内容接收超时",
     Trouble.BODY_TOO_LARGE: "请求内容过大",
@@ -89,6 +91,7 @@ TROUBLES: Final = {
     Trouble.MEDIA_TYPE_UNKNOWN: "请求内容类型不支持",
     Trouble.TOO_MANY_CALLS: "请求过于频繁，请稍后再试",
     Trouble.HEADERS_TOO_LARGE: "请求头过大",
+    Trouble.SENDER_GONE: "请求未发送完整",
     Trouble.BUSY: "系统繁忙，请稍后再试",
     Trouble.NO_ANSWER: "处理结果未知，请查询或以相同编号重试",
     Trouble.BROKEN: "系统错误({trace})",
@@ -188,9 +191,15 @@ CHANNEL_NO: Final = Field("channel_no", "channel_no", "下游渠道编号", Text
 REQUEST_NO: Final = Field("request_no", "request_no", "下游渠道订单编号", Text(64))
 REFUND_NO: Final = Field("refund_no", "refund_no", "退款编号", Text(64))
 SIGNING: Final = (
-    Field("sign_type", "", "签名方式：HMAC-SHA256；不传为MD5", Text(16), required=False),
-    Field("timestamp", "", "时间戳（秒），HMAC-SHA256必填", Whole(), required=False),
-    Field("nonce", "", "随机串，HMAC-SHA256必填", Text(64), required=False),
+    Field(
+        "sign_type",
+        "",
+        "签名方式：HMAC-SHA256-V2或HMAC-SHA256；不传为MD5",
+        Text(16),
+        required=False,
+    ),
+    Field("timestamp", "", "时间戳（秒），HMAC签名必填", Whole(), required=False),
+    Field("nonce", "", "随机串，HMAC签名必填", Text(64), required=False),
     Field("sign", "", "签名，渠道配置了签名方式时必填", Text(128), required=False),
 )
 
@@ -225,7 +234,7 @@ REFUND: Final = (
     REQUEST_NO,
     REFUND_NO,
     Field("refund_num", "refund_num", "退款数量", Whole(1, NUM_MAX)),
-    Field("notify_url", "notify_url", "退款通知地址", Url(), required=False),
+    Field("notify_url", "notify_url", "退款通知地址", Url()),
 )
 SERVICE: Final = "shoudan.order.v1.OrderService"
 

@@ -58,6 +58,10 @@ TOKEN_FIELDS: Final = (
 
 # The layer before netpay: its code, HTTP status and text.
 TROUBLES: Final = {
+    Trouble.NOT_HTTP: ("9001", "请求格式错误"),
+    Trouble.PATH_UNKNOWN: ("9001", "请求地址不存在"),
+    Trouble.TOO_MANY_CALLS: ("9001", "请求过于频繁"),
+    Trouble.SENDER_GONE: ("9001", "请求内容不完整"),
     Trouble.METHOD_REFUSED: ("9001", "请求方式不支持"),
     Trouble.BODY_LATE: ("9001", "请求内容接收超时"),
     Trouble.BODY_TOO_LARGE: ("9001", "请求内容过大"),

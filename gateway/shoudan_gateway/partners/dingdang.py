@@ -115,6 +115,10 @@ REFUSALS: Final = {
     "ERROR_REASON_OVERLOADED": "系统繁忙，请稍后再试",
 }
 TROUBLES: Final = {
+    Trouble.NOT_HTTP: "请求格式错误",
+    Trouble.PATH_UNKNOWN: "请求地址不存在",
+    Trouble.TOO_MANY_CALLS: "请求过于频繁，请稍后再试",
+    Trouble.SENDER_GONE: "请求内容不完整",
     Trouble.METHOD_REFUSED: "请求方式不支持",
     Trouble.BODY_LATE: "请求内容接收超时",
     Trouble.BODY_TOO_LARGE: "请求内容过大",

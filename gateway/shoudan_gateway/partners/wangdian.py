@@ -81,6 +81,10 @@ MALFORMED: Final = {
     Why.CONFLICTING: "冲突",
 }
 TROUBLES: Final = {
+    Trouble.NOT_HTTP: "请求格式错误",
+    Trouble.PATH_UNKNOWN: "请求地址不存在",
+    Trouble.TOO_MANY_CALLS: "请求过于频繁,请稍后重新推送",
+    Trouble.SENDER_GONE: "请求体不完整",
     Trouble.METHOD_REFUSED: "只支持POST请求",
     Trouble.BODY_LATE: "请求体接收超时",
     Trouble.BODY_TOO_LARGE: WORDS["too_large"],
@@ -120,7 +124,7 @@ def writer(shape: Shape) -> Callable[[pb.IngestPushesResponse.Result, Inbound], 
 
 def refuse(no: No, request: Inbound, _: bool) -> Outbound:
     """HTTP 200 always: the flag tells. Source: protocols §5.1 no. 10."""
-    shape = SHAPES[request.path]
+    shape = SHAPES.get(request.path, TRADE)
     if isinstance(no, Malformed):
         return shape.error(f"{no.name}{MALFORMED[no.why]}")
     if isinstance(no, Problem):

@@ -87,7 +87,7 @@ class Tokens:
         return self._caller(claims)
 
     def _claims(self, token: str) -> dict[str, Any]:
-        if len(token) > TOKEN_CHARS_MAX:
+        if len(token) > TOKEN_CHARS_MAX or not token.isascii():
             raise jwt.InvalidTokenError
         kid = jwt.get_unverified_header(token).get("kid")
         # Never jku, jwk or x5u: whoever writes a token does not choose the key it is checked by.
