@@ -14,11 +14,12 @@ from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan.order.v1 import catalogue_service_pb2_grpc as catalogue_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan.pay.v1 import setup_service_pb2 as setup
+from shoudan.pay.v1 import setup_service_pb2_grpc as setup_grpc
 from shoudan_cli import payserver
-from shoudan_cli.clients import Clients, Failed
+from shoudan_cli.clients import Clients
 from shoudan_cli.document import Account, Document, Row
 from shoudan_kit.money import micros_to_yuan, ppm_to_rate
-from shoudan_kit.refusal import refused_from_proto
 
 OPENING: Final = "opening"  # trade number of an account's opening balance: one for ever
 PAGE: Final = 1000
@@ -81,12 +82,42 @@ def suppliers_of(document: Document) -> list[delivery.Supplier]:
 
 
 async def apply(clients: Clients, document: Document, by: str, *, dry_run: bool) -> list[str]:
-    """Make the system as the file says, or only say what would change; one line for each change."""
-    changes = list(await _apply_catalogue(clients, document, by, dry_run))
-    changes += await _apply_suppliers(clients, document, by, dry_run)
-    changes += await _apply_accounts(clients, document.accounts, dry_run)
-    changes += await payserver.apply(clients, document, dry_run=dry_run)
+    """Make the system as the file says, or only say what would change; one line for each change.
+
+    Each service takes its part in one transaction or not at all. All parts are rehearsed before the first is
+    made, so that a mistake in one leaves the others unchanged. Money and suppliers come before what is sold.
+    """
+    steps = (_apply_setup, _apply_suppliers, _apply_catalogue)
+    changes = [line for step in steps for line in await step(clients, document, by, True)]
+    if not dry_run:
+        for step in steps:
+            await step(clients, document, by, False)
     return changes
+
+
+async def _apply_setup(
+    clients: Clients, document: Document, by: str, dry_run: bool
+) -> Iterable[str]:
+    if not (document.accounts or document.pay_mode_templates or document.packages):
+        return []
+    message = setup.ApplySetupRequest(
+        accounts=[
+            setup.SetupAccount(
+                key=_message(one),
+                name="" if one.name == Account.model_fields["name"].default else one.name,
+                credit_micros=one.credit_yuan,
+                locked=one.locked,
+                opening_micros=one.opening_yuan,
+            )
+            for one in document.accounts
+        ],
+        templates=payserver.templates_of(document),
+        packages=payserver.packages_of(document),
+        by=by,
+        dry_run=dry_run,
+    )
+    stub = setup_grpc.SetupServiceStub
+    return (await clients.call("pay", stub, "ApplySetup", message)).changes
 
 
 async def _apply_catalogue(
@@ -108,80 +139,6 @@ async def _apply_suppliers(
     message = delivery.ApplySuppliersRequest(suppliers=suppliers, by=by, dry_run=dry_run)
     stub = delivery_grpc.SupplierServiceStub
     return (await clients.call("delivery", stub, "ApplySuppliers", message)).changes
-
-
-async def _apply_accounts(clients: Clients, accounts: list[Account], dry_run: bool) -> list[str]:
-    """Make missing accounts, set credits, post openings; each opening is one posting for ever."""
-    changes: list[str] = []
-    there = await _accounts(clients, {one.ident for one in accounts})
-    opened = await _openings(clients, {one.ident for one in accounts})
-    missing = [one for one in accounts if _key(one) not in there]
-    changes += [f"account {_shown(one)}: new" for one in missing]
-    recredited = [
-        one
-        for one in accounts
-        if (old := there.get(_key(one))) and old.credit_micros != one.credit_yuan
-    ]
-    changes += [f"account {_shown(one)}: credit {_yuan(one.credit_yuan)}" for one in recredited]
-    opening = [one for one in accounts if one.opening_yuan and _unopened(one, opened)]
-    changes += [f"account {_shown(one)}: opening {_yuan(one.opening_yuan)}" for one in opening]
-    if not dry_run:
-        await _create(clients, missing)
-        for one in recredited:
-            message = pay.UpdateAccountRequest(key=_message(one), credit_micros=one.credit_yuan)
-            await _pay(clients, "UpdateAccount", message)
-        await _open(clients, opening)
-    return changes
-
-
-def _unopened(one: Account, opened: dict[tuple[str, str, str], int]) -> bool:
-    """Whether the opening is still to be posted. Raises Failed when another amount was."""
-    was = opened.get(_key(one))
-    if was is not None and was != one.opening_yuan:
-        raise Failed(
-            f"account {_shown(one)}: was opened with {_yuan(was)} 元, which cannot change to "
-            f"{_yuan(one.opening_yuan)}; post an add or a drawing instead"
-        )
-    return was is None
-
-
-async def _create(clients: Clients, accounts: list[Account]) -> None:
-    items = [
-        pay.CreateAccountsRequest.Item(
-            key=_message(one), name=one.name, credit_micros=one.credit_yuan
-        )
-        for one in accounts
-    ]
-    for part in _parts(items):
-        answer = await _pay(clients, "CreateAccounts", pay.CreateAccountsRequest(items=part))
-        _raise_first(answer.results)
-
-
-async def _open(clients: Clients, accounts: list[Account]) -> None:
-    groups = [
-        pay.PostEntriesRequest.Group(
-            postings=[
-                pay.Posting(
-                    account=_message(one),
-                    trade_no=OPENING,
-                    change_type=pay.CHANGE_TYPE_ADD,
-                    trade_type=pay.TRADE_TYPE_TRADE,
-                    amount_micros=one.opening_yuan,
-                    memo="opening balance",
-                )
-            ]
-        )
-        for one in accounts
-    ]
-    for part in _parts(groups):
-        answer = await _pay(clients, "PostEntries", pay.PostEntriesRequest(groups=part))
-        _raise_first(answer.results)
-
-
-def _raise_first(results: Iterable[Any]) -> None:
-    for result in results:
-        if result.HasField("refusal"):
-            raise Failed(f"pay: {refused_from_proto(result.refusal)}")
 
 
 async def _accounts(clients: Clients, idents: set[str]) -> dict[tuple[str, str, str], pay.Account]:
@@ -226,24 +183,8 @@ async def _pay(clients: Clients, rpc: str, message: Any) -> Any:
     return await clients.call("pay", pay_grpc.LedgerServiceStub, rpc, message)
 
 
-def _parts(items: list[Any]) -> Iterable[list[Any]]:
-    return (items[at : at + PAGE] for at in range(0, len(items), PAGE))
-
-
-def _key(one: Account) -> tuple[str, str, str]:
-    return one.ident, one.groups, one.eid
-
-
 def _message(one: Account) -> pay.AccountKey:
     return pay.AccountKey(ident=one.ident, groups=one.groups, eid=one.eid)
-
-
-def _shown(one: Account) -> str:
-    return "/".join(_key(one))
-
-
-def _yuan(micros: int) -> str:
-    return micros_to_yuan(micros)
 
 
 # ------------------------------------------------------------ back to a file
@@ -333,6 +274,7 @@ async def _account_rows(clients: Clients, ident: str) -> list[dict[str, Any]]:
             "groups": one.key.groups,
             "eid": one.key.eid,
             "name": one.name,
+            "locked": one.locked,
             "opening_yuan": micros_to_yuan(openings.get(key, 0)),
             "credit_yuan": micros_to_yuan(one.credit_micros),
         }

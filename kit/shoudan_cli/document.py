@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, ClassVar, Final, Literal, cast
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from shoudan_kit import money
 
@@ -44,15 +51,88 @@ Rate = Annotated[int, BeforeValidator(_rate)]  # written like 0.99, held in ppm
 Name = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=64)]
 Short = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=32)]
 Code = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=8)]
+Note = Annotated[str, BeforeValidator(_text), Field(max_length=1024)]
 Key = Annotated[int, Field(ge=1, lt=2**63)]
 OvertimeS = Annotated[int, Field(ge=1, le=30 * 86_400)]
 ServiceClass = Literal[10, 20, 21, 30]
 
 
+# Documented columns (000 §二.2.1) that this file names with their unit.
+_SECONDS: Final = {
+    f"{name}": f"{name}_s"
+    for name in (
+        "order_overtime",
+        "refund_overtime",
+        "delivery_overtime",
+        "return_overtime",
+        "request_replenish_time",
+        "first_query_time",
+        "query_replenish_time",
+    )
+}
+_TOGGLES: Final = frozenset({"can_package_delivery", "can_refund", "can_split_order", "can_query"})
+QUEUE_COLUMN: Final = "_queue"
+
+
+def _toggle(value: object) -> object:
+    """The documents write 0 for yes and 1 for no; true and false are themselves."""
+    known = {0: True, 1: False, "0": True, "1": False}
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return value
+    return known.get(value, value)
+
+
+def _fen(value: object) -> object:
+    """An amount in 分, as the documents write balances, in 元."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not text.isascii() or not text.isdigit():
+        raise ValueError("is not a whole amount of 分")
+    return money.micros_to_yuan(money.fen_to_micros(int(text)))
+
+
 class Row(BaseModel):
-    """Strict: no unknown key, nothing converted but what the field says."""
+    """Strict: no unknown key, nothing converted but what the field says.
+
+    The columns of the customer's documents are understood as they are written there: `status: 0` is
+    `enabled: true`, `order_overtime` is `order_overtime_s`, toggles are 0 for yes and 1 for no.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    documented: ClassVar[Mapping[str, tuple[str, Callable[[object], object]]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_documented(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        row = cast("dict[Any, Any]", given)
+        made: dict[Any, Any] = {}
+        for name, value in row.items():
+            ours, read = cls._ours(name)
+            if ours in made:
+                raise ValueError(f"{name} and {ours} are the same: give one of them")
+            made[ours] = read(value)
+        return made
+
+    @classmethod
+    def _ours(cls, name: Any) -> tuple[Any, Callable[[object], object]]:
+        if name in cls.model_fields:
+            return name, _toggle if name in _TOGGLES else _as_given
+        if name in cls.documented:
+            return cls.documented[name]
+        if name == "status" and "enabled" in cls.model_fields:
+            return "enabled", _toggle
+        if _SECONDS.get(name) in cls.model_fields:
+            return _SECONDS[name], _as_given
+        return name, _as_given
+
+
+def _as_given(value: object) -> object:
+    return value
+
+
+def _not(value: object) -> object:
+    return not value if isinstance(value, bool) else value
 
 
 class Line(Row):
@@ -64,6 +144,19 @@ class Line(Row):
     queues: dict[str, str] = {}
     service_class: ServiceClass = 10
     return_service_class: ServiceClass = 21
+
+    @model_validator(mode="before")
+    @classmethod
+    def _queue_columns(cls, given: Any) -> Any:
+        """`payment_queue: x` beside the others, as the document has it, is `queues: {payment_queue: x}`."""
+        if not isinstance(given, dict):
+            return given
+        row = dict(cast("dict[Any, Any]", given))
+        columns = [name for name in row if isinstance(name, str) and name.endswith(QUEUE_COLUMN)]
+        if columns:
+            queues = dict(row.get("queues") or {})
+            row["queues"] = queues | {name: row.pop(name) for name in columns}
+        return row
 
 
 class Product(Row):
@@ -82,6 +175,7 @@ class Product(Row):
     service_discount: Rate = 0
     limit_count: Annotated[int, Field(ge=1, le=1000)] = 1
     enabled: bool = True
+    extend_info: Note = ""
 
 
 class DownProduct(Product):
@@ -108,6 +202,7 @@ class DownShelf(Row):
     refund_overtime_s: OvertimeS = 600
     enabled: bool = True
     pay_fail_fast: bool = False
+    extend_info: Note = ""
     products: list[DownProduct] = []
 
 
@@ -119,6 +214,7 @@ class UpShelf(Row):
     delivery_overtime_s: OvertimeS = 300
     return_overtime_s: OvertimeS = 300
     enabled: bool = True
+    extend_info: Note = ""
     products: list[UpProduct] = []
 
 
@@ -133,6 +229,7 @@ class DownChannel(Row):
     allowed_networks: list[str] = []
     word_status: bool = False
     notify_networks: list[str] = []
+    ext_channel_no: Note = ""
     shelves: list[DownShelf] = []
 
 
@@ -142,7 +239,7 @@ class UpChannel(Row):
     channel_no: Short
     channel_name: Name
     enabled: bool = True
-    ext_channel_no: str = ""
+    ext_channel_no: Note = ""
     shelves: list[UpShelf] = []
 
 
@@ -173,16 +270,28 @@ class Supplier(Row):
     enabled: bool = True
     secret_name: str = ""
     queue_name: str = ""
+    ext_params: dict[Short, Annotated[str, BeforeValidator(_text)]] = {}
     error_codes: list[ErrorCode] = []
 
 
 class Account(Row):
-    """A ledger account; channels get theirs by themselves, listed here they get credit and an opening."""
+    """A ledger account; channels get theirs by themselves, listed here they get credit and an opening.
+
+    `balance` and `credit`, in 分 as documented, are opening_yuan and credit_yuan.
+    """
+
+    documented = {
+        "account_name": ("name", _as_given),
+        "balance": ("opening_yuan", _fen),
+        "credit": ("credit_yuan", _fen),
+        "status": ("locked", lambda value: _not(_toggle(value))),
+    }
 
     ident: Short = "oms"
     groups: Short
     eid: Name
     name: Short = "-"
+    locked: bool = False
     opening_yuan: Yuan = 0
     credit_yuan: Yuan = 0
 

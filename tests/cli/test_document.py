@@ -58,6 +58,15 @@ def test_variables_are_filled_in() -> None:
         ),
         ("packages: [{ident: a, eid: b, spkg_id: c, total_capacity: -1}]", "packages[0].total_cap"),
         ("lines: [", "is not YAML: "),
+        (
+            "down_channels: [{channel_no: a, channel_name: b, status: 2}]",
+            "down_channels[0].enabled",
+        ),
+        (
+            "down_channels: [{channel_no: a, channel_name: b, status: 0, enabled: true}]",
+            "down_channels[0]: enabled and enabled are the same",
+        ),
+        ("accounts: [{groups: g, eid: e, balance: 1.5}]", "accounts[0]: is not a whole amount"),
         ("- 1", "the file: "),
         ("a: !!python/object/apply:os.system [ls]", "is not YAML: "),
     ],
@@ -77,3 +86,14 @@ def test_an_unreadable_file_is_a_sentence(tmp_path: Path) -> None:
 
 def test_an_empty_file_changes_nothing() -> None:
     assert not parse("", "x.yaml", {}).lines
+
+
+def test_a_toggle_is_0_for_yes_as_documented_or_true() -> None:
+    product = (
+        "{product_id: 1, line_id: 1, carrier_no: a, face: 1, sell_discount: 1, can_refund: %s}"
+    )
+    shelf = "{shelf_id: 1, shelf_name: c, products: [%s]}"
+    text = f"down_channels: [{{channel_no: a, channel_name: b, shelves: [{shelf}]}}]"
+    for written, meant in (("0", True), ("1", False), ("true", True), ("false", False)):
+        document = parse(text % (product % written), "x.yaml", {})
+        assert document.down_channels[0].shelves[0].products[0].can_refund is meant

@@ -22,7 +22,7 @@ from shoudan_order.catalogue import (
     Wish,
 )
 from shoudan_order.orders import NewOrder, draft
-from shoudan_order.refusals import ChannelUnavailable, PriceDiffers, ProductNotFound
+from shoudan_order.refusals import ChannelUnavailable, NumTooHigh, PriceDiffers, ProductNotFound
 from shoudan_order.states import (
     BindStatus,
     FailRefundStatus,
@@ -141,6 +141,37 @@ def test_a_face_nobody_sells_is_refused_with_the_documented_facts() -> None:
     with pytest.raises(ProductNotFound) as refused:
         draft(market([down()], []), new(face_micros=300 * YUAN), 1)
     assert refused.value.metadata == {"channel_no": "test", "face": "300"}
+
+
+@pytest.mark.parametrize(
+    ("sold", "ups", "packaged", "num", "num_max"),
+    [
+        (down(limit_count=2), [up()], False, 3, 2),
+        (down(can_split_order=True, split_order_face_micros=100 * YUAN), [up()], False, 2, 1),
+        (down(), [up(limit_count=2), up(301, limit_count=1)], True, 3, 2),
+        (down(), [up(limit_count=9, face_micros=100 * YUAN), up(301, limit_count=1)], True, 2, 1),
+    ],
+    ids=[
+        "above the product's limit",
+        "two of what is split",
+        "above any supplier's",
+        "of this face",
+    ],
+)
+def test_more_units_than_can_ever_be_delivered_are_refused_at_once_and_truthfully(
+    sold: DownProduct, ups: list[UpProduct], packaged: bool, num: int, num_max: int
+) -> None:
+    catalogue = market([sold], ups, packaged=packaged)
+    with pytest.raises(NumTooHigh) as refused:
+        draft(catalogue, new(num=num, amount_micros=num * 180 * YUAN), 1)
+    assert refused.value.metadata == {
+        "channel_no": "test", "num": str(num), "num_max": str(num_max)
+    }  # fmt: skip
+    draft(catalogue, new(num=num_max, amount_micros=num_max * 180 * YUAN), 1)
+
+
+def test_what_nobody_supplies_yet_is_sold_and_waits_for_a_supplier() -> None:
+    draft(market([down()], [], packaged=True), new(num=10, amount_micros=1800 * YUAN), 1)
 
 
 def test_a_price_too_far_from_ours_is_refused() -> None:

@@ -50,6 +50,7 @@ REFUSALS: Final = {
         400,
         "下游渠道({channel_no})不存在面值({face})的商品",
     ),
+    "ERROR_REASON_NUM_TOO_HIGH": (920, 400, "下单数量({num})超过单次最大数量({num_max})"),
     "ERROR_REASON_PRICE_DIFFERS": (921, 400, "折扣差异为{difference}"),
     "ERROR_REASON_ORDER_NOT_FOUND": (
         404,

@@ -383,6 +383,7 @@ def _supplier(one: pb.Supplier) -> Supplier:
         queue_name=one.queue_name,
         deal_codes={code.error_code: _deal_code(code.deal_code) for code in one.error_codes},
         code_descs={code.error_code: code.error_code_desc for code in one.error_codes},
+        ext_params=dict(one.ext_params),
     )
 
 
@@ -463,6 +464,7 @@ def _shown(one: Supplier) -> pb.Supplier:
         enabled=one.enabled,
         secret_name=one.secret_name,
         queue_name=one.queue_name,
+        ext_params=one.ext_params,
         error_codes=[
             pb.Supplier.ErrorCode(
                 error_code=code,

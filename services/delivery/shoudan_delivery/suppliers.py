@@ -10,12 +10,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from shoudan_delivery.channels import PROTOCOLS
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.refusals import ChannelUnavailable, FieldInvalid
-from shoudan_delivery.states import ServiceClass, SupplierState
+from shoudan_delivery.states import DealCode, ServiceClass, SupplierState
 from shoudan_delivery.store import suppliers as store
 from shoudan_delivery.store.rows import Supplier
 from shoudan_kit import log, named_secret
@@ -24,7 +25,7 @@ from shoudan_kit.ids import IdMaker
 from shoudan_kit.work import Work
 
 OPERATORS_STATES = frozenset({SupplierState.OPEN, SupplierState.SUSPENDED, SupplierState.HELD})
-CHANGES_MAX = 1_000
+EXT_PARAMS_BYTES_MAX = 4_000
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _QUEUE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -109,15 +110,14 @@ def check(supplier: Supplier) -> None:
         raise FieldInvalid("service_class", "one of 10, 20, 21, 30")
     if supplier.protocol not in PROTOCOLS:
         raise FieldInvalid("protocol", f"one of {', '.join(sorted(PROTOCOLS))}")
-    _check_url("request_url", supplier.request_url)
-    if supplier.can_query:
-        _check_url("query_url", supplier.query_url)
-    if supplier.notify_url:
-        _check_url("notify_url", supplier.notify_url)
+    _check_urls(supplier)
     if supplier.secret_name and not _NAME.fullmatch(supplier.secret_name):
         raise FieldInvalid("secret_name", "1 to 32 letters, digits, dots, dashes")
     if supplier.queue_name and not _QUEUE.fullmatch(supplier.queue_name):
         raise FieldInvalid("queue_name", "1 to 64 letters, digits, colons, dots, dashes")
+    _check_codes(supplier)
+    if len(msgspec.json.encode(dict(supplier.ext_params))) > EXT_PARAMS_BYTES_MAX:
+        raise FieldInvalid("ext_params", f"at most {EXT_PARAMS_BYTES_MAX} bytes as JSON")
     for name, low, high in (
         ("request_replenish_time_s", 1, 86_400),
         ("first_query_time_s", 0, 86_400),
@@ -127,6 +127,23 @@ def check(supplier: Supplier) -> None:
     ):
         if not low <= getattr(supplier, name) <= high:
             raise FieldInvalid(name, f"between {low} and {high}")
+
+
+def _check_codes(supplier: Supplier) -> None:
+    """All three kinds, as 000 §二.2.2 asks: without one of them no answer could ever mean it."""
+    there = set(supplier.deal_codes.values())
+    lacking = [f"{int(kind)} ({kind.name.lower()})" for kind in DealCode if kind not in there]
+    if lacking:
+        name = f"error_codes of {supplier.channel_no}/{supplier.service_class}"
+        raise FieldInvalid(name, f"no code means {', '.join(lacking)}")
+
+
+def _check_urls(supplier: Supplier) -> None:
+    _check_url("request_url", supplier.request_url)
+    if supplier.can_query:
+        _check_url("query_url", supplier.query_url)
+    if supplier.notify_url:
+        _check_url("notify_url", supplier.notify_url)
 
 
 def _check_url(field: str, url: str) -> None:
@@ -154,7 +171,7 @@ async def apply(work: Work, ids: IdMaker, given: Sequence[Supplier], *, dry_run:
     if rows and not dry_run:
         fresh = [replace(row, id=row.id or ids.next()) for row in rows]
         await store.upsert(work.db, fresh, ids.take(sum(len(row.deal_codes) for row in fresh)))
-    return lines[:CHANGES_MAX]
+    return lines
 
 
 _OWN = frozenset({"id", "state", "state_reason", "tripped", "secret"})

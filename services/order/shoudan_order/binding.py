@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from shoudan_kit.money import apply_rate
-from shoudan_order.catalogue import Catalogue, Need, Offer
+from shoudan_order.catalogue import Catalogue, DownProduct, Need, Offer, Wish
 from shoudan_order.states import Toggle
 from shoudan_order.store.rows import Delivery, Order
 
@@ -36,6 +36,34 @@ class Slice:
 def guard_s(overtime_s: int) -> int:
     """Seconds before the overtime in which no step of the order begins any more."""
     return min(GUARD_S, overtime_s // 2)
+
+
+def deliverable_num(catalogue: Catalogue, product: DownProduct, wish: Wish) -> int:
+    """The most units of one order that deliveries of this product can carry, whoever delivers.
+
+    A unit that is delivered in parts is ordered alone. An unsplit order of a packaged line is one delivery,
+    bounded by the suppliers' limit_count; where nobody supplies it yet, there is no bound.
+    """
+    if product.can_split_order:
+        in_parts = product.split_order_face_micros not in {0, product.face_micros}
+        return 1 if in_parts else wish.num
+    if not catalogue.lines[product.line_id].can_package_delivery:
+        return wish.num
+    invoiced = INVOICE_NEEDED in {wish.invoice_type, product.invoice_type}
+    need = Need(
+        wish.line_id,
+        wish.carrier_no,
+        wish.province_no,
+        wish.city_no,
+        returnable=product.can_refund,
+        invoiced=invoiced,
+    )
+    limits = (
+        offer.product.limit_count
+        for offer in catalogue.assortment.offers(need)
+        if offer.product.face_micros == wish.face_micros
+    )
+    return max(limits, default=wish.num)
 
 
 def needs(catalogue: Catalogue, order: Order) -> Need:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 WILDCARD = "*"
@@ -35,6 +35,7 @@ class DownChannel:
     allowed_networks: tuple[str, ...] = ()
     word_status: bool = False
     notify_networks: tuple[str, ...] = ()
+    ext_channel_no: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class DownShelf:
     refund_overtime_s: int = 600
     enabled: bool = True
     pay_fail_fast: bool = False
+    extend_info: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class DownProduct:
     split_order_face_micros: int
     limit_count: int
     enabled: bool = True
+    extend_info: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class UpShelf:
     delivery_overtime_s: int = 300
     return_overtime_s: int = 300
     enabled: bool = True
+    extend_info: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class UpProduct:
     service_discount_ppm: int
     limit_count: int
     enabled: bool = True
+    extend_info: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +219,13 @@ class Assortment:
                 product, channel.channel_no, shelf.delivery_overtime_s, shelf.return_overtime_s
             )
             self._offered.setdefault((product.line_id, product.carrier_no), []).append(offer)
+
+    def num_max(self, wish: Wish) -> int:
+        """The largest limit_count of what would be sold but for the number of units; 0 when nothing would."""
+        key = (wish.channel_no, wish.line_id, wish.carrier_no, wish.face_micros)
+        one_unit = replace(wish, num=1)
+        fitting = [p.limit_count for p, _ in self._sold.get(key, ()) if _sells(p, one_unit)]
+        return max(fitting, default=0)
 
     def sold_as(self, wish: Wish) -> tuple[DownProduct, DownShelf] | None:
         """What the channel sells for this wish: exact region before `*`, exact invoice before any."""

@@ -139,14 +139,17 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
     """
     async with context.app.db.connect() as db:
         now = await load(db)
-    after = merged(now, given)
-    check(after, given)
+    check(merged(now, given), given)
     changes = list(differences(now, given))
     if dry_run or not changes:
         return Applied(changes, now.version)
     await _open_accounts(context, given)
     async with context.app.work("catalogue.apply") as work:
+        # The version is the writers' lock: what was read before it may be another writer's past.
         version = await store.raise_version(work.db)
+        now = await load(work.db)
+        check(merged(now, given), given)
+        changes = list(differences(now, given))
         for kind in TYPES:
             changed = [to_columns(row) for row in _changed(now, kind, given)]
             await store.write_kind(work.db, kind, changed)

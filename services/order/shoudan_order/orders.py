@@ -10,12 +10,13 @@ from shoudan_kit.db import retry
 from shoudan_kit.money import MICROS_MAX, apply_rate, micros_to_yuan
 from shoudan_kit.work import Work
 from shoudan_order import journal, steps
-from shoudan_order.binding import guard_s
+from shoudan_order.binding import deliverable_num, guard_s
 from shoudan_order.catalogue import WILDCARD, Catalogue, DownProduct, DownShelf, Wish
 from shoudan_order.context import Context, Held
 from shoudan_order.refusals import (
     ChannelUnavailable,
     FieldInvalid,
+    NumTooHigh,
     OrderNotFound,
     OrderRefusal,
     PriceDiffers,
@@ -99,10 +100,7 @@ def draft(catalogue: Catalogue, new: NewOrder, order_id: int) -> Order:
         new.num,
         new.invoice_type,
     )
-    sold = catalogue.assortment.sold_as(wish)
-    if sold is None or _split_misfit(sold[0], new):
-        raise ProductNotFound(new.channel_no, micros_to_yuan(new.face_micros))
-    product, shelf = sold
+    product, shelf = _sold(catalogue, wish)
     total = new.face_micros * new.num
     if total > MICROS_MAX:
         raise FieldInvalid("num", "face times num is too large")
@@ -111,13 +109,18 @@ def draft(catalogue: Catalogue, new: NewOrder, order_id: int) -> Order:
     return _order(wish, new, order_id, product, shelf, total, sell)
 
 
-def _split_misfit(product: DownProduct, new: NewOrder) -> bool:
-    """Several units of a product that splits one unit into parts cannot be ordered at once."""
-    return (
-        new.num > 1
-        and product.can_split_order
-        and product.split_order_face_micros not in {0, new.face_micros}
-    )
+def _sold(catalogue: Catalogue, wish: Wish) -> tuple[DownProduct, DownShelf]:
+    """What is sold, if as many units can be. Raises ProductNotFound, NumTooHigh."""
+    sold = catalogue.assortment.sold_as(wish)
+    if sold is None:
+        num_max = catalogue.assortment.num_max(wish)
+        if num_max:
+            raise NumTooHigh(wish.channel_no, wish.num, num_max)
+        raise ProductNotFound(wish.channel_no, micros_to_yuan(wish.face_micros))
+    num_max = deliverable_num(catalogue, sold[0], wish)
+    if wish.num > num_max:
+        raise NumTooHigh(wish.channel_no, wish.num, num_max)
+    return sold
 
 
 def _check_price(sell_micros: int, amount_micros: int, total_micros: int) -> None:
@@ -173,8 +176,8 @@ def _order(
 async def create(context: Context, news: Sequence[NewOrder]) -> list[Taken | OrderRefusal]:
     """Take orders; answers in order. Repeatable by (channel_no, request_no), also within the batch.
 
-    Refuses: ChannelUnavailable, ProductNotFound, PriceDiffers, FieldInvalid, RequestDiffers - each
-    alone. What is refused now but was taken before is answered as it was taken.
+    Refuses: ChannelUnavailable, ProductNotFound, NumTooHigh, PriceDiffers, FieldInvalid,
+    RequestDiffers - each alone. What is refused now but was taken before is answered as it was taken.
     """
     ids = context.app.ids.take(len(news))
     drafts: dict[tuple[str, str], _Draft] = {}

@@ -36,6 +36,17 @@ class ProductNotFound(OrderRefusal):
 
 
 @dataclass
+class NumTooHigh(OrderRefusal):
+    """More units than the product, or any supplier's delivery of it, can have [920]. Source: 000 §二.2.1."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "ERROR_REASON_NUM_TOO_HIGH"
+    channel_no: str
+    num: int
+    num_max: int
+
+
+@dataclass
 class PriceDiffers(OrderRefusal):
     """The amount is too far from our price [921]."""
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan.core.v1 import core_pb2
 from shoudan.pay.v1 import ledger_service_pb2_grpc as grpc_stubs
+from shoudan.pay.v1 import setup_service_pb2_grpc as setup_stubs
 from shoudan_kit.migrate import Schema
 from shoudan_kit.service import App, Running, Service
 from shoudan_pay import events
@@ -20,6 +21,8 @@ from shoudan_pay.rpc.payserver import NAME as PAYMENT_NAME
 from shoudan_pay.rpc.payserver import PayServer
 from shoudan_pay.rpc.platforms.service import NAMES as PLATFORM_NAMES
 from shoudan_pay.rpc.platforms.service import Platforms
+from shoudan_pay.rpc.setup import NAME as SETUP_NAME
+from shoudan_pay.rpc.setup import Setup
 from shoudan_pay.store import records
 from shoudan_pay.store.payserver.tables import APPEND_ONLY as PAYSERVER_APPEND_ONLY
 from shoudan_pay.store.platforms.tables import APPEND_ONLY as PLATFORM_APPEND_ONLY
@@ -34,14 +37,16 @@ async def start(app: App[PaySettings]) -> Running:
     payserver = PayServer(app)
     platforms = Platforms(payserver)
     add = cast("Any", grpc_stubs.add_LedgerServiceServicer_to_server)
+    add_setup = cast("Any", setup_stubs.add_SetupServiceServicer_to_server)
     return Running(
         context=payserver,
         registers=[
             partial(add, LedgerServicer(app, ledger)),
             payserver.register,
+            partial(add_setup, Setup(app, payserver.components)),
             *platforms.registers,
         ],
-        names=[NAME, PAYMENT_NAME, *PLATFORM_NAMES],
+        names=[NAME, PAYMENT_NAME, SETUP_NAME, *PLATFORM_NAMES],
         handlers=[*HANDLERS, prove, *platforms.handlers],
         background=[platforms.forget, partial(arm_forever, app)],
         history=_history,

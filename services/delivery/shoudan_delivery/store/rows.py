@@ -121,6 +121,7 @@ class Supplier:
     tripped: bool = False  # still resting, by the database's clock
     deal_codes: Mapping[str, DealCode] = field(default_factory=dict[str, DealCode])
     code_descs: Mapping[str, str] = field(default_factory=dict[str, str])
+    ext_params: Mapping[str, str] = field(default_factory=dict[str, str])
     secret: bytes = field(default=b"", repr=False, compare=False)
 
     @property

@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_delivery.states import DealCode, SupplierState
 from shoudan_delivery.store.rows import Incident, Supplier
 from shoudan_kit.db import columns, statement, unnest
+
+_PARAMS = msgspec.json.Decoder(dict[str, str])
+_json = msgspec.json.Encoder().encode
 
 # Changes of the operators, of the configuration and of breakers all raise this pair.
 _VERSION = statement("""
@@ -21,7 +25,7 @@ SELECT count(*) AS rows, max(last_update_time) AS newest,
 _LIST = statement("""
 SELECT id, channel_no, service_class, protocol, request_url, notify_url, query_url,
     request_replenish_time, first_query_time, query_replenish_time, status, can_query, idempotent,
-    concurrency_max, timeout_ms, secret_name, queue_name, state, state_reason,
+    concurrency_max, timeout_ms, secret_name, queue_name, ext_params, state, state_reason,
     coalesce(tripped_until > shoudan_now(), false) AS tripped
 FROM vds_channel_info ORDER BY channel_no, service_class
 """)
@@ -30,11 +34,11 @@ SELECT channel_no, service_class, error_code, deal_code, error_code_desc FROM vd
 """)
 _COLUMNS = """protocol, request_url, notify_url, query_url, request_replenish_time,
     first_query_time, query_replenish_time, status, can_query, idempotent, concurrency_max,
-    timeout_ms, secret_name, queue_name"""
+    timeout_ms, secret_name, queue_name, ext_params"""
 _UPSERT = statement(f"""
-INSERT INTO vds_channel_info (id, channel_no, service_class, {_COLUMNS}, ext_params, state,
+INSERT INTO vds_channel_info (id, channel_no, service_class, {_COLUMNS}, state,
     state_reason, create_time, last_update_time)
-SELECT id, channel_no, service_class, {_COLUMNS}, '{{}}', 1, '', shoudan_now(), clock_timestamp()
+SELECT id, channel_no, service_class, {_COLUMNS}, 1, '', shoudan_now(), clock_timestamp()
 FROM {
     unnest(
         id="bigint",
@@ -54,13 +58,15 @@ FROM {
         timeout_ms="integer",
         secret_name="text",
         queue_name="text",
+        ext_params="text",
     )
 }
 ON CONFLICT (channel_no, service_class) DO UPDATE SET ({_COLUMNS}, last_update_time) = ROW(
     excluded.protocol, excluded.request_url, excluded.notify_url, excluded.query_url,
     excluded.request_replenish_time, excluded.first_query_time, excluded.query_replenish_time,
     excluded.status, excluded.can_query, excluded.idempotent, excluded.concurrency_max,
-    excluded.timeout_ms, excluded.secret_name, excluded.queue_name, excluded.last_update_time)
+    excluded.timeout_ms, excluded.secret_name, excluded.queue_name,
+    excluded.ext_params, excluded.last_update_time)
 """)  # noqa: S106, S608 - built from literals above
 _CLEAR_CODES = statement(f"""
 DELETE FROM vds_channel_error_code USING {unnest(channel_no="text", service_class="smallint")}
@@ -190,6 +196,7 @@ def _supplier(row: Any) -> Supplier:
         timeout_s=row.timeout_ms / 1000,
         secret_name=row.secret_name,
         queue_name=row.queue_name,
+        ext_params=_PARAMS.decode(row.ext_params),
         state=SupplierState(row.state),
         state_reason=row.state_reason,
         tripped=row.tripped,
@@ -211,6 +218,7 @@ async def upsert(
             "query_replenish_time": [s.query_replenish_time_s for s in suppliers],
             "status": [0 if s.enabled else 1 for s in suppliers],
             "can_query": [0 if s.can_query else 1 for s in suppliers],
+            "ext_params": [_json(dict(sorted(s.ext_params.items()))).decode() for s in suppliers],
             "timeout_ms": [round(s.timeout_s * 1000) for s in suppliers],
         },
     )

@@ -892,6 +892,26 @@ class Supplier(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
+    class ExtParamsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class ErrorCode(_message.Message):
         """ErrorCode is one row of vds_channel_error_code."""
 
@@ -938,6 +958,7 @@ class Supplier(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     STATE_REASON_FIELD_NUMBER: _builtins.int
     QUEUE_NAME_FIELD_NUMBER: _builtins.int
+    EXT_PARAMS_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Same as the up channel of the catalogue."""
     service_class: _builtins.int
@@ -978,6 +999,10 @@ class Supplier(_message.Message):
     def error_codes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Supplier.ErrorCode]:
         """How its codes are understood."""
 
+    @_builtins.property
+    def ext_params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Further values that the supplier's protocol module reads; at most 4000 bytes as JSON."""
+
     def __init__(
         self,
         *,
@@ -1000,10 +1025,11 @@ class Supplier(_message.Message):
         state: Global___SupplierState.ValueType = ...,
         state_reason: _builtins.str = ...,
         queue_name: _builtins.str = ...,
+        ext_params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_query", b"can_query", "channel_no", b"channel_no", "concurrency_max", b"concurrency_max", "enabled", b"enabled", "error_codes", b"error_codes", "first_query_time_s", b"first_query_time_s", "idempotent", b"idempotent", "notify_url", b"notify_url", "protocol", b"protocol", "query_replenish_time_s", b"query_replenish_time_s", "query_url", b"query_url", "queue_name", b"queue_name", "request_replenish_time_s", b"request_replenish_time_s", "request_url", b"request_url", "secret_name", b"secret_name", "service_class", b"service_class", "state", b"state", "state_reason", b"state_reason", "timeout_s", b"timeout_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_query", b"can_query", "channel_no", b"channel_no", "concurrency_max", b"concurrency_max", "enabled", b"enabled", "error_codes", b"error_codes", "ext_params", b"ext_params", "first_query_time_s", b"first_query_time_s", "idempotent", b"idempotent", "notify_url", b"notify_url", "protocol", b"protocol", "query_replenish_time_s", b"query_replenish_time_s", "query_url", b"query_url", "queue_name", b"queue_name", "request_replenish_time_s", b"request_replenish_time_s", "request_url", b"request_url", "secret_name", b"secret_name", "service_class", b"service_class", "state", b"state", "state_reason", b"state_reason", "timeout_s", b"timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -162,6 +162,7 @@ class DownChannel(_message.Message):
     ALLOWED_NETWORKS_FIELD_NUMBER: _builtins.int
     WORD_STATUS_FIELD_NUMBER: _builtins.int
     NOTIFY_NETWORKS_FIELD_NUMBER: _builtins.int
+    EXT_CHANNEL_NO_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Key."""
     channel_name: _builtins.str
@@ -174,6 +175,8 @@ class DownChannel(_message.Message):
     """Name of the secret (environment or file); never the secret."""
     word_status: _builtins.bool
     """Words instead of numbers in answers (documented later form)."""
+    ext_channel_no: _builtins.str
+    """Number the partner knows itself by elsewhere; kept and shown."""
     @_builtins.property
     def allowed_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Networks it may call from; empty for all."""
@@ -193,10 +196,11 @@ class DownChannel(_message.Message):
         allowed_networks: _abc.Iterable[_builtins.str] | None = ...,
         word_status: _builtins.bool = ...,
         notify_networks: _abc.Iterable[_builtins.str] | None = ...,
+        ext_channel_no: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "auth_mode", b"auth_mode", "channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "notify_networks", b"notify_networks", "secret_name", b"secret_name", "word_status", b"word_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "auth_mode", b"auth_mode", "channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "notify_networks", b"notify_networks", "secret_name", b"secret_name", "word_status", b"word_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,6 +219,7 @@ class DownShelf(_message.Message):
     REFUND_OVERTIME_S_FIELD_NUMBER: _builtins.int
     ENABLED_FIELD_NUMBER: _builtins.int
     PAY_FAIL_FAST_FIELD_NUMBER: _builtins.int
+    EXTEND_INFO_FIELD_NUMBER: _builtins.int
     shelf_id: _builtins.int
     """Key."""
     shelf_name: _builtins.str
@@ -229,6 +234,8 @@ class DownShelf(_message.Message):
     """Disabled shelves sell nothing."""
     pay_fail_fast: _builtins.bool
     """Too little balance fails the order at once instead of being retried to the deadline."""
+    extend_info: _builtins.str
+    """Notes of the operator; kept and shown."""
     def __init__(
         self,
         *,
@@ -239,10 +246,11 @@ class DownShelf(_message.Message):
         refund_overtime_s: _builtins.int = ...,
         enabled: _builtins.bool = ...,
         pay_fail_fast: _builtins.bool = ...,
+        extend_info: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "enabled", b"enabled", "order_overtime_s", b"order_overtime_s", "pay_fail_fast", b"pay_fail_fast", "refund_overtime_s", b"refund_overtime_s", "shelf_id", b"shelf_id", "shelf_name", b"shelf_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "enabled", b"enabled", "extend_info", b"extend_info", "order_overtime_s", b"order_overtime_s", "pay_fail_fast", b"pay_fail_fast", "refund_overtime_s", b"refund_overtime_s", "shelf_id", b"shelf_id", "shelf_name", b"shelf_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -272,6 +280,7 @@ class DownProduct(_message.Message):
     SPLIT_ORDER_FACE_MICROS_FIELD_NUMBER: _builtins.int
     LIMIT_COUNT_FIELD_NUMBER: _builtins.int
     ENABLED_FIELD_NUMBER: _builtins.int
+    EXTEND_INFO_FIELD_NUMBER: _builtins.int
     product_id: _builtins.int
     """Key, 300 and up."""
     shelf_id: _builtins.int
@@ -308,6 +317,8 @@ class DownProduct(_message.Message):
     """Units in one order."""
     enabled: _builtins.bool
     """Disabled products are not sold."""
+    extend_info: _builtins.str
+    """Notes of the operator; kept and shown."""
     def __init__(
         self,
         *,
@@ -329,10 +340,11 @@ class DownProduct(_message.Message):
         split_order_face_micros: _builtins.int = ...,
         limit_count: _builtins.int = ...,
         enabled: _builtins.bool = ...,
+        extend_info: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_refund", b"can_refund", "can_split_order", b"can_split_order", "carrier_no", b"carrier_no", "city_no", b"city_no", "commission_discount_ppm", b"commission_discount_ppm", "enabled", b"enabled", "ext_product_no", b"ext_product_no", "face_micros", b"face_micros", "invoice_type", b"invoice_type", "limit_count", b"limit_count", "line_id", b"line_id", "payment_fee_discount_ppm", b"payment_fee_discount_ppm", "product_id", b"product_id", "province_no", b"province_no", "sell_discount_ppm", b"sell_discount_ppm", "service_discount_ppm", b"service_discount_ppm", "shelf_id", b"shelf_id", "split_order_face_micros", b"split_order_face_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_refund", b"can_refund", "can_split_order", b"can_split_order", "carrier_no", b"carrier_no", "city_no", b"city_no", "commission_discount_ppm", b"commission_discount_ppm", "enabled", b"enabled", "ext_product_no", b"ext_product_no", "extend_info", b"extend_info", "face_micros", b"face_micros", "invoice_type", b"invoice_type", "limit_count", b"limit_count", "line_id", b"line_id", "payment_fee_discount_ppm", b"payment_fee_discount_ppm", "product_id", b"product_id", "province_no", b"province_no", "sell_discount_ppm", b"sell_discount_ppm", "service_discount_ppm", b"service_discount_ppm", "shelf_id", b"shelf_id", "split_order_face_micros", b"split_order_face_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -384,6 +396,7 @@ class UpShelf(_message.Message):
     DELIVERY_OVERTIME_S_FIELD_NUMBER: _builtins.int
     RETURN_OVERTIME_S_FIELD_NUMBER: _builtins.int
     ENABLED_FIELD_NUMBER: _builtins.int
+    EXTEND_INFO_FIELD_NUMBER: _builtins.int
     shelf_id: _builtins.int
     """Key."""
     shelf_name: _builtins.str
@@ -396,6 +409,8 @@ class UpShelf(_message.Message):
     """Seconds until a return times out."""
     enabled: _builtins.bool
     """Disabled shelves offer nothing."""
+    extend_info: _builtins.str
+    """Notes of the operator; kept and shown."""
     def __init__(
         self,
         *,
@@ -405,10 +420,11 @@ class UpShelf(_message.Message):
         delivery_overtime_s: _builtins.int = ...,
         return_overtime_s: _builtins.int = ...,
         enabled: _builtins.bool = ...,
+        extend_info: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "delivery_overtime_s", b"delivery_overtime_s", "enabled", b"enabled", "return_overtime_s", b"return_overtime_s", "shelf_id", b"shelf_id", "shelf_name", b"shelf_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "delivery_overtime_s", b"delivery_overtime_s", "enabled", b"enabled", "extend_info", b"extend_info", "return_overtime_s", b"return_overtime_s", "shelf_id", b"shelf_id", "shelf_name", b"shelf_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -435,6 +451,7 @@ class UpProduct(_message.Message):
     SERVICE_DISCOUNT_PPM_FIELD_NUMBER: _builtins.int
     LIMIT_COUNT_FIELD_NUMBER: _builtins.int
     ENABLED_FIELD_NUMBER: _builtins.int
+    EXTEND_INFO_FIELD_NUMBER: _builtins.int
     product_id: _builtins.int
     """Key, 300 and up."""
     shelf_id: _builtins.int
@@ -465,6 +482,8 @@ class UpProduct(_message.Message):
     """Units in one delivery."""
     enabled: _builtins.bool
     """Disabled products are not bought."""
+    extend_info: _builtins.str
+    """Notes of the operator; kept and shown."""
     def __init__(
         self,
         *,
@@ -483,10 +502,11 @@ class UpProduct(_message.Message):
         service_discount_ppm: _builtins.int = ...,
         limit_count: _builtins.int = ...,
         enabled: _builtins.bool = ...,
+        extend_info: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_refund", b"can_refund", "carrier_no", b"carrier_no", "city_no", b"city_no", "commission_discount_ppm", b"commission_discount_ppm", "cost_discount_ppm", b"cost_discount_ppm", "enabled", b"enabled", "ext_product_no", b"ext_product_no", "face_micros", b"face_micros", "invoice_type", b"invoice_type", "limit_count", b"limit_count", "line_id", b"line_id", "product_id", b"product_id", "province_no", b"province_no", "service_discount_ppm", b"service_discount_ppm", "shelf_id", b"shelf_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_refund", b"can_refund", "carrier_no", b"carrier_no", "city_no", b"city_no", "commission_discount_ppm", b"commission_discount_ppm", "cost_discount_ppm", b"cost_discount_ppm", "enabled", b"enabled", "ext_product_no", b"ext_product_no", "extend_info", b"extend_info", "face_micros", b"face_micros", "invoice_type", b"invoice_type", "limit_count", b"limit_count", "line_id", b"line_id", "product_id", b"product_id", "province_no", b"province_no", "service_discount_ppm", b"service_discount_ppm", "shelf_id", b"shelf_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

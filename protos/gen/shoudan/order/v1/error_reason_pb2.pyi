@@ -61,9 +61,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 18
     """Too many calls wait; try again. Code: RESOURCE_EXHAUSTED. Metadata: none."""
     ERROR_REASON_MANDATORY_ORDER_NOT_FOUND: _ErrorReason.ValueType  # 19
-    """[400] Mandatory refund: no such order. Code: NOT_FOUND. Metadata: channel_no, request_no."""
+    """[990] Mandatory refund: no such order. Code: NOT_FOUND. Metadata: channel_no, request_no."""
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 20
     """Nothing has this number. Code: NOT_FOUND. Metadata: what, id."""
+    ERROR_REASON_NUM_TOO_HIGH: _ErrorReason.ValueType  # 21
+    """[920] More units than one order of this product, or any supplier's delivery, can have. Code: FAILED_PRECONDITION. Metadata: channel_no, num, num_max."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons an order call is refused. Domain "order.shoudan". The numbers in brackets are the documented codes."""
@@ -107,7 +109,9 @@ ERROR_REASON_CATALOGUE_INVALID: ErrorReason.ValueType  # 17
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 18
 """Too many calls wait; try again. Code: RESOURCE_EXHAUSTED. Metadata: none."""
 ERROR_REASON_MANDATORY_ORDER_NOT_FOUND: ErrorReason.ValueType  # 19
-"""[400] Mandatory refund: no such order. Code: NOT_FOUND. Metadata: channel_no, request_no."""
+"""[990] Mandatory refund: no such order. Code: NOT_FOUND. Metadata: channel_no, request_no."""
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 20
 """Nothing has this number. Code: NOT_FOUND. Metadata: what, id."""
+ERROR_REASON_NUM_TOO_HIGH: ErrorReason.ValueType  # 21
+"""[920] More units than one order of this product, or any supplier's delivery, can have. Code: FAILED_PRECONDITION. Metadata: channel_no, num, num_max."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -57,7 +57,7 @@ class ModeCalls:
         secret = known.terms.secret_name if known is not None else ""
         terms = wire.terms(request.terms, msgspec.structs.replace(wire.BARE, secret_name=secret))
         await self._check(terms)
-        changes = _changes(known, terms)
+        changes = changes_of(known, terms)
         if request.dry_run:
             return pb.RegisterTemplateResponse(changes=changes)
         uuid = request.uuid or numbers.new_uuid()
@@ -206,14 +206,18 @@ class ModeCalls:
         return terms, template.terms.check_env_url or ""
 
     async def _check(self, terms: Terms) -> None:
-        """Refuse addresses that may not be called and names of other secrets."""
-        for ours, theirs in wire.URL_TERMS.items():
-            await self._components.check_url(ours, theirs, getattr(terms, ours))
-        if terms.secret_name and not SECRET_NAME.fullmatch(terms.secret_name):
-            raise FieldInvalid("secretName", "does not begin with SHOUDAN_COMPONENT_")
+        await check_terms(self._components, terms)
 
 
-def _changes(known: Template | None, terms: Terms) -> list[str]:
+async def check_terms(components: Components, terms: Terms) -> None:
+    """Refuse addresses that may not be called and names of other secrets."""
+    for ours, theirs in wire.URL_TERMS.items():
+        await components.check_url(ours, theirs, getattr(terms, ours))
+    if terms.secret_name and not SECRET_NAME.fullmatch(terms.secret_name):
+        raise FieldInvalid("secretName", "does not begin with SHOUDAN_COMPONENT_")
+
+
+def changes_of(known: Template | None, terms: Terms) -> list[str]:
     """What becomes of a template's terms, one line each; the secret's name is not told."""
     if known is None:
         return ["new"]

@@ -1,0 +1,222 @@
+"""SetupService: accounts, ways of paying and packages of a configuration file, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from shoudan.pay.v1 import setup_service_pb2 as pb
+from shoudan.pay.v1 import setup_service_pb2_grpc as grpc_stubs
+from shoudan_kit.money import micros_to_yuan
+from shoudan_kit.rpc import Context
+from shoudan_kit.service import App
+from shoudan_kit.work import Work
+from shoudan_pay import accounts, events, packages, postings
+from shoudan_pay.config import PaySettings
+from shoudan_pay.entries import PLATFORM, Account, Key, Posting
+from shoudan_pay.packages import EXPIRES_NEVER
+from shoudan_pay.payserver import numbers
+from shoudan_pay.refusals import FieldInvalid, NumberInvalid
+from shoudan_pay.rpc import wire
+from shoudan_pay.rpc.commits import post
+from shoudan_pay.rpc.payserver import wire as payserver_wire
+from shoudan_pay.rpc.payserver.components import Components
+from shoudan_pay.rpc.payserver.modes import changes_of, check_terms
+from shoudan_pay.states import AccountStatus, ChangeType, TradeType
+from shoudan_pay.store import accounts as account_store
+from shoudan_pay.store import packages as package_store
+from shoudan_pay.store import records as record_store
+from shoudan_pay.store.accounts import NewAccount
+from shoudan_pay.store.payserver import modes as mode_store
+
+NAME: Final = "shoudan.pay.v1.SetupService"
+ROWS_MAX: Final = 10_000
+BY_CHARS_MAX: Final = 64
+OPENING: Final = "opening"  # trade number of an account's opening balance: one for ever
+
+
+class _DryRun(Exception):
+    """Rolls a rehearsal back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One account as it shall be."""
+
+    new: NewAccount
+    named: bool
+    locked: bool
+    opening_micros: int
+
+    @property
+    def opening(self) -> Posting:
+        """The posting of its opening balance."""
+        return Posting(
+            account=self.new.key,
+            trade_no=OPENING,
+            change_type=int(ChangeType.ADD),
+            trade_type=int(TradeType.TRADE),
+            amount_micros=self.opening_micros,
+            memo="opening balance",
+        )
+
+
+class Setup(grpc_stubs.SetupServiceServicer):
+    """shoudan.pay.v1.SetupService."""
+
+    def __init__(self, app: App[PaySettings], components: Components) -> None:
+        self._app, self._components = app, components
+
+    async def ApplySetup(
+        self, request: pb.ApplySetupRequest, context: Context
+    ) -> pb.ApplySetupResponse:
+        """Make everything as given, or only tell what would change."""
+        wire.text("by", request.by, BY_CHARS_MAX)
+        for name in ("accounts", "templates", "packages"):
+            if len(getattr(request, name)) > ROWS_MAX:
+                raise FieldInvalid(name, f"has more than {ROWS_MAX}")
+        wanted = [self._account(one) for one in request.accounts]
+        _no_repeats("accounts", [one.new.key for one in wanted])
+        _no_repeats("templates", [one.template_id for one in request.templates])
+        for one in request.templates:  # looked up before the transaction: names are resolved for it
+            await check_terms(self._components, payserver_wire.terms(one.terms))
+        changes: list[str] = []
+        try:
+            async with self._app.work("setup") as work:
+                changes += await _apply_accounts(work, wanted)
+                changes += await _apply_templates(work, request.templates)
+                changes += await _apply_packages(work, request.packages)
+                if request.dry_run:
+                    raise _DryRun
+        except _DryRun:
+            pass
+        return pb.ApplySetupResponse(changes=changes)
+
+    def _account(self, given: pb.SetupAccount) -> _Wanted:
+        ident, groups, eid = wire.key(given.key)
+        name = wire.text("name", given.name or eid, wire.NAME_MAX)
+        limited = groups not in self._app.settings.limit_exempt_groups
+        new = NewAccount(ident, groups, eid, name, given.credit_micros, limited)
+        accounts.check_new(new)
+        wanted = _Wanted(new, bool(given.name), given.locked, given.opening_micros)
+        if given.opening_micros:
+            postings.check(wanted.opening)
+        return wanted
+
+
+def _no_repeats(where: str, keys: Sequence[Any]) -> None:
+    if len(set(keys)) != len(keys):
+        raise FieldInvalid(where, "one is given twice")
+
+
+async def _apply_accounts(work: Work, wanted: Sequence[_Wanted]) -> list[str]:
+    """Missing accounts are made, the others changed; openings are posted before a lock shuts them out."""
+    if not wanted:
+        return []
+    new = await account_store.create(work.db, [one.new for one in wanted])
+    locked = await account_store.lock(work.db, [one.new.key for one in wanted])
+    there = locked.accounts
+    changes = [f"account {_shown(one.new.key)}: new" for one in wanted if one.new.key in new]
+    opening = await _unopened(work, wanted, there)
+    unlocked = [one for one in opening if there[one.new.key].locked and not one.locked]
+    for one in unlocked:
+        await account_store.update(
+            work.db,
+            there[one.new.key].account_id,
+            name=None,
+            credit_micros=None,
+            status=int(AccountStatus.NORMAL),
+        )
+    answer = await post(work, [[one.opening] for one in opening])
+    for decision in answer.decisions:
+        if decision.refusal is not None:
+            raise decision.refusal
+    changes += [
+        f"account {_shown(one.new.key)}: opening {micros_to_yuan(one.opening_micros)}"
+        for one in opening
+    ]
+    for one in wanted:
+        changes += await _change(work, there[one.new.key], one)
+    return changes
+
+
+async def _unopened(
+    work: Work, wanted: Sequence[_Wanted], there: dict[Key, Account]
+) -> list[_Wanted]:
+    """Those whose opening is still to be posted. Refuses another amount than the one posted."""
+    change, trade = int(ChangeType.ADD), int(TradeType.TRADE)
+    opened = {
+        (there[one.new.key].account_id, OPENING, trade, change): one
+        for one in wanted
+        if one.opening_micros
+    }
+    known = await record_store.by_key(work.db, opened) if opened else {}
+    for key, record in known.items():
+        one = opened[key]
+        if record.amount_micros != one.opening_micros:
+            raise FieldInvalid(
+                f"account {_shown(one.new.key)}",
+                f"was opened with {micros_to_yuan(record.amount_micros)} 元, which cannot change to "
+                f"{micros_to_yuan(one.opening_micros)}; post an add or a drawing instead",
+            )
+    return [one for key, one in opened.items() if key not in known]
+
+
+async def _change(work: Work, account: Account, one: _Wanted) -> list[str]:
+    """Name, credit and lock of an account that is there."""
+    name = one.new.name if one.named and account.name != one.new.name else None
+    credit = one.new.credit_micros if account.credit_micros != one.new.credit_micros else None
+    lock = one.locked if account.locked != one.locked else None
+    changes = [
+        *([f"name {name}"] if name is not None else []),
+        *([f"credit {micros_to_yuan(credit)}"] if credit is not None else []),
+        *(["locked" if lock else "unlocked"] if lock is not None else []),
+    ]
+    if not changes:
+        return []
+    changed = await accounts.change(work.db, one.new.key, accounts.Change(name, credit, lock))
+    events.account_changed(work.events, changed)
+    return [f"account {_shown(one.new.key)}: {change}" for change in changes]
+
+
+async def _apply_templates(work: Work, templates: Iterable[pb.SetupTemplate]) -> list[str]:
+    """Written only when something changes, so that modifiedAt keeps its meaning."""
+    changes: list[str] = []
+    for one in templates:
+        template_id = wire.text("payTemplateId", one.template_id, 64)
+        known = await mode_store.template_by_id(work.db, template_id)
+        secret = known.terms.secret_name if known is not None else ""
+        bare = msgspec.structs.replace(payserver_wire.BARE, secret_name=secret)
+        terms = payserver_wire.terms(one.terms, bare)
+        found = changes_of(known, terms)
+        if found:
+            await mode_store.register(work.db, numbers.new_uuid(), template_id, terms)
+        changes += [f"pay mode template {template_id}: {change}" for change in found]
+    return changes
+
+
+async def _apply_packages(work: Work, wanted: Iterable[pb.SetupPackage]) -> list[str]:
+    changes: list[str] = []
+    for one in wanted:
+        key = wire.key(one.account)
+        if key[1] == PLATFORM:
+            raise FieldInvalid("groups", "a platform account owns no packages")
+        for number in (one.total_capacity, one.capacity_daily):
+            if not 0 <= number <= packages.NUMBER_MAX:
+                raise NumberInvalid(number)
+        spkg_id = wire.text("spkg_id", one.spkg_id, wire.SPKG_MAX)
+        account = await accounts.get(work.db, key)
+        name = wire.text("name", one.name or spkg_id, wire.NAME_MAX)
+        new = package_store.NewPackage(
+            account.account_id, spkg_id, name, one.total_capacity, one.capacity_daily, EXPIRES_NEVER
+        )
+        if await package_store.create(work.db, new):
+            changes.append(f"package {_shown(key)}/{spkg_id}: new")
+    return changes
+
+
+def _shown(key: Key) -> str:
+    return "/".join(key)
