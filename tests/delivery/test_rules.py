@@ -84,3 +84,16 @@ def test_the_breaker_trips_at_half_of_twenty_within_the_window_and_not_before() 
     old = [breaker.note(20, failed=True, tripped=False) for _ in range(19)]
     assert set(old) == {Turn.NONE}
     assert breaker.note(51, failed=True, tripped=False) is Turn.NONE
+
+
+@pytest.mark.parametrize(
+    ("cost", "doubted"), [("", False), ("95.5", False), ("0", False), ("-1", True), ("1e9", True)]
+)
+def test_a_stated_cost_that_is_no_amount_is_an_incident_and_no_failure(
+    cost: str, doubted: bool
+) -> None:
+    body = f'{{"order_no":"7","code":"R_0000","amount":"100","data":{{"cost_amount":"{cost}"}}}}'
+    outcome = Answered(200, {}, body.encode())
+    finding = verdicts.of_outcome(SUPPLIER, PROTOCOLS["default"], DELIVERY_7, outcome, Source.SYNC)
+    assert finding.verdict is Verdict.SUCCEEDED
+    assert bool(finding.incident) is doubted

@@ -141,6 +141,7 @@ class FakeDelivery(delivery_grpc.DeliveryServiceServicer):
     ended: dict[int, bool] = field(default_factory=dict[int, bool])
     sent: list[Any] = field(default_factory=list[Any])
     resolved: list[Any] = field(default_factory=list[Any])
+    params: dict[str, str] = field(default_factory=dict[str, str])
 
     async def CreateDeliveries(self, request: Any, context: Any) -> Any:  # noqa: N802
         return delivery_pb.CreateDeliveriesResponse(
@@ -169,7 +170,11 @@ class FakeDelivery(delivery_grpc.DeliveryServiceServicer):
         )
         code = {None: "", True: "R_0000", False: "R_5124"}[end]
         return delivery_pb.Delivery(
-            key=key, status=status, up_order_no=f"u{key.coop_order_id}", result_code=code
+            key=key,
+            status=status,
+            up_order_no=f"u{key.coop_order_id}",
+            result_code=code,
+            result_params=self.params,
         )
 
     async def ResolveDelivery(self, request: Any, context: Any) -> Any:  # noqa: N802

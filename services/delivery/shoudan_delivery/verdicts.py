@@ -6,6 +6,7 @@ from shoudan_delivery.channels import SupplierProtocol
 from shoudan_delivery.states import DealCode, Source
 from shoudan_delivery.store.rows import Finding, Outgoing, Reply, Supplier, Unreadable, Verdict
 from shoudan_kit.egress import Answered, NoAnswer, NotSent, Outcome
+from shoudan_kit.money import yuan_to_micros
 
 RAW_MAX = 4_000
 
@@ -65,7 +66,17 @@ def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Sourc
         finding.incident = "answer names another amount"
     elif deal is DealCode.SUCCESS:
         finding.verdict, finding.succ_face_micros = Verdict.SUCCEEDED, delivery.amount_micros
+        if not _cost_readable(reply.params.get("cost_amount", "")):
+            finding.incident = "the stated cost is no amount; the agreed cost is booked"
     return finding
+
+
+def _cost_readable(text: str) -> bool:
+    """Whether a stated cost is an amount or absent."""
+    try:
+        return not text or yuan_to_micros(text) >= 0
+    except ValueError:
+        return False
 
 
 def _shown(body: bytes) -> str:

@@ -44,6 +44,13 @@ class OrderSettings(ServiceSettings):
         60,
         description="Seconds a supplier gets nothing more of an order after it failed one of its deliveries.",
     )
+    supplier_cost_max_ppm: int = Field(
+        1_010_000,
+        ge=0,
+        le=10_000_000,
+        description="Highest cost a supplier may state, in parts per million of the agreed cost; above it"
+        " the agreed cost is booked and a person is asked. 1 % by default: prices are agreed in advance.",
+    )
     partial_auto: bool = Field(
         True,
         description="Close a partly delivered order at overtime by itself (91) instead of by an audit.",

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from shoudan_kit import log
 from shoudan_kit.db import retry
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.work import Work
-from shoudan_order import journal, notifies, parts, steps, sums
+from shoudan_order import costs, journal, notifies, parts, steps, sums
 from shoudan_order.binding import guard_s
 from shoudan_order.context import Context
 from shoudan_order.states import (
@@ -35,6 +36,8 @@ from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import Delivery, DeliveryStanding, Order, Standing
 from shoudan_order.suppliers import Outcome
 
+_log = log.get_logger("results")
+
 
 @dataclass(frozen=True, slots=True)
 class Ack:
@@ -56,6 +59,7 @@ class _Batch:
         default_factory=list[tuple[Delivery, Outcome]]
     )
     failed: list[tuple[Delivery, Outcome]] = field(default_factory=list[tuple[Delivery, Outcome]])
+    cost_doubts: list[tuple[Delivery, str]] = field(default_factory=list[tuple[Delivery, str]])
     conflicts: list[tuple[DeliveryStanding, Outcome]] = field(
         default_factory=list[tuple[DeliveryStanding, Outcome]]
     )
@@ -75,7 +79,7 @@ async def _apply(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ack
         sold = await context.orders(locked, work.db)
         orders = {order_id: (sold[order_id], was) for order_id, was in locked.items()}
         there = await delivery_store.deliveries_by_ids(work.db, ids)
-        batch = _decide(orders, there, outcomes)
+        batch = _decide(orders, there, outcomes, context.settings.supplier_cost_max_ppm)
         await _write(context, work, orders, batch)
     context.memory.drop(i for i, now in batch.now.items() if now.order_status == OrderStatus.FAILED)
     return batch.acks
@@ -85,6 +89,7 @@ def _decide(
     orders: Mapping[int, tuple[Order, Standing]],
     there: Mapping[int, DeliveryStanding],
     outcomes: Sequence[Outcome],
+    cost_max_ppm: int,
 ) -> _Batch:
     batch = _Batch()
     for one in outcomes:
@@ -99,27 +104,36 @@ def _decide(
                 batch.conflicts.append((standing, one))
             continue
         now = batch.now.get(order.order_id) or sums.as_is(was)
-        batch.now[order.order_id] = _fold(batch, order, now, standing, one)
+        batch.now[order.order_id] = _fold(batch, order, now, standing, one, cost_max_ppm)
         batch.acks[one.id] = Ack(one.id, True, False)
     return batch
 
 
 def _fold(
-    batch: _Batch, order: Order, now: Settled, standing: DeliveryStanding, one: Outcome
+    batch: _Batch,
+    order: Order,
+    now: Settled,
+    standing: DeliveryStanding,
+    one: Outcome,
+    cost_max_ppm: int,
 ) -> Settled:
     part = standing.delivery
-    cost = part.cost_amount_micros if one.cost_amount_micros is None else one.cost_amount_micros
+    cost, stated_micros = part.cost_amount_micros, 0
     if one.succeeded:
+        found = costs.booked(part.cost_amount_micros, one, cost_max_ppm)
+        cost, stated_micros = found.micros, found.micros if found.stated else 0
+        if found.refused:
+            batch.cost_doubts.append((part, found.refused))
         event, paid, now = (
             DeliveryEvent.SUCCEEDED,
             UpPaymentEvent.DELIVERED,
             sums.delivered(order, now, part, cost),
         )
-        real = part if one.cost_amount_micros is None else replace(part, cost_amount_micros=cost)
+        real = replace(part, cost_amount_micros=cost) if found.stated else part
         batch.succeeded.append((real, one))
     else:
         event, paid = DeliveryEvent.FAILED, UpPaymentEvent.NOT_DELIVERED
-        now, cost = sums.unbound(now, part.total_face_micros), part.cost_amount_micros
+        now = sums.unbound(now, part.total_face_micros)
         batch.failed.append((part, one))
     # A success may be told of a delivery whose start was never stored: the supplier knows better.
     status = standing.delivery_status
@@ -132,7 +146,7 @@ def _fold(
             UP_PAYMENT.next(standing.up_payment_status, paid),
             one.up_order_no,
             cost,
-            one.cost_amount_micros or 0,
+            stated_micros,
             one.message,
             one.params_json,
         )
@@ -155,6 +169,7 @@ async def _write(
     await _let_go(work, orders, batch)
     if batch.conflicts:
         await _park(work, orders, batch)
+    await _doubt_costs(work, orders, batch)
     if batch.now:
         await store.advance_settled(work.db, list(batch.now.values()))
         await ask_people(work, list(batch.now.values()))
@@ -232,6 +247,27 @@ async def ask_people(work: Work, changed: Sequence[Settled]) -> None:
             for now in left
         ]
         await audit_store.insert_audits(work.db, asked)
+
+
+async def _doubt_costs(
+    work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+) -> None:
+    """Ask a person to settle with the supplier; the delivery succeeded and the order goes on."""
+    if not batch.cost_doubts:
+        return
+    asked = [
+        audit_store.NewAudit(
+            work.ids.next(), part.order_id, 0, part.delivery_id, AuditType.DELIVERY, reason
+        )
+        for part, reason in batch.cost_doubts
+    ]
+    await audit_store.insert_audits(work.db, asked)
+    for part, reason in batch.cost_doubts:
+        order, status = orders[part.order_id][0], batch.now[part.order_id].order_status
+        journal.order_event(
+            work, "cost_refused", order, status, journal.AUDIT, reason, delivery_id=part.delivery_id
+        )
+    _log.warning("cost_refused", delivery_ids=[part.delivery_id for part, _ in batch.cost_doubts])
 
 
 async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch) -> None:

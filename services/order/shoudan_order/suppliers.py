@@ -12,6 +12,7 @@ from grpc import aio
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as rpc
+from shoudan_kit.money import yuan_to_micros
 from shoudan_kit.refusal import Refused, refused_from_proto, refused_from_rpc
 
 ITEMS_MAX: Final = 1_000  # of one call (delivery_service.proto)
@@ -19,7 +20,7 @@ UNAVAILABLE: Final = "ERROR_REASON_CHANNEL_UNAVAILABLE"
 UNKNOWN: Final = "ERROR_REASON_DELIVERY_NOT_FOUND"
 DIFFERS: Final = "ERROR_REASON_DELIVERY_DIFFERS"
 OVERLOADED: Final = "ERROR_REASON_OVERLOADED"
-REAL_COST: Final = "cost_amount_micros"
+STATED_COST: Final = "cost_amount"  # in result_params, in yuan (docs/reference/supplier.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ class Outcome:
     result_desc: str = ""
     cost_amount_micros: int | None = None
     params: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def cost_text(self) -> str:
+        """The cost as the supplier wrote it; empty when it stated none."""
+        return self.params.get(STATED_COST, "")
 
     @property
     def message(self) -> str:
@@ -127,6 +133,14 @@ class Suppliers:
         return None
 
 
+def stated_cost_micros(params: Mapping[str, str]) -> int | None:
+    """The cost a supplier stated, negative ones too; None for none and for what is no amount."""
+    try:
+        return yuan_to_micros(params.get(STATED_COST, ""), signed=True)
+    except ValueError:
+        return None
+
+
 def _key(id: int, coop_id: str, service_class: int) -> pb.DeliveryKey:  # noqa: A002
     return pb.DeliveryKey(coop_id=coop_id, coop_order_id=str(id), service_class=service_class)
 
@@ -154,13 +168,12 @@ def _answer(
     delivery = result.delivery
     if delivery.status not in {pb.STATUS_SUCCEEDED, pb.STATUS_FAILED}:
         return Pending(id)
-    cost = delivery.result_params.get(REAL_COST, "")
     return Outcome(
         id=id,
         succeeded=delivery.status == pb.STATUS_SUCCEEDED,
         up_order_no=delivery.up_order_no,
         result_code=delivery.result_code,
         result_desc=delivery.result_desc,
-        cost_amount_micros=int(cost) if cost.isdecimal() else None,
+        cost_amount_micros=stated_cost_micros(delivery.result_params),
         params=dict(delivery.result_params),
     )

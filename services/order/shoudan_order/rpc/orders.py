@@ -18,7 +18,7 @@ from shoudan_order.refusals import FieldInvalid, OrderRefusal
 from shoudan_order.rpc import refunds
 from shoudan_order.store.rows import Stored
 from shoudan_order.store.views import OrderFilter, OrderView
-from shoudan_order.suppliers import Outcome
+from shoudan_order.suppliers import Outcome, stated_cost_micros
 
 ITEMS_MAX: Final = 1_000
 NUM_MAX: Final = 1_000
@@ -243,7 +243,9 @@ def _outcome(one: pb.DeliveryResult) -> Outcome:
         up_order_no=one.up_order_no,
         result_code=one.result_code,
         result_desc=one.result_desc,
-        cost_amount_micros=one.cost_amount_micros if one.HasField("cost_amount_micros") else None,
+        cost_amount_micros=one.cost_amount_micros
+        if one.HasField("cost_amount_micros")
+        else stated_cost_micros(one.params),
         params=dict(one.params),
     )
 

@@ -1,0 +1,116 @@
+"""What a supplier states as its cost reaches the ledger only while it is believable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shoudan.order.v1 import audit_service_pb2 as audit_pb
+from shoudan.order.v1 import order_service_pb2 as pb
+from shoudan_order.costs import booked
+from shoudan_order.suppliers import Outcome
+from tests.order.world import YUAN, World
+from tests.poll import eventually
+
+AGREED = 160 * YUAN  # face 200 at 0.8
+
+
+async def up_paid(world: World, order_id: int) -> Any:
+    """The delivery of an order once its supplier has been paid."""
+
+    async def paid() -> bool:
+        return [d.up_payment_status for d in (await world.get(order_id)).deliveries] == [0]
+
+    await eventually(paid)
+    (row,) = await world.sql(
+        "SELECT delivery_id, cost_amount_micros AS cost, courier_cost_amount_micros AS stated"
+        " FROM oms_order_delivery WHERE order_id = :id",
+        id=order_id,
+    )
+    return row
+
+
+def posted(world: World, delivery_id: int) -> int:
+    """What the ledger moved for the goods of a delivery."""
+    return min(world.ledger.trades(str(delivery_id)).values())
+
+
+async def waiting_audits(world: World, order_id: int) -> list[str]:
+    rows = await world.sql(
+        "SELECT audit_msg FROM oms_audit_info WHERE order_id = :id AND audit_status = 20",
+        id=order_id,
+    )
+    return [row.audit_msg for row in rows]
+
+
+async def test_a_cost_learnt_by_asking_is_booked_like_one_that_was_reported(world: World) -> None:
+    world.delivery.params = {"cost_amount": "150.5"}
+    order_id = await world.order()
+    row = await up_paid(world, order_id)
+    assert (row.cost, row.stated) == (150_500_000, 150_500_000)
+    assert posted(world, row.delivery_id) == -150_500_000
+    assert not await waiting_audits(world, order_id)
+
+
+@pytest.mark.parametrize(
+    ("stated", "why"),
+    [
+        ("99999999", "99999999 for the agreed 160"),
+        ("161.60001", "161.60001 for the agreed 160"),
+        ("-1", "negative"),
+        ("1e9", "unreadable"),
+        ("150,5", "unreadable"),
+    ],
+)
+async def test_an_unbelievable_cost_is_not_booked_and_a_person_is_asked(
+    world: World, stated: str, why: str
+) -> None:
+    world.delivery.params = {"cost_amount": stated}
+    order_id = await world.order()
+    row = await up_paid(world, order_id)
+    assert (row.cost, row.stated) == (AGREED, 0)
+    assert posted(world, row.delivery_id) == -AGREED
+    (asked,) = await waiting_audits(world, order_id)
+    assert why in asked
+    order = await world.get(order_id)
+    assert (order.state.status, order.parked_reason) == (0, "")
+
+
+async def test_an_unbelievable_cost_that_is_reported_is_not_booked_either(world: World) -> None:
+    world.delivery.script = lambda item: None
+    order_id = await world.order()
+    await eventually(lambda: bool(world.delivery.sent))
+    number = int(world.delivery.sent[0].key.coop_order_id)
+    result = pb.DeliveryResult(id=number, succeeded=True, cost_amount_micros=99_999_999 * YUAN)
+    for _ in range(2):
+        await world.report(result)
+    row = await up_paid(world, order_id)
+    assert (row.cost, posted(world, number)) == (AGREED, -AGREED)
+    (audit,) = await world.sql(
+        "SELECT audit_id FROM oms_audit_info WHERE order_id = :id", id=order_id
+    )
+    decision = audit_pb.DecideAuditRequest(
+        audit_id=audit.audit_id, by="w", reason="credit note", status=0
+    )
+    await world.audits.DecideAudit(decision)
+    assert not await waiting_audits(world, order_id)
+
+
+@pytest.mark.parametrize(
+    ("stated_micros", "micros"),
+    [
+        (None, AGREED),
+        (0, 0),
+        (AGREED, AGREED),
+        (161_600_000, 161_600_000),
+        (161_600_010, AGREED),
+        (-10, AGREED),
+        (1, AGREED),
+        (2**63 - 1, AGREED),
+    ],
+)
+def test_the_stated_cost_is_booked_up_to_its_bound(stated_micros: int | None, micros: int) -> None:
+    found = booked(AGREED, Outcome(1, True, cost_amount_micros=stated_micros), 1_010_000)
+    assert found.micros == micros
+    assert bool(found.refused) == (stated_micros is not None and micros != stated_micros)
