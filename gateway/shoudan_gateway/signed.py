@@ -39,7 +39,9 @@ def members(body: bytes, rows: Sequence[Field]) -> Members:
     values: dict[str, Any] = {}
     malformed = ""
     for row in rows:
-        value = next((given[n] for n in (row.wire, *row.aliases) if given.get(n) is not None), "")
+        value = next((given[n] for n in (row.wire, *row.aliases) if _present(given, n)), "")
+        if any(given[n] != value for n in row.aliases if _present(given, n)):
+            malformed = malformed or row.wire
         if value == "":
             malformed = malformed or (row.wire if row.required else "")
             continue
@@ -56,7 +58,15 @@ def named(body: bytes, names: Sequence[str]) -> str:
         whole = merge.document(body)
     except Malformed:
         return names[0]
-    return next((name for name in names if isinstance(whole, dict) and name in whole), names[0])
+    if not isinstance(whole, dict):
+        return names[0]
+    given = cast("dict[str, Any]", whole)
+    return next((name for name in names if _present(given, name)), names[0])
+
+
+def _present(given: Mapping[str, Any], name: str) -> bool:
+    value = given.get(name)
+    return value is not None and value != ""
 
 
 def proof(request: Inbound, malformed: str) -> pb.Proof:

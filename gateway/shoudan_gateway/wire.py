@@ -17,7 +17,7 @@ from shoudan_kit.refusal import Refused
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
 
-JSON = "application/json"
+JSON = "application/json; charset=utf-8"  # readers without it take Latin-1 for granted
 TEXT = "text/plain; charset=utf-8"
 
 

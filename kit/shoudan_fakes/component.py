@@ -36,7 +36,7 @@ class Script:
     says: str = ""  # empty: how it ends
     notifies: int = 0
     noted: bool = True
-    broken: str = ""  # hang, reset, html, http_500, other_number, twice
+    broken: str = ""  # hang, reset, html, http_500, other_number, twice, numbers
     refund_ends: str = SUCCESS
     refund_says: str = ""
     refund_broken: str = ""
@@ -58,6 +58,7 @@ _TABLE: Final = (
     Script("1012", "running, then failed by notify", ends=FAILED, says=RUNNING, notifies=1),
     Script("1013", "says failed, later tells success: a contradiction", says=FAILED, notifies=1),
     Script("1014", "takes the money, says failed and success in one answer", broken="twice"),
+    Script("1015", "success, its numbers as JSON numbers", broken="numbers"),
     Script("2001", "paid; a refund fails", refund_ends=FAILED),
     Script("2002", "paid; a refund runs, then succeeds when asked", refund_says=RUNNING),
     Script("2003", "paid; a refund is made and not answered", refund_broken="hang"),
@@ -234,6 +235,8 @@ class Component:
             return web.Response(status=500, text="down")
         if broken == "other_number":
             answer = answer | {"tractionNo": "1531820383201847"}
+        if broken == "numbers":
+            answer |= {name: int(answer[name]) for name in ("tractionNo", "thirdOrderNo")}
         if broken == "twice":
             body = msgspec.json.encode(answer).replace(b'"ret":', b'"ret":"failed","ret":')
             return web.Response(body=body, content_type="application/json")

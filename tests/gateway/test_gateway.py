@@ -203,7 +203,7 @@ async def test_only_documented_methods_do_anything(front) -> None:
 async def test_answers_are_never_stored_by_caches(front) -> None:
     async with front.http.get(front.url + "/order/request", params=ORDER) as answer:
         assert answer.headers["Cache-Control"] == "no-store"
-        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
 
 
 async def test_answers_do_not_tell_what_they_are_made_with(front) -> None:

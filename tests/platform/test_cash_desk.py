@@ -54,6 +54,18 @@ async def test_every_documented_field_is_answered(desk: Desk, refunded: dict[str
     assert all(isinstance(value, str) for value in answer.values())
 
 
+async def test_the_time_and_the_day_are_those_of_the_payment(
+    desk: Desk, refunded: dict[str, Any]
+) -> None:
+    await desk.shop.sql(
+        "UPDATE pay_order SET finish_time = '2022-04-14 23:47:59+08' WHERE traction_no = :number",
+        number=refunded["pay"]["tractionNo"],
+    )
+    await desk.shop.sql("UPDATE ums_refund SET detail = ''")
+    _, answer = await desk.ask("r-shown")
+    assert (answer["payTime"], answer["settleDate"]) == ("2022-04-14 23:47:59", "2022-04-14")
+
+
 async def test_a_refund_is_found_by_any_of_its_numbers(
     desk: Desk, refunded: dict[str, Any]
 ) -> None:

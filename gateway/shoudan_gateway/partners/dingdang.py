@@ -24,15 +24,18 @@ from shoudan_gateway.wire import (
 POST: Final = frozenset({"POST"})
 BODY_BYTES_MAX: Final = 65_536
 SERVICE: Final = "shoudan.pay.v1.DingdangService"
-ID_CHARS_MAX: Final = 64  # documented: 20 or 32; read leniently
+DOMAIN_CHARS_MAX: Final = 20
+ID_CHARS_MAX: Final = 32
+NONCE_CHARS_MAX: Final = 32
+DESC_CHARS_MAX: Final = 64
 FEN_MAX: Final = 2**31 * 100
 MESSAGE_CHARS_MAX: Final = 32
 DOMAIN_NAMES: Final = ("domainId", "skillId")  # the later name of the same
 
 DOMAIN: Final = Field(
-    "domainId", "domain_id", "技能ID，叮当平台分配", Text(ID_CHARS_MAX), aliases=("skillId",)
+    "domainId", "domain_id", "技能ID，叮当平台分配", Text(DOMAIN_CHARS_MAX), aliases=("skillId",)
 )
-NONCE: Final = Field("nonceStr", "nonce", "随机字符串", Text(128))
+NONCE: Final = Field("nonceStr", "nonce", "随机字符串", Text(NONCE_CHARS_MAX))
 TRANSACTION: Final = Field(
     "transactionId", "transaction_id", "叮当平台交易流水号", Text(ID_CHARS_MAX)
 )
@@ -60,7 +63,7 @@ REFUND: Final = (
     REFUND_TRADE,
     TOTAL,
     REFUND_AMOUNT,
-    Field("refundDesc", "refund_desc", "退款原因描述", Text(128), required=False),
+    Field("refundDesc", "refund_desc", "退款原因描述", Text(DESC_CHARS_MAX), required=False),
     NONCE,
 )
 REFUND_QUERY: Final = (DOMAIN, optional(REFUND_TRANSACTION), optional(REFUND_TRADE), NONCE)
@@ -110,6 +113,7 @@ REFUSALS: Final = {
     "ERROR_REASON_PAY_REFUND_DIFFERS": "退款单号重复且内容不一致",
     "ERROR_REASON_PAY_STATUS_INVALID": "订单状态不允许退款",
     "ERROR_REASON_REFUND_EXCEEDS_PAY": "退款金额超出可退金额",
+    "ERROR_REASON_REFUND_NOT_WHOLE": "该订单只能全额退款",
     "ERROR_REASON_MODE_NOT_OPEN": "支付方式不支持退款",
     "ERROR_REASON_PAY_URL_EMPTY": "支付方式不支持退款",
     "ERROR_REASON_OVERLOADED": "系统繁忙，请稍后再试",

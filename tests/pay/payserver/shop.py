@@ -125,7 +125,9 @@ class Shop:
         now = self.pay.app.clock.now()
         mode = Mode(0, uuid, template, merchant, "", True, opened, 3, now, now, terms)
         async with self.pay.app.work() as work:
-            return await modes.create(work.db, mode)
+            made = await modes.create(work.db, mode)
+        assert made is not None
+        return made
 
     async def component_mode(self, **given: Any) -> Mode:
         """A mode whose money the component moves."""

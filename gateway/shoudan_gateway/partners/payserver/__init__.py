@@ -197,6 +197,16 @@ PARTNER: Final = Partner(
             fields=(*MERCHANT_FIELDS, ORDER_FIELD),
         ),
         _endpoint(
+            "merchants/{uuid}",
+            GET,
+            "PayMode 1",
+            "商户: where merchant.href leads unless a link was given",
+            reading.merchant,
+            LIST,
+            writing.merchant,
+            fields=(UUID_FIELD,),
+        ),
+        _endpoint(
             "pay",
             POST,
             "Pay 1",

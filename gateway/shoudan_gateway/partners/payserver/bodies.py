@@ -71,19 +71,20 @@ _MODE: Final[Mapping[str, Schema]] = {
 
 TEMPLATE: Final = _object(
     ("payTemplateId", "name"),
-    uuid=_text("wanted for a new one; else made"),
+    uuid=_text("the one it has from now on; else kept, or made"),
     payTemplateId=_number("支付模板ID"),
     **TERMS,
 )
 NEW_MODE: Final = _object(
     (),
+    uuid=_text("wanted, 22 letters and digits; else made"),
     merchantHref=_text("商户链接; else the token's", 2048),
     merchantUUID=_text("the same by uuid"),
     payTemplateId=_text("支付模板ID; without it a mode of its own, which needs a name"),
     **_MODE,
     **TERMS,
 )
-CHANGED_MODE: Final = _object((), **_MODE, **TERMS)
+CHANGED_MODE: Final = _object((), uuid=_text("that of the path, or absent"), **_MODE, **TERMS)
 PAY: Final = _object(
     ("payModeUUID", "payer", "payee", "payAmount", "clientPayNo"),
     payModeUUID=_number("支付方式UUID"),
@@ -110,10 +111,10 @@ PAYS: Final = _batch("batchPayData", PAY)
 REFUNDS: Final = _batch("batchRefundData", REFUND)
 TOLD: Final = _object(
     ("tractionNo", "ret"),
-    tractionNo=_number("支付网关交易号"),
+    tractionNo={**_number("支付网关交易号"), "type": ["string", "integer"]},
     ret={"type": "string", "enum": ["success", "running", "failed"], "description": "支付结果"},
-    thirdOrderNo=_text("第三方订单号"),
-    thirdErrorReason=_text("第三方出错原因", 256),
+    thirdOrderNo={**_text("第三方订单号"), "type": ["string", "integer", "null"]},
+    thirdErrorReason={**_text("第三方出错原因", 256), "type": ["string", "integer", "null"]},
     tradeFinishedAt=_text("完成时间"),
 )
 ERROR: Final = _object(

@@ -18,6 +18,7 @@ from shoudan_kit.money import FEN
 BATCH_MAX: Final = 1000
 FEN_MAX: Final = 2**53 // FEN
 NUMBER_SHOWN_MAX: Final = 64
+FLOAT_MAX: Final = 2**53  # from here on a double is no longer one whole number
 FLAGS: Final = (0, 1)
 
 Members = Mapping[str, msgspec.Raw]
@@ -70,11 +71,19 @@ def text_of(members: Members, name: str) -> str:
     return value
 
 
+def digits_of(members: Members, name: str) -> str:
+    """A text, or a whole number as its digits; "" for null and what is absent. Raises Malformed."""
+    value = _value(members, name)
+    return str(value) if type(value) is int else text_of(members, name)
+
+
 def number_of(members: Members, name: str) -> int | None:
-    """A whole number; None for null and what is absent. Raises Malformed for anything else."""
+    """A whole number, 50 or 50.0; None for null and what is absent. Raises Malformed for anything else."""
     value = _value(members, name)
     if value is None:
         return None
+    if type(value) is float and value.is_integer() and abs(value) < FLOAT_MAX:
+        return int(value)
     if type(value) is not int:
         raise Malformed(name, Why.UNREADABLE)
     return value
@@ -145,6 +154,7 @@ def new_mode(inbound: Inbound) -> pb.CreateModeRequest:
     return pb.CreateModeRequest(
         merchant_uuid=uuid,
         merchant_href=href,
+        uuid=text_of(members, "uuid"),
         template_id=text_of(members, "payTemplateId"),
         terms=_terms(members),
         fast=bool(flag_of(members, "isFastPay")),
@@ -156,6 +166,8 @@ def new_mode(inbound: Inbound) -> pb.CreateModeRequest:
 def changed_mode(inbound: Inbound) -> pb.UpdateModeRequest:
     """PUT of one mode: what is given is changed."""
     members = body_of(inbound)
+    if text_of(members, "uuid") not in {"", inbound.path_params["uuid"]}:
+        raise Malformed("uuid", Why.CONFLICTING)
     order = number_of(members, "uiOrder")
     return pb.UpdateModeRequest(
         caller=scope(inbound),
@@ -178,6 +190,15 @@ def modes(inbound: Inbound) -> pb.ListResourcesRequest:
     """A merchant's modes: named, or the token's. Source: 002 PayMode 1."""
     uuid, _ = required_merchant(admitted(inbound), merge.pairs(inbound.query))
     return queries.page(inbound, pb.COLLECTION_MODES, pb.Caller(merchant_uuid=uuid))
+
+
+def merchant(inbound: Inbound) -> pb.ListResourcesRequest:
+    """One mode of the merchant whose page is asked for: it has none, or is not the caller's, or exists."""
+    named = {"merchantUUID": inbound.path_params["uuid"]}
+    uuid, _ = required_merchant(admitted(inbound), named)
+    return pb.ListResourcesRequest(
+        caller=pb.Caller(merchant_uuid=uuid), collection=pb.COLLECTION_MODES, limit=1
+    )
 
 
 def one_pay(inbound: Inbound) -> pb.CreatePaysRequest:
@@ -290,10 +311,10 @@ def refund_notify(inbound: Inbound) -> pb.NotifyRefundRequest:
 def _told(inbound: Inbound) -> pb.Told:
     members = body_of(inbound)
     return pb.Told(
-        traction_no=text_of(members, "tractionNo"),
+        traction_no=digits_of(members, "tractionNo"),
         ret=text_of(members, "ret"),
-        third_order_no=text_of(members, "thirdOrderNo"),
-        third_error_reason=text_of(members, "thirdErrorReason"),
+        third_order_no=digits_of(members, "thirdOrderNo"),
+        third_error_reason=digits_of(members, "thirdErrorReason"),
         trade_finished_at=text_of(members, "tradeFinishedAt"),
     )
 

@@ -78,6 +78,12 @@ REFUSALS: Final = {
         NAME,
         "RefundOrderBusiness->create refundAmount exceed payAmount!!!!",
     ),
+    "ERROR_REASON_REFUND_NOT_WHOLE": (
+        500,
+        CODE,
+        NAME,
+        "RefundOrderBusiness->create payOrder can only be refunded as a whole!!! refundAmount:{whole_fen}",
+    ),
     "ERROR_REASON_RESOURCE_NOT_FOUND": (404, 1599, NAME, "Resources does not exist."),
     "ERROR_REASON_PAY_NOT_WRITTEN": (500, CODE, NAME, "system error, trace {trace}"),
 }
@@ -119,6 +125,11 @@ def error(status: int, code: int, name: str, message: str) -> Outbound:
         "stack": STACK,
     }
     return Outbound(status, body)
+
+
+def missing() -> Outbound:
+    """No resource has this uuid, for this caller."""
+    return error(*REFUSALS["ERROR_REASON_RESOURCE_NOT_FOUND"])
 
 
 def refused(no: Refused) -> Outbound:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -117,7 +118,20 @@ def _mode_terms(terms: pb.Terms) -> Item:
 
 
 def _merchant_href(one: pb.Mode, inbound: Inbound) -> str:
+    """The link given with the mode, else our own page of the merchant."""
     return one.merchant_href or _href(inbound, "merchants", one.merchant_uuid)
+
+
+def merchant(answer: pb.ListResourcesResponse, inbound: Inbound) -> Outbound:
+    """What merchant.href leads to: the merchant, and where its modes and orders are."""
+    if not answer.modes:
+        return words.missing()
+    uuid = answer.modes[0].merchant_uuid
+    lists = {
+        name: {"href": f"{_href(inbound, name)}?merchantUUID={quote(uuid, safe='')}"}
+        for name in ("payModes", "payOrders", "refundOrders", "tradeRecords")
+    }
+    return Outbound(OK, {"href": _href(inbound, "merchants", uuid), "uuid": uuid, **lists})
 
 
 def _mode_links(one: pb.Mode, inbound: Inbound) -> Item:
@@ -239,16 +253,15 @@ def pay_data(one: pb.PayOrder) -> Item:
 def pay_item(one: pb.PayOrder, inbound: Inbound) -> Item:
     """payOrder in a list. Source: 002 Pay 2."""
     data = pay_data(one)
-    del data["clientExtraParams"]
-    tail = {name: data.pop(name) for name in ("createdAt", "modifiedAt")}
-    params = data.pop("payParams")
+    times = {name: data.pop(name) for name in ("createdAt", "modifiedAt")}
+    objects = {name: data.pop(name) for name in ("payParams", "clientExtraParams")}
     mode = {"href": _href(inbound, "payModes", one.mode_uuid)}
     return {
         "href": _href(inbound, "payOrders", one.uuid),
         "id": one.id,
         **data,
-        **tail,
-        "payParams": params,
+        **times,
+        **objects,
         "payMode": mode,
         **_links(inbound, "payOrders", one.uuid, "refundOrders", "tradeRecords"),
     }

@@ -21,6 +21,7 @@ from shoudan_kit.json_keys import repeated_key
 ANSWER_CHARS_MAX: Final = 200
 NUMBER_CHARS_MAX: Final = 64
 REASON_CHARS_MAX: Final = 256
+CONTENT_TYPE: Final = "application/json; charset=utf-8"
 
 _encode: Final = msgspec.json.Encoder().encode
 _FINISHED: Final = re.compile(
@@ -51,12 +52,12 @@ class Heard:
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The documented answer."""
+    """The documented answer; numbers may come as JSON numbers, of any length."""
 
-    tractionNo: str = ""  # noqa: N815 - their names
+    tractionNo: str | int = ""  # noqa: N815 - their names
     ret: str = ""
-    thirdOrderNo: str | None = None  # noqa: N815
-    thirdErrorReason: str | None = None  # noqa: N815
+    thirdOrderNo: str | int | None = None  # noqa: N815
+    thirdErrorReason: str | int | None = None  # noqa: N815
     tradeFinishedAt: str | None = None  # noqa: N815
 
 
@@ -67,15 +68,15 @@ _OK: Final = frozenset({200, 201})
 
 def heard(answer: Answer, traction_no: str, words: Mapping[str, Word] = _WORDS) -> Heard:
     """What an answer says about `traction_no`. Unlisted words and other numbers say nothing."""
-    if answer.tractionNo != traction_no:
+    if str(answer.tractionNo) != traction_no:
         return Heard(Word.UNKNOWN, why="another tractionNo")
     word = words.get(answer.ret)
     if word is None:
         return Heard(Word.UNKNOWN, why="unlisted ret")
     return Heard(
         word,
-        (answer.thirdOrderNo or "")[:NUMBER_CHARS_MAX] or None,
-        _clean(answer.thirdErrorReason or "")[:REASON_CHARS_MAX],
+        _text(answer.thirdOrderNo)[:NUMBER_CHARS_MAX] or None,
+        _clean(_text(answer.thirdErrorReason))[:REASON_CHARS_MAX],
         finished_at(answer.tradeFinishedAt or ""),
     )
 
@@ -97,7 +98,7 @@ async def send(
 ) -> Heard:
     """POST `body` and tell what the answer means; any transport error that may have arrived is UNKNOWN."""
     outcome = await egress.send(
-        "POST", url, headers={"Content-Type": "application/json"}, body=_encode(body)
+        "POST", url, headers={"Content-Type": CONTENT_TYPE}, body=_encode(body)
     )
     if isinstance(outcome, NotSent):
         return Heard(Word.NOT_SENT, why=outcome.reason)
@@ -154,6 +155,10 @@ def sign(secret: bytes, kind: str, traction_no: str) -> str:
 def signed(given: str, secret: bytes, kind: str, traction_no: str) -> bool:
     """Whether a notify brought the right sign."""
     return hmac.compare_digest(sign(secret, kind, traction_no).encode(), given.encode())
+
+
+def _text(value: str | int | None) -> str:
+    return "" if value is None else str(value)
 
 
 def _clean(text: str) -> str:

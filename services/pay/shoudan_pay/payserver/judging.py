@@ -20,6 +20,7 @@ from shoudan_pay.payserver.refusals import (
     PayStatusInvalid,
     PayUrlEmpty,
     RefundExceedsPay,
+    RefundNotWhole,
 )
 from shoudan_pay.payserver.states import REFUNDABLE, PayStatus
 from shoudan_pay.refusals import FieldInvalid
@@ -131,6 +132,8 @@ def uses_of(merchant_uuid: str, params: str) -> dict[tuple[Key, str], int]:
             raise FieldInvalid("merchandiseDetails", "has what is no object")
         line = cast("dict[str, Any]", detail)
         count = line.get("count")
+        if type(count) is float and count.is_integer():
+            count = int(count)
         if type(count) is not int or not 1 <= count <= COUNT_MAX:
             raise FieldInvalid("count", f"is no number of 1 to {COUNT_MAX}")
         key = member, _uuid(line, "merchandiseUUID")
@@ -141,7 +144,7 @@ def uses_of(merchant_uuid: str, params: str) -> dict[tuple[Key, str], int]:
 def judge_refund(asked: RefundAsked, pay: PayOrder, taken_micros: int, now: datetime) -> int:
     """How much is given back. `taken_micros`: what other refunds have, or may still have.
 
-    Raises PayStatusInvalid, CancelTooLate, RefundExceedsPay.
+    Raises PayStatusInvalid, CancelTooLate, RefundExceedsPay, RefundNotWhole.
     """
     # Of a refunded pay nothing is left: a new number exceeds it, as while its last refund was running.
     if PayStatus(pay.status) not in REFUNDABLE | {PayStatus.REFUNDED}:
@@ -156,7 +159,7 @@ def judge_refund(asked: RefundAsked, pay: PayOrder, taken_micros: int, now: date
         raise RefundExceedsPay(left, amount)
     # Uses have no amount each, so a package pay comes back whole or not at all.
     if pay.method == Method.PACKAGE and amount != pay.amount_micros:
-        raise RefundExceedsPay(left, amount)
+        raise RefundNotWhole(fen(pay.amount_micros))
     return amount
 
 

@@ -93,12 +93,21 @@ class CancelTooLate(PayRefusal):
 
 @dataclass
 class RefundExceedsPay(PayRefusal):
-    """[9999] Refunds would exceed what was paid, or a service package would come back in part."""
+    """[9999] Refunds would exceed what was paid."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "ERROR_REASON_REFUND_EXCEEDS_PAY"
     left_micros: int
     amount_micros: int
+
+
+@dataclass
+class RefundNotWhole(PayRefusal):
+    """[9999] Uses of a service package have no amount each: it is refunded whole or not at all."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "ERROR_REASON_REFUND_NOT_WHOLE"
+    whole_fen: int
 
 
 @dataclass

@@ -75,11 +75,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CANCEL_TOO_LATE: _ErrorReason.ValueType  # 48
     """[9999] A cancel after its time limit. Code: FAILED_PRECONDITION. Metadata: pay_traction_no."""
     ERROR_REASON_REFUND_EXCEEDS_PAY: _ErrorReason.ValueType  # 49
-    """[9999] Refunds would exceed what was paid, or a service package would be given back in part. Code: FAILED_PRECONDITION. Metadata: left_micros, amount_micros."""
+    """[9999] Refunds would exceed what was paid. Code: FAILED_PRECONDITION. Metadata: left_micros, amount_micros."""
     ERROR_REASON_RESOURCE_NOT_FOUND: _ErrorReason.ValueType  # 50
     """[1599] No resource has this uuid or number, or it is another merchant's. Code: NOT_FOUND. Metadata: uuid."""
     ERROR_REASON_PAY_NOT_WRITTEN: _ErrorReason.ValueType  # 51
     """[9999] The pay could not be written for a reason of ours; nothing of it was. Code: INTERNAL. Metadata: trace."""
+    ERROR_REASON_REFUND_NOT_WHOLE: _ErrorReason.ValueType  # 52
+    """[9999] A service package would be given back in part: whole or not at all. Code: FAILED_PRECONDITION. Metadata: whole_fen."""
     ERROR_REASON_PROOF_INVALID: _ErrorReason.ValueType  # 70
     """A signature, token, clock or nonce of ChinaUMS or Dingdang is missing or wrong, or the caller unknown: told alike. Code: UNAUTHENTICATED. Metadata: why (timestamp: unreadable; proof: anything else)."""
     ERROR_REASON_NO_ORDER: _ErrorReason.ValueType  # 71
@@ -151,11 +153,13 @@ ERROR_REASON_PAY_STATUS_INVALID: ErrorReason.ValueType  # 47
 ERROR_REASON_CANCEL_TOO_LATE: ErrorReason.ValueType  # 48
 """[9999] A cancel after its time limit. Code: FAILED_PRECONDITION. Metadata: pay_traction_no."""
 ERROR_REASON_REFUND_EXCEEDS_PAY: ErrorReason.ValueType  # 49
-"""[9999] Refunds would exceed what was paid, or a service package would be given back in part. Code: FAILED_PRECONDITION. Metadata: left_micros, amount_micros."""
+"""[9999] Refunds would exceed what was paid. Code: FAILED_PRECONDITION. Metadata: left_micros, amount_micros."""
 ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 50
 """[1599] No resource has this uuid or number, or it is another merchant's. Code: NOT_FOUND. Metadata: uuid."""
 ERROR_REASON_PAY_NOT_WRITTEN: ErrorReason.ValueType  # 51
 """[9999] The pay could not be written for a reason of ours; nothing of it was. Code: INTERNAL. Metadata: trace."""
+ERROR_REASON_REFUND_NOT_WHOLE: ErrorReason.ValueType  # 52
+"""[9999] A service package would be given back in part: whole or not at all. Code: FAILED_PRECONDITION. Metadata: whole_fen."""
 ERROR_REASON_PROOF_INVALID: ErrorReason.ValueType  # 70
 """A signature, token, clock or nonce of ChinaUMS or Dingdang is missing or wrong, or the caller unknown: told alike. Code: UNAUTHENTICATED. Metadata: why (timestamp: unreadable; proof: anything else)."""
 ERROR_REASON_NO_ORDER: ErrorReason.ValueType  # 71

@@ -705,7 +705,7 @@ class RegisterTemplateRequest(_message.Message):
     TERMS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     uuid: _builtins.str
-    """Wanted for a new one; empty: made."""
+    """The one it has from now on; empty: the one it has, or one that is made."""
     template_id: _builtins.str
     """payTemplateId."""
     dry_run: _builtins.bool
@@ -773,6 +773,7 @@ class CreateModeRequest(_message.Message):
     FAST_FIELD_NUMBER: _builtins.int
     OPENED_FIELD_NUMBER: _builtins.int
     UI_ORDER_FIELD_NUMBER: _builtins.int
+    UUID_FIELD_NUMBER: _builtins.int
     merchant_uuid: _builtins.str
     """Whose."""
     merchant_href: _builtins.str
@@ -785,6 +786,8 @@ class CreateModeRequest(_message.Message):
     """isOpened."""
     ui_order: _builtins.int
     """uiOrder."""
+    uuid: _builtins.str
+    """Wanted; empty: made."""
     @_builtins.property
     def terms(self) -> Global___Terms:
         """Laid over those of the template."""
@@ -799,10 +802,11 @@ class CreateModeRequest(_message.Message):
         fast: _builtins.bool = ...,
         opened: _builtins.bool = ...,
         ui_order: _builtins.int = ...,
+        uuid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fast", b"fast", "merchant_href", b"merchant_href", "merchant_uuid", b"merchant_uuid", "opened", b"opened", "template_id", b"template_id", "terms", b"terms", "ui_order", b"ui_order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fast", b"fast", "merchant_href", b"merchant_href", "merchant_uuid", b"merchant_uuid", "opened", b"opened", "template_id", b"template_id", "terms", b"terms", "ui_order", b"ui_order", "uuid", b"uuid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

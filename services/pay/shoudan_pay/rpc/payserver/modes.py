@@ -60,15 +60,15 @@ class ModeCalls:
         changes = changes_of(known, terms)
         if request.dry_run:
             return pb.RegisterTemplateResponse(changes=changes)
-        uuid = request.uuid or numbers.new_uuid()
-        if not (len(uuid) == numbers.UUID_CHARS and uuid.isascii() and uuid.isalnum()):
-            raise FieldInvalid("uuid", "is not of 22 letters and digits")
+        uuid = _uuid(request.uuid)
         async with self._app.work("payserver_modes") as work:
             wanted = Wanted(Collection.TEMPLATES, uuid=uuid, limit=1)
             rows, _ = await lists.page(work.db, wanted)
             if rows and rows[0].template_id != template_id:
                 raise FieldInvalid("uuid", "belongs to another template")
-            made = await store.register(work.db, uuid, template_id, terms)
+            made = await store.register(
+                work.db, uuid, template_id, terms, wanted=bool(request.uuid)
+            )
         return pb.RegisterTemplateResponse(template=wire.template_message(made), changes=changes)
 
     async def CreateMode(
@@ -78,6 +78,7 @@ class ModeCalls:
         merchant = text("merchantUUID", request.merchant_uuid, 64)
         href = text("merchantHref", request.merchant_href, wire.URL_MAX, optional=True)
         template_id = text("payTemplateId", request.template_id, 64, optional=True)
+        uuid = _uuid(request.uuid)
         terms, environment = await self._terms(request.terms, template_id)
         if not 0 <= request.ui_order <= ORDER_MAX:
             raise FieldInvalid("uiOrder", f"is not within 0..{ORDER_MAX}")
@@ -88,7 +89,7 @@ class ModeCalls:
         now = self._app.clock.now()
         mode = Mode(
             0,
-            numbers.new_uuid(),
+            uuid,
             template_id or None,
             merchant,
             href,
@@ -101,6 +102,8 @@ class ModeCalls:
         )
         async with self._app.work("payserver_modes") as work:
             made = await store.create(work.db, mode)
+        if made is None:
+            raise FieldInvalid("uuid", "belongs to another mode")
         return pb.CreateModeResponse(mode=wire.mode_message(made))
 
     async def UpdateMode(
@@ -215,6 +218,14 @@ async def check_terms(components: Components, terms: Terms) -> None:
         await components.check_url(ours, theirs, getattr(terms, ours))
     if terms.secret_name and not SECRET_NAME.fullmatch(terms.secret_name):
         raise FieldInvalid("secretName", "does not begin with SHOUDAN_COMPONENT_")
+
+
+def _uuid(wanted: str) -> str:
+    """The one wanted, else a new one. Raises FieldInvalid."""
+    uuid = wanted or numbers.new_uuid()
+    if not (len(uuid) == numbers.UUID_CHARS and uuid.isascii() and uuid.isalnum()):
+        raise FieldInvalid("uuid", "is not of 22 letters and digits")
+    return uuid
 
 
 def changes_of(known: Template | None, terms: Terms) -> list[str]:

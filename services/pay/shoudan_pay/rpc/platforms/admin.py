@@ -8,6 +8,7 @@ from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan.pay.v1 import platform_service_pb2_grpc as grpc_stubs
 from shoudan_kit.rpc import Context
 from shoudan_kit.service import App
+from shoudan_pay.channels.dingdang import DOMAIN_CHARS_MAX, ID_CHARS_MAX
 from shoudan_pay.config import PaySettings
 from shoudan_pay.platforms.refusals import NoOrder, TradeDiffers
 from shoudan_pay.platforms.states import TradeState
@@ -55,8 +56,8 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
         """A repeat gives what is bound; other content refuses. The order is held before it is bound."""
         given = request.trade
         trade = Trade(
-            domain_id=text("domain_id", given.domain_id, 64),
-            trade_no=text("trade_no", given.trade_no, 64),
+            domain_id=text("domain_id", given.domain_id, DOMAIN_CHARS_MAX),
+            trade_no=text("trade_no", given.trade_no, ID_CHARS_MAX),
             total_fen=wire.fen_of("total_fen", given.total_fen),
             pay_traction_no=text("pay_traction_no", given.pay_traction_no, 16, optional=True),
             channel_no=text("channel_no", given.channel_no, 32, optional=True),

@@ -163,17 +163,16 @@ def _detail(found: Asked) -> pb.UmsDetail:
     told = msgspec.json.decode(found.detail, type=Detail) if found.detail else Detail()
     given = fen(found.refund_micros)
     done = found.status == RefundStatus.REFUNDED
-    finished = found.finish_time
+    # 支付时间, 结算日期: the payment's, whatever became of the refund.
+    paid = found.pay_finish_time
     own: dict[str, Any] = {
         "refund_target_order_id": found.third_refund_no or "",
         "seq_id": found.traction_no,
         "target_order_id": found.third_pay_no or "",
         "refund_funds": f"现金:{given}" if done else "",
         "refund_funds_desc": f"现金退款{given // 100}.{given % 100:02d}元" if done else "",
-        "pay_time": beijing(finished) if done and finished else "",
-        "settle_date": finished.astimezone(BEIJING).strftime("%Y-%m-%d")
-        if done and finished
-        else "",
+        "pay_time": beijing(paid) if paid else "",
+        "settle_date": paid.astimezone(BEIJING).strftime("%Y-%m-%d") if paid else "",
         "refund_invoice_fen": given if done else 0,
         "send_back_fen": given if done else 0,
     }

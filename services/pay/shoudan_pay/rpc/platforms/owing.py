@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from shoudan_kit import log
 from shoudan_kit.work import Work
+from shoudan_pay.channels.dingdang import ID_CHARS_MAX
 from shoudan_pay.payserver.states import PayStatus, RefundStatus
 from shoudan_pay.platforms.kinds import TELL, Tell
 from shoudan_pay.store.payserver.pays import PayOrder
@@ -15,31 +17,35 @@ from shoudan_pay.store.platforms.notices import NewNotice
 
 PAID: Final = "paid"
 REFUNDED: Final = "refunded"
+_log = log.get_logger("dingdang")
+
 ENDED: Final = frozenset({RefundStatus.REFUNDED, RefundStatus.REFUND_FAILED})
 
 
 async def pays(work: Work, changed: Collection[PayOrder]) -> None:
     """Owe 通知发货 for those that have just been payed."""
-    paid = [(p.merchant_uuid, p.traction_no) for p in changed if p.status == PayStatus.PAYED]
-    await _owe(work, PAID, paid)
+    paid = [p for p in changed if p.status == PayStatus.PAYED]
+    await _owe(work, PAID, [(p.merchant_uuid, p.traction_no, p.client_pay_no) for p in paid])
 
 
 async def refunds(work: Work, changed: Collection[RefundOrder]) -> None:
     """Owe 退款结果通知 for those that have just ended."""
-    ended = [(r.merchant_uuid, r.traction_no) for r in changed if r.status in ENDED]
-    await _owe(work, REFUNDED, ended)
+    ended = [r for r in changed if r.status in ENDED]
+    await _owe(
+        work, REFUNDED, [(r.merchant_uuid, r.traction_no, r.client_refund_no) for r in ended]
+    )
 
 
-async def _owe(work: Work, kind: str, ended: list[tuple[str, str]]) -> None:
+async def _owe(work: Work, kind: str, ended: list[tuple[str, str, str]]) -> None:
     if not ended:
         return
-    domains = await callers.platform_domains(work.db, {merchant for merchant, _ in ended})
+    domains = await callers.platform_domains(work.db, {merchant for merchant, _, _ in ended})
     told = [
         (domain.domain_id, number)
         for domain in domains
         if (domain.paid_url if kind == PAID else domain.refunded_url)
-        for merchant, number in ended
-        if merchant == domain.merchant_uuid
+        for merchant, number, client_no in ended
+        if merchant == domain.merchant_uuid and _fits(client_no)
     ]
     if not told:
         return
@@ -49,3 +55,11 @@ async def _owe(work: Work, kind: str, ended: list[tuple[str, str]]) -> None:
     ]
     for notice_id in await notices.owe(work.db, new):
         work.tasks.add(TELL, Tell(notice_id), order_no=str(notice_id))
+
+
+def _fits(client_no: str) -> bool:
+    """Whether the client's number can travel as tradeNo or refundTradeNo."""
+    if len(client_no) <= ID_CHARS_MAX:
+        return True
+    _log.error("number_too_long_for_notice", client_no=client_no)
+    return False

@@ -15,7 +15,7 @@ from shoudan_kit.rpc import Context, shielded
 from shoudan_kit.service import App
 from shoudan_pay.channels import dingdang
 from shoudan_pay.channels.component import Heard, Word
-from shoudan_pay.channels.dingdang import Said
+from shoudan_pay.channels.dingdang import ID_CHARS_MAX, Said
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.judging import fen
 from shoudan_pay.payserver.numbers import PAY
@@ -43,7 +43,6 @@ from shoudan_pay.store.platforms.trades import Trade, TradeRefund
 
 ROLE: Final = "partner"
 PAID_SUBJECT: Final = "shoudan.events.pay.dingdang.paid"
-NUMBER_CHARS_MAX: Final = 64
 
 _log = log.get_logger("dingdang")
 _security = log.get_logger("security")
@@ -112,12 +111,12 @@ class PartnerCalls:
         domain = await self._proofs.domain(
             request.proof, ROLE, request.domain_id, request.nonce, "paid"
         )
-        if not request.transaction_id or len(request.transaction_id) > NUMBER_CHARS_MAX:
+        if not request.transaction_id or len(request.transaction_id) > ID_CHARS_MAX:
             raise FieldInvalid("transactionId", "is missing or too long")
         async with self._app.db.connect() as db:
             trade = await trades.by_no(db, domain.domain_id, request.trade_no)
         if trade is None:
-            raise NoOrder(request.trade_no[:NUMBER_CHARS_MAX])
+            raise NoOrder(request.trade_no[:ID_CHARS_MAX])
         if request.total_fen != trade.total_fen:
             raise _differs(AmountDiffers("totalAmt"), "totalAmt", trade.trade_no)
         if trade.transaction_id not in {"", request.transaction_id}:
@@ -138,7 +137,7 @@ class PartnerCalls:
             refund = await trades.refund_by_no(db, domain.domain_id, number)
             trade = await trades.by_no(db, domain.domain_id, refund.trade_no) if refund else None
         if refund is None or trade is None:
-            raise NoOrder(number[:NUMBER_CHARS_MAX])
+            raise NoOrder(number[:ID_CHARS_MAX])
         if told.trade_no != trade.trade_no:
             raise _differs(IdsDisagree(), "tradeNo", number)
         if trade.transaction_id not in {"", told.transaction_id}:
@@ -230,7 +229,7 @@ class DingdangLink:
         mine = {"refundTradeNo": row.refund_trade_no, "refundAmt": row.refund_fen}
         if not said.ok or not said.same(mine):
             return Heard(Word.UNKNOWN, why=said.text)
-        number = str(said.members.get("refundTransactionId", ""))[:NUMBER_CHARS_MAX]
+        number = str(said.members.get("refundTransactionId", ""))[:ID_CHARS_MAX]
         await self._trades.refunded(row, RefundState.PROCESSING, number)
         return Heard(Word.RUNNING)  # taken, not given back
 
@@ -259,7 +258,7 @@ class DingdangLink:
         word = said.trade_word if said.ok and said.same(mine) else None
         if word is None:
             return Heard(Word.UNKNOWN, why=said.text)
-        number = str(said.members.get("transactionId", ""))[:NUMBER_CHARS_MAX]
+        number = str(said.members.get("transactionId", ""))[:ID_CHARS_MAX]
         await self._trades.paid(trade, TradeState(word), number)
         return heard(word, number)
 
@@ -274,7 +273,7 @@ class DingdangLink:
         word = said.refund_word if said.ok and said.same(mine) else None
         if word is None:
             return Heard(Word.UNKNOWN, why=said.text)
-        number = str(said.members.get("refundTransactionId", ""))[:NUMBER_CHARS_MAX]
+        number = str(said.members.get("refundTransactionId", ""))[:ID_CHARS_MAX]
         await self._trades.refunded(refund, RefundState(word), number)
         return heard(word, number)
 
@@ -294,5 +293,5 @@ class DingdangLink:
 def _differs(
     refusal: AmountDiffers | IdsDisagree, field: str, number: str
 ) -> AmountDiffers | IdsDisagree:
-    _security.warning("notify_differs", field=field, number=number[:NUMBER_CHARS_MAX])
+    _security.warning("notify_differs", field=field, number=number[:ID_CHARS_MAX])
     return refusal

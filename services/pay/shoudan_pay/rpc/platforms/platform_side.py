@@ -11,10 +11,11 @@ from shoudan_kit.money import FEN
 from shoudan_kit.refusal import Refusal
 from shoudan_kit.rpc import Context, deadline
 from shoudan_kit.service import App
+from shoudan_pay.channels.dingdang import ID_CHARS_MAX
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import judging
 from shoudan_pay.payserver.judging import RefundAsked, fen
-from shoudan_pay.payserver.refusals import PayUrlEmpty, RefundExceedsPay
+from shoudan_pay.payserver.refusals import PayUrlEmpty
 from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc.payserver.refunding import Offline, Refunding, Wish
@@ -28,7 +29,7 @@ from shoudan_pay.store.payserver.pays import PayOrder
 from shoudan_pay.store.payserver.refunds import RefundOrder
 
 ROLE: Final = "platform"
-ID_CHARS_MAX: Final = 64  # more than documented: read leniently, written as documented
+DESC_CHARS_MAX: Final = 64
 
 
 class PlatformCalls:
@@ -65,7 +66,7 @@ class PlatformCalls:
         pay = await self._pay(domain.merchant_uuid, request.transaction_id, request.trade_no)
         if request.total_fen != fen(pay.amount_micros):
             raise AmountDiffers("totalAmt")
-        extra = msgspec.json.encode({"refundDesc": request.refund_desc[:ID_CHARS_MAX]}).decode()
+        extra = msgspec.json.encode({"refundDesc": request.refund_desc[:DESC_CHARS_MAX]}).decode()
         asked = RefundAsked(
             pay_traction_no=pay.traction_no,
             client_refund_no=number,
@@ -80,9 +81,6 @@ class PlatformCalls:
             raise answer
         if isinstance(answer, Offline):
             raise PayUrlEmpty("refundUrl")
-        # Of a pay given back whole PayServer tells its first refund, whatever number asks.
-        if answer.refund.client_refund_no != number:
-            raise RefundExceedsPay(0, amount * FEN)
         return pb.RefundOrderResponse(refund=_refund(answer.refund, pay))
 
     async def QueryRefund(
@@ -112,7 +110,8 @@ class PlatformCalls:
         if named is not None and traded is not None and named.id != traded.id:
             raise IdsDisagree
         found = named or traded
-        if found is None:
+        # What this protocol's numbers cannot name does not exist in it.
+        if found is None or len(found.client_pay_no) > ID_CHARS_MAX:
             raise NoOrder((transaction_id or trade_no)[:ID_CHARS_MAX])
         return found
 
@@ -134,7 +133,7 @@ class PlatformCalls:
             if named is not None and traded is not None and named.id != traded.id:
                 raise IdsDisagree
             found = named or traded
-            if found is None:
+            if found is None or len(found.client_refund_no) > ID_CHARS_MAX:
                 raise NoOrder((refund_transaction_id or refund_trade_no)[:ID_CHARS_MAX])
             pays = await pay_store.by_number(db, [found.pay_traction_no])
         return found, pays[found.pay_traction_no]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
+from shoudan_pay.channels.dingdang import DOMAIN_CHARS_MAX
 from shoudan_pay.platforms.states import RefundState, TradeState
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc.wire import text
@@ -94,7 +95,7 @@ def domain(given: pb.Domain) -> Domain:
         raise FieldInvalid("role", "is neither platform nor partner")
     return Domain(
         role=ROLES[given.role],
-        domain_id=text("domain_id", given.domain_id, ID_CHARS_MAX),
+        domain_id=text("domain_id", given.domain_id, DOMAIN_CHARS_MAX),
         merchant_uuid=text("merchant_uuid", given.merchant_uuid, ID_CHARS_MAX),
         scheme=SCHEMES[given.scheme],
         secret_name=text("secret_name", given.secret_name, 64),

@@ -98,11 +98,12 @@ _NAMES: Final = ", ".join(TERMS)
 _BINDS: Final = ", ".join(f":{name}" for name in TERMS)
 _REPLACED: Final = ", ".join(f"{name} = excluded.{name}" for name in TERMS)
 
-# uuid, id and createdAt of one that exists are kept.
+# id and createdAt of one that exists are kept, and its uuid unless another is wanted.
 _REGISTER = statement(f"""
 INSERT INTO pay_mode_template AS t (uuid, template_id, {_NAMES}, status, create_time, modify_time)
 VALUES (:uuid, :template_id, {_BINDS}, 'enabled', shoudan_now(), shoudan_now())
-ON CONFLICT (template_id) DO UPDATE SET {_REPLACED}, modify_time = shoudan_now()
+ON CONFLICT (template_id) DO UPDATE SET {_REPLACED}, modify_time = shoudan_now(),
+    uuid = CASE WHEN :wanted THEN excluded.uuid ELSE t.uuid END
 RETURNING {_TEMPLATE}
 """)  # noqa: S608 - built from literals above
 _TEMPLATE_BY_ID = statement(f"""
@@ -113,7 +114,7 @@ INSERT INTO pay_mode AS m (uuid, template_id, merchant_uuid, merchant_href, fast
     {_NAMES}, create_time, modify_time)
 VALUES (:uuid, :template_id, :merchant_uuid, :merchant_href, :fast, :opened, :ui_order,
     {_BINDS}, shoudan_now(), shoudan_now())
-RETURNING {_MODE}
+ON CONFLICT (uuid) DO NOTHING RETURNING {_MODE}
 """)  # noqa: S608
 _UPDATE = statement(f"""
 UPDATE pay_mode m SET ({_NAMES}, fast, opened, ui_order, modify_time) =
@@ -148,9 +149,12 @@ def mode_of(row: Sequence[Any]) -> Mode:
     return Mode(**head, terms=Terms(*row[size : size + len(TERMS)]))
 
 
-async def register(db: AsyncConnection, uuid: str, template_id: str, terms: Terms) -> Template:
-    """Make a template, or give one that exists these terms."""
-    binds = {"uuid": uuid, "template_id": template_id, **msgspec.structs.asdict(terms)}
+async def register(
+    db: AsyncConnection, uuid: str, template_id: str, terms: Terms, *, wanted: bool = False
+) -> Template:
+    """Make a template, or give one that exists these terms, and this uuid if it is `wanted`."""
+    head = {"uuid": uuid, "template_id": template_id, "wanted": wanted}
+    binds = head | msgspec.structs.asdict(terms)
     return template_of((await db.execute(_REGISTER, binds)).one())
 
 
@@ -160,9 +164,10 @@ async def template_by_id(db: AsyncConnection, template_id: str) -> Template | No
     return None if row is None else template_of(row)
 
 
-async def create(db: AsyncConnection, mode: Mode) -> Mode:
-    """Write a new mode; its id and times are the database's."""
-    return mode_of((await db.execute(_CREATE, _mode_binds(mode))).one())
+async def create(db: AsyncConnection, mode: Mode) -> Mode | None:
+    """Write a new mode, None when its uuid is taken; its id and times are the database's."""
+    row = (await db.execute(_CREATE, _mode_binds(mode))).one_or_none()
+    return None if row is None else mode_of(row)
 
 
 async def lock(db: AsyncConnection, uuid: str) -> Mode | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -36,11 +37,11 @@ class Asked:
     status: str
     refund_micros: int
     third_refund_no: str | None
-    finish_time: Any
     client_pay_no: str
     pay_status: str
     pay_micros: int
     third_pay_no: str | None
+    pay_finish_time: datetime | None
     detail: str | None
     refund_order_id: str | None
 
@@ -75,8 +76,8 @@ WHERE traction_no = :number AND status = :was RETURNING traction_no
 """)
 # The refund's own number first, in either spelling; then the newest refund of the pay of that number.
 _ASKED = statement("""
-SELECT f.traction_no, f.client_refund_no, f.status, f.amount_micros, f.third_refund_no, f.finish_time,
-    p.client_pay_no, p.status, p.amount_micros, p.third_pay_no, u.detail, u.refund_order_id
+SELECT f.traction_no, f.client_refund_no, f.status, f.amount_micros, f.third_refund_no,
+    p.client_pay_no, p.status, p.amount_micros, p.third_pay_no, p.finish_time, u.detail, u.refund_order_id
 FROM (
     SELECT id, 0 AS rank FROM refund_order
     WHERE merchant_uuid = :merchant AND client_refund_no = :number
