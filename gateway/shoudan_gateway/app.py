@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from shoudan_gateway import openapi, partners
 from shoudan_gateway.admission import Admission
 from shoudan_gateway.backend import Backend
+from shoudan_gateway.backend_health import BackendHealth
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.rules import Rules
 from shoudan_gateway.server import Gateway
@@ -67,6 +68,7 @@ async def start(app: App[GatewaySettings]) -> Running:
     """Serve both listeners; channels are read in the background, readiness waits for them."""
     settings = app.settings
     backend = Backend(settings, app.channel)
+    health = BackendHealth(settings, app.channel)
 
     async def ask(call: Call, message: Message) -> Message:
         return await backend(call, message)
@@ -91,9 +93,9 @@ async def start(app: App[GatewaySettings]) -> Running:
 
     return Running(
         context=sites,
-        background=(rules.run,),
+        background=(rules.run, health.run),
         closers=(close,),
-        checks={"catalogue": rules.ready},
+        checks={"catalogue": rules.ready, "backends": health.ready},
     )
 
 

@@ -11,6 +11,8 @@ from pydantic import Field
 
 from shoudan_kit.config import Port, ProcessSettings, Seconds
 
+Backend = Literal["order", "pay", "delivery", "erp_ingest"]
+BACKENDS: tuple[Backend, ...] = ("order", "pay", "delivery", "erp_ingest")
 AccessLog = Literal["off", "errors", "writes", "all"]
 
 
@@ -46,6 +48,12 @@ class GatewaySettings(ProcessSettings):
         "127.0.0.1:50054",
         description="gRPC target of the ERP service.",
         examples=["dns:///erp_ingest:50054"],
+    )
+    ready_backends: list[Backend] = Field(
+        ["order"],
+        description="Services without which /readyz says no (so it does without any). Orders go on while "
+        "pay or delivery are away; a gateway for PayServer alone names pay.",
+        examples=[["order", "pay"]],
     )
     deadline_s: Seconds = Field(
         10, description="Seconds a request may take in all; the outermost of the deadlines."

@@ -29,6 +29,7 @@ from shoudan.core.v1 import core_pb2
 from shoudan_kit import log, metrics, store
 from shoudan_kit.db import Database, statement
 from shoudan_kit.ids import EPOCH, NODE_BITS, SEQUENCE_BITS
+from shoudan_kit.shutdown import bounded, cancel_all
 from shoudan_kit.work import EventRow, EventRows
 
 STREAM: Final = "SHOUDAN_EVENTS"
@@ -46,6 +47,7 @@ RELAY_S: Final = 2.0
 RELAY_OLDER_S: Final = 10.0  # younger ones are still being published from memory
 RELAY_MAX: Final = 200
 ACK_S: Final = 5.0
+CLOSE_S: Final = 2.0
 FAILED_EVERY_S: Final = 5.0
 KEEP_OUTBOX_S: Final = 7 * 86_400
 
@@ -84,13 +86,12 @@ class Bus:
     async def close(self) -> None:
         """Flush what was sent and leave."""
         if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+            await cancel_all([self._connecting])
         if self._nats is not None:
             with suppress(*_DOWN):
                 async with asyncio.timeout(2):
                     await self._nats.flush()
-            await self._nats.close()
+            await bounded("nats", self._nats.close(), CLOSE_S)
 
     def on_wake(self, queues: Iterable[str] | None, wake: Callable[[], None]) -> None:
         """Call `wake` when somebody has made a task for one of `queues` (None: any)."""
@@ -267,9 +268,7 @@ class Relay:
             async with asyncio.timeout(2):
                 while self._backlog and self._bus.connected:  # noqa: ASYNC110 - once, at the end
                     await asyncio.sleep(0.02)
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await cancel_all(self._loops)
 
     def offer(self, batch: EventRows) -> None:
         """Publish a committed batch soon; beyond the bound it is left to the outbox."""

@@ -75,6 +75,10 @@ class OpsServer:
             await self._runner.cleanup()
             self._runner = None
 
+    async def reasons(self) -> dict[str, str]:
+        """Why this process is not ready, by check; empty when it is."""
+        return await self.failing(self._checks)
+
     async def failing(self, checks: Mapping[str, Check]) -> dict[str, str]:
         """The reasons of those of `checks` that have one."""
         reasons = await asyncio.gather(*(self._ask(n, check) for n, check in checks.items()))
@@ -96,7 +100,7 @@ class OpsServer:
     async def _readyz(self, request: web.Request) -> web.Response:
         if self._state != "ready":
             return _answer({"process": self._state})
-        return _answer(await self.failing(self._checks))
+        return _answer(await self.reasons())
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(

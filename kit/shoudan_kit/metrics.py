@@ -120,6 +120,9 @@ BATCH_REFUSED_TOTAL: Final = counter(
 HTTP_CONNECTIONS_REFUSED: Final = counter(
     "http_connections_refused_total", "Connections closed at once, beyond the gateway's bounds."
 )
+BACKEND_UP: Final = gauge(
+    "backend_up", "1 while a service behind the gateway serves.", ("backend",)
+)
 BREAKER_STATE: Final = gauge("breaker_state", "0 closed, 1 open, 2 trying again.", ("channel",))
 BUILD_INFO: Final = gauge(
     "build_info", "Always 1; the labels say what runs.", ("service", "version")

@@ -96,9 +96,15 @@ class RpcServer:
         self.port = server.add_insecure_port(address)
         await server.start()
         self._server = server
-        for name in self._names:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self.set_serving(serving=True)
         return self.port
+
+    async def set_serving(self, *, serving: bool) -> None:
+        """What health says from now on; after `stop` nothing changes it any more."""
+        status = health_pb2.HealthCheckResponse.ServingStatus
+        said = status.Value("SERVING" if serving else "NOT_SERVING")
+        for name in ("", *self._names):
+            await self._health.set(name, said)
 
     async def stop(self) -> None:
         """Say NOT_SERVING, take no new calls, finish running and shielded work within `drain_s`."""
@@ -336,7 +342,7 @@ def _server_options(settings: RpcSettings) -> Options:
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         # Clients ping each 30 s; the default of 300 s would cut them off for it.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.max_connection_idle_ms", 900_000),
         ("grpc.max_connection_age_ms", settings.rpc_connection_age_s * 1000),
@@ -351,7 +357,11 @@ def _client_options(*, retry: bool) -> Options:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.dns_min_time_between_resolutions_ms", 10_000),
+        # A replica that was away is found again within 2 s; the default doubles its wait up to 120 s.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 2_000),  # the time limit of one attempt, default 20 s
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # A request larger than this buffer is never retried; the default of 256 KiB excludes batches.
         ("grpc.per_rpc_retry_buffer_size", MESSAGE_BYTES_MAX),
         ("grpc.enable_retries", int(retry)),

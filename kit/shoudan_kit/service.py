@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import entry_points, version
@@ -26,6 +26,7 @@ from shoudan_kit.ids import IdMaker
 from shoudan_kit.migrate import Schema
 from shoudan_kit.operations import History, Operations
 from shoudan_kit.rpc import RpcServer, connect
+from shoudan_kit.shutdown import bounded, cancel_all, exit_after
 from shoudan_kit.task import Handler
 from shoudan_kit.work import Work, node_number
 from shoudan_kit.worker import Worker
@@ -35,6 +36,9 @@ S = TypeVar("S", bound=ProcessSettings)
 ROLES: Final = frozenset({"rpc", "tasks"})
 GROUP: Final = "shoudan.services"
 OPERATIONS: Final = "shoudan.core.v1.OperationsService"
+HEALTH_EVERY_S: Final = 1.0  # between looks at the checks; gRPC health says what they say
+STEP_S: Final = 3.0  # for each step of a stop that has nothing to finish
+STOP_GRACE_S: Final = 8.0  # after drain_s the process exits; together below the 30 s containers get
 
 _log = log.get_logger("service")
 
@@ -165,9 +169,8 @@ async def _serve(service: Service[Any], settings: Any, roles: frozenset[str]) ->
         tune_gc()
         await stopped
     else:
-        started.cancel()
-        with suppress(asyncio.CancelledError):
-            await started
+        await cancel_all([started])
+    exit_after(settings.drain_s + STOP_GRACE_S)
     await process.stop()
 
 
@@ -200,6 +203,7 @@ class Process(Generic[S]):
             asyncio.create_task(_forever(one), name=getattr(one, "__name__", "background"))
             for one in self.running.background
         ]
+        self._background.append(asyncio.create_task(self._watch_health(), name="watch health"))
         metrics.BUILD_INFO(self.service.name, version("shoudan")).set(1)
         self._ops.set_ready()
         _log.info("serving", port=self.port, ops_port=self._ops.port, roles=sorted(self.roles))
@@ -234,25 +238,40 @@ class Process(Generic[S]):
         self.port = await self._rpc.start()
 
     async def stop(self) -> None:
-        """Refuse new work, finish what runs, close. Never longer than about twice `drain_s`."""
-        app = self.app
+        """Refuse new work, finish what runs within `drain_s`, close. A step that hangs is cut off."""
+        app, end = self.app, time.monotonic() + self.settings.drain_s
+
+        def left_s() -> float:
+            return max(1.0, end - time.monotonic())
+
         if self._ops is not None:
             self._ops.set_draining()
         if self._rpc is not None:
-            await self._rpc.stop()
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+            await bounded("rpc", self._rpc.stop(), left_s() + STEP_S)
+        await cancel_all(self._background)
         if app.worker is not None:
-            await app.worker.stop(self.settings.drain_s)
+            await bounded("worker", app.worker.stop(left_s()), left_s() + STEP_S)
         for close in self.running.closers:
-            await close()
+            await bounded("service", close(), left_s())
         if app.relay is not None:
-            await app.relay.stop()
-        await app.close()
+            await bounded("relay", app.relay.stop(), STEP_S)
+        await bounded("app", app.close(), STEP_S)
         if self._ops is not None:
-            await self._ops.stop()
+            await bounded("ops", self._ops.stop(), STEP_S)
         _log.info("stopped")
+
+    async def _watch_health(self) -> None:
+        """Let gRPC health say what the readiness checks say; log each change of the reasons."""
+        assert self._ops is not None
+        known: dict[str, str] = {}
+        while True:
+            reasons = await self._ops.reasons()
+            if reasons != known:
+                (_log.warning if reasons else _log.info)("readiness", reasons=reasons)
+                known = reasons
+            if self._rpc is not None:
+                await self._rpc.set_serving(serving=not reasons)
+            await asyncio.sleep(HEALTH_EVERY_S)
 
 
 async def _forever(run_once: Callable[[], Awaitable[None]]) -> None:

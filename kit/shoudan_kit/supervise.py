@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from shoudan_kit.child import Child, size, tail
 from shoudan_kit.probe import until
+from shoudan_kit.shutdown import cancel_all
 
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MAX_S: Final = 5.0
@@ -174,9 +175,7 @@ class Supervisor:
         try:
             await asyncio.gather(*launches)
         except BaseException:
-            for launch in launches:
-                launch.cancel()
-            await asyncio.gather(*launches, return_exceptions=True)
+            await cancel_all(launches)
             await asyncio.gather(*(runner.stop() for runner in runners), return_exceptions=True)
             raise
         for runner in runners:
@@ -265,9 +264,7 @@ class Supervisor:
         kept.up.clear()
         if keeper := kept.keeper:
             kept.keeper = None
-            keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeper
+            await cancel_all([keeper])
 
     def _keep(self, kept: _Kept) -> None:
         kept.launched_at = time.monotonic()

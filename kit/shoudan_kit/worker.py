@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log, metrics, store
 from shoudan_kit.db import Database
+from shoudan_kit.shutdown import cancel_all
 from shoudan_kit.task import Handler, Kind, Task, TaskStatus
 
 C = TypeVar("C")
@@ -91,14 +92,10 @@ class Worker(Generic[C]):
     async def stop(self, drain_s: float) -> None:
         """Take nothing new, let what runs finish for `drain_s`, give the rest back to the table."""
         self._stopping = True
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await cancel_all(self._loops)
         if self._runs:
             await asyncio.wait(self._runs, timeout=drain_s)
-        for run in self._runs:
-            run.cancel()
-        await asyncio.gather(*self._runs, return_exceptions=True)
+        await cancel_all(self._runs)
         for task in self._held.values():
             task.again_s = 0
         # What is kept is still being worked on; its lease outlives the drain.
@@ -227,7 +224,8 @@ class Worker(Generic[C]):
                 continue
             self._wake.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._scan_s)
+                async with asyncio.timeout(self._scan_s):
+                    await self._wake.wait()
 
     async def _scan(self) -> bool:
         """One look at the table; True when there may be more."""

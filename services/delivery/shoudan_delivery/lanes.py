@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from shoudan_delivery.store.rows import Finding
 from shoudan_kit import log
 from shoudan_kit.db import Unavailable, retry
+from shoudan_kit.shutdown import cancel_all
 
 BUSY_S = 0.05
 AWAY_S = 0.5
@@ -47,8 +48,8 @@ class Lane:
         self._closing = True
         self._wake.set()
         if self._loop is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._loop, CLOSE_S)
+            await asyncio.wait({self._loop}, timeout=CLOSE_S)
+            await cancel_all([self._loop])
 
     @property
     def waiting(self) -> int:

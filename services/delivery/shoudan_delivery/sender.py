@@ -25,6 +25,7 @@ from shoudan_kit.clock import Clock
 from shoudan_kit.db import Database, Unavailable, retry
 from shoudan_kit.egress import Egress, Outcome
 from shoudan_kit.faultpoint import hit
+from shoudan_kit.shutdown import cancel_all
 
 REFUSED_WAIT_S = 1.0
 TRIALS_MAX = 3
@@ -123,9 +124,7 @@ class Sender:
         self._wake.set()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=drain_s)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_all(self._tasks)
         await self._egress.aclose()
 
     def _new_egress(self, supplier: Supplier) -> Egress:
