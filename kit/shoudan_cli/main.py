@@ -31,14 +31,20 @@ def root(
 
 def collected() -> typer.Typer:
     """The whole command. An installed package's app joins under the name of its entry point."""
-    from shoudan_cli import bench, config, ddl, demo, dictionary, sign, status, tasks, up
+    from shoudan_cli import bench, config, ddl, demo, dictionary, sign, status, tasks, up, work
     from shoudan_fakes import commands as fakes
 
     app = typer.Typer(name="shoudan", no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(root)
     for command in (up.up, demo.demo, status.status, process.serve, process.migrate):
         app.command()(command)
-    groups = {"config": config.app, "task": tasks.app, "bench": bench.app, "mock": fakes.app}
+    groups = {
+        "config": config.app,
+        "task": tasks.app,
+        "work": work.app,
+        "bench": bench.app,
+        "mock": fakes.app,
+    }
     groups |= {"sign": sign.app, "db": ddl.app, "dictionary": dictionary.app}
     for entry in entry_points(group=GROUP):
         groups[entry.name] = cast("typer.Typer", entry.load())

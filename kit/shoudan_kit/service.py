@@ -15,6 +15,7 @@ import uvloop
 from grpc import aio
 
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
+from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
 from shoudan_kit import faultpoint, log, metrics
 from shoudan_kit.bus import Bus, Relay
 from shoudan_kit.clock import SystemClock
@@ -24,6 +25,8 @@ from shoudan_kit.db import Database
 from shoudan_kit.health import OpsServer
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.migrate import Schema
+from shoudan_kit.open_work import NAME as OPEN_WORK
+from shoudan_kit.open_work import OpenWork, Source, gauging
 from shoudan_kit.operations import History, Operations
 from shoudan_kit.rpc import RpcServer, connect
 from shoudan_kit.shutdown import bounded, cancel_all, exit_after
@@ -119,7 +122,8 @@ class App(Generic[S]):
 class Running:
     """What a service's `start` gives back. `context` is what its task handlers are called with.
 
-    `history` adds to GetHistory what the service's own tables say of a key.
+    `history` adds to GetHistory what the service's own tables say of a key; `open_work` are the kinds of
+    what waits for a person.
     """
 
     context: Any = None
@@ -130,6 +134,7 @@ class Running:
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
     checks: Mapping[str, Check] = field(default_factory=dict[str, Check])
     history: History | None = None
+    open_work: Sequence[Source] = ()
 
 
 @dataclass(frozen=True)
@@ -199,9 +204,12 @@ class Process(Generic[S]):
         self._start_tasks()
         if "rpc" in self.roles and self.running.registers:
             await self._start_rpc()
+        background = [*self.running.background]
+        if self.running.open_work:
+            background.append(gauging(self.running.open_work, app.clock))
         self._background = [
             asyncio.create_task(_forever(one), name=getattr(one, "__name__", "background"))
-            for one in self.running.background
+            for one in background
         ]
         self._background.append(asyncio.create_task(self._watch_health(), name="watch health"))
         metrics.BUILD_INFO(self.service.name, version("shoudan")).set(1)
@@ -234,6 +242,11 @@ class Process(Generic[S]):
             add = cast("Any", operations_grpc.add_OperationsServiceServicer_to_server)
             registers.append(partial(add, servicer))
             names.append(OPERATIONS)
+        if self.running.open_work:
+            servicer = OpenWork(self.running.open_work)
+            add = cast("Any", work_grpc.add_WorkServiceServicer_to_server)
+            registers.append(partial(add, servicer))
+            names.append(OPEN_WORK)
         self._rpc = RpcServer(self.settings, registers, names)
         self.port = await self._rpc.start()
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from shoudan_cli.main import collected
 
 RUNNER = CliRunner()
-COMMANDS = ("up", "demo", "serve", "migrate", "status", "config", "task", "bench", "mock")
+COMMANDS = ("up", "demo", "serve", "migrate", "status", "config", "task", "bench", "mock", "work")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

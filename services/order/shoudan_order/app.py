@@ -18,6 +18,7 @@ from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context, OrdersInMemory
 from shoudan_order.ledger import PayLedger
 from shoudan_order.notifies import Notifier
+from shoudan_order.rpc import open_work
 from shoudan_order.rpc.audits import Audits
 from shoudan_order.rpc.catalogue import CatalogueRpc
 from shoudan_order.rpc.dictionary import Dictionary
@@ -79,6 +80,7 @@ async def start(app: App[OrderSettings]) -> Running:
         handlers=HANDLERS,
         background=(poll_catalogue, gauge_parked),
         closers=(orders.aclose, notifier.aclose),
+        open_work=open_work.sources(context),
     )
 
 

@@ -15,7 +15,7 @@ from shoudan_kit.migrate import Schema
 from shoudan_kit.service import App, Running, Service
 from shoudan_pay import events
 from shoudan_pay.config import PaySettings
-from shoudan_pay.rpc import NAME, LedgerServicer
+from shoudan_pay.rpc import NAME, LedgerServicer, open_work
 from shoudan_pay.rpc.commits import Ledger
 from shoudan_pay.rpc.payserver import NAME as PAYMENT_NAME
 from shoudan_pay.rpc.payserver import PayServer
@@ -50,6 +50,7 @@ async def start(app: App[PaySettings]) -> Running:
         handlers=[*HANDLERS, prove, *platforms.handlers],
         background=[platforms.forget, partial(arm_forever, app)],
         history=_history,
+        open_work=open_work.sources(app),
         closers=[payserver.aclose, platforms.aclose, ledger.aclose],
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from shoudan_kit import log
@@ -78,10 +78,17 @@ class Asking:
         after = await self._paying.heard(pay, heard)
         if PayStatus(after.status) not in states.OPEN_PAYS:
             return
-        if expired and not usable.terms.query_url and not usable.terms.repeatable:
-            await self._park_pay(task)
+        if after.sent == Sent.NOT or _can_be_asked(usable):
+            task.again(self._pace(task))
             return
-        task.again(self._pace(task))
+        until = pay.expire_time if after.sent == Sent.HEARD else self._lost_at(pay.pay_start_time)
+        if now < until:  # its component may notify until then; later, too, but nobody counts on it
+            task.again((until - now).total_seconds() + 1)
+            return
+        async with self._app.work("payserver_park") as work:
+            await pay_store.park(work.db, {number: _unknown(after.sent)})
+            work.tasks.finish(task)
+        _log.error("pay_parked", traction_no=number)
 
     async def refund(self, task: Task[Ask]) -> None:
         """Bring one refund nearer to its end."""
@@ -105,13 +112,17 @@ class Asking:
         after = await self._refunding.heard(refund, heard)
         if RefundStatus(after.status) not in states.OPEN_REFUNDS:
             return
-        if now - refund.start_time > REFUND_WITHIN:
+        until = refund.start_time + REFUND_WITHIN
+        if after.sent == Sent.MAYBE and not _can_be_asked(usable):
+            until = self._lost_at(refund.start_time)
+        if now > until:
             async with self._app.work("payserver_park") as work:
-                await refund_store.park(work.db, [number])
+                await refund_store.park(work.db, {number: _unknown(after.sent)})
                 work.tasks.finish(task)
             _log.error("refund_parked", traction_no=number)
             return
-        task.again(self._pace(task))
+        asks = after.sent == Sent.NOT or _can_be_asked(usable)
+        task.again(self._pace(task) if asks else (until - now).total_seconds() + 1)
 
     async def _ask_pay(self, pay: PayOrder, usable: Usable) -> Heard:
         """Call it for the first time, query it, or call it again if its component allows that."""
@@ -147,12 +158,9 @@ class Asking:
         async with self._app.work("payserver_ask") as work:
             work.tasks.finish(task)
 
-    async def _park_pay(self, task: Task[Ask]) -> None:
-        """Expired, nobody knows, and nobody can be asked: a notify may still end it, or a person."""
-        async with self._app.work("payserver_park") as work:
-            await pay_store.park(work.db, [task.payload.traction_no])
-            work.tasks.finish(task)
-        _log.error("pay_parked", traction_no=task.payload.traction_no)
+    def _lost_at(self, began: datetime) -> datetime:
+        """Until when an answer that did not come may still come by notify before a person is asked."""
+        return began + timedelta(seconds=self._app.settings.component_lost_s)
 
     def _pace(self, task: Task[Any]) -> float:
         """Two seconds, growing to the documented ten, after many questions a minute."""
@@ -164,3 +172,14 @@ class Asking:
 def _unsure(heard: Heard) -> Heard:
     """A question that did not leave us says nothing about the call that went before."""
     return Heard(Word.UNKNOWN, why=heard.why) if heard.word is Word.NOT_SENT else heard
+
+
+def _can_be_asked(usable: Usable) -> bool:
+    return bool(usable.terms.query_url) or usable.terms.repeatable
+
+
+def _unknown(sent: str) -> str:
+    """Why a person is asked; a late notify of the component ends it all the same."""
+    if sent == Sent.HEARD:
+        return "its component said running and told no end"
+    return "its component did not answer, and cannot be asked"

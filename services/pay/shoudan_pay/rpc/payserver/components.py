@@ -138,9 +138,9 @@ class Components:
             "payParams": msgspec.Raw(pay.params.encode()),
             "clientExtraParams": msgspec.Raw(pay.extra_params.encode()),
             "payStartAt": beijing(pay.pay_start_time),
+            # A component of a synchronous mode may answer late, too.
+            "notifyUrl": self._notify_url(PAY, pay.traction_no, usable),
         }
-        if pay.async_notify:
-            body["notifyUrl"] = self._notify_url(PAY, pay.traction_no, usable)
         return await self._send(usable.terms.pay_url, body, pay.traction_no)
 
     async def refund(self, refund: RefundOrder, pay: PayOrder, usable: Usable) -> Heard:
@@ -156,10 +156,9 @@ class Components:
             "payee": pay.payee,
             "payAmount": fen(pay.amount_micros),
             "refundAmount": fen(refund.amount_micros),
+            "notifyUrl": self._notify_url(REFUND, refund.traction_no, usable),
+            "clientExtraParams": msgspec.Raw(refund.extra_params.encode()),
         }
-        if refund.async_notify:
-            body["notifyUrl"] = self._notify_url(REFUND, refund.traction_no, usable)
-        body["clientExtraParams"] = msgspec.Raw(refund.extra_params.encode())
         return await self._send(usable.terms.refund_url, body, refund.traction_no)
 
     async def query(self, traction_no: str, usable: Usable) -> Heard:

@@ -112,7 +112,7 @@ async def settle_pays(work: Work, said: Sequence[Said]) -> Sequence[PayOrder | E
             work.tasks.finish_for(ASK_PAY, asked)
     if conflicts:
         await _contradicted(work, conflicts)
-        await pay_store.park(work.db, {one.traction_no for one, _ in conflicts})
+        await pay_store.park(work.db, _reasons(conflicts))
     return [found[one.traction_no] for one in said]
 
 
@@ -149,7 +149,7 @@ async def settle_refunds(work: Work, said: Sequence[Said]) -> Sequence[RefundOrd
             work.tasks.finish_for(ASK_REFUND, asked)
     if conflicts:
         await _contradicted(work, conflicts)
-        await refund_store.park(work.db, {one.traction_no for one, _ in conflicts})
+        await refund_store.park(work.db, _reasons(conflicts))
     return [found[one.traction_no] for one in said]
 
 
@@ -176,6 +176,10 @@ async def given_back(
 def failed(heard: Heard, reason: str) -> Heard:
     """The end of what a component never took up."""
     return replace(heard, word=Word.FAILED, reason=reason)
+
+
+def _reasons(conflicts: Iterable[tuple[PayOrder | RefundOrder, str]]) -> dict[str, str]:
+    return {one.traction_no: f"is {one.status}, now told {word}" for one, word in conflicts}
 
 
 async def _contradicted(work: Work, conflicts: list[tuple[PayOrder | RefundOrder, str]]) -> None:

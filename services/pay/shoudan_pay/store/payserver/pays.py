@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -131,7 +131,7 @@ RETURNING {_COLUMNS}
 _SETTLE = statement(f"""
 UPDATE pay_order o SET status = given.status, third_pay_no = given.third_no,
     result_code = given.result_code, finish_time = coalesce(given.finish_time, shoudan_now()),
-    modify_time = shoudan_now(), parked = false
+    modify_time = shoudan_now(), parked = false, parked_reason = ''
 FROM {
     unnest(
         traction_no="text",
@@ -156,10 +156,13 @@ UPDATE pay_order SET sent = :sent, modify_time = shoudan_now()
 WHERE traction_no = :traction_no AND status = 'paying' AND sent = ANY(CAST(:before AS text[]))
 RETURNING traction_no
 """)
-_PARK = statement("""
-UPDATE pay_order SET parked = true, modify_time = shoudan_now()
-WHERE traction_no = ANY(CAST(:numbers AS text[]))
-""")
+# The first reason stands, and so does its time.
+_PARK = statement(f"""
+UPDATE pay_order q SET parked = true, modify_time = shoudan_now(),
+    parked_reason = CASE WHEN q.parked THEN q.parked_reason ELSE given.reason END,
+    parked_time = CASE WHEN q.parked THEN q.parked_time ELSE shoudan_now() END
+FROM {unnest(traction_no="text", reason="text")} WHERE q.traction_no = given.traction_no
+""")  # noqa: S608
 # The rows are locked; CHECK constraints hold what the decision promises.
 _GIVE_BACK = statement(f"""
 UPDATE pay_order o SET refunded_micros = given.refunded, status = given.status,
@@ -219,9 +222,10 @@ async def mark_sent(
     return (await db.execute(_MARK_SENT, binds)).one_or_none() is not None
 
 
-async def park(db: AsyncConnection, numbers: Collection[str]) -> None:
-    """Leave these to a person."""
-    await db.execute(_PARK, {"numbers": list(numbers)})
+async def park(db: AsyncConnection, reasons: Mapping[str, str]) -> None:
+    """Leave these to a person, each with its reason."""
+    binds = {"traction_no": list(reasons), "reason": list(reasons.values())}
+    await db.execute(_PARK, binds)
 
 
 async def give_back(db: AsyncConnection, changed: Sequence[tuple[int, int, str]]) -> None:

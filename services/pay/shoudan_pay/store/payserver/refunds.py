@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -110,7 +110,7 @@ RETURNING {_COLUMNS}
 _SETTLE = statement(f"""
 UPDATE refund_order r SET status = given.status, third_refund_no = given.third_no,
     result_code = given.result_code, finish_time = coalesce(given.finish_time, shoudan_now()),
-    modify_time = shoudan_now(), parked = false
+    modify_time = shoudan_now(), parked = false, parked_reason = ''
 FROM {
     unnest(
         traction_no="text",
@@ -126,10 +126,12 @@ RETURNING {_COLUMNS}
 _BY_NUMBER = statement(f"""
 SELECT {_COLUMNS} FROM refund_order r WHERE r.traction_no = ANY(CAST(:numbers AS text[]))
 """)  # noqa: S608
-# Read after the pay orders were locked: nobody can add to these now.
+# Read after the pay orders were locked: nobody can add to these now. A failed refund that its component
+# now calls a success may have been given back: it counts until a person has decided.
 _GIVEN = statement("""
 SELECT pay_id, CAST(sum(amount_micros) AS bigint)
-FROM refund_order WHERE pay_id = ANY(CAST(:pay_ids AS bigint[])) AND status <> 'refundFailed'
+FROM refund_order
+WHERE pay_id = ANY(CAST(:pay_ids AS bigint[])) AND (status <> 'refundFailed' OR parked)
 GROUP BY pay_id
 """)
 _MARK_SENT = statement("""
@@ -137,10 +139,13 @@ UPDATE refund_order SET sent = :sent, modify_time = shoudan_now()
 WHERE traction_no = :traction_no AND status = 'refunding' AND sent = ANY(CAST(:before AS text[]))
 RETURNING traction_no
 """)
-_PARK = statement("""
-UPDATE refund_order SET parked = true, modify_time = shoudan_now()
-WHERE traction_no = ANY(CAST(:numbers AS text[]))
-""")
+# The first reason stands, and so does its time.
+_PARK = statement(f"""
+UPDATE refund_order q SET parked = true, modify_time = shoudan_now(),
+    parked_reason = CASE WHEN q.parked THEN q.parked_reason ELSE given.reason END,
+    parked_time = CASE WHEN q.parked THEN q.parked_time ELSE shoudan_now() END
+FROM {unnest(traction_no="text", reason="text")} WHERE q.traction_no = given.traction_no
+""")  # noqa: S608
 
 _TRADE: Final = {
     "uuid": "text",
@@ -205,9 +210,10 @@ async def mark_sent(
     return (await db.execute(_MARK_SENT, binds)).one_or_none() is not None
 
 
-async def park(db: AsyncConnection, numbers: Collection[str]) -> None:
-    """Leave these to a person."""
-    await db.execute(_PARK, {"numbers": list(numbers)})
+async def park(db: AsyncConnection, reasons: Mapping[str, str]) -> None:
+    """Leave these to a person, each with its reason."""
+    binds = {"traction_no": list(reasons), "reason": list(reasons.values())}
+    await db.execute(_PARK, binds)
 
 
 async def record(db: AsyncConnection, trades: Sequence[Trade]) -> None:

@@ -135,6 +135,13 @@ PAY_ORDER = Table(
     _column(
         "parked", Boolean, "nobody knows and nobody can be asked, or a contradiction: a person"
     ),
+    _column(
+        "parked_reason",
+        String(128),
+        "why it waits for a person; empty otherwise",
+        server_default="",
+    ),
+    _maybe("parked_time", DateTime(timezone=True), "since when it waits for a person"),
     _maybe("third_pay_no", String(64), "thirdPayNo 第三方支付单号"),
     _maybe("result_code", String(256), "resultCode 第三方返回结果码"),
     _moment("start_time", "orderStartAt"),
@@ -150,6 +157,7 @@ PAY_ORDER = Table(
     Index("pay_order_client_pay_no", "client_pay_no"),
     Index("pay_order_mode", "mode_uuid", "create_time"),
     Index("pay_order_merchant", "merchant_uuid", "create_time"),
+    Index("pay_order_parked", "traction_no", postgresql_where=text("parked")),
     Index("pay_order_open", "expire_time", postgresql_where=text("status IN ('unpay', 'paying')")),
     CheckConstraint(f"amount_micros > 0 AND amount_micros {_FEN}", name="amount"),
     CheckConstraint(
@@ -187,6 +195,13 @@ REFUND_ORDER = Table(
     _column("status", String(16), "status: unRefund refunding refunded refundFailed"),
     _column("sent", String(8), "how far the component was asked: not maybe heard"),
     _column("parked", Boolean, "a person must look"),
+    _column(
+        "parked_reason",
+        String(128),
+        "why it waits for a person; empty otherwise",
+        server_default="",
+    ),
+    _maybe("parked_time", DateTime(timezone=True), "since when it waits for a person"),
     _maybe("third_refund_no", String(64), "thirdRefundNo"),
     _maybe("result_code", String(256), "resultCode"),
     _moment("start_time", "refundStartAt"),
@@ -197,6 +212,7 @@ REFUND_ORDER = Table(
     UniqueConstraint("traction_no"),
     UniqueConstraint("merchant_uuid", "client_refund_no", name="refund_order_client"),
     Index("refund_order_pay", "pay_id"),
+    Index("refund_order_parked", "traction_no", postgresql_where=text("parked")),
     Index("refund_order_merchant", "merchant_uuid", "create_time"),
     CheckConstraint(f"amount_micros > 0 AND amount_micros {_FEN}", name="amount"),
     CheckConstraint(

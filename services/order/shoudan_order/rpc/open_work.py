@@ -1,0 +1,126 @@
+"""What waits for a person at order: unknown deliveries and returns, parts, contradictions, notifies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shoudan_kit.open_work import Count, Decision, Item, Source
+from shoudan_order import audits, retries
+from shoudan_order.context import Context
+from shoudan_order.refusals import NotFound
+from shoudan_order.states import AuditStatus, AuditType, OrderStatus
+from shoudan_order.store import open_work as store
+from shoudan_order.store.open_work import Queue, Row
+
+SUCCESS: Final = "success"
+FAILED: Final = "failed"
+PARTIAL: Final = "partial"
+AUDIT: Final = "audit"
+RETRY: Final = "retry"
+STATUSES: Final = {
+    SUCCESS: AuditStatus.SUCCEEDED,
+    FAILED: AuditStatus.FAILED,
+    PARTIAL: AuditStatus.PARTIAL,
+}
+DIGITS_MAX: Final = 19
+ID_MAX: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One kind, over its statements; what it is about is `about` the other number of a row."""
+
+    context: Context
+    kind: str
+    queue: Queue
+    decisions: tuple[str, ...]
+    about: str = ""
+    audit: int = 0  # the change_type of audits
+
+    async def page(self, after: str, most: int) -> Sequence[Item]:
+        """Those after this number; numbers are made in the order of time."""
+        async with self.context.app.db.connect() as db:
+            found = await store.page(db, self.queue, self.audit, _number(after), most)
+        return [self._item(row) for row in found]
+
+    async def find(self, key: str) -> Item | None:
+        """The one that waits under this number."""
+        number = _number(key)
+        if not number:
+            return None
+        async with self.context.app.db.connect() as db:
+            found = await store.page(db, self.queue, self.audit, 0, 1, exact=number)
+        return self._item(found[0]) if found else None
+
+    async def count(self, most: int) -> Count:
+        """How many wait."""
+        async with self.context.app.db.connect() as db:
+            return Count(*await store.count(db, self.queue, self.audit, most))
+
+    def _item(self, row: Row) -> Item:
+        about = f"; {self.about} {row.other_id}" if self.about and row.other_id else ""
+        return Item(
+            key=str(row.key),
+            state=f"order {OrderStatus(row.order_status).name.lower()}",
+            reason=row.reason,
+            evidence=f"order {row.order_id}{about}",
+            decisions=self.decisions,
+            since=row.since,
+            amount_micros=row.amount_micros,
+        )
+
+    async def decide(self, item: Item, decision: Decision) -> None:
+        """An audit is decided as by `shoudan audit decide`. Refuses: NotFound, AuditRefused."""
+        status = STATUSES[decision.word]
+        await audits.decide(
+            self.context, int(item.key), audits.Decision(status, decision.by, decision.reason)
+        )
+
+
+class _Orders(_Kind):
+    """Orders parked without an audit: one is asked for, which frees the order when it is decided."""
+
+    async def decide(self, item: Item, decision: Decision) -> None:
+        """Ask for the audit."""
+        number = int(item.key)
+        await audits.request(self.context, AuditType.ORDER, number, decision.by, decision.reason)
+
+
+class _Notifies(_Kind):
+    """Notifies that were given up get three attempts more."""
+
+    async def decide(self, item: Item, decision: Decision) -> None:
+        """Owe it again. Refuses NotFound when it is no longer given up."""
+        if not await retries.resend(self.context, [int(item.key)], "", decision.by):
+            raise NotFound("notify", int(item.key))
+
+
+def sources(context: Context) -> Sequence[Source]:
+    """Every kind of this service; the refund of an order is `order_refund`, pay has refunds of its own."""
+    either = SUCCESS, FAILED
+    every = SUCCESS, FAILED, PARTIAL
+    return (
+        _Kind(context, "delivery", store.AUDITS, either, "delivery", int(AuditType.DELIVERY)),
+        _Kind(context, "return", store.AUDITS, either, "return", int(AuditType.RETURN)),
+        _Kind(context, "order", store.AUDITS, every, "", int(AuditType.ORDER)),
+        _Kind(context, "order_refund", store.AUDITS, every, "refund", int(AuditType.REFUND)),
+        _Kind(
+            context,
+            "false_success",
+            store.AUDITS,
+            either,
+            "delivery",
+            int(AuditType.FALSE_SUCCESS),
+        ),
+        _Orders(context, "parked_order", store.ORDERS, (AUDIT,)),
+        _Notifies(context, "notify", store.NOTIFIES, (RETRY,), "refund"),
+    )
+
+
+def _number(text: str) -> int:
+    """The number, 0 for what is none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX):
+        return 0
+    return min(int(text), ID_MAX)

@@ -1,0 +1,203 @@
+"""What waits for a person at pay: pays, refunds, refunds at ChinaUMS, notices to Dingdang's partners."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from shoudan.pay.v1 import payment_events_pb2 as events
+from shoudan_kit.open_work import Count, Decision, Item, Source
+from shoudan_kit.service import App
+from shoudan_kit.work import Work
+from shoudan_pay.channels.component import Heard, Word
+from shoudan_pay.config import PaySettings
+from shoudan_pay.payserver.refusals import ResourceNotFound
+from shoudan_pay.payserver.states import (
+    AGREES,
+    OPEN_PAYS,
+    OPEN_REFUNDS,
+    Event,
+    PayStatus,
+    RefundStatus,
+)
+from shoudan_pay.platforms.kinds import ASK_UMS, TELL, AskUms, Tell
+from shoudan_pay.platforms.states import RefundState
+from shoudan_pay.rpc.payserver.settling import Said, settle_pays, settle_refunds
+from shoudan_pay.store import open_work as store
+from shoudan_pay.store.open_work import Queue, Row
+from shoudan_pay.store.platforms import ums
+
+SUCCESS: Final = "success"
+FAILED: Final = "failed"
+KEEP: Final = "keep"
+RETRY: Final = "retry"
+DROP: Final = "drop"
+WORDS: Final = {SUCCESS: Word.SUCCESS, FAILED: Word.FAILED}
+EVENTS: Final = {SUCCESS: Event.SUCCEEDED, FAILED: Event.FAILED}
+STATES: Final = {SUCCESS: RefundState.SUCCESS, FAILED: RefundState.FAIL}
+DECIDED: Final = "shoudan.events.pay.work.decided"
+REASON_CHARS_MAX: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind(ABC):
+    """One kind, over its statements."""
+
+    app: App[PaySettings]
+
+    kind: ClassVar[str]
+    queue: ClassVar[Queue]
+
+    async def page(self, after: str, most: int) -> Sequence[Item]:
+        """Those after this key, by number: numbers are made in the order of time."""
+        async with self.app.db.connect() as db:
+            return [self._item(row) for row in await store.page(db, self.queue, after, most)]
+
+    async def find(self, key: str) -> Item | None:
+        """The one that waits under this key."""
+        async with self.app.db.connect() as db:
+            row = await store.find(db, self.queue, key)
+        return None if row is None else self._item(row)
+
+    async def count(self, most: int) -> Count:
+        """How many wait."""
+        async with self.app.db.connect() as db:
+            return Count(*await store.count(db, self.queue, most))
+
+    async def decide(self, item: Item, decision: Decision) -> None:
+        """Decision, its effect and its record are one transaction."""
+        async with self.app.work("open_work_decide") as work:
+            await self._decide(work, item, decision)
+            body = events.WorkDecided(
+                kind=self.kind,
+                key=item.key,
+                decision=decision.word,
+                by=decision.by,
+                reason=decision.reason,
+            )
+            text = f"{self.kind} {item.key}: {decision.word}, {decision.by}: {decision.reason}"
+            work.events.add(DECIDED, key=item.key, body=body, text=text)
+
+    def _item(self, row: Row) -> Item:
+        told = [f"client number {row.client_no}", f"sent {row.sent}"]
+        told += [f"third number {row.third_no}"] if row.third_no else []
+        return Item(
+            key=row.key,
+            state=row.state,
+            reason=row.reason,
+            evidence="; ".join([*told, row.told]),
+            decisions=self._decisions(row),
+            since=row.since,
+            amount_micros=row.amount_micros,
+        )
+
+    @abstractmethod
+    def _decisions(self, row: Row) -> tuple[str, ...]:
+        """What may be decided of it as it stands."""
+
+    @abstractmethod
+    async def _decide(self, work: Work, item: Item, decision: Decision) -> None:
+        """Raises ResourceNotFound when it waits no more."""
+
+
+class ParkedPays(_Kind):
+    """A pay nobody knows the end of is ended; one that was contradicted stays as its caller was told."""
+
+    kind = "pay"
+    queue = store.PAYS
+
+    def _decisions(self, row: Row) -> tuple[str, ...]:
+        return (SUCCESS, FAILED) if PayStatus(row.state) in OPEN_PAYS else (KEEP,)
+
+    async def _decide(self, work: Work, item: Item, decision: Decision) -> None:
+        if decision.word == KEEP:
+            _still(await store.keep_pay(work.db, item.key), item)
+            return
+        (pay,) = await settle_pays(work, [Said(item.key, _heard(decision))])
+        # A late answer may have been quicker: what it said against the decision stands.
+        _still(not isinstance(pay, Exception) and pay.status in AGREES[EVENTS[decision.word]], item)
+
+
+class ParkedRefunds(_Kind):
+    """The same for a refund."""
+
+    kind = "refund"
+    queue = store.REFUNDS
+
+    def _decisions(self, row: Row) -> tuple[str, ...]:
+        return (SUCCESS, FAILED) if RefundStatus(row.state) in OPEN_REFUNDS else (KEEP,)
+
+    async def _decide(self, work: Work, item: Item, decision: Decision) -> None:
+        if decision.word == KEEP:
+            _still(await store.keep_refund(work.db, item.key), item)
+            return
+        await _settled_refund(work, item, decision)
+
+
+class UmsRefunds(_Kind):
+    """A refund ChinaUMS is no longer asked about: asked again for a day, or ended with PayServer's."""
+
+    kind = "ums_refund"
+    queue = store.UMS_REFUNDS
+
+    def _decisions(self, row: Row) -> tuple[str, ...]:
+        return (RETRY, SUCCESS, FAILED)
+
+    async def _decide(self, work: Work, item: Item, decision: Decision) -> None:
+        row = await ums.by_number(work.db, item.key, lock=True)
+        if row is None:
+            raise ResourceNotFound(item.key)
+        if decision.word == RETRY:
+            work.tasks.add(ASK_UMS, AskUms(item.key), order_no=item.key)
+            return
+        await _settled_refund(work, item, decision)
+        moved = await ums.advance_refund(
+            work.db,
+            item.key,
+            row.status,
+            STATES[decision.word],
+            sent=row.sent,
+            last_code=f"decided {decision.word}",
+        )
+        _still(moved, item)
+
+
+class GivenUpNotices(_Kind):
+    """A notice its partner never acknowledged: owed again from the beginning, or dropped."""
+
+    kind = "notice"
+    queue = store.NOTICES
+
+    def _decisions(self, row: Row) -> tuple[str, ...]:
+        return (RETRY, DROP)
+
+    async def _decide(self, work: Work, item: Item, decision: Decision) -> None:
+        status = "waiting" if decision.word == RETRY else "dropped"
+        _still(await store.move_notice(work.db, int(item.key), status), item)
+        if decision.word == RETRY:
+            work.tasks.add(TELL, Tell(int(item.key)), order_no=item.key)
+
+
+def sources(app: App[PaySettings]) -> Sequence[Source]:
+    """Every kind of this service."""
+    return (ParkedPays(app), ParkedRefunds(app), UmsRefunds(app), GivenUpNotices(app))
+
+
+async def _settled_refund(work: Work, item: Item, decision: Decision) -> None:
+    (refund,) = await settle_refunds(work, [Said(item.key, _heard(decision))])
+    right = not isinstance(refund, Exception) and refund.status in AGREES[EVENTS[decision.word]]
+    _still(right, item)
+
+
+def _heard(decision: Decision) -> Heard:
+    """The decision as a component's final word; its result code says that it was a person's."""
+    reason = f"decided by {decision.by}: {decision.reason}"[:REASON_CHARS_MAX]
+    return Heard(WORDS[decision.word], reason=reason)
+
+
+def _still(moved: bool, item: Item) -> None:
+    """Raises ResourceNotFound when somebody, or a late answer, was quicker."""
+    if not moved:
+        raise ResourceNotFound(item.key)

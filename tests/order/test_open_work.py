@@ -1,0 +1,88 @@
+"""Promises of what waits for a person at order: one list of every kind, and a decision that ends it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+
+from shoudan.core.v1 import work_service_pb2 as pb
+from shoudan.core.v1 import work_service_pb2_grpc as stubs
+from shoudan_kit import metrics
+from shoudan_kit.open_work import gauge
+from shoudan_order.rpc.open_work import sources
+from tests.order.test_audits import unknown, waiting
+from tests.order.test_refunds import delivered
+from tests.order.test_trouble import reaches
+from tests.order.world import YUAN, World
+from tests.poll import eventually
+
+
+@pytest.fixture
+async def work(world: World) -> Any:
+    """The open work of the world's service."""
+    async with aio.insecure_channel(f"127.0.0.1:{world.process.port}") as channel:
+        yield stubs.WorkServiceStub(channel)
+
+
+async def listed(work: Any, *kinds: str) -> list[pb.OpenWork]:
+    return list((await work.ListOpenWork(pb.ListOpenWorkRequest(kinds=kinds))).items)
+
+
+async def decide(work: Any, item: pb.OpenWork, decision: str) -> None:
+    await work.DecideWork(
+        pb.DecideWorkRequest(
+            kind=item.kind, key=item.key, decision=decision, by="li", reason="they say so"
+        )
+    )
+
+
+async def test_an_unknown_delivery_waits_and_a_decision_ends_it(world: World, work: Any) -> None:
+    audit = await unknown(world, world.audits)
+    (item,) = await listed(work)
+    assert (item.kind, item.key) == ("delivery", str(audit.audit_id))
+    assert (item.state, item.reason) == ("order delivering", audit.message)
+    assert item.evidence == f"order {audit.order_id}; delivery {audit.delivery_id}"
+    assert list(item.decisions) == ["success", "failed"]
+    assert item.amount_micros > YUAN
+    await gauge(sources(world.context), world.context.app.clock)
+    assert 'shoudan_open_work{kind="delivery"} 1.0' in metrics.exposition().decode()
+    await decide(work, item, "success")
+    await reaches(world, audit.order_id, 0)
+    assert await listed(work) == []
+    assert await waiting(world.audits) == []
+    with pytest.raises(aio.AioRpcError) as no:
+        await decide(work, item, "success")
+    assert no.value.code() == grpc.StatusCode.NOT_FOUND
+    await gauge(sources(world.context), world.context.app.clock)
+    assert 'shoudan_open_work{kind="delivery"} 0.0' in metrics.exposition().decode()
+
+
+async def test_an_order_parked_without_an_audit_waits_and_gets_one(world: World, work: Any) -> None:
+    number = await world.order()
+    await reaches(world, number, 0)
+    await world.sql("UPDATE oms_order_info SET parked_reason = 'left over'")
+    (item,) = await listed(work)
+    assert (item.kind, item.key, item.reason) == ("parked_order", str(number), "left over")
+    await decide(work, item, "audit")
+    (item,) = await listed(work)
+    assert (item.kind, item.evidence) == ("order", f"order {number}")
+    await decide(work, item, "success")
+    assert await listed(work) == []
+    assert (await world.get(number)).parked_reason == ""
+
+
+async def test_a_given_up_notify_waits_and_is_sent_again(world: World, work: Any) -> None:
+    await delivered(world, notify_url=world.inbox.url)
+    await world.sql("UPDATE oms_notify_info SET given_up = true, notify_status = 20")
+    (item,) = await listed(work, "notify", "delivery")
+    assert item.kind == "notify"
+    assert world.inbox.url in item.reason
+    await decide(work, item, "retry")
+
+    async def gone() -> bool:
+        return await listed(work) == []
+
+    await eventually(gone)

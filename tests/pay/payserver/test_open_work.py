@@ -1,0 +1,291 @@
+"""Promises of what waits for a person at pay: found, told by metric, ended by decision or late answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any, cast
+
+import grpc
+import pytest
+from grpc import aio
+from typer.testing import CliRunner, Result
+
+from shoudan.core.v1 import work_service_pb2 as pb
+from shoudan.core.v1 import work_service_pb2_grpc as stubs
+from shoudan_cli.main import collected
+from shoudan_kit import metrics
+from shoudan_kit.open_work import gauge
+from shoudan_pay.rpc.open_work import sources
+from tests.pay.payserver.shop import Shop, by_code, number
+from tests.poll import eventually
+
+WHY = "the bank's statement has it"
+
+
+async def due(shop: Shop) -> None:
+    """Whatever waits for its time is asked now."""
+    await shop.sql("UPDATE task SET next_execute_time = now() - interval '1 s' WHERE status = 20")
+
+
+async def row_of(shop: Shop, table: str, traction: str) -> Any:
+    rows = await shop.sql(
+        f"SELECT status, parked, parked_reason FROM {table} WHERE traction_no = :n",
+        n=traction,
+    )
+    return tuple(rows[0])
+
+
+async def becomes_parked(shop: Shop, table: str, traction: str) -> None:
+    async def parked() -> bool:
+        await due(shop)
+        return bool((await row_of(shop, table, traction))[1])
+
+    await eventually(parked)
+
+
+async def lost(shop: Shop, **given: Any) -> str:
+    """A sync pay whose component took the money and did not answer, and cannot be asked."""
+    _, paid = await shop.post(
+        "pay", by_code(await shop.component_mode(query_url=None), "1004", **given)
+    )
+    traction = str(paid["data"]["tractionNo"])
+    await becomes_parked(shop, "pay_order", traction)
+    return traction
+
+
+async def lost_refund(shop: Shop) -> tuple[str, str]:
+    """A refund that was made and not answered, and cannot be asked about; with its pay."""
+    _, paid = await shop.post("pay", by_code(await shop.component_mode(query_url=None), "2003"))
+    pay = str(paid["data"]["tractionNo"])
+    wish = {"payTractionNo": pay, "clientRefundNo": number("r"), "refundAmount": 20}
+    _, back = await shop.post("refund", wish)
+    traction = str(back["data"]["tractionNo"])
+    await becomes_parked(shop, "refund_order", traction)
+    return pay, traction
+
+
+async def call(shop: Shop, rpc: str, request: Any) -> Any:
+    async with aio.insecure_channel(f"127.0.0.1:{shop.pay.port}") as channel:
+        stub = stubs.WorkServiceStub(cast("Any", channel))
+        return await getattr(stub, rpc)(request)
+
+
+async def waiting(shop: Shop, kind: str, key: str) -> pb.OpenWork | None:
+    found = await call(shop, "ListOpenWork", pb.ListOpenWorkRequest(kinds=[kind], key=key))
+    return found.items[0] if found.items else None
+
+
+async def decide(shop: Shop, kind: str, key: str, decision: str, reason: str = WHY) -> None:
+    request = pb.DecideWorkRequest(kind=kind, key=key, decision=decision, by="li", reason=reason)
+    await call(shop, "DecideWork", request)
+
+
+async def refused(shop: Shop, kind: str, key: str, decision: str, reason: str = WHY) -> Any:
+    with pytest.raises(aio.AioRpcError) as no:
+        await decide(shop, kind, key, decision, reason)
+    return no.value.code()
+
+
+async def notify(shop: Shop, traction: str, ret: str) -> None:
+    """Its component uses the address it was given."""
+    (url,) = {b["notifyUrl"] for b in shop.component.bodies if b["tractionNo"] == traction}
+    async with shop.http.post(url, json={"tractionNo": traction, "ret": ret}) as answer:
+        assert (answer.status, await answer.text()) == (200, "true")
+
+
+@pytest.mark.parametrize(("decision", "status"), [("success", "payed"), ("failed", "payFailed")])
+async def test_a_pay_nobody_can_be_asked_about_waits_at_once_and_a_decision_ends_it(
+    shop: Shop, decision: str, status: str
+) -> None:
+    traction = await lost(shop)
+    item = await waiting(shop, "pay", traction)
+    assert item is not None
+    assert (item.state, item.amount_micros, list(item.decisions)) == (
+        "paying",
+        500_000,
+        ["success", "failed"],
+    )
+    assert item.reason == "its component did not answer, and cannot be asked"
+    assert "sent maybe" in item.evidence
+    assert "paying" in item.evidence
+    assert (await shop.sql("SELECT 1 FROM task WHERE order_no = :n", n=traction)) == []
+    await decide(shop, "pay", traction, decision)
+    assert await row_of(shop, "pay_order", traction) == (status, False, "")
+    assert await waiting(shop, "pay", traction) is None
+    _, listed = await shop.get("payOrders", tractionNo=traction)
+    assert listed["items"][0]["resultCode"] == f"decided by li: {WHY}"
+    events = await shop.sql(
+        "SELECT text FROM event WHERE key = :n AND subject = 'shoudan.events.pay.work.decided'",
+        n=traction,
+    )
+    assert [row[0] for row in events] == [f"pay {traction}: {decision}, li: {WHY}"]
+    assert await refused(shop, "pay", traction, decision) == grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(("ret", "status"), [("success", "payed"), ("failed", "payFailed")])
+async def test_a_component_may_answer_late_by_the_address_it_was_given(
+    shop: Shop, ret: str, status: str
+) -> None:
+    traction = await lost(shop)
+    await notify(shop, traction, ret)
+    assert await row_of(shop, "pay_order", traction) == (status, False, "")
+    assert await waiting(shop, "pay", traction) is None
+    _, refund = await lost_refund(shop)
+    await notify(shop, refund, ret)
+    ended = {"success": "refunded", "failed": "refundFailed"}[ret]
+    assert await row_of(shop, "refund_order", refund) == (ended, False, "")
+
+
+@pytest.mark.parametrize(
+    ("decision", "status", "pay_status"),
+    [("success", "refunded", "partRefunded"), ("failed", "refundFailed", "payed")],
+)
+async def test_a_refund_nobody_can_be_asked_about_waits_and_a_decision_ends_it(
+    shop: Shop, decision: str, status: str, pay_status: str
+) -> None:
+    pay, traction = await lost_refund(shop)
+    item = await waiting(shop, "refund", traction)
+    assert item is not None
+    assert (item.state, item.amount_micros) == ("refunding", 200_000)
+    await decide(shop, "refund", traction, decision)
+    assert await row_of(shop, "refund_order", traction) == (status, False, "")
+    assert (await row_of(shop, "pay_order", pay))[0] == pay_status
+    assert await waiting(shop, "refund", traction) is None
+
+
+async def test_a_contradicted_end_waits_with_its_evidence_and_only_stays(shop: Shop) -> None:
+    _, paid = await shop.post("pay", by_code(await shop.component_mode(), "0000"))
+    traction = paid["data"]["tractionNo"]
+    await notify(shop, traction, "failed")
+    item = await waiting(shop, "pay", traction)
+    assert item is not None
+    assert (item.state, item.reason) == ("payed", "is payed, now told failed")
+    assert "conflict:failed" in item.evidence
+    assert list(item.decisions) == ["keep"]
+    assert await refused(shop, "pay", traction, "failed") == grpc.StatusCode.INVALID_ARGUMENT
+    await decide(shop, "pay", traction, "keep")
+    assert await row_of(shop, "pay_order", traction) == ("payed", False, "")
+    assert await waiting(shop, "pay", traction) is None
+
+
+async def test_a_failed_refund_that_is_now_told_to_have_succeeded_counts_until_it_is_decided(
+    shop: Shop,
+) -> None:
+    _, paid = await shop.post("pay", by_code(await shop.component_mode(), "2001"))
+    pay = paid["data"]["tractionNo"]
+    wish = {"payTractionNo": pay, "clientRefundNo": number("r")}
+    assert (await shop.post("refund", wish))[0] == 500
+    rows = await shop.sql("SELECT traction_no FROM refund_order WHERE pay_traction_no = :n", n=pay)
+    traction = rows[0][0]
+    await notify(shop, traction, "success")
+    item = await waiting(shop, "refund", traction)
+    assert item is not None
+    assert item.reason == "is refundFailed, now told success"
+    status, no = await shop.post("refund", wish | {"clientRefundNo": number("r")})
+    assert (status, "refundAmount exceed payAmount" in no["message"]) == (500, True)
+    await decide(shop, "refund", traction, "keep")
+    status, no = await shop.post("refund", wish | {"clientRefundNo": number("r")})
+    assert "refund Error" in no["message"]  # asked again, and failed again as this component does
+
+
+async def test_two_decisions_of_one_item_are_one(shop: Shop) -> None:
+    traction = await lost(shop)
+
+    async def one(decision: str) -> Any:
+        try:
+            await decide(shop, "pay", traction, decision)
+        except aio.AioRpcError as no:
+            return no.code()
+        return None
+
+    answers = await asyncio.gather(*[one("success") for _ in range(8)])
+    assert answers.count(None) >= 1
+    assert set(answers) <= {None, grpc.StatusCode.NOT_FOUND}
+    trades = await shop.sql(
+        "SELECT status FROM trade_record WHERE traction_no = :n ORDER BY id", n=traction
+    )
+    assert [row[0] for row in trades] == ["paying", "payed"]
+
+
+async def test_a_decision_without_a_reason_or_of_nothing_is_refused(shop: Shop) -> None:
+    traction = await lost(shop)
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    assert await refused(shop, "pay", traction, "success", "") == invalid
+    assert await refused(shop, "pay", traction, "keep") == invalid
+    assert await refused(shop, "nothing", traction, "success") == invalid
+    for key in ("", "1", "x" * 65, "号", "9" * 30):
+        for kind in ("pay", "refund", "ums_refund", "notice"):
+            assert await refused(shop, kind, key, "success") == grpc.StatusCode.NOT_FOUND
+    assert (await row_of(shop, "pay_order", traction))[:2] == ("paying", True)
+    await decide(shop, "pay", traction, "failed")
+
+
+async def test_everything_open_is_paged_oldest_first(shop: Shop) -> None:
+    numbers = [await lost(shop) for _ in range(3)]
+    _, refund = await lost_refund(shop)
+    found: list[tuple[str, str]] = []
+    token = ""
+    for _ in range(100):
+        request = pb.ListOpenWorkRequest(page_size=1, page_token=token)
+        page = await call(shop, "ListOpenWork", request)
+        found += [(item.kind, item.key) for item in page.items]
+        token = page.next_page_token
+        if not token:
+            break
+    mine = [key for kind, key in found if kind == "pay" and key in numbers]
+    assert mine == sorted(numbers)
+    assert ("refund", refund) in found
+    assert len(set(found)) == len(found)
+
+
+async def test_what_waits_is_told_by_metric(shop: Shop) -> None:
+    def figure(name: str) -> float:
+        (found,) = re.findall(
+            rf'^{name}{{kind="pay"}} (\S+)$', metrics.exposition().decode(), re.MULTILINE
+        )
+        return float(found)
+
+    app = shop.pay.app
+    await gauge(sources(app), app.clock)
+    before = figure("shoudan_open_work")
+    traction = await lost(shop)
+    await shop.sql(
+        "UPDATE pay_order SET parked_time = now() - interval '1 hour' WHERE traction_no = :n",
+        n=traction,
+    )
+    await gauge(sources(app), app.clock)
+    assert figure("shoudan_open_work") == before + 1
+    assert figure("shoudan_open_work_age_seconds") >= 3600
+    await decide(shop, "pay", traction, "failed")
+    await gauge(sources(app), app.clock)
+    assert figure("shoudan_open_work") == before
+
+
+async def test_an_operator_lists_shows_and_decides(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOUDAN_CLI_PAY_TARGET", f"127.0.0.1:{shop.pay.port}")
+    monkeypatch.setenv("SHOUDAN_CLI_ORDER_TARGET", "127.0.0.1:1")
+
+    async def shoudan(*argv: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, collected(), ["work", *argv])
+
+    traction = await lost(shop)
+    listed = await shoudan("ls", "--kind", "pay", "--json")
+    # The order service is away, so the list is not whole, and says so.
+    assert (listed.exit_code, "not whole" in listed.stderr) == (1, True)
+    rows = [json.loads(line) for line in listed.stdout.splitlines() if line[0] == "{"]
+    (row,) = [one for one in rows if one["key"] == traction]
+    assert (row["kind"], row["state"], row["amount"]) == ("pay", "paying", "0.5")
+    shown = await shoudan("show", "pay", traction)
+    assert shown.exit_code == 0
+    assert f"pay {traction}  paying  0.5 元" in shown.stdout
+    assert "decide: success, failed" in shown.stdout
+    done = await shoudan("decide", "pay", traction, "success", "--reason", WHY)
+    assert done.exit_code == 0
+    assert done.stdout.endswith(f"pay {traction}: success\n")
+    assert (await row_of(shop, "pay_order", traction))[0] == "payed"
+    again = await shoudan("decide", "pay", traction, "success", "--reason", WHY)
+    assert (again.exit_code, f"no pay waits under {traction}" in again.stderr) == (1, True)
