@@ -313,3 +313,56 @@ async def test_a_query_answers_a_running_notify(world: World) -> None:
     assert answer.results[0].order.status == 0
     after = await world.get(order_id)
     assert (after.notify_status, after.notifies[0].notify_status) == (100, 100)
+
+
+async def test_a_task_whose_unpaid_order_ended_is_finished_and_none_is_dead(world: World) -> None:
+    world.ledger.limits["test"] = 0
+    order_id = await world.order()
+
+    async def refused() -> bool:
+        return bool(
+            await world.sql("SELECT 1 FROM task WHERE name = 'order.pay' AND last_error <> ''")
+        )
+
+    await eventually(refused)
+    await time_out(world, order_id)
+    await reaches(world, order_id, 90)
+    await world.sql("UPDATE task SET next_execute_time = shoudan_now() WHERE name = 'order.pay'")
+
+    async def gone() -> bool:
+        return not await world.sql("SELECT 1 FROM task WHERE name = 'order.pay'")
+
+    await eventually(gone)
+    assert not await world.sql("SELECT 1 FROM task WHERE status = 90")
+
+
+async def test_a_top_up_before_the_overtime_pays_the_order(world: World) -> None:
+    world.ledger.limits["test"] = 0
+    order_id = await world.order()
+
+    async def refused() -> bool:
+        return bool(
+            await world.sql("SELECT 1 FROM task WHERE name = 'order.pay' AND last_error <> ''")
+        )
+
+    await eventually(refused)
+    # Nine of its ten minutes are over.
+    await world.sql(
+        "UPDATE task SET next_execute_time = shoudan_now(),"
+        " max_execute_time = max_execute_time - interval '9 min' WHERE name = 'order.pay'"
+    )
+    await world.sql("UPDATE oms_order_info SET order_overtime = shoudan_now() + interval '15 s'")
+
+    async def last_try() -> bool:
+        """It comes again before the overtime, not after its usual 30 s."""
+        return bool(
+            await world.sql(
+                "SELECT 1 FROM task t, oms_order_info o WHERE t.name = 'order.pay'"
+                " AND t.status = 20 AND t.count > 1 AND t.next_execute_time < o.order_overtime"
+            )
+        )
+
+    await eventually(last_try)
+    del world.ledger.limits["test"]
+    await world.sql("UPDATE task SET next_execute_time = shoudan_now() WHERE name = 'order.pay'")
+    await reaches(world, order_id, 0)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import codecs
 import hashlib
 import hmac
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -42,6 +43,7 @@ IN_FLIGHT_MAX: Final = 2_000
 # Beyond the calls in flight, so many may wait for a host; more come again later.
 HOST_WAITING_MAX: Final = 1_000
 ANSWER_CHARS_MAX: Final = 256
+SUCCESS_WORDS: Final = frozenset({"", "success", "ok", "成功"})
 AWAY_S: Final = 5.0  # until somebody is told again, when it could not be written down that he was
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 ANY_PORT: Final = range(1, 65_536)
@@ -71,15 +73,30 @@ class _Attempt:
     took_ms: int
 
 
-def owe(context: Context, work: Work, order: Order) -> None:
-    """Make the notify task of an order that has just ended, if its channel wants to be told."""
+def owe(
+    context: Context, work: Work, order: Order, status: OrderStatus, code: str, message: str
+) -> None:
+    """Make the notify task of an order that has just ended like this, if its channel wants to be told."""
     if order.has_notify:
         work.tasks.add(
             steps.NOTIFY,
-            steps.NotifyStep(order.order_id),
+            steps.NotifyStep(order.order_id, 0, int(status), code, message),
             order_no=str(order.order_id),
             queue=context.queue(order.line_id, steps.NOTIFY),
         )
+
+
+def fixed(row: NotifyRow, step: steps.NotifyStep) -> NotifyRow:
+    """The notify as it was owed: the order may have been refunded since."""
+    if step.status is not None:
+        status, code, message = step.status, step.fail_code, step.fail_msg
+    elif row.owed_status is not None:
+        status, code, message = row.owed_status, row.owed_code, row.owed_msg
+    else:  # owed by a version that did not write it down
+        return row
+    if row.refund_id:
+        return replace(row, refund_status=status)
+    return replace(row, order_status=OrderStatus(status), fail_code=code, fail_msg=message)
 
 
 def body_of(row: NotifyRow, *, words: bool) -> bytes:
@@ -90,24 +107,30 @@ def body_of(row: NotifyRow, *, words: bool) -> bytes:
         public = RefundStatus.SUCCEEDED if status == RefundStatus.REFUNDING else status
         facts |= {"refund_no": row.refund_no, "refund_num": row.refund_num, "status": int(public)}
         word = REFUND_WORDS[status]
+        code, message = "", ""  # those of its order say nothing about the refund
     else:
         order_status = OrderStatus(row.order_status)
         facts |= {"order_id": str(row.order_id), "status": int(order_status)}
         word = ORDER_WORDS[order_status]
+        code, message = row.fail_code, row.fail_msg
     if words:
         facts |= {
             "status": word[0],
-            "failed_code": row.fail_code or word[1],
-            "failed_msg": row.fail_msg or word[2],
+            "failed_code": code or word[1],
+            "failed_msg": message or word[2],
         }
     return orjson.dumps(facts)
 
 
 def acknowledged(outcome: Outcome) -> bool:
-    """HTTP 200 and success: as text, as JSON text, as {"data":"success"} or {"status":0|200}."""
+    """HTTP 200 and success: as text, as JSON text, as {"data":"success"} or {"status":0|200}.
+
+    A byte order mark before it means nothing. A notify_msg beside the status (000: 返回参数) is the
+    partner's own words: one that does not say success is an objection.
+    """
     if not isinstance(outcome, Answered) or outcome.status != 200:
         return False
-    text = outcome.body.strip()
+    text = outcome.body.removeprefix(codecs.BOM_UTF8).strip()
     if text.lower() == b"success":
         return True
     try:
@@ -122,7 +145,9 @@ def acknowledged(outcome: Outcome) -> bool:
     data, status = facts.get("data"), facts.get("status")
     if isinstance(data, str) and data.strip().lower() == "success":
         return True
-    return type(status) is int and status in {0, 200}
+    said = facts.get("notify_msg")
+    agreed = said is None or (isinstance(said, str) and said.strip().lower() in SUCCESS_WORDS)
+    return type(status) is int and status in {0, 200} and agreed
 
 
 def signed(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
@@ -282,6 +307,9 @@ def _told(one: _Attempt, attempt_id: int) -> store.Told:
         answer.replace("\0", "")[:ANSWER_CHARS_MAX],
         one.took_ms,
         one.row.notify_count,
+        int(one.row.refund_status if one.row.refund_id else one.row.order_status),
+        one.row.fail_code,
+        one.row.fail_msg,
     )
 
 
@@ -311,7 +339,7 @@ async def tell(context: Context, tasks: Sequence[Task[steps.NotifyStep]]) -> Non
     for task, key in zip(tasks, keys, strict=True):
         row = rows.get(key)
         if row is not None and _owed(row):
-            await cast("Notifier", context.notifier).begin(task, row)
+            await cast("Notifier", context.notifier).begin(task, fixed(row, task.payload))
         else:
             over.append(task)
     if over:

@@ -10,7 +10,7 @@ from shoudan_kit.db import retry
 from shoudan_kit.money import MICROS_MAX, apply_rate, micros_to_yuan
 from shoudan_kit.work import Work
 from shoudan_order import journal, steps
-from shoudan_order.binding import deliverable_num, guard_s
+from shoudan_order.binding import deliverable_num
 from shoudan_order.catalogue import WILDCARD, Catalogue, DownProduct, DownShelf, Wish
 from shoudan_order.context import Context, Held
 from shoudan_order.refusals import (
@@ -221,7 +221,7 @@ def _begin(context: Context, work: Work, order: Order) -> Held:
         step,
         order_no=number,
         queue=context.queue(line, steps.PAY),
-        deadline_s=overtime_s - guard_s(overtime_s),
+        deadline_s=overtime_s + steps.PAY.deadline_s,
     )
     overtime_task = work.tasks.add(
         steps.OVERTIME,

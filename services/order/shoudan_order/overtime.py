@@ -75,7 +75,7 @@ async def _fail_unpaid(
             work, "overtime", order, OrderStatus.FAILED, journal.OVERTIME, OVERTIME_WORDS
         )
         _refund_later(context, work, order)
-        notifies.owe(context, work, order)
+        notifies.owe(context, work, order, OrderStatus.FAILED, OVERTIME_CODE, OVERTIME_WORDS)
 
 
 def _refund_later(context: Context, work: Work, order: Order) -> None:

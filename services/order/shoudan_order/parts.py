@@ -12,9 +12,6 @@ from shoudan_order.store import deliveries as store
 from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import Delivery, Order
 
-# A task of an order may run a little longer than the order: it then ends itself, and is not listed as failed.
-AFTER_S = 60
-
 
 def hand_out(context: Context, work: Work, order: Order, parts: Sequence[Delivery]) -> None:
     """Make the deliver tasks of parts just bound, and tell it."""
@@ -53,7 +50,7 @@ def bind_later(context: Context, work: Work, order: Order, left_s: int, *, tried
         order_no=str(order.order_id),
         queue=context.queue(order.line_id, steps.BIND),
         delay_s=steps.BIND.interval_s if tried else 0,
-        deadline_s=max(left_s, 0) + AFTER_S,
+        deadline_s=max(left_s, 0) + steps.BIND.deadline_s,
     )
 
 

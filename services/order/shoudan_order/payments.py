@@ -35,7 +35,9 @@ from shoudan_order.store.rows import Delivery, Order
 
 _log = log.get_logger("payments")
 
+LAST_TRY_S = 2  # before the overtime
 BALANCE_CODE = "904"
+BALANCE_WORDS = "帐户余额不足"
 
 
 @dataclass(slots=True)
@@ -76,10 +78,13 @@ def purchase(delivery: Delivery) -> Movement:
 async def pay(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
     """Charge the channels, then bind at once what this process also binds.
 
-    Too little balance is tried again until the deadline, or fails the order at once where its shelf
-    says so. Other refusals (a locked or missing account) are tried again until the deadline: a
-    person can still repair them; at overtime the order fails and nothing has been charged.
+    Too little balance is tried again until the order's overtime, or fails the order at once where its
+    shelf says so. Other refusals (a locked or missing account) are tried again as long: a person can
+    still repair them; at overtime the order fails, nothing has been charged, and its task ends.
     """
+    tasks, left_s = await _still_unpaid(context, tasks)
+    if not tasks:
+        return
     orders = await context.orders(t.payload.order_id for t in tasks)
     known = [t for t in tasks if t.payload.order_id in orders]
     try:
@@ -97,6 +102,7 @@ async def pay(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
             failed.append(task)
         else:
             refused(context, task, answer)
+            _before_overtime(task, left_s.get(order.order_id))
     voided = {
         task.payload.order_id
         for task, answer in zip(known, answers, strict=True)
@@ -106,6 +112,38 @@ async def pay(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
         await _paid(context, paid, orders, voided)
     if failed:
         await _fail_fast(context, failed, orders)
+
+
+async def _still_unpaid(
+    context: Context, tasks: Sequence[Task[steps.OrderStep]]
+) -> tuple[list[Task[steps.OrderStep]], dict[int, int]]:
+    """Tasks whose order waits for its payment, and the seconds left to orders tried before.
+
+    An order may have ended since the try before; a debit of that try is voided or refunded by the
+    step that ended it. First tries are not looked up: their order has just been taken.
+    """
+    again = [t.payload.order_id for t in tasks if t.count > 1]
+    if not again:
+        return list(tasks), {}
+    async with context.app.db.connect() as db:
+        found = await store.read_orders(db, again, lock=False)
+    left_s = {
+        order_id: was.left_s
+        for order_id, (_, was) in found.items()
+        if was.order_status == OrderStatus.PAYING
+    }
+    open_ = [t for t in tasks if t.count <= 1 or t.payload.order_id in left_s]
+    over = [t for t in tasks if t.count > 1 and t.payload.order_id not in left_s]
+    if over:
+        async with context.app.work("order.pay_over") as work:
+            work.tasks.finish(*over)
+    return open_, left_s
+
+
+def _before_overtime(task: Task[Any], left_s: int | None) -> None:
+    """Try a last time just before the overtime, so that a late top-up still pays the order."""
+    if left_s is not None and task.again_s is not None and left_s > LAST_TRY_S:
+        task.again_s = min(task.again_s, left_s - LAST_TRY_S)
 
 
 def _fails_fast(context: Context, order: Order) -> bool:
@@ -201,15 +239,15 @@ async def _fail_fast(
 ) -> None:
     """The shelf wants no waiting for money: the order fails with 904, nothing was charged."""
 
-    failed = [store.FailedUnpaid(t.payload.order_id, BALANCE_CODE, "帐户余额不足") for t in tasks]
+    failed = [store.FailedUnpaid(t.payload.order_id, BALANCE_CODE, BALANCE_WORDS) for t in tasks]
     async with context.app.work("order.pay_refused") as work:
         moved = await store.advance_failed_unpaid(work.db, failed, FailRefundStatus.NOT_NEEDED)
         for order_id in moved:
             order = orders[order_id]
             journal.order_event(
-                work, "failed", order, OrderStatus.FAILED, journal.DOWN_PAY, "帐户余额不足"
+                work, "failed", order, OrderStatus.FAILED, journal.DOWN_PAY, BALANCE_WORDS
             )
-            notifies.owe(context, work, order)
+            notifies.owe(context, work, order, OrderStatus.FAILED, BALANCE_CODE, BALANCE_WORDS)
             if held := context.memory.get(order_id):
                 work.tasks.finish_id(steps.OVERTIME, held.overtime_task)
         work.tasks.finish(*tasks)

@@ -393,7 +393,7 @@ def owe(context: Context, work: Work, line_id: int, refund: Refund) -> None:
     if refund.has_notify:
         work.tasks.add(
             steps.REFUND_NOTIFY,
-            steps.NotifyStep(refund.order_id, refund.refund_id),
+            steps.NotifyStep(refund.order_id, refund.refund_id, int(refund.refund_status)),
             order_no=str(refund.order_id),
             queue=context.queue(line_id, steps.REFUND_NOTIFY),
         )

@@ -347,7 +347,7 @@ def _ended(context: Context, work: Work, order: Order, now: Settled) -> None:
         now.fail_msg,
         success_face_micros=now.success_face_micros,
     )
-    notifies.owe(context, work, order)
+    notifies.owe(context, work, order, now.order_status, now.fail_code, now.fail_msg)
     if now.refund_status == FailRefundStatus.WAITING:
         work.tasks.add(
             steps.ORDER_REFUND,

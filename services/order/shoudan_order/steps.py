@@ -30,11 +30,18 @@ class DeliveryStep(msgspec.Struct, frozen=True):
     order_id: int
 
 
-class NotifyStep(msgspec.Struct, frozen=True):
-    """A message owed to a channel: of the order, or of one of its refunds."""
+class NotifyStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A message owed to a channel: of the order, or of one of its refunds.
+
+    `status` and what failed are those of the end it is owed for, whatever becomes of the order before
+    it is acknowledged; None in a step that was resent: the notify's row has them since its first attempt.
+    """
 
     order_id: int
     refund_id: int = 0
+    status: int | None = None
+    fail_code: str = ""
+    fail_msg: str = ""
 
 
 class RefundStep(msgspec.Struct, frozen=True):

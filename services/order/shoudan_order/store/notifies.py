@@ -19,7 +19,8 @@ _DUE = statement("""
 SELECT n.notify_id, n.order_id, n.refund_id, n.down_channel_no, o.request_no, n.notify_url,
     n.notify_count, n.max_count, n.notify_status, o.order_status,
     coalesce(r.down_refund_no, '') AS refund_no, coalesce(r.refund_num, 0) AS refund_num,
-    coalesce(r.refund_status, 0) AS refund_status, o.fail_code, o.fail_msg, n.create_time
+    coalesce(r.refund_status, 0) AS refund_status, o.fail_code, o.fail_msg, n.create_time,
+    n.owed_status, n.owed_code, n.owed_msg
 FROM unnest(CAST(:order_ids AS bigint[]), CAST(:refund_ids AS bigint[])) AS k(order_id, refund_id)
 JOIN oms_notify_info n ON n.order_id = k.order_id AND n.refund_id = k.refund_id
 JOIN oms_order_info o ON o.order_id = n.order_id
@@ -39,6 +40,7 @@ WITH locked AS (
         notify_status = CASE WHEN g.acknowledged
             THEN CAST(:done AS smallint) ELSE CAST(:waiting AS smallint) END,
         notify_count = n.notify_count + 1, http_status = g.http_status, notify_msg = g.answer,
+        owed_status = g.owed_status, owed_code = g.owed_code, owed_msg = g.owed_msg,
         start_time = coalesce(n.start_time, shoudan_now()),
         end_time = CASE WHEN g.acknowledged THEN shoudan_now() END,
         given_up = NOT g.acknowledged AND n.notify_count + 1 >= n.max_count
@@ -51,6 +53,9 @@ WITH locked AS (
         answer="text",
         took_ms="integer",
         was_count="integer",
+        owed_status="smallint",
+        owed_code="text",
+        owed_msg="text",
     ).replace("AS given", "AS g")
 }
     WHERE n.notify_id = g.notify_id AND (SELECT count(*) FROM locked) > 0
@@ -113,6 +118,9 @@ class Told:
     answer: str
     took_ms: int
     was_count: int  # attempts before this one
+    owed_status: int  # what it said
+    owed_code: str
+    owed_msg: str
 
 
 async def notifies_due(
@@ -135,6 +143,9 @@ async def advance_told(db: AsyncConnection, told: Sequence[Told]) -> set[int]:
         "answer": [one.answer for one in told],
         "took_ms": [one.took_ms for one in told],
         "was_count": [one.was_count for one in told],
+        "owed_status": [one.owed_status for one in told],
+        "owed_code": [one.owed_code for one in told],
+        "owed_msg": [one.owed_msg for one in told],
         "done": int(NotifyStatus.DONE),
         "waiting": int(NotifyStatus.WAITING),
         "running": int(NotifyStatus.RUNNING),

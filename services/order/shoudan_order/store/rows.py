@@ -142,3 +142,6 @@ class NotifyRow:
     fail_code: str
     fail_msg: str
     create_time: datetime
+    owed_status: int | None  # what it says; None until the first attempt was stored
+    owed_code: str
+    owed_msg: str

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    SmallInteger,
     Table,
     UniqueConstraint,
     false,
@@ -274,6 +275,9 @@ NOTIFY: Final = Table(
     Column(
         "given_up", Boolean, nullable=False, server_default=false(), comment="max_count reached"
     ),
+    Column("owed_status", SmallInteger, comment="what it says, fixed when it was owed"),
+    words("owed_code", "错误码 it says"),
+    words("owed_msg", "错误描述 it says"),
     one_of("notify_type", s.NotifyType),
     one_of("notify_status", s.NotifyStatus),
     UniqueConstraint("order_id", "refund_id"),
