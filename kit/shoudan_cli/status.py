@@ -30,6 +30,7 @@ SHOWN: Final = {
     "shoudan_tasks_dead": "tasks dead",
     "shoudan_outbox_lag_seconds": "events late (s)",
     "shoudan_orders_parked": "orders parked",
+    "shoudan_open_work": "open work, most of a kind",
 }
 
 

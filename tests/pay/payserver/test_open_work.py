@@ -124,6 +124,52 @@ async def test_a_pay_nobody_can_be_asked_about_waits_at_once_and_a_decision_ends
     assert await refused(shop, "pay", traction, decision) == grpc.StatusCode.NOT_FOUND
 
 
+async def test_what_no_question_ends_waits_for_a_person_and_is_asked_on(shop: Shop) -> None:
+    mode = await shop.component_mode(query_url=f"{shop.component.url}/nothing")
+    _, paid = await shop.post("pay", by_code(mode, "1004"))
+    traction = paid["data"]["tractionNo"]
+    assert await waiting(shop, "pay", traction) is None
+    await shop.sql(
+        "UPDATE pay_order SET expire_time = now() - interval '1 s' WHERE traction_no = :n",
+        n=traction,
+    )
+    await becomes_parked(shop, "pay_order", traction)
+    item = await waiting(shop, "pay", traction)
+    assert item is not None
+    assert item.reason == "its component did not answer, and tells no end when it is asked"
+    assert len(await shop.sql("SELECT 1 FROM task WHERE order_no = :n", n=traction)) == 1
+    await shop.sql(
+        "UPDATE pay_mode SET query_url = :url WHERE uuid = :uuid",
+        url=f"{shop.component.url}/query",
+        uuid=mode.uuid,
+    )
+
+    async def ended() -> bool:
+        await due(shop)
+        return tuple(await row_of(shop, "pay_order", traction)) == ("payed", False, "")
+
+    await eventually(ended)
+    assert await waiting(shop, "pay", traction) is None
+
+
+async def test_a_refund_no_question_ends_waits_after_a_day(shop: Shop) -> None:
+    mode = await shop.component_mode(query_url=f"{shop.component.url}/nothing")
+    _, paid = await shop.post("pay", by_code(mode, "2003"))
+    wish = {"payTractionNo": paid["data"]["tractionNo"], "clientRefundNo": number("r")}
+    _, back = await shop.post("refund", wish)
+    traction = back["data"]["tractionNo"]
+    await due(shop)
+    assert await waiting(shop, "refund", traction) is None
+    await shop.sql(
+        "UPDATE refund_order SET start_time = now() - interval '25 hours' WHERE traction_no = :n",
+        n=traction,
+    )
+    await becomes_parked(shop, "refund_order", traction)
+    await decide(shop, "refund", traction, "success")
+    assert await row_of(shop, "refund_order", traction) == ("refunded", False, "")
+    assert await shop.sql("SELECT 1 FROM task WHERE order_no = :n", n=traction) == []
+
+
 @pytest.mark.parametrize(("ret", "status"), [("success", "payed"), ("failed", "payFailed")])
 async def test_a_component_may_answer_late_by_the_address_it_was_given(
     shop: Shop, ret: str, status: str

@@ -29,8 +29,9 @@ OFTEN_MAX: Final = 60  # questions at the documented pace; after ten minutes onc
 SELDOM_S: Final = 60.0
 EXPIRED: Final = "expired"
 LOST: Final = "not received by the component"
-# A refund has no expiry of its own; its component is believed lost or asked for this long.
-REFUND_WITHIN: Final = timedelta(days=7)
+# A refund has no expiry of its own: after so long its end is a person's matter, and asked about all the same.
+RUNNING_WITHIN: Final = timedelta(days=7)
+ASKED_WITHIN: Final = timedelta(days=1)
 
 _log = log.get_logger("payserver")
 
@@ -78,17 +79,14 @@ class Asking:
         after = await self._paying.heard(pay, heard)
         if PayStatus(after.status) not in states.OPEN_PAYS:
             return
-        if after.sent == Sent.NOT or _can_be_asked(usable):
-            task.again(self._pace(task))
-            return
-        until = pay.expire_time if after.sent == Sent.HEARD else self._lost_at(pay.pay_start_time)
-        if now < until:  # its component may notify until then; later, too, but nobody counts on it
-            task.again((until - now).total_seconds() + 1)
-            return
-        async with self._app.work("payserver_park") as work:
-            await pay_store.park(work.db, {number: _unknown(after.sent)})
-            work.tasks.finish(task)
-        _log.error("pay_parked", traction_no=number)
+        asks = after.sent == Sent.NOT or _can_be_asked(usable)
+        counted_on = asks or after.sent == Sent.HEARD
+        until = pay.expire_time if counted_on else self._lost_at(pay.pay_start_time)
+        if now > until and not after.parked:
+            async with self._app.work("payserver_park") as work:
+                await pay_store.park(work.db, {number: _unknown(after.sent, asks=asks)})
+            _log.error("pay_parked", traction_no=number)
+        await self._next(task, asks=asks, left=until - now)
 
     async def refund(self, task: Task[Ask]) -> None:
         """Bring one refund nearer to its end."""
@@ -112,17 +110,16 @@ class Asking:
         after = await self._refunding.heard(refund, heard)
         if RefundStatus(after.status) not in states.OPEN_REFUNDS:
             return
-        until = refund.start_time + REFUND_WITHIN
-        if after.sent == Sent.MAYBE and not _can_be_asked(usable):
-            until = self._lost_at(refund.start_time)
-        if now > until:
-            async with self._app.work("payserver_park") as work:
-                await refund_store.park(work.db, {number: _unknown(after.sent)})
-                work.tasks.finish(task)
-            _log.error("refund_parked", traction_no=number)
-            return
         asks = after.sent == Sent.NOT or _can_be_asked(usable)
-        task.again(self._pace(task) if asks else (until - now).total_seconds() + 1)
+        if after.sent == Sent.HEARD:
+            until = refund.start_time + RUNNING_WITHIN
+        else:
+            until = refund.start_time + ASKED_WITHIN if asks else self._lost_at(refund.start_time)
+        if now > until and not after.parked:
+            async with self._app.work("payserver_park") as work:
+                await refund_store.park(work.db, {number: _unknown(after.sent, asks=asks)})
+            _log.error("refund_parked", traction_no=number)
+        await self._next(task, asks=asks, left=until - now)
 
     async def _ask_pay(self, pay: PayOrder, usable: Usable) -> Heard:
         """Call it for the first time, query it, or call it again if its component allows that."""
@@ -158,6 +155,15 @@ class Asking:
         async with self._app.work("payserver_ask") as work:
             work.tasks.finish(task)
 
+    async def _next(self, task: Task[Ask], *, asks: bool, left: timedelta) -> None:
+        """What can be asked is asked on, a person waiting or not; what cannot, waits for its notify."""
+        if asks:
+            task.again(self._pace(task))
+        elif left > timedelta():
+            task.again(left.total_seconds() + 1)
+        else:
+            await self._finish(task)
+
     def _lost_at(self, began: datetime) -> datetime:
         """Until when an answer that did not come may still come by notify before a person is asked."""
         return began + timedelta(seconds=self._app.settings.component_lost_s)
@@ -178,8 +184,12 @@ def _can_be_asked(usable: Usable) -> bool:
     return bool(usable.terms.query_url) or usable.terms.repeatable
 
 
-def _unknown(sent: str) -> str:
-    """Why a person is asked; a late notify of the component ends it all the same."""
+def _unknown(sent: str, *, asks: bool) -> str:
+    """Why a person is asked; a late answer of the component ends it all the same."""
+    if sent == Sent.NOT:
+        return "its component cannot be reached"
+    if asks and sent == Sent.MAYBE:
+        return "its component did not answer, and tells no end when it is asked"
     if sent == Sent.HEARD:
         return "its component said running and told no end"
     return "its component did not answer, and cannot be asked"
