@@ -7,3 +7,4 @@ for name in POSTGRES NATS \
     ORDER ORDER_OWNER PAY PAY_OWNER DELIVERY DELIVERY_OWNER ERP_INGEST ERP_INGEST_OWNER; do
     printf 'SHOUDAN_%s_PASSWORD=%s\n' "$name" "$(password)"
 done
+printf 'SHOUDAN_DELIVERY_NOTIFY_KEY=%s\n' "$(password)"

@@ -6,13 +6,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-
-from shoudan_kit.config import ServiceSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -137,10 +136,12 @@ def test_a_service_has_its_own_database_and_no_owner_password(name: str) -> None
 
 @every_service
 def test_what_a_service_is_told_is_a_setting_it_knows(name: str) -> None:
+    (entry,) = entry_points(group="shoudan.services", name=name)
+    settings = entry.load().settings
     for variable in environment(name):
         shared = variable.removeprefix("SHOUDAN_").lower()
         names = {shared, shared.removeprefix(f"{name}_")}
-        known = names & ServiceSettings.model_fields.keys()
+        known = names & settings.model_fields.keys()
         assert known or shared.endswith("_target"), f"{variable} is no setting of {name}"
 
 
@@ -172,7 +173,7 @@ def test_new_env_makes_every_password_compose_demands() -> None:
     )
     made = dict(line.split("=", 1) for line in run.stdout.splitlines())
     text = (ROOT / "compose.yaml").read_text()
-    assert set(made) == set(re.findall(r"\$\{(\w+_PASSWORD):\?", text))
+    assert set(made) == set(re.findall(r"\$\{(SHOUDAN_\w+):\?", text))
     assert len(set(made.values())) == len(made)
     assert all(re.fullmatch(r"s[0-9a-f]{48}", value) for value in made.values())
 

@@ -271,6 +271,8 @@ class Supplier(Row):
     secret_name: str = ""
     queue_name: str = ""
     ext_params: dict[Short, Annotated[str, BeforeValidator(_text)]] = {}
+    notify_networks: list[str] = []
+    notify_without_token: bool = False
     error_codes: list[ErrorCode] = []
 
 

@@ -123,6 +123,9 @@ HTTP_CONNECTIONS_REFUSED: Final = counter(
 BACKEND_UP: Final = gauge(
     "backend_up", "1 while a service behind the gateway serves.", ("backend",)
 )
+NOTIFIES_TAKEN: Final = counter(
+    "notifies_taken_total", "Suppliers' notifies: accepted, refused, limited.", ("outcome",)
+)
 BREAKER_STATE: Final = gauge("breaker_state", "0 closed, 1 open, 2 trying again.", ("channel",))
 BUILD_INFO: Final = gauge(
     "build_info", "Always 1; the labels say what runs.", ("service", "version")

@@ -1,23 +1,45 @@
 """Notifies end deliveries when verified, repeats change nothing, contradictions are parked, never applied."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from grpc import StatusCode, aio
 
+from shoudan_delivery.config import DeliverySettings
+from shoudan_delivery.inbound import NotifyTokens
+from shoudan_delivery.store.rows import Supplier
 from shoudan_fakes.wire import signature
+from shoudan_kit.config import Secret
+from shoudan_kit.metrics import NOTIFIES_TAKEN
 from tests.delivery.conftest import House, house
 from tests.poll import eventually
 
 SUCCEEDED, SENDING, FAILED = 0, 30, 90
 NOTIFY, QUERY, SYNC = 1, 2, 3
+SUPPLIER = Supplier(
+    1, "up", 10, "default", "http://a", "http://told", "", 1, 1, 1, True, True, False, 1, 1.0, ""
+)
 
 
-async def tell(running: House, body: Any, channel_no: str = "up") -> tuple[int, str]:
-    """POST a notify as a supplier would; HTTP status and body of the answer."""
-    url = f"{running.process.settings.public_url}/vds/notify/{channel_no}/10"
+def token(running: House, order_no: str, channel_no: str = "up") -> str:
+    """The query that the supplier of this channel was given for this number."""
+    settings = running.process.settings
+    supplier = replace(SUPPLIER, channel_no=channel_no)
+    tokens = NotifyTokens(settings.notify_keys())
+    return tokens.url(supplier, int(order_no)).removeprefix(SUPPLIER.notify_url)
+
+
+async def tell(
+    running: House, body: Any, channel_no: str = "up", query: str | None = None
+) -> tuple[int, str]:
+    """POST a notify as a supplier would, with its delivery's token; HTTP status and body of the answer."""
+    if query is None:
+        query = token(running, body["order_no"], channel_no)
+    url = f"{running.process.settings.public_url}/vds/notify/{channel_no}/10{query}"
     async with aiohttp.ClientSession() as http, http.post(url, json=body) as answer:
         return answer.status, await answer.text()
 
@@ -97,21 +119,129 @@ async def test_a_notify_without_a_certain_word_ends_nothing(
     assert (await running.query(number)).status == SENDING
 
 
-@pytest.mark.parametrize("order_no", ["1", "99999999999999999999999", "x", "-1", "１"])
-async def test_a_notify_about_nothing_of_ours_is_not_thanked_for(
-    running: House, order_no: str
-) -> None:
-    body = {"order_no": order_no, "code": "R_0000", "amount": "100"}
-    assert (await tell(running, body))[0] == 404
-
-
-async def test_a_notify_of_another_channel_cannot_end_a_delivery(running: House) -> None:
-    await running.apply("other")
-    await running.apply(can_query=False)
+async def open_number(running: House, **channel: Any) -> tuple[int, str]:
+    """A delivery that only a notify can end: its owner's number and the supplier's."""
+    await running.apply(can_query=False, **channel)
     (number,) = await running.send("0003")
-    body = {"order_no": (await running.query(number)).order_no, "code": "R_0000", "amount": "100"}
-    assert (await tell(running, body, "other"))[0] == 404
-    assert (await running.query(number)).status != SUCCEEDED
+
+    async def sent() -> bool:
+        return (await running.query(number)).result_code == "R_9999"
+
+    await eventually(sent)
+    return number, (await running.query(number)).order_no
+
+
+async def test_whatever_is_not_believed_looks_alike_and_changes_nothing(running: House) -> None:
+    await running.apply("other")
+    number, order_no = await open_number(running)
+    right = token(running, order_no)
+    good = {"order_no": order_no, "code": "R_0000", "amount": "100"}
+    told = [
+        await tell(running, good, query=""),
+        await tell(running, good, query="?token="),
+        await tell(running, good, query="?token=AAAAAAAAAAAAAAAAAAAAAA"),
+        await tell(running, good, query=f"{right[:-1]}"),
+        await tell(running, good, query=f"{right}&token=1"),
+        await tell(running, good, query=f"?token={'%20' * 400}"),
+        await tell(running, good, query=f"?token={'é'}"),
+        await tell(running, good | {"order_no": str(int(order_no) + 1)}, query=right),
+        await tell(running, good | {"order_no": "1"}),
+        await tell(running, good, "other", query=right),
+        await tell(running, good, "other"),  # the other supplier's own token for this number
+        await tell(running, good, "unknown", query=right),
+    ]
+    told += [
+        await tell(running, good | {"order_no": name}, query=right)
+        for name in ("99999999999999999999999", "x", "-1", "１", str(2**63))
+    ]
+    assert set(told) == {(403, "PERMISSION_DENIED")}
+    assert (await running.query(number)).status == SENDING
+    assert await tell(running, good) == (200, "success")
+    assert (await running.query(number)).status == SUCCEEDED
+
+
+async def test_guesses_are_limited_and_counted_and_lock_nobody_out(running: House) -> None:
+    number, order_no = await open_number(running)
+    good = {"order_no": order_no, "code": "R_0000", "amount": "100"}
+    outcomes = ("accepted", "refused", "limited")
+    before = [NOTIFIES_TAKEN(one)._value.get() for one in outcomes]
+    first = int(order_no) - 131
+    told = [
+        (await tell(running, good | {"order_no": str(first + n)}, query=""))[1] for n in range(263)
+    ]
+    assert told[0] == "PERMISSION_DENIED"
+    assert told.count("RESOURCE_EXHAUSTED") > 200
+    assert await tell(running, good) == (200, "success")
+    assert (await running.query(number)).status == SUCCEEDED
+    now = [NOTIFIES_TAKEN(one)._value.get() for one in outcomes]
+    accepted, refused, limited = (b - a for a, b in zip(before, now, strict=True))
+    assert (accepted, refused + limited) == (1, 263)
+    assert limited == told.count("RESOURCE_EXHAUSTED")
+
+
+async def test_a_channel_that_loses_the_query_is_believed_from_its_networks_alone(
+    running: House,
+) -> None:
+    number, order_no = await open_number(
+        running, notify_without_token=True, notify_networks=["203.0.113.0/24"]
+    )
+    good = {"order_no": order_no, "code": "R_0000", "amount": "100"}
+    assert (await tell(running, good, query=""))[0] == 403
+    await running.apply(
+        can_query=False, notify_without_token=True, notify_networks=["127.0.0.0/8", "::1/128"]
+    )
+
+    async def heard() -> bool:
+        return await tell(running, good, query="") == (200, "success")
+
+    await eventually(heard)
+    assert (await running.query(number)).status == SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"notify_without_token": True},
+        {"notify_networks": ["203.0.113.1/24"]},
+        {"notify_networks": ["somewhere"]},
+        {"notify_networks": ["10.0.0.0/8"] * 51},
+        {"notify_url": "http://127.0.0.1/told#here"},
+    ],
+)
+async def test_a_channel_whose_notifies_nothing_proves_is_refused(
+    running: House, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(aio.AioRpcError) as refused:
+        await running.apply("other", **changes)
+    assert refused.value.code() is StatusCode.INVALID_ARGUMENT
+
+
+def test_a_token_belongs_to_one_delivery_and_outlives_a_change_of_keys() -> None:
+    old, new = b"an old key of sixteen", b"a new key of sixteen!"
+    before, during, after = NotifyTokens([old]), NotifyTokens([new, old]), NotifyTokens([new])
+    given = before.url(SUPPLIER, 7).rpartition("=")[2]
+    assert before.fits(SUPPLIER.key, 7, given)
+    assert during.fits(SUPPLIER.key, 7, given)
+    assert not after.fits(SUPPLIER.key, 7, given)
+    assert not before.fits(SUPPLIER.key, 8, given)
+    assert not before.fits(("up", 20), 7, given)
+    assert after.fits(SUPPLIER.key, 7, during.url(SUPPLIER, 7).rpartition("=")[2])
+    asked = replace(SUPPLIER, notify_url="http://a/b?c=d")
+    assert before.url(asked, 7) == f"http://a/b?c=d&token={given}"
+    assert before.url(replace(SUPPLIER, notify_without_token=True), 7) == SUPPLIER.notify_url
+
+
+@pytest.mark.parametrize(
+    "key", ["", "short", "one-of-sixteen-chars two-of-sixteen-chars three-of-sixteen"]
+)
+def test_notify_keys_that_can_be_guessed_are_mistakes_in_the_settings(key: str) -> None:
+    settings = DeliverySettings(database_url=Secret("postgresql://x/y"), notify_key=Secret(key))
+    assert [one for one in settings.cross_check() if one.startswith("notify_key")]
+
+
+def test_prod_does_not_start_with_the_notify_key_of_the_demo() -> None:
+    settings = DeliverySettings(profile="prod", database_url=Secret("postgresql://x/y"))
+    assert [one for one in settings.cross_check() if one.startswith("notify_key")]
 
 
 async def test_with_a_secret_only_signed_notifies_count_and_requests_are_signed(

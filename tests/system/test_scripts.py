@@ -302,7 +302,7 @@ async def test_an_operator_switches_a_running_system(play) -> None:
     [
         ("telling/30", {"order_no": "1", "code": "R_0000", "sign": "0" * 64}, 403),
         ("telling/30", {"order_no": "1", "code": "R_0000"}, 403),
-        ("nobody/30", {"order_no": "1", "code": "R_0000"}, 404),
+        ("nobody/30", {"order_no": "1", "code": "R_0000"}, 403),
     ],
 )
 async def test_a_notify_that_is_none_of_the_suppliers_is_refused(play, path, body, status) -> None:

@@ -30,8 +30,8 @@ SERVICE_CLASS: Final = Field(
     Choice((10, 20, 21, 30)),
 )  # fmt: skip
 REFUSALS: Final = {
-    "ERROR_REASON_CHANNEL_UNAVAILABLE": (404, "上游渠道不存在"),
     "ERROR_REASON_NOTIFY_UNVERIFIED": (403, "签名错误"),
+    "ERROR_REASON_TOO_MANY_ATTEMPTS": (429, "请求过于频繁"),
     "ERROR_REASON_FIELD_INVALID": (406, "输入参数有误"),
 }
 

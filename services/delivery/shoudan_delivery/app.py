@@ -12,6 +12,7 @@ from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.ends import Ends
 from shoudan_delivery.events import Events
+from shoudan_delivery.inbound import Attempts, Door, NotifyTokens
 from shoudan_delivery.lanes import LaneRules, Lanes
 from shoudan_delivery.rpc import Deliveries, SupplierAdmin
 from shoudan_delivery.sender import Sender
@@ -36,6 +37,9 @@ async def start(app: App[DeliverySettings]) -> Running:
     ends = Ends(app.work, app.ids, events, local_ip)
     lanes = Lanes(ends.write, LaneRules(settings.end_batch_max, settings.end_linger_s))
     suppliers = Suppliers(app.db, settings)
+    tokens = NotifyTokens(settings.notify_keys())
+    rate, burst = settings.notify_refused_per_s, settings.notify_refused_burst
+    door = Door(suppliers, tokens, Attempts(app.clock, rate, burst))
 
     async def switch(supplier: Supplier, tripped: bool) -> None:
         await _switch(app, events, supplier, tripped=tripped)
@@ -47,6 +51,7 @@ async def start(app: App[DeliverySettings]) -> Running:
             ends=lanes.of(*supplier.key),
             clock=app.clock,
             settings=settings,
+            tokens=tokens,
             switch=switch,
         )
 
@@ -54,7 +59,7 @@ async def start(app: App[DeliverySettings]) -> Running:
     suppliers.watch(senders.update)
     await suppliers.refresh()
     orders: Any = order_grpc.OrderServiceStub(app.channel(settings.order_target))
-    servicer = Deliveries(app, suppliers, senders, lanes, local_ip)
+    servicer = Deliveries(app, suppliers, senders, lanes, door, local_ip)
     admin = SupplierAdmin(app, suppliers, events)
 
     async def close() -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import Field
 
-from shoudan_kit.config import ServiceSettings
+from shoudan_kit.config import Secret, ServiceSettings
+
+KEY_CHARS_MIN = 16
+KEYS_MAX = 2
 
 
 class DeliverySettings(ServiceSettings):
@@ -24,6 +29,20 @@ class DeliverySettings(ServiceSettings):
         None,
         description="Folder of files, one per secret_name of a channel; else SHOUDAN_SECRET_<NAME> is read.",
         examples=["/run/secrets"],
+    )
+    notify_key: Secret = Field(
+        Secret("demo-key-of-notify-tokens"),
+        description="Key that makes the token in each notify URL, at least 16 characters. During a change"
+        " two, separated by a space: the first makes tokens, both are believed.",
+    )
+    notify_refused_per_s: float = Field(
+        1,
+        gt=0,
+        le=1000,
+        description="Refused notifies a second one address may send on average; more are answered 429.",
+    )
+    notify_refused_burst: int = Field(
+        20, ge=1, le=10_000, description="Refused notifies one address may send at once."
     )
     connect_timeout_s: float = Field(
         3, gt=0, le=60, description="Seconds to connect to a supplier; failing here was never sent."
@@ -97,3 +116,14 @@ class DeliverySettings(ServiceSettings):
     breaker_pause_s: int = Field(
         15, ge=1, le=3600, description="Seconds a tripped channel rests before a few calls try it."
     )
+
+    def cross_check(self) -> Iterator[str]:
+        """One or two notify keys that cannot be guessed."""
+        yield from super().cross_check()
+        keys = self.notify_keys()
+        if not 1 <= len(keys) <= KEYS_MAX or any(len(one) < KEY_CHARS_MIN for one in keys):
+            yield f"notify_key: one or two keys of at least {KEY_CHARS_MIN} characters"
+
+    def notify_keys(self) -> tuple[bytes, ...]:
+        """The keys of notify tokens, the one that makes them first."""
+        return tuple(one.encode() for one in self.notify_key.reveal().split())

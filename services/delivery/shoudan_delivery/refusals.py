@@ -55,12 +55,20 @@ class FieldInvalid(DeliveryRefusal):
 
 @dataclass
 class NotifyUnverified(DeliveryRefusal):
-    """A notify that is unreadable, unsigned or wrongly signed; it changes nothing."""
+    """A notify that is not believed, for whatever reason; it changes nothing."""
 
     code = grpc.StatusCode.PERMISSION_DENIED
     reason = "ERROR_REASON_NOTIFY_UNVERIFIED"
     channel_no: str
     service_class: int
+
+
+@dataclass
+class TooManyAttempts(DeliveryRefusal):
+    """Refused notifies from one address come too fast; nothing was looked at."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "ERROR_REASON_TOO_MANY_ATTEMPTS"
 
 
 @dataclass

@@ -11,17 +11,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan_delivery import deliveries, suppliers, verdicts
-from shoudan_delivery.channels import Heard, Unverified, protocol_of
+from shoudan_delivery.channels import Heard, protocol_of
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.deliveries import Created
 from shoudan_delivery.events import Events
+from shoudan_delivery.inbound import Door
 from shoudan_delivery.kinds import ASK, Ask
 from shoudan_delivery.lanes import Lanes
 from shoudan_delivery.refusals import (
-    ChannelUnavailable,
     DeliveryRefusal,
     FieldInvalid,
-    NotifyUnverified,
 )
 from shoudan_delivery.senders import Senders
 from shoudan_delivery.states import DealCode, Source, Status, SupplierState
@@ -29,7 +28,6 @@ from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import (
     Delivery,
-    Finding,
     Incident,
     Key,
     NewDelivery,
@@ -64,10 +62,11 @@ class Deliveries:
         suppliers: Suppliers,
         senders: Senders,
         lanes: Lanes,
+        door: Door,
         local_ip: str,
     ) -> None:
         self._app, self._suppliers, self._senders = app, suppliers, senders
-        self._lanes, self._local_ip = lanes, local_ip
+        self._lanes, self._door, self._local_ip = lanes, door, local_ip
 
     async def CreateDeliveries(
         self, request: pb.CreateDeliveriesRequest, context: Context
@@ -151,12 +150,8 @@ class Deliveries:
         self, request: pb.TakeNotifyRequest, context: Context
     ) -> pb.TakeNotifyResponse:
         """Take a supplier's notify; `success` only once what it says is committed."""
-        supplier = self._suppliers.get(request.channel_no, request.service_class)
-        if supplier is None:
-            raise ChannelUnavailable(request.channel_no, request.service_class)
         if len(request.body) > BODY_BYTES_MAX:
             raise FieldInvalid("body", f"at most {BODY_BYTES_MAX} bytes")
-        protocol = protocol_of(supplier)
         heard = Heard(
             request.method,
             request.query,
@@ -164,34 +159,20 @@ class Deliveries:
             dict(request.headers),
             request.remote_ip,
         )
-        reply = protocol.hear(supplier, heard)
-        if isinstance(reply, Unverified):
-            raise NotifyUnverified(supplier.channel_no, supplier.service_class)
-        finding = await self._notified(supplier, reply, heard)
-        if finding is None:
-            return pb.TakeNotifyResponse(
-                http_status=404, content_type="text/plain", body=b"no such order"
-            )
-        await shielded(self._lanes.of(*supplier.key).settle(finding))
-        return pb.TakeNotifyResponse(
-            http_status=200, content_type="text/plain", body=protocol.thank()
-        )
-
-    async def _notified(self, supplier: Supplier, reply: Any, heard: Heard) -> Finding | None:
-        """What a verified notify means; None for a number that is none of this channel's."""
-        if not reply.order_no.isascii() or not reply.order_no.isdecimal():
-            return None
-        order_no = int(reply.order_no[:19])
-        if order_no > ID_MAX:
-            return None
+        channel_no, service_class = request.channel_no, request.service_class
+        supplier, reply, order_no = self._door.admit(channel_no, service_class, heard)
         async with self._app.db.connect() as db:
             looked = await store.look(db, [order_no])
         if not looked or (looked[0][1].channel_no, looked[0][1].service_class) != supplier.key:
-            return None
+            raise self._door.refusal(channel_no, service_class, heard)
         finding = verdicts.of_reply(supplier, looked[0][1], reply, Source.NOTIFY)
         raw = heard.body[: verdicts.RAW_MAX].decode("utf-8", "backslashreplace")
         finding.raw, finding.remote_ip = raw, heard.remote_ip[:64]
-        return finding
+        await shielded(self._lanes.of(*supplier.key).settle(finding))
+        self._door.accepted()
+        return pb.TakeNotifyResponse(
+            http_status=200, content_type="text/plain", body=protocol_of(supplier).thank()
+        )
 
     async def ListDeliveries(
         self, request: pb.ListDeliveriesRequest, context: Context
@@ -384,6 +365,8 @@ def _supplier(one: pb.Supplier) -> Supplier:
         deal_codes={code.error_code: _deal_code(code.deal_code) for code in one.error_codes},
         code_descs={code.error_code: code.error_code_desc for code in one.error_codes},
         ext_params=dict(one.ext_params),
+        notify_networks=tuple(one.notify_networks),
+        notify_without_token=one.notify_without_token,
     )
 
 
@@ -465,6 +448,8 @@ def _shown(one: Supplier) -> pb.Supplier:
         secret_name=one.secret_name,
         queue_name=one.queue_name,
         ext_params=one.ext_params,
+        notify_networks=one.notify_networks,
+        notify_without_token=one.notify_without_token,
         error_codes=[
             pb.Supplier.ErrorCode(
                 error_code=code,

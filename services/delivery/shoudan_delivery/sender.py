@@ -16,6 +16,7 @@ from shoudan_delivery.breaker import Breaker, BreakerRules, Turn
 from shoudan_delivery.channels import SupplierProtocol, protocol_of
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.deliveries import ask_after_s
+from shoudan_delivery.inbound import NotifyTokens
 from shoudan_delivery.lanes import Lane
 from shoudan_delivery.states import Source, SupplierState
 from shoudan_delivery.store import deliveries as store
@@ -54,12 +55,13 @@ class Sender:
         ends: Lane,
         clock: Clock,
         settings: DeliverySettings,
+        tokens: NotifyTokens,
         switch: Switch,
     ) -> None:
         """`switch(supplier, tripped)` writes down that the breaker tripped or closed."""
         self.supplier = supplier
         self._db, self._ends, self._clock, self._settings = db, ends, clock, settings
-        self._switch = switch
+        self._tokens, self._switch = tokens, switch
         self._queue: deque[tuple[int, Chunk]] = deque()
         self._known: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -256,7 +258,8 @@ class Sender:
     async def _request(self, row: Outgoing, *, trial: bool) -> Finding:
         supplier = self.supplier
         protocol: SupplierProtocol = protocol_of(supplier)
-        call = protocol.request(supplier, row, self._clock.now())
+        notify_url = self._tokens.url(supplier, row.order_no)
+        call = protocol.request(supplier, row, self._clock.now(), notify_url)
         began = self._clock.monotonic()
         outcome = await self._egress.send(
             call.method, call.url, headers=call.headers, body=call.body, total_s=supplier.timeout_s

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from shoudan_kit.ids import IdMaker
 from shoudan_kit.work import Work
 
 OPERATORS_STATES = frozenset({SupplierState.OPEN, SupplierState.SUSPENDED, SupplierState.HELD})
+NETWORKS_MAX = 50
 EXT_PARAMS_BYTES_MAX = 4_000
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,32}")
@@ -116,6 +118,7 @@ def check(supplier: Supplier) -> None:
     if supplier.queue_name and not _QUEUE.fullmatch(supplier.queue_name):
         raise FieldInvalid("queue_name", "1 to 64 letters, digits, colons, dots, dashes")
     _check_codes(supplier)
+    _check_notifies(supplier)
     if len(msgspec.json.encode(dict(supplier.ext_params))) > EXT_PARAMS_BYTES_MAX:
         raise FieldInvalid("ext_params", f"at most {EXT_PARAMS_BYTES_MAX} bytes as JSON")
     for name, low, high in (
@@ -127,6 +130,23 @@ def check(supplier: Supplier) -> None:
     ):
         if not low <= getattr(supplier, name) <= high:
             raise FieldInvalid(name, f"between {low} and {high}")
+
+
+def _check_notifies(supplier: Supplier) -> None:
+    """Something must tell its notifies from anybody's."""
+    if len(supplier.notify_networks) > NETWORKS_MAX:
+        raise FieldInvalid("notify_networks", f"at most {NETWORKS_MAX}")
+    for network in supplier.notify_networks:
+        try:
+            ip_network(network)
+        except ValueError:
+            why = "networks such as 203.0.113.0/24, host bits zero"
+            raise FieldInvalid("notify_networks", why) from None
+    if supplier.notify_without_token and not (supplier.secret_name or supplier.notify_networks):
+        why = "needs secret_name or notify_networks: else anybody's notify would be believed"
+        raise FieldInvalid("notify_without_token", why)
+    if "#" in supplier.notify_url:
+        raise FieldInvalid("notify_url", "no fragment: the token follows")
 
 
 def _check_codes(supplier: Supplier) -> None:

@@ -17,8 +17,10 @@ __all__ = ["PROTOCOLS", "Call", "Heard", "SupplierProtocol", "Unverified", "prot
 class SupplierProtocol(Protocol):
     """What a module of this folder offers. Nothing here waits, sends or touches the database."""
 
-    def request(self, supplier: Supplier, delivery: Outgoing, now: datetime) -> Call:
-        """The call that asks for a delivery or a return."""
+    def request(
+        self, supplier: Supplier, delivery: Outgoing, now: datetime, notify_url: str
+    ) -> Call:
+        """The call that asks for a delivery or a return, to be told of at `notify_url`."""
         ...
 
     def query(self, supplier: Supplier, delivery: Outgoing, now: datetime) -> Call:
@@ -30,7 +32,7 @@ class SupplierProtocol(Protocol):
         ...
 
     def hear(self, supplier: Supplier, heard: Heard) -> Reply | Unverified:
-        """A notify, verified when the channel has a secret."""
+        """A notify, its signature verified when the channel has a secret."""
         ...
 
     def thank(self) -> bytes:

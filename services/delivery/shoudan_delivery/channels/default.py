@@ -33,8 +33,8 @@ _answer = msgspec.json.Decoder(_Answer).decode
 _params = msgspec.json.Decoder(dict[str, str]).decode
 
 
-def request(supplier: Supplier, delivery: Outgoing, now: datetime) -> Call:
-    """The call that asks for a delivery or a return."""
+def request(supplier: Supplier, delivery: Outgoing, now: datetime, notify_url: str) -> Call:
+    """The call that asks for a delivery or a return, to be told of at `notify_url`."""
     fields: dict[str, Any] = {
         "order_no": str(delivery.order_no),
         "channel_no": supplier.channel_no,
@@ -46,7 +46,7 @@ def request(supplier: Supplier, delivery: Outgoing, now: datetime) -> Call:
         "amount": micros_to_yuan(delivery.amount_micros),
         "account": delivery.account,
         "params": _params(delivery.request_params) if delivery.request_params else {},
-        "notify_url": supplier.notify_url,
+        "notify_url": notify_url,
     }
     return _call(supplier.request_url, fields, supplier.secret, now)
 
@@ -84,7 +84,7 @@ def read(status: int, body: bytes) -> Reply | Unreadable:
 
 
 def hear(supplier: Supplier, heard: Heard) -> Reply | Unverified:
-    """A notify. With a secret its signature must be right; without one the number alone is trusted."""
+    """A notify. With a secret its signature must be right; tokens and networks are judged elsewhere."""
     if heard.method != "POST":
         return Unverified("not a POST")
     reply = read(200, heard.body)

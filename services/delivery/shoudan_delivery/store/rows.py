@@ -122,6 +122,8 @@ class Supplier:
     deal_codes: Mapping[str, DealCode] = field(default_factory=dict[str, DealCode])
     code_descs: Mapping[str, str] = field(default_factory=dict[str, str])
     ext_params: Mapping[str, str] = field(default_factory=dict[str, str])
+    notify_networks: tuple[str, ...] = ()
+    notify_without_token: bool = False
     secret: bytes = field(default=b"", repr=False, compare=False)
 
     @property

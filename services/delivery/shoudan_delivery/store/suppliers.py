@@ -25,7 +25,8 @@ SELECT count(*) AS rows, max(last_update_time) AS newest,
 _LIST = statement("""
 SELECT id, channel_no, service_class, protocol, request_url, notify_url, query_url,
     request_replenish_time, first_query_time, query_replenish_time, status, can_query, idempotent,
-    concurrency_max, timeout_ms, secret_name, queue_name, ext_params, state, state_reason,
+    concurrency_max, timeout_ms, secret_name, queue_name, ext_params,
+    notify_networks, notify_without_token, state, state_reason,
     coalesce(tripped_until > shoudan_now(), false) AS tripped
 FROM vds_channel_info ORDER BY channel_no, service_class
 """)
@@ -34,7 +35,7 @@ SELECT channel_no, service_class, error_code, deal_code, error_code_desc FROM vd
 """)
 _COLUMNS = """protocol, request_url, notify_url, query_url, request_replenish_time,
     first_query_time, query_replenish_time, status, can_query, idempotent, concurrency_max,
-    timeout_ms, secret_name, queue_name, ext_params"""
+    timeout_ms, secret_name, queue_name, ext_params, notify_networks, notify_without_token"""
 _UPSERT = statement(f"""
 INSERT INTO vds_channel_info (id, channel_no, service_class, {_COLUMNS}, state,
     state_reason, create_time, last_update_time)
@@ -59,6 +60,8 @@ FROM {
         secret_name="text",
         queue_name="text",
         ext_params="text",
+        notify_networks="text",
+        notify_without_token="boolean",
     )
 }
 ON CONFLICT (channel_no, service_class) DO UPDATE SET ({_COLUMNS}, last_update_time) = ROW(
@@ -66,7 +69,8 @@ ON CONFLICT (channel_no, service_class) DO UPDATE SET ({_COLUMNS}, last_update_t
     excluded.request_replenish_time, excluded.first_query_time, excluded.query_replenish_time,
     excluded.status, excluded.can_query, excluded.idempotent, excluded.concurrency_max,
     excluded.timeout_ms, excluded.secret_name, excluded.queue_name,
-    excluded.ext_params, excluded.last_update_time)
+    excluded.ext_params, excluded.notify_networks, excluded.notify_without_token,
+    excluded.last_update_time)
 """)  # noqa: S106, S608 - built from literals above
 _CLEAR_CODES = statement(f"""
 DELETE FROM vds_channel_error_code USING {unnest(channel_no="text", service_class="smallint")}
@@ -197,6 +201,8 @@ def _supplier(row: Any) -> Supplier:
         secret_name=row.secret_name,
         queue_name=row.queue_name,
         ext_params=_PARAMS.decode(row.ext_params),
+        notify_networks=tuple(row.notify_networks.split(",")) if row.notify_networks else (),
+        notify_without_token=row.notify_without_token,
         state=SupplierState(row.state),
         state_reason=row.state_reason,
         tripped=row.tripped,
@@ -212,7 +218,8 @@ async def upsert(
         {
             **columns(suppliers, "id", "channel_no", "service_class", "protocol", "request_url"),
             **columns(suppliers, "notify_url", "query_url", "idempotent", "concurrency_max"),
-            **columns(suppliers, "secret_name", "queue_name"),
+            **columns(suppliers, "secret_name", "queue_name", "notify_without_token"),
+            "notify_networks": [",".join(s.notify_networks) for s in suppliers],
             "request_replenish_time": [s.request_replenish_time_s for s in suppliers],
             "first_query_time": [s.first_query_time_s for s in suppliers],
             "query_replenish_time": [s.query_replenish_time_s for s in suppliers],

@@ -105,7 +105,7 @@ class DeliveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TakeNotify(self, request, context):
-        """TakeNotify takes one notify request of a supplier as it came over HTTP. Errors: CHANNEL_UNAVAILABLE, NOTIFY_UNVERIFIED.
+        """TakeNotify takes one notify request of a supplier as it came over HTTP. Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,7 +25,7 @@ class DeliveryServiceStub:
     ResolveDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ResolveDeliveryRequest, _delivery_service_pb2.ResolveDeliveryResponse]
     """ResolveDelivery ends an unknown delivery by a person's decision. Errors: DELIVERY_NOT_FOUND, ALREADY_FINAL."""
     TakeNotify: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.TakeNotifyRequest, _delivery_service_pb2.TakeNotifyResponse]
-    """TakeNotify takes one notify request of a supplier as it came over HTTP. Errors: CHANNEL_UNAVAILABLE, NOTIFY_UNVERIFIED."""
+    """TakeNotify takes one notify request of a supplier as it came over HTTP. Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS."""
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListDeliveriesRequest, _delivery_service_pb2.ListDeliveriesResponse]
     """ListDeliveries pages through deliveries, newest first."""
     ListIncidents: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListIncidentsRequest, _delivery_service_pb2.ListIncidentsResponse]
@@ -72,7 +72,7 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.TakeNotifyRequest,
         context: _aio.ServicerContext[_delivery_service_pb2.TakeNotifyRequest, _abc.Awaitable[_delivery_service_pb2.TakeNotifyResponse]],
     ) -> _abc.Awaitable[_delivery_service_pb2.TakeNotifyResponse]:
-        """TakeNotify takes one notify request of a supplier as it came over HTTP. Errors: CHANNEL_UNAVAILABLE, NOTIFY_UNVERIFIED."""
+        """TakeNotify takes one notify request of a supplier as it came over HTTP. Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS."""
 
     @_abc_1.abstractmethod
     def ListDeliveries(

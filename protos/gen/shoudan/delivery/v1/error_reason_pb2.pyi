@@ -33,11 +33,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_FIELD_INVALID: _ErrorReason.ValueType  # 4
     """A field is missing or malformed. Code: INVALID_ARGUMENT. Metadata: field, why."""
     ERROR_REASON_NOTIFY_UNVERIFIED: _ErrorReason.ValueType  # 5
-    """A supplier's notify could not be verified. Code: PERMISSION_DENIED. Metadata: channel_no, service_class."""
+    """A supplier's notify is not believed: unknown channel or number, another channel's, unreadable, unsigned, without its token; all look alike. Code: PERMISSION_DENIED. Metadata: channel_no, service_class."""
     ERROR_REASON_ALREADY_FINAL: _ErrorReason.ValueType  # 6
     """A delivery that has ended cannot be resolved otherwise. Code: FAILED_PRECONDITION. Metadata: coop_order_id, status."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 7
     """Too many calls wait; try again. Code: RESOURCE_EXHAUSTED. Metadata: none."""
+    ERROR_REASON_TOO_MANY_ATTEMPTS: _ErrorReason.ValueType  # 8
+    """Refused notifies of one address come too fast. Code: RESOURCE_EXHAUSTED. Metadata: none."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a delivery call is refused. Domain "delivery.shoudan"."""
@@ -53,9 +55,11 @@ ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 3
 ERROR_REASON_FIELD_INVALID: ErrorReason.ValueType  # 4
 """A field is missing or malformed. Code: INVALID_ARGUMENT. Metadata: field, why."""
 ERROR_REASON_NOTIFY_UNVERIFIED: ErrorReason.ValueType  # 5
-"""A supplier's notify could not be verified. Code: PERMISSION_DENIED. Metadata: channel_no, service_class."""
+"""A supplier's notify is not believed: unknown channel or number, another channel's, unreadable, unsigned, without its token; all look alike. Code: PERMISSION_DENIED. Metadata: channel_no, service_class."""
 ERROR_REASON_ALREADY_FINAL: ErrorReason.ValueType  # 6
 """A delivery that has ended cannot be resolved otherwise. Code: FAILED_PRECONDITION. Metadata: coop_order_id, status."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 7
 """Too many calls wait; try again. Code: RESOURCE_EXHAUSTED. Metadata: none."""
+ERROR_REASON_TOO_MANY_ATTEMPTS: ErrorReason.ValueType  # 8
+"""Refused notifies of one address come too fast. Code: RESOURCE_EXHAUSTED. Metadata: none."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

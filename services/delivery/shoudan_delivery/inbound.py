@@ -1,0 +1,183 @@
+"""Whether a supplier's notify is believed: by signature, by its delivery's token or by address."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final, Protocol
+from urllib.parse import parse_qsl
+
+from shoudan_delivery.channels import Heard, Unverified, protocol_of
+from shoudan_delivery.refusals import NotifyUnverified, TooManyAttempts
+from shoudan_delivery.store.rows import Reply, Supplier
+from shoudan_kit import metrics
+from shoudan_kit.clock import Clock
+
+TOKEN: Final = "token"  # noqa: S105 - the name of a query field
+TOKEN_BYTES: Final = 16
+SENDERS_MAX: Final = 10_000
+QUERY_FIELDS_MAX: Final = 20
+DIGITS_MAX: Final = 19
+ID_MAX: Final = 2**63 - 1
+
+
+class Channels(Protocol):
+    """The supplier channels."""
+
+    def get(self, channel_no: str, service_class: int) -> Supplier | None:
+        """The channel as last seen."""
+        ...
+
+
+class NotifyTokens:
+    """One token per delivery, made of its number under a key of this service; nothing is stored.
+
+    The first key makes tokens, all are believed, so that a key can be replaced: put the new one first,
+    drop the old one once no notify under it can come any more.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys = tuple(keys)
+
+    def url(self, supplier: Supplier, order_no: int) -> str:
+        """The notify URL of one delivery."""
+        if supplier.notify_without_token:
+            return supplier.notify_url
+        joint = "&" if "?" in supplier.notify_url else "?"
+        return (
+            f"{supplier.notify_url}{joint}{TOKEN}={_token(self._keys[0], supplier.key, order_no)}"
+        )
+
+    def fits(self, key: tuple[str, int], order_no: int, given: str) -> bool:
+        """Whether the token is that of this delivery of this channel."""
+        found = [
+            hmac.compare_digest(_token(one, key, order_no).encode(), given.encode())
+            for one in self._keys
+        ]
+        return any(found)
+
+
+def _token(secret: bytes, key: tuple[str, int], order_no: int) -> str:
+    text = f"notify/{key[0]}/{key[1]}/{order_no}"
+    mac = hmac.digest(secret, text.encode(), hashlib.sha256)[:TOKEN_BYTES]
+    return urlsafe_b64encode(mac).rstrip(b"=").decode()
+
+
+def believed(tokens: NotifyTokens, supplier: Supplier, heard: Heard, order_no: int) -> bool:
+    """Whether this may say how a delivery ended; its signature was verified where there is a secret.
+
+    Networks are asked for wherever they are given. A secret stands for the token, because a supplier
+    that signs may have lost the query.
+    """
+    if supplier.notify_networks and not _inside(heard.remote_ip, supplier.notify_networks):
+        return False
+    if supplier.secret_name:
+        return True
+    if supplier.notify_without_token:
+        return bool(supplier.notify_networks)
+    return tokens.fits(supplier.key, order_no, _given(heard.query))
+
+
+def _given(query: str) -> str:
+    """The token of a query; empty for none, for two, and for what is no query."""
+    try:
+        fields = parse_qsl(query, max_num_fields=QUERY_FIELDS_MAX)
+    except ValueError:
+        return ""
+    found = [value for name, value in fields if name == TOKEN]
+    return found[0] if len(found) == 1 else ""
+
+
+def _inside(remote_ip: str, networks: Sequence[str]) -> bool:
+    try:
+        address: IPv4Address | IPv6Address = ip_address(remote_ip.partition("%")[0])
+    except ValueError:
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(address in ip_network(one) for one in networks)
+
+
+@dataclass(slots=True)
+class _Bucket:
+    left: float
+    at: float
+
+
+class Attempts:
+    """Refused notifies per sender's address, counted and limited.
+
+    Only refused ones are limited: believing needs no database, so a flood of guesses costs little, and a
+    supplier behind the same proxy as an attacker is still heard.
+    """
+
+    def __init__(self, clock: Clock, rate_per_s: float, burst: int) -> None:
+        self._clock, self._rate, self._burst = clock, rate_per_s, burst
+        self._senders: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def accepted(self) -> None:
+        """Count one that was believed."""
+        metrics.NOTIFIES_TAKEN("accepted").inc()
+
+    def refused(self, remote_ip: str) -> bool:
+        """Count one that was not; whether its sender has refused ones left."""
+        now = self._clock.monotonic()
+        bucket = self._senders.pop(remote_ip, None) or _Bucket(self._burst, now)
+        self._senders[remote_ip] = bucket
+        if len(self._senders) > SENDERS_MAX:
+            self._senders.popitem(last=False)
+        bucket.left = min(self._burst, bucket.left + (now - bucket.at) * self._rate)
+        bucket.at = now
+        within = bucket.left >= 1
+        bucket.left -= within
+        metrics.NOTIFIES_TAKEN("refused" if within else "limited").inc()
+        return within
+
+
+class Door:
+    """Every notify comes through here; whatever is not believed looks alike to its sender."""
+
+    def __init__(self, channels: Channels, tokens: NotifyTokens, attempts: Attempts) -> None:
+        self._channels, self._tokens, self._attempts = channels, tokens, attempts
+
+    def admit(
+        self, channel_no: str, service_class: int, heard: Heard
+    ) -> tuple[Supplier, Reply, int]:
+        """The channel, what it says and the number it names. Raises what `refusal` gives."""
+        supplier = self._channels.get(channel_no, service_class)
+        if supplier is None:
+            raise self.refusal(channel_no, service_class, heard)
+        reply = protocol_of(supplier).hear(supplier, heard)
+        order_no = None if isinstance(reply, Unverified) else _number(reply)
+        if (
+            isinstance(reply, Unverified)
+            or order_no is None
+            or not believed(self._tokens, supplier, heard, order_no)
+        ):
+            raise self.refusal(channel_no, service_class, heard)
+        return supplier, reply, order_no
+
+    def refusal(
+        self, channel_no: str, service_class: int, heard: Heard
+    ) -> NotifyUnverified | TooManyAttempts:
+        """What a sender is told who is not believed, counted."""
+        if not self._attempts.refused(heard.remote_ip):
+            return TooManyAttempts()
+        return NotifyUnverified(channel_no, service_class)
+
+    def accepted(self) -> None:
+        """Count a notify that was believed."""
+        self._attempts.accepted()
+
+
+def _number(reply: Reply) -> int | None:
+    """The number a notify names; None when it can be none of ours."""
+    text = reply.order_no
+    if not (text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX):
+        return None
+    number = int(text)
+    return number if number <= ID_MAX else None
