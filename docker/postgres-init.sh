@@ -1,7 +1,14 @@
 #!/bin/sh
 # First start of PostgreSQL: one database per service, an owner that migrates and a role that
-# serves and may not change tables. Nobody else may connect.
+# serves and may not change tables, and one that reads all of them for reports. Nobody else may connect.
 set -eu
+
+psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
+    --set password="$SHOUDAN_READER_PASSWORD" <<'SQL'
+CREATE ROLE shoudan_reader LOGIN PASSWORD :'password';
+ALTER ROLE shoudan_reader SET default_transaction_read_only = on;
+ALTER ROLE shoudan_reader SET statement_timeout = '60s';
+SQL
 
 new_database() {
     psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
@@ -11,7 +18,7 @@ CREATE ROLE :"owner" LOGIN PASSWORD :'owner_password';
 CREATE ROLE :"name" LOGIN PASSWORD :'password';
 CREATE DATABASE :"name" OWNER :"owner" ENCODING 'UTF8';
 REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
-GRANT CONNECT ON DATABASE :"name" TO :"name";
+GRANT CONNECT ON DATABASE :"name" TO :"name", shoudan_reader;
 SQL
 }
 

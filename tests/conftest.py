@@ -71,5 +71,5 @@ async def _template(postgres: Postgres, service: str) -> str:
     name = f"{service}_template"
     await postgres.create_database(name, service=service)
     urls = postgres.urls(service, name)
-    await upgrade(service, declared.schema, urls.owner, role_of(*urls))
+    await upgrade(service, declared.schema, urls.owner, role_of(*urls), turnable=True)
     return name

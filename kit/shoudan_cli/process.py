@@ -59,7 +59,8 @@ def _migrate(service: Any, plan_only: bool) -> None:
     if plan_only:
         done = asyncio.run(plan(service.name, service.schema, owner))
     else:
-        done = asyncio.run(upgrade(service.name, service.schema, owner, role_of(url, owner)))
+        role, turnable = role_of(url, owner), found.profile != "prod"
+        done = asyncio.run(upgrade(service.name, service.schema, owner, role, turnable=turnable))
     verb = "to run" if plan_only else "run"
     console.print(f"{service.name}: at {done.current or 'nothing'}, {len(done.pending)} {verb}")
     for line in done.pending:

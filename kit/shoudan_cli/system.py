@@ -209,7 +209,7 @@ class System:
         done: list[str] = []
         for name in SERVICES:
             urls = self.databases[name]
-            plan = await upgrade(name, schemas[name], urls.owner, role_of(*urls))
+            plan = await upgrade(name, schemas[name], urls.owner, role_of(*urls), turnable=True)
             done.append(f"{name} {len(plan.pending)}")
         self._done("migrate", " · ".join(done), timer())
 

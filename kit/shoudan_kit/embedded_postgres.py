@@ -126,6 +126,7 @@ class Postgres:
             await postgres.launch()
             async with postgres.admin() as db:
                 await postgres._roles.ensure_owner(db)
+                await postgres._roles.ensure_reader(db)
         except BaseException:
             home.close()
             raise
@@ -214,7 +215,7 @@ class Postgres:
                 await self._roles.ensure(db, database)
                 known = await db.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database)
                 if not known:
-                    await self._create(db, database, None)
+                    await self._create(db, database, None, database)
                 urls[service] = self.urls(service, database)
         return urls
 
@@ -223,19 +224,26 @@ class Postgres:
     ) -> None:
         """A new database, owned by the owner role; `service`'s role may connect to it."""
         async with self.admin() as db:
-            if service:
-                await self._roles.ensure(db, f"{self._roles.prefix}{service}")
-            await self._create(db, database, template)
+            role = f"{self._roles.prefix}{service}" if service else None
+            if role:
+                await self._roles.ensure(db, role)
+            await self._create(db, database, template, role)
 
     async def drop_database(self, database: str) -> None:
         """Remove it, whoever is connected. Nothing happens if there is none."""
         async with self.admin() as db:
             await db.execute(f"DROP DATABASE IF EXISTS {quoted(database)} WITH (FORCE)")
 
-    async def _create(self, db: Admin, database: str, template: str | None) -> None:
+    async def _create(
+        self, db: Admin, database: str, template: str | None, role: str | None
+    ) -> None:
+        """Nobody but the owner, the reader and `role` may connect; a template hands no such rights on."""
         source = f" TEMPLATE {quoted(template)}" if template else ""
         owner = quoted(self._roles.owner)
         await db.execute(f"CREATE DATABASE {quoted(database)} OWNER {owner}{source}")
+        await db.execute(f"REVOKE ALL ON DATABASE {quoted(database)} FROM PUBLIC")
+        for name in filter(None, (self._roles.reader, role)):
+            await db.execute(f"GRANT CONNECT ON DATABASE {quoted(database)} TO {quoted(name)}")
 
     def urls(self, service: str, database: str) -> DatabaseUrls:
         """How `service` reaches `database`."""

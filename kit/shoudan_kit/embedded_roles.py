@@ -51,6 +51,7 @@ class Roles:
 
     prefix: Final = "shoudan_"
     owner: Final = "shoudan_owner"
+    reader: Final = "shoudan_reader"
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -68,6 +69,15 @@ class Roles:
         await self.ensure(db, self.owner)
         for setting in ("statement_timeout", "transaction_timeout"):
             await db.execute(f"ALTER ROLE {quoted(self.owner)} SET {setting} = 0")
+
+    async def ensure_reader(self, db: Admin) -> None:
+        """For reports: it may take longer than a service, and cannot write even where it might."""
+        await self.ensure(db, self.reader)
+        for setting, value in (
+            ("default_transaction_read_only", "on"),
+            ("statement_timeout", "'60s'"),
+        ):
+            await db.execute(f"ALTER ROLE {quoted(self.reader)} SET {setting} = {value}")
 
     async def ensure(self, db: Admin, role: str) -> None:
         """The role exists, may log in with its kept password, and is nothing special."""

@@ -13,15 +13,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, make_url, text
+from sqlalchemy import Connection, MetaData, Table, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shoudan_kit.tables import FOUNDATION
+from shoudan_kit.tables import FOUNDATION, TURNABLE_CLOCK, rights_of
 
 VERSION_TABLE: Final = "alembic_version"
 T = TypeVar("T")
 LOCK_KEY: Final = 7_301_130  # one migration at a time in a database
 TRANSACTION_TIMEOUT: Final = "15s"
+READER: Final = "shoudan_reader"  # reads every table for reports and writes none, where it exists
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,18 @@ class Plan:
     pending: list[str]
 
 
-async def upgrade(service: str, schema: Schema, owner_url: str, role: str | None) -> Plan:
-    """Bring the database to the newest revision and give `role` its rights. Repeats change nothing."""
+async def upgrade(
+    service: str, schema: Schema, owner_url: str, role: str | None, *, turnable: bool = False
+) -> Plan:
+    """Bring the database to the newest revision and give `role` its rights. Repeats change nothing.
+
+    `turnable`: sessions may turn the database's clock; never in prod.
+    """
 
     def run(connection: Connection) -> Plan:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
         plan = _plan(service, schema, connection)
-        for sql in FOUNDATION:
+        for sql in (*FOUNDATION, TURNABLE_CLOCK) if turnable else FOUNDATION:
             connection.execute(text(sql))
         command.upgrade(_config(schema, connection), "head")
         _limits(connection)
@@ -153,18 +159,59 @@ def _limits(connection: Connection) -> None:
 
 
 def _grant(schema: Schema, connection: Connection, role: str) -> None:
-    """The service may read and write rows, never change tables; append-only ones it may only add to."""
-    quote = connection.dialect.identifier_preparer.quote
-    to = quote(role)
-    database = connection.execute(text("SELECT current_database()")).scalar_one()
-    append_only = set(schema.append_only)
-    connection.execute(text(f"GRANT CONNECT ON DATABASE {quote(database)} TO {to}"))
-    connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {to}"))
+    """The service adds rows and changes what is declared beside its tables, and never a table itself."""
+    _admit(connection, role)
+    to = _quoted(connection, role)
     connection.execute(text(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {to}"))
+    for name, table in schema.metadata.tables.items():
+        on = _quoted(connection, name)
+        connection.execute(text(f"REVOKE ALL ON {on} FROM {to}"))
+        connection.execute(text(f"GRANT {_rights(schema, connection, table)} ON {on} TO {to}"))
+    known = connection.execute(
+        text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": READER}
+    )
+    if known.scalar() is not None:
+        _grant_reader(schema, connection)
+
+
+def _rights(schema: Schema, connection: Connection, table: Table) -> str:
+    """The words of GRANT. Changing a row is granted by column: what is not declared stays as it was."""
+    may = rights_of(table)
+    granted = ["SELECT", "INSERT"]
+    if table.name not in schema.append_only:
+        update = may.update
+        if update is None:
+            granted.append("UPDATE")
+        elif update:
+            names = (_quoted(connection, table.c[name].name) for name in update)
+            granted.append(f"UPDATE ({', '.join(names)})")
+        if may.delete:
+            granted.append("DELETE")
+    return ", ".join(granted)
+
+
+def _grant_reader(schema: Schema, connection: Connection) -> None:
+    """Reports: every table of the service to read, nothing to write."""
+    _admit(connection, READER)
     for name in schema.metadata.tables:
-        rights = "SELECT, INSERT" if name in append_only else "SELECT, INSERT, UPDATE, DELETE"
-        connection.execute(text(f"REVOKE ALL ON {quote(name)} FROM {to}"))
-        connection.execute(text(f"GRANT {rights} ON {quote(name)} TO {to}"))
+        on = _quoted(connection, name)
+        connection.execute(text(f"REVOKE ALL ON {on} FROM {READER}"))
+        connection.execute(text(f"GRANT SELECT ON {on} TO {READER}"))
+
+
+def _admit(connection: Connection, role: str) -> None:
+    """Only who is named may connect: PostgreSQL itself lets everybody in."""
+    database = _quoted(
+        connection, connection.execute(text("SELECT current_database()")).scalar_one()
+    )
+    to = _quoted(connection, role)
+    connection.execute(text(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC"))
+    connection.execute(text(f"GRANT CONNECT ON DATABASE {database} TO {to}"))
+    connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {to}"))
+
+
+def _quoted(connection: Connection, name: str) -> str:
+    return connection.dialect.identifier_preparer.quote(name)
 
 
 def _is_version_table(one: Any) -> bool:

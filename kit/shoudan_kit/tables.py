@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -30,6 +31,25 @@ NAMES: Final = {
 }
 
 PENDING: Final = "status IN (20, 30)"
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a service's role may do to rows that are there: which columns it changes (None: all), whether
+    it deletes. Reading and adding it always may; a table that declares nothing is never deleted from."""
+
+    update: tuple[str, ...] | None = None
+    delete: bool = False
+
+
+def rights(*, update: tuple[str, ...] | None = None, delete: bool = False) -> dict[str, Any]:
+    """`Table(…, info=rights(update=("status",)))`: `shoudan migrate` grants this and no more."""
+    return {"rights": Rights(update, delete)}
+
+
+def rights_of(table: Table) -> Rights:
+    """What was declared beside the table."""
+    return table.info.get("rights", Rights())
 
 
 def metadata() -> MetaData:
@@ -83,6 +103,7 @@ def _task(made: MetaData) -> None:
             postgresql_where=text(f"exclusive AND {PENDING}"),
         ),
         comment="任务 (qtask)",
+        info=rights(delete=True),
         postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "fillfactor": "70"},
     )
 
@@ -96,6 +117,7 @@ def _task_pause(made: MetaData) -> None:
         Column("reason", Text, nullable=False, comment="why"),
         _when("create_time", "when"),
         comment="暂停的队列",
+        info=rights(update=("paused_by", "reason", "create_time"), delete=True),
     )
 
 
@@ -112,6 +134,7 @@ def _event(made: MetaData) -> None:
         Column("body", LargeBinary, nullable=False, comment="the service's message, protobuf"),
         _when("create_time", "创建时间"),
         comment="生命周期与事件 (lcs)",
+        info=rights(update=()),
     )
 
 
@@ -128,6 +151,7 @@ def _outbox(made: MetaData) -> None:
         _when("create_time", "创建时间"),
         Index("outbox_unpublished", "batch_id", postgresql_where=text("NOT published")),
         comment="发件箱",
+        info=rights(update=("published",), delete=True),
         postgresql_with={"fillfactor": "70"},
     )
 
@@ -136,7 +160,12 @@ def _outbox(made: MetaData) -> None:
 FOUNDATION: Final = (
     # STABLE and a single SELECT, so that the planner inlines it and due indexes are used.
     """CREATE OR REPLACE FUNCTION shoudan_now() RETURNS timestamptz LANGUAGE sql STABLE AS $$
-       SELECT now() + coalesce(nullif(current_setting('shoudan.clock_shift', true), ''), '0 s')::interval
+       SELECT now()
        $$""",
     "CREATE SEQUENCE IF NOT EXISTS kit_node_seq MINVALUE 0 MAXVALUE 1023 START 0 CYCLE",
 )
+# Outside of prod alone: any session could set the shift, and leases and overtimes would follow it.
+TURNABLE_CLOCK: Final = """CREATE OR REPLACE FUNCTION shoudan_now() RETURNS timestamptz
+    LANGUAGE sql STABLE AS $$
+    SELECT now() + coalesce(nullif(current_setting('shoudan.clock_shift', true), ''), '0 s')::interval
+    $$"""

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-from shoudan_kit.tables import metadata
+from shoudan_kit.tables import metadata, rights
 
 METADATA = metadata()
 APPEND_ONLY = ("vds_order_exp",)
@@ -122,6 +122,7 @@ CHANNEL_ERROR_CODE = Table(
     ),
     CheckConstraint("deal_code IN (0, 10, 90)", name="deal_code_check"),
     comment="渠道错误码; a code not listed is unknown",
+    info=rights(delete=True),
 )
 
 # No index names the status, so that both updates of a delivery's life stay within their page (HOT).

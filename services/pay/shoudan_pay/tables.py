@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from shoudan_kit import tables
+from shoudan_kit.tables import rights
 
 METADATA = tables.metadata()
 
@@ -89,6 +90,18 @@ ACCOUNT_INFO = Table(
         name="platform",
     ),
     comment="资金账户 (beanpay)",
+    info=rights(
+        update=(
+            "account_name",
+            "balance_micros",
+            "credit_micros",
+            "status",
+            "watched",
+            "seq",
+            "head_hash",
+            "moved_time",
+        )
+    ),
     # Every group commit updates the rows it touched; free space keeps those updates off the indexes.
     postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.02"},
 )
@@ -167,6 +180,7 @@ ACCOUNT_ALERT = Table(
     _column("low", Boolean, "told that it is low, and not yet that it has recovered"),
     CheckConstraint("hysteresis_micros >= 0", name="hysteresis"),
     comment="余额预警",
+    info=rights(update=("hysteresis_micros", "low"), delete=True),
 )
 ACCOUNT_ALERT.c.account_id.comment = "账户编号"
 
@@ -196,6 +210,9 @@ PACKAGE_INFO = Table(
     CheckConstraint("total_remain BETWEEN 0 AND 9007199254740992", name="remain"),
     CheckConstraint("capacity_daily >= 0 AND deduct_today >= 0", name="daily"),
     comment="服务包 (beanpay)",
+    info=rights(
+        update=("total_capacity", "total_remain", "deduct_today", "deduct_date", "last_update")
+    ),
     postgresql_with={"fillfactor": "70"},
 )
 

@@ -32,7 +32,7 @@ from shoudan_erp_ingest.tables.models import (
     Trade,
     TradeLine,
 )
-from shoudan_kit.tables import metadata
+from shoudan_kit.tables import metadata, rights
 
 TRADE: Final = 1  # kind of push and of document, as PushKind of the contract
 REFUND: Final = 2
@@ -128,6 +128,7 @@ push = Table(
     Index("push_quarantined", "push_id", postgresql_where=text("status = 90")),
     CheckConstraint("status IN (0, 90)", name="status_known"),
     comment="原始推送: every push as it came",
+    info=rights(delete=True),
 )
 
 trade = Table(
@@ -151,6 +152,7 @@ payment = Table(
     Column("payment_no", Integer, primary_key=True, autoincrement=False, comment="from 0"),
     *_documented(Payment),
     comment="订单付款",
+    info=rights(delete=True),
 )
 
 trade_line = Table(
@@ -162,6 +164,7 @@ trade_line = Table(
     *_documented(TradeLine),
     Column("content", LargeBinary, comment="keyed digest of all items of this oid"),
     comment="订单商品",
+    info=rights(delete=True),
 )
 
 refund = Table(
@@ -186,6 +189,7 @@ refund_line = Table(
     Column("line_no", Integer, primary_key=True, autoincrement=False, comment="from 0"),
     *_documented(RefundLine),
     comment="退货商品",
+    info=rights(delete=True),
 )
 
 swap_line = Table(
@@ -195,6 +199,7 @@ swap_line = Table(
     Column("line_no", Integer, primary_key=True, autoincrement=False, comment="from 0"),
     *_documented(SwapLine),
     comment="换货商品",
+    info=rights(delete=True),
 )
 
 phone_index = Table(
@@ -205,6 +210,7 @@ phone_index = Table(
     Column("document_id", BigInteger, primary_key=True, comment="where the phone is"),
     Index("phone_index_document", "kind", "document_id"),
     comment="电话盲索引: finds a phone without holding it",
+    info=rights(delete=True),
 )
 
 history = Table(

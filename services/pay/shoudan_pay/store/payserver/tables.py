@@ -22,6 +22,7 @@ from sqlalchemy import (
     text,
 )
 
+from shoudan_kit.tables import rights
 from shoudan_pay.tables import METADATA
 
 # Written once, never changed: the history of every status.
@@ -46,6 +47,19 @@ def _id() -> Column[Any]:
     return Column(
         "id", BigInteger, Identity(), primary_key=True, comment="id: small numbers, as documented"
     )
+
+
+# What an order or a refund learns in its life; who pays whom how much for what is never changed.
+_LIFE: Final = (
+    "status",
+    "sent",
+    "parked",
+    "parked_reason",
+    "parked_time",
+    "result_code",
+    "finish_time",
+    "modify_time",
+)
 
 
 def _terms() -> list[Column[Any]]:
@@ -85,6 +99,7 @@ PAY_MODE_TEMPLATE = Table(
     CheckConstraint("valid_h BETWEEN 1 AND 8760", name="valid_h"),
     CheckConstraint("status IN ('enabled', 'disabled')", name="status"),
     comment="支付模板 (PayServer payModeTemplate)",
+    info=rights(update=("uuid", *(one.name for one in _terms()), "modify_time")),
 )
 
 PAY_MODE = Table(
@@ -106,6 +121,9 @@ PAY_MODE = Table(
     Index("pay_mode_of_template", "template_id"),
     CheckConstraint("valid_h BETWEEN 1 AND 8760", name="valid_h"),
     comment="支付方式 (PayServer PayMode)",
+    info=rights(
+        update=(*(one.name for one in _terms()), "fast", "opened", "ui_order", "modify_time")
+    ),
 )
 
 PAY_ORDER = Table(
@@ -170,6 +188,7 @@ PAY_ORDER = Table(
         name="status",
     ),
     comment="支付订单 (PayServer payOrder)",
+    info=rights(update=(*_LIFE, "third_pay_no", "refunded_micros", "last_refund_time")),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -219,6 +238,7 @@ REFUND_ORDER = Table(
         "status IN ('unRefund', 'refunding', 'refunded', 'refundFailed')", name="status"
     ),
     comment="退款订单 (PayServer refundOrder)",
+    info=rights(update=(*_LIFE, "third_refund_no")),
     postgresql_with={"fillfactor": "70"},
 )
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     text,
 )
 
+from shoudan_kit.tables import rights
 from shoudan_pay.tables import METADATA
 
 APPEND_ONLY: Final = ("dingdang_notice_attempt",)
@@ -52,6 +53,20 @@ UMS_APP = Table(
     _moment("modify_time", "last change"),
     Index("ums_app_mid", "mid", "tid"),
     comment="银联商务开发者 (003): one per AppId",
+    info=rights(
+        update=(
+            "merchant_uuid",
+            "mid",
+            "tid",
+            "mer_name",
+            "secret_name",
+            "notify_secret_name",
+            "base_url",
+            "source_id",
+            "enabled",
+            "modify_time",
+        )
+    ),
 )
 
 UMS_TOKEN = Table(
@@ -63,6 +78,7 @@ UMS_TOKEN = Table(
     _moment("expire_time", "until when"),
     Index("ums_token_app", "app_id", "create_time"),
     comment="access tokens (003); at most ten live ones per AppId",
+    info=rights(update=(), delete=True),
 )
 
 PROOF_NONCE = Table(
@@ -74,6 +90,7 @@ PROOF_NONCE = Table(
     _moment("expire_time", "when it may be forgotten"),
     Index("proof_nonce_expire", "expire_time"),
     comment="used nonces, shared by all replicas",
+    info=rights(update=("content_hash", "expire_time"), delete=True),
 )
 
 UMS_REFUND = Table(
@@ -102,6 +119,7 @@ UMS_REFUND = Table(
     CheckConstraint("refund_fen > 0", name="amount"),
     CheckConstraint("status IN ('unknown', 'processing', 'success', 'fail')", name="status"),
     comment="退款 sent through 银联商务 (003)",
+    info=rights(update=("status", "sent", "asked", "last_code", "detail", "modify_time")),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -124,6 +142,20 @@ DINGDANG_DOMAIN = Table(
     CheckConstraint("role IN ('platform', 'partner')", name="role"),
     CheckConstraint("scheme IN ('tsk_hmac', 'tsk_rsa2', 'tvs_hmac')", name="scheme"),
     comment="叮当技能 (004)",
+    info=rights(
+        update=(
+            "merchant_uuid",
+            "scheme",
+            "secret_name",
+            "own_secret_name",
+            "credential_key",
+            "paid_url",
+            "refunded_url",
+            "base_url",
+            "enabled",
+            "modify_time",
+        )
+    ),
 )
 
 DINGDANG_NOTICE = Table(
@@ -144,6 +176,7 @@ DINGDANG_NOTICE = Table(
     Index("dingdang_notice_given_up", "notice_id", postgresql_where=text("status = 'given_up'")),
     CheckConstraint("status IN ('waiting', 'done', 'given_up', 'dropped')", name="status"),
     comment="通知 owed to partners of 叮当 (004)",
+    info=rights(update=("status", "count", "http_status", "answer", "modify_time")),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -182,6 +215,7 @@ DINGDANG_TRADE = Table(
     CheckConstraint("total_fen > 0", name="amount"),
     CheckConstraint("status IN ('notpay', 'processing', 'success', 'fail')", name="status"),
     comment="订单 paid through 叮当, as its partner (004)",
+    info=rights(update=("status", "transaction_id", "paid_time")),
 )
 
 DINGDANG_REFUND = Table(
@@ -206,4 +240,5 @@ DINGDANG_REFUND = Table(
     CheckConstraint("refund_fen > 0", name="amount"),
     CheckConstraint("status IN ('unknown', 'processing', 'success', 'fail')", name="status"),
     comment="退款 through 叮当, as its partner (004)",
+    info=rights(update=("status", "refund_transaction_id", "modify_time")),
 )

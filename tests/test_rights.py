@@ -1,0 +1,136 @@
+"""What a service's role may do to its database: tried, statement by statement, as each role."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from shoudan_kit.embedded import DatabaseUrls, Postgres
+from shoudan_kit.migrate import upgrade
+from shoudan_kit.tables import rights_of
+
+SERVICES = ("order", "pay", "delivery", "erp_ingest")
+PLACE = "SELECT column_name FROM information_schema.columns WHERE table_name = $1 ORDER BY 1"
+
+every_service = pytest.mark.parametrize("service", SERVICES)
+
+
+async def connected(url: str) -> asyncpg.Connection[Any]:
+    return await asyncpg.connect(url.replace("+asyncpg", ""))
+
+
+def declared(service: str) -> Any:
+    return importlib.import_module(f"shoudan_{service}.app").SERVICE.schema
+
+
+async def refused(url: str, *statements: str) -> list[str]:
+    """The statements the role of `url` was not refused for want of a right."""
+    db = await connected(url)
+    let_through: list[str] = []
+    try:
+        for sql in statements:
+            try:
+                await db.execute(f"BEGIN; {sql}")
+                let_through.append(sql)
+            except asyncpg.InsufficientPrivilegeError:
+                pass
+            finally:
+                await db.execute("ROLLBACK")
+    finally:
+        await db.close()
+    return let_through
+
+
+@every_service
+async def test_a_service_may_not_change_or_delete_what_is_kept(
+    database: Callable[[str], Awaitable[DatabaseUrls]], service: str
+) -> None:
+    urls, schema = await database(service), declared(service)
+    owner = await connected(urls.owner)
+    kept = ("event", *schema.append_only)
+    tried = [f"DELETE FROM {name}" for name in kept] + [f"TRUNCATE {name}" for name in kept]
+    for name in kept:
+        tried += [
+            f"UPDATE {name} SET {row[0]} = {row[0]}" for row in await owner.fetch(PLACE, name)
+        ]
+    await owner.close()
+    assert await refused(urls.service, *tried) == []
+
+
+@every_service
+async def test_a_service_deletes_only_from_tables_that_say_so(
+    database: Callable[[str], Awaitable[DatabaseUrls]], service: str
+) -> None:
+    urls, schema = await database(service), declared(service)
+    deletable = {name for name, one in schema.metadata.tables.items() if rights_of(one).delete}
+    others = sorted(set(schema.metadata.tables) - deletable)
+    assert await refused(urls.service, *(f"DELETE FROM {name}" for name in others)) == []
+
+
+async def test_a_service_changes_no_column_that_is_not_declared(
+    database: Callable[[str], Awaitable[DatabaseUrls]],
+) -> None:
+    urls = await database("pay")
+    tried = (
+        "DELETE FROM account_info",
+        "UPDATE account_info SET account_id = account_id",
+        "UPDATE account_info SET contra_account_id = NULL",
+        "UPDATE account_info SET limited = false",
+        "UPDATE account_info SET ident = ident",
+        "UPDATE package_info SET account_id = account_id",
+        "UPDATE pay_order SET amount_micros = 1",
+        "UPDATE pay_order SET merchant_uuid = ''",
+        "UPDATE refund_order SET amount_micros = 1",
+        "UPDATE refund_order SET pay_id = 1",
+        "UPDATE outbox SET event_ids = '{}'",
+        "UPDATE dingdang_trade SET total_fen = 1",
+        "UPDATE ums_refund SET refund_fen = 1",
+        "ALTER TABLE account_record DROP CONSTRAINT account_record_limit",
+        "CREATE TABLE mine (id int)",
+    )
+    assert await refused(urls.service, *tried) == []
+
+
+async def test_reports_read_every_table_and_write_none(
+    postgres: Postgres, database: Callable[[str], Awaitable[DatabaseUrls]]
+) -> None:
+    urls = await database("pay")
+    name = urls.owner.partition("@/")[2].partition("?")[0]
+    url = postgres.url(name, "shoudan_reader")
+    tables = declared("pay").metadata.tables
+    db = await connected(url)
+    try:
+        assert await db.fetchval("SHOW default_transaction_read_only") == "on"
+        for table in tables:
+            await db.execute(f"SELECT * FROM {table} LIMIT 1")
+    finally:
+        await db.close()
+    writes = [f"SET TRANSACTION READ WRITE; DELETE FROM {table}" for table in tables]
+    assert await refused(url, *writes) == []
+
+
+async def test_nobody_connects_to_the_database_of_another_service(
+    postgres: Postgres, database: Callable[[str], Awaitable[DatabaseUrls]]
+) -> None:
+    pay = await database("pay")
+    await database("order")
+    name = pay.owner.partition("@/")[2].partition("?")[0]
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connected(postgres.url(name, "shoudan_order"))
+
+
+async def test_a_session_turns_the_clock_only_outside_of_prod(
+    new_database: Callable[[str], Awaitable[DatabaseUrls]],
+) -> None:
+    urls = await new_database("pay")
+    shifted = "SELECT shoudan_now() > now() + interval '1 hour'"
+    for turnable in (True, False):
+        await upgrade("pay", declared("pay"), urls.owner, "shoudan_pay", turnable=turnable)
+        db = await connected(urls.service)
+        await db.execute("SET shoudan.clock_shift = '1 day'")
+        assert await db.fetchval(shifted) is turnable
+        await db.close()
