@@ -97,7 +97,11 @@ async def test_a_contradiction_is_parked_for_a_person_and_never_applied(running:
     assert [one for one in await running.incidents(number) if "contradicts failed" in one]
     subjects = await running.rows("SELECT subject FROM event ORDER BY event_id")
     assert subjects[-1].subject == "shoudan.events.delivery.delivery.conflict"
-    assert running.orders.told[number].succeeded is False
+
+    async def reported() -> bool:
+        return running.orders.told[number].succeeded
+
+    await eventually(reported)  # the second word, told like the first
 
 
 @pytest.mark.parametrize(

@@ -402,6 +402,40 @@ async def test_a_paid_notice_releases_the_bound_order_once(sides: Sides) -> None
     assert orders.of(request_no) == [True, False]
 
 
+async def test_a_refunded_trade_stops_its_order_however_late_that_is_heard(sides: Sides) -> None:
+    orders, request_no, back = sides.desk.orders, number("q"), number("b")
+    trade = await bound(sides, request_no)
+    await paid_notice(sides, trade.trade_no)
+    await eventually(lambda: orders.of(request_no) == [True, False])
+    await sides.desk.shop.sql(
+        "INSERT INTO dingdang_refund VALUES (:domain, :refund, :trade, 100, '', '', 'unknown',"
+        " now(), now()) RETURNING 1",
+        domain=DOMAIN,
+        refund=back,
+        trade=trade.trade_no,
+    )
+    orders.away = 1
+    told = {
+        "transactionId": "DD1",
+        "tradeNo": trade.trade_no,
+        "refundTransactionId": "DR1",
+        "refundTradeNo": back,
+        "totalAmt": 100,
+        "refundAmt": 100,
+        "refundStatus": "SUCCESS",
+    }
+    for _ in range(2):
+        answer = await sides.desk.skill("/dingdang/refund/notify", told)
+        assert answer[1]["retCode"] == "SUCCESS"
+    due = "UPDATE task SET next_execute_time = now() WHERE name = 'dingdang.release' RETURNING task_id"
+
+    async def stopped() -> bool:
+        await sides.desk.shop.sql(due)
+        return orders.of(request_no) == [True, False, True]
+
+    await eventually(stopped, every_s=0.2)
+
+
 async def test_nothing_is_bound_when_the_order_is_not_held(sides: Sides) -> None:
     with pytest.raises(aio.AioRpcError, match="ORDER_NOT_FOUND"):
         await bound(sides, "nobody")

@@ -79,7 +79,17 @@ CASES = [
 AT_OVERTIME = [
     Case("failure", "0001", FAILED, SYNC, down=NOTHING, up=NOTHING),
     Case("failure_by_notify", "0019", FAILED, NOTIFY, "", TELLING, NOTHING, NOTHING),
-    Case("contradiction", "0015", FAILED, SYNC, "contradicts failed", ASKED, NOTHING, NOTHING),
+    Case("contradiction", "0015", UNDER_WAY, SYNC, "contradicts failed", up=NOTHING),
+    Case(
+        "two_contradictions",
+        "0015",
+        UNDER_WAY,
+        SYNC,
+        "contradicts failed",
+        SWITCHED,
+        up=NOTHING,
+        attempts=2,
+    ),
     Case("unknown_for_ever", "0003", UNDER_WAY, "", up=NOTHING),
     Case("lost_and_never_sent_again", "0017", UNDER_WAY, "", up=NOTHING),
     Case(
@@ -275,9 +285,35 @@ async def test_what_nobody_knows_at_overtime_is_left_to_a_person(play, name) -> 
     assert [one["audit_status"] for one in audits] == [20]
 
 
-async def test_a_contradiction_is_recorded_and_changes_nothing(play) -> None:
-    (part,) = await play.parts("contradiction")
-    assert (part["status"], part["conflict"]) == (FAILED, True)
+@pytest.mark.parametrize(("name", "suppliers"), [("contradiction", 1), ("two_contradictions", 2)])
+async def test_a_supplier_that_contradicts_itself_delivers_once_and_parks_the_order(
+    play, name, suppliers
+) -> None:
+    parts = await play.parts(name)
+    assert [(part["status"], part["conflict"]) for part in parts] == [(FAILED, True)] * suppliers
+    audits = await play.rows(
+        "order",
+        "SELECT DISTINCT a.delivery_id, a.audit_status FROM oms_audit_info a"
+        " JOIN oms_order_info USING (order_id) WHERE request_no = $1",
+        name,
+    )
+    assert [one["audit_status"] for one in audits] == [20] * suppliers
+    (took,) = await play.rows(
+        "order",
+        "SELECT extract(epoch FROM min(e.create_time) - o.create_time) AS seconds FROM event e"
+        " JOIN oms_order_info o ON e.key = o.order_id::text AND o.request_no = $1"
+        " WHERE e.subject LIKE '%.parked' GROUP BY o.create_time",
+        name,
+    )
+    assert took["seconds"] < 5
+    numbers = {str(part["order_no"]) for part in parts}
+    journal = (play.system.home / "sandbox.jsonl").read_text("utf-8").splitlines()
+    fulfilled = [
+        one
+        for one in map(json.loads, journal)
+        if one["order_no"] in numbers and one["effect"] == "fulfilled"
+    ]
+    assert len(fulfilled) == suppliers
 
 
 async def test_an_operator_switches_a_running_system(play) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from shoudan_delivery.kinds import ASK, REPORT, REQUEST, Ask, Report, Result
+from shoudan_delivery.kinds import ASK, CONFLICT, REPORT, REQUEST, Ask, Report, Result
 from shoudan_delivery.states import QueryStatus, ServiceClass, Source, Status
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store import suppliers as supplier_store
@@ -60,7 +60,7 @@ class Ends:
     """One transaction for a batch of findings, tasks and events with it.
 
     The first final finding of a delivery wins; an equal later one changes nothing; a different later
-    one is written to vds_order_exp, flagged and published, and never applied.
+    one is written to vds_order_exp, flagged, published and reported to the owner, and never applied.
     """
 
     def __init__(
@@ -117,9 +117,17 @@ class Ends:
                 batch.incidents.append((finding, words))
                 self._publisher.conflict(work, stands, finding)
         if batch.conflicts:
-            order_nos = [stands.order_no for stands, _ in batch.conflicts]
-            await store.flag_conflicts(work.db, order_nos)
-            _log.warning("result_conflict", order_nos=[str(no) for no in order_nos[:10]])
+            await self._report_conflicts(work, batch.conflicts)
+
+    async def _report_conflicts(
+        self, work: Work, conflicts: Sequence[tuple[Delivery, Finding]]
+    ) -> None:
+        """Report contradictions to the owner until it acknowledges them: it must bind nothing more."""
+        told = {stands.order_no: (stands, finding) for stands, finding in reversed(conflicts)}
+        new = await store.flag_conflicts(work.db, sorted(told))
+        if new:
+            work.tasks.add(CONFLICT, Report([_result(*told[no]) for no in sorted(new)]))
+        _log.warning("result_conflict", order_nos=[str(no) for no in sorted(told)[:10]])
 
     async def _write_unknowns(self, work: Work, batch: _Batch) -> None:
         unknowns = {f.order_no: f for f in batch.findings if f.verdict in _UNKNOWN}
@@ -183,7 +191,7 @@ class Ends:
         return list(counted.values())
 
 
-def _result(ended: Ended, finding: Finding) -> Result:
+def _result(ended: Ended | Delivery, finding: Finding) -> Result:
     return Result(
         order_no=ended.order_no,
         coop_id=ended.coop_id,

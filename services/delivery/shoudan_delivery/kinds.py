@@ -60,6 +60,16 @@ ASK = Kind(
     exclusive=True,
     batch_max=500,
 )
+# Nobody asks about a contradiction by himself, so it is told until it is acknowledged.
+CONFLICT = Kind(
+    "delivery.conflict",
+    Report,
+    queue="vds:order:notify",
+    interval_s=60,
+    deadline_s=30 * 86_400,
+    count_max=10_000,
+    batch_max=2,
+)
 REPORT = Kind(
     "delivery.report",
     Report,

@@ -12,7 +12,7 @@ from grpc import StatusCode, aio
 from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.deliveries import ask_after_s
-from shoudan_delivery.kinds import ASK, REPORT, REQUEST, Ask, Report, Request, Result
+from shoudan_delivery.kinds import ASK, CONFLICT, REPORT, REQUEST, Ask, Report, Request, Result
 from shoudan_delivery.senders import Senders
 from shoudan_delivery.states import FINAL, PushStatus, Status
 from shoudan_delivery.store import deliveries as store
@@ -28,6 +28,7 @@ FULL_S = 5.0
 LATE_S = 2.0
 REPORT_FIRST_S = 2.0
 REPORT_WAIT_S_MAX = 1_800.0
+REPORT_DOUBLINGS_MAX = 10
 
 _log = log.get_logger("tasks")
 _encode = msgspec.json.Encoder().encode
@@ -157,6 +158,12 @@ async def report(app: Deliverer, tasks: Sequence[Task[Report]]) -> None:
     await _report(app, tasks)
 
 
+@handles(CONFLICT)
+async def report_conflict(app: Deliverer, tasks: Sequence[Task[Report]]) -> None:
+    """Tell the order service what contradicts an end it was told, until it acknowledges each."""
+    await _report(app, tasks)
+
+
 async def _report(app: Deliverer, tasks: Sequence[Task[Report]]) -> None:
     results = [result for task in tasks for result in task.payload.results]
     message = order_pb.ReportResultsRequest(results=[_told(result) for result in results])
@@ -179,7 +186,7 @@ async def _report(app: Deliverer, tasks: Sequence[Task[Report]]) -> None:
         )
         if missing:
             _log.error("results_not_acknowledged", count=len(missing))
-            work.tasks.add(REPORT, Report(missing), delay_s=REPORT_FIRST_S)
+            work.tasks.add(tasks[0].kind, Report(missing), delay_s=REPORT_FIRST_S)
         work.tasks.finish(*tasks)
 
 
@@ -198,12 +205,12 @@ async def _report_failed(
         middle = len(results) // 2
         async with app.work("delivery.report") as work:
             for part in (results[:middle], results[middle:]):
-                work.tasks.add(REPORT, Report(list(part)))
+                work.tasks.add(tasks[0].kind, Report(list(part)))
             work.tasks.finish(*tasks)
         return
     code = error.code()
     limit = app.settings.report_count_max
-    last = all(task.count >= limit for task in tasks)
+    last = all(task.count >= task.kind.count_max for task in tasks)
     _log.warning("report_failed", code=code.name, count=len(results))
     async with app.work("delivery.report") as work:
         await store.count_pushes(
@@ -214,7 +221,8 @@ async def _report_failed(
             limit=limit,
         )
     for task in tasks:
-        task.again(min(REPORT_FIRST_S * 2 ** (task.count - 1), REPORT_WAIT_S_MAX), code.name)
+        doublings = min(task.count - 1, REPORT_DOUBLINGS_MAX)
+        task.again(min(REPORT_FIRST_S * 2**doublings, REPORT_WAIT_S_MAX), code.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,4 +258,4 @@ def _told(result: Result) -> order_pb.DeliveryResult:
     return told
 
 
-HANDLERS = (request, ask, report)
+HANDLERS = (request, ask, report, report_conflict)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoudan_kit.work import Work
-from shoudan_order import overtime, results, returns, steps, sums
+from shoudan_order import overtime, parts, results, returns, steps, sums
 from shoudan_order.context import Context
 from shoudan_order.refusals import AuditRefused, NotFound
 from shoudan_order.states import (
@@ -74,8 +74,26 @@ async def decide(context: Context, audit_id: int, decision: Decision) -> Audit:
         if decided is None:
             raise AuditRefused(audit_id, "decided before")
         await store.unpark(work.db, audit.order_id)
+        await _go_on(context, work, audit.order_id)
         await keep(work, decision.by, "audit.decide", f"audit {audit_id}", decision.reason)
     return decided
+
+
+async def _go_on(context: Context, work: Work, order_id: int) -> None:
+    """Bind the rest of an order that waits for nobody any more, or end it when its time is over."""
+    found = await order_store.read_orders(work.db, [order_id], lock=True)
+    order, was = found[order_id]
+    if was.order_status != OrderStatus.DELIVERING or was.parked_reason:
+        return
+    if was.left_s <= 0:
+        work.tasks.add(
+            steps.OVERTIME,
+            steps.OrderStep(order_id),
+            order_no=str(order_id),
+            queue=context.queue(order.line_id, steps.OVERTIME),
+        )
+    elif was.bind_face_micros < order.total_face_micros:
+        parts.bind_later(context, work, order, was.left_s, tried=False)
 
 
 async def keep(work: Work, by: str, what: str, subject: str, reason: str) -> None:
@@ -84,7 +102,7 @@ async def keep(work: Work, by: str, what: str, subject: str, reason: str) -> Non
 
 
 async def _delivery(context: Context, audit: Audit, decision: Decision) -> None:
-    """An unknown delivery has succeeded or failed; one that has ended stays as it ended."""
+    """An unknown delivery has succeeded or failed; one that failed may be confirmed as delivered."""
     succeeded = _yes_or_no(audit, decision)
     async with context.app.db.connect() as db:
         there = (await delivery_store.deliveries_by_ids(db, [audit.delivery_id])).get(
@@ -99,6 +117,11 @@ async def _delivery(context: Context, audit: Audit, decision: Decision) -> None:
             audit.delivery_id, succeeded, result_code=MANUAL, result_desc=decision.reason
         )
         await results.report(context, [outcome])
+    elif succeeded and there.delivery_status == DeliveryStatus.FAILED:
+        async with context.app.work("audit.confirm") as work:
+            why = await results.confirm(context, work, audit.delivery_id, decision.reason)
+        if why:
+            raise AuditRefused(audit.audit_id, why)
     elif succeeded != (there.delivery_status == DeliveryStatus.SUCCEEDED):
         raise AuditRefused(audit.audit_id, "the delivery has ended otherwise and stays so")
 

@@ -45,12 +45,13 @@ async def bind(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None
 
 
 def _bindable(order: Order, was: Standing) -> bool:
-    """The vector of oms-behaviour §3.5: paid, not wholly bound, with time for a delivery."""
+    """The vector of oms-behaviour §3.5: paid, not wholly bound, with time for a delivery, not parked."""
     return (
         was.order_status == OrderStatus.DELIVERING
         and BIND.allows(was.delivery_bind_status, BindEvent.BOUND)
         and was.bind_face_micros < order.total_face_micros
         and was.left_s > guard_s(order.overtime_s)
+        and not was.parked_reason
     )
 
 

@@ -96,10 +96,10 @@ async def _end_paid(
     for order_id, (order, was) in paid.items():
         before = sums.as_is(was)
         now = sums.closed(order, before, partial=context.settings.partial_auto)
-        if now is not before:
+        if now is not before and not was.parked_reason:  # what is parked ends by its audit
             closed.append(now)
             results.end(context, work, order, now)
-        elif sums.pending(now):
+        elif sums.pending(before):
             asked[order_id] = order
     if closed:
         await store.advance_settled(work.db, closed)

@@ -74,14 +74,12 @@ def slices(
 async def bind_open(
     context: Context, work: Work, open_orders: Mapping[int, tuple[Order, Settled]]
 ) -> dict[int, Settled]:
-    """Bind what is open of locked orders elsewhere than where it failed a moment ago; the orders after it."""
-    lately = await store.failed_lately(
-        work.db, list(open_orders), context.settings.exclude_failed_s
-    )
+    """Bind the unbound amount of locked orders, skipping suppliers that just failed or are in conflict."""
+    excluded = await store.excluded(work.db, list(open_orders), context.settings.exclude_failed_s)
     after: dict[int, Settled] = {}
     made: list[Delivery] = []
     for order_id, (order, now) in open_orders.items():
-        parts = slices(context, order, now.bind_face_micros, lately.get(order_id, set()))
+        parts = slices(context, order, now.bind_face_micros, excluded.get(order_id, set()))
         for part in parts:
             now = sums.bound(now, part.total_face_micros)
         made += parts

@@ -92,20 +92,24 @@ def _decide(
     cost_max_ppm: int,
 ) -> _Batch:
     batch = _Batch()
+    ended = dict(there)
     for one in outcomes:
-        standing = there.get(one.id)
-        if standing is None or one.id in batch.acks:
+        standing = ended.get(one.id)
+        if standing is None:
             continue
         order, was = orders[standing.delivery.order_id]
         if standing.delivery_status in {DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED}:
             conflict = one.succeeded != (standing.delivery_status == DeliveryStatus.SUCCEEDED)
-            batch.acks[one.id] = Ack(one.id, False, conflict)
+            before = batch.acks.get(one.id)
+            batch.acks[one.id] = Ack(one.id, before is not None and before.applied, conflict)
             if conflict:
                 batch.conflicts.append((standing, one))
             continue
         now = batch.now.get(order.order_id) or sums.as_is(was)
         batch.now[order.order_id] = _fold(batch, order, now, standing, one, cost_max_ppm)
         batch.acks[one.id] = Ack(one.id, True, False)
+        # Both ends of a contradiction may come in one batch.
+        ended[one.id] = replace(standing, delivery_status=batch.ended[-1].delivery_status)
     return batch
 
 
@@ -159,16 +163,16 @@ async def _write(
 ) -> None:
     if batch.ended:
         await delivery_store.advance_ended(work.db, batch.ended)
+    await _unpark_known(work, orders, batch)
+    if batch.conflicts:
+        await _park(work, orders, batch)
     if batch.failed:
         await _elsewhere(context, work, orders, batch)
     for order_id, now in batch.now.items():
-        # After its overtime an order ends with its last part, delivered or not.
+        # After its overtime an order ends with its last part, delivered or not, unless a person is asked.
         order, was = orders[order_id]
-        if was.left_s <= 0:
+        if was.left_s <= 0 and not now.parked_reason:
             batch.now[order_id] = sums.closed(order, now, partial=context.settings.partial_auto)
-    await _let_go(work, orders, batch)
-    if batch.conflicts:
-        await _park(work, orders, batch)
     await _doubt_costs(work, orders, batch)
     if batch.now:
         await store.advance_settled(work.db, list(batch.now.values()))
@@ -199,7 +203,8 @@ async def _elsewhere(
     again: dict[int, tuple[Order, Settled]] = {}
     for order_id in {part.order_id for part, _ in batch.failed}:
         (order, was), now = orders[order_id], batch.now[order_id]
-        if was.left_s > 0:
+        # A parked order is left as it is: what its audit decides binds the rest, or ends it.
+        if was.left_s > 0 and not now.parked_reason:
             again[order_id] = (order, now)
     here = {i: one for i, one in again.items() if _rebinds(context, *one)}
     if here:
@@ -215,8 +220,10 @@ def _rebinds(context: Context, order: Order, now: Settled) -> bool:
     return enough and now.was.delivery_pause != 0 and parts.fused(context, order.line_id)
 
 
-async def _let_go(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch) -> None:
-    """Orders parked for an end that nobody knew wait for nobody once it is known."""
+async def _unpark_known(
+    work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+) -> None:
+    """Unpark orders whose unknown delivery has ended."""
     ends = [(part, AuditStatus.SUCCEEDED) for part, _ in batch.succeeded]
     ends += [(part, AuditStatus.FAILED) for part, _ in batch.failed]
     known = [
@@ -271,11 +278,16 @@ async def _doubt_costs(
 
 
 async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch) -> None:
-    """Record contradictions: an audit row each, the order parked, nothing applied."""
+    """Record contradictions once: an audit row each, the order parked, nothing applied."""
     reasons: dict[int, str] = {}
     asked: list[audit_store.NewAudit] = []
+    ids = sorted({standing.delivery.delivery_id for standing, _ in batch.conflicts})
+    new = await delivery_store.mark_conflicts(work.db, ids)
     for standing, one in batch.conflicts:
         part = standing.delivery
+        if part.delivery_id not in new:
+            continue
+        new.discard(part.delivery_id)
         told = "succeeded" if one.succeeded else "failed"
         reason = f"delivery {part.delivery_id} is {standing.delivery_status.name.lower()}, now told {told}"
         reasons.setdefault(part.order_id, reason)
@@ -284,12 +296,15 @@ async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch:
         asked.append(
             audit_store.NewAudit(audit_id, part.order_id, 0, part.delivery_id, kind, reason)
         )
+    if not asked:
+        return
     parked = await holds.park_orders(work.db, reasons)
     await audit_store.insert_audits(work.db, asked)
+    for order_id, reason in reasons.items():
+        if (now := batch.now.get(order_id)) is not None and not now.parked_reason:
+            batch.now[order_id] = replace(now, parked_reason=reason)
     for order_id in parked:
         order, was = orders[order_id]
-        if order_id in batch.now:
-            batch.now[order_id] = replace(batch.now[order_id], parked_reason=reasons[order_id])
         journal.order_event(
             work, "parked", order, was.order_status, journal.AUDIT, reasons[order_id]
         )
@@ -357,6 +372,32 @@ def _ended(context: Context, work: Work, order: Order, now: Settled) -> None:
         )
     if held := context.memory.get(order.order_id):
         work.tasks.finish_id(steps.OVERTIME, held.overtime_task)
+
+
+async def confirm(context: Context, work: Work, delivery_id: int, reason: str) -> str:
+    """A person decided that a delivery stored as failed was delivered; why that cannot be, or "".
+
+    Under the order's lock: its face counts as delivered, its supplier is paid, the order may end by it.
+    Only while the order runs and as much of it is unbound: what has its money back, or went elsewhere, is
+    settled by postings.
+    """
+    order_ids = list(await store.lock_by_deliveries(work.db, [delivery_id]))
+    found = await store.read_orders(work.db, order_ids, lock=True)
+    there = (await delivery_store.deliveries_by_ids(work.db, [delivery_id]))[delivery_id]
+    part = there.delivery
+    order, was = found[part.order_id]
+    if was.order_status != OrderStatus.DELIVERING:
+        return "the order has ended; settle the supplier's delivery by a posting"
+    if was.bind_face_micros + part.total_face_micros > order.total_face_micros:
+        return "the order is bound elsewhere; settle this delivery by a posting"
+    if not await delivery_store.advance_confirmed(work.db, delivery_id, reason):
+        return "the delivery is not failed any more"
+    now = sums.bound(sums.as_is(was), part.total_face_micros)
+    now = sums.delivered(order, now, part, part.cost_amount_micros)
+    await store.advance_settled(work.db, [now])
+    _succeeded(context, work, order, now, part)
+    end(context, work, order, now)
+    return ""
 
 
 def end(context: Context, work: Work, order: Order, now: Settled) -> None:

@@ -75,7 +75,7 @@ async def _retry_bind(context: Context, work: Work, number: int) -> int:
         raise NotFound("order", number)
     order, was = found[number]
     open_ = was.bind_face_micros < order.total_face_micros
-    if was.order_status != OrderStatus.DELIVERING or not open_:
+    if was.order_status != OrderStatus.DELIVERING or not open_ or was.parked_reason:
         return 0
     return _task(context, work, steps.BIND, order.line_id, number, steps.OrderStep(number))
 

@@ -182,13 +182,14 @@ async def _report(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ac
 def _decide(there: Mapping[int, Return], outcomes: Sequence[Outcome]) -> _Batch:
     batch = _Batch()
     for one in outcomes:
-        was = there.get(one.id)
-        if was is None or one.id in batch.acks:
+        was = batch.now.get(one.id) or there.get(one.id)
+        if was is None:
             continue
         if was.return_status not in OPEN:
             conflict = one.succeeded != (was.return_status == ReturnStatus.SUCCEEDED)
-            batch.acks[one.id] = Ack(one.id, False, conflict)
-            if conflict:
+            before = batch.acks.get(one.id)
+            batch.acks[one.id] = Ack(one.id, before is not None and before.applied, conflict)
+            if conflict and one.result_code != NEVER_SENT:
                 batch.conflicts.append((was, one))
             continue
         if one.result_code == NEVER_SENT and was.return_status != ReturnStatus.WAITING:
@@ -334,12 +335,17 @@ def _tell_end(context: Context, work: Work, order: Order, refund: Refund) -> Non
 async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch) -> None:
     reasons: dict[int, str] = {}
     audits: list[audit_store.NewAudit] = []
+    new = await store.mark_conflicts(work.db, sorted({was.return_id for was, _ in batch.conflicts}))
     for was, one in batch.conflicts:
+        if was.return_id not in new:
+            continue
+        new.discard(was.return_id)
         told = "succeeded" if one.succeeded else "failed"
         reason = f"return {was.return_id} is {was.return_status.name.lower()}, now told {told}"
         reasons.setdefault(was.order_id, reason)
         audits.append(_audit(work, was, reason))
-    await _leave(work, orders, reasons, audits)
+    if audits:
+        await _leave(work, orders, reasons, audits)
 
 
 def _audit(work: Work, one: Return, reason: str) -> audit_store.NewAudit:

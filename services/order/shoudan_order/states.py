@@ -218,6 +218,7 @@ class DeliveryEvent(StrEnum):
     STARTED = "started"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CONFIRMED = "confirmed"  # a person decided that what failed was delivered
 
 
 DELIVERY: Final = Machine(
@@ -228,6 +229,7 @@ DELIVERY: Final = Machine(
         (DeliveryStatus.WAITING, DeliveryEvent.FAILED): DeliveryStatus.FAILED,
         (DeliveryStatus.SENDING, DeliveryEvent.SUCCEEDED): DeliveryStatus.SUCCEEDED,
         (DeliveryStatus.SENDING, DeliveryEvent.FAILED): DeliveryStatus.FAILED,
+        (DeliveryStatus.FAILED, DeliveryEvent.CONFIRMED): DeliveryStatus.SUCCEEDED,
     },
 )
 
@@ -248,6 +250,7 @@ class UpPaymentEvent(StrEnum):
     DELIVERED = "delivered"
     NOT_DELIVERED = "not_delivered"
     PAID = "paid"
+    CONFIRMED = "confirmed"
 
 
 UP_PAYMENT: Final = Machine(
@@ -257,6 +260,7 @@ UP_PAYMENT: Final = Machine(
         (UpPaymentStatus.NOT_STARTED, UpPaymentEvent.DELIVERED): UpPaymentStatus.PAYING,
         (UpPaymentStatus.NOT_STARTED, UpPaymentEvent.NOT_DELIVERED): UpPaymentStatus.NOT_NEEDED,
         (UpPaymentStatus.PAYING, UpPaymentEvent.PAID): UpPaymentStatus.PAID,
+        (UpPaymentStatus.NOT_NEEDED, UpPaymentEvent.CONFIRMED): UpPaymentStatus.PAYING,
     },
 )
 

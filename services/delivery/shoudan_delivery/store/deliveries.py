@@ -133,9 +133,11 @@ _UNSEND = statement("""
 UPDATE vds_order_info SET status = 20, request_start_time = NULL, last_update_time = shoudan_now()
 WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND status = 30
 """)
+# Once: the first contradiction is what the owner is told of.
 _CONFLICT = statement("""
 UPDATE vds_order_info SET conflict = true, last_update_time = shoudan_now()
-WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
+WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND NOT conflict
+RETURNING order_no
 """)
 
 _COUNT_QUERIES = statement(f"""
@@ -290,9 +292,9 @@ async def unsend(db: AsyncConnection, order_nos: Sequence[int]) -> None:
     await db.execute(_UNSEND, {"order_nos": order_nos})
 
 
-async def flag_conflicts(db: AsyncConnection, order_nos: Sequence[int]) -> None:
-    """A later result contradicts; the state stays."""
-    await db.execute(_CONFLICT, {"order_nos": order_nos})
+async def flag_conflicts(db: AsyncConnection, order_nos: Sequence[int]) -> set[int]:
+    """A later result contradicts; the state stays. The numbers that were not flagged before."""
+    return set((await db.execute(_CONFLICT, {"order_nos": order_nos})).scalars())
 
 
 async def count_queries(db: AsyncConnection, given: Sequence[tuple[int, int, str]]) -> None:

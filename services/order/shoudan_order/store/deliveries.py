@@ -9,7 +9,14 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import statement, unnest
-from shoudan_order.states import DeliveryStatus, UpPaymentStatus
+from shoudan_order.states import (
+    DELIVERY,
+    UP_PAYMENT,
+    DeliveryEvent,
+    DeliveryStatus,
+    UpPaymentEvent,
+    UpPaymentStatus,
+)
 from shoudan_order.store.rows import Delivery, DeliveryStanding, Order
 
 # What a delivery is inserted with; the second part comes from its order.
@@ -113,11 +120,26 @@ WITH locked AS (
 SELECT delivery_id FROM paid
 """)
 
-# Suppliers that failed these orders a moment ago.
-_FAILED_LATELY = statement("""
+# Suppliers that failed these orders a moment ago, or ever told two different ends of one delivery.
+_EXCLUDED = statement("""
 SELECT order_id, up_channel_no FROM oms_order_delivery
-WHERE order_id = ANY(CAST(:ids AS bigint[])) AND delivery_status = :failed
-    AND end_time > shoudan_now() - make_interval(secs => :within_s)
+WHERE order_id = ANY(CAST(:ids AS bigint[])) AND (conflict OR delivery_status = :failed
+    AND end_time > shoudan_now() - make_interval(secs => :within_s))
+""")
+
+# Once for each delivery: what is repeated asks nobody again.
+_MARK_CONFLICTS = statement("""
+UPDATE oms_order_delivery SET conflict = true
+WHERE delivery_id = ANY(CAST(:ids AS bigint[])) AND NOT conflict
+RETURNING delivery_id
+""")
+
+# 90 -> 0 by a person's decision, under the order's lock.
+_CONFIRM = statement("""
+UPDATE oms_order_delivery SET delivery_status = :succeeded, up_payment_status = :paying,
+    return_msg = :reason
+WHERE delivery_id = :id AND delivery_status = :failed AND up_payment_status = :not_needed
+RETURNING delivery_id
 """)
 
 
@@ -220,12 +242,31 @@ async def advance_up_paid(
     return set((await db.execute(_UP_PAID, binds)).scalars())
 
 
-async def failed_lately(
+async def mark_conflicts(db: AsyncConnection, ids: Sequence[int]) -> set[int]:
+    """Their supplier has told another end since; the ids that were not marked before."""
+    return set((await db.execute(_MARK_CONFLICTS, {"ids": ids})).scalars())
+
+
+async def advance_confirmed(db: AsyncConnection, delivery_id: int, reason: str) -> bool:
+    """90 -> 0, to be paid; whether it moved. The order is locked by the caller."""
+    event, paid = DeliveryEvent.CONFIRMED, UpPaymentEvent.CONFIRMED
+    binds = {
+        "id": delivery_id,
+        "reason": reason,
+        "failed": int(DeliveryStatus.FAILED),
+        "not_needed": int(UpPaymentStatus.NOT_NEEDED),
+        "succeeded": int(DELIVERY.next(DeliveryStatus.FAILED, event)),
+        "paying": int(UP_PAYMENT.next(UpPaymentStatus.NOT_NEEDED, paid)),
+    }
+    return (await db.execute(_CONFIRM, binds)).first() is not None
+
+
+async def excluded(
     db: AsyncConnection, order_ids: Sequence[int], within_s: float
 ) -> dict[int, set[str]]:
-    """Suppliers that failed a delivery of each order within the last seconds."""
+    """Suppliers that get nothing of each order: failed within the last seconds, or in conflict."""
     binds = {"ids": order_ids, "within_s": within_s, "failed": int(DeliveryStatus.FAILED)}
     found: dict[int, set[str]] = {}
-    for order_id, channel_no in await db.execute(_FAILED_LATELY, binds):
+    for order_id, channel_no in await db.execute(_EXCLUDED, binds):
         found.setdefault(order_id, set()).add(channel_no)
     return found

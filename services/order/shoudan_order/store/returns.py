@@ -50,6 +50,13 @@ SELECT {_READ_NAMES} FROM oms_refund_up_return u
 WHERE u.return_id = ANY(CAST(:ids AS bigint[])) ORDER BY u.return_id FOR UPDATE
 """)  # noqa: S608
 
+# Once for each return: what is repeated asks nobody again.
+_MARK_CONFLICTS = statement("""
+UPDATE oms_refund_up_return SET conflict = true
+WHERE return_id = ANY(CAST(:ids AS bigint[])) AND NOT conflict
+RETURNING return_id
+""")
+
 _BY_REFUNDS = statement(f"""
 SELECT {_READ_NAMES} FROM oms_refund_up_return u
 WHERE u.refund_id = ANY(CAST(:ids AS bigint[])) ORDER BY u.return_id
@@ -148,6 +155,11 @@ async def returns_by_ids(
     """Returns by id; with `lock` held to the end of the transaction."""
     rows = await db.execute(_LOCK_BY_IDS if lock else _BY_IDS, {"ids": ids})
     return {row[0]: _return(row) for row in rows}
+
+
+async def mark_conflicts(db: AsyncConnection, ids: Sequence[int]) -> set[int]:
+    """Their supplier has told another end since; the ids that were not marked before."""
+    return set((await db.execute(_MARK_CONFLICTS, {"ids": ids})).scalars())
 
 
 async def returns_of_refunds(db: AsyncConnection, refund_ids: Sequence[int]) -> list[Return]:

@@ -26,11 +26,12 @@ class Tell(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """Let the delivery of this order go on: its trade is paid."""
+    """Let the delivery of this order go on, since its trade is paid, or stop it, since it is refunded."""
 
     channel_no: str
     request_no: str
     trade_no: str
+    refunded: bool = False
 
 
 RELEASE: Final = Kind(

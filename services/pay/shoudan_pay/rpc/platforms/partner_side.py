@@ -13,6 +13,7 @@ from shoudan_kit.egress import Egress
 from shoudan_kit.money import FEN
 from shoudan_kit.rpc import Context, shielded
 from shoudan_kit.service import App
+from shoudan_kit.work import Work
 from shoudan_pay.channels import dingdang
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.channels.dingdang import ID_CHARS_MAX, Said
@@ -95,8 +96,20 @@ class Trades:
             status = advance_refund(RefundState(now.status), told)
             if status is not None:
                 await trades.advance_refund(work.db, now, status, number)
+                if status == RefundState.SUCCESS:
+                    await self._stop_order(work, now)
             elif now.status in REFUND_ENDED and told in REFUND_ENDED and now.status != told:
                 _log.error("refund_conflict", refund=now.refund_trade_no, is_=now.status, told=told)
+
+    async def _stop_order(self, work: Work, refund: TradeRefund) -> None:
+        """Stop the order that a trade pays: nothing more is bound of what has its money back."""
+        trade = await trades.by_no(work.db, refund.domain_id, refund.trade_no)
+        if trade is None or not trade.channel_no:
+            return
+        number = f"{trade.domain_id}:{trade.trade_no}"
+        work.tasks.finish_for(RELEASE, [number])
+        wish = Release(trade.channel_no, trade.request_no, trade.trade_no, refunded=True)
+        work.tasks.add(RELEASE, wish, order_no=f"{number}:refunded")
 
 
 class PartnerCalls:

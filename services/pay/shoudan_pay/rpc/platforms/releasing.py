@@ -1,4 +1,4 @@
-"""Orders that a Dingdang trade pays: held when bound, let go when paid, by the order service's own pause."""
+"""Orders that a Dingdang trade pays: held when bound, released when paid, stopped when refunded."""
 
 from __future__ import annotations
 
@@ -38,13 +38,15 @@ class Orders:
 
     async def hold(self, channel_no: str, request_no: str, trade_no: str) -> None:
         """Pause the order's delivery. A repeat changes nothing. Raises Refused, OrdersAway."""
-        await self._pause(channel_no, request_no, trade_no, paused=True)
+        reason = f"trade {trade_no} waits to be paid"
+        await self._pause(channel_no, request_no, reason, paused=True)
 
     async def release(self, task: Task[Release]) -> None:
-        """Let it go on, again and again until the order service has heard it."""
+        """Let it go on, or stop it, repeated until the order service has acknowledged it."""
         wish = task.payload
+        reason = f"trade {wish.trade_no} is {'refunded' if wish.refunded else 'paid'}"
         try:
-            await self._pause(wish.channel_no, wish.request_no, wish.trade_no, paused=False)
+            await self._pause(wish.channel_no, wish.request_no, reason, paused=wish.refunded)
         except (Refused, OrdersAway) as error:
             _log.warning("release_waits", trade_no=wish.trade_no, error=str(error))
             task.again(task.kind.interval_s, str(error))
@@ -52,9 +54,7 @@ class Orders:
         async with self._app.work("dingdang_release") as work:
             work.tasks.finish(task)
 
-    async def _pause(
-        self, channel_no: str, request_no: str, trade_no: str, *, paused: bool
-    ) -> None:
+    async def _pause(self, channel_no: str, request_no: str, reason: str, *, paused: bool) -> None:
         key = order.OrderKey(channel_no=channel_no, request_no=request_no)
         asked = order.QueryOrdersRequest(keys=[key])
         found: Any = (await _answer(self._orders.QueryOrders(asked, timeout=CALL_S))).results[0]
@@ -64,7 +64,7 @@ class Orders:
             order_ids=[found.order.order_id],
             paused=paused,
             by=BY,
-            reason=f"trade {trade_no} {'waits to be paid' if paused else 'is paid'}",
+            reason=reason,
         )
         await _answer(self._audits.PauseDelivery(wish, timeout=CALL_S))
 

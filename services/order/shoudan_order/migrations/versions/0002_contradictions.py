@@ -1,0 +1,26 @@
+"""Deliveries and returns whose supplier has told another end since are marked."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0002"
+down_revision: str | None = "0001"
+branch_labels: Sequence[str] | None = None
+depends_on: Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    """Forward; with a default, so that the release before goes on writing rows."""
+    for table in ("oms_order_delivery", "oms_refund_up_return"):
+        op.add_column(
+            table,
+            sa.Column(
+                "conflict",
+                sa.Boolean(),
+                nullable=False,
+                server_default=sa.false(),
+                comment="the supplier has told another end since",
+            ),
+        )

@@ -1,0 +1,240 @@
+"""Promises about suppliers that tell two ends: nothing more is bound, a person is asked once and ends it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+
+from shoudan.order.v1 import audit_service_pb2 as audit_pb
+from shoudan.order.v1 import order_service_pb2 as pb
+from shoudan_kit.refusal import refused_from_rpc
+from tests.order.test_refunds import ask, delivered, ends
+from tests.order.test_trouble import reaches, second_supplier, time_out
+from tests.order.world import YUAN, World, down_product, up_product
+from tests.poll import eventually
+
+SALE = {"down_channel": -180 * YUAN, "down_commission": 4 * YUAN, "down_service": -2 * YUAN}
+
+
+def result(number: int, *, succeeded: bool, **more: Any) -> pb.DeliveryResult:
+    return pb.DeliveryResult(id=number, succeeded=succeeded, **more)
+
+
+async def waiting(world: World) -> list[audit_pb.Audit]:
+    return list((await world.audits.ListAudits(audit_pb.ListAuditsRequest())).audits)
+
+
+async def decide(world: World, audit_id: int, status: int) -> None:
+    await world.audits.DecideAudit(
+        audit_pb.DecideAuditRequest(audit_id=audit_id, status=status, by="ops", reason="asked them")
+    )
+
+
+async def refusal_of(world: World, audit_id: int, status: int) -> str:
+    with pytest.raises(grpc.RpcError) as raised:
+        await decide(world, audit_id, status)
+    refused = refused_from_rpc(raised.value)
+    assert refused is not None
+    assert refused.reason == "ERROR_REASON_AUDIT_REFUSED"
+    return refused.metadata["why"]
+
+
+async def sent(world: World, count: int) -> list[int]:
+    """The numbers of the deliveries handed over, once there are as many."""
+    await eventually(lambda: len(world.delivery.sent) >= count)
+    return [int(item.key.coop_order_id) for item in world.delivery.sent]
+
+
+async def failed_then_delivered(world: World) -> tuple[int, int]:
+    """An order whose only supplier fails and says later that it delivered; order and delivery."""
+    world.delivery.script = lambda item: None
+    order_id = await world.order()
+    (number,) = await sent(world, 1)
+    await world.report(result(number, succeeded=False, result_desc="refused"))
+    (ack,) = await world.report(result(number, succeeded=True))
+    assert (ack.applied, ack.conflict) == (False, True)
+    return order_id, number
+
+
+async def test_after_a_contradiction_nothing_more_is_bound_and_one_person_is_asked_once(
+    world: World,
+) -> None:
+    order_id, number = await failed_then_delivered(world)
+    await second_supplier(world)
+    for _ in range(3):
+        await world.report(result(number, succeeded=True))
+    retry = audit_pb.RetryStepRequest(
+        step=audit_pb.RetryStepRequest.STEP_BIND, id=order_id, by="ops", reason="impatience"
+    )
+    assert (await world.audits.RetryStep(retry)).task_id == 0
+    await world.sql("UPDATE task SET next_execute_time = shoudan_now() WHERE name = 'order.bind'")
+
+    async def no_bind_left() -> bool:
+        return not await world.sql("SELECT 1 FROM task WHERE name = 'order.bind'")
+
+    await eventually(no_bind_left)
+    order = await world.get(order_id)
+    assert (order.state.status, len(order.deliveries)) == (20, 1)
+    assert "now told succeeded" in order.parked_reason
+    assert [audit.delivery_id for audit in await waiting(world)] == [number]
+
+
+async def test_both_ends_in_one_report_are_a_contradiction_too(world: World) -> None:
+    world.delivery.script = lambda item: None
+    order_id = await world.order()
+    (number,) = await sent(world, 1)
+    acks = await world.report(result(number, succeeded=False), result(number, succeeded=True))
+    assert [ack.conflict for ack in acks] == [True, True]
+    order = await world.get(order_id)
+    assert (order.state.status, len(order.deliveries)) == (20, 1)
+    assert order.parked_reason
+    assert len(await waiting(world)) == 1
+
+
+async def test_a_person_confirms_the_delivery_and_the_order_ends_delivered_and_paid(
+    world: World,
+) -> None:
+    order_id, number = await failed_then_delivered(world)
+    (audit,) = await waiting(world)
+    await decide(world, audit.audit_id, 0)
+    order = await reaches(world, order_id, 0)
+    assert order.parked_reason == ""
+    assert world.ledger.trades(str(order_id)) == SALE
+
+    async def paid() -> bool:
+        return bool(world.ledger.trades(str(number)))
+
+    await eventually(paid)
+    assert world.ledger.trades(str(number))["up_channel"] == -160 * YUAN
+    await world.report(result(number, succeeded=True), result(number, succeeded=False))
+    assert await waiting(world) == []
+    assert (await world.get(order_id)).parked_reason == ""
+
+
+async def test_a_person_lets_the_failure_stand_and_the_order_goes_to_another_supplier(
+    world: World,
+) -> None:
+    order_id, _ = await failed_then_delivered(world)
+    await second_supplier(world)
+    (audit,) = await waiting(world)
+    world.delivery.script = lambda item: True
+    await decide(world, audit.audit_id, 90)
+    order = await reaches(world, order_id, 0)
+    assert [part.up_channel_no for part in order.deliveries] == ["ycup", "second"]
+
+
+async def test_a_supplier_in_conflict_gets_nothing_more_of_that_order(world: World) -> None:
+    order_id, _ = await failed_then_delivered(world)
+    (audit,) = await waiting(world)
+    await world.sql("UPDATE oms_order_delivery SET end_time = shoudan_now() - interval '1 day'")
+    await decide(world, audit.audit_id, 90)
+    tried = "SELECT 1 FROM task WHERE name = 'order.bind' AND count > 0 AND status = 20"
+    await eventually(lambda: world.sql(tried))
+    assert len((await world.get(order_id)).deliveries) == 1
+    # Its time over, the order ends by itself and the money is back.
+    await time_out(world, order_id)
+    await reaches(world, order_id, 90)
+    await eventually(lambda: world.ledger.of("down_channel", "test") == 0)
+
+
+async def test_two_suppliers_that_contradict_themselves_ask_twice_and_deliver_once_each(
+    world: World,
+) -> None:
+    await second_supplier(world)
+    world.delivery.script = lambda item: False
+    order_id = await world.order()
+    numbers = await sent(world, 2)
+    for number in numbers:
+        await world.report(result(number, succeeded=True))
+    assert {audit.delivery_id for audit in await waiting(world)} == set(numbers)
+    first, second = await waiting(world)
+    await decide(world, first.audit_id, 0)
+    assert (await world.get(order_id)).state.status == 0
+    assert "posting" in await refusal_of(world, second.audit_id, 0)
+    await decide(world, second.audit_id, 90)
+    order = await world.get(order_id)
+    assert (order.state.status, order.parked_reason, len(order.deliveries)) == (0, "", 2)
+
+
+async def test_an_order_in_conflict_is_not_failed_by_its_overtime(world: World) -> None:
+    order_id, _ = await failed_then_delivered(world)
+    await time_out(world, order_id)
+    gone = "SELECT 1 FROM task WHERE name = 'order.overtime' AND order_no = :no"
+
+    async def looked() -> bool:
+        return not await world.sql(gone, no=str(order_id))
+
+    await eventually(looked)
+    order = await world.get(order_id)
+    assert order.state.status == 20
+    assert order.parked_reason
+    (audit,) = await waiting(world)
+    await decide(world, audit.audit_id, 90)
+    await reaches(world, order_id, 90)
+
+
+async def test_a_success_told_after_the_money_went_back_is_left_to_a_person(world: World) -> None:
+    world.delivery.script = lambda item: False
+    order_id = await world.order()
+    (number,) = await sent(world, 1)
+    await time_out(world, order_id)
+    await reaches(world, order_id, 90)
+    await world.report(result(number, succeeded=True))
+    order = await world.get(order_id)
+    assert (order.state.status, "now told succeeded" in order.parked_reason) == (90, True)
+    (audit,) = await waiting(world)
+    assert "posting" in await refusal_of(world, audit.audit_id, 0)
+    await decide(world, audit.audit_id, 90)
+    assert (await world.get(order_id)).parked_reason == ""
+    await eventually(lambda: world.ledger.of("down_channel", "test") == 0)
+
+
+async def test_a_failure_told_after_a_part_was_delivered_stops_the_other_parts(
+    world: World,
+) -> None:
+    await world.apply(
+        down_products=[down_product(can_split_order=True, split_order_face_micros=100 * YUAN)],
+        up_products=[up_product(face_micros=100 * YUAN)],
+    )
+    world.delivery.script = lambda item: None
+    order_id = await world.order()
+    first, second = await sent(world, 2)
+    await world.report(result(first, succeeded=True))
+    await world.report(result(first, succeeded=False))
+    await world.report(result(second, succeeded=False))
+    order = await world.get(order_id)
+    assert (order.state.status, len(order.deliveries)) == (20, 2)
+    (audit,) = await waiting(world)
+    assert audit.type == audit_pb.AUDIT_TYPE_FALSE_SUCCESS
+
+
+async def test_a_return_told_twice_differently_asks_a_person_once(world: World) -> None:
+    order = await delivered(world)
+    world.delivery.script = lambda item: None
+    refund_id = (await ask(world, order, "f1")).refund.refund_id
+    returned = await one_return(world, refund_id)
+    await world.report(result(returned, succeeded=False, is_return=True))
+    await ends(world, order, "f1", 90)
+    for _ in range(2):
+        (ack,) = await world.report(result(returned, succeeded=True, is_return=True))
+        assert ack.conflict
+    (audit,) = await waiting(world)
+    assert (audit.type, audit.delivery_id) == (audit_pb.AUDIT_TYPE_RETURN, returned)
+    assert "now told succeeded" in (await world.get(order.state.order_id)).parked_reason
+    await decide(world, audit.audit_id, 90)
+    await world.report(result(returned, succeeded=True, is_return=True))
+    assert await waiting(world) == []
+
+
+async def one_return(world: World, refund_id: int) -> int:
+    rows: list[Any] = []
+
+    async def there() -> bool:
+        sql = "SELECT return_id FROM oms_refund_up_return WHERE refund_id = :id AND return_status = 30"
+        rows[:] = await world.sql(sql, id=refund_id)
+        return bool(rows)
+
+    await eventually(there)
+    return rows[0][0]
