@@ -146,6 +146,11 @@ async def test_two_suppliers_that_contradict_themselves_ask_twice_and_deliver_on
     world.delivery.script = lambda item: False
     order_id = await world.order()
     numbers = await sent(world, 2)
+
+    async def both_failed() -> bool:
+        return [part.status for part in (await world.get(order_id)).deliveries] == [90, 90]
+
+    await eventually(both_failed)
     for number in numbers:
         await world.report(result(number, succeeded=True))
     assert {audit.delivery_id for audit in await waiting(world)} == set(numbers)
@@ -179,6 +184,11 @@ async def test_a_success_told_after_the_money_went_back_is_left_to_a_person(worl
     world.delivery.script = lambda item: False
     order_id = await world.order()
     (number,) = await sent(world, 1)
+
+    async def failed() -> bool:
+        return [part.status for part in (await world.get(order_id)).deliveries] == [90]
+
+    await eventually(failed)
     await time_out(world, order_id)
     await reaches(world, order_id, 90)
     await world.report(result(number, succeeded=True))
