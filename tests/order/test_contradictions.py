@@ -148,7 +148,7 @@ async def test_two_suppliers_that_contradict_themselves_ask_twice_and_deliver_on
     numbers = await sent(world, 2)
 
     async def both_failed() -> bool:
-        return [part.status for part in (await world.get(order_id)).deliveries] == [90, 90]
+        return [part.delivery_status for part in (await world.get(order_id)).deliveries] == [90, 90]
 
     await eventually(both_failed)
     for number in numbers:
@@ -186,7 +186,7 @@ async def test_a_success_told_after_the_money_went_back_is_left_to_a_person(worl
     (number,) = await sent(world, 1)
 
     async def failed() -> bool:
-        return [part.status for part in (await world.get(order_id)).deliveries] == [90]
+        return [part.delivery_status for part in (await world.get(order_id)).deliveries] == [90]
 
     await eventually(failed)
     await time_out(world, order_id)
