@@ -28,7 +28,7 @@ ENDED_S = 60
 
 PAY_WRONG: dict[str, tuple[dict[str, Any], int, int, str]] = {
     "amount as text": ({"payAmount": "50"}, 400, 9999, "payAmount is not valid"),
-    "amount with a point": ({"payAmount": 50.0}, 400, 9999, "payAmount is not valid"),
+    "amount with a fraction": ({"payAmount": 50.5}, 400, 9999, "payAmount is not valid"),
     "amount true": ({"payAmount": True}, 400, 9999, "payAmount is not valid"),
     "amount zero": ({"payAmount": 0}, 400, 9999, "amount is not a whole number of fen above 0"),
     "amount beyond": ({"payAmount": 2**63}, 400, 9999, "amount is not a whole number of fen"),
