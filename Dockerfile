@@ -14,6 +14,7 @@ COPY protos protos
 COPY kit kit
 COPY services services
 COPY gateway gateway
+COPY demo demo
 # hatchling is in the lock: nothing else is fetched to build.
 RUN pip install --no-deps --no-build-isolation ./protos . && python -m compileall -q /opt/shoudan
 

@@ -1,10 +1,20 @@
 #!/bin/sh
-# Print a .env for compose.yaml with fresh passwords: sh docker/new-env.sh > .env
+# Make the .env of compose.yaml with fresh secrets, readable by its owner alone: sh docker/new-env.sh [FILE]
+# What the file has stays: run it again after an update, it adds what is new.
 set -eu
 umask 077
-password() { printf 's%s' "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"; }
+file=${1:-.env}
+touch "$file"
+chmod 600 "$file"
+random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
+key() { head -c 32 /dev/urandom | base64 | tr -d '\n'; }
+add() { grep -q "^$1=" "$file" || printf '%s=%s\n' "$1" "$2" >>"$file"; }
+
 for name in POSTGRES NATS READER \
     ORDER ORDER_OWNER PAY PAY_OWNER DELIVERY DELIVERY_OWNER ERP_INGEST ERP_INGEST_OWNER; do
-    printf 'SHOUDAN_%s_PASSWORD=%s\n' "$name" "$(password)"
+    add "SHOUDAN_${name}_PASSWORD" "s$(random)"
 done
-printf 'SHOUDAN_DELIVERY_NOTIFY_KEY=%s\n' "$(password)"
+add SHOUDAN_DELIVERY_NOTIFY_KEY "s$(random)"
+add SHOUDAN_PAY_COMPONENT_SECRET "s$(random)"
+add SHOUDAN_ERP_INGEST_PERSONAL_KEYS "k1:$(key)"
+add SHOUDAN_ERP_INGEST_INDEX_KEY "$(key)"

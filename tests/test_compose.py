@@ -6,12 +6,15 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import entry_points
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from shoudan_kit.config import ConfigError, MigrateSettings
+from shoudan_kit.service import services
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -134,15 +137,72 @@ def test_a_service_has_its_own_database_and_no_owner_password(name: str) -> None
     assert urls == {f"SHOUDAN_{name.upper()}_DATABASE_URL": expected}
 
 
+def made_secrets(folder: Path) -> dict[str, str]:
+    """What docker/new-env.sh writes into .env."""
+    file = folder / ".env"
+    subprocess.run(["sh", ROOT / "docker/new-env.sh", file], check=True)
+    return dict(line.split("=", 1) for line in file.read_text().splitlines())
+
+
+def filled_in(name: str, secrets: dict[str, str]) -> dict[str, str]:
+    """The environment a container gets from compose.yaml and .env, as compose fills it in."""
+
+    def value(match: re.Match[str]) -> str:
+        variable, default = match.group(1), match.group(2)
+        if variable in secrets:
+            return secrets[variable]
+        assert (default or "").startswith(":-"), f"docker/new-env.sh does not make {variable}"
+        return default[2:]
+
+    return {
+        key: re.sub(r"\$\{(\w+)(:[-?][^}]*)?\}", value, text)
+        for key, text in environment(name).items()
+    }
+
+
 @every_service
-def test_what_a_service_is_told_is_a_setting_it_knows(name: str) -> None:
-    (entry,) = entry_points(group="shoudan.services", name=name)
-    settings = entry.load().settings
-    for variable in environment(name):
+def test_a_service_starts_on_what_compose_and_new_env_give_it(name: str, tmp_path: Path) -> None:
+    given = filled_in(name, made_secrets(tmp_path))
+    settings = services()[name].settings
+    try:
+        found = settings.load(name, environ=given)
+    except ConfigError as error:
+        pytest.fail(f"compose.yaml or docker/new-env.sh lacks settings of {name}: {error}")
+    assert found.profile == "prod"
+    for variable in given:
         shared = variable.removeprefix("SHOUDAN_").lower()
-        names = {shared, shared.removeprefix(f"{name}_")}
-        known = names & settings.model_fields.keys()
+        known = {shared, shared.removeprefix(f"{name}_")} & settings.model_fields.keys()
         assert known or shared.endswith("_target"), f"{variable} is no setting of {name}"
+
+
+def test_migrate_finds_every_database_on_what_compose_and_new_env_give_it(tmp_path: Path) -> None:
+    given = filled_in("migrate", made_secrets(tmp_path))
+    for name, service in services().items():
+        if service.schema is not None:
+            urls = MigrateSettings.load(name, environ=given)
+            assert urls.owner_database_url is not None, f"migrate is not given the owner of {name}"
+
+
+def test_the_wheel_builds_from_what_the_builder_is_sent(tmp_path: Path) -> None:
+    junk = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        if not line.startswith("!"):
+            continue
+        source, sent = ROOT / line[1:], tmp_path / "source" / line[1:]
+        sent.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, sent, ignore=junk)
+        else:
+            shutil.copy(source, sent)
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    done = subprocess.run(
+        build, check=False, cwd=tmp_path / "source", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "shoudan_cli/catalogue.yaml" in names
+    assert "shoudan_gateway/app.py" in names
 
 
 def test_migrate_runs_once_and_alone_knows_the_owners() -> None:
@@ -167,15 +227,23 @@ def test_no_password_is_committed_and_a_missing_one_stops_compose() -> None:
                 assert re.search(r"//\w+:\$\{\w+_PASSWORD(:\?[^}]+)?\}@", value)
 
 
-def test_new_env_makes_every_password_compose_demands() -> None:
-    run = subprocess.run(
-        ["sh", ROOT / "docker/new-env.sh"], check=True, capture_output=True, text=True
-    )
-    made = dict(line.split("=", 1) for line in run.stdout.splitlines())
+def test_new_env_makes_every_secret_compose_demands(tmp_path: Path) -> None:
+    made = made_secrets(tmp_path)
     text = (ROOT / "compose.yaml").read_text()
     assert set(made) == set(re.findall(r"\$\{(SHOUDAN_\w+):\?", text))
     assert len(set(made.values())) == len(made)
-    assert all(re.fullmatch(r"s[0-9a-f]{48}", value) for value in made.values())
+    passwords = [value for name, value in made.items() if name.endswith("_PASSWORD")]
+    assert all(re.fullmatch(r"s[0-9a-f]{48}", value) for value in passwords)
+
+
+def test_new_env_is_its_owner_s_alone_and_keeps_what_is_there(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("SHOUDAN_NATS_PASSWORD=mine\n")
+    file.chmod(0o644)
+    first = made_secrets(tmp_path)
+    assert first["SHOUDAN_NATS_PASSWORD"] == "mine"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert made_secrets(tmp_path) == first
 
 
 def test_postgres_and_nats_are_reached_from_inside_only() -> None:

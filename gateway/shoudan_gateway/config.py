@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ AccessLog = Literal["off", "errors", "writes", "all"]
 
 class GatewaySettings(ProcessSettings):
     """What the gateway needs beyond every process."""
+
+    listen_hosts: ClassVar[tuple[str, ...]] = ("listen_host", "internal_host")
 
     listen_port: Port = Field(
         8600, description="Port of the partners' listener; 0 takes any free one.", examples=[8600]

@@ -53,6 +53,26 @@ def collected() -> typer.Typer:
     return app
 
 
+def use_running_system(command: str) -> None:
+    """Let a service's own commands find the services where all other commands find them.
+
+    Their options read SHOUDAN_<SERVICE>_TARGET; it is set to what the one resolver says, so that ports
+    moved by `shoudan up` are followed. Ends with every mistake in the settings.
+    """
+    if command not in {entry.name for entry in entry_points(group=GROUP)}:
+        return
+    from shoudan_cli.clients import SERVICES, settings
+    from shoudan_kit.config import ConfigError
+
+    try:
+        found = settings()
+    except ConfigError as error:
+        raise SystemExit(str(error)) from None
+    for service in SERVICES:
+        target = cast("str", getattr(found, f"{service}_target"))
+        os.environ[f"SHOUDAN_{service.upper()}_TARGET"] = target
+
+
 def main() -> None:
     """Console script. A service's own process loads no other command, because five start at once."""
     if sys.argv[1:2] == ["serve"]:
@@ -62,4 +82,5 @@ def main() -> None:
     else:
         if not sys.stdout.isatty():  # a pipe has no width; tables cut to 80 columns tell little
             os.environ.setdefault("COLUMNS", str(PIPE_COLUMNS))
+        use_running_system(sys.argv[1] if len(sys.argv) > 1 else "")
         collected()()

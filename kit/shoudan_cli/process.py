@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
 from shoudan_cli.clients import console, errors
-from shoudan_kit.config import ConfigError
+from shoudan_kit.config import ConfigError, MigrateSettings
 
 GROUP: Final = "shoudan.services"
 
@@ -42,25 +43,43 @@ def migrate(
 ) -> None:
     """Bring the databases up to date. Repeats change nothing."""
     chosen = [_service(service)] if service else [_service(name) for name in _names()]
-    try:
-        for one in chosen:
-            if one.schema is not None:
-                _migrate(one, plan)
-    except ConfigError as error:
-        _stop(error)
+    databases = _databases([one for one in chosen if one.schema is not None])
+    for one, urls in databases:  # all of them answer before the first one is changed
+        _migrate(one, *urls, plan_only=True, shown=plan)
+    for one, urls in databases if not plan else ():
+        _migrate(one, *urls, plan_only=False, shown=True)
 
 
-def _migrate(service: Any, plan_only: bool) -> None:
+def _databases(services: Sequence[Any]) -> list[tuple[Any, tuple[str, str, bool]]]:
+    """Of each service: its URL, its owner's, whether its clock turns. Ends with all mistakes at once."""
+    found: list[tuple[Any, tuple[str, str, bool]]] = []
+    wrong: list[ConfigError] = []
+    for service in services:
+        try:
+            urls = MigrateSettings.load(service.name)
+        except ConfigError as error:
+            wrong.append(error)
+        else:
+            owner = urls.owner_database_url or urls.database_url
+            turnable = urls.profile != "prod"
+            found.append((service, (urls.database_url.reveal(), owner.reveal(), turnable)))
+    if wrong:
+        _stop(*wrong)
+    return found
+
+
+def _migrate(
+    service: Any, url: str, owner: str, turnable: bool, *, plan_only: bool, shown: bool
+) -> None:
     from shoudan_kit.migrate import plan, role_of, upgrade
 
-    found: Any = service.settings.load(service.name)
-    url: str = found.database_url.reveal()
-    owner: str = (found.owner_database_url or found.database_url).reveal()
     if plan_only:
         done = asyncio.run(plan(service.name, service.schema, owner))
     else:
-        role, turnable = role_of(url, owner), found.profile != "prod"
+        role = role_of(url, owner)
         done = asyncio.run(upgrade(service.name, service.schema, owner, role, turnable=turnable))
+    if not shown:
+        return
     verb = "to run" if plan_only else "run"
     console.print(f"{service.name}: at {done.current or 'nothing'}, {len(done.pending)} {verb}")
     for line in done.pending:
@@ -79,6 +98,7 @@ def _service(name: str) -> Any:
     raise typer.BadParameter(f"one of {', '.join(_names())}", param_hint="SERVICE")
 
 
-def _stop(error: ConfigError) -> NoReturn:
-    errors.print(str(error), style="red", markup=False, highlight=False)
+def _stop(*wrong: ConfigError) -> NoReturn:
+    for error in wrong:
+        errors.print(str(error), style="red", markup=False, highlight=False)
     raise typer.Exit(1) from None

@@ -21,6 +21,7 @@ from shoudan_cli.wiring import (
     Ports,
     choose_ports,
     environment,
+    own_environment,
 )
 from shoudan_kit.embedded import DatabaseUrls, EmbeddedError, Nats, Postgres
 from shoudan_kit.embedded_home import Home, blocked_at, unprivileged_user
@@ -74,6 +75,7 @@ class System:
         self.plan, self.home, self.ports = plan, home, ports
         self.supervisor = Supervisor(plan.report)
         self.env: dict[str, str] = {}
+        self.settings: dict[str, frozenset[str]] = {}
         self.databases: dict[str, DatabaseUrls] = {}
         self.postgres: Postgres
         self.nats: Nats
@@ -167,13 +169,17 @@ class System:
     async def _start(self, stack: AsyncExitStack) -> None:
         for line in self.ports.moved:
             self.plan.report(line)
-        loading = asyncio.ensure_future(asyncio.to_thread(_schemas))
+        loading = asyncio.ensure_future(asyncio.to_thread(_declared))
         try:
             await self._start_servers(stack)
             self.databases = await self.postgres.provision(SERVICES)
             found = environment(self.plan.profile, self.ports, self.databases, self.nats.url)
             self.env = {**found, **self.plan.env}
-            await self._migrate(await loading)
+            declared = await loading
+            self.settings = {
+                name: frozenset(one.settings.model_fields) for name, one in declared.items()
+            }
+            await self._migrate({name: declared[name].schema for name in SERVICES})
         finally:
             loading.cancel()
         # Pushed after the servers: stopped before them.
@@ -259,7 +265,9 @@ class System:
         async def healthy() -> bool:
             return await http_status(port, path) == 200
 
-        program = Program(name, argv, self.env, healthy, READY_S_MAX)
+        env = {**os.environ, **self.env}
+        own = own_environment(name, self.settings.get(name, frozenset()), env)
+        program = Program(name, argv, own, healthy, READY_S_MAX)
         return Process(program, self.log_path(name))
 
     def _done(self, name: str, text: str, seconds: float) -> None:
@@ -297,13 +305,9 @@ def _home(plan: Plan, stack: AsyncExitStack) -> Path:
     return home
 
 
-def _schemas() -> dict[str, Any]:
-    """What the services' databases hold; importing the services takes a second, so it is done aside."""
-    found: dict[str, Any] = {}
-    for entry in entry_points(group="shoudan.services"):
-        if entry.name in SERVICES:
-            found[entry.name] = entry.load().schema
-    return found
+def _declared() -> dict[str, Any]:
+    """The services' declarations; importing the services takes a second, so it is done aside."""
+    return {entry.name: entry.load() for entry in entry_points(group="shoudan.services")}
 
 
 def _timer() -> Callable[[], float]:

@@ -110,11 +110,15 @@ async def noted(system: System) -> AsyncGenerator[None]:
     lines += [f'{name}_target = "{system.target(name)}"' for name in system.databases]
     lines += ["[cli.ops_urls]", *(f'{name} = "{url}"' for name, url in ops.items())]
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file.write_text("\n".join(lines) + "\n", "utf-8")
+    text = "\n".join(lines) + "\n"
+    file.write_text(text, "utf-8")
     try:
         yield
     finally:
-        file.unlink(missing_ok=True)
+        if (
+            file.exists() and file.read_text("utf-8") == text
+        ):  # else another system's, started later
+            file.unlink(missing_ok=True)
 
 
 def _line(text: str, right: str = "") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +32,8 @@ _USUAL: Final[Mapping[str, int]] = {
     "postgres": 5433,
     "nats": 4222,
 }
+_NEVER: Final = "OWNER_DATABASE_URL"
+_NAMED_SECRETS: Final = ("SHOUDAN_SECRET_", "SHOUDAN_COMPONENT_")
 USUAL_GATEWAY: Final = _USUAL[GATEWAY]
 
 
@@ -98,6 +100,27 @@ def environment(
         env[f"SHOUDAN_{big}_OPS_PORT"] = str(ports[f"{name} ops"])
         env[f"SHOUDAN_{big}_TARGET"] = f"{LOOPBACK}:{ports[name]}"
     return env
+
+
+def own_environment(name: str, settings: Collection[str], env: Mapping[str, str]) -> dict[str, str]:
+    """The part of `env` that process `name` gets: what is for all, and what is its own.
+
+    `settings` are the names of its settings: SHOUDAN_PAY_TARGET is also a setting of the order
+    service. An owner's password is for `shoudan migrate` alone, a named secret for those who sign.
+    """
+    others = tuple(f"SHOUDAN_{one.upper()}_" for one in (*SERVICES, GATEWAY, "CLI") if one != name)
+    signs = name in (*SERVICES, GATEWAY)
+
+    def given(variable: str) -> bool:
+        plain = variable.removesuffix("_FILE")
+        if plain.endswith(_NEVER):
+            return False
+        if plain.startswith(_NAMED_SECRETS):
+            return signs
+        shared = plain.removeprefix("SHOUDAN_").lower()
+        return not plain.startswith(others) or (shared in settings and "_url" not in shared)
+
+    return {variable: value for variable, value in env.items() if given(variable)}
 
 
 def _url_of(ports: Ports) -> Callable[[str], str]:

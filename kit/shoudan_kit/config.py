@@ -8,8 +8,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast, get_args, get_origin
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -65,6 +66,8 @@ class Settings(BaseSettings):
     """Base of every section. Only `load` reads the outside; a constructor call is pure."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
+    # Part of a section that another class reads whole: keys it does not know are no mistakes.
+    partial: ClassVar[bool] = False
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -182,15 +185,40 @@ class ProcessSettings(Settings):
         description="Seconds after which clients must connect anew, so that added replicas get load.",
     )
 
+    # Settings that hold an address served.
+    listen_hosts: ClassVar[tuple[str, ...]] = ("listen_host",)
+
     def cross_check(self) -> Iterator[str]:
-        """In prod no secret may be one of the demo's."""
+        """In prod no secret may be one of the demo's; outside of prod nothing leaves this machine."""
         yield from super().cross_check()
         if self.profile != "prod":
+            for name in self.listen_hosts:
+                host: str = getattr(self, name)
+                if not is_loopback(host):
+                    yield (
+                        f"{name}: {host} is reached from outside, which the {self.profile} profile "
+                        f"refuses; set {PREFIX}PROFILE=prod, or leave {name} on loopback"
+                    )
             return
         for name in type(self).model_fields:
             value: object = getattr(self, name)
             if isinstance(value, Secret) and value.reveal().startswith(DEMO_MARK):
                 yield f"{name}: a demo secret must not be used in the prod profile"
+
+
+class MigrateSettings(Settings):
+    """What `shoudan migrate` needs of a service's section: no other setting stops it."""
+
+    partial: ClassVar[bool] = True
+
+    profile: Profile = Field("demo", description="In prod the database's clock cannot be turned.")
+    database_url: Secret = Field(
+        description="PostgreSQL database of this service, as the role that may not change tables.",
+        examples=["postgresql://shoudan_order@db/shoudan_order"],
+    )
+    owner_database_url: Secret | None = Field(
+        None, description="The same database as the owner of its tables."
+    )
 
 
 class ServiceSettings(ProcessSettings):
@@ -222,6 +250,14 @@ class ServiceSettings(ProcessSettings):
         le=64,
         description="Connections of this process; all processes together stay below PostgreSQL's 100.",
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address served is reached from this machine alone. Names other than localhost are not."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def describe(cls: type[Settings], section: str = "") -> list[SettingRow]:
@@ -264,7 +300,7 @@ def _unknown_keys(
     cls: type[Settings], section: str, tables: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
     """Keys of the section's own table that mean nothing. [shared] holds keys of others, too."""
-    for key in tables.get(section, {}):
+    for key in tables.get(section, {}) if not cls.partial else ():
         if key not in cls.model_fields:
             near = get_close_matches(key, cls.model_fields, 1)
             yield f"[{section}] {key}: no such setting" + (f"; {near[0]}?" if near else "")

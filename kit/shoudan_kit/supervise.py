@@ -57,7 +57,10 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. `healthy` is asked until it says yes; without it, running is enough."""
+    """What to run. `healthy` is asked until it says yes; without it, running is enough.
+
+    `env` is all of its environment: what a process is not given it cannot leak.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -93,7 +96,7 @@ class Process:
         program, said_before = self.program, size(self.log_path)
         self._child = Child.spawn(
             program.argv,
-            env={**os.environ, **program.env},
+            env=program.env,
             output=self.log_path,
             death_signal=signal.SIGKILL,  # what it does survives that, orphans help nobody
         )

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from shoudan_kit.config import (
     ConfigError,
+    MigrateSettings,
     ProcessSettings,
     Secret,
     ServiceSettings,
@@ -152,3 +153,37 @@ def test_the_reference_has_a_row_for_every_setting():
     assert rows["owner_database_url"].type == "Secret | None"
     assert rows["nats_url"].type == "str | None"
     assert rows["retry_s"].description == "Seconds between tries."
+
+
+OUTSIDE = "0.0.0.0"  # noqa: S104 - refused, never served
+
+
+@pytest.mark.parametrize("profile", ["demo", "test"])
+@pytest.mark.parametrize("host", [OUTSIDE, "::", "10.1.2.3", "gateway"])
+def test_a_profile_for_one_machine_serves_loopback_only(profile, host):
+    given = {"SHOUDAN_PROFILE": profile, "SHOUDAN_LISTEN_HOST": host}
+    with pytest.raises(ConfigError, match=r"listen_host: .* is reached from outside"):
+        ProcessSettings.load("any", environ=given)
+
+
+def test_the_default_profile_on_an_outside_address_is_refused():
+    with pytest.raises(ConfigError, match="set SHOUDAN_PROFILE=prod"):
+        ProcessSettings.load("any", environ={"SHOUDAN_LISTEN_HOST": OUTSIDE})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "[::1]", "localhost"])
+def test_every_profile_serves_loopback(host):
+    assert ProcessSettings.load("any", environ={"SHOUDAN_LISTEN_HOST": host}).listen_host == host
+
+
+def test_prod_serves_the_address_it_is_given():
+    given = {"SHOUDAN_PROFILE": "prod", "SHOUDAN_LISTEN_HOST": OUTSIDE}
+    assert ProcessSettings.load("any", environ=given).listen_host == OUTSIDE
+
+
+def test_migrate_needs_the_urls_of_a_section_and_nothing_else(tmp_path):
+    file = tmp_path / "shoudan.toml"
+    file.write_text('[any]\ndatabase_url = "postgresql://a@b/c"\nsome_limit = 3\n')
+    given = {"SHOUDAN_PROFILE": "prod", "SHOUDAN_LISTEN_HOST": OUTSIDE}
+    found = MigrateSettings.load("any", file, environ=given)
+    assert found.database_url.reveal() == "postgresql://a@b/c"

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from shoudan_cli.clients import up_file
+from shoudan_cli.main import use_running_system
 from shoudan_cli.system import PortTaken, System, default_data_dir
-from shoudan_cli.wiring import choose_ports
+from shoudan_cli.wiring import choose_ports, own_environment
 from shoudan_kit.embedded_home import blocked_at, unprivileged_user
 from shoudan_kit.probe import free_port, http_status
 from tests.poll import eventually
@@ -115,3 +117,47 @@ def test_the_default_folder_is_one_postgresql_may_enter():
     assert folder.name == "shoudan"
     assert blocked_at(folder, unprivileged_user(), mode=1) is None
     assert folder.is_absolute()
+
+
+def environ_of(pid: int) -> dict[str, str]:
+    entries = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)  # five processes start, on a machine that may be busy
+async def test_each_process_gets_its_own_password_and_nothing_else(monkeypatch):
+    monkeypatch.setenv("SHOUDAN_PAY_COMPONENT_SECRET", "only-for-pay")
+    async with System.start() as system:
+        for name in ("order", "pay", "delivery", "erp_ingest", "gateway", "sandbox"):
+            given = environ_of(system.supervisor.pid(name))
+            urls = {key for key in given if "DATABASE_URL" in key}
+            own = {f"SHOUDAN_{name.upper()}_DATABASE_URL"}
+            assert urls == (own if name in system.databases else set()), name
+            for other, database in system.databases.items():
+                assert database.owner not in given.values(), name
+                assert (database.service in given.values()) == (other == name), name
+            assert ("only-for-pay" in given.values()) == (name == "pay"), name
+
+
+def test_a_shared_setting_that_begins_like_a_service_reaches_its_readers():
+    env = {"SHOUDAN_PAY_TARGET": "a:1", "SHOUDAN_PAY_CALL_S": "2", "SHOUDAN_PAY_DATABASE_URL": "p"}
+    known = {"pay_target", "pay_call_s"}
+    assert own_environment("order", known, env) == {
+        "SHOUDAN_PAY_TARGET": "a:1",
+        "SHOUDAN_PAY_CALL_S": "2",
+    }
+    assert own_environment("pay", set(), env) == env
+
+
+def test_a_service_s_own_command_finds_the_system_that_is_up(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for variable in ("SHOUDAN_CONFIG", "SHOUDAN_DELIVERY_TARGET", "SHOUDAN_CLI_DELIVERY_TARGET"):
+        monkeypatch.delenv(variable, raising=False)
+    for service in ("ORDER", "PAY", "ERP_INGEST"):
+        monkeypatch.setenv(f"SHOUDAN_{service}_TARGET", "127.0.0.1:1")
+    up_file().parent.mkdir(parents=True)
+    up_file().write_text('[cli]\ndelivery_target = "127.0.0.1:50099"\n')
+    monkeypatch.setenv("SHOUDAN_DELIVERY_TARGET", "")
+    use_running_system("channel")
+    assert os.environ["SHOUDAN_DELIVERY_TARGET"] == "127.0.0.1:50099"
