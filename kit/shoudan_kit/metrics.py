@@ -105,6 +105,9 @@ TASKS_TOTAL: Final = counter("tasks_total", "Tasks handled.", ("kind", "result")
 TASKS_DUE_AGE_SECONDS: Final = gauge(
     "tasks_due_age_seconds", "Age of the longest due task; 0 when none is due.", ("kind",)
 )
+HOSTS_RESTING: Final = gauge(
+    "hosts_resting", "Hosts that do not answer and are called ever more rarely.", ("calls",)
+)
 TASKS_DEAD: Final = gauge("tasks_dead", "Tasks past their deadline or count.", ("kind",))
 OUTBOX_LAG_SECONDS: Final = gauge(
     "outbox_lag_seconds", "Age of the oldest event not yet published; 0 when all are."

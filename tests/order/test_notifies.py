@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from shoudan_kit.egress import Answered
+from shoudan_kit.embedded import DatabaseUrls
 from shoudan_order.notifies import acknowledged
+from shoudan_order.retries import resend
 from tests.order.test_refunds import MANDATORY, ask, delivered
 from tests.order.test_retries import number_of, retry
-from tests.order.world import World, catalogue_pb
+from tests.order.world import Inbox, World, catalogue_pb, down_product, running
 from tests.poll import eventually
 
 DUE = "UPDATE task SET next_execute_time = shoudan_now() WHERE name = 'order.notify'"
@@ -105,3 +111,130 @@ def _wording() -> Any:
 )
 def test_an_answer_acknowledges_only_when_all_of_it_says_success(body: bytes, is_one: bool) -> None:
     assert acknowledged(Answered(200, {}, body)) is is_one
+
+
+@asynccontextmanager
+async def hanging() -> AsyncGenerator[tuple[str, list[Any]]]:
+    """The URL of a host that accepts and never answers, and its connections."""
+    taken: list[Any] = []
+
+    async def take(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.append(writer)
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/recv", taken
+    finally:
+        for writer in taken:
+            writer.close()
+        server.close()
+
+
+async def acknowledged_all(world: World, channel_no: str, count: int) -> None:
+    """Wait for the acknowledgement of so many notifies of a channel."""
+
+    async def told() -> bool:
+        rows = await world.sql(
+            "SELECT 1 FROM oms_notify_info WHERE down_channel_no = :no AND notify_status = 0",
+            no=channel_no,
+        )
+        return len(rows) == count
+
+    await eventually(told, 5)
+
+
+async def test_hosts_that_hang_do_not_hold_up_another_host_of_their_channel(world: World) -> None:
+    async with hanging() as (dead, taken), hanging() as (dead_too, taken_too):
+        for url in (dead, dead_too):  # together more than all calls that may be in flight
+            for _ in range(3):
+                await world.create(*(world.new(notify_url=url) for _ in range(350)))
+
+        async def hang() -> bool:
+            most = world.context.settings.notify_host_calls_max
+            return len(taken) >= most and len(taken_too) >= most
+
+        await eventually(hang)
+        assert (len(taken), len(taken_too)) == (32, 32)
+        await world.create(*(world.new(notify_url=world.inbox.url) for _ in range(20)))
+        await acknowledged_all(world, "test", 20)
+
+
+async def test_a_channel_that_hangs_does_not_hold_up_another_at_the_same_host(
+    world: World,
+) -> None:
+    held = asyncio.Event()
+
+    async def take(request: web.Request) -> web.Response:
+        if (await request.json())["channel_no"] == "test":
+            await held.wait()
+        return web.Response(text="success")
+
+    app = web.Application()
+    app.router.add_post("/recv", take)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/recv"
+    try:
+        await second_channel(world)
+        await world.create(*(world.new(notify_url=url) for _ in range(150)))
+
+        async def ended() -> bool:
+            done = "SELECT 1 FROM oms_order_info WHERE order_status = 0"
+            return len(await world.sql(done)) == 150
+
+        await eventually(ended)
+        await world.create(*(world.new(channel_no="other", notify_url=url) for _ in range(20)))
+        await acknowledged_all(world, "other", 20)
+    finally:
+        held.set()
+        await runner.cleanup()
+
+
+async def second_channel(world: World) -> None:
+    """Channel `other`, with a product of its own."""
+    await world.apply(
+        down_channels=[
+            catalogue_pb.DownChannel(channel_no="other", channel_name="另", enabled=True)
+        ],
+        down_shelves=[
+            catalogue_pb.DownShelf(
+                shelf_id=2,
+                shelf_name="另",
+                channel_no="other",
+                order_overtime_s=600,
+                refund_overtime_s=600,
+                enabled=True,
+            )
+        ],
+        down_products=[down_product(product_id=301, shelf_id=2)],
+    )
+
+
+async def test_the_notifies_of_a_host_that_is_off_are_kept_as_skipped_and_can_be_resent(
+    new_database: Callable[[str], Awaitable[DatabaseUrls]], inbox: Inbox
+) -> None:
+    knobs: dict[str, Any] = {"notify_timeout_s": 0.3, "notify_host_off_s": 1, "notify_waits_s": [1]}
+    async with hanging() as (dead, _), running(await new_database("order"), inbox, **knobs) as made:
+        await made.create(*(made.new(notify_url=dead) for _ in range(40)))
+
+        async def skipped() -> bool:
+            await made.sql(DUE)
+            found = "SELECT 1 FROM oms_notify_info WHERE given_up AND notify_msg LIKE 'skipped%'"
+            return len(await made.sql(found)) >= 30
+
+        await eventually(skipped, 20)
+        assert not await made.sql("SELECT 1 FROM task WHERE status = 90")
+        await made.sql("UPDATE oms_notify_info SET notify_url = :url", url=inbox.url)
+        assert await resend(made.context, [], "test", "ops") >= 30
+        await acknowledged_some(made, 30)
+
+
+async def acknowledged_some(world: World, count: int) -> None:
+    """Wait until at least so many notifies are acknowledged."""
+
+    async def told() -> bool:
+        done = "SELECT 1 FROM oms_notify_info WHERE notify_status = 0"
+        return len(await world.sql(done)) >= count
+
+    await eventually(told)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import Field
 
 from shoudan_kit.config import Seconds, ServiceSettings
@@ -71,7 +73,17 @@ class OrderSettings(ServiceSettings):
         32,
         ge=1,
         le=500,
-        description="Notifies in flight to one host, each process: a slow partner delays only itself.",
+        description="Notifies in flight of one channel to one host, each process: a slow one delays itself.",
+    )
+    notify_channel_calls_max: int = Field(
+        128,
+        ge=1,
+        le=1_000,
+        description="Notifies in flight of one channel to all its hosts, each process.",
+    )
+    notify_host_off_s: Seconds = Field(
+        86_400,
+        description="Seconds without an answer until a host is off and its notifies are skipped.",
     )
     catalogue_poll_s: Seconds = Field(
         1, description="Seconds between looks at the catalogue's version made by other processes."
@@ -82,3 +94,9 @@ class OrderSettings(ServiceSettings):
         le=1_000_000,
         description="Orders under way kept in memory, so that their steps need not read them again.",
     )
+
+    def cross_check(self) -> Iterator[str]:
+        """A host's bound is not above its channel's."""
+        yield from super().cross_check()
+        if self.notify_host_calls_max > self.notify_channel_calls_max:
+            yield "notify_host_calls_max is above notify_channel_calls_max"

@@ -13,8 +13,8 @@ import codecs
 import hashlib
 import hmac
 import random
-from collections import Counter
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any, Final, cast
@@ -23,10 +23,11 @@ from urllib.parse import urlsplit
 import orjson
 from sqlalchemy.exc import DBAPIError
 
-from shoudan_kit import log, named_secret
+from shoudan_kit import log, metrics, named_secret
 from shoudan_kit.batch import Coalescer
+from shoudan_kit.bulkhead import Admission, Bulkhead, Change, Limits, Party
 from shoudan_kit.db import Unavailable, retry
-from shoudan_kit.egress import Answered, Egress, Outcome
+from shoudan_kit.egress import Answered, Egress, NotSent, Outcome
 from shoudan_kit.guard import PORTS, Guard
 from shoudan_kit.task import Task
 from shoudan_kit.work import Work
@@ -39,9 +40,12 @@ from shoudan_order.store.rows import NotifyRow, Order
 
 _log = log.get_logger("notifies")
 
-IN_FLIGHT_MAX: Final = 2_000
-# Beyond the calls in flight, so many may wait for a host; more come again later.
+IN_FLIGHT_MAX: Final = 2_000  # above any channel's (config.py)
+# Beyond the calls in flight so many may wait for one host, and for all; more come again later. Those that
+# wait are tasks in memory, so all of them together stay far below what the worker holds (MEMORY_MAX).
 HOST_WAITING_MAX: Final = 1_000
+WAITING_MAX: Final = 6_000
+SKIPPED: Final = "skipped: the host has not answered for long"
 ANSWER_CHARS_MAX: Final = 256
 SUCCESS_WORDS: Final = frozenset({"", "success", "ok", "成功"})
 AWAY_S: Final = 5.0  # until somebody is told again, when it could not be written down that he was
@@ -63,6 +67,9 @@ REFUND_WORDS: Final = {
 }
 
 
+_Owed = tuple[Task[steps.NotifyStep], NotifyRow]
+
+
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     """A call that has come back."""
@@ -71,6 +78,7 @@ class _Attempt:
     row: NotifyRow
     outcome: Outcome
     took_ms: int
+    skipped: bool = False
 
 
 def owe(
@@ -172,58 +180,133 @@ def _key(secret: str) -> bytes:
 
 
 class Notifier:
-    """Calls in flight to partners, bounded in all and by host."""
+    """Calls in flight to partners: bounded by channel and host, by channel, and in all (docs/bounds.md)."""
 
     def __init__(self, context: Context) -> None:
+        settings = context.settings
         self._context = context
         self._egress: dict[tuple[str, ...], Egress] = {}
-        self._hosts: dict[str, asyncio.Semaphore] = {}
-        self._load: Counter[str] = Counter()
+        self._bulkhead = Bulkhead(
+            Limits(
+                total_max=IN_FLIGHT_MAX,
+                group_max=settings.notify_channel_calls_max,
+                party_max=settings.notify_host_calls_max,
+                reserve=min(2, settings.notify_host_calls_max),
+                off_s=settings.notify_host_off_s,
+            )
+        )
+        self._waiting: dict[Party, deque[_Owed]] = {}
+        self._waiting_count = 0
+        self._off: set[Party] = set()
         self._calls: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._closing = False
         self._record: Coalescer[_Attempt, None] = Coalescer(
             self._record_batch, name="notify.record", size_max=200, linger_s=0.005
         )
 
-    async def begin(self, task: Task[steps.NotifyStep], row: NotifyRow) -> None:
-        """Start one call; a host with too many waiting gets it later."""
-        host = urlsplit(row.notify_url).netloc
-        if self._load[host] >= self._context.settings.notify_host_calls_max + HOST_WAITING_MAX:
-            task.again(random.uniform(1, 5), "host busy")
-            return
-        task.keep()
-        await self._room.acquire()
-        self._load[host] += 1
-        call = asyncio.create_task(self._call(host, task, row), name="notify")
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+    def begin(self, task: Task[steps.NotifyStep], row: NotifyRow) -> None:
+        """Start one call, or have it wait for its host, or put it back; never waits itself."""
+        party = (row.down_channel_no, urlsplit(row.notify_url).netloc)
+        now = self._context.app.clock.monotonic()
+        admission = self._bulkhead.enter(party, now)
+        if admission is Admission.GO:
+            task.keep()
+            self._spawn(self._call(party, task, row))
+        elif admission is Admission.OFF:
+            task.keep()
+            self._spawn(self._skip(party, task, row))
+        elif admission is Admission.FULL and self._may_wait(party):
+            task.keep()
+            self._waiting.setdefault(party, deque()).append((task, row))
+            self._waiting_count += 1
+        else:
+            task.again(self._later_s(party, now), f"host {admission.value}")
 
     async def aclose(self) -> None:
         """Wait for the calls in flight, then close the connections."""
+        self._closing = True
+        for party in list(self._waiting):
+            self._put_back(party)
         if self._calls:
             await asyncio.wait(self._calls, timeout=self._context.settings.notify_timeout_s)
         await self._record.aclose()
         for egress in self._egress.values():
             await egress.aclose()
 
-    async def _call(self, host: str, task: Task[steps.NotifyStep], row: NotifyRow) -> None:
+    def _may_wait(self, party: Party) -> bool:
+        mine = len(self._waiting.get(party, ()))
+        return mine < HOST_WAITING_MAX and self._waiting_count < WAITING_MAX and not self._closing
+
+    def _later_s(self, party: Party, now: float) -> float:
+        """Its own rest, and some more so that its notifies do not come again all at once."""
+        rest_s = self._bulkhead.rest_left_s(party, now)
+        return rest_s + random.uniform(1, 3 + rest_s / 5)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        call = asyncio.create_task(work, name="notify")
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    async def _call(self, party: Party, task: Task[steps.NotifyStep], row: NotifyRow) -> None:
+        answered = True
         try:
-            limit = self._context.settings.notify_host_calls_max
-            async with self._hosts.setdefault(host, asyncio.Semaphore(limit)):
-                attempt = await self._send(task, row)
+            attempt = await self._send(task, row)
+            answered = isinstance(attempt.outcome, Answered)
+            await self._store(attempt)
+        finally:
+            self._ended(party, answered=answered)
+
+    async def _skip(self, party: Party, task: Task[steps.NotifyStep], row: NotifyRow) -> None:
+        """Give a notify up unsent: its host has not answered for long. It can be sent again by hand."""
+        if party not in self._off:
+            self._off.add(party)
+            _log.error("notify_host_off", channel_no=party[0], host=party[1])
+        await self._store(_Attempt(task, row, NotSent(SKIPPED), 0, skipped=True))
+
+    async def _store(self, attempt: _Attempt) -> None:
+        try:
             await self._record(attempt)
         except Exception as error:  # noqa: BLE001 - the task comes again after its interval
-            _log.error("notify_failed", notify_id=row.notify_id, exc_info=True)
+            _log.error("notify_failed", notify_id=attempt.row.notify_id, exc_info=True)
             if isinstance(error, Unavailable | DBAPIError | OSError | TimeoutError):
-                task.again(AWAY_S)
-            if (worker := self._context.app.worker) is not None:
-                worker.give_back(task)
-        finally:
-            self._room.release()
-            self._load[host] -= 1
-            if not self._load[host]:
-                del self._load[host]
-                self._hosts.pop(host, None)
+                attempt.task.again(AWAY_S)
+            self._give_back(attempt.task)
+
+    def _give_back(self, task: Task[steps.NotifyStep]) -> None:
+        if (worker := self._context.app.worker) is not None:
+            worker.give_back(task)
+
+    def _ended(self, party: Party, *, answered: bool) -> None:
+        """Free the place of a call; who waits for it begins, or is put back where the host rests now."""
+        now = self._context.app.clock.monotonic()
+        change = self._bulkhead.leave(party, now, answered=answered)
+        if change is Change.DOWN:
+            _log.warning("notify_host_down", channel_no=party[0], host=party[1])
+        elif change is Change.UP:
+            self._off.discard(party)
+            _log.info("notify_host_up", channel_no=party[0], host=party[1])
+        if change is not Change.NONE:
+            metrics.HOSTS_RESTING("notify").set(self._bulkhead.resting)
+        waiting = self._waiting.get(party)
+        while waiting:
+            admission = self._bulkhead.enter(party, now)
+            if admission is Admission.GO:
+                self._waiting_count -= 1
+                self._spawn(self._call(party, *waiting.popleft()))
+            elif admission is Admission.FULL:
+                return
+            else:
+                self._put_back(party)
+        self._waiting.pop(party, None)
+
+    def _put_back(self, party: Party) -> None:
+        """Leave those that wait for a host to the task table."""
+        waiting, now = self._waiting.pop(party, deque()), self._context.app.clock.monotonic()
+        self._waiting_count -= len(waiting)
+        while waiting:
+            task, _ = waiting.popleft()
+            task.again(self._later_s(party, now), "host resting")
+            self._give_back(task)
 
     async def _send(self, task: Task[steps.NotifyStep], row: NotifyRow) -> _Attempt:
         clock = self._context.app.clock
@@ -254,7 +337,7 @@ class Notifier:
                 "notify",
                 guard=guard,
                 total_s=settings.notify_timeout_s,
-                per_host_max=settings.notify_host_calls_max,
+                per_host_max=IN_FLIGHT_MAX,  # a host is bounded for each channel, above
             )
         return self._egress[networks]
 
@@ -274,6 +357,8 @@ class Notifier:
                     continue
                 if result.acknowledged:
                     _tell_done(work, one.row)
+                elif one.skipped:
+                    continue
                 else:
                     self._try_again(work, one, result)
 
@@ -310,6 +395,7 @@ def _told(one: _Attempt, attempt_id: int) -> store.Told:
         int(one.row.refund_status if one.row.refund_id else one.row.order_status),
         one.row.fail_code,
         one.row.fail_msg,
+        one.skipped,
     )
 
 
@@ -339,7 +425,7 @@ async def tell(context: Context, tasks: Sequence[Task[steps.NotifyStep]]) -> Non
     for task, key in zip(tasks, keys, strict=True):
         row = rows.get(key)
         if row is not None and _owed(row):
-            await cast("Notifier", context.notifier).begin(task, fixed(row, task.payload))
+            cast("Notifier", context.notifier).begin(task, fixed(row, task.payload))
         else:
             over.append(task)
     if over:

@@ -39,11 +39,12 @@ WITH locked AS (
     UPDATE oms_notify_info n SET
         notify_status = CASE WHEN g.acknowledged
             THEN CAST(:done AS smallint) ELSE CAST(:waiting AS smallint) END,
-        notify_count = n.notify_count + 1, http_status = g.http_status, notify_msg = g.answer,
+        notify_count = n.notify_count + CASE WHEN g.skipped THEN 0 ELSE 1 END,
+        http_status = g.http_status, notify_msg = g.answer,
         owed_status = g.owed_status, owed_code = g.owed_code, owed_msg = g.owed_msg,
         start_time = coalesce(n.start_time, shoudan_now()),
         end_time = CASE WHEN g.acknowledged THEN shoudan_now() END,
-        given_up = NOT g.acknowledged AND n.notify_count + 1 >= n.max_count
+        given_up = NOT g.acknowledged AND (g.skipped OR n.notify_count + 1 >= n.max_count)
     FROM {
     unnest(
         notify_id="bigint",
@@ -56,6 +57,7 @@ WITH locked AS (
         owed_status="smallint",
         owed_code="text",
         owed_msg="text",
+        skipped="boolean",
     ).replace("AS given", "AS g")
 }
     WHERE n.notify_id = g.notify_id AND (SELECT count(*) FROM locked) > 0
@@ -121,6 +123,7 @@ class Told:
     owed_status: int  # what it said
     owed_code: str
     owed_msg: str
+    skipped: bool  # given up without having been sent
 
 
 async def notifies_due(
@@ -146,6 +149,7 @@ async def advance_told(db: AsyncConnection, told: Sequence[Told]) -> set[int]:
         "owed_status": [one.owed_status for one in told],
         "owed_code": [one.owed_code for one in told],
         "owed_msg": [one.owed_msg for one in told],
+        "skipped": [one.skipped for one in told],
         "done": int(NotifyStatus.DONE),
         "waiting": int(NotifyStatus.WAITING),
         "running": int(NotifyStatus.RUNNING),

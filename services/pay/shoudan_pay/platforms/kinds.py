@@ -74,7 +74,7 @@ TELL: Final = Kind(
     "platforms:tell",
     interval_s=60,
     deadline_s=30 * DAY_S,
-    count_max=1_000,
+    count_max=100_000,  # a resting host puts its notices back; attempts have a bound of their own
     exclusive=True,
     each=True,
     parallel=32,

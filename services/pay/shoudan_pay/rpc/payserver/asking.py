@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from shoudan_kit import log
+from shoudan_kit.bulkhead import Admission, Bulkhead, Limits, Party
 from shoudan_kit.service import App
-from shoudan_kit.task import Task
+from shoudan_kit.task import Kind, Task
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import states
-from shoudan_pay.payserver.kinds import Ask
+from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND, Ask
 from shoudan_pay.payserver.states import PayStatus, RefundStatus, Sent
 from shoudan_pay.rpc.payserver.components import Components
 from shoudan_pay.rpc.payserver.paying import Paying
@@ -27,6 +29,11 @@ from shoudan_pay.store.payserver.refunds import RefundOrder
 STEP_S: Final = 2.0
 OFTEN_MAX: Final = 60  # questions at the documented pace; after ten minutes once a minute is enough
 SELDOM_S: Final = 60.0
+ASKS_MAX: Final = 8  # questions to one component in flight, of each kind
+KEPT_FREE: Final = 8  # of the worker's places, for components without a question in flight
+BOUNDS: Final = Limits(
+    total_max=ASK_PAY.parallel - KEPT_FREE, group_max=ASKS_MAX, party_max=ASKS_MAX, reserve=1
+)
 EXPIRED: Final = "expired"
 LOST: Final = "not received by the component"
 # A refund has no expiry of its own: after so long its end is a person's matter, and asked about all the same.
@@ -49,6 +56,7 @@ class Asking:
     ) -> None:
         self._app, self._components, self._settling = app, components, settling
         self._paying, self._refunding = paying, refunding
+        self._asks = {kind.name: Bulkhead(BOUNDS) for kind in (ASK_PAY, ASK_REFUND)}
 
     async def pay(self, task: Task[Ask]) -> None:
         """Bring one pay nearer to its end."""
@@ -69,7 +77,13 @@ class Asking:
         if pay.sent == Sent.NOT and expired:
             await self._settling.pay(number, Heard(Word.FAILED, reason=EXPIRED))
             return
-        heard = await self._ask_pay(pay, usable)
+        if not self._enter(ASK_PAY, usable):
+            task.again(self._pace(task), "component busy")
+            return
+        try:
+            heard = await self._ask_pay(pay, usable)
+        finally:
+            self._leave(ASK_PAY, usable)
         late = (now - pay.pay_start_time).total_seconds() > self._app.settings.component_lost_s
         if heard.word is Word.NOT_FOUND and late:
             heard = failed(heard, LOST)
@@ -103,7 +117,13 @@ class Asking:
         async with self._app.db.connect() as db:
             pay = (await pay_store.by_number(db, [refund.pay_traction_no]))[refund.pay_traction_no]
             usable = (await mode_store.usable(db, [refund.mode_uuid]))[refund.mode_uuid]
-        heard = await self._ask_refund(refund, pay, usable)
+        if not self._enter(ASK_REFUND, usable):
+            task.again(self._pace(task), "component busy")
+            return
+        try:
+            heard = await self._ask_refund(refund, pay, usable)
+        finally:
+            self._leave(ASK_REFUND, usable)
         late = (now - refund.start_time).total_seconds() > self._app.settings.component_lost_s
         if heard.word is Word.NOT_FOUND and late:
             heard = failed(heard, LOST)
@@ -120,6 +140,14 @@ class Asking:
                 await refund_store.park(work.db, {number: _unknown(after.sent, asks=asks)})
             _log.error("refund_parked", traction_no=number)
         await self._next(task, asks=asks, left=until - now)
+
+    def _enter(self, kind: Kind[Any], usable: Usable) -> bool:
+        """Whether this component has a place for another question now; the worker's are for all."""
+        return self._asks[kind.name].enter(_party(usable), 0.0) is Admission.GO
+
+    def _leave(self, kind: Kind[Any], usable: Usable) -> None:
+        # Answered or not: how often a component is asked is `_pace`, it takes no rest beside it.
+        self._asks[kind.name].leave(_party(usable), 0.0, answered=True)
 
     async def _ask_pay(self, pay: PayOrder, usable: Usable) -> Heard:
         """Call it for the first time, query it, or call it again if its component allows that."""
@@ -173,6 +201,13 @@ class Asking:
         if task.count > OFTEN_MAX:
             return SELDOM_S
         return min(STEP_S * task.count, self._app.settings.component_poll_s)
+
+
+def _party(usable: Usable) -> Party:
+    """The component asked: where it is queried, else where it is called."""
+    url = usable.terms.query_url or usable.terms.pay_url or usable.terms.refund_url or ""
+    host = urlsplit(url).netloc or url
+    return host, host
 
 
 def _unsure(heard: Heard) -> Heard:

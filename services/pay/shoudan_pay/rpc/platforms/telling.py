@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import secrets
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from shoudan_kit import log
+from shoudan_kit import log, metrics
+from shoudan_kit.bulkhead import Admission, Bulkhead, Change, Limits
 from shoudan_kit.egress import Egress
 from shoudan_kit.money import FEN
 from shoudan_kit.service import App
@@ -14,7 +16,7 @@ from shoudan_kit.task import Task
 from shoudan_pay.channels import dingdang
 from shoudan_pay.channels.dingdang import Said
 from shoudan_pay.config import PaySettings
-from shoudan_pay.platforms.kinds import Tell
+from shoudan_pay.platforms.kinds import TELL, Tell
 from shoudan_pay.platforms.states import RefundState
 from shoudan_pay.rpc.payserver.components import guard_of
 from shoudan_pay.rpc.platforms.owing import PAID
@@ -27,13 +29,21 @@ from shoudan_pay.store.platforms.callers import Domain
 from shoudan_pay.store.platforms.notices import Attempt, Notice
 
 DONE, WAITING, GIVEN_UP = "done", "waiting", "given_up"
+KEPT_FREE: Final = 8  # of TELL.parallel, for domains without a call in flight
 NO_SECRET: Final = Said(None, sent=False, text="secret not found")
 
 _log = log.get_logger("dingdang")
 
 
+def bounds(calls_max: int) -> Limits:
+    """Of notices in flight: some of the worker's places stay for domains that have none."""
+    total = TELL.parallel - KEPT_FREE
+    each = min(calls_max, total - 1)
+    return Limits(total_max=total, group_max=each, party_max=each, reserve=1)
+
+
 class Telling:
-    """Sends notices. The calls of one host are bounded, so a slow one holds up few others."""
+    """Sends notices. The calls to each domain are bounded below all calls, so a slow one delays itself."""
 
     def __init__(self, app: App[PaySettings], proofs: Proofs) -> None:
         self._app, self._proofs = app, proofs
@@ -41,8 +51,9 @@ class Telling:
         self._egress = Egress(
             "dingdang-notice",
             guard=guard_of(settings),
-            per_host_max=settings.platform_calls_max,
+            per_host_max=TELL.parallel,  # a host is bounded for each domain, below
         )
+        self._bulkhead = Bulkhead(bounds(settings.platform_calls_max))
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -63,13 +74,33 @@ class Telling:
         if domain is None:  # switched off for now; the notice stays owed
             task.again(self._app.settings.notice_waits_s[-1], "domain not enabled")
             return
-        began = self._app.clock.monotonic()
-        said = await self._send(domain, notice, body)
-        took_ms = int((self._app.clock.monotonic() - began) * 1000)
-        await self._record(task, notice, said, took_ms)
-
-    async def _send(self, domain: Domain, notice: Notice, body: dict[str, Any]) -> Said:
         url = domain.paid_url if notice.kind == PAID else domain.refunded_url
+        party = (domain.domain_id, urlsplit(url).netloc)
+        began = self._app.clock.monotonic()
+        admission = self._bulkhead.enter(party, began)
+        if admission is not Admission.GO:
+            wait_s = self._bulkhead.rest_left_s(party, began) + random.uniform(1, 3)
+            task.again(wait_s, f"host {admission.value}")
+            return
+        answered = True
+        try:
+            said = await self._send(domain, url, body)
+            answered = said is NO_SECRET or said.http_status > 0
+        finally:
+            now = self._app.clock.monotonic()
+            self._tell_change(party, self._bulkhead.leave(party, now, answered=answered))
+        await self._record(task, notice, said, int((now - began) * 1000))
+
+    def _tell_change(self, party: tuple[str, str], change: Change) -> None:
+        """Operators see which hosts rest and which are back."""
+        if change is Change.DOWN:
+            _log.warning("notice_host_down", domain=party[0], host=party[1])
+        elif change is Change.UP:
+            _log.info("notice_host_up", domain=party[0], host=party[1])
+        if change is not Change.NONE:
+            metrics.HOSTS_RESTING("dingdang-notice").set(self._bulkhead.resting)
+
+    async def _send(self, domain: Domain, url: str, body: dict[str, Any]) -> Said:
         if not self._proofs.authorization(domain, b""):
             return NO_SECRET
         return await dingdang.send(

@@ -1,0 +1,137 @@
+"""Bounds on calls in flight: each party's below its group's, the group's below everybody's; none is awaited.
+
+A party is one host as one group (a channel, a domain) uses it. One that does not answer rests, longer
+each time, and is then tried with a single call; one that has not answered for long is off.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+REST_AFTER: Final = 5  # calls in a row without an answer
+PARTIES_MAX: Final = 50_000  # remembered for their failures; beyond, the oldest is forgotten
+
+Party = tuple[str, str]  # group, host
+
+
+class Admission(Enum):
+    """What may become of a call now."""
+
+    GO = "go"  # counted as in flight until `leave`
+    FULL = "full"  # the party has as many calls in flight as it may have
+    BUSY = "busy"  # its group or everybody together has
+    RESTING = "resting"
+    OFF = "off"
+
+
+class Change(Enum):
+    """What the end of a call says about its party."""
+
+    NONE = "none"
+    DOWN = "down"
+    UP = "up"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Calls in flight, and seconds of rest.
+
+    `reserve` calls of a group begin even where everybody together is at the bound: no number of
+    other groups can keep one from being served.
+    """
+
+    total_max: int
+    group_max: int
+    party_max: int
+    reserve: int = 2
+    rest_s: float = 5.0
+    rest_s_max: float = 300.0
+    off_s: float = 86_400.0
+
+    def __post_init__(self) -> None:
+        assert self.reserve <= self.party_max <= self.group_max < self.total_max, self
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A party that did not answer lately."""
+
+    since: float
+    failures: int = 0
+    rests: int = 0
+    until: float = 0.0
+
+
+class Bulkhead:
+    """Counts calls in flight and remembers who does not answer. Times are those of one monotonic clock."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._total = 0
+        self._groups: Counter[str] = Counter()
+        self._parties: Counter[Party] = Counter()
+        self._trouble: dict[Party, _Trouble] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Calls of everybody."""
+        return self._total
+
+    @property
+    def resting(self) -> int:
+        """Parties that rest or are off."""
+        return sum(1 for trouble in self._trouble.values() if trouble.rests)
+
+    def enter(self, party: Party, now: float) -> Admission:
+        """Whether a call to `party` may begin; GO counts it."""
+        admission = self._admission(party, now)
+        if admission is Admission.GO:
+            self._total += 1
+            self._groups[party[0]] += 1
+            self._parties[party] += 1
+        return admission
+
+    def _admission(self, party: Party, now: float) -> Admission:
+        limits, here = self.limits, self._parties.get(party, 0)
+        trouble = self._trouble.get(party)
+        if trouble is not None and trouble.rests and (here or now < trouble.until):
+            return Admission.OFF if now - trouble.since >= limits.off_s else Admission.RESTING
+        if here >= limits.party_max:
+            return Admission.FULL
+        group = self._groups.get(party[0], 0)
+        full = self._total >= limits.total_max and group >= limits.reserve
+        return Admission.BUSY if full or group >= limits.group_max else Admission.GO
+
+    def leave(self, party: Party, now: float, *, answered: bool) -> Change:
+        """A call has ended, with an answer of whatever content or without one."""
+        self._total -= 1
+        self._groups[party[0]] -= 1
+        if not self._groups[party[0]]:
+            del self._groups[party[0]]
+        self._parties[party] -= 1
+        if not self._parties[party]:
+            del self._parties[party]
+        trouble = self._trouble.get(party)
+        if answered:
+            self._trouble.pop(party, None)
+            return Change.UP if trouble is not None and trouble.rests else Change.NONE
+        if trouble is None:
+            if len(self._trouble) >= PARTIES_MAX:
+                self._trouble.pop(next(iter(self._trouble)))
+            trouble = self._trouble[party] = _Trouble(now)
+        trouble.failures += 1
+        if trouble.failures < REST_AFTER or now < trouble.until:
+            return Change.NONE  # calls begun before a rest say nothing about the time after it
+        first = not trouble.rests
+        trouble.rests += 1
+        rest_s = min(self.limits.rest_s * 2 ** min(trouble.rests - 1, 30), self.limits.rest_s_max)
+        trouble.until = now + rest_s
+        return Change.DOWN if first else Change.NONE
+
+    def rest_left_s(self, party: Party, now: float) -> float:
+        """Seconds until a resting party is tried again; 0 for others."""
+        trouble = self._trouble.get(party)
+        return max(0.0, trouble.until - now) if trouble is not None else 0.0

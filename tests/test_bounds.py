@@ -1,0 +1,61 @@
+"""Each pair of a common bound and a party's (docs/bounds.md) is in its right order."""
+
+from __future__ import annotations
+
+from shoudan_gateway.config import GatewaySettings
+from shoudan_kit.worker import MEMORY_MAX
+from shoudan_order import notifies
+from shoudan_order.config import OrderSettings
+from shoudan_pay.config import PaySettings
+from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND
+from shoudan_pay.platforms.kinds import TELL
+from shoudan_pay.rpc.payserver import asking
+from shoudan_pay.rpc.platforms import telling
+
+
+def default(settings: type, name: str) -> int:
+    """The default of a setting."""
+    return settings.model_fields[name].default
+
+
+def most(settings: type, name: str) -> int:
+    """The most a setting may be."""
+    return next(one.le for one in settings.model_fields[name].metadata if hasattr(one, "le"))
+
+
+def test_a_channels_notifies_are_bounded_below_all_notifies_and_a_hosts_below_its_channels() -> (
+    None
+):
+    assert most(OrderSettings, "notify_channel_calls_max") < notifies.IN_FLIGHT_MAX
+    host, channel = (
+        default(OrderSettings, name)
+        for name in ("notify_host_calls_max", "notify_channel_calls_max")
+    )
+    assert host <= channel
+    assert notifies.HOST_WAITING_MAX * 3 < notifies.WAITING_MAX
+
+
+def test_notifies_never_fill_the_memory_of_the_worker() -> None:
+    assert (notifies.WAITING_MAX + notifies.IN_FLIGHT_MAX) * 2 < MEMORY_MAX
+
+
+def test_an_address_is_bounded_below_all_addresses() -> None:
+    for each, all_ in (
+        ("unread_bodies_per_address_max", "unread_bodies_max"),
+        ("connections_per_address_max", "connections_max"),
+    ):
+        assert default(GatewaySettings, each) < default(GatewaySettings, all_)
+
+
+def test_one_component_never_takes_all_places_for_questions() -> None:
+    assert asking.BOUNDS.group_max < asking.BOUNDS.total_max
+    assert asking.BOUNDS.total_max < min(ASK_PAY.parallel, ASK_REFUND.parallel)
+
+
+def test_one_domain_never_takes_all_places_for_notices() -> None:
+    for calls_max in (
+        default(PaySettings, "platform_calls_max"),
+        most(PaySettings, "platform_calls_max"),
+    ):
+        limits = telling.bounds(calls_max)
+        assert limits.group_max < limits.total_max < TELL.parallel
