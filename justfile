@@ -20,7 +20,9 @@ check *args:
     done; \
     [ -z "$failed" ] || echo "== FAILED before the tests:$failed" >&2; \
     echo "== tests"; \
-    {{bin}}/python -m pytest {{args}} && [ -z "$failed" ]
+    {{bin}}/python -m pytest {{args}} || failed="$failed tests"; \
+    {{just_executable()}} zone || failed="$failed zone"; \
+    [ -z "$failed" ]
 
 # Rewrite all Python in the house format
 format:
@@ -78,6 +80,12 @@ types:
 # All tests, or what is named: just test tests/kit -k money
 test *args:
     @{{bin}}/python -m pytest {{args}}
+
+# What handles time, on a host that is not in UTC
+zone:
+    @echo "== zone"
+    @TZ=Asia/Shanghai {{bin}}/python -m pytest -q tests/order/test_reports.py tests/order/test_audits.py \
+        tests/order/test_parked.py tests/pay/test_upstream_bugs.py tests/kit/test_operations.py tests/kit/test_fast.py
 
 # Tests with branch coverage, subprocesses included
 coverage *args:

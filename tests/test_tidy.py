@@ -197,6 +197,13 @@ def sleeping_test(source: Source) -> Iterator[Finding]:
                 yield source.found(node.lineno, "sleep(")
 
 
+def naive_time(source: Source) -> Iterator[Finding]:
+    for node in source.nodes:
+        made = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "ToDatetime"
+        if made and not ast.unparse(node).endswith("(UTC)"):
+            yield source.found(node.lineno, ast.unparse(node))
+
+
 def left_for_later(source: Source) -> Iterator[Finding]:
     marks = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
     for token in tokenize.generate_tokens(io.StringIO(source.text).readline):
@@ -277,6 +284,8 @@ RULES = [
          select_star, at("kit/a.py", "q = 'select  * from task'")),
     Rule("sleep", "wait for the thing itself: poll with a deadline, or turn the clock", ("tests/",),
          sleeping_test, at("tests/a.py", "await asyncio.sleep(1)")),
+    Rule("naive time", "a time without a zone is read in the host's: .ToDatetime(UTC)", PYTHON,
+         naive_time, at("kit/a.py", "a = stamp.ToDatetime(None)")),
     Rule("left for later", "do it now, or write the issue and take the line out", PYTHON,
          left_for_later, at("kit/a.py", "a = 1  # TO" + "DO: more\n")),
     Rule("skipped test", "make it run or take it out", ("tests/",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from operator import attrgetter
 from typing import Any, Final, TypeVar, cast
@@ -13,7 +13,7 @@ from sqlalchemy import TextClause, event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from shoudan_kit.fast import Driver, FastEngine
+from shoudan_kit.fast import Driver, FastEngine, refuse_naive
 
 T = TypeVar("T")
 
@@ -77,6 +77,7 @@ class Database:
         )
         # After the driver has looked its types up, which needs every kind of plan.
         event.listen(engine.sync_engine, "connect", _plan)
+        event.listen(engine.sync_engine, "before_cursor_execute", _zoned)
         self.engine = FastEngine(engine.sync_engine)
 
     @asynccontextmanager
@@ -103,6 +104,16 @@ class Database:
     async def dispose(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
+
+
+def _zoned(
+    _connection: Any, _cursor: Any, _sql: str, binds: Any, _context: Any, many: bool
+) -> None:
+    """What goes the usual way is held to the rule of the short one."""
+    for values in binds if many else (binds,):
+        refuse_naive(
+            cast("Mapping[str, Any]", values).values() if isinstance(values, dict) else values
+        )
 
 
 def _plan(connection: Any, _: object) -> None:

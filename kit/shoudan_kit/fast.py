@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Final, cast
 
 import asyncpg
@@ -149,6 +150,7 @@ class FastConnection(AsyncConnection):
             see(sql)
         binds = cast("Mapping[str, Any]", parameters or {})
         values = [binds[name] for name in names]
+        refuse_naive(values)
         fairy = self._proxied.connection
         adapter: Any = fairy.dbapi_connection
         try:
@@ -218,6 +220,24 @@ class FastEngine(AsyncEngine):
     """An AsyncEngine that gives FastConnections."""
 
     _connection_cls = FastConnection
+
+
+def refuse_naive(values: Iterable[Any]) -> None:
+    """Raise for a datetime without a time zone: the driver would read it in the host's own.
+
+    Looks into arrays as far as their first value says what they hold, so that it costs next to nothing.
+    """
+    for value in values:
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise ValueError("a datetime without a time zone")
+        elif isinstance(value, list):
+            for one in cast("list[Any]", value):
+                if one is None:
+                    continue
+                if not isinstance(one, datetime):
+                    break
+                refuse_naive((one,))
 
 
 def _compile(statement: TextClause) -> tuple[str, tuple[str, ...]]:

@@ -105,3 +105,20 @@ async def test_the_server_is_asked_about_an_array_type_once_per_process(database
         assert (await second.execute(given, {"given": []})).all() == []
         assert len(_known_types) == before
     assert any(2951 in types for types in _known_types)  # uuid[]
+
+
+async def test_a_time_without_a_zone_reaches_no_statement(database: Database) -> None:
+    naive = datetime(2026, 1, 1)  # noqa: DTZ001 - what is to be refused
+    usual = metadata().tables["task_pause"].insert()
+    row = {"queue_name": "q", "paused_by": "me", "reason": "", "create_time": naive}
+    many = text("SELECT unnest(CAST(:times AS timestamptz[]))")
+    async with database.connect() as db:
+        for statement, values in (
+            (PAUSE, binds("a") | {"at": naive}),
+            (many, {"times": [None, datetime(2026, 1, 1, tzinfo=UTC), naive]}),
+            (usual, row),
+            (usual, [row | {"create_time": datetime(2026, 1, 1, tzinfo=UTC)}, row]),
+        ):
+            with pytest.raises(ValueError, match="without a time zone"):
+                await db.execute(statement, values)
+        assert (await db.execute(COUNT)).scalar_one() == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import aiohttp
@@ -230,8 +230,8 @@ async def reported(partner: Partner) -> tuple[int, int]:
     request = audit_pb.ReportRequest(kind=audit_pb.ReportRequest.KIND_PROFIT)
     request.start_time.GetCurrentTime()
     request.end_time.CopyFrom(request.start_time)
-    request.start_time.FromDatetime(request.start_time.ToDatetime() - timedelta(days=2))
-    request.end_time.FromDatetime(request.end_time.ToDatetime() + timedelta(days=2))
+    request.start_time.FromDatetime(request.start_time.ToDatetime(UTC) - timedelta(days=2))
+    request.end_time.FromDatetime(request.end_time.ToDatetime(UTC) + timedelta(days=2))
     stub: Any = audit_grpc.AuditServiceStub(partner.clients.channel("order"))
     lines = [line async for line in stub.Report(request)]
     profit = sum(line.sums_micros["profit_micros"] for line in lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any, Final
 
 import grpc
@@ -124,8 +125,8 @@ class Orders(grpc_pb.OrderServiceServicer):
         wanted = OrderFilter(
             channel_no=request.channel_no,
             statuses=tuple(request.statuses),
-            start=request.start_time.ToDatetime(None) if request.HasField("start_time") else None,
-            end=request.end_time.ToDatetime(None) if request.HasField("end_time") else None,
+            start=request.start_time.ToDatetime(UTC) if request.HasField("start_time") else None,
+            end=request.end_time.ToDatetime(UTC) if request.HasField("end_time") else None,
             parked=request.parked,
             before_id=_token(request.page_token),
             most=size,

@@ -26,11 +26,18 @@ ORDER_SUMS: Final = (
     "success_up_service_micros",
     "profit_micros",
 )
+# Of a delivery, and what a return takes back of it.
+_RETURNED: Final = {
+    "total_face_micros": "return_total_face_micros",
+    "cost_amount_micros": "return_cost_amount_micros",
+    "up_commission_amount_micros": "return_commission_amount_micros",
+    "service_amount_micros": "return_service_amount_micros",
+}
+# The plain name is the net: gross less returned, which is what the ledger holds.
 DELIVERY_SUMS: Final = (
-    "total_face_micros",
-    "cost_amount_micros",
-    "up_commission_amount_micros",
-    "service_amount_micros",
+    *(f"gross_{name}" for name in _RETURNED),
+    *(f"returned_{name}" for name in _RETURNED),
+    *_RETURNED,
 )
 
 
@@ -58,10 +65,21 @@ SELECT (SELECT create_time FROM oms_order_info ORDER BY order_id LIMIT 1) AS fir
 DOWN_CHANNEL = statement(f"""
 SELECT down_channel_no, count(*), {_summed(ORDER_SUMS)} {_ORDERS} GROUP BY 1 ORDER BY 1
 """)
+# Each by the BRIN index of its own end_time: a return counts when it came back, so that it changes no
+# period before.
 UP_CHANNEL = statement(f"""
-SELECT up_channel_no, count(*), {_summed(DELIVERY_SUMS)} FROM oms_order_delivery
-WHERE delivery_status = 0 AND create_time >= :start AND create_time < :end_ GROUP BY 1 ORDER BY 1
-""")  # noqa: S608
+SELECT up_channel_no, CAST(sum(delivered) AS bigint), {_summed(DELIVERY_SUMS)} FROM (
+    SELECT up_channel_no, 1 AS delivered, {", ".join(f"{n} AS gross_{n}" for n in _RETURNED)},
+        {", ".join(f"CAST(0 AS bigint) AS returned_{n}" for n in _RETURNED)}, {", ".join(_RETURNED)}
+    FROM oms_order_delivery
+    WHERE delivery_status = 0 AND end_time >= :start AND end_time < :end_
+    UNION ALL
+    SELECT up_channel_no, 0, {", ".join("0" for _ in _RETURNED)},
+        {", ".join(_RETURNED.values())}, {", ".join(f"-{name}" for name in _RETURNED.values())}
+    FROM oms_refund_up_return
+    WHERE return_status = 0 AND end_time >= :start AND end_time < :end_
+) AS moved GROUP BY 1 ORDER BY 1
+""")  # noqa: S608 - built from literals above
 
 
 @dataclass(frozen=True, slots=True)

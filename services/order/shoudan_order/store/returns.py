@@ -31,12 +31,13 @@ _FACTS: Final = {
 _NAMES: Final = ", ".join(_FACTS)
 _READ_NAMES: Final = ", ".join(f"u.{name}" for name in _FACTS)
 
-# The delivery gives what the return repeats of it.
+# The delivery gives what the return repeats of it. What was never there to send back has ended at once.
 _INSERT = statement(f"""
 INSERT INTO oms_refund_up_return ({_NAMES}, down_channel_no, down_product_id, line_id, carrier_no,
-    province_no, city_no, invoice_type)
+    province_no, city_no, invoice_type, end_time)
 SELECT {", ".join(f"given.{name}" for name in _FACTS)}, d.down_channel_no, d.down_product_id,
-    d.line_id, d.carrier_no, d.province_no, d.city_no, d.invoice_type
+    d.line_id, d.carrier_no, d.province_no, d.city_no, d.invoice_type,
+    CASE WHEN given.return_status = 0 THEN shoudan_now() END
 FROM {unnest(**_FACTS)} JOIN oms_order_delivery d USING (delivery_id)
 """)  # noqa: S608 - built from literals above
 

@@ -162,6 +162,7 @@ DELIVERY: Final = Table(
     holds("paid_is_delivered", "up_payment_status NOT IN (0, 30) OR delivery_status = 0"),
     Index("oms_order_delivery_order_id", "order_id"),
     Index("oms_order_delivery_create_time", "create_time", postgresql_using="brin"),
+    Index("oms_order_delivery_end_time", "end_time", postgresql_using="brin"),
     comment="订单发货表",
     postgresql_with=HOT,
 )
@@ -265,6 +266,7 @@ RETURN: Final = Table(
     holds("faces", "return_total_face_micros = return_face_micros * return_num AND return_num > 0"),
     Index("oms_refund_up_return_refund_id", "refund_id"),
     Index("oms_refund_up_return_delivery_id", "delivery_id"),
+    Index("oms_refund_up_return_end_time", "end_time", postgresql_using="brin"),
     comment="上游退货表",
     postgresql_with=HOT,
 )
