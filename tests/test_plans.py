@@ -28,6 +28,7 @@ SMALL = {
     "shoudan_pay.store.accounts._CREATE_PLATFORMS": "platform accounts are one per group",
     "shoudan_pay.store.records._BOUNDS": "a step of a halving is one row",
     "shoudan_pay.store.records._BALANCE_AT": "a step of a halving is one row",
+    "shoudan_kit.node_lease._CLAIM": "at most 64 numbers, once per start of a process",
 }
 
 # Statements that read a table or an index whole, and why that is right.

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, Final, cast
 
 import nats
@@ -28,7 +29,8 @@ from sqlalchemy.exc import DBAPIError
 from shoudan.core.v1 import core_pb2
 from shoudan_kit import log, metrics, store
 from shoudan_kit.db import Database, statement
-from shoudan_kit.ids import EPOCH, NODE_BITS, SEQUENCE_BITS
+from shoudan_kit.db_errors import describe
+from shoudan_kit.ids import first_of
 from shoudan_kit.shutdown import bounded, cancel_all
 from shoudan_kit.work import EventRow, EventRows
 
@@ -60,7 +62,10 @@ _DOWN = (NatsError, OSError, TimeoutError, asyncio.TimeoutError)
 class Bus:
     """One connection to NATS, kept for ever: while NATS is away the outbox grows and nothing else happens."""
 
-    def __init__(self, url: str | None, service: str, replicas: int = 1) -> None:
+    def __init__(
+        self, servers: str | Sequence[str] | None, service: str, replicas: int = 1
+    ) -> None:
+        url = [servers] if isinstance(servers, str) else list(servers or ()) or None
         self._url, self._service, self._replicas = url, service, replicas
         self._nats: Client | None = None
         self._js: JetStreamContext | None = None
@@ -131,7 +136,7 @@ class Bus:
                 while True:
                     await self._consume_some(pull, handle)
             except _DOWN as error:
-                _log.warning("consumer_waits", durable=durable, error=type(error).__name__)
+                _log.warning("consumer_waits", durable=durable, error=describe(error))
                 await asyncio.sleep(1)
 
     async def _consume_some(
@@ -168,7 +173,7 @@ class Bus:
                 )
                 break
             except _DOWN as error:
-                _log.warning("nats_waits", error=type(error).__name__)
+                _log.warning("nats_waits", error=describe(error))
                 await asyncio.sleep(1)
         client = cast("Any", self._nats)
         for subject, call in self._subscriptions:
@@ -179,7 +184,7 @@ class Bus:
                 await ensure_stream(js, self._replicas)
                 break
             except _DOWN as error:
-                _log.warning("stream_waits", error=type(error).__name__)
+                _log.warning("stream_waits", error=describe(error))
                 await asyncio.sleep(1)
         self._js = js
 
@@ -226,7 +231,7 @@ def _calling(call: Callable[[str], None]) -> Callable[[Any], Awaitable[None]]:
 
 
 async def _on_error(error: Exception) -> None:
-    _log.warning("nats_error", error=type(error).__name__)
+    _log.warning("nats_error", error=describe(error))
 
 
 class _Failures:
@@ -241,7 +246,7 @@ class _Failures:
         self._batches += batches
         if time.monotonic() < self._quiet_until:
             return
-        _log.warning("publish_failed", batches=self._batches, error=type(error).__name__)
+        _log.warning("publish_failed", batches=self._batches, error=describe(error))
         self._batches, self._quiet_until = 0, time.monotonic() + FAILED_EVERY_S
 
 
@@ -319,7 +324,7 @@ class Relay:
                     pass
                 await self._forget()
             except (*_DOWN, DBAPIError) as error:
-                _log.warning("relay_waits", error=type(error).__name__)
+                _log.warning("relay_waits", error=describe(error))
             except Exception:  # noqa: BLE001 - without the relay events stay behind for ever
                 _log.error("relay_failed", exc_info=True)
 
@@ -343,8 +348,8 @@ class Relay:
     async def _forget(self) -> None:
         async with self._database.begin() as db:
             now = (await db.execute(_NOW)).scalar_one()
-            milliseconds = int((now - EPOCH).total_seconds() - KEEP_OUTBOX_S) * 1000
-            await store.forget_published(db, milliseconds << (NODE_BITS + SEQUENCE_BITS), RELAY_MAX)
+            before = first_of(now - timedelta(seconds=KEEP_OUTBOX_S))
+            await store.forget_published(db, before, RELAY_MAX)
 
 
 _AGE = statement("SELECT extract(epoch FROM shoudan_now() - CAST(:since AS timestamptz))")

@@ -11,11 +11,14 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from shoudan_kit.database_url import DatabaseUrl, DatabaseUrlInvalid
 
 PREFIX = "SHOUDAN_"
 FILE_VARIABLE = "SHOUDAN_CONFIG"
@@ -128,6 +131,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
+NATS_SCHEMES = frozenset({"nats", "tls", "ws", "wss"})
 DEMO_MARK = "demo"  # every secret the demo profile makes begins with it
 
 
@@ -141,8 +145,9 @@ class ProcessSettings(Settings):
     )
     nats_url: str | None = Field(
         None,
-        description="NATS server. Without it events wait in the outbox; nothing else waits for it.",
-        examples=["nats://nats:4222"],
+        description="NATS servers, separated by commas. Without any, events wait in the outbox; "
+        "nothing else waits for it.",
+        examples=["nats://nats-1:4222,nats://nats-2:4222"],
     )
     nats_replicas: int = Field(
         1,
@@ -188,9 +193,18 @@ class ProcessSettings(Settings):
     # Settings that hold an address served.
     listen_hosts: ClassVar[tuple[str, ...]] = ("listen_host",)
 
+    @property
+    def nats_servers(self) -> list[str]:
+        """The servers of `nats_url`, separated by commas; the first that answers is used."""
+        return [one.strip() for one in (self.nats_url or "").split(",")] if self.nats_url else []
+
     def cross_check(self) -> Iterator[str]:
-        """In prod no secret may be one of the demo's; outside of prod nothing leaves this machine."""
+        """NATS servers must be understood now; in prod no secret may be one of the demo's, outside of
+        prod nothing leaves this machine."""
         yield from super().cross_check()
+        for server in self.nats_servers:
+            if (wrong := _nats_mistake(server)) is not None:
+                yield f"nats_url: {wrong}"
         if self.profile != "prod":
             for name in self.listen_hosts:
                 host: str = getattr(self, name)
@@ -233,6 +247,12 @@ class ServiceSettings(ProcessSettings):
         description="The same database as the owner of its tables; used by `shoudan migrate` alone.",
         examples=["postgresql://shoudan_order_owner@db/shoudan_order"],
     )
+    id_shard: int = Field(
+        0,
+        ge=0,
+        le=15,
+        description="Shard in every id made here; databases that share a kind of row need different ones.",
+    )
     task_lease_s: Seconds = Field(
         20, description="Seconds after which the tasks of a killed process are taken by others."
     )
@@ -250,6 +270,17 @@ class ServiceSettings(ProcessSettings):
         le=64,
         description="Connections of this process; all processes together stay below PostgreSQL's 100.",
     )
+
+    def cross_check(self) -> Iterator[str]:
+        """Database URLs must be understood now, not when a session is opened."""
+        yield from super().cross_check()
+        for name in ("database_url", "owner_database_url"):
+            value: Secret | None = getattr(self, name)
+            try:
+                if value is not None:
+                    DatabaseUrl.parse(value.reveal())
+            except DatabaseUrlInvalid as mistake:
+                yield f"{name}: {mistake}"
 
 
 def is_loopback(host: str) -> bool:
@@ -272,6 +303,19 @@ def describe(cls: type[Settings], section: str = "") -> list[SettingRow]:
         )
         for name, info in cls.model_fields.items()
     ]
+
+
+def _nats_mistake(server: str) -> str | None:
+    """What is wrong with one NATS server, without its password."""
+    form = f"each server is written {'|'.join(sorted(NATS_SCHEMES))}://[user:password@]host[:port]"
+    try:
+        parts = urlsplit(server)
+        port = parts.port
+    except ValueError:  # a port that is no number
+        return form
+    if parts.scheme not in NATS_SCHEMES or not parts.hostname or port == 0:
+        return form
+    return form if parts.path.strip("/") or parts.query or parts.fragment else None
 
 
 def _variables(section: str, name: str) -> list[str]:

@@ -9,11 +9,38 @@ from contextlib import asynccontextmanager
 from operator import attrgetter
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import TextClause, event, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+import asyncpg
+from sqlalchemy import TextClause, event, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from shoudan_kit.database_url import DatabaseUrl
+from shoudan_kit.db_errors import (
+    RETRYABLE,
+    NotConnected,
+    Unavailable,
+    data_refused,
+    describe,
+    is_spent,
+    lost,
+    report,
+    sql_state,
+)
 from shoudan_kit.fast import Driver, FastEngine, refuse_naive
+
+__all__ = [
+    "Database",
+    "Unavailable",
+    "columns",
+    "data_refused",
+    "lost",
+    "retry",
+    "sql_state",
+    "statement",
+    "unnest",
+]
 
 T = TypeVar("T")
 
@@ -23,8 +50,16 @@ NOW: Final = "shoudan_now()"
 
 RETRIES_MAX: Final = 5
 ACQUIRE_S: Final = 3.0
-# Serialisation failure, deadlock, lock time-out: the transaction did nothing and may be run again.
-RETRYABLE: Final = frozenset({"40001", "40P01", "55P03"})
+HOST_S_MIN: Final = 1.0  # for one host of several; a host that is gone answers nothing
+
+_connect: Final = cast("Any", asyncpg).connect
+_NOT_CONNECTED: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 # Plans are kept. One made while a table was nearly empty would read it whole for ever, so the only plan
 # left is the one that stays right at any size: look each row up by an index.
 PLANS: Final = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
@@ -40,10 +75,6 @@ TIMEOUTS: Final = {
 }
 
 
-class Unavailable(Exception):
-    """The database did not answer; what was asked may or may not have happened, repeat it by its key."""
-
-
 class Database:
     """A pool of connections. One per process; transactions are short and READ COMMITTED."""
 
@@ -55,30 +86,52 @@ class Database:
         application: str = "shoudan",
         clock_shift_s: float = 0,
         timeouts: bool = True,
+        settings: Mapping[str, str] | None = None,
+        plans: bool = True,
     ) -> None:
         server = {"application_name": application, "jit": "off"}
         if timeouts:
             server |= TIMEOUTS
+        server |= settings or {}
         if clock_shift_s:
             server["shoudan.clock_shift"] = f"{clock_shift_s} seconds"
+        self._hosts = DatabaseUrl.parse(url).hosts
+        self._first = 0  # the host that took the last session is asked first
+        self._options: dict[str, Any] = {
+            "connection_class": Driver,
+            "server_settings": server,
+            "command_timeout": 10 if timeouts else None,
+        }
         engine = create_async_engine(
-            make_url(url).set(drivername="postgresql+asyncpg"),
+            "postgresql+asyncpg://",
+            async_creator=self._open,
             hide_parameters=True,  # an error's text goes to logs, what was stored does not
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=ACQUIRE_S,
             pool_use_lifo=True,  # the fewest connections stay warm, the rest may be closed by the server
-            connect_args={
-                "connection_class": Driver,
-                "server_settings": server,
-                "timeout": ACQUIRE_S,
-                "command_timeout": 10 if timeouts else None,
-            },
         )
-        # After the driver has looked its types up, which needs every kind of plan.
-        event.listen(engine.sync_engine, "connect", _plan)
+        event.listen(engine.sync_engine, "handle_error", _judge)
+        if plans:  # after the driver has looked its types up, which needs every kind of plan
+            event.listen(engine.sync_engine, "connect", _plan)
         event.listen(engine.sync_engine, "before_cursor_execute", _zoned)
         self.engine = FastEngine(engine.sync_engine)
+
+    async def _open(self) -> Any:
+        """A session on the first host that takes one and can be written to. Raises NotConnected."""
+        state, reason = None, "no host"
+        host_s = max(HOST_S_MIN, ACQUIRE_S / len(self._hosts))
+        for step in range(len(self._hosts)):
+            place = (self._first + step) % len(self._hosts)
+            try:
+                opened = await _connect(self._hosts[place], timeout=host_s, **self._options)
+            except _NOT_CONNECTED as error:
+                state, reason = sql_state(error), describe(error)
+                report(error, None)
+                continue
+            self._first = place
+            return opened
+        raise NotConnected(state, reason)
 
     @asynccontextmanager
     async def connect(self) -> AsyncGenerator[AsyncConnection]:
@@ -91,15 +144,6 @@ class Database:
         """One transaction, committed at the end of the block, rolled back by an exception."""
         async with self.engine.begin() as connection:
             yield connection
-
-    async def ready(self) -> str | None:
-        """None when the database answers, else why not: a health check."""
-        try:
-            async with asyncio.timeout(ACQUIRE_S), self.connect() as db:
-                await db.execute(text("SELECT 1"))
-        except (DBAPIError, OSError, TimeoutError) as error:
-            return f"database: {type(error).__name__}"
-        return None
 
     async def dispose(self) -> None:
         """Close every connection."""
@@ -116,6 +160,19 @@ def _zoned(
         )
 
 
+def _judge(context: ExceptionContext) -> None:
+    """Log every error once; what says that the session is spent takes it out of the pool.
+
+    Without that a pool keeps its sessions on a server that was demoted: they answer, but never write.
+    """
+    error = context.sqlalchemy_exception or context.original_exception
+    report(error, context.statement)
+    if is_spent(sql_state(error)):
+        context.is_disconnect = True
+        # One host for all: after a failover every other session is spent, too.
+        context.invalidate_pool_on_disconnect = sql_state(error) in {"25006", "57P01", "57P02"}
+
+
 def _plan(connection: Any, _: object) -> None:
     """Limit a new connection to plans that stay right."""
 
@@ -123,26 +180,6 @@ def _plan(connection: Any, _: object) -> None:
         await driver.execute(PLANS)
 
     connection.run_async(limit)
-
-
-def sql_state(error: BaseException) -> str | None:
-    """The five letters PostgreSQL gave, or None when it gave none."""
-    origin = getattr(error, "orig", error)
-    return cast("str | None", getattr(origin, "sqlstate", None))
-
-
-def lost(error: BaseException) -> bool:
-    """Whether the connection is gone, so that nobody knows what the server did last."""
-    if isinstance(error, OSError | TimeoutError):
-        return True
-    if isinstance(error, DBAPIError):
-        state = sql_state(error) or ""
-        return (
-            error.connection_invalidated
-            or state[:2] in {"08", "57"}
-            or (isinstance(error, InterfaceError | OperationalError) and not state)
-        )
-    return False
 
 
 async def retry(run: Callable[[], Awaitable[T]], *, tries: int = RETRIES_MAX) -> T:
@@ -154,13 +191,13 @@ async def retry(run: Callable[[], Awaitable[T]], *, tries: int = RETRIES_MAX) ->
     for attempt in range(1, tries + 1):
         try:
             return await run()
-        except (DBAPIError, OSError, TimeoutError) as error:
+        except (DBAPIError, OSError, TimeoutError, PoolTimeout) as error:
             gone = lost(error)
             if not gone and sql_state(error) not in RETRYABLE:
                 raise
             if attempt == tries:
                 if gone:
-                    raise Unavailable(type(error).__name__) from error
+                    raise Unavailable(describe(error)) from error
                 raise
             ceiling = (0.25 if gone else 0.02) * 2**attempt
             await asyncio.sleep(random.uniform(0, ceiling))

@@ -18,6 +18,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from shoudan_kit.db_errors import report
+
 FIRST_OWN_TYPE: Final = 16_384  # below are PostgreSQL's own types
 PREPARED_MAX: Final = 200  # statements kept on one connection
 COMPILED_MAX: Final = 2_000  # texts seen in this process; built at import, so few
@@ -189,6 +191,11 @@ class FastConnection(AsyncConnection):
         except Exception as known:  # noqa: BLE001 - that is how it answers
             translated = known
         connection = cast("Any", self._proxied)
+        if isinstance(error, TimeoutError | OSError) and not connection.invalidated:
+            # The server did not answer within the client's limit; SQLAlchemy would go on using the session.
+            report(error, sql)
+            connection.invalidate(error)
+            raise error
         connection._handle_dbapi_exception(translated, sql, None, None, None)  # noqa: SLF001
         raise translated
 

@@ -1,65 +1,114 @@
-"""Ids made in the process: 63 bits, ordered by time, unique as long as node numbers are."""
+"""Ids made in the process: 63 bits, ordered by time, unique as long as node numbers are leased."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from shoudan_kit.clock import Clock
+from shoudan_kit.db_errors import Unavailable
 
-# 41 bits of milliseconds since 2020 (until 2089) | 10 bits of node | 12 bits of sequence.
-EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
-NODE_BITS = 10
-SEQUENCE_BITS = 12
-NODE_MAX = (1 << NODE_BITS) - 1
-TAKE_MAX = 100_000
+# 41 bits of milliseconds since 2020 (until 2089) | 4 bits of shard | 6 bits of node | 12 bits of sequence.
+# A shard is a database with node numbers of its own; 64 processes are more than it has connections for.
+EPOCH: Final = datetime(2020, 1, 1, tzinfo=UTC)
+SHARD_BITS: Final = 4
+NODE_BITS: Final = 6
+SEQUENCE_BITS: Final = 12
+TIME_SHIFT: Final = SHARD_BITS + NODE_BITS + SEQUENCE_BITS
+SHARD_MAX: Final = (1 << SHARD_BITS) - 1
+NODE_MAX: Final = (1 << NODE_BITS) - 1
+TAKE_MAX: Final = 100_000
 
-_SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
-_TICK_MAX = (1 << (41 + SEQUENCE_BITS)) - 1
-_MILLISECOND = timedelta(milliseconds=1)
+_SEQUENCE_MASK: Final = (1 << SEQUENCE_BITS) - 1
+_TICK_MAX: Final = (1 << (41 + SEQUENCE_BITS)) - 1
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+class IdLeaseLost(Unavailable):
+    """This process may not make ids now: its node number is no longer its own, or not renewed in time."""
 
 
 class IdMaker:
-    """Makes the ids of one process; every process gets a node number of its own.
+    """Makes the ids of one process; every process leases a node number of its own.
 
     A tick is (millisecond, sequence) in one integer and only ever grows. So a clock set back, or more
     than 4096 ids in a millisecond, borrows from the milliseconds ahead instead of waiting or repeating.
-    Not for threads: one event loop owns it.
+    No tick beyond the end of the lease is used. Not for threads: one event loop owns it.
     """
 
-    def __init__(self, node: int, clock: Clock) -> None:
+    def __init__(self, node: int, clock: Clock, *, shard: int = 0) -> None:
         if not 0 <= node <= NODE_MAX:
             raise ValueError(f"node must be 0..{NODE_MAX}, not {node}")
-        self._node = node << SEQUENCE_BITS
+        if not 0 <= shard <= SHARD_MAX:
+            raise ValueError(f"shard must be 0..{SHARD_MAX}, not {shard}")
+        self._shard = shard << (NODE_BITS + SEQUENCE_BITS)
+        self._low = self._shard | node << SEQUENCE_BITS
         self._clock = clock
         self._tick = -1
+        self._tick_max = _TICK_MAX
+
+    def lease(self, node: int, floor_ms: int, until_ms: int) -> None:
+        """Use this number from now on: after `floor_ms` and up to `until_ms`, milliseconds since EPOCH."""
+        self._low = self._shard | node << SEQUENCE_BITS
+        self._tick = max(self._tick, floor_ms << SEQUENCE_BITS | _SEQUENCE_MASK)
+        self.extend(until_ms)
+
+    def extend(self, until_ms: int) -> None:
+        """The lease ends later."""
+        self._tick_max = min(_TICK_MAX, until_ms << SEQUENCE_BITS | _SEQUENCE_MASK)
+
+    @property
+    def reached_ms(self) -> int:
+        """The millisecond reached: that of the clock, or one ahead of it when ids were borrowed."""
+        return max(milliseconds(self._clock.now()), self._tick >> SEQUENCE_BITS)
+
+    def lose(self) -> None:
+        """The number is another's: no more ids until there is a new lease."""
+        self._tick_max = -1
 
     def next(self) -> int:
-        """One id, greater than all before."""
+        """One id, greater than all before. Raises IdLeaseLost."""
         return self.take(1)[0]
 
     def take(self, n: int) -> list[int]:
-        """`n` ids, 0 to 100 000, rising, for one reading of the clock."""
+        """`n` ids, 0 to 100 000, rising, for one reading of the clock. Raises IdLeaseLost."""
         if not 0 <= n <= TAKE_MAX:
             raise ValueError(f"take 0..{TAKE_MAX} ids at once, not {n}")
-        milliseconds = (self._clock.now() - EPOCH) // _MILLISECOND
-        first = max(milliseconds << SEQUENCE_BITS, self._tick + 1)
+        now_ms = milliseconds(self._clock.now())
+        first = max(now_ms << SEQUENCE_BITS, self._tick + 1)
         last = first + n - 1
-        unset = milliseconds < 0 and self._tick < 0  # later a clock set back only borrows
+        unset = now_ms < 0 and self._tick < 0  # later a clock set back only borrows
         if unset or last > _TICK_MAX:
             raise OverflowError("the clock is outside 2020..2089, ids cannot be made")
+        if last > self._tick_max:
+            raise IdLeaseLost("node number")
         self._tick = max(self._tick, last)
         return [self._id(tick) for tick in range(first, last + 1)]
 
     def _id(self, tick: int) -> int:
-        milliseconds, sequence = tick >> SEQUENCE_BITS, tick & _SEQUENCE_MASK
-        return milliseconds << (NODE_BITS + SEQUENCE_BITS) | self._node | sequence
+        return (tick >> SEQUENCE_BITS) << TIME_SHIFT | self._low | tick & _SEQUENCE_MASK
+
+
+def milliseconds(moment: datetime) -> int:
+    """Milliseconds since EPOCH."""
+    return (moment - EPOCH) // _MILLISECOND
+
+
+def first_of(moment: datetime) -> int:
+    """The smallest id made at this moment or later."""
+    return max(0, milliseconds(moment)) << TIME_SHIFT
 
 
 def time_of(made: int) -> datetime:
     """When the id was made (UTC, to the millisecond)."""
-    return EPOCH + (made >> (NODE_BITS + SEQUENCE_BITS)) * _MILLISECOND
+    return EPOCH + (made >> TIME_SHIFT) * _MILLISECOND
 
 
 def node_of(made: int) -> int:
-    """Which node made the id."""
+    """Which node of its shard made the id."""
     return (made >> SEQUENCE_BITS) & NODE_MAX
+
+
+def shard_of(made: int) -> int:
+    """In which shard the id was made."""
+    return (made >> (NODE_BITS + SEQUENCE_BITS)) & SHARD_MAX

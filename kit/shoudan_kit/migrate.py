@@ -13,9 +13,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, Table, make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection, MetaData, Table, text
 
+from shoudan_kit.database_url import DatabaseUrl
+from shoudan_kit.db import Database
 from shoudan_kit.tables import FOUNDATION, TURNABLE_CLOCK, rights_of
 
 VERSION_TABLE: Final = "alembic_version"
@@ -54,8 +55,7 @@ async def upgrade(
     def run(connection: Connection) -> Plan:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
         plan = _plan(service, schema, connection)
-        for sql in (*FOUNDATION, TURNABLE_CLOCK) if turnable else FOUNDATION:
-            connection.execute(text(sql))
+        _lay_foundation(schema, connection, turnable=turnable)
         command.upgrade(_config(schema, connection), "head")
         _limits(connection)
         if role is not None:
@@ -87,8 +87,7 @@ async def revise(schema: Schema, owner_url: str, message: str, rev_id: str) -> N
     """Write a new revision from the differences; for developers, who then read and edit it."""
 
     def run(connection: Connection) -> None:
-        for sql in FOUNDATION:
-            connection.execute(text(sql))
+        _lay_foundation(schema, connection, turnable=False)
         config = _config(schema, connection)
         command.upgrade(config, "head")
         command.revision(config, message=message, autogenerate=True, rev_id=rev_id)
@@ -110,17 +109,19 @@ def run_env() -> None:
 
 def role_of(service_url: str, owner_url: str) -> str | None:
     """The service's role when it is not the owner itself."""
-    role, owner = make_url(service_url).username, make_url(owner_url).username
+    role, owner = DatabaseUrl.parse(service_url).user, DatabaseUrl.parse(owner_url).user
     return role if role != owner else None
 
 
 async def _as_owner(owner_url: str, run: Callable[[Connection], T]) -> T:
-    engine = create_async_engine(
-        make_url(owner_url).set(drivername="postgresql+asyncpg"),
-        connect_args={
-            "server_settings": {"application_name": "shoudan-migrate", "statement_timeout": "0"}
-        },
-    )
+    engine = Database(
+        owner_url,
+        pool_size=1,
+        application="shoudan-migrate",
+        timeouts=False,
+        plans=False,
+        settings={"statement_timeout": "0"},
+    ).engine
     try:
         async with engine.begin() as connection:
             major = (await connection.execute(text("SHOW server_version_num"))).scalar_one()
@@ -129,6 +130,13 @@ async def _as_owner(owner_url: str, run: Callable[[Connection], T]) -> T:
             return await connection.run_sync(run)
     finally:
         await engine.dispose()
+
+
+def _lay_foundation(schema: Schema, connection: Connection, *, turnable: bool) -> None:
+    """What every service has alike and its first process needs; not in the revisions of each."""
+    for sql in (*FOUNDATION, TURNABLE_CLOCK) if turnable else FOUNDATION:
+        connection.execute(text(sql))
+    schema.metadata.tables["id_node"].create(connection, checkfirst=True)
 
 
 def _config(schema: Schema, connection: Connection) -> Config:

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from shoudan_kit import log, metrics
-from shoudan_kit.db import Unavailable
+from shoudan_kit.db_errors import away, data_refused, describe
 from shoudan_kit.refusal import DeadlineTooShort, Refusal, Refused, refused_from_rpc
 
 T = TypeVar("T")
@@ -286,12 +286,21 @@ class _Call:
         if not isinstance(error, Exception):
             return grpc.StatusCode.CANCELLED.name
         trace = log.context("request_id") or secrets.token_hex(8)
-        code, words = _dependency_code(error), "a dependency did not answer"
+        code = _dependency_code(error)
+        words = "a dependency did not answer"
+        if code is grpc.StatusCode.INVALID_ARGUMENT:
+            words = "a value is out of range"
         if code is None:
             code, words = grpc.StatusCode.INTERNAL, "internal error"
             _log.error("internal_error", method=self._method, trace=trace, exc_info=error)
         else:
-            _log.warning("dependency_failed", method=self._method, trace=trace, code=code.name)
+            _log.warning(
+                "dependency_failed",
+                method=self._method,
+                trace=trace,
+                code=code.name,
+                error=describe(error),
+            )
         return await self._context.abort(code, f"{words}, trace {trace}")
 
     def _aborted_code(self) -> str:
@@ -302,8 +311,10 @@ class _Call:
 
 def _dependency_code(error: Exception) -> grpc.StatusCode | None:
     """The code of a failed inner call, or of a lost database, that our caller may act on, else None."""
-    if isinstance(error, Unavailable):
+    if away(error):
         return grpc.StatusCode.UNAVAILABLE
+    if data_refused(error):
+        return grpc.StatusCode.INVALID_ARGUMENT
     if not isinstance(error, aio.AioRpcError):
         return None
     code = error.code()

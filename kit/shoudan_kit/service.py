@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import entry_points, version
@@ -13,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import uvloop
 from grpc import aio
+from sqlalchemy.exc import DBAPIError
 
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
 from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
@@ -22,16 +24,18 @@ from shoudan_kit.clock import SystemClock
 from shoudan_kit.collecting import tune_gc
 from shoudan_kit.config import ProcessSettings, ServiceSettings
 from shoudan_kit.db import Database
+from shoudan_kit.db_errors import describe
 from shoudan_kit.health import OpsServer
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.migrate import Schema
+from shoudan_kit.node_lease import NodeLease
 from shoudan_kit.open_work import NAME as OPEN_WORK
 from shoudan_kit.open_work import OpenWork, Source, gauging
 from shoudan_kit.operations import History, Operations
 from shoudan_kit.rpc import RpcServer, connect
 from shoudan_kit.shutdown import bounded, cancel_all, exit_after
 from shoudan_kit.task import Handler
-from shoudan_kit.work import Work, node_number
+from shoudan_kit.work import Work
 from shoudan_kit.worker import Worker
 
 S = TypeVar("S", bound=ProcessSettings)
@@ -55,11 +59,12 @@ class App(Generic[S]):
     def __init__(self, name: str, settings: S, roles: frozenset[str] = ROLES) -> None:
         self.name, self.settings, self.roles = name, settings, roles
         self.clock = SystemClock()
-        self.bus = Bus(settings.nats_url, name, settings.nats_replicas)
+        self.bus = Bus(settings.nats_servers, name, settings.nats_replicas)
         self.worker: Worker[Any] | None = None
         self.relay: Relay | None = None
         self._database: Database | None = None
         self._ids: IdMaker | None = None
+        self.lease: NodeLease | None = None
         self._channels: dict[str, aio.Channel] = {}
         if isinstance(settings, ServiceSettings):
             self._database = Database(
@@ -68,6 +73,7 @@ class App(Generic[S]):
                 application=f"shoudan-{name}",
             )
             self.relay = Relay(self.bus, self._database, name)
+            self.lease = NodeLease(self._database, self.clock, shard=settings.id_shard)
 
     @property
     def db(self) -> Database:
@@ -97,23 +103,28 @@ class App(Generic[S]):
         return self._channels[target]
 
     async def open(self) -> None:
-        """Take a node number; waits for the database, which may start after us."""
-        if self._database is None:
+        """Lease a node number; waits for the database, which may start after us."""
+        if self.lease is None:
             self._ids = IdMaker(0, self.clock)
             return
         while True:
             try:
-                self._ids = IdMaker(await node_number(self._database), self.clock)
-                return
+                await self.lease.claim()
             except Exception as error:  # noqa: BLE001 - services start in any order
-                _log.warning("database_waits", error=type(error).__name__)
+                _log.warning("database_waits", error=describe(error))
                 await asyncio.sleep(0.5)
+            else:
+                self._ids = self.lease.ids
+                return
 
     async def close(self) -> None:
         """Let go of everything."""
         for channel in self._channels.values():
             await channel.close()
         await self.bus.close()
+        if self.lease is not None:
+            with suppress(DBAPIError, OSError, TimeoutError):  # then it ends by itself
+                await self.lease.release()
         if self._database is not None:
             await self._database.dispose()
 
@@ -194,7 +205,7 @@ class Process(Generic[S]):
     async def start(self) -> None:
         """Open, compose, serve. Health answers from the beginning, readiness at the end."""
         app, settings = self.app, self.settings
-        checks: dict[str, Check] = {"database": app.db.ready} if app.has_db else {}
+        checks: dict[str, Check] = {} if app.lease is None else {"database": app.lease.prove}
         self._ops = OpsServer(settings.listen_host, settings.ops_port, checks)
         await self._ops.start()
         app.bus.start()
@@ -212,6 +223,8 @@ class Process(Generic[S]):
             for one in background
         ]
         self._background.append(asyncio.create_task(self._watch_health(), name="watch health"))
+        if app.lease is not None:
+            self._background.append(asyncio.create_task(app.lease.run(), name="renew node"))
         metrics.BUILD_INFO(self.service.name, version("shoudan")).set(1)
         self._ops.set_ready()
         _log.info("serving", port=self.port, ops_port=self._ops.port, roles=sorted(self.roles))
@@ -273,12 +286,16 @@ class Process(Generic[S]):
             await bounded("ops", self._ops.stop(), STEP_S)
         _log.info("stopped")
 
+    async def reasons(self) -> dict[str, str]:
+        """Why this process is not ready, by check; empty when it is."""
+        assert self._ops is not None
+        return await self._ops.reasons()
+
     async def _watch_health(self) -> None:
         """Let gRPC health say what the readiness checks say; log each change of the reasons."""
-        assert self._ops is not None
         known: dict[str, str] = {}
         while True:
-            reasons = await self._ops.reasons()
+            reasons = await self.reasons()
             if reasons != known:
                 (_log.warning if reasons else _log.info)("readiness", reasons=reasons)
                 known = reasons

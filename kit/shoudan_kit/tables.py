@@ -59,6 +59,7 @@ def metadata() -> MetaData:
     _task_pause(made)
     _event(made)
     _outbox(made)
+    _id_node(made)
     return made
 
 
@@ -153,6 +154,24 @@ def _outbox(made: MetaData) -> None:
         comment="发件箱",
         info=rights(update=("published",), delete=True),
         postgresql_with={"fillfactor": "70"},
+    )
+
+
+def _id_node(made: MetaData) -> None:
+    """Who may make ids with which number, and up to which moment: fencing, whatever the clocks say."""
+    Table(
+        "id_node",
+        made,
+        Column("node", SmallInteger, primary_key=True, autoincrement=False, comment="in the ids"),
+        Column("owner", Text, nullable=False, comment="host:process:random of who leases it"),
+        _when("expire_time", "another may take the number from now on"),
+        Column("floor_ms", BigInteger, nullable=False, comment="ms since 2020: ids begin after it"),
+        Column(
+            "used_until_ms", BigInteger, nullable=False, comment="ms since 2020: ids end with it"
+        ),
+        comment="leased node numbers of ids",
+        info=rights(update=("owner", "expire_time", "floor_ms", "used_until_ms")),
+        postgresql_with={"fillfactor": "50"},
     )
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 from google.protobuf.message import Message
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import store
@@ -242,10 +241,3 @@ def _leased(new: NewTask) -> Task[Any]:
         count=1,
         deadline=datetime.now(UTC) + timedelta(seconds=new.deadline_s),
     )
-
-
-async def node_number(database: Database) -> int:
-    """A number for the ids of this process: the next of 1024, so a restart never reuses a recent one."""
-    async with database.connect() as db:
-        found = await db.execute(text("SELECT nextval('kit_node_seq')"))
-        return int(found.scalar_one())

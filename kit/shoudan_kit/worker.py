@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log, metrics, store
 from shoudan_kit.db import Database
+from shoudan_kit.db_errors import describe
 from shoudan_kit.shutdown import cancel_all
 from shoudan_kit.task import Handler, Kind, Task, TaskStatus
 
@@ -217,7 +218,7 @@ class Worker(Generic[C]):
                     async with self._database.begin() as db:
                         await store.clear_tasks(db, CLEAR_MAX)
             except (DBAPIError, OSError, TimeoutError) as error:
-                _log.warning("scan_failed", error=type(error).__name__)
+                _log.warning("scan_failed", error=describe(error))
             except Exception:  # noqa: BLE001 - without the scan nothing is recovered, so it goes on
                 _log.error("scan_failed", exc_info=True)
             if more:
@@ -279,7 +280,7 @@ class Worker(Generic[C]):
                     extend_at = time.monotonic() + self.lease_s / 3
                     await self._extend()
             except (DBAPIError, OSError, TimeoutError) as error:
-                _log.warning("tend_failed", error=type(error).__name__)
+                _log.warning("tend_failed", error=describe(error))
 
     async def _give_back(self) -> None:
         if not self._back:

@@ -11,8 +11,8 @@ from sqlalchemy import text
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.db import Database
 from shoudan_kit.ids import IdMaker
+from shoudan_kit.node_lease import NodeLease
 from shoudan_kit.tables import FOUNDATION, metadata
-from shoudan_kit.work import node_number
 
 
 @pytest.fixture
@@ -39,5 +39,7 @@ async def database(bare_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def ids(database: Database) -> IdMaker:
-    """Ids with a node number of the database."""
-    return IdMaker(await node_number(database), SystemClock())
+    """Ids with a leased node number of the database."""
+    lease = NodeLease(database, SystemClock())
+    await lease.claim()
+    return lease.ids

@@ -114,7 +114,9 @@ def test_an_unreadable_or_broken_file_is_a_mistake(tmp_path):
 
 def test_prod_refuses_demo_secrets(tmp_path):
     given = {"SHOUDAN_SAMPLE_DATABASE_URL": "demo-url"}
-    assert load(tmp_path, **given).profile == "demo"
+    with pytest.raises(ConfigError) as raised:  # it is no URL, which is another mistake
+        load(tmp_path, **given)
+    assert "demo secret" not in str(raised.value)
     with pytest.raises(ConfigError, match="database_url: a demo secret"):
         load(tmp_path, SHOUDAN_PROFILE="prod", **given)
 

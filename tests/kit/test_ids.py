@@ -54,7 +54,7 @@ def test_taking_none_changes_nothing():
 
 
 @pytest.mark.parametrize("node", [-1, NODE_MAX + 1])
-def test_a_node_number_beyond_ten_bits_is_refused(node):
+def test_a_node_number_beyond_six_bits_is_refused(node):
     with pytest.raises(ValueError, match="node"):
         IdMaker(node, TurnedClock(START))
 

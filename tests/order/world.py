@@ -14,6 +14,7 @@ from aiohttp import web
 from grpc import aio
 from grpc_status import rpc_status
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
@@ -289,7 +290,12 @@ class World:
             )
 
         async def back() -> bool:
-            return await self.process.app.db.ready() is None
+            try:
+                async with self.process.app.db.connect() as db:
+                    await db.execute(text("SELECT 1"))
+            except (DBAPIError, OSError, TimeoutError):
+                return False
+            return True
 
         await eventually(back)
 

@@ -35,7 +35,7 @@ from shoudan_delivery.store.rows import (
 )
 from shoudan_delivery.suppliers import Suppliers
 from shoudan_kit.db import retry
-from shoudan_kit.ids import EPOCH, NODE_BITS, SEQUENCE_BITS
+from shoudan_kit.ids import EPOCH, TIME_SHIFT
 from shoudan_kit.rpc import shielded
 from shoudan_kit.service import App
 
@@ -294,7 +294,7 @@ def _token(token: str) -> int:
 def _first_id(when: Timestamp) -> int:
     """The least number made at or after `when`."""
     epoch_ms = int(EPOCH.timestamp() * 1000)
-    return max(0, when.ToMilliseconds() - epoch_ms) << (NODE_BITS + SEQUENCE_BITS)
+    return max(0, when.ToMilliseconds() - epoch_ms) << TIME_SHIFT
 
 
 def _key(key: pb.DeliveryKey) -> Key:

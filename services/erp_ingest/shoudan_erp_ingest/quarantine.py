@@ -17,7 +17,7 @@ from shoudan_erp_ingest.store.sealing import KeyRing, Unsealable
 from shoudan_erp_ingest.tables.schema import QUARANTINED, STORED
 from shoudan_kit.clock import Clock
 from shoudan_kit.db import Database
-from shoudan_kit.ids import EPOCH, NODE_BITS, SEQUENCE_BITS
+from shoudan_kit.ids import EPOCH, TIME_SHIFT
 
 AT_ONCE = 100
 REPROCESS_MAX = 10_000
@@ -127,4 +127,4 @@ class Retention:
 
 def first_id(moment: datetime) -> int:
     """The smallest id that can have been made at this moment; push numbers tell their age."""
-    return (moment - EPOCH) // timedelta(milliseconds=1) << (NODE_BITS + SEQUENCE_BITS)
+    return (moment - EPOCH) // timedelta(milliseconds=1) << TIME_SHIFT

@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log
 from shoudan_kit.batch import Coalescer
-from shoudan_kit.db import RETRYABLE, Unavailable, retry, sql_state
+from shoudan_kit.db import Unavailable, retry, sql_state
+from shoudan_kit.db_errors import RETRYABLE
 from shoudan_kit.service import App
 from shoudan_kit.work import Work
 from shoudan_pay import events, postings
