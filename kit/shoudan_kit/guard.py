@@ -6,6 +6,7 @@ import re
 import socket
 import unicodedata
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -25,6 +26,7 @@ Network = IPv4Network | IPv6Network
 URL_CHARS_MAX: Final = 2_048
 NAME_CHARS_MAX: Final = 253
 PORTS: Final = frozenset({80, 443})
+ANY_PORT: Final = range(1, 65_536)
 
 # Written out, because ipaddress.is_global lets NAT64, 6to4, v4-compatible and multicast pass.
 DENIED: Final[tuple[Network, ...]] = tuple(
@@ -45,20 +47,15 @@ DENIED: Final[tuple[Network, ...]] = tuple(
         "203.0.113.0/24",
         "224.0.0.0/4",
         "240.0.0.0/4",
-        "::/96",  # unspecified, loopback, v4-compatible
-        "::ffff:0:0/96",  # v4-mapped
-        "64:ff9b::/96",  # NAT64
-        "64:ff9b:1::/48",
-        "100::/64",
+        # Outside of 2000::/3 nothing is public: v4-compatible, v4-mapped (::ffff:0:0/96), v4-translated
+        # (::ffff:0:0:0/96), NAT64, unique local, link local, multicast.
+        "::/3",
+        "4000::/2",
+        "8000::/1",
         "2001::/23",  # Teredo and other protocol use
         "2001:db8::/32",
         "2002::/16",  # 6to4
         "3fff::/20",
-        "5f00::/16",
-        "fc00::/7",
-        "fe80::/10",
-        "fec0::/10",  # site local
-        "ff00::/8",
     )
 )
 # Cloud metadata hands out credentials: no allow-list opens these.
@@ -66,8 +63,15 @@ NEVER: Final = frozenset(
     ip_address(text) for text in ("169.254.169.254", "100.100.100.200", "fd00:ec2::254")
 )
 
+# IPv6 addresses whose last 32 bits are an IPv4 address that the packet may end at.
+CARRIERS: Final = tuple(
+    IPv6Network(text)
+    for text in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")
+)
+
 _AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
+_OPENED = re.compile(r"([^/]+/[0-9]{1,3}):([0-9]{1,5}(?:,[0-9]{1,5}){0,20})")
 _NUMBER_LIKE = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -79,21 +83,46 @@ class UrlForbidden(OSError):
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A private network an operator has opened, on these ports."""
+
+    network: Network
+    ports: Collection[int]
+
+
+def opened(text: str, ports: Collection[int] = ANY_PORT) -> Opened:
+    """`10.0.0.0/8`, on `ports`, or `10.0.0.0/8:8080,8443`, on those alone. Raises ValueError."""
+    found = _OPENED.fullmatch(text)
+    if found is None:
+        return Opened(ip_network(text), ports)
+    named = frozenset(int(one) for one in found[2].split(","))
+    if not all(one in ANY_PORT for one in named):
+        raise ValueError("no port")
+    return Opened(ip_network(found[1]), named)
+
+
 class Guard:
     """Public addresses on allowed ports, plus the private networks an operator has opened."""
 
     def __init__(
-        self, allow_private: Sequence[Network] = (), ports: Collection[int] = PORTS
+        self, allow_private: Sequence[Network | Opened] = (), ports: Collection[int] = PORTS
     ) -> None:
-        self._allowed = tuple(allow_private)
-        self._ports = frozenset(ports)
+        """A network without ports of its own is open on `ports`, like public addresses."""
+        self._ports = ports if isinstance(ports, range) else frozenset(ports)
+        self._opened = tuple(
+            one if isinstance(one, Opened) else Opened(one, self._ports) for one in allow_private
+        )
 
-    def allows(self, address: Address) -> bool:
-        """Whether this address may be connected to."""
-        if address in NEVER:
+    def allows(self, address: Address, port: int | None = None) -> bool:
+        """Whether this address may be connected to, on this port or on any."""
+        if not NEVER.isdisjoint(_reached(address)):
             return False
-        if any(address in network for network in self._allowed):
-            return True
+        for one in self._opened:
+            if address in one.network and (port is None or port in one.ports):
+                return True
+        if port is not None and port not in self._ports:
+            return False
         return not any(address in network for network in DENIED)
 
     def parse(self, url: str) -> URL:
@@ -110,10 +139,10 @@ class Guard:
         # The library connects to what it parsed, so a second opinion on the host ends it here.
         if (parsed.raw_host or "").lower() != host.strip("[]").lower():
             raise UrlForbidden("the host can be read in two ways")
-        if port not in self._ports:
+        if port not in self._ports and not any(port in one.ports for one in self._opened):
             raise UrlForbidden("port not allowed")
         address = _literal(host.lower())
-        if address is not None and not self.allows(address):
+        if address is not None and not self.allows(address, port):
             raise UrlForbidden("address not allowed")
         return parsed
 
@@ -151,13 +180,24 @@ class GuardedResolver(AbstractResolver):
         if not found:
             raise UrlForbidden("name not resolved")
         for one in found:
-            if not self._guard.allows(_address(one["host"])):
+            if not self._guard.allows(_address(one["host"]), port or None):
                 raise UrlForbidden("address not allowed")
         return found
 
     async def close(self) -> None:
         """Close the inner resolver."""
         await self._inner.close()
+
+
+def _reached(address: Address) -> set[Address]:
+    """The address and the IPv4 address a translator would make of it."""
+    reached: set[Address] = {address}
+    if isinstance(address, IPv6Address):
+        if any(address in network for network in CARRIERS):
+            reached.add(IPv4Address(int(address) & 0xFFFFFFFF))
+        if address.sixtofour is not None:
+            reached.add(address.sixtofour)
+    return reached
 
 
 def _host_as_written(url: str) -> str:

@@ -3,7 +3,13 @@
 import asyncio
 import time
 
+import pytest
+from grpc import aio
+
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
+from shoudan_delivery.config import DeliverySettings
+from shoudan_kit.config import Secret
+from shoudan_kit.guard import UrlForbidden
 from tests.delivery.conftest import House
 from tests.poll import eventually
 
@@ -174,3 +180,33 @@ async def test_applying_the_same_channels_again_changes_nothing(running: House) 
     assert list((await running.suppliers.ApplySuppliers(again)).changes) == []
     await asyncio.gather(running.set_state("HELD"), running.apply(concurrency_max=9))
     assert await state_of(running, "up") == "HELD"
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://10.0.0.1/a", "address"),
+        ("http://169.254.169.254/latest", "address"),
+        ("http://[::ffff:0:7f00:1]/", "address"),
+        ("http://8.8.8.8:8081/", "port"),
+        ("http://127.0.0.1/", "address"),
+    ],
+)
+def test_prod_calls_suppliers_at_public_addresses_and_opened_networks_only(
+    url: str, why: str
+) -> None:
+    settings = DeliverySettings(
+        profile="prod",
+        database_url=Secret("postgresql://x/y"),
+        supplier_networks=["10.1.0.0/16:8080"],
+    )
+    with pytest.raises(UrlForbidden, match=why):
+        settings.supplier_guard().parse(url)
+    assert settings.supplier_guard().parse("http://10.1.0.5:8080/a").port == 8080
+
+
+async def test_a_channel_in_our_own_network_is_refused_when_it_is_applied(running: House) -> None:
+    with pytest.raises(aio.AioRpcError, match="request_url"):
+        await running.apply("inside", request_url="http://10.0.0.1/a")
+    with pytest.raises(aio.AioRpcError, match="query_url"):
+        await running.apply("inside", query_url="http://169.254.169.254/")

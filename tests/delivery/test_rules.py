@@ -58,7 +58,7 @@ def test_the_documented_signature_is_the_one_we_make() -> None:
         (Answered(200, {}, b'{"order_no":"7","code":"R_0000","amount":"99"}'), Verdict.UNKNOWN),
         (Answered(200, {}, b'{"order_no":"7","code":"R_0000"}'), Verdict.UNKNOWN),
         (Answered(200, {}, b'{"order_no":"7","code":"R_4040"}'), Verdict.UNKNOWN),
-        (Answered(200, {}, b'{"order_no":7,"code":"R_5124"}'), Verdict.UNKNOWN),
+        (Answered(200, {}, b'{"order_no":7,"code":"R_5124"}'), Verdict.FAILED),
         (Answered(200, {}, b"[" * 10_000), Verdict.UNKNOWN),
         (Answered(200, {}, b""), Verdict.UNKNOWN),
         (Answered(404, {}, b'{"order_no":"7","code":"R_5124"}'), Verdict.UNKNOWN),

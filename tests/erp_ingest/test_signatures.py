@@ -85,6 +85,22 @@ def test_a_sender_with_networks_must_call_from_one() -> None:
     assert all(isinstance(one, SenderUnverified) for one in answers[1:])
 
 
+def test_in_prod_a_sender_proves_itself() -> None:
+    rules = {"BudweiserTmall": {"networks": ["10.1.0.0/16"]}}
+    settings = ErpSettings(
+        profile="prod",
+        database_url=Secret("postgresql://x"),
+        sender_rules=Secret(json.dumps(rules)),
+    )
+    senders = Senders(settings)
+    (app_key, *_) = settings.app_keys
+    unproved = senders.refuse(REFUND, app_key, remote_ip="10.1.2.3", query="", body=BODY)
+    assert isinstance(unproved, SenderUnverified)
+    assert (
+        senders.refuse(TRADE, "BudweiserTmall", remote_ip="10.1.2.3", query="", body=BODY) is None
+    )
+
+
 def test_customers_and_app_keys_are_two_lists() -> None:
     senders = made({})
     args = {"remote_ip": "", "query": "", "body": BODY}

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
 from shoudan_kit.egress import BODY_BYTES_MAX, Answered, Egress, NoAnswer, NotSent
-from shoudan_kit.guard import DENIED, Guard, GuardedResolver, UrlForbidden
+from shoudan_kit.guard import DENIED, Guard, GuardedResolver, UrlForbidden, opened
 from tests.poll import eventually
 
 LOOPBACK = [ip_network("127.0.0.0/8")]
@@ -266,6 +266,57 @@ def test_an_opened_network_is_allowed_but_never_the_metadata_addresses():
     assert not guard.allows(ip_address("10.0.0.1"))
     with pytest.raises(UrlForbidden):
         guard.parse("http://192.168.5.5/")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["::ffff:0:7f00:1", "::ffff:0:127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "100:0:0:1::1",
+     "4000::1", "7fff::1", "8000::1", "c000::1", "fec0::1", "::7f00:1", "2002:7f00:1::"],
+)  # fmt: skip
+def test_no_translated_or_unassigned_address_is_public(host):
+    assert not Guard().allows(ip_address(host))
+    with pytest.raises(UrlForbidden):
+        Guard().parse(f"http://[{host}]/")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["::ffff:169.254.169.254", "::ffff:0:a9fe:a9fe", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1",
+     "64:ff9b:1::6464:64c8", "fd00:ec2::254"],
+)  # fmt: skip
+def test_no_opened_network_carries_a_metadata_address(host):
+    assert not Guard([ip_network("::/0")]).allows(ip_address(host))
+
+
+async def test_an_opened_network_may_name_its_ports():
+    guard = Guard([opened("10.1.0.0/16:8080,8443"), opened("10.2.0.0/16"), opened("fd01::/16:81")])
+    for fine in ("10.1.2.3:8080", "10.1.2.3:8443", "10.2.0.1:9", "8.8.8.8:443", "[fd01::1]:81"):
+        assert guard.parse(f"http://{fine}/").host
+    for wrong in ("10.1.2.3", "10.1.2.3:81", "8.8.8.8:8080", "10.3.0.1:8080", "[fd01::1]:8080"):
+        with pytest.raises(UrlForbidden):
+            guard.parse(f"http://{wrong}/")
+    names = Names({"in.example": [["10.1.2.3"]], "out.example": [["8.8.8.8"]]})
+    await guard.check("http://in.example:8080/", names)
+    for wrong in ("http://in.example:81/", "http://in.example/", "http://out.example:8080/"):
+        with pytest.raises(UrlForbidden):
+            await guard.check(wrong, names)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "10.0.0.1/8",
+        "10.0.0.0/8:",
+        "10.0.0.0/8:0",
+        "10.0.0.0/8:65536",
+        "10.0.0.0/8:x",
+        "10.0.0.0:80",
+    ],
+)
+def test_an_opened_network_that_is_none_is_a_mistake(text):
+    with pytest.raises(ValueError, match=r"network|port|bits|permitted|octet|appear"):
+        opened(text)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from shoudan_kit.config import Secret, ServiceSettings
+from shoudan_kit.guard import ANY_PORT, PORTS, Guard, opened
 
 KEY_CHARS_MIN = 16
 KEYS_MAX = 2
+LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 class DeliverySettings(ServiceSettings):
@@ -43,6 +45,17 @@ class DeliverySettings(ServiceSettings):
     )
     notify_refused_burst: int = Field(
         20, ge=1, le=10_000, description="Refused notifies one address may send at once."
+    )
+    supplier_networks: list[str] = Field(
+        default_factory=list[str],
+        description="Private networks suppliers may be called in, each with its ports or on supplier_ports;"
+        " outside of prod loopback is allowed, too.",
+        examples=["10.1.0.0/16,192.168.7.0/24:8080"],
+    )
+    supplier_ports: list[int] = Field(
+        default_factory=list[int],
+        description="Ports suppliers may be called on; empty: 80 and 443 in prod, any elsewhere.",
+        examples=["80,443,8443"],
     )
     connect_timeout_s: float = Field(
         3, gt=0, le=60, description="Seconds to connect to a supplier; failing here was never sent."
@@ -120,6 +133,11 @@ class DeliverySettings(ServiceSettings):
     def cross_check(self) -> Iterator[str]:
         """One or two notify keys that cannot be guessed."""
         yield from super().cross_check()
+        for network in self.supplier_networks:
+            try:
+                opened(network)
+            except ValueError:
+                yield f"supplier_networks: {network} is no network, for example 192.168.7.0/24:8080"
         keys = self.notify_keys()
         if not 1 <= len(keys) <= KEYS_MAX or any(len(one) < KEY_CHARS_MIN for one in keys):
             yield f"notify_key: one or two keys of at least {KEY_CHARS_MIN} characters"
@@ -127,3 +145,10 @@ class DeliverySettings(ServiceSettings):
     def notify_keys(self) -> tuple[bytes, ...]:
         """The keys of notify tokens, the one that makes them first."""
         return tuple(one.encode() for one in self.notify_key.reveal().split())
+
+    def supplier_guard(self) -> Guard:
+        """Which addresses suppliers may be called at."""
+        inside = self.profile != "prod"
+        ports = frozenset(self.supplier_ports) or (ANY_PORT if inside else PORTS)
+        networks = [*self.supplier_networks, *(LOOPBACK if inside else ())]
+        return Guard([opened(one, ports) for one in networks], ports)

@@ -232,7 +232,13 @@ class SupplierAdmin:
         _bounded(request.suppliers)
         given = [_supplier(one) for one in request.suppliers]
         async with self._app.work("delivery.apply") as work:
-            changes = await suppliers.apply(work, self._app.ids, given, dry_run=request.dry_run)
+            changes = await suppliers.apply(
+                work,
+                self._app.ids,
+                given,
+                self._app.settings.supplier_guard(),
+                dry_run=request.dry_run,
+            )
         await self._known.refresh()
         return pb.ApplySuppliersResponse(changes=changes)
 

@@ -132,6 +132,7 @@ class Sender:
     def _new_egress(self, supplier: Supplier) -> Egress:
         return Egress(
             f"supplier {supplier.channel_no}",
+            guard=self._settings.supplier_guard(),
             connect_s=self._settings.connect_timeout_s,
             total_s=supplier.timeout_s,
             per_host_max=supplier.concurrency_max + self._settings.query_concurrency_max,

@@ -22,6 +22,7 @@ from shoudan_delivery.store import suppliers as store
 from shoudan_delivery.store.rows import Supplier
 from shoudan_kit import log, named_secret
 from shoudan_kit.db import Database
+from shoudan_kit.guard import Guard, UrlForbidden
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.work import Work
 
@@ -104,7 +105,7 @@ def secret_of(name: str, folder: str | None) -> bytes:
     return value
 
 
-def check(supplier: Supplier) -> None:
+def check(supplier: Supplier, guard: Guard) -> None:
     """Refuses FieldInvalid for a channel that could not work."""
     if not _NAME.fullmatch(supplier.channel_no):
         raise FieldInvalid("channel_no", "1 to 32 letters, digits, dots, dashes")
@@ -112,7 +113,7 @@ def check(supplier: Supplier) -> None:
         raise FieldInvalid("service_class", "one of 10, 20, 21, 30")
     if supplier.protocol not in PROTOCOLS:
         raise FieldInvalid("protocol", f"one of {', '.join(sorted(PROTOCOLS))}")
-    _check_urls(supplier)
+    _check_urls(supplier, guard)
     if supplier.secret_name and not _NAME.fullmatch(supplier.secret_name):
         raise FieldInvalid("secret_name", "1 to 32 letters, digits, dots, dashes")
     if supplier.queue_name and not _QUEUE.fullmatch(supplier.queue_name):
@@ -158,10 +159,17 @@ def _check_codes(supplier: Supplier) -> None:
         raise FieldInvalid(name, f"no code means {', '.join(lacking)}")
 
 
-def _check_urls(supplier: Supplier) -> None:
-    _check_url("request_url", supplier.request_url)
+def _check_urls(supplier: Supplier, guard: Guard) -> None:
+    """Names are resolved and checked with each connection."""
+    called = {"request_url": supplier.request_url}
     if supplier.can_query:
-        _check_url("query_url", supplier.query_url)
+        called["query_url"] = supplier.query_url
+    for field, url in called.items():
+        _check_url(field, url)
+        try:
+            guard.parse(url)
+        except UrlForbidden as forbidden:
+            raise FieldInvalid(field, forbidden.reason) from None
     if supplier.notify_url:
         _check_url("notify_url", supplier.notify_url)
 
@@ -172,13 +180,15 @@ def _check_url(field: str, url: str) -> None:
         raise FieldInvalid(field, "an http or https URL without a password")
 
 
-async def apply(work: Work, ids: IdMaker, given: Sequence[Supplier], *, dry_run: bool) -> list[str]:
+async def apply(
+    work: Work, ids: IdMaker, given: Sequence[Supplier], guard: Guard, *, dry_run: bool
+) -> list[str]:
     """Make the channels given exactly so, states apart; a line for each change. Others stay.
 
     Refuses FieldInvalid before anything is changed.
     """
     for one in given:
-        check(one)
+        check(one, guard)
     if len({one.key for one in given}) != len(given):
         raise FieldInvalid("suppliers", "a channel and service class is given twice")
     known = {one.key: one for one in await store.load(work.db)}

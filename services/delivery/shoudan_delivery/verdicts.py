@@ -24,8 +24,8 @@ def of_outcome(
             return Finding(delivery.order_no, Verdict.NOT_SENT, source, "NOT_SENT", reason)
         case NoAnswer(reason):
             return Finding(delivery.order_no, Verdict.UNKNOWN, source, "NO_ANSWER", reason)
-        case Answered(status, _, body):
-            read = protocol.read(status, body)
+        case Answered(status, headers, body):
+            read = protocol.read(status, headers, body)
             if isinstance(read, Unreadable):
                 return Finding(
                     delivery.order_no,

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import log
+from shoudan_kit.guard import opened
 from shoudan_order import journal
 from shoudan_order.catalogue import (
     Canton,
@@ -262,7 +263,7 @@ def _channel(_: Catalogue, row: DownChannel | UpChannel) -> Iterator[str]:
     for name in _LISTS:
         for network in getattr(row, name, ()):
             try:
-                ip_network(network)
+                opened(network) if name == "notify_networks" else ip_network(network)
             except ValueError:
                 yield f"{name}: {network!r} is not a network"
 

@@ -16,7 +16,6 @@ import random
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -28,7 +27,7 @@ from shoudan_kit.batch import Coalescer
 from shoudan_kit.bulkhead import Admission, Bulkhead, Change, Limits, Party
 from shoudan_kit.db import Unavailable, retry
 from shoudan_kit.egress import Answered, Egress, NotSent, Outcome
-from shoudan_kit.guard import PORTS, Guard
+from shoudan_kit.guard import Guard, opened
 from shoudan_kit.task import Task
 from shoudan_kit.work import Work
 from shoudan_order import journal, steps
@@ -50,7 +49,6 @@ ANSWER_CHARS_MAX: Final = 256
 SUCCESS_WORDS: Final = frozenset({"", "success", "ok", "成功"})
 AWAY_S: Final = 5.0  # until somebody is told again, when it could not be written down that he was
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
-ANY_PORT: Final = range(1, 65_536)
 WEBHOOK_MARK: Final = "whsec_"
 
 # The later documented form, where a channel asks for words.
@@ -330,9 +328,7 @@ class Notifier:
         if settings.profile != "prod":
             networks = (*networks, *LOOPBACK)
         if networks not in self._egress:
-            guard = Guard(
-                [ip_network(one) for one in networks], ports=ANY_PORT if networks else PORTS
-            )
+            guard = Guard([opened(one) for one in networks])
             self._egress[networks] = Egress(
                 "notify",
                 guard=guard,

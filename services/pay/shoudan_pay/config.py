@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_network
 from pathlib import Path
 
 from pydantic import Field
 
 from shoudan_kit.config import Port, Seconds, Secret, ServiceSettings
+from shoudan_kit.guard import opened
 
 UMS_WAITS_S = [5.0, 15.0, 60.0, 300.0]
 NOTICE_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
@@ -156,7 +156,7 @@ class PaySettings(ServiceSettings):
         yield from super().cross_check()
         for network in self.component_networks:
             try:
-                ip_network(network)
+                opened(network)
             except ValueError:
                 yield f"component_networks: {network} is no network, for example 192.168.7.0/24"
         if self.profile == "prod":

@@ -27,7 +27,7 @@ class SupplierProtocol(Protocol):
         """The call that asks how it ended."""
         ...
 
-    def read(self, status: int, body: bytes) -> Reply | Unreadable:
+    def read(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply | Unreadable:
         """The answer to either; what it means is judged elsewhere."""
         ...
 

@@ -8,7 +8,6 @@ import hmac
 import os
 import re
 from collections.abc import Mapping
-from ipaddress import ip_network
 from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -17,7 +16,7 @@ import msgspec
 
 from shoudan_kit.clock import beijing
 from shoudan_kit.egress import Egress
-from shoudan_kit.guard import PORTS, Guard, UrlForbidden
+from shoudan_kit.guard import ANY_PORT, PORTS, Guard, UrlForbidden, opened
 from shoudan_pay.channels import component
 from shoudan_pay.channels.component import Checked, Heard
 from shoudan_pay.config import PaySettings
@@ -29,7 +28,6 @@ from shoudan_pay.store.payserver.pays import PayOrder
 from shoudan_pay.store.payserver.refunds import RefundOrder
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
-ANY_PORT: Final = range(1, 65_536)
 NOTIFY_PATHS: Final = {PAY: "/api/v1.0.0/payNotify", REFUND: "/api/v1.0.0/refundNotify"}
 # Only these may be named by a template: no other secret of the process can be made to sign for a caller.
 SECRET_NAME: Final = re.compile(r"SHOUDAN_COMPONENT_[A-Z0-9_]{1,40}")
@@ -219,4 +217,4 @@ def guard_of(settings: PaySettings) -> Guard:
     open_here = settings.profile != "prod"
     networks = [*settings.component_networks, *(LOOPBACK if open_here else ())]
     ports = settings.component_ports or (ANY_PORT if open_here else PORTS)
-    return Guard([ip_network(one) for one in networks], frozenset(ports))
+    return Guard([opened(one, ports) for one in networks], ports)

@@ -1,0 +1,74 @@
+"""In prod no outer route takes a call from anybody: the gateway refuses it, or a named service does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoudan_gateway.admission import Admission
+from shoudan_gateway.app import served
+from shoudan_gateway.config import GatewaySettings
+from shoudan_gateway.partners import load
+from shoudan_gateway.wire import ChannelRule, Endpoint, Inbound, Partner, Problem
+from shoudan_kit.clock import SystemClock
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/reference/inbound.md").read_text()
+PROD = GatewaySettings(profile="prod")
+# Who refuses what the gateway hands on: a file of tests, and the test there.
+SERVICES = {
+    "payserver": ("pay/payserver/test_components.py", "test_only_the_component_may_notify"),
+    "vds": ("delivery/test_notifies.py", "test_whatever_is_not_believed_looks_alike"),
+    "wangdian": ("erp_ingest/test_signatures.py", "test_in_prod_a_sender_proves_itself"),
+    "chinaums": ("platform/test_ums_client.py", "test_wrong_notifies_are_failed_and_move_nothing"),
+    "dingdang": ("platform/test_dingdang.py", "test_a_wrong_proof_is_fail_and_nothing_more"),
+}
+OPEN_AT_GATEWAY = {"payNotify", "payInfo", "refundNotify", "refundInfo"}
+
+
+class Rules:
+    """One channel without a scheme and without networks, the least an operator can configure."""
+
+    def find(self, channel_no: str) -> ChannelRule | None:
+        return ChannelRule("bare") if channel_no == "bare" else None
+
+
+def routes() -> Iterator[Any]:
+    outer, _ = served(load(), PROD)
+    for partner in outer:
+        for endpoint in partner.endpoints:
+            yield pytest.param(partner, endpoint, id=f"{partner.name} {endpoint.path}")
+
+
+def refused_by_gateway(partner: Partner, endpoint: Any) -> bool:
+    """Whether an unsigned call from a public address ends in the gateway."""
+    asked = [
+        Inbound("POST", endpoint.path, params={"channel_no": no}, remote="203.0.113.9")
+        for no in ("", "bare", "unknown")
+    ]
+    admission = Admission(Rules(), PROD, SystemClock())  # pyright: ignore[reportArgumentType]
+    for inbound in asked:
+        try:
+            if partner.door is not None:
+                partner.door(PROD)(inbound, endpoint)
+            elif partner.role == "channel":
+                admission.admit(inbound, once=True)
+            return False
+        except Problem:
+            continue
+    return True
+
+
+@pytest.mark.parametrize(("partner", "endpoint"), list(routes()))
+def test_no_route_takes_an_unauthenticated_call_in_prod(partner: Partner, endpoint: Any) -> None:
+    assert isinstance(endpoint, Endpoint), "a sink answers anybody"
+    if refused_by_gateway(partner, endpoint):
+        return
+    if partner.name == "payserver":
+        assert endpoint.path.rpartition("/")[2] in OPEN_AT_GATEWAY
+    file, test = SERVICES[partner.name]
+    assert f"tests/{file}" in PAGE
+    assert f"def {test}" in (ROOT / "tests" / file).read_text()
