@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import typer
@@ -14,6 +13,7 @@ from grpc import aio
 from pydantic import Field
 from rich.console import Console
 
+from shoudan_cli.systems import NAME_VARIABLE, Known, SystemUnclear, meant, running
 from shoudan_kit.config import FILE_VARIABLE, ConfigError, Seconds, Settings
 from shoudan_kit.refusal import Refused, refused_from_rpc
 from shoudan_kit.rpc import connect
@@ -51,6 +51,13 @@ class ClientSettings(Settings):
     call_timeout_s: Seconds = Field(30, description="Seconds one call of a command may take.")
 
 
+_ADDRESSES: Final = tuple(
+    f"SHOUDAN_{prefix}{service.upper()}_TARGET" for prefix in ("CLI_", "") for service in SERVICES
+) + tuple(
+    f"SHOUDAN_{prefix}{name}" for prefix in ("CLI_", "") for name in ("GATEWAY_URL", "OPS_URLS")
+)
+
+
 class Failed(Exception):
     """A command's expected end with an error: one readable sentence, exit code 1.
 
@@ -62,18 +69,26 @@ class Failed(Exception):
         self.refused = refused
 
 
-def up_file() -> Path:
-    """Where `shoudan up` notes its addresses, so that other terminals find it."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "shoudan" / "up.toml"
-
-
 def settings(**given: str) -> ClientSettings:
-    """From environment and file, or of the system that is up here; the command line wins."""
-    noted = up_file()
-    running = noted if noted.exists() and not os.environ.get(FILE_VARIABLE) else None
-    found = ClientSettings.load(SECTION, running)
-    return found.model_copy(update={name: value for name, value in given.items() if value})
+    """From environment and file, or of the system that is meant; the command line wins."""
+    return resolved(**given)[0]
+
+
+def resolved(**given: str) -> tuple[ClientSettings, Known | None]:
+    """The one resolver of all commands: where the services are, and of which system that is up here.
+
+    A system named by --system wins over the environment's addresses. Raises ConfigError, SystemUnclear.
+    """
+    named = os.environ.get(NAME_VARIABLE, "")
+    if os.environ.get(FILE_VARIABLE) and not named:
+        system, environ = None, dict(os.environ)
+    else:
+        urls = {one.gateway_url for one in running()}
+        wanted = named or next((url for url in given.values() if url in urls), "")
+        system = meant(wanted, addressed=any(os.environ.get(name) for name in _ADDRESSES))
+        environ = {k: v for k, v in os.environ.items() if not (named and k in _ADDRESSES)}
+    found = ClientSettings.load(SECTION, system.file if system else None, environ=environ)
+    return found.model_copy(update={k: v for k, v in given.items() if v}), system
 
 
 class Clients:
@@ -129,7 +144,7 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
     """Run a command's coroutine; expected failures become one line on stderr and exit code 1."""
     try:
         return asyncio.run(_whole(work))
-    except (Failed, ConfigError) as error:
+    except (Failed, ConfigError, SystemUnclear) as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from None
 

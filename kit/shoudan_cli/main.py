@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import entry_points, version
-from typing import Annotated, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import typer
+from typer.core import TyperGroup
 
 from shoudan_cli import process
+from shoudan_cli.choice import GROUP, prepare
+from shoudan_cli.systems import NAME_VARIABLE
 
-GROUP: Final = "shoudan.commands"
 PIPE_COLUMNS: Final = 200
 
 
@@ -25,8 +27,24 @@ def root(
     show: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    system: Annotated[
+        str, typer.Option(help="System meant: name, data folder or gateway URL.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Change a system in production.")] = False,
 ) -> None:
     """Order acquiring for prepaid goods: orders, ledger, delivery, refunds, notifies."""
+    del show, yes
+    if system:
+        os.environ[NAME_VARIABLE] = system
+
+
+class Commands(TyperGroup):
+    """Resolves the system that is meant before a command reads its options."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As the base; the command's name comes first in `args`."""
+        prepare(args, yes=bool(ctx.params.get("yes")))
+        return super().resolve_command(ctx, args)
 
 
 def collected() -> typer.Typer:
@@ -34,9 +52,11 @@ def collected() -> typer.Typer:
     from shoudan_cli import bench, config, ddl, demo, dictionary, sign, status, tasks, up, work
     from shoudan_fakes import commands as fakes
 
-    app = typer.Typer(name="shoudan", no_args_is_help=True, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        name="shoudan", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False
+    )
     app.callback()(root)
-    for command in (up.up, demo.demo, status.status, process.serve, process.migrate):
+    for command in (up.up, up.systems, demo.demo, status.status, process.serve, process.migrate):
         app.command()(command)
     groups = {
         "config": config.app,
@@ -53,26 +73,6 @@ def collected() -> typer.Typer:
     return app
 
 
-def use_running_system(command: str) -> None:
-    """Let a service's own commands find the services where all other commands find them.
-
-    Their options read SHOUDAN_<SERVICE>_TARGET; it is set to what the one resolver says, so that ports
-    moved by `shoudan up` are followed. Ends with every mistake in the settings.
-    """
-    if command not in {entry.name for entry in entry_points(group=GROUP)}:
-        return
-    from shoudan_cli.clients import SERVICES, settings
-    from shoudan_kit.config import ConfigError
-
-    try:
-        found = settings()
-    except ConfigError as error:
-        raise SystemExit(str(error)) from None
-    for service in SERVICES:
-        target = cast("str", getattr(found, f"{service}_target"))
-        os.environ[f"SHOUDAN_{service.upper()}_TARGET"] = target
-
-
 def main() -> None:
     """Console script. A service's own process loads no other command, because five start at once."""
     if sys.argv[1:2] == ["serve"]:
@@ -82,5 +82,4 @@ def main() -> None:
     else:
         if not sys.stdout.isatty():  # a pipe has no width; tables cut to 80 columns tell little
             os.environ.setdefault("COLUMNS", str(PIPE_COLUMNS))
-        use_running_system(sys.argv[1] if len(sys.argv) > 1 else "")
         collected()()

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final, Literal, Self
 
 from shoudan_cli.wiring import (
@@ -25,7 +26,7 @@ from shoudan_cli.wiring import (
 )
 from shoudan_kit.embedded import DatabaseUrls, EmbeddedError, Nats, Postgres
 from shoudan_kit.embedded_home import Home, blocked_at, unprivileged_user
-from shoudan_kit.probe import http_status, port_taken
+from shoudan_kit.probe import http_status, listens, port_taken
 from shoudan_kit.supervise import Process, Program, Supervisor
 
 Profile = Literal["demo", "test"]
@@ -75,6 +76,7 @@ class System:
         self.plan, self.home, self.ports = plan, home, ports
         self.supervisor = Supervisor(plan.report)
         self.env: dict[str, str] = {}
+        self.id = token_hex(8)
         self.settings: dict[str, frozenset[str]] = {}
         self.databases: dict[str, DatabaseUrls] = {}
         self.postgres: Postgres
@@ -174,7 +176,7 @@ class System:
             await self._start_servers(stack)
             self.databases = await self.postgres.provision(SERVICES)
             found = environment(self.plan.profile, self.ports, self.databases, self.nats.url)
-            self.env = {**found, **self.plan.env}
+            self.env = {**found, "SHOUDAN_SYSTEM_ID": self.id, **self.plan.env}
             declared = await loading
             self.settings = {
                 name: frozenset(one.settings.model_fields) for name, one in declared.items()
@@ -253,22 +255,28 @@ class System:
 
     def _serve(self, name: str) -> Process:
         argv = (sys.executable, "-m", "shoudan_cli", "serve", name)
-        return self._process(name, argv, self.ports[f"{name} ops"], "/readyz")
+        return self._process(name, argv, self.ports[f"{name} ops"], "/readyz", self.ports[name])
 
     def _sandbox(self) -> Process:
         port, journal = self.ports[SANDBOX], self.home / "sandbox.jsonl"
         argv = (sys.executable, "-m", "shoudan_fakes", "upstream")
         argv += ("--port", str(port), "--journal", str(journal))
-        return self._process(SANDBOX, argv, port, "/healthz")
+        return self._process(SANDBOX, argv, port, "/healthz", port)
 
-    def _process(self, name: str, argv: tuple[str, ...], port: int, path: str) -> Process:
+    def _process(
+        self, name: str, argv: tuple[str, ...], port: int, path: str, served: int
+    ) -> Process:
         async def healthy() -> bool:
-            return await http_status(port, path) == 200
+            # Another program on the port may be healthy, too: what answers must be what was started.
+            if await http_status(port, path) != 200:
+                return False
+            return all(listens(process.pid, one) for one in {port, served})
 
         env = {**os.environ, **self.env}
         own = own_environment(name, self.settings.get(name, frozenset()), env)
         program = Program(name, argv, own, healthy, READY_S_MAX)
-        return Process(program, self.log_path(name))
+        process = Process(program, self.log_path(name))
+        return process
 
     def _done(self, name: str, text: str, seconds: float) -> None:
         self.plan.stage(Stage(name, text, seconds))

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import signal
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
-from shoudan_cli.clients import Failed, console, run, up_file
+from shoudan_cli.clients import Failed, console, run
 from shoudan_cli.system import PortTaken, Stage, System
+from shoudan_cli.systems import folder, free_name, running, starting
 from shoudan_kit.embedded import EmbeddedError
 from shoudan_kit.probe import NoPort
 from shoudan_kit.supervise import NotStarted
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", text):
+        raise typer.BadParameter("letters, digits, - and _, at most 40")
+    return text
 
 
 def up(
@@ -31,12 +41,24 @@ def up(
     data: Annotated[
         Path | None, typer.Option(help="Data folder; ~/.local/share/shoudan without it.")
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Its name for `shoudan --system`; main without it.", parser=_name),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
     """Start everything on this machine and keep it running until Ctrl-C."""
     if ephemeral and data is not None:
         raise typer.BadParameter("--ephemeral keeps nothing, --data says where to keep it")
-    run(lambda: _up(ephemeral, port, data, Voice(as_json)))
+    run(lambda: _up(ephemeral, port, data, name, Voice(as_json)))
+
+
+def systems() -> None:
+    """List the systems that `shoudan up` keeps running here."""
+    table = Table("name", "id", "gateway", "pid", "folder")
+    for one in running():
+        table.add_row(one.name, one.id, one.gateway_url, str(one.pid), one.home)
+    console.print(table)
 
 
 class Voice:
@@ -67,6 +89,7 @@ class Voice:
                 gateway=system.gateway_url,
                 sandbox=system.sandbox_url,
                 internal=system.internal_url,
+                id=system.id,
                 targets={name: system.target(name) for name in system.databases},
                 pids={name: system.supervisor.pid(name) for name in system.supervisor.names},
                 logs=str(system.home / "logs"),
@@ -94,15 +117,19 @@ class Voice:
 
 
 @asynccontextmanager
-async def noted(system: System) -> AsyncGenerator[None]:
+async def noted(system: System, name: str | None) -> AsyncGenerator[None]:
     """Keep the addresses where other commands look for them, while the system is up."""
-    file = up_file()
+    file = folder() / f"{free_name(name)}.toml"
     ops = {
         name: f"http://127.0.0.1:{port}"
         for name in (*system.databases, "gateway")
         if (port := system.env.get(f"SHOUDAN_{name.upper()}_OPS_PORT"))
     }
     lines = [
+        "[system]",
+        f'id = "{system.id}"',
+        f"pid = {os.getpid()}",
+        f"home = {json.dumps(str(system.home))}",
         "[cli]",
         f'gateway_url = "{system.gateway_url}"',
         f'sandbox_url = "{system.sandbox_url}"',
@@ -110,15 +137,13 @@ async def noted(system: System) -> AsyncGenerator[None]:
     lines += [f'{name}_target = "{system.target(name)}"' for name in system.databases]
     lines += ["[cli.ops_urls]", *(f'{name} = "{url}"' for name, url in ops.items())]
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    text = "\n".join(lines) + "\n"
-    file.write_text(text, "utf-8")
+    new = file.with_suffix(".new")  # renamed into place: readers never see half of it
+    new.write_text("\n".join(lines) + "\n", "utf-8")
+    new.rename(file)
     try:
         yield
     finally:
-        if (
-            file.exists() and file.read_text("utf-8") == text
-        ):  # else another system's, started later
-            file.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
 
 
 def _line(text: str, right: str = "") -> None:
@@ -126,7 +151,9 @@ def _line(text: str, right: str = "") -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-async def _up(ephemeral: bool, port: int | None, data: Path | None, voice: Voice) -> None:
+async def _up(
+    ephemeral: bool, port: int | None, data: Path | None, name: str | None, voice: Voice
+) -> None:
     ready, stop = asyncio.Event(), asyncio.Event()
     start = System.start(
         ephemeral=ephemeral,
@@ -139,7 +166,11 @@ async def _up(ephemeral: bool, port: int | None, data: Path | None, voice: Voice
     )
 
     async def serve() -> None:
-        async with start as system, noted(system):
+        async with AsyncExitStack() as stack:
+            async with starting():
+                free_name(name)
+                system = await stack.enter_async_context(start)
+                await stack.enter_async_context(noted(system, name))
             ready.set()
             voice.ready(system)
             await stop.wait()

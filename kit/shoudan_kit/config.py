@@ -143,6 +143,11 @@ class ProcessSettings(Settings):
         description="demo: everything on this machine; test: short time-outs; prod: strict checks.",
         examples=["prod"],
     )
+    system_id: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_-]{0,64}$",
+        description="The system this process is part of; gRPC health answers to shoudan.system.<id>.",
+    )
     nats_url: str | None = Field(
         None,
         description="NATS servers, separated by commas. Without any, events wait in the outbox; "

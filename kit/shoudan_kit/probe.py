@@ -8,11 +8,13 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 # Below the kernel's range for outgoing connections, so that none of those takes a port meanwhile.
 _FREE_PORTS: Final = range(20_000, 32_000)
 _TRIES_MAX: Final = 200
+_LISTEN: Final = "0A"
 
 
 class NoPort(RuntimeError):
@@ -41,6 +43,29 @@ def free_port(wanted: int | None = None) -> int:
         if not port_taken(port):
             return port
     raise NoPort(f"no free port {'found' if wanted is None else f'from {wanted} on'}")
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether process `pid` itself listens on the port, by the kernel's tables."""
+    listening: set[str] = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                words = line.split()
+                if words[3] == _LISTEN and int(words[1].rpartition(":")[2], 16) == port:
+                    listening.add(f"socket:[{words[9]}]")
+    try:
+        files = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+    return any(_link(file) in listening for file in files)
+
+
+def _link(file: Path) -> str:
+    try:
+        return str(file.readlink())
+    except OSError:
+        return ""  # closed meanwhile
 
 
 async def http_status(port: int, path: str, *, timeout_s: float = 2) -> int:

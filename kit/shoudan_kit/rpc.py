@@ -71,10 +71,12 @@ class RpcServer:
         settings: RpcSettings,
         servicers: Sequence[Callable[[aio.Server], None]],
         names: Sequence[str],
+        identities: Sequence[str] = (),
     ) -> None:
         """`servicers` register themselves (`partial(add_X_to_server, x)`); `names` are full service
-        names for health and reflection."""
+        names for health and reflection; `identities` are answered by health alone."""
         self._settings, self._names = settings, tuple(names)
+        self._identities = tuple(identities)
         self._servicers = tuple(servicers)
         self._health: Any = cast("Any", health).aio.HealthServicer()
         self._server: aio.Server | None = None
@@ -103,7 +105,7 @@ class RpcServer:
         """What health says from now on; after `stop` nothing changes it any more."""
         status = health_pb2.HealthCheckResponse.ServingStatus
         said = status.Value("SERVING" if serving else "NOT_SERVING")
-        for name in ("", *self._names):
+        for name in ("", *self._names, *self._identities):
             await self._health.set(name, said)
 
     async def stop(self) -> None:

@@ -260,7 +260,10 @@ class Process(Generic[S]):
             add = cast("Any", work_grpc.add_WorkServiceServicer_to_server)
             registers.append(partial(add, servicer))
             names.append(OPEN_WORK)
-        self._rpc = RpcServer(self.settings, registers, names)
+        identities = [f"shoudan.profile.{self.settings.profile}"]
+        if self.settings.system_id:
+            identities.append(f"shoudan.system.{self.settings.system_id}")
+        self._rpc = RpcServer(self.settings, registers, names, identities)
         self.port = await self._rpc.start()
 
     async def stop(self) -> None:

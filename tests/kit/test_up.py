@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 
-from shoudan_cli.clients import up_file
-from shoudan_cli.main import use_running_system
 from shoudan_cli.system import PortTaken, System, default_data_dir
 from shoudan_cli.wiring import choose_ports, own_environment
 from shoudan_kit.embedded_home import blocked_at, unprivileged_user
@@ -148,16 +146,3 @@ def test_a_shared_setting_that_begins_like_a_service_reaches_its_readers():
         "SHOUDAN_PAY_CALL_S": "2",
     }
     assert own_environment("pay", set(), env) == env
-
-
-def test_a_service_s_own_command_finds_the_system_that_is_up(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    for variable in ("SHOUDAN_CONFIG", "SHOUDAN_DELIVERY_TARGET", "SHOUDAN_CLI_DELIVERY_TARGET"):
-        monkeypatch.delenv(variable, raising=False)
-    for service in ("ORDER", "PAY", "ERP_INGEST"):
-        monkeypatch.setenv(f"SHOUDAN_{service}_TARGET", "127.0.0.1:1")
-    up_file().parent.mkdir(parents=True)
-    up_file().write_text('[cli]\ndelivery_target = "127.0.0.1:50099"\n')
-    monkeypatch.setenv("SHOUDAN_DELIVERY_TARGET", "")
-    use_running_system("channel")
-    assert os.environ["SHOUDAN_DELIVERY_TARGET"] == "127.0.0.1:50099"
