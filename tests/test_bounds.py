@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shoudan_gateway.config import GatewaySettings
+from shoudan_kit import resolver
 from shoudan_kit.worker import MEMORY_MAX
 from shoudan_order import notifies
 from shoudan_order.config import OrderSettings
@@ -59,3 +60,7 @@ def test_one_domain_never_takes_all_places_for_notices() -> None:
     ):
         limits = telling.bounds(calls_max)
         assert limits.group_max < limits.total_max < TELL.parallel
+
+
+def test_one_domain_never_takes_all_threads_of_look_ups() -> None:
+    assert resolver.DOMAIN_MAX * 4 < resolver.THREADS_MAX

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
@@ -14,6 +13,7 @@ from shoudan_kit import metrics
 from shoudan_kit.guard import Guard, GuardedResolver, UrlForbidden
 from shoudan_kit.http_line import Answered, NoAnswer, NotSent
 from shoudan_kit.http_pool import Pool, Target
+from shoudan_kit.resolver import Resolver
 
 __all__ = ["Answered", "Egress", "NoAnswer", "NotSent", "Outcome"]
 
@@ -102,7 +102,7 @@ class Egress:
 
     def _open(self) -> Pool:
         """The pool, made inside the running loop at the first request."""
-        resolver = self._resolver or aiohttp.ThreadedResolver()
+        resolver = self._resolver or Resolver()
         guarded = resolver if self._guard is None else GuardedResolver(self._guard, resolver)
         self._pool = Pool(
             guarded, per_host_max=self._per_host_max, body_bytes_max=self._body_bytes_max
