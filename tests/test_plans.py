@@ -14,10 +14,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import TextClause
+from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-from shoudan_kit.db import PLANS
+from shoudan_kit.db import PLANS, Database
 
 SERVICES = ("order", "pay", "delivery", "erp_ingest")
 # Reading one of these finds a row at once, or gives one row at most.
@@ -104,6 +104,56 @@ def quadratic(plan: dict[str, Any]) -> list[str]:
     return found
 
 
+# The hot statements and the indexes that find their rows, whatever is in the tables.
+HOT = {
+    "shoudan_pay.store.accounts._LOCK": {"beanpay_account_info_eid"},
+    "shoudan_pay.store.records._BY_KEY": {"account_record_key"},
+    "shoudan_pay.store.records._RETURNED": {"account_record_ext_no"},
+    "shoudan_pay.store.records._MOVE": {"account_info_pkey"},
+    "shoudan_pay.store.records._OF_TRADES": {"account_record_key", "account_info_pkey"},
+    "shoudan_order.store.orders._BY_KEYS": {"oms_order_info_down_channel_no_request_no_key"},
+    "shoudan_order.store.orders._LOCK": {"oms_order_info_pkey"},
+    "shoudan_order.store.orders._PAID": {"oms_order_info_pkey"},
+    "shoudan_order.store.orders._SETTLE": {"oms_order_info_pkey"},
+    "shoudan_kit.store._WRITE": {"task_pkey"},
+    "shoudan_kit.store._DEFER": {"task_pkey"},
+    "shoudan_kit.store._EXTEND": {"task_pkey"},
+    "shoudan_kit.store._CLAIM": {"task_due", "task_pkey"},
+    "shoudan_kit.store._UNPUBLISHED": {"outbox_unpublished"},
+    "shoudan_kit.store._EVENTS": {"event_pkey"},
+}
+ROWS = 5000
+COLUMNS = """SELECT column_name, data_type, character_maximum_length FROM information_schema.columns
+    WHERE table_name = $1 AND is_generated = 'NEVER'"""
+CHECKS = """SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)
+    FROM pg_constraint WHERE contype IN ('c', 'f') AND connamespace = 'public'::regnamespace"""
+VALUES = {
+    "bigint": "g",
+    "numeric": "g",
+    "integer": "g",
+    "smallint": "g % 100",
+    "text": "'x' || g",
+    "boolean": "g % 2 = 0",
+    "bytea": "decode(md5(g::text), 'hex')",
+    "date": "current_date + g % 1000",
+    "timestamp with time zone": "now() + g * interval '1 second'",
+    "ARRAY": "ARRAY[g]::bigint[]",
+    "jsonb": "'{}'::jsonb",
+}
+
+
+async def fill(db: asyncpg.Connection[Any], table: str) -> None:
+    """Rows of any content: plans are made for sizes, not for sense."""
+    names, values = [], []
+    for name, kind, most in await db.fetch(COLUMNS, table):
+        names.append(f'"{name}"')
+        values.append(f"left('x' || g, {most})" if most else VALUES[kind])
+    await db.execute(
+        f"INSERT INTO {table} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"  # noqa: S608
+        f" SELECT {', '.join(values)} FROM generate_series(1, {ROWS}) g ON CONFLICT DO NOTHING"
+    )
+
+
 async def generic_plan(db: asyncpg.Connection[Any], statement: TextClause) -> dict[str, Any] | None:
     """The plan kept for a statement, whatever its values; None for what is no query of this database."""
     compiled: Any = statement.compile(dialect=PGDialect_asyncpg())
@@ -117,10 +167,10 @@ async def generic_plan(db: asyncpg.Connection[Any], statement: TextClause) -> di
     try:
         nulls = ", ".join(["NULL"] * len(compiled.positiontup or ()))
         values = f"({nulls})" if nulls else ""
-        text = await db.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked{values}")
+        told = await db.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked{values}")
     finally:
         await db.execute("DEALLOCATE asked")
-    return json.loads(text)[0]["Plan"]
+    return json.loads(told)[0]["Plan"]
 
 
 def whole(plan: dict[str, Any]) -> list[str]:
@@ -142,7 +192,7 @@ async def plans(request: pytest.FixtureRequest, database: Any) -> dict[str, dict
     urls = await database(request.param)
     db = await asyncpg.connect(urls.owner.replace("+asyncpg", ""))
     try:
-        await db.execute(f"{PLANS}; SET plan_cache_mode = force_generic_plan")
+        await db.execute(PLANS)
         made = {name: await generic_plan(db, one) for name, one in statements(request.param)}
     finally:
         await db.close()
@@ -161,3 +211,43 @@ async def test_no_statement_compares_every_row_with_every_other(plans: dict[str,
 async def test_a_table_is_read_whole_only_where_that_is_meant(plans: dict[str, Any]) -> None:
     wrong = {n: whole(plan) for n, plan in plans.items() if n not in WHOLE and whole(plan)}
     assert not wrong, "use an index, or say in WHOLE why everything is to be read"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_hot_statement_uses_its_index_on_empty_full_and_analysed_tables(
+    new_database: Any, service: str
+) -> None:
+    urls = await new_database(service)
+    hot = {name: one for name, one in statements(service) if name in HOT}
+    db = await asyncpg.connect(urls.owner.replace("+asyncpg", ""))
+    schema = importlib.import_module(f"shoudan_{service}.app").SERVICE.schema
+    wrong: dict[str, set[str]] = {}
+    try:
+        for (sql,) in await db.fetch(CHECKS):
+            await db.execute(sql)
+        await db.execute(PLANS)
+        for stage in ("empty", "full", "analysed"):
+            if stage == "full":
+                for table in schema.metadata.tables:
+                    await fill(db, table)
+            elif stage == "analysed":
+                await db.execute("ANALYZE")
+            for name, one in hot.items():
+                plan = await generic_plan(db, one)
+                assert plan is not None
+                used = {node["Index Name"] for node in nodes(plan) if "Index Name" in node}
+                if used != HOT[name] or (name not in WHOLE and whole(plan)):
+                    wrong[f"{name} on {stage} tables"] = used
+    finally:
+        await db.close()
+    assert not wrong
+
+
+async def test_a_service_plans_once_whatever_the_values(database: Any) -> None:
+    connected = Database((await database("pay")).service)
+    try:
+        async with connected.connect() as db:
+            mode = (await db.execute(text("SHOW plan_cache_mode"))).scalar_one()
+        assert mode == "force_generic_plan"
+    finally:
+        await connected.dispose()
