@@ -18,3 +18,5 @@ add SHOUDAN_DELIVERY_NOTIFY_KEY "s$(random)"
 add SHOUDAN_PAY_COMPONENT_SECRET "s$(random)"
 add SHOUDAN_ERP_INGEST_PERSONAL_KEYS "k1:$(key)"
 add SHOUDAN_ERP_INGEST_INDEX_KEY "$(key)"
+# Seals the ledger: keep it where the database is not.
+add SHOUDAN_PAY_LEDGER_KEYS "s$(random)"

@@ -149,7 +149,7 @@ async def fill(db: asyncpg.Connection[Any], table: str) -> None:
         names.append(f'"{name}"')
         values.append(f"left('x' || g, {most})" if most else VALUES[kind])
     await db.execute(
-        f"INSERT INTO {table} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"  # noqa: S608
+        f"INSERT INTO {table} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
         f" SELECT {', '.join(values)} FROM generate_series(1, {ROWS}) g ON CONFLICT DO NOTHING"
     )
 

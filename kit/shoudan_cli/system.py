@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -32,6 +33,7 @@ from shoudan_kit.supervise import Process, Program, Supervisor
 Profile = Literal["demo", "test"]
 
 CATALOGUE: Final = "catalogue.yaml"
+LEDGER_KEYS: Final = "ledger.keys"
 READY_S_MAX: Final = 60
 APPLIED_BY: Final = "shoudan up"
 
@@ -176,6 +178,7 @@ class System:
             await self._start_servers(stack)
             self.databases = await self.postgres.provision(SERVICES)
             found = environment(self.plan.profile, self.ports, self.databases, self.nats.url)
+            found["SHOUDAN_PAY_LEDGER_KEYS"] = _kept_key(self.home / LEDGER_KEYS)
             self.env = {**found, "SHOUDAN_SYSTEM_ID": self.id, **self.plan.env}
             declared = await loading
             self.settings = {
@@ -280,6 +283,16 @@ class System:
 
     def _done(self, name: str, text: str, seconds: float) -> None:
         self.plan.stage(Stage(name, text, seconds))
+
+
+def _kept_key(file: Path) -> str:
+    """The ledger's keys in a file only its owner can read; a random one the first time."""
+    with suppress(FileNotFoundError):
+        return file.read_text("ascii")
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w", encoding="ascii") as opened:
+        opened.write(secrets.token_urlsafe(32))
+    return file.read_text("ascii")
 
 
 def demo_catalogue() -> Path:

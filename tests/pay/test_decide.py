@@ -15,10 +15,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoudan_pay.entries import Account, Decision, Key, Posting, Record, micros_since_1970, seal
+from shoudan_pay.entries import Account, Decision, Key, Posting, Record, micros_since_1970
 from shoudan_pay.postings import Book, check, decide, quoted
+from shoudan_pay.seals import Ring
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+RING = Ring("key of these tests")
 ADD, DRAWING, DEDUCT, REFUND, FLAT = 1, 2, 3, 4, 6
 TRADE, SERVICE, REVERSE = 1, 2, 4
 
@@ -225,7 +227,7 @@ class Slow:
     now: datetime = NOW
 
     def batch(self, groups: Sequence[Sequence[Posting]]) -> list[Decision]:
-        decisions = decide(self.book(groups), groups, self.ids, self.now)
+        decisions = decide(self.book(groups), groups, self.ids, self.now, RING)
         for record in (r for d in decisions for r in d.new):
             self.records.append(record)
             key = next(k for k, a in self.accounts.items() if a.account_id == record.account_id)
@@ -299,7 +301,7 @@ def test_every_account_is_a_whole_chain_afterwards(groups: list[list[Posting]]) 
             facts = (r.trade_no, r.ext_no, r.trade_type, r.change_type, r.amount_micros)
             rest = (r.balance_micros, r.floor_micros, r.seq, r.memo)
             ids = (r.record_id, r.account_id, r.contra_account_id)
-            head = seal(head, *ids, *facts, *rest, micros_since_1970(r.create_time))
+            head = RING.seal(head, *ids, *facts, *rest, micros_since_1970(r.create_time))
             assert (r.seq, r.balance_micros, r.hash) == (seq, balance, head)
         assert (owner.seq, owner.balance_micros, owner.head_hash) == (seq, balance, head)
 
@@ -336,11 +338,13 @@ def test_records_of_an_account_never_go_back_in_time() -> None:
     owner = account(2, moved_time=later)
     book = Book({owner.key: owner}, {}, {})
     group = [Posting(owner.key, "1", ADD, TRADE, 10)]
-    (decision,) = decide(book, [group], iter([1]), NOW)
+    (decision,) = decide(book, [group], iter([1]), NOW, RING)
     assert decision.new[0].create_time == later
 
 
 def test_a_changed_letter_changes_the_seal() -> None:
     facts = (1, 2, 3, "t", "", 1, 1, 10, 10, None, 1, "", 0)
+    seal = RING.seal
     assert seal(b"", *facts) != seal(b"", 1, 2, 3, "", "t", 1, 1, 10, 10, None, 1, "", 0)
     assert seal(b"", *facts) != seal(b"x", *facts)
+    assert seal(b"", *facts) != Ring("other").seal(b"", *facts)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from sqlalchemy import text
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.db import Database
+from shoudan_pay.entries import Record, micros_since_1970
+from shoudan_pay.seals import Ring, Trust, unkeyed
+from shoudan_pay.store import records as record_store
+from shoudan_pay.verify import verify
 from tests.pay.bank import YUAN, Bank, deduct, posting, told
 
 
@@ -66,6 +70,69 @@ async def test_an_amount_changed_with_everything_behind_it_is_found(
     )
     (found,) = await bank.findings("forged")
     assert found.startswith(f"{third.account_id}/{third.record_id}: the hash does not fit")
+
+
+FORGED = """INSERT INTO account_record SELECT record_id + 1, account_id, contra_account_id, 'forged',
+    ext_no, trade_type, change_type, 10, balance_micros + 10, floor_micros, seq + 1, memo,
+    create_time, :hash FROM account_record WHERE record_id = :id"""
+SPENT = """UPDATE account_info SET balance_micros = balance_micros + 10, seq = seq + 1, head_hash = :hash
+    WHERE account_id = :account"""
+
+
+def forged(last: Record, seal: Callable[..., bytes]) -> bytes:
+    """The seal of a record of 10 micros behind `last`, as somebody who can write would make it."""
+    facts = (last.record_id + 1, last.account_id, last.contra_account_id, "forged", last.ext_no)
+    kinds = (last.trade_type, last.change_type, 10, last.balance_micros + 10, last.floor_micros)
+    rest = (last.seq + 1, last.memo, micros_since_1970(last.create_time))
+    return seal(last.hash, *facts, *kinds, *rest)
+
+
+async def last_of(bank: Bank, ident: str) -> Record:
+    records_ = await chain(bank, ident)
+    database = Database(bank.urls.service)
+    try:
+        async with database.connect() as db:
+            account_id = records_[-1].account_id
+            found = await record_store.chain(db, after=(account_id, 4), last_id=account_id, most=1)
+    finally:
+        await database.dispose()
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("ident", "seal", "what"),
+    [
+        ("unkeyed", unkeyed, "its seal has no key"),
+        ("stranger", Ring("a key of his own").seal, "its seal is of a key that is not known"),
+    ],
+)
+async def test_a_well_sealed_record_of_who_can_write_but_has_no_key_is_found(
+    bank: Bank, ident: str, seal: Callable[..., bytes], what: str
+) -> None:
+    """As the service's own role: appending and moving a balance is what it may do."""
+    last = await last_of(bank, ident)
+    made = forged(last, seal)
+    service = Database(bank.urls.service)
+    try:
+        await damaged(service, FORGED, id=last.record_id, hash=made)
+        await damaged(service, SPENT, account=last.account_id, hash=made)
+    finally:
+        await service.dispose()
+    (found,) = await bank.findings(ident)
+    assert what in found
+
+
+async def test_a_chain_is_proved_across_a_change_of_keys(bank: Bank) -> None:
+    await chain(bank, "rotated")
+    old = bank.process.settings.ledger_keys.reveal()
+    database = Database(bank.urls.service)
+    try:
+        for keys, whole in ((f"new\n{old}", True), ("new", False)):
+            async for at in verify(database, "rotated", 1000, Trust(Ring(keys))):
+                last = at
+            assert (not last.findings) is whole
+    finally:
+        await database.dispose()
 
 
 async def test_a_removed_row_is_found(bank: Bank, owner: Database) -> None:

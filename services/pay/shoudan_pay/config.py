@@ -9,6 +9,7 @@ from pydantic import Field
 
 from shoudan_kit.config import Port, Seconds, Secret, ServiceSettings
 from shoudan_kit.guard import opened
+from shoudan_pay.seals import Ring, Trust, ring
 
 UMS_WAITS_S = [5.0, 15.0, 60.0, 300.0]
 NOTICE_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
@@ -57,6 +58,18 @@ class PaySettings(ServiceSettings):
         ge=100,
         le=50_000,
         description="Records one statement of a verification reads; far below the statement time-out.",
+    )
+    ledger_keys: Secret = Field(
+        Secret("demo-ledger"),
+        description="Keys that seal the ledger's records, one a line: the first seals, the others prove what "
+        "they sealed. Never in the database: who can write there must not be able to seal.",
+        examples=["(from SHOUDAN_PAY_LEDGER_KEYS_FILE)"],
+    )
+    ledger_unkeyed_id_max: int = Field(
+        0,
+        ge=0,
+        description="Highest record_id that may have the plain hash of the time before keys; 0: none. "
+        "For a ledger that is older than its keys.",
     )
     verify_at: str = Field(
         "03:30",
@@ -151,9 +164,21 @@ class PaySettings(ServiceSettings):
         8, ge=1, le=100, description="Calls to one host of ChinaUMS or Dingdang in flight at once."
     )
 
+    @property
+    def ring(self) -> Ring:
+        """The ledger's keys."""
+        return ring(self.ledger_keys.reveal())
+
+    @property
+    def trust(self) -> Trust:
+        """Whose seals a proof accepts."""
+        return Trust(self.ring, self.ledger_unkeyed_id_max)
+
     def cross_check(self) -> Iterator[str]:
         """Networks are networks."""
         yield from super().cross_check()
+        if not self.ledger_keys.reveal().strip():
+            yield "ledger_keys: at least one key"
         for network in self.component_networks:
             try:
                 opened(network)

@@ -1,4 +1,4 @@
-"""What the ledger is made of: accounts, postings, records, packages, and the seal of a record.
+"""What the ledger is made of: accounts, postings, records, packages.
 
 Most are msgspec structs, not dataclasses: a group commit makes thousands, and theirs is the one frozen
 constructor that costs a tenth of a microsecond instead of one and a half.
@@ -6,7 +6,6 @@ constructor that costs a tenth of a microsecond instead of one and a half.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -172,30 +171,3 @@ class Alert:
 def micros_since_1970(moment: datetime) -> int:
     """The moment as PostgreSQL keeps it: whole microseconds, in integers."""
     return (moment - _EPOCH) // _MICROSECOND
-
-
-def seal(
-    previous: bytes,
-    record_id: int,
-    account_id: int,
-    contra_account_id: int,
-    trade_no: str,
-    ext_no: str,
-    trade_type: int,
-    change_type: int,
-    amount_micros: int,
-    balance_micros: int,
-    floor_micros: int | None,
-    seq: int,
-    memo: str,
-    time_micros: int,
-) -> bytes:
-    """The hash of a record that follows `previous`.
-
-    NUL parts the fields: PostgreSQL stores no text that holds one, so two different rows never read alike.
-    """
-    row = (
-        f"{record_id}\0{account_id}\0{contra_account_id}\0{trade_no}\0{ext_no}\0{trade_type}\0"
-        f"{change_type}\0{amount_micros}\0{balance_micros}\0{floor_micros}\0{seq}\0{memo}\0{time_micros}"
-    )
-    return hashlib.sha256(previous + row.encode()).digest()

@@ -23,7 +23,6 @@ from shoudan_pay.entries import (
     Record,
     RecordKey,
     micros_since_1970,
-    seal,
 )
 from shoudan_pay.refusals import (
     AccountLocked,
@@ -36,6 +35,7 @@ from shoudan_pay.refusals import (
     RecordNotFound,
     RefundTooHigh,
 )
+from shoudan_pay.seals import Ring
 from shoudan_pay.states import TRADE_TYPES, ChangeType, TradeType
 
 _ADD: Final = int(ChangeType.ADD)
@@ -97,14 +97,14 @@ def quoted(posting: Posting, account_id: int) -> RecordKey | None:
 
 
 def decide(
-    book: Book, groups: Iterable[Sequence[Posting]], ids: Iterator[int], now: datetime
+    book: Book, groups: Iterable[Sequence[Posting]], ids: Iterator[int], now: datetime, ring: Ring
 ) -> list[Decision]:
     """One decision per group, in order: whole or not at all, each on what those before it left.
 
     `ids` gives a number to each record made. Records of one account never go back in time, so one that
     moved after `now` (another transaction began later but locked first) keeps its own last time.
     """
-    sheet = _Sheet(book, ids, now)
+    sheet = _Sheet(book, ids, now, ring)
     return [sheet.group(group) for group in groups]
 
 
@@ -126,12 +126,13 @@ class _Standing:
 class _Sheet:
     """A batch being worked through: the book, and what has been decided on top of it."""
 
-    def __init__(self, book: Book, ids: Iterator[int], now: datetime) -> None:
+    def __init__(self, book: Book, ids: Iterator[int], now: datetime, ring: Ring) -> None:
         self._accounts = book.accounts
         self._records = dict(book.records)
         self._returned = dict(book.returned)
         self._standings: dict[Key, _Standing] = {}
         self._ids = ids
+        self._seal = ring.seal
         self._now = now
 
     def group(self, postings: Sequence[Posting]) -> Decision:
@@ -217,7 +218,7 @@ class _Sheet:
             posting.memo,
         )
         heads.append(standing.head)
-        standing.head = seal(standing.head, *facts, standing.time_micros)
+        standing.head = self._seal(standing.head, *facts, standing.time_micros)
         standing.balance += amount
         standing.seq += 1
         return Record(*facts, standing.time, standing.head)

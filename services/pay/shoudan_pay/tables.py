@@ -132,7 +132,11 @@ ACCOUNT_RECORD = Table(
     _column("seq", BigInteger, "position within the account, from 1 without gaps"),
     _column("memo", String(1024), "备注"),
     _moment("create_time", "创建时间, never before the account's previous record"),
-    _column("hash", LargeBinary, "SHA-256 over the previous record's hash and this row"),
+    _column(
+        "hash",
+        LargeBinary,
+        "key id and HMAC-SHA-256 over the previous record's hash and this row",
+    ),
     # trade_no first: new numbers sort last, so the index grows at one end, and it finds a trade, too.
     UniqueConstraint(
         "trade_no", "account_id", "trade_type", "change_type", name="account_record_key"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from shoudan_kit.db import Database
-from shoudan_pay.entries import Account, Record, micros_since_1970, seal
+from shoudan_pay.entries import Account, Record, micros_since_1970
+from shoudan_pay.seals import UNKEYED_BYTES, Trust, unkeyed
 from shoudan_pay.store import accounts as account_store
 from shoudan_pay.store import records as record_store
 
@@ -46,6 +48,7 @@ class _Proof:
     """
 
     accounts: Mapping[int, Account]
+    trust: Trust
     findings: list[Finding] = field(default_factory=list[Finding])
     doubts: dict[int, Record] = field(default_factory=dict[int, Record])
     account: Account | None = None
@@ -83,7 +86,7 @@ class _Proof:
         # After the first break everything behind it is wrong, too: one finding is enough.
         if self.broken or self.account is None:
             return
-        what = _breach(self.account, record, self.seq, self.balance, self.head)
+        what = _breach(self.account, record, self.seq, self.balance, self.head, self.trust)
         if what is not None:
             self.broken = True
             self._found(record.account_id, record.record_id, what)
@@ -117,7 +120,9 @@ class _Proof:
         self.findings.append(Finding(account_id, record_id, what))
 
 
-def _breach(account: Account, record: Record, seq: int, balance: int, head: bytes) -> str | None:
+def _breach(
+    account: Account, record: Record, seq: int, balance: int, head: bytes, trust: Trust
+) -> str | None:
     """How `record` does not follow from what was before it, or None."""
     if record.seq != seq + 1:
         return f"seq {record.seq} follows {seq}: records are missing or were added"
@@ -125,8 +130,12 @@ def _breach(account: Account, record: Record, seq: int, balance: int, head: byte
         return f"balance {record.balance_micros} after {balance} and {record.amount_micros} micros"
     if record.contra_account_id != account.contra_account_id:
         return f"contra account {record.contra_account_id}, not {account.contra_account_id}"
-    wanted = seal(
-        head,
+    return _unsealed(record, head, trust)
+
+
+def _unsealed(record: Record, head: bytes, trust: Trust) -> str | None:
+    """Why the seal does not prove the record, or None."""
+    facts = (
         record.record_id,
         record.account_id,
         record.contra_account_id,
@@ -141,10 +150,22 @@ def _breach(account: Account, record: Record, seq: int, balance: int, head: byte
         record.memo,
         micros_since_1970(record.create_time),
     )
-    return None if record.hash == wanted else "the hash does not fit: the row was changed or moved"
+    if len(record.hash) == UNKEYED_BYTES:
+        if record.record_id > trust.unkeyed_id_max:
+            return "its seal has no key: written by somebody who does not have it"
+        wanted = unkeyed(head, *facts)
+    else:
+        ring = trust.ring.of(record.hash)
+        if ring is None:
+            return "its seal is of a key that is not known"
+        wanted = ring.seal(head, *facts)
+    same = hmac.compare_digest(record.hash, wanted)
+    return None if same else "the hash does not fit: the row was changed or moved"
 
 
-async def verify(database: Database, ident: str, page_rows: int) -> AsyncIterator[Progress]:
+async def verify(
+    database: Database, ident: str, page_rows: int, trust: Trust
+) -> AsyncIterator[Progress]:
     """Prove all accounts, or those of `ident`, yielding after every page.
 
     Reads while the ledger moves: each account is proved up to where its row stood when its page was
@@ -160,7 +181,7 @@ async def verify(database: Database, ident: str, page_rows: int) -> AsyncIterato
             page = await account_store.chain_heads(db, ident, after=after, most=ACCOUNTS_PAGE)
         last = len(page) < ACCOUNTS_PAGE
         stop = _BEYOND_ALL if last else page[-1].account_id
-        proof = _Proof({a.account_id: a for a in page}, findings)
+        proof = _Proof({a.account_id: a for a in page}, trust, findings)
         async for counted in _walk(database, proof, (after, stop), page_rows):
             records += counted
             most = max(records, records_total)

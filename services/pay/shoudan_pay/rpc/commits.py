@@ -21,6 +21,7 @@ from shoudan_pay.alerts import Crossing, changed, crossings
 from shoudan_pay.config import PaySettings
 from shoudan_pay.entries import Account, Decision, Key, Posting, Record
 from shoudan_pay.refusals import PostingFailed
+from shoudan_pay.seals import Ring
 from shoudan_pay.store import accounts as account_store
 from shoudan_pay.store import records as record_store
 
@@ -95,7 +96,7 @@ class Ledger:
 
     async def _transact(self, groups: Sequence[Group]) -> Answer:
         async with self._app.work("ledger") as work:
-            return await post(work, groups)
+            return await post(work, groups, self._app.settings.ring)
 
 
 def _failed(group: Group) -> Decision:
@@ -104,7 +105,7 @@ def _failed(group: Group) -> Decision:
     return Decision((), (), PostingFailed(trace))
 
 
-async def post(work: Work, groups: Sequence[Group]) -> Answer:
+async def post(work: Work, groups: Sequence[Group], ring: Ring) -> Answer:
     """The group commit itself, inside a transaction of the caller's; as many statements whatever its size.
 
     For code of this service whose own rows must stand or fall with the postings. Locks every touched
@@ -113,7 +114,7 @@ async def post(work: Work, groups: Sequence[Group]) -> Answer:
     locked = await account_store.lock(work.db, {p.account for group in groups for p in group})
     book = await _book(work, locked.accounts, groups)
     ids = work.ids.take(sum(map(len, groups)))
-    decisions = postings.decide(book, groups, iter(ids), locked.now or _NOBODY)
+    decisions = postings.decide(book, groups, iter(ids), locked.now or _NOBODY, ring)
     accounts = {a.account_id: a for a in locked.accounts.values()}
     new = [record for decision in decisions for record in decision.new]
     if new:

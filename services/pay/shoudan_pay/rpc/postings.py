@@ -99,7 +99,8 @@ class PostingCalls:
     ) -> AsyncIterator[pb.VerifyResponse]:
         """Progress after every page of records, and at last the verdict."""
         ident = wire.text("ident", request.ident, wire.IDENT_MAX, optional=True)
-        async for at in verify(self._app.db, ident, self._app.settings.verify_page_rows):
+        settings = self._app.settings
+        async for at in verify(self._app.db, ident, settings.verify_page_rows, settings.trust):
             yield pb.VerifyResponse(
                 accounts=at.accounts,
                 records=at.records,

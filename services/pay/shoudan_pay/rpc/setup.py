@@ -25,6 +25,7 @@ from shoudan_pay.rpc.commits import post
 from shoudan_pay.rpc.payserver import wire as payserver_wire
 from shoudan_pay.rpc.payserver.components import Components
 from shoudan_pay.rpc.payserver.modes import changes_of, check_terms
+from shoudan_pay.seals import Ring
 from shoudan_pay.states import AccountStatus, ChangeType, TradeType
 from shoudan_pay.store import accounts as account_store
 from shoudan_pay.store import packages as package_store
@@ -86,7 +87,7 @@ class Setup(grpc_stubs.SetupServiceServicer):
         changes: list[str] = []
         try:
             async with self._app.work("setup") as work:
-                changes += await _apply_accounts(work, wanted)
+                changes += await _apply_accounts(work, wanted, self._app.settings.ring)
                 changes += await _apply_templates(work, request.templates)
                 changes += await _apply_packages(work, request.packages)
                 if request.dry_run:
@@ -112,7 +113,7 @@ def _no_repeats(where: str, keys: Sequence[Any]) -> None:
         raise FieldInvalid(where, "one is given twice")
 
 
-async def _apply_accounts(work: Work, wanted: Sequence[_Wanted]) -> list[str]:
+async def _apply_accounts(work: Work, wanted: Sequence[_Wanted], ring: Ring) -> list[str]:
     """Missing accounts are made, the others changed; openings are posted before a lock shuts them out."""
     if not wanted:
         return []
@@ -130,7 +131,7 @@ async def _apply_accounts(work: Work, wanted: Sequence[_Wanted]) -> list[str]:
             credit_micros=None,
             status=int(AccountStatus.NORMAL),
         )
-    answer = await post(work, [[one.opening] for one in opening])
+    answer = await post(work, [[one.opening] for one in opening], ring)
     for decision in answer.decisions:
         if decision.refusal is not None:
             raise decision.refusal

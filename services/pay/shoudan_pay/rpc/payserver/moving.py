@@ -17,6 +17,7 @@ from shoudan_pay.payserver.judging import Method
 from shoudan_pay.refusals import PackageNotFound
 from shoudan_pay.rpc import commits
 from shoudan_pay.rpc.payserver.settling import Said
+from shoudan_pay.seals import Ring
 from shoudan_pay.states import ChangeType, TradeType
 from shoudan_pay.store import packages as package_store
 from shoudan_pay.store.payserver.pays import PayOrder
@@ -47,7 +48,7 @@ class _Capacity:
     moves: list[Move]
 
 
-async def take(work: Work, pays: Sequence[PayOrder]) -> list[Said]:
+async def take(work: Work, pays: Sequence[PayOrder], ring: Ring) -> list[Said]:
     """Take each pay from its account or packages; what the ledger says of each, in order."""
     refused: dict[str, Refusal] = {}
     groups: list[list[Posting]] = []
@@ -64,12 +65,14 @@ async def take(work: Work, pays: Sequence[PayOrder]) -> list[Said]:
                 capacities.append(_Capacity(pay.traction_no, moves))
         except Refusal as refusal:
             refused[pay.traction_no] = refusal
-    refused |= await _post(work, groups)
+    refused |= await _post(work, groups, ring)
     refused |= await _move(work, capacities)
     return [_said(pay.traction_no, refused) for pay in pays]
 
 
-async def give_back(work: Work, refunds: Sequence[tuple[RefundOrder, PayOrder]]) -> list[Said]:
+async def give_back(
+    work: Work, refunds: Sequence[tuple[RefundOrder, PayOrder]], ring: Ring
+) -> list[Said]:
     """Give each refund back where its pay was taken; what the ledger says of each, in order."""
     groups: list[list[Posting]] = []
     capacities: list[_Capacity] = []
@@ -84,7 +87,7 @@ async def give_back(work: Work, refunds: Sequence[tuple[RefundOrder, PayOrder]])
             # A package's refund has the number of its deduct.
             moves = [Move(key, taken, _REFUND, n) for key, n in uses.items()]
             capacities.append(_Capacity(number, moves))
-    refused = {**await _post(work, groups), **await _move(work, capacities)}
+    refused = {**await _post(work, groups, ring), **await _move(work, capacities)}
     return [_said(refund.traction_no, refused) for refund, _ in refunds]
 
 
@@ -96,10 +99,10 @@ def _said(number: str, refused: Mapping[str, Refusal]) -> Said:
     return Said(number, Heard(Word.FAILED, reason=WORDS.get(no.reason, OTHERWISE)))
 
 
-async def _post(work: Work, groups: Sequence[Sequence[Posting]]) -> dict[str, Refusal]:
+async def _post(work: Work, groups: Sequence[Sequence[Posting]], ring: Ring) -> dict[str, Refusal]:
     if not groups:
         return {}
-    answer = await commits.post(work, groups)
+    answer = await commits.post(work, groups, ring)
     return {
         group[0].trade_no: decision.refusal
         for group, decision in zip(groups, answer.decisions, strict=True)

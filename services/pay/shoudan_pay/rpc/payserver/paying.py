@@ -22,6 +22,7 @@ from shoudan_pay.rpc.payserver import history, moving
 from shoudan_pay.rpc.payserver.accepting import Accepting, Call, Own
 from shoudan_pay.rpc.payserver.components import Components
 from shoudan_pay.rpc.payserver.settling import Settling, settle_pays
+from shoudan_pay.seals import Ring
 from shoudan_pay.store.payserver import modes as mode_store
 from shoudan_pay.store.payserver import pays as store
 from shoudan_pay.store.payserver.modes import Terms, Usable
@@ -73,6 +74,7 @@ class Paying(Accepting[Wish, Answer, PayOrder]):
         super().__init__(app, OWN, settling.pay)
         self._components = components
         self._numbers = numbers.Numbers(app.clock.now)
+        self._ring = app.settings.ring
 
     async def pay(self, wishes: Sequence[Wish], wait_s: float) -> list[Answer]:
         """One answer per wish, in order; components get `wait_s` to end theirs, then they stay paying."""
@@ -84,7 +86,7 @@ class Paying(Accepting[Wish, Answer, PayOrder]):
     async def _write(
         self, work: Work, wishes: Sequence[Wish]
     ) -> tuple[list[Answer], list[Call[PayOrder]]]:
-        batch = _Batch(work, self._numbers, self._components)
+        batch = _Batch(work, self._numbers, self._components, self._ring)
         return await batch.accept(wishes), batch.to_ask
 
     def _not_written(self, wish: Wish, trace: str) -> Answer:
@@ -96,8 +98,11 @@ class Paying(Accepting[Wish, Answer, PayOrder]):
 class _Batch:
     """One transaction's worth of pays."""
 
-    def __init__(self, work: Work, made: numbers.Numbers, components: Components) -> None:
+    def __init__(
+        self, work: Work, made: numbers.Numbers, components: Components, ring: Ring
+    ) -> None:
         self._work, self._numbers, self._components = work, made, components
+        self._ring = ring
         self._calls = 0
         self._usable: dict[str, Usable] = {}
         self._known: dict[tuple[str, str], PayOrder] = {}
@@ -198,7 +203,7 @@ class _Batch:
         mine = [pay for pay in written if pay.method != Method.COMPONENT]
         if not mine:
             return {}
-        said = await moving.take(self._work, mine)
+        said = await moving.take(self._work, mine, self._ring)
         ended = await settle_pays(self._work, said)
         return {one.traction_no: one for one in ended if isinstance(one, PayOrder)}
 

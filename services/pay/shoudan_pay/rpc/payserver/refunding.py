@@ -23,6 +23,7 @@ from shoudan_pay.rpc.payserver import history, moving
 from shoudan_pay.rpc.payserver.accepting import Accepting, Call, Own
 from shoudan_pay.rpc.payserver.components import Components
 from shoudan_pay.rpc.payserver.settling import Settling, settle_refunds
+from shoudan_pay.seals import Ring
 from shoudan_pay.store.payserver import modes as mode_store
 from shoudan_pay.store.payserver import pays as pay_store
 from shoudan_pay.store.payserver import refunds as store
@@ -76,6 +77,7 @@ class Refunding(Accepting[Wish, Answer, RefundOrder]):
         super().__init__(app, OWN, settling.refund)
         self._components = components
         self._numbers = numbers.Numbers(app.clock.now)
+        self._ring = app.settings.ring
 
     async def refund(self, wishes: Sequence[Wish], wait_s: float) -> list[Answer]:
         """One answer per wish, in order; components get `wait_s`, then refunds stay refunding."""
@@ -88,7 +90,7 @@ class Refunding(Accepting[Wish, Answer, RefundOrder]):
     async def _write(
         self, work: Work, wishes: Sequence[Wish]
     ) -> tuple[list[Answer], list[Call[RefundOrder]]]:
-        batch = _Batch(work, self._numbers, self._components)
+        batch = _Batch(work, self._numbers, self._components, self._ring)
         return await batch.accept(wishes), batch.to_ask
 
     def _not_written(self, wish: Wish, trace: str) -> Answer:
@@ -100,8 +102,11 @@ class Refunding(Accepting[Wish, Answer, RefundOrder]):
 class _Batch:
     """One transaction's worth of refunds."""
 
-    def __init__(self, work: Work, made: numbers.Numbers, components: Components) -> None:
+    def __init__(
+        self, work: Work, made: numbers.Numbers, components: Components, ring: Ring
+    ) -> None:
         self._work, self._numbers, self._components = work, made, components
+        self._ring = ring
         self._calls = 0
         self._pays: dict[str, PayOrder] = {}
         self._known: dict[tuple[str, str], RefundOrder] = {}
@@ -224,7 +229,7 @@ class _Batch:
         ]
         if not mine:
             return {}
-        said = await moving.give_back(self._work, mine)
+        said = await moving.give_back(self._work, mine, self._ring)
         ended = await settle_refunds(self._work, said)
         return {one.traction_no: one for one in ended if isinstance(one, RefundOrder)}
 
