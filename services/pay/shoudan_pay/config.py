@@ -9,7 +9,6 @@ from pydantic import Field
 
 from shoudan_kit.config import Port, Seconds, Secret, ServiceSettings
 from shoudan_kit.guard import opened
-from shoudan_pay.seals import Ring, Trust, ring
 
 UMS_WAITS_S = [5.0, 15.0, 60.0, 300.0]
 NOTICE_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
@@ -163,16 +162,6 @@ class PaySettings(ServiceSettings):
     platform_calls_max: int = Field(
         8, ge=1, le=100, description="Calls to one host of ChinaUMS or Dingdang in flight at once."
     )
-
-    @property
-    def ring(self) -> Ring:
-        """The ledger's keys."""
-        return ring(self.ledger_keys.reveal())
-
-    @property
-    def trust(self) -> Trust:
-        """Whose seals a proof accepts."""
-        return Trust(self.ring, self.ledger_unkeyed_id_max)
 
     def cross_check(self) -> Iterator[str]:
         """Networks are networks."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from shoudan_pay.config import PaySettings
+
 ID_BYTES: Final = 4
 UNKEYED_BYTES: Final = 32  # a plain SHA-256: what records had before there were keys
 
@@ -75,6 +77,16 @@ class Trust:
 def ring(lines: str) -> Ring:
     """The ring of these keys, made once: keys are few and stay."""
     return Ring(lines)
+
+
+def ring_of(settings: PaySettings) -> Ring:
+    """The keys of this process."""
+    return ring(settings.ledger_keys.reveal())
+
+
+def trust_of(settings: PaySettings) -> Trust:
+    """Whose seals its proofs accept."""
+    return Trust(ring_of(settings), settings.ledger_unkeyed_id_max)
 
 
 def unkeyed(previous: bytes, *facts: int | str | None) -> bytes:

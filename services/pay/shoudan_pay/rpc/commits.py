@@ -21,7 +21,7 @@ from shoudan_pay.alerts import Crossing, changed, crossings
 from shoudan_pay.config import PaySettings
 from shoudan_pay.entries import Account, Decision, Key, Posting, Record
 from shoudan_pay.refusals import PostingFailed
-from shoudan_pay.seals import Ring
+from shoudan_pay.seals import Ring, ring_of
 from shoudan_pay.store import accounts as account_store
 from shoudan_pay.store import records as record_store
 
@@ -96,7 +96,7 @@ class Ledger:
 
     async def _transact(self, groups: Sequence[Group]) -> Answer:
         async with self._app.work("ledger") as work:
-            return await post(work, groups, self._app.settings.ring)
+            return await post(work, groups, ring_of(self._app.settings))
 
 
 def _failed(group: Group) -> Decision:

@@ -14,6 +14,7 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.refusals import AccountNotFound, FieldInvalid
 from shoudan_pay.rpc import wire
 from shoudan_pay.rpc.commits import Answer, Group, Ledger
+from shoudan_pay.seals import trust_of
 from shoudan_pay.store import accounts as account_store
 from shoudan_pay.store import records as store
 from shoudan_pay.verify import verify
@@ -100,7 +101,7 @@ class PostingCalls:
         """Progress after every page of records, and at last the verdict."""
         ident = wire.text("ident", request.ident, wire.IDENT_MAX, optional=True)
         settings = self._app.settings
-        async for at in verify(self._app.db, ident, settings.verify_page_rows, settings.trust):
+        async for at in verify(self._app.db, ident, settings.verify_page_rows, trust_of(settings)):
             yield pb.VerifyResponse(
                 accounts=at.accounts,
                 records=at.records,

@@ -25,7 +25,7 @@ from shoudan_pay.rpc.commits import post
 from shoudan_pay.rpc.payserver import wire as payserver_wire
 from shoudan_pay.rpc.payserver.components import Components
 from shoudan_pay.rpc.payserver.modes import changes_of, check_terms
-from shoudan_pay.seals import Ring
+from shoudan_pay.seals import Ring, ring_of
 from shoudan_pay.states import AccountStatus, ChangeType, TradeType
 from shoudan_pay.store import accounts as account_store
 from shoudan_pay.store import packages as package_store
@@ -87,7 +87,7 @@ class Setup(grpc_stubs.SetupServiceServicer):
         changes: list[str] = []
         try:
             async with self._app.work("setup") as work:
-                changes += await _apply_accounts(work, wanted, self._app.settings.ring)
+                changes += await _apply_accounts(work, wanted, ring_of(self._app.settings))
                 changes += await _apply_templates(work, request.templates)
                 changes += await _apply_packages(work, request.packages)
                 if request.dry_run:

@@ -17,6 +17,7 @@ from shoudan_kit.task import Kind, Task, handles_each
 from shoudan_pay import events
 from shoudan_pay.config import PaySettings
 from shoudan_pay.rpc.payserver import PayServer
+from shoudan_pay.seals import trust_of
 from shoudan_pay.verify import Finding, Progress, verify
 
 ARM_EVERY_S: Final = 3600.0
@@ -96,7 +97,7 @@ async def prove_now(app: App[PaySettings]) -> Sequence[Finding]:
     """Recompute everything; set the metrics and log the outcome."""
     began = time.monotonic()
     last = Progress(0, 0, 0, 0, done=False, findings=())
-    async for at in verify(app.db, "", app.settings.verify_page_rows, app.settings.trust):
+    async for at in verify(app.db, "", app.settings.verify_page_rows, trust_of(app.settings)):
         last = at
     OK(SCOPE).set(0 if last.findings else 1)
     PROVED(SCOPE).set(app.clock.now().timestamp())

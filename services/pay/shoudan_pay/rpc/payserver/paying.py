@@ -22,7 +22,7 @@ from shoudan_pay.rpc.payserver import history, moving
 from shoudan_pay.rpc.payserver.accepting import Accepting, Call, Own
 from shoudan_pay.rpc.payserver.components import Components
 from shoudan_pay.rpc.payserver.settling import Settling, settle_pays
-from shoudan_pay.seals import Ring
+from shoudan_pay.seals import Ring, ring_of
 from shoudan_pay.store.payserver import modes as mode_store
 from shoudan_pay.store.payserver import pays as store
 from shoudan_pay.store.payserver.modes import Terms, Usable
@@ -74,7 +74,7 @@ class Paying(Accepting[Wish, Answer, PayOrder]):
         super().__init__(app, OWN, settling.pay)
         self._components = components
         self._numbers = numbers.Numbers(app.clock.now)
-        self._ring = app.settings.ring
+        self._ring = ring_of(app.settings)
 
     async def pay(self, wishes: Sequence[Wish], wait_s: float) -> list[Answer]:
         """One answer per wish, in order; components get `wait_s` to end theirs, then they stay paying."""

@@ -23,7 +23,7 @@ from shoudan_pay.rpc.payserver import history, moving
 from shoudan_pay.rpc.payserver.accepting import Accepting, Call, Own
 from shoudan_pay.rpc.payserver.components import Components
 from shoudan_pay.rpc.payserver.settling import Settling, settle_refunds
-from shoudan_pay.seals import Ring
+from shoudan_pay.seals import Ring, ring_of
 from shoudan_pay.store.payserver import modes as mode_store
 from shoudan_pay.store.payserver import pays as pay_store
 from shoudan_pay.store.payserver import refunds as store
@@ -77,7 +77,7 @@ class Refunding(Accepting[Wish, Answer, RefundOrder]):
         super().__init__(app, OWN, settling.refund)
         self._components = components
         self._numbers = numbers.Numbers(app.clock.now)
-        self._ring = app.settings.ring
+        self._ring = ring_of(app.settings)
 
     async def refund(self, wishes: Sequence[Wish], wait_s: float) -> list[Answer]:
         """One answer per wish, in order; components get `wait_s`, then refunds stay refunding."""
