@@ -33,6 +33,7 @@ SMALL = {
 
 # Statements that read a table or an index whole, and why that is right.
 WHOLE = {
+    "shoudan_kit.refill._NEWEST": "the newest of a bounded number of rows, from the end of the key",
     "shoudan_delivery.store.suppliers._CODES": "all channels are wanted",
     "shoudan_delivery.store.suppliers._LIST": "all channels are wanted",
     "shoudan_delivery.store.suppliers._VERSION": "all channels are wanted",

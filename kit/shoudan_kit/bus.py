@@ -27,10 +27,11 @@ from nats.js.errors import NotFoundError
 from sqlalchemy.exc import DBAPIError
 
 from shoudan.core.v1 import core_pb2
-from shoudan_kit import log, metrics, store
+from shoudan_kit import log, metrics, refill, store
 from shoudan_kit.db import Database, statement
 from shoudan_kit.db_errors import describe
 from shoudan_kit.ids import first_of
+from shoudan_kit.refill import Refill
 from shoudan_kit.shutdown import bounded, cancel_all
 from shoudan_kit.work import EventRow, EventRows
 
@@ -118,6 +119,22 @@ class Bus:
             raise ConnectionError("NATS is not connected yet")
         await self._js.publish(subject, payload, timeout=ACK_S, headers={"Nats-Msg-Id": message_id})
 
+    async def ensure(self) -> tuple[bool, str]:
+        """Make the stream if it is missing; whether it was, and when it was made, which identifies it."""
+        if self._js is None:
+            raise ConnectionError("NATS is not connected yet")
+        return await ensure_stream(self._js, self._replicas)
+
+    async def last(self, subject: str) -> bytes | None:
+        """The last message of a subject in the stream, None without any."""
+        if self._js is None:
+            raise ConnectionError("NATS is not connected yet")
+        try:
+            found = await cast("Any", self._js).get_last_msg(STREAM, subject)
+        except NotFoundError:
+            return None
+        return cast("bytes", found.data or b"")
+
     async def consume(
         self,
         durable: str,
@@ -195,12 +212,17 @@ class Bus:
                 await ensure_stream(self._js, self._replicas)
 
 
-async def ensure_stream(js: JetStreamContext, replicas: int) -> None:
-    """Make the stream if it is missing; one that exists keeps the operators' settings."""
+async def ensure_stream(js: JetStreamContext, replicas: int) -> tuple[bool, str]:
+    """Make the stream if it is missing; one that exists keeps the operators' settings.
+
+    Gives whether it was missing, and when it was made.
+    """
+    made, info = False, cast("Any", None)
     try:
-        await js.stream_info(STREAM)
+        info = await js.stream_info(STREAM)
     except NotFoundError:
-        await cast("Any", js).add_stream(
+        made = True
+        info = await cast("Any", js).add_stream(
             StreamConfig(
                 name=STREAM,
                 subjects=[SUBJECTS],
@@ -216,6 +238,7 @@ async def ensure_stream(js: JetStreamContext, replicas: int) -> None:
                 num_replicas=replicas,
             )
         )
+    return made, str(info.created)
 
 
 def _token(queue: str) -> str:
@@ -259,6 +282,7 @@ class Relay:
         self._ready = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         self._failures = _Failures()
+        self._refill = Refill(bus, database)
 
     def start(self) -> None:
         """Begin to publish."""
@@ -302,6 +326,8 @@ class Relay:
 
     async def _publish(self, batches: Sequence[EventRows]) -> None:
         """Publish batches packed by subject, then mark them; marked means acknowledged by JetStream."""
+        if not self._refill.looked:
+            raise ConnectionError("the stream has not been looked at yet")
         by_subject: dict[str, list[core_pb2.Event]] = defaultdict(list)
         for batch in batches:
             stamp = Timestamp()
@@ -317,9 +343,13 @@ class Relay:
 
     async def _relay_forever(self) -> None:
         """Re-publish what stayed unmarked: NATS was away, or a process died after its commit."""
+        look_at = 0.0
         while True:
             await asyncio.sleep(RELAY_S)
             try:
+                if self._bus.connected and time.monotonic() >= look_at:
+                    await self._refill.look()
+                    look_at = time.monotonic() + refill.LOOK_EVERY_S
                 while await self._relay_once() == RELAY_MAX:
                     pass
                 await self._forget()

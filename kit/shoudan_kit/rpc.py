@@ -13,6 +13,7 @@ from contextvars import Token
 from typing import Any, Final, Protocol, TypeAlias, TypedDict, TypeVar, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -203,7 +204,7 @@ class _Around:
 
 
 def _wrap(handler: Handler, method: str) -> Handler:
-    coders = (handler.request_deserializer, handler.response_serializer)
+    coders = (_reading(handler.request_deserializer), handler.response_serializer)
     inner: Any = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
@@ -219,11 +220,39 @@ def _wrap(handler: Handler, method: str) -> Handler:
     return grpc.unary_unary_rpc_method_handler(around, *coders)
 
 
+class _Unreadable:
+    """Stands for a request whose bytes are no message of its method, until the call can be refused."""
+
+
+_UNREADABLE: Final = _Unreadable()
+
+
+def _reading(read: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """A deserializer that never raises: the library would answer UNKNOWN with class names."""
+    if read is None:
+        return None
+
+    def read_or_refuse(data: bytes) -> Any:
+        try:
+            return read(data)
+        except (DecodeError, ValueError):
+            return _UNREADABLE
+
+    return read_or_refuse
+
+
+async def _refuse_unreadable(request: Any, context: Context) -> None:
+    if request is _UNREADABLE:
+        words = "the request is not a message of this method"
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, words)
+
+
 def _answering(
     inner: Callable[[Any, Context], Awaitable[Any]], method: str
 ) -> Callable[[Any, Context], Awaitable[Any]]:
     async def call(request: Any, context: Context) -> Any:
         async with _Call(method, context):
+            await _refuse_unreadable(request, context)
             return await inner(request, context)
 
     return call
@@ -234,6 +263,7 @@ def _yielding(
 ) -> Callable[[Any, Context], AsyncIterator[Any]]:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         async with _Call(method, context):
+            await _refuse_unreadable(request, context)
             async for answer in inner(request, context):
                 yield answer
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 from types import SimpleNamespace
 
-import nats
+import nats as nats_client
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
+from nats.js.errors import NotFoundError
 from sqlalchemy import text
 
 from shoudan.core.v1 import core_pb2
 from shoudan_kit import bus as bus_module
+from shoudan_kit import refill
 from shoudan_kit.bus import STREAM, Bus, Relay, packed
 from shoudan_kit.work import Work
 from tests.poll import eventually
@@ -25,7 +27,7 @@ async def publish(database, ids, relay, keys, subject="shoudan.events.t.thing.ma
 
 async def stored(url: str) -> list[core_pb2.Event]:
     """Every event in the stream, read back by a consumer of its own."""
-    client = await nats.connect(url)
+    client = await nats_client.connect(url)
     try:
         js = client.jetstream()
         count = (await js.stream_info(STREAM)).state.messages
@@ -43,6 +45,16 @@ async def unpublished(database) -> int:
     async with database.connect() as db:
         found = await db.execute(text("SELECT count(*) FROM outbox WHERE NOT published"))
         return found.scalar_one()
+
+
+async def unpublished_is(database, count: int) -> bool:
+    return await unpublished(database) == count
+
+
+async def delete_stream(url: str) -> None:
+    client = await nats_client.connect(url)
+    await client.jetstream().delete_stream(STREAM)
+    await client.close()
 
 
 @pytest.fixture
@@ -93,6 +105,50 @@ async def test_with_nats_away_nothing_waits_and_events_follow(database, ids, nat
         return "c1" in {e.key for e in await stored(nats.url)}
 
     await eventually(there, timeout=30)
+
+
+async def test_a_stream_that_disappears_is_made_again_and_refilled(
+    database, ids, nats, relay, monkeypatch
+):
+    """The connections stay; only the stream is gone."""
+    monkeypatch.setattr(refill, "LOOK_EVERY_S", 0.2)
+    await publish(database, ids, relay, ["d1", "d2"], "shoudan.events.lost.thing.made")
+
+    async def there(*keys: str) -> bool:
+        try:
+            return set(keys) <= {e.key for e in await stored(nats.url)}
+        except NotFoundError:
+            return False
+
+    await eventually(lambda: there("d1", "d2"))
+    await eventually(lambda: unpublished_is(database, 0))
+    await delete_stream(nats.url)
+    await publish(database, ids, relay, ["d3"], "shoudan.events.lost.thing.made")
+    await eventually(lambda: there("d1", "d2", "d3"), 30)
+    await eventually(lambda: unpublished_is(database, 0))
+
+
+async def test_a_stream_found_empty_at_the_start_is_refilled(
+    database, ids, nats, relay, monkeypatch
+):
+    await publish(database, ids, relay, ["e1"], "shoudan.events.empty.thing.made")
+    await eventually(lambda: unpublished_is(database, 0))
+    await relay.stop()
+    await delete_stream(nats.url)
+    client = await nats_client.connect(nats.url)
+    assert (await bus_module.ensure_stream(client.jetstream(), 1))[0]  # another service made it
+    await client.close()
+    second_bus = Bus(nats.url, "test")
+    second = Relay(second_bus, database, "test")
+    second_bus.start()
+    second.start()
+
+    async def there() -> bool:
+        return "e1" in {e.key for e in await stored(nats.url)}
+
+    await eventually(there, 30)
+    await second.stop()
+    await second_bus.close()
 
 
 def test_messages_stay_below_the_stream_limit():

@@ -114,6 +114,14 @@ async def test_clients_are_back_within_two_seconds_at_a_replica_that_was_away(li
     await again.close()
 
 
+async def test_bytes_that_are_no_message_are_an_invalid_argument(link):
+    check = link.channel.unary_unary("/grpc.health.v1.Health/Check")
+    with pytest.raises(aio.AioRpcError) as raised:
+        await check(b"\xff\xff\xff", timeout=2)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "Error" not in (raised.value.details() or "")
+
+
 async def test_health_says_what_it_is_told(link):
     for serving, said in ((False, "NOT_SERVING"), (True, "SERVING")):
         await link.server.set_serving(serving=serving)

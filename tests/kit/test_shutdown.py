@@ -33,6 +33,7 @@ async def test_a_relay_stops_though_its_publish_swallowed_the_cancellation(
     made = Bus("nats://127.0.0.1:1", "test")
     relay = Relay(made, database, "test")
     monkeypatch.setattr(made, "publish", publish)
+    monkeypatch.setattr(type(relay._refill), "looked", True)
     relay.start()
     async with Work(database, ids, None, relay) as work:
         work.events.add("shoudan.events.t.x", key="k", body=bus.Timestamp())
