@@ -26,9 +26,10 @@ app = typer.Typer(no_args_is_help=True, help="What a database administrator asks
 
 HEAD: Final = {
     "postgresql": "Made by the migrations: `shoudan migrate` does this and keeps it up to date.",
-    "mysql": "MySQL 8. For reading and for copies of the data: the system runs on PostgreSQL. Times are UTC.",
-    "oracle": "Oracle 12.2 or later. For reading and for copies of the data: the system runs on PostgreSQL. "
-    "Times are UTC; the empty text is NULL, so texts may be NULL.",
+    "mysql": "MySQL 8.0.16, MariaDB 10.11 or later. For reading and for copies of the data: "
+    "the system runs on PostgreSQL. Times are UTC.",
+    "oracle": "Oracle 12.2 or later, a schema of its own. For reading and for copies of the data: "
+    "the system runs on PostgreSQL. Times are UTC; the empty text is NULL, so texts may be NULL.",
 }
 
 
@@ -71,11 +72,24 @@ def script(service: str, metadata: MetaData, dialect: str) -> str:
     told = translated(metadata, dialect)
     compiler = dialect_of(dialect)
     lines = [f"-- {service}: {HEAD[dialect]}", ""]
+    if dialect == "mysql":
+        lines += [f"{statement};\n" for statement in _own_database(service)]
     lines += [f"{statement};\n" for statement in _before(metadata, dialect, compiler)]
     for table in told.metadata.sorted_tables:
         lines += [f"-- left out: {what}" for what in told.missing.get(table.name, ())]
         lines += [f"{statement};\n" for statement in statements(table, compiler)]
     return "\n".join(lines)
+
+
+def database_of(service: str) -> str:
+    """The database of a service's copy: tables such as `event` occur in each service."""
+    return f"shoudan_{service}"
+
+
+def _own_database(service: str) -> Iterator[str]:
+    name = database_of(service)
+    yield f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+    yield f"USE {name}"
 
 
 def statements(table: Table, dialect: Dialect) -> Iterator[str]:

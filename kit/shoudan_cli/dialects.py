@@ -33,6 +33,8 @@ from sqlalchemy.dialects import mysql, oracle, postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import ARRAY, TypeEngine
 
+from shoudan_kit.tables import copied_name
+
 # Room for a text that is a key: five of them with utf8mb4 stay below InnoDB's 3072 bytes.
 KEY_CHARS: Final = 128
 KEY_BYTES: Final = 255
@@ -121,7 +123,11 @@ class Words:
         keyed = keyed_columns(table)
         columns = [self._column(c, keyed=c.name in keyed) for c in table.columns]
         made = Table(
-            table.name, told.metadata, *columns, comment=table.comment, **self._options(table)
+            copied_name(table),
+            told.metadata,
+            *columns,
+            comment=table.comment,
+            **self._options(table),
         )
         for rule in sorted(table.constraints, key=lambda one: str(one.name)):
             self._constrain(table, rule, made, told)
@@ -200,12 +206,12 @@ class Words:
         if isinstance(rule, UniqueConstraint):
             made.append_constraint(UniqueConstraint(*names, name=rule.name))
         elif isinstance(rule, ForeignKeyConstraint):
-            targets = [f"{e.column.table.name}.{e.column.name}" for e in rule.elements]
+            targets = [f"{copied_name(e.column.table)}.{e.column.name}" for e in rule.elements]
             made.append_constraint(ForeignKeyConstraint(names, targets, name=rule.name))
         elif isinstance(rule, CheckConstraint):
             words = self._rule(table, str(rule.sqltext))
             if words is None:
-                told.note(table.name, f"CHECK {rule.name} ({rule.sqltext}): no word for it")
+                told.note(made.name, f"CHECK {rule.name} ({rule.sqltext}): no word for it")
             else:
                 made.append_constraint(CheckConstraint(words, name=rule.name))
 
@@ -236,12 +242,12 @@ class Words:
             if where is not None:
                 shown += f" WHERE {where}"
             if where is not None and index.unique:
-                told.note(table.name, f"UNIQUE {shown}: no index over some rows alone")
+                told.note(made.name, f"UNIQUE {shown}: no index over some rows alone")
             elif names in there:
-                told.note(table.name, f"{shown}: another key has the same columns")
+                told.note(made.name, f"{shown}: another key has the same columns")
             else:
                 if where is not None:
-                    told.note(table.name, f"{shown}: made over all rows")
+                    told.note(made.name, f"{shown}: made over all rows")
                 there.append(names)
                 Index(index.name, *(made.c[name] for name in names), unique=index.unique)
 

@@ -52,6 +52,16 @@ def rights_of(table: Table) -> Rights:
     return table.info.get("rights", Rights())
 
 
+def copied_as(name: str) -> dict[str, Any]:
+    """`Table(…, info=copied_as("beanpay_account_info"))`: the documented name, for copies elsewhere."""
+    return {"copied_as": name}
+
+
+def copied_name(table: Table) -> str:
+    """The name of a table in a copy on another kind of database."""
+    return table.info.get("copied_as", table.name)
+
+
 def metadata() -> MetaData:
     """A service's MetaData with the shared tables in it."""
     made = MetaData(naming_convention=NAMES)

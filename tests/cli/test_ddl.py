@@ -7,6 +7,8 @@ import secrets
 from typing import Any
 
 import pytest
+import sqlglot
+from sqlglot import exp
 from typer.testing import CliRunner
 
 from shoudan_cli.ddl import schemas, script
@@ -14,9 +16,21 @@ from shoudan_cli.dialects import dialect_of, translated
 from shoudan_cli.main import collected
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.migrate import Schema, differences
+from shoudan_kit.tables import copied_name
 from tests.conftest import Databases
 
 SCHEMAS = schemas()
+# What the text of all services may hold, by dialect.
+SAID = {
+    "mysql": {"CREATE DATABASE", "USE", "CREATE TABLE", "CREATE INDEX"},
+    "oracle": {
+        "CREATE SEQUENCE",
+        "CREATE TABLE",
+        "CREATE INDEX",
+        "COMMENT TABLE",
+        "COMMENT COLUMN",
+    },
+}
 every_service = pytest.mark.parametrize("service", sorted(SCHEMAS))
 elsewhere = pytest.mark.parametrize("dialect", ["mysql", "oracle"])
 
@@ -76,12 +90,49 @@ def test_another_database_gets_every_table_column_and_comment(service: str, dial
     text = script(service, SCHEMAS[service], dialect)
     quote = dialect_of(dialect).identifier_preparer.quote
     for table in SCHEMAS[service].tables.values():
-        start = text.index(f"CREATE TABLE {quote(table.name)} (")
+        start = text.index(f"CREATE TABLE {quote(copied_name(table))} (")
         body = text[start : text.index(";\n", start)]
         for column in table.columns:
             assert re.search(rf"^    {re.escape(quote(column.name))} ", body, re.MULTILINE)
             assert str(column.comment).replace("'", "''") in text
         assert str(table.comment).replace("'", "''") in text
+
+
+@elsewhere
+def test_the_text_of_all_services_is_sql_of_its_dialect(dialect: str) -> None:
+    """Read by a parser of that dialect; what it does not know it calls a command."""
+    text = "\n".join(script(name, one, dialect) for name, one in SCHEMAS.items())
+    said: set[str] = set()
+    made: set[tuple[str, str]] = set()
+    database = ""
+    for statement in sqlglot.parse(text, dialect=dialect, error_level=sqlglot.ErrorLevel.RAISE):
+        assert isinstance(statement, exp.Create | exp.Comment | exp.Use), statement
+        kind = str(statement.args.get("kind") or "")
+        said.add(f"{statement.key.upper()} {kind}".strip())
+        if isinstance(statement, exp.Use):
+            database = statement.this.name
+        elif isinstance(statement, exp.Create) and kind == "TABLE" and dialect == "mysql":
+            table = (database, statement.this.this.name)
+            assert table not in made, "a table twice in one database"
+            made.add(table)
+    assert said == SAID[dialect]
+    if dialect == "mysql":
+        assert made == {
+            (f"shoudan_{service}", copied_name(table))
+            for service, metadata in SCHEMAS.items()
+            for table in metadata.tables.values()
+        }
+
+
+@pytest.mark.parametrize("dialect", ["postgresql", "mysql", "oracle"])
+def test_copies_have_the_documented_names_of_beanpay(dialect: str) -> None:
+    text = script("pay", SCHEMAS["pay"], dialect)
+    made = set(re.findall(r"^CREATE TABLE (\w+) \(", text, re.MULTILINE))
+    ours = {"account_info", "account_record", "package_info", "package_record"}
+    theirs = {f"beanpay_{name}" for name in ours}
+    kept, gone = (ours, theirs) if dialect == "postgresql" else (theirs, ours)
+    assert kept <= made
+    assert not gone & made
 
 
 @elsewhere
@@ -134,7 +185,7 @@ def test_the_command_prints_one_service_and_refuses_an_unknown_one() -> None:
     runner = CliRunner()
     shown = runner.invoke(collected(), ["db", "ddl", "--service", "pay", "--dialect", "mysql"])
     assert shown.exit_code == 0
-    assert "CREATE TABLE account_info" in shown.output
+    assert "CREATE TABLE beanpay_account_info" in shown.output
     assert "oms_order_info" not in shown.output
     assert runner.invoke(collected(), ["db", "ddl", "--service", "nobody"]).exit_code == 2
     assert runner.invoke(collected(), ["db", "ddl", "--dialect", "dbase"]).exit_code == 2

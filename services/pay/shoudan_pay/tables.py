@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from shoudan_kit import tables
-from shoudan_kit.tables import rights
+from shoudan_kit.tables import copied_as, rights
 
 METADATA = tables.metadata()
 
@@ -101,7 +101,8 @@ ACCOUNT_INFO = Table(
             "head_hash",
             "moved_time",
         )
-    ),
+    )
+    | copied_as("beanpay_account_info"),
     # Every group commit updates the rows it touched; free space keeps those updates off the indexes.
     postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.02"},
 )
@@ -166,6 +167,7 @@ ACCOUNT_RECORD = Table(
     # Rows come in order of time, so a few pages of summaries answer any period.
     Index("account_record_create_time", "create_time", postgresql_using="brin"),
     comment="账户资金变动记录 (beanpay), append-only",
+    info=copied_as("beanpay_account_record"),
     postgresql_with={"autovacuum_vacuum_insert_scale_factor": "0.1"},
 )
 
@@ -216,7 +218,8 @@ PACKAGE_INFO = Table(
     comment="服务包 (beanpay)",
     info=rights(
         update=("total_capacity", "total_remain", "deduct_today", "deduct_date", "last_update")
-    ),
+    )
+    | copied_as("beanpay_package_info"),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -234,4 +237,5 @@ PACKAGE_RECORD = Table(
     UniqueConstraint("pkg_id", "change_type", "trade_no", name="package_record_key"),
     CheckConstraint("remain >= 0", name="remain"),
     comment="服务包变动记录 (beanpay), append-only",
+    info=copied_as("beanpay_package_record"),
 )
