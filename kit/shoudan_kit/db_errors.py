@@ -22,7 +22,19 @@ SPENT: Final = frozenset({"25006", "25P03", "25P04", "42501", "3D000", "26000", 
 SPENT_CLASSES: Final = ("08", "28", "53", "57P", "58", "XX")
 # Values the statement could not take: the caller's, as our own are checked where they are made.
 DATA: Final = frozenset(
-    {"22001", "22003", "22007", "22008", "22021", "22P02", "22P03", "22P05", "22026"}
+    {
+        "2201W",
+        "2201X",
+        "22001",
+        "22003",
+        "22007",
+        "22008",
+        "22021",
+        "22P02",
+        "22P03",
+        "22P05",
+        "22026",
+    }
 )
 LOG_EVERY_S: Final = 1.0
 SITES_MAX: Final = 1_000

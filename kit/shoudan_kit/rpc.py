@@ -41,6 +41,14 @@ _PASSED_ON: Final = frozenset(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     }
 )
+# Where a value of a request is read that the contract's type lets through.
+_READERS: Final = frozenset(
+    {
+        "google.protobuf.internal.well_known_types",
+        "google.protobuf.internal.enum_type_wrapper",
+        "enum",
+    }
+)
 _REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _log = log.get_logger("rpc")
@@ -345,12 +353,24 @@ def _dependency_code(error: Exception) -> grpc.StatusCode | None:
     """The code of a failed inner call, or of a lost database, that our caller may act on, else None."""
     if away(error):
         return grpc.StatusCode.UNAVAILABLE
-    if data_refused(error):
+    if data_refused(error) or _is_no_value(error):
         return grpc.StatusCode.INVALID_ARGUMENT
     if not isinstance(error, aio.AioRpcError):
         return None
     code = error.code()
     return code if code in _PASSED_ON else None
+
+
+def _is_no_value(error: Exception) -> bool:
+    """Whether a request's Timestamp, Duration or enum is none: its own reader refused it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return (
+        isinstance(error, ValueError | OverflowError)
+        and trace is not None
+        and trace.tb_frame.f_globals.get("__name__") in _READERS
+    )
 
 
 def _too_short(left_s: float, needed_s: float) -> DeadlineTooShort:
