@@ -54,6 +54,13 @@ class House:
             return log.read_bytes().count(b'"serving"') > before
 
         await eventually(serving, 30)
+        if service != "gateway":
+            # The gateway, started first, comes back to it within its reconnect backoff.
+            await eventually(self.reached, 10, every_s=0.05)
+
+    async def reached(self) -> bool:
+        """Whether the gateway's calls arrive: a sender nobody knows is refused by name."""
+        return "不在允许名单内" in (await self.push(b"{}", "customerid=nobody"))["message"]
 
     async def push(self, raw: bytes, query: str = f"customerid={CUSTOMER}") -> Any:
         """The answer to one push."""

@@ -23,6 +23,7 @@ from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_gateway.app import SERVICE, ports
 from shoudan_gateway.config import GatewaySettings
+from shoudan_gateway.rules import Rules
 from shoudan_kit.service import Process
 from tests.poll import eventually
 
@@ -102,6 +103,15 @@ class Front:
     order: Neighbours
     delivery: Delivery
     process: Process[GatewaySettings]
+
+    async def read_rules(self) -> None:
+        """Read the channels now instead of at the next refresh."""
+        (rules,) = [
+            run.__self__
+            for run in self.process.running.background
+            if isinstance(getattr(run, "__self__", None), Rules)
+        ]
+        assert await rules.read()
 
     async def ask(self, path: str, method: str = "GET", **options: Any) -> tuple[int, Any]:
         async with self.http.request(method, self.url + path, **options) as answer:

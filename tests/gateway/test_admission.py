@@ -36,8 +36,7 @@ async def opened(open_gateway: Any, neighbours: Any, mode: str, **more: Any) -> 
             channel_no="signed", enabled=True, auth_mode=mode, secret_name="channel-signed", **more
         )
     ]
-    (rules_run,) = front.process.running.background
-    await rules_run.__self__.read()
+    await front.read_rules()
     return front
 
 

@@ -277,8 +277,7 @@ async def test_an_unsigned_caller_cannot_use_up_a_channels_rate(
             channel_no="signed", enabled=True, auth_mode="md5", secret_name="channel-signed"
         )
     ]
-    (run,) = front.process.running.background
-    await run.__self__.read()
+    await front.read_rules()
     query = {"channel_no": "signed", "request_no": "nope"}
     for _ in range(5):
         assert (await front.ask("/order/query", params={**query, "sign": "0" * 32}))[0] == 403
