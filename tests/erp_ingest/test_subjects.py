@@ -201,7 +201,7 @@ async def test_the_audit_can_only_be_added_to(desk: Desk) -> None:
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
 
-    async with desk.process.app.db.connect() as db:
-        for sql in ("DELETE FROM audit", "UPDATE audit SET reason = ''"):
+    for sql in ("DELETE FROM audit", "UPDATE audit SET reason = ''"):
+        async with desk.process.app.db.connect() as db:
             with pytest.raises(DBAPIError, match="permission denied"):
                 await db.execute(text(sql))

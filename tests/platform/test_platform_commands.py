@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from dataclasses import dataclass
 
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from shoudan_pay.platform_commands import app
 from tests.pay.payserver.shop import number
 from tests.platform.desk import MID, TID, Desk
 
+LOG_LINE = re.compile(r"\{\"ts\":|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 
-async def run(desk: Desk, *args: str) -> Result:
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, without the log lines of the services that run in this process beside it."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+def printed(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not LOG_LINE.match(line))
+
+
+async def run(desk: Desk, *args: str) -> Said:
     """In a thread of its own: the command brings its own loop."""
     target = ("--target", f"127.0.0.1:{desk.shop.pay.port}")
-    return await asyncio.to_thread(CliRunner().invoke, app, [*args, *target])
+    done = await asyncio.to_thread(CliRunner().invoke, app, [*args, *target])
+    return Said(done.exit_code, printed(done.stdout), printed(done.stderr))
 
 
 async def test_credentials_domains_and_trades_are_written_and_shown(desk: Desk) -> None:

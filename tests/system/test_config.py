@@ -148,16 +148,16 @@ async def test_the_documents_own_column_names_are_understood_and_all_of_it_is_ex
 async def test_a_mistake_in_one_service_leaves_all_of_them_as_they_were(partner) -> None:
     accounts = """
 accounts:
-  - { ident: shop, groups: member, eid: first, opening_yuan: 5 }
-  - { ident: shop, groups: platform, eid: nobodys }
+  - { ident: unmade, groups: member, eid: first, opening_yuan: 5 }
+  - { ident: unmade, groups: platform, eid: nobodys }
 """
     with pytest.raises(Failed, match="platform"):
         await apply(partner.clients, parse(accounts, "x.yaml", {}), "test", dry_run=False)
-    count = "SELECT count(*) FROM account_info WHERE ident = 'shop'"
+    count = "SELECT count(*) FROM account_info WHERE ident = 'unmade'"
     assert await partner.sql("pay", count) == 0
     both = """
 lines: [{line_id: 78, line_name: unfinished}]
-accounts: [{ident: shop, groups: member, eid: first, opening_yuan: 5}]
+accounts: [{ident: unmade, groups: member, eid: first, opening_yuan: 5}]
 suppliers: [{channel_no: broken, service_class: 10, request_url: "http://127.0.0.1:1/"}]
 """
     with pytest.raises(Failed, match="error_codes"):
@@ -168,9 +168,7 @@ suppliers: [{channel_no: broken, service_class: 10, request_url: "http://127.0.0
 
 
 async def test_an_account_is_locked_unlocked_and_renamed_by_the_file(partner) -> None:
-    text = (
-        "accounts: [{ident: shop2, groups: member, eid: a, name: 甲, opening_yuan: 5, locked: %s}]"
-    )
+    text = "accounts: [{ident: relocked, groups: member, eid: a, name: 甲, opening_yuan: 5, locked: %s}]"
 
     async def made(locked: str, name: str = "甲") -> list[str]:
         document = parse((text % locked).replace("甲", name), "x.yaml", {})
