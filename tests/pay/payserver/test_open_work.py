@@ -323,7 +323,7 @@ async def test_an_operator_lists_shows_and_decides(
     # The order service is away, so the list is not whole, and says so.
     assert (listed.exit_code, "not whole" in listed.stderr) == (1, True)
     rows = [json.loads(line) for line in listed.stdout.splitlines() if line[0] == "{"]
-    (row,) = [one for one in rows if one["key"] == traction]
+    (row,) = [one for one in rows if one.get("key") == traction]
     assert (row["kind"], row["state"], row["amount"]) == ("pay", "paying", "0.5")
     shown = await shoudan("show", "pay", traction)
     assert shown.exit_code == 0
@@ -331,7 +331,7 @@ async def test_an_operator_lists_shows_and_decides(
     assert "decide: success, failed" in shown.stdout
     done = await shoudan("decide", "pay", traction, "success", "--reason", WHY)
     assert done.exit_code == 0
-    assert done.stdout.endswith(f"pay {traction}: success\n")
+    assert f"pay {traction}: success\n" in done.stdout
     assert (await row_of(shop, "pay_order", traction))[0] == "payed"
     again = await shoudan("decide", "pay", traction, "success", "--reason", WHY)
     assert (again.exit_code, f"no pay waits under {traction}" in again.stderr) == (1, True)
