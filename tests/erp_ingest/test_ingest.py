@@ -31,6 +31,25 @@ async def test_both_examples_of_the_document_arrive_whole(desk: Desk) -> None:
     assert back["refund_out_goods_list"][0]["retail_price"] == "10"
 
 
+async def test_zero_amounts_of_the_example_are_stored_and_shown_as_zero(desk: Desk) -> None:
+    await desk.push(example("push_data.json"))
+    await desk.push(example("push_returngoods.json"), kind=REFUND)
+    (line,) = (await desk.trade("AT201704210011"))["orders"]
+    assert (line["sale_price"], line["total_item_fee"]) == ("0", "0")
+    assert (line["status"], line["msgid"]) == ("TRADE_FINISHED", "149245")
+    back = await desk.refund("TK1712070002")
+    assert (back["direct_refund_amount"], back["actual_refund_amount"]) == ("0", "0")
+    assert back["refund_order_list"][0]["market_price"] == "0.0000"
+    (row,) = await desk.rows("refund")
+    assert row["direct_refund_amount"] == "0"
+
+
+async def test_a_repeat_in_another_message_writes_nothing(desk: Desk) -> None:
+    await desk.push(body(trade(tid="T1")))
+    (again,) = await desk.push(body({**trade(tid="T1"), "msg_id": "149246"}))
+    assert again.changed == 0
+
+
 async def test_a_repeat_as_it_came_or_as_an_array_writes_nothing(desk: Desk) -> None:
     one, two = example("push_data.json"), example("push_returngoods.json")
     await desk.push(one)

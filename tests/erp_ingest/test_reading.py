@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from shoudan_erp_ingest.bodies import Unreadable
 from shoudan_erp_ingest.ingest import Push, read
 from shoudan_erp_ingest.refusals import Why
 from shoudan_erp_ingest.store.sealing import KeyRing
-from shoudan_erp_ingest.tables.fields import personal_specs, specs
+from shoudan_erp_ingest.tables.fields import Kind, Spec, personal_specs, specs
 from shoudan_erp_ingest.tables.models import Payment, Refund, RefundLine, SwapLine, Trade, TradeLine
 from shoudan_erp_ingest.values import quantity_text
 from shoudan_gateway.partners import wangdian
@@ -109,6 +110,100 @@ def test_amounts_come_as_number_or_text_and_stay_exact(value: object, micros: in
     whole["data"]["total_trade_fee"] = value
     (one,) = normalising.trades(body(whole))
     assert one.head.total_trade_fee_micros == micros
+
+
+AMOUNTS = [
+    (model, spec)
+    for model in (Trade, Payment, TradeLine, Refund, RefundLine, SwapLine)
+    for spec in specs(model)
+    if spec.wire.kind in {Kind.MONEY, Kind.QUANTITY, Kind.AMOUNT_TEXT}
+]
+
+
+def test_every_column_the_document_has_for_money_is_an_amount() -> None:
+    names = ("amount", "_fee", "price", "paid", "discount", "weight")
+    for model in (Trade, Payment, TradeLine, Refund, RefundLine, SwapLine):
+        for spec in specs(model):
+            if any(part in spec.name for part in names):
+                assert (model, spec) in AMOUNTS, spec.name
+
+
+@pytest.mark.parametrize(
+    ("model", "spec"), AMOUNTS, ids=[f"{m.__name__}.{s.name}" for m, s in AMOUNTS]
+)
+def test_in_every_amount_column_zero_stays_zero_and_artefacts_of_doubles_are_rounded(
+    model: type, spec: Spec
+) -> None:
+    """As text and as JSON number, in the place where the document has the column."""
+    amounts = {"0": 0, "0.0000": 0, "19.990000000000002": 19_990_000, "2.7755575615628914e-17": 0}
+    for literal, micros in amounts.items():
+        got = getattr(_read_one(model, spec, literal), spec.attribute)
+        told = got if spec.wire.kind is Kind.MONEY else int(Decimal(got) * 1_000_000)
+        assert told == micros, literal
+    for text in ("0", "0.0000"):
+        got = getattr(_read_one(model, spec, f'"{text}"'), spec.attribute)
+        assert got is not None
+        assert Decimal(got) == 0
+
+
+def _read_one(model: type, spec: Spec, literal: str) -> object:
+    """The row of the documented example, with one field as given."""
+    mark = "a_value_of_mine"
+    if model in {Trade, TradeLine}:
+        whole = trade(**({spec.name: mark} if model is Trade else {}))
+        if model is TradeLine:
+            whole["data"]["orders"]["orders_items"][spec.name] = mark
+        (one,) = normalising.trades(body(whole).replace(f'"{mark}"'.encode(), literal.encode()))
+        return one.head if model is Trade else one.lines[0]
+    whole = refund(**({spec.name: mark} if model is Refund else {}))
+    lists = {RefundLine: "refund_order_list", SwapLine: "refund_out_goods_list"}
+    if model in lists:
+        whole["data"]["refunds"][0][lists[model]][0][spec.name] = mark
+    (two,) = normalising.refunds(body(whole).replace(f'"{mark}"'.encode(), literal.encode()))
+    return {Refund: two.head, RefundLine: two.lines[0], SwapLine: two.swaps[0]}[model]
+
+
+@pytest.mark.parametrize(
+    ("literal", "micros"),
+    [
+        ("19.990000000000002", 19_990_000),
+        ("0.30000000000000004", 300_000),
+        ("1.0999999999999999", 1_100_000),
+        ("-1.0999999999999999", -1_100_000),
+        ("0.09999999999999432", 100_000),  # 100.1 - 100
+        ("99.99999999999999", 100_000_000),
+        ('"19.990000000000002"', 19_990_000),
+        ("123456.78899999999", 123_456_789_000),
+        ("19.995", 19_995_000),
+        ("19.12345", 19_123_450),
+        ("19.123456", 19_123_456),
+        ("9223372036854.775807", 9_223_372_036_854_775_807),
+    ],
+)
+def test_what_a_double_leaves_is_rounded_and_digits_that_were_meant_stay(
+    literal: str, micros: int
+) -> None:
+    (one,) = normalising.trades(f'{{"data": {{"tid": "1", "shipping_fee": {literal}}}}}'.encode())
+    assert one.head.shipping_fee_micros == micros
+
+
+@pytest.mark.parametrize(
+    "literal", ["19.9900001", "1.2345678", "0.0000001", "19.99000000001", "1e-7"]
+)
+def test_more_digits_than_a_double_leaves_are_refused(literal: str) -> None:
+    with pytest.raises(Unreadable) as told:
+        normalising.trades(f'{{"data": {{"tid": "1", "shipping_fee": {literal}}}}}'.encode())
+    assert told.value.why is Why.NOT_DECIMAL
+
+
+def test_a_line_has_the_status_and_msgid_of_where_the_example_has_them() -> None:
+    (one,) = normalising.trades(example("push_data.json"))
+    (line,) = one.lines
+    assert (line.tid, line.status, line.msgid) == ("AT201704210011", "TRADE_FINISHED", "149245")
+    whole = trade()
+    whole["data"]["orders"]["orders_items"] |= {"status": "TRADE_CLOSED", "msgid": "7"}
+    (own,) = normalising.trades(body(whole))
+    assert (own.lines[0].status, own.lines[0].msgid) == ("TRADE_CLOSED", "7")
 
 
 def test_a_number_with_an_exponent_is_one_but_a_text_is_not() -> None:

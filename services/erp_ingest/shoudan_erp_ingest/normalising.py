@@ -22,6 +22,7 @@ from shoudan_erp_ingest.tables.models import (
     Trade,
     TradeDocument,
     TradeLine,
+    untraced,
 )
 from shoudan_erp_ingest.values import READERS, Read
 
@@ -106,10 +107,20 @@ def _trade(envelope: Object, where: str, data: Object, inner: str) -> TradeDocum
         for item_at, item in _items(order, at):
             levels = ((order, at),) if item is order else ((item, item_at), (order, at))
             line = _model(TradeLine, levels, _LINE_ASIDE)
-            lines.append(line if line.tid is not None else replace(line, tid=head.tid))
+            lines.append(_with_trade(line, head, message))
     if len(lines) > ITEMS_MAX:
         raise Unreadable(joined(inner, "orders"), Why.TOO_MANY)
     return TradeDocument(head, _payments(data, inner), tuple(lines), message.msgid)
+
+
+def _with_trade(line: TradeLine, head: Trade, message: _Message) -> TradeLine:
+    """What a line lacks stands on the trade's level or the envelope's. Source: 001 example."""
+    return replace(
+        line,
+        tid=head.tid if line.tid is None else line.tid,
+        status=head.status if line.status is None else line.status,
+        msgid=message.msgid if line.msgid is None else line.msgid,
+    )
 
 
 def _items(order: Object, at: str) -> Iterable[tuple[str, Object]]:
@@ -139,7 +150,7 @@ def _merged(documents: list[TradeDocument]) -> list[TradeDocument]:
             made.append(one)
         elif not {line.oid for line in one.lines} & {line.oid for line in last.lines}:
             made[-1] = replace(last, lines=last.lines + one.lines)
-        elif one.lines != last.lines:
+        elif untraced(one.lines) != untraced(last.lines):
             made.append(one)
     return made
 

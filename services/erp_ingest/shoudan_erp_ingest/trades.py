@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shoudan_erp_ingest.states import goes_back
 from shoudan_erp_ingest.store.sealing import KeyRing, is_mobile
 from shoudan_erp_ingest.store.trades import Lines, StoredTrade, TradeWrite
-from shoudan_erp_ingest.tables.models import TradeDocument, TradeLine
+from shoudan_erp_ingest.tables.models import TradeDocument, TradeLine, untraced
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def decide(
     head = document.head
     content = ring.content(head, document.payments)
     groups = grouped(document.lines)
-    contents = {oid: ring.content(items) for oid, items in groups.items()}
+    contents = {oid: ring.content(untraced(items)) for oid, items in groups.items()}
     if stored is None:
         made = TradeWrite(
             customerid, new_id(), 1, push_id, True, document, True, content, groups, contents

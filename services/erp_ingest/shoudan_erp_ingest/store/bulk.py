@@ -16,6 +16,7 @@ from shoudan_kit.db import statement
 _TYPES = {
     Kind.TEXT: "text",
     Kind.CODE: "text",
+    Kind.AMOUNT_TEXT: "text",
     Kind.MONEY: "bigint",
     Kind.QUANTITY: "text",
     Kind.WHOLE: "bigint",

@@ -13,6 +13,7 @@ class Kind(Enum):
 
     TEXT = "varchar; the filler 0 means null"
     CODE = "varchar; 0 is a value"
+    AMOUNT_TEXT = "varchar of an amount; 0 is a value"
     MONEY = "decimal of yuan, kept in micros"
     QUANTITY = "decimal(19,4)"
     WHOLE = "int"
@@ -48,6 +49,11 @@ def text(comment: str, *also: str, chars_max: int = 256, personal: bool = False)
 def code(comment: str, *also: str, chars_max: int = 128, required: bool = False) -> Wire:
     """A number or word that identifies or classifies; `0` is kept."""
     return Wire(Kind.CODE, comment, also, chars_max, required=required)
+
+
+def amount_text(comment: str) -> Wire:
+    """An amount the document calls varchar and does not describe: kept as text, `0` is kept."""
+    return Wire(Kind.AMOUNT_TEXT, comment)
 
 
 def money(comment: str, *also: str) -> Wire:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated
 
-from shoudan_erp_ingest.tables.fields import code, moment, money, quantity, text, whole
+from shoudan_erp_ingest.tables.fields import amount_text, code, moment, money, quantity, text, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,10 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class TradeLine:
-    """商品模型: one item of a trade. Source: 001 商品模型."""
+    """商品模型: one item of a trade. Source: 001 商品模型.
+
+    `tid`, `status` and `msgid` of a line that has none are the trade's, where the example has them.
+    """
 
     tid: Annotated[str | None, code("订单编号")] = None
     oid: Annotated[str | None, code("子订单编号")] = None
@@ -95,7 +98,7 @@ class Refund:
         int | None, money("平台退款金额", "guarantee_refund_amount")
     ] = None
     actual_refund_amount_micros: Annotated[int | None, money("实际退款/收款金额")] = None
-    direct_refund_amount: Annotated[str | None, text("直接退款金额")] = None
+    direct_refund_amount: Annotated[str | None, amount_text("直接退款金额")] = None
     exchange_amount_micros: Annotated[int | None, money("换货金额")] = None
     post_amount_micros: Annotated[int | None, money("邮费金额")] = None
     other_amount_micros: Annotated[int | None, money("其它金额")] = None
@@ -170,7 +173,7 @@ class RefundLine:
     suite_name: Annotated[str | None, text("组合装名称", chars_max=1000)] = None
     suite_num: Annotated[str | None, quantity("组合装数量")] = None
     stockin_num: Annotated[str | None, quantity("退货入库数量")] = None
-    market_price: Annotated[str | None, text("市场价")] = None
+    market_price: Annotated[str | None, amount_text("市场价")] = None
     spec_code: Annotated[str | None, text("规格码")] = None
     goods_no: Annotated[str | None, text("货品编号")] = None
     cost_price_micros: Annotated[int | None, money("成本价")] = None
@@ -203,6 +206,11 @@ class TradeDocument:
     payments: tuple[Payment, ...] = ()
     lines: tuple[TradeLine, ...] = ()
     msg_id: str | None = None  # repeats carry a new one: for tracing, no part of the content
+
+
+def untraced(lines: tuple[TradeLine, ...]) -> tuple[TradeLine, ...]:
+    """Lines without the message they came in: a repeat under a new `msgid` says nothing new."""
+    return tuple(replace(line, msgid=None) for line in lines)
 
 
 @dataclass(frozen=True, slots=True)

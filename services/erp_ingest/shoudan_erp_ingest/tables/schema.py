@@ -46,6 +46,7 @@ APPEND_ONLY: Final = ("audit",)
 _TYPES: dict[Kind, type[TypeEngine[Any]] | TypeEngine[Any]] = {
     Kind.TEXT: Text,
     Kind.CODE: Text,
+    Kind.AMOUNT_TEXT: Text,
     Kind.MONEY: BigInteger,
     Kind.QUANTITY: Numeric(19, 4),
     Kind.WHOLE: BigInteger,
