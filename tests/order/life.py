@@ -170,7 +170,7 @@ class Life:
         """The order's time is over."""
         await self.world.sql(
             "UPDATE oms_order_info SET order_overtime = shoudan_now() - interval '1 s'"
-            " WHERE order_id = :id AND order_overtime < '2099-01-01'",
+            " WHERE order_id = :id",
             id=self.order_id,
         )
         await self.steps.run("order.overtime")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from shoudan.order.v1 import order_service_pb2 as order_pb
 from tests.order.test_refunds import MANDATORY, ask, delivered, ends, returns_end
 from tests.order.world import YUAN, World
 from tests.poll import eventually
+from tests.test_plans import statements
 
 Kind = pb.ReportRequest.Kind
 
@@ -92,3 +94,95 @@ async def test_orders_are_listed_by_the_moment_asked_for_in_any_time_zone_of_the
     assert await listed(now - minute, now + minute) == [number], zone
     assert await listed(now - timedelta(hours=9), now - minute) == []
     assert await listed(now + minute, now + timedelta(hours=9)) == []
+
+
+async def sums_of(
+    world: World, kind: Kind.ValueType, start: datetime, end: datetime
+) -> dict[str, int]:
+    """All lines of a report added up."""
+    totals: dict[str, int] = {}
+    for line in await report(world, kind, start, end):
+        for name, micros in line.sums_micros.items():
+            totals[name] = totals.get(name, 0) + micros
+    return totals
+
+
+async def set_back(world: World, order_id: int) -> None:
+    """What has ended of an order so far ended 40 days ago."""
+    for table in ("oms_order_info", "oms_order_delivery", "oms_refund_info"):
+        await world.sql(
+            f"UPDATE {table} SET create_time = create_time - interval '40 d',"
+            " end_time = end_time - interval '40 d' WHERE order_id = :id",
+            id=order_id,
+        )
+
+
+async def test_a_refund_leaves_a_closed_month_as_it_was_and_all_months_are_the_ledgers(
+    world: World,
+) -> None:
+    world.delivery.script = returns_end(True)
+    order = await delivered(world, num=2, amount_micros=2 * 180 * YUAN)
+    await set_back(world, order.state.order_id)
+    now, day = datetime.now(UTC), timedelta(days=1)
+    closed = {
+        kind: await sums_of(world, kind, now - 60 * day, now - 20 * day) for kind in (1, 2, 3)
+    }
+    assert closed[1] == closed[3]
+    assert closed[1]["success_sell_amount_micros"] == 360 * YUAN
+    for number, kind in enumerate((pb_general(), MANDATORY)):
+        await ask(world, order, f"f{number}", kind=kind)
+        await ends(world, order, f"f{number}", 0)
+    assert closed == {
+        kind: await sums_of(world, kind, now - 60 * day, now - 20 * day) for kind in (1, 2, 3)
+    }
+    ever = {kind: await sums_of(world, kind, now - 60 * day, now + day) for kind in (1, 2, 3)}
+    after = await world.get(order.state.order_id)
+    assert ever[1] == ever[3]
+    assert ever[1]["profit_micros"] == after.profit_micros
+    assert ever[1]["gross_success_sell_amount_micros"] == 360 * YUAN
+    assert ever[1]["returned_success_sell_amount_micros"] == 360 * YUAN
+    for name, groups, sign in (
+        ("success_sell_amount_micros", "down_channel", -1),
+        ("success_commission_micros", "down_commission", 1),
+        ("success_service_micros", "down_service", -1),
+        ("success_cost_amount_micros", "up_channel", -1),
+        ("success_up_commission_micros", "up_commission", 1),
+        ("success_up_service_micros", "up_service", 1),
+    ):
+        eid = "test" if groups.startswith("down") else "ycup"
+        assert ever[1][name] == sign * world.ledger.of(groups, eid), name
+    assert ever[2]["cost_amount_micros"] == ever[1]["success_cost_amount_micros"]
+
+
+def pb_general() -> Any:
+    """The kind of refund for which goods come back first."""
+    return order_pb.REFUND_TYPE_GENERAL
+
+
+async def test_an_order_and_a_refund_keep_the_moments_of_their_money(world: World) -> None:
+    world.delivery.script = returns_end(True)
+    order = await delivered(world)
+    await ask(world, order, "f1")
+    await ends(world, order, "f1", 0)
+    (row,) = await world.sql(
+        "SELECT o.create_time <= o.pay_time AND o.pay_time <= o.end_time"
+        " AND o.end_time < r.end_time AND r.end_time <= r.money_time"
+        " AND r.end_time <= o.modify_time AND r.money_time <= r.modify_time"
+        " AND o.money_time IS NULL AND d.end_time <= d.money_time AND u.end_time <= u.money_time"
+        " AND o.order_overtime BETWEEN o.create_time + interval '599 s'"
+        " AND o.create_time + interval '601 s'"
+        " FROM oms_order_info o JOIN oms_refund_info r USING (order_id)"
+        " JOIN oms_order_delivery d USING (order_id) JOIN oms_refund_up_return u USING (order_id)"
+    )
+    assert row[0]
+
+
+def test_every_change_of_an_order_or_a_refund_sets_its_modify_time() -> None:
+    found = {
+        name: re.findall(
+            r"UPDATE oms_(?:order|refund)_info(?! [or]? ?SET modify_time)[^,]*", one.text
+        )
+        for name, one in statements("order")
+    }
+    assert {name: texts for name, texts in found.items() if texts} == {}
+    assert sum("modify_time = shoudan_now()" in one.text for _, one in statements("order")) > 12

@@ -174,7 +174,6 @@ def delivered(order: Order, now: Settled, part: Delivery, cost_micros: int) -> S
         order_status=ORDER.next(now.order_status, OrderEvent.DELIVERED),
         delivery_bind_status=BIND.next(now.delivery_bind_status, BindEvent.DELIVERED),
         notify_status=told(order, now.notify_status),
-        settled=True,
     )
 
 
@@ -197,7 +196,7 @@ def closed(order: Order, now: Settled, *, partial: bool) -> Settled:
         return now
     nothing = now.success_face_micros == 0
     if not nothing and not partial:
-        return replace(now, parked_reason=HALF, settled=True)
+        return replace(now, parked_reason=HALF)
     event = OrderEvent.NOTHING_DELIVERED if nothing else OrderEvent.PART_DELIVERED
     bind = BindEvent.NOTHING_DELIVERED if nothing else BindEvent.PART_DELIVERED
     free = now.was.payment_status == PaymentStatus.NOT_NEEDED
@@ -210,7 +209,6 @@ def closed(order: Order, now: Settled, *, partial: bool) -> Settled:
         notify_status=told(order, now.notify_status),
         fail_code=FAILED_CODE if nothing else PARTIAL_CODE,
         fail_msg="订单失败" if nothing else "订单部分成功",
-        settled=True,
     )
 
 
@@ -225,5 +223,4 @@ def refunded(order: Order, now: Settled, face_micros: int) -> Settled:
         is_refund=Toggle.YES,
         fail_code=FAILED_CODE if whole else now.fail_code,
         fail_msg="订单已退款" if whole else now.fail_msg,
-        settled=True,
     )

@@ -104,14 +104,16 @@ WITH locked AS (
     SELECT o.order_id FROM oms_order_info o WHERE o.order_id = ANY(CAST(:order_ids AS bigint[]))
     ORDER BY o.order_id FOR UPDATE
 ), paid AS (
-    UPDATE oms_order_delivery d SET up_payment_status = :paid
+    UPDATE oms_order_delivery d SET up_payment_status = :paid,
+        money_time = shoudan_now()
     WHERE d.delivery_id = ANY(CAST(:ids AS bigint[])) AND (SELECT count(*) FROM locked) > 0
         AND d.delivery_status = :delivered AND d.up_payment_status = :paying
     RETURNING d.delivery_id, d.order_id, d.total_face_micros
 ), sums AS (
     SELECT order_id, sum(total_face_micros) AS face FROM paid GROUP BY order_id
 ), summed AS (
-    UPDATE oms_order_info o SET up_paid_face_micros = o.up_paid_face_micros + sums.face,
+    UPDATE oms_order_info o SET modify_time = shoudan_now(),
+        up_paid_face_micros = o.up_paid_face_micros + sums.face,
         complete_up_pay = CASE
             WHEN o.up_paid_face_micros + sums.face >= o.total_face_micros THEN 0
             ELSE o.complete_up_pay END
@@ -134,10 +136,10 @@ WHERE delivery_id = ANY(CAST(:ids AS bigint[])) AND NOT conflict
 RETURNING delivery_id
 """)
 
-# 90 -> 0 by a person's decision, under the order's lock.
+# 90 -> 0 by a person's decision, under the order's lock: it ends anew, so that no closed month changes.
 _CONFIRM = statement("""
 UPDATE oms_order_delivery SET delivery_status = :succeeded, up_payment_status = :paying,
-    return_msg = :reason
+    return_msg = :reason, end_time = shoudan_now()
 WHERE delivery_id = :id AND delivery_status = :failed AND up_payment_status = :not_needed
 RETURNING delivery_id
 """)

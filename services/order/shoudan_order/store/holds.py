@@ -11,14 +11,16 @@ from shoudan_kit.db import statement
 from shoudan_order.states import OrderStatus, Toggle
 
 _PARK = statement("""
-UPDATE oms_order_info o SET parked_reason = g.reason
+UPDATE oms_order_info o SET modify_time = shoudan_now(),
+        parked_reason = g.reason
 FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS g(order_id, reason)
 WHERE o.order_id = g.order_id AND o.parked_reason = ''
 RETURNING o.order_id
 """)
 
 _UNPARK = statement("""
-UPDATE oms_order_info SET parked_reason = '' WHERE order_id = ANY(CAST(:ids AS bigint[]))
+UPDATE oms_order_info SET modify_time = shoudan_now(),
+        parked_reason = '' WHERE order_id = ANY(CAST(:ids AS bigint[]))
 """)
 
 # Of the partial index alone, which holds nothing but what is parked; the bound keeps a bad night cheap.
@@ -30,7 +32,8 @@ FROM (SELECT order_id FROM oms_order_info WHERE parked_reason <> ''
 
 # 1 -> 0 and back, while there may be something to bind.
 _PAUSE = statement("""
-UPDATE oms_order_info o SET delivery_pause = :pause
+UPDATE oms_order_info o SET modify_time = shoudan_now(),
+        delivery_pause = :pause
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.delivery_pause <> :pause
     AND o.order_status = ANY(CAST(:open AS smallint[]))
 RETURNING o.order_id

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import columns, statement, unnest
 from shoudan_order.states import (
+    ENDED,
     BindStatus,
     DeliveryStatus,
     FailRefundStatus,
@@ -74,8 +75,8 @@ _STORED: Final = (
     "o.order_id, o.down_channel_no, o.request_no, o.order_status, o.fail_code, o.fail_msg,"
     " o.notify_status, o.request_hash"
 )
-# When an order is settled its overtime is this (000: 2099).
-SETTLED: Final = "TIMESTAMPTZ '2099-12-31 00:00:00+00'"
+
+ENDED_STATUSES: Final = ", ".join(str(int(status)) for status in sorted(ENDED))
 
 # Rows go in by key, so that two batches with the same keys wait for each other in the same order.
 # The notify of an order is written only with an order that is new.
@@ -131,7 +132,9 @@ ORDER BY o.order_id FOR UPDATE OF o
 # 10/30/10/10 -> paid; only orders that moved, and are not paused, get their deliveries.
 _PAID = statement(f"""
 WITH moved AS (
-    UPDATE oms_order_info o SET order_status = :delivering, payment_status = g.payment_status,
+    UPDATE oms_order_info o SET modify_time = shoudan_now(),
+        order_status = :delivering, payment_status = g.payment_status,
+        pay_time = shoudan_now(),
         delivery_bind_status = CASE WHEN o.delivery_pause = 0
             THEN CAST(:bind_waiting AS smallint) ELSE g.bind_status END,
         bind_face_micros = CASE WHEN o.delivery_pause = 0 THEN 0 ELSE g.bind_face END
@@ -153,21 +156,23 @@ SELECT order_id, paused FROM moved
 """)  # noqa: S608
 
 # 10/30/10/10 -> failed before any money moved, or (overtime) before anyone knows whether it did.
-_FAILED_UNPAID = statement(f"""
-UPDATE oms_order_info o SET order_status = :failed, payment_status = :ended,
+_FAILED_UNPAID = statement("""
+UPDATE oms_order_info o SET modify_time = shoudan_now(),
+        order_status = :failed, payment_status = :ended,
     refund_status = :refund_status, fail_code = g.fail_code, fail_msg = g.fail_msg,
     notify_status = CASE WHEN o.has_notify THEN :notifying ELSE o.notify_status END,
-    order_overtime = {SETTLED}
+    end_time = shoudan_now()
 FROM unnest(CAST(:order_ids AS bigint[]), CAST(:fail_codes AS text[]), CAST(:fail_msgs AS text[]))
     AS g(order_id, fail_code, fail_msg)
 WHERE o.order_id = g.order_id AND o.order_status = :paying AND o.payment_status = :unpaid
     AND o.delivery_bind_status = :unbound AND o.refund_status = :unfailed
 RETURNING o.order_id
-""")  # noqa: S608
+""")
 
-# The caller holds the locks and has decided; the vector is what it read.
+# The caller holds the locks and has decided; the vector is what it read. The first end stays its moment.
 _SETTLE = statement(f"""
-UPDATE oms_order_info o SET order_status = g.order_status, delivery_bind_status = g.bind_status,
+UPDATE oms_order_info o SET modify_time = shoudan_now(),
+        order_status = g.order_status, delivery_bind_status = g.bind_status,
     refund_status = g.refund_status, notify_status = g.notify_status,
     bind_face_micros = g.bind_face, success_face_micros = g.success_face,
     success_sell_amount_micros = g.sell, success_commission_micros = g.commission,
@@ -175,9 +180,8 @@ UPDATE oms_order_info o SET order_status = g.order_status, delivery_bind_status 
     success_cost_amount_micros = g.cost, success_up_commission_micros = g.up_commission,
     success_up_service_micros = g.up_service, profit_micros = g.profit,
     fail_code = g.fail_code, fail_msg = g.fail_msg, parked_reason = g.parked_reason,
-    is_refund = g.is_refund, order_overtime = CASE WHEN g.settled THEN {
-    SETTLED
-} ELSE o.order_overtime END
+    is_refund = g.is_refund, end_time = coalesce(o.end_time,
+        CASE WHEN g.order_status IN ({ENDED_STATUSES}) THEN shoudan_now() END)
 FROM {
     unnest(
         order_id="bigint",
@@ -200,7 +204,6 @@ FROM {
         fail_msg="text",
         parked_reason="text",
         is_refund="smallint",
-        settled="boolean",
     ).replace("AS given", "AS g")
 }
 WHERE o.order_id = g.order_id AND o.order_status = g.was_status
@@ -209,7 +212,9 @@ RETURNING o.order_id
 
 # 20 -> 0 or 99: giving back what a failed order had paid.
 _FAIL_REFUND = statement("""
-UPDATE oms_order_info o SET refund_status = :refund_status
+UPDATE oms_order_info o SET modify_time = shoudan_now(),
+        refund_status = CAST(:refund_status AS smallint),
+    money_time = CASE WHEN CAST(:refund_status AS smallint) = 0 THEN shoudan_now() ELSE o.money_time END
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.order_status = ANY(CAST(:ended AS smallint[]))
     AND o.refund_status = :was
 RETURNING o.order_id
@@ -217,7 +222,8 @@ RETURNING o.order_id
 
 # 99 -> 20 of orders that failed unpaid, and of no others: what was paid and refunded stays refunded.
 _LATE_DEBIT = statement("""
-UPDATE oms_order_info o SET refund_status = :waiting
+UPDATE oms_order_info o SET modify_time = shoudan_now(),
+        refund_status = :waiting
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.order_status = :failed
     AND o.payment_status = :unpaid AND o.refund_status = ANY(CAST(:was AS smallint[]))
 RETURNING o.order_id
@@ -226,7 +232,8 @@ RETURNING o.order_id
 # 30 -> 100: whoever has asked need not be told; the notify itself ends, too.
 _ANSWERED = statement("""
 WITH asked AS (
-    UPDATE oms_order_info o SET notify_status = :answered
+    UPDATE oms_order_info o SET modify_time = shoudan_now(),
+        notify_status = :answered
     WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.notify_status = :running
     RETURNING o.order_id
 )
@@ -288,7 +295,6 @@ class Settled:
     fail_msg: str = ""
     parked_reason: str = ""
     is_refund: int = 1
-    settled: bool = False
 
 
 def order_of(row: Row[Any]) -> Order:
@@ -439,7 +445,6 @@ async def advance_settled(db: AsyncConnection, settled: Sequence[Settled]) -> se
         "fail_msg": [s.fail_msg for s in settled],
         "parked_reason": [s.parked_reason for s in settled],
         "is_refund": [s.is_refund for s in settled],
-        "settled": [s.settled for s in settled],
     }
     return set((await db.execute(_SETTLE, binds)).scalars())
 

@@ -49,10 +49,11 @@ _READ_NAMES: Final = ", ".join(f"r.{name}" for name in (*_FACTS, *_STATES))
 _INSERT = statement(f"""
 WITH made AS (
     INSERT INTO oms_refund_info ({_NAMES}, {", ".join(_STATES)}, return_overtime, down_shelf_id,
-        down_product_id, ext_product_no, line_id, carrier_no, province_no, city_no)
+        down_product_id, ext_product_no, line_id, carrier_no, province_no, city_no, end_time)
     SELECT {", ".join(f"given.{name}" for name in (*_FACTS, *_STATES))},
         shoudan_now() + make_interval(secs => given.overtime_s), o.down_shelf_id,
-        o.down_product_id, o.ext_product_no, o.line_id, o.carrier_no, o.province_no, o.city_no
+        o.down_product_id, o.ext_product_no, o.line_id, o.carrier_no, o.province_no, o.city_no,
+        CASE WHEN given.refund_status <> {int(RefundStatus.RETURNING)} THEN shoudan_now() END
     FROM {unnest(**_FACTS, **_STATES, overtime_s="integer")} JOIN oms_order_info o USING (order_id)
     ON CONFLICT (down_channel_no, down_refund_no) DO NOTHING
     RETURNING refund_id
@@ -94,7 +95,9 @@ WHERE order_id = ANY(CAST(:ids AS bigint[])) AND refund_status = :returning
 
 # The caller holds the order's lock and has decided.
 _SETTLE = statement(f"""
-UPDATE oms_refund_info r SET refund_status = g.refund_status, up_return_status = g.up_return_status,
+UPDATE oms_refund_info r SET modify_time = shoudan_now(),
+        refund_status = g.refund_status, up_return_status = g.up_return_status,
+    end_time = CASE WHEN g.refund_status <> {int(RefundStatus.RETURNING)} THEN shoudan_now() END,
     down_refund_status = g.down_refund_status, refund_notify_status = g.refund_notify_status,
     refund_face_micros = g.refund_face_micros,
     refund_sell_amount_micros = g.refund_sell_amount_micros,
@@ -118,7 +121,8 @@ RETURNING r.refund_id
 
 # 20 -> 30 with the first return that starts.
 _STARTED = statement("""
-UPDATE oms_refund_info SET up_return_status = :running
+UPDATE oms_refund_info SET modify_time = shoudan_now(),
+        up_return_status = :running
 WHERE refund_id = ANY(CAST(:ids AS bigint[])) AND refund_status = :returning
     AND up_return_status = :waiting
 """)
@@ -132,8 +136,8 @@ WHERE refund_id = ANY(CAST(:ids AS bigint[])) AND return_overtime > shoudan_now(
 """)
 
 _PROLONG = statement("""
-UPDATE oms_refund_info
-SET return_overtime = greatest(return_overtime, shoudan_now() + make_interval(secs => :more_s))
+UPDATE oms_refund_info SET modify_time = shoudan_now(),
+        return_overtime = greatest(return_overtime, shoudan_now() + make_interval(secs => :more_s))
 WHERE refund_id = :id AND refund_status = :returning
 RETURNING refund_id
 """)
@@ -144,7 +148,9 @@ ORDER BY refund_id FOR UPDATE
 """)
 
 _MONEY_BACK = statement("""
-UPDATE oms_refund_info SET down_refund_status = :done
+UPDATE oms_refund_info SET modify_time = shoudan_now(),
+        down_refund_status = :done,
+    money_time = shoudan_now()
 WHERE refund_id = ANY(CAST(:ids AS bigint[])) AND down_refund_status = :waiting
     AND refund_status IN (20, 91)
 RETURNING refund_id
@@ -152,7 +158,8 @@ RETURNING refund_id
 
 # 20 -> 0 once the channel has its money and no supplier still owes; decided under the refund's lock.
 _CLOSE = statement("""
-UPDATE oms_refund_info r SET refund_status = CASE WHEN r.refund_status = 20
+UPDATE oms_refund_info r SET modify_time = shoudan_now(),
+        refund_status = CASE WHEN r.refund_status = 20
         THEN CAST(:closed AS smallint) ELSE r.refund_status END,
     complete_up_refund = 0
 WHERE r.refund_id = ANY(CAST(:ids AS bigint[])) AND r.refund_status IN (20, 91)

@@ -1,11 +1,12 @@
 """Statements that sum orders for finance; groups, never single orders, leave the database.
 
-What has a line for each day is read day by day, so that memory and statement time stay bounded.
+They are read day by day, so that memory and statement time stay bounded, and each movement counts at the
+moment it ended: a refund of today changes today and no month that is closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta, timezone
 from typing import Final
@@ -15,17 +16,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import statement
 
-ORDER_SUMS: Final = (
-    "success_face_micros",
-    "success_sell_amount_micros",
-    "success_commission_micros",
-    "success_service_micros",
-    "success_fee_micros",
-    "success_cost_amount_micros",
-    "success_up_commission_micros",
-    "success_up_service_micros",
-    "profit_micros",
-)
+# What each movement adds to a sum: a sale (with what refunds have taken of it since), a refund, a delivery,
+# a return. Nothing else moves them, and each movement has one moment that no later one changes.
+_DOWN: Final = {
+    "success_face_micros": "refund_face_micros",
+    "success_sell_amount_micros": "refund_sell_amount_micros",
+    "success_commission_micros": "refund_commission_amount_micros",
+    "success_service_micros": "refund_service_amount_micros",
+    "success_fee_micros": "refund_fee_amount_micros",
+}
+_UP: Final = {
+    "success_cost_amount_micros": ("cost_amount_micros", "return_cost_amount_micros"),
+    "success_up_commission_micros": (
+        "up_commission_amount_micros",
+        "return_commission_amount_micros",
+    ),
+    "success_up_service_micros": ("service_amount_micros", "return_service_amount_micros"),
+}
 # Of a delivery, and what a return takes back of it.
 _RETURNED: Final = {
     "total_face_micros": "return_total_face_micros",
@@ -33,12 +40,20 @@ _RETURNED: Final = {
     "up_commission_amount_micros": "return_commission_amount_micros",
     "service_amount_micros": "return_service_amount_micros",
 }
+_ORDER: Final = (*_DOWN, *_UP)
 # The plain name is the net: gross less returned, which is what the ledger holds.
+ORDER_SUMS: Final = (
+    *(f"gross_{name}" for name in _ORDER),
+    *(f"returned_{name}" for name in _ORDER),
+    *_ORDER,
+    "profit_micros",
+)
 DELIVERY_SUMS: Final = (
     *(f"gross_{name}" for name in _RETURNED),
     *(f"returned_{name}" for name in _RETURNED),
     *_RETURNED,
 )
+_NONE: Final = "CAST(0 AS bigint)"
 
 
 DAY: Final = timedelta(days=1)
@@ -46,36 +61,92 @@ DAY: Final = timedelta(days=1)
 CHINA: Final = timezone(timedelta(hours=8))
 
 
-def _summed(names: tuple[str, ...]) -> str:
-    return ", ".join(f"CAST(sum({name}) AS bigint) AS {name}" for name in names)
+def _apart(names: Iterable[str]) -> str:
+    """Gross, returned and net of what `moved` holds, in the order of the sums."""
+    names = tuple(names)
+    return ", ".join(
+        [f"CAST(sum(gross_{n}) AS bigint) AS gross_{n}" for n in names]
+        + [f"CAST(sum(returned_{n}) AS bigint) AS returned_{n}" for n in names]
+        + [f"CAST(sum(gross_{n} - returned_{n}) AS bigint) AS {n}" for n in names]
+    )
 
 
-# By the BRIN index of create_time.
-_ORDERS = "FROM oms_order_info WHERE create_time >= :start AND create_time < :end_"
+def _moved(table: str, where: str, gross: Mapping[str, str], returned: Mapping[str, str],
+           *, orders: int = 0, more: str = "") -> str:  # fmt: skip
+    """One kind of movement of a period, by the BRIN index of its end_time."""
+    values = [f"{gross.get(n, _NONE)} AS gross_{n}" for n in _ORDER]
+    values += [f"{returned.get(n, _NONE)} AS returned_{n}" for n in _ORDER]
+    return (
+        f"SELECT m.line_id, m.down_channel_no, {orders} AS orders, {', '.join(values)}"  # noqa: S608
+        f" FROM {table} m {more} WHERE {where} AND m.end_time >= :start AND m.end_time < :end_"
+    )
+
+
+# A refund that has been decided is no longer part of its order's sums; the lookup is made only for orders
+# that were refunded.
+_TAKEN: Final = f"""LEFT JOIN LATERAL (
+    SELECT {", ".join(f"CAST(sum(r.{name}) AS bigint) AS {name}" for name in _DOWN.values())}
+    FROM oms_refund_info r WHERE m.is_refund = 0 AND r.order_id = m.order_id
+        AND r.refund_status IN (0, 20, 91)) AS t ON true"""  # noqa: S608
+_MOVEMENTS: Final = " UNION ALL ".join(
+    (
+        _moved(
+            "oms_order_info",
+            "m.order_status IN (0, 90, 91)",
+            {name: f"m.{name} + coalesce(t.{taken}, 0)" for name, taken in _DOWN.items()},
+            {},
+            orders=1,
+            more=_TAKEN,
+        ),
+        _moved(
+            "oms_refund_info",
+            "m.refund_status IN (0, 20, 91)",
+            {},
+            {name: f"m.{taken}" for name, taken in _DOWN.items()},
+        ),
+        _moved(
+            "oms_order_delivery",
+            "m.delivery_status = 0",
+            {name: f"m.{names[0]}" for name, names in _UP.items()},
+            {},
+        ),
+        _moved(
+            "oms_refund_up_return",
+            "m.return_status = 0",
+            {},
+            {name: f"m.{names[1]}" for name, names in _UP.items()},
+        ),
+    )
+)
+# 利润 = 1-2+3-4-5+6+7 (000).
+_PROFIT: Final = " ".join(
+    f"{sign} sum(gross_{name} - returned_{name})"
+    for sign, name in zip("+-+--++", _ORDER[1:], strict=True)
+)
+_SUMMED: Final = f"CAST(sum(orders) AS bigint), {_apart(_ORDER)}, CAST({_PROFIT} AS bigint)"
 PROFIT = statement(f"""
-SELECT to_char(create_time AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD') AS day,
-    CAST(line_id AS text) AS line_id, count(*), {_summed(ORDER_SUMS)}
-{_ORDERS} GROUP BY 1, 2 ORDER BY 1, 2
-""")
-# The first and the last order, by the primary key, which grows with time.
+SELECT to_char(CAST(:start AS timestamptz) AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD') AS day,
+    CAST(line_id AS text) AS line_id, {_SUMMED}
+FROM ({_MOVEMENTS}) AS moved GROUP BY 2 ORDER BY 2
+""")  # noqa: S608 - built from literals above
+DOWN_CHANNEL = statement(f"""
+SELECT down_channel_no, {_SUMMED} FROM ({_MOVEMENTS}) AS moved GROUP BY 1 ORDER BY 1
+""")  # noqa: S608
+# The first order, by the primary key, which grows with time, and now: refunds come long after.
 _SPAN = statement("""
 SELECT (SELECT create_time FROM oms_order_info ORDER BY order_id LIMIT 1) AS first,
-    (SELECT create_time FROM oms_order_info ORDER BY order_id DESC LIMIT 1) AS last
-""")
-DOWN_CHANNEL = statement(f"""
-SELECT down_channel_no, count(*), {_summed(ORDER_SUMS)} {_ORDERS} GROUP BY 1 ORDER BY 1
+    shoudan_now() AS last
 """)
 # Each by the BRIN index of its own end_time: a return counts when it came back, so that it changes no
 # period before.
 UP_CHANNEL = statement(f"""
-SELECT up_channel_no, CAST(sum(delivered) AS bigint), {_summed(DELIVERY_SUMS)} FROM (
+SELECT up_channel_no, CAST(sum(delivered) AS bigint), {_apart(_RETURNED)} FROM (
     SELECT up_channel_no, 1 AS delivered, {", ".join(f"{n} AS gross_{n}" for n in _RETURNED)},
-        {", ".join(f"CAST(0 AS bigint) AS returned_{n}" for n in _RETURNED)}, {", ".join(_RETURNED)}
+        {", ".join(f"{_NONE} AS returned_{n}" for n in _RETURNED)}
     FROM oms_order_delivery
     WHERE delivery_status = 0 AND end_time >= :start AND end_time < :end_
     UNION ALL
-    SELECT up_channel_no, 0, {", ".join("0" for _ in _RETURNED)},
-        {", ".join(_RETURNED.values())}, {", ".join(f"-{name}" for name in _RETURNED.values())}
+    SELECT up_channel_no, 0, {", ".join("0" for _ in _RETURNED)}, {", ".join(_RETURNED.values())}
     FROM oms_refund_up_return
     WHERE return_status = 0 AND end_time >= :start AND end_time < :end_
 ) AS moved GROUP BY 1 ORDER BY 1
@@ -111,28 +182,52 @@ REPORTS: Final = {
 async def report_lines(
     db: AsyncConnection, kind: int, start: datetime, end: datetime
 ) -> AsyncIterator[ReportLine]:
-    """The lines of a report, in their order; at most as many in memory as there are lines or channels."""
+    """The lines of a report, in their order; at most as many in memory as there are lines or channels.
+
+    One statement reads one day at most: what has no line for each day is added up here.
+    """
     one = REPORTS[kind]
+    totals: dict[tuple[str, ...], ReportLine] = {}
+    for since, until in await _days(db, start, end):
+        lines = await _of_day(db, one, since, until)
+        if one.daily:
+            for line in lines:
+                yield line
+            continue
+        for line in lines:
+            key = tuple(line.labels.values())
+            totals[key] = _added(totals[key], line) if key in totals else line
+    for key in sorted(totals):
+        yield totals[key]
+
+
+async def _of_day(
+    db: AsyncConnection, one: Report, since: datetime, until: datetime
+) -> list[ReportLine]:
     at = len(one.labels)
-    windows = await _days(db, start, end) if one.daily else [(start, end)]
-    for since, until in windows:
-        for row in await db.execute(one.query, {"start": since, "end_": until}):
-            yield ReportLine(
-                dict(zip(one.labels, row[:at], strict=True)),
-                row[at],
-                dict(zip(one.sums, row[at + 1 :], strict=True)),
-            )
+    return [
+        ReportLine(
+            dict(zip(one.labels, row[:at], strict=True)),
+            row[at],
+            dict(zip(one.sums, row[at + 1 :], strict=True)),
+        )
+        for row in await db.execute(one.query, {"start": since, "end_": until})
+    ]
+
+
+def _added(a: ReportLine, b: ReportLine) -> ReportLine:
+    sums = {name: micros + b.sums_micros[name] for name, micros in a.sums_micros.items()}
+    return ReportLine(a.labels, a.count + b.count, sums)
 
 
 async def _days(
     db: AsyncConnection, start: datetime, end: datetime
 ) -> list[tuple[datetime, datetime]]:
-    """The days of a period in which there may be orders."""
+    """The days of a period in which something may have ended."""
     span = (await db.execute(_SPAN, {})).one()
     if span.first is None:
         return []
-    # Numbers are made a moment before the rows, on another clock: a day to each side is plenty.
-    start, end = max(start, span.first - DAY), min(end, span.last + DAY)
+    start, end = max(start, span.first), min(end, span.last + DAY)
     days: list[tuple[datetime, datetime]] = []
     while start < end:
         midnight = datetime.combine(start.astimezone(CHINA).date() + DAY, time(), CHINA)

@@ -93,7 +93,7 @@ RETURNING u.return_id
 """)  # noqa: S608
 
 _UP_REFUNDED = statement("""
-UPDATE oms_refund_up_return SET up_refund_status = :done
+UPDATE oms_refund_up_return SET up_refund_status = :done, money_time = shoudan_now()
 WHERE return_id = ANY(CAST(:ids AS bigint[])) AND up_refund_status = :waiting AND return_status = 0
 RETURNING return_id
 """)

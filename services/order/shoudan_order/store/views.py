@@ -14,7 +14,6 @@ from shoudan_kit.db import statement
 from shoudan_order.tables import DELIVERY, NOTIFY, ORDER, REFUND
 
 Values = Mapping[str, Any]
-SETTLED_YEAR = 2099
 
 # Found by their key, then sorted: in the order of numbers all events of all orders would be passed.
 _EVENTS = statement("""
@@ -57,9 +56,9 @@ class OrderView:
 
     @property
     def overtime(self) -> datetime | None:
-        """When it times out; None once settled."""
+        """When it times out; None once it has ended."""
         moment: datetime = self.values["order_overtime"]
-        return None if moment.year >= SETTLED_YEAR else moment
+        return None if self.values["end_time"] else moment
 
 
 async def _rows(db: AsyncConnection, wanted: Select[Any]) -> list[Values]:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Index,
     Integer,
     SmallInteger,
     Text,
@@ -88,3 +89,13 @@ def one_of(name: str, states: type[IntEnum]) -> CheckConstraint:
 def holds(name: str, rule: str) -> CheckConstraint:
     """A rule the database keeps."""
     return CheckConstraint(rule, name=name)
+
+
+def moments(table: str, column: str) -> Index:
+    """Rows of a period: a BRIN, summed up as the table grows and not only by the next vacuum."""
+    return Index(
+        f"{table}_{column}",
+        column,
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
+    )

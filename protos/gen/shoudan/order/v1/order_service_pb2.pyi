@@ -559,7 +559,7 @@ class Order(_message.Message):
 
     @_builtins.property
     def overtime(self) -> _timestamp_pb2.Timestamp:
-        """When it times out; absent once settled."""
+        """When it times out; absent once it has ended."""
 
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderDelivery]:
