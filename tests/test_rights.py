@@ -12,6 +12,7 @@ import pytest
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.migrate import upgrade
 from shoudan_kit.tables import rights_of
+from tests.test_plans import generic_plan, statements
 
 SERVICES = ("order", "pay", "delivery", "erp_ingest")
 PLACE = "SELECT column_name FROM information_schema.columns WHERE table_name = $1 ORDER BY 1"
@@ -93,6 +94,24 @@ async def test_a_service_changes_no_column_that_is_not_declared(
         "CREATE TABLE mine (id int)",
     )
     assert await refused(urls.service, *tried) == []
+
+
+@every_service
+async def test_every_statement_of_a_service_has_the_rights_it_needs(
+    database: Callable[[str], Awaitable[DatabaseUrls]], service: str
+) -> None:
+    db = await connected((await database(service)).service)
+    count = 0
+    try:
+        await db.execute("SET plan_cache_mode = force_generic_plan")
+        for name, statement in statements(service):
+            try:
+                count += await generic_plan(db, statement) is not None
+            except asyncpg.InsufficientPrivilegeError as error:
+                raise AssertionError(f"{name}: {error}") from error
+    finally:
+        await db.close()
+    assert count > 20
 
 
 async def test_reports_read_every_table_and_write_none(

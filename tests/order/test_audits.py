@@ -108,8 +108,7 @@ async def test_bug_06_a_false_success_takes_the_suppliers_money_back(
 async def test_dead_notifies_are_listed_and_sent_again_once(world: World, audits: Any) -> None:
     world.inbox.answer = lambda told: (500, "no")
     order_id = await world.order(notify_url=world.inbox.url)
-    async with world.process.app.db.begin() as db:
-        await db.execute(text("UPDATE oms_notify_info SET max_count = 1"))
+    await world.sql("UPDATE oms_notify_info SET max_count = 1")
 
     async def dead() -> list[Any]:
         answer = await audits.ListDeadNotifies(pb.ListDeadNotifiesRequest(channel_no="test"))

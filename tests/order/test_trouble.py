@@ -47,21 +47,16 @@ async def reaches(world: World, order_id: int, status: int) -> pb.Order:
 
 async def time_out(world: World, order_id: int) -> None:
     """Let the order's time be over now."""
-    async with world.process.app.db.begin() as db:
-        await db.execute(
-            text(
-                "UPDATE oms_order_info SET order_overtime = shoudan_now() - interval '1 s'"
-                " WHERE order_id = :id"
-            ),
-            {"id": order_id},
-        )
-        await db.execute(
-            text(
-                "UPDATE task SET next_execute_time = shoudan_now() WHERE order_no = :no"
-                " AND name = 'order.overtime'"
-            ),
-            {"no": str(order_id)},
-        )
+    await world.sql(
+        "UPDATE oms_order_info SET order_overtime = shoudan_now() - interval '1 s'"
+        " WHERE order_id = :id",
+        id=order_id,
+    )
+    await world.sql(
+        "UPDATE task SET next_execute_time = shoudan_now() WHERE order_no = :no"
+        " AND name = 'order.overtime'",
+        no=str(order_id),
+    )
 
 
 async def test_a_failed_delivery_goes_to_the_next_supplier(world: World) -> None:

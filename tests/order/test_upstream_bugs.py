@@ -28,9 +28,7 @@ from tests.poll import eventually
 
 async def run(world: World, sql: str, **binds: Any) -> list[Any]:
     """A statement on the service's database."""
-    async with world.process.app.db.begin() as db:
-        found = await db.execute(text(sql), binds)
-        return list(found) if sql.startswith("SELECT") else []
+    return await world.sql(sql, **binds)
 
 
 async def split_in_two(world: World) -> None:

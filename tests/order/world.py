@@ -26,6 +26,7 @@ from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay_pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_kit.config import Secret
+from shoudan_kit.db import Database
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.refusal import Refusal, code_of
 from shoudan_kit.service import ROLES, Process
@@ -272,10 +273,15 @@ class World:
         return list(answer.acks)
 
     async def sql(self, query: str, **binds: Any) -> list[Any]:
-        """A statement on the service's database."""
-        async with self.process.app.db.begin() as db:
-            found = await db.execute(text(query), binds)
-            return list(found) if query.lstrip().startswith("SELECT") else []
+        """A statement on the service's database: read as the service, changed as the owner, who alone may."""
+        if query.lstrip().startswith("SELECT"):
+            async with self.process.app.db.begin() as db:
+                return list(await db.execute(text(query), binds))
+        owner = Database(self.owner_url)
+        async with owner.begin() as db:
+            await db.execute(text(query), binds)
+        await owner.dispose()
+        return []
 
     async def turn_clock(self, postgres: Postgres, shift_s: int) -> None:
         """Turn the database's clock to `shift_s` seconds ahead of the machine's."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shoudan_kit.tables import metadata
+from shoudan_kit.tables import metadata, rights
 from shoudan_order import states as s
 from shoudan_order.tables.catalogue import declare
 from shoudan_order.tables.columns import (
@@ -45,6 +45,13 @@ declare(METADATA)
 
 # Room for updates in place: rows of hot tables change three to five times.
 HOT: Final = {"fillfactor": "75"}
+
+# 利润 = 1-2+3-4-5+6+7 (000).
+PROFIT: Final = (
+    "profit_micros = success_sell_amount_micros - success_commission_micros + success_service_micros"
+    " - success_fee_micros - success_cost_amount_micros + success_up_commission_micros"
+    " + success_up_service_micros"
+)
 
 ORDER: Final = Table(
     "oms_order_info",
@@ -117,10 +124,45 @@ ORDER: Final = Table(
     holds("bound", "bind_face_micros BETWEEN 0 AND total_face_micros"),
     holds("delivered", "success_face_micros BETWEEN 0 AND bind_face_micros"),
     holds("up_paid", "up_paid_face_micros BETWEEN 0 AND total_face_micros"),
+    holds("whole", "order_status <> 0 OR success_face_micros = total_face_micros"),
+    holds("profit", PROFIT),
+    holds(
+        "toggles", "delivery_pause IN (0, 1) AND complete_up_pay IN (0, 1) AND is_refund IN (0, 1)"
+    ),
     moments("oms_order_info", "create_time"),
     moments("oms_order_info", "end_time"),
     Index("oms_order_info_parked", "order_id", postgresql_where=text("parked_reason <> ''")),
     comment="订单记录",
+    info=rights(
+        update=(
+            "delivery_pause",
+            "order_status",
+            "payment_status",
+            "delivery_bind_status",
+            "refund_status",
+            "notify_status",
+            "complete_up_pay",
+            "is_refund",
+            "bind_face_micros",
+            "success_face_micros",
+            "success_sell_amount_micros",
+            "success_commission_micros",
+            "success_service_micros",
+            "success_fee_micros",
+            "success_cost_amount_micros",
+            "success_up_commission_micros",
+            "success_up_service_micros",
+            "profit_micros",
+            "up_paid_face_micros",
+            "fail_code",
+            "fail_msg",
+            "parked_reason",
+            "pay_time",
+            "end_time",
+            "money_time",
+            "modify_time",
+        )
+    ),
     postgresql_with=HOT,
 )
 
@@ -171,6 +213,21 @@ DELIVERY: Final = Table(
     moments("oms_order_delivery", "create_time"),
     moments("oms_order_delivery", "end_time"),
     comment="订单发货表",
+    info=rights(
+        update=(
+            "delivery_status",
+            "up_payment_status",
+            "start_time",
+            "end_time",
+            "money_time",
+            "up_delivery_no",
+            "cost_amount_micros",
+            "courier_cost_amount_micros",
+            "conflict",
+            "return_msg",
+            "result_params",
+        )
+    ),
     postgresql_with=HOT,
 )
 
@@ -230,6 +287,25 @@ REFUND: Final = Table(
     Index("oms_refund_info_order_id", "order_id"),
     moments("oms_refund_info", "end_time"),
     comment="订单退款表",
+    info=rights(
+        update=(
+            "refund_status",
+            "up_return_status",
+            "down_refund_status",
+            "refund_notify_status",
+            "refund_face_micros",
+            "refund_sell_amount_micros",
+            "refund_commission_amount_micros",
+            "refund_service_amount_micros",
+            "refund_fee_amount_micros",
+            "return_overtime",
+            "complete_up_refund",
+            "parked_reason",
+            "end_time",
+            "money_time",
+            "modify_time",
+        )
+    ),
     postgresql_with=HOT,
 )
 
@@ -280,6 +356,18 @@ RETURN: Final = Table(
     Index("oms_refund_up_return_delivery_id", "delivery_id"),
     moments("oms_refund_up_return", "end_time"),
     comment="上游退货表",
+    info=rights(
+        update=(
+            "return_status",
+            "up_refund_status",
+            "start_time",
+            "end_time",
+            "money_time",
+            "up_return_no",
+            "conflict",
+            "return_msg",
+        )
+    ),
     postgresql_with=HOT,
 )
 
@@ -353,6 +441,14 @@ AUDIT: Final = Table(
     ),
     Index("oms_audit_info_order_id", "order_id"),
     comment="审核表",
+    info=rights(
+        update=(
+            "audit_status",
+            "audit_by",
+            "audit_time",
+            "audit_msg",
+        )
+    ),
 )
 
 CHANGE: Final = Table(
