@@ -1,10 +1,13 @@
-"""Whatever a field holds, no method of these services answers INTERNAL or UNKNOWN."""
+"""Whatever a field holds, whether or not the database is there, no method answers INTERNAL or UNKNOWN;
+and a bad item of a batch is refused alone."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,7 +21,7 @@ from grpc import aio
 from shoudan_kit.config import Secret
 from shoudan_kit.service import OPERATIONS, Process
 
-SERVICES = ("order", "delivery", "erp_ingest")
+SERVICES = ("order", "delivery", "erp_ingest", "pay")
 AWAY = "127.0.0.1:1"
 NEIGHBOURS = {
     "order": {"pay_target": AWAY, "delivery_target": AWAY},
@@ -37,6 +40,36 @@ WRONG = {
     F.CPPTYPE_DOUBLE: [float("nan"), 1e308],
 }
 PLAIN = {F.CPPTYPE_STRING: "1", F.CPPTYPE_BOOL: True}
+# Refused for what they ask, or answered from memory, before the database is needed.
+BEFORE = {
+    "OrderService/CreateOrders",
+    "OrderService/CreateOrder",
+    "OrderService/CreateRefunds",
+    "AuditService/DecideAudit",
+    "DictionaryService/GetDictionary",
+    "DictionaryService/ListAreas",
+    "OperationsService/ListTasks",
+    "DeliveryService/CreateDeliveries",
+    "DeliveryService/ResolveDelivery",
+    "DeliveryService/TakeNotify",
+    "SupplierService/ApplySuppliers",
+    "ErpService/IngestPushes",
+    "ErpService/SearchTrades",
+    "ErpService/SearchRefunds",
+    "ErpService/ExportTrades",
+    "ErpService/ExportRefunds",
+    "ErpService/EraseSubject",
+    "LedgerService/PostEntries",
+    "LedgerService/Post",
+    "LedgerService/CreatePackage",
+    "PaymentService/CreateMode",
+    "PaymentService/UpdateMode",
+    "PaymentService/CreatePays",
+    "PaymentService/CreateRefunds",
+    "SetupService/ApplySetup",
+    "PlatformService/SetUmsApp",
+    "PlatformService/SetDomain",
+}
 BUGS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 
 
@@ -126,14 +159,23 @@ async def started(service: str, url: str) -> Process[Any]:
     return process
 
 
+@asynccontextmanager
+async def serving(service: str, url: str) -> AsyncGenerator[tuple[Process[Any], aio.Channel]]:
+    process = await started(service, url)
+    try:
+        async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+            yield process, channel
+    finally:
+        await process.stop()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("service", SERVICES)
 async def test_no_field_of_any_method_leads_to_internal_or_unknown(service, new_database):
-    process = await started(service, (await new_database(service)).service)
     wrong: list[str] = []
     places = asyncio.Semaphore(SIDE_BY_SIDE)
-    async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+    async with serving(service, (await new_database(service)).service) as (process, channel):
 
         async def ask(path: str, method: Any, what: str, request: bytes) -> None:
             async with places:
@@ -149,5 +191,107 @@ async def test_no_field_of_any_method_leads_to_internal_or_unknown(service, new_
             for what, request in cases(GetMessageClass(method.input_type)):
                 calls.append(ask(path, method, what, request.SerializeToString()))
         await asyncio.gather(*calls)
-    await process.stop()
     assert wrong == []
+
+
+class Line:
+    """A way to PostgreSQL's socket that can be cut: sessions end, and none begins."""
+
+    def __init__(self, socket: Path, folder: Path) -> None:
+        self._socket, self._mine = socket, folder / socket.name
+        self._open: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._carry, self._mine)
+
+    async def cut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        self._mine.unlink(missing_ok=True)
+        for one in self._open:
+            one.transport.abort()
+
+    async def _carry(self, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        there, on = await asyncio.open_unix_connection(str(self._socket))
+        ends = {back, on}
+        self._open |= ends
+        try:
+            await asyncio.gather(_copy(here, on), _copy(there, back), return_exceptions=True)
+        finally:
+            self._open -= ends
+            for one in ends:
+                one.close()
+
+
+async def _copy(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+    while data := await source.read(2**16):
+        to.write(data)
+        await to.drain()
+    to.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_method_answers_unavailable_while_the_database_is_away(
+    service, new_database, postgres, tmp_path
+):
+    url = (await new_database(service)).service
+    socket = Path(postgres.socket_dir) / f".s.PGSQL.{postgres.port}"
+    line = Line(socket, tmp_path)
+    await line.start()
+    said: dict[str, str] = {}
+    async with serving(service, url.replace(str(postgres.socket_dir), str(tmp_path))) as served:
+        process, channel = served
+        await line.cut()
+        for path, method in methods(process):
+            request = filled(GetMessageClass(method.input_type)()).SerializeToString()
+            code = await code_of(channel, path, method, request)
+            said[path.rpartition(".")[2]] = "answered" if code is None else code.name
+    assert {code for code in said.values() if code in {"INTERNAL", "UNKNOWN"}} == set()
+    assert {name for name, code in said.items() if code != "UNAVAILABLE"} <= BEFORE
+
+
+def batches(process: Process[Any]) -> Iterator[tuple[str, Any, str]]:
+    """Methods whose contract has one result, or refusal, for each item; with the field of their items."""
+    for path, method in methods(process):
+        results = method.output_type.fields_by_name.get("results")
+        if results is not None and "refusal" in getattr(results.message_type, "fields_by_name", ()):
+            (items,) = (one.name for one in method.input_type.fields if one.is_repeated)
+            yield path, method, items
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_bad_item_of_a_batch_is_refused_alone(service, new_database):
+    wrong: list[str] = []
+    asked = 0
+    async with serving(service, (await new_database(service)).service) as (process, channel):
+        for path, method, items in batches(process):
+            answer = GetMessageClass(method.output_type)
+
+            async def outcomes(request: Any, path: str = path, answer: Any = answer) -> list[str]:
+                body = await channel.unary_unary(path)(request.SerializeToString(), timeout=CALL_S)
+                results = answer.FromString(body).results
+                return [
+                    one.refusal.reason if one.HasField("refusal") else "taken" for one in results
+                ]
+
+            (_, plain), *others = cases(GetMessageClass(method.input_type))
+            (alone,) = await outcomes(plain)
+            for what, bad in others:
+                if not what.startswith(f"{items}."):
+                    continue
+                asked += 1
+                getattr(bad, items).extend(getattr(plain, items))
+                try:
+                    _, other = await outcomes(bad)
+                except aio.AioRpcError as error:
+                    wrong.append(f"{path}: {what}: the whole batch: {error.code().name}")
+                    continue
+                if other != alone:
+                    wrong.append(f"{path}: {what}: the other was {other}, alone {alone}")
+    assert wrong == []
+    assert asked > 0

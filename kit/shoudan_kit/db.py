@@ -217,6 +217,11 @@ def columns(rows: Iterable[Any], *names: str) -> dict[str, list[Any]]:
     return dict(zip(names, arrays or [[] for _ in names], strict=True))
 
 
+def holdable(key: Iterable[object]) -> bool:
+    """Whether PostgreSQL can hold every text of `key`: one with NUL in it is in no row."""
+    return not any(isinstance(part, str) and "\0" in part for part in key)
+
+
 def unnest(**types: str) -> str:
     """`unnest(CAST(:a AS bigint[]), …) AS given(a, …)` for `unnest(a="bigint", …)`."""
     arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())

@@ -36,6 +36,7 @@ DATA: Final = frozenset(
         "22026",
     }
 )
+UNIQUE_VIOLATION: Final = "23505"
 LOG_EVERY_S: Final = 1.0
 SITES_MAX: Final = 1_000
 STATEMENT_CHARS_MAX: Final = 80
@@ -85,6 +86,11 @@ def lost(error: BaseException) -> bool:
 def away(error: BaseException) -> bool:
     """Whether the database could not do it now, whatever was asked: UNAVAILABLE, never a bug."""
     return isinstance(error, Unavailable) or lost(error) or sql_state(error) in RETRYABLE
+
+
+def taken(error: BaseException) -> bool:
+    """Whether a unique key was taken, most often by another transaction at the same moment."""
+    return sql_state(error) == UNIQUE_VIOLATION
 
 
 def data_refused(error: BaseException) -> bool:

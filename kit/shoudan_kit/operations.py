@@ -33,18 +33,21 @@ WHERE (CAST(:statuses AS smallint[]) = '{}' OR status = ANY(CAST(:statuses AS sm
     AND (next_execute_time, task_id) > (CAST(:after_time AS timestamptz), CAST(:after_id AS bigint))
 ORDER BY next_execute_time, task_id LIMIT :most
 """)
+# One task of an exclusive key at a time: its newest failed one, and none beside one that is pending.
+_RETRIED = """status IN (20, 90)
+    AND (task_id = ANY(CAST(:ids AS bigint[])) OR (:name <> '' AND name = :name AND status = 90))
+    AND NOT (status = 90 AND exclusive AND EXISTS (SELECT 1 FROM task other
+        WHERE other.order_no = task.order_no AND other.name = task.name AND other.exclusive
+            AND (other.status IN (20, 30) OR (other.status = 90 AND other.task_id > task.task_id))))
+"""
 # A failed task starts again: new deadline, counted from zero, no date of deletion.
-_RETRY = statement("""
+_RETRY = statement(f"""
 UPDATE task SET status = 20, next_execute_time = shoudan_now(), delete_time = NULL,
     count = CASE WHEN status = 90 THEN 0 ELSE count END,
     max_execute_time = greatest(max_execute_time, shoudan_now() + make_interval(secs => :deadline_s))
-WHERE status IN (20, 90)
-    AND (task_id = ANY(CAST(:ids AS bigint[])) OR (:name <> '' AND name = :name AND status = 90))
-""")
-_COUNT_RETRY = statement("""
-SELECT count(*) FROM task WHERE status IN (20, 90)
-    AND (task_id = ANY(CAST(:ids AS bigint[])) OR (:name <> '' AND name = :name AND status = 90))
-""")
+WHERE {_RETRIED}
+""")  # noqa: S608 - built from literals
+_COUNT_RETRY = statement(f"SELECT count(*) FROM task WHERE {_RETRIED}")  # noqa: S608
 _PAUSE = statement("""
 INSERT INTO task_pause (queue_name, paused_by, reason, create_time)
 VALUES (:queue_name, :by, :reason, shoudan_now()) ON CONFLICT DO NOTHING

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from shoudan_kit import log, metrics
-from shoudan_kit.db_errors import away, data_refused, describe
+from shoudan_kit.db_errors import away, data_refused, describe, taken
 from shoudan_kit.refusal import DeadlineTooShort, Refusal, Refused, refused_from_rpc
 
 T = TypeVar("T")
@@ -41,6 +41,10 @@ _PASSED_ON: Final = frozenset(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     }
 )
+_WORDS: Final[Mapping[grpc.StatusCode | None, str]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: "a value is out of range",
+    grpc.StatusCode.ABORTED: "another call wrote the same at this moment, repeat this one",
+}
 # Where a value of a request is read that the contract's type lets through.
 _READERS: Final = frozenset(
     {
@@ -327,9 +331,7 @@ class _Call:
             return grpc.StatusCode.CANCELLED.name
         trace = log.context("request_id") or secrets.token_hex(8)
         code = _dependency_code(error)
-        words = "a dependency did not answer"
-        if code is grpc.StatusCode.INVALID_ARGUMENT:
-            words = "a value is out of range"
+        words = _WORDS.get(code, "a dependency did not answer")
         if code is None:
             code, words = grpc.StatusCode.INTERNAL, "internal error"
             _log.error("internal_error", method=self._method, trace=trace, exc_info=error)
@@ -355,6 +357,8 @@ def _dependency_code(error: Exception) -> grpc.StatusCode | None:
         return grpc.StatusCode.UNAVAILABLE
     if data_refused(error) or _is_no_value(error):
         return grpc.StatusCode.INVALID_ARGUMENT
+    if taken(error):
+        return grpc.StatusCode.ABORTED
     if not isinstance(error, aio.AioRpcError):
         return None
     code = error.code()

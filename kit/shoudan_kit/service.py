@@ -24,7 +24,7 @@ from shoudan_kit.clock import SystemClock
 from shoudan_kit.collecting import tune_gc
 from shoudan_kit.config import ProcessSettings, ServiceSettings
 from shoudan_kit.db import Database
-from shoudan_kit.db_errors import describe
+from shoudan_kit.db_errors import away, describe
 from shoudan_kit.health import OpsServer
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.migrate import Schema
@@ -312,6 +312,10 @@ async def _forever(run_once: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await run_once()
-        except Exception:  # noqa: BLE001 - seen in the log, tried again
-            _log.error("background_failed", task=getattr(run_once, "__name__", ""), exc_info=True)
+        except Exception as error:  # noqa: BLE001 - seen in the log, tried again
+            name = getattr(run_once, "__name__", "")
+            if away(error):  # no bug, and nothing a person could do about this task
+                _log.warning("background_waits", task=name, error=describe(error))
+            else:
+                _log.error("background_failed", task=name, exc_info=True)
         await asyncio.sleep(1)

@@ -27,6 +27,7 @@ class Step(msgspec.Struct):
 
 
 KIND = Kind("test.step", Step, "test:step", interval_s=5)
+EXCLUSIVE = Kind("test.exclusive", Step, "test:step", interval_s=5, exclusive=True)
 
 
 @pytest.fixture
@@ -81,6 +82,29 @@ async def test_dead_tasks_start_again_and_a_dry_run_only_counts(database, ids, s
         " max_execute_time > now() + interval '14 min' FROM task",
     )
     assert [tuple(row) for row in found] == [(20, 0, True, True)]
+
+
+async def test_failed_tasks_of_one_key_start_again_one_at_a_time(database, ids, stub):
+    await run(database, "DELETE FROM task")
+    for n in range(2):  # one failed, made again, failed again: exclusive only while pending
+        async with Work(database, ids, None, None) as work:
+            work.tasks.add(EXCLUSIVE, Step(n), order_no="o")
+        await run(database, "UPDATE task SET status = 90")
+    await make(database, ids, 1)
+    await run(database, "UPDATE task SET status = 90")
+    counted = await stub.RetryTasks(
+        pb.RetryTasksRequest(failed_name="test.exclusive", dry_run=True)
+    )
+    assert counted.count == 1
+    again = await stub.RetryTasks(pb.RetryTasksRequest(failed_name="test.exclusive"))
+    assert again.count == 1
+    found = await run(
+        database, "SELECT status, msg_content FROM task WHERE exclusive ORDER BY task_id"
+    )
+    assert [tuple(row) for row in found] == [(90, '{"n":0}'), (20, '{"n":1}')]
+    # The other beside the one that is pending: nothing, and those named with it go on.
+    named = [row[0] for row in await run(database, "SELECT task_id FROM task WHERE status = 90")]
+    assert (await stub.RetryTasks(pb.RetryTasksRequest(task_ids=named))).count == 1
 
 
 async def test_a_pause_needs_who_and_why_and_can_be_undone(stub):

@@ -91,6 +91,19 @@ async def test_a_contradiction_is_refused_and_named(
     assert world.context.catalogue.version == 1
 
 
+async def test_products_that_exchange_places_are_refused_and_stay(world: World) -> None:
+    other = {"product_id": 301, "face_micros": 100_000_000}
+    await world.apply(down_products=[down_product(**other)])
+    here, there = down_product(), down_product(**other)
+    here.face_micros, there.face_micros = there.face_micros, here.face_micros
+    with pytest.raises(grpc.RpcError) as raised:
+        await world.apply(down_products=[here, there])
+    refused = refused_from_rpc(raised.value)
+    assert refused is not None
+    assert refused.reason == "ERROR_REASON_CATALOGUE_INVALID"
+    assert world.context.catalogue.version == 2
+
+
 async def test_a_disabled_product_is_not_sold_but_a_repeat_is_answered(world: World) -> None:
     new = world.new()
     (first,) = await world.create(new)

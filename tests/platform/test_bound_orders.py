@@ -110,6 +110,18 @@ async def test_nothing_is_bound_when_the_order_is_not_held(desk: Desk) -> None:
     assert kept == [(0,)]
 
 
+async def test_a_pay_is_paid_by_one_trade(desk: Desk) -> None:
+    pay, request_no = number("P")[-9:], number("q")
+    trade = pb.Trade(domain_id=DOMAIN, trade_no=number("t"), total_fen=100, pay_traction_no=pay)
+    await desk.platform.BindTrade(pb.BindTradeRequest(trade=trade))
+    trade.trade_no = number("t")
+    trade.channel_no, trade.request_no = "c", request_no
+    with pytest.raises(aio.AioRpcError, match="FIELD_INVALID") as raised:
+        await desk.platform.BindTrade(pb.BindTradeRequest(trade=trade))
+    assert "pay_traction_no" in str(raised.value.details())
+    assert desk.orders.of(request_no) == []  # refused before its order is held
+
+
 async def test_a_bound_trade_is_bound_to_one_content(desk: Desk) -> None:
     trade = pb.Trade(domain_id=DOMAIN, trade_no=number("t"), total_fen=100)
     for _ in range(2):

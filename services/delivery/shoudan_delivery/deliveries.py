@@ -16,7 +16,7 @@ from shoudan_delivery.refusals import (
     DeliveryNotFound,
     DeliveryRefusal,
 )
-from shoudan_delivery.states import FINAL, Source, Status
+from shoudan_delivery.states import FINAL, ServiceClass, Source, Status
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import (
@@ -29,10 +29,12 @@ from shoudan_delivery.store.rows import (
     Verdict,
 )
 from shoudan_delivery.suppliers import Suppliers
+from shoudan_kit.db import holdable
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.work import Work
 
 CHUNK_MAX = 200
+CLASSES = frozenset(ServiceClass)
 # A request task outlives flow_timeout, so that what was never sent by then is ended by its handler.
 GRACE_S = 3_600
 
@@ -134,7 +136,12 @@ def _rejects(ids: IdMaker, refused: Sequence[NewDelivery]) -> Iterator[Incident]
 
 async def find(db: AsyncConnection, keys: Sequence[Key]) -> list[Delivery | DeliveryNotFound]:
     """Deliveries as they stand, in the order asked."""
-    found = await store.by_key(db, keys)
+    asked = [
+        key
+        for key in keys
+        if holdable((key.coop_id, key.coop_order_id)) and key.service_class in CLASSES
+    ]
+    found = await store.by_key(db, asked) if asked else {}
     return [found.get(key) or DeliveryNotFound(key.coop_order_id) for key in keys]
 
 

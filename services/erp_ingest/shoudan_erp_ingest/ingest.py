@@ -23,6 +23,7 @@ from shoudan_erp_ingest.store.trades import Late, TradeWrite
 from shoudan_erp_ingest.tables.models import Document, RefundDocument, TradeDocument
 from shoudan_erp_ingest.tables.schema import PUSH, QUARANTINED, REFUND, STORED, TRADE
 from shoudan_kit.db import retry, sql_state
+from shoudan_kit.db_errors import taken
 from shoudan_kit.log import get_logger
 from shoudan_kit.refusal import Refusal
 from shoudan_kit.work import Work
@@ -33,7 +34,6 @@ DOCUMENTS_MAX: Final = 2_000  # of one transaction
 ROUNDS_MAX: Final = 32  # versions of one document in one transaction, each a round of statements
 RACES_MAX: Final = 5  # somebody else inserted the same new document first
 PHONES_MAX: Final = 200  # indexed of one body that could not be read
-UNIQUE: Final = "23505"
 _DIGITS = re.compile(rb"(?<![0-9])[0-9]{7,13}(?![0-9])")
 
 _log = get_logger("erp.ingest")
@@ -161,7 +161,7 @@ class Ingest:
                 await retry(lambda: self._once(some))
                 return
             except DBAPIError as error:
-                if sql_state(error) != UNIQUE or race == RACES_MAX - 1:
+                if not taken(error) or race == RACES_MAX - 1:
                     raise
 
     async def _once(self, some: Sequence[Reading]) -> None:

@@ -24,6 +24,7 @@ from shoudan_erp_ingest.tables.schema import REFUND, TRADE
 from shoudan_kit.rpc import shielded
 
 PUSHES_MAX = 1_000
+KIND_WHY = "trade or refund"
 KINDS = {pb.PUSH_KIND_TRADE: TRADE, pb.PUSH_KIND_REFUND: REFUND}
 
 
@@ -43,11 +44,15 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         """Finished even when the caller hangs up: it will repeat, and find it stored."""
         if len(request.pushes) > PUSHES_MAX:
             raise FieldInvalid("pushes", f"at most {PUSHES_MAX}")
-        pushes = [
-            Push(_kind(p.kind), p.sender, p.body, p.remote_ip, p.query) for p in request.pushes
+        known = [
+            Push(KINDS[p.kind], p.sender, p.body, p.remote_ip, p.query)
+            for p in request.pushes
+            if p.kind in KINDS
         ]
-        outcomes = await shielded(self.ingest(pushes))
-        return pb.IngestPushesResponse(results=[_result(one) for one in outcomes])
+        outcomes = iter(await shielded(self.ingest(known)))
+        unknown = Outcome(0, 0, FieldInvalid("kind", KIND_WHY))
+        results = [_result(next(outcomes) if p.kind in KINDS else unknown) for p in request.pushes]
+        return pb.IngestPushesResponse(results=results)
 
     async def GetTrade(self, request: pb.GetTradeRequest, context: Any) -> pb.GetTradeResponse:
         """One trade, masked."""
@@ -173,7 +178,7 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
 
 def _kind(kind: pb.PushKind.ValueType) -> int:
     if kind not in KINDS:
-        raise FieldInvalid("kind", "trade or refund")
+        raise FieldInvalid("kind", KIND_WHY)
     return KINDS[kind]
 
 

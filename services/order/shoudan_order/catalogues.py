@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
 from typing import Any, Final
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import log
+from shoudan_kit.db_errors import taken
 from shoudan_kit.guard import opened
 from shoudan_order import journal
 from shoudan_order.catalogue import (
@@ -145,6 +147,19 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
     if dry_run or not changes:
         return Applied(changes, now.version)
     await _open_accounts(context, given)
+    try:
+        changes, version = await _write(context, given, by)
+    except IntegrityError as error:
+        if not taken(error):
+            raise
+        why = "two products exchange what tells them apart: change one of them first"
+        raise CatalogueInvalid("products", why) from None
+    await refresh(context)
+    return Applied(changes, version)
+
+
+async def _write(context: Context, given: Rows, by: str) -> tuple[list[str], int]:
+    """Row by row, so that a unique key is taken while its other holder still has it."""
     async with context.app.work("catalogue.apply") as work:
         # The version is the writers' lock: what was read before it may be another writer's past.
         version = await store.raise_version(work.db)
@@ -159,8 +174,7 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
             store.Operation(work.ids.next(), by, "catalogue.apply", "catalogue", changes, version),
         )
         journal.catalogue_event(work, version, by)
-    await refresh(context)
-    return Applied(changes, version)
+    return changes, version
 
 
 async def _open_accounts(context: Context, given: Rows) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shoudan_kit.db import retry
+from shoudan_kit.db import holdable, retry
 from shoudan_kit.money import MICROS_MAX, apply_rate, micros_to_yuan
 from shoudan_kit.work import Work
 from shoudan_order import journal, steps
@@ -292,7 +292,7 @@ def _taken(stored: Stored, new: NewOrder, *, existed: bool) -> Taken | OrderRefu
 async def query(context: Context, keys: Sequence[tuple[str, str]]) -> list[Stored | OrderRefusal]:
     """How orders stand, key by key; running notifies are answered by it (100)."""
     async with context.app.db.connect() as db:
-        found = await store.orders_by_keys(db, list(dict.fromkeys(keys)))
+        found = await store.orders_by_keys(db, list(filter(holdable, dict.fromkeys(keys))))
         asked = [o.order_id for o in found.values() if o.notify_status == NotifyStatus.RUNNING]
         if asked:
             await store.advance_answered(db, asked)

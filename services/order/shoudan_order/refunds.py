@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shoudan_kit.db import retry
+from shoudan_kit.db import holdable, retry
 from shoudan_kit.money import STEP
 from shoudan_kit.work import Work
 from shoudan_order import journal, steps, sums
@@ -419,7 +419,8 @@ async def query(
 ) -> list[Refund | OrderRefusal]:
     """How refunds stand by (channel_no, request_no, refund_no)."""
     async with context.app.db.connect() as db:
-        found = await store.refunds_by_keys(db, list({(k[0], k[2]) for k in keys}))
+        asked = filter(holdable, {(k[0], k[2]) for k in keys})
+        found = await store.refunds_by_keys(db, list(asked))
     answers: list[Refund | OrderRefusal] = []
     for channel_no, request_no, refund_no in keys:
         one = found.get((channel_no, refund_no))

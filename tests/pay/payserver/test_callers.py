@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -15,9 +16,14 @@ from typing import Any, cast
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from grpc import aio
 
+from shoudan.pay.v1 import payment_service_pb2 as pb
+from shoudan.pay.v1.payment_service_pb2_grpc import PaymentServiceStub
 from shoudan_gateway.app import ports
 from shoudan_gateway.commands import JWKS_FILE, KEY_FILE, issued
+from shoudan_kit.refusal import refused_from_rpc
+from shoudan_pay.payserver.numbers import new_uuid
 from tests.pay.payserver.shop import Shop, body, gateway, number, on_account
 
 encode = cast("Any", jwt).encode
@@ -356,3 +362,21 @@ async def test_the_other_roots_mean_the_same(shop: Shop) -> None:
             listed["href"].endswith(f"{root}/payModeTemplates?limit=3")
         )
         assert "/api/v1.0.0/payModeTemplates/" in listed["items"][0]["href"]
+
+
+async def test_two_that_register_one_uuid_at_once_leave_one_template(shop: Shop) -> None:
+    async with aio.insecure_channel(f"127.0.0.1:{shop.pay.port}") as channel:
+        stub: Any = PaymentServiceStub(cast("Any", channel))
+
+        def asked(uuid: str) -> pb.RegisterTemplateRequest:
+            terms = pb.Terms(name="one")
+            return pb.RegisterTemplateRequest(template_id=number("tpl"), uuid=uuid, terms=terms)
+
+        for _ in range(5):
+            uuid = new_uuid()
+            answers = await asyncio.gather(
+                *(stub.RegisterTemplate(asked(uuid)) for _ in range(4)), return_exceptions=True
+            )
+            refused = [refused_from_rpc(one) for one in answers if isinstance(one, aio.AioRpcError)]
+            assert len(refused) == 3
+            assert {one and one.reason for one in refused} == {"ERROR_REASON_FIELD_INVALID"}

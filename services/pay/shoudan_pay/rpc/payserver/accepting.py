@@ -11,12 +11,12 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import log
 from shoudan_kit.batch import Coalescer
-from shoudan_kit.db import Unavailable, retry, sql_state
+from shoudan_kit.db import Unavailable, retry
+from shoudan_kit.db_errors import taken
 from shoudan_kit.service import App
 from shoudan_kit.task import Kind
 from shoudan_kit.work import Work
@@ -26,8 +26,6 @@ from shoudan_pay.payserver.kinds import Ask
 from shoudan_pay.payserver.states import Sent
 from shoudan_pay.rpc.payserver.watching import Watching
 
-# Two processes made the same tractionNo, or took the same client's number: made again.
-UNIQUE_VIOLATION: Final = "23505"
 TRIES_MAX: Final = 5
 
 _log = log.get_logger("payserver")
@@ -176,8 +174,8 @@ class Accepting(ABC, Generic[W, A, T]):
             except Unavailable:
                 raise
             except Exception as error:  # noqa: BLE001 - one wish must not spoil the others
-                twice = isinstance(error, DBAPIError) and sql_state(error) == UNIQUE_VIOLATION
-                if twice and attempt < TRIES_MAX:
+                # Two processes made the same tractionNo, or took the same client's number: made again.
+                if taken(error) and attempt < TRIES_MAX:
                     continue
                 if len(wishes) == 1:
                     return [self._not_written(wishes[0], secrets.token_hex(8))]

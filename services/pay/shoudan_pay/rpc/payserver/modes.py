@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from sqlalchemy.exc import IntegrityError
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
+from shoudan_kit.db_errors import taken
 from shoudan_kit.rpc import Context
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
@@ -61,14 +63,15 @@ class ModeCalls:
         if request.dry_run:
             return pb.RegisterTemplateResponse(changes=changes)
         uuid = _uuid(request.uuid)
-        async with self._app.work("payserver_modes") as work:
-            wanted = Wanted(Collection.TEMPLATES, uuid=uuid, limit=1)
-            rows, _ = await lists.page(work.db, wanted)
-            if rows and rows[0].template_id != template_id:
-                raise FieldInvalid("uuid", "belongs to another template")
-            made = await store.register(
-                work.db, uuid, template_id, terms, wanted=bool(request.uuid)
-            )
+        try:
+            async with self._app.work("payserver_modes") as work:
+                made = await store.register(
+                    work.db, uuid, template_id, terms, wanted=bool(request.uuid)
+                )
+        except IntegrityError as error:
+            if not taken(error):
+                raise
+            raise FieldInvalid("uuid", "belongs to another template") from None
         return pb.RegisterTemplateResponse(template=wire.template_message(made), changes=changes)
 
     async def CreateMode(

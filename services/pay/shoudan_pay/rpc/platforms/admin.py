@@ -72,13 +72,17 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
             if await callers.domain_by_id(db, "partner", trade.domain_id) is None:
                 raise FieldInvalid("domain_id", "is no domain we are the partner of")
             known = await trades.by_no(db, trade.domain_id, trade.trade_no)
+            paying = await trades.by_pay(db, trade.pay_traction_no)
+        if known is None and paying is not None:
+            raise _paid_by_another()
         # Not again for a repeat: its trade may have been paid, and its order let go.
         if known is None and trade.channel_no:
             await self._orders.hold(trade.channel_no, trade.request_no, trade.trade_no)
         async with self._app.work("platforms_bind") as work:
             made = await trades.bind(work.db, trade)
             found = made or await trades.by_no(work.db, trade.domain_id, trade.trade_no)
-        assert found is not None, "it is there or was made"
+        if found is None:
+            raise _paid_by_another()
         if any(getattr(found, name) != getattr(trade, name) for name in BOUND):
             raise TradeDiffers(trade.trade_no)
         return pb.BindTradeResponse(trade=wire.trade_message(found))
@@ -114,3 +118,7 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
             for one in found
         ]
         return pb.ListNoticesResponse(notices=shown)
+
+
+def _paid_by_another() -> FieldInvalid:
+    return FieldInvalid("pay_traction_no", "is paid by another trade")

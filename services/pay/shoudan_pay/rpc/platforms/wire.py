@@ -93,6 +93,8 @@ def domain(given: pb.Domain) -> Domain:
     """One domain. Raises FieldInvalid."""
     if given.role not in ROLES:
         raise FieldInvalid("role", "is neither platform nor partner")
+    if given.scheme not in SCHEMES:
+        raise FieldInvalid("scheme", "is no way of signing that is spoken here")
     return Domain(
         role=ROLES[given.role],
         domain_id=text("domain_id", given.domain_id, DOMAIN_CHARS_MAX),

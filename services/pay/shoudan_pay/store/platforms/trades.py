@@ -44,7 +44,7 @@ INSERT INTO dingdang_trade (domain_id, trade_no, total_fen, pay_traction_no, cha
     transaction_id, status, create_time)
 VALUES (:domain_id, :trade_no, :total_fen, :pay_traction_no, :channel_no, :request_no, '', 'notpay',
     shoudan_now())
-ON CONFLICT (domain_id, trade_no) DO NOTHING RETURNING {_TRADE}
+ON CONFLICT DO NOTHING RETURNING {_TRADE}
 """)  # noqa: S608 - built from literals above
 _BY_NO = (
     f"SELECT {_TRADE} FROM dingdang_trade WHERE domain_id = :domain_id AND trade_no = :trade_no"  # noqa: S608
@@ -63,7 +63,7 @@ INSERT INTO dingdang_refund (domain_id, refund_trade_no, trade_no, refund_fen, t
     refund_transaction_id, status, create_time, modify_time)
 VALUES (:domain_id, :refund_trade_no, :trade_no, :refund_fen, :traction_no, '', 'unknown',
     shoudan_now(), shoudan_now())
-ON CONFLICT (domain_id, refund_trade_no) DO NOTHING RETURNING {_REFUND}
+ON CONFLICT DO NOTHING RETURNING {_REFUND}
 """)  # noqa: S608
 _REFUND_BY_NO = f"""
 SELECT {_REFUND} FROM dingdang_refund
@@ -82,7 +82,7 @@ RETURNING refund_trade_no
 
 
 async def bind(db: AsyncConnection, trade: Trade) -> Trade | None:
-    """Write a new trade; None when its number is there already."""
+    """Write a new trade; None when its number is there, or its pay has a trade already."""
     return _trade(await db.execute(_BIND, msgspec.structs.asdict(trade)))
 
 
