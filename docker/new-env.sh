@@ -16,7 +16,9 @@ for name in POSTGRES NATS READER \
 done
 add SHOUDAN_DELIVERY_NOTIFY_KEY "s$(random)"
 add SHOUDAN_PAY_COMPONENT_SECRET "s$(random)"
-add SHOUDAN_ERP_INGEST_PERSONAL_KEYS "k1:$(key)"
-add SHOUDAN_ERP_INGEST_INDEX_KEY "$(key)"
+for name in ORDER DELIVERY ERP_INGEST; do
+    add "SHOUDAN_${name}_PERSONAL_KEYS" "k1:$(key)"
+    add "SHOUDAN_${name}_INDEX_KEY" "$(key)"
+done
 # Seals the ledger: keep it where the database is not.
 add SHOUDAN_PAY_LEDGER_KEYS "s$(random)"

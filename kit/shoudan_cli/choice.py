@@ -14,7 +14,7 @@ import typer
 GROUP: Final = "shoudan.commands"
 ALL: Final = ("order", "pay", "delivery", "erp_ingest")
 # Groups of the command itself that call services, beside those that services bring along.
-OWN_GROUPS: Final = frozenset({"config", "dictionary", "task", "work"})
+OWN_GROUPS: Final = frozenset({"config", "dictionary", "task", "work", "personal"})
 READING: Final = frozenset(
     {"ls", "show", "search", "quarantined", "parked", "dead", "profit", "up", "down", "verify"}
     | {"balance", "accounts", "records", "notices", "export", "check", "tables", "diff"}

@@ -49,7 +49,19 @@ class Commands(TyperGroup):
 
 def collected() -> typer.Typer:
     """The whole command. An installed package's app joins under the name of its entry point."""
-    from shoudan_cli import bench, config, ddl, demo, dictionary, sign, status, tasks, up, work
+    from shoudan_cli import (
+        bench,
+        config,
+        ddl,
+        demo,
+        dictionary,
+        personal,
+        sign,
+        status,
+        tasks,
+        up,
+        work,
+    )
     from shoudan_fakes import commands as fakes
 
     app = typer.Typer(
@@ -62,6 +74,7 @@ def collected() -> typer.Typer:
         "config": config.app,
         "task": tasks.app,
         "work": work.app,
+        "personal": personal.app,
         "bench": bench.app,
         "mock": fakes.app,
     }

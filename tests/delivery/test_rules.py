@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from shoudan_delivery import verdicts
@@ -73,6 +74,21 @@ def test_only_an_explicit_answer_about_the_right_number_and_amount_ends_it(
     protocol = PROTOCOLS["default"]
     found = verdicts.of_outcome(SUPPLIER, protocol, DELIVERY_7, outcome, Source.SYNC)
     assert found.verdict is verdict
+
+
+def test_an_account_that_its_supplier_repeats_is_not_kept_in_clear() -> None:
+    delivery = msgspec.structs.replace(DELIVERY_7, account="13912345678")
+    texts = (
+        b'{"order_no":"7","code":"R_5124","message":"13912345678 is off","data":{"mobile":"13912345678"}}',
+        b'{"order_no":"8","code":"R_5124","message":"13912345678"}',
+        b"<html>13912345678</html>",
+    )
+    for text in texts:
+        outcome = Answered(200, {}, text)
+        protocol = PROTOCOLS["default"]
+        finding = verdicts.of_outcome(SUPPLIER, protocol, delivery, outcome, Source.SYNC)
+        assert "13912345678" not in repr(finding)
+    assert "139****78" in repr(finding)
 
 
 def test_the_breaker_trips_at_half_of_twenty_within_the_window_and_not_before() -> None:

@@ -14,11 +14,11 @@ from shoudan_erp_ingest import bodies, normalising
 from shoudan_erp_ingest.bodies import Unreadable
 from shoudan_erp_ingest.ingest import Push, read
 from shoudan_erp_ingest.refusals import Why
-from shoudan_erp_ingest.store.sealing import KeyRing
 from shoudan_erp_ingest.tables.fields import Kind, Spec, personal_specs, specs
 from shoudan_erp_ingest.tables.models import Payment, Refund, RefundLine, SwapLine, Trade, TradeLine
 from shoudan_erp_ingest.values import quantity_text
 from shoudan_gateway.partners import wangdian
+from shoudan_kit.sealing import KeyRing
 from tests.erp_ingest.desk import body, example, refund, trade
 
 DEEP = b'{"data":' * 32 + b"1" + b"}" * 32

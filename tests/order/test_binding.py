@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoudan_order import binding, sums
+from shoudan_kit.sealing import KeyRing, SealedColumn
+from shoudan_order import binding, orders, sums
 from shoudan_order.catalogue import (
     Catalogue,
     DownChannel,
@@ -21,7 +22,7 @@ from shoudan_order.catalogue import (
     UpShelf,
     Wish,
 )
-from shoudan_order.orders import NewOrder, draft
+from shoudan_order.orders import NewOrder
 from shoudan_order.refusals import ChannelUnavailable, NumTooHigh, PriceDiffers, ProductNotFound
 from shoudan_order.states import (
     BindStatus,
@@ -30,9 +31,14 @@ from shoudan_order.states import (
     OrderStatus,
     PaymentStatus,
 )
-from shoudan_order.store.rows import Standing
+from shoudan_order.store.rows import Order, Standing
 
 YUAN = 1_000_000
+ACCOUNTS = SealedColumn("oms_order_info", KeyRing({"k1": b"1" * 32}, b"i" * 32))
+
+
+def draft(catalogue: Catalogue, wanted: NewOrder, order_id: int) -> Order:
+    return orders.draft(catalogue, wanted, order_id, ACCOUNTS)
 
 
 def down(product_id: int = 300, **changes: Any) -> DownProduct:

@@ -7,6 +7,7 @@ import socket
 from functools import partial
 from typing import Any, cast
 
+from shoudan.core.v1 import personal_service_pb2_grpc as personal_grpc
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan_delivery.config import DeliverySettings
@@ -21,12 +22,15 @@ from shoudan_delivery.states import SupplierState
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import Supplier
 from shoudan_delivery.suppliers import Suppliers
-from shoudan_delivery.tables import APPEND_ONLY, METADATA
+from shoudan_delivery.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_delivery.tasks import HANDLERS, Deliverer
 from shoudan_kit.migrate import Schema
+from shoudan_kit.personal import NAME as PERSONAL
+from shoudan_kit.personal import Personal
+from shoudan_kit.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
 
-NAMES = ("shoudan.delivery.v1.DeliveryService", "shoudan.delivery.v1.SupplierService")
+NAMES = ("shoudan.delivery.v1.DeliveryService", "shoudan.delivery.v1.SupplierService", PERSONAL)
 
 
 async def start(app: App[DeliverySettings]) -> Running:
@@ -38,6 +42,7 @@ async def start(app: App[DeliverySettings]) -> Running:
     lanes = Lanes(ends.write, LaneRules(settings.end_batch_max, settings.end_linger_s))
     suppliers = Suppliers(app.db, settings)
     tokens = NotifyTokens(settings.notify_keys())
+    accounts = SealedColumn(ACCOUNTS.table, settings.key_ring(), settings.seal_accounts)
     rate, burst = settings.notify_refused_per_s, settings.notify_refused_burst
     door = Door(suppliers, tokens, Attempts(app.clock, rate, burst))
 
@@ -52,6 +57,7 @@ async def start(app: App[DeliverySettings]) -> Running:
             clock=app.clock,
             settings=settings,
             tokens=tokens,
+            accounts=accounts,
             switch=switch,
         )
 
@@ -59,8 +65,9 @@ async def start(app: App[DeliverySettings]) -> Running:
     suppliers.watch(senders.update)
     await suppliers.refresh()
     orders: Any = order_grpc.OrderServiceStub(app.channel(settings.order_target))
-    servicer = Deliveries(app, suppliers, senders, lanes, door, local_ip)
+    servicer = Deliveries(app, suppliers, senders, lanes, door, local_ip, accounts)
     admin = SupplierAdmin(app, suppliers, events)
+    personal = Personal("delivery", ACCOUNTS, accounts, app.work)
 
     async def close() -> None:
         await senders.aclose(settings.drain_s)
@@ -71,6 +78,7 @@ async def start(app: App[DeliverySettings]) -> Running:
         registers=(
             partial(cast("Any", delivery_grpc).add_DeliveryServiceServicer_to_server, servicer),
             partial(cast("Any", delivery_grpc).add_SupplierServiceServicer_to_server, admin),
+            partial(cast("Any", personal_grpc).add_PersonalServiceServicer_to_server, personal),
         ),
         names=NAMES,
         handlers=HANDLERS,

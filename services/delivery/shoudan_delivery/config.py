@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from shoudan_kit.config import Secret, ServiceSettings
+from shoudan_kit.config import Secret
 from shoudan_kit.guard import ANY_PORT, PORTS, Guard, opened
+from shoudan_kit.sealing_settings import SealedAccountSettings
 
 KEY_CHARS_MIN = 16
 KEYS_MAX = 2
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
-class DeliverySettings(ServiceSettings):
+class DeliverySettings(SealedAccountSettings):
     """Section [delivery]."""
 
     order_target: str = Field(

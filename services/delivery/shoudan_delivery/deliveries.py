@@ -31,6 +31,7 @@ from shoudan_delivery.store.rows import (
 from shoudan_delivery.suppliers import Suppliers
 from shoudan_kit.db import holdable
 from shoudan_kit.ids import IdMaker
+from shoudan_kit.sealing import SealedColumn
 from shoudan_kit.work import Work
 
 CHUNK_MAX = 200
@@ -55,6 +56,7 @@ async def create(
     ids: IdMaker,
     given: Sequence[NewDelivery],
     local_ip: str,
+    accounts: SealedColumn,
 ) -> list[Created | DeliveryRefusal]:
     """Take deliveries; results in the order given, items independent.
 
@@ -64,7 +66,7 @@ async def create(
     open_ = [_takes(suppliers, new) for new in given]
     numbers = iter(ids.take(len(given)))
     fresh = [(next(numbers), new) for new, takes in zip(given, open_, strict=True) if takes]
-    written = await store.insert(work.db, fresh) if fresh else {}
+    written = await store.insert(work.db, fresh, accounts) if fresh else {}
     made = {new.key: (no, new) for no, new in fresh if no in written}
     rest = [new.key for new in given if new.key not in made or made[new.key][1] is not new]
     standing = await store.by_key(work.db, list(dict.fromkeys(rest))) if rest else {}
@@ -74,7 +76,7 @@ async def create(
         if (mine := made.get(new.key)) and mine[1] is new:
             results.append(Created(store.fresh(mine[0], new, written[mine[0]]), existed=False))
         elif there := standing.get(new.key):
-            results.append(_repeat(new, there))
+            results.append(_repeat(new, there, accounts))
         else:
             results.append(ChannelUnavailable(new.channel_no, new.key.service_class))
             refused.append(new)
@@ -106,13 +108,13 @@ def _ask_to_send(work: Work, suppliers: Suppliers, made: Sequence[tuple[int, New
             )
 
 
-def _repeat(new: NewDelivery, there: Delivery) -> Created | DeliveryRefusal:
+def _repeat(new: NewDelivery, there: Delivery, accounts: SealedColumn) -> Created | DeliveryRefusal:
     same = (
         new.channel_no == there.channel_no
         and new.carrier_no == there.carrier_no
         and new.face_micros == there.product_face_micros
         and new.num == there.product_num
-        and new.account == there.account
+        and new.account == accounts.open(there.order_no, there.account)
         and new.order_id == there.order_id
         and dict(new.params) == (_params(there.request_params) if there.request_params else {})
     )

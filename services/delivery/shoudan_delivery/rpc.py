@@ -37,6 +37,7 @@ from shoudan_delivery.suppliers import Suppliers
 from shoudan_kit.db import retry
 from shoudan_kit.ids import EPOCH, TIME_SHIFT
 from shoudan_kit.rpc import shielded
+from shoudan_kit.sealing import SealedColumn
 from shoudan_kit.service import App
 
 ITEMS_MAX = 1_000
@@ -64,7 +65,9 @@ class Deliveries:
         lanes: Lanes,
         door: Door,
         local_ip: str,
+        accounts: SealedColumn,
     ) -> None:
+        self._accounts = accounts
         self._app, self._suppliers, self._senders = app, suppliers, senders
         self._lanes, self._door, self._local_ip = lanes, door, local_ip
 
@@ -83,7 +86,7 @@ class Deliveries:
         async def once() -> list[Created | DeliveryRefusal]:
             async with self._app.work("delivery.create") as work:
                 return await deliveries.create(
-                    work, self._suppliers, self._app.ids, given, self._local_ip
+                    work, self._suppliers, self._app.ids, given, self._local_ip, self._accounts
                 )
 
         return await retry(once)
@@ -165,9 +168,11 @@ class Deliveries:
             looked = await store.look(db, [order_no])
         if not looked or (looked[0][1].channel_no, looked[0][1].service_class) != supplier.key:
             raise self._door.refusal(channel_no, service_class, heard)
-        finding = verdicts.of_reply(supplier, looked[0][1], reply, Source.NOTIFY)
-        raw = heard.body[: verdicts.RAW_MAX].decode("utf-8", "backslashreplace")
-        finding.raw, finding.remote_ip = raw, heard.remote_ip[:64]
+        account = self._accounts.open(order_no, looked[0][1].account)
+        row = msgspec.structs.replace(looked[0][1], account=account)
+        finding = verdicts.of_reply(supplier, row, reply, Source.NOTIFY)
+        finding.raw = verdicts.shown(heard.body, account)
+        finding.remote_ip = heard.remote_ip[:64]
         await shielded(self._lanes.of(*supplier.key).settle(finding))
         self._door.accepted()
         return pb.TakeNotifyResponse(

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from shoudan_delivery import verdicts
@@ -26,6 +27,7 @@ from shoudan_kit.clock import Clock
 from shoudan_kit.db import Database, Unavailable, retry
 from shoudan_kit.egress import Egress, Outcome
 from shoudan_kit.faultpoint import hit
+from shoudan_kit.sealing import SealedColumn
 from shoudan_kit.shutdown import cancel_all
 
 REFUSED_WAIT_S = 1.0
@@ -56,12 +58,13 @@ class Sender:
         clock: Clock,
         settings: DeliverySettings,
         tokens: NotifyTokens,
+        accounts: SealedColumn,
         switch: Switch,
     ) -> None:
         """`switch(supplier, tripped)` writes down that the breaker tripped or closed."""
         self.supplier = supplier
         self._db, self._ends, self._clock, self._settings = db, ends, clock, settings
-        self._tokens, self._switch = tokens, switch
+        self._tokens, self._accounts, self._switch = tokens, accounts, switch
         self._queue: deque[tuple[int, Chunk]] = deque()
         self._known: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -257,7 +260,7 @@ class Sender:
         self.offer([row.order_no], chunk)
 
     async def _request(self, row: Outgoing, *, trial: bool) -> Finding:
-        supplier = self.supplier
+        supplier, row = self.supplier, self._opened(row)
         protocol: SupplierProtocol = protocol_of(supplier)
         notify_url = self._tokens.url(supplier, row.order_no)
         call = protocol.request(supplier, row, self._clock.now(), notify_url)
@@ -270,6 +273,11 @@ class Sender:
         hit("delivery.after_call")
         self._note(outcome, trial=trial)
         return verdicts.of_outcome(supplier, protocol, row, outcome, Source.SYNC)
+
+    def _opened(self, row: Outgoing) -> Outgoing:
+        """The row with its account in clear, for the length of one call."""
+        account = self._accounts.open(row.order_no, row.account)
+        return msgspec.structs.replace(row, account=account)
 
     # ------------------------------------------------------------ asking
     def ask(self, row: Outgoing) -> None:
@@ -308,7 +316,7 @@ class Sender:
             return False  # it is asked about again
 
     async def _query(self, row: Outgoing) -> Finding:
-        supplier = self.supplier
+        supplier, row = self.supplier, self._opened(row)
         protocol = protocol_of(supplier)
         call = protocol.query(supplier, row, self._clock.now())
         outcome = await self._egress.send(

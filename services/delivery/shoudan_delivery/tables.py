@@ -20,10 +20,13 @@ from sqlalchemy import (
     text,
 )
 
+from shoudan_kit.sealing import Place
 from shoudan_kit.tables import metadata, rights
 
 METADATA = metadata()
 APPEND_ONLY = ("vds_order_exp",)
+# A delivery needs its account while it may still be sent.
+ACCOUNTS = Place("vds_order_info", "order_no", "account", open="status IN (20, 30)")
 
 
 def _id(name: str, comment: str) -> Column[Any]:
@@ -138,7 +141,7 @@ ORDER_INFO = Table(
     _text("carrier_no", "运营商"),
     _micros("product_face_micros", "商品面值, one unit, micro-yuan"),
     _int("product_num", "商品数量"),
-    _text("account", "充值账号; empty for vouchers"),
+    _text("account", "充值账号, sealed; empty for vouchers and when it was erased"),
     _small("status", "状态 20 待发货 30 发货中 0 成功 90 失败"),
     _text("request_params", "请求参数, JSON"),
     _int("request_count", "how often it was sent"),

@@ -7,6 +7,7 @@ from shoudan_delivery.states import DealCode, Source
 from shoudan_delivery.store.rows import Finding, Outgoing, Reply, Supplier, Unreadable, Verdict
 from shoudan_kit.egress import Answered, NoAnswer, NotSent, Outcome
 from shoudan_kit.money import yuan_to_micros
+from shoudan_kit.sealing import hidden_in
 
 RAW_MAX = 4_000
 
@@ -34,24 +35,25 @@ def of_outcome(
                     "UNREADABLE",
                     read.why,
                     incident=f"unusable answer: {read.why}",
-                    raw=_shown(body),
+                    raw=shown(body, delivery.account),
                 )
             finding = of_reply(supplier, delivery, read, source)
             if finding.incident:
-                finding.raw = _shown(body)
+                finding.raw = shown(body, delivery.account)
             return finding
 
 
 def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Source) -> Finding:
-    """The meaning of a readable answer or notify."""
+    """The meaning of a readable answer or notify; `delivery` has its account in clear."""
+    account = delivery.account
     finding = Finding(
         delivery.order_no,
         Verdict.UNKNOWN,
         source,
         reply.code.replace("\0", " "),  # PostgreSQL's text holds no NUL
-        reply.desc.replace("\0", " "),
+        hidden_in(reply.desc.replace("\0", " "), account),
         reply.up_order_no.replace("\0", " "),
-        params=reply.params,
+        params={name: hidden_in(fact, account) for name, fact in reply.params.items()},
     )
     if reply.order_no != str(delivery.order_no):
         finding.incident = "answer names another order number"
@@ -79,8 +81,9 @@ def _cost_readable(text: str) -> bool:
         return False
 
 
-def _shown(body: bytes) -> str:
-    return body[:RAW_MAX].decode("utf-8", "backslashreplace")
+def shown(body: bytes, account: str) -> str:
+    """What is kept of a body that could not be used: cut, without the account it may repeat."""
+    return hidden_in(body.decode("utf-8", "backslashreplace"), account)[:RAW_MAX]
 
 
 def transport_failed(outcome: Outcome) -> bool:

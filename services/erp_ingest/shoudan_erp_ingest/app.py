@@ -13,7 +13,6 @@ from shoudan_erp_ingest.ingest import Ingest
 from shoudan_erp_ingest.quarantine import Quarantine, Retention
 from shoudan_erp_ingest.rpc import ErpServicer
 from shoudan_erp_ingest.senders import Senders
-from shoudan_erp_ingest.store.sealing import KeyRing
 from shoudan_erp_ingest.subjects import Subjects
 from shoudan_erp_ingest.tables.schema import APPEND_ONLY, METADATA
 from shoudan_kit.migrate import Schema
@@ -26,7 +25,7 @@ SERVICE_NAME: Final = "shoudan.erp.v1.ErpService"
 def compose(app: App[ErpSettings]) -> tuple[ErpServicer, Retention]:
     """The parts of one process, tied together."""
     settings = app.settings
-    ring = KeyRing.parse(settings.personal_keys.reveal(), settings.index_key.reveal())
+    ring = settings.key_ring()
     ingest = Ingest(
         app.work,
         app.ids.next,

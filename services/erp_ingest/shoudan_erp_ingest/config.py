@@ -8,11 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from shoudan_kit.config import Port, Secret, ServiceSettings
-
-# Known to everybody, so that a first look needs no set-up; the prod profile refuses them.
-DEMO_KEYS = "demo:c2hvdWRhbi1kZW1vLWtleS1zaG91ZGFuLWRlbW8ta2U="
-DEMO_INDEX_KEY = "c2hvdWRhbi1kZW1vLWluZGV4LXNob3VkYW4tZGVtby0="
+from shoudan_kit.config import Port, Secret
+from shoudan_kit.sealing_settings import SealingSettings
 
 
 class SenderRule(BaseModel):
@@ -26,7 +23,7 @@ class SenderRule(BaseModel):
 RULES = TypeAdapter(dict[str, SenderRule])
 
 
-class ErpSettings(ServiceSettings):
+class ErpSettings(SealingSettings):
     """What ERP ingest needs beyond every service."""
 
     listen_port: Port = Field(50054, description="Port served; 0 takes any free one.")
@@ -45,15 +42,6 @@ class ErpSettings(ServiceSettings):
         description="JSON by sender: scheme (wdt-md5, top-md5, top-hmac), secret, networks it calls from.",
         examples=['{"24647807": {"scheme": "top-md5", "secret": "…", "networks": ["10.0.0.0/8"]}}'],
     )
-    personal_keys: Secret = Field(
-        Secret(DEMO_KEYS),
-        description="Keys of personal data, id:base64 of 32 bytes, newest first; old ones still open.",
-        examples=["k2:…,k1:…"],
-    )
-    index_key: Secret = Field(
-        Secret(DEMO_INDEX_KEY),
-        description="Key of the phone index, base64 of 32 bytes; changing it forgets what was indexed.",
-    )
     raw_keep_days: int = Field(
         180,
         ge=1,
@@ -65,13 +53,9 @@ class ErpSettings(ServiceSettings):
     )
 
     def cross_check(self) -> Iterator[str]:
-        """Rules are readable, and prod has keys of its own."""
+        """Rules are readable."""
         yield from super().cross_check()
         yield from self._check_rules()
-        if self.profile == "prod":
-            for name, demo in (("personal_keys", DEMO_KEYS), ("index_key", DEMO_INDEX_KEY)):
-                if getattr(self, name).reveal() == demo:
-                    yield f"{name}: the demo's key must not be used in the prod profile"
 
     def _check_rules(self) -> Iterator[str]:
         try:

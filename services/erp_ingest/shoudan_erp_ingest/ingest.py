@@ -18,7 +18,6 @@ from shoudan_erp_ingest.store import phones, pushes
 from shoudan_erp_ingest.store import refunds as refund_rows
 from shoudan_erp_ingest.store import trades as trade_rows
 from shoudan_erp_ingest.store.refunds import RefundWrite
-from shoudan_erp_ingest.store.sealing import KeyRing
 from shoudan_erp_ingest.store.trades import Late, TradeWrite
 from shoudan_erp_ingest.tables.models import Document, RefundDocument, TradeDocument
 from shoudan_erp_ingest.tables.schema import PUSH, QUARANTINED, REFUND, STORED, TRADE
@@ -26,6 +25,7 @@ from shoudan_kit.db import retry, sql_state
 from shoudan_kit.db_errors import taken
 from shoudan_kit.log import get_logger
 from shoudan_kit.refusal import Refusal
+from shoudan_kit.sealing import KeyRing
 from shoudan_kit.work import Work
 
 D = TypeVar("D", bound=Document)

@@ -6,11 +6,11 @@ from typing import Any, cast
 
 import orjson
 
-from shoudan_erp_ingest.store.sealing import plain_phone
 from shoudan_erp_ingest.tables.fields import Kind, Spec, personal_specs, specs
 from shoudan_erp_ingest.tables.models import Document, TradeDocument
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan
+from shoudan_kit.sealing import plain_phone
 
 PHONES = ("mobile", "telno", "account", "zip", "_no")
 ADDRESS_SHOWN_MAX = 6

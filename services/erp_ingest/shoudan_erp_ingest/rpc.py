@@ -17,11 +17,11 @@ from shoudan_erp_ingest.masking import shown
 from shoudan_erp_ingest.quarantine import Quarantine
 from shoudan_erp_ingest.refusals import FieldInvalid
 from shoudan_erp_ingest.store.finding import Filter, Found
-from shoudan_erp_ingest.store.sealing import KeyRing
 from shoudan_erp_ingest.subjects import Subjects
 from shoudan_erp_ingest.tables.models import TradeDocument
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
 from shoudan_kit.rpc import shielded
+from shoudan_kit.sealing import KeyRing
 
 PUSHES_MAX = 1_000
 KIND_WHY = "trade or refund"

@@ -9,9 +9,9 @@ from shoudan_erp_ingest import masking
 from shoudan_erp_ingest.refusals import FieldInvalid, NotFound
 from shoudan_erp_ingest.store import finding, pushes, subjects
 from shoudan_erp_ingest.store.pushes import KeptPush
-from shoudan_erp_ingest.store.sealing import KeyRing
 from shoudan_erp_ingest.store.subjects import Audited
 from shoudan_erp_ingest.tables.schema import PUSH, TRADE
+from shoudan_kit.sealing import KeyRing
 from shoudan_kit.work import Work
 
 BY_CHARS_MAX = 128

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, cast
 
+from shoudan.core.v1 import personal_service_pb2_grpc
 from shoudan.order.v1 import (
     audit_service_pb2_grpc,
     catalogue_service_pb2_grpc,
@@ -12,6 +13,9 @@ from shoudan.order.v1 import (
     order_service_pb2_grpc,
 )
 from shoudan_kit.migrate import Schema
+from shoudan_kit.personal import NAME as PERSONAL
+from shoudan_kit.personal import Personal
+from shoudan_kit.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
 from shoudan_order import catalogues, parked
 from shoudan_order.config import OrderSettings
@@ -24,7 +28,7 @@ from shoudan_order.rpc.catalogue import CatalogueRpc
 from shoudan_order.rpc.dictionary import Dictionary
 from shoudan_order.rpc.orders import Orders
 from shoudan_order.suppliers import Suppliers
-from shoudan_order.tables import APPEND_ONLY, METADATA
+from shoudan_order.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_order.tasks import HANDLERS
 
 NAMES = (
@@ -32,6 +36,7 @@ NAMES = (
     "shoudan.order.v1.CatalogueService",
     "shoudan.order.v1.AuditService",
     "shoudan.order.v1.DictionaryService",
+    PERSONAL,
 )
 
 
@@ -47,6 +52,7 @@ async def start(app: App[OrderSettings]) -> Running:
         ),
         Suppliers(app.channel(settings.delivery_target), call_s=settings.delivery_call_s),
         OrdersInMemory(settings.orders_in_memory_max),
+        SealedColumn(ACCOUNTS.table, settings.key_ring(), settings.seal_accounts),
     )
     notifier = Notifier(context)
     context.notifier = notifier
@@ -59,6 +65,7 @@ async def start(app: App[OrderSettings]) -> Running:
     async def gauge_parked() -> None:
         await parked.gauge_forever(context)
 
+    personal = Personal("order", ACCOUNTS, context.accounts, app.work)
     return Running(
         context=context,
         registers=(
@@ -74,6 +81,10 @@ async def start(app: App[OrderSettings]) -> Running:
             partial(
                 cast("Any", dictionary_service_pb2_grpc.add_DictionaryServiceServicer_to_server),
                 Dictionary(context),
+            ),
+            partial(
+                cast("Any", personal_service_pb2_grpc.add_PersonalServiceServicer_to_server),
+                personal,
             ),
         ),
         names=NAMES,

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from shoudan_kit.config import Seconds, ServiceSettings
+from shoudan_kit.config import Seconds
+from shoudan_kit.sealing_settings import SealedAccountSettings
 
 # WeChat Pay's published schedule; the document's maximum of ten attempts uses its first ten waits.
 NOTIFY_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
 
 
-class OrderSettings(ServiceSettings):
+class OrderSettings(SealedAccountSettings):
     """Settings of `shoudan serve order`."""
 
     pay_target: str = Field(

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.sealing import SealedColumn
 from shoudan_kit.service import App
 from shoudan_kit.task import Kind
 from shoudan_order.catalogue import Catalogue
@@ -89,6 +90,7 @@ class Context:
     ledger: Ledger
     suppliers: Suppliers
     memory: OrdersInMemory
+    accounts: SealedColumn
     catalogue: Catalogue = field(default_factory=Catalogue)
     loaded: bool = False
     notifier: object = None

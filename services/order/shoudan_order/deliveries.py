@@ -163,7 +163,7 @@ def send(context: Context, order: Order, part: Delivery) -> Sending:
         carrier_no=order.carrier_no,
         face_micros=part.face_micros,
         num=part.num,
-        account=order.rechage_account,
+        account=context.accounts.open(order.order_id, order.rechage_account),
         timeout_s=part.timeout_s or order.overtime_s,
         params={name: value for name, value in facts.items() if value},
     )

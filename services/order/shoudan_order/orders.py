@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from shoudan_kit.db import holdable, retry
 from shoudan_kit.money import MICROS_MAX, apply_rate, micros_to_yuan
+from shoudan_kit.sealing import SealedColumn
 from shoudan_kit.work import Work
 from shoudan_order import journal, steps
 from shoudan_order.binding import deliverable_num
@@ -66,8 +67,11 @@ class _Draft:
     new: NewOrder
 
 
-def request_hash(new: NewOrder) -> bytes:
-    """What two requests must have in common to be the same; the key is not part of it."""
+def content_hash(new: NewOrder) -> bytes:
+    """What two requests must have in common to be the same; what names the request is not part of it.
+
+    Stored under a key only, because an account could be guessed from it.
+    """
     text = "\x1f".join(
         (
             str(new.line_id),
@@ -85,8 +89,8 @@ def request_hash(new: NewOrder) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def draft(catalogue: Catalogue, new: NewOrder, order_id: int) -> Order:
-    """The order this request makes, priced. Raises what it is refused with."""
+def draft(catalogue: Catalogue, new: NewOrder, order_id: int, accounts: SealedColumn) -> Order:
+    """The order this request makes, priced, its account sealed. Raises what it is refused with."""
     channel = catalogue.down_channels.get(new.channel_no)
     if channel is None or not channel.enabled:
         raise ChannelUnavailable(new.channel_no)
@@ -106,7 +110,7 @@ def draft(catalogue: Catalogue, new: NewOrder, order_id: int) -> Order:
         raise FieldInvalid("num", "face times num is too large")
     sell = apply_rate(total, product.sell_discount_ppm)
     _check_price(sell, new.amount_micros, total)
-    return _order(wish, new, order_id, product, shelf, total, sell)
+    return _order(wish, new, order_id, product, shelf, total, sell, accounts)
 
 
 def _sold(catalogue: Catalogue, wish: Wish) -> tuple[DownProduct, DownShelf]:
@@ -139,6 +143,7 @@ def _order(
     shelf: DownShelf,
     total: int,
     sell: int,
+    accounts: SealedColumn,
 ) -> Order:
     return Order(
         order_id=order_id,
@@ -167,9 +172,9 @@ def _order(
         can_split_order=toggle(product.can_split_order),
         split_order_face_micros=product.split_order_face_micros,
         overtime_s=shelf.order_overtime_s,
-        rechage_account=new.rechage_account,
+        rechage_account=accounts.seal(order_id, new.rechage_account),
         has_notify=bool(new.notify_url),
-        request_hash=request_hash(new),
+        request_hash=accounts.ring.keyed(content_hash(new)),
     )
 
 
@@ -187,7 +192,7 @@ async def create(context: Context, news: Sequence[NewOrder]) -> list[Taken | Ord
         if key in drafts:
             continue
         try:
-            drafts[key] = _Draft(draft(context.catalogue, new, ids[index]), new)
+            drafts[key] = _Draft(draft(context.catalogue, new, ids[index], context.accounts), new)
         except OrderRefusal as refusal:
             refused[index] = refusal
     made = await retry(lambda: _insert(context, list(drafts.values()))) if drafts else set[int]()
@@ -263,10 +268,10 @@ async def _answers(
         elif one is not None and is_new:
             first = key not in begun
             begun.add(key)
-            answers.append(_taken(_fresh(one.order), new, existed=not first))
+            answers.append(_taken(context, _fresh(one.order), new, existed=not first))
         else:
             assert there is not None, "an order that was not new is there"
-            answers.append(_taken(there, new, existed=True))
+            answers.append(_taken(context, there, new, existed=True))
     return answers
 
 
@@ -283,9 +288,13 @@ def _fresh(order: Order) -> Stored:
     )
 
 
-def _taken(stored: Stored, new: NewOrder, *, existed: bool) -> Taken | OrderRefusal:
-    if existed and stored.request_hash != request_hash(new):
-        return RequestDiffers(new.channel_no, new.request_no)
+def _taken(
+    context: Context, stored: Stored, new: NewOrder, *, existed: bool
+) -> Taken | OrderRefusal:
+    if existed:
+        content = content_hash(new)  # bare in rows of before that are not sealed yet
+        if stored.request_hash not in {context.accounts.ring.keyed(content), content}:
+            return RequestDiffers(new.channel_no, new.request_no)
     return Taken(stored, existed)
 
 

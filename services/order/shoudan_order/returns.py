@@ -134,7 +134,7 @@ def _sending(context: Context, order: Order, one: Return) -> Sending:
         carrier_no=order.carrier_no,
         face_micros=one.return_face_micros,
         num=one.return_num,
-        account=order.rechage_account,
+        account=context.accounts.open(order.order_id, order.rechage_account),
         timeout_s=shelf.return_overtime_s if shelf else 300,
         params={name: value for name, value in params.items() if value},
     )

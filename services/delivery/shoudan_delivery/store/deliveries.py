@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_delivery.states import Source, Status
 from shoudan_delivery.store.rows import Delivery, Ended, Finding, Key, NewDelivery, Outgoing
 from shoudan_kit.db import columns, statement, unnest
+from shoudan_kit.sealing import SealedColumn
 
 _encode = msgspec.json.Encoder().encode
 
@@ -165,7 +166,7 @@ ON CONFLICT (order_no) DO UPDATE SET notify_count = pushed.notify_count + 1,
 
 
 async def insert(
-    db: AsyncConnection, given: Sequence[tuple[int, NewDelivery]]
+    db: AsyncConnection, given: Sequence[tuple[int, NewDelivery]], accounts: SealedColumn
 ) -> dict[int, datetime]:
     """Write new deliveries; the create_time of those written, by number."""
     rows = await db.execute(
@@ -180,7 +181,7 @@ async def insert(
             "carrier_no": [new.carrier_no for _, new in given],
             "face_micros": [new.face_micros for _, new in given],
             "num": [new.num for _, new in given],
-            "account": [new.account for _, new in given],
+            "account": [accounts.seal(order_no, new.account) for order_no, new in given],
             "params": [_text(new.params) for _, new in given],
             "timeout_s": [new.timeout_s for _, new in given],
         },

@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, Select, Table, and_, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_erp_ingest.store.bulk import EXTRA
-from shoudan_erp_ingest.store.sealing import KeyRing
 from shoudan_erp_ingest.store.trades import line_key
 from shoudan_erp_ingest.tables import schema
 from shoudan_erp_ingest.tables.fields import Kind, clear_specs
@@ -28,6 +27,7 @@ from shoudan_erp_ingest.tables.models import (
     TradeLine,
 )
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
+from shoudan_kit.sealing import KeyRing
 
 M = TypeVar("M")
 Place = tuple[datetime, int]

@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_erp_ingest.store.sealing import KeyRing
 from shoudan_erp_ingest.tables.schema import QUARANTINED, STORED
 from shoudan_kit.db import columns, statement, unnest
+from shoudan_kit.sealing import KeyRing
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_erp_ingest.store.bulk import Bulk
-from shoudan_erp_ingest.store.sealing import KeyRing
 from shoudan_erp_ingest.store.trades import snapshot_row
 from shoudan_erp_ingest.tables.models import Refund, RefundDocument, RefundLine, SwapLine
 from shoudan_kit.db import statement, unnest
+from shoudan_kit.sealing import KeyRing
 
 
 @dataclass(slots=True)

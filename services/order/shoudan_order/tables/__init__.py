@@ -2,6 +2,7 @@
 
 from shoudan_order.tables.catalogue import QUEUES
 from shoudan_order.tables.orders import (
+    ACCOUNTS,
     APPEND_ONLY,
     ATTEMPT,
     AUDIT,
@@ -15,6 +16,7 @@ from shoudan_order.tables.orders import (
 )
 
 __all__ = [
+    "ACCOUNTS",
     "APPEND_ONLY",
     "ATTEMPT",
     "AUDIT",

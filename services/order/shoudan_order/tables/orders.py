@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shoudan_kit.sealing import Place
 from shoudan_kit.tables import metadata, rights
 from shoudan_order import states as s
 from shoudan_order.tables.catalogue import declare
@@ -107,7 +108,7 @@ ORDER: Final = Table(
     micros("success_up_service_micros", "实际成功上游总服务费金额 (7)"),
     micros("profit_micros", "利润 1-2+3-4-5+6+7"),
     micros("up_paid_face_micros", "已支付上游总面值: makes complete_up_pay exact"),
-    words("rechage_account", "用户账户"),
+    words("rechage_account", "用户账户, sealed; empty when it was erased"),
     words("fail_code", "失败码"),
     words("fail_msg", "失败原因"),
     words("parked_reason", "why it waits for a person; empty otherwise"),
@@ -135,6 +136,8 @@ ORDER: Final = Table(
     comment="订单记录",
     info=rights(
         update=(
+            "rechage_account",  # to seal and to erase it
+            "request_hash",
             "delivery_pause",
             "order_status",
             "payment_status",
@@ -465,4 +468,13 @@ CHANGE: Final = Table(
     comment="操作记录: who changed what, when and why",
 )
 
+# An order needs its account while it may still be delivered or returned.
+ACCOUNTS: Final = Place(
+    "oms_order_info",
+    "order_id",
+    "rechage_account",
+    open="order_status IN (10, 20) OR EXISTS (SELECT FROM oms_refund_info r"
+    " WHERE r.order_id = oms_order_info.order_id AND r.refund_status = 10)",
+    hashed="request_hash",
+)
 APPEND_ONLY: Final = ("oms_operation", "oms_notify_attempt")

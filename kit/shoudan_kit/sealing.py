@@ -18,10 +18,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 NONCE_BYTES = 12  # random: safe for 2^32 values of one key, then a new key is due
 MAC_BYTES = 16
+LOOKUP_BYTES = (
+    15  # of a sealed text's digest: whole base64 characters, so that it can be compared as text
+)
 PHONE_DIGITS_MIN = 5
 _NOT_DIGIT = re.compile(r"[^0-9]")
 _MOBILE = re.compile(r"1[0-9]{10}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,16}")
+_SPACING = re.compile(r"[ +-]")
+MARK = "~1~"
+_SEALED = re.compile(r"~1~[A-Za-z0-9_=-]{60,}")
+HIDDEN_MIN = 5  # characters a text has at least to be recognised in another one
 
 
 class Unsealable(ValueError):
@@ -90,10 +97,88 @@ class KeyRing:
         """A keyed digest that finds a value without telling it."""
         return hmac.digest(self.index_key, f"{what}:{value}".encode(), "sha256")[:MAC_BYTES]
 
+    def keyed(self, digest: bytes) -> bytes:
+        """A digest under the index key: of contents that could be guessed."""
+        return hashlib.blake2b(digest, key=self.index_key, digest_size=MAC_BYTES).digest()
+
     def content(self, *parts: object) -> bytes:
         """A keyed digest of documents: equal contents, equal digests, and nothing to guess from."""
         key = self.index_key
         return hashlib.blake2b(orjson.dumps(parts), key=key, digest_size=MAC_BYTES).digest()
+
+
+@dataclass(frozen=True)
+class SealedColumn:
+    """One text column that is sealed from the first row: `~1~`, keyed digest, sealed value, in base64.
+
+    The digest finds a value without telling it, the sealed value opens in its own row only. Text without
+    the mark lies in clear: rows of before, or of a process with `seals` off.
+    """
+
+    table: str
+    ring: KeyRing
+    seals: bool = True
+
+    def seal(self, key: int, text: str) -> str:
+        """What the row with this key stores for `text`; empty stays empty."""
+        if not text or not self.seals:
+            return text
+        sealed = self.ring.seal(self.table, key, text.encode())
+        return f"{self.lookup(text)}{base64.urlsafe_b64encode(sealed).decode()}"
+
+    def open(self, key: int, stored: str) -> str:
+        """The text of a row. Raises Unsealable."""
+        if not is_sealed(stored):
+            return stored
+        sealed = base64.urlsafe_b64decode(stored[len(MARK) + LOOKUP_BYTES // 3 * 4 :])
+        return self.ring.open(self.table, key, sealed).decode()
+
+    def lookup(self, text: str) -> str:
+        """What every sealed value of this text begins with, however a phone in it is written."""
+        mac = self.ring.mac("account", plain_account(text))[:LOOKUP_BYTES]
+        return MARK + base64.urlsafe_b64encode(mac).decode()
+
+    def holds(self, stored: str, text: str) -> bool:
+        """Whether a row stores this text, sealed or not."""
+        if is_sealed(stored):
+            return stored.startswith(self.lookup(text))
+        return bool(stored) and plain_account(stored) == plain_account(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a service keeps accounts: the table, its key, the text column.
+
+    `open` says in SQL which rows still need theirs. `hashed` names a digest beside it from which the
+    account could be guessed; it is made a keyed one when the row is sealed.
+    """
+
+    table: str
+    key: str
+    column: str
+    open: str
+    hashed: str = ""
+
+
+def is_sealed(stored: str) -> bool:
+    """Whether a column's text is sealed."""
+    return stored.startswith(MARK) and bool(_SEALED.fullmatch(stored))
+
+
+def plain_account(text: str) -> str:
+    """An account in one spelling: digits without +86 where it is written as a number, else as it is."""
+    digits = _SPACING.sub("", text)
+    if not (digits.isascii() and digits.isdigit()):
+        return text
+    return digits[2:] if len(digits) == 13 and digits.startswith("86") else digits
+
+
+def hidden_in(text: str, secret: str) -> str:
+    """`text` with `secret` cut to its first three and last two characters, when it is long enough to tell."""
+    if len(secret) < HIDDEN_MIN or secret not in text:
+        return text
+    shown = f"{secret[:3]}****{secret[-2:]}" if len(secret) >= 2 * HIDDEN_MIN else "****"
+    return text.replace(secret, shown)
 
 
 def plain_phone(phone: str) -> str:
