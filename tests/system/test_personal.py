@@ -91,7 +91,12 @@ async def test_no_table_of_any_service_holds_an_account_and_its_supplier_got_it(
         order_id = await partner.sql("order", query, number)
         query = "SELECT result_source FROM vds_order_info WHERE order_id = $1"
         sources.append(await partner.sql("delivery", query, order_id))
-    assert sources == [3, 2, 2, 3]  # as the sandbox plays these accounts, so it was told them in clear
+    assert sources == [
+        3,
+        2,
+        2,
+        3,
+    ]  # as the sandbox plays these accounts, so it was told them in clear
 
 
 async def test_an_account_is_found_and_erased_everywhere_but_where_it_is_still_needed(
