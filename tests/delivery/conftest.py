@@ -36,6 +36,7 @@ class Orders(order_grpc.OrderServiceServicer):
 
     def __init__(self) -> None:
         self.told: dict[int, order_pb.DeliveryResult] = {}
+        self.against: dict[int, list[order_pb.DeliveryResult]] = {}
         self.calls = 0
         self.refuse: StatusCode | None = None
         self.poison: int | None = None
@@ -47,8 +48,14 @@ class Orders(order_grpc.OrderServiceServicer):
         if self.poison in {one.id for one in request.results}:
             await context.abort(StatusCode.INVALID_ARGUMENT, "poison")
         for one in request.results:
-            self.told[one.id] = one
-        acks = [order_pb.ReportResultsResponse.Ack(id=one.id) for one in request.results]
+            if one.contradicts:
+                self.against.setdefault(one.id, []).append(one)
+            else:
+                self.told[one.id] = one
+        acks = [
+            order_pb.ReportResultsResponse.Ack(id=one.id, conflict=one.id in self.against)
+            for one in request.results
+        ]
         return order_pb.ReportResultsResponse(acks=acks)
 
 

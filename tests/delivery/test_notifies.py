@@ -25,21 +25,25 @@ SUPPLIER = Supplier(
 )
 
 
-def token(running: House, order_no: str, channel_no: str = "up") -> str:
+def token(running: House, order_no: str, channel_no: str = "up", service_class: int = 10) -> str:
     """The query that the supplier of this channel was given for this number."""
     settings = running.process.settings
-    supplier = replace(SUPPLIER, channel_no=channel_no)
+    supplier = replace(SUPPLIER, channel_no=channel_no, service_class=service_class)
     tokens = NotifyTokens(settings.notify_keys())
     return tokens.url(supplier, int(order_no)).removeprefix(SUPPLIER.notify_url)
 
 
 async def tell(
-    running: House, body: Any, channel_no: str = "up", query: str | None = None
+    running: House,
+    body: Any,
+    channel_no: str = "up",
+    query: str | None = None,
+    service_class: int = 10,
 ) -> tuple[int, str]:
     """POST a notify as a supplier would, with its delivery's token; HTTP status and body of the answer."""
     if query is None:
-        query = token(running, body["order_no"], channel_no)
-    url = f"{running.process.settings.public_url}/vds/notify/{channel_no}/10{query}"
+        query = token(running, body["order_no"], channel_no, service_class)
+    url = f"{running.process.settings.public_url}/vds/notify/{channel_no}/{service_class}{query}"
     async with aiohttp.ClientSession() as http, http.post(url, json=body) as answer:
         return answer.status, await answer.text()
 
@@ -85,23 +89,48 @@ async def test_a_repeated_notify_is_answered_success_and_changes_nothing(running
     assert running.orders.calls == 1
 
 
-async def test_a_contradiction_is_parked_for_a_person_and_never_applied(running: House) -> None:
-    (number,) = await running.send("10000015")
-    assert (await running.ends(number)).status == FAILED
+@pytest.mark.parametrize("first", [FAILED, SUCCEEDED])
+@pytest.mark.parametrize("service_class", [10, 21])
+async def test_a_contradiction_is_reported_once_until_acknowledged_and_never_applied(
+    running: House, first: int, service_class: int
+) -> None:
+    await running.apply(service_class=service_class)
+    (number,) = await running.send(
+        "0001" if first == FAILED else "0000", service_class=service_class
+    )
+    ended = await running.ends(number, service_class)
+    assert (ended.status, running.orders.told[number].succeeded) == (first, first == SUCCEEDED)
+    running.orders.refuse = StatusCode.UNAVAILABLE
+    calls = running.orders.calls
+    code = "R_0000" if first == FAILED else "R_5124"
+    body = {"order_no": ended.order_no, "code": code, "amount": "100"}
+    for _ in range(3):
+        assert await tell(running, body, service_class=service_class) == (200, "success")
+    await eventually(lambda: running.orders.calls > calls)
+    running.orders.refuse = None
+    await eventually(lambda: number in running.orders.against)
 
-    async def flagged() -> bool:
-        return (await running.query(number)).conflict
+    async def idle() -> bool:
+        return await running.rows("SELECT 1 FROM task WHERE name = 'delivery.conflict'") == []
 
-    await eventually(flagged)
+    await eventually(idle)
+    (later,) = running.orders.against[number]
+    assert (later.succeeded, later.is_return) == (first == FAILED, service_class == 21)
+    assert running.orders.told[number].succeeded is (first == SUCCEEDED)
+    after = await running.query(number, service_class)
+    assert (after.status, after.conflict) == (first, True)
+    assert len([one for one in await running.incidents(number) if "contradicts" in one]) == 1
+    events = await running.rows("SELECT 1 FROM event WHERE subject LIKE '%.delivery.conflict'")
+    assert len(events) == 1
+
+
+async def test_a_late_success_of_another_amount_contradicts_a_failure_too(running: House) -> None:
+    (number,) = await running.send("0001")
+    ended = await running.ends(number)
+    body = {"order_no": ended.order_no, "code": "R_0000", "amount": "99"}
+    assert await tell(running, body) == (200, "success")
+    await eventually(lambda: number in running.orders.against)
     assert (await running.query(number)).status == FAILED
-    assert [one for one in await running.incidents(number) if "contradicts failed" in one]
-    subjects = await running.rows("SELECT subject FROM event ORDER BY event_id")
-    assert subjects[-1].subject == "shoudan.events.delivery.delivery.conflict"
-
-    async def reported() -> bool:
-        return running.orders.told[number].succeeded
-
-    await eventually(reported)  # the second word, told like the first
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
 import pytest
+from sqlalchemy import text
 
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import order_service_pb2 as pb
@@ -91,6 +93,113 @@ async def test_both_ends_in_one_report_are_a_contradiction_too(world: World) -> 
     assert (order.state.status, len(order.deliveries)) == (20, 1)
     assert order.parked_reason
     assert len(await waiting(world)) == 1
+
+
+def against(number: int, *, succeeded: bool, is_return: bool = False) -> pb.DeliveryResult:
+    """A word against the end told before."""
+    return pb.DeliveryResult(id=number, succeeded=succeeded, is_return=is_return, contradicts=True)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_contradiction_that_overtakes_the_first_end_ends_it_as_the_first(
+    world: World, *, first: bool
+) -> None:
+    world.delivery.script = lambda item: None
+    order_id = await world.order()
+    (number,) = await sent(world, 1)
+    (ack,) = await world.report(against(number, succeeded=not first))
+    assert (ack.applied, ack.conflict) == (True, True)
+    (ack,) = await world.report(result(number, succeeded=first))
+    assert (ack.applied, ack.conflict) == (False, False)
+    order = await world.get(order_id)
+    assert order.deliveries[0].delivery_status == (0 if first else 90)
+    assert order.state.status == (0 if first else 20)
+    assert len(await waiting(world)) == 1
+
+
+async def test_what_stands_and_the_word_against_it_come_in_one_report(world: World) -> None:
+    world.delivery.script = lambda item: None
+    order_id = await world.order()
+    (number,) = await sent(world, 1)
+    stands = result(number, succeeded=True, up_order_no="UP-1", result_code="R_0000")
+    acks = await world.report(stands, against(number, succeeded=False))
+    assert {(ack.applied, ack.conflict) for ack in acks} == {(True, True)}
+    order = await world.get(order_id)
+    assert (order.state.status, order.deliveries[0].delivery_status) == (0, 0)
+    (row,) = await world.sql("SELECT up_delivery_no FROM oms_order_delivery")
+    assert row.up_delivery_no == "UP-1"
+    (audit,) = await waiting(world)
+    assert audit.type == audit_pb.AUDIT_TYPE_FALSE_SUCCESS
+
+
+async def test_a_contradiction_of_a_delivery_nobody_knows_is_acknowledged(world: World) -> None:
+    (ack,) = await world.report(against(77, succeeded=True))
+    assert (ack.applied, ack.conflict) == (False, True)
+
+
+async def test_an_audit_asked_for_while_another_is_decided_keeps_the_order_parked(
+    world: World,
+) -> None:
+    """Both hold the order's lock: whoever unparks sees every audit that was asked for."""
+    order_id, _ = await failed_then_delivered(world)
+    (audit,) = await waiting(world)
+    async with world.process.app.db.begin() as other:
+        lock = "SELECT 1 FROM oms_order_info WHERE order_id = :id FOR UPDATE"
+        await other.execute(text(lock), {"id": order_id})
+        deciding = asyncio.create_task(decide(world, audit.audit_id, 90))
+
+        async def waits() -> bool:
+            sql = (
+                "SELECT 1 FROM pg_stat_activity"
+                " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            return bool(await world.sql(sql))
+
+        await eventually(waits)
+        insert = (
+            "INSERT INTO oms_audit_info (audit_id, order_id, refund_id, delivery_id, change_type, audit_msg)"
+            " VALUES (7, :id, 9, 8, 2, 'a return told twice')"
+        )
+        await other.execute(text(insert), {"id": order_id})
+    await deciding
+    assert (await world.get(order_id)).parked_reason != ""
+
+
+async def test_an_operator_ends_a_contradicted_order_before_its_time(world: World) -> None:
+    order_id, _ = await failed_then_delivered(world)
+    asked = await world.audits.RequestAudit(
+        audit_pb.RequestAuditRequest(
+            type=audit_pb.AUDIT_TYPE_ORDER, id=order_id, by="ops", reason="give it back"
+        )
+    )
+    number = asked.audit.audit_id
+    assert "nothing" in await refusal_of(world, number, 91)
+    await decide(world, number, 90)
+    order = await reaches(world, order_id, 90)
+    assert order.parked_reason
+    await eventually(lambda: world.ledger.of("down_channel", "test") == 0)
+    (audit,) = await waiting(world)
+    await decide(world, audit.audit_id, 90)
+    assert (await world.get(order_id)).parked_reason == ""
+
+
+async def test_a_cost_to_be_settled_holds_no_order_whose_contradiction_is_decided(
+    world: World,
+) -> None:
+    world.delivery.script = lambda item: None
+    order_id = await world.order()
+    (number,) = await sent(world, 1)
+    dear = result(number, succeeded=True, cost_amount_micros=99_999 * YUAN)
+    await world.report(dear, against(number, succeeded=False))
+    cost, conflict = sorted(await waiting(world), key=lambda one: one.type)
+    assert (cost.type, conflict.type) == (
+        audit_pb.AUDIT_TYPE_DELIVERY,
+        audit_pb.AUDIT_TYPE_FALSE_SUCCESS,
+    )
+    assert (await world.get(order_id)).parked_reason
+    await decide(world, conflict.audit_id, 90)
+    assert (await world.get(order_id)).parked_reason == ""
+    assert [audit.audit_id for audit in await waiting(world)] == [cost.audit_id]
 
 
 async def test_a_person_confirms_the_delivery_and_the_order_ends_delivered_and_paid(
@@ -232,10 +341,14 @@ async def test_a_return_told_twice_differently_asks_a_person_once(world: World) 
         assert ack.conflict
     (audit,) = await waiting(world)
     assert (audit.type, audit.delivery_id) == (audit_pb.AUDIT_TYPE_RETURN, returned)
+    # It may have succeeded: until the decision nothing more of the delivery goes back.
+    assert (await ask(world, order, "f2")).HasField("refusal")
+    assert len(await world.sql("SELECT 1 FROM oms_refund_up_return")) == 1
     assert "now told succeeded" in (await world.get(order.state.order_id)).parked_reason
     await decide(world, audit.audit_id, 90)
-    await world.report(result(returned, succeeded=True, is_return=True))
+    await world.report(against(returned, succeeded=True, is_return=True))
     assert await waiting(world) == []
+    assert not (await ask(world, order, "f3")).HasField("refusal")
 
 
 async def one_return(world: World, refund_id: int) -> int:

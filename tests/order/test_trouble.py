@@ -342,11 +342,11 @@ async def test_a_top_up_before_the_overtime_pays_the_order(world: World) -> None
 
     await eventually(refused)
     # Nine of its ten minutes are over.
+    await world.sql("UPDATE oms_order_info SET order_overtime = shoudan_now() + interval '15 s'")
     await world.sql(
         "UPDATE task SET next_execute_time = shoudan_now(),"
         " max_execute_time = max_execute_time - interval '9 min' WHERE name = 'order.pay'"
     )
-    await world.sql("UPDATE oms_order_info SET order_overtime = shoudan_now() + interval '15 s'")
 
     async def last_try() -> bool:
         """It comes again before the overtime, not after its usual 30 s."""

@@ -19,12 +19,15 @@ from shoudan_kit.ids import IdMaker
 from shoudan_kit.work import Work
 
 _log = log.get_logger("ends")
+_params = msgspec.json.Decoder(dict[str, str]).decode
 
 _FINAL = {
     Verdict.SUCCEEDED: Status.SUCCEEDED,
     Verdict.FAILED: Status.FAILED,
     Verdict.NEVER_SENT: Status.FAILED,
 }
+# Contradictions in one report, two results each: a report holds no more than a batch of ends makes.
+CONFLICTS_MAX = 250
 _UNKNOWN = frozenset({Verdict.UNKNOWN, Verdict.NO_SUCH_ORDER})
 
 
@@ -51,16 +54,13 @@ class _Batch:
     findings: Sequence[Finding]
     moved: dict[int, Ended] = field(default_factory=dict[int, Ended])
     incidents: list[tuple[Finding, str]] = field(default_factory=list[tuple[Finding, str]])
-    conflicts: list[tuple[Delivery, Finding]] = field(
-        default_factory=list[tuple[Delivery, Finding]]
-    )
 
 
 class Ends:
     """One transaction for a batch of findings, tasks and events with it.
 
-    The first final finding of a delivery wins; an equal later one changes nothing; a different later
-    one is written to vds_order_exp, flagged, published and reported to the owner, and never applied.
+    The first final finding of a delivery wins; an equal later one changes nothing; the first different
+    later one is written to vds_order_exp, flagged, published and reported to the owner, never applied.
     """
 
     def __init__(
@@ -85,13 +85,14 @@ class Ends:
 
     async def _write_finals(self, work: Work, batch: _Batch) -> None:
         finals = [f for f in batch.findings if f.verdict in _FINAL]
-        if not finals:
+        claims = [f for f in batch.findings if f.claims]
+        if not finals and not claims:
             return
         first: dict[int, Finding] = {}
         for finding in finals:
             first.setdefault(finding.order_no, finding)
         given = [(f, _FINAL[f.verdict], f.verdict is Verdict.NEVER_SENT) for f in first.values()]
-        moved = batch.moved = await store.end(work.db, given)
+        moved = batch.moved = await store.end(work.db, given) if given else {}
         for order_no, ended in moved.items():
             self._publisher.ended(work, ended, first[order_no])
         if moved:
@@ -100,34 +101,30 @@ class Ends:
         if asked := [str(no) for no in moved if first[no].source is not Source.SYNC]:
             work.tasks.finish_for(ASK, asked)
         late = [f for f in finals if f.order_no not in moved or first[f.order_no] is not f]
-        if late:
-            await self._write_late(work, batch, late)
+        if late or claims:
+            await self._write_late(work, batch, [*late, *claims])
 
     async def _write_late(self, work: Work, batch: _Batch, late: Sequence[Finding]) -> None:
-        """Results that came second: equal ones change nothing, contradictions are kept for a person."""
+        """Results that came second: equal ones change nothing, the first contradiction is told on."""
         there = await store.by_no(work.db, [f.order_no for f in late])
+        found: dict[int, tuple[Delivery, Finding]] = {}
         for finding in late:
             stands = there.get(finding.order_no)
-            if stands is None or finding.verdict is Verdict.NEVER_SENT:
-                continue
-            if stands.status is not _FINAL[finding.verdict]:
-                batch.conflicts.append((stands, finding))
-                told = f"{finding.verdict.value} ({finding.source.name.lower()} {finding.code})"
-                words = f"contradicts {stands.status.name.lower()}: {told}"
-                batch.incidents.append((finding, words))
-                self._publisher.conflict(work, stands, finding)
-        if batch.conflicts:
-            await self._report_conflicts(work, batch.conflicts)
-
-    async def _report_conflicts(
-        self, work: Work, conflicts: Sequence[tuple[Delivery, Finding]]
-    ) -> None:
-        """Report contradictions to the owner until it acknowledges them: it must bind nothing more."""
-        told = {stands.order_no: (stands, finding) for stands, finding in reversed(conflicts)}
-        new = await store.flag_conflicts(work.db, sorted(told))
+            if stands is not None and _contradicts(stands, finding):
+                found.setdefault(finding.order_no, (stands, finding))
+        if not found:
+            return
+        # However often it is told again, a contradiction is one.
+        new = sorted(await store.flag_conflicts(work.db, list(found)))
+        for stands, finding in (found[order_no] for order_no in new):
+            told = f"{_word(finding)} ({finding.source.name.lower()} {finding.code})"
+            batch.incidents.append((finding, f"contradicts {stands.status.name.lower()}: {told}"))
+            self._publisher.conflict(work, stands, finding)
+        for start in range(0, len(new), CONFLICTS_MAX):
+            part = [found[order_no] for order_no in new[start : start + CONFLICTS_MAX]]
+            work.tasks.add(CONFLICT, Report([r for pair in part for r in _both(*pair)]))
         if new:
-            work.tasks.add(CONFLICT, Report([_result(*told[no]) for no in sorted(new)]))
-        _log.warning("result_conflict", order_nos=[str(no) for no in sorted(told)[:10]])
+            _log.error("result_conflict", order_nos=[str(no) for no in new[:10]])
 
     async def _write_unknowns(self, work: Work, batch: _Batch) -> None:
         unknowns = {f.order_no: f for f in batch.findings if f.verdict in _UNKNOWN}
@@ -191,7 +188,7 @@ class Ends:
         return list(counted.values())
 
 
-def _result(ended: Ended | Delivery, finding: Finding) -> Result:
+def _result(ended: Ended, finding: Finding) -> Result:
     return Result(
         order_no=ended.order_no,
         coop_id=ended.coop_id,
@@ -203,6 +200,44 @@ def _result(ended: Ended | Delivery, finding: Finding) -> Result:
         desc=finding.desc,
         params=dict(finding.params),
     )
+
+
+def _contradicts(stands: Delivery, finding: Finding) -> bool:
+    """Whether a later word tells the other end; a success of another amount tells one, too."""
+    if finding.claims:
+        return stands.status is Status.FAILED
+    if finding.verdict is Verdict.NEVER_SENT:
+        return False
+    return stands.status is not _FINAL[finding.verdict]
+
+
+def _word(finding: Finding) -> str:
+    return "success of another amount" if finding.claims else finding.verdict.value
+
+
+def _both(stands: Delivery, finding: Finding) -> tuple[Result, Result]:
+    """What stands, then the word against it: whoever is told the second knows the first."""
+    first = Result(
+        order_no=stands.order_no,
+        coop_id=stands.coop_id,
+        coop_order_id=stands.coop_order_id,
+        is_return=stands.service_class == ServiceClass.COUPON_RETURN,
+        succeeded=stands.status is Status.SUCCEEDED,
+        up_order_no=stands.up_order_no,
+        code=stands.result_code,
+        desc=stands.result_desc,
+        params=_params(stands.result_params) if stands.result_params else {},
+    )
+    later = msgspec.structs.replace(
+        first,
+        succeeded=not first.succeeded,
+        up_order_no=finding.up_order_no,
+        code=finding.code,
+        desc=finding.desc,
+        params=dict(finding.params),
+        contradicts=True,
+    )
+    return first, later
 
 
 def _incident(number: int, finding: Finding, words: str, there: Delivery) -> Incident:

@@ -55,7 +55,7 @@ class Events:
             key=there.order_id,
             body=_changed(ended, cast("pb.Status.ValueType", int(there.status)), finding),
             tag="上游冲突",
-            text=f"{there.channel_no} {finding.verdict.value} after {there.status.name.lower()}",
+            text=f"{there.channel_no} {finding.code} after {there.status.name.lower()}"[:256],
         )
 
     def switched(self, work: Work, supplier: Supplier, state: SupplierState, reason: str) -> None:

@@ -33,6 +33,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     code: str = ""
     desc: str = ""
     params: dict[str, str] = {}
+    contradicts: bool = False
 
 
 class Report(msgspec.Struct):
@@ -68,7 +69,7 @@ CONFLICT = Kind(
     interval_s=60,
     deadline_s=30 * 86_400,
     count_max=10_000,
-    batch_max=2,
+    batch_max=2,  # of up to 250 pairs each
 )
 REPORT = Kind(
     "delivery.report",

@@ -174,12 +174,17 @@ async def _report(app: Deliverer, tasks: Sequence[Task[Report]]) -> None:
         await _report_failed(app, tasks, results, error)
         return
     acks = {ack.id for ack in answer.acks}
-    missing = [result for result in results if int(result.coop_order_id) not in acks]
+    conflicts = {ack.id for ack in answer.acks if ack.conflict}
+    missing = [
+        result
+        for result in results
+        if int(result.coop_order_id) not in (conflicts if result.contradicts else acks)
+    ]
+    open_ = {result.order_no for result in missing}
     async with app.work("delivery.report") as work:
-        done = [_Push.of(result) for result in results if int(result.coop_order_id) in acks]
         await store.count_pushes(
             work.db,
-            done,
+            _pushes([result for result in results if result.order_no not in open_]),
             status=PushStatus.ACKNOWLEDGED,
             result_msg="acknowledged",
             limit=app.settings.report_count_max,
@@ -215,7 +220,7 @@ async def _report_failed(
     async with app.work("delivery.report") as work:
         await store.count_pushes(
             work.db,
-            [_Push.of(result) for result in results],
+            _pushes(results),
             status=PushStatus.GIVEN_UP if last else PushStatus.WAITING,
             result_msg=f"{code.name}",
             limit=limit,
@@ -240,6 +245,12 @@ class _Push:
         return cls(result.order_no, result.coop_id, result.coop_order_id, _encode(result).decode())
 
 
+def _pushes(results: Sequence[Result]) -> list[_Push]:
+    """One row for each number, with what was told last: a contradiction follows what it contradicts."""
+    last = {result.order_no: result for result in results}
+    return [_Push.of(result) for result in last.values()]
+
+
 def _told(result: Result) -> order_pb.DeliveryResult:
     told = order_pb.DeliveryResult(
         id=int(result.coop_order_id),
@@ -249,6 +260,7 @@ def _told(result: Result) -> order_pb.DeliveryResult:
         result_code=result.code,
         result_desc=result.desc,
         params=result.params,
+        contradicts=result.contradicts,
     )
     if cost := result.params.get("cost_amount"):
         try:

@@ -65,7 +65,7 @@ def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Sourc
     if deal is DealCode.FAILURE:
         finding.verdict = Verdict.FAILED
     elif deal is DealCode.SUCCESS and reply.amount_micros != delivery.amount_micros:
-        finding.incident = "answer names another amount"
+        finding.incident, finding.claims = "answer names another amount", True
     elif deal is DealCode.SUCCESS:
         finding.verdict, finding.succ_face_micros = Verdict.SUCCEEDED, delivery.amount_micros
         if not _cost_readable(reply.params.get("cost_amount", "")):

@@ -32,6 +32,7 @@ from shoudan_order.store import returns as return_store
 from shoudan_order.store.audits import Audit
 from shoudan_order.store.catalogue import Operation, record
 from shoudan_order.store.returns import Return
+from shoudan_order.store.rows import Order, Standing
 from shoudan_order.suppliers import UNKNOWN, Outcome
 
 # The result code of what a person has decided.
@@ -68,28 +69,28 @@ async def decide(context: Context, audit_id: int, decision: Decision) -> Audit:
         raise AuditRefused(audit_id, "decided before")
     await _EFFECTS[audit.change_type](context, audit, decision)
     async with context.app.work("audit.decide") as work:
+        # Under the order's lock, which whoever asks for another audit of it holds.
+        found = await order_store.read_orders(work.db, [audit.order_id], lock=True)
         decided = await store.advance_audit(
             work.db, audit_id, decision.status, decision.by, decision.reason
         )
         if decided is None:
             raise AuditRefused(audit_id, "decided before")
-        await store.unpark(work.db, audit.order_id)
-        await _go_on(context, work, audit.order_id)
+        if await store.unpark(work.db, audit.order_id):
+            _go_on(context, work, *found[audit.order_id])
         await keep(work, decision.by, "audit.decide", f"audit {audit_id}", decision.reason)
     return decided
 
 
-async def _go_on(context: Context, work: Work, order_id: int) -> None:
+def _go_on(context: Context, work: Work, order: Order, was: Standing) -> None:
     """Bind the rest of an order that waits for nobody any more, or end it when its time is over."""
-    found = await order_store.read_orders(work.db, [order_id], lock=True)
-    order, was = found[order_id]
-    if was.order_status != OrderStatus.DELIVERING or was.parked_reason:
+    if was.order_status != OrderStatus.DELIVERING:
         return
     if was.left_s <= 0:
         work.tasks.add(
             steps.OVERTIME,
-            steps.OrderStep(order_id),
-            order_no=str(order_id),
+            steps.OrderStep(order.order_id),
+            order_no=str(order.order_id),
             queue=context.queue(order.line_id, steps.OVERTIME),
         )
     elif was.bind_face_micros < order.total_face_micros:
@@ -171,18 +172,23 @@ def _yes_or_no(audit: Audit, decision: Decision) -> bool:
 
 
 async def _order(context: Context, audit: Audit, decision: Decision) -> None:
-    """Close an order delivered in part: 91, notify, the rest refunded. One that has ended stays so."""
+    """Close an order delivered in part (91) or not at all (90): notify, the rest refunded.
+
+    One that has ended stays so.
+    """
     async with context.app.work("audit.order") as work:
         found = await order_store.read_orders(work.db, [audit.order_id], lock=True)
         order, was = found[audit.order_id]
         if was.order_status in ENDED:
             _same(audit, decision, ORDER_SAYS[was.order_status])
             return
-        if decision.status != AuditStatus.PARTIAL:
-            raise AuditRefused(audit.audit_id, "only partial success (91)")
+        if decision.status not in {AuditStatus.PARTIAL, AuditStatus.FAILED}:
+            raise AuditRefused(audit.audit_id, "only partial success (91) or failure (90)")
         now = sums.closed(order, sums.as_is(was), partial=True)
-        if now.order_status != OrderStatus.PARTIAL:
-            raise AuditRefused(audit.audit_id, "not delivered in part, or parts are under way")
+        if now.order_status not in ENDED:
+            raise AuditRefused(audit.audit_id, "it is not paid, or parts are under way")
+        if ORDER_SAYS[now.order_status] != decision.status:
+            raise AuditRefused(audit.audit_id, "something (91) or nothing (90) was delivered")
         await order_store.advance_settled(work.db, [now])
         results.end(context, work, order, now)
 

@@ -1,7 +1,7 @@
 """How deliveries ended: totals and profit, the supplier's payment, the channel's notify, or another supplier.
 
 Source: oms-behaviour §3.5 "Delivery finish". A result that contradicts what is stored is recorded for
-a person and changes nothing else.
+a person: the order is parked, and until the decision nothing more of it is bound, nor is it closed.
 """
 
 from __future__ import annotations
@@ -60,15 +60,14 @@ class _Batch:
     )
     failed: list[tuple[Delivery, Outcome]] = field(default_factory=list[tuple[Delivery, Outcome]])
     cost_doubts: list[tuple[Delivery, str]] = field(default_factory=list[tuple[Delivery, str]])
-    conflicts: list[tuple[DeliveryStanding, Outcome]] = field(
-        default_factory=list[tuple[DeliveryStanding, Outcome]]
-    )
+    # Deliveries told both ends: their order, and whether the end that stands is a success.
+    conflicts: dict[int, tuple[int, bool]] = field(default_factory=dict[int, tuple[int, bool]])
 
 
 async def report(context: Context, outcomes: Sequence[Outcome]) -> list[Ack]:
     """Store ends of deliveries; acknowledgements in order. Repeats change nothing."""
     acks = await retry(lambda: _apply(context, outcomes))
-    return [acks.get(one.id) or Ack(one.id, False, False) for one in outcomes]
+    return [acks.get(one.id) or Ack(one.id, False, one.contradicts) for one in outcomes]
 
 
 async def _apply(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ack]:
@@ -92,25 +91,31 @@ def _decide(
     cost_max_ppm: int,
 ) -> _Batch:
     batch = _Batch()
-    ended = dict(there)
+    ends = {i: _succeeded_or_not(one.delivery_status) for i, one in there.items()}
     for one in outcomes:
-        standing = ended.get(one.id)
+        standing = there.get(one.id)
         if standing is None:
             continue
         order, was = orders[standing.delivery.order_id]
-        if standing.delivery_status in {DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED}:
-            conflict = one.succeeded != (standing.delivery_status == DeliveryStatus.SUCCEEDED)
-            before = batch.acks.get(one.id)
-            batch.acks[one.id] = Ack(one.id, before is not None and before.applied, conflict)
-            if conflict:
-                batch.conflicts.append((standing, one))
-            continue
-        now = batch.now.get(order.order_id) or sums.as_is(was)
-        batch.now[order.order_id] = _fold(batch, order, now, standing, one, cost_max_ppm)
-        batch.acks[one.id] = Ack(one.id, True, False)
-        # Both ends of a contradiction may come in one batch.
-        ended[one.id] = replace(standing, delivery_status=batch.ended[-1].delivery_status)
+        ack = batch.acks.get(one.id) or Ack(one.id, False, False)
+        succeeded = ends[one.id]
+        if succeeded is None:
+            now = batch.now.get(order.order_id) or sums.as_is(was)
+            batch.now[order.order_id] = _fold(batch, order, now, standing, one.first, cost_max_ppm)
+            succeeded = ends[one.id] = one.first.succeeded
+            ack = replace(ack, applied=True)
+        if one.contradicts or one.succeeded != succeeded:
+            batch.conflicts[one.id] = (order.order_id, succeeded)
+            ack = replace(ack, conflict=True)
+        batch.acks[one.id] = ack
     return batch
+
+
+def _succeeded_or_not(status: DeliveryStatus) -> bool | None:
+    """How a delivery has ended; None while it has not."""
+    if status in {DeliveryStatus.SUCCEEDED, DeliveryStatus.FAILED}:
+        return status == DeliveryStatus.SUCCEEDED
+    return None
 
 
 def _fold(
@@ -281,21 +286,16 @@ async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch:
     """Record contradictions once: an audit row each, the order parked, nothing applied."""
     reasons: dict[int, str] = {}
     asked: list[audit_store.NewAudit] = []
-    ids = sorted({standing.delivery.delivery_id for standing, _ in batch.conflicts})
-    new = await delivery_store.mark_conflicts(work.db, ids)
-    for standing, one in batch.conflicts:
-        part = standing.delivery
-        if part.delivery_id not in new:
-            continue
-        new.discard(part.delivery_id)
-        told = "succeeded" if one.succeeded else "failed"
-        reason = f"delivery {part.delivery_id} is {standing.delivery_status.name.lower()}, now told {told}"
-        reasons.setdefault(part.order_id, reason)
-        kind = AuditType.DELIVERY if one.succeeded else AuditType.FALSE_SUCCESS
+    for delivery_id in sorted(
+        await delivery_store.mark_conflicts(work.db, sorted(batch.conflicts))
+    ):
+        order_id, succeeded = batch.conflicts[delivery_id]
+        stands, told = ("succeeded", "failed") if succeeded else ("failed", "succeeded")
+        reason = f"delivery {delivery_id} is {stands}, now told {told}"
+        reasons.setdefault(order_id, reason)
+        kind = AuditType.FALSE_SUCCESS if succeeded else AuditType.DELIVERY
         audit_id = work.ids.next()
-        asked.append(
-            audit_store.NewAudit(audit_id, part.order_id, 0, part.delivery_id, kind, reason)
-        )
+        asked.append(audit_store.NewAudit(audit_id, order_id, 0, delivery_id, kind, reason))
     if not asked:
         return
     parked = await holds.park_orders(work.db, reasons)

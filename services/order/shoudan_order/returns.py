@@ -73,7 +73,7 @@ class _Batch:
     acks: dict[int, Ack] = field(default_factory=dict[int, Ack])
     ended: list[store.EndedReturn] = field(default_factory=list[store.EndedReturn])
     returned: list[Return] = field(default_factory=list[Return])
-    conflicts: list[tuple[Return, Outcome]] = field(default_factory=list[tuple[Return, Outcome]])
+    conflicts: dict[int, Return] = field(default_factory=dict[int, Return])
     now: dict[int, Return] = field(default_factory=dict[int, Return])
 
 
@@ -158,7 +158,7 @@ def _outcome(context: Context, task: Task[steps.ReturnStep], answer: Answer) -> 
 async def report(context: Context, outcomes: Sequence[Outcome]) -> list[Ack]:
     """Store ends of returns; acknowledgements in order. Repeats change nothing."""
     acks = await retry(lambda: _report(context, outcomes))
-    return [acks.get(one.id) or Ack(one.id, False, False) for one in outcomes]
+    return [acks.get(one.id) or Ack(one.id, False, one.contradicts) for one in outcomes]
 
 
 async def _report(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ack]:
@@ -185,35 +185,41 @@ def _decide(there: Mapping[int, Return], outcomes: Sequence[Outcome]) -> _Batch:
         was = batch.now.get(one.id) or there.get(one.id)
         if was is None:
             continue
-        if was.return_status not in OPEN:
-            conflict = one.succeeded != (was.return_status == ReturnStatus.SUCCEEDED)
-            before = batch.acks.get(one.id)
-            batch.acks[one.id] = Ack(one.id, before is not None and before.applied, conflict)
-            if conflict and one.result_code != NEVER_SENT:
-                batch.conflicts.append((was, one))
-            continue
-        if one.result_code == NEVER_SENT and was.return_status != ReturnStatus.WAITING:
-            continue
-        event = ReturnEvent.SUCCEEDED if one.succeeded else ReturnEvent.FAILED
-        money = MoneyBackEvent.RETURNED if one.succeeded else MoneyBackEvent.NOT_RETURNED
-        status = was.return_status
-        if not RETURN.allows(status, event):
-            status = RETURN.next(status, ReturnEvent.STARTED)
-        now = replace(
-            was,
-            return_status=RETURN.next(status, event),
-            up_refund_status=MONEY_BACK.next(was.up_refund_status, money),
-        )
-        batch.now[one.id] = now
-        batch.acks[one.id] = Ack(one.id, True, False)
-        batch.ended.append(
-            store.EndedReturn(
-                one.id, now.return_status, now.up_refund_status, one.up_order_no, one.message
-            )
-        )
-        if one.succeeded:
-            batch.returned.append(now)
+        ack = batch.acks.get(one.id) or Ack(one.id, False, False)
+        if was.return_status in OPEN:
+            if one.result_code == NEVER_SENT and was.return_status != ReturnStatus.WAITING:
+                continue
+            was = _end(batch, was, one.first)
+            ack = replace(ack, applied=True)
+        differs = one.succeeded != (was.return_status == ReturnStatus.SUCCEEDED)
+        if one.contradicts or (differs and one.result_code != NEVER_SENT):
+            batch.conflicts[one.id] = was
+            ack = replace(ack, conflict=True)
+        batch.acks[one.id] = ack
     return batch
+
+
+def _end(batch: _Batch, was: Return, one: Outcome) -> Return:
+    """The return after its end."""
+    event = ReturnEvent.SUCCEEDED if one.succeeded else ReturnEvent.FAILED
+    money = MoneyBackEvent.RETURNED if one.succeeded else MoneyBackEvent.NOT_RETURNED
+    status = was.return_status
+    if not RETURN.allows(status, event):
+        status = RETURN.next(status, ReturnEvent.STARTED)
+    now = replace(
+        was,
+        return_status=RETURN.next(status, event),
+        up_refund_status=MONEY_BACK.next(was.up_refund_status, money),
+    )
+    batch.now[one.id] = now
+    batch.ended.append(
+        store.EndedReturn(
+            one.id, now.return_status, now.up_refund_status, one.up_order_no, one.message
+        )
+    )
+    if one.succeeded:
+        batch.returned.append(now)
+    return now
 
 
 async def _settle(
@@ -333,15 +339,14 @@ def _tell_end(context: Context, work: Work, order: Order, refund: Refund) -> Non
 
 
 async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch) -> None:
+    """Record contradictions once: an audit each, the order parked, the first end stands."""
     reasons: dict[int, str] = {}
     audits: list[audit_store.NewAudit] = []
-    new = await store.mark_conflicts(work.db, sorted({was.return_id for was, _ in batch.conflicts}))
-    for was, one in batch.conflicts:
-        if was.return_id not in new:
-            continue
-        new.discard(was.return_id)
-        told = "succeeded" if one.succeeded else "failed"
-        reason = f"return {was.return_id} is {was.return_status.name.lower()}, now told {told}"
+    for return_id in sorted(await store.mark_conflicts(work.db, sorted(batch.conflicts))):
+        was = batch.conflicts[return_id]
+        succeeded = was.return_status == ReturnStatus.SUCCEEDED
+        stands, told = ("succeeded", "failed") if succeeded else ("failed", "succeeded")
+        reason = f"return {return_id} is {stands}, now told {told}"
         reasons.setdefault(was.order_id, reason)
         audits.append(_audit(work, was, reason))
     if audits:

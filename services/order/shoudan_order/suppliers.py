@@ -52,6 +52,12 @@ class Outcome:
     result_desc: str = ""
     cost_amount_micros: int | None = None
     params: Mapping[str, str] = field(default_factory=dict[str, str])
+    contradicts: bool = False  # the supplier had told the other end before, which stands
+
+    @property
+    def first(self) -> Outcome:
+        """The end that stands: this one, or the one that it contradicts."""
+        return Outcome(self.id, not self.succeeded, self.is_return) if self.contradicts else self
 
     @property
     def cost_text(self) -> str:

@@ -161,7 +161,8 @@ SELECT order_no, coop_id, coop_order_id, 'shoudan.order.v1.OrderService/ReportRe
     shoudan_now()
 FROM {unnest(order_no="bigint", coop_id="text", coop_order_id="text", content="text")}
 ON CONFLICT (order_no) DO UPDATE SET notify_count = pushed.notify_count + 1,
-    status = excluded.status, result_msg = excluded.result_msg, finish_time = excluded.finish_time
+    status = excluded.status, result_msg = excluded.result_msg, finish_time = excluded.finish_time,
+    notify_content = excluded.notify_content
 """)  # noqa: S608
 
 

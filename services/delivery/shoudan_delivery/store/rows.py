@@ -197,6 +197,7 @@ class Finding:
     queue_name: str = ""  # where it is asked about; empty for the common queue
     chunk: Chunk | None = None
     by: str = ""
+    claims: bool = False  # it tells a success that cannot be used: another amount
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False):

@@ -248,6 +248,7 @@ def _outcome(one: pb.DeliveryResult) -> Outcome:
         if one.HasField("cost_amount_micros")
         else stated_cost_micros(one.params),
         params=dict(one.params),
+        contradicts=one.contradicts,
     )
 
 

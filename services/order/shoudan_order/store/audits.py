@@ -58,9 +58,13 @@ WHERE audit_id = :id AND (audit_status = :waiting
 RETURNING {_COLUMNS}
 """)  # noqa: S608
 
+# A waiting audit holds its order, unless it is about the cost of what was delivered.
+_PARKS: Final = """NOT (w.change_type = 1 AND EXISTS (SELECT 1 FROM oms_order_delivery d
+        WHERE d.delivery_id = w.delivery_id AND d.delivery_status = 0))"""
+
 # What a person was asked about has become known: nothing is left to decide. Gives the orders that now
 # wait for nobody.
-_SETTLE = statement("""
+_SETTLE = statement(f"""
 WITH closed AS (
     UPDATE oms_audit_info a SET audit_status = g.status, audit_by = :system,
         audit_msg = left(a.audit_msg || '; known since', 256), audit_time = shoudan_now()
@@ -72,16 +76,17 @@ WITH closed AS (
 )
 SELECT DISTINCT c.order_id FROM closed c
 WHERE NOT EXISTS (SELECT 1 FROM oms_audit_info w WHERE w.order_id = c.order_id
-    AND w.audit_status = :waiting AND w.audit_id NOT IN (SELECT audit_id FROM closed))
-""")
+    AND w.audit_status = :waiting AND w.audit_id NOT IN (SELECT audit_id FROM closed) AND {_PARKS})
+""")  # noqa: S608 - built from literals above
 
 # An order with nothing left to decide waits for nobody.
-_UNPARK = statement("""
+_UNPARK = statement(f"""
 UPDATE oms_order_info o SET modify_time = shoudan_now(),
         parked_reason = ''
-WHERE o.order_id = :order_id AND NOT EXISTS (SELECT 1 FROM oms_audit_info a
-    WHERE a.order_id = o.order_id AND a.audit_status = 20)
-""")
+WHERE o.order_id = :order_id AND NOT EXISTS (SELECT 1 FROM oms_audit_info w
+    WHERE w.order_id = o.order_id AND w.audit_status = 20 AND {_PARKS})
+RETURNING o.order_id
+""")  # noqa: S608 - built from literals above
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +184,6 @@ async def advance_audit(
     return None if row is None else _audit(row)
 
 
-async def unpark(db: AsyncConnection, order_id: int) -> None:
-    """Let an order go when nothing of it waits for a decision."""
-    await db.execute(_UNPARK, {"order_id": order_id})
+async def unpark(db: AsyncConnection, order_id: int) -> bool:
+    """Let an order go when nothing that holds it waits for a decision; whether it went."""
+    return bool((await db.execute(_UNPARK, {"order_id": order_id})).scalars().all())

@@ -63,10 +63,13 @@ SELECT {_READ_NAMES} FROM oms_refund_up_return u
 WHERE u.refund_id = ANY(CAST(:ids AS bigint[])) ORDER BY u.return_id
 """)  # noqa: S608
 
-# What was given back of a delivery before, or may still be.
+# What was given back of a delivery before, or may still be: a return told both ends may have succeeded
+# until a person has decided.
 _OF_DELIVERIES = statement(f"""
 SELECT {_READ_NAMES} FROM oms_refund_up_return u
-WHERE u.delivery_id = ANY(CAST(:ids AS bigint[])) AND u.return_status IN (0, 20, 30)
+WHERE u.delivery_id = ANY(CAST(:ids AS bigint[])) AND (u.return_status IN (0, 20, 30)
+    OR u.conflict AND EXISTS (SELECT 1 FROM oms_audit_info a WHERE a.order_id = u.order_id
+        AND a.delivery_id = u.return_id AND a.change_type = 2 AND a.audit_status = 20))
 """)  # noqa: S608
 
 _START = statement("""

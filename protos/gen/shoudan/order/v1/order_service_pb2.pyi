@@ -1231,6 +1231,7 @@ class DeliveryResult(_message.Message):
     RESULT_DESC_FIELD_NUMBER: _builtins.int
     COST_AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
     PARAMS_FIELD_NUMBER: _builtins.int
+    CONTRADICTS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """The delivery_id or return_id."""
     is_return: _builtins.bool
@@ -1245,6 +1246,10 @@ class DeliveryResult(_message.Message):
     """The supplier's words."""
     cost_amount_micros: _builtins.int
     """Real cost told by the supplier, replaces ours when present."""
+    contradicts: _builtins.bool
+    """The supplier had told the other end before, which stands; `succeeded` is its later word. Repeated until an
+    acknowledgement says conflict.
+    """
     @_builtins.property
     def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Further facts, such as card secrets."""
@@ -1260,10 +1265,11 @@ class DeliveryResult(_message.Message):
         result_desc: _builtins.str = ...,
         cost_amount_micros: _builtins.int | None = ...,
         params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        contradicts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_amount_micros", b"_cost_amount_micros", "cost_amount_micros", b"cost_amount_micros"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_amount_micros", b"_cost_amount_micros", "cost_amount_micros", b"cost_amount_micros", "id", b"id", "is_return", b"is_return", "params", b"params", "result_code", b"result_code", "result_desc", b"result_desc", "succeeded", b"succeeded", "up_order_no", b"up_order_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_amount_micros", b"_cost_amount_micros", "contradicts", b"contradicts", "cost_amount_micros", b"cost_amount_micros", "id", b"id", "is_return", b"is_return", "params", b"params", "result_code", b"result_code", "result_desc", b"result_desc", "succeeded", b"succeeded", "up_order_no", b"up_order_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_amount_micros: _TypeAlias = _typing.Literal["cost_amount_micros"]  # noqa: Y015
     _WhichOneofArgType__cost_amount_micros: _TypeAlias = _typing.Literal["_cost_amount_micros", b"_cost_amount_micros"]  # noqa: Y015
@@ -1315,7 +1321,7 @@ class ReportResultsResponse(_message.Message):
         applied: _builtins.bool
         """True when this result moved something."""
         conflict: _builtins.bool
-        """True when it contradicts what is stored; recorded, not applied."""
+        """True when the id was told both ends; recorded for a person, the first one stands."""
         def __init__(
             self,
             *,
