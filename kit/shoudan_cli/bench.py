@@ -23,13 +23,15 @@ def _say(line: str) -> None:
     errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _measured(bench: Coroutine[Any, Any, T]) -> T:
-    """Run a bench; what it cannot do ends the command in words."""
+def _measured(bench: Coroutine[Any, Any, T], *, own: bool = True) -> T:
+    """Run a bench; what it cannot do ends the command in words. `own`: on a system started for it."""
     import uvloop
 
     from shoudan_kit.embedded import EmbeddedError
     from shoudan_kit.supervise import NotStarted
 
+    if own:
+        _say("system: one of its own, started for this and gone at the end")
     try:
         return uvloop.run(bench)
     except (Failed, EmbeddedError, NotStarted) as error:
@@ -104,7 +106,7 @@ def ledger(
     from shoudan_cli import bench_ledger
 
     if target:
-        figures = _measured(bench_ledger.bench_at(target, seconds, _say))
+        figures = _measured(bench_ledger.bench_at(target, seconds, _say), own=False)
     else:
         figures = _measured(bench_ledger.bench(seconds, _say))
     if as_json:

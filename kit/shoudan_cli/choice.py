@@ -7,9 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import Any, Final
+from typing import Final
 
 import typer
+
+from shoudan_cli.systems import NAME_VARIABLE, Answer, SystemUnclear, described, meant
 
 GROUP: Final = "shoudan.commands"
 ALL: Final = ("order", "pay", "delivery", "erp_ingest")
@@ -17,30 +19,34 @@ ALL: Final = ("order", "pay", "delivery", "erp_ingest")
 OWN_GROUPS: Final = frozenset({"config", "dictionary", "task", "work", "personal"})
 READING: Final = frozenset(
     {"ls", "show", "search", "quarantined", "parked", "dead", "profit", "up", "down", "verify"}
-    | {"balance", "accounts", "records", "notices", "export", "check", "tables", "diff"}
+    | {"balance", "accounts", "records", "notices", "export", "plan", "check", "tables", "diff"}
 )
 
 
 def prepare(args: Sequence[str], *, yes: bool) -> None:
     """Resolve the system of a command that calls services. Ends with one sentence when it is unclear."""
-    services = _services(args[0]) if args else ()
-    if not services or len(args) < 2 or {"--help", "-h"} & set(args):
+    if not args or {"--help", "-h"} & set(args):
         return
     from shoudan_cli.clients import errors
-    from shoudan_cli.systems import SystemUnclear
     from shoudan_kit.config import ConfigError
 
     try:
-        asyncio.run(_prepare(services, args, yes=yes))
+        if args[0] == "demo":
+            asyncio.run(_prepare_demo(_option(args, "--url"), yes=yes))
+        elif (services := _services(args)) and len(args) > 1:
+            asyncio.run(_prepare(services, args, yes=yes))
     except (SystemUnclear, ConfigError) as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from None
 
 
-def _services(group: str) -> Sequence[str]:
+def _services(args: Sequence[str]) -> Sequence[str]:
     """The services that a group's commands call."""
+    group = args[0]
     if group in OWN_GROUPS:
         return ALL
+    if group == "bench":  # a system of its own, or the ledger that it is told to measure
+        return ("pay",) if _option(args, "--target") else ()
     for entry in entry_points(group=GROUP, name=group):
         service = entry.value.partition(".")[0].removeprefix("shoudan_")
         return (service,) if service in ALL else ()
@@ -48,41 +54,64 @@ def _services(group: str) -> Sequence[str]:
 
 
 async def _prepare(services: Sequence[str], args: Sequence[str], *, yes: bool) -> None:
-    from shoudan_cli.clients import resolved
+    from shoudan_cli.clients import addressed, answered, resolved
 
-    found, system = resolved()
-    targets = {name: str(getattr(found, f"{name}_target")) for name in ALL}
-    if system is not None and not _own_target(args):
-        from shoudan_cli.systems import prove
-
-        ours = [targets[one] for one in services if targets[one] == system.targets.get(one)]
-        await prove(system, ours)
-    for name, target in targets.items():  # what the commands' own --target options read
-        os.environ[f"SHOUDAN_{name.upper()}_TARGET"] = target
+    own = _option(args, "--target")
+    given = {f"{services[0]}_target": own} if own else {}
+    found, system = resolved(**given)
+    for name in ALL:  # what the commands' own --target options read
+        os.environ[f"SHOUDAN_{name.upper()}_TARGET"] = str(getattr(found, f"{name}_target"))
+    anywhere = bool(own or system) or addressed()
+    answers = await answered(system, found, *services)
     if args[1] not in READING and "--dry-run" not in args:
-        await _confirm(system, _own_target(args) or targets[services[0]], yes=yes)
+        await _confirm(answers, anywhere=anywhere, yes=yes)
+    elif own and answers:
+        _say(answers)
 
 
-def _own_target(args: Sequence[str]) -> str:
-    """The address that the command line itself gives."""
+async def _prepare_demo(url: str, *, yes: bool) -> None:
+    """An order is placed at `url` and looked for at the services: both must be one system."""
+    from shoudan_cli.clients import addressed, answered, resolved
+
+    if not url:
+        return
+    if not addressed() and (system := meant(url, addressed=False)) is not None:
+        os.environ[NAME_VARIABLE] = system.name
+    found, system = resolved(gateway_url=url.rstrip("/"))
+    await _confirm(await answered(system, found), anywhere=True, yes=yes)
+
+
+def _option(args: Sequence[str], name: str) -> str:
+    """The value that the command line itself gives to an option."""
     for one, after in zip(args, [*args[1:], ""], strict=True):
-        if one == "--target":
+        if one == name:
             return after
-        if one.startswith("--target="):
+        if one.startswith(f"{name}="):
             return one.partition("=")[2]
     return ""
 
 
-async def _confirm(system: Any, target: str, *, yes: bool) -> None:
-    """Name the system that is about to change; in prod a person or --yes says so."""
-    from shoudan_cli.clients import errors
-    from shoudan_cli.systems import SystemUnclear, answers_as
+async def _confirm(answers: Sequence[Answer], *, anywhere: bool, yes: bool) -> None:
+    """Name the system that is about to change; in prod, and where it is not known, a person or --yes says so.
 
-    which = f"system {system.name}, {system.gateway_url}" if system else f"the system at {target}"
-    errors.print(which, markup=False, highlight=False)
-    if yes or not await answers_as(target, "shoudan.profile.prod"):
+    `anywhere`: somebody said where to call; at the usual ports only a system that has an id is changed.
+    """
+    if not answers:
+        raise SystemUnclear("no service of a system answers: is it up? `shoudan systems`")
+    which = described(answers[0])
+    if not (anywhere or answers[0].id):
+        raise SystemUnclear(f"{which}: nobody named it; give its address or --system")
+    _say(answers)
+    if yes or answers[0].profile not in {"prod", ""}:
         return
+    why = "is in production" if answers[0].profile else "may be in production"
     if not sys.stdin.isatty():
-        raise SystemUnclear(f"{which} is in production: shoudan --yes …")
-    if not typer.confirm("It is in production. Change it?", err=True):
+        raise SystemUnclear(f"{which} {why}: shoudan --yes …")
+    if not typer.confirm(f"It {why}. Change it?", err=True):
         raise typer.Exit(1)
+
+
+def _say(answers: Sequence[Answer]) -> None:
+    from shoudan_cli.clients import errors
+
+    errors.print(described(answers[0]), markup=False, highlight=False, soft_wrap=True)

@@ -13,7 +13,15 @@ from grpc import aio
 from pydantic import Field
 from rich.console import Console
 
-from shoudan_cli.systems import NAME_VARIABLE, Known, SystemUnclear, meant, running
+from shoudan_cli.systems import (
+    NAME_VARIABLE,
+    Answer,
+    Known,
+    SystemUnclear,
+    meant,
+    proved,
+    running,
+)
 from shoudan_kit.config import FILE_VARIABLE, ConfigError, Seconds, Settings
 from shoudan_kit.refusal import Refused, refused_from_rpc
 from shoudan_kit.rpc import connect
@@ -85,10 +93,25 @@ def resolved(**given: str) -> tuple[ClientSettings, Known | None]:
     else:
         urls = {one.gateway_url for one in running()}
         wanted = named or next((url for url in given.values() if url in urls), "")
-        system = meant(wanted, addressed=any(os.environ.get(name) for name in _ADDRESSES))
+        there = addressed() or any(name.endswith("_target") for name, text in given.items() if text)
+        system = meant(wanted, addressed=there)
         environ = {k: v for k, v in os.environ.items() if not (named and k in _ADDRESSES)}
     found = ClientSettings.load(SECTION, system.file if system else None, environ=environ)
     return found.model_copy(update={k: v for k, v in given.items() if v}), system
+
+
+def addressed() -> bool:
+    """Whether somebody said where to call: in the environment or in the file that it names."""
+    return any(os.environ.get(name) for name in (FILE_VARIABLE, *_ADDRESSES))
+
+
+async def answered(system: Known | None, found: ClientSettings, *services: str) -> list[Answer]:
+    """What answers at the services' addresses, all without names; of the system named, if one is.
+
+    Raises SystemUnclear.
+    """
+    targets = [cast("str", getattr(found, f"{name}_target")) for name in services or SERVICES]
+    return await proved(system if os.environ.get(NAME_VARIABLE) else None, targets)
 
 
 class Clients:

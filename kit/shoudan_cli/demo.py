@@ -44,6 +44,7 @@ async def _temporary() -> None:
 
     try:
         async with System.start(profile="demo", stage=stage) as system:
+            _say(f"  system    one of its own ({system.id}), gone at the end")
             found = {f"{name}_target": system.target(name) for name in SERVICES}
             async with open_clients(settings(**found)) as clients:
                 show(await life.watch(clients, system.gateway_url, system.sandbox_url, _say))

@@ -17,11 +17,13 @@ from shoudan_cli.clients import (
     SERVICES,
     Clients,
     ClientSettings,
+    answered,
     console,
     open_clients,
+    resolved,
     run,
-    settings,
 )
+from shoudan_cli.systems import described
 
 PROBE_S: Final = 3.0
 METRICS_BYTES_MAX: Final = 4 * 2**20
@@ -46,7 +48,8 @@ class Seen:
 
 def status() -> None:
     """Show the health of every service; exit code 1 unless all serve."""
-    seen = run(_look)
+    which, seen = run(_look)
+    console.print(which, markup=False, highlight=False, soft_wrap=True)
     table = Table("service", "state", *SHOWN.values())
     for one in seen:
         style = "green" if one.ok else "red"
@@ -57,11 +60,14 @@ def status() -> None:
         raise typer.Exit(1)
 
 
-async def _look() -> list[Seen]:
-    found = settings()
+async def _look() -> tuple[str, list[Seen]]:
+    """Which system it is, and its services."""
+    found, system = resolved()
+    answers = await answered(system, found)
+    which = described(answers[0]) if answers else f"no service answers ({found.order_target}, …)"
     async with open_clients(found) as clients:
         services = [_service(clients, found, name) for name in SERVICES]
-        return list(await asyncio.gather(*services, _gateway(found)))
+        return which, list(await asyncio.gather(*services, _gateway(found)))
 
 
 async def _service(clients: Clients, found: ClientSettings, name: str) -> Seen:

@@ -10,13 +10,15 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from shoudan_kit.probe import until
 
 NAME_VARIABLE: Final = "SHOUDAN_SYSTEM"
 DEFAULT_NAME: Final = "main"
 ANSWER_S: Final = 3.0
+SYSTEM_MARK: Final = "shoudan.system."
+PROFILE_MARK: Final = "shoudan.profile."
 START_S_MAX: Final = 180.0  # another start that takes longer hangs
 LOOK_EVERY_S: Final = 0.1
 
@@ -107,10 +109,19 @@ def free_name(wanted: str | None) -> str:
     )
 
 
-async def answers_as(target: str, name: str) -> bool | None:
-    """Whether what listens at `target` bears `name`; None when nothing answers.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a service says of itself; empty where it says nothing."""
 
-    Names are served by gRPC health: shoudan.system.<id> and shoudan.profile.<profile>.
+    target: str
+    id: str
+    profile: str
+
+
+async def answering(target: str) -> Answer | None:
+    """What listens at `target`; None when nothing answers.
+
+    gRPC health lists shoudan.system.<id> and shoudan.profile.<profile> beside the services.
     """
     import grpc
     from grpc import aio
@@ -119,22 +130,50 @@ async def answers_as(target: str, name: str) -> bool | None:
     async with aio.insecure_channel(target) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
-            await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=ANSWER_S)
+            request = cast("Any", health_pb2).HealthListRequest()
+            listed: Any = await stub.List(request, timeout=ANSWER_S)
         except aio.AioRpcError as error:
             silent = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-            return None if error.code() in silent else False
-    return True
+            return None if error.code() in silent else Answer(target, "", "")
+    names = list(listed.statuses)
+    return Answer(target, _after(SYSTEM_MARK, names), _after(PROFILE_MARK, names))
 
 
-async def prove(system: Known, targets: Iterable[str]) -> None:
-    """Raises SystemUnclear when another system answers at one of its addresses."""
-    checked = list(targets)
-    answers = await asyncio.gather(
-        *(answers_as(one, f"shoudan.system.{system.id}") for one in checked)
-    )
-    for target, answer in zip(checked, answers, strict=True):
-        if answer is False:
-            raise SystemUnclear(f"what answers at {target} is not the system {system.name}")
+def _after(mark: str, names: Iterable[str]) -> str:
+    return next((one.removeprefix(mark) for one in names if one.startswith(mark)), "")
+
+
+async def proved(system: Known | None, targets: Iterable[str]) -> list[Answer]:
+    """What answers at the addresses, those that are silent left out; all of it is one system.
+
+    Raises SystemUnclear when it is another than `system` (None: than those that noted the address), or
+    when two answer.
+    """
+    heard = await asyncio.gather(*(answering(one) for one in dict.fromkeys(targets)))
+    answers = [one for one in heard if one is not None]
+    for answer in answers:
+        owners = [system] if system else _noted_by(answer.target)
+        if owners and answer.id not in {one.id for one in owners}:
+            names = _names(owners)
+            raise SystemUnclear(f"what answers at {answer.target} is not the system {names}")
+        if (answer.id, answer.profile) != (answers[0].id, answers[0].profile):
+            raise SystemUnclear(f"{described(answers[0])}; {described(answer)}: not one system")
+    return answers
+
+
+def _noted_by(target: str) -> list[Known]:
+    return [one for one in running() if target in one.targets.values()]
+
+
+def described(answer: Answer) -> str:
+    """The system that answers, for people: name and gateway when it is up here, else its id."""
+    for one in running():
+        if answer.id and one.id == answer.id:
+            return f"system {one.name} ({one.id}), {one.gateway_url}"
+    if answer.profile:
+        name = answer.id or "without an id"
+        return f"system {name}, profile {answer.profile}, at {answer.target}"
+    return f"what answers at {answer.target} and does not say which system it is"
 
 
 @asynccontextmanager

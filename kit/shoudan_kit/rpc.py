@@ -75,6 +75,18 @@ class RpcSettings(Protocol):
     def rpc_connection_age_s(self) -> int: ...
 
 
+class _Health(cast("Any", health).aio.HealthServicer):
+    """The library's, with the method List of the protocol, which it leaves out."""
+
+    async def List(self, _request: Any, _context: Context) -> Any:  # noqa: N802 - the protocol's name
+        """Everything that health knows here, identities included."""
+        statuses = {
+            name: health_pb2.HealthCheckResponse(status=status)
+            for name, status in self._server_status.items()
+        }
+        return cast("Any", health_pb2).HealthListResponse(statuses=statuses)
+
+
 class RpcServer:
     """A server with health, reflection, refusals, metrics, and a drain; plaintext, so on loopback or
     inside a trusted network."""
@@ -91,7 +103,7 @@ class RpcServer:
         self._settings, self._names = settings, tuple(names)
         self._identities = tuple(identities)
         self._servicers = tuple(servicers)
-        self._health: Any = cast("Any", health).aio.HealthServicer()
+        self._health: Any = _Health()
         self._server: aio.Server | None = None
         self.port = 0
 

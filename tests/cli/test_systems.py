@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import pty
 import sys
 from asyncio import create_subprocess_exec, subprocess
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from shoudan_cli.clients import settings
-from shoudan_cli.systems import SystemUnclear, folder, free_name, running, starting
+from shoudan_cli import choice, clients
+from shoudan_cli.clients import ClientSettings, settings
+from shoudan_cli.systems import (
+    Answer,
+    SystemUnclear,
+    answering,
+    folder,
+    free_name,
+    proved,
+    running,
+    starting,
+)
+from shoudan_kit.child import Child, tail
 from shoudan_kit.probe import free_port, listens
+from tests.conftest import Databases
+from tests.poll import eventually
 
 NOWHERE = "127.0.0.1:9"
 
@@ -39,16 +59,74 @@ def note(name: str, *, pid: int | None = None, port: int = 50051, gateway: int =
     )
 
 
-async def shoudan(*args: str, **env: str) -> tuple[int, str]:
+async def shoudan(*args: str, typed: str | None = None, **env: str) -> tuple[int, str]:
+    """The command, with nobody at a keyboard or with somebody who types."""
+    keyboard, stdin = pty.openpty() if typed is not None else (-1, subprocess.DEVNULL)
     process = await create_subprocess_exec(
         *(sys.executable, "-m", "shoudan_cli", *args),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, **env},
     )
+    if typed is not None:
+        os.write(keyboard, f"{typed}\n".encode())
     said, _ = await process.communicate()
+    for one in (keyboard, stdin) if typed is not None else ():
+        os.close(one)
     return process.returncode or 0, said.decode()
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A delivery service as a process of its own."""
+
+    target: str
+
+    async def paused(self) -> bool:
+        """Whether the last `channel hold` or `resume` of channel up held it."""
+        code, said = await shoudan("channel", "ls", "--target", self.target)
+        assert code == 0, said
+        return "held" in said
+
+
+CODES = ", ".join(
+    f"{{error_code: R_{deal}, deal_code: {deal}, error_code_desc: x}}" for deal in (0, 10, 90)
+)
+SUPPLIER = f"""
+suppliers: [{{channel_no: up, service_class: 10, request_url: "https://1.1.1.1/x",
+  error_codes: [{CODES}]}}]
+"""
+
+
+@asynccontextmanager
+async def delivery(
+    new_database: Databases, home: Path, *, profile: str, name: str = ""
+) -> AsyncGenerator[Delivery]:
+    port, log = free_port(), home / f"delivery-{profile}-{name}.log"
+    own = {k: v for k, v in os.environ.items() if not k.startswith("SHOUDAN_")}
+    env = own | {
+        "SHOUDAN_PROFILE": profile,
+        "SHOUDAN_SYSTEM_ID": name,
+        "SHOUDAN_DELIVERY_DATABASE_URL": (await new_database("delivery")).service,
+        "SHOUDAN_DELIVERY_LISTEN_PORT": str(port),
+        "SHOUDAN_DELIVERY_NOTIFY_KEY": "a-key-of-these-tests",
+    }
+    command = [sys.executable, "-m", "shoudan_cli", "serve", "delivery", "--roles", "rpc"]
+    child = Child.spawn(command, env=env, output=log)
+    target = f"127.0.0.1:{port}"
+
+    async def up() -> bool:
+        return await answering(target) == Answer(target, name, profile)
+
+    try:
+        await eventually(up, 60, every_s=0.1)
+        yield Delivery(target)
+    except AssertionError:
+        print(tail(log))
+        raise
+    finally:
+        await child.stop()
 
 
 def test_the_only_system_that_is_up_is_meant_whatever_its_ports() -> None:
@@ -157,7 +235,7 @@ async def test_a_command_follows_moved_ports_and_refuses_a_neighbour() -> None:
             "--system", "mine", "channel", "suspend", "ycup", "--reason", "x"
         )
         assert code == 0, said
-        assert f"system mine, {mine.gateway_url}" in said
+        assert f"system mine ({mine.id}), {mine.gateway_url}" in said
         mine.file.unlink()
         note("other", port=int(mine.targets["delivery"].rpartition(":")[2]))
         code, said = await shoudan("channel", "resume", "ycup")
@@ -166,3 +244,188 @@ async def test_a_command_follows_moved_ports_and_refuses_a_neighbour() -> None:
     finally:
         up.terminate()
         await up.communicate()
+
+
+HOLD = ("channel", "hold", "up", "--reason", "x")
+RESUME = ("channel", "resume", "up")
+
+
+@pytest.mark.timeout(240)  # a dozen commands, a second each on a machine that may be busy
+async def test_production_is_changed_only_when_a_person_or_yes_says_so(
+    new_database: Databases, tmp_path: Path
+) -> None:
+    file = tmp_path / "up.yaml"
+    file.write_text(SUPPLIER)
+    async with delivery(new_database, tmp_path, profile="prod", name="acme") as one:
+        here = {"SHOUDAN_DELIVERY_TARGET": one.target}
+        named = f"system acme, profile prod, at {one.target}"
+        await _supplied(one)
+        code, said = await shoudan(*HOLD, **here)
+        assert (code, f"{named} is in production: shoudan --yes" in said) == (1, True), said
+        code, said = await shoudan(*HOLD, typed="n", **here)
+        assert (code, f"{named}\n" in said, "Change it?" in said) == (1, True, True), said
+        assert not await one.paused()
+        code, said = await shoudan(*HOLD, typed="y", **here)
+        assert code == 0, said
+        assert await one.paused()
+        code, said = await shoudan("--yes", *RESUME, "--target", one.target)
+        assert (code, named in said) == (0, True), said
+        assert not await one.paused()
+
+
+async def _supplied(one: Delivery) -> None:
+    """Give delivery its channel `up`."""
+    from shoudan.delivery.v1 import delivery_service_pb2 as pb
+    from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
+    from shoudan_cli.apply import suppliers_of
+    from shoudan_cli.document import parse
+
+    message = pb.ApplySuppliersRequest(suppliers=suppliers_of(parse(SUPPLIER, "x.yaml", {})))
+    opened = clients.Clients({"delivery": one.target})
+    await opened.call("delivery", delivery_grpc.SupplierServiceStub, "ApplySuppliers", message)
+    await opened.close()
+
+
+@pytest.mark.timeout(240)  # several commands, a second each on a machine that may be busy
+async def test_an_address_of_the_command_line_is_checked_and_named(
+    new_database: Databases, tmp_path: Path
+) -> None:
+    async with delivery(new_database, tmp_path, profile="demo", name="other") as one:
+        note("mine")
+        target = ("--target", one.target)
+        code, said = await shoudan("--system", "mine", *HOLD, *target)
+        assert (code, "is not the system mine" in said) == (1, True), said
+        code, said = await shoudan("channel", "ls", *target)
+        assert (code, f"system other, profile demo, at {one.target}" in said) == (0, True), said
+        note("mine", port=int(one.target.rpartition(":")[2]))
+        for command in (HOLD, ("channel", "ls")):
+            code, said = await shoudan(*command, *target)
+            assert (code, "is not the system mine" in said) == (1, True), said
+
+
+@pytest.mark.timeout(240)
+async def test_what_answers_at_the_usual_ports_is_named_or_left_alone(
+    new_database: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    async def hold(target: str) -> str:
+        """What is said before `channel hold` runs, when the usual port is that of `target`."""
+        usual = ClientSettings(delivery_target=target)
+        monkeypatch.setattr(clients, "resolved", lambda **_: (usual, None))
+        try:
+            await asyncio.to_thread(choice.prepare, HOLD, yes=False)
+        except typer.Exit:
+            return f"refused: {capsys.readouterr().err}"
+        finally:
+            monkeypatch.delenv("SHOUDAN_DELIVERY_TARGET", raising=False)
+        return capsys.readouterr().err
+
+    async with (
+        delivery(new_database, tmp_path, profile="demo", name="one") as one,
+        delivery(new_database, tmp_path, profile="demo") as nameless,
+    ):
+        assert await hold(one.target) == f"system one, profile demo, at {one.target}\n"
+        assert "refused: system without an id" in await hold(nameless.target)
+        assert "refused: no service of a system answers" in await hold(f"127.0.0.1:{free_port()}")
+        with pytest.raises(
+            SystemUnclear, match=r"system one, .*; system without an id, .*: not one"
+        ):
+            await proved(None, [one.target, nameless.target])
+
+
+async def test_a_demo_orders_only_where_it_can_look() -> None:
+    note("mine")
+    code, said = await shoudan("demo", "--url", "http://127.0.0.1:9")
+    assert (code, "no system http://127.0.0.1:9 is up here; up: mine" in said) == (1, True), said
+
+
+@asynccontextmanager
+async def up(*options: str, **env: str) -> AsyncGenerator[subprocess.Process]:
+    process = await create_subprocess_exec(
+        *(sys.executable, "-m", "shoudan_cli", "up", "--json", *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **env},
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+async def ready(process: subprocess.Process) -> dict[str, Any] | str:
+    """What it says when it is ready, or why it ended."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    while line := await process.stdout.readline():
+        said: dict[str, Any] = json.loads(line)
+        if said.get("ready"):
+            return said
+    why = (await process.stderr.read()).decode()
+    assert await process.wait() == 1, why
+    return why
+
+
+async def proves(said: dict[str, Any]) -> None:
+    """What was said to be ready is what was started, and stays."""
+    heard = [await answering(target) for target in said["targets"].values()]
+    assert {one.id for one in heard if one} == {said["id"]}, heard
+    assert len([one for one in heard if one]) == 4
+    ports = {"gateway": int(said["gateway"].rpartition(":")[2])}
+    ports |= {name: int(target.rpartition(":")[2]) for name, target in said["targets"].items()}
+    for name, port in ports.items():
+        assert listens(said["pids"][name], port), name
+
+
+@pytest.mark.system
+@pytest.mark.timeout(400)  # ten processes start, on a machine that may be busy
+async def test_two_that_start_together_get_ports_of_their_own(tmp_path: Path) -> None:
+    async with up("--ephemeral") as first, up("--ephemeral") as second:
+        both = await asyncio.gather(ready(first), ready(second))
+        up_now = [said for said in both if isinstance(said, dict)]
+        assert len(up_now) == 2, both
+        for said in up_now:
+            await proves(said)
+        assert len({one["gateway"] for one in up_now}) == 2
+        assert len(running()) == 2
+        for one in running():
+            code, told = await shoudan("--system", one.name, "status")
+            assert (code, f"system {one.name} ({one.id}), {one.gateway_url}" in told) == (0, True)
+        one = running()[0]
+        code, told = await shoudan("demo", "--url", one.gateway_url)
+        assert (code, f"system {one.name} ({one.id})" in told) == (0, True), told
+
+
+@pytest.mark.system
+@pytest.mark.timeout(400)  # ten processes start, on a machine that may be busy
+async def test_two_that_do_not_see_each_other_are_ready_each_or_say_why_not(
+    tmp_path: Path,
+) -> None:
+    """As two users of a machine: no lock is shared, so both take the usual ports at once."""
+    users = [{"XDG_STATE_HOME": str(tmp_path / name)} for name in "ab"]
+    async with up("--ephemeral", **users[0]) as first, up("--ephemeral", **users[1]) as second:
+        both = await asyncio.gather(ready(first), ready(second))
+        up_now = [said for said in both if isinstance(said, dict)]
+        assert up_now, both
+        for said in up_now:
+            await proves(said)
+        assert len({one["gateway"] for one in up_now}) == len(up_now)
+        assert all(said.strip() for said in both if isinstance(said, str))
+
+
+@pytest.mark.system
+@pytest.mark.timeout(400)  # five processes start, on a machine that may be busy
+@pytest.mark.parametrize("shared", ["port", "name", "data"])
+async def test_of_two_that_want_the_same_one_says_why_it_ends(shared: str, tmp_path: Path) -> None:
+    options, why = {
+        "port": (("--ephemeral", "--port", str(port := free_port())), f"port {port} is taken"),
+        "name": (("--ephemeral", "--name", "twin"), "a system twin is up already"),
+        "data": (("--data", str(tmp_path / "data")), "another"),
+    }[shared]
+    async with up(*options) as first, up(*options) as second:
+        both = await asyncio.gather(ready(first), ready(second))
+        (winner,) = [said for said in both if isinstance(said, dict)]
+        (loser,) = [said for said in both if isinstance(said, str)]
+        assert why in loser
+        await proves(winner)
