@@ -34,7 +34,9 @@ def test_every_setting_named_exists() -> None:
         for name in made.model_fields:
             known |= {f"SHOUDAN_{name.upper()}", f"SHOUDAN_{section.upper()}_{name.upper()}"}
     known |= {f"{name}_FILE" for name in known}
-    named = set(re.findall(r"SHOUDAN_(?!SECRET_|COMPONENT_)[A-Z_]+", PAGE))  # named secrets: any name
+    named = set(
+        re.findall(r"SHOUDAN_(?!SECRET_|COMPONENT_)[A-Z_]+", PAGE)
+    )  # named secrets: any name
     assert named
     assert sorted(named - known) == []
 

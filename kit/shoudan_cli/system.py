@@ -24,6 +24,7 @@ from shoudan_cli.wiring import (
     choose_ports,
     environment,
     own_environment,
+    ownerless,
 )
 from shoudan_kit.embedded import DatabaseUrls, EmbeddedError, Nats, Postgres
 from shoudan_kit.embedded_home import Home, blocked_at, unprivileged_user
@@ -173,6 +174,9 @@ class System:
     async def _start(self, stack: AsyncExitStack) -> None:
         for line in self.ports.moved:
             self.plan.report(line)
+        for variable in ownerless({**os.environ, **self.plan.env}):
+            name = variable.removeprefix("SHOUDAN_")
+            self.plan.report(f"{variable} reaches no service: name its own, SHOUDAN_GATEWAY_{name}")
         loading = asyncio.ensure_future(asyncio.to_thread(_declared))
         try:
             await self._start_servers(stack)

@@ -33,7 +33,15 @@ _USUAL: Final[Mapping[str, int]] = {
     "nats": 4222,
 }
 _NEVER: Final = "OWNER_DATABASE_URL"
-_NAMED_SECRETS: Final = ("SHOUDAN_SECRET_", "SHOUDAN_COMPONENT_")
+_PREFIX: Final = "SHOUDAN_"
+_NAMED_SECRET: Final = f"{_PREFIX}SECRET_"
+_COMPONENT_SECRET: Final = f"{_PREFIX}COMPONENT_"
+# What is no setting, and which processes read it.
+_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "SHOUDAN_CONFIG": (*SERVICES, GATEWAY),
+    "SHOUDAN_FAULTS": (*SERVICES, GATEWAY),
+    "SHOUDAN_MOCK_SECRET": (SANDBOX,),
+}
 USUAL_GATEWAY: Final = _USUAL[GATEWAY]
 
 
@@ -103,24 +111,40 @@ def environment(
 
 
 def own_environment(name: str, settings: Collection[str], env: Mapping[str, str]) -> dict[str, str]:
-    """The part of `env` that process `name` gets: what is for all, and what is its own.
+    """The part of `env` that process `name` gets: of shoudan's variables only those that it reads.
 
     `settings` are the names of its settings: SHOUDAN_PAY_TARGET is also a setting of the order
-    service. An owner's password is for `shoudan migrate` alone, a named secret for those who sign.
+    service. An owner's password is for `shoudan migrate` alone. A named secret says whose it is:
+    SHOUDAN_GATEWAY_SECRET_X reaches the gateway, as SHOUDAN_SECRET_X.
     """
-    others = tuple(f"SHOUDAN_{one.upper()}_" for one in (*SERVICES, GATEWAY, "CLI") if one != name)
-    signs = name in (*SERVICES, GATEWAY)
+    read = ((_as_read(name, settings, variable), value) for variable, value in env.items())
+    return {variable: value for variable, value in read if variable}
 
-    def given(variable: str) -> bool:
-        plain = variable.removesuffix("_FILE")
-        if plain.endswith(_NEVER):
-            return False
-        if plain.startswith(_NAMED_SECRETS):
-            return signs
-        shared = plain.removeprefix("SHOUDAN_").lower()
-        return not plain.startswith(others) or (shared in settings and "_url" not in shared)
 
-    return {variable: value for variable, value in env.items() if given(variable)}
+def ownerless(env: Mapping[str, str]) -> list[str]:
+    """Named secrets of `env` that do not say whose they are: they reach no process."""
+    return sorted(one for one in env if one.startswith(_NAMED_SECRET))
+
+
+def _as_read(name: str, settings: Collection[str], variable: str) -> str:
+    """How the process reads a variable; empty when it does not."""
+    if not variable.startswith(_PREFIX):
+        return variable
+    plain = variable.removesuffix("_FILE")
+    own = f"{_PREFIX}{name.upper()}_"
+    if plain.endswith(_NEVER):
+        return ""
+    if plain in _PROGRAMS or plain.startswith(_COMPONENT_SECRET):
+        wanted = _PROGRAMS.get(plain, ("pay",))
+        return variable if name in wanted else ""
+    if plain.startswith(own):
+        named = plain.startswith(f"{own}SECRET_")
+        return _PREFIX + variable.removeprefix(own) if named else variable
+    shared = plain.removeprefix(_PREFIX).lower()
+    others = tuple(f"{_PREFIX}{one.upper()}_" for one in (*SERVICES, GATEWAY, "CLI"))
+    if shared not in settings or (plain.startswith(others) and "_url" in shared):
+        return ""
+    return variable
 
 
 def _url_of(ports: Ports) -> Callable[[str], str]:

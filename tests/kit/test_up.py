@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from shoudan_cli.system import PortTaken, System, default_data_dir
-from shoudan_cli.wiring import choose_ports, own_environment
+from shoudan_cli.wiring import choose_ports, own_environment, ownerless
 from shoudan_kit.embedded_home import blocked_at, unprivileged_user
 from shoudan_kit.probe import free_port, http_status
+from shoudan_kit.service import services
 from tests.poll import eventually
 
 
@@ -122,20 +123,94 @@ def environ_of(pid: int) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
+# Every secret that somebody may have set when `shoudan up` starts: the processes that have it, and how
+# they read it. What is not listed has no reader at all.
+SECRETS = {
+    "SHOUDAN_PAY_COMPONENT_SECRET": {"pay": "SHOUDAN_PAY_COMPONENT_SECRET"},
+    "SHOUDAN_PAY_LEDGER_KEYS": {"pay": "SHOUDAN_PAY_LEDGER_KEYS"},
+    "SHOUDAN_LEDGER_KEYS": {"pay": "SHOUDAN_LEDGER_KEYS"},
+    "SHOUDAN_DELIVERY_NOTIFY_KEY": {"delivery": "SHOUDAN_DELIVERY_NOTIFY_KEY"},
+    "SHOUDAN_NOTIFY_KEY": {"delivery": "SHOUDAN_NOTIFY_KEY"},
+    "SHOUDAN_ERP_INGEST_PERSONAL_KEYS": {"erp_ingest": "SHOUDAN_ERP_INGEST_PERSONAL_KEYS"},
+    "SHOUDAN_ERP_INGEST_INDEX_KEY": {"erp_ingest": "SHOUDAN_ERP_INGEST_INDEX_KEY"},
+    "SHOUDAN_ERP_INGEST_SENDER_RULES": {"erp_ingest": "SHOUDAN_ERP_INGEST_SENDER_RULES"},
+    "SHOUDAN_COMPONENT_SCANNER": {"pay": "SHOUDAN_COMPONENT_SCANNER"},
+    "SHOUDAN_PAY_SECRET_DINGDANG": {"pay": "SHOUDAN_SECRET_DINGDANG"},
+    "SHOUDAN_DELIVERY_SECRET_FASTCARD": {"delivery": "SHOUDAN_SECRET_FASTCARD"},
+    "SHOUDAN_GATEWAY_SECRET_ACME": {"gateway": "SHOUDAN_SECRET_ACME"},
+    "SHOUDAN_ORDER_SECRET_ACME": {"order": "SHOUDAN_SECRET_ACME"},
+    "SHOUDAN_MOCK_SECRET": {"sandbox": "SHOUDAN_MOCK_SECRET"},
+    "SHOUDAN_SECRET_WHOSE": {},
+    "SHOUDAN_SIGN_KEY": {},
+    "SHOUDAN_ORDER_OWNER_DATABASE_URL": {},
+    "SHOUDAN_OWNER_DATABASE_URL": {},
+}
+PROCESSES = ("order", "pay", "delivery", "erp_ingest", "gateway", "sandbox")
+
+
+def secret_settings() -> set[str]:
+    """The variables of every setting that holds a secret."""
+    return {
+        f"SHOUDAN_{name}_{field}".upper()
+        for name, service in services().items()
+        for field, info in service.settings.model_fields.items()
+        if "Secret" in str(info.annotation) and not field.endswith("database_url")
+    }
+
+
+def test_every_setting_that_holds_a_secret_is_listed_with_its_process():
+    assert secret_settings() <= SECRETS.keys()
+
+
+@pytest.mark.parametrize("suffix", ["", "_FILE"])
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_secret_reaches_the_processes_listed_with_it_and_no_others(name, suffix):
+    env = {f"{variable}{suffix}": variable for variable in SECRETS} | {"PATH": "/bin"}
+    declared = services().get(name)
+    known = frozenset(declared.settings.model_fields) if declared else frozenset()
+    expected = {
+        f"{readers[name]}{suffix}": variable
+        for variable, readers in SECRETS.items()
+        if name in readers
+    }
+    assert own_environment(name, known, env) == expected | {"PATH": "/bin"}
+
+
+def test_a_secret_that_does_not_say_whose_it_is_is_told():
+    assert ownerless({**dict.fromkeys(SECRETS, ""), "PATH": ""}) == ["SHOUDAN_SECRET_WHOSE"]
+
+
 @pytest.mark.system
 @pytest.mark.timeout(300)  # five processes start, on a machine that may be busy
-async def test_each_process_gets_its_own_password_and_nothing_else(monkeypatch):
-    monkeypatch.setenv("SHOUDAN_PAY_COMPONENT_SECRET", "only-for-pay")
-    async with System.start() as system:
-        for name in ("order", "pay", "delivery", "erp_ingest", "gateway", "sandbox"):
+async def test_each_process_gets_its_own_secrets_and_nothing_else(monkeypatch):
+    values = {variable: f"value-of-{variable.lower()}-0123456789" for variable in SECRETS}
+    # These must be what they are for the services to start.
+    for name in ("PERSONAL_KEYS", "INDEX_KEY", "SENDER_RULES"):
+        del values[f"SHOUDAN_ERP_INGEST_{name}"]
+    del values["SHOUDAN_ORDER_OWNER_DATABASE_URL"]
+    del values["SHOUDAN_PAY_LEDGER_KEYS"]  # made by the system itself
+    for variable, value in values.items():
+        monkeypatch.setenv(variable, value)
+    reports = []
+    async with System.start(report=lambda line: reports.append(str(line))) as system:
+        for name in PROCESSES:
             given = environ_of(system.supervisor.pid(name))
+            for variable, value in values.items():
+                found = {key for key, text in given.items() if value in text}
+                reader = SECRETS[variable].get(name)
+                assert found == ({reader} if reader else set()), (name, variable)
             urls = {key for key in given if "DATABASE_URL" in key}
             own = {f"SHOUDAN_{name.upper()}_DATABASE_URL"}
             assert urls == (own if name in system.databases else set()), name
             for other, database in system.databases.items():
                 assert database.owner not in given.values(), name
                 assert (database.service in given.values()) == (other == name), name
-            assert ("only-for-pay" in given.values()) == (name == "pay"), name
+            sealing = {value for key, value in given.items() if key == "SHOUDAN_PAY_LEDGER_KEYS"}
+            assert bool(sealing) == (name == "pay"), name
+        for name in ("postgres", "nats"):
+            given = environ_of(system.supervisor.pid(name))
+            assert not any(key.startswith("SHOUDAN_") for key in given), name
+    assert any("SHOUDAN_SECRET_WHOSE reaches no service" in line for line in reports)
 
 
 def test_a_shared_setting_that_begins_like_a_service_reaches_its_readers():

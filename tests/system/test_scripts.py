@@ -23,7 +23,7 @@ from tests.system.turned import turn
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(240)]
 
-SECRET = {"SHOUDAN_MOCK_SECRET": "s3cret", "SHOUDAN_SECRET_SANDBOX": "s3cret"}
+SECRET = {"SHOUDAN_MOCK_SECRET": "s3cret", "SHOUDAN_DELIVERY_SECRET_SANDBOX": "s3cret"}
 SUCCEEDED, FAILED, PARTIAL, UNDER_WAY = 0, 90, 91, 30
 SYNC, QUERY, NOTIFY = "sync", "query", "notify"
 SOURCES = {1: NOTIFY, 2: QUERY, 3: SYNC}
