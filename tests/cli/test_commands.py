@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from shoudan_cli import tasks
 from shoudan_cli.main import collected
 
 RUNNER = CliRunner()
@@ -38,9 +39,9 @@ def test_a_wrong_file_ends_with_one_and_its_mistakes(tmp_path) -> None:
 
 
 def test_retry_wants_numbers_or_a_kind_but_not_both() -> None:
-    assert RUNNER.invoke(collected(), ["task", "retry", "order"]).exit_code == 2
-    both = ["task", "retry", "order", "1", "--failed", "pay"]
-    assert RUNNER.invoke(collected(), both).exit_code == 2
+    assert RUNNER.invoke(tasks.app, ["retry", "order"]).exit_code == 2
+    both = ["retry", "order", "1", "--failed", "pay"]
+    assert RUNNER.invoke(tasks.app, both).exit_code == 2
 
 
 def test_status_of_nothing_running_ends_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
