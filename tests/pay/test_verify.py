@@ -13,7 +13,7 @@ from shoudan_kit.db import Database
 from shoudan_pay.entries import Record, micros_since_1970
 from shoudan_pay.seals import Ring, Trust, unkeyed
 from shoudan_pay.store import records as record_store
-from shoudan_pay.verify import verify
+from shoudan_pay.verify import Limits, Scope, verify
 from tests.pay.bank import YUAN, Bank, deduct, posting, told
 
 
@@ -128,7 +128,7 @@ async def test_a_chain_is_proved_across_a_change_of_keys(bank: Bank) -> None:
     database = Database(bank.urls.service)
     try:
         for keys, whole in ((f"new\n{old}", True), ("new", False)):
-            async for at in verify(database, "rotated", 1000, Trust(Ring(keys))):
+            async for at in verify(database, Scope("rotated"), Limits(Trust(Ring(keys)), 1000)):
                 last = at
             assert (not last.findings) is whole
     finally:

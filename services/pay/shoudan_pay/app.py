@@ -34,6 +34,7 @@ from shoudan_pay.tasks.payserver import HANDLERS
 async def start(app: App[PaySettings]) -> Running:
     """One Ledger for the process: whoever posts here posts through it."""
     ledger = Ledger(app)
+    servicer = LedgerServicer(app, ledger)
     payserver = PayServer(app)
     platforms = Platforms(payserver)
     add = cast("Any", grpc_stubs.add_LedgerServiceServicer_to_server)
@@ -41,7 +42,7 @@ async def start(app: App[PaySettings]) -> Running:
     return Running(
         context=payserver,
         registers=[
-            partial(add, LedgerServicer(app, ledger)),
+            partial(add, servicer),
             payserver.register,
             partial(add_setup, Setup(app, payserver.components)),
             *platforms.registers,
@@ -51,7 +52,7 @@ async def start(app: App[PaySettings]) -> Running:
         background=[platforms.forget, partial(arm_forever, app)],
         history=_history,
         open_work=open_work.sources(app),
-        closers=[payserver.aclose, platforms.aclose, ledger.aclose],
+        closers=[servicer.aclose, payserver.aclose, platforms.aclose, ledger.aclose],
     )
 
 

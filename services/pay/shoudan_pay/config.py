@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from shoudan_kit.guard import opened
 UMS_WAITS_S = [5.0, 15.0, 60.0, 300.0]
 NOTICE_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
 WINDOW_S_MAX = 3600
+PUBLIC_KEY = "public:"
+PUBLIC_KEY_LINE = re.compile(r"public:[A-Za-z0-9+/]{43}=")
+STATEMENT_KEY_CHARS_MIN = 32
 
 
 class PaySettings(ServiceSettings):
@@ -73,9 +77,34 @@ class PaySettings(ServiceSettings):
     verify_at: str = Field(
         "03:30",
         pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$",
-        description="Time of day (Asia/Shanghai, HH:MM) at which one process proves the whole ledger, every "
-        "night; empty: never. It reads every record, so choose a quiet hour.",
+        description="Time of day (Asia/Shanghai, HH:MM) at which one process proves the ledger and signs its "
+        "statement, every night; empty: never. Choose a quiet hour.",
         examples=["03:30"],
+    )
+    verify_full_days: int = Field(
+        7,
+        ge=1,
+        le=366,
+        description="Days after which the nightly proof reads every record again; in between it begins where "
+        "the last statement ended. A record changed without a key behind a statement is found by then.",
+    )
+    verify_workers: int = Field(
+        2,
+        ge=1,
+        le=6,
+        description="Runs of a thousand accounts proved at once, each on a connection of the pool.",
+    )
+    ledger_statements_dir: Path | None = Field(
+        None,
+        description="Folder of the daily signed statements, the same one for every pay process and not on "
+        "the database's disk; without it none are made, which prod refuses.",
+        examples=["/statements"],
+    )
+    ledger_statement_keys: Secret = Field(
+        Secret("demo-statement"),
+        description="Ed25519 keys of the statements, one a line: the first signs, the others, which may be "
+        "public ones (public:…), prove what they signed.",
+        examples=["(from SHOUDAN_PAY_LEDGER_STATEMENT_KEYS_FILE)"],
     )
     order_target: str = Field(
         "127.0.0.1:50051",
@@ -168,6 +197,7 @@ class PaySettings(ServiceSettings):
         yield from super().cross_check()
         if not self.ledger_keys.reveal().strip():
             yield "ledger_keys: at least one key"
+        yield from _statement_mistakes(self)
         for network in self.component_networks:
             try:
                 opened(network)
@@ -177,3 +207,19 @@ class PaySettings(ServiceSettings):
             for name in ("ums_window_s", "dingdang_window_s"):
                 if getattr(self, name) > WINDOW_S_MAX:
                     yield f"{name}: at most {WINDOW_S_MAX} in the prod profile"
+
+
+def _statement_mistakes(settings: PaySettings) -> Iterator[str]:
+    lines = [one.strip() for one in settings.ledger_statement_keys.reveal().splitlines()]
+    lines = [one for one in lines if one]
+    prod = settings.profile == "prod"
+    if not lines or lines[0].startswith(PUBLIC_KEY):
+        yield "ledger_statement_keys: the first line is the secret that signs"
+    for line in lines:
+        if line.startswith(PUBLIC_KEY):
+            if not PUBLIC_KEY_LINE.fullmatch(line):
+                yield f"ledger_statement_keys: {PUBLIC_KEY} is followed by 32 bytes in base64"
+        elif prod and len(line) < STATEMENT_KEY_CHARS_MIN:
+            yield f"ledger_statement_keys: a secret has at least {STATEMENT_KEY_CHARS_MIN} characters"
+    if prod and settings.ledger_statements_dir is None:
+        yield "ledger_statements_dir: without it nothing finds a ledger that was cut or rewritten"

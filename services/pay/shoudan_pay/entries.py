@@ -6,6 +6,7 @@ constructor that costs a tenth of a microsecond instead of one and a half.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -28,6 +29,7 @@ PackageKey: TypeAlias = tuple[Key, str]
 MoveKey: TypeAlias = tuple[int, int, str]
 # Contra accounts: eid is the groups they face, so every group of every ident has one of its own.
 PLATFORM: Final = "platform"
+OWNER_BYTES: Final = 16
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -61,6 +63,20 @@ class Account(msgspec.Struct, frozen=True, gc=False):
     def floor_micros(self) -> int | None:
         """The lowest balance spending may leave; None without a limit."""
         return -self.credit_micros if self.limited else None
+
+
+class Head(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Where an account's chain ends, in the order of a statement's lines.
+
+    `contra_account_id` is 0 for a platform account; `owner` is `owner_digest` of the account's key.
+    """
+
+    account_id: int
+    contra_account_id: int
+    seq: int
+    balance_micros: int
+    hash: bytes
+    owner: bytes
 
 
 class Posting(msgspec.Struct, frozen=True, gc=False):
@@ -166,6 +182,11 @@ class Alert:
     threshold_micros: int
     hysteresis_micros: int
     low: bool
+
+
+def owner_digest(ident: str, groups: str, eid: str) -> bytes:
+    """Stands for whose account it is. NUL parts the fields: no stored text holds one."""
+    return hashlib.sha256(f"{ident}\0{groups}\0{eid}".encode()).digest()[:OWNER_BYTES]
 
 
 def micros_since_1970(moment: datetime) -> int:

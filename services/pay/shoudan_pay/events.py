@@ -12,10 +12,12 @@ from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.work import WorkEvents
 from shoudan_pay.alerts import Crossing
 from shoudan_pay.entries import Account, Decision, Record
+from shoudan_pay.proof import Finding
+from shoudan_pay.statements import Statement
 from shoudan_pay.store.records import Shown
-from shoudan_pay.verify import Finding
 
 POSTED: Final = "shoudan.events.pay.ledger.posted"
+SEALED: Final = "shoudan.events.pay.ledger.sealed"
 BROKEN: Final = "shoudan.events.pay.ledger.broken"
 CHANGED: Final = "shoudan.events.pay.account.changed"
 LOW: Final = "shoudan.events.pay.account.low"
@@ -101,7 +103,24 @@ def broken(events: WorkEvents, findings: Sequence[Finding]) -> None:
         body.findings.add(account_id=one.account_id, record_id=one.record_id, what=one.what)
     first = findings[0]
     where = f"account {first.account_id}, record {first.record_id}: {first.what}"
+    if not first.account_id:
+        where = f"statements: {first.what}"
     events.add(BROKEN, key="", body=body, text=f"{len(findings)} found; {where}")
+
+
+def sealed(events: WorkEvents, statement: Statement, hash_: str, signed: bytes) -> None:
+    """Announce the day's statement."""
+    body = pb.LedgerSealed(
+        number=statement.number,
+        day=statement.day,
+        hash=hash_,
+        accounts=statement.accounts,
+        records=statement.records,
+        sum_micros=statement.sum_micros,
+        signed=signed,
+    )
+    text = f"statement {statement.number} of {statement.day}: {hash_}"
+    events.add(SEALED, key=f"statement-{statement.number}", body=body, text=text)
 
 
 def account_changed(events: WorkEvents, account: Account) -> None:

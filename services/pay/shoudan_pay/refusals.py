@@ -159,3 +159,20 @@ class PostingFailed(PayRefusal):
     code = grpc.StatusCode.INTERNAL
     reason = "ERROR_REASON_POSTING_FAILED"
     trace: str
+
+
+@dataclass
+class StatementsOff(PayRefusal):
+    """No folder of signed statements is set."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "ERROR_REASON_STATEMENTS_OFF"
+
+
+@dataclass
+class StatementsUnusable(PayRefusal):
+    """The folder of signed statements cannot be read or written; the log says where."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "ERROR_REASON_STATEMENTS_UNUSABLE"
+    why: str

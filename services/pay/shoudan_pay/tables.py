@@ -29,7 +29,7 @@ from shoudan_kit.tables import copied_as, rights
 METADATA = tables.metadata()
 
 # Granted SELECT and INSERT only: a correction is a new row.
-APPEND_ONLY: Final = ("account_record", "package_record")
+APPEND_ONLY: Final = ("account_record", "ledger_statement", "package_record")
 
 # The documents start their numbers here.
 ACCOUNT_ID = Sequence("account_info_id_seq", start=86_000, metadata=METADATA)
@@ -189,6 +189,25 @@ ACCOUNT_ALERT = Table(
     info=rights(update=("hysteresis_micros", "low"), delete=True),
 )
 ACCOUNT_ALERT.c.account_id.comment = "账户编号"
+
+# Not what proves anything, that is the file: what the files of a folder are held to, so that the newest
+# cannot be missing unnoticed and two folders cannot each go on with a series of their own.
+LEDGER_STATEMENT = Table(
+    "ledger_statement",
+    METADATA,
+    Column(
+        "statement_no",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="from 1 without gaps",
+    ),
+    _column("day", Date, "day it was made, Asia/Shanghai"),
+    _column("hash", LargeBinary, "SHA-256 of its signed line; the next statement quotes it"),
+    _moment("create_time", "创建时间"),
+    CheckConstraint("statement_no > 0", name="number"),
+    comment="账本签名声明: signed statements of the ledger that were made, append-only",
+)
 
 PACKAGE_INFO = Table(
     "package_info",

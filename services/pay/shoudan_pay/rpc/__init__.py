@@ -9,12 +9,20 @@ from shoudan_pay.rpc.accounts import AccountCalls
 from shoudan_pay.rpc.commits import Ledger
 from shoudan_pay.rpc.packages import PackageCalls
 from shoudan_pay.rpc.postings import PostingCalls
+from shoudan_pay.rpc.statements import Sealer, StatementCalls
 
 NAME = "shoudan.pay.v1.LedgerService"
 
 
-class LedgerServicer(AccountCalls, PostingCalls, PackageCalls, grpc_stubs.LedgerServiceServicer):
+class LedgerServicer(
+    AccountCalls, PostingCalls, PackageCalls, StatementCalls, grpc_stubs.LedgerServiceServicer
+):
     """shoudan.pay.v1.LedgerService."""
 
     def __init__(self, app: App[PaySettings], ledger: Ledger) -> None:
         self._app, self._ledger = app, ledger
+        self._sealer = Sealer(app)
+
+    async def aclose(self) -> None:
+        """Give up a statement that is being made."""
+        await self._sealer.aclose()

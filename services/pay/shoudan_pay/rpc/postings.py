@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
@@ -14,15 +13,11 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.refusals import AccountNotFound, FieldInvalid
 from shoudan_pay.rpc import wire
 from shoudan_pay.rpc.commits import Answer, Group, Ledger
-from shoudan_pay.seals import trust_of
 from shoudan_pay.store import accounts as account_store
 from shoudan_pay.store import records as store
-from shoudan_pay.verify import verify
 
 POSTINGS_MAX = 1000
 BEFORE_ALL = 2**63 - 1
-
-_Finding = pb.VerifyResponse.Finding
 
 
 class PostingCalls:
@@ -94,25 +89,6 @@ class PostingCalls:
                 return pb.GetBalanceResponse(balance_micros=account.balance_micros, seq=account.seq)
             balance, seq = await store.balance_at(db, account, time)
         return pb.GetBalanceResponse(balance_micros=balance, seq=seq)
-
-    async def Verify(
-        self, request: pb.VerifyRequest, context: Context
-    ) -> AsyncIterator[pb.VerifyResponse]:
-        """Progress after every page of records, and at last the verdict."""
-        ident = wire.text("ident", request.ident, wire.IDENT_MAX, optional=True)
-        settings = self._app.settings
-        async for at in verify(self._app.db, ident, settings.verify_page_rows, trust_of(settings)):
-            yield pb.VerifyResponse(
-                accounts=at.accounts,
-                records=at.records,
-                accounts_total=at.accounts_total,
-                records_total=at.records_total,
-                done=at.done,
-                findings=[
-                    _Finding(account_id=one.account_id, record_id=one.record_id, what=one.what)
-                    for one in at.findings
-                ],
-            )
 
 
 def _read(group: pb.PostEntriesRequest.Group) -> Group | Refusal:

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import columns, statement, unnest
-from shoudan_pay.entries import PLATFORM, Account, Alert, Key
+from shoudan_pay.entries import PLATFORM, Account, Alert, Head, Key, owner_digest
 
 _KEYS: Final = {"ident": "text", "groups": "text", "eid": "text"}
 _COLUMNS: Final = """a.account_id, a.contra_account_id, a.ident, a.groups, a.eid, a.account_name,
@@ -84,13 +84,15 @@ ORDER BY a.account_id LIMIT :most OFFSET :offset
 _COUNT = statement(f"SELECT count(1) FROM account_info a {_LIST_WHERE}")  # noqa: S608
 
 # Accounts as their rows stand, platform accounts with the nothing they store: for the proof of the ledger.
-_HEADS = statement(f"""
-SELECT {_COLUMNS} FROM account_info a WHERE (:ident = '' OR a.ident = :ident)
-    AND a.account_id > :after ORDER BY a.account_id LIMIT :most
-""")  # noqa: S608
-_HEADS_BY_ID = statement(f"""
-SELECT {_COLUMNS} FROM account_info a WHERE a.account_id = ANY(CAST(:ids AS bigint[]))
-""")  # noqa: S608
+_HEADS = statement("""
+SELECT a.account_id, coalesce(a.contra_account_id, 0), a.seq, a.balance_micros, a.head_hash,
+    a.ident, a.groups, a.eid
+FROM account_info a WHERE (:ident = '' OR a.ident = :ident)
+    AND a.account_id > :after AND a.account_id <= :last ORDER BY a.account_id LIMIT :most
+""")
+_SEQS_BY_ID = statement("""
+SELECT a.account_id, a.seq FROM account_info a WHERE a.account_id = ANY(CAST(:ids AS bigint[]))
+""")
 
 _ALERTS = statement("""
 SELECT account_id, threshold_micros, hysteresis_micros, low FROM account_alert
@@ -213,16 +215,19 @@ async def page(
     return [Account(*row) for row in (await db.execute(_LIST, binds)).all()]
 
 
-async def chain_heads(db: AsyncConnection, ident: str, *, after: int, most: int) -> list[Account]:
-    """Accounts by id, beginning behind `after`, as stored: what their chains must arrive at."""
-    binds = {"ident": ident, "after": after, "most": most}
-    return [Account(*row) for row in (await db.execute(_HEADS, binds)).all()]
+async def heads(
+    db: AsyncConnection, *, after: int, last: int, most: int, ident: str = ""
+) -> list[Head]:
+    """Where the accounts say their chains end, by id, with ids behind `after` and up to `last`."""
+    binds = {"ident": ident, "after": after, "last": last, "most": most}
+    rows = (await db.execute(_HEADS, binds)).all()
+    return [Head(row[0], row[1], row[2], row[3], row[4], owner_digest(*row[5:])) for row in rows]
 
 
-async def by_id(db: AsyncConnection, ids: Sequence[int]) -> dict[int, Account]:
-    """Accounts as stored, by id."""
-    rows = (await db.execute(_HEADS_BY_ID, {"ids": ids})).all()
-    return {a.account_id: a for a in (Account(*row) for row in rows)}
+async def seqs(db: AsyncConnection, ids: Sequence[int]) -> dict[int, int]:
+    """How many records the rows of these accounts say there are; without those that do not exist."""
+    rows = (await db.execute(_SEQS_BY_ID, {"ids": ids})).all()
+    return {row[0]: row[1] for row in rows}
 
 
 async def count(db: AsyncConnection, wanted: Filter) -> int:

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db import statement, unnest
+from shoudan_kit.db import columns, statement, unnest
 from shoudan_kit.fast import FastConnection
-from shoudan_pay.entries import Account, QuoteKey, Record, RecordKey
+from shoudan_pay.entries import Account, Head, QuoteKey, Record, RecordKey
 
 _TYPES: Final = {
     "record_id": "bigint",
@@ -135,6 +135,32 @@ SELECT {_COLUMNS} FROM account_record r
 WHERE (r.account_id, r.seq) > (:account_id, :seq) AND r.account_id <= :last_id
 ORDER BY r.account_id, r.seq LIMIT :most
 """)  # noqa: S608
+# A piece of each chain given, straight from account_record_seq; as many rows as the pieces are long.
+_PIECES = statement(f"""
+SELECT {_COLUMNS} FROM {unnest(account_id="bigint", low="bigint", high="bigint")}
+CROSS JOIN LATERAL (
+    SELECT {_COLUMNS} FROM account_record r WHERE r.account_id = given.account_id
+        AND r.seq > given.low AND r.seq <= given.high
+) r ORDER BY r.account_id, r.seq
+""")  # noqa: S608
+# Two probes of account_record_seq for each account; rows only where something is not as it should be.
+_STRAYS = statement(f"""
+SELECT given.account_id, given.seq, stated.record_id, given.seq = 0 OR coalesce(
+    stated.hash = given.hash AND stated.balance_micros = given.balance, false) AS as_stated,
+    last.record_id, last.seq
+FROM {unnest(account_id="bigint", seq="bigint", balance="bigint", hash="bytea", high="bigint")}
+LEFT JOIN LATERAL (
+    SELECT r.record_id, r.balance_micros, r.hash FROM account_record r
+    WHERE r.account_id = given.account_id AND r.seq = given.seq LIMIT 1
+) stated ON true
+LEFT JOIN LATERAL (
+    SELECT r.record_id, r.seq FROM account_record r
+    WHERE r.account_id = given.account_id AND r.seq > given.high ORDER BY r.seq DESC LIMIT 1
+) last ON true
+WHERE last.seq IS NOT NULL OR given.seq > 0 AND (stated.record_id IS NULL
+    OR stated.hash <> given.hash OR stated.balance_micros <> given.balance)
+ORDER BY given.account_id
+""")  # noqa: S608
 # Few rows of account_record_key for each number.
 _OF_TRADES = statement(f"""
 SELECT {_JOINED_COLUMNS} FROM unnest(CAST(:trade_nos AS text[])) AS given(trade_no)
@@ -161,6 +187,27 @@ class Query:
     stop: datetime | None = None
     change_type: int = 0
     trade_type: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The records of one account with a seq above `low` and up to `high`."""
+
+    account_id: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """An account whose record at `seq` is not the one stated (None: gone), or that has one behind its end."""
+
+    account_id: int
+    seq: int
+    stated_id: int | None
+    as_stated: bool
+    last_id: int | None
+    last_seq: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +320,24 @@ async def chain(
     """The next records in order of account and seq, behind `after` (account_id, seq)."""
     binds = {"account_id": after[0], "seq": after[1], "last_id": last_id, "most": most}
     return [Record(*row) for row in (await db.execute(_CHAIN, binds)).all()]
+
+
+async def pieces(db: AsyncConnection, wanted: Sequence[Piece]) -> list[Record]:
+    """The records of these pieces in order of account and seq."""
+    rows = (await db.execute(_PIECES, columns(wanted, "account_id", "low", "high"))).all()
+    return [Record(*row) for row in rows]
+
+
+async def strays(db: AsyncConnection, stated: Sequence[tuple[Head, int]]) -> list[Stray]:
+    """Of heads, each with the seq its account ends at now, those that records contradict."""
+    binds = {
+        "account_id": [head.account_id for head, _ in stated],
+        "seq": [head.seq for head, _ in stated],
+        "balance": [head.balance_micros for head, _ in stated],
+        "hash": [head.hash for head, _ in stated],
+        "high": [high for _, high in stated],
+    }
+    return [Stray(*row) for row in (await db.execute(_STRAYS, binds)).all()]
 
 
 async def totals(db: AsyncConnection, ident: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The nightly proof of the ledger: told by a metric, a log line and, on damage, an event."""
+"""The nightly proof of the ledger and its statement: told by metrics, a log line and, on damage, an event."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from shoudan_kit.service import App
 from shoudan_kit.task import Kind, Task, handles_each
 from shoudan_pay import events
 from shoudan_pay.config import PaySettings
+from shoudan_pay.proof import Finding
 from shoudan_pay.rpc.payserver import PayServer
-from shoudan_pay.seals import trust_of
-from shoudan_pay.verify import Finding, Progress, verify
+from shoudan_pay.tasks import sealing
+from shoudan_pay.verify import Progress
 
 ARM_EVERY_S: Final = 3600.0
 FINDINGS_LOGGED_MAX: Final = 10
@@ -31,7 +32,12 @@ OK: Final = metrics.gauge(
 PROVED: Final = metrics.gauge(
     "ledger_proved_timestamp_seconds", "When that proof ended; absent before the first.", ("scope",)
 )
+SEALED: Final = metrics.gauge(
+    "ledger_sealed_timestamp_seconds",
+    "When this process last signed a statement or found the day's signed; absent before.",
+)
 SCOPE: Final = "all"
+RETRY_S: Final = 600.0  # when the folder cannot be written, or another process makes the statement
 
 _log = log.get_logger("ledger")
 
@@ -86,7 +92,12 @@ async def prove(server: PayServer, task: Task[Prove]) -> None:
         async with app.work("prove") as work:
             work.tasks.finish(task)
         return
-    findings = await prove_now(app)
+    try:
+        findings = await prove_now(app)
+    except (OSError, sealing.SealedElsewhere) as error:
+        _log.error("ledger_not_sealed", why=_why(error), again_s=RETRY_S)
+        task.again(RETRY_S)
+        return
     if findings:
         async with app.work("prove") as work:
             events.broken(work.events, findings)
@@ -94,11 +105,12 @@ async def prove(server: PayServer, task: Task[Prove]) -> None:
 
 
 async def prove_now(app: App[PaySettings]) -> Sequence[Finding]:
-    """Recompute everything; set the metrics and log the outcome."""
+    """Prove the ledger and sign its statement of the day; set the metrics and log the outcome.
+
+    Raises OSError when the folder of statements cannot be used, SealedElsewhere.
+    """
     began = time.monotonic()
-    last = Progress(0, 0, 0, 0, done=False, findings=())
-    async for at in verify(app.db, "", app.settings.verify_page_rows, trust_of(app.settings)):
-        last = at
+    last = await _proved(app)
     OK(SCOPE).set(0 if last.findings else 1)
     PROVED(SCOPE).set(app.clock.now().timestamp())
     for one in last.findings[:FINDINGS_LOGGED_MAX]:
@@ -113,3 +125,25 @@ async def prove_now(app: App[PaySettings]) -> Sequence[Finding]:
         seconds=round(time.monotonic() - began, 3),
     )
     return last.findings
+
+
+async def _proved(app: App[PaySettings]) -> Progress:
+    """The outcome of the proof that belongs to the statement; of another one when that was made before."""
+    if app.settings.ledger_statements_dir is not None:
+        sealed = await sealing.seal(app)
+        if sealed.kept is not None:
+            SEALED().set(app.clock.now().timestamp())
+            statement = sealed.kept.statement
+            _log.info("ledger_sealed", number=statement.number, hash=sealed.kept.read.hash)
+        if not sealed.existed:
+            return sealed.progress
+    last = Progress(0, 0, 0, 0, done=False, findings=())
+    async for at in sealing.prove(app):
+        last = at
+    return last
+
+
+def _why(error: Exception) -> str:
+    """Without a path: logs go further than disks."""
+    words = error.strerror if isinstance(error, OSError) else "another process makes the statement"
+    return words or type(error).__name__

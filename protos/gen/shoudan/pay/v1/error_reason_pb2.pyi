@@ -94,6 +94,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The trade number was bound before with other content. Code: ALREADY_EXISTS. Metadata: trade_no."""
     ERROR_REASON_ORDERS_AWAY: _ErrorReason.ValueType  # 75
     """The order service did not answer; nothing was bound. Try again. Code: UNAVAILABLE. Metadata: answer."""
+    ERROR_REASON_STATEMENTS_OFF: _ErrorReason.ValueType  # 80
+    """The service keeps no signed statements: ledger_statements_dir is not set. Code: FAILED_PRECONDITION. Metadata: none."""
+    ERROR_REASON_STATEMENTS_UNUSABLE: _ErrorReason.ValueType  # 81
+    """The folder of statements cannot be read or written. Code: FAILED_PRECONDITION. Metadata: why."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a pay call is refused. Sent as ErrorInfo.reason (or Refusal.reason) with domain "pay.shoudan".
@@ -172,4 +176,8 @@ ERROR_REASON_TRADE_DIFFERS: ErrorReason.ValueType  # 74
 """The trade number was bound before with other content. Code: ALREADY_EXISTS. Metadata: trade_no."""
 ERROR_REASON_ORDERS_AWAY: ErrorReason.ValueType  # 75
 """The order service did not answer; nothing was bound. Try again. Code: UNAVAILABLE. Metadata: answer."""
+ERROR_REASON_STATEMENTS_OFF: ErrorReason.ValueType  # 80
+"""The service keeps no signed statements: ledger_statements_dir is not set. Code: FAILED_PRECONDITION. Metadata: none."""
+ERROR_REASON_STATEMENTS_UNUSABLE: ErrorReason.ValueType  # 81
+"""The folder of statements cannot be read or written. Code: FAILED_PRECONDITION. Metadata: why."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -218,7 +218,7 @@ class LedgerBroken(_message.Message):
         RECORD_ID_FIELD_NUMBER: _builtins.int
         WHAT_FIELD_NUMBER: _builtins.int
         account_id: _builtins.int
-        """Account number."""
+        """Account number; 0 when it is about the signed statements."""
         record_id: _builtins.int
         """The first record that does not follow; 0 when it is the account's own row."""
         what: _builtins.str
@@ -253,3 +253,49 @@ class LedgerBroken(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LedgerBroken: _TypeAlias = LedgerBroken  # noqa: Y015
+
+@_typing.final
+class LedgerSealed(_message.Message):
+    """LedgerSealed is published as shoudan.events.pay.ledger.sealed when the ledger was proved and its statement signed, once a day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    SUM_MICROS_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1 without gaps."""
+    day: _builtins.str
+    """The day in Asia/Shanghai, yyyy-mm-dd."""
+    hash: _builtins.str
+    """SHA-256 of the signed line, as hex; the next statement quotes it."""
+    accounts: _builtins.int
+    """Accounts it states."""
+    records: _builtins.int
+    """Records they have together."""
+    sum_micros: _builtins.int
+    """What they hold together."""
+    signed: _builtins.bytes
+    """The signed line as it ends the statement's file: whoever keeps it can tell a forged file."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        day: _builtins.str = ...,
+        hash: _builtins.str = ...,
+        accounts: _builtins.int = ...,
+        records: _builtins.int = ...,
+        sum_micros: _builtins.int = ...,
+        signed: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "day", b"day", "hash", b"hash", "number", b"number", "records", b"records", "signed", b"signed", "sum_micros", b"sum_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerSealed: _TypeAlias = LedgerSealed  # noqa: Y015

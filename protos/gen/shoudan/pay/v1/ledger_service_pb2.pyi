@@ -942,16 +942,20 @@ class VerifyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     IDENT_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
     ident: _builtins.str
     """Only this system's accounts; all when empty."""
+    full: _builtins.bool
+    """Every record, instead of those since the last statement. Without a statement it is every record in any case."""
     def __init__(
         self,
         *,
         ident: _builtins.str = ...,
+        full: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ident", b"ident"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["full", b"full", "ident", b"ident"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -973,7 +977,7 @@ class VerifyResponse(_message.Message):
         RECORD_ID_FIELD_NUMBER: _builtins.int
         WHAT_FIELD_NUMBER: _builtins.int
         account_id: _builtins.int
-        """Where."""
+        """Where; 0 when it is about the signed statements."""
         record_id: _builtins.int
         """The first row that does not follow from the row before; 0 when it is the account's own row."""
         what: _builtins.str
@@ -1028,6 +1032,221 @@ class VerifyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyResponse: _TypeAlias = VerifyResponse  # noqa: Y015
+
+@_typing.final
+class Head(_message.Message):
+    """Head is where an account's chain of records ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CONTRA_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    BALANCE_MICROS_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.int
+    """Account number."""
+    contra_account_id: _builtins.int
+    """Its contra account; 0 for a platform account."""
+    seq: _builtins.int
+    """Position of its last record; 0 before the first."""
+    balance_micros: _builtins.int
+    """What it held."""
+    hash: _builtins.bytes
+    """Hash of its last record; empty before the first."""
+    owner: _builtins.bytes
+    """The first 16 bytes of the SHA-256 of ident, groups and eid, parted by NUL."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.int = ...,
+        contra_account_id: _builtins.int = ...,
+        seq: _builtins.int = ...,
+        balance_micros: _builtins.int = ...,
+        hash: _builtins.bytes = ...,
+        owner: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balance_micros", b"balance_micros", "contra_account_id", b"contra_account_id", "hash", b"hash", "owner", b"owner", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Head: _TypeAlias = Head  # noqa: Y015
+
+@_typing.final
+class VerifyAgainstRequest(_message.Message):
+    """VerifyAgainstRequest holds the heads of a statement that lie in a range of account numbers, at most 1000."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    LAST_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
+    after_account_id: _builtins.int
+    """The range begins behind this account."""
+    last_account_id: _builtins.int
+    """The range ends with this one; 0 when it has no end."""
+    full: _builtins.bool
+    """Every record, instead of those behind the heads."""
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]:
+        """By account_id, all the statement has in the range: other accounts found there have no records before it."""
+
+    def __init__(
+        self,
+        *,
+        after_account_id: _builtins.int = ...,
+        last_account_id: _builtins.int = ...,
+        heads: _abc.Iterable[Global___Head] | None = ...,
+        full: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_account_id", b"after_account_id", "full", b"full", "heads", b"heads", "last_account_id", b"last_account_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAgainstRequest: _TypeAlias = VerifyAgainstRequest  # noqa: Y015
+
+@_typing.final
+class VerifyAgainstResponse(_message.Message):
+    """VerifyAgainstResponse is progress, and at last the verdict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___VerifyResponse:
+        """Of the range."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___VerifyResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAgainstResponse: _TypeAlias = VerifyAgainstResponse  # noqa: Y015
+
+@_typing.final
+class SealLedgerRequest(_message.Message):
+    """SealLedgerRequest asks for the statement of the day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESTART_FIELD_NUMBER: _builtins.int
+    restart: _builtins.bool
+    """Begin anew: prove every record, hold nothing to the statements before, and admit so in the signed statement. For a folder that was lost
+    or a ledger restored from a backup.
+    """
+    def __init__(
+        self,
+        *,
+        restart: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["restart", b"restart"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealLedgerRequest: _TypeAlias = SealLedgerRequest  # noqa: Y015
+
+@_typing.final
+class SealLedgerResponse(_message.Message):
+    """SealLedgerResponse says how far it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_FIELD_NUMBER: _builtins.int
+    EXISTED_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    done: _builtins.bool
+    """Whether it has ended; findings are complete then."""
+    existed: _builtins.bool
+    """Whether the day's statement was there before."""
+    number: _builtins.int
+    """Its number; 0 when none was made."""
+    day: _builtins.str
+    """Its day, yyyy-mm-dd."""
+    hash: _builtins.str
+    """SHA-256 of its signed line, as hex."""
+    file: _builtins.str
+    """Name of its file."""
+    @_builtins.property
+    def progress(self) -> Global___VerifyResponse:
+        """How far the proof is, and what it found; nothing is signed unless it found nothing."""
+
+    def __init__(
+        self,
+        *,
+        done: _builtins.bool = ...,
+        existed: _builtins.bool = ...,
+        progress: Global___VerifyResponse | None = ...,
+        number: _builtins.int = ...,
+        day: _builtins.str = ...,
+        hash: _builtins.str = ...,
+        file: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "done", b"done", "existed", b"existed", "file", b"file", "hash", b"hash", "number", b"number", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealLedgerResponse: _TypeAlias = SealLedgerResponse  # noqa: Y015
+
+@_typing.final
+class GetStatementKeysRequest(_message.Message):
+    """GetStatementKeysRequest asks for all of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementKeysRequest: _TypeAlias = GetStatementKeysRequest  # noqa: Y015
+
+@_typing.final
+class GetStatementKeysResponse(_message.Message):
+    """GetStatementKeysResponse has them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"public:" and the 32 bytes of an Ed25519 key in base64; the one that signs first."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementKeysResponse: _TypeAlias = GetStatementKeysResponse  # noqa: Y015
 
 @_typing.final
 class Package(_message.Message):

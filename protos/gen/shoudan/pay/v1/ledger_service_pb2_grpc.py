@@ -82,6 +82,21 @@ class LedgerServiceStub:
                 request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.VerifyResponse.FromString,
                 _registered_method=True)
+        self.VerifyAgainst = channel.unary_stream(
+                '/shoudan.pay.v1.LedgerService/VerifyAgainst',
+                request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.VerifyAgainstRequest.SerializeToString,
+                response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.VerifyAgainstResponse.FromString,
+                _registered_method=True)
+        self.SealLedger = channel.unary_unary(
+                '/shoudan.pay.v1.LedgerService/SealLedger',
+                request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.SealLedgerRequest.SerializeToString,
+                response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.SealLedgerResponse.FromString,
+                _registered_method=True)
+        self.GetStatementKeys = channel.unary_unary(
+                '/shoudan.pay.v1.LedgerService/GetStatementKeys',
+                request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetStatementKeysRequest.SerializeToString,
+                response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetStatementKeysResponse.FromString,
+                _registered_method=True)
         self.CreatePackage = channel.unary_unary(
                 '/shoudan.pay.v1.LedgerService/CreatePackage',
                 request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.CreatePackageRequest.SerializeToString,
@@ -172,7 +187,30 @@ class LedgerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Verify(self, request, context):
-        """Verify recomputes every account from its records and streams progress; the last message says what was found.
+        """Verify recomputes accounts from their records, since the last signed statement or all of them, and streams progress; the last message
+        says what was found. Errors: STATEMENTS_UNUSABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAgainst(self, request, context):
+        """VerifyAgainst does so for the accounts of a range, against the heads of a statement the caller has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SealLedger(self, request, context):
+        """SealLedger proves the ledger and signs the statement of the day; a repeat gives the day's statement again. It answers after some seconds
+        in any case: until done, ask again. Errors: STATEMENTS_OFF, STATEMENTS_UNUSABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatementKeys(self, request, context):
+        """GetStatementKeys gives the public keys statements are signed with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -260,6 +298,21 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.VerifyRequest.FromString,
                     response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.VerifyResponse.SerializeToString,
+            ),
+            'VerifyAgainst': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyAgainst,
+                    request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.VerifyAgainstRequest.FromString,
+                    response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.VerifyAgainstResponse.SerializeToString,
+            ),
+            'SealLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.SealLedger,
+                    request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.SealLedgerRequest.FromString,
+                    response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.SealLedgerResponse.SerializeToString,
+            ),
+            'GetStatementKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatementKeys,
+                    request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetStatementKeysRequest.FromString,
+                    response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetStatementKeysResponse.SerializeToString,
             ),
             'CreatePackage': grpc.unary_unary_rpc_method_handler(
                     servicer.CreatePackage,
@@ -533,6 +586,87 @@ class LedgerService:
             '/shoudan.pay.v1.LedgerService/Verify',
             shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.VerifyRequest.SerializeToString,
             shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.VerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAgainst(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shoudan.pay.v1.LedgerService/VerifyAgainst',
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.VerifyAgainstRequest.SerializeToString,
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.VerifyAgainstResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SealLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.pay.v1.LedgerService/SealLedger',
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.SealLedgerRequest.SerializeToString,
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.SealLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatementKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.pay.v1.LedgerService/GetStatementKeys',
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetStatementKeysRequest.SerializeToString,
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetStatementKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

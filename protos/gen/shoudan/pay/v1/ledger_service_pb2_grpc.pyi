@@ -36,7 +36,17 @@ class LedgerServiceStub:
     GetBalance: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetBalanceRequest, _ledger_service_pb2.GetBalanceResponse]
     """GetBalance gives an account's balance at a time in the past. Errors: ACCOUNT_NOT_FOUND."""
     Verify: _aio.UnaryStreamMultiCallable[_ledger_service_pb2.VerifyRequest, _ledger_service_pb2.VerifyResponse]
-    """Verify recomputes every account from its records and streams progress; the last message says what was found."""
+    """Verify recomputes accounts from their records, since the last signed statement or all of them, and streams progress; the last message
+    says what was found. Errors: STATEMENTS_UNUSABLE.
+    """
+    VerifyAgainst: _aio.UnaryStreamMultiCallable[_ledger_service_pb2.VerifyAgainstRequest, _ledger_service_pb2.VerifyAgainstResponse]
+    """VerifyAgainst does so for the accounts of a range, against the heads of a statement the caller has."""
+    SealLedger: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.SealLedgerRequest, _ledger_service_pb2.SealLedgerResponse]
+    """SealLedger proves the ledger and signs the statement of the day; a repeat gives the day's statement again. It answers after some seconds
+    in any case: until done, ask again. Errors: STATEMENTS_OFF, STATEMENTS_UNUSABLE.
+    """
+    GetStatementKeys: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetStatementKeysRequest, _ledger_service_pb2.GetStatementKeysResponse]
+    """GetStatementKeys gives the public keys statements are signed with."""
     CreatePackage: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.CreatePackageRequest, _ledger_service_pb2.CreatePackageResponse]
     """CreatePackage makes a service package; one that exists is given back. Errors: ACCOUNT_NOT_FOUND, AMOUNT_INVALID."""
     GetPackage: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetPackageRequest, _ledger_service_pb2.GetPackageResponse]
@@ -124,7 +134,35 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.VerifyRequest,
         context: _aio.ServicerContext[_ledger_service_pb2.VerifyRequest, _abc.AsyncIterator[_ledger_service_pb2.VerifyResponse]],
     ) -> _abc.AsyncIterator[_ledger_service_pb2.VerifyResponse]:
-        """Verify recomputes every account from its records and streams progress; the last message says what was found."""
+        """Verify recomputes accounts from their records, since the last signed statement or all of them, and streams progress; the last message
+        says what was found. Errors: STATEMENTS_UNUSABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyAgainst(
+        self,
+        request: _ledger_service_pb2.VerifyAgainstRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.VerifyAgainstRequest, _abc.AsyncIterator[_ledger_service_pb2.VerifyAgainstResponse]],
+    ) -> _abc.AsyncIterator[_ledger_service_pb2.VerifyAgainstResponse]:
+        """VerifyAgainst does so for the accounts of a range, against the heads of a statement the caller has."""
+
+    @_abc_1.abstractmethod
+    def SealLedger(
+        self,
+        request: _ledger_service_pb2.SealLedgerRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.SealLedgerRequest, _abc.Awaitable[_ledger_service_pb2.SealLedgerResponse]],
+    ) -> _abc.Awaitable[_ledger_service_pb2.SealLedgerResponse]:
+        """SealLedger proves the ledger and signs the statement of the day; a repeat gives the day's statement again. It answers after some seconds
+        in any case: until done, ask again. Errors: STATEMENTS_OFF, STATEMENTS_UNUSABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStatementKeys(
+        self,
+        request: _ledger_service_pb2.GetStatementKeysRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.GetStatementKeysRequest, _abc.Awaitable[_ledger_service_pb2.GetStatementKeysResponse]],
+    ) -> _abc.Awaitable[_ledger_service_pb2.GetStatementKeysResponse]:
+        """GetStatementKeys gives the public keys statements are signed with."""
 
     @_abc_1.abstractmethod
     def CreatePackage(

@@ -1,0 +1,12 @@
+"""`shoudan ledger ...` proves and looks; `shoudan account ...` makes accounts and moves money by hand."""
+
+from __future__ import annotations
+
+from shoudan_pay.commands.account import account
+from shoudan_pay.commands.ledger import ledger
+from shoudan_pay.commands.statements import keys, seal, verify
+
+for _command in (verify, seal, keys):
+    ledger.command()(_command)
+
+__all__ = ["account", "ledger"]

@@ -1,0 +1,162 @@
+"""`shoudan account ...` makes accounts and moves money by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_kit.money import micros_to_yuan, yuan_to_micros
+from shoudan_pay.commands.calls import (
+    CALL_S,
+    DEFAULT_TARGET,
+    Eid,
+    Groups,
+    Ident,
+    Target,
+    console,
+    fail,
+    key,
+    run,
+)
+
+account = typer.Typer(no_args_is_help=True, help="Accounts: make, lock, credit, move by hand.")
+
+Yuan = Annotated[str, typer.Argument(help="Yuan, at most five decimals.")]
+TradeNo = Annotated[str, typer.Argument(help="Number of the movement; a repeat changes nothing.")]
+Memo = Annotated[str, typer.Option(help="Why, for people.")]
+
+
+@account.callback()
+def account_group() -> None:
+    """Accounts: make, lock, credit, move by hand."""
+
+
+@account.command()
+def create(
+    ident: Ident,
+    groups: Groups,
+    eid: Eid,
+    name: Annotated[str, typer.Option(help="Name for people; the eid without it.")] = "",
+    credit: Annotated[str, typer.Option(help="Yuan it may go below zero.")] = "0",
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Make an account; one that exists is left as it is."""
+    item = pb.CreateAccountsRequest.Item(
+        key=key(ident, groups, eid), name=name, credit_micros=_micros(credit)
+    )
+    request = pb.CreateAccountsRequest(items=[item])
+    (made,) = run(target, lambda stub: stub.CreateAccounts(request, timeout=CALL_S)).results
+    if made.HasField("refusal"):
+        fail(made.refusal.message)
+    console.print(f"{'existed' if made.existed else 'made'}: account {made.account.account_id}")
+
+
+@account.command()
+def credit(
+    ident: Ident, groups: Groups, eid: Eid, yuan: Yuan, target: Target = DEFAULT_TARGET
+) -> None:
+    """Set how far below zero spending may go."""
+    owner = key(ident, groups, eid)
+    _changed(target, pb.UpdateAccountRequest(key=owner, credit_micros=_micros(yuan)))
+
+
+@account.command()
+def lock(ident: Ident, groups: Groups, eid: Eid, target: Target = DEFAULT_TARGET) -> None:
+    """Refuse every movement of the account."""
+    _changed(target, pb.UpdateAccountRequest(key=key(ident, groups, eid), locked=True))
+
+
+@account.command()
+def unlock(ident: Ident, groups: Groups, eid: Eid, target: Target = DEFAULT_TARGET) -> None:
+    """Allow movements again."""
+    _changed(target, pb.UpdateAccountRequest(key=key(ident, groups, eid), locked=False))
+
+
+@account.command()
+def add(
+    ident: Ident,
+    groups: Groups,
+    eid: Eid,
+    yuan: Yuan,
+    trade_no: TradeNo,
+    memo: Memo = "",
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """加款: pay into the account."""
+    amount = _micros(yuan)
+    posting = _posting(key(ident, groups, eid), pb.CHANGE_TYPE_ADD, amount, trade_no, memo)
+    _moved(target, posting)
+
+
+@account.command()
+def drawing(
+    ident: Ident,
+    groups: Groups,
+    eid: Eid,
+    yuan: Yuan,
+    trade_no: TradeNo,
+    memo: Memo = "",
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """提款: pay out of the account."""
+    amount = -_micros(yuan)
+    posting = _posting(key(ident, groups, eid), pb.CHANGE_TYPE_DRAWING, amount, trade_no, memo)
+    _moved(target, posting)
+
+
+@account.command()
+def reverse(
+    ident: Ident,
+    groups: Groups,
+    eid: Eid,
+    quoted: Annotated[str, typer.Argument(help="Number of the add or drawing to take back.")],
+    trade_no: TradeNo,
+    was_drawing: Annotated[
+        bool, typer.Option("--drawing", help="It was a drawing, not an add.")
+    ] = False,
+    memo: Memo = "",
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """红冲: take back an add or a drawing, whole and once."""
+    change = pb.CHANGE_TYPE_DRAWING if was_drawing else pb.CHANGE_TYPE_ADD
+    posting = _posting(key(ident, groups, eid), change, 0, trade_no, memo)
+    posting.trade_type, posting.ext_no = pb.TRADE_TYPE_REVERSE, quoted
+    _moved(target, posting)
+
+
+def _posting(
+    key: pb.AccountKey, change: pb.ChangeType.ValueType, micros: int, trade_no: str, memo: str
+) -> pb.Posting:
+    return pb.Posting(
+        account=key,
+        trade_no=trade_no,
+        change_type=change,
+        trade_type=pb.TRADE_TYPE_TRADE,
+        amount_micros=micros,
+        memo=memo,
+    )
+
+
+def _moved(target: str, posting: pb.Posting) -> None:
+    request = pb.PostRequest(posting=posting)
+    made = run(target, lambda stub: stub.Post(request, timeout=CALL_S))
+    word = "was there before" if made.existed else "posted"
+    left = micros_to_yuan(made.record.balance_micros)
+    console.print(f"{word}: record {made.record.record_id}, balance {left} 元")
+
+
+def _changed(target: str, request: pb.UpdateAccountRequest) -> None:
+    one = run(target, lambda stub: stub.UpdateAccount(request, timeout=CALL_S)).account
+    state = "locked" if one.locked else "open"
+    console.print(
+        f"account {one.account_id}: credit {micros_to_yuan(one.credit_micros)} 元, {state}"
+    )
+
+
+def _micros(yuan: str) -> int:
+    try:
+        return yuan_to_micros(yuan)
+    except ValueError as error:
+        raise typer.BadParameter(f"{yuan}: {error}") from None

@@ -1,0 +1,162 @@
+"""Calls that prove the ledger and make its statement."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_kit.rpc import Context
+from shoudan_kit.service import App
+from shoudan_kit.shutdown import cancel_all
+from shoudan_pay.config import PaySettings
+from shoudan_pay.entries import OWNER_BYTES, Head
+from shoudan_pay.proof import BEYOND_ALL
+from shoudan_pay.refusals import FieldInvalid, StatementsOff, StatementsUnusable
+from shoudan_pay.rpc import wire
+from shoudan_pay.statements import keys_of
+from shoudan_pay.tasks import sealing
+from shoudan_pay.verify import ACCOUNTS_PAGE, Listed, Progress, Scope, verify
+
+ANSWER_S: Final = 5.0  # a call does not wait longer for a statement; its caller asks again
+HASH_BYTES_MAX: Final = 64
+
+_Finding = pb.VerifyResponse.Finding
+
+
+class Sealer:
+    """The statement this process is making for its callers: they join it, and ask until it is done."""
+
+    def __init__(self, app: App[PaySettings]) -> None:
+        self._app = app
+        self._run: asyncio.Task[sealing.Sealed] | None = None
+        self._at = Progress(0, 0, 0, 0, done=False, findings=())
+
+    async def ask(self, *, restart: bool) -> sealing.Sealed | None:
+        """The outcome, or None when it takes longer than ANSWER_S. Raises what `sealing.seal` does."""
+        if self._run is None:
+            self._at = Progress(0, 0, 0, 0, done=False, findings=())
+            made = sealing.seal(self._app, restart=restart, watch=self._watch)
+            self._run = asyncio.create_task(made, name="seal the ledger")
+        run = self._run
+        ended, _ = await asyncio.wait({run}, timeout=ANSWER_S)
+        if not ended:
+            return None
+        if self._run is run:
+            self._run = None
+        try:
+            return run.result()
+        except sealing.SealedElsewhere:
+            return None
+
+    @property
+    def at(self) -> Progress:
+        """How far it is."""
+        return self._at
+
+    async def aclose(self) -> None:
+        """Give it up; nothing half-made stays."""
+        if self._run is not None:
+            await cancel_all([self._run])
+
+    def _watch(self, at: Progress) -> None:
+        self._at = at
+
+
+class StatementCalls:
+    """The part of LedgerService that is about proofs and statements."""
+
+    _app: App[PaySettings]
+    _sealer: Sealer
+
+    async def Verify(
+        self, request: pb.VerifyRequest, context: Context
+    ) -> AsyncIterator[pb.VerifyResponse]:
+        """Progress now and then, and at last the verdict."""
+        ident = wire.text("ident", request.ident, wire.IDENT_MAX, optional=True)
+        try:
+            async for at in sealing.prove(self._app, ident=ident, full=request.full):
+                yield _progress(at)
+        except OSError as error:
+            raise _unusable(error) from error
+
+    async def VerifyAgainst(
+        self, request: pb.VerifyAgainstRequest, context: Context
+    ) -> AsyncIterator[pb.VerifyAgainstResponse]:
+        """One range of accounts against heads the caller has."""
+        scope = Scope(
+            after=request.after_account_id,
+            last=request.last_account_id or BEYOND_ALL,
+            stated=Listed(_heads(request)),
+            full=request.full,
+        )
+        limits = sealing.limits_of(self._app.settings)
+        async for at in verify(self._app.db, scope, limits):
+            yield pb.VerifyAgainstResponse(progress=_progress(at))
+
+    async def SealLedger(
+        self, request: pb.SealLedgerRequest, context: Context
+    ) -> pb.SealLedgerResponse:
+        """The statement of the day, or how far it is."""
+        try:
+            sealed = await self._sealer.ask(restart=request.restart)
+        except OSError as error:
+            raise _unusable(error) from error
+        if sealed is None:
+            return pb.SealLedgerResponse(progress=_progress(self._sealer.at))
+        response = pb.SealLedgerResponse(
+            done=True, existed=sealed.existed, progress=_progress(sealed.progress)
+        )
+        if sealed.kept is not None:
+            statement = sealed.kept.statement
+            response.number, response.day = statement.number, statement.day
+            response.hash, response.file = sealed.kept.read.hash, sealed.kept.path.name
+        return response
+
+    async def GetStatementKeys(
+        self, request: pb.GetStatementKeysRequest, context: Context
+    ) -> pb.GetStatementKeysResponse:
+        """The public keys, the one that signs first."""
+        if self._app.settings.ledger_statements_dir is None:
+            raise StatementsOff
+        return pb.GetStatementKeysResponse(keys=keys_of(self._app.settings).lines)
+
+
+def _unusable(error: OSError) -> StatementsUnusable:
+    """Of an operating system's error only what it is called, no path."""
+    return StatementsUnusable(error.strerror or type(error).__name__)
+
+
+def _progress(at: Progress) -> pb.VerifyResponse:
+    return pb.VerifyResponse(
+        accounts=at.accounts,
+        records=at.records,
+        accounts_total=at.accounts_total,
+        records_total=at.records_total,
+        done=at.done,
+        findings=[
+            _Finding(account_id=one.account_id, record_id=one.record_id, what=one.what)
+            for one in at.findings
+        ],
+    )
+
+
+def _heads(request: pb.VerifyAgainstRequest) -> list[Head]:
+    """The heads, which must lie in the range and be in order."""
+    if len(request.heads) > ACCOUNTS_PAGE:
+        raise FieldInvalid("heads", f"are more than {ACCOUNTS_PAGE}")
+    before, last = request.after_account_id, request.last_account_id or BEYOND_ALL
+    if before >= last:
+        raise FieldInvalid("last_account_id", "is not behind after_account_id")
+    found: list[Head] = []
+    for one in request.heads:
+        if not before < one.account_id <= last:
+            raise FieldInvalid("heads", "are not in order within the range")
+        before = one.account_id
+        if len(one.hash) > HASH_BYTES_MAX or len(one.owner) != OWNER_BYTES or one.seq < 0:
+            raise FieldInvalid("heads", f"of account {one.account_id} are none")
+        contra = one.contra_account_id
+        row = (one.account_id, contra, one.seq, one.balance_micros, one.hash, one.owner)
+        found.append(Head(*row))
+    return found
