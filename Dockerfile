@@ -21,7 +21,7 @@ RUN pip install --no-deps --no-build-isolation ./protos . && python -m compileal
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 shoudan \
     && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin shoudan \
-    && install -d -o 10001 -g 10001 /data
+    && install -d -o 10001 -g 10001 /data /statements
 COPY --from=build /opt/shoudan /opt/shoudan
 COPY docker/nats.conf /etc/shoudan/nats.conf
 ENV PATH=/opt/shoudan/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

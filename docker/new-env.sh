@@ -35,3 +35,5 @@ for name in ORDER DELIVERY ERP_INGEST; do
 done
 # Seals the ledger: keep it where the database is not.
 add SHOUDAN_PAY_LEDGER_KEYS "s$(random)"
+# Signs the daily statements of the ledger.
+add SHOUDAN_PAY_LEDGER_STATEMENT_KEYS "s$(random)"

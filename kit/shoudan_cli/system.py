@@ -35,6 +35,8 @@ Profile = Literal["demo", "test"]
 
 CATALOGUE: Final = "catalogue.yaml"
 LEDGER_KEYS: Final = "ledger.keys"
+STATEMENT_KEYS: Final = "ledger.statement.keys"
+STATEMENTS: Final = "statements"
 READY_S_MAX: Final = 60
 APPLIED_BY: Final = "shoudan up"
 
@@ -182,7 +184,7 @@ class System:
             await self._start_servers(stack)
             self.databases = await self.postgres.provision(SERVICES)
             found = environment(self.plan.profile, self.ports, self.databases, self.nats.url)
-            found["SHOUDAN_PAY_LEDGER_KEYS"] = _kept_key(self.home / LEDGER_KEYS)
+            found |= _of_ledger(self.home)
             self.env = {**found, "SHOUDAN_SYSTEM_ID": self.id, **self.plan.env}
             declared = await loading
             self.settings = {
@@ -289,8 +291,19 @@ class System:
         self.plan.stage(Stage(name, text, seconds))
 
 
+def _of_ledger(home: Path) -> dict[str, str]:
+    """The ledger's own keys and the folder of its statements; made the first time."""
+    statements = home / STATEMENTS
+    statements.mkdir(mode=0o700, exist_ok=True)
+    return {
+        "SHOUDAN_PAY_LEDGER_KEYS": _kept_key(home / LEDGER_KEYS),
+        "SHOUDAN_PAY_LEDGER_STATEMENT_KEYS": _kept_key(home / STATEMENT_KEYS),
+        "SHOUDAN_PAY_LEDGER_STATEMENTS_DIR": str(statements),
+    }
+
+
 def _kept_key(file: Path) -> str:
-    """The ledger's keys in a file only its owner can read; a random one the first time."""
+    """Keys in a file only its owner can read; a random one the first time."""
     with suppress(FileNotFoundError):
         return file.read_text("ascii")
     fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

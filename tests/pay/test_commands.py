@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from shoudan_kit.db import Database
+from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_pay.commands import account, ledger
+from shoudan_pay.statements import Keys
 from tests.pay.bank import YUAN, Bank, posting
+from tests.pay.vault import Turnable, opened
 
 Run = Callable[..., Awaitable[Result]]
 
@@ -73,3 +78,52 @@ async def test_verify_ends_with_1_and_the_first_broken_row_on_damage(bank: Bank)
     hurt = await run("verify", "--ident", "hurt")
     assert hurt.exit_code == 1
     assert f"record {made[1].record.record_id}: the hash does not fit" in hurt.output
+
+
+async def test_an_auditor_proves_the_ledger_by_statements_and_keys_of_his_own(
+    new_database: Callable[[str], Awaitable[DatabaseUrls]], postgres: Postgres, tmp_path: Path
+) -> None:
+    base = Turnable(await new_database("pay"), postgres)
+    folder, mine = tmp_path / "statements", tmp_path / "mine"
+    folder.mkdir()
+    async with opened(base, folder, day=-1) as vault:
+        run = runner(vault, ledger)
+        key = await vault.chain()
+        assert "signed: statement 1" in (await run("seal")).output
+        assert "was there before: statement 1" in (await run("seal")).output
+        (tmp_path / "keys").write_text((await run("keys")).output)
+        shutil.copytree(folder, mine)
+    async with opened(base, folder) as vault:
+        run = runner(vault, ledger)
+        against = ["verify", "--against", str(mine), "--keys", str(tmp_path / "keys")]
+        await vault.chain(2)
+        shown = await run(*against)
+        assert (shown.exit_code, "3 accounts, 2 records: all hold" in shown.output) == (0, True)
+        assert "3 accounts, 7 records: all hold" in (await run(*against, "--full")).output
+        # The folder of the service is rewritten together with the ledger: his own copy is not.
+        await vault.rewrite(key, 2, 9 * YUAN)
+        next(folder.iterdir()).unlink()
+        await vault.run("DELETE FROM ledger_statement")
+        assert (await run("verify", "--full")).exit_code == 0
+        hurt = await run(*against)
+        assert (hurt.exit_code, "micros, the statement 5000000" in hurt.output) == (1, True)
+        file = next(mine.iterdir())
+        one = await run("verify", "--against", str(file))
+        assert (one.exit_code, "keys: as the service gives them" in one.output) == (1, True)
+        (tmp_path / "others").write_text("\n".join(Keys("another key").lines))
+        stranger = await run("verify", "--against", str(file), "--keys", str(tmp_path / "others"))
+        assert (stranger.exit_code, "a key that is not known" in stranger.output) == (1, True)
+
+
+async def test_what_is_no_statement_is_a_plain_refusal(bank: Bank, tmp_path: Path) -> None:
+    run = runner(bank, ledger)
+    (tmp_path / "keys").write_text("\n".join(Keys("a key").lines))
+    known = ("--keys", str(tmp_path / "keys"))
+    assert (await run("verify", "--against", str(tmp_path / "none"), *known)).exit_code == 2
+    empty = await run("verify", "--against", str(tmp_path), *known)
+    assert (empty.exit_code, "holds no statement" in empty.output) == (2, True)
+    assert (await run("verify", "--against", str(tmp_path / "keys"), *known)).exit_code == 1
+    assert (await run("verify", "--against", "x", "--keys", "nowhere")).exit_code == 2
+    assert (await run("verify", "--against", "x", "--ident", "oms")).exit_code == 2
+    off = await run("seal")
+    assert (off.exit_code, "STATEMENTS_OFF" in off.output) == (1, True)

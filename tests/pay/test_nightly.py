@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,9 +41,10 @@ async def owner(urls: DatabaseUrls) -> AsyncIterator[Database]:
     await database.dispose()
 
 
-async def running(urls: DatabaseUrls, at: str) -> Process[PaySettings]:
+async def running(urls: DatabaseUrls, at: str, folder: Path | None = None) -> Process[PaySettings]:
+    given = {"verify_at": at, "task_scan_s": 0.1, "listen_port": 0}
     process: Process[PaySettings] = Process(
-        SERVICE, settings(urls, verify_at=at, task_scan_s=0.1, listen_port=0)
+        SERVICE, settings(urls, ledger_statements_dir=folder, **given)
     )
     await process.start()
     return process
@@ -120,6 +122,55 @@ async def test_another_time_of_day_takes_over_and_none_ends_it(
         await eventually(lambda: _is(planned(owner), []), 10)
     finally:
         await process.stop()
+
+
+async def test_every_night_the_statement_is_signed_after_the_proof_and_only_if_it_holds(
+    urls: DatabaseUrls, owner: Database, tmp_path: Path
+) -> None:
+    process = await running(urls, "03:30", tmp_path)
+    try:
+        async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+            bank = Bank(process, stubs.LedgerServiceStub(channel), urls)
+            await bank.account(100 * YUAN)
+        await eventually(lambda: _is(planned(owner), [("03:30", True)]), 10)
+        change = "UPDATE account_record SET memo = :memo RETURNING 1"
+        await rows(owner, change, memo="other")
+        await rows(owner, f"{DUE} RETURNING 1")
+        await eventually(lambda: _has(subjects(owner), events.BROKEN), 10)
+        await eventually(lambda: _is(planned(owner), [("03:30", True)]), 10)
+        assert count(tmp_path) == 0
+        await rows(owner, change, memo="")
+        await rows(owner, f"{DUE} RETURNING 1")
+        await eventually(lambda: _has(subjects(owner), events.SEALED), 10)
+        await eventually(lambda: _is(planned(owner), [("03:30", True)]), 10)
+        assert "shoudan_ledger_sealed_timestamp_seconds 1" in metrics.exposition().decode()
+        assert count(tmp_path) == 1
+    finally:
+        await process.stop()
+
+
+async def test_a_folder_that_cannot_be_written_is_tried_again_soon(
+    urls: DatabaseUrls, owner: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "no folder"
+    file.write_text("")
+    process = await running(urls, "03:30", file)
+    try:
+        await eventually(lambda: _is(planned(owner), [("03:30", True)]), 10)
+        await rows(owner, f"{DUE} RETURNING 1")
+        soon = """SELECT 1 FROM task WHERE name = 'ledger.prove' AND next_execute_time
+            BETWEEN now() + interval '9 minutes' AND now() + interval '11 minutes'"""
+        await eventually(lambda: rows(owner, soon), 10)
+    finally:
+        await process.stop()
+
+
+def count(folder: Path) -> int:
+    return len(list(folder.iterdir()))
+
+
+async def subjects(owner: Database) -> list[str]:
+    return [row[0] for row in await rows(owner, "SELECT subject FROM event")]
 
 
 async def _is(got: Awaitable[Any], wanted: Any) -> bool:
