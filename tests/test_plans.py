@@ -53,6 +53,7 @@ WHOLE = {
     "shoudan_pay.store.platforms.callers._FORGET_TOKENS": "ten tokens live per app",
     "shoudan_pay.store.platforms.notices._NEWEST": "a page of the newest",
     "shoudan_pay.store.records._BALANCE_AT": "a person asks for one account",
+    "shoudan_pay.store.statements._LAST": "the newest one, from the end of the key",
     "shoudan_pay.store.records._TOTALS": "a proof adds all accounts up",
 }
 

@@ -21,6 +21,7 @@ from shoudan_kit.config import Secret
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.fast import watched
 from shoudan_pay import events
+from shoudan_pay import verify as verify_module
 from shoudan_pay.config import PaySettings
 from shoudan_pay.entries import Record
 from shoudan_pay.seals import trust_of
@@ -356,10 +357,15 @@ async def test_records_of_the_day_that_are_gone_are_found(base: Turnable, folder
         assert "its row says 7 records, the last one there is 5" in found
 
 
-@pytest.mark.parametrize("page_rows", [1, 2, 3, 100])
-async def test_the_proof_is_the_same_in_pages_of_any_size(
-    base: Turnable, folder: Path, page_rows: int
+@pytest.mark.parametrize(("page_rows", "run_accounts"), [(1, 1), (2, 3), (3, 2), (100, 200)])
+async def test_the_proof_is_the_same_in_pages_and_runs_of_any_size(
+    base: Turnable,
+    folder: Path,
+    page_rows: int,
+    run_accounts: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(verify_module, "RUN_ACCOUNTS", run_accounts)
     async with sealed_yesterday(base, folder) as vault:
         keys = [await vault.chain(count) for count in (1, 7, 2, 0, 4)]
         last: Record = (await vault.stored(keys[1]))[6]

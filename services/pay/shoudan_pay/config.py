@@ -92,7 +92,7 @@ class PaySettings(ServiceSettings):
         2,
         ge=1,
         le=6,
-        description="Runs of a thousand accounts proved at once, each on a connection of the pool.",
+        description="Runs of 200 accounts proved at once, each on a connection of the pool.",
     )
     ledger_statements_dir: Path | None = Field(
         None,

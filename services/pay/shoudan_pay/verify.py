@@ -16,7 +16,7 @@ from shoudan_pay.store import accounts as account_store
 from shoudan_pay.store import records as record_store
 
 FINDINGS_MAX: Final = 100
-ACCOUNTS_PAGE: Final = 1000
+RUN_ACCOUNTS: Final = 200
 PROGRESS_S: Final = 0.5
 
 
@@ -138,11 +138,11 @@ async def _runs(database: Database, scope: Scope) -> AsyncIterator[Run]:
         if scope.ends is None:
             async with database.connect() as db:
                 page = await account_store.heads(
-                    db, after=after, last=scope.last, most=ACCOUNTS_PAGE, ident=scope.ident
+                    db, after=after, last=scope.last, most=RUN_ACCOUNTS, ident=scope.ident
                 )
         else:
-            page = await asyncio.to_thread(scope.ends, ACCOUNTS_PAGE)
-        ended = len(page) < ACCOUNTS_PAGE
+            page = await asyncio.to_thread(scope.ends, RUN_ACCOUNTS)
+        ended = len(page) < RUN_ACCOUNTS
         last = scope.last if ended else page[-1].account_id
         stated = await asyncio.to_thread(scope.stated.upto, last)
         heads = {head.account_id: head for head in page}

@@ -17,9 +17,10 @@ from shoudan_pay.refusals import FieldInvalid, StatementsOff, StatementsUnusable
 from shoudan_pay.rpc import wire
 from shoudan_pay.statements import keys_of
 from shoudan_pay.tasks import sealing
-from shoudan_pay.verify import ACCOUNTS_PAGE, Listed, Progress, Scope, verify
+from shoudan_pay.verify import Listed, Progress, Scope, verify
 
 ANSWER_S: Final = 5.0  # a call does not wait longer for a statement; its caller asks again
+HEADS_MAX: Final = 1000
 HASH_BYTES_MAX: Final = 64
 
 _Finding = pb.VerifyResponse.Finding
@@ -144,8 +145,8 @@ def _progress(at: Progress) -> pb.VerifyResponse:
 
 def _heads(request: pb.VerifyAgainstRequest) -> list[Head]:
     """The heads, which must lie in the range and be in order."""
-    if len(request.heads) > ACCOUNTS_PAGE:
-        raise FieldInvalid("heads", f"are more than {ACCOUNTS_PAGE}")
+    if len(request.heads) > HEADS_MAX:
+        raise FieldInvalid("heads", f"are more than {HEADS_MAX}")
     before, last = request.after_account_id, request.last_account_id or BEYOND_ALL
     if before >= last:
         raise FieldInvalid("last_account_id", "is not behind after_account_id")
