@@ -79,8 +79,8 @@ class StatementCalls:
         try:
             async for at in sealing.prove(self._app, ident=ident, full=request.full):
                 yield _progress(at)
-        except OSError as error:
-            raise _unusable(error) from error
+        except sealing.FolderUnusable as error:
+            raise StatementsUnusable(str(error)) from error
 
     async def VerifyAgainst(
         self, request: pb.VerifyAgainstRequest, context: Context
@@ -102,8 +102,8 @@ class StatementCalls:
         """The statement of the day, or how far it is."""
         try:
             sealed = await self._sealer.ask(restart=request.restart)
-        except OSError as error:
-            raise _unusable(error) from error
+        except sealing.FolderUnusable as error:
+            raise StatementsUnusable(str(error)) from error
         if sealed is None:
             return pb.SealLedgerResponse(progress=_progress(self._sealer.at))
         response = pb.SealLedgerResponse(
@@ -122,11 +122,6 @@ class StatementCalls:
         if self._app.settings.ledger_statements_dir is None:
             raise StatementsOff
         return pb.GetStatementKeysResponse(keys=keys_of(self._app.settings).lines)
-
-
-def _unusable(error: OSError) -> StatementsUnusable:
-    """Of an operating system's error only what it is called, no path."""
-    return StatementsUnusable(error.strerror or type(error).__name__)
 
 
 def _progress(at: Progress) -> pb.VerifyResponse:

@@ -94,8 +94,8 @@ async def prove(server: PayServer, task: Task[Prove]) -> None:
         return
     try:
         findings = await prove_now(app)
-    except (OSError, sealing.SealedElsewhere) as error:
-        _log.error("ledger_not_sealed", why=_why(error), again_s=RETRY_S)
+    except (sealing.FolderUnusable, sealing.SealedElsewhere) as error:
+        _log.error("ledger_not_sealed", why=str(error) or type(error).__name__, again_s=RETRY_S)
         task.again(RETRY_S)
         return
     if findings:
@@ -107,7 +107,7 @@ async def prove(server: PayServer, task: Task[Prove]) -> None:
 async def prove_now(app: App[PaySettings]) -> Sequence[Finding]:
     """Prove the ledger and sign its statement of the day; set the metrics and log the outcome.
 
-    Raises OSError when the folder of statements cannot be used, SealedElsewhere.
+    Raises sealing.FolderUnusable, sealing.SealedElsewhere.
     """
     began = time.monotonic()
     last = await _proved(app)
@@ -141,9 +141,3 @@ async def _proved(app: App[PaySettings]) -> Progress:
     async for at in sealing.prove(app):
         last = at
     return last
-
-
-def _why(error: Exception) -> str:
-    """Without a path: logs go further than disks."""
-    words = error.strerror if isinstance(error, OSError) else "another process makes the statement"
-    return words or type(error).__name__

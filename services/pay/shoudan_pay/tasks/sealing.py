@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from shoudan_kit.clock import BEIJING
 from shoudan_kit.service import App
@@ -34,11 +34,25 @@ from shoudan_pay.verify import Limits, Progress, Scope, verify
 
 HEADS_PAGE: Final = 5000
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Watch = Callable[[Progress], None]
 
 
 class SealedElsewhere(Exception):
     """Another process is making a statement just now."""
+
+
+class FolderUnusable(Exception):
+    """The folder of statements cannot be read or written; what the system calls it, without a path."""
+
+
+async def _on_disk(work: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
+    """Do it in a thread. An OSError elsewhere is the database's: it never gets this name."""
+    try:
+        return await asyncio.to_thread(work, *args, **options)
+    except OSError as error:
+        raise FolderUnusable(error.strerror or type(error).__name__) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +101,7 @@ async def prove(
 ) -> AsyncIterator[Progress]:
     """Prove the ledger as it stands: what was added since the last statement, or with `full` all of it.
 
-    Without a statement it is all of it. Raises OSError when the folder cannot be read.
+    Without a statement it is all of it. Raises FolderUnusable.
     """
     folder, limits = app.settings.ledger_statements_dir, limits_of(app.settings)
     known = _Known(Series(), None) if folder is None else await _known(app, folder)
@@ -103,7 +117,7 @@ async def seal(
     """Prove the ledger and sign the statement of the day; nothing is signed when something is found.
 
     Repeats: the statement of the day comes back. With `restart` the statements before count no more,
-    which the new one admits. Raises SealedElsewhere, StatementsOff, OSError.
+    which the new one admits. Raises SealedElsewhere, StatementsOff, FolderUnusable.
     """
     folder = app.settings.ledger_statements_dir
     if folder is None:
@@ -126,7 +140,7 @@ async def _seal(app: App[PaySettings], folder: Path, *, restart: bool, watch: Wa
         return Sealed(None, existed=False, progress=_nothing(known.wrong))
     base = None if restart else last
     full = base is None or _full_is_due(base, day, app.settings.verify_full_days)
-    draft = await asyncio.to_thread(Draft, folder)
+    draft = await _on_disk(Draft, folder)
     try:
         taken = await _draw(app, draft)
         progress = await _prove_draft(app, draft, base, full=full, watch=watch)
@@ -145,9 +159,9 @@ async def _seal(app: App[PaySettings], folder: Path, *, restart: bool, watch: Wa
             full_day=day.isoformat() if full or base is None else base.statement.full_day,
             restart=restart,
         )
-        kept = await asyncio.to_thread(_keep, draft, statement, app.settings)
+        kept = await _on_disk(_keep, draft, statement, app.settings)
     finally:
-        await asyncio.to_thread(draft.discard)
+        await _on_disk(draft.discard)
     await _announce(app, kept)
     return Sealed(kept, existed=False, progress=progress)
 
@@ -179,7 +193,7 @@ async def _draw(app: App[PaySettings], draft: Draft) -> datetime:
         taken = await store.now(db)
         while True:
             page = await account_store.heads(db, after=after, last=BEYOND_ALL, most=HEADS_PAGE)
-            await asyncio.to_thread(draft.add, page)
+            await _on_disk(draft.add, page)
             if len(page) < HEADS_PAGE:
                 return taken
             after = page[-1].account_id
@@ -208,13 +222,13 @@ def _scope(stack: ExitStack, base: Kept | None, scope: Scope) -> Scope:
 
 async def _known(app: App[PaySettings], folder: Path) -> _Known:
     """The statements of the folder, held to those the database knows of."""
-    series = await asyncio.to_thread(read_folder, folder, keys_of(app.settings))
+    series = await _on_disk(read_folder, folder, keys_of(app.settings))
     async with app.db.connect() as db:
         made = await store.last(db)
     wrong = [*series.wrong, *_disagreements(series, made)]
     while series.last is not None:
         try:
-            await asyncio.to_thread(check_heads, series.last)
+            await _on_disk(check_heads, series.last)
             break
         except StatementInvalid as error:
             wrong.append(f"{series.last.path.name}: {error}")
