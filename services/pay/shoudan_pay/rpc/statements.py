@@ -20,9 +20,11 @@ from shoudan_pay.tasks import sealing
 from shoudan_pay.verify import Listed, Progress, Scope, verify
 
 ANSWER_S: Final = 5.0  # a call does not wait longer for a statement; its caller asks again
+FRESH_S: Final = 30.0
 HEADS_MAX: Final = 1000
 HASH_BYTES_MAX: Final = 64
 
+_BEGIN: Final = Progress(0, 0, 0, 0, done=False, findings=())
 _Finding = pb.VerifyResponse.Finding
 
 
@@ -32,29 +34,24 @@ class Sealer:
     def __init__(self, app: App[PaySettings]) -> None:
         self._app = app
         self._run: asyncio.Task[sealing.Sealed] | None = None
-        self._at = Progress(0, 0, 0, 0, done=False, findings=())
+        self._restart = False
+        self.at = _BEGIN
 
     async def ask(self, *, restart: bool) -> sealing.Sealed | None:
         """The outcome, or None when it takes longer than ANSWER_S. Raises what `sealing.seal` does."""
         if self._run is None:
-            self._at = Progress(0, 0, 0, 0, done=False, findings=())
+            self.at, self._restart = _BEGIN, restart
             made = sealing.seal(self._app, restart=restart, watch=self._watch)
             self._run = asyncio.create_task(made, name="seal the ledger")
-        run = self._run
+            self._run.add_done_callback(self._ended)
+        run, mine = self._run, self._restart == restart
         ended, _ = await asyncio.wait({run}, timeout=ANSWER_S)
-        if not ended:
-            return None
-        if self._run is run:
-            self._run = None
+        if ended:
+            self._forget(run)
         try:
-            return run.result()
+            return run.result() if ended and mine else None
         except sealing.SealedElsewhere:
             return None
-
-    @property
-    def at(self) -> Progress:
-        """How far it is."""
-        return self._at
 
     async def aclose(self) -> None:
         """Give it up; nothing half-made stays."""
@@ -62,7 +59,17 @@ class Sealer:
             await cancel_all([self._run])
 
     def _watch(self, at: Progress) -> None:
-        self._at = at
+        self.at = at
+
+    def _ended(self, run: asyncio.Task[sealing.Sealed]) -> None:
+        """An outcome nobody comes back for is no answer to who asks later."""
+        asyncio.get_running_loop().call_later(FRESH_S, self._forget, run)
+
+    def _forget(self, run: asyncio.Task[sealing.Sealed]) -> None:
+        if not run.cancelled():
+            run.exception()  # seen, whoever asked for it is gone
+        if self._run is run:
+            self._run = None
 
 
 class StatementCalls:
