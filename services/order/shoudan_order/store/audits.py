@@ -59,8 +59,8 @@ RETURNING {_COLUMNS}
 """)  # noqa: S608
 
 # A waiting audit holds its order, unless it is about the cost of what was delivered.
-_PARKS: Final = """NOT (w.change_type = 1 AND EXISTS (SELECT 1 FROM oms_order_delivery d
-        WHERE d.delivery_id = w.delivery_id AND d.delivery_status = 0))"""
+_PARKS: Final = """(w.change_type <> 1 OR 0 IS DISTINCT FROM (SELECT d.delivery_status
+        FROM oms_order_delivery d WHERE d.delivery_id = w.delivery_id))"""
 
 # What a person was asked about has become known: nothing is left to decide. Gives the orders that now
 # wait for nobody.
