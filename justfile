@@ -93,6 +93,10 @@ coverage *args:
     @{{bin}}/coverage combine --quiet
     @{{bin}}/coverage report --skip-covered --show-missing
 
+# What this release asks of its databases; run when a release is made
+release-record:
+    @{{bin}}/python tools/record_release.py
+
 # Resolve the dependencies again; names packages to take newer: just lock aiohttp
 lock *upgrade:
     @bash tools/lock.sh {{upgrade}}

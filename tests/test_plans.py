@@ -37,6 +37,8 @@ WHOLE = {
     "shoudan_delivery.store.suppliers._CODES": "all channels are wanted",
     "shoudan_delivery.store.suppliers._LIST": "all channels are wanted",
     "shoudan_delivery.store.suppliers._VERSION": "all channels are wanted",
+    "shoudan_kit.migrate._INVALID": "the catalogue's indexes, once per migration",
+    "shoudan_kit.revisions._CURRENT": "its only row",
     "shoudan_kit.operations._COUNT_RETRY": "an index of what has ended badly",
     "shoudan_kit.operations._LIST": "people page through it",
     "shoudan_kit.operations._PAUSED": "paused queues are few",

@@ -38,16 +38,20 @@ def serve(
 def migrate(
     service: Annotated[str | None, typer.Argument(help="Only this one; all without it.")] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Say what would run, change nothing.")
+        bool, typer.Option("--plan", help="Say what would run and what it locks, change nothing.")
+    ] = False,
+    contract: Annotated[
+        bool,
+        typer.Option("--contract", help="Take away what only releases before this one needed."),
     ] = False,
 ) -> None:
     """Bring the databases up to date. Repeats change nothing."""
     chosen = [_service(service)] if service else [_service(name) for name in _names()]
     databases = _databases([one for one in chosen if one.schema is not None])
     for one, urls in databases:  # all of them answer before the first one is changed
-        _migrate(one, *urls, plan_only=True, shown=plan)
+        _migrate(one, *urls, plan_only=True, shown=plan, contract=contract)
     for one, urls in databases if not plan else ():
-        _migrate(one, *urls, plan_only=False, shown=True)
+        _migrate(one, *urls, plan_only=False, shown=True, contract=contract)
 
 
 def _databases(services: Sequence[Any]) -> list[tuple[Any, tuple[str, str, bool]]]:
@@ -69,21 +73,47 @@ def _databases(services: Sequence[Any]) -> list[tuple[Any, tuple[str, str, bool]
 
 
 def _migrate(
-    service: Any, url: str, owner: str, turnable: bool, *, plan_only: bool, shown: bool
+    service: Any,
+    url: str,
+    owner: str,
+    turnable: bool,
+    *,
+    plan_only: bool,
+    shown: bool,
+    contract: bool,
 ) -> None:
-    from shoudan_kit.migrate import plan, role_of, upgrade
+    from shoudan_kit.migrate import Locked, plan, role_of, upgrade
 
+    name, schema = service.name, service.schema
     if plan_only:
-        done = asyncio.run(plan(service.name, service.schema, owner))
+        done = asyncio.run(plan(name, schema, owner, contract=contract))
     else:
         role = role_of(url, owner)
-        done = asyncio.run(upgrade(service.name, service.schema, owner, role, turnable=turnable))
+        try:
+            done = asyncio.run(
+                upgrade(name, schema, owner, role, turnable=turnable, contract=contract)
+            )
+        except Locked as error:
+            errors.print(f"{name}: {error}", style="red", markup=False, highlight=False)
+            raise typer.Exit(1) from None
     if not shown:
         return
     verb = "to run" if plan_only else "run"
-    console.print(f"{service.name}: at {done.current or 'nothing'}, {len(done.pending)} {verb}")
-    for line in done.pending:
-        console.print(f"  {line}", markup=False, highlight=False)
+    console.print(f"{name}: at {done.current or 'nothing'}, {len(done.pending)} {verb}")
+    for one in done.pending:
+        _tell(one)
+    if done.waiting:
+        console.print("  after every process runs this release: shoudan migrate --contract")
+        for one in done.waiting:
+            _tell(one)
+
+
+def _tell(one: Any) -> None:
+    """A revision with its phase and what it locks."""
+    console.print(f"  {one} ({one.phase})", markup=False, highlight=False)
+    for table, lock in one.locks:
+        words = f"    {table}: {lock.words}, {lock.stops}"
+        console.print(words, markup=False, highlight=False)
 
 
 def _names() -> list[str]:

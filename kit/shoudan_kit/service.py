@@ -32,6 +32,7 @@ from shoudan_kit.node_lease import NodeLease
 from shoudan_kit.open_work import NAME as OPEN_WORK
 from shoudan_kit.open_work import OpenWork, Source, gauging
 from shoudan_kit.operations import History, Operations
+from shoudan_kit.revisions import SchemaCheck
 from shoudan_kit.rpc import RpcServer, connect
 from shoudan_kit.shutdown import bounded, cancel_all, exit_after
 from shoudan_kit.task import Handler
@@ -206,6 +207,8 @@ class Process(Generic[S]):
         """Open, compose, serve. Health answers from the beginning, readiness at the end."""
         app, settings = self.app, self.settings
         checks: dict[str, Check] = {} if app.lease is None else {"database": app.lease.prove}
+        if app.lease is not None and self.service.schema is not None:
+            checks["schema"] = SchemaCheck(app.db, self.service.schema.package)
         self._ops = OpsServer(settings.listen_host, settings.ops_port, checks)
         await self._ops.start()
         app.bus.start()
