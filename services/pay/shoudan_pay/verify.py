@@ -22,7 +22,10 @@ PROGRESS_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the proof has come; `findings` is complete when `done`."""
+    """How far the proof has come; `findings` is complete when `done`.
+
+    `since` is the number of the statement it began at, 0 when every record is read.
+    """
 
     accounts: int
     records: int
@@ -30,6 +33,7 @@ class Progress:
     records_total: int
     done: bool
     findings: Sequence[Finding]
+    since: int = 0
 
 
 class Stated(Protocol):
@@ -59,7 +63,7 @@ class Scope:
     """What is proved: accounts of `ident` (all when empty) with ids behind `after` and up to `last`,
     up to the heads `ends` gives in pages (None: as their rows stand), against what is `stated`.
 
-    Without `full` the proof begins where the statement ended.
+    Without `full` the proof begins where the statement `number` ended.
     """
 
     ident: str = ""
@@ -69,6 +73,7 @@ class Scope:
     stated: Stated = field(default_factory=Listed)
     full: bool = True
     stated_records: int = 0
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,9 @@ async def verify(database: Database, scope: Scope, limits: Limits) -> AsyncItera
     def progress(findings: Sequence[Finding] | None = None) -> Progress:
         totals = max(tally.accounts, accounts_total), max(tally.records, records_total)
         done = findings is not None
-        return Progress(tally.accounts, tally.records, *totals, done=done, findings=findings or ())
+        since = 0 if scope.full else scope.number
+        counts = tally.accounts, tally.records, *totals
+        return Progress(*counts, done=done, findings=findings or (), since=since)
 
     try:
         async for run in _runs(database, scope):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -47,7 +47,7 @@ def verify(
     """Recompute accounts from their records. Exit code 1 and what is broken first on damage."""
     if against is None:
         last = run_call(target, lambda stub: _verified(stub, ident, full=full))
-        _tell(last.accounts, last.records, last.findings)
+        _tell(last, since=last.since_statement)
         return
     if ident:
         raise typer.BadParameter(
@@ -59,7 +59,7 @@ def verify(
         f"statement {statement.number} of {statement.day}, {statement.accounts:,} accounts"
     )
     tally = run_call(target, lambda stub: _proved(stub, kept, workers, full=full))
-    _tell(tally.accounts, tally.records, tally.findings)
+    _tell(tally, since=0 if full else statement.number)
 
 
 def seal(
@@ -74,7 +74,7 @@ def seal(
     """Prove the ledger and sign the statement of the day; a repeat shows the one there is."""
     made = run_call(target, lambda stub: _sealed(stub, restart=restart))
     if not made.number:
-        _tell(made.progress.accounts, made.progress.records, made.progress.findings)
+        _tell(made.progress, since=made.progress.since_statement)
         fail("no statement was signed")
     word = "was there before" if made.existed else "signed"
     plain(console, f"{word}: statement {made.number} of {made.day}, {made.file}, hash {made.hash}")
@@ -88,11 +88,14 @@ def keys(target: Target = DEFAULT_TARGET) -> None:
         plain(console, line)
 
 
-def _tell(accounts: int, records: int, findings: Sequence[pb.VerifyResponse.Finding]) -> None:
-    if not findings:
-        console.print(f"{accounts:,} accounts, {records:,} records: all hold")
+def _tell(outcome: pb.VerifyResponse | _Tally, *, since: int) -> None:
+    if not outcome.findings:
+        begin = f" since statement {since}" if since else ""
+        console.print(
+            f"{outcome.accounts:,} accounts, {outcome.records:,} records{begin}: all hold"
+        )
         return
-    for found in findings:
+    for found in outcome.findings:
         where = f"record {found.record_id}" if found.record_id else "its own row"
         place = f"account {found.account_id}, {where}" if found.account_id else "statements"
         plain(errors, f"{place}: {found.what}")

@@ -138,6 +138,7 @@ def _progress(at: Progress) -> pb.VerifyResponse:
         accounts_total=at.accounts_total,
         records_total=at.records_total,
         done=at.done,
+        since_statement=at.since,
         findings=[
             _Finding(account_id=one.account_id, record_id=one.record_id, what=one.what)
             for one in at.findings

@@ -217,7 +217,8 @@ def _scope(stack: ExitStack, base: Kept | None, scope: Scope) -> Scope:
     if base is None:
         return scope
     stated = stack.enter_context(HeadFile(base.path, base.heads_bytes))
-    return replace(scope, stated=stated, stated_records=base.statement.records)
+    said = base.statement
+    return replace(scope, stated=stated, stated_records=said.records, number=said.number)
 
 
 async def _known(app: App[PaySettings], folder: Path) -> _Known:

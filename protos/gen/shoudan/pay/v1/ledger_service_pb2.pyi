@@ -1001,6 +1001,7 @@ class VerifyResponse(_message.Message):
     RECORDS_TOTAL_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
+    SINCE_STATEMENT_FIELD_NUMBER: _builtins.int
     accounts: _builtins.int
     """Accounts read so far."""
     records: _builtins.int
@@ -1011,9 +1012,11 @@ class VerifyResponse(_message.Message):
     """Records there are."""
     done: _builtins.bool
     """True in the last message."""
+    since_statement: _builtins.int
+    """The statement the proof began at; 0 when it reads every record."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerifyResponse.Finding]:
-        """What is wrong, first found first, at most 100; empty when all holds."""
+        """What is wrong, by account, at most 100; empty when all holds."""
 
     def __init__(
         self,
@@ -1024,10 +1027,11 @@ class VerifyResponse(_message.Message):
         records_total: _builtins.int = ...,
         done: _builtins.bool = ...,
         findings: _abc.Iterable[Global___VerifyResponse.Finding] | None = ...,
+        since_statement: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "accounts_total", b"accounts_total", "done", b"done", "findings", b"findings", "records", b"records", "records_total", b"records_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "accounts_total", b"accounts_total", "done", b"done", "findings", b"findings", "records", b"records", "records_total", b"records_total", "since_statement", b"since_statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
