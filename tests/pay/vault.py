@@ -179,3 +179,19 @@ async def opened(
     finally:
         await process.stop()
         await owner.dispose()
+
+
+@asynccontextmanager
+async def sealed_yesterday(base: Turnable, folder: Path) -> AsyncGenerator[Vault]:
+    """A vault whose statement 1 is of the day before, with an account of five records in it."""
+    async with opened(base, folder, day=-1) as before:
+        await before.chain()
+        assert (await before.seal()).number == 1
+    async with opened(base, folder) as today:
+        yield today
+
+
+async def first_key(vault: Vault) -> pb.AccountKey:
+    """The account that all the tests hurt."""
+    request = pb.ListAccountsRequest(groups_prefix="down_channel")
+    return (await told(vault.stub.ListAccounts(request))).accounts[0].key
