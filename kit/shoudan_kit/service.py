@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import entry_points, version
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, cast
 
 import uvloop
@@ -18,11 +20,11 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
 from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
-from shoudan_kit import faultpoint, log, metrics
+from shoudan_kit import faultpoint, log, metrics, named_secret
 from shoudan_kit.bus import Bus, Relay
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.collecting import tune_gc
-from shoudan_kit.config import ProcessSettings, ServiceSettings
+from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
 from shoudan_kit.db import Database
 from shoudan_kit.db_errors import away, describe
 from shoudan_kit.health import OpsServer
@@ -167,9 +169,21 @@ def services() -> dict[str, Service[Any]]:
 def run(service: Service[Any], roles: frozenset[str] = ROLES) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises ConfigError before anything is opened."""
     settings = service.settings.load(service.name)
+    _refuse_demo_secrets(service.name, settings)
     log.setup(service.name, settings.log_level)
     faultpoint.arm(settings.profile)
+    named_secret.arm(settings.profile)
     uvloop.run(_serve(service, settings, roles))
+
+
+def _refuse_demo_secrets(name: str, settings: ProcessSettings) -> None:
+    """In prod no partner, supplier or platform is believed by a secret that everybody knows."""
+    if settings.profile != "prod":
+        return
+    folder: str | Path | None = getattr(settings, "secrets_dir", None)
+    places = named_secret.demo_ones(os.environ, Path(folder) if folder else None)
+    if mistakes := [f"{one}: {named_secret.REFUSED}" for one in places]:
+        raise ConfigError(name, mistakes)
 
 
 async def _serve(service: Service[Any], settings: Any, roles: frozenset[str]) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import sys
+import tempfile
 from asyncio import create_subprocess_exec, subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -417,14 +418,28 @@ async def test_two_that_do_not_see_each_other_are_ready_each_or_say_why_not(
 @pytest.mark.system
 @pytest.mark.timeout(400)  # five processes start, on a machine that may be busy
 @pytest.mark.parametrize("shared", ["port", "name", "data"])
-async def test_of_two_that_want_the_same_one_says_why_it_ends(shared: str, tmp_path: Path) -> None:
+async def test_of_two_that_want_the_same_one_says_why_it_ends(shared: str) -> None:
+    home = _enterable()
     options, why = {
         "port": (("--ephemeral", "--port", str(port := free_port())), f"port {port} is taken"),
         "name": (("--ephemeral", "--name", "twin"), "a system twin is up already"),
-        "data": (("--data", str(tmp_path / "data")), "another"),
+        "data": (("--data", f"{home.name}/data"), "data folder is in use by process"),
     }[shared]
+    with home:
+        await _one_wins(options, why)
+
+
+def _enterable() -> tempfile.TemporaryDirectory[str]:
+    """A folder that PostgreSQL's user may enter, unlike a test's own."""
+    home = tempfile.TemporaryDirectory(prefix="shoudan-test-")
+    Path(home.name).chmod(0o755)
+    return home
+
+
+async def _one_wins(options: tuple[str, ...], why: str) -> None:
     async with up(*options) as first, up(*options) as second:
         both = await asyncio.gather(ready(first), ready(second))
+        assert sum(isinstance(said, dict) for said in both) == 1, both
         (winner,) = [said for said in both if isinstance(said, dict)]
         (loser,) = [said for said in both if isinstance(said, str)]
         assert why in loser

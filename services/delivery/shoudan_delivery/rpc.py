@@ -236,6 +236,7 @@ class SupplierAdmin:
         """Make the channels given exactly so."""
         _bounded(request.suppliers)
         given = [_supplier(one) for one in request.suppliers]
+        suppliers.check_secrets(given, self._app.settings)
         async with self._app.work("delivery.apply") as work:
             changes = await suppliers.apply(
                 work,

@@ -105,6 +105,14 @@ def secret_of(name: str, folder: str | None) -> bytes:
     return value
 
 
+def check_secrets(given: Iterable[Supplier], settings: DeliverySettings) -> None:
+    """Refuses FieldInvalid for a secret that everybody knows, in prod."""
+    folder = Path(settings.secrets_dir) if settings.secrets_dir is not None else None
+    for one in given:
+        if named_secret.is_demo_of(settings.profile, one.secret_name, folder):
+            raise FieldInvalid("secret_name", f"of {one.channel_no}: {named_secret.REFUSED}")
+
+
 def check(supplier: Supplier, guard: Guard) -> None:
     """Refuses FieldInvalid for a channel that could not work."""
     if not _NAME.fullmatch(supplier.channel_no):

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit import log
+from shoudan_kit import log, named_secret
 from shoudan_kit.db_errors import taken
 from shoudan_kit.guard import opened
 from shoudan_order import journal
@@ -140,6 +140,7 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
     New channels get their three ledger accounts before the change is committed: a channel is never
     there without them. Refuses: CatalogueInvalid, naming the first contradiction.
     """
+    _refuse_demo_secrets(context.settings.profile, given)
     async with context.app.db.connect() as db:
         now = await load(db)
     check(merged(now, given), given)
@@ -175,6 +176,13 @@ async def _write(context: Context, given: Rows, by: str) -> tuple[list[str], int
         )
         journal.catalogue_event(work, version, by)
     return changes, version
+
+
+def _refuse_demo_secrets(profile: str, given: Rows) -> None:
+    for channel in given.of.get("down_channels", ()):
+        if named_secret.is_demo_of(profile, channel.secret_name):
+            why = f"secret_name: {named_secret.REFUSED}"
+            raise CatalogueInvalid(f"down_channels {channel.channel_no}", why)
 
 
 async def _open_accounts(context: Context, given: Rows) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from shoudan_kit import named_secret
 from shoudan_kit.clock import beijing
 from shoudan_kit.egress import Egress
 from shoudan_kit.guard import ANY_PORT, PORTS, Guard, UrlForbidden, opened
@@ -176,12 +177,25 @@ class Components:
         key = self._settings.component_secret.reveal().encode()
         return hmac.new(key, owner.encode(), hashlib.sha256).digest()
 
+    def is_demo(self, name: str) -> bool:
+        """Whether the prod profile refuses the secret: everybody knows it."""
+        return self._refused(self._found(name))
+
+    def _refused(self, secret: bytes) -> bool:
+        text = secret.decode("utf-8", "replace")
+        return self._settings.profile == "prod" and named_secret.is_demo(text)
+
     def _link(self, url: str | None) -> tuple[Link | None, str]:
         scheme, _, account = (url or "").partition(":")
         return self.links.get(scheme), account
 
     def _named(self, name: str) -> bytes:
-        """The named secret, from the environment or its file; empty when it is nowhere."""
+        """The named secret; empty when it is nowhere, or one that the prod profile refuses."""
+        secret = self._found(name)
+        return b"" if self._refused(secret) else secret
+
+    def _found(self, name: str) -> bytes:
+        """From the environment or its file; empty when it is nowhere."""
         if text := os.environ.get(name, ""):
             return text.strip().encode()
         folder = self._settings.secrets_dir

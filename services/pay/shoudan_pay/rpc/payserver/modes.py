@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy.exc import IntegrityError
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
+from shoudan_kit import named_secret
 from shoudan_kit.db_errors import taken
 from shoudan_kit.rpc import Context
 from shoudan_kit.service import App
@@ -221,6 +222,8 @@ async def check_terms(components: Components, terms: Terms) -> None:
         await components.check_url(ours, theirs, getattr(terms, ours))
     if terms.secret_name and not SECRET_NAME.fullmatch(terms.secret_name):
         raise FieldInvalid("secretName", "does not begin with SHOUDAN_COMPONENT_")
+    if terms.secret_name and components.is_demo(terms.secret_name):
+        raise FieldInvalid("secretName", named_secret.REFUSED)
 
 
 def _uuid(wanted: str) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan.pay.v1 import platform_service_pb2_grpc as grpc_stubs
+from shoudan_kit import named_secret
 from shoudan_kit.rpc import Context
 from shoudan_kit.service import App
 from shoudan_pay.channels.dingdang import DOMAIN_CHARS_MAX, ID_CHARS_MAX
@@ -37,6 +38,7 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
     ) -> pb.SetUmsAppResponse:
         """Replaces the one with this appId."""
         given = wire.app(request.app)
+        self._check_secrets(given.secret_name, given.notify_secret_name)
         async with self._app.work("platforms_set") as work:
             await callers.set_app(work.db, given)
         return pb.SetUmsAppResponse()
@@ -46,9 +48,16 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
     ) -> pb.SetDomainResponse:
         """Replaces the one with this role and domainId."""
         given = wire.domain(request.domain)
+        self._check_secrets(given.secret_name, given.own_secret_name)
         async with self._app.work("platforms_set") as work:
             await callers.set_domain(work.db, given)
         return pb.SetDomainResponse()
+
+    def _check_secrets(self, *names: str) -> None:
+        settings = self._app.settings
+        for name in names:
+            if named_secret.is_demo_of(settings.profile, name, settings.secrets_dir):
+                raise FieldInvalid("secret_name", f"{name}: {named_secret.REFUSED}")
 
     async def BindTrade(
         self, request: pb.BindTradeRequest, context: Context
