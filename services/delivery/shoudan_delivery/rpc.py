@@ -189,20 +189,21 @@ class Deliveries:
             before = min(before, _first_id(request.end_time))
         since = _first_id(request.start_time) if request.HasField("start_time") else 0
         async with self._app.db.connect() as db:
-            numbers = await supplier_store.list_deliveries(
-                db,
+            wanted = supplier_store.DeliveryFilter(
                 channel_no=request.channel_no,
                 order_id=request.order_id,
+                up_order_no=request.up_order_no,
                 statuses=list(request.statuses),
                 conflict=request.conflict,
-                before=before,
                 since=since,
-                most=most,
+            )
+            numbers, token = await supplier_store.list_deliveries(
+                db, wanted, before=before, most=most
             )
             rows = await store.by_no(db, numbers)
         return pb.ListDeliveriesResponse(
             deliveries=[_delivery(rows[no]) for no in numbers if no in rows],
-            next_page_token=str(numbers[-1]) if len(numbers) == most else "",
+            next_page_token=token,
         )
 
     async def ListIncidents(
@@ -211,7 +212,7 @@ class Deliveries:
         """One page of incidents, newest first."""
         most = _page_size(request.page_size)
         async with self._app.db.connect() as db:
-            found = await supplier_store.list_incidents(
+            found, token = await supplier_store.list_incidents(
                 db,
                 channel_no=request.channel_no,
                 coop_order_id=request.coop_order_id,
@@ -220,7 +221,7 @@ class Deliveries:
             )
         return pb.ListIncidentsResponse(
             incidents=[_incident(one) for one in found],
-            next_page_token=str(found[-1].id) if len(found) == most else "",
+            next_page_token=token,
         )
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from shoudan_kit.sealing import Place
-from shoudan_kit.tables import metadata, rights
+from shoudan_kit.tables import GROWING, metadata, rights
 
 METADATA = metadata()
 APPEND_ONLY = ("vds_order_exp",)
@@ -128,7 +128,8 @@ CHANNEL_ERROR_CODE = Table(
     info=rights(delete=True),
 )
 
-# No index names the status, so that both updates of a delivery's life stay within their page (HOT).
+# No index names the status, so that updates of a delivery stay within their page (HOT); only its end
+# writes the supplier's number, which an index has.
 ORDER_INFO = Table(
     "vds_order_info",
     METADATA,
@@ -159,6 +160,8 @@ ORDER_INFO = Table(
     Column("conflict", Boolean, nullable=False, comment="a contradictory later result is recorded"),
     UniqueConstraint("coop_id", "coop_order_id", "service_class"),
     Index("vds_order_info_order_id", "order_id"),
+    # A supplier's statements are matched by its own numbers.
+    Index("vds_order_info_up_order_no", "up_order_no", postgresql_where=text("up_order_no <> ''")),
     Index("vds_order_info_conflict", "order_no", postgresql_where=text("conflict")),
     CheckConstraint("status IN (0, 20, 30, 90)", name="status_check"),
     CheckConstraint("product_face_micros >= 0 AND product_num > 0", name="amount_check"),
@@ -217,4 +220,5 @@ ORDER_EXP = Table(
     _text("ext_params", "the raw text, cut to 4000"),
     Index("vds_order_exp_coop_order_id", "coop_order_id"),
     comment="异常: rejected requests, unusable answers, contradictory results",
+    postgresql_with=GROWING,
 )

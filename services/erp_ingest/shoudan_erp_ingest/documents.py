@@ -45,25 +45,23 @@ class Documents:
         most = size or PAGE_DEFAULT
         after = place_of(token) if token else None
         async with self.database.connect() as db:
-            found = await finding.page(
-                db, self.ring, kind, wanted, after=after, most=most + 1, newest_first=True
+            found, place = await finding.page(
+                db, self.ring, kind, wanted, after=after, most=most, newest_first=True
             )
-        more = len(found) > most
-        return found[:most], token_of(found[most - 1].place) if more else ""
+        return found, "" if place is None else token_of(place)
 
     async def export(self, kind: int, wanted: Filter) -> AsyncIterator[list[Found]]:
         """All of them, oldest change first, some at a time; no transaction stays open between."""
         after: Place | None = None
         while True:
             async with self.database.connect() as db:
-                found = await finding.page(
+                found, after = await finding.page(
                     db, self.ring, kind, wanted, after=after, most=EXPORT_ROWS, newest_first=False
                 )
             if found:
                 yield found
-            if len(found) < EXPORT_ROWS:
+            if after is None:
                 return
-            after = found[-1].place
 
 
 def token_of(place: Place) -> str:

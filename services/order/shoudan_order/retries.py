@@ -27,10 +27,22 @@ from shoudan_order.store.returns import Return
 RETRY_S: Final = 900
 
 
+RESEND_MAX: Final = 1_000  # notifies of a channel in one transaction
+
+
 async def resend(context: Context, ids: list[int], channel_no: str, by: str) -> int:
-    """Give dead notifies three more attempts; how many were dead."""
+    """Give dead notifies three more attempts; how many were dead. A channel's are taken in steps."""
+    count = await _resend(context, ids, "", by) if ids else 0
+    some = RESEND_MAX
+    while channel_no and some == RESEND_MAX:
+        some = await _resend(context, [], channel_no, by)
+        count += some
+    return count
+
+
+async def _resend(context: Context, ids: list[int], channel_no: str, by: str) -> int:
     async with context.app.work("notify.resend") as work:
-        keys = await notify_store.revive_notifies(work.db, ids, channel_no)
+        keys = await notify_store.revive_notifies(work.db, ids, channel_no, RESEND_MAX)
         orders = await context.orders({key[0] for key in keys}, work.db)
         for order_id, refund_id in keys:
             kind = steps.REFUND_NOTIFY if refund_id else steps.NOTIFY
@@ -93,7 +105,7 @@ async def _retry_up_pay(context: Context, work: Work, number: int) -> int:
 
 
 async def _retry_notify(context: Context, work: Work, number: int) -> int:
-    keys = await notify_store.revive_notifies(work.db, [number], "")
+    keys = await notify_store.revive_notifies(work.db, [number], "", 1)
     if not keys:
         return 0
     order_id, refund_id = keys[0]

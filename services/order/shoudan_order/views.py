@@ -16,7 +16,7 @@ async def order(context: Context, order_id: int, key: tuple[str, str]) -> store.
     return found
 
 
-async def orders(context: Context, wanted: store.OrderFilter) -> list[store.OrderView]:
-    """Orders without their parts, newest first."""
+async def orders(context: Context, wanted: store.OrderFilter) -> tuple[list[store.OrderView], str]:
+    """Orders without their parts, newest first, and the token of the next page."""
     async with context.app.db.connect() as db:
         return await store.view_orders(db, wanted)

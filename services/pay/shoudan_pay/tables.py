@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from shoudan_kit import tables
-from shoudan_kit.tables import copied_as, rights
+from shoudan_kit.tables import GROWING, copied_as, rights
 
 METADATA = tables.metadata()
 
@@ -165,7 +165,12 @@ ACCOUNT_RECORD = Table(
         postgresql_where=text("trade_type = 4 AND amount_micros <> 0"),
     ),
     # Rows come in order of time, so a few pages of summaries answer any period.
-    Index("account_record_create_time", "create_time", postgresql_using="brin"),
+    Index(
+        "account_record_create_time",
+        "create_time",
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
+    ),
     comment="账户资金变动记录 (beanpay), append-only",
     info=copied_as("beanpay_account_record"),
     postgresql_with={"autovacuum_vacuum_insert_scale_factor": "0.1"},
@@ -254,7 +259,9 @@ PACKAGE_RECORD = Table(
     _column("memo", String(1024), "备注"),
     _moment("create_time", "创建时间"),
     UniqueConstraint("pkg_id", "change_type", "trade_no", name="package_record_key"),
+    Index("package_record_of", "pkg_id", "record_id"),
     CheckConstraint("remain >= 0", name="remain"),
     comment="服务包变动记录 (beanpay), append-only",
+    postgresql_with=GROWING,
     info=copied_as("beanpay_package_record"),
 )

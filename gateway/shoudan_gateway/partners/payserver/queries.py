@@ -12,7 +12,7 @@ from shoudan_gateway.partners.payserver.door import TOKEN, uuid_of
 from shoudan_gateway.wire import Caller, Inbound, Malformed, Problem, Trouble, Why
 
 LIMIT_MAX: Final = 100
-OFFSET_MAX: Final = 1_000_000
+OFFSET_MAX: Final = 100_000  # rows: a page further down is asked for by a narrower createdAt
 VALUES_MAX: Final = 100
 ORDERINGS_MAX: Final = 5
 DIGITS_MAX: Final = 9

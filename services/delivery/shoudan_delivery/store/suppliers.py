@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_delivery.states import DealCode, SupplierState
 from shoudan_delivery.store.rows import Incident, Supplier
+from shoudan_kit import pages
 from shoudan_kit.db import columns, statement, unnest
 
 _PARAMS = msgspec.json.Decoder(dict[str, str])
@@ -133,23 +134,55 @@ FROM {
     )
 }
 """)  # noqa: S608
-_LIST_INCIDENTS = statement("""
-SELECT id, coop_id, coop_order_id, channel_no, service_class, carrier_no, product_face_micros,
-    product_num, error_msg, user_ip, ext_params, create_time FROM vds_order_exp
-WHERE id < :before AND (:channel_no = '' OR channel_no = :channel_no)
-    AND (:coop_order_id = '' OR coop_order_id = :coop_order_id)
+_INCIDENT: Final = """SELECT id, coop_id, coop_order_id, channel_no, service_class, carrier_no,
+    product_face_micros, product_num, error_msg, user_ip, ext_params, create_time FROM vds_order_exp"""
+_INCIDENTS_EDGE = pages.edge("vds_order_exp", "id")
+_LIST_INCIDENTS = statement(f"""
+{_INCIDENT} WHERE id < :before AND id >= :since AND (:channel_no = '' OR channel_no = :channel_no)
 ORDER BY id DESC LIMIT :most
 """)
-# Numbers carry their time, so a span of time is a span of the primary key.
-_LIST_DELIVERIES = statement("""
-SELECT order_no FROM vds_order_info
-WHERE order_no < :before AND order_no >= :from
+# Few rows of the index on coop_order_id, then sorted.
+_INCIDENTS_OF = statement(f"""
+{_INCIDENT} WHERE coop_order_id = :coop_order_id AND id + 0 < :before
     AND (:channel_no = '' OR channel_no = :channel_no)
-    AND (:order_id = '' OR order_id = :order_id)
-    AND (:all_statuses OR status = ANY(CAST(:statuses AS smallint[])))
-    AND (conflict OR NOT CAST(:conflict AS boolean))
-ORDER BY order_no DESC LIMIT :most
+ORDER BY id + 0 DESC LIMIT :most
 """)
+# Numbers carry their time, so a span of time is a span of the primary key.
+_WANTED: Final = """order_no < :before AND order_no >= :since
+    AND (:channel_no = '' OR channel_no = :channel_no)
+    AND (:all_statuses OR status = ANY(CAST(:statuses AS smallint[])))"""
+# Few rows each, found by the index of what is asked for alone, then sorted.
+_FEW: Final = f"""AND {_WANTED.replace("order_no", "order_no + 0")}
+    AND (:order_id = '' OR order_id = :order_id)
+    AND (conflict OR NOT CAST(:conflict AS boolean)) ORDER BY order_no + 0 DESC LIMIT :most"""
+_DELIVERIES_OF = statement(
+    f"SELECT order_no FROM vds_order_info WHERE order_id = :order_id {_FEW}"  # noqa: S608
+)
+_DELIVERIES_UP = statement(
+    "SELECT order_no FROM vds_order_info WHERE up_order_no = :up_order_no"  # noqa: S608
+    f" AND up_order_no <> '' {_FEW}"
+)
+# What is contradicted is few, and in an index of its own.
+_CONFLICTS_EDGE = pages.edge("vds_order_info", "order_no", "conflict")
+_LIST_CONFLICTS = statement(f"""
+SELECT order_no FROM vds_order_info WHERE conflict AND {_WANTED} ORDER BY order_no DESC LIMIT :most
+""")  # noqa: S608
+_DELIVERIES_EDGE = pages.edge("vds_order_info", "order_no")
+_LIST_DELIVERIES = statement(f"""
+SELECT order_no FROM vds_order_info WHERE {_WANTED} ORDER BY order_no DESC LIMIT :most
+""")  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries to list; what is empty does not filter."""
+
+    channel_no: str = ""
+    order_id: str = ""
+    up_order_no: str = ""
+    statuses: Sequence[int] = ()
+    conflict: bool = False
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,39 +325,46 @@ async def insert_incidents(
 
 async def list_incidents(
     db: AsyncConnection, *, channel_no: str, coop_order_id: str, before: int, most: int
-) -> list[Incident]:
-    """One page, newest first, of numbers below `before`."""
-    binds = {"channel_no": channel_no, "coop_order_id": coop_order_id}
-    rows = await db.execute(_LIST_INCIDENTS, {**binds, "before": before, "most": most})
-    return [Incident(*row) for row in rows]
+) -> tuple[list[Incident], str]:
+    """One page, newest first, of numbers below `before`, and the token of the next."""
+    binds = {"channel_no": channel_no, "before": before, "most": most}
+    if coop_order_id:
+        rows = await db.execute(_INCIDENTS_OF, {**binds, "coop_order_id": coop_order_id})
+        reached = 0
+    else:
+        reached = await pages.walk_end(db, _INCIDENTS_EDGE, before, 0)
+        rows = await db.execute(_LIST_INCIDENTS, {**binds, "since": reached})
+    found = [Incident(*row) for row in rows]
+    return found, pages.next_token([one.id for one in found], most, reached, 0)
 
 
 async def list_deliveries(
-    db: AsyncConnection,
-    *,
-    channel_no: str,
-    order_id: str,
-    statuses: Sequence[int],
-    conflict: bool,
-    before: int,
-    since: int,
-    most: int,
-) -> list[int]:
-    """Numbers of one page, newest first."""
-    rows = await db.execute(
-        _LIST_DELIVERIES,
-        {
-            "channel_no": channel_no,
-            "order_id": order_id,
-            "all_statuses": not statuses,
-            "statuses": list(statuses),
-            "conflict": conflict,
-            "before": before,
-            "from": since,
-            "most": most,
-        },
-    )
-    return list(rows.scalars())
+    db: AsyncConnection, wanted: DeliveryFilter, *, before: int, most: int
+) -> tuple[list[int], str]:
+    """Numbers of one page, newest first, below `before`, and the token of the next."""
+    reached = since = wanted.since
+    binds: dict[str, Any] = {
+        "channel_no": wanted.channel_no,
+        "all_statuses": not wanted.statuses,
+        "statuses": list(wanted.statuses),
+        "before": before,
+        "most": most,
+    }
+    if wanted.up_order_no or wanted.order_id:
+        few = _DELIVERIES_UP if wanted.up_order_no else _DELIVERIES_OF
+        binds |= {"order_id": wanted.order_id, "conflict": wanted.conflict}
+        binds |= {"up_order_no": wanted.up_order_no} if wanted.up_order_no else {}
+        rows = await db.execute(few, {**binds, "since": since})
+    else:
+        edge, listed = (
+            (_CONFLICTS_EDGE, _LIST_CONFLICTS)
+            if wanted.conflict
+            else (_DELIVERIES_EDGE, _LIST_DELIVERIES)
+        )
+        reached = await pages.walk_end(db, edge, before, since)
+        rows = await db.execute(listed, {**binds, "since": reached})
+    found = list(rows.scalars())
+    return found, pages.next_token(found, most, reached, since)
 
 
 def _storable(raw: str) -> str:

@@ -27,6 +27,7 @@ from shoudan_erp_ingest.tables.models import (
     TradeLine,
 )
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
+from shoudan_kit import pages
 from shoudan_kit.sealing import KeyRing
 
 M = TypeVar("M")
@@ -96,18 +97,65 @@ async def page(
     after: Place | None,
     most: int,
     newest_first: bool,
-) -> list[Found]:
-    """Documents in order of change, from behind `after` on. Uses <table>_changed or a number's index."""
+) -> tuple[list[Found], Place | None]:
+    """Documents in order of change, from behind `after` on, and where to go on; None at the end.
+
+    A number or a phone finds its few documents; anything else is looked for along <table>_changed, a
+    bounded part at a time.
+    """
+    edge: Place | None = None
+    if not (wanted.tid or wanted.refund_no or wanted.phone_mac):
+        ask = edge_query(kind, wanted, after, newest_first=newest_first)
+        row: Any = (await db.execute(ask)).first()
+        edge = None if row is None else (row[0], row[1])
+    query = page_query(kind, wanted, after, edge, most=most + 1, newest_first=newest_first)
+    found = await _documents(db, ring, kind, query)
+    if len(found) > most:
+        return found[:most], found[most - 1].place
+    return found, edge
+
+
+def page_query(
+    kind: int,
+    wanted: Filter,
+    after: Place | None,
+    edge: Place | None,
+    *,
+    most: int,
+    newest_first: bool,
+) -> Select[Any]:
+    """The heads of one page, up to the edge."""
+    query = _heads(kind).where(*_conditions(kind, _head(kind), wanted))
+    query = query.where(*_between(kind, after, edge, newest_first=newest_first))
+    return query.order_by(*_order(kind, newest_first=newest_first)).limit(most)
+
+
+def edge_query(
+    kind: int, wanted: Filter, after: Place | None, *, newest_first: bool
+) -> Select[Any]:
+    """The place at which a page stops looking."""
     table = _head(kind)
-    here = tuple_(table.c.update_time, table.c.document_id)
-    query = _heads(kind).where(*_conditions(kind, table, wanted)).limit(most)
-    if newest_first:
-        query = query.order_by(table.c.update_time.desc(), table.c.document_id.desc())
-        query = query if after is None else query.where(here < tuple_(*after))
-    else:
-        query = query.order_by(table.c.update_time, table.c.document_id)
-        query = query if after is None else query.where(here > tuple_(*after))
-    return await _documents(db, ring, kind, query)
+    query: Any = select(table.c.update_time, table.c.document_id)
+    query = query.where(*_period(table, wanted))
+    query = query.where(*_between(kind, after, None, newest_first=newest_first))
+    query = query.order_by(*_order(kind, newest_first=newest_first))
+    return query.offset(pages.WALK_MAX - 1).limit(1)
+
+
+def _order(kind: int, *, newest_first: bool) -> list[Any]:
+    columns = (_head(kind).c.update_time, _head(kind).c.document_id)
+    return [one.desc() if newest_first else one.asc() for one in columns]
+
+
+def _between(
+    kind: int, after: Place | None, edge: Place | None, *, newest_first: bool
+) -> Iterable[ColumnElement[bool]]:
+    """Behind `after`, up to and with `edge`."""
+    here: Any = tuple_(_head(kind).c.update_time, _head(kind).c.document_id)
+    if after is not None:
+        yield here < tuple_(*after) if newest_first else here > tuple_(*after)
+    if edge is not None:
+        yield here >= tuple_(*edge) if newest_first else here <= tuple_(*edge)
 
 
 def _head(kind: int) -> Table:
@@ -141,6 +189,10 @@ def _conditions(kind: int, table: Table, wanted: Filter) -> Iterable[ColumnEleme
         yield table.c.seller_uname == wanted.shop
     elif wanted.shop:
         yield or_(table.c.shop_no == wanted.shop, table.c.shop_name == wanted.shop)
+    yield from _period(table, wanted)
+
+
+def _period(table: Table, wanted: Filter) -> Iterable[ColumnElement[bool]]:
     if wanted.start_time:
         yield table.c.update_time >= wanted.start_time
     if wanted.end_time:

@@ -32,7 +32,7 @@ from shoudan_erp_ingest.tables.models import (
     Trade,
     TradeLine,
 )
-from shoudan_kit.tables import metadata, rights
+from shoudan_kit.tables import GROWING, metadata, rights
 
 TRADE: Final = 1  # kind of push and of document, as PushKind of the contract
 REFUND: Final = 2
@@ -140,8 +140,8 @@ trade = Table(
     *_documented(Trade),
     Column("msg_id", Text, comment="ERP message id of this version, for tracing"),
     *_kept(),
-    Index("trade_natural", "customerid", "tid", unique=True),
-    Index("trade_tid", "tid"),
+    # tid first: it finds a trade with and without its sender.
+    Index("trade_natural", "tid", "customerid", unique=True),
     Index("trade_changed", "update_time", "document_id"),
     comment="订单",
 )
@@ -175,8 +175,7 @@ refund = Table(
     Column("app_key", Text, nullable=False, comment="who pushed it"),
     *_documented(Refund),
     *_kept(),
-    Index("refund_natural", "app_key", "refund_no", unique=True),
-    Index("refund_number", "refund_no"),
+    Index("refund_natural", "refund_no", "app_key", unique=True),
     Index("refund_tid", "tid"),
     Index("refund_shop", "shop_no", "update_time"),
     Index("refund_changed", "update_time", "document_id"),
@@ -227,6 +226,7 @@ history = Table(
     _when("create_time", "when it was replaced or refused"),
     Index("history_document", "kind", "document_id", "history_id"),
     comment="历史版本",
+    postgresql_with=GROWING,
 )
 
 audit = Table(
@@ -242,4 +242,5 @@ audit = Table(
     Column("documents", Integer, nullable=False, comment="how many"),
     _when("create_time", "when"),
     comment="个人信息的查看与删除, never changed",
+    postgresql_with=GROWING,
 )

@@ -39,10 +39,9 @@ class Audits(grpc_pb.AuditServiceServicer):
         size = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
         statuses = list(request.statuses) or [int(AuditStatus.WAITING)]
         async with self._context.app.db.connect() as db:
-            found = await store.list_audits(
+            found, token = await store.list_audits(
                 db, statuses, request.order_id, _token(request.page_token), size
             )
-        token = str(found[-1].audit_id) if len(found) == size else ""
         return pb.ListAuditsResponse(audits=[_audit(a) for a in found], next_page_token=token)
 
     async def DecideAudit(

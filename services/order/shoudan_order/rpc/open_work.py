@@ -51,8 +51,8 @@ class _Kind:
         if not number:
             return None
         async with self.context.app.db.connect() as db:
-            found = await store.page(db, self.queue, self.audit, 0, 1, exact=number)
-        return self._item(found[0]) if found else None
+            found = await store.find(db, self.queue, self.audit, number)
+        return None if found is None else self._item(found)
 
     async def count(self, most: int) -> Count:
         """How many wait."""

@@ -130,9 +130,9 @@ class Orders(grpc_pb.OrderServiceServicer):
             parked=request.parked,
             before_id=_token(request.page_token),
             most=size,
+            account=self._context.accounts.lookup(request.account) if request.account else "",
         )
-        found = await views.orders(self._context, wanted)
-        token = str(found[-1].order_id) if len(found) == size else ""
+        found, token = await views.orders(self._context, wanted)
         return pb.ListOrdersResponse(orders=[whole(v) for v in found], next_page_token=token)
 
     async def GetLifecycle(

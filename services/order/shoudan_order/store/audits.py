@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit import pages
 from shoudan_kit.db import columns, statement, unnest
 from shoudan_order.states import AuditStatus, AuditType
 
@@ -38,11 +39,23 @@ _COLUMNS: Final = (
     " audit_msg, create_time"
 )
 
+# What waits is in an index of its own; of the others, a bounded range of numbers; of one order, by the order.
+_WAITING = statement(f"""
+SELECT {_COLUMNS} FROM oms_audit_info WHERE audit_status = 20 AND audit_id > :after_id
+ORDER BY audit_id LIMIT :most
+""")  # noqa: S608
+_EDGE = pages.rising_edge("oms_audit_info", "audit_id")
 _LIST = statement(f"""
 SELECT {_COLUMNS} FROM oms_audit_info
-WHERE audit_status = ANY(CAST(:statuses AS smallint[])) AND CAST(:order_id AS bigint) IN (0, order_id)
-    AND audit_id > :after_id
+WHERE audit_status = ANY(CAST(:statuses AS smallint[])) AND audit_id > :after_id
+    AND audit_id <= :reached
 ORDER BY audit_id LIMIT :most
+""")  # noqa: S608
+_LIST_OF_ORDER = statement(f"""
+SELECT {_COLUMNS} FROM oms_audit_info
+WHERE order_id = :order_id AND audit_status = ANY(CAST(:statuses AS smallint[]))
+    AND audit_id > :after_id
+ORDER BY audit_id + 0 LIMIT :most
 """)  # noqa: S608
 
 _LOCK = statement(f"""
@@ -156,10 +169,20 @@ def _audit(row: Any) -> Audit:
 
 async def list_audits(
     db: AsyncConnection, statuses: Sequence[int], order_id: int, after_id: int, most: int
-) -> list[Audit]:
-    """Audits by id; order 0 for all."""
-    binds = {"statuses": statuses, "order_id": order_id, "after_id": after_id, "most": most}
-    return [_audit(row) for row in await db.execute(_LIST, binds)]
+) -> tuple[list[Audit], str]:
+    """One page by id, and the token of the next; order 0 for all."""
+    reached = pages.ID_MAX
+    binds: dict[str, Any] = {"after_id": after_id, "most": most}
+    if order_id:
+        more = {"order_id": order_id, "statuses": statuses}
+        rows = await db.execute(_LIST_OF_ORDER, binds | more)
+    elif set(statuses) == {int(AuditStatus.WAITING)}:
+        rows = await db.execute(_WAITING, binds)
+    else:
+        reached = await pages.rising_end(db, _EDGE, after_id)
+        rows = await db.execute(_LIST, {**binds, "statuses": statuses, "reached": reached})
+    found = [_audit(row) for row in rows]
+    return found, pages.rising_token([one.audit_id for one in found], most, reached)
 
 
 async def lock_audit(db: AsyncConnection, audit_id: int) -> Audit | None:

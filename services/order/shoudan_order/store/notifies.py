@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -83,19 +83,29 @@ SELECT notify_id FROM told
 """)  # noqa: S608 - built from literals above
 
 
-_DEAD = statement("""
-SELECT notify_id, order_id, refund_id, notify_url, notify_msg, notify_count FROM oms_notify_info
-WHERE given_up AND notify_id > :after_id AND (:channel_no = '' OR down_channel_no = :channel_no)
+_DEAD_ROW: Final = "SELECT notify_id, order_id, refund_id, notify_url, notify_msg, notify_count"
+_DEAD = statement(f"""
+{_DEAD_ROW} FROM oms_notify_info WHERE given_up AND notify_id > :after_id
+ORDER BY notify_id LIMIT :most
+""")
+_DEAD_OF_CHANNEL = statement(f"""
+{_DEAD_ROW} FROM oms_notify_info
+WHERE given_up AND down_channel_no = :channel_no AND notify_id > :after_id
 ORDER BY notify_id LIMIT :most
 """)
 
 # Three attempts more; a notify that is not given up is left alone.
-_RESEND = statement("""
-UPDATE oms_notify_info SET given_up = false, max_count = greatest(max_count, notify_count + 3)
-WHERE given_up AND (notify_id = ANY(CAST(:ids AS bigint[]))
-    OR (:channel_no <> '' AND down_channel_no = :channel_no))
+_MORE: Final = "given_up = false, max_count = greatest(max_count, notify_count + 3)"
+_RESEND = statement(f"""
+UPDATE oms_notify_info SET {_MORE} WHERE given_up AND notify_id = ANY(CAST(:ids AS bigint[]))
 RETURNING order_id, refund_id
-""")
+""")  # noqa: S608 - built from literals above
+_RESEND_CHANNEL = statement(f"""
+UPDATE oms_notify_info SET {_MORE} WHERE given_up AND notify_id IN (
+    SELECT notify_id FROM oms_notify_info WHERE given_up AND down_channel_no = :channel_no
+    ORDER BY notify_id LIMIT :most)
+RETURNING order_id, refund_id
+""")  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +174,19 @@ async def dead_notifies(
     db: AsyncConnection, channel_no: str, after_id: int, most: int
 ) -> list[DeadNotify]:
     """Given up notifies by id; all channels when empty."""
-    binds = {"channel_no": channel_no, "after_id": after_id, "most": most}
-    return [DeadNotify(*row) for row in await db.execute(_DEAD, binds)]
+    binds: dict[str, Any] = {"after_id": after_id, "most": most}
+    if channel_no:
+        rows = await db.execute(_DEAD_OF_CHANNEL, {**binds, "channel_no": channel_no})
+    else:
+        rows = await db.execute(_DEAD, binds)
+    return [DeadNotify(*row) for row in rows]
 
 
 async def revive_notifies(
-    db: AsyncConnection, ids: Sequence[int], channel_no: str
+    db: AsyncConnection, ids: Sequence[int], channel_no: str, most: int
 ) -> list[tuple[int, int]]:
-    """(order_id, refund_id) of notifies that get more attempts."""
-    rows = await db.execute(_RESEND, {"ids": ids, "channel_no": channel_no})
+    """(order_id, refund_id) of notifies that get more attempts; of a channel, the `most` oldest."""
+    rows: list[Any] = list(await db.execute(_RESEND, {"ids": ids})) if ids else []
+    if channel_no:
+        rows += await db.execute(_RESEND_CHANNEL, {"channel_no": channel_no, "most": most})
     return [(row[0], row[1]) for row in rows]

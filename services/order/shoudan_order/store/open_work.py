@@ -27,64 +27,67 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The statements of one kind: `page` after a number, which finds one by `exact`, `count` to a bound."""
+    """The statements of one kind: `page` after a number, `find` by it, `count` to a bound."""
 
     page: TextClause
+    find: TextClause
     count: TextClause
 
 
-_AUDIT = """FROM oms_audit_info a JOIN oms_order_info o ON o.order_id = a.order_id
-WHERE a.audit_status = 20 AND a.change_type = :kind"""
-AUDITS: Final = Queue(
-    statement(f"""
+def _queue(row: str, key: str, count: str) -> Queue:
+    """`row` selects what waits, along an index in which `key` rises."""
+    return Queue(
+        statement(f"{row} AND {key} > :after ORDER BY {key} LIMIT :most"),
+        statement(f"{row} AND {key} = :exact"),
+        statement(
+            f"SELECT count(*), min(w.create_time) FROM ({count} ORDER BY {key} LIMIT :most) w"  # noqa: S608 - built from literals
+        ),
+    )
+
+
+AUDITS: Final = _queue(
+    """
 SELECT a.audit_id, a.order_id, greatest(a.delivery_id, a.refund_id), o.order_status, a.audit_msg,
-    a.create_time, o.sell_amount_micros {_AUDIT}
-    AND a.audit_id > :after
-    AND (CAST(:exact AS bigint) = 0 OR a.audit_id = :exact) ORDER BY a.audit_id LIMIT :most
-"""),
-    statement("""
-SELECT count(*), min(w.create_time) FROM (SELECT create_time FROM oms_audit_info
-    WHERE audit_status = 20 AND change_type = :kind ORDER BY audit_id LIMIT :most) w
-"""),
+    a.create_time, o.sell_amount_micros
+FROM oms_audit_info a JOIN oms_order_info o ON o.order_id = a.order_id
+WHERE a.audit_status = 20 AND a.change_type = :kind""",
+    "a.audit_id",
+    """SELECT a.create_time FROM oms_audit_info a
+    WHERE a.audit_status = 20 AND a.change_type = :kind""",
 )
+# OFFSET 0: looked up order by order, never joined with all that waits.
 _ORDER = """FROM oms_order_info o WHERE o.parked_reason <> '' AND NOT EXISTS (SELECT 1
-    FROM oms_audit_info a WHERE a.order_id = o.order_id AND a.audit_status = 20)"""
-ORDERS: Final = Queue(
-    statement(f"""
+    FROM oms_audit_info a WHERE a.order_id = o.order_id AND a.audit_status = 20 OFFSET 0)"""
+ORDERS: Final = _queue(
+    f"""
 SELECT o.order_id, o.order_id, CAST(0 AS bigint), o.order_status, o.parked_reason, o.create_time,
-    o.sell_amount_micros {_ORDER}
-    AND CAST(:kind AS smallint) = 0 AND o.order_id > :after
-    AND (CAST(:exact AS bigint) = 0 OR o.order_id = :exact)
-ORDER BY o.order_id LIMIT :most
-"""),
-    statement(f"""
-SELECT count(*), min(w.create_time) FROM (SELECT o.create_time {_ORDER}
-    AND CAST(:kind AS smallint) = 0 ORDER BY o.order_id LIMIT :most) w
-"""),  # noqa: S608 - built from literals
+    o.sell_amount_micros {_ORDER} AND CAST(:kind AS smallint) = 0""",
+    "o.order_id",
+    f"SELECT o.create_time {_ORDER} AND CAST(:kind AS smallint) = 0",
 )
-_NOTIFY = "FROM oms_notify_info n JOIN oms_order_info o ON o.order_id = n.order_id WHERE n.given_up"
-NOTIFIES: Final = Queue(
-    statement(f"""
+NOTIFIES: Final = _queue(
+    """
 SELECT n.notify_id, n.order_id, n.refund_id, o.order_status,
     'given up after ' || n.notify_count || ' attempts: ' || n.notify_msg || ' of ' || n.notify_url,
-    n.create_time, CAST(0 AS bigint) {_NOTIFY}
-    AND CAST(:kind AS smallint) = 0 AND n.notify_id > :after
-    AND (CAST(:exact AS bigint) = 0 OR n.notify_id = :exact)
-ORDER BY n.notify_id LIMIT :most
-"""),
-    statement("""
-SELECT count(*), min(w.create_time) FROM (SELECT create_time FROM oms_notify_info
-    WHERE given_up AND CAST(:kind AS smallint) = 0 ORDER BY notify_id LIMIT :most) w
-"""),
+    n.create_time, CAST(0 AS bigint)
+FROM oms_notify_info n JOIN oms_order_info o ON o.order_id = n.order_id
+WHERE n.given_up AND CAST(:kind AS smallint) = 0""",
+    "n.notify_id",
+    """SELECT n.create_time FROM oms_notify_info n
+    WHERE n.given_up AND CAST(:kind AS smallint) = 0""",
 )
 
 
-async def page(
-    db: AsyncConnection, queue: Queue, kind: int, after: int, most: int, exact: int = 0
-) -> list[Row]:
-    """Those after this number, or the one of it."""
-    binds: dict[str, Any] = {"kind": kind, "after": after, "most": most, "exact": exact}
+async def page(db: AsyncConnection, queue: Queue, kind: int, after: int, most: int) -> list[Row]:
+    """Those after this number."""
+    binds: dict[str, Any] = {"kind": kind, "after": after, "most": most}
     return [Row(*row) for row in await db.execute(queue.page, binds)]
+
+
+async def find(db: AsyncConnection, queue: Queue, kind: int, number: int) -> Row | None:
+    """The one that waits under this number."""
+    row = (await db.execute(queue.find, {"kind": kind, "exact": number})).one_or_none()
+    return None if row is None else Row(*row)
 
 
 async def count(

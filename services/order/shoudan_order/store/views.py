@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Select, Table, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit import pages
 from shoudan_kit.db import statement
+from shoudan_order.states import OrderStatus
 from shoudan_order.tables import DELIVERY, NOTIFY, ORDER, REFUND
 
 Values = Mapping[str, Any]
@@ -20,6 +22,15 @@ _EVENTS = statement("""
 SELECT subject, tag, text, create_time FROM event WHERE key = ANY(CAST(:keys AS text[]))
 ORDER BY event_id + 0 LIMIT :most
 """)
+
+
+_OPEN: Final = frozenset({int(OrderStatus.PAYING), int(OrderStatus.DELIVERING)})
+_TABLE: Final = "oms_order_info"
+_EDGES: Final = {
+    "all": pages.edge(_TABLE, "order_id"),
+    "open": pages.edge(_TABLE, "order_id", "end_time IS NULL"),
+    "parked": pages.edge(_TABLE, "order_id", "parked_reason <> ''"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,7 @@ class OrderFilter:
     parked: bool
     before_id: int
     most: int
+    account: str = ""  # how the sealed text of the account begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +103,31 @@ async def _parts(db: AsyncConnection, table: Table, key: Any, order_id: int) -> 
     return await _rows(db, wanted)
 
 
-async def view_orders(db: AsyncConnection, wanted: OrderFilter) -> list[OrderView]:
-    """Newest first: by the primary key, which grows with time."""
-    query = select(*ORDER.columns).where(ORDER.c.order_id < wanted.before_id)
+async def view_orders(db: AsyncConnection, wanted: OrderFilter) -> tuple[list[OrderView], str]:
+    """One page, newest first, and the token of the next."""
+    since = pages.first_id(wanted.start)
+    before = min(wanted.before_id, pages.end_id(wanted.end))
+    edge = _EDGES[_index(wanted)]
+    reached = await pages.walk_end(db, edge, before, since)
+    query = orders_query(wanted, before, reached)
+    found = [OrderView(row) for row in await _rows(db, query)]
+    numbers = [one.order_id for one in found]
+    return found, pages.next_token(numbers, wanted.most, reached, since)
+
+
+def orders_query(wanted: OrderFilter, before: int, since: int) -> Select[Any]:
+    """The rows of one page: a bounded range of the index that fits best, and the rest as filters.
+
+    Conditions of partial indexes are spelt out: a plan that is kept uses such an index only where it need
+    not ask for a value.
+    """
+    query = select(*ORDER.columns).where(ORDER.c.order_id < before, ORDER.c.order_id >= since)
+    if wanted.parked:
+        query = query.where(ORDER.c.parked_reason != literal_column("''"))
+    if _open(wanted):
+        query = query.where(ORDER.c.end_time.is_(None))
+    if wanted.account:
+        query = query.where(ORDER.c.rechage_account.startswith(wanted.account, autoescape=True))
     if wanted.channel_no:
         query = query.where(ORDER.c.down_channel_no == wanted.channel_no)
     if wanted.statuses:
@@ -102,11 +136,18 @@ async def view_orders(db: AsyncConnection, wanted: OrderFilter) -> list[OrderVie
         query = query.where(ORDER.c.create_time >= wanted.start)
     if wanted.end is not None:
         query = query.where(ORDER.c.create_time < wanted.end)
+    return query.order_by(ORDER.c.order_id.desc()).limit(wanted.most)
+
+
+def _open(wanted: OrderFilter) -> bool:
+    return bool(wanted.statuses) and _OPEN.issuperset(wanted.statuses)
+
+
+def _index(wanted: OrderFilter) -> str:
+    """What the walk goes along: the first of these that is asked for holds the fewest orders."""
     if wanted.parked:
-        # Spelt out: a plan that is kept uses the partial index only where it need not ask for the value.
-        query = query.where(ORDER.c.parked_reason != literal_column("''"))
-    query = query.order_by(ORDER.c.order_id.desc()).limit(wanted.most)
-    return [OrderView(row) for row in await _rows(db, query)]
+        return "parked"
+    return "open" if _open(wanted) else "all"
 
 
 async def events_of(db: AsyncConnection, keys: Sequence[str], most: int) -> list[Any]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shoudan_kit.sealing import Place
-from shoudan_kit.tables import metadata, rights
+from shoudan_kit.tables import GROWING, metadata, rights
 from shoudan_order import states as s
 from shoudan_order.tables.catalogue import declare
 from shoudan_order.tables.columns import (
@@ -133,6 +133,7 @@ ORDER: Final = Table(
     moments("oms_order_info", "create_time"),
     moments("oms_order_info", "end_time"),
     Index("oms_order_info_parked", "order_id", postgresql_where=text("parked_reason <> ''")),
+    Index("oms_order_info_open", "order_id", postgresql_where=text("end_time IS NULL")),
     comment="订单记录",
     info=rights(
         update=(
@@ -213,6 +214,11 @@ DELIVERY: Final = Table(
     holds("faces", "total_face_micros = face_micros * num AND num > 0"),
     holds("paid_is_delivered", "up_payment_status NOT IN (0, 30) OR delivery_status = 0"),
     Index("oms_order_delivery_order_id", "order_id"),
+    Index(
+        "oms_order_delivery_up_delivery_no",
+        "up_delivery_no",
+        postgresql_where=text("up_delivery_no <> ''"),
+    ),
     moments("oms_order_delivery", "create_time"),
     moments("oms_order_delivery", "end_time"),
     comment="订单发货表",
@@ -356,6 +362,11 @@ RETURN: Final = Table(
     one_of("up_refund_status", s.MoneyBackStatus),
     holds("faces", "return_total_face_micros = return_face_micros * return_num AND return_num > 0"),
     Index("oms_refund_up_return_refund_id", "refund_id"),
+    Index(
+        "oms_refund_up_return_up_return_no",
+        "up_return_no",
+        postgresql_where=text("up_return_no <> ''"),
+    ),
     Index("oms_refund_up_return_delivery_id", "delivery_id"),
     moments("oms_refund_up_return", "end_time"),
     comment="上游退货表",
@@ -401,6 +412,12 @@ NOTIFY: Final = Table(
     one_of("notify_status", s.NotifyStatus),
     UniqueConstraint("order_id", "refund_id"),
     Index("oms_notify_info_dead", "notify_id", postgresql_where=text("given_up")),
+    Index(
+        "oms_notify_info_dead_channel",
+        "down_channel_no",
+        "notify_id",
+        postgresql_where=text("given_up"),
+    ),
     comment="订单通知表",
     postgresql_with=HOT,
 )
@@ -416,6 +433,7 @@ ATTEMPT: Final = Table(
     now("create_time", "创建时间"),
     Index("oms_notify_attempt_notify_id", "notify_id"),
     comment="通知记录: each attempt and what was answered",
+    postgresql_with=GROWING,
 )
 
 AUDIT: Final = Table(
@@ -443,6 +461,7 @@ AUDIT: Final = Table(
         postgresql_where=text("audit_status = 20"),
     ),
     Index("oms_audit_info_order_id", "order_id"),
+    Index("oms_audit_info_waiting", "audit_id", postgresql_where=text("audit_status = 20")),
     comment="审核表",
     info=rights(
         update=(
@@ -466,6 +485,7 @@ CHANGE: Final = Table(
     now("create_time", "操作时间"),
     Index("oms_operation_subject", "subject"),
     comment="操作记录: who changed what, when and why",
+    postgresql_with=GROWING,
 )
 
 # An order needs its account while it may still be delivered or returned.

@@ -84,14 +84,15 @@ class AccountCalls:
             wire.text("name_contains", request.name_contains, wire.NAME_MAX, optional=True),
             status,
         )
-        most = wire.page_size(request.page_size)
-        after, offset = wire.page_start(request.page_token, request.offset, 0)
+        asked = wire.page(request, 0)
         async with self._app.db.connect() as db:
-            page = await store.page(db, wanted, after=after, offset=offset, most=most + 1)
-            count = await store.count(db, wanted)
-        more = str(page[most - 1].account_id) if len(page) > most else ""
-        shown = [wire.account(one) for one in page[:most]]
-        return pb.ListAccountsResponse(accounts=shown, next_page_token=more, count=count)
+            page = await store.page(db, wanted, asked)
+        wire.whole(asked.numbered and page.cut)
+        return pb.ListAccountsResponse(
+            accounts=[wire.account(one) for one in page.shown],
+            next_page_token=page.token,
+            count=page.count,
+        )
 
     async def UpdateAccount(
         self, request: pb.UpdateAccountRequest, context: Context

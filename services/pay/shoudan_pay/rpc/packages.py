@@ -102,8 +102,7 @@ class PackageCalls:
     ) -> pb.ListPackageRecordsResponse:
         """A page, newest first."""
         key = wire.key(request.account), wire.text("spkg_id", request.spkg_id, wire.SPKG_MAX)
-        most = wire.page_size(request.page_size)
-        before, offset = wire.page_start(request.page_token, request.offset, BEFORE_ALL)
+        asked = wire.page(request, BEFORE_ALL)
         start = wire.optional_moment(request, "start_time")
         stop = wire.optional_moment(request, "end_time")
         async with self._app.db.connect() as db:
@@ -111,11 +110,12 @@ class PackageCalls:
             if found is None:
                 raise PackageNotFound(key[1])
             period = store.Period(found.pkg_id, start, stop)
-            page = await store.page(db, period, before=before, offset=offset, most=most + 1)
-            count = await store.count(db, period)
-        more = str(page[most - 1].record_id) if len(page) > most else ""
-        shown = [wire.package_record(one) for one in page[:most]]
-        return pb.ListPackageRecordsResponse(records=shown, next_page_token=more, count=count)
+            page = await store.page(db, period, asked)
+        wire.whole(page.cut)
+        shown = [wire.package_record(one) for one in page.shown]
+        return pb.ListPackageRecordsResponse(
+            records=shown, next_page_token=page.token, count=page.count
+        )
 
 
 def _read(message: pb.MoveCapacityRequest.Move) -> Move | Refusal:

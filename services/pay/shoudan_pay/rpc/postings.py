@@ -59,8 +59,7 @@ class PostingCalls:
     ) -> pb.ListRecordsResponse:
         """A page, newest first."""
         query, whole = _query(request)
-        most = wire.page_size(request.page_size)
-        before, offset = wire.page_start(request.page_token, request.offset, BEFORE_ALL)
+        wanted = wire.page(request, BEFORE_ALL)
         async with self._app.db.connect() as db:
             if whole:
                 key = query.ident, query.groups, query.eid
@@ -68,14 +67,10 @@ class PostingCalls:
                 if account is None:
                     raise AccountNotFound(*key)
                 query = replace(query, account_id=account.account_id)
-            page = await store.page(db, query, before=before, offset=offset, most=most + 1)
-            count = await store.count(db, query)
-        more = ""
-        if len(page) > most:
-            last = page[most - 1].record
-            more = str(last.seq if whole and not query.trade_no else last.record_id)
+            page = await store.page(db, query, wanted)
+        wire.whole(wanted.numbered and page.cut)
         return pb.ListRecordsResponse(
-            records=wire.shown_records(page[:most]), next_page_token=more, count=count
+            records=wire.shown_records(page.shown), next_page_token=page.token, count=page.count
         )
 
     async def GetBalance(

@@ -10,6 +10,7 @@ from typing import Any, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_kit.pages import NUMBERED_MAX, Asked
 from shoudan_pay import packages, postings
 from shoudan_pay.entries import (
     Account,
@@ -118,6 +119,26 @@ def page_size(asked: int) -> int:
     if not 0 <= asked <= PAGE_MAX:
         raise FieldInvalid("page_size", f"is not within 0..{PAGE_MAX}")
     return asked or PAGE_DEFAULT
+
+
+def page(request: Any, first: int) -> Asked:
+    """Which page: behind its token, or at an offset for callers that page by number. Raises FieldInvalid.
+
+    How many there are is counted for a first page and for pages by number, never page after page.
+    """
+    numbered = request.HasField("offset") and not request.page_token
+    start, offset = page_start(request.page_token, request.offset if numbered else 0, first)
+    return Asked(
+        start, offset, page_size(request.page_size), numbered, counted=not request.page_token
+    )
+
+
+def whole(cut: bool) -> None:
+    """Refuse a page by number that was looked for in vain. Raises FieldInvalid."""
+    if cut:
+        raise FieldInvalid(
+            "offset", f"is not among the first {NUMBERED_MAX} rows: narrow the period or the filter"
+        )
 
 
 def page_start(token: str, offset: int, first: int) -> tuple[int, int]:

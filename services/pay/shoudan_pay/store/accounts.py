@@ -9,7 +9,9 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit import pages
 from shoudan_kit.db import columns, statement, unnest
+from shoudan_kit.pages import Asked, Page
 from shoudan_pay.entries import PLATFORM, Account, Alert, Head, Key, owner_digest
 
 _KEYS: Final = {"ident": "text", "groups": "text", "eid": "text"}
@@ -73,12 +75,17 @@ WHERE account_id = :account_id
 """)
 
 _LIST_WHERE: Final = """
-WHERE (:ident = '' OR a.ident = :ident) AND (:eid = '' OR a.eid = :eid)
+WHERE a.account_id > :after AND a.account_id <= :reached
+    AND (:ident = '' OR a.ident = :ident) AND (:eid = '' OR a.eid = :eid)
     AND starts_with(a.groups, :groups_prefix) AND strpos(a.account_name, :name_contains) > 0
     AND (CAST(:status AS smallint) IS NULL OR a.status = :status)
 """
+_EDGES: Final = {
+    walk: pages.rising_edge("account_info", "account_id", walk=walk)
+    for walk in (pages.WALK_MAX, pages.NUMBERED_MAX)
+}
 _LIST = statement(f"""
-SELECT {_COLUMNS_SHOWN} FROM account_info a {_LIST_WHERE} AND a.account_id > :after
+SELECT {_COLUMNS_SHOWN} FROM account_info a {_LIST_WHERE}
 ORDER BY a.account_id LIMIT :most OFFSET :offset
 """)  # noqa: S608
 _COUNT = statement(f"SELECT count(1) FROM account_info a {_LIST_WHERE}")  # noqa: S608
@@ -207,12 +214,25 @@ async def update(
     )
 
 
-async def page(
-    db: AsyncConnection, wanted: Filter, *, after: int, offset: int, most: int
-) -> list[Account]:
-    """Accounts by id, beginning behind `after`."""
-    binds = _filter_binds(wanted) | {"after": after, "offset": offset, "most": most}
-    return [Account(*row) for row in (await db.execute(_LIST, binds)).all()]
+async def page(db: AsyncConnection, wanted: Filter, asked: Asked) -> Page[Account]:
+    """One page by account_id."""
+    walk = pages.NUMBERED_MAX if asked.numbered else pages.WALK_MAX
+    reached = await pages.rising_end(db, _EDGES[walk], asked.start)
+    binds = _filter_binds(wanted) | {"after": asked.start, "reached": reached}
+    most = asked.most + 1
+    rows = (await db.execute(_LIST, binds | {"offset": asked.offset, "most": most})).all()
+    shown = [Account(*row) for row in rows[: asked.most]]
+    full, cut = len(rows) == most, reached != pages.ID_MAX
+    token = str(shown[-1].account_id) if full else ""
+    if cut and not full and not asked.numbered:
+        token = str(reached)
+    count = 0
+    if asked.counted:
+        short = not full and (shown or not asked.offset)
+        count = (
+            asked.offset + len(shown) if short else (await db.execute(_COUNT, binds)).scalar_one()
+        )
+    return Page(shown, token, count, cut=cut and not full)
 
 
 async def heads(
@@ -228,11 +248,6 @@ async def seqs(db: AsyncConnection, ids: Sequence[int]) -> dict[int, int]:
     """How many records the rows of these accounts say there are; without those that do not exist."""
     rows = (await db.execute(_SEQS_BY_ID, {"ids": ids})).all()
     return {row[0]: row[1] for row in rows}
-
-
-async def count(db: AsyncConnection, wanted: Filter) -> int:
-    """How many accounts match."""
-    return (await db.execute(_COUNT, _filter_binds(wanted))).scalar_one()
 
 
 def _filter_binds(wanted: Filter) -> dict[str, str | int | None]:

@@ -80,7 +80,7 @@ REFUNDS: Final = _queue(
     "refund_order",
     "coalesce(q.parked_time, q.modify_time)",
 )
-# No task asks any more: past its deadline, or asked as often as it may be.
+# No task asks any more: past its deadline, or asked as often as it may be. OFFSET 0: looked up one by one.
 UMS_REFUNDS: Final = _queue(
     """SELECT q.traction_no, q.status, 'ChinaUMS is not asked any more', q.create_time,
     q.refund_fen * 10000, CASE WHEN q.sent THEN 'maybe' ELSE 'not' END, q.refund_order_id, q.mer_order_id,
@@ -88,7 +88,7 @@ UMS_REFUNDS: Final = _queue(
     "q.traction_no",
     "q.status IN ('unknown', 'processing') AND NOT EXISTS (SELECT 1 FROM task t"
     " WHERE t.order_no = q.traction_no AND t.name IN ('chinaums.ask', 'chinaums.ask_now')"
-    " AND t.exclusive AND t.status IN (20, 30))",
+    " AND t.exclusive AND t.status IN (20, 30) OFFSET 0)",
     "ums_refund",
     "q.create_time",
 )

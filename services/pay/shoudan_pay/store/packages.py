@@ -9,7 +9,9 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit import pages
 from shoudan_kit.db import columns, statement, unnest
+from shoudan_kit.pages import Asked, Page
 from shoudan_pay.entries import MoveKey, Package, PackageKey, PackageRecord
 
 _KEYS: Final = {"ident": "text", "groups": "text", "eid": "text", "spkg_id": "text"}
@@ -65,14 +67,18 @@ INSERT INTO package_record ({", ".join(_TYPES)})
 SELECT {", ".join(f"given.{name}" for name in _TYPES)} FROM {unnest(**_TYPES)}
 """)  # noqa: S608
 
-_OF_PACKAGE: Final = """r.pkg_id = :pkg_id
+# A range of package_record_of: numbers grow with time.
+_OF_PACKAGE: Final = """r.pkg_id = :pkg_id AND r.record_id < :before AND r.record_id >= :since
     AND (CAST(:start AS timestamptz) IS NULL OR r.create_time >= :start)
     AND (CAST(:stop AS timestamptz) IS NULL OR r.create_time < :stop)"""
 _PAGE = statement(f"""
-SELECT {_RECORD} FROM package_record r WHERE {_OF_PACKAGE} AND r.record_id < :before
+SELECT {_RECORD} FROM package_record r WHERE {_OF_PACKAGE}
 ORDER BY r.record_id DESC LIMIT :most OFFSET :offset
 """)  # noqa: S608
-_COUNT = statement(f"SELECT count(1) FROM package_record r WHERE {_OF_PACKAGE}")  # noqa: S608
+_COUNT = statement(f"""
+SELECT count(1) FROM (SELECT 1 FROM package_record r WHERE {_OF_PACKAGE}
+    ORDER BY r.record_id DESC LIMIT {pages.NUMBERED_MAX}) counted
+""")  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +154,24 @@ async def write(
     await db.execute(_UPDATE, columns(packages, *names))
 
 
-async def page(
-    db: AsyncConnection, period: Period, *, before: int, offset: int, most: int
-) -> list[PackageRecord]:
-    """Records newest first, with a record_id below `before`."""
-    binds = _period(period) | {"before": before, "offset": offset, "most": most}
-    return [PackageRecord(*row) for row in (await db.execute(_PAGE, binds)).all()]
-
-
-async def count(db: AsyncConnection, period: Period) -> int:
-    """How many records there are in the period."""
-    return (await db.execute(_COUNT, _period(period))).scalar_one()
-
-
-def _period(period: Period) -> dict[str, int | datetime | None]:
-    return {"pkg_id": period.pkg_id, "start": period.start, "stop": period.stop}
+async def page(db: AsyncConnection, period: Period, asked: Asked) -> Page[PackageRecord]:
+    """Records newest first; none is found by a number beyond NUMBERED_MAX."""
+    if asked.offset > pages.NUMBERED_MAX:
+        return Page([], "", 0, cut=True)
+    binds = {
+        "pkg_id": period.pkg_id,
+        "start": period.start,
+        "stop": period.stop,
+        "before": min(asked.start, pages.end_id(period.stop)),
+        "since": pages.first_id(period.start),
+    }
+    most = asked.most + 1
+    rows = (await db.execute(_PAGE, binds | {"offset": asked.offset, "most": most})).all()
+    shown = [PackageRecord(*row) for row in rows[: asked.most]]
+    full = len(rows) == most
+    count = 0
+    if asked.counted:
+        count = asked.offset + len(shown)
+        if full or (asked.offset and not shown):
+            count = (await db.execute(_COUNT, binds)).scalar_one()
+    return Page(shown, str(shown[-1].record_id) if full else "", count, cut=False)

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit import pages
 from shoudan_kit.db import columns, statement, unnest
 from shoudan_kit.fast import FastConnection
+from shoudan_kit.pages import Asked, Page
 from shoudan_pay.entries import Account, Head, QuoteKey, Record, RecordKey
 
 _TYPES: Final = {
@@ -103,10 +105,11 @@ _KINDS: Final = """(:trade_no = '' OR r.trade_no = :trade_no)
     AND (:trade_type = 0 OR r.trade_type = :trade_type)"""
 # One account: a range of its seq, newest first, straight from account_record_seq.
 _OF_ACCOUNT: Final = (
-    f"""r.account_id = :account_id AND r.seq > :low AND r.seq <= :high AND {_KINDS}"""
+    f"""r.account_id = :account_id AND r.seq > :since AND r.seq < :before AND {_KINDS}"""
 )
-# Several accounts: by record_id, which grows with time.
-_OF_SEVERAL: Final = f"""(:ident = '' OR a.ident = :ident) AND (:groups = '' OR a.groups = :groups)
+# Several accounts: a range of record_id, which grows with time.
+_OF_SEVERAL: Final = f"""r.record_id > :since AND r.record_id < :before
+    AND (:ident = '' OR a.ident = :ident) AND (:groups = '' OR a.groups = :groups)
     AND (:eid = '' OR a.eid = :eid) AND {_KINDS}
     AND (CAST(:start AS timestamptz) IS NULL OR r.create_time >= :start)
     AND (CAST(:stop AS timestamptz) IS NULL OR r.create_time < :stop)"""
@@ -119,10 +122,15 @@ _WHERES: Final = {"account": _OF_ACCOUNT, "several": _OF_SEVERAL, "trade": _OF_T
 _ORDERS: Final = {"account": "r.seq", "several": "r.record_id", "trade": "r.record_id"}
 _PAGES: Final = {
     name: statement(
-        f"SELECT {_JOINED_COLUMNS} FROM {_JOINED} WHERE {where} AND {_ORDERS[name]} < :before"  # noqa: S608
+        f"SELECT {_JOINED_COLUMNS} FROM {_JOINED} WHERE {where}"  # noqa: S608
         f" ORDER BY {_ORDERS[name]} DESC LIMIT :most OFFSET :offset"
     )
     for name, where in _WHERES.items()
+}
+# Where the walk of a page ends, by token and by number.
+_EDGES: Final = {
+    walk: pages.edge("account_record", "record_id", walk=walk)
+    for walk in (pages.WALK_MAX, pages.NUMBERED_MAX)
 }
 _COUNTS: Final = {
     name: statement(f"SELECT count(1) FROM {_JOINED} WHERE {where}")  # noqa: S608
@@ -256,15 +264,55 @@ async def insert(db: AsyncConnection, records: Sequence[Record]) -> None:
     await db.copy("account_record", _NAMES, map(_row, records))
 
 
-async def page(
-    db: AsyncConnection, query: Query, *, before: int, offset: int, most: int
-) -> list[Shown]:
-    """Records newest first, older than `before`: a seq when the query names one account, else a record_id."""
+async def page(db: AsyncConnection, query: Query, wanted: Asked) -> Page[Shown]:
+    """One page, newest first: older than a seq when the query names one account, else than a record_id."""
     kind, binds = await _bounded(db, query)
-    rows = await db.execute(
-        _PAGES[kind], binds | {"before": before, "offset": offset, "most": most}
-    )
-    return [_shown(row) for row in rows.all()]
+    walk = pages.NUMBERED_MAX if wanted.numbered else pages.WALK_MAX
+    before, since, offset = min(wanted.start, binds["before"]), binds["since"], wanted.offset
+    if kind == "several":
+        reached = await pages.walk_end(db, _EDGES[walk], before, since + 1) - 1
+    elif kind == "trade":
+        reached = since
+    elif _plain(query):  # numbers without gaps: the page's own are known
+        before, offset, reached = before - offset, 0, since
+    else:
+        reached = max(since, before - 1 - walk)
+    binds |= {"before": before, "since": reached}
+    most = wanted.most + 1
+    rows = (await db.execute(_PAGES[kind], binds | {"offset": offset, "most": most})).all()
+    shown = [_shown(row) for row in rows[: wanted.most]]
+    full, cut = len(rows) == most, reached > since
+    token = ""
+    if full:
+        last = shown[-1].record
+        token = str(last.seq if kind == "account" else last.record_id)
+    elif cut and not wanted.numbered:
+        token = str(reached + 1)
+    count = 0
+    if wanted.counted:
+        count = await _count(db, query, kind, binds, wanted.offset, len(shown), full)
+    return Page(shown, token, count, cut=cut and not full)
+
+
+def _plain(query: Query) -> bool:
+    return not (query.trade_no or query.change_type or query.trade_type)
+
+
+async def _count(
+    db: AsyncConnection,
+    query: Query,
+    kind: str,
+    binds: dict[str, Any],
+    offset: int,
+    shown: int,
+    full: bool,
+) -> int:
+    """How many match within the walk: without reading them where the page or the seq says it."""
+    if kind == "account" and _plain(query):
+        return max(0, binds["before"] + offset - binds["since"] - 1)
+    if not full and (shown or not offset):
+        return offset + shown
+    return (await db.execute(_COUNTS[kind], binds)).scalar_one()
 
 
 async def of_trades(db: AsyncConnection, trade_nos: Sequence[str], most: int) -> list[Shown]:
@@ -277,14 +325,6 @@ def _shown(row: Any) -> Shown:
     return Shown(Record(*row[:-4]), (row[-4], row[-3], row[-2]), row[-1])
 
 
-async def count(db: AsyncConnection, query: Query) -> int:
-    """How many records match; of one account's whole period without reading them."""
-    kind, binds = await _bounded(db, query)
-    if kind == "account" and not (query.trade_no or query.change_type or query.trade_type):
-        return max(0, binds["high"] - binds["low"])
-    return (await db.execute(_COUNTS[kind], binds)).scalar_one()
-
-
 async def _bounded(db: AsyncConnection, query: Query) -> tuple[str, dict[str, Any]]:
     """Which statement answers the query, and its binds."""
     kinds = {
@@ -295,13 +335,19 @@ async def _bounded(db: AsyncConnection, query: Query) -> tuple[str, dict[str, An
     if query.account_id is not None and not query.trade_no:
         times = {"start": query.start, "stop": query.stop, "account_id": query.account_id}
         low, high = (await db.execute(_BOUNDS, times)).one()
-        return "account", kinds | {"account_id": query.account_id, "low": low, "high": high}
+        return "account", kinds | {
+            "account_id": query.account_id,
+            "since": low,
+            "before": high + 1,
+        }
     binds = kinds | {
         "ident": query.ident,
         "groups": query.groups,
         "eid": query.eid,
         "start": query.start,
         "stop": query.stop,
+        "since": max(0, pages.first_id(query.start) - 1),
+        "before": pages.end_id(query.stop),
     }
     return ("trade" if query.trade_no else "several"), binds
 

@@ -707,6 +707,7 @@ class ListDeliveriesRequest(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UP_ORDER_NO_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Exact."""
     order_id: _builtins.str
@@ -717,6 +718,8 @@ class ListDeliveriesRequest(_message.Message):
     """At most 1000, 100 when 0."""
     page_token: _builtins.str
     """next_page_token of the page before."""
+    up_order_no: _builtins.str
+    """Exact: the supplier's number, as its statements have it."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___Status.ValueType]:
         """Only these."""
@@ -740,10 +743,11 @@ class ListDeliveriesRequest(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        up_order_no: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "conflict", b"conflict", "end_time", b"end_time", "order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "conflict", b"conflict", "end_time", b"end_time", "order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "statuses", b"statuses", "up_order_no", b"up_order_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -761,7 +765,7 @@ class ListDeliveriesResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]:
-        """Newest first."""
+        """Newest first. A page may hold fewer than asked for, or none, and still have a next: a call reads at most 10 000 rows."""
 
     def __init__(
         self,
@@ -869,7 +873,7 @@ class ListIncidentsResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListIncidentsResponse.Incident]:
-        """Newest first."""
+        """Newest first; like a page of deliveries it may be short and still have a next."""
 
     def __init__(
         self,

@@ -788,6 +788,7 @@ class ListOrdersRequest(_message.Message):
     PARKED_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Exact."""
     parked: _builtins.bool
@@ -796,6 +797,8 @@ class ListOrdersRequest(_message.Message):
     """At most 1000, 100 when 0."""
     page_token: _builtins.str
     """next_page_token of the page before."""
+    account: _builtins.str
+    """Exact: the account that was to be recharged. Found by walking: give a period, too."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___OrderStatus.ValueType]:
         """Only these."""
@@ -818,10 +821,11 @@ class ListOrdersRequest(_message.Message):
         parked: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "parked", b"parked", "start_time", b"start_time", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "channel_no", b"channel_no", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "parked", b"parked", "start_time", b"start_time", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -839,7 +843,7 @@ class ListOrdersResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]:
-        """Newest first, without their parts."""
+        """Newest first, without their parts. A page may hold fewer than asked for, or none, and still have a next: a call reads at most 10 000 rows."""
 
     def __init__(
         self,

@@ -507,7 +507,7 @@ class ListAccountsRequest(_message.Message):
     page_token: _builtins.str
     """next_page_token of the page before."""
     offset: _builtins.int
-    """Position of the first row for callers that page by number; used only without page_token."""
+    """Position of the first row for callers that page by number; used only without page_token. Beyond 100 000 rows: FIELD_INVALID."""
     def __init__(
         self,
         *,
@@ -518,14 +518,19 @@ class ListAccountsRequest(_message.Message):
         status: _builtins.int | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
-        offset: _builtins.int = ...,
+        offset: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_offset", b"_offset", "_status", b"_status", "offset", b"offset", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "eid", b"eid", "groups_prefix", b"groups_prefix", "ident", b"ident", "name_contains", b"name_contains", "offset", b"offset", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_offset", b"_offset", "_status", b"_status", "eid", b"eid", "groups_prefix", b"groups_prefix", "ident", b"ident", "name_contains", b"name_contains", "offset", b"offset", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__offset: _TypeAlias = _typing.Literal["offset"]  # noqa: Y015
+    _WhichOneofArgType__offset: _TypeAlias = _typing.Literal["_offset", b"_offset"]  # noqa: Y015
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
     _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__offset) -> _WhichOneofReturnType__offset | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___ListAccountsRequest: _TypeAlias = ListAccountsRequest  # noqa: Y015
@@ -542,10 +547,10 @@ class ListAccountsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page."""
     count: _builtins.int
-    """How many match in all."""
+    """How many match among the rows looked through: 10 000, 100 000 for a page by number. Not counted (0) for a page behind a token."""
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Account]:
-        """By account_id."""
+        """By account_id. A page behind a token may be short and still have a next: a call reads at most 10 000 rows."""
 
     def __init__(
         self,
@@ -813,7 +818,7 @@ class ListRecordsRequest(_message.Message):
     page_token: _builtins.str
     """next_page_token of the page before."""
     offset: _builtins.int
-    """Position of the first row for callers that page by number; used only without page_token."""
+    """Position of the first row for callers that page by number; used only without page_token. Beyond 100 000 rows: FIELD_INVALID."""
     @_builtins.property
     def account(self) -> Global___AccountKey:
         """One account; parts may be empty."""
@@ -837,13 +842,15 @@ class ListRecordsRequest(_message.Message):
         trade_type: Global___TradeType.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
-        offset: _builtins.int = ...,
+        offset: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_offset", b"_offset", "account", b"account", "end_time", b"end_time", "offset", b"offset", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "change_type", b"change_type", "end_time", b"end_time", "offset", b"offset", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "trade_no", b"trade_no", "trade_type", b"trade_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_offset", b"_offset", "account", b"account", "change_type", b"change_type", "end_time", b"end_time", "offset", b"offset", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "trade_no", b"trade_no", "trade_type", b"trade_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__offset: _TypeAlias = _typing.Literal["offset"]  # noqa: Y015
+    _WhichOneofArgType__offset: _TypeAlias = _typing.Literal["_offset", b"_offset"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__offset) -> _WhichOneofReturnType__offset | None: ...
 
 Global___ListRecordsRequest: _TypeAlias = ListRecordsRequest  # noqa: Y015
 
@@ -859,10 +866,10 @@ class ListRecordsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page."""
     count: _builtins.int
-    """How many match in all."""
+    """How many match among the rows looked through: 10 000, 100 000 for a page by number. Not counted (0) for a page behind a token."""
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___Record]:
-        """Newest first."""
+        """Newest first. A page behind a token may be short and still have a next: a call reads at most 10 000 rows."""
 
     def __init__(
         self,
@@ -1624,7 +1631,7 @@ class ListPackageRecordsRequest(_message.Message):
     page_token: _builtins.str
     """next_page_token of the page before."""
     offset: _builtins.int
-    """Position of the first row for callers that page by number; used only without page_token."""
+    """Position of the first row for callers that page by number; used only without page_token. Beyond 100 000 rows: FIELD_INVALID."""
     @_builtins.property
     def account(self) -> Global___AccountKey:
         """The owner's account."""
@@ -1644,15 +1651,17 @@ class ListPackageRecordsRequest(_message.Message):
         spkg_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
-        offset: _builtins.int = ...,
+        offset: _builtins.int | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_offset", b"_offset", "account", b"account", "end_time", b"end_time", "offset", b"offset", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "end_time", b"end_time", "offset", b"offset", "page_size", b"page_size", "page_token", b"page_token", "spkg_id", b"spkg_id", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_offset", b"_offset", "account", b"account", "end_time", b"end_time", "offset", b"offset", "page_size", b"page_size", "page_token", b"page_token", "spkg_id", b"spkg_id", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__offset: _TypeAlias = _typing.Literal["offset"]  # noqa: Y015
+    _WhichOneofArgType__offset: _TypeAlias = _typing.Literal["_offset", b"_offset"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__offset) -> _WhichOneofReturnType__offset | None: ...
 
 Global___ListPackageRecordsRequest: _TypeAlias = ListPackageRecordsRequest  # noqa: Y015
 
@@ -1668,7 +1677,7 @@ class ListPackageRecordsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page."""
     count: _builtins.int
-    """How many match in all."""
+    """How many match among the rows looked through: 10 000, 100 000 for a page by number. Not counted (0) for a page behind a token."""
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___PackageRecord]:
         """Newest first."""

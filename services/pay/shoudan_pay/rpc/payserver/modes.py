@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_kit import named_secret
 from shoudan_kit.db_errors import taken
+from shoudan_kit.pages import NUMBERED_MAX
 from shoudan_kit.rpc import Context
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
@@ -22,7 +23,7 @@ from shoudan_pay.rpc.payserver.components import SECRET_NAME, Components
 from shoudan_pay.rpc.wire import text
 from shoudan_pay.store.payserver import lists
 from shoudan_pay.store.payserver import modes as store
-from shoudan_pay.store.payserver.lists import Collection, UnknownField, Wanted
+from shoudan_pay.store.payserver.lists import Collection, PageTooFar, UnknownField, Wanted
 from shoudan_pay.store.payserver.modes import Mode, Template, Terms
 
 ORDER_MAX: Final = 1_000_000
@@ -144,7 +145,7 @@ class ModeCalls:
             limit=store.LIST_MAX,
         )
         async with self._app.db.connect() as db:
-            modes, _ = await _page(db, wanted)
+            modes, _ = await _page(db, wanted, counted=False)
             templates = await store.unopened(db, merchant)
         return pb.ListAllModesResponse(
             modes=[wire.mode_message(one) for one in modes],
@@ -192,7 +193,7 @@ class ModeCalls:
             uuid=wire.resource(request.parent_uuid),
             limit=1,
         )
-        rows, _ = await _page(db, wanted)
+        rows, _ = await _page(db, wanted, counted=False)
         if not rows:
             raise ResourceNotFound(request.parent_uuid[:64])
         value = rows[0].template_id if column == "template_id" else request.parent_uuid
@@ -245,11 +246,15 @@ def changes_of(known: Template | None, terms: Terms) -> list[str]:
     ]
 
 
-async def _page(db: Any, wanted: Wanted) -> tuple[list[Any], int]:
+async def _page(db: Any, wanted: Wanted, *, counted: bool = True) -> tuple[list[Any], int]:
     try:
-        return await lists.page(db, wanted)
+        return await lists.page(db, wanted, counted=counted)
     except UnknownField as unknown:
         raise FieldInvalid(str(unknown)[:64], "cannot be filtered or sorted by so") from None
+    except PageTooFar:
+        raise FieldInvalid(
+            "createdAt", f"leaves more than {NUMBERED_MAX} rows to look through: narrow it"
+        ) from None
 
 
 def _answer(collection: Collection, rows: Sequence[Any], size: int) -> pb.ListResourcesResponse:
@@ -278,5 +283,5 @@ async def _expand(
         uuids = tuple({row.pay_uuid for row in rows})
         condition = lists.Condition("uuid", lists.Operator.IN, uuids)
         wanted = Wanted(Collection.PAYS, conditions=[condition], limit=len(uuids))
-        found, _ = await _page(db, wanted)
+        found, _ = await _page(db, wanted, counted=False)
         answer.pays.extend(wire.pay_message(one) for one in found)

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_kit.json_keys import repeated_key
 from shoudan_kit.money import FEN, MICROS_MAX
+from shoudan_kit.pages import NUMBERED_MAX
 from shoudan_pay.payserver.judging import PayAsked, RefundAsked, content_hash
 from shoudan_pay.payserver.refusals import ResourceNotFound
 from shoudan_pay.refusals import AmountInvalid, FieldInvalid
@@ -24,7 +25,7 @@ from shoudan_pay.store.payserver.refunds import RefundOrder
 ITEMS_MAX: Final = 1000
 LIMIT_DEFAULT: Final = 10
 LIMIT_MAX: Final = 100
-OFFSET_MAX: Final = 1_000_000
+OFFSET_MAX: Final = NUMBERED_MAX
 FILTERS_MAX: Final = 20
 VALUES_MAX: Final = 100
 ORDERINGS_MAX: Final = 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, cast
@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     and_,
     func,
+    literal_column,
     not_,
     or_,
     select,
@@ -23,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Select
 
+from shoudan_kit import pages
 from shoudan_kit.clock import from_beijing
 from shoudan_kit.money import FEN
 from shoudan_pay.store.payserver import modes, pays, refunds
@@ -62,6 +64,10 @@ class Operator(StrEnum):
 
 class UnknownField(ValueError):
     """An attribute that this collection cannot be filtered or sorted by, or a value that does not fit it."""
+
+
+class PageTooFar(ValueError):
+    """The page is not among the first NUMBERED_MAX rows of what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,9 @@ class Listed:
     columns: Sequence[str]
     read: Callable[[Sequence[Any]], Any]
     scoped: bool = True
-    aliases: Mapping[str, str] = field(default_factory=dict[str, str])
+    along: str = "id"  # what a long list is walked along
+    indexed_scope: str = ""  # the scope whose index holds that, too
+    found_by: frozenset[str] = frozenset({"uuid"})  # columns whose index holds few rows of a value
 
 
 _TRADE_COLUMNS: Final = (
@@ -190,6 +198,9 @@ LISTS: Final[Mapping[Collection, Listed]] = {
         },
         pays.COLUMNS,
         lambda row: pays.PayOrder(*row),
+        along="create_time",
+        indexed_scope="mode_uuid",
+        found_by=frozenset({"uuid", "traction_no", "client_pay_no", "third_pay_no"}),
     ),
     Collection.REFUNDS: Listed(
         REFUND_ORDER,
@@ -204,6 +215,10 @@ LISTS: Final[Mapping[Collection, Listed]] = {
         },
         refunds.RefundOrder.__struct_fields__,
         lambda row: refunds.RefundOrder(*row),
+        along="create_time",
+        found_by=frozenset(
+            {"uuid", "traction_no", "client_refund_no", "third_refund_no", "pay_uuid"}
+        ),
     ),
     Collection.TRADES: Listed(
         TRADE_RECORD,
@@ -221,21 +236,76 @@ LISTS: Final[Mapping[Collection, Listed]] = {
         },
         _TRADE_COLUMNS,
         lambda row: row,
+        along="create_time",
+        found_by=frozenset({"uuid", "pay_uuid", "refund_uuid"}),
     ),
 }
 
 
-async def page(db: AsyncConnection, wanted: Wanted) -> tuple[list[Any], int]:
-    """The rows of one page and how many there are in all. Raises UnknownField."""
+_RANGES: Final = frozenset({Operator.FROM, Operator.ABOVE, Operator.TO, Operator.BELOW})
+_FEW: Final = frozenset({"pay_uuid", "refund_uuid"})
+
+
+async def page(
+    db: AsyncConnection, wanted: Wanted, *, counted: bool = True
+) -> tuple[list[Any], int]:
+    """The rows of one page, and how many there are: counted only when the page does not say it, and up
+    to NUMBERED_MAX. Raises UnknownField, PageTooFar.
+    """
     listed = LISTS[wanted.collection]
-    where = _where(listed, wanted)
+    rising = bool(wanted.orderings) and not wanted.orderings[0].descending
+    in_order = not wanted.orderings or wanted.orderings[0].name == "createdAt"
+    where, cut = _where(listed, wanted), False
+    if not _few(listed, wanted):
+        edge = (await db.execute(edge_query(wanted, rising=in_order and rising))).first()
+        if edge is not None:
+            cut = True
+            along = listed.table.c[listed.along]
+            where = and_(where, along <= edge[0] if in_order and rising else along >= edge[0])
+    found = (await db.execute(page_query(wanted, where))).all()
+    full = len(found) == wanted.limit
+    if cut and not (full and in_order):
+        raise PageTooFar
+    rows = [listed.read(row) for row in found]
+    if wanted.uuid or not counted or (not full and (rows or not wanted.offset)):
+        return rows, wanted.offset + len(rows)
+    size = select(func.count()).select_from(listed.table).where(where)
+    return rows, (await db.execute(size)).scalar_one()
+
+
+def page_query(wanted: Wanted, where: ColumnElement[bool] | None = None) -> Select[Any]:
+    """The rows of one page."""
+    listed = LISTS[wanted.collection]
     columns = [listed.table.c[name] for name in listed.columns]
-    rows = cast("Select[Any]", select(*columns)).where(where).order_by(*_orders(listed, wanted))
-    found = (await db.execute(rows.offset(wanted.offset).limit(wanted.limit))).all()
-    if wanted.uuid:
-        return [listed.read(row) for row in found], len(found)
-    counted = select(func.count()).select_from(listed.table).where(where)
-    return [listed.read(row) for row in found], (await db.execute(counted)).scalar_one()
+    rows = cast("Select[Any]", select(*columns)).order_by(*_orders(listed, wanted))
+    rows = rows.where(_where(listed, wanted) if where is None else where)
+    return rows.offset(wanted.offset).limit(wanted.limit)
+
+
+def edge_query(wanted: Wanted, *, rising: bool = False) -> Select[Any]:
+    """Where a page stops looking: so many rows down the index of the mode, the merchant, or all."""
+    listed = LISTS[wanted.collection]
+    along = listed.table.c[listed.along]
+    query = select(along)
+    if wanted.scope is not None and wanted.scope[0] == listed.indexed_scope:
+        query = query.where(listed.table.c[wanted.scope[0]] == wanted.scope[1])
+    elif wanted.merchant_uuid and listed.scoped:
+        query = query.where(listed.table.c.merchant_uuid == wanted.merchant_uuid)
+    for one in wanted.conditions:
+        if listed.names.get(one.name) == listed.along and one.operator in _RANGES:
+            query = query.where(_condition(listed, one))
+    query = query.order_by(along.asc() if rising else along.desc())
+    return query.offset(pages.NUMBERED_MAX - 1).limit(1)
+
+
+def _few(listed: Listed, wanted: Wanted) -> bool:
+    """Whether an index holds the few rows of what is asked for."""
+    if wanted.uuid or (wanted.scope is not None and wanted.scope[0] in _FEW):
+        return True
+    return any(
+        one.operator is Operator.IN and listed.names.get(one.name) in listed.found_by
+        for one in wanted.conditions
+    )
 
 
 def _where(listed: Listed, wanted: Wanted) -> ColumnElement[bool]:
@@ -246,7 +316,8 @@ def _where(listed: Listed, wanted: Wanted) -> ColumnElement[bool]:
     if wanted.uuid:
         parts.append(table.c.uuid == wanted.uuid)
     if wanted.scope is not None:
-        parts.append(table.c[wanted.scope[0]] == wanted.scope[1])
+        column = table.c[wanted.scope[0]]
+        parts += [column == wanted.scope[1], column != literal_column("''")]
     parts += [_condition(listed, one) for one in wanted.conditions]
     return and_(*parts)
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from shoudan_kit.tables import rights
+from shoudan_kit.tables import GROWING, rights
 from shoudan_pay.tables import METADATA
 
 # Written once, never changed: the history of every status.
@@ -173,6 +173,13 @@ PAY_ORDER = Table(
     UniqueConstraint("traction_no"),
     UniqueConstraint("merchant_uuid", "client_pay_no", name="pay_order_client"),
     Index("pay_order_client_pay_no", "client_pay_no"),
+    # A platform's statements are matched by its own numbers.
+    Index(
+        "pay_order_third_pay_no",
+        "third_pay_no",
+        postgresql_where=text("third_pay_no IS NOT NULL"),
+    ),
+    Index("pay_order_created", "create_time"),
     Index("pay_order_mode", "mode_uuid", "create_time"),
     Index("pay_order_merchant", "merchant_uuid", "create_time"),
     Index("pay_order_parked", "traction_no", postgresql_where=text("parked")),
@@ -231,6 +238,14 @@ REFUND_ORDER = Table(
     UniqueConstraint("traction_no"),
     UniqueConstraint("merchant_uuid", "client_refund_no", name="refund_order_client"),
     Index("refund_order_pay", "pay_id"),
+    Index("refund_order_pay_uuid", "pay_uuid"),
+    Index("refund_order_client_refund_no", "client_refund_no"),
+    Index(
+        "refund_order_third_refund_no",
+        "third_refund_no",
+        postgresql_where=text("third_refund_no IS NOT NULL"),
+    ),
+    Index("refund_order_created", "create_time"),
     Index("refund_order_parked", "traction_no", postgresql_where=text("parked")),
     Index("refund_order_merchant", "merchant_uuid", "create_time"),
     CheckConstraint(f"amount_micros > 0 AND amount_micros {_FEN}", name="amount"),
@@ -260,6 +275,9 @@ TRADE_RECORD = Table(
     _moment("create_time", "createdAt"),
     UniqueConstraint("uuid"),
     Index("trade_record_pay", "pay_uuid"),
+    Index("trade_record_refund", "refund_uuid", postgresql_where=text("refund_uuid <> ''")),
+    Index("trade_record_created", "create_time"),
     Index("trade_record_merchant", "merchant_uuid", "create_time"),
     comment="交易记录 (PayServer tradeRecord): one row per status, append-only",
+    postgresql_with=GROWING,
 )

@@ -64,8 +64,10 @@ INSERT INTO dingdang_notice_attempt (attempt_id, notice_id, http_status, answer,
 VALUES (:attempt_id, :notice_id, :http_status, :answer, :took_ms, shoudan_now())
 """)
 _NEWEST = statement(f"""
-SELECT {_ROW} FROM dingdang_notice WHERE :domain_id = '' OR domain_id = :domain_id
-ORDER BY notice_id DESC LIMIT :most
+SELECT {_ROW} FROM dingdang_notice ORDER BY notice_id DESC LIMIT :most
+""")  # noqa: S608
+_NEWEST_OF = statement(f"""
+SELECT {_ROW} FROM dingdang_notice WHERE domain_id = :domain_id ORDER BY notice_id DESC LIMIT :most
 """)  # noqa: S608
 
 
@@ -90,7 +92,10 @@ async def record(db: AsyncConnection, attempt: Attempt) -> None:
 
 async def newest(db: AsyncConnection, domain_id: str, most: int) -> list[Notice]:
     """The newest notices, of one domain or of all."""
-    rows = (await db.execute(_NEWEST, {"domain_id": domain_id, "most": most})).all()
+    if domain_id:
+        rows = (await db.execute(_NEWEST_OF, {"domain_id": domain_id, "most": most})).all()
+    else:
+        rows = (await db.execute(_NEWEST, {"most": most})).all()
     return [Notice(*row) for row in rows]
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-from shoudan_kit.tables import rights
+from shoudan_kit.tables import GROWING, rights
 from shoudan_pay.tables import METADATA
 
 APPEND_ONLY: Final = ("dingdang_notice_attempt",)
@@ -111,6 +111,7 @@ UMS_REFUND = Table(
     _moment("create_time", "first call"),
     _moment("modify_time", "last change"),
     UniqueConstraint("app_id", "refund_order_id", name="ums_refund_order"),
+    Index("ums_refund_mer_order", "mer_order_id"),
     Index(
         "ums_refund_open",
         "traction_no",
@@ -191,6 +192,7 @@ DINGDANG_NOTICE_ATTEMPT = Table(
     _moment("create_time", "when"),
     Index("dingdang_notice_attempt_notice", "notice_id"),
     comment="attempts of notices, append-only",
+    postgresql_with=GROWING,
 )
 
 DINGDANG_TRADE = Table(
