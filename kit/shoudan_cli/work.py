@@ -21,7 +21,7 @@ from shoudan_kit.money import micros_to_yuan
 app = typer.Typer(no_args_is_help=True, help="What waits for a person: list, show, decide.")
 
 # The services with kinds of open work; what delivery does not know waits at order.
-SERVICES: Final = ("order", "pay")
+SERVICES: Final = ("order", "pay", "erp_ingest")
 
 Kind = Annotated[str, typer.Argument(help="As `shoudan work ls` shows it.")]
 Key = Annotated[str, typer.Argument(help="As `shoudan work ls` shows it.")]
@@ -93,7 +93,15 @@ async def _list(request: pb.ListOpenWorkRequest, *, as_json: bool) -> None:
 
 
 async def _found(clients: Clients, kind: str, key: str) -> tuple[str, pb.OpenWork]:
-    """The service that has it, and the item."""
+    """The service that has it, and the item. Raises Failed when it waits no more."""
+    service, item = await _owner(clients, kind, key)
+    if item is None:
+        raise Failed(f"no {kind} waits under {key}")
+    return service, item
+
+
+async def _owner(clients: Clients, kind: str, key: str) -> tuple[str, pb.OpenWork | None]:
+    """The service that has the kind, and the item if it waits."""
     request = pb.ListOpenWorkRequest(kinds=[kind], key=key)
     away: Failed | None = None
     for service in SERVICES:
@@ -105,7 +113,7 @@ async def _found(clients: Clients, kind: str, key: str) -> tuple[str, pb.OpenWor
         if answer.items:
             return service, answer.items[0]
         if kind in answer.kinds:
-            raise Failed(f"no {kind} waits under {key}")
+            return service, None
     raise away or Failed(f"no such kind: {kind}")
 
 
@@ -126,9 +134,10 @@ async def _show(kind: str, key: str) -> None:
 
 async def _decide(request: pb.DecideWorkRequest) -> None:
     async with open_clients(settings()) as clients:
-        service, _ = await _found(clients, request.kind, request.key)
-        await _call(clients, service, "DecideWork", request)
-    console.print(f"{request.kind} {request.key}: {request.decision}", markup=False)
+        service, _ = await _owner(clients, request.kind, request.key)
+        answer = await _call(clients, service, "DecideWork", request)
+    before = f" before, by {answer.by}: {answer.reason}" if answer.repeated else ""
+    console.print(f"{request.kind} {request.key}: {answer.decision}{before}", markup=False)
 
 
 def _row(item: pb.OpenWork) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class Ums:
     )
     hang_s: float = 2.0
     signs: bool = False  # whether answers carry a signature
+    other_fen: str = ""  # answer or query: that names a fen less than was given back
 
     def __post_init__(self) -> None:
         self._nonces: set[str] = set()
@@ -115,7 +116,7 @@ class Ums:
             return await self._broken(http, script.broken, common)
         noted = self.refunds[number]
         state = "PROCESSING" if noted.questions else noted.ends
-        told = {
+        told: dict[str, Any] = {
             "errCode": SUCCESS,
             "merOrderId": noted.mer_order_id,
             "refundOrderId": number,
@@ -123,6 +124,8 @@ class Ums:
             "refundStatus": state,
             "status": "TRADE_REFUND",
         }
+        if self.other_fen == "answer":
+            told["refundAmount"] -= 1
         return self._reply({**common, **told})
 
     def _note(self, number: str, members: dict[str, Any], script: Script) -> None:
@@ -157,7 +160,9 @@ class Ums:
         if noted.questions:
             noted.questions -= 1
             state = "PROCESSING"
+        other = {"refundAmount": noted.fen - 1} if self.other_fen == "query" else {}
         return {
+            **other,
             "errCode": SUCCESS,
             "errMsg": "查询成功",
             "refundStatus": state,

@@ -36,7 +36,7 @@ class Script:
     says: str = ""  # empty: how it ends
     notifies: int = 0
     noted: bool = True
-    broken: str = ""  # hang, reset, html, http_500, other_number, twice, numbers
+    broken: str = ""  # hang, reset, html, http_500, other_number, twice, numbers, amounts
     refund_ends: str = SUCCESS
     refund_says: str = ""
     refund_broken: str = ""
@@ -59,10 +59,15 @@ _TABLE: Final = (
     Script("1013", "says failed, later tells success: a contradiction", says=FAILED, notifies=1),
     Script("1014", "takes the money, says failed and success in one answer", broken="twice"),
     Script("1015", "success, its numbers as JSON numbers", broken="numbers"),
+    Script("1016", "takes the money, names another payAmount", broken="amount"),
+    Script("1017", "names another payAmount when asked", says=RUNNING, broken="later_amount"),
+    Script("1018", "tells another payAmount", says=RUNNING, notifies=1, broken="later_amount"),
     Script("2001", "paid; a refund fails", refund_ends=FAILED),
     Script("2002", "paid; a refund runs, then succeeds when asked", refund_says=RUNNING),
     Script("2003", "paid; a refund is made and not answered", refund_broken="hang"),
+    Script("2004", "paid; a refund names another refundAmount", refund_broken="amount"),
 )
+OTHER_FEN: Final = 49
 SCRIPTS: Final = {script.tail: script for script in _TABLE}
 
 
@@ -183,7 +188,10 @@ class Component:
     async def _query(self, http: web.BaseRequest) -> web.StreamResponse:
         call = await self._read(http)
         known = self.pays.get(call.tractionNo) or self.refunds.get(call.tractionNo)
-        return _json(self._said(call.tractionNo, known.ends if known is not None else "notFound"))
+        said = self._said(call.tractionNo, known.ends if known is not None else "notFound")
+        if known is not None and known.script.broken == "later_amount":
+            said["payAmount"] = OTHER_FEN
+        return _json(said)
 
     async def _check(self, http: web.BaseRequest) -> web.StreamResponse:
         return _json(self.environment)
@@ -235,6 +243,8 @@ class Component:
             return web.Response(status=500, text="down")
         if broken == "other_number":
             answer = answer | {"tractionNo": "1531820383201847"}
+        if broken == "amount":
+            answer |= {"payAmount": OTHER_FEN, "refundAmount": OTHER_FEN}
         if broken == "numbers":
             answer |= {name: int(answer[name]) for name in ("tractionNo", "thirdOrderNo")}
         if broken == "twice":
@@ -245,7 +255,11 @@ class Component:
     def _notify(self, call: Call, times: int, ends: str) -> None:
         if not call.notifyUrl or not times:
             return
-        told = self._tell(call.notifyUrl, self._said(call.tractionNo, ends), times)
+        said = self._said(call.tractionNo, ends)
+        pay = self.pays.get(call.tractionNo)
+        if pay is not None and pay.script.broken == "later_amount":
+            said["payAmount"] = OTHER_FEN
+        told = self._tell(call.notifyUrl, said, times)
         task = asyncio.create_task(told)
         self._later.add(task)
         task.add_done_callback(self._later.discard)

@@ -13,6 +13,8 @@ import grpc
 from shoudan.core.v1 import work_service_pb2, work_service_pb2_grpc
 from shoudan_kit import log, metrics
 from shoudan_kit.clock import Clock
+from shoudan_kit.db import Database, statement
+from shoudan_kit.refusal import Refusal
 
 pb = work_service_pb2
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -32,6 +34,11 @@ OPEN_WORK: Final = metrics.gauge(
 OPEN_WORK_AGE_SECONDS: Final = metrics.gauge(
     "open_work_age_seconds", "How long the oldest waits; 0 when nothing does.", ("kind",)
 )
+
+# By the index of keys, then sorted: a key has few events.
+_DECIDED = statement("""
+SELECT body FROM event WHERE key = :key AND subject = :subject ORDER BY event_id + 0 DESC LIMIT 20
+""")
 
 _log = log.get_logger("open_work")
 
@@ -90,6 +97,10 @@ class Source(Protocol):
         """End it by one of its decisions. Raises the service's refusals."""
         ...
 
+    async def decided(self, key: str) -> Decision | None:
+        """The last decision of what waited under this key."""
+        ...
+
 
 class OpenWork(work_service_pb2_grpc.WorkServiceServicer):
     """WorkService over the kinds of one service."""
@@ -135,13 +146,18 @@ class OpenWork(work_service_pb2_grpc.WorkServiceServicer):
         key = request.key
         fits = 1 <= len(key) <= KEY_MAX and key.isascii() and key.isprintable()
         item = await source.find(key) if fits else None
+        decision = Decision(request.decision, request.by, request.reason)
         if item is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "nothing waits under this key")
-            raise AssertionError
+            return await _repeated(context, source, key if fits else "", decision)
         if request.decision not in item.decisions:
             await _refuse(context, f"decision is of {', '.join(item.decisions)}")
-        await source.decide(item, Decision(request.decision, request.by, request.reason))
-        return pb.DecideWorkResponse()
+        try:
+            await source.decide(item, decision)
+        except Refusal:
+            if await source.find(key) is not None:
+                raise
+            return await _repeated(context, source, key, decision)
+        return _response(decision)
 
 
 def gauging(sources: Sequence[Source], clock: Clock) -> Callable[[], Awaitable[None]]:
@@ -170,6 +186,38 @@ async def gauge(sources: Sequence[Source], clock: Clock) -> None:
 
 async def _refuse(context: Context, text: str) -> None:
     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+async def _repeated(
+    context: Context, source: Source, key: str, asked: Decision
+) -> pb.DecideWorkResponse:
+    """What was decided of it before, if that was the same."""
+    before = await source.decided(key) if key else None
+    if before is None:
+        await context.abort(grpc.StatusCode.NOT_FOUND, "nothing waits under this key")
+        raise AssertionError
+    if before.word != asked.word:
+        told = f"was decided {before.word} by {before.by}: {before.reason}"
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, told)
+    return _response(before, repeated=True)
+
+
+def _response(decision: Decision, *, repeated: bool = False) -> pb.DecideWorkResponse:
+    return pb.DecideWorkResponse(
+        decision=decision.word, by=decision.by, reason=decision.reason, repeated=repeated
+    )
+
+
+async def decided_by_event(
+    database: Database, subject: str, message: type[Any], kind: str, key: str
+) -> Decision | None:
+    """The last decision in the events of this key: `message` is the service's WorkDecided."""
+    async with database.connect() as db:
+        rows = await db.execute(_DECIDED, {"key": key, "subject": subject})
+        bodies = [message.FromString(row.body) for row in rows]
+    return next(
+        (Decision(one.decision, one.by, one.reason) for one in bodies if one.kind == kind), None
+    )
 
 
 def _message(kind: str, item: Item) -> pb.OpenWork:

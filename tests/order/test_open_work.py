@@ -31,8 +31,8 @@ async def listed(work: Any, *kinds: str) -> list[pb.OpenWork]:
     return list((await work.ListOpenWork(pb.ListOpenWorkRequest(kinds=kinds))).items)
 
 
-async def decide(work: Any, item: pb.OpenWork, decision: str) -> None:
-    await work.DecideWork(
+async def decide(work: Any, item: pb.OpenWork, decision: str) -> Any:
+    return await work.DecideWork(
         pb.DecideWorkRequest(
             kind=item.kind, key=item.key, decision=decision, by="li", reason="they say so"
         )
@@ -53,9 +53,11 @@ async def test_an_unknown_delivery_waits_and_a_decision_ends_it(world: World, wo
     await reaches(world, audit.order_id, 0)
     assert await listed(work) == []
     assert await waiting(world.audits) == []
+    again = await decide(work, item, "success")
+    assert (again.repeated, again.by, again.reason) == (True, "li", "they say so")
     with pytest.raises(aio.AioRpcError) as no:
-        await decide(work, item, "success")
-    assert no.value.code() == grpc.StatusCode.NOT_FOUND
+        await decide(work, item, "failed")
+    assert no.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     await gauge(sources(world.context), world.context.app.clock)
     assert 'shoudan_open_work{kind="delivery"} 0.0' in metrics.exposition().decode()
 
@@ -86,3 +88,4 @@ async def test_a_given_up_notify_waits_and_is_sent_again(world: World, work: Any
         return await listed(work) == []
 
     await eventually(gone)
+    assert (await decide(work, item, "retry")).repeated

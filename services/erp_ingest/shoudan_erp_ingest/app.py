@@ -10,6 +10,7 @@ from shoudan_erp_ingest import events
 from shoudan_erp_ingest.config import ErpSettings
 from shoudan_erp_ingest.documents import Documents
 from shoudan_erp_ingest.ingest import Ingest
+from shoudan_erp_ingest.open_work import Quarantined
 from shoudan_erp_ingest.quarantine import Quarantine, Retention
 from shoudan_erp_ingest.rpc import ErpServicer
 from shoudan_erp_ingest.senders import Senders
@@ -53,6 +54,7 @@ async def start(app: App[ErpSettings]) -> Running:
         context=servicer,
         registers=(register,),
         names=(SERVICE_NAME,),
+        open_work=(Quarantined(app, servicer.quarantine),),
         background=(retention.run,) if "tasks" in app.roles else (),
     )
 

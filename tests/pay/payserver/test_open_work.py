@@ -77,9 +77,9 @@ async def waiting(shop: Shop, kind: str, key: str) -> pb.OpenWork | None:
     return found.items[0] if found.items else None
 
 
-async def decide(shop: Shop, kind: str, key: str, decision: str, reason: str = WHY) -> None:
+async def decide(shop: Shop, kind: str, key: str, decision: str, reason: str = WHY) -> Any:
     request = pb.DecideWorkRequest(kind=kind, key=key, decision=decision, by="li", reason=reason)
-    await call(shop, "DecideWork", request)
+    return await call(shop, "DecideWork", request)
 
 
 async def refused(shop: Shop, kind: str, key: str, decision: str, reason: str = WHY) -> Any:
@@ -121,7 +121,11 @@ async def test_a_pay_nobody_can_be_asked_about_waits_at_once_and_a_decision_ends
         n=traction,
     )
     assert [row[0] for row in events] == [f"pay {traction}: {decision}, li: {WHY}"]
-    assert await refused(shop, "pay", traction, decision) == grpc.StatusCode.NOT_FOUND
+    # The same again is answered by what was decided; another one is refused.
+    again = await decide(shop, "pay", traction, decision, "again")
+    assert (again.repeated, again.decision, again.by, again.reason) == (True, decision, "li", WHY)
+    other = {"success": "failed", "failed": "success"}[decision]
+    assert await refused(shop, "pay", traction, other) == grpc.StatusCode.FAILED_PRECONDITION
 
 
 async def test_what_no_question_ends_waits_for_a_person_and_is_asked_on(shop: Shop) -> None:
@@ -201,7 +205,7 @@ async def test_a_refund_nobody_can_be_asked_about_waits_and_a_decision_ends_it(
     assert await waiting(shop, "refund", traction) is None
 
 
-async def test_a_contradicted_end_waits_with_its_evidence_and_only_stays(shop: Shop) -> None:
+async def test_a_contradicted_end_waits_with_its_evidence_and_may_stay(shop: Shop) -> None:
     _, paid = await shop.post("pay", by_code(await shop.component_mode(), "0000"))
     traction = paid["data"]["tractionNo"]
     await notify(shop, traction, "failed")
@@ -209,11 +213,74 @@ async def test_a_contradicted_end_waits_with_its_evidence_and_only_stays(shop: S
     assert item is not None
     assert (item.state, item.reason) == ("payed", "is payed, now told failed")
     assert "conflict:failed" in item.evidence
-    assert list(item.decisions) == ["keep"]
-    assert await refused(shop, "pay", traction, "failed") == grpc.StatusCode.INVALID_ARGUMENT
+    assert list(item.decisions) == ["keep", "failed"]
+    assert await refused(shop, "pay", traction, "success") == grpc.StatusCode.INVALID_ARGUMENT
     await decide(shop, "pay", traction, "keep")
     assert await row_of(shop, "pay_order", traction) == ("payed", False, "")
     assert await waiting(shop, "pay", traction) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "told", "decision", "status"),
+    [("0000", "failed", "failed", "payFailed"), ("1001", "success", "success", "payed")],
+)
+async def test_a_contradicted_pay_takes_its_other_end_once_by_a_decision(
+    shop: Shop, code: str, told: str, decision: str, status: str
+) -> None:
+    mode = await shop.component_mode()
+    await shop.post("pay", by_code(mode, code, clientPayNo=(client := number())))
+    rows = await shop.sql("SELECT traction_no FROM pay_order WHERE client_pay_no = :n", n=client)
+    traction = rows[0][0]
+    await notify(shop, traction, told)
+    answers = await asyncio.gather(*[decide(shop, "pay", traction, decision) for _ in range(4)])
+    assert [one.repeated for one in answers].count(False) >= 1
+    assert await row_of(shop, "pay_order", traction) == (status, False, "")
+    trades = await shop.sql(
+        "SELECT status, result_code FROM trade_record WHERE traction_no = :n ORDER BY id",
+        n=traction,
+    )
+    assert [row[0] for row in trades].count(status) == 1
+    assert tuple(trades[-1]) == (status, f"decided by li: {WHY}")
+    events = await shop.sql(
+        "SELECT 1 FROM event WHERE key = :n AND subject = :s",
+        n=traction,
+        s=f"shoudan.events.pay.pay.{status}",
+    )
+    assert len(events) == 1
+    if status == "payed":  # and may be given back like any other
+        wish = {"payTractionNo": traction, "clientRefundNo": number("r")}
+        assert (await shop.post("refund", wish))[0] == 200
+        assert (await row_of(shop, "pay_order", traction))[0] == "refunded"
+
+
+async def test_a_refund_that_was_made_after_all_is_booked_with_its_pay_and_taken_back_again(
+    shop: Shop,
+) -> None:
+    _, paid = await shop.post("pay", by_code(await shop.component_mode(), "2001"))
+    pay = paid["data"]["tractionNo"]
+    wish = {"payTractionNo": pay, "clientRefundNo": number("r"), "refundAmount": 20}
+    await shop.post("refund", wish)
+    rows = await shop.sql("SELECT traction_no FROM refund_order WHERE pay_traction_no = :n", n=pay)
+    traction = rows[0][0]
+
+    async def given_back() -> tuple[str, int]:
+        rows = await shop.sql(
+            "SELECT status, refunded_micros FROM pay_order WHERE traction_no = :n", n=pay
+        )
+        return rows[0][0], rows[0][1]
+
+    await notify(shop, traction, "success")
+    item = await waiting(shop, "refund", traction)
+    assert item is not None
+    assert list(item.decisions) == ["keep", "success"]
+    await decide(shop, "refund", traction, "success")
+    assert (await decide(shop, "refund", traction, "success")).repeated
+    assert await row_of(shop, "refund_order", traction) == ("refunded", False, "")
+    assert await given_back() == ("partRefunded", 200_000)
+    await notify(shop, traction, "failed")
+    await decide(shop, "refund", traction, "failed")
+    assert await row_of(shop, "refund_order", traction) == ("refundFailed", False, "")
+    assert await given_back() == ("payed", 0)
 
 
 async def test_a_failed_refund_that_is_now_told_to_have_succeeded_counts_until_it_is_decided(
@@ -247,8 +314,7 @@ async def test_two_decisions_of_one_item_are_one(shop: Shop) -> None:
         return None
 
     answers = await asyncio.gather(*[one("success") for _ in range(8)])
-    assert answers.count(None) >= 1
-    assert set(answers) <= {None, grpc.StatusCode.NOT_FOUND}
+    assert set(answers) == {None}
     trades = await shop.sql(
         "SELECT status FROM trade_record WHERE traction_no = :n ORDER BY id", n=traction
     )
@@ -313,7 +379,8 @@ async def test_an_operator_lists_shows_and_decides(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOUDAN_CLI_PAY_TARGET", f"127.0.0.1:{shop.pay.port}")
-    monkeypatch.setenv("SHOUDAN_CLI_ORDER_TARGET", "127.0.0.1:1")
+    for other in ("ORDER", "ERP_INGEST"):
+        monkeypatch.setenv(f"SHOUDAN_CLI_{other}_TARGET", "127.0.0.1:1")
 
     async def shoudan(*argv: str) -> Result:
         return await asyncio.to_thread(CliRunner().invoke, collected(), ["work", *argv])
@@ -334,4 +401,6 @@ async def test_an_operator_lists_shows_and_decides(
     assert f"pay {traction}: success\n" in done.stdout
     assert (await row_of(shop, "pay_order", traction))[0] == "payed"
     again = await shoudan("decide", "pay", traction, "success", "--reason", WHY)
-    assert (again.exit_code, f"no pay waits under {traction}" in again.stderr) == (1, True)
+    assert (again.exit_code, "success before, by " in again.stdout) == (0, True)
+    shown = await shoudan("show", "pay", traction)
+    assert (shown.exit_code, f"no pay waits under {traction}" in shown.stderr) == (1, True)

@@ -109,6 +109,10 @@ REFUND: Final = _object(
 )
 PAYS: Final = _batch("batchPayData", PAY)
 REFUNDS: Final = _batch("batchRefundData", REFUND)
+TOLD_FEN: Final = {
+    "type": ["integer", "null"],
+    "description": "金额，单位为分; another one than was asked ends nothing",
+}
 TOLD: Final = _object(
     ("tractionNo", "ret"),
     tractionNo={**_number("支付网关交易号"), "type": ["string", "integer"]},
@@ -116,6 +120,8 @@ TOLD: Final = _object(
     thirdOrderNo={**_text("第三方订单号"), "type": ["string", "integer", "null"]},
     thirdErrorReason={**_text("第三方出错原因", 256), "type": ["string", "integer", "null"]},
     tradeFinishedAt=_text("完成时间"),
+    payAmount=TOLD_FEN,
+    refundAmount=TOLD_FEN,
 )
 ERROR: Final = _object(
     ("name", "statusCode", "code", "message", "description", "stack"),

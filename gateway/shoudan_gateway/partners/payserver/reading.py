@@ -316,7 +316,16 @@ def _told(inbound: Inbound) -> pb.Told:
         third_order_no=digits_of(members, "thirdOrderNo"),
         third_error_reason=digits_of(members, "thirdErrorReason"),
         trade_finished_at=text_of(members, "tradeFinishedAt"),
+        pay_fen=_told_fen(members, "payAmount"),
+        refund_fen=_told_fen(members, "refundAmount"),
     )
+
+
+def _told_fen(members: Members, name: str) -> int | None:
+    told = number_of(members, name)
+    if told is not None and abs(told) >= FLOAT_MAX:
+        raise Malformed(name, Why.UNREADABLE)
+    return told
 
 
 def _sign(inbound: Inbound) -> str:

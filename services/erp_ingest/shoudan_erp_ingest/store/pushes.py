@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -89,6 +90,14 @@ _QUARANTINED = statement("""
 SELECT push_id, kind, sender, place, why, create_time FROM push
 WHERE status = 90 AND push_id < :before ORDER BY push_id DESC LIMIT :most
 """)
+_WAITING = statement("""
+SELECT push_id, kind, sender, place, why, create_time FROM push
+WHERE status = 90 AND push_id > :after ORDER BY push_id LIMIT :most
+""")
+_COUNT_WAITING = statement("""
+SELECT count(*), min(w.create_time)
+FROM (SELECT create_time FROM push WHERE status = 90 ORDER BY push_id LIMIT :most) w
+""")
 _QUARANTINED_AFTER = statement("""
 SELECT push_id, kind, sender, status, sealed, remote_ip FROM push
 WHERE status = 90 AND push_id > :after AND sealed IS NOT NULL ORDER BY push_id LIMIT :most
@@ -160,6 +169,17 @@ async def by_digest(
 async def quarantined(db: AsyncConnection, *, before: int, most: int) -> Sequence[Any]:
     """Quarantined pushes, newest first."""
     return (await db.execute(_QUARANTINED, {"before": before, "most": most})).all()
+
+
+async def waiting(db: AsyncConnection, *, after: int, most: int) -> Sequence[Any]:
+    """Quarantined pushes above a number, oldest first."""
+    return (await db.execute(_WAITING, {"after": after, "most": most})).all()
+
+
+async def count_waiting(db: AsyncConnection, most: int) -> tuple[int, datetime | None]:
+    """How many are quarantined, up to `most`, and since when the oldest of these is."""
+    row = (await db.execute(_COUNT_WAITING, {"most": most})).one()
+    return row[0], row[1]
 
 
 async def quarantined_after(db: AsyncConnection, *, after: int, most: int) -> list[KeptPush]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shoudan_kit.open_work import Count, Decision, Item, Source
+from shoudan.order.v1 import events_pb2 as events
+from shoudan_kit.open_work import Count, Decision, Item, Source, decided_by_event
 from shoudan_order import audits, retries
 from shoudan_order.context import Context
 from shoudan_order.refusals import NotFound
@@ -24,6 +25,7 @@ STATUSES: Final = {
     FAILED: AuditStatus.FAILED,
     PARTIAL: AuditStatus.PARTIAL,
 }
+DECIDED: Final = "shoudan.events.order.work.decided"
 DIGITS_MAX: Final = 19
 ID_MAX: Final = 2**63 - 1
 
@@ -72,6 +74,26 @@ class _Kind:
         )
 
     async def decide(self, item: Item, decision: Decision) -> None:
+        """The effect, then the word about it: a repeat of the call is answered by that."""
+        await self._decide(item, decision)
+        async with self.context.app.work("open_work.decided") as work:
+            body = events.WorkDecided(
+                kind=self.kind,
+                key=item.key,
+                decision=decision.word,
+                by=decision.by,
+                reason=decision.reason,
+            )
+            text = f"{self.kind} {item.key}: {decision.word}, {decision.by}: {decision.reason}"
+            work.events.add(DECIDED, key=item.key, body=body, text=text)
+
+    async def decided(self, key: str) -> Decision | None:
+        """By the event that was written after it."""
+        return await decided_by_event(
+            self.context.app.db, DECIDED, events.WorkDecided, self.kind, key
+        )
+
+    async def _decide(self, item: Item, decision: Decision) -> None:
         """An audit is decided as by `shoudan audit decide`. Refuses: NotFound, AuditRefused."""
         status = STATUSES[decision.word]
         await audits.decide(
@@ -82,7 +104,7 @@ class _Kind:
 class _Orders(_Kind):
     """Orders parked without an audit: one is asked for, which frees the order when it is decided."""
 
-    async def decide(self, item: Item, decision: Decision) -> None:
+    async def _decide(self, item: Item, decision: Decision) -> None:
         """Ask for the audit."""
         number = int(item.key)
         await audits.request(self.context, AuditType.ORDER, number, decision.by, decision.reason)
@@ -91,7 +113,7 @@ class _Orders(_Kind):
 class _Notifies(_Kind):
     """Notifies that were given up get three attempts more."""
 
-    async def decide(self, item: Item, decision: Decision) -> None:
+    async def _decide(self, item: Item, decision: Decision) -> None:
         """Owe it again. Refuses NotFound when it is no longer given up."""
         if not await retries.resend(self.context, [int(item.key)], "", decision.by):
             raise NotFound("notify", int(item.key))

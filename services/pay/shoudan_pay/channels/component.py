@@ -49,6 +49,8 @@ class Heard:
     reason: str = ""
     finish_time: datetime | None = None
     why: str = ""
+    pay_fen: int | None = None  # payAmount and refundAmount, if it names them
+    refund_fen: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -59,11 +61,15 @@ class Answer(msgspec.Struct, frozen=True):
     thirdOrderNo: str | int | None = None  # noqa: N815
     thirdErrorReason: str | int | None = None  # noqa: N815
     tradeFinishedAt: str | None = None  # noqa: N815
+    payAmount: int | float | str | None = None  # noqa: N815 - not documented, but seen
+    refundAmount: int | float | str | None = None  # noqa: N815
 
 
 _WORDS: Final = {"success": Word.SUCCESS, "running": Word.RUNNING, "failed": Word.FAILED}
 _QUERY_WORDS: Final = {**_WORDS, "notFound": Word.NOT_FOUND}
 _OK: Final = frozenset({200, 201})
+FEN_DIGITS_MAX: Final = 15
+NO_FEN: Final = -1  # equal to no amount that was asked
 
 
 def heard(answer: Answer, traction_no: str, words: Mapping[str, Word] = _WORDS) -> Heard:
@@ -78,6 +84,8 @@ def heard(answer: Answer, traction_no: str, words: Mapping[str, Word] = _WORDS) 
         _text(answer.thirdOrderNo)[:NUMBER_CHARS_MAX] or None,
         _clean(_text(answer.thirdErrorReason))[:REASON_CHARS_MAX],
         finished_at(answer.tradeFinishedAt or ""),
+        pay_fen=_fen(answer.payAmount),
+        refund_fen=_fen(answer.refundAmount),
     )
 
 
@@ -155,6 +163,16 @@ def sign(secret: bytes, kind: str, traction_no: str) -> str:
 def signed(given: str, secret: bytes, kind: str, traction_no: str) -> bool:
     """Whether a notify brought the right sign."""
     return hmac.compare_digest(sign(secret, kind, traction_no).encode(), given.encode())
+
+
+def _fen(value: float | str | None) -> int | None:
+    """Fen; None for what is not told, no amount at all for what cannot be read."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        fits = value.isascii() and value.isdigit() and len(value) <= FEN_DIGITS_MAX
+        return int(value) if fits else NO_FEN
+    return int(value) if value == value // 1 and abs(value) < 10**FEN_DIGITS_MAX else NO_FEN
 
 
 def _text(value: str | int | None) -> str:

@@ -34,6 +34,10 @@ class Event(StrEnum):
     FAILED = "failed"
     PART_GIVEN_BACK = "part_given_back"
     ALL_GIVEN_BACK = "all_given_back"
+    CORRECTED_SUCCESS = "corrected_success"
+    CORRECTED_FAILED = "corrected_failed"
+    PART_TAKEN_BACK = "part_taken_back"
+    ALL_TAKEN_BACK = "all_taken_back"
 
 
 _P, _R, _E = PayStatus, RefundStatus, Event
@@ -48,6 +52,13 @@ PAY_MOVES: Final = {
     (_P.PAYED, _E.ALL_GIVEN_BACK): _P.REFUNDED,
     (_P.PART_REFUNDED, _E.PART_GIVEN_BACK): _P.PART_REFUNDED,
     (_P.PART_REFUNDED, _E.ALL_GIVEN_BACK): _P.REFUNDED,
+    # A person's alone: the end that was told was contradicted, and the other one is true.
+    (_P.PAY_FAILED, _E.CORRECTED_SUCCESS): _P.PAYED,
+    (_P.PAYED, _E.CORRECTED_FAILED): _P.PAY_FAILED,
+    (_P.PART_REFUNDED, _E.PART_TAKEN_BACK): _P.PART_REFUNDED,
+    (_P.REFUNDED, _E.PART_TAKEN_BACK): _P.PART_REFUNDED,
+    (_P.PART_REFUNDED, _E.ALL_TAKEN_BACK): _P.PAYED,
+    (_P.REFUNDED, _E.ALL_TAKEN_BACK): _P.PAYED,
 }
 REFUND_MOVES: Final = {
     (_R.UN_REFUND, _E.ASKED): _R.REFUNDING,
@@ -55,6 +66,8 @@ REFUND_MOVES: Final = {
     (_R.UN_REFUND, _E.FAILED): _R.REFUND_FAILED,
     (_R.REFUNDING, _E.SUCCEEDED): _R.REFUNDED,
     (_R.REFUNDING, _E.FAILED): _R.REFUND_FAILED,
+    (_R.REFUND_FAILED, _E.CORRECTED_SUCCESS): _R.REFUNDED,
+    (_R.REFUNDED, _E.CORRECTED_FAILED): _R.REFUND_FAILED,
 }
 
 # A component's word agrees with a status when nothing needs to change.
@@ -64,6 +77,9 @@ AGREES: Final = {
     ),
     Event.FAILED: frozenset({_P.PAY_FAILED, _R.REFUND_FAILED}),
 }
+
+# Begins why one waits for a person that was told with another amount than was asked.
+OTHER_AMOUNT: Final = "was told "
 
 REFUNDABLE: Final = frozenset({PayStatus.PAYED, PayStatus.PART_REFUNDED})
 OPEN_PAYS: Final = frozenset({PayStatus.UNPAY, PayStatus.PAYING})

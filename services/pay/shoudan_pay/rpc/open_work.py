@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from shoudan.pay.v1 import payment_events_pb2 as events
-from shoudan_kit.open_work import Count, Decision, Item, Source
+from shoudan_kit.open_work import Count, Decision, Item, Source, decided_by_event
 from shoudan_kit.service import App
 from shoudan_kit.work import Work
 from shoudan_pay.channels.component import Heard, Word
@@ -24,6 +24,7 @@ from shoudan_pay.payserver.states import (
 )
 from shoudan_pay.platforms.kinds import ASK_UMS, TELL, AskUms, Tell
 from shoudan_pay.platforms.states import RefundState
+from shoudan_pay.rpc.payserver import correcting
 from shoudan_pay.rpc.payserver.settling import Said, settle_pays, settle_refunds
 from shoudan_pay.store import open_work as store
 from shoudan_pay.store.open_work import Queue, Row
@@ -36,6 +37,13 @@ RETRY: Final = "retry"
 DROP: Final = "drop"
 WORDS: Final = {SUCCESS: Word.SUCCESS, FAILED: Word.FAILED}
 EVENTS: Final = {SUCCESS: Event.SUCCEEDED, FAILED: Event.FAILED}
+# The end that a contradicted one may take by a person's word.
+OTHER_ENDS: Final[Mapping[str, tuple[str, ...]]] = {
+    PayStatus.PAY_FAILED: (SUCCESS,),
+    PayStatus.PAYED: (FAILED,),
+    RefundStatus.REFUND_FAILED: (SUCCESS,),
+    RefundStatus.REFUNDED: (FAILED,),
+}
 STATES: Final = {SUCCESS: RefundState.SUCCESS, FAILED: RefundState.FAIL}
 DECIDED: Final = "shoudan.events.pay.work.decided"
 REASON_CHARS_MAX: Final = 200
@@ -80,6 +88,10 @@ class _Kind(ABC):
             text = f"{self.kind} {item.key}: {decision.word}, {decision.by}: {decision.reason}"
             work.events.add(DECIDED, key=item.key, body=body, text=text)
 
+    async def decided(self, key: str) -> Decision | None:
+        """By the event that was written with it."""
+        return await decided_by_event(self.app.db, DECIDED, events.WorkDecided, self.kind, key)
+
     def _item(self, row: Row) -> Item:
         told = [f"client number {row.client_no}", f"sent {row.sent}"]
         told += [f"third number {row.third_no}"] if row.third_no else []
@@ -103,21 +115,31 @@ class _Kind(ABC):
 
 
 class ParkedPays(_Kind):
-    """A pay nobody knows the end of is ended; one that was contradicted stays as its caller was told."""
+    """A pay nobody knows the end of is ended; one that was contradicted stays, or takes its other end."""
 
     kind = "pay"
     queue = store.PAYS
 
     def _decisions(self, row: Row) -> tuple[str, ...]:
-        return (SUCCESS, FAILED) if PayStatus(row.state) in OPEN_PAYS else (KEEP,)
+        status = PayStatus(row.state)
+        if status in OPEN_PAYS:
+            return (SUCCESS, FAILED)
+        # What has been given back in part or whole was paid.
+        return (KEEP, *OTHER_ENDS.get(status, ()))
 
     async def _decide(self, work: Work, item: Item, decision: Decision) -> None:
         if decision.word == KEEP:
             _still(await store.keep_pay(work.db, item.key), item)
             return
+        if KEEP in item.decisions:
+            heard = _heard(decision)
+            _still(await correcting.pay(work, item.key, heard.word, heard.reason), item)
+            await store.keep_pay(work.db, item.key)
+            return
         (pay,) = await settle_pays(work, [Said(item.key, _heard(decision))])
         # A late answer may have been quicker: what it said against the decision stands.
         _still(not isinstance(pay, Exception) and pay.status in AGREES[EVENTS[decision.word]], item)
+        await store.keep_pay(work.db, item.key)
 
 
 class ParkedRefunds(_Kind):
@@ -127,11 +149,17 @@ class ParkedRefunds(_Kind):
     queue = store.REFUNDS
 
     def _decisions(self, row: Row) -> tuple[str, ...]:
-        return (SUCCESS, FAILED) if RefundStatus(row.state) in OPEN_REFUNDS else (KEEP,)
+        status = RefundStatus(row.state)
+        return (SUCCESS, FAILED) if status in OPEN_REFUNDS else (KEEP, *OTHER_ENDS[status])
 
     async def _decide(self, work: Work, item: Item, decision: Decision) -> None:
         if decision.word == KEEP:
             _still(await store.keep_refund(work.db, item.key), item)
+            return
+        if KEEP in item.decisions:
+            heard = _heard(decision)
+            _still(await correcting.refund(work, item.key, heard.word, heard.reason), item)
+            await store.keep_refund(work.db, item.key)
             return
         await _settled_refund(work, item, decision)
 
@@ -189,6 +217,7 @@ async def _settled_refund(work: Work, item: Item, decision: Decision) -> None:
     (refund,) = await settle_refunds(work, [Said(item.key, _heard(decision))])
     right = not isinstance(refund, Exception) and refund.status in AGREES[EVENTS[decision.word]]
     _still(right, item)
+    await store.keep_refund(work.db, item.key)
 
 
 def _heard(decision: Decision) -> Heard:

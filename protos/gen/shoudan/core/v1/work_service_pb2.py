@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shoudan/core/v1/work_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x01\n\x08OpenWork\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08\x65vidence\x18\x05 \x01(\t\x12\x11\n\tdecisions\x18\x06 \x03(\t\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\ramount_micros\x18\x08 \x01(\x03\"X\n\x13ListOpenWorkRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"h\n\x14ListOpenWorkResponse\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.shoudan.core.v1.OpenWork\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05kinds\x18\x03 \x03(\t\"\\\n\x11\x44\x65\x63ideWorkRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x14\n\x12\x44\x65\x63ideWorkResponse2\xc1\x01\n\x0bWorkService\x12[\n\x0cListOpenWork\x12$.shoudan.core.v1.ListOpenWorkRequest\x1a%.shoudan.core.v1.ListOpenWorkResponse\x12U\n\nDecideWork\x12\".shoudan.core.v1.DecideWorkRequest\x1a#.shoudan.core.v1.DecideWorkResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shoudan/core/v1/work_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x01\n\x08OpenWork\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08\x65vidence\x18\x05 \x01(\t\x12\x11\n\tdecisions\x18\x06 \x03(\t\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\ramount_micros\x18\x08 \x01(\x03\"X\n\x13ListOpenWorkRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"h\n\x14ListOpenWorkResponse\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.shoudan.core.v1.OpenWork\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05kinds\x18\x03 \x03(\t\"\\\n\x11\x44\x65\x63ideWorkRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"T\n\x12\x44\x65\x63ideWorkResponse\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08repeated\x18\x04 \x01(\x08\x32\xc1\x01\n\x0bWorkService\x12[\n\x0cListOpenWork\x12$.shoudan.core.v1.ListOpenWorkRequest\x1a%.shoudan.core.v1.ListOpenWorkResponse\x12U\n\nDecideWork\x12\".shoudan.core.v1.DecideWorkRequest\x1a#.shoudan.core.v1.DecideWorkResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DECIDEWORKREQUEST']._serialized_start=458
   _globals['_DECIDEWORKREQUEST']._serialized_end=550
   _globals['_DECIDEWORKRESPONSE']._serialized_start=552
-  _globals['_DECIDEWORKRESPONSE']._serialized_end=572
-  _globals['_WORKSERVICE']._serialized_start=575
-  _globals['_WORKSERVICE']._serialized_end=768
+  _globals['_DECIDEWORKRESPONSE']._serialized_end=636
+  _globals['_WORKSERVICE']._serialized_start=639
+  _globals['_WORKSERVICE']._serialized_end=832
 # @@protoc_insertion_point(module_scope)

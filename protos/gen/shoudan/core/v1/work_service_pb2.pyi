@@ -183,16 +183,33 @@ Global___DecideWorkRequest: _TypeAlias = DecideWorkRequest  # noqa: Y015
 
 @_typing.final
 class DecideWorkResponse(_message.Message):
-    """DecideWorkResponse is empty: it waits no more."""
+    """DecideWorkResponse says what was decided: it waits no more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    DECISION_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REPEATED_FIELD_NUMBER: _builtins.int
+    decision: _builtins.str
+    """The decision that stands."""
+    by: _builtins.str
+    """Who decided."""
+    reason: _builtins.str
+    """Why."""
+    repeated: _builtins.bool
+    """It was decided so before this call."""
     def __init__(
         self,
+        *,
+        decision: _builtins.str = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        repeated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "decision", b"decision", "reason", b"reason", "repeated", b"repeated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1252,6 +1252,8 @@ class Told(_message.Message):
     THIRD_ORDER_NO_FIELD_NUMBER: _builtins.int
     THIRD_ERROR_REASON_FIELD_NUMBER: _builtins.int
     TRADE_FINISHED_AT_FIELD_NUMBER: _builtins.int
+    PAY_FEN_FIELD_NUMBER: _builtins.int
+    REFUND_FEN_FIELD_NUMBER: _builtins.int
     traction_no: _builtins.str
     """tractionNo."""
     ret: _builtins.str
@@ -1262,6 +1264,10 @@ class Told(_message.Message):
     """thirdErrorReason."""
     trade_finished_at: _builtins.str
     """tradeFinishedAt, Beijing time, not always padded."""
+    pay_fen: _builtins.int
+    """payAmount, 分, if it is told: another one than was asked ends nothing."""
+    refund_fen: _builtins.int
+    """refundAmount, 分, likewise."""
     def __init__(
         self,
         *,
@@ -1270,12 +1276,21 @@ class Told(_message.Message):
         third_order_no: _builtins.str = ...,
         third_error_reason: _builtins.str = ...,
         trade_finished_at: _builtins.str = ...,
+        pay_fen: _builtins.int | None = ...,
+        refund_fen: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pay_fen", b"_pay_fen", "_refund_fen", b"_refund_fen", "pay_fen", b"pay_fen", "refund_fen", b"refund_fen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ret", b"ret", "third_error_reason", b"third_error_reason", "third_order_no", b"third_order_no", "traction_no", b"traction_no", "trade_finished_at", b"trade_finished_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pay_fen", b"_pay_fen", "_refund_fen", b"_refund_fen", "pay_fen", b"pay_fen", "refund_fen", b"refund_fen", "ret", b"ret", "third_error_reason", b"third_error_reason", "third_order_no", b"third_order_no", "traction_no", b"traction_no", "trade_finished_at", b"trade_finished_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__pay_fen: _TypeAlias = _typing.Literal["pay_fen"]  # noqa: Y015
+    _WhichOneofArgType__pay_fen: _TypeAlias = _typing.Literal["_pay_fen", b"_pay_fen"]  # noqa: Y015
+    _WhichOneofReturnType__refund_fen: _TypeAlias = _typing.Literal["refund_fen"]  # noqa: Y015
+    _WhichOneofArgType__refund_fen: _TypeAlias = _typing.Literal["_refund_fen", b"_refund_fen"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pay_fen) -> _WhichOneofReturnType__pay_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__refund_fen) -> _WhichOneofReturnType__refund_fen | None: ...
 
 Global___Told: _TypeAlias = Told  # noqa: Y015
 

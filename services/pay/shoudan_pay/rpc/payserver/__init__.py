@@ -196,6 +196,8 @@ def _heard(told: pb.Told) -> Heard:
         told.third_order_no,
         told.third_error_reason,
         told.trade_finished_at,
+        told.pay_fen if told.HasField("pay_fen") else None,
+        told.refund_fen if told.HasField("refund_fen") else None,
     )
     heard = component.heard(answer, told.traction_no)
     if heard.word is Word.UNKNOWN:

@@ -22,6 +22,7 @@ from shoudan_kit.task import Kind
 from shoudan_kit.work import Work
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.config import PaySettings
+from shoudan_pay.payserver.judging import fen
 from shoudan_pay.payserver.kinds import Ask
 from shoudan_pay.payserver.states import Sent
 from shoudan_pay.rpc.payserver.watching import Watching
@@ -42,6 +43,11 @@ class Order(Protocol):
     @property
     def status(self) -> str:
         """In the words of its own lifecycle."""
+        ...
+
+    @property
+    def amount_micros(self) -> int:
+        """What was asked for."""
         ...
 
     @property
@@ -81,6 +87,7 @@ class Own(Generic[T]):
     asked_time: Callable[[T], datetime]
     by_number: Callable[[AsyncConnection, Collection[str]], Awaitable[Mapping[str, T]]]
     mark_sent: Callable[[AsyncConnection, str, str, Collection[str]], Awaitable[bool]]
+    told_fen: Callable[[Heard], int | None]  # the amount that an answer names
 
 
 class Accepting(ABC, Generic[W, A, T]):
@@ -91,8 +98,9 @@ class Accepting(ABC, Generic[W, A, T]):
         app: App[PaySettings],
         own: Own[T],
         settle: Callable[[str, Heard], Awaitable[T]],
+        differs: Callable[[str, str], Awaitable[None]],
     ) -> None:
-        self._app, self._own, self._settle = app, own, settle
+        self._app, self._own, self._settle, self._differs = app, own, settle, differs
         self._calls: dict[str, asyncio.Future[T]] = {}
         self._running: set[asyncio.Task[T]] = set()
         self._gather: Coalescer[Sequence[W], list[A]] = Coalescer(
@@ -119,6 +127,10 @@ class Accepting(ABC, Generic[W, A, T]):
     async def heard(self, order: T, heard: Heard) -> T:
         """The order after what a component said to a call."""
         number = order.traction_no
+        told, asked = self._own.told_fen(heard), fen(order.amount_micros)
+        if told not in {None, asked}:
+            await self._differs(number, f"amount {told} 分 for {asked} 分")
+            heard = Heard(Word.UNKNOWN, why="another amount")
         if heard.word in {Word.SUCCESS, Word.FAILED}:
             return await self._settle(number, heard)
         sent = {Word.NOT_SENT: Sent.NOT, Word.RUNNING: Sent.HEARD}.get(heard.word, Sent.MAYBE)

@@ -64,6 +64,7 @@ OWN: Final[Own[PayOrder]] = Own(
     asked_time=lambda pay: pay.pay_start_time,
     by_number=store.by_number,
     mark_sent=store.mark_sent,
+    told_fen=lambda heard: heard.pay_fen,
 )
 
 
@@ -71,7 +72,7 @@ class Paying(Accepting[Wish, Answer, PayOrder]):
     """Where all pays of this process meet."""
 
     def __init__(self, app: App[PaySettings], components: Components, settling: Settling) -> None:
-        super().__init__(app, OWN, settling.pay)
+        super().__init__(app, OWN, settling.pay, settling.differs)
         self._components = components
         self._numbers = numbers.Numbers(app.clock.now)
         self._ring = ring_of(app.settings)

@@ -67,6 +67,7 @@ OWN: Final[Own[RefundOrder]] = Own(
     asked_time=lambda refund: refund.start_time,
     by_number=store.by_number,
     mark_sent=store.mark_sent,
+    told_fen=lambda heard: heard.refund_fen,
 )
 
 
@@ -74,7 +75,7 @@ class Refunding(Accepting[Wish, Answer, RefundOrder]):
     """Where all refunds of this process meet."""
 
     def __init__(self, app: App[PaySettings], components: Components, settling: Settling) -> None:
-        super().__init__(app, OWN, settling.refund)
+        super().__init__(app, OWN, settling.refund, settling.differs)
         self._components = components
         self._numbers = numbers.Numbers(app.clock.now)
         self._ring = ring_of(app.settings)

@@ -16,7 +16,7 @@ from shoudan_kit.service import App
 from shoudan_kit.work import Work
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.config import PaySettings
-from shoudan_pay.payserver import states
+from shoudan_pay.payserver import numbers, states
 from shoudan_pay.payserver.judging import Method
 from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND
 from shoudan_pay.payserver.states import Event, PayStatus, RefundStatus
@@ -62,6 +62,18 @@ class Settling:
         """The refund after SUCCESS or FAILED, likewise."""
         hit("payserver.called")
         return await self._refunds(Said(traction_no, heard))
+
+    async def differs(self, traction_no: str, told: str) -> None:
+        """Leave to a person a pay or refund that was told with another amount; nothing is booked.
+
+        What waits for a person already is left as it is, however often it is told.
+        """
+
+        async def transact() -> None:
+            async with self._app.work("payserver_differs") as work:
+                await _other_amount(work, traction_no, told)
+
+        await retry(transact)
 
     async def aclose(self) -> None:
         """Finish what was taken."""
@@ -176,6 +188,16 @@ async def given_back(
 def failed(heard: Heard, reason: str) -> Heard:
     """The end of what a component never took up."""
     return replace(heard, word=Word.FAILED, reason=reason)
+
+
+async def _other_amount(work: Work, traction_no: str, told: str) -> None:
+    orders = pay_store if traction_no.startswith(numbers.PAY) else refund_store
+    order = (await orders.by_number(work.db, [traction_no])).get(traction_no)
+    if order is None or order.parked:
+        return
+    _log.error("amount_differs", traction_no=traction_no, status=order.status, told=told)
+    await history.contradicted(work, [(order, told)])
+    await orders.park(work.db, {traction_no: f"{states.OTHER_AMOUNT}{told}: not booked"})
 
 
 def _reasons(conflicts: Iterable[tuple[PayOrder | RefundOrder, str]]) -> dict[str, str]:

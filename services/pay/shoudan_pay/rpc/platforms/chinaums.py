@@ -130,6 +130,9 @@ class ChinaumsServicer(grpc_stubs.ChinaumsServiceServicer):
             raise _differs(IdsDisagree(), "merOrderId", number)
         told = params.get("refundAmount", "")
         if told and chinaums.fen(told) != row.refund_fen:
+            await self._settling.differs(
+                row.traction_no, _other("refundAmount", told, row.refund_fen)
+            )
             raise _differs(AmountDiffers("refundAmount"), "refundAmount", number)
         if row.status in REFUND_ENDED:
             return
@@ -141,7 +144,9 @@ class ChinaumsServicer(grpc_stubs.ChinaumsServiceServicer):
         pay = await self._pay(app, number)
         if pay is None:
             raise NoOrder(number[:NUMBER_CHARS_MAX])
-        if chinaums.fen(params.get("totalAmount", "")) != fen(pay.amount_micros):
+        told, asked = params.get("totalAmount", ""), fen(pay.amount_micros)
+        if chinaums.fen(told) != asked:
+            await self._settling.differs(pay.traction_no, _other("totalAmount", told, asked))
             raise _differs(AmountDiffers("totalAmount"), "totalAmount", number)
         state = chinaums.PAY_STATES.get(params.get("status", ""), chinaums.State.UNKNOWN)
         if (word := ENDS.get(state)) is not None:
@@ -180,6 +185,11 @@ def _detail(found: Asked) -> pb.UmsDetail:
     # The document: the same as seqId unless the source gave a number of its own.
     whole["settle_ref_id"] = whole["settle_ref_id"] or whole["seq_id"]
     return pb.UmsDetail(**{name: value for name, value in whole.items() if value})
+
+
+def _other(name: str, told: str, asked_fen: int) -> str:
+    fen = chinaums.fen(told)
+    return f"{name} {'that is none' if fen is None else f'{fen} 分'} for {asked_fen} 分"
 
 
 def _differs(

@@ -101,6 +101,12 @@ class Trades:
             elif now.status in REFUND_ENDED and told in REFUND_ENDED and now.status != told:
                 _log.error("refund_conflict", refund=now.refund_trade_no, is_=now.status, told=told)
 
+    async def differs(self, traction_no: str, number: str, told: str) -> None:
+        """Another amount than was asked ends nothing: a person's, with the pay or refund it is of."""
+        _log.error("amount_differs", number=number, told=told)
+        if traction_no:
+            await self._settling.differs(traction_no, told)
+
     async def _stop_order(self, work: Work, refund: TradeRefund) -> None:
         """Stop the order that a trade pays: nothing more is bound of what has its money back."""
         trade = await trades.by_no(work.db, refund.domain_id, refund.trade_no)
@@ -131,6 +137,8 @@ class PartnerCalls:
         if trade is None:
             raise NoOrder(request.trade_no[:ID_CHARS_MAX])
         if request.total_fen != trade.total_fen:
+            told = f"totalAmt {request.total_fen} 分 for {trade.total_fen} 分"
+            await self._trades.differs(trade.pay_traction_no, trade.trade_no, told)
             raise _differs(AmountDiffers("totalAmt"), "totalAmt", trade.trade_no)
         if trade.transaction_id not in {"", request.transaction_id}:
             raise _differs(IdsDisagree(), "transactionId", trade.trade_no)
@@ -160,6 +168,8 @@ class PartnerCalls:
         if told.total_fen != trade.total_fen:
             raise _differs(AmountDiffers("totalAmt"), "totalAmt", number)
         if told.refund_fen != refund.refund_fen:
+            other = f"refundAmt {told.refund_fen} 分 for {refund.refund_fen} 分"
+            await self._trades.differs(refund.traction_no, number, other)
             raise _differs(AmountDiffers("refundAmt"), "refundAmt", number)
         if told.state == pb.REFUND_STATE_UNSPECIFIED:
             raise FieldInvalid("refundStatus", "is none of PROCESSING, SUCCESS, FAIL")
@@ -240,6 +250,7 @@ class DingdangLink:
             await self._trades.refunded(row, RefundState.FAIL, "")
             return Heard(Word.FAILED, reason=str(said.members.get("retMsg", ""))[:64])
         mine = {"refundTradeNo": row.refund_trade_no, "refundAmt": row.refund_fen}
+        await self._compare(row, said, {"refundTradeNo": row.refund_trade_no})
         if not said.ok or not said.same(mine):
             return Heard(Word.UNKNOWN, why=said.text)
         number = str(said.members.get("refundTransactionId", ""))[:ID_CHARS_MAX]
@@ -268,6 +279,9 @@ class DingdangLink:
         asked = {"domainId": trade.domain_id, "tradeNo": trade.trade_no}
         said = await self._call(domain, dingdang.ORDER_QUERY, asked)
         mine = {**asked, "totalAmt": trade.total_fen}
+        if said.ok and said.same(asked) and not said.same(mine):
+            told = f"{_told(said, 'totalAmt')} for {trade.total_fen} 分"
+            await self._trades.differs(trade.pay_traction_no, trade.trade_no, told)
         word = said.trade_word if said.ok and said.same(mine) else None
         if word is None:
             return Heard(Word.UNKNOWN, why=said.text)
@@ -283,12 +297,19 @@ class DingdangLink:
         asked = {"domainId": refund.domain_id, "refundTradeNo": refund.refund_trade_no}
         said = await self._call(domain, dingdang.REFUND_QUERY, asked)
         mine = {**asked, "tradeNo": refund.trade_no, "refundAmt": refund.refund_fen}
+        await self._compare(refund, said, {"refundTradeNo": refund.refund_trade_no})
         word = said.refund_word if said.ok and said.same(mine) else None
         if word is None:
             return Heard(Word.UNKNOWN, why=said.text)
         number = str(said.members.get("refundTransactionId", ""))[:ID_CHARS_MAX]
         await self._trades.refunded(refund, RefundState(word), number)
         return heard(word, number)
+
+    async def _compare(self, refund: TradeRefund, said: Said, ids: Mapping[str, Any]) -> None:
+        """Another amount than was asked, of the same number, is a person's."""
+        if said.ok and said.same(ids) and not said.same({"refundAmt": refund.refund_fen}):
+            told = f"{_told(said, 'refundAmt')} for {refund.refund_fen} 分"
+            await self._trades.differs(refund.traction_no, refund.refund_trade_no, told)
 
     async def _call(self, domain: Domain, path: str, members: Mapping[str, Any]) -> Said:
         if not self._proofs.authorization(domain, b""):
@@ -301,6 +322,11 @@ class DingdangLink:
             body,
             lambda raw: self._proofs.authorization(domain, raw),
         )
+
+
+def _told(said: Said, name: str) -> str:
+    value = said.members.get(name)
+    return f"{name} {f'{value} 分' if type(value) is int else 'that is none'}"
 
 
 def _differs(

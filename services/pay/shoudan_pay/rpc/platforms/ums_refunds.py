@@ -151,6 +151,7 @@ class UmsRefunds:
             return Heard(Word.UNKNOWN, why="no credential")
         number = _mer_order_id(pay)
         told = await self._call(access, chinaums.QUERY, chinaums.asked_about(access, number))
+        await self._compare(traction_no, told, number, "totalAmount", fen(pay.amount_micros))
         if told.meaning is Meaning.NOT_THERE:
             return Heard(Word.NOT_FOUND)
         if told.meaning is not Meaning.LOOK or not _agrees(
@@ -168,6 +169,9 @@ class UmsRefunds:
 
     async def _written(self, row: UmsRefund, told: Told, brought: Brought) -> Brought:
         """Tell PayServer of an end first: a death in between asks again, and ends it again."""
+        await self._compare(
+            row.traction_no, told, row.refund_order_id, "refundAmount", row.refund_fen
+        )
         reason = f"{told.code} {told.text}".strip()
         if brought.state in REFUND_ENDED:
             await self._settling.refund(
@@ -189,6 +193,16 @@ class UmsRefunds:
                 detail=shown,
             )
         return brought
+
+    async def _compare(
+        self, traction_no: str, told: Told, number: str, name: str, asked_fen: int
+    ) -> None:
+        """Another amount than was asked, of the same number, is a person's; it ends nothing."""
+        there = told.meaning is Meaning.LOOK and name in told.members
+        if there and _agrees(told, number) and not _agrees(told, number, name, asked_fen):
+            other = chinaums.fen(told.members[name])
+            shown = f"{name} {'that is none' if other is None else f'{other} 分'}"
+            await self._settling.differs(traction_no, f"{shown} for {asked_fen} 分")
 
     def _wait_s(self, questions: int) -> float:
         """Seconds before the next question after so many."""
@@ -255,7 +269,7 @@ def _of_refund(row: UmsRefund, told: Told) -> Brought:
 def _of_question(row: UmsRefund, told: Told, *, lost: bool) -> Brought:
     """What an answer to /refund-query brought: only refundStatus ends anything."""
     match told.meaning:
-        case Meaning.LOOK if _agrees(told, row.refund_order_id):
+        case Meaning.LOOK if _agrees(told, row.refund_order_id, "refundAmount", row.refund_fen):
             return Brought(STATES[told.refund_state], sent=True)
         case Meaning.NOT_THERE if lost:
             return Brought(RefundState.UNKNOWN, sent=False)

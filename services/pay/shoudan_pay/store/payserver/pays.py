@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import columns, statement, unnest
+from shoudan_pay.payserver.states import OTHER_AMOUNT
 
 
 class PayOrder(msgspec.Struct, frozen=True):
@@ -127,11 +128,17 @@ ON CONFLICT (merchant_uuid, client_pay_no) DO NOTHING
 RETURNING {_COLUMNS}
 """)  # noqa: S608
 
-# Ended orders have a time; `now` when the component gave none.
+# Ended orders have a time; `now` when the component gave none. No late word takes from a person what was
+# told with another amount.
 _SETTLE = statement(f"""
 UPDATE pay_order o SET status = given.status, third_pay_no = given.third_no,
     result_code = given.result_code, finish_time = coalesce(given.finish_time, shoudan_now()),
-    modify_time = shoudan_now(), parked = false, parked_reason = ''
+    modify_time = shoudan_now(), parked = (o.parked AND starts_with(o.parked_reason, '{
+    OTHER_AMOUNT
+}')),
+    parked_reason = CASE WHEN (o.parked AND starts_with(o.parked_reason, '{
+    OTHER_AMOUNT
+}')) THEN o.parked_reason ELSE '' END
 FROM {
     unnest(
         traction_no="text",

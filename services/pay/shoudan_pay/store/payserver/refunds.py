@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import columns, statement, unnest
+from shoudan_pay.payserver.states import OTHER_AMOUNT
 
 
 class RefundOrder(msgspec.Struct, frozen=True):
@@ -110,7 +111,12 @@ RETURNING {_COLUMNS}
 _SETTLE = statement(f"""
 UPDATE refund_order r SET status = given.status, third_refund_no = given.third_no,
     result_code = given.result_code, finish_time = coalesce(given.finish_time, shoudan_now()),
-    modify_time = shoudan_now(), parked = false, parked_reason = ''
+    modify_time = shoudan_now(), parked = (r.parked AND starts_with(r.parked_reason, '{
+    OTHER_AMOUNT
+}')),
+    parked_reason = CASE WHEN (r.parked AND starts_with(r.parked_reason, '{
+    OTHER_AMOUNT
+}')) THEN r.parked_reason ELSE '' END
 FROM {
     unnest(
         traction_no="text",

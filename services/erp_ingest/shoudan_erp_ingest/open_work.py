@@ -1,0 +1,90 @@
+"""What waits for a person at erp_ingest: pushes that could not be read, until they are read or forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Final
+
+from shoudan.erp.v1 import events_pb2 as events
+from shoudan_erp_ingest.quarantine import Quarantine
+from shoudan_erp_ingest.refusals import FieldInvalid
+from shoudan_erp_ingest.store import pushes
+from shoudan_erp_ingest.tables.schema import TRADE
+from shoudan_kit.open_work import Count, Decision, Item, decided_by_event
+from shoudan_kit.service import App
+
+RETRY: Final = "retry"
+DECIDED: Final = "shoudan.events.erp.work.decided"
+DIGITS_MAX: Final = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Raw pushes, kept as they came; `shoudan erp` reads them, a release that can stores them."""
+
+    app: App[Any]
+    quarantine: Quarantine
+
+    kind: ClassVar[str] = "push"
+
+    async def page(self, after: str, most: int) -> Sequence[Item]:
+        """Those after this number; numbers are made in the order of time."""
+        async with self.app.db.connect() as db:
+            found = await pushes.waiting(db, after=_number(after), most=most)
+        return [_item(row) for row in found]
+
+    async def find(self, key: str) -> Item | None:
+        """The one that waits under this number."""
+        number = _number(key)
+        if not number:
+            return None
+        async with self.app.db.connect() as db:
+            found = await pushes.waiting(db, after=number - 1, most=1)
+        return _item(found[0]) if found and found[0].push_id == number else None
+
+    async def count(self, most: int) -> Count:
+        """How many wait."""
+        async with self.app.db.connect() as db:
+            count, oldest = await pushes.count_waiting(db, most)
+        return Count(count, oldest)
+
+    async def decide(self, item: Item, decision: Decision) -> None:
+        """Read it again. Refuses FieldInvalid when it cannot be read yet."""
+        stored, _ = await self.quarantine.reprocess([int(item.key)])
+        if not stored:
+            raise FieldInvalid("push", "still cannot be read")
+        async with self.app.work("open_work.decided") as work:
+            body = events.WorkDecided(
+                kind=self.kind,
+                key=item.key,
+                decision=decision.word,
+                by=decision.by,
+                reason=decision.reason,
+            )
+            text = f"push {item.key}: {decision.word}, {decision.by}: {decision.reason}"
+            work.events.add(DECIDED, key=item.key, body=body, text=text)
+
+    async def decided(self, key: str) -> Decision | None:
+        """By the event that was written after it."""
+        return await decided_by_event(self.app.db, DECIDED, events.WorkDecided, self.kind, key)
+
+
+def _item(row: Any) -> Item:
+    noun = "trade" if row.kind == TRADE else "refund"
+    since: datetime = row.create_time
+    return Item(
+        key=str(row.push_id),
+        state="quarantined",
+        reason=f"{row.place}: {row.why}",
+        evidence=f"{noun} push of {row.sender}; shoudan erp raw {row.push_id}",
+        decisions=(RETRY,),
+        since=since,
+    )
+
+
+def _number(text: str) -> int:
+    """The number, 0 for what is none."""
+    fits = text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX
+    return int(text) if fits else 0
