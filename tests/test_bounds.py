@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from shoudan_delivery.config import DeliverySettings
+from shoudan_delivery.kinds import ASK, REQUEST
 from shoudan_gateway.config import GatewaySettings
+from shoudan_gateway.server import shares
 from shoudan_kit import resolver
 from shoudan_kit.worker import MEMORY_MAX
 from shoudan_order import notifies
@@ -12,6 +17,8 @@ from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND
 from shoudan_pay.platforms.kinds import TELL
 from shoudan_pay.rpc.payserver import asking
 from shoudan_pay.rpc.platforms import telling
+
+PAGE = (Path(__file__).parents[1] / "docs/bounds.md").read_text()
 
 
 def default(settings: type, name: str) -> int:
@@ -38,6 +45,24 @@ def test_a_channels_notifies_are_bounded_below_all_notifies_and_a_hosts_below_it
 
 def test_notifies_never_fill_the_memory_of_the_worker() -> None:
     assert (notifies.WAITING_MAX + notifies.IN_FLIGHT_MAX) * 2 < MEMORY_MAX
+
+
+def test_a_caller_never_takes_all_places_of_the_gateway() -> None:
+    for total in (2, 4, 2_000):
+        limits = shares(GatewaySettings(requests_in_flight_max=total, caller_in_flight_max=5_000))
+        assert limits.party_max < limits.total_max
+    assert default(GatewaySettings, "caller_in_flight_max") < default(
+        GatewaySettings, "requests_in_flight_max"
+    )
+
+
+def test_suppliers_are_bounded_each_by_itself_as_the_page_says() -> None:
+    """What they do to each other: `tests/delivery/test_bulkheads.py`."""
+    (calls, tasks) = (line for line in PAGE.splitlines() if line.startswith("| delivery:"))
+    assert f"`query_concurrency_max` {default(DeliverySettings, 'query_concurrency_max')} " in calls
+    assert "`send_queue_max`" in calls
+    assert "send_queue_max" in DeliverySettings.model_fields
+    assert f"`parallel` {REQUEST.parallel} and {ASK.parallel} " in tasks
 
 
 def test_an_address_is_bounded_below_all_addresses() -> None:

@@ -49,6 +49,7 @@ BEFORE = {
     "DictionaryService/GetDictionary",
     "DictionaryService/ListAreas",
     "OperationsService/ListTasks",
+    "OperationsService/ListResting",
     "DeliveryService/CreateDeliveries",
     "DeliveryService/ResolveDelivery",
     "DeliveryService/TakeNotify",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -13,6 +12,7 @@ from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.rules import Rules
 from shoudan_gateway.wire import ChannelRule, Inbound, Malformed, Problem, Trouble, Why
 from shoudan_kit.clock import Clock
+from shoudan_kit.rate import Rates
 
 DUMMY: Final = ChannelRule("", auth_mode="hmac", keys=(b"nobody",))
 # What a channel's mode lets in. The first version is ambiguous, so only channels set up for it have it.
@@ -34,7 +34,7 @@ class Admission:
         self._rules, self._settings, self._clock = rules, settings, clock
         self._demo = settings.profile != "prod"
         self._nonces = Nonces(settings.nonce_keep_s, clock)
-        self._buckets: dict[str, Bucket] = {}
+        self._rates = Rates(settings.channel_rate_per_s, settings.channel_burst)
 
     def admit(self, request: Inbound, *, once: bool) -> ChannelRule:
         """The caller's rule; `once` refuses a nonce that was used before. Raises Problem.
@@ -62,14 +62,8 @@ class Admission:
         return rule
 
     def _limit(self, channel_no: str) -> None:
-        rate = self._settings.channel_rate_per_s
-        if not rate:
-            return
-        now = self._clock.monotonic()
-        bucket = self._buckets.get(channel_no)
-        if bucket is None:  # bounded: only channels of the catalogue, and one for all others
-            bucket = self._buckets[channel_no] = Bucket(self._settings.channel_burst, now)
-        if not bucket.take(now, rate, self._settings.channel_burst):
+        limited = self._settings.channel_rate_per_s > 0
+        if limited and not self._rates.take(channel_no, self._clock.monotonic()):
             raise Problem(Trouble.TOO_MANY_CALLS)
 
     def _check_address(self, rule: ChannelRule, remote: str) -> None:
@@ -114,23 +108,6 @@ class Admission:
             raise Malformed("timestamp", Why.UNREADABLE, "不是秒数")
         if abs(self._clock.now().timestamp() - int(stamp)) > self._settings.sign_window_s:
             raise Problem(Trouble.SIGN_WRONG)
-
-
-@dataclass(slots=True)
-class Bucket:
-    """Tokens of one channel: filled at its rate up to the burst, one taken by each request."""
-
-    tokens: float
-    at: float
-
-    def take(self, now: float, rate: float, burst: int) -> bool:
-        """Whether there was one."""
-        self.tokens = min(burst, self.tokens + (now - self.at) * rate)
-        self.at = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
 
 
 class Nonces:

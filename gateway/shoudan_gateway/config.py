@@ -90,8 +90,14 @@ class GatewaySettings(ProcessSettings):
     backlog: int = Field(512, ge=1, le=65_535, description="Connections the system queues for us.")
     requests_in_flight_max: int = Field(
         2_000,
-        ge=1,
+        ge=2,
         description="Admitted requests waiting for services at once; more are answered 503 at once.",
+    )
+    caller_in_flight_max: int = Field(
+        1_000,
+        ge=1,
+        description="Of them those of one channel, merchant or else address, always below all; more are "
+        "answered 429 at once.",
     )
     batch_size_max: int = Field(
         200,

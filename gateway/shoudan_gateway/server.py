@@ -30,7 +30,7 @@ from shoudan_gateway.wire import (
     Sink,
     Trouble,
 )
-from shoudan_kit import metrics
+from shoudan_kit import bulkhead, metrics
 from shoudan_kit.log import get_logger
 from shoudan_kit.refusal import Refused
 
@@ -63,7 +63,7 @@ class Gateway:
         self._unread = UnreadBodies(
             settings.unread_bodies_max, settings.unread_bodies_per_address_max
         )
-        self._in_flight = 0
+        self._in_flight = bulkhead.Bulkhead(shares(settings))
         self._legacy = {
             name.removesuffix("_legacy_errors"): bool(getattr(settings, name))
             for name in type(settings).model_fields
@@ -128,14 +128,16 @@ class Gateway:
     async def _call(self, endpoint: Endpoint[Any, Any], inbound: Inbound, ends_at: float) -> Any:
         """The services' answer. Only an admitted request takes one of the places in flight."""
         message = endpoint.read(inbound)
-        if self._in_flight >= self._settings.requests_in_flight_max:
-            raise Problem(Trouble.BUSY)
-        self._in_flight += 1
+        party, now = _party(inbound), asyncio.get_running_loop().time()
+        admission = self._in_flight.enter(party, now)
+        if admission is not bulkhead.Admission.GO:
+            full = admission is bulkhead.Admission.FULL
+            raise Problem(Trouble.TOO_MANY_CALLS if full else Trouble.BUSY)
         try:
             async with asyncio.timeout_at(ends_at):
                 return await self._backend(endpoint.call, message)
         finally:
-            self._in_flight -= 1
+            self._in_flight.leave(party, now, answered=True)
 
     def _refuse(
         self, partner: Partner | None, no: Refused | Malformed | Problem, inbound: Inbound
@@ -213,6 +215,22 @@ class Gateway:
                 channel_no=inbound.params.get("channel_no", "")[:LOGGED_CHARS_MAX],
                 request_no=inbound.params.get("request_no", "")[:LOGGED_CHARS_MAX],
             )
+
+
+def shares(settings: GatewaySettings) -> bulkhead.Limits:
+    """The places in flight: each caller's share stays below all of them, and each may begin one."""
+    total = settings.requests_in_flight_max
+    each = min(settings.caller_in_flight_max, total - 1)
+    return bulkhead.Limits(total_max=total, group_max=each, party_max=each, reserve=1)
+
+
+def _party(inbound: Inbound) -> tuple[str, str]:
+    """Whose share of the places a request takes: its channel's, its merchant's, else its address's."""
+    if inbound.channel is not None:
+        return f"channel {inbound.channel.channel_no}", ""
+    if inbound.caller is not None and inbound.caller.merchant_uuid:
+        return f"merchant {inbound.caller.merchant_uuid}", ""
+    return f"address {inbound.remote}", ""
 
 
 def _check_limits(request: web.BaseRequest, inbound: Inbound) -> None:

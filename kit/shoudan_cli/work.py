@@ -21,6 +21,7 @@ from shoudan_kit.money import micros_to_yuan
 app = typer.Typer(no_args_is_help=True, help="What waits for a person: list, show, decide.")
 
 # The services with kinds of open work; what delivery does not know waits at order.
+CALLING: Final = ("order", "pay", "delivery")  # those that call hosts outside
 SERVICES: Final = ("order", "pay", "erp_ingest")
 
 Kind = Annotated[str, typer.Argument(help="As `shoudan work ls` shows it.")]
@@ -59,6 +60,38 @@ def decide(
         kind=kind, key=key, decision=decision, by=by or who(), reason=reason
     )
     run(lambda: _decide(request))
+
+
+@app.command()
+def resting() -> None:
+    """Hosts outside that do not answer, as one process of each service knows them."""
+    run(_resting)
+
+
+async def _resting() -> None:
+    found, away = 0, False
+    async with open_clients(settings()) as clients:
+        for service in CALLING:
+            request = core.ListRestingRequest()
+            stub = core_grpc.OperationsServiceStub
+            try:
+                answer = await clients.call(service, stub, "ListResting", request)
+            except Failed as error:
+                errors.print(str(error), style="yellow", markup=False)
+                away = True
+                continue
+            for one in answer.hosts:
+                found += 1
+                state = "off" if one.off else "resting"
+                since = (
+                    f", no answer for {timedelta(seconds=one.failing_s)}" if one.failing_s else ""
+                )
+                again = f", tried again in {one.left_s} s" if one.left_s else ""
+                typer.echo(f"{one.calls} {one.group} {one.host}  {state}{since}{again}")
+    if away:
+        raise Failed("a service did not answer: the list is not whole")
+    if not found:
+        typer.echo("everybody answers")
 
 
 async def _call(clients: Clients, service: str, rpc: str, request: Any) -> Any:

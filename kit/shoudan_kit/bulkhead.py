@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final
 
 REST_AFTER: Final = 5  # calls in a row without an answer
+RESTING_MAX: Final = 1_000  # shown at once
 PARTIES_MAX: Final = 50_000  # remembered for their failures; beyond, the oldest is forgotten
 
 Party = tuple[str, str]  # group, host
@@ -55,6 +56,18 @@ class Limits:
         assert self.reserve <= self.party_max <= self.group_max < self.total_max, self
 
 
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """A party that does not answer, as operators see it."""
+
+    calls: str
+    group: str
+    host: str
+    off: bool
+    left_s: float  # until it is tried again
+    failing_s: float
+
+
 @dataclass(slots=True)
 class _Trouble:
     """A party that did not answer lately."""
@@ -84,6 +97,21 @@ class Bulkhead:
     def resting(self) -> int:
         """Parties that rest or are off."""
         return sum(1 for trouble in self._trouble.values() if trouble.rests)
+
+    def resting_parties(self, calls: str, now: float) -> list[Resting]:
+        """Those that rest or are off, longest first."""
+        found = [
+            Resting(
+                calls,
+                *party,
+                off=now - trouble.since >= self.limits.off_s,
+                left_s=max(0.0, trouble.until - now),
+                failing_s=now - trouble.since,
+            )
+            for party, trouble in self._trouble.items()
+            if trouble.rests
+        ]
+        return sorted(found, key=lambda one: -one.failing_s)[:RESTING_MAX]
 
     def enter(self, party: Party, now: float) -> Admission:
         """Whether a call to `party` may begin; GO counts it."""

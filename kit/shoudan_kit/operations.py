@@ -11,6 +11,7 @@ from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan.core.v1 import core_pb2, operations_service_pb2, operations_service_pb2_grpc
+from shoudan_kit.bulkhead import Resting
 from shoudan_kit.db import Database, statement
 from shoudan_kit.worker import CLAIM_MAX
 
@@ -74,8 +75,30 @@ _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
     """OperationsService over one database."""
 
-    def __init__(self, database: Database, history: History | None = None) -> None:
-        self._database, self._history = database, history
+    def __init__(
+        self,
+        database: Database,
+        history: History | None = None,
+        resting: Callable[[], Sequence[Resting]] = tuple,
+    ) -> None:
+        self._database, self._history, self._resting = database, history, resting
+
+    async def ListResting(  # noqa: N802 - gRPC names
+        self, request: pb.ListRestingRequest, context: Context
+    ) -> pb.ListRestingResponse:
+        """Hosts outside that do not answer this process."""
+        hosts = [
+            pb.ListRestingResponse.Host(
+                calls=one.calls,
+                group=one.group,
+                host=one.host,
+                off=one.off,
+                left_s=round(one.left_s),
+                failing_s=round(one.failing_s),
+            )
+            for one in self._resting()
+        ]
+        return pb.ListRestingResponse(hosts=hosts)
 
     async def ListTasks(  # noqa: N802 - gRPC names
         self, request: pb.ListTasksRequest, context: Context

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
 from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
 from shoudan_kit import faultpoint, log, metrics, named_secret
+from shoudan_kit.bulkhead import Resting
 from shoudan_kit.bus import Bus, Relay
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.collecting import tune_gc
@@ -137,7 +138,7 @@ class Running:
     """What a service's `start` gives back. `context` is what its task handlers are called with.
 
     `history` adds to GetHistory what the service's own tables say of a key; `open_work` are the kinds of
-    what waits for a person.
+    what waits for a person; `resting` are hosts outside that do not answer.
     """
 
     context: Any = None
@@ -149,6 +150,7 @@ class Running:
     checks: Mapping[str, Check] = field(default_factory=dict[str, Check])
     history: History | None = None
     open_work: Sequence[Source] = ()
+    resting: Callable[[], Sequence[Resting]] = tuple
 
 
 @dataclass(frozen=True)
@@ -268,7 +270,7 @@ class Process(Generic[S]):
     async def _start_rpc(self) -> None:
         registers, names = list(self.running.registers), list(self.running.names)
         if self.app.has_db:
-            servicer = Operations(self.app.db, self.running.history)
+            servicer = Operations(self.app.db, self.running.history, self.running.resting)
             add = cast("Any", operations_grpc.add_OperationsServiceServicer_to_server)
             registers.append(partial(add, servicer))
             names.append(OPERATIONS)

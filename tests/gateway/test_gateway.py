@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from tests.poll import eventually
 
 ORDER = {
@@ -335,3 +336,27 @@ async def test_the_dictionary_is_for_operators_and_names_what_is_missing(front) 
             "message": "dic_type不能为空",
             "data": "error:dic_type不能为空",
         }
+
+
+async def test_a_channel_with_slow_calls_leaves_places_to_the_others(
+    open_gateway, neighbours
+) -> None:
+    neighbours[0].channels.append(catalogue.DownChannel(channel_no="other", enabled=True))
+    front = await open_gateway(requests_in_flight_max=6, caller_in_flight_max=3)
+    front.order.hold = asyncio.Event()
+
+    async def ask(channel_no: str, number: str) -> int:
+        given = {**ORDER, "channel_no": channel_no, "request_no": number}
+        return (await front.ask("/order/request", params=given))[0]
+
+    slow = [asyncio.create_task(ask("test", f"s{at}")) for at in range(9)]
+    await eventually(lambda: sum(task.done() for task in slow) == 6)
+    assert [task.result() for task in slow if task.done()] == [429] * 6
+    waiting = [task for task in slow if not task.done()]
+    others = [asyncio.create_task(ask("other", f"o{at}")) for at in range(2)]
+    await eventually(
+        lambda: sum(map(len, front.order.batches)) >= 4
+    )  # not refused, and not waiting
+    front.order.hold.set()
+    assert await asyncio.gather(*others) == [200, 200]
+    assert await asyncio.gather(*waiting) == [200] * 3

@@ -45,6 +45,7 @@ async def desk(
         "component_timeout_s": 0.5,
         "component_poll_s": 0.2,
         "component_lost_s": 2,
+        "component_rest_s": 0.2,
         "task_scan_s": 0.1,
         "ums_waits_s": [0.2],
         "ums_lost_s": 1,

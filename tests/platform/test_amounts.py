@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
+from shoudan_fakes.chinaums import Script
 from tests.pay.payserver.shop import body, number
 from tests.platform.desk import MID, TID, Desk
 from tests.platform.test_ums_client import form, notify, row
@@ -58,9 +59,9 @@ async def test_a_ums_refund_of_another_amount_waits_for_a_person(desk: Desk, how
     await desk.app(mode.merchant_uuid)
     pay = await desk.paid(mode, payAmount=100)
     desk.ums.other_fen = "" if how == "notify" else how
-    if how != "answer":
-        desk.ums.script.questions, desk.ums.script.times = 4, 1
+    desk.ums.script = Script(questions=0 if how == "answer" else 4)
     refund = await desk.refund(pay)
+    desk.ums.script = Script()
     number_, mer_order_id, *_ = await row(desk, refund)
     if how == "notify":
         params = {"mid": MID, "tid": TID, "status": "TRADE_REFUND", "refundAmount": "99"}
@@ -73,7 +74,8 @@ async def test_a_ums_refund_of_another_amount_waits_for_a_person(desk: Desk, how
 
 async def dingdang_pay(desk: Desk) -> tuple[Any, str]:
     mode = await desk.shop.mode(None, name="叮当", **LINKS)
-    await desk.domain(pb.ROLE_PARTNER, mode.merchant_uuid)
+    # It is never reached, so that only its notices tell.
+    await desk.domain(pb.ROLE_PARTNER, mode.merchant_uuid, base_url="http://127.0.0.1:1")
     _, paid = await desk.shop.post("pay", body(mode))
     return mode, str(paid["data"]["tractionNo"])
 

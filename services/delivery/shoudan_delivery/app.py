@@ -24,6 +24,7 @@ from shoudan_delivery.store.rows import Supplier
 from shoudan_delivery.suppliers import Suppliers
 from shoudan_delivery.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_delivery.tasks import HANDLERS, Deliverer
+from shoudan_kit.bulkhead import Resting
 from shoudan_kit.migrate import Schema
 from shoudan_kit.personal import NAME as PERSONAL
 from shoudan_kit.personal import Personal
@@ -84,6 +85,11 @@ async def start(app: App[DeliverySettings]) -> Running:
         handlers=HANDLERS,
         background=(suppliers.refresh_forever,),
         closers=(close,),
+        resting=lambda: [
+            Resting("supplier", one.channel_no, str(one.service_class), False, 0.0, 0.0)
+            for one in suppliers.all()
+            if one.state is SupplierState.TRIPPED
+        ],
     )
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import urlsafe_b64encode
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, Protocol
 from urllib.parse import parse_qsl
@@ -17,10 +15,10 @@ from shoudan_delivery.refusals import NotifyUnverified, TooManyAttempts
 from shoudan_delivery.store.rows import Reply, Supplier
 from shoudan_kit import metrics
 from shoudan_kit.clock import Clock
+from shoudan_kit.rate import Rates
 
 TOKEN: Final = "token"  # noqa: S105 - the name of a query field
 TOKEN_BYTES: Final = 16
-SENDERS_MAX: Final = 10_000
 QUERY_FIELDS_MAX: Final = 20
 DIGITS_MAX: Final = 19
 ID_MAX: Final = 2**63 - 1
@@ -102,12 +100,6 @@ def _inside(remote_ip: str, networks: Sequence[str]) -> bool:
     return any(address in ip_network(one) for one in networks)
 
 
-@dataclass(slots=True)
-class _Bucket:
-    left: float
-    at: float
-
-
 class Attempts:
     """Refused notifies per sender's address, counted and limited.
 
@@ -116,8 +108,7 @@ class Attempts:
     """
 
     def __init__(self, clock: Clock, rate_per_s: float, burst: int) -> None:
-        self._clock, self._rate, self._burst = clock, rate_per_s, burst
-        self._senders: OrderedDict[str, _Bucket] = OrderedDict()
+        self._clock, self._senders = clock, Rates(rate_per_s, burst)
 
     def accepted(self) -> None:
         """Count one that was believed."""
@@ -125,15 +116,7 @@ class Attempts:
 
     def refused(self, remote_ip: str) -> bool:
         """Count one that was not; whether its sender has refused ones left."""
-        now = self._clock.monotonic()
-        bucket = self._senders.pop(remote_ip, None) or _Bucket(self._burst, now)
-        self._senders[remote_ip] = bucket
-        if len(self._senders) > SENDERS_MAX:
-            self._senders.popitem(last=False)
-        bucket.left = min(self._burst, bucket.left + (now - bucket.at) * self._rate)
-        bucket.at = now
-        within = bucket.left >= 1
-        bucket.left -= within
+        within = self._senders.take(remote_ip, self._clock.monotonic())
         metrics.NOTIFIES_TAKEN("refused" if within else "limited").inc()
         return within
 

@@ -92,6 +92,7 @@ async def start(app: App[OrderSettings]) -> Running:
         background=(poll_catalogue, gauge_parked),
         closers=(orders.aclose, notifier.aclose),
         open_work=open_work.sources(context),
+        resting=notifier.resting,
     )
 
 

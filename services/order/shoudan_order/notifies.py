@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log, metrics, named_secret
 from shoudan_kit.batch import Coalescer
-from shoudan_kit.bulkhead import Admission, Bulkhead, Change, Limits, Party
+from shoudan_kit.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
 from shoudan_kit.db import Unavailable, retry
 from shoudan_kit.egress import Answered, Egress, NotSent, Outcome
 from shoudan_kit.guard import Guard, opened
@@ -269,6 +269,10 @@ class Notifier:
             if isinstance(error, Unavailable | DBAPIError | OSError | TimeoutError):
                 attempt.task.again(AWAY_S)
             self._give_back(attempt.task)
+
+    def resting(self) -> list[Resting]:
+        """Hosts of partners that do not answer."""
+        return self._bulkhead.resting_parties("notify", self._context.app.clock.monotonic())
 
     def _give_back(self, task: Task[steps.NotifyStep]) -> None:
         if (worker := self._context.app.worker) is not None:

@@ -52,6 +52,7 @@ async def start(app: App[PaySettings]) -> Running:
         background=[platforms.forget, partial(arm_forever, app)],
         history=_history,
         open_work=open_work.sources(app),
+        resting=lambda: [*payserver.components.resting(), *platforms.telling.resting()],
         closers=[servicer.aclose, payserver.aclose, platforms.aclose, ledger.aclose],
     )
 

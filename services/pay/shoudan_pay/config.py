@@ -130,6 +130,13 @@ class PaySettings(ServiceSettings):
         description="Seconds a payment component may take to answer; after that the pay is paying and asked "
         "about again. Below the gateway's rpc_deadline_s.",
     )
+    component_rest_s: float = Field(
+        5.0,
+        gt=0,
+        le=300,
+        description="Seconds a component rests after 5 calls in a row without an answer; doubled each time,"
+        " up to 300.",
+    )
     component_calls_max: int = Field(
         64, ge=1, le=1000, description="Calls to payment components in flight in this process."
     )

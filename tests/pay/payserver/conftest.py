@@ -39,6 +39,7 @@ async def shop(
             component_timeout_s=0.5,
             component_poll_s=0.2,
             component_lost_s=0.5,
+            component_rest_s=0.2,
             task_scan_s=0.1,
             public_base_url=f"http://127.0.0.1:{port}",
         )

@@ -360,3 +360,18 @@ async def test_every_status_is_recorded_and_published(shop: Shop) -> None:
     ]
     posted = await shop.sql("SELECT count(1) FROM event WHERE subject LIKE '%ledger.posted'")
     assert posted[0][0] >= 2
+
+
+@pytest.mark.parametrize("path", ["pay", "refund"])
+async def test_a_uuid_that_would_not_be_used_is_refused(shop: Shop, path: str) -> None:
+    mode = await shop.component_mode()
+    _, paid = await shop.post("pay", body(mode))
+    asked = {
+        "pay": body(mode),
+        "refund": {"payTractionNo": paid["data"]["tractionNo"], "clientRefundNo": number("r")},
+    }[path]
+    status, no = await shop.post(path, asked | {"uuid": "eLzwsgnlWpZN8xtvz0qgvw"})
+    assert status == 400
+    assert "uuid" in no["message"]
+    # Other members that no document names are nothing to us; null is no uuid.
+    assert (await shop.post(path, asked | {"uuid": None, "another": 1}))[0] == 200

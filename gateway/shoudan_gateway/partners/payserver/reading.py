@@ -262,7 +262,14 @@ def _leniently(read: Any, members: Members, nothing: Any) -> Any:
         return nothing
 
 
+def _check_unnamed(members: Members) -> None:
+    """Pays and refunds are given their uuid by us. Raises Malformed for one that brings its own."""
+    if _value(members, "uuid") is not None:
+        raise Malformed("uuid", Why.CONFLICTING)
+
+
 def _pay(members: Members) -> pb.CreatePaysRequest.Item:
+    _check_unnamed(members)
     amount = number_of(members, "payAmount")
     return pb.CreatePaysRequest.Item(
         mode_uuid=text_of(members, "payModeUUID"),
@@ -276,6 +283,7 @@ def _pay(members: Members) -> pb.CreatePaysRequest.Item:
 
 
 def _refund(members: Members) -> pb.CreateRefundsRequest.Item:
+    _check_unnamed(members)
     amount = number_of(members, "refundAmount")
     return pb.CreateRefundsRequest.Item(
         pay_traction_no=text_of(members, "payTractionNo"),

@@ -49,6 +49,7 @@ class Heard:
     reason: str = ""
     finish_time: datetime | None = None
     why: str = ""
+    answered: bool = True  # with whatever content: its host is there
     pay_fen: int | None = None  # payAmount and refundAmount, if it names them
     refund_fen: int | None = None
 
@@ -109,9 +110,9 @@ async def send(
         "POST", url, headers={"Content-Type": CONTENT_TYPE}, body=_encode(body)
     )
     if isinstance(outcome, NotSent):
-        return Heard(Word.NOT_SENT, why=outcome.reason)
+        return Heard(Word.NOT_SENT, why=outcome.reason, answered=False)
     if not isinstance(outcome, Answered):
-        return Heard(Word.UNKNOWN, why=outcome.reason)
+        return Heard(Word.UNKNOWN, why=outcome.reason, answered=False)
     if outcome.status not in _OK:
         return Heard(Word.UNKNOWN, why=f"HTTP {outcome.status}")
     try:

@@ -78,9 +78,6 @@ AGREES: Final = {
     Event.FAILED: frozenset({_P.PAY_FAILED, _R.REFUND_FAILED}),
 }
 
-# Begins why one waits for a person that was told with another amount than was asked.
-OTHER_AMOUNT: Final = "was told "
-
 REFUNDABLE: Final = frozenset({PayStatus.PAYED, PayStatus.PART_REFUNDED})
 OPEN_PAYS: Final = frozenset({PayStatus.UNPAY, PayStatus.PAYING})
 OPEN_REFUNDS: Final = frozenset({RefundStatus.UN_REFUND, RefundStatus.REFUNDING})

@@ -412,3 +412,84 @@ class ReplayEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplayEventsResponse: _TypeAlias = ReplayEventsResponse  # noqa: Y015
+
+@_typing.final
+class ListRestingRequest(_message.Message):
+    """ListRestingRequest has no filter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRestingRequest: _TypeAlias = ListRestingRequest  # noqa: Y015
+
+@_typing.final
+class ListRestingResponse(_message.Message):
+    """ListRestingResponse lists at most a thousand of each kind of calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Host(_message.Message):
+        """One host."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CALLS_FIELD_NUMBER: _builtins.int
+        GROUP_FIELD_NUMBER: _builtins.int
+        HOST_FIELD_NUMBER: _builtins.int
+        OFF_FIELD_NUMBER: _builtins.int
+        LEFT_S_FIELD_NUMBER: _builtins.int
+        FAILING_S_FIELD_NUMBER: _builtins.int
+        calls: _builtins.str
+        """What is called: notify, notice, component, supplier."""
+        group: _builtins.str
+        """For whom: a channel, a domain; for a supplier its channel."""
+        host: _builtins.str
+        """Host and port; for a supplier its service class."""
+        off: _builtins.bool
+        """It has not answered for so long that what it is owed is given up."""
+        left_s: _builtins.int
+        """Seconds until it is tried again."""
+        failing_s: _builtins.int
+        """Seconds since its first call without an answer; 0 where nobody knows."""
+        def __init__(
+            self,
+            *,
+            calls: _builtins.str = ...,
+            group: _builtins.str = ...,
+            host: _builtins.str = ...,
+            off: _builtins.bool = ...,
+            left_s: _builtins.int = ...,
+            failing_s: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "failing_s", b"failing_s", "group", b"group", "host", b"host", "left_s", b"left_s", "off", b"off"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HOSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListRestingResponse.Host]:
+        """Longest first."""
+
+    def __init__(
+        self,
+        *,
+        hosts: _abc.Iterable[Global___ListRestingResponse.Host] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRestingResponse: _TypeAlias = ListRestingResponse  # noqa: Y015

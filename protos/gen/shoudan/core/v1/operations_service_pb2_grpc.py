@@ -60,6 +60,11 @@ class OperationsServiceStub:
                 request_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ReplayEventsRequest.SerializeToString,
                 response_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ReplayEventsResponse.FromString,
                 _registered_method=True)
+        self.ListResting = channel.unary_unary(
+                '/shoudan.core.v1.OperationsService/ListResting',
+                request_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListRestingRequest.SerializeToString,
+                response_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListRestingResponse.FromString,
+                _registered_method=True)
 
 
 class OperationsServiceServicer:
@@ -101,6 +106,14 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListResting(self, request, context):
+        """ListResting lists the hosts outside that do not answer and are called ever more rarely, as the process that
+        answers knows them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +141,11 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.ReplayEvents,
                     request_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ReplayEventsRequest.FromString,
                     response_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ReplayEventsResponse.SerializeToString,
+            ),
+            'ListResting': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListResting,
+                    request_deserializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListRestingRequest.FromString,
+                    response_serializer=shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListRestingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +284,33 @@ class OperationsService:
             '/shoudan.core.v1.OperationsService/ReplayEvents',
             shoudan_dot_core_dot_v1_dot_operations__service__pb2.ReplayEventsRequest.SerializeToString,
             shoudan_dot_core_dot_v1_dot_operations__service__pb2.ReplayEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListResting(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.core.v1.OperationsService/ListResting',
+            shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListRestingRequest.SerializeToString,
+            shoudan_dot_core_dot_v1_dot_operations__service__pb2.ListRestingResponse.FromString,
             options,
             channel_credentials,
             insecure,

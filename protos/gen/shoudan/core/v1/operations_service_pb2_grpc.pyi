@@ -26,6 +26,10 @@ class OperationsServiceStub:
     """GetHistory gives the events of the keys asked, oldest first."""
     ReplayEvents: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ReplayEventsRequest, _operations_service_pb2.ReplayEventsResponse]
     """ReplayEvents publishes a range of events again; consumers drop what they have seen."""
+    ListResting: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListRestingRequest, _operations_service_pb2.ListRestingResponse]
+    """ListResting lists the hosts outside that do not answer and are called ever more rarely, as the process that
+    answers knows them.
+    """
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     """OperationsService is served by every service that keeps tasks and events of its own."""
@@ -69,5 +73,15 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_operations_service_pb2.ReplayEventsRequest, _abc.Awaitable[_operations_service_pb2.ReplayEventsResponse]],
     ) -> _abc.Awaitable[_operations_service_pb2.ReplayEventsResponse]:
         """ReplayEvents publishes a range of events again; consumers drop what they have seen."""
+
+    @_abc_1.abstractmethod
+    def ListResting(
+        self,
+        request: _operations_service_pb2.ListRestingRequest,
+        context: _aio.ServicerContext[_operations_service_pb2.ListRestingRequest, _abc.Awaitable[_operations_service_pb2.ListRestingResponse]],
+    ) -> _abc.Awaitable[_operations_service_pb2.ListRestingResponse]:
+        """ListResting lists the hosts outside that do not answer and are called ever more rarely, as the process that
+        answers knows them.
+        """
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _aio.Server) -> None: ...

@@ -20,7 +20,7 @@ from shoudan_kit.db_errors import taken
 from shoudan_kit.service import App
 from shoudan_kit.task import Kind
 from shoudan_kit.work import Work
-from shoudan_pay.channels.component import Heard, Word
+from shoudan_pay.channels.component import NO_FEN, Heard, Word
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.judging import fen
 from shoudan_pay.payserver.kinds import Ask
@@ -129,7 +129,8 @@ class Accepting(ABC, Generic[W, A, T]):
         number = order.traction_no
         told, asked = self._own.told_fen(heard), fen(order.amount_micros)
         if told not in {None, asked}:
-            await self._differs(number, f"amount {told} 分 for {asked} 分")
+            shown = "that is none" if told == NO_FEN else f"{told} 分"
+            await self._differs(number, f"amount {shown} for {asked} 分")
             heard = Heard(Word.UNKNOWN, why="another amount")
         if heard.word in {Word.SUCCESS, Word.FAILED}:
             return await self._settle(number, heard)

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 
-from shoudan_kit import named_secret
+from shoudan_kit import log, metrics, named_secret
+from shoudan_kit.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
 from shoudan_kit.clock import beijing
 from shoudan_kit.egress import Egress
 from shoudan_kit.guard import ANY_PORT, PORTS, Guard, UrlForbidden, opened
+from shoudan_kit.resolver import Resolver
 from shoudan_pay.channels import component
 from shoudan_pay.channels.component import Checked, Heard
 from shoudan_pay.config import PaySettings
@@ -34,6 +35,9 @@ NOTIFY_PATHS: Final = {PAY: "/api/v1.0.0/payNotify", REFUND: "/api/v1.0.0/refund
 SECRET_NAME: Final = re.compile(r"SHOUDAN_COMPONENT_[A-Z0-9_]{1,40}")
 WAITING_MAX: Final = 256  # calls to one component that wait; more are left to their tasks
 ROOMS_MAX: Final = 1_000  # components with room of their own; further ones share one
+
+
+_log = log.get_logger("payserver")
 
 
 class Link(Protocol):
@@ -88,11 +92,27 @@ class Components:
             total_s=settings.component_timeout_s,
             per_host_max=settings.component_calls_max,
         )
+        self._resolver = Resolver()  # threads of its own: the loop's are for files
         self._rooms: dict[str, _Room] = {}
+        # Its bounds are the rooms'; here it remembers who does not answer.
+        self.answering = Bulkhead(
+            Limits(
+                total_max=settings.component_calls_max * (ROOMS_MAX + 2),
+                group_max=settings.component_calls_max * (ROOMS_MAX + 1),
+                party_max=settings.component_calls_max,
+                reserve=1,
+                rest_s=settings.component_rest_s,
+            )
+        )
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._egress.aclose()
+        await self._resolver.close()
+
+    def resting(self) -> list[Resting]:
+        """Components that do not answer and are called ever more rarely."""
+        return self.answering.resting_parties("component", asyncio.get_running_loop().time())
 
     def has_room(self, url: str | None, more: int) -> bool:
         """Whether `more` further calls to this component may wait here for their turn."""
@@ -111,7 +131,7 @@ class Components:
                 raise FieldInvalid(field, "cannot go there")
             return
         try:
-            await self._guard.check(url, aiohttp.ThreadedResolver())
+            await self._guard.check(url, self._resolver)
         except UrlForbidden:
             # Not why: the caller must not learn how our network looks from here.
             raise FieldInvalid(field, "is no URL that may be called") from None
@@ -215,7 +235,29 @@ class Components:
         if not url:
             return Heard(component.Word.NOT_SENT, why="no address")
         async with self._room(url):
-            return await component.send(self._egress, url, body, traction_no, query=query)
+            party, now = ("", urlsplit(url).netloc), asyncio.get_running_loop().time()
+            admission = self.answering.enter(party, now)
+            if admission is not Admission.GO:
+                why = f"component {admission.value}"
+                return Heard(component.Word.NOT_SENT, why=why, answered=False)
+            answered = False
+            try:
+                heard = await component.send(self._egress, url, body, traction_no, query=query)
+                answered = heard.answered
+            finally:
+                self._ended(party, answered=answered)
+            return heard
+
+    def _ended(self, party: Party, *, answered: bool) -> None:
+        """Operators see which components rest and which are back."""
+        now = asyncio.get_running_loop().time()
+        change = self.answering.leave(party, now, answered=answered)
+        if change is Change.DOWN:
+            _log.warning("component_down", host=party[1])
+        elif change is Change.UP:
+            _log.info("component_up", host=party[1])
+        if change is not Change.NONE:
+            metrics.HOSTS_RESTING("component").set(self.answering.resting)
 
     def _room(self, url: str) -> _Room:
         origin = urlsplit(url).netloc

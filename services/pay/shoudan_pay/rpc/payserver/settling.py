@@ -21,6 +21,7 @@ from shoudan_pay.payserver.judging import Method
 from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND
 from shoudan_pay.payserver.states import Event, PayStatus, RefundStatus
 from shoudan_pay.rpc.payserver import history
+from shoudan_pay.states import OTHER_AMOUNT
 from shoudan_pay.store.payserver import pays as pay_store
 from shoudan_pay.store.payserver import refunds as refund_store
 from shoudan_pay.store.payserver.pays import PayOrder
@@ -197,7 +198,7 @@ async def _other_amount(work: Work, traction_no: str, told: str) -> None:
         return
     _log.error("amount_differs", traction_no=traction_no, status=order.status, told=told)
     await history.contradicted(work, [(order, told)])
-    await orders.park(work.db, {traction_no: f"{states.OTHER_AMOUNT}{told}: not booked"})
+    await orders.park(work.db, {traction_no: f"{OTHER_AMOUNT}{told}: not booked"})
 
 
 def _reasons(conflicts: Iterable[tuple[PayOrder | RefundOrder, str]]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shoudan_kit import log, metrics
-from shoudan_kit.bulkhead import Admission, Bulkhead, Change, Limits
+from shoudan_kit.bulkhead import Admission, Bulkhead, Change, Limits, Resting
 from shoudan_kit.egress import Egress
 from shoudan_kit.money import FEN
 from shoudan_kit.service import App
@@ -58,6 +58,10 @@ class Telling:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._egress.aclose()
+
+    def resting(self) -> list[Resting]:
+        """Hosts of domains that do not answer."""
+        return self._bulkhead.resting_parties("notice", self._app.clock.monotonic())
 
     async def tell(self, task: Task[Tell]) -> None:
         """One attempt of one notice."""

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import columns, statement, unnest
-from shoudan_pay.payserver.states import OTHER_AMOUNT
+from shoudan_pay.states import OTHER_AMOUNT
 
 
 class PayOrder(msgspec.Struct, frozen=True):
