@@ -20,6 +20,7 @@ OWN_GROUPS: Final = frozenset({"config", "dictionary", "task", "work", "personal
 READING: Final = frozenset(
     {"ls", "show", "search", "quarantined", "parked", "dead", "profit", "up", "down", "verify"}
     | {"balance", "accounts", "records", "notices", "export", "plan", "check", "tables", "diff"}
+    | {"keys"}
 )
 
 

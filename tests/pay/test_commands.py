@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
+from shoudan_cli.choice import READING
 from shoudan_kit.db import Database
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_pay.commands import account, ledger
@@ -131,3 +132,10 @@ async def test_what_is_no_statement_is_a_plain_refusal(bank: Bank, tmp_path: Pat
     assert (await run("verify", "--against", "x", "--ident", "oms")).exit_code == 2
     off = await run("seal")
     assert (off.exit_code, "STATEMENTS_OFF" in off.output) == (1, True)
+
+
+def test_to_print_the_public_keys_changes_nothing_and_asks_nobody() -> None:
+    names = {
+        one.name or getattr(one.callback, "__name__", "") for one in ledger.registered_commands
+    }
+    assert names - READING == {"seal"}
