@@ -9,6 +9,7 @@ import pytest
 
 from shoudan.core.v1 import personal_service_pb2 as pb
 from shoudan.core.v1 import personal_service_pb2_grpc as stubs
+from shoudan_cli import personal
 from shoudan_cli.wiring import SERVICES
 from tests.poll import eventually
 from tests.system.conftest import ENDED_S, Partner
@@ -151,6 +152,27 @@ async def test_rows_of_before_are_sealed_by_a_walk_and_stay_the_same_requests(
     assert await places(partner, account) == []
     assert [len(one[0]) for one in (await walk(partner, account=account)).values()] == [1, 1]
     assert [one[2] for one in (await walk(partner)).values()] == [0, 0]
+
+
+async def test_the_commands_find_and_erase_in_every_service(
+    partner: Partner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for service in SERVICES:
+        monkeypatch.setenv(f"SHOUDAN_{service.upper()}_TARGET", partner.system.target(service))
+    account = "13905550000"
+    await ended(partner, [account])
+    capsys.readouterr()
+    await personal._search(account)
+    lines = capsys.readouterr().out.split()
+    assert lines[::2] == list(HOLDERS)
+    await personal._erase(account, "dpo", "asked for")
+    told = capsys.readouterr().out
+    assert ("order: 1 rows erased" in told, "erp_ingest: 0 documents" in told) == (True, True)
+    assert await places(partner, account) == []
+    await personal._search(account)
+    assert capsys.readouterr().out == ""
+    await personal._seal()
+    assert "delivery: 0 of" in capsys.readouterr().out
 
 
 async def test_what_cannot_be_walked_is_refused(partner: Partner) -> None:
