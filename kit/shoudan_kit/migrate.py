@@ -21,6 +21,7 @@ from sqlalchemy import Connection, MetaData, Table, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit import moves
 from shoudan_kit.database_url import DatabaseUrl
 from shoudan_kit.db import Database, sql_state, statement
 from shoudan_kit.ddl_locks import Lock, locks
@@ -112,6 +113,8 @@ async def upgrade(
 
     def end(connection: Connection) -> None:
         _limits(connection)
+        for table in schema.metadata.tables.values():
+            moves.lay(connection, table)
         if role is not None:
             _grant(schema, connection, role)
 

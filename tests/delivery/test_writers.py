@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shoudan_delivery.states import Source, Status
 from shoudan_delivery.store import deliveries as store
@@ -37,7 +38,9 @@ async def rows(running: House) -> list[tuple[int, int]]:
 
 def ends(order_nos: Sequence[int], status: Status) -> list[tuple[Finding, Status, bool]]:
     """Findings that end these."""
-    return [(Finding(no, Verdict.SUCCEEDED, Source.SYNC), status, False) for no in order_nos]
+    face = 100_000_000 if status is Status.SUCCEEDED else 0
+    verdict = Finding(0, Verdict.SUCCEEDED, Source.SYNC, succ_face_micros=face)
+    return [(replace(verdict, order_no=no), status, False) for no in order_nos]
 
 
 async def test_the_first_writer_wins_and_the_second_waits_for_it(running: House) -> None:

@@ -187,8 +187,9 @@ async def test_operators_pause_orders_and_send_notifies_again_from_the_command_l
     world: World,
 ) -> None:
     order = await delivered(world, notify_url=world.inbox.url)
-    await world.sql(
-        "UPDATE oms_notify_info SET given_up = true, notify_status = 20, notify_count = 10"
+    await world.forge(
+        "oms_notify_info",
+        "given_up = true, notify_status = 20, notify_count = 10, end_time = NULL",
     )
     target = ["--target", f"127.0.0.1:{world.process.port}"]
 

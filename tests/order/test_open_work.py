@@ -78,7 +78,7 @@ async def test_an_order_parked_without_an_audit_waits_and_gets_one(world: World,
 
 async def test_a_given_up_notify_waits_and_is_sent_again(world: World, work: Any) -> None:
     await delivered(world, notify_url=world.inbox.url)
-    await world.sql("UPDATE oms_notify_info SET given_up = true, notify_status = 20")
+    await world.forge("oms_notify_info", "given_up = true, notify_status = 20, end_time = NULL")
     (item,) = await listed(work, "notify", "delivery")
     assert item.kind == "notify"
     assert world.inbox.url in item.reason

@@ -151,7 +151,15 @@ async def test_a_refund_leaves_a_closed_month_as_it_was_and_all_months_are_the_l
     ):
         eid = "test" if groups.startswith("down") else "ycup"
         assert ever[1][name] == sign * world.ledger.of(groups, eid), name
-    assert ever[2]["cost_amount_micros"] == ever[1]["success_cost_amount_micros"]
+    for name, groups, sign in (
+        ("cost_amount_micros", "up_channel", -1),
+        ("up_commission_amount_micros", "up_commission", 1),
+        ("service_amount_micros", "up_service", 1),
+    ):
+        assert ever[2][name] == sign * world.ledger.of(groups, "ycup"), name
+    for kind, sums in ever.items():
+        for name in [one.removeprefix("gross_") for one in sums if one.startswith("gross_")]:
+            assert sums[name] == sums[f"gross_{name}"] - sums[f"returned_{name}"], (kind, name)
 
 
 def pb_general() -> Any:

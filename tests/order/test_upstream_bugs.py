@@ -60,7 +60,7 @@ async def test_bug_04_a_delivery_never_sent_is_resolved_at_overtime(world: World
     world.delivery.script = lambda item: "ERROR_REASON_OVERLOADED"
     order_id = await world.order()
     await reaches(world, order_id, 20)
-    await run(world, "UPDATE oms_order_delivery SET delivery_status = 20")
+    await world.forge("oms_order_delivery", "delivery_status = 20")
     await time_out(world, order_id)
     order = await reaches(world, order_id, 90)
     assert [d.delivery_status for d in order.deliveries] == [90]

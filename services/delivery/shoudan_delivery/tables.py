@@ -20,6 +20,8 @@ from sqlalchemy import (
     text,
 )
 
+from shoudan_delivery.states import DELIVERY
+from shoudan_kit.moves import lifecycles
 from shoudan_kit.sealing import Place
 from shoudan_kit.tables import GROWING, metadata, rights
 
@@ -52,6 +54,30 @@ def _small(name: str, comment: str) -> Column[Any]:
 def _micros(name: str, comment: str) -> Column[Any]:
     return Column(name, BigInteger, nullable=False, comment=comment)
 
+
+_SUPPLIER_CHANGES = (
+    "protocol",
+    "request_url",
+    "notify_url",
+    "query_url",
+    "request_replenish_time",
+    "first_query_time",
+    "query_replenish_time",
+    "status",
+    "can_query",
+    "idempotent",
+    "concurrency_max",
+    "timeout_ms",
+    "secret_name",
+    "queue_name",
+    "ext_params",
+    "notify_networks",
+    "notify_without_token",
+    "state",
+    "state_reason",
+    "tripped_until",
+    "last_update_time",
+)
 
 CHANNEL_INFO = Table(
     "vds_channel_info",
@@ -104,7 +130,10 @@ CHANNEL_INFO = Table(
     UniqueConstraint("channel_no", "service_class"),
     CheckConstraint("service_class IN (10, 20, 21, 30)", name="service_class_check"),
     CheckConstraint("state BETWEEN 1 AND 4", name="state_check"),
+    CheckConstraint("status IN (0, 1) AND can_query IN (0, 1)", name="toggles"),
+    CheckConstraint("tripped_until IS NULL OR state = 2", name="tripped"),
     comment="上游渠道基本信息",
+    info=rights(update=_SUPPLIER_CHANGES),
 )
 
 CHANNEL_ERROR_CODE = Table(
@@ -125,7 +154,20 @@ CHANNEL_ERROR_CODE = Table(
     ),
     CheckConstraint("deal_code IN (0, 10, 90)", name="deal_code_check"),
     comment="渠道错误码; a code not listed is unknown",
-    info=rights(delete=True),
+    info=rights(update=(), delete=True),
+)
+
+# An end has its moment and its source; what was not sent has no start, and only a success delivers.
+_ENDED = (
+    "(status IN (0, 90)) = (request_finish_time IS NOT NULL)"
+    " AND (status <> 0 OR result_source BETWEEN 1 AND 4) AND (NOT conflict OR status IN (0, 90))"
+)
+_SENT = (
+    "(status <> 30 OR request_start_time IS NOT NULL)"
+    " AND (status <> 20 OR request_start_time IS NULL) AND request_count >= 0"
+)
+_DELIVERED = (
+    "succ_face_micros = CASE WHEN status = 0 THEN product_face_micros * product_num ELSE 0 END"
 )
 
 # No index names the status, so that updates of a delivery stay within their page (HOT); only its end
@@ -165,7 +207,28 @@ ORDER_INFO = Table(
     Index("vds_order_info_conflict", "order_no", postgresql_where=text("conflict")),
     CheckConstraint("status IN (0, 20, 30, 90)", name="status_check"),
     CheckConstraint("product_face_micros >= 0 AND product_num > 0", name="amount_check"),
+    CheckConstraint(_ENDED, name="ended"),
+    CheckConstraint(_SENT, name="sent"),
+    CheckConstraint(_DELIVERED, name="delivered"),
     comment="发货订单",
+    info=rights(
+        update=(
+            "account",  # to seal and to erase it
+            "status",
+            "request_count",
+            "request_start_time",
+            "request_finish_time",
+            "result_source",
+            "result_code",
+            "result_desc",
+            "result_params",
+            "up_order_no",
+            "succ_face_micros",
+            "last_update_time",
+            "conflict",
+        )
+    )
+    | lifecycles(status=DELIVERY.moves),
     postgresql_with={"fillfactor": "75"},
 )
 
@@ -181,7 +244,9 @@ ORDER_QUERY = Table(
     _text("query_result", "查询结果"),
     _when("create_time", "创建时间"),
     Index("vds_order_query_waiting", "order_no", postgresql_where=text("status = 20")),
+    CheckConstraint("status IN (0, 20) AND query_count > 0", name="status_check"),
     comment="上游查询",
+    info=rights(update=("query_count", "status", "last_query_time", "query_result")),
 )
 
 ORDER_NOTIFY = Table(
@@ -199,6 +264,9 @@ ORDER_NOTIFY = Table(
     _int("notify_limit_count", "通知上限"),
     _when("create_time", "创建时间"),
     Index("vds_order_notify_open", "order_no", postgresql_where=text("status <> 0")),
+    CheckConstraint("status IN (0, 20, 90) AND notify_count > 0", name="status_check"),
+    CheckConstraint("(status = 20) = (finish_time IS NULL)", name="ended"),
+    info=rights(update=("notify_content", "status", "result_msg", "finish_time", "notify_count")),
     comment="结果通知 to the order service; written with each attempt's outcome",
 )
 

@@ -45,6 +45,13 @@ _REFUND: Final = int(ChangeType.REFUND)
 _TRADE: Final = int(TradeType.TRADE)
 _REVERSE: Final = int(TradeType.REVERSE)
 # A plain set of pairs of int: asked once per posting.
+# Whether money goes up or down; what is not here goes either way.
+_UP: Final = {
+    (_ADD, _TRADE): True,
+    (_DRAWING, _TRADE): False,
+    (_DEDUCT, _TRADE): False,
+    (_REFUND, _TRADE): True,
+}
 _PAIRS: Final = frozenset((int(c), int(t)) for c, ts in TRADE_TYPES.items() for t in ts)
 
 
@@ -83,7 +90,8 @@ def check(posting: Posting) -> None:
     # A reversal may leave its amount to the ledger; its sign is compared with what it quotes.
     if trade == _REVERSE:
         return
-    if not amount or (change == _ADD and amount < 0) or (change == _DRAWING and amount > 0):
+    # A service fee or a commission may be paid or earned; the trade itself is only paid.
+    if not amount or (_UP.get((change, trade), amount > 0) != (amount > 0)):
         raise AmountInvalid(amount)
 
 

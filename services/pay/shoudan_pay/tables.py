@@ -46,6 +46,17 @@ def _moment(name: str, comment: str) -> Column[Any]:
     return _column(name, DateTime(timezone=True), comment)
 
 
+# What may be posted, as docs/ledger.md has it: signs, trade types and whether a record is quoted.
+LAW: Final = (
+    "CASE change_type"
+    " WHEN 1 THEN trade_type = 1 AND amount_micros >= 0 OR trade_type = 4 AND amount_micros <= 0"
+    " WHEN 2 THEN trade_type = 1 AND amount_micros <= 0 OR trade_type = 4 AND amount_micros >= 0"
+    " WHEN 3 THEN trade_type = 1 AND amount_micros <= 0 OR trade_type IN (2, 3)"
+    " WHEN 4 THEN trade_type = 1 AND amount_micros >= 0 OR trade_type IN (2, 3)"
+    " WHEN 5 THEN trade_type IN (1, 2, 3, 5) WHEN 6 THEN trade_type IN (1, 2, 3, 5)"
+    " ELSE false END AND (ext_no <> '') = (change_type = 4 OR trade_type = 4)"
+)
+
 ACCOUNT_INFO = Table(
     "account_info",
     METADATA,
@@ -85,6 +96,9 @@ ACCOUNT_INFO = Table(
     CheckConstraint("credit_micros >= 0", name="credit"),
     CheckConstraint(f"balance_micros {_WITHIN}", name="balance"),
     CheckConstraint("status IN (0, 1)", name="status"),
+    CheckConstraint(
+        "seq >= 0 AND (seq = 0) = (head_hash = '') AND (seq > 0 OR balance_micros = 0)", name="head"
+    ),
     CheckConstraint(
         "contra_account_id IS NOT NULL OR (balance_micros = 0 AND seq = 0 AND NOT limited)",
         name="platform",
@@ -150,6 +164,11 @@ ACCOUNT_RECORD = Table(
     CheckConstraint(f"amount_micros {_WITHIN}", name="amount"),
     CheckConstraint(f"balance_micros {_WITHIN}", name="balance"),
     CheckConstraint("amount_micros % 10 = 0", name="decimals"),
+    CheckConstraint(LAW, name="law"),
+    CheckConstraint(
+        "seq > 0 AND account_id <> contra_account_id AND octet_length(hash) IN (32, 36)",
+        name="chain",
+    ),
     Index(
         "account_record_ext_no",
         "ext_no",
@@ -261,6 +280,10 @@ PACKAGE_RECORD = Table(
     UniqueConstraint("pkg_id", "change_type", "trade_no", name="package_record_key"),
     Index("package_record_of", "pkg_id", "record_id"),
     CheckConstraint("remain >= 0", name="remain"),
+    CheckConstraint(
+        "CASE WHEN change_type IN (1, 4) THEN num > 0 ELSE change_type IN (2, 3) AND num < 0 END",
+        name="law",
+    ),
     comment="服务包变动记录 (beanpay), append-only",
     postgresql_with=GROWING,
     info=copied_as("beanpay_package_record"),

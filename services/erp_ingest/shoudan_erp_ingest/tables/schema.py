@@ -104,6 +104,14 @@ def _kept() -> list[Column[Any]]:
     ]
 
 
+def _rewritten(model: type[Any], *more: str) -> dict[str, Any]:
+    """A new version replaces what was pushed (the release before writes its number anew, too), and never
+    whose document it is or when it was first seen."""
+    fields = [one.name for one in _documented(model)]
+    own = ("content", "version", "push_id", "update_time", "erase_time")
+    return rights(update=(*fields, *more, *own))
+
+
 push = Table(
     "push",
     METADATA,
@@ -128,8 +136,11 @@ push = Table(
     ),
     Index("push_quarantined", "push_id", postgresql_where=text("status = 90")),
     CheckConstraint("status IN (0, 90)", name="status_known"),
+    CheckConstraint("kind IN (1, 2) AND size >= 0", name="kind_known"),
+    CheckConstraint("status = 90 OR (place IS NULL AND why IS NULL)", name="reason"),
+    CheckConstraint("(sealed IS NULL) = (sha256 IS NULL)", name="erased"),
     comment="原始推送: every push as it came",
-    info=rights(delete=True),
+    info=rights(update=("status", "place", "why", "sealed", "sha256"), delete=True),
 )
 
 trade = Table(
@@ -143,7 +154,9 @@ trade = Table(
     # tid first: it finds a trade with and without its sender.
     Index("trade_natural", "tid", "customerid", unique=True),
     Index("trade_changed", "update_time", "document_id"),
+    CheckConstraint("version > 0", name="version"),
     comment="订单",
+    info=_rewritten(Trade, "msg_id"),
 )
 
 payment = Table(
@@ -153,7 +166,7 @@ payment = Table(
     Column("payment_no", Integer, primary_key=True, autoincrement=False, comment="from 0"),
     *_documented(Payment),
     comment="订单付款",
-    info=rights(delete=True),
+    info=rights(update=("sealed",), delete=True),
 )
 
 trade_line = Table(
@@ -165,7 +178,7 @@ trade_line = Table(
     *_documented(TradeLine),
     Column("content", LargeBinary, comment="keyed digest of all items of this oid"),
     comment="订单商品",
-    info=rights(delete=True),
+    info=rights(update=("sealed",), delete=True),
 )
 
 refund = Table(
@@ -179,7 +192,9 @@ refund = Table(
     Index("refund_tid", "tid"),
     Index("refund_shop", "shop_no", "update_time"),
     Index("refund_changed", "update_time", "document_id"),
+    CheckConstraint("version > 0", name="version"),
     comment="退换货订单",
+    info=_rewritten(Refund),
 )
 
 refund_line = Table(
@@ -189,7 +204,7 @@ refund_line = Table(
     Column("line_no", Integer, primary_key=True, autoincrement=False, comment="from 0"),
     *_documented(RefundLine),
     comment="退货商品",
-    info=rights(delete=True),
+    info=rights(update=("sealed",), delete=True),
 )
 
 swap_line = Table(
@@ -199,7 +214,7 @@ swap_line = Table(
     Column("line_no", Integer, primary_key=True, autoincrement=False, comment="from 0"),
     *_documented(SwapLine),
     comment="换货商品",
-    info=rights(delete=True),
+    info=rights(update=("sealed",), delete=True),
 )
 
 phone_index = Table(
@@ -209,8 +224,9 @@ phone_index = Table(
     Column("kind", SmallInteger, primary_key=True, comment="1 trade, 2 refund, 3 push"),
     Column("document_id", BigInteger, primary_key=True, comment="where the phone is"),
     Index("phone_index_document", "kind", "document_id"),
+    CheckConstraint("kind IN (1, 2, 3)", name="kind_known"),
     comment="电话盲索引: finds a phone without holding it",
-    info=rights(delete=True),
+    info=rights(update=(), delete=True),
 )
 
 history = Table(
@@ -225,7 +241,9 @@ history = Table(
     Column("snapshot", JSONB, nullable=False, comment="its rows; personal data stays encrypted"),
     _when("create_time", "when it was replaced or refused"),
     Index("history_document", "kind", "document_id", "history_id"),
+    CheckConstraint("kind IN (1, 2) AND version > 0", name="kind_known"),
     comment="历史版本",
+    info=rights(update=("snapshot",)),
     postgresql_with=GROWING,
 )
 
@@ -241,6 +259,7 @@ audit = Table(
     Column("reason", Text, nullable=False, comment="why"),
     Column("documents", Integer, nullable=False, comment="how many"),
     _when("create_time", "when"),
+    CheckConstraint("kind BETWEEN 0 AND 3 AND documents >= 0", name="kind_known"),
     comment="个人信息的查看与删除, never changed",
     postgresql_with=GROWING,
 )

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shoudan_kit.moves import lifecycles
 from shoudan_kit.sealing import Place
 from shoudan_kit.tables import GROWING, metadata, rights
 from shoudan_order import states as s
@@ -40,19 +41,23 @@ from shoudan_order.tables.columns import (
     when,
     words,
 )
+from shoudan_order.tables.rules import (
+    AUDIT_CHANGES,
+    DELIVERY_CHANGES,
+    ENDED,
+    NOTIFY_CHANGES,
+    ORDER_CHANGES,
+    PROFIT,
+    REFUND_CHANGES,
+    RETURN_CHANGES,
+    SOLD,
+)
 
 METADATA: Final = metadata()
 declare(METADATA)
 
 # Room for updates in place: rows of hot tables change three to five times.
 HOT: Final = {"fillfactor": "75"}
-
-# 利润 = 1-2+3-4-5+6+7 (000).
-PROFIT: Final = (
-    "profit_micros = success_sell_amount_micros - success_commission_micros + success_service_micros"
-    " - success_fee_micros - success_cost_amount_micros + success_up_commission_micros"
-    " + success_up_service_micros"
-)
 
 ORDER: Final = Table(
     "oms_order_info",
@@ -126,6 +131,8 @@ ORDER: Final = Table(
     holds("delivered", "success_face_micros BETWEEN 0 AND bind_face_micros"),
     holds("up_paid", "up_paid_face_micros BETWEEN 0 AND total_face_micros"),
     holds("whole", "order_status <> 0 OR success_face_micros = total_face_micros"),
+    holds("ended", ENDED),
+    holds("sold", SOLD),
     holds("profit", PROFIT),
     holds(
         "toggles", "delivery_pause IN (0, 1) AND complete_up_pay IN (0, 1) AND is_refund IN (0, 1)"
@@ -135,37 +142,13 @@ ORDER: Final = Table(
     Index("oms_order_info_parked", "order_id", postgresql_where=text("parked_reason <> ''")),
     Index("oms_order_info_open", "order_id", postgresql_where=text("end_time IS NULL")),
     comment="订单记录",
-    info=rights(
-        update=(
-            "rechage_account",  # to seal and to erase it
-            "request_hash",
-            "delivery_pause",
-            "order_status",
-            "payment_status",
-            "delivery_bind_status",
-            "refund_status",
-            "notify_status",
-            "complete_up_pay",
-            "is_refund",
-            "bind_face_micros",
-            "success_face_micros",
-            "success_sell_amount_micros",
-            "success_commission_micros",
-            "success_service_micros",
-            "success_fee_micros",
-            "success_cost_amount_micros",
-            "success_up_commission_micros",
-            "success_up_service_micros",
-            "profit_micros",
-            "up_paid_face_micros",
-            "fail_code",
-            "fail_msg",
-            "parked_reason",
-            "pay_time",
-            "end_time",
-            "money_time",
-            "modify_time",
-        )
+    info=rights(update=ORDER_CHANGES)
+    | lifecycles(
+        order_status=s.ORDER.moves,
+        payment_status=s.PAYMENT.moves,
+        delivery_bind_status=s.BIND.moves,
+        refund_status=s.FAIL_REFUND.moves,
+        notify_status=s.NOTIFY.moves,
     ),
     postgresql_with=HOT,
 )
@@ -212,6 +195,8 @@ DELIVERY: Final = Table(
     one_of("delivery_status", s.DeliveryStatus),
     one_of("up_payment_status", s.UpPaymentStatus),
     holds("faces", "total_face_micros = face_micros * num AND num > 0"),
+    holds("ended", "(delivery_status IN (0, 90)) = (end_time IS NOT NULL)"),
+    holds("started", "delivery_status NOT IN (0, 30) OR start_time IS NOT NULL"),
     holds("paid_is_delivered", "up_payment_status NOT IN (0, 30) OR delivery_status = 0"),
     Index("oms_order_delivery_order_id", "order_id"),
     Index(
@@ -222,21 +207,8 @@ DELIVERY: Final = Table(
     moments("oms_order_delivery", "create_time"),
     moments("oms_order_delivery", "end_time"),
     comment="订单发货表",
-    info=rights(
-        update=(
-            "delivery_status",
-            "up_payment_status",
-            "start_time",
-            "end_time",
-            "money_time",
-            "up_delivery_no",
-            "cost_amount_micros",
-            "courier_cost_amount_micros",
-            "conflict",
-            "return_msg",
-            "result_params",
-        )
-    ),
+    info=rights(update=DELIVERY_CHANGES)
+    | lifecycles(delivery_status=s.DELIVERY.moves, up_payment_status=s.UP_PAYMENT.moves),
     postgresql_with=HOT,
 )
 
@@ -286,6 +258,9 @@ REFUND: Final = Table(
     one_of("down_refund_status", s.MoneyBackStatus),
     one_of("refund_notify_status", s.NotifyStatus),
     holds("faces", "refund_face_micros BETWEEN 0 AND face_micros * refund_num"),
+    holds("ended", "(refund_status = 10) = (end_time IS NULL)"),
+    holds("money", "down_refund_status NOT IN (0, 20) OR refund_status IN (0, 20, 91)"),
+    holds("toggles", "complete_up_refund IN (0, 1)"),
     # One refund of an order at a time: the database itself refuses a second one.
     Index(
         "oms_refund_info_one_open",
@@ -296,24 +271,12 @@ REFUND: Final = Table(
     Index("oms_refund_info_order_id", "order_id"),
     moments("oms_refund_info", "end_time"),
     comment="订单退款表",
-    info=rights(
-        update=(
-            "refund_status",
-            "up_return_status",
-            "down_refund_status",
-            "refund_notify_status",
-            "refund_face_micros",
-            "refund_sell_amount_micros",
-            "refund_commission_amount_micros",
-            "refund_service_amount_micros",
-            "refund_fee_amount_micros",
-            "return_overtime",
-            "complete_up_refund",
-            "parked_reason",
-            "end_time",
-            "money_time",
-            "modify_time",
-        )
+    info=rights(update=REFUND_CHANGES)
+    | lifecycles(
+        refund_status=s.REFUND.moves,
+        up_return_status=s.UP_RETURN.moves,
+        down_refund_status=s.MONEY_BACK.moves,
+        refund_notify_status=s.NOTIFY.moves,
     ),
     postgresql_with=HOT,
 )
@@ -361,6 +324,9 @@ RETURN: Final = Table(
     one_of("return_status", s.ReturnStatus),
     one_of("up_refund_status", s.MoneyBackStatus),
     holds("faces", "return_total_face_micros = return_face_micros * return_num AND return_num > 0"),
+    holds("ended", "(return_status IN (0, 90)) = (end_time IS NOT NULL)"),
+    holds("started", "return_status <> 30 OR start_time IS NOT NULL"),
+    holds("money", "up_refund_status NOT IN (0, 20) OR return_status = 0"),
     Index("oms_refund_up_return_refund_id", "refund_id"),
     Index(
         "oms_refund_up_return_up_return_no",
@@ -370,18 +336,8 @@ RETURN: Final = Table(
     Index("oms_refund_up_return_delivery_id", "delivery_id"),
     moments("oms_refund_up_return", "end_time"),
     comment="上游退货表",
-    info=rights(
-        update=(
-            "return_status",
-            "up_refund_status",
-            "start_time",
-            "end_time",
-            "money_time",
-            "up_return_no",
-            "conflict",
-            "return_msg",
-        )
-    ),
+    info=rights(update=RETURN_CHANGES)
+    | lifecycles(return_status=s.RETURN.moves, up_refund_status=s.MONEY_BACK.moves),
     postgresql_with=HOT,
 )
 
@@ -410,6 +366,8 @@ NOTIFY: Final = Table(
     words("owed_msg", "错误描述 it says"),
     one_of("notify_type", s.NotifyType),
     one_of("notify_status", s.NotifyStatus),
+    holds("ended", "(notify_status IN (0, 100)) = (end_time IS NOT NULL)"),
+    holds("open", "NOT given_up OR notify_status IN (10, 20)"),
     UniqueConstraint("order_id", "refund_id"),
     Index("oms_notify_info_dead", "notify_id", postgresql_where=text("given_up")),
     Index(
@@ -419,6 +377,7 @@ NOTIFY: Final = Table(
         postgresql_where=text("given_up"),
     ),
     comment="订单通知表",
+    info=rights(update=NOTIFY_CHANGES) | lifecycles(notify_status=s.MESSAGE.moves),
     postgresql_with=HOT,
 )
 
@@ -451,6 +410,7 @@ AUDIT: Final = Table(
     now("create_time", "创建时间"),
     one_of("change_type", s.AuditType),
     one_of("audit_status", s.AuditStatus),
+    holds("ended", "(audit_status = 20) = (audit_time IS NULL)"),
     Index(
         "oms_audit_info_one_waiting",
         "order_id",
@@ -463,14 +423,7 @@ AUDIT: Final = Table(
     Index("oms_audit_info_order_id", "order_id"),
     Index("oms_audit_info_waiting", "audit_id", postgresql_where=text("audit_status = 20")),
     comment="审核表",
-    info=rights(
-        update=(
-            "audit_status",
-            "audit_by",
-            "audit_time",
-            "audit_msg",
-        )
-    ),
+    info=rights(update=AUDIT_CHANGES) | lifecycles(audit_status=s.AUDIT.moves),
 )
 
 CHANGE: Final = Table(

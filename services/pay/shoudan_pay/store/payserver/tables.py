@@ -22,6 +22,7 @@ from sqlalchemy import (
     text,
 )
 
+from shoudan_kit.moves import lifecycles, steps
 from shoudan_kit.tables import GROWING, rights
 from shoudan_pay.tables import METADATA
 
@@ -48,6 +49,24 @@ def _id() -> Column[Any]:
         "id", BigInteger, Identity(), primary_key=True, comment="id: small numbers, as documented"
     )
 
+
+# The moves of payserver/states.py; a test compares them.
+PAY_STEPS: Final = steps(
+    unpay=("paying", "payed", "payFailed"),
+    paying=("payed", "payFailed"),
+    payed=("partRefunded", "refunded", "payFailed"),
+    partRefunded=("partRefunded", "refunded", "payed"),
+    refunded=("partRefunded", "payed"),
+    payFailed=("payed",),
+)
+REFUND_STEPS: Final = steps(
+    unRefund=("refunding", "refunded", "refundFailed"),
+    refunding=("refunded", "refundFailed"),
+    refunded=("refundFailed",),
+    refundFailed=("refunded",),
+)
+_SENT: Final = "sent IN ('not', 'maybe', 'heard')"
+_PARKED: Final = "parked OR parked_reason = ''"
 
 # What an order or a refund learns in its life; who pays whom how much for what is never changed.
 _LIFE: Final = (
@@ -194,8 +213,13 @@ PAY_ORDER = Table(
         " AND (refunded_micros = amount_micros) = (status = 'refunded')",
         name="status",
     ),
+    CheckConstraint("(status IN ('unpay', 'paying')) = (finish_time IS NULL)", name="ended"),
+    CheckConstraint("refunded_micros = 0 OR last_refund_time IS NOT NULL", name="refund_time"),
+    CheckConstraint(_SENT, name="sent"),
+    CheckConstraint(_PARKED, name="parked"),
     comment="支付订单 (PayServer payOrder)",
-    info=rights(update=(*_LIFE, "third_pay_no", "refunded_micros", "last_refund_time")),
+    info=rights(update=(*_LIFE, "third_pay_no", "refunded_micros", "last_refund_time"))
+    | lifecycles(status=PAY_STEPS),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -252,8 +276,11 @@ REFUND_ORDER = Table(
     CheckConstraint(
         "status IN ('unRefund', 'refunding', 'refunded', 'refundFailed')", name="status"
     ),
+    CheckConstraint("(status IN ('unRefund', 'refunding')) = (finish_time IS NULL)", name="ended"),
+    CheckConstraint(_SENT, name="sent"),
+    CheckConstraint(_PARKED, name="parked"),
     comment="退款订单 (PayServer refundOrder)",
-    info=rights(update=(*_LIFE, "third_refund_no")),
+    info=rights(update=(*_LIFE, "third_refund_no")) | lifecycles(status=REFUND_STEPS),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -278,6 +305,11 @@ TRADE_RECORD = Table(
     Index("trade_record_refund", "refund_uuid", postgresql_where=text("refund_uuid <> ''")),
     Index("trade_record_created", "create_time"),
     Index("trade_record_merchant", "merchant_uuid", "create_time"),
+    CheckConstraint(
+        "trade_type IN ('pay', 'refund') AND (trade_type = 'refund') = (refund_uuid <> '')",
+        name="kind",
+    ),
+    CheckConstraint(f"amount_micros > 0 AND amount_micros {_FEN}", name="amount"),
     comment="交易记录 (PayServer tradeRecord): one row per status, append-only",
     postgresql_with=GROWING,
 )

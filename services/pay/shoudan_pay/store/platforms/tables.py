@@ -23,6 +23,7 @@ from sqlalchemy import (
     text,
 )
 
+from shoudan_kit.moves import lifecycles, steps
 from shoudan_kit.tables import GROWING, rights
 from shoudan_pay.tables import METADATA
 
@@ -36,6 +37,11 @@ def _column(name: str, kind: Any, comment: str, *, key: bool = False) -> Column[
 def _moment(name: str, comment: str) -> Column[Any]:
     return _column(name, DateTime(timezone=True), comment)
 
+
+# The moves of platforms/states.py; a test compares them.
+_TOLD: Final = ("processing", "success", "fail")
+REFUND_STEPS: Final = steps(unknown=_TOLD, processing=_TOLD)
+TRADE_STEPS: Final = steps(notpay=_TOLD, processing=_TOLD)
 
 UMS_APP = Table(
     "ums_app",
@@ -120,7 +126,8 @@ UMS_REFUND = Table(
     CheckConstraint("refund_fen > 0", name="amount"),
     CheckConstraint("status IN ('unknown', 'processing', 'success', 'fail')", name="status"),
     comment="退款 sent through 银联商务 (003)",
-    info=rights(update=("status", "sent", "asked", "last_code", "detail", "modify_time")),
+    info=rights(update=("status", "sent", "asked", "last_code", "detail", "modify_time"))
+    | lifecycles(status=REFUND_STEPS),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -176,6 +183,7 @@ DINGDANG_NOTICE = Table(
     Index("dingdang_notice_domain", "domain_id", "notice_id"),
     Index("dingdang_notice_given_up", "notice_id", postgresql_where=text("status = 'given_up'")),
     CheckConstraint("status IN ('waiting', 'done', 'given_up', 'dropped')", name="status"),
+    CheckConstraint("kind IN ('paid', 'refunded') AND count >= 0", name="kind"),
     comment="通知 owed to partners of 叮当 (004)",
     info=rights(update=("status", "count", "http_status", "answer", "modify_time")),
     postgresql_with={"fillfactor": "70"},
@@ -216,8 +224,9 @@ DINGDANG_TRADE = Table(
     ),
     CheckConstraint("total_fen > 0", name="amount"),
     CheckConstraint("status IN ('notpay', 'processing', 'success', 'fail')", name="status"),
+    CheckConstraint("(status = 'success') = (paid_time IS NOT NULL)", name="paid"),
     comment="订单 paid through 叮当, as its partner (004)",
-    info=rights(update=("status", "transaction_id", "paid_time")),
+    info=rights(update=("status", "transaction_id", "paid_time")) | lifecycles(status=TRADE_STEPS),
 )
 
 DINGDANG_REFUND = Table(
@@ -242,5 +251,6 @@ DINGDANG_REFUND = Table(
     CheckConstraint("refund_fen > 0", name="amount"),
     CheckConstraint("status IN ('unknown', 'processing', 'success', 'fail')", name="status"),
     comment="退款 through 叮当, as its partner (004)",
-    info=rights(update=("status", "refund_transaction_id", "modify_time")),
+    info=rights(update=("status", "refund_transaction_id", "modify_time"))
+    | lifecycles(status=REFUND_STEPS),
 )
