@@ -379,7 +379,7 @@ async def test_an_operator_lists_shows_and_decides(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOUDAN_CLI_PAY_TARGET", f"127.0.0.1:{shop.pay.port}")
-    for other in ("ORDER", "ERP_INGEST"):
+    for other in ("ORDER", "DELIVERY", "ERP_INGEST"):
         monkeypatch.setenv(f"SHOUDAN_CLI_{other}_TARGET", "127.0.0.1:1")
 
     async def shoudan(*argv: str) -> Result:
