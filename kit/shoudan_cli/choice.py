@@ -60,9 +60,9 @@ async def _prepare(services: Sequence[str], args: Sequence[str], *, yes: bool) -
     own = _option(args, "--target")
     given = {f"{services[0]}_target": own} if own else {}
     found, system = resolved(**given)
+    anywhere = bool(own or system) or addressed()
     for name in ALL:  # what the commands' own --target options read
         os.environ[f"SHOUDAN_{name.upper()}_TARGET"] = str(getattr(found, f"{name}_target"))
-    anywhere = bool(own or system) or addressed()
     answers = await answered(system, found, *services)
     if args[1] not in READING and "--dry-run" not in args:
         await _confirm(answers, anywhere=anywhere, yes=yes)

@@ -33,9 +33,7 @@ def root(
     yes: Annotated[bool, typer.Option("--yes", help="Change a system in production.")] = False,
 ) -> None:
     """Order acquiring for prepaid goods: orders, ledger, delivery, refunds, notifies."""
-    del show, yes
-    if system:
-        os.environ[NAME_VARIABLE] = system
+    del show, system, yes  # read before the command is found
 
 
 class Commands(TyperGroup):
@@ -43,6 +41,8 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As the base; the command's name comes first in `args`."""
+        if system := ctx.params.get("system"):
+            os.environ[NAME_VARIABLE] = system
         prepare(args, yes=bool(ctx.params.get("yes")))
         return super().resolve_command(ctx, args)
 

@@ -9,10 +9,12 @@ import pty
 import sys
 import tempfile
 from asyncio import create_subprocess_exec, subprocess
+from base64 import b64encode
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any
 
 import pytest
@@ -112,6 +114,8 @@ async def delivery(
         "SHOUDAN_DELIVERY_DATABASE_URL": (await new_database("delivery")).service,
         "SHOUDAN_DELIVERY_LISTEN_PORT": str(port),
         "SHOUDAN_DELIVERY_NOTIFY_KEY": "a-key-of-these-tests",
+        "SHOUDAN_DELIVERY_PERSONAL_KEYS": f"k1:{b64encode(token_bytes(32)).decode()}",
+        "SHOUDAN_DELIVERY_INDEX_KEY": b64encode(token_bytes(32)).decode(),
     }
     command = [sys.executable, "-m", "shoudan_cli", "serve", "delivery", "--roles", "rpc"]
     child = Child.spawn(command, env=env, output=log)
@@ -317,7 +321,8 @@ async def test_what_answers_at_the_usual_ports_is_named_or_left_alone(
         except typer.Exit:
             return f"refused: {capsys.readouterr().err}"
         finally:
-            monkeypatch.delenv("SHOUDAN_DELIVERY_TARGET", raising=False)
+            for service in ("ORDER", "PAY", "DELIVERY", "ERP_INGEST"):
+                monkeypatch.delenv(f"SHOUDAN_{service}_TARGET", raising=False)
         return capsys.readouterr().err
 
     async with (
