@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +86,37 @@ async def test_a_notify_resent_after_a_refund_says_what_it_was_owed_for(world: W
 
     await eventually(told)
     assert {told["status"] for told in of_the_order(world)} == {0}
+
+
+async def test_a_notify_is_signed_with_the_secret_of_its_channel_wherever_it_lies(
+    new_database: Callable[[str], Awaitable[DatabaseUrls]], inbox: Inbox, tmp_path: Path
+) -> None:
+    (tmp_path / "acme").write_text("a-key-in-use\na-key-that-replaces-it\n")
+    async with running(await new_database("order"), inbox, secrets_dir=tmp_path) as world:
+        await world.apply(down_channels=[_named("acme")])
+        await delivered(world, notify_url=inbox.url)
+        await eventually(lambda: inbox.told)
+    head, body = inbox.headers[0], inbox.bodies[0]
+    content = f"{head['webhook-id']}.{head['webhook-timestamp']}.".encode() + body
+    macs = [
+        hmac.digest(key, content, "sha256") for key in (b"a-key-in-use", b"a-key-that-replaces-it")
+    ]
+    signatures = [f"v1,{base64.b64encode(mac).decode()}" for mac in macs]
+    assert head["webhook-signature"] == " ".join(signatures)
+
+
+async def test_a_secret_that_is_nowhere_is_told_to_a_person(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await world.apply(down_channels=[_named("nowhere")])
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "secret_missing" in line]
+    assert all(word in said for word in ("error", "test", "nowhere"))
+
+
+def _named(secret_name: str) -> Any:
+    return catalogue_pb.DownChannel(
+        channel_no="test", channel_name="测试", enabled=True, secret_name=secret_name
+    )
 
 
 def _wording() -> Any:

@@ -207,12 +207,14 @@ class Inbox:
     answer: Callable[[dict[str, Any]], tuple[int, str]] = lambda told: (200, "success")
     told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     headers: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    bodies: list[bytes] = field(default_factory=list[bytes])
     url: str = ""
 
     async def take(self, request: web.Request) -> web.Response:
         """One notify."""
         told = await request.json()
         self.told.append(told)
+        self.bodies.append(await request.read())
         self.headers.append({k.lower(): v for k, v in request.headers.items()})
         status, text = self.answer(told)
         return web.Response(status=status, text=text)

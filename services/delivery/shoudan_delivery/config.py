@@ -30,7 +30,7 @@ class DeliverySettings(SealedAccountSettings):
     )
     secrets_dir: str | None = Field(
         None,
-        description="Folder of files, one per secret_name of a channel; else SHOUDAN_SECRET_<NAME> is read.",
+        description="Folder of files, one per secret_name; SHOUDAN_SECRET_<NAME> comes first.",
         examples=["/run/secrets"],
     )
     notify_key: Secret = Field(

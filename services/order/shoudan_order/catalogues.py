@@ -26,6 +26,7 @@ from shoudan_order.catalogue import (
     UpProduct,
     UpShelf,
 )
+from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
 from shoudan_order.refusals import CatalogueInvalid
 from shoudan_order.states import Toggle, toggle
@@ -124,7 +125,20 @@ async def refresh(context: Context) -> None:
         loaded = await load(db)
     _ = loaded.assortment  # indexed before anybody asks
     context.catalogue, context.loaded = loaded, True
+    _say_what_is_unsigned(context)
     _log.info("catalogue_loaded", version=loaded.version, products=len(loaded.down_products))
+
+
+def _say_what_is_unsigned(context: Context) -> None:
+    """A channel whose named secret is nowhere is told without a signature, which it will not believe."""
+    folder = context.settings.secrets_dir
+    for channel in context.catalogue.down_channels.values():
+        if channel.secret_name and not named_secret.lines(channel.secret_name, folder):
+            _log.error(
+                "secret_missing",
+                channel_no=channel.channel_no,
+                secret_name=channel.secret_name,
+            )
 
 
 async def poll(context: Context) -> None:
@@ -140,7 +154,7 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
     New channels get their three ledger accounts before the change is committed: a channel is never
     there without them. Refuses: CatalogueInvalid, naming the first contradiction.
     """
-    _refuse_demo_secrets(context.settings.profile, given)
+    _refuse_demo_secrets(context.settings, given)
     async with context.app.db.connect() as db:
         now = await load(db)
     check(merged(now, given), given)
@@ -178,9 +192,9 @@ async def _write(context: Context, given: Rows, by: str) -> tuple[list[str], int
     return changes, version
 
 
-def _refuse_demo_secrets(profile: str, given: Rows) -> None:
+def _refuse_demo_secrets(settings: OrderSettings, given: Rows) -> None:
     for channel in given.of.get("down_channels", ()):
-        if named_secret.is_demo_of(profile, channel.secret_name):
+        if named_secret.is_demo_of(settings.profile, channel.secret_name, settings.secrets_dir):
             why = f"secret_name: {named_secret.REFUSED}"
             raise CatalogueInvalid(f"down_channels {channel.channel_no}", why)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from pydantic import Field
 
@@ -16,6 +17,11 @@ NOTIFY_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
 class OrderSettings(SealedAccountSettings):
     """Settings of `shoudan serve order`."""
 
+    secrets_dir: Path | None = Field(
+        None,
+        description="Folder of files, one per secret_name; SHOUDAN_SECRET_<NAME> comes first.",
+        examples=["/run/secrets"],
+    )
     pay_target: str = Field(
         "127.0.0.1:50052",
         description="gRPC address of the pay service; dns:/// spreads calls over its replicas.",

@@ -315,8 +315,7 @@ class Notifier:
         channel = self._context.catalogue.down_channels.get(row.down_channel_no)
         body = body_of(row, words=channel is not None and channel.word_status)
         headers = {"Content-Type": "application/json"}
-        secrets = named_secret.lines(channel.secret_name) if channel and channel.secret_name else ()
-        if secrets:
+        if secrets := self._secrets(channel):
             timestamp = int(clock.now().timestamp())
             headers |= signed(secrets, f"notify_{row.notify_id}", timestamp, body)
         began = clock.monotonic()
@@ -324,6 +323,11 @@ class Notifier:
             "POST", row.notify_url, headers=headers, body=body
         )
         return _Attempt(task, row, outcome, int((clock.monotonic() - began) * 1000))
+
+    def _secrets(self, channel: DownChannel | None) -> tuple[str, ...]:
+        if channel is None or not channel.secret_name:
+            return ()
+        return named_secret.lines(channel.secret_name, self._context.settings.secrets_dir)
 
     def _through(self, channel: DownChannel | None) -> Egress:
         """The way out for a channel: public addresses, and the networks opened for it."""
