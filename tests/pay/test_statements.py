@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from shoudan.pay.v1 import events_pb2
 from shoudan.pay.v1 import ledger_service_pb2 as pb
@@ -269,9 +270,11 @@ async def test_a_balance_set_without_a_record_is_found(base: Turnable, folder: P
     async with sealed_yesterday(base, folder) as vault:
         old = await vault.id_of(await first_key(vault))
         new = await vault.id_of(await vault.account())
-        rich = "UPDATE account_info SET balance_micros = 990000000 WHERE account_id = ANY(:ids)"
-        await vault.run(rich, ids=[old, new])
-        assert [one.partition(":")[0] for one in await vault.findings()] == [f"{old}/0", f"{new}/0"]
+        rich = "UPDATE account_info SET balance_micros = 990000000 WHERE account_id = :id"
+        await vault.run(rich, id=old)
+        with pytest.raises(IntegrityError, match="account_info_head"):
+            await vault.run(rich, id=new)
+        assert [one.partition(":")[0] for one in await vault.findings()] == [f"{old}/0"]
 
 
 async def test_a_record_added_behind_an_account_that_did_not_move_is_found(
