@@ -114,11 +114,12 @@ async def test_a_page_of_few_among_many_is_short_and_says_where_to_go_on(databas
                 text("""
 INSERT INTO vds_order_info (order_no, coop_id, coop_order_id, order_id, channel_no, service_class,
     carrier_no, product_face_micros, product_num, account, status, request_params, request_count,
-    create_time, result_source, result_code, result_desc, result_params, up_order_no,
-    succ_face_micros, last_update_time, flow_timeout, conflict)
+    create_time, request_start_time, request_finish_time, result_source, result_code, result_desc,
+    result_params, up_order_no, succ_face_micros, last_update_time, flow_timeout, conflict)
 SELECT :first + n, 'c', n, n, 'u', 10, 'ZSH', 1000000, 1, '138', CASE WHEN n IN (1, 2) THEN 90 ELSE 0 END,
-    '', 1, shoudan_now(), 0, '', '', '', CASE WHEN n = 3 THEN 'UP3' ELSE '' END, 0, shoudan_now(),
-    shoudan_now(), n = 4
+    '', 1, shoudan_now(), shoudan_now(), shoudan_now(), 1, '', '', '',
+    CASE WHEN n = 3 THEN 'UP3' ELSE '' END, CASE WHEN n IN (1, 2) THEN 0 ELSE 1000000 END,
+    shoudan_now(), shoudan_now(), n = 4
 FROM generate_series(CAST(1 AS bigint), :many) AS n"""),
                 {"first": first, "many": many},
             )

@@ -18,6 +18,7 @@ from shoudan_cli.clients import Clients
 from shoudan_cli.system import System
 from shoudan_cli.wiring import SERVICES
 from shoudan_kit.db import Database
+from shoudan_kit.probe import until
 from tests.pay.invariants import broken
 from tests.poll import eventually
 
@@ -92,7 +93,25 @@ class Partner:
             )
             return done == count
 
-        await eventually(ended, ENDED_S, every_s=0.2)
+        if not await until(ended, ENDED_S, every_s=0.2):
+            raise AssertionError(f"not all of {prefix} ended: {await self.open_orders(prefix)}")
+
+    async def open_orders(self, prefix: str) -> str:
+        """The first orders that have not ended, with the tasks that should end them."""
+        async with self.system.postgres.admin("shoudan_order") as db:
+            rows = await db.fetch(
+                "SELECT o.order_id, o.order_status, o.payment_status, o.notify_status,"
+                " o.complete_up_pay, o.parked_reason,"
+                " (SELECT json_agg(json_build_array(t.name, t.status, t.count, t.last_error,"
+                " t.next_execute_time)) FROM task t WHERE t.order_no = o.order_id::text) AS tasks,"
+                " (SELECT json_agg(json_build_array(d.delivery_status, d.return_msg))"
+                " FROM oms_order_delivery d WHERE d.order_id = o.order_id) AS deliveries"
+                " FROM oms_order_info o WHERE o.request_no LIKE $1 || '%'"
+                " AND NOT (order_status = 0 AND notify_status = 0 AND complete_up_pay = 0)"
+                " ORDER BY order_id LIMIT 5",
+                prefix,
+            )
+        return "\n".join(str(dict(row)) for row in rows) or "some were never placed"
 
     async def ledger_is_whole(self) -> None:
         stub: Any = pay_grpc.LedgerServiceStub(self.clients.channel("pay"))
