@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import Token
 from typing import Any, Final, Protocol, TypeAlias, TypedDict, TypeVar, cast
 
@@ -22,6 +21,7 @@ from grpc_status import rpc_status
 from shoudan_kit import log, metrics
 from shoudan_kit.db_errors import away, data_refused, describe, taken
 from shoudan_kit.refusal import DeadlineTooShort, Refusal, Refused, refused_from_rpc
+from shoudan_kit.shielded import finish_shielded
 
 T = TypeVar("T")
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
@@ -181,32 +181,6 @@ def deadline(context: Context, max_s: float) -> float:
     if left - HOP_S < NEEDED_S:
         raise _too_short(left, HOP_S + NEEDED_S)
     return min(max_s, left - HOP_S)
-
-
-_kept: set[asyncio.Task[Any]] = set()
-
-
-async def shielded(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work`, which goes on to its end when the caller is cancelled (a client that hung up)."""
-    task = asyncio.create_task(work)
-    _kept.add(task)
-    task.add_done_callback(_let_go)
-    return await asyncio.shield(task)
-
-
-async def finish_shielded(timeout_s: float) -> int:
-    """Wait for shielded work whose callers are gone; gives how many pieces did not make it."""
-    if not _kept:
-        return 0
-    _, late = await asyncio.wait(set(_kept), timeout=timeout_s)
-    return len(late)
-
-
-def _let_go(task: asyncio.Task[Any]) -> None:
-    _kept.discard(task)
-    # Asked for here, so that work whose caller has gone does not fail unseen or unretrieved.
-    if not task.cancelled() and (error := task.exception()) and not isinstance(error, Refusal):
-        _log.warning("shielded_work_failed", error=type(error).__name__)
 
 
 class _Around:

@@ -15,6 +15,7 @@ from shoudan_kit import store
 from shoudan_kit.db import Database
 from shoudan_kit.faultpoint import hit
 from shoudan_kit.ids import IdMaker
+from shoudan_kit.shielded import shielded
 from shoudan_kit.task import Kind, NewTask, Task
 
 if TYPE_CHECKING:
@@ -185,6 +186,11 @@ class Work:
         except BaseException as failed:
             await self._transaction.__aexit__(type(failed), failed, failed.__traceback__)
             raise
+        # A caller that hangs up now leaves steps that are committed and leased to this process: they are
+        # handed on all the same, else they would wait for the lease to end.
+        await shielded(self._commit())
+
+    async def _commit(self) -> None:
         await self._transaction.__aexit__(None, None, None)
         hit(f"{self.name}.after_commit")
         self._hand_on()

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from shoudan_kit import log, metrics, rpc
 from shoudan_kit.config import ProcessSettings
 from shoudan_kit.refusal import DeadlineTooShort, Refusal, Refused, refused_from_rpc
+from shoudan_kit.shielded import finish_shielded, shielded
 
 NAME = "test.Echo"
 SECRET = "secret /etc/path"
@@ -305,7 +306,7 @@ async def test_shielded_work_goes_on_when_the_client_hangs_up(serve):
         done.append("committed")
 
     async def act(request, context):
-        await rpc.shielded(commit())
+        await shielded(commit())
         return request
 
     server, ask = await serve(act)
@@ -325,10 +326,10 @@ async def test_shielded_work_gives_its_result_or_its_exception():
     async def bad():
         raise KeyError("x")
 
-    assert await rpc.shielded(good()) == 5
+    assert await shielded(good()) == 5
     with pytest.raises(KeyError):
-        await rpc.shielded(bad())
-    assert await rpc.finish_shielded(0.1) == 0
+        await shielded(bad())
+    assert await finish_shielded(0.1) == 0
 
 
 async def test_unavailable_is_tried_again_and_nothing_else_is(serve):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from sqlalchemy import text
 
+from shoudan_kit.shielded import finish_shielded
 from shoudan_kit.task import Kind
 from shoudan_kit.work import Work
+from tests.poll import eventually
 
 
 class Step(msgspec.Struct):
@@ -67,6 +71,46 @@ async def test_what_is_committed_is_handed_on(database, ids):
         (20, 0, "test:now"),
         (20, 0, "elsewhere"),
     ]
+
+
+async def test_a_caller_that_hangs_up_at_the_commit_leaves_no_step_behind(database, ids):
+    """What is committed is leased to this process: it must run it, whoever asked for it is gone."""
+    recorder, committing = Recorder("test:now"), asyncio.Event()
+    async with database.begin() as db:
+        await db.execute(text("CREATE TABLE slow (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
+        await db.execute(
+            text(
+                "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$"
+            )
+        )
+        await db.execute(
+            text(
+                "CREATE CONSTRAINT TRIGGER slowly AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED"
+                " FOR EACH ROW EXECUTE FUNCTION wait()"
+            )
+        )
+
+    async def call() -> None:
+        async with Work(database, ids, recorder, recorder) as work:
+            await work.db.execute(text("INSERT INTO slow VALUES (1)"))
+            work.tasks.add(NOW, Step(1))
+            committing.set()
+
+    caller = asyncio.create_task(call())
+    await committing.wait()
+
+    async def at_commit() -> bool:
+        sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query ~ 'COMMIT'"
+        return bool(await rows(database, sql))
+
+    await eventually(at_commit)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await eventually(lambda: recorder.tasks)
+    assert await finish_shielded(1) == 0
+    assert len(await rows(database, "SELECT 1 FROM task")) == 1
 
 
 async def test_an_exception_leaves_nothing_and_hands_nothing_on(database, ids):

@@ -36,9 +36,9 @@ from shoudan_delivery.store.rows import (
 from shoudan_delivery.suppliers import Suppliers
 from shoudan_kit.db import retry
 from shoudan_kit.ids import EPOCH, TIME_SHIFT
-from shoudan_kit.rpc import shielded
 from shoudan_kit.sealing import SealedColumn
 from shoudan_kit.service import App
+from shoudan_kit.shielded import shielded
 
 ITEMS_MAX = 1_000
 PAGE_DEFAULT = 100

@@ -20,8 +20,8 @@ from shoudan_erp_ingest.store.finding import Filter, Found
 from shoudan_erp_ingest.subjects import Subjects
 from shoudan_erp_ingest.tables.models import TradeDocument
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
-from shoudan_kit.rpc import shielded
 from shoudan_kit.sealing import KeyRing
+from shoudan_kit.shielded import shielded
 
 PUSHES_MAX = 1_000
 KIND_WHY = "trade or refund"

@@ -10,8 +10,9 @@ from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan.pay.v1 import payment_service_pb2_grpc as grpc_stubs
 from shoudan_kit import log
 from shoudan_kit.refusal import Refusal
-from shoudan_kit.rpc import Context, deadline, shielded
+from shoudan_kit.rpc import Context, deadline
 from shoudan_kit.service import App, Register
+from shoudan_kit.shielded import shielded
 from shoudan_pay.channels import component
 from shoudan_pay.channels.component import Answer, Heard, Word
 from shoudan_pay.config import PaySettings

@@ -11,8 +11,9 @@ from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan.pay.v1 import platform_service_pb2_grpc as grpc_stubs
 from shoudan_kit import log
 from shoudan_kit.clock import BEIJING, beijing
-from shoudan_kit.rpc import Context, shielded
+from shoudan_kit.rpc import Context
 from shoudan_kit.service import App
+from shoudan_kit.shielded import shielded
 from shoudan_kit.signing import key_signature
 from shoudan_pay.channels import chinaums
 from shoudan_pay.channels.chinaums import Detail

@@ -11,8 +11,9 @@ from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_kit import log
 from shoudan_kit.egress import Egress
 from shoudan_kit.money import FEN
-from shoudan_kit.rpc import Context, shielded
+from shoudan_kit.rpc import Context
 from shoudan_kit.service import App
+from shoudan_kit.shielded import shielded
 from shoudan_kit.work import Work
 from shoudan_pay.channels import dingdang
 from shoudan_pay.channels.component import Heard, Word
