@@ -119,6 +119,7 @@ class Database:
         if plans:  # after the driver has looked its types up, which needs every kind of plan
             event.listen(engine.sync_engine, "connect", _plan)
         event.listen(engine.sync_engine, "before_cursor_execute", _zoned)
+        event.listen(engine.sync_engine, "checkin", _left_behind)
         self.engine = FastEngine(engine.sync_engine)
 
     async def _open(self) -> Any:
@@ -184,6 +185,19 @@ def _plan(connection: Any, _: object) -> None:
         await driver.execute(PLANS)
 
     connection.run_async(limit)
+
+
+def _left_behind(connection: Any, record: Any) -> None:
+    """Close a connection that comes back with a transaction nobody has, instead of lending it again.
+
+    A caller cancelled in its BEGIN leaves one: the driver would take whatever comes next for a part of
+    it, a savepoint, and what its users were told is committed would go with it.
+    """
+    driver = None if connection is None else connection.driver_connection
+    if driver is None:
+        return
+    if driver._top_xact is not None or driver.is_in_transaction():  # noqa: SLF001
+        record.invalidate()
 
 
 async def retry(run: Callable[[], Awaitable[T]], *, tries: int = RETRIES_MAX) -> T:

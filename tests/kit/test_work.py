@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from sqlalchemy import text
 
+from shoudan_kit.db import Database
 from shoudan_kit.shielded import finish_shielded
 from shoudan_kit.task import Kind
 from shoudan_kit.work import Work
@@ -111,6 +112,30 @@ async def test_a_caller_that_hangs_up_at_the_commit_leaves_no_step_behind(databa
     await eventually(lambda: recorder.tasks)
     assert await finish_shielded(1) == 0
     assert len(await rows(database, "SELECT 1 FROM task")) == 1
+
+
+async def test_a_caller_cancelled_in_its_begin_takes_no_later_transaction_with_it(bare_url):
+    """Else everything committed on that connection is lost with it, and was answered as done."""
+    one, other = Database(bare_url, pool_size=1), Database(bare_url)
+    async with other.begin() as db:
+        await db.execute(text("CREATE TABLE kept (n int)"))
+    async with one.connect() as db:
+        driver = (await db.get_raw_connection()).driver_connection
+    caller = asyncio.create_task(_touch(one))
+    await eventually(lambda: driver._top_xact, every_s=0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    async with one.begin() as db:
+        await db.execute(text("INSERT INTO kept VALUES (1)"))
+    assert len(await rows(other, "SELECT 1 FROM kept")) == 1
+    await one.dispose()
+    await other.dispose()
+
+
+async def _touch(database):
+    async with database.begin() as db:
+        await db.execute(text("SELECT 1"))
 
 
 async def test_an_exception_leaves_nothing_and_hands_nothing_on(database, ids):
