@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from sqlalchemy import text
 
+from shoudan_kit.db import Database
 from shoudan_kit.egress import Answered
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_order.notifies import acknowledged
@@ -111,6 +113,23 @@ async def test_a_secret_that_is_nowhere_is_told_to_a_person(
     await world.apply(down_channels=[_named("nowhere")])
     (said,) = [line for line in capsys.readouterr().out.splitlines() if "secret_missing" in line]
     assert all(word in said for word in ("error", "test", "nowhere"))
+
+
+async def test_a_place_at_a_host_is_held_for_the_call_and_not_for_what_is_stored_of_it(
+    new_database: Callable[[str], Awaitable[DatabaseUrls]], inbox: Inbox
+) -> None:
+    """Else no more answers are stored together than one host has places, however many wait."""
+    urls = await new_database("order")
+    owner = Database(urls.owner)
+    async with (
+        running(urls, inbox, notify_host_calls_max=2) as world,
+        owner.begin() as db,  # until the end of this block no answer can be stored
+    ):
+        await db.execute(text("LOCK TABLE oms_notify_attempt IN SHARE MODE"))
+        for _ in range(6):
+            await world.order(notify_url=inbox.url)
+        await eventually(lambda: len(inbox.told) == 6, 1.5)
+    await owner.dispose()
 
 
 def _named(secret_name: str) -> Any:

@@ -250,9 +250,11 @@ class Notifier:
         try:
             attempt = await self._send(task, row)
             answered = isinstance(attempt.outcome, Answered)
-            await self._store(attempt)
         finally:
+            # Its place is for the call alone: held while the answer is stored, it would make the batches
+            # that are stored together as small as one host's places.
             self._ended(party, answered=answered)
+        await self._store(attempt)
 
     async def _skip(self, party: Party, task: Task[steps.NotifyStep], row: NotifyRow) -> None:
         """Give a notify up unsent: its host has not answered for long. It can be sent again by hand."""
