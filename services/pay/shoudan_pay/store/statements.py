@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
+from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import Database, statement
@@ -69,7 +70,7 @@ async def now(db: AsyncConnection) -> datetime:
 async def sealing(database: Database) -> AsyncGenerator[bool]:
     """Whether this process may make a statement; no other does until the end of the block."""
     async with database.connect() as db:
-        mine = (await db.execute(_LOCK, {"id": _LOCK_ID})).scalar_one()
+        mine = await _lock(db)
         try:
             yield mine
         finally:
@@ -77,11 +78,20 @@ async def sealing(database: Database) -> AsyncGenerator[bool]:
                 await _unlock(db)
 
 
+async def _lock(db: AsyncConnection) -> bool:
+    return await _or_nobody(db, _LOCK)
+
+
 async def _unlock(db: AsyncConnection) -> None:
+    await _or_nobody(db, _UNLOCK)
+
+
+async def _or_nobody(db: AsyncConnection, sql: TextClause) -> bool:
+    """Lock or unlock. Cut off in it, the session may hold the lock: the pool must not have it back."""
     try:
-        await db.execute(_UNLOCK, {"id": _LOCK_ID})
+        return (await db.execute(sql, {"id": _LOCK_ID})).scalar_one()
     except BaseException:
-        await db.invalidate()  # a session of the pool would go on holding it
+        await db.invalidate()
         raise
 
 
