@@ -15,6 +15,7 @@ from shoudan_kit import log, metrics
 from shoudan_kit.clock import Clock
 from shoudan_kit.db import Database, statement
 from shoudan_kit.refusal import Refusal
+from shoudan_kit.work import Work
 
 pb = work_service_pb2
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -208,16 +209,28 @@ def _response(decision: Decision, *, repeated: bool = False) -> pb.DecideWorkRes
     )
 
 
-async def decided_by_event(
-    database: Database, subject: str, message: type[Any], kind: str, key: str
-) -> Decision | None:
-    """The last decision in the events of this key: `message` is the service's WorkDecided."""
-    async with database.connect() as db:
-        rows = await db.execute(_DECIDED, {"key": key, "subject": subject})
-        bodies = [message.FromString(row.body) for row in rows]
-    return next(
-        (Decision(one.decision, one.by, one.reason) for one in bodies if one.kind == kind), None
-    )
+@dataclass(frozen=True, slots=True)
+class DecisionEvents:
+    """The record of decisions in a service's events: `message` is its WorkDecided."""
+
+    subject: str
+    message: type[Any]
+
+    def add(self, work: Work, kind: str, key: str, decision: Decision) -> None:
+        """Record a decision with what the transaction does."""
+        word, by, reason = decision.word, decision.by, decision.reason
+        body = self.message(kind=kind, key=key, decision=word, by=by, reason=reason)
+        text = f"{kind} {key}: {word}, {by}: {reason}"
+        work.events.add(self.subject, key=key, body=body, text=text)
+
+    async def last(self, database: Database, kind: str, key: str) -> Decision | None:
+        """The last decision of what waited under this key."""
+        async with database.connect() as db:
+            rows = await db.execute(_DECIDED, {"key": key, "subject": self.subject})
+            bodies = [self.message.FromString(row.body) for row in rows]
+        return next(
+            (Decision(one.decision, one.by, one.reason) for one in bodies if one.kind == kind), None
+        )
 
 
 def _message(kind: str, item: Item) -> pb.OpenWork:

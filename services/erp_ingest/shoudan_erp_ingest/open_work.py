@@ -12,11 +12,11 @@ from shoudan_erp_ingest.quarantine import Quarantine
 from shoudan_erp_ingest.refusals import FieldInvalid
 from shoudan_erp_ingest.store import pushes
 from shoudan_erp_ingest.tables.schema import TRADE
-from shoudan_kit.open_work import Count, Decision, Item, decided_by_event
+from shoudan_kit.open_work import Count, Decision, DecisionEvents, Item
 from shoudan_kit.service import App
 
 RETRY: Final = "retry"
-DECIDED: Final = "shoudan.events.erp.work.decided"
+DECIDED: Final = DecisionEvents("shoudan.events.erp.work.decided", events.WorkDecided)
 DIGITS_MAX: Final = 18
 
 
@@ -56,19 +56,11 @@ class Quarantined:
         if not stored:
             raise FieldInvalid("push", "still cannot be read")
         async with self.app.work("open_work.decided") as work:
-            body = events.WorkDecided(
-                kind=self.kind,
-                key=item.key,
-                decision=decision.word,
-                by=decision.by,
-                reason=decision.reason,
-            )
-            text = f"push {item.key}: {decision.word}, {decision.by}: {decision.reason}"
-            work.events.add(DECIDED, key=item.key, body=body, text=text)
+            DECIDED.add(work, self.kind, item.key, decision)
 
     async def decided(self, key: str) -> Decision | None:
         """By the event that was written after it."""
-        return await decided_by_event(self.app.db, DECIDED, events.WorkDecided, self.kind, key)
+        return await DECIDED.last(self.app.db, self.kind, key)
 
 
 def _item(row: Any) -> Item:

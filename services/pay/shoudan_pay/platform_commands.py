@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Annotated, Any, Final, TypeVar, cast
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
-from grpc import aio
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan.pay.v1 import platform_service_pb2_grpc as stubs
-from shoudan_kit.refusal import refused_from_rpc
-from shoudan_kit.rpc import connect
+from shoudan_pay.commands.calls import CALL_S, DEFAULT_TARGET, Target, console, plain, run
 
 T = TypeVar("T")
 
-CALL_S: Final = 30.0
-DEFAULT_TARGET: Final = "127.0.0.1:50052"
 
 app = typer.Typer(no_args_is_help=True, help="ChinaUMS and Dingdang: who may call, what is owed.")
-console, errors = Console(), Console(stderr=True)
 
 
 class Role(StrEnum):
@@ -55,9 +48,6 @@ STATES: Final = {
     pb.TRADE_STATE_FAIL: "failed",
 }
 
-Target = Annotated[
-    str, typer.Option(help="gRPC address of the pay service.", envvar="SHOUDAN_PAY_TARGET")
-]
 Merchant = Annotated[str, typer.Option(help="Whose pays and refunds it is about: merchantUUID.")]
 SecretName = Annotated[
     str, typer.Option(help="Name of its secret; the secret itself is in SHOUDAN_SECRET_<NAME>.")
@@ -95,7 +85,7 @@ def ums(
     )
     request = pb.SetUmsAppRequest(app=given)
     _run(target, lambda stub: stub.SetUmsApp(request, timeout=CALL_S))
-    _plain(console, f"AppId {app_id} {'off' if off else 'set'}")
+    plain(console, f"AppId {app_id} {'off' if off else 'set'}")
 
 
 @app.command()
@@ -129,7 +119,7 @@ def domain(
     )
     request = pb.SetDomainRequest(domain=given)
     _run(target, lambda stub: stub.SetDomain(request, timeout=CALL_S))
-    _plain(console, f"domain {domain_id} ({role}) {'off' if off else 'set'}")
+    plain(console, f"domain {domain_id} ({role}) {'off' if off else 'set'}")
 
 
 @app.command()
@@ -159,7 +149,7 @@ def trade(
     ).trade
     order = f", order {found.channel_no} {found.request_no}" if found.channel_no else ""
     pay = f", pay {found.pay_traction_no}" if found.pay_traction_no else ""
-    _plain(console, f"{trade_no}: {found.total_fen} 分, {STATES[found.state]}{order}{pay}")
+    plain(console, f"{trade_no}: {found.total_fen} 分, {STATES[found.state]}{order}{pay}")
 
 
 @app.command()
@@ -180,23 +170,4 @@ def notices(
 
 
 def _run(target: str, ask: Callable[[Any], Awaitable[T]]) -> T:
-    """Ask the pay service; a refusal or a failure becomes one line on stderr and exit code 1."""
-
-    async def asked() -> T:
-        channel = connect(target)
-        try:
-            return await ask(stubs.PlatformServiceStub(cast("Any", channel)))
-        finally:
-            await channel.close()
-
-    try:
-        return asyncio.run(asked())
-    except aio.AioRpcError as error:
-        refused = refused_from_rpc(error)
-        _plain(errors, str(refused or f"{error.code().name} {error.details()}"))
-    raise typer.Exit(1)
-
-
-def _plain(where: Console, words: str) -> None:
-    """Words from data: no colours or links are read out of them."""
-    where.print(words, markup=False, highlight=False, soft_wrap=True)
+    return run(target, ask, stubs.PlatformServiceStub)

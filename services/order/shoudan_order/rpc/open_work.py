@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoudan.order.v1 import events_pb2 as events
-from shoudan_kit.open_work import Count, Decision, Item, Source, decided_by_event
+from shoudan_kit.open_work import Count, Decision, DecisionEvents, Item, Source
 from shoudan_order import audits, retries
 from shoudan_order.context import Context
 from shoudan_order.refusals import NotFound
@@ -25,7 +25,7 @@ STATUSES: Final = {
     FAILED: AuditStatus.FAILED,
     PARTIAL: AuditStatus.PARTIAL,
 }
-DECIDED: Final = "shoudan.events.order.work.decided"
+DECIDED: Final = DecisionEvents("shoudan.events.order.work.decided", events.WorkDecided)
 DIGITS_MAX: Final = 19
 ID_MAX: Final = 2**63 - 1
 
@@ -77,21 +77,11 @@ class _Kind:
         """The effect, then the word about it: a repeat of the call is answered by that."""
         await self._decide(item, decision)
         async with self.context.app.work("open_work.decided") as work:
-            body = events.WorkDecided(
-                kind=self.kind,
-                key=item.key,
-                decision=decision.word,
-                by=decision.by,
-                reason=decision.reason,
-            )
-            text = f"{self.kind} {item.key}: {decision.word}, {decision.by}: {decision.reason}"
-            work.events.add(DECIDED, key=item.key, body=body, text=text)
+            DECIDED.add(work, self.kind, item.key, decision)
 
     async def decided(self, key: str) -> Decision | None:
         """By the event that was written after it."""
-        return await decided_by_event(
-            self.context.app.db, DECIDED, events.WorkDecided, self.kind, key
-        )
+        return await DECIDED.last(self.context.app.db, self.kind, key)
 
     async def _decide(self, item: Item, decision: Decision) -> None:
         """An audit is decided as by `shoudan audit decide`. Refuses: NotFound, AuditRefused."""

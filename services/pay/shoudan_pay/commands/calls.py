@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final, NoReturn, TypeVar, cast
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 from grpc import aio
@@ -30,13 +30,17 @@ Groups = Annotated[str, typer.Argument(help="Kind of account, such as down_chann
 Eid = Annotated[str, typer.Argument(help="Channel or member number.")]
 
 
-def run(target: str, ask: Callable[[Any], Awaitable[T]]) -> T:
+def run(
+    target: str,
+    ask: Callable[[Any], Awaitable[T]],
+    stub: Callable[[Any], Any] = stubs.LedgerServiceStub,
+) -> T:
     """Ask the pay service; a refusal or a failure becomes one line on stderr and exit code 1."""
 
     async def asked() -> T:
         channel = connect(target)
         try:
-            return await ask(stubs.LedgerServiceStub(cast("Any", channel)))
+            return await ask(stub(channel))
         finally:
             await channel.close()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from shoudan.pay.v1 import payment_events_pb2 as events
-from shoudan_kit.open_work import Count, Decision, Item, Source, decided_by_event
+from shoudan_kit.open_work import Count, Decision, DecisionEvents, Item, Source
 from shoudan_kit.service import App
 from shoudan_kit.work import Work
 from shoudan_pay.channels.component import Heard, Word
@@ -45,7 +45,7 @@ OTHER_ENDS: Final[Mapping[str, tuple[str, ...]]] = {
     RefundStatus.REFUNDED: (FAILED,),
 }
 STATES: Final = {SUCCESS: RefundState.SUCCESS, FAILED: RefundState.FAIL}
-DECIDED: Final = "shoudan.events.pay.work.decided"
+DECIDED: Final = DecisionEvents("shoudan.events.pay.work.decided", events.WorkDecided)
 REASON_CHARS_MAX: Final = 200
 
 
@@ -78,19 +78,11 @@ class _Kind(ABC):
         """Decision, its effect and its record are one transaction."""
         async with self.app.work("open_work_decide") as work:
             await self._decide(work, item, decision)
-            body = events.WorkDecided(
-                kind=self.kind,
-                key=item.key,
-                decision=decision.word,
-                by=decision.by,
-                reason=decision.reason,
-            )
-            text = f"{self.kind} {item.key}: {decision.word}, {decision.by}: {decision.reason}"
-            work.events.add(DECIDED, key=item.key, body=body, text=text)
+            DECIDED.add(work, self.kind, item.key, decision)
 
     async def decided(self, key: str) -> Decision | None:
         """By the event that was written with it."""
-        return await decided_by_event(self.app.db, DECIDED, events.WorkDecided, self.kind, key)
+        return await DECIDED.last(self.app.db, self.kind, key)
 
     def _item(self, row: Row) -> Item:
         told = [f"client number {row.client_no}", f"sent {row.sent}"]
