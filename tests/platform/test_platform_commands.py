@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from typer.testing import CliRunner
 
-from shoudan_pay.platform_commands import app
+from shoudan_pay.commands.platform import app
 from tests.pay.payserver.shop import number
 from tests.platform.desk import MID, TID, Desk
 

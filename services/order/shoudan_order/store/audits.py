@@ -94,7 +94,7 @@ WHERE NOT EXISTS (SELECT 1 FROM oms_audit_info w WHERE w.order_id = c.order_id
 
 # An order with nothing left to decide waits for nobody.
 _UNPARK = statement(f"""
-UPDATE oms_order_info o SET modify_time = shoudan_now(),
+UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         parked_reason = ''
 WHERE o.order_id = :order_id AND NOT EXISTS (SELECT 1 FROM oms_audit_info w
     WHERE w.order_id = o.order_id AND w.audit_status = 20 AND {_PARKS})

@@ -112,7 +112,7 @@ WITH locked AS (
 ), sums AS (
     SELECT order_id, sum(total_face_micros) AS face FROM paid GROUP BY order_id
 ), summed AS (
-    UPDATE oms_order_info o SET modify_time = shoudan_now(),
+    UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         up_paid_face_micros = o.up_paid_face_micros + sums.face,
         complete_up_pay = CASE
             WHEN o.up_paid_face_micros + sums.face >= o.total_face_micros THEN 0

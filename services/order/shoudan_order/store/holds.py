@@ -11,7 +11,7 @@ from shoudan_kit.db import statement
 from shoudan_order.states import OrderStatus, Toggle
 
 _PARK = statement("""
-UPDATE oms_order_info o SET modify_time = shoudan_now(),
+UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         parked_reason = g.reason
 FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS g(order_id, reason)
 WHERE o.order_id = g.order_id AND o.parked_reason = ''
@@ -19,7 +19,7 @@ RETURNING o.order_id
 """)
 
 _UNPARK = statement("""
-UPDATE oms_order_info SET modify_time = shoudan_now(),
+UPDATE oms_order_info SET modify_time = greatest(oms_order_info.modify_time, shoudan_now()),
         parked_reason = '' WHERE order_id = ANY(CAST(:ids AS bigint[]))
 """)
 
@@ -32,7 +32,7 @@ FROM (SELECT order_id FROM oms_order_info WHERE parked_reason <> ''
 
 # 1 -> 0 and back, while there may be something to bind.
 _PAUSE = statement("""
-UPDATE oms_order_info o SET modify_time = shoudan_now(),
+UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         delivery_pause = :pause
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.delivery_pause <> :pause
     AND o.order_status = ANY(CAST(:open AS smallint[]))

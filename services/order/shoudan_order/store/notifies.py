@@ -66,12 +66,12 @@ WITH locked AS (
     RETURNING n.notify_id, n.order_id, n.refund_id, g.acknowledged, g.attempt_id, g.http_status,
         g.answer, g.took_ms
 ), orders AS (
-    UPDATE oms_order_info o SET modify_time = shoudan_now(),
+    UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         notify_status = CAST(:done AS smallint) FROM told
     WHERE o.order_id = told.order_id AND told.refund_id = 0 AND told.acknowledged
         AND o.notify_status = CAST(:running AS smallint)
 ), refunds AS (
-    UPDATE oms_refund_info r SET modify_time = shoudan_now(),
+    UPDATE oms_refund_info r SET modify_time = greatest(r.modify_time, shoudan_now()),
         refund_notify_status = CAST(:done AS smallint) FROM told
     WHERE r.refund_id = told.refund_id AND told.acknowledged
         AND r.refund_notify_status = CAST(:running AS smallint)

@@ -132,7 +132,7 @@ ORDER BY o.order_id FOR UPDATE OF o
 # 10/30/10/10 -> paid; only orders that moved, and are not paused, get their deliveries.
 _PAID = statement(f"""
 WITH moved AS (
-    UPDATE oms_order_info o SET modify_time = shoudan_now(),
+    UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         order_status = :delivering, payment_status = g.payment_status,
         pay_time = shoudan_now(),
         delivery_bind_status = CASE WHEN o.delivery_pause = 0
@@ -157,7 +157,7 @@ SELECT order_id, paused FROM moved
 
 # 10/30/10/10 -> failed before any money moved, or (overtime) before anyone knows whether it did.
 _FAILED_UNPAID = statement("""
-UPDATE oms_order_info o SET modify_time = shoudan_now(),
+UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         order_status = :failed, payment_status = :ended,
     refund_status = :refund_status, fail_code = g.fail_code, fail_msg = g.fail_msg,
     notify_status = CASE WHEN o.has_notify THEN :notifying ELSE o.notify_status END,
@@ -171,7 +171,7 @@ RETURNING o.order_id
 
 # The caller holds the locks and has decided; the vector is what it read. The first end stays its moment.
 _SETTLE = statement(f"""
-UPDATE oms_order_info o SET modify_time = shoudan_now(),
+UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         order_status = g.order_status, delivery_bind_status = g.bind_status,
     refund_status = g.refund_status, notify_status = g.notify_status,
     bind_face_micros = g.bind_face, success_face_micros = g.success_face,
@@ -212,7 +212,7 @@ RETURNING o.order_id
 
 # 20 -> 0 or 99: giving back what a failed order had paid.
 _FAIL_REFUND = statement("""
-UPDATE oms_order_info o SET modify_time = shoudan_now(),
+UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         refund_status = CAST(:refund_status AS smallint),
     money_time = CASE WHEN CAST(:refund_status AS smallint) = 0 THEN shoudan_now() ELSE o.money_time END
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.order_status = ANY(CAST(:ended AS smallint[]))
@@ -222,7 +222,7 @@ RETURNING o.order_id
 
 # 99 -> 20 of orders that failed unpaid, and of no others: what was paid and refunded stays refunded.
 _LATE_DEBIT = statement("""
-UPDATE oms_order_info o SET modify_time = shoudan_now(),
+UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         refund_status = :waiting
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.order_status = :failed
     AND o.payment_status = :unpaid AND o.refund_status = ANY(CAST(:was AS smallint[]))
@@ -232,7 +232,7 @@ RETURNING o.order_id
 # 30 -> 100: whoever has asked need not be told; the notify itself ends, too.
 _ANSWERED = statement("""
 WITH asked AS (
-    UPDATE oms_order_info o SET modify_time = shoudan_now(),
+    UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         notify_status = :answered
     WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.notify_status = :running
     RETURNING o.order_id

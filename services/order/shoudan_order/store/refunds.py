@@ -95,7 +95,7 @@ WHERE order_id = ANY(CAST(:ids AS bigint[])) AND refund_status = :returning
 
 # The caller holds the order's lock and has decided.
 _SETTLE = statement(f"""
-UPDATE oms_refund_info r SET modify_time = shoudan_now(),
+UPDATE oms_refund_info r SET modify_time = greatest(r.modify_time, shoudan_now()),
         refund_status = g.refund_status, up_return_status = g.up_return_status,
     end_time = CASE WHEN g.refund_status <> {int(RefundStatus.RETURNING)} THEN shoudan_now() END,
     down_refund_status = g.down_refund_status, refund_notify_status = g.refund_notify_status,
@@ -121,7 +121,7 @@ RETURNING r.refund_id
 
 # 20 -> 30 with the first return that starts.
 _STARTED = statement("""
-UPDATE oms_refund_info SET modify_time = shoudan_now(),
+UPDATE oms_refund_info SET modify_time = greatest(oms_refund_info.modify_time, shoudan_now()),
         up_return_status = :running
 WHERE refund_id = ANY(CAST(:ids AS bigint[])) AND refund_status = :returning
     AND up_return_status = :waiting
@@ -136,7 +136,7 @@ WHERE refund_id = ANY(CAST(:ids AS bigint[])) AND return_overtime > shoudan_now(
 """)
 
 _PROLONG = statement("""
-UPDATE oms_refund_info SET modify_time = shoudan_now(),
+UPDATE oms_refund_info SET modify_time = greatest(oms_refund_info.modify_time, shoudan_now()),
         return_overtime = greatest(return_overtime, shoudan_now() + make_interval(secs => :more_s))
 WHERE refund_id = :id AND refund_status = :returning
 RETURNING refund_id
@@ -148,7 +148,7 @@ ORDER BY refund_id FOR UPDATE
 """)
 
 _MONEY_BACK = statement("""
-UPDATE oms_refund_info SET modify_time = shoudan_now(),
+UPDATE oms_refund_info SET modify_time = greatest(oms_refund_info.modify_time, shoudan_now()),
         down_refund_status = :done,
     money_time = shoudan_now()
 WHERE refund_id = ANY(CAST(:ids AS bigint[])) AND down_refund_status = :waiting
@@ -158,7 +158,7 @@ RETURNING refund_id
 
 # 20 -> 0 once the channel has its money and no supplier still owes; decided under the refund's lock.
 _CLOSE = statement("""
-UPDATE oms_refund_info r SET modify_time = shoudan_now(),
+UPDATE oms_refund_info r SET modify_time = greatest(r.modify_time, shoudan_now()),
         refund_status = CASE WHEN r.refund_status = 20
         THEN CAST(:closed AS smallint) ELSE r.refund_status END,
     complete_up_refund = 0

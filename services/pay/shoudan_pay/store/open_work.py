@@ -103,15 +103,15 @@ NOTICES: Final = _queue(
 )
 
 _KEEP_PAY = statement("""
-UPDATE pay_order SET parked = false, parked_reason = '', modify_time = shoudan_now()
+UPDATE pay_order SET parked = false, parked_reason = '', modify_time = greatest(modify_time, shoudan_now())
 WHERE traction_no = :number AND parked AND status NOT IN ('unpay', 'paying') RETURNING traction_no
 """)
 _KEEP_REFUND = statement("""
-UPDATE refund_order SET parked = false, parked_reason = '', modify_time = shoudan_now()
+UPDATE refund_order SET parked = false, parked_reason = '', modify_time = greatest(modify_time, shoudan_now())
 WHERE traction_no = :number AND parked AND status NOT IN ('unRefund', 'refunding') RETURNING traction_no
 """)
 _MOVE_NOTICE = statement("""
-UPDATE dingdang_notice SET status = :status, count = 0, modify_time = shoudan_now()
+UPDATE dingdang_notice SET status = :status, count = 0, modify_time = greatest(modify_time, shoudan_now())
 WHERE notice_id = :notice_id AND status = 'given_up' RETURNING notice_id
 """)
 

@@ -133,7 +133,7 @@ RETURNING {_COLUMNS}
 _SETTLE = statement(f"""
 UPDATE pay_order o SET status = given.status, third_pay_no = given.third_no,
     result_code = given.result_code, finish_time = coalesce(given.finish_time, shoudan_now()),
-    modify_time = shoudan_now(), parked = (o.parked AND starts_with(o.parked_reason, '{
+    modify_time = greatest(modify_time, shoudan_now()), parked = (o.parked AND starts_with(o.parked_reason, '{
     OTHER_AMOUNT
 }')),
     parked_reason = CASE WHEN (o.parked AND starts_with(o.parked_reason, '{
@@ -159,13 +159,13 @@ SELECT {_COLUMNS}, shoudan_now() FROM pay_order o WHERE o.traction_no = ANY(CAST
 ORDER BY o.id FOR UPDATE
 """)  # noqa: S608
 _MARK_SENT = statement("""
-UPDATE pay_order SET sent = :sent, modify_time = shoudan_now()
+UPDATE pay_order SET sent = :sent, modify_time = greatest(modify_time, shoudan_now())
 WHERE traction_no = :traction_no AND status = 'paying' AND sent = ANY(CAST(:before AS text[]))
 RETURNING traction_no
 """)
 # The first reason stands, and so does its time.
 _PARK = statement(f"""
-UPDATE pay_order q SET parked = true, modify_time = shoudan_now(),
+UPDATE pay_order q SET parked = true, modify_time = greatest(modify_time, shoudan_now()),
     parked_reason = CASE WHEN q.parked THEN q.parked_reason ELSE given.reason END,
     parked_time = CASE WHEN q.parked THEN q.parked_time ELSE shoudan_now() END
 FROM {unnest(traction_no="text", reason="text")} WHERE q.traction_no = given.traction_no
@@ -173,7 +173,7 @@ FROM {unnest(traction_no="text", reason="text")} WHERE q.traction_no = given.tra
 # The rows are locked; CHECK constraints hold what the decision promises.
 _GIVE_BACK = statement(f"""
 UPDATE pay_order o SET refunded_micros = given.refunded, status = given.status,
-    last_refund_time = shoudan_now(), modify_time = shoudan_now()
+    last_refund_time = shoudan_now(), modify_time = greatest(modify_time, shoudan_now())
 FROM {unnest(id="bigint", refunded="bigint", status="text")} WHERE o.id = given.id
 """)  # noqa: S608
 _NOW = statement("SELECT shoudan_now()")

@@ -111,7 +111,7 @@ RETURNING {_COLUMNS}
 _SETTLE = statement(f"""
 UPDATE refund_order r SET status = given.status, third_refund_no = given.third_no,
     result_code = given.result_code, finish_time = coalesce(given.finish_time, shoudan_now()),
-    modify_time = shoudan_now(), parked = (r.parked AND starts_with(r.parked_reason, '{
+    modify_time = greatest(modify_time, shoudan_now()), parked = (r.parked AND starts_with(r.parked_reason, '{
     OTHER_AMOUNT
 }')),
     parked_reason = CASE WHEN (r.parked AND starts_with(r.parked_reason, '{
@@ -141,13 +141,13 @@ WHERE pay_id = ANY(CAST(:pay_ids AS bigint[])) AND (status <> 'refundFailed' OR 
 GROUP BY pay_id
 """)
 _MARK_SENT = statement("""
-UPDATE refund_order SET sent = :sent, modify_time = shoudan_now()
+UPDATE refund_order SET sent = :sent, modify_time = greatest(modify_time, shoudan_now())
 WHERE traction_no = :traction_no AND status = 'refunding' AND sent = ANY(CAST(:before AS text[]))
 RETURNING traction_no
 """)
 # The first reason stands, and so does its time.
 _PARK = statement(f"""
-UPDATE refund_order q SET parked = true, modify_time = shoudan_now(),
+UPDATE refund_order q SET parked = true, modify_time = greatest(modify_time, shoudan_now()),
     parked_reason = CASE WHEN q.parked THEN q.parked_reason ELSE given.reason END,
     parked_time = CASE WHEN q.parked THEN q.parked_time ELSE shoudan_now() END
 FROM {unnest(traction_no="text", reason="text")} WHERE q.traction_no = given.traction_no

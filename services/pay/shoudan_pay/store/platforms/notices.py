@@ -56,7 +56,7 @@ ON CONFLICT (kind, traction_no, domain_id) DO NOTHING RETURNING notice_id
 _READ = statement(f"SELECT {_ROW} FROM dingdang_notice WHERE notice_id = :notice_id")  # noqa: S608
 _RECORD = statement("""
 UPDATE dingdang_notice SET status = :status, count = count + 1, http_status = :http_status,
-    answer = :answer, modify_time = shoudan_now()
+    answer = :answer, modify_time = greatest(modify_time, shoudan_now())
 WHERE notice_id = :notice_id AND status = 'waiting' RETURNING count
 """)
 _ATTEMPT = statement("""

@@ -75,7 +75,7 @@ SELECT {_REFUND} FROM dingdang_refund WHERE traction_no = :number AND traction_n
 """)  # noqa: S608
 _ADVANCE_REFUND = statement("""
 UPDATE dingdang_refund SET status = :status, refund_transaction_id = :refund_transaction_id,
-    modify_time = shoudan_now()
+    modify_time = greatest(modify_time, shoudan_now())
 WHERE domain_id = :domain_id AND refund_trade_no = :refund_trade_no AND status = :was
 RETURNING refund_trade_no
 """)

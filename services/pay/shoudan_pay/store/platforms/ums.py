@@ -65,13 +65,13 @@ _BY_ORDER = statement(f"""
 SELECT {_ROW} FROM ums_refund r WHERE r.app_id = :app_id AND r.refund_order_id = :refund_order_id
 """)  # noqa: S608
 _MARK_SENT = statement("""
-UPDATE ums_refund SET sent = true, modify_time = shoudan_now()
+UPDATE ums_refund SET sent = true, modify_time = greatest(modify_time, shoudan_now())
 WHERE traction_no = :number AND NOT sent AND status IN ('unknown', 'processing')
 RETURNING traction_no
 """)
 _ADVANCE = statement("""
 UPDATE ums_refund SET status = :status, sent = :sent, asked = asked + 1, last_code = :last_code,
-    detail = CASE WHEN :detail = '' THEN detail ELSE :detail END, modify_time = shoudan_now()
+    detail = CASE WHEN :detail = '' THEN detail ELSE :detail END, modify_time = greatest(modify_time, shoudan_now())
 WHERE traction_no = :number AND status = :was RETURNING traction_no
 """)
 # The refund's own number first, in either spelling; then the newest refund of the pay of that number.
