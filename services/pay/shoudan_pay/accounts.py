@@ -9,8 +9,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.money import MICROS_MAX, STEP
-from shoudan_pay.alerts import Crossing
-from shoudan_pay.entries import PLATFORM, Account, Alert, Key
+from shoudan_pay.entries import PLATFORM, Account, Alert, Crossing, Key
 from shoudan_pay.refusals import AccountLocked, AccountNotFound, AmountInvalid, FieldInvalid
 from shoudan_pay.states import AccountStatus
 from shoudan_pay.store import accounts as store

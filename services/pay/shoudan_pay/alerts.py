@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from shoudan_pay.entries import Alert
-
-
-@dataclass(frozen=True, slots=True)
-class Crossing:
-    """A balance that crossed a threshold; `alert.low` says which way."""
-
-    alert: Alert
-    balance_micros: int
+from shoudan_pay.entries import Alert, Crossing
 
 
 def crossings(alert: Alert, balances: Iterable[int]) -> list[Crossing]:

@@ -184,6 +184,26 @@ class Alert:
     low: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A balance that crossed a threshold; `alert.low` says which way."""
+
+    alert: Alert
+    balance_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One broken promise: the first row that does not follow, or (record_id 0) the account's own row.
+
+    account_id 0: it is about the statements themselves.
+    """
+
+    account_id: int
+    record_id: int
+    what: str
+
+
 def owner_digest(ident: str, groups: str, eid: str) -> bytes:
     """Stands for whose account it is. NUL parts the fields: no stored text holds one."""
     return hashlib.sha256(f"{ident}\0{groups}\0{eid}".encode()).digest()[:OWNER_BYTES]

@@ -10,9 +10,7 @@ from shoudan.core.v1.core_pb2 import Event
 from shoudan.pay.v1 import events_pb2 as pb
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.work import WorkEvents
-from shoudan_pay.alerts import Crossing
-from shoudan_pay.entries import Account, Decision, Record
-from shoudan_pay.proof import Finding
+from shoudan_pay.entries import Account, Crossing, Decision, Finding, Record
 from shoudan_pay.statements import Statement
 from shoudan_pay.store.records import Shown
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shoudan_kit.db import Database
-from shoudan_pay.entries import Head, Record, micros_since_1970
+from shoudan_pay.entries import Finding, Head, Record, micros_since_1970
 from shoudan_pay.seals import UNKEYED_BYTES, Trust, unkeyed
 from shoudan_pay.store import accounts as account_store
 from shoudan_pay.store import records as record_store
@@ -17,18 +17,6 @@ from shoudan_pay.store.records import Piece, Stray
 
 BEYOND_ALL: Final = 2**63 - 1
 STEP_RECORDS: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One broken promise: the first row that does not follow, or (record_id 0) the account's own row.
-
-    account_id 0: it is about the statements themselves.
-    """
-
-    account_id: int
-    record_id: int
-    what: str
 
 
 @dataclass(frozen=True, slots=True)

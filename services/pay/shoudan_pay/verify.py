@@ -9,8 +9,8 @@ from typing import Final, Protocol
 
 from shoudan_kit.db import Database
 from shoudan_kit.shutdown import cancel_all
-from shoudan_pay.entries import Head
-from shoudan_pay.proof import BEYOND_ALL, Finding, Rules, Run, Tally, prove
+from shoudan_pay.entries import Finding, Head
+from shoudan_pay.proof import BEYOND_ALL, Rules, Run, Tally, prove
 from shoudan_pay.seals import Trust
 from shoudan_pay.store import accounts as account_store
 from shoudan_pay.store import records as record_store

@@ -17,9 +17,9 @@ from shoudan_kit.db_errors import RETRYABLE
 from shoudan_kit.service import App
 from shoudan_kit.work import Work
 from shoudan_pay import events, postings
-from shoudan_pay.alerts import Crossing, changed, crossings
+from shoudan_pay.alerts import changed, crossings
 from shoudan_pay.config import PaySettings
-from shoudan_pay.entries import Account, Decision, Key, Posting, Record
+from shoudan_pay.entries import Account, Crossing, Decision, Key, Posting, Record
 from shoudan_pay.refusals import PostingFailed
 from shoudan_pay.seals import Ring, ring_of
 from shoudan_pay.store import accounts as account_store

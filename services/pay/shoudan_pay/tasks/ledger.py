@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
-
 from shoudan_kit import log, metrics
 from shoudan_kit.clock import BEIJING
 from shoudan_kit.service import App
-from shoudan_kit.task import Kind, Task, handles_each
+from shoudan_kit.task import Task, handles_each
 from shoudan_pay import events
 from shoudan_pay.config import PaySettings
-from shoudan_pay.proof import Finding
+from shoudan_pay.entries import Finding
+from shoudan_pay.kinds import PROVE, Prove
 from shoudan_pay.rpc.payserver import PayServer
 from shoudan_pay.tasks import sealing
 from shoudan_pay.verify import Progress
@@ -40,23 +39,6 @@ SCOPE: Final = "all"
 RETRY_S: Final = 600.0  # when the folder cannot be written, or another process makes the statement
 
 _log = log.get_logger("ledger")
-
-
-class Prove(msgspec.Struct, frozen=True):
-    """Prove all accounts; the time of day is the task's order_no."""
-
-
-# Never finished, always had back a day later: it may not run out of days or counts.
-PROVE: Final = Kind(
-    "ledger.prove",
-    Prove,
-    "ledger:prove",
-    interval_s=600,
-    deadline_s=100 * 366 * 86_400,
-    count_max=10_000_000,
-    exclusive=True,
-    each=True,
-)
 
 
 def wait_s(now: datetime, at: str) -> float:

@@ -14,7 +14,8 @@ from shoudan_kit.clock import BEIJING
 from shoudan_kit.service import App
 from shoudan_pay import events
 from shoudan_pay.config import PaySettings
-from shoudan_pay.proof import BEYOND_ALL, Finding
+from shoudan_pay.entries import Finding
+from shoudan_pay.proof import BEYOND_ALL
 from shoudan_pay.refusals import StatementsOff
 from shoudan_pay.seals import trust_of
 from shoudan_pay.statement_files import (
