@@ -19,7 +19,7 @@ from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import audit_service_pb2_grpc as stubs
 from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan_kit.refusal import refused_from_rpc
-from shoudan_order import commands, report_commands, steps
+from shoudan_order import commands, kinds, report_commands
 from tests.order.test_refunds import MANDATORY, ask, delivered, ends, returns_end
 from tests.order.test_trouble import time_out
 from tests.order.test_upstream_bugs import split_in_two
@@ -274,7 +274,7 @@ async def test_a_repeated_payment_of_a_refunded_order_gives_nothing_back_twice(
     await ends(world, order, "m1", 0)
     number = order.state.order_id
     async with world.process.app.work() as work:
-        work.tasks.add(steps.PAY, steps.OrderStep(number), order_no=str(number))
+        work.tasks.add(kinds.PAY, kinds.OrderStep(number), order_no=str(number))
 
     async def gone() -> bool:
         return not await world.sql("SELECT 1 FROM task WHERE name IN ('order.pay', 'order.refund')")

@@ -17,7 +17,7 @@ from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import audit_service_pb2_grpc as audit_stubs
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_kit.db import Database
-from shoudan_order import returns, steps
+from shoudan_order import kinds, returns
 from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.suppliers import Outcome
 from tests.order.test_refunds import MANDATORY, ask, delivered, ends, returns_end
@@ -232,7 +232,7 @@ async def test_a_repeated_pay_task_charges_once(world: World) -> None:
     order = await delivered(world)
     number = order.state.order_id
     async with world.process.app.work() as work:
-        work.tasks.add(steps.PAY, steps.OrderStep(number), order_no=str(number))
+        work.tasks.add(kinds.PAY, kinds.OrderStep(number), order_no=str(number))
 
     async def gone() -> bool:
         return not await run(world, "SELECT 1 FROM task WHERE name = 'order.pay'")

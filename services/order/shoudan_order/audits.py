@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoudan_kit.work import Work
-from shoudan_order import overtime, parts, results, returns, steps, sums
+from shoudan_order import kinds, overtime, parts, results, returns, sums
 from shoudan_order.context import Context
 from shoudan_order.refusals import AuditRefused, NotFound
 from shoudan_order.states import (
@@ -88,10 +88,10 @@ def _go_on(context: Context, work: Work, order: Order, was: Standing) -> None:
         return
     if was.left_s <= 0:
         work.tasks.add(
-            steps.OVERTIME,
-            steps.OrderStep(order.order_id),
+            kinds.OVERTIME,
+            kinds.OrderStep(order.order_id),
             order_no=str(order.order_id),
-            queue=context.queue(order.line_id, steps.OVERTIME),
+            queue=context.queue(order.line_id, kinds.OVERTIME),
         )
     elif was.bind_face_micros < order.total_face_micros:
         parts.bind_later(context, work, order, was.left_s, tried=False)
@@ -239,10 +239,10 @@ async def _false_success(context: Context, audit: Audit, decision: Decision) -> 
         )
         await order_store.advance_settled(work.db, [now])
         work.tasks.add(
-            steps.UP_REFUND,
-            steps.ReturnStep(one.return_id, 0, order.order_id),
+            kinds.UP_REFUND,
+            kinds.ReturnStep(one.return_id, 0, order.order_id),
             order_no=str(order.order_id),
-            queue=context.queue(order.line_id, steps.UP_REFUND),
+            queue=context.queue(order.line_id, kinds.UP_REFUND),
         )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_kit import log, named_secret
 from shoudan_kit.db_errors import taken
 from shoudan_kit.guard import opened
-from shoudan_order import journal
+from shoudan_order import events
 from shoudan_order.catalogue import (
     Canton,
     Catalogue,
@@ -188,7 +188,7 @@ async def _write(context: Context, given: Rows, by: str) -> tuple[list[str], int
             work.db,
             store.Operation(work.ids.next(), by, "catalogue.apply", "catalogue", changes, version),
         )
-        journal.catalogue_event(work, version, by)
+        events.catalogue_event(work, version, by)
     return changes, version
 
 

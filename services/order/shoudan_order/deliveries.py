@@ -11,7 +11,7 @@ import grpc
 from shoudan_kit import log
 from shoudan_kit.refusal import Refused
 from shoudan_kit.task import Task
-from shoudan_order import parts, results, steps, sums
+from shoudan_order import kinds, parts, results, sums
 from shoudan_order.binding import guard_s
 from shoudan_order.context import Context
 from shoudan_order.states import BIND, BindEvent, DeliveryStatus, OrderStatus, Toggle
@@ -26,7 +26,7 @@ REMIND_AFTER_S: Final = 3.0
 _log = log.get_logger("deliveries")
 
 
-async def bind(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
+async def bind(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
     """Bind what is open of paid orders; what no supplier can take is tried again until the deadline."""
     ids = sorted({t.payload.order_id for t in tasks})
     async with context.app.work("order.bind") as work:
@@ -61,7 +61,7 @@ def _still_open(one: tuple[Order, Standing], now: Settled | None) -> bool:
     return _bindable(order, was) and bound < order.total_face_micros
 
 
-async def deliver(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) -> None:
+async def deliver(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -> None:
     """Hand deliveries over. A task ends with its delivery's result; until then it is a reminder.
 
     Refused deliveries were never sent: they fail, and their orders go elsewhere.
@@ -85,7 +85,7 @@ async def deliver(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) -
             task.again(context.settings.call_again_s, f"delivery did not answer: {error.code()}")
         return
     ended: list[Outcome] = []
-    reminders: list[Task[steps.DeliveryStep]] = []
+    reminders: list[Task[kinds.DeliveryStep]] = []
     for task, answer in zip(due, answers, strict=True):
         outcome = _outcome(context, task, answer)
         if outcome is not None:
@@ -100,7 +100,7 @@ async def deliver(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) -
             work.tasks.finish(*(t for t in due if t.payload.delivery_id in gone))
 
 
-def _remind_later(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) -> None:
+def _remind_later(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -> None:
     """Most results come within moments, so writing the reminders down waits for the slow ones."""
     worker = context.app.worker
     if worker is None:
@@ -116,11 +116,11 @@ def _remind_later(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) -
 
 
 async def _to_send(
-    context: Context, tasks: Sequence[Task[steps.DeliveryStep]]
-) -> tuple[dict[int, Delivery], list[Task[steps.DeliveryStep]]]:
+    context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]
+) -> tuple[dict[int, Delivery], list[Task[kinds.DeliveryStep]]]:
     """Started deliveries by id, and tasks whose delivery has ended."""
     sending: dict[int, Delivery] = {}
-    missing: list[Task[steps.DeliveryStep]] = []
+    missing: list[Task[kinds.DeliveryStep]] = []
     for task in tasks:
         held = context.memory.get(task.payload.order_id)
         part = held.deliveries.get(task.payload.delivery_id) if held and task.count == 1 else None
@@ -171,7 +171,7 @@ def send(context: Context, order: Order, part: Delivery) -> Sending:
 
 def _outcome(
     context: Context,
-    task: Task[steps.DeliveryStep],
+    task: Task[kinds.DeliveryStep],
     answer: Outcome | Pending | Refused,
 ) -> Outcome | None:
     """What the answer to a hand-over ends; None when nothing is known yet."""

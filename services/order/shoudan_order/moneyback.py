@@ -8,7 +8,7 @@ import grpc
 
 from shoudan_kit.task import Task
 from shoudan_kit.work import Work
-from shoudan_order import journal, payments, refunds, steps
+from shoudan_order import events, kinds, payments, refunds
 from shoudan_order.context import Context
 from shoudan_order.ledger import Movement, Posted
 from shoudan_order.states import MoneyBackStatus
@@ -46,7 +46,7 @@ def from_supplier(one: Return) -> Movement:
     )
 
 
-async def refund_down(context: Context, tasks: Sequence[Task[steps.RefundStep]]) -> None:
+async def refund_down(context: Context, tasks: Sequence[Task[kinds.RefundStep]]) -> None:
     """Post refunds to channels; refusals are tried again until the deadline."""
     ids = [t.payload.refund_id for t in tasks]
     async with context.app.db.connect() as db:
@@ -71,12 +71,12 @@ async def refund_down(context: Context, tasks: Sequence[Task[steps.RefundStep]])
     async with context.app.work("refund.pay") as work:
         await store.lock_refunds(work.db, posted)
         for refund_id in await store.advance_money_back(work.db, posted):
-            refunds.tell(work, "money_back", there[refund_id], journal.DOWN_REFUND)
+            refunds.tell(work, "money_back", there[refund_id], events.DOWN_REFUND)
         await _close(work, posted)
         work.tasks.finish(*done)
 
 
-async def refund_up(context: Context, tasks: Sequence[Task[steps.ReturnStep]]) -> None:
+async def refund_up(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -> None:
     """Take suppliers' money back; refusals (not paid yet, for one) are tried again."""
     ids = [t.payload.return_id for t in tasks]
     async with context.app.db.connect() as db:
@@ -112,4 +112,4 @@ async def _close(work: Work, refund_ids: Sequence[int]) -> None:
     closed = await store.advance_closed(work.db, refund_ids) if refund_ids else set[int]()
     if closed:
         for refund in (await store.refunds_by_ids(work.db, sorted(closed))).values():
-            refunds.tell(work, "succeeded", refund, journal.UP_REFUND)
+            refunds.tell(work, "succeeded", refund, events.UP_REFUND)

@@ -30,7 +30,7 @@ from shoudan_kit.egress import Answered, Egress, NotSent, Outcome
 from shoudan_kit.guard import Guard, opened
 from shoudan_kit.task import Task
 from shoudan_kit.work import Work
-from shoudan_order import journal, steps
+from shoudan_order import events, kinds
 from shoudan_order.catalogue import DownChannel
 from shoudan_order.context import Context
 from shoudan_order.states import ENDED, NotifyStatus, OrderStatus, RefundStatus
@@ -65,14 +65,14 @@ REFUND_WORDS: Final = {
 }
 
 
-_Owed = tuple[Task[steps.NotifyStep], NotifyRow]
+_Owed = tuple[Task[kinds.NotifyStep], NotifyRow]
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     """A call that has come back."""
 
-    task: Task[steps.NotifyStep]
+    task: Task[kinds.NotifyStep]
     row: NotifyRow
     outcome: Outcome
     took_ms: int
@@ -85,14 +85,14 @@ def owe(
     """Make the notify task of an order that has just ended like this, if its channel wants to be told."""
     if order.has_notify:
         work.tasks.add(
-            steps.NOTIFY,
-            steps.NotifyStep(order.order_id, 0, int(status), code, message),
+            kinds.NOTIFY,
+            kinds.NotifyStep(order.order_id, 0, int(status), code, message),
             order_no=str(order.order_id),
-            queue=context.queue(order.line_id, steps.NOTIFY),
+            queue=context.queue(order.line_id, kinds.NOTIFY),
         )
 
 
-def fixed(row: NotifyRow, step: steps.NotifyStep) -> NotifyRow:
+def fixed(row: NotifyRow, step: kinds.NotifyStep) -> NotifyRow:
     """The notify as it was owed: the order may have been refunded since."""
     if step.status is not None:
         status, code, message = step.status, step.fail_code, step.fail_msg
@@ -202,7 +202,7 @@ class Notifier:
             self._record_batch, name="notify.record", size_max=200, linger_s=0.005
         )
 
-    def begin(self, task: Task[steps.NotifyStep], row: NotifyRow) -> None:
+    def begin(self, task: Task[kinds.NotifyStep], row: NotifyRow) -> None:
         """Start one call, or have it wait for its host, or put it back; never waits itself."""
         party = (row.down_channel_no, urlsplit(row.notify_url).netloc)
         now = self._context.app.clock.monotonic()
@@ -245,7 +245,7 @@ class Notifier:
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
-    async def _call(self, party: Party, task: Task[steps.NotifyStep], row: NotifyRow) -> None:
+    async def _call(self, party: Party, task: Task[kinds.NotifyStep], row: NotifyRow) -> None:
         answered = True
         try:
             attempt = await self._send(task, row)
@@ -256,7 +256,7 @@ class Notifier:
             self._ended(party, answered=answered)
         await self._store(attempt)
 
-    async def _skip(self, party: Party, task: Task[steps.NotifyStep], row: NotifyRow) -> None:
+    async def _skip(self, party: Party, task: Task[kinds.NotifyStep], row: NotifyRow) -> None:
         """Give a notify up unsent: its host has not answered for long. It can be sent again by hand."""
         if party not in self._off:
             self._off.add(party)
@@ -276,7 +276,7 @@ class Notifier:
         """Hosts of partners that do not answer."""
         return self._bulkhead.resting_parties("notify", self._context.app.clock.monotonic())
 
-    def _give_back(self, task: Task[steps.NotifyStep]) -> None:
+    def _give_back(self, task: Task[kinds.NotifyStep]) -> None:
         if (worker := self._context.app.worker) is not None:
             worker.give_back(task)
 
@@ -312,7 +312,7 @@ class Notifier:
             task.again(self._later_s(party, now), "host resting")
             self._give_back(task)
 
-    async def _send(self, task: Task[steps.NotifyStep], row: NotifyRow) -> _Attempt:
+    async def _send(self, task: Task[kinds.NotifyStep], row: NotifyRow) -> _Attempt:
         clock = self._context.app.clock
         channel = self._context.catalogue.down_channels.get(row.down_channel_no)
         body = body_of(row, words=channel is not None and channel.word_status)
@@ -407,7 +407,7 @@ def _told(one: _Attempt, attempt_id: int) -> store.Told:
 
 def _tell_done(work: Work, row: NotifyRow) -> None:
     if row.refund_id:
-        journal.refund_event(
+        events.refund_event(
             work,
             "notified",
             refund_id=row.refund_id,
@@ -415,19 +415,19 @@ def _tell_done(work: Work, row: NotifyRow) -> None:
             channel_no=row.down_channel_no,
             refund_no=row.refund_no,
             status=RefundStatus(row.refund_status),
-            tag=journal.REFUND_TELL,
+            tag=events.REFUND_TELL,
         )
     else:
         status = OrderStatus(row.order_status)
-        journal.order_event(work, "notified", row, status, journal.TELL)
+        events.order_event(work, "notified", row, status, events.TELL)
 
 
-async def tell(context: Context, tasks: Sequence[Task[steps.NotifyStep]]) -> None:
+async def tell(context: Context, tasks: Sequence[Task[kinds.NotifyStep]]) -> None:
     """Start the calls of what is owed; end the tasks of what is not owed any more."""
     keys = [(t.payload.order_id, t.payload.refund_id) for t in tasks]
     async with context.app.db.connect() as db:
         rows = await store.notifies_due(db, keys)
-    over: list[Task[steps.NotifyStep]] = []
+    over: list[Task[kinds.NotifyStep]] = []
     for task, key in zip(tasks, keys, strict=True):
         row = rows.get(key)
         if row is not None and _owed(row):

@@ -10,7 +10,7 @@ from shoudan_kit.db import holdable, retry
 from shoudan_kit.money import MICROS_MAX, apply_rate, micros_to_yuan
 from shoudan_kit.sealing import SealedColumn
 from shoudan_kit.work import Work
-from shoudan_order import journal, steps
+from shoudan_order import events, kinds
 from shoudan_order.binding import deliverable_num
 from shoudan_order.catalogue import WILDCARD, Catalogue, DownProduct, DownShelf, Wish
 from shoudan_order.context import Context, Held
@@ -219,24 +219,24 @@ async def _insert(context: Context, drafts: Sequence[_Draft]) -> set[int]:
 
 
 def _begin(context: Context, work: Work, order: Order) -> Held:
-    step = steps.OrderStep(order.order_id)
+    step = kinds.OrderStep(order.order_id)
     number, line, overtime_s = str(order.order_id), order.line_id, order.overtime_s
     work.tasks.add(
-        steps.PAY,
+        kinds.PAY,
         step,
         order_no=number,
-        queue=context.queue(line, steps.PAY),
-        deadline_s=overtime_s + steps.PAY.deadline_s,
+        queue=context.queue(line, kinds.PAY),
+        deadline_s=overtime_s + kinds.PAY.deadline_s,
     )
     overtime_task = work.tasks.add(
-        steps.OVERTIME,
+        kinds.OVERTIME,
         step,
         order_no=number,
-        queue=context.queue(line, steps.OVERTIME),
+        queue=context.queue(line, kinds.OVERTIME),
         delay_s=overtime_s + 1,
-        deadline_s=overtime_s + steps.OVERTIME.deadline_s,
+        deadline_s=overtime_s + kinds.OVERTIME.deadline_s,
     )
-    journal.order_event(work, "created", order, OrderStatus.PAYING, journal.ORDERED)
+    events.order_event(work, "created", order, OrderStatus.PAYING, events.ORDERED)
     return Held(order, overtime_task)
 
 

@@ -13,7 +13,7 @@ from shoudan_kit import log
 from shoudan_kit.refusal import Refused
 from shoudan_kit.task import Task
 from shoudan_kit.work import Work
-from shoudan_order import journal, notifies, payments, results, steps, sums
+from shoudan_order import events, kinds, notifies, payments, results, sums
 from shoudan_order.context import Context
 from shoudan_order.ledger import DIFFERS, Movement, Posted
 from shoudan_order.states import (
@@ -39,7 +39,7 @@ OVERTIME_CODE = "900"
 OVERTIME_WORDS = "订单超时"
 
 
-async def overtime(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
+async def overtime(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
     """End orders whose time is over, as far as it is known how they stand."""
     ids = sorted({t.payload.order_id for t in tasks})
     async with context.app.work("order.overtime") as work:
@@ -71,8 +71,8 @@ async def _fail_unpaid(
     waiting = FAIL_REFUND.next(FailRefundStatus.NOT_STARTED, FailRefundEvent.ORDER_FAILED)
     for order_id in await store.advance_failed_unpaid(work.db, unpaid, waiting):
         order = late[order_id][0]
-        journal.order_event(
-            work, "overtime", order, OrderStatus.FAILED, journal.OVERTIME, OVERTIME_WORDS
+        events.order_event(
+            work, "overtime", order, OrderStatus.FAILED, events.OVERTIME, OVERTIME_WORDS
         )
         _refund_later(context, work, order)
         notifies.owe(context, work, order, OrderStatus.FAILED, OVERTIME_CODE, OVERTIME_WORDS)
@@ -80,10 +80,10 @@ async def _fail_unpaid(
 
 def _refund_later(context: Context, work: Work, order: Order) -> None:
     work.tasks.add(
-        steps.ORDER_REFUND,
-        steps.OrderStep(order.order_id),
+        kinds.ORDER_REFUND,
+        kinds.OrderStep(order.order_id),
         order_no=str(order.order_id),
-        queue=context.queue(order.line_id, steps.ORDER_REFUND),
+        queue=context.queue(order.line_id, kinds.ORDER_REFUND),
     )
 
 
@@ -112,23 +112,23 @@ async def _end_paid(
 def _ask_later(context: Context, work: Work, order: Order, part: DeliveryStanding) -> None:
     delivery_id = part.delivery.delivery_id
     work.tasks.add(
-        steps.DELIVERY_UNKNOWN,
-        steps.DeliveryStep(delivery_id, order.order_id),
+        kinds.DELIVERY_UNKNOWN,
+        kinds.DeliveryStep(delivery_id, order.order_id),
         order_no=str(order.order_id),
-        queue=context.queue(order.line_id, steps.DELIVERY_UNKNOWN),
+        queue=context.queue(order.line_id, kinds.DELIVERY_UNKNOWN),
     )
-    journal.order_event(
+    events.order_event(
         work,
         "overtime",
         order,
         OrderStatus.DELIVERING,
-        journal.DELIVERY_OVERTIME,
+        events.DELIVERY_OVERTIME,
         f"{part.delivery.up_channel_no} #{delivery_id}",
         delivery_id=delivery_id,
     )
 
 
-async def delivery_unknown(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) -> None:
+async def delivery_unknown(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -> None:
     """Ask the delivery service; what nobody knows is left to a person, the order stays as it is."""
     async with context.app.db.connect() as db:
         there = await delivery_store.deliveries_by_ids(db, [t.payload.delivery_id for t in tasks])
@@ -144,7 +144,7 @@ async def delivery_unknown(context: Context, tasks: Sequence[Task[steps.Delivery
             task.again(context.settings.call_again_s, f"delivery did not answer: {error.code()}")
         answers, open_ = [], []
     ended: list[Outcome] = []
-    unknown: list[Task[steps.DeliveryStep]] = []
+    unknown: list[Task[kinds.DeliveryStep]] = []
     for task, answer in zip(open_, answers, strict=True):
         outcome = _known(task, answer)
         if outcome is None:
@@ -174,7 +174,7 @@ def key(context: Context, delivery_id: int, order: Order) -> tuple[int, str, int
     return delivery_id, order.down_channel_no, line.service_class if line else 10
 
 
-def _known(task: Task[steps.DeliveryStep], answer: Outcome | Pending | Refused) -> Outcome | None:
+def _known(task: Task[kinds.DeliveryStep], answer: Outcome | Pending | Refused) -> Outcome | None:
     """The end of a delivery; one that was never handed over has failed for certain."""
     if isinstance(answer, Outcome):
         return answer
@@ -185,7 +185,7 @@ def _known(task: Task[steps.DeliveryStep], answer: Outcome | Pending | Refused) 
 
 async def _leave_to_people(
     work: Work,
-    tasks: Sequence[Task[steps.DeliveryStep]],
+    tasks: Sequence[Task[kinds.DeliveryStep]],
     orders: Mapping[int, Order],
 ) -> None:
     """Park what is still open: a result may have come since it was asked about."""
@@ -211,17 +211,17 @@ async def _leave_to_people(
         t.payload.order_id: f"delivery {t.payload.delivery_id} unknown at overtime" for t in tasks
     }
     for order_id in await holds.park_orders(work.db, reasons):
-        journal.order_event(
+        events.order_event(
             work,
             "parked",
             orders[order_id],
             OrderStatus.DELIVERING,
-            journal.DELIVERY_OVERTIME,
+            events.DELIVERY_OVERTIME,
             reasons[order_id],
         )
 
 
-async def refund_order(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
+async def refund_order(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
     """Give back what a failed order has paid and did not get. Source: oms-behaviour §3.9.
 
     An order that failed before its payment was known: its debit's key is voided, so that a late debit
@@ -236,8 +236,8 @@ async def refund_order(context: Context, tasks: Sequence[Task[steps.OrderStep]])
         and found[t.payload.order_id][1].refund_status == FailRefundStatus.WAITING
     ]
     over = [t for t in tasks if t not in due]
-    refunded: list[Task[steps.OrderStep]] = []
-    nothing: list[Task[steps.OrderStep]] = []
+    refunded: list[Task[kinds.OrderStep]] = []
+    nothing: list[Task[kinds.OrderStep]] = []
     if due:
         try:
             refunded, nothing = await _give_back(context, due, found)
@@ -251,14 +251,14 @@ async def refund_order(context: Context, tasks: Sequence[Task[steps.OrderStep]])
 
 async def _give_back(
     context: Context,
-    due: Sequence[Task[steps.OrderStep]],
+    due: Sequence[Task[kinds.OrderStep]],
     found: Mapping[int, tuple[Order, Standing]],
-) -> tuple[list[Task[steps.OrderStep]], list[Task[steps.OrderStep]]]:
+) -> tuple[list[Task[kinds.OrderStep]], list[Task[kinds.OrderStep]]]:
     """Tasks whose money went back, and tasks where nothing had been paid."""
     unsure = [t for t in due if found[t.payload.order_id][1].payment_status != 0]
     voids = await context.ledger.post([void_sale(found[t.payload.order_id][0]) for t in unsure])
     paid = [t for t in due if t not in unsure]
-    nothing: list[Task[steps.OrderStep]] = []
+    nothing: list[Task[kinds.OrderStep]] = []
     for task, answer in zip(unsure, voids, strict=True):
         if isinstance(answer, Posted) and answer.moved:
             paid.append(task)
@@ -267,7 +267,7 @@ async def _give_back(
         else:
             payments.refused(context, task, answer)
     backs = await context.ledger.post([back_sale(*found[t.payload.order_id]) for t in paid])
-    refunded: list[Task[steps.OrderStep]] = []
+    refunded: list[Task[kinds.OrderStep]] = []
     for task, answer in zip(paid, backs, strict=True):
         if isinstance(answer, Posted):
             refunded.append(task)
@@ -309,7 +309,7 @@ def back_sale(order: Order, was: Standing) -> Movement:
 
 async def _refunded(
     work: Work,
-    tasks: Sequence[Task[steps.OrderStep]],
+    tasks: Sequence[Task[kinds.OrderStep]],
     found: Mapping[int, tuple[Order, Standing]],
     event: FailRefundEvent,
 ) -> None:
@@ -320,4 +320,4 @@ async def _refunded(
     for order_id in await store.advance_fail_refund(work.db, ids, after):
         order, was = found[order_id]
         what = "refunded" if event == FailRefundEvent.REFUNDED else "unpaid"
-        journal.order_event(work, what, order, was.order_status, journal.FAIL_REFUND)
+        events.order_event(work, what, order, was.order_status, events.FAIL_REFUND)

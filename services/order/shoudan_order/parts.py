@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from shoudan_kit.work import Work
-from shoudan_order import binding, journal, steps, sums
+from shoudan_order import binding, events, kinds, sums
 from shoudan_order.context import Context
 from shoudan_order.states import OrderStatus
 from shoudan_order.store import deliveries as store
@@ -19,11 +19,11 @@ def hand_out(context: Context, work: Work, order: Order, parts: Sequence[Deliver
         return
     held = context.memory.get(order.order_id)
     number = str(order.order_id)
-    queue = context.queue(order.line_id, steps.DELIVER)
+    queue = context.queue(order.line_id, kinds.DELIVER)
     for part in parts:
         task_id = work.tasks.add(
-            steps.DELIVER,
-            steps.DeliveryStep(part.delivery_id, order.order_id),
+            kinds.DELIVER,
+            kinds.DeliveryStep(part.delivery_id, order.order_id),
             order_no=number,
             queue=queue,
         )
@@ -31,12 +31,12 @@ def hand_out(context: Context, work: Work, order: Order, parts: Sequence[Deliver
             held.deliveries[part.delivery_id] = part
             held.deliver_tasks[part.delivery_id] = task_id
     text = ", ".join(f"{part.up_channel_no} #{part.delivery_id}" for part in parts[:10])
-    journal.order_event(
+    events.order_event(
         work,
         "bound",
         order,
         OrderStatus.DELIVERING,
-        journal.BIND,
+        events.BIND,
         text,
         delivery_id=parts[0].delivery_id,
     )
@@ -45,18 +45,18 @@ def hand_out(context: Context, work: Work, order: Order, parts: Sequence[Deliver
 def bind_later(context: Context, work: Work, order: Order, left_s: int, *, tried: bool) -> None:
     """Make the bind task of an order; where binding was `tried` a moment ago, it waits its interval."""
     work.tasks.add(
-        steps.BIND,
-        steps.OrderStep(order.order_id),
+        kinds.BIND,
+        kinds.OrderStep(order.order_id),
         order_no=str(order.order_id),
-        queue=context.queue(order.line_id, steps.BIND),
-        delay_s=steps.BIND.interval_s if tried else 0,
-        deadline_s=max(left_s, 0) + steps.BIND.deadline_s,
+        queue=context.queue(order.line_id, kinds.BIND),
+        delay_s=kinds.BIND.interval_s if tried else 0,
+        deadline_s=max(left_s, 0) + kinds.BIND.deadline_s,
     )
 
 
 def fused(context: Context, line_id: int) -> bool:
     """Whether binding and the start of a delivery may be one step with the one before."""
-    return context.serves(line_id, steps.BIND) and context.serves(line_id, steps.DELIVER)
+    return context.serves(line_id, kinds.BIND) and context.serves(line_id, kinds.DELIVER)
 
 
 def slices(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shoudan_order import journal, parts
+from shoudan_order import events, parts
 from shoudan_order.context import Context
 from shoudan_order.refusals import NotFound
 from shoudan_order.states import OrderStatus
@@ -29,9 +29,7 @@ async def pause(
         for order_id in changed:
             order, was = orders[order_id]
             what = "paused" if paused else "resumed"
-            journal.order_event(
-                work, what, order, was.order_status, journal.AUDIT, f"{by}: {reason}"
-            )
+            events.order_event(work, what, order, was.order_status, events.AUDIT, f"{by}: {reason}")
             if not paused and was.order_status == OrderStatus.DELIVERING:
                 parts.bind_later(context, work, order, was.left_s, tried=False)
         what = "order.pause" if paused else "order.resume"

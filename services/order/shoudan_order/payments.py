@@ -13,7 +13,7 @@ from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.refusal import Refused
 from shoudan_kit.task import Task
 from shoudan_kit.work import Work
-from shoudan_order import journal, notifies, parts, steps
+from shoudan_order import events, kinds, notifies, parts
 from shoudan_order.context import Context
 from shoudan_order.ledger import DIFFERS, DOMAIN, TOO_LOW, Movement, Posted
 from shoudan_order.states import (
@@ -75,7 +75,7 @@ def purchase(delivery: Delivery) -> Movement:
     )
 
 
-async def pay(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
+async def pay(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
     """Charge the channels, then bind at once what this process also binds.
 
     Too little balance is tried again until the order's overtime, or fails the order at once where its
@@ -92,8 +92,8 @@ async def pay(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
     except grpc.RpcError as error:
         pay_again(context, known, error)
         return
-    paid: list[Task[steps.OrderStep]] = []
-    failed: list[Task[steps.OrderStep]] = []
+    paid: list[Task[kinds.OrderStep]] = []
+    failed: list[Task[kinds.OrderStep]] = []
     for task, answer in zip(known, answers, strict=True):
         order = orders[task.payload.order_id]
         if isinstance(answer, Posted) or answer.reason == DIFFERS:
@@ -115,8 +115,8 @@ async def pay(context: Context, tasks: Sequence[Task[steps.OrderStep]]) -> None:
 
 
 async def _still_unpaid(
-    context: Context, tasks: Sequence[Task[steps.OrderStep]]
-) -> tuple[list[Task[steps.OrderStep]], dict[int, int]]:
+    context: Context, tasks: Sequence[Task[kinds.OrderStep]]
+) -> tuple[list[Task[kinds.OrderStep]], dict[int, int]]:
     """Tasks whose order waits for its payment, and the seconds left to orders tried before.
 
     An order may have ended since the try before; a debit of that try is voided or refunded by the
@@ -169,7 +169,7 @@ def refused(context: Context, task: Task[Any], answer: Refused) -> None:
 
 async def _paid(
     context: Context,
-    tasks: Sequence[Task[steps.OrderStep]],
+    tasks: Sequence[Task[kinds.OrderStep]],
     orders: Mapping[int, Order],
     voided: set[int],
 ) -> None:
@@ -194,10 +194,10 @@ async def _give_back(context: Context, work: Work, orders: Mapping[int, Order]) 
     was = FAIL_REFUND.sources(FailRefundEvent.ORDER_FAILED)
     for order_id in await store.advance_late_debit(work.db, list(orders), was):
         work.tasks.add(
-            steps.ORDER_REFUND,
-            steps.OrderStep(order_id),
+            kinds.ORDER_REFUND,
+            kinds.OrderStep(order_id),
             order_no=str(order_id),
-            queue=context.queue(orders[order_id].line_id, steps.ORDER_REFUND),
+            queue=context.queue(orders[order_id].line_id, kinds.ORDER_REFUND),
         )
 
 
@@ -227,7 +227,7 @@ def _bind_now(context: Context, orders: Sequence[Order]) -> _Binding:
 def _follow_up(context: Context, work: Work, order: Order, bound: Sequence[Delivery]) -> None:
     delivering = OrderStatus.DELIVERING
     text = f"{micros_to_yuan(order.sell_amount_micros)} 元"
-    journal.order_event(work, "paid", order, delivering, journal.DOWN_PAY, text)
+    events.order_event(work, "paid", order, delivering, events.DOWN_PAY, text)
     parts.hand_out(context, work, order, bound)
     if sum(part.total_face_micros for part in bound) < order.total_face_micros:
         tried = parts.fused(context, order.line_id)
@@ -235,7 +235,7 @@ def _follow_up(context: Context, work: Work, order: Order, bound: Sequence[Deliv
 
 
 async def _fail_fast(
-    context: Context, tasks: Sequence[Task[steps.OrderStep]], orders: Mapping[int, Order]
+    context: Context, tasks: Sequence[Task[kinds.OrderStep]], orders: Mapping[int, Order]
 ) -> None:
     """The shelf wants no waiting for money: the order fails with 904, nothing was charged."""
 
@@ -244,17 +244,17 @@ async def _fail_fast(
         moved = await store.advance_failed_unpaid(work.db, failed, FailRefundStatus.NOT_NEEDED)
         for order_id in moved:
             order = orders[order_id]
-            journal.order_event(
-                work, "failed", order, OrderStatus.FAILED, journal.DOWN_PAY, BALANCE_WORDS
+            events.order_event(
+                work, "failed", order, OrderStatus.FAILED, events.DOWN_PAY, BALANCE_WORDS
             )
             notifies.owe(context, work, order, OrderStatus.FAILED, BALANCE_CODE, BALANCE_WORDS)
             if held := context.memory.get(order_id):
-                work.tasks.finish_id(steps.OVERTIME, held.overtime_task)
+                work.tasks.finish_id(kinds.OVERTIME, held.overtime_task)
         work.tasks.finish(*tasks)
     context.memory.drop(moved)
 
 
-async def pay_up(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) -> None:
+async def pay_up(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -> None:
     """Pay the suppliers of deliveries that succeeded, refunded by the user or not.
 
     The task was made with the success, so it is due as long as it exists; the ledger knows repeats.
@@ -278,7 +278,7 @@ async def pay_up(context: Context, tasks: Sequence[Task[steps.DeliveryStep]]) ->
 
 
 async def _purchases(
-    context: Context, tasks: Sequence[Task[steps.DeliveryStep]]
+    context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]
 ) -> dict[int, Delivery]:
     """Deliveries that are to be paid, with the real costs: from memory, else as stored."""
     found: dict[int, Delivery] = {}
@@ -303,7 +303,7 @@ async def _purchases(
 
 async def _up_paid(
     context: Context,
-    tasks: Sequence[Task[steps.DeliveryStep]],
+    tasks: Sequence[Task[kinds.DeliveryStep]],
     bought: Mapping[int, Delivery],
     orders: Mapping[int, Order],
 ) -> None:
@@ -314,12 +314,12 @@ async def _up_paid(
         )
         for delivery_id in moved:
             part = bought[delivery_id]
-            journal.order_event(
+            events.order_event(
                 work,
                 "up_paid",
                 orders[part.order_id],
                 OrderStatus.SUCCEEDED,
-                journal.UP_PAY,
+                events.UP_PAY,
                 f"{micros_to_yuan(part.cost_amount_micros)} 元",
                 delivery_id=delivery_id,
             )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from shoudan_kit.db import holdable, retry
 from shoudan_kit.money import STEP
 from shoudan_kit.work import Work
-from shoudan_order import journal, steps, sums
+from shoudan_order import events, kinds, sums
 from shoudan_order.catalogue import Catalogue
 from shoudan_order.context import Context
 from shoudan_order.refusals import (
@@ -353,37 +353,37 @@ async def _write(
 
 def _begin(context: Context, work: Work, order: Order, refund: Refund, overtime_s: int) -> None:
     mandatory = refund.refund_type == RefundType.MANDATORY
-    tell(work, "created", refund, journal.MANDATORY if mandatory else journal.GENERAL)
+    tell(work, "created", refund, events.MANDATORY if mandatory else events.GENERAL)
     if mandatory:
         money_back(context, work, order.line_id, refund)
     else:
         work.tasks.add(
-            steps.REFUND_OVERTIME,
-            steps.RefundStep(refund.refund_id, refund.order_id),
+            kinds.REFUND_OVERTIME,
+            kinds.RefundStep(refund.refund_id, refund.order_id),
             order_no=str(refund.order_id),
-            queue=context.queue(order.line_id, steps.REFUND_OVERTIME),
+            queue=context.queue(order.line_id, kinds.REFUND_OVERTIME),
             delay_s=overtime_s + 1,
-            deadline_s=overtime_s + steps.REFUND_OVERTIME.deadline_s,
+            deadline_s=overtime_s + kinds.REFUND_OVERTIME.deadline_s,
         )
 
 
 def add_return_task(context: Context, work: Work, line_id: int, one: Return) -> None:
     """The task that hands a return over."""
     work.tasks.add(
-        steps.RETURN,
-        steps.ReturnStep(one.return_id, one.refund_id, one.order_id),
+        kinds.RETURN,
+        kinds.ReturnStep(one.return_id, one.refund_id, one.order_id),
         order_no=str(one.order_id),
-        queue=context.queue(line_id, steps.RETURN),
+        queue=context.queue(line_id, kinds.RETURN),
     )
 
 
 def money_back(context: Context, work: Work, line_id: int, refund: Refund) -> None:
     """The tasks of a refund whose goods are back: the channel's money, and its notify."""
     work.tasks.add(
-        steps.DOWN_REFUND,
-        steps.RefundStep(refund.refund_id, refund.order_id),
+        kinds.DOWN_REFUND,
+        kinds.RefundStep(refund.refund_id, refund.order_id),
         order_no=str(refund.order_id),
-        queue=context.queue(line_id, steps.DOWN_REFUND),
+        queue=context.queue(line_id, kinds.DOWN_REFUND),
     )
     owe(context, work, line_id, refund)
 
@@ -392,16 +392,16 @@ def owe(context: Context, work: Work, line_id: int, refund: Refund) -> None:
     """The notify task of a refund whose outcome is known."""
     if refund.has_notify:
         work.tasks.add(
-            steps.REFUND_NOTIFY,
-            steps.NotifyStep(refund.order_id, refund.refund_id, int(refund.refund_status)),
+            kinds.REFUND_NOTIFY,
+            kinds.NotifyStep(refund.order_id, refund.refund_id, int(refund.refund_status)),
             order_no=str(refund.order_id),
-            queue=context.queue(line_id, steps.REFUND_NOTIFY),
+            queue=context.queue(line_id, kinds.REFUND_NOTIFY),
         )
 
 
 def tell(work: Work, what: str, refund: Refund, tag: str, text: str = "") -> None:
     """The event of a refund."""
-    journal.refund_event(
+    events.refund_event(
         work,
         what,
         refund_id=refund.refund_id,

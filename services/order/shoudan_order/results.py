@@ -13,7 +13,7 @@ from shoudan_kit import log
 from shoudan_kit.db import retry
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.work import Work
-from shoudan_order import costs, journal, notifies, parts, steps, sums
+from shoudan_order import costs, events, kinds, notifies, parts, sums
 from shoudan_order.binding import guard_s
 from shoudan_order.context import Context
 from shoudan_order.states import (
@@ -196,12 +196,12 @@ async def _elsewhere(
     for part, one in batch.failed:
         order, now = orders[part.order_id][0], batch.now[part.order_id]
         _drop_task(context, work, part)
-        journal.order_event(
+        events.order_event(
             work,
             "delivery_failed",
             order,
             now.order_status,
-            journal.FINISH,
+            events.FINISH,
             f"{part.up_channel_no} {one.message}",
             delivery_id=part.delivery_id,
         )
@@ -276,8 +276,8 @@ async def _doubt_costs(
     await audit_store.insert_audits(work.db, asked)
     for part, reason in batch.cost_doubts:
         order, status = orders[part.order_id][0], batch.now[part.order_id].order_status
-        journal.order_event(
-            work, "cost_refused", order, status, journal.AUDIT, reason, delivery_id=part.delivery_id
+        events.order_event(
+            work, "cost_refused", order, status, events.AUDIT, reason, delivery_id=part.delivery_id
         )
     _log.warning("cost_refused", delivery_ids=[part.delivery_id for part, _ in batch.cost_doubts])
 
@@ -305,30 +305,28 @@ async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch:
             batch.now[order_id] = replace(now, parked_reason=reason)
     for order_id in parked:
         order, was = orders[order_id]
-        journal.order_event(
-            work, "parked", order, was.order_status, journal.AUDIT, reasons[order_id]
-        )
+        events.order_event(work, "parked", order, was.order_status, events.AUDIT, reasons[order_id])
 
 
 def _succeeded(context: Context, work: Work, order: Order, now: Settled, part: Delivery) -> None:
     """Pay the supplier; tell the order's end with its last part."""
     work.tasks.add(
-        steps.UP_PAY,
-        steps.DeliveryStep(part.delivery_id, order.order_id),
+        kinds.UP_PAY,
+        kinds.DeliveryStep(part.delivery_id, order.order_id),
         order_no=str(order.order_id),
-        queue=context.queue(order.line_id, steps.UP_PAY),
+        queue=context.queue(order.line_id, kinds.UP_PAY),
     )
     held = context.memory.get(order.order_id)
     if held is not None:
         held.deliveries[part.delivery_id] = part
     _drop_task(context, work, part)
     if now.order_status != OrderStatus.SUCCEEDED:
-        journal.order_event(
+        events.order_event(
             work,
             "delivered",
             order,
             now.order_status,
-            journal.FINISH,
+            events.FINISH,
             f"{part.up_channel_no} {micros_to_yuan(part.total_face_micros)} 元",
             success_face_micros=now.success_face_micros,
             delivery_id=part.delivery_id,
@@ -339,7 +337,7 @@ def _drop_task(context: Context, work: Work, part: Delivery) -> None:
     """The deliver task has nothing left to do; where it is not known here, it finds that out itself."""
     held = context.memory.get(part.order_id)
     if held is not None and (task_id := held.deliver_tasks.pop(part.delivery_id, None)):
-        work.tasks.finish_id(steps.DELIVER, task_id)
+        work.tasks.finish_id(kinds.DELIVER, task_id)
 
 
 WHAT = {
@@ -353,25 +351,25 @@ def _ended(context: Context, work: Work, order: Order, now: Settled) -> None:
     """Everything an order's end entails, once: notify, refund of what failed, no overtime any more."""
     if now.was.order_status in ENDED:
         return
-    journal.order_event(
+    events.order_event(
         work,
         WHAT[now.order_status],
         order,
         now.order_status,
-        journal.FINISH,
+        events.FINISH,
         now.fail_msg,
         success_face_micros=now.success_face_micros,
     )
     notifies.owe(context, work, order, now.order_status, now.fail_code, now.fail_msg)
     if now.refund_status == FailRefundStatus.WAITING:
         work.tasks.add(
-            steps.ORDER_REFUND,
-            steps.OrderStep(order.order_id),
+            kinds.ORDER_REFUND,
+            kinds.OrderStep(order.order_id),
             order_no=str(order.order_id),
-            queue=context.queue(order.line_id, steps.ORDER_REFUND),
+            queue=context.queue(order.line_id, kinds.ORDER_REFUND),
         )
     if held := context.memory.get(order.order_id):
-        work.tasks.finish_id(steps.OVERTIME, held.overtime_task)
+        work.tasks.finish_id(kinds.OVERTIME, held.overtime_task)
 
 
 async def confirm(context: Context, work: Work, delivery_id: int, reason: str) -> str:

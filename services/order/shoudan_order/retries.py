@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from shoudan_kit.task import Kind
 from shoudan_kit.work import Work
-from shoudan_order import steps
+from shoudan_order import kinds
 from shoudan_order.audits import keep
 from shoudan_order.context import Context
 from shoudan_order.refusals import NotFound
@@ -45,8 +45,8 @@ async def _resend(context: Context, ids: list[int], channel_no: str, by: str) ->
         keys = await notify_store.revive_notifies(work.db, ids, channel_no, RESEND_MAX)
         orders = await context.orders({key[0] for key in keys}, work.db)
         for order_id, refund_id in keys:
-            kind = steps.REFUND_NOTIFY if refund_id else steps.NOTIFY
-            step = steps.NotifyStep(order_id, refund_id)
+            kind = kinds.REFUND_NOTIFY if refund_id else kinds.NOTIFY
+            step = kinds.NotifyStep(order_id, refund_id)
             _task(context, work, kind, orders[order_id].line_id, order_id, step, limited=False)
         if keys:
             subject = channel_no or ", ".join(map(str, ids[:20]))
@@ -89,7 +89,7 @@ async def _retry_bind(context: Context, work: Work, number: int) -> int:
     open_ = was.bind_face_micros < order.total_face_micros
     if was.order_status != OrderStatus.DELIVERING or not open_ or was.parked_reason:
         return 0
-    return _task(context, work, steps.BIND, order.line_id, number, steps.OrderStep(number))
+    return _task(context, work, kinds.BIND, order.line_id, number, kinds.OrderStep(number))
 
 
 async def _retry_up_pay(context: Context, work: Work, number: int) -> int:
@@ -100,8 +100,8 @@ async def _retry_up_pay(context: Context, work: Work, number: int) -> int:
         return 0
     order_id = there.delivery.order_id
     order = (await context.orders([order_id], work.db))[order_id]
-    step = steps.DeliveryStep(number, order_id)
-    return _task(context, work, steps.UP_PAY, order.line_id, order_id, step)
+    step = kinds.DeliveryStep(number, order_id)
+    return _task(context, work, kinds.UP_PAY, order.line_id, order_id, step)
 
 
 async def _retry_notify(context: Context, work: Work, number: int) -> int:
@@ -110,8 +110,8 @@ async def _retry_notify(context: Context, work: Work, number: int) -> int:
         return 0
     order_id, refund_id = keys[0]
     order = (await context.orders([order_id], work.db))[order_id]
-    kind = steps.REFUND_NOTIFY if refund_id else steps.NOTIFY
-    step = steps.NotifyStep(order_id, refund_id)
+    kind = kinds.REFUND_NOTIFY if refund_id else kinds.NOTIFY
+    step = kinds.NotifyStep(order_id, refund_id)
     return _task(context, work, kind, order.line_id, order_id, step, limited=False)
 
 
@@ -135,16 +135,16 @@ async def _retry_return(context: Context, work: Work, number: int) -> int:
         up_refund_status=MoneyBackStatus.NOT_STARTED,
     )
     await return_store.insert_returns(work.db, [again])
-    refund_step = steps.RefundStep(refund.refund_id, order.order_id)
+    refund_step = kinds.RefundStep(refund.refund_id, order.order_id)
     work.tasks.add(
-        steps.REFUND_OVERTIME,
+        kinds.REFUND_OVERTIME,
         refund_step,
         order_no=str(order.order_id),
-        queue=context.queue(order.line_id, steps.REFUND_OVERTIME),
+        queue=context.queue(order.line_id, kinds.REFUND_OVERTIME),
         delay_s=RETRY_S + 1,
     )
-    step = steps.ReturnStep(again.return_id, refund.refund_id, order.order_id)
-    return _task(context, work, steps.RETURN, order.line_id, order.order_id, step)
+    step = kinds.ReturnStep(again.return_id, refund.refund_id, order.order_id)
+    return _task(context, work, kinds.RETURN, order.line_id, order.order_id, step)
 
 
 async def _room(work: Work, refund: Refund, failed: Return) -> bool:
@@ -166,8 +166,8 @@ async def _retry_up_refund(context: Context, work: Work, number: int) -> int:
     if there.up_refund_status != MoneyBackStatus.WAITING:
         return 0
     order = (await context.orders([there.order_id], work.db))[there.order_id]
-    step = steps.ReturnStep(number, there.refund_id, there.order_id)
-    return _task(context, work, steps.UP_REFUND, order.line_id, there.order_id, step)
+    step = kinds.ReturnStep(number, there.refund_id, there.order_id)
+    return _task(context, work, kinds.UP_REFUND, order.line_id, there.order_id, step)
 
 
 async def _retry_down_refund(context: Context, work: Work, number: int) -> int:
@@ -177,8 +177,8 @@ async def _retry_down_refund(context: Context, work: Work, number: int) -> int:
     if refund.down_refund_status != MoneyBackStatus.WAITING:
         return 0
     order = (await context.orders([refund.order_id], work.db))[refund.order_id]
-    step = steps.RefundStep(number, refund.order_id)
-    return _task(context, work, steps.DOWN_REFUND, order.line_id, refund.order_id, step)
+    step = kinds.RefundStep(number, refund.order_id)
+    return _task(context, work, kinds.DOWN_REFUND, order.line_id, refund.order_id, step)
 
 
 _RETRIES: Final[Mapping[str, Callable[[Context, Work, int], Awaitable[int]]]] = {

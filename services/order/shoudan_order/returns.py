@@ -15,7 +15,7 @@ from shoudan_kit.db import retry
 from shoudan_kit.refusal import Refused
 from shoudan_kit.task import Task
 from shoudan_kit.work import Work
-from shoudan_order import journal, refunds, steps, sums
+from shoudan_order import events, kinds, refunds, sums
 from shoudan_order.context import Context
 from shoudan_order.results import Ack
 from shoudan_order.states import (
@@ -77,7 +77,7 @@ class _Batch:
     now: dict[int, Return] = field(default_factory=dict[int, Return])
 
 
-async def give_back(context: Context, tasks: Sequence[Task[steps.ReturnStep]]) -> None:
+async def give_back(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -> None:
     """Hand returns over: intent first, then the call. A task ends with its return's result."""
     ids = [t.payload.return_id for t in tasks]
     orders = await context.orders({t.payload.order_id for t in tasks})
@@ -140,7 +140,7 @@ def _sending(context: Context, order: Order, one: Return) -> Sending:
     )
 
 
-def _outcome(context: Context, task: Task[steps.ReturnStep], answer: Answer) -> Outcome | None:
+def _outcome(context: Context, task: Task[kinds.ReturnStep], answer: Answer) -> Outcome | None:
     """What the answer to a hand-over ends; a refused return was never sent."""
     if isinstance(answer, Outcome):
         return answer
@@ -237,10 +237,10 @@ async def _settle(
             -one.return_service_amount_micros,
         )
         work.tasks.add(
-            steps.UP_REFUND,
-            steps.ReturnStep(one.return_id, one.refund_id, one.order_id),
+            kinds.UP_REFUND,
+            kinds.ReturnStep(one.return_id, one.refund_id, one.order_id),
             order_no=str(one.order_id),
-            queue=context.queue(order.line_id, steps.UP_REFUND),
+            queue=context.queue(order.line_id, kinds.UP_REFUND),
         )
     await _end_refunds(context, work, orders, batch, changed)
     if changed:
@@ -331,7 +331,7 @@ def ended_refund(
 
 
 def _tell_end(context: Context, work: Work, order: Order, refund: Refund) -> None:
-    refunds.tell(work, WHAT[refund.refund_status], refund, journal.RETURNED)
+    refunds.tell(work, WHAT[refund.refund_status], refund, events.RETURNED)
     if refund.refund_status == RefundStatus.FAILED:
         refunds.owe(context, work, order.line_id, refund)
     else:
@@ -370,8 +370,8 @@ async def _leave(
     parked = await holds.park_orders(work.db, reasons)
     for order_id in parked:
         order, was = orders[order_id]
-        journal.order_event(
-            work, "parked", order, was.order_status, journal.RETURN_UNKNOWN, reasons[order_id]
+        events.order_event(
+            work, "parked", order, was.order_status, events.RETURN_UNKNOWN, reasons[order_id]
         )
     return parked
 
@@ -398,7 +398,7 @@ async def _let_go(work: Work, orders: dict[int, tuple[Order, Standing]], batch: 
         orders[order_id] = (order, replace(was, parked_reason=""))
 
 
-async def overtime(context: Context, tasks: Sequence[Task[steps.RefundStep]]) -> None:
+async def overtime(context: Context, tasks: Sequence[Task[kinds.RefundStep]]) -> None:
     """A refund's time is over: returns never sent fail, those under way are asked about."""
     async with context.app.db.connect() as db:
         early = await refund_store.seconds_left(db, [t.payload.refund_id for t in tasks])
@@ -420,15 +420,15 @@ async def overtime(context: Context, tasks: Sequence[Task[steps.RefundStep]]) ->
         for one in returns:
             if one.return_status == ReturnStatus.SENDING:
                 work.tasks.add(
-                    steps.RETURN_UNKNOWN,
-                    steps.ReturnStep(one.return_id, one.refund_id, one.order_id),
+                    kinds.RETURN_UNKNOWN,
+                    kinds.ReturnStep(one.return_id, one.refund_id, one.order_id),
                     order_no=str(one.order_id),
-                    queue=context.queue(lines[one.order_id].line_id, steps.RETURN_UNKNOWN),
+                    queue=context.queue(lines[one.order_id].line_id, kinds.RETURN_UNKNOWN),
                 )
         work.tasks.finish(*over)
 
 
-async def unknown(context: Context, tasks: Sequence[Task[steps.ReturnStep]]) -> None:
+async def unknown(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -> None:
     """Ask the delivery service about returns; what nobody knows is left to a person."""
     ids = [t.payload.return_id for t in tasks]
     async with context.app.db.connect() as db:

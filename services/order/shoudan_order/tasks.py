@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any, Final
 
 from shoudan_kit.task import Handler, handles
-from shoudan_order import deliveries, moneyback, notifies, overtime, payments, returns, steps
+from shoudan_order import deliveries, kinds, moneyback, notifies, overtime, payments, returns
 
 HANDLERS: Final[tuple[Handler[Any], ...]] = (
-    handles(steps.PAY)(payments.pay),
-    handles(steps.BIND)(deliveries.bind),
-    handles(steps.DELIVER)(deliveries.deliver),
-    handles(steps.UP_PAY)(payments.pay_up),
-    handles(steps.NOTIFY)(notifies.tell),
-    handles(steps.OVERTIME)(overtime.overtime),
-    handles(steps.DELIVERY_UNKNOWN)(overtime.delivery_unknown),
-    handles(steps.ORDER_REFUND)(overtime.refund_order),
-    handles(steps.RETURN)(returns.give_back),
-    handles(steps.DOWN_REFUND)(moneyback.refund_down),
-    handles(steps.UP_REFUND)(moneyback.refund_up),
-    handles(steps.REFUND_NOTIFY)(notifies.tell),
-    handles(steps.REFUND_OVERTIME)(returns.overtime),
-    handles(steps.RETURN_UNKNOWN)(returns.unknown),
+    handles(kinds.PAY)(payments.pay),
+    handles(kinds.BIND)(deliveries.bind),
+    handles(kinds.DELIVER)(deliveries.deliver),
+    handles(kinds.UP_PAY)(payments.pay_up),
+    handles(kinds.NOTIFY)(notifies.tell),
+    handles(kinds.OVERTIME)(overtime.overtime),
+    handles(kinds.DELIVERY_UNKNOWN)(overtime.delivery_unknown),
+    handles(kinds.ORDER_REFUND)(overtime.refund_order),
+    handles(kinds.RETURN)(returns.give_back),
+    handles(kinds.DOWN_REFUND)(moneyback.refund_down),
+    handles(kinds.UP_REFUND)(moneyback.refund_up),
+    handles(kinds.REFUND_NOTIFY)(notifies.tell),
+    handles(kinds.REFUND_OVERTIME)(returns.overtime),
+    handles(kinds.RETURN_UNKNOWN)(returns.unknown),
 )

@@ -1,4 +1,4 @@
-"""What the life of orders and refunds is told with: subjects, documented tags, one line for people."""
+"""What the order service publishes: subjects, documented tags, the body and line of text of each event."""
 
 from __future__ import annotations
 
