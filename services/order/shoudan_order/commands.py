@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 
 from shoudan_kit.clock import beijing
-from shoudan_order.targets import DEFAULT_TARGET, Target
 
 order = typer.Typer(
     no_args_is_help=True, help="Orders: show one whole, list parked ones, pause, resume."
@@ -23,6 +22,7 @@ audit = typer.Typer(no_args_is_help=True, help="What waits for a person: list, d
 notify = typer.Typer(no_args_is_help=True, help="Notifies that were given up: list, send again.")
 
 CALL_S = 10.0
+DEFAULT_TARGET: Final = "127.0.0.1:50051"
 STATUSES = {"success": 0, "failed": 90, "partial": 91}
 # What one look at parked orders passes through at most: a hundred thousand of them.
 PAGE: Final = 1_000
@@ -30,6 +30,9 @@ PAGES_MAX: Final = 100
 
 T = TypeVar("T")
 Ask = Callable[[str, str, Any], Awaitable[Any]]
+Target = Annotated[
+    str, typer.Option(help="gRPC address of the order service.", envvar="SHOUDAN_ORDER_TARGET")
+]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded with your name.")]
 
 

@@ -13,28 +13,12 @@ from shoudan_kit.service import App
 from shoudan_kit.task import Kind
 from shoudan_order.catalogue import Catalogue
 from shoudan_order.config import OrderSettings
+from shoudan_order.kinds import QUEUE_COLUMNS
 from shoudan_order.ledger import Ledger
 from shoudan_order.store import orders as store
 from shoudan_order.store.rows import Delivery, Order
 from shoudan_order.suppliers import Suppliers
 from shoudan_order.tables import QUEUES
-
-QUEUE_OF = {
-    "order.pay": "payment_queue",
-    "order.bind": "bind_queue",
-    "order.deliver": "delivery_queue",
-    "order.up_pay": "up_payment_queue",
-    "order.notify": "notify_queue",
-    "order.overtime": "order_overtime_queue",
-    "order.delivery_unknown": "delivery_unknown_queue",
-    "order.refund": "order_refund_queue",
-    "refund.return": "return_queue",
-    "refund.pay": "refund_queue",
-    "refund.up_pay": "up_refund_queue",
-    "refund.notify": "refund_notify_queue",
-    "refund.overtime": "refund_overtime_queue",
-    "refund.return_unknown": "return_unknown_queue",
-}
 
 
 @dataclass(slots=True)
@@ -103,7 +87,7 @@ class Context:
     def queue(self, line_id: int, kind: Kind[Any]) -> str:
         """The queue of a step for a line: the line's own column."""
         line = self.catalogue.lines.get(line_id)
-        column = QUEUE_OF[kind.name]
+        column = QUEUE_COLUMNS[kind.name]
         return (line.queues.get(column) if line else None) or QUEUES[column][0]
 
     def serves(self, line_id: int, kind: Kind[Any]) -> bool:

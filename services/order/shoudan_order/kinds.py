@@ -59,26 +59,43 @@ class ReturnStep(msgspec.Struct, frozen=True):
     order_id: int
 
 
-def _queue(column: str) -> str:
-    return QUEUES[column][0]
+# The queue column of a product line that each kind goes by.
+QUEUE_COLUMNS: Final = {
+    "order.pay": "payment_queue",
+    "order.bind": "bind_queue",
+    "order.deliver": "delivery_queue",
+    "order.up_pay": "up_payment_queue",
+    "order.notify": "notify_queue",
+    "order.overtime": "order_overtime_queue",
+    "order.delivery_unknown": "delivery_unknown_queue",
+    "order.refund": "order_refund_queue",
+    "refund.return": "return_queue",
+    "refund.pay": "refund_queue",
+    "refund.up_pay": "up_refund_queue",
+    "refund.notify": "refund_notify_queue",
+    "refund.overtime": "refund_overtime_queue",
+    "refund.return_unknown": "return_unknown_queue",
+}
 
 
-PAY: Final = Kind(
-    "order.pay", OrderStep, _queue("payment_queue"), interval_s=300, count_max=COUNT_MAX
-)
+def _queue(name: str) -> str:
+    return QUEUES[QUEUE_COLUMNS[name]][0]
+
+
+PAY: Final = Kind("order.pay", OrderStep, _queue("order.pay"), interval_s=300, count_max=COUNT_MAX)
 BIND: Final = Kind(
-    "order.bind", OrderStep, _queue("bind_queue"), interval_s=30, count_max=COUNT_MAX
+    "order.bind", OrderStep, _queue("order.bind"), interval_s=30, count_max=COUNT_MAX
 )
 DELIVER: Final = Kind(
-    "order.deliver", DeliveryStep, _queue("delivery_queue"), interval_s=120, count_max=COUNT_MAX
+    "order.deliver", DeliveryStep, _queue("order.deliver"), interval_s=120, count_max=COUNT_MAX
 )
 UP_PAY: Final = Kind(
-    "order.up_pay", DeliveryStep, _queue("up_payment_queue"), interval_s=300, count_max=COUNT_MAX
+    "order.up_pay", DeliveryStep, _queue("order.up_pay"), interval_s=300, count_max=COUNT_MAX
 )
 NOTIFY: Final = Kind(
     "order.notify",
     NotifyStep,
-    _queue("notify_queue"),
+    _queue("order.notify"),
     interval_s=300,
     deadline_s=7 * DAY_S,
     count_max=COUNT_MAX,
@@ -86,33 +103,33 @@ NOTIFY: Final = Kind(
 OVERTIME: Final = Kind(
     "order.overtime",
     OrderStep,
-    _queue("order_overtime_queue"),
+    _queue("order.overtime"),
     interval_s=300,
     count_max=COUNT_MAX,
 )
 DELIVERY_UNKNOWN: Final = Kind(
     "order.delivery_unknown",
     DeliveryStep,
-    _queue("delivery_unknown_queue"),
+    _queue("order.delivery_unknown"),
     interval_s=300,
     count_max=COUNT_MAX,
 )
 ORDER_REFUND: Final = Kind(
-    "order.refund", OrderStep, _queue("order_refund_queue"), interval_s=300, count_max=COUNT_MAX
+    "order.refund", OrderStep, _queue("order.refund"), interval_s=300, count_max=COUNT_MAX
 )
 RETURN: Final = Kind(
-    "refund.return", ReturnStep, _queue("return_queue"), interval_s=300, count_max=COUNT_MAX
+    "refund.return", ReturnStep, _queue("refund.return"), interval_s=300, count_max=COUNT_MAX
 )
 DOWN_REFUND: Final = Kind(
-    "refund.pay", RefundStep, _queue("refund_queue"), interval_s=300, count_max=COUNT_MAX
+    "refund.pay", RefundStep, _queue("refund.pay"), interval_s=300, count_max=COUNT_MAX
 )
 UP_REFUND: Final = Kind(
-    "refund.up_pay", ReturnStep, _queue("up_refund_queue"), interval_s=300, count_max=COUNT_MAX
+    "refund.up_pay", ReturnStep, _queue("refund.up_pay"), interval_s=300, count_max=COUNT_MAX
 )
 REFUND_NOTIFY: Final = Kind(
     "refund.notify",
     NotifyStep,
-    _queue("refund_notify_queue"),
+    _queue("refund.notify"),
     interval_s=300,
     deadline_s=7 * DAY_S,
     count_max=COUNT_MAX,
@@ -120,14 +137,14 @@ REFUND_NOTIFY: Final = Kind(
 REFUND_OVERTIME: Final = Kind(
     "refund.overtime",
     RefundStep,
-    _queue("refund_overtime_queue"),
+    _queue("refund.overtime"),
     interval_s=300,
     count_max=COUNT_MAX,
 )
 RETURN_UNKNOWN: Final = Kind(
     "refund.return_unknown",
     ReturnStep,
-    _queue("return_unknown_queue"),
+    _queue("refund.return_unknown"),
     interval_s=300,
     count_max=COUNT_MAX,
 )

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, TextIO
 import typer
 
 from shoudan_kit.money import micros_to_yuan
-from shoudan_order.targets import DEFAULT_TARGET, Target
+from shoudan_order.commands import DEFAULT_TARGET, Target
 
 app = typer.Typer(no_args_is_help=True, help="Reports: profit, by supplier, by channel.")
 
