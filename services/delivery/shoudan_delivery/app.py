@@ -10,9 +10,9 @@ from typing import Any, cast
 from shoudan.core.v1 import personal_service_pb2_grpc as personal_grpc
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
+from shoudan_delivery import events
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.ends import Ends
-from shoudan_delivery.events import Events
 from shoudan_delivery.inbound import Attempts, Door, NotifyTokens
 from shoudan_delivery.lanes import LaneRules, Lanes
 from shoudan_delivery.rpc import Deliveries, SupplierAdmin
@@ -37,9 +37,8 @@ NAMES = ("shoudan.delivery.v1.DeliveryService", "shoudan.delivery.v1.SupplierSer
 async def start(app: App[DeliverySettings]) -> Running:
     """Compose the service; the channels are known before the first call is taken."""
     settings = app.settings
-    events = Events()
     local_ip = f"{socket.gethostname()}/{os.getpid()}"
-    ends = Ends(app.work, app.ids, events, local_ip)
+    ends = Ends(app.work, app.ids, local_ip)
     lanes = Lanes(ends.write, LaneRules(settings.end_batch_max, settings.end_linger_s))
     suppliers = Suppliers(app.db, settings)
     tokens = NotifyTokens(settings.notify_keys())
@@ -48,7 +47,7 @@ async def start(app: App[DeliverySettings]) -> Running:
     door = Door(suppliers, tokens, Attempts(app.clock, rate, burst))
 
     async def switch(supplier: Supplier, tripped: bool) -> None:
-        await _switch(app, events, supplier, tripped=tripped)
+        await _switch(app, supplier, tripped=tripped)
 
     def make(supplier: Supplier) -> Sender:
         return Sender(
@@ -67,7 +66,7 @@ async def start(app: App[DeliverySettings]) -> Running:
     await suppliers.refresh()
     orders: Any = order_grpc.OrderServiceStub(app.channel(settings.order_target))
     servicer = Deliveries(app, suppliers, senders, lanes, door, local_ip, accounts)
-    admin = SupplierAdmin(app, suppliers, events)
+    admin = SupplierAdmin(app, suppliers)
     personal = Personal("delivery", ACCOUNTS, accounts, app.work)
 
     async def close() -> None:
@@ -93,9 +92,7 @@ async def start(app: App[DeliverySettings]) -> Running:
     )
 
 
-async def _switch(
-    app: App[DeliverySettings], events: Events, supplier: Supplier, *, tripped: bool
-) -> None:
+async def _switch(app: App[DeliverySettings], supplier: Supplier, *, tripped: bool) -> None:
     """Write down that a breaker tripped or closed, unless an operator's state stands above it."""
     settings = app.settings
     reason = f"breaker: {settings.breaker_failures_ppm // 10_000} % of calls failed"

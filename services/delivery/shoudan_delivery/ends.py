@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import msgspec
 
+from shoudan_delivery import events
 from shoudan_delivery.kinds import ASK, CONFLICT, REPORT, REQUEST, Ask, Report, Result
 from shoudan_delivery.states import QueryStatus, ServiceClass, Source, Status
 from shoudan_delivery.store import deliveries as store
@@ -31,22 +31,6 @@ CONFLICTS_MAX = 250
 _UNKNOWN = frozenset({Verdict.UNKNOWN, Verdict.NO_SUCH_ORDER})
 
 
-class Publisher(Protocol):
-    """Who tells the world; injected, because events know the nouns and not the other way round."""
-
-    def ended(self, work: Work, ended: Ended, finding: Finding) -> None:
-        """A delivery has ended."""
-        ...
-
-    def unknown(self, work: Work, ended: Ended, finding: Finding) -> None:
-        """A call gave no certain answer."""
-        ...
-
-    def conflict(self, work: Work, there: Delivery, finding: Finding) -> None:
-        """A later result contradicts the stored one."""
-        ...
-
-
 @dataclass
 class _Batch:
     """What one transaction does, gathered before it is committed."""
@@ -63,11 +47,8 @@ class Ends:
     later one is written to vds_order_exp, flagged, published and reported to the owner, never applied.
     """
 
-    def __init__(
-        self, work: Callable[[str], Work], ids: IdMaker, publisher: Publisher, local_ip: str
-    ) -> None:
-        self._work, self._ids, self._publisher = work, ids, publisher
-        self._local_ip = local_ip
+    def __init__(self, work: Callable[[str], Work], ids: IdMaker, local_ip: str) -> None:
+        self._work, self._ids, self._local_ip = work, ids, local_ip
 
     async def write(self, findings: Sequence[Finding]) -> None:
         """Write these; they are of any channel and in the order they were found."""
@@ -94,7 +75,7 @@ class Ends:
         given = [(f, _FINAL[f.verdict], f.verdict is Verdict.NEVER_SENT) for f in first.values()]
         moved = batch.moved = await store.end(work.db, given) if given else {}
         for order_no, ended in moved.items():
-            self._publisher.ended(work, ended, first[order_no])
+            events.ended(work, ended, first[order_no])
         if moved:
             results = [_result(ended, first[no]) for no, ended in moved.items()]
             work.tasks.add(REPORT, Report(results))
@@ -119,7 +100,7 @@ class Ends:
         for stands, finding in (found[order_no] for order_no in new):
             told = f"{_word(finding)} ({finding.source.name.lower()} {finding.code})"
             batch.incidents.append((finding, f"contradicts {stands.status.name.lower()}: {told}"))
-            self._publisher.conflict(work, stands, finding)
+            events.conflict(work, stands, finding)
         for start in range(0, len(new), CONFLICTS_MAX):
             part = [found[order_no] for order_no in new[start : start + CONFLICTS_MAX]]
             work.tasks.add(CONFLICT, Report([r for pair in part for r in _both(*pair)]))
@@ -135,7 +116,7 @@ class Ends:
             finding = unknowns[order_no]
             if finding.source is Source.QUERY:
                 continue
-            self._publisher.unknown(work, ended, finding)
+            events.unknown(work, ended, finding)
             if finding.ask_after_s is not None:
                 work.tasks.add(
                     ASK,

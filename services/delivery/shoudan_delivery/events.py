@@ -13,64 +13,64 @@ from shoudan_kit.work import Work
 SUBJECT = "shoudan.events.delivery"
 
 
-class Events:
-    """Writes events into the transaction that makes them true; the key is the order they belong to."""
+def ended(work: Work, ended: Ended, finding: Finding) -> None:
+    """A delivery has ended."""
+    succeeded = finding.verdict is Verdict.SUCCEEDED
+    status = pb.STATUS_SUCCEEDED if succeeded else pb.STATUS_FAILED
+    took = "" if ended.took_s is None else f" {ended.took_s:.3f} s"
+    work.events.add(
+        f"{SUBJECT}.delivery.{'succeeded' if succeeded else 'failed'}",
+        key=ended.order_id,
+        body=_changed(ended, status, finding),
+        tag="上游结果",
+        text=f"{ended.channel_no} {finding.code} {finding.desc}{took}"[:256],
+    )
 
-    def ended(self, work: Work, ended: Ended, finding: Finding) -> None:
-        """A delivery has ended."""
-        succeeded = finding.verdict is Verdict.SUCCEEDED
-        status = pb.STATUS_SUCCEEDED if succeeded else pb.STATUS_FAILED
-        took = "" if ended.took_s is None else f" {ended.took_s:.3f} s"
-        work.events.add(
-            f"{SUBJECT}.delivery.{'succeeded' if succeeded else 'failed'}",
-            key=ended.order_id,
-            body=_changed(ended, status, finding),
-            tag="上游结果",
-            text=f"{ended.channel_no} {finding.code} {finding.desc}{took}"[:256],
-        )
 
-    def unknown(self, work: Work, ended: Ended, finding: Finding) -> None:
-        """A call gave no certain answer."""
-        work.events.add(
-            f"{SUBJECT}.delivery.unknown",
-            key=ended.order_id,
-            body=_changed(ended, pb.STATUS_SENDING, finding),
-            tag="上游未知",
-            text=f"{ended.channel_no} {finding.code} {finding.desc}"[:256],
-        )
+def unknown(work: Work, ended: Ended, finding: Finding) -> None:
+    """A call gave no certain answer."""
+    work.events.add(
+        f"{SUBJECT}.delivery.unknown",
+        key=ended.order_id,
+        body=_changed(ended, pb.STATUS_SENDING, finding),
+        tag="上游未知",
+        text=f"{ended.channel_no} {finding.code} {finding.desc}"[:256],
+    )
 
-    def conflict(self, work: Work, there: Delivery, finding: Finding) -> None:
-        """A later result contradicts the stored one, which stays."""
-        ended = Ended(
-            there.order_no,
-            there.coop_id,
-            there.coop_order_id,
-            there.order_id,
-            there.channel_no,
-            there.service_class,
-            None,
-        )
-        work.events.add(
-            f"{SUBJECT}.delivery.conflict",
-            key=there.order_id,
-            body=_changed(ended, cast("pb.Status.ValueType", int(there.status)), finding),
-            tag="上游冲突",
-            text=f"{there.channel_no} {finding.code} after {there.status.name.lower()}"[:256],
-        )
 
-    def switched(self, work: Work, supplier: Supplier, state: SupplierState, reason: str) -> None:
-        """A channel is used otherwise than before."""
-        work.events.add(
-            f"{SUBJECT}.supplier.{state.name.lower()}",
-            key=f"{supplier.channel_no}/{supplier.service_class}",
-            body=events_pb2.SupplierStateChanged(
-                channel_no=supplier.channel_no,
-                service_class=supplier.service_class,
-                state=cast("pb.SupplierState.ValueType", int(state)),
-                reason=reason,
-            ),
-            text=reason,
-        )
+def conflict(work: Work, there: Delivery, finding: Finding) -> None:
+    """A later result contradicts the stored one, which stays."""
+    ended = Ended(
+        there.order_no,
+        there.coop_id,
+        there.coop_order_id,
+        there.order_id,
+        there.channel_no,
+        there.service_class,
+        None,
+    )
+    work.events.add(
+        f"{SUBJECT}.delivery.conflict",
+        key=there.order_id,
+        body=_changed(ended, cast("pb.Status.ValueType", int(there.status)), finding),
+        tag="上游冲突",
+        text=f"{there.channel_no} {finding.code} after {there.status.name.lower()}"[:256],
+    )
+
+
+def switched(work: Work, supplier: Supplier, state: SupplierState, reason: str) -> None:
+    """A channel is used otherwise than before."""
+    work.events.add(
+        f"{SUBJECT}.supplier.{state.name.lower()}",
+        key=f"{supplier.channel_no}/{supplier.service_class}",
+        body=events_pb2.SupplierStateChanged(
+            channel_no=supplier.channel_no,
+            service_class=supplier.service_class,
+            state=cast("pb.SupplierState.ValueType", int(state)),
+            reason=reason,
+        ),
+        text=reason,
+    )
 
 
 def _changed(

@@ -10,11 +10,10 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
-from shoudan_delivery import deliveries, suppliers, verdicts
+from shoudan_delivery import deliveries, events, suppliers, verdicts
 from shoudan_delivery.channels import Heard, protocol_of
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.deliveries import Created
-from shoudan_delivery.events import Events
 from shoudan_delivery.inbound import Door
 from shoudan_delivery.kinds import ASK, Ask
 from shoudan_delivery.lanes import Lanes
@@ -228,8 +227,8 @@ class Deliveries:
 class SupplierAdmin:
     """shoudan.delivery.v1.SupplierService."""
 
-    def __init__(self, app: App[DeliverySettings], known: Suppliers, events: Events) -> None:
-        self._app, self._known, self._events = app, known, events
+    def __init__(self, app: App[DeliverySettings], known: Suppliers) -> None:
+        self._app, self._known = app, known
 
     async def ApplySuppliers(
         self, request: pb.ApplySuppliersRequest, context: Context
@@ -279,7 +278,7 @@ class SupplierAdmin:
                 if one.channel_no == request.channel_no and one.service_class in switched
             ]
             for one in found:
-                self._events.switched(work, one, state, one.state_reason)
+                events.switched(work, one, state, one.state_reason)
         await self._known.refresh()
         return pb.SetSupplierStateResponse(suppliers=[_shown(one) for one in found])
 
