@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, Final, cast
 
 from shoudan.erp.v1 import erp_service_pb2_grpc as pb_grpc
-from shoudan_erp_ingest import events
 from shoudan_erp_ingest.config import ErpSettings
 from shoudan_erp_ingest.documents import Documents
 from shoudan_erp_ingest.ingest import Ingest
@@ -27,14 +26,7 @@ def compose(app: App[ErpSettings]) -> tuple[ErpServicer, Retention]:
     """The parts of one process, tied together."""
     settings = app.settings
     ring = settings.key_ring()
-    ingest = Ingest(
-        app.work,
-        app.ids.next,
-        ring,
-        Senders(settings),
-        events.trade_written,
-        events.refund_written,
-    )
+    ingest = Ingest(app.work, app.ids.next, ring, Senders(settings))
     servicer = ErpServicer(
         ingest,
         Documents(app.db, ring),

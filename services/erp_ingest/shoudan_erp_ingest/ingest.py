@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from shoudan_erp_ingest import normalising, refunds, trades
+from shoudan_erp_ingest import events, normalising, refunds, trades
 from shoudan_erp_ingest.bodies import Unreadable
 from shoudan_erp_ingest.refusals import PushInvalid, Why
 from shoudan_erp_ingest.senders import Senders
@@ -108,8 +108,6 @@ class Ingest:
     new_id: Callable[[], int]
     ring: KeyRing
     senders: Senders
-    announce_trade: Callable[[Work, TradeWrite], None]
-    announce_refund: Callable[[Work, RefundWrite], None]
 
     async def __call__(self, given: Sequence[Push]) -> list[Outcome]:
         """Take pushes from senders. Repeats of a stored push write nothing and give its number.
@@ -241,7 +239,7 @@ class Ingest:
         await trade_rows.keep(work.db, changed)
         await trade_rows.write(work.db, self.ring, writes)
         for write in writes:
-            self.announce_trade(work, write)
+            events.trade_written(work, write)
 
     async def _write_refunds(
         self, work: Work, parts: Sequence[Part[RefundDocument]], written: Written
@@ -264,7 +262,7 @@ class Ingest:
         await refund_rows.keep(work.db, changed)
         await refund_rows.write(work.db, self.ring, writes)
         for write in writes:
-            self.announce_refund(work, write)
+            events.refund_written(work, write)
 
     def _late(self, kind: int, part: Part[Any], before: Any, snapshot: str) -> Late:
         part.reading.versions += 1
