@@ -71,7 +71,8 @@ RETURNING traction_no
 """)
 _ADVANCE = statement("""
 UPDATE ums_refund SET status = :status, sent = :sent, asked = asked + 1, last_code = :last_code,
-    detail = CASE WHEN :detail = '' THEN detail ELSE :detail END, modify_time = greatest(modify_time, shoudan_now())
+    detail = CASE WHEN :detail = '' THEN detail ELSE :detail END,
+    modify_time = greatest(modify_time, shoudan_now())
 WHERE traction_no = :number AND status = :was RETURNING traction_no
 """)
 # The refund's own number first, in either spelling; then the newest refund of the pay of that number.
