@@ -3,6 +3,7 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 
 bin := justfile_directory() / ".venv/bin"
 uv := bin / "uv"
+together := "-n 2 --dist loadfile --no-loadscope-reorder"
 code := "kit services gateway tools tests typings"
 
 default:
@@ -12,17 +13,20 @@ default:
 setup:
     @make --no-print-directory setup
 
-# What CI runs, cheapest first. All of it runs, whatever fails; pytest comes last and has the last word
-check *args:
+# What CI runs. All of it runs, whatever fails; what failed is named at the end
+check:
     @failed=""; \
-    for recipe in format-check lint typos layers gen-check docs-check lock-check protos dead types; do \
+    {{just_executable()}} types >.venv/types.log 2>&1 & types=$!; \
+    for recipe in format-check lint typos layers gen-check docs-check lock-check protos dead; do \
         {{just_executable()}} "$recipe" || failed="$failed $recipe"; \
     done; \
+    wait $types || failed="$failed types"; \
+    cat .venv/types.log; \
     [ -z "$failed" ] || echo "== FAILED before the tests:$failed" >&2; \
-    echo "== tests"; \
-    {{bin}}/python -m pytest {{args}} || failed="$failed tests"; \
-    {{just_executable()}} zone || failed="$failed zone"; \
-    [ -z "$failed" ]
+    for recipe in tests-together tests-alone zone; do \
+        {{just_executable()}} "$recipe" || failed="$failed $recipe"; \
+    done; \
+    [ -z "$failed" ] || { echo "== FAILED:$failed" >&2; exit 1; }
 
 # Rewrite all Python in the house format
 format:
@@ -81,10 +85,20 @@ types:
 test *args:
     @{{bin}}/python -m pytest {{args}}
 
+# The first stage of all tests: two workers, each with servers of its own, a file at a time
+tests-together:
+    @echo "== tests, two at a time"
+    @{{bin}}/python -m pytest {{together}} -m "not alone"
+
+# The second stage: what measures time or takes the whole machine, with nothing beside it
+tests-alone:
+    @echo "== tests, one at a time"
+    @{{bin}}/python -m pytest -m alone $(grep -rl --include='*.py' 'pytest\.mark\.alone(' tests)
+
 # What handles time, on a host that is not in UTC
 zone:
     @echo "== zone"
-    @TZ=Asia/Shanghai {{bin}}/python -m pytest -q tests/order/test_reports.py tests/order/test_audits.py \
+    @TZ=Asia/Shanghai {{bin}}/python -m pytest -q {{together}} tests/order/test_reports.py tests/order/test_audits.py \
         tests/order/test_parked.py tests/pay/test_upstream_bugs.py tests/kit/test_operations.py tests/kit/test_fast.py
 
 # Tests with branch coverage, subprocesses included

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Final
 _FREE_PORTS: Final = range(20_000, 32_000)
 _TRIES_MAX: Final = 200
 _LISTEN: Final = "0A"
+_RESERVED_MAX: Final = 256  # one given out that many ports ago is in use, or not wanted any more
+_reserved: Final[deque[int]] = deque()
 
 
 class NoPort(RuntimeError):
@@ -35,14 +39,33 @@ def port_taken(port: int) -> bool:
 
 
 def free_port(wanted: int | None = None) -> int:
-    """`wanted` or the next one above it that is free; without a wish, any one. Raises NoPort."""
+    """`wanted` or the next one above it that is free; without a wish, any one. Raises NoPort.
+
+    It is this process's while it lives: no other call gives it out, in any process of the machine.
+    """
     for number in range(_TRIES_MAX):
         port = random.choice(_FREE_PORTS) if wanted is None else wanted + number
         if port > 65_535:
             break
-        if not port_taken(port):
+        if not port_taken(port) and _reserve(port):
             return port
     raise NoPort(f"no free port {'found' if wanted is None else f'from {wanted} on'}")
+
+
+def _reserve(port: int) -> bool:
+    """Whether nobody else was given the port. It is not listened on yet, and a reservation says so.
+
+    An abstract socket needs no file that another user may not open, and goes with its process.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mark:
+        try:
+            mark.bind(f"\0shoudan-port-{port}")
+        except OSError:
+            return False
+        _reserved.append(mark.detach())
+    if len(_reserved) > _RESERVED_MAX:
+        os.close(_reserved.popleft())
+    return True
 
 
 def listens(pid: int, port: int) -> bool:

@@ -16,7 +16,11 @@ from shoudan_fakes.supplier import Knobs
 from tests.delivery.conftest import House, house
 from tests.poll import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    pytest.mark.alone("rates and latencies of thousands of calls are measured"),
+]
 
 SLOW_S = 1.0
 SLOW_IN_FLIGHT = 500

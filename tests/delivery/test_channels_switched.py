@@ -115,6 +115,7 @@ async def test_a_dead_supplier_trips_its_breaker_and_a_live_one_closes_it(runnin
     assert {(await running.query(n)).status for n in numbers} <= {SENDING, SUCCEEDED}
 
 
+@pytest.mark.alone("latencies are compared")
 async def test_a_slow_channel_does_not_delay_another(running: House) -> None:
     knobs = running.sandbox.supplier.knobs
     await running.apply("slow", concurrency_max=5)

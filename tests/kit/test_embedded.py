@@ -371,3 +371,29 @@ def test_the_next_free_port_is_found():
         holder.listen()
         assert port_taken(taken)
         assert free_port(taken) > taken
+
+
+RESERVES = """
+import sys
+from shoudan_kit.probe import free_port
+
+print(free_port(int(sys.argv[1])), flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_a_port_given_to_a_process_is_given_to_no_other_while_it_lives():
+    wanted = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RESERVES, str(wanted + 1)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    theirs = int(await process.stdout.readline())
+    assert theirs > wanted
+    assert not port_taken(theirs), "nobody listens there yet"
+    ours = free_port(wanted)
+    assert ours not in {wanted, theirs}
+    assert free_port(theirs) not in {wanted, theirs, ours}
+    await process.communicate(b"")  # its standard input ends, and so does it
+    assert free_port(theirs) == theirs

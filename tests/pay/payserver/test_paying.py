@@ -149,6 +149,7 @@ async def test_one_bad_element_of_a_batch_has_its_own_slot(shop: Shop) -> None:
     assert await shop.balance_fen(key) == -60
 
 
+@pytest.mark.alone("two seconds on one core are the promise")
 async def test_a_thousand_pays_on_account_in_one_request_take_less_than_two_seconds(
     shop: Shop,
 ) -> None:
