@@ -107,9 +107,9 @@ async def upgrade(
     needs. `turnable`: sessions may turn the database's clock; never in prod. Raises Locked.
     """
 
-    def begin(connection: Connection) -> Plan:
+    def begin(connection: Connection) -> str | None:
         _lay_foundation(schema, connection, turnable=turnable)
-        return _plan(service, schema, connection, contract=contract)
+        return _current(connection)
 
     def end(connection: Connection) -> None:
         _limits(connection)
@@ -120,7 +120,8 @@ async def upgrade(
 
     async with _as_owner(owner_url) as connection:
         await _alone(connection)
-        plan = await _in_time(connection, "foundation", patience, begin)
+        current = await _in_time(connection, "foundation", patience, begin)
+        plan = _plan(service, schema, current, contract=contract)
         for one in plan.pending:
             if one.phase is Phase.INDEX:
                 await _index(connection, schema, one.number)
@@ -133,8 +134,9 @@ async def upgrade(
 
 async def plan(service: str, schema: Schema, owner_url: str, *, contract: bool = False) -> Plan:
     """What `upgrade` would do."""
-    async with _as_owner(owner_url) as connection:
-        return await connection.run_sync(partial(_plan, service, schema, contract=contract))
+    async with _as_owner(owner_url) as connection, connection.begin():
+        current = await connection.run_sync(_current)
+    return _plan(service, schema, current, contract=contract)
 
 
 def sql_of(schema: Schema, before: str, number: str) -> str:
@@ -207,7 +209,12 @@ async def _as_owner(owner_url: str) -> AsyncGenerator[AsyncConnection]:
         application="shoudan-migrate",
         timeouts=False,
         plans=False,
-        settings={"statement_timeout": "0", "lock_timeout": "0"},
+        settings={
+            "statement_timeout": "0",
+            "lock_timeout": "0",
+            # Between two statements a revision's scripts are loaded and its next one is built.
+            "idle_in_transaction_session_timeout": "60s",
+        },
     ).engine
     try:
         async with engine.connect() as connection:
@@ -288,9 +295,14 @@ def _config(schema: Schema, connection: Connection | None) -> Config:
     return config
 
 
-def _plan(service: str, schema: Schema, connection: Connection, *, contract: bool) -> Plan:
-    current = MigrationContext.configure(connection).get_current_revision()
-    script = ScriptDirectory.from_config(_config(schema, connection))
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _plan(service: str, schema: Schema, current: str | None, *, contract: bool) -> Plan:
+    """What is to do from `current` on. It reads every revision, in no transaction: that takes time in
+    which locks would be kept, and PostgreSQL ends a transaction that is idle for long."""
+    script = ScriptDirectory.from_config(_config(schema, None))
     phases = {one.number: one.phase for one in revisions(schema.package)}
     found: list[Pending] = []
     for one in reversed(list(script.iterate_revisions("head", current or "base"))):

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import sys
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from shoudan_kit.db import Database
 from shoudan_kit.ddl_locks import Lock
 from shoudan_kit.embedded import DatabaseUrls, Postgres
-from shoudan_kit.migrate import Locked, Patience, Schema, plan, upgrade
+from shoudan_kit.migrate import Locked, Patience, Schema, plan, sql_of, upgrade
 from shoudan_kit.revisions import Phase, SchemaCheck, needed, revisions
 from shoudan_kit.tables import metadata
 from tests.poll import eventually
@@ -214,6 +215,31 @@ async def test_a_plan_says_what_each_revision_locks(package: Package, urls: Data
         (Phase.VALIDATE, (("thing", Lock.SHARE_UPDATE_EXCLUSIVE),)),
     ]
     assert len((await migrated(package, urls)).pending) == 3
+
+
+async def test_the_revisions_are_read_in_no_transaction(
+    package: Package, urls: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow machine reads them for seconds: locks would be kept, the session be ended as idle."""
+    await migrated(package, urls)
+    package.add("CREATE TABLE more (id int)")
+    found: list[str] = []
+
+    async def state() -> str:
+        async with connected(urls.owner) as db:
+            return await db.fetchval(
+                "SELECT state FROM pg_stat_activity WHERE application_name = 'shoudan-migrate'"
+                " AND datname = current_database()"
+            )
+
+    def read(*args: Any) -> str:
+        with ThreadPoolExecutor(1) as aside:  # the reading is not asynchronous
+            found.append(aside.submit(asyncio.run, state()).result(10))
+        return sql_of(*args)
+
+    monkeypatch.setattr("shoudan_kit.migrate.sql_of", read)
+    assert len((await migrated(package, urls)).pending) == 1
+    assert found == ["idle"]
 
 
 async def test_readiness_names_the_revision_that_is_missing(
