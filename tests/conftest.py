@@ -15,15 +15,6 @@ from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
 Databases = Callable[[str], Awaitable[DatabaseUrls]]
 
 
-LONG = {"slow", "system"}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests first: of two workers, none has one left when the other is done."""
-    long = {item.path for item in items if any(mark.name in LONG for mark in item.iter_markers())}
-    items.sort(key=lambda item: item.path not in long)
-
-
 @pytest.fixture(scope="session")
 async def postgres() -> AsyncIterator[Postgres]:
     """A PostgreSQL of this run (under xdist: of this worker), with the time-outs of tests."""
