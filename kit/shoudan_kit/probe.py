@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -55,8 +56,11 @@ def free_port(wanted: int | None = None) -> int:
 def _reserve(port: int) -> bool:
     """Whether nobody else was given the port. It is not listened on yet, and a reservation says so.
 
-    An abstract socket needs no file that another user may not open, and goes with its process.
+    An abstract socket needs no file that another user may not open, and goes with its process. Only
+    Linux has them; elsewhere nothing is reserved.
     """
+    if sys.platform != "linux":
+        return True
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mark:
         try:
             mark.bind(f"\0shoudan-port-{port}")
