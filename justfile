@@ -58,8 +58,12 @@ gen-check:
     @echo "== generated code"
     @{{bin}}/python tools/gen.py --check
 
-# Rewrite the generated pages of docs/
-docs:
+# Note new names that are data in tests/frozen_names.txt; with --drop, take out those that are gone
+freeze *args:
+    @{{bin}}/python tools/freeze.py {{args}}
+
+# Rewrite the generated pages of docs/, and note new names
+docs: freeze
     @{{bin}}/python tools/docs.py
 
 docs-check:

@@ -59,6 +59,11 @@ class Family(Generic[M]):
         child = self._children.get(values)
         return self._new(values) if child is None else child
 
+    def __str__(self) -> str:
+        """Name, kind and labels: what dashboards and alerts rely on."""
+        (about,) = self._metric.describe()
+        return f"{about.name}: {' '.join([about.type, *self._labels])}"
+
     def _new(self, values: tuple[str, ...]) -> M:
         if len(self._children) >= CHILDREN_MAX:
             values = ("other",) * len(self._labels)
