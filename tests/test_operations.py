@@ -42,7 +42,8 @@ def test_every_setting_named_exists() -> None:
 
 
 def commands(group: Any) -> dict[str, Any]:
-    return dict(getattr(group, "commands", {}))
+    names = group.list_commands(None) if hasattr(group, "list_commands") else ()
+    return {name: group.get_command(None, name) for name in names}
 
 
 @pytest.mark.parametrize("line", sorted(set(re.findall(r"`(shoudan [a-z][^`]*)`", TEXT))))

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, cast
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="PayServer's tokens, for development.")
+app = typer.Typer(no_args_is_help=True)
 
 KEY_FILE: Final = "payserver.key.pem"
 JWKS_FILE: Final = "payserver.jwks.json"

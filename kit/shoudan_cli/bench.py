@@ -11,7 +11,7 @@ from shoudan_cli.clients import Failed, console, errors
 
 T = TypeVar("T")
 
-app = typer.Typer(no_args_is_help=True, help="Measure what this machine can do.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()

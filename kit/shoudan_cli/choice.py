@@ -11,9 +11,9 @@ from typing import Final
 
 import typer
 
+from shoudan_cli.command_list import GROUP
 from shoudan_cli.systems import NAME_VARIABLE, Answer, SystemUnclear, described, meant
 
-GROUP: Final = "shoudan.commands"
 ALL: Final = ("order", "pay", "delivery", "erp_ingest")
 # Groups of the command itself that call services, beside those that services bring along.
 OWN_GROUPS: Final = frozenset({"config", "dictionary", "task", "work", "personal"})
@@ -26,8 +26,6 @@ READING: Final = frozenset(
 
 def prepare(args: Sequence[str], *, yes: bool) -> None:
     """Resolve the system of a command that calls services. Ends with one sentence when it is unclear."""
-    if not args or {"--help", "-h"} & set(args):
-        return
     from shoudan_cli.clients import errors
     from shoudan_kit.config import ConfigError
 

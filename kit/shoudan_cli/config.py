@@ -12,7 +12,7 @@ from shoudan_cli import apply as applying
 from shoudan_cli.clients import Failed, console, open_clients, run, settings
 from shoudan_cli.document import Document, DocumentError, load
 
-app = typer.Typer(no_args_is_help=True, help="Catalogue, suppliers and accounts as one YAML file.")
+app = typer.Typer(no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="The YAML file.", dir_okay=False)]
 By = Annotated[str, typer.Option(help="Who asks; written down with every change.")]

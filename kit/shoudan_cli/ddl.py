@@ -22,7 +22,7 @@ from shoudan_cli.dialects import dialect_of, translated
 from shoudan_cli.process import GROUP
 from shoudan_kit.tables import FOUNDATION
 
-app = typer.Typer(no_args_is_help=True, help="What a database administrator asks for.")
+app = typer.Typer(no_args_is_help=True)
 
 HEAD: Final = {
     "postgresql": "Made by the migrations: `shoudan migrate` does this and keeps it up to date.",

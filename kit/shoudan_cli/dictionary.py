@@ -10,9 +10,7 @@ import typer
 
 from shoudan_cli.clients import console
 
-app = typer.Typer(
-    no_args_is_help=True, help="The data dictionary, as what is installed declares it."
-)
+app = typer.Typer(no_args_is_help=True)
 
 
 class Language(StrEnum):

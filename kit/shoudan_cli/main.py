@@ -1,4 +1,7 @@
-"""The one command: its own sub-commands, and those that installed packages bring along."""
+"""The one command: its own sub-commands, and those that installed packages bring along.
+
+What lists them imports none of them: `shoudan --help` costs what Python and Typer cost.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from typing import Annotated, Any, Final, cast
 import typer
 from typer.core import TyperGroup
 
-from shoudan_cli import process
-from shoudan_cli.choice import GROUP, prepare
-from shoudan_cli.systems import NAME_VARIABLE
+from shoudan_cli.command_list import GROUP, GROUPS, SINGLE
+from shoudan_kit.command_list import Command
 
+HELP: Final = frozenset({"--help", "-h"})
 PIPE_COLUMNS: Final = 200
 
 
@@ -36,59 +39,78 @@ def root(
     del show, system, yes  # read before the command is found
 
 
+def listed() -> dict[str, Command]:
+    """Every sub-command in the order shown; an installed package's under the name of its entry point."""
+    groups = dict(GROUPS)
+    groups |= {one.name: cast("Command", one.load()) for one in entry_points(group=GROUP)}
+    return {**SINGLE, **{name: groups[name] for name in sorted(groups)}}
+
+
 class Commands(TyperGroup):
-    """Resolves the system that is meant before a command reads its options."""
+    """Imports a sub-command when it is meant; its system is resolved before it reads its options."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names alone."""
+        return list(listed())
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """As the base, but of lines alone, and every line whole."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.help) for name, one in listed().items()])
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The sub-command itself; None without one of this name."""
+        if cmd_name not in self.commands and (one := _declared(cmd_name)) is not None:
+            self.commands[cmd_name] = _made(cmd_name, one)
+        return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As the base; the command's name comes first in `args`."""
-        if system := ctx.params.get("system"):
-            os.environ[NAME_VARIABLE] = system
-        prepare(args, yes=bool(ctx.params.get("yes")))
+        if _declared(args[0]) is None:  # then the base says which name is near
+            self.commands = {**dict.fromkeys(self.list_commands(ctx)), **self.commands}
+        elif not HELP & set(args):
+            from shoudan_cli.choice import prepare
+            from shoudan_cli.systems import NAME_VARIABLE
+
+            if system := ctx.params.get("system"):
+                os.environ[NAME_VARIABLE] = system
+            prepare(args, yes=bool(ctx.params.get("yes")))
         return super().resolve_command(ctx, args)
 
 
-def collected() -> typer.Typer:
-    """The whole command. An installed package's app joins under the name of its entry point."""
-    from shoudan_cli import (
-        bench,
-        config,
-        ddl,
-        demo,
-        dictionary,
-        personal,
-        sign,
-        status,
-        tasks,
-        up,
-        work,
-    )
-    from shoudan_fakes import commands as fakes
+def _declared(name: str) -> Command | None:
+    own = SINGLE.get(name) or GROUPS.get(name)
+    return own or next((entry.load() for entry in entry_points(group=GROUP, name=name)), None)
 
+
+def _made(name: str, one: Command) -> Any:
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    loaded = one.load()
+    if isinstance(loaded, typer.Typer):
+        app.add_typer(loaded, name=name, help=one.help)
+        return typer.main.get_group(app).commands[name]
+    app.command(name)(loaded)
+    return typer.main.get_command(app)
+
+
+def collected() -> typer.Typer:
+    """The whole command."""
     app = typer.Typer(
-        name="shoudan", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False
+        name="shoudan",
+        cls=Commands,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # rich alone takes longer to import than the list may take
     )
     app.callback()(root)
-    for command in (up.up, up.systems, demo.demo, status.status, process.serve, process.migrate):
-        app.command()(command)
-    groups = {
-        "config": config.app,
-        "task": tasks.app,
-        "work": work.app,
-        "personal": personal.app,
-        "bench": bench.app,
-        "mock": fakes.app,
-    }
-    groups |= {"sign": sign.app, "db": ddl.app, "dictionary": dictionary.app}
-    for entry in entry_points(group=GROUP):
-        groups[entry.name] = cast("typer.Typer", entry.load())
-    for name in sorted(groups):
-        app.add_typer(groups[name], name=name)
     return app
 
 
 def main() -> None:
     """Console script. A service's own process loads no other command, because five start at once."""
     if sys.argv[1:2] == ["serve"]:
+        from shoudan_cli import process
+
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         alone.command()(process.serve)
         alone(sys.argv[2:], prog_name="shoudan serve")

@@ -15,7 +15,7 @@ from shoudan_cli.clients import Clients, Failed, console, open_clients, run, set
 from shoudan_cli.config import who
 from shoudan_kit.sealing import plain_phone
 
-app = typer.Typer(no_args_is_help=True, help="Recharge accounts of people: find, seal, erase.")
+app = typer.Typer(no_args_is_help=True)
 
 # The services whose rows carry recharge accounts, in the order they are erased in: an order first, so
 # that nothing is sent for it any more.

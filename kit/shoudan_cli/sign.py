@@ -26,9 +26,7 @@ from shoudan_kit.signing import (
 
 KEY_VARIABLE: Final = "SHOUDAN_SIGN_KEY"
 
-app = typer.Typer(
-    no_args_is_help=True, help="Signatures of partners' protocols, to compare with theirs."
-)
+app = typer.Typer(no_args_is_help=True)
 
 Body = Annotated[
     Path | None, typer.Argument(help="File of the exact body; standard input without it.")

@@ -15,7 +15,7 @@ from shoudan_cli.clients import SERVICES, Clients, Failed, console, open_clients
 from shoudan_cli.config import who
 from shoudan_kit.clock import beijing
 
-app = typer.Typer(no_args_is_help=True, help="Durable tasks: list, push again, pause.")
+app = typer.Typer(no_args_is_help=True)
 
 STATUSES = {
     "waiting": core.TASK_STATUS_WAITING,

@@ -18,7 +18,7 @@ from shoudan_cli.config import who
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan
 
-app = typer.Typer(no_args_is_help=True, help="What waits for a person: list, show, decide.")
+app = typer.Typer(no_args_is_help=True)
 
 # The services with kinds of open work; what delivery does not know waits at order.
 CALLING: Final = ("order", "pay", "delivery")  # those that call hosts outside

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Stand-ins for the outside world.")
+app = typer.Typer(no_args_is_help=True)
 
 SECRET_VARIABLE = "SHOUDAN_MOCK_SECRET"  # noqa: S105 - the variable's name
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Supplier channels: list, suspend, hold.")
+app = typer.Typer(no_args_is_help=True)
 
 CALL_S = 10.0
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="What ERPs push: search, reprocess, reveal, erase.")
+app = typer.Typer(no_args_is_help=True)
 
 CALL_S = 60.0
 DEFAULT_TARGET = "127.0.0.1:50054"

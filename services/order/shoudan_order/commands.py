@@ -15,11 +15,9 @@ import typer
 
 from shoudan_kit.clock import beijing
 
-order = typer.Typer(
-    no_args_is_help=True, help="Orders: show one whole, list parked ones, pause, resume."
-)
-audit = typer.Typer(no_args_is_help=True, help="What waits for a person: list, decide, retry.")
-notify = typer.Typer(no_args_is_help=True, help="Notifies that were given up: list, send again.")
+order = typer.Typer(no_args_is_help=True)
+audit = typer.Typer(no_args_is_help=True)
+notify = typer.Typer(no_args_is_help=True)
 
 CALL_S = 10.0
 DEFAULT_TARGET: Final = "127.0.0.1:50051"

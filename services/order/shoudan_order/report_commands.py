@@ -16,7 +16,7 @@ import typer
 from shoudan_kit.money import micros_to_yuan
 from shoudan_order.commands import DEFAULT_TARGET, Target
 
-app = typer.Typer(no_args_is_help=True, help="Reports: profit, by supplier, by channel.")
+app = typer.Typer(no_args_is_help=True)
 
 # The days of a report are those of the documents.
 CHINA: Final = timezone(timedelta(hours=8))

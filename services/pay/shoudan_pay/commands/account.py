@@ -21,7 +21,7 @@ from shoudan_pay.commands.calls import (
     run,
 )
 
-account = typer.Typer(no_args_is_help=True, help="Accounts: make, lock, credit, move by hand.")
+account = typer.Typer(no_args_is_help=True)
 
 Yuan = Annotated[str, typer.Argument(help="Yuan, at most five decimals.")]
 TradeNo = Annotated[str, typer.Argument(help="Number of the movement; a repeat changes nothing.")]

@@ -25,7 +25,7 @@ from shoudan_pay.commands.calls import (
 
 ROWS_MAX: Final = 1000
 
-ledger = typer.Typer(no_args_is_help=True, help="The ledger: prove it, look into it.")
+ledger = typer.Typer(no_args_is_help=True)
 
 
 @ledger.callback()

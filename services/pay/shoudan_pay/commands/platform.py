@@ -17,7 +17,7 @@ from shoudan_pay.commands.calls import CALL_S, DEFAULT_TARGET, Target, console, 
 T = TypeVar("T")
 
 
-app = typer.Typer(no_args_is_help=True, help="ChinaUMS and Dingdang: who may call, what is owed.")
+app = typer.Typer(no_args_is_help=True)
 
 
 class Role(StrEnum):

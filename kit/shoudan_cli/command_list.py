@@ -1,0 +1,53 @@
+"""The sub-commands that the command brings along itself."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shoudan_kit.command_list import Command
+
+GROUP: Final = "shoudan.commands"  # entry points of what installed packages bring along
+
+# Commands by themselves, in the order a beginner needs them; their lines are those of their docstrings.
+SINGLE: Final = {
+    "up": Command(
+        "shoudan_cli.up:up",
+        "Start everything on this machine and keep it running until Ctrl-C.",
+    ),
+    "systems": Command(
+        "shoudan_cli.up:systems", "List the systems that `shoudan up` keeps running here."
+    ),
+    "demo": Command(
+        "shoudan_cli.demo:demo",
+        "Place the example order of the document and show its life; exit code 1 if a part is missing.",
+    ),
+    "status": Command(
+        "shoudan_cli.status:status",
+        "Show the health of every service; exit code 1 unless all serve.",
+    ),
+    "serve": Command(
+        "shoudan_cli.process:serve", "Run one service until SIGTERM or Ctrl-C, then drain."
+    ),
+    "migrate": Command(
+        "shoudan_cli.process:migrate", "Bring the databases up to date. Repeats change nothing."
+    ),
+}
+GROUPS: Final = {
+    "bench": Command("shoudan_cli.bench:app", "Measure what this machine can do."),
+    "config": Command(
+        "shoudan_cli.config:app", "Catalogue, suppliers and accounts as one YAML file."
+    ),
+    "db": Command("shoudan_cli.ddl:app", "What a database administrator asks for."),
+    "dictionary": Command(
+        "shoudan_cli.dictionary:app", "The data dictionary, as what is installed declares it."
+    ),
+    "mock": Command("shoudan_fakes.commands:app", "Stand-ins for the outside world."),
+    "personal": Command(
+        "shoudan_cli.personal:app", "Recharge accounts of people: find, seal, erase."
+    ),
+    "sign": Command(
+        "shoudan_cli.sign:app", "Signatures of partners' protocols, to compare with theirs."
+    ),
+    "task": Command("shoudan_cli.tasks:app", "Durable tasks: list, push again, pause."),
+    "work": Command("shoudan_cli.work:app", "What waits for a person: list, show, decide."),
+}

@@ -1,0 +1,24 @@
+"""The sub-commands of `shoudan` that the order service brings along."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shoudan_kit.command_list import Command
+
+ORDER: Final = Command(
+    "shoudan_order.commands:order",
+    "Orders: show one whole, list parked ones, pause, resume.",
+)
+AUDIT: Final = Command(
+    "shoudan_order.commands:audit",
+    "What waits for a person: list, decide, retry.",
+)
+NOTIFY: Final = Command(
+    "shoudan_order.commands:notify",
+    "Notifies that were given up: list, send again.",
+)
+REPORT: Final = Command(
+    "shoudan_order.report_commands:app",
+    "Reports: profit, by supplier, by channel.",
+)
