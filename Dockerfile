@@ -3,20 +3,24 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-RUN python -m venv /opt/shoudan
-ENV PATH=/opt/shoudan/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+# What builds stays here: /opt/shoudan alone goes into the image, and has not even pip.
+RUN python -m venv /opt/build && python -m venv --without-pip /opt/shoudan
 WORKDIR /source
 # The libraries change seldom: a layer of their own.
-COPY requirements-run.lock ./
-RUN pip install --require-hashes --no-deps -r requirements-run.lock
-COPY README.md pyproject.toml ./
+COPY requirements-build.lock requirements-run.lock ./
+RUN /opt/build/bin/pip install --require-hashes --no-deps -r requirements-build.lock \
+    && /opt/build/bin/pip --python /opt/shoudan/bin/python install --require-hashes --no-deps -r requirements-run.lock
+COPY README.md LICENSE pyproject.toml ./
 COPY protos protos
 COPY kit kit
 COPY services services
 COPY gateway gateway
 COPY demo demo
 # hatchling is in the lock: nothing else is fetched to build.
-RUN pip install --no-deps --no-build-isolation ./protos . && python -m compileall -q /opt/shoudan
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels ./protos . \
+    && /opt/build/bin/pip --python /opt/shoudan/bin/python install --no-deps /wheels/*.whl \
+    && /opt/shoudan/bin/python -m compileall -q /opt/shoudan
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 shoudan \

@@ -73,11 +73,22 @@ def test_no_image_is_whatever_is_newest(name: str) -> None:
 def test_the_dockerfile_builds_on_a_tagged_image_and_only_on_hashed_packages() -> None:
     assert re.search(r"^ARG PYTHON_IMAGE=python:3\.11-slim-\w+$", DOCKERFILE, re.MULTILINE)
     assert {line.split()[0] for line in instructions("FROM")} == {"${PYTHON_IMAGE}"}
-    installs = [line for line in instructions("RUN") if "pip install" in line]
+    steps = [step for line in instructions("RUN") for step in line.split("&&")]
+    installs = [step for step in steps if re.search(r"pip\b.* (install|wheel) ", step)]
     assert installs
-    for line in installs:
-        assert "--require-hashes" in line or "--no-build-isolation" in line
-        assert "--no-deps" in line
+    for step in installs:
+        hashed, own = "--require-hashes" in step, "--no-build-isolation" in step
+        assert hashed or own or step.rstrip().endswith("/wheels/*.whl")
+        assert "--no-deps" in step
+
+
+def test_what_builds_the_image_stays_out_of_it() -> None:
+    assert "python -m venv --without-pip /opt/shoudan" in DOCKERFILE
+    assert [line for line in instructions("COPY") if line.startswith("--from")] == [
+        "--from=build /opt/shoudan /opt/shoudan"
+    ]
+    for step in (step for line in instructions("RUN") for step in line.split("&&")):
+        assert ("requirements-build.lock" in step) <= ("/opt/build/bin/pip install" in step)
 
 
 def test_everything_the_dockerfile_copies_exists_and_is_let_through() -> None:

@@ -318,7 +318,7 @@ def test_the_house_rule_is_awake(rule: Rule) -> None:
 
 
 def test_the_locks_name_no_host_and_pin_every_package_by_hash() -> None:
-    for name in ("requirements.lock", "requirements-run.lock"):
+    for name in ("requirements.lock", "requirements-run.lock", "requirements-build.lock"):
         text = (ROOT / name).read_text()
         assert "://" not in text, f"{name}: run `just lock`"
         entries = re.split(r"\n(?=\S)", text.strip())
@@ -330,4 +330,5 @@ def test_what_runs_in_production_is_locked_to_the_versions_tested() -> None:
     def pins(name: str) -> set[str]:
         return set(re.findall(r"^\S+==\S+", (ROOT / name).read_text(), re.MULTILINE))
 
-    assert pins("requirements-run.lock") <= pins("requirements.lock"), "run `just lock`"
+    for name in ("requirements-run.lock", "requirements-build.lock"):
+        assert pins(name) <= pins("requirements.lock"), "run `just lock`"

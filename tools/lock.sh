@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Write the two locks: everything (requirements.lock), and what runs in production
-# (requirements-run.lock), same versions. Hashes are pinned and no download host is named.
+# Write the three locks: everything (requirements.lock), what runs in production (requirements-run.lock)
+# and what builds it (requirements-build.lock), same versions. Hashes are pinned and no download host is named.
 # With --check, only say whether a declared dependency is missing; needs no network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,13 +19,13 @@ def locked(path):
 project = tomllib.loads(Path("pyproject.toml").read_text())
 protos = tomllib.loads(Path("protos/pyproject.toml").read_text())
 run = names(project["project"]["dependencies"] + protos["project"]["dependencies"])
-run |= names(project["project"]["optional-dependencies"]["otel"])
 run -= {"shoudan-protos"}
 groups = project["dependency-groups"]
-run |= names(groups["build"])
+build = names(groups["build"])
 dev = names(line for line in groups["dev"] if isinstance(line, str))
-missing = sorted((run | dev) - locked("requirements.lock"))
+missing = sorted((run | build | dev) - locked("requirements.lock"))
 missing += sorted(run - locked("requirements-run.lock"))
+missing += sorted(build - locked("requirements-build.lock"))
 if missing:
     sys.exit(f"not in the locks: {', '.join(missing)}; run `just lock`")
 PY
@@ -38,7 +38,9 @@ done
 compile() {
     .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
         --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-        --no-emit-package shoudan-protos pyproject.toml protos/pyproject.toml --extra otel "$@"
+        --no-emit-package shoudan-protos ${upgrade[@]+"${upgrade[@]}"} "$@"
 }
-compile --group dev ${upgrade[@]+"${upgrade[@]}"} -o requirements.lock
-compile --group build --constraint requirements.lock ${upgrade[@]+"${upgrade[@]}"} -o requirements-run.lock
+ours="pyproject.toml protos/pyproject.toml"
+compile $ours --group dev -o requirements.lock
+compile $ours --constraint requirements.lock -o requirements-run.lock
+compile --group build --constraint requirements.lock -o requirements-build.lock
