@@ -9,7 +9,7 @@ import pytest
 
 from shoudan_kit.signing import key_signature, open_access_token, open_body_sig
 from shoudan_kit.signing.authorization import parse
-from tests.platform.cases import body_of, header_of
+from tests.conformance import body_of, header_of
 
 APP_ID = "12345678901234567890123456789012"
 APP_KEY = "67890123456789012345678901234567"

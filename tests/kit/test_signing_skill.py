@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from shoudan_kit.signing import tsk_hmac, tsk_rsa2, tvs_hmac
-from tests.platform.cases import CASES, body_of, header_of
+from tests.conformance import body_of, cases, header_of
 
 SECRET = "app_secret_test_0123456789"
 STAMP = "20170720T193559Z"
-DINGDANG = sorted(name for name in CASES if name.startswith("004-"))
+DINGDANG = sorted(cases("004"))
 
 
 def test_the_signature_of_an_empty_body_is_the_noted_one() -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_pay.channels.chinaums import Detail
+from tests.conformance import Matching, body_of, cases, header_of
 from tests.pay.payserver.shop import number
-from tests.platform.cases import CASES, body_of, check, header_of
 from tests.platform.desk import DOMAIN, Desk
 
+CASES = cases("003", "004")
 # The examples were signed in 2017 and 2022.
 DESK = {"ums_window_s": 20 * 365 * 86_400, "dingdang_window_s": 20 * 365 * 86_400}
 PAY_NO, REFUND_NO = "124S2023071980881897", "124S2023071980959975"
@@ -43,7 +44,7 @@ async def play(desk: Desk, name: str, path: str = "") -> None:
     case = CASES[name]
     status, answer = await desk.send(path or case["path"], body_of(name), header_of(name))
     assert status == case["expect"]["status"], answer
-    check(case["expect"]["json"], answer)
+    assert Matching().unfit(case["expect"]["json"], answer) == []
 
 
 @pytest.fixture(scope="module")
@@ -137,4 +138,4 @@ async def test_004_the_platform_answers(desk: Desk, transaction: str, name: str)
     else:
         status, answer = await desk.send(case["path"], raw, header)
     assert status == 200
-    check(ours(case["expect"]["json"]), answer)
+    assert Matching().unfit(ours(case["expect"]["json"]), answer) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.platform.cases import body_of, header_of
+from tests.conformance import body_of, header_of
 from tests.platform.desk import APP_ID, APP_KEY, SKILL_SECRET
 
 HTTP = Path(__file__).resolve().parents[2] / "docs" / "reference" / "http"
