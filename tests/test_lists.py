@@ -173,12 +173,9 @@ SELECT 'u' || n, 't' || n, 'pay', 10000, CASE WHEN n = 1 THEN 'payFailed' ELSE '
 FROM generate_series(1, 60) AS n""")
 
 
-async def test_a_page_by_number_is_never_silently_incomplete(
-    database: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pages, "NUMBERED_MAX", 50)
+async def test_a_page_by_number_is_never_silently_incomplete(database: Any) -> None:
     connected = Database((await database("pay")).service)
-    listed = Wanted(Collection.TRADES, merchant_uuid=MERCHANT)
+    listed = Wanted(Collection.TRADES, merchant_uuid=MERCHANT, rows_max=50)
     failed = replace(listed, conditions=[Condition("status", Operator.IN, ("payFailed",))])
     try:
         async with connected.begin() as db:
@@ -196,7 +193,7 @@ async def test_a_page_by_number_is_never_silently_incomplete(
             of_pay = Condition("payOrderUUID", Operator.IN, ("pay1",))
             rows, size = await lists.page(db, replace(listed, conditions=[of_pay]))
             assert ([row.traction_no for row in rows], size) == (["t1"], 1)
-        monkeypatch.setattr(pages, "NUMBERED_MAX", 100)
+        listed, failed = replace(listed, rows_max=100), replace(failed, rows_max=100)
         async with connected.connect() as db:
             rows, size = await lists.page(db, failed)
             assert ([row.traction_no for row in rows], size) == (["t1"], 1)

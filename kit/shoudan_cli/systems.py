@@ -177,13 +177,16 @@ def described(answer: Answer) -> str:
 
 
 @asynccontextmanager
-async def starting() -> AsyncGenerator[None]:
-    """One start at a time, so that no two choose the same ports. Raises SystemUnclear."""
+async def starting(most_s: float = START_S_MAX) -> AsyncGenerator[None]:
+    """One start at a time, so that no two choose the same ports; another one is waited for `most_s`.
+
+    Raises SystemUnclear.
+    """
     place = folder()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (place / "starting.lock").open("w") as file:
         try:
-            free = await until(lambda: _locked(file.fileno()), START_S_MAX, every_s=LOOK_EVERY_S)
+            free = await until(lambda: _locked(file.fileno()), most_s, every_s=LOOK_EVERY_S)
         except OSError as error:
             raise SystemUnclear(f"{place} cannot be locked ({error.strerror})") from None
         if not free:

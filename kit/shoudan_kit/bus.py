@@ -260,24 +260,39 @@ async def _on_error(error: Exception) -> None:
 class _Failures:
     """What could not be published: the first is told at once, the rest in one line per FAILED_EVERY_S."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, warn: Callable[..., Any] = _log.warning, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._warn, self._now_s = warn, now_s
         self._batches = 0
         self._quiet_until = 0.0
 
     def tell(self, batches: int, error: BaseException) -> None:
         """Count these batches and say so, unless something was said a moment ago."""
         self._batches += batches
-        if time.monotonic() < self._quiet_until:
+        if self._now_s() < self._quiet_until:
             return
-        _log.warning("publish_failed", batches=self._batches, error=describe(error))
-        self._batches, self._quiet_until = 0, time.monotonic() + FAILED_EVERY_S
+        self._warn("publish_failed", batches=self._batches, error=describe(error))
+        self._batches, self._quiet_until = 0, self._now_s() + FAILED_EVERY_S
 
 
 class Relay:
     """Publishes committed events: from memory right after the commit, from the outbox what stayed behind."""
 
-    def __init__(self, bus: Bus, database: Database, service: str) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        database: Database,
+        service: str,
+        *,
+        scan_s: float = RELAY_S,
+        older_s: float = RELAY_OLDER_S,
+        look_every_s: float = refill.LOOK_EVERY_S,
+    ) -> None:
+        """Every `scan_s` it looks for what stayed in the outbox for `older_s`, every `look_every_s` for the
+        stream itself."""
         self._bus, self._database, self._service = bus, database, service
+        self._scan_s, self._older_s, self._look_every_s = scan_s, older_s, look_every_s
         self._backlog: deque[EventRows] = deque()
         self._ready = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
@@ -345,11 +360,11 @@ class Relay:
         """Re-publish what stayed unmarked: NATS was away, or a process died after its commit."""
         look_at = 0.0
         while True:
-            await asyncio.sleep(RELAY_S)
+            await asyncio.sleep(self._scan_s)
             try:
                 if self._bus.connected and time.monotonic() >= look_at:
                     await self._refill.look()
-                    look_at = time.monotonic() + refill.LOOK_EVERY_S
+                    look_at = time.monotonic() + self._look_every_s
                 while await self._relay_once() == RELAY_MAX:
                     pass
                 await self._forget()
@@ -360,7 +375,7 @@ class Relay:
 
     async def _relay_once(self) -> int:
         async with self._database.connect() as db:
-            left = await store.unpublished(db, older_s=RELAY_OLDER_S, most=RELAY_MAX)
+            left = await store.unpublished(db, older_s=self._older_s, most=RELAY_MAX)
             if left:
                 age = (await db.execute(_AGE, {"since": left[0].create_time})).scalar_one()
                 metrics.OUTBOX_LAG_SECONDS().set(age)

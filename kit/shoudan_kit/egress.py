@@ -12,7 +12,7 @@ from yarl import URL
 from shoudan_kit import metrics
 from shoudan_kit.guard import Guard, GuardedResolver, UrlForbidden
 from shoudan_kit.http_line import Answered, NoAnswer, NotSent
-from shoudan_kit.http_pool import Pool, Target
+from shoudan_kit.http_pool import IDLE_S, Pool, Target
 from shoudan_kit.resolver import Resolver
 
 __all__ = ["Answered", "Egress", "NoAnswer", "NotSent", "Outcome"]
@@ -46,12 +46,13 @@ class Egress:
         per_host_max: int = PER_HOST_MAX,
         body_bytes_max: int = BODY_BYTES_MAX,
         resolver: AbstractResolver | None = None,
+        idle_s: float = IDLE_S,
     ) -> None:
         """`name` labels the metrics. `connect_s` covers the wait for a free connection, too."""
         self._name, self._guard = name, guard
         self._connect_s, self._total_s = connect_s, total_s
         self._per_host_max, self._body_bytes_max = per_host_max, body_bytes_max
-        self._resolver = resolver
+        self._resolver, self._idle_s = resolver, idle_s
         self._targets: dict[str, Target] = {}
         self._pool: Pool | None = None
 
@@ -105,7 +106,10 @@ class Egress:
         resolver = self._resolver or Resolver()
         guarded = resolver if self._guard is None else GuardedResolver(self._guard, resolver)
         self._pool = Pool(
-            guarded, per_host_max=self._per_host_max, body_bytes_max=self._body_bytes_max
+            guarded,
+            per_host_max=self._per_host_max,
+            body_bytes_max=self._body_bytes_max,
+            idle_s=self._idle_s,
         )
         return self._pool
 

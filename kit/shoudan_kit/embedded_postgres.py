@@ -113,8 +113,11 @@ class Postgres:
         *,
         port: int | None = None,
         profile: Profile = "production",
+        again_s_max: float = AGAIN_S_MAX,
     ) -> Self:
         """A server that accepts connections. Without `data_dir` its data goes with it.
+
+        It is started again for `again_s_max` while a server on its way out holds its folder or port.
 
         Raises EmbeddedError: folder in use or not ours, programs missing, server not coming up.
         """
@@ -123,7 +126,7 @@ class Postgres:
         home = await asyncio.to_thread(Home.open, data_dir, "postgres", user)
         try:
             postgres = cls(home, bin_dir, port or free_port(), profile)
-            await postgres.launch()
+            await postgres.launch(again_s_max)
             async with postgres.admin() as db:
                 await postgres._roles.ensure_owner(db)
                 await postgres._roles.ensure_reader(db)
@@ -146,11 +149,11 @@ class Postgres:
     def pid(self) -> int:
         return self._running.pid
 
-    async def launch(self) -> None:
+    async def launch(self, again_s_max: float = AGAIN_S_MAX) -> None:
         """Make the data folder if there is none, start the server, wait until it accepts connections."""
         if not (self._data / "PG_VERSION").is_file():
             await self._initdb()
-        again_until = time.monotonic() + AGAIN_S_MAX
+        again_until = time.monotonic() + again_s_max
         while True:
             await self._drop_stale_pid_file()
             said_before = size(self.log_path)

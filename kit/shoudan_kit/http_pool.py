@@ -62,12 +62,18 @@ class Pool:
     """Connections to any number of origins, at most `per_host_max` to each."""
 
     def __init__(
-        self, resolver: AbstractResolver, *, per_host_max: int, body_bytes_max: int
+        self,
+        resolver: AbstractResolver,
+        *,
+        per_host_max: int,
+        body_bytes_max: int,
+        idle_s: float = IDLE_S,
     ) -> None:
         self._loop = asyncio.get_running_loop()  # asked once: it costs a system call each time
         self._turns = Turns(self._loop, ANSWERS_A_TURN)
         self._resolver = resolver
         self._per_host_max, self._body_bytes_max = per_host_max, body_bytes_max
+        self._idle_s = idle_s
         self._origins: dict[_Key, _Origin] = {}
         self._names: dict[tuple[str, int], tuple[float, asyncio.Task[list[str]]]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
@@ -125,7 +131,7 @@ class Pool:
         origin = self._origins.get(key)
         while origin is not None and origin.idle:
             line = origin.idle.pop()
-            if line.usable and now - line.idle_since < IDLE_S:
+            if line.usable and now - line.idle_since < self._idle_s:
                 return line
             line.give_up("idle")
         return None
@@ -176,7 +182,7 @@ class Pool:
         line.idle_since = self._loop.time()
         origin.idle.append(line)
         if self._sweeping is None:
-            self._sweeping = self._loop.call_later(IDLE_S, self._sweep)
+            self._sweeping = self._loop.call_later(self._idle_s, self._sweep)
 
     def _room(self, key: _Key) -> None:
         """One line less: whoever waits longest may open another."""
@@ -195,12 +201,12 @@ class Pool:
         """Close what nobody used for a while."""
         now, kept = self._loop.time(), False
         for origin in self._origins.values():
-            fresh = [line for line in origin.idle if now - line.idle_since < IDLE_S]
+            fresh = [line for line in origin.idle if now - line.idle_since < self._idle_s]
             old, origin.idle = origin.idle[: len(origin.idle) - len(fresh)], fresh
             kept = kept or bool(fresh)
             for line in old:
                 line.give_up("idle")
-        self._sweeping = self._loop.call_later(IDLE_S, self._sweep) if kept else None
+        self._sweeping = self._loop.call_later(self._idle_s, self._sweep) if kept else None
 
     # ------------------------------------------------------------ new lines
     async def _open(self, key: _Key, origin: _Origin) -> Line | NotSent:

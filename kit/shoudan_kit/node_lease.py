@@ -62,8 +62,15 @@ class NodeLease:
     """
 
     def __init__(
-        self, database: Database, clock: Clock, *, shard: int = 0, lease_s: float = LEASE_S
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        shard: int = 0,
+        lease_s: float = LEASE_S,
+        proof_s: float = PROOF_S,
     ) -> None:
+        self.proof_s = proof_s  # how long a write proves that the next one is possible
         self._database, self._lease_s = database, lease_s
         self._owner = f"{socket.gethostname()[:64]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.ids = IdMaker(0, clock, shard=shard)
@@ -113,7 +120,7 @@ class NodeLease:
 
     async def prove(self) -> str | None:
         """None when the database has taken a write of ours a moment ago, else why not: a health check."""
-        if time.monotonic() - self._proved_at < PROOF_S:
+        if time.monotonic() - self._proved_at < self.proof_s:
             return None
         try:
             async with asyncio.timeout(PROVE_S_MAX):

@@ -160,8 +160,15 @@ class Supervisor:
     Not started again: what `stop` was called for. `kill` is an accident, made on purpose by tests.
     """
 
-    def __init__(self, report: Callable[[Restart | str], None] = print) -> None:
-        self._report = report
+    def __init__(
+        self,
+        report: Callable[[Restart | str], None] = print,
+        *,
+        watch_s: float = WATCH_S,
+        unhealthy_max: int = UNHEALTHY_MAX,
+    ) -> None:
+        """What is watched is looked at every `watch_s`, and started again after `unhealthy_max` bad looks."""
+        self._report, self._watch_s, self._unhealthy_max = report, watch_s, unhealthy_max
         self._kept: dict[str, _Kept] = {}
         self._trimmer: asyncio.Task[None] | None = None
 
@@ -290,11 +297,13 @@ class Supervisor:
         misses = 0
         try:
             while True:
-                done, _ = await asyncio.wait({waiting}, timeout=WATCH_S if kept.watched else None)
+                done, _ = await asyncio.wait(
+                    {waiting}, timeout=self._watch_s if kept.watched else None
+                )
                 if done:
                     return waiting.result()
                 misses = 0 if await kept.runner.healthy() else misses + 1
-                if misses >= UNHEALTHY_MAX:
+                if misses >= self._unhealthy_max:
                     await kept.runner.stop()
                     return None
         finally:

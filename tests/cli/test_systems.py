@@ -179,11 +179,10 @@ def test_a_second_system_gets_a_name_of_its_own() -> None:
         free_name("main")
 
 
-async def test_one_system_starts_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoudan_cli.systems.START_S_MAX", 0.3)
+async def test_one_system_starts_at_a_time() -> None:
     async with starting():
         with pytest.raises(SystemUnclear, match="too long"):
-            async with starting():
+            async with starting(0.3):
                 pass
     async with starting():
         pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from types import SimpleNamespace
+from typing import Any
 
 import nats as nats_client
 import pytest
@@ -13,10 +13,11 @@ from sqlalchemy import text
 
 from shoudan.core.v1 import core_pb2
 from shoudan_kit import bus as bus_module
-from shoudan_kit import refill
 from shoudan_kit.bus import STREAM, Bus, Relay, packed
 from shoudan_kit.work import Work
 from tests.poll import eventually
+
+QUICK = {"scan_s": 0.1, "older_s": 0.2, "look_every_s": 0.2}
 
 
 async def publish(database, ids, relay, keys, subject="shoudan.events.t.thing.made"):
@@ -58,12 +59,10 @@ async def delete_stream(url: str) -> None:
 
 
 @pytest.fixture
-async def relay(database, nats, monkeypatch):
-    monkeypatch.setattr(bus_module, "RELAY_S", 0.1)
-    monkeypatch.setattr(bus_module, "RELAY_OLDER_S", 0.2)
+async def relay(database, nats):
     await nats.restart()
     made_bus = Bus(nats.url, "test")
-    made = Relay(made_bus, database, "test")
+    made = Relay(made_bus, database, "test", **QUICK)
     made_bus.start()
     made.start()
     yield made
@@ -107,11 +106,8 @@ async def test_with_nats_away_nothing_waits_and_events_follow(database, ids, nat
     await eventually(there, timeout=30)
 
 
-async def test_a_stream_that_disappears_is_made_again_and_refilled(
-    database, ids, nats, relay, monkeypatch
-):
+async def test_a_stream_that_disappears_is_made_again_and_refilled(database, ids, nats, relay):
     """The connections stay; only the stream is gone."""
-    monkeypatch.setattr(refill, "LOOK_EVERY_S", 0.2)
     await publish(database, ids, relay, ["d1", "d2"], "shoudan.events.lost.thing.made")
 
     async def there(*keys: str) -> bool:
@@ -159,12 +155,13 @@ def test_messages_stay_below_the_stream_limit():
     assert len({message_id for _, message_id, _ in messages}) == len(messages)
 
 
-def test_what_cannot_be_published_is_told_at_once_and_then_seldom(monkeypatch):
+def test_what_cannot_be_published_is_told_at_once_and_then_seldom():
     lines, seconds = [], itertools.chain([0.0] * 100, itertools.repeat(bus_module.FAILED_EVERY_S))
-    log = SimpleNamespace(warning=lambda event, **facts: lines.append((event, facts["batches"])))
-    monkeypatch.setattr(bus_module, "_log", log)
-    monkeypatch.setattr(bus_module, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
-    failures = bus_module._Failures()
+
+    def warn(event: str, **facts: Any) -> None:
+        lines.append((event, facts["batches"]))
+
+    failures = bus_module._Failures(warn, lambda: next(seconds))
     for _ in range(200):
         failures.tell(2, ConnectionError())
     assert [event for event, _ in lines] == ["publish_failed"] * 2

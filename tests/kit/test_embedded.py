@@ -188,10 +188,9 @@ async def test_a_half_made_folder_is_made_anew(tmp_home):
         assert await again.healthy()
 
 
-async def test_a_taken_port_is_said(postgres, tmp_home, monkeypatch):
-    monkeypatch.setattr("shoudan_kit.embedded_postgres.AGAIN_S_MAX", 0)
+async def test_a_taken_port_is_said(postgres, tmp_home):
     with pytest.raises(EmbeddedError, match="could not bind"):
-        await Postgres.start(None, port=postgres.port, profile="test")
+        await Postgres.start(None, port=postgres.port, profile="test", again_s_max=0)
 
 
 async def test_a_long_path_still_gets_a_socket(tmp_home):

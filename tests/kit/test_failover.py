@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from shoudan_kit import log, node_lease
+from shoudan_kit import log
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.config import Secret, ServiceSettings
 from shoudan_kit.db import Database
@@ -88,8 +88,7 @@ async def test_after_a_failover_the_pool_leaves_the_read_only_server(primary):
         await database.dispose()
 
 
-async def test_a_read_only_server_is_left_and_said_until_it_takes_writes(primary, monkeypatch):
-    monkeypatch.setattr(node_lease, "PROOF_S", 0.0)
+async def test_a_read_only_server_is_left_and_said_until_it_takes_writes(primary):
     stream = io.BytesIO()
     log.setup("test", "info", stream)
 
@@ -100,6 +99,8 @@ async def test_a_read_only_server_is_left_and_said_until_it_takes_writes(primary
         database_url=Secret(primary.tcp_url("pool")), profile="test", drain_s=1, task_scan_s=1
     )
     process = Process(Service("kit", ServiceSettings, start), settings)
+    assert process.app.lease is not None
+    process.app.lease.proof_s = 0.0
     await process.start()
     assert await process.reasons() == {}
     await set_read_only(primary, "on")

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from shoudan_kit import http_pool
 from shoudan_kit.egress import BODY_BYTES_MAX, Answered, Egress, NoAnswer, NotSent
 from shoudan_kit.http_line import Line
 from shoudan_kit.turns import Turns
@@ -184,9 +183,8 @@ async def test_a_call_that_is_cancelled_or_late_gives_its_connection_to_nobody(e
     assert peer.connections == 3
 
 
-async def test_an_idle_connection_is_closed(monkeypatch):
-    monkeypatch.setattr(http_pool, "IDLE_S", 0.05)
-    egress = Egress("test")
+async def test_an_idle_connection_is_closed():
+    egress = Egress("test", idle_s=0.05)
     async with serving(Peer(OK)) as peer:
         await egress.send("GET", url(peer))
         await eventually(lambda: peer.gone == 1)

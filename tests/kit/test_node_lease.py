@@ -101,10 +101,9 @@ async def test_before_a_claim_and_after_a_release_there_are_no_ids(lease):
         one.ids.next()
 
 
-async def test_proof_of_a_write_path_is_a_write(lease, database, monkeypatch):
-    one = lease()
+async def test_proof_of_a_write_path_is_a_write(lease, database):
+    one = lease(proof_s=0.0)
     await one.claim()
-    monkeypatch.setattr("shoudan_kit.node_lease.PROOF_S", 0.0)
     assert await one.prove() is None
     async with database.begin() as db:
         await db.execute(text("ALTER TABLE id_node RENAME TO gone"))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from shoudan_kit import supervise
 from shoudan_kit.child import tail
 from shoudan_kit.probe import free_port, http_status
 from shoudan_kit.supervise import NotStarted, Process, Program, Restart, Supervisor, shorten
@@ -44,7 +43,7 @@ def reports():
 
 @pytest.fixture
 async def supervisor(reports):
-    made = Supervisor(reports.append)
+    made = Supervisor(reports.append, watch_s=0.02, unhealthy_max=2)
     yield made
     await made.aclose()
 
@@ -109,10 +108,8 @@ async def test_a_stopped_process_drains_and_stays_away_until_it_is_wanted(
 
 
 async def test_a_living_process_that_no_longer_answers_is_started_again(
-    supervisor, reports, tmp_path, monkeypatch
+    supervisor, reports, tmp_path
 ):
-    monkeypatch.setattr(supervise, "WATCH_S", 0.02)
-    monkeypatch.setattr(supervise, "UNHEALTHY_MAX", 2)
     process, port = server("nats", tmp_path)
     await supervisor.start(process, watch=True)
     await http_status(port, "/sicken")

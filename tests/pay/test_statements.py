@@ -17,7 +17,6 @@ from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.config import Secret
 from shoudan_kit.fast import watched
 from shoudan_pay import events
-from shoudan_pay import verify as verify_module
 from shoudan_pay.entries import Record
 from shoudan_pay.seals import trust_of
 from shoudan_pay.statement_files import HeadFile, check_heads, read_file
@@ -322,13 +321,12 @@ async def test_the_proof_is_the_same_in_pages_and_runs_of_any_size(
     folder: Path,
     page_rows: int,
     run_accounts: int,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(verify_module, "RUN_ACCOUNTS", run_accounts)
     async with sealed_yesterday(base, folder) as vault:
         keys = [await vault.chain(count) for count in (1, 7, 2, 0, 4)]
         last: Record = (await vault.stored(keys[1]))[6]
-        kept, limits = vault.kept(), Limits(trust_of(vault.process.settings), page_rows, 3)
+        trust = trust_of(vault.process.settings)
+        kept, limits = vault.kept(), Limits(trust, page_rows, 3, run_accounts)
         for hurt in (False, True):
             if hurt:
                 memo = "UPDATE account_record SET memo = 'x' WHERE record_id = :id"

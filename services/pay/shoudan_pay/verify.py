@@ -78,11 +78,12 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Whose seals count, records one statement reads, runs of accounts proved at once."""
+    """Whose seals count, records one statement reads, runs of accounts proved at once, accounts of a run."""
 
     trust: Trust
     page_rows: int
     workers: int = 1
+    run_accounts: int = RUN_ACCOUNTS
 
 
 async def verify(database: Database, scope: Scope, limits: Limits) -> AsyncIterator[Progress]:
@@ -103,7 +104,7 @@ async def verify(database: Database, scope: Scope, limits: Limits) -> AsyncItera
         return Progress(*counts, done=done, findings=findings or (), since=since)
 
     try:
-        async for run in _runs(database, scope):
+        async for run in _runs(database, scope, limits.run_accounts):
             running.add(asyncio.create_task(prove(database, run, rules, tally)))
             while len(running) >= limits.workers:
                 running = await _some_ended(running)
@@ -138,18 +139,18 @@ async def _some_ended(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None
     return going_on
 
 
-async def _runs(database: Database, scope: Scope) -> AsyncIterator[Run]:
+async def _runs(database: Database, scope: Scope, most: int) -> AsyncIterator[Run]:
     """The accounts in runs that meet without a gap, so that rows of no account are seen, too."""
     after = scope.after
     while True:
         if scope.ends is None:
             async with database.connect() as db:
                 page = await account_store.heads(
-                    db, after=after, last=scope.last, most=RUN_ACCOUNTS, ident=scope.ident
+                    db, after=after, last=scope.last, most=most, ident=scope.ident
                 )
         else:
-            page = await asyncio.to_thread(scope.ends, RUN_ACCOUNTS)
-        ended = len(page) < RUN_ACCOUNTS
+            page = await asyncio.to_thread(scope.ends, most)
+        ended = len(page) < most
         last = scope.last if ended else page[-1].account_id
         stated = await asyncio.to_thread(scope.stated.upto, last)
         heads = {head.account_id: head for head in page}

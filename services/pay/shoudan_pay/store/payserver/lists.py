@@ -67,7 +67,7 @@ class UnknownField(ValueError):
 
 
 class PageTooFar(ValueError):
-    """The page is not among the first NUMBERED_MAX rows of what was asked for."""
+    """The page is not among the first `rows_max` rows of what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ class Wanted:
     orderings: Sequence[Ordering] = ()
     offset: int = 0
     limit: int = 10
+    rows_max: int = pages.NUMBERED_MAX  # looked through for a page by number
 
 
 _TERMS: Final = {
@@ -250,7 +251,7 @@ async def page(
     db: AsyncConnection, wanted: Wanted, *, counted: bool = True
 ) -> tuple[list[Any], int]:
     """The rows of one page, and how many there are: counted only when the page does not say it, and up
-    to NUMBERED_MAX. Raises UnknownField, PageTooFar.
+    to `rows_max`. Raises UnknownField, PageTooFar.
     """
     listed = LISTS[wanted.collection]
     rising = bool(wanted.orderings) and not wanted.orderings[0].descending
@@ -295,7 +296,7 @@ def edge_query(wanted: Wanted, *, rising: bool = False) -> Select[Any]:
         if listed.names.get(one.name) == listed.along and one.operator in _RANGES:
             query = query.where(_condition(listed, one))
     query = query.order_by(along.asc() if rising else along.desc())
-    return query.offset(pages.NUMBERED_MAX - 1).limit(1)
+    return query.offset(wanted.rows_max - 1).limit(1)
 
 
 def _few(listed: Listed, wanted: Wanted) -> bool:
