@@ -33,7 +33,7 @@ FLOORS = {
     **dict.fromkeys(["rpc", "tasks"], 4),
     # A rule adds its events, and calls the other services, inside its own steps: both stand below it.
     # statements: the form of what the ledger signs, read by its commands without the service.
-    **dict.fromkeys(["channels", "clients", "events", "protocols", "statements", "store"], 2),
+    **dict.fromkeys(["channels", "events", "protocols", "statements", "store"], 2),
     # entries: what rows are as values; the store makes them, the nouns judge them.
     **dict.fromkeys(["config", "entries", "kinds", "refusals", "rows", "states", "tables"], 1),
 }
@@ -252,15 +252,20 @@ def impure_states(source: Source) -> Iterator[Finding]:
             yield source.found(line, f"imports {name}")
 
 
+def floor(role: str) -> int:
+    """Where a module stands in its service; `*_client` calls another service."""
+    return 2 if role.endswith("_client") else FLOORS.get(role, NOUN)
+
+
 def imports_up(source: Source) -> Iterator[Finding]:
     package, *rest = source.path.split("/")[2:]
     role = rest[0].removesuffix(".py")
     if role in {"migrations", "__init__"}:
         return
-    own = FLOORS.get(role, NOUN)
+    own = floor(role)
     for line, name in imported(source):
         parts = name.split(".")
-        if parts[0] == package and len(parts) > 1 and FLOORS.get(parts[1], NOUN) > own:
+        if parts[0] == package and len(parts) > 1 and floor(parts[1]) > own:
             yield source.found(line, f"{role} imports {name}")
 
 

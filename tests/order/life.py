@@ -13,7 +13,7 @@ from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_kit.task import Task
 from shoudan_order import returns
-from shoudan_order.suppliers import Outcome
+from shoudan_order.delivery_client import Outcome
 from shoudan_order.tasks import HANDLERS
 from tests.order.world import YUAN, World
 from tests.poll import eventually

@@ -9,7 +9,7 @@ import pytest
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_order.costs import booked
-from shoudan_order.suppliers import Outcome
+from shoudan_order.delivery_client import Outcome
 from tests.order.world import YUAN, World
 from tests.poll import eventually
 

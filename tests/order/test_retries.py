@@ -10,7 +10,7 @@ import pytest
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan_kit.refusal import refused_from_rpc
 from shoudan_order import returns
-from shoudan_order.suppliers import Outcome
+from shoudan_order.delivery_client import Outcome
 from tests.order.test_refunds import MANDATORY, ask, delivered, ends, returns_end
 from tests.order.test_trouble import reaches, second_supplier
 from tests.order.test_upstream_bugs import sent, split_in_two

@@ -18,8 +18,8 @@ from shoudan.order.v1 import audit_service_pb2_grpc as audit_stubs
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_kit.db import Database
 from shoudan_order import kinds, returns
+from shoudan_order.delivery_client import Outcome
 from shoudan_order.store import deliveries as delivery_store
-from shoudan_order.suppliers import Outcome
 from tests.order.test_refunds import MANDATORY, ask, delivered, ends, returns_end
 from tests.order.test_trouble import reaches, second_supplier, time_out
 from tests.order.world import YUAN, World, down_product, up_product

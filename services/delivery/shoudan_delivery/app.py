@@ -15,7 +15,7 @@ from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.ends import Ends
 from shoudan_delivery.inbound import Attempts, Door, NotifyTokens
 from shoudan_delivery.lanes import LaneRules, Lanes
-from shoudan_delivery.rpc import Deliveries, SupplierAdmin
+from shoudan_delivery.rpc.delivery import Deliveries, SupplierAdmin
 from shoudan_delivery.sender import Sender
 from shoudan_delivery.senders import Senders
 from shoudan_delivery.states import SupplierState

@@ -11,7 +11,7 @@ from shoudan_erp_ingest.documents import Documents
 from shoudan_erp_ingest.ingest import Ingest
 from shoudan_erp_ingest.open_work import Quarantined
 from shoudan_erp_ingest.quarantine import Quarantine, Retention
-from shoudan_erp_ingest.rpc import ErpServicer
+from shoudan_erp_ingest.rpc.erp import ErpServicer
 from shoudan_erp_ingest.senders import Senders
 from shoudan_erp_ingest.subjects import Subjects
 from shoudan_erp_ingest.tables.schema import APPEND_ONLY, METADATA

@@ -17,17 +17,16 @@ from shoudan_kit.personal import NAME as PERSONAL
 from shoudan_kit.personal import Personal
 from shoudan_kit.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
-from shoudan_order import catalogues, parked
+from shoudan_order import catalogues, open_work, parked
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context, OrdersInMemory
-from shoudan_order.ledger import PayLedger
+from shoudan_order.delivery_client import Suppliers
 from shoudan_order.notifies import Notifier
-from shoudan_order.rpc import open_work
-from shoudan_order.rpc.audits import Audits
+from shoudan_order.pay_client import PayLedger
+from shoudan_order.rpc.audit import Audits
 from shoudan_order.rpc.catalogue import CatalogueRpc
 from shoudan_order.rpc.dictionary import Dictionary
-from shoudan_order.rpc.orders import Orders
-from shoudan_order.suppliers import Suppliers
+from shoudan_order.rpc.order import Orders
 from shoudan_order.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_order.tasks import HANDLERS
 

@@ -12,6 +12,7 @@ from typing import Final
 from shoudan_kit.work import Work
 from shoudan_order import kinds, overtime, parts, results, returns, sums
 from shoudan_order.context import Context
+from shoudan_order.delivery_client import UNKNOWN, Outcome
 from shoudan_order.refusals import AuditRefused, NotFound
 from shoudan_order.states import (
     ENDED,
@@ -33,7 +34,6 @@ from shoudan_order.store.audits import Audit
 from shoudan_order.store.catalogue import Operation, record
 from shoudan_order.store.returns import Return
 from shoudan_order.store.rows import Order, Standing
-from shoudan_order.suppliers import UNKNOWN, Outcome
 
 # The result code of what a person has decided.
 MANUAL: Final = "manual"

@@ -13,11 +13,11 @@ from shoudan_kit.service import App
 from shoudan_kit.task import Kind
 from shoudan_order.catalogue import Catalogue
 from shoudan_order.config import OrderSettings
+from shoudan_order.delivery_client import Suppliers
 from shoudan_order.kinds import QUEUE_COLUMNS
-from shoudan_order.ledger import Ledger
+from shoudan_order.pay_client import Ledger
 from shoudan_order.store import orders as store
 from shoudan_order.store.rows import Delivery, Order
-from shoudan_order.suppliers import Suppliers
 from shoudan_order.tables import QUEUES
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shoudan_kit.money import MICROS_MAX, STEP, micros_to_yuan
-from shoudan_order.suppliers import Outcome
+from shoudan_order.delivery_client import Outcome
 
 
 @dataclass(frozen=True, slots=True)

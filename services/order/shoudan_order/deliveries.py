@@ -14,12 +14,12 @@ from shoudan_kit.task import Task
 from shoudan_order import kinds, parts, results, sums
 from shoudan_order.binding import guard_s
 from shoudan_order.context import Context
+from shoudan_order.delivery_client import DIFFERS, OVERLOADED, Outcome, Pending, Sending
 from shoudan_order.states import BIND, BindEvent, DeliveryStatus, OrderStatus, Toggle
 from shoudan_order.store import deliveries as store
 from shoudan_order.store import orders as order_store
 from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import Delivery, DeliveryStanding, Order, Standing
-from shoudan_order.suppliers import DIFFERS, OVERLOADED, Outcome, Pending, Sending
 
 REMIND_AFTER_S: Final = 3.0
 

@@ -10,7 +10,7 @@ from shoudan_kit.task import Task
 from shoudan_kit.work import Work
 from shoudan_order import events, kinds, payments, refunds
 from shoudan_order.context import Context
-from shoudan_order.ledger import Movement, Posted
+from shoudan_order.pay_client import Movement, Posted
 from shoudan_order.states import MoneyBackStatus
 from shoudan_order.store import refunds as store
 from shoudan_order.store import returns as return_store

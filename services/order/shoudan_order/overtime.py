@@ -15,7 +15,8 @@ from shoudan_kit.task import Task
 from shoudan_kit.work import Work
 from shoudan_order import events, kinds, notifies, payments, results, sums
 from shoudan_order.context import Context
-from shoudan_order.ledger import DIFFERS, Movement, Posted
+from shoudan_order.delivery_client import UNKNOWN, Outcome, Pending
+from shoudan_order.pay_client import DIFFERS, Movement, Posted
 from shoudan_order.states import (
     ENDED,
     FAIL_REFUND,
@@ -31,7 +32,6 @@ from shoudan_order.store import holds
 from shoudan_order.store import orders as store
 from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import DeliveryStanding, Order, Standing
-from shoudan_order.suppliers import UNKNOWN, Outcome, Pending
 
 _log = log.get_logger("overtime")
 

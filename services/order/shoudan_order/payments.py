@@ -15,7 +15,7 @@ from shoudan_kit.task import Task
 from shoudan_kit.work import Work
 from shoudan_order import events, kinds, notifies, parts
 from shoudan_order.context import Context
-from shoudan_order.ledger import DIFFERS, DOMAIN, TOO_LOW, Movement, Posted
+from shoudan_order.pay_client import DIFFERS, DOMAIN, TOO_LOW, Movement, Posted
 from shoudan_order.states import (
     BIND,
     FAIL_REFUND,

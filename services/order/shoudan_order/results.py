@@ -16,6 +16,7 @@ from shoudan_kit.work import Work
 from shoudan_order import costs, events, kinds, notifies, parts, sums
 from shoudan_order.binding import guard_s
 from shoudan_order.context import Context
+from shoudan_order.delivery_client import Outcome
 from shoudan_order.states import (
     DELIVERY,
     ENDED,
@@ -34,7 +35,6 @@ from shoudan_order.store import holds
 from shoudan_order.store import orders as store
 from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import Delivery, DeliveryStanding, Order, Standing
-from shoudan_order.suppliers import Outcome
 
 _log = log.get_logger("results")
 

@@ -17,6 +17,15 @@ from shoudan_kit.task import Task
 from shoudan_kit.work import Work
 from shoudan_order import events, kinds, refunds, sums
 from shoudan_order.context import Context
+from shoudan_order.delivery_client import (
+    DIFFERS,
+    OVERLOADED,
+    UNKNOWN,
+    Answer,
+    Outcome,
+    Pending,
+    Sending,
+)
 from shoudan_order.results import Ack
 from shoudan_order.states import (
     MONEY_BACK,
@@ -43,15 +52,6 @@ from shoudan_order.store.orders import Settled
 from shoudan_order.store.refunds import Refund
 from shoudan_order.store.returns import Return
 from shoudan_order.store.rows import Order, Standing
-from shoudan_order.suppliers import (
-    DIFFERS,
-    OVERLOADED,
-    UNKNOWN,
-    Answer,
-    Outcome,
-    Pending,
-    Sending,
-)
 
 _log = log.get_logger("returns")
 

@@ -10,11 +10,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_order import refunds, returns
 from shoudan_order.context import Context
+from shoudan_order.delivery_client import Outcome
 from shoudan_order.refusals import FieldInvalid, OrderRefusal
 from shoudan_order.results import Ack
 from shoudan_order.states import RefundType
 from shoudan_order.store.refunds import Refund
-from shoudan_order.suppliers import Outcome
 
 NUM_MAX: Final = 1_000
 KEY_CHARS_MAX: Final = 64

@@ -15,11 +15,11 @@ from shoudan_kit.batch import Coalescer
 from shoudan_kit.money import MICROS_MAX
 from shoudan_order import lifecycles, orders, results, views
 from shoudan_order.context import Context
+from shoudan_order.delivery_client import Outcome, stated_cost_micros
 from shoudan_order.refusals import FieldInvalid, OrderRefusal
 from shoudan_order.rpc import refunds
 from shoudan_order.store.rows import Stored
 from shoudan_order.store.views import OrderFilter, OrderView
-from shoudan_order.suppliers import Outcome, stated_cost_micros
 
 ITEMS_MAX: Final = 1_000
 NUM_MAX: Final = 1_000
