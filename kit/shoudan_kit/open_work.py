@@ -15,10 +15,10 @@ from shoudan_kit import log, metrics
 from shoudan_kit.clock import Clock
 from shoudan_kit.db import Database, statement
 from shoudan_kit.refusal import Refusal
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.work import Work
 
 pb = work_service_pb2
-Context = grpc.aio.ServicerContext[Any, Any]
 
 NAME: Final = "shoudan.core.v1.WorkService"
 PAGE_DEFAULT: Final = 100
@@ -110,7 +110,7 @@ class OpenWork(work_service_pb2_grpc.WorkServiceServicer):
         self._sources = {one.kind: one for one in sources}
 
     async def ListOpenWork(  # noqa: N802 - gRPC names
-        self, request: pb.ListOpenWorkRequest, context: Context
+        self, request: pb.ListOpenWorkRequest, context: RpcContext
     ) -> pb.ListOpenWorkResponse:
         """One page. The token is the kind and key of the last item."""
         kinds = [one for one in self._sources if not request.kinds or one in request.kinds]
@@ -134,7 +134,7 @@ class OpenWork(work_service_pb2_grpc.WorkServiceServicer):
         return answer
 
     async def DecideWork(  # noqa: N802
-        self, request: pb.DecideWorkRequest, context: Context
+        self, request: pb.DecideWorkRequest, context: RpcContext
     ) -> pb.DecideWorkResponse:
         """End one item."""
         source = self._sources.get(request.kind)
@@ -185,12 +185,12 @@ async def gauge(sources: Sequence[Source], clock: Clock) -> None:
         OPEN_WORK_AGE_SECONDS(source.kind).set(max(0.0, age_s))
 
 
-async def _refuse(context: Context, text: str) -> None:
+async def _refuse(context: RpcContext, text: str) -> None:
     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
 async def _repeated(
-    context: Context, source: Source, key: str, asked: Decision
+    context: RpcContext, source: Source, key: str, asked: Decision
 ) -> pb.DecideWorkResponse:
     """What was decided of it before, if that was the same."""
     before = await source.decided(key) if key else None

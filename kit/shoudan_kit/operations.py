@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan.core.v1 import core_pb2, operations_service_pb2, operations_service_pb2_grpc
 from shoudan_kit.bulkhead import Resting
 from shoudan_kit.db import Database, statement
+from shoudan_kit.rpc import RpcContext as Context
 from shoudan_kit.worker import CLAIM_MAX
 
 pb = operations_service_pb2
-Context = grpc.aio.ServicerContext[Any, Any]
 # What a service's own tables say of these keys, at most so many: history it keeps in no event of the key.
 History = Callable[[AsyncConnection, Sequence[str], int], Awaitable[Sequence[core_pb2.Event]]]
 

@@ -10,10 +10,9 @@ import grpc
 from shoudan.core.v1 import personal_service_pb2 as pb
 from shoudan.core.v1 import personal_service_pb2_grpc
 from shoudan_kit.db import statement, unnest
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.sealing import Place, SealedColumn, is_sealed
 from shoudan_kit.work import Work
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 NAME: Final = "shoudan.core.v1.PersonalService"
 ROWS_DEFAULT: Final = 2_000
@@ -47,7 +46,7 @@ class Personal(personal_service_pb2_grpc.PersonalServiceServicer):
             """)  # noqa: S608
 
     async def WalkAccounts(  # noqa: N802 - gRPC names
-        self, request: pb.WalkAccountsRequest, context: Context
+        self, request: pb.WalkAccountsRequest, context: RpcContext
     ) -> pb.WalkAccountsResponse:
         """One page of rows in one transaction."""
         if wrong := _wrong(request):

@@ -24,7 +24,7 @@ from shoudan_kit.refusal import DeadlineTooShort, Refusal, Refused, refused_from
 from shoudan_kit.shielded import finish_shielded
 
 T = TypeVar("T")
-Context: TypeAlias = "aio.ServicerContext[Any, Any]"
+RpcContext: TypeAlias = "aio.ServicerContext[Any, Any]"  # of every call of every servicer
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
 Options = Sequence[tuple[str, int | str]]
 
@@ -78,7 +78,7 @@ class RpcSettings(Protocol):
 class _Health(cast("Any", health).aio.HealthServicer):
     """The library's, with the method List of the protocol, which it leaves out."""
 
-    async def List(self, _request: Any, _context: Context) -> Any:  # noqa: N802 - the protocol's name
+    async def List(self, _request: Any, _context: RpcContext) -> Any:  # noqa: N802 - the protocol's name
         """Everything that health knows here, identities included."""
         statuses = {
             name: health_pb2.HealthCheckResponse(status=status)
@@ -170,7 +170,7 @@ def call_options(timeout_s: float, *, wait_for_ready: bool = False) -> CallOptio
     return CallOptions(timeout=timeout_s, metadata=metadata, wait_for_ready=wait_for_ready)
 
 
-def deadline(context: Context, max_s: float) -> float:
+def deadline(context: RpcContext, max_s: float) -> float:
     """Seconds a call inward may take: what is left of ours less 100 ms, at most `max_s`.
 
     Raises DeadlineTooShort when that leaves nothing worth beginning.
@@ -239,16 +239,16 @@ def _reading(read: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | No
     return read_or_refuse
 
 
-async def _refuse_unreadable(request: Any, context: Context) -> None:
+async def _refuse_unreadable(request: Any, context: RpcContext) -> None:
     if request is _UNREADABLE:
         words = "the request is not a message of this method"
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, words)
 
 
 def _answering(
-    inner: Callable[[Any, Context], Awaitable[Any]], method: str
-) -> Callable[[Any, Context], Awaitable[Any]]:
-    async def call(request: Any, context: Context) -> Any:
+    inner: Callable[[Any, RpcContext], Awaitable[Any]], method: str
+) -> Callable[[Any, RpcContext], Awaitable[Any]]:
+    async def call(request: Any, context: RpcContext) -> Any:
         async with _Call(method, context):
             await _refuse_unreadable(request, context)
             return await inner(request, context)
@@ -257,9 +257,9 @@ def _answering(
 
 
 def _yielding(
-    inner: Callable[[Any, Context], AsyncIterator[Any]], method: str
-) -> Callable[[Any, Context], AsyncIterator[Any]]:
-    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+    inner: Callable[[Any, RpcContext], AsyncIterator[Any]], method: str
+) -> Callable[[Any, RpcContext], AsyncIterator[Any]]:
+    async def call(request: Any, context: RpcContext) -> AsyncIterator[Any]:
         async with _Call(method, context):
             await _refuse_unreadable(request, context)
             async for answer in inner(request, context):
@@ -273,7 +273,7 @@ class _Call:
 
     __slots__ = ("_began", "_context", "_method", "_token")
 
-    def __init__(self, method: str, context: Context) -> None:
+    def __init__(self, method: str, context: RpcContext) -> None:
         self._method, self._context = method, context
         self._token: Token[dict[str, str] | None] | None = None
         self._began = time.perf_counter()
@@ -367,12 +367,12 @@ def _too_short(left_s: float, needed_s: float) -> DeadlineTooShort:
     return DeadlineTooShort(max(0, int(left_s * 1000)), int(needed_s * 1000))
 
 
-def _time_left(context: Context) -> float | None:
+def _time_left(context: RpcContext) -> float | None:
     # The stubs say float; without a deadline the library gives None.
     return cast("float | None", context.time_remaining())
 
 
-def _request_id(context: Context) -> str | None:
+def _request_id(context: RpcContext) -> str | None:
     """The caller's request id when it is of a form that may be logged and handed on."""
     for name, value in context.invocation_metadata() or ():
         if name == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from functools import partial
-from typing import Any, cast
 
 from shoudan.core.v1 import personal_service_pb2_grpc as personal_grpc
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
@@ -15,7 +14,7 @@ from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.ends import Ends
 from shoudan_delivery.inbound import Attempts, Door, NotifyTokens
 from shoudan_delivery.lanes import LaneRules, Lanes
-from shoudan_delivery.rpc.delivery import Deliveries, SupplierAdmin
+from shoudan_delivery.rpc.delivery import DeliveryServicer, SupplierServicer
 from shoudan_delivery.sender import Sender
 from shoudan_delivery.senders import Senders
 from shoudan_delivery.states import SupplierState
@@ -64,9 +63,9 @@ async def start(app: App[DeliverySettings]) -> Running:
     senders = Senders(make)
     suppliers.watch(senders.update)
     await suppliers.refresh()
-    orders: Any = order_grpc.OrderServiceStub(app.channel(settings.order_target))
-    servicer = Deliveries(app, suppliers, senders, lanes, door, local_ip, accounts)
-    admin = SupplierAdmin(app, suppliers)
+    orders = order_grpc.OrderServiceStub(app.channel(settings.order_target))
+    servicer = DeliveryServicer(app, suppliers, senders, lanes, door, local_ip, accounts)
+    admin = SupplierServicer(app, suppliers)
     personal = Personal("delivery", ACCOUNTS, accounts, app.work)
 
     async def close() -> None:
@@ -76,9 +75,9 @@ async def start(app: App[DeliverySettings]) -> Running:
     return Running(
         context=Deliverer(app.work, senders, orders, settings),
         registers=(
-            partial(cast("Any", delivery_grpc).add_DeliveryServiceServicer_to_server, servicer),
-            partial(cast("Any", delivery_grpc).add_SupplierServiceServicer_to_server, admin),
-            partial(cast("Any", personal_grpc).add_PersonalServiceServicer_to_server, personal),
+            partial(delivery_grpc.add_DeliveryServiceServicer_to_server, servicer),
+            partial(delivery_grpc.add_SupplierServiceServicer_to_server, admin),
+            partial(personal_grpc.add_PersonalServiceServicer_to_server, personal),
         ),
         names=NAMES,
         handlers=HANDLERS,

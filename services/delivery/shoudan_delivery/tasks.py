@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from grpc import StatusCode, aio
 
 from shoudan.order.v1 import order_service_pb2 as order_pb
+from shoudan.order.v1.order_service_pb2_grpc import OrderServiceStub
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.deliveries import ask_after_s
 from shoudan_delivery.kinds import ASK, CONFLICT, REPORT, REQUEST, Ask, Report, Request, Result
@@ -51,7 +51,7 @@ class Deliverer:
 
     work: Callable[[str], Work]
     senders: Senders
-    orders: Any  # OrderServiceStub; generated stubs are typed for the synchronous API
+    orders: OrderServiceStub
     settings: DeliverySettings
 
 

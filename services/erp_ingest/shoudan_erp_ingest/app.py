@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Final, cast
+from typing import Final
 
 from shoudan.erp.v1 import erp_service_pb2_grpc as pb_grpc
 from shoudan_erp_ingest.config import ErpSettings
@@ -41,7 +41,7 @@ def compose(app: App[ErpSettings]) -> tuple[ErpServicer, Retention]:
 async def start(app: App[ErpSettings]) -> Running:
     """Serve the RPCs; the process with the tasks also forgets raw pushes whose time is over."""
     servicer, retention = compose(app)
-    register = partial(cast("Any", pb_grpc).add_ErpServiceServicer_to_server, servicer)
+    register = partial(pb_grpc.add_ErpServiceServicer_to_server, servicer)
     return Running(
         context=servicer,
         registers=(register,),

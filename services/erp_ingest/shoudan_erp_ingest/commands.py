@@ -178,7 +178,7 @@ def _run(target: str, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     async def connected() -> T:
         channel = connect(target)
         try:
-            stub: Any = rpc.ErpServiceStub(channel)  # type: ignore[arg-type]
+            stub = rpc.ErpServiceStub(channel)
             return await work(stub)
         finally:
             await channel.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, cast
 
 from shoudan.core.v1 import personal_service_pb2_grpc
 from shoudan.order.v1 import (
@@ -23,10 +22,10 @@ from shoudan_order.context import Context, OrdersInMemory
 from shoudan_order.delivery_client import Suppliers
 from shoudan_order.notifies import Notifier
 from shoudan_order.pay_client import PayLedger
-from shoudan_order.rpc.audit import Audits
-from shoudan_order.rpc.catalogue import CatalogueRpc
-from shoudan_order.rpc.dictionary import Dictionary
-from shoudan_order.rpc.order import Orders
+from shoudan_order.rpc.audit import AuditServicer
+from shoudan_order.rpc.catalogue import CatalogueServicer
+from shoudan_order.rpc.dictionary import DictionaryServicer
+from shoudan_order.rpc.order import OrderServicer
 from shoudan_order.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_order.tasks import HANDLERS
 
@@ -56,7 +55,7 @@ async def start(app: App[OrderSettings]) -> Running:
     notifier = Notifier(context)
     context.notifier = notifier
     await catalogues.refresh(context)
-    orders = Orders(context)
+    orders = OrderServicer(context)
 
     async def poll_catalogue() -> None:
         await catalogues.poll(context)
@@ -68,21 +67,21 @@ async def start(app: App[OrderSettings]) -> Running:
     return Running(
         context=context,
         registers=(
-            partial(cast("Any", order_service_pb2_grpc.add_OrderServiceServicer_to_server), orders),
+            partial(order_service_pb2_grpc.add_OrderServiceServicer_to_server, orders),
             partial(
-                cast("Any", catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server),
-                CatalogueRpc(context),
+                catalogue_service_pb2_grpc.add_CatalogueServiceServicer_to_server,
+                CatalogueServicer(context),
             ),
             partial(
-                cast("Any", audit_service_pb2_grpc.add_AuditServiceServicer_to_server),
-                Audits(context),
+                audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
+                AuditServicer(context),
             ),
             partial(
-                cast("Any", dictionary_service_pb2_grpc.add_DictionaryServiceServicer_to_server),
-                Dictionary(context),
+                dictionary_service_pb2_grpc.add_DictionaryServiceServicer_to_server,
+                DictionaryServicer(context),
             ),
             partial(
-                cast("Any", personal_service_pb2_grpc.add_PersonalServiceServicer_to_server),
+                personal_service_pb2_grpc.add_PersonalServiceServicer_to_server,
                 personal,
             ),
         ),

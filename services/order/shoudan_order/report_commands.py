@@ -84,7 +84,7 @@ async def _lines(target: str, kind: str, start: datetime, end: datetime) -> Asyn
     request.end_time.FromDatetime(end)
     channel = connect(target)
     try:
-        stub: Any = stubs.AuditServiceStub(channel)
+        stub = stubs.AuditServiceStub(channel)
         async for line in stub.Report(request, timeout=STREAM_S):
             yield line
     finally:

@@ -10,6 +10,7 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
+from shoudan.delivery.v1 import delivery_service_pb2_grpc as pb_grpc
 from shoudan_delivery import deliveries, events, suppliers, verdicts
 from shoudan_delivery.channels import Heard, protocol_of
 from shoudan_delivery.config import DeliverySettings
@@ -35,6 +36,7 @@ from shoudan_delivery.store.rows import (
 from shoudan_delivery.suppliers import Suppliers
 from shoudan_kit.db import retry
 from shoudan_kit.ids import EPOCH, TIME_SHIFT
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.sealing import SealedColumn
 from shoudan_kit.service import App
 from shoudan_kit.shielded import shielded
@@ -49,11 +51,10 @@ TIMEOUT_S_MAX = 30 * 86_400
 BODY_BYTES_MAX = 64 * 1024
 ID_MAX = 2**63 - 1
 
-Context = Any  # grpc's ServicerContext; its type parameters say nothing here
 _params = msgspec.json.Decoder(dict[str, str]).decode
 
 
-class Deliveries:
+class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
     """shoudan.delivery.v1.DeliveryService."""
 
     def __init__(
@@ -71,7 +72,7 @@ class Deliveries:
         self._lanes, self._door, self._local_ip = lanes, door, local_ip
 
     async def CreateDeliveries(
-        self, request: pb.CreateDeliveriesRequest, context: Context
+        self, request: pb.CreateDeliveriesRequest, context: RpcContext
     ) -> pb.CreateDeliveriesResponse:
         """Take deliveries, one transaction for all of them."""
         _bounded(request.items)
@@ -91,7 +92,7 @@ class Deliveries:
         return await retry(once)
 
     async def QueryDeliveries(
-        self, request: pb.QueryDeliveriesRequest, context: Context
+        self, request: pb.QueryDeliveriesRequest, context: RpcContext
     ) -> pb.QueryDeliveriesResponse:
         """How deliveries stand."""
         _bounded(request.keys)
@@ -108,7 +109,7 @@ class Deliveries:
         )
 
     async def AskSupplier(
-        self, request: pb.AskSupplierRequest, context: Context
+        self, request: pb.AskSupplierRequest, context: RpcContext
     ) -> pb.AskSupplierResponse:
         """Ask now about an unknown delivery; the answer gives it as it stands before."""
         async with self._app.work("delivery.ask_now") as work:
@@ -129,7 +130,7 @@ class Deliveries:
         return pb.AskSupplierResponse(delivery=_delivery(found))
 
     async def ResolveDelivery(
-        self, request: pb.ResolveDeliveryRequest, context: Context
+        self, request: pb.ResolveDeliveryRequest, context: RpcContext
     ) -> pb.ResolveDeliveryResponse:
         """End an unknown delivery by a person's decision."""
         if request.status not in {Status.SUCCEEDED, Status.FAILED}:
@@ -149,7 +150,7 @@ class Deliveries:
         return pb.ResolveDeliveryResponse(delivery=_delivery(found))
 
     async def TakeNotify(
-        self, request: pb.TakeNotifyRequest, context: Context
+        self, request: pb.TakeNotifyRequest, context: RpcContext
     ) -> pb.TakeNotifyResponse:
         """Take a supplier's notify; `success` only once what it says is committed."""
         if len(request.body) > BODY_BYTES_MAX:
@@ -179,7 +180,7 @@ class Deliveries:
         )
 
     async def ListDeliveries(
-        self, request: pb.ListDeliveriesRequest, context: Context
+        self, request: pb.ListDeliveriesRequest, context: RpcContext
     ) -> pb.ListDeliveriesResponse:
         """One page of deliveries, newest first."""
         most = _page_size(request.page_size)
@@ -206,7 +207,7 @@ class Deliveries:
         )
 
     async def ListIncidents(
-        self, request: pb.ListIncidentsRequest, context: Context
+        self, request: pb.ListIncidentsRequest, context: RpcContext
     ) -> pb.ListIncidentsResponse:
         """One page of incidents, newest first."""
         most = _page_size(request.page_size)
@@ -224,14 +225,14 @@ class Deliveries:
         )
 
 
-class SupplierAdmin:
+class SupplierServicer(pb_grpc.SupplierServiceServicer):
     """shoudan.delivery.v1.SupplierService."""
 
     def __init__(self, app: App[DeliverySettings], known: Suppliers) -> None:
         self._app, self._known = app, known
 
     async def ApplySuppliers(
-        self, request: pb.ApplySuppliersRequest, context: Context
+        self, request: pb.ApplySuppliersRequest, context: RpcContext
     ) -> pb.ApplySuppliersResponse:
         """Make the channels given exactly so."""
         _bounded(request.suppliers)
@@ -249,7 +250,7 @@ class SupplierAdmin:
         return pb.ApplySuppliersResponse(changes=changes)
 
     async def ListSuppliers(
-        self, request: pb.ListSuppliersRequest, context: Context
+        self, request: pb.ListSuppliersRequest, context: RpcContext
     ) -> pb.ListSuppliersResponse:
         """All channels with their states, as the database has them now."""
         async with self._app.db.connect() as db:
@@ -257,7 +258,7 @@ class SupplierAdmin:
         return pb.ListSuppliersResponse(suppliers=[_shown(one) for one in found])
 
     async def SetSupplierState(
-        self, request: pb.SetSupplierStateRequest, context: Context
+        self, request: pb.SetSupplierStateRequest, context: RpcContext
     ) -> pb.SetSupplierStateResponse:
         """Suspend, resume, hold or release."""
         if request.state not in set(SupplierState):

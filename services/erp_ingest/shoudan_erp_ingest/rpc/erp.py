@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,6 +19,7 @@ from shoudan_erp_ingest.store.finding import Filter, Found
 from shoudan_erp_ingest.subjects import Subjects
 from shoudan_erp_ingest.tables.models import TradeDocument
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.sealing import KeyRing
 from shoudan_kit.shielded import shielded
 
@@ -39,7 +39,7 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
     ring: KeyRing
 
     async def IngestPushes(
-        self, request: pb.IngestPushesRequest, context: Any
+        self, request: pb.IngestPushesRequest, context: RpcContext
     ) -> pb.IngestPushesResponse:
         """Finished even when the caller hangs up: it will repeat, and find it stored."""
         if len(request.pushes) > PUSHES_MAX:
@@ -54,18 +54,22 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         results = [_result(next(outcomes) if p.kind in KINDS else unknown) for p in request.pushes]
         return pb.IngestPushesResponse(results=results)
 
-    async def GetTrade(self, request: pb.GetTradeRequest, context: Any) -> pb.GetTradeResponse:
+    async def GetTrade(
+        self, request: pb.GetTradeRequest, context: RpcContext
+    ) -> pb.GetTradeResponse:
         """One trade, masked."""
         found = await self.documents.get(TRADE, request.customerid, request.tid)
         return pb.GetTradeResponse(trade=_document(found))
 
-    async def GetRefund(self, request: pb.GetRefundRequest, context: Any) -> pb.GetRefundResponse:
+    async def GetRefund(
+        self, request: pb.GetRefundRequest, context: RpcContext
+    ) -> pb.GetRefundResponse:
         """One refund, masked."""
         found = await self.documents.get(REFUND, request.app_key, request.refund_no)
         return pb.GetRefundResponse(refund=_document(found))
 
     async def SearchTrades(
-        self, request: pb.SearchTradesRequest, context: Any
+        self, request: pb.SearchTradesRequest, context: RpcContext
     ) -> pb.SearchTradesResponse:
         """One page, newest change first."""
         found, token = await self.documents.page(
@@ -76,7 +80,7 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         )
 
     async def SearchRefunds(
-        self, request: pb.SearchRefundsRequest, context: Any
+        self, request: pb.SearchRefundsRequest, context: RpcContext
     ) -> pb.SearchRefundsResponse:
         """One page, newest change first."""
         found, token = await self.documents.page(
@@ -87,20 +91,20 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         )
 
     async def ExportTrades(
-        self, request: pb.ExportTradesRequest, context: Any
+        self, request: pb.ExportTradesRequest, context: RpcContext
     ) -> AsyncIterator[pb.ExportTradesResponse]:
         """All that match; the next rows are read when the caller has taken these."""
         async for some in self.documents.export(TRADE, self._filter(TRADE, request.filter)):
             yield pb.ExportTradesResponse(trades=[_document(one) for one in some])
 
     async def ExportRefunds(
-        self, request: pb.ExportRefundsRequest, context: Any
+        self, request: pb.ExportRefundsRequest, context: RpcContext
     ) -> AsyncIterator[pb.ExportRefundsResponse]:
         """All that match; the next rows are read when the caller has taken these."""
         async for some in self.documents.export(REFUND, self._filter(REFUND, request.filter)):
             yield pb.ExportRefundsResponse(refunds=[_document(one) for one in some])
 
-    async def Reveal(self, request: pb.RevealRequest, context: Any) -> pb.RevealResponse:
+    async def Reveal(self, request: pb.RevealRequest, context: RpcContext) -> pb.RevealResponse:
         """Personal data of one document, under audit."""
         fields = await self.subjects.reveal(
             _kind(request.kind), request.id, request.by, request.reason
@@ -108,21 +112,21 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         return pb.RevealResponse(fields=fields)
 
     async def RevealPush(
-        self, request: pb.RevealPushRequest, context: Any
+        self, request: pb.RevealPushRequest, context: RpcContext
     ) -> pb.RevealPushResponse:
         """One raw body, under audit."""
         push, body = await self.subjects.reveal_push(request.push_id, request.by, request.reason)
         return pb.RevealPushResponse(kind=_pb_kind(push.kind), sender=push.sender, body=body)
 
     async def EraseSubject(
-        self, request: pb.EraseSubjectRequest, context: Any
+        self, request: pb.EraseSubjectRequest, context: RpcContext
     ) -> pb.EraseSubjectResponse:
         """Personal data of everybody with this phone, gone."""
         erased = await shielded(self.subjects.erase(request.phone, request.by, request.reason))
         return pb.EraseSubjectResponse(documents=erased)
 
     async def ListQuarantined(
-        self, request: pb.ListQuarantinedRequest, context: Any
+        self, request: pb.ListQuarantinedRequest, context: RpcContext
     ) -> pb.ListQuarantinedResponse:
         """One page, newest first; the token is the last number."""
         if not 0 <= request.page_size <= PAGE_MAX:
@@ -142,13 +146,15 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         token = str(rows[size - 1].push_id) if len(rows) > size else ""
         return pb.ListQuarantinedResponse(pushes=listed, next_page_token=token)
 
-    async def Reprocess(self, request: pb.ReprocessRequest, context: Any) -> pb.ReprocessResponse:
+    async def Reprocess(
+        self, request: pb.ReprocessRequest, context: RpcContext
+    ) -> pb.ReprocessResponse:
         """Quarantined pushes read again."""
         stored, left = await shielded(self.quarantine.reprocess(request.push_ids))
         return pb.ReprocessResponse(stored=stored, quarantined=left)
 
     async def CheckPushes(
-        self, request: pb.CheckPushesRequest, context: Any
+        self, request: pb.CheckPushesRequest, context: RpcContext
     ) -> pb.CheckPushesResponse:
         """Whether bodies are kept byte for byte."""
         keys = [(_kind(d.kind), d.sender, d.sha256) for d in request.digests]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC
-from typing import Any, Final
+from typing import Final
 
-import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import audit_service_pb2_grpc as grpc_pb
+from shoudan_kit.rpc import RpcContext
 from shoudan_order import audits, pauses, retries
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
@@ -23,17 +23,15 @@ PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 1_000
 WORDS_MAX: Final = 256
 
-Call = grpc.aio.ServicerContext[Any, Any]
 
-
-class Audits(grpc_pb.AuditServiceServicer):
+class AuditServicer(grpc_pb.AuditServiceServicer):
     """The calls of AuditService."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     async def ListAudits(
-        self, request: pb.ListAuditsRequest, context: Call
+        self, request: pb.ListAuditsRequest, context: RpcContext
     ) -> pb.ListAuditsResponse:
         """Oldest first."""
         size = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
@@ -45,7 +43,7 @@ class Audits(grpc_pb.AuditServiceServicer):
         return pb.ListAuditsResponse(audits=[_audit(a) for a in found], next_page_token=token)
 
     async def DecideAudit(
-        self, request: pb.DecideAuditRequest, context: Call
+        self, request: pb.DecideAuditRequest, context: RpcContext
     ) -> pb.DecideAuditResponse:
         """End one audit."""
         _who(request.by, request.reason)
@@ -56,7 +54,7 @@ class Audits(grpc_pb.AuditServiceServicer):
         return pb.DecideAuditResponse(audit=_audit(decided))
 
     async def RequestAudit(
-        self, request: pb.RequestAuditRequest, context: Call
+        self, request: pb.RequestAuditRequest, context: RpcContext
     ) -> pb.RequestAuditResponse:
         """Ask for an audit."""
         _who(request.by, request.reason)
@@ -67,7 +65,9 @@ class Audits(grpc_pb.AuditServiceServicer):
         )
         return pb.RequestAuditResponse(audit=_audit(made))
 
-    async def RetryStep(self, request: pb.RetryStepRequest, context: Call) -> pb.RetryStepResponse:
+    async def RetryStep(
+        self, request: pb.RetryStepRequest, context: RpcContext
+    ) -> pb.RetryStepResponse:
         """Make one step due again."""
         _who(request.by, request.reason)
         name = pb.RetryStepRequest.Step.Name(request.step).removeprefix("STEP_").lower()
@@ -77,7 +77,7 @@ class Audits(grpc_pb.AuditServiceServicer):
         return pb.RetryStepResponse(task_id=made)
 
     async def PauseDelivery(
-        self, request: pb.PauseDeliveryRequest, context: Call
+        self, request: pb.PauseDeliveryRequest, context: RpcContext
     ) -> pb.PauseDeliveryResponse:
         """Stop or resume the binding of orders."""
         _who(request.by, request.reason)
@@ -90,7 +90,7 @@ class Audits(grpc_pb.AuditServiceServicer):
         return pb.PauseDeliveryResponse(order_ids=changed)
 
     async def ListDeadNotifies(
-        self, request: pb.ListDeadNotifiesRequest, context: Call
+        self, request: pb.ListDeadNotifiesRequest, context: RpcContext
     ) -> pb.ListDeadNotifiesResponse:
         """Oldest first."""
         size = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
@@ -114,7 +114,7 @@ class Audits(grpc_pb.AuditServiceServicer):
         )
 
     async def ResendNotifies(
-        self, request: pb.ResendNotifiesRequest, context: Call
+        self, request: pb.ResendNotifiesRequest, context: RpcContext
     ) -> pb.ResendNotifiesResponse:
         """Dead ones only; a repeat changes nothing."""
         _who(request.by, "resend")
@@ -125,7 +125,7 @@ class Audits(grpc_pb.AuditServiceServicer):
         return pb.ResendNotifiesResponse(count=count)
 
     async def Report(
-        self, request: pb.ReportRequest, context: Call
+        self, request: pb.ReportRequest, context: RpcContext
     ) -> AsyncIterator[pb.ReportResponse]:
         """Line by line."""
         if request.kind not in reports.REPORTS:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-import grpc
-
 from shoudan.order.v1 import catalogue_service_pb2 as pb
 from shoudan.order.v1 import catalogue_service_pb2_grpc as grpc_pb
+from shoudan_kit.rpc import RpcContext
 from shoudan_order import catalogues
 from shoudan_order.catalogue import Catalogue
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
-
-Call = grpc.aio.ServicerContext[Any, Any]
 
 RETURNS = 21  # the one documented service class of returns
 
@@ -31,14 +28,14 @@ MESSAGES: dict[str, Any] = {
 }
 
 
-class CatalogueRpc(grpc_pb.CatalogueServiceServicer):
+class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
     """The calls of CatalogueService."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     async def ApplyCatalogue(
-        self, request: pb.ApplyCatalogueRequest, context: Call
+        self, request: pb.ApplyCatalogueRequest, context: RpcContext
     ) -> pb.ApplyCatalogueResponse:
         """Make rows exactly so, or tell what would change."""
         if not request.by or len(request.by) > 64:
@@ -53,7 +50,7 @@ class CatalogueRpc(grpc_pb.CatalogueServiceServicer):
         return pb.ApplyCatalogueResponse(changes=made.changes, version=made.version)
 
     async def GetCatalogue(
-        self, request: pb.GetCatalogueRequest, context: Call
+        self, request: pb.GetCatalogueRequest, context: RpcContext
     ) -> pb.GetCatalogueResponse:
         """All of it, as this process uses it."""
         await catalogues.refresh(self._context)

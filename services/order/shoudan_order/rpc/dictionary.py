@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import grpc
+from typing import Final
 
 from shoudan.order.v1 import dictionary_service_pb2 as pb
 from shoudan.order.v1 import dictionary_service_pb2_grpc as grpc_pb
+from shoudan_kit.rpc import RpcContext
 from shoudan_order import dictionary
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
-
-Call = grpc.aio.ServicerContext[Any, Any]
 
 CHARS_MAX: Final = 32
 GRADE_MAX: Final = 3
 
 
-class Dictionary(grpc_pb.DictionaryServiceServicer):
+class DictionaryServicer(grpc_pb.DictionaryServiceServicer):
     """The calls of DictionaryService."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     async def GetDictionary(
-        self, request: pb.GetDictionaryRequest, context: Call
+        self, request: pb.GetDictionaryRequest, context: RpcContext
     ) -> pb.GetDictionaryResponse:
         """The rows of one type."""
         if not request.dic_type or len(request.dic_type) > CHARS_MAX:
@@ -38,7 +35,9 @@ class Dictionary(grpc_pb.DictionaryServiceServicer):
             ]
         )
 
-    async def ListAreas(self, request: pb.ListAreasRequest, context: Call) -> pb.ListAreasResponse:
+    async def ListAreas(
+        self, request: pb.ListAreasRequest, context: RpcContext
+    ) -> pb.ListAreasResponse:
         """Areas, filtered."""
         if not 0 <= request.grade <= GRADE_MAX:
             raise FieldInvalid("grade", f"0 to {GRADE_MAX}")

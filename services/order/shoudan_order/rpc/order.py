@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import Any, Final
 
-import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2_grpc as grpc_pb
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.money import MICROS_MAX
+from shoudan_kit.rpc import RpcContext
 from shoudan_order import lifecycles, orders, results, views
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome, stated_cost_micros
@@ -28,10 +28,8 @@ CODE_CHARS_MAX: Final = 8
 URL_CHARS_MAX: Final = 2_048
 PAGE_DEFAULT: Final = 100
 
-Call = grpc.aio.ServicerContext[Any, Any]
 
-
-class Orders(grpc_pb.OrderServiceServicer):
+class OrderServicer(grpc_pb.OrderServiceServicer):
     """The calls of OrderService."""
 
     def __init__(self, context: Context) -> None:
@@ -50,7 +48,7 @@ class Orders(grpc_pb.OrderServiceServicer):
         return await orders.create(self._context, news)
 
     async def CreateOrders(
-        self, request: pb.CreateOrdersRequest, context: Call
+        self, request: pb.CreateOrdersRequest, context: RpcContext
     ) -> pb.CreateOrdersResponse:
         """Items are independent; malformed ones are refused alone."""
         _bounded("orders", len(request.orders))
@@ -65,7 +63,7 @@ class Orders(grpc_pb.OrderServiceServicer):
         )
 
     async def CreateOrder(
-        self, request: pb.CreateOrderRequest, context: Call
+        self, request: pb.CreateOrderRequest, context: RpcContext
     ) -> pb.CreateOrderResponse:
         """One order; calls in flight are gathered."""
         new = _new_order(request.order)
@@ -75,7 +73,7 @@ class Orders(grpc_pb.OrderServiceServicer):
         return pb.CreateOrderResponse(order=state(taken.order), existed=taken.existed)
 
     async def QueryOrders(
-        self, request: pb.QueryOrdersRequest, context: Call
+        self, request: pb.QueryOrdersRequest, context: RpcContext
     ) -> pb.QueryOrdersResponse:
         """Key by key; a running notify is answered by it."""
         _bounded("keys", len(request.keys))
@@ -91,7 +89,7 @@ class Orders(grpc_pb.OrderServiceServicer):
         )
 
     async def ReportResults(
-        self, request: pb.ReportResultsRequest, context: Call
+        self, request: pb.ReportResultsRequest, context: RpcContext
     ) -> pb.ReportResultsResponse:
         """Ends of deliveries and returns, acknowledged one by one."""
         _bounded("results", len(request.results))
@@ -111,14 +109,16 @@ class Orders(grpc_pb.OrderServiceServicer):
             ]
         )
 
-    async def GetOrder(self, request: pb.GetOrderRequest, context: Call) -> pb.GetOrderResponse:
+    async def GetOrder(
+        self, request: pb.GetOrderRequest, context: RpcContext
+    ) -> pb.GetOrderResponse:
         """One order whole."""
         key = (request.key.channel_no, request.key.request_no)
         view = await views.order(self._context, request.order_id, key)
         return pb.GetOrderResponse(order=whole(view))
 
     async def ListOrders(
-        self, request: pb.ListOrdersRequest, context: Call
+        self, request: pb.ListOrdersRequest, context: RpcContext
     ) -> pb.ListOrdersResponse:
         """Newest first, without their parts."""
         size = min(request.page_size or PAGE_DEFAULT, ITEMS_MAX)
@@ -136,7 +136,7 @@ class Orders(grpc_pb.OrderServiceServicer):
         return pb.ListOrdersResponse(orders=[whole(v) for v in found], next_page_token=token)
 
     async def GetLifecycle(
-        self, request: pb.GetLifecycleRequest, context: Call
+        self, request: pb.GetLifecycleRequest, context: RpcContext
     ) -> pb.GetLifecycleResponse:
         """The merged timeline of order, pay and delivery."""
         key = (request.key.channel_no, request.key.request_no)
@@ -144,14 +144,14 @@ class Orders(grpc_pb.OrderServiceServicer):
         return pb.GetLifecycleResponse(moments=moments)
 
     async def CreateRefunds(
-        self, request: pb.CreateRefundsRequest, context: Call
+        self, request: pb.CreateRefundsRequest, context: RpcContext
     ) -> pb.CreateRefundsResponse:
         """General and mandatory refunds; items are independent."""
         _bounded("refunds", len(request.refunds))
         return await refunds.create(self._context, request)
 
     async def QueryRefunds(
-        self, request: pb.QueryRefundsRequest, context: Call
+        self, request: pb.QueryRefundsRequest, context: RpcContext
     ) -> pb.QueryRefundsResponse:
         """Key by key."""
         _bounded("keys", len(request.keys))
