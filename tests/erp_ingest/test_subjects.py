@@ -188,7 +188,7 @@ async def test_a_push_quarantined_by_a_bug_is_stored_once_it_is_mended(
 
 async def test_raw_pushes_are_forgotten_when_their_time_is_over(desk: Desk) -> None:
     await desk.push(body(trade(tid="T1")), b"broken 13912345678")
-    _, retention = compose(desk.process.app)
+    retention = compose(desk.process.app).retention
     assert await retention.clear() == 0
     clock = TurnedClock(desk.process.app.clock.now())
     clock.advance(181 * 86_400)

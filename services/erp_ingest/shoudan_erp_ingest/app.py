@@ -7,6 +7,7 @@ from typing import Final
 
 from shoudan.erp.v1 import erp_service_pb2_grpc as pb_grpc
 from shoudan_erp_ingest.config import ErpSettings
+from shoudan_erp_ingest.context import Context
 from shoudan_erp_ingest.documents import Documents
 from shoudan_erp_ingest.ingest import Ingest
 from shoudan_erp_ingest.open_work import Quarantined
@@ -22,32 +23,31 @@ NAME: Final = "erp_ingest"
 SERVICE_NAME: Final = "shoudan.erp.v1.ErpService"
 
 
-def compose(app: App[ErpSettings]) -> tuple[ErpServicer, Retention]:
+def compose(app: App[ErpSettings]) -> Context:
     """The parts of one process, tied together."""
     settings = app.settings
     ring = settings.key_ring()
     ingest = Ingest(app.work, app.ids.next, ring, Senders(settings))
-    servicer = ErpServicer(
+    return Context(
+        app,
+        ring,
         ingest,
         Documents(app.db, ring),
         Subjects(app.work, app.ids.next, ring),
         Quarantine(app.db, ingest, ring),
-        ring,
+        Retention(app.db, app.clock, settings.raw_keep_days, settings.raw_clear_s),
     )
-    retention = Retention(app.db, app.clock, settings.raw_keep_days, settings.raw_clear_s)
-    return servicer, retention
 
 
 async def start(app: App[ErpSettings]) -> Running:
     """Serve the RPCs; the process with the tasks also forgets raw pushes whose time is over."""
-    servicer, retention = compose(app)
-    register = partial(pb_grpc.add_ErpServiceServicer_to_server, servicer)
+    context = compose(app)
     return Running(
-        context=servicer,
-        registers=(register,),
+        context=context,
+        registers=(partial(pb_grpc.add_ErpServiceServicer_to_server, ErpServicer(context)),),
         names=(SERVICE_NAME,),
-        open_work=(Quarantined(app, servicer.quarantine),),
-        background=(retention.run,) if "tasks" in app.roles else (),
+        open_work=(Quarantined(app, context.quarantine),),
+        background=(context.retention.run,) if "tasks" in app.roles else (),
     )
 
 

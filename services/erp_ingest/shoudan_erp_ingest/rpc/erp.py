@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.erp.v1 import erp_service_pb2 as pb
 from shoudan.erp.v1 import erp_service_pb2_grpc as pb_grpc
-from shoudan_erp_ingest.documents import PAGE_DEFAULT, PAGE_MAX, Documents
-from shoudan_erp_ingest.ingest import Ingest, Outcome, Push
+from shoudan_erp_ingest.context import Context
+from shoudan_erp_ingest.documents import PAGE_DEFAULT, PAGE_MAX
+from shoudan_erp_ingest.ingest import Outcome, Push
 from shoudan_erp_ingest.masking import shown
-from shoudan_erp_ingest.quarantine import Quarantine
 from shoudan_erp_ingest.refusals import FieldInvalid
 from shoudan_erp_ingest.store.finding import Filter, Found
-from shoudan_erp_ingest.subjects import Subjects
 from shoudan_erp_ingest.tables.models import TradeDocument
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
 from shoudan_kit.rpc import RpcContext
-from shoudan_kit.sealing import KeyRing
 from shoudan_kit.shielded import shielded
 
 PUSHES_MAX = 1_000
@@ -28,15 +25,11 @@ KIND_WHY = "trade or refund"
 KINDS = {pb.PUSH_KIND_TRADE: TRADE, pb.PUSH_KIND_REFUND: REFUND}
 
 
-@dataclass(frozen=True)
 class ErpServicer(pb_grpc.ErpServiceServicer):
-    """The service over gRPC."""
+    """The calls of ErpService."""
 
-    ingest: Ingest
-    documents: Documents
-    subjects: Subjects
-    quarantine: Quarantine
-    ring: KeyRing
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     async def IngestPushes(
         self, request: pb.IngestPushesRequest, context: RpcContext
@@ -49,7 +42,7 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
             for p in request.pushes
             if p.kind in KINDS
         ]
-        outcomes = iter(await shielded(self.ingest(known)))
+        outcomes = iter(await shielded(self._context.ingest(known)))
         unknown = Outcome(0, 0, FieldInvalid("kind", KIND_WHY))
         results = [_result(next(outcomes) if p.kind in KINDS else unknown) for p in request.pushes]
         return pb.IngestPushesResponse(results=results)
@@ -58,21 +51,21 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         self, request: pb.GetTradeRequest, context: RpcContext
     ) -> pb.GetTradeResponse:
         """One trade, masked."""
-        found = await self.documents.get(TRADE, request.customerid, request.tid)
+        found = await self._context.documents.get(TRADE, request.customerid, request.tid)
         return pb.GetTradeResponse(trade=_document(found))
 
     async def GetRefund(
         self, request: pb.GetRefundRequest, context: RpcContext
     ) -> pb.GetRefundResponse:
         """One refund, masked."""
-        found = await self.documents.get(REFUND, request.app_key, request.refund_no)
+        found = await self._context.documents.get(REFUND, request.app_key, request.refund_no)
         return pb.GetRefundResponse(refund=_document(found))
 
     async def SearchTrades(
         self, request: pb.SearchTradesRequest, context: RpcContext
     ) -> pb.SearchTradesResponse:
         """One page, newest change first."""
-        found, token = await self.documents.page(
+        found, token = await self._context.documents.page(
             TRADE, self._filter(TRADE, request.filter), request.page_size, request.page_token
         )
         return pb.SearchTradesResponse(
@@ -83,7 +76,7 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         self, request: pb.SearchRefundsRequest, context: RpcContext
     ) -> pb.SearchRefundsResponse:
         """One page, newest change first."""
-        found, token = await self.documents.page(
+        found, token = await self._context.documents.page(
             REFUND, self._filter(REFUND, request.filter), request.page_size, request.page_token
         )
         return pb.SearchRefundsResponse(
@@ -94,19 +87,23 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         self, request: pb.ExportTradesRequest, context: RpcContext
     ) -> AsyncIterator[pb.ExportTradesResponse]:
         """All that match; the next rows are read when the caller has taken these."""
-        async for some in self.documents.export(TRADE, self._filter(TRADE, request.filter)):
+        async for some in self._context.documents.export(
+            TRADE, self._filter(TRADE, request.filter)
+        ):
             yield pb.ExportTradesResponse(trades=[_document(one) for one in some])
 
     async def ExportRefunds(
         self, request: pb.ExportRefundsRequest, context: RpcContext
     ) -> AsyncIterator[pb.ExportRefundsResponse]:
         """All that match; the next rows are read when the caller has taken these."""
-        async for some in self.documents.export(REFUND, self._filter(REFUND, request.filter)):
+        async for some in self._context.documents.export(
+            REFUND, self._filter(REFUND, request.filter)
+        ):
             yield pb.ExportRefundsResponse(refunds=[_document(one) for one in some])
 
     async def Reveal(self, request: pb.RevealRequest, context: RpcContext) -> pb.RevealResponse:
         """Personal data of one document, under audit."""
-        fields = await self.subjects.reveal(
+        fields = await self._context.subjects.reveal(
             _kind(request.kind), request.id, request.by, request.reason
         )
         return pb.RevealResponse(fields=fields)
@@ -115,14 +112,18 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         self, request: pb.RevealPushRequest, context: RpcContext
     ) -> pb.RevealPushResponse:
         """One raw body, under audit."""
-        push, body = await self.subjects.reveal_push(request.push_id, request.by, request.reason)
+        push, body = await self._context.subjects.reveal_push(
+            request.push_id, request.by, request.reason
+        )
         return pb.RevealPushResponse(kind=_pb_kind(push.kind), sender=push.sender, body=body)
 
     async def EraseSubject(
         self, request: pb.EraseSubjectRequest, context: RpcContext
     ) -> pb.EraseSubjectResponse:
         """Personal data of everybody with this phone, gone."""
-        erased = await shielded(self.subjects.erase(request.phone, request.by, request.reason))
+        erased = await shielded(
+            self._context.subjects.erase(request.phone, request.by, request.reason)
+        )
         return pb.EraseSubjectResponse(documents=erased)
 
     async def ListQuarantined(
@@ -132,7 +133,7 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         if not 0 <= request.page_size <= PAGE_MAX:
             raise FieldInvalid("page_size", f"0 to {PAGE_MAX}")
         size = request.page_size or PAGE_DEFAULT
-        rows = await self.quarantine.page(_number(request.page_token), size + 1)
+        rows = await self._context.quarantine.page(_number(request.page_token), size + 1)
         listed = [
             pb.ListQuarantinedResponse.Quarantined(
                 push_id=row.push_id,
@@ -150,7 +151,7 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         self, request: pb.ReprocessRequest, context: RpcContext
     ) -> pb.ReprocessResponse:
         """Quarantined pushes read again."""
-        stored, left = await shielded(self.quarantine.reprocess(request.push_ids))
+        stored, left = await shielded(self._context.quarantine.reprocess(request.push_ids))
         return pb.ReprocessResponse(stored=stored, quarantined=left)
 
     async def CheckPushes(
@@ -160,12 +161,12 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
         keys = [(_kind(d.kind), d.sender, d.sha256) for d in request.digests]
         results = [
             pb.CheckPushesResponse.Result(push_id=c.push_id, stored=c.stored, intact=c.intact)
-            for c in await self.quarantine.check(keys)
+            for c in await self._context.quarantine.check(keys)
         ]
         return pb.CheckPushesResponse(results=results)
 
     def _filter(self, kind: int, wanted: pb.Filter) -> Filter:
-        mac = self.ring.phone_mac(wanted.phone) if wanted.phone else b""
+        mac = self._context.ring.phone_mac(wanted.phone) if wanted.phone else b""
         if mac is None:
             raise FieldInvalid("filter.phone", "not a phone")
         if kind == REFUND and wanted.status and not _is_number(wanted.status):
