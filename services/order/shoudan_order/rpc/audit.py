@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC
 from typing import Final
 
@@ -11,13 +12,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import audit_service_pb2_grpc as grpc_pb
 from shoudan_kit.rpc import RpcContext
-from shoudan_order import audits, pauses, retries
+from shoudan_order import audits, pauses, retries, views
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
 from shoudan_order.states import AuditStatus, AuditType
-from shoudan_order.store import audits as store
-from shoudan_order.store import notifies as notify_store
-from shoudan_order.store import reports
+from shoudan_order.store.audits import Audit
+from shoudan_order.store.reports import REPORTS
 
 PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 1_000
@@ -36,10 +36,9 @@ class AuditServicer(grpc_pb.AuditServiceServicer):
         """Oldest first."""
         size = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
         statuses = list(request.statuses) or [int(AuditStatus.WAITING)]
-        async with self._context.app.db.connect() as db:
-            found, token = await store.list_audits(
-                db, statuses, request.order_id, _token(request.page_token), size
-            )
+        found, token = await views.audits(
+            self._context, statuses, request.order_id, _token(request.page_token), size
+        )
         return pb.ListAuditsResponse(audits=[_audit(a) for a in found], next_page_token=token)
 
     async def DecideAudit(
@@ -94,10 +93,9 @@ class AuditServicer(grpc_pb.AuditServiceServicer):
     ) -> pb.ListDeadNotifiesResponse:
         """Oldest first."""
         size = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
-        async with self._context.app.db.connect() as db:
-            found = await notify_store.dead_notifies(
-                db, request.channel_no, _token(request.page_token), size
-            )
+        found = await views.dead_notifies(
+            self._context, request.channel_no, _token(request.page_token), size
+        )
         return pb.ListDeadNotifiesResponse(
             notifies=[
                 pb.ListDeadNotifiesResponse.DeadNotify(
@@ -128,11 +126,11 @@ class AuditServicer(grpc_pb.AuditServiceServicer):
         self, request: pb.ReportRequest, context: RpcContext
     ) -> AsyncIterator[pb.ReportResponse]:
         """Line by line."""
-        if request.kind not in reports.REPORTS:
+        if request.kind not in REPORTS:
             raise FieldInvalid("kind", "which report")
         start, end = (t.ToDatetime(UTC) for t in (request.start_time, request.end_time))
-        async with self._context.app.db.connect() as db:
-            async for line in reports.report_lines(db, int(request.kind), start, end):
+        async with aclosing(views.report(self._context, int(request.kind), start, end)) as lines:
+            async for line in lines:
                 yield pb.ReportResponse(
                     labels=line.labels, count=line.count, sums_micros=line.sums_micros
                 )
@@ -150,7 +148,7 @@ def _token(text: str) -> int:
     return int(text or 0)
 
 
-def _audit(one: store.Audit) -> pb.Audit:
+def _audit(one: Audit) -> pb.Audit:
     made, decided = Timestamp(), Timestamp()
     made.FromDatetime(one.create_time)
     if one.audit_time is not None:
