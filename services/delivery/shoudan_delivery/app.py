@@ -8,13 +8,15 @@ from functools import partial
 
 from shoudan.core.v1 import personal_service_pb2_grpc as personal_grpc
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
-from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan_delivery import events
 from shoudan_delivery.config import DeliverySettings
+from shoudan_delivery.context import Context
 from shoudan_delivery.ends import Ends
 from shoudan_delivery.inbound import Attempts, Door, NotifyTokens
 from shoudan_delivery.lanes import LaneRules, Lanes
-from shoudan_delivery.rpc.delivery import DeliveryServicer, SupplierServicer
+from shoudan_delivery.order_client import OrderClient
+from shoudan_delivery.rpc.delivery import DeliveryServicer
+from shoudan_delivery.rpc.supplier import SupplierServicer
 from shoudan_delivery.sender import Sender
 from shoudan_delivery.senders import Senders
 from shoudan_delivery.states import SupplierState
@@ -22,7 +24,7 @@ from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import Supplier
 from shoudan_delivery.suppliers import Suppliers
 from shoudan_delivery.tables import ACCOUNTS, APPEND_ONLY, METADATA
-from shoudan_delivery.tasks import HANDLERS, Deliverer
+from shoudan_delivery.tasks import HANDLERS
 from shoudan_kit.bulkhead import Resting
 from shoudan_kit.migrate import Schema
 from shoudan_kit.personal import NAME as PERSONAL
@@ -63,9 +65,8 @@ async def start(app: App[DeliverySettings]) -> Running:
     senders = Senders(make)
     suppliers.watch(senders.update)
     await suppliers.refresh()
-    orders = order_grpc.OrderServiceStub(app.channel(settings.order_target))
-    servicer = DeliveryServicer(app, suppliers, senders, lanes, door, local_ip, accounts)
-    admin = SupplierServicer(app, suppliers)
+    orders = OrderClient(app.channel(settings.order_target), call_s=settings.report_timeout_s)
+    context = Context(app, suppliers, senders, lanes, door, orders, accounts, local_ip)
     personal = Personal("delivery", ACCOUNTS, accounts, app.work)
 
     async def close() -> None:
@@ -73,10 +74,10 @@ async def start(app: App[DeliverySettings]) -> Running:
         await lanes.aclose()
 
     return Running(
-        context=Deliverer(app.work, senders, orders, settings),
+        context=context,
         registers=(
-            partial(delivery_grpc.add_DeliveryServiceServicer_to_server, servicer),
-            partial(delivery_grpc.add_SupplierServiceServicer_to_server, admin),
+            partial(delivery_grpc.add_DeliveryServiceServicer_to_server, DeliveryServicer(context)),
+            partial(delivery_grpc.add_SupplierServiceServicer_to_server, SupplierServicer(context)),
             partial(personal_grpc.add_PersonalServiceServicer_to_server, personal),
         ),
         names=NAMES,

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_delivery.kinds import REQUEST, Request
+from shoudan_delivery import verdicts
+from shoudan_delivery.channels import Heard, protocol_of
+from shoudan_delivery.context import Context
+from shoudan_delivery.kinds import ASK, REQUEST, Ask, Request
 from shoudan_delivery.refusals import (
     AlreadyFinal,
     ChannelUnavailable,
@@ -25,13 +28,14 @@ from shoudan_delivery.store.rows import (
     Incident,
     Key,
     NewDelivery,
-    Supplier,
     Verdict,
 )
+from shoudan_delivery.store.suppliers import DeliveryFilter
 from shoudan_delivery.suppliers import Suppliers
-from shoudan_kit.db import holdable
+from shoudan_kit.db import holdable, retry
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.sealing import SealedColumn
+from shoudan_kit.shielded import shielded
 from shoudan_kit.work import Work
 
 CHUNK_MAX = 200
@@ -50,19 +54,24 @@ class Created:
     existed: bool
 
 
-async def create(
-    work: Work,
-    suppliers: Suppliers,
-    ids: IdMaker,
-    given: Sequence[NewDelivery],
-    local_ip: str,
-    accounts: SealedColumn,
-) -> list[Created | DeliveryRefusal]:
-    """Take deliveries; results in the order given, items independent.
+async def create(context: Context, given: Sequence[NewDelivery]) -> list[Created | DeliveryRefusal]:
+    """Take deliveries in one transaction; results in the order given, items independent.
 
     Repeats: the same key and content gives the delivery as it stands, other content refuses.
     Refuses: ChannelUnavailable (never sent, written to vds_order_exp), DeliveryDiffers.
     """
+
+    async def once() -> list[Created | DeliveryRefusal]:
+        async with context.app.work("delivery.create") as work:
+            return await _create(context, work, given)
+
+    return await retry(once)
+
+
+async def _create(
+    context: Context, work: Work, given: Sequence[NewDelivery]
+) -> list[Created | DeliveryRefusal]:
+    suppliers, ids, accounts = context.suppliers, context.app.ids, context.accounts
     open_ = [_takes(suppliers, new) for new in given]
     numbers = iter(ids.take(len(given)))
     fresh = [(next(numbers), new) for new, takes in zip(given, open_, strict=True) if takes]
@@ -82,7 +91,7 @@ async def create(
             refused.append(new)
     _ask_to_send(work, suppliers, [made[key] for key in made])
     if refused:
-        await supplier_store.insert_incidents(work.db, [*_rejects(ids, refused)], local_ip)
+        await supplier_store.insert_incidents(work.db, [*_rejects(ids, refused)], context.local_ip)
     return results
 
 
@@ -136,8 +145,13 @@ def _rejects(ids: IdMaker, refused: Sequence[NewDelivery]) -> Iterator[Incident]
         )
 
 
-async def find(db: AsyncConnection, keys: Sequence[Key]) -> list[Delivery | DeliveryNotFound]:
+async def find(context: Context, keys: Sequence[Key]) -> list[Delivery | DeliveryNotFound]:
     """Deliveries as they stand, in the order asked."""
+    async with context.app.db.connect() as db:
+        return await _find(db, keys)
+
+
+async def _find(db: AsyncConnection, keys: Sequence[Key]) -> list[Delivery | DeliveryNotFound]:
     asked = [
         key
         for key in keys
@@ -147,15 +161,49 @@ async def find(db: AsyncConnection, keys: Sequence[Key]) -> list[Delivery | Deli
     return [found.get(key) or DeliveryNotFound(key.coop_order_id) for key in keys]
 
 
-async def find_one(db: AsyncConnection, key: Key) -> Delivery:
+async def _find_one(db: AsyncConnection, key: Key) -> Delivery:
     """One delivery. Refuses DeliveryNotFound."""
-    found = (await find(db, [key]))[0]
+    found = (await _find(db, [key]))[0]
     if isinstance(found, DeliveryNotFound):
         raise found
     return found
 
 
-def resolution(delivery: Delivery, status: Status, by: str, reason: str) -> Finding | None:
+async def ask_now(context: Context, key: Key) -> Delivery:
+    """Ask the supplier about an unknown delivery; gives it as it stood before. Refuses DeliveryNotFound."""
+    async with context.app.work("delivery.ask_now") as work:
+        found = await _find_one(work.db, key)
+        looked = await store.look(work.db, [found.order_no])
+        sender = context.senders.of(found.channel_no, found.service_class)
+        if found.status is Status.SENDING:
+            work.tasks.add(
+                ASK,
+                Ask(found.order_no),
+                order_no=str(found.order_no),
+                queue=sender.supplier.queue_name if sender is not None else None,
+            )
+    if sender is not None:
+        for status, row in looked:
+            if status is Status.SENDING:
+                sender.ask(row)
+    return found
+
+
+async def resolve(context: Context, key: Key, status: Status, by: str, reason: str) -> Delivery:
+    """End an unknown delivery by a person's decision. Refuses DeliveryNotFound, AlreadyFinal."""
+    async with context.app.db.connect() as db:
+        found = await _find_one(db, key)
+    finding = _resolution(found, status, by, reason)
+    if finding is not None:
+        lane = context.lanes.of(found.channel_no, found.service_class)
+        await shielded(lane.settle(finding))
+    async with context.app.db.connect() as db:
+        found = await _find_one(db, key)
+    _resolution(found, status, by, reason)
+    return found
+
+
+def _resolution(delivery: Delivery, status: Status, by: str, reason: str) -> Finding | None:
     """A person's decision as a finding; None when it stands so already. Refuses AlreadyFinal."""
     if delivery.status is status:
         return None
@@ -173,8 +221,41 @@ def resolution(delivery: Delivery, status: Status, by: str, reason: str) -> Find
     )
 
 
-def ask_after_s(supplier: Supplier) -> float | None:
-    """Seconds until an unknown delivery is asked about or sent again; None when only a notify can end it."""
-    if supplier.can_query:
-        return supplier.first_query_time_s
-    return supplier.request_replenish_time_s if supplier.idempotent else None
+async def take_notify(context: Context, channel_no: str, service_class: int, heard: Heard) -> bytes:
+    """Take a supplier's notify; once what it says is committed, the body it is to be answered with.
+
+    Refuses NotifyUnverified, TooManyAttempts.
+    """
+    supplier, reply, order_no = context.door.admit(channel_no, service_class, heard)
+    async with context.app.db.connect() as db:
+        looked = await store.look(db, [order_no])
+    if not looked or (looked[0][1].channel_no, looked[0][1].service_class) != supplier.key:
+        raise context.door.refusal(channel_no, service_class, heard)
+    account = context.accounts.open(order_no, looked[0][1].account)
+    row = msgspec.structs.replace(looked[0][1], account=account)
+    finding = verdicts.of_reply(supplier, row, reply, Source.NOTIFY)
+    finding.raw = verdicts.shown(heard.body, account)
+    finding.remote_ip = heard.remote_ip[:64]
+    await shielded(context.lanes.of(*supplier.key).settle(finding))
+    context.door.accepted()
+    return protocol_of(supplier).thank()
+
+
+async def page(
+    context: Context, wanted: DeliveryFilter, before: int, most: int
+) -> tuple[list[Delivery], str]:
+    """Deliveries, newest first, and the token of the next page."""
+    async with context.app.db.connect() as db:
+        numbers, token = await supplier_store.list_deliveries(db, wanted, before=before, most=most)
+        rows = await store.by_no(db, numbers)
+    return [rows[no] for no in numbers if no in rows], token
+
+
+async def incidents(
+    context: Context, channel_no: str, coop_order_id: str, before: int, most: int
+) -> tuple[Sequence[Incident], str]:
+    """Incidents, newest first, and the token of the next page."""
+    async with context.app.db.connect() as db:
+        return await supplier_store.list_incidents(
+            db, channel_no=channel_no, coop_order_id=coop_order_id, before=before, most=most
+        )

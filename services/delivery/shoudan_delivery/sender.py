@@ -16,7 +16,6 @@ from shoudan_delivery import verdicts
 from shoudan_delivery.breaker import Breaker, BreakerRules, Turn
 from shoudan_delivery.channels import SupplierProtocol, protocol_of
 from shoudan_delivery.config import DeliverySettings
-from shoudan_delivery.deliveries import ask_after_s
 from shoudan_delivery.inbound import NotifyTokens
 from shoudan_delivery.lanes import Lane
 from shoudan_delivery.states import Source, SupplierState
@@ -248,7 +247,7 @@ class Sender:
         finally:
             self._in_flight -= 1
             self._wake.set()
-        finding.chunk, finding.ask_after_s = chunk, ask_after_s(self.supplier)
+        finding.chunk, finding.ask_after_s = chunk, self.supplier.ask_after_s
         finding.queue_name = self.supplier.queue_name
         if finding.verdict is not Verdict.NOT_SENT:
             self._known.discard(row.order_no)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
+from shoudan_delivery import events
 from shoudan_delivery.channels import PROTOCOLS
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.refusals import ChannelUnavailable, FieldInvalid
@@ -24,6 +25,7 @@ from shoudan_kit import log, named_secret
 from shoudan_kit.db import Database
 from shoudan_kit.guard import Guard, UrlForbidden
 from shoudan_kit.ids import IdMaker
+from shoudan_kit.service import App
 from shoudan_kit.work import Work
 
 OPERATORS_STATES = frozenset({SupplierState.OPEN, SupplierState.SUSPENDED, SupplierState.HELD})
@@ -105,7 +107,7 @@ def secret_of(name: str, folder: str | None) -> bytes:
     return value
 
 
-def check_secrets(given: Iterable[Supplier], settings: DeliverySettings) -> None:
+def _check_secrets(given: Iterable[Supplier], settings: DeliverySettings) -> None:
     """Refuses FieldInvalid for a secret that everybody knows, in prod."""
     folder = Path(settings.secrets_dir) if settings.secrets_dir is not None else None
     for one in given:
@@ -113,7 +115,7 @@ def check_secrets(given: Iterable[Supplier], settings: DeliverySettings) -> None
             raise FieldInvalid("secret_name", f"of {one.channel_no}: {named_secret.REFUSED}")
 
 
-def check(supplier: Supplier, guard: Guard) -> None:
+def _check(supplier: Supplier, guard: Guard) -> None:
     """Refuses FieldInvalid for a channel that could not work."""
     if not _NAME.fullmatch(supplier.channel_no):
         raise FieldInvalid("channel_no", "1 to 32 letters, digits, dots, dashes")
@@ -189,22 +191,32 @@ def _check_url(field: str, url: str) -> None:
 
 
 async def apply(
-    work: Work, ids: IdMaker, given: Sequence[Supplier], guard: Guard, *, dry_run: bool
+    app: App[DeliverySettings], known: Suppliers, given: Sequence[Supplier], *, dry_run: bool
 ) -> list[str]:
     """Make the channels given exactly so, states apart; a line for each change. Others stay.
 
     Refuses FieldInvalid before anything is changed.
     """
+    _check_secrets(given, app.settings)
+    async with app.work("delivery.apply") as work:
+        changes = await _apply(work, app.ids, given, app.settings.supplier_guard(), dry_run=dry_run)
+    await known.refresh()
+    return changes
+
+
+async def _apply(
+    work: Work, ids: IdMaker, given: Sequence[Supplier], guard: Guard, *, dry_run: bool
+) -> list[str]:
     for one in given:
-        check(one, guard)
+        _check(one, guard)
     if len({one.key for one in given}) != len(given):
         raise FieldInvalid("suppliers", "a channel and service class is given twice")
-    known = {one.key: one for one in await store.load(work.db)}
-    changed = [(one, known.get(one.key)) for one in given]
+    there = {one.key: one for one in await store.load(work.db)}
+    changed = [(one, there.get(one.key)) for one in given]
     lines = [line for new, old in changed if (line := _difference(new, old))]
     rows = [new if old is None else replace(new, id=old.id) for new, old in changed]
     rows = [
-        row for row, new in zip(rows, given, strict=True) if _difference(new, known.get(new.key))
+        row for row, new in zip(rows, given, strict=True) if _difference(new, there.get(new.key))
     ]
     if rows and not dry_run:
         fresh = [replace(row, id=row.id or ids.next()) for row in rows]
@@ -224,14 +236,38 @@ def _difference(new: Supplier, old: Supplier | None) -> str:
     return f"{name}: {', '.join(differing)}" if differing else ""
 
 
+async def stored(app: App[DeliverySettings]) -> list[Supplier]:
+    """All channels with their states, as the database has them now."""
+    async with app.db.connect() as db:
+        return list(await store.load(db))
+
+
 async def set_state(
-    work: Work, channel_no: str, service_class: int, state: SupplierState, by: str, reason: str
-) -> list[int]:
-    """An operator's switch; the service classes switched. Refuses ChannelUnavailable for none."""
+    app: App[DeliverySettings],
+    known: Suppliers,
+    key: tuple[str, int],
+    state: SupplierState,
+    by: str,
+    reason: str,
+) -> list[Supplier]:
+    """An operator's switch of a channel, service class 0 for all; those switched, as they are now.
+
+    Refuses FieldInvalid, and ChannelUnavailable for none.
+    """
     if state not in OPERATORS_STATES:
         raise FieldInvalid("state", "OPEN, SUSPENDED or HELD")
+    channel_no, service_class = key
     words = f"{by or 'unknown'}: {reason}"[:256]
-    switched = await store.set_state(work.db, channel_no, service_class, state, words)
-    if not switched:
-        raise ChannelUnavailable(channel_no, service_class)
-    return switched
+    async with app.work("delivery.set_state") as work:
+        switched = await store.set_state(work.db, channel_no, service_class, state, words)
+        if not switched:
+            raise ChannelUnavailable(channel_no, service_class)
+        found = [
+            one
+            for one in await store.load(work.db)
+            if one.channel_no == channel_no and one.service_class in switched
+        ]
+        for one in found:
+            events.switched(work, one, state, one.state_reason)
+    await known.refresh()
+    return found

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 from grpc import StatusCode, aio
 
-from shoudan.order.v1 import order_service_pb2 as order_pb
-from shoudan.order.v1.order_service_pb2_grpc import OrderServiceStub
-from shoudan_delivery.config import DeliverySettings
-from shoudan_delivery.deliveries import ask_after_s
+from shoudan_delivery.context import Context
 from shoudan_delivery.kinds import ASK, CONFLICT, REPORT, REQUEST, Ask, Report, Request, Result
-from shoudan_delivery.senders import Senders
 from shoudan_delivery.states import FINAL, PushStatus, Status
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Chunk, Outgoing
 from shoudan_kit import log
-from shoudan_kit.money import yuan_to_micros
-from shoudan_kit.rpc import call_options
 from shoudan_kit.task import Task, handles
 from shoudan_kit.work import Work
 
@@ -45,19 +39,9 @@ _AWAY = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Deliverer:
-    """What the handlers work with."""
-
-    work: Callable[[str], Work]
-    senders: Senders
-    orders: OrderServiceStub
-    settings: DeliverySettings
-
-
 # ---------------------------------------------------------------- request
 @handles(REQUEST)
-async def request(app: Deliverer, tasks: Sequence[Task[Request]]) -> None:
+async def request(context: Context, tasks: Sequence[Task[Request]]) -> None:
     """Hand deliveries to their channel's sender, which finishes the task with the last of them.
 
     Never waits for a supplier, so a slow channel holds no worker. A task that comes again was left by
@@ -66,13 +50,13 @@ async def request(app: Deliverer, tasks: Sequence[Task[Request]]) -> None:
     again = [task for task in tasks if task.count > 1]
     for task in tasks:
         if task.count <= 1:
-            _hand_over(app, task, task.payload.order_nos, len(task.payload.order_nos))
+            _hand_over(context, task, task.payload.order_nos, len(task.payload.order_nos))
     if again:
-        await _look_again(app, again)
+        await _look_again(context, again)
 
 
-def _hand_over(app: Deliverer, task: Task[Request], order_nos: Sequence[int], left: int) -> None:
-    sender = app.senders.of(task.payload.channel_no, task.payload.service_class)
+def _hand_over(context: Context, task: Task[Request], order_nos: Sequence[int], left: int) -> None:
+    sender = context.senders.of(task.payload.channel_no, task.payload.service_class)
     if sender is None:
         task.again(FULL_S, "channel not known here yet")
         return
@@ -80,19 +64,21 @@ def _hand_over(app: Deliverer, task: Task[Request], order_nos: Sequence[int], le
     task.again(sender.supplier.request_replenish_time_s if whole else FULL_S)
 
 
-async def _look_again(app: Deliverer, tasks: Sequence[Task[Request]]) -> None:
+async def _look_again(context: Context, tasks: Sequence[Task[Request]]) -> None:
     """20 is sent, 30 without an answer in time is asked about, ended ones need nothing."""
-    async with app.work("delivery.look") as work:
+    async with context.app.work("delivery.look") as work:
         order_nos = [no for task in tasks for no in task.payload.order_nos]
         rows = {row.order_no: (status, row) for status, row in await store.look(work.db, order_nos)}
         for task in tasks:
-            _sort_out(app, work, task, [rows[no] for no in task.payload.order_nos if no in rows])
+            _sort_out(
+                context, work, task, [rows[no] for no in task.payload.order_nos if no in rows]
+            )
 
 
 def _sort_out(
-    app: Deliverer, work: Work, task: Task[Request], rows: Sequence[tuple[Status, Outgoing]]
+    context: Context, work: Work, task: Task[Request], rows: Sequence[tuple[Status, Outgoing]]
 ) -> None:
-    sender = app.senders.of(task.payload.channel_no, task.payload.service_class)
+    sender = context.senders.of(task.payload.channel_no, task.payload.service_class)
     if sender is None:
         task.again(FULL_S, "channel not known here yet")
         return
@@ -106,7 +92,7 @@ def _sort_out(
         row for status, row in open_ if status is Status.SENDING and not sender.knows(row.order_no)
     ]
     orphans = [row for row in sent if row.age_s > supplier.timeout_s + LATE_S]
-    wait_s = ask_after_s(supplier)
+    wait_s = supplier.ask_after_s
     for row in orphans if wait_s is not None else []:
         delay_s = max(0.0, (wait_s or 0.0) - row.age_s)
         work.tasks.add(
@@ -122,16 +108,16 @@ def _sort_out(
         return
     # Only the deliveries handed over now are counted down; with others about, this task looks again.
     left = len(unsent) if not here and not elsewhere else len(task.payload.order_nos) + 1
-    _hand_over(app, task, [row.order_no for row in unsent], left)
+    _hand_over(context, task, [row.order_no for row in unsent], left)
     if elsewhere:
         task.again(supplier.timeout_s + LATE_S)
 
 
 # ---------------------------------------------------------------- ask
 @handles(ASK)
-async def ask(app: Deliverer, tasks: Sequence[Task[Ask]]) -> None:
+async def ask(context: Context, tasks: Sequence[Task[Ask]]) -> None:
     """Ask suppliers about unknown deliveries until one answers; slowly once nobody waits any more."""
-    async with app.work("delivery.ask") as work:
+    async with context.app.work("delivery.ask") as work:
         looked = await store.look(work.db, [task.payload.order_no for task in tasks])
         rows = {row.order_no: row for status, row in looked if status is Status.SENDING}
         for task in tasks:
@@ -139,55 +125,53 @@ async def ask(app: Deliverer, tasks: Sequence[Task[Ask]]) -> None:
             if row is None:
                 work.tasks.finish(task)
             else:
-                _ask_later(app, task, row)
+                _ask_later(context, task, row)
     for row in rows.values():
-        if (sender := app.senders.of(row.channel_no, row.service_class)) is not None:
+        if (sender := context.senders.of(row.channel_no, row.service_class)) is not None:
             sender.ask(row)
 
 
-def _ask_later(app: Deliverer, task: Task[Ask], row: Outgoing) -> None:
-    sender = app.senders.of(row.channel_no, row.service_class)
+def _ask_later(context: Context, task: Task[Ask], row: Outgoing) -> None:
+    sender = context.senders.of(row.channel_no, row.service_class)
     every_s = FULL_S if sender is None else sender.supplier.query_replenish_time_s
-    task.again(max(every_s, app.settings.query_slow_s) if row.overdue else every_s)
+    task.again(max(every_s, context.settings.query_slow_s) if row.overdue else every_s)
 
 
 # ---------------------------------------------------------------- report
 @handles(REPORT)
-async def report(app: Deliverer, tasks: Sequence[Task[Report]]) -> None:
+async def report(context: Context, tasks: Sequence[Task[Report]]) -> None:
     """Tell the order service how deliveries ended, until it acknowledges each."""
-    await _report(app, tasks)
+    await _report(context, tasks)
 
 
 @handles(CONFLICT)
-async def report_conflict(app: Deliverer, tasks: Sequence[Task[Report]]) -> None:
+async def report_conflict(context: Context, tasks: Sequence[Task[Report]]) -> None:
     """Tell the order service what contradicts an end it was told, until it acknowledges each."""
-    await _report(app, tasks)
+    await _report(context, tasks)
 
 
-async def _report(app: Deliverer, tasks: Sequence[Task[Report]]) -> None:
+async def _report(context: Context, tasks: Sequence[Task[Report]]) -> None:
     results = [result for task in tasks for result in task.payload.results]
-    message = order_pb.ReportResultsRequest(results=[_told(result) for result in results])
     try:
-        options = call_options(app.settings.report_timeout_s)
-        answer = await app.orders.ReportResults(message, **options)
+        given = await context.orders.report(results)
     except aio.AioRpcError as error:
-        await _report_failed(app, tasks, results, error)
+        await _report_failed(context, tasks, results, error)
         return
-    acks = {ack.id for ack in answer.acks}
-    conflicts = {ack.id for ack in answer.acks if ack.conflict}
+    acks = {ack.id for ack in given}
+    conflicts = {ack.id for ack in given if ack.conflict}
     missing = [
         result
         for result in results
         if int(result.coop_order_id) not in (conflicts if result.contradicts else acks)
     ]
     open_ = {result.order_no for result in missing}
-    async with app.work("delivery.report") as work:
+    async with context.app.work("delivery.report") as work:
         await store.count_pushes(
             work.db,
             _pushes([result for result in results if result.order_no not in open_]),
             status=PushStatus.ACKNOWLEDGED,
             result_msg="acknowledged",
-            limit=app.settings.report_count_max,
+            limit=context.settings.report_count_max,
         )
         if missing:
             _log.error("results_not_acknowledged", count=len(missing))
@@ -196,7 +180,7 @@ async def _report(app: Deliverer, tasks: Sequence[Task[Report]]) -> None:
 
 
 async def _report_failed(
-    app: Deliverer,
+    context: Context,
     tasks: Sequence[Task[Report]],
     results: Sequence[Result],
     error: aio.AioRpcError,
@@ -204,20 +188,20 @@ async def _report_failed(
     """Away: later. Refused: task by task, then in halves, so that one bad result holds back no other."""
     if error.code() not in _AWAY and len(tasks) > 1:
         for task in tasks:
-            await _report(app, [task])
+            await _report(context, [task])
         return
     if error.code() not in _AWAY and len(results) > 1:
         middle = len(results) // 2
-        async with app.work("delivery.report") as work:
+        async with context.app.work("delivery.report") as work:
             for part in (results[:middle], results[middle:]):
                 work.tasks.add(tasks[0].kind, Report(list(part)))
             work.tasks.finish(*tasks)
         return
     code = error.code()
-    limit = app.settings.report_count_max
+    limit = context.settings.report_count_max
     last = all(task.count >= task.kind.count_max for task in tasks)
     _log.warning("report_failed", code=code.name, count=len(results))
-    async with app.work("delivery.report") as work:
+    async with context.app.work("delivery.report") as work:
         await store.count_pushes(
             work.db,
             _pushes(results),
@@ -249,25 +233,6 @@ def _pushes(results: Sequence[Result]) -> list[_Push]:
     """One row for each number, with what was told last: a contradiction follows what it contradicts."""
     last = {result.order_no: result for result in results}
     return [_Push.of(result) for result in last.values()]
-
-
-def _told(result: Result) -> order_pb.DeliveryResult:
-    told = order_pb.DeliveryResult(
-        id=int(result.coop_order_id),
-        is_return=result.is_return,
-        succeeded=result.succeeded,
-        up_order_no=result.up_order_no,
-        result_code=result.code,
-        result_desc=result.desc,
-        params=result.params,
-        contradicts=result.contradicts,
-    )
-    if cost := result.params.get("cost_amount"):
-        try:
-            told.cost_amount_micros = yuan_to_micros(cost)
-        except ValueError:
-            _log.warning("cost_unreadable", order_no=str(result.order_no))
-    return told
 
 
 HANDLERS = (request, ask, report, report_conflict)

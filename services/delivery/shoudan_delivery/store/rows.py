@@ -136,6 +136,13 @@ class Supplier:
         """Whether new deliveries are taken."""
         return self.enabled and self.state is not SupplierState.SUSPENDED
 
+    @property
+    def ask_after_s(self) -> float | None:
+        """Seconds until an unknown delivery is asked about or sent again; None: only a notify ends it."""
+        if self.can_query:
+            return self.first_query_time_s
+        return self.request_replenish_time_s if self.idempotent else None
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

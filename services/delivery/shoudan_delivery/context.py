@@ -1,0 +1,33 @@
+"""What the rules of this service work with: settings, channels, senders, writers, the order service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shoudan_delivery.config import DeliverySettings
+from shoudan_delivery.inbound import Door
+from shoudan_delivery.lanes import Lanes
+from shoudan_delivery.order_client import OrderClient
+from shoudan_delivery.senders import Senders
+from shoudan_delivery.suppliers import Suppliers
+from shoudan_kit.sealing import SealedColumn
+from shoudan_kit.service import App
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One process's delivery service."""
+
+    app: App[DeliverySettings]
+    suppliers: Suppliers
+    senders: Senders
+    lanes: Lanes
+    door: Door
+    orders: OrderClient
+    accounts: SealedColumn
+    local_ip: str
+
+    @property
+    def settings(self) -> DeliverySettings:
+        """The knobs."""
+        return self.app.settings
