@@ -269,11 +269,41 @@ def imports_up(source: Source) -> Iterator[Finding]:
             yield source.found(line, f"{role} imports {name}")
 
 
+def transaction_in_rpc(source: Source) -> Iterator[Finding]:
+    if "/rpc/" in source.path:
+        for name in ("work", "connect", "begin"):
+            yield from calls(source, name, method=True)
+
+
+def servicer_name(source: Source) -> Iterator[Finding]:
+    """OrderServiceServicer of the contract is served by OrderServicer."""
+    for node in source.nodes:
+        if isinstance(node, ast.ClassDef):
+            bases = [ast.unparse(base).rpartition(".")[2] for base in node.bases]
+            wanted = [b.replace("Service", "", 1) for b in bases if b.endswith("ServiceServicer")]
+            if wanted and node.name not in wanted:
+                yield source.found(node.lineno, f"{node.name} serves {wanted[0]}")
+
+
 def at(path: str, text: str) -> Source:
     return Source(path, text)
 
 
 ORDER = "services/order/shoudan_order"
+# pay is not divided by product yet.
+ALIKE = ("services/order/", "services/delivery/", "services/erp_ingest/")
+ROLES = (
+    "app",
+    "commands",
+    "config",
+    "context",
+    "events",
+    "refusals",
+    "rpc",
+    "states",
+    "store",
+    "tables",
+)
 RULES = [
     Rule("sentence", "start the module with one sentence that says what it is for", PYTHON,
          no_sentence, at("kit/a.py", "import os\n")),
@@ -307,6 +337,10 @@ RULES = [
     Rule("imports point down", "app > rpc, tasks > nouns > events, clients, store, protocols > kinds, "
          "states, refusals, config, tables, rows: move what both need to the lower floor",
          ("services/",), imports_up, at(f"{ORDER}/events.py", "from shoudan_order import orders")),
+    Rule("rpc translates", "open the transaction in a noun: rpc makes values of messages and back",
+         ALIKE, transaction_in_rpc, at(f"{ORDER}/rpc/order.py", "async with app.work('a'): ...")),
+    Rule("servicer name", "name the servicer after its service: OrderService, OrderServicer",
+         ALIKE, servicer_name, at(f"{ORDER}/rpc/order.py", "class Os(grpc.OrderServiceServicer): ...")),
 ]  # fmt: skip
 
 
@@ -320,6 +354,16 @@ def test_the_house_rule_is_kept(rule: Rule) -> None:
 def test_the_house_rule_is_awake(rule: Rule) -> None:
     assert rule.applies(rule.breaks.path)
     assert list(rule.find(rule.breaks))
+
+
+@pytest.mark.parametrize("service", ALIKE)
+def test_a_service_has_the_role_files_of_every_service(service: str) -> None:
+    there = {
+        Path(s.path).parts[3].removesuffix(".py")
+        for s in sources()
+        if s.path.startswith(f"{service}shoudan_")
+    }
+    assert not set(ROLES) - there, f"{service} lacks {set(ROLES) - there}"
 
 
 def test_the_locks_name_no_host_and_pin_every_package_by_hash() -> None:
