@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.db import retry
 from shoudan_kit.refusal import Refusal
-from shoudan_kit.rpc import Context
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay import accounts, events
 from shoudan_pay.config import PaySettings
@@ -28,7 +28,7 @@ class AccountCalls:
     _app: App[PaySettings]
 
     async def CreateAccounts(
-        self, request: pb.CreateAccountsRequest, context: Context
+        self, request: pb.CreateAccountsRequest, context: RpcContext
     ) -> pb.CreateAccountsResponse:
         """Items are independent: a malformed one leaves the others standing."""
         if len(request.items) > ITEMS_MAX:
@@ -63,7 +63,7 @@ class AccountCalls:
         return account
 
     async def GetAccount(
-        self, request: pb.GetAccountRequest, context: Context
+        self, request: pb.GetAccountRequest, context: RpcContext
     ) -> pb.GetAccountResponse:
         """One account, platform accounts with their derived balance."""
         async with self._app.db.connect() as db:
@@ -71,7 +71,7 @@ class AccountCalls:
         return pb.GetAccountResponse(account=wire.account(account))
 
     async def ListAccounts(
-        self, request: pb.ListAccountsRequest, context: Context
+        self, request: pb.ListAccountsRequest, context: RpcContext
     ) -> pb.ListAccountsResponse:
         """A page by account_id."""
         status = request.status if request.HasField("status") else None
@@ -95,7 +95,7 @@ class AccountCalls:
         )
 
     async def UpdateAccount(
-        self, request: pb.UpdateAccountRequest, context: Context
+        self, request: pb.UpdateAccountRequest, context: RpcContext
     ) -> pb.UpdateAccountResponse:
         """Whichever of name, credit and lock is set."""
         name = wire.text("name", request.name, wire.NAME_MAX) if request.HasField("name") else None
@@ -114,7 +114,9 @@ class AccountCalls:
             events.account_changed(work.events, account)
         return account
 
-    async def SetAlert(self, request: pb.SetAlertRequest, context: Context) -> pb.SetAlertResponse:
+    async def SetAlert(
+        self, request: pb.SetAlertRequest, context: RpcContext
+    ) -> pb.SetAlertResponse:
         """Add a threshold, or remove one."""
         key = wire.key(request.key)
         async with self._app.work("accounts") as work:

@@ -9,7 +9,7 @@ from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.clock import BEIJING
 from shoudan_kit.db import retry
 from shoudan_kit.refusal import Refusal
-from shoudan_kit.rpc import Context
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay import accounts, packages
 from shoudan_pay.config import PaySettings
@@ -31,7 +31,7 @@ class PackageCalls:
     _app: App[PaySettings]
 
     async def CreatePackage(
-        self, request: pb.CreatePackageRequest, context: Context
+        self, request: pb.CreatePackageRequest, context: RpcContext
     ) -> pb.CreatePackageResponse:
         """A package of an account that exists."""
         key = wire.key(request.account), wire.text("spkg_id", request.spkg_id, wire.SPKG_MAX)
@@ -59,7 +59,7 @@ class PackageCalls:
         return pb.CreatePackageResponse(package=_shown(found, key), existed=not made)
 
     async def GetPackage(
-        self, request: pb.GetPackageRequest, context: Context
+        self, request: pb.GetPackageRequest, context: RpcContext
     ) -> pb.GetPackageResponse:
         """One package, with what was used of it today."""
         key = wire.key(request.account), wire.text("spkg_id", request.spkg_id, wire.SPKG_MAX)
@@ -68,7 +68,7 @@ class PackageCalls:
         return pb.GetPackageResponse(package=_shown(found, key))
 
     async def MoveCapacity(
-        self, request: pb.MoveCapacityRequest, context: Context
+        self, request: pb.MoveCapacityRequest, context: RpcContext
     ) -> pb.MoveCapacityResponse:
         """Moves are independent and applied in order."""
         if len(request.moves) > MOVES_MAX:
@@ -98,7 +98,7 @@ class PackageCalls:
         return decided.answers
 
     async def ListPackageRecords(
-        self, request: pb.ListPackageRecordsRequest, context: Context
+        self, request: pb.ListPackageRecordsRequest, context: RpcContext
     ) -> pb.ListPackageRecordsResponse:
         """A page, newest first."""
         key = wire.key(request.account), wire.text("spkg_id", request.spkg_id, wire.SPKG_MAX)

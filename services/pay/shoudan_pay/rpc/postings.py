@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.refusal import Refusal
-from shoudan_kit.rpc import Context
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay import accounts
 from shoudan_pay.config import PaySettings
@@ -27,7 +27,7 @@ class PostingCalls:
     _ledger: Ledger
 
     async def PostEntries(
-        self, request: pb.PostEntriesRequest, context: Context
+        self, request: pb.PostEntriesRequest, context: RpcContext
     ) -> pb.PostEntriesResponse:
         """Each group whole or not at all, groups independent."""
         if sum(len(group.postings) for group in request.groups) > POSTINGS_MAX:
@@ -45,7 +45,7 @@ class PostingCalls:
                 records.put(add(), next(decisions))
         return response
 
-    async def Post(self, request: pb.PostRequest, context: Context) -> pb.PostResponse:
+    async def Post(self, request: pb.PostRequest, context: RpcContext) -> pb.PostResponse:
         """One posting; whoever posts at the same time shares its commit."""
         answer = await self._ledger.post([[wire.posting(request.posting)]])
         (decision,) = answer.decisions
@@ -55,7 +55,7 @@ class PostingCalls:
         return pb.PostResponse(record=record, existed=decision.existed)
 
     async def ListRecords(
-        self, request: pb.ListRecordsRequest, context: Context
+        self, request: pb.ListRecordsRequest, context: RpcContext
     ) -> pb.ListRecordsResponse:
         """A page, newest first."""
         query, whole = _query(request)
@@ -74,7 +74,7 @@ class PostingCalls:
         )
 
     async def GetBalance(
-        self, request: pb.GetBalanceRequest, context: Context
+        self, request: pb.GetBalanceRequest, context: RpcContext
     ) -> pb.GetBalanceResponse:
         """The balance now, or as it was."""
         time = wire.optional_moment(request, "time")

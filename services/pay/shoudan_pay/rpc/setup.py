@@ -11,7 +11,7 @@ import msgspec
 from shoudan.pay.v1 import setup_service_pb2 as pb
 from shoudan.pay.v1 import setup_service_pb2_grpc as grpc_stubs
 from shoudan_kit.money import micros_to_yuan
-from shoudan_kit.rpc import Context
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.service import App
 from shoudan_kit.work import Work
 from shoudan_pay import accounts, events, packages, postings
@@ -72,7 +72,7 @@ class Setup(grpc_stubs.SetupServiceServicer):
         self._app, self._components = app, components
 
     async def ApplySetup(
-        self, request: pb.ApplySetupRequest, context: Context
+        self, request: pb.ApplySetupRequest, context: RpcContext
     ) -> pb.ApplySetupResponse:
         """Make everything as given, or only tell what would change."""
         wire.text("by", request.by, BY_CHARS_MAX)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
-from shoudan_kit.rpc import Context
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.service import App
 from shoudan_kit.shutdown import cancel_all
 from shoudan_pay.config import PaySettings
@@ -79,7 +79,7 @@ class StatementCalls:
     _sealer: Sealer
 
     async def Verify(
-        self, request: pb.VerifyRequest, context: Context
+        self, request: pb.VerifyRequest, context: RpcContext
     ) -> AsyncIterator[pb.VerifyResponse]:
         """Progress now and then, and at last the verdict."""
         ident = wire.text("ident", request.ident, wire.IDENT_MAX, optional=True)
@@ -90,7 +90,7 @@ class StatementCalls:
             raise StatementsUnusable(str(error)) from error
 
     async def VerifyAgainst(
-        self, request: pb.VerifyAgainstRequest, context: Context
+        self, request: pb.VerifyAgainstRequest, context: RpcContext
     ) -> AsyncIterator[pb.VerifyAgainstResponse]:
         """One range of accounts against heads the caller has."""
         scope = Scope(
@@ -104,7 +104,7 @@ class StatementCalls:
             yield pb.VerifyAgainstResponse(progress=_progress(at))
 
     async def SealLedger(
-        self, request: pb.SealLedgerRequest, context: Context
+        self, request: pb.SealLedgerRequest, context: RpcContext
     ) -> pb.SealLedgerResponse:
         """The statement of the day, or how far it is."""
         try:
@@ -123,7 +123,7 @@ class StatementCalls:
         return response
 
     async def GetStatementKeys(
-        self, request: pb.GetStatementKeysRequest, context: Context
+        self, request: pb.GetStatementKeysRequest, context: RpcContext
     ) -> pb.GetStatementKeysResponse:
         """The public keys, the one that signs first."""
         if self._app.settings.ledger_statements_dir is None:

@@ -10,7 +10,7 @@ from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan.pay.v1 import payment_service_pb2_grpc as grpc_stubs
 from shoudan_kit import log
 from shoudan_kit.refusal import Refusal
-from shoudan_kit.rpc import Context, deadline
+from shoudan_kit.rpc import RpcContext, deadline
 from shoudan_kit.service import App, Register
 from shoudan_kit.shielded import shielded
 from shoudan_pay.channels import component
@@ -76,7 +76,7 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
         self._settling = server.settling
 
     async def CreatePays(
-        self, request: pb.CreatePaysRequest, context: Context
+        self, request: pb.CreatePaysRequest, context: RpcContext
     ) -> pb.CreatePaysResponse:
         """Items are independent; what a component has not ended in time is answered as paying."""
         merchant, wait_s = request.caller.merchant_uuid, self._wait_s(context)
@@ -93,7 +93,7 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
         return pb.CreatePaysResponse(results=results)
 
     async def CreateRefunds(
-        self, request: pb.CreateRefundsRequest, context: Context
+        self, request: pb.CreateRefundsRequest, context: RpcContext
     ) -> pb.CreateRefundsResponse:
         """Items are independent; what a component has not ended in time is answered as refunding."""
         merchant, wait_s = request.caller.merchant_uuid, self._wait_s(context)
@@ -110,7 +110,7 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
         return pb.CreateRefundsResponse(results=results)
 
     async def NotifyPay(
-        self, request: pb.NotifyPayRequest, context: Context
+        self, request: pb.NotifyPayRequest, context: RpcContext
     ) -> pb.NotifyPayResponse:
         """A wrong sign is answered like an unknown number."""
         number = wire.resource(request.told.traction_no)
@@ -126,7 +126,7 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
         return pb.NotifyPayResponse()
 
     async def NotifyRefund(
-        self, request: pb.NotifyRefundRequest, context: Context
+        self, request: pb.NotifyRefundRequest, context: RpcContext
     ) -> pb.NotifyRefundResponse:
         """The same for a refund."""
         number = wire.resource(request.told.traction_no)
@@ -148,7 +148,7 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
             _log.warning("notify_unsigned", kind=kind, traction_no=number)
             raise ResourceNotFound(number[:64])
 
-    def _wait_s(self, context: Context) -> float:
+    def _wait_s(self, context: RpcContext) -> float:
         return deadline(context, self._app.settings.component_timeout_s + 1)
 
 

@@ -12,7 +12,7 @@ from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_kit import named_secret
 from shoudan_kit.db_errors import taken
 from shoudan_kit.pages import NUMBERED_MAX
-from shoudan_kit.rpc import Context
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import numbers
@@ -52,7 +52,7 @@ class ModeCalls:
     _components: Components
 
     async def RegisterTemplate(
-        self, request: pb.RegisterTemplateRequest, context: Context
+        self, request: pb.RegisterTemplateRequest, context: RpcContext
     ) -> pb.RegisterTemplateResponse:
         """Make it, or give the one that exists these terms."""
         template_id = text("payTemplateId", request.template_id, 64)
@@ -77,7 +77,7 @@ class ModeCalls:
         return pb.RegisterTemplateResponse(template=wire.template_message(made), changes=changes)
 
     async def CreateMode(
-        self, request: pb.CreateModeRequest, context: Context
+        self, request: pb.CreateModeRequest, context: RpcContext
     ) -> pb.CreateModeResponse:
         """Of a template, or of its own; a template's environment check is asked first."""
         merchant = text("merchantUUID", request.merchant_uuid, 64)
@@ -112,7 +112,7 @@ class ModeCalls:
         return pb.CreateModeResponse(mode=wire.mode_message(made))
 
     async def UpdateMode(
-        self, request: pb.UpdateModeRequest, context: Context
+        self, request: pb.UpdateModeRequest, context: RpcContext
     ) -> pb.UpdateModeResponse:
         """Change what is set."""
         # Names are resolved here, before a row is locked.
@@ -134,7 +134,7 @@ class ModeCalls:
         return pb.UpdateModeResponse(mode=wire.mode_message(made))
 
     async def ListAllModes(
-        self, request: pb.ListAllModesRequest, context: Context
+        self, request: pb.ListAllModesRequest, context: RpcContext
     ) -> pb.ListAllModesResponse:
         """A merchant's modes, and the templates it has none of."""
         merchant = text("merchantUUID", request.merchant_uuid, 64)
@@ -153,7 +153,7 @@ class ModeCalls:
         )
 
     async def ListResources(
-        self, request: pb.ListResourcesRequest, context: Context
+        self, request: pb.ListResourcesRequest, context: RpcContext
     ) -> pb.ListResourcesResponse:
         """One page, with the to-one resources that were to be fetched."""
         collection = wire.COLLECTIONS.get(request.collection)

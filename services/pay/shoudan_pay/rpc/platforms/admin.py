@@ -7,7 +7,7 @@ from typing import Final
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan.pay.v1 import platform_service_pb2_grpc as grpc_stubs
 from shoudan_kit import named_secret
-from shoudan_kit.rpc import Context
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay.channels.dingdang import DOMAIN_CHARS_MAX, ID_CHARS_MAX
 from shoudan_pay.config import PaySettings
@@ -34,7 +34,7 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
         self._app, self._orders = app, orders
 
     async def SetUmsApp(
-        self, request: pb.SetUmsAppRequest, context: Context
+        self, request: pb.SetUmsAppRequest, context: RpcContext
     ) -> pb.SetUmsAppResponse:
         """Replaces the one with this appId."""
         given = wire.app(request.app)
@@ -44,7 +44,7 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
         return pb.SetUmsAppResponse()
 
     async def SetDomain(
-        self, request: pb.SetDomainRequest, context: Context
+        self, request: pb.SetDomainRequest, context: RpcContext
     ) -> pb.SetDomainResponse:
         """Replaces the one with this role and domainId."""
         given = wire.domain(request.domain)
@@ -60,7 +60,7 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
                 raise FieldInvalid("secret_name", f"{name}: {named_secret.REFUSED}")
 
     async def BindTrade(
-        self, request: pb.BindTradeRequest, context: Context
+        self, request: pb.BindTradeRequest, context: RpcContext
     ) -> pb.BindTradeResponse:
         """A repeat gives what is bound; other content refuses. The order is held before it is bound."""
         given = request.trade
@@ -96,7 +96,9 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
             raise TradeDiffers(trade.trade_no)
         return pb.BindTradeResponse(trade=wire.trade_message(found))
 
-    async def GetTrade(self, request: pb.GetTradeRequest, context: Context) -> pb.GetTradeResponse:
+    async def GetTrade(
+        self, request: pb.GetTradeRequest, context: RpcContext
+    ) -> pb.GetTradeResponse:
         """How it stands."""
         async with self._app.db.connect() as db:
             found = await trades.by_no(db, request.domain_id, request.trade_no)
@@ -105,7 +107,7 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
         return pb.GetTradeResponse(trade=wire.trade_message(found))
 
     async def ListNotices(
-        self, request: pb.ListNoticesRequest, context: Context
+        self, request: pb.ListNoticesRequest, context: RpcContext
     ) -> pb.ListNoticesResponse:
         """Newest first."""
         most = min(request.limit or LIMIT, LIMIT_MAX)

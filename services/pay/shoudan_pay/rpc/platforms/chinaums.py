@@ -11,7 +11,7 @@ from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan.pay.v1 import platform_service_pb2_grpc as grpc_stubs
 from shoudan_kit import log
 from shoudan_kit.clock import BEIJING, beijing
-from shoudan_kit.rpc import Context
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.service import App
 from shoudan_kit.shielded import shielded
 from shoudan_kit.signing import key_signature
@@ -51,7 +51,7 @@ class ChinaumsServicer(grpc_stubs.ChinaumsServiceServicer):
         self._app, self._proofs, self._settling = app, proofs, settling
 
     async def QueryUmsRefund(
-        self, request: pb.QueryUmsRefundRequest, context: Context
+        self, request: pb.QueryUmsRefundRequest, context: RpcContext
     ) -> pb.QueryUmsRefundResponse:
         """A refund of another merchant, and one of another mid, is like none."""
         app = await self._proofs.ums(request.proof)
@@ -83,14 +83,14 @@ class ChinaumsServicer(grpc_stubs.ChinaumsServiceServicer):
         return answer
 
     async def CreateUmsToken(
-        self, request: pb.CreateUmsTokenRequest, context: Context
+        self, request: pb.CreateUmsTokenRequest, context: RpcContext
     ) -> pb.CreateUmsTokenResponse:
         """The token is told once and kept as its hash."""
         token = await self._proofs.ums_token(request)
         return pb.CreateUmsTokenResponse(access_token=token, expires_in_s=TOKEN_S)
 
     async def TakeUmsNotify(
-        self, request: pb.TakeUmsNotifyRequest, context: Context
+        self, request: pb.TakeUmsNotifyRequest, context: RpcContext
     ) -> pb.TakeUmsNotifyResponse:
         """Verified, compared, then: a refund is asked about at once, a pay is ended."""
         params = dict(request.params)

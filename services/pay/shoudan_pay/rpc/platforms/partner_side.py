@@ -11,7 +11,7 @@ from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_kit import log
 from shoudan_kit.egress import Egress
 from shoudan_kit.money import FEN
-from shoudan_kit.rpc import Context
+from shoudan_kit.rpc import RpcContext
 from shoudan_kit.service import App
 from shoudan_kit.shielded import shielded
 from shoudan_kit.work import Work
@@ -126,7 +126,9 @@ class PartnerCalls:
     _proofs: Proofs
     _trades: Trades
 
-    async def TakePaid(self, request: pb.TakePaidRequest, context: Context) -> pb.TakePaidResponse:
+    async def TakePaid(
+        self, request: pb.TakePaidRequest, context: RpcContext
+    ) -> pb.TakePaidResponse:
         """The notice itself means paid. The same again is answered the same and does nothing."""
         domain = await self._proofs.domain(
             request.proof, ROLE, request.domain_id, request.nonce, "paid"
@@ -147,7 +149,7 @@ class PartnerCalls:
         return pb.TakePaidResponse(repeated=trade.status == TradeState.SUCCESS)
 
     async def TakeRefunded(
-        self, request: pb.TakeRefundedRequest, context: Context
+        self, request: pb.TakeRefundedRequest, context: RpcContext
     ) -> pb.TakeRefundedResponse:
         """PROCESSING is stored, too; the platform is asked until it says more."""
         domain = await self._proofs.domain(

@@ -9,7 +9,7 @@ import msgspec
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_kit.money import FEN
 from shoudan_kit.refusal import Refusal
-from shoudan_kit.rpc import Context, deadline
+from shoudan_kit.rpc import RpcContext, deadline
 from shoudan_kit.service import App
 from shoudan_pay.channels.dingdang import ID_CHARS_MAX
 from shoudan_pay.config import PaySettings
@@ -40,7 +40,7 @@ class PlatformCalls:
     _refunding: Refunding
 
     async def QueryOrder(
-        self, request: pb.QueryOrderRequest, context: Context
+        self, request: pb.QueryOrderRequest, context: RpcContext
     ) -> pb.QueryOrderResponse:
         """A pay of another merchant is like none."""
         domain = await self._proofs.domain(
@@ -55,7 +55,7 @@ class PlatformCalls:
         )
 
     async def RefundOrder(
-        self, request: pb.RefundOrderRequest, context: Context
+        self, request: pb.RefundOrderRequest, context: RpcContext
     ) -> pb.RefundOrderResponse:
         """Taken like any refund of PayServer; refundTradeNo is its clientRefundNo."""
         domain = await self._proofs.domain(
@@ -84,7 +84,7 @@ class PlatformCalls:
         return pb.RefundOrderResponse(refund=_refund(answer.refund, pay))
 
     async def QueryRefund(
-        self, request: pb.QueryRefundRequest, context: Context
+        self, request: pb.QueryRefundRequest, context: RpcContext
     ) -> pb.QueryRefundResponse:
         """A refund of another merchant is like none."""
         domain = await self._proofs.domain(
