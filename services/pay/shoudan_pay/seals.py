@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from shoudan_pay.config import PaySettings
 
@@ -20,7 +20,7 @@ class Ring:
     A seal begins with the id of its key, so that keys can be changed without touching a record.
     """
 
-    __slots__ = ("_id", "_key", "_keys")
+    __slots__ = ("_empty", "_id", "_keys")
 
     def __init__(self, lines: str) -> None:
         """`lines`: one key a line. Raises ValueError when there is none."""
@@ -28,7 +28,9 @@ class Ring:
         if not keys:
             raise ValueError("no key")
         self._keys = {_id_of(key): key for key in keys}
-        self._id, self._key = _id_of(keys[0]), keys[0]
+        self._id = _id_of(keys[0])
+        # Copied for each record: preparing the key again would double what a seal costs.
+        self._empty = hmac.new(keys[0], digestmod=_sha256)
 
     def seal(
         self,
@@ -57,7 +59,9 @@ class Ring:
             f"{change_type}\0{amount_micros}\0{balance_micros}\0{floor_micros}\0{seq}\0{memo}\0"
             f"{time_micros}"
         )
-        return self._id + hmac.digest(self._key, previous + row.encode(), "sha256")
+        mac = self._empty.copy()
+        mac.update(previous + row.encode())
+        return self._id + mac.digest()
 
     def of(self, given: bytes) -> Ring | None:
         """The ring that seals with the key `given` was sealed with; None when that key is not known."""
@@ -98,3 +102,8 @@ def unkeyed(previous: bytes, *facts: int | str | None) -> bytes:
 def _id_of(key: bytes) -> bytes:
     """Tells keys apart and nothing about them."""
     return hashlib.sha256(b"shoudan ledger key\0" + key).digest()[:ID_BYTES]
+
+
+def _sha256(data: bytes = b"") -> Any:
+    """SHA-256 as `hmac` keeps it prepared: given by name, it is prepared anew in every copy."""
+    return hashlib.sha256(data)
