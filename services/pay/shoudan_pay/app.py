@@ -19,6 +19,7 @@ from shoudan_pay.rpc import NAME, LedgerServicer, open_work
 from shoudan_pay.rpc.commits import Ledger
 from shoudan_pay.rpc.payserver import NAME as PAYMENT_NAME
 from shoudan_pay.rpc.payserver import PayServer
+from shoudan_pay.rpc.platforms import owing
 from shoudan_pay.rpc.platforms.service import NAMES as PLATFORM_NAMES
 from shoudan_pay.rpc.platforms.service import Platforms
 from shoudan_pay.rpc.setup import NAME as SETUP_NAME
@@ -35,7 +36,7 @@ async def start(app: App[PaySettings]) -> Running:
     """One Ledger for the process: whoever posts here posts through it."""
     ledger = Ledger(app)
     servicer = LedgerServicer(app, ledger)
-    payserver = PayServer(app)
+    payserver = PayServer(app, [owing.SUBSCRIBER])
     platforms = Platforms(payserver)
     add = cast("Any", grpc_stubs.add_LedgerServiceServicer_to_server)
     add_setup = cast("Any", setup_stubs.add_SetupServiceServicer_to_server)
@@ -51,7 +52,7 @@ async def start(app: App[PaySettings]) -> Running:
         handlers=[*HANDLERS, prove, *platforms.handlers],
         background=[platforms.forget, partial(arm_forever, app)],
         history=_history,
-        open_work=open_work.sources(app),
+        open_work=open_work.sources(app, payserver.settling.history),
         resting=lambda: [*payserver.components.resting(), *platforms.telling.resting()],
         closers=[servicer.aclose, payserver.aclose, platforms.aclose, ledger.aclose],
     )

@@ -18,6 +18,7 @@ from shoudan_cli.main import collected
 from shoudan_kit import metrics
 from shoudan_kit.open_work import gauge
 from shoudan_pay.rpc.open_work import sources
+from shoudan_pay.rpc.payserver.history import History
 from tests.pay.payserver.shop import Shop, by_code, number
 from tests.poll import eventually
 
@@ -368,18 +369,19 @@ async def test_what_waits_is_told_by_metric(shop: Shop) -> None:
         return float(found)
 
     app = shop.pay.app
-    await gauge(sources(app), app.clock)
+    kinds = sources(app, History())
+    await gauge(kinds, app.clock)
     before = figure("shoudan_open_work")
     traction = await lost(shop)
     await shop.sql(
         "UPDATE pay_order SET parked_time = now() - interval '1 hour' WHERE traction_no = :n",
         n=traction,
     )
-    await gauge(sources(app), app.clock)
+    await gauge(kinds, app.clock)
     assert figure("shoudan_open_work") == before + 1
     assert figure("shoudan_open_work_age_seconds") >= 3600
     await decide(shop, "pay", traction, "failed")
-    await gauge(sources(app), app.clock)
+    await gauge(kinds, app.clock)
     assert figure("shoudan_open_work") == before
 
 

@@ -25,6 +25,7 @@ from shoudan_pay.payserver.states import (
 from shoudan_pay.platforms.kinds import ASK_UMS, TELL, AskUms, Tell
 from shoudan_pay.platforms.states import RefundState
 from shoudan_pay.rpc.payserver import correcting
+from shoudan_pay.rpc.payserver.history import History
 from shoudan_pay.rpc.payserver.settling import Said, settle_pays, settle_refunds
 from shoudan_pay.store import open_work as store
 from shoudan_pay.store.open_work import Queue, Row
@@ -54,6 +55,7 @@ class _Kind(ABC):
     """One kind, over its statements."""
 
     app: App[PaySettings]
+    history: History
 
     kind: ClassVar[str]
     queue: ClassVar[Queue]
@@ -125,10 +127,12 @@ class ParkedPays(_Kind):
             return
         if KEEP in item.decisions:
             heard = _heard(decision)
-            _still(await correcting.pay(work, item.key, heard.word, heard.reason), item)
+            _still(
+                await correcting.pay(work, self.history, item.key, heard.word, heard.reason), item
+            )
             await store.keep_pay(work.db, item.key)
             return
-        (pay,) = await settle_pays(work, [Said(item.key, _heard(decision))])
+        (pay,) = await settle_pays(work, self.history, [Said(item.key, _heard(decision))])
         # A late answer may have been quicker: what it said against the decision stands.
         _still(not isinstance(pay, Exception) and pay.status in AGREES[EVENTS[decision.word]], item)
         await store.keep_pay(work.db, item.key)
@@ -150,10 +154,13 @@ class ParkedRefunds(_Kind):
             return
         if KEEP in item.decisions:
             heard = _heard(decision)
-            _still(await correcting.refund(work, item.key, heard.word, heard.reason), item)
+            _still(
+                await correcting.refund(work, self.history, item.key, heard.word, heard.reason),
+                item,
+            )
             await store.keep_refund(work.db, item.key)
             return
-        await _settled_refund(work, item, decision)
+        await _settled_refund(work, self.history, item, decision)
 
 
 class UmsRefunds(_Kind):
@@ -172,7 +179,7 @@ class UmsRefunds(_Kind):
         if decision.word == RETRY:
             work.tasks.add(ASK_UMS, AskUms(item.key), order_no=item.key)
             return
-        await _settled_refund(work, item, decision)
+        await _settled_refund(work, self.history, item, decision)
         moved = await ums.advance_refund(
             work.db,
             item.key,
@@ -200,13 +207,14 @@ class GivenUpNotices(_Kind):
             work.tasks.add(TELL, Tell(int(item.key)), order_no=item.key)
 
 
-def sources(app: App[PaySettings]) -> Sequence[Source]:
+def sources(app: App[PaySettings], history: History) -> Sequence[Source]:
     """Every kind of this service."""
-    return (ParkedPays(app), ParkedRefunds(app), UmsRefunds(app), GivenUpNotices(app))
+    kinds = (ParkedPays, ParkedRefunds, UmsRefunds, GivenUpNotices)
+    return [kind(app, history) for kind in kinds]
 
 
-async def _settled_refund(work: Work, item: Item, decision: Decision) -> None:
-    (refund,) = await settle_refunds(work, [Said(item.key, _heard(decision))])
+async def _settled_refund(work: Work, history: History, item: Item, decision: Decision) -> None:
+    (refund,) = await settle_refunds(work, history, [Said(item.key, _heard(decision))])
     right = not isinstance(refund, Exception) and refund.status in AGREES[EVENTS[decision.word]]
     _still(right, item)
     await store.keep_refund(work.db, item.key)

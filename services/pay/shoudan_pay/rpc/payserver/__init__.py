@@ -22,6 +22,7 @@ from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc.payserver import history, paying, refunding, wire
 from shoudan_pay.rpc.payserver.asking import Asking
 from shoudan_pay.rpc.payserver.components import Components
+from shoudan_pay.rpc.payserver.history import History, Subscriber
 from shoudan_pay.rpc.payserver.modes import ModeCalls
 from shoudan_pay.rpc.payserver.paying import Paid, Paying
 from shoudan_pay.rpc.payserver.refunding import Refunded, Refunding
@@ -45,10 +46,10 @@ _RefundResult = pb.CreateRefundsResponse.Result
 class PayServer:
     """Everything of PayServer in one process; made once, closed once."""
 
-    def __init__(self, app: App[PaySettings]) -> None:
+    def __init__(self, app: App[PaySettings], subscribers: Sequence[Subscriber] = ()) -> None:
         self.app = app
         self.components = Components(app.settings)
-        self.settling = Settling(app)
+        self.settling = Settling(app, History(subscribers))
         self.paying = Paying(app, self.components, self.settling)
         self.refunding = Refunding(app, self.components, self.settling)
         self.asking = Asking(app, self.components, self.settling, self.paying, self.refunding)

@@ -11,7 +11,7 @@ from shoudan_pay.channels.component import Word
 from shoudan_pay.payserver import states
 from shoudan_pay.payserver.states import Event, PayStatus, RefundStatus
 from shoudan_pay.refusals import FieldInvalid
-from shoudan_pay.rpc.payserver import history
+from shoudan_pay.rpc.payserver.history import History
 from shoudan_pay.rpc.payserver.settling import given_back
 from shoudan_pay.store.payserver import pays as pay_store
 from shoudan_pay.store.payserver import refunds as refund_store
@@ -21,7 +21,7 @@ from shoudan_pay.store.payserver.refunds import RefundOrder
 EVENTS: Final = {Word.SUCCESS: Event.CORRECTED_SUCCESS, Word.FAILED: Event.CORRECTED_FAILED}
 
 
-async def pay(work: Work, traction_no: str, word: Word, reason: str) -> bool:
+async def pay(work: Work, history: History, traction_no: str, word: Word, reason: str) -> bool:
     """Give a parked pay its other end; False when it waits no more, or cannot take it."""
     found, _ = await pay_store.lock(work.db, {traction_no})
     was = found.get(traction_no)
@@ -41,7 +41,7 @@ async def pay(work: Work, traction_no: str, word: Word, reason: str) -> bool:
     return True
 
 
-async def refund(work: Work, traction_no: str, word: Word, reason: str) -> bool:
+async def refund(work: Work, history: History, traction_no: str, word: Word, reason: str) -> bool:
     """Give a parked refund its other end, and its pay what that gives or takes back.
 
     False when it waits no more. Refuses FieldInvalid when its pay has no room for it.
@@ -66,9 +66,9 @@ async def refund(work: Work, traction_no: str, word: Word, reason: str) -> bool:
     moved = await refund_store.settle(work.db, [end])
     await history.refunds_changed(work, moved.values())
     if word is Word.SUCCESS:
-        await given_back(work, moved.values(), locked)
+        await given_back(work, history, moved.values(), locked)
     else:
-        await _taken_back(work, was, of)
+        await _taken_back(work, history, was, of)
     return True
 
 
@@ -81,7 +81,7 @@ def _check_room(refund: RefundOrder, of: PayOrder) -> None:
         raise FieldInvalid("decision", why)
 
 
-async def _taken_back(work: Work, refund: RefundOrder, of: PayOrder) -> None:
+async def _taken_back(work: Work, history: History, refund: RefundOrder, of: PayOrder) -> None:
     """Its pay has given back less by this refund."""
     left = of.refunded_micros - refund.amount_micros
     event = Event.PART_TAKEN_BACK if left else Event.ALL_TAKEN_BACK

@@ -18,9 +18,10 @@ from shoudan_pay.payserver.judging import Method, PayAsked
 from shoudan_pay.payserver.kinds import ASK_PAY
 from shoudan_pay.payserver.refusals import ModeNotOpen, PayDiffers, PayNotWritten
 from shoudan_pay.payserver.states import Event, PayStatus, Sent
-from shoudan_pay.rpc.payserver import history, moving
+from shoudan_pay.rpc.payserver import moving
 from shoudan_pay.rpc.payserver.accepting import Accepting, Call, Own
 from shoudan_pay.rpc.payserver.components import Components
+from shoudan_pay.rpc.payserver.history import History
 from shoudan_pay.rpc.payserver.settling import Settling, settle_pays
 from shoudan_pay.seals import Ring, ring_of
 from shoudan_pay.store.payserver import modes as mode_store
@@ -73,7 +74,7 @@ class Paying(Accepting[Wish, Answer, PayOrder]):
 
     def __init__(self, app: App[PaySettings], components: Components, settling: Settling) -> None:
         super().__init__(app, OWN, settling.pay, settling.differs)
-        self._components = components
+        self._components, self._history = components, settling.history
         self._numbers = numbers.Numbers(app.clock.now)
         self._ring = ring_of(app.settings)
 
@@ -87,7 +88,7 @@ class Paying(Accepting[Wish, Answer, PayOrder]):
     async def _write(
         self, work: Work, wishes: Sequence[Wish]
     ) -> tuple[list[Answer], list[Call[PayOrder]]]:
-        batch = _Batch(work, self._numbers, self._components, self._ring)
+        batch = _Batch(work, self._history, self._numbers, self._components, self._ring)
         return await batch.accept(wishes), batch.to_ask
 
     def _not_written(self, wish: Wish, trace: str) -> Answer:
@@ -100,10 +101,15 @@ class _Batch:
     """One transaction's worth of pays."""
 
     def __init__(
-        self, work: Work, made: numbers.Numbers, components: Components, ring: Ring
+        self,
+        work: Work,
+        history: History,
+        made: numbers.Numbers,
+        components: Components,
+        ring: Ring,
     ) -> None:
-        self._work, self._numbers, self._components = work, made, components
-        self._ring = ring
+        self._work, self._history = work, history
+        self._numbers, self._components, self._ring = made, components, ring
         self._calls = 0
         self._usable: dict[str, Usable] = {}
         self._known: dict[tuple[str, str], PayOrder] = {}
@@ -196,7 +202,7 @@ class _Batch:
         written = await store.insert(self._work.db, list(self._new.values()))
         if lost := [key for key in self._new if key not in written]:
             self._known |= await store.by_client_no(self._work.db, lost)
-        await history.pays_changed(self._work, written.values())
+        await self._history.pays_changed(self._work, written.values())
         return written
 
     async def _take(self, written: Iterable[PayOrder]) -> dict[str, PayOrder]:
@@ -205,7 +211,7 @@ class _Batch:
         if not mine:
             return {}
         said = await moving.take(self._work, mine, self._ring)
-        ended = await settle_pays(self._work, said)
+        ended = await settle_pays(self._work, self._history, said)
         return {one.traction_no: one for one in ended if isinstance(one, PayOrder)}
 
     def _answer(

@@ -19,9 +19,10 @@ from shoudan_pay.payserver.judging import Method, RefundAsked
 from shoudan_pay.payserver.kinds import ASK_REFUND
 from shoudan_pay.payserver.refusals import PayNotFound, PayNotWritten, PayUrlEmpty, RefundDiffers
 from shoudan_pay.payserver.states import Event, RefundStatus, Sent
-from shoudan_pay.rpc.payserver import history, moving
+from shoudan_pay.rpc.payserver import moving
 from shoudan_pay.rpc.payserver.accepting import Accepting, Call, Own
 from shoudan_pay.rpc.payserver.components import Components
+from shoudan_pay.rpc.payserver.history import History
 from shoudan_pay.rpc.payserver.settling import Settling, settle_refunds
 from shoudan_pay.seals import Ring, ring_of
 from shoudan_pay.store.payserver import modes as mode_store
@@ -76,7 +77,7 @@ class Refunding(Accepting[Wish, Answer, RefundOrder]):
 
     def __init__(self, app: App[PaySettings], components: Components, settling: Settling) -> None:
         super().__init__(app, OWN, settling.refund, settling.differs)
-        self._components = components
+        self._components, self._history = components, settling.history
         self._numbers = numbers.Numbers(app.clock.now)
         self._ring = ring_of(app.settings)
 
@@ -91,7 +92,7 @@ class Refunding(Accepting[Wish, Answer, RefundOrder]):
     async def _write(
         self, work: Work, wishes: Sequence[Wish]
     ) -> tuple[list[Answer], list[Call[RefundOrder]]]:
-        batch = _Batch(work, self._numbers, self._components, self._ring)
+        batch = _Batch(work, self._history, self._numbers, self._components, self._ring)
         return await batch.accept(wishes), batch.to_ask
 
     def _not_written(self, wish: Wish, trace: str) -> Answer:
@@ -104,10 +105,15 @@ class _Batch:
     """One transaction's worth of refunds."""
 
     def __init__(
-        self, work: Work, made: numbers.Numbers, components: Components, ring: Ring
+        self,
+        work: Work,
+        history: History,
+        made: numbers.Numbers,
+        components: Components,
+        ring: Ring,
     ) -> None:
-        self._work, self._numbers, self._components = work, made, components
-        self._ring = ring
+        self._work, self._history = work, history
+        self._numbers, self._components, self._ring = made, components, ring
         self._calls = 0
         self._pays: dict[str, PayOrder] = {}
         self._known: dict[tuple[str, str], RefundOrder] = {}
@@ -123,7 +129,7 @@ class _Batch:
         written: dict[str, RefundOrder] = {}
         if self._new:
             written = await store.insert(self._work.db, list(self._new.values()))
-            await history.refunds_changed(self._work, written.values())
+            await self._history.refunds_changed(self._work, written.values())
         written |= await self._give_back(written)
         self.to_ask = [
             self._call(one) for one in written.values() if one.status == RefundStatus.REFUNDING
@@ -231,7 +237,7 @@ class _Batch:
         if not mine:
             return {}
         said = await moving.give_back(self._work, mine, self._ring)
-        ended = await settle_refunds(self._work, said)
+        ended = await settle_refunds(self._work, self._history, said)
         return {one.traction_no: one for one in ended if isinstance(one, RefundOrder)}
 
     def _call(self, refund: RefundOrder) -> Call[RefundOrder]:

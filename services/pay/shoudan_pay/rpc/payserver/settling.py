@@ -20,7 +20,7 @@ from shoudan_pay.payserver import numbers, states
 from shoudan_pay.payserver.judging import Method
 from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND
 from shoudan_pay.payserver.states import Event, PayStatus, RefundStatus
-from shoudan_pay.rpc.payserver import history
+from shoudan_pay.rpc.payserver.history import History
 from shoudan_pay.states import OTHER_AMOUNT
 from shoudan_pay.store.payserver import pays as pay_store
 from shoudan_pay.store.payserver import refunds as refund_store
@@ -43,8 +43,8 @@ class Said:
 class Settling:
     """Where all ends meet: concurrent ones share a transaction."""
 
-    def __init__(self, app: App[PaySettings]) -> None:
-        self._app = app
+    def __init__(self, app: App[PaySettings], history: History) -> None:
+        self._app, self.history = app, history
         settings = app.settings
         size, waiting = settings.pays_batch_max, settings.pays_waiting_max
         self._pays: Coalescer[Said, PayOrder] = Coalescer(
@@ -72,7 +72,7 @@ class Settling:
 
         async def transact() -> None:
             async with self._app.work("payserver_differs") as work:
-                await _other_amount(work, traction_no, told)
+                await _other_amount(work, self.history, traction_no, told)
 
         await retry(transact)
 
@@ -84,19 +84,21 @@ class Settling:
     async def _settle_pays(self, said: Sequence[Said]) -> Sequence[PayOrder | Exception]:
         async def transact() -> Sequence[PayOrder | Exception]:
             async with self._app.work("payserver_settle") as work:
-                return await settle_pays(work, said)
+                return await settle_pays(work, self.history, said)
 
         return await retry(transact)
 
     async def _settle_refunds(self, said: Sequence[Said]) -> Sequence[RefundOrder | Exception]:
         async def transact() -> Sequence[RefundOrder | Exception]:
             async with self._app.work("payserver_settle") as work:
-                return await settle_refunds(work, said)
+                return await settle_refunds(work, self.history, said)
 
         return await retry(transact)
 
 
-async def settle_pays(work: Work, said: Sequence[Said]) -> Sequence[PayOrder | Exception]:
+async def settle_pays(
+    work: Work, history: History, said: Sequence[Said]
+) -> Sequence[PayOrder | Exception]:
     """Write the first final word about each number; answers in order."""
     found, _ = await pay_store.lock(work.db, {one.traction_no for one in said})
     ended: dict[str, pay_store.Settled] = {}
@@ -124,12 +126,14 @@ async def settle_pays(work: Work, said: Sequence[Said]) -> Sequence[PayOrder | E
         if asked := [pay.traction_no for pay in moved.values() if pay.method == Method.COMPONENT]:
             work.tasks.finish_for(ASK_PAY, asked)
     if conflicts:
-        await _contradicted(work, conflicts)
+        await _contradicted(work, history, conflicts)
         await pay_store.park(work.db, _reasons(conflicts))
     return [found[one.traction_no] for one in said]
 
 
-async def settle_refunds(work: Work, said: Sequence[Said]) -> Sequence[RefundOrder | Exception]:
+async def settle_refunds(
+    work: Work, history: History, said: Sequence[Said]
+) -> Sequence[RefundOrder | Exception]:
     """Write the first final word about each number, and on success what its pay order has given back."""
     numbers = {one.traction_no for one in said}
     seen = await refund_store.by_number(work.db, numbers)
@@ -157,17 +161,17 @@ async def settle_refunds(work: Work, said: Sequence[Said]) -> Sequence[RefundOrd
         moved = await refund_store.settle(work.db, list(ended.values()))
         found |= moved
         await history.refunds_changed(work, moved.values())
-        await given_back(work, moved.values(), locked)
+        await given_back(work, history, moved.values(), locked)
         if asked := [one.traction_no for one in moved.values() if one.method == Method.COMPONENT]:
             work.tasks.finish_for(ASK_REFUND, asked)
     if conflicts:
-        await _contradicted(work, conflicts)
+        await _contradicted(work, history, conflicts)
         await refund_store.park(work.db, _reasons(conflicts))
     return [found[one.traction_no] for one in said]
 
 
 async def given_back(
-    work: Work, moved: Iterable[RefundOrder], locked: Mapping[str, PayOrder]
+    work: Work, history: History, moved: Iterable[RefundOrder], locked: Mapping[str, PayOrder]
 ) -> None:
     """Write to the locked pay orders what refunds that have just succeeded gave back."""
     after: dict[str, PayOrder] = {}
@@ -191,7 +195,7 @@ def failed(heard: Heard, reason: str) -> Heard:
     return replace(heard, word=Word.FAILED, reason=reason)
 
 
-async def _other_amount(work: Work, traction_no: str, told: str) -> None:
+async def _other_amount(work: Work, history: History, traction_no: str, told: str) -> None:
     orders = pay_store if traction_no.startswith(numbers.PAY) else refund_store
     order = (await orders.by_number(work.db, [traction_no])).get(traction_no)
     if order is None or order.parked:
@@ -205,7 +209,9 @@ def _reasons(conflicts: Iterable[tuple[PayOrder | RefundOrder, str]]) -> dict[st
     return {one.traction_no: f"is {one.status}, now told {word}" for one, word in conflicts}
 
 
-async def _contradicted(work: Work, conflicts: list[tuple[PayOrder | RefundOrder, str]]) -> None:
+async def _contradicted(
+    work: Work, history: History, conflicts: list[tuple[PayOrder | RefundOrder, str]]
+) -> None:
     for ended, word in conflicts:
         _log.error("result_conflict", traction_no=ended.traction_no, status=ended.status, told=word)
     await history.contradicted(work, conflicts)

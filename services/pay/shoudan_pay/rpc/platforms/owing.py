@@ -10,6 +10,7 @@ from shoudan_kit.work import Work
 from shoudan_pay.channels.dingdang import ID_CHARS_MAX
 from shoudan_pay.payserver.states import PayStatus, RefundStatus
 from shoudan_pay.platforms.kinds import TELL, Tell
+from shoudan_pay.rpc.payserver.history import Subscriber
 from shoudan_pay.store.payserver.pays import PayOrder
 from shoudan_pay.store.payserver.refunds import RefundOrder
 from shoudan_pay.store.platforms import callers, notices
@@ -34,6 +35,9 @@ async def refunds(work: Work, changed: Collection[RefundOrder]) -> None:
     await _owe(
         work, REFUNDED, [(r.merchant_uuid, r.traction_no, r.client_refund_no) for r in ended]
     )
+
+
+SUBSCRIBER: Final = Subscriber(pays, refunds)
 
 
 async def _owe(work: Work, kind: str, ended: list[tuple[str, str, str]]) -> None:
