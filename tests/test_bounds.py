@@ -13,8 +13,8 @@ from shoudan_kit.worker import MEMORY_MAX
 from shoudan_order import notifies
 from shoudan_order.config import OrderSettings
 from shoudan_pay.config import PaySettings
+from shoudan_pay.dingdang.kinds import TELL
 from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND
-from shoudan_pay.platforms.kinds import TELL
 from shoudan_pay.rpc.payserver import asking
 from shoudan_pay.rpc.platforms import telling
 

@@ -12,6 +12,7 @@ import pytest
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.migrate import upgrade
 from shoudan_kit.moves import Moves, lifecycles_of
+from shoudan_pay.dingdang import states as dingdang_states
 from shoudan_pay.payserver import states as pay_states
 from shoudan_pay.platforms import states as platform_states
 from shoudan_pay.store.payserver import tables as pay_tables
@@ -93,7 +94,7 @@ def row(columns: dict[str, Moves], column: str, state: Any) -> str:
         (pay_tables.PAY_STEPS, pay_states.PAY_MOVES),
         (pay_tables.REFUND_STEPS, pay_states.REFUND_MOVES),
         (platform_tables.REFUND_STEPS, platform_states.REFUND_MOVES),
-        (platform_tables.TRADE_STEPS, platform_states.TRADE_MOVES),
+        (platform_tables.TRADE_STEPS, dingdang_states.TRADE_MOVES),
     ],
 )
 def test_the_steps_beside_a_table_are_the_moves_of_its_states(laid: Moves, moves: Moves) -> None:

@@ -9,52 +9,70 @@ from typing import Any, cast
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan.core.v1 import core_pb2
-from shoudan.pay.v1 import ledger_service_pb2_grpc as grpc_stubs
+from shoudan.pay.v1 import ledger_service_pb2_grpc as ledger_stubs
+from shoudan.pay.v1 import payment_service_pb2_grpc as payment_stubs
+from shoudan.pay.v1 import platform_service_pb2_grpc as platform_stubs
 from shoudan.pay.v1 import setup_service_pb2_grpc as setup_stubs
 from shoudan_kit.migrate import Schema
 from shoudan_kit.service import App, Running, Service
 from shoudan_pay import events
 from shoudan_pay.config import PaySettings
-from shoudan_pay.rpc import NAME, LedgerServicer, open_work
-from shoudan_pay.rpc.commits import Ledger
-from shoudan_pay.rpc.payserver import NAME as PAYMENT_NAME
-from shoudan_pay.rpc.payserver import PayServer
-from shoudan_pay.rpc.platforms import owing
-from shoudan_pay.rpc.platforms.service import NAMES as PLATFORM_NAMES
-from shoudan_pay.rpc.platforms.service import Platforms
-from shoudan_pay.rpc.setup import NAME as SETUP_NAME
+from shoudan_pay.rpc import LedgerServicer, open_work
+from shoudan_pay.rpc.payserver import PaymentServicer
+from shoudan_pay.rpc.platforms.admin import PlatformServicer
+from shoudan_pay.rpc.platforms.chinaums import ChinaumsServicer
+from shoudan_pay.rpc.platforms.service import DingdangServicer
 from shoudan_pay.rpc.setup import Setup
 from shoudan_pay.store import records
 from shoudan_pay.store.payserver.tables import APPEND_ONLY as PAYSERVER_APPEND_ONLY
 from shoudan_pay.store.platforms.tables import APPEND_ONLY as PLATFORM_APPEND_ONLY
 from shoudan_pay.tables import APPEND_ONLY, METADATA
-from shoudan_pay.tasks.ledger import arm_forever, prove
-from shoudan_pay.tasks.payserver import HANDLERS
+from shoudan_pay.tasks.context import compose
+from shoudan_pay.tasks.handlers import HANDLERS
+from shoudan_pay.tasks.ledger import arm_forever
+
+NAMES = (
+    "shoudan.pay.v1.LedgerService",
+    "shoudan.pay.v1.PaymentService",
+    "shoudan.pay.v1.SetupService",
+    "shoudan.pay.v1.ChinaumsService",
+    "shoudan.pay.v1.DingdangService",
+    "shoudan.pay.v1.PlatformService",
+)
 
 
 async def start(app: App[PaySettings]) -> Running:
-    """One Ledger for the process: whoever posts here posts through it."""
-    ledger = Ledger(app)
-    servicer = LedgerServicer(app, ledger)
-    payserver = PayServer(app, [owing.SUBSCRIBER])
-    platforms = Platforms(payserver)
-    add = cast("Any", grpc_stubs.add_LedgerServiceServicer_to_server)
-    add_setup = cast("Any", setup_stubs.add_SetupServiceServicer_to_server)
+    """One context for the process: whoever posts here posts through its ledger."""
+    context = compose(app)
+    payserver, proofs = context.payserver, context.proofs
+    ledger = LedgerServicer(app, context.ledger)
+    servicers = (
+        (ledger_stubs.add_LedgerServiceServicer_to_server, ledger),
+        (payment_stubs.add_PaymentServiceServicer_to_server, PaymentServicer(payserver)),
+        (setup_stubs.add_SetupServiceServicer_to_server, Setup(app, payserver.components)),
+        (
+            platform_stubs.add_ChinaumsServiceServicer_to_server,
+            ChinaumsServicer(app, proofs, payserver.settling),
+        ),
+        (
+            platform_stubs.add_DingdangServiceServicer_to_server,
+            DingdangServicer(app, proofs, context.trades, payserver.refunding),
+        ),
+        (
+            platform_stubs.add_PlatformServiceServicer_to_server,
+            PlatformServicer(app, context.orders),
+        ),
+    )
     return Running(
-        context=payserver,
-        registers=[
-            partial(add, servicer),
-            payserver.register,
-            partial(add_setup, Setup(app, payserver.components)),
-            *platforms.registers,
-        ],
-        names=[NAME, PAYMENT_NAME, SETUP_NAME, *PLATFORM_NAMES],
-        handlers=[*HANDLERS, prove, *platforms.handlers],
-        background=[platforms.forget, partial(arm_forever, app)],
+        context=context,
+        registers=[partial(cast("Any", add), servicer) for add, servicer in servicers],
+        names=NAMES,
+        handlers=HANDLERS,
+        background=[proofs.forget_forever, partial(arm_forever, app)],
         history=_history,
         open_work=open_work.sources(app, payserver.settling.history),
-        resting=lambda: [*payserver.components.resting(), *platforms.telling.resting()],
-        closers=[servicer.aclose, payserver.aclose, platforms.aclose, ledger.aclose],
+        resting=context.resting,
+        closers=[ledger.aclose, *context.closers],
     )
 
 

@@ -22,7 +22,7 @@ from shoudan_pay.payserver.refusals import (
     RefundExceedsPay,
     RefundNotWhole,
 )
-from shoudan_pay.payserver.states import REFUNDABLE, PayStatus
+from shoudan_pay.payserver.states import PAID, PayStatus
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.store.payserver.modes import Usable
 from shoudan_pay.store.payserver.pays import PayOrder
@@ -147,7 +147,7 @@ def judge_refund(asked: RefundAsked, pay: PayOrder, taken_micros: int, now: date
     Raises PayStatusInvalid, CancelTooLate, RefundExceedsPay, RefundNotWhole.
     """
     # Of a refunded pay nothing is left: a new number exceeds it, as while its last refund was running.
-    if PayStatus(pay.status) not in REFUNDABLE | {PayStatus.REFUNDED}:
+    if PayStatus(pay.status) not in PAID:
         raise PayStatusInvalid(pay.status)
     # A component's clock may be wrong; it cannot have finished before we asked.
     finished = max(pay.finish_time or pay.pay_start_time, pay.pay_start_time)

@@ -79,6 +79,7 @@ AGREES: Final = {
 }
 
 REFUNDABLE: Final = frozenset({PayStatus.PAYED, PayStatus.PART_REFUNDED})
+PAID: Final = REFUNDABLE | {PayStatus.REFUNDED}
 OPEN_PAYS: Final = frozenset({PayStatus.UNPAY, PayStatus.PAYING})
 OPEN_REFUNDS: Final = frozenset({RefundStatus.UN_REFUND, RefundStatus.REFUNDING})
 

@@ -45,21 +45,3 @@ class AmountDiffers(PayRefusal):
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "ERROR_REASON_AMOUNT_DIFFERS"
     field: str
-
-
-@dataclass
-class OrdersAway(PayRefusal):
-    """The order service did not answer; nothing was bound."""
-
-    code = grpc.StatusCode.UNAVAILABLE
-    reason = "ERROR_REASON_ORDERS_AWAY"
-    answer: str
-
-
-@dataclass
-class TradeDiffers(PayRefusal):
-    """The trade number was bound before with other content."""
-
-    code = grpc.StatusCode.ALREADY_EXISTS
-    reason = "ERROR_REASON_TRADE_DIFFERS"
-    trade_no: str

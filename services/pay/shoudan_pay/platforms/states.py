@@ -1,4 +1,4 @@
-"""The lifecycles of refunds and trades that go through ChinaUMS and Dingdang."""
+"""The lifecycle of refunds that go through ChinaUMS and Dingdang."""
 
 from __future__ import annotations
 
@@ -15,16 +15,7 @@ class RefundState(StrEnum):
     FAIL = "fail"
 
 
-class TradeState(StrEnum):
-    """How a trade stands that another platform's user pays."""
-
-    NOTPAY = "notpay"
-    PROCESSING = "processing"
-    SUCCESS = "success"
-    FAIL = "fail"
-
-
-_R, _T = RefundState, TradeState
+_R = RefundState
 
 # What is told may move what is open; what has ended stays, and a contradiction is written down.
 REFUND_MOVES: Final = {
@@ -32,20 +23,9 @@ REFUND_MOVES: Final = {
     for was in (_R.UNKNOWN, _R.PROCESSING)
     for told in (_R.PROCESSING, _R.SUCCESS, _R.FAIL)
 }
-TRADE_MOVES: Final = {
-    (was, told): told
-    for was in (_T.NOTPAY, _T.PROCESSING)
-    for told in (_T.PROCESSING, _T.SUCCESS, _T.FAIL)
-}
 REFUND_ENDED: Final = frozenset({_R.SUCCESS, _R.FAIL})
-TRADE_ENDED: Final = frozenset({_T.SUCCESS, _T.FAIL})
 
 
 def advance_refund(was: RefundState, told: RefundState) -> RefundState | None:
     """The state after what was told; None when nothing moves."""
     return REFUND_MOVES.get((was, told)) if was is not told else None
-
-
-def advance_trade(was: TradeState, told: TradeState) -> TradeState | None:
-    """The state after what was told; None when nothing moves."""
-    return TRADE_MOVES.get((was, told)) if was is not told else None

@@ -11,8 +11,6 @@ from shoudan_pay.rpc.packages import PackageCalls
 from shoudan_pay.rpc.postings import PostingCalls
 from shoudan_pay.rpc.statements import Sealer, StatementCalls
 
-NAME = "shoudan.pay.v1.LedgerService"
-
 
 class LedgerServicer(
     AccountCalls, PostingCalls, PackageCalls, StatementCalls, grpc_stubs.LedgerServiceServicer

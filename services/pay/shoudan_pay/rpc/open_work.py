@@ -12,7 +12,9 @@ from shoudan_kit.open_work import Count, Decision, DecisionEvents, Item, Source
 from shoudan_kit.service import App
 from shoudan_kit.work import Work
 from shoudan_pay.channels.component import Heard, Word
+from shoudan_pay.chinaums.kinds import ASK_UMS, AskUms
 from shoudan_pay.config import PaySettings
+from shoudan_pay.dingdang.kinds import TELL, Tell
 from shoudan_pay.payserver.refusals import ResourceNotFound
 from shoudan_pay.payserver.states import (
     AGREES,
@@ -22,7 +24,6 @@ from shoudan_pay.payserver.states import (
     PayStatus,
     RefundStatus,
 )
-from shoudan_pay.platforms.kinds import ASK_UMS, TELL, AskUms, Tell
 from shoudan_pay.platforms.states import RefundState
 from shoudan_pay.rpc.payserver import correcting
 from shoudan_pay.rpc.payserver.history import History

@@ -33,7 +33,6 @@ from shoudan_pay.store import records as record_store
 from shoudan_pay.store.accounts import NewAccount
 from shoudan_pay.store.payserver import modes as mode_store
 
-NAME: Final = "shoudan.pay.v1.SetupService"
 ROWS_MAX: Final = 10_000
 BY_CHARS_MAX: Final = 64
 OPENING: Final = "opening"  # trade number of an account's opening balance: one for ever

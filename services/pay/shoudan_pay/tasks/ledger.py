@@ -11,12 +11,11 @@ from typing import Final
 from shoudan_kit import log, metrics
 from shoudan_kit.clock import BEIJING
 from shoudan_kit.service import App
-from shoudan_kit.task import Task, handles_each
+from shoudan_kit.task import Task
 from shoudan_pay import events
 from shoudan_pay.config import PaySettings
 from shoudan_pay.entries import Finding
 from shoudan_pay.kinds import PROVE, Prove
-from shoudan_pay.rpc.payserver import PayServer
 from shoudan_pay.tasks import sealing
 from shoudan_pay.verify import Progress
 
@@ -62,13 +61,11 @@ async def arm_forever(app: App[PaySettings]) -> None:
     await asyncio.Event().wait()  # switched off: nothing to do until the process ends
 
 
-@handles_each(PROVE)
-async def prove(server: PayServer, task: Task[Prove]) -> None:
+async def prove(app: App[PaySettings], task: Task[Prove]) -> None:
     """Prove the ledger, tell, and come again at the same time tomorrow.
 
     A task of a time of day that is not configured any more is finished instead: another one took over.
     """
-    app = server.app
     at = app.settings.verify_at
     if task.order_no != at:
         async with app.work("prove") as work:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan.pay.v1 import payment_service_pb2_grpc as grpc_stubs
 from shoudan_kit import log
 from shoudan_kit.refusal import Refusal
 from shoudan_kit.rpc import RpcContext, deadline
-from shoudan_kit.service import App, Register
+from shoudan_kit.service import App
 from shoudan_kit.shielded import shielded
 from shoudan_pay.channels import component
 from shoudan_pay.channels.component import Answer, Heard, Word
@@ -31,7 +30,6 @@ from shoudan_pay.store.payserver import modes as mode_store
 from shoudan_pay.store.payserver import pays as pay_store
 from shoudan_pay.store.payserver import refunds as refund_store
 
-NAME = "shoudan.pay.v1.PaymentService"
 UNLISTED = "is none of success, running, failed"
 
 M = TypeVar("M")
@@ -53,12 +51,6 @@ class PayServer:
         self.paying = Paying(app, self.components, self.settling)
         self.refunding = Refunding(app, self.components, self.settling)
         self.asking = Asking(app, self.components, self.settling, self.paying, self.refunding)
-
-    @property
-    def register(self) -> Register:
-        """Registers the servicer with a server."""
-        add = cast("Any", grpc_stubs.add_PaymentServiceServicer_to_server)
-        return partial(add, PaymentServicer(self))
 
     async def aclose(self) -> None:
         """Finish what was taken, then close."""

@@ -11,8 +11,9 @@ from shoudan_kit.rpc import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay.channels.dingdang import DOMAIN_CHARS_MAX, ID_CHARS_MAX
 from shoudan_pay.config import PaySettings
-from shoudan_pay.platforms.refusals import NoOrder, TradeDiffers
-from shoudan_pay.platforms.states import TradeState
+from shoudan_pay.dingdang.refusals import TradeDiffers
+from shoudan_pay.dingdang.states import TradeState
+from shoudan_pay.platforms.refusals import NoOrder
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc.platforms import wire
 from shoudan_pay.rpc.platforms.releasing import Orders
@@ -20,7 +21,6 @@ from shoudan_pay.rpc.wire import text
 from shoudan_pay.store.platforms import callers, notices, trades
 from shoudan_pay.store.platforms.trades import Trade
 
-NAME: Final = "shoudan.pay.v1.PlatformService"
 LIMIT: Final = 100
 LIMIT_MAX: Final = 1_000
 # What must be equal for a second binding to be a repeat.

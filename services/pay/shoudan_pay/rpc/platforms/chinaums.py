@@ -18,16 +18,16 @@ from shoudan_kit.signing import key_signature
 from shoudan_pay.channels import chinaums
 from shoudan_pay.channels.chinaums import Detail
 from shoudan_pay.channels.component import Heard, Word
+from shoudan_pay.chinaums.kinds import ASK_UMS_NOW, AskUms
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.judging import fen
-from shoudan_pay.payserver.states import RefundStatus
-from shoudan_pay.platforms.kinds import ASK_UMS_NOW, AskUms
+from shoudan_pay.payserver.states import PAID, PayStatus, RefundStatus
 from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder, ProofInvalid
 from shoudan_pay.platforms.states import REFUND_ENDED
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc.payserver.settling import Settling
 from shoudan_pay.rpc.platforms.proofs import NOBODY, Proofs
-from shoudan_pay.rpc.platforms.standing import refund_state, trade_state
+from shoudan_pay.rpc.platforms.standing import refund_state
 from shoudan_pay.rpc.platforms.wire import refund_state_message
 from shoudan_pay.store.payserver import pays as pay_store
 from shoudan_pay.store.payserver.pays import PayOrder
@@ -35,7 +35,6 @@ from shoudan_pay.store.platforms import callers, ums
 from shoudan_pay.store.platforms.callers import TOKEN_S, UmsApp
 from shoudan_pay.store.platforms.ums import Asked
 
-NAME: Final = "shoudan.pay.v1.ChinaumsService"
 TEMPLATE: Final = "4CE44A21-68DA-4ADA-B7EE-371187327F75"  # 银联
 NUMBER_CHARS_MAX: Final = 64
 LOGGED_CHARS_MAX: Final = 64
@@ -77,7 +76,7 @@ class ChinaumsServicer(grpc_stubs.ChinaumsServiceServicer):
             total_fen=fen(found.pay_micros),
             detail=_detail(found),
             mer_name=app.mer_name,
-            paid=trade_state(found.pay_status) == "success",
+            paid=PayStatus(found.pay_status) in PAID,
         )
         answer.now.FromDatetime(self._app.clock.now())
         return answer

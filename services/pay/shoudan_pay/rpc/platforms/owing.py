@@ -8,8 +8,8 @@ from typing import Final
 from shoudan_kit import log
 from shoudan_kit.work import Work
 from shoudan_pay.channels.dingdang import ID_CHARS_MAX
+from shoudan_pay.dingdang.kinds import TELL, Tell
 from shoudan_pay.payserver.states import PayStatus, RefundStatus
-from shoudan_pay.platforms.kinds import TELL, Tell
 from shoudan_pay.rpc.payserver.history import Subscriber
 from shoudan_pay.store.payserver.pays import PayOrder
 from shoudan_pay.store.payserver.refunds import RefundOrder

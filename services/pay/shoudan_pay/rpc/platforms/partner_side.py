@@ -19,18 +19,12 @@ from shoudan_pay.channels import dingdang
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.channels.dingdang import ID_CHARS_MAX, Said
 from shoudan_pay.config import PaySettings
+from shoudan_pay.dingdang.kinds import RELEASE, Release
+from shoudan_pay.dingdang.states import TRADE_ENDED, TradeState, advance_trade
 from shoudan_pay.payserver.judging import fen
 from shoudan_pay.payserver.numbers import PAY
-from shoudan_pay.platforms.kinds import RELEASE, Release
 from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder
-from shoudan_pay.platforms.states import (
-    REFUND_ENDED,
-    TRADE_ENDED,
-    RefundState,
-    TradeState,
-    advance_refund,
-    advance_trade,
-)
+from shoudan_pay.platforms.states import REFUND_ENDED, RefundState, advance_refund
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc.payserver.components import guard_of
 from shoudan_pay.rpc.payserver.settling import Settling

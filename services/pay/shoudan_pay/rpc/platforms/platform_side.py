@@ -13,6 +13,7 @@ from shoudan_kit.rpc import RpcContext, deadline
 from shoudan_kit.service import App
 from shoudan_pay.channels.dingdang import ID_CHARS_MAX
 from shoudan_pay.config import PaySettings
+from shoudan_pay.dingdang.states import trade_state
 from shoudan_pay.payserver import judging
 from shoudan_pay.payserver.judging import RefundAsked, fen
 from shoudan_pay.payserver.refusals import PayUrlEmpty
@@ -20,7 +21,7 @@ from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc.payserver.refunding import Offline, Refunding, Wish
 from shoudan_pay.rpc.platforms.proofs import Proofs
-from shoudan_pay.rpc.platforms.standing import refund_state, trade_state
+from shoudan_pay.rpc.platforms.standing import refund_state
 from shoudan_pay.rpc.platforms.wire import fen_of, refund_state_message, trade_state_message
 from shoudan_pay.rpc.wire import text
 from shoudan_pay.store.payserver import pays as pay_store

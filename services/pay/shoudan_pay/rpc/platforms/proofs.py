@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable
@@ -27,6 +28,7 @@ NOBODY: Final = secrets.token_hex(32)
 NO_SIG: Final = BodySig("-", "", "-", "")
 NO_TSK: Final = Tsk("", "")
 NONCE_CHARS_MAX: Final = 64
+FORGET_S: Final = 600
 LOGGED_CHARS_MAX: Final = 64
 
 _log = log.get_logger("security")
@@ -95,6 +97,13 @@ class Proofs:
                 await self._use(db, scope, nonce, proof, once=False)
         _readable(proof)
         return found
+
+    async def forget_forever(self) -> None:
+        """Delete nonces and tokens whose time is over, again and again."""
+        while True:
+            async with self._app.work("platforms_forget") as work:
+                await store.forget(work.db)
+            await asyncio.sleep(FORGET_S)
 
     def keys(self, secret_name: str) -> tuple[str, ...]:
         """The keys of a named secret."""

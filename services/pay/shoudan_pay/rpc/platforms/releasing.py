@@ -16,8 +16,8 @@ from shoudan_kit.refusal import Refused, refused_from_proto, refused_from_rpc
 from shoudan_kit.service import App
 from shoudan_kit.task import Task
 from shoudan_pay.config import PaySettings
-from shoudan_pay.platforms.kinds import Release
-from shoudan_pay.platforms.refusals import OrdersAway
+from shoudan_pay.dingdang.kinds import Release
+from shoudan_pay.dingdang.refusals import OrdersAway
 
 T = TypeVar("T")
 

@@ -5,17 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from shoudan_pay.channels.component import Heard, Word
-from shoudan_pay.payserver.states import PayStatus, RefundStatus
-from shoudan_pay.platforms.states import RefundState, TradeState
+from shoudan_pay.payserver.states import RefundStatus
+from shoudan_pay.platforms.states import RefundState
 
-TRADE_STATES: Final = {
-    PayStatus.UNPAY: TradeState.NOTPAY,
-    PayStatus.PAYING: TradeState.PROCESSING,
-    PayStatus.PAYED: TradeState.SUCCESS,
-    PayStatus.PART_REFUNDED: TradeState.SUCCESS,
-    PayStatus.REFUNDED: TradeState.SUCCESS,
-    PayStatus.PAY_FAILED: TradeState.FAIL,
-}
 REFUND_STATES: Final = {
     RefundStatus.UN_REFUND: RefundState.PROCESSING,
     RefundStatus.REFUNDING: RefundState.PROCESSING,
@@ -29,11 +21,6 @@ WORDS: Final = {
     "notpay": Word.RUNNING,
     "unknown": Word.UNKNOWN,
 }
-
-
-def trade_state(status: str) -> TradeState:
-    """Of a pay order."""
-    return TRADE_STATES[PayStatus(status)]
 
 
 def refund_state(status: str) -> RefundState:

@@ -16,7 +16,7 @@ from shoudan_kit.task import Task
 from shoudan_pay.channels import dingdang
 from shoudan_pay.channels.dingdang import Said
 from shoudan_pay.config import PaySettings
-from shoudan_pay.platforms.kinds import TELL, Tell
+from shoudan_pay.dingdang.kinds import TELL, Tell
 from shoudan_pay.platforms.states import RefundState
 from shoudan_pay.rpc.payserver.components import guard_of
 from shoudan_pay.rpc.platforms.owing import PAID

@@ -16,10 +16,10 @@ from shoudan_kit.task import Task
 from shoudan_pay.channels import chinaums
 from shoudan_pay.channels.chinaums import Access, Meaning, Told
 from shoudan_pay.channels.component import Heard, Word
+from shoudan_pay.chinaums.kinds import ASK_UMS, ASK_UMS_NOW, AskUms
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.judging import fen
 from shoudan_pay.payserver.numbers import PAY
-from shoudan_pay.platforms.kinds import ASK_UMS, ASK_UMS_NOW, AskUms
 from shoudan_pay.platforms.states import REFUND_ENDED, RefundState, advance_refund
 from shoudan_pay.rpc.payserver.components import guard_of
 from shoudan_pay.rpc.payserver.settling import Settling

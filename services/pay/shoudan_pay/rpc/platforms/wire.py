@@ -6,7 +6,8 @@ from typing import Final
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_pay.channels.dingdang import DOMAIN_CHARS_MAX
-from shoudan_pay.platforms.states import RefundState, TradeState
+from shoudan_pay.dingdang.states import TradeState
+from shoudan_pay.platforms.states import RefundState
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc.wire import text
 from shoudan_pay.store.platforms.callers import Domain, UmsApp

@@ -38,7 +38,7 @@ def _moment(name: str, comment: str) -> Column[Any]:
     return _column(name, DateTime(timezone=True), comment)
 
 
-# The moves of platforms/states.py; a test compares them.
+# The moves of platforms/states.py and dingdang/states.py; a test compares them.
 _TOLD: Final = ("processing", "success", "fail")
 REFUND_STEPS: Final = steps(unknown=_TOLD, processing=_TOLD)
 TRADE_STEPS: Final = steps(notpay=_TOLD, processing=_TOLD)

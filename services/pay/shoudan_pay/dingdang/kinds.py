@@ -1,4 +1,4 @@
-"""The background work of ChinaUMS and Dingdang: asking about refunds and trades, telling partners."""
+"""The background work of Dingdang: telling partners, letting orders go on or stopping them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ import msgspec
 from shoudan_kit.task import Kind
 
 DAY_S: Final = 86_400
-# protocols §1.8: asked for a day; the waits in between are settings.
-UMS_SLOW_S: Final = 300
-
-
-class AskUms(msgspec.Struct, frozen=True):
-    """Ask ChinaUMS about this refund."""
-
-    traction_no: str
 
 
 class Tell(msgspec.Struct, frozen=True):
@@ -44,29 +36,6 @@ RELEASE: Final = Kind(
     exclusive=True,
     each=True,
     parallel=8,
-)
-ASK_UMS: Final = Kind(
-    "chinaums.ask",
-    AskUms,
-    "platforms:ask",
-    interval_s=UMS_SLOW_S,
-    deadline_s=DAY_S,
-    count_max=1_000,
-    exclusive=True,
-    each=True,
-    parallel=16,
-)
-# A notify asks at once; the slow question stays where it is.
-ASK_UMS_NOW: Final = Kind(
-    "chinaums.ask_now",
-    AskUms,
-    "platforms:ask",
-    interval_s=UMS_SLOW_S,
-    deadline_s=DAY_S,
-    count_max=3,
-    exclusive=True,
-    each=True,
-    parallel=16,
 )
 TELL: Final = Kind(
     "dingdang.tell",

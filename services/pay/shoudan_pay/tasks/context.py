@@ -1,0 +1,68 @@
+"""What this service's tasks and calls work with: one of each per process, composed once and closed once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from shoudan_kit.bulkhead import Resting
+from shoudan_kit.service import App
+from shoudan_pay.config import PaySettings
+from shoudan_pay.rpc.commits import Ledger
+from shoudan_pay.rpc.payserver import PayServer
+from shoudan_pay.rpc.platforms import owing
+from shoudan_pay.rpc.platforms.partner_side import DingdangLink, Trades
+from shoudan_pay.rpc.platforms.proofs import Proofs
+from shoudan_pay.rpc.platforms.releasing import Orders
+from shoudan_pay.rpc.platforms.telling import Telling
+from shoudan_pay.rpc.platforms.ums_refunds import UmsRefunds
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The four products of this service, and what ChinaUMS and Dingdang share."""
+
+    app: App[PaySettings]
+    ledger: Ledger
+    payserver: PayServer
+    proofs: Proofs
+    ums_refunds: UmsRefunds
+    trades: Trades
+    link: DingdangLink
+    telling: Telling
+    orders: Orders
+
+    @property
+    def closers(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """Finish what was taken, then close all connections."""
+        return (
+            self.payserver.aclose,
+            self.ums_refunds.aclose,
+            self.telling.aclose,
+            self.link.aclose,
+            self.ledger.aclose,
+        )
+
+    def resting(self) -> Sequence[Resting]:
+        """Hosts outside that do not answer."""
+        return [*self.payserver.components.resting(), *self.telling.resting()]
+
+
+def compose(app: App[PaySettings]) -> Context:
+    """Tie the products together: Dingdang hears of PayServer's changes, both platforms pay for it."""
+    payserver = PayServer(app, [owing.SUBSCRIBER])
+    settling = payserver.settling
+    proofs, trades = Proofs(app), Trades(app, settling)
+    context = Context(
+        app,
+        Ledger(app),
+        payserver,
+        proofs,
+        UmsRefunds(app, proofs, settling),
+        trades,
+        DingdangLink(app, proofs, trades),
+        Telling(app, proofs),
+        Orders(app),
+    )
+    payserver.components.links |= {"chinaums": context.ums_refunds, "dingdang": context.link}
+    return context
