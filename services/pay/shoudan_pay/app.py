@@ -52,11 +52,13 @@ async def start(app: App[PaySettings]) -> Running:
         (setup_stubs.add_SetupServiceServicer_to_server, Setup(app, payserver.components)),
         (
             platform_stubs.add_ChinaumsServiceServicer_to_server,
-            ChinaumsServicer(app, proofs, payserver.settling),
+            ChinaumsServicer(app, proofs, context.ums_notifies),
         ),
         (
             platform_stubs.add_DingdangServiceServicer_to_server,
-            DingdangServicer(app, proofs, context.trades, payserver.refunding),
+            DingdangServicer(
+                proofs, context.trades, context.merchant_pays, app.settings.component_timeout_s + 1
+            ),
         ),
         (
             platform_stubs.add_PlatformServiceServicer_to_server,

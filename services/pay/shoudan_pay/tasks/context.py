@@ -9,12 +9,15 @@ from shoudan_kit.bulkhead import Resting
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.rpc.commits import Ledger
-from shoudan_pay.rpc.payserver import PayServer
+from shoudan_pay.rpc.payserver.server import PayServer
 from shoudan_pay.rpc.platforms import owing
-from shoudan_pay.rpc.platforms.partner_side import DingdangLink, Trades
+from shoudan_pay.rpc.platforms.link import DingdangLink
+from shoudan_pay.rpc.platforms.merchant_pays import MerchantPays
 from shoudan_pay.rpc.platforms.proofs import Proofs
 from shoudan_pay.rpc.platforms.releasing import Orders
 from shoudan_pay.rpc.platforms.telling import Telling
+from shoudan_pay.rpc.platforms.trades import Trades
+from shoudan_pay.rpc.platforms.ums_notifies import UmsNotifies
 from shoudan_pay.rpc.platforms.ums_refunds import UmsRefunds
 
 
@@ -27,7 +30,9 @@ class Context:
     payserver: PayServer
     proofs: Proofs
     ums_refunds: UmsRefunds
+    ums_notifies: UmsNotifies
     trades: Trades
+    merchant_pays: MerchantPays
     link: DingdangLink
     telling: Telling
     orders: Orders
@@ -59,7 +64,9 @@ def compose(app: App[PaySettings]) -> Context:
         payserver,
         proofs,
         UmsRefunds(app, proofs, settling),
+        UmsNotifies(app, proofs, settling),
         trades,
+        MerchantPays(app, payserver.refunding),
         DingdangLink(app, proofs, trades),
         Telling(app, proofs),
         Orders(app),

@@ -7,57 +7,23 @@ from typing import Any, TypeVar
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan.pay.v1 import payment_service_pb2_grpc as grpc_stubs
-from shoudan_kit import log
 from shoudan_kit.refusal import Refusal
 from shoudan_kit.rpc import RpcContext, deadline
-from shoudan_kit.service import App
-from shoudan_kit.shielded import shielded
-from shoudan_pay.channels import component
-from shoudan_pay.channels.component import Answer, Heard, Word
-from shoudan_pay.config import PaySettings
-from shoudan_pay.payserver.judging import Method
-from shoudan_pay.payserver.refusals import ResourceNotFound
+from shoudan_pay.channels.component import Answer
 from shoudan_pay.refusals import FieldInvalid
-from shoudan_pay.rpc.payserver import history, paying, refunding, wire
-from shoudan_pay.rpc.payserver.asking import Asking
-from shoudan_pay.rpc.payserver.components import Components
-from shoudan_pay.rpc.payserver.history import History, Subscriber
+from shoudan_pay.rpc.payserver import paying, refunding, wire
 from shoudan_pay.rpc.payserver.modes import ModeCalls
-from shoudan_pay.rpc.payserver.paying import Paid, Paying
-from shoudan_pay.rpc.payserver.refunding import Refunded, Refunding
-from shoudan_pay.rpc.payserver.settling import Settling
-from shoudan_pay.store.payserver import modes as mode_store
-from shoudan_pay.store.payserver import pays as pay_store
-from shoudan_pay.store.payserver import refunds as refund_store
-
-UNLISTED = "is none of success, running, failed"
+from shoudan_pay.rpc.payserver.notifies import Notifies
+from shoudan_pay.rpc.payserver.paying import Paid
+from shoudan_pay.rpc.payserver.refunding import Refunded
+from shoudan_pay.rpc.payserver.server import PayServer
 
 M = TypeVar("M")
 V = TypeVar("V")
 A = TypeVar("A")
 
-_log = log.get_logger("payserver")
 _PayResult = pb.CreatePaysResponse.Result
 _RefundResult = pb.CreateRefundsResponse.Result
-
-
-class PayServer:
-    """Everything of PayServer in one process; made once, closed once."""
-
-    def __init__(self, app: App[PaySettings], subscribers: Sequence[Subscriber] = ()) -> None:
-        self.app = app
-        self.components = Components(app.settings)
-        self.settling = Settling(app, History(subscribers))
-        self.paying = Paying(app, self.components, self.settling)
-        self.refunding = Refunding(app, self.components, self.settling)
-        self.asking = Asking(app, self.components, self.settling, self.paying, self.refunding)
-
-    async def aclose(self) -> None:
-        """Finish what was taken, then close."""
-        await self.paying.aclose()
-        await self.refunding.aclose()
-        await self.settling.aclose()
-        await self.components.aclose()
 
 
 class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
@@ -66,7 +32,7 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
     def __init__(self, server: PayServer) -> None:
         self._app, self._components = server.app, server.components
         self._paying, self._refunding = server.paying, server.refunding
-        self._settling = server.settling
+        self._notifies = Notifies(server)
 
     async def CreatePays(
         self, request: pb.CreatePaysRequest, context: RpcContext
@@ -107,15 +73,7 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
     ) -> pb.NotifyPayResponse:
         """A wrong sign is answered like an unknown number."""
         number = wire.resource(request.told.traction_no)
-        async with self._app.db.connect() as db:
-            pay = (await pay_store.by_number(db, [number])).get(number)
-            mode = "" if pay is None else pay.mode_uuid
-            usable = (await mode_store.usable(db, [mode])).get(mode)
-        if pay is None or pay.method != Method.COMPONENT:
-            raise ResourceNotFound(number[:64])
-        self._verify(history.PAY, number, request.sign, usable)
-        heard = _heard(request.told)
-        await shielded(self._paying.heard(pay, heard))
+        await self._notifies.pay(number, request.sign, _answer(request.told))
         return pb.NotifyPayResponse()
 
     async def NotifyRefund(
@@ -123,23 +81,8 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
     ) -> pb.NotifyRefundResponse:
         """The same for a refund."""
         number = wire.resource(request.told.traction_no)
-        async with self._app.db.connect() as db:
-            refund = (await refund_store.by_number(db, [number])).get(number)
-            mode = "" if refund is None else refund.mode_uuid
-            usable = (await mode_store.usable(db, [mode])).get(mode)
-        if refund is None or refund.method != Method.COMPONENT:
-            raise ResourceNotFound(number[:64])
-        self._verify(history.REFUND, number, request.sign, usable)
-        heard = _heard(request.told)
-        await shielded(self._refunding.heard(refund, heard))
+        await self._notifies.refund(number, request.sign, _answer(request.told))
         return pb.NotifyRefundResponse()
-
-    def _verify(self, kind: str, number: str, sign: str, usable: mode_store.Usable | None) -> None:
-        """Raises ResourceNotFound unless the notify brought what its notifyUrl carried."""
-        secret = b"" if usable is None else self._components.secret(usable)
-        if not component.signed(sign, secret, kind, number) or usable is None:
-            _log.warning("notify_unsigned", kind=kind, traction_no=number)
-            raise ResourceNotFound(number[:64])
 
     def _wait_s(self, context: RpcContext) -> float:
         return deadline(context, self._app.settings.component_timeout_s + 1)
@@ -182,9 +125,8 @@ def _refund_result(answer: refunding.Answer) -> pb.CreateRefundsResponse.Result:
     return _RefundResult(offline=True)
 
 
-def _heard(told: pb.Told) -> Heard:
-    """What a notify says. Raises FieldInvalid on a word that is not documented."""
-    answer = Answer(
+def _answer(told: pb.Told) -> Answer:
+    return Answer(
         told.traction_no,
         told.ret,
         told.third_order_no,
@@ -193,7 +135,3 @@ def _heard(told: pb.Told) -> Heard:
         told.pay_fen if told.HasField("pay_fen") else None,
         told.refund_fen if told.HasField("refund_fen") else None,
     )
-    heard = component.heard(answer, told.traction_no)
-    if heard.word is Word.UNKNOWN:
-        raise FieldInvalid("ret", UNLISTED)
-    return heard

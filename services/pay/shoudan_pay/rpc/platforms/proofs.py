@@ -6,12 +6,12 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_kit import log, named_secret
 from shoudan_kit.service import App
 from shoudan_kit.signing import open_access_token, open_body_sig, tsk_hmac, tsk_rsa2, tvs_hmac
@@ -34,13 +34,35 @@ LOGGED_CHARS_MAX: Final = 64
 _log = log.get_logger("security")
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How a call proves itself. `malformed` names a field that could not be read."""
+
+    body: bytes
+    authorization: str
+    remote_ip: str
+    malformed: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """A ChinaUMS developer signs for an access token."""
+
+    proof: Proof
+    app_id: str
+    timestamp: str
+    nonce: str
+    sign_method: str
+    signature: str
+
+
 class Proofs:
     """Verifies calls. Everything refused is logged once, everything accepted uses its nonce up."""
 
     def __init__(self, app: App[PaySettings]) -> None:
         self._app = app
 
-    async def ums(self, proof: pb.Proof) -> UmsApp:
+    async def ums(self, proof: Proof) -> UmsApp:
         """The credential of a ChinaUMS call, by signature or token. Raises ProofInvalid, FieldInvalid."""
         token = open_access_token.read(proof.authorization)
         if token is not None:
@@ -50,7 +72,7 @@ class Proofs:
         _readable(proof)
         return found
 
-    async def ums_token(self, request: pb.CreateUmsTokenRequest) -> str:
+    async def ums_token(self, request: TokenRequest) -> str:
         """A new token for who signed for it. Raises ProofInvalid, FieldInvalid."""
         async with self._app.db.connect() as db:
             found = await store.app_by_id(db, request.app_id)
@@ -79,7 +101,7 @@ class Proofs:
         return token
 
     async def domain(
-        self, proof: pb.Proof, role: str, domain_id: str, nonce: str, call: str
+        self, proof: Proof, role: str, domain_id: str, nonce: str, call: str
     ) -> Domain:
         """The domain of a Dingdang call. Raises ProofInvalid, FieldInvalid.
 
@@ -127,14 +149,14 @@ class Proofs:
             return tvs_hmac.header(domain.credential_key, keys[0], stamped, body)
         return tsk_hmac.header(keys[0], stamped, body)
 
-    async def _by_token(self, token: str, proof: pb.Proof) -> UmsApp:
+    async def _by_token(self, token: str, proof: Proof) -> UmsApp:
         async with self._app.db.connect() as db:
             found = await store.app_by_token(db, hashlib.sha256(token.encode()).digest())
         if found is None:
             raise _refused("token", "", proof)
         return found
 
-    async def _by_signature(self, claim: BodySig | None, proof: pb.Proof) -> UmsApp:
+    async def _by_signature(self, claim: BodySig | None, proof: Proof) -> UmsApp:
         given = claim or NO_SIG
         async with self._app.db.connect() as db:
             found = await store.app_by_id(db, given.app_id)
@@ -150,7 +172,7 @@ class Proofs:
         keys = self.keys(found.secret_name) if found is not None else ()
         return keys or (NOBODY,)
 
-    def _check_clock(self, moment: datetime | None, who: str, proof: pb.Proof) -> None:
+    def _check_clock(self, moment: datetime | None, who: str, proof: Proof) -> None:
         if moment is None:
             raise _refused("timestamp", who, proof)
         if not self._near(moment, self._app.settings.ums_window_s):
@@ -161,7 +183,7 @@ class Proofs:
             return False
         return abs((self._app.clock.now() - moment).total_seconds()) <= window_s
 
-    def _domain_right(self, found: Domain | None, proof: pb.Proof) -> tuple[str, bool]:
+    def _domain_right(self, found: Domain | None, proof: Proof) -> tuple[str, bool]:
         """The time a call is signed with, and whether its signature fits one of the domain's keys."""
         scheme = found.scheme if found is not None else "tsk_hmac"
         if scheme == "tsk_rsa2":
@@ -179,7 +201,7 @@ class Proofs:
         return given.datetime, _any(lambda key: tsk_hmac.right(given, key, proof.body), keys)
 
     async def _use(
-        self, db: AsyncConnection, scope: str, nonce: str, proof: pb.Proof, *, once: bool
+        self, db: AsyncConnection, scope: str, nonce: str, proof: Proof, *, once: bool
     ) -> None:
         if len(nonce) > NONCE_CHARS_MAX:
             nonce = hashlib.sha256(nonce.encode()).hexdigest()
@@ -196,12 +218,12 @@ def _any(right: Callable[[str], bool], keys: tuple[str, ...]) -> bool:
     return any([right(key) for key in keys])  # noqa: C419
 
 
-def _readable(proof: pb.Proof) -> None:
+def _readable(proof: Proof) -> None:
     """Only who has proved itself learns what is wrong with its fields."""
     if proof.malformed:
         raise FieldInvalid(proof.malformed[:LOGGED_CHARS_MAX], "cannot be read")
 
 
-def _refused(why: str, who: str, proof: pb.Proof) -> ProofInvalid:
+def _refused(why: str, who: str, proof: Proof) -> ProofInvalid:
     _log.warning("proof_refused", why=why, who=who[:LOGGED_CHARS_MAX], remote_ip=proof.remote_ip)
     return ProofInvalid("timestamp" if why == "timestamp" else "proof")

@@ -9,6 +9,7 @@ from shoudan_pay.channels.dingdang import DOMAIN_CHARS_MAX
 from shoudan_pay.dingdang.states import TradeState
 from shoudan_pay.platforms.states import RefundState
 from shoudan_pay.refusals import FieldInvalid
+from shoudan_pay.rpc.platforms.proofs import Proof
 from shoudan_pay.rpc.wire import text
 from shoudan_pay.store.platforms.callers import Domain, UmsApp
 from shoudan_pay.store.platforms.trades import Trade
@@ -29,7 +30,9 @@ TRADE_STATES: Final = {
     TradeState.SUCCESS: pb.TRADE_STATE_SUCCESS,
     TradeState.FAIL: pb.TRADE_STATE_FAIL,
 }
-_REFUND_TOLD: Final = {number: state for state, number in REFUND_STATES.items()}
+_REFUND_TOLD: Final = {
+    number: state for state, number in REFUND_STATES.items() if state is not RefundState.UNKNOWN
+}
 SCHEMES: Final = {
     pb.SCHEME_TSK_HMAC: "tsk_hmac",
     pb.SCHEME_TSK_RSA2: "tsk_rsa2",
@@ -48,9 +51,14 @@ def trade_state_message(state: TradeState) -> pb.TradeState.ValueType:
     return TRADE_STATES[state]
 
 
-def refund_told(state: pb.RefundState.ValueType) -> RefundState:
-    """The state that was told."""
-    return _REFUND_TOLD[state]
+def refund_told(state: pb.RefundState.ValueType) -> RefundState | None:
+    """The state that was told; None when it is none that is documented."""
+    return _REFUND_TOLD.get(state)
+
+
+def proof(given: pb.Proof) -> Proof:
+    """How the caller proves itself."""
+    return Proof(given.body, given.authorization, given.remote_ip, given.malformed)
 
 
 def fen_of(field: str, value: int) -> int:
