@@ -1,7 +1,6 @@
-"""Unsafe statements in the revisions that come after the last release: squawk's rules and the phases'.
+"""Unsafe statements in revisions: squawk's rules and the phases'.
 
-A revision of the last release and before runs on databases made by it, so it stays as it is. The last
-release's revisions are in tests/release.json (`just release-record`).
+All revisions but the first drafts are looked at, recorded, released or not: one that is safe stays so.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from shoudan_kit.ddl_locks import statements
 from shoudan_kit.migrate import Schema, sql_of
 from shoudan_kit.revisions import Phase, revisions
 
-RELEASE: Final = Path(__file__).parents[1] / "tests" / "release.json"
+# The last revision of each service that was written before there were phases, on tables without rows.
+DRAFTED: Final = {"order": "0007", "pay": "0007", "delivery": "0004", "erp_ingest": "0001"}
 SQUAWK: Final = Path(sys.executable).with_name("squawk")
 # The runner sets the time-outs; texts, 16-bit states and repeatable statements are the house's choice.
 EXCLUDED: Final = (
@@ -29,6 +29,7 @@ EXCLUDED: Final = (
     "prefer-bigint-over-int",
     "prefer-robust-stmts",
     "prefer-text-field",
+    "renaming-object",  # an index: no statement names one
 )
 CONTRACTS: Final = ("ban-drop-column", "ban-drop-table", "ban-drop-not-null", "renaming-column")
 ALLOWED: Final = {
@@ -69,7 +70,7 @@ def of_squawk(phase: Phase, sql: str) -> Iterator[str]:
 
 
 def lint(schema: Schema, last: str) -> list[str]:
-    """The findings of the revisions after `last`."""
+    """The findings of the revisions after `last`, oldest first."""
     found: list[str] = []
     before = "base"
     for one in revisions(schema.package):
@@ -88,12 +89,11 @@ def lint(schema: Schema, last: str) -> list[str]:
 
 def main() -> None:
     """Ends with 1 and the findings, or with nothing."""
-    release: dict[str, Any] = json.loads(RELEASE.read_text("utf-8"))["services"]
     found: list[str] = []
     for entry in entry_points(group="shoudan.services"):
         declared: Any = entry.load()
         if declared.schema is not None:
-            found += lint(declared.schema, release[declared.name]["revision"])
+            found += lint(declared.schema, DRAFTED.get(declared.name, ""))
     if found:
         sys.exit("\n".join(found))
 
