@@ -18,11 +18,14 @@ from sqlalchemy.schema import (
     SetTableComment,
 )
 
+from shoudan_cli import parts
 from shoudan_cli.dialects import dialect_of, translated
 from shoudan_cli.process import GROUP
-from shoudan_kit.tables import FOUNDATION
+from shoudan_kit.tables import FOUNDATION, partition_key, rest_part
 
 app = typer.Typer(no_args_is_help=True)
+app.command("parts")(parts.parts)
+app.command("drop-parts")(parts.drop_parts)
 
 HEAD: Final = {
     "postgresql": "Made by the migrations: `shoudan migrate` does this and keeps it up to date.",
@@ -39,11 +42,6 @@ class Dialects(StrEnum):
     POSTGRESQL = "postgresql"
     MYSQL = "mysql"
     ORACLE = "oracle"
-
-
-@app.callback()
-def group() -> None:
-    """Keep `ddl` a sub-command although it is the only one."""
 
 
 @app.command()
@@ -97,6 +95,8 @@ def statements(table: Table, dialect: Dialect) -> Iterator[str]:
     yield _sql(CreateTable(table), dialect)
     for index in sorted(table.indexes, key=lambda one: str(one.name)):
         yield _sql(CreateIndex(index), dialect)
+    if dialect.name == "postgresql" and partition_key(table):
+        yield rest_part(table)
     if not dialect.inline_comments:
         yield _sql(SetTableComment(table), dialect)
         for column in table.columns:

@@ -30,7 +30,7 @@ def serve(
     if not wanted or not wanted <= ROLES:
         raise typer.BadParameter(f"of {', '.join(sorted(ROLES))}", param_hint="--roles")
     try:
-        run(_service(service), wanted)
+        run(declared(service), wanted)
     except ConfigError as error:
         _stop(error)
 
@@ -46,15 +46,15 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the databases up to date. Repeats change nothing."""
-    chosen = [_service(service)] if service else [_service(name) for name in _names()]
-    databases = _databases([one for one in chosen if one.schema is not None])
+    chosen = [declared(service)] if service else [declared(name) for name in _names()]
+    databases = owners([one for one in chosen if one.schema is not None])
     for one, urls in databases:  # all of them answer before the first one is changed
         _migrate(one, *urls, plan_only=True, shown=plan, contract=contract)
     for one, urls in databases if not plan else ():
         _migrate(one, *urls, plan_only=False, shown=True, contract=contract)
 
 
-def _databases(services: Sequence[Any]) -> list[tuple[Any, tuple[str, str, bool]]]:
+def owners(services: Sequence[Any]) -> list[tuple[Any, tuple[str, str, bool]]]:
     """Of each service: its URL, its owner's, whether its clock turns. Ends with all mistakes at once."""
     found: list[tuple[Any, tuple[str, str, bool]]] = []
     wrong: list[ConfigError] = []
@@ -82,7 +82,8 @@ def _migrate(
     shown: bool,
     contract: bool,
 ) -> None:
-    from shoudan_kit.migrate import Locked, plan, role_of, upgrade
+    from shoudan_kit.migrate import plan, role_of, upgrade
+    from shoudan_kit.owner import Locked
 
     name, schema = service.name, service.schema
     if plan_only:
@@ -102,6 +103,8 @@ def _migrate(
     console.print(f"{name}: at {done.current or 'nothing'}, {len(done.pending)} {verb}")
     for one in done.pending:
         _tell(one)
+    for words in done.parts:
+        console.print(f"  {words}", markup=False, highlight=False)
     if done.waiting:
         console.print("  after every process runs this release: shoudan migrate --contract")
         for one in done.waiting:
@@ -120,7 +123,7 @@ def _names() -> list[str]:
     return sorted(entry.name for entry in entry_points(group=GROUP))
 
 
-def _service(name: str) -> Any:
+def declared(name: str) -> Any:
     """One service's declaration; only its own package is imported."""
     for entry in entry_points(group=GROUP):
         if entry.name == name:

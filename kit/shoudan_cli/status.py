@@ -33,6 +33,7 @@ SHOWN: Final = {
     "shoudan_outbox_lag_seconds": "events late (s)",
     "shoudan_orders_parked": "orders parked",
     "shoudan_open_work": "open work, most of a kind",
+    "shoudan_parts_missing": "months without a part",
     "shoudan_hosts_resting": "hosts resting, most of a kind",
 }
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from io import StringIO
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 from alembic import command, context
 from alembic.autogenerate import compare_metadata
@@ -18,30 +15,25 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, Table, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit import moves
+from shoudan_kit import moves, partitions
 from shoudan_kit.database_url import DatabaseUrl
-from shoudan_kit.db import Database, sql_state, statement
+from shoudan_kit.db import statement
 from shoudan_kit.ddl_locks import Lock, locks
-from shoudan_kit.log import get_logger
+from shoudan_kit.owner import PATIENT, Patience, alone, as_owner, in_time
 from shoudan_kit.revisions import VERSION_TABLE, Phase, revisions
-from shoudan_kit.tables import FOUNDATION, TURNABLE_CLOCK, rights_of
+from shoudan_kit.tables import FOUNDATION, TURNABLE_CLOCK, partitioned, rights_of
 
-_log = get_logger("migrate")
-
-T = TypeVar("T")
-LOCK_KEY: Final = 7_301_130  # one migration at a time in a database
 TRANSACTION_TIMEOUT: Final = "15s"
-ALONE_EVERY_S: Final = 0.2
-GIVE_WAY: Final = frozenset({"55P03", "40P01"})  # no lock in time, a deadlock
 # Left by CREATE INDEX CONCURRENTLY that was cut off.
 _INVALID: Final = statement("""
 SELECT CAST(CAST(indexrelid AS regclass) AS text) FROM pg_index
 JOIN pg_class ON pg_class.oid = indrelid
 WHERE NOT indisvalid AND relnamespace = CAST('public' AS regnamespace)
 """)
+# Parts of partitioned tables: made by the calendar, declared nowhere.
+_PART_NAMES: Final = text("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")
 READER: Final = "shoudan_reader"  # reads every table for reports and writes none, where it exists
 
 
@@ -69,25 +61,16 @@ class Pending:
 
 @dataclass(frozen=True)
 class Plan:
-    """Revisions not applied yet, oldest first; `waiting` are those behind one that only `contract` runs."""
+    """Revisions not applied yet, oldest first; `waiting` are those behind one that only `contract` runs.
+
+    `parts` says which monthly parts are to be made.
+    """
 
     service: str
     current: str | None
     pending: list[Pending]
     waiting: list[Pending]
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How a lock is waited for: everybody who comes later waits behind us, so shortly and often."""
-
-    lock_timeout_s: float = 1.0
-    tries_max: int = 60
-    wait_s_max: float = 5.0
-
-
-class Locked(Exception):
-    """A table stayed locked by others through all tries; what was done before stays done."""
+    parts: list[str]
 
 
 async def upgrade(
@@ -98,18 +81,19 @@ async def upgrade(
     *,
     turnable: bool = False,
     contract: bool = False,
-    patience: Patience = Patience(),
+    patience: Patience = PATIENT,
 ) -> Plan:
-    """Bring the database to the newest revision and give `role` its rights. Repeats change nothing.
+    """Bring the database to the newest revision, make its monthly parts and give `role` its rights.
 
+    Repeats change nothing.
     Each revision is a transaction of its own, begun again when it does not get a lock in time; one that
     is cut off is found undone by the next run. `contract`: take away, too, what no running release
     needs. `turnable`: sessions may turn the database's clock; never in prod. Raises Locked.
     """
 
-    def begin(connection: Connection) -> str | None:
+    def begin(connection: Connection) -> tuple[str | None, list[str]]:
         _lay_foundation(schema, connection, turnable=turnable)
-        return _current(connection)
+        return _there(schema, connection)
 
     def end(connection: Connection) -> None:
         _limits(connection)
@@ -118,25 +102,28 @@ async def upgrade(
         if role is not None:
             _grant(schema, connection, role)
 
-    async with _as_owner(owner_url) as connection:
-        await _alone(connection)
-        current = await _in_time(connection, "foundation", patience, begin)
-        plan = _plan(service, schema, current, contract=contract)
+    async with as_owner(owner_url) as connection:
+        await alone(connection)
+        current, parts = await in_time(connection, "foundation", patience, begin)
+        plan = _plan(service, schema, current, parts, contract=contract)
         for one in plan.pending:
             if one.phase is Phase.INDEX:
                 await _index(connection, schema, one.number)
             else:
                 to = partial(_to, schema, one.number)
-                await _in_time(connection, f"revision {one.number}", patience, to)
-        await _in_time(connection, "rights", patience, end)
+                await in_time(connection, f"revision {one.number}", patience, to)
+        for table in partitioned(schema.metadata):
+            grant = partial(_grant_table, schema, table, role)
+            await partitions.lay(connection, table, grant, patience)
+        await in_time(connection, "rights", patience, end)
         return plan
 
 
 async def plan(service: str, schema: Schema, owner_url: str, *, contract: bool = False) -> Plan:
     """What `upgrade` would do."""
-    async with _as_owner(owner_url) as connection, connection.begin():
-        current = await connection.run_sync(_current)
-    return _plan(service, schema, current, contract=contract)
+    async with as_owner(owner_url) as connection, connection.begin():
+        current, parts = await connection.run_sync(partial(_there, schema))
+    return _plan(service, schema, current, parts, contract=contract)
 
 
 def sql_of(schema: Schema, before: str, number: str) -> str:
@@ -154,12 +141,17 @@ async def differences(schema: Schema, owner_url: str) -> list[Any]:
 
     def run(connection: Connection) -> list[Any]:
         made = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": False}
+            connection,
+            opts={
+                "compare_type": True,
+                "compare_server_default": False,
+                "include_name": _not_a_part(connection),
+            },
         )
         found = cast("list[Any]", compare_metadata(made, schema.metadata))
         return [one for one in found if not _is_version_table(one)]
 
-    async with _as_owner(owner_url) as connection:
+    async with as_owner(owner_url) as connection:
         return await connection.run_sync(run)
 
 
@@ -172,7 +164,7 @@ async def revise(schema: Schema, owner_url: str, message: str, rev_id: str) -> N
         command.upgrade(config, "head")
         command.revision(config, message=message, autogenerate=True, rev_id=rev_id)
 
-    async with _as_owner(owner_url) as connection, connection.begin():
+    async with as_owner(owner_url) as connection, connection.begin():
         await connection.run_sync(run)
 
 
@@ -184,7 +176,10 @@ def run_env() -> None:
         "literal_binds": True,
         "dialect_opts": {"paramstyle": "named"},
     }
-    connected = {"connection": attributes["connection"]}
+    connection = attributes["connection"]
+    connected = {"connection": connection}
+    if connection is not None:
+        connected["include_name"] = _not_a_part(connection)
     context.configure(
         **cast("Any", offline if context.is_offline_mode() else connected),
         target_metadata=attributes["metadata"],
@@ -198,67 +193,6 @@ def role_of(service_url: str, owner_url: str) -> str | None:
     """The service's role when it is not the owner itself."""
     role, owner = DatabaseUrl.parse(service_url).user, DatabaseUrl.parse(owner_url).user
     return role if role != owner else None
-
-
-@asynccontextmanager
-async def _as_owner(owner_url: str) -> AsyncGenerator[AsyncConnection]:
-    """A session of the owner's, whose statements take as long as they take."""
-    engine = Database(
-        owner_url,
-        pool_size=1,
-        application="shoudan-migrate",
-        timeouts=False,
-        plans=False,
-        settings={
-            "statement_timeout": "0",
-            "lock_timeout": "0",
-            # Between two statements a revision's scripts are loaded and its next one is built.
-            "idle_in_transaction_session_timeout": "60s",
-        },
-    ).engine
-    try:
-        async with engine.connect() as connection:
-            async with connection.begin():
-                major = (await connection.execute(text("SHOW server_version_num"))).scalar_one()
-                if int(major) >= 170_000:
-                    await connection.execute(text("SET transaction_timeout = 0"))
-            yield connection
-    finally:
-        await engine.dispose()
-
-
-async def _alone(connection: AsyncConnection) -> None:
-    """One migration at a time in a database: the lock is the session's and ends with it at the latest.
-
-    Asked for again and again, because whoever waits for it in a statement has a snapshot, for whose end
-    CREATE INDEX CONCURRENTLY of the one before would wait in turn.
-    """
-    while True:
-        async with connection.begin():
-            ours = await connection.execute(
-                text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK_KEY}
-            )
-        if ours.scalar_one():
-            return
-        await asyncio.sleep(ALONE_EVERY_S)
-
-
-async def _in_time(
-    connection: AsyncConnection, what: str, patience: Patience, run: Callable[[Connection], T]
-) -> T:
-    """Run in a transaction that gives way when a lock does not come at once, again and again."""
-    for attempt in range(1, patience.tries_max + 1):
-        try:
-            async with connection.begin():
-                timeout_ms = int(patience.lock_timeout_s * 1000)
-                await connection.execute(text(f"SET LOCAL lock_timeout = {timeout_ms}"))
-                return await connection.run_sync(run)
-        except DBAPIError as error:
-            if sql_state(error) not in GIVE_WAY:
-                raise
-            _log.warning("migration_waits_for_a_lock", what=what, attempt=attempt)
-        await asyncio.sleep(random.uniform(0.1, min(patience.wait_s_max, 0.1 * 2**attempt)))
-    raise Locked(f"{what}: others held a lock through {patience.tries_max} tries; run it again")
 
 
 async def _index(connection: AsyncConnection, schema: Schema, number: str) -> None:
@@ -295,11 +229,15 @@ def _config(schema: Schema, connection: Connection | None) -> Config:
     return config
 
 
-def _current(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+def _there(schema: Schema, connection: Connection) -> tuple[str | None, list[str]]:
+    """The database's revision, and which monthly parts are to be made."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    return current, partitions.planned(connection, schema.metadata)
 
 
-def _plan(service: str, schema: Schema, current: str | None, *, contract: bool) -> Plan:
+def _plan(
+    service: str, schema: Schema, current: str | None, parts: list[str], *, contract: bool
+) -> Plan:
     """What is to do from `current` on. It reads every revision, in no transaction: that takes time in
     which locks would be kept, and PostgreSQL ends a transaction that is idle for long."""
     script = ScriptDirectory.from_config(_config(schema, None))
@@ -312,7 +250,7 @@ def _plan(service: str, schema: Schema, current: str | None, *, contract: bool) 
         found.append(Pending(number, str(one.doc), phases[number], tuple(sorted(taken.items()))))
     contracts = (n for n, one in enumerate(found) if one.phase is Phase.CONTRACT)
     end = len(found) if contract else next(contracts, len(found))
-    return Plan(service, current, found[:end], found[end:])
+    return Plan(service, current, found[:end], found[end:], parts)
 
 
 def _locks(schema: Schema, before: str, number: str) -> dict[str, Lock]:
@@ -341,15 +279,28 @@ def _grant(schema: Schema, connection: Connection, role: str) -> None:
     to = _quoted(connection, role)
     connection.execute(text(f"GRANT SELECT ON {VERSION_TABLE} TO {to}"))
     connection.execute(text(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {to}"))
-    for name, table in schema.metadata.tables.items():
-        on = _quoted(connection, name)
-        connection.execute(text(f"REVOKE ALL ON {on} FROM {to}"))
-        connection.execute(text(f"GRANT {_rights(schema, connection, table)} ON {on} TO {to}"))
-    known = connection.execute(
-        text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": READER}
-    )
-    if known.scalar() is not None:
-        _grant_reader(schema, connection)
+    if _has_reader(connection):
+        _admit(connection, READER)
+    for table in schema.metadata.tables.values():
+        _grant_table(schema, table, role, connection)
+
+
+def _grant_table(schema: Schema, table: Table, role: str | None, connection: Connection) -> None:
+    """To the service what is declared; to reports every row to read, and nothing to write."""
+    on = _quoted(connection, table.name)
+    if role is None:
+        return
+    to = _quoted(connection, role)
+    connection.execute(text(f"REVOKE ALL ON {on} FROM {to}"))
+    connection.execute(text(f"GRANT {_rights(schema, connection, table)} ON {on} TO {to}"))
+    if _has_reader(connection):
+        connection.execute(text(f"REVOKE ALL ON {on} FROM {READER}"))
+        connection.execute(text(f"GRANT SELECT ON {on} TO {READER}"))
+
+
+def _has_reader(connection: Connection) -> bool:
+    known = text("SELECT 1 FROM pg_roles WHERE rolname = :name")
+    return connection.execute(known, {"name": READER}).scalar() is not None
 
 
 def _rights(schema: Schema, connection: Connection, table: Table) -> str:
@@ -366,15 +317,6 @@ def _rights(schema: Schema, connection: Connection, table: Table) -> str:
         if may.delete:
             granted.append("DELETE")
     return ", ".join(granted)
-
-
-def _grant_reader(schema: Schema, connection: Connection) -> None:
-    """Reports: every table of the service to read, nothing to write."""
-    _admit(connection, READER)
-    for name in schema.metadata.tables:
-        on = _quoted(connection, name)
-        connection.execute(text(f"REVOKE ALL ON {on} FROM {READER}"))
-        connection.execute(text(f"GRANT SELECT ON {on} TO {READER}"))
 
 
 def _admit(connection: Connection, role: str) -> None:
@@ -395,3 +337,14 @@ def _quoted(connection: Connection, name: str) -> str:
 def _is_version_table(one: Any) -> bool:
     """Alembic reports its own table as one too many."""
     return one[0] == "remove_table" and one[1].name == VERSION_TABLE
+
+
+def _not_a_part(connection: Connection) -> Callable[[str | None, str, Any], bool]:
+    """Alembic's filter of names: parts are compared by the table they belong to."""
+    parts = set(connection.execute(_PART_NAMES).scalars())
+
+    def wanted(name: str | None, kind: str, parents: Any) -> bool:
+        del parents
+        return kind != "table" or name not in parts
+
+    return wanted

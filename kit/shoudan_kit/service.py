@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
 from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
-from shoudan_kit import faultpoint, log, metrics, named_secret
+from shoudan_kit import faultpoint, log, metrics, named_secret, partitions
 from shoudan_kit.bulkhead import Resting
 from shoudan_kit.bus import Bus, Relay
 from shoudan_kit.clock import SystemClock
@@ -237,6 +237,8 @@ class Process(Generic[S]):
         background = [*self.running.background]
         if self.running.open_work:
             background.append(gauging(self.running.open_work, app.clock))
+        if app.has_db:
+            background.append(partitions.watching(app.db))
         self._background = [
             asyncio.create_task(_forever(one), name=getattr(one, "__name__", "background"))
             for one in background

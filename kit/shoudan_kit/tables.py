@@ -36,6 +36,8 @@ GROWING: Final = {
     "autovacuum_analyze_scale_factor": "0.05",
 }
 PENDING: Final = "status IN (20, 30)"
+FIRST: Final = "first"  # the part that was the table before it had parts
+REST: Final = "rest"  # the part for what fits no other
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,38 @@ def copied_as(name: str) -> dict[str, Any]:
 def copied_name(table: Table) -> str:
     """The name of a table in a copy on another kind of database."""
     return table.info.get("copied_as", table.name)
+
+
+def by_month(key: str) -> dict[str, Any]:
+    """`Table(…, **by_month("event_id"))`: a part for each month, by its primary key, a number of `ids`.
+
+    Only for tables without a unique key beside it, that nothing refers to. The parts are stored as GROWING
+    says, because a partitioned table stores nothing itself.
+    """
+    return {"postgresql_partition_by": f"RANGE ({key})"}
+
+
+def partition_key(table: Table) -> str:
+    """The column its parts are ranges of; empty without parts."""
+    declared: str = table.dialect_options["postgresql"].get("partition_by") or ""
+    return declared.removeprefix("RANGE (").removesuffix(")")
+
+
+def partitioned(made: MetaData) -> list[Table]:
+    """The tables declared `by_month`."""
+    return [one for one in made.tables.values() if partition_key(one)]
+
+
+def stored_as() -> str:
+    """How a part is stored, in the words of WITH."""
+    return ", ".join(f"{name} = {value}" for name, value in GROWING.items())
+
+
+def rest_part(table: Table) -> str:
+    """The statement that makes the part for what fits no other; alone, it makes the table usable."""
+    return (
+        f"CREATE TABLE {table.name}_{REST} PARTITION OF {table.name} DEFAULT WITH ({stored_as()})"
+    )
 
 
 def metadata() -> MetaData:
@@ -151,7 +185,7 @@ def _event(made: MetaData) -> None:
         _when("create_time", "创建时间"),
         comment="生命周期与事件 (lcs)",
         info=rights(update=()),
-        postgresql_with=GROWING,
+        **by_month("event_id"),
     )
 
 

@@ -34,7 +34,7 @@ SAID = {
 every_service = pytest.mark.parametrize("service", sorted(SCHEMAS))
 elsewhere = pytest.mark.parametrize("dialect", ["mysql", "oracle"])
 
-# Everything a database holds but the rows and Alembic's own table, one line each.
+# Everything a database holds but the rows, monthly parts and Alembic's own table, one line each.
 CONTENTS = """
 SELECT 'column ' || c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
        || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END || a.attidentity::text
@@ -42,20 +42,24 @@ SELECT 'column ' || c.relname || '.' || a.attname || ' ' || format_type(a.atttyp
        || coalesce(' -- ' || col_description(c.oid, a.attnum), '') AS line
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND c.relname <> 'alembic_version'
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace
+  AND c.relname <> 'alembic_version'
 UNION ALL
 SELECT 'table ' || relname || coalesce(' ' || reloptions::text, '')
+       || coalesce(' by ' || pg_get_partkeydef(oid), '')
        || coalesce(' -- ' || obj_description(oid, 'pg_class'), '')
 FROM pg_class
-WHERE relkind IN ('r', 'S') AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version'
+WHERE relkind IN ('r', 'p', 'S') AND relnamespace = 'public'::regnamespace
+  AND (NOT relispartition OR relname LIKE '%\\_rest') AND relname <> 'alembic_version'
 UNION ALL
 SELECT 'rule ' || conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)
 FROM pg_constraint
 WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
   AND conrelid <> coalesce(to_regclass('alembic_version')::oid, 0)
+  AND NOT (SELECT relispartition FROM pg_class WHERE oid = conrelid)
 UNION ALL
-SELECT 'index ' || indexdef FROM pg_indexes
-WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+SELECT 'index ' || indexdef FROM pg_indexes JOIN pg_class ON relname = tablename
+WHERE schemaname = 'public' AND NOT relispartition AND tablename <> 'alembic_version'
 UNION ALL
 SELECT 'sequence ' || sequencename || ' ' || start_value FROM pg_sequences
 WHERE schemaname = 'public'

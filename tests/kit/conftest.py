@@ -12,7 +12,7 @@ from shoudan_kit.clock import SystemClock
 from shoudan_kit.db import Database
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.node_lease import NodeLease
-from shoudan_kit.tables import FOUNDATION, metadata
+from shoudan_kit.tables import FOUNDATION, metadata, partitioned, rest_part
 
 
 @pytest.fixture
@@ -24,7 +24,10 @@ async def bare_url(postgres) -> str:
     async with database.begin() as db:
         for sql in FOUNDATION:
             await db.execute(text(sql))
-        await db.run_sync(metadata().create_all)
+        made = metadata()
+        await db.run_sync(made.create_all)
+        for table in partitioned(made):
+            await db.execute(text(rest_part(table)))
     await database.dispose()
     return postgres.url(name)
 

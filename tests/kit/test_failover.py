@@ -18,7 +18,7 @@ from shoudan_kit.db_errors import away
 from shoudan_kit.embedded import Postgres
 from shoudan_kit.node_lease import NodeLease
 from shoudan_kit.service import Process, Running, Service
-from shoudan_kit.tables import FOUNDATION, metadata
+from shoudan_kit.tables import FOUNDATION, metadata, partitioned, rest_part
 from tests.kit.standby import standby_of
 from tests.poll import eventually
 
@@ -35,7 +35,10 @@ async def primary() -> AsyncIterator[Postgres]:
         async with database.begin() as db:
             for sql in FOUNDATION:
                 await db.execute(text(sql))
-            await db.run_sync(metadata().create_all)
+            made = metadata()
+            await db.run_sync(made.create_all)
+            for table in partitioned(made):
+                await db.execute(text(rest_part(table)))
         await database.dispose()
         yield server
 

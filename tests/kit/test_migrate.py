@@ -18,7 +18,8 @@ import pytest
 from shoudan_kit.db import Database
 from shoudan_kit.ddl_locks import Lock
 from shoudan_kit.embedded import DatabaseUrls, Postgres
-from shoudan_kit.migrate import Locked, Patience, Schema, plan, sql_of, upgrade
+from shoudan_kit.migrate import Schema, plan, sql_of, upgrade
+from shoudan_kit.owner import Locked, Patience
 from shoudan_kit.revisions import Phase, SchemaCheck, needed, revisions
 from shoudan_kit.tables import metadata
 from tests.poll import eventually

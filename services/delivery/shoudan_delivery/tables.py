@@ -23,7 +23,7 @@ from sqlalchemy import (
 from shoudan_delivery.states import DELIVERY
 from shoudan_kit.moves import lifecycles
 from shoudan_kit.sealing import Place
-from shoudan_kit.tables import GROWING, metadata, rights
+from shoudan_kit.tables import by_month, metadata, rights
 
 METADATA = metadata()
 APPEND_ONLY = ("vds_order_exp",)
@@ -288,5 +288,5 @@ ORDER_EXP = Table(
     _text("ext_params", "the raw text, cut to 4000"),
     Index("vds_order_exp_coop_order_id", "coop_order_id"),
     comment="异常: rejected requests, unusable answers, contradictory results",
-    postgresql_with=GROWING,
+    **by_month("id"),
 )

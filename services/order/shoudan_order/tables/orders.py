@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from shoudan_kit.moves import lifecycles
 from shoudan_kit.sealing import Place
-from shoudan_kit.tables import GROWING, metadata, rights
+from shoudan_kit.tables import GROWING, by_month, metadata, rights
 from shoudan_order import states as s
 from shoudan_order.tables.catalogue import declare
 from shoudan_order.tables.columns import (
@@ -392,7 +392,7 @@ ATTEMPT: Final = Table(
     now("create_time", "创建时间"),
     Index("oms_notify_attempt_notify_id", "notify_id"),
     comment="通知记录: each attempt and what was answered",
-    postgresql_with=GROWING,
+    **by_month("attempt_id"),
 )
 
 AUDIT: Final = Table(

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from shoudan_kit.moves import lifecycles, steps
-from shoudan_kit.tables import GROWING, rights
+from shoudan_kit.tables import by_month, rights
 from shoudan_pay.tables import METADATA
 
 APPEND_ONLY: Final = ("dingdang_notice_attempt",)
@@ -200,7 +200,7 @@ DINGDANG_NOTICE_ATTEMPT = Table(
     _moment("create_time", "when"),
     Index("dingdang_notice_attempt_notice", "notice_id"),
     comment="attempts of notices, append-only",
-    postgresql_with=GROWING,
+    **by_month("attempt_id"),
 )
 
 DINGDANG_TRADE = Table(
