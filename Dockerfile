@@ -14,6 +14,9 @@ RUN /opt/build/bin/pip install --require-hashes --no-deps -r requirements-build.
 COPY README.md LICENSE pyproject.toml ./
 COPY protos protos
 COPY kit kit
+COPY cli cli
+COPY fakes fakes
+COPY signing signing
 COPY services services
 COPY gateway gateway
 COPY demo demo

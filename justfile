@@ -4,7 +4,7 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 bin := justfile_directory() / ".venv/bin"
 uv := bin / "uv"
 together := "-n 2 --dist loadfile --no-loadscope-reorder"
-code := "kit services gateway tools tests typings"
+code := "kit cli fakes signing services gateway tools tests typings"
 
 default:
     @{{bin}}/just --list
@@ -79,7 +79,7 @@ protos:
 dead:
     @echo "== dead code"
     @{{bin}}/vulture
-    @{{bin}}/deptry kit services gateway >.venv/deptry.log 2>&1 || { cat .venv/deptry.log >&2; exit 1; }
+    @{{bin}}/deptry kit cli fakes signing services gateway >.venv/deptry.log 2>&1 || { cat .venv/deptry.log >&2; exit 1; }
 
 types:
     @echo "== types"
@@ -103,7 +103,7 @@ tests-alone:
 zone:
     @echo "== zone"
     @TZ=Asia/Shanghai {{bin}}/python -m pytest -q {{together}} tests/order/test_reports.py tests/order/test_audits.py \
-        tests/order/test_parked.py tests/pay/test_upstream_bugs.py tests/kit/test_operations.py tests/kit/test_fast.py
+        tests/order/test_parked.py tests/pay/test_upstream_bugs.py tests/kit/tasks/test_operations.py tests/kit/db/test_text_statements.py
 
 # Tests with branch coverage, subprocesses included
 coverage *args:

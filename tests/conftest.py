@@ -64,7 +64,7 @@ async def database(new_database: Databases) -> Databases:
 
 async def _template(postgres: Postgres, service: str) -> str:
     """Migrate a database of the service; only its own package is loaded."""
-    from shoudan_kit.migrate import role_of, upgrade
+    from shoudan_kit.db.migrate import role_of, upgrade
 
     (entry,) = entry_points(group="shoudan.services", name=service)
     declared: Any = entry.load()

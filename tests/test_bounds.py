@@ -8,8 +8,8 @@ from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.kinds import ASK, REQUEST
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.server import shares
-from shoudan_kit import resolver
-from shoudan_kit.worker import MEMORY_MAX
+from shoudan_kit.http import resolver
+from shoudan_kit.tasks.worker import MEMORY_MAX
 from shoudan_order import notifies
 from shoudan_order.config import OrderSettings
 from shoudan_pay.config import PaySettings

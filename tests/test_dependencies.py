@@ -52,7 +52,7 @@ def test_every_dependency_of_the_product_is_imported_by_it() -> None:
 
 
 def test_a_package_that_only_carries_a_binary_is_named_by_the_code() -> None:
-    text = (ROOT / "kit/shoudan_kit/embedded_binaries.py").read_text()
+    text = (ROOT / "kit/shoudan_kit/embedded/binaries.py").read_text()
     assert declared() >= CARRIERS
     assert all(one in text or one.replace("-", "_") in text for one in CARRIERS)
 

@@ -9,9 +9,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from shoudan_kit.db.migrate import upgrade
+from shoudan_kit.db.moves import Moves, lifecycles_of
 from shoudan_kit.embedded import DatabaseUrls
-from shoudan_kit.migrate import upgrade
-from shoudan_kit.moves import Moves, lifecycles_of
 from shoudan_pay.dingdang import states as dingdang_states
 from shoudan_pay.payserver import states as pay_states
 from shoudan_pay.platforms import states as platform_states

@@ -15,8 +15,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from shoudan_delivery.store import suppliers as deliveries
 from shoudan_erp_ingest.store import finding
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
-from shoudan_kit import pages
-from shoudan_kit.db import PLANS, Database
+from shoudan_kit.db import pages
+from shoudan_kit.db.pool import PLANS, Database
 from shoudan_kit.ids import first_of
 from shoudan_order.store import views
 from shoudan_pay.store.payserver import lists

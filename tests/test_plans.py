@@ -1,6 +1,6 @@
 """Plans: no statement compares every row of a batch with every other, or reads a table from end to end.
 
-Connections plan without hash and merge joins (kit/db.py), so that a plan made on an empty table stays
+Connections plan without hash and merge joins (kit/db/pool.py), so that a plan made on an empty table stays
 right. What that leaves is a loop: right over an index, quadratic over anything else.
 """
 
@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-from shoudan_kit.db import PLANS, Database
+from shoudan_kit.db.pool import PLANS, Database
 
 SERVICES = ("order", "pay", "delivery", "erp_ingest")
 # Reading one of these finds a row at once, or gives one row at most.
@@ -30,26 +30,26 @@ SMALL = {
     "shoudan_pay.store.accounts._CREATE_PLATFORMS": "platform accounts are one per group",
     "shoudan_pay.store.records._BOUNDS": "a step of a halving is one row",
     "shoudan_pay.store.records._BALANCE_AT": "a step of a halving is one row",
-    "shoudan_kit.node_lease._CLAIM": "at most 64 numbers, once per start of a process",
+    "shoudan_kit.db.node_lease._CLAIM": "at most 64 numbers, once per start of a process",
 }
 
 # Statements that read a table or an index whole, and why that is right.
 WHOLE = {
-    "shoudan_kit.refill._NEWEST": "the newest of a bounded number of rows, from the end of the key",
+    "shoudan_kit.events.refill._NEWEST": "the newest of a bounded number of rows, from the end of the key",
     "shoudan_delivery.store.suppliers._CODES": "all channels are wanted",
     "shoudan_delivery.store.suppliers._LIST": "all channels are wanted",
     "shoudan_delivery.store.suppliers._VERSION": "all channels are wanted",
-    "shoudan_kit.migrate._PART_NAMES": "the catalogue's tables, once per comparison",
-    "shoudan_kit.migrate._INVALID": "the catalogue's indexes, once per migration",
-    "shoudan_kit.revisions._CURRENT": "its only row",
+    "shoudan_kit.db.migrate._PART_NAMES": "the catalogue's tables, once per comparison",
+    "shoudan_kit.db.migrate._INVALID": "the catalogue's indexes, once per migration",
+    "shoudan_kit.db.revisions._CURRENT": "its only row",
     "shoudan_kit.partitions._PARTS": "the catalogue's tables, a look in ten minutes",
-    "shoudan_kit.operations._COUNT_RETRY": "an index of what has ended badly",
-    "shoudan_kit.operations._LIST": "people page through it",
-    "shoudan_kit.operations._PAUSED": "paused queues are few",
-    "shoudan_kit.operations._REPLAY": "an operator asks for a span of time",
-    "shoudan_kit.operations._RETRY": "an index of what has ended badly",
-    "shoudan_kit.store._PAUSED": "paused queues are few",
-    "shoudan_kit.store._UNPUBLISHED": "an index of what is not published yet",
+    "shoudan_kit.tasks.operations._COUNT_RETRY": "an index of what has ended badly",
+    "shoudan_kit.tasks.operations._LIST": "people page through it",
+    "shoudan_kit.tasks.operations._PAUSED": "paused queues are few",
+    "shoudan_kit.tasks.operations._REPLAY": "an operator asks for a span of time",
+    "shoudan_kit.tasks.operations._RETRY": "an index of what has ended badly",
+    "shoudan_kit.tasks.store._PAUSED": "paused queues are few",
+    "shoudan_kit.tasks.store._UNPUBLISHED": "an index of what is not published yet",
     "shoudan_erp_ingest.store.pushes._COUNT_WAITING": "an index of what waits for a person, up to a bound",
     "shoudan_order.store.holds._PARKED": "an index of what waits for a person",
     "shoudan_order.store.notifies._RESEND": "an index of what was given up",
@@ -77,12 +77,12 @@ WHOLE = {
 
 # Statements that begin at a cursor and pass rows: why they pass only a few.
 PASSED = {
-    "shoudan_kit.refill._AGAIN": "nearly all is published",
-    "shoudan_kit.refill._LAST": "nearly all is published",
-    "shoudan_kit.store._CLAIM": "what is due is what is to be run",
-    "shoudan_kit.store._CLEAR": "all of the index is 0 or 90, as the condition says again",
-    "shoudan_kit.store._FORGET_PUBLISHED": "nearly all is published",
-    "shoudan_kit.store._GAUGES": "an index of what has ended and is kept",
+    "shoudan_kit.events.refill._AGAIN": "nearly all is published",
+    "shoudan_kit.events.refill._LAST": "nearly all is published",
+    "shoudan_kit.tasks.store._CLAIM": "what is due is what is to be run",
+    "shoudan_kit.tasks.store._CLEAR": "all of the index is 0 or 90, as the condition says again",
+    "shoudan_kit.tasks.store._FORGET_PUBLISHED": "nearly all is published",
+    "shoudan_kit.tasks.store._GAUGES": "an index of what has ended and is kept",
     "shoudan_erp_ingest.store.pushes._QUARANTINED_AFTER": "an index of what is quarantined",
     "shoudan_order.store.open_work.AUDITS.page": "an index of what waits for a person",
     "shoudan_order.store.open_work.ORDERS.page": "an index of what is parked",
@@ -209,12 +209,12 @@ HOT = {
         "swap_line_pkey",
     },
     "shoudan_erp_ingest.store.refunds._DROP_LINES": {"refund_line_pkey", "swap_line_pkey"},
-    "shoudan_kit.store._WRITE": {"task_pkey"},
-    "shoudan_kit.store._DEFER": {"task_pkey"},
-    "shoudan_kit.store._EXTEND": {"task_pkey"},
-    "shoudan_kit.store._CLAIM": {"task_due", "task_pkey"},
-    "shoudan_kit.store._UNPUBLISHED": {"outbox_unpublished"},
-    "shoudan_kit.store._EVENTS": {"event_pkey"},
+    "shoudan_kit.tasks.store._WRITE": {"task_pkey"},
+    "shoudan_kit.tasks.store._DEFER": {"task_pkey"},
+    "shoudan_kit.tasks.store._EXTEND": {"task_pkey"},
+    "shoudan_kit.tasks.store._CLAIM": {"task_due", "task_pkey"},
+    "shoudan_kit.tasks.store._UNPUBLISHED": {"outbox_unpublished"},
+    "shoudan_kit.tasks.store._EVENTS": {"event_pkey"},
 }
 ROWS = 5000
 COLUMNS = """SELECT column_name, data_type, character_maximum_length FROM information_schema.columns
@@ -347,7 +347,7 @@ async def test_an_index_condition_is_more_than_a_cursor(plans: dict[str, Any]) -
     found = [one for one in found if not EDGE.search(one.partition(":")[0])]
     wrong = [one for one in found if one.partition(":")[0] not in PASSED]
     assert not wrong, (
-        "walk a bounded range (shoudan_kit.pages), or find the rows by an index of what is asked for"
+        "walk a bounded range (shoudan_kit.db.pages), or find the rows by an index of what is asked for"
     )
 
 

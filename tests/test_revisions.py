@@ -14,11 +14,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shoudan_kit.ddl_locks import Lock, locks, statements
+from shoudan_kit.db.ddl_locks import Lock, locks, statements
+from shoudan_kit.db.foundation import FOUNDATION
+from shoudan_kit.db.migrate import sql_of
+from shoudan_kit.db.revisions import Phase, revisions
 from shoudan_kit.embedded import DatabaseUrls, Postgres
-from shoudan_kit.migrate import sql_of
-from shoudan_kit.revisions import Phase, revisions
-from shoudan_kit.tables import FOUNDATION
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("order", "pay", "delivery", "erp_ingest")

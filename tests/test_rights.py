@@ -9,9 +9,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from shoudan_kit.db.foundation import rights_of
+from shoudan_kit.db.migrate import upgrade
 from shoudan_kit.embedded import DatabaseUrls, Postgres
-from shoudan_kit.migrate import upgrade
-from shoudan_kit.tables import rights_of
 from tests.test_plans import generic_plan, statements
 
 SERVICES = ("order", "pay", "delivery", "erp_ingest")

@@ -28,9 +28,11 @@ from sqlalchemy import MetaData
 import shoudan
 from shoudan_cli.main import collected
 from shoudan_cli.reference import contract, declared
-from shoudan_kit import bus, config, faultpoint, metrics, named_secret
+from shoudan_kit import config, faults, metrics
 from shoudan_kit.config import describe
-from shoudan_kit.task import Kind
+from shoudan_kit.events import nats
+from shoudan_kit.secrets import named_secret
+from shoudan_kit.tasks.kinds import Kind
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FROZEN: Final = ROOT / "tests" / "frozen_names.txt"
@@ -102,8 +104,8 @@ def queues() -> Iterator[str]:
 
 def subjects() -> Iterator[str]:
     """NATS: the stream, the prefixes of the code, and what the contract says is published."""
-    yield f"{bus.STREAM}: {bus.SUBJECTS}"
-    yield f"{bus.WAKE}<queue>"
+    yield f"{nats.STREAM}: {nats.SUBJECTS}"
+    yield f"{nats.WAKE}<queue>"
     yield from (one for one in _strings() if one.startswith("shoudan.events."))
     for message in contract.events():
         named = re.findall(r"(?:shoudan)?\.[a-z_.]*[a-z_|<>]+", message.about)
@@ -160,7 +162,7 @@ def settings() -> Iterator[str]:
     """Environment variables; the keys of the TOML file are the same words."""
     for section, made in declared.sections().items():
         yield from (row.env for row in describe(made, section))
-    yield from (config.FILE_VARIABLE, faultpoint.VARIABLE)
+    yield from (config.FILE_VARIABLE, faults.VARIABLE)
     yield from (f"{one}<NAME>" for one in named_secret.VARIABLES)
     for module in modules():
         own = {name: value for name, value in vars(module).items() if name.endswith("VARIABLE")}

@@ -14,9 +14,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
-from shoudan_kit.ddl_locks import statements
-from shoudan_kit.migrate import Schema, sql_of
-from shoudan_kit.revisions import Phase, revisions
+from shoudan_kit.db.ddl_locks import statements
+from shoudan_kit.db.migrate import Schema, sql_of
+from shoudan_kit.db.revisions import Phase, revisions
 
 # The last revision of each service that was written before there were phases, on tables without rows.
 DRAFTED: Final = {"order": "0007", "pay": "0007", "delivery": "0004", "erp_ingest": "0001"}

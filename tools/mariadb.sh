@@ -56,7 +56,7 @@ import sys
 from pathlib import Path
 
 from shoudan_cli.ddl import database_of, schemas
-from shoudan_kit.tables import copied_name
+from shoudan_kit.db.foundation import copied_name
 
 there = {tuple(line.split("\t")) for line in Path(sys.argv[1]).read_text("utf-8").splitlines()}
 wanted = {

@@ -18,7 +18,7 @@ from typing import Any, Final
 from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-from shoudan_kit.revisions import needed
+from shoudan_kit.db.revisions import needed
 
 RELEASE: Final = Path(__file__).parents[1] / "tests" / "release.json"
 DATA: Final = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")

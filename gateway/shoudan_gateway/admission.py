@@ -12,7 +12,7 @@ from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.rules import Rules
 from shoudan_gateway.wire import ChannelRule, Inbound, Malformed, Problem, Trouble, Why
 from shoudan_kit.clock import Clock
-from shoudan_kit.rate import Rates
+from shoudan_kit.limits.rates import Rates
 
 DUMMY: Final = ChannelRule("", auth_mode="hmac", keys=(b"nobody",))
 # What a channel's mode lets in. The first version is ambiguous, so only channels set up for it have it.

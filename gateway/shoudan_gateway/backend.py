@@ -16,12 +16,7 @@ from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.wire import Batch, Call, Problem, Trouble
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.log import get_logger
-from shoudan_kit.refusal import (
-    Overloaded,
-    ShuttingDown,
-    refused_from_proto,
-    refused_from_rpc,
-)
+from shoudan_kit.rpc.refusal import Overloaded, ShuttingDown, refused_from_proto, refused_from_rpc
 
 # Items together stay well below the largest gRPC message; a large one counts as many.
 BATCH_BYTES_MAX: Final = 8 * 2**20

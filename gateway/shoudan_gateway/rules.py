@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan_gateway.wire import Call, ChannelRule, Problem, Trouble, Unary
-from shoudan_kit import named_secret
 from shoudan_kit.log import get_logger
-from shoudan_kit.refusal import Refused
+from shoudan_kit.rpc.refusal import Refused
+from shoudan_kit.secrets import named_secret
 
 GET_CATALOGUE: Final = Unary("shoudan.order.v1.CatalogueService/GetCatalogue")
 SCHEMES: Final = {

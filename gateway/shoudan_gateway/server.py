@@ -30,9 +30,10 @@ from shoudan_gateway.wire import (
     Sink,
     Trouble,
 )
-from shoudan_kit import bulkhead, metrics
+from shoudan_kit import metrics
+from shoudan_kit.limits import bulkhead
 from shoudan_kit.log import get_logger
-from shoudan_kit.refusal import Refused
+from shoudan_kit.rpc.refusal import Refused
 
 QUERY_CHARS_MAX: Final = 8_192
 LOGGED_CHARS_MAX: Final = 64  # of what a caller may write as long as it likes

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from shoudan_gateway.config import GatewaySettings
-from shoudan_kit.refusal import Refused
+from shoudan_kit.rpc.refusal import Refused
 
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)

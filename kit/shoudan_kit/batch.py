@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from shoudan_kit import metrics
-from shoudan_kit.refusal import Overloaded, ShuttingDown
+from shoudan_kit.rpc.refusal import Overloaded, ShuttingDown
 
 Q = TypeVar("Q")
 A = TypeVar("A")

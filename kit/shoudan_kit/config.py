@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from shoudan_kit.database_url import DatabaseUrl, DatabaseUrlInvalid
+from shoudan_kit.db.url import DatabaseUrl, DatabaseUrlInvalid
 
 PREFIX = "SHOUDAN_"
 FILE_VARIABLE = "SHOUDAN_CONFIG"

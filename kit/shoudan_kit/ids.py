@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from shoudan_kit.clock import Clock
-from shoudan_kit.db_errors import Unavailable
+from shoudan_kit.db.errors import Unavailable
 
 # 41 bits of milliseconds since 2020 (until 2089) | 4 bits of shard | 6 bits of node | 12 bits of sequence.
 # A shard is a database with node numbers of its own; 64 processes are more than it has connections for.

@@ -20,27 +20,28 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
 from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
-from shoudan_kit import faultpoint, log, metrics, named_secret, partitions
-from shoudan_kit.bulkhead import Resting
-from shoudan_kit.bus import Bus, Relay
+from shoudan_kit import faults, log, metrics, partitions
 from shoudan_kit.clock import SystemClock
-from shoudan_kit.collecting import tune_gc
 from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
-from shoudan_kit.db import Database
-from shoudan_kit.db_errors import away, describe
-from shoudan_kit.health import OpsServer
+from shoudan_kit.db.errors import away, describe
+from shoudan_kit.db.migrate import Schema
+from shoudan_kit.db.node_lease import NodeLease
+from shoudan_kit.db.pool import Database
+from shoudan_kit.db.revisions import SchemaCheck
+from shoudan_kit.events.nats import Bus, Relay
 from shoudan_kit.ids import IdMaker
-from shoudan_kit.migrate import Schema
-from shoudan_kit.node_lease import NodeLease
-from shoudan_kit.open_work import NAME as OPEN_WORK
-from shoudan_kit.open_work import OpenWork, Source, gauging
-from shoudan_kit.operations import History, Operations
-from shoudan_kit.revisions import SchemaCheck
-from shoudan_kit.rpc import RpcServer, connect
-from shoudan_kit.shutdown import bounded, cancel_all, exit_after
-from shoudan_kit.task import Handler
-from shoudan_kit.work import Work
-from shoudan_kit.worker import Worker
+from shoudan_kit.limits.bulkhead import Resting
+from shoudan_kit.process.gc_tuning import tune_gc
+from shoudan_kit.process.health import OpsServer
+from shoudan_kit.process.shutdown import bounded, cancel_all, exit_after
+from shoudan_kit.rpc.server import RpcServer, connect
+from shoudan_kit.secrets import named_secret
+from shoudan_kit.tasks.kinds import Handler
+from shoudan_kit.tasks.open_work import NAME as OPEN_WORK
+from shoudan_kit.tasks.open_work import OpenWork, Source, gauging
+from shoudan_kit.tasks.operations import History, Operations
+from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.worker import Worker
 
 S = TypeVar("S", bound=ProcessSettings)
 
@@ -173,7 +174,7 @@ def run(service: Service[Any], roles: frozenset[str] = ROLES) -> None:
     settings = service.settings.load(service.name)
     _refuse_demo_secrets(service.name, settings)
     log.setup(service.name, settings.log_level)
-    faultpoint.arm(settings.profile)
+    faults.arm(settings.profile)
     named_secret.arm(settings.profile)
     uvloop.run(_serve(service, settings, roles))
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from shoudan_cli.ddl import schemas, script
 from shoudan_cli.dialects import dialect_of, translated
 from shoudan_cli.main import collected
+from shoudan_kit.db.foundation import copied_name
+from shoudan_kit.db.migrate import Schema, differences
 from shoudan_kit.embedded import DatabaseUrls, Postgres
-from shoudan_kit.migrate import Schema, differences
-from shoudan_kit.tables import copied_name
 from tests.conftest import Databases
 
 SCHEMAS = schemas()

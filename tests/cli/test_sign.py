@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from shoudan_cli.sign import app
-from shoudan_kit.signing import tsk_rsa2, tvs_hmac
+from shoudan_signing import tsk_rsa2, tvs_hmac
 from tests.conformance import body_of, header_of
-from tests.kit.test_signing_skill import STAMP, _pair
+from tests.signing.test_skill import STAMP, _pair
 
 APP_ID = "12345678901234567890123456789012"
 APP_KEY = "67890123456789012345678901234567"

@@ -32,8 +32,8 @@ from shoudan_cli.systems import (
     running,
     starting,
 )
-from shoudan_kit.child import Child, tail
-from shoudan_kit.probe import free_port, listens
+from shoudan_kit.process.child import Child, tail
+from shoudan_kit.process.ports import free_port, listens
 from tests.conftest import Databases
 from tests.poll import eventually
 

@@ -21,9 +21,9 @@ from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan_delivery.app import SERVICE
 from shoudan_delivery.config import DeliverySettings
 from shoudan_fakes.sandbox import Sandbox
-from shoudan_kit import probe
 from shoudan_kit.config import Secret
-from shoudan_kit.rpc import connect
+from shoudan_kit.process import ports
+from shoudan_kit.rpc.server import connect
 from shoudan_kit.service import Process
 from tests.poll import eventually
 
@@ -261,4 +261,4 @@ async def running(
 @pytest.fixture
 def free_port() -> int:
     """A port nobody serves now, and none the kernel gives to outgoing connections meanwhile."""
-    return probe.free_port()
+    return ports.free_port()

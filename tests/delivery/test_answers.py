@@ -10,7 +10,7 @@ from shoudan_delivery.channels import PROTOCOLS, Heard, Unverified
 from shoudan_delivery.channels.default import signature
 from shoudan_delivery.states import DealCode, Source
 from shoudan_delivery.store.rows import Finding, Outgoing, Supplier, Verdict
-from shoudan_kit.egress import Answered
+from shoudan_kit.http.client import Answered
 
 SUPPLIER = Supplier(
     1, "up", 10, "default", "http://a", "", "", 1, 1, 1, True, True, False, 1, 1.0, "",

@@ -9,7 +9,7 @@ from grpc import aio
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan_delivery.config import DeliverySettings
 from shoudan_kit.config import Secret
-from shoudan_kit.guard import UrlForbidden
+from shoudan_kit.http.ssrf import UrlForbidden
 from tests.delivery.conftest import House
 from tests.poll import eventually
 

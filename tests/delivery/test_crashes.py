@@ -14,7 +14,7 @@ from grpc import aio
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan_fakes.sandbox import Sandbox
-from shoudan_kit.faultpoint import EXIT_CODE
+from shoudan_kit.faults import EXIT_CODE
 from tests.delivery.conftest import CODES, Orders, key, order_service
 from tests.poll import eventually
 

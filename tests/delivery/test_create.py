@@ -7,7 +7,7 @@ from sqlalchemy import make_url
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan_delivery.app import SERVICE
-from shoudan_kit.migrate import differences
+from shoudan_kit.db.migrate import differences
 from tests.delivery.conftest import House, key
 from tests.poll import eventually
 

@@ -13,7 +13,7 @@ from shoudan_delivery.channels.default import signature
 from shoudan_delivery.states import DELIVERY, FINAL, DealCode, Event, Source, Status
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Outgoing, Supplier, Verdict
-from shoudan_kit.egress import Answered, NoAnswer, NotSent
+from shoudan_kit.http.client import Answered, NoAnswer, NotSent
 
 SUPPLIER_MD = Path(__file__).parents[2] / "docs/reference/supplier.md"
 CODES = {"R_0000": DealCode.SUCCESS, "R_5124": DealCode.FAILURE, "R_9999": DealCode.UNKNOWN}

@@ -18,7 +18,7 @@ from shoudan_erp_ingest.tables.fields import Kind, Spec, personal_specs, specs
 from shoudan_erp_ingest.tables.models import Payment, Refund, RefundLine, SwapLine, Trade, TradeLine
 from shoudan_erp_ingest.values import quantity_text
 from shoudan_gateway.partners import wangdian
-from shoudan_kit.sealing import KeyRing
+from shoudan_kit.secrets.sealing import KeyRing
 from tests.erp_ingest.desk import body, example, refund, trade
 
 DEEP = b'{"data":' * 32 + b"1" + b"}" * 32

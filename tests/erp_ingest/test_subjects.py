@@ -14,7 +14,7 @@ from grpc import aio
 from shoudan.erp.v1 import erp_service_pb2 as pb
 from shoudan_erp_ingest.app import compose
 from shoudan_kit.clock import TurnedClock
-from shoudan_kit.refusal import refused_from_rpc
+from shoudan_kit.rpc.refusal import refused_from_rpc
 from tests.erp_ingest.desk import CUSTOMER, REFUND, TRADE, Desk, body, refund, trade
 
 PHONE = "13912345678"

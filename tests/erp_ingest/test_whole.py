@@ -21,9 +21,9 @@ from grpc import aio
 
 from shoudan.erp.v1 import erp_service_pb2 as pb
 from shoudan.erp.v1 import erp_service_pb2_grpc as stubs
-from shoudan_kit.child import Child
 from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
-from shoudan_kit.probe import free_port
+from shoudan_kit.process.child import Child
+from shoudan_kit.process.ports import free_port
 from tests.erp_ingest.desk import APP_KEY, CUSTOMER, body, example, refund, trade
 from tests.poll import eventually
 

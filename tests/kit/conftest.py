@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from shoudan_kit.clock import SystemClock
-from shoudan_kit.db import Database
+from shoudan_kit.db.foundation import FOUNDATION, metadata, partitioned, rest_part
+from shoudan_kit.db.node_lease import NodeLease
+from shoudan_kit.db.pool import Database
 from shoudan_kit.ids import IdMaker
-from shoudan_kit.node_lease import NodeLease
-from shoudan_kit.tables import FOUNDATION, metadata, partitioned, rest_part
 
 
 @pytest.fixture

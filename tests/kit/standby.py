@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import asyncpg
 
-from shoudan_kit.child import Child, tail
 from shoudan_kit.embedded import Postgres
-from shoudan_kit.embedded_binaries import postgres_bin
-from shoudan_kit.embedded_home import Home, unprivileged_user
-from shoudan_kit.probe import free_port
+from shoudan_kit.embedded.binaries import postgres_bin
+from shoudan_kit.embedded.home import Home, unprivileged_user
+from shoudan_kit.process.child import Child, tail
+from shoudan_kit.process.ports import free_port
 from tests.poll import eventually
 
 ENV = {"PATH": "/usr/bin:/bin", "LANG": "C", "LC_ALL": "C", "TZ": "UTC"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shoudan_kit import log
 from shoudan_kit.batch import Coalescer
-from shoudan_kit.refusal import Overloaded, ShuttingDown
+from shoudan_kit.rpc.refusal import Overloaded, ShuttingDown
 from tests.poll import eventually
 
 

@@ -17,12 +17,14 @@ from typer.testing import CliRunner
 
 from shoudan_cli.main import collected
 from shoudan_delivery.app import SERVICE
-from shoudan_kit import metrics, store
-from shoudan_kit.db import PLANS, Database
-from shoudan_kit.ddl_locks import statements
+from shoudan_kit import metrics
+from shoudan_kit.db.ddl_locks import statements
+from shoudan_kit.db.foundation import FOUNDATION, partitioned
+from shoudan_kit.db.migrate import Schema, differences, plan, sql_of, upgrade
+from shoudan_kit.db.pool import PLANS, Database
+from shoudan_kit.db.revisions import revisions
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.ids import first_of
-from shoudan_kit.migrate import Schema, differences, plan, sql_of, upgrade
 from shoudan_kit.partitions import (
     KEPT,
     MONTHS_AHEAD,
@@ -33,8 +35,7 @@ from shoudan_kit.partitions import (
     parts_of,
     watch,
 )
-from shoudan_kit.revisions import revisions
-from shoudan_kit.tables import FOUNDATION, partitioned
+from shoudan_kit.tasks import store
 from tests.conftest import Databases
 
 ROLE = "shoudan_delivery"

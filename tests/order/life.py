@@ -11,7 +11,7 @@ import msgspec
 
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import order_service_pb2 as pb
-from shoudan_kit.task import Task
+from shoudan_kit.tasks.kinds import Task
 from shoudan_order import returns
 from shoudan_order.delivery_client import Outcome
 from shoudan_order.tasks import HANDLERS

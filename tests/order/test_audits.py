@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import audit_service_pb2_grpc as stubs
 from shoudan.order.v1 import order_service_pb2 as order_pb
-from shoudan_kit.refusal import refused_from_rpc
+from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order import commands, kinds, report_commands
 from tests.order.test_refunds import MANDATORY, ask, delivered, ends, returns_end
 from tests.order.test_trouble import time_out

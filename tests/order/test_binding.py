@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoudan_kit.sealing import KeyRing, SealedColumn
+from shoudan_kit.secrets.sealing import KeyRing, SealedColumn
 from shoudan_order import binding, orders, sums
 from shoudan_order.catalogue import (
     Catalogue,

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from shoudan.order.v1 import catalogue_service_pb2 as pb
+from shoudan_kit.db.migrate import differences
 from shoudan_kit.embedded import DatabaseUrls
-from shoudan_kit.migrate import differences
-from shoudan_kit.refusal import refused_from_rpc
+from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order.app import SERVICE
 from shoudan_order.tables import METADATA, QUEUES
 from tests.order.world import World, catalogue, catalogue_pb, down_product, up_product

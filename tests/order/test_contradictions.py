@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import order_service_pb2 as pb
-from shoudan_kit.refusal import refused_from_rpc
+from shoudan_kit.rpc.refusal import refused_from_rpc
 from tests.order.test_refunds import ask, delivered, ends
 from tests.order.test_trouble import reaches, second_supplier, time_out
 from tests.order.world import YUAN, World, down_product, up_product

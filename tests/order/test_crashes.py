@@ -22,7 +22,7 @@ from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_kit.embedded import DatabaseUrls
-from shoudan_kit.probe import free_port
+from shoudan_kit.process.ports import free_port
 from tests.order.world import YUAN, FakeDelivery, FakeLedger, Inbox, catalogue, serve
 from tests.poll import eventually
 

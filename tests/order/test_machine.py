@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_kit.embedded import DatabaseUrls, Postgres
-from shoudan_kit.refusal import refused_from_rpc
+from shoudan_kit.rpc.refusal import refused_from_rpc
 from tests.order.life import GENERAL, MANDATORY, Steps
 from tests.order.world import YUAN, World, inboxes, running
 

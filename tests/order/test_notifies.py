@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 from sqlalchemy import text
 
-from shoudan_kit.db import Database
-from shoudan_kit.egress import Answered
+from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.http.client import Answered
 from shoudan_order.notifies import acknowledged
 from shoudan_order.retries import resend
 from tests.order.test_refunds import MANDATORY, ask, delivered

@@ -11,7 +11,7 @@ from grpc import aio
 from shoudan.core.v1 import work_service_pb2 as pb
 from shoudan.core.v1 import work_service_pb2_grpc as stubs
 from shoudan_kit import metrics
-from shoudan_kit.open_work import gauge
+from shoudan_kit.tasks.open_work import gauge
 from shoudan_order.open_work import sources
 from tests.order.test_audits import unknown, waiting
 from tests.order.test_refunds import delivered

@@ -7,7 +7,7 @@ import pytest
 
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2 as order_pb
-from shoudan_kit.refusal import refused_from_rpc
+from shoudan_kit.rpc.refusal import refused_from_rpc
 from tests.order.life import Steps
 from tests.order.test_trouble import reaches, second_supplier
 from tests.order.world import World

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from shoudan.order.v1 import audit_service_pb2 as pb
-from shoudan_kit.refusal import refused_from_rpc
+from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order import returns
 from shoudan_order.delivery_client import Outcome
 from tests.order.test_refunds import MANDATORY, ask, delivered, ends, returns_end

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shoudan_kit.machine import IllegalMove, Machine
+from shoudan_kit.state_machine import IllegalMove, Machine
 from shoudan_order.states import MACHINES, ORDER, UNUSED, OrderEvent, OrderStatus
 
 machines = pytest.mark.parametrize("machine", MACHINES, ids=lambda m: m.name)

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import audit_service_pb2_grpc as audit_stubs
 from shoudan.order.v1 import order_service_pb2 as pb
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_order import kinds, returns
 from shoudan_order.delivery_client import Outcome
 from shoudan_order.store import deliveries as delivery_store

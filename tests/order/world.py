@@ -26,9 +26,9 @@ from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay_pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_kit.config import Secret
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls, Postgres
-from shoudan_kit.refusal import Refusal, code_of
+from shoudan_kit.rpc.refusal import Refusal, code_of
 from shoudan_kit.service import ROLES, Process
 from shoudan_order.app import SERVICE
 from shoudan_order.config import OrderSettings

@@ -13,7 +13,7 @@ from grpc import aio
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.config import Secret
 from shoudan_kit.embedded import DatabaseUrls
-from shoudan_kit.refusal import Refused, refused_from_proto, refused_from_rpc
+from shoudan_kit.rpc.refusal import Refused, refused_from_proto, refused_from_rpc
 from shoudan_kit.service import Process
 from shoudan_pay.config import PaySettings
 

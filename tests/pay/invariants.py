@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import text
 
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 
 # A record is two legs: its account and, with the other sign, its contra account.
 _LEGS: Final = """

@@ -12,9 +12,9 @@ from grpc import aio
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
-from shoudan_kit.child import Child, tail
 from shoudan_kit.embedded import DatabaseUrls
-from shoudan_kit.probe import free_port
+from shoudan_kit.process.child import Child, tail
+from shoudan_kit.process.ports import free_port
 from tests.poll import eventually
 
 COMMAND = [sys.executable, "-c", "from shoudan_cli.main import main; main()"]

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from shoudan_cli.choice import READING
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_pay.commands import account, ledger
 from shoudan_pay.statements import Keys

@@ -14,10 +14,10 @@ from sqlalchemy.exc import ProgrammingError
 from shoudan.core.v1 import operations_service_pb2, operations_service_pb2_grpc
 from shoudan.pay.v1 import events_pb2
 from shoudan.pay.v1 import ledger_service_pb2 as pb
-from shoudan_kit.db import Database
+from shoudan_kit.db.migrate import differences
+from shoudan_kit.db.pool import Database
+from shoudan_kit.db.text_statements import watched
 from shoudan_kit.embedded import DatabaseUrls
-from shoudan_kit.fast import watched
-from shoudan_kit.migrate import differences
 from shoudan_pay import events
 from shoudan_pay.app import SERVICE
 from tests.pay.bank import YUAN, Bank, deduct, posting, reason, refusal_of, told

@@ -11,7 +11,7 @@ import pytest
 from grpc import aio
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
 from tests.pay.bank import YUAN, deduct, posting, told
 from tests.pay.invariants import broken

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from shoudan.pay.v1 import events_pb2
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
 from shoudan_kit import metrics
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.service import Process
 from shoudan_pay import events

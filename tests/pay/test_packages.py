@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoudan_kit.refusal import Refusal
+from shoudan_kit.rpc.refusal import Refusal
 from shoudan_pay.entries import Package, PackageRecord
 from shoudan_pay.packages import EXPIRES_NEVER, Move, Moved, decide
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from shoudan.pay.v1 import events_pb2
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.config import Secret
-from shoudan_kit.fast import watched
+from shoudan_kit.db.text_statements import watched
 from shoudan_pay import events
 from shoudan_pay.entries import Record
 from shoudan_pay.seals import trust_of

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_pay.entries import Record, micros_since_1970
 from shoudan_pay.seals import Ring, Trust, unkeyed
 from shoudan_pay.store import records as record_store

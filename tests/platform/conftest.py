@@ -14,9 +14,9 @@ from shoudan.pay.v1 import platform_service_pb2_grpc as platform_grpc
 from shoudan_fakes.chinaums import Ums
 from shoudan_fakes.component import Component
 from shoudan_kit.config import Secret
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
-from shoudan_kit.probe import free_port
+from shoudan_kit.process.ports import free_port
 from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE
 from shoudan_pay.config import PaySettings

@@ -10,8 +10,8 @@ from typing import Any
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_fakes.chinaums import Ums
-from shoudan_kit.signing import open_body_sig, tsk_hmac
 from shoudan_pay.store.payserver.modes import Mode
+from shoudan_signing import open_body_sig, tsk_hmac
 from tests.pay.payserver.shop import Shop, body, number
 from tests.platform.orders import Orders
 from tests.poll import eventually

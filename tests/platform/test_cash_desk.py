@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from shoudan_kit.egress import Egress
-from shoudan_kit.signing import open_access_token, open_body_sig
+from shoudan_kit.http.client import Egress
 from shoudan_pay.channels import chinaums
 from shoudan_pay.channels.chinaums import Access, Meaning, State, Told
+from shoudan_signing import open_access_token, open_body_sig
 from tests.pay.payserver.shop import number
 from tests.platform.desk import APP_ID, APP_KEY, MID, TID, Desk, body_sig, encoded
 

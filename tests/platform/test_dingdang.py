@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
-from shoudan_kit.signing import tsk_hmac, tsk_rsa2
 from shoudan_pay.store.payserver.modes import Mode
+from shoudan_signing import tsk_hmac, tsk_rsa2
 from tests.pay.payserver.shop import body, by_code, number
 from tests.platform.desk import DOMAIN, SKILL_SECRET, Desk, encoded
 from tests.poll import eventually

@@ -20,13 +20,13 @@ from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan.pay.v1 import platform_service_pb2_grpc as stubs
 from shoudan_fakes.chinaums import Ums
 from shoudan_fakes.component import Component
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
-from shoudan_kit.signing import tsk_hmac
 from shoudan_pay.payserver.numbers import new_uuid
 from shoudan_pay.store.payserver import modes
 from shoudan_pay.store.payserver.modes import Mode, Terms
 from shoudan_pay.store.platforms import callers
+from shoudan_signing import tsk_hmac
 from tests.pay.payserver.shop import FEN, INVARIANTS, number
 from tests.pay.process import PayProcess
 from tests.platform.desk import APP_ID, APP_KEY, DOMAIN, MID, SKILL_SECRET, TID, encoded

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 import pytest
 
 from shoudan_fakes.chinaums import Script
-from shoudan_kit.signing import key_signature
 from shoudan_pay.store.payserver.modes import Mode
+from shoudan_signing import key_signature
 from tests.platform.desk import COMMUNICATION_KEY, MID, TID, Desk
 from tests.poll import eventually
 

@@ -17,8 +17,8 @@ from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_cli.clients import Clients
 from shoudan_cli.system import System
 from shoudan_cli.wiring import SERVICES
-from shoudan_kit.db import Database
-from shoudan_kit.probe import until
+from shoudan_kit.db.pool import Database
+from shoudan_kit.process.ports import until
 from tests.pay.invariants import broken
 from tests.poll import eventually
 

@@ -21,7 +21,7 @@ from shoudan_gateway.wire import (
     Why,
     flat,
 )
-from shoudan_kit.refusal import Refused
+from shoudan_kit.rpc.refusal import Refused
 
 BOTH: Final = frozenset({"GET", "POST"})
 NUM_MAX: Final = 1000

@@ -23,7 +23,7 @@ from shoudan_gateway.wire import (
     Unary,
 )
 from shoudan_kit.clock import SystemClock, beijing
-from shoudan_kit.refusal import Refused
+from shoudan_kit.rpc.refusal import Refused
 
 POST: Final = frozenset({"POST"})
 REFUND_QUERY: Final = "/v1/netpay/refund-query"

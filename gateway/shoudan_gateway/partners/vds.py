@@ -21,7 +21,7 @@ from shoudan_gateway.wire import (
     Unary,
     Why,
 )
-from shoudan_kit.refusal import Refused
+from shoudan_kit.rpc.refusal import Refused
 
 BODY_BYTES_MAX: Final = 65_536
 CHANNEL: Final = Field("channel_no", "channel_no", "上游渠道编号", Text(32))

@@ -22,7 +22,7 @@ from shoudan_gateway.wire import (
     Trouble,
     Why,
 )
-from shoudan_kit.refusal import Refused
+from shoudan_kit.rpc.refusal import Refused
 
 # One byte more than the ERP service reads, so that it sees, and keeps, what is just too large.
 BODY_BYTES_MAX: Final = 2 * 2**20 + 1

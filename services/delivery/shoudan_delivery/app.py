@@ -25,11 +25,11 @@ from shoudan_delivery.store.rows import Supplier
 from shoudan_delivery.suppliers import Suppliers
 from shoudan_delivery.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_delivery.tasks import HANDLERS
-from shoudan_kit.bulkhead import Resting
-from shoudan_kit.migrate import Schema
-from shoudan_kit.personal import NAME as PERSONAL
-from shoudan_kit.personal import Personal
-from shoudan_kit.sealing import SealedColumn
+from shoudan_kit.db.migrate import Schema
+from shoudan_kit.limits.bulkhead import Resting
+from shoudan_kit.secrets.personal import NAME as PERSONAL
+from shoudan_kit.secrets.personal import Personal
+from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
 
 NAMES = ("shoudan.delivery.v1.DeliveryService", "shoudan.delivery.v1.SupplierService", PERSONAL)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from shoudan_kit.config import Secret
-from shoudan_kit.guard import ANY_PORT, PORTS, Guard, opened
-from shoudan_kit.sealing_settings import SealedAccountSettings
+from shoudan_kit.http.ssrf import ANY_PORT, PORTS, Guard, opened
+from shoudan_kit.secrets.sealing_settings import SealedAccountSettings
 
 KEY_CHARS_MIN = 16
 KEYS_MAX = 2

@@ -10,7 +10,7 @@ from shoudan_delivery.lanes import Lanes
 from shoudan_delivery.order_client import OrderClient
 from shoudan_delivery.senders import Senders
 from shoudan_delivery.suppliers import Suppliers
-from shoudan_kit.sealing import SealedColumn
+from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App
 
 

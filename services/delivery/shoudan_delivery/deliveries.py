@@ -32,11 +32,11 @@ from shoudan_delivery.store.rows import (
 )
 from shoudan_delivery.store.suppliers import DeliveryFilter
 from shoudan_delivery.suppliers import Suppliers
-from shoudan_kit.db import holdable, retry
+from shoudan_kit.db.pool import holdable, retry
 from shoudan_kit.ids import IdMaker
-from shoudan_kit.sealing import SealedColumn
-from shoudan_kit.shielded import shielded
-from shoudan_kit.work import Work
+from shoudan_kit.rpc.shielded import shielded
+from shoudan_kit.secrets.sealing import SealedColumn
+from shoudan_kit.tasks.unit_of_work import Work
 
 CHUNK_MAX = 200
 CLASSES = frozenset(ServiceClass)

@@ -14,9 +14,9 @@ from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import Chunk, Delivery, Ended, Finding, Incident, Verdict
 from shoudan_kit import log
-from shoudan_kit.faultpoint import hit
+from shoudan_kit.faults import hit
 from shoudan_kit.ids import IdMaker
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 
 _log = log.get_logger("ends")
 _params = msgspec.json.Decoder(dict[str, str]).decode

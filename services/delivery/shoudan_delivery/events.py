@@ -8,7 +8,7 @@ from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import events_pb2
 from shoudan_delivery.states import SupplierState
 from shoudan_delivery.store.rows import Delivery, Ended, Finding, Supplier, Verdict
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 
 SUBJECT = "shoudan.events.delivery"
 

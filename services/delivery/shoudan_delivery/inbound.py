@@ -15,7 +15,7 @@ from shoudan_delivery.refusals import NotifyUnverified, TooManyAttempts
 from shoudan_delivery.store.rows import Reply, Supplier
 from shoudan_kit import metrics
 from shoudan_kit.clock import Clock
-from shoudan_kit.rate import Rates
+from shoudan_kit.limits.rates import Rates
 
 TOKEN: Final = "token"  # noqa: S105 - the name of a query field
 TOKEN_BYTES: Final = 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from shoudan_kit.task import Kind
+from shoudan_kit.tasks.kinds import Kind
 
 
 class Request(msgspec.Struct):

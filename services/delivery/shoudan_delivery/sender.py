@@ -23,11 +23,11 @@ from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Chunk, Finding, Outgoing, Supplier, Verdict
 from shoudan_kit import log, metrics
 from shoudan_kit.clock import Clock
-from shoudan_kit.db import Database, Unavailable, retry
-from shoudan_kit.egress import Egress, Outcome
-from shoudan_kit.faultpoint import hit
-from shoudan_kit.sealing import SealedColumn
-from shoudan_kit.shutdown import cancel_all
+from shoudan_kit.db.pool import Database, Unavailable, retry
+from shoudan_kit.faults import hit
+from shoudan_kit.http.client import Egress, Outcome
+from shoudan_kit.process.shutdown import cancel_all
+from shoudan_kit.secrets.sealing import SealedColumn
 
 REFUSED_WAIT_S = 1.0
 TRIALS_MAX = 3

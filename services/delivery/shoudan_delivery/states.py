@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
-from shoudan_kit.machine import Machine
+from shoudan_kit.state_machine import Machine
 
 
 class Status(IntEnum):

@@ -21,12 +21,13 @@ from shoudan_delivery.refusals import ChannelUnavailable, FieldInvalid
 from shoudan_delivery.states import DealCode, ServiceClass, SupplierState
 from shoudan_delivery.store import suppliers as store
 from shoudan_delivery.store.rows import Supplier
-from shoudan_kit import log, named_secret
-from shoudan_kit.db import Database
-from shoudan_kit.guard import Guard, UrlForbidden
+from shoudan_kit import log
+from shoudan_kit.db.pool import Database
+from shoudan_kit.http.ssrf import Guard, UrlForbidden
 from shoudan_kit.ids import IdMaker
+from shoudan_kit.secrets import named_secret
 from shoudan_kit.service import App
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 
 OPERATORS_STATES = frozenset({SupplierState.OPEN, SupplierState.SUSPENDED, SupplierState.HELD})
 NETWORKS_MAX = 50

@@ -21,9 +21,9 @@ from sqlalchemy import (
 )
 
 from shoudan_delivery.states import DELIVERY
-from shoudan_kit.moves import lifecycles
-from shoudan_kit.sealing import Place
-from shoudan_kit.tables import by_month, metadata, rights
+from shoudan_kit.db.foundation import by_month, metadata, rights
+from shoudan_kit.db.moves import lifecycles
+from shoudan_kit.secrets.sealing import Place
 
 METADATA = metadata()
 APPEND_ONLY = ("vds_order_exp",)

@@ -14,8 +14,8 @@ from shoudan_delivery.states import FINAL, PushStatus, Status
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Chunk, Outgoing
 from shoudan_kit import log
-from shoudan_kit.task import Task, handles
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.kinds import Task, handles
+from shoudan_kit.tasks.unit_of_work import Work
 
 FULL_S = 5.0
 # How long after its time-out a call of another process may still come back with an answer.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from shoudan_delivery.channels import SupplierProtocol
 from shoudan_delivery.states import DealCode, Source
 from shoudan_delivery.store.rows import Finding, Outgoing, Reply, Supplier, Unreadable, Verdict
-from shoudan_kit.egress import Answered, NoAnswer, NotSent, Outcome
+from shoudan_kit.http.client import Answered, NoAnswer, NotSent, Outcome
 from shoudan_kit.money import yuan_to_micros
-from shoudan_kit.sealing import hidden_in
+from shoudan_kit.secrets.sealing import hidden_in
 
 RAW_MAX = 4_000
 

@@ -16,7 +16,7 @@ from shoudan_erp_ingest.rpc.erp import ErpServicer
 from shoudan_erp_ingest.senders import Senders
 from shoudan_erp_ingest.subjects import Subjects
 from shoudan_erp_ingest.tables.schema import APPEND_ONLY, METADATA
-from shoudan_kit.migrate import Schema
+from shoudan_kit.db.migrate import Schema
 from shoudan_kit.service import App, Running, Service
 
 NAME: Final = "erp_ingest"

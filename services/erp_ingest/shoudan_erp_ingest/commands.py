@@ -173,7 +173,7 @@ def _run(target: str, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     from grpc import aio
 
     from shoudan.erp.v1 import erp_service_pb2_grpc as rpc
-    from shoudan_kit.rpc import connect
+    from shoudan_kit.rpc.server import connect
 
     async def connected() -> T:
         channel = connect(target)
@@ -190,7 +190,7 @@ def _run(target: str, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
 
 
 def _fail(target: str, error: Any) -> NoReturn:
-    from shoudan_kit.refusal import refused_from_rpc
+    from shoudan_kit.rpc.refusal import refused_from_rpc
 
     refused = refused_from_rpc(error)
     text = str(refused) if refused is not None else f"{error.code().name} from {target}"

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from shoudan_kit.config import Port, Secret
-from shoudan_kit.sealing_settings import SealingSettings
+from shoudan_kit.secrets.sealing_settings import SealingSettings
 
 
 class SenderRule(BaseModel):

@@ -12,8 +12,8 @@ from shoudan_erp_ingest.refusals import FieldInvalid, NotFound
 from shoudan_erp_ingest.store import finding
 from shoudan_erp_ingest.store.finding import Filter, Found, Place
 from shoudan_erp_ingest.tables.schema import TRADE
-from shoudan_kit.db import Database
-from shoudan_kit.sealing import KeyRing
+from shoudan_kit.db.pool import Database
+from shoudan_kit.secrets.sealing import KeyRing
 
 PAGE_MAX = 1_000
 PAGE_DEFAULT = 100

@@ -7,7 +7,7 @@ from typing import Final
 from shoudan.erp.v1 import events_pb2
 from shoudan_erp_ingest.store.refunds import RefundWrite
 from shoudan_erp_ingest.store.trades import TradeWrite
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 
 TRADE_RECEIVED: Final = "shoudan.events.erp.trade.received"
 REFUND_RECEIVED: Final = "shoudan.events.erp.refund.received"

@@ -10,7 +10,7 @@ from shoudan_erp_ingest.tables.fields import Kind, Spec, personal_specs, specs
 from shoudan_erp_ingest.tables.models import Document, TradeDocument
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan
-from shoudan_kit.sealing import plain_phone
+from shoudan_kit.secrets.sealing import plain_phone
 
 PHONES = ("mobile", "telno", "account", "zip", "_no")
 ADDRESS_SHOWN_MAX = 6

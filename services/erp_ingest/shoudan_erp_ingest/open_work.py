@@ -12,8 +12,8 @@ from shoudan_erp_ingest.quarantine import Quarantine
 from shoudan_erp_ingest.refusals import FieldInvalid
 from shoudan_erp_ingest.store import pushes
 from shoudan_erp_ingest.tables.schema import TRADE
-from shoudan_kit.open_work import Count, Decision, DecisionEvents, Item
 from shoudan_kit.service import App
+from shoudan_kit.tasks.open_work import Count, Decision, DecisionEvents, Item
 
 RETRY: Final = "retry"
 DECIDED: Final = DecisionEvents("shoudan.events.erp.work.decided", events.WorkDecided)

@@ -15,9 +15,9 @@ from shoudan_erp_ingest.store import pushes
 from shoudan_erp_ingest.store.pushes import KeptPush
 from shoudan_erp_ingest.tables.schema import QUARANTINED, STORED
 from shoudan_kit.clock import Clock
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_kit.ids import EPOCH, TIME_SHIFT
-from shoudan_kit.sealing import KeyRing, Unsealable
+from shoudan_kit.secrets.sealing import KeyRing, Unsealable
 
 AT_ONCE = 100
 REPROCESS_MAX = 10_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from shoudan_erp_ingest.store.refunds import RefundWrite, StoredRefund
 from shoudan_erp_ingest.tables.models import RefundDocument
-from shoudan_kit.sealing import KeyRing, is_mobile
+from shoudan_kit.secrets.sealing import KeyRing, is_mobile
 
 
 @dataclass(frozen=True, slots=True)

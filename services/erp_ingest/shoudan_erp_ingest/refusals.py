@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import grpc
 
-from shoudan_kit.refusal import Refusal
+from shoudan_kit.rpc.refusal import Refusal
 
 DOMAIN = "erp.shoudan"
 

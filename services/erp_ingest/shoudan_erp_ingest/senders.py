@@ -11,7 +11,7 @@ from shoudan_erp_ingest.config import ErpSettings
 from shoudan_erp_ingest.refusals import SenderUnknown, SenderUnverified
 from shoudan_erp_ingest.signatures import Scheme, verified
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
-from shoudan_kit.refusal import Refusal
+from shoudan_kit.rpc.refusal import Refusal
 
 PARAMS_MAX = 64
 SENDER_CHARS_SHOWN_MAX = 64

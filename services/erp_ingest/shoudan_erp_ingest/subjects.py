@@ -11,8 +11,8 @@ from shoudan_erp_ingest.store import finding, pushes, subjects
 from shoudan_erp_ingest.store.pushes import KeptPush
 from shoudan_erp_ingest.store.subjects import Audited
 from shoudan_erp_ingest.tables.schema import PUSH, TRADE
-from shoudan_kit.sealing import KeyRing
-from shoudan_kit.work import Work
+from shoudan_kit.secrets.sealing import KeyRing
+from shoudan_kit.tasks.unit_of_work import Work
 
 BY_CHARS_MAX = 128
 REASON_CHARS_MAX = 1_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shoudan_erp_ingest.states import goes_back
 from shoudan_erp_ingest.store.trades import Lines, StoredTrade, TradeWrite
 from shoudan_erp_ingest.tables.models import TradeDocument, TradeLine, untraced
-from shoudan_kit.sealing import KeyRing, is_mobile
+from shoudan_kit.secrets.sealing import KeyRing, is_mobile
 
 
 @dataclass(frozen=True, slots=True)

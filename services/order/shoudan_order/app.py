@@ -11,10 +11,10 @@ from shoudan.order.v1 import (
     dictionary_service_pb2_grpc,
     order_service_pb2_grpc,
 )
-from shoudan_kit.migrate import Schema
-from shoudan_kit.personal import NAME as PERSONAL
-from shoudan_kit.personal import Personal
-from shoudan_kit.sealing import SealedColumn
+from shoudan_kit.db.migrate import Schema
+from shoudan_kit.secrets.personal import NAME as PERSONAL
+from shoudan_kit.secrets.personal import Personal
+from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
 from shoudan_order import catalogues, open_work, parked
 from shoudan_order.config import OrderSettings

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order import kinds, overtime, parts, results, returns, sums
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import UNKNOWN, Outcome

@@ -11,9 +11,10 @@ from typing import Any, Final
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit import log, named_secret
-from shoudan_kit.db_errors import taken
-from shoudan_kit.guard import opened
+from shoudan_kit import log
+from shoudan_kit.db.errors import taken
+from shoudan_kit.http.ssrf import opened
+from shoudan_kit.secrets import named_secret
 from shoudan_order import events
 from shoudan_order.catalogue import (
     Canton,

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from shoudan_kit.config import Seconds
-from shoudan_kit.sealing_settings import SealedAccountSettings
+from shoudan_kit.secrets.sealing_settings import SealedAccountSettings
 
 # WeChat Pay's published schedule; the document's maximum of ten attempts uses its first ten waits.
 NOTIFY_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]

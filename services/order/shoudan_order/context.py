@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.sealing import SealedColumn
+from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App
-from shoudan_kit.task import Kind
+from shoudan_kit.tasks.kinds import Kind
 from shoudan_order.catalogue import Catalogue
 from shoudan_order.config import OrderSettings
 from shoudan_order.delivery_client import Suppliers

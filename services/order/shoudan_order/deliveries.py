@@ -9,8 +9,8 @@ from typing import Final
 import grpc
 
 from shoudan_kit import log
-from shoudan_kit.refusal import Refused
-from shoudan_kit.task import Task
+from shoudan_kit.rpc.refusal import Refused
+from shoudan_kit.tasks.kinds import Task
 from shoudan_order import kinds, parts, results, sums
 from shoudan_order.binding import guard_s
 from shoudan_order.context import Context

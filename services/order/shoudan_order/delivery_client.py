@@ -13,7 +13,7 @@ from grpc import aio
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as rpc
 from shoudan_kit.money import yuan_to_micros
-from shoudan_kit.refusal import Refused, refused_from_proto, refused_from_rpc
+from shoudan_kit.rpc.refusal import Refused, refused_from_proto, refused_from_rpc
 
 ITEMS_MAX: Final = 1_000  # of one call (delivery_service.proto)
 UNAVAILABLE: Final = "ERROR_REASON_CHANNEL_UNAVAILABLE"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from shoudan.order.v1 import events_pb2
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order.states import OrderStatus, RefundStatus
 
 ORDER_SUBJECT: Final = "shoudan.events.order.order."

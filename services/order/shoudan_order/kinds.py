@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from shoudan_kit.task import Kind
+from shoudan_kit.tasks.kinds import Kind
 from shoudan_order.tables import QUEUES
 
 # The deadline ends a step, not the count; the count is only there to bound it.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import grpc
 
-from shoudan_kit.task import Task
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.kinds import Task
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order import events, kinds, payments, refunds
 from shoudan_order.context import Context
 from shoudan_order.pay_client import Movement, Posted

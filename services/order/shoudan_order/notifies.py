@@ -22,14 +22,15 @@ from urllib.parse import urlsplit
 import orjson
 from sqlalchemy.exc import DBAPIError
 
-from shoudan_kit import log, metrics, named_secret
+from shoudan_kit import log, metrics
 from shoudan_kit.batch import Coalescer
-from shoudan_kit.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
-from shoudan_kit.db import Unavailable, retry
-from shoudan_kit.egress import Answered, Egress, NotSent, Outcome
-from shoudan_kit.guard import Guard, opened
-from shoudan_kit.task import Task
-from shoudan_kit.work import Work
+from shoudan_kit.db.pool import Unavailable, retry
+from shoudan_kit.http.client import Answered, Egress, NotSent, Outcome
+from shoudan_kit.http.ssrf import Guard, opened
+from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
+from shoudan_kit.secrets import named_secret
+from shoudan_kit.tasks.kinds import Task
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order import events, kinds
 from shoudan_order.catalogue import DownChannel
 from shoudan_order.context import Context

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoudan.order.v1 import events_pb2 as events
-from shoudan_kit.open_work import Count, Decision, DecisionEvents, Item, Source
+from shoudan_kit.tasks.open_work import Count, Decision, DecisionEvents, Item, Source
 from shoudan_order import audits, retries
 from shoudan_order.context import Context
 from shoudan_order.refusals import NotFound

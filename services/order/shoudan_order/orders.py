@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shoudan_kit.db import holdable, retry
+from shoudan_kit.db.pool import holdable, retry
 from shoudan_kit.money import MICROS_MAX, apply_rate, micros_to_yuan
-from shoudan_kit.sealing import SealedColumn
-from shoudan_kit.work import Work
+from shoudan_kit.secrets.sealing import SealedColumn
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order import events, kinds
 from shoudan_order.binding import deliverable_num
 from shoudan_order.catalogue import WILDCARD, Catalogue, DownProduct, DownShelf, Wish

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import grpc
 
 from shoudan_kit import log
-from shoudan_kit.refusal import Refused
-from shoudan_kit.task import Task
-from shoudan_kit.work import Work
+from shoudan_kit.rpc.refusal import Refused
+from shoudan_kit.tasks.kinds import Task
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order import events, kinds, notifies, payments, results, sums
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import UNKNOWN, Outcome, Pending

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order import binding, events, kinds, sums
 from shoudan_order.context import Context
 from shoudan_order.states import OrderStatus

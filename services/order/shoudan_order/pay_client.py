@@ -13,7 +13,7 @@ from grpc import aio
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as rpc
-from shoudan_kit.refusal import Refused, refused_from_proto
+from shoudan_kit.rpc.refusal import Refused, refused_from_proto
 
 POSTINGS_MAX: Final = 1_000  # of one PostEntries (ledger_service.proto)
 DOMAIN: Final = "pay.shoudan"

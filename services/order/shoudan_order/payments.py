@@ -10,9 +10,9 @@ import grpc
 
 from shoudan_kit import log
 from shoudan_kit.money import micros_to_yuan
-from shoudan_kit.refusal import Refused
-from shoudan_kit.task import Task
-from shoudan_kit.work import Work
+from shoudan_kit.rpc.refusal import Refused
+from shoudan_kit.tasks.kinds import Task
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order import events, kinds, notifies, parts
 from shoudan_order.context import Context
 from shoudan_order.pay_client import DIFFERS, DOMAIN, TOO_LOW, Movement, Posted

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shoudan_kit.db import holdable, retry
+from shoudan_kit.db.pool import holdable, retry
 from shoudan_kit.money import STEP
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order import events, kinds, sums
 from shoudan_order.catalogue import Catalogue
 from shoudan_order.context import Context

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from shoudan_kit import log
-from shoudan_kit.db import retry
+from shoudan_kit.db.pool import retry
 from shoudan_kit.money import micros_to_yuan
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order import costs, events, kinds, notifies, parts, sums
 from shoudan_order.binding import guard_s
 from shoudan_order.context import Context

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from shoudan_kit.task import Kind
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.kinds import Kind
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order import kinds
 from shoudan_order.audits import keep
 from shoudan_order.context import Context

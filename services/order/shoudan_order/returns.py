@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 import grpc
 
 from shoudan_kit import log
-from shoudan_kit.db import retry
-from shoudan_kit.refusal import Refused
-from shoudan_kit.task import Task
-from shoudan_kit.work import Work
+from shoudan_kit.db.pool import retry
+from shoudan_kit.rpc.refusal import Refused
+from shoudan_kit.tasks.kinds import Task
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order import events, kinds, refunds, sums
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 from typing import Any, Final
 
-from shoudan_kit.machine import Machine
+from shoudan_kit.state_machine import Machine
 
 
 class OrderStatus(IntEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shoudan_kit.task import Handler, handles
+from shoudan_kit.tasks.kinds import Handler, handles
 from shoudan_order import deliveries, kinds, moneyback, notifies, overtime, payments, returns
 
 HANDLERS: Final[tuple[Handler[Any], ...]] = (

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from shoudan_kit.config import Port, Seconds, Secret, ServiceSettings
-from shoudan_kit.guard import opened
+from shoudan_kit.http.ssrf import opened
 
 UMS_WAITS_S = [5.0, 15.0, 60.0, 300.0]
 NOTICE_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]

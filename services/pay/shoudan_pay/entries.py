@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from shoudan_kit.refusal import Refusal
+from shoudan_kit.rpc.refusal import Refusal
 
 # ident, groups, eid.
 Key: TypeAlias = tuple[str, str, str]

@@ -9,7 +9,7 @@ from typing import Final
 from shoudan.core.v1.core_pb2 import Event
 from shoudan.pay.v1 import events_pb2 as pb
 from shoudan_kit.money import micros_to_yuan
-from shoudan_kit.work import WorkEvents
+from shoudan_kit.tasks.unit_of_work import WorkEvents
 from shoudan_pay.entries import Account, Crossing, Decision, Finding, Record
 from shoudan_pay.statements import Statement
 from shoudan_pay.store.records import Shown

@@ -11,7 +11,7 @@ import msgspec
 
 from shoudan_kit.clock import BEIJING
 from shoudan_kit.money import MICROS_MAX
-from shoudan_kit.refusal import Refusal
+from shoudan_kit.rpc.refusal import Refusal
 from shoudan_pay.entries import MoveKey, Package, PackageKey, PackageRecord
 from shoudan_pay.refusals import (
     AccountLocked,

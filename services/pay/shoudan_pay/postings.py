@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from shoudan_kit.money import MICROS_MAX, STEP
-from shoudan_kit.refusal import Refusal
+from shoudan_kit.rpc.refusal import Refusal
 from shoudan_pay.entries import (
     PLATFORM,
     Account,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_pay.entries import Finding, Head, Record, micros_since_1970
 from shoudan_pay.seals import UNKEYED_BYTES, Trust, unkeyed
 from shoudan_pay.store import accounts as account_store

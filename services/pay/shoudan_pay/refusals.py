@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from shoudan_kit.refusal import Refusal
+from shoudan_kit.rpc.refusal import Refusal
 
 
 class PayRefusal(Refusal):

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from shoudan_kit.db import Database
-from shoudan_kit.shutdown import cancel_all
+from shoudan_kit.db.pool import Database
+from shoudan_kit.process.shutdown import cancel_all
 from shoudan_pay.entries import Finding, Head
 from shoudan_pay.proof import BEYOND_ALL, Rules, Run, Tally, prove
 from shoudan_pay.seals import Trust

@@ -12,9 +12,9 @@ from grpc import aio
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
 from shoudan_fakes.component import Component
 from shoudan_kit.config import Secret
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
-from shoudan_kit.probe import free_port
+from shoudan_kit.process.ports import free_port
 from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE
 from shoudan_pay.config import PaySettings

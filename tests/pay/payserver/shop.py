@@ -15,7 +15,7 @@ from shoudan_fakes.component import Component
 from shoudan_gateway.app import SERVICE as GATEWAY
 from shoudan_gateway.app import ports
 from shoudan_gateway.config import GatewaySettings
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_kit.service import Process
 from shoudan_pay.payserver.judging import SIGN_ACCOUNT
 from shoudan_pay.payserver.numbers import new_uuid

@@ -22,7 +22,7 @@ from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan.pay.v1.payment_service_pb2_grpc import PaymentServiceStub
 from shoudan_gateway.app import ports
 from shoudan_gateway.commands import JWKS_FILE, KEY_FILE, issued
-from shoudan_kit.refusal import refused_from_rpc
+from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_pay.payserver.numbers import new_uuid
 from tests.pay.payserver.shop import Shop, body, gateway, number, on_account
 

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan.pay.v1 import payment_service_pb2_grpc as stubs
 from shoudan_fakes.component import Component
-from shoudan_kit.db import Database
+from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_pay.payserver.numbers import new_uuid
 from shoudan_pay.store.payserver import modes

@@ -15,7 +15,7 @@ from shoudan.core.v1 import operations_service_pb2_grpc as stubs
 from shoudan_cli.main import collected
 from shoudan_fakes.component import Component
 from shoudan_kit import metrics
-from shoudan_kit.bulkhead import REST_AFTER
+from shoudan_kit.limits.bulkhead import REST_AFTER
 from tests.pay.payserver.shop import Shop, by_code
 
 

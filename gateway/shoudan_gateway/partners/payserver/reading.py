@@ -12,7 +12,7 @@ from shoudan_gateway import merge
 from shoudan_gateway.partners.payserver import queries
 from shoudan_gateway.partners.payserver.queries import admitted, required_merchant, scope
 from shoudan_gateway.wire import Inbound, Malformed, Problem, Trouble, Why
-from shoudan_kit.json_keys import repeated_key
+from shoudan_kit.http.json_keys import repeated_key
 from shoudan_kit.money import FEN
 
 BATCH_MAX: Final = 1000

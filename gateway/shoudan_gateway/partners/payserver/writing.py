@@ -15,7 +15,7 @@ from shoudan_gateway.partners.payserver.queries import echoed
 from shoudan_gateway.wire import Inbound, Outbound
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_fen
-from shoudan_kit.refusal import refused_from_proto
+from shoudan_kit.rpc.refusal import refused_from_proto
 
 API: Final = "/api/v1.0.0"
 OK: Final = 200

@@ -1,5 +1,5 @@
 """Alembic's way in: everything is in the kit."""
 
-from shoudan_kit.migrate import run_env
+from shoudan_kit.db.migrate import run_env
 
 run_env()

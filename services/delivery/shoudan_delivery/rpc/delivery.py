@@ -20,8 +20,8 @@ from shoudan_delivery.states import Status
 from shoudan_delivery.store.rows import Delivery, Incident, Key, NewDelivery
 from shoudan_delivery.store.suppliers import DeliveryFilter
 from shoudan_kit.ids import EPOCH, TIME_SHIFT
-from shoudan_kit.rpc import RpcContext
-from shoudan_kit.shielded import shielded
+from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.rpc.shielded import shielded
 
 PAGE_DEFAULT = 100
 TEXT_MAX = 64

@@ -27,8 +27,8 @@ from shoudan_erp_ingest.tables.models import (
     TradeLine,
 )
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
-from shoudan_kit import pages
-from shoudan_kit.sealing import KeyRing
+from shoudan_kit.db import pages
+from shoudan_kit.secrets.sealing import KeyRing
 
 M = TypeVar("M")
 Place = tuple[datetime, int]

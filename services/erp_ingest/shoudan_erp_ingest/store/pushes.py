@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_erp_ingest.tables.schema import QUARANTINED, STORED
-from shoudan_kit.db import columns, statement, unnest
-from shoudan_kit.sealing import KeyRing
+from shoudan_kit.db.pool import columns, statement, unnest
+from shoudan_kit.secrets.sealing import KeyRing
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_erp_ingest.store.bulk import Bulk
 from shoudan_erp_ingest.tables.models import Payment, Trade, TradeDocument, TradeLine
-from shoudan_kit.db import statement, unnest
-from shoudan_kit.sealing import KeyRing
+from shoudan_kit.db.pool import statement, unnest
+from shoudan_kit.secrets.sealing import KeyRing
 
 Lines = Mapping[str, tuple[TradeLine, ...]]
 

@@ -32,7 +32,7 @@ from shoudan_erp_ingest.tables.models import (
     Trade,
     TradeLine,
 )
-from shoudan_kit.tables import GROWING, metadata, rights
+from shoudan_kit.db.foundation import GROWING, metadata, rights
 
 TRADE: Final = 1  # kind of push and of document, as PushKind of the contract
 REFUND: Final = 2

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit import pages
-from shoudan_kit.db import columns, statement, unnest
+from shoudan_kit.db import pages
+from shoudan_kit.db.pool import columns, statement, unnest
 from shoudan_order.states import AuditStatus, AuditType
 
 # One waiting audit of a thing is enough.

@@ -15,9 +15,9 @@ from typing import Any, Final, cast
 import msgspec
 
 from shoudan_kit.clock import BEIJING, beijing
-from shoudan_kit.egress import Answered, Egress, NotSent, Outcome
-from shoudan_kit.json_keys import repeated_key
-from shoudan_kit.signing import open_body_sig
+from shoudan_kit.http.client import Answered, Egress, NotSent, Outcome
+from shoudan_kit.http.json_keys import repeated_key
+from shoudan_signing import open_body_sig
 
 REFUND: Final = "/netpay/refund"
 REFUND_QUERY: Final = "/netpay/refund-query"

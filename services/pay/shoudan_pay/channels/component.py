@@ -15,8 +15,8 @@ from urllib.parse import quote
 import msgspec
 
 from shoudan_kit.clock import from_beijing
-from shoudan_kit.egress import Answered, Egress, NotSent
-from shoudan_kit.json_keys import repeated_key
+from shoudan_kit.http.client import Answered, Egress, NotSent
+from shoudan_kit.http.json_keys import repeated_key
 
 ANSWER_CHARS_MAX: Final = 200
 NUMBER_CHARS_MAX: Final = 64

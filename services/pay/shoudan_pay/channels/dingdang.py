@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from shoudan_kit.egress import Answered, Egress, NotSent
-from shoudan_kit.json_keys import repeated_key
+from shoudan_kit.http.client import Answered, Egress, NotSent
+from shoudan_kit.http.json_keys import repeated_key
 
 ORDER_QUERY: Final = "/orderquery"
 REFUND: Final = "/refund"

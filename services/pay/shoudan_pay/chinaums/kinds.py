@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from shoudan_kit.task import Kind
+from shoudan_kit.tasks.kinds import Kind
 
 DAY_S: Final = 86_400
 # protocols §1.8: asked for a day; the waits in between are settings.

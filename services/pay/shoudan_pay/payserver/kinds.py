@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from shoudan_kit.task import Kind
+from shoudan_kit.tasks.kinds import Kind
 
 QUEUE: Final = "payserver:ask"
 # A day beyond the longest order; with at most one question in ten seconds.

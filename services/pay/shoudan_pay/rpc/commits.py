@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log
 from shoudan_kit.batch import Coalescer
-from shoudan_kit.db import Unavailable, retry, sql_state
-from shoudan_kit.db_errors import RETRYABLE
+from shoudan_kit.db.errors import RETRYABLE
+from shoudan_kit.db.pool import Unavailable, retry, sql_state
 from shoudan_kit.service import App
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay import events, postings
 from shoudan_pay.alerts import changed, crossings
 from shoudan_pay.config import PaySettings

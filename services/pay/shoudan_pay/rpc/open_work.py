@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from shoudan.pay.v1 import payment_events_pb2 as events
-from shoudan_kit.open_work import Count, Decision, DecisionEvents, Item, Source
 from shoudan_kit.service import App
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.open_work import Count, Decision, DecisionEvents, Item, Source
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.chinaums.kinds import ASK_UMS, AskUms
 from shoudan_pay.config import PaySettings

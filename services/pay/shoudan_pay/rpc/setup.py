@@ -11,9 +11,9 @@ import msgspec
 from shoudan.pay.v1 import setup_service_pb2 as pb
 from shoudan.pay.v1 import setup_service_pb2_grpc as grpc_stubs
 from shoudan_kit.money import micros_to_yuan
-from shoudan_kit.rpc import RpcContext
+from shoudan_kit.rpc.server import RpcContext
 from shoudan_kit.service import App
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay import accounts, events, packages, postings
 from shoudan_pay.config import PaySettings
 from shoudan_pay.entries import PLATFORM, Account, Key, Posting

@@ -10,7 +10,7 @@ from typing import Any, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
-from shoudan_kit.pages import NUMBERED_MAX, Asked
+from shoudan_kit.db.pages import NUMBERED_MAX, Asked
 from shoudan_pay import packages, postings
 from shoudan_pay.entries import (
     Account,

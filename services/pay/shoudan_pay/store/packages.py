@@ -9,9 +9,9 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit import pages
-from shoudan_kit.db import columns, statement, unnest
-from shoudan_kit.pages import Asked, Page
+from shoudan_kit.db import pages
+from shoudan_kit.db.pages import Asked, Page
+from shoudan_kit.db.pool import columns, statement, unnest
 from shoudan_pay.entries import MoveKey, Package, PackageKey, PackageRecord
 
 _KEYS: Final = {"ident": "text", "groups": "text", "eid": "text", "spkg_id": "text"}

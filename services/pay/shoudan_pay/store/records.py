@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit import pages
-from shoudan_kit.db import columns, statement, unnest
-from shoudan_kit.fast import FastConnection
-from shoudan_kit.pages import Asked, Page
+from shoudan_kit.db import pages
+from shoudan_kit.db.pages import Asked, Page
+from shoudan_kit.db.pool import columns, statement, unnest
+from shoudan_kit.db.text_statements import FastConnection
 from shoudan_pay.entries import Account, Head, QuoteKey, Record, RecordKey
 
 _TYPES: Final = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from shoudan_kit.bulkhead import Resting
+from shoudan_kit.limits.bulkhead import Resting
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.rpc.commits import Ledger

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shoudan_kit.task import Handler, Task, handles_each
+from shoudan_kit.tasks.kinds import Handler, Task, handles_each
 from shoudan_pay.chinaums.kinds import ASK_UMS, ASK_UMS_NOW, AskUms
 from shoudan_pay.dingdang.kinds import RELEASE, TELL, Release, Tell
 from shoudan_pay.kinds import PROVE, Prove

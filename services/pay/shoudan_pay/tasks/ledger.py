@@ -11,7 +11,7 @@ from typing import Final
 from shoudan_kit import log, metrics
 from shoudan_kit.clock import BEIJING
 from shoudan_kit.service import App
-from shoudan_kit.task import Task
+from shoudan_kit.tasks.kinds import Task
 from shoudan_pay import events
 from shoudan_pay.config import PaySettings
 from shoudan_pay.entries import Finding

@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import log
 from shoudan_kit.batch import Coalescer
-from shoudan_kit.db import Unavailable, retry
-from shoudan_kit.db_errors import taken
+from shoudan_kit.db.errors import taken
+from shoudan_kit.db.pool import Unavailable, retry
 from shoudan_kit.service import App
-from shoudan_kit.task import Kind
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.kinds import Kind
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay.channels.component import NO_FEN, Heard, Word
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.judging import fen

@@ -7,9 +7,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shoudan_kit import log
-from shoudan_kit.bulkhead import Admission, Bulkhead, Limits, Party
+from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Limits, Party
 from shoudan_kit.service import App
-from shoudan_kit.task import Kind, Task
+from shoudan_kit.tasks.kinds import Kind, Task
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import states

@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from shoudan_kit import log, metrics, named_secret
-from shoudan_kit.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
+from shoudan_kit import log, metrics
 from shoudan_kit.clock import beijing
-from shoudan_kit.egress import Egress
-from shoudan_kit.guard import ANY_PORT, PORTS, Guard, UrlForbidden, opened
-from shoudan_kit.resolver import Resolver
+from shoudan_kit.http.client import Egress
+from shoudan_kit.http.resolver import Resolver
+from shoudan_kit.http.ssrf import ANY_PORT, PORTS, Guard, UrlForbidden, opened
+from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
+from shoudan_kit.secrets import named_secret
 from shoudan_pay.channels import component
 from shoudan_pay.channels.component import Checked, Heard
 from shoudan_pay.config import PaySettings

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay.channels.component import Word
 from shoudan_pay.payserver import states
 from shoudan_pay.payserver.states import Event, PayStatus, RefundStatus

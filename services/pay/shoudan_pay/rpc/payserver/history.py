@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoudan.pay.v1 import payment_events_pb2 as pb
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay.payserver.numbers import new_uuid
 from shoudan_pay.store.payserver import refunds as store
 from shoudan_pay.store.payserver.pays import PayOrder

@@ -9,10 +9,10 @@ import msgspec
 from sqlalchemy.exc import IntegrityError
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
-from shoudan_kit import named_secret
-from shoudan_kit.db_errors import taken
-from shoudan_kit.pages import NUMBERED_MAX
-from shoudan_kit.rpc import RpcContext
+from shoudan_kit.db.errors import taken
+from shoudan_kit.db.pages import NUMBERED_MAX
+from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.secrets import named_secret
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import numbers

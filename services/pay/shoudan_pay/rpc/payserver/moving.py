@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shoudan_kit.refusal import Refusal
-from shoudan_kit.work import Work
+from shoudan_kit.rpc.refusal import Refusal
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay import packages
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.entries import MoveKey, Package, PackageKey, PackageRecord, Posting

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from shoudan_kit import log
-from shoudan_kit.shielded import shielded
+from shoudan_kit.rpc.shielded import shielded
 from shoudan_pay.channels import component
 from shoudan_pay.channels.component import Answer, Heard, Word
 from shoudan_pay.payserver.judging import Method

@@ -10,9 +10,9 @@ from functools import partial
 from typing import Final
 
 from shoudan_kit import log
-from shoudan_kit.refusal import Refusal
+from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.service import App
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import judging, numbers, states
 from shoudan_pay.payserver.judging import Method, RefundAsked

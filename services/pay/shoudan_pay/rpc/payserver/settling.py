@@ -10,10 +10,10 @@ import msgspec
 
 from shoudan_kit import log
 from shoudan_kit.batch import Coalescer
-from shoudan_kit.db import retry
-from shoudan_kit.faultpoint import hit
+from shoudan_kit.db.pool import retry
+from shoudan_kit.faults import hit
 from shoudan_kit.service import App
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import numbers, states

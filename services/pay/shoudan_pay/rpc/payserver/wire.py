@@ -10,9 +10,9 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
-from shoudan_kit.json_keys import repeated_key
+from shoudan_kit.db.pages import NUMBERED_MAX
+from shoudan_kit.http.json_keys import repeated_key
 from shoudan_kit.money import FEN, MICROS_MAX
-from shoudan_kit.pages import NUMBERED_MAX
 from shoudan_pay.payserver.judging import PayAsked, RefundAsked, content_hash
 from shoudan_pay.payserver.refusals import ResourceNotFound
 from shoudan_pay.refusals import AmountInvalid, FieldInvalid

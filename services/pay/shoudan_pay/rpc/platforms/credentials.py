@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoudan_kit import named_secret
+from shoudan_kit.secrets import named_secret
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.refusals import FieldInvalid

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from shoudan_kit.egress import Egress
+from shoudan_kit.http.client import Egress
 from shoudan_kit.service import App
 from shoudan_pay.channels import dingdang
 from shoudan_pay.channels.component import Heard, Word

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from shoudan_kit.money import FEN
-from shoudan_kit.refusal import Refusal
+from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.service import App
 from shoudan_pay.channels.dingdang import ID_CHARS_MAX
 from shoudan_pay.config import PaySettings

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Final
 
 from shoudan_kit import log
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay.channels.dingdang import ID_CHARS_MAX
 from shoudan_pay.dingdang.kinds import TELL, Tell
 from shoudan_pay.payserver.states import PayStatus, RefundStatus

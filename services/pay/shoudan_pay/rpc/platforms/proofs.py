@@ -12,16 +12,17 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit import log, named_secret
+from shoudan_kit import log
+from shoudan_kit.secrets import named_secret
 from shoudan_kit.service import App
-from shoudan_kit.signing import open_access_token, open_body_sig, tsk_hmac, tsk_rsa2, tvs_hmac
-from shoudan_kit.signing.open_body_sig import BodySig
-from shoudan_kit.signing.tsk_hmac import Tsk
 from shoudan_pay.config import PaySettings
 from shoudan_pay.platforms.refusals import ProofInvalid
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.store.platforms import callers as store
 from shoudan_pay.store.platforms.callers import Domain, UmsApp
+from shoudan_signing import open_access_token, open_body_sig, tsk_hmac, tsk_rsa2, tvs_hmac
+from shoudan_signing.open_body_sig import BodySig
+from shoudan_signing.tsk_hmac import Tsk
 
 # Strangers are verified against these, so that how long a no takes does not tell who exists.
 NOBODY: Final = secrets.token_hex(32)

@@ -12,9 +12,9 @@ from shoudan.order.v1 import audit_service_pb2_grpc as audit_grpc
 from shoudan.order.v1 import order_service_pb2 as order
 from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan_kit import log
-from shoudan_kit.refusal import Refused, refused_from_proto, refused_from_rpc
+from shoudan_kit.rpc.refusal import Refused, refused_from_proto, refused_from_rpc
 from shoudan_kit.service import App
-from shoudan_kit.task import Task
+from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang.kinds import Release
 from shoudan_pay.dingdang.refusals import OrdersAway

@@ -8,11 +8,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shoudan_kit import log, metrics
-from shoudan_kit.bulkhead import Admission, Bulkhead, Change, Limits, Resting
-from shoudan_kit.egress import Egress
+from shoudan_kit.http.client import Egress
+from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Resting
 from shoudan_kit.money import FEN
 from shoudan_kit.service import App
-from shoudan_kit.task import Task
+from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.channels import dingdang
 from shoudan_pay.channels.dingdang import Said
 from shoudan_pay.config import PaySettings

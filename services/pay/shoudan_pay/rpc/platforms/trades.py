@@ -8,9 +8,9 @@ from typing import Final
 from shoudan.pay.v1 import payment_events_pb2 as events
 from shoudan_kit import log
 from shoudan_kit.money import FEN
+from shoudan_kit.rpc.shielded import shielded
 from shoudan_kit.service import App
-from shoudan_kit.shielded import shielded
-from shoudan_kit.work import Work
+from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay.channels.dingdang import ID_CHARS_MAX
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang.kinds import RELEASE, Release

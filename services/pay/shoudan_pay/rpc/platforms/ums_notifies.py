@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from shoudan_kit import log
+from shoudan_kit.rpc.shielded import shielded
 from shoudan_kit.service import App
-from shoudan_kit.shielded import shielded
-from shoudan_kit.signing import key_signature
 from shoudan_pay.channels import chinaums
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.chinaums.kinds import ASK_UMS_NOW, AskUms
@@ -23,6 +22,7 @@ from shoudan_pay.store.payserver import pays as pay_store
 from shoudan_pay.store.payserver.pays import PayOrder
 from shoudan_pay.store.platforms import callers, ums
 from shoudan_pay.store.platforms.callers import UmsApp
+from shoudan_signing import key_signature
 
 LOGGED_CHARS_MAX: Final = 64
 ENDS: Final = {chinaums.State.SUCCESS: Word.SUCCESS, chinaums.State.FAIL: Word.FAILED}

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from shoudan_kit import log
-from shoudan_kit.egress import Egress
+from shoudan_kit.http.client import Egress
 from shoudan_kit.service import App
-from shoudan_kit.task import Task
+from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.channels import chinaums
 from shoudan_pay.channels.chinaums import Access, Meaning, Told
 from shoudan_pay.channels.component import Heard, Word

@@ -24,8 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Select
 
-from shoudan_kit import pages
 from shoudan_kit.clock import from_beijing
+from shoudan_kit.db import pages
 from shoudan_kit.money import FEN
 from shoudan_pay.store.payserver import modes, pays, refunds
 from shoudan_pay.store.payserver.tables import (

@@ -22,8 +22,8 @@ from sqlalchemy import (
     text,
 )
 
-from shoudan_kit.moves import lifecycles, steps
-from shoudan_kit.tables import GROWING, rights
+from shoudan_kit.db.foundation import GROWING, rights
+from shoudan_kit.db.moves import lifecycles, steps
 from shoudan_pay.tables import METADATA
 
 # Written once, never changed: the history of every status.

@@ -23,8 +23,8 @@ from sqlalchemy import (
     text,
 )
 
-from shoudan_kit.moves import lifecycles, steps
-from shoudan_kit.tables import by_month, rights
+from shoudan_kit.db.foundation import by_month, rights
+from shoudan_kit.db.moves import lifecycles, steps
 from shoudan_pay.tables import METADATA
 
 APPEND_ONLY: Final = ("dingdang_notice_attempt",)

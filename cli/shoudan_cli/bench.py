@@ -1,0 +1,130 @@
+"""`shoudan bench`: what this system does on this machine, measured through its own front doors."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from shoudan_cli.clients import Failed, console, errors
+
+T = TypeVar("T")
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Measure what this machine can do."""
+
+
+def _say(line: str) -> None:
+    errors.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _measured(bench: Coroutine[Any, Any, T], *, own: bool = True) -> T:
+    """Run a bench; what it cannot do ends the command in words. `own`: on a system started for it."""
+    import uvloop
+
+    from shoudan_kit.embedded import EmbeddedError
+    from shoudan_kit.process.supervise import NotStarted
+
+    if own:
+        _say("system: one of its own, started for this and gone at the end")
+    try:
+        return uvloop.run(bench)
+    except (Failed, EmbeddedError, NotStarted) as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def lifecycle(
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="Of the window measured.")] = 10,
+    in_flight: Annotated[int, typer.Option(min=1, help="Orders between request and notify.")] = 400,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Whole orders per second, request to notify, and their CPU time; no rate when a check fails."""
+    from dataclasses import asdict
+
+    from shoudan_cli import bench_lifecycle
+
+    figures = _measured(bench_lifecycle.bench(seconds, in_flight, _say))
+    if as_json:
+        console.print_json(data=asdict(figures))
+    else:
+        console.print(figures)
+
+
+@app.command()
+def delivery(
+    seconds: Annotated[
+        float, typer.Option(min=1, max=600, help="Of each of the two windows.")
+    ] = 15,
+    in_flight: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Calls the slow supplier takes at a time.")
+    ] = 2_000,
+    latency: Annotated[
+        float, typer.Option(min=0.01, max=60, help="Seconds the slow supplier thinks.")
+    ] = 0.5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Deliveries per second at a slow supplier, beside what its limit allows; and a channel beside it."""
+    from dataclasses import asdict
+
+    from shoudan_cli import bench_delivery
+
+    figures = _measured(bench_delivery.bench(seconds, in_flight, latency, _say))
+    if as_json:
+        console.print_json(data=asdict(figures))
+    else:
+        console.print(figures)
+    if not figures.fulfilled_once:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ledger(
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="Of each of the runs.")] = 7,
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="A running pay service to measure from outside, instead of one started for it. "
+            "Its CPU, and the two figures to compare with, are null then; accounts of ident bench stay.",
+        ),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Postings per second on one account and on a thousand, beside a database without batches.
+
+    Each run warms up for two seconds and is then watched in windows of one second; the figure is the
+    median of the windows, so what else the machine does for a moment does not count. On a machine that
+    is always busy it does: look at the load average told beside each line.
+    """
+    from shoudan_cli import bench_ledger
+
+    if target:
+        figures = _measured(bench_ledger.bench_at(target, seconds, _say), own=False)
+    else:
+        figures = _measured(bench_ledger.bench(seconds, _say))
+    if as_json:
+        console.print_json(data=bench_ledger.as_dict(figures))
+
+
+@app.command()
+def erp(
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="Of pushing, after warming.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Trade pushes per second over HTTP, each checked afterwards to be kept byte for byte."""
+    from dataclasses import asdict
+
+    from shoudan_cli import bench_erp
+
+    figures = _measured(bench_erp.bench(seconds, _say))
+    if as_json:
+        console.print_json(data=asdict(figures))
+    if not figures.stored_equals_acknowledged:
+        raise typer.Exit(1)

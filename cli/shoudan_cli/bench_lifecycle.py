@@ -1,0 +1,225 @@
+"""`shoudan bench lifecycle`: whole orders per second through HTTP, and what each costs where."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import aiohttp
+import orjson
+
+from shoudan.pay.v1 import ledger_service_pb2 as pay
+from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_cli.bench_parts import wear_in
+from shoudan_cli.clients import Clients, Failed
+from shoudan_cli.cpu import Usage, usage
+from shoudan_cli.system import System
+from shoudan_cli.wiring import GATEWAY, SANDBOX, SERVICES
+from shoudan_kit.embedded.binaries import postgres_bin
+from shoudan_kit.embedded.home import unprivileged_user
+from shoudan_kit.process.child import Child, tail
+
+WARM_S: Final = 3.0
+END_S_MAX: Final = 60.0
+END_POLL_S: Final = 0.1
+CREDIT_MICROS: Final = 10**15
+PGBENCH_CLIENTS: Final = 32
+PGBENCH_SCALE: Final = 10
+OWN: Final = (*SERVICES, GATEWAY, "postgres", "nats")
+
+COMPLETE: Final = """
+    SELECT ARRAY[
+        count(*) FILTER (WHERE order_status = 0 AND notify_status = 0 AND complete_up_pay = 0),
+        count(*)
+    ]
+    FROM oms_order_info
+"""  # asked twice in a run, so it may read the whole table
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What must hold for the figures to mean anything."""
+
+    all_final: bool
+    ledger_verified: bool
+    fulfilled_once: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What `--json` prints, with exactly these keys.
+
+    A lifecycle is complete when the order is final, its supplier paid and its partner told. Times are
+    from the request to the notify. `total` leaves out the sandbox and the load generator, which play
+    the outside world.
+    """
+
+    lifecycles_per_s: float
+    cpu_us_per_order: dict[str, float]
+    tpcb_tps: float
+    ratio: float
+    p50_ms: float
+    p99_ms: float
+    checks: Checks
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One look at the clock, the orders and the processors."""
+
+    at_s: float
+    complete: int
+    cpu: dict[str, Usage]
+
+
+class ChecksFailed(Failed):
+    """The run is worth nothing; `checks` says why."""
+
+    def __init__(self, checks: Checks) -> None:
+        super().__init__(
+            f"no rate, because a check failed: {orjson.dumps(asdict(checks)).decode()}"
+        )
+        self.checks = checks
+
+
+async def bench(seconds: float, in_flight: int, say: Callable[[str], None]) -> Figures:
+    """Start a system as in production, measure for `seconds`, check everything, stop it.
+
+    Raises ChecksFailed and Failed.
+    """
+    async with System.start(profile="demo", report=lambda event: say(str(event))) as system:
+        clients = Clients({name: system.target(name) for name in SERVICES})
+        try:
+            await wear_in(system.postgres)
+            await _fill(clients)
+            told, first, last = await _load(system, seconds, in_flight)
+            placed = told["placed"] - told["refused"]
+            checks = Checks(
+                all_final=await _all_final(system, placed) and not told["refused"],
+                ledger_verified=await _verified(clients),
+                fulfilled_once=await _fulfilled_once(system, placed),
+            )
+        finally:
+            await clients.close()
+        say(f"{told['placed']} placed, {told['refused']} refused {told['reasons']}, {checks}")
+        tps = await _tpcb(system, seconds)
+    if not (checks.all_final and checks.ledger_verified and checks.fulfilled_once):
+        raise ChecksFailed(checks)
+    return _figures(told, first, last, tps, checks)
+
+
+def _figures(told: Any, first: Mark, last: Mark, tps: float, checks: Checks) -> Figures:
+    count = last.complete - first.complete
+    rate = count / (last.at_s - first.at_s)
+    spent = {name: (last.cpu[name] - first.cpu[name]) * 1e6 / max(1, count) for name in last.cpu}
+    each = {name: round(value, 1) for name, value in spent.items()}
+    return Figures(
+        lifecycles_per_s=round(rate, 1),
+        cpu_us_per_order={"total": round(sum(spent[name] for name in OWN), 1), **each},
+        tpcb_tps=round(tps, 1),
+        ratio=round(rate / tps, 3),
+        p50_ms=round(told["p50_ms"], 1),
+        p99_ms=round(told["p99_ms"], 1),
+        checks=checks,
+    )
+
+
+async def _fill(clients: Clients) -> None:
+    """Credit enough for any run."""
+    message = pay.UpdateAccountRequest(
+        key=pay.AccountKey(ident="oms", groups="down_channel", eid="test"),
+        credit_micros=CREDIT_MICROS,
+    )
+    await clients.call("pay", pay_grpc.LedgerServiceStub, "UpdateAccount", message)
+
+
+async def _load(system: System, seconds: float, in_flight: int) -> tuple[Any, Mark, Mark]:
+    """Run the load generator; what it told, and the marks at both ends of the window."""
+    output = system.log_path("load")
+    argv = [sys.executable, "-m", "shoudan_cli.load", system.gateway_url, str(in_flight)]
+    child = Child.spawn(argv, env=system.env, output=output)
+    await asyncio.sleep(WARM_S)
+    first = await _mark(system, child.pid)
+    await asyncio.sleep(seconds)
+    last = await _mark(system, child.pid)
+    child.send(2)
+    if await child.wait() != 0:
+        raise Failed(f"the load generator failed:\n{tail(output)}")
+    return orjson.loads(output.read_bytes().splitlines()[-1]), first, last
+
+
+async def _mark(system: System, load_pid: int) -> Mark:
+    pids = {name: system.supervisor.pid(name) for name in (*OWN, SANDBOX)}
+    complete, _ = await _counts(system)
+    at_s = asyncio.get_running_loop().time()
+    return Mark(at_s, complete, usage({**pids, "load_generator": load_pid}))
+
+
+async def _counts(system: System) -> tuple[int, int]:
+    async with system.postgres.admin("shoudan_order") as db:
+        complete, stored = cast("list[int]", await db.fetchval(COMPLETE))
+        return complete, stored
+
+
+async def _all_final(system: System, placed: int) -> bool:
+    """Whether every order taken is complete, given time for the last ones."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + END_S_MAX
+    while True:
+        complete, stored = await _counts(system)
+        if complete == stored == placed:
+            return True
+        if loop.time() > deadline:
+            return False
+        await asyncio.sleep(END_POLL_S)
+
+
+async def _verified(clients: Clients) -> bool:
+    stub: Any = pay_grpc.LedgerServiceStub(clients.channel("pay"))
+    last: Any = None
+    async for told in stub.Verify(pay.VerifyRequest()):
+        last = told
+    return last is not None and last.done and not last.findings
+
+
+async def _fulfilled_once(system: System, placed: int) -> bool:
+    url = f"{system.sandbox_url}/supplier/journal"
+    async with aiohttp.ClientSession(trust_env=False) as http, http.get(url) as answer:
+        journal: Any = await answer.json(content_type=None)
+    return journal["fulfilled"] == placed and journal["fulfilled_twice_count"] == 0
+
+
+async def _tpcb(system: System, seconds: float) -> float:
+    """Transactions per second of pgbench's own TPC-B on the same server."""
+    async with system.postgres.admin() as db:
+        await db.execute("CREATE DATABASE bench")
+    program = await asyncio.to_thread(postgres_bin, unprivileged_user()) / "pgbench"
+    await _pgbench(system, program, f"-i -q -s {PGBENCH_SCALE}")
+    words = f"-n -M prepared -c {PGBENCH_CLIENTS} -j 2 -T {max(1, round(seconds))}"
+    found = re.search(r"tps = ([0-9.]+)", await _pgbench(system, program, words))
+    if found is None:
+        raise Failed("pgbench said no figure")
+    return float(found[1])
+
+
+async def _pgbench(system: System, program: Path, words: str) -> str:
+    postgres, log = system.postgres, system.log_path("pgbench")
+    password = (postgres.home.path / "superuser.password").read_text("utf-8").strip()
+    child = Child.spawn(
+        [str(program), *words.split(), "-U", "postgres", "bench"],
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PGPASSWORD": password,
+            "PGHOST": str(postgres.socket_dir),
+            "PGPORT": str(postgres.port),
+        },
+        output=log,
+    )
+    if await child.wait() != 0:
+        raise Failed(f"pgbench failed:\n{tail(log)}")
+    return log.read_text("utf-8")

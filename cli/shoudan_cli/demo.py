@@ -1,0 +1,60 @@
+"""`shoudan demo`: places the document's own example order and shows its life."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from shoudan_cli import life
+from shoudan_cli.clients import SERVICES, Failed, console, open_clients, run, settings
+
+SUCCEEDED = 0
+
+
+def demo(
+    url: Annotated[
+        str,
+        typer.Option(help="Gateway of a running system; a temporary one is started without it."),
+    ] = "",
+    sandbox: Annotated[str, typer.Option(help="Sandbox supplier and inbox of that system.")] = "",
+) -> None:
+    """Place the example order of the document and show its life; exit code 1 if a part is missing."""
+    run(lambda: _running(url, sandbox) if url else _temporary())
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+async def _running(url: str, sandbox: str) -> None:
+    found = settings(gateway_url=url.rstrip("/"), sandbox_url=sandbox.rstrip("/"))
+    async with open_clients(found) as clients:
+        show(await life.watch(clients, found.gateway_url, found.sandbox_url, _say))
+
+
+async def _temporary() -> None:
+    """A system of our own, gone afterwards."""
+    from shoudan_cli.system import Stage, System
+    from shoudan_kit.embedded import EmbeddedError
+    from shoudan_kit.process.supervise import NotStarted
+
+    def stage(done: Stage) -> None:
+        _say(f"✔ {done.name:<9} {done.text}  {done.seconds:.1f} s")
+
+    try:
+        async with System.start(profile="demo", stage=stage) as system:
+            _say(f"  system    one of its own ({system.id}), gone at the end")
+            found = {f"{name}_target": system.target(name) for name in SERVICES}
+            async with open_clients(settings(**found)) as clients:
+                show(await life.watch(clients, system.gateway_url, system.sandbox_url, _say))
+    except (EmbeddedError, NotStarted) as error:
+        raise Failed(str(error)) from None
+
+
+def show(seen: life.Life) -> None:
+    """Print a life. Raises Failed when the order did not succeed."""
+    for line in life.lines(seen):
+        _say(line)
+    if seen.query.get("status") != SUCCEEDED:
+        raise Failed(f"the order ended with status {seen.query.get('status')}")

@@ -1,0 +1,361 @@
+"""The whole system on one machine: servers, migrations, services, gateway, the outside world."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Final, Literal, Self
+
+from shoudan_cli.wiring import (
+    GATEWAY,
+    LOOPBACK,
+    SANDBOX,
+    SERVICES,
+    Ports,
+    choose_ports,
+    environment,
+    own_environment,
+    ownerless,
+)
+from shoudan_kit.embedded import DatabaseUrls, EmbeddedError, Nats, Postgres
+from shoudan_kit.embedded.home import Home, blocked_at, unprivileged_user
+from shoudan_kit.process.ports import http_status, listens, port_taken
+from shoudan_kit.process.supervise import Process, Program, Supervisor
+
+Profile = Literal["demo", "test"]
+
+CATALOGUE: Final = "catalogue.yaml"
+LEDGER_KEYS: Final = "ledger.keys"
+STATEMENT_KEYS: Final = "ledger.statement.keys"
+STATEMENTS: Final = "statements"
+READY_S_MAX: Final = 60
+APPLIED_BY: Final = "shoudan up"
+
+
+class PortTaken(RuntimeError):
+    """The port that was asked for belongs to somebody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of the start that is done."""
+
+    name: str
+    text: str
+    seconds: float
+
+
+def ignore(_: object) -> None:
+    """For callers that do not want to hear."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start. `env` is added to every process; without a `catalogue` none is applied."""
+
+    ephemeral: bool = True
+    port: int | None = None
+    data_dir: Path | None = None
+    usual_ports: bool = False
+    profile: Profile = "test"
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    catalogue: Path | None = None
+    stage: Callable[[Stage], None] = ignore
+    report: Callable[[object], None] = ignore
+
+
+class System:
+    """A running system. Processes are named order, pay, delivery, erp_ingest, gateway, sandbox,
+    postgres, nats; each can be killed, paused, stopped and started again by name."""
+
+    def __init__(self, plan: Plan, home: Path, ports: Ports) -> None:
+        self.plan, self.home, self.ports = plan, home, ports
+        self.supervisor = Supervisor(plan.report)
+        self.env: dict[str, str] = {}
+        self.id = token_hex(8)
+        self.settings: dict[str, frozenset[str]] = {}
+        self.databases: dict[str, DatabaseUrls] = {}
+        self.postgres: Postgres
+        self.nats: Nats
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls,
+        *,
+        ephemeral: bool = True,
+        port: int | None = None,
+        data_dir: Path | None = None,
+        usual_ports: bool = False,
+        profile: Profile = "test",
+        env: Mapping[str, str] | None = None,
+        catalogue: Path | Literal["demo"] | None = "demo",
+        stage: Callable[[Stage], None] = ignore,
+        report: Callable[[object], None] = ignore,
+    ) -> AsyncGenerator[Self]:
+        """`async with System.start() as system:` - ready inside, everything stopped after.
+
+        Raises PortTaken for a `port` that is not free; EmbeddedError or NotStarted when something
+        does not come up, with the end of its output.
+        """
+        if port is not None and port_taken(port):
+            raise PortTaken(f"port {port} is taken; leave --port out or name another")
+        plan = Plan(
+            ephemeral,
+            port,
+            data_dir,
+            usual_ports,
+            profile,
+            env or {},
+            demo_catalogue() if catalogue == "demo" else catalogue,
+            stage,
+            report,
+        )
+        async with AsyncExitStack() as stack:
+            home = _home(plan, stack)
+            system = cls(plan, home, choose_ports(port, usual=usual_ports))
+            await system._start(stack)
+            yield system
+
+    # ------------------------------------------------------------ where things are
+    @property
+    def gateway_url(self) -> str:
+        return self.env["SHOUDAN_GATEWAY_URL"]
+
+    @property
+    def internal_url(self) -> str:
+        """The gateway's internal listener (ledger)."""
+        return f"http://{LOOPBACK}:{self.ports['internal']}"
+
+    @property
+    def sandbox_url(self) -> str:
+        return self.env["SHOUDAN_SANDBOX_URL"]
+
+    def target(self, service: str) -> str:
+        """The gRPC address of a service."""
+        return f"{LOOPBACK}:{self.ports[service]}"
+
+    def log_path(self, name: str) -> Path:
+        """The file a process writes its output to."""
+        return self.home / "logs" / f"{name}.log"
+
+    # ------------------------------------------------------------ doing harm and good
+    async def kill(self, name: str) -> None:
+        """kill -9; it comes back by itself."""
+        await self.supervisor.kill(name)
+
+    async def stop(self, name: str) -> None:
+        """Drain it and leave it away until `start_again`."""
+        await self.supervisor.stop(name)
+
+    async def start_again(self, name: str) -> None:
+        await self.supervisor.start_again(name)
+
+    async def restart(self, name: str) -> None:
+        await self.supervisor.restart(name)
+
+    def pause(self, name: str) -> None:
+        self.supervisor.pause(name)
+
+    def resume(self, name: str) -> None:
+        self.supervisor.resume(name)
+
+    async def wait_healthy(self, name: str, timeout_s: float = 30) -> None:
+        await self.supervisor.wait_healthy(name, timeout_s)
+
+    # ------------------------------------------------------------ the start, step by step
+    async def _start(self, stack: AsyncExitStack) -> None:
+        for line in self.ports.moved:
+            self.plan.report(line)
+        for variable in ownerless({**os.environ, **self.plan.env}):
+            name = variable.removeprefix("SHOUDAN_")
+            self.plan.report(f"{variable} reaches no service: name its own, SHOUDAN_GATEWAY_{name}")
+        loading = asyncio.ensure_future(asyncio.to_thread(_declared))
+        try:
+            await self._start_servers(stack)
+            self.databases = await self.postgres.provision(SERVICES)
+            found = environment(self.plan.profile, self.ports, self.databases, self.nats.url)
+            found |= _of_ledger(self.home)
+            self.env = {**found, "SHOUDAN_SYSTEM_ID": self.id, **self.plan.env}
+            declared = await loading
+            self.settings = {
+                name: frozenset(one.settings.model_fields) for name, one in declared.items()
+            }
+            await self._migrate({name: declared[name].schema for name in SERVICES})
+        finally:
+            loading.cancel()
+        # Pushed after the servers: stopped before them.
+        stack.push_async_callback(self.supervisor.aclose)
+        self.supervisor.adopt(self.postgres, watch=False)
+        self.supervisor.adopt(self.nats, watch=True)
+        await self._start_services()
+        await self._apply()
+        await self._start_gateway()
+
+    async def _start_servers(self, stack: AsyncExitStack) -> None:
+        ephemeral = self.plan.ephemeral
+        root = None if ephemeral else self.home
+        profile = "test" if self.plan.profile == "test" else "production"
+        timer = _timer()
+        self.postgres = await stack.enter_async_context(
+            await Postgres.start(
+                root and root / "postgres", port=self.ports["postgres"], profile=profile
+            )
+        )
+        where = "gone at the end" if ephemeral else f"data {self.postgres.home.path}"
+        text = f"{self.postgres.version}  127.0.0.1:{self.postgres.port}  ({where})"
+        self._done("postgres", text, timer())
+        self.nats = await stack.enter_async_context(
+            await Nats.start(root and root / "nats", port=self.ports["nats"])
+        )
+        self._done("nats", f"127.0.0.1:{self.nats.port}  JetStream on", timer())
+
+    async def _migrate(self, schemas: Mapping[str, Any]) -> None:
+        from shoudan_kit.db.migrate import role_of, upgrade
+
+        timer = _timer()
+        done: list[str] = []
+        for name in SERVICES:
+            urls = self.databases[name]
+            plan = await upgrade(name, schemas[name], urls.owner, role_of(*urls), turnable=True)
+            done.append(f"{name} {len(plan.pending)}")
+        self._done("migrate", " · ".join(done), timer())
+
+    async def _start_services(self) -> None:
+        timer = _timer()
+        processes = [self._serve(name) for name in SERVICES]
+        await self.supervisor.start(self._sandbox(), *processes)
+        addresses = "  ".join(f"{name} :{self.ports[name]}" for name in SERVICES)
+        self._done("services", f"{addresses}  healthy", timer())
+        self._done(
+            "sandbox", f"{self.sandbox_url}/  supplier, notify inbox, payment component", timer()
+        )
+
+    async def _apply(self) -> None:
+        if self.plan.catalogue is None:
+            return
+        from shoudan_cli.apply import apply
+        from shoudan_cli.clients import Clients
+        from shoudan_cli.document import load
+
+        timer = _timer()
+        document = load(self.plan.catalogue, self.env)
+        clients = Clients({name: self.target(name) for name in SERVICES})
+        try:
+            changes = await apply(clients, document, APPLIED_BY, dry_run=False)
+        finally:
+            await clients.close()
+        self._done("catalogue", f"{len(changes)} changed", timer())
+
+    async def _start_gateway(self) -> None:
+        """After the catalogue: its first reading then has every channel."""
+        timer = _timer()
+        await self.supervisor.start(self._serve(GATEWAY))
+        self._done(GATEWAY, self.gateway_url, timer())
+
+    def _serve(self, name: str) -> Process:
+        argv = (sys.executable, "-m", "shoudan_cli", "serve", name)
+        return self._process(name, argv, self.ports[f"{name} ops"], "/readyz", self.ports[name])
+
+    def _sandbox(self) -> Process:
+        port, journal = self.ports[SANDBOX], self.home / "sandbox.jsonl"
+        argv = (sys.executable, "-m", "shoudan_fakes", "upstream")
+        argv += ("--port", str(port), "--journal", str(journal))
+        return self._process(SANDBOX, argv, port, "/healthz", port)
+
+    def _process(
+        self, name: str, argv: tuple[str, ...], port: int, path: str, served: int
+    ) -> Process:
+        async def healthy() -> bool:
+            # Another program on the port may be healthy, too: what answers must be what was started.
+            if await http_status(port, path) != 200:
+                return False
+            return all(listens(process.pid, one) for one in {port, served})
+
+        env = {**os.environ, **self.env}
+        own = own_environment(name, self.settings.get(name, frozenset()), env)
+        program = Program(name, argv, own, healthy, READY_S_MAX)
+        process = Process(program, self.log_path(name))
+        return process
+
+    def _done(self, name: str, text: str, seconds: float) -> None:
+        self.plan.stage(Stage(name, text, seconds))
+
+
+def _of_ledger(home: Path) -> dict[str, str]:
+    """The ledger's own keys and the folder of its statements; made the first time."""
+    statements = home / STATEMENTS
+    statements.mkdir(mode=0o700, exist_ok=True)
+    return {
+        "SHOUDAN_PAY_LEDGER_KEYS": _kept_key(home / LEDGER_KEYS),
+        "SHOUDAN_PAY_LEDGER_STATEMENT_KEYS": _kept_key(home / STATEMENT_KEYS),
+        "SHOUDAN_PAY_LEDGER_STATEMENTS_DIR": str(statements),
+    }
+
+
+def _kept_key(file: Path) -> str:
+    """Keys in a file only its owner can read; a random one the first time."""
+    with suppress(FileNotFoundError):
+        return file.read_text("ascii")
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w", encoding="ascii") as opened:
+        opened.write(secrets.token_urlsafe(32))
+    return file.read_text("ascii")
+
+
+def demo_catalogue() -> Path:
+    """The demonstration catalogue: beside this file when installed, in demo/ of a checkout."""
+    packaged = Path(__file__).parent / CATALOGUE
+    return packaged if packaged.is_file() else Path(__file__).parents[2] / "demo" / CATALOGUE
+
+
+def default_data_dir() -> Path:
+    """~/.local/share/shoudan; for root, whose home PostgreSQL's user may not enter, /var/lib/shoudan."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    place = Path(base) / "shoudan"
+    if blocked_at(place, unprivileged_user(), mode=1) is not None:
+        return Path("/var/lib/shoudan")
+    return place
+
+
+def _home(plan: Plan, stack: AsyncExitStack) -> Path:
+    """Logs and the sandbox's journal are ours alone; the servers have folders of their own."""
+    if plan.ephemeral:
+        temporary = Home.open(None, "system")
+        stack.callback(temporary.close)
+        home = temporary.path
+    else:
+        home = (plan.data_dir or default_data_dir()).absolute()
+        user = unprivileged_user()
+        home.mkdir(parents=True, exist_ok=True, mode=0o755 if user else 0o700)
+        if (place := blocked_at(home, user, mode=1)) is not None:
+            raise EmbeddedError(f"PostgreSQL's user may not enter {place}: give another --data")
+    (home / "logs").mkdir(mode=0o700, exist_ok=True)
+    return home
+
+
+def _declared() -> dict[str, Any]:
+    """The services' declarations; importing the services takes a second, so it is done aside."""
+    return {entry.name: entry.load() for entry in entry_points(group="shoudan.services")}
+
+
+def _timer() -> Callable[[], float]:
+    """Seconds since it was last asked."""
+    last = time.monotonic()
+
+    def lap() -> float:
+        nonlocal last
+        now = time.monotonic()
+        last, passed = now, now - last
+        return passed
+
+    return lap

@@ -1,0 +1,151 @@
+"""Which process of a whole system listens where, and the environment that tells all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.process.ports import free_port
+
+SERVICES: Final = ("order", "pay", "delivery", "erp_ingest")  # those with a database
+GATEWAY: Final = "gateway"
+SANDBOX: Final = "sandbox"
+LOOPBACK: Final = "127.0.0.1"
+
+# What people find written down; taken ones are passed over.
+_USUAL: Final[Mapping[str, int]] = {
+    GATEWAY: 8600,
+    "internal": 8601,
+    SANDBOX: 8690,
+    "order": 50051,
+    "pay": 50052,
+    "delivery": 50053,
+    "erp_ingest": 50054,
+    "order ops": 9601,
+    "pay ops": 9602,
+    "delivery ops": 9603,
+    "erp_ingest ops": 9604,
+    "gateway ops": 9605,
+    "postgres": 5433,
+    "nats": 4222,
+}
+_NEVER: Final = "OWNER_DATABASE_URL"
+_PREFIX: Final = "SHOUDAN_"
+_NAMED_SECRET: Final = f"{_PREFIX}SECRET_"
+_COMPONENT_SECRET: Final = f"{_PREFIX}COMPONENT_"
+# What is no setting, and which processes read it.
+_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "SHOUDAN_CONFIG": (*SERVICES, GATEWAY),
+    "SHOUDAN_FAULTS": (*SERVICES, GATEWAY),
+    "SHOUDAN_MOCK_SECRET": (SANDBOX,),
+}
+USUAL_GATEWAY: Final = _USUAL[GATEWAY]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """One port for each purpose; `moved` says which are not the usual ones, and why."""
+
+    numbers: Mapping[str, int]
+    moved: tuple[str, ...]
+
+    def __getitem__(self, purpose: str) -> int:
+        return self.numbers[purpose]
+
+
+def choose_ports(gateway: int | None, *, usual: bool) -> Ports:
+    """The usual ports or the next free ones; without `usual`, any free ones. `gateway` stays as given."""
+    numbers: dict[str, int] = {}
+    moved: list[str] = []
+    if gateway is not None:
+        numbers[GATEWAY] = gateway
+    for purpose, wanted in _USUAL.items():
+        if purpose in numbers:
+            continue
+        port = _unused(set(numbers.values()), wanted if usual else None)
+        if usual and port != wanted:
+            moved.append(f"port {wanted} ({purpose}) is taken, {port} is used instead")
+        numbers[purpose] = port
+    return Ports(numbers, tuple(moved))
+
+
+def _unused(ours: set[int], wanted: int | None) -> int:
+    """Free, and not promised to another purpose: promised ports are not listening yet."""
+    port = free_port(wanted)
+    while port in ours:
+        port = free_port(None if wanted is None else port + 1)
+    return port
+
+
+def environment(
+    profile: str, ports: Ports, databases: Mapping[str, DatabaseUrls], nats_url: str
+) -> dict[str, str]:
+    """Everything the services, the gateway, the sandbox and the commands need to find each other."""
+    url = _url_of(ports)
+    env = {
+        "SHOUDAN_PROFILE": profile,
+        "SHOUDAN_NATS_URL": nats_url,
+        "SHOUDAN_SANDBOX_URL": url(SANDBOX),
+        "SHOUDAN_GATEWAY_URL": url(GATEWAY),
+        "SHOUDAN_DELIVERY_PUBLIC_URL": url(GATEWAY),
+        "SHOUDAN_GATEWAY_PUBLIC_BASE_URL": url(GATEWAY),
+        "SHOUDAN_PAY_PUBLIC_BASE_URL": url(GATEWAY),
+        "SHOUDAN_GATEWAY_LISTEN_PORT": str(ports[GATEWAY]),
+        "SHOUDAN_GATEWAY_INTERNAL_PORT": str(ports["internal"]),
+        "SHOUDAN_GATEWAY_OPS_PORT": str(ports["gateway ops"]),
+        "SHOUDAN_CLI_OPS_URLS": json.dumps(
+            {name: url(f"{name} ops") for name in (*SERVICES, GATEWAY)}
+        ),
+    }
+    for name in SERVICES:
+        big = name.upper()
+        env[f"SHOUDAN_{big}_DATABASE_URL"] = databases[name].service
+        env[f"SHOUDAN_{big}_OWNER_DATABASE_URL"] = databases[name].owner
+        env[f"SHOUDAN_{big}_LISTEN_PORT"] = str(ports[name])
+        env[f"SHOUDAN_{big}_OPS_PORT"] = str(ports[f"{name} ops"])
+        env[f"SHOUDAN_{big}_TARGET"] = f"{LOOPBACK}:{ports[name]}"
+    return env
+
+
+def own_environment(name: str, settings: Collection[str], env: Mapping[str, str]) -> dict[str, str]:
+    """The part of `env` that process `name` gets: of shoudan's variables only those that it reads.
+
+    `settings` are the names of its settings: SHOUDAN_PAY_TARGET is also a setting of the order
+    service. An owner's password is for `shoudan migrate` alone. A named secret says whose it is:
+    SHOUDAN_GATEWAY_SECRET_X reaches the gateway, as SHOUDAN_SECRET_X.
+    """
+    read = ((_as_read(name, settings, variable), value) for variable, value in env.items())
+    return {variable: value for variable, value in read if variable}
+
+
+def ownerless(env: Mapping[str, str]) -> list[str]:
+    """Named secrets of `env` that do not say whose they are: they reach no process."""
+    return sorted(one for one in env if one.startswith(_NAMED_SECRET))
+
+
+def _as_read(name: str, settings: Collection[str], variable: str) -> str:
+    """How the process reads a variable; empty when it does not."""
+    if not variable.startswith(_PREFIX):
+        return variable
+    plain = variable.removesuffix("_FILE")
+    own = f"{_PREFIX}{name.upper()}_"
+    if plain.endswith(_NEVER):
+        return ""
+    if plain in _PROGRAMS or plain.startswith(_COMPONENT_SECRET):
+        wanted = _PROGRAMS.get(plain, ("pay",))
+        return variable if name in wanted else ""
+    if plain.startswith(own):
+        named = plain.startswith(f"{own}SECRET_")
+        return _PREFIX + variable.removeprefix(own) if named else variable
+    shared = plain.removeprefix(_PREFIX).lower()
+    others = tuple(f"{_PREFIX}{one.upper()}_" for one in (*SERVICES, GATEWAY, "CLI"))
+    if shared not in settings or (plain.startswith(others) and "_url" in shared):
+        return ""
+    return variable
+
+
+def _url_of(ports: Ports) -> Callable[[str], str]:
+    return lambda purpose: f"http://{LOOPBACK}:{ports[purpose]}"

@@ -1,0 +1,351 @@
+"""Migrations: Alembic revisions of each service, the shared foundation below them, grants above them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from io import StringIO
+from typing import Any, Final, cast
+
+from alembic import command, context
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, Table, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit import partitions
+from shoudan_kit.db import moves
+from shoudan_kit.db.ddl_locks import Lock, locks
+from shoudan_kit.db.foundation import FOUNDATION, TURNABLE_CLOCK, partitioned, rights_of
+from shoudan_kit.db.pool import statement
+from shoudan_kit.db.revisions import VERSION_TABLE, Phase, revisions
+from shoudan_kit.db.url import DatabaseUrl
+from shoudan_kit.owner import PATIENT, Patience, alone, as_owner, in_time
+
+TRANSACTION_TIMEOUT: Final = "15s"
+# Left by CREATE INDEX CONCURRENTLY that was cut off.
+_INVALID: Final = statement("""
+SELECT CAST(CAST(indexrelid AS regclass) AS text) FROM pg_index
+JOIN pg_class ON pg_class.oid = indrelid
+WHERE NOT indisvalid AND relnamespace = CAST('public' AS regnamespace)
+""")
+# Parts of partitioned tables: made by the calendar, declared nowhere.
+_PART_NAMES: Final = text("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")
+READER: Final = "shoudan_reader"  # reads every table for reports and writes none, where it exists
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a service's database holds. `append_only` tables are never changed or deleted from."""
+
+    package: str
+    metadata: MetaData
+    append_only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A revision that is not applied yet, and the locks it takes on tables that are there."""
+
+    number: str
+    sentence: str
+    phase: Phase
+    locks: tuple[tuple[str, Lock], ...]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.sentence}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Revisions not applied yet, oldest first; `waiting` are those behind one that only `contract` runs.
+
+    `parts` says which monthly parts are to be made.
+    """
+
+    service: str
+    current: str | None
+    pending: list[Pending]
+    waiting: list[Pending]
+    parts: list[str]
+
+
+async def upgrade(
+    service: str,
+    schema: Schema,
+    owner_url: str,
+    role: str | None,
+    *,
+    turnable: bool = False,
+    contract: bool = False,
+    patience: Patience = PATIENT,
+) -> Plan:
+    """Bring the database to the newest revision, make its monthly parts and give `role` its rights.
+
+    Repeats change nothing.
+    Each revision is a transaction of its own, begun again when it does not get a lock in time; one that
+    is cut off is found undone by the next run. `contract`: take away, too, what no running release
+    needs. `turnable`: sessions may turn the database's clock; never in prod. Raises Locked.
+    """
+
+    def begin(connection: Connection) -> tuple[str | None, list[str]]:
+        _lay_foundation(schema, connection, turnable=turnable)
+        return _there(schema, connection)
+
+    def end(connection: Connection) -> None:
+        _limits(connection)
+        for table in schema.metadata.tables.values():
+            moves.lay(connection, table)
+        if role is not None:
+            _grant(schema, connection, role)
+
+    async with as_owner(owner_url) as connection:
+        await alone(connection)
+        current, parts = await in_time(connection, "foundation", patience, begin)
+        plan = _plan(service, schema, current, parts, contract=contract)
+        for one in plan.pending:
+            if one.phase is Phase.INDEX:
+                await _index(connection, schema, one.number)
+            else:
+                to = partial(_to, schema, one.number)
+                await in_time(connection, f"revision {one.number}", patience, to)
+        for table in partitioned(schema.metadata):
+            grant = partial(_grant_table, schema, table, role)
+            await partitions.lay(connection, table, grant, patience)
+        await in_time(connection, "rights", patience, end)
+        return plan
+
+
+async def plan(service: str, schema: Schema, owner_url: str, *, contract: bool = False) -> Plan:
+    """What `upgrade` would do."""
+    async with as_owner(owner_url) as connection, connection.begin():
+        current, parts = await connection.run_sync(partial(_there, schema))
+    return _plan(service, schema, current, parts, contract=contract)
+
+
+def sql_of(schema: Schema, before: str, number: str) -> str:
+    """The statements of one revision as a script, without a database; `before` is the one below or base."""
+    out = StringIO()
+    config = _config(schema, None)
+    config.output_buffer = out
+    command.upgrade(config, f"{before}:{number}", sql=True)
+    ours = (one for one in out.getvalue().split(";\n") if VERSION_TABLE not in one)
+    return ";\n".join(ours)
+
+
+async def differences(schema: Schema, owner_url: str) -> list[Any]:
+    """What Alembic finds between the tables declared and the tables there; empty when migrated."""
+
+    def run(connection: Connection) -> list[Any]:
+        made = MigrationContext.configure(
+            connection,
+            opts={
+                "compare_type": True,
+                "compare_server_default": False,
+                "include_name": _not_a_part(connection),
+            },
+        )
+        found = cast("list[Any]", compare_metadata(made, schema.metadata))
+        return [one for one in found if not _is_version_table(one)]
+
+    async with as_owner(owner_url) as connection:
+        return await connection.run_sync(run)
+
+
+async def revise(schema: Schema, owner_url: str, message: str, rev_id: str) -> None:
+    """Write a new revision from the differences; for developers, who then read and edit it."""
+
+    def run(connection: Connection) -> None:
+        _lay_foundation(schema, connection, turnable=False)
+        config = _config(schema, connection)
+        command.upgrade(config, "head")
+        command.revision(config, message=message, autogenerate=True, rev_id=rev_id)
+
+    async with as_owner(owner_url) as connection, connection.begin():
+        await connection.run_sync(run)
+
+
+def run_env() -> None:
+    """What every service's migrations/env.py calls."""
+    attributes = context.config.attributes
+    offline = {
+        "dialect_name": "postgresql",
+        "literal_binds": True,
+        "dialect_opts": {"paramstyle": "named"},
+    }
+    connection = attributes["connection"]
+    connected = {"connection": connection}
+    if connection is not None:
+        connected["include_name"] = _not_a_part(connection)
+    context.configure(
+        **cast("Any", offline if context.is_offline_mode() else connected),
+        target_metadata=attributes["metadata"],
+        version_table=VERSION_TABLE,
+        transaction_per_migration=False,
+    )
+    context.run_migrations()
+
+
+def role_of(service_url: str, owner_url: str) -> str | None:
+    """The service's role when it is not the owner itself."""
+    role, owner = DatabaseUrl.parse(service_url).user, DatabaseUrl.parse(owner_url).user
+    return role if role != owner else None
+
+
+async def _index(connection: AsyncConnection, schema: Schema, number: str) -> None:
+    """Outside of a transaction, waiting for locks as long as it takes: it stops no reads and no writes.
+
+    What an index that was cut off left behind is dropped first.
+    """
+    await connection.execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        for name in (await connection.execute(_INVALID)).scalars().all():
+            await connection.execute(text(f"DROP INDEX CONCURRENTLY {name}"))
+        await connection.run_sync(partial(_to, schema, number))
+    finally:
+        await connection.rollback()
+        await connection.execution_options(isolation_level="READ COMMITTED")
+
+
+def _to(schema: Schema, number: str, connection: Connection) -> None:
+    command.upgrade(_config(schema, connection), number)
+
+
+def _lay_foundation(schema: Schema, connection: Connection, *, turnable: bool) -> None:
+    """What every service has alike and its first process needs; not in the revisions of each."""
+    for sql in (*FOUNDATION, TURNABLE_CLOCK) if turnable else FOUNDATION:
+        connection.execute(text(sql))
+    schema.metadata.tables["id_node"].create(connection, checkfirst=True)
+
+
+def _config(schema: Schema, connection: Connection | None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files(schema.package) / "migrations"))
+    config.attributes["connection"] = connection
+    config.attributes["metadata"] = schema.metadata
+    return config
+
+
+def _there(schema: Schema, connection: Connection) -> tuple[str | None, list[str]]:
+    """The database's revision, and which monthly parts are to be made."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    return current, partitions.planned(connection, schema.metadata)
+
+
+def _plan(
+    service: str, schema: Schema, current: str | None, parts: list[str], *, contract: bool
+) -> Plan:
+    """What is to do from `current` on. It reads every revision, in no transaction: that takes time in
+    which locks would be kept, and PostgreSQL ends a transaction that is idle for long."""
+    script = ScriptDirectory.from_config(_config(schema, None))
+    phases = {one.number: one.phase for one in revisions(schema.package)}
+    found: list[Pending] = []
+    for one in reversed(list(script.iterate_revisions("head", current or "base"))):
+        before = str(one.down_revision or "base")
+        number = one.revision
+        taken = _locks(schema, before, number)
+        found.append(Pending(number, str(one.doc), phases[number], tuple(sorted(taken.items()))))
+    contracts = (n for n, one in enumerate(found) if one.phase is Phase.CONTRACT)
+    end = len(found) if contract else next(contracts, len(found))
+    return Plan(service, current, found[:end], found[end:], parts)
+
+
+def _locks(schema: Schema, before: str, number: str) -> dict[str, Lock]:
+    """What a revision locks; of the first one nothing, because nothing is there."""
+    if before == "base":
+        return {}
+    try:
+        return locks(sql_of(schema, before, number))
+    except Exception:  # noqa: BLE001 - it reads the database: its statements are not known before
+        return {"unknown": Lock.ACCESS_EXCLUSIVE}
+
+
+def _limits(connection: Connection) -> None:
+    """PostgreSQL 17 and later end a transaction that takes too long; a hot row must not stay locked."""
+    major = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+    if major >= 170_000:
+        name = connection.execute(text("SELECT quote_ident(current_database())")).scalar_one()
+        connection.execute(
+            text(f"ALTER DATABASE {name} SET transaction_timeout = '{TRANSACTION_TIMEOUT}'")
+        )
+
+
+def _grant(schema: Schema, connection: Connection, role: str) -> None:
+    """The service adds rows and changes what is declared beside its tables, and never a table itself."""
+    _admit(connection, role)
+    to = _quoted(connection, role)
+    connection.execute(text(f"GRANT SELECT ON {VERSION_TABLE} TO {to}"))
+    connection.execute(text(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {to}"))
+    if _has_reader(connection):
+        _admit(connection, READER)
+    for table in schema.metadata.tables.values():
+        _grant_table(schema, table, role, connection)
+
+
+def _grant_table(schema: Schema, table: Table, role: str | None, connection: Connection) -> None:
+    """To the service what is declared; to reports every row to read, and nothing to write."""
+    on = _quoted(connection, table.name)
+    if role is None:
+        return
+    to = _quoted(connection, role)
+    connection.execute(text(f"REVOKE ALL ON {on} FROM {to}"))
+    connection.execute(text(f"GRANT {_rights(schema, connection, table)} ON {on} TO {to}"))
+    if _has_reader(connection):
+        connection.execute(text(f"REVOKE ALL ON {on} FROM {READER}"))
+        connection.execute(text(f"GRANT SELECT ON {on} TO {READER}"))
+
+
+def _has_reader(connection: Connection) -> bool:
+    known = text("SELECT 1 FROM pg_roles WHERE rolname = :name")
+    return connection.execute(known, {"name": READER}).scalar() is not None
+
+
+def _rights(schema: Schema, connection: Connection, table: Table) -> str:
+    """The words of GRANT. Changing a row is granted by column: what is not declared stays as it was."""
+    may = rights_of(table)
+    granted = ["SELECT", "INSERT"]
+    if table.name not in schema.append_only:
+        update = may.update
+        if update is None:
+            granted.append("UPDATE")
+        elif update:
+            names = (_quoted(connection, table.c[name].name) for name in update)
+            granted.append(f"UPDATE ({', '.join(names)})")
+        if may.delete:
+            granted.append("DELETE")
+    return ", ".join(granted)
+
+
+def _admit(connection: Connection, role: str) -> None:
+    """Only who is named may connect: PostgreSQL itself lets everybody in."""
+    database = _quoted(
+        connection, connection.execute(text("SELECT current_database()")).scalar_one()
+    )
+    to = _quoted(connection, role)
+    connection.execute(text(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC"))
+    connection.execute(text(f"GRANT CONNECT ON DATABASE {database} TO {to}"))
+    connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {to}"))
+
+
+def _quoted(connection: Connection, name: str) -> str:
+    return connection.dialect.identifier_preparer.quote(name)
+
+
+def _is_version_table(one: Any) -> bool:
+    """Alembic reports its own table as one too many."""
+    return one[0] == "remove_table" and one[1].name == VERSION_TABLE
+
+
+def _not_a_part(connection: Connection) -> Callable[[str | None, str, Any], bool]:
+    """Alembic's filter of names: parts are compared by the table they belong to."""
+    parts = set(connection.execute(_PART_NAMES).scalars())
+
+    def wanted(name: str | None, kind: str, parents: Any) -> bool:
+        del parents
+        return kind != "table" or name not in parts
+
+    return wanted

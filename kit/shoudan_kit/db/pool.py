@@ -1,0 +1,247 @@
+"""The database of one service: its pool, its time-outs, and the helpers set-based statements need."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from operator import attrgetter
+from typing import Any, Final, TypeVar, cast
+
+import asyncpg
+from sqlalchemy import TextClause, event, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from shoudan_kit.db.errors import (
+    RETRYABLE,
+    NotConnected,
+    Unavailable,
+    data_refused,
+    describe,
+    is_spent,
+    lost,
+    report,
+    sql_state,
+)
+from shoudan_kit.db.text_statements import Driver, FastEngine, refuse_naive
+from shoudan_kit.db.url import DatabaseUrl
+
+__all__ = [
+    "Database",
+    "Unavailable",
+    "columns",
+    "data_refused",
+    "lost",
+    "retry",
+    "sql_state",
+    "statement",
+    "unnest",
+]
+
+T = TypeVar("T")
+
+# THE clock of leases and overtimes: every due time is compared with it. Tests turn it by `clock_shift_s`
+# or by `ALTER DATABASE … SET shoudan.clock_shift`.
+NOW: Final = "shoudan_now()"
+
+RETRIES_MAX: Final = 5
+ACQUIRE_S: Final = 3.0
+HOST_S_MIN: Final = 1.0  # for one host of several; a host that is gone answers nothing
+
+_connect: Final = cast("Any", asyncpg).connect
+_NOT_CONNECTED: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+# Plans are kept. One made while a table was nearly empty would read it whole for ever, so the only plan
+# left is the one that stays right at any size: look each row up by an index. It is made once per
+# connection, whatever the values: planning anew for each call was a quarter of the server's CPU.
+PLANS: Final = (
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
+    "SET plan_cache_mode = force_generic_plan"
+)
+# reliability: a half-open connection must not hold a hot row, so every wait has an end.
+TIMEOUTS: Final = {
+    "statement_timeout": "5000",
+    "lock_timeout": "2000",
+    "idle_in_transaction_session_timeout": "10000",
+    "client_connection_check_interval": "5000",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+
+
+class Database:
+    """A pool of connections. One per process; transactions are short and READ COMMITTED."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 8,
+        application: str = "shoudan",
+        clock_shift_s: float = 0,
+        timeouts: bool = True,
+        settings: Mapping[str, str] | None = None,
+        plans: bool = True,
+    ) -> None:
+        server = {"application_name": application, "jit": "off"}
+        if timeouts:
+            server |= TIMEOUTS
+        server |= settings or {}
+        if clock_shift_s:
+            server["shoudan.clock_shift"] = f"{clock_shift_s} seconds"
+        self._hosts = DatabaseUrl.parse(url).hosts
+        self._first = 0  # the host that took the last session is asked first
+        self._options: dict[str, Any] = {
+            "connection_class": Driver,
+            "server_settings": server,
+            "command_timeout": 10 if timeouts else None,
+        }
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self._open,
+            hide_parameters=True,  # an error's text goes to logs, what was stored does not
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=ACQUIRE_S,
+            pool_use_lifo=True,  # the fewest connections stay warm, the rest may be closed by the server
+        )
+        event.listen(engine.sync_engine, "handle_error", _judge)
+        if plans:  # after the driver has looked its types up, which needs every kind of plan
+            event.listen(engine.sync_engine, "connect", _plan)
+        event.listen(engine.sync_engine, "before_cursor_execute", _zoned)
+        event.listen(engine.sync_engine, "checkin", _left_behind)
+        self.engine = FastEngine(engine.sync_engine)
+
+    async def _open(self) -> Any:
+        """A session on the first host that takes one and can be written to. Raises NotConnected."""
+        state, reason = None, "no host"
+        host_s = max(HOST_S_MIN, ACQUIRE_S / len(self._hosts))
+        for step in range(len(self._hosts)):
+            place = (self._first + step) % len(self._hosts)
+            try:
+                opened = await _connect(self._hosts[place], timeout=host_s, **self._options)
+            except _NOT_CONNECTED as error:
+                state, reason = sql_state(error), describe(error)
+                report(error, None)
+                continue
+            self._first = place
+            return opened
+        raise NotConnected(state, reason)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncGenerator[AsyncConnection]:
+        """A connection to read with: each statement sees the newest committed state."""
+        async with self.engine.connect() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncConnection]:
+        """One transaction, committed at the end of the block, rolled back by an exception."""
+        async with self.engine.begin() as connection:
+            yield connection
+
+    async def dispose(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+def _zoned(
+    _connection: Any, _cursor: Any, _sql: str, binds: Any, _context: Any, many: bool
+) -> None:
+    """What goes the usual way is held to the rule of the short one."""
+    for values in binds if many else (binds,):
+        refuse_naive(
+            cast("Mapping[str, Any]", values).values() if isinstance(values, dict) else values
+        )
+
+
+def _judge(context: ExceptionContext) -> None:
+    """Log every error once; what says that the session is spent takes it out of the pool.
+
+    Without that a pool keeps its sessions on a server that was demoted: they answer, but never write.
+    """
+    error = context.sqlalchemy_exception or context.original_exception
+    report(error, context.statement)
+    if is_spent(sql_state(error)):
+        context.is_disconnect = True
+        # One host for all: after a failover every other session is spent, too.
+        context.invalidate_pool_on_disconnect = sql_state(error) in {"25006", "57P01", "57P02"}
+
+
+def _plan(connection: Any, _: object) -> None:
+    """Limit a new connection to plans that stay right."""
+
+    async def limit(driver: Any) -> None:
+        await driver.execute(PLANS)
+
+    connection.run_async(limit)
+
+
+def _left_behind(connection: Any, record: Any) -> None:
+    """Close a connection that comes back with a transaction nobody has, instead of lending it again.
+
+    A caller cancelled in its BEGIN leaves one: the driver would take whatever comes next for a part of
+    it, a savepoint, and what its users were told is committed would go with it.
+    """
+    driver = None if connection is None else connection.driver_connection
+    if driver is None:
+        return
+    if driver._top_xact is not None or driver.is_in_transaction():  # noqa: SLF001
+        record.invalidate()
+
+
+async def retry(run: Callable[[], Awaitable[T]], *, tries: int = RETRIES_MAX) -> T:
+    """Run a whole transaction again when the database asks for it or went away under it.
+
+    Only for work that may be repeated by its key: a commit whose answer was lost is run again, too.
+    Raises Unavailable when the last try was lost, anything else as it came.
+    """
+    for attempt in range(1, tries + 1):
+        try:
+            return await run()
+        except (DBAPIError, OSError, TimeoutError, PoolTimeout) as error:
+            gone = lost(error)
+            if not gone and sql_state(error) not in RETRYABLE:
+                raise
+            if attempt == tries:
+                if gone:
+                    raise Unavailable(describe(error)) from error
+                raise
+            ceiling = (0.25 if gone else 0.02) * 2**attempt
+            await asyncio.sleep(random.uniform(0, ceiling))
+    raise AssertionError("tries is at least 1")
+
+
+def columns(rows: Iterable[Any], *names: str) -> dict[str, list[Any]]:
+    """Attributes of `rows` as one array per name: the binds of `FROM unnest(CAST(:name AS type[]), …)`."""
+    get = attrgetter(*names)
+    if len(names) == 1:
+        return {names[0]: [get(row) for row in rows]}
+    arrays: list[list[Any]] = [list(array) for array in zip(*map(get, rows), strict=True)]
+    return dict(zip(names, arrays or [[] for _ in names], strict=True))
+
+
+def holdable(key: Iterable[object]) -> bool:
+    """Whether PostgreSQL can hold every text of `key`: one with NUL in it is in no row."""
+    return not any(isinstance(part, str) and "\0" in part for part in key)
+
+
+def unnest(**types: str) -> str:
+    """`unnest(CAST(:a AS bigint[]), …) AS given(a, …)` for `unnest(a="bigint", …)`."""
+    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())
+    return f"unnest({arrays}) AS given({', '.join(types)})"
+
+
+def statement(sql: str) -> TextClause:
+    """A statement built once at import. Bind arrays with CAST(:name AS type[]), never with `::`."""
+    return text(sql)

@@ -1,0 +1,275 @@
+"""Text statements straight to the driver: same pool, transaction and errors, a fraction of the CPU.
+
+SQLAlchemy spends several times the driver's own time on each statement. The statements of a hot path are
+text, prepared once per connection and the same for ever, so they need none of it. Everything else (Core
+constructs, executemany, streams) goes the usual way. Decision 0003.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Final, cast
+
+import asyncpg
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.exc import MultipleResultsFound, NoResultFound
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shoudan_kit.db.errors import report
+
+FIRST_OWN_TYPE: Final = 16_384  # below are PostgreSQL's own types
+PREPARED_MAX: Final = 200  # statements kept on one connection
+COMPILED_MAX: Final = 2_000  # texts seen in this process; built at import, so few
+
+_DIALECT: Final = PGDialect_asyncpg()
+_compiled: dict[str, tuple[str, tuple[str, ...]]] = {}
+_known_types: dict[frozenset[int], tuple[Any, Any]] = {}
+_watchers: list[Callable[[str], None]] = []
+
+
+@contextmanager
+def watched(see: Callable[[str], None]) -> Generator[None]:
+    """Show every text statement of this process to `see`: tests count what a batch costs."""
+    _watchers.append(see)
+    try:
+        yield
+    finally:
+        _watchers.remove(see)
+
+
+class Row(asyncpg.Record):
+    """A row whose columns are attributes, as SQLAlchemy's are."""
+
+    __slots__ = ()
+
+    @property
+    def _mapping(self) -> Row:
+        """By column name, as SQLAlchemy offers it; a Record already is."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class Rows:
+    """The part of SQLAlchemy's result that statements here use; everything is already read."""
+
+    __slots__ = ("_rows", "rowcount")
+
+    def __init__(self, rows: Sequence[Row], rowcount: int) -> None:
+        self._rows, self.rowcount = rows, rowcount
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows)
+
+    def all(self) -> Sequence[Row]:
+        return self._rows
+
+    def first(self) -> Row | None:
+        return self._rows[0] if self._rows else None
+
+    def one(self) -> Row:
+        return _one(self._rows)
+
+    def one_or_none(self) -> Row | None:
+        return _one(self._rows) if self._rows else None
+
+    def mappings(self) -> Values:
+        """Rows by column name; a Row already is."""
+        return Values(self._rows)
+
+    def scalars(self) -> Values:
+        """The first column of each row."""
+        return Values([row[0] for row in self._rows])
+
+    def scalar(self) -> Any:
+        return self._rows[0][0] if self._rows else None
+
+    def scalar_one(self) -> Any:
+        return _one(self._rows)[0]
+
+    def scalar_one_or_none(self) -> Any:
+        return _one(self._rows)[0] if self._rows else None
+
+
+class Values:
+    """One value per row."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+    def all(self) -> Sequence[Any]:
+        return self._values
+
+    def first(self) -> Any:
+        return self._values[0] if self._values else None
+
+    def one(self) -> Any:
+        return _one(self._values)
+
+    def one_or_none(self) -> Any:
+        return _one(self._values) if self._values else None
+
+
+def _one(values: Sequence[Any]) -> Any:
+    if not values:
+        raise NoResultFound("no row was found when one was required")
+    if len(values) > 1:
+        raise MultipleResultsFound("several rows were found when one was required")
+    return values[0]
+
+
+class FastConnection(AsyncConnection):
+    """An AsyncConnection that hands text statements to asyncpg itself."""
+
+    async def execute(  # type: ignore[override]  # a Rows answers what its callers ask
+        self,
+        statement: Any,
+        parameters: Any = None,
+        *,
+        execution_options: Any = None,
+    ) -> Any:
+        """Run one statement; text with one set of binds goes the short way."""
+        if (
+            not isinstance(statement, TextClause)
+            or execution_options is not None
+            or not (parameters is None or isinstance(parameters, Mapping))
+        ):
+            return await super().execute(statement, parameters, execution_options=execution_options)
+        sql, names = _compile(statement)
+        for see in _watchers:
+            see(sql)
+        binds = cast("Mapping[str, Any]", parameters or {})
+        values = [binds[name] for name in names]
+        refuse_naive(values)
+        fairy = self._proxied.connection
+        adapter: Any = fairy.dbapi_connection
+        try:
+            # What SQLAlchemy's own cursor does before a first statement.
+            if adapter._transaction is None:  # noqa: SLF001
+                await adapter._start_transaction()  # noqa: SLF001
+            prepared = await _prepare(fairy, adapter.driver_connection, sql)
+            rows = await prepared.fetch(*values)
+            return Rows(rows, _affected(prepared.get_statusmsg()))
+        except Exception as error:  # noqa: BLE001 - sorted by SQLAlchemy as its own cursor's would be
+            self._raise(adapter, error, sql)
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Append rows by COPY, binary: a third of the cost of an INSERT from arrays.
+
+        Only for rows nobody else can have written: a conflict fails the whole transaction.
+        """
+        sql = f"COPY {table}"
+        for see in _watchers:
+            see(sql)
+        adapter: Any = self._proxied.connection.dbapi_connection
+        try:
+            if adapter._transaction is None:  # noqa: SLF001
+                await adapter._start_transaction()  # noqa: SLF001
+            await adapter.driver_connection.copy_records_to_table(
+                table, records=rows, columns=columns
+            )
+        except Exception as error:  # noqa: BLE001 - sorted as those of statements
+            self._raise(adapter, error, sql)
+
+    def _raise(self, adapter: Any, error: Exception, sql: str) -> None:
+        """The same exceptions as ever: DBAPIError and its kinds, a lost connection invalidated."""
+        translated: Exception = error
+        try:
+            adapter._handle_exception(error)  # noqa: SLF001
+        except Exception as known:  # noqa: BLE001 - that is how it answers
+            translated = known
+        connection = cast("Any", self._proxied)
+        if isinstance(error, TimeoutError | OSError) and not connection.invalidated:
+            # The server did not answer within the client's limit; SQLAlchemy would go on using the session.
+            report(error, sql)
+            connection.invalidate(error)
+            raise error
+        connection._handle_dbapi_exception(translated, sql, None, None, None)  # noqa: SLF001
+        raise translated
+
+
+class Driver(asyncpg.Connection):
+    """asyncpg's connection, which asks the server about an array type once per process.
+
+    Every new connection would ask again, each time with a query that costs the server more than a
+    hundred orders. PostgreSQL's own types are the same for ever.
+    """
+
+    async def _introspect_types(self, typeoids: Any, timeout: Any) -> tuple[Any, Any]:  # noqa: ASYNC109
+        wanted = frozenset(cast("Iterable[int]", typeoids))
+        known = _known_types.get(wanted)
+        if known is None:
+            known = await cast("Any", super())._introspect_types(typeoids, timeout)  # noqa: SLF001
+            if max(wanted, default=0) < FIRST_OWN_TYPE:
+                _known_types[wanted] = (known[0], _Named())
+        return known
+
+
+class _Named:
+    """Stands for the query that was not made: with a name, it has replaced no other statement."""
+
+    name = "known"
+
+
+class FastEngine(AsyncEngine):
+    """An AsyncEngine that gives FastConnections."""
+
+    _connection_cls = FastConnection
+
+
+def refuse_naive(values: Iterable[Any]) -> None:
+    """Raise for a datetime without a time zone: the driver would read it in the host's own.
+
+    Looks into arrays as far as their first value says what they hold, so that it costs next to nothing.
+    """
+    for value in values:
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise ValueError("a datetime without a time zone")
+        elif isinstance(value, list):
+            for one in cast("list[Any]", value):
+                if one is None:
+                    continue
+                if not isinstance(one, datetime):
+                    break
+                refuse_naive((one,))
+
+
+def _compile(statement: TextClause) -> tuple[str, tuple[str, ...]]:
+    """The text with $1, $2 … and the names in that order."""
+    known = _compiled.get(statement.text)
+    if known is None:
+        if len(_compiled) >= COMPILED_MAX:
+            _compiled.clear()
+        compiled = cast("Any", statement.compile(dialect=_DIALECT))
+        known = _compiled[statement.text] = (compiled.string, tuple(compiled.positiontup or ()))
+    return known
+
+
+async def _prepare(fairy: Any, connection: Any, sql: str) -> Any:
+    """The prepared statement, made once per connection."""
+    kept: dict[str, Any] = fairy.info.setdefault("shoudan_prepared", {})
+    prepared = kept.get(sql)
+    if prepared is None:
+        if len(kept) >= PREPARED_MAX:
+            kept.clear()
+        prepared = kept[sql] = await connection.prepare(sql, record_class=Row)
+    return prepared
+
+
+def _affected(status: str) -> int:
+    """Rows of "UPDATE 5" or "INSERT 0 5"; -1 where the command counts none."""
+    count = status.rpartition(" ")[2]
+    return int(count) if count.isdecimal() else -1

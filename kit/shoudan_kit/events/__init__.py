@@ -1,0 +1,1 @@
+"""Events: written with the rows they tell of, published to JetStream after the commit."""

@@ -1,0 +1,1 @@
+"""HTTP to the outside world, on connections of our own."""

@@ -1,0 +1,1 @@
+"""Operating system processes: children, ports, health, signals and the end of a process."""

@@ -1,0 +1,437 @@
+"""gRPC: what every server here does around its servicers, and how every client here connects."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextvars import Token
+from typing import Any, Final, Protocol, TypeAlias, TypedDict, TypeVar, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from grpc_status import rpc_status
+
+from shoudan_kit import log, metrics
+from shoudan_kit.db.errors import away, data_refused, describe, taken
+from shoudan_kit.rpc.refusal import DeadlineTooShort, Refusal, Refused, refused_from_rpc
+from shoudan_kit.rpc.shielded import finish_shielded
+
+T = TypeVar("T")
+RpcContext: TypeAlias = "aio.ServicerContext[Any, Any]"  # of every call of every servicer
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
+Options = Sequence[tuple[str, int | str]]
+
+REQUEST_ID: Final = "x-request-id"
+NEEDED_S: Final = 0.05  # a call with less left would be answered to nobody
+HOP_S: Final = 0.1  # what is kept back for the way home when a deadline is handed inward
+MESSAGE_BYTES_MAX: Final = 16 * 2**20  # 1000 items of 8 KiB with room; gRPC's 4 MiB is too small
+
+# The outcome of a dependency that the caller may act on; everything else of it is our INTERNAL.
+_PASSED_ON: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+)
+_WORDS: Final[Mapping[grpc.StatusCode | None, str]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: "a value is out of range",
+    grpc.StatusCode.ABORTED: "another call wrote the same at this moment, repeat this one",
+}
+# Where a value of a request is read that the contract's type lets through.
+_READERS: Final = frozenset(
+    {
+        "google.protobuf.internal.well_known_types",
+        "google.protobuf.internal.enum_type_wrapper",
+        "enum",
+    }
+)
+_REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_log = log.get_logger("rpc")
+
+
+class RpcSettings(Protocol):
+    """The knobs of a server; ProcessSettings has them."""
+
+    @property
+    def listen_host(self) -> str: ...
+    @property
+    def listen_port(self) -> int: ...
+    @property
+    def drain_s(self) -> float: ...
+    @property
+    def rpc_concurrency_max(self) -> int: ...
+    @property
+    def rpc_message_bytes_max(self) -> int: ...
+    @property
+    def rpc_connection_age_s(self) -> int: ...
+
+
+class _Health(cast("Any", health).aio.HealthServicer):
+    """The library's, with the method List of the protocol, which it leaves out."""
+
+    async def List(self, _request: Any, _context: RpcContext) -> Any:  # noqa: N802 - the protocol's name
+        """Everything that health knows here, identities included."""
+        statuses = {
+            name: health_pb2.HealthCheckResponse(status=status)
+            for name, status in self._server_status.items()
+        }
+        return cast("Any", health_pb2).HealthListResponse(statuses=statuses)
+
+
+class RpcServer:
+    """A server with health, reflection, refusals, metrics, and a drain; plaintext, so on loopback or
+    inside a trusted network."""
+
+    def __init__(
+        self,
+        settings: RpcSettings,
+        servicers: Sequence[Callable[[aio.Server], None]],
+        names: Sequence[str],
+        identities: Sequence[str] = (),
+    ) -> None:
+        """`servicers` register themselves (`partial(add_X_to_server, x)`); `names` are full service
+        names for health and reflection; `identities` are answered by health alone."""
+        self._settings, self._names = settings, tuple(names)
+        self._identities = tuple(identities)
+        self._servicers = tuple(servicers)
+        self._health: Any = _Health()
+        self._server: aio.Server | None = None
+        self.port = 0
+
+    async def start(self) -> int:
+        """Serve; gives the port. RuntimeError when the port is taken."""
+        server = aio.server(
+            options=_server_options(self._settings),
+            maximum_concurrent_rpcs=self._settings.rpc_concurrency_max,
+        )
+        around = cast("aio.Server", _Around(server))
+        for register in self._servicers:
+            register(around)
+        cast("Any", health_pb2_grpc).add_HealthServicer_to_server(self._health, around)
+        names = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        address = f"{self._settings.listen_host}:{self._settings.listen_port}"
+        self.port = server.add_insecure_port(address)
+        await server.start()
+        self._server = server
+        await self.set_serving(serving=True)
+        return self.port
+
+    async def set_serving(self, *, serving: bool) -> None:
+        """What health says from now on; after `stop` nothing changes it any more."""
+        status = health_pb2.HealthCheckResponse.ServingStatus
+        said = status.Value("SERVING" if serving else "NOT_SERVING")
+        for name in ("", *self._names, *self._identities):
+            await self._health.set(name, said)
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING, take no new calls, finish running and shielded work within `drain_s`."""
+        if self._server is None:
+            return
+        began = time.monotonic()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._settings.drain_s)
+        self._server = None
+        await finish_shielded(max(1.0, self._settings.drain_s - (time.monotonic() - began)))
+
+
+def connect(target: str, *, retry: bool = True) -> aio.Channel:
+    """A channel to `host:port` or `dns:///name:port`, spread over all its addresses.
+
+    UNAVAILABLE alone is tried again (4 times at most); whoever is called must know repeats by key.
+    """
+    return aio.insecure_channel(target, options=_client_options(retry=retry))
+
+
+class CallOptions(TypedDict):
+    """Keyword arguments of a stub's method."""
+
+    timeout: float
+    metadata: tuple[tuple[str, str], ...]
+    wait_for_ready: bool
+
+
+def call_options(timeout_s: float, *, wait_for_ready: bool = False) -> CallOptions:
+    """`await stub.Post(request, **call_options(3))`: the time limit and our request id, handed on.
+
+    `wait_for_ready` for workers, who may wait for a service to start; on the way of a request it fails.
+    """
+    request_id = log.context("request_id")
+    metadata = ((REQUEST_ID, request_id),) if request_id else ()
+    return CallOptions(timeout=timeout_s, metadata=metadata, wait_for_ready=wait_for_ready)
+
+
+def deadline(context: RpcContext, max_s: float) -> float:
+    """Seconds a call inward may take: what is left of ours less 100 ms, at most `max_s`.
+
+    Raises DeadlineTooShort when that leaves nothing worth beginning.
+    """
+    left = _time_left(context)
+    if left is None:
+        return max_s
+    if left - HOP_S < NEEDED_S:
+        raise _too_short(left, HOP_S + NEEDED_S)
+    return min(max_s, left - HOP_S)
+
+
+class _Around:
+    """Stands for the server while servicers register, and puts a _Call around each of their methods.
+
+    An interceptor would do the same at a third of the price of a whole call, for every call.
+    """
+
+    def __init__(self, server: aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """The same methods without their names: generated code offers both, one is enough."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """The methods of one service."""
+        wrapped = {name: _wrap(one, f"/{service}/{name}") for name, one in handlers.items()}
+        cast("Any", self._server).add_registered_method_handlers(service, wrapped)
+
+
+def _wrap(handler: Handler, method: str) -> Handler:
+    coders = (_reading(handler.request_deserializer), handler.response_serializer)
+    inner: Any = (
+        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    )
+    around: Any = _answering(inner, method)
+    if handler.response_streaming:
+        if inspect.isasyncgenfunction(inner):
+            around = _yielding(inner, method)
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(around, *coders)
+        return grpc.unary_stream_rpc_method_handler(around, *coders)
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler(around, *coders)
+    return grpc.unary_unary_rpc_method_handler(around, *coders)
+
+
+class _Unreadable:
+    """Stands for a request whose bytes are no message of its method, until the call can be refused."""
+
+
+_UNREADABLE: Final = _Unreadable()
+
+
+def _reading(read: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """A deserializer that never raises: the library would answer UNKNOWN with class names."""
+    if read is None:
+        return None
+
+    def read_or_refuse(data: bytes) -> Any:
+        try:
+            return read(data)
+        except (DecodeError, ValueError):
+            return _UNREADABLE
+
+    return read_or_refuse
+
+
+async def _refuse_unreadable(request: Any, context: RpcContext) -> None:
+    if request is _UNREADABLE:
+        words = "the request is not a message of this method"
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, words)
+
+
+def _answering(
+    inner: Callable[[Any, RpcContext], Awaitable[Any]], method: str
+) -> Callable[[Any, RpcContext], Awaitable[Any]]:
+    async def call(request: Any, context: RpcContext) -> Any:
+        async with _Call(method, context):
+            await _refuse_unreadable(request, context)
+            return await inner(request, context)
+
+    return call
+
+
+def _yielding(
+    inner: Callable[[Any, RpcContext], AsyncIterator[Any]], method: str
+) -> Callable[[Any, RpcContext], AsyncIterator[Any]]:
+    async def call(request: Any, context: RpcContext) -> AsyncIterator[Any]:
+        async with _Call(method, context):
+            await _refuse_unreadable(request, context)
+            async for answer in inner(request, context):
+                yield answer
+
+    return call
+
+
+class _Call:
+    """One call from admission to its code: entered before the servicer, left with its outcome."""
+
+    __slots__ = ("_began", "_context", "_method", "_token")
+
+    def __init__(self, method: str, context: RpcContext) -> None:
+        self._method, self._context = method, context
+        self._token: Token[dict[str, str] | None] | None = None
+        self._began = time.perf_counter()
+
+    async def __aenter__(self) -> None:
+        metrics.RPC_IN_PROGRESS().inc()
+        request_id = _request_id(self._context)
+        if request_id:
+            self._token = log.bind(request_id=request_id)
+        left = _time_left(self._context)
+        if left is not None and left < NEEDED_S:
+            error = _too_short(left, NEEDED_S)
+            await self.__aexit__(type(error), error, None)
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        code = "OK"
+        try:
+            if error is not None:
+                code = await self._fail(error)
+        except aio.AbortError:
+            code = self._aborted_code()
+            raise
+        finally:
+            metrics.RPC_IN_PROGRESS().dec()
+            seconds = time.perf_counter() - self._began
+            metrics.rpc_done(self._method, code, seconds)
+            if self._token is not None:
+                log.unbind(self._token)
+
+    async def _fail(self, error: BaseException) -> str:
+        """End the call as `error` demands; AbortError unless the error is to go on by itself."""
+        if isinstance(error, aio.AbortError):
+            return self._aborted_code()
+        if isinstance(error, grpc.RpcError) and (refused := refused_from_rpc(error)):
+            error = refused  # a deeper service's "no" is the answer of this call, too
+        if isinstance(error, (Refusal, Refused)):
+            _log.info("refused", method=self._method, reason=error.reason, facts=error.metadata)
+            status = rpc_status.to_status(error.to_status())
+            await self._context.abort(status.code, status.details, status.trailing_metadata)
+        if not isinstance(error, Exception):
+            return grpc.StatusCode.CANCELLED.name
+        trace = log.context("request_id") or secrets.token_hex(8)
+        code = _dependency_code(error)
+        words = _WORDS.get(code, "a dependency did not answer")
+        if code is None:
+            code, words = grpc.StatusCode.INTERNAL, "internal error"
+            _log.error("internal_error", method=self._method, trace=trace, exc_info=error)
+        else:
+            _log.warning(
+                "dependency_failed",
+                method=self._method,
+                trace=trace,
+                code=code.name,
+                error=describe(error),
+            )
+        return await self._context.abort(code, f"{words}, trace {trace}")
+
+    def _aborted_code(self) -> str:
+        """The name of the code the call was aborted with; the library gives number or member."""
+        code: Any = self._context.code()
+        return next((c.name for c in grpc.StatusCode if code in (c, c.value[0])), "UNKNOWN")
+
+
+def _dependency_code(error: Exception) -> grpc.StatusCode | None:
+    """The code of a failed inner call, or of a lost database, that our caller may act on, else None."""
+    if away(error):
+        return grpc.StatusCode.UNAVAILABLE
+    if data_refused(error) or _is_no_value(error):
+        return grpc.StatusCode.INVALID_ARGUMENT
+    if taken(error):
+        return grpc.StatusCode.ABORTED
+    if not isinstance(error, aio.AioRpcError):
+        return None
+    code = error.code()
+    return code if code in _PASSED_ON else None
+
+
+def _is_no_value(error: Exception) -> bool:
+    """Whether a request's Timestamp, Duration or enum is none: its own reader refused it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return (
+        isinstance(error, ValueError | OverflowError)
+        and trace is not None
+        and trace.tb_frame.f_globals.get("__name__") in _READERS
+    )
+
+
+def _too_short(left_s: float, needed_s: float) -> DeadlineTooShort:
+    return DeadlineTooShort(max(0, int(left_s * 1000)), int(needed_s * 1000))
+
+
+def _time_left(context: RpcContext) -> float | None:
+    # The stubs say float; without a deadline the library gives None.
+    return cast("float | None", context.time_remaining())
+
+
+def _request_id(context: RpcContext) -> str | None:
+    """The caller's request id when it is of a form that may be logged and handed on."""
+    for name, value in context.invocation_metadata() or ():
+        if name == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
+            return value
+    return None
+
+
+def _size_options(message_bytes_max: int) -> list[tuple[str, int | str]]:
+    return [
+        ("grpc.max_receive_message_length", message_bytes_max),
+        ("grpc.max_send_message_length", message_bytes_max),
+        ("grpc.max_metadata_size", 8 * 1024),
+    ]
+
+
+def _server_options(settings: RpcSettings) -> Options:
+    return [
+        *_size_options(settings.rpc_message_bytes_max),
+        ("grpc.so_reuseport", 0),  # else a second server on a taken port would share it silently
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        # Clients ping each 30 s; the default of 300 s would cut them off for it.
+        ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_connection_idle_ms", 900_000),
+        ("grpc.max_connection_age_ms", settings.rpc_connection_age_s * 1000),
+        ("grpc.max_connection_age_grace_ms", 30_000),
+    ]
+
+
+def _client_options(*, retry: bool) -> Options:
+    return [
+        *_size_options(MESSAGE_BYTES_MAX),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # A replica that was away is found again within 2 s; the default doubles its wait up to 120 s.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 2_000),  # the time limit of one attempt, default 20 s
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+        # A request larger than this buffer is never retried; the default of 256 KiB excludes batches.
+        ("grpc.per_rpc_retry_buffer_size", MESSAGE_BYTES_MAX),
+        ("grpc.enable_retries", int(retry)),
+        ("grpc.service_config", json.dumps(_service_config(retry=retry))),
+    ]
+
+
+def _service_config(*, retry: bool) -> dict[str, Any]:
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if retry:
+        policy = {
+            "maxAttempts": 4,
+            "initialBackoff": "0.1s",
+            "backoffMultiplier": 2,
+            "maxBackoff": "1s",
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        }
+        config["methodConfig"] = [{"name": [{}], "retryPolicy": policy}]
+        config["retryThrottling"] = {"maxTokens": 10, "tokenRatio": 0.1}
+    return config

@@ -1,0 +1,1 @@
+"""Background tasks: kinds, the unit of work that makes and ends them, the worker that runs them."""

@@ -1,0 +1,297 @@
+"""Statements on the shared tables: each takes a batch, whatever its size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.db.pool import statement, unnest
+
+if TYPE_CHECKING:
+    from shoudan_kit.tasks.kinds import NewTask, Task
+    from shoudan_kit.tasks.unit_of_work import EventRow
+
+_encode = msgspec.json.Encoder().encode
+
+# Everything a transaction owes in one statement: one round trip, one plan. What tasks and events have in
+# common (a kind's timing, a subject) travels once and is pointed at: arrays are what a batch costs most.
+# A task run from memory is written as begun once and leased; the others are due after their delay.
+# Tasks kept for 0 s are simply gone when done.
+_WRITE = statement("""
+WITH put AS (
+    INSERT INTO task (task_id, name, queue_name, order_no, exclusive, msg_content, status, count,
+        max_count, next_interval, delete_interval, create_time, last_execute_time, next_execute_time,
+        max_execute_time)
+    SELECT task_id, (CAST(:name AS text[]))[spec], (CAST(:queue_name AS text[]))[spec], order_no,
+        order_no IS NOT NULL AND (CAST(:exclusive AS boolean[]))[spec], msg_content,
+        CASE WHEN (CAST(:mine AS boolean[]))[spec] THEN 30 ELSE 20 END,
+        CASE WHEN (CAST(:mine AS boolean[]))[spec] THEN 1 ELSE 0 END,
+        (CAST(:max_count AS integer[]))[spec], (CAST(:next_interval AS integer[]))[spec],
+        (CAST(:delete_interval AS integer[]))[spec], shoudan_now(),
+        CASE WHEN (CAST(:mine AS boolean[]))[spec] THEN shoudan_now() END,
+        shoudan_now() + make_interval(secs => (CAST(:wait_s AS float8[]))[spec]),
+        shoudan_now() + make_interval(secs => (CAST(:deadline_s AS float8[]))[spec])
+    FROM unnest(CAST(:task_id AS bigint[]), CAST(:task_spec AS integer[]), CAST(:order_no AS text[]),
+        CAST(:msg_content AS text[])) AS given(task_id, spec, order_no, msg_content)
+    ON CONFLICT DO NOTHING
+), gone AS (
+    DELETE FROM task WHERE task_id = ANY(CAST(:done AS bigint[])) AND delete_interval = 0
+), made AS (
+    INSERT INTO event (event_id, subject, key, tag, text, body, create_time)
+    SELECT event_id, (CAST(:subject AS text[]))[spec], key, (CAST(:tag AS text[]))[spec], text, body,
+        shoudan_now()
+    FROM unnest(CAST(:event_id AS bigint[]), CAST(:event_spec AS integer[]), CAST(:key AS text[]),
+        CAST(:text AS text[]), CAST(:body AS bytea[])) AS given(event_id, spec, key, text, body)
+)
+INSERT INTO outbox (batch_id, event_ids, create_time)
+SELECT CAST(:batch_id AS bigint), CAST(:event_id AS bigint[]), shoudan_now()
+WHERE cardinality(CAST(:event_id AS bigint[])) > 0
+RETURNING create_time
+""")
+
+# BETWEEN, not IN: the index of due tasks holds what is IN (20, 30), and reading it whole for a few known
+# numbers looks cheap to a planner that saw few tasks.
+# Kept ones become 0 with a date of deletion.
+_FINISH_KEPT = statement("""
+UPDATE task SET status = 0, delete_time = shoudan_now() + make_interval(secs => delete_interval)
+WHERE task_id = ANY(CAST(:ids AS bigint[])) AND delete_interval > 0 AND status BETWEEN 20 AND 30
+""")
+_FINISH_TASKS_FOR = statement("""
+DELETE FROM task WHERE name = :name AND order_no = ANY(CAST(:order_nos AS text[]))
+    AND exclusive AND status IN (20, 30)
+""")
+
+# Due tasks, longest due first, locked by nobody else; those past deadline or count fail here, in the scan.
+_CLAIM = statement("""
+WITH due AS (
+    SELECT task_id FROM task
+    WHERE status IN (20, 30) AND next_execute_time <= shoudan_now()
+        AND (:all_queues OR queue_name = ANY(CAST(:queues AS text[])))
+        AND name = ANY(CAST(:names AS text[]))
+        AND NOT queue_name = ANY(CAST(:paused AS text[]))
+    ORDER BY next_execute_time LIMIT :most FOR UPDATE SKIP LOCKED
+)
+UPDATE task SET
+    status = CASE WHEN max_execute_time <= shoudan_now() OR count >= max_count THEN 90 ELSE 30 END,
+    count = CASE WHEN max_execute_time <= shoudan_now() OR count >= max_count
+        THEN count ELSE count + 1 END,
+    delete_time = CASE WHEN max_execute_time <= shoudan_now() OR count >= max_count
+        THEN shoudan_now() + make_interval(secs => greatest(delete_interval, :keep_failed_s)) END,
+    last_execute_time = shoudan_now(),
+    next_execute_time = shoudan_now() + make_interval(secs => :lease_s)
+FROM due WHERE task.task_id = due.task_id
+RETURNING task.task_id, task.name, task.queue_name, task.order_no, task.msg_content, task.status,
+    task.count, task.max_execute_time
+""")
+_DEFER = statement(f"""
+UPDATE task SET status = 20, last_error = nullif(given.error, ''),
+    next_execute_time = shoudan_now() + make_interval(secs => coalesce(given.again_s, task.next_interval))
+FROM {unnest(task_id="bigint", again_s="float8", error="text")}
+WHERE task.task_id = given.task_id AND task.status BETWEEN 20 AND 30
+""")  # noqa: S608
+_EXTEND = statement("""
+UPDATE task SET next_execute_time = shoudan_now() + make_interval(secs => :lease_s)
+WHERE task_id = ANY(CAST(:ids AS bigint[])) AND status BETWEEN 30 AND 30
+""")
+_CLEAR = statement("""
+DELETE FROM task WHERE task_id IN (
+    SELECT task_id FROM task WHERE status IN (0, 90) AND delete_time <= shoudan_now()
+    LIMIT :most FOR UPDATE SKIP LOCKED)
+""")
+# Both by their partial indexes: what is due, and what has ended badly.
+_GAUGES = statement("""
+SELECT name, 0 AS dead, extract(epoch FROM shoudan_now() - min(next_execute_time)) AS due_s
+FROM task WHERE status IN (20, 30) AND next_execute_time <= shoudan_now() GROUP BY name
+UNION ALL
+SELECT name, count(*) AS dead, 0 AS due_s FROM task
+WHERE status = 90 AND delete_time > shoudan_now() GROUP BY name
+""")
+_PAUSED = statement("SELECT queue_name FROM task_pause")
+
+_MARK_PUBLISHED = statement(
+    "UPDATE outbox SET published = true WHERE batch_id = ANY(CAST(:ids AS bigint[])) AND NOT published"
+)
+# By flag, never by a cursor: ids are committed out of order.
+_UNPUBLISHED = statement("""
+SELECT batch_id, event_ids, create_time FROM outbox
+WHERE NOT published AND create_time <= shoudan_now() - make_interval(secs => :older_s)
+ORDER BY batch_id LIMIT :most
+""")
+# The range leaves out the months that hold none of them; an array does not.
+_EVENTS = statement("""
+SELECT event_id, subject, key, tag, text, body, create_time FROM event
+WHERE event_id = ANY(CAST(:ids AS bigint[]))
+    AND event_id BETWEEN CAST(:first AS bigint) AND CAST(:last AS bigint)
+ORDER BY event_id
+""")
+_FORGET_PUBLISHED = statement("""
+WITH old AS (
+    SELECT batch_id FROM outbox WHERE published AND batch_id < :before ORDER BY batch_id LIMIT :most
+)
+DELETE FROM outbox USING old WHERE outbox.batch_id = old.batch_id
+""")
+
+
+async def write(
+    db: AsyncConnection,
+    *,
+    tasks: Sequence[NewTask],
+    lease_s: float,
+    done: Sequence[int],
+    batch_id: int,
+    events: Sequence[EventRow],
+) -> datetime | None:
+    """Write new tasks, end done ones, write events with the outbox row that owes them to JetStream.
+
+    Gives the time of the events, None without any. A second pending task of an exclusive kind is
+    silently not made; ending a task twice changes nothing.
+    """
+    task_specs: dict[tuple[Any, ...], int] = {}
+    event_specs: dict[tuple[str, str], int] = {}
+    binds = {
+        "task_spec": [_spec(task_specs, _timing(task, lease_s)) for task in tasks],
+        "task_id": [task.id for task in tasks],
+        "order_no": [task.order_no for task in tasks],
+        "msg_content": [_encode(task.payload).decode() for task in tasks],
+        "done": done,
+        "batch_id": batch_id,
+        "event_spec": [_spec(event_specs, (event.subject, event.tag)) for event in events],
+        "event_id": [event.event_id for event in events],
+        "key": [event.key for event in events],
+        "text": [event.text for event in events],
+        "body": [event.body for event in events],
+    }
+    binds |= _by_name(_TIMING, task_specs) | _by_name(("subject", "tag"), event_specs)
+    return (await db.execute(_WRITE, binds)).scalar_one_or_none()
+
+
+_TIMING = (
+    "name",
+    "queue_name",
+    "exclusive",
+    "mine",
+    "max_count",
+    "next_interval",
+    "delete_interval",
+    "wait_s",
+    "deadline_s",
+)
+
+
+def _timing(task: NewTask, lease_s: float) -> tuple[Any, ...]:
+    """What tasks of a batch mostly share, in the order of _TIMING."""
+    kind = task.kind
+    return (
+        kind.name,
+        task.queue,
+        kind.exclusive,
+        task.mine,
+        task.count_max,
+        kind.interval_s,
+        kind.keep_s,
+        lease_s if task.mine else float(max(task.delay_s, 0)),
+        float(task.deadline_s),
+    )
+
+
+def _spec(specs: dict[Any, int], one: Any) -> int:
+    """Where `one` stands in the arrays of what is shared, counted from 1 as PostgreSQL does."""
+    return specs.setdefault(one, len(specs) + 1)
+
+
+def _by_name(names: Sequence[str], specs: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    rows = list(specs)
+    return {name: [row[i] for row in rows] for i, name in enumerate(names)}
+
+
+async def finish_kept(db: AsyncConnection, ids: Sequence[int]) -> None:
+    """End tasks of kinds that are kept for a while. Repeats change nothing."""
+    await db.execute(_FINISH_KEPT, {"ids": ids})
+
+
+async def finish_tasks_for(db: AsyncConnection, name: str, order_nos: Sequence[str]) -> None:
+    """End the pending tasks of one exclusive kind."""
+    await db.execute(_FINISH_TASKS_FOR, {"name": name, "order_nos": order_nos})
+
+
+async def claim_tasks(
+    db: AsyncConnection,
+    *,
+    names: Sequence[str],
+    queues: Sequence[str] | None,
+    paused: Sequence[str],
+    most: int,
+    lease_s: float,
+    keep_failed_s: int,
+) -> Sequence[Any]:
+    """Due tasks, now leased to the caller; rows with status 90 have just failed and are not to be run."""
+    found = await db.execute(
+        _CLAIM,
+        {
+            "names": names,
+            "all_queues": queues is None,
+            "queues": queues or [],
+            "paused": paused,
+            "most": most,
+            "lease_s": lease_s,
+            "keep_failed_s": keep_failed_s,
+        },
+    )
+    return found.all()
+
+
+async def defer_tasks(db: AsyncConnection, tasks: Sequence[Task[Any]]) -> None:
+    """Give tasks back: due after their own delay, else after their kind's interval."""
+    await db.execute(
+        _DEFER,
+        {
+            "task_id": [t.id for t in tasks],
+            "again_s": [t.again_s for t in tasks],
+            "error": [t.error[:500] for t in tasks],
+        },
+    )
+
+
+async def extend_tasks(db: AsyncConnection, ids: Sequence[int], lease_s: float) -> None:
+    """Keep tasks leased to this process."""
+    await db.execute(_EXTEND, {"ids": ids, "lease_s": lease_s})
+
+
+async def clear_tasks(db: AsyncConnection, most: int) -> None:
+    """Delete ended tasks whose time has come."""
+    await db.execute(_CLEAR, {"most": most})
+
+
+async def task_gauges(db: AsyncConnection) -> Sequence[Any]:
+    """By kind: how many tasks are dead, and for how long the longest due one is."""
+    return (await db.execute(_GAUGES)).all()
+
+
+async def paused_queues(db: AsyncConnection) -> frozenset[str]:
+    """The queues nobody may work on now."""
+    return frozenset((await db.execute(_PAUSED)).scalars())
+
+
+async def mark_published(db: AsyncConnection, batch_ids: Sequence[int]) -> None:
+    """JetStream has acknowledged these batches."""
+    await db.execute(_MARK_PUBLISHED, {"ids": batch_ids})
+
+
+async def unpublished(db: AsyncConnection, *, older_s: float, most: int) -> Sequence[Any]:
+    """Batches JetStream has not acknowledged, oldest first."""
+    return (await db.execute(_UNPUBLISHED, {"older_s": older_s, "most": most})).all()
+
+
+async def events_by_id(db: AsyncConnection, ids: Sequence[int]) -> Sequence[Any]:
+    """Events by id, in order."""
+    binds = {"ids": ids, "first": min(ids, default=0), "last": max(ids, default=0)}
+    return (await db.execute(_EVENTS, binds)).all()
+
+
+async def forget_published(db: AsyncConnection, before: int, most: int) -> None:
+    """Delete outbox rows older than `before`; their events stay."""
+    await db.execute(_FORGET_PUBLISHED, {"before": before, "most": most})

@@ -1,0 +1,249 @@
+"""Work: one transaction with everything that belongs to it - rows, follow-up tasks, ends of tasks, events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import msgspec
+from google.protobuf.message import Message
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.db.pool import Database
+from shoudan_kit.faults import hit
+from shoudan_kit.ids import IdMaker
+from shoudan_kit.rpc.shielded import shielded
+from shoudan_kit.tasks import store
+from shoudan_kit.tasks.kinds import Kind, NewTask, Task
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Runner(Protocol):
+    """Who runs tasks in this process; the worker, or nobody."""
+
+    lease_s: float
+
+    def accepts(self, kind: Kind[Any], queue: str) -> bool:
+        """Whether a task made now would be run here from memory."""
+        ...
+
+    def offer(self, tasks: Sequence[Task[Any]]) -> None:
+        """Run these; they are committed and leased to this process."""
+        ...
+
+    def let_go(self, task_ids: Iterable[int]) -> None:
+        """Forget these; they are finished."""
+        ...
+
+
+class Publisher(Protocol):
+    """Who publishes events and wakes others; the bus."""
+
+    def offer(self, batch: EventRows) -> None:
+        """Publish this committed batch."""
+        ...
+
+    def wake(self, queues: Iterable[str]) -> None:
+        """Tell other processes that these queues have due tasks. Only a hint."""
+        ...
+
+
+@dataclass(slots=True)
+class EventRow:
+    """One event as it is written."""
+
+    event_id: int
+    subject: str
+    key: str
+    tag: str
+    text: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class EventRows:
+    """The events of one transaction."""
+
+    batch_id: int
+    time: datetime
+    events: list[EventRow]
+
+
+class WorkTasks:
+    """The tasks a Work makes and ends."""
+
+    def __init__(self, ids: IdMaker) -> None:
+        self._ids = ids
+        self.new: list[NewTask] = []
+        self.done: list[Task[Any]] = []
+        self.done_ids: list[int] = []
+        self.kept = False  # one of those ended is of a kind that stays for a while
+        self.done_for: dict[str, list[str]] = {}
+
+    def add(
+        self,
+        kind: Kind[Any],
+        payload: msgspec.Struct,
+        *,
+        order_no: str | None = None,
+        delay_s: float = 0,
+        deadline_s: float | None = None,
+        queue: str | None = None,
+        count_max: int | None = None,
+    ) -> int:
+        """Make a task, due at once or after `delay_s`; its id. `deadline_s` counts from now."""
+        task_id = self._ids.next()
+        self.new.append(
+            NewTask(
+                task_id,
+                kind,
+                payload,
+                queue or kind.queue,
+                order_no,
+                delay_s,
+                kind.deadline_s if deadline_s is None else deadline_s,
+                kind.count_max if count_max is None else count_max,
+            )
+        )
+        return task_id
+
+    def finish(self, *tasks: Task[Any]) -> None:
+        """End tasks; ending one that has ended changes nothing."""
+        for task in tasks:
+            self.done.append(task)
+            self.kept = self.kept or task.kind.keep_s > 0
+
+    def finish_id(self, kind: Kind[Any], task_id: int) -> None:
+        """End a task of this kind that is known by its number only."""
+        self.done_ids.append(task_id)
+        self.kept = self.kept or kind.keep_s > 0
+
+    def finish_for(self, kind: Kind[Any], order_nos: Iterable[str]) -> None:
+        """End the pending tasks of an exclusive kind by what they belong to."""
+        assert kind.exclusive, "only exclusive kinds are found by order_no"
+        self.done_for.setdefault(kind.name, []).extend(order_nos)
+
+
+class WorkEvents:
+    """The events a Work publishes."""
+
+    def __init__(self, ids: IdMaker) -> None:
+        self._ids = ids
+        self.rows: list[EventRow] = []
+
+    def add(self, subject: str, *, key: str, body: Message, tag: str = "", text: str = "") -> None:
+        """Publish `body` on `subject` once the transaction is committed; `key` finds it again."""
+        self.rows.append(EventRow(0, subject, key, tag, text, body.SerializeToString()))
+
+    def number(self) -> None:
+        """Give the events their ids, for one reading of the clock."""
+        for row, event_id in zip(self.rows, self._ids.take(len(self.rows)), strict=True):
+            row.event_id = event_id
+
+
+@dataclass(slots=True)
+class Work:
+    """`async with app.work() as work:` - an exception leaves nothing behind, and nothing is handed on.
+
+    At the end of the block: new tasks, ended tasks and events are written, one statement each, and
+    committed together with what the block did on `work.db`. Then fresh due tasks go to this process's
+    worker from memory (or wake others), and events to the publisher.
+    """
+
+    database: Database
+    ids: IdMaker
+    runner: Runner | None
+    publisher: Publisher | None
+    name: str = "work"
+    db: AsyncConnection = field(init=False)
+    tasks: WorkTasks = field(init=False)
+    events: WorkEvents = field(init=False)
+    _transaction: Any = field(init=False)
+    _batch: EventRows | None = field(init=False, default=None)
+
+    async def __aenter__(self) -> Self:
+        self.tasks, self.events = WorkTasks(self.ids), WorkEvents(self.ids)
+        self._transaction = self.database.engine.begin()
+        self.db = await self._transaction.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            await self._transaction.__aexit__(kind, error, trace)
+            return
+        try:
+            await self._write()
+            hit(f"{self.name}.before_commit")
+        except BaseException as failed:
+            await self._transaction.__aexit__(type(failed), failed, failed.__traceback__)
+            raise
+        # A caller that hangs up now leaves steps that are committed and leased to this process: they are
+        # handed on all the same, else they would wait for the lease to end.
+        await shielded(self._commit())
+
+    async def _commit(self) -> None:
+        await self._transaction.__aexit__(None, None, None)
+        hit(f"{self.name}.after_commit")
+        self._hand_on()
+
+    async def _write(self) -> None:
+        tasks, events, runner = self.tasks, self.events, self.runner
+        for new in tasks.new:
+            new.mine = (
+                new.delay_s <= 0 and runner is not None and runner.accepts(new.kind, new.queue)
+            )
+        done = [*tasks.done_ids, *(task.id for task in tasks.done)]
+        if tasks.new or done or events.rows:
+            events.number()
+            batch_id = self.ids.next()
+            time = await store.write(
+                self.db,
+                tasks=tasks.new,
+                lease_s=runner.lease_s if runner is not None else 0.0,
+                done=done,
+                batch_id=batch_id,
+                events=events.rows,
+            )
+            if time is not None:
+                self._batch = EventRows(batch_id, time, events.rows)
+        if tasks.kept:
+            await store.finish_kept(self.db, done)
+        for name, order_nos in tasks.done_for.items():
+            await store.finish_tasks_for(self.db, name, order_nos)
+
+    def _hand_on(self) -> None:
+        tasks = self.tasks
+        for task in tasks.done:
+            task.finished = True
+        runner = self.runner
+        if runner is not None:
+            if tasks.done_ids or tasks.done:
+                runner.let_go([*tasks.done_ids, *(task.id for task in tasks.done)])
+            if mine := [_leased(new) for new in tasks.new if new.mine]:
+                runner.offer(mine)
+        if self.publisher is not None:
+            if others := {new.queue for new in tasks.new if not new.mine and new.delay_s <= 0}:
+                self.publisher.wake(others)
+            if self._batch is not None:
+                self.publisher.offer(self._batch)
+
+
+def _leased(new: NewTask) -> Task[Any]:
+    return Task(
+        id=new.id,
+        kind=new.kind,
+        payload=new.payload,
+        queue=new.queue,
+        order_no=new.order_no,
+        count=1,
+        deadline=datetime.now(UTC) + timedelta(seconds=new.deadline_s),
+    )

@@ -1,0 +1,313 @@
+"""The worker: runs the tasks of one process, from memory as they are made and from the table when due."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from sqlalchemy.exc import DBAPIError
+
+from shoudan_kit import log, metrics
+from shoudan_kit.db.errors import describe
+from shoudan_kit.db.pool import Database
+from shoudan_kit.process.shutdown import cancel_all
+from shoudan_kit.tasks import store
+from shoudan_kit.tasks.kinds import Handler, Kind, Task, TaskStatus
+
+C = TypeVar("C")
+
+LEASE_S: Final = 20.0  # a killed process's tasks come back after this
+SCAN_S: Final = 1.0  # between looks at the table; wake-ups come sooner
+TICK_S: Final = 0.25  # between hand-backs of what was left undone
+CLEAR_EVERY_S: Final = 60.0
+GAUGE_EVERY_S: Final = 5.0
+CLAIM_MAX: Final = 1_000  # rows in one scan
+MEMORY_MAX: Final = 20_000  # tasks in memory; more stay in the table
+KEEP_FAILED_S: Final = 30 * 86_400
+CLEAR_MAX: Final = 1_000
+
+_log = log.get_logger("worker")
+
+
+class _Lane(Generic[C]):
+    """The tasks of one kind in memory, and what runs them."""
+
+    def __init__(self, handler: Handler[C]) -> None:
+        self.handler = handler
+        self.kind: Kind[Any] = handler.kind
+        self.waiting: deque[Task[Any]] = deque()
+        self.running = 0
+        self.decode = msgspec.json.Decoder(handler.kind.payload).decode
+
+
+class Worker(Generic[C]):
+    """Runs handlers over tasks until stopped.
+
+    Every task in memory is leased: while it is here its due time in the table is kept ahead, so no other
+    process takes it; when this process dies, others find it due within `lease_s`. `queues` limits what
+    is served (None: everything), so that a queue can be given processes of its own.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        context: C,
+        handlers: Iterable[Handler[C]],
+        *,
+        queues: frozenset[str] | None = None,
+        lease_s: float = LEASE_S,
+        scan_s: float = SCAN_S,
+    ) -> None:
+        self.lease_s, self._scan_s = lease_s, scan_s
+        self._database, self._context, self._queues = database, context, queues
+        self._lanes: Mapping[str, _Lane[C]] = {h.kind.name: _Lane(h) for h in handlers}
+        self._held: dict[int, Task[Any]] = {}
+        self._back: list[Task[Any]] = []
+        self._runs: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._paused: frozenset[str] = frozenset()
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    @property
+    def held(self) -> int:
+        """Tasks in memory, waiting or running."""
+        return len(self._held)
+
+    @property
+    def queues(self) -> frozenset[str] | None:
+        """The queues served; None for all."""
+        return self._queues
+
+    def start(self) -> None:
+        """Begin to scan; tasks offered run from now on."""
+        self._loops = [
+            asyncio.create_task(self._scan_forever(), name="worker scan"),
+            asyncio.create_task(self._tend_forever(), name="worker tend"),
+        ]
+
+    async def stop(self, drain_s: float) -> None:
+        """Take nothing new, let what runs finish for `drain_s`, give the rest back to the table."""
+        self._stopping = True
+        await cancel_all(self._loops)
+        if self._runs:
+            await asyncio.wait(self._runs, timeout=drain_s)
+        await cancel_all(self._runs)
+        for task in self._held.values():
+            task.again_s = 0
+        # What is kept is still being worked on; its lease outlives the drain.
+        self._back += [task for task in self._held.values() if not (task.finished or task.kept)]
+        with suppress(DBAPIError, OSError, TimeoutError):  # then the lease ends by itself
+            await self._give_back()
+
+    def accepts(self, kind: Kind[Any], queue: str) -> bool:
+        """Whether a task made now would run here, at once or in a moment."""
+        return (
+            not self._stopping
+            and kind.name in self._lanes
+            and (self._queues is None or queue in self._queues)
+            and queue not in self._paused
+            and len(self._held) < MEMORY_MAX
+        )
+
+    def offer(self, tasks: Sequence[Task[Any]]) -> None:
+        """Run these, already leased to this process."""
+        touched: set[str] = set()
+        for task in tasks:
+            self._held[task.id] = task
+            self._lanes[task.kind.name].waiting.append(task)
+            touched.add(task.kind.name)
+        for name in touched:
+            self._fill(self._lanes[name])
+
+    def let_go(self, task_ids: Iterable[int]) -> None:
+        """Forget tasks that were finished."""
+        for task_id in task_ids:
+            if task := self._held.pop(task_id, None):
+                task.finished = True
+
+    def give_back(self, task: Task[Any]) -> None:
+        """Leave a kept task undone after all: it comes again after its own delay or its interval."""
+        task.kept = False
+        if self._held.pop(task.id, None) is not None and not task.finished:
+            self._back.append(task)
+
+    def wake(self) -> None:
+        """Look at the table now: a hint from whoever made a task for us."""
+        self._wake.set()
+
+    def _fill(self, lane: _Lane[C]) -> None:
+        """Begin as many runs as the kind allows."""
+        most = 1 if lane.kind.each else lane.kind.batch_max
+        while lane.waiting and lane.running < lane.kind.parallel and not self._stopping:
+            batch: list[Task[Any]] = []
+            while lane.waiting and len(batch) < most:
+                task = lane.waiting.popleft()
+                if task.finished:
+                    self._held.pop(task.id, None)
+                else:
+                    batch.append(task)
+            if not batch:
+                return
+            lane.running += 1
+            run = asyncio.create_task(self._run(lane, batch), name=f"task {lane.kind.name}")
+            self._runs.add(run)
+            run.add_done_callback(self._runs.discard)
+
+    async def _run(self, lane: _Lane[C], batch: list[Task[Any]]) -> None:
+        began = time.perf_counter()
+        result = "ok"
+        try:
+            if await self._run_halves(lane, batch):
+                result = "raised"
+        except asyncio.CancelledError:
+            result = "cancelled"
+            raise
+        finally:
+            lane.running -= 1
+            if result != "cancelled":
+                self._settle(batch)
+                metrics.task_done(lane.kind.name, result, len(batch), time.perf_counter() - began)
+                self._fill(lane)
+
+    async def _run_halves(self, lane: _Lane[C], batch: list[Task[Any]]) -> bool:
+        """Run the batch; if it raises, its halves, down to the task that cannot be done. Whether any did."""
+        try:
+            await lane.handler.run(self._context, batch)
+            return False
+        except Exception as error:  # noqa: BLE001 - a handler's bug must not stop the worker
+            rest = [task for task in batch if not task.finished]
+            if len(rest) > 1 and not isinstance(error, DBAPIError | OSError | TimeoutError):
+                middle = len(rest) // 2
+                left = await self._run_halves(lane, rest[:middle])
+                return await self._run_halves(lane, rest[middle:]) or left
+            for task in rest:
+                task.error = type(error).__name__
+                if isinstance(error, DBAPIError | OSError | TimeoutError):
+                    task.again_s = min(1.0 * task.count, lane.kind.interval_s)
+            _log.error(
+                "task_raised",
+                kind=lane.kind.name,
+                task_ids=[task.id for task in rest[:10]],
+                count=len(rest),
+                exc_info=True,
+            )
+            return True
+
+    def _settle(self, batch: Sequence[Task[Any]]) -> None:
+        """Forget what is finished; what is not goes back to the table, due later."""
+        for task in batch:
+            if task.kept and not task.finished:
+                continue
+            if self._held.pop(task.id, None) is not None and not task.finished:
+                self._back.append(task)
+
+    async def _scan_forever(self) -> None:
+        """Claim due tasks: at once when woken or when there was more, else every `scan_s`."""
+        clear_at = time.monotonic() + CLEAR_EVERY_S
+        while True:
+            more = False
+            try:
+                more = await self._scan()
+                if time.monotonic() >= clear_at:
+                    clear_at = time.monotonic() + CLEAR_EVERY_S
+                    async with self._database.begin() as db:
+                        await store.clear_tasks(db, CLEAR_MAX)
+            except (DBAPIError, OSError, TimeoutError) as error:
+                _log.warning("scan_failed", error=describe(error))
+            except Exception:  # noqa: BLE001 - without the scan nothing is recovered, so it goes on
+                _log.error("scan_failed", exc_info=True)
+            if more:
+                continue
+            self._wake.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._scan_s):
+                    await self._wake.wait()
+
+    async def _scan(self) -> bool:
+        """One look at the table; True when there may be more."""
+        room = min(CLAIM_MAX, MEMORY_MAX - len(self._held))
+        if room <= 0:
+            return False
+        async with self._database.begin() as db:
+            self._paused = await store.paused_queues(db)
+            rows = await store.claim_tasks(
+                db,
+                names=list(self._lanes),
+                queues=None if self._queues is None else sorted(self._queues),
+                paused=sorted(self._paused),
+                most=room,
+                lease_s=self.lease_s,
+                keep_failed_s=KEEP_FAILED_S,
+            )
+        tasks: list[Task[Any]] = []
+        for row in rows:
+            lane = self._lanes[row.name]
+            if row.status == TaskStatus.FAILED:
+                metrics.TASKS_TOTAL(row.name, "dead").inc()
+                _log.warning("task_dead", kind=row.name, task_id=row.task_id, order_no=row.order_no)
+            elif row.task_id not in self._held:
+                tasks.append(
+                    Task(
+                        id=row.task_id,
+                        kind=lane.kind,
+                        payload=lane.decode(row.msg_content),
+                        queue=row.queue_name,
+                        order_no=row.order_no,
+                        count=row.count,
+                        deadline=row.max_execute_time,
+                    )
+                )
+        self.offer(tasks)
+        return len(rows) == room
+
+    async def _tend_forever(self) -> None:
+        """Give back what was left undone, and keep the leases of what is here."""
+        extend_at = time.monotonic() + self.lease_s / 3
+        gauge_at = time.monotonic()
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                await self._give_back()
+                if time.monotonic() >= gauge_at:
+                    gauge_at = time.monotonic() + GAUGE_EVERY_S
+                    await self._gauge()
+                if time.monotonic() >= extend_at:
+                    extend_at = time.monotonic() + self.lease_s / 3
+                    await self._extend()
+            except (DBAPIError, OSError, TimeoutError) as error:
+                _log.warning("tend_failed", error=describe(error))
+
+    async def _give_back(self) -> None:
+        if not self._back:
+            return
+        back, self._back = self._back, []
+        try:
+            async with self._database.begin() as db:
+                await store.defer_tasks(db, back)
+        except BaseException:
+            self._back = back + self._back
+            raise
+
+    async def _gauge(self) -> None:
+        """Tell operators how late tasks are and how many are dead."""
+        dead: Counter[str] = Counter()
+        late: Counter[str] = Counter()
+        async with self._database.connect() as db:
+            for row in await store.task_gauges(db):
+                dead[row.name] += int(row.dead)
+                late[row.name] += int(row.due_s)
+        for name in self._lanes:
+            metrics.TASKS_DEAD(name).set(dead[name])
+            metrics.TASKS_DUE_AGE_SECONDS(name).set(late[name])
+
+    async def _extend(self) -> None:
+        ids = [task_id for task_id, task in self._held.items() if not task.finished]
+        for start in range(0, len(ids), CLAIM_MAX):
+            async with self._database.begin() as db:
+                await store.extend_tasks(db, ids[start : start + CLAIM_MAX], self.lease_s)

@@ -1,0 +1,124 @@
+"""Text statements that go straight to the driver behave as SQLAlchemy's: values, transactions, errors."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
+
+from shoudan_kit.db.foundation import metadata
+from shoudan_kit.db.pool import Database, lost, sql_state
+from shoudan_kit.db.text_statements import FastConnection, Rows, _known_types, watched
+
+PAUSE = text(
+    "INSERT INTO task_pause (queue_name, paused_by, reason, create_time)"
+    " SELECT name, 'me', :why, :at FROM unnest(CAST(:names AS text[])) AS given(name)"
+)
+COUNT = text("SELECT count(*) FROM task_pause")
+
+
+def binds(*names: str) -> dict[str, object]:
+    return {"names": list(names), "why": "x:y", "at": datetime(2026, 1, 1, tzinfo=UTC)}
+
+
+async def test_rows_answer_like_sqlalchemys(database: Database) -> None:
+    async with database.begin() as db:
+        assert isinstance(db, FastConnection)
+        done = await db.execute(PAUSE, binds("a", "b", "c"))
+        assert isinstance(done, Rows)
+        assert done.rowcount == 3
+        found = await db.execute(text("SELECT queue_name, reason FROM task_pause ORDER BY 1"))
+        assert [(row.queue_name, row[1]) for row in found] == [
+            ("a", "x:y"),
+            ("b", "x:y"),
+            ("c", "x:y"),
+        ]
+        assert list(
+            (await db.execute(text("SELECT queue_name FROM task_pause ORDER BY 1"))).scalars()
+        ) == [
+            "a",
+            "b",
+            "c",
+        ]
+        with pytest.raises(AttributeError):
+            _ = (await db.execute(COUNT)).one().no_such_column
+        with pytest.raises(NoResultFound):
+            (await db.execute(text("SELECT 1 WHERE false"))).one()
+
+
+async def test_both_ways_share_one_transaction(database: Database) -> None:
+    pause = metadata().tables["task_pause"]
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block must leave nothing
+        async with database.begin() as db:
+            await db.execute(PAUSE, binds("a"))
+            assert (await db.execute(select(pause.c.queue_name))).scalars().all() == ["a"]
+            raise ZeroDivisionError
+    async with database.connect() as db:
+        assert (await db.execute(COUNT)).scalar_one() == 0
+
+
+async def test_without_a_transaction_each_statement_stands(database: Database) -> None:
+    async with database.connect() as db:
+        await db.execute(PAUSE, binds("a"))
+        async with database.connect() as other:
+            assert (await other.execute(COUNT)).scalar_one() == 1
+
+
+async def test_errors_are_sqlalchemys_and_leave_the_connection_good(database: Database) -> None:
+    async with database.begin() as db:
+        await db.execute(PAUSE, binds("secret-queue"))
+    with pytest.raises(IntegrityError) as raised:
+        async with database.begin() as db:
+            await db.execute(PAUSE, binds("secret-queue"))
+    assert sql_state(raised.value) == "23505"
+    assert not lost(raised.value)
+    async with database.begin() as db:  # the connection is still good
+        assert (await db.execute(COUNT)).scalar_one() == 1
+
+
+async def test_a_connection_the_server_closed_is_lost_and_replaced(database: Database) -> None:
+    with pytest.raises(DBAPIError) as raised:  # noqa: PT012
+        async with database.begin() as db:
+            await db.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+            await db.execute(COUNT)
+    assert lost(raised.value)
+    async with database.begin() as db:
+        assert (await db.execute(COUNT)).scalar_one() == 0
+
+
+async def test_statements_can_be_watched(database: Database) -> None:
+    seen: list[str] = []
+    async with database.connect() as db:
+        with watched(seen.append):
+            await db.execute(COUNT)
+        await db.execute(COUNT)
+    assert seen == ["SELECT count(*) FROM task_pause"]
+
+
+async def test_the_server_is_asked_about_an_array_type_once_per_process(database: Database) -> None:
+    given = text("SELECT unnest(CAST(:given AS uuid[]))")
+    async with database.connect() as first, database.connect() as second:
+        await first.execute(given, {"given": []})
+        before = len(_known_types)
+        assert (await second.execute(given, {"given": []})).all() == []
+        assert len(_known_types) == before
+    assert any(2951 in types for types in _known_types)  # uuid[]
+
+
+async def test_a_time_without_a_zone_reaches_no_statement(database: Database) -> None:
+    naive = datetime(2026, 1, 1)  # noqa: DTZ001 - what is to be refused
+    usual = metadata().tables["task_pause"].insert()
+    row = {"queue_name": "q", "paused_by": "me", "reason": "", "create_time": naive}
+    many = text("SELECT unnest(CAST(:times AS timestamptz[]))")
+    async with database.connect() as db:
+        for statement, values in (
+            (PAUSE, binds("a") | {"at": naive}),
+            (many, {"times": [None, datetime(2026, 1, 1, tzinfo=UTC), naive]}),
+            (usual, row),
+            (usual, [row | {"create_time": datetime(2026, 1, 1, tzinfo=UTC)}, row]),
+        ):
+            with pytest.raises(ValueError, match="without a time zone"):
+                await db.execute(statement, values)
+        assert (await db.execute(COUNT)).scalar_one() == 0

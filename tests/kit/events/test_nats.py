@@ -1,0 +1,169 @@
+"""Every committed event reaches JetStream, whatever happens to NATS or to the process in between."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import nats as nats_client
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from nats.js.errors import NotFoundError
+from sqlalchemy import text
+
+from shoudan.core.v1 import core_pb2
+from shoudan_kit.events import nats as bus_module
+from shoudan_kit.events.nats import STREAM, Bus, Relay, packed
+from shoudan_kit.tasks.unit_of_work import Work
+from tests.poll import eventually
+
+QUICK = {"scan_s": 0.1, "older_s": 0.2, "look_every_s": 0.2}
+
+
+async def publish(database, ids, relay, keys, subject="shoudan.events.t.thing.made"):
+    async with Work(database, ids, None, relay) as work:
+        for key in keys:
+            work.events.add(subject, key=key, body=StringValue(value=key), tag="下单", text="x")
+
+
+async def stored(url: str) -> list[core_pb2.Event]:
+    """Every event in the stream, read back by a consumer of its own."""
+    client = await nats_client.connect(url)
+    try:
+        js = client.jetstream()
+        count = (await js.stream_info(STREAM)).state.messages
+        pull = await js.pull_subscribe("shoudan.events.>", stream=STREAM)
+        found: list[core_pb2.Event] = []
+        for _ in range(count):
+            message = (await pull.fetch(1, timeout=2))[0]
+            found += core_pb2.EventBatch.FromString(message.data).events
+        return found
+    finally:
+        await client.close()
+
+
+async def unpublished(database) -> int:
+    async with database.connect() as db:
+        found = await db.execute(text("SELECT count(*) FROM outbox WHERE NOT published"))
+        return found.scalar_one()
+
+
+async def unpublished_is(database, count: int) -> bool:
+    return await unpublished(database) == count
+
+
+async def delete_stream(url: str) -> None:
+    client = await nats_client.connect(url)
+    await client.jetstream().delete_stream(STREAM)
+    await client.close()
+
+
+@pytest.fixture
+async def relay(database, nats):
+    await nats.restart()
+    made_bus = Bus(nats.url, "test")
+    made = Relay(made_bus, database, "test", **QUICK)
+    made_bus.start()
+    made.start()
+    yield made
+    await made.stop()
+    await made_bus.close()
+
+
+async def test_committed_events_are_published_and_marked(database, ids, nats, relay):
+    keys = [f"marked-{n}" for n in range(300)]
+    for start in range(0, 300, 30):
+        await publish(database, ids, relay, keys[start : start + 30])
+
+    async def done():
+        return await unpublished(database) == 0
+
+    await eventually(done)
+    ours = [e for e in await stored(nats.url) if e.key.startswith("marked-")]
+    assert sorted(e.key for e in ours) == sorted(keys)
+    assert len({e.event_id for e in ours}) == 300
+    assert (ours[0].tag, StringValue.FromString(ours[0].body).value) == ("下单", ours[0].key)
+
+
+async def test_events_of_a_process_that_died_after_its_commit_follow(database, ids, nats, relay):
+    await publish(database, ids, None, ["b1", "b2"])  # nobody was told
+
+    async def there():
+        return {"b1", "b2"} <= {e.key for e in await stored(nats.url)}
+
+    await eventually(there, timeout=20)
+
+
+async def test_with_nats_away_nothing_waits_and_events_follow(database, ids, nats, relay):
+    await nats.kill()
+    await publish(database, ids, relay, ["c1"])  # returns: NATS is on nobody's way
+    assert await unpublished(database) == 1
+    await nats.launch()
+
+    async def there():
+        return "c1" in {e.key for e in await stored(nats.url)}
+
+    await eventually(there, timeout=30)
+
+
+async def test_a_stream_that_disappears_is_made_again_and_refilled(database, ids, nats, relay):
+    """The connections stay; only the stream is gone."""
+    await publish(database, ids, relay, ["d1", "d2"], "shoudan.events.lost.thing.made")
+
+    async def there(*keys: str) -> bool:
+        try:
+            return set(keys) <= {e.key for e in await stored(nats.url)}
+        except NotFoundError:
+            return False
+
+    await eventually(lambda: there("d1", "d2"))
+    await eventually(lambda: unpublished_is(database, 0))
+    await delete_stream(nats.url)
+    await publish(database, ids, relay, ["d3"], "shoudan.events.lost.thing.made")
+    await eventually(lambda: there("d1", "d2", "d3"), 30)
+    await eventually(lambda: unpublished_is(database, 0))
+
+
+async def test_a_stream_found_empty_at_the_start_is_refilled(
+    database, ids, nats, relay, monkeypatch
+):
+    await publish(database, ids, relay, ["e1"], "shoudan.events.empty.thing.made")
+    await eventually(lambda: unpublished_is(database, 0))
+    await relay.stop()
+    await delete_stream(nats.url)
+    client = await nats_client.connect(nats.url)
+    assert (await bus_module.ensure_stream(client.jetstream(), 1))[0]  # another service made it
+    await client.close()
+    second_bus = Bus(nats.url, "test")
+    second = Relay(second_bus, database, "test")
+    second_bus.start()
+    second.start()
+
+    async def there() -> bool:
+        return "e1" in {e.key for e in await stored(nats.url)}
+
+    await eventually(there, 30)
+    await second.stop()
+    await second_bus.close()
+
+
+def test_messages_stay_below_the_stream_limit():
+    events = [core_pb2.Event(event_id=n, body=b"x" * 1000) for n in range(2000)]
+    messages = list(packed("t", events))
+    assert sum(count for _, _, count in messages) == 2000
+    assert max(len(payload) for payload, _, _ in messages) <= bus_module.MESSAGE_BYTES_MAX
+    assert len({message_id for _, message_id, _ in messages}) == len(messages)
+
+
+def test_what_cannot_be_published_is_told_at_once_and_then_seldom():
+    lines, seconds = [], itertools.chain([0.0] * 100, itertools.repeat(bus_module.FAILED_EVERY_S))
+
+    def warn(event: str, **facts: Any) -> None:
+        lines.append((event, facts["batches"]))
+
+    failures = bus_module._Failures(warn, lambda: next(seconds))
+    for _ in range(200):
+        failures.tell(2, ConnectionError())
+    assert [event for event, _ in lines] == ["publish_failed"] * 2
+    assert lines[0][1] == 2
+    assert lines[1][1] > 100

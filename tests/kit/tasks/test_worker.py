@@ -1,0 +1,202 @@
+"""The worker runs every task to its end: from memory, from the table, after crashes, alone if need be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+import pytest
+from sqlalchemy import text
+
+from shoudan_kit.db.pool import Database
+from shoudan_kit.tasks.kinds import Kind, handles, handles_each
+from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.worker import Worker
+from tests.poll import eventually
+
+
+class Step(msgspec.Struct):
+    """A payload."""
+
+    n: int
+
+
+BATCH = Kind("test.batch", Step, "test:batch", interval_s=1)
+EACH = Kind("test.each", Step, "test:each", interval_s=1, each=True, parallel=8)
+
+
+class World:
+    """What the handlers of these tests work with."""
+
+    def __init__(self, database: Database, ids) -> None:
+        self.database, self.ids, self.worker = database, ids, None
+        self.seen: list[int] = []
+        self.refuse: Callable[[int, int], bool] = lambda n, count: False
+
+    def work(self) -> Work:
+        return Work(self.database, self.ids, self.worker, None)
+
+    async def add(self, kind, ns, **options) -> None:
+        async with self.work() as work:
+            for n in ns:
+                work.tasks.add(kind, Step(n), **options)
+
+    async def pending(self) -> int:
+        async with self.database.connect() as db:
+            return (
+                await db.execute(text("SELECT count(*) FROM task WHERE status <> 90"))
+            ).scalar_one()
+
+
+@handles(BATCH)
+async def run_batch(world: World, tasks) -> None:
+    if any(world.refuse(t.payload.n, t.count) for t in tasks):
+        raise ValueError("cannot")
+    async with world.work() as work:
+        work.tasks.finish(*tasks)
+    world.seen += [t.payload.n for t in tasks]
+
+
+@handles_each(EACH)
+async def run_each(world: World, task) -> None:
+    if world.refuse(task.payload.n, task.count):
+        task.again(0.1, "later")
+        return
+    async with world.work() as work:
+        work.tasks.finish(task)
+    world.seen.append(task.payload.n)
+
+
+@pytest.fixture
+async def world(database, ids) -> AsyncIterator[World]:
+    made = World(database, ids)
+    yield made
+    if made.worker is not None:
+        await made.worker.stop(1)
+
+
+def start(world: World, **options) -> Worker:
+    world.worker = Worker(
+        world.database, world, [run_batch, run_each], scan_s=0.05, **{"lease_s": 1.0, **options}
+    )
+    world.worker.start()
+    return world.worker
+
+
+@pytest.mark.parametrize("kind", [BATCH, EACH])
+async def test_tasks_made_here_run_from_memory_once(world, kind):
+    start(world, lease_s=30.0)
+    await world.add(kind, range(300))
+    await eventually(lambda: len(world.seen) == 300)
+    assert sorted(world.seen) == list(range(300))
+    assert await world.pending() == 0
+
+
+async def test_tasks_of_a_dead_process_run_after_their_lease(world):
+    dead = Worker(world.database, world, [run_batch], lease_s=1.0)
+    world.worker = dead  # accepts, but was never started: as good as killed
+    await world.add(BATCH, range(5))
+    dead._stopping = True
+    world.seen.clear()
+    start(world)
+    await eventually(lambda: set(world.seen) == set(range(5)), timeout=15)
+
+
+async def test_delayed_tasks_wait(world):
+    start(world)
+    await world.add(BATCH, [1], delay_s=0.5)
+    await world.add(BATCH, [2])
+    await eventually(lambda: len(world.seen) == 2)
+    assert world.seen == [2, 1]
+
+
+async def test_one_poisoned_task_does_not_hold_up_its_batch(world):
+    world.refuse = lambda n, count: n == 7 and count < 2
+    start(world)
+    await world.add(BATCH, range(20))
+    await eventually(lambda: len(world.seen) == 20, timeout=15)
+    assert world.seen[-1] == 7
+
+
+async def test_a_task_left_undone_comes_again_after_its_own_delay(world):
+    world.refuse = lambda n, count: count < 3
+    start(world)
+    await world.add(EACH, [1])
+    await eventually(lambda: world.seen == [1], timeout=15)
+
+
+async def test_a_task_past_its_count_fails_visibly(world):
+    world.refuse = lambda n, count: True
+    start(world)
+    await world.add(EACH, [1], count_max=2)
+
+    async def failed():
+        async with world.database.connect() as db:
+            found = await db.execute(text("SELECT status, last_error FROM task"))
+            return found.one() == (90, "later")
+
+    await eventually(failed, timeout=15)
+
+
+async def test_a_paused_queue_waits_and_goes_on(world):
+    async with world.database.begin() as db:
+        await db.execute(text("INSERT INTO task_pause VALUES ('test:batch', 'me', 'why', now())"))
+    start(world)
+    await eventually(lambda: "test:batch" in world.worker._paused)
+    await world.add(BATCH, [1])
+    await world.add(EACH, [2])
+    await eventually(lambda: world.seen == [2])
+    async with world.database.begin() as db:
+        await db.execute(text("DELETE FROM task_pause"))
+    await eventually(lambda: world.seen == [2, 1])
+
+
+async def test_two_workers_share_a_queue_without_repeats(world):
+    first = start(world, lease_s=30.0)
+    async with Work(world.database, world.ids, None, None) as work:
+        for n in range(400):
+            work.tasks.add(BATCH, Step(n))
+    second = Worker(world.database, world, [run_batch], scan_s=0.05, lease_s=30.0)
+    second.start()
+    await eventually(lambda: len(world.seen) >= 400)
+    await second.stop(1)
+    assert sorted(world.seen) == list(range(400))
+    assert first.held == 0
+
+
+async def test_stopping_gives_tasks_back_at_once(world):
+    worker = start(world, lease_s=60.0)
+    world.refuse = lambda n, count: True
+    await world.add(EACH, [1])
+    await worker.stop(1)
+    world.worker = None
+    async with world.database.connect() as db:
+        due = text(
+            "SELECT count(*) FROM task WHERE next_execute_time <= shoudan_now() + interval '2 s'"
+        )
+        assert (await db.execute(due)).scalar_one() == 1
+
+
+async def test_a_kept_task_stays_leased_until_it_is_finished_or_given_back(world):
+    kept = []
+
+    @handles(BATCH)
+    async def keep(world: World, tasks) -> None:
+        for task in tasks:
+            task.keep()
+            kept.append(task)
+
+    world.worker = Worker(world.database, world, [keep], scan_s=0.05, lease_s=0.6)
+    world.worker.start()
+    await world.add(BATCH, [1, 2])
+    await eventually(lambda: len(kept) == 2)
+    seen_until = time.monotonic() + 1.5  # longer than two leases
+    await eventually(lambda: time.monotonic() > seen_until)
+    assert len(kept) == 2
+    async with world.work() as work:
+        work.tasks.finish(kept[0])
+    kept[1].again(0.05)
+    world.worker.give_back(kept[1])
+    await eventually(lambda: len(kept) == 3)
+    assert kept[2].payload.n == kept[1].payload.n

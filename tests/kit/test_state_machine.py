@@ -1,0 +1,71 @@
+"""Lifecycles as tables: allowed moves, refused moves, and the diagram."""
+
+from enum import IntEnum, StrEnum
+
+import pytest
+
+from shoudan_kit.state_machine import IllegalMove, Machine
+
+
+class State(IntEnum):
+    PAYING = 10
+    DELIVERING = 20
+    DONE = 0
+    FAILED = 90
+
+
+class Event(StrEnum):
+    PAID = "paid"
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    NOTED = "noted"
+
+
+MOVES = {
+    (State.PAYING, Event.PAID): State.DELIVERING,
+    (State.PAYING, Event.REFUSED): State.FAILED,
+    (State.DELIVERING, Event.DELIVERED): State.DONE,
+    (State.DELIVERING, Event.REFUSED): State.FAILED,
+    (State.FAILED, Event.NOTED): State.FAILED,
+}
+ORDER = Machine("order", State.PAYING, MOVES)
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("event", Event)
+def test_a_move_is_made_exactly_when_the_table_has_it(state, event):
+    if (state, event) in MOVES:
+        assert ORDER.allows(state, event)
+        assert ORDER.next(state, event) is MOVES[state, event]
+        return
+    assert not ORDER.allows(state, event)
+    with pytest.raises(IllegalMove) as refused:
+        ORDER.next(state, event)
+    assert str(refused.value) == f"order: no move from {state.name} {state.value} on {event}"
+    assert (refused.value.state, refused.value.event) == (state, event)
+
+
+def test_a_state_with_no_way_out_is_final_even_if_it_returns_to_itself():
+    assert ORDER.final == {State.DONE, State.FAILED}
+
+
+def test_the_sources_of_an_event_are_the_where_of_its_update():
+    assert ORDER.sources(Event.REFUSED) == (State.PAYING, State.DELIVERING)
+    assert ORDER.sources(Event.PAID) == (State.PAYING,)
+
+
+def test_states_that_no_path_reaches_are_found():
+    assert ORDER.unreachable == frozenset()
+    gap = {(State.PAYING, Event.REFUSED): State.FAILED}
+    assert Machine("gap", State.PAYING, gap).unreachable == {State.DELIVERING, State.DONE}
+
+
+def test_the_diagram_shows_names_numbers_and_ends():
+    assert Machine("small", State.PAYING, {(State.PAYING, Event.PAID): State.DONE}).mermaid() == (
+        "stateDiagram-v2\n"
+        '    state "DONE 0" as DONE\n'
+        '    state "PAYING 10" as PAYING\n'
+        "    [*] --> PAYING\n"
+        "    PAYING --> DONE: paid\n"
+        "    DONE --> [*]"
+    )
