@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from shoudan_kit.process.ports import until
+from shoudan_kit.process.polling import until
 
 
 async def eventually(

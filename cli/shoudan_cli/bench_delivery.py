@@ -25,8 +25,9 @@ from shoudan_cli.cpu import usage
 from shoudan_cli.load import percentile
 from shoudan_kit.embedded import Nats, Postgres
 from shoudan_kit.process.child import tail
-from shoudan_kit.process.ports import free_port, http_status, until
-from shoudan_kit.rpc.server import connect
+from shoudan_kit.process.polling import until
+from shoudan_kit.process.ports import free_port, http_status
+from shoudan_kit.rpc.client import connect
 
 SLOW: Final = "slow"
 BESIDE: Final = "beside"

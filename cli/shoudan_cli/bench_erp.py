@@ -20,8 +20,9 @@ from shoudan_cli.bench_parts import cpu_s, environ, log_of, migrate, process, we
 from shoudan_cli.clients import Failed
 from shoudan_kit.embedded import Nats, Postgres
 from shoudan_kit.process.child import tail
-from shoudan_kit.process.ports import free_port, until
-from shoudan_kit.rpc.server import connect
+from shoudan_kit.process.polling import until
+from shoudan_kit.process.ports import free_port
+from shoudan_kit.rpc.client import connect
 
 SENDER: Final = "BudweiserTmall"
 CONNECTIONS: Final = 256

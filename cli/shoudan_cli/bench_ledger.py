@@ -25,8 +25,9 @@ from shoudan_kit.embedded import Nats, Postgres
 from shoudan_kit.embedded.binaries import postgres_bin
 from shoudan_kit.embedded.home import unprivileged_user
 from shoudan_kit.process.child import Child, tail
-from shoudan_kit.process.ports import free_port, until
-from shoudan_kit.rpc.server import connect
+from shoudan_kit.process.polling import until
+from shoudan_kit.process.ports import free_port
+from shoudan_kit.rpc.client import connect
 
 SPREAD: Final = 1000  # accounts of the spread run
 IN_BATCH: Final = 100  # postings of one PostEntries

@@ -23,8 +23,8 @@ from shoudan_cli.systems import (
     running,
 )
 from shoudan_kit.config import FILE_VARIABLE, ConfigError, Seconds, Settings
+from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.refusal import Refused, refused_from_rpc
-from shoudan_kit.rpc.server import connect
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-from shoudan_kit.process.ports import until
+from shoudan_kit.process.polling import until
 
 NAME_VARIABLE: Final = "SHOUDAN_SYSTEM"
 DEFAULT_NAME: Final = "main"

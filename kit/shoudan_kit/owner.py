@@ -13,7 +13,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.pool import Database, sql_state
+from shoudan_kit.db.errors import sql_state
+from shoudan_kit.db.pool import Database
 from shoudan_kit.log import get_logger
 
 _log = get_logger("migrate")

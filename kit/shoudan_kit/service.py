@@ -28,13 +28,15 @@ from shoudan_kit.db.migrate import Schema
 from shoudan_kit.db.node_lease import NodeLease
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.revisions import SchemaCheck
-from shoudan_kit.events.nats import Bus, Relay
+from shoudan_kit.events.nats import Bus
+from shoudan_kit.events.relay import Relay
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.limits.bulkhead import Resting
 from shoudan_kit.process.gc_tuning import tune_gc
 from shoudan_kit.process.health import OpsServer
 from shoudan_kit.process.shutdown import bounded, cancel_all, exit_after
-from shoudan_kit.rpc.server import RpcServer, connect
+from shoudan_kit.rpc.client import connect
+from shoudan_kit.rpc.server import RpcServer
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.tasks.kinds import Handler
 from shoudan_kit.tasks.open_work import NAME as OPEN_WORK

@@ -23,7 +23,7 @@ from shoudan_delivery.config import DeliverySettings
 from shoudan_fakes.sandbox import Sandbox
 from shoudan_kit.config import Secret
 from shoudan_kit.process import ports
-from shoudan_kit.rpc.server import connect
+from shoudan_kit.rpc.client import connect
 from shoudan_kit.service import Process
 from tests.poll import eventually
 

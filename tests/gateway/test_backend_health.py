@@ -12,7 +12,7 @@ from shoudan_gateway.backend_health import BackendHealth
 from shoudan_gateway.config import BACKENDS, GatewaySettings
 from shoudan_kit.config import ProcessSettings
 from shoudan_kit.process.shutdown import cancel_all
-from shoudan_kit.rpc import server
+from shoudan_kit.rpc import client
 from shoudan_kit.rpc.server import RpcServer
 from tests.poll import eventually
 
@@ -50,7 +50,7 @@ async def watch(backends: Backends) -> AsyncIterator[object]:
     loops: list[asyncio.Task[None]] = []
 
     def channel(target: str) -> aio.Channel:
-        return channels.setdefault(target, server.connect(target))
+        return channels.setdefault(target, client.connect(target))
 
     def start(**given: object) -> BackendHealth:
         targets = {f"{name}_target": f"127.0.0.1:{port}" for name, port in backends.ports.items()}

@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from shoudan_kit.clock import SystemClock
-from shoudan_kit.db.foundation import FOUNDATION, metadata, partitioned, rest_part
+from shoudan_kit.db.foundation import FOUNDATION, partitioned, rest_part
 from shoudan_kit.db.node_lease import NodeLease
 from shoudan_kit.db.pool import Database
 from shoudan_kit.ids import IdMaker
+from shoudan_kit.tasks.tables import metadata
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from shoudan_cli.dialects import dialect_of
 from shoudan_cli.reference import contract, declared
 from shoudan_cli.reference.headings import Headings
 from shoudan_kit.config import describe
-from shoudan_kit.db.foundation import metadata
+from shoudan_kit.tasks.tables import metadata
 
 PAGES: Final = ("tables", "values", "errors", "events", "settings")
 REASON: Final = "ErrorReason"

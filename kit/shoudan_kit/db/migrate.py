@@ -21,8 +21,8 @@ from shoudan_kit import partitions
 from shoudan_kit.db import moves
 from shoudan_kit.db.ddl_locks import Lock, locks
 from shoudan_kit.db.foundation import FOUNDATION, TURNABLE_CLOCK, partitioned, rights_of
-from shoudan_kit.db.pool import statement
 from shoudan_kit.db.revisions import VERSION_TABLE, Phase, revisions
+from shoudan_kit.db.text_statements import statement
 from shoudan_kit.db.url import DatabaseUrl
 from shoudan_kit.owner import PATIENT, Patience, alone, as_owner, in_time
 

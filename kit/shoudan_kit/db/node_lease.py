@@ -12,7 +12,8 @@ from typing import Final
 from shoudan_kit import log
 from shoudan_kit.clock import Clock
 from shoudan_kit.db.errors import Unavailable, describe
-from shoudan_kit.db.pool import Database, statement
+from shoudan_kit.db.pool import Database
+from shoudan_kit.db.text_statements import statement
 from shoudan_kit.ids import NODE_MAX, IdMaker
 
 LEASE_S: Final = 15.0

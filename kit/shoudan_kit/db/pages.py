@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.pool import statement
+from shoudan_kit.db.text_statements import statement
 from shoudan_kit.ids import first_of
 
 T = TypeVar("T")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from operator import attrgetter
 from typing import Any, Final, TypeVar, cast
 
 import asyncpg
-from sqlalchemy import TextClause, event, text
+from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -20,7 +19,6 @@ from shoudan_kit.db.errors import (
     RETRYABLE,
     NotConnected,
     Unavailable,
-    data_refused,
     describe,
     is_spent,
     lost,
@@ -29,18 +27,6 @@ from shoudan_kit.db.errors import (
 )
 from shoudan_kit.db.text_statements import Driver, FastEngine, refuse_naive
 from shoudan_kit.db.url import DatabaseUrl
-
-__all__ = [
-    "Database",
-    "Unavailable",
-    "columns",
-    "data_refused",
-    "lost",
-    "retry",
-    "sql_state",
-    "statement",
-    "unnest",
-]
 
 T = TypeVar("T")
 
@@ -220,28 +206,3 @@ async def retry(run: Callable[[], Awaitable[T]], *, tries: int = RETRIES_MAX) ->
             ceiling = (0.25 if gone else 0.02) * 2**attempt
             await asyncio.sleep(random.uniform(0, ceiling))
     raise AssertionError("tries is at least 1")
-
-
-def columns(rows: Iterable[Any], *names: str) -> dict[str, list[Any]]:
-    """Attributes of `rows` as one array per name: the binds of `FROM unnest(CAST(:name AS type[]), …)`."""
-    get = attrgetter(*names)
-    if len(names) == 1:
-        return {names[0]: [get(row) for row in rows]}
-    arrays: list[list[Any]] = [list(array) for array in zip(*map(get, rows), strict=True)]
-    return dict(zip(names, arrays or [[] for _ in names], strict=True))
-
-
-def holdable(key: Iterable[object]) -> bool:
-    """Whether PostgreSQL can hold every text of `key`: one with NUL in it is in no row."""
-    return not any(isinstance(part, str) and "\0" in part for part in key)
-
-
-def unnest(**types: str) -> str:
-    """`unnest(CAST(:a AS bigint[]), …) AS given(a, …)` for `unnest(a="bigint", …)`."""
-    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())
-    return f"unnest({arrays}) AS given({', '.join(types)})"
-
-
-def statement(sql: str) -> TextClause:
-    """A statement built once at import. Bind arrays with CAST(:name AS type[]), never with `::`."""
-    return text(sql)

@@ -11,7 +11,8 @@ from importlib.resources import files
 from typing import Final
 
 from shoudan_kit.db.errors import describe
-from shoudan_kit.db.pool import Database, statement
+from shoudan_kit.db.pool import Database
+from shoudan_kit.db.text_statements import statement
 
 VERSION_TABLE: Final = "alembic_version"
 LOOK_S_MAX: Final = 3.0

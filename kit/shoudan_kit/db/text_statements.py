@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final, cast
 
 import asyncpg
-from sqlalchemy import TextClause
+from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -273,3 +274,28 @@ def _affected(status: str) -> int:
     """Rows of "UPDATE 5" or "INSERT 0 5"; -1 where the command counts none."""
     count = status.rpartition(" ")[2]
     return int(count) if count.isdecimal() else -1
+
+
+def columns(rows: Iterable[Any], *names: str) -> dict[str, list[Any]]:
+    """Attributes of `rows` as one array per name: the binds of `FROM unnest(CAST(:name AS type[]), …)`."""
+    get = attrgetter(*names)
+    if len(names) == 1:
+        return {names[0]: [get(row) for row in rows]}
+    arrays: list[list[Any]] = [list(array) for array in zip(*map(get, rows), strict=True)]
+    return dict(zip(names, arrays or [[] for _ in names], strict=True))
+
+
+def holdable(key: Iterable[object]) -> bool:
+    """Whether PostgreSQL can hold every text of `key`: one with NUL in it is in no row."""
+    return not any(isinstance(part, str) and "\0" in part for part in key)
+
+
+def unnest(**types: str) -> str:
+    """`unnest(CAST(:a AS bigint[]), …) AS given(a, …)` for `unnest(a="bigint", …)`."""
+    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())
+    return f"unnest({arrays}) AS given({', '.join(types)})"
+
+
+def statement(sql: str) -> TextClause:
+    """A statement built once at import. Bind arrays with CAST(:name AS type[]), never with `::`."""
+    return text(sql)

@@ -11,7 +11,8 @@ from typing import Any, Final, Self
 from shoudan_kit.embedded.binaries import nats_server
 from shoudan_kit.embedded.home import EmbeddedError, Home
 from shoudan_kit.process.child import Child, size, tail
-from shoudan_kit.process.ports import free_port, http_status, until
+from shoudan_kit.process.polling import until
+from shoudan_kit.process.ports import free_port, http_status
 
 START_S_MAX: Final = 20
 STOP_S_MAX: Final = 10

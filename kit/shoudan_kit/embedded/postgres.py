@@ -21,7 +21,8 @@ from shoudan_kit.embedded.binaries import postgres_bin, postgres_version
 from shoudan_kit.embedded.home import EmbeddedError, Home, temporary_roots, unprivileged_user
 from shoudan_kit.embedded.roles import Admin, Roles, quoted
 from shoudan_kit.process.child import Child, size, tail
-from shoudan_kit.process.ports import free_port, until
+from shoudan_kit.process.polling import until
+from shoudan_kit.process.ports import free_port
 
 Profile = Literal["production", "test"]
 

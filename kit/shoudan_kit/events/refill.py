@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from shoudan.core.v1 import core_pb2
 from shoudan_kit import log
-from shoudan_kit.db.pool import Database, statement
-
-if TYPE_CHECKING:
-    from shoudan_kit.events.nats import Bus
+from shoudan_kit.db.pool import Database
+from shoudan_kit.db.text_statements import statement
+from shoudan_kit.events.nats import Bus
 
 LOOK_EVERY_S: Final = 10.0
 BEHIND_S: Final = 60.0  # processes publish side by side, so the last message need not be the newest

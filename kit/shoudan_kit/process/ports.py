@@ -1,4 +1,4 @@
-"""Looking at a machine from outside: which ports are free, who answers, has it happened yet."""
+"""Ports of this machine: which are free, who listens, who answers HTTP."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import os
 import random
 import socket
 import sys
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -111,17 +109,3 @@ async def http_status(port: int, path: str, *, timeout_s: float = 2) -> int:
     except (OSError, TimeoutError):
         return 0
     return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
-
-
-async def until(
-    happened: Callable[[], bool | Awaitable[bool]], timeout_s: float, *, every_s: float = 0.01
-) -> bool:
-    """Ask again and again until the answer is yes; False when it was not in time."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        answer = happened()
-        if answer if isinstance(answer, bool) else await answer:
-            return True
-        if time.monotonic() >= deadline:
-            return False
-        await asyncio.sleep(every_s)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from shoudan_kit.process.child import Child, size, tail
-from shoudan_kit.process.ports import until
+from shoudan_kit.process.polling import until
 from shoudan_kit.process.shutdown import cancel_all
 
 BACKOFF_FIRST_S: Final = 0.1

@@ -1,15 +1,14 @@
-"""gRPC: what every server here does around its servicers, and how every client here connects."""
+"""What every gRPC server here does around its servicers: refusals, metrics, health, drain."""
 
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import Token
-from typing import Any, Final, Protocol, TypeAlias, TypedDict, TypeVar, cast
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -20,18 +19,14 @@ from grpc_status import rpc_status
 
 from shoudan_kit import log, metrics
 from shoudan_kit.db.errors import away, data_refused, describe, taken
-from shoudan_kit.rpc.refusal import DeadlineTooShort, Refusal, Refused, refused_from_rpc
+from shoudan_kit.rpc.deadlines import NEEDED_S, time_left, too_short
+from shoudan_kit.rpc.messages import REQUEST_ID, Options, RpcContext, size_options
+from shoudan_kit.rpc.refusal import Refusal, Refused, refused_from_rpc
 from shoudan_kit.rpc.shielded import finish_shielded
 
 T = TypeVar("T")
-RpcContext: TypeAlias = "aio.ServicerContext[Any, Any]"  # of every call of every servicer
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
-Options = Sequence[tuple[str, int | str]]
 
-REQUEST_ID: Final = "x-request-id"
-NEEDED_S: Final = 0.05  # a call with less left would be answered to nobody
-HOP_S: Final = 0.1  # what is kept back for the way home when a deadline is handed inward
-MESSAGE_BYTES_MAX: Final = 16 * 2**20  # 1000 items of 8 KiB with room; gRPC's 4 MiB is too small
 
 # The outcome of a dependency that the caller may act on; everything else of it is our INTERNAL.
 _PASSED_ON: Final = frozenset(
@@ -144,45 +139,6 @@ class RpcServer:
         await finish_shielded(max(1.0, self._settings.drain_s - (time.monotonic() - began)))
 
 
-def connect(target: str, *, retry: bool = True) -> aio.Channel:
-    """A channel to `host:port` or `dns:///name:port`, spread over all its addresses.
-
-    UNAVAILABLE alone is tried again (4 times at most); whoever is called must know repeats by key.
-    """
-    return aio.insecure_channel(target, options=_client_options(retry=retry))
-
-
-class CallOptions(TypedDict):
-    """Keyword arguments of a stub's method."""
-
-    timeout: float
-    metadata: tuple[tuple[str, str], ...]
-    wait_for_ready: bool
-
-
-def call_options(timeout_s: float, *, wait_for_ready: bool = False) -> CallOptions:
-    """`await stub.Post(request, **call_options(3))`: the time limit and our request id, handed on.
-
-    `wait_for_ready` for workers, who may wait for a service to start; on the way of a request it fails.
-    """
-    request_id = log.context("request_id")
-    metadata = ((REQUEST_ID, request_id),) if request_id else ()
-    return CallOptions(timeout=timeout_s, metadata=metadata, wait_for_ready=wait_for_ready)
-
-
-def deadline(context: RpcContext, max_s: float) -> float:
-    """Seconds a call inward may take: what is left of ours less 100 ms, at most `max_s`.
-
-    Raises DeadlineTooShort when that leaves nothing worth beginning.
-    """
-    left = _time_left(context)
-    if left is None:
-        return max_s
-    if left - HOP_S < NEEDED_S:
-        raise _too_short(left, HOP_S + NEEDED_S)
-    return min(max_s, left - HOP_S)
-
-
 class _Around:
     """Stands for the server while servicers register, and puts a _Call around each of their methods.
 
@@ -283,9 +239,9 @@ class _Call:
         request_id = _request_id(self._context)
         if request_id:
             self._token = log.bind(request_id=request_id)
-        left = _time_left(self._context)
+        left = time_left(self._context)
         if left is not None and left < NEEDED_S:
-            error = _too_short(left, NEEDED_S)
+            error = too_short(left, NEEDED_S)
             await self.__aexit__(type(error), error, None)
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -363,15 +319,6 @@ def _is_no_value(error: Exception) -> bool:
     )
 
 
-def _too_short(left_s: float, needed_s: float) -> DeadlineTooShort:
-    return DeadlineTooShort(max(0, int(left_s * 1000)), int(needed_s * 1000))
-
-
-def _time_left(context: RpcContext) -> float | None:
-    # The stubs say float; without a deadline the library gives None.
-    return cast("float | None", context.time_remaining())
-
-
 def _request_id(context: RpcContext) -> str | None:
     """The caller's request id when it is of a form that may be logged and handed on."""
     for name, value in context.invocation_metadata() or ():
@@ -380,17 +327,9 @@ def _request_id(context: RpcContext) -> str | None:
     return None
 
 
-def _size_options(message_bytes_max: int) -> list[tuple[str, int | str]]:
-    return [
-        ("grpc.max_receive_message_length", message_bytes_max),
-        ("grpc.max_send_message_length", message_bytes_max),
-        ("grpc.max_metadata_size", 8 * 1024),
-    ]
-
-
 def _server_options(settings: RpcSettings) -> Options:
     return [
-        *_size_options(settings.rpc_message_bytes_max),
+        *size_options(settings.rpc_message_bytes_max),
         ("grpc.so_reuseport", 0),  # else a second server on a taken port would share it silently
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
@@ -401,37 +340,3 @@ def _server_options(settings: RpcSettings) -> Options:
         ("grpc.max_connection_age_ms", settings.rpc_connection_age_s * 1000),
         ("grpc.max_connection_age_grace_ms", 30_000),
     ]
-
-
-def _client_options(*, retry: bool) -> Options:
-    return [
-        *_size_options(MESSAGE_BYTES_MAX),
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        # A replica that was away is found again within 2 s; the default doubles its wait up to 120 s.
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 2_000),  # the time limit of one attempt, default 20 s
-        ("grpc.max_reconnect_backoff_ms", 1_000),
-        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-        # A request larger than this buffer is never retried; the default of 256 KiB excludes batches.
-        ("grpc.per_rpc_retry_buffer_size", MESSAGE_BYTES_MAX),
-        ("grpc.enable_retries", int(retry)),
-        ("grpc.service_config", json.dumps(_service_config(retry=retry))),
-    ]
-
-
-def _service_config(*, retry: bool) -> dict[str, Any]:
-    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
-    if retry:
-        policy = {
-            "maxAttempts": 4,
-            "initialBackoff": "0.1s",
-            "backoffMultiplier": 2,
-            "maxBackoff": "1s",
-            "retryableStatusCodes": ["UNAVAILABLE"],
-        }
-        config["methodConfig"] = [{"name": [{}], "retryPolicy": policy}]
-        config["retryThrottling"] = {"maxTokens": 10, "tokenRatio": 0.1}
-    return config

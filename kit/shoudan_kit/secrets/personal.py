@@ -9,8 +9,8 @@ import grpc
 
 from shoudan.core.v1 import personal_service_pb2 as pb
 from shoudan.core.v1 import personal_service_pb2_grpc
-from shoudan_kit.db.pool import statement, unnest
-from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.db.text_statements import statement, unnest
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.secrets.sealing import Place, SealedColumn, is_sealed
 from shoudan_kit.tasks.unit_of_work import Work
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from typing import Any, Generic, TypeVar
@@ -79,21 +79,6 @@ class Handler(Generic[C]):
 
     kind: Kind[Any]
     run: Callable[[C, Sequence[Task[Any]]], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class NewTask:
-    """A task about to be written by a Work."""
-
-    id: int
-    kind: Kind[Any]
-    payload: msgspec.Struct
-    queue: str
-    order_no: str | None
-    delay_s: float
-    deadline_s: float
-    count_max: int
-    mine: bool = field(default=False)  # run from memory by this process as soon as it is committed
 
 
 def handles(

@@ -13,9 +13,10 @@ import grpc
 from shoudan.core.v1 import work_service_pb2, work_service_pb2_grpc
 from shoudan_kit import log, metrics
 from shoudan_kit.clock import Clock
-from shoudan_kit.db.pool import Database, statement
+from shoudan_kit.db.pool import Database
+from shoudan_kit.db.text_statements import statement
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
-from shoudan_kit.rpc.server import RpcContext
 from shoudan_kit.tasks.unit_of_work import Work
 
 pb = work_service_pb2

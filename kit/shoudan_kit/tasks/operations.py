@@ -11,9 +11,10 @@ from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan.core.v1 import core_pb2, operations_service_pb2, operations_service_pb2_grpc
-from shoudan_kit.db.pool import Database, statement
+from shoudan_kit.db.pool import Database
+from shoudan_kit.db.text_statements import statement
 from shoudan_kit.limits.bulkhead import Resting
-from shoudan_kit.rpc.server import RpcContext as Context
+from shoudan_kit.rpc.messages import RpcContext as Context
 from shoudan_kit.tasks.worker import CLAIM_MAX
 
 pb = operations_service_pb2

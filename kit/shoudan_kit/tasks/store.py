@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.pool import statement, unnest
-
-if TYPE_CHECKING:
-    from shoudan_kit.tasks.kinds import NewTask, Task
-    from shoudan_kit.tasks.unit_of_work import EventRow
+from shoudan_kit.db.text_statements import statement, unnest
+from shoudan_kit.tasks.kinds import Task
+from shoudan_kit.tasks.rows import EventRow, NewTask
 
 _encode = msgspec.json.Encoder().encode
 

@@ -16,7 +16,8 @@ from shoudan_kit.faults import hit
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.rpc.shielded import shielded
 from shoudan_kit.tasks import store
-from shoudan_kit.tasks.kinds import Kind, NewTask, Task
+from shoudan_kit.tasks.kinds import Kind, Task
+from shoudan_kit.tasks.rows import EventRow, EventRows, NewTask
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -50,27 +51,6 @@ class Publisher(Protocol):
     def wake(self, queues: Iterable[str]) -> None:
         """Tell other processes that these queues have due tasks. Only a hint."""
         ...
-
-
-@dataclass(slots=True)
-class EventRow:
-    """One event as it is written."""
-
-    event_id: int
-    subject: str
-    key: str
-    tag: str
-    text: str
-    body: bytes
-
-
-@dataclass(slots=True)
-class EventRows:
-    """The events of one transaction."""
-
-    batch_id: int
-    time: datetime
-    events: list[EventRow]
 
 
 class WorkTasks:

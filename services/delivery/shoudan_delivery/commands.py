@@ -88,8 +88,8 @@ def _call(target: str, method: str, request: Any) -> Any:
     from grpc import aio
 
     from shoudan.delivery.v1 import delivery_service_pb2_grpc as rpc
+    from shoudan_kit.rpc.client import call_options, connect
     from shoudan_kit.rpc.refusal import refused_from_rpc
-    from shoudan_kit.rpc.server import call_options, connect
 
     async def run() -> Any:
         async with connect(target) as opened:

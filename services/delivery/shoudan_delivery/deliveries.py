@@ -32,7 +32,8 @@ from shoudan_delivery.store.rows import (
 )
 from shoudan_delivery.store.suppliers import DeliveryFilter
 from shoudan_delivery.suppliers import Suppliers
-from shoudan_kit.db.pool import holdable, retry
+from shoudan_kit.db.pool import retry
+from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.rpc.shielded import shielded
 from shoudan_kit.secrets.sealing import SealedColumn

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from shoudan_delivery.store.rows import Finding
 from shoudan_kit import log
-from shoudan_kit.db.pool import Unavailable, retry
+from shoudan_kit.db.errors import Unavailable
+from shoudan_kit.db.pool import retry
 from shoudan_kit.process.shutdown import cancel_all
 
 BUSY_S = 0.05

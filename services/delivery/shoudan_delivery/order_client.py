@@ -11,7 +11,7 @@ from shoudan.order.v1.order_service_pb2_grpc import OrderServiceStub
 from shoudan_delivery.kinds import Result
 from shoudan_kit import log
 from shoudan_kit.money import yuan_to_micros
-from shoudan_kit.rpc.server import call_options
+from shoudan_kit.rpc.client import call_options
 
 Ack = order_pb.ReportResultsResponse.Ack
 

@@ -23,7 +23,8 @@ from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Chunk, Finding, Outgoing, Supplier, Verdict
 from shoudan_kit import log, metrics
 from shoudan_kit.clock import Clock
-from shoudan_kit.db.pool import Database, Unavailable, retry
+from shoudan_kit.db.errors import Unavailable
+from shoudan_kit.db.pool import Database, retry
 from shoudan_kit.faults import hit
 from shoudan_kit.http.client import Egress, Outcome
 from shoudan_kit.process.shutdown import cancel_all

@@ -21,9 +21,10 @@ from sqlalchemy import (
 )
 
 from shoudan_delivery.states import DELIVERY
-from shoudan_kit.db.foundation import by_month, metadata, rights
+from shoudan_kit.db.foundation import by_month, rights
 from shoudan_kit.db.moves import lifecycles
 from shoudan_kit.secrets.sealing import Place
+from shoudan_kit.tasks.tables import metadata
 
 METADATA = metadata()
 APPEND_ONLY = ("vds_order_exp",)

@@ -173,7 +173,7 @@ def _run(target: str, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     from grpc import aio
 
     from shoudan.erp.v1 import erp_service_pb2_grpc as rpc
-    from shoudan_kit.rpc.server import connect
+    from shoudan_kit.rpc.client import connect
 
     async def connected() -> T:
         channel = connect(target)

@@ -21,8 +21,8 @@ from shoudan_erp_ingest.store.refunds import RefundWrite
 from shoudan_erp_ingest.store.trades import Late, TradeWrite
 from shoudan_erp_ingest.tables.models import Document, RefundDocument, TradeDocument
 from shoudan_erp_ingest.tables.schema import PUSH, QUARANTINED, REFUND, STORED, TRADE
-from shoudan_kit.db.errors import taken
-from shoudan_kit.db.pool import retry, sql_state
+from shoudan_kit.db.errors import sql_state, taken
+from shoudan_kit.db.pool import retry
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.secrets.sealing import KeyRing

@@ -302,7 +302,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]]) -> T:
     import grpc
 
     from shoudan.order.v1 import audit_service_pb2_grpc, order_service_pb2_grpc
-    from shoudan_kit.rpc.server import connect
+    from shoudan_kit.rpc.client import connect
 
     async def connected() -> T:
         channel = connect(target)

@@ -24,7 +24,8 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log, metrics
 from shoudan_kit.batch import Coalescer
-from shoudan_kit.db.pool import Unavailable, retry
+from shoudan_kit.db.errors import Unavailable
+from shoudan_kit.db.pool import retry
 from shoudan_kit.http.client import Answered, Egress, NotSent, Outcome
 from shoudan_kit.http.ssrf import Guard, opened
 from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shoudan_kit.db.pool import holdable, retry
+from shoudan_kit.db.pool import retry
+from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.money import MICROS_MAX, apply_rate, micros_to_yuan
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.tasks.unit_of_work import Work

@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shoudan_kit.db.pool import holdable, retry
+from shoudan_kit.db.pool import retry
+from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.money import STEP
 from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_order import events, kinds, sums

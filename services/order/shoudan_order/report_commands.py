@@ -77,7 +77,7 @@ def _day(text: str) -> datetime:
 async def _lines(target: str, kind: str, start: datetime, end: datetime) -> AsyncIterator[Any]:
     from shoudan.order.v1 import audit_service_pb2 as pb
     from shoudan.order.v1 import audit_service_pb2_grpc as stubs
-    from shoudan_kit.rpc.server import connect
+    from shoudan_kit.rpc.client import connect
 
     request = pb.ReportRequest(kind=pb.ReportRequest.Kind.Value(kind))
     request.start_time.FromDatetime(start)

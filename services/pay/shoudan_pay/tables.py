@@ -23,10 +23,10 @@ from sqlalchemy import (
     text,
 )
 
-from shoudan_kit.db import foundation
 from shoudan_kit.db.foundation import GROWING, copied_as, rights
+from shoudan_kit.tasks import tables
 
-METADATA = foundation.metadata()
+METADATA = tables.metadata()
 
 # Granted SELECT and INSERT only: a correction is a new row.
 APPEND_ONLY: Final = ("account_record", "ledger_statement", "package_record")

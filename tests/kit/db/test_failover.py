@@ -14,11 +14,12 @@ from shoudan_kit import log
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.config import Secret, ServiceSettings
 from shoudan_kit.db.errors import away
-from shoudan_kit.db.foundation import FOUNDATION, metadata, partitioned, rest_part
+from shoudan_kit.db.foundation import FOUNDATION, partitioned, rest_part
 from shoudan_kit.db.node_lease import NodeLease
 from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import Postgres
 from shoudan_kit.service import Process, Running, Service
+from shoudan_kit.tasks.tables import metadata
 from tests.kit.standby import standby_of
 from tests.poll import eventually
 

@@ -16,12 +16,12 @@ import asyncpg
 import pytest
 
 from shoudan_kit.db.ddl_locks import Lock
-from shoudan_kit.db.foundation import metadata
 from shoudan_kit.db.migrate import Schema, plan, sql_of, upgrade
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.revisions import Phase, SchemaCheck, needed, revisions
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.owner import Locked, Patience
+from shoudan_kit.tasks.tables import metadata
 from tests.poll import eventually
 
 REVISION = '''"""{sentence}"""

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
 
-from shoudan_kit.db.foundation import metadata
-from shoudan_kit.db.pool import Database, lost, sql_state
+from shoudan_kit.db.errors import lost, sql_state
+from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import FastConnection, Rows, _known_types, watched
+from shoudan_kit.tasks.tables import metadata
 
 PAUSE = text(
     "INSERT INTO task_pause (queue_name, paused_by, reason, create_time)"

@@ -12,8 +12,10 @@ from nats.js.errors import NotFoundError
 from sqlalchemy import text
 
 from shoudan.core.v1 import core_pb2
-from shoudan_kit.events import nats as bus_module
-from shoudan_kit.events.nats import STREAM, Bus, Relay, packed
+from shoudan_kit.events import nats as events_nats
+from shoudan_kit.events import relay as events_relay
+from shoudan_kit.events.nats import STREAM, Bus
+from shoudan_kit.events.relay import Relay, packed
 from shoudan_kit.tasks.unit_of_work import Work
 from tests.poll import eventually
 
@@ -132,7 +134,7 @@ async def test_a_stream_found_empty_at_the_start_is_refilled(
     await relay.stop()
     await delete_stream(nats.url)
     client = await nats_client.connect(nats.url)
-    assert (await bus_module.ensure_stream(client.jetstream(), 1))[0]  # another service made it
+    assert (await events_nats.ensure_stream(client.jetstream(), 1))[0]  # another service made it
     await client.close()
     second_bus = Bus(nats.url, "test")
     second = Relay(second_bus, database, "test")
@@ -151,17 +153,17 @@ def test_messages_stay_below_the_stream_limit():
     events = [core_pb2.Event(event_id=n, body=b"x" * 1000) for n in range(2000)]
     messages = list(packed("t", events))
     assert sum(count for _, _, count in messages) == 2000
-    assert max(len(payload) for payload, _, _ in messages) <= bus_module.MESSAGE_BYTES_MAX
+    assert max(len(payload) for payload, _, _ in messages) <= events_nats.MESSAGE_BYTES_MAX
     assert len({message_id for _, message_id, _ in messages}) == len(messages)
 
 
 def test_what_cannot_be_published_is_told_at_once_and_then_seldom():
-    lines, seconds = [], itertools.chain([0.0] * 100, itertools.repeat(bus_module.FAILED_EVERY_S))
+    lines, seconds = [], itertools.chain([0.0] * 100, itertools.repeat(events_relay.FAILED_EVERY_S))
 
     def warn(event: str, **facts: Any) -> None:
         lines.append((event, facts["batches"]))
 
-    failures = bus_module._Failures(warn, lambda: next(seconds))
+    failures = events_relay._Failures(warn, lambda: next(seconds))
     for _ in range(200):
         failures.tell(2, ConnectionError())
     assert [event for event, _ in lines] == ["publish_failed"] * 2

@@ -7,8 +7,9 @@ import signal
 import sys
 import time
 
-from shoudan_kit.events import nats
-from shoudan_kit.events.nats import Bus, Relay
+from shoudan_kit.events import relay as events_relay
+from shoudan_kit.events.nats import Bus
+from shoudan_kit.events.relay import Relay
 from shoudan_kit.process import shutdown
 from shoudan_kit.tasks.unit_of_work import Work
 from tests.poll import eventually
@@ -37,7 +38,7 @@ async def test_a_relay_stops_though_its_publish_swallowed_the_cancellation(
     monkeypatch.setattr(type(relay._refill), "looked", True)
     relay.start()
     async with Work(database, ids, None, relay) as work:
-        work.events.add("shoudan.events.t.x", key="k", body=nats.Timestamp())
+        work.events.add("shoudan.events.t.x", key="k", body=events_relay.Timestamp())
     await begun.wait()
     async with asyncio.timeout(8):
         await relay.stop()

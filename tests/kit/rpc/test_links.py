@@ -17,7 +17,7 @@ from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from shoudan_kit.config import ProcessSettings
-from shoudan_kit.rpc import server
+from shoudan_kit.rpc import client, server
 from tests.poll import eventually
 
 SOURCES = Path(server.__file__).parents[3]
@@ -34,7 +34,7 @@ class Link:
 
     async def start(self) -> None:
         port = await self.server.start()
-        self.channel = server.connect(f"127.0.0.1:{port}")
+        self.channel = client.connect(f"127.0.0.1:{port}")
         self._stub: Any = health_pb2_grpc.HealthStub(self.channel)
 
     async def ask(self, name: str = "") -> str | None:
@@ -86,7 +86,7 @@ def faster(make: Callable[..., Any]) -> Callable[..., Options]:
 
 async def test_an_idle_link_lives(monkeypatch):
     monkeypatch.setattr(server, "_server_options", faster(server._server_options))
-    monkeypatch.setattr(server, "_client_options", faster(server._client_options))
+    monkeypatch.setattr(client, "_client_options", faster(client._client_options))
     link = Link()
     await link.start()
     assert await link.ask() == "SERVING"

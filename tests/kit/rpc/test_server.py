@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from shoudan_kit import log, metrics
 from shoudan_kit.config import ProcessSettings
+from shoudan_kit.rpc import client, deadlines, messages
 from shoudan_kit.rpc import server as rpc_server
 from shoudan_kit.rpc.refusal import DeadlineTooShort, Refusal, Refused, refused_from_rpc
 from shoudan_kit.rpc.shielded import finish_shielded, shielded
@@ -112,7 +113,7 @@ async def serve():
             ProcessSettings(**{"drain_s": 5, **settings}), [Echo(act).register], [NAME]
         )
         port = await server.start()
-        channel = rpc_server.connect(f"127.0.0.1:{port}")
+        channel = client.connect(f"127.0.0.1:{port}")
         opened.append((server, channel))
         return server, Client(channel)
 
@@ -174,7 +175,7 @@ async def test_a_refusal_of_a_deeper_service_passes_through_unchanged(serve):
 
 
 async def test_a_dependency_that_is_away_is_unavailable_without_its_address(serve):
-    async with rpc_server.connect("127.0.0.1:1", retry=False) as away:
+    async with client.connect("127.0.0.1:1", retry=False) as away:
 
         async def call_away(request, context):
             return (await Client(away)("Unary", request))[0]
@@ -205,7 +206,7 @@ async def test_a_deadline_shrinks_inward_and_is_refused_when_nothing_is_left(ser
     seen = []
 
     async def act(request, context):
-        seen.append(rpc_server.deadline(context, 3))
+        seen.append(deadlines.deadline(context, 3))
         return request
 
     _, ask = await serve(act)
@@ -231,11 +232,11 @@ async def test_the_request_id_is_logged_and_handed_on(serve, lines):
     _, inner = await serve(note)
 
     async def call_inner(request, context):
-        return (await inner("Unary", request, **rpc_server.call_options(3)))[0]
+        return (await inner("Unary", request, **client.call_options(3)))[0]
 
     _, outer = await serve(call_inner)
     for given in ("r-1.a_B", 'bad"id', "x" * 65):
-        await outer("Unary", b"x", metadata=((rpc_server.REQUEST_ID, given),))
+        await outer("Unary", b"x", metadata=((messages.REQUEST_ID, given),))
     assert inner_ids == ["r-1.a_B", None, None]
     assert [line.get("request_id") for line in lines()] == ["r-1.a_B", None, None]
 
@@ -243,7 +244,7 @@ async def test_the_request_id_is_logged_and_handed_on(serve, lines):
 async def test_the_trace_of_a_bug_is_the_request_id_where_there_is_one(serve):
     _, ask = await serve()
     with pytest.raises(aio.AioRpcError) as raised:
-        await ask("Unary", b"bug", metadata=((rpc_server.REQUEST_ID, "r1"),))
+        await ask("Unary", b"bug", metadata=((messages.REQUEST_ID, "r1"),))
     assert raised.value.details() == "internal error, trace r1"
 
 
@@ -288,7 +289,7 @@ async def test_a_drain_finishes_running_calls_and_refuses_new_ones(serve):
     await begun.wait()
     port = server.port
     stopping = asyncio.ensure_future(server.stop())
-    async with rpc_server.connect(f"127.0.0.1:{port}", retry=False) as late:
+    async with client.connect(f"127.0.0.1:{port}", retry=False) as late:
         assert await refusing(Client(late)) in {
             grpc.StatusCode.UNAVAILABLE,
             grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -356,13 +357,13 @@ async def test_a_batch_larger_than_grpcs_default_fits_and_the_bound_holds(serve)
     _, ask = await serve()
     assert len((await ask("Unary", b"x" * 10 * 2**20))[0]) == 10 * 2**20
     with pytest.raises(aio.AioRpcError) as raised:
-        await ask("Unary", b"x" * (rpc_server.MESSAGE_BYTES_MAX + 1))
+        await ask("Unary", b"x" * (messages.MESSAGE_BYTES_MAX + 1))
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_health_and_reflection_answer(serve):
     server, _ = await serve()
-    async with rpc_server.connect(f"127.0.0.1:{server.port}") as channel:
+    async with client.connect(f"127.0.0.1:{server.port}") as channel:
         health = health_pb2_grpc.HealthStub(channel)
         for name in ("", NAME):
             answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
@@ -413,5 +414,5 @@ async def test_calls_are_counted_by_method_and_code(serve):
 
 
 def test_too_short_says_how_short():
-    error = rpc_server._too_short(-0.5, 0.15)
+    error = deadlines.too_short(-0.5, 0.15)
     assert error == DeadlineTooShort(0, 150)

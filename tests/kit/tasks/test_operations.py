@@ -14,7 +14,8 @@ from sqlalchemy import text
 from shoudan.core.v1 import operations_service_pb2 as pb
 from shoudan.core.v1 import operations_service_pb2_grpc as pb_grpc
 from shoudan_kit.config import ProcessSettings
-from shoudan_kit.rpc.server import RpcServer, connect
+from shoudan_kit.rpc.client import connect
+from shoudan_kit.rpc.server import RpcServer
 from shoudan_kit.tasks.kinds import Kind
 from shoudan_kit.tasks.operations import Operations
 from shoudan_kit.tasks.unit_of_work import Work

@@ -20,7 +20,7 @@ from shoudan_delivery.states import Status
 from shoudan_delivery.store.rows import Delivery, Incident, Key, NewDelivery
 from shoudan_delivery.store.suppliers import DeliveryFilter
 from shoudan_kit.ids import EPOCH, TIME_SHIFT
-from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
 
 PAGE_DEFAULT = 100

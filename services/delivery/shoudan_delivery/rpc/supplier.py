@@ -12,7 +12,7 @@ from shoudan_delivery.refusals import FieldInvalid
 from shoudan_delivery.rpc.bounds import bounded
 from shoudan_delivery.states import DealCode, SupplierState
 from shoudan_delivery.store.rows import Supplier
-from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.rpc.messages import RpcContext
 
 
 class SupplierServicer(pb_grpc.SupplierServiceServicer):

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_delivery.states import Source, Status
 from shoudan_delivery.store.rows import Delivery, Ended, Finding, Key, NewDelivery, Outgoing
-from shoudan_kit.db.pool import columns, statement, unnest
+from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_kit.secrets.sealing import SealedColumn
 
 _encode = msgspec.json.Encoder().encode

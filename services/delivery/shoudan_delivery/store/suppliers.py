@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_delivery.states import DealCode, SupplierState
 from shoudan_delivery.store.rows import Incident, Supplier
 from shoudan_kit.db import pages
-from shoudan_kit.db.pool import columns, statement, unnest
+from shoudan_kit.db.text_statements import columns, statement, unnest
 
 _PARAMS = msgspec.json.Decoder(dict[str, str])
 _json = msgspec.json.Encoder().encode

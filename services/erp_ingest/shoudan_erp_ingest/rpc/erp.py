@@ -17,7 +17,7 @@ from shoudan_erp_ingest.refusals import FieldInvalid
 from shoudan_erp_ingest.store.finding import Filter, Found
 from shoudan_erp_ingest.tables.models import TradeDocument
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
-from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
 
 PUSHES_MAX = 1_000

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_erp_ingest.tables.fields import Kind, clear_specs, personal_specs
-from shoudan_kit.db.pool import statement
+from shoudan_kit.db.text_statements import statement
 from shoudan_kit.secrets.sealing import KeyRing
 
 # What is bound, and what it becomes: decimals travel as text, which is exact and quick to make.

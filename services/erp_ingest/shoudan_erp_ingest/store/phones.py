@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.pool import statement, unnest
+from shoudan_kit.db.text_statements import statement, unnest
 
 _INSERT = statement(f"""
 INSERT INTO phone_index (mac, kind, document_id)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_erp_ingest.tables.schema import QUARANTINED, STORED
-from shoudan_kit.db.pool import columns, statement, unnest
+from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_kit.secrets.sealing import KeyRing
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_erp_ingest.store.bulk import Bulk
 from shoudan_erp_ingest.store.trades import snapshot_row
 from shoudan_erp_ingest.tables.models import Refund, RefundDocument, RefundLine, SwapLine
-from shoudan_kit.db.pool import statement, unnest
+from shoudan_kit.db.text_statements import statement, unnest
 from shoudan_kit.secrets.sealing import KeyRing
 
 

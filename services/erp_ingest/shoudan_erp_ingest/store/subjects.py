@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_erp_ingest.tables.schema import PUSH, REFUND, TRADE
-from shoudan_kit.db.pool import statement
+from shoudan_kit.db.text_statements import statement
 
 
 @dataclass(frozen=True, slots=True)

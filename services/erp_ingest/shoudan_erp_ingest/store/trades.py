@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_erp_ingest.store.bulk import Bulk
 from shoudan_erp_ingest.tables.models import Payment, Trade, TradeDocument, TradeLine
-from shoudan_kit.db.pool import statement, unnest
+from shoudan_kit.db.text_statements import statement, unnest
 from shoudan_kit.secrets.sealing import KeyRing
 
 Lines = Mapping[str, tuple[TradeLine, ...]]

@@ -32,7 +32,8 @@ from shoudan_erp_ingest.tables.models import (
     Trade,
     TradeLine,
 )
-from shoudan_kit.db.foundation import GROWING, metadata, rights
+from shoudan_kit.db.foundation import GROWING, rights
+from shoudan_kit.tasks.tables import metadata
 
 TRADE: Final = 1  # kind of push and of document, as PushKind of the contract
 REFUND: Final = 2

@@ -7,7 +7,7 @@ from typing import Any
 
 from shoudan.order.v1 import catalogue_service_pb2 as pb
 from shoudan.order.v1 import catalogue_service_pb2_grpc as grpc_pb
-from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_order import catalogues
 from shoudan_order.catalogue import Catalogue
 from shoudan_order.context import Context

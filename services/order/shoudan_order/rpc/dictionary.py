@@ -6,7 +6,7 @@ from typing import Final
 
 from shoudan.order.v1 import dictionary_service_pb2 as pb
 from shoudan.order.v1 import dictionary_service_pb2_grpc as grpc_pb
-from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_order import dictionary
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid

@@ -12,7 +12,7 @@ from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2_grpc as grpc_pb
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.money import MICROS_MAX
-from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_order import lifecycles, orders, results, views
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome, stated_cost_micros

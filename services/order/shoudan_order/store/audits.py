@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import pages
-from shoudan_kit.db.pool import columns, statement, unnest
+from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_order.states import AuditStatus, AuditType
 
 # One waiting audit of a thing is enough.

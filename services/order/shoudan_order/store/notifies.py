@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.pool import statement, unnest
+from shoudan_kit.db.text_statements import statement, unnest
 from shoudan_order.states import NotifyStatus
 from shoudan_order.store.rows import NotifyRow
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.pool import statement
+from shoudan_kit.db.text_statements import statement
 
 
 @dataclass(frozen=True, slots=True)

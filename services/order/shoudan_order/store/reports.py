@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.pool import statement
+from shoudan_kit.db.text_statements import statement
 
 # What each movement adds to a sum: a sale (with what refunds have taken of it since), a refund, a delivery,
 # a return. Nothing else moves them, and each movement has one moment that no later one changes.

@@ -11,7 +11,7 @@ from sqlalchemy import Select, Table, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import pages
-from shoudan_kit.db.pool import statement
+from shoudan_kit.db.text_statements import statement
 from shoudan_order.states import OrderStatus
 from shoudan_order.tables import DELIVERY, NOTIFY, ORDER, REFUND
 

@@ -22,9 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shoudan_kit.db.foundation import GROWING, by_month, metadata, rights
+from shoudan_kit.db.foundation import GROWING, by_month, rights
 from shoudan_kit.db.moves import lifecycles
 from shoudan_kit.secrets.sealing import Place
+from shoudan_kit.tasks.tables import metadata
 from shoudan_order import states as s
 from shoudan_order.tables.catalogue import declare
 from shoudan_order.tables.columns import (

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
+from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.refusal import refused_from_rpc
-from shoudan_kit.rpc.server import connect
 
 T = TypeVar("T")
 

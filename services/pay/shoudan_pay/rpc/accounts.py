@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.db.pool import retry
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
-from shoudan_kit.rpc.server import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay import accounts, events
 from shoudan_pay.config import PaySettings

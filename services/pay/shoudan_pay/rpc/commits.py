@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log
 from shoudan_kit.batch import Coalescer
-from shoudan_kit.db.errors import RETRYABLE
-from shoudan_kit.db.pool import Unavailable, retry, sql_state
+from shoudan_kit.db.errors import RETRYABLE, Unavailable, sql_state
+from shoudan_kit.db.pool import retry
 from shoudan_kit.service import App
 from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay import events, postings

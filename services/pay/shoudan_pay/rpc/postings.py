@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
-from shoudan_kit.rpc.server import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay import accounts
 from shoudan_pay.config import PaySettings

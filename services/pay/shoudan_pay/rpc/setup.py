@@ -11,7 +11,7 @@ import msgspec
 from shoudan.pay.v1 import setup_service_pb2 as pb
 from shoudan.pay.v1 import setup_service_pb2_grpc as grpc_stubs
 from shoudan_kit.money import micros_to_yuan
-from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.service import App
 from shoudan_kit.tasks.unit_of_work import Work
 from shoudan_pay import accounts, events, packages, postings

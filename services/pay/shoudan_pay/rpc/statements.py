@@ -8,7 +8,7 @@ from typing import Final
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.process.shutdown import cancel_all
-from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.entries import OWNER_BYTES, Head

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.pool import statement
+from shoudan_kit.db.text_statements import statement
 
 TOLD_MAX: Final = 10  # newest trade records shown as evidence
 

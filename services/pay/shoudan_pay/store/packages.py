@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import pages
 from shoudan_kit.db.pages import Asked, Page
-from shoudan_kit.db.pool import columns, statement, unnest
+from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_pay.entries import MoveKey, Package, PackageKey, PackageRecord
 
 _KEYS: Final = {"ident": "text", "groups": "text", "eid": "text", "spkg_id": "text"}

@@ -12,8 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import pages
 from shoudan_kit.db.pages import Asked, Page
-from shoudan_kit.db.pool import columns, statement, unnest
-from shoudan_kit.db.text_statements import FastConnection
+from shoudan_kit.db.text_statements import FastConnection, columns, statement, unnest
 from shoudan_pay.entries import Account, Head, QuoteKey, Record, RecordKey
 
 _TYPES: Final = {

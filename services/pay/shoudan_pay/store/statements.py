@@ -11,7 +11,8 @@ from typing import Final
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.pool import Database, statement
+from shoudan_kit.db.pool import Database
+from shoudan_kit.db.text_statements import statement
 
 SNAPSHOT_MS_MAX: Final = 300_000  # a million accounts take ten seconds
 

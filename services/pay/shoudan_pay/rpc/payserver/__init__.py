@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan.pay.v1 import payment_service_pb2_grpc as grpc_stubs
+from shoudan_kit.rpc.deadlines import deadline
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
-from shoudan_kit.rpc.server import RpcContext, deadline
 from shoudan_pay.channels.component import Answer
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc.payserver import paying, refunding, wire

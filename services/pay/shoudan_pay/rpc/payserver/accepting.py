@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import log
 from shoudan_kit.batch import Coalescer
-from shoudan_kit.db.errors import taken
-from shoudan_kit.db.pool import Unavailable, retry
+from shoudan_kit.db.errors import Unavailable, taken
+from shoudan_kit.db.pool import retry
 from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Kind
 from shoudan_kit.tasks.unit_of_work import Work

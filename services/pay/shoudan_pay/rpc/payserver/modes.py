@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_kit.db.errors import taken
 from shoudan_kit.db.pages import NUMBERED_MAX
-from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings

@@ -6,7 +6,7 @@ from typing import Final
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan.pay.v1 import platform_service_pb2_grpc as grpc_stubs
-from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay.channels.dingdang import DOMAIN_CHARS_MAX, ID_CHARS_MAX
 from shoudan_pay.config import PaySettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan.pay.v1 import platform_service_pb2_grpc as grpc_stubs
-from shoudan_kit.rpc.server import RpcContext
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.judging import fen

@@ -6,7 +6,8 @@ from typing import Final
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan.pay.v1 import platform_service_pb2_grpc as grpc_stubs
-from shoudan_kit.rpc.server import RpcContext, deadline
+from shoudan_kit.rpc.deadlines import deadline
+from shoudan_kit.rpc.messages import RpcContext
 from shoudan_pay.channels.dingdang import ID_CHARS_MAX
 from shoudan_pay.dingdang.states import trade_state
 from shoudan_pay.payserver.judging import fen

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.pool import columns, statement, unnest
+from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_pay.states import OTHER_AMOUNT
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.pool import statement
+from shoudan_kit.db.text_statements import statement
 
 TOKENS_MAX: Final = 10
 TOKEN_S: Final = 3_600

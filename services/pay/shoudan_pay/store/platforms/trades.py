@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.pool import statement
+from shoudan_kit.db.text_statements import statement
 
 
 class Trade(msgspec.Struct, frozen=True):

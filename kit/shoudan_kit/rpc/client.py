@@ -1,0 +1,71 @@
+"""How every gRPC client here connects: retries, keepalive, and the options of one call."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypedDict
+
+from grpc import aio
+
+from shoudan_kit import log
+from shoudan_kit.rpc.messages import MESSAGE_BYTES_MAX, REQUEST_ID, Options, size_options
+
+
+def connect(target: str, *, retry: bool = True) -> aio.Channel:
+    """A channel to `host:port` or `dns:///name:port`, spread over all its addresses.
+
+    UNAVAILABLE alone is tried again (4 times at most); whoever is called must know repeats by key.
+    """
+    return aio.insecure_channel(target, options=_client_options(retry=retry))
+
+
+class CallOptions(TypedDict):
+    """Keyword arguments of a stub's method."""
+
+    timeout: float
+    metadata: tuple[tuple[str, str], ...]
+    wait_for_ready: bool
+
+
+def call_options(timeout_s: float, *, wait_for_ready: bool = False) -> CallOptions:
+    """`await stub.Post(request, **call_options(3))`: the time limit and our request id, handed on.
+
+    `wait_for_ready` for workers, who may wait for a service to start; on the way of a request it fails.
+    """
+    request_id = log.context("request_id")
+    metadata = ((REQUEST_ID, request_id),) if request_id else ()
+    return CallOptions(timeout=timeout_s, metadata=metadata, wait_for_ready=wait_for_ready)
+
+
+def _client_options(*, retry: bool) -> Options:
+    return [
+        *size_options(MESSAGE_BYTES_MAX),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # A replica that was away is found again within 2 s; the default doubles its wait up to 120 s.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 2_000),  # the time limit of one attempt, default 20 s
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+        # A request larger than this buffer is never retried; the default of 256 KiB excludes batches.
+        ("grpc.per_rpc_retry_buffer_size", MESSAGE_BYTES_MAX),
+        ("grpc.enable_retries", int(retry)),
+        ("grpc.service_config", json.dumps(_service_config(retry=retry))),
+    ]
+
+
+def _service_config(*, retry: bool) -> dict[str, Any]:
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if retry:
+        policy = {
+            "maxAttempts": 4,
+            "initialBackoff": "0.1s",
+            "backoffMultiplier": 2,
+            "maxBackoff": "1s",
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        }
+        config["methodConfig"] = [{"name": [{}], "retryPolicy": policy}]
+        config["retryThrottling"] = {"maxTokens": 10, "tokenRatio": 0.1}
+    return config

@@ -1,0 +1,47 @@
+"""What a unit of work writes to the shared tables, as values: new tasks and events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from shoudan_kit.tasks.kinds import Kind
+
+
+@dataclass(slots=True)
+class EventRow:
+    """One event as it is written."""
+
+    event_id: int
+    subject: str
+    key: str
+    tag: str
+    text: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class EventRows:
+    """The events of one transaction."""
+
+    batch_id: int
+    time: datetime
+    events: list[EventRow]
+
+
+@dataclass(slots=True)
+class NewTask:
+    """A task about to be written by a Work."""
+
+    id: int
+    kind: Kind[Any]
+    payload: msgspec.Struct
+    queue: str
+    order_no: str | None
+    delay_s: float
+    deadline_s: float
+    count_max: int
+    mine: bool = field(default=False)  # run from memory by this process as soon as it is committed
