@@ -313,7 +313,7 @@ RULES = [
          long_module, at("kit/a.py", "a = 1\n" * (MODULE_LINES_MAX + 1))),
     Rule("function size", f"split the function: at most {FUNCTION_LINES_MAX} lines", PYTHON,
          long_function, at("kit/a.py", "def f():\n" + "    a = 1\n" * FUNCTION_LINES_MAX)),
-    Rule("commit", "code inside a batch never commits: let kit's Work do it at the edge",
+    Rule("commit", "code inside a batch never commits: let kit's UnitOfWork do it at the edge",
          (*SERVICE_CODE, "cli/", "fakes/"),
          commit_outside_kit, at("gateway/a.py", "await db.commit()")),
     Rule("float", "money is int micros, rates are int ppm: use shoudan_kit.money", SERVICE_CODE,

@@ -42,7 +42,7 @@ from shoudan_kit.tasks.kinds import Handler
 from shoudan_kit.tasks.open_work import NAME as OPEN_WORK
 from shoudan_kit.tasks.open_work import OpenWork, Source, gauging
 from shoudan_kit.tasks.operations import History, Operations
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_kit.tasks.worker import Worker
 
 S = TypeVar("S", bound=ProcessSettings)
@@ -99,9 +99,9 @@ class App(Generic[S]):
         assert self._ids is not None, "ids are made after the start"
         return self._ids
 
-    def work(self, name: str = "work") -> Work:
+    def work(self, name: str = "work") -> UnitOfWork:
         """One transaction with its tasks and events; `name` is its fault point."""
-        return Work(self.db, self.ids, self.worker, self.relay, name)
+        return UnitOfWork(self.db, self.ids, self.worker, self.relay, name)
 
     def channel(self, target: str) -> aio.Channel:
         """The channel to another service, made once."""

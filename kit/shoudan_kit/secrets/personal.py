@@ -12,7 +12,7 @@ from shoudan.core.v1 import personal_service_pb2_grpc
 from shoudan_kit.db.text_statements import statement, unnest
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.secrets.sealing import Place, SealedColumn, is_sealed
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 NAME: Final = "shoudan.core.v1.PersonalService"
 ROWS_DEFAULT: Final = 2_000
@@ -25,7 +25,7 @@ class Personal(personal_service_pb2_grpc.PersonalServiceServicer):
     """PersonalService over one table of one service."""
 
     def __init__(
-        self, service: str, place: Place, column: SealedColumn, work: Callable[[str], Work]
+        self, service: str, place: Place, column: SealedColumn, work: Callable[[str], UnitOfWork]
     ) -> None:
         self._service, self._place, self._column, self._work = service, place, column, work
         key, text, hashed = place.key, place.column, place.hashed
@@ -82,7 +82,7 @@ class Personal(personal_service_pb2_grpc.PersonalServiceServicer):
         }
 
     async def _erased(
-        self, work: Work, found: list[int], request: pb.WalkAccountsRequest
+        self, work: UnitOfWork, found: list[int], request: pb.WalkAccountsRequest
     ) -> list[int]:
         """Those that were not open; who erased them and why goes with them."""
         erased = sorted((await work.db.execute(self._erase, {"keys": found})).scalars())

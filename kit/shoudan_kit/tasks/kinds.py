@@ -64,7 +64,7 @@ class Task(Generic[P]):
     error: str = ""
 
     def keep(self) -> None:
-        """Its work goes on after the handler has returned: it stays leased here until a Work finishes
+        """Its work goes on after the handler has returned: it stays leased here until a UnitOfWork finishes
         it or the worker is given it back."""
         self.kept = True
 
@@ -86,7 +86,7 @@ def handles(
 ) -> Callable[[Callable[[C, Sequence[Task[P]]], Awaitable[None]]], Handler[C]]:
     """Declare the decorated coroutine the handler of batches of `kind`.
 
-    It finishes in its Work what is done. What it leaves comes again; what raises is tried in halves
+    It finishes in its UnitOfWork what is done. What it leaves comes again; what raises is tried in halves
     until the one task that cannot be done is alone, and that one comes again, too.
     """
 

@@ -17,7 +17,7 @@ from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 pb = work_service_pb2
 
@@ -217,7 +217,7 @@ class DecisionEvents:
     subject: str
     message: type[Any]
 
-    def add(self, work: Work, kind: str, key: str, decision: Decision) -> None:
+    def add(self, work: UnitOfWork, kind: str, key: str, decision: Decision) -> None:
         """Record a decision with what the transaction does."""
         word, by, reason = decision.word, decision.by, decision.reason
         body = self.message(kind=kind, key=key, decision=word, by=by, reason=reason)

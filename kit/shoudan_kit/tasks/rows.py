@@ -34,7 +34,7 @@ class EventRows:
 
 @dataclass(slots=True)
 class NewTask:
-    """A task about to be written by a Work."""
+    """A task about to be written by a UnitOfWork."""
 
     id: int
     kind: Kind[Any]

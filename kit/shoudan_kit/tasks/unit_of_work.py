@@ -1,4 +1,4 @@
-"""Work: one transaction with everything that belongs to it - rows, follow-up tasks, ends of tasks, events."""
+"""One transaction with everything that belongs to it: rows, follow-up tasks, ends of tasks, events."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Publisher(Protocol):
 
 
 class WorkTasks:
-    """The tasks a Work makes and ends."""
+    """The tasks a UnitOfWork makes and ends."""
 
     def __init__(self, ids: IdMaker) -> None:
         self._ids = ids
@@ -109,7 +109,7 @@ class WorkTasks:
 
 
 class WorkEvents:
-    """The events a Work publishes."""
+    """The events a UnitOfWork publishes."""
 
     def __init__(self, ids: IdMaker) -> None:
         self._ids = ids
@@ -126,7 +126,7 @@ class WorkEvents:
 
 
 @dataclass(slots=True)
-class Work:
+class UnitOfWork:
     """`async with app.work() as work:` - an exception leaves nothing behind, and nothing is handed on.
 
     At the end of the block: new tasks, ended tasks and events are written, one statement each, and

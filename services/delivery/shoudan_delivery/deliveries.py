@@ -37,7 +37,7 @@ from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.rpc.shielded import shielded
 from shoudan_kit.secrets.sealing import SealedColumn
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 CHUNK_MAX = 200
 CLASSES = frozenset(ServiceClass)
@@ -70,7 +70,7 @@ async def create(context: Context, given: Sequence[NewDelivery]) -> list[Created
 
 
 async def _create(
-    context: Context, work: Work, given: Sequence[NewDelivery]
+    context: Context, work: UnitOfWork, given: Sequence[NewDelivery]
 ) -> list[Created | DeliveryRefusal]:
     suppliers, ids, accounts = context.suppliers, context.app.ids, context.accounts
     open_ = [_takes(suppliers, new) for new in given]
@@ -101,7 +101,9 @@ def _takes(suppliers: Suppliers, new: NewDelivery) -> bool:
     return supplier is not None and supplier.takes_new
 
 
-def _ask_to_send(work: Work, suppliers: Suppliers, made: Sequence[tuple[int, NewDelivery]]) -> None:
+def _ask_to_send(
+    work: UnitOfWork, suppliers: Suppliers, made: Sequence[tuple[int, NewDelivery]]
+) -> None:
     """One task for up to CHUNK_MAX deliveries of one channel, in the channel's queue."""
     by_channel: dict[tuple[str, int], list[tuple[int, NewDelivery]]] = {}
     for one in made:

@@ -16,7 +16,7 @@ from shoudan_delivery.store.rows import Chunk, Delivery, Ended, Finding, Inciden
 from shoudan_kit import log
 from shoudan_kit.faults import hit
 from shoudan_kit.ids import IdMaker
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 _log = log.get_logger("ends")
 _params = msgspec.json.Decoder(dict[str, str]).decode
@@ -47,7 +47,7 @@ class Ends:
     later one is written to vds_order_exp, flagged, published and reported to the owner, never applied.
     """
 
-    def __init__(self, work: Callable[[str], Work], ids: IdMaker, local_ip: str) -> None:
+    def __init__(self, work: Callable[[str], UnitOfWork], ids: IdMaker, local_ip: str) -> None:
         self._work, self._ids, self._local_ip = work, ids, local_ip
 
     async def write(self, findings: Sequence[Finding]) -> None:
@@ -64,7 +64,7 @@ class Ends:
         for chunk, ended in chunks:
             chunk.left -= ended
 
-    async def _write_finals(self, work: Work, batch: _Batch) -> None:
+    async def _write_finals(self, work: UnitOfWork, batch: _Batch) -> None:
         finals = [f for f in batch.findings if f.verdict in _FINAL]
         claims = [f for f in batch.findings if f.claims]
         if not finals and not claims:
@@ -85,7 +85,7 @@ class Ends:
         if late or claims:
             await self._write_late(work, batch, [*late, *claims])
 
-    async def _write_late(self, work: Work, batch: _Batch, late: Sequence[Finding]) -> None:
+    async def _write_late(self, work: UnitOfWork, batch: _Batch, late: Sequence[Finding]) -> None:
         """Results that came second: equal ones change nothing, the first contradiction is told on."""
         there = await store.by_no(work.db, [f.order_no for f in late])
         found: dict[int, tuple[Delivery, Finding]] = {}
@@ -107,7 +107,7 @@ class Ends:
         if new:
             _log.error("result_conflict", order_nos=[str(no) for no in new[:10]])
 
-    async def _write_unknowns(self, work: Work, batch: _Batch) -> None:
+    async def _write_unknowns(self, work: UnitOfWork, batch: _Batch) -> None:
         unknowns = {f.order_no: f for f in batch.findings if f.verdict in _UNKNOWN}
         if not unknowns:
             return
@@ -126,11 +126,11 @@ class Ends:
                     queue=finding.queue_name,
                 )
 
-    async def _write_unsent(self, work: Work, batch: _Batch) -> None:
+    async def _write_unsent(self, work: UnitOfWork, batch: _Batch) -> None:
         if unsent := [f.order_no for f in batch.findings if f.verdict is Verdict.NOT_SENT]:
             await store.unsend(work.db, unsent)
 
-    async def _write_queries(self, work: Work, batch: _Batch) -> None:
+    async def _write_queries(self, work: UnitOfWork, batch: _Batch) -> None:
         asked = {
             f.order_no: (
                 f.order_no,
@@ -143,7 +143,7 @@ class Ends:
         if asked:
             await store.count_queries(work.db, list(asked.values()))
 
-    async def _write_incidents(self, work: Work, batch: _Batch) -> None:
+    async def _write_incidents(self, work: UnitOfWork, batch: _Batch) -> None:
         batch.incidents += [(f, f.incident) for f in batch.findings if f.incident]
         if not batch.incidents:
             return
@@ -156,7 +156,7 @@ class Ends:
         ]
         await supplier_store.insert_incidents(work.db, rows, self._local_ip)
 
-    def _count(self, work: Work, batch: _Batch) -> list[tuple[Chunk, int]]:
+    def _count(self, work: UnitOfWork, batch: _Batch) -> list[tuple[Chunk, int]]:
         """Finish the request tasks whose last delivery is accounted for by this batch."""
         counted: dict[int, tuple[Chunk, int]] = {}
         for finding in batch.findings:

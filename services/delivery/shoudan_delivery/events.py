@@ -8,12 +8,12 @@ from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import events_pb2
 from shoudan_delivery.states import SupplierState
 from shoudan_delivery.store.rows import Delivery, Ended, Finding, Supplier, Verdict
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 SUBJECT = "shoudan.events.delivery"
 
 
-def ended(work: Work, ended: Ended, finding: Finding) -> None:
+def ended(work: UnitOfWork, ended: Ended, finding: Finding) -> None:
     """A delivery has ended."""
     succeeded = finding.verdict is Verdict.SUCCEEDED
     status = pb.STATUS_SUCCEEDED if succeeded else pb.STATUS_FAILED
@@ -27,7 +27,7 @@ def ended(work: Work, ended: Ended, finding: Finding) -> None:
     )
 
 
-def unknown(work: Work, ended: Ended, finding: Finding) -> None:
+def unknown(work: UnitOfWork, ended: Ended, finding: Finding) -> None:
     """A call gave no certain answer."""
     work.events.add(
         f"{SUBJECT}.delivery.unknown",
@@ -38,7 +38,7 @@ def unknown(work: Work, ended: Ended, finding: Finding) -> None:
     )
 
 
-def conflict(work: Work, there: Delivery, finding: Finding) -> None:
+def conflict(work: UnitOfWork, there: Delivery, finding: Finding) -> None:
     """A later result contradicts the stored one, which stays."""
     ended = Ended(
         there.order_no,
@@ -58,7 +58,7 @@ def conflict(work: Work, there: Delivery, finding: Finding) -> None:
     )
 
 
-def switched(work: Work, supplier: Supplier, state: SupplierState, reason: str) -> None:
+def switched(work: UnitOfWork, supplier: Supplier, state: SupplierState, reason: str) -> None:
     """A channel is used otherwise than before."""
     work.events.add(
         f"{SUBJECT}.supplier.{state.name.lower()}",

@@ -27,7 +27,7 @@ from shoudan_kit.http.ssrf import Guard, UrlForbidden
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.service import App
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 OPERATORS_STATES = frozenset({SupplierState.OPEN, SupplierState.SUSPENDED, SupplierState.HELD})
 NETWORKS_MAX = 50
@@ -206,7 +206,7 @@ async def apply(
 
 
 async def _apply(
-    work: Work, ids: IdMaker, given: Sequence[Supplier], guard: Guard, *, dry_run: bool
+    work: UnitOfWork, ids: IdMaker, given: Sequence[Supplier], guard: Guard, *, dry_run: bool
 ) -> list[str]:
     for one in given:
         _check(one, guard)

@@ -15,7 +15,7 @@ from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Chunk, Outgoing
 from shoudan_kit import log
 from shoudan_kit.tasks.kinds import Task, handles
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 FULL_S = 5.0
 # How long after its time-out a call of another process may still come back with an answer.
@@ -76,7 +76,7 @@ async def _look_again(context: Context, tasks: Sequence[Task[Request]]) -> None:
 
 
 def _sort_out(
-    context: Context, work: Work, task: Task[Request], rows: Sequence[tuple[Status, Outgoing]]
+    context: Context, work: UnitOfWork, task: Task[Request], rows: Sequence[tuple[Status, Outgoing]]
 ) -> None:
     sender = context.senders.of(task.payload.channel_no, task.payload.service_class)
     if sender is None:

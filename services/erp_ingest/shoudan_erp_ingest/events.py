@@ -7,14 +7,14 @@ from typing import Final
 from shoudan.erp.v1 import events_pb2
 from shoudan_erp_ingest.store.refunds import RefundWrite
 from shoudan_erp_ingest.store.trades import TradeWrite
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 TRADE_RECEIVED: Final = "shoudan.events.erp.trade.received"
 REFUND_RECEIVED: Final = "shoudan.events.erp.refund.received"
 REFUND_CHANGED: Final = "shoudan.events.erp.refund.changed"
 
 
-def trade_written(work: Work, write: TradeWrite) -> None:
+def trade_written(work: UnitOfWork, write: TradeWrite) -> None:
     """Every version of a trade is received; its version tells which."""
     head = write.document.head
     body = events_pb2.DocumentReceived(
@@ -27,7 +27,7 @@ def trade_written(work: Work, write: TradeWrite) -> None:
     work.events.add(TRADE_RECEIVED, key=head.tid, body=body)
 
 
-def refund_written(work: Work, write: RefundWrite) -> None:
+def refund_written(work: UnitOfWork, write: RefundWrite) -> None:
     """The first version of a refund is received, later ones are changes."""
     head = write.document.head
     body = events_pb2.DocumentReceived(

@@ -26,7 +26,7 @@ from shoudan_kit.db.pool import retry
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.secrets.sealing import KeyRing
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 D = TypeVar("D", bound=Document)
 
@@ -104,7 +104,7 @@ class Written:
 class Ingest:
     """`await ingest(pushes)`: one outcome per push, in the order given; pushes are independent."""
 
-    work: Callable[[str], Work]
+    work: Callable[[str], UnitOfWork]
     new_id: Callable[[], int]
     ring: KeyRing
     senders: Senders
@@ -178,7 +178,7 @@ class Ingest:
 
     # -------------------------------------------------------------- pushes
 
-    async def _keep_pushes(self, work: Work, some: Sequence[Reading]) -> None:
+    async def _keep_pushes(self, work: UnitOfWork, some: Sequence[Reading]) -> None:
         """Keep raw bodies, whatever is in them, and give each reading the number of its push."""
         once = {reading.key: reading for reading in some}
         new = [self._new_push(reading) for reading in once.values()]
@@ -219,7 +219,7 @@ class Ingest:
     # ----------------------------------------------------------- documents
 
     async def _write_trades(
-        self, work: Work, parts: Sequence[Part[TradeDocument]], written: Written
+        self, work: UnitOfWork, parts: Sequence[Part[TradeDocument]], written: Written
     ) -> None:
         stored = await trade_rows.lock(work.db, [_trade_key(part) for part in parts])
         writes: list[TradeWrite] = []
@@ -242,7 +242,7 @@ class Ingest:
             events.trade_written(work, write)
 
     async def _write_refunds(
-        self, work: Work, parts: Sequence[Part[RefundDocument]], written: Written
+        self, work: UnitOfWork, parts: Sequence[Part[RefundDocument]], written: Written
     ) -> None:
         stored = await refund_rows.lock(work.db, [_refund_key(part) for part in parts])
         writes: list[RefundWrite] = []

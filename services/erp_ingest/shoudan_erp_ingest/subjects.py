@@ -12,7 +12,7 @@ from shoudan_erp_ingest.store.pushes import KeptPush
 from shoudan_erp_ingest.store.subjects import Audited
 from shoudan_erp_ingest.tables.schema import PUSH, TRADE
 from shoudan_kit.secrets.sealing import KeyRing
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 BY_CHARS_MAX = 128
 REASON_CHARS_MAX = 1_000
@@ -23,7 +23,7 @@ ERASE_AT_ONCE = 500  # documents of one transaction
 class Subjects:
     """What may be done with personal data; each call leaves a line in `audit`."""
 
-    work: Callable[[str], Work]
+    work: Callable[[str], UnitOfWork]
     new_id: Callable[[], int]
     ring: KeyRing
 
@@ -67,7 +67,7 @@ class Subjects:
                 return erased
 
     async def _record(
-        self, work: Work, action: str, kind: int, document_id: int, by: str, reason: str
+        self, work: UnitOfWork, action: str, kind: int, document_id: int, by: str, reason: str
     ) -> None:
         line = Audited(self.new_id(), action, kind, document_id, by, reason, 1)
         await subjects.record(work.db, line)

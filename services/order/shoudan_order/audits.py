@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import kinds, overtime, parts, results, returns, sums
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import UNKNOWN, Outcome
@@ -82,7 +82,7 @@ async def decide(context: Context, audit_id: int, decision: Decision) -> Audit:
     return decided
 
 
-def _go_on(context: Context, work: Work, order: Order, was: Standing) -> None:
+def _go_on(context: Context, work: UnitOfWork, order: Order, was: Standing) -> None:
     """Bind the rest of an order that waits for nobody any more, or end it when its time is over."""
     if was.order_status != OrderStatus.DELIVERING:
         return
@@ -97,7 +97,7 @@ def _go_on(context: Context, work: Work, order: Order, was: Standing) -> None:
         parts.bind_later(context, work, order, was.left_s, tried=False)
 
 
-async def keep(work: Work, by: str, what: str, subject: str, reason: str) -> None:
+async def keep(work: UnitOfWork, by: str, what: str, subject: str, reason: str) -> None:
     """Record who did what to what, and why."""
     await record(work.db, Operation(work.ids.next(), by, what, subject, {"reason": reason}))
 
@@ -246,7 +246,7 @@ async def _false_success(context: Context, audit: Audit, decision: Decision) -> 
         )
 
 
-async def _false_return(work: Work, audit: Audit) -> Return | None:
+async def _false_return(work: UnitOfWork, audit: Audit) -> Return | None:
     """All of a delivery as returned, refund 0; None when it is there. Refuses what is not paid or
     was returned by a user."""
     there = (await delivery_store.deliveries_by_ids(work.db, [audit.delivery_id])).get(
@@ -302,7 +302,7 @@ async def request(context: Context, kind: AuditType, number: int, by: str, reaso
 
 
 async def _asked(
-    work: Work, audit_id: int, kind: AuditType, number: int, reason: str
+    work: UnitOfWork, audit_id: int, kind: AuditType, number: int, reason: str
 ) -> store.NewAudit:
     """The audit of what the number names. Refuses: NotFound, AuditRefused."""
     if kind == AuditType.ORDER:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from shoudan.order.v1 import events_pb2
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order.states import OrderStatus, RefundStatus
 
 ORDER_SUBJECT: Final = "shoudan.events.order.order."
@@ -47,7 +47,7 @@ class Named(Protocol):
 
 
 def order_event(
-    work: Work,
+    work: UnitOfWork,
     what: str,
     order: Named,
     status: OrderStatus,
@@ -70,7 +70,7 @@ def order_event(
 
 
 def refund_event(
-    work: Work,
+    work: UnitOfWork,
     what: str,
     *,
     refund_id: int,
@@ -92,7 +92,7 @@ def refund_event(
     work.events.add(REFUND_SUBJECT + what, key=str(order_id), body=body, tag=tag, text=text)
 
 
-def catalogue_event(work: Work, version: int, by: str) -> None:
+def catalogue_event(work: UnitOfWork, version: int, by: str) -> None:
     """Tell that the catalogue has a new version."""
     body = events_pb2.CatalogueChanged(version=version, by=by)
     work.events.add(

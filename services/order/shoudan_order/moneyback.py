@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import grpc
 
 from shoudan_kit.tasks.kinds import Task
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, payments, refunds
 from shoudan_order.context import Context
 from shoudan_order.pay_client import Movement, Posted
@@ -107,7 +107,7 @@ async def refund_up(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -
         work.tasks.finish(*done)
 
 
-async def _close(work: Work, refund_ids: Sequence[int]) -> None:
+async def _close(work: UnitOfWork, refund_ids: Sequence[int]) -> None:
     """Close refunds with nothing left to do, and tell it."""
     closed = await store.advance_closed(work.db, refund_ids) if refund_ids else set[int]()
     if closed:

@@ -31,7 +31,7 @@ from shoudan_kit.http.ssrf import Guard, opened
 from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.tasks.kinds import Task
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds
 from shoudan_order.catalogue import DownChannel
 from shoudan_order.context import Context
@@ -82,7 +82,7 @@ class _Attempt:
 
 
 def owe(
-    context: Context, work: Work, order: Order, status: OrderStatus, code: str, message: str
+    context: Context, work: UnitOfWork, order: Order, status: OrderStatus, code: str, message: str
 ) -> None:
     """Make the notify task of an order that has just ended like this, if its channel wants to be told."""
     if order.has_notify:
@@ -370,7 +370,7 @@ class Notifier:
                 else:
                     self._try_again(work, one, result)
 
-    def _try_again(self, work: Work, one: _Attempt, result: store.Told) -> None:
+    def _try_again(self, work: UnitOfWork, one: _Attempt, result: store.Told) -> None:
         count, waits = one.row.notify_count + 1, self._context.settings.notify_waits_s
         if count >= one.row.max_count:
             _log.warning("notify_given_up", notify_id=one.row.notify_id, answer=result.answer)
@@ -407,7 +407,7 @@ def _told(one: _Attempt, attempt_id: int) -> store.Told:
     )
 
 
-def _tell_done(work: Work, row: NotifyRow) -> None:
+def _tell_done(work: UnitOfWork, row: NotifyRow) -> None:
     if row.refund_id:
         events.refund_event(
             work,

@@ -10,7 +10,7 @@ from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.money import MICROS_MAX, apply_rate, micros_to_yuan
 from shoudan_kit.secrets.sealing import SealedColumn
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds
 from shoudan_order.binding import deliverable_num
 from shoudan_order.catalogue import WILDCARD, Catalogue, DownProduct, DownShelf, Wish
@@ -219,7 +219,7 @@ async def _insert(context: Context, drafts: Sequence[_Draft]) -> set[int]:
     return made
 
 
-def _begin(context: Context, work: Work, order: Order) -> Held:
+def _begin(context: Context, work: UnitOfWork, order: Order) -> Held:
     step = kinds.OrderStep(order.order_id)
     number, line, overtime_s = str(order.order_id), order.line_id, order.overtime_s
     work.tasks.add(

@@ -12,7 +12,7 @@ import grpc
 from shoudan_kit import log
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, notifies, payments, results, sums
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import UNKNOWN, Outcome, Pending
@@ -58,7 +58,7 @@ def _over(one: tuple[Order, Standing] | None) -> bool:
 
 
 async def _fail_unpaid(
-    context: Context, work: Work, late: Mapping[int, tuple[Order, Standing]]
+    context: Context, work: UnitOfWork, late: Mapping[int, tuple[Order, Standing]]
 ) -> None:
     """10 -> 90. A debit may be on its way: the refund step voids its key, or gives it back."""
     unpaid = [
@@ -78,7 +78,7 @@ async def _fail_unpaid(
         notifies.owe(context, work, order, OrderStatus.FAILED, OVERTIME_CODE, OVERTIME_WORDS)
 
 
-def _refund_later(context: Context, work: Work, order: Order) -> None:
+def _refund_later(context: Context, work: UnitOfWork, order: Order) -> None:
     work.tasks.add(
         kinds.ORDER_REFUND,
         kinds.OrderStep(order.order_id),
@@ -88,7 +88,7 @@ def _refund_later(context: Context, work: Work, order: Order) -> None:
 
 
 async def _end_paid(
-    context: Context, work: Work, paid: Mapping[int, tuple[Order, Standing]]
+    context: Context, work: UnitOfWork, paid: Mapping[int, tuple[Order, Standing]]
 ) -> None:
     """(a) nothing bound: failed. (b) parts under way: ask about each. (c) some delivered: partial."""
     closed: list[Settled] = []
@@ -109,7 +109,7 @@ async def _end_paid(
             _ask_later(context, work, asked[part.delivery.order_id], part)
 
 
-def _ask_later(context: Context, work: Work, order: Order, part: DeliveryStanding) -> None:
+def _ask_later(context: Context, work: UnitOfWork, order: Order, part: DeliveryStanding) -> None:
     delivery_id = part.delivery.delivery_id
     work.tasks.add(
         kinds.DELIVERY_UNKNOWN,
@@ -184,7 +184,7 @@ def _known(task: Task[kinds.DeliveryStep], answer: Outcome | Pending | Refused) 
 
 
 async def _leave_to_people(
-    work: Work,
+    work: UnitOfWork,
     tasks: Sequence[Task[kinds.DeliveryStep]],
     orders: Mapping[int, Order],
 ) -> None:
@@ -308,7 +308,7 @@ def back_sale(order: Order, was: Standing) -> Movement:
 
 
 async def _refunded(
-    work: Work,
+    work: UnitOfWork,
     tasks: Sequence[Task[kinds.OrderStep]],
     found: Mapping[int, tuple[Order, Standing]],
     event: FailRefundEvent,

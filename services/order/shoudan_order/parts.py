@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import binding, events, kinds, sums
 from shoudan_order.context import Context
 from shoudan_order.states import OrderStatus
@@ -13,7 +13,7 @@ from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import Delivery, Order
 
 
-def hand_out(context: Context, work: Work, order: Order, parts: Sequence[Delivery]) -> None:
+def hand_out(context: Context, work: UnitOfWork, order: Order, parts: Sequence[Delivery]) -> None:
     """Make the deliver tasks of parts just bound, and tell it."""
     if not parts:
         return
@@ -42,7 +42,9 @@ def hand_out(context: Context, work: Work, order: Order, parts: Sequence[Deliver
     )
 
 
-def bind_later(context: Context, work: Work, order: Order, left_s: int, *, tried: bool) -> None:
+def bind_later(
+    context: Context, work: UnitOfWork, order: Order, left_s: int, *, tried: bool
+) -> None:
     """Make the bind task of an order; where binding was `tried` a moment ago, it waits its interval."""
     work.tasks.add(
         kinds.BIND,
@@ -72,7 +74,7 @@ def slices(
 
 
 async def bind_open(
-    context: Context, work: Work, open_orders: Mapping[int, tuple[Order, Settled]]
+    context: Context, work: UnitOfWork, open_orders: Mapping[int, tuple[Order, Settled]]
 ) -> dict[int, Settled]:
     """Bind the unbound amount of locked orders, skipping suppliers that just failed or are in conflict."""
     excluded = await store.excluded(work.db, list(open_orders), context.settings.exclude_failed_s)

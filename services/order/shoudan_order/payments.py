@@ -12,7 +12,7 @@ from shoudan_kit import log
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, notifies, parts
 from shoudan_order.context import Context
 from shoudan_order.pay_client import DIFFERS, DOMAIN, TOO_LOW, Movement, Posted
@@ -189,7 +189,7 @@ async def _paid(
             await _give_back(context, work, stuck)
 
 
-async def _give_back(context: Context, work: Work, orders: Mapping[int, Order]) -> None:
+async def _give_back(context: Context, work: UnitOfWork, orders: Mapping[int, Order]) -> None:
     """A debit that found its order already failed is refunded; one repeated after a payment is not."""
     was = FAIL_REFUND.sources(FailRefundEvent.ORDER_FAILED)
     for order_id in await store.advance_late_debit(work.db, list(orders), was):
@@ -224,7 +224,7 @@ def _bind_now(context: Context, orders: Sequence[Order]) -> _Binding:
     return made
 
 
-def _follow_up(context: Context, work: Work, order: Order, bound: Sequence[Delivery]) -> None:
+def _follow_up(context: Context, work: UnitOfWork, order: Order, bound: Sequence[Delivery]) -> None:
     delivering = OrderStatus.DELIVERING
     text = f"{micros_to_yuan(order.sell_amount_micros)} 元"
     events.order_event(work, "paid", order, delivering, events.DOWN_PAY, text)

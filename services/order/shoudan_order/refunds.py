@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.money import STEP
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, sums
 from shoudan_order.catalogue import Catalogue
 from shoudan_order.context import Context
@@ -144,7 +144,7 @@ async def _create(context: Context, news: Sequence[NewRefund]) -> list[TakenRefu
 
 def _take(
     context: Context,
-    work: Work,
+    work: UnitOfWork,
     batch: _Batch,
     new: NewRefund,
     orders: Mapping[tuple[str, str], tuple[Order, Standing]],
@@ -217,7 +217,7 @@ def _sold_still(catalogue: Catalogue, order: Order) -> bool:
     return all(one is not None and one.enabled for one in (product, shelf, channel))
 
 
-def _refund(work: Work, new: NewRefund, order: Order, now: Settled) -> tuple[Refund, Settled]:
+def _refund(work: UnitOfWork, new: NewRefund, order: Order, now: Settled) -> tuple[Refund, Settled]:
     """The refund and the order after it; a general one leaves the order as it is until goods are back."""
     split = order.can_split_order == Toggle.YES
     face = now.success_face_micros if split else order.face_micros * new.refund_num
@@ -267,7 +267,7 @@ def amounts(before: Settled, after: Settled) -> dict[str, int]:
 
 
 def _goods_back(
-    work: Work, refund: Refund, parts: Sequence[DeliveryStanding], given: Sequence[Return]
+    work: UnitOfWork, refund: Refund, parts: Sequence[DeliveryStanding], given: Sequence[Return]
 ) -> list[Return]:
     """Returns of delivered goods until the refund is covered. Raises RefundNumTooHigh if they do not."""
     open_micros = refund.refund_face_micros
@@ -289,7 +289,7 @@ def _goods_back(
 
 
 def _return(
-    work: Work, refund: Refund, part: Delivery, before: Sequence[Return], num: int
+    work: UnitOfWork, refund: Refund, part: Delivery, before: Sequence[Return], num: int
 ) -> Return:
     last = num + sum(r.return_num for r in before) == part.num
 
@@ -326,7 +326,7 @@ def _return(
 
 async def _write(
     context: Context,
-    work: Work,
+    work: UnitOfWork,
     batch: _Batch,
     orders: Mapping[tuple[str, str], tuple[Order, Standing]],
 ) -> None:
@@ -352,7 +352,9 @@ async def _write(
         add_return_task(context, work, by_id[one.order_id].line_id, one)
 
 
-def _begin(context: Context, work: Work, order: Order, refund: Refund, overtime_s: int) -> None:
+def _begin(
+    context: Context, work: UnitOfWork, order: Order, refund: Refund, overtime_s: int
+) -> None:
     mandatory = refund.refund_type == RefundType.MANDATORY
     tell(work, "created", refund, events.MANDATORY if mandatory else events.GENERAL)
     if mandatory:
@@ -368,7 +370,7 @@ def _begin(context: Context, work: Work, order: Order, refund: Refund, overtime_
         )
 
 
-def add_return_task(context: Context, work: Work, line_id: int, one: Return) -> None:
+def add_return_task(context: Context, work: UnitOfWork, line_id: int, one: Return) -> None:
     """The task that hands a return over."""
     work.tasks.add(
         kinds.RETURN,
@@ -378,7 +380,7 @@ def add_return_task(context: Context, work: Work, line_id: int, one: Return) -> 
     )
 
 
-def money_back(context: Context, work: Work, line_id: int, refund: Refund) -> None:
+def money_back(context: Context, work: UnitOfWork, line_id: int, refund: Refund) -> None:
     """The tasks of a refund whose goods are back: the channel's money, and its notify."""
     work.tasks.add(
         kinds.DOWN_REFUND,
@@ -389,7 +391,7 @@ def money_back(context: Context, work: Work, line_id: int, refund: Refund) -> No
     owe(context, work, line_id, refund)
 
 
-def owe(context: Context, work: Work, line_id: int, refund: Refund) -> None:
+def owe(context: Context, work: UnitOfWork, line_id: int, refund: Refund) -> None:
     """The notify task of a refund whose outcome is known."""
     if refund.has_notify:
         work.tasks.add(
@@ -400,7 +402,7 @@ def owe(context: Context, work: Work, line_id: int, refund: Refund) -> None:
         )
 
 
-def tell(work: Work, what: str, refund: Refund, tag: str, text: str = "") -> None:
+def tell(work: UnitOfWork, what: str, refund: Refund, tag: str, text: str = "") -> None:
     """The event of a refund."""
     events.refund_event(
         work,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from shoudan_kit import log
 from shoudan_kit.db.pool import retry
 from shoudan_kit.money import micros_to_yuan
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import costs, events, kinds, notifies, parts, sums
 from shoudan_order.binding import guard_s
 from shoudan_order.context import Context
@@ -164,7 +164,7 @@ def _fold(
 
 
 async def _write(
-    context: Context, work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+    context: Context, work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
 ) -> None:
     if batch.ended:
         await delivery_store.advance_ended(work.db, batch.ended)
@@ -190,7 +190,7 @@ async def _write(
 
 
 async def _elsewhere(
-    context: Context, work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+    context: Context, work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
 ) -> None:
     """Bind failed parts again while there is time."""
     for part, one in batch.failed:
@@ -226,7 +226,7 @@ def _rebinds(context: Context, order: Order, now: Settled) -> bool:
 
 
 async def _unpark_known(
-    work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+    work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
 ) -> None:
     """Unpark orders whose unknown delivery has ended."""
     ends = [(part, AuditStatus.SUCCEEDED) for part, _ in batch.succeeded]
@@ -244,7 +244,7 @@ async def _unpark_known(
             batch.now[order_id] = replace(now, parked_reason="")
 
 
-async def ask_people(work: Work, changed: Sequence[Settled]) -> None:
+async def ask_people(work: UnitOfWork, changed: Sequence[Settled]) -> None:
     """Ask for the decision on orders just left half delivered (partial_auto off)."""
     left = [
         now
@@ -262,7 +262,7 @@ async def ask_people(work: Work, changed: Sequence[Settled]) -> None:
 
 
 async def _doubt_costs(
-    work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+    work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
 ) -> None:
     """Ask a person to settle with the supplier; the delivery succeeded and the order goes on."""
     if not batch.cost_doubts:
@@ -282,7 +282,9 @@ async def _doubt_costs(
     _log.warning("cost_refused", delivery_ids=[part.delivery_id for part, _ in batch.cost_doubts])
 
 
-async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch) -> None:
+async def _park(
+    work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+) -> None:
     """Record contradictions once: an audit row each, the order parked, nothing applied."""
     reasons: dict[int, str] = {}
     asked: list[audit_store.NewAudit] = []
@@ -308,7 +310,9 @@ async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch:
         events.order_event(work, "parked", order, was.order_status, events.AUDIT, reasons[order_id])
 
 
-def _succeeded(context: Context, work: Work, order: Order, now: Settled, part: Delivery) -> None:
+def _succeeded(
+    context: Context, work: UnitOfWork, order: Order, now: Settled, part: Delivery
+) -> None:
     """Pay the supplier; tell the order's end with its last part."""
     work.tasks.add(
         kinds.UP_PAY,
@@ -333,7 +337,7 @@ def _succeeded(context: Context, work: Work, order: Order, now: Settled, part: D
         )
 
 
-def _drop_task(context: Context, work: Work, part: Delivery) -> None:
+def _drop_task(context: Context, work: UnitOfWork, part: Delivery) -> None:
     """The deliver task has nothing left to do; where it is not known here, it finds that out itself."""
     held = context.memory.get(part.order_id)
     if held is not None and (task_id := held.deliver_tasks.pop(part.delivery_id, None)):
@@ -347,7 +351,7 @@ WHAT = {
 }
 
 
-def _ended(context: Context, work: Work, order: Order, now: Settled) -> None:
+def _ended(context: Context, work: UnitOfWork, order: Order, now: Settled) -> None:
     """Everything an order's end entails, once: notify, refund of what failed, no overtime any more."""
     if now.was.order_status in ENDED:
         return
@@ -372,7 +376,7 @@ def _ended(context: Context, work: Work, order: Order, now: Settled) -> None:
         work.tasks.finish_id(kinds.OVERTIME, held.overtime_task)
 
 
-async def confirm(context: Context, work: Work, delivery_id: int, reason: str) -> str:
+async def confirm(context: Context, work: UnitOfWork, delivery_id: int, reason: str) -> str:
     """A person decided that a delivery stored as failed was delivered; why that cannot be, or "".
 
     Under the order's lock: its face counts as delivered, its supplier is paid, the order may end by it.
@@ -398,7 +402,7 @@ async def confirm(context: Context, work: Work, delivery_id: int, reason: str) -
     return ""
 
 
-def end(context: Context, work: Work, order: Order, now: Settled) -> None:
+def end(context: Context, work: UnitOfWork, order: Order, now: Settled) -> None:
     """The end of an order that was decided elsewhere (overtime, audit)."""
     if now.order_status in ENDED:
         _ended(context, work, order, now)

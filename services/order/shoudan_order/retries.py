@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from shoudan_kit.tasks.kinds import Kind
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import kinds
 from shoudan_order.audits import keep
 from shoudan_order.context import Context
@@ -56,7 +56,7 @@ async def _resend(context: Context, ids: list[int], channel_no: str, by: str) ->
 
 def _task(
     context: Context,
-    work: Work,
+    work: UnitOfWork,
     kind: Kind[Any],
     line_id: int,
     order_id: int,
@@ -81,7 +81,7 @@ async def retry(context: Context, name: str, number: int, by: str, reason: str) 
     return task_id
 
 
-async def _retry_bind(context: Context, work: Work, number: int) -> int:
+async def _retry_bind(context: Context, work: UnitOfWork, number: int) -> int:
     found = await order_store.read_orders(work.db, [number], lock=True)
     if number not in found:
         raise NotFound("order", number)
@@ -92,7 +92,7 @@ async def _retry_bind(context: Context, work: Work, number: int) -> int:
     return _task(context, work, kinds.BIND, order.line_id, number, kinds.OrderStep(number))
 
 
-async def _retry_up_pay(context: Context, work: Work, number: int) -> int:
+async def _retry_up_pay(context: Context, work: UnitOfWork, number: int) -> int:
     there = (await delivery_store.deliveries_by_ids(work.db, [number])).get(number)
     if there is None:
         raise NotFound("delivery", number)
@@ -104,7 +104,7 @@ async def _retry_up_pay(context: Context, work: Work, number: int) -> int:
     return _task(context, work, kinds.UP_PAY, order.line_id, order_id, step)
 
 
-async def _retry_notify(context: Context, work: Work, number: int) -> int:
+async def _retry_notify(context: Context, work: UnitOfWork, number: int) -> int:
     keys = await notify_store.revive_notifies(work.db, [number], "", 1)
     if not keys:
         return 0
@@ -115,7 +115,7 @@ async def _retry_notify(context: Context, work: Work, number: int) -> int:
     return _task(context, work, kind, order.line_id, order_id, step, limited=False)
 
 
-async def _retry_return(context: Context, work: Work, number: int) -> int:
+async def _retry_return(context: Context, work: UnitOfWork, number: int) -> int:
     """A new return in the place of one that failed: to the supplier a number that failed stays failed."""
     there = (await return_store.returns_by_ids(work.db, [number])).get(number)
     if there is None:
@@ -147,7 +147,7 @@ async def _retry_return(context: Context, work: Work, number: int) -> int:
     return _task(context, work, kinds.RETURN, order.line_id, order.order_id, step)
 
 
-async def _room(work: Work, refund: Refund, failed: Return) -> bool:
+async def _room(work: UnitOfWork, refund: Refund, failed: Return) -> bool:
     """Whether nothing has taken the place of the failed return, in its refund and of its delivery."""
     live = await return_store.returns_of_deliveries(work.db, [failed.delivery_id])
     part = await delivery_store.deliveries_by_ids(work.db, [failed.delivery_id])
@@ -159,7 +159,7 @@ async def _room(work: Work, refund: Refund, failed: Return) -> bool:
     return units >= failed.return_num and face >= failed.return_total_face_micros
 
 
-async def _retry_up_refund(context: Context, work: Work, number: int) -> int:
+async def _retry_up_refund(context: Context, work: UnitOfWork, number: int) -> int:
     there = (await return_store.returns_by_ids(work.db, [number])).get(number)
     if there is None:
         raise NotFound("return", number)
@@ -170,7 +170,7 @@ async def _retry_up_refund(context: Context, work: Work, number: int) -> int:
     return _task(context, work, kinds.UP_REFUND, order.line_id, there.order_id, step)
 
 
-async def _retry_down_refund(context: Context, work: Work, number: int) -> int:
+async def _retry_down_refund(context: Context, work: UnitOfWork, number: int) -> int:
     refund = (await refund_store.refunds_by_ids(work.db, [number])).get(number)
     if refund is None:
         raise NotFound("refund", number)
@@ -181,7 +181,7 @@ async def _retry_down_refund(context: Context, work: Work, number: int) -> int:
     return _task(context, work, kinds.DOWN_REFUND, order.line_id, refund.order_id, step)
 
 
-_RETRIES: Final[Mapping[str, Callable[[Context, Work, int], Awaitable[int]]]] = {
+_RETRIES: Final[Mapping[str, Callable[[Context, UnitOfWork, int], Awaitable[int]]]] = {
     "bind": _retry_bind,
     "up_pay": _retry_up_pay,
     "order_notify": _retry_notify,

@@ -14,7 +14,7 @@ from shoudan_kit import log
 from shoudan_kit.db.pool import retry
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, refunds, sums
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import (
@@ -223,7 +223,7 @@ def _end(batch: _Batch, was: Return, one: Outcome) -> Return:
 
 
 async def _settle(
-    context: Context, work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+    context: Context, work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
 ) -> None:
     """Costs go down with each return; the refund ends with its last one."""
     changed: dict[int, Settled] = {}
@@ -249,7 +249,7 @@ async def _settle(
 
 async def _end_refunds(
     context: Context,
-    work: Work,
+    work: UnitOfWork,
     orders: Mapping[int, tuple[Order, Standing]],
     batch: _Batch,
     changed: dict[int, Settled],
@@ -286,7 +286,7 @@ async def _end_refunds(
             changed[order_id] = replace(now, parked_reason=reasons[order_id])
 
 
-async def close(context: Context, work: Work, order: Order, refund: Refund) -> None:
+async def close(context: Context, work: UnitOfWork, order: Order, refund: Refund) -> None:
     """Write a refund that has just ended, with what follows from it."""
     await refund_store.advance_refunds(work.db, [refund])
     _tell_end(context, work, order, refund)
@@ -330,7 +330,7 @@ def ended_refund(
     )
 
 
-def _tell_end(context: Context, work: Work, order: Order, refund: Refund) -> None:
+def _tell_end(context: Context, work: UnitOfWork, order: Order, refund: Refund) -> None:
     refunds.tell(work, WHAT[refund.refund_status], refund, events.RETURNED)
     if refund.refund_status == RefundStatus.FAILED:
         refunds.owe(context, work, order.line_id, refund)
@@ -338,7 +338,9 @@ def _tell_end(context: Context, work: Work, order: Order, refund: Refund) -> Non
         refunds.money_back(context, work, order.line_id, refund)
 
 
-async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch) -> None:
+async def _park(
+    work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+) -> None:
     """Record contradictions once: an audit each, the order parked, the first end stands."""
     reasons: dict[int, str] = {}
     audits: list[audit_store.NewAudit] = []
@@ -353,14 +355,14 @@ async def _park(work: Work, orders: Mapping[int, tuple[Order, Standing]], batch:
         await _leave(work, orders, reasons, audits)
 
 
-def _audit(work: Work, one: Return, reason: str) -> audit_store.NewAudit:
+def _audit(work: UnitOfWork, one: Return, reason: str) -> audit_store.NewAudit:
     return audit_store.NewAudit(
         work.ids.next(), one.order_id, one.refund_id, one.return_id, AuditType.RETURN, reason
     )
 
 
 async def _leave(
-    work: Work,
+    work: UnitOfWork,
     orders: Mapping[int, tuple[Order, Standing]],
     reasons: Mapping[int, str],
     audits: Sequence[audit_store.NewAudit],
@@ -376,7 +378,9 @@ async def _leave(
     return parked
 
 
-async def _let_go(work: Work, orders: dict[int, tuple[Order, Standing]], batch: _Batch) -> None:
+async def _let_go(
+    work: UnitOfWork, orders: dict[int, tuple[Order, Standing]], batch: _Batch
+) -> None:
     """Orders parked for a return that nobody knew about wait for nobody once it is known."""
     known = [
         audit_store.Known(

@@ -16,14 +16,14 @@ from shoudan_kit.events import nats as events_nats
 from shoudan_kit.events import relay as events_relay
 from shoudan_kit.events.nats import STREAM, Bus
 from shoudan_kit.events.relay import Relay, packed
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from tests.poll import eventually
 
 QUICK = {"scan_s": 0.1, "older_s": 0.2, "look_every_s": 0.2}
 
 
 async def publish(database, ids, relay, keys, subject="shoudan.events.t.thing.made"):
-    async with Work(database, ids, None, relay) as work:
+    async with UnitOfWork(database, ids, None, relay) as work:
         for key in keys:
             work.events.add(subject, key=key, body=StringValue(value=key), tag="下单", text="x")
 

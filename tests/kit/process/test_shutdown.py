@@ -11,7 +11,7 @@ from shoudan_kit.events import relay as events_relay
 from shoudan_kit.events.nats import Bus
 from shoudan_kit.events.relay import Relay
 from shoudan_kit.process import shutdown
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from tests.poll import eventually
 
 
@@ -37,7 +37,7 @@ async def test_a_relay_stops_though_its_publish_swallowed_the_cancellation(
     monkeypatch.setattr(made, "publish", publish)
     monkeypatch.setattr(type(relay._refill), "looked", True)
     relay.start()
-    async with Work(database, ids, None, relay) as work:
+    async with UnitOfWork(database, ids, None, relay) as work:
         work.events.add("shoudan.events.t.x", key="k", body=events_relay.Timestamp())
     await begun.wait()
     async with asyncio.timeout(8):

@@ -18,7 +18,7 @@ from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.server import RpcServer
 from shoudan_kit.tasks.kinds import Kind
 from shoudan_kit.tasks.operations import Operations
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 
 class Step(msgspec.Struct):
@@ -42,7 +42,7 @@ async def stub(database):
 
 
 async def make(database, ids, count=5):
-    async with Work(database, ids, None, None) as work:
+    async with UnitOfWork(database, ids, None, None) as work:
         return [work.tasks.add(KIND, Step(n), order_no=f"o{n}", delay_s=n) for n in range(count)]
 
 
@@ -88,7 +88,7 @@ async def test_dead_tasks_start_again_and_a_dry_run_only_counts(database, ids, s
 async def test_failed_tasks_of_one_key_start_again_one_at_a_time(database, ids, stub):
     await run(database, "DELETE FROM task")
     for n in range(2):  # one failed, made again, failed again: exclusive only while pending
-        async with Work(database, ids, None, None) as work:
+        async with UnitOfWork(database, ids, None, None) as work:
             work.tasks.add(EXCLUSIVE, Step(n), order_no="o")
         await run(database, "UPDATE task SET status = 90")
     await make(database, ids, 1)
@@ -121,7 +121,7 @@ async def test_a_pause_needs_who_and_why_and_can_be_undone(stub):
 
 async def test_histories_are_read_and_events_replayed(database, ids, stub):
     for n in range(3):
-        async with Work(database, ids, None, None) as work:
+        async with UnitOfWork(database, ids, None, None) as work:
             body = StringValue(value=str(n))
             work.events.add("shoudan.events.t.x.made", key=f"k{n % 2}", body=body, tag="下单")
     await run(database, "UPDATE outbox SET published = true")

@@ -1,4 +1,4 @@
-"""A Work commits rows, tasks, ends of tasks and events together, and hands them on only then."""
+"""A UnitOfWork commits rows, tasks, ends of tasks and events together, and hands them on only then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import text
 from shoudan_kit.db.pool import Database
 from shoudan_kit.rpc.shielded import finish_shielded
 from shoudan_kit.tasks.kinds import Kind
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from tests.poll import eventually
 
 
@@ -55,7 +55,7 @@ async def rows(database, sql):
 
 async def test_what_is_committed_is_handed_on(database, ids):
     recorder = Recorder("test:now")
-    async with Work(database, ids, recorder, recorder) as work:
+    async with UnitOfWork(database, ids, recorder, recorder) as work:
         mine = work.tasks.add(NOW, Step(1), order_no="o1")
         work.tasks.add(NOW, Step(2), delay_s=100)
         work.tasks.add(NOW, Step(3), queue="elsewhere")
@@ -93,7 +93,7 @@ async def test_a_caller_that_hangs_up_at_the_commit_leaves_no_step_behind(databa
         )
 
     async def call() -> None:
-        async with Work(database, ids, recorder, recorder) as work:
+        async with UnitOfWork(database, ids, recorder, recorder) as work:
             await work.db.execute(text("INSERT INTO slow VALUES (1)"))
             work.tasks.add(NOW, Step(1))
             committing.set()
@@ -141,7 +141,7 @@ async def _touch(database):
 async def test_an_exception_leaves_nothing_and_hands_nothing_on(database, ids):
     recorder = Recorder("test:now")
     with pytest.raises(RuntimeError):  # noqa: PT012 - the block is what must leave nothing
-        async with Work(database, ids, recorder, recorder) as work:
+        async with UnitOfWork(database, ids, recorder, recorder) as work:
             work.tasks.add(NOW, Step(1))
             work.events.add("shoudan.events.t.x.made", key="o", body=StringValue())
             raise RuntimeError
@@ -151,7 +151,7 @@ async def test_an_exception_leaves_nothing_and_hands_nothing_on(database, ids):
 
 async def test_a_task_in_memory_is_leased_not_due(database, ids):
     recorder = Recorder("test:now")
-    async with Work(database, ids, recorder, None) as work:
+    async with UnitOfWork(database, ids, recorder, None) as work:
         work.tasks.add(NOW, Step(1))
         work.tasks.add(NOW, Step(2), queue="elsewhere")
     due = await rows(
@@ -162,20 +162,20 @@ async def test_a_task_in_memory_is_leased_not_due(database, ids):
 
 async def test_a_second_pending_task_of_an_exclusive_kind_is_not_made(database, ids):
     for n in range(3):
-        async with Work(database, ids, None, None) as work:
+        async with UnitOfWork(database, ids, None, None) as work:
             work.tasks.add(ONCE, Step(n), order_no="o1")
             work.tasks.add(ONCE, Step(n), order_no=f"o2-{n}")
     assert len(await rows(database, "SELECT 1 FROM task")) == 4
-    async with Work(database, ids, None, None) as work:
+    async with UnitOfWork(database, ids, None, None) as work:
         work.tasks.finish_for(ONCE, ["o1", "o2-0"])
     assert len(await rows(database, "SELECT 1 FROM task")) == 2
 
 
 async def test_done_tasks_go_and_kept_ones_stay_for_their_time(database, ids):
-    async with Work(database, ids, None, None) as work:
+    async with UnitOfWork(database, ids, None, None) as work:
         gone, kept = work.tasks.add(NOW, Step(1)), work.tasks.add(KEPT, Step(2))
     for _ in range(2):  # ending twice changes nothing
-        async with Work(database, ids, None, None) as work:
+        async with UnitOfWork(database, ids, None, None) as work:
             work.tasks.finish_id(NOW, gone)
             work.tasks.finish_id(KEPT, kept)
     found = await rows(

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from shoudan_kit.db.pool import Database
 from shoudan_kit.tasks.kinds import Kind, handles, handles_each
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_kit.tasks.worker import Worker
 from tests.poll import eventually
 
@@ -34,8 +34,8 @@ class World:
         self.seen: list[int] = []
         self.refuse: Callable[[int, int], bool] = lambda n, count: False
 
-    def work(self) -> Work:
-        return Work(self.database, self.ids, self.worker, None)
+    def work(self) -> UnitOfWork:
+        return UnitOfWork(self.database, self.ids, self.worker, None)
 
     async def add(self, kind, ns, **options) -> None:
         async with self.work() as work:
@@ -154,7 +154,7 @@ async def test_a_paused_queue_waits_and_goes_on(world):
 
 async def test_two_workers_share_a_queue_without_repeats(world):
     first = start(world, lease_s=30.0)
-    async with Work(world.database, world.ids, None, None) as work:
+    async with UnitOfWork(world.database, world.ids, None, None) as work:
         for n in range(400):
             work.tasks.add(BATCH, Step(n))
     second = Worker(world.database, world, [run_batch], scan_s=0.05, lease_s=30.0)

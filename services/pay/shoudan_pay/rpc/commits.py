@@ -15,7 +15,7 @@ from shoudan_kit.batch import Coalescer
 from shoudan_kit.db.errors import RETRYABLE, Unavailable, sql_state
 from shoudan_kit.db.pool import retry
 from shoudan_kit.service import App
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay import events, postings
 from shoudan_pay.alerts import changed, crossings
 from shoudan_pay.config import PaySettings
@@ -105,7 +105,7 @@ def _failed(group: Group) -> Decision:
     return Decision((), (), PostingFailed(trace))
 
 
-async def post(work: Work, groups: Sequence[Group], ring: Ring) -> Answer:
+async def post(work: UnitOfWork, groups: Sequence[Group], ring: Ring) -> Answer:
     """The group commit itself, inside a transaction of the caller's; as many statements whatever its size.
 
     For code of this service whose own rows must stand or fall with the postings. Locks every touched
@@ -125,7 +125,7 @@ async def post(work: Work, groups: Sequence[Group], ring: Ring) -> Answer:
 
 
 async def _book(
-    work: Work, accounts: Mapping[Key, Account], groups: Iterable[Group]
+    work: UnitOfWork, accounts: Mapping[Key, Account], groups: Iterable[Group]
 ) -> postings.Book:
     """The records that the postings repeat or quote. Read after the locks: nobody can add to them now."""
     known = [
@@ -143,7 +143,7 @@ async def _book(
     return postings.Book(accounts, records, returned)
 
 
-async def _watch(work: Work, accounts: Mapping[int, Account], new: Sequence[Record]) -> None:
+async def _watch(work: UnitOfWork, accounts: Mapping[int, Account], new: Sequence[Record]) -> None:
     """Tell of the thresholds the new records crossed, in the order they crossed them."""
     touched = dict.fromkeys(r.account_id for r in new if accounts[r.account_id].watched)
     if not touched:

@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 from shoudan.pay.v1 import payment_events_pb2 as events
 from shoudan_kit.service import App
 from shoudan_kit.tasks.open_work import Count, Decision, DecisionEvents, Item, Source
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.chinaums.kinds import ASK_UMS, AskUms
 from shoudan_pay.config import PaySettings
@@ -105,7 +105,7 @@ class _Kind(ABC):
         """What may be decided of it as it stands."""
 
     @abstractmethod
-    async def _decide(self, work: Work, item: Item, decision: Decision) -> None:
+    async def _decide(self, work: UnitOfWork, item: Item, decision: Decision) -> None:
         """Raises ResourceNotFound when it waits no more."""
 
 
@@ -122,7 +122,7 @@ class ParkedPays(_Kind):
         # What has been given back in part or whole was paid.
         return (KEEP, *OTHER_ENDS.get(status, ()))
 
-    async def _decide(self, work: Work, item: Item, decision: Decision) -> None:
+    async def _decide(self, work: UnitOfWork, item: Item, decision: Decision) -> None:
         if decision.word == KEEP:
             _still(await store.keep_pay(work.db, item.key), item)
             return
@@ -149,7 +149,7 @@ class ParkedRefunds(_Kind):
         status = RefundStatus(row.state)
         return (SUCCESS, FAILED) if status in OPEN_REFUNDS else (KEEP, *OTHER_ENDS[status])
 
-    async def _decide(self, work: Work, item: Item, decision: Decision) -> None:
+    async def _decide(self, work: UnitOfWork, item: Item, decision: Decision) -> None:
         if decision.word == KEEP:
             _still(await store.keep_refund(work.db, item.key), item)
             return
@@ -173,7 +173,7 @@ class UmsRefunds(_Kind):
     def _decisions(self, row: Row) -> tuple[str, ...]:
         return (RETRY, SUCCESS, FAILED)
 
-    async def _decide(self, work: Work, item: Item, decision: Decision) -> None:
+    async def _decide(self, work: UnitOfWork, item: Item, decision: Decision) -> None:
         row = await ums.by_number(work.db, item.key, lock=True)
         if row is None:
             raise ResourceNotFound(item.key)
@@ -201,7 +201,7 @@ class GivenUpNotices(_Kind):
     def _decisions(self, row: Row) -> tuple[str, ...]:
         return (RETRY, DROP)
 
-    async def _decide(self, work: Work, item: Item, decision: Decision) -> None:
+    async def _decide(self, work: UnitOfWork, item: Item, decision: Decision) -> None:
         status = "waiting" if decision.word == RETRY else "dropped"
         _still(await store.move_notice(work.db, int(item.key), status), item)
         if decision.word == RETRY:
@@ -214,7 +214,9 @@ def sources(app: App[PaySettings], history: History) -> Sequence[Source]:
     return [kind(app, history) for kind in kinds]
 
 
-async def _settled_refund(work: Work, history: History, item: Item, decision: Decision) -> None:
+async def _settled_refund(
+    work: UnitOfWork, history: History, item: Item, decision: Decision
+) -> None:
     (refund,) = await settle_refunds(work, history, [Said(item.key, _heard(decision))])
     right = not isinstance(refund, Exception) and refund.status in AGREES[EVENTS[decision.word]]
     _still(right, item)

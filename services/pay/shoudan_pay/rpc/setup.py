@@ -13,7 +13,7 @@ from shoudan.pay.v1 import setup_service_pb2_grpc as grpc_stubs
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.service import App
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay import accounts, events, packages, postings
 from shoudan_pay.config import PaySettings
 from shoudan_pay.entries import PLATFORM, Account, Key, Posting
@@ -112,7 +112,7 @@ def _no_repeats(where: str, keys: Sequence[Any]) -> None:
         raise FieldInvalid(where, "one is given twice")
 
 
-async def _apply_accounts(work: Work, wanted: Sequence[_Wanted], ring: Ring) -> list[str]:
+async def _apply_accounts(work: UnitOfWork, wanted: Sequence[_Wanted], ring: Ring) -> list[str]:
     """Missing accounts are made, the others changed; openings are posted before a lock shuts them out."""
     if not wanted:
         return []
@@ -144,7 +144,7 @@ async def _apply_accounts(work: Work, wanted: Sequence[_Wanted], ring: Ring) -> 
 
 
 async def _unopened(
-    work: Work, wanted: Sequence[_Wanted], there: dict[Key, Account]
+    work: UnitOfWork, wanted: Sequence[_Wanted], there: dict[Key, Account]
 ) -> list[_Wanted]:
     """Those whose opening is still to be posted. Refuses another amount than the one posted."""
     change, trade = int(ChangeType.ADD), int(TradeType.TRADE)
@@ -165,7 +165,7 @@ async def _unopened(
     return [one for key, one in opened.items() if key not in known]
 
 
-async def _change(work: Work, account: Account, one: _Wanted) -> list[str]:
+async def _change(work: UnitOfWork, account: Account, one: _Wanted) -> list[str]:
     """Name, credit and lock of an account that is there."""
     name = one.new.name if one.named and account.name != one.new.name else None
     credit = one.new.credit_micros if account.credit_micros != one.new.credit_micros else None
@@ -182,7 +182,7 @@ async def _change(work: Work, account: Account, one: _Wanted) -> list[str]:
     return [f"account {_shown(one.new.key)}: {change}" for change in changes]
 
 
-async def _apply_templates(work: Work, templates: Iterable[pb.SetupTemplate]) -> list[str]:
+async def _apply_templates(work: UnitOfWork, templates: Iterable[pb.SetupTemplate]) -> list[str]:
     """Written only when something changes, so that modifiedAt keeps its meaning."""
     changes: list[str] = []
     for one in templates:
@@ -198,7 +198,7 @@ async def _apply_templates(work: Work, templates: Iterable[pb.SetupTemplate]) ->
     return changes
 
 
-async def _apply_packages(work: Work, wanted: Iterable[pb.SetupPackage]) -> list[str]:
+async def _apply_packages(work: UnitOfWork, wanted: Iterable[pb.SetupPackage]) -> list[str]:
     changes: list[str] = []
     for one in wanted:
         key = wire.key(one.account)

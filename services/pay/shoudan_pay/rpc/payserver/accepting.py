@@ -19,7 +19,7 @@ from shoudan_kit.db.errors import Unavailable, taken
 from shoudan_kit.db.pool import retry
 from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Kind
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.channels.component import NO_FEN, Heard, Word
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.judging import fen
@@ -113,7 +113,7 @@ class Accepting(ABC, Generic[W, A, T]):
         self._watching = Watching(app, own.looks, own.by_number, self._asked_at)
 
     @abstractmethod
-    async def _write(self, work: Work, wishes: Sequence[W]) -> tuple[list[A], list[Call[T]]]:
+    async def _write(self, work: UnitOfWork, wishes: Sequence[W]) -> tuple[list[A], list[Call[T]]]:
         """Judge and write one batch: an answer per wish, in order, and the components to ask."""
 
     @abstractmethod
@@ -218,7 +218,7 @@ class Accepting(ABC, Generic[W, A, T]):
             task.add_done_callback(partial(self._called, number))
         return answers
 
-    def _follow_up(self, work: Work, to_ask: Sequence[Call[T]]) -> list[Call[T]]:
+    def _follow_up(self, work: UnitOfWork, to_ask: Sequence[Call[T]]) -> list[Call[T]]:
         """A task for each from the start, to call or to ask when nobody came back; those to call now."""
         now: list[Call[T]] = []
         for call in to_ask:

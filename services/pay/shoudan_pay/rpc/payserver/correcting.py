@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.channels.component import Word
 from shoudan_pay.payserver import states
 from shoudan_pay.payserver.states import Event, PayStatus, RefundStatus
@@ -21,7 +21,9 @@ from shoudan_pay.store.payserver.refunds import RefundOrder
 EVENTS: Final = {Word.SUCCESS: Event.CORRECTED_SUCCESS, Word.FAILED: Event.CORRECTED_FAILED}
 
 
-async def pay(work: Work, history: History, traction_no: str, word: Word, reason: str) -> bool:
+async def pay(
+    work: UnitOfWork, history: History, traction_no: str, word: Word, reason: str
+) -> bool:
     """Give a parked pay its other end; False when it waits no more, or cannot take it."""
     found, _ = await pay_store.lock(work.db, {traction_no})
     was = found.get(traction_no)
@@ -41,7 +43,9 @@ async def pay(work: Work, history: History, traction_no: str, word: Word, reason
     return True
 
 
-async def refund(work: Work, history: History, traction_no: str, word: Word, reason: str) -> bool:
+async def refund(
+    work: UnitOfWork, history: History, traction_no: str, word: Word, reason: str
+) -> bool:
     """Give a parked refund its other end, and its pay what that gives or takes back.
 
     False when it waits no more. Refuses FieldInvalid when its pay has no room for it.
@@ -81,7 +85,9 @@ def _check_room(refund: RefundOrder, of: PayOrder) -> None:
         raise FieldInvalid("decision", why)
 
 
-async def _taken_back(work: Work, history: History, refund: RefundOrder, of: PayOrder) -> None:
+async def _taken_back(
+    work: UnitOfWork, history: History, refund: RefundOrder, of: PayOrder
+) -> None:
     """Its pay has given back less by this refund."""
     left = of.refunded_micros - refund.amount_micros
     event = Event.PART_TAKEN_BACK if left else Event.ALL_TAKEN_BACK

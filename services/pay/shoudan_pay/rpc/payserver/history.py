@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoudan.pay.v1 import payment_events_pb2 as pb
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.payserver.numbers import new_uuid
 from shoudan_pay.store.payserver import refunds as store
 from shoudan_pay.store.payserver.pays import PayOrder
@@ -23,8 +23,8 @@ REASON_CHARS_MAX: Final = 256
 class Subscriber:
     """Adds to the transaction of a change what its product owes for it; called with what has changed."""
 
-    pays: Callable[[Work, Collection[PayOrder]], Awaitable[None]]
-    refunds: Callable[[Work, Collection[RefundOrder]], Awaitable[None]]
+    pays: Callable[[UnitOfWork, Collection[PayOrder]], Awaitable[None]]
+    refunds: Callable[[UnitOfWork, Collection[RefundOrder]], Awaitable[None]]
 
 
 class History:
@@ -33,7 +33,7 @@ class History:
     def __init__(self, subscribers: Sequence[Subscriber] = ()) -> None:
         self._subscribers = subscribers
 
-    async def pays_changed(self, work: Work, changed: Collection[PayOrder]) -> None:
+    async def pays_changed(self, work: UnitOfWork, changed: Collection[PayOrder]) -> None:
         """These pay orders have just taken the status they show."""
         trades: list[Trade] = []
         for pay in changed:
@@ -53,7 +53,7 @@ class History:
             for subscriber in self._subscribers:
                 await subscriber.pays(work, changed)
 
-    async def refunds_changed(self, work: Work, changed: Collection[RefundOrder]) -> None:
+    async def refunds_changed(self, work: UnitOfWork, changed: Collection[RefundOrder]) -> None:
         """These refunds have just taken the status they show."""
         trades: list[Trade] = []
         for refund in changed:
@@ -76,7 +76,7 @@ class History:
                 await subscriber.refunds(work, changed)
 
     async def contradicted(
-        self, work: Work, told: Iterable[tuple[PayOrder | RefundOrder, str]]
+        self, work: UnitOfWork, told: Iterable[tuple[PayOrder | RefundOrder, str]]
     ) -> None:
         """A component said `word` of what had ended otherwise: written down, not applied."""
         trades: list[Trade] = []

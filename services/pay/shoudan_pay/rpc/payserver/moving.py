@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoudan_kit.rpc.refusal import Refusal
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay import packages
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.entries import MoveKey, Package, PackageKey, PackageRecord, Posting
@@ -48,7 +48,7 @@ class _Capacity:
     moves: list[Move]
 
 
-async def take(work: Work, pays: Sequence[PayOrder], ring: Ring) -> list[Said]:
+async def take(work: UnitOfWork, pays: Sequence[PayOrder], ring: Ring) -> list[Said]:
     """Take each pay from its account or packages; what the ledger says of each, in order."""
     refused: dict[str, Refusal] = {}
     groups: list[list[Posting]] = []
@@ -71,7 +71,7 @@ async def take(work: Work, pays: Sequence[PayOrder], ring: Ring) -> list[Said]:
 
 
 async def give_back(
-    work: Work, refunds: Sequence[tuple[RefundOrder, PayOrder]], ring: Ring
+    work: UnitOfWork, refunds: Sequence[tuple[RefundOrder, PayOrder]], ring: Ring
 ) -> list[Said]:
     """Give each refund back where its pay was taken; what the ledger says of each, in order."""
     groups: list[list[Posting]] = []
@@ -99,7 +99,9 @@ def _said(number: str, refused: Mapping[str, Refusal]) -> Said:
     return Said(number, Heard(Word.FAILED, reason=WORDS.get(no.reason, OTHERWISE)))
 
 
-async def _post(work: Work, groups: Sequence[Sequence[Posting]], ring: Ring) -> dict[str, Refusal]:
+async def _post(
+    work: UnitOfWork, groups: Sequence[Sequence[Posting]], ring: Ring
+) -> dict[str, Refusal]:
     if not groups:
         return {}
     answer = await commits.post(work, groups, ring)
@@ -110,7 +112,7 @@ async def _post(work: Work, groups: Sequence[Sequence[Posting]], ring: Ring) -> 
     }
 
 
-async def _move(work: Work, wanted: Sequence[_Capacity]) -> dict[str, Refusal]:
+async def _move(work: UnitOfWork, wanted: Sequence[_Capacity]) -> dict[str, Refusal]:
     """Each whole or not at all, each on what those before it left."""
     if not wanted:
         return {}

@@ -12,7 +12,7 @@ from typing import Final
 from shoudan_kit import log
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.service import App
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import judging, numbers, states
 from shoudan_pay.payserver.judging import Method, RefundAsked
@@ -90,7 +90,7 @@ class Refunding(Accepting[Wish, Answer, RefundOrder]):
         return [_latest(one, ended) for one in answers]
 
     async def _write(
-        self, work: Work, wishes: Sequence[Wish]
+        self, work: UnitOfWork, wishes: Sequence[Wish]
     ) -> tuple[list[Answer], list[Call[RefundOrder]]]:
         batch = _Batch(work, self._history, self._numbers, self._components, self._ring)
         return await batch.accept(wishes), batch.to_ask
@@ -106,7 +106,7 @@ class _Batch:
 
     def __init__(
         self,
-        work: Work,
+        work: UnitOfWork,
         history: History,
         made: numbers.Numbers,
         components: Components,

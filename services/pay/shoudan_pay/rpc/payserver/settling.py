@@ -13,7 +13,7 @@ from shoudan_kit.batch import Coalescer
 from shoudan_kit.db.pool import retry
 from shoudan_kit.faults import hit
 from shoudan_kit.service import App
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.channels.component import Heard, Word
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import numbers, states
@@ -97,7 +97,7 @@ class Settling:
 
 
 async def settle_pays(
-    work: Work, history: History, said: Sequence[Said]
+    work: UnitOfWork, history: History, said: Sequence[Said]
 ) -> Sequence[PayOrder | Exception]:
     """Write the first final word about each number; answers in order."""
     found, _ = await pay_store.lock(work.db, {one.traction_no for one in said})
@@ -132,7 +132,7 @@ async def settle_pays(
 
 
 async def settle_refunds(
-    work: Work, history: History, said: Sequence[Said]
+    work: UnitOfWork, history: History, said: Sequence[Said]
 ) -> Sequence[RefundOrder | Exception]:
     """Write the first final word about each number, and on success what its pay order has given back."""
     numbers = {one.traction_no for one in said}
@@ -171,7 +171,7 @@ async def settle_refunds(
 
 
 async def given_back(
-    work: Work, history: History, moved: Iterable[RefundOrder], locked: Mapping[str, PayOrder]
+    work: UnitOfWork, history: History, moved: Iterable[RefundOrder], locked: Mapping[str, PayOrder]
 ) -> None:
     """Write to the locked pay orders what refunds that have just succeeded gave back."""
     after: dict[str, PayOrder] = {}
@@ -195,7 +195,7 @@ def failed(heard: Heard, reason: str) -> Heard:
     return replace(heard, word=Word.FAILED, reason=reason)
 
 
-async def _other_amount(work: Work, history: History, traction_no: str, told: str) -> None:
+async def _other_amount(work: UnitOfWork, history: History, traction_no: str, told: str) -> None:
     orders = pay_store if traction_no.startswith(numbers.PAY) else refund_store
     order = (await orders.by_number(work.db, [traction_no])).get(traction_no)
     if order is None or order.parked:
@@ -210,7 +210,7 @@ def _reasons(conflicts: Iterable[tuple[PayOrder | RefundOrder, str]]) -> dict[st
 
 
 async def _contradicted(
-    work: Work, history: History, conflicts: list[tuple[PayOrder | RefundOrder, str]]
+    work: UnitOfWork, history: History, conflicts: list[tuple[PayOrder | RefundOrder, str]]
 ) -> None:
     for ended, word in conflicts:
         _log.error("result_conflict", traction_no=ended.traction_no, status=ended.status, told=word)

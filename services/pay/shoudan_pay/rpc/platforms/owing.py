@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Final
 
 from shoudan_kit import log
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.channels.dingdang import ID_CHARS_MAX
 from shoudan_pay.dingdang.kinds import TELL, Tell
 from shoudan_pay.payserver.states import PayStatus, RefundStatus
@@ -23,13 +23,13 @@ _log = log.get_logger("dingdang")
 ENDED: Final = frozenset({RefundStatus.REFUNDED, RefundStatus.REFUND_FAILED})
 
 
-async def pays(work: Work, changed: Collection[PayOrder]) -> None:
+async def pays(work: UnitOfWork, changed: Collection[PayOrder]) -> None:
     """Owe 通知发货 for those that have just been payed."""
     paid = [p for p in changed if p.status == PayStatus.PAYED]
     await _owe(work, PAID, [(p.merchant_uuid, p.traction_no, p.client_pay_no) for p in paid])
 
 
-async def refunds(work: Work, changed: Collection[RefundOrder]) -> None:
+async def refunds(work: UnitOfWork, changed: Collection[RefundOrder]) -> None:
     """Owe 退款结果通知 for those that have just ended."""
     ended = [r for r in changed if r.status in ENDED]
     await _owe(
@@ -40,7 +40,7 @@ async def refunds(work: Work, changed: Collection[RefundOrder]) -> None:
 SUBSCRIBER: Final = Subscriber(pays, refunds)
 
 
-async def _owe(work: Work, kind: str, ended: list[tuple[str, str, str]]) -> None:
+async def _owe(work: UnitOfWork, kind: str, ended: list[tuple[str, str, str]]) -> None:
     if not ended:
         return
     domains = await callers.platform_domains(work.db, {merchant for merchant, _, _ in ended})

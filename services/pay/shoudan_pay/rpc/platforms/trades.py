@@ -10,7 +10,7 @@ from shoudan_kit import log
 from shoudan_kit.money import FEN
 from shoudan_kit.rpc.shielded import shielded
 from shoudan_kit.service import App
-from shoudan_kit.tasks.unit_of_work import Work
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.channels.dingdang import ID_CHARS_MAX
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang.kinds import RELEASE, Release
@@ -161,7 +161,7 @@ class Trades:
         await shielded(self.refunded(refund, told.state, told.refund_transaction_id))
         return refund.status == told.state
 
-    async def _stop_order(self, work: Work, refund: TradeRefund) -> None:
+    async def _stop_order(self, work: UnitOfWork, refund: TradeRefund) -> None:
         """Stop the order that a trade pays: nothing more is bound of what has its money back."""
         trade = await trades.by_no(work.db, refund.domain_id, refund.trade_no)
         if trade is None or not trade.channel_no:
