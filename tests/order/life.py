@@ -58,7 +58,7 @@ class Steps:
         ]
         if tasks:
             await handler.run(self.world.context, tasks)
-            kept = [task for task in tasks if task.kept]
+            kept = [task for task in tasks if task.detached]
             await eventually(lambda: all(task.finished for task in kept))
         return len(tasks)
 

@@ -59,14 +59,14 @@ class Task(Generic[P]):
     count: int
     deadline: datetime
     finished: bool = False
-    kept: bool = False
+    detached: bool = False
     again_s: float | None = None
     error: str = ""
 
-    def keep(self) -> None:
+    def detach(self) -> None:
         """Its work goes on after the handler has returned: it stays leased here until a UnitOfWork finishes
         it or the worker is given it back."""
-        self.kept = True
+        self.detached = True
 
     def again(self, after_s: float, error: str = "") -> None:
         """Leave it undone and have it back after `after_s` instead of the kind's interval."""

@@ -100,8 +100,8 @@ class Worker(Generic[C]):
         await cancel_all(self._runs)
         for task in self._held.values():
             task.again_s = 0
-        # What is kept is still being worked on; its lease outlives the drain.
-        self._back += [task for task in self._held.values() if not (task.finished or task.kept)]
+        # What is detached is still being worked on; its lease outlives the drain.
+        self._back += [task for task in self._held.values() if not (task.finished or task.detached)]
         with suppress(DBAPIError, OSError, TimeoutError):  # then the lease ends by itself
             await self._give_back()
 
@@ -132,8 +132,8 @@ class Worker(Generic[C]):
                 task.finished = True
 
     def give_back(self, task: Task[Any]) -> None:
-        """Leave a kept task undone after all: it comes again after its own delay or its interval."""
-        task.kept = False
+        """Leave a detached task undone after all: it comes again after its own delay or its interval."""
+        task.detached = False
         if self._held.pop(task.id, None) is not None and not task.finished:
             self._back.append(task)
 
@@ -202,7 +202,7 @@ class Worker(Generic[C]):
     def _settle(self, batch: Sequence[Task[Any]]) -> None:
         """Forget what is finished; what is not goes back to the table, due later."""
         for task in batch:
-            if task.kept and not task.finished:
+            if task.detached and not task.finished:
                 continue
             if self._held.pop(task.id, None) is not None and not task.finished:
                 self._back.append(task)

@@ -106,7 +106,7 @@ def _remind_later(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -
     if worker is None:
         return
     for task in tasks:
-        task.keep()
+        task.detach()
 
     def remind() -> None:
         for task in tasks:

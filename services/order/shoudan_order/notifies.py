@@ -210,13 +210,13 @@ class Notifier:
         now = self._context.app.clock.monotonic()
         admission = self._bulkhead.enter(party, now)
         if admission is Admission.GO:
-            task.keep()
+            task.detach()
             self._spawn(self._call(party, task, row))
         elif admission is Admission.OFF:
-            task.keep()
+            task.detach()
             self._spawn(self._skip(party, task, row))
         elif admission is Admission.FULL and self._may_wait(party):
-            task.keep()
+            task.detach()
             self._waiting.setdefault(party, deque()).append((task, row))
             self._waiting_count += 1
         else:

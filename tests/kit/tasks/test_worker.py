@@ -184,7 +184,7 @@ async def test_a_kept_task_stays_leased_until_it_is_finished_or_given_back(world
     @handles(BATCH)
     async def keep(world: World, tasks) -> None:
         for task in tasks:
-            task.keep()
+            task.detach()
             kept.append(task)
 
     world.worker = Worker(world.database, world, [keep], scan_s=0.05, lease_s=0.6)
