@@ -40,7 +40,7 @@ class Kind(Generic[P]):
     interval_s: int
     deadline_s: int = 259_200
     count_max: int = 100
-    keep_s: int = 0
+    retention_s: int = 0
     exclusive: bool = False
     each: bool = False
     batch_max: int = 200

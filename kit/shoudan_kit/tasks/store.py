@@ -54,7 +54,7 @@ RETURNING create_time
 # BETWEEN, not IN: the index of due tasks holds what is IN (20, 30), and reading it whole for a few known
 # numbers looks cheap to a planner that saw few tasks.
 # Kept ones become 0 with a date of deletion.
-_FINISH_KEPT = statement("""
+_FINISH_RETAINED = statement("""
 UPDATE task SET status = 0, delete_time = shoudan_now() + make_interval(secs => delete_interval)
 WHERE task_id = ANY(CAST(:ids AS bigint[])) AND delete_interval > 0 AND status BETWEEN 20 AND 30
 """)
@@ -190,7 +190,7 @@ def _timing(task: NewTask, lease_s: float) -> tuple[Any, ...]:
         task.mine,
         task.count_max,
         kind.interval_s,
-        kind.keep_s,
+        kind.retention_s,
         lease_s if task.mine else float(max(task.delay_s, 0)),
         float(task.deadline_s),
     )
@@ -206,9 +206,9 @@ def _by_name(names: Sequence[str], specs: Iterable[tuple[Any, ...]]) -> dict[str
     return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
 
-async def finish_kept(db: AsyncConnection, ids: Sequence[int]) -> None:
+async def finish_retained(db: AsyncConnection, ids: Sequence[int]) -> None:
     """End tasks of kinds that are kept for a while. Repeats change nothing."""
-    await db.execute(_FINISH_KEPT, {"ids": ids})
+    await db.execute(_FINISH_RETAINED, {"ids": ids})
 
 
 async def finish_tasks_for(db: AsyncConnection, name: str, order_nos: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ class WorkTasks:
         self.new: list[NewTask] = []
         self.done: list[Task[Any]] = []
         self.done_ids: list[int] = []
-        self.kept = False  # one of those ended is of a kind that stays for a while
+        self.retained = False  # one of those ended is of a kind that stays for a while
         self.done_for: dict[str, list[str]] = {}
 
     def add(
@@ -95,12 +95,12 @@ class WorkTasks:
         """End tasks; ending one that has ended changes nothing."""
         for task in tasks:
             self.done.append(task)
-            self.kept = self.kept or task.kind.keep_s > 0
+            self.retained = self.retained or task.kind.retention_s > 0
 
     def finish_id(self, kind: Kind[Any], task_id: int) -> None:
         """End a task of this kind that is known by its number only."""
         self.done_ids.append(task_id)
-        self.kept = self.kept or kind.keep_s > 0
+        self.retained = self.retained or kind.retention_s > 0
 
     def finish_for(self, kind: Kind[Any], order_nos: Iterable[str]) -> None:
         """End the pending tasks of an exclusive kind by what they belong to."""
@@ -195,8 +195,8 @@ class UnitOfWork:
             )
             if time is not None:
                 self._batch = EventRows(batch_id, time, events.rows)
-        if tasks.kept:
-            await store.finish_kept(self.db, done)
+        if tasks.retained:
+            await store.finish_retained(self.db, done)
         for name, order_nos in tasks.done_for.items():
             await store.finish_tasks_for(self.db, name, order_nos)
 

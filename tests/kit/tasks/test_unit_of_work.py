@@ -23,7 +23,7 @@ class Step(msgspec.Struct):
 
 
 NOW = Kind("test.now", Step, "test:now", interval_s=5)
-KEPT = Kind("test.kept", Step, "test:kept", interval_s=5, keep_s=60)
+KEPT = Kind("test.kept", Step, "test:kept", interval_s=5, retention_s=60)
 ONCE = Kind("test.once", Step, "test:once", interval_s=5, exclusive=True)
 
 
