@@ -60,7 +60,7 @@ class Task(Generic[P]):
     deadline: datetime
     finished: bool = False
     detached: bool = False
-    again_s: float | None = None
+    retry_after_s: float | None = None
     error: str = ""
 
     def detach(self) -> None:
@@ -68,9 +68,9 @@ class Task(Generic[P]):
         it or the worker is given it back."""
         self.detached = True
 
-    def again(self, after_s: float, error: str = "") -> None:
+    def retry_after(self, after_s: float, error: str = "") -> None:
         """Leave it undone and have it back after `after_s` instead of the kind's interval."""
-        self.again_s, self.error = after_s, error
+        self.retry_after_s, self.error = after_s, error
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,9 @@ RETURNING task.task_id, task.name, task.queue_name, task.order_no, task.msg_cont
 """)
 _DEFER = statement(f"""
 UPDATE task SET status = 20, last_error = nullif(given.error, ''),
-    next_execute_time = shoudan_now() + make_interval(secs => coalesce(given.again_s, task.next_interval))
-FROM {unnest(task_id="bigint", again_s="float8", error="text")}
+    next_execute_time = shoudan_now()
+        + make_interval(secs => coalesce(given.retry_after_s, task.next_interval))
+FROM {unnest(task_id="bigint", retry_after_s="float8", error="text")}
 WHERE task.task_id = given.task_id AND task.status BETWEEN 20 AND 30
 """)  # noqa: S608
 _EXTEND = statement("""
@@ -248,7 +249,7 @@ async def defer_tasks(db: AsyncConnection, tasks: Sequence[Task[Any]]) -> None:
         _DEFER,
         {
             "task_id": [t.id for t in tasks],
-            "again_s": [t.again_s for t in tasks],
+            "retry_after_s": [t.retry_after_s for t in tasks],
             "error": [t.error[:500] for t in tasks],
         },
     )

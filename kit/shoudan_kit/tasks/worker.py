@@ -99,7 +99,7 @@ class Worker(Generic[C]):
             await asyncio.wait(self._runs, timeout=drain_s)
         await cancel_all(self._runs)
         for task in self._held.values():
-            task.again_s = 0
+            task.retry_after_s = 0
         # What is detached is still being worked on; its lease outlives the drain.
         self._back += [task for task in self._held.values() if not (task.finished or task.detached)]
         with suppress(DBAPIError, OSError, TimeoutError):  # then the lease ends by itself
@@ -189,7 +189,7 @@ class Worker(Generic[C]):
             for task in rest:
                 task.error = type(error).__name__
                 if isinstance(error, DBAPIError | OSError | TimeoutError):
-                    task.again_s = min(1.0 * task.count, lane.kind.interval_s)
+                    task.retry_after_s = min(1.0 * task.count, lane.kind.interval_s)
             _log.error(
                 "task_raised",
                 kind=lane.kind.name,

@@ -58,10 +58,10 @@ async def request(context: Context, tasks: Sequence[Task[Request]]) -> None:
 def _hand_over(context: Context, task: Task[Request], order_nos: Sequence[int], left: int) -> None:
     sender = context.senders.of(task.payload.channel_no, task.payload.service_class)
     if sender is None:
-        task.again(FULL_S, "channel not known here yet")
+        task.retry_after(FULL_S, "channel not known here yet")
         return
     whole = sender.offer(order_nos, Chunk(task.id, left))
-    task.again(sender.supplier.request_replenish_time_s if whole else FULL_S)
+    task.retry_after(sender.supplier.request_replenish_time_s if whole else FULL_S)
 
 
 async def _look_again(context: Context, tasks: Sequence[Task[Request]]) -> None:
@@ -80,7 +80,7 @@ def _sort_out(
 ) -> None:
     sender = context.senders.of(task.payload.channel_no, task.payload.service_class)
     if sender is None:
-        task.again(FULL_S, "channel not known here yet")
+        task.retry_after(FULL_S, "channel not known here yet")
         return
     supplier = sender.supplier
     open_ = [(status, row) for status, row in rows if status not in FINAL]
@@ -110,7 +110,7 @@ def _sort_out(
     left = len(unsent) if not here and not elsewhere else len(task.payload.order_nos) + 1
     _hand_over(context, task, [row.order_no for row in unsent], left)
     if elsewhere:
-        task.again(supplier.timeout_s + LATE_S)
+        task.retry_after(supplier.timeout_s + LATE_S)
 
 
 # ---------------------------------------------------------------- ask
@@ -134,7 +134,7 @@ async def ask(context: Context, tasks: Sequence[Task[Ask]]) -> None:
 def _ask_later(context: Context, task: Task[Ask], row: Outgoing) -> None:
     sender = context.senders.of(row.channel_no, row.service_class)
     every_s = FULL_S if sender is None else sender.supplier.query_replenish_time_s
-    task.again(max(every_s, context.settings.query_slow_s) if row.overdue else every_s)
+    task.retry_after(max(every_s, context.settings.query_slow_s) if row.overdue else every_s)
 
 
 # ---------------------------------------------------------------- report
@@ -211,7 +211,7 @@ async def _report_failed(
         )
     for task in tasks:
         doublings = min(task.count - 1, REPORT_DOUBLINGS_MAX)
-        task.again(min(REPORT_FIRST_S * 2**doublings, REPORT_WAIT_S_MAX), code.name)
+        task.retry_after(min(REPORT_FIRST_S * 2**doublings, REPORT_WAIT_S_MAX), code.name)
 
 
 @dataclass(frozen=True, slots=True)

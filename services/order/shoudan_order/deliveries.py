@@ -82,7 +82,9 @@ async def deliver(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -
     except grpc.RpcError as error:
         _log.warning("delivery_unanswered", code=str(error.code()), count=len(due))
         for task in due:
-            task.again(context.settings.call_again_s, f"delivery did not answer: {error.code()}")
+            task.retry_after(
+                context.settings.call_again_s, f"delivery did not answer: {error.code()}"
+            )
         return
     ended: list[Outcome] = []
     reminders: list[Task[kinds.DeliveryStep]] = []
@@ -90,7 +92,7 @@ async def deliver(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -
         outcome = _outcome(context, task, answer)
         if outcome is not None:
             ended.append(outcome)
-        elif task.again_s is None:
+        elif task.retry_after_s is None:
             reminders.append(task)
     _remind_later(context, reminders)
     if ended:
@@ -181,7 +183,7 @@ def _outcome(
         return None
     if answer.reason in {OVERLOADED, DIFFERS}:
         # A delivery that differs was handed over before: its own result will come.
-        task.again(context.settings.call_again_s, answer.reason)
+        task.retry_after(context.settings.call_again_s, answer.reason)
         return None
     _log.info("delivery_refused", delivery_id=task.payload.delivery_id, reason=answer.reason)
     return Outcome(

@@ -220,7 +220,7 @@ class Notifier:
             self._waiting.setdefault(party, deque()).append((task, row))
             self._waiting_count += 1
         else:
-            task.again(self._later_s(party, now), f"host {admission.value}")
+            task.retry_after(self._later_s(party, now), f"host {admission.value}")
 
     async def aclose(self) -> None:
         """Wait for the calls in flight, then close the connections."""
@@ -271,7 +271,7 @@ class Notifier:
         except Exception as error:  # noqa: BLE001 - the task comes again after its interval
             _log.error("notify_failed", notify_id=attempt.row.notify_id, exc_info=True)
             if isinstance(error, Unavailable | DBAPIError | OSError | TimeoutError):
-                attempt.task.again(AWAY_S)
+                attempt.task.retry_after(AWAY_S)
             self._give_back(attempt.task)
 
     def resting(self) -> list[Resting]:
@@ -311,7 +311,7 @@ class Notifier:
         self._waiting_count -= len(waiting)
         while waiting:
             task, _ = waiting.popleft()
-            task.again(self._later_s(party, now), "host resting")
+            task.retry_after(self._later_s(party, now), "host resting")
             self._give_back(task)
 
     async def _send(self, task: Task[kinds.NotifyStep], row: NotifyRow) -> _Attempt:

@@ -141,7 +141,9 @@ async def delivery_unknown(context: Context, tasks: Sequence[Task[kinds.Delivery
     except grpc.RpcError as error:
         _log.warning("delivery_unanswered", code=str(error.code()), count=len(open_))
         for task in open_:
-            task.again(context.settings.call_again_s, f"delivery did not answer: {error.code()}")
+            task.retry_after(
+                context.settings.call_again_s, f"delivery did not answer: {error.code()}"
+            )
         answers, open_ = [], []
     ended: list[Outcome] = []
     unknown: list[Task[kinds.DeliveryStep]] = []

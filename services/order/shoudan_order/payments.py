@@ -142,8 +142,8 @@ async def _still_unpaid(
 
 def _before_overtime(task: Task[Any], left_s: int | None) -> None:
     """Try a last time just before the overtime, so that a late top-up still pays the order."""
-    if left_s is not None and task.again_s is not None and left_s > LAST_TRY_S:
-        task.again_s = min(task.again_s, left_s - LAST_TRY_S)
+    if left_s is not None and task.retry_after_s is not None and left_s > LAST_TRY_S:
+        task.retry_after_s = min(task.retry_after_s, left_s - LAST_TRY_S)
 
 
 def _fails_fast(context: Context, order: Order) -> bool:
@@ -158,13 +158,13 @@ def pay_again(
     code = getattr(error, "code", lambda: None)()
     _log.warning("pay_unanswered", code=str(code), count=len(tasks))
     for task in tasks:
-        task.again(context.settings.call_again_s, f"pay did not answer: {code}")
+        task.retry_after(context.settings.call_again_s, f"pay did not answer: {code}")
 
 
 def refused(context: Context, task: Task[Any], answer: Refused) -> None:
     _log.info("pay_refused", task_id=task.id, order_no=task.order_no, reason=answer.reason)
     short = context.settings.pay_short_again_s if answer.domain == DOMAIN else 1.0
-    task.again(short, f"{answer.reason}")
+    task.retry_after(short, f"{answer.reason}")
 
 
 async def _paid(

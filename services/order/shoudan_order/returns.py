@@ -101,7 +101,9 @@ async def give_back(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -
     except grpc.RpcError as error:
         _log.warning("delivery_unanswered", code=str(error.code()), count=len(due))
         for task in due:
-            task.again(context.settings.call_again_s, f"delivery did not answer: {error.code()}")
+            task.retry_after(
+                context.settings.call_again_s, f"delivery did not answer: {error.code()}"
+            )
         return
     ended: list[Outcome] = []
     for task, answer in zip(due, answers, strict=True):
@@ -148,7 +150,7 @@ def _outcome(context: Context, task: Task[kinds.ReturnStep], answer: Answer) -> 
         return None
     if answer.reason in {OVERLOADED, DIFFERS}:
         # A return that differs was handed over before: its own result will come.
-        task.again(context.settings.call_again_s, answer.reason)
+        task.retry_after(context.settings.call_again_s, answer.reason)
         return None
     _log.info("return_refused", return_id=task.payload.return_id, reason=answer.reason)
     reason = answer.reason.removeprefix("ERROR_REASON_").lower()
@@ -418,7 +420,7 @@ async def overtime(context: Context, tasks: Sequence[Task[kinds.RefundStep]]) ->
             returns = await store.returns_of_refunds(db, refund_ids)
     for task in tasks:
         if task.payload.refund_id in early:
-            task.again(early[task.payload.refund_id] + 1, "a return is tried again")
+            task.retry_after(early[task.payload.refund_id] + 1, "a return is tried again")
     lines = await context.orders({r.order_id for r in returns})
     async with context.app.work("refund.overtime") as work:
         for one in returns:
@@ -445,7 +447,9 @@ async def unknown(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -> 
         )
     except grpc.RpcError as error:
         for task in open_:
-            task.again(context.settings.call_again_s, f"delivery did not answer: {error.code()}")
+            task.retry_after(
+                context.settings.call_again_s, f"delivery did not answer: {error.code()}"
+            )
         return
     ended: list[Outcome] = []
     left: list[Return] = []

@@ -61,7 +61,7 @@ async def run_batch(world: World, tasks) -> None:
 @handles_each(EACH)
 async def run_each(world: World, task) -> None:
     if world.refuse(task.payload.n, task.count):
-        task.again(0.1, "later")
+        task.retry_after(0.1, "later")
         return
     async with world.work() as work:
         work.tasks.finish(task)
@@ -196,7 +196,7 @@ async def test_a_kept_task_stays_leased_until_it_is_finished_or_given_back(world
     assert len(kept) == 2
     async with world.work() as work:
         work.tasks.finish(kept[0])
-    kept[1].again(0.05)
+    kept[1].retry_after(0.05)
     world.worker.give_back(kept[1])
     await eventually(lambda: len(kept) == 3)
     assert kept[2].payload.n == kept[1].payload.n

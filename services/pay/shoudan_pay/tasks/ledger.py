@@ -75,12 +75,12 @@ async def prove(app: App[PaySettings], task: Task[Prove]) -> None:
         findings = await prove_now(app)
     except (sealing.FolderUnusable, sealing.SealedElsewhere) as error:
         _log.error("ledger_not_sealed", why=str(error) or type(error).__name__, again_s=RETRY_S)
-        task.again(RETRY_S)
+        task.retry_after(RETRY_S)
         return
     if findings:
         async with app.work("prove") as work:
             events.broken(work.events, findings)
-    task.again(wait_s(app.clock.now(), at))
+    task.retry_after(wait_s(app.clock.now(), at))
 
 
 async def prove_now(app: App[PaySettings]) -> Sequence[Finding]:

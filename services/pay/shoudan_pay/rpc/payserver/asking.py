@@ -62,7 +62,7 @@ class Asking:
         """Bring one pay nearer to its end."""
         number = task.payload.traction_no
         if self._paying.calling(number):
-            task.again(STEP_S)
+            task.retry_after(STEP_S)
             return
         async with self._app.db.connect() as db:
             pay = (await pay_store.by_number(db, [number])).get(number)
@@ -78,7 +78,7 @@ class Asking:
             await self._settling.pay(number, Heard(Word.FAILED, reason=EXPIRED))
             return
         if not self._enter(ASK_PAY, usable):
-            task.again(self._pace(task), "component busy")
+            task.retry_after(self._pace(task), "component busy")
             return
         try:
             heard = await self._ask_pay(pay, usable)
@@ -106,7 +106,7 @@ class Asking:
         """Bring one refund nearer to its end."""
         number = task.payload.traction_no
         if self._refunding.calling(number):
-            task.again(STEP_S)
+            task.retry_after(STEP_S)
             return
         async with self._app.db.connect() as db:
             refund = (await refund_store.by_number(db, [number])).get(number)
@@ -118,7 +118,7 @@ class Asking:
             pay = (await pay_store.by_number(db, [refund.pay_traction_no]))[refund.pay_traction_no]
             usable = (await mode_store.usable(db, [refund.mode_uuid]))[refund.mode_uuid]
         if not self._enter(ASK_REFUND, usable):
-            task.again(self._pace(task), "component busy")
+            task.retry_after(self._pace(task), "component busy")
             return
         try:
             heard = await self._ask_refund(refund, pay, usable)
@@ -186,9 +186,9 @@ class Asking:
     async def _next(self, task: Task[Ask], *, asks: bool, left: timedelta) -> None:
         """What can be asked is asked on, a person waiting or not; what cannot, waits for its notify."""
         if asks:
-            task.again(self._pace(task))
+            task.retry_after(self._pace(task))
         elif left > timedelta():
-            task.again(left.total_seconds() + 1)
+            task.retry_after(left.total_seconds() + 1)
         else:
             await self._finish(task)
 

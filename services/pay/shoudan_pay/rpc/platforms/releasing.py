@@ -49,7 +49,7 @@ class Orders:
             await self._pause(wish.channel_no, wish.request_no, reason, paused=wish.refunded)
         except (Refused, OrdersAway) as error:
             _log.warning("release_waits", trade_no=wish.trade_no, error=str(error))
-            task.again(task.kind.interval_s, str(error))
+            task.retry_after(task.kind.interval_s, str(error))
             return
         async with self._app.work("dingdang_release") as work:
             work.tasks.finish(task)

@@ -76,7 +76,7 @@ class Telling:
                 work.tasks.finish(task)
             return
         if domain is None:  # switched off for now; the notice stays owed
-            task.again(self._app.settings.notice_waits_s[-1], "domain not enabled")
+            task.retry_after(self._app.settings.notice_waits_s[-1], "domain not enabled")
             return
         url = domain.paid_url if notice.kind == PAID else domain.refunded_url
         party = (domain.domain_id, urlsplit(url).netloc)
@@ -84,7 +84,7 @@ class Telling:
         admission = self._bulkhead.enter(party, began)
         if admission is not Admission.GO:
             wait_s = self._bulkhead.rest_left_s(party, began) + random.uniform(1, 3)
-            task.again(wait_s, f"host {admission.value}")
+            task.retry_after(wait_s, f"host {admission.value}")
             return
         answered = True
         try:
@@ -148,6 +148,6 @@ class Telling:
         if status == WAITING:
             waits = settings.notice_waits_s
             wait_s = waits[min(count, len(waits)) - 1] * random.uniform(0.9, 1.1)
-            task.again(wait_s, "not acknowledged")
+            task.retry_after(wait_s, "not acknowledged")
         elif status == GIVEN_UP:
             _log.warning("notice_given_up", notice_id=notice.notice_id, domain=notice.domain_id)

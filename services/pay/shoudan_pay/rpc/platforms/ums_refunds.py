@@ -113,7 +113,7 @@ class UmsRefunds:
             await self._finish(task)
             return
         if access is None:
-            task.again(self._wait_s(task.count), "no credential")
+            task.retry_after(self._wait_s(task.count), "no credential")
             return
         if row.sent:
             brought = await self._question(row, access)
@@ -124,7 +124,7 @@ class UmsRefunds:
         if brought.state in REFUND_ENDED:
             await self._finish(task)
         else:
-            task.again(max(brought.wait_s, self._wait_s(task.count)), row.last_code)
+            task.retry_after(max(brought.wait_s, self._wait_s(task.count)), row.last_code)
 
     async def _send(self, row: UmsRefund, access: Access) -> Brought:
         """/refund: the same numbers each time, so that a repeat gives the refund that exists."""
