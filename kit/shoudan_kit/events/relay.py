@@ -96,7 +96,7 @@ class Relay:
                     await asyncio.sleep(0.02)
         await cancel_all(self._loops)
 
-    def offer(self, batch: EventRows) -> None:
+    def enqueue(self, batch: EventRows) -> None:
         """Publish a committed batch soon; beyond the bound it is left to the outbox."""
         if self._bus.configured and len(self._backlog) < BACKLOG_MAX:
             self._backlog.append(batch)

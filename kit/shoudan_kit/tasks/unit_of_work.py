@@ -32,11 +32,11 @@ class Runner(Protocol):
         """Whether a task made now would be run here from memory."""
         ...
 
-    def offer(self, tasks: Sequence[Task[Any]]) -> None:
+    def enqueue_local(self, tasks: Sequence[Task[Any]]) -> None:
         """Run these; they are committed and leased to this process."""
         ...
 
-    def let_go(self, task_ids: Iterable[int]) -> None:
+    def forget(self, task_ids: Iterable[int]) -> None:
         """Forget these; they are finished."""
         ...
 
@@ -44,7 +44,7 @@ class Runner(Protocol):
 class Publisher(Protocol):
     """Who publishes events and wakes others; the bus."""
 
-    def offer(self, batch: EventRows) -> None:
+    def enqueue(self, batch: EventRows) -> None:
         """Publish this committed batch."""
         ...
 
@@ -207,14 +207,14 @@ class UnitOfWork:
         runner = self.runner
         if runner is not None:
             if tasks.done_ids or tasks.done:
-                runner.let_go([*tasks.done_ids, *(task.id for task in tasks.done)])
+                runner.forget([*tasks.done_ids, *(task.id for task in tasks.done)])
             if mine := [_leased(new) for new in tasks.new if new.mine]:
-                runner.offer(mine)
+                runner.enqueue_local(mine)
         if self.publisher is not None:
             if others := {new.queue for new in tasks.new if not new.mine and new.delay_s <= 0}:
                 self.publisher.wake(others)
             if self._batch is not None:
-                self.publisher.offer(self._batch)
+                self.publisher.enqueue(self._batch)
 
 
 def _leased(new: NewTask) -> Task[Any]:

@@ -66,7 +66,7 @@ class Worker(Generic[C]):
         self.lease_s, self._scan_s = lease_s, scan_s
         self._database, self._context, self._queues = database, context, queues
         self._lanes: Mapping[str, _Lane[C]] = {h.kind.name: _Lane(h) for h in handlers}
-        self._held: dict[int, Task[Any]] = {}
+        self._leased: dict[int, Task[Any]] = {}
         self._back: list[Task[Any]] = []
         self._runs: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -75,9 +75,9 @@ class Worker(Generic[C]):
         self._stopping = False
 
     @property
-    def held(self) -> int:
+    def leased(self) -> int:
         """Tasks in memory, waiting or running."""
-        return len(self._held)
+        return len(self._leased)
 
     @property
     def queues(self) -> frozenset[str] | None:
@@ -85,7 +85,7 @@ class Worker(Generic[C]):
         return self._queues
 
     def start(self) -> None:
-        """Begin to scan; tasks offered run from now on."""
+        """Begin to scan; tasks enqueued run from now on."""
         self._loops = [
             asyncio.create_task(self._scan_forever(), name="worker scan"),
             asyncio.create_task(self._tend_forever(), name="worker tend"),
@@ -98,12 +98,14 @@ class Worker(Generic[C]):
         if self._runs:
             await asyncio.wait(self._runs, timeout=drain_s)
         await cancel_all(self._runs)
-        for task in self._held.values():
+        for task in self._leased.values():
             task.retry_after_s = 0
         # What is detached is still being worked on; its lease outlives the drain.
-        self._back += [task for task in self._held.values() if not (task.finished or task.detached)]
+        self._back += [
+            task for task in self._leased.values() if not (task.finished or task.detached)
+        ]
         with suppress(DBAPIError, OSError, TimeoutError):  # then the lease ends by itself
-            await self._give_back()
+            await self._defer()
 
     def accepts(self, kind: Kind[Any], queue: str) -> bool:
         """Whether a task made now would run here, at once or in a moment."""
@@ -112,29 +114,29 @@ class Worker(Generic[C]):
             and kind.name in self._lanes
             and (self._queues is None or queue in self._queues)
             and queue not in self._paused
-            and len(self._held) < MEMORY_MAX
+            and len(self._leased) < MEMORY_MAX
         )
 
-    def offer(self, tasks: Sequence[Task[Any]]) -> None:
+    def enqueue_local(self, tasks: Sequence[Task[Any]]) -> None:
         """Run these, already leased to this process."""
         touched: set[str] = set()
         for task in tasks:
-            self._held[task.id] = task
+            self._leased[task.id] = task
             self._lanes[task.kind.name].waiting.append(task)
             touched.add(task.kind.name)
         for name in touched:
             self._fill(self._lanes[name])
 
-    def let_go(self, task_ids: Iterable[int]) -> None:
+    def forget(self, task_ids: Iterable[int]) -> None:
         """Forget tasks that were finished."""
         for task_id in task_ids:
-            if task := self._held.pop(task_id, None):
+            if task := self._leased.pop(task_id, None):
                 task.finished = True
 
-    def give_back(self, task: Task[Any]) -> None:
+    def nack(self, task: Task[Any]) -> None:
         """Leave a detached task undone after all: it comes again after its own delay or its interval."""
         task.detached = False
-        if self._held.pop(task.id, None) is not None and not task.finished:
+        if self._leased.pop(task.id, None) is not None and not task.finished:
             self._back.append(task)
 
     def wake(self) -> None:
@@ -149,7 +151,7 @@ class Worker(Generic[C]):
             while lane.waiting and len(batch) < most:
                 task = lane.waiting.popleft()
                 if task.finished:
-                    self._held.pop(task.id, None)
+                    self._leased.pop(task.id, None)
                 else:
                     batch.append(task)
             if not batch:
@@ -204,7 +206,7 @@ class Worker(Generic[C]):
         for task in batch:
             if task.detached and not task.finished:
                 continue
-            if self._held.pop(task.id, None) is not None and not task.finished:
+            if self._leased.pop(task.id, None) is not None and not task.finished:
                 self._back.append(task)
 
     async def _scan_forever(self) -> None:
@@ -231,7 +233,7 @@ class Worker(Generic[C]):
 
     async def _scan(self) -> bool:
         """One look at the table; True when there may be more."""
-        room = min(CLAIM_MAX, MEMORY_MAX - len(self._held))
+        room = min(CLAIM_MAX, MEMORY_MAX - len(self._leased))
         if room <= 0:
             return False
         async with self._database.begin() as db:
@@ -251,7 +253,7 @@ class Worker(Generic[C]):
             if row.status == TaskStatus.FAILED:
                 metrics.TASKS_TOTAL(row.name, "dead").inc()
                 _log.warning("task_dead", kind=row.name, task_id=row.task_id, order_no=row.order_no)
-            elif row.task_id not in self._held:
+            elif row.task_id not in self._leased:
                 tasks.append(
                     Task(
                         id=row.task_id,
@@ -263,7 +265,7 @@ class Worker(Generic[C]):
                         deadline=row.max_execute_time,
                     )
                 )
-        self.offer(tasks)
+        self.enqueue_local(tasks)
         return len(rows) == room
 
     async def _tend_forever(self) -> None:
@@ -273,7 +275,7 @@ class Worker(Generic[C]):
         while True:
             await asyncio.sleep(TICK_S)
             try:
-                await self._give_back()
+                await self._defer()
                 if time.monotonic() >= gauge_at:
                     gauge_at = time.monotonic() + GAUGE_EVERY_S
                     await self._gauge()
@@ -283,7 +285,7 @@ class Worker(Generic[C]):
             except (DBAPIError, OSError, TimeoutError) as error:
                 _log.warning("tend_failed", error=describe(error))
 
-    async def _give_back(self) -> None:
+    async def _defer(self) -> None:
         if not self._back:
             return
         back, self._back = self._back, []
@@ -307,7 +309,7 @@ class Worker(Generic[C]):
             metrics.TASKS_DUE_AGE_SECONDS(name).set(late[name])
 
     async def _extend(self) -> None:
-        ids = [task_id for task_id, task in self._held.items() if not task.finished]
+        ids = [task_id for task_id, task in self._leased.items() if not task.finished]
         for start in range(0, len(ids), CLAIM_MAX):
             async with self._database.begin() as db:
                 await store.extend_tasks(db, ids[start : start + CLAIM_MAX], self.lease_s)

@@ -112,7 +112,7 @@ def _remind_later(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -
 
     def remind() -> None:
         for task in tasks:
-            worker.give_back(task)
+            worker.nack(task)
 
     asyncio.get_running_loop().call_later(REMIND_AFTER_S, remind)
 

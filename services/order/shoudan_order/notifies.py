@@ -280,7 +280,7 @@ class Notifier:
 
     def _give_back(self, task: Task[kinds.NotifyStep]) -> None:
         if (worker := self._context.app.worker) is not None:
-            worker.give_back(task)
+            worker.nack(task)
 
     def _ended(self, party: Party, *, answered: bool) -> None:
         """Free the place of a call; who waits for it begins, or is put back where the host rests now."""

@@ -38,10 +38,13 @@ class Recorder:
     def accepts(self, kind, queue):
         return queue in self.served
 
-    def offer(self, given):
-        (self.batches if hasattr(given, "batch_id") else self.tasks).append(given)
+    def enqueue_local(self, given):
+        self.tasks.append(given)
 
-    def let_go(self, task_ids):
+    def enqueue(self, given):
+        self.batches.append(given)
+
+    def forget(self, task_ids):
         self.gone += task_ids
 
     def wake(self, queues):

@@ -162,7 +162,7 @@ async def test_two_workers_share_a_queue_without_repeats(world):
     await eventually(lambda: len(world.seen) >= 400)
     await second.stop(1)
     assert sorted(world.seen) == list(range(400))
-    assert first.held == 0
+    assert first.leased == 0
 
 
 async def test_stopping_gives_tasks_back_at_once(world):
@@ -197,6 +197,6 @@ async def test_a_kept_task_stays_leased_until_it_is_finished_or_given_back(world
     async with world.work() as work:
         work.tasks.finish(kept[0])
     kept[1].retry_after(0.05)
-    world.worker.give_back(kept[1])
+    world.worker.nack(kept[1])
     await eventually(lambda: len(kept) == 3)
     assert kept[2].payload.n == kept[1].payload.n
