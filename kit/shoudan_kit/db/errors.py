@@ -68,7 +68,7 @@ def is_spent(state: str | None) -> bool:
     return state is not None and (state in SPENT or state.startswith(SPENT_CLASSES))
 
 
-def lost(error: BaseException) -> bool:
+def connection_lost(error: BaseException) -> bool:
     """Whether the session is gone or spent: on another one the work may be repeated by its key."""
     if isinstance(error, OSError | TimeoutError | PoolTimeout):
         return True
@@ -85,7 +85,7 @@ def lost(error: BaseException) -> bool:
 
 def away(error: BaseException) -> bool:
     """Whether the database could not do it now, whatever was asked: UNAVAILABLE, never a bug."""
-    return isinstance(error, Unavailable) or lost(error) or sql_state(error) in RETRYABLE
+    return isinstance(error, Unavailable) or connection_lost(error) or sql_state(error) in RETRYABLE
 
 
 def taken(error: BaseException) -> bool:

@@ -19,9 +19,9 @@ from shoudan_kit.db.errors import (
     RETRYABLE,
     NotConnected,
     Unavailable,
+    connection_lost,
     describe,
     is_spent,
-    lost,
     report,
     sql_state,
 )
@@ -196,7 +196,7 @@ async def retry(run: Callable[[], Awaitable[T]], *, tries: int = RETRIES_MAX) ->
         try:
             return await run()
         except (DBAPIError, OSError, TimeoutError, PoolTimeout) as error:
-            gone = lost(error)
+            gone = connection_lost(error)
             if not gone and sql_state(error) not in RETRYABLE:
                 raise
             if attempt == tries:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
 
-from shoudan_kit.db.errors import lost, sql_state
+from shoudan_kit.db.errors import connection_lost, sql_state
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import FastConnection, Rows, _known_types, watched
 from shoudan_kit.tasks.tables import metadata
@@ -74,7 +74,7 @@ async def test_errors_are_sqlalchemys_and_leave_the_connection_good(database: Da
         async with database.begin() as db:
             await db.execute(PAUSE, binds("secret-queue"))
     assert sql_state(raised.value) == "23505"
-    assert not lost(raised.value)
+    assert not connection_lost(raised.value)
     async with database.begin() as db:  # the connection is still good
         assert (await db.execute(COUNT)).scalar_one() == 1
 
@@ -84,7 +84,7 @@ async def test_a_connection_the_server_closed_is_lost_and_replaced(database: Dat
         async with database.begin() as db:
             await db.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
             await db.execute(COUNT)
-    assert lost(raised.value)
+    assert connection_lost(raised.value)
     async with database.begin() as db:
         assert (await db.execute(COUNT)).scalar_one() == 0
 
