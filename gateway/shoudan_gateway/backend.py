@@ -94,7 +94,7 @@ class Backend:
             linger_s=settings.batch_linger_s,
             in_flight_max=settings.batches_in_flight_max,
             waiting_max=settings.batch_waiting_max,
-            weigh=lambda item: 1 + item.ByteSize() // unit,
+            weight_of=lambda item: 1 + item.ByteSize() // unit,
         )
         return gather
 

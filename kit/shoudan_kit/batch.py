@@ -43,7 +43,7 @@ class Coalescer(Generic[Q, A]):
     More than `waiting_max` gathered: Overloaded.
     A caller that gives up leaves the gathering; a batch already begun is finished without it.
 
-    `weigh` tells how much of `size_max` a question takes, 1 unless given: for callers that ask in bulk.
+    `weight_of` tells how much of `size_max` a question takes, 1 unless given: for callers that ask in bulk.
     A question heavier than `size_max` makes a batch by itself.
     """
 
@@ -56,14 +56,14 @@ class Coalescer(Generic[Q, A]):
         linger_s: float = 0.002,
         in_flight_max: int = 2,
         waiting_max: int = 10_000,
-        weigh: Callable[[Q], int] | None = None,
+        weight_of: Callable[[Q], int] | None = None,
     ) -> None:
         if min(size_max, in_flight_max, waiting_max) < 1 or linger_s < 0:
             raise ValueError(f"{name}: a coalescer's bounds are positive")
         self._run, self._name = run, name
         self._size_max, self._linger_s = size_max, linger_s
         self._in_flight_max, self._waiting_max = in_flight_max, waiting_max
-        self._weigh = weigh
+        self._weight_of = weight_of
         self._waiting: deque[tuple[Q, asyncio.Future[A | _Raised]]] = deque()
         self._waiting_weight = 0
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -159,7 +159,7 @@ class Coalescer(Generic[Q, A]):
         return batch
 
     def _weight(self, question: Q) -> int:
-        return 1 if self._weigh is None else self._weigh(question)
+        return 1 if self._weight_of is None else self._weight_of(question)
 
     def _forget_cancelled(self) -> None:
         self._waiting = deque(one for one in self._waiting if not one[1].done())

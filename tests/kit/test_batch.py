@@ -253,7 +253,7 @@ def test_bounds_must_be_bounds(bounds):
 
 async def test_questions_that_weigh_more_fill_a_batch_sooner():
     gate = Gate(is_open=False)
-    coalescer = Coalescer(gate, name="weight", size_max=10, in_flight_max=1, weigh=lambda q: q)
+    coalescer = Coalescer(gate, name="weight", size_max=10, in_flight_max=1, weight_of=lambda q: q)
     calls = [asyncio.ensure_future(coalescer(q)) for q in (1, 4, 6, 3, 12, 2)]
     await turn()
     gate.open.set()

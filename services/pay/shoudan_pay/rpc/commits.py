@@ -53,7 +53,7 @@ class Ledger:
             linger_s=settings.ledger_linger_s,
             in_flight_max=settings.ledger_in_flight_max,
             waiting_max=settings.ledger_waiting_max,
-            weigh=lambda groups: sum(map(len, groups)),
+            weight_of=lambda groups: sum(map(len, groups)),
         )
 
     async def post(self, groups: Sequence[Group]) -> Answer:

@@ -108,7 +108,7 @@ class Accepting(ABC, Generic[W, A, T]):
             name=own.batches,
             size_max=app.settings.pays_batch_max,
             waiting_max=app.settings.pays_waiting_max,
-            weigh=len,
+            weight_of=len,
         )
         self._watching = Watching(app, own.looks, own.by_number, self._asked_at)
 
