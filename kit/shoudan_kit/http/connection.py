@@ -11,7 +11,7 @@ from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.http import HttpProcessingError, HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from shoudan_kit.limits.fair_queue import Turns
+from shoudan_kit.limits.fair_queue import FairQueue
 
 SWITCHING = 101
 
@@ -46,12 +46,12 @@ class Line(BaseProtocol):
         self,
         loop: asyncio.AbstractEventLoop,
         body_bytes_max: int,
-        turns: Turns,
+        fair_queue: FairQueue,
         gone: Callable[[Line], None],
     ) -> None:
-        """`gone` is called once, when the connection is no more; answers are read in `turns`."""
+        """`gone` is called once, when the connection is no more; answers are read through `fair_queue`."""
         super().__init__(loop)
-        self._turns, self._unread = turns, b""
+        self._fair_queue, self._unread = fair_queue, b""
         self._parser = HttpResponseParser(
             self,
             loop,
@@ -104,7 +104,7 @@ class Line(BaseProtocol):
         waiting = bool(self._unread)
         self._unread += data
         if not waiting:
-            self._turns.take(self)
+            self._fair_queue.take(self)
 
     def work(self) -> None:
         """Read what has come."""

@@ -14,7 +14,7 @@ from yarl import URL
 
 from shoudan_kit.http.connection import Answered, Line, NoAnswer, NotSent
 from shoudan_kit.http.ssrf import UrlForbidden
-from shoudan_kit.limits.fair_queue import Turns
+from shoudan_kit.limits.fair_queue import FairQueue
 
 IDLE_S: Final = 15.0
 DNS_CACHE_S: Final = 30.0
@@ -70,7 +70,7 @@ class Pool:
         idle_s: float = IDLE_S,
     ) -> None:
         self._loop = asyncio.get_running_loop()  # asked once: it costs a system call each time
-        self._turns = Turns(self._loop, ANSWERS_A_TURN)
+        self._fair_queue = FairQueue(self._loop, ANSWERS_A_TURN)
         self._resolver = resolver
         self._per_host_max, self._body_bytes_max = per_host_max, body_bytes_max
         self._idle_s = idle_s
@@ -242,7 +242,7 @@ class Pool:
         for address in addresses:
             try:
                 _, line = await loop.create_connection(
-                    lambda: Line(loop, self._body_bytes_max, self._turns, gone),
+                    lambda: Line(loop, self._body_bytes_max, self._fair_queue, gone),
                     address,
                     port,
                     ssl=self._tls_context() if tls else None,

@@ -1,4 +1,4 @@
-"""Turns: many pieces of work that come at once are done a few per turn of the event loop, in order."""
+"""A fair queue: many pieces of work that come at once are done a few per turn of the event loop, in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Piece(Protocol):
         ...
 
 
-class Turns:
+class FairQueue:
     """At most `most` pieces in a turn; the others wait for the next one, behind everybody else's work.
 
     Without it a burst (hundreds of answers read in one turn) holds up whatever else the process does

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from shoudan_kit.http.client import BODY_BYTES_MAX, Answered, Egress, NoAnswer, NotSent
 from shoudan_kit.http.connection import Line
-from shoudan_kit.limits.fair_queue import Turns
+from shoudan_kit.limits.fair_queue import FairQueue
 from tests.poll import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -258,12 +258,12 @@ class Busy:
 async def test_words_on_an_idle_line_end_it_before_their_turn_comes():
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
-    turns = Turns(loop, 1)
+    fair_queue = FairQueue(loop, 1)
     _, line = await loop.create_connection(
-        lambda: Line(loop, BODY_BYTES_MAX, turns, lambda _: None), sock=ours
+        lambda: Line(loop, BODY_BYTES_MAX, fair_queue, lambda _: None), sock=ours
     )
     assert line.usable
-    turns.take(Busy())
+    fair_queue.take(Busy())
     line.data_received(OK)
     assert not line.usable, "they must not pass for the answer to the next request"
     theirs.close()
