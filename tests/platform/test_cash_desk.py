@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shoudan_kit.http.client import Egress
+from shoudan_kit.http.client import HttpClient
 from shoudan_pay.channels import chinaums
 from shoudan_pay.channels.chinaums import Access, Meaning, State, Told
 from shoudan_signing import open_access_token, open_body_sig
@@ -263,12 +263,12 @@ async def test_our_client_and_our_server_understand_each_other(
     desk: Desk, refunded: dict[str, Any]
 ) -> None:
     access = Access(APP_ID, APP_KEY, f"{desk.shop.url}/v1", MID, TID)
-    egress = Egress("test")
+    http = HttpClient("test")
 
     async def ask(mer_order_id: str, given: Access = access) -> Told:
         members = chinaums.asked_about(given, mer_order_id)
         now, nonce = datetime.now(UTC), secrets.token_hex(16)
-        return await chinaums.send(egress, given, chinaums.REFUND_QUERY, members, now, nonce)
+        return await chinaums.send(http, given, chinaums.REFUND_QUERY, members, now, nonce)
 
     desk.ums.script.questions = 2
     refund = await desk.refund(await desk.paid(refunded["mode"], payAmount=100))
@@ -282,4 +282,4 @@ async def test_our_client_and_our_server_understand_each_other(
     assert (await ask("r-shown", stranger)).meaning is Meaning.OUR_FAULT
     nowhere = Access(APP_ID, APP_KEY, f"{desk.shop.url}/v2", MID, TID)
     assert (await ask("r-shown", nowhere)).meaning is Meaning.ASK_LATER
-    await egress.aclose()
+    await http.aclose()

@@ -15,7 +15,7 @@ from shoudan_kit.http.pool import IDLE_S, Pool, Target
 from shoudan_kit.http.resolver import Resolver
 from shoudan_kit.http.ssrf import Guard, GuardedResolver, UrlForbidden
 
-__all__ = ["Answered", "Egress", "NoAnswer", "NotSent", "Outcome"]
+__all__ = ["Answered", "HttpClient", "NoAnswer", "NotSent", "Outcome"]
 
 CONNECT_S: Final = 3.0
 TOTAL_S: Final = 10.0
@@ -28,10 +28,10 @@ ALWAYS: Final = "\r\nAccept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: sho
 Outcome = Answered | NotSent | NoAnswer
 
 
-class Egress:
+class HttpClient:
     """A pool of connections. With a guard, for URLs that others supplied; without, for our own.
 
-    Connections are shared by all requests of one Egress, so an allow-list needs an Egress of its own.
+    Connections are shared by all requests of one HttpClient, so an allow-list needs an HttpClient of its own.
     No redirects, cookies, proxies from the environment or silent repeats; answers are read to
     `body_bytes_max` and not unpacked.
     """

@@ -39,7 +39,7 @@ class NoAnswer:
     reason: str
 
 
-class Line(BaseProtocol):
+class Connection(BaseProtocol):
     """A connection. Whatever is not exactly one whole answer to what was asked ends it."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Line(BaseProtocol):
         loop: asyncio.AbstractEventLoop,
         body_bytes_max: int,
         fair_queue: FairQueue,
-        gone: Callable[[Line], None],
+        gone: Callable[[Connection], None],
     ) -> None:
         """`gone` is called once, when the connection is no more; answers are read through `fair_queue`."""
         super().__init__(loop)

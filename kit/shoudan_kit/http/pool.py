@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from shoudan_kit.http.connection import Answered, Line, NoAnswer, NotSent
+from shoudan_kit.http.connection import Answered, Connection, NoAnswer, NotSent
 from shoudan_kit.http.ssrf import UrlForbidden
 from shoudan_kit.limits.fair_queue import FairQueue
 
@@ -45,13 +45,13 @@ class Target:
 
 @dataclass(slots=True)
 class _Origin:
-    """One host and port: idle lines (oldest first), how many there are in all, and who waits for one."""
+    """One host and port: idle connections (oldest first), how many there are in all, who waits for one."""
 
-    idle: list[Line] = field(default_factory=list[Line])
-    lines: set[Line] = field(default_factory=set[Line])
+    idle: list[Connection] = field(default_factory=list[Connection])
+    connections: set[Connection] = field(default_factory=set[Connection])
     opening: int = 0
-    waiting: deque[asyncio.Future[Line | None]] = field(
-        default_factory=deque[asyncio.Future["Line | None"]]
+    waiting: deque[asyncio.Future[Connection | None]] = field(
+        default_factory=deque[asyncio.Future["Connection | None"]]
     )
 
 
@@ -77,7 +77,7 @@ class Pool:
         self._origins: dict[_Key, _Origin] = {}
         self._names: dict[tuple[str, int], tuple[float, asyncio.Task[list[str]]]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
-        self._busy: dict[Line, float] = {}  # until when an answer may come
+        self._busy: dict[Connection, float] = {}  # until when an answer may come
         self._watching: asyncio.TimerHandle | None = None
         self._tls: ssl.SSLContext | None = None
         self._closed = False
@@ -85,30 +85,30 @@ class Pool:
     async def exchange(
         self, target: Target, request: bytes, *, connect_s: float, total_s: float
     ) -> Answered | NotSent | NoAnswer:
-        """Send `request` once and wait for its answer. `connect_s` covers the wait for a free line."""
+        """Send `request` once and wait for its answer. `connect_s` covers the wait for a free connection."""
         now = self._loop.time()
         key = (target.host, target.port, target.tls)
-        line = self._take_idle(key, now) or await self._free_line(key, connect_s)
-        if isinstance(line, NotSent):
-            return line
-        answer = line.ask(request)
-        self._busy[line] = now + total_s
+        connection = self._take_idle(key, now) or await self._free_connection(key, connect_s)
+        if isinstance(connection, NotSent):
+            return connection
+        answer = connection.ask(request)
+        self._busy[connection] = now + total_s
         if self._watching is None:
             self._watching = self._loop.call_later(LATE_S, self._watch)
         try:
             return await answer
         except asyncio.CancelledError:
-            line.give_up("no longer waited for")
+            connection.give_up("no longer waited for")
             raise
         finally:
-            del self._busy[line]
-            self._give_back(key, line)
+            del self._busy[connection]
+            self._release(key, connection)
 
     def _watch(self) -> None:
         """Give up calls whose time is over: one timer for all, as one each costs more than the parsing."""
         now = self._loop.time()
-        for line in [line for line, end in self._busy.items() if end <= now]:
-            line.give_up("no answer in time")
+        for connection in [connection for connection, end in self._busy.items() if end <= now]:
+            connection.give_up("no answer in time")
         again = self._busy and not self._closed
         self._watching = self._loop.call_later(LATE_S, self._watch) if again else None
 
@@ -120,39 +120,41 @@ class Pool:
                 timer.cancel()
         for _, resolving in self._names.values():
             resolving.cancel()
-        for line in [line for origin in self._origins.values() for line in origin.lines]:
-            line.give_up("closed")
+        for connection in [
+            connection for origin in self._origins.values() for connection in origin.connections
+        ]:
+            connection.give_up("closed")
         await asyncio.sleep(0)  # the transports say so in the next turn
         await self._resolver.close()
 
-    # ------------------------------------------------------------ lines
-    def _take_idle(self, key: _Key, now: float) -> Line | None:
-        """The line used last; one that may have been closed meanwhile is not trusted."""
+    # ------------------------------------------------------------ connections
+    def _take_idle(self, key: _Key, now: float) -> Connection | None:
+        """The connection used last; one that may have been closed meanwhile is not trusted."""
         origin = self._origins.get(key)
         while origin is not None and origin.idle:
-            line = origin.idle.pop()
-            if line.usable and now - line.idle_since < self._idle_s:
-                return line
-            line.give_up("idle")
+            connection = origin.idle.pop()
+            if connection.usable and now - connection.idle_since < self._idle_s:
+                return connection
+            connection.give_up("idle")
         return None
 
-    async def _free_line(self, key: _Key, connect_s: float) -> Line | NotSent:
+    async def _free_connection(self, key: _Key, connect_s: float) -> Connection | NotSent:
         try:
             async with asyncio.timeout(connect_s):
                 while True:
                     origin = self._origins.setdefault(key, _Origin())
-                    if line := self._take_idle(key, self._loop.time()):
-                        return line
-                    if len(origin.lines) + origin.opening < self._per_host_max:
+                    if connection := self._take_idle(key, self._loop.time()):
+                        return connection
+                    if len(origin.connections) + origin.opening < self._per_host_max:
                         return await self._open(key, origin)
-                    if line := await self._wait(key, origin):
-                        return line
+                    if connection := await self._wait(key, origin):
+                        return connection
         except TimeoutError:
             return NotSent("no connection in time")
 
-    async def _wait(self, key: _Key, origin: _Origin) -> Line | None:
-        """A line somebody gave back, or None: there is room for a new one."""
-        given: asyncio.Future[Line | None] = self._loop.create_future()
+    async def _wait(self, key: _Key, origin: _Origin) -> Connection | None:
+        """A connection that was released, or None: there is room for a new one."""
+        given: asyncio.Future[Connection | None] = self._loop.create_future()
         origin.waiting.append(given)
         try:
             return await given
@@ -163,29 +165,29 @@ class Pool:
                 origin.waiting.remove(given)
             raise
 
-    def _pass_on(self, key: _Key, line: Line | None) -> None:
-        if line is not None:
-            self._give_back(key, line)
+    def _pass_on(self, key: _Key, connection: Connection | None) -> None:
+        if connection is not None:
+            self._release(key, connection)
         else:
             self._room(key)
 
-    def _give_back(self, key: _Key, line: Line) -> None:
+    def _release(self, key: _Key, connection: Connection) -> None:
         origin = self._origins.get(key)
-        if origin is None or not line.usable or self._closed:
-            line.give_up("not kept")
+        if origin is None or not connection.usable or self._closed:
+            connection.give_up("not kept")
             return
         while origin.waiting:
             waiting = origin.waiting.popleft()
             if not waiting.done():
-                waiting.set_result(line)
+                waiting.set_result(connection)
                 return
-        line.idle_since = self._loop.time()
-        origin.idle.append(line)
+        connection.idle_since = self._loop.time()
+        origin.idle.append(connection)
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(self._idle_s, self._sweep)
 
     def _room(self, key: _Key) -> None:
-        """One line less: whoever waits longest may open another."""
+        """One connection less: whoever waits longest may open another."""
         origin = self._origins.get(key)
         if origin is None:
             return
@@ -194,34 +196,38 @@ class Pool:
             if not waiting.done():
                 waiting.set_result(None)
                 return
-        if not origin.lines and not origin.opening:
+        if not origin.connections and not origin.opening:
             del self._origins[key]
 
     def _sweep(self) -> None:
         """Close what nobody used for a while."""
         now, kept = self._loop.time(), False
         for origin in self._origins.values():
-            fresh = [line for line in origin.idle if now - line.idle_since < self._idle_s]
+            fresh = [
+                connection
+                for connection in origin.idle
+                if now - connection.idle_since < self._idle_s
+            ]
             old, origin.idle = origin.idle[: len(origin.idle) - len(fresh)], fresh
             kept = kept or bool(fresh)
-            for line in old:
-                line.give_up("idle")
+            for connection in old:
+                connection.give_up("idle")
         self._sweeping = self._loop.call_later(self._idle_s, self._sweep) if kept else None
 
-    # ------------------------------------------------------------ new lines
-    async def _open(self, key: _Key, origin: _Origin) -> Line | NotSent:
+    # ------------------------------------------------------------ new connections
+    async def _open(self, key: _Key, origin: _Origin) -> Connection | NotSent:
         origin.opening += 1
-        line: Line | None = None
+        connection: Connection | None = None
         try:
             opened = await self._connect(key, origin)
-            line = opened if isinstance(opened, Line) else None
+            connection = opened if isinstance(opened, Connection) else None
             return opened
         finally:
             origin.opening -= 1
-            if line is None:
+            if connection is None:
                 self._room(key)
 
-    async def _connect(self, key: _Key, origin: _Origin) -> Line | NotSent:
+    async def _connect(self, key: _Key, origin: _Origin) -> Connection | NotSent:
         """To the first address that takes it."""
         host, port, tls = key
         try:
@@ -232,17 +238,17 @@ class Pool:
             return NotSent("name not resolved")
         loop = self._loop
 
-        def gone(line: Line) -> None:
-            origin.lines.discard(line)
-            if line in origin.idle:
-                origin.idle.remove(line)
+        def gone(connection: Connection) -> None:
+            origin.connections.discard(connection)
+            if connection in origin.idle:
+                origin.idle.remove(connection)
             self._room(key)
 
         reason = "no connection (no address)"
         for address in addresses:
             try:
-                _, line = await loop.create_connection(
-                    lambda: Line(loop, self._body_bytes_max, self._fair_queue, gone),
+                _, connection = await loop.create_connection(
+                    lambda: Connection(loop, self._body_bytes_max, self._fair_queue, gone),
                     address,
                     port,
                     ssl=self._tls_context() if tls else None,
@@ -251,8 +257,8 @@ class Pool:
             except OSError as error:  # certificates that are not right are among them
                 reason = f"no connection ({type(error).__name__})"
                 continue
-            origin.lines.add(line)
-            return line
+            origin.connections.add(connection)
+            return connection
         return NotSent(reason)
 
     def _tls_context(self) -> ssl.SSLContext:

@@ -26,7 +26,7 @@ from shoudan_kit.clock import Clock
 from shoudan_kit.db.errors import Unavailable
 from shoudan_kit.db.pool import Database, retry
 from shoudan_kit.faults import hit
-from shoudan_kit.http.client import Egress, Outcome
+from shoudan_kit.http.client import HttpClient, Outcome
 from shoudan_kit.process.shutdown import cancel_all
 from shoudan_kit.secrets.sealing import SealedColumn
 
@@ -75,7 +75,7 @@ class Sender:
         self._pumping = False
         self._switching = False
         ends.coming = lambda: len(self._known)
-        self._egress = self._new_egress(supplier)
+        self._http = self._new_http(supplier)
         self._asking = asyncio.Semaphore(settings.query_concurrency_max)
         self._breaker = Breaker(
             BreakerRules(
@@ -114,7 +114,7 @@ class Sender:
         """The channel was configured or switched anew."""
         old, self.supplier = self.supplier, supplier
         if old.concurrency_max != supplier.concurrency_max:
-            leaving, self._egress = self._egress, self._new_egress(supplier)
+            leaving, self._http = self._http, self._new_http(supplier)
             self._spawn(self._retire(leaving, old.timeout_s))
         state = 0 if supplier.state is SupplierState.OPEN else 2 - supplier.tripped
         metrics.BREAKER_STATE(supplier.channel_no).set(state)
@@ -130,10 +130,10 @@ class Sender:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=drain_s)
         await cancel_all(self._tasks)
-        await self._egress.aclose()
+        await self._http.aclose()
 
-    def _new_egress(self, supplier: Supplier) -> Egress:
-        return Egress(
+    def _new_http(self, supplier: Supplier) -> HttpClient:
+        return HttpClient(
             f"supplier {supplier.channel_no}",
             guard=self._settings.supplier_guard(),
             connect_s=self._settings.connect_timeout_s,
@@ -141,10 +141,10 @@ class Sender:
             per_host_max=supplier.concurrency_max + self._settings.query_concurrency_max,
         )
 
-    async def _retire(self, egress: Egress, timeout_s: float) -> None:
+    async def _retire(self, http: HttpClient, timeout_s: float) -> None:
         """Close old connections once their last call can have ended."""
         await asyncio.sleep(timeout_s)
-        await egress.aclose()
+        await http.aclose()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -265,7 +265,7 @@ class Sender:
         notify_url = self._tokens.url(supplier, row.order_no)
         call = protocol.request(supplier, row, self._clock.now(), notify_url)
         began = self._clock.monotonic()
-        outcome = await self._egress.send(
+        outcome = await self._http.send(
             call.method, call.url, headers=call.headers, body=call.body, total_s=supplier.timeout_s
         )
         share = TOOK_SHARE if self._took_s else 1.0  # the first is the mean
@@ -319,7 +319,7 @@ class Sender:
         supplier, row = self.supplier, self._opened(row)
         protocol = protocol_of(supplier)
         call = protocol.query(supplier, row, self._clock.now())
-        outcome = await self._egress.send(
+        outcome = await self._http.send(
             call.method,
             call.url,
             headers=call.headers,

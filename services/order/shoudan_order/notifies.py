@@ -26,7 +26,7 @@ from shoudan_kit import log, metrics
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.db.errors import Unavailable
 from shoudan_kit.db.pool import retry
-from shoudan_kit.http.client import Answered, Egress, NotSent, Outcome
+from shoudan_kit.http.client import Answered, HttpClient, NotSent, Outcome
 from shoudan_kit.http.ssrf import Guard, opened
 from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
 from shoudan_kit.secrets import named_secret
@@ -185,7 +185,7 @@ class Notifier:
     def __init__(self, context: Context) -> None:
         settings = context.settings
         self._context = context
-        self._egress: dict[tuple[str, ...], Egress] = {}
+        self._http: dict[tuple[str, ...], HttpClient] = {}
         self._bulkhead = Bulkhead(
             Limits(
                 total_max=IN_FLIGHT_MAX,
@@ -230,8 +230,8 @@ class Notifier:
         if self._calls:
             await asyncio.wait(self._calls, timeout=self._context.settings.notify_timeout_s)
         await self._record.aclose()
-        for egress in self._egress.values():
-            await egress.aclose()
+        for http in self._http.values():
+            await http.aclose()
 
     def _may_wait(self, party: Party) -> bool:
         mine = len(self._waiting.get(party, ()))
@@ -333,21 +333,21 @@ class Notifier:
             return ()
         return named_secret.lines(channel.secret_name, self._context.settings.secrets_dir)
 
-    def _through(self, channel: DownChannel | None) -> Egress:
+    def _through(self, channel: DownChannel | None) -> HttpClient:
         """The way out for a channel: public addresses, and the networks opened for it."""
         settings = self._context.settings
         networks = channel.notify_networks if channel is not None else ()
         if settings.profile != "prod":
             networks = (*networks, *LOOPBACK)
-        if networks not in self._egress:
+        if networks not in self._http:
             guard = Guard([opened(one) for one in networks])
-            self._egress[networks] = Egress(
+            self._http[networks] = HttpClient(
                 "notify",
                 guard=guard,
                 total_s=settings.notify_timeout_s,
                 per_host_max=IN_FLIGHT_MAX,  # a host is bounded for each channel, above
             )
-        return self._egress[networks]
+        return self._http[networks]
 
     async def _record_batch(self, attempts: Sequence[_Attempt]) -> list[Exception | None]:
         """Written again when the database went away, for the partner has been told already."""

@@ -1,4 +1,4 @@
-"""Egress: what was sent and what is unknown are never confused, and no URL leads into our network."""
+"""HttpClient: what was sent and what is unknown are never confused, and no URL leads into our network."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
-from shoudan_kit.http.client import BODY_BYTES_MAX, Answered, Egress, NoAnswer, NotSent
+from shoudan_kit.http.client import BODY_BYTES_MAX, Answered, HttpClient, NoAnswer, NotSent
 from shoudan_kit.http.ssrf import DENIED, Guard, GuardedResolver, UrlForbidden, opened
 from tests.poll import eventually
 
@@ -85,8 +85,8 @@ async def outside():
 
 
 @pytest.fixture
-async def egress():
-    made = Egress("test", total_s=5)
+async def http():
+    made = HttpClient("test", total_s=5)
     yield made
     await made.aclose()
 
@@ -103,60 +103,60 @@ def url(outside, path):
     return f"http://127.0.0.1:{outside.port}{path}"
 
 
-async def test_an_answer_comes_whole_whatever_its_status(outside, egress):
-    got = await egress.send("POST", url(outside, "/a?b=%20c"), headers={"X-A": "1"}, body=b"data")
+async def test_an_answer_comes_whole_whatever_its_status(outside, http):
+    got = await http.send("POST", url(outside, "/a?b=%20c"), headers={"X-A": "1"}, body=b"data")
     assert isinstance(got, Answered)
     assert (got.status, got.body, got.headers["x-some"]) == (200, b"success", "thing")
     method, path, body, headers = outside.requests[0]
     assert (method, path, body, headers["X-A"]) == ("POST", "/a?b=%20c", b"data", "1")
-    failed = await egress.send("GET", url(outside, "/500"))
+    failed = await http.send("GET", url(outside, "/500"))
     assert isinstance(failed, Answered)
     assert (failed.status, failed.body) == (500, b"oops")
 
 
-async def test_a_redirect_is_an_answer_and_not_followed(outside, egress):
-    got = await egress.send("GET", url(outside, "/redirect"))
+async def test_a_redirect_is_an_answer_and_not_followed(outside, http):
+    got = await http.send("GET", url(outside, "/redirect"))
     assert isinstance(got, Answered)
     assert got.status == 302
     assert len(outside.requests) == 1
 
 
-async def test_cookies_are_not_kept(outside, egress):
-    await egress.send("GET", url(outside, "/cookie"))
-    await egress.send("GET", url(outside, "/a"))
+async def test_cookies_are_not_kept(outside, http):
+    await http.send("GET", url(outside, "/cookie"))
+    await http.send("GET", url(outside, "/a"))
     assert "Cookie" not in outside.requests[1][3]
 
 
-async def test_a_proxy_of_the_environment_is_not_used(outside, egress, monkeypatch):
+async def test_a_proxy_of_the_environment_is_not_used(outside, http, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert isinstance(await egress.send("GET", url(outside, "/a")), Answered)
+    assert isinstance(await http.send("GET", url(outside, "/a")), Answered)
 
 
 @pytest.mark.parametrize("path", ["/big", "/cut", "/hang"])
-async def test_an_answer_too_long_cut_or_late_is_unknown(outside, egress, path):
-    got = await egress.send("POST", url(outside, path), body=b"x", total_s=0.5)
+async def test_an_answer_too_long_cut_or_late_is_unknown(outside, http, path):
+    got = await http.send("POST", url(outside, path), body=b"x", total_s=0.5)
     assert isinstance(got, NoAnswer)
     assert len(outside.requests) == 1
 
 
-async def test_the_longest_allowed_answer_is_read(outside, egress):
-    got = await egress.send("GET", url(outside, "/limit"))
+async def test_the_longest_allowed_answer_is_read(outside, http):
+    got = await http.send("GET", url(outside, "/limit"))
     assert isinstance(got, Answered)
     assert len(got.body) == BODY_BYTES_MAX
 
 
 @pytest.mark.parametrize("words", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 abc\r\n\r\n"])
-async def test_no_or_no_http_answer_is_unknown(egress, words):
+async def test_no_or_no_http_answer_is_unknown(http, words):
     async def handle(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(words)
         writer.close()
 
     async with raw(handle) as port:
-        assert isinstance(await egress.send("POST", f"http://127.0.0.1:{port}/"), NoAnswer)
+        assert isinstance(await http.send("POST", f"http://127.0.0.1:{port}/"), NoAnswer)
 
 
-async def test_a_get_on_a_connection_closed_under_it_is_not_repeated(egress):
+async def test_a_get_on_a_connection_closed_under_it_is_not_repeated(http):
     received = []
 
     async def handle(reader, writer):
@@ -169,17 +169,17 @@ async def test_a_get_on_a_connection_closed_under_it_is_not_repeated(egress):
 
     async with raw(handle) as port:
         target = f"http://127.0.0.1:{port}/deliver?no=1"
-        assert isinstance(await egress.send("GET", target), Answered)
-        assert isinstance(await egress.send("GET", target), NoAnswer)
+        assert isinstance(await http.send("GET", target), Answered)
+        assert isinstance(await http.send("GET", target), NoAnswer)
     assert received == ["first", "second"]
 
 
-async def test_a_refused_connection_and_an_unknown_name_are_not_sent(egress):
+async def test_a_refused_connection_and_an_unknown_name_are_not_sent(http):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: refuses
         port = taken.getsockname()[1]
-        assert isinstance(await egress.send("POST", f"http://127.0.0.1:{port}/"), NotSent)
-    nameless = Egress("test", resolver=Names({}))
+        assert isinstance(await http.send("POST", f"http://127.0.0.1:{port}/"), NotSent)
+    nameless = HttpClient("test", resolver=Names({}))
     assert await nameless.send("GET", "http://shop.example/") == NotSent("name not resolved")
     await nameless.aclose()
 
@@ -187,12 +187,12 @@ async def test_a_refused_connection_and_an_unknown_name_are_not_sent(egress):
 @pytest.mark.parametrize(
     "bad", ["", "shop.example/x", "ftp://shop.example/", "http://", "http://["]
 )
-async def test_what_is_no_url_is_not_sent(egress, bad):
-    assert isinstance(await egress.send("GET", bad), NotSent)
+async def test_what_is_no_url_is_not_sent(http, bad):
+    assert isinstance(await http.send("GET", bad), NotSent)
 
 
 async def test_a_wait_for_a_free_connection_that_is_too_long_is_not_sent(outside):
-    narrow = Egress("test", per_host_max=1, connect_s=0.2, total_s=3)
+    narrow = HttpClient("test", per_host_max=1, connect_s=0.2, total_s=3)
     holding = asyncio.ensure_future(narrow.send("GET", url(outside, "/hang")))
     await eventually(lambda: outside.requests)
     assert await narrow.send("GET", url(outside, "/a")) == NotSent("no connection in time")
@@ -353,19 +353,19 @@ async def test_a_name_that_changes_its_mind_reaches_nothing(outside):
     guard = Guard(ports={outside.port})
     target = f"http://shop.example:{outside.port}/"
     await guard.check(target, names)
-    egress = Egress("test", guard=guard, resolver=names)
-    assert await egress.send("GET", target) == NotSent("address not allowed")
-    assert await egress.send("GET", url(outside, "/")) == NotSent("address not allowed")
+    http = HttpClient("test", guard=guard, resolver=names)
+    assert await http.send("GET", target) == NotSent("address not allowed")
+    assert await http.send("GET", url(outside, "/")) == NotSent("address not allowed")
     assert outside.requests == []
-    await egress.aclose()
+    await http.aclose()
 
 
 async def test_an_allowed_private_partner_is_reached_under_its_own_name(outside):
     names = Names({"shop.example": [["127.0.0.1"]]})
-    egress = Egress("test", guard=Guard(LOOPBACK, {outside.port}), resolver=names)
+    http = HttpClient("test", guard=Guard(LOOPBACK, {outside.port}), resolver=names)
     for _ in range(3):
-        got = await egress.send("GET", f"http://shop.example:{outside.port}/a")
+        got = await http.send("GET", f"http://shop.example:{outside.port}/a")
         assert isinstance(got, Answered)
     assert outside.requests[0][3]["Host"] == f"shop.example:{outside.port}"
     assert names.asked == 1  # the cache keeps checked addresses only
-    await egress.aclose()
+    await http.aclose()

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from shoudan_kit.http.client import BODY_BYTES_MAX, Answered, Egress, NoAnswer, NotSent
-from shoudan_kit.http.connection import Line
+from shoudan_kit.http.client import BODY_BYTES_MAX, Answered, HttpClient, NoAnswer, NotSent
+from shoudan_kit.http.connection import Connection
 from shoudan_kit.limits.fair_queue import FairQueue
 from tests.poll import eventually
 
@@ -59,8 +59,8 @@ async def serving(peer, tls=None):
 
 
 @pytest.fixture
-async def egress():
-    made = Egress("test", total_s=3, per_host_max=2)
+async def http():
+    made = HttpClient("test", total_s=3, per_host_max=2)
     yield made
     await made.aclose()
 
@@ -69,18 +69,18 @@ def url(peer, scheme="http"):
     return f"{scheme}://127.0.0.1:{peer.port}/a"
 
 
-async def test_calls_one_after_the_other_share_a_connection(egress):
+async def test_calls_one_after_the_other_share_a_connection(http):
     async with serving(Peer(OK)) as peer:
         for _ in range(5):
-            got = await egress.send("GET", url(peer))
+            got = await http.send("GET", url(peer))
             assert isinstance(got, Answered)
             assert got.body == b"ok"
     assert peer.connections == 1
 
 
-async def test_more_calls_than_connections_wait_and_are_all_answered(egress):
+async def test_more_calls_than_connections_wait_and_are_all_answered(http):
     async with serving(Peer(OK)) as peer:
-        got = await asyncio.gather(*(egress.send("POST", url(peer), body=b"") for _ in range(20)))
+        got = await asyncio.gather(*(http.send("POST", url(peer), body=b"") for _ in range(20)))
     assert {one.body for one in got} == {b"ok"}
     assert peer.connections == 2
 
@@ -95,10 +95,10 @@ async def test_more_calls_than_connections_wait_and_are_all_answered(egress):
     ],
     ids=["chunked", "continue", "no_content", "empty"],
 )  # fmt: skip
-async def test_every_form_of_a_whole_answer_is_read_and_the_connection_kept(egress, words, body):
+async def test_every_form_of_a_whole_answer_is_read_and_the_connection_kept(http, words, body):
     async with serving(Peer(words)) as peer:
         for _ in range(2):
-            got = await egress.send("GET", url(peer))
+            got = await http.send("GET", url(peer))
             assert isinstance(got, Answered)
             assert got.body == body
     assert peer.connections == 1
@@ -113,10 +113,10 @@ async def test_every_form_of_a_whole_answer_is_read_and_the_connection_kept(egre
     ],
     ids=["until_closed", "http_1_0", "close"],
 )
-async def test_an_answer_that_ends_its_connection_is_read(egress, words):
+async def test_an_answer_that_ends_its_connection_is_read(http, words):
     async with serving(Peer(words, close=True)) as peer:
         for _ in range(2):
-            got = await egress.send("GET", url(peer))
+            got = await http.send("GET", url(peer))
             assert isinstance(got, Answered)
             assert got.body == b"ok"
     assert peer.connections == 2
@@ -136,16 +136,16 @@ async def test_an_answer_that_ends_its_connection_is_read(egress, words):
     ],
     ids=["two", "garbage", "two_lengths", "bad_chunk", "upgrade", "many_pieces", "long_header"],
 )
-async def test_what_is_no_single_answer_is_unknown_and_ends_the_connection(egress, words):
+async def test_what_is_no_single_answer_is_unknown_and_ends_the_connection(http, words):
     async with serving(Peer(words, OK)) as peer:
-        assert isinstance(await egress.send("POST", url(peer), body=b"x"), NoAnswer)
-        got = await egress.send("POST", url(peer), body=b"x")
+        assert isinstance(await http.send("POST", url(peer), body=b"x"), NoAnswer)
+        got = await http.send("POST", url(peer), body=b"x")
         assert isinstance(got, Answered)
         assert got.body == b"ok"
     assert peer.connections == 2
 
 
-async def test_words_nobody_asked_for_are_no_answer_to_the_next_request(egress):
+async def test_words_nobody_asked_for_are_no_answer_to_the_next_request(http):
     late = asyncio.Event()
 
     class Chatty(Peer):
@@ -160,43 +160,43 @@ async def test_words_nobody_asked_for_are_no_answer_to_the_next_request(egress):
             writer.close()
 
     async with serving(Chatty()) as peer:
-        assert isinstance(await egress.send("GET", url(peer)), Answered)
+        assert isinstance(await http.send("GET", url(peer)), Answered)
         late.set()
-        pool = egress._pool
+        pool = http._pool
         await eventually(lambda: not pool._origins)
-        again = await egress.send("GET", url(peer))
+        again = await http.send("GET", url(peer))
         assert isinstance(again, Answered)
         assert again.body == b"ok"
     assert peer.connections == 2
 
 
-async def test_a_call_that_is_cancelled_or_late_gives_its_connection_to_nobody(egress):
+async def test_a_call_that_is_cancelled_or_late_gives_its_connection_to_nobody(http):
     async with serving(Peer(OK)) as peer:
         peer.hold.clear()
-        waiting = asyncio.ensure_future(egress.send("GET", url(peer)))
+        waiting = asyncio.ensure_future(http.send("GET", url(peer)))
         await eventually(lambda: peer.requests)
         waiting.cancel()
         await asyncio.wait([waiting])
-        assert isinstance(await egress.send("GET", url(peer), total_s=0.1), NoAnswer)
+        assert isinstance(await http.send("GET", url(peer), total_s=0.1), NoAnswer)
         peer.hold.set()
-        assert isinstance(await egress.send("GET", url(peer)), Answered)
+        assert isinstance(await http.send("GET", url(peer)), Answered)
     assert peer.connections == 3
 
 
 async def test_an_idle_connection_is_closed():
-    egress = Egress("test", idle_s=0.05)
+    http = HttpClient("test", idle_s=0.05)
     async with serving(Peer(OK)) as peer:
-        await egress.send("GET", url(peer))
+        await http.send("GET", url(peer))
         await eventually(lambda: peer.gone == 1)
-        assert isinstance(await egress.send("GET", url(peer)), Answered)
+        assert isinstance(await http.send("GET", url(peer)), Answered)
         assert peer.connections == 2
-        await egress.aclose()
+        await http.aclose()
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\0b"])
-async def test_a_header_that_would_begin_another_is_not_sent(egress, value):
+async def test_a_header_that_would_begin_another_is_not_sent(http, value):
     async with serving(Peer(OK)) as peer:
-        got = await egress.send("GET", url(peer), headers={"X-A": value})
+        got = await http.send("GET", url(peer), headers={"X-A": value})
         assert isinstance(got, NotSent)
     assert peer.connections == 0
 
@@ -204,11 +204,11 @@ async def test_a_header_that_would_begin_another_is_not_sent(egress, value):
 async def test_only_a_trusted_certificate_of_the_right_name_is_spoken_to(tmp_path, monkeypatch):
     server, trusted = certificate(tmp_path)
     async with serving(Peer(OK), tls=server) as peer:
-        stranger = Egress("test")
+        stranger = HttpClient("test")
         assert isinstance(await stranger.send("POST", url(peer, "https"), body=b"x"), NotSent)
         await stranger.aclose()
         monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-        known = Egress("test")
+        known = HttpClient("test")
         for _ in range(2):
             assert isinstance(await known.send("POST", url(peer, "https"), body=b"x"), Answered)
         await known.aclose()
@@ -260,7 +260,7 @@ async def test_words_on_an_idle_line_end_it_before_their_turn_comes():
     ours, theirs = socket.socketpair()
     fair_queue = FairQueue(loop, 1)
     _, line = await loop.create_connection(
-        lambda: Line(loop, BODY_BYTES_MAX, fair_queue, lambda _: None), sock=ours
+        lambda: Connection(loop, BODY_BYTES_MAX, fair_queue, lambda _: None), sock=ours
     )
     assert line.usable
     fair_queue.take(Busy())

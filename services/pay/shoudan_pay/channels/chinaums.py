@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from shoudan_kit.clock import BEIJING, beijing
-from shoudan_kit.http.client import Answered, Egress, NotSent, Outcome
+from shoudan_kit.http.client import Answered, HttpClient, NotSent, Outcome
 from shoudan_kit.http.json_keys import repeated_key
 from shoudan_signing import open_body_sig
 
@@ -200,7 +200,12 @@ def _who(access: Access) -> dict[str, Any]:
 
 
 async def send(
-    egress: Egress, access: Access, path: str, members: Mapping[str, Any], now: datetime, nonce: str
+    http: HttpClient,
+    access: Access,
+    path: str,
+    members: Mapping[str, Any],
+    now: datetime,
+    nonce: str,
 ) -> Told:
     """POST once, signed over the bytes that leave; what cannot be read says nothing."""
     body = _encode({"requestTimestamp": beijing(now), "msgId": nonce, **members})
@@ -209,7 +214,7 @@ async def send(
         "Content-Type": "application/json; charset=UTF-8",
         "Authorization": open_body_sig.header(access.app_id, access.app_key, stamp, nonce, body),
     }
-    outcome = await egress.send("POST", access.base_url + path, headers=headers, body=body)
+    outcome = await http.send("POST", access.base_url + path, headers=headers, body=body)
     return read(outcome, access, nonce)
 
 

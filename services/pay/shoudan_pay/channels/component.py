@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from shoudan_kit.clock import from_beijing
-from shoudan_kit.http.client import Answered, Egress, NotSent
+from shoudan_kit.http.client import Answered, HttpClient, NotSent
 from shoudan_kit.http.json_keys import repeated_key
 
 ANSWER_CHARS_MAX: Final = 200
@@ -103,10 +103,10 @@ def finished_at(text: str) -> datetime | None:
 
 
 async def send(
-    egress: Egress, url: str, body: Mapping[str, Any], traction_no: str, *, query: bool = False
+    http: HttpClient, url: str, body: Mapping[str, Any], traction_no: str, *, query: bool = False
 ) -> Heard:
     """POST `body` and tell what the answer means; any transport error that may have arrived is UNKNOWN."""
-    outcome = await egress.send(
+    outcome = await http.send(
         "POST", url, headers={"Content-Type": CONTENT_TYPE}, body=_encode(body)
     )
     if isinstance(outcome, NotSent):
@@ -135,10 +135,10 @@ class Checked:
     shown: str
 
 
-async def check_environment(egress: Egress, url: str, merchant_href: str) -> Checked:
+async def check_environment(http: HttpClient, url: str, merchant_href: str) -> Checked:
     """GET checkEnvUrl with the merchant; agreed only when the answer's `ret` is true."""
     joint = "&" if "?" in url else "?"
-    outcome = await egress.send("GET", f"{url}{joint}merchantHref={quote(merchant_href, safe='')}")
+    outcome = await http.send("GET", f"{url}{joint}merchantHref={quote(merchant_href, safe='')}")
     if not isinstance(outcome, Answered):
         return Checked(agreed=False, shown="null")
     try:

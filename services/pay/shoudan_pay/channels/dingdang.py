@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from shoudan_kit.http.client import Answered, Egress, NotSent
+from shoudan_kit.http.client import Answered, HttpClient, NotSent
 from shoudan_kit.http.json_keys import repeated_key
 
 ORDER_QUERY: Final = "/orderquery"
@@ -100,11 +100,11 @@ def refunded_notice(
     }
 
 
-async def send(egress: Egress, url: str, members: Mapping[str, Any], sign: Sign) -> Said:
+async def send(http: HttpClient, url: str, members: Mapping[str, Any], sign: Sign) -> Said:
     """POST once, signed over the bytes that leave; what cannot be read says nothing."""
     body = _encode(members)
     headers = {"Content-Type": CONTENT_TYPE, "Authorization": sign(body)}
-    outcome = await egress.send("POST", url, headers=headers, body=body)
+    outcome = await http.send("POST", url, headers=headers, body=body)
     if isinstance(outcome, NotSent):
         return Said(None, sent=False, text=outcome.reason)
     if not isinstance(outcome, Answered):

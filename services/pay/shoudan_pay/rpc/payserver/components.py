@@ -15,7 +15,7 @@ import msgspec
 
 from shoudan_kit import log, metrics
 from shoudan_kit.clock import beijing
-from shoudan_kit.http.client import Egress
+from shoudan_kit.http.client import HttpClient
 from shoudan_kit.http.resolver import Resolver
 from shoudan_kit.http.ssrf import ANY_PORT, PORTS, Guard, UrlForbidden, opened
 from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
@@ -87,7 +87,7 @@ class Components:
         self._settings = settings
         self._guard = guard_of(settings)
         self.links: dict[str, Link] = {}
-        self._egress = Egress(
+        self._http = HttpClient(
             "component",
             guard=self._guard,
             total_s=settings.component_timeout_s,
@@ -108,7 +108,7 @@ class Components:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._egress.aclose()
+        await self._http.aclose()
         await self._resolver.close()
 
     def resting(self) -> list[Resting]:
@@ -140,7 +140,7 @@ class Components:
     async def check_environment(self, url: str, merchant_href: str) -> Checked:
         """Ask a template's checkEnvUrl about a merchant."""
         async with self._room(url):
-            return await component.check_environment(self._egress, url, merchant_href)
+            return await component.check_environment(self._http, url, merchant_href)
 
     async def pay(self, pay: PayOrder, usable: Usable) -> Heard:
         """Ask a component to take the money."""
@@ -243,7 +243,7 @@ class Components:
                 return Heard(component.Word.NOT_SENT, why=why, answered=False)
             answered = False
             try:
-                heard = await component.send(self._egress, url, body, traction_no, query=query)
+                heard = await component.send(self._http, url, body, traction_no, query=query)
                 answered = heard.answered
             finally:
                 self._ended(party, answered=answered)

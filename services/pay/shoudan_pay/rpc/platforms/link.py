@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from shoudan_kit.http.client import Egress
+from shoudan_kit.http.client import HttpClient
 from shoudan_kit.service import App
 from shoudan_pay.channels import dingdang
 from shoudan_pay.channels.component import Heard, Word
@@ -34,7 +34,7 @@ class DingdangLink:
 
     def __init__(self, app: App[PaySettings], proofs: Proofs, taken: Trades) -> None:
         self._app, self._proofs, self._trades = app, proofs, taken
-        self._egress = Egress(
+        self._http = HttpClient(
             "dingdang",
             guard=guard_of(app.settings),
             total_s=app.settings.component_timeout_s,
@@ -43,7 +43,7 @@ class DingdangLink:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._egress.aclose()
+        await self._http.aclose()
 
     async def pay(self, pay: PayOrder, account: str) -> Heard:
         """Nothing is sent: the user pays at the platform, which then tells us. tradeNo is our tractionNo."""
@@ -166,7 +166,7 @@ class DingdangLink:
         body = {name: value for name, value in members.items() if value != ""}
         body["nonceStr"] = secrets.token_hex(16)
         return await dingdang.send(
-            self._egress,
+            self._http,
             domain.base_url + path,
             body,
             lambda raw: self._proofs.authorization(domain, raw),

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shoudan_kit import log, metrics
-from shoudan_kit.http.client import Egress
+from shoudan_kit.http.client import HttpClient
 from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Resting
 from shoudan_kit.money import FEN
 from shoudan_kit.service import App
@@ -48,7 +48,7 @@ class Telling:
     def __init__(self, app: App[PaySettings], proofs: Proofs) -> None:
         self._app, self._proofs = app, proofs
         settings = app.settings
-        self._egress = Egress(
+        self._http = HttpClient(
             "dingdang-notice",
             guard=guard_of(settings),
             per_host_max=TELL.parallel,  # a host is bounded for each domain, below
@@ -57,7 +57,7 @@ class Telling:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._egress.aclose()
+        await self._http.aclose()
 
     def resting(self) -> list[Resting]:
         """Hosts of domains that do not answer."""
@@ -108,7 +108,7 @@ class Telling:
         if not self._proofs.authorization(domain, b""):
             return NO_SECRET
         return await dingdang.send(
-            self._egress, url, body, lambda raw: self._proofs.authorization(domain, raw)
+            self._http, url, body, lambda raw: self._proofs.authorization(domain, raw)
         )
 
     async def _body(self, db: Any, notice: Notice) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from shoudan_kit import log
-from shoudan_kit.http.client import Egress
+from shoudan_kit.http.client import HttpClient
 from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.channels import chinaums
@@ -58,7 +58,7 @@ class UmsRefunds:
 
     def __init__(self, app: App[PaySettings], proofs: Proofs, settling: Settling) -> None:
         self._app, self._proofs, self._settling = app, proofs, settling
-        self._egress = Egress(
+        self._http = HttpClient(
             "chinaums",
             guard=guard_of(app.settings),
             total_s=app.settings.component_timeout_s,
@@ -67,7 +67,7 @@ class UmsRefunds:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._egress.aclose()
+        await self._http.aclose()
 
     async def pay(self, pay: PayOrder, account: str) -> Heard:
         """Nothing is paid this way: a payUrl cannot name it."""
@@ -162,7 +162,7 @@ class UmsRefunds:
 
     async def _call(self, access: Access, path: str, members: Mapping[str, Any]) -> Told:
         now, nonce = self._app.clock.now(), secrets.token_hex(16)
-        told = await chinaums.send(self._egress, access, path, members, now, nonce)
+        told = await chinaums.send(self._http, access, path, members, now, nonce)
         if told.meaning is Meaning.OUR_FAULT:
             _log.error("ums_refuses_us", path=path, code=told.code, app_id=access.app_id)
         return told
