@@ -1,4 +1,4 @@
-"""One child process: started on a leash, waited for, signalled, stopped; its output goes to a file."""
+"""One child process, which dies with its parent: waited for, signalled, stopped; output goes to a file."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class Child:
     ) -> Child:
         """Start argv[0] (an absolute path) with exactly `env`; both outputs are added to `output`."""
         owner = f"{user.uid}:{user.gid}" if user else "-"
-        leashed = [sys.executable, "-I", "-S", die_with_parent.__file__]
-        leashed += [str(os.getpid()), str(int(death_signal)), owner, *argv]
+        command = [sys.executable, "-I", "-S", die_with_parent.__file__]
+        command += [str(os.getpid()), str(int(death_signal)), owner, *argv]
         # Without O_APPEND a file made shorter by `shorten` would get a hole in front.
         fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             process = subprocess.Popen(
-                leashed,
+                command,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=fd,

@@ -1,4 +1,4 @@
-"""Runs a program that ends when its parent does: `python -I -S leash.py PARENT SIGNAL UID:GID|- PROGRAM...`.
+"""Runs a program that ends when its parent does: `python -I -S HERE PARENT SIGNAL UID:GID|- PROGRAM...`.
 
 A script of its own, because the wish must be made between fork and exec: doing that with `preexec_fn`
 would run Python in a forked copy of a process full of gRPC threads.
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
         # Only now: the kernel forgets the wish when the user changes.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:
-        sys.exit(f"leash: the parent {parent} has gone")
+        sys.exit(f"die_with_parent: the parent {parent} has gone")
     os.execv(program[0], program)  # noqa: S606 - no shell is wanted
 
 
