@@ -19,7 +19,7 @@ from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as stubs
 from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan.order.v1 import order_service_pb2_grpc as order_stubs
-from shoudan_cli.bench_parts import environ, log_of, migrate, process, wear_in
+from shoudan_cli.bench_parts import environ, log_of, migrate, preallocate_wal, process
 from shoudan_cli.clients import Failed
 from shoudan_cli.cpu import usage
 from shoudan_cli.load import percentile
@@ -203,7 +203,7 @@ async def bench(
         urls = (await postgres.provision(["delivery"]))["delivery"]
         env = environ("delivery", urls, nats.url)
         await migrate("delivery", env, postgres.home.path)
-        await wear_in(postgres)
+        await preallocate_wal(postgres)
         async with (
             _site("shared", (SLOW, BESIDE), env, postgres.home.path) as site,
             _site("own", (APART,), env, postgres.home.path) as other,

@@ -16,7 +16,7 @@ from grpc import aio
 
 from shoudan.erp.v1 import erp_service_pb2 as pb
 from shoudan.erp.v1 import erp_service_pb2_grpc as stubs
-from shoudan_cli.bench_parts import cpu_s, environ, log_of, migrate, process, wear_in
+from shoudan_cli.bench_parts import cpu_s, environ, log_of, migrate, preallocate_wal, process
 from shoudan_cli.clients import Failed
 from shoudan_kit.embedded import Nats, Postgres
 from shoudan_kit.process.child import tail
@@ -163,7 +163,7 @@ async def bench(seconds: float, say: Callable[[str], None]) -> Figures:
             "SHOUDAN_GATEWAY_ERP_INGEST_TARGET": f"{HOST}:{erp_port}",
         }
         await migrate("erp_ingest", env, home)
-        await wear_in(postgres)
+        await preallocate_wal(postgres)
         async with (
             process("erp_ingest", env, home, "serve", "erp_ingest") as erp,
             process("gateway", env, home, "serve", "gateway") as gateway,

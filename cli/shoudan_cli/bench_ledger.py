@@ -19,7 +19,7 @@ from grpc import aio
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
-from shoudan_cli.bench_parts import cpu_s, environ, log_of, migrate, process, wear_in
+from shoudan_cli.bench_parts import cpu_s, environ, log_of, migrate, preallocate_wal, process
 from shoudan_cli.clients import Failed
 from shoudan_kit.embedded import Nats, Postgres
 from shoudan_kit.embedded.binaries import postgres_bin
@@ -111,7 +111,7 @@ async def bench(seconds: float, say: Callable[[str], None]) -> Figures:
         home = postgres.home.path
         env = environ("pay", urls, nats.url)
         await migrate("pay", env, home)
-        await wear_in(postgres)
+        await preallocate_wal(postgres)
         async with _pay(env, home) as (stub, pid):
             roots = [pid, postgres.pid, nats.pid]
             hot = await _side(stub, roots, await _accounts(stub, 1), seconds, say, "hot")

@@ -15,7 +15,7 @@ import orjson
 
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
-from shoudan_cli.bench_parts import wear_in
+from shoudan_cli.bench_parts import preallocate_wal
 from shoudan_cli.clients import Clients, Failed
 from shoudan_cli.cpu import Usage, usage
 from shoudan_cli.system import System
@@ -95,7 +95,7 @@ async def bench(seconds: float, in_flight: int, say: Callable[[str], None]) -> F
     async with System.start(profile="demo", report=lambda event: say(str(event))) as system:
         clients = Clients({name: system.target(name) for name in SERVICES})
         try:
-            await wear_in(system.postgres)
+            await preallocate_wal(system.postgres)
             await _fill(clients)
             told, first, last = await _load(system, seconds, in_flight)
             placed = told["placed"] - told["refused"]

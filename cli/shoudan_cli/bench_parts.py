@@ -47,7 +47,7 @@ async def process(
         await child.stop()
 
 
-async def wear_in(postgres: Postgres) -> None:
+async def preallocate_wal(postgres: Postgres) -> None:
     """Give a new server the log files of one that has run for a while.
 
     A log file is made once and used again after a checkpoint. Making one stops every commit for some
