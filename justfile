@@ -103,7 +103,7 @@ tests-alone:
 zone:
     @echo "== zone"
     @TZ=Asia/Shanghai {{bin}}/python -m pytest -q {{together}} tests/order/test_reports.py tests/order/test_audits.py \
-        tests/order/test_parked.py tests/pay/test_upstream_bugs.py tests/kit/tasks/test_operations.py tests/kit/db/test_text_statements.py
+        tests/order/test_parked.py tests/pay/ledger/test_upstream_bugs.py tests/kit/tasks/test_operations.py tests/kit/db/test_text_statements.py
 
 # Tests with branch coverage, subprocesses included
 coverage *args:

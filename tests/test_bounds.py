@@ -13,10 +13,10 @@ from shoudan_kit.tasks.worker import MEMORY_MAX
 from shoudan_order import notifies
 from shoudan_order.config import OrderSettings
 from shoudan_pay.config import PaySettings
+from shoudan_pay.dingdang import notices
 from shoudan_pay.dingdang.kinds import TELL
+from shoudan_pay.payserver import polling
 from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND
-from shoudan_pay.rpc.payserver import asking
-from shoudan_pay.rpc.platforms import telling
 
 PAGE = (Path(__file__).parents[1] / "docs/bounds.md").read_text()
 
@@ -74,8 +74,8 @@ def test_an_address_is_bounded_below_all_addresses() -> None:
 
 
 def test_one_component_never_takes_all_places_for_questions() -> None:
-    assert asking.BOUNDS.group_max < asking.BOUNDS.total_max
-    assert asking.BOUNDS.total_max < min(ASK_PAY.parallel, ASK_REFUND.parallel)
+    assert polling.BOUNDS.group_max < polling.BOUNDS.total_max
+    assert polling.BOUNDS.total_max < min(ASK_PAY.parallel, ASK_REFUND.parallel)
 
 
 def test_one_domain_never_takes_all_places_for_notices() -> None:
@@ -83,7 +83,7 @@ def test_one_domain_never_takes_all_places_for_notices() -> None:
         default(PaySettings, "platform_calls_max"),
         most(PaySettings, "platform_calls_max"),
     ):
-        limits = telling.bounds(calls_max)
+        limits = notices.bounds(calls_max)
         assert limits.group_max < limits.total_max < TELL.parallel
 
 

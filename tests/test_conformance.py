@@ -13,8 +13,8 @@ TESTS = Path(__file__).parent
 DRIVERS = {
     "000": "system/test_conformance.py",
     "002": "pay/payserver/test_conformance.py",
-    "003": "platform/test_conformance.py",
-    "004": "platform/test_conformance.py",
+    "003": "pay/platforms/test_conformance.py",
+    "004": "pay/platforms/test_conformance.py",
 }
 
 

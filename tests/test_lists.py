@@ -19,8 +19,8 @@ from shoudan_kit.db import pages
 from shoudan_kit.db.pool import PLANS, Database
 from shoudan_kit.ids import first_of
 from shoudan_order.store import views
-from shoudan_pay.store.payserver import lists
-from shoudan_pay.store.payserver.lists import Collection, Condition, Operator, Ordering, Wanted
+from shoudan_pay.payserver.store import lists
+from shoudan_pay.payserver.store.lists import Collection, Condition, Operator, Ordering, Wanted
 from tests.test_plans import nodes, one_sided
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)

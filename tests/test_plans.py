@@ -26,10 +26,10 @@ SERVICES = ("order", "pay", "delivery", "erp_ingest")
 SHORT = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Result", "Aggregate")
 # Statements whose inner side is a handful of rows whatever the batch: why, in a word.
 SMALL = {
-    "shoudan_pay.store.accounts._CREATE": "platform accounts are one per group",
-    "shoudan_pay.store.accounts._CREATE_PLATFORMS": "platform accounts are one per group",
-    "shoudan_pay.store.records._BOUNDS": "a step of a halving is one row",
-    "shoudan_pay.store.records._BALANCE_AT": "a step of a halving is one row",
+    "shoudan_pay.ledger.store.accounts._CREATE": "platform accounts are one per group",
+    "shoudan_pay.ledger.store.accounts._CREATE_PLATFORMS": "platform accounts are one per group",
+    "shoudan_pay.ledger.store.records._BOUNDS": "a step of a halving is one row",
+    "shoudan_pay.ledger.store.records._BALANCE_AT": "a step of a halving is one row",
     "shoudan_kit.db.node_lease._CLAIM": "at most 64 numbers, once per start of a process",
 }
 
@@ -66,13 +66,13 @@ WHOLE = {
             "pay.store.open_work.NOTICES",
         )
     },
-    "shoudan_pay.store.payserver.modes._UNOPENED": "templates are few",
-    "shoudan_pay.store.platforms.callers._APP_OF": "apps are few",
-    "shoudan_pay.store.platforms.callers._FORGET_TOKENS": "ten tokens live per app",
-    "shoudan_pay.store.platforms.notices._NEWEST": "a page of the newest",
-    "shoudan_pay.store.records._BALANCE_AT": "a person asks for one account",
-    "shoudan_pay.store.statements._LAST": "the newest one, from the end of the key",
-    "shoudan_pay.store.records._TOTALS": "a proof adds all accounts up",
+    "shoudan_pay.payserver.store.modes._UNOPENED": "templates are few",
+    "shoudan_pay.platforms.store.callers._APP_OF": "apps are few",
+    "shoudan_pay.platforms.store.callers._FORGET_TOKENS": "ten tokens live per app",
+    "shoudan_pay.dingdang.store.notices._NEWEST": "a page of the newest",
+    "shoudan_pay.ledger.store.records._BALANCE_AT": "a person asks for one account",
+    "shoudan_pay.ledger.store.statements._LAST": "the newest one, from the end of the key",
+    "shoudan_pay.ledger.store.records._TOTALS": "a proof adds all accounts up",
 }
 
 # Statements that begin at a cursor and pass rows: why they pass only a few.
@@ -87,8 +87,8 @@ PASSED = {
     "shoudan_order.store.open_work.AUDITS.page": "an index of what waits for a person",
     "shoudan_order.store.open_work.ORDERS.page": "an index of what is parked",
     "shoudan_pay.store.open_work.UMS_REFUNDS.page": "an index of what is open",
-    "shoudan_pay.store.accounts._HEADS": "a proof reads every account",
-    "shoudan_pay.store.platforms.callers._FORGET_NONCES": "what is over is deleted",
+    "shoudan_pay.ledger.store.accounts._HEADS": "a proof reads every account",
+    "shoudan_pay.platforms.store.callers._FORGET_NONCES": "what is over is deleted",
 }
 # What finds the end of a bounded walk: counted along an index, once the table is no longer nearly empty.
 EDGE = re.compile(r"_EDGES?(\..*)?$")
@@ -158,11 +158,11 @@ def quadratic(plan: dict[str, Any]) -> list[str]:
 
 # The hot statements and the indexes that find their rows, whatever is in the tables.
 HOT = {
-    "shoudan_pay.store.accounts._LOCK": {"beanpay_account_info_eid"},
-    "shoudan_pay.store.records._BY_KEY": {"account_record_key"},
-    "shoudan_pay.store.records._RETURNED": {"account_record_ext_no"},
-    "shoudan_pay.store.records._MOVE": {"account_info_pkey"},
-    "shoudan_pay.store.records._OF_TRADES": {"account_record_key", "account_info_pkey"},
+    "shoudan_pay.ledger.store.accounts._LOCK": {"beanpay_account_info_eid"},
+    "shoudan_pay.ledger.store.records._BY_KEY": {"account_record_key"},
+    "shoudan_pay.ledger.store.records._RETURNED": {"account_record_ext_no"},
+    "shoudan_pay.ledger.store.records._MOVE": {"account_info_pkey"},
+    "shoudan_pay.ledger.store.records._OF_TRADES": {"account_record_key", "account_info_pkey"},
     "shoudan_order.store.orders._BY_KEYS": {"oms_order_info_down_channel_no_request_no_key"},
     "shoudan_order.store.orders._LOCK": {"oms_order_info_pkey"},
     "shoudan_order.store.orders._PAID": {"oms_order_info_pkey"},
@@ -170,8 +170,8 @@ HOT = {
     "shoudan_order.store.audits._WAITING": {"oms_audit_info_waiting"},
     "shoudan_order.store.audits._LIST_OF_ORDER": {"oms_audit_info_order_id"},
     "shoudan_order.store.notifies._DEAD_OF_CHANNEL": {"oms_notify_info_dead_channel"},
-    "shoudan_pay.store.packages._PAGE": {"package_record_of"},
-    "shoudan_pay.store.platforms.notices._NEWEST_OF": {"dingdang_notice_domain"},
+    "shoudan_pay.ledger.store.packages._PAGE": {"package_record_of"},
+    "shoudan_pay.dingdang.store.notices._NEWEST_OF": {"dingdang_notice_domain"},
     "shoudan_delivery.store.deliveries._BY_KEY": {
         "vds_order_info_coop_id_coop_order_id_service_class_key",
         "vds_order_query_pkey",

@@ -23,8 +23,8 @@ SERVICES = {
     "payserver": ("pay/payserver/test_components.py", "test_only_the_component_may_notify"),
     "vds": ("delivery/test_notifies.py", "test_whatever_is_not_believed_looks_alike"),
     "wangdian": ("erp_ingest/test_signatures.py", "test_in_prod_a_sender_proves_itself"),
-    "chinaums": ("platform/test_ums_client.py", "test_wrong_notifies_are_failed_and_move_nothing"),
-    "dingdang": ("platform/test_dingdang.py", "test_a_wrong_proof_is_fail_and_nothing_more"),
+    "chinaums": ("pay/chinaums/test_refunds.py", "test_wrong_notifies_are_failed_and_move_nothing"),
+    "dingdang": ("pay/dingdang/test_dingdang.py", "test_a_wrong_proof_is_fail_and_nothing_more"),
 }
 OPEN_AT_GATEWAY = {"payNotify", "payInfo", "refundNotify", "refundInfo"}
 

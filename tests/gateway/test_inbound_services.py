@@ -30,12 +30,12 @@ from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE as PAY
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.numbers import new_uuid
-from shoudan_pay.store.payserver import modes
-from shoudan_pay.store.payserver.modes import Mode, Terms
+from shoudan_pay.payserver.store import modes
+from shoudan_pay.payserver.store.modes import Mode, Terms
 from tests.delivery.conftest import CODES
 from tests.erp_ingest.desk import example
 from tests.gateway.test_inbound import refused_by_gateway, routes
-from tests.platform.desk import DOMAIN, MID, TID
+from tests.pay.platforms.desk import DOMAIN, MID, TID
 
 AWAY = "127.0.0.1:1"
 HANDED_ON = [one for one in routes() if not refused_by_gateway(*one.values)]

@@ -13,8 +13,8 @@ from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE
 from shoudan_pay.config import PaySettings
-from tests.pay.bank import Bank, settings
-from tests.pay.vault import Turnable, Vault, opened
+from tests.pay.ledger.bank import Bank, settings
+from tests.pay.ledger.vault import Turnable, Vault, opened
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from shoudan_cli.system import System
 from shoudan_cli.wiring import SERVICES
 from shoudan_kit.db.pool import Database
 from shoudan_kit.process.polling import until
-from tests.pay.invariants import broken
+from tests.pay.ledger.invariants import broken
 from tests.poll import eventually
 
 ORDER = {

@@ -18,7 +18,7 @@ from shoudan_cli.clients import Clients
 from shoudan_cli.system import System
 from shoudan_cli.wiring import SERVICES
 from shoudan_kit.db.pool import Database
-from tests.pay.invariants import broken
+from tests.pay.ledger.invariants import broken
 from tests.pay.payserver.shop import INVARIANTS
 
 pytestmark = pytest.mark.system

@@ -15,22 +15,27 @@ from shoudan.pay.v1 import platform_service_pb2_grpc as platform_stubs
 from shoudan.pay.v1 import setup_service_pb2_grpc as setup_stubs
 from shoudan_kit.db.migrate import Schema
 from shoudan_kit.service import App, Running, Service
-from shoudan_pay import events
+from shoudan_pay import open_work
+from shoudan_pay.chinaums import tables as chinaums_tables
 from shoudan_pay.config import PaySettings
-from shoudan_pay.rpc import LedgerServicer, open_work
-from shoudan_pay.rpc.payserver import PaymentServicer
-from shoudan_pay.rpc.platforms.admin import PlatformServicer
-from shoudan_pay.rpc.platforms.chinaums import ChinaumsServicer
-from shoudan_pay.rpc.platforms.service import DingdangServicer
+from shoudan_pay.context import compose
+from shoudan_pay.dingdang import tables as dingdang_tables
+from shoudan_pay.ledger import events
+from shoudan_pay.ledger import tables as ledger_tables
+from shoudan_pay.ledger.nightly import arm_forever
+from shoudan_pay.ledger.store import records
+from shoudan_pay.payserver import tables as payserver_tables
+from shoudan_pay.platforms import tables as platforms_tables
+from shoudan_pay.rpc.chinaums import ChinaumsServicer
+from shoudan_pay.rpc.dingdang import DingdangServicer
+from shoudan_pay.rpc.ledger import LedgerServicer
+from shoudan_pay.rpc.payment import PaymentServicer
+from shoudan_pay.rpc.platform import PlatformServicer
 from shoudan_pay.rpc.setup import Setup
-from shoudan_pay.store import records
-from shoudan_pay.store.payserver.tables import APPEND_ONLY as PAYSERVER_APPEND_ONLY
-from shoudan_pay.store.platforms.tables import APPEND_ONLY as PLATFORM_APPEND_ONLY
-from shoudan_pay.tables import APPEND_ONLY, METADATA
-from shoudan_pay.tasks.context import compose
-from shoudan_pay.tasks.handlers import HANDLERS
-from shoudan_pay.tasks.ledger import arm_forever
+from shoudan_pay.tables import METADATA
+from shoudan_pay.tasks import HANDLERS
 
+TABLES = (ledger_tables, payserver_tables, chinaums_tables, dingdang_tables, platforms_tables)
 NAMES = (
     "shoudan.pay.v1.LedgerService",
     "shoudan.pay.v1.PaymentService",
@@ -90,6 +95,6 @@ SERVICE = Service(
     Schema(
         "shoudan_pay",
         METADATA,
-        append_only=(*APPEND_ONLY, *PAYSERVER_APPEND_ONLY, *PLATFORM_APPEND_ONLY),
+        append_only=tuple(name for one in TABLES for name in one.APPEND_ONLY),
     ),
 )

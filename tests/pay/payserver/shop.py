@@ -17,10 +17,10 @@ from shoudan_gateway.app import ports
 from shoudan_gateway.config import GatewaySettings
 from shoudan_kit.db.pool import Database
 from shoudan_kit.service import Process
-from shoudan_pay.payserver.judging import SIGN_ACCOUNT
 from shoudan_pay.payserver.numbers import new_uuid
-from shoudan_pay.store.payserver import modes
-from shoudan_pay.store.payserver.modes import Mode, Terms
+from shoudan_pay.payserver.rules import SIGN_ACCOUNT
+from shoudan_pay.payserver.store import modes
+from shoudan_pay.payserver.store.modes import Mode, Terms
 
 BASE = "https://pay.example.com"
 PAYEE = "http://192.168.7.188:6004/api/v1.0.0/shops/eLzwsgnlWpZN8xtvz0qgvw"

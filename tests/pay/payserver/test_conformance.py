@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shoudan_pay.payserver.judging import SIGN_ACCOUNT
+from shoudan_pay.payserver.rules import SIGN_ACCOUNT
 from tests.conformance import Matching, cases
 from tests.pay.payserver.shop import BASE, Shop, by_code
 

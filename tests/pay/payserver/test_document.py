@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
-from shoudan_pay.payserver.judging import MEMBER_PACKAGE
 from shoudan_pay.payserver.numbers import new_uuid
+from shoudan_pay.payserver.rules import MEMBER_PACKAGE
 from tests.pay.payserver.shop import BASE, Shop, body, by_code, number, on_account
 from tests.poll import eventually
 

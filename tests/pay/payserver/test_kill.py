@@ -18,10 +18,10 @@ from shoudan_fakes.component import Component
 from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_pay.payserver.numbers import new_uuid
-from shoudan_pay.store.payserver import modes
-from shoudan_pay.store.payserver.modes import Mode, Terms
+from shoudan_pay.payserver.store import modes
+from shoudan_pay.payserver.store.modes import Mode, Terms
+from tests.pay.ledger.process import PayProcess
 from tests.pay.payserver.shop import FEN, INVARIANTS, number
-from tests.pay.process import PayProcess
 from tests.poll import eventually
 
 Databases = Callable[[str], Awaitable[DatabaseUrls]]

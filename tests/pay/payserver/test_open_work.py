@@ -17,8 +17,8 @@ from shoudan.core.v1 import work_service_pb2_grpc as stubs
 from shoudan_cli.main import collected
 from shoudan_kit import metrics
 from shoudan_kit.tasks.open_work import gauge
-from shoudan_pay.rpc.open_work import sources
-from shoudan_pay.rpc.payserver.history import History
+from shoudan_pay.open_work import sources
+from shoudan_pay.payserver.history import History
 from tests.pay.payserver.shop import Shop, by_code, number
 from tests.poll import eventually
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
-from shoudan_pay.payserver.judging import MEMBER_BALANCE, MEMBER_PACKAGE
+from shoudan_pay.payserver.rules import MEMBER_BALANCE, MEMBER_PACKAGE
 from tests.pay.payserver.shop import Shop, body, number, on_account
 
 KEYS = ["name", "statusCode", "code", "message", "description", "stack"]

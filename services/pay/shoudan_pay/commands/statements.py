@@ -15,9 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_pay.commands.calls import CALL_S, DEFAULT_TARGET, Target, console, errors, fail, plain
 from shoudan_pay.commands.calls import run as run_call
-from shoudan_pay.entries import Head
-from shoudan_pay.statement_files import HeadFile, Kept, check_heads, read_file, read_folder
-from shoudan_pay.statements import Keys, StatementInvalid
+from shoudan_pay.ledger.entries import Head
+from shoudan_pay.ledger.statement_files import HeadFile, Kept, check_heads, read_file, read_folder
+from shoudan_pay.ledger.statements import Keys, StatementInvalid
 
 PROOF_S: Final = 3600.0
 SEAL_EVERY_S: Final = 0.5

@@ -5,6 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+# Begins why one waits for a person that was told with another amount than was asked.
+OTHER_AMOUNT: Final = "was told "
+
 
 class PayStatus(StrEnum):
     """payOrder.status."""

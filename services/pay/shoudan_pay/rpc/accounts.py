@@ -9,13 +9,13 @@ from shoudan_kit.db.pool import retry
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.service import App
-from shoudan_pay import accounts, events
 from shoudan_pay.config import PaySettings
-from shoudan_pay.entries import Account, Key
+from shoudan_pay.ledger import accounts, events
+from shoudan_pay.ledger.entries import Account, Key
+from shoudan_pay.ledger.store import accounts as store
+from shoudan_pay.ledger.store.accounts import NewAccount
 from shoudan_pay.refusals import FieldInvalid
-from shoudan_pay.rpc import wire
-from shoudan_pay.store import accounts as store
-from shoudan_pay.store.accounts import NewAccount
+from shoudan_pay.rpc import ledger_messages
 
 ITEMS_MAX = 1000
 
@@ -43,7 +43,7 @@ class AccountCalls:
                 results.append(_Result(refusal=one.to_proto()))
             else:
                 answer = next(answers)
-                account = wire.account(answer.account)
+                account = ledger_messages.account(answer.account)
                 results.append(_Result(account=account, existed=answer.existed))
         return pb.CreateAccountsResponse(results=results)
 
@@ -53,8 +53,8 @@ class AccountCalls:
 
     def _read(self, item: pb.CreateAccountsRequest.Item) -> NewAccount | Refusal:
         try:
-            ident, groups, eid = wire.key(item.key)
-            name = wire.text("name", item.name or eid, wire.NAME_MAX)
+            ident, groups, eid = ledger_messages.key(item.key)
+            name = ledger_messages.text("name", item.name or eid, ledger_messages.NAME_MAX)
             limited = groups not in self._app.settings.limit_exempt_groups
             account = NewAccount(ident, groups, eid, name, item.credit_micros, limited)
             accounts.check_new(account)
@@ -67,8 +67,8 @@ class AccountCalls:
     ) -> pb.GetAccountResponse:
         """One account, platform accounts with their derived balance."""
         async with self._app.db.connect() as db:
-            account = await accounts.get(db, wire.key(request.key))
-        return pb.GetAccountResponse(account=wire.account(account))
+            account = await accounts.get(db, ledger_messages.key(request.key))
+        return pb.GetAccountResponse(account=ledger_messages.account(account))
 
     async def ListAccounts(
         self, request: pb.ListAccountsRequest, context: RpcContext
@@ -78,18 +78,22 @@ class AccountCalls:
         if status not in {None, 0, 1}:
             raise FieldInvalid("status", "is neither 0 nor 1")
         wanted = store.Filter(
-            wire.text("ident", request.ident, wire.IDENT_MAX, optional=True),
-            wire.text("groups_prefix", request.groups_prefix, wire.IDENT_MAX, optional=True),
-            wire.text("eid", request.eid, wire.EID_MAX, optional=True),
-            wire.text("name_contains", request.name_contains, wire.NAME_MAX, optional=True),
+            ledger_messages.text("ident", request.ident, ledger_messages.IDENT_MAX, optional=True),
+            ledger_messages.text(
+                "groups_prefix", request.groups_prefix, ledger_messages.IDENT_MAX, optional=True
+            ),
+            ledger_messages.text("eid", request.eid, ledger_messages.EID_MAX, optional=True),
+            ledger_messages.text(
+                "name_contains", request.name_contains, ledger_messages.NAME_MAX, optional=True
+            ),
             status,
         )
-        asked = wire.page(request, 0)
+        asked = ledger_messages.page(request, 0)
         async with self._app.db.connect() as db:
             page = await store.page(db, wanted, asked)
-        wire.whole(asked.numbered and page.cut)
+        ledger_messages.whole(asked.numbered and page.cut)
         return pb.ListAccountsResponse(
-            accounts=[wire.account(one) for one in page.shown],
+            accounts=[ledger_messages.account(one) for one in page.shown],
             next_page_token=page.token,
             count=page.count,
         )
@@ -98,15 +102,19 @@ class AccountCalls:
         self, request: pb.UpdateAccountRequest, context: RpcContext
     ) -> pb.UpdateAccountResponse:
         """Whichever of name, credit and lock is set."""
-        name = wire.text("name", request.name, wire.NAME_MAX) if request.HasField("name") else None
+        name = (
+            ledger_messages.text("name", request.name, ledger_messages.NAME_MAX)
+            if request.HasField("name")
+            else None
+        )
         wanted = accounts.Change(
             name,
             request.credit_micros if request.HasField("credit_micros") else None,
             request.locked if request.HasField("locked") else None,
         )
-        key = wire.key(request.key)
+        key = ledger_messages.key(request.key)
         account = await retry(lambda: self._change(key, wanted))
-        return pb.UpdateAccountResponse(account=wire.account(account))
+        return pb.UpdateAccountResponse(account=ledger_messages.account(account))
 
     async def _change(self, key: Key, wanted: accounts.Change) -> Account:
         async with self._app.work("accounts") as work:
@@ -118,7 +126,7 @@ class AccountCalls:
         self, request: pb.SetAlertRequest, context: RpcContext
     ) -> pb.SetAlertResponse:
         """Add a threshold, or remove one."""
-        key = wire.key(request.key)
+        key = ledger_messages.key(request.key)
         async with self._app.work("accounts") as work:
             if request.remove:
                 there = await accounts.remove_alert(work.db, key, request.threshold_micros)

@@ -11,13 +11,14 @@ from shoudan_kit.db.pool import retry
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.service import App
-from shoudan_pay import accounts, packages
 from shoudan_pay.config import PaySettings
-from shoudan_pay.entries import PLATFORM, PackageKey
-from shoudan_pay.packages import Move, Moved
-from shoudan_pay.refusals import FieldInvalid, NumberInvalid, PackageNotFound
-from shoudan_pay.rpc import wire
-from shoudan_pay.store import packages as store
+from shoudan_pay.ledger import accounts, packages
+from shoudan_pay.ledger.entries import PLATFORM, PackageKey
+from shoudan_pay.ledger.packages import Move, Moved
+from shoudan_pay.ledger.refusals import NumberInvalid, PackageNotFound
+from shoudan_pay.ledger.store import packages as store
+from shoudan_pay.refusals import FieldInvalid
+from shoudan_pay.rpc import ledger_messages
 
 MOVES_MAX = 1000
 BEFORE_ALL = 2**63 - 1
@@ -34,16 +35,23 @@ class PackageCalls:
         self, request: pb.CreatePackageRequest, context: RpcContext
     ) -> pb.CreatePackageResponse:
         """A package of an account that exists."""
-        key = wire.key(request.account), wire.text("spkg_id", request.spkg_id, wire.SPKG_MAX)
+        key = (
+            ledger_messages.key(request.account),
+            ledger_messages.text("spkg_id", request.spkg_id, ledger_messages.SPKG_MAX),
+        )
         if key[0][1] == PLATFORM:
             raise FieldInvalid("groups", "a platform account owns no packages")
         for number in (request.total_capacity, request.capacity_daily):
             if not 0 <= number <= packages.NUMBER_MAX:
                 raise NumberInvalid(number)
         expires = (
-            wire.day("expires", request.expires) if request.expires else packages.EXPIRES_NEVER
+            ledger_messages.day("expires", request.expires)
+            if request.expires
+            else packages.EXPIRES_NEVER
         )
-        name = wire.text("name", request.name or request.spkg_id, wire.NAME_MAX)
+        name = ledger_messages.text(
+            "name", request.name or request.spkg_id, ledger_messages.NAME_MAX
+        )
         async with self._app.work("packages") as work:
             account = await accounts.get(work.db, key[0])
             new = store.NewPackage(
@@ -62,7 +70,10 @@ class PackageCalls:
         self, request: pb.GetPackageRequest, context: RpcContext
     ) -> pb.GetPackageResponse:
         """One package, with what was used of it today."""
-        key = wire.key(request.account), wire.text("spkg_id", request.spkg_id, wire.SPKG_MAX)
+        key = (
+            ledger_messages.key(request.account),
+            ledger_messages.text("spkg_id", request.spkg_id, ledger_messages.SPKG_MAX),
+        )
         async with self._app.db.connect() as db:
             found = await store.by_key(db, [key])
         return pb.GetPackageResponse(package=_shown(found, key))
@@ -101,18 +112,21 @@ class PackageCalls:
         self, request: pb.ListPackageRecordsRequest, context: RpcContext
     ) -> pb.ListPackageRecordsResponse:
         """A page, newest first."""
-        key = wire.key(request.account), wire.text("spkg_id", request.spkg_id, wire.SPKG_MAX)
-        asked = wire.page(request, BEFORE_ALL)
-        start = wire.optional_moment(request, "start_time")
-        stop = wire.optional_moment(request, "end_time")
+        key = (
+            ledger_messages.key(request.account),
+            ledger_messages.text("spkg_id", request.spkg_id, ledger_messages.SPKG_MAX),
+        )
+        asked = ledger_messages.page(request, BEFORE_ALL)
+        start = ledger_messages.optional_moment(request, "start_time")
+        stop = ledger_messages.optional_moment(request, "end_time")
         async with self._app.db.connect() as db:
             found = (await store.by_key(db, [key])).packages.get(key)
             if found is None:
                 raise PackageNotFound(key[1])
             period = store.Period(found.pkg_id, start, stop)
             page = await store.page(db, period, asked)
-        wire.whole(page.cut)
-        shown = [wire.package_record(one) for one in page.shown]
+        ledger_messages.whole(page.cut)
+        shown = [ledger_messages.package_record(one) for one in page.shown]
         return pb.ListPackageRecordsResponse(
             records=shown, next_page_token=page.token, count=page.count
         )
@@ -120,7 +134,7 @@ class PackageCalls:
 
 def _read(message: pb.MoveCapacityRequest.Move) -> Move | Refusal:
     try:
-        return wire.move(message)
+        return ledger_messages.move(message)
     except Refusal as refusal:
         return refusal
 
@@ -128,7 +142,7 @@ def _read(message: pb.MoveCapacityRequest.Move) -> Move | Refusal:
 def _result(answer: Moved | Refusal) -> pb.MoveCapacityResponse.Result:
     if isinstance(answer, Refusal):
         return _Result(refusal=answer.to_proto())
-    return _Result(record=wire.package_record(answer.record), existed=answer.existed)
+    return _Result(record=ledger_messages.package_record(answer.record), existed=answer.existed)
 
 
 def _shown(found: store.Found, key: PackageKey) -> pb.Package:
@@ -136,4 +150,4 @@ def _shown(found: store.Found, key: PackageKey) -> pb.Package:
     if package is None or found.now is None:
         raise PackageNotFound(key[1])
     now: datetime = found.now
-    return wire.package(package, now.astimezone(BEIJING).date())
+    return ledger_messages.package(package, now.astimezone(BEIJING).date())

@@ -8,13 +8,14 @@ from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.service import App
-from shoudan_pay import accounts
 from shoudan_pay.config import PaySettings
-from shoudan_pay.refusals import AccountNotFound, FieldInvalid
-from shoudan_pay.rpc import wire
-from shoudan_pay.rpc.commits import Answer, Group, Ledger
-from shoudan_pay.store import accounts as account_store
-from shoudan_pay.store import records as store
+from shoudan_pay.ledger import accounts
+from shoudan_pay.ledger.group_commit import Answer, Group, Ledger
+from shoudan_pay.ledger.refusals import AccountNotFound
+from shoudan_pay.ledger.store import accounts as account_store
+from shoudan_pay.ledger.store import records as store
+from shoudan_pay.refusals import FieldInvalid
+from shoudan_pay.rpc import ledger_messages
 
 POSTINGS_MAX = 1000
 BEFORE_ALL = 2**63 - 1
@@ -35,7 +36,7 @@ class PostingCalls:
         read = [_read(group) for group in request.groups]
         asked = [one for one in read if not isinstance(one, Refusal)]
         answer = await self._ledger.post(asked) if asked else Answer([], {})
-        records, decisions = wire.Records(answer.accounts), iter(answer.decisions)
+        records, decisions = ledger_messages.Records(answer.accounts), iter(answer.decisions)
         response = pb.PostEntriesResponse()
         add = response.results.add
         for one in read:
@@ -47,11 +48,11 @@ class PostingCalls:
 
     async def Post(self, request: pb.PostRequest, context: RpcContext) -> pb.PostResponse:
         """One posting; whoever posts at the same time shares its commit."""
-        answer = await self._ledger.post([[wire.posting(request.posting)]])
+        answer = await self._ledger.post([[ledger_messages.posting(request.posting)]])
         (decision,) = answer.decisions
         if decision.refusal is not None:
             raise decision.refusal
-        record = wire.Records(answer.accounts).record(decision.records[0])
+        record = ledger_messages.Records(answer.accounts).record(decision.records[0])
         return pb.PostResponse(record=record, existed=decision.existed)
 
     async def ListRecords(
@@ -59,7 +60,7 @@ class PostingCalls:
     ) -> pb.ListRecordsResponse:
         """A page, newest first."""
         query, whole = _query(request)
-        wanted = wire.page(request, BEFORE_ALL)
+        wanted = ledger_messages.page(request, BEFORE_ALL)
         async with self._app.db.connect() as db:
             if whole:
                 key = query.ident, query.groups, query.eid
@@ -68,18 +69,20 @@ class PostingCalls:
                     raise AccountNotFound(*key)
                 query = replace(query, account_id=account.account_id)
             page = await store.page(db, query, wanted)
-        wire.whole(wanted.numbered and page.cut)
+        ledger_messages.whole(wanted.numbered and page.cut)
         return pb.ListRecordsResponse(
-            records=wire.shown_records(page.shown), next_page_token=page.token, count=page.count
+            records=ledger_messages.shown_records(page.shown),
+            next_page_token=page.token,
+            count=page.count,
         )
 
     async def GetBalance(
         self, request: pb.GetBalanceRequest, context: RpcContext
     ) -> pb.GetBalanceResponse:
         """The balance now, or as it was."""
-        time = wire.optional_moment(request, "time")
+        time = ledger_messages.optional_moment(request, "time")
         async with self._app.db.connect() as db:
-            account = await accounts.get(db, wire.key(request.key))
+            account = await accounts.get(db, ledger_messages.key(request.key))
             if time is None:
                 return pb.GetBalanceResponse(balance_micros=account.balance_micros, seq=account.seq)
             balance, seq = await store.balance_at(db, account, time)
@@ -90,7 +93,7 @@ def _read(group: pb.PostEntriesRequest.Group) -> Group | Refusal:
     try:
         if not group.postings:
             raise FieldInvalid("postings", "is empty")
-        return [wire.posting(one) for one in group.postings]
+        return [ledger_messages.posting(one) for one in group.postings]
     except Refusal as refusal:
         return refusal
 
@@ -102,12 +105,14 @@ def _query(request: pb.ListRecordsRequest) -> tuple[store.Query, bool]:
         raise FieldInvalid("account", "needs an ident unless a trade_no is given")
     query = store.Query(
         None,
-        wire.text("ident", key.ident, wire.IDENT_MAX, optional=True),
-        wire.text("groups", key.groups, wire.IDENT_MAX, optional=True),
-        wire.text("eid", key.eid, wire.EID_MAX, optional=True),
-        wire.text("trade_no", request.trade_no, wire.NUMBER_MAX, optional=True),
-        wire.optional_moment(request, "start_time"),
-        wire.optional_moment(request, "end_time"),
+        ledger_messages.text("ident", key.ident, ledger_messages.IDENT_MAX, optional=True),
+        ledger_messages.text("groups", key.groups, ledger_messages.IDENT_MAX, optional=True),
+        ledger_messages.text("eid", key.eid, ledger_messages.EID_MAX, optional=True),
+        ledger_messages.text(
+            "trade_no", request.trade_no, ledger_messages.NUMBER_MAX, optional=True
+        ),
+        ledger_messages.optional_moment(request, "start_time"),
+        ledger_messages.optional_moment(request, "end_time"),
         request.change_type,
         request.trade_type,
     )

@@ -14,24 +14,25 @@ from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.service import App
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_pay import accounts, events, packages, postings
 from shoudan_pay.config import PaySettings
-from shoudan_pay.entries import PLATFORM, Account, Key, Posting
-from shoudan_pay.packages import EXPIRES_NEVER
+from shoudan_pay.ledger import accounts, events, packages, postings
+from shoudan_pay.ledger.chain_hash import Ring, ring_of
+from shoudan_pay.ledger.entries import PLATFORM, Account, Key, Posting
+from shoudan_pay.ledger.group_commit import post
+from shoudan_pay.ledger.packages import EXPIRES_NEVER
+from shoudan_pay.ledger.refusals import NumberInvalid
+from shoudan_pay.ledger.states import AccountStatus, ChangeType, TradeType
+from shoudan_pay.ledger.store import accounts as account_store
+from shoudan_pay.ledger.store import packages as package_store
+from shoudan_pay.ledger.store import records as record_store
+from shoudan_pay.ledger.store.accounts import NewAccount
 from shoudan_pay.payserver import numbers
-from shoudan_pay.refusals import FieldInvalid, NumberInvalid
-from shoudan_pay.rpc import wire
-from shoudan_pay.rpc.commits import post
-from shoudan_pay.rpc.payserver import wire as payserver_wire
-from shoudan_pay.rpc.payserver.components import Components
-from shoudan_pay.rpc.payserver.modes import changes_of, check_terms
-from shoudan_pay.seals import Ring, ring_of
-from shoudan_pay.states import AccountStatus, ChangeType, TradeType
-from shoudan_pay.store import accounts as account_store
-from shoudan_pay.store import packages as package_store
-from shoudan_pay.store import records as record_store
-from shoudan_pay.store.accounts import NewAccount
-from shoudan_pay.store.payserver import modes as mode_store
+from shoudan_pay.payserver.components import Components
+from shoudan_pay.payserver.store import modes as mode_store
+from shoudan_pay.refusals import FieldInvalid
+from shoudan_pay.rpc import ledger_messages
+from shoudan_pay.rpc import payment_messages as payserver_wire
+from shoudan_pay.rpc.payment_modes import changes_of, check_terms
 
 ROWS_MAX: Final = 10_000
 BY_CHARS_MAX: Final = 64
@@ -74,7 +75,7 @@ class Setup(grpc_stubs.SetupServiceServicer):
         self, request: pb.ApplySetupRequest, context: RpcContext
     ) -> pb.ApplySetupResponse:
         """Make everything as given, or only tell what would change."""
-        wire.text("by", request.by, BY_CHARS_MAX)
+        ledger_messages.text("by", request.by, BY_CHARS_MAX)
         for name in ("accounts", "templates", "packages"):
             if len(getattr(request, name)) > ROWS_MAX:
                 raise FieldInvalid(name, f"has more than {ROWS_MAX}")
@@ -96,8 +97,8 @@ class Setup(grpc_stubs.SetupServiceServicer):
         return pb.ApplySetupResponse(changes=changes)
 
     def _account(self, given: pb.SetupAccount) -> _Wanted:
-        ident, groups, eid = wire.key(given.key)
-        name = wire.text("name", given.name or eid, wire.NAME_MAX)
+        ident, groups, eid = ledger_messages.key(given.key)
+        name = ledger_messages.text("name", given.name or eid, ledger_messages.NAME_MAX)
         limited = groups not in self._app.settings.limit_exempt_groups
         new = NewAccount(ident, groups, eid, name, given.credit_micros, limited)
         accounts.check_new(new)
@@ -186,7 +187,7 @@ async def _apply_templates(work: UnitOfWork, templates: Iterable[pb.SetupTemplat
     """Written only when something changes, so that modifiedAt keeps its meaning."""
     changes: list[str] = []
     for one in templates:
-        template_id = wire.text("payTemplateId", one.template_id, 64)
+        template_id = ledger_messages.text("payTemplateId", one.template_id, 64)
         known = await mode_store.template_by_id(work.db, template_id)
         secret = known.terms.secret_name if known is not None else ""
         bare = msgspec.structs.replace(payserver_wire.BARE, secret_name=secret)
@@ -201,15 +202,15 @@ async def _apply_templates(work: UnitOfWork, templates: Iterable[pb.SetupTemplat
 async def _apply_packages(work: UnitOfWork, wanted: Iterable[pb.SetupPackage]) -> list[str]:
     changes: list[str] = []
     for one in wanted:
-        key = wire.key(one.account)
+        key = ledger_messages.key(one.account)
         if key[1] == PLATFORM:
             raise FieldInvalid("groups", "a platform account owns no packages")
         for number in (one.total_capacity, one.capacity_daily):
             if not 0 <= number <= packages.NUMBER_MAX:
                 raise NumberInvalid(number)
-        spkg_id = wire.text("spkg_id", one.spkg_id, wire.SPKG_MAX)
+        spkg_id = ledger_messages.text("spkg_id", one.spkg_id, ledger_messages.SPKG_MAX)
         account = await accounts.get(work.db, key)
-        name = wire.text("name", one.name or spkg_id, wire.NAME_MAX)
+        name = ledger_messages.text("name", one.name or spkg_id, ledger_messages.NAME_MAX)
         new = package_store.NewPackage(
             account.account_id, spkg_id, name, one.total_capacity, one.capacity_daily, EXPIRES_NEVER
         )

@@ -11,13 +11,14 @@ from shoudan_kit.process.shutdown import cancel_all
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
-from shoudan_pay.entries import OWNER_BYTES, Head
-from shoudan_pay.proof import BEYOND_ALL
-from shoudan_pay.refusals import FieldInvalid, StatementsOff, StatementsUnusable
-from shoudan_pay.rpc import wire
-from shoudan_pay.statements import keys_of
-from shoudan_pay.tasks import sealing
-from shoudan_pay.verify import Listed, Progress, Scope, verify
+from shoudan_pay.ledger import daily_statement
+from shoudan_pay.ledger.entries import OWNER_BYTES, Head
+from shoudan_pay.ledger.proof import BEYOND_ALL
+from shoudan_pay.ledger.refusals import StatementsOff, StatementsUnusable
+from shoudan_pay.ledger.statements import keys_of
+from shoudan_pay.ledger.verify import Listed, Progress, Scope, verify
+from shoudan_pay.refusals import FieldInvalid
+from shoudan_pay.rpc import ledger_messages
 
 ANSWER_S: Final = 5.0  # a call does not wait longer for a statement; its caller asks again
 FRESH_S: Final = 30.0
@@ -33,15 +34,15 @@ class Sealer:
 
     def __init__(self, app: App[PaySettings]) -> None:
         self._app = app
-        self._run: asyncio.Task[sealing.Sealed] | None = None
+        self._run: asyncio.Task[daily_statement.Sealed] | None = None
         self._restart = False
         self.at = _BEGIN
 
-    async def ask(self, *, restart: bool) -> sealing.Sealed | None:
+    async def ask(self, *, restart: bool) -> daily_statement.Sealed | None:
         """The outcome, or None when it takes longer than ANSWER_S. Raises what `sealing.seal` does."""
         if self._run is None:
             self.at, self._restart = _BEGIN, restart
-            made = sealing.seal(self._app, restart=restart, watch=self._watch)
+            made = daily_statement.seal(self._app, restart=restart, watch=self._watch)
             self._run = asyncio.create_task(made, name="seal the ledger")
             self._run.add_done_callback(self._ended)
         run, mine = self._run, self._restart == restart
@@ -50,7 +51,7 @@ class Sealer:
             self._forget(run)
         try:
             return run.result() if ended and mine else None
-        except sealing.SealedElsewhere:
+        except daily_statement.SealedElsewhere:
             return None
 
     async def aclose(self) -> None:
@@ -61,11 +62,11 @@ class Sealer:
     def _watch(self, at: Progress) -> None:
         self.at = at
 
-    def _ended(self, run: asyncio.Task[sealing.Sealed]) -> None:
+    def _ended(self, run: asyncio.Task[daily_statement.Sealed]) -> None:
         """An outcome nobody comes back for is no answer to who asks later."""
         asyncio.get_running_loop().call_later(FRESH_S, self._forget, run)
 
-    def _forget(self, run: asyncio.Task[sealing.Sealed]) -> None:
+    def _forget(self, run: asyncio.Task[daily_statement.Sealed]) -> None:
         if not run.cancelled():
             run.exception()  # seen, whoever asked for it is gone
         if self._run is run:
@@ -82,11 +83,13 @@ class StatementCalls:
         self, request: pb.VerifyRequest, context: RpcContext
     ) -> AsyncIterator[pb.VerifyResponse]:
         """Progress now and then, and at last the verdict."""
-        ident = wire.text("ident", request.ident, wire.IDENT_MAX, optional=True)
+        ident = ledger_messages.text(
+            "ident", request.ident, ledger_messages.IDENT_MAX, optional=True
+        )
         try:
-            async for at in sealing.prove(self._app, ident=ident, full=request.full):
+            async for at in daily_statement.prove(self._app, ident=ident, full=request.full):
                 yield _progress(at)
-        except sealing.FolderUnusable as error:
+        except daily_statement.FolderUnusable as error:
             raise StatementsUnusable(str(error)) from error
 
     async def VerifyAgainst(
@@ -99,7 +102,7 @@ class StatementCalls:
             stated=Listed(_heads(request)),
             full=request.full,
         )
-        limits = sealing.limits_of(self._app.settings)
+        limits = daily_statement.limits_of(self._app.settings)
         async for at in verify(self._app.db, scope, limits):
             yield pb.VerifyAgainstResponse(progress=_progress(at))
 
@@ -109,7 +112,7 @@ class StatementCalls:
         """The statement of the day, or how far it is."""
         try:
             sealed = await self._sealer.ask(restart=request.restart)
-        except sealing.FolderUnusable as error:
+        except daily_statement.FolderUnusable as error:
             raise StatementsUnusable(str(error)) from error
         if sealed is None:
             return pb.SealLedgerResponse(progress=_progress(self._sealer.at))

@@ -1,1 +1,0 @@
-"""Outside protocols: per module two pure transforms, a status map, one send."""

@@ -1,0 +1,120 @@
+"""Notifies of ChinaUMS: verified, compared, then a refund is asked about at once, a pay is ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from shoudan_kit import log
+from shoudan_kit.rpc.shielded import shielded
+from shoudan_kit.service import App
+from shoudan_pay.chinaums import protocol
+from shoudan_pay.chinaums.cash_desks import NUMBER_CHARS_MAX, TEMPLATE
+from shoudan_pay.chinaums.kinds import ASK_UMS_NOW, AskUms
+from shoudan_pay.chinaums.store import refunds
+from shoudan_pay.config import PaySettings
+from shoudan_pay.payserver.protocol import Heard, Word
+from shoudan_pay.payserver.rules import fen
+from shoudan_pay.payserver.settlement import Settling
+from shoudan_pay.payserver.store import pays as pay_store
+from shoudan_pay.payserver.store.pays import PayOrder
+from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder, ProofInvalid
+from shoudan_pay.platforms.signatures import NOBODY, Proof, Proofs
+from shoudan_pay.platforms.states import REFUND_ENDED
+from shoudan_pay.platforms.store import callers
+from shoudan_pay.platforms.store.callers import UmsApp
+from shoudan_signing import key_signature
+
+LOGGED_CHARS_MAX: Final = 64
+ENDS: Final = {protocol.State.SUCCESS: Word.SUCCESS, protocol.State.FAIL: Word.FAILED}
+
+_log = log.get_logger("security")
+
+
+class UmsNotifies:
+    """Takes what ChinaUMS tells; a repeat changes nothing."""
+
+    def __init__(self, app: App[PaySettings], proofs: Proofs, settling: Settling) -> None:
+        self._app, self._proofs, self._settling = app, proofs, settling
+
+    async def accept(self, params: Mapping[str, str], proof: Proof) -> None:
+        """Raises ProofInvalid, NoOrder, IdsDisagree, AmountDiffers."""
+        app = await self._notifier(params, proof)
+        if params.get("refundOrderId"):
+            await self._refund_told(app, params)
+        else:
+            await shielded(self._pay_told(app, params))
+
+    async def _notifier(self, params: Mapping[str, str], proof: Proof) -> UmsApp:
+        """Whose communication key signed this. Raises ProofInvalid."""
+        mid, tid = params.get("mid", ""), params.get("tid", "")
+        async with self._app.db.connect() as db:
+            apps = await callers.apps_by_mid(db, mid, tid)
+        keys = [(app, key) for app in apps for key in self._proofs.keys(app.notify_secret_name)]
+        # Terminals nobody has cost the same work.
+        fits = [key_signature.right(params, key) for _, key in keys or [(None, NOBODY)]]
+        right = [app for (app, _), fit in zip(keys, fits, strict=False) if fit]
+        if not right or proof.malformed:
+            _log.warning(
+                "proof_refused",
+                why="notify",
+                who=f"{mid}/{tid}"[:LOGGED_CHARS_MAX],
+                remote_ip=proof.remote_ip,
+            )
+            raise ProofInvalid
+        return right[0]
+
+    async def _refund_told(self, app: UmsApp, params: Mapping[str, str]) -> None:
+        """TRADE_REFUND says that a refund is on its way, not how it ends: ask now."""
+        number = params["refundOrderId"]
+        async with self._app.db.connect() as db:
+            row = await refunds.by_order(db, app.app_id, number)
+        if row is None:
+            raise NoOrder(number[:NUMBER_CHARS_MAX])
+        if params.get("merOrderId", row.mer_order_id) != row.mer_order_id:
+            raise _differs(IdsDisagree(), "merOrderId", number)
+        told = params.get("refundAmount", "")
+        if told and protocol.fen(told) != row.refund_fen:
+            await self._settling.differs(
+                row.traction_no, _other("refundAmount", told, row.refund_fen)
+            )
+            raise _differs(AmountDiffers("refundAmount"), "refundAmount", number)
+        if row.status in REFUND_ENDED:
+            return
+        async with self._app.work("chinaums_notify") as work:
+            work.tasks.add(ASK_UMS_NOW, AskUms(row.traction_no), order_no=row.traction_no)
+
+    async def _pay_told(self, app: UmsApp, params: Mapping[str, str]) -> None:
+        number = params.get("merOrderId", "")
+        pay = await self._pay(app, number)
+        if pay is None:
+            raise NoOrder(number[:NUMBER_CHARS_MAX])
+        told, asked = params.get("totalAmount", ""), fen(pay.amount_micros)
+        if protocol.fen(told) != asked:
+            await self._settling.differs(pay.traction_no, _other("totalAmount", told, asked))
+            raise _differs(AmountDiffers("totalAmount"), "totalAmount", number)
+        state = protocol.PAY_STATES.get(params.get("status", ""), protocol.State.UNKNOWN)
+        if (word := ENDS.get(state)) is not None:
+            said = Heard(word, number, params.get("targetStatus", ""))
+            await self._settling.pay(pay.traction_no, said)
+
+    async def _pay(self, app: UmsApp, number: str) -> PayOrder | None:
+        """The 银联 pay of the merchant with this number, in either spelling."""
+        key = app.merchant_uuid, number
+        async with self._app.db.connect() as db:
+            found = (await pay_store.by_number(db, [number])).get(number)
+            found = found or (await pay_store.by_client_no(db, [key])).get(key)
+        mine = found is not None and found.merchant_uuid == app.merchant_uuid
+        return found if mine and found is not None and found.template_id == TEMPLATE else None
+
+
+def _other(name: str, told: str, asked_fen: int) -> str:
+    fen = protocol.fen(told)
+    return f"{name} {'that is none' if fen is None else f'{fen} 分'} for {asked_fen} 分"
+
+
+def _differs(
+    refusal: AmountDiffers | IdsDisagree, field: str, number: str
+) -> AmountDiffers | IdsDisagree:
+    _log.warning("notify_differs", field=field, number=number[:LOGGED_CHARS_MAX])
+    return refusal

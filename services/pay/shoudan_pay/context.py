@@ -1,0 +1,75 @@
+"""What this service's tasks and calls work with: one of each per process, composed once and closed once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from shoudan_kit.limits.bulkhead import Resting
+from shoudan_kit.service import App
+from shoudan_pay.chinaums.notifies import UmsNotifies
+from shoudan_pay.chinaums.refunds import UmsRefunds
+from shoudan_pay.config import PaySettings
+from shoudan_pay.dingdang import notice_subscriptions
+from shoudan_pay.dingdang.link import DingdangLink
+from shoudan_pay.dingdang.merchant_pays import MerchantPays
+from shoudan_pay.dingdang.notices import Telling
+from shoudan_pay.dingdang.order_holds import Orders
+from shoudan_pay.dingdang.trades import Trades
+from shoudan_pay.ledger.group_commit import Ledger
+from shoudan_pay.payserver.server import PayServer
+from shoudan_pay.platforms.signatures import Proofs
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The four products of this service, and what ChinaUMS and Dingdang share."""
+
+    app: App[PaySettings]
+    ledger: Ledger
+    payserver: PayServer
+    proofs: Proofs
+    ums_refunds: UmsRefunds
+    ums_notifies: UmsNotifies
+    trades: Trades
+    merchant_pays: MerchantPays
+    link: DingdangLink
+    telling: Telling
+    orders: Orders
+
+    @property
+    def closers(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """Finish what was taken, then close all connections."""
+        return (
+            self.payserver.aclose,
+            self.ums_refunds.aclose,
+            self.telling.aclose,
+            self.link.aclose,
+            self.ledger.aclose,
+        )
+
+    def resting(self) -> Sequence[Resting]:
+        """Hosts outside that do not answer."""
+        return [*self.payserver.components.resting(), *self.telling.resting()]
+
+
+def compose(app: App[PaySettings]) -> Context:
+    """Tie the products together: Dingdang hears of PayServer's changes, both platforms pay for it."""
+    payserver = PayServer(app, [notice_subscriptions.SUBSCRIBER])
+    settling = payserver.settling
+    proofs, trades = Proofs(app), Trades(app, settling)
+    context = Context(
+        app,
+        Ledger(app),
+        payserver,
+        proofs,
+        UmsRefunds(app, proofs, settling),
+        UmsNotifies(app, proofs, settling),
+        trades,
+        MerchantPays(app, payserver.refunding),
+        DingdangLink(app, proofs, trades),
+        Telling(app, proofs),
+        Orders(app),
+    )
+    payserver.components.links |= {"chinaums": context.ums_refunds, "dingdang": context.link}
+    return context

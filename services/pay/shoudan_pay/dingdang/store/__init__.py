@@ -1,0 +1,1 @@
+"""Statements on Dingdang: trades and notices."""

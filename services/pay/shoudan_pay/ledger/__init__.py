@@ -1,0 +1,1 @@
+"""The ledger (000): accounts, postings, packages, the chain of records and its statements."""

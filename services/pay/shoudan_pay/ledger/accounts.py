@@ -1,0 +1,140 @@
+"""Accounts: made once, renamed, given credit, locked - and watched for running low."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.money import MICROS_MAX, STEP
+from shoudan_pay.ledger.entries import PLATFORM, Account, Alert, Crossing, Key
+from shoudan_pay.ledger.refusals import AccountLocked, AccountNotFound
+from shoudan_pay.ledger.states import AccountStatus
+from shoudan_pay.ledger.store import accounts as store
+from shoudan_pay.ledger.store.accounts import NewAccount
+from shoudan_pay.refusals import AmountInvalid, FieldInvalid
+
+ALERTS_MAX = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What to change of an account; None stays as it is."""
+
+    name: str | None = None
+    credit_micros: int | None = None
+    locked: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An account asked for, and whether it was there before."""
+
+    account: Account
+    existed: bool
+
+
+def check_new(account: NewAccount) -> None:
+    """Refuse what cannot be an account: AmountInvalid, FieldInvalid."""
+    if account.groups == PLATFORM:
+        raise FieldInvalid("groups", "platform accounts come with the accounts they face")
+    check_credit(account.credit_micros)
+
+
+def check_credit(credit_micros: int) -> None:
+    """Credit is zero or more, at most five decimals of a yuan: AmountInvalid."""
+    if credit_micros % STEP or not 0 <= credit_micros <= MICROS_MAX:
+        raise AmountInvalid(credit_micros)
+
+
+async def create(db: AsyncConnection, wanted: Sequence[NewAccount]) -> list[Made]:
+    """Make accounts; those that exist are given back as they are. In the order asked."""
+    if not wanted:
+        return []
+    new = await store.create(db, wanted)
+    found = await store.by_key(db, {a.key for a in wanted})
+    made: list[Made] = []
+    for one in wanted:
+        made.append(Made(found[one.key], one.key not in new))
+        new.discard(one.key)  # named twice: the second finds it there
+    return made
+
+
+async def get(db: AsyncConnection, key: Key) -> Account:
+    """One account. Refuses: AccountNotFound."""
+    found = await store.by_key(db, [key])
+    if key not in found:
+        raise AccountNotFound(*key)
+    return found[key]
+
+
+async def change(db: AsyncConnection, key: Key, wanted: Change) -> Account:
+    """Change name, credit or lock of one account, which stays locked to the end of the transaction.
+
+    Credit may fall below a debt; only spending is then refused. Refuses: AccountNotFound, AccountLocked
+    (a credit for an account that is and stays locked), AmountInvalid, FieldInvalid.
+    """
+    account = await _locked(db, key)
+    locked = account.locked if wanted.locked is None else wanted.locked
+    if wanted.credit_micros is not None:
+        check_credit(wanted.credit_micros)
+        if locked and account.locked:
+            raise AccountLocked(*key)
+    await store.update(
+        db,
+        account.account_id,
+        name=wanted.name,
+        credit_micros=wanted.credit_micros,
+        status=AccountStatus.LOCKED if locked else AccountStatus.NORMAL,
+    )
+    return msgspec.structs.replace(
+        account,
+        name=account.name if wanted.name is None else wanted.name,
+        credit_micros=(
+            account.credit_micros if wanted.credit_micros is None else wanted.credit_micros
+        ),
+        locked=locked,
+    )
+
+
+async def set_alert(
+    db: AsyncConnection, key: Key, threshold_micros: int, hysteresis_micros: int
+) -> tuple[Account, list[Alert], list[Crossing]]:
+    """Add a threshold; one that the balance is below already is told at once.
+
+    Gives the account, its thresholds now, and what is to be told. Refuses: AccountNotFound,
+    AmountInvalid, FieldInvalid (too many thresholds).
+    """
+    for micros in (threshold_micros, hysteresis_micros):
+        if micros % STEP or not -MICROS_MAX <= micros <= MICROS_MAX:
+            raise AmountInvalid(micros)
+    if hysteresis_micros < 0:
+        raise AmountInvalid(hysteresis_micros)
+    account = await _locked(db, key)
+    there = await store.alerts(db, [account.account_id])
+    known = any(alert.threshold_micros == threshold_micros for alert in there)
+    if not known and len(there) >= ALERTS_MAX:
+        raise FieldInvalid("threshold_micros", f"an account has at most {ALERTS_MAX}")
+    low = account.balance_micros < threshold_micros
+    alert = Alert(account.account_id, threshold_micros, hysteresis_micros, low)
+    await store.set_alert(db, alert)
+    told = [Crossing(alert, account.balance_micros)] if low and not known else []
+    return account, await store.alerts(db, [account.account_id]), told
+
+
+async def remove_alert(db: AsyncConnection, key: Key, threshold_micros: int) -> list[Alert]:
+    """Remove a threshold; the ones that are left. Refuses: AccountNotFound."""
+    account = await _locked(db, key)
+    await store.remove_alert(db, account.account_id, threshold_micros)
+    return await store.alerts(db, [account.account_id])
+
+
+async def _locked(db: AsyncConnection, key: Key) -> Account:
+    if key[1] == PLATFORM:
+        raise FieldInvalid("groups", "a platform account is not changed")
+    account = (await store.lock(db, [key])).accounts.get(key)
+    if account is None:
+        raise AccountNotFound(*key)
+    return account

@@ -1,0 +1,29 @@
+"""Balance alerts: told once when a balance falls below a threshold, and once when it has recovered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from shoudan_pay.ledger.entries import Alert, Crossing
+
+
+def crossings(alert: Alert, balances: Iterable[int]) -> list[Crossing]:
+    """What is to be told while an account goes through `balances`.
+
+    Edge-triggered with hysteresis: low when below the threshold, recovered only when that far above it
+    again, so a balance trembling around the threshold is told once.
+    """
+    told: list[Crossing] = []
+    for balance in balances:
+        bound = alert.threshold_micros + (alert.hysteresis_micros if alert.low else 0)
+        if (balance < bound) != alert.low:
+            alert = replace(alert, low=not alert.low)
+            told.append(Crossing(alert, balance))
+    return told
+
+
+def changed(told: Sequence[Crossing]) -> list[Alert]:
+    """Each alert as the last crossing left it."""
+    last = {(c.alert.account_id, c.alert.threshold_micros): c.alert for c in told}
+    return list(last.values())

@@ -1,0 +1,309 @@
+"""Proof of a run of accounts: each chain is walked, from its beginning or from where a statement ends."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from shoudan_kit.db.pool import Database
+from shoudan_pay.ledger.chain_hash import UNKEYED_BYTES, Trust, unkeyed
+from shoudan_pay.ledger.entries import Finding, Head, Record, micros_since_1970
+from shoudan_pay.ledger.store import accounts as account_store
+from shoudan_pay.ledger.store import records as record_store
+from shoudan_pay.ledger.store.records import Piece, Stray
+
+BEYOND_ALL: Final = 2**63 - 1
+STEP_RECORDS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The accounts with ids behind `after` and up to `last`: where they end now, and where a statement
+    says they ended. `whole`: these are all accounts there are in between, not those of one system."""
+
+    after: int
+    last: int
+    heads: Mapping[int, Head]
+    stated: Mapping[int, Head]
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How to prove: whose seals count, records one statement reads, every record or those since."""
+
+    trust: Trust
+    page_rows: int
+    full: bool = True
+
+
+@dataclass(slots=True)
+class Tally:
+    """What several proofs at once have come to."""
+
+    accounts: int = 0
+    records: int = 0
+    findings: list[Finding] = field(default_factory=list[Finding])
+
+
+@dataclass(slots=True)
+class _Walk:
+    """The accounts of one run, each walked along its chain up to where its head says it ends.
+
+    `doubts` holds what the run could not judge, one record per account: records behind that end, and
+    records of accounts not in the run. Both are right while the ledger moves, so they are judged later.
+    """
+
+    run: Run
+    rules: Rules
+    findings: list[Finding]
+    doubts: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
+    head: Head | None = None
+    seq: int = 0
+    balance: int = 0
+    hash: bytes = b""
+    broken: bool = False
+
+    def walk(self, records: Iterable[Record]) -> int:
+        """Follow the chain along these records; how many of them count."""
+        counted = 0
+        for record in records:
+            if self.head is None or record.account_id != self.head.account_id:
+                self.end()
+                self._begin(record.account_id)
+            if self.head is not None and record.seq <= self.head.seq:
+                counted += 1
+                self._follow(record)
+            else:
+                self.doubts[record.account_id] = (record.record_id, record.seq)
+        return counted
+
+    def judge(self, now: Mapping[int, int]) -> None:
+        """Settle the doubts by what account rows say that were read after the records."""
+        for account_id, (record_id, seq) in self.doubts.items():
+            last = now.get(account_id)
+            if last is None:
+                self._found(account_id, record_id, "its account does not exist")
+            elif last < seq and (self.run.whole or account_id in self.run.heads):
+                self._found(
+                    account_id, record_id, f"seq {seq} is behind the account's last, {last}"
+                )
+
+    def end(self) -> None:
+        """The account's own row says what its last record says."""
+        head, self.head = self.head, None
+        if head is not None and not self.broken:
+            self._own_row(head, self.seq, self.balance, self.hash)
+
+    def unmoved(self, begins: Mapping[int, Head]) -> None:
+        """Accounts of which no record was added are where they began."""
+        for account_id, begin in begins.items():
+            head = self.run.heads[account_id]
+            self._own_row(head, begin.seq, begin.balance_micros, begin.hash)
+
+    def compare(self) -> list[Head]:
+        """Hold the rows to the statement; those that contradict it are found, the others come back."""
+        for account_id, stated in self.run.stated.items():
+            if self.run.whole and account_id not in self.run.heads:
+                what = f"it is gone; the statement has it with {stated.seq} records"
+                self._found(account_id, 0, what)
+        return [head for head in self.run.heads.values() if not self._contradicts(head)]
+
+    def stray(self, one: Stray) -> None:
+        """What a probe of the records brought up."""
+        if not one.as_stated:
+            gone = "is gone" if one.stated_id is None else "is not the one of the statement"
+            self._found(one.account_id, one.stated_id or 0, f"the record with seq {one.seq} {gone}")
+        elif one.last_id is not None and one.last_seq is not None:
+            self.doubts[one.account_id] = (one.last_id, one.last_seq)
+
+    def _contradicts(self, head: Head) -> bool:
+        stated = self.run.stated.get(head.account_id)
+        what = None if stated is None else _contradiction(head, stated)
+        if what is not None:
+            self._found(head.account_id, 0, what)
+        return what is not None
+
+    def _begin(self, account_id: int) -> None:
+        self.head = self.run.heads.get(account_id)
+        self.seq, self.balance, self.hash, self.broken = 0, 0, b"", False
+        stated = None if self.rules.full else self.run.stated.get(account_id)
+        if stated is not None:
+            self.seq, self.balance, self.hash = stated.seq, stated.balance_micros, stated.hash
+
+    def _follow(self, record: Record) -> None:
+        # After the first break everything behind it is wrong, too: one finding is enough.
+        if self.broken or self.head is None:
+            return
+        what = _breach(self.head, record, self.seq, self.balance, self.hash, self.rules.trust)
+        stated = self.run.stated.get(record.account_id)
+        if what is None and stated is not None and record.seq == stated.seq:
+            same = record.hash == stated.hash
+            what = (
+                None if same else "it is not the record of the statement: the chain was rewritten"
+            )
+        if what is not None:
+            self.broken = True
+            self._found(record.account_id, record.record_id, what)
+            return
+        self.seq, self.balance, self.hash = record.seq, record.balance_micros, record.hash
+
+    def _own_row(self, head: Head, seq: int, balance: int, hash_: bytes) -> None:
+        if head.seq != seq:
+            what = f"its row says {head.seq} records, the last one there is {seq}"
+        elif head.balance_micros != balance:
+            what = f"its row holds {head.balance_micros} micros, its records make {balance}"
+        elif head.hash != hash_:
+            what = "its row holds another hash than its last record"
+        else:
+            return
+        self._found(head.account_id, 0, what)
+
+    def _found(self, account_id: int, record_id: int, what: str) -> None:
+        self.findings.append(Finding(account_id, record_id, what))
+
+
+def _contradiction(head: Head, stated: Head) -> str | None:
+    """How an account's row contradicts what was stated of it, or None."""
+    if head.owner != stated.owner or head.contra_account_id != stated.contra_account_id:
+        return "its row names another owner or contra account than the statement"
+    if head.seq < stated.seq:
+        return f"its row says {head.seq} records, the statement {stated.seq}: records were cut off"
+    if head.seq > stated.seq:
+        return None
+    if head.balance_micros != stated.balance_micros:
+        return f"its row holds {head.balance_micros} micros, the statement {stated.balance_micros}"
+    return None if head.hash == stated.hash else "its row holds another hash than the statement"
+
+
+def _breach(
+    head: Head, record: Record, seq: int, balance: int, previous: bytes, trust: Trust
+) -> str | None:
+    """How `record` does not follow from what was before it, or None."""
+    if record.seq != seq + 1:
+        return f"seq {record.seq} follows {seq}: records are missing or were added"
+    if record.balance_micros != balance + record.amount_micros:
+        return f"balance {record.balance_micros} after {balance} and {record.amount_micros} micros"
+    if record.contra_account_id != (head.contra_account_id or None):
+        return f"contra account {record.contra_account_id}, not {head.contra_account_id or None}"
+    return _unsealed(record, previous, trust)
+
+
+def _unsealed(record: Record, previous: bytes, trust: Trust) -> str | None:
+    """Why the seal does not prove the record, or None."""
+    facts = (
+        record.record_id,
+        record.account_id,
+        record.contra_account_id,
+        record.trade_no,
+        record.ext_no,
+        record.trade_type,
+        record.change_type,
+        record.amount_micros,
+        record.balance_micros,
+        record.floor_micros,
+        record.seq,
+        record.memo,
+        micros_since_1970(record.create_time),
+    )
+    if len(record.hash) == UNKEYED_BYTES:
+        if record.record_id > trust.unkeyed_id_max:
+            return "its seal has no key: written by somebody who does not have it"
+        wanted = unkeyed(previous, *facts)
+    else:
+        ring = trust.ring.of(record.hash)
+        if ring is None:
+            return "its seal is of a key that is not known"
+        wanted = ring.seal(previous, *facts)
+    same = hmac.compare_digest(record.hash, wanted)
+    return None if same else "the hash does not fit: the row was changed or moved"
+
+
+async def prove(database: Database, run: Run, rules: Rules, tally: Tally) -> None:
+    """Prove one run and add to `tally` what came of it.
+
+    Reads while the ledger moves: each account is proved up to where its head stood, and records never
+    change. No statement reads more than `rules.page_rows` records.
+    """
+    walk = _Walk(run, rules, tally.findings)
+    if rules.full:
+        walk.compare()
+        await _walk_all(database, walk, tally)
+    else:
+        await _walk_since(database, walk, tally)
+    if walk.doubts:
+        async with database.connect() as db:
+            now = await account_store.seqs(db, list(walk.doubts))
+        walk.judge(now)
+    tally.accounts += len(run.heads)
+
+
+async def _walk_all(database: Database, walk: _Walk, tally: Tally) -> None:
+    """Walk every record of the run, those of accounts that do not exist as well."""
+    run, most = walk.run, walk.rules.page_rows
+    after = (run.after, BEYOND_ALL)
+    unseen = set(run.heads)
+    page: list[Record] = []
+    # Ends: every page begins behind the one before.
+    while not page or len(page) == most:
+        async with database.connect() as db:
+            page = await record_store.chain(db, after=after, last_id=run.last, most=most)
+        await _walk_page(walk, page, tally)
+        unseen -= {record.account_id for record in page}
+        if not page:
+            break
+        after = page[-1].account_id, page[-1].seq
+    walk.end()
+    walk.unmoved({one: _unmoved(run.heads[one]) for one in sorted(unseen)})
+
+
+async def _walk_page(walk: _Walk, page: Sequence[Record], tally: Tally) -> None:
+    """Walk in steps between which the loop serves others: a seal takes some ten microseconds."""
+    for start in range(0, len(page), STEP_RECORDS):
+        tally.records += walk.walk(page[start : start + STEP_RECORDS])
+        await asyncio.sleep(0)
+
+
+async def _walk_since(database: Database, walk: _Walk, tally: Tally) -> None:
+    """Walk what was added since the statement; of the rest, see that its ends are where they were."""
+    stated, heads = walk.run.stated, walk.compare()
+    begins = [(stated.get(head.account_id) or _unmoved(head), head.seq) for head in heads]
+    async with database.connect() as db:
+        for stray in await record_store.strays(db, begins):
+            walk.stray(stray)
+    moved = [Piece(begin.account_id, begin.seq, high) for begin, high in begins if high > begin.seq]
+    unseen = {begin.account_id: begin for begin, _ in begins}
+    for pieces in _portions(moved, walk.rules.page_rows):
+        async with database.connect() as db:
+            page = await record_store.pieces(db, pieces)
+        await _walk_page(walk, page, tally)
+        for record in page:
+            unseen.pop(record.account_id, None)
+    walk.end()
+    walk.unmoved(unseen)
+
+
+def _unmoved(head: Head) -> Head:
+    """Where an account stood that no statement has: it had not moved."""
+    return Head(head.account_id, head.contra_account_id, 0, 0, b"", head.owner)
+
+
+def _portions(wanted: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
+    """The pieces in portions of at most `most` records; a longer one is cut."""
+    portion: list[Piece] = []
+    room = most
+    for piece in wanted:
+        low = piece.low
+        while low < piece.high:
+            high = min(piece.high, low + room)
+            portion.append(Piece(piece.account_id, low, high))
+            room -= high - low
+            low = high
+            if not room:
+                yield portion
+                portion, room = [], most
+    if portion:
+        yield portion

@@ -1,0 +1,292 @@
+"""Statements on accounts and their alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.db import pages
+from shoudan_kit.db.pages import Asked, Page
+from shoudan_kit.db.text_statements import columns, statement, unnest
+from shoudan_pay.ledger.entries import PLATFORM, Account, Alert, Head, Key, owner_digest
+
+_KEYS: Final = {"ident": "text", "groups": "text", "eid": "text"}
+_COLUMNS: Final = """a.account_id, a.contra_account_id, a.ident, a.groups, a.eid, a.account_name,
+    a.balance_micros, a.credit_micros, a.status = 1, a.limited, a.watched, a.seq, a.head_hash,
+    a.create_time, a.moved_time"""
+# A platform account's balance is what the accounts it faces hold, with the other sign.
+_COLUMNS_SHOWN: Final = _COLUMNS.replace(
+    "a.balance_micros",
+    """CASE WHEN a.contra_account_id IS NOT NULL THEN a.balance_micros ELSE -(
+        SELECT coalesce(sum(f.balance_micros), 0)::bigint FROM account_info f
+        WHERE f.contra_account_id = a.account_id) END""",
+)
+
+# Locks in id order: two batches that share accounts never wait for each other in a circle. The clock is
+# read here, and sequential scans are ruled out for the statements that follow in the transaction: their
+# plans are kept for long, and must not be made for the size account_record had when it was new.
+_LOCK = statement(f"""
+SELECT {_COLUMNS}, shoudan_now(),
+    (SELECT set_config('enable_seqscan', 'off', true))
+FROM account_info a JOIN {unnest(**_KEYS)}
+    ON a.ident = given.ident AND a.groups = given.groups AND a.eid = given.eid
+ORDER BY a.account_id FOR UPDATE OF a
+""")  # noqa: S608 - built from literals above
+
+_BY_KEY = statement(f"""
+SELECT {_COLUMNS_SHOWN} FROM account_info a JOIN {unnest(**_KEYS)}
+    ON a.ident = given.ident AND a.groups = given.groups AND a.eid = given.eid
+ORDER BY a.account_id
+""")  # noqa: S608
+
+# Platform accounts first and apart: the accounts below refer to them.
+_CREATE_PLATFORMS = statement(f"""
+INSERT INTO account_info (account_name, ident, groups, eid, balance_micros, credit_micros, status,
+    limited, seq, head_hash, create_time, moved_time)
+SELECT DISTINCT 'platform ' || given.groups, given.ident, '{PLATFORM}', given.groups, 0, 0, 0,
+    false, 0, ''::bytea, shoudan_now(), shoudan_now()
+FROM {unnest(ident="text", groups="text")}
+WHERE NOT EXISTS (SELECT 1 FROM account_info a
+    WHERE a.ident = given.ident AND a.groups = '{PLATFORM}' AND a.eid = given.groups)
+ON CONFLICT DO NOTHING
+""")  # noqa: S608
+
+_CREATE = statement(f"""
+INSERT INTO account_info (account_name, ident, groups, eid, contra_account_id, balance_micros,
+    credit_micros, status, limited, seq, head_hash, create_time, moved_time)
+SELECT given.name, given.ident, given.groups, given.eid, p.account_id, 0,
+    given.credit, 0, given.limited, 0, ''::bytea, shoudan_now(), shoudan_now()
+FROM {
+    unnest(**_KEYS, name="text", credit="bigint", limited="boolean")
+} JOIN account_info p ON p.ident = given.ident AND p.groups = '{PLATFORM}' AND p.eid = given.groups
+WHERE NOT EXISTS (SELECT 1 FROM account_info a
+    WHERE a.ident = given.ident AND a.groups = given.groups AND a.eid = given.eid)
+ON CONFLICT DO NOTHING RETURNING ident, groups, eid
+""")  # noqa: S608
+
+_UPDATE = statement("""
+UPDATE account_info SET account_name = coalesce(:name, account_name),
+    credit_micros = coalesce(:credit_micros, credit_micros), status = coalesce(:status, status)
+WHERE account_id = :account_id
+""")
+
+_LIST_WHERE: Final = """
+WHERE a.account_id > :after AND a.account_id <= :reached
+    AND (:ident = '' OR a.ident = :ident) AND (:eid = '' OR a.eid = :eid)
+    AND starts_with(a.groups, :groups_prefix) AND strpos(a.account_name, :name_contains) > 0
+    AND (CAST(:status AS smallint) IS NULL OR a.status = :status)
+"""
+_EDGES: Final = {
+    walk: pages.rising_edge("account_info", "account_id", walk=walk)
+    for walk in (pages.WALK_MAX, pages.NUMBERED_MAX)
+}
+_LIST = statement(f"""
+SELECT {_COLUMNS_SHOWN} FROM account_info a {_LIST_WHERE}
+ORDER BY a.account_id LIMIT :most OFFSET :offset
+""")  # noqa: S608
+_COUNT = statement(f"SELECT count(1) FROM account_info a {_LIST_WHERE}")  # noqa: S608
+
+# Accounts as their rows stand, platform accounts with the nothing they store: for the proof of the ledger.
+_HEADS = statement("""
+SELECT a.account_id, coalesce(a.contra_account_id, 0), a.seq, a.balance_micros, a.head_hash,
+    a.ident, a.groups, a.eid
+FROM account_info a WHERE (:ident = '' OR a.ident = :ident)
+    AND a.account_id > :after AND a.account_id <= :last ORDER BY a.account_id LIMIT :most
+""")
+_SEQS_BY_ID = statement("""
+SELECT a.account_id, a.seq FROM account_info a WHERE a.account_id = ANY(CAST(:ids AS bigint[]))
+""")
+
+_ALERTS = statement("""
+SELECT account_id, threshold_micros, hysteresis_micros, low FROM account_alert
+WHERE account_id = ANY(CAST(:account_ids AS bigint[])) ORDER BY account_id, threshold_micros
+""")
+_MARK_ALERTS = statement(f"""
+UPDATE account_alert t SET low = given.low
+FROM {unnest(account_id="bigint", threshold_micros="bigint", low="boolean")}
+WHERE t.account_id = given.account_id AND t.threshold_micros = given.threshold_micros
+""")  # noqa: S608
+_SET_ALERT = statement("""
+INSERT INTO account_alert (account_id, threshold_micros, hysteresis_micros, low)
+VALUES (:account_id, :threshold_micros, :hysteresis_micros, :low)
+ON CONFLICT (account_id, threshold_micros)
+    DO UPDATE SET hysteresis_micros = excluded.hysteresis_micros
+""")
+_REMOVE_ALERT = statement("""
+DELETE FROM account_alert WHERE account_id = :account_id AND threshold_micros = :threshold_micros
+""")
+_SET_WATCHED = statement("""
+UPDATE account_info SET watched = EXISTS (
+    SELECT 1 FROM account_alert t WHERE t.account_id = account_info.account_id)
+WHERE account_id = :account_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account to make; it starts with nothing in it."""
+
+    ident: str
+    groups: str
+    eid: str
+    name: str
+    credit_micros: int
+    limited: bool
+
+    @property
+    def key(self) -> Key:
+        """How its users name it."""
+        return self.ident, self.groups, self.eid
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which accounts to list; empty fields do not filter."""
+
+    ident: str = ""
+    groups_prefix: str = ""
+    eid: str = ""
+    name_contains: str = ""
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """Accounts that stay locked to the end of the transaction, and the time it is."""
+
+    accounts: dict[Key, Account]
+    now: datetime | None
+
+
+def _arrays(keys: Iterable[Key]) -> dict[str, list[str]]:
+    arrays = [list(column) for column in zip(*keys, strict=True)] or [[], [], []]
+    return {"ident": arrays[0], "groups": arrays[1], "eid": arrays[2]}
+
+
+async def lock(db: AsyncConnection, keys: Iterable[Key]) -> Locked:
+    """The accounts that exist, locked in id order. `now` is None when none does."""
+    rows = (await db.execute(_LOCK, _arrays(keys))).all()
+    accounts = [Account(*row[:-2]) for row in rows]
+    return Locked({a.key: a for a in accounts}, rows[0][-2] if rows else None)
+
+
+async def by_key(db: AsyncConnection, keys: Iterable[Key]) -> dict[Key, Account]:
+    """The accounts that exist, unlocked; platform accounts with their derived balance."""
+    rows = (await db.execute(_BY_KEY, _arrays(keys))).all()
+    return {a.key: a for a in (Account(*row) for row in rows)}
+
+
+async def create(db: AsyncConnection, accounts: Sequence[NewAccount]) -> set[Key]:
+    """Make those that are not there, with the platform accounts they face; the keys of the new ones."""
+    pairs = sorted({(a.ident, a.groups) for a in accounts})
+    await db.execute(
+        _CREATE_PLATFORMS, {"ident": [p[0] for p in pairs], "groups": [p[1] for p in pairs]}
+    )
+    # In one order for everybody, so that two makers of the same accounts never wait in a circle.
+    ordered = sorted({a.key: a for a in reversed(accounts)}.values(), key=lambda a: a.key)
+    binds = columns(ordered, "ident", "groups", "eid", "name", "limited")
+    binds["credit"] = [a.credit_micros for a in ordered]
+    rows = (await db.execute(_CREATE, binds)).all()
+    return {(row[0], row[1], row[2]) for row in rows}
+
+
+async def update(
+    db: AsyncConnection,
+    account_id: int,
+    *,
+    name: str | None,
+    credit_micros: int | None,
+    status: int | None,
+) -> None:
+    """Change what is not None."""
+    await db.execute(
+        _UPDATE,
+        {
+            "account_id": account_id,
+            "name": name,
+            "credit_micros": credit_micros,
+            "status": status,
+        },
+    )
+
+
+async def page(db: AsyncConnection, wanted: Filter, asked: Asked) -> Page[Account]:
+    """One page by account_id."""
+    walk = pages.NUMBERED_MAX if asked.numbered else pages.WALK_MAX
+    reached = await pages.rising_end(db, _EDGES[walk], asked.start)
+    binds = _filter_binds(wanted) | {"after": asked.start, "reached": reached}
+    most = asked.most + 1
+    rows = (await db.execute(_LIST, binds | {"offset": asked.offset, "most": most})).all()
+    shown = [Account(*row) for row in rows[: asked.most]]
+    full, cut = len(rows) == most, reached != pages.ID_MAX
+    token = str(shown[-1].account_id) if full else ""
+    if cut and not full and not asked.numbered:
+        token = str(reached)
+    count = 0
+    if asked.counted:
+        short = not full and (shown or not asked.offset)
+        count = (
+            asked.offset + len(shown) if short else (await db.execute(_COUNT, binds)).scalar_one()
+        )
+    return Page(shown, token, count, cut=cut and not full)
+
+
+async def heads(
+    db: AsyncConnection, *, after: int, last: int, most: int, ident: str = ""
+) -> list[Head]:
+    """Where the accounts say their chains end, by id, with ids behind `after` and up to `last`."""
+    binds = {"ident": ident, "after": after, "last": last, "most": most}
+    rows = (await db.execute(_HEADS, binds)).all()
+    return [Head(row[0], row[1], row[2], row[3], row[4], owner_digest(*row[5:])) for row in rows]
+
+
+async def seqs(db: AsyncConnection, ids: Sequence[int]) -> dict[int, int]:
+    """How many records the rows of these accounts say there are; without those that do not exist."""
+    rows = (await db.execute(_SEQS_BY_ID, {"ids": ids})).all()
+    return {row[0]: row[1] for row in rows}
+
+
+def _filter_binds(wanted: Filter) -> dict[str, str | int | None]:
+    return {
+        "ident": wanted.ident,
+        "groups_prefix": wanted.groups_prefix,
+        "eid": wanted.eid,
+        "name_contains": wanted.name_contains,
+        "status": wanted.status,
+    }
+
+
+async def alerts(db: AsyncConnection, account_ids: Sequence[int]) -> list[Alert]:
+    """The thresholds of these accounts, lowest first."""
+    rows = (await db.execute(_ALERTS, {"account_ids": account_ids})).all()
+    return [Alert(*row) for row in rows]
+
+
+async def mark_alerts(db: AsyncConnection, changed: Sequence[Alert]) -> None:
+    """Remember which way each was told last."""
+    await db.execute(_MARK_ALERTS, columns(changed, "account_id", "threshold_micros", "low"))
+
+
+async def set_alert(db: AsyncConnection, alert: Alert) -> None:
+    """Add a threshold, or change its hysteresis; the account's row is locked by the caller."""
+    await db.execute(
+        _SET_ALERT,
+        {
+            "account_id": alert.account_id,
+            "threshold_micros": alert.threshold_micros,
+            "hysteresis_micros": alert.hysteresis_micros,
+            "low": alert.low,
+        },
+    )
+    await db.execute(_SET_WATCHED, {"account_id": alert.account_id})
+
+
+async def remove_alert(db: AsyncConnection, account_id: int, threshold_micros: int) -> None:
+    """Remove a threshold; removing one that is not there changes nothing."""
+    binds = {"account_id": account_id, "threshold_micros": threshold_micros}
+    await db.execute(_REMOVE_ALERT, binds)
+    await db.execute(_SET_WATCHED, {"account_id": account_id})

@@ -1,0 +1,177 @@
+"""Statements on service packages and their records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.db import pages
+from shoudan_kit.db.pages import Asked, Page
+from shoudan_kit.db.text_statements import columns, statement, unnest
+from shoudan_pay.ledger.entries import MoveKey, Package, PackageKey, PackageRecord
+
+_KEYS: Final = {"ident": "text", "groups": "text", "eid": "text", "spkg_id": "text"}
+_COLUMNS: Final = """p.pkg_id, a.ident, a.groups, a.eid, a.status = 1, p.spkg_id, p.pkg_name,
+    p.total_capacity, p.total_remain, p.capacity_daily, p.deduct_today, p.deduct_date, p.expires"""
+_FOUND: Final = f"""FROM {unnest(**_KEYS)}
+JOIN account_info a ON a.ident = given.ident AND a.groups = given.groups AND a.eid = given.eid
+JOIN package_info p ON p.account_id = a.account_id AND p.spkg_id = given.spkg_id
+ORDER BY p.pkg_id"""
+_BY_KEY = statement(f"SELECT {_COLUMNS}, shoudan_now() {_FOUND}")
+_LOCK = statement(f"SELECT {_COLUMNS}, shoudan_now() {_FOUND} FOR UPDATE OF p")
+
+_CREATE = statement("""
+INSERT INTO package_info (account_id, spkg_id, pkg_name, total_capacity, total_remain, capacity_daily,
+    deduct_today, deduct_date, expires, book_time, last_update)
+VALUES (:account_id, :spkg_id, :name, :total_capacity, :total_capacity, :capacity_daily,
+    0, (shoudan_now() AT TIME ZONE 'Asia/Shanghai')::date, :expires, shoudan_now(), shoudan_now())
+ON CONFLICT DO NOTHING RETURNING pkg_id
+""")
+_UPDATE = statement(f"""
+UPDATE package_info p SET total_capacity = given.total_capacity, total_remain = given.total_remain,
+    deduct_today = given.deduct_today, deduct_date = given.deduct_date, last_update = shoudan_now()
+FROM {
+    unnest(
+        pkg_id="bigint",
+        total_capacity="bigint",
+        total_remain="bigint",
+        deduct_today="bigint",
+        deduct_date="date",
+    )
+} WHERE p.pkg_id = given.pkg_id
+""")  # noqa: S608
+
+_TYPES: Final = {
+    "record_id": "bigint",
+    "pkg_id": "bigint",
+    "trade_no": "text",
+    "change_type": "smallint",
+    "num": "bigint",
+    "remain": "bigint",
+    "memo": "text",
+    "create_time": "timestamptz",
+}
+_RECORD: Final = ", ".join(f"r.{name}" for name in _TYPES)
+_RECORDS_BY_KEY = statement(f"""
+SELECT {_RECORD} FROM {
+    unnest(pkg_id="bigint", change_type="smallint", trade_no="text")
+} JOIN package_record r ON r.pkg_id = given.pkg_id AND r.change_type = given.change_type
+    AND r.trade_no = given.trade_no
+""")  # noqa: S608
+_INSERT = statement(f"""
+INSERT INTO package_record ({", ".join(_TYPES)})
+SELECT {", ".join(f"given.{name}" for name in _TYPES)} FROM {unnest(**_TYPES)}
+""")  # noqa: S608
+
+# A range of package_record_of: numbers grow with time.
+_OF_PACKAGE: Final = """r.pkg_id = :pkg_id AND r.record_id < :before AND r.record_id >= :since
+    AND (CAST(:start AS timestamptz) IS NULL OR r.create_time >= :start)
+    AND (CAST(:stop AS timestamptz) IS NULL OR r.create_time < :stop)"""
+_PAGE = statement(f"""
+SELECT {_RECORD} FROM package_record r WHERE {_OF_PACKAGE}
+ORDER BY r.record_id DESC LIMIT :most OFFSET :offset
+""")  # noqa: S608
+_COUNT = statement(f"""
+SELECT count(1) FROM (SELECT 1 FROM package_record r WHERE {_OF_PACKAGE}
+    ORDER BY r.record_id DESC LIMIT {pages.NUMBERED_MAX}) counted
+""")  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class NewPackage:
+    """A package to make."""
+
+    account_id: int
+    spkg_id: str
+    name: str
+    total_capacity: int
+    capacity_daily: int
+    expires: date
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Records of one package, from inclusive, to exclusive; None is open."""
+
+    pkg_id: int
+    start: datetime | None
+    stop: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Packages that exist, and the time it is; `now` is None when none does."""
+
+    packages: dict[PackageKey, Package]
+    now: datetime | None
+
+
+async def by_key(db: AsyncConnection, keys: Iterable[PackageKey], *, lock: bool = False) -> Found:
+    """Packages by their owners' names; with `lock` held to the end of the transaction, in id order."""
+    flat = [(*account, spkg_id) for account, spkg_id in keys]
+    binds = {name: [row[at] for row in flat] for at, name in enumerate(_KEYS)}
+    rows = (await db.execute(_LOCK if lock else _BY_KEY, binds)).all()
+    packages = [Package(*row[:-1]) for row in rows]
+    return Found({p.key: p for p in packages}, rows[0][-1] if rows else None)
+
+
+async def create(db: AsyncConnection, new: NewPackage) -> bool:
+    """Make the package; False when its account has one with this number."""
+    binds = {
+        "account_id": new.account_id,
+        "spkg_id": new.spkg_id,
+        "name": new.name,
+        "total_capacity": new.total_capacity,
+        "capacity_daily": new.capacity_daily,
+        "expires": new.expires,
+    }
+    return (await db.execute(_CREATE, binds)).one_or_none() is not None
+
+
+async def records_by_key(
+    db: AsyncConnection, keys: Sequence[MoveKey]
+) -> dict[MoveKey, PackageRecord]:
+    """The records that have these keys."""
+    binds = {
+        "pkg_id": [key[0] for key in keys],
+        "change_type": [key[1] for key in keys],
+        "trade_no": [key[2] for key in keys],
+    }
+    rows = (await db.execute(_RECORDS_BY_KEY, binds)).all()
+    return {r.key: r for r in (PackageRecord(*row) for row in rows)}
+
+
+async def write(
+    db: AsyncConnection, records: Sequence[PackageRecord], packages: Sequence[Package]
+) -> None:
+    """Write records and what they leave of their packages; the packages are locked."""
+    await db.execute(_INSERT, columns(records, *_TYPES))
+    names = ("pkg_id", "total_capacity", "total_remain", "deduct_today", "deduct_date")
+    await db.execute(_UPDATE, columns(packages, *names))
+
+
+async def page(db: AsyncConnection, period: Period, asked: Asked) -> Page[PackageRecord]:
+    """Records newest first; none is found by a number beyond NUMBERED_MAX."""
+    if asked.offset > pages.NUMBERED_MAX:
+        return Page([], "", 0, cut=True)
+    binds = {
+        "pkg_id": period.pkg_id,
+        "start": period.start,
+        "stop": period.stop,
+        "before": min(asked.start, pages.end_id(period.stop)),
+        "since": pages.first_id(period.start),
+    }
+    most = asked.most + 1
+    rows = (await db.execute(_PAGE, binds | {"offset": asked.offset, "most": most})).all()
+    shown = [PackageRecord(*row) for row in rows[: asked.most]]
+    full = len(rows) == most
+    count = 0
+    if asked.counted:
+        count = asked.offset + len(shown)
+        if full or (asked.offset and not shown):
+            count = (await db.execute(_COUNT, binds)).scalar_one()
+    return Page(shown, str(shown[-1].record_id) if full else "", count, cut=False)

@@ -1,0 +1,288 @@
+"""The tables of the ledger, with the documented names; comments become the data dictionary."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Sequence,
+    SmallInteger,
+    String,
+    Table,
+    UniqueConstraint,
+    false,
+    text,
+)
+
+from shoudan_kit.db.foundation import GROWING, copied_as, rights
+from shoudan_pay.tables import METADATA
+
+# Granted SELECT and INSERT only: a correction is a new row.
+APPEND_ONLY: Final = ("account_record", "ledger_statement", "package_record")
+
+# The documents start their numbers here.
+ACCOUNT_ID = Sequence("account_info_id_seq", start=86_000, metadata=METADATA)
+PACKAGE_ID = Sequence("package_info_id_seq", start=620_000, metadata=METADATA)
+
+_WITHIN = "BETWEEN -9007199254740992 AND 9007199254740992"
+
+
+def _column(name: str, kind: Any, comment: str, *args: Any, **options: Any) -> Column[Any]:
+    return Column(name, kind, *args, nullable=False, comment=comment, **options)
+
+
+def _moment(name: str, comment: str) -> Column[Any]:
+    return _column(name, DateTime(timezone=True), comment)
+
+
+# What may be posted, as docs/ledger.md has it: signs, trade types and whether a record is quoted.
+LAW: Final = (
+    "CASE change_type"
+    " WHEN 1 THEN trade_type = 1 AND amount_micros >= 0 OR trade_type = 4 AND amount_micros <= 0"
+    " WHEN 2 THEN trade_type = 1 AND amount_micros <= 0 OR trade_type = 4 AND amount_micros >= 0"
+    " WHEN 3 THEN trade_type = 1 AND amount_micros <= 0 OR trade_type IN (2, 3)"
+    " WHEN 4 THEN trade_type = 1 AND amount_micros >= 0 OR trade_type IN (2, 3)"
+    " WHEN 5 THEN trade_type IN (1, 2, 3, 5) WHEN 6 THEN trade_type IN (1, 2, 3, 5)"
+    " ELSE false END AND (ext_no <> '') = (change_type = 4 OR trade_type = 4)"
+)
+
+ACCOUNT_INFO = Table(
+    "account_info",
+    METADATA,
+    Column(
+        "account_id",
+        BigInteger,
+        ACCOUNT_ID,
+        primary_key=True,
+        server_default=ACCOUNT_ID.next_value(),
+        comment="账户编号, 86000 and up",
+    ),
+    _column("account_name", String(64), "账户名称"),
+    _column("ident", String(32), "系统标识: system that owns it"),
+    _column(
+        "groups", String(32), "账户分组; - when the system has one; platform for contra accounts"
+    ),
+    _column("eid", String(64), "外部用户编号: channel_no, member number"),
+    Column(
+        "contra_account_id",
+        BigInteger,
+        ForeignKey("account_info.account_id"),
+        index=True,
+        comment="platform account that moves the other way; null for platform accounts",
+    ),
+    _column(
+        "balance_micros", BigInteger, "余额, 10^-6 元; 0 for platform accounts: theirs is derived"
+    ),
+    _column("credit_micros", BigInteger, "信用额度, 10^-6 元"),
+    _column("status", SmallInteger, "状态: 0 正常 1 锁定"),
+    _column("limited", Boolean, "whether spending stops at minus credit"),
+    _column("watched", Boolean, "whether account_alert has rows for it", server_default=false()),
+    _column("seq", BigInteger, "seq of its last record, 0 before the first"),
+    _column("head_hash", LargeBinary, "hash of its last record; empty before the first"),
+    _moment("create_time", "创建时间"),
+    _moment("moved_time", "create_time of its last record, its own before the first"),
+    UniqueConstraint("ident", "groups", "eid", name="beanpay_account_info_eid"),
+    CheckConstraint("credit_micros >= 0", name="credit"),
+    CheckConstraint(f"balance_micros {_WITHIN}", name="balance"),
+    CheckConstraint("status IN (0, 1)", name="status"),
+    CheckConstraint(
+        "seq >= 0 AND (seq = 0) = (head_hash = '') AND (seq > 0 OR balance_micros = 0)", name="head"
+    ),
+    CheckConstraint(
+        "contra_account_id IS NOT NULL OR (balance_micros = 0 AND seq = 0 AND NOT limited)",
+        name="platform",
+    ),
+    comment="资金账户 (beanpay)",
+    info=rights(
+        update=(
+            "account_name",
+            "balance_micros",
+            "credit_micros",
+            "status",
+            "watched",
+            "seq",
+            "head_hash",
+            "moved_time",
+        )
+    )
+    | copied_as("beanpay_account_info"),
+    # Every group commit updates the rows it touched; free space keeps those updates off the indexes.
+    postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.02"},
+)
+
+# No foreign keys: rows are written under the lock of their account row, and a trigger per row is the
+# dearest thing PostgreSQL could do here; `shoudan ledger verify` finds records without an account.
+ACCOUNT_RECORD = Table(
+    "account_record",
+    METADATA,
+    Column(
+        "record_id", BigInteger, primary_key=True, autoincrement=False, comment="变动编号, by time"
+    ),
+    _column("account_id", BigInteger, "账户编号"),
+    _column("contra_account_id", BigInteger, "platform account that moved by the opposite amount"),
+    _column("trade_no", String(64), "交易编号"),
+    _column("ext_no", String(64), "扩展编号: what a refund or reversal quotes; empty otherwise"),
+    _column("trade_type", SmallInteger, "交易类型: 1 交易 2 手续费/服务费 3 佣金 4 红冲 5 平账"),
+    _column(
+        "change_type", SmallInteger, "变动类型: 1 加款 2 提款 3 扣款 4 退款 5 交易平账 6 余额平账"
+    ),
+    _column("amount_micros", BigInteger, "变动金额, signed, 10^-6 元; 0 closes the key (void)"),
+    _column("balance_micros", BigInteger, "变动后余额, 10^-6 元"),
+    Column(
+        "floor_micros",
+        BigInteger,
+        comment="lowest balance spending might leave then (minus credit); null when unlimited",
+    ),
+    _column("seq", BigInteger, "position within the account, from 1 without gaps"),
+    _column("memo", String(1024), "备注"),
+    _moment("create_time", "创建时间, never before the account's previous record"),
+    _column(
+        "hash",
+        LargeBinary,
+        "key id and HMAC-SHA-256 over the previous record's hash and this row",
+    ),
+    # trade_no first: new numbers sort last, so the index grows at one end, and it finds a trade, too.
+    UniqueConstraint(
+        "trade_no", "account_id", "trade_type", "change_type", name="account_record_key"
+    ),
+    UniqueConstraint("account_id", "seq", name="account_record_seq"),
+    # Not the credit of today: lowering credit below a debt is allowed, spending below it never was.
+    CheckConstraint(
+        "amount_micros >= 0 OR floor_micros IS NULL OR balance_micros >= floor_micros", name="limit"
+    ),
+    CheckConstraint(f"amount_micros {_WITHIN}", name="amount"),
+    CheckConstraint(f"balance_micros {_WITHIN}", name="balance"),
+    CheckConstraint("amount_micros % 10 = 0", name="decimals"),
+    CheckConstraint(LAW, name="law"),
+    CheckConstraint(
+        "seq > 0 AND account_id <> contra_account_id AND octet_length(hash) IN (32, 36)",
+        name="chain",
+    ),
+    Index(
+        "account_record_ext_no",
+        "ext_no",
+        "account_id",
+        postgresql_where=text("ext_no <> ''"),
+    ),
+    Index(
+        "account_record_reversed_once",
+        "account_id",
+        "ext_no",
+        "change_type",
+        unique=True,
+        postgresql_where=text("trade_type = 4 AND amount_micros <> 0"),
+    ),
+    # Rows come in order of time, so a few pages of summaries answer any period.
+    Index(
+        "account_record_create_time",
+        "create_time",
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on"},
+    ),
+    comment="账户资金变动记录 (beanpay), append-only",
+    info=copied_as("beanpay_account_record"),
+    postgresql_with={"autovacuum_vacuum_insert_scale_factor": "0.1"},
+)
+
+ACCOUNT_ALERT = Table(
+    "account_alert",
+    METADATA,
+    Column("account_id", BigInteger, ForeignKey("account_info.account_id"), primary_key=True),
+    Column(
+        "threshold_micros",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="tell when the balance falls below",
+    ),
+    _column("hysteresis_micros", BigInteger, "quiet until it has risen this far above again"),
+    _column("low", Boolean, "told that it is low, and not yet that it has recovered"),
+    CheckConstraint("hysteresis_micros >= 0", name="hysteresis"),
+    comment="余额预警",
+    info=rights(update=("hysteresis_micros", "low"), delete=True),
+)
+ACCOUNT_ALERT.c.account_id.comment = "账户编号"
+
+# Not what proves anything, that is the file: what the files of a folder are held to, so that the newest
+# cannot be missing unnoticed and two folders cannot each go on with a series of their own.
+LEDGER_STATEMENT = Table(
+    "ledger_statement",
+    METADATA,
+    Column(
+        "statement_no",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="from 1 without gaps",
+    ),
+    _column("day", Date, "day it was made, Asia/Shanghai"),
+    _column("hash", LargeBinary, "SHA-256 of its signed line; the next statement quotes it"),
+    _moment("create_time", "创建时间"),
+    CheckConstraint("statement_no > 0", name="number"),
+    comment="账本签名声明: signed statements of the ledger that were made, append-only",
+)
+
+PACKAGE_INFO = Table(
+    "package_info",
+    METADATA,
+    Column(
+        "pkg_id",
+        BigInteger,
+        PACKAGE_ID,
+        primary_key=True,
+        server_default=PACKAGE_ID.next_value(),
+        comment="服务包编号, 620000 and up",
+    ),
+    _column("account_id", BigInteger, "账户编号", ForeignKey("account_info.account_id")),
+    _column("spkg_id", String(32), "外部服务包编号"),
+    _column("pkg_name", String(64), "服务包名称"),
+    _column("total_capacity", BigInteger, "总数量: put in less drawn"),
+    _column("total_remain", BigInteger, "剩余数量"),
+    _column("capacity_daily", BigInteger, "日限制数量; 0 when the package has no limit of its own"),
+    _column("deduct_today", BigInteger, "当日已扣数量, of deduct_date"),
+    _column("deduct_date", Date, "day deduct_today counts, Asia/Shanghai"),
+    _column("expires", Date, "有效期: last day of use, Asia/Shanghai"),
+    _moment("book_time", "创建时间"),
+    _moment("last_update", "最后变动时间"),
+    UniqueConstraint("account_id", "spkg_id", name="beanpay_package_info_spkg"),
+    CheckConstraint("total_remain BETWEEN 0 AND 9007199254740992", name="remain"),
+    CheckConstraint("capacity_daily >= 0 AND deduct_today >= 0", name="daily"),
+    comment="服务包 (beanpay)",
+    info=rights(
+        update=("total_capacity", "total_remain", "deduct_today", "deduct_date", "last_update")
+    )
+    | copied_as("beanpay_package_info"),
+    postgresql_with={"fillfactor": "70"},
+)
+
+PACKAGE_RECORD = Table(
+    "package_record",
+    METADATA,
+    Column("record_id", BigInteger, primary_key=True, autoincrement=False, comment="变动编号"),
+    _column("pkg_id", BigInteger, "服务包编号"),
+    _column("trade_no", String(64), "交易编号; a refund has that of its deduct"),
+    _column("change_type", SmallInteger, "变动类型: 1 增加 2 减少 3 扣减 4 退回"),
+    _column("num", BigInteger, "变动数量, signed"),
+    _column("remain", BigInteger, "变动后剩余数量"),
+    _column("memo", String(1024), "备注"),
+    _moment("create_time", "创建时间"),
+    UniqueConstraint("pkg_id", "change_type", "trade_no", name="package_record_key"),
+    Index("package_record_of", "pkg_id", "record_id"),
+    CheckConstraint("remain >= 0", name="remain"),
+    CheckConstraint(
+        "CASE WHEN change_type IN (1, 4) THEN num > 0 ELSE change_type IN (2, 3) AND num < 0 END",
+        name="law",
+    ),
+    comment="服务包变动记录 (beanpay), append-only",
+    postgresql_with=GROWING,
+    info=copied_as("beanpay_package_record"),
+)

@@ -1,0 +1,30 @@
+"""What operators set: developers of ChinaUMS and domains of Dingdang. Secrets are named, never given."""
+
+from __future__ import annotations
+
+from shoudan_kit.secrets import named_secret
+from shoudan_kit.service import App
+from shoudan_pay.config import PaySettings
+from shoudan_pay.platforms.store import callers
+from shoudan_pay.platforms.store.callers import Domain, UmsApp
+from shoudan_pay.refusals import FieldInvalid
+
+
+async def set_app(app: App[PaySettings], given: UmsApp) -> None:
+    """Replace the developer with this appId. Raises FieldInvalid."""
+    _check_secrets(app.settings, given.secret_name, given.notify_secret_name)
+    async with app.work("platforms_set") as work:
+        await callers.set_app(work.db, given)
+
+
+async def set_domain(app: App[PaySettings], given: Domain) -> None:
+    """Replace the domain with this role and domainId. Raises FieldInvalid."""
+    _check_secrets(app.settings, given.secret_name, given.own_secret_name)
+    async with app.work("platforms_set") as work:
+        await callers.set_domain(work.db, given)
+
+
+def _check_secrets(settings: PaySettings, *names: str) -> None:
+    for name in names:
+        if named_secret.is_demo_of(settings.profile, name, settings.secrets_dir):
+            raise FieldInvalid("secret_name", f"{name}: {named_secret.REFUSED}")

@@ -1,0 +1,230 @@
+"""Who calls: signatures over raw bytes, clocks, shared nonces, the same work for strangers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit import log
+from shoudan_kit.secrets import named_secret
+from shoudan_kit.service import App
+from shoudan_pay.config import PaySettings
+from shoudan_pay.platforms.refusals import ProofInvalid
+from shoudan_pay.platforms.store import callers as store
+from shoudan_pay.platforms.store.callers import Domain, UmsApp
+from shoudan_pay.refusals import FieldInvalid
+from shoudan_signing import open_access_token, open_body_sig, tsk_hmac, tsk_rsa2, tvs_hmac
+from shoudan_signing.open_body_sig import BodySig
+from shoudan_signing.tsk_hmac import Tsk
+
+# Strangers are verified against these, so that how long a no takes does not tell who exists.
+NOBODY: Final = secrets.token_hex(32)
+NO_SIG: Final = BodySig("-", "", "-", "")
+NO_TSK: Final = Tsk("", "")
+NONCE_CHARS_MAX: Final = 64
+FORGET_S: Final = 600
+LOGGED_CHARS_MAX: Final = 64
+
+_log = log.get_logger("security")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How a call proves itself. `malformed` names a field that could not be read."""
+
+    body: bytes
+    authorization: str
+    remote_ip: str
+    malformed: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """A ChinaUMS developer signs for an access token."""
+
+    proof: Proof
+    app_id: str
+    timestamp: str
+    nonce: str
+    sign_method: str
+    signature: str
+
+
+class Proofs:
+    """Verifies calls. Everything refused is logged once, everything accepted uses its nonce up."""
+
+    def __init__(self, app: App[PaySettings]) -> None:
+        self._app = app
+
+    async def ums(self, proof: Proof) -> UmsApp:
+        """The credential of a ChinaUMS call, by signature or token. Raises ProofInvalid, FieldInvalid."""
+        token = open_access_token.read(proof.authorization)
+        if token is not None:
+            found = await self._by_token(token, proof)
+        else:
+            found = await self._by_signature(open_body_sig.read(proof.authorization), proof)
+        _readable(proof)
+        return found
+
+    async def ums_token(self, request: TokenRequest) -> str:
+        """A new token for who signed for it. Raises ProofInvalid, FieldInvalid."""
+        async with self._app.db.connect() as db:
+            found = await store.app_by_id(db, request.app_id)
+            rights = [
+                open_access_token.right(
+                    request.signature,
+                    request.app_id,
+                    key,
+                    request.timestamp,
+                    request.nonce,
+                    request.sign_method,
+                )
+                for key in self._keys(found)
+            ]
+            self._check_clock(
+                open_body_sig.moment_of(request.timestamp), request.app_id, request.proof
+            )
+            if not any(rights) or found is None or not request.nonce:
+                raise _refused("signature", request.app_id, request.proof)
+            await self._use(
+                db, f"ums-token:{found.app_id}", request.nonce, request.proof, once=True
+            )
+            _readable(request.proof)
+            token = secrets.token_hex(16)
+            await store.add_token(db, found.app_id, hashlib.sha256(token.encode()).digest())
+        return token
+
+    async def domain(
+        self, proof: Proof, role: str, domain_id: str, nonce: str, call: str
+    ) -> Domain:
+        """The domain of a Dingdang call. Raises ProofInvalid, FieldInvalid.
+
+        The same bytes may come again with the same nonce, as notices do; other bytes may not.
+        """
+        async with self._app.db.connect() as db:
+            found = await store.domain_by_id(db, role, domain_id)
+            stamped, right = self._domain_right(found, proof)
+            moment = tsk_hmac.moment_of(stamped)
+            late = not self._near(moment, self._app.settings.dingdang_window_s)
+            if not right or late or found is None:
+                raise _refused("clock" if right and late else "signature", domain_id, proof)
+            if nonce:
+                scope = f"dingdang:{call}:{found.domain_id}"
+                await self._use(db, scope, nonce, proof, once=False)
+        _readable(proof)
+        return found
+
+    async def forget_forever(self) -> None:
+        """Delete nonces and tokens whose time is over, again and again."""
+        while True:
+            async with self._app.work("platforms_forget") as work:
+                await store.forget(work.db)
+            await asyncio.sleep(FORGET_S)
+
+    def keys(self, secret_name: str) -> tuple[str, ...]:
+        """The keys of a named secret."""
+        return named_secret.lines(secret_name, self._app.settings.secrets_dir)
+
+    def whole(self, secret_name: str) -> str:
+        """A named secret that is one text, such as PEM."""
+        return named_secret.text(secret_name, self._app.settings.secrets_dir)
+
+    def authorization(self, domain: Domain, body: bytes) -> str:
+        """The header we sign a call to this domain with; empty when its secret is nowhere."""
+        name = domain.own_secret_name or domain.secret_name
+        stamped = tsk_hmac.stamp(self._app.clock.now())
+        if domain.scheme == "tsk_rsa2":
+            pem = self.whole(name)
+            return tsk_rsa2.header(pem, stamped, body) if pem else ""
+        keys = self.keys(name)
+        if not keys:
+            return ""
+        if domain.scheme == "tvs_hmac":
+            return tvs_hmac.header(domain.credential_key, keys[0], stamped, body)
+        return tsk_hmac.header(keys[0], stamped, body)
+
+    async def _by_token(self, token: str, proof: Proof) -> UmsApp:
+        async with self._app.db.connect() as db:
+            found = await store.app_by_token(db, hashlib.sha256(token.encode()).digest())
+        if found is None:
+            raise _refused("token", "", proof)
+        return found
+
+    async def _by_signature(self, claim: BodySig | None, proof: Proof) -> UmsApp:
+        given = claim or NO_SIG
+        async with self._app.db.connect() as db:
+            found = await store.app_by_id(db, given.app_id)
+            rights = [open_body_sig.right(given, key, proof.body) for key in self._keys(found)]
+            if claim is not None:
+                self._check_clock(open_body_sig.moment_of(given.timestamp), given.app_id, proof)
+            if not any(rights) or found is None:
+                raise _refused("signature", given.app_id, proof)
+            await self._use(db, f"ums:{found.app_id}", given.nonce, proof, once=True)
+        return found
+
+    def _keys(self, found: UmsApp | None) -> tuple[str, ...]:
+        keys = self.keys(found.secret_name) if found is not None else ()
+        return keys or (NOBODY,)
+
+    def _check_clock(self, moment: datetime | None, who: str, proof: Proof) -> None:
+        if moment is None:
+            raise _refused("timestamp", who, proof)
+        if not self._near(moment, self._app.settings.ums_window_s):
+            raise _refused("clock", who, proof)
+
+    def _near(self, moment: datetime | None, window_s: float) -> bool:
+        if moment is None:
+            return False
+        return abs((self._app.clock.now() - moment).total_seconds()) <= window_s
+
+    def _domain_right(self, found: Domain | None, proof: Proof) -> tuple[str, bool]:
+        """The time a call is signed with, and whether its signature fits one of the domain's keys."""
+        scheme = found.scheme if found is not None else "tsk_hmac"
+        if scheme == "tsk_rsa2":
+            given = tsk_rsa2.read(proof.authorization) or NO_TSK
+            pem = self.whole(found.secret_name) if found is not None else ""
+            return given.datetime, tsk_rsa2.right(given, pem, proof.body)
+        keys = (self.keys(found.secret_name) if found is not None else ()) or (NOBODY,)
+        if scheme == "tvs_hmac":
+            tvs = tvs_hmac.read(proof.authorization) or tvs_hmac.Tvs("", "", "")
+            named = found is not None and tvs.credential_key == found.credential_key
+            return tvs.datetime, named and _any(
+                lambda key: tvs_hmac.right(tvs, key, proof.body), keys
+            )
+        given = tsk_hmac.read(proof.authorization) or NO_TSK
+        return given.datetime, _any(lambda key: tsk_hmac.right(given, key, proof.body), keys)
+
+    async def _use(
+        self, db: AsyncConnection, scope: str, nonce: str, proof: Proof, *, once: bool
+    ) -> None:
+        if len(nonce) > NONCE_CHARS_MAX:
+            nonce = hashlib.sha256(nonce.encode()).hexdigest()
+        digest = hashlib.sha256(proof.body).digest()
+        settings = self._app.settings
+        keep_s = 2 * min(max(settings.ums_window_s, settings.dingdang_window_s), 86_400)
+        before = await store.use_nonce(db, scope, nonce, digest, keep_s)
+        if before is not None and (once or before != digest):
+            raise _refused("nonce", scope, proof)
+
+
+def _any(right: Callable[[str], bool], keys: tuple[str, ...]) -> bool:
+    # No short cut: how long it takes must not tell which key fitted.
+    return any([right(key) for key in keys])  # noqa: C419
+
+
+def _readable(proof: Proof) -> None:
+    """Only who has proved itself learns what is wrong with its fields."""
+    if proof.malformed:
+        raise FieldInvalid(proof.malformed[:LOGGED_CHARS_MAX], "cannot be read")
+
+
+def _refused(why: str, who: str, proof: Proof) -> ProofInvalid:
+    _log.warning("proof_refused", why=why, who=who[:LOGGED_CHARS_MAX], remote_ip=proof.remote_ip)
+    return ProofInvalid("timestamp" if why == "timestamp" else "proof")

@@ -1,0 +1,33 @@
+"""How PayServer's statuses read in the words of the platforms."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shoudan_pay.payserver.protocol import Heard, Word
+from shoudan_pay.payserver.states import RefundStatus
+from shoudan_pay.platforms.states import RefundState
+
+REFUND_STATES: Final = {
+    RefundStatus.UN_REFUND: RefundState.PROCESSING,
+    RefundStatus.REFUNDING: RefundState.PROCESSING,
+    RefundStatus.REFUNDED: RefundState.SUCCESS,
+    RefundStatus.REFUND_FAILED: RefundState.FAIL,
+}
+WORDS: Final = {
+    "success": Word.SUCCESS,
+    "fail": Word.FAILED,
+    "processing": Word.RUNNING,
+    "notpay": Word.RUNNING,
+    "unknown": Word.UNKNOWN,
+}
+
+
+def refund_state(status: str) -> RefundState:
+    """Of a refund."""
+    return REFUND_STATES[RefundStatus(status)]
+
+
+def heard(state: str, third_no: str = "", reason: str = "") -> Heard:
+    """What a state of ours says to PayServer."""
+    return Heard(WORDS[state], third_no or None, reason)

@@ -1,0 +1,1 @@
+"""Statements on who may call and on what was used up."""

@@ -1,0 +1,279 @@
+"""Messages to values and back; what has no shape is refused here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_kit.db.pages import NUMBERED_MAX, Asked
+from shoudan_pay.ledger import packages, postings
+from shoudan_pay.ledger.entries import (
+    Account,
+    Decision,
+    Key,
+    Package,
+    PackageRecord,
+    Posting,
+    Record,
+    micros_since_1970,
+)
+from shoudan_pay.ledger.store.records import Shown
+from shoudan_pay.refusals import FieldInvalid
+
+IDENT_MAX: Final = 32
+EID_MAX: Final = 64
+NUMBER_MAX: Final = 64
+NAME_MAX: Final = 64
+SPKG_MAX: Final = 32
+MEMO_MAX: Final = 1024
+PAGE_DEFAULT: Final = 100
+PAGE_MAX: Final = 1000
+# Without a group an account belongs to the only one its system has.
+ONLY_GROUP: Final = "-"
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def text(field: str, value: str, most: int, *, optional: bool = False) -> str:
+    """`value`, if it has 1 to `most` characters and nothing invisible in it: FieldInvalid."""
+    if not value:
+        if optional:
+            return value
+        raise FieldInvalid(field, "is missing")
+    if len(value) > most:
+        raise FieldInvalid(field, f"has more than {most} characters")
+    if not value.isprintable():
+        raise FieldInvalid(field, "has characters that cannot be seen")
+    return value
+
+
+def memo(value: str) -> str:
+    """Free words: any script, but nothing a terminal would obey."""
+    if value and (len(value) > MEMO_MAX or _CONTROL.search(value)):
+        raise FieldInvalid("memo", f"has more than {MEMO_MAX} or control characters")
+    return value
+
+
+def key(message: pb.AccountKey) -> Key:
+    """The key of one account."""
+    return (
+        text("ident", message.ident, IDENT_MAX),
+        text("groups", message.groups or ONLY_GROUP, IDENT_MAX),
+        text("eid", message.eid, EID_MAX),
+    )
+
+
+def posting(message: pb.Posting) -> Posting:
+    """One posting, its shape and its own sense checked."""
+    asked = Posting(
+        key(message.account),
+        text("trade_no", message.trade_no, NUMBER_MAX),
+        message.change_type,
+        message.trade_type,
+        message.amount_micros,
+        text("ext_no", message.ext_no, NUMBER_MAX, optional=True),
+        memo(message.memo),
+        message.void,
+    )
+    postings.check(asked)
+    return asked
+
+
+def moment(message: Timestamp) -> datetime:
+    """The time, if it is one PostgreSQL and Python both know: FieldInvalid."""
+    try:
+        return message.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise FieldInvalid("time", "is out of range") from None
+
+
+def optional_moment(holder: Any, field: str) -> datetime | None:
+    """The time in `field`, or None when it is absent."""
+    return moment(getattr(holder, field)) if holder.HasField(field) else None
+
+
+def stamp(time: datetime) -> Timestamp:
+    """A time as it travels, exact to the microsecond."""
+    made = Timestamp()
+    made.FromDatetime(time)
+    return made
+
+
+def day(field: str, value: str) -> date:
+    """A day written yyyymmdd."""
+    try:
+        if len(value) == 8 and value.isascii() and value.isdigit():
+            return date(int(value[:4]), int(value[4:6]), int(value[6:]))
+    except ValueError:
+        pass  # refused below, like every other text that is no day
+    raise FieldInvalid(field, "is no day of the form yyyymmdd")
+
+
+def page_size(asked: int) -> int:
+    """Rows of one page."""
+    if not 0 <= asked <= PAGE_MAX:
+        raise FieldInvalid("page_size", f"is not within 0..{PAGE_MAX}")
+    return asked or PAGE_DEFAULT
+
+
+def page(request: Any, first: int) -> Asked:
+    """Which page: behind its token, or at an offset for callers that page by number. Raises FieldInvalid.
+
+    How many there are is counted for a first page and for pages by number, never page after page.
+    """
+    numbered = request.HasField("offset") and not request.page_token
+    start, offset = page_start(request.page_token, request.offset if numbered else 0, first)
+    return Asked(
+        start, offset, page_size(request.page_size), numbered, counted=not request.page_token
+    )
+
+
+def whole(cut: bool) -> None:
+    """Refuse a page by number that was looked for in vain. Raises FieldInvalid."""
+    if cut:
+        raise FieldInvalid(
+            "offset", f"is not among the first {NUMBERED_MAX} rows: narrow the period or the filter"
+        )
+
+
+def page_start(token: str, offset: int, first: int) -> tuple[int, int]:
+    """Where a page begins: behind the token, or so many rows from the first."""
+    if token:
+        if not (token.isascii() and token.isdigit() and len(token) <= 18):
+            raise FieldInvalid("page_token", "was not given by this service")
+        return int(token), 0
+    if not 0 <= offset < 2**31:
+        raise FieldInvalid("offset", "is negative or beyond 2^31")
+    return first, offset
+
+
+def account(value: Account) -> pb.Account:
+    """An account as it travels."""
+    return pb.Account(
+        account_id=value.account_id,
+        key=pb.AccountKey(ident=value.ident, groups=value.groups, eid=value.eid),
+        name=value.name,
+        balance_micros=value.balance_micros,
+        credit_micros=value.credit_micros,
+        locked=value.locked,
+        limited=value.limited,
+        create_time=stamp(value.create_time),
+    )
+
+
+def record(value: Record, owner: Key, name: str) -> pb.Record:
+    """A record as it travels. Enum numbers were checked when it was made."""
+    return pb.Record(**_of_account(value, owner, name), **_of_record(value))
+
+
+def _of_account(value: Record, owner: Key, name: str) -> dict[str, Any]:
+    """What the records of one account and one moment share."""
+    ident, groups, eid = owner
+    seconds, micros = divmod(micros_since_1970(value.create_time), 1_000_000)
+    # Plain values, not messages: a message made apart would be copied in, at twice the price.
+    return {
+        "account_id": value.account_id,
+        "contra_account_id": value.contra_account_id,
+        "account": {"ident": ident, "groups": groups, "eid": eid},
+        "account_name": name,
+        "create_time": {"seconds": seconds, "nanos": micros * 1000},
+    }
+
+
+def _of_record(value: Record) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "record_id": value.record_id,
+        "trade_no": value.trade_no,
+        "change_type": value.change_type,
+        "trade_type": value.trade_type,
+        "amount_micros": value.amount_micros,
+        "balance_micros": value.balance_micros,
+        "seq": value.seq,
+    }
+    if value.ext_no:
+        fields["ext_no"] = value.ext_no
+    if value.memo:
+        fields["memo"] = value.memo
+    return fields
+
+
+class Records:
+    """Records of one answer: most share their time and a few accounts."""
+
+    def __init__(self, accounts: Mapping[int, Account]) -> None:
+        self._accounts = accounts
+        self._shared: dict[tuple[int, datetime], dict[str, Any]] = {}
+
+    def put(self, result: pb.PostEntriesResponse.Result, decision: Decision) -> None:
+        """Write into `result` what became of one group."""
+        if decision.refusal is not None:
+            result.refusal.CopyFrom(decision.refusal.to_proto())
+            return
+        add = result.records.add
+        for one in decision.records:
+            add(**self._common(one), **_of_record(one))
+        result.existed = not decision.new
+
+    def record(self, value: Record) -> pb.Record:
+        """One record with the name and key of its account."""
+        return pb.Record(**self._common(value), **_of_record(value))
+
+    def _common(self, value: Record) -> dict[str, Any]:
+        at = value.account_id, value.create_time
+        shared = self._shared.get(at)
+        if shared is None:
+            owner = self._accounts[value.account_id]
+            shared = self._shared[at] = _of_account(value, owner.key, owner.name)
+        return shared
+
+
+def shown_records(found: Iterable[Shown]) -> list[pb.Record]:
+    """Records as they were looked up."""
+    return [record(one.record, one.account, one.account_name) for one in found]
+
+
+def package(value: Package, today: date) -> pb.Package:
+    """A package as it travels, with what was used today and not on the last day it was used."""
+    return pb.Package(
+        pkg_id=value.pkg_id,
+        account=pb.AccountKey(ident=value.ident, groups=value.groups, eid=value.eid),
+        spkg_id=value.spkg_id,
+        name=value.name,
+        total_capacity=value.total_capacity,
+        total_remain=value.total_remain,
+        capacity_daily=value.capacity_daily or value.total_capacity,
+        deduct_today=value.used_on(today),
+        expires=value.expires.strftime("%Y%m%d"),
+    )
+
+
+def move(message: pb.MoveCapacityRequest.Move) -> packages.Move:
+    """One move of capacity, its shape and its own sense checked."""
+    asked = packages.Move(
+        (key(message.account), text("spkg_id", message.spkg_id, SPKG_MAX)),
+        text("trade_no", message.trade_no, NUMBER_MAX),
+        message.change_type,
+        message.num,
+        memo(message.memo),
+    )
+    packages.check(asked)
+    return asked
+
+
+def package_record(value: PackageRecord) -> pb.PackageRecord:
+    """A record of a package as it travels."""
+    fields: dict[str, Any] = {
+        "record_id": value.record_id,
+        "pkg_id": value.pkg_id,
+        "trade_no": value.trade_no,
+        "change_type": value.change_type,
+        "num": value.num,
+        "remain": value.remain,
+        "create_time": stamp(value.create_time),
+    }
+    return pb.PackageRecord(**fields)

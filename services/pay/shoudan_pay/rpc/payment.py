@@ -1,0 +1,139 @@
+"""PaymentService's servicer: PayServer (002) over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from shoudan.pay.v1 import payment_service_pb2 as pb
+from shoudan.pay.v1 import payment_service_pb2_grpc as grpc_stubs
+from shoudan_kit.rpc.deadlines import deadline
+from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.rpc.refusal import Refusal
+from shoudan_pay.payserver import pays, refunds
+from shoudan_pay.payserver.notifies import Notifies
+from shoudan_pay.payserver.pays import Paid
+from shoudan_pay.payserver.protocol import Answer
+from shoudan_pay.payserver.refunds import Refunded
+from shoudan_pay.payserver.server import PayServer
+from shoudan_pay.refusals import FieldInvalid
+from shoudan_pay.rpc import payment_messages
+from shoudan_pay.rpc.payment_modes import ModeCalls
+
+M = TypeVar("M")
+V = TypeVar("V")
+A = TypeVar("A")
+
+_PayResult = pb.CreatePaysResponse.Result
+_RefundResult = pb.CreateRefundsResponse.Result
+
+
+class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
+    """shoudan.pay.v1.PaymentService."""
+
+    def __init__(self, server: PayServer) -> None:
+        self._app, self._components = server.app, server.components
+        self._paying, self._refunding = server.paying, server.refunding
+        self._notifies = Notifies(server)
+
+    async def CreatePays(
+        self, request: pb.CreatePaysRequest, context: RpcContext
+    ) -> pb.CreatePaysResponse:
+        """Items are independent; what a component has not ended in time is answered as paying."""
+        merchant, wait_s = request.caller.merchant_uuid, self._wait_s(context)
+
+        async def pay(wishes: Sequence[pays.Wish]) -> Sequence[pays.Answer]:
+            return await self._paying.pay(wishes, wait_s)
+
+        results = await _each(
+            request.items,
+            lambda item: pays.Wish(merchant, payment_messages.pay(item)),
+            pay,
+            _pay_result,
+        )
+        return pb.CreatePaysResponse(results=results)
+
+    async def CreateRefunds(
+        self, request: pb.CreateRefundsRequest, context: RpcContext
+    ) -> pb.CreateRefundsResponse:
+        """Items are independent; what a component has not ended in time is answered as refunding."""
+        merchant, wait_s = request.caller.merchant_uuid, self._wait_s(context)
+
+        async def refund(wishes: Sequence[refunds.Wish]) -> Sequence[refunds.Answer]:
+            return await self._refunding.refund(wishes, wait_s)
+
+        results = await _each(
+            request.items,
+            lambda item: refunds.Wish(merchant, payment_messages.refund(item)),
+            refund,
+            _refund_result,
+        )
+        return pb.CreateRefundsResponse(results=results)
+
+    async def NotifyPay(
+        self, request: pb.NotifyPayRequest, context: RpcContext
+    ) -> pb.NotifyPayResponse:
+        """A wrong sign is answered like an unknown number."""
+        number = payment_messages.resource(request.told.traction_no)
+        await self._notifies.pay(number, request.sign, _answer(request.told))
+        return pb.NotifyPayResponse()
+
+    async def NotifyRefund(
+        self, request: pb.NotifyRefundRequest, context: RpcContext
+    ) -> pb.NotifyRefundResponse:
+        """The same for a refund."""
+        number = payment_messages.resource(request.told.traction_no)
+        await self._notifies.refund(number, request.sign, _answer(request.told))
+        return pb.NotifyRefundResponse()
+
+    def _wait_s(self, context: RpcContext) -> float:
+        return deadline(context, self._app.settings.component_timeout_s + 1)
+
+
+async def _each(
+    messages: Sequence[M],
+    read: Callable[[M], V],
+    run: Callable[[Sequence[V]], Awaitable[Sequence[A]]],
+    result: Callable[[A | Refusal], Any],
+) -> list[Any]:
+    """Results in the order of the messages; those without a shape are refused, the others run together."""
+    if len(messages) > payment_messages.ITEMS_MAX:
+        raise FieldInvalid("items", f"are more than {payment_messages.ITEMS_MAX}")
+    values: list[V | Refusal] = []
+    for message in messages:
+        try:
+            values.append(read(message))
+        except Refusal as refusal:
+            values.append(refusal)
+    right = [one for one in values if not isinstance(one, Refusal)]
+    answers = iter(await run(right) if right else ())
+    return [result(one if isinstance(one, Refusal) else next(answers)) for one in values]
+
+
+def _pay_result(answer: pays.Answer) -> pb.CreatePaysResponse.Result:
+    if isinstance(answer, Paid):
+        return _PayResult(pay=payment_messages.pay_message(answer.pay), repeated=answer.repeated)
+    if isinstance(answer, Refusal):
+        return _PayResult(refusal=answer.to_proto())
+    return _PayResult(offline=True)
+
+
+def _refund_result(answer: refunds.Answer) -> pb.CreateRefundsResponse.Result:
+    if isinstance(answer, Refunded):
+        shown = payment_messages.refund_message(answer.refund)
+        return _RefundResult(refund=shown, repeated=answer.repeated)
+    if isinstance(answer, Refusal):
+        return _RefundResult(refusal=answer.to_proto())
+    return _RefundResult(offline=True)
+
+
+def _answer(told: pb.Told) -> Answer:
+    return Answer(
+        told.traction_no,
+        told.ret,
+        told.third_order_no,
+        told.third_error_reason,
+        told.trade_finished_at,
+        told.pay_fen if told.HasField("pay_fen") else None,
+        told.refund_fen if told.HasField("refund_fen") else None,
+    )

@@ -1,0 +1,66 @@
+"""Background work of this service: each task brings one thing nearer to its end."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from shoudan_kit.tasks.kinds import Handler, Task, handles_each
+from shoudan_pay.chinaums.kinds import ASK_UMS, ASK_UMS_NOW, AskUms
+from shoudan_pay.context import Context
+from shoudan_pay.dingdang.kinds import RELEASE, TELL, Release, Tell
+from shoudan_pay.ledger import nightly
+from shoudan_pay.ledger.kinds import PROVE, Prove
+from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND, Ask
+
+
+@handles_each(PROVE)
+async def prove(context: Context, task: Task[Prove]) -> None:
+    """Prove the ledger, and come again at the same time tomorrow."""
+    await nightly.prove(context.app, task)
+
+
+@handles_each(ASK_PAY)
+async def ask_pay(context: Context, task: Task[Ask]) -> None:
+    """Bring one pay nearer to its end."""
+    await context.payserver.asking.pay(task)
+
+
+@handles_each(ASK_REFUND)
+async def ask_refund(context: Context, task: Task[Ask]) -> None:
+    """Bring one refund nearer to its end."""
+    await context.payserver.asking.refund(task)
+
+
+@handles_each(ASK_UMS)
+async def ask_ums(context: Context, task: Task[AskUms]) -> None:
+    """Ask ChinaUMS about one refund."""
+    await context.ums_refunds.ask(task)
+
+
+@handles_each(ASK_UMS_NOW)
+async def ask_ums_now(context: Context, task: Task[AskUms]) -> None:
+    """The same, at once."""
+    await context.ums_refunds.ask(task)
+
+
+@handles_each(TELL)
+async def tell(context: Context, task: Task[Tell]) -> None:
+    """One attempt of one notice to a partner of Dingdang."""
+    await context.telling.tell(task)
+
+
+@handles_each(RELEASE)
+async def release(context: Context, task: Task[Release]) -> None:
+    """Let the order of a paid trade go on, or stop that of a refunded one."""
+    await context.orders.release(task)
+
+
+HANDLERS: Final[tuple[Handler[Any], ...]] = (
+    prove,
+    ask_pay,
+    ask_refund,
+    ask_ums,
+    ask_ums_now,
+    tell,
+    release,
+)

@@ -1,1 +1,0 @@
-"""Background work of the pay service, declared as data."""

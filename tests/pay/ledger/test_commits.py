@@ -1,0 +1,243 @@
+"""Promises of the group commit: few statements, poison stays alone, grants, alerts, events, revisions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from grpc import aio
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+
+from shoudan.core.v1 import operations_service_pb2, operations_service_pb2_grpc
+from shoudan.pay.v1 import events_pb2
+from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_kit.db.migrate import differences
+from shoudan_kit.db.pool import Database
+from shoudan_kit.db.text_statements import watched
+from shoudan_kit.embedded import DatabaseUrls
+from shoudan_pay.app import SERVICE
+from shoudan_pay.ledger import events
+from tests.pay.ledger.bank import YUAN, Bank, deduct, posting, reason, refusal_of, told
+from tests.pay.ledger.invariants import broken
+from tests.poll import eventually
+
+
+@pytest.fixture
+async def owner(bank: Bank) -> AsyncIterator[Database]:
+    """Somebody who may do what the service may not."""
+    database = Database(bank.urls.owner)
+    yield database
+    await database.dispose()
+
+
+async def rows(database: Database, sql: str, **binds: object) -> list[Any]:
+    async with database.connect() as db:
+        return list((await db.execute(text(sql), binds)).all())
+
+
+async def test_the_revisions_make_the_tables_declared(
+    new_database: Callable[[str], Awaitable[DatabaseUrls]],
+) -> None:
+    assert SERVICE.schema is not None
+    assert await differences(SERVICE.schema, (await new_database("pay")).owner) == []
+
+
+@pytest.mark.parametrize("table", ["account_record", "package_record"])
+@pytest.mark.parametrize("change", ["DELETE FROM {}", "UPDATE {} SET memo = ''", "TRUNCATE {}"])
+async def test_the_service_itself_cannot_change_a_record(
+    bank: Bank, table: str, change: str
+) -> None:
+    with pytest.raises(ProgrammingError, match="permission denied"):
+        async with bank.process.app.db.begin() as db:
+            await db.execute(text(change.format(table)))
+
+
+async def statements(bank: Bank, groups: list[list[pb.Posting]]) -> int:
+    """How many statements these groups cost."""
+    seen: list[str] = []
+    with watched(seen.append):
+        await bank.groups(*groups)
+    # The relay works in the background; its statements know no accounts and make no events.
+    return sum("account_" in sql or "INTO event" in sql for sql in seen)
+
+
+async def test_a_thousand_postings_cost_as_many_statements_as_one(bank: Bank) -> None:
+    key = await bank.account(1000 * YUAN)
+    keys = [await bank.account(1000 * YUAN) for _ in range(10)]
+    one = await statements(bank, [[deduct(key, 10)]])
+    many = await statements(bank, [[deduct(k, 10)] for k in keys for _ in range(100)])
+    assert (one, many) == (5, 5)
+
+
+async def test_no_group_commit_reads_the_records_one_after_the_other(
+    bank: Bank, owner: Database
+) -> None:
+    scans = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'account_record'"
+    key = await bank.account(1000 * YUAN)
+    await bank.groups(*[[deduct(key, 10)] for _ in range(500)])
+    plan = """EXPLAIN SELECT record_id FROM account_record
+        WHERE trade_no = 'x' AND account_id = 1 AND trade_type = 1 AND change_type = 1"""
+    async with owner.begin() as db:
+        await db.execute(text("SELECT set_config('enable_seqscan', 'off', true)"))
+        lines = (await db.execute(text(plan))).scalars().all()
+    assert "account_record_key" in lines[0]
+    assert await rows(owner, scans)
+
+
+async def test_a_poisoned_group_fails_alone(bank: Bank, owner: Database) -> None:
+    poison = """CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN IF NEW.memo = 'poison' THEN RAISE EXCEPTION 'poisoned'; END IF; RETURN NEW; END $$"""
+    trigger = """CREATE TRIGGER poison BEFORE INSERT ON account_record
+        FOR EACH ROW EXECUTE FUNCTION poison()"""
+    key = await bank.account(100 * YUAN)
+    async with owner.begin() as db:
+        await db.execute(text(poison))
+        await db.execute(text(trigger))
+    try:
+        asked = [[deduct(key, YUAN, memo="poison" if n == 5 else "")] for n in range(12)]
+        results = await bank.groups(*asked)
+    finally:
+        async with owner.begin() as db:
+            await db.execute(text("DROP TRIGGER poison ON account_record"))
+            await db.execute(text("DROP FUNCTION poison"))
+    assert reason(results[5]) == "POSTING_FAILED"
+    assert "poisoned" not in str(results[5].metadata)
+    assert [r.records[0].seq for n, r in enumerate(results) if n != 5] == list(range(2, 13))
+    (again,) = await bank.groups(asked[5])
+    assert again.records[0].balance_micros == 88 * YUAN
+
+
+async def test_postings_without_turn_on_the_same_accounts_never_deadlock(
+    bank: Bank, owner: Database
+) -> None:
+    keys = [await bank.account(1000 * YUAN) for _ in range(6)]
+    asked = [bank.groups([deduct(keys[(n * k) % 6], YUAN) for k in (1, 2, 5)]) for n in range(60)]
+    for (result,) in await asyncio.gather(*asked):
+        assert len(result.records) == 3
+    assert sum([await bank.balance(key) for key in keys]) == 6000 * YUAN - 180 * YUAN
+    assert await broken(owner) == {}
+
+
+async def test_accounts_are_made_once_however_often_they_are_asked_for(bank: Bank) -> None:
+    key = pb.AccountKey(ident="race", groups="down_channel", eid="1")
+    item = pb.CreateAccountsRequest.Item(key=key, name="x", credit_micros=5 * YUAN)
+    request = pb.CreateAccountsRequest(items=[item, item])
+    answers = await asyncio.gather(*[bank.stub.CreateAccounts(request) for _ in range(8)])
+    results = [one for answer in answers for one in answer.results]
+    assert len({one.account.account_id for one in results}) == 1
+    assert [one.existed for one in results].count(False) == 1
+    assert results[0].account.account_id >= 86_000
+    bad = [
+        pb.CreateAccountsRequest.Item(key=pb.AccountKey(ident="race", groups="platform", eid="1")),
+        pb.CreateAccountsRequest.Item(key=pb.AccountKey(ident="race"), name="x"),
+        pb.CreateAccountsRequest.Item(key=key, credit_micros=-10),
+    ]
+    refused = await bank.stub.CreateAccounts(pb.CreateAccountsRequest(items=[*bad, item]))
+    assert [one.WhichOneof("outcome") for one in refused.results] == ["refusal"] * 3 + ["account"]
+
+
+async def test_accounts_are_listed_by_what_is_asked(bank: Bank) -> None:
+    for n in range(3):
+        await bank.account(groups=f"up_{n}", ident="listed")
+    ask = pb.ListAccountsRequest(ident="listed", groups_prefix="up_", page_size=2)
+    first = await told(bank.stub.ListAccounts(ask))
+    assert (first.count, [a.key.groups for a in first.accounts]) == (3, ["up_0", "up_1"])
+    ask.page_token = first.next_page_token
+    second = await told(bank.stub.ListAccounts(ask))
+    assert [a.key.groups for a in second.accounts] == ["up_2"]
+    assert not second.next_page_token
+    one = first.accounts[0].key
+    await told(bank.stub.UpdateAccount(pb.UpdateAccountRequest(key=one, locked=True)))
+    locked = pb.ListAccountsRequest(ident="listed", status=1)
+    assert [a.key for a in (await told(bank.stub.ListAccounts(locked))).accounts] == [one]
+
+
+async def test_a_balance_running_low_is_told_once_until_it_has_recovered(
+    bank: Bank, owner: Database
+) -> None:
+    key = await bank.account(100 * YUAN)
+    limits = {"threshold_micros": 50 * YUAN, "hysteresis_micros": 10 * YUAN}
+    made = await told(bank.stub.SetAlert(pb.SetAlertRequest(key=key, **limits)))
+    assert list(made.threshold_micros) == [50 * YUAN]
+    for micros in (-60, 15, -10, 20, -30):  # 40 low, 55 quiet, 45 quiet, 65 recovered, 35 low
+        kind = pb.CHANGE_TYPE_BALANCE_FLAT
+        await bank.post(posting(key, micros * YUAN, change_type=kind))
+    account = (await told(bank.stub.GetAccount(pb.GetAccountRequest(key=key)))).account
+    sql = """SELECT subject, body FROM event WHERE key = :key AND subject LIKE '%account.%'
+        ORDER BY event_id"""
+    found = await rows(owner, sql, key=str(account.account_id))
+    assert [row.subject for row in found] == [events.LOW, events.RECOVERED, events.LOW]
+    alert = events_pb2.BalanceAlert.FromString(found[-1].body)
+    assert (alert.balance_micros, alert.threshold_micros) == (35 * YUAN, 50 * YUAN)
+    gone = await told(bank.stub.SetAlert(pb.SetAlertRequest(key=key, remove=True, **limits)))
+    assert not gone.threshold_micros
+
+
+async def test_each_group_is_told_once_and_repeats_are_not(bank: Bank, owner: Database) -> None:
+    one, two = await bank.account(100 * YUAN), await bank.account(100 * YUAN)
+    group = [deduct(one, YUAN, "ev1"), deduct(two, YUAN, "ev1")]
+    await bank.groups(group, [deduct(one, YUAN, "ev2")])
+    await bank.groups(group)
+    sql = "SELECT body FROM event WHERE subject = :subject"
+    found = await rows(owner, sql, subject=events.POSTED)
+    told = [g for row in found for g in events_pb2.PostedGroups.FromString(row.body).groups]
+    (posted,) = [group for group in told if group.trade_no == "ev1"]
+    assert [line.eid for line in posted.lines] == [one.eid, two.eid]
+    assert {line.balance_micros for line in posted.lines} == {99 * YUAN}
+    assert [group.trade_no for group in told].count("ev2") == 1
+
+
+async def test_many_groups_are_told_in_bounded_messages(bank: Bank, owner: Database) -> None:
+    key = await bank.account(100 * YUAN)
+    long = [deduct(key, 10, f"long{n}") for n in range(events.LINES_MAX + 1)]
+    await bank.groups(long, *[[deduct(key, 10, f"many{n}")] for n in range(events.LINES_MAX)])
+    found = await rows(
+        owner, "SELECT body FROM event WHERE subject = :subject", subject=events.POSTED
+    )
+    bodies = [events_pb2.PostedGroups.FromString(row.body).groups for row in found]
+    sizes = [sum(len(group.lines) for group in groups) for groups in bodies]
+    told = [group.trade_no for groups in bodies for group in groups]
+    assert max(sizes) <= events.LINES_MAX
+    assert sum(number.startswith("many") for number in told) == events.LINES_MAX
+    assert [number for number in told if number.startswith("long")] == ["long0", "long200"]
+
+
+async def test_the_history_of_a_trade_number_is_what_was_posted_under_it(bank: Bank) -> None:
+    one, two = await bank.account(100 * YUAN), await bank.account(100 * YUAN)
+    await bank.groups([deduct(one, YUAN, "hi1"), deduct(two, 2 * YUAN, "hi1")])
+    await bank.groups([deduct(one, YUAN, "hi2")])
+    async with aio.insecure_channel(f"127.0.0.1:{bank.process.port}") as channel:
+        stub: Any = operations_service_pb2_grpc.OperationsServiceStub(channel)
+        request = operations_service_pb2.GetHistoryRequest(keys=["hi2", "hi1", "nobody"])
+        answer = await stub.GetHistory(request)
+    assert [event.key for event in answer.events] == ["hi1", "hi2"]
+    first = answer.events[0]
+    words = f"down_channel/{one.eid} -1, down_channel/{two.eid} -2"
+    assert (first.subject, first.text) == (events.POSTED, words)
+    posted = events_pb2.Posted.FromString(first.body)
+    assert [line.amount_micros for line in posted.lines] == [-YUAN, -2 * YUAN]
+
+
+async def test_too_much_at_once_is_refused_whole(bank: Bank) -> None:
+    key = await bank.account(YUAN)
+    refused = await refusal_of(bank.groups(*[[posting(key, 10)] for _ in range(1001)]))
+    assert reason(refused) == "FIELD_INVALID"
+    assert reason((await bank.groups([]))[0]) == "FIELD_INVALID"
+
+
+async def test_the_database_may_come_and_go(bank: Bank, postgres: Any) -> None:
+    key = await bank.account(YUAN)
+    await postgres.restart()
+
+    async def posted() -> bool:
+        try:
+            await bank.post(deduct(key, 10, "after"))
+        except Exception:  # noqa: BLE001 - whatever it is while the database is away
+            return False
+        return True
+
+    await eventually(posted, 20, every_s=0.1)
+    assert await bank.balance(key) == YUAN - 10

@@ -1,0 +1,111 @@
+"""Promises of amounts platforms tell: another one than was asked is never booked, and waits for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shoudan.pay.v1 import platform_service_pb2 as pb
+from shoudan_fakes.chinaums import Script
+from tests.pay.chinaums.test_refunds import form, notify, row
+from tests.pay.payserver.shop import body, number
+from tests.pay.platforms.desk import MID, TID, Desk
+from tests.poll import eventually
+
+LINKS = {"pay_url": "dingdang:", "refund_url": "dingdang:", "query_url": "dingdang:"}
+
+
+async def parked(desk: Desk, table: str, traction: str) -> str:
+    """Why it waits for a person, once it does; nothing of it is booked."""
+
+    async def reason() -> str:
+        await desk.shop.sql(
+            "UPDATE task SET next_execute_time = now() WHERE status = 20 RETURNING 1"
+        )
+        rows = await desk.shop.sql(
+            f"SELECT parked_reason, status FROM {table} WHERE traction_no = :n AND parked",
+            n=traction,
+        )
+        assert not rows or rows[0][1] in {"paying", "refunding"}
+        return str(rows[0][0]) if rows else ""
+
+    await eventually(reason, 15, every_s=0.1)
+    return await reason()
+
+
+@pytest.mark.parametrize("how", ["query", "notify"])
+async def test_a_ums_pay_told_with_another_amount_waits_for_a_person(desk: Desk, how: str) -> None:
+    mode = await desk.union_pay()
+    await desk.app(mode.merchant_uuid)
+    asked = body(mode, payParams={"payBarCode": "134853566181201006"})
+    _, paid = await desk.shop.post("pay", asked)
+    traction = str(paid["data"]["tractionNo"])
+    if how == "query":
+        desk.ums.pays[traction] = ("TRADE_SUCCESS", 49)
+    else:
+        params = {"mid": MID, "tid": TID, "status": "TRADE_SUCCESS", "merOrderId": traction}
+        for _ in range(2):
+            await notify(desk, form(params | {"totalAmount": "49"}))
+    assert (
+        await parked(desk, "pay_order", traction)
+        == "was told totalAmount 49 分 for 50 分: not booked"
+    )
+
+
+@pytest.mark.parametrize("how", ["answer", "query", "notify"])
+async def test_a_ums_refund_of_another_amount_waits_for_a_person(desk: Desk, how: str) -> None:
+    mode = await desk.union_pay()
+    await desk.app(mode.merchant_uuid)
+    pay = await desk.paid(mode, payAmount=100)
+    desk.ums.other_fen = "" if how == "notify" else how
+    desk.ums.script = Script(questions=0 if how == "answer" else 4)
+    refund = await desk.refund(pay)
+    desk.ums.script = Script()
+    number_, mer_order_id, *_ = await row(desk, refund)
+    if how == "notify":
+        params = {"mid": MID, "tid": TID, "status": "TRADE_REFUND", "refundAmount": "99"}
+        ids = {"merOrderId": mer_order_id, "refundOrderId": number_}
+        await notify(desk, form(params | ids))
+    why = await parked(desk, "refund_order", refund["tractionNo"])
+    desk.ums.other_fen = ""
+    assert why == "was told refundAmount 99 分 for 100 分: not booked"
+
+
+async def dingdang_pay(desk: Desk) -> tuple[Any, str]:
+    mode = await desk.shop.mode(None, name="叮当", **LINKS)
+    # It is never reached, so that only its notices tell.
+    await desk.domain(pb.ROLE_PARTNER, mode.merchant_uuid, base_url="http://127.0.0.1:1")
+    _, paid = await desk.shop.post("pay", body(mode))
+    return mode, str(paid["data"]["tractionNo"])
+
+
+async def test_a_dingdang_notice_of_another_amount_is_refused_and_waits_for_a_person(
+    desk: Desk,
+) -> None:
+    _, traction = await dingdang_pay(desk)
+    members = {"transactionId": number("DD"), "tradeNo": traction, "totalAmt": 49}
+    for _ in range(2):
+        answer = (await desk.skill("/dingdang/pay/notify", members))[1]
+        assert answer["retCode"] == "FAIL"
+    assert (
+        await parked(desk, "pay_order", traction) == "was told totalAmt 49 分 for 50 分: not booked"
+    )
+
+
+async def test_a_dingdang_refund_notice_of_another_amount_waits_for_a_person(desk: Desk) -> None:
+    _, traction = await dingdang_pay(desk)
+    transaction = number("DD")
+    members = {"transactionId": transaction, "tradeNo": traction, "totalAmt": 50}
+    assert (await desk.skill("/dingdang/pay/notify", members))[1]["retCode"] == "SUCCESS"
+    refund = await desk.refund({"tractionNo": traction})
+    told = {
+        **members,
+        "refundTransactionId": number("DR"),
+        "refundTradeNo": refund["tractionNo"],
+        "refundAmt": 49,
+        "refundStatus": "SUCCESS",
+    }
+    assert (await desk.skill("/dingdang/refund/notify", told))[1]["retCode"] == "FAIL"
+    why = await parked(desk, "refund_order", refund["tractionNo"])
+    assert why == "was told refundAmt 49 分 for 50 分: not booked"
