@@ -49,7 +49,7 @@ NAMES = (
 async def start(app: App[PaySettings]) -> Running:
     """One context for the process: whoever posts here posts through its ledger."""
     context = compose(app)
-    payserver, proofs = context.payserver, context.proofs
+    payserver, signatures = context.payserver, context.signatures
     ledger = LedgerServicer(app, context.ledger)
     servicers = (
         (ledger_stubs.add_LedgerServiceServicer_to_server, ledger),
@@ -57,17 +57,20 @@ async def start(app: App[PaySettings]) -> Running:
         (setup_stubs.add_SetupServiceServicer_to_server, Setup(app, payserver.components)),
         (
             platform_stubs.add_ChinaumsServiceServicer_to_server,
-            ChinaumsServicer(app, proofs, context.ums_notifies),
+            ChinaumsServicer(app, signatures, context.ums_notifies),
         ),
         (
             platform_stubs.add_DingdangServiceServicer_to_server,
             DingdangServicer(
-                proofs, context.trades, context.merchant_pays, app.settings.component_timeout_s + 1
+                signatures,
+                context.trades,
+                context.merchant_pays,
+                app.settings.component_timeout_s + 1,
             ),
         ),
         (
             platform_stubs.add_PlatformServiceServicer_to_server,
-            PlatformServicer(app, context.orders),
+            PlatformServicer(app, context.order_holds),
         ),
     )
     return Running(
@@ -75,9 +78,9 @@ async def start(app: App[PaySettings]) -> Running:
         registers=[partial(cast("Any", add), servicer) for add, servicer in servicers],
         names=NAMES,
         handlers=HANDLERS,
-        background=[proofs.forget_forever, partial(arm_forever, app)],
+        background=[signatures.forget_forever, partial(arm_forever, app)],
         history=_history,
-        open_work=open_work.sources(app, payserver.settling.history),
+        open_work=open_work.sources(app, payserver.settlement.history),
         resting=context.resting,
         closers=[ledger.aclose, *context.closers],
     )

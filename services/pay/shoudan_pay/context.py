@@ -13,12 +13,12 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang import notice_subscriptions
 from shoudan_pay.dingdang.link import DingdangLink
 from shoudan_pay.dingdang.merchant_pays import MerchantPays
-from shoudan_pay.dingdang.notices import Telling
-from shoudan_pay.dingdang.order_holds import Orders
+from shoudan_pay.dingdang.notices import Notices
+from shoudan_pay.dingdang.order_holds import OrderHolds
 from shoudan_pay.dingdang.trades import Trades
 from shoudan_pay.ledger.group_commit import Ledger
 from shoudan_pay.payserver.server import PayServer
-from shoudan_pay.platforms.signatures import Proofs
+from shoudan_pay.platforms.signatures import Signatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class Context:
     app: App[PaySettings]
     ledger: Ledger
     payserver: PayServer
-    proofs: Proofs
+    signatures: Signatures
     ums_refunds: UmsRefunds
     ums_notifies: UmsNotifies
     trades: Trades
     merchant_pays: MerchantPays
     link: DingdangLink
-    telling: Telling
-    orders: Orders
+    notices: Notices
+    order_holds: OrderHolds
 
     @property
     def closers(self) -> Sequence[Callable[[], Awaitable[None]]]:
@@ -43,33 +43,33 @@ class Context:
         return (
             self.payserver.aclose,
             self.ums_refunds.aclose,
-            self.telling.aclose,
+            self.notices.aclose,
             self.link.aclose,
             self.ledger.aclose,
         )
 
     def resting(self) -> Sequence[Resting]:
         """Hosts outside that do not answer."""
-        return [*self.payserver.components.resting(), *self.telling.resting()]
+        return [*self.payserver.components.resting(), *self.notices.resting()]
 
 
 def compose(app: App[PaySettings]) -> Context:
     """Tie the products together: Dingdang hears of PayServer's changes, both platforms pay for it."""
     payserver = PayServer(app, [notice_subscriptions.SUBSCRIBER])
-    settling = payserver.settling
-    proofs, trades = Proofs(app), Trades(app, settling)
+    settlement = payserver.settlement
+    signatures, trades = Signatures(app), Trades(app, settlement)
     context = Context(
         app,
         Ledger(app),
         payserver,
-        proofs,
-        UmsRefunds(app, proofs, settling),
-        UmsNotifies(app, proofs, settling),
+        signatures,
+        UmsRefunds(app, signatures, settlement),
+        UmsNotifies(app, signatures, settlement),
         trades,
-        MerchantPays(app, payserver.refunding),
-        DingdangLink(app, proofs, trades),
-        Telling(app, proofs),
-        Orders(app),
+        MerchantPays(app, payserver.refunds),
+        DingdangLink(app, signatures, trades),
+        Notices(app, signatures),
+        OrderHolds(app),
     )
     payserver.components.links |= {"chinaums": context.ums_refunds, "dingdang": context.link}
     return context

@@ -17,9 +17,9 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang.kinds import TELL, Tell
 from shoudan_pay.payserver import corrections
 from shoudan_pay.payserver.history import History
-from shoudan_pay.payserver.protocol import Heard, Word
+from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.refusals import ResourceNotFound
-from shoudan_pay.payserver.settlement import Said, settle_pays, settle_refunds
+from shoudan_pay.payserver.settlement import FinalResult, settle_pays, settle_refunds
 from shoudan_pay.payserver.states import (
     AGREES,
     OPEN_PAYS,
@@ -37,7 +37,7 @@ FAILED: Final = "failed"
 KEEP: Final = "keep"
 RETRY: Final = "retry"
 DROP: Final = "drop"
-WORDS: Final = {SUCCESS: Word.SUCCESS, FAILED: Word.FAILED}
+WORDS: Final = {SUCCESS: AnswerKind.SUCCESS, FAILED: AnswerKind.FAILED}
 EVENTS: Final = {SUCCESS: Event.SUCCEEDED, FAILED: Event.FAILED}
 # The end that a contradicted one may take by a person's word.
 OTHER_ENDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -133,7 +133,7 @@ class ParkedPays(_Kind):
             )
             await store.keep_pay(work.db, item.key)
             return
-        (pay,) = await settle_pays(work, self.history, [Said(item.key, _heard(decision))])
+        (pay,) = await settle_pays(work, self.history, [FinalResult(item.key, _heard(decision))])
         # A late answer may have been quicker: what it said against the decision stands.
         _still(not isinstance(pay, Exception) and pay.status in AGREES[EVENTS[decision.word]], item)
         await store.keep_pay(work.db, item.key)
@@ -217,16 +217,16 @@ def sources(app: App[PaySettings], history: History) -> Sequence[Source]:
 async def _settled_refund(
     work: UnitOfWork, history: History, item: Item, decision: Decision
 ) -> None:
-    (refund,) = await settle_refunds(work, history, [Said(item.key, _heard(decision))])
+    (refund,) = await settle_refunds(work, history, [FinalResult(item.key, _heard(decision))])
     right = not isinstance(refund, Exception) and refund.status in AGREES[EVENTS[decision.word]]
     _still(right, item)
     await store.keep_refund(work.db, item.key)
 
 
-def _heard(decision: Decision) -> Heard:
+def _heard(decision: Decision) -> ComponentAnswer:
     """The decision as a component's final word; its result code says that it was a person's."""
     reason = f"decided by {decision.by}: {decision.reason}"[:REASON_CHARS_MAX]
-    return Heard(WORDS[decision.word], reason=reason)
+    return ComponentAnswer(WORDS[decision.word], reason=reason)
 
 
 def _still(moved: bool, item: Item) -> None:

@@ -22,13 +22,13 @@ async def prove(context: Context, task: Task[Prove]) -> None:
 @handles_each(ASK_PAY)
 async def ask_pay(context: Context, task: Task[Ask]) -> None:
     """Bring one pay nearer to its end."""
-    await context.payserver.asking.pay(task)
+    await context.payserver.polling.pay(task)
 
 
 @handles_each(ASK_REFUND)
 async def ask_refund(context: Context, task: Task[Ask]) -> None:
     """Bring one refund nearer to its end."""
-    await context.payserver.asking.refund(task)
+    await context.payserver.polling.refund(task)
 
 
 @handles_each(ASK_UMS)
@@ -46,13 +46,13 @@ async def ask_ums_now(context: Context, task: Task[AskUms]) -> None:
 @handles_each(TELL)
 async def tell(context: Context, task: Task[Tell]) -> None:
     """One attempt of one notice to a partner of Dingdang."""
-    await context.telling.tell(task)
+    await context.notices.tell(task)
 
 
 @handles_each(RELEASE)
 async def release(context: Context, task: Task[Release]) -> None:
     """Let the order of a paid trade go on, or stop that of a refunded one."""
-    await context.orders.release(task)
+    await context.order_holds.release(task)
 
 
 HANDLERS: Final[tuple[Handler[Any], ...]] = (

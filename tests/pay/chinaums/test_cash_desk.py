@@ -11,7 +11,7 @@ import pytest
 
 from shoudan_kit.http.client import HttpClient
 from shoudan_pay.chinaums import protocol
-from shoudan_pay.chinaums.protocol import Access, Meaning, State, Told
+from shoudan_pay.chinaums.protocol import Access, Meaning, State, UmsAnswer
 from shoudan_signing import open_access_token, open_body_sig
 from tests.pay.payserver.shop import number
 from tests.pay.platforms.desk import APP_ID, APP_KEY, MID, TID, Desk, body_sig, encoded
@@ -265,7 +265,7 @@ async def test_our_client_and_our_server_understand_each_other(
     access = Access(APP_ID, APP_KEY, f"{desk.shop.url}/v1", MID, TID)
     http = HttpClient("test")
 
-    async def ask(mer_order_id: str, given: Access = access) -> Told:
+    async def ask(mer_order_id: str, given: Access = access) -> UmsAnswer:
         members = protocol.asked_about(given, mer_order_id)
         now, nonce = datetime.now(UTC), secrets.token_hex(16)
         return await protocol.send(http, given, protocol.REFUND_QUERY, members, now, nonce)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
-from shoudan_pay.dingdang.protocol import Said
+from shoudan_pay.dingdang.protocol import DingdangAnswer
 from shoudan_pay.payserver.store.modes import Mode
 from tests.pay.payserver.shop import by_code, number
 from tests.pay.platforms.desk import DOMAIN, Desk
@@ -48,10 +48,10 @@ async def test_a_domain_under_two_names_that_differ_is_refused(platform: Mode, d
 
 def test_an_answer_may_name_the_domain_by_its_later_name() -> None:
     expected = {"domainId": DOMAIN, "tradeNo": "t"}
-    assert Said(True, members={"skillId": DOMAIN, "tradeNo": "t"}).same(expected)
-    assert not Said(True, members={"skillId": "another", "tradeNo": "t"}).same(expected)
+    assert DingdangAnswer(True, members={"skillId": DOMAIN, "tradeNo": "t"}).same(expected)
+    assert not DingdangAnswer(True, members={"skillId": "another", "tradeNo": "t"}).same(expected)
     both = {"domainId": "another", "skillId": DOMAIN, "tradeNo": "t"}
-    assert not Said(True, members=both).same(expected)
+    assert not DingdangAnswer(True, members=both).same(expected)
 
 
 @pytest.mark.parametrize(

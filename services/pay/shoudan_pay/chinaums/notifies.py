@@ -13,20 +13,20 @@ from shoudan_pay.chinaums.cash_desks import NUMBER_CHARS_MAX, TEMPLATE
 from shoudan_pay.chinaums.kinds import ASK_UMS_NOW, AskUms
 from shoudan_pay.chinaums.store import refunds
 from shoudan_pay.config import PaySettings
-from shoudan_pay.payserver.protocol import Heard, Word
+from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.rules import fen
-from shoudan_pay.payserver.settlement import Settling
+from shoudan_pay.payserver.settlement import Settlement
 from shoudan_pay.payserver.store import pays as pay_store
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder, ProofInvalid
-from shoudan_pay.platforms.signatures import NOBODY, Proof, Proofs
+from shoudan_pay.platforms.signatures import NOBODY, Proof, Signatures
 from shoudan_pay.platforms.states import REFUND_ENDED
 from shoudan_pay.platforms.store import callers
 from shoudan_pay.platforms.store.callers import UmsApp
 from shoudan_signing import key_signature
 
 LOGGED_CHARS_MAX: Final = 64
-ENDS: Final = {protocol.State.SUCCESS: Word.SUCCESS, protocol.State.FAIL: Word.FAILED}
+ENDS: Final = {protocol.State.SUCCESS: AnswerKind.SUCCESS, protocol.State.FAIL: AnswerKind.FAILED}
 
 _log = log.get_logger("security")
 
@@ -34,8 +34,10 @@ _log = log.get_logger("security")
 class UmsNotifies:
     """Takes what ChinaUMS tells; a repeat changes nothing."""
 
-    def __init__(self, app: App[PaySettings], proofs: Proofs, settling: Settling) -> None:
-        self._app, self._proofs, self._settling = app, proofs, settling
+    def __init__(
+        self, app: App[PaySettings], signatures: Signatures, settlement: Settlement
+    ) -> None:
+        self._app, self._signatures, self._settlement = app, signatures, settlement
 
     async def accept(self, params: Mapping[str, str], proof: Proof) -> None:
         """Raises ProofInvalid, NoOrder, IdsDisagree, AmountDiffers."""
@@ -50,7 +52,7 @@ class UmsNotifies:
         mid, tid = params.get("mid", ""), params.get("tid", "")
         async with self._app.db.connect() as db:
             apps = await callers.apps_by_mid(db, mid, tid)
-        keys = [(app, key) for app in apps for key in self._proofs.keys(app.notify_secret_name)]
+        keys = [(app, key) for app in apps for key in self._signatures.keys(app.notify_secret_name)]
         # Terminals nobody has cost the same work.
         fits = [key_signature.right(params, key) for _, key in keys or [(None, NOBODY)]]
         right = [app for (app, _), fit in zip(keys, fits, strict=False) if fit]
@@ -75,7 +77,7 @@ class UmsNotifies:
             raise _differs(IdsDisagree(), "merOrderId", number)
         told = params.get("refundAmount", "")
         if told and protocol.fen(told) != row.refund_fen:
-            await self._settling.differs(
+            await self._settlement.differs(
                 row.traction_no, _other("refundAmount", told, row.refund_fen)
             )
             raise _differs(AmountDiffers("refundAmount"), "refundAmount", number)
@@ -91,12 +93,12 @@ class UmsNotifies:
             raise NoOrder(number[:NUMBER_CHARS_MAX])
         told, asked = params.get("totalAmount", ""), fen(pay.amount_micros)
         if protocol.fen(told) != asked:
-            await self._settling.differs(pay.traction_no, _other("totalAmount", told, asked))
+            await self._settlement.differs(pay.traction_no, _other("totalAmount", told, asked))
             raise _differs(AmountDiffers("totalAmount"), "totalAmount", number)
         state = protocol.PAY_STATES.get(params.get("status", ""), protocol.State.UNKNOWN)
         if (word := ENDS.get(state)) is not None:
-            said = Heard(word, number, params.get("targetStatus", ""))
-            await self._settling.pay(pay.traction_no, said)
+            said = ComponentAnswer(word, number, params.get("targetStatus", ""))
+            await self._settlement.pay(pay.traction_no, said)
 
     async def _pay(self, app: UmsApp, number: str) -> PayOrder | None:
         """The 银联 pay of the merchant with this number, in either spelling."""

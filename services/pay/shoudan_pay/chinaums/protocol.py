@@ -142,7 +142,7 @@ AMOUNTS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class UmsAnswer:
     """One answer: what it means, its code, its statuses as they stand."""
 
     meaning: Meaning
@@ -206,7 +206,7 @@ async def send(
     members: Mapping[str, Any],
     now: datetime,
     nonce: str,
-) -> Told:
+) -> UmsAnswer:
     """POST once, signed over the bytes that leave; what cannot be read says nothing."""
     body = _encode({"requestTimestamp": beijing(now), "msgId": nonce, **members})
     stamp = open_body_sig.stamp(now)
@@ -218,29 +218,29 @@ async def send(
     return read(outcome, access, nonce)
 
 
-def read(outcome: Outcome, access: Access, msg_id: str) -> Told:
+def read(outcome: Outcome, access: Access, msg_id: str) -> UmsAnswer:
     """The meaning of an answer. A signature of the answer must be right if there is one."""
     if isinstance(outcome, NotSent):
-        return Told(_M.NOTHING_DONE, "not_sent", outcome.reason)
+        return UmsAnswer(_M.NOTHING_DONE, "not_sent", outcome.reason)
     if not isinstance(outcome, Answered):
-        return Told(_M.ASK_LATER, "no_answer", outcome.reason)
+        return UmsAnswer(_M.ASK_LATER, "no_answer", outcome.reason)
     signed = outcome.headers.get("Authorization", "")
     if signed and not _answer_right(signed, access, outcome.body):
-        return Told(_M.ASK_LATER, "answer_unverified")
+        return UmsAnswer(_M.ASK_LATER, "answer_unverified")
     try:
         read_: Any = msgspec.json.decode(outcome.body)
         repeated = repeated_key(outcome.body)
     except (ValueError, RecursionError):
-        return Told(_M.ASK_LATER, "unreadable", f"HTTP {outcome.status}")
+        return UmsAnswer(_M.ASK_LATER, "unreadable", f"HTTP {outcome.status}")
     if not isinstance(read_, dict) or repeated is not None:
-        return Told(_M.ASK_LATER, "unreadable", f"HTTP {outcome.status}")
+        return UmsAnswer(_M.ASK_LATER, "unreadable", f"HTTP {outcome.status}")
     members = cast("dict[str, Any]", read_)
     code = str(members.get("errCode", ""))[:CODE_CHARS_MAX]
     text = str(members.get("errMsg") or members.get("errInfo") or "")[:TEXT_CHARS_MAX]
     meaning = CODES.get(code, _M.ASK_LATER)
     if meaning is _M.LOOK and (outcome.status != 200 or _foreign(members, access, msg_id)):
-        return Told(_M.ASK_LATER, "mismatch", text)
-    return Told(meaning, code or f"HTTP {outcome.status}", text, members)
+        return UmsAnswer(_M.ASK_LATER, "mismatch", text)
+    return UmsAnswer(meaning, code or f"HTTP {outcome.status}", text, members)
 
 
 def _answer_right(header: str, access: Access, body: bytes) -> bool:

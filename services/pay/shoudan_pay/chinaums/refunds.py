@@ -15,19 +15,19 @@ from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.chinaums import protocol
 from shoudan_pay.chinaums.kinds import ASK_UMS, ASK_UMS_NOW, AskUms
-from shoudan_pay.chinaums.protocol import Access, Meaning, Told
+from shoudan_pay.chinaums.protocol import Access, Meaning, UmsAnswer
 from shoudan_pay.chinaums.store import refunds
 from shoudan_pay.chinaums.store.refunds import UmsRefund
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.components import guard_of
 from shoudan_pay.payserver.numbers import PAY
-from shoudan_pay.payserver.protocol import Heard, Word
+from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.rules import fen
-from shoudan_pay.payserver.settlement import Settling
+from shoudan_pay.payserver.settlement import Settlement
 from shoudan_pay.payserver.store import pays as pay_store
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
-from shoudan_pay.platforms.signatures import Proofs
+from shoudan_pay.platforms.signatures import Signatures
 from shoudan_pay.platforms.states import REFUND_ENDED, RefundState, advance_refund
 from shoudan_pay.platforms.status_map import heard
 from shoudan_pay.platforms.store import callers
@@ -44,7 +44,7 @@ _log = log.get_logger("chinaums")
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class CallOutcome:
     """What one call brought. `sent`: something may have arrived, so the next call is a question."""
 
     state: RefundState
@@ -57,8 +57,10 @@ class UmsRefunds:
 
     fields: ClassVar[frozenset[str]] = frozenset({"refund_url", "query_url"})
 
-    def __init__(self, app: App[PaySettings], proofs: Proofs, settling: Settling) -> None:
-        self._app, self._proofs, self._settling = app, proofs, settling
+    def __init__(
+        self, app: App[PaySettings], signatures: Signatures, settlement: Settlement
+    ) -> None:
+        self._app, self._signatures, self._settlement = app, signatures, settlement
         self._http = HttpClient(
             "chinaums",
             guard=guard_of(app.settings),
@@ -70,18 +72,18 @@ class UmsRefunds:
         """Close all connections."""
         await self._http.aclose()
 
-    async def pay(self, pay: PayOrder, account: str) -> Heard:
+    async def pay(self, pay: PayOrder, account: str) -> ComponentAnswer:
         """Nothing is paid this way: a payUrl cannot name it."""
-        return Heard(Word.NOT_SENT, why="no pays through refund-query")
+        return ComponentAnswer(AnswerKind.NOT_SENT, why="no pays through refund-query")
 
-    async def refund(self, refund: RefundOrder, pay: PayOrder, account: str) -> Heard:
+    async def refund(self, refund: RefundOrder, pay: PayOrder, account: str) -> ComponentAnswer:
         """Write down what is about to be sent, with the task that asks about it, then send it."""
         async with self._app.work("chinaums_refund") as work:
             app = await callers.app_of(work.db, refund.merchant_uuid, account)
             access = self._access(app)
             if app is None or access is None:
                 _log.error("ums_app_missing", traction_no=refund.traction_no)
-                return Heard(Word.NOT_SENT, why="no credential")
+                return ComponentAnswer(AnswerKind.NOT_SENT, why="no credential")
             row = await refunds.insert(work.db, _row(refund, pay, app.app_id, app.source_id))
             if row is not None:
                 number = refund.traction_no
@@ -91,17 +93,17 @@ class UmsRefunds:
         brought = await self._send(row, access)
         return heard(brought.state if brought.sent else RefundState.PROCESSING)
 
-    async def query(self, traction_no: str, merchant_uuid: str, account: str) -> Heard:
+    async def query(self, traction_no: str, merchant_uuid: str, account: str) -> ComponentAnswer:
         """A refund as the task left it; of a pay ChinaUMS is asked."""
         if traction_no.startswith(PAY):
             return await self._query_pay(traction_no, merchant_uuid, account)
         async with self._app.db.connect() as db:
             row = await refunds.by_number(db, traction_no)
         if row is None:
-            return Heard(Word.NOT_FOUND)
+            return ComponentAnswer(AnswerKind.NOT_FOUND)
         if row.status in REFUND_ENDED:
             return heard(row.status, row.refund_order_id, _reason(row))
-        return Heard(Word.RUNNING)
+        return ComponentAnswer(AnswerKind.RUNNING)
 
     async def ask(self, task: Task[AskUms]) -> None:
         """One question, or the call itself if nothing of it can have arrived."""
@@ -121,13 +123,13 @@ class UmsRefunds:
         elif await self._mark_sent(number):
             brought = await self._send(row, access)
         else:
-            brought = Brought(RefundState.UNKNOWN, sent=True)
+            brought = CallOutcome(RefundState.UNKNOWN, sent=True)
         if brought.state in REFUND_ENDED:
             await self._finish(task)
         else:
             task.retry_after(max(brought.wait_s, self._wait_s(task.count)), row.last_code)
 
-    async def _send(self, row: UmsRefund, access: Access) -> Brought:
+    async def _send(self, row: UmsRefund, access: Access) -> CallOutcome:
         """/refund: the same numbers each time, so that a repeat gives the refund that exists."""
         members = protocol.refund(access, row.mer_order_id, row.refund_order_id, row.refund_fen)
         told = await self._call(access, protocol.REFUND, members)
@@ -137,45 +139,47 @@ class UmsRefunds:
             told = await self._call(access, protocol.REFUND, members)
         return await self._written(row, told, _of_refund(row, told))
 
-    async def _question(self, row: UmsRefund, access: Access) -> Brought:
+    async def _question(self, row: UmsRefund, access: Access) -> CallOutcome:
         """/refund-query, with the refund's own number."""
         members = protocol.asked_about(access, row.refund_order_id)
         told = await self._call(access, protocol.REFUND_QUERY, members)
         lost = row.age_s > self._app.settings.ums_lost_s
         return await self._written(row, told, _of_question(row, told, lost=lost))
 
-    async def _query_pay(self, traction_no: str, merchant_uuid: str, account: str) -> Heard:
+    async def _query_pay(
+        self, traction_no: str, merchant_uuid: str, account: str
+    ) -> ComponentAnswer:
         async with self._app.db.connect() as db:
             access = self._access(await callers.app_of(db, merchant_uuid, account))
             pay = (await pay_store.by_number(db, [traction_no])).get(traction_no)
         if access is None or pay is None:
-            return Heard(Word.UNKNOWN, why="no credential")
+            return ComponentAnswer(AnswerKind.UNKNOWN, why="no credential")
         number = _mer_order_id(pay)
         told = await self._call(access, protocol.QUERY, protocol.asked_about(access, number))
         await self._compare(traction_no, told, number, "totalAmount", fen(pay.amount_micros))
         if told.meaning is Meaning.NOT_THERE:
-            return Heard(Word.NOT_FOUND)
+            return ComponentAnswer(AnswerKind.NOT_FOUND)
         if told.meaning is not Meaning.LOOK or not _agrees(
             told, number, "totalAmount", fen(pay.amount_micros)
         ):
-            return Heard(Word.UNKNOWN, why=told.code)
+            return ComponentAnswer(AnswerKind.UNKNOWN, why=told.code)
         return heard(STATES[told.pay_state], number)
 
-    async def _call(self, access: Access, path: str, members: Mapping[str, Any]) -> Told:
+    async def _call(self, access: Access, path: str, members: Mapping[str, Any]) -> UmsAnswer:
         now, nonce = self._app.clock.now(), secrets.token_hex(16)
         told = await protocol.send(self._http, access, path, members, now, nonce)
         if told.meaning is Meaning.OUR_FAULT:
             _log.error("ums_refuses_us", path=path, code=told.code, app_id=access.app_id)
         return told
 
-    async def _written(self, row: UmsRefund, told: Told, brought: Brought) -> Brought:
+    async def _written(self, row: UmsRefund, told: UmsAnswer, brought: CallOutcome) -> CallOutcome:
         """Tell PayServer of an end first: a death in between asks again, and ends it again."""
         await self._compare(
             row.traction_no, told, row.refund_order_id, "refundAmount", row.refund_fen
         )
         reason = f"{told.code} {told.text}".strip()
         if brought.state in REFUND_ENDED:
-            await self._settling.refund(
+            await self._settlement.refund(
                 row.traction_no, heard(brought.state, row.refund_order_id, reason)
             )
         was = RefundState(row.status)
@@ -196,14 +200,14 @@ class UmsRefunds:
         return brought
 
     async def _compare(
-        self, traction_no: str, told: Told, number: str, name: str, asked_fen: int
+        self, traction_no: str, told: UmsAnswer, number: str, name: str, asked_fen: int
     ) -> None:
         """Another amount than was asked, of the same number, is a person's; it ends nothing."""
         there = told.meaning is Meaning.LOOK and name in told.members
         if there and _agrees(told, number) and not _agrees(told, number, name, asked_fen):
             other = protocol.fen(told.members[name])
             shown = f"{name} {'that is none' if other is None else f'{other} 分'}"
-            await self._settling.differs(traction_no, f"{shown} for {asked_fen} 分")
+            await self._settlement.differs(traction_no, f"{shown} for {asked_fen} 分")
 
     def _wait_s(self, questions: int) -> float:
         """Seconds before the next question after so many."""
@@ -221,7 +225,7 @@ class UmsRefunds:
                 work.tasks.finish_for(ASK_UMS, [task.payload.traction_no])
 
     def _access(self, app: callers.UmsApp | None) -> Access | None:
-        keys = self._proofs.keys(app.secret_name) if app is not None else ()
+        keys = self._signatures.keys(app.secret_name) if app is not None else ()
         if app is None or not keys:
             return None
         return Access(app.app_id, keys[0], app.base_url.rstrip("/"), app.mid, app.tid)
@@ -251,36 +255,38 @@ def _mer_order_id(pay: PayOrder) -> str:
     return third if fits and third.isascii() and third.isalnum() else pay.traction_no
 
 
-def _of_refund(row: UmsRefund, told: Told) -> Brought:
+def _of_refund(row: UmsRefund, told: UmsAnswer) -> CallOutcome:
     """What an answer to /refund brought. An explicit no counts only if no earlier call may have arrived."""
     match told.meaning:
         case Meaning.LOOK if _agrees(told, row.refund_order_id, "refundAmount", row.refund_fen):
             state = STATES[told.refund_state]
-            return Brought(RefundState.PROCESSING if state == RefundState.UNKNOWN else state, True)
+            return CallOutcome(
+                RefundState.PROCESSING if state == RefundState.UNKNOWN else state, True
+            )
         case Meaning.REFUSED | Meaning.NOT_THERE if row.asked == 0 or not row.sent:
-            return Brought(RefundState.FAIL, sent=True)
+            return CallOutcome(RefundState.FAIL, sent=True)
         case Meaning.NOTHING_DONE | Meaning.OUR_FAULT | Meaning.QUERY_FIRST:
-            return Brought(RefundState.UNKNOWN, sent=False)
+            return CallOutcome(RefundState.UNKNOWN, sent=False)
         case Meaning.WAIT:
-            return Brought(RefundState.UNKNOWN, sent=True, wait_s=LOCKED_S)
+            return CallOutcome(RefundState.UNKNOWN, sent=True, wait_s=LOCKED_S)
         case _:
-            return Brought(RefundState.UNKNOWN, sent=True)
+            return CallOutcome(RefundState.UNKNOWN, sent=True)
 
 
-def _of_question(row: UmsRefund, told: Told, *, lost: bool) -> Brought:
+def _of_question(row: UmsRefund, told: UmsAnswer, *, lost: bool) -> CallOutcome:
     """What an answer to /refund-query brought: only refundStatus ends anything."""
     match told.meaning:
         case Meaning.LOOK if _agrees(told, row.refund_order_id, "refundAmount", row.refund_fen):
-            return Brought(STATES[told.refund_state], sent=True)
+            return CallOutcome(STATES[told.refund_state], sent=True)
         case Meaning.NOT_THERE if lost:
-            return Brought(RefundState.UNKNOWN, sent=False)
+            return CallOutcome(RefundState.UNKNOWN, sent=False)
         case Meaning.WAIT:
-            return Brought(RefundState.UNKNOWN, sent=True, wait_s=LOCKED_S)
+            return CallOutcome(RefundState.UNKNOWN, sent=True, wait_s=LOCKED_S)
         case _:
-            return Brought(RefundState.UNKNOWN, sent=True)
+            return CallOutcome(RefundState.UNKNOWN, sent=True)
 
 
-def _agrees(told: Told, number: str, name: str = "", fen: int = 0) -> bool:
+def _agrees(told: UmsAnswer, number: str, name: str = "", fen: int = 0) -> bool:
     """Whether an answer is about this number and, where it names the amount, of that much."""
     if number not in {told.members.get("refundOrderId"), told.members.get("merOrderId")}:
         return False

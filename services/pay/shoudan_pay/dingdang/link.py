@@ -10,18 +10,18 @@ from shoudan_kit.http.client import HttpClient
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang import protocol
-from shoudan_pay.dingdang.protocol import ID_CHARS_MAX, Said
+from shoudan_pay.dingdang.protocol import ID_CHARS_MAX, DingdangAnswer
 from shoudan_pay.dingdang.states import TRADE_ENDED, TradeState
 from shoudan_pay.dingdang.store import trades
 from shoudan_pay.dingdang.store.trades import Trade, TradeRefund
 from shoudan_pay.dingdang.trades import Trades
 from shoudan_pay.payserver.components import guard_of
 from shoudan_pay.payserver.numbers import PAY
-from shoudan_pay.payserver.protocol import Heard, Word
+from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.rules import fen
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
-from shoudan_pay.platforms.signatures import Proofs
+from shoudan_pay.platforms.signatures import Signatures
 from shoudan_pay.platforms.states import REFUND_ENDED, RefundState
 from shoudan_pay.platforms.status_map import heard
 from shoudan_pay.platforms.store import callers
@@ -33,8 +33,8 @@ class DingdangLink:
 
     fields: ClassVar[frozenset[str]] = frozenset({"pay_url", "refund_url", "query_url"})
 
-    def __init__(self, app: App[PaySettings], proofs: Proofs, taken: Trades) -> None:
-        self._app, self._proofs, self._trades = app, proofs, taken
+    def __init__(self, app: App[PaySettings], signatures: Signatures, taken: Trades) -> None:
+        self._app, self._signatures, self._trades = app, signatures, taken
         self._http = HttpClient(
             "dingdang",
             guard=guard_of(app.settings),
@@ -46,12 +46,12 @@ class DingdangLink:
         """Close all connections."""
         await self._http.aclose()
 
-    async def pay(self, pay: PayOrder, account: str) -> Heard:
+    async def pay(self, pay: PayOrder, account: str) -> ComponentAnswer:
         """Nothing is sent: the user pays at the platform, which then tells us. tradeNo is our tractionNo."""
         async with self._app.work("dingdang_pay") as work:
             domain = await callers.domain_of(work.db, pay.merchant_uuid, account)
             if domain is None:
-                return Heard(Word.NOT_SENT, why="no domain")
+                return ComponentAnswer(AnswerKind.NOT_SENT, why="no domain")
             await trades.bind(
                 work.db,
                 Trade(
@@ -66,15 +66,15 @@ class DingdangLink:
                     paid_time=None,
                 ),
             )
-        return Heard(Word.RUNNING)
+        return ComponentAnswer(AnswerKind.RUNNING)
 
-    async def refund(self, refund: RefundOrder, pay: PayOrder, account: str) -> Heard:
+    async def refund(self, refund: RefundOrder, pay: PayOrder, account: str) -> ComponentAnswer:
         """Write down what is about to be asked for, then ask; refundTradeNo is our tractionNo."""
         async with self._app.work("dingdang_refund") as work:
             domain = await callers.domain_of(work.db, pay.merchant_uuid, account)
             trade = await trades.by_pay(work.db, pay.traction_no)
-            if domain is None or trade is None or not self._proofs.authorization(domain, b""):
-                return Heard(Word.NOT_SENT, why="no domain, trade or secret")
+            if domain is None or trade is None or not self._signatures.authorization(domain, b""):
+                return ComponentAnswer(AnswerKind.NOT_SENT, why="no domain, trade or secret")
             row = TradeRefund(
                 domain_id=trade.domain_id,
                 refund_trade_no=refund.traction_no,
@@ -95,19 +95,21 @@ class DingdangLink:
         }
         said = await self._call(domain, protocol.REFUND, asked)
         if not said.sent:
-            return Heard(Word.NOT_SENT, why=said.text)
+            return ComponentAnswer(AnswerKind.NOT_SENT, why=said.text)
         if said.ok is False and first:
             await self._trades.refunded(row, RefundState.FAIL, "")
-            return Heard(Word.FAILED, reason=str(said.members.get("retMsg", ""))[:64])
+            return ComponentAnswer(
+                AnswerKind.FAILED, reason=str(said.members.get("retMsg", ""))[:64]
+            )
         mine = {"refundTradeNo": row.refund_trade_no, "refundAmt": row.refund_fen}
         await self._compare(row, said, {"refundTradeNo": row.refund_trade_no})
         if not said.ok or not said.same(mine):
-            return Heard(Word.UNKNOWN, why=said.text)
+            return ComponentAnswer(AnswerKind.UNKNOWN, why=said.text)
         number = str(said.members.get("refundTransactionId", ""))[:ID_CHARS_MAX]
         await self._trades.refunded(row, RefundState.PROCESSING, number)
-        return Heard(Word.RUNNING)  # taken, not given back
+        return ComponentAnswer(AnswerKind.RUNNING)  # taken, not given back
 
-    async def query(self, traction_no: str, merchant_uuid: str, account: str) -> Heard:
+    async def query(self, traction_no: str, merchant_uuid: str, account: str) -> ComponentAnswer:
         """What has been told, else what the platform says now."""
         async with self._app.db.connect() as db:
             domain = await callers.domain_of(db, merchant_uuid, account)
@@ -115,17 +117,17 @@ class DingdangLink:
             refund = await trades.refund_by_number(db, traction_no)
         if traction_no.startswith(PAY):
             if trade is None:
-                return Heard(Word.NOT_FOUND)
+                return ComponentAnswer(AnswerKind.NOT_FOUND)
             return await self._query_trade(trade, domain)
         if refund is None:
-            return Heard(Word.NOT_FOUND)
+            return ComponentAnswer(AnswerKind.NOT_FOUND)
         return await self._query_refund(refund, domain)
 
-    async def _query_trade(self, trade: Trade, domain: Domain | None) -> Heard:
+    async def _query_trade(self, trade: Trade, domain: Domain | None) -> ComponentAnswer:
         if trade.status in TRADE_ENDED:
             return heard(trade.status, trade.transaction_id)
         if domain is None:
-            return Heard(Word.UNKNOWN, why="no domain")
+            return ComponentAnswer(AnswerKind.UNKNOWN, why="no domain")
         asked = {"domainId": trade.domain_id, "tradeNo": trade.trade_no}
         said = await self._call(domain, protocol.ORDER_QUERY, asked)
         mine = {**asked, "totalAmt": trade.total_fen}
@@ -134,46 +136,48 @@ class DingdangLink:
             await self._trades.differs(trade.pay_traction_no, trade.trade_no, told)
         word = said.trade_word if said.ok and said.same(mine) else None
         if word is None:
-            return Heard(Word.UNKNOWN, why=said.text)
+            return ComponentAnswer(AnswerKind.UNKNOWN, why=said.text)
         number = str(said.members.get("transactionId", ""))[:ID_CHARS_MAX]
         await self._trades.paid(trade, TradeState(word), number)
         return heard(word, number)
 
-    async def _query_refund(self, refund: TradeRefund, domain: Domain | None) -> Heard:
+    async def _query_refund(self, refund: TradeRefund, domain: Domain | None) -> ComponentAnswer:
         if refund.status in REFUND_ENDED:
             return heard(refund.status, refund.refund_transaction_id)
         if domain is None:
-            return Heard(Word.UNKNOWN, why="no domain")
+            return ComponentAnswer(AnswerKind.UNKNOWN, why="no domain")
         asked = {"domainId": refund.domain_id, "refundTradeNo": refund.refund_trade_no}
         said = await self._call(domain, protocol.REFUND_QUERY, asked)
         mine = {**asked, "tradeNo": refund.trade_no, "refundAmt": refund.refund_fen}
         await self._compare(refund, said, {"refundTradeNo": refund.refund_trade_no})
         word = said.refund_word if said.ok and said.same(mine) else None
         if word is None:
-            return Heard(Word.UNKNOWN, why=said.text)
+            return ComponentAnswer(AnswerKind.UNKNOWN, why=said.text)
         number = str(said.members.get("refundTransactionId", ""))[:ID_CHARS_MAX]
         await self._trades.refunded(refund, RefundState(word), number)
         return heard(word, number)
 
-    async def _compare(self, refund: TradeRefund, said: Said, ids: Mapping[str, Any]) -> None:
+    async def _compare(
+        self, refund: TradeRefund, said: DingdangAnswer, ids: Mapping[str, Any]
+    ) -> None:
         """Another amount than was asked, of the same number, is a person's."""
         if said.ok and said.same(ids) and not said.same({"refundAmt": refund.refund_fen}):
             told = f"{_told(said, 'refundAmt')} for {refund.refund_fen} 分"
             await self._trades.differs(refund.traction_no, refund.refund_trade_no, told)
 
-    async def _call(self, domain: Domain, path: str, members: Mapping[str, Any]) -> Said:
-        if not self._proofs.authorization(domain, b""):
-            return Said(None, sent=False, text="secret not found")
+    async def _call(self, domain: Domain, path: str, members: Mapping[str, Any]) -> DingdangAnswer:
+        if not self._signatures.authorization(domain, b""):
+            return DingdangAnswer(None, sent=False, text="secret not found")
         body = {name: value for name, value in members.items() if value != ""}
         body["nonceStr"] = secrets.token_hex(16)
         return await protocol.send(
             self._http,
             domain.base_url + path,
             body,
-            lambda raw: self._proofs.authorization(domain, raw),
+            lambda raw: self._signatures.authorization(domain, raw),
         )
 
 
-def _told(said: Said, name: str) -> str:
+def _told(said: DingdangAnswer, name: str) -> str:
     value = said.members.get(name)
     return f"{name} {f'{value} 分' if type(value) is int else 'that is none'}"

@@ -13,7 +13,7 @@ from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang.protocol import ID_CHARS_MAX
 from shoudan_pay.payserver import rules
-from shoudan_pay.payserver.refunds import Offline, Refunding, Wish
+from shoudan_pay.payserver.refunds import Offline, RefundRequest, Refunds
 from shoudan_pay.payserver.refusals import PayUrlEmpty
 from shoudan_pay.payserver.rules import RefundAsked, fen
 from shoudan_pay.payserver.store import pays as pay_store
@@ -41,8 +41,8 @@ class PartnerRefund:
 class MerchantPays:
     """What a partner may see and have given back: its merchant's. transactionId is tractionNo."""
 
-    def __init__(self, app: App[PaySettings], refunding: Refunding) -> None:
-        self._app, self._refunding = app, refunding
+    def __init__(self, app: App[PaySettings], refunds: Refunds) -> None:
+        self._app, self._refunds = app, refunds
 
     async def pay(self, merchant: str, transaction_id: str, trade_no: str) -> PayOrder:
         """The merchant's pay that has the number, or both. Raises NoOrder, IdsDisagree, FieldInvalid."""
@@ -106,7 +106,7 @@ class MerchantPays:
             extra_params=extra,
             content_hash=rules.content_hash("dingdang", pay.traction_no, asked.refund_fen),
         )
-        (answer,) = await self._refunding.refund([Wish(merchant, refund)], wait_s)
+        (answer,) = await self._refunds.refund([RefundRequest(merchant, refund)], wait_s)
         if isinstance(answer, Refusal):
             raise answer
         if isinstance(answer, Offline):

@@ -17,13 +17,13 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang import protocol
 from shoudan_pay.dingdang.kinds import TELL, Tell
 from shoudan_pay.dingdang.notice_subscriptions import PAID
-from shoudan_pay.dingdang.protocol import Said
+from shoudan_pay.dingdang.protocol import DingdangAnswer
 from shoudan_pay.dingdang.store import notices
 from shoudan_pay.dingdang.store.notices import Attempt, Notice
 from shoudan_pay.payserver.components import guard_of
 from shoudan_pay.payserver.store import pays as pay_store
 from shoudan_pay.payserver.store import refunds as refund_store
-from shoudan_pay.platforms.signatures import Proofs
+from shoudan_pay.platforms.signatures import Signatures
 from shoudan_pay.platforms.states import RefundState
 from shoudan_pay.platforms.status_map import refund_state
 from shoudan_pay.platforms.store import callers
@@ -31,7 +31,7 @@ from shoudan_pay.platforms.store.callers import Domain
 
 DONE, WAITING, GIVEN_UP = "done", "waiting", "given_up"
 KEPT_FREE: Final = 8  # of TELL.parallel, for domains without a call in flight
-NO_SECRET: Final = Said(None, sent=False, text="secret not found")
+NO_SECRET: Final = DingdangAnswer(None, sent=False, text="secret not found")
 
 _log = log.get_logger("dingdang")
 
@@ -43,11 +43,11 @@ def bounds(calls_max: int) -> Limits:
     return Limits(total_max=total, group_max=each, party_max=each, reserve=1)
 
 
-class Telling:
+class Notices:
     """Sends notices. The calls to each domain are bounded below all calls, so a slow one delays itself."""
 
-    def __init__(self, app: App[PaySettings], proofs: Proofs) -> None:
-        self._app, self._proofs = app, proofs
+    def __init__(self, app: App[PaySettings], signatures: Signatures) -> None:
+        self._app, self._signatures = app, signatures
         settings = app.settings
         self._http = HttpClient(
             "dingdang-notice",
@@ -105,11 +105,11 @@ class Telling:
         if change is not Change.NONE:
             metrics.HOSTS_RESTING("dingdang-notice").set(self._bulkhead.resting)
 
-    async def _send(self, domain: Domain, url: str, body: dict[str, Any]) -> Said:
-        if not self._proofs.authorization(domain, b""):
+    async def _send(self, domain: Domain, url: str, body: dict[str, Any]) -> DingdangAnswer:
+        if not self._signatures.authorization(domain, b""):
             return NO_SECRET
         return await protocol.send(
-            self._http, url, body, lambda raw: self._proofs.authorization(domain, raw)
+            self._http, url, body, lambda raw: self._signatures.authorization(domain, raw)
         )
 
     async def _body(self, db: Any, notice: Notice) -> dict[str, Any]:
@@ -135,7 +135,9 @@ class Telling:
             ids, pay.amount_micros // FEN, refund.amount_micros // FEN, state, nonce
         )
 
-    async def _record(self, task: Task[Tell], notice: Notice, said: Said, took_ms: int) -> None:
+    async def _record(
+        self, task: Task[Tell], notice: Notice, said: DingdangAnswer, took_ms: int
+    ) -> None:
         settings = self._app.settings
         count = notice.count + 1
         status = DONE if said.ok else GIVEN_UP if count >= settings.notice_count_max else WAITING

@@ -27,7 +27,7 @@ BY: Final = "dingdang"
 _log = log.get_logger("dingdang")
 
 
-class Orders:
+class OrderHolds:
     """Asks the order service; nothing of it is kept here."""
 
     def __init__(self, app: App[PaySettings]) -> None:

@@ -45,7 +45,7 @@ Sign = Callable[[bytes], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class DingdangAnswer:
     """One answer. `ok` None: nothing is known; `sent` False: not a byte of the call left us."""
 
     ok: bool | None
@@ -100,26 +100,28 @@ def refunded_notice(
     }
 
 
-async def send(http: HttpClient, url: str, members: Mapping[str, Any], sign: Sign) -> Said:
+async def send(
+    http: HttpClient, url: str, members: Mapping[str, Any], sign: Sign
+) -> DingdangAnswer:
     """POST once, signed over the bytes that leave; what cannot be read says nothing."""
     body = _encode(members)
     headers = {"Content-Type": CONTENT_TYPE, "Authorization": sign(body)}
     outcome = await http.send("POST", url, headers=headers, body=body)
     if isinstance(outcome, NotSent):
-        return Said(None, sent=False, text=outcome.reason)
+        return DingdangAnswer(None, sent=False, text=outcome.reason)
     if not isinstance(outcome, Answered):
-        return Said(None, text=outcome.reason)
+        return DingdangAnswer(None, text=outcome.reason)
     shown = outcome.body.decode("utf-8", "replace").replace("\0", "")[:ANSWER_CHARS_MAX]
     if outcome.status != 200:
-        return Said(None, http_status=outcome.status, text=shown)
+        return DingdangAnswer(None, http_status=outcome.status, text=shown)
     try:
         read: Any = msgspec.json.decode(outcome.body)
         repeated = repeated_key(outcome.body)
     except (ValueError, RecursionError):
-        return Said(None, http_status=200, text=shown)
+        return DingdangAnswer(None, http_status=200, text=shown)
     if repeated is not None:
-        return Said(None, http_status=200, text=shown)
+        return DingdangAnswer(None, http_status=200, text=shown)
     code = cast("dict[str, Any]", read).get("retCode") if isinstance(read, dict) else None
     ok = True if code in SUCCESSES else False if code == "FAIL" else None
     found = cast("dict[str, Any]", read) if ok is not None else {}
-    return Said(ok, http_status=200, text=shown, members=found)
+    return DingdangAnswer(ok, http_status=200, text=shown, members=found)

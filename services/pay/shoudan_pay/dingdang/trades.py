@@ -13,13 +13,13 @@ from shoudan_kit.service import App
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang.kinds import RELEASE, Release
-from shoudan_pay.dingdang.order_holds import Orders
+from shoudan_pay.dingdang.order_holds import OrderHolds
 from shoudan_pay.dingdang.protocol import ID_CHARS_MAX
 from shoudan_pay.dingdang.refusals import TradeDiffers
 from shoudan_pay.dingdang.states import TRADE_ENDED, TradeState, advance_trade
 from shoudan_pay.dingdang.store import trades
 from shoudan_pay.dingdang.store.trades import Trade, TradeRefund
-from shoudan_pay.payserver.settlement import Settling
+from shoudan_pay.payserver.settlement import Settlement
 from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder
 from shoudan_pay.platforms.states import REFUND_ENDED, RefundState, advance_refund
 from shoudan_pay.platforms.status_map import heard
@@ -61,13 +61,13 @@ class RefundNotice:
 class Trades:
     """Trades and refunds of platforms: moved by notices and by answers, ended once, told to PayServer."""
 
-    def __init__(self, app: App[PaySettings], settling: Settling) -> None:
-        self._app, self._settling = app, settling
+    def __init__(self, app: App[PaySettings], settlement: Settlement) -> None:
+        self._app, self._settlement = app, settlement
 
     async def paid(self, trade: Trade, told: TradeState, transaction_id: str) -> None:
         """Take what was told of a trade. PayServer first: a death in between is told again."""
         if trade.pay_traction_no and told in TRADE_ENDED:
-            await self._settling.pay(trade.pay_traction_no, heard(told, transaction_id))
+            await self._settlement.pay(trade.pay_traction_no, heard(told, transaction_id))
         async with self._app.work("dingdang_paid") as work:
             now = await trades.by_no(work.db, trade.domain_id, trade.trade_no, lock=True)
             assert now is not None, "trades are never deleted"
@@ -97,7 +97,7 @@ class Trades:
     async def refunded(self, refund: TradeRefund, told: RefundState, number: str) -> None:
         """Take what was told of a refund, likewise."""
         if refund.traction_no and told in REFUND_ENDED:
-            await self._settling.refund(refund.traction_no, heard(told, number))
+            await self._settlement.refund(refund.traction_no, heard(told, number))
         async with self._app.work("dingdang_refunded") as work:
             key = refund.domain_id, refund.refund_trade_no
             now = await trades.refund_by_no(work.db, *key, lock=True)
@@ -114,7 +114,7 @@ class Trades:
         """Another amount than was asked ends nothing: a person's, with the pay or refund it is of."""
         _log.error("amount_differs", number=number, told=told)
         if traction_no:
-            await self._settling.differs(traction_no, told)
+            await self._settlement.differs(traction_no, told)
 
     async def accept_paid(self, told: PaidNotice) -> bool:
         """A platform's notice that its user has paid; True when that was known.
@@ -173,7 +173,7 @@ class Trades:
         work.tasks.add(RELEASE, wish, order_no=f"{number}:refunded")
 
 
-async def bind(app: App[PaySettings], orders: Orders, trade: Trade) -> Trade:
+async def bind(app: App[PaySettings], orders: OrderHolds, trade: Trade) -> Trade:
     """Bind a trade to what it pays, and hold its order first, before it can be paid.
 
     Repeats: what is bound. Raises TradeDiffers, FieldInvalid, and what `Orders.hold` does.

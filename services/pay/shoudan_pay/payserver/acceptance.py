@@ -22,10 +22,10 @@ from shoudan_kit.tasks.kinds import Kind
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.kinds import Ask
-from shoudan_pay.payserver.protocol import NO_FEN, Heard, Word
+from shoudan_pay.payserver.protocol import NO_FEN, AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.rules import fen
 from shoudan_pay.payserver.states import Sent
-from shoudan_pay.payserver.waiters import Watching
+from shoudan_pay.payserver.waiters import Waiters
 
 TRIES_MAX: Final = 5
 
@@ -71,11 +71,11 @@ class Call(Generic[T]):
     """A stored order and how its component is asked for it."""
 
     order: T
-    ask: Callable[[], Awaitable[Heard]]
+    ask: Callable[[], Awaitable[ComponentAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
-class Own(Generic[T]):
+class OrderKind(Generic[T]):
     """What pays or refunds have of their own: names, states, statements."""
 
     batches: str  # in metrics: wishes accepted together
@@ -87,17 +87,17 @@ class Own(Generic[T]):
     asked_time: Callable[[T], datetime]
     by_number: Callable[[AsyncConnection, Collection[str]], Awaitable[Mapping[str, T]]]
     mark_sent: Callable[[AsyncConnection, str, str, Collection[str]], Awaitable[bool]]
-    told_fen: Callable[[Heard], int | None]  # the amount that an answer names
+    told_fen: Callable[[ComponentAnswer], int | None]  # the amount that an answer names
 
 
-class Accepting(ABC, Generic[W, A, T]):
+class Acceptance(ABC, Generic[W, A, T]):
     """Where all pays, or all refunds, of this process meet."""
 
     def __init__(
         self,
         app: App[PaySettings],
-        own: Own[T],
-        settle: Callable[[str, Heard], Awaitable[T]],
+        own: OrderKind[T],
+        settle: Callable[[str, ComponentAnswer], Awaitable[T]],
         differs: Callable[[str, str], Awaitable[None]],
     ) -> None:
         self._app, self._own, self._settle, self._differs = app, own, settle, differs
@@ -110,32 +110,36 @@ class Accepting(ABC, Generic[W, A, T]):
             waiting_max=app.settings.pays_waiting_max,
             weight_of=len,
         )
-        self._watching = Watching(app, own.looks, own.by_number, self._asked_at)
+        self._waiters = Waiters(app, own.looks, own.by_number, self._asked_at)
 
     @abstractmethod
-    async def _write(self, work: UnitOfWork, wishes: Sequence[W]) -> tuple[list[A], list[Call[T]]]:
+    async def _write(
+        self, work: UnitOfWork, requests: Sequence[W]
+    ) -> tuple[list[A], list[Call[T]]]:
         """Judge and write one batch: an answer per wish, in order, and the components to ask."""
 
     @abstractmethod
-    def _not_written(self, wish: W, trace: str) -> A:
+    def _not_written(self, request: W, trace: str) -> A:
         """Log the exception at hand; the answer to the wish that caused it."""
 
     def calling(self, traction_no: str) -> bool:
         """Whether this process is asking the component right now."""
         return traction_no in self._calls
 
-    async def heard(self, order: T, heard: Heard) -> T:
+    async def heard(self, order: T, heard: ComponentAnswer) -> T:
         """The order after what a component said to a call."""
         number = order.traction_no
         told, asked = self._own.told_fen(heard), fen(order.amount_micros)
         if told not in {None, asked}:
             shown = "that is none" if told == NO_FEN else f"{told} 分"
             await self._differs(number, f"amount {shown} for {asked} 分")
-            heard = Heard(Word.UNKNOWN, why="another amount")
-        if heard.word in {Word.SUCCESS, Word.FAILED}:
+            heard = ComponentAnswer(AnswerKind.UNKNOWN, why="another amount")
+        if heard.word in {AnswerKind.SUCCESS, AnswerKind.FAILED}:
             return await self._settle(number, heard)
-        sent = {Word.NOT_SENT: Sent.NOT, Word.RUNNING: Sent.HEARD}.get(heard.word, Sent.MAYBE)
-        if heard.word is not Word.RUNNING:
+        sent = {AnswerKind.NOT_SENT: Sent.NOT, AnswerKind.RUNNING: Sent.HEARD}.get(
+            heard.word, Sent.MAYBE
+        )
+        if heard.word is not AnswerKind.RUNNING:
             _log.warning(self._own.unknown, traction_no=number, why=heard.why)
         if sent is not Sent.MAYBE:
             async with self._app.work("payserver_sent") as work:
@@ -145,7 +149,7 @@ class Accepting(ABC, Generic[W, A, T]):
     async def aclose(self) -> None:
         """Finish what was taken."""
         await self._gather.aclose()
-        await self._watching.aclose()
+        await self._waiters.aclose()
         if self._running:
             await asyncio.wait(set(self._running))
 
@@ -163,7 +167,7 @@ class Accepting(ABC, Generic[W, A, T]):
         missed = [
             one.traction_no for one in orders if self._awaited(one) and one.traction_no not in calls
         ]
-        seen = await self._watching.ended(missed, until - loop.time()) if missed else {}
+        seen = await self._waiters.ended(missed, until - loop.time()) if missed else {}
         done = {n: call for n, call in calls.items() if call.done() and not call.cancelled()}
         return seen | {number: call.result() for number, call in done.items()}
 
@@ -176,31 +180,31 @@ class Accepting(ABC, Generic[W, A, T]):
         return self._own.asked_time(order) if asked else None
 
     async def _run(self, asked: Sequence[Sequence[W]]) -> list[list[A] | Exception]:
-        answers = iter(await self._accept([wish for wishes in asked for wish in wishes]))
-        return [[next(answers) for _ in wishes] for wishes in asked]
+        answers = iter(await self._accept([request for requests in asked for request in requests]))
+        return [[next(answers) for _ in requests] for requests in asked]
 
-    async def _accept(self, wishes: Sequence[W]) -> list[A]:
+    async def _accept(self, requests: Sequence[W]) -> list[A]:
         """One transaction; if one wish poisons it, halves of it, down to the wish that fails alone."""
         for attempt in range(1, TRIES_MAX + 1):
             try:
-                return await retry(lambda: self._transact(wishes))
+                return await retry(lambda: self._transact(requests))
             except Unavailable:
                 raise
             except Exception as error:  # noqa: BLE001 - one wish must not spoil the others
                 # Two processes made the same tractionNo, or took the same client's number: made again.
                 if taken(error) and attempt < TRIES_MAX:
                     continue
-                if len(wishes) == 1:
-                    return [self._not_written(wishes[0], secrets.token_hex(8))]
+                if len(requests) == 1:
+                    return [self._not_written(requests[0], secrets.token_hex(8))]
             break
-        middle = len(wishes) // 2
-        return await self._accept(wishes[:middle]) + await self._accept(wishes[middle:])
+        middle = len(requests) // 2
+        return await self._accept(requests[:middle]) + await self._accept(requests[middle:])
 
-    async def _transact(self, wishes: Sequence[W]) -> list[A]:
+    async def _transact(self, requests: Sequence[W]) -> list[A]:
         calls: list[Call[T]] = []
         try:
             async with self._app.work(self._own.transaction) as work:
-                answers, to_ask = await self._write(work, wishes)
+                answers, to_ask = await self._write(work, requests)
                 calls = self._follow_up(work, to_ask)
                 # Before anybody can read the rows, so that every repeat finds the call to wait for.
                 for call in calls:

@@ -23,7 +23,7 @@ from shoudan_kit.secrets import named_secret
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import protocol
 from shoudan_pay.payserver.history import PAY, REFUND
-from shoudan_pay.payserver.protocol import Checked, Heard
+from shoudan_pay.payserver.protocol import Checked, ComponentAnswer
 from shoudan_pay.payserver.rules import fen
 from shoudan_pay.payserver.store.modes import Usable
 from shoudan_pay.payserver.store.pays import PayOrder
@@ -49,15 +49,15 @@ class Link(Protocol):
 
     fields: ClassVar[frozenset[str]]  # the URLs it may stand for: pay_url, refund_url, query_url
 
-    async def pay(self, pay: PayOrder, account: str) -> Heard:
+    async def pay(self, pay: PayOrder, account: str) -> ComponentAnswer:
         """Ask for the money."""
         ...
 
-    async def refund(self, refund: RefundOrder, pay: PayOrder, account: str) -> Heard:
+    async def refund(self, refund: RefundOrder, pay: PayOrder, account: str) -> ComponentAnswer:
         """Ask to give money back."""
         ...
 
-    async def query(self, traction_no: str, merchant_uuid: str, account: str) -> Heard:
+    async def query(self, traction_no: str, merchant_uuid: str, account: str) -> ComponentAnswer:
         """What became of a number."""
         ...
 
@@ -142,7 +142,7 @@ class Components:
         async with self._room(url):
             return await protocol.check_environment(self._http, url, merchant_href)
 
-    async def pay(self, pay: PayOrder, usable: Usable) -> Heard:
+    async def pay(self, pay: PayOrder, usable: Usable) -> ComponentAnswer:
         """Ask a component to take the money."""
         link, account = self._link(usable.terms.pay_url)
         if link is not None:
@@ -163,7 +163,7 @@ class Components:
         }
         return await self._send(usable.terms.pay_url, body, pay.traction_no)
 
-    async def refund(self, refund: RefundOrder, pay: PayOrder, usable: Usable) -> Heard:
+    async def refund(self, refund: RefundOrder, pay: PayOrder, usable: Usable) -> ComponentAnswer:
         """Ask a component to give money back."""
         link, account = self._link(usable.terms.refund_url)
         if link is not None:
@@ -181,7 +181,7 @@ class Components:
         }
         return await self._send(usable.terms.refund_url, body, refund.traction_no)
 
-    async def query(self, traction_no: str, usable: Usable) -> Heard:
+    async def query(self, traction_no: str, usable: Usable) -> ComponentAnswer:
         """Ask a component what became of a number."""
         link, account = self._link(usable.terms.query_url)
         if link is not None:
@@ -232,15 +232,15 @@ class Components:
 
     async def _send(
         self, url: str | None, body: Mapping[str, Any], traction_no: str, *, query: bool = False
-    ) -> Heard:
+    ) -> ComponentAnswer:
         if not url:
-            return Heard(protocol.Word.NOT_SENT, why="no address")
+            return ComponentAnswer(protocol.AnswerKind.NOT_SENT, why="no address")
         async with self._room(url):
             party, now = ("", urlsplit(url).netloc), asyncio.get_running_loop().time()
             admission = self.answering.enter(party, now)
             if admission is not Admission.GO:
                 why = f"component {admission.value}"
-                return Heard(protocol.Word.NOT_SENT, why=why, answered=False)
+                return ComponentAnswer(protocol.AnswerKind.NOT_SENT, why=why, answered=False)
             answered = False
             try:
                 heard = await protocol.send(self._http, url, body, traction_no, query=query)

@@ -9,7 +9,7 @@ import msgspec
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.payserver import states
 from shoudan_pay.payserver.history import History
-from shoudan_pay.payserver.protocol import Word
+from shoudan_pay.payserver.protocol import AnswerKind
 from shoudan_pay.payserver.settlement import given_back
 from shoudan_pay.payserver.states import Event, PayStatus, RefundStatus
 from shoudan_pay.payserver.store import pays as pay_store
@@ -18,11 +18,14 @@ from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 from shoudan_pay.refusals import FieldInvalid
 
-EVENTS: Final = {Word.SUCCESS: Event.CORRECTED_SUCCESS, Word.FAILED: Event.CORRECTED_FAILED}
+EVENTS: Final = {
+    AnswerKind.SUCCESS: Event.CORRECTED_SUCCESS,
+    AnswerKind.FAILED: Event.CORRECTED_FAILED,
+}
 
 
 async def pay(
-    work: UnitOfWork, history: History, traction_no: str, word: Word, reason: str
+    work: UnitOfWork, history: History, traction_no: str, word: AnswerKind, reason: str
 ) -> bool:
     """Give a parked pay its other end; False when it waits no more, or cannot take it."""
     found, _ = await pay_store.lock(work.db, {traction_no})
@@ -44,7 +47,7 @@ async def pay(
 
 
 async def refund(
-    work: UnitOfWork, history: History, traction_no: str, word: Word, reason: str
+    work: UnitOfWork, history: History, traction_no: str, word: AnswerKind, reason: str
 ) -> bool:
     """Give a parked refund its other end, and its pay what that gives or takes back.
 
@@ -57,7 +60,7 @@ async def refund(
     if was is None or not was.parked or move not in states.REFUND_MOVES:
         return False
     of = locked[was.pay_traction_no]
-    if word is Word.SUCCESS:
+    if word is AnswerKind.SUCCESS:
         _check_room(was, of)
     end = refund_store.Settled(
         traction_no,
@@ -69,7 +72,7 @@ async def refund(
     )
     moved = await refund_store.settle(work.db, [end])
     await history.refunds_changed(work, moved.values())
-    if word is Word.SUCCESS:
+    if word is AnswerKind.SUCCESS:
         await given_back(work, history, moved.values(), locked)
     else:
         await _taken_back(work, history, was, of)

@@ -16,9 +16,9 @@ from shoudan_pay.ledger.refusals import PackageNotFound
 from shoudan_pay.ledger.states import ChangeType, TradeType
 from shoudan_pay.ledger.store import packages as package_store
 from shoudan_pay.payserver import rules
-from shoudan_pay.payserver.protocol import Heard, Word
+from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.rules import Method
-from shoudan_pay.payserver.settlement import Said
+from shoudan_pay.payserver.settlement import FinalResult
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 
@@ -47,7 +47,7 @@ class _Capacity:
     moves: list[Move]
 
 
-async def take(work: UnitOfWork, pays: Sequence[PayOrder], ring: Ring) -> list[Said]:
+async def take(work: UnitOfWork, pays: Sequence[PayOrder], ring: Ring) -> list[FinalResult]:
     """Take each pay from its account or packages; what the ledger says of each, in order."""
     refused: dict[str, Refusal] = {}
     groups: list[list[Posting]] = []
@@ -71,7 +71,7 @@ async def take(work: UnitOfWork, pays: Sequence[PayOrder], ring: Ring) -> list[S
 
 async def give_back(
     work: UnitOfWork, refunds: Sequence[tuple[RefundOrder, PayOrder]], ring: Ring
-) -> list[Said]:
+) -> list[FinalResult]:
     """Give each refund back where its pay was taken; what the ledger says of each, in order."""
     groups: list[list[Posting]] = []
     capacities: list[_Capacity] = []
@@ -90,12 +90,14 @@ async def give_back(
     return [_said(refund.traction_no, refused) for refund, _ in refunds]
 
 
-def _said(number: str, refused: Mapping[str, Refusal]) -> Said:
+def _said(number: str, refused: Mapping[str, Refusal]) -> FinalResult:
     """The ledger's final word, as a component would say it."""
     no = refused.get(number)
     if no is None:
-        return Said(number, Heard(Word.SUCCESS, number))
-    return Said(number, Heard(Word.FAILED, reason=WORDS.get(no.reason, OTHERWISE)))
+        return FinalResult(number, ComponentAnswer(AnswerKind.SUCCESS, number))
+    return FinalResult(
+        number, ComponentAnswer(AnswerKind.FAILED, reason=WORDS.get(no.reason, OTHERWISE))
+    )
 
 
 async def _post(

@@ -8,7 +8,7 @@ from shoudan_kit import log
 from shoudan_kit.rpc.shielded import shielded
 from shoudan_pay.payserver import protocol
 from shoudan_pay.payserver.history import PAY, REFUND
-from shoudan_pay.payserver.protocol import Answer, Heard, Word
+from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer, RawAnswer
 from shoudan_pay.payserver.refusals import ResourceNotFound
 from shoudan_pay.payserver.rules import Method
 from shoudan_pay.payserver.server import PayServer
@@ -27,9 +27,9 @@ class Notifies:
 
     def __init__(self, server: PayServer) -> None:
         self._app, self._components = server.app, server.components
-        self._paying, self._refunding = server.paying, server.refunding
+        self._pays, self._refunds = server.pays, server.refunds
 
-    async def pay(self, number: str, sign: str, answer: Answer) -> None:
+    async def pay(self, number: str, sign: str, answer: RawAnswer) -> None:
         """Raises ResourceNotFound, for a wrong sign, too, and FieldInvalid."""
         async with self._app.db.connect() as db:
             pay = (await pay_store.by_number(db, [number])).get(number)
@@ -39,9 +39,9 @@ class Notifies:
             raise ResourceNotFound(number[:64])
         self._verify(PAY, number, sign, usable)
         heard = _heard(answer)
-        await shielded(self._paying.heard(pay, heard))
+        await shielded(self._pays.heard(pay, heard))
 
-    async def refund(self, number: str, sign: str, answer: Answer) -> None:
+    async def refund(self, number: str, sign: str, answer: RawAnswer) -> None:
         """The same for a refund."""
         async with self._app.db.connect() as db:
             refund = (await refund_store.by_number(db, [number])).get(number)
@@ -51,7 +51,7 @@ class Notifies:
             raise ResourceNotFound(number[:64])
         self._verify(REFUND, number, sign, usable)
         heard = _heard(answer)
-        await shielded(self._refunding.heard(refund, heard))
+        await shielded(self._refunds.heard(refund, heard))
 
     def _verify(self, kind: str, number: str, sign: str, usable: mode_store.Usable | None) -> None:
         """Raises ResourceNotFound unless the notify brought what its notifyUrl carried."""
@@ -61,9 +61,9 @@ class Notifies:
             raise ResourceNotFound(number[:64])
 
 
-def _heard(answer: Answer) -> Heard:
+def _heard(answer: RawAnswer) -> ComponentAnswer:
     """What a notify says. Raises FieldInvalid on a word that is not documented."""
     heard = protocol.heard(answer, str(answer.tractionNo))
-    if heard.word is Word.UNKNOWN:
+    if heard.word is AnswerKind.UNKNOWN:
         raise FieldInvalid("ret", UNLISTED)
     return heard

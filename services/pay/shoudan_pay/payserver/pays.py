@@ -15,13 +15,13 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger.chain_hash import Ring, ring_of
 from shoudan_pay.payserver import ledger_moves, numbers, rules, states
-from shoudan_pay.payserver.acceptance import Accepting, Call, Own
+from shoudan_pay.payserver.acceptance import Acceptance, Call, OrderKind
 from shoudan_pay.payserver.components import Components
 from shoudan_pay.payserver.history import History
 from shoudan_pay.payserver.kinds import ASK_PAY
 from shoudan_pay.payserver.refusals import ModeNotOpen, PayDiffers, PayNotWritten
 from shoudan_pay.payserver.rules import Method, PayAsked
-from shoudan_pay.payserver.settlement import Settling, settle_pays
+from shoudan_pay.payserver.settlement import Settlement, settle_pays
 from shoudan_pay.payserver.states import Event, PayStatus, Sent
 from shoudan_pay.payserver.store import modes as mode_store
 from shoudan_pay.payserver.store import pays as store
@@ -32,7 +32,7 @@ _log = log.get_logger("payserver")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PayRequest:
     """One pay of one caller."""
 
     merchant_uuid: str
@@ -54,7 +54,7 @@ class Offline:
 
 Answer = Paid | Offline | Refusal
 
-OWN: Final[Own[PayOrder]] = Own(
+OWN: Final[OrderKind[PayOrder]] = OrderKind(
     batches="pays",
     looks="pays_seen",
     transaction="payserver_pay",
@@ -68,30 +68,32 @@ OWN: Final[Own[PayOrder]] = Own(
 )
 
 
-class Paying(Accepting[Wish, Answer, PayOrder]):
+class Pays(Acceptance[PayRequest, Answer, PayOrder]):
     """Where all pays of this process meet."""
 
-    def __init__(self, app: App[PaySettings], components: Components, settling: Settling) -> None:
-        super().__init__(app, OWN, settling.pay, settling.differs)
-        self._components, self._history = components, settling.history
+    def __init__(
+        self, app: App[PaySettings], components: Components, settlement: Settlement
+    ) -> None:
+        super().__init__(app, OWN, settlement.pay, settlement.differs)
+        self._components, self._history = components, settlement.history
         self._numbers = numbers.Numbers(app.clock.now)
         self._ring = ring_of(app.settings)
 
-    async def pay(self, wishes: Sequence[Wish], wait_s: float) -> list[Answer]:
+    async def pay(self, requests: Sequence[PayRequest], wait_s: float) -> list[Answer]:
         """One answer per wish, in order; components get `wait_s` to end theirs, then they stay paying."""
         until = asyncio.get_running_loop().time() + wait_s
-        answers = await self._gather(wishes)
+        answers = await self._gather(requests)
         ended = await self._ended([one.pay for one in answers if isinstance(one, Paid)], until)
         return [_latest(one, ended) for one in answers]
 
     async def _write(
-        self, work: UnitOfWork, wishes: Sequence[Wish]
+        self, work: UnitOfWork, requests: Sequence[PayRequest]
     ) -> tuple[list[Answer], list[Call[PayOrder]]]:
         batch = _Batch(work, self._history, self._numbers, self._components, self._ring)
-        return await batch.accept(wishes), batch.to_ask
+        return await batch.accept(requests), batch.to_ask
 
-    def _not_written(self, wish: Wish, trace: str) -> Answer:
-        number = wish.asked.client_pay_no
+    def _not_written(self, request: PayRequest, trace: str) -> Answer:
+        number = request.asked.client_pay_no
         _log.error("pay_failed", trace=trace, client_pay_no=number, exc_info=True)
         return PayNotWritten(trace)
 
@@ -115,13 +117,15 @@ class _Batch:
         self._new: dict[tuple[str, str], NewPay] = {}
         self.to_ask: list[Call[PayOrder]] = []
 
-    async def accept(self, wishes: Sequence[Wish]) -> list[Answer]:
+    async def accept(self, requests: Sequence[PayRequest]) -> list[Answer]:
         """Judge, write, move money, tell; one answer per wish."""
         db = self._work.db
-        self._usable = await mode_store.usable(db, {wish.asked.mode_uuid for wish in wishes})
-        keys = {key for wish in wishes if (key := self._key(wish)) is not None}
+        self._usable = await mode_store.usable(
+            db, {request.asked.mode_uuid for request in requests}
+        )
+        keys = {key for request in requests if (key := self._key(request)) is not None}
         self._known = await store.by_client_no(db, keys)
-        judged = [self._judge(wish) for wish in wishes]
+        judged = [self._judge(request) for request in requests]
         written = await self._write()
         ended = await self._take(written.values())
         self.to_ask = [
@@ -131,16 +135,16 @@ class _Batch:
         ]
         return [self._answer(one, written, ended) for one in judged]
 
-    def _key(self, wish: Wish) -> tuple[str, str] | None:
+    def _key(self, request: PayRequest) -> tuple[str, str] | None:
         """What a repeat is recognised by: the mode's merchant and the client's number."""
-        found = self._usable.get(wish.asked.mode_uuid)
-        if found is None or wish.merchant_uuid not in {"", found.mode.merchant_uuid}:
+        found = self._usable.get(request.asked.mode_uuid)
+        if found is None or request.merchant_uuid not in {"", found.mode.merchant_uuid}:
             return None
-        return found.mode.merchant_uuid, wish.asked.client_pay_no
+        return found.mode.merchant_uuid, request.asked.client_pay_no
 
-    def _judge(self, wish: Wish) -> Answer | tuple[str, str]:
+    def _judge(self, request: PayRequest) -> Answer | tuple[str, str]:
         """An answer, or the key of a pay this batch writes."""
-        asked, key = wish.asked, self._key(wish)
+        asked, key = request.asked, self._key(request)
         if key is None:
             return ModeNotOpen(asked.mode_uuid)
         if (known := self._known.get(key)) is not None:
@@ -149,7 +153,7 @@ class _Batch:
             return key if twin.content_hash == asked.content_hash else PayDiffers(key[1])
         found = self._usable[asked.mode_uuid]
         try:
-            method = rules.method_of(found, wish.merchant_uuid, asked.mode_uuid)
+            method = rules.method_of(found, request.merchant_uuid, asked.mode_uuid)
             if method is None:
                 return Offline()
             rules.check_params(method, found, asked.params)

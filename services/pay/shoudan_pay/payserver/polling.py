@@ -14,10 +14,10 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import states
 from shoudan_pay.payserver.components import Components
 from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND, Ask
-from shoudan_pay.payserver.pays import Paying
-from shoudan_pay.payserver.protocol import Heard, Word
-from shoudan_pay.payserver.refunds import Refunding
-from shoudan_pay.payserver.settlement import Settling, failed
+from shoudan_pay.payserver.pays import Pays
+from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
+from shoudan_pay.payserver.refunds import Refunds
+from shoudan_pay.payserver.settlement import Settlement, failed
 from shoudan_pay.payserver.states import PayStatus, RefundStatus, Sent
 from shoudan_pay.payserver.store import modes as mode_store
 from shoudan_pay.payserver.store import pays as pay_store
@@ -43,25 +43,25 @@ ASKED_WITHIN: Final = timedelta(days=1)
 _log = log.get_logger("payserver")
 
 
-class Asking:
+class Polling:
     """What the tasks ASK_PAY and ASK_REFUND do."""
 
     def __init__(
         self,
         app: App[PaySettings],
         components: Components,
-        settling: Settling,
-        paying: Paying,
-        refunding: Refunding,
+        settlement: Settlement,
+        pays: Pays,
+        refunds: Refunds,
     ) -> None:
-        self._app, self._components, self._settling = app, components, settling
-        self._paying, self._refunding = paying, refunding
+        self._app, self._components, self._settlement = app, components, settlement
+        self._pays, self._refunds = pays, refunds
         self._asks = {kind.name: Bulkhead(BOUNDS) for kind in (ASK_PAY, ASK_REFUND)}
 
     async def pay(self, task: Task[Ask]) -> None:
         """Bring one pay nearer to its end."""
         number = task.payload.traction_no
-        if self._paying.calling(number):
+        if self._pays.calling(number):
             task.retry_after(STEP_S)
             return
         async with self._app.db.connect() as db:
@@ -75,7 +75,7 @@ class Asking:
             return
         expired = now > pay.expire_time
         if pay.sent == Sent.NOT and expired:
-            await self._settling.pay(number, Heard(Word.FAILED, reason=EXPIRED))
+            await self._settlement.pay(number, ComponentAnswer(AnswerKind.FAILED, reason=EXPIRED))
             return
         if not self._enter(ASK_PAY, usable):
             task.retry_after(self._pace(task), "component busy")
@@ -85,12 +85,12 @@ class Asking:
         finally:
             self._leave(ASK_PAY, usable)
         late = (now - pay.pay_start_time).total_seconds() > self._app.settings.component_lost_s
-        if heard.word is Word.NOT_FOUND and late:
+        if heard.word is AnswerKind.NOT_FOUND and late:
             heard = failed(heard, LOST)
         # Its component says, after the end of the order, that it is not paid: that is an answer.
-        elif expired and heard.word in {Word.RUNNING, Word.NOT_FOUND}:
+        elif expired and heard.word in {AnswerKind.RUNNING, AnswerKind.NOT_FOUND}:
             heard = failed(heard, EXPIRED)
-        after = await self._paying.heard(pay, heard)
+        after = await self._pays.heard(pay, heard)
         if PayStatus(after.status) not in states.OPEN_PAYS:
             return
         asks = after.sent == Sent.NOT or _can_be_asked(usable)
@@ -105,7 +105,7 @@ class Asking:
     async def refund(self, task: Task[Ask]) -> None:
         """Bring one refund nearer to its end."""
         number = task.payload.traction_no
-        if self._refunding.calling(number):
+        if self._refunds.calling(number):
             task.retry_after(STEP_S)
             return
         async with self._app.db.connect() as db:
@@ -125,9 +125,9 @@ class Asking:
         finally:
             self._leave(ASK_REFUND, usable)
         late = (now - refund.start_time).total_seconds() > self._app.settings.component_lost_s
-        if heard.word is Word.NOT_FOUND and late:
+        if heard.word is AnswerKind.NOT_FOUND and late:
             heard = failed(heard, LOST)
-        after = await self._refunding.heard(refund, heard)
+        after = await self._refunds.heard(refund, heard)
         if RefundStatus(after.status) not in states.OPEN_REFUNDS:
             return
         asks = after.sent == Sent.NOT or _can_be_asked(usable)
@@ -149,35 +149,37 @@ class Asking:
         # Answered or not: how often a component is asked is `_pace`, it takes no rest beside it.
         self._asks[kind.name].leave(_party(usable), 0.0, answered=True)
 
-    async def _ask_pay(self, pay: PayOrder, usable: Usable) -> Heard:
+    async def _ask_pay(self, pay: PayOrder, usable: Usable) -> ComponentAnswer:
         """Call it for the first time, query it, or call it again if its component allows that."""
         number = pay.traction_no
         if pay.sent == Sent.NOT:
             async with self._app.work("payserver_sent") as work:
                 mine = await pay_store.mark_sent(work.db, number, Sent.MAYBE, {Sent.NOT})
             if not mine:
-                return Heard(Word.UNKNOWN, why="another process asks")
+                return ComponentAnswer(AnswerKind.UNKNOWN, why="another process asks")
             return await self._components.pay(pay, usable)
         if usable.terms.query_url:
             return _unsure(await self._components.query(number, usable))
         if usable.terms.repeatable:
             return _unsure(await self._components.pay(pay, usable))
-        return Heard(Word.UNKNOWN, why="cannot be asked")
+        return ComponentAnswer(AnswerKind.UNKNOWN, why="cannot be asked")
 
-    async def _ask_refund(self, refund: RefundOrder, pay: PayOrder, usable: Usable) -> Heard:
+    async def _ask_refund(
+        self, refund: RefundOrder, pay: PayOrder, usable: Usable
+    ) -> ComponentAnswer:
         """The same for a refund."""
         number = refund.traction_no
         if refund.sent == Sent.NOT:
             async with self._app.work("payserver_sent") as work:
                 mine = await refund_store.mark_sent(work.db, number, Sent.MAYBE, {Sent.NOT})
             if not mine:
-                return Heard(Word.UNKNOWN, why="another process asks")
+                return ComponentAnswer(AnswerKind.UNKNOWN, why="another process asks")
             return await self._components.refund(refund, pay, usable)
         if usable.terms.query_url:
             return _unsure(await self._components.query(number, usable))
         if usable.terms.repeatable:
             return _unsure(await self._components.refund(refund, pay, usable))
-        return Heard(Word.UNKNOWN, why="cannot be asked")
+        return ComponentAnswer(AnswerKind.UNKNOWN, why="cannot be asked")
 
     async def _finish(self, task: Task[Ask]) -> None:
         async with self._app.work("payserver_ask") as work:
@@ -210,9 +212,13 @@ def _party(usable: Usable) -> Party:
     return host, host
 
 
-def _unsure(heard: Heard) -> Heard:
+def _unsure(heard: ComponentAnswer) -> ComponentAnswer:
     """A question that did not leave us says nothing about the call that went before."""
-    return Heard(Word.UNKNOWN, why=heard.why) if heard.word is Word.NOT_SENT else heard
+    return (
+        ComponentAnswer(AnswerKind.UNKNOWN, why=heard.why)
+        if heard.word is AnswerKind.NOT_SENT
+        else heard
+    )
 
 
 def _can_be_asked(usable: Usable) -> bool:

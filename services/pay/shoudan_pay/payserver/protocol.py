@@ -29,7 +29,7 @@ _FINISHED: Final = re.compile(
 )
 
 
-class Word(StrEnum):
+class AnswerKind(StrEnum):
     """What came of asking a component."""
 
     SUCCESS = "success"
@@ -41,10 +41,10 @@ class Word(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ComponentAnswer:
     """The meaning of one answer or notify. `why` is for our own log."""
 
-    word: Word
+    word: AnswerKind
     third_no: str | None = None
     reason: str = ""
     finish_time: datetime | None = None
@@ -54,7 +54,7 @@ class Heard:
     refund_fen: int | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
+class RawAnswer(msgspec.Struct, frozen=True):
     """The documented answer; numbers may come as JSON numbers, of any length."""
 
     tractionNo: str | int = ""  # noqa: N815 - their names
@@ -66,21 +66,27 @@ class Answer(msgspec.Struct, frozen=True):
     refundAmount: int | float | str | None = None  # noqa: N815
 
 
-_WORDS: Final = {"success": Word.SUCCESS, "running": Word.RUNNING, "failed": Word.FAILED}
-_QUERY_WORDS: Final = {**_WORDS, "notFound": Word.NOT_FOUND}
+_WORDS: Final = {
+    "success": AnswerKind.SUCCESS,
+    "running": AnswerKind.RUNNING,
+    "failed": AnswerKind.FAILED,
+}
+_QUERY_WORDS: Final = {**_WORDS, "notFound": AnswerKind.NOT_FOUND}
 _OK: Final = frozenset({200, 201})
 FEN_DIGITS_MAX: Final = 15
 NO_FEN: Final = -1  # equal to no amount that was asked
 
 
-def heard(answer: Answer, traction_no: str, words: Mapping[str, Word] = _WORDS) -> Heard:
+def heard(
+    answer: RawAnswer, traction_no: str, words: Mapping[str, AnswerKind] = _WORDS
+) -> ComponentAnswer:
     """What an answer says about `traction_no`. Unlisted words and other numbers say nothing."""
     if str(answer.tractionNo) != traction_no:
-        return Heard(Word.UNKNOWN, why="another tractionNo")
+        return ComponentAnswer(AnswerKind.UNKNOWN, why="another tractionNo")
     word = words.get(answer.ret)
     if word is None:
-        return Heard(Word.UNKNOWN, why="unlisted ret")
-    return Heard(
+        return ComponentAnswer(AnswerKind.UNKNOWN, why="unlisted ret")
+    return ComponentAnswer(
         word,
         _text(answer.thirdOrderNo)[:NUMBER_CHARS_MAX] or None,
         _clean(_text(answer.thirdErrorReason))[:REASON_CHARS_MAX],
@@ -104,26 +110,26 @@ def finished_at(text: str) -> datetime | None:
 
 async def send(
     http: HttpClient, url: str, body: Mapping[str, Any], traction_no: str, *, query: bool = False
-) -> Heard:
+) -> ComponentAnswer:
     """POST `body` and tell what the answer means; any transport error that may have arrived is UNKNOWN."""
     outcome = await http.send(
         "POST", url, headers={"Content-Type": CONTENT_TYPE}, body=_encode(body)
     )
     if isinstance(outcome, NotSent):
-        return Heard(Word.NOT_SENT, why=outcome.reason, answered=False)
+        return ComponentAnswer(AnswerKind.NOT_SENT, why=outcome.reason, answered=False)
     if not isinstance(outcome, Answered):
-        return Heard(Word.UNKNOWN, why=outcome.reason, answered=False)
+        return ComponentAnswer(AnswerKind.UNKNOWN, why=outcome.reason, answered=False)
     if outcome.status not in _OK:
-        return Heard(Word.UNKNOWN, why=f"HTTP {outcome.status}")
+        return ComponentAnswer(AnswerKind.UNKNOWN, why=f"HTTP {outcome.status}")
     try:
         answer, repeated = (
-            msgspec.json.decode(outcome.body, type=Answer),
+            msgspec.json.decode(outcome.body, type=RawAnswer),
             repeated_key(outcome.body),
         )
     except (ValueError, RecursionError):
-        return Heard(Word.UNKNOWN, why="unreadable")
+        return ComponentAnswer(AnswerKind.UNKNOWN, why="unreadable")
     if repeated is not None:
-        return Heard(Word.UNKNOWN, why="repeated key")
+        return ComponentAnswer(AnswerKind.UNKNOWN, why="repeated key")
     return heard(answer, traction_no, _QUERY_WORDS if query else _WORDS)
 
 

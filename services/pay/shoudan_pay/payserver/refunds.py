@@ -16,13 +16,13 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger.chain_hash import Ring, ring_of
 from shoudan_pay.payserver import ledger_moves, numbers, rules, states
-from shoudan_pay.payserver.acceptance import Accepting, Call, Own
+from shoudan_pay.payserver.acceptance import Acceptance, Call, OrderKind
 from shoudan_pay.payserver.components import Components
 from shoudan_pay.payserver.history import History
 from shoudan_pay.payserver.kinds import ASK_REFUND
 from shoudan_pay.payserver.refusals import PayNotFound, PayNotWritten, PayUrlEmpty, RefundDiffers
 from shoudan_pay.payserver.rules import Method, RefundAsked
-from shoudan_pay.payserver.settlement import Settling, settle_refunds
+from shoudan_pay.payserver.settlement import Settlement, settle_refunds
 from shoudan_pay.payserver.states import Event, RefundStatus, Sent
 from shoudan_pay.payserver.store import modes as mode_store
 from shoudan_pay.payserver.store import pays as pay_store
@@ -35,7 +35,7 @@ _log = log.get_logger("payserver")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RefundRequest:
     """One refund of one caller."""
 
     merchant_uuid: str
@@ -57,7 +57,7 @@ class Offline:
 
 Answer = Refunded | Offline | Refusal
 
-OWN: Final[Own[RefundOrder]] = Own(
+OWN: Final[OrderKind[RefundOrder]] = OrderKind(
     batches="pay_refunds",
     looks="refunds_seen",
     transaction="payserver_refund",
@@ -71,31 +71,33 @@ OWN: Final[Own[RefundOrder]] = Own(
 )
 
 
-class Refunding(Accepting[Wish, Answer, RefundOrder]):
+class Refunds(Acceptance[RefundRequest, Answer, RefundOrder]):
     """Where all refunds of this process meet."""
 
-    def __init__(self, app: App[PaySettings], components: Components, settling: Settling) -> None:
-        super().__init__(app, OWN, settling.refund, settling.differs)
-        self._components, self._history = components, settling.history
+    def __init__(
+        self, app: App[PaySettings], components: Components, settlement: Settlement
+    ) -> None:
+        super().__init__(app, OWN, settlement.refund, settlement.differs)
+        self._components, self._history = components, settlement.history
         self._numbers = numbers.Numbers(app.clock.now)
         self._ring = ring_of(app.settings)
 
-    async def refund(self, wishes: Sequence[Wish], wait_s: float) -> list[Answer]:
+    async def refund(self, requests: Sequence[RefundRequest], wait_s: float) -> list[Answer]:
         """One answer per wish, in order; components get `wait_s`, then refunds stay refunding."""
         until = asyncio.get_running_loop().time() + wait_s
-        answers = await self._gather(wishes)
+        answers = await self._gather(requests)
         given = [one.refund for one in answers if isinstance(one, Refunded)]
         ended = await self._ended(given, until)
         return [_latest(one, ended) for one in answers]
 
     async def _write(
-        self, work: UnitOfWork, wishes: Sequence[Wish]
+        self, work: UnitOfWork, requests: Sequence[RefundRequest]
     ) -> tuple[list[Answer], list[Call[RefundOrder]]]:
         batch = _Batch(work, self._history, self._numbers, self._components, self._ring)
-        return await batch.accept(wishes), batch.to_ask
+        return await batch.accept(requests), batch.to_ask
 
-    def _not_written(self, wish: Wish, trace: str) -> Answer:
-        number = wish.asked.client_refund_no
+    def _not_written(self, request: RefundRequest, trace: str) -> Answer:
+        number = request.asked.client_refund_no
         _log.error("refund_failed", trace=trace, client_refund_no=number, exc_info=True)
         return PayNotWritten(trace)
 
@@ -121,10 +123,10 @@ class _Batch:
         self._new: dict[str, RefundOrder] = {}
         self.to_ask: list[Call[RefundOrder]] = []
 
-    async def accept(self, wishes: Sequence[Wish]) -> list[Answer]:
+    async def accept(self, requests: Sequence[RefundRequest]) -> list[Answer]:
         """Lock the pay orders, judge, write, move money, tell; one answer per wish."""
-        now = await self._read(wishes)
-        judged = [self._judge(wish, now) for wish in wishes]
+        now = await self._read(requests)
+        judged = [self._judge(request, now) for request in requests]
         written: dict[str, RefundOrder] = {}
         if self._new:
             written = await store.insert(self._work.db, list(self._new.values()))
@@ -135,15 +137,15 @@ class _Batch:
         ]
         return [one if not isinstance(one, str) else Refunded(written[one]) for one in judged]
 
-    async def _read(self, wishes: Sequence[Wish]) -> datetime | None:
+    async def _read(self, requests: Sequence[RefundRequest]) -> datetime | None:
         """Everything the judgement needs; the pay orders stay locked, so nobody can add to it."""
         db = self._work.db
-        wanted = {wish.asked.pay_traction_no for wish in wishes}
+        wanted = {request.asked.pay_traction_no for request in requests}
         self._pays, now = await pay_store.lock(db, wanted)
         keys = {
-            (pay.merchant_uuid, wish.asked.client_refund_no)
-            for wish in wishes
-            if (pay := self._pay(wish)) is not None
+            (pay.merchant_uuid, request.asked.client_refund_no)
+            for request in requests
+            if (pay := self._pay(request)) is not None
         }
         if not keys:
             return now
@@ -153,15 +155,15 @@ class _Batch:
         self._usable = await mode_store.usable(db, modes)
         return now
 
-    def _pay(self, wish: Wish) -> PayOrder | None:
-        pay = self._pays.get(wish.asked.pay_traction_no)
-        if pay is None or wish.merchant_uuid not in {"", pay.merchant_uuid}:
+    def _pay(self, request: RefundRequest) -> PayOrder | None:
+        pay = self._pays.get(request.asked.pay_traction_no)
+        if pay is None or request.merchant_uuid not in {"", pay.merchant_uuid}:
             return None
         return pay
 
-    def _judge(self, wish: Wish, now: datetime | None) -> Answer | str:
+    def _judge(self, request: RefundRequest, now: datetime | None) -> Answer | str:
         """An answer, or the number of a refund this batch writes."""
-        asked, pay = wish.asked, self._pay(wish)
+        asked, pay = request.asked, self._pay(request)
         if pay is None or now is None:
             return PayNotFound(asked.pay_traction_no)
         key = pay.merchant_uuid, asked.client_refund_no

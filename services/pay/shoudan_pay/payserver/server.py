@@ -8,10 +8,10 @@ from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.components import Components
 from shoudan_pay.payserver.history import History, Subscriber
-from shoudan_pay.payserver.pays import Paying
-from shoudan_pay.payserver.polling import Asking
-from shoudan_pay.payserver.refunds import Refunding
-from shoudan_pay.payserver.settlement import Settling
+from shoudan_pay.payserver.pays import Pays
+from shoudan_pay.payserver.polling import Polling
+from shoudan_pay.payserver.refunds import Refunds
+from shoudan_pay.payserver.settlement import Settlement
 
 
 class PayServer:
@@ -20,14 +20,14 @@ class PayServer:
     def __init__(self, app: App[PaySettings], subscribers: Sequence[Subscriber] = ()) -> None:
         self.app = app
         self.components = Components(app.settings)
-        self.settling = Settling(app, History(subscribers))
-        self.paying = Paying(app, self.components, self.settling)
-        self.refunding = Refunding(app, self.components, self.settling)
-        self.asking = Asking(app, self.components, self.settling, self.paying, self.refunding)
+        self.settlement = Settlement(app, History(subscribers))
+        self.pays = Pays(app, self.components, self.settlement)
+        self.refunds = Refunds(app, self.components, self.settlement)
+        self.polling = Polling(app, self.components, self.settlement, self.pays, self.refunds)
 
     async def aclose(self) -> None:
         """Finish what was taken, then close."""
-        await self.paying.aclose()
-        await self.refunding.aclose()
-        await self.settling.aclose()
+        await self.pays.aclose()
+        await self.refunds.aclose()
+        await self.settlement.aclose()
         await self.components.aclose()

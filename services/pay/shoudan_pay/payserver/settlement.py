@@ -18,7 +18,7 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import numbers, states
 from shoudan_pay.payserver.history import History
 from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND
-from shoudan_pay.payserver.protocol import Heard, Word
+from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.rules import Method
 from shoudan_pay.payserver.states import OTHER_AMOUNT, Event, PayStatus, RefundStatus
 from shoudan_pay.payserver.store import pays as pay_store
@@ -26,42 +26,42 @@ from shoudan_pay.payserver.store import refunds as refund_store
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 
-EVENTS: Final = {Word.SUCCESS: Event.SUCCEEDED, Word.FAILED: Event.FAILED}
+EVENTS: Final = {AnswerKind.SUCCESS: Event.SUCCEEDED, AnswerKind.FAILED: Event.FAILED}
 
 _log = log.get_logger("payserver")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class FinalResult:
     """A component's final word about one number."""
 
     traction_no: str
-    heard: Heard
+    heard: ComponentAnswer
 
 
-class Settling:
+class Settlement:
     """Where all ends meet: concurrent ones share a transaction."""
 
     def __init__(self, app: App[PaySettings], history: History) -> None:
         self._app, self.history = app, history
         settings = app.settings
         size, waiting = settings.pays_batch_max, settings.pays_waiting_max
-        self._pays: Coalescer[Said, PayOrder] = Coalescer(
+        self._pays: Coalescer[FinalResult, PayOrder] = Coalescer(
             self._settle_pays, name="settle_pays", size_max=size, waiting_max=waiting
         )
-        self._refunds: Coalescer[Said, RefundOrder] = Coalescer(
+        self._refunds: Coalescer[FinalResult, RefundOrder] = Coalescer(
             self._settle_refunds, name="settle_refunds", size_max=size, waiting_max=waiting
         )
 
-    async def pay(self, traction_no: str, heard: Heard) -> PayOrder:
+    async def pay(self, traction_no: str, heard: ComponentAnswer) -> PayOrder:
         """The pay order after SUCCESS or FAILED; a contradiction changes nothing but history."""
         hit("payserver.called")
-        return await self._pays(Said(traction_no, heard))
+        return await self._pays(FinalResult(traction_no, heard))
 
-    async def refund(self, traction_no: str, heard: Heard) -> RefundOrder:
+    async def refund(self, traction_no: str, heard: ComponentAnswer) -> RefundOrder:
         """The refund after SUCCESS or FAILED, likewise."""
         hit("payserver.called")
-        return await self._refunds(Said(traction_no, heard))
+        return await self._refunds(FinalResult(traction_no, heard))
 
     async def differs(self, traction_no: str, told: str) -> None:
         """Leave to a person a pay or refund that was told with another amount; nothing is booked.
@@ -80,14 +80,16 @@ class Settling:
         await self._pays.aclose()
         await self._refunds.aclose()
 
-    async def _settle_pays(self, said: Sequence[Said]) -> Sequence[PayOrder | Exception]:
+    async def _settle_pays(self, said: Sequence[FinalResult]) -> Sequence[PayOrder | Exception]:
         async def transact() -> Sequence[PayOrder | Exception]:
             async with self._app.work("payserver_settle") as work:
                 return await settle_pays(work, self.history, said)
 
         return await retry(transact)
 
-    async def _settle_refunds(self, said: Sequence[Said]) -> Sequence[RefundOrder | Exception]:
+    async def _settle_refunds(
+        self, said: Sequence[FinalResult]
+    ) -> Sequence[RefundOrder | Exception]:
         async def transact() -> Sequence[RefundOrder | Exception]:
             async with self._app.work("payserver_settle") as work:
                 return await settle_refunds(work, self.history, said)
@@ -96,7 +98,7 @@ class Settling:
 
 
 async def settle_pays(
-    work: UnitOfWork, history: History, said: Sequence[Said]
+    work: UnitOfWork, history: History, said: Sequence[FinalResult]
 ) -> Sequence[PayOrder | Exception]:
     """Write the first final word about each number; answers in order."""
     found, _ = await pay_store.lock(work.db, {one.traction_no for one in said})
@@ -131,7 +133,7 @@ async def settle_pays(
 
 
 async def settle_refunds(
-    work: UnitOfWork, history: History, said: Sequence[Said]
+    work: UnitOfWork, history: History, said: Sequence[FinalResult]
 ) -> Sequence[RefundOrder | Exception]:
     """Write the first final word about each number, and on success what its pay order has given back."""
     numbers = {one.traction_no for one in said}
@@ -189,9 +191,9 @@ async def given_back(
         await history.pays_changed(work, after.values())
 
 
-def failed(heard: Heard, reason: str) -> Heard:
+def failed(heard: ComponentAnswer, reason: str) -> ComponentAnswer:
     """The end of what a component never took up."""
-    return replace(heard, word=Word.FAILED, reason=reason)
+    return replace(heard, word=AnswerKind.FAILED, reason=reason)
 
 
 async def _other_amount(work: UnitOfWork, history: History, traction_no: str, told: str) -> None:

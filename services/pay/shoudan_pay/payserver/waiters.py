@@ -24,7 +24,7 @@ T = TypeVar("T")
 Stored = tuple[T | None, datetime]
 
 
-class Watching(Generic[T]):
+class Waiters(Generic[T]):
     """Looks of this process at rows another process may be about to end; concurrent ones share a statement.
 
     `asked_at` gives the moment a row's component was called if its answer may still be on its way, else

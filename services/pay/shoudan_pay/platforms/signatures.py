@@ -57,7 +57,7 @@ class TokenRequest:
     signature: str
 
 
-class Proofs:
+class Signatures:
     """Verifies calls. Everything refused is logged once, everything accepted uses its nonce up."""
 
     def __init__(self, app: App[PaySettings]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from shoudan_pay.payserver.protocol import Heard, Word
+from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.states import RefundStatus
 from shoudan_pay.platforms.states import RefundState
 
@@ -15,11 +15,11 @@ REFUND_STATES: Final = {
     RefundStatus.REFUND_FAILED: RefundState.FAIL,
 }
 WORDS: Final = {
-    "success": Word.SUCCESS,
-    "fail": Word.FAILED,
-    "processing": Word.RUNNING,
-    "notpay": Word.RUNNING,
-    "unknown": Word.UNKNOWN,
+    "success": AnswerKind.SUCCESS,
+    "fail": AnswerKind.FAILED,
+    "processing": AnswerKind.RUNNING,
+    "notpay": AnswerKind.RUNNING,
+    "unknown": AnswerKind.UNKNOWN,
 }
 
 
@@ -28,6 +28,6 @@ def refund_state(status: str) -> RefundState:
     return REFUND_STATES[RefundStatus(status)]
 
 
-def heard(state: str, third_no: str = "", reason: str = "") -> Heard:
+def heard(state: str, third_no: str = "", reason: str = "") -> ComponentAnswer:
     """What a state of ours says to PayServer."""
-    return Heard(WORDS[state], third_no or None, reason)
+    return ComponentAnswer(WORDS[state], third_no or None, reason)

@@ -11,7 +11,7 @@ from shoudan_pay.chinaums.notifies import UmsNotifies
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.rules import fen
 from shoudan_pay.payserver.states import PAID, PayStatus
-from shoudan_pay.platforms.signatures import Proofs, TokenRequest
+from shoudan_pay.platforms.signatures import Signatures, TokenRequest
 from shoudan_pay.platforms.status_map import refund_state
 from shoudan_pay.platforms.store.callers import TOKEN_S
 from shoudan_pay.rpc import platform_messages
@@ -20,14 +20,16 @@ from shoudan_pay.rpc import platform_messages
 class ChinaumsServicer(grpc_stubs.ChinaumsServiceServicer):
     """shoudan.pay.v1.ChinaumsService."""
 
-    def __init__(self, app: App[PaySettings], proofs: Proofs, notifies: UmsNotifies) -> None:
-        self._app, self._proofs, self._notifies = app, proofs, notifies
+    def __init__(
+        self, app: App[PaySettings], signatures: Signatures, notifies: UmsNotifies
+    ) -> None:
+        self._app, self._signatures, self._notifies = app, signatures, notifies
 
     async def QueryUmsRefund(
         self, request: pb.QueryUmsRefundRequest, context: RpcContext
     ) -> pb.QueryUmsRefundResponse:
         """A refund of another merchant, and one of another mid, is like none."""
-        desk = await self._proofs.ums(platform_messages.proof(request.proof))
+        desk = await self._signatures.ums(platform_messages.proof(request.proof))
         found = await cash_desks.refund(
             self._app, desk, request.mid, request.tid, request.mer_order_id
         )
@@ -55,7 +57,7 @@ class ChinaumsServicer(grpc_stubs.ChinaumsServiceServicer):
             sign_method=request.sign_method,
             signature=request.signature,
         )
-        token = await self._proofs.ums_token(asked)
+        token = await self._signatures.ums_token(asked)
         return pb.CreateUmsTokenResponse(access_token=token, expires_in_s=TOKEN_S)
 
     async def TakeUmsNotify(

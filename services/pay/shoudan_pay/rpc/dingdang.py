@@ -15,7 +15,7 @@ from shoudan_pay.dingdang.trades import PaidNotice, RefundNotice, Trades
 from shoudan_pay.payserver.rules import fen
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
-from shoudan_pay.platforms.signatures import Proofs
+from shoudan_pay.platforms.signatures import Signatures
 from shoudan_pay.platforms.status_map import refund_state
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import platform_messages
@@ -29,9 +29,9 @@ class DingdangServicer(grpc_stubs.DingdangServiceServicer):
     """shoudan.pay.v1.DingdangService."""
 
     def __init__(
-        self, proofs: Proofs, trades: Trades, merchant_pays: MerchantPays, call_s: float
+        self, signatures: Signatures, trades: Trades, merchant_pays: MerchantPays, call_s: float
     ) -> None:
-        self._proofs, self._trades, self._pays = proofs, trades, merchant_pays
+        self._signatures, self._trades, self._pays = signatures, trades, merchant_pays
         self._call_s = call_s
 
     async def QueryOrder(
@@ -39,7 +39,7 @@ class DingdangServicer(grpc_stubs.DingdangServiceServicer):
     ) -> pb.QueryOrderResponse:
         """A pay of another merchant is like none."""
         proof = platform_messages.proof(request.proof)
-        domain = await self._proofs.domain(
+        domain = await self._signatures.domain(
             proof, PLATFORM, request.domain_id, request.nonce, "orderquery"
         )
         pay = await self._pays.pay(domain.merchant_uuid, request.transaction_id, request.trade_no)
@@ -55,7 +55,7 @@ class DingdangServicer(grpc_stubs.DingdangServiceServicer):
     ) -> pb.RefundOrderResponse:
         """Taken like any refund of PayServer."""
         proof = platform_messages.proof(request.proof)
-        domain = await self._proofs.domain(
+        domain = await self._signatures.domain(
             proof, PLATFORM, request.domain_id, request.nonce, "refund"
         )
         asked = PartnerRefund(
@@ -75,7 +75,7 @@ class DingdangServicer(grpc_stubs.DingdangServiceServicer):
     ) -> pb.QueryRefundResponse:
         """A refund of another merchant is like none."""
         proof = platform_messages.proof(request.proof)
-        domain = await self._proofs.domain(
+        domain = await self._signatures.domain(
             proof, PLATFORM, request.domain_id, request.nonce, "refundquery"
         )
         refund, pay = await self._pays.refund(
@@ -88,7 +88,9 @@ class DingdangServicer(grpc_stubs.DingdangServiceServicer):
     ) -> pb.TakePaidResponse:
         """The notice itself means paid. The same again is answered the same and does nothing."""
         proof = platform_messages.proof(request.proof)
-        domain = await self._proofs.domain(proof, PARTNER, request.domain_id, request.nonce, "paid")
+        domain = await self._signatures.domain(
+            proof, PARTNER, request.domain_id, request.nonce, "paid"
+        )
         if not request.transaction_id or len(request.transaction_id) > ID_CHARS_MAX:
             raise FieldInvalid("transactionId", "is missing or too long")
         told = PaidNotice(
@@ -104,7 +106,7 @@ class DingdangServicer(grpc_stubs.DingdangServiceServicer):
     ) -> pb.TakeRefundedResponse:
         """PROCESSING is stored, too; the platform is asked until it says more."""
         proof = platform_messages.proof(request.proof)
-        domain = await self._proofs.domain(
+        domain = await self._signatures.domain(
             proof, PARTNER, request.domain_id, request.nonce, "refunded"
         )
         given = request.refund

@@ -13,7 +13,7 @@ from shoudan_kit.rpc.refusal import Refusal
 from shoudan_pay.payserver import pays, refunds
 from shoudan_pay.payserver.notifies import Notifies
 from shoudan_pay.payserver.pays import Paid
-from shoudan_pay.payserver.protocol import Answer
+from shoudan_pay.payserver.protocol import RawAnswer
 from shoudan_pay.payserver.refunds import Refunded
 from shoudan_pay.payserver.server import PayServer
 from shoudan_pay.refusals import FieldInvalid
@@ -33,7 +33,7 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
 
     def __init__(self, server: PayServer) -> None:
         self._app, self._components = server.app, server.components
-        self._paying, self._refunding = server.paying, server.refunding
+        self._pays, self._refunds = server.pays, server.refunds
         self._notifies = Notifies(server)
 
     async def CreatePays(
@@ -42,12 +42,12 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
         """Items are independent; what a component has not ended in time is answered as paying."""
         merchant, wait_s = request.caller.merchant_uuid, self._wait_s(context)
 
-        async def pay(wishes: Sequence[pays.Wish]) -> Sequence[pays.Answer]:
-            return await self._paying.pay(wishes, wait_s)
+        async def pay(wishes: Sequence[pays.PayRequest]) -> Sequence[pays.Answer]:
+            return await self._pays.pay(wishes, wait_s)
 
         results = await _each(
             request.items,
-            lambda item: pays.Wish(merchant, payment_messages.pay(item)),
+            lambda item: pays.PayRequest(merchant, payment_messages.pay(item)),
             pay,
             _pay_result,
         )
@@ -59,12 +59,12 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
         """Items are independent; what a component has not ended in time is answered as refunding."""
         merchant, wait_s = request.caller.merchant_uuid, self._wait_s(context)
 
-        async def refund(wishes: Sequence[refunds.Wish]) -> Sequence[refunds.Answer]:
-            return await self._refunding.refund(wishes, wait_s)
+        async def refund(wishes: Sequence[refunds.RefundRequest]) -> Sequence[refunds.Answer]:
+            return await self._refunds.refund(wishes, wait_s)
 
         results = await _each(
             request.items,
-            lambda item: refunds.Wish(merchant, payment_messages.refund(item)),
+            lambda item: refunds.RefundRequest(merchant, payment_messages.refund(item)),
             refund,
             _refund_result,
         )
@@ -127,8 +127,8 @@ def _refund_result(answer: refunds.Answer) -> pb.CreateRefundsResponse.Result:
     return _RefundResult(offline=True)
 
 
-def _answer(told: pb.Told) -> Answer:
-    return Answer(
+def _answer(told: pb.Told) -> RawAnswer:
+    return RawAnswer(
         told.traction_no,
         told.ret,
         told.third_order_no,

@@ -9,7 +9,7 @@ from shoudan.pay.v1 import platform_service_pb2_grpc as grpc_stubs
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
-from shoudan_pay.dingdang.order_holds import Orders
+from shoudan_pay.dingdang.order_holds import OrderHolds
 from shoudan_pay.dingdang.protocol import DOMAIN_CHARS_MAX, ID_CHARS_MAX
 from shoudan_pay.dingdang.states import TradeState
 from shoudan_pay.dingdang.store import notices, trades
@@ -28,7 +28,7 @@ LIMIT_MAX: Final = 1_000
 class PlatformServicer(grpc_stubs.PlatformServiceServicer):
     """shoudan.pay.v1.PlatformService."""
 
-    def __init__(self, app: App[PaySettings], orders: Orders) -> None:
+    def __init__(self, app: App[PaySettings], orders: OrderHolds) -> None:
         self._app, self._orders = app, orders
 
     async def SetUmsApp(
