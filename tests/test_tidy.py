@@ -33,10 +33,12 @@ FLOORS = {
     **dict.fromkeys(["rpc", "tasks"], 4),
     # A rule adds its events, and calls the other services, inside its own steps: both stand below it.
     # statements: the form of what the ledger signs, read by its commands without the service.
-    **dict.fromkeys(["channels", "events", "protocols", "statements", "store"], 2),
+    **dict.fromkeys(["channels", "events", "protocol", "protocols", "statements", "store"], 2),
     # entries: what rows are as values; the store makes them, the nouns judge them.
     **dict.fromkeys(["config", "entries", "kinds", "refusals", "rows", "states", "tables"], 1),
 }
+# Homes inside a service, each with role files of its own; in which order they stand, import-linter reads.
+PRODUCTS = {"shoudan_pay": {"chinaums", "dingdang", "ledger", "payserver", "platforms"}}
 POLL_NAMES = ("poll", "until", "eventually")
 REGISTRIES = re.compile("|".join([r"pypi\." + "org", "pythonhosted" + r"\.", "npmjs" + r"\."]))
 HOMES = re.compile(r"(?<![\w.$}])/(home|Users)/\w+/")
@@ -257,15 +259,25 @@ def floor(role: str) -> int:
     return 2 if role.endswith("_client") else FLOORS.get(role, NOUN)
 
 
+def home_and_role(package: str, parts: list[str]) -> tuple[str, str]:
+    """Whose module it is inside its service, and its role there."""
+    if parts[0] in PRODUCTS.get(package, ()):
+        return parts[0], parts[1] if len(parts) > 1 else "__init__"
+    return "", parts[0]
+
+
 def imports_up(source: Source) -> Iterator[Finding]:
-    package, *rest = source.path.split("/")[2:]
-    role = rest[0].removesuffix(".py")
+    package, *rest = source.path.removesuffix(".py").split("/")[2:]
+    home, role = home_and_role(package, rest)
     if role in {"migrations", "__init__"}:
         return
     own = floor(role)
     for line, name in imported(source):
         parts = name.split(".")
-        if parts[0] == package and len(parts) > 1 and floor(parts[1]) > own:
+        if parts[0] != package or len(parts) == 1:
+            continue
+        there, other = home_and_role(package, parts[1:])
+        if there in {"", home} and floor(other) > own:
             yield source.found(line, f"{role} imports {name}")
 
 
