@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_kit import metrics
 from shoudan_order import commands, parked
+from shoudan_order.commands import Paging
 from shoudan_order.store import holds, views
 from tests.order.test_audits import waiting
 from tests.order.test_trouble import reaches, time_out
@@ -30,9 +31,9 @@ Shoudan = Callable[..., Any]
 def shoudan(world: World) -> Shoudan:
     """A command of an operator of the world's service."""
 
-    async def run(app: Any, *argv: str) -> Result:
+    async def run(app: Any, *argv: str, paging: Paging | None = None) -> Result:
         words = [*argv, "--target", f"127.0.0.1:{world.process.port}"]
-        return await asyncio.to_thread(CliRunner().invoke, app, words)
+        return await asyncio.to_thread(CliRunner().invoke, app, words, obj=paging)
 
     return run
 
@@ -131,34 +132,31 @@ async def test_an_order_left_parked_without_an_audit_is_listed_and_can_be_freed(
 
 
 async def test_parked_orders_are_listed_oldest_first_and_one_pages_on(
-    world: World, shoudan: Shoudan, monkeypatch: pytest.MonkeyPatch
+    world: World, shoudan: Shoudan
 ) -> None:
-    monkeypatch.setattr(commands, "PAGE", 2)
+    paging = Paging(rows=2)
     orders = await unknown(world, 5)
     numbers = [str(order.state.order_id) for order in orders]
     assert numbers == sorted(numbers)
 
     async def page(*argv: str) -> list[str]:
-        rows = listed(await shoudan(commands.order, "parked", "--json", *argv))
+        rows = listed(await shoudan(commands.order, "parked", "--json", *argv, paging=paging))
         assert all(len(row["audit_ids"]) == 1 for row in rows)
         return [row["order_id"] for row in rows]
 
     assert await page() == numbers
     assert await page("--count", "3") == numbers[:3]
     assert await page("--count", "3", "--after", numbers[2]) == numbers[3:]
-    shown = (await shoudan(commands.order, "parked", "--count", "3")).output
+    shown = (await shoudan(commands.order, "parked", "--count", "3", paging=paging)).output
     assert f"3 of 5; go on with --after {numbers[2]}" in shown
     over = await shoudan(commands.order, "parked", "--after", numbers[4])
     assert over.output == f"no order made after {numbers[4]} is parked\n"
 
 
-async def test_a_list_that_is_not_whole_says_so(
-    world: World, shoudan: Shoudan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(commands, "PAGE", 1)
-    monkeypatch.setattr(commands, "PAGES_MAX", 2)
+async def test_a_list_that_is_not_whole_says_so(world: World, shoudan: Shoudan) -> None:
+    paging = Paging(rows=1, pages_max=2)
     orders = await unknown(world, 3)
-    cut = await shoudan(commands.order, "parked", "--json")
+    cut = await shoudan(commands.order, "parked", "--json", paging=paging)
     assert cut.stderr == "more than 2 are parked: older ones are not shown\n"
     rows = [json.loads(line)["order_id"] for line in cut.stdout.splitlines()]
     assert rows == [str(order.state.order_id) for order in orders[1:]]

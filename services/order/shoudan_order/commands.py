@@ -23,8 +23,6 @@ CALL_S = 10.0
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 STATUSES = {"success": 0, "failed": 90, "partial": 91}
 # What one look at parked orders passes through at most: a hundred thousand of them.
-PAGE: Final = 1_000
-PAGES_MAX: Final = 100
 
 T = TypeVar("T")
 Ask = Callable[[str, str, Any], Awaitable[Any]]
@@ -86,17 +84,28 @@ def _pause(order_ids: list[int], reason: str, target: str, *, paused: bool) -> N
     typer.echo(f"{'paused' if paused else 'resumed'}: {changed}")
 
 
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """How a list is fetched: rows of one call, and calls at most."""
+
+    rows: int = 1_000
+    pages_max: int = 100
+
+
 @order.command()
 def parked(
+    context: typer.Context,
     count: Annotated[int, typer.Option(help="At most so many.", min=1, max=1000)] = 50,
     after: Annotated[int, typer.Option(help="Only orders made after this one.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """Orders that wait for a person, oldest first: why, since when, and the audits that end it."""
-    found = run(target, lambda ask: _look(ask, after, count))
+    paging = context.obj or Paging()
+    found = run(target, lambda ask: _look(ask, after, count, paging))
     if not found.whole:
-        typer.echo(f"more than {PAGES_MAX * PAGE} are parked: older ones are not shown", err=True)
+        most = paging.pages_max * paging.rows
+        typer.echo(f"more than {most} are parked: older ones are not shown", err=True)
     rows = [_row(one, found.audits.get(one.state.order_id, ())) for one in found.orders]
     if as_json:
         for row in rows:
@@ -121,14 +130,14 @@ class _Found:
     whole: bool
 
 
-async def _look(ask: Ask, after: int, count: int) -> _Found:
+async def _look(ask: Ask, after: int, count: int, paging: Paging) -> _Found:
     """The oldest `count` after this one. The service lists the newest first, so all are passed."""
     from shoudan.order.v1 import order_service_pb2 as pb
 
     oldest: deque[Any] = deque(maxlen=count)
     passed, token, more = 0, "", True
-    for _ in range(PAGES_MAX):
-        wanted = pb.ListOrdersRequest(parked=True, page_size=PAGE, page_token=token)
+    for _ in range(paging.pages_max):
+        wanted = pb.ListOrdersRequest(parked=True, page_size=paging.rows, page_token=token)
         page = await ask("Order", "ListOrders", wanted)
         later = [one for one in page.orders if one.state.order_id > after]
         oldest.extend(later)
@@ -137,18 +146,18 @@ async def _look(ask: Ask, after: int, count: int) -> _Found:
         more = bool(token) and len(later) == len(page.orders)
         if not more:
             break
-    audits = await _audits_of(ask, {one.state.order_id for one in oldest})
+    audits = await _audits_of(ask, {one.state.order_id for one in oldest}, paging)
     return _Found(list(reversed(oldest)), audits, passed, whole=not more)
 
 
-async def _audits_of(ask: Ask, order_ids: set[int]) -> Mapping[int, Sequence[Any]]:
+async def _audits_of(ask: Ask, order_ids: set[int], paging: Paging) -> Mapping[int, Sequence[Any]]:
     """What waits for a decision of each of these orders, oldest first."""
     from shoudan.order.v1 import audit_service_pb2 as pb
 
     found: defaultdict[int, list[Any]] = defaultdict(list)
     token = ""
-    for _ in range(PAGES_MAX if order_ids else 0):
-        wanted = pb.ListAuditsRequest(page_size=PAGE, page_token=token)
+    for _ in range(paging.pages_max if order_ids else 0):
+        wanted = pb.ListAuditsRequest(page_size=paging.rows, page_token=token)
         page = await ask("Audit", "ListAudits", wanted)
         for one in page.audits:
             if one.order_id in order_ids:
