@@ -42,7 +42,7 @@ WHOLE = {
     "shoudan_kit.db.migrate._PART_NAMES": "the catalogue's tables, once per comparison",
     "shoudan_kit.db.migrate._INVALID": "the catalogue's indexes, once per migration",
     "shoudan_kit.db.revisions._CURRENT": "its only row",
-    "shoudan_kit.partitions._PARTS": "the catalogue's tables, a look in ten minutes",
+    "shoudan_kit.db.partitions._PARTS": "the catalogue's tables, a look in ten minutes",
     "shoudan_kit.tasks.operations._COUNT_RETRY": "an index of what has ended badly",
     "shoudan_kit.tasks.operations._LIST": "people page through it",
     "shoudan_kit.tasks.operations._PAUSED": "paused queues are few",

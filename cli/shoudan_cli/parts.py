@@ -14,14 +14,14 @@ from shoudan_cli.clients import console, errors
 from shoudan_kit.ids import time_of
 
 if TYPE_CHECKING:
-    from shoudan_kit.partitions import Part
+    from shoudan_kit.db.partitions import Part
 
 Service = Annotated[str, typer.Argument(help="order, pay, delivery or erp_ingest.")]
 
 
 def parts(service: Service) -> None:
     """Show the monthly parts of a service's tables, and how large they are."""
-    from shoudan_kit.partitions import parts_of
+    from shoudan_kit.db.partitions import parts_of
 
     _show(asyncio.run(parts_of(_owner(service))))
 
@@ -34,8 +34,8 @@ def drop_parts(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete the oldest rows, whole parts at once. What is deleted is found in backups only."""
-    from shoudan_kit.owner import Locked
-    from shoudan_kit.partitions import Kept, drop
+    from shoudan_kit.db.owner import Locked
+    from shoudan_kit.db.partitions import Kept, drop
 
     owner, moment = _owner(service), before.replace(tzinfo=UTC)
     try:

@@ -83,7 +83,7 @@ def _migrate(
     contract: bool,
 ) -> None:
     from shoudan_kit.db.migrate import plan, role_of, upgrade
-    from shoudan_kit.owner import Locked
+    from shoudan_kit.db.owner import Locked
 
     name, schema = service.name, service.schema
     if plan_only:

@@ -20,9 +20,10 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
 from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
-from shoudan_kit import faults, log, metrics, partitions
+from shoudan_kit import faults, log, metrics
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
+from shoudan_kit.db import partitions
 from shoudan_kit.db.errors import away, describe
 from shoudan_kit.db.migrate import Schema
 from shoudan_kit.db.node_lease import NodeLease

@@ -17,14 +17,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, Table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit import partitions
-from shoudan_kit.db import moves
+from shoudan_kit.db import moves, partitions
 from shoudan_kit.db.ddl_locks import Lock, locks
 from shoudan_kit.db.foundation import FOUNDATION, TURNABLE_CLOCK, partitioned, rights_of
+from shoudan_kit.db.owner import PATIENT, Patience, alone, as_owner, in_time
 from shoudan_kit.db.revisions import VERSION_TABLE, Phase, revisions
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.db.url import DatabaseUrl
-from shoudan_kit.owner import PATIENT, Patience, alone, as_owner, in_time
 
 TRANSACTION_TIMEOUT: Final = "15s"
 # Left by CREATE INDEX CONCURRENTLY that was cut off.

@@ -17,10 +17,10 @@ import pytest
 
 from shoudan_kit.db.ddl_locks import Lock
 from shoudan_kit.db.migrate import Schema, plan, sql_of, upgrade
+from shoudan_kit.db.owner import Locked, Patience
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.revisions import Phase, SchemaCheck, needed, revisions
 from shoudan_kit.embedded import DatabaseUrls, Postgres
-from shoudan_kit.owner import Locked, Patience
 from shoudan_kit.tasks.tables import metadata
 from tests.poll import eventually
 

@@ -20,11 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import metrics
 from shoudan_kit.db.foundation import FIRST, REST, partition_key, partitioned, rest_part, stored_as
+from shoudan_kit.db.owner import PATIENT, Patience, alone, as_owner, in_time
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.ids import first_of, time_of
 from shoudan_kit.log import get_logger
-from shoudan_kit.owner import PATIENT, Patience, alone, as_owner, in_time
 
 # A release a quarter makes parts in time; each part that is empty costs a query by another key one look.
 MONTHS_AHEAD: Final = 6
