@@ -19,6 +19,36 @@ AccessLog = Literal["off", "errors", "writes", "all"]
 class GatewaySettings(ProcessSettings):
     """What the gateway needs beyond every process."""
 
+    masked: ClassVar[frozenset[str]] = frozenset(
+        {
+            "bankCardNo",
+            "bank_card_no",
+            "buyer_account",
+            "buyer_message",
+            "buyer_name",
+            "buyer_nick",
+            "customer_name",
+            "payBarCode",
+            "pay_account",
+            "pay_bar_code",
+            "receiver_address",
+            "receiver_mobile",
+            "receiver_name",
+            "receiver_phone",
+            "receiver_zip",
+            "rechage_account",
+            "recharge_account",
+            "return_address",
+            "return_mobile",
+            "return_name",
+            "return_phone",
+            "swap_address",
+            "swap_mobile",
+            "swap_name",
+            "swap_phone",
+        }
+    )
+
     listen_hosts: ClassVar[tuple[str, ...]] = ("listen_host", "internal_host")
 
     listen_port: Port = Field(

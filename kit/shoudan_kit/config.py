@@ -138,6 +138,8 @@ DEMO_MARK = "demo"  # every secret the demo profile makes begins with it
 class ProcessSettings(Settings):
     """What every process has, with or without a database."""
 
+    masked: ClassVar[frozenset[str]] = frozenset()  # fields of log lines that name a person
+
     profile: Profile = Field(
         "demo",
         description="demo: everything on this machine; test: short time-outs; prod: strict checks.",

@@ -17,41 +17,17 @@ from structlog.typing import EventDict, FilteringBoundLogger
 Level = Literal["debug", "info", "warning", "error"]
 
 MASK: Final = "***"
-# Fields that name a secret or a person. Masked at the top level of a line only: log fields, not objects.
+# Fields that name a secret, whatever the service; what names a person there, its settings say. Masked at
+# the top level of a line only: log fields, not objects.
 MASKED: Final = frozenset(
     {
         "app_key",
         "authorization",
-        "bank_card_no",
-        "bankCardNo",
-        "buyer_account",
-        "buyer_message",
-        "buyer_name",
-        "buyer_nick",
-        "customer_name",
         "database_url",
         "owner_database_url",
         "password",
-        "pay_account",
-        "pay_bar_code",
-        "payBarCode",
-        "receiver_address",
-        "receiver_mobile",
-        "receiver_name",
-        "receiver_phone",
-        "receiver_zip",
-        "rechage_account",
-        "recharge_account",
-        "return_address",
-        "return_mobile",
-        "return_name",
-        "return_phone",
         "secret",
         "sign",
-        "swap_address",
-        "swap_mobile",
-        "swap_name",
-        "swap_phone",
         "token",
     }
 )
@@ -69,6 +45,7 @@ class _Sink:
     def __init__(self) -> None:
         self.stream: BinaryIO | None = None
         self.service = ""
+        self.masked = MASKED
         self.lost = 0
 
     def write(self, line: bytes) -> None:
@@ -88,12 +65,19 @@ class _Sink:
 _sink: Final = _Sink()
 
 
-def setup(service: str, level: Level, stream: BinaryIO | None = None) -> None:
+def setup(
+    service: str,
+    level: Level,
+    stream: BinaryIO | None = None,
+    *,
+    masked: frozenset[str] = frozenset(),
+) -> None:
     """Send everything, warnings of libraries included, as JSON lines to `stream` (default stdout).
 
+    Fields in `masked` are written as ***, as those of secrets are.
     Called once at start. Loggers that have already written keep their level.
     """
-    _sink.stream, _sink.service = stream, service
+    _sink.stream, _sink.service, _sink.masked = stream, service, MASKED | masked
     structlog.configure(
         processors=[_render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -144,8 +128,8 @@ def context(name: str) -> str | None:
 
 def _render(_: object, method: str, event: EventDict) -> bytes:
     """The only processor: each further one would cost a call per line."""
-    if not MASKED.isdisjoint(event):
-        for name in MASKED.intersection(event):
+    if not _sink.masked.isdisjoint(event):
+        for name in _sink.masked.intersection(event):
             event[name] = MASK
     if event.get("exc_info"):
         structlog.processors.format_exc_info(_, method, event)

@@ -176,7 +176,7 @@ def run(service: Service[Any], roles: frozenset[str] = ROLES) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises ConfigError before anything is opened."""
     settings = service.settings.load(service.name)
     _refuse_demo_secrets(service.name, settings)
-    log.setup(service.name, settings.log_level)
+    log.setup(service.name, settings.log_level, masked=settings.masked)
     faults.arm(settings.profile)
     named_secret.arm(settings.profile)
     uvloop.run(_serve(service, settings, roles))

@@ -18,7 +18,7 @@ def lines():
     stream = io.BytesIO()
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
-    log.setup("order", "info", stream)
+    log.setup("order", "info", stream, masked=frozenset({"receiver_mobile"}))
     yield lambda: [orjson.loads(line) for line in stream.getvalue().splitlines()]
     log.setup("order", "info")
     root.handlers, root.level = handlers, level

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -17,6 +18,8 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 class DeliverySettings(SealedAccountSettings):
     """Section [delivery]."""
+
+    masked: ClassVar[frozenset[str]] = frozenset({"rechage_account", "recharge_account"})
 
     order_target: str = Field(
         "127.0.0.1:50051",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import ip_network
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -25,6 +25,30 @@ RULES = TypeAdapter(dict[str, SenderRule])
 
 class ErpSettings(SealingSettings):
     """What ERP ingest needs beyond every service."""
+
+    masked: ClassVar[frozenset[str]] = frozenset(
+        {
+            "buyer_account",
+            "buyer_message",
+            "buyer_name",
+            "buyer_nick",
+            "customer_name",
+            "pay_account",
+            "receiver_address",
+            "receiver_mobile",
+            "receiver_name",
+            "receiver_phone",
+            "receiver_zip",
+            "return_address",
+            "return_mobile",
+            "return_name",
+            "return_phone",
+            "swap_address",
+            "swap_mobile",
+            "swap_name",
+            "swap_phone",
+        }
+    )
 
     listen_port: Port = Field(50054, description="Port served; 0 takes any free one.")
     customers: list[str] = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -16,6 +17,8 @@ NOTIFY_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
 
 class OrderSettings(SealedAccountSettings):
     """Settings of `shoudan serve order`."""
+
+    masked: ClassVar[frozenset[str]] = frozenset({"rechage_account", "recharge_account"})
 
     secrets_dir: Path | None = Field(
         None,

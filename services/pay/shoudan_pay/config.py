@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -21,6 +22,10 @@ STATEMENT_KEY_CHARS_MIN = 32
 
 class PaySettings(ServiceSettings):
     """Section [pay]."""
+
+    masked: ClassVar[frozenset[str]] = frozenset(
+        {"bankCardNo", "bank_card_no", "pay_account", "payBarCode", "pay_bar_code"}
+    )
 
     rpc_concurrency_max: int = Field(
         2000,
