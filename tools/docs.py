@@ -1,10 +1,12 @@
-"""Write the generated pages of docs/; with --check, fail if anything would change."""
+"""Write the generated pages and pictures of docs/; with --check, fail if anything would change."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 from typing import Final
+
+import pictures
 
 from shoudan_cli.reference.headings import LANGUAGES
 from shoudan_cli.reference.lifecycles import page
@@ -19,6 +21,8 @@ def generated() -> dict[Path, str]:
     for language in LANGUAGES:
         folder = DOCS / "reference" / language
         found |= {folder / name: text for name, text in pages(language).items()}
+    for path in sorted((DOCS / "ideas").glob("*.md")):
+        found[path] = pictures.redrawn(path.read_text("utf-8"))
     return found
 
 
