@@ -70,6 +70,7 @@ class App(Generic[S]):
         self.bus = Bus(settings.nats_servers, name, settings.nats_replicas)
         self.worker: Worker[Any] | None = None
         self.relay: Relay | None = None
+        self.watchers: list[Callable[[UnitOfWork], None]] = []
         self._database: Database | None = None
         self._ids: IdMaker | None = None
         self.lease: NodeLease | None = None
@@ -102,7 +103,7 @@ class App(Generic[S]):
 
     def work(self, name: str = "work") -> UnitOfWork:
         """One transaction with its tasks and events; `name` is its fault point."""
-        return UnitOfWork(self.db, self.ids, self.worker, self.relay, name)
+        return UnitOfWork(self.db, self.ids, self.worker, self.relay, name, self.watchers)
 
     def channel(self, target: str) -> aio.Channel:
         """The channel to another service, made once."""

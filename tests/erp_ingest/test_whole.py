@@ -18,9 +18,13 @@ from typing import Any
 import aiohttp
 import pytest
 from grpc import aio
+from sqlalchemy import text
 
+from shoudan.core.v1 import work_service_pb2 as work_pb
+from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
 from shoudan.erp.v1 import erp_service_pb2 as pb
 from shoudan.erp.v1 import erp_service_pb2_grpc as stubs
+from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
 from shoudan_kit.process.child import Child
 from shoudan_kit.process.ports import free_port
@@ -41,6 +45,7 @@ class House:
     http: aiohttp.ClientSession
     http_port: int
     erp_port: int
+    owner_url: str
     children: dict[str, Child] = field(default_factory=dict)
 
     async def start(self, service: str, **more: str) -> None:
@@ -108,7 +113,7 @@ async def house(new_database: Any, nats: Nats, tmp_path: Path) -> AsyncIterator[
         "SHOUDAN_GATEWAY_ERP_INGEST_TARGET": f"127.0.0.1:{erp_port}",
     }
     async with aiohttp.ClientSession() as http:
-        made = House(environ, tmp_path, http, http_port, erp_port)
+        made = House(environ, tmp_path, http, http_port, erp_port, urls.owner)
         try:
             await made.start("gateway")
             yield made
@@ -206,6 +211,36 @@ async def test_what_was_answered_success_survives_a_kill_at_any_moment(
     for raw in failed:
         await eventually(lambda raw=raw: stored(house, raw), 20, every_s=0.2)
     assert await house.intact(failed[-1000:])
+
+
+@pytest.mark.parametrize("fault", ["erp.before_commit:exit", "erp.after_commit:exit"])
+async def test_a_decision_whose_process_died_is_answered_when_it_is_repeated(
+    house: House, fault: str
+) -> None:
+    await house.start("erp_ingest")
+    assert await house.push(example("push_data.json")) == STORED
+    # As a release left it that could not read it.
+    owner = Database(house.owner_url)
+    async with owner.begin() as db:
+        await db.execute(text("UPDATE push SET status = 90, place = 'body', why = 'not_json'"))
+        (push_id,) = (await db.execute(text("SELECT push_id FROM push"))).one()
+    await owner.dispose()
+    await house.children["erp_ingest"].stop()
+    await house.start("erp_ingest", SHOUDAN_FAULTS=fault)
+
+    async def retry(by: str) -> Any:
+        words = {"decision": "retry", "by": by, "reason": "they mended it"}
+        request = work_pb.DecideWorkRequest(kind="push", key=str(push_id), **words)
+        async with aio.insecure_channel(f"127.0.0.1:{house.erp_port}") as channel:
+            return await work_grpc.WorkServiceStub(channel).DecideWork(request)
+
+    with pytest.raises(aio.AioRpcError):
+        await retry("li")
+    await house.children["erp_ingest"].wait()
+    await house.start("erp_ingest")
+    assert (await retry("li")).by == "li"
+    again = await retry("wang")
+    assert (again.repeated, again.decision, again.by) == (True, "retry", "li")
 
 
 async def stored(house: House, raw: bytes) -> bool:

@@ -14,13 +14,17 @@ import grpc
 import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from sqlalchemy import text
 
+from shoudan.core.v1 import work_service_pb2 as work_pb
+from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
 from shoudan.order.v1 import catalogue_service_pb2_grpc as catalogue_grpc
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.process.ports import free_port
 from tests.order.world import YUAN, FakeDelivery, FakeLedger, Inbox, catalogue, serve
@@ -54,7 +58,8 @@ class Service:
             sys.executable, "-c", code, env={**self._env, "SHOUDAN_FAULTS": fault},
             stdout=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
-        async with aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+        soon = [("grpc.max_reconnect_backoff_ms", 200)]
+        async with aio.insecure_channel(f"127.0.0.1:{self.port}", options=soon) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
 
             async def healthy() -> bool:
@@ -234,3 +239,104 @@ async def _done(service: Service, order_id: int) -> pb.Order:
 
         await eventually(settled, 20)
         return await read()
+
+
+WHERE_DECISIONS_DIE = {
+    "delivery": (
+        "order.results.after_commit",
+        "audit.decide.before_commit",
+        "audit.decide.after_commit",
+    ),
+    "parked_order": ("audit.request.before_commit", "audit.request.after_commit"),
+    "notify": ("notify.resend.before_commit", "notify.resend.after_commit"),
+}
+WORDS = {"delivery": "success", "parked_order": "audit", "notify": "retry"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"), [(kind, one) for kind, some in WHERE_DECISIONS_DIE.items() for one in some]
+)
+async def test_a_decision_whose_process_died_is_answered_when_it_is_repeated(
+    new_database: Callable[[str], Awaitable[DatabaseUrls]],
+    neighbours: tuple[FakeLedger, FakeDelivery, str],
+    inbox: Inbox,
+    kind: str,
+    fault: str,
+) -> None:
+    _, delivery, target = neighbours
+    urls = await new_database("order")
+    service = Service(urls, target)
+    try:
+        await service.start()
+        await _apply(service)
+        if kind == "delivery":
+            delivery.script = lambda item: None
+        order_id = (await _ask(service, _new(notify_url=inbox.url))).order.order_id
+        await _brought_to(kind, urls.owner, service, delivery, order_id)
+        (item,) = await _waiting(service, kind)
+        await service.kill()
+        await service.start(f"{fault}:exit")
+        with pytest.raises(grpc.RpcError):
+            await _decide(service, item, "li")
+        assert await service.ended() == 137
+        await service.start()
+        done = await _decide(service, item, "li")
+        assert (done.decision, done.by) == (WORDS[kind], "li")
+        assert (await _decide(service, item, "wang")).by == "li"
+        assert await _waiting(service, kind) == []
+    finally:
+        await service.kill()
+    owner = Database(urls.owner)
+    async with owner.begin() as db:
+        subject = "shoudan.events.order.work.decided"
+        rows = await db.execute(
+            text("SELECT text FROM event WHERE subject = :subject"), {"subject": subject}
+        )
+        assert [row.text for row in rows] == [f"{kind} {item.key}: {WORDS[kind]}, li: they say so"]
+    await owner.dispose()
+
+
+async def _brought_to(
+    kind: str, owner_url: str, service: Service, delivery: FakeDelivery, order_id: int
+) -> None:
+    """The order to where an item of this kind waits."""
+    if kind == "delivery":
+        await eventually(lambda: bool(delivery.sent))
+    else:
+        await _done(service, order_id)
+    changes = {
+        "delivery": (
+            "UPDATE oms_order_info SET order_overtime = shoudan_now() - interval '1 s'",
+            "UPDATE task SET next_execute_time = shoudan_now() WHERE name = 'order.overtime'",
+        ),
+        "parked_order": ("UPDATE oms_order_info SET parked_reason = 'left over'",),
+        "notify": (
+            "ALTER TABLE oms_notify_info DISABLE TRIGGER oms_notify_info_lifecycle",
+            "UPDATE oms_notify_info SET given_up = true, notify_status = 20, end_time = NULL",
+            "ALTER TABLE oms_notify_info ENABLE TRIGGER oms_notify_info_lifecycle",
+        ),
+    }
+    owner = Database(owner_url)
+    async with owner.begin() as db:
+        for change in changes[kind]:
+            await db.execute(text(change))
+    await owner.dispose()
+
+    async def waits() -> bool:
+        return bool(await _waiting(service, kind))
+
+    await eventually(waits, 20)
+
+
+async def _waiting(service: Service, kind: str) -> list[work_pb.OpenWork]:
+    async with aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        stub = work_grpc.WorkServiceStub(channel)
+        return list((await stub.ListOpenWork(work_pb.ListOpenWorkRequest(kinds=[kind]))).items)
+
+
+async def _decide(service: Service, item: work_pb.OpenWork, by: str) -> Any:
+    request = work_pb.DecideWorkRequest(
+        kind=item.kind, key=item.key, decision=WORDS[item.kind], by=by, reason="they say so"
+    )
+    async with aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        return await work_grpc.WorkServiceStub(channel).DecideWork(request)

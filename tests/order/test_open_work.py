@@ -10,12 +10,13 @@ from grpc import aio
 
 from shoudan.core.v1 import work_service_pb2 as pb
 from shoudan.core.v1 import work_service_pb2_grpc as stubs
+from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan_kit import metrics
 from shoudan_kit.tasks.open_work import gauge
 from shoudan_order.open_work import sources
 from tests.order.test_audits import unknown, waiting
 from tests.order.test_refunds import delivered
-from tests.order.test_trouble import reaches
+from tests.order.test_trouble import reaches, time_out
 from tests.order.world import YUAN, World
 from tests.poll import eventually
 
@@ -89,3 +90,28 @@ async def test_a_given_up_notify_waits_and_is_sent_again(world: World, work: Any
 
     await eventually(gone)
     assert (await decide(work, item, "retry")).repeated
+
+
+@pytest.mark.parametrize("decision", ["success", "failed"])
+async def test_no_order_lets_go_of_an_unknown_delivery_before_its_end_is_decided(
+    world: World, work: Any, decision: str
+) -> None:
+    """Why delivery needs no kind of its own: an order lists what it does not know until its end."""
+    audit = await unknown(world, world.audits)
+    who = {"by": "li", "reason": "enough of it"}
+    asked = await world.audits.RequestAudit(
+        audit_pb.RequestAuditRequest(type=audit_pb.AUDIT_TYPE_ORDER, id=audit.order_id, **who)
+    )
+    for status in (90, 91):
+        request = audit_pb.DecideAuditRequest(audit_id=asked.audit.audit_id, status=status, **who)
+        with pytest.raises(aio.AioRpcError, match="AUDIT_REFUSED"):
+            await world.audits.DecideAudit(request)
+    step = audit_pb.RetryStepRequest.STEP_BIND
+    await world.audits.RetryStep(audit_pb.RetryStepRequest(step=step, id=audit.order_id, **who))
+    await time_out(world, audit.order_id)
+    (item,) = await listed(work, "delivery")
+    assert (item.key, world.delivery.resolved) == (str(audit.audit_id), [])
+    await decide(work, item, decision)
+    # The delivery is ended before the order is free: its suppliers are asked no more.
+    assert [one[0] for one in world.delivery.resolved] == [audit.delivery_id]
+    assert await listed(work, "delivery") == []

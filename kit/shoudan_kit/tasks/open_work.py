@@ -96,11 +96,11 @@ class Source(Protocol):
         ...
 
     async def decide(self, item: Item, decision: Decision) -> None:
-        """End it by one of its decisions. Raises the service's refusals."""
+        """End it by one of its decisions, recorded with it. Raises the service's refusals."""
         ...
 
-    async def decided(self, key: str) -> Decision | None:
-        """The last decision of what waited under this key."""
+    async def decided(self, key: str, asked: Decision) -> Decision | None:
+        """The last decision of what waited under this key; `asked` is the one that is repeated."""
         ...
 
 
@@ -194,7 +194,7 @@ async def _repeated(
     context: RpcContext, source: Source, key: str, asked: Decision
 ) -> pb.DecideWorkResponse:
     """What was decided of it before, if that was the same."""
-    before = await source.decided(key) if key else None
+    before = await source.decided(key, asked) if key else None
     if before is None:
         await context.abort(grpc.StatusCode.NOT_FOUND, "nothing waits under this key")
         raise AssertionError

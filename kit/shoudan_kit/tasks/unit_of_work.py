@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -131,7 +131,8 @@ class UnitOfWork:
 
     At the end of the block: new tasks, ended tasks and events are written, one statement each, and
     committed together with what the block did on `work.db`. Then fresh due tasks go to this process's
-    worker from memory (or wake others), and events to the publisher.
+    worker from memory (or wake others), and events to the publisher. `watchers` are called after the commit;
+    `notes` is what the block leaves for them.
     """
 
     database: Database
@@ -139,6 +140,8 @@ class UnitOfWork:
     runner: Runner | None
     publisher: Publisher | None
     name: str = "work"
+    watchers: Sequence[Callable[[UnitOfWork], None]] = ()
+    notes: list[object] = field(default_factory=list[object])
     db: AsyncConnection = field(init=False)
     tasks: WorkTasks = field(init=False)
     events: WorkEvents = field(init=False)
@@ -201,6 +204,8 @@ class UnitOfWork:
             await store.finish_tasks_for(self.db, name, order_nos)
 
     def _hand_on(self) -> None:
+        for watcher in self.watchers:
+            watcher(self)
         tasks = self.tasks
         for task in tasks.done:
             task.finished = True
@@ -215,6 +220,10 @@ class UnitOfWork:
                 self.publisher.wake(others)
             if self._batch is not None:
                 self.publisher.enqueue(self._batch)
+
+
+def no_record(work: UnitOfWork) -> None:
+    """The record of a change that nobody wants one of."""
 
 
 def _leased(new: NewTask) -> Task[Any]:

@@ -26,7 +26,7 @@ from shoudan_kit.db.pool import retry
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.secrets.sealing import KeyRing
-from shoudan_kit.tasks.unit_of_work import UnitOfWork
+from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
 
 D = TypeVar("D", bound=Document)
 
@@ -131,38 +131,45 @@ class Ingest:
         stored = iter(readings)
         return [one if one is not None else next(stored).outcome() for one in outcomes]
 
-    async def store(self, readings: Sequence[Reading]) -> None:
-        """Write what was read, in as few transactions as its size allows."""
-        for some in portions(readings):
-            await self._store_some(some)
+    async def store(
+        self, readings: Sequence[Reading], record: Callable[[UnitOfWork], None] = no_record
+    ) -> None:
+        """Write what was read, in as few transactions as its size allows.
 
-    async def _store_some(self, some: Sequence[Reading]) -> None:
+        `record` is written in each transaction that quarantines nothing.
+        """
+        for some in portions(readings):
+            await self._store_some(some, record)
+
+    async def _store_some(
+        self, some: Sequence[Reading], record: Callable[[UnitOfWork], None]
+    ) -> None:
         """One transaction; a push the database cannot take is found by halving and quarantined."""
         try:
-            await self._retry(some)
+            await self._retry(some, record)
         except DBAPIError as error:
             if (sql_state(error) or "")[:2] not in {"22", "23", "54"}:
                 raise
             if len(some) == 1:
                 _log.error("push_refused_by_database", state=sql_state(error))
                 some[0].documents, some[0].wrong = (), Unreadable("body", Why.INTERNAL)
-                await self._retry(some)
+                await self._retry(some, record)
                 return
             half = len(some) // 2
-            await self._store_some(some[:half])
-            await self._store_some(some[half:])
+            await self._store_some(some[:half], record)
+            await self._store_some(some[half:], record)
 
-    async def _retry(self, some: Sequence[Reading]) -> None:
+    async def _retry(self, some: Sequence[Reading], record: Callable[[UnitOfWork], None]) -> None:
         """Again from the start when others wrote the same at the same time."""
         for race in range(RACES_MAX):
             try:
-                await retry(lambda: self._once(some))
+                await retry(lambda: self._once(some, record))
                 return
             except DBAPIError as error:
                 if not taken(error) or race == RACES_MAX - 1:
                     raise
 
-    async def _once(self, some: Sequence[Reading]) -> None:
+    async def _once(self, some: Sequence[Reading], record: Callable[[UnitOfWork], None]) -> None:
         for reading in some:
             reading.changed = reading.versions = 0
         async with self.work("erp") as work:
@@ -175,6 +182,8 @@ class Ingest:
             await trade_rows.keep_late(work.db, written.late)
             written.phones += self._push_phones(some)
             await phones.insert(work.db, written.phones)
+            if all(one.wrong is None for one in some):
+                record(work)
 
     # -------------------------------------------------------------- pushes
 

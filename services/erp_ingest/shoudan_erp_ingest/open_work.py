@@ -52,14 +52,14 @@ class Quarantined:
 
     async def decide(self, item: Item, decision: Decision) -> None:
         """Read it again. Refuses FieldInvalid when it cannot be read yet."""
-        stored, _ = await self.quarantine.reprocess([int(item.key)])
+        stored, _ = await self.quarantine.reprocess(
+            [int(item.key)], lambda work: DECIDED.add(work, self.kind, item.key, decision)
+        )
         if not stored:
             raise FieldInvalid("push", "still cannot be read")
-        async with self.app.work("open_work.decided") as work:
-            DECIDED.add(work, self.kind, item.key, decision)
 
-    async def decided(self, key: str) -> Decision | None:
-        """By the event that was written after it."""
+    async def decided(self, key: str, asked: Decision) -> Decision | None:
+        """By the event that was written with it."""
         return await DECIDED.last(self.app.db, self.kind, key)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from shoudan_kit.clock import Clock
 from shoudan_kit.db.pool import Database
 from shoudan_kit.ids import EPOCH, TIME_SHIFT
 from shoudan_kit.secrets.sealing import KeyRing, Unsealable
+from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
 
 AT_ONCE = 100
 REPROCESS_MAX = 10_000
@@ -43,14 +44,19 @@ class Quarantine:
     ingest: Ingest
     ring: KeyRing
 
-    async def reprocess(self, ids: Sequence[int]) -> tuple[int, int]:
-        """Read quarantined pushes again, all when no ids are given; (stored now, still quarantined)."""
+    async def reprocess(
+        self, ids: Sequence[int], record: Callable[[UnitOfWork], None] = no_record
+    ) -> tuple[int, int]:
+        """Read quarantined pushes again, all when no ids are given; (stored now, still quarantined).
+
+        `record` is written in each transaction that stores those named by `ids`.
+        """
         if len(ids) > CHECK_MAX:
             raise FieldInvalid("push_ids", f"at most {CHECK_MAX}")
         if ids:
             async with self.database.connect() as db:
                 found = await pushes.read(db, ids)
-            return await self._again([p for p in found if p.status == QUARANTINED])
+            return await self._again([p for p in found if p.status == QUARANTINED], record)
         stored = left = after = 0
         while stored + left < REPROCESS_MAX:
             async with self.database.connect() as db:
@@ -62,13 +68,15 @@ class Quarantine:
             stored, left = stored + good, left + bad
         return stored, left
 
-    async def _again(self, found: Sequence[KeptPush]) -> tuple[int, int]:
+    async def _again(
+        self, found: Sequence[KeptPush], record: Callable[[UnitOfWork], None] = no_record
+    ) -> tuple[int, int]:
         readings = [
             read(Push(one.kind, one.sender, body, one.remote_ip))
             for one in found
             if (body := one.body(self.ring)) is not None
         ]
-        await self.ingest.store(readings)
+        await self.ingest.store(readings, record)
         stored = sum(reading.wrong is None for reading in readings)
         return stored, len(found) - stored
 

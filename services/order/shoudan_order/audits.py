@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from shoudan_kit.tasks.unit_of_work import UnitOfWork
+from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
 from shoudan_order import kinds, overtime, parts, results, returns, sums
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import UNKNOWN, Outcome
@@ -59,15 +59,25 @@ class Decision:
     reason: str
 
 
-async def decide(context: Context, audit_id: int, decision: Decision) -> Audit:
-    """End one audit. Refuses: NotFound, AuditRefused."""
+async def decide(
+    context: Context,
+    audit_id: int,
+    decision: Decision,
+    record: Callable[[UnitOfWork], None] = no_record,
+) -> Audit:
+    """End one audit, `record` in the same transaction. Refuses: NotFound, AuditRefused.
+
+    An audit that the system closed with the same end gets its decision: the end became known, or
+    whoever decided it died before that was stored.
+    """
     async with context.app.db.connect() as db:
         audit = await store.lock_audit(db, audit_id)
     if audit is None:
         raise NotFound("audit", audit_id)
-    if audit.audit_status != AuditStatus.WAITING:
+    if audit.audit_status == AuditStatus.WAITING:
+        await _EFFECTS[audit.change_type](context, audit, decision)
+    elif audit.audit_by != store.SYSTEM:
         raise AuditRefused(audit_id, "decided before")
-    await _EFFECTS[audit.change_type](context, audit, decision)
     async with context.app.work("audit.decide") as work:
         # Under the order's lock, which whoever asks for another audit of it holds.
         found = await order_store.read_orders(work.db, [audit.order_id], lock=True)
@@ -79,6 +89,7 @@ async def decide(context: Context, audit_id: int, decision: Decision) -> Audit:
         if await store.unpark(work.db, audit.order_id):
             _go_on(context, work, *found[audit.order_id])
         await keep(work, decision.by, "audit.decide", f"audit {audit_id}", decision.reason)
+        record(work)
     return decided
 
 
@@ -288,7 +299,14 @@ _EFFECTS: Final[Mapping[AuditType, Callable[[Context, Audit, Decision], Awaitabl
 }
 
 
-async def request(context: Context, kind: AuditType, number: int, by: str, reason: str) -> Audit:
+async def request(
+    context: Context,
+    kind: AuditType,
+    number: int,
+    by: str,
+    reason: str,
+    record: Callable[[UnitOfWork], None] = no_record,
+) -> Audit:
     """Ask for an audit: partial success of an order or refund, or a delivery's false success."""
     async with context.app.work("audit.request") as work:
         audit_id = work.ids.next()
@@ -296,6 +314,7 @@ async def request(context: Context, kind: AuditType, number: int, by: str, reaso
         if not await store.insert_audits(work.db, [new]):
             raise AuditRefused(0, "it waits for a decision already")
         await keep(work, by, "audit.request", f"order {new.order_id}", reason)
+        record(work)
         made = await store.lock_audit(work.db, audit_id)
     assert made is not None, "it was just written"
     return made

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from shoudan.order.v1 import events_pb2 as events
 from shoudan_kit.tasks.open_work import Count, Decision, DecisionEvents, Item, Source
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import audits, retries
 from shoudan_order.context import Context
 from shoudan_order.refusals import NotFound
 from shoudan_order.states import AuditStatus, AuditType, OrderStatus
+from shoudan_order.store import audits as audit_store
 from shoudan_order.store import open_work as store
 from shoudan_order.store.open_work import Queue, Row
 
@@ -25,6 +27,7 @@ STATUSES: Final = {
     FAILED: AuditStatus.FAILED,
     PARTIAL: AuditStatus.PARTIAL,
 }
+WORDS: Final = {status: word for word, status in STATUSES.items()}
 DECIDED: Final = DecisionEvents("shoudan.events.order.work.decided", events.WorkDecided)
 DIGITS_MAX: Final = 19
 ID_MAX: Final = 2**63 - 1
@@ -74,38 +77,59 @@ class _Kind:
         )
 
     async def decide(self, item: Item, decision: Decision) -> None:
-        """The effect, then the word about it: a repeat of the call is answered by that."""
-        await self._decide(item, decision)
-        async with self.context.app.work("open_work.decided") as work:
-            DECIDED.add(work, self.kind, item.key, decision)
-
-    async def decided(self, key: str) -> Decision | None:
-        """By the event that was written after it."""
-        return await DECIDED.last(self.context.app.db, self.kind, key)
-
-    async def _decide(self, item: Item, decision: Decision) -> None:
         """An audit is decided as by `shoudan audit decide`. Refuses: NotFound, AuditRefused."""
-        status = STATUSES[decision.word]
-        await audits.decide(
-            self.context, int(item.key), audits.Decision(status, decision.by, decision.reason)
-        )
+        await self._decide_audit(int(item.key), decision)
+
+    async def decided(self, key: str, asked: Decision) -> Decision | None:
+        """By its event, or by the audit itself, which may have been decided elsewhere.
+
+        One that the system closed with the end that is asked for becomes the decision of who asks.
+        """
+        there = await DECIDED.last(self.context.app.db, self.kind, key)
+        number = _number(key)
+        if there is not None or not number or not self.audit:
+            return there
+        async with self.context.app.db.connect() as db:
+            audit = await audit_store.lock_audit(db, number)
+        ended = audit is not None and audit.audit_status != AuditStatus.WAITING
+        if audit is None or not ended or audit.change_type != self.audit:
+            return None
+        if audit.audit_by == audit_store.SYSTEM and audit.audit_status == STATUSES.get(asked.word):
+            await self._decide_audit(number, asked)
+            return asked
+        return Decision(WORDS[audit.audit_status], audit.audit_by, audit.audit_msg)
+
+    async def _decide_audit(self, number: int, decision: Decision) -> None:
+        word = audits.Decision(STATUSES[decision.word], decision.by, decision.reason)
+        await audits.decide(self.context, number, word, self._record(str(number), decision))
+
+    def _record(self, key: str, decision: Decision) -> Callable[[UnitOfWork], None]:
+        """The event that answers a repeat, written in the transaction of the decision."""
+        return lambda work: DECIDED.add(work, self.kind, key, decision)
 
 
 class _Orders(_Kind):
     """Orders parked without an audit: one is asked for, which frees the order when it is decided."""
 
-    async def _decide(self, item: Item, decision: Decision) -> None:
+    async def decide(self, item: Item, decision: Decision) -> None:
         """Ask for the audit."""
-        number = int(item.key)
-        await audits.request(self.context, AuditType.ORDER, number, decision.by, decision.reason)
+        await audits.request(
+            self.context,
+            AuditType.ORDER,
+            int(item.key),
+            decision.by,
+            decision.reason,
+            self._record(item.key, decision),
+        )
 
 
 class _Notifies(_Kind):
     """Notifies that were given up get three attempts more."""
 
-    async def _decide(self, item: Item, decision: Decision) -> None:
+    async def decide(self, item: Item, decision: Decision) -> None:
         """Owe it again. Refuses NotFound when it is no longer given up."""
-        if not await retries.resend(self.context, [int(item.key)], "", decision.by):
+        record = self._record(item.key, decision)
+        if not await retries.resend(self.context, [int(item.key)], "", decision.by, record):
             raise NotFound("notify", int(item.key))
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from shoudan_kit.tasks.kinds import Kind
-from shoudan_kit.tasks.unit_of_work import UnitOfWork
+from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
 from shoudan_order import kinds
 from shoudan_order.audits import keep
 from shoudan_order.context import Context
@@ -30,9 +30,18 @@ RETRY_S: Final = 900
 RESEND_MAX: Final = 1_000  # notifies of a channel in one transaction
 
 
-async def resend(context: Context, ids: list[int], channel_no: str, by: str) -> int:
-    """Give dead notifies three more attempts; how many were dead. A channel's are taken in steps."""
-    count = await _resend(context, ids, "", by) if ids else 0
+async def resend(
+    context: Context,
+    ids: list[int],
+    channel_no: str,
+    by: str,
+    record: Callable[[UnitOfWork], None] = no_record,
+) -> int:
+    """Give dead notifies three more attempts; how many were dead. A channel's are taken in steps.
+
+    `record` is written in the transaction of those named by `ids`.
+    """
+    count = await _resend(context, ids, "", by, record) if ids else 0
     some = RESEND_MAX
     while channel_no and some == RESEND_MAX:
         some = await _resend(context, [], channel_no, by)
@@ -40,7 +49,13 @@ async def resend(context: Context, ids: list[int], channel_no: str, by: str) -> 
     return count
 
 
-async def _resend(context: Context, ids: list[int], channel_no: str, by: str) -> int:
+async def _resend(
+    context: Context,
+    ids: list[int],
+    channel_no: str,
+    by: str,
+    record: Callable[[UnitOfWork], None] = no_record,
+) -> int:
     async with context.app.work("notify.resend") as work:
         keys = await notify_store.revive_notifies(work.db, ids, channel_no, RESEND_MAX)
         orders = await context.orders({key[0] for key in keys}, work.db)
@@ -51,6 +66,7 @@ async def _resend(context: Context, ids: list[int], channel_no: str, by: str) ->
         if keys:
             subject = channel_no or ", ".join(map(str, ids[:20]))
             await keep(work, by, "notify.resend", subject, f"{len(keys)} notifies")
+            record(work)
     return len(keys)
 
 
