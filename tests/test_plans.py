@@ -64,6 +64,7 @@ WHOLE = {
             "pay.store.open_work.REFUNDS",
             "pay.store.open_work.UMS_REFUNDS",
             "pay.store.open_work.NOTICES",
+            "pay.store.open_work.TRADES",
         )
     },
     "shoudan_pay.payserver.store.modes._UNOPENED": "templates are few",

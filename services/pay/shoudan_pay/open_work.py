@@ -1,4 +1,4 @@
-"""What waits for a person at pay: pays, refunds, refunds at ChinaUMS, notices to Dingdang's partners."""
+"""What waits for a person at pay: pays, refunds, refunds at ChinaUMS, notices and trades of Dingdang."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from shoudan_pay.chinaums.kinds import ASK_UMS, AskUms
 from shoudan_pay.chinaums.store import refunds
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang.kinds import TELL, Tell
+from shoudan_pay.dingdang.states import TRADE_ENDED, TradeState
+from shoudan_pay.dingdang.store import trades
+from shoudan_pay.dingdang.trades import end_trade
 from shoudan_pay.payserver import corrections
 from shoudan_pay.payserver.history import History
 from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
@@ -46,6 +49,7 @@ OTHER_ENDS: Final[Mapping[str, tuple[str, ...]]] = {
     RefundStatus.REFUND_FAILED: (SUCCESS,),
     RefundStatus.REFUNDED: (FAILED,),
 }
+TRADE_ENDS: Final = {SUCCESS: TradeState.SUCCESS, FAILED: TradeState.FAIL}
 STATES: Final = {SUCCESS: RefundState.SUCCESS, FAILED: RefundState.FAIL}
 DECIDED: Final = DecisionEvents("shoudan.events.pay.work.decided", events.WorkDecided)
 REASON_CHARS_MAX: Final = 200
@@ -83,7 +87,7 @@ class _Kind(ABC):
             await self._decide(work, item, decision)
             DECIDED.add(work, self.kind, item.key, decision)
 
-    async def decided(self, key: str) -> Decision | None:
+    async def decided(self, key: str, asked: Decision) -> Decision | None:
         """By the event that was written with it."""
         return await DECIDED.last(self.app.db, self.kind, key)
 
@@ -208,9 +212,42 @@ class GivenUpNotices(_Kind):
             work.tasks.add(TELL, Tell(int(item.key)), order_no=item.key)
 
 
+class ParkedTrades(_Kind):
+    """A Dingdang trade that pays only an order: ended as the platform says, or left as it has ended."""
+
+    kind = "trade"
+    queue = store.TRADES
+
+    def _decisions(self, row: Row) -> tuple[str, ...]:
+        return (KEEP,) if TradeState(row.state) in TRADE_ENDED else (SUCCESS, FAILED)
+
+    def _item(self, row: Row) -> Item:
+        told = [f"pays {row.client_no}", row.told]
+        told += [f"transactionId {row.third_no}"] if row.third_no else []
+        return Item(
+            key=row.key,
+            state=row.state,
+            reason=row.reason,
+            evidence="; ".join(told),
+            decisions=self._decisions(row),
+            since=row.since,
+            amount_micros=row.amount_micros,
+        )
+
+    async def _decide(self, work: UnitOfWork, item: Item, decision: Decision) -> None:
+        domain_id, _, trade_no = item.key.partition(":")
+        trade = await trades.by_no(work.db, domain_id, trade_no, lock=True)
+        if trade is None:
+            raise ResourceNotFound(item.key)
+        if decision.word == KEEP:
+            _still(await trades.unpark(work.db, domain_id, trade_no), item)
+            return
+        _still(await end_trade(work, trade, TRADE_ENDS[decision.word], ""), item)
+
+
 def sources(app: App[PaySettings], history: History) -> Sequence[Source]:
     """Every kind of this service."""
-    kinds = (ParkedPays, ParkedRefunds, UmsRefunds, GivenUpNotices)
+    kinds = (ParkedPays, ParkedRefunds, UmsRefunds, GivenUpNotices, ParkedTrades)
     return [kind(app, history) for kind in kinds]
 
 

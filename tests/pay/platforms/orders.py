@@ -24,6 +24,7 @@ class Orders(order_grpc.OrderServiceServicer, audit_grpc.AuditServiceServicer):
     away: int = 0
     paused: list[tuple[int, bool, str]] = field(default_factory=list[tuple[int, bool, str]])
     numbers: dict[str, int] = field(default_factory=dict[str, int])
+    failed: set[str] = field(default_factory=set[str])
 
     async def QueryOrders(self, request: Any, context: Any) -> Any:  # noqa: N802
         if self.away:
@@ -42,7 +43,11 @@ class Orders(order_grpc.OrderServiceServicer, audit_grpc.AuditServiceServicer):
             )
             return order.QueryOrdersResponse.Result(refusal=refusal)
         number = self.numbers.setdefault(key.request_no, 1_100_000_000 + len(self.numbers))
-        return order.QueryOrdersResponse.Result(order=order.OrderState(order_id=number))
+        status = order.ORDER_STATUS_DELIVERING
+        if key.request_no in self.failed:
+            status = order.ORDER_STATUS_FAILED
+        found = order.OrderState(order_id=number, status=status)
+        return order.QueryOrdersResponse.Result(order=found)
 
     def of(self, request_no: str) -> list[bool]:
         """What was asked of an order, in order: True paused, False let go."""

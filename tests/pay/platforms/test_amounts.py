@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_fakes.chinaums import Script
@@ -72,10 +75,10 @@ async def test_a_ums_refund_of_another_amount_waits_for_a_person(desk: Desk, how
     assert why == "was told refundAmount 99 分 for 100 分: not booked"
 
 
-async def dingdang_pay(desk: Desk) -> tuple[Any, str]:
+async def dingdang_pay(desk: Desk, url: str = "http://127.0.0.1:1") -> tuple[Any, str]:
+    """A pay at a platform; by default one that is never reached, so that only its notices tell."""
     mode = await desk.shop.mode(None, name="叮当", **LINKS)
-    # It is never reached, so that only its notices tell.
-    await desk.domain(pb.ROLE_PARTNER, mode.merchant_uuid, base_url="http://127.0.0.1:1")
+    await desk.domain(pb.ROLE_PARTNER, mode.merchant_uuid, base_url=url)
     _, paid = await desk.shop.post("pay", body(mode))
     return mode, str(paid["data"]["tractionNo"])
 
@@ -109,3 +112,58 @@ async def test_a_dingdang_refund_notice_of_another_amount_waits_for_a_person(des
     assert (await desk.skill("/dingdang/refund/notify", told))[1]["retCode"] == "FAIL"
     why = await parked(desk, "refund_order", refund["tractionNo"])
     assert why == "was told refundAmt 49 分 for 50 分: not booked"
+
+
+@dataclass
+class Platform:
+    """A platform that gives back what it was asked, with what a test changes of it."""
+
+    told: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    url: str = ""
+
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        told = self.told.get(http.path)
+        if told is None:
+            return web.Response(status=503)
+        return web.json_response(await http.json() | {"retCode": "SUCCESS"} | told)
+
+
+@pytest.fixture
+async def platform() -> AsyncIterator[Platform]:
+    made = Platform()
+    runner = web.ServerRunner(web.Server(made.handle, access_log=None), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize("amount", [49, "50", None])
+async def test_a_dingdang_query_with_another_amount_waits_for_a_person(
+    desk: Desk, platform: Platform, amount: Any
+) -> None:
+    told = {"tradeStatus": "SUCCESS", "transactionId": number("DD"), "totalAmt": amount}
+    platform.told["/orderquery"] = told
+    _, traction = await dingdang_pay(desk, platform.url)
+    shown = f"{amount} 分" if amount == 49 else "that is none"
+    wanted = f"was told totalAmt {shown} for 50 分: not booked"
+    assert await parked(desk, "pay_order", traction) == wanted
+
+
+@pytest.mark.parametrize("how", ["/refund", "/refundquery"])
+@pytest.mark.parametrize("amount", [51, None])
+async def test_a_dingdang_refund_answered_with_another_amount_waits_for_a_person(
+    desk: Desk, platform: Platform, how: str, amount: Any
+) -> None:
+    _, traction = await dingdang_pay(desk, platform.url)
+    members = {"transactionId": number("DD"), "tradeNo": traction, "totalAmt": 50}
+    assert (await desk.skill("/dingdang/pay/notify", members))[1]["retCode"] == "SUCCESS"
+    answer = {"refundTransactionId": number("DR"), "refundAmt": 50}
+    ended = {"tradeNo": traction, "refundStatus": "SUCCESS"}
+    platform.told["/refund"] = answer
+    platform.told[how] = answer | ended | {"refundAmt": amount}
+    refund = await desk.refund({"tractionNo": traction})
+    shown = f"{amount} 分" if amount else "that is none"
+    wanted = f"was told refundAmt {shown} for 50 分: not booked"
+    assert await parked(desk, "refund_order", refund["tractionNo"]) == wanted

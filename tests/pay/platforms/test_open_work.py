@@ -11,11 +11,14 @@ from shoudan.core.v1 import work_service_pb2 as work
 from shoudan.core.v1 import work_service_pb2_grpc as stubs
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_fakes.chinaums import Script
+from shoudan_kit import metrics
+from shoudan_kit.tasks.open_work import gauge
 from tests.pay.payserver.shop import number
-from tests.pay.platforms.desk import Desk
+from tests.pay.platforms.desk import DOMAIN, Desk
 from tests.poll import eventually
 
 DESK = {"notice_count_max": 1}
+LINKS = {"pay_url": "dingdang:", "refund_url": "dingdang:", "query_url": "dingdang:"}
 
 
 async def call(desk: Desk, rpc: str, request: Any) -> Any:
@@ -116,3 +119,95 @@ async def test_a_given_up_notice_waits_and_is_sent_again_or_dropped(desk: Desk) 
         await decide(desk, item, decision)
     assert (await notice())[1] == "dropped"
     assert await waiting(desk, "notice", item.key) is None
+
+
+async def order_trade(desk: Desk) -> pb.Trade:
+    """A trade that pays an order and no pay of ours."""
+    mode = await desk.shop.mode(None, name="叮当", **LINKS)
+    await desk.domain(pb.ROLE_PARTNER, mode.merchant_uuid)
+    trade = pb.Trade(
+        domain_id=DOMAIN,
+        trade_no=number("t"),
+        total_fen=100,
+        channel_no="c",
+        request_no=number("q"),
+    )
+    await desk.platform.BindTrade(pb.BindTradeRequest(trade=trade))
+    return trade
+
+
+async def paid_notice(desk: Desk, trade: pb.Trade, **changes: Any) -> str:
+    members = {"transactionId": "DD1", "tradeNo": trade.trade_no, "totalAmt": 100} | changes
+    return (await desk.skill("/dingdang/pay/notify", members))[1]["retCode"]
+
+
+async def trade_item(desk: Desk, trade: pb.Trade) -> work.OpenWork | None:
+    return await waiting(desk, "trade", f"{trade.domain_id}:{trade.trade_no}")
+
+
+@pytest.mark.parametrize(
+    ("decision", "status", "paused"),
+    [("success", "success", [True, False]), ("failed", "fail", [True])],
+)
+async def test_a_trade_of_an_order_told_another_amount_waits_and_ends_by_decision(
+    desk: Desk, decision: str, status: str, paused: list[bool]
+) -> None:
+    trade = await order_trade(desk)
+    assert await trade_item(desk, trade) is None
+    for _ in range(2):
+        assert await paid_notice(desk, trade, totalAmt=99) == "FAIL"
+    item = await trade_item(desk, trade)
+    assert item is not None
+    assert item.reason == "was told totalAmt 99 分 for 100 分: not booked"
+    assert (item.state, item.amount_micros) == ("notpay", 1_000_000)
+    assert f"pays order {trade.request_no} of c" in item.evidence
+    assert list(item.decisions) == ["success", "failed"]
+    await gauge(desk.shop.pay.running.open_work, desk.shop.pay.app.clock)
+    assert 'shoudan_open_work{kind="trade"} 1.0' in metrics.exposition().decode()
+    await decide(desk, item, decision)
+    assert await trade_item(desk, trade) is None
+    assert await desk.status("dingdang_trade", "trade_no", trade.trade_no) == status
+    await eventually(lambda: desk.orders.of(trade.request_no) == paused)
+    await decide(desk, item, decision)  # a repeat is answered
+    if decision == "failed":
+        # Paid all the same: contradicted, and no decision makes it another end.
+        assert await paid_notice(desk, trade) == "SUCCESS"
+        item = await trade_item(desk, trade)
+        assert item is not None
+        assert (item.reason, list(item.decisions)) == (
+            "is fail, and was told to be success",
+            ["keep"],
+        )
+        await decide(desk, item, "keep")
+        assert await trade_item(desk, trade) is None
+
+
+async def test_a_trade_of_an_order_that_waits_ends_by_a_right_notice(desk: Desk) -> None:
+    trade = await order_trade(desk)
+    assert await paid_notice(desk, trade, totalAmt=99) == "FAIL"
+    assert await paid_notice(desk, trade) == "SUCCESS"
+    assert await trade_item(desk, trade) is None
+    # Paid a second time: another transaction of the same trade.
+    assert await paid_notice(desk, trade, transactionId="DD2") == "FAIL"
+    item = await trade_item(desk, trade)
+    assert item is not None
+    assert item.reason == "was told transactionId DD2 beside DD1: not booked"
+    await decide(desk, item, "keep")
+    assert await trade_item(desk, trade) is None
+
+
+async def test_a_trade_paid_for_an_order_that_has_failed_waits(desk: Desk) -> None:
+    trade = await order_trade(desk)
+    desk.orders.failed.add(trade.request_no)
+    assert await paid_notice(desk, trade) == "SUCCESS"
+    found: list[work.OpenWork] = []
+
+    async def waits() -> bool:
+        item = await trade_item(desk, trade)
+        found.extend([item] if item is not None else [])
+        return item is not None
+
+    await eventually(waits)
+    assert found[0].reason == f"is paid, but order {trade.request_no} of c has failed"
+    await decide(desk, found[0], "keep")
+    assert await trade_item(desk, trade) is None

@@ -18,6 +18,7 @@ from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang.kinds import Release
 from shoudan_pay.dingdang.refusals import OrdersAway
+from shoudan_pay.store.platforms import trades
 
 T = TypeVar("T")
 
@@ -46,15 +47,23 @@ class OrderHolds:
         wish = task.payload
         reason = f"trade {wish.trade_no} is {'refunded' if wish.refunded else 'paid'}"
         try:
-            await self._pause(wish.channel_no, wish.request_no, reason, paused=wish.refunded)
+            status = await self._pause(
+                wish.channel_no, wish.request_no, reason, paused=wish.refunded
+            )
         except (Refused, OrdersAway) as error:
             _log.warning("release_waits", trade_no=wish.trade_no, error=str(error))
             task.retry_after(task.kind.interval_s, str(error))
             return
         async with self._app.work("dingdang_release") as work:
             work.tasks.finish(task)
+            if status == order.ORDER_STATUS_FAILED and not wish.refunded:
+                # The user has paid for what is not delivered any more.
+                domain_id = (task.order_no or "").partition(":")[0]
+                why = f"is paid, but order {wish.request_no} of {wish.channel_no} has failed"
+                await trades.park(work.db, domain_id, wish.trade_no, why)
 
-    async def _pause(self, channel_no: str, request_no: str, reason: str, *, paused: bool) -> None:
+    async def _pause(self, channel_no: str, request_no: str, reason: str, *, paused: bool) -> int:
+        """The status the order had before."""
         key = order.OrderKey(channel_no=channel_no, request_no=request_no)
         asked = order.QueryOrdersRequest(keys=[key])
         found: Any = (await _answer(self._orders.QueryOrders(asked, timeout=CALL_S))).results[0]
@@ -67,6 +76,7 @@ class OrderHolds:
             reason=reason,
         )
         await _answer(self._audits.PauseDelivery(wish, timeout=CALL_S))
+        return found.order.status
 
 
 async def _answer(call: Awaitable[T]) -> T:

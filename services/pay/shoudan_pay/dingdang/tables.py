@@ -87,17 +87,31 @@ DINGDANG_TRADE = Table(
     _column("status", String(16), "notpay processing success fail"),
     _moment("create_time", "when it was bound"),
     Column("paid_time", DateTime(timezone=True), comment="when it was said to be paid"),
+    Column(
+        "parked_reason",
+        String(128),
+        nullable=False,
+        server_default="",
+        comment="why it waits for a person; empty otherwise",
+    ),
+    Column("parked_time", DateTime(timezone=True), comment="since when it waits for a person"),
     Index(
         "dingdang_trade_pay",
         "pay_traction_no",
         unique=True,
         postgresql_where=text("pay_traction_no <> ''"),
     ),
+    Index(
+        "dingdang_trade_parked",
+        text("(domain_id || ':' || trade_no)"),
+        postgresql_where=text("parked_reason <> ''"),
+    ),
     CheckConstraint("total_fen > 0", name="amount"),
     CheckConstraint("status IN ('notpay', 'processing', 'success', 'fail')", name="status"),
     CheckConstraint("(status = 'success') = (paid_time IS NOT NULL)", name="paid"),
     comment="订单 paid through 叮当, as its partner (004)",
-    info=rights(update=("status", "transaction_id", "paid_time")) | lifecycles(status=TRADE_STEPS),
+    info=rights(update=("status", "transaction_id", "paid_time", "parked_reason", "parked_time"))
+    | lifecycles(status=TRADE_STEPS),
 )
 
 DINGDANG_REFUND = Table(

@@ -71,28 +71,12 @@ class Trades:
         async with self._app.work("dingdang_paid") as work:
             now = await trades.by_no(work.db, trade.domain_id, trade.trade_no, lock=True)
             assert now is not None, "trades are never deleted"
-            status = advance_trade(TradeState(now.status), told)
-            if status is None:
-                if now.status in TRADE_ENDED and told in TRADE_ENDED and now.status != told:
-                    _log.error("trade_conflict", trade_no=now.trade_no, is_=now.status, told=told)
+            if await end_trade(work, now, told, transaction_id):
                 return
-            await trades.advance_trade(work.db, now, status, transaction_id)
-            if status == TradeState.SUCCESS:
-                body = events.TradePaid(
-                    domain_id=now.domain_id,
-                    trade_no=now.trade_no,
-                    transaction_id=transaction_id,
-                    total_micros=now.total_fen * FEN,
-                    channel_no=now.channel_no,
-                    request_no=now.request_no,
-                    pay_traction_no=now.pay_traction_no,
-                )
-                text = f"{now.trade_no} is paid: its order may be delivered"
-                if now.channel_no:
-                    wish = Release(now.channel_no, now.request_no, now.trade_no)
-                    number = f"{now.domain_id}:{now.trade_no}"
-                    work.tasks.add(RELEASE, wish, order_no=number)
-                work.events.add(PAID_SUBJECT, key=now.trade_no, body=body, text=text)
+            if now.status in TRADE_ENDED and told in TRADE_ENDED and now.status != told:
+                _log.error("trade_conflict", trade_no=now.trade_no, is_=now.status, told=told)
+                if not now.pay_traction_no:
+                    await _park(work, now, f"is {now.status}, and was told to be {told}")
 
     async def refunded(self, refund: TradeRefund, told: RefundState, number: str) -> None:
         """Take what was told of a refund, likewise."""
@@ -109,6 +93,11 @@ class Trades:
                     await self._stop_order(work, now)
             elif now.status in REFUND_ENDED and told in REFUND_ENDED and now.status != told:
                 _log.error("refund_conflict", refund=now.refund_trade_no, is_=now.status, told=told)
+
+    async def contradicted(self, trade: Trade, told: str) -> None:
+        """What a notice says against a trade that pays only an order is a person's."""
+        async with self._app.work("dingdang_contradicted") as work:
+            await _park(work, trade, f"was told {told}: not booked")
 
     async def differs(self, traction_no: str, number: str, told: str) -> None:
         """Another amount than was asked ends nothing: a person's, with the pay or refund it is of."""
@@ -128,8 +117,13 @@ class Trades:
         if told.total_fen != trade.total_fen:
             other = f"totalAmt {told.total_fen} 分 for {trade.total_fen} 分"
             await self.differs(trade.pay_traction_no, trade.trade_no, other)
+            if not trade.pay_traction_no:
+                await self.contradicted(trade, other)
             raise _differs(AmountDiffers("totalAmt"), "totalAmt", trade.trade_no)
         if trade.transaction_id not in {"", told.transaction_id}:
+            if not trade.pay_traction_no:
+                other = f"transactionId {told.transaction_id} beside {trade.transaction_id}"
+                await self.contradicted(trade, other)
             raise _differs(IdsDisagree(), "transactionId", trade.trade_no)
         await shielded(self.paid(trade, TradeState.SUCCESS, told.transaction_id))
         return trade.status == TradeState.SUCCESS
@@ -209,3 +203,32 @@ def _differs(
 ) -> AmountDiffers | IdsDisagree:
     _security.warning("notify_differs", field=field, number=number[:ID_CHARS_MAX])
     return refusal
+
+
+async def end_trade(work: UnitOfWork, now: Trade, told: TradeState, transaction_id: str) -> bool:
+    """Move a locked trade to what was told; one that is paid releases its order. Whether it moved."""
+    status = advance_trade(TradeState(now.status), told)
+    if status is None:
+        return False
+    await trades.advance_trade(work.db, now, status, transaction_id)
+    if status != TradeState.SUCCESS:
+        return True
+    body = events.TradePaid(
+        domain_id=now.domain_id,
+        trade_no=now.trade_no,
+        transaction_id=transaction_id,
+        total_micros=now.total_fen * FEN,
+        channel_no=now.channel_no,
+        request_no=now.request_no,
+        pay_traction_no=now.pay_traction_no,
+    )
+    text = f"{now.trade_no} is paid: its order may be delivered"
+    if now.channel_no:
+        wish = Release(now.channel_no, now.request_no, now.trade_no)
+        work.tasks.add(RELEASE, wish, order_no=f"{now.domain_id}:{now.trade_no}")
+    work.events.add(PAID_SUBJECT, key=now.trade_no, body=body, text=text)
+    return True
+
+
+async def _park(work: UnitOfWork, trade: Trade, why: str) -> None:
+    await trades.park(work.db, trade.domain_id, trade.trade_no, why)

@@ -101,6 +101,17 @@ NOTICES: Final = _queue(
     "dingdang_notice",
     "q.modify_time",
 )
+# A trade that pays a pay order waits with that.
+TRADES: Final = _queue(
+    """SELECT q.domain_id || ':' || q.trade_no, q.status, q.parked_reason, q.parked_time,
+    q.total_fen * 10000, 'not', 'order ' || q.request_no || ' of ' || q.channel_no, q.transaction_id,
+    'bound ' || to_char(q.create_time AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI:SS')
+    FROM dingdang_trade q""",
+    "(q.domain_id || ':' || q.trade_no)",
+    "q.parked_reason <> ''",
+    "dingdang_trade",
+    "q.parked_time",
+)
 
 _KEEP_PAY = statement("""
 UPDATE pay_order SET parked = false, parked_reason = '', modify_time = greatest(modify_time, shoudan_now())

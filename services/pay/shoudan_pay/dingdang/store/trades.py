@@ -37,6 +37,8 @@ class TradeRefund(msgspec.Struct, frozen=True):
     status: str
 
 
+REASON_CHARS_MAX: Final = 128
+
 _TRADE: Final = ", ".join(Trade.__struct_fields__)
 _REFUND: Final = ", ".join(TradeRefund.__struct_fields__)
 _BIND = statement(f"""
@@ -55,8 +57,18 @@ SELECT {_TRADE} FROM dingdang_trade WHERE pay_traction_no = :number AND pay_trac
 """)  # noqa: S608 - an index has all but the empty ones
 _ADVANCE_TRADE = statement("""
 UPDATE dingdang_trade SET status = CAST(:status AS text), transaction_id = :transaction_id,
+    parked_reason = '', parked_time = NULL,
     paid_time = CASE WHEN CAST(:status AS text) = 'success' THEN shoudan_now() ELSE paid_time END
 WHERE domain_id = :domain_id AND trade_no = :trade_no AND status = :was RETURNING trade_no
+""")
+# What it waits for first stands: later words against it are in the log.
+_PARK = statement("""
+UPDATE dingdang_trade SET parked_reason = :reason, parked_time = shoudan_now()
+WHERE domain_id = :domain_id AND trade_no = :trade_no AND parked_reason = ''
+""")
+_UNPARK = statement("""
+UPDATE dingdang_trade SET parked_reason = '', parked_time = NULL
+WHERE domain_id = :domain_id AND trade_no = :trade_no AND parked_reason <> '' RETURNING trade_no
 """)
 _ADD_REFUND = statement(f"""
 INSERT INTO dingdang_refund (domain_id, refund_trade_no, trade_no, refund_fen, traction_no,
@@ -111,6 +123,18 @@ async def advance_trade(
         "transaction_id": transaction_id or trade.transaction_id,
     }
     return (await db.execute(_ADVANCE_TRADE, binds)).one_or_none() is not None
+
+
+async def park(db: AsyncConnection, domain_id: str, trade_no: str, reason: str) -> None:
+    """Let it wait for a person."""
+    binds = {"domain_id": domain_id, "trade_no": trade_no, "reason": reason[:REASON_CHARS_MAX]}
+    await db.execute(_PARK, binds)
+
+
+async def unpark(db: AsyncConnection, domain_id: str, trade_no: str) -> bool:
+    """It waits no more; whether it did."""
+    binds = {"domain_id": domain_id, "trade_no": trade_no}
+    return (await db.execute(_UNPARK, binds)).one_or_none() is not None
 
 
 async def add_refund(db: AsyncConnection, refund: TradeRefund) -> TradeRefund | None:
