@@ -22,6 +22,7 @@ from shoudan_pay.context import compose
 from shoudan_pay.dingdang import tables as dingdang_tables
 from shoudan_pay.ledger import events
 from shoudan_pay.ledger import tables as ledger_tables
+from shoudan_pay.ledger.head_log import HeadLog
 from shoudan_pay.ledger.nightly import arm_forever
 from shoudan_pay.ledger.store import records
 from shoudan_pay.payserver import tables as payserver_tables
@@ -49,7 +50,7 @@ NAMES = (
 async def start(app: App[PaySettings]) -> Running:
     """One context for the process: whoever posts here posts through its ledger."""
     context = compose(app)
-    payserver, signatures = context.payserver, context.signatures
+    payserver, signatures, heads = context.payserver, context.signatures, HeadLog(app)
     ledger = LedgerServicer(app, context.ledger)
     servicers = (
         (ledger_stubs.add_LedgerServiceServicer_to_server, ledger),
@@ -78,11 +79,11 @@ async def start(app: App[PaySettings]) -> Running:
         registers=[partial(cast("Any", add), servicer) for add, servicer in servicers],
         names=NAMES,
         handlers=HANDLERS,
-        background=[signatures.forget_forever, partial(arm_forever, app)],
+        background=[signatures.forget_forever, partial(arm_forever, app), heads.run],
         history=_history,
         open_work=open_work.sources(app, payserver.settlement.history),
         resting=context.resting,
-        closers=[ledger.aclose, *context.closers],
+        closers=[ledger.aclose, *context.closers, heads.aclose],
     )
 
 

@@ -99,11 +99,25 @@ class PaySettings(ServiceSettings):
         le=6,
         description="Runs of 200 accounts proved at once, each on a connection of the pool.",
     )
+    verify_call_s: float = Field(
+        10.0,
+        ge=0,
+        le=20,
+        description="Seconds after which a call that proves begins nothing new and its caller goes on with "
+        "another one; below the grace a connection has at its end.",
+    )
     ledger_statements_dir: Path | None = Field(
         None,
         description="Folder of the daily signed statements, the same one for every pay process and not on "
         "the database's disk; without it none are made, which prod refuses.",
         examples=["/statements"],
+    )
+    ledger_head_log_s: float = Field(
+        5.0,
+        ge=0.1,
+        le=600,
+        description="Seconds after which the ends of the chains that this process added to are written to "
+        "the folder of statements. Records cut off are missed only of a process that died within them.",
     )
     ledger_statement_keys: Secret = Field(
         Secret("demo-statement"),

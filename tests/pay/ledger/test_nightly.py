@@ -166,7 +166,7 @@ async def test_a_folder_that_cannot_be_written_is_tried_again_soon(
 
 
 def count(folder: Path) -> int:
-    return len(list(folder.iterdir()))
+    return len(list(folder.glob("statement-*")))
 
 
 async def subjects(owner: Database) -> list[str]:

@@ -26,7 +26,7 @@ async def three_days(base: Turnable, folder: Path) -> None:
 
 
 def listed(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir())
+    return sorted(folder.glob("statement-*"))
 
 
 def in_line(file: Path, number: int, old: bytes, new: bytes) -> None:

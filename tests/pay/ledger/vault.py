@@ -21,7 +21,8 @@ from shoudan_pay.app import SERVICE
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger.chain_hash import ring_of
 from shoudan_pay.ledger.entries import Record, micros_since_1970
-from shoudan_pay.ledger.statement_files import Kept, read_file
+from shoudan_pay.ledger.head_files import read_logged
+from shoudan_pay.ledger.statement_files import Kept, read_file, read_folder
 from shoudan_pay.ledger.statements import Keys, keys_of
 from shoudan_pay.ledger.store import records as record_store
 from tests.pay.ledger.bank import YUAN, Bank, posting, settings, told
@@ -90,8 +91,24 @@ class Vault(Bank):
         return [f"{one.account_id}/{one.record_id}: {one.what}" for one in last.findings]
 
     def files(self) -> list[Path]:
-        """The files in the folder, oldest statement first."""
-        return sorted(self.folder.iterdir())
+        """The statements in the folder, oldest first."""
+        return sorted(self.folder.glob("statement-*"))
+
+    def logs(self) -> list[Path]:
+        """The files of the head log."""
+        return sorted(self.folder.glob("heads-*"))
+
+    async def logged(self, *keys: pb.AccountKey) -> None:
+        """Wait until the head log has every record of these accounts."""
+        wanted = {key.eid: (await self.stored(key))[-1] for key in keys}
+
+        async def there() -> bool:
+            since = read_folder(self.folder, self.keys).restart
+            known = read_logged(self.folder, self.keys, since).heads
+            heads = [known.get(one.account_id) for one in wanted.values()]
+            return [one and one.hash for one in heads] == [one.hash for one in wanted.values()]
+
+        await eventually(there)
 
     def kept(self) -> Kept:
         """The newest statement."""

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import grpc
 import typer
+from grpc import aio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_pay.commands.calls import CALL_S, DEFAULT_TARGET, Target, console, errors, fail, plain
 from shoudan_pay.commands.calls import run as run_call
 from shoudan_pay.ledger.entries import Head
+from shoudan_pay.ledger.head_files import read_logged
+from shoudan_pay.ledger.proof import BEYOND_ALL
 from shoudan_pay.ledger.statement_files import HeadFile, Kept, check_heads, read_file, read_folder
 from shoudan_pay.ledger.statements import Keys, StatementInvalid
 
 PROOF_S: Final = 3600.0
+PAGE_S: Final = 120.0
+FAILURES_MAX: Final = 3  # in a row, of calls a replica could not end
 SEAL_EVERY_S: Final = 0.5
 HEADS_PAGE: Final = 1000
 WORKERS_MAX: Final = 32
@@ -53,12 +60,13 @@ def verify(
         raise typer.BadParameter(
             "--ident does not go with --against: a statement is of all accounts"
         )
-    kept = _statement(against, _keys(keys, target))
-    statement = kept.statement
+    known = _keys(keys, target)
+    kept = _statement(against, known)
+    statement, logged = kept.statement, _logged(against, known)
     console.print(
         f"statement {statement.number} of {statement.day}, {statement.accounts:,} accounts"
     )
-    tally = run_call(target, lambda stub: _proved(stub, kept, workers, full=full))
+    tally = run_call(target, lambda stub: _proved(stub, kept, logged, workers, full=full))
     _tell(tally, since=0 if full else statement.number)
 
 
@@ -102,16 +110,48 @@ def _tell(outcome: pb.VerifyResponse | _Tally, *, since: int) -> None:
     raise typer.Exit(1)
 
 
-async def _verified(stub: Any, ident: str, *, full: bool) -> pb.VerifyResponse:
-    last = pb.VerifyResponse()
+async def _verified(stub: Any, ident: str, *, full: bool) -> _Tally:
+    """Prove in calls of some seconds each, from where the one before ended."""
+    tally, total = _Tally(), None
     with _bar() as shown:
         bar = shown.add_task("verify", total=None)
         request = pb.VerifyRequest(ident=ident, full=full)
-        async for last in stub.Verify(request, timeout=PROOF_S):
-            shown.update(bar, total=last.records_total, completed=last.records)
-    if not last.done:
-        fail("the proof ended early; nothing is proved")
-    return last
+        async for last, ended in _calls(stub.Verify, request, lambda one: one):
+            total = max(last.records_total, total or 0)
+            shown.update(bar, total=total, completed=tally.records + last.records)
+            if ended:
+                tally.add(last)
+                if len(tally.findings) >= FINDINGS_MAX:
+                    break
+    return tally
+
+
+async def _calls(
+    method: Any, request: Any, progress_of: Callable[[Any], pb.VerifyResponse]
+) -> AsyncIterator[tuple[pb.VerifyResponse, bool]]:
+    """The progress of call after call until all is proved, and whether it is the last of its call."""
+    place, failures = (-1, 0), 0
+    while True:
+        last = pb.VerifyResponse()
+        try:
+            async for one in method(request, timeout=PAGE_S):
+                last = progress_of(one)
+                if not last.done and not last.HasField("next"):
+                    yield last, False
+        except aio.AioRpcError as error:
+            failures += 1
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or failures > FAILURES_MAX:
+                raise
+            await asyncio.sleep(SEAL_EVERY_S)
+            continue
+        following = (last.next.account_id, last.next.seq)
+        if not last.done and (not last.HasField("next") or following == place):
+            fail("the proof ended early; nothing is proved")
+        yield last, True
+        if last.done:
+            return
+        place, failures = following, 0
+        request.begin.CopyFrom(last.next)
 
 
 async def _sealed(stub: Any, *, restart: bool) -> pb.SealLedgerResponse:
@@ -161,6 +201,18 @@ def _statement(place: Path, known: Keys) -> Kept:
     return kept
 
 
+def _logged(place: Path, known: Keys) -> list[Head]:
+    """What the head log of a folder says, by account; nothing for a single file."""
+    if not place.is_dir():
+        return []
+    logged = read_logged(place, known, read_folder(place, known).restart)
+    for wrong in logged.wrong:
+        plain(errors, f"head log: {wrong}")
+    if logged.wrong:
+        raise typer.Exit(1)
+    return sorted(logged.heads.values(), key=lambda head: head.account_id)
+
+
 def _newest(folder: Path, known: Keys) -> Kept:
     series = read_folder(folder, known)
     for wrong in series.wrong:
@@ -176,24 +228,34 @@ def _newest(folder: Path, known: Keys) -> Kept:
 class _Tally:
     accounts: int = 0
     records: int = 0
+    since_statement: int = 0
     findings: list[pb.VerifyResponse.Finding] = field(
         default_factory=list["pb.VerifyResponse.Finding"]
     )
 
+    def add(self, last: pb.VerifyResponse) -> None:
+        """What a call came to; it tells of the statements each time."""
+        self.accounts += last.accounts
+        self.records += last.records
+        self.since_statement = last.since_statement
+        self.findings += [one for one in last.findings if one not in self.findings]
 
-async def _proved(stub: Any, kept: Kept, workers: int, *, full: bool) -> _Tally:
+
+async def _proved(
+    stub: Any, kept: Kept, logged: Sequence[Head], workers: int, *, full: bool
+) -> _Tally:
     """Prove range after range, several at once: replicas of the service share them."""
-    tally, ranges = _Tally(), _ranges(kept, full=full)
+    tally, ranges = _Tally(), iter(_ranges(kept, logged, full=full))
 
     async def work() -> None:
         for request in ranges:
             if len(tally.findings) >= FINDINGS_MAX:
                 return
-            last = await _last(stub.VerifyAgainst(request, timeout=PROOF_S))
-            tally.accounts += last.accounts
-            tally.records += last.records
-            tally.findings += last.findings
-            shown.update(bar, completed=tally.accounts)
+            async for last, ended in _calls(stub.VerifyAgainst, request, _of_range):
+                if ended:
+                    tally.add(last)
+                    _drop_proved(request, last.next)
+                shown.update(bar, completed=tally.accounts + (0 if ended else last.accounts))
 
     with _bar() as shown:
         bar = shown.add_task("accounts", total=kept.statement.accounts)
@@ -202,16 +264,43 @@ async def _proved(stub: Any, kept: Kept, workers: int, *, full: bool) -> _Tally:
     return tally
 
 
-async def _last(answers: AsyncIterator[pb.VerifyAgainstResponse]) -> pb.VerifyResponse:
-    last = pb.VerifyResponse()
-    async for one in answers:
-        last = one.progress
-    if not last.done:
-        fail("the proof ended early; nothing is proved")
-    return last
+def _of_range(response: pb.VerifyAgainstResponse) -> pb.VerifyResponse:
+    return response.progress
 
 
-def _ranges(kept: Kept, *, full: bool) -> Iterable[pb.VerifyAgainstRequest]:
+def _drop_proved(request: pb.VerifyAgainstRequest, place: pb.ProofPlace) -> None:
+    """Heads before the place where the next call begins."""
+    before = place.account_id - 1 if place.seq else place.account_id
+    for heads in (request.heads, request.logged):
+        left = [one for one in heads if one.account_id > before]
+        del heads[:]
+        heads.extend(left)
+
+
+def _ranges(kept: Kept, logged: Sequence[Head], *, full: bool) -> Iterable[pb.VerifyAgainstRequest]:
+    """Accounts in ranges with at most a thousand heads of the statement and a thousand logged ones."""
+    place = 0
+    for request in _stated_ranges(kept, full=full):
+        end = request.last_account_id or BEYOND_ALL
+        upto = bisect_right(logged, end, place, key=lambda head: head.account_id)
+        while upto - place > HEADS_PAGE:
+            cut = logged[place + HEADS_PAGE - 1].account_id
+            part = pb.VerifyAgainstRequest()
+            part.CopyFrom(request)
+            part.last_account_id = cut
+            del part.heads[:]
+            part.heads.extend(one for one in request.heads if one.account_id <= cut)
+            part.logged.extend(map(_head, logged[place : place + HEADS_PAGE]))
+            yield part
+            place += HEADS_PAGE
+            request.after_account_id = cut
+            _drop_proved(request, pb.ProofPlace(account_id=cut))
+        request.logged.extend(map(_head, logged[place:upto]))
+        place = upto
+        yield request
+
+
+def _stated_ranges(kept: Kept, *, full: bool) -> Iterable[pb.VerifyAgainstRequest]:
     """The statement's accounts a thousand at a time; the last range has no end, for new ones."""
     after = -1
     with HeadFile(kept.path, kept.heads_bytes) as heads:

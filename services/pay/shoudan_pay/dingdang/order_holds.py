@@ -18,7 +18,7 @@ from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang.kinds import Release
 from shoudan_pay.dingdang.refusals import OrdersAway
-from shoudan_pay.store.platforms import trades
+from shoudan_pay.dingdang.store import trades
 
 T = TypeVar("T")
 

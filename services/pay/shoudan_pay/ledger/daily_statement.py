@@ -15,7 +15,8 @@ from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import events
 from shoudan_pay.ledger.chain_hash import trust_of
-from shoudan_pay.ledger.entries import Finding
+from shoudan_pay.ledger.entries import Finding, Head
+from shoudan_pay.ledger.head_files import read_logged
 from shoudan_pay.ledger.proof import BEYOND_ALL
 from shoudan_pay.ledger.refusals import StatementsOff
 from shoudan_pay.ledger.statement_files import (
@@ -31,7 +32,7 @@ from shoudan_pay.ledger.statements import Statement, StatementInvalid, keys_of
 from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import statements as store
 from shoudan_pay.ledger.store.statements import Made
-from shoudan_pay.ledger.verify import Limits, Progress, Scope, verify
+from shoudan_pay.ledger.verify import Limits, Listed, Place, Progress, Scope, verify
 
 HEADS_PAGE: Final = 5000
 
@@ -72,6 +73,7 @@ class _Known:
     series: Series
     made: Made | None
     wrong: list[Finding] = field(default_factory=list[Finding])
+    logged: dict[int, Head] = field(default_factory=dict[int, Head])
 
     @property
     def last(self) -> Kept | None:
@@ -98,16 +100,24 @@ def limits_of(settings: PaySettings) -> Limits:
 
 
 async def prove(
-    app: App[PaySettings], *, ident: str = "", full: bool = False
+    app: App[PaySettings],
+    *,
+    ident: str = "",
+    full: bool = False,
+    begin: Place = Place(),  # noqa: B008 - a constant
+    call_s: float | None = None,
 ) -> AsyncIterator[Progress]:
     """Prove the ledger as it stands: what was added since the last statement, or with `full` all of it.
 
     Without a statement it is all of it. Raises FolderUnusable.
     """
-    folder, limits = app.settings.ledger_statements_dir, limits_of(app.settings)
+    folder = app.settings.ledger_statements_dir
+    limits = replace(limits_of(app.settings), call_s=call_s)
     known = _Known(Series(), None) if folder is None else await _known(app, folder)
+    logged = Listed(list(known.logged.values()))
     with ExitStack() as stack:
-        scope = _scope(stack, known.last, Scope(ident, full=full or known.last is None))
+        given = Scope(ident, begin, logged=logged, full=full or known.last is None)
+        scope = _scope(stack, known.last, given)
         async for at in verify(app.db, scope, limits):
             yield replace(at, findings=[*known.wrong, *at.findings]) if at.done else at
 
@@ -144,7 +154,8 @@ async def _seal(app: App[PaySettings], folder: Path, *, restart: bool, watch: Wa
     draft = await _on_disk(Draft, folder)
     try:
         taken = await _draw(app, draft)
-        progress = await _prove_draft(app, draft, base, full=full, watch=watch)
+        logged = Listed([] if restart else list(known.logged.values()))
+        progress = await _prove_draft(app, draft, base, logged, full=full, watch=watch)
         if progress.findings:
             return Sealed(None, existed=False, progress=progress)
         statement = Statement(
@@ -201,13 +212,19 @@ async def _draw(app: App[PaySettings], draft: Draft) -> datetime:
 
 
 async def _prove_draft(
-    app: App[PaySettings], draft: Draft, base: Kept | None, *, full: bool, watch: Watch
+    app: App[PaySettings],
+    draft: Draft,
+    base: Kept | None,
+    logged: Listed,
+    *,
+    full: bool,
+    watch: Watch,
 ) -> Progress:
     """Prove exactly the heads that will be signed."""
     last = _nothing(())
     with ExitStack() as stack:
         ends = stack.enter_context(draft.read())
-        scope = _scope(stack, base, Scope(ends=ends.take, full=full))
+        scope = _scope(stack, base, Scope(ends=ends.take, logged=logged, full=full))
         async for last in verify(app.db, scope, limits_of(app.settings)):
             watch(last)
     return last
@@ -227,7 +244,8 @@ async def _known(app: App[PaySettings], folder: Path) -> _Known:
     series = await _on_disk(read_folder, folder, keys_of(app.settings))
     async with app.db.connect() as db:
         made = await store.last(db)
-    wrong = [*series.wrong, *_disagreements(series, made)]
+    logged = await _on_disk(read_logged, folder, keys_of(app.settings), series.restart)
+    wrong = [*series.wrong, *logged.wrong, *_disagreements(series, made)]
     while series.last is not None:
         try:
             await _on_disk(check_heads, series.last)
@@ -235,7 +253,7 @@ async def _known(app: App[PaySettings], folder: Path) -> _Known:
         except StatementInvalid as error:
             wrong.append(f"{series.last.path.name}: {error}")
             series.kept.pop()
-    return _Known(series, made, [Finding(0, 0, what) for what in wrong])
+    return _Known(series, made, [Finding(0, 0, what) for what in wrong], logged.heads)
 
 
 def _disagreements(series: Series, made: Made | None) -> list[str]:

@@ -119,6 +119,7 @@ async def post(work: UnitOfWork, groups: Sequence[Group], ring: Ring) -> Answer:
     new = [record for decision in decisions for record in decision.new]
     if new:
         await record_store.insert(work.db, new)
+        work.notes.extend(new)
         events.posted(work.events, decisions, accounts)
         await _watch(work, accounts, new)
     return Answer(decisions, accounts)

@@ -22,13 +22,19 @@ STEP_RECORDS: Final = 100
 @dataclass(frozen=True, slots=True)
 class Run:
     """The accounts with ids behind `after` and up to `last`: where they end now, and where a statement
-    says they ended. `whole`: these are all accounts there are in between, not those of one system."""
+    says they ended. `whole`: these are all accounts there are in between, not those of one system.
+    `logged`: where the head log had chains end. `piece`: a part of one chain, which begins at what is
+    stated of it; `more` of it follows in another run.
+    """
 
     after: int
     last: int
     heads: Mapping[int, Head]
     stated: Mapping[int, Head]
     whole: bool = True
+    logged: Mapping[int, Head] = field(default_factory=dict[int, Head])
+    piece: bool = False
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,11 @@ class _Walk:
     balance: int = 0
     hash: bytes = b""
     broken: bool = False
+
+    @property
+    def begins(self) -> Mapping[int, Head]:
+        """Where chains are proved already."""
+        return {} if self.rules.full and not self.run.piece else self.run.stated
 
     def walk(self, records: Iterable[Record]) -> int:
         """Follow the chain along these records; how many of them count."""
@@ -120,9 +131,27 @@ class _Walk:
         elif one.last_id is not None and one.last_seq is not None:
             self.doubts[one.account_id] = (one.last_id, one.last_seq)
 
+    def logged(self) -> list[Head]:
+        """The logged heads of which the statement says nothing."""
+        run = self.run
+        return [
+            one
+            for one in run.logged.values()
+            if (run.whole or one.account_id in run.heads)
+            and (one.account_id not in run.stated or one.seq > run.stated[one.account_id].seq)
+        ]
+
+    def missing(self, one: Stray) -> None:
+        """A logged head whose record is not there any more."""
+        gone = "is gone: records were cut off"
+        what = gone if one.stated_id is None else "is another one: the chain was rewritten"
+        self._found(
+            one.account_id, one.stated_id or 0, f"the logged record with seq {one.seq} {what}"
+        )
+
     def _contradicts(self, head: Head) -> bool:
         stated = self.run.stated.get(head.account_id)
-        what = None if stated is None else _contradiction(head, stated)
+        what = None if stated is None else contradiction(head, stated)
         if what is not None:
             self._found(head.account_id, 0, what)
         return what is not None
@@ -130,7 +159,7 @@ class _Walk:
     def _begin(self, account_id: int) -> None:
         self.head = self.run.heads.get(account_id)
         self.seq, self.balance, self.hash, self.broken = 0, 0, b"", False
-        stated = None if self.rules.full else self.run.stated.get(account_id)
+        stated = self.begins.get(account_id)
         if stated is not None:
             self.seq, self.balance, self.hash = stated.seq, stated.balance_micros, stated.hash
 
@@ -166,7 +195,7 @@ class _Walk:
         self.findings.append(Finding(account_id, record_id, what))
 
 
-def _contradiction(head: Head, stated: Head) -> str | None:
+def contradiction(head: Head, stated: Head) -> str | None:
     """How an account's row contradicts what was stated of it, or None."""
     if head.owner != stated.owner or head.contra_account_id != stated.contra_account_id:
         return "its row names another owner or contra account than the statement"
@@ -229,7 +258,8 @@ async def prove(database: Database, run: Run, rules: Rules, tally: Tally) -> Non
     change. No statement reads more than `rules.page_rows` records.
     """
     walk = _Walk(run, rules, tally.findings)
-    if rules.full:
+    # Of one system, record by record of its own accounts: not past those of the others.
+    if rules.full and run.whole and not run.piece:
         walk.compare()
         await _walk_all(database, walk, tally)
     else:
@@ -238,7 +268,12 @@ async def prove(database: Database, run: Run, rules: Rules, tally: Tally) -> Non
         async with database.connect() as db:
             now = await account_store.seqs(db, list(walk.doubts))
         walk.judge(now)
-    tally.accounts += len(run.heads)
+    if logged := walk.logged():
+        async with database.connect() as db:
+            strays = await record_store.strays(db, [(one, BEYOND_ALL) for one in logged])
+        for stray in strays:
+            walk.missing(stray)
+    tally.accounts += 0 if run.more else len(run.heads)
 
 
 async def _walk_all(database: Database, walk: _Walk, tally: Tally) -> None:
@@ -268,9 +303,9 @@ async def _walk_page(walk: _Walk, page: Sequence[Record], tally: Tally) -> None:
 
 
 async def _walk_since(database: Database, walk: _Walk, tally: Tally) -> None:
-    """Walk what was added since the statement; of the rest, see that its ends are where they were."""
-    stated, heads = walk.run.stated, walk.compare()
-    begins = [(stated.get(head.account_id) or _unmoved(head), head.seq) for head in heads]
+    """Walk what is not proved yet; of the rest, see that its ends are where they were."""
+    proved, heads = walk.begins, walk.compare()
+    begins = [(proved.get(head.account_id) or _unmoved(head), head.seq) for head in heads]
     async with database.connect() as db:
         for stray in await record_store.strays(db, begins):
             walk.stray(stray)

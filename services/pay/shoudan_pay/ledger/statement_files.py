@@ -48,12 +48,14 @@ class Kept:
 class Series:
     """The statements of a folder, oldest first, and what is wrong with them as a series.
 
-    `highest` is the highest number any file has in its name.
+    `highest` is the highest number any file has in its name; `restart` the number of the statement that
+    began the series anew.
     """
 
     kept: list[Kept] = field(default_factory=list[Kept])
     wrong: list[str] = field(default_factory=list[str])
     highest: int = 0
+    restart: int = 0
 
     @property
     def last(self) -> Kept | None:
@@ -89,13 +91,18 @@ def check_heads(kept: Kept) -> None:
         raise StatementInvalid("its heads are not those that were signed")
 
 
+def statement_paths(folder: Path) -> list[Path]:
+    """The files that have a statement's name, by number. Raises OSError."""
+    return sorted(one for one in folder.iterdir() if _NAME.fullmatch(one.name))
+
+
 def read_folder(folder: Path, keys: Keys) -> Series:
     """Every statement of the folder. The oldest ones may have been taken away, none behind them.
 
     Raises OSError when the folder cannot be read.
     """
     series, expected, previous = Series(), 0, ""
-    for path in sorted(one for one in folder.iterdir() if _NAME.fullmatch(one.name)):
+    for path in statement_paths(folder):
         number = series.highest = int(path.name.split("-")[1])
         try:
             one = read_file(path, keys)
@@ -106,7 +113,7 @@ def read_folder(folder: Path, keys: Keys) -> Series:
             expected, previous = number + 1, ""
             continue
         if one.statement.restart:
-            series = Series(highest=number)
+            series = Series(highest=number, restart=number)
         elif expected and number > expected:
             series.wrong.append(_missing(expected, number - 1))
         elif number < expected:

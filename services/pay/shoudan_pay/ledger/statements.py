@@ -18,6 +18,7 @@ from shoudan_pay.config import PUBLIC_KEY, PaySettings
 VERSION: Final = 1
 KEY_ID_CHARS: Final = 16
 _PURPOSE: Final = b"shoudan ledger statement\0"
+_CUT: Final = "it does not end with a signed line: it was cut off"
 
 
 class StatementInvalid(ValueError):
@@ -95,29 +96,48 @@ class Keys:
 
     def sign(self, statement: Statement) -> bytes:
         """The signed line, without its line break."""
+        return self.sign_bytes(_PURPOSE, msgspec.json.encode(statement))
+
+    def sign_bytes(self, purpose: bytes, body: bytes) -> bytes:
+        """The signed line of some JSON; a signature for one purpose proves nothing for another."""
         assert self._private is not None, "checked with the settings"
-        body = msgspec.json.encode(statement)
-        signature = self._private.sign(_PURPOSE + body)
+        signature = self._private.sign(purpose + body)
         signed = _Signed(msgspec.Raw(body), _id_of(self._private.public_key()), signature)
         return msgspec.json.encode(signed)
 
     def read(self, line: bytes) -> Read:
         """The statement of a signed line. Raises StatementInvalid."""
+        signed = _signed(line)
         try:
-            signed = msgspec.json.decode(line, type=_Signed)
             statement = msgspec.json.decode(signed.statement, type=Statement)
         except msgspec.MsgspecError:
-            raise StatementInvalid("it does not end with a signed line: it was cut off") from None
+            raise StatementInvalid(_CUT) from None
+        self._verify(_PURPOSE, signed)
+        if statement.version != VERSION:
+            raise StatementInvalid(f"its version is {statement.version}, not {VERSION}")
+        return Read(statement, signed.key, hashlib.sha256(line).hexdigest())
+
+    def read_bytes(self, purpose: bytes, line: bytes) -> bytes:
+        """The JSON of a line that `sign_bytes` made. Raises StatementInvalid."""
+        signed = _signed(line)
+        self._verify(purpose, signed)
+        return bytes(signed.statement)
+
+    def _verify(self, purpose: bytes, signed: _Signed) -> None:
         key = self.public.get(signed.key)
         if key is None:
             raise StatementInvalid(f"it is signed with a key that is not known, {signed.key}")
         try:
-            key.verify(signed.signature, _PURPOSE + bytes(signed.statement))
+            key.verify(signed.signature, purpose + bytes(signed.statement))
         except InvalidSignature:
             raise StatementInvalid("its signature does not fit: it is forged") from None
-        if statement.version != VERSION:
-            raise StatementInvalid(f"its version is {statement.version}, not {VERSION}")
-        return Read(statement, signed.key, hashlib.sha256(line).hexdigest())
+
+
+def _signed(line: bytes) -> _Signed:
+    try:
+        return msgspec.json.decode(line, type=_Signed)
+    except msgspec.MsgspecError:
+        raise StatementInvalid(_CUT) from None
 
 
 @lru_cache(maxsize=16)

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from shoudan_kit.db.pool import Database
 from shoudan_kit.process.shutdown import cancel_all
 from shoudan_pay.ledger.chain_hash import Trust
 from shoudan_pay.ledger.entries import Finding, Head
-from shoudan_pay.ledger.proof import BEYOND_ALL, Rules, Run, Tally, prove
+from shoudan_pay.ledger.proof import BEYOND_ALL, Rules, Run, Tally, contradiction, prove
 from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import records as record_store
+from shoudan_pay.ledger.store.records import Piece
 
 FINDINGS_MAX: Final = 100
 RUN_ACCOUNTS: Final = 200
+RUN_PAGES: Final = 10  # of records one run proves; a longer chain is proved in several runs
 PROGRESS_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Between two records: all up to `seq` of this account, or all of it (0), and all accounts before it."""
+
+    account_id: int = -1
+    seq: int = 0
+
+    @property
+    def before(self) -> int:
+        """The account behind which the first run begins."""
+        return self.account_id - 1 if self.seq else self.account_id
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far the proof has come; `findings` is complete when `done`.
 
-    `since` is the number of the statement it began at, 0 when every record is read.
+    `since` is the number of the statement it began at, 0 when every record is read. `place`: where to go
+    on, when it was `done` because its time was over.
     """
 
     accounts: int
@@ -34,6 +52,7 @@ class Progress:
     done: bool
     findings: Sequence[Finding]
     since: int = 0
+    place: Place | None = None
 
 
 class Stated(Protocol):
@@ -48,29 +67,30 @@ class Listed:
     """Heads that are in memory; none at all for a proof without a statement."""
 
     def __init__(self, heads: Sequence[Head] = ()) -> None:
-        self._heads = {head.account_id: head for head in heads}
+        self._heads = sorted(heads, key=lambda head: head.account_id)
+        self._given = 0
 
     def upto(self, last_id: int) -> Mapping[int, Head]:
         """Those up to this id that were not given before."""
-        found = {one: head for one, head in self._heads.items() if one <= last_id}
-        for one in found:
-            del self._heads[one]
-        return found
+        start = self._given
+        self._given = bisect_right(self._heads, last_id, start, key=lambda head: head.account_id)
+        return {head.account_id: head for head in self._heads[start : self._given]}
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is proved: accounts of `ident` (all when empty) with ids behind `after` and up to `last`,
-    up to the heads `ends` gives in pages (None: as their rows stand), against what is `stated`.
+    """What is proved: accounts of `ident` (all when empty) behind `begin` and with ids up to `last`, up
+    to the heads `ends` gives in pages (None: as their rows stand), against what is `stated` and `logged`.
 
     Without `full` the proof begins where the statement `number` ended.
     """
 
     ident: str = ""
-    after: int = -1
+    begin: Place = Place()
     last: int = BEYOND_ALL
     ends: Callable[[int], list[Head]] | None = None
     stated: Stated = field(default_factory=Listed)
+    logged: Stated = field(default_factory=Listed)
     full: bool = True
     stated_records: int = 0
     number: int = 0
@@ -78,12 +98,14 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Whose seals count, records one statement reads, runs of accounts proved at once, accounts of a run."""
+    """Whose seals count, records one statement reads, runs of accounts proved at once, accounts of a run,
+    seconds after which no run is begun any more (None: all are)."""
 
     trust: Trust
     page_rows: int
     workers: int = 1
     run_accounts: int = RUN_ACCOUNTS
+    call_s: float | None = None
 
 
 async def verify(database: Database, scope: Scope, limits: Limits) -> AsyncIterator[Progress]:
@@ -92,24 +114,31 @@ async def verify(database: Database, scope: Scope, limits: Limits) -> AsyncItera
     Reads while the ledger moves: each account is proved up to where its row stood when its page was
     read, and records never change. Ends early once there are FINDINGS_MAX findings.
     """
+    end = None if limits.call_s is None else time.monotonic() + limits.call_s
     accounts_total, records_total = await _totals(database, scope)
     tally, rules = Tally(), Rules(limits.trust, limits.page_rows, scope.full)
     running: set[asyncio.Task[None]] = set()
+    place: Place | None = None
 
     def progress(findings: Sequence[Finding] | None = None) -> Progress:
         totals = max(tally.accounts, accounts_total), max(tally.records, records_total)
         done = findings is not None
         since = 0 if scope.full else scope.number
         counts = tally.accounts, tally.records, *totals
-        return Progress(*counts, done=done, findings=findings or (), since=since)
+        return Progress(
+            *counts, done=done, findings=findings or (), since=since, place=place if done else None
+        )
 
     try:
-        async for run in _runs(database, scope, limits.run_accounts):
+        async for run, behind in _runs(database, scope, rules, limits.run_accounts):
             running.add(asyncio.create_task(prove(database, run, rules, tally)))
             while len(running) >= limits.workers:
                 running = await _some_ended(running)
                 yield progress()
             if len(tally.findings) >= FINDINGS_MAX:
+                break
+            if end is not None and time.monotonic() >= end:
+                place = behind
                 break
         while running:
             running = await _some_ended(running)
@@ -122,7 +151,7 @@ async def verify(database: Database, scope: Scope, limits: Limits) -> AsyncItera
 
 async def _totals(database: Database, scope: Scope) -> tuple[int, int]:
     """Accounts and records to prove; none are counted for a part of the accounts."""
-    if scope.after >= 0 or scope.last < BEYOND_ALL:
+    if scope.begin.account_id >= 0 or scope.last < BEYOND_ALL:
         return 0, 0
     async with database.connect() as db:
         accounts, records = await record_store.totals(db, scope.ident)
@@ -139,9 +168,14 @@ async def _some_ended(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None
     return going_on
 
 
-async def _runs(database: Database, scope: Scope, most: int) -> AsyncIterator[Run]:
-    """The accounts in runs that meet without a gap, so that rows of no account are seen, too."""
-    after = scope.after
+async def _runs(
+    database: Database, scope: Scope, rules: Rules, most: int
+) -> AsyncIterator[tuple[Run, Place | None]]:
+    """The accounts in runs that meet without a gap, so that rows of no account are seen, too; each with
+    the place behind it, None when it is the last."""
+    after = scope.begin.before
+    for heads in (scope.stated, scope.logged):
+        await asyncio.to_thread(heads.upto, after)
     while True:
         if scope.ends is None:
             async with database.connect() as db:
@@ -152,9 +186,101 @@ async def _runs(database: Database, scope: Scope, most: int) -> AsyncIterator[Ru
             page = await asyncio.to_thread(scope.ends, most)
         ended = len(page) < most
         last = scope.last if ended else page[-1].account_id
-        stated = await asyncio.to_thread(scope.stated.upto, last)
-        heads = {head.account_id: head for head in page}
-        yield Run(after, last, heads, stated, whole=not scope.ident)
+        whole = Run(
+            after,
+            last,
+            heads={head.account_id: head for head in page},
+            stated=await asyncio.to_thread(scope.stated.upto, last),
+            whole=not scope.ident,
+            logged=await asyncio.to_thread(scope.logged.upto, last),
+        )
+        async for run, place in _cut(database, whole, scope.begin, rules):
+            yield run, None if ended and place == Place(last) else place
         if ended:
             return
         after = last
+
+
+async def _cut(
+    database: Database, run: Run, begin: Place, rules: Rules
+) -> AsyncIterator[tuple[Run, Place]]:
+    """The run in runs of bounded length, each with the place behind it."""
+    most = rules.page_rows * RUN_PAGES
+    after, upto, left = run.after, run.after, 0
+    for account_id, head in run.heads.items():
+        stated = None if rules.full else run.stated.get(account_id)
+        resumed = begin.seq if account_id == begin.account_id else 0
+        length = head.seq - (stated.seq if stated is not None else 0)
+        if resumed or length > most:
+            if after < account_id - 1:
+                yield _part(run, after, account_id - 1), Place(account_id - 1)
+            async for piece in _pieces(database, run, head, resumed, rules):
+                yield piece
+            after, left = account_id, 0
+        elif left + length > most and upto > after:
+            yield _part(run, after, upto), Place(upto)
+            after, left = upto, length
+        else:
+            left += length
+        upto = account_id
+    if after < run.last:
+        yield _part(run, after, run.last), Place(run.last)
+
+
+def _part(run: Run, after: int, last: int) -> Run:
+    """The accounts of a run with ids behind `after` and up to `last`."""
+
+    def of(heads: Mapping[int, Head]) -> dict[int, Head]:
+        return {one: head for one, head in heads.items() if after < one <= last}
+
+    heads, stated, logged = of(run.heads), of(run.stated), of(run.logged)
+    return replace(run, after=after, last=last, heads=heads, stated=stated, logged=logged)
+
+
+async def _pieces(
+    database: Database, run: Run, head: Head, resumed: int, rules: Rules
+) -> AsyncIterator[tuple[Run, Place]]:
+    """One long chain in pieces, each from a record that the piece before it has proved."""
+    number, most = head.account_id, rules.page_rows * RUN_PAGES
+    whole = replace(_part(run, number - 1, number), piece=True)
+    stated = whole.stated.get(number)
+    if stated is not None and contradiction(head, stated) is not None:
+        yield whole, Place(number)
+        return
+    low = None if rules.full else stated
+    if resumed:
+        # Gone since the call before: the probe of the run finds that.
+        low = await _head_at(database, head, resumed) or _broken(head, resumed)
+    seq = 0 if low is None else low.seq
+    while True:
+        high = min(max(head.seq, seq), seq + most)
+        if rules.full and stated is not None and seq < stated.seq < high:
+            high = stated.seq
+        more = high < head.seq
+        end: Head | None = head
+        if more:
+            same = stated is not None and high == stated.seq
+            end = stated if same else await _head_at(database, head, high)
+        heads = {number: end or _broken(head, high)}
+        begins = {} if low is None else {number: low}
+        logged: Mapping[int, Head] = {} if more else whole.logged
+        piece = replace(whole, heads=heads, stated=begins, logged=logged, more=more)
+        yield piece, Place(number, high) if more else Place(number)
+        if not more or end is None:
+            return
+        seq, low = high, end
+
+
+def _broken(head: Head, seq: int) -> Head:
+    """Where the chain would end with a record that is not there."""
+    return Head(head.account_id, head.contra_account_id, seq, 0, b"", head.owner)
+
+
+async def _head_at(database: Database, head: Head, seq: int) -> Head | None:
+    """Where the chain ended with the record `seq`, as that record says; None when it is gone."""
+    async with database.connect() as db:
+        found = await record_store.pieces(db, [Piece(head.account_id, seq - 1, seq)])
+    if not found:
+        return None
+    contra, last = head.contra_account_id, found[0]
+    return Head(head.account_id, contra, seq, last.balance_micros, last.hash, head.owner)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
@@ -16,7 +17,7 @@ from shoudan_pay.ledger.entries import OWNER_BYTES, Head
 from shoudan_pay.ledger.proof import BEYOND_ALL
 from shoudan_pay.ledger.refusals import StatementsOff, StatementsUnusable
 from shoudan_pay.ledger.statements import keys_of
-from shoudan_pay.ledger.verify import Listed, Progress, Scope, verify
+from shoudan_pay.ledger.verify import Listed, Place, Progress, Scope, verify
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import ledger_messages
 
@@ -86,8 +87,11 @@ class StatementCalls:
         ident = ledger_messages.text(
             "ident", request.ident, ledger_messages.IDENT_MAX, optional=True
         )
+        begin, call_s = _begin(request.begin), self._app.settings.verify_call_s
         try:
-            async for at in daily_statement.prove(self._app, ident=ident, full=request.full):
+            async for at in daily_statement.prove(
+                self._app, ident=ident, full=request.full, begin=begin, call_s=call_s
+            ):
                 yield _progress(at)
         except daily_statement.FolderUnusable as error:
             raise StatementsUnusable(str(error)) from error
@@ -96,13 +100,20 @@ class StatementCalls:
         self, request: pb.VerifyAgainstRequest, context: RpcContext
     ) -> AsyncIterator[pb.VerifyAgainstResponse]:
         """One range of accounts against heads the caller has."""
+        begin = _begin(request.begin) if request.HasField("begin") else None
+        begin = begin or Place(request.after_account_id)
+        last = request.last_account_id or BEYOND_ALL
+        if begin.before >= last:
+            raise FieldInvalid("last_account_id", "is not behind where it begins")
         scope = Scope(
-            after=request.after_account_id,
-            last=request.last_account_id or BEYOND_ALL,
-            stated=Listed(_heads(request)),
+            begin=begin,
+            last=last,
+            stated=Listed(_heads("heads", request.heads, begin.before, last)),
+            logged=Listed(_heads("logged", request.logged, begin.before, last)),
             full=request.full,
         )
-        limits = daily_statement.limits_of(self._app.settings)
+        settings = self._app.settings
+        limits = replace(daily_statement.limits_of(settings), call_s=settings.verify_call_s)
         async for at in verify(self._app.db, scope, limits):
             yield pb.VerifyAgainstResponse(progress=_progress(at))
 
@@ -134,13 +145,23 @@ class StatementCalls:
         return pb.GetStatementKeysResponse(keys=keys_of(self._app.settings).lines)
 
 
+def _begin(place: pb.ProofPlace) -> Place:
+    if place.seq < 0:
+        raise FieldInvalid("begin.seq", "is negative")
+    return Place(place.account_id or -1, place.seq)
+
+
 def _progress(at: Progress) -> pb.VerifyResponse:
+    place = None
+    if at.place is not None:
+        place = pb.ProofPlace(account_id=at.place.account_id, seq=at.place.seq)
     return pb.VerifyResponse(
         accounts=at.accounts,
         records=at.records,
         accounts_total=at.accounts_total,
         records_total=at.records_total,
-        done=at.done,
+        done=at.done and place is None,
+        next=place,
         since_statement=at.since,
         findings=[
             _Finding(account_id=one.account_id, record_id=one.record_id, what=one.what)
@@ -149,20 +170,18 @@ def _progress(at: Progress) -> pb.VerifyResponse:
     )
 
 
-def _heads(request: pb.VerifyAgainstRequest) -> list[Head]:
-    """The heads, which must lie in the range and be in order."""
-    if len(request.heads) > HEADS_MAX:
-        raise FieldInvalid("heads", f"are more than {HEADS_MAX}")
-    before, last = request.after_account_id, request.last_account_id or BEYOND_ALL
-    if before >= last:
-        raise FieldInvalid("last_account_id", "is not behind after_account_id")
+def _heads(name: str, given: Sequence[pb.Head], before: int, last: int) -> list[Head]:
+    """The heads, which must lie in the range and be in order; logged ones name no owner."""
+    if len(given) > HEADS_MAX:
+        raise FieldInvalid(name, f"are more than {HEADS_MAX}")
+    owner_bytes = OWNER_BYTES if name == "heads" else 0
     found: list[Head] = []
-    for one in request.heads:
+    for one in given:
         if not before < one.account_id <= last:
-            raise FieldInvalid("heads", "are not in order within the range")
+            raise FieldInvalid(name, "are not in order within the range")
         before = one.account_id
-        if len(one.hash) > HASH_BYTES_MAX or len(one.owner) != OWNER_BYTES or one.seq < 0:
-            raise FieldInvalid("heads", f"of account {one.account_id} are none")
+        if len(one.hash) > HASH_BYTES_MAX or len(one.owner) != owner_bytes or one.seq < 0:
+            raise FieldInvalid(name, f"of account {one.account_id} are none")
         contra = one.contra_account_id
         row = (one.account_id, contra, one.seq, one.balance_micros, one.hash, one.owner)
         found.append(Head(*row))

@@ -950,23 +950,55 @@ class VerifyRequest(_message.Message):
 
     IDENT_FIELD_NUMBER: _builtins.int
     FULL_FIELD_NUMBER: _builtins.int
+    BEGIN_FIELD_NUMBER: _builtins.int
     ident: _builtins.str
     """Only this system's accounts; all when empty."""
     full: _builtins.bool
     """Every record, instead of those since the last statement. Without a statement it is every record in any case."""
+    @_builtins.property
+    def begin(self) -> Global___ProofPlace:
+        """Where the call before ended; the beginning when there is none."""
+
     def __init__(
         self,
         *,
         ident: _builtins.str = ...,
         full: _builtins.bool = ...,
+        begin: Global___ProofPlace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["full", b"full", "ident", b"ident"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "full", b"full", "ident", b"ident"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyRequest: _TypeAlias = VerifyRequest  # noqa: Y015
+
+@_typing.final
+class ProofPlace(_message.Message):
+    """ProofPlace is between two records."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.int
+    """Everything of the accounts before this one is proved."""
+    seq: _builtins.int
+    """And of this one the records up to this seq; 0: all of them."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.int = ...,
+        seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProofPlace: _TypeAlias = ProofPlace  # noqa: Y015
 
 @_typing.final
 class VerifyResponse(_message.Message):
@@ -1009,6 +1041,7 @@ class VerifyResponse(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
     SINCE_STATEMENT_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
     accounts: _builtins.int
     """Accounts read so far."""
     records: _builtins.int
@@ -1018,12 +1051,16 @@ class VerifyResponse(_message.Message):
     records_total: _builtins.int
     """Records there are."""
     done: _builtins.bool
-    """True in the last message."""
+    """True in the last message of the call that proved the rest."""
     since_statement: _builtins.int
     """The statement the proof began at; 0 when it reads every record."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerifyResponse.Finding]:
         """What is wrong, by account, at most 100; empty when all holds."""
+
+    @_builtins.property
+    def next(self) -> Global___ProofPlace:
+        """In the last message of any other call: where to go on. Counts and findings are those of the call."""
 
     def __init__(
         self,
@@ -1035,10 +1072,11 @@ class VerifyResponse(_message.Message):
         done: _builtins.bool = ...,
         findings: _abc.Iterable[Global___VerifyResponse.Finding] | None = ...,
         since_statement: _builtins.int = ...,
+        next: Global___ProofPlace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next", b"next"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "accounts_total", b"accounts_total", "done", b"done", "findings", b"findings", "records", b"records", "records_total", b"records_total", "since_statement", b"since_statement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "accounts_total", b"accounts_total", "done", b"done", "findings", b"findings", "next", b"next", "records", b"records", "records_total", b"records_total", "since_statement", b"since_statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1096,6 +1134,8 @@ class VerifyAgainstRequest(_message.Message):
     LAST_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     HEADS_FIELD_NUMBER: _builtins.int
     FULL_FIELD_NUMBER: _builtins.int
+    BEGIN_FIELD_NUMBER: _builtins.int
+    LOGGED_FIELD_NUMBER: _builtins.int
     after_account_id: _builtins.int
     """The range begins behind this account."""
     last_account_id: _builtins.int
@@ -1106,6 +1146,14 @@ class VerifyAgainstRequest(_message.Message):
     def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]:
         """By account_id, all the statement has in the range: other accounts found there have no records before it."""
 
+    @_builtins.property
+    def begin(self) -> Global___ProofPlace:
+        """Where the call before ended, instead of after_account_id; heads and logged begin there."""
+
+    @_builtins.property
+    def logged(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]:
+        """Where the caller's copy of the head log has chains end, without contra account and owner; by account_id, at most 1000."""
+
     def __init__(
         self,
         *,
@@ -1113,10 +1161,12 @@ class VerifyAgainstRequest(_message.Message):
         last_account_id: _builtins.int = ...,
         heads: _abc.Iterable[Global___Head] | None = ...,
         full: _builtins.bool = ...,
+        begin: Global___ProofPlace | None = ...,
+        logged: _abc.Iterable[Global___Head] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_account_id", b"after_account_id", "full", b"full", "heads", b"heads", "last_account_id", b"last_account_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_account_id", b"after_account_id", "begin", b"begin", "full", b"full", "heads", b"heads", "last_account_id", b"last_account_id", "logged", b"logged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

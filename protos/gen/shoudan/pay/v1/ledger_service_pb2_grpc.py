@@ -188,14 +188,14 @@ class LedgerServiceServicer:
 
     def Verify(self, request, context):
         """Verify recomputes accounts from their records, since the last signed statement or all of them, and streams progress; the last message
-        says what was found. Errors: STATEMENTS_UNUSABLE.
+        says what was found. A call ends after some seconds: until done, ask again from where it ended. Errors: STATEMENTS_UNUSABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def VerifyAgainst(self, request, context):
-        """VerifyAgainst does so for the accounts of a range, against the heads of a statement the caller has.
+        """VerifyAgainst does so for the accounts of a range, against the heads of a statement the caller has, likewise in calls of some seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,10 +37,10 @@ class LedgerServiceStub:
     """GetBalance gives an account's balance at a time in the past. Errors: ACCOUNT_NOT_FOUND."""
     Verify: _aio.UnaryStreamMultiCallable[_ledger_service_pb2.VerifyRequest, _ledger_service_pb2.VerifyResponse]
     """Verify recomputes accounts from their records, since the last signed statement or all of them, and streams progress; the last message
-    says what was found. Errors: STATEMENTS_UNUSABLE.
+    says what was found. A call ends after some seconds: until done, ask again from where it ended. Errors: STATEMENTS_UNUSABLE.
     """
     VerifyAgainst: _aio.UnaryStreamMultiCallable[_ledger_service_pb2.VerifyAgainstRequest, _ledger_service_pb2.VerifyAgainstResponse]
-    """VerifyAgainst does so for the accounts of a range, against the heads of a statement the caller has."""
+    """VerifyAgainst does so for the accounts of a range, against the heads of a statement the caller has, likewise in calls of some seconds."""
     SealLedger: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.SealLedgerRequest, _ledger_service_pb2.SealLedgerResponse]
     """SealLedger proves the ledger and signs the statement of the day; a repeat gives the day's statement again. It answers after some seconds
     in any case: until done, ask again. Errors: STATEMENTS_OFF, STATEMENTS_UNUSABLE.
@@ -135,7 +135,7 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_ledger_service_pb2.VerifyRequest, _abc.AsyncIterator[_ledger_service_pb2.VerifyResponse]],
     ) -> _abc.AsyncIterator[_ledger_service_pb2.VerifyResponse]:
         """Verify recomputes accounts from their records, since the last signed statement or all of them, and streams progress; the last message
-        says what was found. Errors: STATEMENTS_UNUSABLE.
+        says what was found. A call ends after some seconds: until done, ask again from where it ended. Errors: STATEMENTS_UNUSABLE.
         """
 
     @_abc_1.abstractmethod
@@ -144,7 +144,7 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.VerifyAgainstRequest,
         context: _aio.ServicerContext[_ledger_service_pb2.VerifyAgainstRequest, _abc.AsyncIterator[_ledger_service_pb2.VerifyAgainstResponse]],
     ) -> _abc.AsyncIterator[_ledger_service_pb2.VerifyAgainstResponse]:
-        """VerifyAgainst does so for the accounts of a range, against the heads of a statement the caller has."""
+        """VerifyAgainst does so for the accounts of a range, against the heads of a statement the caller has, likewise in calls of some seconds."""
 
     @_abc_1.abstractmethod
     def SealLedger(

@@ -1,0 +1,124 @@
+"""Promises of long proofs: made of short calls, however many records there are or an account has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_pay.commands import ledger
+from shoudan_pay.ledger import verify as verify_module
+from shoudan_pay.ledger.entries import Record
+from tests.pay.ledger.bank import YUAN, posting
+from tests.pay.ledger.test_commands import runner
+from tests.pay.ledger.vault import Turnable, Vault, opened
+
+ROWS = 100  # the least a page may have
+SHORT: dict[str, Any] = {"verify_call_s": 0, "verify_page_rows": ROWS, "verify_workers": 2}
+
+
+@pytest.fixture
+def _short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_module, "RUN_PAGES", 1)
+
+
+async def calls(vault: Vault, *, full: bool) -> list[pb.VerifyResponse]:
+    """The last message of each call of a proof."""
+    found: list[pb.VerifyResponse] = []
+    request = pb.VerifyRequest(full=full)
+    while not found or not found[-1].done:
+        told: list[pb.VerifyResponse] = [one async for one in vault.stub.Verify(request)]
+        found.append(told[-1])
+        request.begin.CopyFrom(found[-1].next)
+        assert len(found) < 100
+    return found
+
+
+async def made(base: Turnable, folder: Path) -> tuple[pb.AccountKey, list[Record]]:
+    """A statement amid a chain of 350 records, with short ones around it."""
+    async with opened(base, folder, day=-1, **SHORT) as vault:
+        for count in (3, 60, 60):
+            await vault.chain(count)
+        key = await vault.chain(150)
+        await vault.seal()
+    async with opened(base, folder, **SHORT) as vault:
+        await vault.groups(*[[posting(key, YUAN)] for _ in range(200)])
+        await vault.chain(2)
+        return key, [await one(vault, key, seq) for seq in (100, 149, 150, 151, 250, 350)]
+
+
+async def one(vault: Vault, key: pb.AccountKey, seq: int) -> Record:
+    return (await vault.stored(key))[seq - 1]
+
+
+@pytest.mark.usefixtures("_short_runs")
+async def test_a_proof_of_any_length_is_made_of_short_calls(base: Turnable, folder: Path) -> None:
+    key, _ = await made(base, folder)
+    async with opened(base, folder, **SHORT) as vault:
+        account_id = await vault.id_of(key)
+        for full, records in ((True, 475), (False, 202)):
+            told = await calls(vault, full=full)
+            assert all(call.records <= ROWS for call in told)
+            assert (sum(c.records for c in told), sum(c.accounts for c in told)) == (records, 6)
+            assert [list(call.findings) for call in told] == [[]] * len(told)
+            inside = [c.next.seq for c in told if c.next.account_id == account_id and c.next.seq]
+            assert inside == ([100, 150, 250] if full else [250])
+        run = runner(vault, ledger)
+        shown = await run("verify", "--full")
+        assert (shown.exit_code, "6 accounts, 475 records: all hold" in shown.output) == (0, True)
+        shown = await run("verify")
+        assert "6 accounts, 202 records since statement 1: all hold" in shown.output
+        shown = await run("verify", "--against", str(folder), "--full")
+        assert (shown.exit_code, "6 accounts, 475 records: all hold" in shown.output) == (0, True)
+        shown = await run("verify", "--against", str(folder))
+        assert "6 accounts, 202 records since statement 1: all hold" in shown.output
+
+
+@pytest.mark.usefixtures("_short_runs")
+async def test_what_is_broken_is_found_in_whatever_call_it_lies(
+    base: Turnable, folder: Path
+) -> None:
+    _, records = await made(base, folder)
+    async with opened(base, folder, **SHORT) as vault:
+        run = runner(vault, ledger)
+        for record in records:
+            await changed(vault, record, memo="x")
+            shown = await run("verify", "--full")
+            assert (shown.exit_code, f"record {record.record_id}: " in shown.output) == (1, True)
+            against = await run("verify", "--against", str(folder), "--full")
+            assert (against.exit_code, f"record {record.record_id}: " in against.output) == (
+                1,
+                True,
+            )
+            await changed(vault, record, memo=record.memo)
+        assert (await run("verify", "--full")).exit_code == 0
+        # The record at which one call ends and the next begins is not there.
+        assert await vault.run(
+            "DELETE FROM account_record WHERE record_id = :id", id=records[0].record_id
+        )
+        assert (await run("verify", "--full")).exit_code == 1
+        assert (await run("verify")).exit_code == 0
+        assert await vault.run(
+            "DELETE FROM account_record WHERE record_id = :id", id=records[4].record_id
+        )
+        assert (await run("verify")).exit_code == 1
+
+
+@pytest.mark.usefixtures("_short_runs")
+async def test_records_behind_the_end_of_a_long_chain_are_found(
+    base: Turnable, folder: Path
+) -> None:
+    key, _ = await made(base, folder)
+    async with opened(base, folder, **SHORT) as vault:
+        await vault.run("UPDATE account_info SET seq = 340 WHERE account_id = :id",
+                        id=await vault.id_of(key))  # fmt: skip
+        for full in (True, False):
+            found = [f.what for call in await calls(vault, full=full) for f in call.findings]
+            assert any("seq 350 is behind the account's last, 340" in what for what in found)
+
+
+async def changed(vault: Vault, record: Record, **values: Any) -> None:
+    sql = "UPDATE account_record SET memo = :memo WHERE record_id = :id"
+    assert await vault.run(sql, id=record.record_id, **values) == 1
