@@ -22,7 +22,7 @@ from tests.pay.payserver.shop import Shop, by_code
 async def test_a_component_that_hangs_rests_and_what_it_is_owed_is_left_to_its_tasks(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answering = shop.pay.running.context.components.answering
+    answering = shop.pay.running.context.payserver.components.answering
     monkeypatch.setattr(answering, "limits", replace(answering.limits, rest_s=60.0))
     async with Component(hang_s=1.0) as dead:
         host = f"127.0.0.1:{dead.port}"
