@@ -23,6 +23,7 @@ STATUSES = {
     "failed": core.TASK_STATUS_FAILED,
     "done": core.TASK_STATUS_DONE,
 }
+PAGES_MAX = 200  # of 10 000 tasks each
 Service = Annotated[str, typer.Option(help=f"Of {', '.join(SERVICES)}; all without it.")]
 
 
@@ -39,7 +40,7 @@ def list_tasks(
         int, typer.Option(help="At most so many of each service.", min=1, max=1000)
     ] = 50,
 ) -> None:
-    """List tasks, longest due first."""
+    """List tasks, oldest first."""
     if status and status not in STATUSES:
         raise typer.BadParameter(f"of {', '.join(STATUSES)}", param_hint="--status")
     request = core.ListTasksRequest(
@@ -103,15 +104,34 @@ async def _list(chosen: Sequence[str], request: core.ListTasksRequest) -> None:
     async with open_clients(settings()) as clients:
         for service in chosen:
             try:
-                answer = await _call(clients, service, "ListTasks", request)
+                tasks, more = await _pages(clients, service, request)
             except Failed as error:
                 if len(chosen) == 1:
                     raise
                 console.print(str(error), style="yellow", markup=False)
                 continue
-            for task in answer.tasks:
+            for task in tasks:
                 table.add_row(service, *_row(task))
+            if more:
+                console.print(f"{service}: there may be more; name a kind, a queue or an order")
     console.print(table)
+
+
+async def _pages(
+    clients: Clients, service: str, request: core.ListTasksRequest
+) -> tuple[list[core.Task], bool]:
+    """As many tasks as are asked for, over the pages of the walk; whether it may have left some out."""
+    asked = core.ListTasksRequest()
+    asked.CopyFrom(request)
+    found: list[core.Task] = []
+    for _ in range(PAGES_MAX):
+        asked.page_size = request.page_size - len(found)
+        page = await _call(clients, service, "ListTasks", asked)
+        found += page.tasks
+        asked.page_token = page.next_page_token
+        if not page.next_page_token or len(found) == request.page_size:
+            break
+    return found, bool(asked.page_token)
 
 
 def _row(task: core.Task) -> tuple[str, ...]:
@@ -123,15 +143,30 @@ def _row(task: core.Task) -> tuple[str, ...]:
         task.order_no,
         word,
         f"{task.count}/{task.max_count}",
-        beijing(task.next_execute_time.ToDatetime(UTC)),
+        _due(task),
         task.last_error,
     )
 
 
+def _due(task: core.Task) -> str:
+    if not task.HasField("next_execute_time"):
+        return "queue paused"
+    return beijing(task.next_execute_time.ToDatetime(UTC))
+
+
 async def _retry(service: str, request: core.RetryTasksRequest) -> None:
+    """Call after call, each a transaction of its own; what is done stays done when one fails."""
+    count, word = 0, "would be" if request.dry_run else "are"
     async with open_clients(settings()) as clients:
-        answer = await _call(clients, service, "RetryTasks", request)
-    console.print(f"{answer.count} task(s) {'would be' if request.dry_run else 'are'} due")
+        try:
+            while True:
+                answer = await _call(clients, service, "RetryTasks", request)
+                count += answer.count
+                request.page_token = answer.next_page_token
+                if not answer.next_page_token:
+                    break
+        finally:
+            console.print(f"{count} task(s) {word} due")
 
 
 async def _pause(service: str, request: core.PauseQueueRequest) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 import grpc
-from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan.core.v1 import core_pb2, operations_service_pb2, operations_service_pb2_grpc
+from shoudan_kit.db import pages
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.limits.bulkhead import Resting
@@ -24,23 +24,37 @@ History = Callable[[AsyncConnection, Sequence[str], int], Awaitable[Sequence[cor
 PAGE_DEFAULT = 100
 PAGE_MAX = 1_000
 RETRY_DEADLINE_S = 900
+RETRY_MAX = CLAIM_MAX  # failed tasks of one call, one transaction
+TOKEN_DIGITS = 20
+REPLAY_MAX = 1_000  # transactions of the outbox one call looks at
 
+# Tasks are walked by their numbers, so by age: whatever is filtered, a page reads a bounded part.
+_LIST_EDGE = pages.rising_edge("task", "task_id")
 _LIST = statement("""
-SELECT task_id, name, queue_name, order_no, status, count, max_count, create_time, next_execute_time,
-    max_execute_time, last_error, msg_content
+SELECT task_id, name, queue_name, order_no, status, count, max_count, create_time,
+    nullif(next_execute_time, 'infinity') AS next_execute_time, max_execute_time, last_error, msg_content
 FROM task
-WHERE (CAST(:statuses AS smallint[]) = '{}' OR status = ANY(CAST(:statuses AS smallint[])))
+WHERE task_id > :after AND task_id <= :reached
+    AND (CAST(:statuses AS smallint[]) = '{}' OR status = ANY(CAST(:statuses AS smallint[])))
     AND (:name = '' OR name = :name) AND (:queue_name = '' OR queue_name = :queue_name)
     AND (:order_no = '' OR order_no = :order_no)
-    AND (next_execute_time, task_id) > (CAST(:after_time AS timestamptz), CAST(:after_id AS bigint))
-ORDER BY next_execute_time, task_id LIMIT :most
+ORDER BY task_id LIMIT :most
+""")
+# A range of names, though of one: an equality would leave the order to the primary key, and a walk along
+# that passes the tasks of all other kinds.
+_FAILED = statement("""
+SELECT task_id FROM task WHERE status = 90 AND name <= :name AND (name, task_id) > (:name, :after)
+ORDER BY name, task_id LIMIT :most
 """)
 # One task of an exclusive key at a time: its newest failed one, and none beside one that is pending.
-_RETRIED = """status IN (20, 90)
-    AND (task_id = ANY(CAST(:ids AS bigint[])) OR (:name <> '' AND name = :name AND status = 90))
-    AND NOT (status = 90 AND exclusive AND EXISTS (SELECT 1 FROM task other
-        WHERE other.order_no = task.order_no AND other.name = task.name AND other.exclusive
-            AND (other.status IN (20, 30) OR (other.status = 90 AND other.task_id > task.task_id))))
+# BETWEEN, not IN: no partial index of what is due or failed is to be read whole for a few known numbers.
+# Its twins are asked for row by row: PostgreSQL would read all pending tasks to answer an EXISTS.
+_TWIN = """(SELECT true FROM task other WHERE other.order_no = task.order_no
+            AND other.name = task.name AND other.exclusive AND {} LIMIT 1) IS NOT TRUE"""
+_RETRIED = f"""task_id = ANY(CAST(:ids AS bigint[])) AND (status BETWEEN 20 AND 20
+    OR (status BETWEEN 90 AND 90 AND (NOT exclusive OR (
+        {_TWIN.format("other.status IN (20, 30)")}
+        AND {_TWIN.format("other.status = 90 AND other.task_id > task.task_id")}))))
 """
 # A failed task starts again: new deadline, counted from zero, no date of deletion.
 _RETRY = statement(f"""
@@ -61,16 +75,24 @@ _HISTORY = statement("""
 SELECT event_id, subject, key, tag, text, body, create_time FROM event
 WHERE key = ANY(CAST(:keys AS text[])) ORDER BY event_id + 0 LIMIT :most
 """)
-# The relay publishes what is not marked; consumers drop repeats by event_id.
+# The relay publishes what is not marked; consumers drop repeats by event_id. One page of the outbox by its
+# numbers, which grow with time.
 _REPLAY = statement("""
-UPDATE outbox SET published = false
-WHERE published AND create_time >= CAST(:start AS timestamptz) AND create_time < CAST(:end AS timestamptz)
-    AND (:prefix = '' OR EXISTS (SELECT 1 FROM event
-        WHERE event_id = ANY(outbox.event_ids) AND starts_with(subject, :prefix)))
-RETURNING cardinality(event_ids)
+WITH walked AS MATERIALIZED (
+    SELECT batch_id, event_ids, published, create_time FROM outbox
+    WHERE batch_id > :after AND batch_id < :before ORDER BY batch_id LIMIT :most
+), again AS (
+    UPDATE outbox SET published = false FROM walked
+    WHERE outbox.batch_id = walked.batch_id AND walked.published
+        AND walked.create_time >= CAST(:start AS timestamptz)
+        AND walked.create_time < CAST(:end AS timestamptz)
+        AND (:prefix = '' OR EXISTS (SELECT 1 FROM event
+            WHERE event_id = ANY(walked.event_ids) AND starts_with(subject, :prefix)))
+    RETURNING cardinality(walked.event_ids) AS events
+)
+SELECT (SELECT count(*) FROM walked) AS walked, (SELECT max(batch_id) FROM walked) AS last,
+    (SELECT coalesce(sum(events), 0) FROM again) AS events
 """)
-
-_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
@@ -104,43 +126,43 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
     async def ListTasks(  # noqa: N802 - gRPC names
         self, request: pb.ListTasksRequest, context: Context
     ) -> pb.ListTasksResponse:
-        """One page of tasks, longest due first."""
-        most = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
-        after_time, after_id = _BEGINNING, 0
-        if request.page_token:
-            micros, _, task_id = request.page_token.partition("-")
-            if not (micros.isdecimal() and task_id.isdecimal()):
-                await context.abort(
-                    grpc.StatusCode.INVALID_ARGUMENT, "page_token is not one of ours"
-                )
-            after_time, after_id = _from_micros(int(micros)), int(task_id)
-        rows = await self._rows(
-            _LIST,
-            statuses=[int(s) for s in request.statuses],
-            name=request.name,
-            queue_name=request.queue_name,
-            order_no=request.order_no,
-            after_time=after_time,
-            after_id=after_id,
-            most=most,
-        )
-        full = len(rows) == most
-        token = f"{_micros(rows[-1].next_execute_time)}-{rows[-1].task_id}" if full else ""
+        """One page of tasks, oldest first; it may be short, or empty, and have a token."""
+        most = min(max(request.page_size, 0) or PAGE_DEFAULT, PAGE_MAX)
+        after = await _after(request.page_token, context)
+        async with self._database.connect() as db:
+            reached = await pages.rising_end(db, _LIST_EDGE, after)
+            binds = {
+                "statuses": [int(s) for s in request.statuses],
+                "name": request.name,
+                "queue_name": request.queue_name,
+                "order_no": request.order_no,
+            }
+            walk = {"after": after, "reached": reached, "most": most}
+            rows = (await db.execute(_LIST, binds | walk)).all()
+        token = pages.rising_token([row.task_id for row in rows], most, reached)
         return pb.ListTasksResponse(tasks=[_task(row) for row in rows], next_page_token=token)
 
     async def RetryTasks(  # noqa: N802
         self, request: pb.RetryTasksRequest, context: Context
     ) -> pb.RetryTasksResponse:
-        """Make tasks due now."""
+        """Make tasks due now: those named, and one page of the failed ones of a kind."""
         if len(request.task_ids) > CLAIM_MAX:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"at most {CLAIM_MAX} task_ids")
-        binds: dict[str, Any] = {"ids": list(request.task_ids), "name": request.failed_name}
-        if request.dry_run:
-            return pb.RetryTasksResponse(count=(await self._rows(_COUNT_RETRY, **binds))[0][0])
+        after = await _after(request.page_token, context)
+        deadline_s = float(request.deadline_s or RETRY_DEADLINE_S)
+        ids, token = list(request.task_ids), ""
         async with self._database.begin() as db:
-            deadline_s = float(request.deadline_s or RETRY_DEADLINE_S)
-            done = await db.execute(_RETRY, {**binds, "deadline_s": deadline_s})
-        return pb.RetryTasksResponse(count=done.rowcount)
+            if request.failed_name:
+                page = {"name": request.failed_name, "after": after, "most": RETRY_MAX}
+                failed = list((await db.execute(_FAILED, page)).scalars())
+                token = str(failed[-1]) if len(failed) == RETRY_MAX else ""
+                ids += failed
+            if request.dry_run:
+                count = (await db.execute(_COUNT_RETRY, {"ids": ids})).scalar_one()
+            else:
+                done = await db.execute(_RETRY, {"ids": ids, "deadline_s": deadline_s})
+                count = done.rowcount
+        return pb.RetryTasksResponse(count=count, next_page_token=token)
 
     async def PauseQueue(  # noqa: N802
         self, request: pb.PauseQueueRequest, context: Context
@@ -177,25 +199,33 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
     async def ReplayEvents(  # noqa: N802
         self, request: pb.ReplayEventsRequest, context: Context
     ) -> pb.ReplayEventsResponse:
-        """Hand a range of events to the relay once more."""
+        """Hand one page of a range of events to the relay once more."""
         if not (request.HasField("start_time") and request.HasField("end_time")):
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, "start_time and end_time are required"
             )
+        start, end = request.start_time.ToDatetime(UTC), request.end_time.ToDatetime(UTC)
+        after = max(await _after(request.page_token, context), pages.first_id(start) - 1)
+        binds = {"after": after, "before": pages.end_id(end), "most": REPLAY_MAX}
+        wanted = {"start": start, "end": end, "prefix": request.subject_prefix}
         async with self._database.begin() as db:
-            counts = await db.execute(
-                _REPLAY,
-                {
-                    "start": request.start_time.ToDatetime(UTC),
-                    "end": request.end_time.ToDatetime(UTC),
-                    "prefix": request.subject_prefix,
-                },
-            )
-            return pb.ReplayEventsResponse(count=sum(counts.scalars()))
+            page = (await db.execute(_REPLAY, binds | wanted)).one()
+        token = str(page.last) if page.walked == REPLAY_MAX else ""
+        return pb.ReplayEventsResponse(count=page.events, next_page_token=token)
 
-    async def _rows(self, sql: TextClause, **binds: Any) -> Sequence[Any]:
-        async with self._database.connect() as db:
-            return (await db.execute(sql, binds)).all()
+
+async def _after(token: str, context: Context) -> int:
+    """The number a page begins behind; a token that is not ours is refused."""
+    if not token:
+        return 0
+    number = (
+        int(token)
+        if token.isascii() and token.isdecimal() and len(token) < TOKEN_DIGITS
+        else pages.ID_MAX + 1
+    )
+    if number > pages.ID_MAX:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "page_token is not one of ours")
+    return number
 
 
 def event_of(row: Any) -> core_pb2.Event:
@@ -225,15 +255,7 @@ def _task(row: Any) -> pb.Task:
         payload=row.msg_content,
     )
     task.create_time.FromDatetime(row.create_time)
-    task.next_execute_time.FromDatetime(row.next_execute_time)
+    if row.next_execute_time is not None:
+        task.next_execute_time.FromDatetime(row.next_execute_time)
     task.max_execute_time.FromDatetime(row.max_execute_time)
     return task
-
-
-def _micros(time: datetime) -> int:
-    return int((time - _BEGINNING).total_seconds() * 1_000_000)
-
-
-def _from_micros(micros: int) -> datetime:
-    seconds, rest = divmod(micros, 1_000_000)
-    return datetime.fromtimestamp(_BEGINNING.timestamp() + seconds, UTC).replace(microsecond=rest)

@@ -64,26 +64,36 @@ DELETE FROM task WHERE name = :name AND order_no = ANY(CAST(:order_nos AS text[]
 """)
 
 # Due tasks, longest due first, locked by nobody else; those past deadline or count fail here, in the scan.
+# Those of a paused queue are set aside: no longer due, they are not met again until the queue is resumed.
 _CLAIM = statement("""
 WITH due AS (
-    SELECT task_id FROM task
+    SELECT task_id, queue_name = ANY(CAST(:paused AS text[])) AS aside,
+        max_execute_time <= shoudan_now() OR count >= max_count AS dead
+    FROM task
     WHERE status IN (20, 30) AND next_execute_time <= shoudan_now()
         AND (:all_queues OR queue_name = ANY(CAST(:queues AS text[])))
         AND name = ANY(CAST(:names AS text[]))
-        AND NOT queue_name = ANY(CAST(:paused AS text[]))
     ORDER BY next_execute_time LIMIT :most FOR UPDATE SKIP LOCKED
 )
 UPDATE task SET
-    status = CASE WHEN max_execute_time <= shoudan_now() OR count >= max_count THEN 90 ELSE 30 END,
-    count = CASE WHEN max_execute_time <= shoudan_now() OR count >= max_count
-        THEN count ELSE count + 1 END,
-    delete_time = CASE WHEN max_execute_time <= shoudan_now() OR count >= max_count
+    status = CASE WHEN aside THEN 20 WHEN dead THEN 90 ELSE 30 END,
+    count = CASE WHEN aside OR dead THEN count ELSE count + 1 END,
+    delete_time = CASE WHEN dead AND NOT aside
         THEN shoudan_now() + make_interval(secs => greatest(delete_interval, :keep_failed_s)) END,
-    last_execute_time = shoudan_now(),
-    next_execute_time = shoudan_now() + make_interval(secs => :lease_s)
+    last_execute_time = CASE WHEN aside THEN last_execute_time ELSE shoudan_now() END,
+    next_execute_time = CASE WHEN aside THEN 'infinity'
+        ELSE shoudan_now() + make_interval(secs => :lease_s) END
 FROM due WHERE task.task_id = due.task_id
 RETURNING task.task_id, task.name, task.queue_name, task.order_no, task.msg_content, task.status,
-    task.count, task.max_execute_time
+    task.count, task.max_execute_time, aside
+""")
+# A range of queues, though of one: an equality would leave the order to the primary key, and a walk along
+# that passes the tasks of all other queues.
+_BRING_BACK = statement("""
+UPDATE task SET next_execute_time = shoudan_now() WHERE task_id IN (
+    SELECT task_id FROM task WHERE next_execute_time = 'infinity'
+        AND queue_name >= :queue_name AND queue_name <= :queue_name
+    ORDER BY queue_name, task_id LIMIT :most FOR UPDATE SKIP LOCKED)
 """)
 _DEFER = statement(f"""
 UPDATE task SET status = 20, last_error = nullif(given.error, ''),
@@ -101,15 +111,35 @@ DELETE FROM task WHERE task_id IN (
     SELECT task_id FROM task WHERE status IN (0, 90) AND delete_time <= shoudan_now()
     LIMIT :most FOR UPDATE SKIP LOCKED)
 """)
-# Both by their partial indexes: what is due, and what has ended badly.
-_GAUGES = statement("""
+# Queues that have tasks set aside: one probe of a partial index each, and that index is mostly empty.
+_ASIDE = """WITH RECURSIVE aside AS (
+    (SELECT queue_name FROM task WHERE next_execute_time = 'infinity' ORDER BY queue_name LIMIT 1)
+    UNION ALL
+    SELECT (SELECT task.queue_name FROM task
+        WHERE next_execute_time = 'infinity' AND task.queue_name > aside.queue_name
+        ORDER BY task.queue_name LIMIT 1)
+    FROM aside WHERE aside.queue_name IS NOT NULL
+)"""
+_PAUSED = statement(f"""
+{_ASIDE}
+SELECT queue_name, true AS paused FROM task_pause
+UNION ALL SELECT queue_name, false FROM aside WHERE queue_name IS NOT NULL
+""")  # noqa: S608 - built from literals
+# By partial indexes: what is due, what has ended badly, and of a paused queue the oldest that was due.
+_GAUGES = statement(f"""
+{_ASIDE}
 SELECT name, 0 AS dead, extract(epoch FROM shoudan_now() - min(next_execute_time)) AS due_s
 FROM task WHERE status IN (20, 30) AND next_execute_time <= shoudan_now() GROUP BY name
 UNION ALL
 SELECT name, count(*) AS dead, 0 AS due_s FROM task
 WHERE status = 90 AND delete_time > shoudan_now() GROUP BY name
-""")
-_PAUSED = statement("SELECT queue_name FROM task_pause")
+UNION ALL
+SELECT oldest.name, 0 AS dead, extract(epoch FROM shoudan_now() - oldest.create_time) AS due_s
+FROM aside CROSS JOIN LATERAL (SELECT name, create_time FROM task
+    WHERE next_execute_time = 'infinity' AND queue_name >= aside.queue_name
+    ORDER BY queue_name, task_id LIMIT 1) AS oldest
+WHERE aside.queue_name IS NOT NULL
+""")  # noqa: S608
 
 _MARK_PUBLISHED = statement(
     "UPDATE outbox SET published = true WHERE batch_id = ANY(CAST(:ids AS bigint[])) AND NOT published"
@@ -227,7 +257,11 @@ async def claim_tasks(
     lease_s: float,
     keep_failed_s: int,
 ) -> Sequence[Any]:
-    """Due tasks, now leased to the caller; rows with status 90 have just failed and are not to be run."""
+    """Due tasks, now leased to the caller.
+
+    Not to be run are rows with status 90, which have just failed, and rows of a paused queue, which are
+    set aside until it is resumed.
+    """
     found = await db.execute(
         _CLAIM,
         {
@@ -266,13 +300,23 @@ async def clear_tasks(db: AsyncConnection, most: int) -> None:
 
 
 async def task_gauges(db: AsyncConnection) -> Sequence[Any]:
-    """By kind: how many tasks are dead, and for how long the longest due one is."""
+    """By kind: how many tasks are dead, and for how long the longest due one is.
+
+    A task of a paused queue counts from when it was made, and its queue only for the kind of its oldest.
+    """
     return (await db.execute(_GAUGES)).all()
 
 
-async def paused_queues(db: AsyncConnection) -> frozenset[str]:
-    """The queues nobody may work on now."""
-    return frozenset((await db.execute(_PAUSED)).scalars())
+async def paused_queues(db: AsyncConnection) -> tuple[frozenset[str], frozenset[str]]:
+    """The queues nobody may work on now, and those resumed that have tasks set aside."""
+    rows = (await db.execute(_PAUSED)).all()
+    paused = frozenset(row.queue_name for row in rows if row.paused)
+    return paused, frozenset(row.queue_name for row in rows) - paused
+
+
+async def bring_back(db: AsyncConnection, queue: str, most: int) -> int:
+    """Make tasks of a resumed queue due, the oldest first; how many."""
+    return (await db.execute(_BRING_BACK, {"queue_name": queue, "most": most})).rowcount
 
 
 async def mark_published(db: AsyncConnection, batch_ids: Sequence[int]) -> None:

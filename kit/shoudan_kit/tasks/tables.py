@@ -24,6 +24,7 @@ from sqlalchemy import (
 from shoudan_kit.db.foundation import NAMES, by_month, rights
 
 PENDING: Final = "status IN (20, 30)"
+SET_ASIDE: Final = "next_execute_time = 'infinity'"  # due, but its queue is paused
 
 
 def metadata() -> MetaData:
@@ -69,6 +70,14 @@ def _task(made: MetaData) -> None:
         _when("delete_time", "删除时间", null=True),
         Column("last_error", Text, comment="why the last try left it undone"),
         Index("task_due", "next_execute_time", postgresql_where=text(PENDING)),
+        Index("task_set_aside", "queue_name", "task_id", postgresql_where=text(SET_ASIDE)),
+        Index("task_failed", "name", "task_id", postgresql_where=text("status = 90")),
+        Index(
+            "task_failed_key",
+            "order_no",
+            "name",
+            postgresql_where=text("exclusive AND status = 90"),
+        ),
         Index("task_ended", "delete_time", postgresql_where=text("status IN (0, 90)")),
         Index(
             "task_one_pending",
@@ -78,7 +87,18 @@ def _task(made: MetaData) -> None:
             postgresql_where=text(f"exclusive AND {PENDING}"),
         ),
         comment="任务 (qtask)",
-        info=rights(delete=True),
+        info=rights(
+            update=(
+                "status",
+                "count",
+                "last_execute_time",
+                "next_execute_time",
+                "max_execute_time",
+                "delete_time",
+                "last_error",
+            ),
+            delete=True,
+        ),
         postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "fillfactor": "70"},
     )
 
@@ -92,7 +112,7 @@ def _task_pause(made: MetaData) -> None:
         Column("reason", Text, nullable=False, comment="why"),
         _when("create_time", "when"),
         comment="暂停的队列",
-        info=rights(update=("paused_by", "reason", "create_time"), delete=True),
+        info=rights(update=(), delete=True),
     )
 
 

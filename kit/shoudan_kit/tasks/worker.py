@@ -236,8 +236,11 @@ class Worker(Generic[C]):
         room = min(CLAIM_MAX, MEMORY_MAX - len(self._leased))
         if room <= 0:
             return False
+        full = False
         async with self._database.begin() as db:
-            self._paused = await store.paused_queues(db)
+            self._paused, resumed = await store.paused_queues(db)
+            for queue in sorted(resumed):
+                full |= await store.bring_back(db, queue, CLAIM_MAX) == CLAIM_MAX
             rows = await store.claim_tasks(
                 db,
                 names=list(self._lanes),
@@ -250,6 +253,8 @@ class Worker(Generic[C]):
         tasks: list[Task[Any]] = []
         for row in rows:
             lane = self._lanes[row.name]
+            if row.aside:
+                continue
             if row.status == TaskStatus.FAILED:
                 metrics.TASKS_TOTAL(row.name, "dead").inc()
                 _log.warning("task_dead", kind=row.name, task_id=row.task_id, order_no=row.order_no)
@@ -266,7 +271,7 @@ class Worker(Generic[C]):
                     )
                 )
         self.enqueue_local(tasks)
-        return len(rows) == room
+        return full or len(rows) == room
 
     async def _tend_forever(self) -> None:
         """Give back what was left undone, and keep the leases of what is here."""
@@ -303,7 +308,7 @@ class Worker(Generic[C]):
         async with self._database.connect() as db:
             for row in await store.task_gauges(db):
                 dead[row.name] += int(row.dead)
-                late[row.name] += int(row.due_s)
+                late[row.name] = max(late[row.name], int(row.due_s))
         for name in self._lanes:
             metrics.TASKS_DEAD(name).set(dead[name])
             metrics.TASKS_DUE_AGE_SECONDS(name).set(late[name])

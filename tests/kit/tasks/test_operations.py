@@ -135,7 +135,7 @@ async def test_histories_are_read_and_events_replayed(database, ids, stub):
     assert left.scalar_one() == 3
 
 
-async def test_a_page_token_that_is_not_ours_is_refused(stub):
+async def test_a_page_token_of_another_kind_is_refused(stub):
     with pytest.raises(grpc.RpcError) as refused:
         await stub.ListTasks(pb.ListTasksRequest(page_token="x'; drop"))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT

@@ -91,7 +91,7 @@ class Task(_message.Message):
 
     @_builtins.property
     def next_execute_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is due."""
+        """When it is due; absent while it is set aside because its queue is paused."""
 
     @_builtins.property
     def max_execute_time(self) -> _timestamp_pb2.Timestamp:
@@ -174,10 +174,10 @@ class ListTasksResponse(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page alone."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]:
-        """Longest due first."""
+        """Oldest first; fewer than asked, even none, when the part of the table one page reads holds no more that fit."""
 
     def __init__(
         self,
@@ -203,12 +203,15 @@ class RetryTasksRequest(_message.Message):
     FAILED_NAME_FIELD_NUMBER: _builtins.int
     DEADLINE_S_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     failed_name: _builtins.str
-    """All failed tasks of this kind."""
+    """All failed tasks of this kind, oldest first, at most 1000 in one call."""
     deadline_s: _builtins.int
     """Seconds until they fail again; 900 when 0."""
     dry_run: _builtins.bool
     """Count only, change nothing."""
+    page_token: _builtins.str
+    """next_page_token of the call before, for failed_name."""
     @_builtins.property
     def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """These."""
@@ -220,10 +223,11 @@ class RetryTasksRequest(_message.Message):
         failed_name: _builtins.str = ...,
         deadline_s: _builtins.int = ...,
         dry_run: _builtins.bool = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_s", b"deadline_s", "dry_run", b"dry_run", "failed_name", b"failed_name", "task_ids", b"task_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_s", b"deadline_s", "dry_run", b"dry_run", "failed_name", b"failed_name", "page_token", b"page_token", "task_ids", b"task_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -236,16 +240,20 @@ class RetryTasksResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COUNT_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """Tasks made due, or that would be."""
+    """Tasks this call made due, or would."""
+    next_page_token: _builtins.str
+    """Where the next call of failed_name goes on; empty when none are left."""
     def __init__(
         self,
         *,
         count: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -366,8 +374,11 @@ class ReplayEventsRequest(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     SUBJECT_PREFIX_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     subject_prefix: _builtins.str
-    """Only subjects that begin so."""
+    """Only transactions that hold a subject that begins so."""
+    page_token: _builtins.str
+    """next_page_token of the call before."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """From, inclusive."""
@@ -382,10 +393,11 @@ class ReplayEventsRequest(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         subject_prefix: _builtins.str = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time", "subject_prefix", b"subject_prefix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "page_token", b"page_token", "start_time", b"start_time", "subject_prefix", b"subject_prefix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -398,16 +410,20 @@ class ReplayEventsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COUNT_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """Events handed to the relay."""
+    """Events this call handed to the relay."""
+    next_page_token: _builtins.str
+    """Where the next call goes on; empty at the end of the range."""
     def __init__(
         self,
         *,
         count: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

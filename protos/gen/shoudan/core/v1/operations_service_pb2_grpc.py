@@ -72,14 +72,15 @@ class OperationsServiceServicer:
     """
 
     def ListTasks(self, request, context):
-        """ListTasks pages through tasks, longest due first.
+        """ListTasks pages through tasks, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryTasks(self, request, context):
-        """RetryTasks makes tasks due now; a failed task starts again with a new deadline.
+        """RetryTasks makes tasks due now; a failed task starts again with a new deadline. One call is one transaction over at
+        most 1000 failed tasks of a kind; next_page_token says where the next call goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,7 +101,8 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReplayEvents(self, request, context):
-        """ReplayEvents publishes a range of events again; consumers drop what they have seen.
+        """ReplayEvents publishes a range of events again; consumers drop what they have seen. One call looks at no more than
+        1000 transactions; next_page_token says where the next call goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -17,15 +17,19 @@ class OperationsServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListTasks: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListTasksRequest, _operations_service_pb2.ListTasksResponse]
-    """ListTasks pages through tasks, longest due first."""
+    """ListTasks pages through tasks, oldest first."""
     RetryTasks: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.RetryTasksRequest, _operations_service_pb2.RetryTasksResponse]
-    """RetryTasks makes tasks due now; a failed task starts again with a new deadline."""
+    """RetryTasks makes tasks due now; a failed task starts again with a new deadline. One call is one transaction over at
+    most 1000 failed tasks of a kind; next_page_token says where the next call goes on.
+    """
     PauseQueue: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.PauseQueueRequest, _operations_service_pb2.PauseQueueResponse]
     """PauseQueue stops or resumes the work of one queue on all replicas."""
     GetHistory: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.GetHistoryRequest, _operations_service_pb2.GetHistoryResponse]
     """GetHistory gives the events of the keys asked, oldest first."""
     ReplayEvents: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ReplayEventsRequest, _operations_service_pb2.ReplayEventsResponse]
-    """ReplayEvents publishes a range of events again; consumers drop what they have seen."""
+    """ReplayEvents publishes a range of events again; consumers drop what they have seen. One call looks at no more than
+    1000 transactions; next_page_token says where the next call goes on.
+    """
     ListResting: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListRestingRequest, _operations_service_pb2.ListRestingResponse]
     """ListResting lists the hosts outside that do not answer and are called ever more rarely, as the process that
     answers knows them.
@@ -40,7 +44,7 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_service_pb2.ListTasksRequest,
         context: _aio.ServicerContext[_operations_service_pb2.ListTasksRequest, _abc.Awaitable[_operations_service_pb2.ListTasksResponse]],
     ) -> _abc.Awaitable[_operations_service_pb2.ListTasksResponse]:
-        """ListTasks pages through tasks, longest due first."""
+        """ListTasks pages through tasks, oldest first."""
 
     @_abc_1.abstractmethod
     def RetryTasks(
@@ -48,7 +52,9 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_service_pb2.RetryTasksRequest,
         context: _aio.ServicerContext[_operations_service_pb2.RetryTasksRequest, _abc.Awaitable[_operations_service_pb2.RetryTasksResponse]],
     ) -> _abc.Awaitable[_operations_service_pb2.RetryTasksResponse]:
-        """RetryTasks makes tasks due now; a failed task starts again with a new deadline."""
+        """RetryTasks makes tasks due now; a failed task starts again with a new deadline. One call is one transaction over at
+        most 1000 failed tasks of a kind; next_page_token says where the next call goes on.
+        """
 
     @_abc_1.abstractmethod
     def PauseQueue(
@@ -72,7 +78,9 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_service_pb2.ReplayEventsRequest,
         context: _aio.ServicerContext[_operations_service_pb2.ReplayEventsRequest, _abc.Awaitable[_operations_service_pb2.ReplayEventsResponse]],
     ) -> _abc.Awaitable[_operations_service_pb2.ReplayEventsResponse]:
-        """ReplayEvents publishes a range of events again; consumers drop what they have seen."""
+        """ReplayEvents publishes a range of events again; consumers drop what they have seen. One call looks at no more than
+        1000 transactions; next_page_token says where the next call goes on.
+        """
 
     @_abc_1.abstractmethod
     def ListResting(
