@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable
+import re
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import asyncpg
 import pytest
 
+from shoudan_erp_ingest.store.bulk import Bulk
 from shoudan_kit.db.foundation import rights_of
 from shoudan_kit.db.migrate import upgrade
 from shoudan_kit.embedded import DatabaseUrls, Postgres
+from shoudan_order.catalogues import TYPES, of_columns, to_columns
+from shoudan_order.store.catalogue import KINDS
 from tests.test_plans import generic_plan, statements
 
 SERVICES = ("order", "pay", "delivery", "erp_ingest")
@@ -88,6 +93,8 @@ async def test_a_service_changes_no_column_that_is_not_declared(
         "UPDATE refund_order SET amount_micros = 1",
         "UPDATE refund_order SET pay_id = 1",
         "UPDATE outbox SET event_ids = '{}'",
+        "UPDATE task SET msg_content = ''",
+        "UPDATE task_pause SET reason = ''",
         "UPDATE dingdang_trade SET total_fen = 1",
         "UPDATE ums_refund SET refund_fen = 1",
         "ALTER TABLE account_record DROP CONSTRAINT account_record_limit",
@@ -112,6 +119,88 @@ async def test_every_statement_of_a_service_has_the_rights_it_needs(
     finally:
         await db.close()
     assert count > 20
+
+
+WRITE = re.compile(
+    r"\bUPDATE\s+(?P<table>\w+)(?:\s+(?:AS\s+)?\w+)?\s+SET\s+|\bINSERT\s+INTO\s+(?P<into>\w+)"
+    r"|\bDO\s+UPDATE\s+SET\s+"
+)
+CLAUSE = re.compile(r"\b(?:FROM|WHERE|RETURNING)\b")
+SET = re.compile(r"\s*\(?([\w\s,]+)\)?\s*$")
+
+
+def flat(sql: str) -> str:
+    """The words up to the end of this level of brackets, deeper ones after a `=` left out."""
+    depth, made = 0, ""
+    for at, char in enumerate(sql):
+        names = char == "(" and depth == 0 and made.rstrip()[-1:] in {"", ","}
+        if names:
+            end = sql.index(")", at)
+            made += sql[at : end + 1].replace(",", " ")
+        depth += (char == "(") - (char == ")")
+        if depth < 0:
+            break
+        if depth == 0 and char != ")":
+            made += char
+    return made
+
+
+def written(sql: str) -> Iterator[tuple[str, str]]:
+    """The columns a statement changes of rows that are there: (table, column)."""
+    into = ""
+    for found in WRITE.finditer(sql):
+        if found["into"]:
+            into = found["into"]
+            continue
+        for part in CLAUSE.split(flat(sql[found.end() :]))[0].split(","):
+            if names := SET.fullmatch(part.partition("=")[0]):
+                for name in names[1].split():
+                    yield found["table"] or into, name
+
+
+def held(service: str) -> Iterator[str]:
+    """The statements of a service and those its makers of statements hold."""
+    for _, one in statements(service):
+        yield str(one)
+    if service == "erp_ingest":
+        from shoudan_erp_ingest.store import pushes, refunds, trades
+
+        for module in (pushes, refunds, trades):
+            yield from (str(one._insert) for one in vars(module).values() if isinstance(one, Bulk))
+
+
+def changed(service: str) -> dict[str, set[str]]:
+    """By table, what the code of a service changes; what it builds as it runs is asked of its builders."""
+    made: dict[str, set[str]] = defaultdict(set)
+    for sql in held(service):
+        for table, column in written(sql):
+            made[table].add(column)
+    place = getattr(importlib.import_module(f"shoudan_{service}.tables"), "ACCOUNTS", None)
+    if place is not None:
+        made[place.table] |= {place.column, place.hashed} - {""}
+    if service == "order":
+        for kind, table in KINDS.items():
+            row: dict[str, Any] = defaultdict(str)
+            made[table] |= set(to_columns(of_columns(kind, row))) - {TYPES[kind][1]}
+    return made
+
+
+def test_the_columns_a_statement_changes_are_found() -> None:
+    sql = """WITH a AS (UPDATE t x SET b = CASE WHEN (c, d) = (1, 2) THEN e END, f = g(h, i)
+        FROM y WHERE z = 1 RETURNING k) INSERT INTO u (l, m) VALUES (1, 2)
+        ON CONFLICT (l) DO UPDATE SET (m, n) = ROW(1, 2), o = excluded.o RETURNING p"""
+    assert list(written(sql)) == [("t", "b"), ("t", "f"), ("u", "m"), ("u", "n"), ("u", "o")]
+
+
+@every_service
+def test_a_service_may_change_exactly_the_columns_its_statements_change(service: str) -> None:
+    schema = declared(service)
+    said = {
+        name: set(rights_of(one).update) if name not in schema.append_only else set[str]()
+        for name, one in schema.metadata.tables.items()
+    }
+    does = changed(service)
+    assert {name: may ^ does[name] for name, may in said.items() if may != does[name]} == {}
 
 
 async def test_reports_read_every_table_and_write_none(

@@ -26,14 +26,16 @@ REST: Final = "rest"  # the part for what fits no other
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What a service's role may do to rows that are there: which columns it changes (None: all), whether
-    it deletes. Reading and adding it always may; a table that declares nothing is never deleted from."""
+    """What a service's role may do to rows that are there: which columns it changes, whether it deletes.
 
-    update: tuple[str, ...] | None = None
+    Reading and adding it always may; the rows of a table that declares nothing stay as they are.
+    """
+
+    update: tuple[str, ...] = ()
     delete: bool = False
 
 
-def rights(*, update: tuple[str, ...] | None = None, delete: bool = False) -> dict[str, Any]:
+def rights(*, update: tuple[str, ...] = (), delete: bool = False) -> dict[str, Any]:
     """`Table(…, info=rights(update=("status",)))`: `shoudan migrate` grants this and no more."""
     return {"rights": Rights(update, delete)}
 

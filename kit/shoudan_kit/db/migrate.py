@@ -308,11 +308,8 @@ def _rights(schema: Schema, connection: Connection, table: Table) -> str:
     may = rights_of(table)
     granted = ["SELECT", "INSERT"]
     if table.name not in schema.append_only:
-        update = may.update
-        if update is None:
-            granted.append("UPDATE")
-        elif update:
-            names = (_quoted(connection, table.c[name].name) for name in update)
+        if may.update:
+            names = (_quoted(connection, table.c[name].name) for name in may.update)
             granted.append(f"UPDATE ({', '.join(names)})")
         if may.delete:
             granted.append("DELETE")

@@ -51,7 +51,7 @@ _HEADS = Bulk(
     },
     stamped=("create_time", "update_time"),
     conflict="document_id",
-    kept=("document_id", "app_key", "create_time"),
+    kept=("document_id", "app_key", "refund_no", "create_time"),
 )
 _LINES = Bulk("refund_line", RefundLine, {"document_id": "bigint", "line_no": "integer"})
 _SWAPS = Bulk("swap_line", SwapLine, {"document_id": "bigint", "line_no": "integer"})

@@ -76,7 +76,7 @@ _HEADS = Bulk(
     },
     stamped=("create_time", "update_time"),
     conflict="document_id",
-    kept=("document_id", "customerid", "create_time"),
+    kept=("document_id", "customerid", "tid", "create_time"),
 )
 _PAYMENTS = Bulk("payment", Payment, {"document_id": "bigint", "payment_no": "integer"})
 _LINES = Bulk(

@@ -105,10 +105,10 @@ def _kept() -> list[Column[Any]]:
     ]
 
 
-def _rewritten(model: type[Any], *more: str) -> dict[str, Any]:
-    """A new version replaces what was pushed (the release before writes its number anew, too), and never
-    whose document it is or when it was first seen."""
-    fields = [one.name for one in _documented(model)]
+def _rewritten(model: type[Any], number: str, *more: str) -> dict[str, Any]:
+    """A new version replaces what was pushed, and never which document it is, whose it is or when it was
+    first seen."""
+    fields = [one.name for one in _documented(model) if one.name != number]
     own = ("content", "version", "push_id", "update_time", "erase_time")
     return rights(update=(*fields, *more, *own))
 
@@ -157,7 +157,7 @@ trade = Table(
     Index("trade_changed", "update_time", "document_id"),
     CheckConstraint("version > 0", name="version"),
     comment="订单",
-    info=_rewritten(Trade, "msg_id"),
+    info=_rewritten(Trade, "tid", "msg_id"),
 )
 
 payment = Table(
@@ -195,7 +195,7 @@ refund = Table(
     Index("refund_changed", "update_time", "document_id"),
     CheckConstraint("version > 0", name="version"),
     comment="退换货订单",
-    info=_rewritten(Refund),
+    info=_rewritten(Refund, "refund_no"),
 )
 
 refund_line = Table(

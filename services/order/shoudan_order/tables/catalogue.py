@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shoudan_kit.db.foundation import rights
 from shoudan_order.states import Toggle
 from shoudan_order.tables.columns import (
     count,
@@ -52,7 +53,18 @@ QUEUES: Final = {
     "return_finish_queue": ("oms:refund:return_complete", "退货结束队列"),
 }
 
-
+TABLES: Final = frozenset(
+    {
+        "oms_product_line",
+        "oms_down_channel",
+        "oms_up_channel",
+        "oms_down_shelf",
+        "oms_up_shelf",
+        "oms_down_product",
+        "oms_up_product",
+        "oms_canton_info",
+    }
+)
 # Two rows alike in all of these would be the same product of the same shelf.
 SAME_PRODUCT: Final = (
     "shelf_id",
@@ -84,6 +96,9 @@ def declare(made: MetaData) -> None:
     _shelves(made)
     _products(made)
     _canton(made)
+    for table in made.tables.values():
+        if table.name in TABLES:
+            table.info.update(rights(update=_written(table)))
     Table(
         "oms_catalogue_version",
         made,
@@ -91,6 +106,14 @@ def declare(made: MetaData) -> None:
         number("version", "raised by every change"),
         holds("one", "one"),
         comment="目录版本",
+        info=rights(update=("version",)),
+    )
+
+
+def _written(table: Table) -> tuple[str, ...]:
+    """What a change of the catalogue writes anew: never a number, or when it was first there."""
+    return tuple(
+        one.name for one in table.columns if not one.primary_key and one.name != "create_time"
     )
 
 

@@ -83,7 +83,6 @@ REFUND_CHANGES: Final = (
     "refund_fee_amount_micros",
     "return_overtime",
     "complete_up_refund",
-    "parked_reason",
     "end_time",
     "money_time",
     "modify_time",
