@@ -380,3 +380,15 @@ async def test_two_that_register_one_uuid_at_once_leave_one_template(shop: Shop)
             refused = [refused_from_rpc(one) for one in answers if isinstance(one, aio.AioRpcError)]
             assert len(refused) == 3
             assert {one and one.reason for one in refused} == {"ERROR_REASON_FIELD_INVALID"}
+
+
+async def test_one_template_registered_by_many_at_once_is_one_for_all_of_them(shop: Shop) -> None:
+    async with aio.insecure_channel(f"127.0.0.1:{shop.pay.port}") as channel:
+        stub: Any = PaymentServiceStub(cast("Any", channel))
+        for _ in range(10):
+            asked = pb.RegisterTemplateRequest(
+                template_id=number("tpl"), uuid=new_uuid(), terms=pb.Terms(name="one")
+            )
+            answers = await asyncio.gather(*(stub.RegisterTemplate(asked) for _ in range(8)))
+            assert {one.template.uuid for one in answers} == {asked.uuid}
+            assert len({one.template.id for one in answers}) == 1

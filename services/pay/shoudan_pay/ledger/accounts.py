@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -13,7 +13,7 @@ from shoudan_pay.ledger.entries import PLATFORM, Account, Alert, Crossing, Key
 from shoudan_pay.ledger.refusals import AccountLocked, AccountNotFound
 from shoudan_pay.ledger.states import AccountStatus
 from shoudan_pay.ledger.store import accounts as store
-from shoudan_pay.ledger.store.accounts import NewAccount
+from shoudan_pay.ledger.store.accounts import AccountChange, NewAccount
 from shoudan_pay.refusals import AmountInvalid, FieldInvalid
 
 ALERTS_MAX = 16
@@ -70,25 +70,36 @@ async def get(db: AsyncConnection, key: Key) -> Account:
     return found[key]
 
 
-async def change(db: AsyncConnection, key: Key, wanted: Change) -> Account:
-    """Change name, credit or lock of one account, which stays locked to the end of the transaction.
+async def change(db: AsyncConnection, wanted: Mapping[Key, Change]) -> list[Account]:
+    """Change name, credit or lock of accounts, which stay locked to the end of the transaction.
 
-    Credit may fall below a debt; only spending is then refused. Refuses: AccountNotFound, AccountLocked
-    (a credit for an account that is and stays locked), AmountInvalid, FieldInvalid.
+    All or none; as they are now, in the order given. Credit may fall below a debt; only spending is then
+    refused. Refuses: AccountNotFound, AccountLocked (a credit for an account that is and stays locked),
+    AmountInvalid, FieldInvalid.
     """
-    account = await _locked(db, key)
+    there = await _all_locked(db, wanted)
+    now = [_changed(there[key], one) for key, one in wanted.items()]
+    await store.update(
+        db,
+        [
+            AccountChange(
+                account.account_id,
+                one.name,
+                one.credit_micros,
+                int(AccountStatus.LOCKED if account.locked else AccountStatus.NORMAL),
+            )
+            for account, one in zip(now, wanted.values(), strict=True)
+        ],
+    )
+    return now
+
+
+def _changed(account: Account, wanted: Change) -> Account:
     locked = account.locked if wanted.locked is None else wanted.locked
     if wanted.credit_micros is not None:
         check_credit(wanted.credit_micros)
         if locked and account.locked:
-            raise AccountLocked(*key)
-    await store.update(
-        db,
-        account.account_id,
-        name=wanted.name,
-        credit_micros=wanted.credit_micros,
-        status=AccountStatus.LOCKED if locked else AccountStatus.NORMAL,
-    )
+            raise AccountLocked(*account.key)
     return msgspec.structs.replace(
         account,
         name=account.name if wanted.name is None else wanted.name,
@@ -132,9 +143,14 @@ async def remove_alert(db: AsyncConnection, key: Key, threshold_micros: int) -> 
 
 
 async def _locked(db: AsyncConnection, key: Key) -> Account:
-    if key[1] == PLATFORM:
+    return (await _all_locked(db, [key]))[key]
+
+
+async def _all_locked(db: AsyncConnection, keys: Collection[Key]) -> Mapping[Key, Account]:
+    if any(key[1] == PLATFORM for key in keys):
         raise FieldInvalid("groups", "a platform account is not changed")
-    account = (await store.lock(db, [key])).accounts.get(key)
-    if account is None:
-        raise AccountNotFound(*key)
-    return account
+    there = (await store.lock(db, keys)).accounts
+    for key in keys:
+        if key not in there:
+            raise AccountNotFound(*key)
+    return there

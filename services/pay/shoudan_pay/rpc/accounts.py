@@ -118,7 +118,7 @@ class AccountCalls:
 
     async def _change(self, key: Key, wanted: accounts.Change) -> Account:
         async with self._app.work("accounts") as work:
-            account = await accounts.change(work.db, key, wanted)
+            (account,) = await accounts.change(work.db, {key: wanted})
             events.account_changed(work.events, account)
         return account
 

@@ -62,7 +62,7 @@ class PackageCalls:
                 request.capacity_daily,
                 expires,
             )
-            made = await store.create(work.db, new)
+            made = await store.create(work.db, [new])
             found = await store.by_key(work.db, [key])
         return pb.CreatePackageResponse(package=_shown(found, key), existed=not made)
 

@@ -66,16 +66,12 @@ class ModeCalls:
         changes = changes_of(known, terms)
         if request.dry_run:
             return pb.RegisterTemplateResponse(changes=changes)
-        uuid = _uuid(request.uuid)
-        try:
-            async with self._app.work("payserver_modes") as work:
-                made = await store.register(
-                    work.db, uuid, template_id, terms, wanted=bool(request.uuid)
-                )
-        except IntegrityError as error:
-            if not taken(error):
-                raise
-            raise FieldInvalid("uuid", "belongs to another template") from None
+        given = {template_id: (_uuid(request.uuid), terms)}
+        made = await self._register(given, wanted=bool(request.uuid))
+        if made is None:  # the same template, made at the same moment, is there now
+            made = await self._register(given, wanted=bool(request.uuid))
+        if made is None:
+            raise FieldInvalid("uuid", "belongs to another template")
         return pb.RegisterTemplateResponse(
             template=payment_messages.template_message(made), changes=changes
         )
@@ -182,6 +178,19 @@ class ModeCalls:
             answer = _answer(collection, rows, size)
             await _expand(db, answer, rows, set(request.expand))
         return answer
+
+    async def _register(
+        self, given: Mapping[str, tuple[str, Terms]], *, wanted: bool
+    ) -> Template | None:
+        """The template made or changed; None when its uuid was taken by another transaction."""
+        try:
+            async with self._app.work("payserver_modes") as work:
+                (made,) = await store.register(work.db, given, wanted=wanted)
+        except IntegrityError as error:
+            if not taken(error):
+                raise
+            return None
+        return made
 
     async def _scope(self, db: Any, request: pb.ListResourcesRequest) -> tuple[str, str] | None:
         """The column and value of the resource whose rows are wanted. Raises ResourceNotFound."""

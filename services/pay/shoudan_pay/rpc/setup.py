@@ -17,18 +17,19 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import accounts, events, packages, postings
 from shoudan_pay.ledger.chain_hash import Ring, ring_of
-from shoudan_pay.ledger.entries import PLATFORM, Account, Key, Posting
+from shoudan_pay.ledger.entries import PLATFORM, Account, Key, PackageKey, Posting
 from shoudan_pay.ledger.group_commit import post
 from shoudan_pay.ledger.packages import EXPIRES_NEVER
-from shoudan_pay.ledger.refusals import NumberInvalid
+from shoudan_pay.ledger.refusals import AccountNotFound, NumberInvalid
 from shoudan_pay.ledger.states import AccountStatus, ChangeType, TradeType
 from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import packages as package_store
 from shoudan_pay.ledger.store import records as record_store
-from shoudan_pay.ledger.store.accounts import NewAccount
+from shoudan_pay.ledger.store.accounts import AccountChange, NewAccount
 from shoudan_pay.payserver import numbers
 from shoudan_pay.payserver.components import Components
 from shoudan_pay.payserver.store import modes as mode_store
+from shoudan_pay.payserver.store.modes import Terms
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import ledger_messages
 from shoudan_pay.rpc import payment_messages as payserver_wire
@@ -123,14 +124,10 @@ async def _apply_accounts(work: UnitOfWork, wanted: Sequence[_Wanted], ring: Rin
     changes = [f"account {_shown(one.new.key)}: new" for one in wanted if one.new.key in new]
     opening = await _unopened(work, wanted, there)
     unlocked = [one for one in opening if there[one.new.key].locked and not one.locked]
-    for one in unlocked:
-        await account_store.update(
-            work.db,
-            there[one.new.key].account_id,
-            name=None,
-            credit_micros=None,
-            status=int(AccountStatus.NORMAL),
-        )
+    normal = int(AccountStatus.NORMAL)
+    await account_store.update(
+        work.db, [AccountChange(there[one.new.key].account_id, status=normal) for one in unlocked]
+    )
     answer = await post(work, [[one.opening] for one in opening], ring)
     for decision in answer.decisions:
         if decision.refusal is not None:
@@ -139,9 +136,16 @@ async def _apply_accounts(work: UnitOfWork, wanted: Sequence[_Wanted], ring: Rin
         f"account {_shown(one.new.key)}: opening {micros_to_yuan(one.opening_micros)}"
         for one in opening
     ]
-    for one in wanted:
-        changes += await _change(work, there[one.new.key], one)
-    return changes
+    differing = {one.new.key: _difference(there[one.new.key], one) for one in wanted}
+    differing = {key: change for key, change in differing.items() if change != accounts.Change()}
+    if differing:
+        for account in await accounts.change(work.db, differing):
+            events.account_changed(work.events, account)
+    return changes + [
+        f"account {_shown(key)}: {word}"
+        for key, change in differing.items()
+        for word in _words(change)
+    ]
 
 
 async def _unopened(
@@ -166,41 +170,51 @@ async def _unopened(
     return [one for key, one in opened.items() if key not in known]
 
 
-async def _change(work: UnitOfWork, account: Account, one: _Wanted) -> list[str]:
-    """Name, credit and lock of an account that is there."""
-    name = one.new.name if one.named and account.name != one.new.name else None
-    credit = one.new.credit_micros if account.credit_micros != one.new.credit_micros else None
-    lock = one.locked if account.locked != one.locked else None
-    changes = [
+def _difference(account: Account, one: _Wanted) -> accounts.Change:
+    """Name, credit and lock of an account that is there, where they are not as they shall be."""
+    return accounts.Change(
+        one.new.name if one.named and account.name != one.new.name else None,
+        one.new.credit_micros if account.credit_micros != one.new.credit_micros else None,
+        one.locked if account.locked != one.locked else None,
+    )
+
+
+def _words(change: accounts.Change) -> list[str]:
+    name, credit, lock = change.name, change.credit_micros, change.locked
+    return [
         *([f"name {name}"] if name is not None else []),
         *([f"credit {micros_to_yuan(credit)}"] if credit is not None else []),
         *(["locked" if lock else "unlocked"] if lock is not None else []),
     ]
-    if not changes:
-        return []
-    changed = await accounts.change(work.db, one.new.key, accounts.Change(name, credit, lock))
-    events.account_changed(work.events, changed)
-    return [f"account {_shown(one.new.key)}: {change}" for change in changes]
 
 
 async def _apply_templates(work: UnitOfWork, templates: Iterable[pb.SetupTemplate]) -> list[str]:
     """Written only when something changes, so that modifiedAt keeps its meaning."""
+    given = {
+        ledger_messages.text("payTemplateId", one.template_id, 64): one.terms for one in templates
+    }
+    if not given:
+        return []
+    there = await mode_store.templates_by_id(work.db, given)
     changes: list[str] = []
-    for one in templates:
-        template_id = ledger_messages.text("payTemplateId", one.template_id, 64)
-        known = await mode_store.template_by_id(work.db, template_id)
+    changed: dict[str, tuple[str, Terms]] = {}
+    for template_id, message in given.items():
+        known = there.get(template_id)
         secret = known.terms.secret_name if known is not None else ""
         bare = msgspec.structs.replace(payserver_wire.BARE, secret_name=secret)
-        terms = payserver_wire.terms(one.terms, bare)
+        terms = payserver_wire.terms(message, bare)
         found = changes_of(known, terms)
         if found:
-            await mode_store.register(work.db, numbers.new_uuid(), template_id, terms)
+            changed[template_id] = numbers.new_uuid(), terms
         changes += [f"pay mode template {template_id}: {change}" for change in found]
+    if changed:
+        await mode_store.register(work.db, changed)
     return changes
 
 
 async def _apply_packages(work: UnitOfWork, wanted: Iterable[pb.SetupPackage]) -> list[str]:
-    changes: list[str] = []
+    """Missing packages are made; one given twice is made once, as it was given first."""
+    given: dict[PackageKey, pb.SetupPackage] = {}
     for one in wanted:
         key = ledger_messages.key(one.account)
         if key[1] == PLATFORM:
@@ -208,15 +222,29 @@ async def _apply_packages(work: UnitOfWork, wanted: Iterable[pb.SetupPackage]) -
         for number in (one.total_capacity, one.capacity_daily):
             if not 0 <= number <= packages.NUMBER_MAX:
                 raise NumberInvalid(number)
-        spkg_id = ledger_messages.text("spkg_id", one.spkg_id, ledger_messages.SPKG_MAX)
-        account = await accounts.get(work.db, key)
-        name = ledger_messages.text("name", one.name or spkg_id, ledger_messages.NAME_MAX)
-        new = package_store.NewPackage(
-            account.account_id, spkg_id, name, one.total_capacity, one.capacity_daily, EXPIRES_NEVER
+        given.setdefault(
+            (key, ledger_messages.text("spkg_id", one.spkg_id, ledger_messages.SPKG_MAX)), one
         )
-        if await package_store.create(work.db, new):
-            changes.append(f"package {_shown(key)}/{spkg_id}: new")
-    return changes
+    if not given:
+        return []
+    owners = await account_store.by_key(work.db, {key for key, _ in given})
+    new: dict[tuple[int, str], PackageKey] = {}
+    rows: list[package_store.NewPackage] = []
+    for (key, spkg_id), one in given.items():
+        if key not in owners:
+            raise AccountNotFound(*key)
+        name = ledger_messages.text("name", one.name or spkg_id, ledger_messages.NAME_MAX)
+        number = owners[key].account_id
+        new[number, spkg_id] = key, spkg_id
+        rows.append(
+            package_store.NewPackage(
+                number, spkg_id, name, one.total_capacity, one.capacity_daily, EXPIRES_NEVER
+            )
+        )
+    made = await package_store.create(work.db, rows)
+    return [
+        f"package {_shown(key)}/{spkg_id}: new" for at, (key, spkg_id) in new.items() if at in made
+    ]
 
 
 def _shown(key: Key) -> str:

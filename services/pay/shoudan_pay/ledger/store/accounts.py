@@ -68,11 +68,12 @@ WHERE NOT EXISTS (SELECT 1 FROM account_info a
 ON CONFLICT DO NOTHING RETURNING ident, groups, eid
 """)  # noqa: S608
 
-_UPDATE = statement("""
-UPDATE account_info SET account_name = coalesce(:name, account_name),
-    credit_micros = coalesce(:credit_micros, credit_micros), status = coalesce(:status, status)
-WHERE account_id = :account_id
-""")
+_UPDATE = statement(f"""
+UPDATE account_info a SET account_name = coalesce(given.name, a.account_name),
+    credit_micros = coalesce(given.credit_micros, a.credit_micros), status = coalesce(given.status, a.status)
+FROM {unnest(account_id="bigint", name="text", credit_micros="bigint", status="smallint")}
+WHERE a.account_id = given.account_id
+""")  # noqa: S608
 
 _LIST_WHERE: Final = """
 WHERE a.account_id > :after AND a.account_id <= :reached
@@ -144,6 +145,16 @@ class NewAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountChange:
+    """What to write of an account that is there; None stays as it is."""
+
+    account_id: int
+    name: str | None = None
+    credit_micros: int | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     """Which accounts to list; empty fields do not filter."""
 
@@ -194,24 +205,10 @@ async def create(db: AsyncConnection, accounts: Sequence[NewAccount]) -> set[Key
     return {(row[0], row[1], row[2]) for row in rows}
 
 
-async def update(
-    db: AsyncConnection,
-    account_id: int,
-    *,
-    name: str | None,
-    credit_micros: int | None,
-    status: int | None,
-) -> None:
-    """Change what is not None."""
-    await db.execute(
-        _UPDATE,
-        {
-            "account_id": account_id,
-            "name": name,
-            "credit_micros": credit_micros,
-            "status": status,
-        },
-    )
+async def update(db: AsyncConnection, changes: Sequence[AccountChange]) -> None:
+    """Change what is not None of locked accounts."""
+    if changes:
+        await db.execute(_UPDATE, columns(changes, "account_id", "name", "credit_micros", "status"))
 
 
 async def page(db: AsyncConnection, wanted: Filter, asked: Asked) -> Page[Account]:

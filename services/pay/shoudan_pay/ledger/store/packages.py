@@ -24,13 +24,24 @@ ORDER BY p.pkg_id"""
 _BY_KEY = statement(f"SELECT {_COLUMNS}, shoudan_now() {_FOUND}")
 _LOCK = statement(f"SELECT {_COLUMNS}, shoudan_now() {_FOUND} FOR UPDATE OF p")
 
-_CREATE = statement("""
+# In one order for everybody, so that two makers of the same packages never wait in a circle.
+_CREATE = statement(f"""
 INSERT INTO package_info (account_id, spkg_id, pkg_name, total_capacity, total_remain, capacity_daily,
     deduct_today, deduct_date, expires, book_time, last_update)
-VALUES (:account_id, :spkg_id, :name, :total_capacity, :total_capacity, :capacity_daily,
-    0, (shoudan_now() AT TIME ZONE 'Asia/Shanghai')::date, :expires, shoudan_now(), shoudan_now())
-ON CONFLICT DO NOTHING RETURNING pkg_id
-""")
+SELECT account_id, spkg_id, name, total_capacity, total_capacity, capacity_daily, 0,
+    CAST(shoudan_now() AT TIME ZONE 'Asia/Shanghai' AS date), expires, shoudan_now(), shoudan_now()
+FROM {
+    unnest(
+        account_id="bigint",
+        spkg_id="text",
+        name="text",
+        total_capacity="bigint",
+        capacity_daily="bigint",
+        expires="date",
+    )
+} ORDER BY account_id, spkg_id
+ON CONFLICT DO NOTHING RETURNING account_id, spkg_id
+""")  # noqa: S608
 _UPDATE = statement(f"""
 UPDATE package_info p SET total_capacity = given.total_capacity, total_remain = given.total_remain,
     deduct_today = given.deduct_today, deduct_date = given.deduct_date, last_update = shoudan_now()
@@ -119,17 +130,12 @@ async def by_key(db: AsyncConnection, keys: Iterable[PackageKey], *, lock: bool 
     return Found({p.key: p for p in packages}, rows[0][-1] if rows else None)
 
 
-async def create(db: AsyncConnection, new: NewPackage) -> bool:
-    """Make the package; False when its account has one with this number."""
-    binds = {
-        "account_id": new.account_id,
-        "spkg_id": new.spkg_id,
-        "name": new.name,
-        "total_capacity": new.total_capacity,
-        "capacity_daily": new.capacity_daily,
-        "expires": new.expires,
-    }
-    return (await db.execute(_CREATE, binds)).one_or_none() is not None
+async def create(db: AsyncConnection, new: Sequence[NewPackage]) -> set[tuple[int, str]]:
+    """Make those whose account has none with their number; (account_id, spkg_id) of the new ones."""
+    binds = columns(
+        new, "account_id", "spkg_id", "name", "total_capacity", "capacity_daily", "expires"
+    )
+    return {(row[0], row[1]) for row in (await db.execute(_CREATE, binds)).all()}
 
 
 async def records_by_key(

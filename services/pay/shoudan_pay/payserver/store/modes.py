@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.text_statements import statement
+from shoudan_kit.db.text_statements import columns, statement, unnest
 
 LIST_MAX: Final = 1000
 
@@ -98,16 +98,24 @@ _NAMES: Final = ", ".join(TERMS)
 _BINDS: Final = ", ".join(f":{name}" for name in TERMS)
 _REPLACED: Final = ", ".join(f"{name} = excluded.{name}" for name in TERMS)
 
-# id and createdAt of one that exists are kept, and its uuid unless another is wanted.
+_TYPES: Final = {
+    name: {int: "integer", bool: "boolean"}.get(kind, "text")
+    for name, kind in get_type_hints(Terms).items()
+}
+
+# id and createdAt of one that exists are kept, and its uuid unless another is wanted. In one order for
+# everybody, so that two batches never wait for each other in a circle.
 _REGISTER = statement(f"""
 INSERT INTO pay_mode_template AS t (uuid, template_id, {_NAMES}, status, create_time, modify_time)
-VALUES (:uuid, :template_id, {_BINDS}, 'enabled', shoudan_now(), shoudan_now())
+SELECT uuid, template_id, {_NAMES}, 'enabled', shoudan_now(), shoudan_now()
+FROM {unnest(uuid="text", template_id="text", **_TYPES)} ORDER BY template_id
 ON CONFLICT (template_id) DO UPDATE SET {_REPLACED}, modify_time = shoudan_now(),
     uuid = CASE WHEN :wanted THEN excluded.uuid ELSE t.uuid END
 RETURNING {_TEMPLATE}
 """)  # noqa: S608 - built from literals above
-_TEMPLATE_BY_ID = statement(f"""
-SELECT {_TEMPLATE} FROM pay_mode_template t WHERE t.template_id = :template_id AND t.status = 'enabled'
+_TEMPLATES_BY_ID = statement(f"""
+SELECT {_TEMPLATE} FROM pay_mode_template t
+WHERE t.template_id = ANY(CAST(:ids AS text[])) AND t.status = 'enabled'
 """)  # noqa: S608
 _CREATE = statement(f"""
 INSERT INTO pay_mode AS m (uuid, template_id, merchant_uuid, merchant_href, fast, opened, ui_order,
@@ -150,18 +158,27 @@ def mode_of(row: Sequence[Any]) -> Mode:
 
 
 async def register(
-    db: AsyncConnection, uuid: str, template_id: str, terms: Terms, *, wanted: bool = False
-) -> Template:
-    """Make a template, or give one that exists these terms, and this uuid if it is `wanted`."""
-    head = {"uuid": uuid, "template_id": template_id, "wanted": wanted}
-    binds = head | msgspec.structs.asdict(terms)
-    return template_of((await db.execute(_REGISTER, binds)).one())
+    db: AsyncConnection, given: Mapping[str, tuple[str, Terms]], *, wanted: bool = False
+) -> list[Template]:
+    """Make templates from (uuid, terms) by payTemplateId, or give those that exist these terms.
+
+    Those that exist get the uuid, too, if it is `wanted`.
+    """
+    head = {"template_id": list(given), "uuid": [uuid for uuid, _ in given.values()]}
+    binds = head | columns([terms for _, terms in given.values()], *TERMS)
+    rows = (await db.execute(_REGISTER, {**binds, "wanted": wanted})).all()
+    return [template_of(row) for row in rows]
+
+
+async def templates_by_id(db: AsyncConnection, ids: Collection[str]) -> dict[str, Template]:
+    """The enabled templates among these, by payTemplateId."""
+    rows = (await db.execute(_TEMPLATES_BY_ID, {"ids": list(ids)})).all()
+    return {one.template_id: one for one in map(template_of, rows)}
 
 
 async def template_by_id(db: AsyncConnection, template_id: str) -> Template | None:
     """The enabled template."""
-    row = (await db.execute(_TEMPLATE_BY_ID, {"template_id": template_id})).one_or_none()
-    return None if row is None else template_of(row)
+    return (await templates_by_id(db, [template_id])).get(template_id)
 
 
 async def create(db: AsyncConnection, mode: Mode) -> Mode | None:

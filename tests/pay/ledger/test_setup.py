@@ -1,0 +1,85 @@
+"""SetupService: a configuration costs as many statements however much it holds, and is applied once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from grpc import aio
+
+from shoudan.pay.v1 import ledger_service_pb2 as ledger
+from shoudan.pay.v1 import payment_service_pb2 as payment
+from shoudan.pay.v1 import setup_service_pb2 as pb
+from shoudan.pay.v1.setup_service_pb2_grpc import SetupServiceStub
+from shoudan_kit.db.text_statements import watched
+from shoudan_kit.rpc.refusal import Refused
+from tests.pay.ledger.bank import YUAN, Bank, told
+
+FEW, MANY = 2, 60
+
+
+def key(name: str) -> ledger.AccountKey:
+    return ledger.AccountKey(ident="oms", groups="down_channel", eid=name)
+
+
+def package(owner: str, number: str) -> pb.SetupPackage:
+    return pb.SetupPackage(account=key(owner), spkg_id=number, name="p", total_capacity=100)
+
+
+def setup(prefix: str, count: int, *, name: str = "a", locked: bool = False) -> Any:
+    names = [f"{prefix}{n}" for n in range(count)]
+    return pb.ApplySetupRequest(
+        by="t",
+        accounts=[
+            pb.SetupAccount(key=key(one), name=name, locked=locked, opening_micros=YUAN)
+            for one in names
+        ],
+        templates=[
+            pb.SetupTemplate(template_id=one, terms=payment.Terms(name=name)) for one in names
+        ],
+        packages=[package(one, "p1") for one in names],
+    )
+
+
+async def applied(bank: Bank, request: Any) -> tuple[list[str], int]:
+    """What changed, and how many statements it took."""
+    seen: list[str] = []
+    async with aio.insecure_channel(f"127.0.0.1:{bank.process.port}") as channel:
+        stub: Any = SetupServiceStub(channel)
+        with watched(seen.append):
+            answer = await told(stub.ApplySetup(request))
+    ours = ("account_", "package_info", "pay_mode_template")
+    return list(answer.changes), sum(any(one in sql for one in ours) for sql in seen)
+
+
+async def test_a_setup_costs_as_many_statements_however_much_it_holds(bank: Bank) -> None:
+    for given in ({}, {"name": "b"}, {"locked": True}, {}, {"name": "b", "locked": True}):
+        few, many = setup("f", FEW, **given), setup("m", MANY, **given)
+        changed, cost = await applied(bank, few)
+        changed_many, cost_many = await applied(bank, many)
+        assert len(changed_many) * FEW == len(changed) * MANY
+        assert len(changed) >= FEW
+        assert cost_many == cost
+    again, _ = await applied(bank, setup("m", MANY, name="b", locked=True))
+    assert again == []
+    account = await bank.stub.GetAccount(ledger.GetAccountRequest(key=key("m59")))
+    assert (account.account.name, account.account.locked) == ("b", True)
+    assert account.account.balance_micros == YUAN
+
+
+async def test_a_package_given_twice_is_made_once_and_one_of_nobody_undoes_all(bank: Bank) -> None:
+    twice = pb.ApplySetupRequest(
+        by="t",
+        accounts=[pb.SetupAccount(key=key("x"))],
+        packages=[package("x", "p"), package("x", "p")],
+    )
+    changed, _ = await applied(bank, twice)
+    assert changed == ["account oms/down_channel/x: new", "package oms/down_channel/x/p: new"]
+    nobody = pb.ApplySetupRequest(
+        by="t", accounts=[pb.SetupAccount(key=key("y"))], packages=[package("z", "p")]
+    )
+    with pytest.raises(Refused) as refused:
+        await applied(bank, nobody)
+    assert refused.value.reason == "ERROR_REASON_ACCOUNT_NOT_FOUND"
+    with pytest.raises(Refused):
+        await told(bank.stub.GetAccount(ledger.GetAccountRequest(key=key("y"))))
