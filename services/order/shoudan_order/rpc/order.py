@@ -13,6 +13,7 @@ from shoudan.order.v1 import order_service_pb2_grpc as grpc_pb
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.money import MICROS_MAX
 from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.secrets.sealing import plain_account
 from shoudan_order import lifecycles, orders, results, views
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome, stated_cost_micros
@@ -131,6 +132,7 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
             before_id=_token(request.page_token),
             most=size,
             account=self._context.accounts.lookup(request.account) if request.account else "",
+            account_in_clear=(request.account, plain_account(request.account)),
         )
         found, token = await views.orders(self._context, wanted)
         return pb.ListOrdersResponse(orders=[whole(v) for v in found], next_page_token=token)

@@ -45,6 +45,7 @@ class OrderFilter:
     before_id: int
     most: int
     account: str = ""  # how the sealed text of the account begins
+    account_in_clear: tuple[str, ...] = ()  # as rows may have it that are not sealed yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,9 @@ def orders_query(wanted: OrderFilter, before: int, since: int) -> Select[Any]:
     if _open(wanted):
         query = query.where(ORDER.c.end_time.is_(None))
     if wanted.account:
-        query = query.where(ORDER.c.rechage_account.startswith(wanted.account, autoescape=True))
+        stored = ORDER.c.rechage_account
+        sealed = stored.startswith(wanted.account, autoescape=True)
+        query = query.where(sealed | stored.in_(wanted.account_in_clear))
     if wanted.channel_no:
         query = query.where(ORDER.c.down_channel_no == wanted.channel_no)
     if wanted.statuses:

@@ -798,7 +798,9 @@ class ListOrdersRequest(_message.Message):
     page_token: _builtins.str
     """next_page_token of the page before."""
     account: _builtins.str
-    """Exact: the account that was to be recharged. Found by walking: give a period, too."""
+    """Exact: the account that was to be recharged; a phone in whatever spelling, or where the row is not sealed yet, as it is
+    written there or in digits alone. Found by walking: give a period, too.
+    """
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___OrderStatus.ValueType]:
         """Only these."""
