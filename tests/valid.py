@@ -1,0 +1,126 @@
+"""Requests that nothing but the database can answer: one for each method whose plainest request is
+refused before it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from shoudan_delivery.inbound import NotifyTokens
+from tests.delivery.test_notifies import SUPPLIER
+
+Correct = Callable[[Any], None]
+UUID = "u" * 22
+PHONE = "13912345678"
+ORDER_NO = 4_611_686_018_427_387_904
+
+
+def _order(one: Any) -> None:
+    one.Clear()
+    one.channel_no, one.request_no, one.line_id, one.carrier_no = "test", "r1", 1, "ZSH"
+    one.invoice_type, one.num, one.recharge_account = 1, 1, PHONE
+    one.face_micros, one.amount_micros = 200_000_000, 198_000_000
+
+
+def _refund(one: Any) -> None:
+    one.channel_no, one.notify_url = "test", "http://127.0.0.1/"
+
+
+def _posting(one: Any) -> None:
+    one.amount_micros, one.ext_no, one.void = 10, "", False
+
+
+def _terms(message: Any) -> None:
+    message.terms.Clear()
+    message.terms.name = "n"
+
+
+def _supplier(one: Any) -> None:
+    one.request_url = one.notify_url = one.query_url = "http://127.0.0.1:9/"
+    one.protocol, one.secret_name, one.service_class = "default", "", 10
+    del one.error_codes[:]
+    for code in (0, 10, 90):
+        one.error_codes.add(error_code=f"R_{code}", deal_code=code)
+    del one.notify_networks[:]
+    one.ext_params.clear()
+
+
+def _notify(message: Any) -> None:
+    message.Clear()
+    message.channel_no, message.service_class, message.method = "up", 10, "POST"
+    url = NotifyTokens((b"demo-key-of-notify-tokens",)).url(SUPPLIER, ORDER_NO)
+    message.query = url.partition("?")[2]
+    message.body = b'{"order_no": "%d", "code": "R_0000"}' % ORDER_NO
+
+
+def _push(one: Any) -> None:
+    one.kind, one.sender, one.body = 1, "BudweiserTmall", b"{}"
+
+
+def _phone(message: Any) -> None:
+    message.filter.phone = PHONE
+    if "page_token" in message.DESCRIPTOR.fields_by_name:
+        message.page_token = ""
+
+
+def _app(one: Any) -> None:
+    one.source_id, one.base_url = "", ""
+
+
+def _domain(one: Any) -> None:
+    one.paid_url, one.refunded_url, one.base_url = "", "", ""
+
+
+def _setup(message: Any) -> None:
+    message.accounts[0].credit_micros = message.accounts[0].opening_micros = 10
+    _terms(message.templates[0])
+
+
+def _mode(message: Any) -> None:
+    message.uuid, message.template_id = UUID, ""
+    _terms(message)
+
+
+def _pay(one: Any) -> None:
+    one.amount_micros, one.params, one.extra_params = 10_000, b"", b""
+
+
+def _moved(one: Any) -> None:
+    one.amount_micros, one.extra_params = 10_000, b""
+
+
+# What to change of the plainest request, by the method's name.
+VALID: dict[str, Correct] = {
+    "OrderService/CreateOrders": lambda m: _order(m.orders[0]),
+    "OrderService/CreateOrder": lambda m: _order(m.order),
+    "OrderService/CreateRefunds": lambda m: _refund(m.refunds[0]),
+    "AuditService/DecideAudit": lambda m: setattr(m, "status", 90),
+    "DeliveryService/CreateDeliveries": lambda m: setattr(m.items[0], "face_micros", 10),
+    "DeliveryService/ResolveDelivery": lambda m: setattr(m, "status", 90),
+    "DeliveryService/TakeNotify": _notify,
+    "SupplierService/ApplySuppliers": lambda m: _supplier(m.suppliers[0]),
+    "ErpService/IngestPushes": lambda m: _push(m.pushes[0]),
+    "ErpService/SearchTrades": _phone,
+    "ErpService/SearchRefunds": _phone,
+    "ErpService/ExportTrades": _phone,
+    "ErpService/ExportRefunds": _phone,
+    "ErpService/EraseSubject": lambda m: setattr(m, "phone", PHONE),
+    "LedgerService/PostEntries": lambda m: _posting(m.groups[0].postings[0]),
+    "LedgerService/Post": lambda m: _posting(m.posting),
+    "LedgerService/CreatePackage": lambda m: setattr(m, "expires", ""),
+    "LedgerService/VerifyAgainst": lambda m: m.Clear(),
+    "PaymentService/CreateMode": _mode,
+    "PaymentService/UpdateMode": _terms,
+    "PaymentService/CreatePays": lambda m: _pay(m.items[0]),
+    "PaymentService/CreateRefunds": lambda m: _moved(m.items[0]),
+    "SetupService/ApplySetup": _setup,
+    "PlatformService/SetUmsApp": lambda m: _app(m.app),
+    "PlatformService/SetDomain": lambda m: _domain(m.domain),
+}
+# Methods that need no database, and what they answer from.
+WITHOUT = {
+    "DictionaryService/GetDictionary": "the columns of the code",
+    "DictionaryService/ListAreas": "the catalogue in memory",
+    "OperationsService/ListResting": "what this process has seen of hosts",
+    "LedgerService/GetStatementKeys": "the keys of this process",
+}
