@@ -221,9 +221,12 @@ async def test_tables_that_only_grow_are_vacuumed_as_they_grow(database: Any, se
     db = await asyncpg.connect((await database(service)).owner.replace("+asyncpg", ""))
     try:
         found = await db.fetch(
-            "SELECT relname FROM pg_class WHERE relname = ANY($1) AND EXISTS (SELECT 1"
-            " FROM unnest(reloptions) one WHERE one LIKE 'autovacuum_vacuum_insert_scale_factor=%')"
-            " ORDER BY 1",
+            "SELECT coalesce(whole.relname, part.relname) FROM pg_class part"
+            " LEFT JOIN pg_inherits i ON i.inhrelid = part.oid"
+            " LEFT JOIN pg_class whole ON whole.oid = i.inhparent"
+            " WHERE part.relkind = 'r' AND coalesce(whole.relname, part.relname) = ANY($1)"
+            " GROUP BY 1 HAVING bool_and(EXISTS (SELECT 1 FROM unnest(part.reloptions) one"
+            " WHERE one LIKE 'autovacuum_vacuum_insert_scale_factor=%')) ORDER BY 1",
             list(GROWING[service]),
         )
     finally:
