@@ -302,8 +302,7 @@ def at(path: str, text: str) -> Source:
 
 
 ORDER = "services/order/shoudan_order"
-# pay is not divided by product yet.
-ALIKE = ("services/order/", "services/delivery/", "services/erp_ingest/")
+ALIKE = ("services/order/", "services/delivery/", "services/erp_ingest/", "services/pay/")
 ROLES = (
     "app",
     "commands",
@@ -370,11 +369,10 @@ def test_the_house_rule_is_awake(rule: Rule) -> None:
 
 @pytest.mark.parametrize("service", ALIKE)
 def test_a_service_has_the_role_files_of_every_service(service: str) -> None:
-    there = {
-        Path(s.path).parts[3].removesuffix(".py")
-        for s in sources()
-        if s.path.startswith(f"{service}shoudan_")
-    }
+    paths = [
+        Path(s.path).with_suffix("").parts[2:] for s in sources() if s.path.startswith(service)
+    ]
+    there = {home_and_role(package, rest)[1] for package, *rest in paths if rest}
     assert not set(ROLES) - there, f"{service} lacks {set(ROLES) - there}"
 
 

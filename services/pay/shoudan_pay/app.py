@@ -32,7 +32,7 @@ from shoudan_pay.rpc.dingdang import DingdangServicer
 from shoudan_pay.rpc.ledger import LedgerServicer
 from shoudan_pay.rpc.payment import PaymentServicer
 from shoudan_pay.rpc.platform import PlatformServicer
-from shoudan_pay.rpc.setup import Setup
+from shoudan_pay.rpc.setup import SetupServicer
 from shoudan_pay.tables import METADATA
 from shoudan_pay.tasks import HANDLERS
 
@@ -55,7 +55,7 @@ async def start(app: App[PaySettings]) -> Running:
     servicers = (
         (ledger_stubs.add_LedgerServiceServicer_to_server, ledger),
         (payment_stubs.add_PaymentServiceServicer_to_server, PaymentServicer(payserver)),
-        (setup_stubs.add_SetupServiceServicer_to_server, Setup(app, payserver.components)),
+        (setup_stubs.add_SetupServiceServicer_to_server, SetupServicer(app, payserver.components)),
         (
             platform_stubs.add_ChinaumsServiceServicer_to_server,
             ChinaumsServicer(app, signatures, context.ums_notifies),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -154,3 +155,9 @@ class Notices:
             task.retry_after(wait_s, "not acknowledged")
         elif status == GIVEN_UP:
             _log.warning("notice_given_up", notice_id=notice.notice_id, domain=notice.domain_id)
+
+
+async def newest(app: App[PaySettings], domain_id: str, most: int) -> Sequence[Notice]:
+    """The newest notices, of one domain or of all."""
+    async with app.db.connect() as db:
+        return await notices.newest(db, domain_id, most)

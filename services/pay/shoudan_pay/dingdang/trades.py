@@ -194,6 +194,15 @@ async def bind(app: App[PaySettings], orders: OrderHolds, trade: Trade) -> Trade
     return found
 
 
+async def find(app: App[PaySettings], domain_id: str, trade_no: str) -> Trade:
+    """A trade as it stands. Raises NoOrder."""
+    async with app.db.connect() as db:
+        found = await trades.by_no(db, domain_id, trade_no)
+    if found is None:
+        raise NoOrder(trade_no[:64])
+    return found
+
+
 def _paid_by_another() -> FieldInvalid:
     return FieldInvalid("pay_traction_no", "is paid by another trade")
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.pages import Asked, Page
+from shoudan_kit.db.pool import retry
 from shoudan_kit.money import MICROS_MAX, STEP
+from shoudan_kit.service import App
+from shoudan_pay.config import PaySettings
+from shoudan_pay.ledger import events
 from shoudan_pay.ledger.entries import PLATFORM, Account, Alert, Crossing, Key
 from shoudan_pay.ledger.refusals import AccountLocked, AccountNotFound
 from shoudan_pay.ledger.states import AccountStatus
 from shoudan_pay.ledger.store import accounts as store
+from shoudan_pay.ledger.store import records as record_store
 from shoudan_pay.ledger.store.accounts import AccountChange, NewAccount
 from shoudan_pay.refusals import AmountInvalid, FieldInvalid
 
@@ -140,6 +147,75 @@ async def remove_alert(db: AsyncConnection, key: Key, threshold_micros: int) -> 
     account = await _locked(db, key)
     await store.remove_alert(db, account.account_id, threshold_micros)
     return await store.alerts(db, [account.account_id])
+
+
+class Accounts:
+    """The same for callers outside: each call is one transaction with its events."""
+
+    def __init__(self, app: App[PaySettings]) -> None:
+        self._app = app
+
+    async def create(self, wanted: Sequence[NewAccount]) -> list[Made]:
+        """Like `create`."""
+
+        async def transact() -> list[Made]:
+            async with self._app.work("accounts") as work:
+                return await create(work.db, wanted)
+
+        return await retry(transact)
+
+    async def get(self, key: Key) -> Account:
+        """Like `get`."""
+        async with self._app.db.connect() as db:
+            return await get(db, key)
+
+    async def page(self, wanted: store.Filter, asked: Asked) -> Page[Account]:
+        """A page by account_id."""
+        async with self._app.db.connect() as db:
+            return await store.page(db, wanted, asked)
+
+    async def balance(self, key: Key, time: datetime | None) -> tuple[int, int]:
+        """Balance and seq now, or as they were. Refuses: AccountNotFound."""
+        async with self._app.db.connect() as db:
+            account = await get(db, key)
+            if time is None:
+                return account.balance_micros, account.seq
+            return await record_store.balance_at(db, account, time)
+
+    async def records(self, query: record_store.Query, asked: Asked) -> Page[record_store.Shown]:
+        """A page of records, newest first. Refuses: AccountNotFound, when one whole account is named."""
+        async with self._app.db.connect() as db:
+            if query.ident and query.groups and query.eid:
+                account = await get(db, (query.ident, query.groups, query.eid))
+                query = replace(query, account_id=account.account_id)
+            return await record_store.page(db, query, asked)
+
+    async def change(self, key: Key, wanted: Change) -> Account:
+        """Like `change`, of one account."""
+
+        async def transact() -> Account:
+            async with self._app.work("accounts") as work:
+                (account,) = await change(work.db, {key: wanted})
+                events.account_changed(work.events, account)
+            return account
+
+        return await retry(transact)
+
+    async def watch(
+        self, key: Key, threshold_micros: int, hysteresis_micros: int
+    ) -> Sequence[Alert]:
+        """Like `set_alert`; its thresholds now."""
+        async with self._app.work("accounts") as work:
+            account, there, told = await set_alert(
+                work.db, key, threshold_micros, hysteresis_micros
+            )
+            events.crossed(work.events, told, {account.account_id: account})
+        return there
+
+    async def unwatch(self, key: Key, threshold_micros: int) -> Sequence[Alert]:
+        """Like `remove_alert`."""
+        async with self._app.work("accounts") as work:
+            return await remove_alert(work.db, key, threshold_micros)
 
 
 async def _locked(db: AsyncConnection, key: Key) -> Account:

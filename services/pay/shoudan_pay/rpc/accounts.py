@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from shoudan.pay.v1 import ledger_service_pb2 as pb
-from shoudan_kit.db.pool import retry
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
-from shoudan_pay.ledger import accounts, events
-from shoudan_pay.ledger.entries import Account, Key
+from shoudan_pay.ledger import accounts
 from shoudan_pay.ledger.store import accounts as store
 from shoudan_pay.ledger.store.accounts import NewAccount
 from shoudan_pay.refusals import FieldInvalid
@@ -26,6 +22,7 @@ class AccountCalls:
     """The part of LedgerService that is about accounts."""
 
     _app: App[PaySettings]
+    _accounts: accounts.Accounts
 
     async def CreateAccounts(
         self, request: pb.CreateAccountsRequest, context: RpcContext
@@ -35,7 +32,7 @@ class AccountCalls:
             raise FieldInvalid("items", f"has more than {ITEMS_MAX}")
         read = [self._read(item) for item in request.items]
         wanted = [one for one in read if isinstance(one, NewAccount)]
-        made = await retry(lambda: self._create(wanted))
+        made = await self._accounts.create(wanted)
         answers = iter(made)
         results: list[_Result] = []
         for one in read:
@@ -46,10 +43,6 @@ class AccountCalls:
                 account = ledger_messages.account(answer.account)
                 results.append(_Result(account=account, existed=answer.existed))
         return pb.CreateAccountsResponse(results=results)
-
-    async def _create(self, wanted: Sequence[NewAccount]) -> list[accounts.Made]:
-        async with self._app.work("accounts") as work:
-            return await accounts.create(work.db, wanted)
 
     def _read(self, item: pb.CreateAccountsRequest.Item) -> NewAccount | Refusal:
         try:
@@ -66,8 +59,7 @@ class AccountCalls:
         self, request: pb.GetAccountRequest, context: RpcContext
     ) -> pb.GetAccountResponse:
         """One account, platform accounts with their derived balance."""
-        async with self._app.db.connect() as db:
-            account = await accounts.get(db, ledger_messages.key(request.key))
+        account = await self._accounts.get(ledger_messages.key(request.key))
         return pb.GetAccountResponse(account=ledger_messages.account(account))
 
     async def ListAccounts(
@@ -89,8 +81,7 @@ class AccountCalls:
             status,
         )
         asked = ledger_messages.page(request, 0)
-        async with self._app.db.connect() as db:
-            page = await store.page(db, wanted, asked)
+        page = await self._accounts.page(wanted, asked)
         ledger_messages.whole(asked.numbered and page.cut)
         return pb.ListAccountsResponse(
             accounts=[ledger_messages.account(one) for one in page.shown],
@@ -113,26 +104,18 @@ class AccountCalls:
             request.locked if request.HasField("locked") else None,
         )
         key = ledger_messages.key(request.key)
-        account = await retry(lambda: self._change(key, wanted))
+        account = await self._accounts.change(key, wanted)
         return pb.UpdateAccountResponse(account=ledger_messages.account(account))
-
-    async def _change(self, key: Key, wanted: accounts.Change) -> Account:
-        async with self._app.work("accounts") as work:
-            (account,) = await accounts.change(work.db, {key: wanted})
-            events.account_changed(work.events, account)
-        return account
 
     async def SetAlert(
         self, request: pb.SetAlertRequest, context: RpcContext
     ) -> pb.SetAlertResponse:
         """Add a threshold, or remove one."""
         key = ledger_messages.key(request.key)
-        async with self._app.work("accounts") as work:
-            if request.remove:
-                there = await accounts.remove_alert(work.db, key, request.threshold_micros)
-            else:
-                account, there, told = await accounts.set_alert(
-                    work.db, key, request.threshold_micros, request.hysteresis_micros
-                )
-                events.crossed(work.events, told, {account.account_id: account})
+        if request.remove:
+            there = await self._accounts.unwatch(key, request.threshold_micros)
+        else:
+            there = await self._accounts.watch(
+                key, request.threshold_micros, request.hysteresis_micros
+            )
         return pb.SetAlertResponse(threshold_micros=[one.threshold_micros for one in there])

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.clock import BEIJING
-from shoudan_kit.db.pool import retry
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
-from shoudan_kit.service import App
-from shoudan_pay.config import PaySettings
-from shoudan_pay.ledger import accounts, packages
-from shoudan_pay.ledger.entries import PLATFORM, PackageKey
+from shoudan_pay.ledger import packages
+from shoudan_pay.ledger.entries import PackageKey
+from shoudan_pay.ledger.package_moves import Packages, check_new
 from shoudan_pay.ledger.packages import Move, Moved
-from shoudan_pay.ledger.refusals import NumberInvalid, PackageNotFound
+from shoudan_pay.ledger.refusals import PackageNotFound
 from shoudan_pay.ledger.store import packages as store
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import ledger_messages
@@ -29,7 +26,7 @@ _Result = pb.MoveCapacityResponse.Result
 class PackageCalls:
     """The part of LedgerService that is about service packages."""
 
-    _app: App[PaySettings]
+    _packages: Packages
 
     async def CreatePackage(
         self, request: pb.CreatePackageRequest, context: RpcContext
@@ -39,11 +36,7 @@ class PackageCalls:
             ledger_messages.key(request.account),
             ledger_messages.text("spkg_id", request.spkg_id, ledger_messages.SPKG_MAX),
         )
-        if key[0][1] == PLATFORM:
-            raise FieldInvalid("groups", "a platform account owns no packages")
-        for number in (request.total_capacity, request.capacity_daily):
-            if not 0 <= number <= packages.NUMBER_MAX:
-                raise NumberInvalid(number)
+        check_new(key, request.total_capacity, request.capacity_daily)
         expires = (
             ledger_messages.day("expires", request.expires)
             if request.expires
@@ -52,19 +45,10 @@ class PackageCalls:
         name = ledger_messages.text(
             "name", request.name or request.spkg_id, ledger_messages.NAME_MAX
         )
-        async with self._app.work("packages") as work:
-            account = await accounts.get(work.db, key[0])
-            new = store.NewPackage(
-                account.account_id,
-                key[1],
-                name,
-                request.total_capacity,
-                request.capacity_daily,
-                expires,
-            )
-            made = await store.create(work.db, [new])
-            found = await store.by_key(work.db, [key])
-        return pb.CreatePackageResponse(package=_shown(found, key), existed=not made)
+        found, existed = await self._packages.create(
+            key, name, request.total_capacity, request.capacity_daily, expires
+        )
+        return pb.CreatePackageResponse(package=_shown(found, key), existed=existed)
 
     async def GetPackage(
         self, request: pb.GetPackageRequest, context: RpcContext
@@ -74,8 +58,7 @@ class PackageCalls:
             ledger_messages.key(request.account),
             ledger_messages.text("spkg_id", request.spkg_id, ledger_messages.SPKG_MAX),
         )
-        async with self._app.db.connect() as db:
-            found = await store.by_key(db, [key])
+        found = await self._packages.find(key)
         return pb.GetPackageResponse(package=_shown(found, key))
 
     async def MoveCapacity(
@@ -86,27 +69,9 @@ class PackageCalls:
             raise FieldInvalid("moves", f"has more than {MOVES_MAX}")
         read = [_read(message) for message in request.moves]
         moves = [one for one in read if isinstance(one, Move)]
-        answers = iter(await retry(lambda: self._move(moves)) if moves else [])
+        answers = iter(await self._packages.move(moves))
         results = [_result(one if isinstance(one, Refusal) else next(answers)) for one in read]
         return pb.MoveCapacityResponse(results=results)
-
-    async def _move(self, moves: Sequence[Move]) -> list[Moved | Refusal]:
-        async with self._app.work("packages") as work:
-            found = await store.by_key(work.db, {move.package for move in moves}, lock=True)
-            if found.now is None:
-                return [PackageNotFound(move.package[1]) for move in moves]
-            keys = [
-                key
-                for move in moves
-                if (package := found.packages.get(move.package)) is not None
-                for key in packages.quoted(move, package.pkg_id)
-            ]
-            records = await store.records_by_key(work.db, list(dict.fromkeys(keys)))
-            ids = iter(work.ids.take(len(moves)))
-            decided = packages.decide(found.packages, records, moves, ids, found.now)
-            if decided.new:
-                await store.write(work.db, decided.new, decided.packages)
-        return decided.answers
 
     async def ListPackageRecords(
         self, request: pb.ListPackageRecordsRequest, context: RpcContext
@@ -119,12 +84,7 @@ class PackageCalls:
         asked = ledger_messages.page(request, BEFORE_ALL)
         start = ledger_messages.optional_moment(request, "start_time")
         stop = ledger_messages.optional_moment(request, "end_time")
-        async with self._app.db.connect() as db:
-            found = (await store.by_key(db, [key])).packages.get(key)
-            if found is None:
-                raise PackageNotFound(key[1])
-            period = store.Period(found.pkg_id, start, stop)
-            page = await store.page(db, period, asked)
+        page = await self._packages.records(key, start, stop, asked)
         ledger_messages.whole(page.cut)
         shown = [ledger_messages.package_record(one) for one in page.shown]
         return pb.ListPackageRecordsResponse(

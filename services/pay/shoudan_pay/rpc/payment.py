@@ -11,6 +11,8 @@ from shoudan_kit.rpc.deadlines import deadline
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_pay.payserver import pays, refunds
+from shoudan_pay.payserver.lists import Lists
+from shoudan_pay.payserver.modes import Modes
 from shoudan_pay.payserver.notifies import Notifies
 from shoudan_pay.payserver.pays import Paid
 from shoudan_pay.payserver.protocol import RawAnswer
@@ -32,7 +34,8 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
     """shoudan.pay.v1.PaymentService."""
 
     def __init__(self, server: PayServer) -> None:
-        self._app, self._components = server.app, server.components
+        self._app, self._lists = server.app, Lists(server.app)
+        self._modes = Modes(server.app, server.components)
         self._pays, self._refunds = server.pays, server.refunds
         self._notifies = Notifies(server)
 

@@ -13,6 +13,7 @@ from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_kit.db.pages import NUMBERED_MAX
 from shoudan_kit.http.json_keys import repeated_key
 from shoudan_kit.money import FEN, MICROS_MAX
+from shoudan_pay.payserver.modes import BARE, URL_TERMS
 from shoudan_pay.payserver.refusals import ResourceNotFound
 from shoudan_pay.payserver.rules import PayAsked, RefundAsked, content_hash
 from shoudan_pay.payserver.store.lists import Collection, Condition, Operator, Ordering
@@ -32,7 +33,6 @@ ORDERINGS_MAX: Final = 5
 JSON_BYTES_MAX: Final = 8 * 1024
 NUMBER_MAX: Final = 64
 URL_MAX: Final = 2048
-VALID_H: Final = 24
 VALID_H_MAX: Final = 8760
 
 COLLECTIONS: Final = {
@@ -53,31 +53,6 @@ OPERATORS: Final = {
 }
 _TERM_MAX: Final = {"name": 64, "description": 256, "channel": 64, "way": 64, "secret_name": 64}
 _FLAGS: Final = ("online", "sign_account", "async_notify", "third_party", "repeatable")
-BARE: Final = Terms(
-    "",
-    None,
-    None,
-    None,
-    None,
-    None,
-    VALID_H,
-    False,
-    False,
-    False,
-    False,
-    None,
-    None,
-    None,
-    False,
-    "",
-)
-# What refusals call them.
-URL_TERMS: Final = {
-    "check_env_url": "checkEnvUrl",
-    "pay_url": "payUrl",
-    "refund_url": "refundUrl",
-    "query_url": "queryUrl",
-}
 _NAMES: Final = {
     **URL_TERMS,
     "icon_href": "iconHref",

@@ -9,14 +9,13 @@ from shoudan.pay.v1 import platform_service_pb2_grpc as grpc_stubs
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
+from shoudan_pay.dingdang.notices import newest
 from shoudan_pay.dingdang.order_holds import OrderHolds
 from shoudan_pay.dingdang.protocol import DOMAIN_CHARS_MAX, ID_CHARS_MAX
 from shoudan_pay.dingdang.states import TradeState
-from shoudan_pay.dingdang.store import notices, trades
 from shoudan_pay.dingdang.store.trades import Trade
-from shoudan_pay.dingdang.trades import bind
+from shoudan_pay.dingdang.trades import bind, find
 from shoudan_pay.platforms import callers
-from shoudan_pay.platforms.refusals import NoOrder
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import platform_messages
 from shoudan_pay.rpc.ledger_messages import text
@@ -70,10 +69,7 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
         self, request: pb.GetTradeRequest, context: RpcContext
     ) -> pb.GetTradeResponse:
         """How it stands."""
-        async with self._app.db.connect() as db:
-            found = await trades.by_no(db, request.domain_id, request.trade_no)
-        if found is None:
-            raise NoOrder(request.trade_no[:64])
+        found = await find(self._app, request.domain_id, request.trade_no)
         return pb.GetTradeResponse(trade=platform_messages.trade_message(found))
 
     async def ListNotices(
@@ -83,8 +79,7 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
         most = min(request.limit or LIMIT, LIMIT_MAX)
         if most < 1:
             raise FieldInvalid("limit", f"is none of 1 to {LIMIT_MAX}")
-        async with self._app.db.connect() as db:
-            found = await notices.newest(db, request.domain_id, most)
+        found = await newest(self._app, request.domain_id, most)
         shown = [
             pb.Notice(
                 notice_id=one.notice_id,

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
-from shoudan_kit.service import App
-from shoudan_pay.config import PaySettings
-from shoudan_pay.ledger import accounts
+from shoudan_pay.ledger.accounts import Accounts
 from shoudan_pay.ledger.group_commit import Answer, Group, Ledger
-from shoudan_pay.ledger.refusals import AccountNotFound
-from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import records as store
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import ledger_messages
@@ -24,7 +18,7 @@ BEFORE_ALL = 2**63 - 1
 class PostingCalls:
     """The part of LedgerService that is about postings and records."""
 
-    _app: App[PaySettings]
+    _accounts: Accounts
     _ledger: Ledger
 
     async def PostEntries(
@@ -59,16 +53,9 @@ class PostingCalls:
         self, request: pb.ListRecordsRequest, context: RpcContext
     ) -> pb.ListRecordsResponse:
         """A page, newest first."""
-        query, whole = _query(request)
+        query = _query(request)
         wanted = ledger_messages.page(request, BEFORE_ALL)
-        async with self._app.db.connect() as db:
-            if whole:
-                key = query.ident, query.groups, query.eid
-                account = (await account_store.by_key(db, [key])).get(key)
-                if account is None:
-                    raise AccountNotFound(*key)
-                query = replace(query, account_id=account.account_id)
-            page = await store.page(db, query, wanted)
+        page = await self._accounts.records(query, wanted)
         ledger_messages.whole(wanted.numbered and page.cut)
         return pb.ListRecordsResponse(
             records=ledger_messages.shown_records(page.shown),
@@ -81,11 +68,8 @@ class PostingCalls:
     ) -> pb.GetBalanceResponse:
         """The balance now, or as it was."""
         time = ledger_messages.optional_moment(request, "time")
-        async with self._app.db.connect() as db:
-            account = await accounts.get(db, ledger_messages.key(request.key))
-            if time is None:
-                return pb.GetBalanceResponse(balance_micros=account.balance_micros, seq=account.seq)
-            balance, seq = await store.balance_at(db, account, time)
+        key = ledger_messages.key(request.key)
+        balance, seq = await self._accounts.balance(key, time)
         return pb.GetBalanceResponse(balance_micros=balance, seq=seq)
 
 
@@ -98,12 +82,11 @@ def _read(group: pb.PostEntriesRequest.Group) -> Group | Refusal:
         return refusal
 
 
-def _query(request: pb.ListRecordsRequest) -> tuple[store.Query, bool]:
-    """What to look for, and whether it names one whole account."""
+def _query(request: pb.ListRecordsRequest) -> store.Query:
     key = request.account
     if not key.ident and not request.trade_no:
         raise FieldInvalid("account", "needs an ident unless a trade_no is given")
-    query = store.Query(
+    return store.Query(
         None,
         ledger_messages.text("ident", key.ident, ledger_messages.IDENT_MAX, optional=True),
         ledger_messages.text("groups", key.groups, ledger_messages.IDENT_MAX, optional=True),
@@ -116,4 +99,3 @@ def _query(request: pb.ListRecordsRequest) -> tuple[store.Query, bool]:
         request.change_type,
         request.trade_type,
     )
-    return query, bool(query.ident and query.groups and query.eid)

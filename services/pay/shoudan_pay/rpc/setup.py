@@ -1,72 +1,28 @@
-"""SetupService: accounts, ways of paying and packages of a configuration file, in one transaction."""
+"""SetupService: accounts, ways of paying and packages of a configuration file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
-
-import msgspec
 
 from shoudan.pay.v1 import setup_service_pb2 as pb
 from shoudan.pay.v1 import setup_service_pb2_grpc as grpc_stubs
-from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.service import App
-from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
-from shoudan_pay.ledger import accounts, events, packages, postings
-from shoudan_pay.ledger.chain_hash import Ring, ring_of
-from shoudan_pay.ledger.entries import PLATFORM, Account, Key, PackageKey, Posting
-from shoudan_pay.ledger.group_commit import post
-from shoudan_pay.ledger.packages import EXPIRES_NEVER
-from shoudan_pay.ledger.refusals import AccountNotFound, NumberInvalid
-from shoudan_pay.ledger.states import AccountStatus, ChangeType, TradeType
-from shoudan_pay.ledger.store import accounts as account_store
-from shoudan_pay.ledger.store import packages as package_store
-from shoudan_pay.ledger.store import records as record_store
-from shoudan_pay.ledger.store.accounts import AccountChange, NewAccount
-from shoudan_pay.payserver import numbers
+from shoudan_pay.ledger import accounts, package_moves, postings
+from shoudan_pay.ledger.store.accounts import NewAccount
 from shoudan_pay.payserver.components import Components
-from shoudan_pay.payserver.store import modes as mode_store
-from shoudan_pay.payserver.store.modes import Terms
 from shoudan_pay.refusals import FieldInvalid
-from shoudan_pay.rpc import ledger_messages
-from shoudan_pay.rpc import payment_messages as payserver_wire
-from shoudan_pay.rpc.payment_modes import changes_of, check_terms
+from shoudan_pay.rpc import ledger_messages, payment_messages
+from shoudan_pay.setup import Configuration, WantedAccount, WantedPackage, apply
 
 ROWS_MAX: Final = 10_000
 BY_CHARS_MAX: Final = 64
-OPENING: Final = "opening"  # trade number of an account's opening balance: one for ever
 
 
-class _DryRun(Exception):
-    """Rolls a rehearsal back."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """One account as it shall be."""
-
-    new: NewAccount
-    named: bool
-    locked: bool
-    opening_micros: int
-
-    @property
-    def opening(self) -> Posting:
-        """The posting of its opening balance."""
-        return Posting(
-            account=self.new.key,
-            trade_no=OPENING,
-            change_type=int(ChangeType.ADD),
-            trade_type=int(TradeType.TRADE),
-            amount_micros=self.opening_micros,
-            memo="opening balance",
-        )
-
-
-class Setup(grpc_stubs.SetupServiceServicer):
+class SetupServicer(grpc_stubs.SetupServiceServicer):
     """shoudan.pay.v1.SetupService."""
 
     def __init__(self, app: App[PaySettings], components: Components) -> None:
@@ -83,169 +39,41 @@ class Setup(grpc_stubs.SetupServiceServicer):
         wanted = [self._account(one) for one in request.accounts]
         _no_repeats("accounts", [one.new.key for one in wanted])
         _no_repeats("templates", [one.template_id for one in request.templates])
-        for one in request.templates:  # looked up before the transaction: names are resolved for it
-            await check_terms(self._components, payserver_wire.terms(one.terms))
-        changes: list[str] = []
-        try:
-            async with self._app.work("setup") as work:
-                changes += await _apply_accounts(work, wanted, ring_of(self._app.settings))
-                changes += await _apply_templates(work, request.templates)
-                changes += await _apply_packages(work, request.packages)
-                if request.dry_run:
-                    raise _DryRun
-        except _DryRun:
-            pass
+        templates = {
+            ledger_messages.text("payTemplateId", one.template_id, 64): partial(
+                payment_messages.terms, one.terms
+            )
+            for one in request.templates
+        }
+        packages = [_package(one) for one in request.packages]
+        changes = await apply(
+            self._app,
+            self._components,
+            Configuration(wanted, templates, packages),
+            dry_run=request.dry_run,
+        )
         return pb.ApplySetupResponse(changes=changes)
 
-    def _account(self, given: pb.SetupAccount) -> _Wanted:
+    def _account(self, given: pb.SetupAccount) -> WantedAccount:
         ident, groups, eid = ledger_messages.key(given.key)
         name = ledger_messages.text("name", given.name or eid, ledger_messages.NAME_MAX)
         limited = groups not in self._app.settings.limit_exempt_groups
         new = NewAccount(ident, groups, eid, name, given.credit_micros, limited)
         accounts.check_new(new)
-        wanted = _Wanted(new, bool(given.name), given.locked, given.opening_micros)
+        wanted = WantedAccount(new, bool(given.name), given.locked, given.opening_micros)
         if given.opening_micros:
             postings.check(wanted.opening)
         return wanted
 
 
+def _package(given: pb.SetupPackage) -> WantedPackage:
+    spkg_id = ledger_messages.text("spkg_id", given.spkg_id, ledger_messages.SPKG_MAX)
+    key = ledger_messages.key(given.account), spkg_id
+    package_moves.check_new(key, given.total_capacity, given.capacity_daily)
+    name = ledger_messages.text("name", given.name or spkg_id, ledger_messages.NAME_MAX)
+    return WantedPackage(key, name, given.total_capacity, given.capacity_daily)
+
+
 def _no_repeats(where: str, keys: Sequence[Any]) -> None:
     if len(set(keys)) != len(keys):
         raise FieldInvalid(where, "one is given twice")
-
-
-async def _apply_accounts(work: UnitOfWork, wanted: Sequence[_Wanted], ring: Ring) -> list[str]:
-    """Missing accounts are made, the others changed; openings are posted before a lock shuts them out."""
-    if not wanted:
-        return []
-    new = await account_store.create(work.db, [one.new for one in wanted])
-    locked = await account_store.lock(work.db, [one.new.key for one in wanted])
-    there = locked.accounts
-    changes = [f"account {_shown(one.new.key)}: new" for one in wanted if one.new.key in new]
-    opening = await _unopened(work, wanted, there)
-    unlocked = [one for one in opening if there[one.new.key].locked and not one.locked]
-    normal = int(AccountStatus.NORMAL)
-    await account_store.update(
-        work.db, [AccountChange(there[one.new.key].account_id, status=normal) for one in unlocked]
-    )
-    answer = await post(work, [[one.opening] for one in opening], ring)
-    for decision in answer.decisions:
-        if decision.refusal is not None:
-            raise decision.refusal
-    changes += [
-        f"account {_shown(one.new.key)}: opening {micros_to_yuan(one.opening_micros)}"
-        for one in opening
-    ]
-    differing = {one.new.key: _difference(there[one.new.key], one) for one in wanted}
-    differing = {key: change for key, change in differing.items() if change != accounts.Change()}
-    if differing:
-        for account in await accounts.change(work.db, differing):
-            events.account_changed(work.events, account)
-    return changes + [
-        f"account {_shown(key)}: {word}"
-        for key, change in differing.items()
-        for word in _words(change)
-    ]
-
-
-async def _unopened(
-    work: UnitOfWork, wanted: Sequence[_Wanted], there: dict[Key, Account]
-) -> list[_Wanted]:
-    """Those whose opening is still to be posted. Refuses another amount than the one posted."""
-    change, trade = int(ChangeType.ADD), int(TradeType.TRADE)
-    opened = {
-        (there[one.new.key].account_id, OPENING, trade, change): one
-        for one in wanted
-        if one.opening_micros
-    }
-    known = await record_store.by_key(work.db, opened) if opened else {}
-    for key, record in known.items():
-        one = opened[key]
-        if record.amount_micros != one.opening_micros:
-            raise FieldInvalid(
-                f"account {_shown(one.new.key)}",
-                f"was opened with {micros_to_yuan(record.amount_micros)} 元, which cannot change to "
-                f"{micros_to_yuan(one.opening_micros)}; post an add or a drawing instead",
-            )
-    return [one for key, one in opened.items() if key not in known]
-
-
-def _difference(account: Account, one: _Wanted) -> accounts.Change:
-    """Name, credit and lock of an account that is there, where they are not as they shall be."""
-    return accounts.Change(
-        one.new.name if one.named and account.name != one.new.name else None,
-        one.new.credit_micros if account.credit_micros != one.new.credit_micros else None,
-        one.locked if account.locked != one.locked else None,
-    )
-
-
-def _words(change: accounts.Change) -> list[str]:
-    name, credit, lock = change.name, change.credit_micros, change.locked
-    return [
-        *([f"name {name}"] if name is not None else []),
-        *([f"credit {micros_to_yuan(credit)}"] if credit is not None else []),
-        *(["locked" if lock else "unlocked"] if lock is not None else []),
-    ]
-
-
-async def _apply_templates(work: UnitOfWork, templates: Iterable[pb.SetupTemplate]) -> list[str]:
-    """Written only when something changes, so that modifiedAt keeps its meaning."""
-    given = {
-        ledger_messages.text("payTemplateId", one.template_id, 64): one.terms for one in templates
-    }
-    if not given:
-        return []
-    there = await mode_store.templates_by_id(work.db, given)
-    changes: list[str] = []
-    changed: dict[str, tuple[str, Terms]] = {}
-    for template_id, message in given.items():
-        known = there.get(template_id)
-        secret = known.terms.secret_name if known is not None else ""
-        bare = msgspec.structs.replace(payserver_wire.BARE, secret_name=secret)
-        terms = payserver_wire.terms(message, bare)
-        found = changes_of(known, terms)
-        if found:
-            changed[template_id] = numbers.new_uuid(), terms
-        changes += [f"pay mode template {template_id}: {change}" for change in found]
-    if changed:
-        await mode_store.register(work.db, changed)
-    return changes
-
-
-async def _apply_packages(work: UnitOfWork, wanted: Iterable[pb.SetupPackage]) -> list[str]:
-    """Missing packages are made; one given twice is made once, as it was given first."""
-    given: dict[PackageKey, pb.SetupPackage] = {}
-    for one in wanted:
-        key = ledger_messages.key(one.account)
-        if key[1] == PLATFORM:
-            raise FieldInvalid("groups", "a platform account owns no packages")
-        for number in (one.total_capacity, one.capacity_daily):
-            if not 0 <= number <= packages.NUMBER_MAX:
-                raise NumberInvalid(number)
-        given.setdefault(
-            (key, ledger_messages.text("spkg_id", one.spkg_id, ledger_messages.SPKG_MAX)), one
-        )
-    if not given:
-        return []
-    owners = await account_store.by_key(work.db, {key for key, _ in given})
-    new: dict[tuple[int, str], PackageKey] = {}
-    rows: list[package_store.NewPackage] = []
-    for (key, spkg_id), one in given.items():
-        if key not in owners:
-            raise AccountNotFound(*key)
-        name = ledger_messages.text("name", one.name or spkg_id, ledger_messages.NAME_MAX)
-        number = owners[key].account_id
-        new[number, spkg_id] = key, spkg_id
-        rows.append(
-            package_store.NewPackage(
-                number, spkg_id, name, one.total_capacity, one.capacity_daily, EXPIRES_NEVER
-            )
-        )
-    made = await package_store.create(work.db, rows)
-    return [
-        f"package {_shown(key)}/{spkg_id}: new" for at, (key, spkg_id) in new.items() if at in made
-    ]
-
-
-def _shown(key: Key) -> str:
-    return "/".join(key)
