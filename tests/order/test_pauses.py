@@ -33,7 +33,9 @@ async def test_an_order_paused_before_it_is_paid_is_charged_but_not_bound(world:
     world.ledger.limits.clear()
 
     async def due() -> bool:
-        await world.sql("UPDATE task SET next_execute_time = shoudan_now() WHERE status = 20")
+        await world.sql(
+            "UPDATE task SET next_execute_time = shoudan_now() WHERE name = 'order.pay'"
+        )
         return (await world.get(order_id)).state.status == 20
 
     await eventually(due)

@@ -27,7 +27,7 @@ from shoudan_kit.process.ports import free_port
 Profile = Literal["production", "test"]
 
 SUPERUSER: Final = "postgres"
-START_S_MAX: Final = 60  # recovery of a full WAL takes its time
+START_S_MAX: Final = 300  # recovery of a full WAL takes its time, and begins anew when it is ended
 STOP_S_MAX: Final = 20
 AGAIN_S_MAX: Final = 10  # how long a folder or port may be held by a server on its way out
 _SOCKET_DIR_MAX: Final = 80  # a socket's whole path has 107 bytes
@@ -69,6 +69,7 @@ _PROFILES: Final[Mapping[str, Mapping[str, str]]] = {
         "tcp_user_timeout": "30s",
     },
     "test": {
+        "recovery_init_sync_method": "syncfs",  # a database per test: file by file takes minutes
         "idle_in_transaction_session_timeout": "2s",
         "transaction_timeout": "10s",
         "client_connection_check_interval": "1s",

@@ -103,7 +103,7 @@ DINGDANG_TRADE = Table(
     ),
     Index(
         "dingdang_trade_parked",
-        text("(domain_id || ':' || trade_no)"),
+        text("((domain_id || ':') || trade_no)"),  # as PostgreSQL reads it
         postgresql_where=text("parked_reason <> ''"),
     ),
     CheckConstraint("total_fen > 0", name="amount"),
