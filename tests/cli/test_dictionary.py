@@ -93,7 +93,10 @@ def test_a_stale_page_is_found(
 ) -> None:
     tool = tmp_path / "tools" / "docs.py"
     tool.parent.mkdir()
-    tool.write_text((ROOT / "tools" / "docs.py").read_text("utf-8"))
+    for name in ("docs.py", "pictures.py"):
+        (tool.parent / name).write_text((ROOT / "tools" / name).read_text("utf-8"))
+    monkeypatch.syspath_prepend(tool.parent)  # as when the tool itself is run
+    monkeypatch.delitem(sys.modules, "pictures", raising=False)
     main = runpy.run_path(str(tool))["main"]
 
     def run(*args: str) -> int:
