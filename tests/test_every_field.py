@@ -128,7 +128,13 @@ def methods(process: Process[Any]) -> Iterator[tuple[str, Any]]:
 async def started(service: str, url: str, **more: Any) -> Process[Any]:
     (entry,) = entry_points(group="shoudan.services", name=service)
     declared: Any = entry.load()
-    options = {"profile": "test", "database_url": Secret(url), "drain_s": 1, **more}
+    options = {
+        "profile": "test",
+        "listen_port": 0,
+        "database_url": Secret(url),
+        "drain_s": 1,
+        **more,
+    }
     process = Process(declared, declared.settings(**options, **NEIGHBOURS.get(service, {})))
     await process.start()
     return process

@@ -172,7 +172,7 @@ async def prod(
 
     async def common(service: str) -> dict[str, Any]:
         url = (await new_database(service)).service
-        return {"profile": "prod", "database_url": Secret(url), "drain_s": 1}
+        return {"profile": "prod", "listen_port": 0, "database_url": Secret(url), "drain_s": 1}
 
     parts: dict[str, Process[Any]] = {
         "pay": Process(PAY, PaySettings(**await common("pay"))),
