@@ -98,7 +98,9 @@ async def urls(postgres: Postgres, request: pytest.FixtureRequest) -> DatabaseUr
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
-    db = await asyncpg.connect(url.replace("+asyncpg", ""))
+    # Its transactions hold locks for as long as a migration takes, however slow the machine is.
+    patient = {"idle_in_transaction_session_timeout": "0", "transaction_timeout": "0"}
+    db = await asyncpg.connect(url.replace("+asyncpg", ""), server_settings=patient)
     try:
         yield db
     finally:
