@@ -106,6 +106,10 @@ class Database:
             event.listen(engine.sync_engine, "connect", _plan)
         event.listen(engine.sync_engine, "before_cursor_execute", _zoned)
         event.listen(engine.sync_engine, "checkin", _left_behind)
+        # A pool that was disposed of never closes what is still out and comes back to it.
+        self._disposals = 0
+        event.listen(engine.sync_engine, "connect", self._opened)
+        event.listen(engine.sync_engine, "checkin", self._returned)
         self.engine = FastEngine(engine.sync_engine)
 
     async def _open(self) -> Any:
@@ -137,8 +141,16 @@ class Database:
             yield connection
 
     async def dispose(self) -> None:
-        """Close every connection."""
+        """Close every connection; one that is in use is closed when it comes back."""
+        self._disposals += 1
         await self.engine.dispose()
+
+    def _opened(self, _connection: Any, record: Any) -> None:
+        record.info["disposals"] = self._disposals
+
+    def _returned(self, connection: Any, record: Any) -> None:
+        if connection is not None and record.info.get("disposals") != self._disposals:
+            record.invalidate()
 
 
 def _zoned(

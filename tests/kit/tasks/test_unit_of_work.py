@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -185,3 +186,13 @@ async def test_done_tasks_go_and_kept_ones_stay_for_their_time(database, ids):
         database, "SELECT task_id, status, delete_time > shoudan_now() AS later FROM task"
     )
     assert [tuple(row) for row in found] == [(kept, 0, True)]
+
+
+async def test_a_connection_in_use_while_its_pool_is_disposed_of_is_closed_when_it_comes_back(
+    database: Database,
+) -> None:
+    async with database.connect() as db:
+        driver: Any = (await db.get_raw_connection()).driver_connection
+        await database.dispose()
+        assert not driver.is_closed()
+    assert driver.is_closed()
