@@ -15,7 +15,7 @@ setup:
 
 # What CI runs. All of it runs, whatever fails; what failed is named at the end
 check:
-    @failed=""; \
+    @failed=""; rm -f .venv/unstable.log; \
     {{just_executable()}} types >.venv/types.log 2>&1 & types=$!; \
     for recipe in format-check lint typos layers gen-check docs-check lock-check protos dead; do \
         {{just_executable()}} "$recipe" || failed="$failed $recipe"; \
@@ -26,6 +26,7 @@ check:
     for recipe in tests-together tests-alone zone; do \
         {{just_executable()}} "$recipe" || failed="$failed $recipe"; \
     done; \
+    cat .venv/unstable.log 2>/dev/null || true; \
     [ -z "$failed" ] || { echo "== FAILED:$failed" >&2; exit 1; }
 
 # Rewrite all Python in the house format
@@ -92,7 +93,8 @@ test *args:
 # The first stage of all tests: two workers, each with servers of its own, a file at a time
 tests-together:
     @echo "== tests, two at a time"
-    @{{bin}}/python -m pytest {{together}} -m "not alone"
+    @rm -rf .venv/together
+    @{{bin}}/python -m pytest {{together}} -o cache_dir=.venv/together -m "not alone" || bash tools/second_look.sh
 
 # The second stage: what measures time or takes the whole machine, with nothing beside it
 tests-alone:

@@ -39,6 +39,21 @@ FLOORS = {
 }
 # Homes inside a service, each with role files of its own; in which order they stand, import-linter reads.
 PRODUCTS = {"shoudan_pay": {"chinaums", "dingdang", "ledger", "payserver", "platforms"}}
+# Functions that put a statement together of names of tables and columns. Anything else is written at the
+# top of its module, where no value of a caller can come near it.
+STATEMENT_BUILDERS = {
+    "kit/shoudan_kit/db/": {
+        "rest_part", "_grant", "_grant_table", "_rights", "lay", "edge", "rising_edge",
+        "_outside", "_become", "_prepare",
+    },
+    "kit/shoudan_kit/embedded/postgres.py": {"drop_database"},
+    "kit/shoudan_kit/secrets/personal.py": {"__init__"},
+    "services/erp_ingest/shoudan_erp_ingest/store/bulk.py": {"__init__"},
+    "services/order/shoudan_order/store/": {"_queue", "_moved"},
+    "services/pay/shoudan_pay/platforms/store/callers.py": {"_upsert"},
+    "services/pay/shoudan_pay/store/open_work.py": {"_queue", "_told"},
+}  # fmt: skip
+SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH)\s")
 POLL_NAMES = ("poll", "until", "eventually")
 REGISTRIES = re.compile("|".join([r"pypi\." + "org", "pythonhosted" + r"\.", "npmjs" + r"\."]))
 HOMES = re.compile(r"(?<![\w.$}])/(home|Users)/\w+/")
@@ -188,6 +203,17 @@ def select_star(source: Source) -> Iterator[Finding]:
             yield source.found(node.lineno, "SELECT *")
 
 
+def built_statement(source: Source) -> Iterator[Finding]:
+    if "/migrations/" in source.path:
+        return
+    of = [names for place, names in STATEMENT_BUILDERS.items() if source.path.startswith(place)]
+    builders = set().union(*of)
+    for function in functions(source):
+        for node in [] if function.name in builders else ast.walk(function):
+            if isinstance(node, ast.JoinedStr) and SQL.search(ast.unparse(node)):
+                yield source.found(node.lineno, f"{function.name}() puts SQL together")
+
+
 def sleeping_test(source: Source) -> Iterator[Finding]:
     allowed = {
         id(node)
@@ -331,6 +357,9 @@ RULES = [
          float_near_money, at("gateway/a.py", "a = float('1')")),
     Rule("select star", "list the columns", CODE,
          select_star, at("kit/a.py", "q = 'select  * from task'")),
+    Rule("built statement", "write it at the top of the module and bind its values by name (:name); what "
+         "is made of names of tables is listed in STATEMENT_BUILDERS", CODE,
+         built_statement, at("kit/a.py", "def f(a):\n    return f'SELECT a FROM b WHERE c = {a}'\n")),
     Rule("sleep", "wait for the thing itself: poll with a deadline, or turn the clock", ("tests/",),
          sleeping_test, at("tests/a.py", "await asyncio.sleep(1)")),
     Rule("naive time", "a time without a zone is read in the host's: .ToDatetime(UTC)", PYTHON,

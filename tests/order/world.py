@@ -308,6 +308,8 @@ class World:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+        # Whoever comes next is given none of the ended connections, however many the pool has.
+        await self.process.app.db.dispose()
 
         async def back() -> bool:
             try:

@@ -67,7 +67,7 @@ _RULES: Final = tuple(
         (rf"DROP TABLE {_TABLE}", Lock.ACCESS_EXCLUSIVE),
         (rf"TRUNCATE (?:TABLE )?{_NAME}", Lock.ACCESS_EXCLUSIVE),
         (rf"UPDATE {_NAME}", Lock.ROW_EXCLUSIVE),
-        (rf"DELETE FROM {_NAME}", Lock.ROW_EXCLUSIVE),  # noqa: S608 - a pattern
+        (rf"DELETE FROM {_NAME}", Lock.ROW_EXCLUSIVE),
         (rf"INSERT INTO {_NAME}", Lock.ROW_EXCLUSIVE),
     )
 )

@@ -237,7 +237,7 @@ def _outside(table: Table, connection: Connection) -> Span | None:
     if kind is None:
         return None
     source = table.name if kind == "r" else f"{table.name}_{REST}"
-    highest = _value(connection, f"SELECT max({partition_key(table)}) FROM {source}")  # noqa: S608
+    highest = _value(connection, f"SELECT max({partition_key(table)}) FROM {source}")
     if kind == "p" and highest is None:
         return None
     now = _now(connection)

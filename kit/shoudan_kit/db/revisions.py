@@ -18,7 +18,7 @@ VERSION_TABLE: Final = "alembic_version"
 LOOK_S_MAX: Final = 3.0
 _FILE: Final = re.compile(r"([0-9]{4})_[a-z0-9_]+\.py")
 _PHASE: Final = re.compile(r'^PHASE(?:: [A-Za-z\[\]]+)? = "([a-z]+)"$', re.MULTILINE)
-_CURRENT: Final = statement(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - our own name
+_CURRENT: Final = statement(f"SELECT version_num FROM {VERSION_TABLE}")
 
 
 class Phase(StrEnum):

@@ -32,18 +32,18 @@ class Personal(personal_service_pb2_grpc.PersonalServiceServicer):
         self._page = statement(f"""
             SELECT {key} AS key, {text} AS stored, {hashed or "NULL"} AS hashed FROM {place.table}
             WHERE {key} > :after ORDER BY {key} LIMIT :rows
-            """)  # noqa: S608 - names of our own tables
+            """)
         # What another process changed meanwhile is left to the next walk.
         also = f", {hashed} = given.hashed" if hashed else ""
         self._seal = statement(f"""
             UPDATE {place.table} SET {text} = given.sealed{also}
             FROM {unnest(key="bigint", stored="text", sealed="text", hashed="bytea")}
             WHERE {key} = given.key AND {text} = given.stored
-            """)  # noqa: S608
+            """)
         self._erase = statement(f"""
             UPDATE {place.table} SET {text} = ''
             WHERE {key} = ANY(CAST(:keys AS bigint[])) AND NOT ({place.open}) RETURNING {key}
-            """)  # noqa: S608
+            """)
 
     async def WalkAccounts(  # noqa: N802 - gRPC names
         self, request: pb.WalkAccountsRequest, context: RpcContext

@@ -62,8 +62,8 @@ UPDATE task SET status = 20, next_execute_time = shoudan_now(), delete_time = NU
     count = CASE WHEN status = 90 THEN 0 ELSE count END,
     max_execute_time = greatest(max_execute_time, shoudan_now() + make_interval(secs => :deadline_s))
 WHERE {_RETRIED}
-""")  # noqa: S608 - built from literals
-_COUNT_RETRY = statement(f"SELECT count(*) FROM task WHERE {_RETRIED}")  # noqa: S608
+""")
+_COUNT_RETRY = statement(f"SELECT count(*) FROM task WHERE {_RETRIED}")
 _PAUSE = statement("""
 INSERT INTO task_pause (queue_name, paused_by, reason, create_time)
 VALUES (:queue_name, :by, :reason, shoudan_now()) ON CONFLICT DO NOTHING

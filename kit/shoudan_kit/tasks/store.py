@@ -101,7 +101,7 @@ UPDATE task SET status = 20, last_error = nullif(given.error, ''),
         + make_interval(secs => coalesce(given.retry_after_s, task.next_interval))
 FROM {unnest(task_id="bigint", retry_after_s="float8", error="text")}
 WHERE task.task_id = given.task_id AND task.status BETWEEN 20 AND 30
-""")  # noqa: S608
+""")
 _EXTEND = statement("""
 UPDATE task SET next_execute_time = shoudan_now() + make_interval(secs => :lease_s)
 WHERE task_id = ANY(CAST(:ids AS bigint[])) AND status BETWEEN 30 AND 30
@@ -124,7 +124,7 @@ _PAUSED = statement(f"""
 {_ASIDE}
 SELECT queue_name, true AS paused FROM task_pause
 UNION ALL SELECT queue_name, false FROM aside WHERE queue_name IS NOT NULL
-""")  # noqa: S608 - built from literals
+""")
 # By partial indexes: what is due, what has ended badly, and of a paused queue the oldest that was due.
 _GAUGES = statement(f"""
 {_ASIDE}
@@ -139,7 +139,7 @@ FROM aside CROSS JOIN LATERAL (SELECT name, create_time FROM task
     WHERE next_execute_time = 'infinity' AND queue_name >= aside.queue_name
     ORDER BY queue_name, task_id LIMIT 1) AS oldest
 WHERE aside.queue_name IS NOT NULL
-""")  # noqa: S608
+""")
 
 _MARK_PUBLISHED = statement(
     "UPDATE outbox SET published = true WHERE batch_id = ANY(CAST(:ids AS bigint[])) AND NOT published"

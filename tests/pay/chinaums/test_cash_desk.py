@@ -96,7 +96,7 @@ WRONG = {
     "appId without a secret": lambda raw: body_sig(raw, app_id="no-secret"),
     "another's key": lambda raw: body_sig(raw, app_id="other"),
     "too old": lambda raw: body_sig(raw, late_s=301),
-    "from the future": lambda raw: body_sig(raw, late_s=-301),
+    "from the future": lambda raw: body_sig(raw, late_s=-330),
     "changed nonce": lambda raw: body_sig(raw, nonce="a" * 32).replace("a" * 32, "b" * 32),
     "no nonce": lambda raw: body_sig(raw, nonce="a" * 32).replace("a" * 32, ""),
     "bytes that are no UTF-8": lambda raw: body_sig(raw) + "\xff",

@@ -57,21 +57,21 @@ FROM {
 }
 ON CONFLICT (coop_id, coop_order_id, service_class) DO NOTHING
 RETURNING order_no, create_time
-""")  # noqa: S608 - built from literals above
+""")
 
 # By the unique key; keys that are unknown are simply absent.
 _BY_KEY = statement(f"""
 SELECT {_ROW}, {_QUERY_COUNT} FROM vds_order_info
 WHERE (coop_id, coop_order_id, service_class) IN (SELECT coop_id, coop_order_id, service_class
     FROM {unnest(coop_id="text", coop_order_id="text", service_class="smallint")})
-""")  # noqa: S608
+""")
 _BY_NO = statement(
-    f"SELECT {_ROW}, {_QUERY_COUNT} FROM vds_order_info"  # noqa: S608
+    f"SELECT {_ROW}, {_QUERY_COUNT} FROM vds_order_info"
     " WHERE order_no = ANY(CAST(:order_nos AS bigint[]))"
 )
 _LOOK = statement(f"""
 SELECT {_OUTGOING}, status FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
-""")  # noqa: S608
+""")
 
 # The intent: committed before the call. One past its flow_timeout is never sent any more, because its
 # owner may already have given it up.
@@ -80,7 +80,7 @@ UPDATE vds_order_info SET status = 30, request_count = request_count + 1,
     request_start_time = coalesce(request_start_time, shoudan_now()), last_update_time = shoudan_now()
 WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND status = 20 AND flow_timeout > shoudan_now()
 RETURNING {_OUTGOING}
-""")  # noqa: S608
+""")
 _MARK_REPEATED = statement("""
 UPDATE vds_order_info SET request_count = request_count + 1, last_update_time = shoudan_now()
 WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND status = 30
@@ -118,7 +118,7 @@ FROM {
 WHERE order_info.order_no = given.order_no AND (SELECT count(*) FROM locked) > 0
     AND (order_info.status = 20 OR (order_info.status = 30 AND NOT given.unsent))
 RETURNING {_ENDED}
-""")  # noqa: S608
+""")
 
 _NOTE_UNKNOWN = statement(f"""
 UPDATE vds_order_info order_info SET result_code = given.code, result_desc = given.result_desc,
@@ -126,7 +126,7 @@ UPDATE vds_order_info order_info SET result_code = given.code, result_desc = giv
 FROM {unnest(order_no="bigint", code="text", result_desc="text")}
 WHERE order_info.order_no = given.order_no AND order_info.status = 30
 RETURNING {_ENDED}
-""")  # noqa: S608
+""")
 
 # Refused before a byte was sent: as if never begun. Whoever marked it found 20, so no earlier call got
 # through either.
@@ -150,7 +150,7 @@ FROM {unnest(order_no="bigint", query_status="smallint", result="text")}
 JOIN vds_order_info order_info USING (order_no)
 ON CONFLICT (order_no) DO UPDATE SET query_count = asked.query_count + 1, status = excluded.status,
     last_query_time = excluded.last_query_time, query_result = excluded.query_result
-""")  # noqa: S608
+""")
 
 _COUNT_PUSHES = statement(f"""
 INSERT INTO vds_order_notify AS pushed (order_no, coop_id, coop_order_id, notify_url,
@@ -163,7 +163,7 @@ FROM {unnest(order_no="bigint", coop_id="text", coop_order_id="text", content="t
 ON CONFLICT (order_no) DO UPDATE SET notify_count = pushed.notify_count + 1,
     status = excluded.status, result_msg = excluded.result_msg, finish_time = excluded.finish_time,
     notify_content = excluded.notify_content
-""")  # noqa: S608
+""")
 
 
 async def insert(

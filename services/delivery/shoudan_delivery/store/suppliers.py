@@ -72,12 +72,12 @@ ON CONFLICT (channel_no, service_class) DO UPDATE SET ({_COLUMNS}, last_update_t
     excluded.timeout_ms, excluded.secret_name, excluded.queue_name,
     excluded.ext_params, excluded.notify_networks, excluded.notify_without_token,
     excluded.last_update_time)
-""")  # noqa: S106, S608 - built from literals above
+""")  # noqa: S106 - built from literals above
 _CLEAR_CODES = statement(f"""
 DELETE FROM vds_channel_error_code USING {unnest(channel_no="text", service_class="smallint")}
 WHERE vds_channel_error_code.channel_no = given.channel_no
     AND vds_channel_error_code.service_class = given.service_class
-""")  # noqa: S608
+""")
 _INSERT_CODES = statement(f"""
 INSERT INTO vds_channel_error_code (id, channel_no, service_class, error_code, deal_code,
     error_code_desc, create_time)
@@ -92,7 +92,7 @@ FROM {
         error_code_desc="text",
     )
 }
-""")  # noqa: S608
+""")
 _SET_STATE = statement("""
 UPDATE vds_channel_info SET state = CAST(:state AS smallint), state_reason = :reason,
     tripped_until = NULL, last_update_time = clock_timestamp()
@@ -133,7 +133,7 @@ FROM {
         ext_params="text",
     )
 }
-""")  # noqa: S608
+""")
 _INCIDENT: Final = """SELECT id, coop_id, coop_order_id, channel_no, service_class, carrier_no,
     product_face_micros, product_num, error_msg, user_ip, ext_params, create_time FROM vds_order_exp"""
 _INCIDENTS_EDGE = pages.edge("vds_order_exp", "id")
@@ -155,22 +155,20 @@ _WANTED: Final = """order_no < :before AND order_no >= :since
 _FEW: Final = f"""AND {_WANTED.replace("order_no", "order_no + 0")}
     AND (:order_id = '' OR order_id = :order_id)
     AND (conflict OR NOT CAST(:conflict AS boolean)) ORDER BY order_no + 0 DESC LIMIT :most"""
-_DELIVERIES_OF = statement(
-    f"SELECT order_no FROM vds_order_info WHERE order_id = :order_id {_FEW}"  # noqa: S608
-)
+_DELIVERIES_OF = statement(f"SELECT order_no FROM vds_order_info WHERE order_id = :order_id {_FEW}")
 _DELIVERIES_UP = statement(
-    "SELECT order_no FROM vds_order_info WHERE up_order_no = :up_order_no"  # noqa: S608
+    "SELECT order_no FROM vds_order_info WHERE up_order_no = :up_order_no"
     f" AND up_order_no <> '' {_FEW}"
 )
 # What is contradicted is few, and in an index of its own.
 _CONFLICTS_EDGE = pages.edge("vds_order_info", "order_no", "conflict")
 _LIST_CONFLICTS = statement(f"""
 SELECT order_no FROM vds_order_info WHERE conflict AND {_WANTED} ORDER BY order_no DESC LIMIT :most
-""")  # noqa: S608
+""")
 _DELIVERIES_EDGE = pages.edge("vds_order_info", "order_no")
 _LIST_DELIVERIES = statement(f"""
 SELECT order_no FROM vds_order_info WHERE {_WANTED} ORDER BY order_no DESC LIMIT :most
-""")  # noqa: S608
+""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class Bulk:
         columns = [*types, *stamped]
         update = ", ".join(f"{n} = excluded.{n}" for n in columns if n not in kept)
         self._insert = statement(
-            f"INSERT INTO {table} ({', '.join(columns)})"  # noqa: S608 - names of our own tables
+            f"INSERT INTO {table} ({', '.join(columns)})"
             f" SELECT {', '.join([*taken, *['shoudan_now()'] * len(stamped)])}"
             f" FROM unnest({arrays}) AS given({', '.join(types)})"
             + (f" ON CONFLICT ({conflict}) DO UPDATE SET {update}" if conflict else "")

@@ -12,7 +12,7 @@ _INSERT = statement(f"""
 INSERT INTO phone_index (mac, kind, document_id)
 SELECT mac, kind, document_id FROM {unnest(mac="bytea", kind="smallint", document_id="bigint")}
 ON CONFLICT DO NOTHING
-""")  # noqa: S608 - built from literals
+""")
 
 
 async def insert(db: AsyncConnection, rows: Iterable[tuple[bytes, int, int]]) -> None:

@@ -66,17 +66,17 @@ FROM {
 }
 ON CONFLICT (kind, sender, sha256) WHERE sha256 IS NOT NULL DO NOTHING
 RETURNING push_id
-""")  # noqa: S608 - built from literals above
+""")
 _KNOWN = statement(f"""
 SELECT push.push_id, push.kind, push.sender, push.sha256, push.status
 FROM push JOIN {unnest(kind="smallint", sender="text", sha256="bytea")}
     ON push.kind = given.kind AND push.sender = given.sender AND push.sha256 = given.sha256
-""")  # noqa: S608
+""")
 _SETTLE = statement(f"""
 UPDATE push SET status = given.status, place = given.place, why = given.why
 FROM {unnest(push_id="bigint", status="smallint", place="text", why="text")}
 WHERE push.push_id = given.push_id
-""")  # noqa: S608
+""")
 _READ = statement("""
 SELECT push_id, kind, sender, status, sealed, remote_ip FROM push
 WHERE push_id = ANY(CAST(:ids AS bigint[])) ORDER BY push_id
@@ -85,7 +85,7 @@ _INTACT = statement(f"""
 SELECT push.push_id, push.kind, push.sender, push.sha256, push.status, push.sealed
 FROM push JOIN {unnest(kind="smallint", sender="text", sha256="bytea")}
     ON push.kind = given.kind AND push.sender = given.sender AND push.sha256 = given.sha256
-""")  # noqa: S608
+""")
 _QUARANTINED = statement("""
 SELECT push_id, kind, sender, place, why, create_time FROM push
 WHERE status = 90 AND push_id < :before ORDER BY push_id DESC LIMIT :most

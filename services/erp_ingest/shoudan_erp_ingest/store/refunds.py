@@ -63,7 +63,7 @@ SELECT refund.document_id, refund.app_key, refund.refund_no, refund.modified, re
 FROM refund JOIN {unnest(app_key="text", refund_no="text")}
     ON refund.app_key = given.app_key AND refund.refund_no = given.refund_no
 ORDER BY refund.document_id FOR UPDATE OF refund
-""")  # noqa: S608 - built from literals
+""")
 _KEEP = statement(f"""
 INSERT INTO history (history_id, kind, document_id, version, late, push_id, snapshot, create_time)
 SELECT given.history_id, 2, refund.document_id, refund.version, false, refund.push_id,
@@ -74,7 +74,7 @@ SELECT given.history_id, 2, refund.document_id, refund.version, false, refund.pu
             FROM swap_line AS s WHERE s.document_id = refund.document_id)),
     shoudan_now()
 FROM refund JOIN {unnest(history_id="bigint", document_id="bigint")} USING (document_id)
-""")  # noqa: S608
+""")
 _DROP_LINES = statement("""
 WITH swaps AS (DELETE FROM swap_line WHERE document_id = ANY(CAST(:ids AS bigint[])))
 DELETE FROM refund_line WHERE document_id = ANY(CAST(:ids AS bigint[]))

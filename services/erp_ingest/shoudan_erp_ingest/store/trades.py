@@ -91,7 +91,7 @@ SELECT trade.document_id, trade.customerid, trade.tid, trade.status, trade.conte
 FROM trade JOIN {unnest(customerid="text", tid="text")}
     ON trade.customerid = given.customerid AND trade.tid = given.tid
 ORDER BY trade.document_id FOR UPDATE OF trade
-""")  # noqa: S608 - built from literals
+""")
 _GROUPS = statement("""
 SELECT document_id, line_oid, content, status FROM trade_line
 WHERE document_id = ANY(CAST(:ids AS bigint[])) AND item_no = 0
@@ -107,7 +107,7 @@ SELECT given.history_id, 1, trade.document_id, trade.version, false, trade.push_
             FROM trade_line AS l WHERE l.document_id = trade.document_id)),
     shoudan_now()
 FROM trade JOIN {unnest(history_id="bigint", document_id="bigint")} USING (document_id)
-""")  # noqa: S608
+""")
 _KEEP_LATE = statement(f"""
 INSERT INTO history (history_id, kind, document_id, version, late, push_id, snapshot, create_time)
 SELECT history_id, kind, document_id, version, true, push_id, CAST(snapshot AS jsonb), shoudan_now()
@@ -121,18 +121,18 @@ FROM {
         snapshot="text",
     )
 }
-""")  # noqa: S608
+""")
 _DROP_PAYMENTS = statement("DELETE FROM payment WHERE document_id = ANY(CAST(:ids AS bigint[]))")
 _DROP_GROUPS = statement(f"""
 DELETE FROM trade_line USING {unnest(document_id="bigint", line_oid="text")}
 WHERE trade_line.document_id = given.document_id AND trade_line.line_oid = given.line_oid
-""")  # noqa: S608
+""")
 # Lines were added to a trade whose head stays as it is.
 _TOUCH = statement(f"""
 UPDATE trade SET version = given.version, push_id = given.push_id, update_time = shoudan_now()
 FROM {unnest(document_id="bigint", version="integer", push_id="bigint")}
 WHERE trade.document_id = given.document_id
-""")  # noqa: S608
+""")
 
 
 async def lock(

@@ -28,7 +28,7 @@ FROM {
     )
 }
 ON CONFLICT DO NOTHING RETURNING audit_id
-""")  # noqa: S608 - built from literals above
+""")
 
 
 # Who decided what has become known by itself.
@@ -43,24 +43,24 @@ _COLUMNS: Final = (
 _WAITING = statement(f"""
 SELECT {_COLUMNS} FROM oms_audit_info WHERE audit_status = 20 AND audit_id > :after_id
 ORDER BY audit_id LIMIT :most
-""")  # noqa: S608
+""")
 _EDGE = pages.rising_edge("oms_audit_info", "audit_id")
 _LIST = statement(f"""
 SELECT {_COLUMNS} FROM oms_audit_info
 WHERE audit_status = ANY(CAST(:statuses AS smallint[])) AND audit_id > :after_id
     AND audit_id <= :reached
 ORDER BY audit_id LIMIT :most
-""")  # noqa: S608
+""")
 _LIST_OF_ORDER = statement(f"""
 SELECT {_COLUMNS} FROM oms_audit_info
 WHERE order_id = :order_id AND audit_status = ANY(CAST(:statuses AS smallint[]))
     AND audit_id > :after_id
 ORDER BY audit_id + 0 LIMIT :most
-""")  # noqa: S608
+""")
 
 _LOCK = statement(f"""
 SELECT {_COLUMNS} FROM oms_audit_info WHERE audit_id = :id FOR UPDATE
-""")  # noqa: S608
+""")
 
 # The system may have closed it since because the very same came to be known; a person's word stands.
 _DECIDE = statement(f"""
@@ -69,7 +69,7 @@ UPDATE oms_audit_info SET audit_status = :status, audit_by = :by, audit_msg = :r
 WHERE audit_id = :id AND (audit_status = :waiting
     OR audit_status = :status AND audit_by = :system)
 RETURNING {_COLUMNS}
-""")  # noqa: S608
+""")
 
 # A waiting audit holds its order, unless it is about the cost of what was delivered.
 _PARKS: Final = """(w.change_type <> 1 OR 0 IS DISTINCT FROM (SELECT d.delivery_status
@@ -90,7 +90,7 @@ WITH closed AS (
 SELECT DISTINCT c.order_id FROM closed c
 WHERE NOT EXISTS (SELECT 1 FROM oms_audit_info w WHERE w.order_id = c.order_id
     AND w.audit_status = :waiting AND w.audit_id NOT IN (SELECT audit_id FROM closed) AND {_PARKS})
-""")  # noqa: S608 - built from literals above
+""")
 
 # An order with nothing left to decide waits for nobody.
 _UNPARK = statement(f"""
@@ -99,7 +99,7 @@ UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now())
 WHERE o.order_id = :order_id AND NOT EXISTS (SELECT 1 FROM oms_audit_info w
     WHERE w.order_id = o.order_id AND w.audit_status = 20 AND {_PARKS})
 RETURNING o.order_id
-""")  # noqa: S608 - built from literals above
+""")
 
 
 @dataclass(frozen=True, slots=True)

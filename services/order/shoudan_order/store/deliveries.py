@@ -55,17 +55,17 @@ INSERT INTO oms_order_delivery ({INSERTED_COLUMNS}, delivery_status, start_time)
 SELECT {INSERTED_COLUMNS}, delivery_status,
     CASE WHEN delivery_status = :sending THEN shoudan_now() END
 FROM {unnest(**INSERTED)}
-""")  # noqa: S608 - built from literals above
+""")
 
 _BY_IDS = statement(f"""
 SELECT {_SELECTED}, d.delivery_status, d.up_payment_status FROM oms_order_delivery d
 WHERE d.delivery_id = ANY(CAST(:ids AS bigint[])) ORDER BY d.delivery_id
-""")  # noqa: S608
+""")
 
 _BY_ORDERS = statement(f"""
 SELECT {_SELECTED}, d.delivery_status, d.up_payment_status FROM oms_order_delivery d
 WHERE d.order_id = ANY(CAST(:ids AS bigint[])) ORDER BY d.delivery_id
-""")  # noqa: S608
+""")
 
 # 20 -> 30, committed before the call.
 _START = statement("""
@@ -95,7 +95,7 @@ FROM {
 WHERE d.delivery_id = g.delivery_id AND d.delivery_status IN (20, 30)
     AND d.up_payment_status = :unpaid
 RETURNING d.delivery_id
-""")  # noqa: S608
+""")
 
 # 30 -> 0 and the order's sum under the order's lock, in id order: two payments of one order at the
 # same time count both (complete_up_pay).

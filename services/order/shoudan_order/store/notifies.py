@@ -80,7 +80,7 @@ WITH locked AS (
     SELECT attempt_id, notify_id, http_status, answer, took_ms FROM told
 )
 SELECT notify_id FROM told
-""")  # noqa: S608 - built from literals above
+""")
 
 
 _DEAD_ROW: Final = "SELECT notify_id, order_id, refund_id, notify_url, notify_msg, notify_count"
@@ -99,13 +99,13 @@ _MORE: Final = "given_up = false, max_count = greatest(max_count, notify_count +
 _RESEND = statement(f"""
 UPDATE oms_notify_info SET {_MORE} WHERE given_up AND notify_id = ANY(CAST(:ids AS bigint[]))
 RETURNING order_id, refund_id
-""")  # noqa: S608 - built from literals above
+""")
 _RESEND_CHANNEL = statement(f"""
 UPDATE oms_notify_info SET {_MORE} WHERE given_up AND notify_id IN (
     SELECT notify_id FROM oms_notify_info WHERE given_up AND down_channel_no = :channel_no
     ORDER BY notify_id LIMIT :most)
 RETURNING order_id, refund_id
-""")  # noqa: S608
+""")
 
 
 @dataclass(frozen=True, slots=True)

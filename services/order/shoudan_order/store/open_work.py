@@ -40,7 +40,7 @@ def _queue(row: str, key: str, count: str) -> Queue:
         statement(f"{row} AND {key} > :after ORDER BY {key} LIMIT :most"),
         statement(f"{row} AND {key} = :exact"),
         statement(
-            f"SELECT count(*), min(w.create_time) FROM ({count} ORDER BY {key} LIMIT :most) w"  # noqa: S608 - built from literals
+            f"SELECT count(*), min(w.create_time) FROM ({count} ORDER BY {key} LIMIT :most) w"
         ),
     )
 

@@ -97,29 +97,29 @@ WITH made AS (
     WHERE (n.order_id IN (SELECT order_id FROM made)) IS TRUE
 )
 SELECT order_id FROM made
-""")  # noqa: S608 - built from literals above
+""")
 
 # By the unique key of the channel.
 _BY_KEYS = statement(f"""
 SELECT {_STORED} FROM oms_order_info o
 JOIN unnest(CAST(:channel_nos AS text[]), CAST(:request_nos AS text[])) AS k(channel_no, request_no)
     ON o.down_channel_no = k.channel_no AND o.request_no = k.request_no
-""")  # noqa: S608
+""")
 
 _FACTS = statement(f"""
 SELECT {SELECTED} FROM oms_order_info o WHERE o.order_id = ANY(CAST(:ids AS bigint[]))
-""")  # noqa: S608
+""")
 
 _READ = statement(f"""
 SELECT {SELECTED}, {STANDING} FROM oms_order_info o
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) ORDER BY o.order_id
-""")  # noqa: S608
+""")
 
 # In id order, like everybody who locks orders.
 _LOCK = statement(f"""
 SELECT {SELECTED}, {STANDING} FROM oms_order_info o
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) ORDER BY o.order_id FOR UPDATE
-""")  # noqa: S608
+""")
 
 # The same for orders known by their deliveries.
 _LOCK_BY_DELIVERIES = statement(f"""
@@ -127,7 +127,7 @@ SELECT o.order_id, {STANDING} FROM oms_order_info o
 WHERE o.order_id IN (SELECT d.order_id FROM oms_order_delivery d
     WHERE d.delivery_id = ANY(CAST(:ids AS bigint[])))
 ORDER BY o.order_id FOR UPDATE OF o
-""")  # noqa: S608
+""")
 
 # 10/30/10/10 -> paid; only orders that moved, and are not paused, get their deliveries.
 _PAID = statement(f"""
@@ -153,7 +153,7 @@ WITH moved AS (
     WHERE (given.order_id IN (SELECT order_id FROM moved WHERE NOT moved.paused)) IS TRUE
 )
 SELECT order_id, paused FROM moved
-""")  # noqa: S608
+""")
 
 # 10/30/10/10 -> failed before any money moved, or (overtime) before anyone knows whether it did.
 _FAILED_UNPAID = statement("""
@@ -208,7 +208,7 @@ FROM {
 }
 WHERE o.order_id = g.order_id AND o.order_status = g.was_status
 RETURNING o.order_id
-""")  # noqa: S608
+""")
 
 # 20 -> 0 or 99: giving back what a failed order had paid.
 _FAIL_REFUND = statement("""

@@ -67,18 +67,18 @@ WITH made AS (
     WHERE (n.refund_id IN (SELECT refund_id FROM made)) IS TRUE
 )
 SELECT refund_id FROM made
-""")  # noqa: S608 - built from literals above
+""")
 
 _BY_KEYS = statement(f"""
 SELECT {_READ_NAMES}, r.create_time FROM oms_refund_info r
 JOIN unnest(CAST(:channel_nos AS text[]), CAST(:refund_nos AS text[])) AS k(channel_no, refund_no)
     ON r.down_channel_no = k.channel_no AND r.down_refund_no = k.refund_no
-""")  # noqa: S608
+""")
 
 _BY_IDS = statement(f"""
 SELECT {_READ_NAMES}, r.create_time FROM oms_refund_info r
 WHERE r.refund_id = ANY(CAST(:ids AS bigint[])) ORDER BY r.refund_id
-""")  # noqa: S608
+""")
 
 # In id order, like everybody who locks orders.
 _LOCK_BY_KEYS = statement(f"""
@@ -86,7 +86,7 @@ SELECT {SELECTED}, {STANDING} FROM oms_order_info o
 JOIN unnest(CAST(:channel_nos AS text[]), CAST(:request_nos AS text[])) AS k(channel_no, request_no)
     ON o.down_channel_no = k.channel_no AND o.request_no = k.request_no
 ORDER BY o.order_id FOR UPDATE OF o
-""")  # noqa: S608
+""")
 
 _OPEN = statement("""
 SELECT order_id FROM oms_refund_info
@@ -117,7 +117,7 @@ FROM {
 }
 WHERE r.refund_id = g.refund_id AND r.refund_status = :returning
 RETURNING r.refund_id
-""")  # noqa: S608
+""")
 
 # 20 -> 30 with the first return that starts.
 _STARTED = statement("""

@@ -77,7 +77,7 @@ def _moved(table: str, where: str, gross: Mapping[str, str], returned: Mapping[s
     values = [f"{gross.get(n, _NONE)} AS gross_{n}" for n in _ORDER]
     values += [f"{returned.get(n, _NONE)} AS returned_{n}" for n in _ORDER]
     return (
-        f"SELECT m.line_id, m.down_channel_no, {orders} AS orders, {', '.join(values)}"  # noqa: S608
+        f"SELECT m.line_id, m.down_channel_no, {orders} AS orders, {', '.join(values)}"
         f" FROM {table} m {more} WHERE {where} AND m.end_time >= :start AND m.end_time < :end_"
     )
 
@@ -87,7 +87,7 @@ def _moved(table: str, where: str, gross: Mapping[str, str], returned: Mapping[s
 _TAKEN: Final = f"""LEFT JOIN LATERAL (
     SELECT {", ".join(f"CAST(sum(r.{name}) AS bigint) AS {name}" for name in _DOWN.values())}
     FROM oms_refund_info r WHERE m.is_refund = 0 AND r.order_id = m.order_id
-        AND r.refund_status IN (0, 20, 91)) AS t ON true"""  # noqa: S608
+        AND r.refund_status IN (0, 20, 91)) AS t ON true"""
 _MOVEMENTS: Final = " UNION ALL ".join(
     (
         _moved(
@@ -128,10 +128,10 @@ PROFIT = statement(f"""
 SELECT to_char(CAST(:start AS timestamptz) AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD') AS day,
     CAST(line_id AS text) AS line_id, {_SUMMED}
 FROM ({_MOVEMENTS}) AS moved GROUP BY 2 ORDER BY 2
-""")  # noqa: S608 - built from literals above
+""")
 DOWN_CHANNEL = statement(f"""
 SELECT down_channel_no, {_SUMMED} FROM ({_MOVEMENTS}) AS moved GROUP BY 1 ORDER BY 1
-""")  # noqa: S608
+""")
 # The first order, by the primary key, which grows with time, and now: refunds come long after.
 _SPAN = statement("""
 SELECT (SELECT create_time FROM oms_order_info ORDER BY order_id LIMIT 1) AS first,
@@ -150,7 +150,7 @@ SELECT up_channel_no, CAST(sum(delivered) AS bigint), {_apart(_RETURNED)} FROM (
     FROM oms_refund_up_return
     WHERE return_status = 0 AND end_time >= :start AND end_time < :end_
 ) AS moved GROUP BY 1 ORDER BY 1
-""")  # noqa: S608 - built from literals above
+""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,17 +39,17 @@ SELECT {", ".join(f"given.{name}" for name in _FACTS)}, d.down_channel_no, d.dow
     d.line_id, d.carrier_no, d.province_no, d.city_no, d.invoice_type,
     CASE WHEN given.return_status = 0 THEN shoudan_now() END
 FROM {unnest(**_FACTS)} JOIN oms_order_delivery d USING (delivery_id)
-""")  # noqa: S608 - built from literals above
+""")
 
 _BY_IDS = statement(f"""
 SELECT {_READ_NAMES} FROM oms_refund_up_return u
 WHERE u.return_id = ANY(CAST(:ids AS bigint[])) ORDER BY u.return_id
-""")  # noqa: S608
+""")
 
 _LOCK_BY_IDS = statement(f"""
 SELECT {_READ_NAMES} FROM oms_refund_up_return u
 WHERE u.return_id = ANY(CAST(:ids AS bigint[])) ORDER BY u.return_id FOR UPDATE
-""")  # noqa: S608
+""")
 
 # Once for each return: what is repeated asks nobody again.
 _MARK_CONFLICTS = statement("""
@@ -61,7 +61,7 @@ RETURNING return_id
 _BY_REFUNDS = statement(f"""
 SELECT {_READ_NAMES} FROM oms_refund_up_return u
 WHERE u.refund_id = ANY(CAST(:ids AS bigint[])) ORDER BY u.return_id
-""")  # noqa: S608
+""")
 
 # What was given back of a delivery before, or may still be: a return told both ends may have succeeded
 # until a person has decided.
@@ -70,7 +70,7 @@ SELECT {_READ_NAMES} FROM oms_refund_up_return u
 WHERE u.delivery_id = ANY(CAST(:ids AS bigint[])) AND (u.return_status IN (0, 20, 30)
     OR u.conflict AND EXISTS (SELECT 1 FROM oms_audit_info a WHERE a.order_id = u.order_id
         AND a.delivery_id = u.return_id AND a.change_type = 2 AND a.audit_status = 20))
-""")  # noqa: S608
+""")
 
 _START = statement("""
 UPDATE oms_refund_up_return SET return_status = :sending, start_time = shoudan_now()
@@ -93,7 +93,7 @@ FROM {
 }
 WHERE u.return_id = g.return_id AND u.return_status IN (20, 30) AND u.up_refund_status = :unpaid
 RETURNING u.return_id
-""")  # noqa: S608
+""")
 
 _UP_REFUNDED = statement("""
 UPDATE oms_refund_up_return SET up_refund_status = :done, money_time = shoudan_now()

@@ -48,7 +48,7 @@ def _queue(rows: str, key: str, open_: str, table: str, since: str) -> Queue:
         statement(f"""
 SELECT count(*), min(w.since) FROM (
     SELECT {since} AS since FROM {table} q WHERE {open_} ORDER BY {key} LIMIT :most) w
-"""),  # noqa: S608 - built from literals
+"""),
     )
 
 
@@ -59,13 +59,13 @@ def _told(mine: str) -> str:
         || to_char(t.create_time AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI:SS'),
         '; ' ORDER BY t.id)
     FROM (SELECT id, status, result_code, create_time FROM trade_record
-        WHERE {mine} ORDER BY id DESC LIMIT {TOLD_MAX}) t)"""  # noqa: S608
+        WHERE {mine} ORDER BY id DESC LIMIT {TOLD_MAX}) t)"""
 
 
 PAYS: Final = _queue(
     f"""SELECT q.traction_no, q.status, q.parked_reason, coalesce(q.parked_time, q.modify_time),
     q.amount_micros, q.sent, q.client_pay_no, coalesce(q.third_pay_no, ''),
-    coalesce({_told("pay_uuid = q.uuid AND refund_uuid = ''")}, '') FROM pay_order q""",  # noqa: S608
+    coalesce({_told("pay_uuid = q.uuid AND refund_uuid = ''")}, '') FROM pay_order q""",
     "q.traction_no",
     "q.parked",
     "pay_order",
@@ -74,7 +74,7 @@ PAYS: Final = _queue(
 REFUNDS: Final = _queue(
     f"""SELECT q.traction_no, q.status, q.parked_reason, coalesce(q.parked_time, q.modify_time),
     q.amount_micros, q.sent, q.client_refund_no, coalesce(q.third_refund_no, ''),
-    coalesce({_told("pay_uuid = q.pay_uuid AND refund_uuid = q.uuid")}, '') FROM refund_order q""",  # noqa: S608
+    coalesce({_told("pay_uuid = q.pay_uuid AND refund_uuid = q.uuid")}, '') FROM refund_order q""",
     "q.traction_no",
     "q.parked",
     "refund_order",

@@ -56,14 +56,14 @@ INSERT INTO ums_refund AS r (traction_no, app_id, mer_order_id, refund_order_id,
 VALUES (:traction_no, :app_id, :mer_order_id, :refund_order_id, :refund_fen, 'unknown',
     true, 0, '', '', shoudan_now(), shoudan_now())
 ON CONFLICT (traction_no) DO NOTHING RETURNING {_ROW}
-""")  # noqa: S608 - built from literals above
-_BY_NUMBER = statement(f"SELECT {_ROW} FROM ums_refund r WHERE r.traction_no = :number")  # noqa: S608
+""")
+_BY_NUMBER = statement(f"SELECT {_ROW} FROM ums_refund r WHERE r.traction_no = :number")
 _LOCK = statement(f"""
 SELECT {_ROW} FROM ums_refund r WHERE r.traction_no = :number FOR UPDATE
-""")  # noqa: S608
+""")
 _BY_ORDER = statement(f"""
 SELECT {_ROW} FROM ums_refund r WHERE r.app_id = :app_id AND r.refund_order_id = :refund_order_id
-""")  # noqa: S608
+""")
 _MARK_SENT = statement("""
 UPDATE ums_refund SET sent = true, modify_time = greatest(modify_time, shoudan_now())
 WHERE traction_no = :number AND NOT sent AND status IN ('unknown', 'processing')

@@ -52,8 +52,8 @@ INSERT INTO dingdang_notice (notice_id, kind, domain_id, traction_no, status, co
 SELECT given.notice_id, given.kind, given.domain_id, given.traction_no, 'waiting', 0, 0, '',
     shoudan_now(), shoudan_now() FROM {unnest(**_NEW)}
 ON CONFLICT (kind, traction_no, domain_id) DO NOTHING RETURNING notice_id
-""")  # noqa: S608 - built from literals above
-_READ = statement(f"SELECT {_ROW} FROM dingdang_notice WHERE notice_id = :notice_id")  # noqa: S608
+""")
+_READ = statement(f"SELECT {_ROW} FROM dingdang_notice WHERE notice_id = :notice_id")
 _RECORD = statement("""
 UPDATE dingdang_notice SET status = :status, count = count + 1, http_status = :http_status,
     answer = :answer, modify_time = greatest(modify_time, shoudan_now())
@@ -65,10 +65,10 @@ VALUES (:attempt_id, :notice_id, :http_status, :answer, :took_ms, shoudan_now())
 """)
 _NEWEST = statement(f"""
 SELECT {_ROW} FROM dingdang_notice ORDER BY notice_id DESC LIMIT :most
-""")  # noqa: S608
+""")
 _NEWEST_OF = statement(f"""
 SELECT {_ROW} FROM dingdang_notice WHERE domain_id = :domain_id ORDER BY notice_id DESC LIMIT :most
-""")  # noqa: S608
+""")
 
 
 async def owe(db: AsyncConnection, new: Sequence[NewNotice]) -> set[int]:

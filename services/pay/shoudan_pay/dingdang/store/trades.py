@@ -47,14 +47,14 @@ INSERT INTO dingdang_trade (domain_id, trade_no, total_fen, pay_traction_no, cha
 VALUES (:domain_id, :trade_no, :total_fen, :pay_traction_no, :channel_no, :request_no, '', 'notpay',
     shoudan_now())
 ON CONFLICT DO NOTHING RETURNING {_TRADE}
-""")  # noqa: S608 - built from literals above
+""")
 _BY_NO = (
-    f"SELECT {_TRADE} FROM dingdang_trade WHERE domain_id = :domain_id AND trade_no = :trade_no"  # noqa: S608
+    f"SELECT {_TRADE} FROM dingdang_trade WHERE domain_id = :domain_id AND trade_no = :trade_no"
 )
 _TRADE_BY_NO, _TRADE_LOCK = statement(_BY_NO), statement(f"{_BY_NO} FOR UPDATE")
 _BY_PAY = statement(f"""
 SELECT {_TRADE} FROM dingdang_trade WHERE pay_traction_no = :number AND pay_traction_no <> ''
-""")  # noqa: S608 - an index has all but the empty ones
+""")
 _ADVANCE_TRADE = statement("""
 UPDATE dingdang_trade SET status = CAST(:status AS text), transaction_id = :transaction_id,
     parked_reason = '', parked_time = NULL,
@@ -76,15 +76,15 @@ INSERT INTO dingdang_refund (domain_id, refund_trade_no, trade_no, refund_fen, t
 VALUES (:domain_id, :refund_trade_no, :trade_no, :refund_fen, :traction_no, '', 'unknown',
     shoudan_now(), shoudan_now())
 ON CONFLICT DO NOTHING RETURNING {_REFUND}
-""")  # noqa: S608
+""")
 _REFUND_BY_NO = f"""
 SELECT {_REFUND} FROM dingdang_refund
 WHERE domain_id = :domain_id AND refund_trade_no = :refund_trade_no
-"""  # noqa: S608
+"""
 _REFUND_READ, _REFUND_LOCK = statement(_REFUND_BY_NO), statement(f"{_REFUND_BY_NO} FOR UPDATE")
 _REFUND_BY_NUMBER = statement(f"""
 SELECT {_REFUND} FROM dingdang_refund WHERE traction_no = :number AND traction_no <> ''
-""")  # noqa: S608
+""")
 _ADVANCE_REFUND = statement("""
 UPDATE dingdang_refund SET status = :status, refund_transaction_id = :refund_transaction_id,
     modify_time = greatest(modify_time, shoudan_now())

@@ -35,13 +35,13 @@ SELECT {_COLUMNS}, shoudan_now(),
 FROM account_info a JOIN {unnest(**_KEYS)}
     ON a.ident = given.ident AND a.groups = given.groups AND a.eid = given.eid
 ORDER BY a.account_id FOR UPDATE OF a
-""")  # noqa: S608 - built from literals above
+""")
 
 _BY_KEY = statement(f"""
 SELECT {_COLUMNS_SHOWN} FROM account_info a JOIN {unnest(**_KEYS)}
     ON a.ident = given.ident AND a.groups = given.groups AND a.eid = given.eid
 ORDER BY a.account_id
-""")  # noqa: S608
+""")
 
 # Platform accounts first and apart: the accounts below refer to them.
 _CREATE_PLATFORMS = statement(f"""
@@ -53,7 +53,7 @@ FROM {unnest(ident="text", groups="text")}
 WHERE NOT EXISTS (SELECT 1 FROM account_info a
     WHERE a.ident = given.ident AND a.groups = '{PLATFORM}' AND a.eid = given.groups)
 ON CONFLICT DO NOTHING
-""")  # noqa: S608
+""")
 
 _CREATE = statement(f"""
 INSERT INTO account_info (account_name, ident, groups, eid, contra_account_id, balance_micros,
@@ -66,14 +66,14 @@ FROM {
 WHERE NOT EXISTS (SELECT 1 FROM account_info a
     WHERE a.ident = given.ident AND a.groups = given.groups AND a.eid = given.eid)
 ON CONFLICT DO NOTHING RETURNING ident, groups, eid
-""")  # noqa: S608
+""")
 
 _UPDATE = statement(f"""
 UPDATE account_info a SET account_name = coalesce(given.name, a.account_name),
     credit_micros = coalesce(given.credit_micros, a.credit_micros), status = coalesce(given.status, a.status)
 FROM {unnest(account_id="bigint", name="text", credit_micros="bigint", status="smallint")}
 WHERE a.account_id = given.account_id
-""")  # noqa: S608
+""")
 
 _LIST_WHERE: Final = """
 WHERE a.account_id > :after AND a.account_id <= :reached
@@ -88,8 +88,8 @@ _EDGES: Final = {
 _LIST = statement(f"""
 SELECT {_COLUMNS_SHOWN} FROM account_info a {_LIST_WHERE}
 ORDER BY a.account_id LIMIT :most OFFSET :offset
-""")  # noqa: S608
-_COUNT = statement(f"SELECT count(1) FROM account_info a {_LIST_WHERE}")  # noqa: S608
+""")
+_COUNT = statement(f"SELECT count(1) FROM account_info a {_LIST_WHERE}")
 
 # Accounts as their rows stand, platform accounts with the nothing they store: for the proof of the ledger.
 _HEADS = statement("""
@@ -110,7 +110,7 @@ _MARK_ALERTS = statement(f"""
 UPDATE account_alert t SET low = given.low
 FROM {unnest(account_id="bigint", threshold_micros="bigint", low="boolean")}
 WHERE t.account_id = given.account_id AND t.threshold_micros = given.threshold_micros
-""")  # noqa: S608
+""")
 _SET_ALERT = statement("""
 INSERT INTO account_alert (account_id, threshold_micros, hysteresis_micros, low)
 VALUES (:account_id, :threshold_micros, :hysteresis_micros, :low)

@@ -41,7 +41,7 @@ FROM {
     )
 } ORDER BY account_id, spkg_id
 ON CONFLICT DO NOTHING RETURNING account_id, spkg_id
-""")  # noqa: S608
+""")
 _UPDATE = statement(f"""
 UPDATE package_info p SET total_capacity = given.total_capacity, total_remain = given.total_remain,
     deduct_today = given.deduct_today, deduct_date = given.deduct_date, last_update = shoudan_now()
@@ -54,7 +54,7 @@ FROM {
         deduct_date="date",
     )
 } WHERE p.pkg_id = given.pkg_id
-""")  # noqa: S608
+""")
 
 _TYPES: Final = {
     "record_id": "bigint",
@@ -72,11 +72,11 @@ SELECT {_RECORD} FROM {
     unnest(pkg_id="bigint", change_type="smallint", trade_no="text")
 } JOIN package_record r ON r.pkg_id = given.pkg_id AND r.change_type = given.change_type
     AND r.trade_no = given.trade_no
-""")  # noqa: S608
+""")
 _INSERT = statement(f"""
 INSERT INTO package_record ({", ".join(_TYPES)})
 SELECT {", ".join(f"given.{name}" for name in _TYPES)} FROM {unnest(**_TYPES)}
-""")  # noqa: S608
+""")
 
 # A range of package_record_of: numbers grow with time.
 _OF_PACKAGE: Final = """r.pkg_id = :pkg_id AND r.record_id < :before AND r.record_id >= :since
@@ -85,11 +85,11 @@ _OF_PACKAGE: Final = """r.pkg_id = :pkg_id AND r.record_id < :before AND r.recor
 _PAGE = statement(f"""
 SELECT {_RECORD} FROM package_record r WHERE {_OF_PACKAGE}
 ORDER BY r.record_id DESC LIMIT :most OFFSET :offset
-""")  # noqa: S608
+""")
 _COUNT = statement(f"""
 SELECT count(1) FROM (SELECT 1 FROM package_record r WHERE {_OF_PACKAGE}
     ORDER BY r.record_id DESC LIMIT {pages.NUMBERED_MAX}) counted
-""")  # noqa: S608
+""")
 
 
 @dataclass(frozen=True, slots=True)

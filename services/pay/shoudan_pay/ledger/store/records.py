@@ -44,7 +44,7 @@ SELECT {_COLUMNS} FROM {
     WHERE r.trade_no = given.trade_no AND r.account_id = given.account_id
         AND r.trade_type = given.trade_type AND r.change_type = given.change_type LIMIT 1
 ) r
-""")  # noqa: S608 - built from literals above
+""")
 
 # Everything that quotes a record is in the partial index on ext_no.
 _RETURNED = statement(f"""
@@ -55,7 +55,7 @@ SELECT given.account_id, given.ext_no, given.trade_type, given.change_type, r.su
     WHERE r.ext_no <> '' AND r.ext_no = given.ext_no AND r.account_id = given.account_id
         AND r.trade_type = given.trade_type AND r.change_type = given.change_type
 ) r WHERE r.sum_micros IS NOT NULL
-""")  # noqa: S608
+""")
 
 _MOVE = statement("""
 UPDATE account_info a SET balance_micros = given.balance, seq = given.seq_last,
@@ -87,7 +87,7 @@ SELECT CASE WHEN CAST(:start AS timestamptz) IS NULL THEN 0
     CASE WHEN CAST(:stop AS timestamptz) IS NULL THEN a.seq
         ELSE ({_SEQ_AT.format(before="<", time=":stop")}) END
 FROM account_info a WHERE a.account_id = :account_id
-""")  # noqa: S608
+""")
 
 # Of a platform account: the opposite of all it faces, each at that time.
 _BALANCE_AT = statement(f"""
@@ -95,7 +95,7 @@ SELECT coalesce(sum(r.balance_micros), 0)::bigint, coalesce(max(r.seq), 0)
 FROM account_info a CROSS JOIN LATERAL ({_SEQ_AT.format(before="<=", time=":time")}) found
 JOIN account_record r ON r.account_id = a.account_id AND r.seq = found.low
 WHERE CASE WHEN :facing THEN a.contra_account_id = :account_id ELSE a.account_id = :account_id END
-""")  # noqa: S608
+""")
 
 _JOINED: Final = "account_record r JOIN account_info a ON a.account_id = r.account_id"
 _JOINED_COLUMNS: Final = f"{_COLUMNS}, a.ident, a.groups, a.eid, a.account_name"
@@ -121,7 +121,7 @@ _WHERES: Final = {"account": _OF_ACCOUNT, "several": _OF_SEVERAL, "trade": _OF_T
 _ORDERS: Final = {"account": "r.seq", "several": "r.record_id", "trade": "r.record_id"}
 _PAGES: Final = {
     name: statement(
-        f"SELECT {_JOINED_COLUMNS} FROM {_JOINED} WHERE {where}"  # noqa: S608
+        f"SELECT {_JOINED_COLUMNS} FROM {_JOINED} WHERE {where}"
         f" ORDER BY {_ORDERS[name]} DESC LIMIT :most OFFSET :offset"
     )
     for name, where in _WHERES.items()
@@ -132,7 +132,7 @@ _EDGES: Final = {
     for walk in (pages.WALK_MAX, pages.NUMBERED_MAX)
 }
 _COUNTS: Final = {
-    name: statement(f"SELECT count(1) FROM {_JOINED} WHERE {where}")  # noqa: S608
+    name: statement(f"SELECT count(1) FROM {_JOINED} WHERE {where}")
     for name, where in _WHERES.items()
 }
 
@@ -141,7 +141,7 @@ _CHAIN = statement(f"""
 SELECT {_COLUMNS} FROM account_record r
 WHERE (r.account_id, r.seq) > (:account_id, :seq) AND r.account_id <= :last_id
 ORDER BY r.account_id, r.seq LIMIT :most
-""")  # noqa: S608
+""")
 # A piece of each chain given, straight from account_record_seq; as many rows as the pieces are long.
 _PIECES = statement(f"""
 SELECT {_COLUMNS} FROM {unnest(account_id="bigint", low="bigint", high="bigint")}
@@ -149,7 +149,7 @@ CROSS JOIN LATERAL (
     SELECT {_COLUMNS} FROM account_record r WHERE r.account_id = given.account_id
         AND r.seq > given.low AND r.seq <= given.high
 ) r ORDER BY r.account_id, r.seq
-""")  # noqa: S608
+""")
 # Two probes of account_record_seq for each account; rows only where something is not as it should be.
 _STRAYS = statement(f"""
 SELECT given.account_id, given.seq, stated.record_id, given.seq = 0 OR coalesce(
@@ -167,14 +167,14 @@ LEFT JOIN LATERAL (
 WHERE last.seq IS NOT NULL OR given.seq > 0 AND (stated.record_id IS NULL
     OR stated.hash <> given.hash OR stated.balance_micros <> given.balance)
 ORDER BY given.account_id
-""")  # noqa: S608
+""")
 # Few rows of account_record_key for each number.
 _OF_TRADES = statement(f"""
 SELECT {_JOINED_COLUMNS} FROM unnest(CAST(:trade_nos AS text[])) AS given(trade_no)
 JOIN account_record r ON r.trade_no = given.trade_no
 JOIN account_info a ON a.account_id = r.account_id
 ORDER BY r.create_time, r.record_id LIMIT :most
-""")  # noqa: S608
+""")
 _TOTALS = statement("""
 SELECT count(1), coalesce(sum(seq), 0)::bigint FROM account_info
 WHERE :ident = '' OR ident = :ident

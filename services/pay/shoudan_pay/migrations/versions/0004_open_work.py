@@ -35,7 +35,7 @@ def upgrade() -> None:
             ),
         )
         op.execute(
-            f"UPDATE {table} SET parked_reason = 'parked before reasons were kept',"  # noqa: S608
+            f"UPDATE {table} SET parked_reason = 'parked before reasons were kept',"
             " parked_time = modify_time WHERE parked"
         )
         op.create_index(

@@ -112,35 +112,35 @@ FROM {unnest(uuid="text", template_id="text", **_TYPES)} ORDER BY template_id
 ON CONFLICT (template_id) DO UPDATE SET {_REPLACED}, modify_time = shoudan_now(),
     uuid = CASE WHEN :wanted THEN excluded.uuid ELSE t.uuid END
 RETURNING {_TEMPLATE}
-""")  # noqa: S608 - built from literals above
+""")
 _TEMPLATES_BY_ID = statement(f"""
 SELECT {_TEMPLATE} FROM pay_mode_template t
 WHERE t.template_id = ANY(CAST(:ids AS text[])) AND t.status = 'enabled'
-""")  # noqa: S608
+""")
 _CREATE = statement(f"""
 INSERT INTO pay_mode AS m (uuid, template_id, merchant_uuid, merchant_href, fast, opened, ui_order,
     {_NAMES}, create_time, modify_time)
 VALUES (:uuid, :template_id, :merchant_uuid, :merchant_href, :fast, :opened, :ui_order,
     {_BINDS}, shoudan_now(), shoudan_now())
 ON CONFLICT (uuid) DO NOTHING RETURNING {_MODE}
-""")  # noqa: S608
+""")
 _UPDATE = statement(f"""
 UPDATE pay_mode m SET ({_NAMES}, fast, opened, ui_order, modify_time) =
     ROW({_BINDS}, :fast, :opened, :ui_order, shoudan_now())
 WHERE m.uuid = :uuid RETURNING {_MODE}
-""")  # noqa: S608
-_LOCK = statement(f"SELECT {_MODE} FROM pay_mode m WHERE m.uuid = :uuid FOR UPDATE")  # noqa: S608
+""")
+_LOCK = statement(f"SELECT {_MODE} FROM pay_mode m WHERE m.uuid = :uuid FOR UPDATE")
 _USABLE = statement(f"""
 SELECT {_MODE}, {_OVERLAID} FROM pay_mode m
 LEFT JOIN pay_mode_template t ON t.template_id = m.template_id
 WHERE m.uuid = ANY(CAST(:uuids AS text[]))
-""")  # noqa: S608
+""")
 _UNOPENED = statement(f"""
 SELECT {_TEMPLATE} FROM pay_mode_template t
 WHERE t.status = 'enabled' AND NOT EXISTS (
     SELECT 1 FROM pay_mode m WHERE m.merchant_uuid = :merchant_uuid AND m.template_id = t.template_id)
 ORDER BY t.id LIMIT :most
-""")  # noqa: S608
+""")
 
 
 def template_of(row: Sequence[Any]) -> Template:

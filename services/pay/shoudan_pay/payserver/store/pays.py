@@ -115,7 +115,7 @@ _NAMES: Final = ", ".join(_NEW)
 _BY_CLIENT_NO = statement(f"""
 SELECT {_COLUMNS} FROM {unnest(merchant_uuid="text", client_pay_no="text")}
 JOIN pay_order o ON o.merchant_uuid = given.merchant_uuid AND o.client_pay_no = given.client_pay_no
-""")  # noqa: S608 - built from literals above
+""")
 
 # Claims the client's numbers: a second transaction waits here for the first and then writes nothing.
 _INSERT = statement(f"""
@@ -126,7 +126,7 @@ SELECT {_NAMES}, 0, false, shoudan_now(), shoudan_now() + make_interval(hours =>
 FROM {unnest(**_NEW, valid_h="integer")}
 ON CONFLICT (merchant_uuid, client_pay_no) DO NOTHING
 RETURNING {_COLUMNS}
-""")  # noqa: S608
+""")
 
 # Ended orders have a time; `now` when the component gave none. No late word takes from a person what was
 # told with another amount.
@@ -150,14 +150,14 @@ FROM {
     )
 } WHERE o.traction_no = given.traction_no AND o.status = given.expected
 RETURNING {_COLUMNS}
-""")  # noqa: S608
+""")
 _BY_NUMBER = statement(f"""
 SELECT {_COLUMNS} FROM pay_order o WHERE o.traction_no = ANY(CAST(:numbers AS text[]))
-""")  # noqa: S608
+""")
 _LOCK = statement(f"""
 SELECT {_COLUMNS}, shoudan_now() FROM pay_order o WHERE o.traction_no = ANY(CAST(:numbers AS text[]))
 ORDER BY o.id FOR UPDATE
-""")  # noqa: S608
+""")
 _MARK_SENT = statement("""
 UPDATE pay_order SET sent = :sent, modify_time = greatest(modify_time, shoudan_now())
 WHERE traction_no = :traction_no AND status = 'paying' AND sent = ANY(CAST(:before AS text[]))
@@ -169,13 +169,13 @@ UPDATE pay_order q SET parked = true, modify_time = greatest(modify_time, shouda
     parked_reason = CASE WHEN q.parked THEN q.parked_reason ELSE given.reason END,
     parked_time = CASE WHEN q.parked THEN q.parked_time ELSE shoudan_now() END
 FROM {unnest(traction_no="text", reason="text")} WHERE q.traction_no = given.traction_no
-""")  # noqa: S608
+""")
 # The rows are locked; CHECK constraints hold what the decision promises.
 _GIVE_BACK = statement(f"""
 UPDATE pay_order o SET refunded_micros = given.refunded, status = given.status,
     last_refund_time = shoudan_now(), modify_time = greatest(modify_time, shoudan_now())
 FROM {unnest(id="bigint", refunded="bigint", status="text")} WHERE o.id = given.id
-""")  # noqa: S608
+""")
 _NOW = statement("SELECT shoudan_now()")
 
 

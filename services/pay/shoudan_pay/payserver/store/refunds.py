@@ -102,12 +102,12 @@ _BY_CLIENT_NO = statement(f"""
 SELECT {_COLUMNS} FROM {unnest(merchant_uuid="text", client_refund_no="text")}
 JOIN refund_order r ON r.merchant_uuid = given.merchant_uuid
     AND r.client_refund_no = given.client_refund_no
-""")  # noqa: S608 - built from literals above
+""")
 _INSERT = statement(f"""
 INSERT INTO refund_order AS r ({_NAMES}, parked, start_time, create_time, modify_time)
 SELECT {_NAMES}, false, shoudan_now(), shoudan_now(), shoudan_now() FROM {unnest(**_NEW)}
 RETURNING {_COLUMNS}
-""")  # noqa: S608
+""")
 _SETTLE = statement(f"""
 UPDATE refund_order r SET status = given.status, third_refund_no = given.third_no,
     result_code = given.result_code, finish_time = coalesce(given.finish_time, shoudan_now()),
@@ -128,10 +128,10 @@ FROM {
     )
 } WHERE r.traction_no = given.traction_no AND r.status = given.expected
 RETURNING {_COLUMNS}
-""")  # noqa: S608
+""")
 _BY_NUMBER = statement(f"""
 SELECT {_COLUMNS} FROM refund_order r WHERE r.traction_no = ANY(CAST(:numbers AS text[]))
-""")  # noqa: S608
+""")
 # Read after the pay orders were locked: nobody can add to these now. A failed refund that its component
 # now calls a success may have been given back: it counts until a person has decided.
 _GIVEN = statement("""
@@ -151,7 +151,7 @@ UPDATE refund_order q SET parked = true, modify_time = greatest(modify_time, sho
     parked_reason = CASE WHEN q.parked THEN q.parked_reason ELSE given.reason END,
     parked_time = CASE WHEN q.parked THEN q.parked_time ELSE shoudan_now() END
 FROM {unnest(traction_no="text", reason="text")} WHERE q.traction_no = given.traction_no
-""")  # noqa: S608
+""")
 
 _TRADE: Final = {
     "uuid": "text",
@@ -169,7 +169,7 @@ _TRADE: Final = {
 _INSERT_TRADES = statement(f"""
 INSERT INTO trade_record ({", ".join(_TRADE)}, create_time)
 SELECT {", ".join(f"given.{name}" for name in _TRADE)}, shoudan_now() FROM {unnest(**_TRADE)}
-""")  # noqa: S608
+""")
 
 
 async def by_client_no(

@@ -52,37 +52,37 @@ def _upsert(table: str, row: type[msgspec.Struct], key: tuple[str, ...]) -> Any:
 INSERT INTO {table} ({", ".join(names)}, modify_time)
 VALUES ({", ".join(f":{name}" for name in names)}, shoudan_now())
 ON CONFLICT ({", ".join(key)}) DO UPDATE SET {changed}, modify_time = shoudan_now()
-""")  # noqa: S608 - built from the names above
+""")
 
 
 _APP: Final = ", ".join(UmsApp.__struct_fields__)
 _DOMAIN: Final = ", ".join(Domain.__struct_fields__)
 _SET_APP = _upsert("ums_app", UmsApp, ("app_id",))
 _SET_DOMAIN = _upsert("dingdang_domain", Domain, ("role", "domain_id"))
-_APP_BY_ID = statement(f"SELECT {_APP} FROM ums_app WHERE app_id = :app_id AND enabled")  # noqa: S608
+_APP_BY_ID = statement(f"SELECT {_APP} FROM ums_app WHERE app_id = :app_id AND enabled")
 _APPS_BY_MID = statement(f"""
 SELECT {_APP} FROM ums_app WHERE mid = :mid AND tid = :tid AND enabled ORDER BY app_id LIMIT 10
-""")  # noqa: S608
+""")
 _APP_BY_TOKEN = statement(f"""
 SELECT {", ".join(f"a.{name}" for name in UmsApp.__struct_fields__)} FROM ums_token t
 JOIN ums_app a ON a.app_id = t.app_id AND a.enabled
 WHERE t.token_hash = :token_hash AND t.expire_time > shoudan_now()
-""")  # noqa: S608
+""")
 _DOMAIN_BY_ID = statement(f"""
 SELECT {_DOMAIN} FROM dingdang_domain WHERE role = :role AND domain_id = :domain_id AND enabled
-""")  # noqa: S608
+""")
 _APP_OF = statement(f"""
 SELECT {_APP} FROM ums_app WHERE merchant_uuid = :merchant AND enabled AND base_url <> ''
     AND (:app_id = '' OR app_id = :app_id) ORDER BY app_id LIMIT 1
-""")  # noqa: S608
+""")
 _DOMAIN_OF = statement(f"""
 SELECT {_DOMAIN} FROM dingdang_domain WHERE role = 'partner' AND merchant_uuid = :merchant AND enabled
     AND base_url <> '' AND (:domain_id = '' OR domain_id = :domain_id) ORDER BY domain_id LIMIT 1
-""")  # noqa: S608
+""")
 _PLATFORM_DOMAINS = statement(f"""
 SELECT {_DOMAIN} FROM dingdang_domain
 WHERE role = 'platform' AND enabled AND merchant_uuid = ANY(CAST(:merchants AS text[]))
-""")  # noqa: S608
+""")
 # A nonce whose time is over may come again; the row of an unexpired one is left as it is.
 _USE_NONCE = statement("""
 INSERT INTO proof_nonce AS p (scope, nonce, content_hash, expire_time)
