@@ -39,6 +39,21 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Code: DEADLINE_EXCEEDED. Metadata: left_ms, needed_ms.
     """
+    ERROR_REASON_TOKEN_REFUSED: _ErrorReason.ValueType  # 4
+    """The bearer token is not believed; why names the check that failed.
+
+    Code: UNAUTHENTICATED. Metadata: why.
+    """
+    ERROR_REASON_NO_CALLER: _ErrorReason.ValueType  # 5
+    """The method has callers, and the call has neither a service's certificate nor an operator's token.
+
+    Code: UNAUTHENTICATED. Metadata: method.
+    """
+    ERROR_REASON_NOT_ALLOWED: _ErrorReason.ValueType  # 6
+    """The caller is known and may not call this method.
+
+    Code: PERMISSION_DENIED. Metadata: method, caller, needed.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons any service may refuse a call before its own rules are asked.
@@ -62,5 +77,20 @@ ERROR_REASON_DEADLINE_TOO_SHORT: ErrorReason.ValueType  # 3
 """Less time is left to answer than an answer takes.
 
 Code: DEADLINE_EXCEEDED. Metadata: left_ms, needed_ms.
+"""
+ERROR_REASON_TOKEN_REFUSED: ErrorReason.ValueType  # 4
+"""The bearer token is not believed; why names the check that failed.
+
+Code: UNAUTHENTICATED. Metadata: why.
+"""
+ERROR_REASON_NO_CALLER: ErrorReason.ValueType  # 5
+"""The method has callers, and the call has neither a service's certificate nor an operator's token.
+
+Code: UNAUTHENTICATED. Metadata: method.
+"""
+ERROR_REASON_NOT_ALLOWED: ErrorReason.ValueType  # 6
+"""The caller is known and may not call this method.
+
+Code: PERMISSION_DENIED. Metadata: method, caller, needed.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
