@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Generic, TypeVar
 
-S = TypeVar("S", bound=IntEnum)
+S = TypeVar("S", bound=IntEnum | StrEnum)
 E = TypeVar("E", bound=StrEnum)
 
 
 class IllegalMove(ValueError):
     """`event` means nothing in `state`."""
 
-    def __init__(self, machine: str, state: IntEnum, event: StrEnum) -> None:
+    def __init__(self, machine: str, state: IntEnum | StrEnum, event: StrEnum) -> None:
         super().__init__(f"{machine}: no move from {_label(state)} on {event.value}")
         self.machine, self.state, self.event = machine, state, event
 
 
 @dataclass(frozen=True, slots=True)
 class Machine(Generic[S, E]):
-    """One lifecycle whose states carry the documented numbers. A state with no way out is final.
+    """One lifecycle whose states carry the documented numbers or words. A state with no way out is final.
 
     A self-move (`(FAILED, RETRIED): FAILED`) does not keep a state from being final.
     """
@@ -42,7 +42,7 @@ class Machine(Generic[S, E]):
         return (state, event) in self.moves
 
     def sources(self, event: E) -> tuple[S, ...]:
-        """The states `event` may happen in, by number: the WHERE of a conditional update."""
+        """The states `event` may happen in, sorted: the WHERE of a conditional update."""
         return tuple(sorted(s for s, e in self.moves if e is event))
 
     @property
@@ -73,5 +73,5 @@ class Machine(Generic[S, E]):
         return "\n".join(["stateDiagram-v2", *names, start, *rows, *ends])
 
 
-def _label(state: IntEnum) -> str:
+def _label(state: IntEnum | StrEnum) -> str:
     return f"{state.name} {state.value}"

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, text
 
+from shoudan_kit.db.columns import literal
+
 Moves = Mapping[tuple[Any, Any], Any]
 
 # Raised as a CHECK would be, so that callers tell it from trouble of the database.
@@ -71,7 +73,7 @@ def lay(connection: Connection, table: Table) -> None:
 def _broken(column: str, moves: Moves) -> str:
     """Whether a row moved to where no path leads."""
     ways = " ".join(
-        f"WHEN {_literal(state)} THEN NEW.{column} NOT IN ({', '.join(map(_literal, later))})"
+        f"WHEN {literal(state)} THEN NEW.{column} NOT IN ({', '.join(map(literal, later))})"
         for state, later in sorted(_reached(moves).items())
     )
     return f"OLD.{column} <> NEW.{column} AND CASE OLD.{column} {ways} ELSE true END"
@@ -87,7 +89,3 @@ def _reached(moves: Moves) -> dict[Any, list[Any]]:
         for reached in after.values():
             reached |= {far for near in tuple(reached) for far in after.get(near, ())}
     return {state: sorted(reached) for state, reached in after.items()}
-
-
-def _literal(state: Any) -> str:
-    return f"'{state}'" if isinstance(state, str) else str(int(state))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
-    Column,
-    DateTime,
     Index,
     Integer,
     String,
@@ -19,39 +17,33 @@ from sqlalchemy import (
     text,
 )
 
+from shoudan_kit.db.columns import column, moment, one_of
 from shoudan_kit.db.foundation import rights
 from shoudan_kit.db.moves import lifecycles
+from shoudan_pay.platforms.states import RefundState
 from shoudan_pay.platforms.tables import REFUND_STEPS
 from shoudan_pay.tables import METADATA
 
 APPEND_ONLY: Final[tuple[str, ...]] = ()
 
 
-def _column(name: str, kind: Any, comment: str, *, key: bool = False) -> Column[Any]:
-    return Column(name, kind, nullable=False, comment=comment, primary_key=key, autoincrement=False)
-
-
-def _moment(name: str, comment: str) -> Column[Any]:
-    return _column(name, DateTime(timezone=True), comment)
-
-
 UMS_REFUND = Table(
     "ums_refund",
     METADATA,
-    _column("traction_no", String(16), "tractionNo of the refund", key=True),
-    _column("app_id", String(64), "with which AppId it is asked for"),
-    _column("mer_order_id", String(32), "merOrderId of the pay"),
-    _column("refund_order_id", String(32), "refundOrderId: ours, the same at every repeat"),
-    _column("refund_fen", BigInteger, "refundAmount, 分"),
-    _column("status", String(16), "unknown processing success fail"),
-    _column(
+    column("traction_no", String(16), "tractionNo of the refund", key=True),
+    column("app_id", String(64), "with which AppId it is asked for"),
+    column("mer_order_id", String(32), "merOrderId of the pay"),
+    column("refund_order_id", String(32), "refundOrderId: ours, the same at every repeat"),
+    column("refund_fen", BigInteger, "refundAmount, 分"),
+    column("status", String(16), "unknown processing success fail"),
+    column(
         "sent", Boolean, "a call may have arrived, so that it is asked about before it is repeated"
     ),
-    _column("asked", Integer, "calls made"),
-    _column("last_code", String(64), "errCode of the last answer, or why there was none"),
-    _column("detail", Text, "what ChinaUMS told, JSON of UmsDetail; the card number is masked"),
-    _moment("create_time", "first call"),
-    _moment("modify_time", "last change"),
+    column("asked", Integer, "calls made"),
+    column("last_code", String(64), "errCode of the last answer, or why there was none"),
+    column("detail", Text, "what ChinaUMS told, JSON of UmsDetail; the card number is masked"),
+    moment("create_time", "first call"),
+    moment("modify_time", "last change"),
     UniqueConstraint("app_id", "refund_order_id", name="ums_refund_order"),
     Index("ums_refund_mer_order", "mer_order_id"),
     Index(
@@ -60,7 +52,7 @@ UMS_REFUND = Table(
         postgresql_where=text("status IN ('unknown', 'processing')"),
     ),
     CheckConstraint("refund_fen > 0", name="amount"),
-    CheckConstraint("status IN ('unknown', 'processing', 'success', 'fail')", name="status"),
+    one_of("status", RefundState),
     comment="退款 sent through 银联商务 (003)",
     info=rights(update=("status", "sent", "asked", "last_code", "detail", "modify_time"))
     | lifecycles(status=REFUND_STEPS),

@@ -8,9 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
-    Column,
     Date,
-    DateTime,
     ForeignKey,
     Index,
     LargeBinary,
@@ -23,7 +21,9 @@ from sqlalchemy import (
     text,
 )
 
+from shoudan_kit.db.columns import column, maybe, moment, one_of
 from shoudan_kit.db.foundation import GROWING, copied_as, rights
+from shoudan_pay.ledger.states import AccountStatus
 from shoudan_pay.tables import METADATA
 
 # Granted SELECT and INSERT only: a correction is a new row.
@@ -36,12 +36,8 @@ PACKAGE_ID = Sequence("package_info_id_seq", start=620_000, metadata=METADATA)
 _WITHIN = "BETWEEN -9007199254740992 AND 9007199254740992"
 
 
-def _column(name: str, kind: Any, comment: str, *args: Any, **options: Any) -> Column[Any]:
-    return Column(name, kind, *args, nullable=False, comment=comment, **options)
-
-
-def _moment(name: str, comment: str) -> Column[Any]:
-    return _column(name, DateTime(timezone=True), comment)
+def _numbered(by: Sequence) -> dict[str, Any]:
+    return {"primary_key": True, "server_default": by.next_value()}
 
 
 # What may be posted, as docs/ledger.md has it: signs, trade types and whether a record is quoted.
@@ -58,42 +54,35 @@ LAW: Final = (
 ACCOUNT_INFO = Table(
     "account_info",
     METADATA,
-    Column(
-        "account_id",
-        BigInteger,
-        ACCOUNT_ID,
-        primary_key=True,
-        server_default=ACCOUNT_ID.next_value(),
-        comment="账户编号, 86000 and up",
-    ),
-    _column("account_name", String(64), "账户名称"),
-    _column("ident", String(32), "系统标识: system that owns it"),
-    _column(
+    column("account_id", BigInteger, "账户编号, 86000 and up", ACCOUNT_ID, **_numbered(ACCOUNT_ID)),
+    column("account_name", String(64), "账户名称"),
+    column("ident", String(32), "系统标识: system that owns it"),
+    column(
         "groups", String(32), "账户分组; - when the system has one; platform for contra accounts"
     ),
-    _column("eid", String(64), "外部用户编号: channel_no, member number"),
-    Column(
+    column("eid", String(64), "外部用户编号: channel_no, member number"),
+    maybe(
         "contra_account_id",
         BigInteger,
+        "platform account that moves the other way; null for platform accounts",
         ForeignKey("account_info.account_id"),
         index=True,
-        comment="platform account that moves the other way; null for platform accounts",
     ),
-    _column(
+    column(
         "balance_micros", BigInteger, "余额, 10^-6 元; 0 for platform accounts: theirs is derived"
     ),
-    _column("credit_micros", BigInteger, "信用额度, 10^-6 元"),
-    _column("status", SmallInteger, "状态: 0 正常 1 锁定"),
-    _column("limited", Boolean, "whether spending stops at minus credit"),
-    _column("watched", Boolean, "whether account_alert has rows for it", server_default=false()),
-    _column("seq", BigInteger, "seq of its last record, 0 before the first"),
-    _column("head_hash", LargeBinary, "hash of its last record; empty before the first"),
-    _moment("create_time", "创建时间"),
-    _moment("moved_time", "create_time of its last record, its own before the first"),
+    column("credit_micros", BigInteger, "信用额度, 10^-6 元"),
+    column("status", SmallInteger, "状态: 0 正常 1 锁定"),
+    column("limited", Boolean, "whether spending stops at minus credit"),
+    column("watched", Boolean, "whether account_alert has rows for it", server_default=false()),
+    column("seq", BigInteger, "seq of its last record, 0 before the first"),
+    column("head_hash", LargeBinary, "hash of its last record; empty before the first"),
+    moment("create_time", "创建时间"),
+    moment("moved_time", "create_time of its last record, its own before the first"),
     UniqueConstraint("ident", "groups", "eid", name="beanpay_account_info_eid"),
     CheckConstraint("credit_micros >= 0", name="credit"),
     CheckConstraint(f"balance_micros {_WITHIN}", name="balance"),
-    CheckConstraint("status IN (0, 1)", name="status"),
+    one_of("status", AccountStatus),
     CheckConstraint(
         "seq >= 0 AND (seq = 0) = (head_hash = '') AND (seq > 0 OR balance_micros = 0)", name="head"
     ),
@@ -124,28 +113,26 @@ ACCOUNT_INFO = Table(
 ACCOUNT_RECORD = Table(
     "account_record",
     METADATA,
-    Column(
-        "record_id", BigInteger, primary_key=True, autoincrement=False, comment="变动编号, by time"
-    ),
-    _column("account_id", BigInteger, "账户编号"),
-    _column("contra_account_id", BigInteger, "platform account that moved by the opposite amount"),
-    _column("trade_no", String(64), "交易编号"),
-    _column("ext_no", String(64), "扩展编号: what a refund or reversal quotes; empty otherwise"),
-    _column("trade_type", SmallInteger, "交易类型: 1 交易 2 手续费/服务费 3 佣金 4 红冲 5 平账"),
-    _column(
+    column("record_id", BigInteger, "变动编号, by time", key=True),
+    column("account_id", BigInteger, "账户编号"),
+    column("contra_account_id", BigInteger, "platform account that moved by the opposite amount"),
+    column("trade_no", String(64), "交易编号"),
+    column("ext_no", String(64), "扩展编号: what a refund or reversal quotes; empty otherwise"),
+    column("trade_type", SmallInteger, "交易类型: 1 交易 2 手续费/服务费 3 佣金 4 红冲 5 平账"),
+    column(
         "change_type", SmallInteger, "变动类型: 1 加款 2 提款 3 扣款 4 退款 5 交易平账 6 余额平账"
     ),
-    _column("amount_micros", BigInteger, "变动金额, signed, 10^-6 元; 0 closes the key (void)"),
-    _column("balance_micros", BigInteger, "变动后余额, 10^-6 元"),
-    Column(
+    column("amount_micros", BigInteger, "变动金额, signed, 10^-6 元; 0 closes the key (void)"),
+    column("balance_micros", BigInteger, "变动后余额, 10^-6 元"),
+    maybe(
         "floor_micros",
         BigInteger,
-        comment="lowest balance spending might leave then (minus credit); null when unlimited",
+        "lowest balance spending might leave then (minus credit); null when unlimited",
     ),
-    _column("seq", BigInteger, "position within the account, from 1 without gaps"),
-    _column("memo", String(1024), "备注"),
-    _moment("create_time", "创建时间, never before the account's previous record"),
-    _column(
+    column("seq", BigInteger, "position within the account, from 1 without gaps"),
+    column("memo", String(1024), "备注"),
+    moment("create_time", "创建时间, never before the account's previous record"),
+    column(
         "hash",
         LargeBinary,
         "key id and HMAC-SHA-256 over the previous record's hash and this row",
@@ -196,37 +183,24 @@ ACCOUNT_RECORD = Table(
 ACCOUNT_ALERT = Table(
     "account_alert",
     METADATA,
-    Column("account_id", BigInteger, ForeignKey("account_info.account_id"), primary_key=True),
-    Column(
-        "threshold_micros",
-        BigInteger,
-        primary_key=True,
-        autoincrement=False,
-        comment="tell when the balance falls below",
-    ),
-    _column("hysteresis_micros", BigInteger, "quiet until it has risen this far above again"),
-    _column("low", Boolean, "told that it is low, and not yet that it has recovered"),
+    column("account_id", BigInteger, "账户编号", ForeignKey("account_info.account_id"), key=True),
+    column("threshold_micros", BigInteger, "tell when the balance falls below", key=True),
+    column("hysteresis_micros", BigInteger, "quiet until it has risen this far above again"),
+    column("low", Boolean, "told that it is low, and not yet that it has recovered"),
     CheckConstraint("hysteresis_micros >= 0", name="hysteresis"),
     comment="余额预警",
     info=rights(update=("hysteresis_micros", "low"), delete=True),
 )
-ACCOUNT_ALERT.c.account_id.comment = "账户编号"
 
 # Not what proves anything, that is the file: what the files of a folder are held to, so that the newest
 # cannot be missing unnoticed and two folders cannot each go on with a series of their own.
 LEDGER_STATEMENT = Table(
     "ledger_statement",
     METADATA,
-    Column(
-        "statement_no",
-        BigInteger,
-        primary_key=True,
-        autoincrement=False,
-        comment="from 1 without gaps",
-    ),
-    _column("day", Date, "day it was made, Asia/Shanghai"),
-    _column("hash", LargeBinary, "SHA-256 of its signed line; the next statement quotes it"),
-    _moment("create_time", "创建时间"),
+    column("statement_no", BigInteger, "from 1 without gaps", key=True),
+    column("day", Date, "day it was made, Asia/Shanghai"),
+    column("hash", LargeBinary, "SHA-256 of its signed line; the next statement quotes it"),
+    moment("create_time", "创建时间"),
     CheckConstraint("statement_no > 0", name="number"),
     comment="账本签名声明: signed statements of the ledger that were made, append-only",
 )
@@ -234,25 +208,18 @@ LEDGER_STATEMENT = Table(
 PACKAGE_INFO = Table(
     "package_info",
     METADATA,
-    Column(
-        "pkg_id",
-        BigInteger,
-        PACKAGE_ID,
-        primary_key=True,
-        server_default=PACKAGE_ID.next_value(),
-        comment="服务包编号, 620000 and up",
-    ),
-    _column("account_id", BigInteger, "账户编号", ForeignKey("account_info.account_id")),
-    _column("spkg_id", String(32), "外部服务包编号"),
-    _column("pkg_name", String(64), "服务包名称"),
-    _column("total_capacity", BigInteger, "总数量: put in less drawn"),
-    _column("total_remain", BigInteger, "剩余数量"),
-    _column("capacity_daily", BigInteger, "日限制数量; 0 when the package has no limit of its own"),
-    _column("deduct_today", BigInteger, "当日已扣数量, of deduct_date"),
-    _column("deduct_date", Date, "day deduct_today counts, Asia/Shanghai"),
-    _column("expires", Date, "有效期: last day of use, Asia/Shanghai"),
-    _moment("book_time", "创建时间"),
-    _moment("last_update", "最后变动时间"),
+    column("pkg_id", BigInteger, "服务包编号, 620000 and up", PACKAGE_ID, **_numbered(PACKAGE_ID)),
+    column("account_id", BigInteger, "账户编号", ForeignKey("account_info.account_id")),
+    column("spkg_id", String(32), "外部服务包编号"),
+    column("pkg_name", String(64), "服务包名称"),
+    column("total_capacity", BigInteger, "总数量: put in less drawn"),
+    column("total_remain", BigInteger, "剩余数量"),
+    column("capacity_daily", BigInteger, "日限制数量; 0 when the package has no limit of its own"),
+    column("deduct_today", BigInteger, "当日已扣数量, of deduct_date"),
+    column("deduct_date", Date, "day deduct_today counts, Asia/Shanghai"),
+    column("expires", Date, "有效期: last day of use, Asia/Shanghai"),
+    moment("book_time", "创建时间"),
+    moment("last_update", "最后变动时间"),
     UniqueConstraint("account_id", "spkg_id", name="beanpay_package_info_spkg"),
     CheckConstraint("total_remain BETWEEN 0 AND 9007199254740992", name="remain"),
     CheckConstraint("capacity_daily >= 0 AND deduct_today >= 0", name="daily"),
@@ -267,14 +234,14 @@ PACKAGE_INFO = Table(
 PACKAGE_RECORD = Table(
     "package_record",
     METADATA,
-    Column("record_id", BigInteger, primary_key=True, autoincrement=False, comment="变动编号"),
-    _column("pkg_id", BigInteger, "服务包编号"),
-    _column("trade_no", String(64), "交易编号; a refund has that of its deduct"),
-    _column("change_type", SmallInteger, "变动类型: 1 增加 2 减少 3 扣减 4 退回"),
-    _column("num", BigInteger, "变动数量, signed"),
-    _column("remain", BigInteger, "变动后剩余数量"),
-    _column("memo", String(1024), "备注"),
-    _moment("create_time", "创建时间"),
+    column("record_id", BigInteger, "变动编号", key=True),
+    column("pkg_id", BigInteger, "服务包编号"),
+    column("trade_no", String(64), "交易编号; a refund has that of its deduct"),
+    column("change_type", SmallInteger, "变动类型: 1 增加 2 减少 3 扣减 4 退回"),
+    column("num", BigInteger, "变动数量, signed"),
+    column("remain", BigInteger, "变动后剩余数量"),
+    column("memo", String(1024), "备注"),
+    moment("create_time", "创建时间"),
     UniqueConstraint("pkg_id", "change_type", "trade_no", name="package_record_key"),
     Index("package_record_of", "pkg_id", "record_id"),
     CheckConstraint("remain >= 0", name="remain"),

@@ -5,32 +5,22 @@ Secrets are never here, only their names.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     Boolean,
-    CheckConstraint,
-    Column,
-    DateTime,
     Index,
     LargeBinary,
     String,
     Table,
 )
 
+from shoudan_kit.db.columns import column, moment, one_of
 from shoudan_kit.db.foundation import rights
 from shoudan_kit.db.moves import steps
 from shoudan_pay.tables import METADATA
 
 APPEND_ONLY: Final[tuple[str, ...]] = ()
-
-
-def _column(name: str, kind: Any, comment: str, *, key: bool = False) -> Column[Any]:
-    return Column(name, kind, nullable=False, comment=comment, primary_key=key, autoincrement=False)
-
-
-def _moment(name: str, comment: str) -> Column[Any]:
-    return _column(name, DateTime(timezone=True), comment)
 
 
 # The moves of platforms/states.py; a test compares them.
@@ -40,17 +30,17 @@ REFUND_STEPS: Final = steps(unknown=_TOLD, processing=_TOLD)
 UMS_APP = Table(
     "ums_app",
     METADATA,
-    _column("app_id", String(64), "appId", key=True),
-    _column("merchant_uuid", String(64), "whose refunds it sees, whose money it gives back"),
-    _column("mid", String(32), "mid 商户号"),
-    _column("tid", String(32), "tid 终端号"),
-    _column("mer_name", String(64), "merName 商户名称"),
-    _column("secret_name", String(64), "name of the secret: AppKey"),
-    _column("notify_secret_name", String(64), "name of the secret: communication key 通讯密钥"),
-    _column("base_url", String(2048), "where ChinaUMS is called, up to /v1; empty: never"),
-    _column("source_id", String(4), "msgSrcId: what our numbers begin with"),
-    _column("enabled", Boolean, "whether it is taken"),
-    _moment("modify_time", "last change"),
+    column("app_id", String(64), "appId", key=True),
+    column("merchant_uuid", String(64), "whose refunds it sees, whose money it gives back"),
+    column("mid", String(32), "mid 商户号"),
+    column("tid", String(32), "tid 终端号"),
+    column("mer_name", String(64), "merName 商户名称"),
+    column("secret_name", String(64), "name of the secret: AppKey"),
+    column("notify_secret_name", String(64), "name of the secret: communication key 通讯密钥"),
+    column("base_url", String(2048), "where ChinaUMS is called, up to /v1; empty: never"),
+    column("source_id", String(4), "msgSrcId: what our numbers begin with"),
+    column("enabled", Boolean, "whether it is taken"),
+    moment("modify_time", "last change"),
     Index("ums_app_mid", "mid", "tid"),
     comment="银联商务开发者 (003): one per AppId",
     info=rights(
@@ -72,10 +62,10 @@ UMS_APP = Table(
 UMS_TOKEN = Table(
     "ums_token",
     METADATA,
-    _column("token_hash", LargeBinary, "SHA-256 of the accessToken", key=True),
-    _column("app_id", String(64), "whose"),
-    _moment("create_time", "when"),
-    _moment("expire_time", "until when"),
+    column("token_hash", LargeBinary, "SHA-256 of the accessToken", key=True),
+    column("app_id", String(64), "whose"),
+    moment("create_time", "when"),
+    moment("expire_time", "until when"),
     Index("ums_token_app", "app_id", "create_time"),
     comment="access tokens (003); at most ten live ones per AppId",
     info=rights(update=(), delete=True),
@@ -84,10 +74,10 @@ UMS_TOKEN = Table(
 PROOF_NONCE = Table(
     "proof_nonce",
     METADATA,
-    _column("scope", String(128), "protocol, caller and, for Dingdang, the call", key=True),
-    _column("nonce", String(128), "as it came, or its hash when longer", key=True),
-    _column("content_hash", LargeBinary, "SHA-256 of the body it came with"),
-    _moment("expire_time", "when it may be forgotten"),
+    column("scope", String(128), "protocol, caller and, for Dingdang, the call", key=True),
+    column("nonce", String(128), "as it came, or its hash when longer", key=True),
+    column("content_hash", LargeBinary, "SHA-256 of the body it came with"),
+    moment("expire_time", "when it may be forgotten"),
     Index("proof_nonce_expire", "expire_time"),
     comment="used nonces, shared by all replicas",
     info=rights(update=("content_hash", "expire_time"), delete=True),
@@ -97,21 +87,21 @@ PROOF_NONCE = Table(
 DINGDANG_DOMAIN = Table(
     "dingdang_domain",
     METADATA,
-    _column("role", String(8), "platform: its partner asks us; partner: we ask it", key=True),
-    _column("domain_id", String(64), "domainId 技能ID", key=True),
-    _column("merchant_uuid", String(64), "whose pays it is about"),
-    _column("scheme", String(32), "how it signs: tsk_hmac tsk_rsa2 tvs_hmac"),
-    _column("secret_name", String(64), "name of the secret that verifies"),
-    _column("own_secret_name", String(64), "name of the secret that signs; empty: the same"),
-    _column("credential_key", String(64), "CredentialKey of TVS"),
-    _column("paid_url", String(2048), "通知发货 URL of the partner"),
-    _column("refunded_url", String(2048), "退款结果通知 URL of the partner"),
-    _column("base_url", String(2048), "URL of the platform, up to /paycgi"),
-    _column("enabled", Boolean, "whether it is taken"),
-    _moment("modify_time", "last change"),
+    column("role", String(8), "platform: its partner asks us; partner: we ask it", key=True),
+    column("domain_id", String(64), "domainId 技能ID", key=True),
+    column("merchant_uuid", String(64), "whose pays it is about"),
+    column("scheme", String(32), "how it signs: tsk_hmac tsk_rsa2 tvs_hmac"),
+    column("secret_name", String(64), "name of the secret that verifies"),
+    column("own_secret_name", String(64), "name of the secret that signs; empty: the same"),
+    column("credential_key", String(64), "CredentialKey of TVS"),
+    column("paid_url", String(2048), "通知发货 URL of the partner"),
+    column("refunded_url", String(2048), "退款结果通知 URL of the partner"),
+    column("base_url", String(2048), "URL of the platform, up to /paycgi"),
+    column("enabled", Boolean, "whether it is taken"),
+    moment("modify_time", "last change"),
     Index("dingdang_domain_merchant", "merchant_uuid"),
-    CheckConstraint("role IN ('platform', 'partner')", name="role"),
-    CheckConstraint("scheme IN ('tsk_hmac', 'tsk_rsa2', 'tvs_hmac')", name="scheme"),
+    one_of("role", ("platform", "partner")),
+    one_of("scheme", ("tsk_hmac", "tsk_rsa2", "tvs_hmac")),
     comment="叮当技能 (004)",
     info=rights(
         update=(

@@ -1,0 +1,112 @@
+"""Columns are declared once: short forms with a comment, checks of states, types for arrays, rows by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from enum import IntEnum, StrEnum
+from operator import itemgetter
+from typing import Any, Final, Generic, TypeVar
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+)
+
+T = TypeVar("T")
+
+# Subclasses first: SmallInteger and BigInteger are Integers. Text without its length: CAST to a length cuts.
+_TYPES: Final[Mapping[type[Any], str]] = {
+    SmallInteger: "smallint",
+    BigInteger: "bigint",
+    Integer: "integer",
+    String: "text",
+    Boolean: "boolean",
+    LargeBinary: "bytea",
+    DateTime: "timestamptz",
+    Date: "date",
+}
+
+
+def column(
+    name: str, kind: Any, comment: str, *args: Any, key: bool = False, **options: Any
+) -> Column[Any]:
+    """A column that is never NULL; `key`: of the primary key, given by the caller."""
+    if key:
+        options |= {"primary_key": True, "autoincrement": False}
+    return Column(name, kind, *args, nullable=False, comment=comment, **options)
+
+
+def maybe(name: str, kind: Any, comment: str, *args: Any, **options: Any) -> Column[Any]:
+    """A column that may be NULL."""
+    return Column(name, kind, *args, comment=comment, **options)
+
+
+def moment(name: str, comment: str, *, null: bool = False) -> Column[Any]:
+    """A moment in UTC."""
+    return Column(name, DateTime(timezone=True), nullable=null, comment=comment)
+
+
+def literal(value: IntEnum | StrEnum | int | str) -> str:
+    """A number or a word as it stands in SQL, for statements and constraints built at import."""
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(int(value))
+
+
+def literals(values: Iterable[IntEnum | StrEnum | int | str]) -> str:
+    """`1, 2` or `'a', 'b'`: what stands in `status IN (…)`."""
+    return ", ".join(map(literal, values))
+
+
+def one_of(name: str, values: Iterable[IntEnum | StrEnum | int | str]) -> CheckConstraint:
+    """Only these values are stored in the column; the constraint has its name."""
+    return CheckConstraint(f"{name} IN ({literals(values)})", name=name)
+
+
+def types(table: Table, *names: str) -> dict[str, str]:
+    """PostgreSQL's types of columns by name: `unnest(**types(PAY_ORDER, "uuid", "amount_micros"))`."""
+    return {name: _type(table.c[name]) for name in names}
+
+
+def _type(of: Column[Any]) -> str:
+    return next(word for kind, word in _TYPES.items() if isinstance(of.type, kind))
+
+
+class Rows(Generic[T]):
+    """Rows as values of a class: every field from the column of its name, whatever their order."""
+
+    __slots__ = ("_get", "_kind", "names")
+
+    def __init__(self, kind: type[T]) -> None:
+        """`kind`: a dataclass or a Struct of at least two fields."""
+        given: Any = kind
+        struct: tuple[str, ...] = getattr(given, "__struct_fields__", ())
+        self.names = struct or tuple(one.name for one in fields(given))
+        self._kind = kind
+        self._get: Callable[[Any], tuple[Any, ...]] = itemgetter(*self.names)
+
+    def of(self, alias: str = "") -> str:
+        """The columns, for SELECT and RETURNING; of the table `alias` if one is given."""
+        return ", ".join(f"{alias}.{name}" if alias else name for name in self.names)
+
+    def read(self, row: Any) -> T:
+        """One row."""
+        return self._kind(*self._get(row))
+
+    def all(self, rows: Iterable[Any]) -> list[T]:
+        """Every row."""
+        kind, get = self._kind, self._get
+        return [kind(*get(row)) for row in rows]
+
+    def one(self, rows: Any) -> T | None:
+        """The only row of a result, None when there is none. Raises MultipleResultsFound."""
+        row = rows.one_or_none()
+        return None if row is None else self.read(row)
