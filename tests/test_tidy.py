@@ -33,7 +33,7 @@ FLOORS = {
     **dict.fromkeys(["rpc", "tasks"], 4),
     # A rule adds its events, and calls the other services, inside its own steps: both stand below it.
     # statements: the form of what the ledger signs, read by its commands without the service.
-    **dict.fromkeys(["channels", "events", "protocol", "protocols", "statements", "store"], 2),
+    **dict.fromkeys(["events", "protocol", "protocols", "statements", "store"], 2),
     # entries: what rows are as values; the store makes them, the nouns judge them.
     **dict.fromkeys(["config", "entries", "kinds", "refusals", "rows", "states", "tables"], 1),
 }

@@ -12,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from shoudan_delivery import ends, verdicts
+from shoudan_delivery import interpret
+from shoudan_delivery import results as delivery_results
 from shoudan_delivery.states import DELIVERY, Event, Status
 from shoudan_delivery.store.rows import Verdict
 from shoudan_kit.batch import Coalescer
@@ -296,15 +297,15 @@ def unknown() -> list[str]:
 
 def _meanings() -> dict[str, list[Verdict]]:
     """The verdicts that each outcome of a call can have; NEVER_SENT is given without a call."""
-    module = verdicts.__name__
-    calls = functions(module)[verdicts.of_outcome.__name__]
+    module = interpret.__name__
+    calls = functions(module)[interpret.of_outcome.__name__]
     match = next(node for node in ast.walk(calls) if isinstance(node, ast.Match))
     found: dict[str, list[Verdict]] = {}
     for case in match.cases:
         assert isinstance(case.pattern, ast.MatchClass)
         text = "\n".join(ast.unparse(one) for one in case.body)
-        if verdicts.of_reply.__name__ in text:
-            text += ast.unparse(functions(module)[verdicts.of_reply.__name__])
+        if interpret.of_reply.__name__ in text:
+            text += ast.unparse(functions(module)[interpret.of_reply.__name__])
         named = re.findall(r"Verdict\.([A-Z_]+)", text)
         found[ast.unparse(case.pattern.cls)] = [Verdict[one] for one in dict.fromkeys(named)]
     return found
@@ -312,7 +313,7 @@ def _meanings() -> dict[str, list[Verdict]]:
 
 def _left(verdict: Verdict) -> Status:
     """The state of a delivery that was SENDING when it was judged so."""
-    own = vars(ends)
+    own = vars(delivery_results)
     if verdict in own["_FINAL"]:
         return own["_FINAL"][verdict]
     event = Event.UNKNOWN if verdict in own["_UNKNOWN"] else Event[verdict.name]

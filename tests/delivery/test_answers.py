@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from shoudan_delivery import verdicts
-from shoudan_delivery.channels import PROTOCOLS, Heard, Unverified
-from shoudan_delivery.channels.default import signature
+from shoudan_delivery import interpret
+from shoudan_delivery.protocols import PROTOCOLS, Heard, Unverified
+from shoudan_delivery.protocols.default import signature
 from shoudan_delivery.states import DealCode, Source
 from shoudan_delivery.store.rows import Finding, Outgoing, Supplier, Verdict
 from shoudan_kit.http.client import Answered
@@ -26,7 +26,7 @@ CARD = {"card_no": "12", "pin": "ab"}
 
 def judged(body: bytes, content_type: str = "application/json", status: int = 200) -> Finding:
     outcome = Answered(status, {"Content-Type": content_type}, body)
-    return verdicts.of_outcome(SUPPLIER, PROTOCOLS["default"], DELIVERY_7, outcome, Source.SYNC)
+    return interpret.of_outcome(SUPPLIER, PROTOCOLS["default"], DELIVERY_7, outcome, Source.SYNC)
 
 
 def of(value: Any) -> Finding:

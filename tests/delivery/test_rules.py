@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shoudan_delivery import verdicts
-from shoudan_delivery.breaker import Breaker, BreakerRules, Turn
-from shoudan_delivery.channels import PROTOCOLS
-from shoudan_delivery.channels.default import signature
+from shoudan_delivery import interpret
+from shoudan_delivery.protocols import PROTOCOLS
+from shoudan_delivery.protocols.default import signature
+from shoudan_delivery.senders.breaker import Breaker, BreakerRules, Turn
 from shoudan_delivery.states import DELIVERY, FINAL, DealCode, Event, Source, Status
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Outgoing, Supplier, Verdict
@@ -72,7 +72,7 @@ def test_only_an_explicit_answer_about_the_right_number_and_amount_ends_it(
     outcome: Answered | NoAnswer | NotSent, verdict: Verdict
 ) -> None:
     protocol = PROTOCOLS["default"]
-    found = verdicts.of_outcome(SUPPLIER, protocol, DELIVERY_7, outcome, Source.SYNC)
+    found = interpret.of_outcome(SUPPLIER, protocol, DELIVERY_7, outcome, Source.SYNC)
     assert found.verdict is verdict
 
 
@@ -86,7 +86,7 @@ def test_an_account_that_its_supplier_repeats_is_not_kept_in_clear() -> None:
     for text in texts:
         outcome = Answered(200, {}, text)
         protocol = PROTOCOLS["default"]
-        finding = verdicts.of_outcome(SUPPLIER, protocol, delivery, outcome, Source.SYNC)
+        finding = interpret.of_outcome(SUPPLIER, protocol, delivery, outcome, Source.SYNC)
         assert "13912345678" not in repr(finding)
     assert "139****78" in repr(finding)
 
@@ -110,6 +110,6 @@ def test_a_stated_cost_that_is_no_amount_is_an_incident_and_no_failure(
 ) -> None:
     body = f'{{"order_no":"7","code":"R_0000","amount":"100","data":{{"cost_amount":"{cost}"}}}}'
     outcome = Answered(200, {}, body.encode())
-    finding = verdicts.of_outcome(SUPPLIER, PROTOCOLS["default"], DELIVERY_7, outcome, Source.SYNC)
+    finding = interpret.of_outcome(SUPPLIER, PROTOCOLS["default"], DELIVERY_7, outcome, Source.SYNC)
     assert finding.verdict is Verdict.SUCCEEDED
     assert bool(finding.incident) is doubted

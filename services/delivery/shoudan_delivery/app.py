@@ -11,14 +11,14 @@ from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan_delivery import events
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.context import Context
-from shoudan_delivery.ends import Ends
 from shoudan_delivery.inbound import Attempts, Door, NotifyTokens
-from shoudan_delivery.lanes import LaneRules, Lanes
 from shoudan_delivery.order_client import OrderClient
+from shoudan_delivery.result_writers import LaneRules, Lanes
+from shoudan_delivery.results import Ends
 from shoudan_delivery.rpc.delivery import DeliveryServicer
 from shoudan_delivery.rpc.supplier import SupplierServicer
-from shoudan_delivery.sender import Sender
 from shoudan_delivery.senders import Senders
+from shoudan_delivery.senders.sender import Sender
 from shoudan_delivery.states import SupplierState
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import Supplier

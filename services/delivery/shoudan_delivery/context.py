@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.inbound import Door
-from shoudan_delivery.lanes import Lanes
 from shoudan_delivery.order_client import OrderClient
+from shoudan_delivery.result_writers import Lanes
 from shoudan_delivery.senders import Senders
 from shoudan_delivery.suppliers import Suppliers
 from shoudan_kit.secrets.sealing import SealedColumn

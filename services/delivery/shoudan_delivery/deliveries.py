@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_delivery import verdicts
-from shoudan_delivery.channels import Heard, protocol_of
+from shoudan_delivery import interpret
 from shoudan_delivery.context import Context
 from shoudan_delivery.kinds import ASK, REQUEST, Ask, Request
+from shoudan_delivery.protocols import Heard, protocol_of
 from shoudan_delivery.refusals import (
     AlreadyFinal,
     ChannelUnavailable,
@@ -236,8 +236,8 @@ async def take_notify(context: Context, channel_no: str, service_class: int, hea
         raise context.door.refusal(channel_no, service_class, heard)
     account = context.accounts.open(order_no, looked[0][1].account)
     row = msgspec.structs.replace(looked[0][1], account=account)
-    finding = verdicts.of_reply(supplier, row, reply, Source.NOTIFY)
-    finding.raw = verdicts.shown(heard.body, account)
+    finding = interpret.of_reply(supplier, row, reply, Source.NOTIFY)
+    finding.raw = interpret.shown(heard.body, account)
     finding.remote_ip = heard.remote_ip[:64]
     await shielded(context.lanes.of(*supplier.key).settle(finding))
     context.door.accepted()

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, Protocol
 from urllib.parse import parse_qsl
 
-from shoudan_delivery.channels import Heard, Unverified, protocol_of
+from shoudan_delivery.protocols import Heard, Unverified, protocol_of
 from shoudan_delivery.refusals import NotifyUnverified, TooManyAttempts
 from shoudan_delivery.store.rows import Reply, Supplier
 from shoudan_kit import metrics

@@ -15,8 +15,8 @@ import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from shoudan_delivery import events
-from shoudan_delivery.channels import PROTOCOLS
 from shoudan_delivery.config import DeliverySettings
+from shoudan_delivery.protocols import PROTOCOLS
 from shoudan_delivery.refusals import ChannelUnavailable, FieldInvalid
 from shoudan_delivery.states import DealCode, ServiceClass, SupplierState
 from shoudan_delivery.store import suppliers as store

@@ -11,9 +11,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as pb_grpc
 from shoudan_delivery import deliveries
-from shoudan_delivery.channels import Heard
 from shoudan_delivery.context import Context
 from shoudan_delivery.deliveries import Created
+from shoudan_delivery.protocols import Heard
 from shoudan_delivery.refusals import DeliveryRefusal, FieldInvalid
 from shoudan_delivery.rpc.bounds import ITEMS_MAX, bounded
 from shoudan_delivery.states import Status

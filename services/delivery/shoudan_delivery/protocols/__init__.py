@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from shoudan_delivery.channels import default
-from shoudan_delivery.channels.wire import Call, Heard, Unverified
+from shoudan_delivery.protocols import default
+from shoudan_delivery.protocols.messages import Call, Heard, Unverified
 from shoudan_delivery.store.rows import Outgoing, Reply, Supplier, Unreadable
 
 __all__ = ["PROTOCOLS", "Call", "Heard", "SupplierProtocol", "Unverified", "protocol_of"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from shoudan_delivery.sender import Sender
+from shoudan_delivery.senders.sender import Sender
 from shoudan_delivery.store.rows import Supplier
 
 

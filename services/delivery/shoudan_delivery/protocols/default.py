@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from shoudan_delivery.channels import answers
-from shoudan_delivery.channels.wire import Call, Heard, Unverified
+from shoudan_delivery.protocols import answers
+from shoudan_delivery.protocols.messages import Call, Heard, Unverified
 from shoudan_delivery.store.rows import Outgoing, Reply, Supplier, Unreadable
 from shoudan_kit.money import micros_to_yuan, yuan_to_micros
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoudan_delivery.channels import SupplierProtocol
+from shoudan_delivery.protocols import SupplierProtocol
 from shoudan_delivery.states import DealCode, Source
 from shoudan_delivery.store.rows import Finding, Outgoing, Reply, Supplier, Unreadable, Verdict
 from shoudan_kit.http.client import Answered, NoAnswer, NotSent, Outcome

@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
-from shoudan_delivery import verdicts
-from shoudan_delivery.breaker import Breaker, BreakerRules, Turn
-from shoudan_delivery.channels import SupplierProtocol, protocol_of
+from shoudan_delivery import interpret
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.inbound import NotifyTokens
-from shoudan_delivery.lanes import Lane
+from shoudan_delivery.protocols import SupplierProtocol, protocol_of
+from shoudan_delivery.result_writers import Lane
+from shoudan_delivery.senders.breaker import Breaker, BreakerRules, Turn
 from shoudan_delivery.states import Source, SupplierState
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Chunk, Finding, Outgoing, Supplier, Verdict
@@ -272,7 +272,7 @@ class Sender:
         self._took_s += (self._clock.monotonic() - began - self._took_s) * share
         hit("delivery.after_call")
         self._note(outcome, trial=trial)
-        return verdicts.of_outcome(supplier, protocol, row, outcome, Source.SYNC)
+        return interpret.of_outcome(supplier, protocol, row, outcome, Source.SYNC)
 
     def _opened(self, row: Outgoing) -> Outgoing:
         """The row with its account in clear, for the length of one call."""
@@ -326,7 +326,7 @@ class Sender:
             body=call.body,
             total_s=self._settings.query_timeout_s,
         )
-        finding = verdicts.of_outcome(supplier, protocol, row, outcome, Source.QUERY)
+        finding = interpret.of_outcome(supplier, protocol, row, outcome, Source.QUERY)
         if finding.verdict is Verdict.NOT_SENT:
             finding.verdict = Verdict.UNKNOWN
         return finding
@@ -337,7 +337,7 @@ class Sender:
         state = self.supplier.state
         if state is not SupplierState.OPEN and not (trial and state is SupplierState.TRIPPED):
             return
-        failed = verdicts.transport_failed(outcome)
+        failed = interpret.transport_failed(outcome)
         turn = self._breaker.note(self._clock.monotonic(), failed=failed, tripped=trial)
         if turn is Turn.NONE or self._switching:
             return
