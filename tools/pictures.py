@@ -298,7 +298,7 @@ def unknown() -> list[str]:
 def _meanings() -> dict[str, list[Verdict]]:
     """The verdicts that each outcome of a call can have; NEVER_SENT is given without a call."""
     module = interpret.__name__
-    calls = functions(module)[interpret.of_outcome.__name__]
+    calls = functions(module)[interpret.of_http_result.__name__]
     match = next(node for node in ast.walk(calls) if isinstance(node, ast.Match))
     found: dict[str, list[Verdict]] = {}
     for case in match.cases:

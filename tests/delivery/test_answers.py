@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from shoudan_delivery import interpret
-from shoudan_delivery.protocols import PROTOCOLS, Heard, Unverified
+from shoudan_delivery.protocols import PROTOCOLS, InboundNotify, Unverified
 from shoudan_delivery.protocols.default import signature
 from shoudan_delivery.states import DealCode, Source
-from shoudan_delivery.store.rows import Finding, Outgoing, Supplier, Verdict
+from shoudan_delivery.store.rows import Outcome, Outgoing, Supplier, Verdict
 from shoudan_kit.http.client import Answered
 
 SUPPLIER = Supplier(
@@ -24,12 +24,14 @@ TEXT = json.dumps(GOOD, ensure_ascii=False)
 CARD = {"card_no": "12", "pin": "ab"}
 
 
-def judged(body: bytes, content_type: str = "application/json", status: int = 200) -> Finding:
-    outcome = Answered(status, {"Content-Type": content_type}, body)
-    return interpret.of_outcome(SUPPLIER, PROTOCOLS["default"], DELIVERY_7, outcome, Source.SYNC)
+def judged(body: bytes, content_type: str = "application/json", status: int = 200) -> Outcome:
+    http_result = Answered(status, {"Content-Type": content_type}, body)
+    return interpret.of_http_result(
+        SUPPLIER, PROTOCOLS["default"], DELIVERY_7, http_result, Source.SYNC
+    )
 
 
-def of(value: Any) -> Finding:
+def of(value: Any) -> Outcome:
     return judged(json.dumps(value).encode())
 
 
@@ -171,9 +173,9 @@ def test_a_signed_notify_is_verified_as_it_is_written() -> None:
         b'{"order_no":7,"code":0,"amount":100.00,"channel_no":"up","message":null,"sign":"%s"}'
         % sign.encode()
     )
-    heard = Heard("POST", "", body, {}, "127.0.0.1")
-    reply = PROTOCOLS["default"].hear(supplier, heard)
+    notify = InboundNotify("POST", "", body, {}, "127.0.0.1")
+    reply = PROTOCOLS["default"].read_notify(supplier, notify)
     assert not isinstance(reply, Unverified)
     assert (reply.code, reply.amount_micros) == ("0", 100_000_000)
-    changed = Heard("POST", "", body.replace(b"100.00", b"100.01"), {}, "127.0.0.1")
-    assert isinstance(PROTOCOLS["default"].hear(supplier, changed), Unverified)
+    changed = InboundNotify("POST", "", body.replace(b"100.00", b"100.01"), {}, "127.0.0.1")
+    assert isinstance(PROTOCOLS["default"].read_notify(supplier, changed), Unverified)

@@ -224,10 +224,10 @@ async def test_a_channel_that_loses_the_query_is_believed_from_its_networks_alon
         can_query=False, notify_without_token=True, notify_networks=["127.0.0.0/8", "::1/128"]
     )
 
-    async def heard() -> bool:
+    async def notify() -> bool:
         return await tell(running, good, query="") == (200, "success")
 
-    await eventually(heard)
+    await eventually(notify)
     assert (await running.query(number)).status == SUCCEEDED
 
 

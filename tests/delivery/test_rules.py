@@ -49,7 +49,7 @@ def test_the_documented_signature_is_the_one_we_make() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "verdict"),
+    ("http_result", "verdict"),
     [
         (Answered(200, {}, b'{"order_no":"7","code":"R_0000","amount":"100"}'), Verdict.SUCCEEDED),
         (Answered(200, {}, b'{"order_no":"7","code":"R_5124"}'), Verdict.FAILED),
@@ -69,10 +69,10 @@ def test_the_documented_signature_is_the_one_we_make() -> None:
     ],
 )
 def test_only_an_explicit_answer_about_the_right_number_and_amount_ends_it(
-    outcome: Answered | NoAnswer | NotSent, verdict: Verdict
+    http_result: Answered | NoAnswer | NotSent, verdict: Verdict
 ) -> None:
     protocol = PROTOCOLS["default"]
-    found = interpret.of_outcome(SUPPLIER, protocol, DELIVERY_7, outcome, Source.SYNC)
+    found = interpret.of_http_result(SUPPLIER, protocol, DELIVERY_7, http_result, Source.SYNC)
     assert found.verdict is verdict
 
 
@@ -84,11 +84,11 @@ def test_an_account_that_its_supplier_repeats_is_not_kept_in_clear() -> None:
         b"<html>13912345678</html>",
     )
     for text in texts:
-        outcome = Answered(200, {}, text)
+        http_result = Answered(200, {}, text)
         protocol = PROTOCOLS["default"]
-        finding = interpret.of_outcome(SUPPLIER, protocol, delivery, outcome, Source.SYNC)
-        assert "13912345678" not in repr(finding)
-    assert "139****78" in repr(finding)
+        outcome = interpret.of_http_result(SUPPLIER, protocol, delivery, http_result, Source.SYNC)
+        assert "13912345678" not in repr(outcome)
+    assert "139****78" in repr(outcome)
 
 
 def test_the_breaker_trips_at_half_of_twenty_within_the_window_and_not_before() -> None:
@@ -109,7 +109,9 @@ def test_a_stated_cost_that_is_no_amount_is_an_incident_and_no_failure(
     cost: str, doubted: bool
 ) -> None:
     body = f'{{"order_no":"7","code":"R_0000","amount":"100","data":{{"cost_amount":"{cost}"}}}}'
-    outcome = Answered(200, {}, body.encode())
-    finding = interpret.of_outcome(SUPPLIER, PROTOCOLS["default"], DELIVERY_7, outcome, Source.SYNC)
-    assert finding.verdict is Verdict.SUCCEEDED
-    assert bool(finding.incident) is doubted
+    http_result = Answered(200, {}, body.encode())
+    outcome = interpret.of_http_result(
+        SUPPLIER, PROTOCOLS["default"], DELIVERY_7, http_result, Source.SYNC
+    )
+    assert outcome.verdict is Verdict.SUCCEEDED
+    assert bool(outcome.incident) is doubted

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from shoudan_delivery.states import Source, Status
 from shoudan_delivery.store import deliveries as store
-from shoudan_delivery.store.rows import Finding, Verdict
+from shoudan_delivery.store.rows import Outcome, Verdict
 from shoudan_fakes.supplier import Knobs
 from tests.delivery.conftest import House
 from tests.poll import eventually
@@ -36,10 +36,10 @@ async def rows(running: House) -> list[tuple[int, int]]:
     return [(row.order_no, row.status) for row in await running.rows(sql)]
 
 
-def ends(order_nos: Sequence[int], status: Status) -> list[tuple[Finding, Status, bool]]:
+def ends(order_nos: Sequence[int], status: Status) -> list[tuple[Outcome, Status, bool]]:
     """Findings that end these."""
     face = 100_000_000 if status is Status.SUCCEEDED else 0
-    verdict = Finding(0, Verdict.SUCCEEDED, Source.SYNC, succ_face_micros=face)
+    verdict = Outcome(0, Verdict.SUCCEEDED, Source.SYNC, succ_face_micros=face)
     return [(replace(verdict, order_no=no), status, False) for no in order_nos]
 
 

@@ -15,7 +15,7 @@ from shoudan_kit.http.pool import IDLE_S, Pool, Target
 from shoudan_kit.http.resolver import Resolver
 from shoudan_kit.http.ssrf import Guard, GuardedResolver, UrlForbidden
 
-__all__ = ["Answered", "HttpClient", "NoAnswer", "NotSent", "Outcome"]
+__all__ = ["Answered", "HttpClient", "HttpResult", "NoAnswer", "NotSent"]
 
 CONNECT_S: Final = 3.0
 TOTAL_S: Final = 10.0
@@ -25,7 +25,7 @@ TARGETS_MAX: Final = 1_000
 ALWAYS: Final = "\r\nAccept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: shoudan"
 
 
-Outcome = Answered | NotSent | NoAnswer
+HttpResult = Answered | NotSent | NoAnswer
 
 
 class HttpClient:
@@ -64,13 +64,13 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         total_s: float | None = None,
-    ) -> Outcome:
+    ) -> HttpResult:
         """Send once. Raises nothing about the other side; reasons are ours, not the other side's words."""
         began = time.perf_counter()
-        outcome = await self._send(method, url, headers or {}, body, total_s or self._total_s)
-        kind = type(outcome).__name__
+        result = await self._send(method, url, headers or {}, body, total_s or self._total_s)
+        kind = type(result).__name__
         metrics.HTTP_CLIENT_SECONDS(self._name, kind).observe(time.perf_counter() - began)
-        return outcome
+        return result
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -80,7 +80,7 @@ class HttpClient:
 
     async def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, total_s: float
-    ) -> Outcome:
+    ) -> HttpResult:
         try:
             target = self._target(url)
             request = _request(method, target, headers, body)

@@ -11,10 +11,10 @@ from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan_delivery import events
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.context import Context
-from shoudan_delivery.inbound import Attempts, Door, NotifyTokens
+from shoudan_delivery.inbound import Attempts, NotifyTokens, NotifyVerifier
 from shoudan_delivery.order_client import OrderClient
-from shoudan_delivery.result_writers import LaneRules, Lanes
-from shoudan_delivery.results import Ends
+from shoudan_delivery.result_writers import ResultWriters, WriterRules
+from shoudan_delivery.results import Results
 from shoudan_delivery.rpc.delivery import DeliveryServicer
 from shoudan_delivery.rpc.supplier import SupplierServicer
 from shoudan_delivery.senders import Senders
@@ -39,13 +39,15 @@ async def start(app: App[DeliverySettings]) -> Running:
     """Compose the service; the channels are known before the first call is taken."""
     settings = app.settings
     local_ip = f"{socket.gethostname()}/{os.getpid()}"
-    ends = Ends(app.work, app.ids, local_ip)
-    lanes = Lanes(ends.write, LaneRules(settings.end_batch_max, settings.end_linger_s))
+    results = Results(app.work, app.ids, local_ip)
+    writers = ResultWriters(
+        results.write, WriterRules(settings.end_batch_max, settings.end_linger_s)
+    )
     suppliers = Suppliers(app.db, settings)
     tokens = NotifyTokens(settings.notify_keys())
     accounts = SealedColumn(ACCOUNTS.table, settings.key_ring(), settings.seal_accounts)
     rate, burst = settings.notify_refused_per_s, settings.notify_refused_burst
-    door = Door(suppliers, tokens, Attempts(app.clock, rate, burst))
+    verifier = NotifyVerifier(suppliers, tokens, Attempts(app.clock, rate, burst))
 
     async def switch(supplier: Supplier, tripped: bool) -> None:
         await _switch(app, supplier, tripped=tripped)
@@ -54,7 +56,7 @@ async def start(app: App[DeliverySettings]) -> Running:
         return Sender(
             supplier,
             db=app.db,
-            ends=lanes.of(*supplier.key),
+            writer=writers.of(*supplier.key),
             clock=app.clock,
             settings=settings,
             tokens=tokens,
@@ -66,12 +68,12 @@ async def start(app: App[DeliverySettings]) -> Running:
     suppliers.watch(senders.update)
     await suppliers.refresh()
     orders = OrderClient(app.channel(settings.order_target), call_s=settings.report_timeout_s)
-    context = Context(app, suppliers, senders, lanes, door, orders, accounts, local_ip)
+    context = Context(app, suppliers, senders, writers, verifier, orders, accounts, local_ip)
     personal = Personal("delivery", ACCOUNTS, accounts, app.work)
 
     async def close() -> None:
         await senders.aclose(settings.drain_s)
-        await lanes.aclose()
+        await writers.aclose()
 
     return Running(
         context=context,

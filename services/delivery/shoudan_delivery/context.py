@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shoudan_delivery.config import DeliverySettings
-from shoudan_delivery.inbound import Door
+from shoudan_delivery.inbound import NotifyVerifier
 from shoudan_delivery.order_client import OrderClient
-from shoudan_delivery.result_writers import Lanes
+from shoudan_delivery.result_writers import ResultWriters
 from shoudan_delivery.senders import Senders
 from shoudan_delivery.suppliers import Suppliers
 from shoudan_kit.secrets.sealing import SealedColumn
@@ -21,8 +21,8 @@ class Context:
     app: App[DeliverySettings]
     suppliers: Suppliers
     senders: Senders
-    lanes: Lanes
-    door: Door
+    writers: ResultWriters
+    verifier: NotifyVerifier
     orders: OrderClient
     accounts: SealedColumn
     local_ip: str

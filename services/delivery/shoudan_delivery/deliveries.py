@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_delivery import interpret
 from shoudan_delivery.context import Context
 from shoudan_delivery.kinds import ASK, REQUEST, Ask, Request
-from shoudan_delivery.protocols import Heard, protocol_of
+from shoudan_delivery.protocols import InboundNotify, protocol_of
 from shoudan_delivery.refusals import (
     AlreadyFinal,
     ChannelUnavailable,
@@ -24,10 +24,10 @@ from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import (
     Delivery,
-    Finding,
     Incident,
     Key,
     NewDelivery,
+    Outcome,
     Verdict,
 )
 from shoudan_delivery.store.suppliers import DeliveryFilter
@@ -176,7 +176,7 @@ async def ask_now(context: Context, key: Key) -> Delivery:
     """Ask the supplier about an unknown delivery; gives it as it stood before. Refuses DeliveryNotFound."""
     async with context.app.work("delivery.ask_now") as work:
         found = await _find_one(work.db, key)
-        looked = await store.look(work.db, [found.order_no])
+        looked = await store.load_outgoing(work.db, [found.order_no])
         sender = context.senders.of(found.channel_no, found.service_class)
         if found.status is Status.SENDING:
             work.tasks.add(
@@ -196,24 +196,24 @@ async def resolve(context: Context, key: Key, status: Status, by: str, reason: s
     """End an unknown delivery by a person's decision. Refuses DeliveryNotFound, AlreadyFinal."""
     async with context.app.db.connect() as db:
         found = await _find_one(db, key)
-    finding = _resolution(found, status, by, reason)
-    if finding is not None:
-        lane = context.lanes.of(found.channel_no, found.service_class)
-        await shielded(lane.settle(finding))
+    outcome = _resolution(found, status, by, reason)
+    if outcome is not None:
+        writer = context.writers.of(found.channel_no, found.service_class)
+        await shielded(writer.write(outcome))
     async with context.app.db.connect() as db:
         found = await _find_one(db, key)
     _resolution(found, status, by, reason)
     return found
 
 
-def _resolution(delivery: Delivery, status: Status, by: str, reason: str) -> Finding | None:
+def _resolution(delivery: Delivery, status: Status, by: str, reason: str) -> Outcome | None:
     """A person's decision as a finding; None when it stands so already. Refuses AlreadyFinal."""
     if delivery.status is status:
         return None
     if delivery.status in FINAL:
         raise AlreadyFinal(delivery.coop_order_id, delivery.status)
     succeeded = status is Status.SUCCEEDED
-    return Finding(
+    return Outcome(
         delivery.order_no,
         Verdict.SUCCEEDED if succeeded else Verdict.FAILED,
         Source.MANUAL,
@@ -224,24 +224,26 @@ def _resolution(delivery: Delivery, status: Status, by: str, reason: str) -> Fin
     )
 
 
-async def take_notify(context: Context, channel_no: str, service_class: int, heard: Heard) -> bytes:
+async def take_notify(
+    context: Context, channel_no: str, service_class: int, notify: InboundNotify
+) -> bytes:
     """Take a supplier's notify; once what it says is committed, the body it is to be answered with.
 
     Refuses NotifyUnverified, TooManyAttempts.
     """
-    supplier, reply, order_no = context.door.admit(channel_no, service_class, heard)
+    supplier, reply, order_no = context.verifier.verify(channel_no, service_class, notify)
     async with context.app.db.connect() as db:
-        looked = await store.look(db, [order_no])
+        looked = await store.load_outgoing(db, [order_no])
     if not looked or (looked[0][1].channel_no, looked[0][1].service_class) != supplier.key:
-        raise context.door.refusal(channel_no, service_class, heard)
+        raise context.verifier.refusal(channel_no, service_class, notify)
     account = context.accounts.open(order_no, looked[0][1].account)
     row = msgspec.structs.replace(looked[0][1], account=account)
-    finding = interpret.of_reply(supplier, row, reply, Source.NOTIFY)
-    finding.raw = interpret.shown(heard.body, account)
-    finding.remote_ip = heard.remote_ip[:64]
-    await shielded(context.lanes.of(*supplier.key).settle(finding))
-    context.door.accepted()
-    return protocol_of(supplier).thank()
+    outcome = interpret.of_reply(supplier, row, reply, Source.NOTIFY)
+    outcome.raw = interpret.shown(notify.body, account)
+    outcome.remote_ip = notify.remote_ip[:64]
+    await shielded(context.writers.of(*supplier.key).write(outcome))
+    context.verifier.accepted()
+    return protocol_of(supplier).ack_body()
 
 
 async def page(

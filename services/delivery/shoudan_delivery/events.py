@@ -7,40 +7,40 @@ from typing import cast
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import events_pb2
 from shoudan_delivery.states import SupplierState
-from shoudan_delivery.store.rows import Delivery, Ended, Finding, Supplier, Verdict
+from shoudan_delivery.store.rows import Delivery, EndedDelivery, Outcome, Supplier, Verdict
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 SUBJECT = "shoudan.events.delivery"
 
 
-def ended(work: UnitOfWork, ended: Ended, finding: Finding) -> None:
+def ended(work: UnitOfWork, ended: EndedDelivery, outcome: Outcome) -> None:
     """A delivery has ended."""
-    succeeded = finding.verdict is Verdict.SUCCEEDED
+    succeeded = outcome.verdict is Verdict.SUCCEEDED
     status = pb.STATUS_SUCCEEDED if succeeded else pb.STATUS_FAILED
     took = "" if ended.took_s is None else f" {ended.took_s:.3f} s"
     work.events.add(
         f"{SUBJECT}.delivery.{'succeeded' if succeeded else 'failed'}",
         key=ended.order_id,
-        body=_changed(ended, status, finding),
+        body=_changed(ended, status, outcome),
         tag="上游结果",
-        text=f"{ended.channel_no} {finding.code} {finding.desc}{took}"[:256],
+        text=f"{ended.channel_no} {outcome.code} {outcome.desc}{took}"[:256],
     )
 
 
-def unknown(work: UnitOfWork, ended: Ended, finding: Finding) -> None:
+def unknown(work: UnitOfWork, ended: EndedDelivery, outcome: Outcome) -> None:
     """A call gave no certain answer."""
     work.events.add(
         f"{SUBJECT}.delivery.unknown",
         key=ended.order_id,
-        body=_changed(ended, pb.STATUS_SENDING, finding),
+        body=_changed(ended, pb.STATUS_SENDING, outcome),
         tag="上游未知",
-        text=f"{ended.channel_no} {finding.code} {finding.desc}"[:256],
+        text=f"{ended.channel_no} {outcome.code} {outcome.desc}"[:256],
     )
 
 
-def conflict(work: UnitOfWork, there: Delivery, finding: Finding) -> None:
+def conflict(work: UnitOfWork, there: Delivery, outcome: Outcome) -> None:
     """A later result contradicts the stored one, which stays."""
-    ended = Ended(
+    ended = EndedDelivery(
         there.order_no,
         there.coop_id,
         there.coop_order_id,
@@ -52,9 +52,9 @@ def conflict(work: UnitOfWork, there: Delivery, finding: Finding) -> None:
     work.events.add(
         f"{SUBJECT}.delivery.conflict",
         key=there.order_id,
-        body=_changed(ended, cast("pb.Status.ValueType", int(there.status)), finding),
+        body=_changed(ended, cast("pb.Status.ValueType", int(there.status)), outcome),
         tag="上游冲突",
-        text=f"{there.channel_no} {finding.code} after {there.status.name.lower()}"[:256],
+        text=f"{there.channel_no} {outcome.code} after {there.status.name.lower()}"[:256],
     )
 
 
@@ -74,7 +74,7 @@ def switched(work: UnitOfWork, supplier: Supplier, state: SupplierState, reason:
 
 
 def _changed(
-    ended: Ended, status: pb.Status.ValueType, finding: Finding
+    ended: EndedDelivery, status: pb.Status.ValueType, outcome: Outcome
 ) -> events_pb2.DeliveryChanged:
     return events_pb2.DeliveryChanged(
         key=pb.DeliveryKey(
@@ -85,6 +85,6 @@ def _changed(
         order_id=ended.order_id,
         channel_no=ended.channel_no,
         status=status,
-        result_source=cast("pb.ResultSource.ValueType", int(finding.source)),
-        result_code=finding.code,
+        result_source=cast("pb.ResultSource.ValueType", int(outcome.source)),
+        result_code=outcome.code,
     )

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, Protocol
 from urllib.parse import parse_qsl
 
-from shoudan_delivery.protocols import Heard, Unverified, protocol_of
+from shoudan_delivery.protocols import InboundNotify, Unverified, protocol_of
 from shoudan_delivery.refusals import NotifyUnverified, TooManyAttempts
 from shoudan_delivery.store.rows import Reply, Supplier
 from shoudan_kit import metrics
@@ -67,19 +67,21 @@ def _token(secret: bytes, key: tuple[str, int], order_no: int) -> str:
     return urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
-def believed(tokens: NotifyTokens, supplier: Supplier, heard: Heard, order_no: int) -> bool:
+def is_trusted(
+    tokens: NotifyTokens, supplier: Supplier, notify: InboundNotify, order_no: int
+) -> bool:
     """Whether this may say how a delivery ended; its signature was verified where there is a secret.
 
     Networks are asked for wherever they are given. A secret stands for the token, because a supplier
     that signs may have lost the query.
     """
-    if supplier.notify_networks and not _inside(heard.remote_ip, supplier.notify_networks):
+    if supplier.notify_networks and not _inside(notify.remote_ip, supplier.notify_networks):
         return False
     if supplier.secret_name:
         return True
     if supplier.notify_without_token:
         return bool(supplier.notify_networks)
-    return tokens.fits(supplier.key, order_no, _given(heard.query))
+    return tokens.fits(supplier.key, order_no, _given(notify.query))
 
 
 def _given(query: str) -> str:
@@ -122,34 +124,34 @@ class Attempts:
         return within
 
 
-class Door:
+class NotifyVerifier:
     """Every notify comes through here; whatever is not believed looks alike to its sender."""
 
     def __init__(self, channels: Channels, tokens: NotifyTokens, attempts: Attempts) -> None:
         self._channels, self._tokens, self._attempts = channels, tokens, attempts
 
-    def admit(
-        self, channel_no: str, service_class: int, heard: Heard
+    def verify(
+        self, channel_no: str, service_class: int, notify: InboundNotify
     ) -> tuple[Supplier, Reply, int]:
         """The channel, what it says and the number it names. Raises what `refusal` gives."""
         supplier = self._channels.get(channel_no, service_class)
         if supplier is None:
-            raise self.refusal(channel_no, service_class, heard)
-        reply = protocol_of(supplier).hear(supplier, heard)
+            raise self.refusal(channel_no, service_class, notify)
+        reply = protocol_of(supplier).read_notify(supplier, notify)
         order_no = None if isinstance(reply, Unverified) else _number(reply)
         if (
             isinstance(reply, Unverified)
             or order_no is None
-            or not believed(self._tokens, supplier, heard, order_no)
+            or not is_trusted(self._tokens, supplier, notify, order_no)
         ):
-            raise self.refusal(channel_no, service_class, heard)
+            raise self.refusal(channel_no, service_class, notify)
         return supplier, reply, order_no
 
     def refusal(
-        self, channel_no: str, service_class: int, heard: Heard
+        self, channel_no: str, service_class: int, notify: InboundNotify
     ) -> NotifyUnverified | TooManyAttempts:
         """What a sender is told who is not believed, counted."""
-        if not self._attempts.refused(heard.remote_ip):
+        if not self._attempts.refused(notify.remote_ip):
             return TooManyAttempts()
         return NotifyUnverified(channel_no, service_class)
 

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from shoudan_delivery.protocols import SupplierProtocol
 from shoudan_delivery.states import DealCode, Source
-from shoudan_delivery.store.rows import Finding, Outgoing, Reply, Supplier, Unreadable, Verdict
-from shoudan_kit.http.client import Answered, NoAnswer, NotSent, Outcome
+from shoudan_delivery.store.rows import Outcome, Outgoing, Reply, Supplier, Unreadable, Verdict
+from shoudan_kit.http.client import Answered, HttpResult, NoAnswer, NotSent
 from shoudan_kit.money import yuan_to_micros
 from shoudan_kit.secrets.sealing import hidden_in
 
 RAW_MAX = 4_000
 
 
-def of_outcome(
+def of_http_result(
     supplier: Supplier,
     protocol: SupplierProtocol,
     delivery: Outgoing,
-    outcome: Outcome,
+    http_result: HttpResult,
     source: Source,
-) -> Finding:
+) -> Outcome:
     """The meaning of one HTTP call. Time-outs, resets, 5xx and rubbish are unknown, never failed."""
-    match outcome:
+    match http_result:
         case NotSent(reason):
-            return Finding(delivery.order_no, Verdict.NOT_SENT, source, "NOT_SENT", reason)
+            return Outcome(delivery.order_no, Verdict.NOT_SENT, source, "NOT_SENT", reason)
         case NoAnswer(reason):
-            return Finding(delivery.order_no, Verdict.UNKNOWN, source, "NO_ANSWER", reason)
+            return Outcome(delivery.order_no, Verdict.UNKNOWN, source, "NO_ANSWER", reason)
         case Answered(status, headers, body):
             read = protocol.read(status, headers, body)
             if isinstance(read, Unreadable):
-                return Finding(
+                return Outcome(
                     delivery.order_no,
                     Verdict.UNKNOWN,
                     source,
@@ -37,16 +37,16 @@ def of_outcome(
                     incident=f"unusable answer: {read.why}",
                     raw=shown(body, delivery.account),
                 )
-            finding = of_reply(supplier, delivery, read, source)
-            if finding.incident:
-                finding.raw = shown(body, delivery.account)
-            return finding
+            outcome = of_reply(supplier, delivery, read, source)
+            if outcome.incident:
+                outcome.raw = shown(body, delivery.account)
+            return outcome
 
 
-def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Source) -> Finding:
+def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Source) -> Outcome:
     """The meaning of a readable answer or notify; `delivery` has its account in clear."""
     account = delivery.account
-    finding = Finding(
+    outcome = Outcome(
         delivery.order_no,
         Verdict.UNKNOWN,
         source,
@@ -56,21 +56,21 @@ def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Sourc
         params={name: hidden_in(fact, account) for name, fact in reply.params.items()},
     )
     if reply.order_no != str(delivery.order_no):
-        finding.incident = "answer names another order number"
-        return finding
+        outcome.incident = "answer names another order number"
+        return outcome
     if reply.no_such_order and source is Source.QUERY:
-        finding.verdict = Verdict.NO_SUCH_ORDER
-        return finding
+        outcome.verdict = Verdict.NO_SUCH_ORDER
+        return outcome
     deal = supplier.deal_codes.get(reply.code, DealCode.UNKNOWN)
     if deal is DealCode.FAILURE:
-        finding.verdict = Verdict.FAILED
+        outcome.verdict = Verdict.FAILED
     elif deal is DealCode.SUCCESS and reply.amount_micros != delivery.amount_micros:
-        finding.incident, finding.claims = "answer names another amount", True
+        outcome.incident, outcome.claims = "answer names another amount", True
     elif deal is DealCode.SUCCESS:
-        finding.verdict, finding.succ_face_micros = Verdict.SUCCEEDED, delivery.amount_micros
+        outcome.verdict, outcome.succ_face_micros = Verdict.SUCCEEDED, delivery.amount_micros
         if not _cost_readable(reply.params.get("cost_amount", "")):
-            finding.incident = "the stated cost is no amount; the agreed cost is booked"
-    return finding
+            outcome.incident = "the stated cost is no amount; the agreed cost is booked"
+    return outcome
 
 
 def _cost_readable(text: str) -> bool:
@@ -86,6 +86,6 @@ def shown(body: bytes, account: str) -> str:
     return hidden_in(body.decode("utf-8", "backslashreplace"), account)[:RAW_MAX]
 
 
-def transport_failed(outcome: Outcome) -> bool:
+def transport_failed(http_result: HttpResult) -> bool:
     """What the breaker counts: no connection, no answer, 5xx. A business "no" is a good answer."""
-    return not isinstance(outcome, Answered) or outcome.status >= 500
+    return not isinstance(http_result, Answered) or http_result.status >= 500

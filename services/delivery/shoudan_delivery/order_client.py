@@ -26,12 +26,12 @@ class OrderClient:
 
     async def report(self, results: Sequence[Result]) -> Sequence[Ack]:
         """The acknowledgements, in no order. Raises AioRpcError when it did not answer or refused."""
-        message = order_pb.ReportResultsRequest(results=[_told(result) for result in results])
+        message = order_pb.ReportResultsRequest(results=[_message(result) for result in results])
         answer = await self._stub.ReportResults(message, **call_options(self._call_s))
         return answer.acks
 
 
-def _told(result: Result) -> order_pb.DeliveryResult:
+def _message(result: Result) -> order_pb.DeliveryResult:
     told = order_pb.DeliveryResult(
         id=int(result.coop_order_id),
         is_return=result.is_return,

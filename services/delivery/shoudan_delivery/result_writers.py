@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from shoudan_delivery.store.rows import Finding
+from shoudan_delivery.store.rows import Outcome
 from shoudan_kit import log
 from shoudan_kit.db.errors import Unavailable
 from shoudan_kit.db.pool import retry
@@ -17,30 +17,30 @@ BUSY_S = 0.05
 AWAY_S = 0.5
 CLOSE_S = 10
 
-_log = log.get_logger("lanes")
+_log = log.get_logger("result_writers")
 
-Write = Callable[[Sequence[Finding]], Awaitable[None]]
-_Waiting = tuple[Finding, asyncio.Future[None] | None]
+Write = Callable[[Sequence[Outcome]], Awaitable[None]]
+_Waiting = tuple[Outcome, asyncio.Future[None] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class LaneRules:
+class WriterRules:
     """How many findings one transaction takes, and how long they gather while more may come."""
 
     batch_max: int
     linger_s: float
 
 
-class Lane:
+class ResultWriter:
     """One channel's findings: put in at any time, written by `write` in batches, in the order given."""
 
-    def __init__(self, name: str, write: Write, rules: LaneRules) -> None:
+    def __init__(self, name: str, write: Write, rules: WriterRules) -> None:
         self._name, self._write, self._rules = name, write, rules
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
         self._whole = asyncio.Event()
         # Deliveries that wait or are under way: with none, a finding has no companions to wait for.
-        self.coming: Callable[[], int] = lambda: 1
+        self.in_progress: Callable[[], int] = lambda: 1
         self._loop: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -57,20 +57,20 @@ class Lane:
         """Findings not written yet."""
         return len(self._waiting)
 
-    def put(self, finding: Finding) -> None:
+    def enqueue(self, outcome: Outcome) -> None:
         """Write this soon. If the process dies first, the delivery stays 30 and is asked about."""
-        self._add(finding, None)
+        self._add(outcome, None)
 
-    async def settle(self, finding: Finding) -> None:
+    async def write(self, outcome: Outcome) -> None:
         """Write this and come back when it is committed."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._add(finding, written)
+        self._add(outcome, written)
         await written
 
-    def _add(self, finding: Finding, written: asyncio.Future[None] | None) -> None:
-        self._waiting.append((finding, written))
+    def _add(self, outcome: Outcome, written: asyncio.Future[None] | None) -> None:
+        self._waiting.append((outcome, written))
         self._wake.set()
-        if len(self._waiting) >= self._rules.batch_max or not self.coming():
+        if len(self._waiting) >= self._rules.batch_max or not self.in_progress():
             self._whole.set()
         if self._loop is None:
             self._loop = asyncio.get_running_loop().create_task(
@@ -102,7 +102,7 @@ class Lane:
     async def _gather(self) -> None:
         """Until a batch is full, nothing more is under way, or `linger_s` is over."""
         self._whole.clear()
-        if len(self._waiting) < self._rules.batch_max and self.coming():
+        if len(self._waiting) < self._rules.batch_max and self.in_progress():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._rules.linger_s):
                     await self._whole.wait()
@@ -110,7 +110,7 @@ class Lane:
     async def _try(self, batch: list[_Waiting]) -> bool:
         """Write a batch, or its halves if it cannot be written; False when the database is away."""
         try:
-            await retry(lambda: self._write([finding for finding, _ in batch]))
+            await retry(lambda: self._write([outcome for outcome, _ in batch]))
         except (Unavailable, OSError, TimeoutError):
             return False
         except Exception as error:  # noqa: BLE001 - one bad finding must not hold back the others
@@ -127,22 +127,22 @@ class Lane:
         return True
 
 
-class Lanes:
+class ResultWriters:
     """One lane per channel and service class, made when it is first asked for."""
 
-    def __init__(self, write: Write, rules: LaneRules) -> None:
+    def __init__(self, write: Write, rules: WriterRules) -> None:
         self._write, self._rules = write, rules
-        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._writers: dict[tuple[str, int], ResultWriter] = {}
 
-    def of(self, channel_no: str, service_class: int) -> Lane:
+    def of(self, channel_no: str, service_class: int) -> ResultWriter:
         """The lane of a channel; channels are configured, so they are few."""
         key = (channel_no, service_class)
-        lane = self._lanes.get(key)
-        if lane is None:
+        writer = self._writers.get(key)
+        if writer is None:
             name = f"{channel_no}/{service_class}"
-            lane = self._lanes[key] = Lane(name, self._write, self._rules)
-        return lane
+            writer = self._writers[key] = ResultWriter(name, self._write, self._rules)
+        return writer
 
     async def aclose(self) -> None:
         """Write what is there, all channels at the same time."""
-        await asyncio.gather(*(lane.aclose() for lane in self._lanes.values()))
+        await asyncio.gather(*(writer.aclose() for writer in self._writers.values()))

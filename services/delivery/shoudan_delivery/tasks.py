@@ -12,7 +12,7 @@ from shoudan_delivery.context import Context
 from shoudan_delivery.kinds import ASK, CONFLICT, REPORT, REQUEST, Ask, Report, Request, Result
 from shoudan_delivery.states import FINAL, PushStatus, Status
 from shoudan_delivery.store import deliveries as store
-from shoudan_delivery.store.rows import Chunk, Outgoing
+from shoudan_delivery.store.rows import Outgoing, RequestTask
 from shoudan_kit import log
 from shoudan_kit.tasks.kinds import Task, handles
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -50,32 +50,35 @@ async def request(context: Context, tasks: Sequence[Task[Request]]) -> None:
     again = [task for task in tasks if task.count > 1]
     for task in tasks:
         if task.count <= 1:
-            _hand_over(context, task, task.payload.order_nos, len(task.payload.order_nos))
+            _enqueue(context, task, task.payload.order_nos, len(task.payload.order_nos))
     if again:
-        await _look_again(context, again)
+        await _recheck(context, again)
 
 
-def _hand_over(context: Context, task: Task[Request], order_nos: Sequence[int], left: int) -> None:
+def _enqueue(context: Context, task: Task[Request], order_nos: Sequence[int], left: int) -> None:
     sender = context.senders.of(task.payload.channel_no, task.payload.service_class)
     if sender is None:
         task.retry_after(FULL_S, "channel not known here yet")
         return
-    whole = sender.offer(order_nos, Chunk(task.id, left))
+    whole = sender.enqueue(order_nos, RequestTask(task.id, left))
     task.retry_after(sender.supplier.request_replenish_time_s if whole else FULL_S)
 
 
-async def _look_again(context: Context, tasks: Sequence[Task[Request]]) -> None:
+async def _recheck(context: Context, tasks: Sequence[Task[Request]]) -> None:
     """20 is sent, 30 without an answer in time is asked about, ended ones need nothing."""
     async with context.app.work("delivery.look") as work:
         order_nos = [no for task in tasks for no in task.payload.order_nos]
-        rows = {row.order_no: (status, row) for status, row in await store.look(work.db, order_nos)}
+        rows = {
+            row.order_no: (status, row)
+            for status, row in await store.load_outgoing(work.db, order_nos)
+        }
         for task in tasks:
-            _sort_out(
+            _recheck_one(
                 context, work, task, [rows[no] for no in task.payload.order_nos if no in rows]
             )
 
 
-def _sort_out(
+def _recheck_one(
     context: Context, work: UnitOfWork, task: Task[Request], rows: Sequence[tuple[Status, Outgoing]]
 ) -> None:
     sender = context.senders.of(task.payload.channel_no, task.payload.service_class)
@@ -108,7 +111,7 @@ def _sort_out(
         return
     # Only the deliveries handed over now are counted down; with others about, this task looks again.
     left = len(unsent) if not here and not elsewhere else len(task.payload.order_nos) + 1
-    _hand_over(context, task, [row.order_no for row in unsent], left)
+    _enqueue(context, task, [row.order_no for row in unsent], left)
     if elsewhere:
         task.retry_after(supplier.timeout_s + LATE_S)
 
@@ -118,7 +121,7 @@ def _sort_out(
 async def ask(context: Context, tasks: Sequence[Task[Ask]]) -> None:
     """Ask suppliers about unknown deliveries until one answers; slowly once nobody waits any more."""
     async with context.app.work("delivery.ask") as work:
-        looked = await store.look(work.db, [task.payload.order_no for task in tasks])
+        looked = await store.load_outgoing(work.db, [task.payload.order_no for task in tasks])
         rows = {row.order_no: row for status, row in looked if status is Status.SENDING}
         for task in tasks:
             row = rows.get(task.payload.order_no)

@@ -26,7 +26,7 @@ from shoudan_kit import log, metrics
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.db.errors import Unavailable
 from shoudan_kit.db.pool import retry
-from shoudan_kit.http.client import Answered, HttpClient, NotSent, Outcome
+from shoudan_kit.http.client import Answered, HttpClient, HttpResult, NotSent
 from shoudan_kit.http.ssrf import Guard, opened
 from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
 from shoudan_kit.secrets import named_secret
@@ -76,7 +76,7 @@ class _Attempt:
 
     task: Task[kinds.NotifyStep]
     row: NotifyRow
-    outcome: Outcome
+    outcome: HttpResult
     took_ms: int
     skipped: bool = False
 
@@ -130,7 +130,7 @@ def body_of(row: NotifyRow, *, words: bool) -> bytes:
     return orjson.dumps(facts)
 
 
-def acknowledged(outcome: Outcome) -> bool:
+def acknowledged(outcome: HttpResult) -> bool:
     """HTTP 200 and success: as text, as JSON text, as {"data":"success"} or {"status":0|200}.
 
     A byte order mark before it means nothing. A notify_msg beside the status (000: 返回参数) is the

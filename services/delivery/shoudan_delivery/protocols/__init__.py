@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Protocol
 
 from shoudan_delivery.protocols import default
-from shoudan_delivery.protocols.messages import Call, Heard, Unverified
+from shoudan_delivery.protocols.messages import Call, InboundNotify, Unverified
 from shoudan_delivery.store.rows import Outgoing, Reply, Supplier, Unreadable
 
-__all__ = ["PROTOCOLS", "Call", "Heard", "SupplierProtocol", "Unverified", "protocol_of"]
+__all__ = ["PROTOCOLS", "Call", "InboundNotify", "SupplierProtocol", "Unverified", "protocol_of"]
 
 
 class SupplierProtocol(Protocol):
@@ -31,11 +31,11 @@ class SupplierProtocol(Protocol):
         """The answer to either; what it means is judged elsewhere."""
         ...
 
-    def hear(self, supplier: Supplier, heard: Heard) -> Reply | Unverified:
+    def read_notify(self, supplier: Supplier, notify: InboundNotify) -> Reply | Unverified:
         """A notify, its signature verified when the channel has a secret."""
         ...
 
-    def thank(self) -> bytes:
+    def ack_body(self) -> bytes:
         """What a notify is answered with, so that it is not sent again."""
         ...
 
@@ -47,8 +47,8 @@ class _Default:
     request = staticmethod(default.request)
     query = staticmethod(default.query)
     read = staticmethod(default.read)
-    hear = staticmethod(default.hear)
-    thank = staticmethod(default.thank)
+    read_notify = staticmethod(default.read_notify)
+    ack_body = staticmethod(default.ack_body)
 
 
 PROTOCOLS: Mapping[str, SupplierProtocol] = {"default": _Default()}

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from shoudan_delivery.protocols import answers
-from shoudan_delivery.protocols.messages import Call, Heard, Unverified
+from shoudan_delivery.protocols.messages import Call, InboundNotify, Unverified
 from shoudan_delivery.store.rows import Outgoing, Reply, Supplier, Unreadable
 from shoudan_kit.money import micros_to_yuan, yuan_to_micros
 
@@ -133,12 +133,12 @@ def _words(outer: Mapping[str, Any], within: Mapping[str, Any], name: str) -> st
     return ""
 
 
-def hear(supplier: Supplier, heard: Heard) -> Reply | Unverified:
+def read_notify(supplier: Supplier, notify: InboundNotify) -> Reply | Unverified:
     """A notify. With a secret its signature must be right; tokens and networks are judged elsewhere."""
-    if heard.method != "POST":
+    if notify.method != "POST":
         return Unverified("not a POST")
     try:
-        fields = answers.fields(heard.headers, heard.body)
+        fields = answers.fields(notify.headers, notify.body)
         reply = _reply(fields)
     except ValueError as error:
         return Unverified(f"not the documented JSON ({type(error).__name__})")
@@ -151,7 +151,7 @@ def hear(supplier: Supplier, heard: Heard) -> Reply | Unverified:
     return reply
 
 
-def thank() -> bytes:
+def ack_body() -> bytes:
     """The documented word."""
     return b"success"
 

@@ -17,7 +17,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class InboundNotify:
     """One HTTP request as it came."""
 
     method: str

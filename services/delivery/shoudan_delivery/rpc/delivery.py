@@ -13,7 +13,7 @@ from shoudan.delivery.v1 import delivery_service_pb2_grpc as pb_grpc
 from shoudan_delivery import deliveries
 from shoudan_delivery.context import Context
 from shoudan_delivery.deliveries import Created
-from shoudan_delivery.protocols import Heard
+from shoudan_delivery.protocols import InboundNotify
 from shoudan_delivery.refusals import DeliveryRefusal, FieldInvalid
 from shoudan_delivery.rpc.bounds import ITEMS_MAX, bounded
 from shoudan_delivery.states import Status
@@ -94,7 +94,7 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
         """Take a supplier's notify; `success` only once what it says is committed."""
         if len(request.body) > BODY_BYTES_MAX:
             raise FieldInvalid("body", f"at most {BODY_BYTES_MAX} bytes")
-        heard = Heard(
+        notify = InboundNotify(
             request.method,
             request.query,
             request.body,
@@ -102,7 +102,7 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
             request.remote_ip,
         )
         body = await deliveries.take_notify(
-            self._context, request.channel_no, request.service_class, heard
+            self._context, request.channel_no, request.service_class, notify
         )
         return pb.TakeNotifyResponse(http_status=200, content_type="text/plain", body=body)
 

@@ -16,17 +16,17 @@ from shoudan_delivery import interpret
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.inbound import NotifyTokens
 from shoudan_delivery.protocols import SupplierProtocol, protocol_of
-from shoudan_delivery.result_writers import Lane
+from shoudan_delivery.result_writers import ResultWriter
 from shoudan_delivery.senders.breaker import Breaker, BreakerRules, Turn
 from shoudan_delivery.states import Source, SupplierState
 from shoudan_delivery.store import deliveries as store
-from shoudan_delivery.store.rows import Chunk, Finding, Outgoing, Supplier, Verdict
+from shoudan_delivery.store.rows import Outcome, Outgoing, RequestTask, Supplier, Verdict
 from shoudan_kit import log, metrics
 from shoudan_kit.clock import Clock
 from shoudan_kit.db.errors import Unavailable
 from shoudan_kit.db.pool import Database, retry
 from shoudan_kit.faults import hit
-from shoudan_kit.http.client import HttpClient, Outcome
+from shoudan_kit.http.client import HttpClient, HttpResult
 from shoudan_kit.process.shutdown import cancel_all
 from shoudan_kit.secrets.sealing import SealedColumn
 
@@ -54,7 +54,7 @@ class Sender:
         supplier: Supplier,
         *,
         db: Database,
-        ends: Lane,
+        writer: ResultWriter,
         clock: Clock,
         settings: DeliverySettings,
         tokens: NotifyTokens,
@@ -63,9 +63,9 @@ class Sender:
     ) -> None:
         """`switch(supplier, tripped)` writes down that the breaker tripped or closed."""
         self.supplier = supplier
-        self._db, self._ends, self._clock, self._settings = db, ends, clock, settings
+        self._db, self._writer, self._clock, self._settings = db, writer, clock, settings
         self._tokens, self._accounts, self._switch = tokens, accounts, switch
-        self._queue: deque[tuple[int, Chunk]] = deque()
+        self._queue: deque[tuple[int, RequestTask]] = deque()
         self._known: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -74,7 +74,7 @@ class Sender:
         self._wake = asyncio.Event()
         self._pumping = False
         self._switching = False
-        ends.coming = lambda: len(self._known)
+        writer.in_progress = lambda: len(self._known)
         self._http = self._new_http(supplier)
         self._asking = asyncio.Semaphore(settings.query_concurrency_max)
         self._breaker = Breaker(
@@ -100,13 +100,13 @@ class Sender:
         """Deliveries queued."""
         return len(self._queue)
 
-    def offer(self, order_nos: Sequence[int], chunk: Chunk) -> bool:
+    def enqueue(self, order_nos: Sequence[int], request_task: RequestTask) -> bool:
         """Queue these; False when there was no room for all: the rest stays in the table."""
         room = self._settings.send_queue_max - len(self._queue)
         taken = [no for no in order_nos if no not in self._known]
         for order_no in taken[: max(room, 0)]:
             self._known.add(order_no)
-            self._queue.append((order_no, chunk))
+            self._queue.append((order_no, request_task))
         self._pump_soon()
         return len(taken) <= room
 
@@ -222,57 +222,59 @@ class Sender:
         async with self._db.connect() as db:  # one statement, committed when it returns
             return await store.mark_sending(db, order_nos)
 
-    async def _drop(self, unmoved: dict[int, Chunk]) -> None:
+    async def _drop(self, unmoved: dict[int, RequestTask]) -> None:
         """Those that could not be marked: overdue ones end, others were moved by somebody else."""
         async with self._db.connect() as db:
             overdue = set(await store.overdue(db, list(unmoved)))
-        for order_no, chunk in unmoved.items():
+        for order_no, request_task in unmoved.items():
             self._known.discard(order_no)
             if order_no in overdue:
-                self._never(order_no, chunk, "NOT_SENT_IN_TIME", "its owner no longer waits")
+                self._never(order_no, request_task, "NOT_SENT_IN_TIME", "its owner no longer waits")
 
     def _give_up_queue(self) -> None:
         """The channel was suspended: what was never sent fails at once, so that orders go elsewhere."""
         while self._queue:
-            order_no, chunk = self._queue.popleft()
+            order_no, request_task = self._queue.popleft()
             self._known.discard(order_no)
-            self._never(order_no, chunk, "CHANNEL_SUSPENDED", self.supplier.state_reason)
+            self._never(order_no, request_task, "CHANNEL_SUSPENDED", self.supplier.state_reason)
 
-    def _never(self, order_no: int, chunk: Chunk, code: str, why: str) -> None:
-        self._ends.put(Finding(order_no, Verdict.NEVER_SENT, Source.NONE, code, why, chunk=chunk))
+    def _never(self, order_no: int, request_task: RequestTask, code: str, why: str) -> None:
+        self._writer.enqueue(
+            Outcome(order_no, Verdict.NEVER_SENT, Source.NONE, code, why, request_task=request_task)
+        )
 
-    async def _deliver(self, row: Outgoing, chunk: Chunk, *, trial: bool) -> None:
+    async def _deliver(self, row: Outgoing, request_task: RequestTask, *, trial: bool) -> None:
         """One call and what it means; the number is never sent again from here unless refused unsent."""
         try:
-            finding = await self._request(row, trial=trial)
+            outcome = await self._request(row, trial=trial)
         finally:
             self._in_flight -= 1
             self._wake.set()
-        finding.chunk, finding.ask_after_s = chunk, self.supplier.ask_after_s
-        finding.queue_name = self.supplier.queue_name
-        if finding.verdict is not Verdict.NOT_SENT:
+        outcome.request_task, outcome.ask_after_s = request_task, self.supplier.ask_after_s
+        outcome.queue_name = self.supplier.queue_name
+        if outcome.verdict is not Verdict.NOT_SENT:
             self._known.discard(row.order_no)
-            self._ends.put(finding)
+            self._writer.enqueue(outcome)
             return
-        await self._ends.settle(finding)
+        await self._writer.write(outcome)
         await asyncio.sleep(REFUSED_WAIT_S * random.uniform(0.5, 1.5))
         self._known.discard(row.order_no)
-        self.offer([row.order_no], chunk)
+        self.enqueue([row.order_no], request_task)
 
-    async def _request(self, row: Outgoing, *, trial: bool) -> Finding:
+    async def _request(self, row: Outgoing, *, trial: bool) -> Outcome:
         supplier, row = self.supplier, self._opened(row)
         protocol: SupplierProtocol = protocol_of(supplier)
         notify_url = self._tokens.url(supplier, row.order_no)
         call = protocol.request(supplier, row, self._clock.now(), notify_url)
         began = self._clock.monotonic()
-        outcome = await self._http.send(
+        http_result = await self._http.send(
             call.method, call.url, headers=call.headers, body=call.body, total_s=supplier.timeout_s
         )
         share = TOOK_SHARE if self._took_s else 1.0  # the first is the mean
         self._took_s += (self._clock.monotonic() - began - self._took_s) * share
         hit("delivery.after_call")
-        self._note(outcome, trial=trial)
-        return interpret.of_outcome(supplier, protocol, row, outcome, Source.SYNC)
+        self._note(http_result, trial=trial)
+        return interpret.of_http_result(supplier, protocol, row, http_result, Source.SYNC)
 
     def _opened(self, row: Outgoing) -> Outgoing:
         """The row with its account in clear, for the length of one call."""
@@ -289,15 +291,15 @@ class Sender:
     async def _ask(self, row: Outgoing) -> None:
         try:
             async with self._asking:
-                finding = await self._query(row) if self.supplier.can_query else None
-                if finding is not None:
-                    await self._ends.settle(finding)
-                lost = finding is None or finding.verdict is Verdict.NO_SUCH_ORDER
+                outcome = await self._query(row) if self.supplier.can_query else None
+                if outcome is not None:
+                    await self._writer.write(outcome)
+                lost = outcome is None or outcome.verdict is Verdict.NO_SUCH_ORDER
                 if lost and self._may_repeat(row) and await self._count_repeat(row):
                     again = await self._request(row, trial=False)
                     if again.verdict is Verdict.NOT_SENT:
                         again.verdict = Verdict.UNKNOWN
-                    await self._ends.settle(again)
+                    await self._writer.write(again)
         finally:
             self._known.discard(row.order_no)
 
@@ -315,29 +317,29 @@ class Sender:
             _log.warning("mark_failed", error=type(error).__name__)
             return False  # it is asked about again
 
-    async def _query(self, row: Outgoing) -> Finding:
+    async def _query(self, row: Outgoing) -> Outcome:
         supplier, row = self.supplier, self._opened(row)
         protocol = protocol_of(supplier)
         call = protocol.query(supplier, row, self._clock.now())
-        outcome = await self._http.send(
+        http_result = await self._http.send(
             call.method,
             call.url,
             headers=call.headers,
             body=call.body,
             total_s=self._settings.query_timeout_s,
         )
-        finding = interpret.of_outcome(supplier, protocol, row, outcome, Source.QUERY)
-        if finding.verdict is Verdict.NOT_SENT:
-            finding.verdict = Verdict.UNKNOWN
-        return finding
+        outcome = interpret.of_http_result(supplier, protocol, row, http_result, Source.QUERY)
+        if outcome.verdict is Verdict.NOT_SENT:
+            outcome.verdict = Verdict.UNKNOWN
+        return outcome
 
     # ------------------------------------------------------------ the breaker
-    def _note(self, outcome: Outcome, *, trial: bool) -> None:
+    def _note(self, http_result: HttpResult, *, trial: bool) -> None:
         """Count one answer; calls begun before a trip say nothing about the time after it."""
         state = self.supplier.state
         if state is not SupplierState.OPEN and not (trial and state is SupplierState.TRIPPED):
             return
-        failed = interpret.transport_failed(outcome)
+        failed = interpret.transport_failed(http_result)
         turn = self._breaker.note(self._clock.monotonic(), failed=failed, tripped=trial)
         if turn is Turn.NONE or self._switching:
             return

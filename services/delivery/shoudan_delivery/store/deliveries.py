@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_delivery.states import Source, Status
-from shoudan_delivery.store.rows import Delivery, Ended, Finding, Key, NewDelivery, Outgoing
+from shoudan_delivery.store.rows import Delivery, EndedDelivery, Key, NewDelivery, Outcome, Outgoing
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_kit.secrets.sealing import SealedColumn
 
@@ -233,7 +233,9 @@ async def by_no(db: AsyncConnection, order_nos: Sequence[int]) -> dict[int, Deli
     return {row.order_no: _delivery(row) for row in rows}
 
 
-async def look(db: AsyncConnection, order_nos: Sequence[int]) -> list[tuple[Status, Outgoing]]:
+async def load_outgoing(
+    db: AsyncConnection, order_nos: Sequence[int]
+) -> list[tuple[Status, Outgoing]]:
     """Where these stand, with what a call would need."""
     rows = await db.execute(_LOOK, {"order_nos": order_nos})
     return [(Status(row.status), _outgoing(row[:13])) for row in rows]
@@ -256,8 +258,8 @@ async def overdue(db: AsyncConnection, order_nos: Sequence[int]) -> list[int]:
 
 
 async def end(
-    db: AsyncConnection, given: Sequence[tuple[Finding, Status, bool]]
-) -> dict[int, Ended]:
+    db: AsyncConnection, given: Sequence[tuple[Outcome, Status, bool]]
+) -> dict[int, EndedDelivery]:
     """To 0 or 90 for those not ended yet, `unsent` ones only from 20; those that moved, by number."""
     rows = await db.execute(
         _END,
@@ -273,10 +275,10 @@ async def end(
             "succ_face_micros": [f.succ_face_micros for f, _, _ in given],
         },
     )
-    return {row.order_no: Ended(*row) for row in rows}
+    return {row.order_no: EndedDelivery(*row) for row in rows}
 
 
-async def note_unknown(db: AsyncConnection, given: Sequence[Finding]) -> dict[int, Ended]:
+async def note_unknown(db: AsyncConnection, given: Sequence[Outcome]) -> dict[int, EndedDelivery]:
     """Keep the last words of deliveries that stay unknown."""
     rows = await db.execute(
         _NOTE_UNKNOWN,
@@ -286,7 +288,7 @@ async def note_unknown(db: AsyncConnection, given: Sequence[Finding]) -> dict[in
             "result_desc": [f.desc[:256] for f in given],
         },
     )
-    return {row.order_no: Ended(*row) for row in rows}
+    return {row.order_no: EndedDelivery(*row) for row in rows}
 
 
 async def unsend(db: AsyncConnection, order_nos: Sequence[int]) -> None:

@@ -176,7 +176,7 @@ class Verdict(Enum):
 
 
 @dataclass(slots=True)
-class Chunk:
+class RequestTask:
     """The deliveries one request task stands for; the task ends with the last of them."""
 
     task_id: int
@@ -184,7 +184,7 @@ class Chunk:
 
 
 @dataclass(slots=True)
-class Finding:
+class Outcome:
     """One outcome on its way into the database; not frozen, because each is completed by one owner."""
 
     order_no: int
@@ -202,12 +202,12 @@ class Finding:
         None  # an unknown one is asked after this; None: nobody can be asked
     )
     queue_name: str = ""  # where it is asked about; empty for the common queue
-    chunk: Chunk | None = None
+    request_task: RequestTask | None = None
     by: str = ""
     claims: bool = False  # it tells a success that cannot be used: another amount
 
 
-class Ended(msgspec.Struct, frozen=True, gc=False):
+class EndedDelivery(msgspec.Struct, frozen=True, gc=False):
     """A delivery that has just ended, as the database gives it back."""
 
     order_no: int

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from shoudan_kit.clock import BEIJING, beijing
-from shoudan_kit.http.client import Answered, HttpClient, NotSent, Outcome
+from shoudan_kit.http.client import Answered, HttpClient, HttpResult, NotSent
 from shoudan_kit.http.json_keys import repeated_key
 from shoudan_signing import open_body_sig
 
@@ -218,7 +218,7 @@ async def send(
     return read(outcome, access, nonce)
 
 
-def read(outcome: Outcome, access: Access, msg_id: str) -> UmsAnswer:
+def read(outcome: HttpResult, access: Access, msg_id: str) -> UmsAnswer:
     """The meaning of an answer. A signature of the answer must be right if there is one."""
     if isinstance(outcome, NotSent):
         return UmsAnswer(_M.NOTHING_DONE, "not_sent", outcome.reason)
