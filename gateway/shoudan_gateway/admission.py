@@ -8,9 +8,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 from shoudan_gateway import signing
+from shoudan_gateway.channel_cache import Rules
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.rules import Rules
-from shoudan_gateway.wire import ChannelRule, Inbound, Malformed, Problem, Trouble, Why
+from shoudan_gateway.protocol import ChannelRule, Inbound, Malformed, Problem, Trouble, Why
 from shoudan_kit.clock import Clock
 from shoudan_kit.limits.rates import Rates
 

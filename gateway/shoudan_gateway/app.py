@@ -14,10 +14,10 @@ from shoudan_gateway import openapi, partners
 from shoudan_gateway.admission import Admission
 from shoudan_gateway.backend import Backend
 from shoudan_gateway.backend_health import BackendHealth
+from shoudan_gateway.channel_cache import Rules
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.rules import Rules
+from shoudan_gateway.protocol import JSON, Call, Outbound, Partner
 from shoudan_gateway.server import Gateway
-from shoudan_gateway.wire import JSON, Call, Outbound, Partner
 from shoudan_kit.log import get_logger
 from shoudan_kit.service import App, Running, Service
 

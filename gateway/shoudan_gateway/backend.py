@@ -13,7 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.wire import Batch, Call, Problem, Trouble
+from shoudan_gateway.protocol import Batch, Call, Problem, Trouble
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.refusal import Overloaded, ShuttingDown, refused_from_proto, refused_from_rpc

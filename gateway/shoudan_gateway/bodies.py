@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from shoudan_gateway.wire import Problem, Trouble
+from shoudan_gateway.protocol import Problem, Trouble
 
 
 class UnreadBodies:

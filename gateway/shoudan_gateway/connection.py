@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import LineTooLong
 
 from shoudan_gateway.admission import Network, is_within
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.wire import Problem, Trouble
+from shoudan_gateway.protocol import Problem, Trouble
 from shoudan_kit import metrics
 from shoudan_kit.log import get_logger
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any, Final
 
-from shoudan_gateway.wire import Endpoint, Field, Partner, Sink
+from shoudan_gateway.protocol import Endpoint, Field, Partner, Sink
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"

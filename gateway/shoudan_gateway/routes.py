@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
-from shoudan_gateway.wire import Endpoint, Partner, Sink
+from shoudan_gateway.protocol import Endpoint, Partner, Sink
 
 NOTHING: Final[Mapping[str, str]] = {}
 PATH_CHARS_MAX: Final = 512

@@ -13,14 +13,13 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from shoudan_gateway import bodies, merge
+from shoudan_gateway import bodies, parameters
 from shoudan_gateway.admission import Admission, proxies_of, remote_of
 from shoudan_gateway.backend import Backend
 from shoudan_gateway.bodies import UnreadBodies
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.connection import HEADER_BYTES_MAX, Connection, Listener
-from shoudan_gateway.routes import Route, Routes
-from shoudan_gateway.wire import (
+from shoudan_gateway.protocol import (
     Endpoint,
     Inbound,
     Malformed,
@@ -30,6 +29,7 @@ from shoudan_gateway.wire import (
     Sink,
     Trouble,
 )
+from shoudan_gateway.routes import Route, Routes
 from shoudan_kit import metrics
 from shoudan_kit.limits import bulkhead
 from shoudan_kit.log import get_logger
@@ -179,7 +179,7 @@ class Gateway:
             raise Problem(Trouble.MEDIA_TYPE_UNKNOWN)
         params: Mapping[str, str] = {}
         if not endpoint.raw:
-            params = merge.merged(inbound.query, body, headers.get("Content-Type", ""))
+            params = parameters.merged(inbound.query, body, headers.get("Content-Type", ""))
         return replace(inbound, params=params, body=body, headers=headers, remote=remote)
 
     def _remote(self, request: web.BaseRequest) -> str:

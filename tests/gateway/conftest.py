@@ -22,8 +22,8 @@ from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_gateway.app import SERVICE, ports
+from shoudan_gateway.channel_cache import Rules
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.rules import Rules
 from shoudan_kit.service import Process
 from tests.poll import eventually
 

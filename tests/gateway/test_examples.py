@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from shoudan_gateway.backend import item_types, types_of
 from shoudan_gateway.partners import load
-from shoudan_gateway.wire import Batch, Caller, Endpoint, Inbound, Outbound, Sink
+from shoudan_gateway.protocol import Batch, Caller, Endpoint, Inbound, Outbound, Sink
 
 PARTNERS = load()
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*/*.toml"))

@@ -12,7 +12,7 @@ from shoudan_gateway.admission import Admission
 from shoudan_gateway.app import served
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.partners import load
-from shoudan_gateway.wire import ChannelRule, Endpoint, Inbound, Partner, Problem
+from shoudan_gateway.protocol import ChannelRule, Endpoint, Inbound, Partner, Problem
 from shoudan_kit.clock import SystemClock
 
 ROOT = Path(__file__).parents[2]

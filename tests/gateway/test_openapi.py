@@ -13,7 +13,7 @@ import pytest
 
 from shoudan_gateway.openapi import document
 from shoudan_gateway.partners import load
-from shoudan_gateway.wire import Caller, Endpoint, Inbound, Malformed
+from shoudan_gateway.protocol import Caller, Endpoint, Inbound, Malformed
 
 PARTNERS = load()
 DOCUMENT = document(PARTNERS.values())

@@ -16,7 +16,7 @@ from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan_gateway.bodies import UnreadBodies
 from shoudan_gateway.connection import path_of
 from shoudan_gateway.partners import load
-from shoudan_gateway.wire import Endpoint, Inbound, Problem, Trouble
+from shoudan_gateway.protocol import Endpoint, Inbound, Problem, Trouble
 from shoudan_kit import log, metrics
 from tests.gateway.test_gateway import ORDER
 from tests.poll import eventually

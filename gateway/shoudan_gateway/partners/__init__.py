@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
-from shoudan_gateway.wire import Partner
+from shoudan_gateway.protocol import Partner
 
 
 def load() -> dict[str, Partner]:

@@ -16,9 +16,9 @@ from shoudan_gateway.beanpay_shapes import (
     record,
 )
 from shoudan_gateway.fields import Choice, Day, Fen, Text, Whole, fen_text
-from shoudan_gateway.partners import channel
-from shoudan_gateway.partners.channel import BOTH
-from shoudan_gateway.wire import (
+from shoudan_gateway.partners import oms
+from shoudan_gateway.partners.oms import BOTH
+from shoudan_gateway.protocol import (
     Batch,
     Endpoint,
     Field,
@@ -66,15 +66,15 @@ REFUSALS: Final = {
 def refuse(no: No, request: Inbound, legacy: bool) -> Outbound:
     """Every no of this protocol, in the shape of the channels' errors."""
     if isinstance(no, Problem):
-        return channel.troubled(no, legacy)
+        return oms.troubled(no, legacy)
     if isinstance(no, Malformed):
-        name = channel.WHERE.get(no.name, no.name)
+        name = oms.WHERE.get(no.name, no.name)
         what = "值不能为空" if no.why is Why.MISSING else "值错误"
         code = 903 if no.name in {"amount", "credit", "num"} and no.why is not Why.MISSING else 406
-        return channel.error(code, 406 if code == 406 else 400, f"输入参数:{name}{what}", legacy)
+        return oms.error(code, 406 if code == 406 else 400, f"输入参数:{name}{what}", legacy)
     code, status, text = REFUSALS[no.reason]
-    facts = channel.Facts(request.params) | dict(no.metadata) | _in_fen(no.metadata)
-    return channel.error(code, status, text.format_map(channel.Facts(facts)), legacy)
+    facts = oms.Facts(request.params) | dict(no.metadata) | _in_fen(no.metadata)
+    return oms.error(code, status, text.format_map(oms.Facts(facts)), legacy)
 
 
 def _in_fen(facts: Mapping[str, str]) -> Values:

@@ -7,9 +7,9 @@ from datetime import UTC
 from typing import Any, Final
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
-from shoudan_gateway import merge, signed
+from shoudan_gateway import parameters, raw_signed
 from shoudan_gateway.fields import Text
-from shoudan_gateway.wire import (
+from shoudan_gateway.protocol import (
     TEXT,
     Endpoint,
     Field,
@@ -82,15 +82,15 @@ PROOF_TEXT: Final = "认证失败"
 
 def read_query(request: Inbound) -> pb.QueryUmsRefundRequest:
     """The call with what signs it; unreadable fields are judged after the signature."""
-    found = signed.members(request.body, QUERY_FIELDS)
+    found = raw_signed.members(request.body, QUERY_FIELDS)
     return pb.QueryUmsRefundRequest(
-        proof=signed.proof(request, found.malformed), **found.ours(QUERY_FIELDS)
+        proof=raw_signed.proof(request, found.malformed), **found.ours(QUERY_FIELDS)
     )
 
 
 def write_query(answer: pb.QueryUmsRefundResponse, request: Inbound) -> Outbound:
     """Every documented field; numbers are text, as the seed's example has them."""
-    asked = signed.members(request.body, QUERY_FIELDS).values
+    asked = raw_signed.members(request.body, QUERY_FIELDS).values
     told = answer.detail
     return Outbound(
         200,
@@ -135,9 +135,9 @@ def _echoed(asked: Mapping[str, str]) -> dict[str, str]:
 
 def read_token(request: Inbound) -> pb.CreateUmsTokenRequest:
     """The body as it came."""
-    found = signed.members(request.body, TOKEN_FIELDS)
+    found = raw_signed.members(request.body, TOKEN_FIELDS)
     return pb.CreateUmsTokenRequest(
-        proof=signed.proof(request, found.malformed), **found.ours(TOKEN_FIELDS)
+        proof=raw_signed.proof(request, found.malformed), **found.ours(TOKEN_FIELDS)
     )
 
 
@@ -157,10 +157,10 @@ def write_token(answer: pb.CreateUmsTokenResponse, _: Inbound) -> Outbound:
 def read_notify(request: Inbound) -> pb.TakeUmsNotifyRequest:
     """The form as it came, decoded; one that cannot be read has no signature."""
     try:
-        params, malformed = merge.pairs(request.body.decode()), ""
+        params, malformed = parameters.pairs(request.body.decode()), ""
     except (Malformed, UnicodeDecodeError):
         params, malformed = dict[str, str](), "-"
-    return pb.TakeUmsNotifyRequest(proof=signed.proof(request, malformed), params=params)
+    return pb.TakeUmsNotifyRequest(proof=raw_signed.proof(request, malformed), params=params)
 
 
 def write_notify(_: pb.TakeUmsNotifyResponse, __: Inbound) -> Outbound:
@@ -187,7 +187,7 @@ def refuse(no: No, request: Inbound, _: bool) -> Outbound:
 
 def _netpay(no: Refused, request: Inbound) -> Outbound:
     code, text = REFUSALS[no.reason]
-    asked = signed.members(request.body, QUERY_FIELDS).values
+    asked = raw_signed.members(request.body, QUERY_FIELDS).values
     return Outbound(
         200,
         {

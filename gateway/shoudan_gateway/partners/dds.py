@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from shoudan.order.v1 import dictionary_service_pb2 as pb
 from shoudan_gateway.fields import Text
-from shoudan_gateway.partners import channel
-from shoudan_gateway.partners.channel import BOTH
-from shoudan_gateway.wire import (
+from shoudan_gateway.partners import oms
+from shoudan_gateway.partners.oms import BOTH
+from shoudan_gateway.protocol import (
     Endpoint,
     Field,
     Inbound,
@@ -59,8 +59,8 @@ def write_areas(answer: pb.ListAreasResponse, _: Inbound) -> Outbound:
 def refuse(no: No, request: Inbound, legacy: bool) -> Outbound:
     """What is missing is named without a preface here; all else is told as to channels."""
     if isinstance(no, Malformed) and no.why is Why.MISSING:
-        return channel.error(406, 406, f"{no.name}不能为空", legacy)
-    return channel.refuse(no, request, legacy)
+        return oms.error(406, 406, f"{no.name}不能为空", legacy)
+    return oms.refuse(no, request, legacy)
 
 
 def area_endpoint(

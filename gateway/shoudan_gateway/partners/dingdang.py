@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
-from shoudan_gateway import signed
+from shoudan_gateway import raw_signed
 from shoudan_gateway.fields import Text, Whole
-from shoudan_gateway.wire import (
+from shoudan_gateway.protocol import (
     Endpoint,
     Field,
     Inbound,
@@ -138,18 +138,18 @@ def reader(message: Any, rows: tuple[Field, ...]) -> Callable[[Inbound], Any]:
     """The call with what signs it; unreadable fields are judged after the signature."""
 
     def read(request: Inbound) -> Any:
-        found = signed.members(request.body, rows)
-        return message(proof=signed.proof(request, found.malformed), **found.ours(rows))
+        found = raw_signed.members(request.body, rows)
+        return message(proof=raw_signed.proof(request, found.malformed), **found.ours(rows))
 
     return read
 
 
 def read_refunded(request: Inbound) -> pb.TakeRefundedRequest:
     """The notice, its refund in one."""
-    found = signed.members(request.body, REFUNDED_WHOLE)
+    found = raw_signed.members(request.body, REFUNDED_WHOLE)
     state = REFUND_TOLD.get(found.values.get("refundStatus", ""), pb.REFUND_STATE_UNSPECIFIED)
     return pb.TakeRefundedRequest(
-        proof=signed.proof(request, found.malformed),
+        proof=raw_signed.proof(request, found.malformed),
         refund=pb.DingdangRefund(state=state, **found.ours(REFUNDED)),
         **found.ours((DOMAIN, NONCE)),
     )
@@ -197,8 +197,8 @@ def _refund(refund: pb.DingdangRefund) -> dict[str, Any]:
 
 def _success(request: Inbound, **members: Any) -> Outbound:
     """SUCCESS, with the domain under the name it came with."""
-    name = signed.named(request.body, DOMAIN_NAMES)
-    domain = signed.members(request.body, (DOMAIN,)).values.get(DOMAIN.wire, "")
+    name = raw_signed.named(request.body, DOMAIN_NAMES)
+    domain = raw_signed.members(request.body, (DOMAIN,)).values.get(DOMAIN.wire, "")
     return Outbound(200, {"retCode": "SUCCESS", name: domain, **members})
 
 

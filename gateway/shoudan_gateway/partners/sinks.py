@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from shoudan_gateway.partners.channel import BOTH, refuse
-from shoudan_gateway.wire import TEXT, Outbound, Partner, Sink
+from shoudan_gateway.partners.oms import BOTH, refuse
+from shoudan_gateway.protocol import TEXT, Outbound, Partner, Sink
 
 SUCCESS: Final = Outbound(200, b"success", TEXT)
 

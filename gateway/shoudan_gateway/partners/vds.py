@@ -6,9 +6,9 @@ from typing import Final
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan_gateway.fields import Choice, Text
-from shoudan_gateway.partners import channel
-from shoudan_gateway.partners.channel import BOTH
-from shoudan_gateway.wire import (
+from shoudan_gateway.partners import oms
+from shoudan_gateway.partners.oms import BOTH
+from shoudan_gateway.protocol import (
     TEXT,
     Endpoint,
     Field,
@@ -68,9 +68,9 @@ def write(answer: pb.TakeNotifyResponse, _: Inbound) -> Outbound:
 def refuse(no: No, request: Inbound, legacy: bool) -> Outbound:
     """The channels' shape; suppliers only look at the status."""
     if isinstance(no, Malformed | Problem):
-        return channel.refuse(no, request, legacy)
+        return oms.refuse(no, request, legacy)
     status, text = _words(no)
-    return channel.error(status, status, text, legacy)
+    return oms.error(status, status, text, legacy)
 
 
 def _words(no: Refused) -> tuple[int, str]:

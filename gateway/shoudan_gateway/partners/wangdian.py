@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoudan.erp.v1 import erp_service_pb2 as pb
-from shoudan_gateway import merge
+from shoudan_gateway import parameters
 from shoudan_gateway.fields import Text
-from shoudan_gateway.wire import (
+from shoudan_gateway.protocol import (
     Batch,
     Endpoint,
     Field,
@@ -103,7 +103,7 @@ def reader(shape: Shape) -> Callable[[Inbound], pb.IngestPushesRequest.Push]:
     """The push as it came. Raises Malformed without a sender."""
 
     def read(request: Inbound) -> pb.IngestPushesRequest.Push:
-        sender = merge.pairs(request.query).get(shape.sender, "")
+        sender = parameters.pairs(request.query).get(shape.sender, "")
         if not sender:
             raise Malformed(shape.sender, Why.MISSING)
         return pb.IngestPushesRequest.Push(

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_gateway.fields import Text, Whole
-from shoudan_gateway.partners.payserver import bodies, queries, reading, writing
-from shoudan_gateway.partners.payserver.door import door
-from shoudan_gateway.partners.payserver.words import refuse
-from shoudan_gateway.wire import Endpoint, Field, Inbound, Outbound, Partner, Unary
+from shoudan_gateway.partners.payserver import queries, requests, responses, schemas
+from shoudan_gateway.partners.payserver.authenticate import door
+from shoudan_gateway.partners.payserver.texts import refuse
+from shoudan_gateway.protocol import Endpoint, Field, Inbound, Outbound, Partner, Unary
 
 SERVICE: Final = "shoudan.pay.v1.PaymentService"
 LIST: Final = Unary(f"{SERVICE}/ListResources")
@@ -60,7 +60,7 @@ def _endpoint(
     write: Callable[[Any, Inbound], Outbound],
     *,
     fields: tuple[Field, ...] = (),
-    body: bodies.Schema | None = None,
+    body: schemas.Schema | None = None,
     more: tuple[str, ...] = (),
 ) -> Endpoint[Any, Any]:
     return Endpoint(
@@ -85,32 +85,32 @@ def _taken(_answer: object, _inbound: Inbound) -> Outbound:
 
 
 def _paid(answer: pb.CreatePaysResponse, _inbound: Inbound) -> Outbound:
-    return writing.paid(answer.results[0])
+    return responses.paid(answer.results[0])
 
 
 def _all_paid(answer: pb.CreatePaysResponse, inbound: Inbound) -> Outbound:
-    elements = reading.elements_of(inbound, "batchPayData")
-    numbers = [reading.shown_number(one, "clientPayNo") for one in elements]
-    answers = [writing.paid(one) for one in answer.results]
-    return writing.slots("batchPayResult", "clientPayNo", numbers, answers)
+    elements = requests.elements_of(inbound, "batchPayData")
+    numbers = [requests.shown_number(one, "clientPayNo") for one in elements]
+    answers = [responses.paid(one) for one in answer.results]
+    return responses.slots("batchPayResult", "clientPayNo", numbers, answers)
 
 
 def _given_back(answer: pb.CreateRefundsResponse, _inbound: Inbound) -> Outbound:
-    return writing.given_back(answer.results[0])
+    return responses.given_back(answer.results[0])
 
 
 def _all_given_back(answer: pb.CreateRefundsResponse, inbound: Inbound) -> Outbound:
-    elements = reading.elements_of(inbound, "batchRefundData")
-    numbers = [reading.shown_number(one, "clientRefundNo") for one in elements]
-    answers = [writing.given_back(one) for one in answer.results]
-    return writing.slots("batchRefundResult", "clientRefundNo", numbers, answers)
+    elements = requests.elements_of(inbound, "batchRefundData")
+    numbers = [requests.shown_number(one, "clientRefundNo") for one in elements]
+    answers = [responses.given_back(one) for one in answer.results]
+    return responses.slots("batchRefundResult", "clientRefundNo", numbers, answers)
 
 
 def _page(name: str) -> Callable[[Inbound], pb.ListResourcesRequest]:
     def read(inbound: Inbound) -> pb.ListResourcesRequest:
         return queries.page(inbound, COLLECTIONS[name])
 
-    return reading.modes if name == "payModes" else read
+    return requests.modes if name == "payModes" else read
 
 
 def _one(name: str) -> Callable[[Inbound], pb.ListResourcesRequest]:
@@ -134,18 +134,18 @@ def _part(parent: str, name: str) -> Callable[[Inbound], pb.ListResourcesRequest
 def _lists() -> Iterator[Endpoint[Any, Any]]:
     """Every collection, its items, and the collections that belong to an item."""
     for name, collection in COLLECTIONS.items():
-        write = writing.lister(collection)
+        write = responses.lister(collection)
         fields = (*MERCHANT_FIELDS, *PAGE_FIELDS)
         title = f"{name}: a page"
         yield _endpoint(name, GET, "资源列表", title, _page(name), LIST, write, fields=fields)
-        item = writing.itemizer(collection)
+        item = responses.itemizer(collection)
         path, fields = f"{name}/{{uuid}}", (UUID_FIELD,)
         yield _endpoint(
             path, GET, "资源列表", f"{name}: one", _one(name), LIST, item, fields=fields
         )
     for parent, names in PARTS.items():
         for name in names:
-            write = writing.lister(COLLECTIONS[name])
+            write = responses.lister(COLLECTIONS[name])
             path, fields = f"{parent}/{{uuid}}/{name}", (UUID_FIELD, *PAGE_FIELDS)
             title, read = f"{name} of one of {parent}", _part(parent, name)
             yield _endpoint(path, GET, "资源列表", title, read, LIST, write, fields=fields)
@@ -160,40 +160,40 @@ PARTNER: Final = Partner(
             POST,
             "payModeTemplate 2",
             "注册支付模板",
-            reading.template,
+            requests.template,
             "RegisterTemplate",
-            writing.registered,
-            body=bodies.TEMPLATE,
+            responses.registered,
+            body=schemas.TEMPLATE,
         ),
         _endpoint(
             "payModes",
             POST,
             "PayMode 2",
             "为当前商户开通支付方式",
-            reading.new_mode,
+            requests.new_mode,
             "CreateMode",
-            writing.opened,
-            body=bodies.NEW_MODE,
+            responses.opened,
+            body=schemas.NEW_MODE,
         ),
         _endpoint(
             "payModes/{uuid}",
             CHANGE,
             "PayMode",
             "修改支付方式",
-            reading.changed_mode,
+            requests.changed_mode,
             "UpdateMode",
-            writing.changed,
+            responses.changed,
             fields=(UUID_FIELD,),
-            body=bodies.CHANGED_MODE,
+            body=schemas.CHANGED_MODE,
         ),
         _endpoint(
             "listAllPayModes",
             GET,
             "PayMode 3",
             "所有支付方式以及还没有开通的支付方式",
-            reading.all_modes,
+            requests.all_modes,
             "ListAllModes",
-            writing.all_modes,
+            responses.all_modes,
             fields=(*MERCHANT_FIELDS, ORDER_FIELD),
         ),
         _endpoint(
@@ -201,9 +201,9 @@ PARTNER: Final = Partner(
             GET,
             "PayMode 1",
             "商户: where merchant.href leads unless a link was given",
-            reading.merchant,
+            requests.merchant,
             LIST,
-            writing.merchant,
+            responses.merchant,
             fields=(UUID_FIELD,),
         ),
         _endpoint(
@@ -211,51 +211,51 @@ PARTNER: Final = Partner(
             POST,
             "Pay 1",
             "发起线上支付",
-            reading.one_pay,
+            requests.one_pay,
             "CreatePays",
             _paid,
-            body=bodies.PAY,
+            body=schemas.PAY,
         ),
         _endpoint(
             "batchPay",
             POST,
             "Pay 4",
             "发起批量支付",
-            reading.many_pays,
+            requests.many_pays,
             "CreatePays",
             _all_paid,
-            body=bodies.PAYS,
+            body=schemas.PAYS,
         ),
         _endpoint(
             "refund",
             POST,
             "Refund 1",
             "发起线上退款",
-            reading.one_refund,
+            requests.one_refund,
             "CreateRefunds",
             _given_back,
-            body=bodies.REFUND,
+            body=schemas.REFUND,
         ),
         _endpoint(
             "batchRefund",
             POST,
             "Refund 3",
             "发起批量线上退款",
-            reading.many_refunds,
+            requests.many_refunds,
             "CreateRefunds",
             _all_given_back,
-            body=bodies.REFUNDS,
+            body=schemas.REFUNDS,
         ),
         _endpoint(
             "payNotify",
             POST,
             "Pay 3",
             "支付通知",
-            reading.pay_notify,
+            requests.pay_notify,
             "NotifyPay",
             _taken,
             fields=(SIGN_FIELD,),
-            body=bodies.TOLD,
+            body=schemas.TOLD,
             more=("/payInfo",),
         ),
         _endpoint(
@@ -263,16 +263,16 @@ PARTNER: Final = Partner(
             POST,
             "Refund 2",
             "退款通知",
-            reading.refund_notify,
+            requests.refund_notify,
             "NotifyRefund",
             _taken,
             fields=(SIGN_FIELD,),
-            body=bodies.TOLD,
+            body=schemas.TOLD,
             more=("/refundInfo",),
         ),
         *_lists(),
     ),
     refuse,
     door,
-    bodies.ERROR,
+    schemas.ERROR,
 )

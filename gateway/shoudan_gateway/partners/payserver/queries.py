@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
-from shoudan_gateway import merge
-from shoudan_gateway.partners.payserver.door import TOKEN, uuid_of
-from shoudan_gateway.wire import Caller, Inbound, Malformed, Problem, Trouble, Why
+from shoudan_gateway import parameters
+from shoudan_gateway.partners.payserver.authenticate import TOKEN, uuid_of
+from shoudan_gateway.protocol import Caller, Inbound, Malformed, Problem, Trouble, Why
 
 LIMIT_MAX: Final = 100
 OFFSET_MAX: Final = 100_000  # rows: a page further down is asked for by a narrower createdAt
@@ -33,7 +33,7 @@ def page(
     inbound: Inbound, collection: pb.Collection.ValueType, caller: pb.Caller | None = None
 ) -> pb.ListResourcesRequest:
     """The page a query string asks for. Raises Malformed."""
-    params = merge.pairs(inbound.query)
+    params = parameters.pairs(inbound.query)
     request = pb.ListResourcesRequest(
         caller=caller or scope(inbound, params),
         collection=collection,

@@ -1,4 +1,4 @@
-"""What PayServer's JSON bodies hold, as JSON schemas: the names reading.py reads, in the document's words."""
+"""JSON schemas of PayServer's bodies: the names that requests.py reads, in the words of the document."""
 
 from __future__ import annotations
 

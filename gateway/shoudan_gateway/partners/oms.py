@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_gateway.fields import Choice, Text, Url, Whole, Yuan
-from shoudan_gateway.merge import BODY, QUERY
-from shoudan_gateway.wire import (
+from shoudan_gateway.parameters import BODY, QUERY
+from shoudan_gateway.protocol import (
     Batch,
     Endpoint,
     Field,

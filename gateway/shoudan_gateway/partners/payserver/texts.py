@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from shoudan_gateway.wire import Inbound, Malformed, No, Outbound, Problem, Trouble, Why
+from shoudan_gateway.protocol import Inbound, Malformed, No, Outbound, Problem, Trouble, Why
 from shoudan_kit.rpc.refusal import Refused
 
 CODE: Final = 9999  # of everything that has no code of its own

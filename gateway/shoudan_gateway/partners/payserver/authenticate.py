@@ -13,9 +13,9 @@ from typing import Any, Final, cast
 import jwt
 import msgspec
 
-from shoudan_gateway import merge
+from shoudan_gateway import parameters
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.wire import Caller, Door, Endpoint, Inbound, Malformed, Problem, Trouble
+from shoudan_gateway.protocol import Caller, Door, Endpoint, Inbound, Malformed, Problem, Trouble
 from shoudan_kit.log import get_logger
 
 ALGORITHMS: Final = ["RS256"]  # the only one: a key's kind must never be the token's choice
@@ -146,7 +146,7 @@ def _token(inbound: Inbound) -> str:
             raise Problem(Trouble.SIGN_WRONG)
         return token.strip()
     try:
-        return merge.pairs(inbound.query).get(TOKEN, "")
+        return parameters.pairs(inbound.query).get(TOKEN, "")
     except Malformed:
         return ""  # the endpoint's own reader says what is wrong with the query
 

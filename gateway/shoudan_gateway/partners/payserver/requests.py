@@ -8,10 +8,10 @@ from typing import Any, Final
 import msgspec
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
-from shoudan_gateway import merge
+from shoudan_gateway import parameters
 from shoudan_gateway.partners.payserver import queries
 from shoudan_gateway.partners.payserver.queries import admitted, required_merchant, scope
-from shoudan_gateway.wire import Inbound, Malformed, Problem, Trouble, Why
+from shoudan_gateway.protocol import Inbound, Malformed, Problem, Trouble, Why
 from shoudan_kit.http.json_keys import repeated_key
 from shoudan_kit.money import FEN
 
@@ -55,7 +55,7 @@ def body_of(inbound: Inbound) -> Members:
     try:
         members, repeated = _members(body), repeated_key(body)
     except (*_READ_ERRORS, ValueError):
-        raise Malformed(merge.BODY, Why.UNREADABLE) from None
+        raise Malformed(parameters.BODY, Why.UNREADABLE) from None
     if repeated is not None:
         raise Malformed(repeated, Why.REPEATED)
     return members
@@ -181,14 +181,14 @@ def changed_mode(inbound: Inbound) -> pb.UpdateModeRequest:
 
 def all_modes(inbound: Inbound) -> pb.ListAllModesRequest:
     """Source: 002 PayMode 3."""
-    params = merge.pairs(inbound.query)
+    params = parameters.pairs(inbound.query)
     uuid, _ = required_merchant(admitted(inbound), params)
     return pb.ListAllModesRequest(merchant_uuid=uuid, orderings=queries.orderings(params))
 
 
 def modes(inbound: Inbound) -> pb.ListResourcesRequest:
     """A merchant's modes: named, or the token's. Source: 002 PayMode 1."""
-    uuid, _ = required_merchant(admitted(inbound), merge.pairs(inbound.query))
+    uuid, _ = required_merchant(admitted(inbound), parameters.pairs(inbound.query))
     return queries.page(inbound, pb.COLLECTION_MODES, pb.Caller(merchant_uuid=uuid))
 
 
@@ -337,4 +337,4 @@ def _told_fen(members: Members, name: str) -> int | None:
 
 
 def _sign(inbound: Inbound) -> str:
-    return merge.pairs(inbound.query).get("sign", "")
+    return parameters.pairs(inbound.query).get("sign", "")

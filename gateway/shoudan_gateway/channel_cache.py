@@ -11,7 +11,7 @@ from typing import Final
 from google.protobuf.message import Message
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
-from shoudan_gateway.wire import Call, ChannelRule, Problem, Trouble, Unary
+from shoudan_gateway.protocol import Call, ChannelRule, Problem, Trouble, Unary
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.secrets import named_secret

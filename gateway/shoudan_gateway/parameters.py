@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 from urllib.parse import unquote_plus
 
-from shoudan_gateway.wire import Malformed, Problem, Trouble, Why
+from shoudan_gateway.protocol import Malformed, Problem, Trouble, Why
 
 BODY = "body"  # what is wrong when no single parameter is; partners have words for both
 QUERY = "query"

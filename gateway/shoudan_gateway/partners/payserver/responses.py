@@ -10,9 +10,9 @@ from urllib.parse import quote
 import msgspec
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
-from shoudan_gateway.partners.payserver import words
+from shoudan_gateway.partners.payserver import texts
 from shoudan_gateway.partners.payserver.queries import echoed
-from shoudan_gateway.wire import Inbound, Outbound
+from shoudan_gateway.protocol import Inbound, Outbound
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_fen
 from shoudan_kit.rpc.refusal import refused_from_proto
@@ -125,7 +125,7 @@ def _merchant_href(one: pb.Mode, inbound: Inbound) -> str:
 def merchant(answer: pb.ListResourcesResponse, inbound: Inbound) -> Outbound:
     """What merchant.href leads to: the merchant, and where its modes and orders are."""
     if not answer.modes:
-        return words.missing()
+        return texts.missing()
     uuid = answer.modes[0].merchant_uuid
     lists = {
         name: {"href": f"{_href(inbound, name)}?merchantUUID={quote(uuid, safe='')}"}
@@ -371,13 +371,13 @@ def paid(result: pb.CreatePaysResponse.Result) -> Outbound:
     """What became of one pay. Source: 002 Pay 1."""
     outcome = result.WhichOneof("outcome")
     if outcome == "refusal":
-        return words.refused(refused_from_proto(result.refusal))
+        return texts.refused(refused_from_proto(result.refusal))
     if outcome == "offline":
         return Outbound(OK, {"ret": "success", "businessRet": "offlinePay", "data": {}})
     pay = result.pay
     failed = pay.status == "payFailed"
     if failed and not result.repeated:
-        return words.failed("PayOrderBusiness->create pay Error:", pay, pay.third_pay_no)
+        return texts.failed("PayOrderBusiness->create pay Error:", pay, pay.third_pay_no)
     body = {
         "ret": "failed" if failed else "success",
         "businessRet": "asyncOnlinePay" if pay.async_notify else "syncOnlinePay",
@@ -390,14 +390,14 @@ def given_back(result: pb.CreateRefundsResponse.Result) -> Outbound:
     """What became of one refund. Source: 002 Refund 1."""
     outcome = result.WhichOneof("outcome")
     if outcome == "refusal":
-        return words.refused(refused_from_proto(result.refusal))
+        return texts.refused(refused_from_proto(result.refusal))
     if outcome == "offline":
         return Outbound(OK, {"ret": "success", "businessRet": "offlineRefund", "data": {}})
     refund = result.refund
     failed = refund.status == "refundFailed"
     if failed and not result.repeated:
         start = "RefundOrderBusiness->create refund Error:"
-        return words.failed(start, refund, refund.third_refund_no)
+        return texts.failed(start, refund, refund.third_refund_no)
     body = {
         "ret": "failed" if failed else "success",
         "businessRet": "asyncOnlineRefund" if refund.async_notify else "syncOnlineRefund",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
-from shoudan_gateway import merge
-from shoudan_gateway.wire import Field, Inbound, Malformed
+from shoudan_gateway import parameters
+from shoudan_gateway.protocol import Field, Inbound, Malformed
 
 UNREADABLE: Final = "-"
 
@@ -30,7 +30,7 @@ class Members:
 def members(body: bytes, rows: Sequence[Field]) -> Members:
     """What the table knows of a JSON object; further members are ignored. Never raises."""
     try:
-        whole = merge.document(body)
+        whole = parameters.document(body)
     except Malformed:
         return Members({}, UNREADABLE)
     if not isinstance(whole, dict):
@@ -55,7 +55,7 @@ def members(body: bytes, rows: Sequence[Field]) -> Members:
 def named(body: bytes, names: Sequence[str]) -> str:
     """Which of the names a body uses; the first when none."""
     try:
-        whole = merge.document(body)
+        whole = parameters.document(body)
     except Malformed:
         return names[0]
     if not isinstance(whole, dict):
