@@ -8,9 +8,16 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 from shoudan_gateway import signing
-from shoudan_gateway.channel_cache import Rules
+from shoudan_gateway.channel_cache import ChannelCache
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.protocol import ChannelRule, Inbound, Malformed, Problem, Trouble, Why
+from shoudan_gateway.protocol import (
+    ChannelRule,
+    GatewayError,
+    Inbound,
+    Malformed,
+    ParameterError,
+    Problem,
+)
 from shoudan_kit.clock import Clock
 from shoudan_kit.limits.rates import Rates
 
@@ -30,8 +37,8 @@ Network = IPv4Network | IPv6Network
 class Admission:
     """Decides on one request at a time, from memory; what it keeps is bounded."""
 
-    def __init__(self, rules: Rules, settings: GatewaySettings, clock: Clock) -> None:
-        self._rules, self._settings, self._clock = rules, settings, clock
+    def __init__(self, channels: ChannelCache, settings: GatewaySettings, clock: Clock) -> None:
+        self._channels, self._settings, self._clock = channels, settings, clock
         self._demo = settings.profile != "prod"
         self._nonces = Nonces(settings.nonce_keep_s, clock)
         self._rates = Rates(settings.channel_rate_per_s, settings.channel_burst)
@@ -44,13 +51,13 @@ class Admission:
         and in prod like a wrong signature, after the same work.
         """
         channel_no = request.params.get("channel_no", "")
-        rule = self._rules.find(channel_no)
+        rule = self._channels.find(channel_no)
         if rule is None:
             self._limit("")
             if self._demo:
                 return ChannelRule(channel_no)
             self._verify(DUMMY, request)
-            raise Problem(Trouble.SIGN_WRONG)
+            raise Problem(GatewayError.SIGN_WRONG)
         self._check_address(rule, request.remote)
         nonce = ""
         if rule.auth_mode or signing.SIGN in request.params:
@@ -58,29 +65,29 @@ class Admission:
         # After the signature: whoever only knows the channel's number must not use up its rate.
         self._limit(channel_no)
         if nonce and once and not self._nonces.add(channel_no, nonce):
-            raise Problem(Trouble.SIGN_WRONG)
+            raise Problem(GatewayError.SIGN_WRONG)
         return rule
 
     def _limit(self, channel_no: str) -> None:
         limited = self._settings.channel_rate_per_s > 0
         if limited and not self._rates.take(channel_no, self._clock.monotonic()):
-            raise Problem(Trouble.TOO_MANY_CALLS)
+            raise Problem(GatewayError.TOO_MANY_CALLS)
 
     def _check_address(self, rule: ChannelRule, remote: str) -> None:
         if not rule.networks:
             if not rule.auth_mode and not self._demo:
-                raise Problem(Trouble.ADDRESS_REFUSED)
+                raise Problem(GatewayError.ADDRESS_REFUSED)
             return
         address = _address(remote)
         if address is None or not _inside(address, rule.networks):
-            raise Problem(Trouble.ADDRESS_REFUSED)
+            raise Problem(GatewayError.ADDRESS_REFUSED)
 
     def _verify(self, rule: ChannelRule, request: Inbound) -> str:
         """The nonce of a signature that fits one of the channel's keys, "" for MD5. Raises Problem."""
         params = request.params
         given = params.get(signing.SIGN, "")
         if not given:
-            raise Problem(Trouble.SIGN_MISSING)
+            raise Problem(GatewayError.SIGN_MISSING)
         asked = params.get(signing.SIGN_TYPE, "")
         scheme = rule.auth_mode or ("hmac" if asked else "md5")
         expected: list[str] = []
@@ -88,26 +95,28 @@ class Admission:
             expected = [signing.md5_sign(params, key) for key in rule.keys]
         elif scheme in SIGN_TYPES:
             if asked not in SIGN_TYPES[scheme]:
-                raise Malformed(signing.SIGN_TYPE, Why.UNREADABLE, f"只支持{SIGN_TYPES[scheme][0]}")
+                raise Malformed(
+                    signing.SIGN_TYPE, ParameterError.UNREADABLE, f"只支持{SIGN_TYPES[scheme][0]}"
+                )
             self._check_freshness(params)
             sign = signing.HMACS[asked]
             expected = [
                 sign(request.method, request.path, params, request.body, key) for key in rule.keys
             ]
         if not signing.same(given, expected):
-            raise Problem(Trouble.SIGN_WRONG)
+            raise Problem(GatewayError.SIGN_WRONG)
         return params.get("nonce", "") if scheme in SIGN_TYPES else ""
 
     def _check_freshness(self, params: Mapping[str, str]) -> None:
         nonce, stamp = params.get("nonce", ""), params.get("timestamp", "")
         if not nonce or not stamp:
-            raise Problem(Trouble.SIGN_MISSING)
+            raise Problem(GatewayError.SIGN_MISSING)
         if not signing.NONCE_CHARS_MIN <= len(nonce) <= signing.NONCE_CHARS_MAX:
-            raise Malformed("nonce", Why.UNREADABLE, "长度16-64")
+            raise Malformed("nonce", ParameterError.UNREADABLE, "长度16-64")
         if not stamp.isascii() or not stamp.isdigit() or len(stamp) > STAMP_CHARS_MAX:
-            raise Malformed("timestamp", Why.UNREADABLE, "不是秒数")
+            raise Malformed("timestamp", ParameterError.UNREADABLE, "不是秒数")
         if abs(self._clock.now().timestamp() - int(stamp)) > self._settings.sign_window_s:
-            raise Problem(Trouble.SIGN_WRONG)
+            raise Problem(GatewayError.SIGN_WRONG)
 
 
 class Nonces:

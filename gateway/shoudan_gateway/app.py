@@ -14,7 +14,7 @@ from shoudan_gateway import openapi, partners
 from shoudan_gateway.admission import Admission
 from shoudan_gateway.backend import Backend
 from shoudan_gateway.backend_health import BackendHealth
-from shoudan_gateway.channel_cache import Rules
+from shoudan_gateway.channel_cache import ChannelCache
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.protocol import JSON, Call, Outbound, Partner
 from shoudan_gateway.server import Gateway
@@ -73,8 +73,8 @@ async def start(app: App[GatewaySettings]) -> Running:
     async def ask(call: Call, message: Message) -> Message:
         return await backend(call, message)
 
-    rules = Rules(ask, settings.catalogue_refresh_s, settings.secrets_dir)
-    admission = Admission(rules, settings, app.clock)
+    channels = ChannelCache(ask, settings.catalogue_refresh_s, settings.secrets_dir)
+    admission = Admission(channels, settings, app.clock)
     outer, inner = served(partners.load(), settings)
     sites = [
         Site(Gateway(settings, shown, backend, admission, pages(shown)), settings, host, port)
@@ -93,9 +93,9 @@ async def start(app: App[GatewaySettings]) -> Running:
 
     return Running(
         context=sites,
-        background=(rules.run, health.run),
+        background=(channels.run, health.run),
         closers=(close,),
-        checks={"catalogue": rules.ready, "backends": health.ready},
+        checks={"catalogue": channels.ready, "backends": health.ready},
     )
 
 

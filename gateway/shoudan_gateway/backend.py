@@ -13,7 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.protocol import Batch, Call, Problem, Trouble
+from shoudan_gateway.protocol import Batch, Call, GatewayError, Problem
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.refusal import Overloaded, ShuttingDown, refused_from_proto, refused_from_rpc
@@ -71,7 +71,7 @@ class Backend:
             try:
                 return await gather(message)
             except (Overloaded, ShuttingDown):
-                raise Problem(Trouble.BUSY) from None
+                raise Problem(GatewayError.BUSY) from None
         return await self._send(call.method, message)
 
     async def aclose(self) -> None:
@@ -119,7 +119,7 @@ class Backend:
 def _outcome(result: Any) -> Message | Exception:
     if result.HasField("refusal"):
         refused = refused_from_proto(result.refusal)
-        return Problem(Trouble.BUSY) if refused.reason == OVERLOADED else refused
+        return Problem(GatewayError.BUSY) if refused.reason == OVERLOADED else refused
     return result
 
 
@@ -130,4 +130,4 @@ def _problem(method: str, error: aio.AioRpcError) -> Exception:
         return refused
     busy = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     _log.warning("call_failed", method=method, code=error.code().name)
-    return Problem(Trouble.BUSY if busy else Trouble.NO_ANSWER)
+    return Problem(GatewayError.BUSY if busy else GatewayError.NO_ANSWER)

@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from shoudan_gateway.protocol import Problem, Trouble
+from shoudan_gateway.protocol import GatewayError, Problem
 
 
 class UnreadBodies:
@@ -31,7 +31,7 @@ class UnreadBodies:
         """Take a place until `leave`. Raises Problem: too many calls, or busy."""
         mine = self._by_address.get(address, {})
         if len(mine) >= self._address_max:
-            raise Problem(Trouble.TOO_MANY_CALLS)
+            raise Problem(GatewayError.TOO_MANY_CALLS)
         if self._count >= self._total_max:
             self._evict(len(mine))
         self._by_address.setdefault(address, mine)[timer] = None
@@ -52,7 +52,7 @@ class UnreadBodies:
         address = max(self._by_address, key=lambda one: len(self._by_address[one]))
         theirs = self._by_address[address]
         if len(theirs) <= mine:
-            raise Problem(Trouble.BUSY)
+            raise Problem(GatewayError.BUSY)
         oldest = next(iter(theirs))
         oldest.reschedule(asyncio.get_running_loop().time())
         self.leave(address, oldest)
@@ -66,7 +66,7 @@ async def read(
 ) -> bytes:
     """The whole body. Raises Problem: too large, late, no HTTP, too many arriving, sender gone."""
     if (request.content_length or 0) > bytes_max:
-        raise Problem(Trouble.BODY_TOO_LARGE)
+        raise Problem(GatewayError.BODY_TOO_LARGE)
     content = request.content
     try:
         if content.is_eof():  # most bodies arrive with their head
@@ -78,11 +78,11 @@ async def read(
             finally:
                 unread.leave(address, timer)
     except TimeoutError:
-        raise Problem(Trouble.BODY_LATE) from None
+        raise Problem(GatewayError.BODY_LATE) from None
     except OSError:
-        raise Problem(Trouble.SENDER_GONE) from None
+        raise Problem(GatewayError.SENDER_GONE) from None
     except (HttpProcessingError, web.RequestPayloadError):
-        raise Problem(Trouble.NOT_HTTP) from None
+        raise Problem(GatewayError.NOT_HTTP) from None
 
 
 async def _arriving(content: StreamReader, bytes_max: int) -> bytes:
@@ -91,12 +91,12 @@ async def _arriving(content: StreamReader, bytes_max: int) -> bytes:
     while chunk := await content.readany():
         size += len(chunk)
         if size > bytes_max:
-            raise Problem(Trouble.BODY_TOO_LARGE)
+            raise Problem(GatewayError.BODY_TOO_LARGE)
         parts.append(chunk)
     return b"".join(parts)
 
 
 def _bounded(body: bytes, bytes_max: int) -> bytes:
     if len(body) > bytes_max:
-        raise Problem(Trouble.BODY_TOO_LARGE)
+        raise Problem(GatewayError.BODY_TOO_LARGE)
     return body

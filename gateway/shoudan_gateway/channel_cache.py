@@ -11,7 +11,7 @@ from typing import Final
 from google.protobuf.message import Message
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
-from shoudan_gateway.protocol import Call, ChannelRule, Problem, Trouble, Unary
+from shoudan_gateway.protocol import Call, ChannelRule, GatewayError, Problem, Unary
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.secrets import named_secret
@@ -29,12 +29,12 @@ SCHEMES: Final = {
 RETRY_S: Final = 0.5
 EARLY_S: Final = 1.0
 
-_log = get_logger("gateway.rules")
+_log = get_logger("gateway.channel_cache")
 
 Ask = Callable[[Call, Message], Awaitable[Message]]
 
 
-class Rules:
+class ChannelCache:
     """Channels by number. The last good reading stays valid while the order service is away."""
 
     def __init__(self, ask: Ask, refresh_s: float, secrets_dir: Path | None) -> None:
@@ -55,7 +55,7 @@ class Rules:
         Raises Problem before the first reading: nobody is let in on a guess.
         """
         if self._rules is None:
-            raise Problem(Trouble.BUSY)
+            raise Problem(GatewayError.BUSY)
         rule = self._rules.get(channel_no)
         if rule is None:
             self._wake.set()

@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import LineTooLong
 
 from shoudan_gateway.admission import Network, is_within
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.protocol import Problem, Trouble
+from shoudan_gateway.protocol import GatewayError, Problem
 from shoudan_kit import metrics
 from shoudan_kit.log import get_logger
 
@@ -117,7 +117,7 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what is no HTTP. The sender is at fault, so only the kind of error is logged."""
         long = isinstance(exc, LineTooLong)
-        problem = Problem(Trouble.HEADERS_TOO_LARGE if long else Trouble.NOT_HTTP)
+        problem = Problem(GatewayError.HEADERS_TOO_LARGE if long else GatewayError.NOT_HTTP)
         answer = self._refuse(path_of(self._head), problem)
         _log.info("not_http", remote=self._address, why=type(exc).__name__, status=answer.status)
         metrics.http_done("-", answer.status, 0)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 from urllib.parse import unquote_plus
 
-from shoudan_gateway.protocol import Malformed, Problem, Trouble, Why
+from shoudan_gateway.protocol import GatewayError, Malformed, ParameterError, Problem
 
 BODY = "body"  # what is wrong when no single parameter is; partners have words for both
 QUERY = "query"
@@ -27,7 +27,7 @@ def pairs(text: str) -> dict[str, str]:
         return found
     parts = text.split("&", FIELDS_MAX + 1)
     if len(parts) > FIELDS_MAX:
-        raise Malformed(QUERY, Why.UNREADABLE, f"不能超过{FIELDS_MAX}个")
+        raise Malformed(QUERY, ParameterError.UNREADABLE, f"不能超过{FIELDS_MAX}个")
     plain = text.isascii() and "%" not in text and "+" not in text
     for part in parts:
         name, _, value = part.partition("=")
@@ -36,7 +36,7 @@ def pairs(text: str) -> dict[str, str]:
         if not plain:
             name, value = _decoded(name), _decoded(value)
         if name in found:
-            raise Malformed(name, Why.REPEATED)
+            raise Malformed(name, ParameterError.REPEATED)
         found[name] = value
     return found
 
@@ -45,11 +45,11 @@ def _decoded(text: str) -> str:
     if "%" not in text and "+" not in text:
         return _clean(text)
     if _NO_ESCAPE.search(text):
-        raise Malformed(QUERY, Why.UNREADABLE, "含有无效的%编码")
+        raise Malformed(QUERY, ParameterError.UNREADABLE, "含有无效的%编码")
     try:
         return unquote_plus(text, errors="strict")
     except UnicodeDecodeError:
-        raise Malformed(QUERY, Why.UNREADABLE, "不是UTF-8编码") from None
+        raise Malformed(QUERY, ParameterError.UNREADABLE, "不是UTF-8编码") from None
 
 
 def _clean(text: str) -> str:
@@ -58,14 +58,14 @@ def _clean(text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise Malformed(QUERY, Why.UNREADABLE, "不是UTF-8编码") from None
+            raise Malformed(QUERY, ParameterError.UNREADABLE, "不是UTF-8编码") from None
     return text
 
 
 def document(body: bytes) -> Any:
     """A JSON document, numbers kept as their text. Raises Malformed: depth, repeated keys, NaN, bad UTF-8."""
     if body.count(b"[") + body.count(b"{") > DEPTH_MAX and _depth(body) > DEPTH_MAX:
-        raise Malformed(BODY, Why.UNREADABLE, f"的JSON嵌套不能超过{DEPTH_MAX}层")
+        raise Malformed(BODY, ParameterError.UNREADABLE, f"的JSON嵌套不能超过{DEPTH_MAX}层")
     try:
         return json.loads(
             body.decode(),
@@ -75,7 +75,7 @@ def document(body: bytes) -> Any:
             parse_constant=_no_constant,
         )
     except (ValueError, RecursionError):
-        raise Malformed(BODY, Why.UNREADABLE, "不是有效的JSON") from None
+        raise Malformed(BODY, ParameterError.UNREADABLE, "不是有效的JSON") from None
 
 
 class _Number(str):
@@ -100,7 +100,7 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(members)
     if len(found) != len(members):
         names = [name for name, _ in members]
-        raise Malformed(next(n for n in names if names.count(n) > 1)[:64], Why.REPEATED)
+        raise Malformed(next(n for n in names if names.count(n) > 1)[:64], ParameterError.REPEATED)
     return found
 
 
@@ -112,10 +112,10 @@ def table(body: bytes) -> dict[str, str]:
     """The members of a flat JSON object as text; null counts as absent. Raises Malformed."""
     whole = document(body)
     if not isinstance(whole, dict):
-        raise Malformed(BODY, Why.UNREADABLE, "必须是JSON对象")
+        raise Malformed(BODY, ParameterError.UNREADABLE, "必须是JSON对象")
     members = cast("dict[str, Any]", whole)
     if len(members) > FIELDS_MAX:
-        raise Malformed(BODY, Why.UNREADABLE, f"的参数不能超过{FIELDS_MAX}个")
+        raise Malformed(BODY, ParameterError.UNREADABLE, f"的参数不能超过{FIELDS_MAX}个")
     return {_clean(name): _flat(name, v) for name, v in members.items() if v is not None}
 
 
@@ -124,14 +124,14 @@ def _flat(name: str, value: Any) -> str:
         return _clean(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    raise Malformed(name[:64], Why.UNREADABLE, "不能是对象或数组")
+    raise Malformed(name[:64], ParameterError.UNREADABLE, "不能是对象或数组")
 
 
 def _form(body: bytes) -> dict[str, str]:
     try:
         return pairs(body.decode())
     except UnicodeDecodeError:
-        raise Malformed(BODY, Why.UNREADABLE, "不是UTF-8编码") from None
+        raise Malformed(BODY, ParameterError.UNREADABLE, "不是UTF-8编码") from None
 
 
 def merged(query: str, body: bytes, content_type: str) -> Mapping[str, str]:
@@ -145,7 +145,7 @@ def merged(query: str, body: bytes, content_type: str) -> Mapping[str, str]:
     sent = _reader(content_type.partition(";")[0].strip().lower(), body)(body)
     for name in asked.keys() & sent.keys():
         if asked[name] != sent[name]:
-            raise Malformed(name, Why.CONFLICTING, WHERE_QUERY)
+            raise Malformed(name, ParameterError.CONFLICTING, WHERE_QUERY)
     return {**asked, **sent}
 
 
@@ -157,4 +157,4 @@ def _reader(kind: str, body: bytes) -> Callable[[bytes], dict[str, str]]:
         return table
     if kind in {"", "application/octet-stream"}:
         return table if body.lstrip()[:1] == b"{" else _form
-    raise Problem(Trouble.MEDIA_TYPE_UNKNOWN)
+    raise Problem(GatewayError.MEDIA_TYPE_UNKNOWN)

@@ -21,7 +21,7 @@ JSON = "application/json; charset=utf-8"  # readers without it take Latin-1 for 
 TEXT = "text/plain; charset=utf-8"
 
 
-class Why(StrEnum):
+class ParameterError(StrEnum):
     """What is wrong with one parameter; each partner has its own words for it."""
 
     MISSING = "missing"
@@ -33,12 +33,12 @@ class Why(StrEnum):
 class Malformed(Exception):
     """A parameter is missing or unreadable. Rendered by the partner, never by us."""
 
-    def __init__(self, name: str, why: Why, detail: str = "") -> None:
-        super().__init__(f"{name}: {why} {detail}".rstrip())
-        self.name, self.why, self.detail = name, why, detail
+    def __init__(self, name: str, error: ParameterError, detail: str = "") -> None:
+        super().__init__(f"{name}: {error} {detail}".rstrip())
+        self.name, self.error, self.detail = name, error, detail
 
 
-class Trouble(Enum):
+class GatewayError(Enum):
     """Why a request is turned away before or beside the services; the value is the HTTP status."""
 
     status: int
@@ -71,9 +71,9 @@ class Trouble(Enum):
 class Problem(Exception):
     """A request turned away by the chassis; `trace` finds the log line of a BROKEN one."""
 
-    def __init__(self, trouble: Trouble, trace: str = "") -> None:
-        super().__init__(trouble.value)
-        self.trouble, self.trace = trouble, trace
+    def __init__(self, error: GatewayError, trace: str = "") -> None:
+        super().__init__(error.value)
+        self.error, self.trace = error, trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class ChannelRule:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a partner's own door let in; `everyone`: may act for all merchants."""
+    """The caller that a partner's own check has authenticated; `everyone`: may act for all merchants."""
 
     merchant_uuid: str = ""
     merchant_href: str = ""
@@ -155,7 +155,7 @@ def value_of(request: Inbound, row: Field) -> str:
     for alias in row.aliases:
         other = request.params.get(alias, "")
         if other and value and other != value:
-            raise Malformed(alias, Why.CONFLICTING, row.wire)
+            raise Malformed(alias, ParameterError.CONFLICTING, row.wire)
         value = value or other
     return value
 
@@ -167,12 +167,12 @@ def values_of(request: Inbound, rows: tuple[Field, ...]) -> dict[str, Any]:
         text = value_of(request, row) if row.aliases else request.params.get(row.wire, "")
         if not text:
             if row.required:
-                raise Malformed(row.wire, Why.MISSING)
+                raise Malformed(row.wire, ParameterError.MISSING)
             continue
         try:
             values[row.wire] = row.read(text)
         except ValueError as error:
-            raise Malformed(row.wire, Why.UNREADABLE, str(error)) from None
+            raise Malformed(row.wire, ParameterError.UNREADABLE, str(error)) from None
     return values
 
 
@@ -236,9 +236,9 @@ class Sink:
     reply: Outbound
 
 
-Door = Callable[[Inbound, "Endpoint[Any, Any]"], Inbound]
+Authenticate = Callable[[Inbound, "Endpoint[Any, Any]"], Inbound]
 Role = Literal["channel", "supplier", "internal", "test", "public"]
-No = Refused | Malformed | Problem
+Failure = Refused | Malformed | Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +252,12 @@ class Partner:
     name: str
     role: Role
     endpoints: tuple[Endpoint[Any, Any] | Sink, ...]
-    refuse: Callable[[No, Inbound, bool], Outbound]  # the bool: errors as the original sent them
-    door: Callable[[GatewaySettings], Door] | None = None  # made once; lets in or raises Problem
+    refuse: Callable[
+        [Failure, Inbound, bool], Outbound
+    ]  # the bool: errors as the original sent them
+    authenticate: Callable[[GatewaySettings], Authenticate] | None = (
+        None  # made once; gives the caller or raises Problem
+    )
     error: Mapping[str, Any] | None = (
         None  # JSON schema of its refusals when it is not the channels'
     )

@@ -21,13 +21,14 @@ from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.connection import HEADER_BYTES_MAX, Connection, Listener
 from shoudan_gateway.protocol import (
     Endpoint,
+    Failure,
+    GatewayError,
     Inbound,
     Malformed,
     Outbound,
     Partner,
     Problem,
     Sink,
-    Trouble,
 )
 from shoudan_gateway.routes import Route, Routes
 from shoudan_kit import metrics
@@ -59,7 +60,9 @@ class Gateway:
     ) -> None:
         self._settings, self._backend, self._admission = settings, backend, admission
         self._routes, self._pages = Routes(partners), pages
-        self._doors = {one.name: one.door(settings) for one in partners if one.door is not None}
+        self._authenticators = {
+            one.name: one.authenticate(settings) for one in partners if one.authenticate is not None
+        }
         self._proxies = proxies_of(settings)
         self._unread = UnreadBodies(
             settings.unread_bodies_max, settings.unread_bodies_per_address_max
@@ -112,17 +115,17 @@ class Gateway:
                 return inbound, self._page(inbound)
             endpoint = route.endpoint
             if inbound.method not in endpoint.methods:
-                raise Problem(Trouble.METHOD_REFUSED)
+                raise Problem(GatewayError.METHOD_REFUSED)
             if isinstance(endpoint, Sink):
                 return inbound, endpoint.reply
             inbound = await self._read(request, endpoint, inbound)
             inbound = self._admit(route.partner, endpoint, inbound)
             answer = await self._call(endpoint, inbound, ends_at)
             return inbound, endpoint.write(answer, inbound)
-        except (Refused, Malformed, Problem) as no:
-            return inbound, self._refuse(partner, no, inbound)
+        except (Refused, Malformed, Problem) as failure:
+            return inbound, self._refuse(partner, failure, inbound)
         except TimeoutError:
-            return inbound, self._refuse(partner, Problem(Trouble.NO_ANSWER), inbound)
+            return inbound, self._refuse(partner, Problem(GatewayError.NO_ANSWER), inbound)
         except Exception:  # noqa: BLE001 - a bug of ours: logged whole, told as a number
             return inbound, self._broken(partner, inbound)
 
@@ -133,37 +136,35 @@ class Gateway:
         admission = self._in_flight.enter(party, now)
         if admission is not bulkhead.Admission.GO:
             full = admission is bulkhead.Admission.FULL
-            raise Problem(Trouble.TOO_MANY_CALLS if full else Trouble.BUSY)
+            raise Problem(GatewayError.TOO_MANY_CALLS if full else GatewayError.BUSY)
         try:
             async with asyncio.timeout_at(ends_at):
                 return await self._backend(endpoint.call, message)
         finally:
             self._in_flight.leave(party, now, answered=True)
 
-    def _refuse(
-        self, partner: Partner | None, no: Refused | Malformed | Problem, inbound: Inbound
-    ) -> Outbound:
+    def _refuse(self, partner: Partner | None, failure: Failure, inbound: Inbound) -> Outbound:
         if partner is None:
-            trouble = no.trouble if isinstance(no, Problem) else Trouble.BROKEN
-            return Outbound(trouble.status, {"code": trouble.status, "message": trouble.value})
+            error = failure.error if isinstance(failure, Problem) else GatewayError.BROKEN
+            return Outbound(error.status, {"code": error.status, "message": error.value})
         try:
-            return partner.refuse(no, inbound, self._legacy.get(partner.name, False))
+            return partner.refuse(failure, inbound, self._legacy.get(partner.name, False))
         except KeyError:  # a refusal this protocol has no words for
-            _log.error("refusal_without_words", partner=partner.name, refusal=str(no))
+            _log.error("refusal_without_words", partner=partner.name, refusal=str(failure))
             return self._broken(partner, inbound)
 
     def _broken(self, partner: Partner | None, inbound: Inbound) -> Outbound:
         trace = secrets.token_hex(8)
         path = inbound.path[:LOGGED_CHARS_MAX]
         _log.error("request_failed", path=path, trace=trace, exc_info=True)
-        return self._refuse(partner, Problem(Trouble.BROKEN, trace), inbound)
+        return self._refuse(partner, Problem(GatewayError.BROKEN, trace), inbound)
 
     def _page(self, inbound: Inbound) -> Outbound:
         page = self._pages.get(inbound.path)
         if page is None:
-            raise Problem(Trouble.PATH_UNKNOWN)
+            raise Problem(GatewayError.PATH_UNKNOWN)
         if inbound.method not in {"GET", "HEAD"}:
-            raise Problem(Trouble.METHOD_REFUSED)
+            raise Problem(GatewayError.METHOD_REFUSED)
         return page
 
     async def _read(
@@ -176,7 +177,7 @@ class Gateway:
             wait_s = self._settings.body_wait_s
             body = await bodies.read(request, endpoint.body_bytes_max, wait_s, self._unread, remote)
         if "Content-Encoding" in headers and body:
-            raise Problem(Trouble.MEDIA_TYPE_UNKNOWN)
+            raise Problem(GatewayError.MEDIA_TYPE_UNKNOWN)
         params: Mapping[str, str] = {}
         if not endpoint.raw:
             params = parameters.merged(inbound.query, body, headers.get("Content-Type", ""))
@@ -189,9 +190,9 @@ class Gateway:
         return remote_of(peer, request.headers.get("X-Forwarded-For", ""), self._proxies)
 
     def _admit(self, partner: Partner, endpoint: Endpoint[Any, Any], inbound: Inbound) -> Inbound:
-        door = self._doors.get(partner.name)
-        if door is not None:
-            return door(inbound, endpoint)
+        authenticate = self._authenticators.get(partner.name)
+        if authenticate is not None:
+            return authenticate(inbound, endpoint)
         if partner.role != "channel":
             return inbound
         return replace(inbound, channel=self._admission.admit(inbound, once=endpoint.writes))
@@ -236,16 +237,16 @@ def _party(inbound: Inbound) -> tuple[str, str]:
 
 def _check_limits(request: web.BaseRequest, inbound: Inbound) -> None:
     if len(inbound.query) > QUERY_CHARS_MAX:
-        raise Problem(Trouble.QUERY_TOO_LONG)
+        raise Problem(GatewayError.QUERY_TOO_LONG)
     if sum(len(name) + len(value) for name, value in request.raw_headers) > HEADER_BYTES_MAX:
-        raise Problem(Trouble.HEADERS_TOO_LARGE)
+        raise Problem(GatewayError.HEADERS_TOO_LARGE)
 
 
 def _response(answer: Outbound, method: str) -> web.Response:
     body = answer.body if isinstance(answer.body, bytes) else _encode(answer.body)
     headers = CIMultiDict({"Content-Type": answer.content_type, "Cache-Control": NO_STORE})
     headers["Server"] = SERVER_NAME
-    if answer.status == Trouble.BUSY.status:
+    if answer.status == GatewayError.BUSY.status:
         headers["Retry-After"] = "1"
     return web.Response(
         status=answer.status, body=b"" if method == "HEAD" else body, headers=headers

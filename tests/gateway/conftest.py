@@ -22,7 +22,7 @@ from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_gateway.app import SERVICE, ports
-from shoudan_gateway.channel_cache import Rules
+from shoudan_gateway.channel_cache import ChannelCache
 from shoudan_gateway.config import GatewaySettings
 from shoudan_kit.service import Process
 from tests.poll import eventually
@@ -106,12 +106,12 @@ class Front:
 
     async def read_rules(self) -> None:
         """Read the channels now instead of at the next refresh."""
-        (rules,) = [
+        (channels,) = [
             run.__self__
             for run in self.process.running.background
-            if isinstance(getattr(run, "__self__", None), Rules)
+            if isinstance(getattr(run, "__self__", None), ChannelCache)
         ]
-        assert await rules.read()
+        assert await channels.read()
 
     async def ask(self, path: str, method: str = "GET", **options: Any) -> tuple[int, Any]:
         async with self.http.request(method, self.url + path, **options) as answer:

@@ -29,7 +29,7 @@ SERVICES = {
 OPEN_AT_GATEWAY = {"payNotify", "payInfo", "refundNotify", "refundInfo"}
 
 
-class Rules:
+class ChannelCache:
     """One channel without a scheme and without networks, the least an operator can configure."""
 
     def find(self, channel_no: str) -> ChannelRule | None:
@@ -46,14 +46,14 @@ def routes() -> Iterator[Any]:
 def refused_by_gateway(partner: Partner, endpoint: Any) -> bool:
     """Whether an unsigned call from a public address ends in the gateway."""
     asked = [
-        Inbound("POST", endpoint.path, params={"channel_no": no}, remote="203.0.113.9")
-        for no in ("", "bare", "unknown")
+        Inbound("POST", endpoint.path, params={"channel_no": failure}, remote="203.0.113.9")
+        for failure in ("", "bare", "unknown")
     ]
-    admission = Admission(Rules(), PROD, SystemClock())  # pyright: ignore[reportArgumentType]
+    admission = Admission(ChannelCache(), PROD, SystemClock())  # pyright: ignore[reportArgumentType]
     for inbound in asked:
         try:
-            if partner.door is not None:
-                partner.door(PROD)(inbound, endpoint)
+            if partner.authenticate is not None:
+                partner.authenticate(PROD)(inbound, endpoint)
             elif partner.role == "channel":
                 admission.admit(inbound, once=True)
             return False

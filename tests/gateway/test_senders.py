@@ -16,7 +16,7 @@ from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan_gateway.bodies import UnreadBodies
 from shoudan_gateway.connection import path_of
 from shoudan_gateway.partners import load
-from shoudan_gateway.protocol import Endpoint, Inbound, Problem, Trouble
+from shoudan_gateway.protocol import Endpoint, GatewayError, Inbound, Problem
 from shoudan_kit import log, metrics
 from tests.gateway.test_gateway import ORDER
 from tests.poll import eventually
@@ -119,9 +119,9 @@ async def test_the_busiest_sender_loses_its_oldest_body_first() -> None:
     assert len(unread) == 3
     unread.leave("busy", oldest)  # it has no place to give back any more
     assert len(unread) == 3
-    with pytest.raises(Problem) as no:  # everybody has one: nobody is the busiest
+    with pytest.raises(Problem) as failure:  # everybody has one: nobody is the busiest
         unread.enter("a", others[3])
-    assert no.value.trouble is Trouble.BUSY
+    assert failure.value.error is GatewayError.BUSY
 
 
 async def test_connections_of_one_address_are_bounded_and_others_are_served(
@@ -158,7 +158,7 @@ PLACES = {
     "wangdian": "/pushData/nothing",
     "vds": "/vds/nothing",
 }
-MALFORMED = {
+PARAMETER_ERRORS = {
     "two lengths": b"POST %s HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
     "bad header": b"GET %s HTTP/1.1\r\nna me: 15012345678\r\n\r\n",
     "both lengths": b"POST %s HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -166,11 +166,11 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("name", MALFORMED)
+@pytest.mark.parametrize("name", PARAMETER_ERRORS)
 async def test_malformed_http_is_refused_in_the_protocols_shape_and_not_logged_as_an_error(
     send, front, lines, name
 ) -> None:
-    data = MALFORMED[name] % b"/order/request"
+    data = PARAMETER_ERRORS[name] % b"/order/request"
     reader, _writer = await send(front.port, data)
     status, body = await answered(reader)
     assert status == 400
@@ -194,7 +194,7 @@ async def test_a_head_beyond_the_parsers_limits_is_refused_in_the_protocols_shap
 async def test_an_unknown_path_is_refused_in_the_shape_of_its_protocol(front, name) -> None:
     partner = load()[name]
     path = PLACES[name]
-    expected = partner.refuse(Problem(Trouble.PATH_UNKNOWN), Inbound("GET", path), False)
+    expected = partner.refuse(Problem(GatewayError.PATH_UNKNOWN), Inbound("GET", path), False)
     status, body = await front.ask(path)
     assert status == expected.status
     assert body == rendered(expected.body)

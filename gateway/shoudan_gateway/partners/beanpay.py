@@ -21,15 +21,15 @@ from shoudan_gateway.partners.oms import BOTH
 from shoudan_gateway.protocol import (
     Batch,
     Endpoint,
+    Failure,
     Field,
     Inbound,
     Malformed,
-    No,
     Outbound,
+    ParameterError,
     Partner,
     Problem,
     Unary,
-    Why,
     values_of,
 )
 
@@ -63,17 +63,22 @@ REFUSALS: Final = {
 }
 
 
-def refuse(no: No, request: Inbound, legacy: bool) -> Outbound:
+def refuse(failure: Failure, request: Inbound, legacy: bool) -> Outbound:
     """Every no of this protocol, in the shape of the channels' errors."""
-    if isinstance(no, Problem):
-        return oms.troubled(no, legacy)
-    if isinstance(no, Malformed):
-        name = oms.WHERE.get(no.name, no.name)
-        what = "值不能为空" if no.why is Why.MISSING else "值错误"
-        code = 903 if no.name in {"amount", "credit", "num"} and no.why is not Why.MISSING else 406
+    if isinstance(failure, Problem):
+        return oms.gateway_failure(failure, legacy)
+    if isinstance(failure, Malformed):
+        name = oms.WHERE.get(failure.name, failure.name)
+        what = "值不能为空" if failure.error is ParameterError.MISSING else "值错误"
+        code = (
+            903
+            if failure.name in {"amount", "credit", "num"}
+            and failure.error is not ParameterError.MISSING
+            else 406
+        )
         return oms.error(code, 406 if code == 406 else 400, f"输入参数:{name}{what}", legacy)
-    code, status, text = REFUSALS[no.reason]
-    facts = oms.Facts(request.params) | dict(no.metadata) | _in_fen(no.metadata)
+    code, status, text = REFUSALS[failure.reason]
+    facts = oms.Facts(request.params) | dict(failure.metadata) | _in_fen(failure.metadata)
     return oms.error(code, status, text.format_map(oms.Facts(facts)), legacy)
 
 

@@ -12,14 +12,14 @@ from shoudan_gateway.fields import Text
 from shoudan_gateway.protocol import (
     TEXT,
     Endpoint,
+    Failure,
     Field,
+    GatewayError,
     Inbound,
     Malformed,
-    No,
     Outbound,
     Partner,
     Problem,
-    Trouble,
     Unary,
 )
 from shoudan_kit.clock import SystemClock, beijing
@@ -57,17 +57,17 @@ TOKEN_FIELDS: Final = (
 )
 
 # The layer before netpay: its code, HTTP status and text.
-TROUBLES: Final = {
-    Trouble.NOT_HTTP: ("9001", "请求格式错误"),
-    Trouble.PATH_UNKNOWN: ("9001", "请求地址不存在"),
-    Trouble.TOO_MANY_CALLS: ("9001", "请求过于频繁"),
-    Trouble.SENDER_GONE: ("9001", "请求内容不完整"),
-    Trouble.METHOD_REFUSED: ("9001", "请求方式不支持"),
-    Trouble.BODY_LATE: ("9001", "请求内容接收超时"),
-    Trouble.BODY_TOO_LARGE: ("9001", "请求内容过大"),
-    Trouble.QUERY_TOO_LONG: ("9001", "请求地址过长"),
-    Trouble.MEDIA_TYPE_UNKNOWN: ("9001", "请求内容类型不支持"),
-    Trouble.HEADERS_TOO_LARGE: ("9001", "请求头过大"),
+GATEWAY_ERRORS: Final = {
+    GatewayError.NOT_HTTP: ("9001", "请求格式错误"),
+    GatewayError.PATH_UNKNOWN: ("9001", "请求地址不存在"),
+    GatewayError.TOO_MANY_CALLS: ("9001", "请求过于频繁"),
+    GatewayError.SENDER_GONE: ("9001", "请求内容不完整"),
+    GatewayError.METHOD_REFUSED: ("9001", "请求方式不支持"),
+    GatewayError.BODY_LATE: ("9001", "请求内容接收超时"),
+    GatewayError.BODY_TOO_LARGE: ("9001", "请求内容过大"),
+    GatewayError.QUERY_TOO_LONG: ("9001", "请求地址过长"),
+    GatewayError.MEDIA_TYPE_UNKNOWN: ("9001", "请求内容类型不支持"),
+    GatewayError.HEADERS_TOO_LARGE: ("9001", "请求头过大"),
 }
 SYSTEM_ERROR: Final = ("9999", "系统错误")
 # Netpay's own layer, HTTP 200.
@@ -168,31 +168,33 @@ def write_notify(_: pb.TakeUmsNotifyResponse, __: Inbound) -> Outbound:
     return Outbound(200, b"SUCCESS", TEXT)
 
 
-def refuse(no: No, request: Inbound, _: bool) -> Outbound:
+def refuse(failure: Failure, request: Inbound, _: bool) -> Outbound:
     """Notifies are told FAILED; calls by the layer that turns them away."""
     if request.path == NOTIFY:
-        return Outbound(no.trouble.status if isinstance(no, Problem) else 200, b"FAILED", TEXT)
-    if isinstance(no, Problem):
-        code, text = TROUBLES.get(no.trouble, SYSTEM_ERROR)
-        return Outbound(no.trouble.status, {"errCode": code, "errInfo": text})
-    if isinstance(no, Malformed):
+        return Outbound(
+            failure.error.status if isinstance(failure, Problem) else 200, b"FAILED", TEXT
+        )
+    if isinstance(failure, Problem):
+        code, text = GATEWAY_ERRORS.get(failure.error, SYSTEM_ERROR)
+        return Outbound(failure.error.status, {"errCode": code, "errInfo": text})
+    if isinstance(failure, Malformed):
         return Outbound(PROOF_STATUS, {"errCode": "9001", "errInfo": "参数校验失败"})
-    if no.reason == "ERROR_REASON_PROOF_INVALID":
-        text = PROOF_TEXTS.get(no.metadata.get("why", ""), PROOF_TEXT)
+    if failure.reason == "ERROR_REASON_PROOF_INVALID":
+        text = PROOF_TEXTS.get(failure.metadata.get("why", ""), PROOF_TEXT)
         return Outbound(PROOF_STATUS, {"errCode": "1000", "errInfo": text})
     if request.path == ACCESS:
         return Outbound(400, {"errCode": "9001", "errInfo": "参数校验失败"})
-    return _netpay(no, request)
+    return _netpay(failure, request)
 
 
-def _netpay(no: Refused, request: Inbound) -> Outbound:
-    code, text = REFUSALS[no.reason]
+def _netpay(failure: Refused, request: Inbound) -> Outbound:
+    code, text = REFUSALS[failure.reason]
     asked = raw_signed.members(request.body, QUERY_FIELDS).values
     return Outbound(
         200,
         {
             "errCode": code,
-            "errMsg": text.format_map({"field": "", **no.metadata}),
+            "errMsg": text.format_map({"field": "", **failure.metadata}),
             "responseTimeStamp": beijing(SystemClock().now()),
             "mid": asked.get("mid", ""),
             "tid": asked.get("tid", ""),

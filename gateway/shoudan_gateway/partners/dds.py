@@ -13,14 +13,14 @@ from shoudan_gateway.partners import oms
 from shoudan_gateway.partners.oms import BOTH
 from shoudan_gateway.protocol import (
     Endpoint,
+    Failure,
     Field,
     Inbound,
     Malformed,
-    No,
     Outbound,
+    ParameterError,
     Partner,
     Unary,
-    Why,
     flat,
 )
 
@@ -56,11 +56,11 @@ def write_areas(answer: pb.ListAreasResponse, _: Inbound) -> Outbound:
     return Outbound(200, rows)
 
 
-def refuse(no: No, request: Inbound, legacy: bool) -> Outbound:
+def refuse(failure: Failure, request: Inbound, legacy: bool) -> Outbound:
     """What is missing is named without a preface here; all else is told as to channels."""
-    if isinstance(no, Malformed) and no.why is Why.MISSING:
-        return oms.error(406, 406, f"{no.name}不能为空", legacy)
-    return oms.refuse(no, request, legacy)
+    if isinstance(failure, Malformed) and failure.error is ParameterError.MISSING:
+        return oms.error(406, 406, f"{failure.name}不能为空", legacy)
+    return oms.refuse(failure, request, legacy)
 
 
 def area_endpoint(

@@ -10,14 +10,14 @@ from shoudan_gateway import raw_signed
 from shoudan_gateway.fields import Text, Whole
 from shoudan_gateway.protocol import (
     Endpoint,
+    Failure,
     Field,
+    GatewayError,
     Inbound,
     Malformed,
-    No,
     Outbound,
     Partner,
     Problem,
-    Trouble,
     Unary,
 )
 
@@ -118,18 +118,18 @@ REFUSALS: Final = {
     "ERROR_REASON_PAY_URL_EMPTY": "支付方式不支持退款",
     "ERROR_REASON_OVERLOADED": "系统繁忙，请稍后再试",
 }
-TROUBLES: Final = {
-    Trouble.NOT_HTTP: "请求格式错误",
-    Trouble.PATH_UNKNOWN: "请求地址不存在",
-    Trouble.TOO_MANY_CALLS: "请求过于频繁，请稍后再试",
-    Trouble.SENDER_GONE: "请求内容不完整",
-    Trouble.METHOD_REFUSED: "请求方式不支持",
-    Trouble.BODY_LATE: "请求内容接收超时",
-    Trouble.BODY_TOO_LARGE: "请求内容过大",
-    Trouble.QUERY_TOO_LONG: "请求地址过长",
-    Trouble.MEDIA_TYPE_UNKNOWN: "请求内容类型不支持",
-    Trouble.HEADERS_TOO_LARGE: "请求头过大",
-    Trouble.BUSY: "系统繁忙，请稍后再试",
+GATEWAY_ERRORS: Final = {
+    GatewayError.NOT_HTTP: "请求格式错误",
+    GatewayError.PATH_UNKNOWN: "请求地址不存在",
+    GatewayError.TOO_MANY_CALLS: "请求过于频繁，请稍后再试",
+    GatewayError.SENDER_GONE: "请求内容不完整",
+    GatewayError.METHOD_REFUSED: "请求方式不支持",
+    GatewayError.BODY_LATE: "请求内容接收超时",
+    GatewayError.BODY_TOO_LARGE: "请求内容过大",
+    GatewayError.QUERY_TOO_LONG: "请求地址过长",
+    GatewayError.MEDIA_TYPE_UNKNOWN: "请求内容类型不支持",
+    GatewayError.HEADERS_TOO_LARGE: "请求头过大",
+    GatewayError.BUSY: "系统繁忙，请稍后再试",
 }
 UNKNOWN: Final = "处理结果未知，请查询"
 
@@ -202,14 +202,14 @@ def _success(request: Inbound, **members: Any) -> Outbound:
     return Outbound(200, {"retCode": "SUCCESS", name: domain, **members})
 
 
-def refuse(no: No, _: Inbound, __: bool) -> Outbound:
+def refuse(failure: Failure, _: Inbound, __: bool) -> Outbound:
     """FAIL with HTTP 200; what may have happened is told by HTTP 503 without a retCode, never by FAIL."""
-    if isinstance(no, Malformed):
+    if isinstance(failure, Malformed):
         return _fail("参数错误")
-    if not isinstance(no, Problem):
-        return _fail(REFUSALS[no.reason].format_map({"field": "", **no.metadata}))
-    text = TROUBLES.get(no.trouble)
-    return Outbound(no.trouble.status, {"retMsg": UNKNOWN}) if text is None else _fail(text)
+    if not isinstance(failure, Problem):
+        return _fail(REFUSALS[failure.reason].format_map({"field": "", **failure.metadata}))
+    text = GATEWAY_ERRORS.get(failure.error)
+    return Outbound(failure.error.status, {"retMsg": UNKNOWN}) if text is None else _fail(text)
 
 
 def _fail(text: str) -> Outbound:

@@ -10,15 +10,15 @@ from shoudan_gateway.parameters import BODY, QUERY
 from shoudan_gateway.protocol import (
     Batch,
     Endpoint,
+    Failure,
     Field,
+    GatewayError,
     Inbound,
     Malformed,
-    No,
     Outbound,
+    ParameterError,
     Partner,
     Problem,
-    Trouble,
-    Why,
     flat,
 )
 from shoudan_kit.rpc.refusal import Refused
@@ -70,32 +70,32 @@ REFUSALS: Final = {
     "ERROR_REASON_REFUND_NOT_FOUND": (400, 400, "查询的数据不存在"),
 }
 
-WRONG: Final = {
-    Why.MISSING: "不能为空",
-    Why.REPEATED: "重复",
-    Why.CONFLICTING: "与{detail}不一致",
-    Why.UNREADABLE: "{detail}",
+PARAMETER_ERRORS: Final = {
+    ParameterError.MISSING: "不能为空",
+    ParameterError.REPEATED: "重复",
+    ParameterError.CONFLICTING: "与{detail}不一致",
+    ParameterError.UNREADABLE: "{detail}",
 }
 
 WHERE: Final = {BODY: "请求体", QUERY: "请求参数"}
 
-TROUBLES: Final = {
-    Trouble.NOT_HTTP: "请求格式错误",
-    Trouble.SIGN_MISSING: "缺少签名参数",
-    Trouble.SIGN_WRONG: "签名错误",
-    Trouble.ADDRESS_REFUSED: "来源地址未授权",
-    Trouble.PATH_UNKNOWN: "请求地址不存在",
-    Trouble.METHOD_REFUSED: "请求方式不支持",
-    Trouble.BODY_LATE: "请求内容接收超时",
-    Trouble.BODY_TOO_LARGE: "请求内容过大",
-    Trouble.QUERY_TOO_LONG: "请求地址过长",
-    Trouble.MEDIA_TYPE_UNKNOWN: "请求内容类型不支持",
-    Trouble.TOO_MANY_CALLS: "请求过于频繁，请稍后再试",
-    Trouble.HEADERS_TOO_LARGE: "请求头过大",
-    Trouble.SENDER_GONE: "请求未发送完整",
-    Trouble.BUSY: "系统繁忙，请稍后再试",
-    Trouble.NO_ANSWER: "处理结果未知，请查询或以相同编号重试",
-    Trouble.BROKEN: "系统错误({trace})",
+GATEWAY_ERRORS: Final = {
+    GatewayError.NOT_HTTP: "请求格式错误",
+    GatewayError.SIGN_MISSING: "缺少签名参数",
+    GatewayError.SIGN_WRONG: "签名错误",
+    GatewayError.ADDRESS_REFUSED: "来源地址未授权",
+    GatewayError.PATH_UNKNOWN: "请求地址不存在",
+    GatewayError.METHOD_REFUSED: "请求方式不支持",
+    GatewayError.BODY_LATE: "请求内容接收超时",
+    GatewayError.BODY_TOO_LARGE: "请求内容过大",
+    GatewayError.QUERY_TOO_LONG: "请求地址过长",
+    GatewayError.MEDIA_TYPE_UNKNOWN: "请求内容类型不支持",
+    GatewayError.TOO_MANY_CALLS: "请求过于频繁，请稍后再试",
+    GatewayError.HEADERS_TOO_LARGE: "请求头过大",
+    GatewayError.SENDER_GONE: "请求未发送完整",
+    GatewayError.BUSY: "系统繁忙，请稍后再试",
+    GatewayError.NO_ANSWER: "处理结果未知，请查询或以相同编号重试",
+    GatewayError.BROKEN: "系统错误({trace})",
 }
 
 
@@ -114,31 +114,33 @@ class Facts(dict[str, str]):
         return ""
 
 
-def refused(no: Refused, request: Inbound, legacy: bool) -> Outbound:
+def refused(failure: Refused, request: Inbound, legacy: bool) -> Outbound:
     """A service's refusal in the documented words. KeyError for one that partners never see."""
-    code, status, text = REFUSALS[no.reason]
-    return error(code, status, text.format_map(Facts(request.params) | dict(no.metadata)), legacy)
+    code, status, text = REFUSALS[failure.reason]
+    return error(
+        code, status, text.format_map(Facts(request.params) | dict(failure.metadata)), legacy
+    )
 
 
-def malformed(no: Malformed, legacy: bool) -> Outbound:
+def malformed(failure: Malformed, legacy: bool) -> Outbound:
     """An unreadable parameter: 406 and its name."""
-    why = WRONG[no.why].format(detail=no.detail)
-    return error(406, 406, f"输入参数有误:{WHERE.get(no.name, no.name)}{why}", legacy)
+    why = PARAMETER_ERRORS[failure.error].format(detail=failure.detail)
+    return error(406, 406, f"输入参数有误:{WHERE.get(failure.name, failure.name)}{why}", legacy)
 
 
-def troubled(no: Problem, legacy: bool) -> Outbound:
+def gateway_failure(failure: Problem, legacy: bool) -> Outbound:
     """What the gateway itself turns away."""
-    status = no.trouble.status
-    return error(status, status, TROUBLES[no.trouble].format(trace=no.trace), legacy)
+    status = failure.error.status
+    return error(status, status, GATEWAY_ERRORS[failure.error].format(trace=failure.trace), legacy)
 
 
-def refuse(no: No, request: Inbound, legacy: bool) -> Outbound:
+def refuse(failure: Failure, request: Inbound, legacy: bool) -> Outbound:
     """Every no of this protocol."""
-    if isinstance(no, Malformed):
-        return malformed(no, legacy)
-    if isinstance(no, Problem):
-        return troubled(no, legacy)
-    return refused(no, request, legacy)
+    if isinstance(failure, Malformed):
+        return malformed(failure, legacy)
+    if isinstance(failure, Problem):
+        return gateway_failure(failure, legacy)
+    return refused(failure, request, legacy)
 
 
 def _status(status: int, request: Inbound, noun: str) -> dict[str, Any]:

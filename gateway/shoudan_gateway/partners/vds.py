@@ -11,15 +11,15 @@ from shoudan_gateway.partners.oms import BOTH
 from shoudan_gateway.protocol import (
     TEXT,
     Endpoint,
+    Failure,
     Field,
     Inbound,
     Malformed,
-    No,
     Outbound,
+    ParameterError,
     Partner,
     Problem,
     Unary,
-    Why,
 )
 from shoudan_kit.rpc.refusal import Refused
 
@@ -41,7 +41,7 @@ def read(request: Inbound) -> pb.TakeNotifyRequest:
     try:
         service_class = int(SERVICE_CLASS.read(request.path_params["service_class"]))
     except ValueError as error:
-        raise Malformed("service_class", Why.UNREADABLE, str(error)) from None
+        raise Malformed("service_class", ParameterError.UNREADABLE, str(error)) from None
     return pb.TakeNotifyRequest(
         channel_no=_clean(request.path_params["channel_no"]),
         service_class=service_class,
@@ -65,16 +65,16 @@ def write(answer: pb.TakeNotifyResponse, _: Inbound) -> Outbound:
     return Outbound(answer.http_status or 200, answer.body, answer.content_type or TEXT)
 
 
-def refuse(no: No, request: Inbound, legacy: bool) -> Outbound:
+def refuse(failure: Failure, request: Inbound, legacy: bool) -> Outbound:
     """The channels' shape; suppliers only look at the status."""
-    if isinstance(no, Malformed | Problem):
-        return oms.refuse(no, request, legacy)
-    status, text = _words(no)
+    if isinstance(failure, Malformed | Problem):
+        return oms.refuse(failure, request, legacy)
+    status, text = _words(failure)
     return oms.error(status, status, text, legacy)
 
 
-def _words(no: Refused) -> tuple[int, str]:
-    return REFUSALS[no.reason]
+def _words(failure: Refused) -> tuple[int, str]:
+    return REFUSALS[failure.reason]
 
 
 PARTNER = Partner(

@@ -12,15 +12,15 @@ from shoudan_gateway.fields import Text
 from shoudan_gateway.protocol import (
     Batch,
     Endpoint,
+    Failure,
     Field,
+    GatewayError,
     Inbound,
     Malformed,
-    No,
     Outbound,
+    ParameterError,
     Partner,
     Problem,
-    Trouble,
-    Why,
 )
 from shoudan_kit.rpc.refusal import Refused
 
@@ -74,25 +74,25 @@ WORDS: Final = {
     "not_time": "不是有效的时间",
     "internal": "暂时无法处理,已保存",
 }
-MALFORMED: Final = {
-    Why.MISSING: "缺失",
-    Why.UNREADABLE: "无法识别",
-    Why.REPEATED: "重复",
-    Why.CONFLICTING: "冲突",
+PARAMETER_ERRORS: Final = {
+    ParameterError.MISSING: "缺失",
+    ParameterError.UNREADABLE: "无法识别",
+    ParameterError.REPEATED: "重复",
+    ParameterError.CONFLICTING: "冲突",
 }
-TROUBLES: Final = {
-    Trouble.NOT_HTTP: "请求格式错误",
-    Trouble.PATH_UNKNOWN: "请求地址不存在",
-    Trouble.TOO_MANY_CALLS: "请求过于频繁,请稍后重新推送",
-    Trouble.SENDER_GONE: "请求体不完整",
-    Trouble.METHOD_REFUSED: "只支持POST请求",
-    Trouble.BODY_LATE: "请求体接收超时",
-    Trouble.BODY_TOO_LARGE: WORDS["too_large"],
-    Trouble.QUERY_TOO_LONG: "参数过长",
-    Trouble.MEDIA_TYPE_UNKNOWN: "不支持压缩的请求体",
-    Trouble.HEADERS_TOO_LARGE: "请求头过大",
-    Trouble.BUSY: "系统繁忙,请重新推送",
-    Trouble.NO_ANSWER: "系统超时,请重新推送",
+GATEWAY_ERRORS: Final = {
+    GatewayError.NOT_HTTP: "请求格式错误",
+    GatewayError.PATH_UNKNOWN: "请求地址不存在",
+    GatewayError.TOO_MANY_CALLS: "请求过于频繁,请稍后重新推送",
+    GatewayError.SENDER_GONE: "请求体不完整",
+    GatewayError.METHOD_REFUSED: "只支持POST请求",
+    GatewayError.BODY_LATE: "请求体接收超时",
+    GatewayError.BODY_TOO_LARGE: WORDS["too_large"],
+    GatewayError.QUERY_TOO_LONG: "参数过长",
+    GatewayError.MEDIA_TYPE_UNKNOWN: "不支持压缩的请求体",
+    GatewayError.HEADERS_TOO_LARGE: "请求头过大",
+    GatewayError.BUSY: "系统繁忙,请重新推送",
+    GatewayError.NO_ANSWER: "系统超时,请重新推送",
 }
 # Read by the service; what its members are, docs/reference/erp.md tells.
 PUSHES: Final = {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}
@@ -105,7 +105,7 @@ def reader(shape: Shape) -> Callable[[Inbound], pb.IngestPushesRequest.Push]:
     def read(request: Inbound) -> pb.IngestPushesRequest.Push:
         sender = parameters.pairs(request.query).get(shape.sender, "")
         if not sender:
-            raise Malformed(shape.sender, Why.MISSING)
+            raise Malformed(shape.sender, ParameterError.MISSING)
         return pb.IngestPushesRequest.Push(
             kind=shape.kind,
             sender=sender[:SENDER_CHARS_MAX],
@@ -122,23 +122,23 @@ def writer(shape: Shape) -> Callable[[pb.IngestPushesResponse.Result, Inbound], 
     return lambda answer, request: shape.success()
 
 
-def refuse(no: No, request: Inbound, _: bool) -> Outbound:
+def refuse(failure: Failure, request: Inbound, _: bool) -> Outbound:
     """HTTP 200 always: the flag tells. Source: protocols §5.1 no. 10."""
     shape = SHAPES.get(request.path, TRADE)
-    if isinstance(no, Malformed):
-        return shape.error(f"{no.name}{MALFORMED[no.why]}")
-    if isinstance(no, Problem):
-        text = TROUBLES.get(no.trouble, LATER)
-        return shape.error(f"{text} ({no.trace})" if no.trace else text)
-    return shape.error(_words(no, shape))
+    if isinstance(failure, Malformed):
+        return shape.error(f"{failure.name}{PARAMETER_ERRORS[failure.error]}")
+    if isinstance(failure, Problem):
+        text = GATEWAY_ERRORS.get(failure.error, LATER)
+        return shape.error(f"{text} ({failure.trace})" if failure.trace else text)
+    return shape.error(_words(failure, shape))
 
 
-def _words(no: Refused, shape: Shape) -> str:
-    if no.reason == "ERROR_REASON_PUSH_INVALID":
-        return f"{no.metadata['where']} {WORDS[no.metadata['why']]}"
-    if no.reason == "ERROR_REASON_SENDER_UNKNOWN":
+def _words(failure: Refused, shape: Shape) -> str:
+    if failure.reason == "ERROR_REASON_PUSH_INVALID":
+        return f"{failure.metadata['where']} {WORDS[failure.metadata['why']]}"
+    if failure.reason == "ERROR_REASON_SENDER_UNKNOWN":
         return f"{shape.sender}不在允许名单内"
-    if no.reason == "ERROR_REASON_SENDER_UNVERIFIED":
+    if failure.reason == "ERROR_REASON_SENDER_UNVERIFIED":
         return "签名或来源地址错误"
     return LATER
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_gateway.fields import Text, Whole
 from shoudan_gateway.partners.payserver import queries, requests, responses, schemas
-from shoudan_gateway.partners.payserver.authenticate import door
+from shoudan_gateway.partners.payserver.authenticate import authenticate
 from shoudan_gateway.partners.payserver.texts import refuse
 from shoudan_gateway.protocol import Endpoint, Field, Inbound, Outbound, Partner, Unary
 
@@ -273,6 +273,6 @@ PARTNER: Final = Partner(
         *_lists(),
     ),
     refuse,
-    door,
+    authenticate,
     schemas.ERROR,
 )

@@ -1,4 +1,4 @@
-"""PayServer's door: RS256 tokens by local keys; in the demo profile loopback callers need none."""
+"""Who calls PayServer: RS256 tokens by local keys; in the demo profile loopback callers need none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ import msgspec
 
 from shoudan_gateway import parameters
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.protocol import Caller, Door, Endpoint, Inbound, Malformed, Problem, Trouble
+from shoudan_gateway.protocol import (
+    Authenticate,
+    Caller,
+    Endpoint,
+    GatewayError,
+    Inbound,
+    Malformed,
+    Problem,
+)
 from shoudan_kit.log import get_logger
 
 ALGORITHMS: Final = ["RS256"]  # the only one: a key's kind must never be the token's choice
@@ -83,7 +91,7 @@ class Tokens:
             claims = self._claims(token)
         except jwt.PyJWTError as error:
             _log.warning("token_refused", error=type(error).__name__)
-            raise Problem(Trouble.SIGN_WRONG) from None
+            raise Problem(GatewayError.SIGN_WRONG) from None
         return self._caller(claims)
 
     def _claims(self, token: str) -> dict[str, Any]:
@@ -114,11 +122,11 @@ class Tokens:
         href = href if isinstance(href, str) else ""
         uuid = uuid_of(uuid if isinstance(uuid, str) and uuid else href)
         if not uuid and not everyone:
-            raise Problem(Trouble.SIGN_WRONG)
+            raise Problem(GatewayError.SIGN_WRONG)
         return Caller(uuid, href, everyone)
 
 
-def door(settings: GatewaySettings) -> Door:
+def authenticate(settings: GatewaySettings) -> Authenticate:
     """Who comes in: a good token, or in the demo profile anybody on this machine, for all merchants."""
     tokens, demo = Tokens(settings), settings.profile == "demo"
     base_url = settings.public_base_url.rstrip("/")
@@ -132,7 +140,7 @@ def door(settings: GatewaySettings) -> Door:
             return replace(inbound, caller=tokens.caller(token))
         if demo and _loopback(inbound.remote):
             return replace(inbound, caller=Caller(everyone=True))
-        raise Problem(Trouble.SIGN_MISSING)
+        raise Problem(GatewayError.SIGN_MISSING)
 
     return enter
 
@@ -143,7 +151,7 @@ def _token(inbound: Inbound) -> str:
     if header:
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
-            raise Problem(Trouble.SIGN_WRONG)
+            raise Problem(GatewayError.SIGN_WRONG)
         return token.strip()
     try:
         return parameters.pairs(inbound.query).get(TOKEN, "")

@@ -9,7 +9,14 @@ from typing import Any, Final
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_gateway import parameters
 from shoudan_gateway.partners.payserver.authenticate import TOKEN, uuid_of
-from shoudan_gateway.protocol import Caller, Inbound, Malformed, Problem, Trouble, Why
+from shoudan_gateway.protocol import (
+    Caller,
+    GatewayError,
+    Inbound,
+    Malformed,
+    ParameterError,
+    Problem,
+)
 
 LIMIT_MAX: Final = 100
 OFFSET_MAX: Final = 100_000  # rows: a page further down is asked for by a narrower createdAt
@@ -58,9 +65,9 @@ def merchant_of(caller: Caller, params: Mapping[str, str]) -> tuple[str, str]:
         return caller.merchant_uuid, caller.merchant_href
     uuid = uuid_of(href or named)
     if not uuid or (href and named and uuid != named):
-        raise Malformed("merchantHref" if href else "merchantUUID", Why.UNREADABLE)
+        raise Malformed("merchantHref" if href else "merchantUUID", ParameterError.UNREADABLE)
     if not caller.everyone and uuid != caller.merchant_uuid:
-        raise Problem(Trouble.ADDRESS_REFUSED)
+        raise Problem(GatewayError.ADDRESS_REFUSED)
     return uuid, href
 
 
@@ -68,7 +75,7 @@ def required_merchant(caller: Caller, params: Mapping[str, str]) -> tuple[str, s
     """The same, where one must be meant. Raises Malformed."""
     uuid, href = merchant_of(caller, params)
     if not uuid:
-        raise Malformed("merchantHref", Why.MISSING)
+        raise Malformed("merchantHref", ParameterError.MISSING)
     return uuid, href
 
 
@@ -82,8 +89,8 @@ def scope(inbound: Inbound, params: Mapping[str, str] | None = None) -> pb.Calle
 
 
 def admitted(inbound: Inbound) -> Caller:
-    """Who came through the door."""
-    assert inbound.caller is not None, "the door admits or refuses"
+    """The authenticated caller."""
+    assert inbound.caller is not None, "authenticate admits or refuses"
     return inbound.caller
 
 
@@ -92,12 +99,12 @@ def orderings(params: Mapping[str, str]) -> list[pb.Ordering]:
     text = params.get("orderBy", "")
     parts = text.split(",") if text else []
     if len(parts) > ORDERINGS_MAX:
-        raise Malformed("orderBy", Why.UNREADABLE)
+        raise Malformed("orderBy", ParameterError.UNREADABLE)
     found: list[pb.Ordering] = []
     for part in parts:
         key = _ORDERING.fullmatch(part.strip())
         if key is None:
-            raise Malformed("orderBy", Why.UNREADABLE)
+            raise Malformed("orderBy", ParameterError.UNREADABLE)
         found.append(pb.Ordering(field=key[1], descending=(key[2] or "").lower() == "desc"))
     return found
 
@@ -112,7 +119,7 @@ def echoed(inbound: Inbound) -> str:
 def _links(text: str) -> list[str]:
     names = [name.strip() for name in text.split(";") if name.strip()]
     if any(name not in LINKS for name in names):
-        raise Malformed("expand", Why.UNREADABLE)
+        raise Malformed("expand", ParameterError.UNREADABLE)
     return names
 
 
@@ -121,9 +128,9 @@ def _number(params: Mapping[str, str], name: str, low: int, high: int) -> int:
     if not text:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX):
-        raise Malformed(name, Why.UNREADABLE)
+        raise Malformed(name, ParameterError.UNREADABLE)
     if not low <= int(text) <= high:
-        raise Malformed(name, Why.UNREADABLE)
+        raise Malformed(name, ParameterError.UNREADABLE)
     return int(text)
 
 
@@ -139,7 +146,7 @@ def _filters(name: str, value: str) -> Iterator[pb.Filter]:
     if found := _CALL.fullmatch(value):
         values = [one.strip() for one in found[2].split(",")]
         if len(values) > VALUES_MAX:
-            raise Malformed(name[:64], Why.UNREADABLE)
+            raise Malformed(name[:64], ParameterError.UNREADABLE)
         wild = found[1] == "OR" and "*" in found[2]
         yield _filter(name, _NOT_IN if "NOT" in found[1] else _LIKE if wild else _IN, values)
         return

@@ -11,7 +11,7 @@ from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_gateway import parameters
 from shoudan_gateway.partners.payserver import queries
 from shoudan_gateway.partners.payserver.queries import admitted, required_merchant, scope
-from shoudan_gateway.protocol import Inbound, Malformed, Problem, Trouble, Why
+from shoudan_gateway.protocol import GatewayError, Inbound, Malformed, ParameterError, Problem
 from shoudan_kit.http.json_keys import repeated_key
 from shoudan_kit.money import FEN
 
@@ -55,9 +55,9 @@ def body_of(inbound: Inbound) -> Members:
     try:
         members, repeated = _members(body), repeated_key(body)
     except (*_READ_ERRORS, ValueError):
-        raise Malformed(parameters.BODY, Why.UNREADABLE) from None
+        raise Malformed(parameters.BODY, ParameterError.UNREADABLE) from None
     if repeated is not None:
-        raise Malformed(repeated, Why.REPEATED)
+        raise Malformed(repeated, ParameterError.REPEATED)
     return members
 
 
@@ -67,7 +67,7 @@ def text_of(members: Members, name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise Malformed(name, Why.UNREADABLE)
+        raise Malformed(name, ParameterError.UNREADABLE)
     return value
 
 
@@ -85,7 +85,7 @@ def number_of(members: Members, name: str) -> int | None:
     if type(value) is float and value.is_integer() and abs(value) < FLOAT_MAX:
         return int(value)
     if type(value) is not int:
-        raise Malformed(name, Why.UNREADABLE)
+        raise Malformed(name, ParameterError.UNREADABLE)
     return value
 
 
@@ -95,7 +95,7 @@ def flag_of(members: Members, name: str) -> bool | None:
     if value is None:
         return None
     if value not in FLAGS:
-        raise Malformed(name, Why.UNREADABLE)
+        raise Malformed(name, ParameterError.UNREADABLE)
     return bool(value)
 
 
@@ -106,7 +106,7 @@ def _value(members: Members, name: str) -> Any:
     try:
         return _any(raw)
     except _READ_ERRORS:
-        raise Malformed(name, Why.UNREADABLE) from None
+        raise Malformed(name, ParameterError.UNREADABLE) from None
 
 
 def _terms(members: Members) -> pb.Terms:
@@ -126,14 +126,14 @@ def _terms(members: Members) -> pb.Terms:
 
 def _small(value: int, name: str) -> int:
     if not 0 <= value < 2**31:
-        raise Malformed(name, Why.UNREADABLE)
+        raise Malformed(name, ParameterError.UNREADABLE)
     return value
 
 
 def template(inbound: Inbound) -> pb.RegisterTemplateRequest:
     """Registering is for those who may act for everyone. Source: 002 payModeTemplate 2."""
     if not admitted(inbound).everyone:
-        raise Problem(Trouble.ADDRESS_REFUSED)
+        raise Problem(GatewayError.ADDRESS_REFUSED)
     members = body_of(inbound)
     return pb.RegisterTemplateRequest(
         uuid=text_of(members, "uuid"),
@@ -167,7 +167,7 @@ def changed_mode(inbound: Inbound) -> pb.UpdateModeRequest:
     """PUT of one mode: what is given is changed."""
     members = body_of(inbound)
     if text_of(members, "uuid") not in {"", inbound.path_params["uuid"]}:
-        raise Malformed("uuid", Why.CONFLICTING)
+        raise Malformed("uuid", ParameterError.CONFLICTING)
     order = number_of(members, "uiOrder")
     return pb.UpdateModeRequest(
         caller=scope(inbound),
@@ -229,13 +229,13 @@ def elements_of(inbound: Inbound, name: str) -> list[Members]:
     """The elements of a batch; one that is no object is empty. Raises Malformed."""
     raw = body_of(inbound).get(name)
     if raw is None:
-        raise Malformed(name, Why.MISSING)
+        raise Malformed(name, ParameterError.MISSING)
     try:
         elements = _elements(raw)
     except _READ_ERRORS:
-        raise Malformed(name, Why.UNREADABLE) from None
+        raise Malformed(name, ParameterError.UNREADABLE) from None
     if not 1 <= len(elements) <= BATCH_MAX:
-        raise Malformed(name, Why.UNREADABLE)
+        raise Malformed(name, ParameterError.UNREADABLE)
     return [_element(one) for one in elements]
 
 
@@ -265,7 +265,7 @@ def _leniently(read: Any, members: Members, nothing: Any) -> Any:
 def _check_unnamed(members: Members) -> None:
     """Pays and refunds are given their uuid by us. Raises Malformed for one that brings its own."""
     if _value(members, "uuid") is not None:
-        raise Malformed("uuid", Why.CONFLICTING)
+        raise Malformed("uuid", ParameterError.CONFLICTING)
 
 
 def _pay(members: Members) -> pb.CreatePaysRequest.Item:
@@ -332,7 +332,7 @@ def _told(inbound: Inbound) -> pb.Told:
 def _told_fen(members: Members, name: str) -> int | None:
     told = number_of(members, name)
     if told is not None and abs(told) >= FLOAT_MAX:
-        raise Malformed(name, Why.UNREADABLE)
+        raise Malformed(name, ParameterError.UNREADABLE)
     return told
 
 

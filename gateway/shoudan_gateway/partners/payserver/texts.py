@@ -6,7 +6,15 @@ from typing import Any, Final
 
 import msgspec
 
-from shoudan_gateway.protocol import Inbound, Malformed, No, Outbound, Problem, Trouble, Why
+from shoudan_gateway.protocol import (
+    Failure,
+    GatewayError,
+    Inbound,
+    Malformed,
+    Outbound,
+    ParameterError,
+    Problem,
+)
 from shoudan_kit.rpc.refusal import Refused
 
 CODE: Final = 9999  # of everything that has no code of its own
@@ -88,29 +96,33 @@ REFUSALS: Final = {
     "ERROR_REASON_PAY_NOT_WRITTEN": (500, CODE, NAME, "system error, trace {trace}"),
 }
 
-TROUBLES: Final = {
-    Trouble.SIGN_MISSING: (401, "no token", "no token"),
-    Trouble.SIGN_WRONG: (401, "invalid token", "invalid token"),
-    Trouble.ADDRESS_REFUSED: (403, "forbidden", "the token does not allow this"),
-    Trouble.NOT_HTTP: (400, NAME, "not a valid HTTP request"),
-    Trouble.PATH_UNKNOWN: (404, NAME, "Resources does not exist."),
-    Trouble.SENDER_GONE: (499, NAME, "the request was cut off"),
-    Trouble.METHOD_REFUSED: (405, NAME, "method is not allowed"),
-    Trouble.BODY_LATE: (408, NAME, "the body came too late"),
-    Trouble.BODY_TOO_LARGE: (413, NAME, "the body is too large"),
-    Trouble.QUERY_TOO_LONG: (414, NAME, "the query is too long"),
-    Trouble.MEDIA_TYPE_UNKNOWN: (415, NAME, "the body's type is not supported"),
-    Trouble.TOO_MANY_CALLS: (429, NAME, "too many calls"),
-    Trouble.HEADERS_TOO_LARGE: (431, NAME, "the headers are too large"),
-    Trouble.BUSY: (503, NAME, "busy, nothing was begun: try again"),
-    Trouble.NO_ANSWER: (503, NAME, "the result is unknown: query, or repeat with the same number"),
-    Trouble.BROKEN: (500, NAME, "system error, trace {trace}"),
+GATEWAY_ERRORS: Final = {
+    GatewayError.SIGN_MISSING: (401, "no token", "no token"),
+    GatewayError.SIGN_WRONG: (401, "invalid token", "invalid token"),
+    GatewayError.ADDRESS_REFUSED: (403, "forbidden", "the token does not allow this"),
+    GatewayError.NOT_HTTP: (400, NAME, "not a valid HTTP request"),
+    GatewayError.PATH_UNKNOWN: (404, NAME, "Resources does not exist."),
+    GatewayError.SENDER_GONE: (499, NAME, "the request was cut off"),
+    GatewayError.METHOD_REFUSED: (405, NAME, "method is not allowed"),
+    GatewayError.BODY_LATE: (408, NAME, "the body came too late"),
+    GatewayError.BODY_TOO_LARGE: (413, NAME, "the body is too large"),
+    GatewayError.QUERY_TOO_LONG: (414, NAME, "the query is too long"),
+    GatewayError.MEDIA_TYPE_UNKNOWN: (415, NAME, "the body's type is not supported"),
+    GatewayError.TOO_MANY_CALLS: (429, NAME, "too many calls"),
+    GatewayError.HEADERS_TOO_LARGE: (431, NAME, "the headers are too large"),
+    GatewayError.BUSY: (503, NAME, "busy, nothing was begun: try again"),
+    GatewayError.NO_ANSWER: (
+        503,
+        NAME,
+        "the result is unknown: query, or repeat with the same number",
+    ),
+    GatewayError.BROKEN: (500, NAME, "system error, trace {trace}"),
 }
-WRONG: Final = {
-    Why.MISSING: "is missing",
-    Why.UNREADABLE: "is not valid",
-    Why.REPEATED: "is repeated",
-    Why.CONFLICTING: "is contradictory",
+PARAMETER_ERRORS: Final = {
+    ParameterError.MISSING: "is missing",
+    ParameterError.UNREADABLE: "is not valid",
+    ParameterError.REPEATED: "is repeated",
+    ParameterError.CONFLICTING: "is contradictory",
 }
 
 
@@ -132,10 +144,10 @@ def missing() -> Outbound:
     return error(*REFUSALS["ERROR_REASON_RESOURCE_NOT_FOUND"])
 
 
-def refused(no: Refused) -> Outbound:
+def refused(failure: Refused) -> Outbound:
     """A refusal of the service. KeyError for one this protocol has no words for."""
-    status, code, name, message = REFUSALS[no.reason]
-    return error(status, code, name, message.format_map(dict(no.metadata)))
+    status, code, name, message = REFUSALS[failure.reason]
+    return error(status, code, name, message.format_map(dict(failure.metadata)))
 
 
 def failed(start: str, ended: Any, third_no: str) -> Outbound:
@@ -149,12 +161,12 @@ def failed(start: str, ended: Any, third_no: str) -> Outbound:
     return error(500, CODE, NAME, start + msgspec.json.encode(facts).decode())
 
 
-def refuse(no: No, _inbound: Inbound, _legacy: bool) -> Outbound:
+def refuse(failure: Failure, _inbound: Inbound, _legacy: bool) -> Outbound:
     """Any no, in PayServer's words."""
-    if isinstance(no, Refused):
-        return refused(no)
-    if isinstance(no, Malformed):
-        return error(400, CODE, NAME, f"{no.name} {WRONG[no.why]}")
-    assert isinstance(no, Problem)
-    status, name, message = TROUBLES[no.trouble]
-    return error(status, CODE, name, message.format(trace=no.trace))
+    if isinstance(failure, Refused):
+        return refused(failure)
+    if isinstance(failure, Malformed):
+        return error(400, CODE, NAME, f"{failure.name} {PARAMETER_ERRORS[failure.error]}")
+    assert isinstance(failure, Problem)
+    status, name, message = GATEWAY_ERRORS[failure.error]
+    return error(status, CODE, name, message.format(trace=failure.trace))
