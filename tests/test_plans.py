@@ -48,7 +48,7 @@ WHOLE = {
     "shoudan_kit.tasks.store._PAUSED": "paused queues are few",
     "shoudan_kit.tasks.store._UNPUBLISHED": "an index of what is not published yet",
     "shoudan_erp_ingest.store.pushes._COUNT_WAITING": "an index of what waits for a person, up to a bound",
-    "shoudan_order.store.holds._PARKED": "an index of what waits for a person",
+    "shoudan_order.store.pauses._PARKED": "an index of what waits for a person",
     "shoudan_order.store.notifies._RESEND": "an index of what was given up",
     "shoudan_order.store.reports._SPAN": "its first and last row",
     **{

@@ -15,7 +15,7 @@ from shoudan_erp_ingest.store.bulk import Bulk
 from shoudan_kit.db.foundation import rights_of
 from shoudan_kit.db.migrate import upgrade
 from shoudan_kit.embedded import DatabaseUrls, Postgres
-from shoudan_order.catalogues import TYPES, of_columns, to_columns
+from shoudan_order.catalogue.admin import TYPES, of_columns, to_columns
 from shoudan_order.store.catalogue import KINDS
 from tests.test_plans import generic_plan, statements
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoudan_kit.secrets.sealing import KeyRing, SealedColumn
-from shoudan_order import binding, orders, sums
-from shoudan_order.catalogue import (
+from shoudan_order import binding, order_totals, orders
+from shoudan_order.catalogue.model import (
     Catalogue,
     DownChannel,
     DownProduct,
@@ -220,10 +220,10 @@ def test_the_profit_formula_holds_however_an_order_comes_in(num: int, ppm: int, 
         FailRefundStatus.NOT_STARTED, NotifyStatus.NOT_STARTED, 1, 1, order.total_face_micros,
         *[0] * 10, 600, "", "", "",
     )  # fmt: skip
-    now = sums.as_is(was)
+    now = order_totals.as_is(was)
     for index, one in enumerate(binding.plan(catalogue, order, 0)):
         part = binding.delivery_of(order, one, index)
-        now = sums.delivered(order, now, part, part.cost_amount_micros)
+        now = order_totals.delivered(order, now, part, part.cost_amount_micros)
     assert now.order_status == OrderStatus.SUCCEEDED
     assert now.success_sell_amount_micros == order.sell_amount_micros
     assert now.profit_micros == (
@@ -235,5 +235,5 @@ def test_the_profit_formula_holds_however_an_order_comes_in(num: int, ppm: int, 
         + now.success_up_commission_micros
         + now.success_up_service_micros
     )
-    gone = sums.refunded(order, now, order.total_face_micros)
+    gone = order_totals.refunded(order, now, order.total_face_micros)
     assert (gone.success_sell_amount_micros, gone.success_fee_micros) == (0, 0)

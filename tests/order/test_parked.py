@@ -16,9 +16,10 @@ from typer.testing import CliRunner, Result
 
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_kit import metrics
-from shoudan_order import commands, parked
+from shoudan_order import commands, parked_gauge
 from shoudan_order.commands import Paging
-from shoudan_order.store import holds, views
+from shoudan_order.store import pauses as pause_store
+from shoudan_order.store import views
 from tests.order.test_audits import waiting
 from tests.order.test_trouble import reaches, time_out
 from tests.order.world import World
@@ -172,7 +173,7 @@ def test_an_order_service_that_is_away_is_one_line_and_exit_code_1() -> None:
 async def test_operators_are_told_how_many_are_parked_and_how_old_the_oldest_is(
     world: World,
 ) -> None:
-    await parked.gauge(world.context)
+    await parked_gauge.gauge(world.context)
     assert figures() == (0, 0)
     made = datetime.now(UTC)
     orders = await unknown(world, 2)
@@ -189,10 +190,10 @@ async def test_operators_are_told_how_many_are_parked_and_how_old_the_oldest_is(
 async def test_the_oldest_is_found_and_the_count_is_bounded(world: World) -> None:
     orders = await unknown(world, 3)
     async with world.process.app.db.connect() as db:
-        all_ = await holds.parked_orders(db, 10)
-        two = await holds.parked_orders(db, 2)
-    assert all_ == holds.Parked(3, orders[0].state.order_id)
-    assert two == holds.Parked(2, orders[0].state.order_id)
+        all_ = await pause_store.parked_orders(db, 10)
+        two = await pause_store.parked_orders(db, 2)
+    assert all_ == pause_store.Parked(3, orders[0].state.order_id)
+    assert two == pause_store.Parked(2, orders[0].state.order_id)
 
 
 async def test_neither_the_list_nor_the_figures_look_at_an_order_that_is_not_parked(
@@ -209,7 +210,7 @@ async def test_neither_the_list_nor_the_figures_look_at_an_order_that_is_not_par
 
         await db.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
         before = await scanned()
-        assert (await holds.parked_orders(db, 100)).count == 0
+        assert (await pause_store.parked_orders(db, 100)).count == 0
         assert await views.view_orders(db, wanted) == ([], "")
         used = await scanned() - before
     assert used == {"oms_order_info_parked": 3}  # the count, where the page ends, the page

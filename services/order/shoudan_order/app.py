@@ -16,7 +16,8 @@ from shoudan_kit.secrets.personal import NAME as PERSONAL
 from shoudan_kit.secrets.personal import Personal
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
-from shoudan_order import catalogues, open_work, parked
+from shoudan_order import open_work, parked_gauge
+from shoudan_order.catalogue import admin
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context, OrdersInMemory
 from shoudan_order.delivery_client import Suppliers
@@ -54,14 +55,14 @@ async def start(app: App[OrderSettings]) -> Running:
     )
     notifier = Notifier(context)
     context.notifier = notifier
-    await catalogues.refresh(context)
+    await admin.refresh(context)
     orders = OrderServicer(context)
 
     async def poll_catalogue() -> None:
-        await catalogues.poll(context)
+        await admin.poll(context)
 
     async def gauge_parked() -> None:
-        await parked.gauge_forever(context)
+        await parked_gauge.gauge_forever(context)
 
     personal = Personal("order", ACCOUNTS, context.accounts, app.work)
     return Running(

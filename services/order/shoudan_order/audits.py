@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
-from shoudan_order import kinds, overtime, parts, results, returns, sums
+from shoudan_order import kinds, order_totals, parts, results, returns, timeouts
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import UNKNOWN, Outcome
 from shoudan_order.refusals import AuditRefused, NotFound
@@ -124,7 +124,7 @@ async def _delivery(context: Context, audit: Audit, decision: Decision) -> None:
         raise NotFound("delivery", audit.delivery_id)
     if there.delivery_status in {DeliveryStatus.WAITING, DeliveryStatus.SENDING}:
         order = (await context.orders([audit.order_id]))[audit.order_id]
-        await _end_there(context, audit, decision, overtime.key(context, audit.delivery_id, order))
+        await _end_there(context, audit, decision, timeouts.key(context, audit.delivery_id, order))
         outcome = Outcome(
             audit.delivery_id, succeeded, result_code=MANUAL, result_desc=decision.reason
         )
@@ -195,7 +195,7 @@ async def _order(context: Context, audit: Audit, decision: Decision) -> None:
             return
         if decision.status not in {AuditStatus.PARTIAL, AuditStatus.FAILED}:
             raise AuditRefused(audit.audit_id, "only partial success (91) or failure (90)")
-        now = sums.closed(order, sums.as_is(was), partial=True)
+        now = order_totals.closed(order, order_totals.as_is(was), partial=True)
         if now.order_status not in ENDED:
             raise AuditRefused(audit.audit_id, "it is not paid, or parts are under way")
         if ORDER_SAYS[now.order_status] != decision.status:
@@ -216,7 +216,7 @@ async def _refund(context: Context, audit: Audit, decision: Decision) -> None:
         if decision.status != AuditStatus.PARTIAL:
             raise AuditRefused(audit.audit_id, "only partial success (91)")
         goods = await return_store.returns_of_refunds(work.db, [audit.refund_id])
-        ended = returns.ended_refund(order, sums.as_is(was), refund, goods)
+        ended = returns.ended_refund(order, order_totals.as_is(was), refund, goods)
         if ended is None or ended[0].refund_status != RefundStatus.PARTIAL:
             raise AuditRefused(audit.audit_id, "not returned in part, or returns are under way")
         await order_store.advance_settled(work.db, [ended[1]])
@@ -242,8 +242,8 @@ async def _false_success(context: Context, audit: Audit, decision: Decision) -> 
         if one is None:
             return
         await return_store.insert_returns(work.db, [one])
-        now = sums.with_costs(
-            sums.as_is(was),
+        now = order_totals.with_costs(
+            order_totals.as_is(was),
             -one.return_cost_amount_micros,
             -one.return_commission_amount_micros,
             -one.return_service_amount_micros,

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from shoudan_kit.money import apply_rate
-from shoudan_order.catalogue import Catalogue, DownProduct, Need, Offer, Wish
+from shoudan_order.catalogue.model import Catalogue, DownProduct, Need, Offer, Wish
 from shoudan_order.states import Toggle
 from shoudan_order.store.rows import Delivery, Order
 

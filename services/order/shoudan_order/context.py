@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Kind
-from shoudan_order.catalogue import Catalogue
+from shoudan_order.catalogue.model import Catalogue
 from shoudan_order.config import OrderSettings
 from shoudan_order.delivery_client import Suppliers
 from shoudan_order.kinds import QUEUE_COLUMNS

@@ -11,7 +11,7 @@ import grpc
 from shoudan_kit import log
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
-from shoudan_order import kinds, parts, results, sums
+from shoudan_order import kinds, order_totals, parts, results
 from shoudan_order.binding import guard_s
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import DIFFERS, OVERLOADED, Outcome, Pending, Sending
@@ -32,7 +32,7 @@ async def bind(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None
     async with context.app.work("order.bind") as work:
         orders = await order_store.read_orders(work.db, ids, lock=True)
         open_orders = {
-            order_id: (order, sums.as_is(was))
+            order_id: (order, order_totals.as_is(was))
             for order_id, (order, was) in orders.items()
             if _bindable(order, was) and was.delivery_pause != Toggle.YES
         }

@@ -33,7 +33,7 @@ from shoudan_kit.secrets import named_secret
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds
-from shoudan_order.catalogue import DownChannel
+from shoudan_order.catalogue.model import DownChannel
 from shoudan_order.context import Context
 from shoudan_order.states import ENDED, NotifyStatus, OrderStatus, RefundStatus
 from shoudan_order.store import notifies as store

@@ -13,7 +13,7 @@ from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds
 from shoudan_order.binding import deliverable_num
-from shoudan_order.catalogue import WILDCARD, Catalogue, DownProduct, DownShelf, Wish
+from shoudan_order.catalogue.model import WILDCARD, Catalogue, DownProduct, DownShelf, Wish
 from shoudan_order.context import Context, Held
 from shoudan_order.refusals import (
     ChannelUnavailable,

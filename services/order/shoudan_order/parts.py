@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import binding, events, kinds, sums
+from shoudan_order import binding, events, kinds, order_totals
 from shoudan_order.context import Context
 from shoudan_order.states import OrderStatus
 from shoudan_order.store import deliveries as store
@@ -83,7 +83,7 @@ async def bind_open(
     for order_id, (order, now) in open_orders.items():
         parts = slices(context, order, now.bind_face_micros, excluded.get(order_id, set()))
         for part in parts:
-            now = sums.bound(now, part.total_face_micros)
+            now = order_totals.bound(now, part.total_face_micros)
         made += parts
         after[order_id] = now
         hand_out(context, work, order, parts)

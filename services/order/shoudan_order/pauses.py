@@ -8,8 +8,8 @@ from shoudan_order import events, parts
 from shoudan_order.context import Context
 from shoudan_order.refusals import NotFound
 from shoudan_order.states import OrderStatus
-from shoudan_order.store import holds
 from shoudan_order.store import orders as store
+from shoudan_order.store import pauses as pause_store
 from shoudan_order.store.catalogue import Operation, record
 
 
@@ -25,7 +25,7 @@ async def pause(
         for order_id in order_ids:
             if order_id not in orders:
                 raise NotFound("order", order_id)
-        changed = sorted(await holds.set_paused(work.db, list(orders), paused=paused))
+        changed = sorted(await pause_store.set_paused(work.db, list(orders), paused=paused))
         for order_id in changed:
             order, was = orders[order_id]
             what = "paused" if paused else "resumed"

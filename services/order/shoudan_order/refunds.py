@@ -14,8 +14,8 @@ from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.money import STEP
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds, sums
-from shoudan_order.catalogue import Catalogue
+from shoudan_order import events, kinds, order_totals
+from shoudan_order.catalogue.model import Catalogue
 from shoudan_order.context import Context
 from shoudan_order.refusals import (
     MandatoryOrderNotFound,
@@ -162,7 +162,7 @@ def _take(
     if found is None:
         return _no_order(new)
     order, was = found
-    now = batch.orders.get(order.order_id) or sums.as_is(was)
+    now = batch.orders.get(order.order_id) or order_totals.as_is(was)
     mine = [one for one in parts if one.delivery.order_id == order.order_id]
     try:
         _check(context.catalogue, new, order, now, in_refund)
@@ -221,7 +221,7 @@ def _refund(work: UnitOfWork, new: NewRefund, order: Order, now: Settled) -> tup
     """The refund and the order after it; a general one leaves the order as it is until goods are back."""
     split = order.can_split_order == Toggle.YES
     face = now.success_face_micros if split else order.face_micros * new.refund_num
-    after = sums.refunded(order, now, face)
+    after = order_totals.refunded(order, now, face)
     mandatory = new.refund_type == RefundType.MANDATORY
     up_return, down_refund, told = (
         UpReturnStatus.WAITING,

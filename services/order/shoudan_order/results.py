@@ -13,7 +13,7 @@ from shoudan_kit import log
 from shoudan_kit.db.pool import retry
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import costs, events, kinds, notifies, parts, sums
+from shoudan_order import costs, events, kinds, notifies, order_totals, parts
 from shoudan_order.binding import guard_s
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome
@@ -31,8 +31,8 @@ from shoudan_order.states import (
 )
 from shoudan_order.store import audits as audit_store
 from shoudan_order.store import deliveries as delivery_store
-from shoudan_order.store import holds
 from shoudan_order.store import orders as store
+from shoudan_order.store import pauses as pause_store
 from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import Delivery, DeliveryStanding, Order, Standing
 
@@ -100,7 +100,7 @@ def _decide(
         ack = batch.acks.get(one.id) or Ack(one.id, False, False)
         succeeded = ends[one.id]
         if succeeded is None:
-            now = batch.now.get(order.order_id) or sums.as_is(was)
+            now = batch.now.get(order.order_id) or order_totals.as_is(was)
             batch.now[order.order_id] = _fold(batch, order, now, standing, one.first, cost_max_ppm)
             succeeded = ends[one.id] = one.first.succeeded
             ack = replace(ack, applied=True)
@@ -136,13 +136,13 @@ def _fold(
         event, paid, now = (
             DeliveryEvent.SUCCEEDED,
             UpPaymentEvent.DELIVERED,
-            sums.delivered(order, now, part, cost),
+            order_totals.delivered(order, now, part, cost),
         )
         real = replace(part, cost_amount_micros=cost) if found.stated else part
         batch.succeeded.append((real, one))
     else:
         event, paid = DeliveryEvent.FAILED, UpPaymentEvent.NOT_DELIVERED
-        now = sums.unbound(now, part.total_face_micros)
+        now = order_totals.unbound(now, part.total_face_micros)
         batch.failed.append((part, one))
     # A success may be told of a delivery whose start was never stored: the supplier knows better.
     status = standing.delivery_status
@@ -177,7 +177,9 @@ async def _write(
         # After its overtime an order ends with its last part, delivered or not, unless a person is asked.
         order, was = orders[order_id]
         if was.left_s <= 0 and not now.parked_reason:
-            batch.now[order_id] = sums.closed(order, now, partial=context.settings.partial_auto)
+            batch.now[order_id] = order_totals.closed(
+                order, now, partial=context.settings.partial_auto
+            )
     await _doubt_costs(work, orders, batch)
     if batch.now:
         await store.advance_settled(work.db, list(batch.now.values()))
@@ -249,7 +251,7 @@ async def ask_people(work: UnitOfWork, changed: Sequence[Settled]) -> None:
     left = [
         now
         for now in changed
-        if now.parked_reason == sums.HALF and now.was.parked_reason != sums.HALF
+        if now.parked_reason == order_totals.HALF and now.was.parked_reason != order_totals.HALF
     ]
     if left:
         asked = [
@@ -300,7 +302,7 @@ async def _park(
         asked.append(audit_store.NewAudit(audit_id, order_id, 0, delivery_id, kind, reason))
     if not asked:
         return
-    parked = await holds.park_orders(work.db, reasons)
+    parked = await pause_store.park_orders(work.db, reasons)
     await audit_store.insert_audits(work.db, asked)
     for order_id, reason in reasons.items():
         if (now := batch.now.get(order_id)) is not None and not now.parked_reason:
@@ -394,8 +396,8 @@ async def confirm(context: Context, work: UnitOfWork, delivery_id: int, reason: 
         return "the order is bound elsewhere; settle this delivery by a posting"
     if not await delivery_store.advance_confirmed(work.db, delivery_id, reason):
         return "the delivery is not failed any more"
-    now = sums.bound(sums.as_is(was), part.total_face_micros)
-    now = sums.delivered(order, now, part, part.cost_amount_micros)
+    now = order_totals.bound(order_totals.as_is(was), part.total_face_micros)
+    now = order_totals.delivered(order, now, part, part.cost_amount_micros)
     await store.advance_settled(work.db, [now])
     _succeeded(context, work, order, now, part)
     end(context, work, order, now)

@@ -15,7 +15,7 @@ from shoudan_kit.db.pool import retry
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds, refunds, sums
+from shoudan_order import events, kinds, order_totals, refunds
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import (
     DIFFERS,
@@ -44,8 +44,8 @@ from shoudan_order.states import (
     UpReturnEvent,
 )
 from shoudan_order.store import audits as audit_store
-from shoudan_order.store import holds
 from shoudan_order.store import orders as order_store
+from shoudan_order.store import pauses as pause_store
 from shoudan_order.store import refunds as refund_store
 from shoudan_order.store import returns as store
 from shoudan_order.store.orders import Settled
@@ -231,8 +231,8 @@ async def _settle(
     changed: dict[int, Settled] = {}
     for one in batch.returned:
         order, was = orders[one.order_id]
-        now = changed.get(one.order_id) or sums.as_is(was)
-        changed[one.order_id] = sums.with_costs(
+        now = changed.get(one.order_id) or order_totals.as_is(was)
+        changed[one.order_id] = order_totals.with_costs(
             now,
             -one.return_cost_amount_micros,
             -one.return_commission_amount_micros,
@@ -266,7 +266,7 @@ async def _end_refunds(
     for refund in there.values():
         mine = [r for r in returns if r.refund_id == refund.refund_id]
         order, was = orders[refund.order_id]
-        now = changed.get(refund.order_id) or sums.as_is(was)
+        now = changed.get(refund.order_id) or order_totals.as_is(was)
         ended = ended_refund(order, now, refund, mine)
         if ended is None:
             continue
@@ -284,7 +284,7 @@ async def _end_refunds(
             for r in halves
         ]
         for order_id in await _leave(work, orders, reasons, audits):
-            now = changed.get(order_id) or sums.as_is(orders[order_id][1])
+            now = changed.get(order_id) or order_totals.as_is(orders[order_id][1])
             changed[order_id] = replace(now, parked_reason=reasons[order_id])
 
 
@@ -316,7 +316,7 @@ def ended_refund(
         started = UP_RETURN.next(started, UpReturnEvent.STARTED)
     money = MoneyBackEvent.RETURNED if back else MoneyBackEvent.NOT_RETURNED
     told = refund.refund_notify_status
-    after = sums.refunded(order, now, back) if back else now
+    after = order_totals.refunded(order, now, back) if back else now
     return (
         replace(
             refund,
@@ -371,7 +371,7 @@ async def _leave(
 ) -> set[int]:
     """Leave returns or refunds to a person; the orders parked by it."""
     await audit_store.insert_audits(work.db, audits)
-    parked = await holds.park_orders(work.db, reasons)
+    parked = await pause_store.park_orders(work.db, reasons)
     for order_id in parked:
         order, was = orders[order_id]
         events.order_event(
@@ -398,7 +398,7 @@ async def _let_go(
     if not known:
         return
     free = await audit_store.settle_audits(work.db, AuditType.RETURN, known)
-    await holds.unpark_orders(work.db, sorted(free))
+    await pause_store.unpark_orders(work.db, sorted(free))
     for order_id in free:
         order, was = orders[order_id]
         orders[order_id] = (order, replace(was, parked_reason=""))

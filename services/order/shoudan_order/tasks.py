@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from shoudan_kit.tasks.kinds import Handler, handles
-from shoudan_order import deliveries, kinds, moneyback, notifies, overtime, payments, returns
+from shoudan_order import deliveries, kinds, notifies, payments, returns, timeouts, transfers
 
 HANDLERS: Final[tuple[Handler[Any], ...]] = (
     handles(kinds.PAY)(payments.pay),
@@ -13,12 +13,12 @@ HANDLERS: Final[tuple[Handler[Any], ...]] = (
     handles(kinds.DELIVER)(deliveries.deliver),
     handles(kinds.UP_PAY)(payments.pay_up),
     handles(kinds.NOTIFY)(notifies.tell),
-    handles(kinds.OVERTIME)(overtime.overtime),
-    handles(kinds.DELIVERY_UNKNOWN)(overtime.delivery_unknown),
-    handles(kinds.ORDER_REFUND)(overtime.refund_order),
+    handles(kinds.OVERTIME)(timeouts.overtime),
+    handles(kinds.DELIVERY_UNKNOWN)(timeouts.delivery_unknown),
+    handles(kinds.ORDER_REFUND)(timeouts.refund_order),
     handles(kinds.RETURN)(returns.give_back),
-    handles(kinds.DOWN_REFUND)(moneyback.refund_down),
-    handles(kinds.UP_REFUND)(moneyback.refund_up),
+    handles(kinds.DOWN_REFUND)(transfers.refund_down),
+    handles(kinds.UP_REFUND)(transfers.refund_up),
     handles(kinds.REFUND_NOTIFY)(notifies.tell),
     handles(kinds.REFUND_OVERTIME)(returns.overtime),
     handles(kinds.RETURN_UNKNOWN)(returns.unknown),

@@ -8,14 +8,14 @@ from typing import Any
 from shoudan.order.v1 import catalogue_service_pb2 as pb
 from shoudan.order.v1 import catalogue_service_pb2_grpc as grpc_pb
 from shoudan_kit.rpc.messages import RpcContext
-from shoudan_order import catalogues
-from shoudan_order.catalogue import Catalogue
+from shoudan_order.catalogue import admin
+from shoudan_order.catalogue.model import Catalogue
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
 
 RETURNS = 21  # the one documented service class of returns
 
-# In the order of catalogues.TYPES.
+# In the order of admin.TYPES.
 MESSAGES: dict[str, Any] = {
     "lines": pb.Line,
     "down_channels": pb.DownChannel,
@@ -40,20 +40,20 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
         """Make rows exactly so, or tell what would change."""
         if not request.by or len(request.by) > 64:
             raise FieldInvalid("by", "1 to 64 characters")
-        rows = catalogues.Rows(
+        rows = admin.Rows(
             {
                 kind: [_row(kind, one) for one in getattr(request.catalogue, kind)]
                 for kind in MESSAGES
             }
         )
-        made = await catalogues.apply(self._context, rows, request.by, dry_run=request.dry_run)
+        made = await admin.apply(self._context, rows, request.by, dry_run=request.dry_run)
         return pb.ApplyCatalogueResponse(changes=made.changes, version=made.version)
 
     async def GetCatalogue(
         self, request: pb.GetCatalogueRequest, context: RpcContext
     ) -> pb.GetCatalogueResponse:
         """All of it, as this process uses it."""
-        await catalogues.refresh(self._context)
+        await admin.refresh(self._context)
         now = self._context.catalogue
         return pb.GetCatalogueResponse(catalogue=_message(now), version=now.version)
 
@@ -61,7 +61,7 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
 def _row(kind: str, message: Any) -> Any:
     """The row of a message: same names; empty regions are `*`."""
     made: dict[str, Any] = {}
-    for one in fields(catalogues.TYPES[kind][0]):
+    for one in fields(admin.TYPES[kind][0]):
         value = getattr(message, one.name)
         if one.name == "queues":
             value = dict(value)
@@ -72,7 +72,7 @@ def _row(kind: str, message: Any) -> Any:
         elif one.name == "return_service_class":
             value = value or RETURNS
         made[one.name] = value
-    return catalogues.TYPES[kind][0](**made)
+    return admin.TYPES[kind][0](**made)
 
 
 def _message(now: Catalogue) -> pb.Catalogue:

@@ -14,7 +14,7 @@ from shoudan_kit.batch import Coalescer
 from shoudan_kit.money import MICROS_MAX
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.secrets.sealing import plain_account
-from shoudan_order import lifecycles, orders, results, views
+from shoudan_order import orders, results, timeline, views
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome, stated_cost_micros
 from shoudan_order.refusals import FieldInvalid, OrderRefusal
@@ -142,7 +142,7 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
     ) -> pb.GetLifecycleResponse:
         """The merged timeline of order, pay and delivery."""
         key = (request.key.channel_no, request.key.request_no)
-        moments = await lifecycles.of_order(self._context, request.order_id, key)
+        moments = await timeline.of_order(self._context, request.order_id, key)
         return pb.GetLifecycleResponse(moments=moments)
 
     async def CreateRefunds(

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from shoudan_kit import log, metrics
 from shoudan_kit.ids import time_of
 from shoudan_order.context import Context
-from shoudan_order.store import holds
+from shoudan_order.store import pauses as pause_store
 
 GAUGE_EVERY_S: Final = 5.0
 # More than anybody reads through: beyond it the alert is the same.
@@ -40,7 +40,7 @@ async def gauge_forever(context: Context) -> None:
 async def gauge(context: Context) -> None:
     """One look. The age is in the order's number, so the index tells it without the row."""
     async with context.app.db.connect() as db:
-        found = await holds.parked_orders(db, COUNT_MAX)
+        found = await pause_store.parked_orders(db, COUNT_MAX)
     age_s = 0.0
     if found.oldest_id is not None:
         age_s = (context.app.clock.now() - time_of(found.oldest_id)).total_seconds()

@@ -13,7 +13,7 @@ from shoudan_kit import log
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds, notifies, payments, results, sums
+from shoudan_order import events, kinds, notifies, order_totals, payments, results
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import UNKNOWN, Outcome, Pending
 from shoudan_order.pay_client import DIFFERS, Movement, Posted
@@ -28,8 +28,8 @@ from shoudan_order.states import (
 )
 from shoudan_order.store import audits as audit_store
 from shoudan_order.store import deliveries as delivery_store
-from shoudan_order.store import holds
 from shoudan_order.store import orders as store
+from shoudan_order.store import pauses as pause_store
 from shoudan_order.store.orders import Settled
 from shoudan_order.store.rows import DeliveryStanding, Order, Standing
 
@@ -94,12 +94,12 @@ async def _end_paid(
     closed: list[Settled] = []
     asked: dict[int, Order] = {}
     for order_id, (order, was) in paid.items():
-        before = sums.as_is(was)
-        now = sums.closed(order, before, partial=context.settings.partial_auto)
+        before = order_totals.as_is(was)
+        now = order_totals.closed(order, before, partial=context.settings.partial_auto)
         if now is not before and not was.parked_reason:  # what is parked ends by its audit
             closed.append(now)
             results.end(context, work, order, now)
-        elif sums.pending(before):
+        elif order_totals.pending(before):
             asked[order_id] = order
     if closed:
         await store.advance_settled(work.db, closed)
@@ -212,7 +212,7 @@ async def _leave_to_people(
     reasons = {
         t.payload.order_id: f"delivery {t.payload.delivery_id} unknown at overtime" for t in tasks
     }
-    for order_id in await holds.park_orders(work.db, reasons):
+    for order_id in await pause_store.park_orders(work.db, reasons):
         events.order_event(
             work,
             "parked",

@@ -1,0 +1,1 @@
+"""The catalogue: its rows and their index in memory, and how they are changed."""
