@@ -216,7 +216,7 @@ def steps() -> list[str]:
         there = reached(start, starts)
         own = [one for one in there if one == start or one not in starts]
         title = start.shown + (f"<br>{kind}" if kind else "")
-        if place_of(parts.fused) in there:
+        if place_of(parts.can_run_inline) in there:
             title += "<br>binds inside its own transaction if it may"
         lines.append(f'    {_id(start.shown)}["{title}"]')
         made = sorted({kind for one in own for kind in added(one) if kind in handled})

@@ -17,10 +17,10 @@ from shoudan_order.catalogue.model import (
     DownProduct,
     DownShelf,
     Line,
+    ProductRequest,
     UpChannel,
     UpProduct,
     UpShelf,
-    Wish,
 )
 from shoudan_order.orders import NewOrder
 from shoudan_order.refusals import ChannelUnavailable, NumTooHigh, PriceDiffers, ProductNotFound
@@ -31,7 +31,7 @@ from shoudan_order.states import (
     OrderStatus,
     PaymentStatus,
 )
-from shoudan_order.store.rows import Order, Standing
+from shoudan_order.store.rows import Order, OrderState
 
 YUAN = 1_000_000
 ACCOUNTS = SealedColumn("oms_order_info", KeyRing({"k1": b"1" * 32}, b"i" * 32))
@@ -83,11 +83,11 @@ def bought(catalogue: Catalogue, wanted: NewOrder, *excluded: str) -> list[tuple
 
 def test_an_exact_region_is_sold_before_the_wildcard() -> None:
     catalogue = market([down(300), down(301, province_no="CQ")], [])
-    wish = Wish("test", 1, "ZSH", "CQ", "*", 200 * YUAN, 1, 1)
-    sold = catalogue.assortment.sold_as(wish)
+    wish = ProductRequest("test", 1, "ZSH", "CQ", "*", 200 * YUAN, 1, 1)
+    sold = catalogue.index.sold_as(wish)
     assert sold is not None
     assert sold[0].product_id == 301
-    elsewhere = catalogue.assortment.sold_as(replace(wish, province_no="BJ"))
+    elsewhere = catalogue.index.sold_as(replace(wish, province_no="BJ"))
     assert elsewhere is not None
     assert elsewhere[0].product_id == 300
 
@@ -98,8 +98,8 @@ def test_an_exact_region_is_sold_before_the_wildcard() -> None:
 )
 def test_invoice_types_match_as_documented(asked: int, offered: int, fits: bool) -> None:
     catalogue = market([down(invoice_type=offered)], [])
-    wish = Wish("test", 1, "ZSH", "*", "*", 200 * YUAN, 1, asked)
-    assert (catalogue.assortment.sold_as(wish) is not None) == fits
+    wish = ProductRequest("test", 1, "ZSH", "*", "*", 200 * YUAN, 1, asked)
+    assert (catalogue.index.sold_as(wish) is not None) == fits
 
 
 def test_the_cheapest_of_the_largest_face_is_bought() -> None:
@@ -202,11 +202,11 @@ def test_bug_01_what_is_bound_is_the_face_of_what_is_delivered(faces: list[int],
     sold = down(can_split_order=True, split_order_face_micros=part * YUAN)
     catalogue = market([sold], ups)
     order = draft(catalogue, new(), 7)
-    slices = binding.plan(catalogue, order, 0)
-    parts = [binding.delivery_of(order, s, i) for i, s in enumerate(slices)]
+    plan_deliveries = binding.plan(catalogue, order, 0)
+    parts = [binding.delivery_of(order, s, i) for i, s in enumerate(plan_deliveries)]
     bound = sum(p.total_face_micros for p in parts)
     assert bound == sum(p.face_micros * p.num for p in parts) <= order.total_face_micros
-    assert all(s.offer.product.face_micros <= (part or 200) * YUAN for s in slices)
+    assert all(s.offer.product.face_micros <= (part or 200) * YUAN for s in plan_deliveries)
 
 
 @given(st.integers(1, 20), st.integers(0, 1_000_000), st.integers(0, 300_000))
@@ -215,7 +215,7 @@ def test_the_profit_formula_holds_however_an_order_comes_in(num: int, ppm: int, 
     catalogue = market([sold], [up()])
     wanted = new(num=num, amount_micros=num * 200 * ppm // 10 * 10)
     order = draft(catalogue, wanted, 7)
-    was = Standing(
+    was = OrderState(
         7, OrderStatus.DELIVERING, PaymentStatus.PAID, BindStatus.DELIVERING,
         FailRefundStatus.NOT_STARTED, NotifyStatus.NOT_STARTED, 1, 1, order.total_face_micros,
         *[0] * 10, 600, "", "", "",

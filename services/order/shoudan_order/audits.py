@@ -33,16 +33,16 @@ from shoudan_order.store import returns as return_store
 from shoudan_order.store.audits import Audit
 from shoudan_order.store.catalogue import Operation, record
 from shoudan_order.store.returns import Return
-from shoudan_order.store.rows import Order, Standing
+from shoudan_order.store.rows import Order, OrderState
 
 # The result code of what a person has decided.
 MANUAL: Final = "manual"
-ORDER_SAYS: Final = {
+ORDER_AUDIT: Final = {
     OrderStatus.SUCCEEDED: AuditStatus.SUCCEEDED,
     OrderStatus.FAILED: AuditStatus.FAILED,
     OrderStatus.PARTIAL: AuditStatus.PARTIAL,
 }
-REFUND_SAYS: Final = {
+REFUND_AUDIT: Final = {
     RefundStatus.SUCCEEDED: AuditStatus.SUCCEEDED,
     RefundStatus.REFUNDING: AuditStatus.SUCCEEDED,
     RefundStatus.FAILED: AuditStatus.FAILED,
@@ -87,35 +87,37 @@ async def decide(
         if decided is None:
             raise AuditRefused(audit_id, "decided before")
         if await store.unpark(work.db, audit.order_id):
-            _go_on(context, work, *found[audit.order_id])
-        await keep(work, decision.by, "audit.decide", f"audit {audit_id}", decision.reason)
+            _resume(context, work, *found[audit.order_id])
+        await record_operation(
+            work, decision.by, "audit.decide", f"audit {audit_id}", decision.reason
+        )
         record(work)
     return decided
 
 
-def _go_on(context: Context, work: UnitOfWork, order: Order, was: Standing) -> None:
+def _resume(context: Context, work: UnitOfWork, order: Order, was: OrderState) -> None:
     """Bind the rest of an order that waits for nobody any more, or end it when its time is over."""
     if was.order_status != OrderStatus.DELIVERING:
         return
     if was.left_s <= 0:
         work.tasks.add(
-            kinds.OVERTIME,
+            kinds.TIMEOUT,
             kinds.OrderStep(order.order_id),
             order_no=str(order.order_id),
-            queue=context.queue(order.line_id, kinds.OVERTIME),
+            queue=context.queue(order.line_id, kinds.TIMEOUT),
         )
     elif was.bind_face_micros < order.total_face_micros:
-        parts.bind_later(context, work, order, was.left_s, tried=False)
+        parts.enqueue_bind(context, work, order, was.left_s, tried=False)
 
 
-async def keep(work: UnitOfWork, by: str, what: str, subject: str, reason: str) -> None:
+async def record_operation(work: UnitOfWork, by: str, what: str, subject: str, reason: str) -> None:
     """Record who did what to what, and why."""
     await record(work.db, Operation(work.ids.next(), by, what, subject, {"reason": reason}))
 
 
 async def _delivery(context: Context, audit: Audit, decision: Decision) -> None:
     """An unknown delivery has succeeded or failed; one that failed may be confirmed as delivered."""
-    succeeded = _yes_or_no(audit, decision)
+    succeeded = _decided_success(audit, decision)
     async with context.app.db.connect() as db:
         there = (await delivery_store.deliveries_by_ids(db, [audit.delivery_id])).get(
             audit.delivery_id
@@ -124,7 +126,9 @@ async def _delivery(context: Context, audit: Audit, decision: Decision) -> None:
         raise NotFound("delivery", audit.delivery_id)
     if there.delivery_status in {DeliveryStatus.WAITING, DeliveryStatus.SENDING}:
         order = (await context.orders([audit.order_id]))[audit.order_id]
-        await _end_there(context, audit, decision, timeouts.key(context, audit.delivery_id, order))
+        await _resolve_at_delivery(
+            context, audit, decision, timeouts.key(context, audit.delivery_id, order)
+        )
         outcome = Outcome(
             audit.delivery_id, succeeded, result_code=MANUAL, result_desc=decision.reason
         )
@@ -140,14 +144,16 @@ async def _delivery(context: Context, audit: Audit, decision: Decision) -> None:
 
 async def _return(context: Context, audit: Audit, decision: Decision) -> None:
     """The same for a return."""
-    succeeded = _yes_or_no(audit, decision)
+    succeeded = _decided_success(audit, decision)
     async with context.app.db.connect() as db:
         there = (await return_store.returns_by_ids(db, [audit.delivery_id])).get(audit.delivery_id)
     if there is None:
         raise NotFound("return", audit.delivery_id)
     if there.return_status in returns.OPEN:
         order = (await context.orders([audit.order_id]))[audit.order_id]
-        await _end_there(context, audit, decision, returns.key(context, order, there.return_id))
+        await _resolve_at_delivery(
+            context, audit, decision, returns.key(context, order, there.return_id)
+        )
         outcome = Outcome(
             audit.delivery_id, succeeded, True, result_code=MANUAL, result_desc=decision.reason
         )
@@ -156,7 +162,7 @@ async def _return(context: Context, audit: Audit, decision: Decision) -> None:
         raise AuditRefused(audit.audit_id, "the return has ended otherwise and stays so")
 
 
-async def _end_there(
+async def _resolve_at_delivery(
     context: Context, audit: Audit, decision: Decision, key: tuple[int, str, int]
 ) -> None:
     """End it at the delivery service first, which then asks nobody any more.
@@ -176,7 +182,7 @@ async def _end_there(
         raise AuditRefused(audit.audit_id, "it was never handed to the supplier")
 
 
-def _yes_or_no(audit: Audit, decision: Decision) -> bool:
+def _decided_success(audit: Audit, decision: Decision) -> bool:
     if decision.status not in {AuditStatus.SUCCEEDED, AuditStatus.FAILED}:
         raise AuditRefused(audit.audit_id, "only success (0) or failure (90)")
     return decision.status == AuditStatus.SUCCEEDED
@@ -191,16 +197,16 @@ async def _order(context: Context, audit: Audit, decision: Decision) -> None:
         found = await order_store.read_orders(work.db, [audit.order_id], lock=True)
         order, was = found[audit.order_id]
         if was.order_status in ENDED:
-            _same(audit, decision, ORDER_SAYS[was.order_status])
+            _same(audit, decision, ORDER_AUDIT[was.order_status])
             return
         if decision.status not in {AuditStatus.PARTIAL, AuditStatus.FAILED}:
             raise AuditRefused(audit.audit_id, "only partial success (91) or failure (90)")
         now = order_totals.closed(order, order_totals.as_is(was), partial=True)
         if now.order_status not in ENDED:
             raise AuditRefused(audit.audit_id, "it is not paid, or parts are under way")
-        if ORDER_SAYS[now.order_status] != decision.status:
+        if ORDER_AUDIT[now.order_status] != decision.status:
             raise AuditRefused(audit.audit_id, "something (91) or nothing (90) was delivered")
-        await order_store.advance_settled(work.db, [now])
+        await order_store.advance_orders(work.db, [now])
         results.end(context, work, order, now)
 
 
@@ -211,7 +217,7 @@ async def _refund(context: Context, audit: Audit, decision: Decision) -> None:
         order, was = found[audit.order_id]
         refund = (await refund_store.refunds_by_ids(work.db, [audit.refund_id]))[audit.refund_id]
         if refund.refund_status != RefundStatus.RETURNING:
-            _same(audit, decision, REFUND_SAYS[refund.refund_status])
+            _same(audit, decision, REFUND_AUDIT[refund.refund_status])
             return
         if decision.status != AuditStatus.PARTIAL:
             raise AuditRefused(audit.audit_id, "only partial success (91)")
@@ -219,13 +225,13 @@ async def _refund(context: Context, audit: Audit, decision: Decision) -> None:
         ended = returns.ended_refund(order, order_totals.as_is(was), refund, goods)
         if ended is None or ended[0].refund_status != RefundStatus.PARTIAL:
             raise AuditRefused(audit.audit_id, "not returned in part, or returns are under way")
-        await order_store.advance_settled(work.db, [ended[1]])
+        await order_store.advance_orders(work.db, [ended[1]])
         await returns.close(context, work, order, ended[0])
 
 
-def _same(audit: Audit, decision: Decision, says: AuditStatus) -> None:
+def _same(audit: Audit, decision: Decision, expected: AuditStatus) -> None:
     """What has ended meanwhile can only be acknowledged."""
-    if decision.status != says:
+    if decision.status != expected:
         raise AuditRefused(audit.audit_id, "it has ended otherwise and stays so")
 
 
@@ -248,7 +254,7 @@ async def _false_success(context: Context, audit: Audit, decision: Decision) -> 
             -one.return_commission_amount_micros,
             -one.return_service_amount_micros,
         )
-        await order_store.advance_settled(work.db, [now])
+        await order_store.advance_orders(work.db, [now])
         work.tasks.add(
             kinds.UP_REFUND,
             kinds.ReturnStep(one.return_id, 0, order.order_id),
@@ -310,17 +316,17 @@ async def request(
     """Ask for an audit: partial success of an order or refund, or a delivery's false success."""
     async with context.app.work("audit.request") as work:
         audit_id = work.ids.next()
-        new = await _asked(work, audit_id, kind, number, reason)
+        new = await _new_audit(work, audit_id, kind, number, reason)
         if not await store.insert_audits(work.db, [new]):
             raise AuditRefused(0, "it waits for a decision already")
-        await keep(work, by, "audit.request", f"order {new.order_id}", reason)
+        await record_operation(work, by, "audit.request", f"order {new.order_id}", reason)
         record(work)
         made = await store.lock_audit(work.db, audit_id)
     assert made is not None, "it was just written"
     return made
 
 
-async def _asked(
+async def _new_audit(
     work: UnitOfWork, audit_id: int, kind: AuditType, number: int, reason: str
 ) -> store.NewAudit:
     """The audit of what the number names. Refuses: NotFound, AuditRefused."""

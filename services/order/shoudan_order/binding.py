@@ -9,19 +9,25 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from shoudan_kit.money import apply_rate
-from shoudan_order.catalogue.model import Catalogue, DownProduct, Need, Offer, Wish
-from shoudan_order.states import Toggle
+from shoudan_order.catalogue.model import (
+    Catalogue,
+    DownProduct,
+    Offer,
+    ProductRequest,
+    SupplyRequest,
+)
+from shoudan_order.states import YesNo
 from shoudan_order.store.rows import Delivery, Order
 
 # An order has at most 1000 units, and a part carries at least one or a face of its own.
-SLICES_MAX = 1_000
+PARTS_MAX = 1_000
 INVOICE_NEEDED = 2
 # A step must end before the order times out; short overtimes keep half of themselves.
-GUARD_S = 300
+DELIVERY_MARGIN_S = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class PlannedPart:
     """One part of an order and who delivers it."""
 
     offer: Offer
@@ -33,12 +39,12 @@ class Slice:
         return self.offer.product.face_micros * self.num
 
 
-def guard_s(overtime_s: int) -> int:
+def delivery_margin_s(timeout_s: int) -> int:
     """Seconds before the overtime in which no step of the order begins any more."""
-    return min(GUARD_S, overtime_s // 2)
+    return min(DELIVERY_MARGIN_S, timeout_s // 2)
 
 
-def deliverable_num(catalogue: Catalogue, product: DownProduct, wish: Wish) -> int:
+def deliverable_num(catalogue: Catalogue, product: DownProduct, request: ProductRequest) -> int:
     """The most units of one order that deliveries of this product can carry, whoever delivers.
 
     A unit that is delivered in parts is ordered alone. An unsplit order of a packaged line is one delivery,
@@ -46,30 +52,30 @@ def deliverable_num(catalogue: Catalogue, product: DownProduct, wish: Wish) -> i
     """
     if product.can_split_order:
         in_parts = product.split_order_face_micros not in {0, product.face_micros}
-        return 1 if in_parts else wish.num
+        return 1 if in_parts else request.num
     if not catalogue.lines[product.line_id].can_package_delivery:
-        return wish.num
-    invoiced = INVOICE_NEEDED in {wish.invoice_type, product.invoice_type}
-    need = Need(
-        wish.line_id,
-        wish.carrier_no,
-        wish.province_no,
-        wish.city_no,
+        return request.num
+    invoiced = INVOICE_NEEDED in {request.invoice_type, product.invoice_type}
+    supply = SupplyRequest(
+        request.line_id,
+        request.carrier_no,
+        request.province_no,
+        request.city_no,
         returnable=product.can_refund,
         invoiced=invoiced,
     )
     limits = (
         offer.product.limit_count
-        for offer in catalogue.assortment.offers(need)
-        if offer.product.face_micros == wish.face_micros
+        for offer in catalogue.index.offers(supply)
+        if offer.product.face_micros == request.face_micros
     )
-    return max(limits, default=wish.num)
+    return max(limits, default=request.num)
 
 
-def needs(catalogue: Catalogue, order: Order) -> Need:
+def supply_request(catalogue: Catalogue, order: Order) -> SupplyRequest:
     """What the order's deliveries must be like: a refundable sale needs a returnable purchase."""
     product = catalogue.down_products.get(order.down_product_id)
-    return Need(
+    return SupplyRequest(
         order.line_id,
         order.carrier_no,
         order.province_no,
@@ -81,7 +87,7 @@ def needs(catalogue: Catalogue, order: Order) -> Need:
 
 def plan(
     catalogue: Catalogue, order: Order, bound_micros: int, excluded: Collection[str] = ()
-) -> list[Slice]:
+) -> list[PlannedPart]:
     """Parts for what is not bound yet, each at the cheapest supplier of the largest fitting face.
 
     `excluded` suppliers get nothing. What no supplier can take stays unbound.
@@ -90,23 +96,23 @@ def plan(
     packaged = line is not None and line.can_package_delivery
     offers = [
         offer
-        for offer in catalogue.assortment.offers(needs(catalogue, order))
+        for offer in catalogue.index.offers(supply_request(catalogue, order))
         if offer.channel_no not in excluded
     ]
-    slices: list[Slice] = []
-    while bound_micros < order.total_face_micros and len(slices) < SLICES_MAX:
-        one = _next_slice(order, order.total_face_micros - bound_micros, offers, packaged=packaged)
+    planned: list[PlannedPart] = []
+    while bound_micros < order.total_face_micros and len(planned) < PARTS_MAX:
+        one = _next_part(order, order.total_face_micros - bound_micros, offers, packaged=packaged)
         if one is None:
             break
-        slices.append(one)
+        planned.append(one)
         bound_micros += one.total_face_micros
-    return slices
+    return planned
 
 
-def _next_slice(
+def _next_part(
     order: Order, remaining_micros: int, offers: list[Offer], *, packaged: bool
-) -> Slice | None:
-    whole = order.can_split_order != Toggle.YES
+) -> PlannedPart | None:
+    whole = order.can_split_order != YesNo.YES
     need_num = 1 if order.num == 1 else remaining_micros // order.face_micros
     exact = whole or order.num > 1
     face_micros = order.face_micros if exact else _part_face(order, remaining_micros)
@@ -115,9 +121,9 @@ def _next_slice(
         if face > face_micros or (exact and face != face_micros):
             continue
         if not packaged:
-            return Slice(offer, 1)  # units travel one by one; that is no split of the order
+            return PlannedPart(offer, 1)  # units travel one by one; that is no split of the order
         if limit >= need_num or not whole:
-            return Slice(offer, min(limit, need_num))
+            return PlannedPart(offer, min(limit, need_num))
     return None
 
 
@@ -127,11 +133,13 @@ def _part_face(order: Order, remaining_micros: int) -> int:
     return part if 0 < part < remaining_micros else remaining_micros
 
 
-def delivery_of(order: Order, one: Slice, delivery_id: int) -> Delivery:
+def delivery_of(order: Order, one: PlannedPart, delivery_id: int) -> Delivery:
     """The delivery of a slice, with what the supplier is paid for it."""
     product = one.offer.product
     total = one.total_face_micros
-    timeout_s = min(one.offer.delivery_overtime_s, order.overtime_s - guard_s(order.overtime_s))
+    timeout_s = min(
+        one.offer.delivery_overtime_s, order.timeout_s - delivery_margin_s(order.timeout_s)
+    )
     return Delivery(
         delivery_id=delivery_id,
         order_id=order.order_id,

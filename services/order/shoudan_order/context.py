@@ -22,11 +22,11 @@ from shoudan_order.tables import QUEUES
 
 
 @dataclass(slots=True)
-class Held:
+class CachedOrder:
     """An order under way in this process: its facts, parts and the tasks to drop at its end."""
 
     order: Order
-    overtime_task: int
+    timeout_task: int
     deliveries: dict[int, Delivery] = field(default_factory=dict[int, Delivery])
     deliver_tasks: dict[int, int] = field(default_factory=dict[int, int])
 
@@ -36,34 +36,34 @@ class OrdersInMemory:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._held: dict[int, Held] = {}
+        self._orders: dict[int, CachedOrder] = {}
 
-    def put(self, held: Held) -> None:
+    def put(self, cached: CachedOrder) -> None:
         """Keep an order; the oldest makes room."""
         if self._most:
-            if len(self._held) >= self._most:
-                self._held.pop(next(iter(self._held)))
-            self._held[held.order.order_id] = held
+            if len(self._orders) >= self._most:
+                self._orders.pop(next(iter(self._orders)))
+            self._orders[cached.order.order_id] = cached
 
-    def get(self, order_id: int) -> Held | None:
+    def get(self, order_id: int) -> CachedOrder | None:
         """What is known here."""
-        return self._held.get(order_id)
+        return self._orders.get(order_id)
 
     def drop(self, order_ids: Iterable[int]) -> None:
         """Forget orders that have ended."""
         for order_id in order_ids:
-            self._held.pop(order_id, None)
+            self._orders.pop(order_id, None)
 
     def ended(self, order_id: int, delivery_id: int) -> None:
         """Forget a part that needs no step any more, and the order with its last one."""
-        held = self._held.get(order_id)
-        if held is not None:
-            held.deliveries.pop(delivery_id, None)
-            if not held.deliveries:
-                del self._held[order_id]
+        cached = self._orders.get(order_id)
+        if cached is not None:
+            cached.deliveries.pop(delivery_id, None)
+            if not cached.deliveries:
+                del self._orders[order_id]
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._orders)
 
 
 @dataclass
@@ -102,9 +102,9 @@ class Context:
         found: dict[int, Order] = {}
         missing: list[int] = []
         for order_id in order_ids:
-            held = self.memory.get(order_id)
-            if held is not None:
-                found[order_id] = held.order
+            cached = self.memory.get(order_id)
+            if cached is not None:
+                found[order_id] = cached.order
             else:
                 missing.append(order_id)
         if missing and db is not None:

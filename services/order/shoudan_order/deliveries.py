@@ -12,14 +12,14 @@ from shoudan_kit import log
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_order import kinds, order_totals, parts, results
-from shoudan_order.binding import guard_s
+from shoudan_order.binding import delivery_margin_s
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import DIFFERS, OVERLOADED, Outcome, Pending, Sending
-from shoudan_order.states import BIND, BindEvent, DeliveryStatus, OrderStatus, Toggle
+from shoudan_order.states import BIND, BindEvent, DeliveryStatus, OrderStatus, YesNo
 from shoudan_order.store import deliveries as store
 from shoudan_order.store import orders as order_store
-from shoudan_order.store.orders import Settled
-from shoudan_order.store.rows import Delivery, DeliveryStanding, Order, Standing
+from shoudan_order.store.orders import OrderUpdate
+from shoudan_order.store.rows import Delivery, DeliveryState, Order, OrderState
 
 REMIND_AFTER_S: Final = 3.0
 
@@ -34,28 +34,28 @@ async def bind(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None
         open_orders = {
             order_id: (order, order_totals.as_is(was))
             for order_id, (order, was) in orders.items()
-            if _bindable(order, was) and was.delivery_pause != Toggle.YES
+            if _bindable(order, was) and was.delivery_pause != YesNo.YES
         }
         after = await parts.bind_open(context, work, open_orders)
         changed = [now for now in after.values() if now.bind_face_micros > now.was.bind_face_micros]
         if changed:
-            await order_store.advance_settled(work.db, changed)
+            await order_store.advance_orders(work.db, changed)
         waiting = {i for i in orders if _still_open(orders[i], after.get(i))}
         work.tasks.finish(*(t for t in tasks if t.payload.order_id not in waiting))
 
 
-def _bindable(order: Order, was: Standing) -> bool:
+def _bindable(order: Order, was: OrderState) -> bool:
     """The vector of oms-behaviour §3.5: paid, not wholly bound, with time for a delivery, not parked."""
     return (
         was.order_status == OrderStatus.DELIVERING
         and BIND.allows(was.delivery_bind_status, BindEvent.BOUND)
         and was.bind_face_micros < order.total_face_micros
-        and was.left_s > guard_s(order.overtime_s)
+        and was.left_s > delivery_margin_s(order.timeout_s)
         and not was.parked_reason
     )
 
 
-def _still_open(one: tuple[Order, Standing], now: Settled | None) -> bool:
+def _still_open(one: tuple[Order, OrderState], now: OrderUpdate | None) -> bool:
     order, was = one
     bound = was.bind_face_micros if now is None else now.bind_face_micros
     return _bindable(order, was) and bound < order.total_face_micros
@@ -94,7 +94,7 @@ async def deliver(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -
             ended.append(outcome)
         elif task.retry_after_s is None:
             reminders.append(task)
-    _remind_later(context, reminders)
+    _defer_reminders(context, reminders)
     if ended:
         await results.report(context, ended)
         gone = {one.id for one in ended}
@@ -102,7 +102,7 @@ async def deliver(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -
             work.tasks.finish(*(t for t in due if t.payload.delivery_id in gone))
 
 
-def _remind_later(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -> None:
+def _defer_reminders(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -> None:
     """Most results come within moments, so writing the reminders down waits for the slow ones."""
     worker = context.app.worker
     if worker is None:
@@ -124,8 +124,10 @@ async def _to_send(
     sending: dict[int, Delivery] = {}
     missing: list[Task[kinds.DeliveryStep]] = []
     for task in tasks:
-        held = context.memory.get(task.payload.order_id)
-        part = held.deliveries.get(task.payload.delivery_id) if held and task.count == 1 else None
+        cached = context.memory.get(task.payload.order_id)
+        part = (
+            cached.deliveries.get(task.payload.delivery_id) if cached and task.count == 1 else None
+        )
         if part is not None:
             sending[part.delivery_id] = part
         else:
@@ -142,7 +144,7 @@ async def _to_send(
     return sending | {i: one.delivery for i, one in live.items()}, over
 
 
-def _live(one: DeliveryStanding) -> bool:
+def _live(one: DeliveryState) -> bool:
     return one.delivery_status in {DeliveryStatus.WAITING, DeliveryStatus.SENDING}
 
 
@@ -166,7 +168,7 @@ def send(context: Context, order: Order, part: Delivery) -> Sending:
         face_micros=part.face_micros,
         num=part.num,
         account=context.accounts.open(order.order_id, order.rechage_account),
-        timeout_s=part.timeout_s or order.overtime_s,
+        timeout_s=part.timeout_s or order.timeout_s,
         params={name: value for name, value in facts.items() if value},
     )
 

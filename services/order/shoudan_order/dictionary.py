@@ -69,7 +69,7 @@ def _plain(**names: str) -> tuple[Word, ...]:
     return tuple(Word(value, value, chinese) for value, chinese in names.items())
 
 
-_YES_NO = _named(s.Toggle, YES="是", NO="否")
+_YES_NO = _named(s.YesNo, YES="是", NO="否")
 _MONEY_BACK = _named(
     s.MoneyBackStatus,
     DONE="退款成功",
@@ -88,7 +88,7 @@ _NOTIFY = _named(
 )
 
 WORDS: Final[Mapping[str, tuple[Word, ...]]] = {
-    "Status": _named(s.Toggle, YES="启用", NO="禁用"),
+    "Status": _named(s.YesNo, YES="启用", NO="禁用"),
     "ServiceClass": (
         Word("10", "fuel_card", "加油卡充值"),
         Word("20", "coupon", "电子券发货"),
@@ -100,8 +100,8 @@ WORDS: Final[Mapping[str, tuple[Word, ...]]] = {
         Word("0", "any", "不限制"),
         Word("2", "needed", "需要发票"),
     ),
-    "CanRefund": _named(s.Toggle, YES="支持", NO="不支持"),
-    "CanSplitOrder": _named(s.Toggle, YES="允许", NO="不允许"),
+    "CanRefund": _named(s.YesNo, YES="支持", NO="不支持"),
+    "CanSplitOrder": _named(s.YesNo, YES="允许", NO="不允许"),
     "CanQuery": _YES_NO,
     "OrderStatus": _named(
         s.OrderStatus,
@@ -182,10 +182,10 @@ WORDS: Final[Mapping[str, tuple[Word, ...]]] = {
         FAILED="退货失败",
     ),
     "UpRefundStatus": _MONEY_BACK,
-    "CompleteUpPay": _named(s.Toggle, YES="已完成", NO="未完成"),
-    "CompleteUpRefund": _named(s.Toggle, YES="已完成", NO="未完成"),
-    "IsRefund": _named(s.Toggle, YES="已退款", NO="未退款"),
-    "DeliveryPause": _named(s.Toggle, YES="暂停", NO="正常"),
+    "CompleteUpPay": _named(s.YesNo, YES="已完成", NO="未完成"),
+    "CompleteUpRefund": _named(s.YesNo, YES="已完成", NO="未完成"),
+    "IsRefund": _named(s.YesNo, YES="已退款", NO="未退款"),
+    "DeliveryPause": _named(s.YesNo, YES="暂停", NO="正常"),
     "AuditStatus": _named(
         s.AuditStatus,
         SUCCEEDED="审核成功",

@@ -100,7 +100,7 @@ NOTIFY: Final = Kind(
     deadline_s=7 * DAY_S,
     count_max=COUNT_MAX,
 )
-OVERTIME: Final = Kind(
+TIMEOUT: Final = Kind(
     "order.overtime",
     OrderStep,
     _queue("order.overtime"),
@@ -134,7 +134,7 @@ REFUND_NOTIFY: Final = Kind(
     deadline_s=7 * DAY_S,
     count_max=COUNT_MAX,
 )
-REFUND_OVERTIME: Final = Kind(
+REFUND_TIMEOUT: Final = Kind(
     "refund.overtime",
     RefundStep,
     _queue("refund.overtime"),

@@ -67,7 +67,7 @@ REFUND_WORDS: Final = {
 }
 
 
-_Owed = tuple[Task[kinds.NotifyStep], NotifyRow]
+_Due = tuple[Task[kinds.NotifyStep], NotifyRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class _Attempt:
     skipped: bool = False
 
 
-def owe(
+def enqueue_notify(
     context: Context, work: UnitOfWork, order: Order, status: OrderStatus, code: str, message: str
 ) -> None:
     """Make the notify task of an order that has just ended like this, if its channel wants to be told."""
@@ -94,7 +94,7 @@ def owe(
         )
 
 
-def fixed(row: NotifyRow, step: kinds.NotifyStep) -> NotifyRow:
+def as_owed(row: NotifyRow, step: kinds.NotifyStep) -> NotifyRow:
     """The notify as it was owed: the order may have been refunded since."""
     if step.status is not None:
         status, code, message = step.status, step.fail_code, step.fail_msg
@@ -195,7 +195,7 @@ class Notifier:
                 off_s=settings.notify_host_off_s,
             )
         )
-        self._waiting: dict[Party, deque[_Owed]] = {}
+        self._waiting: dict[Party, deque[_Due]] = {}
         self._waiting_count = 0
         self._off: set[Party] = set()
         self._calls: set[asyncio.Task[None]] = set()
@@ -272,13 +272,13 @@ class Notifier:
             _log.error("notify_failed", notify_id=attempt.row.notify_id, exc_info=True)
             if isinstance(error, Unavailable | DBAPIError | OSError | TimeoutError):
                 attempt.task.retry_after(AWAY_S)
-            self._give_back(attempt.task)
+            self._nack(attempt.task)
 
     def resting(self) -> list[Resting]:
         """Hosts of partners that do not answer."""
         return self._bulkhead.resting_parties("notify", self._context.app.clock.monotonic())
 
-    def _give_back(self, task: Task[kinds.NotifyStep]) -> None:
+    def _nack(self, task: Task[kinds.NotifyStep]) -> None:
         if (worker := self._context.app.worker) is not None:
             worker.nack(task)
 
@@ -312,7 +312,7 @@ class Notifier:
         while waiting:
             task, _ = waiting.popleft()
             task.retry_after(self._later_s(party, now), "host resting")
-            self._give_back(task)
+            self._nack(task)
 
     async def _send(self, task: Task[kinds.NotifyStep], row: NotifyRow) -> _Attempt:
         clock = self._context.app.clock
@@ -357,20 +357,22 @@ class Notifier:
     async def _write(self, attempts: Sequence[_Attempt]) -> None:
         async with self._context.app.work("order.notify") as work:
             ids = work.ids.take(len(attempts))
-            told = [_told(one, attempt_id) for one, attempt_id in zip(attempts, ids, strict=True)]
-            owed = await store.advance_told(work.db, told)
-            for one, result in zip(attempts, told, strict=True):
+            rows = [
+                _recorded(one, attempt_id) for one, attempt_id in zip(attempts, ids, strict=True)
+            ]
+            owed = await store.advance_notified(work.db, rows)
+            for one, result in zip(attempts, rows, strict=True):
                 work.tasks.finish(one.task)
                 if one.row.notify_id not in owed:
                     continue
                 if result.acknowledged:
-                    _tell_done(work, one.row)
+                    _publish_acknowledged(work, one.row)
                 elif one.skipped:
                     continue
                 else:
                     self._try_again(work, one, result)
 
-    def _try_again(self, work: UnitOfWork, one: _Attempt, result: store.Told) -> None:
+    def _try_again(self, work: UnitOfWork, one: _Attempt, result: store.NotifyAttempt) -> None:
         count, waits = one.row.notify_count + 1, self._context.settings.notify_waits_s
         if count >= one.row.max_count:
             _log.warning("notify_given_up", notify_id=one.row.notify_id, answer=result.answer)
@@ -385,13 +387,13 @@ class Notifier:
         )
 
 
-def _told(one: _Attempt, attempt_id: int) -> store.Told:
+def _recorded(one: _Attempt, attempt_id: int) -> store.NotifyAttempt:
     outcome = one.outcome
     if isinstance(outcome, Answered):
         status, answer = outcome.status, outcome.body.decode("utf-8", "replace")
     else:
         status, answer = 0, outcome.reason
-    return store.Told(
+    return store.NotifyAttempt(
         one.row.notify_id,
         one.row.order_id,
         attempt_id,
@@ -407,7 +409,7 @@ def _told(one: _Attempt, attempt_id: int) -> store.Told:
     )
 
 
-def _tell_done(work: UnitOfWork, row: NotifyRow) -> None:
+def _publish_acknowledged(work: UnitOfWork, row: NotifyRow) -> None:
     if row.refund_id:
         events.refund_event(
             work,
@@ -417,14 +419,14 @@ def _tell_done(work: UnitOfWork, row: NotifyRow) -> None:
             channel_no=row.down_channel_no,
             refund_no=row.refund_no,
             status=RefundStatus(row.refund_status),
-            tag=events.REFUND_TELL,
+            tag=events.REFUND_NOTIFY,
         )
     else:
         status = OrderStatus(row.order_status)
-        events.order_event(work, "notified", row, status, events.TELL)
+        events.order_event(work, "notified", row, status, events.NOTIFY)
 
 
-async def tell(context: Context, tasks: Sequence[Task[kinds.NotifyStep]]) -> None:
+async def send(context: Context, tasks: Sequence[Task[kinds.NotifyStep]]) -> None:
     """Start the calls of what is owed; end the tasks of what is not owed any more."""
     keys = [(t.payload.order_id, t.payload.refund_id) for t in tasks]
     async with context.app.db.connect() as db:
@@ -432,8 +434,8 @@ async def tell(context: Context, tasks: Sequence[Task[kinds.NotifyStep]]) -> Non
     over: list[Task[kinds.NotifyStep]] = []
     for task, key in zip(tasks, keys, strict=True):
         row = rows.get(key)
-        if row is not None and _owed(row):
-            cast("Notifier", context.notifier).begin(task, fixed(row, task.payload))
+        if row is not None and _due(row):
+            cast("Notifier", context.notifier).begin(task, as_owed(row, task.payload))
         else:
             over.append(task)
     if over:
@@ -441,6 +443,6 @@ async def tell(context: Context, tasks: Sequence[Task[kinds.NotifyStep]]) -> Non
             work.tasks.finish(*over)
 
 
-def _owed(row: NotifyRow) -> bool:
+def _due(row: NotifyRow) -> bool:
     open_ = row.notify_status in {NotifyStatus.NOT_STARTED, NotifyStatus.WAITING}
     return open_ and row.notify_count < row.max_count and row.order_status in ENDED

@@ -21,10 +21,10 @@ from shoudan_order.states import (
     OrderEvent,
     OrderStatus,
     PaymentStatus,
-    Toggle,
+    YesNo,
 )
-from shoudan_order.store.orders import Settled
-from shoudan_order.store.rows import Delivery, Order, Standing
+from shoudan_order.store.orders import OrderUpdate
+from shoudan_order.store.rows import Delivery, Order, OrderState
 
 FAILED_CODE = "900"
 PARTIAL_CODE = "800"
@@ -32,9 +32,9 @@ PARTIAL_CODE = "800"
 HALF = "delivered in part"
 
 
-def as_is(was: Standing) -> Settled:
+def as_is(was: OrderState) -> OrderUpdate:
     """The order unchanged."""
-    return Settled(
+    return OrderUpdate(
         was=was,
         order_status=was.order_status,
         delivery_bind_status=was.delivery_bind_status,
@@ -85,7 +85,9 @@ def _down(order: Order, face: int) -> _Down:
     )
 
 
-def _summed(now: Settled, face: int, down: _Down, up: tuple[int, int, int], **more: Any) -> Settled:
+def _summed(
+    now: OrderUpdate, face: int, down: _Down, up: tuple[int, int, int], **more: Any
+) -> OrderUpdate:
     """The order with these sums; 利润 = 1-2+3-4-5+6+7 (000). One copy: this is the hot path."""
     cost, commission, service = up
     return replace(
@@ -109,7 +111,7 @@ def _summed(now: Settled, face: int, down: _Down, up: tuple[int, int, int], **mo
     )
 
 
-def _up(now: Settled) -> tuple[int, int, int]:
+def _up(now: OrderUpdate) -> tuple[int, int, int]:
     return (
         now.success_cost_amount_micros,
         now.success_up_commission_micros,
@@ -117,12 +119,12 @@ def _up(now: Settled) -> tuple[int, int, int]:
     )
 
 
-def with_face(order: Order, now: Settled, success_face_micros: int) -> Settled:
+def with_face(order: Order, now: OrderUpdate, success_face_micros: int) -> OrderUpdate:
     """The down side recomputed for what is delivered: the terms of the sale times the face."""
     return _summed(now, success_face_micros, _down(order, success_face_micros), _up(now))
 
 
-def with_costs(now: Settled, cost: int, up_commission: int, up_service: int) -> Settled:
+def with_costs(now: OrderUpdate, cost: int, up_commission: int, up_service: int) -> OrderUpdate:
     """The up side changed by what one delivery costs (or, negative, no longer costs)."""
     before = _up(now)
     down = _Down(
@@ -135,7 +137,7 @@ def with_costs(now: Settled, cost: int, up_commission: int, up_service: int) -> 
     return _summed(now, now.success_face_micros, down, after)
 
 
-def bound(now: Settled, face_micros: int) -> Settled:
+def bound(now: OrderUpdate, face_micros: int) -> OrderUpdate:
     """Another part has been bound."""
     return replace(
         now,
@@ -144,7 +146,7 @@ def bound(now: Settled, face_micros: int) -> Settled:
     )
 
 
-def unbound(now: Settled, face_micros: int) -> Settled:
+def unbound(now: OrderUpdate, face_micros: int) -> OrderUpdate:
     """A part has failed: its face is to be bound again."""
     status = now.delivery_bind_status
     if BIND.allows(status, BindEvent.UNBOUND):
@@ -154,7 +156,7 @@ def unbound(now: Settled, face_micros: int) -> Settled:
     )
 
 
-def delivered(order: Order, now: Settled, part: Delivery, cost_micros: int) -> Settled:
+def delivered(order: Order, now: OrderUpdate, part: Delivery, cost_micros: int) -> OrderUpdate:
     """A part has been delivered; the last one ends the order."""
     face = now.success_face_micros + part.total_face_micros
     cost, commission, service = _up(now)
@@ -173,21 +175,21 @@ def delivered(order: Order, now: Settled, part: Delivery, cost_micros: int) -> S
         up,
         order_status=ORDER.next(now.order_status, OrderEvent.DELIVERED),
         delivery_bind_status=BIND.next(now.delivery_bind_status, BindEvent.DELIVERED),
-        notify_status=told(order, now.notify_status),
+        notify_status=notify_after_end(order, now.notify_status),
     )
 
 
-def told(order: Order, status: NotifyStatus) -> NotifyStatus:
+def notify_after_end(order: Order, status: NotifyStatus) -> NotifyStatus:
     """The notify of an order that has just ended."""
     return NOTIFY.next(status, NotifyEvent.ENDED) if order.has_notify else status
 
 
-def pending(now: Settled) -> bool:
+def pending(now: OrderUpdate) -> bool:
     """Whether some part is still under way: bound, neither delivered nor failed."""
     return now.bind_face_micros > now.success_face_micros
 
 
-def closed(order: Order, now: Settled, *, partial: bool) -> Settled:
+def closed(order: Order, now: OrderUpdate, *, partial: bool) -> OrderUpdate:
     """The order at its overtime with nothing under way: failed, or (if `partial` allows) in part.
 
     What was not delivered is to be refunded. Not `partial`: it stays, for a person to decide.
@@ -206,13 +208,13 @@ def closed(order: Order, now: Settled, *, partial: bool) -> Settled:
         order_status=ORDER.next(now.order_status, event),
         delivery_bind_status=BIND.next(now.delivery_bind_status, bind),
         refund_status=FAIL_REFUND.next(now.refund_status, refund),
-        notify_status=told(order, now.notify_status),
+        notify_status=notify_after_end(order, now.notify_status),
         fail_code=FAILED_CODE if nothing else PARTIAL_CODE,
         fail_msg="订单失败" if nothing else "订单部分成功",
     )
 
 
-def refunded(order: Order, now: Settled, face_micros: int) -> Settled:
+def refunded(order: Order, now: OrderUpdate, face_micros: int) -> OrderUpdate:
     """The user gives goods of this face back: the down side shrinks, the order is partial or failed."""
     now = with_face(order, now, now.success_face_micros - face_micros)
     whole = now.success_face_micros == 0
@@ -220,7 +222,7 @@ def refunded(order: Order, now: Settled, face_micros: int) -> Settled:
     return replace(
         now,
         order_status=ORDER.next(now.order_status, event),
-        is_refund=Toggle.YES,
+        is_refund=YesNo.YES,
         fail_code=FAILED_CODE if whole else now.fail_code,
         fail_msg="订单已退款" if whole else now.fail_msg,
     )

@@ -13,8 +13,14 @@ from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds
 from shoudan_order.binding import deliverable_num
-from shoudan_order.catalogue.model import WILDCARD, Catalogue, DownProduct, DownShelf, Wish
-from shoudan_order.context import Context, Held
+from shoudan_order.catalogue.model import (
+    WILDCARD,
+    Catalogue,
+    DownProduct,
+    DownShelf,
+    ProductRequest,
+)
+from shoudan_order.context import CachedOrder, Context
 from shoudan_order.refusals import (
     ChannelUnavailable,
     FieldInvalid,
@@ -25,9 +31,9 @@ from shoudan_order.refusals import (
     ProductNotFound,
     RequestDiffers,
 )
-from shoudan_order.states import NotifyStatus, OrderStatus, toggle
+from shoudan_order.states import NotifyStatus, OrderStatus, yes_no
 from shoudan_order.store import orders as store
-from shoudan_order.store.rows import Order, Stored
+from shoudan_order.store.rows import Order, OrderSummary
 
 # |our price - amount| / total face may be at most this (oms-behaviour §3.4).
 PRICE_DIFFERENCE_MAX_PPM = 100_000
@@ -53,10 +59,10 @@ class NewOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Accepted:
     """An order that is stored; `existed` when it was there before."""
 
-    order: Stored
+    order: OrderSummary
     existed: bool
 
 
@@ -95,7 +101,7 @@ def draft(catalogue: Catalogue, new: NewOrder, order_id: int, accounts: SealedCo
     channel = catalogue.down_channels.get(new.channel_no)
     if channel is None or not channel.enabled:
         raise ChannelUnavailable(new.channel_no)
-    wish = Wish(
+    request = ProductRequest(
         new.channel_no,
         new.line_id,
         new.carrier_no,
@@ -105,26 +111,26 @@ def draft(catalogue: Catalogue, new: NewOrder, order_id: int, accounts: SealedCo
         new.num,
         new.invoice_type,
     )
-    product, shelf = _sold(catalogue, wish)
+    product, shelf = _sold(catalogue, request)
     total = new.face_micros * new.num
     if total > MICROS_MAX:
         raise FieldInvalid("num", "face times num is too large")
     sell = apply_rate(total, product.sell_discount_ppm)
     _check_price(sell, new.amount_micros, total)
-    return _order(wish, new, order_id, product, shelf, total, sell, accounts)
+    return _order(request, new, order_id, product, shelf, total, sell, accounts)
 
 
-def _sold(catalogue: Catalogue, wish: Wish) -> tuple[DownProduct, DownShelf]:
+def _sold(catalogue: Catalogue, request: ProductRequest) -> tuple[DownProduct, DownShelf]:
     """What is sold, if as many units can be. Raises ProductNotFound, NumTooHigh."""
-    sold = catalogue.assortment.sold_as(wish)
+    sold = catalogue.index.sold_as(request)
     if sold is None:
-        num_max = catalogue.assortment.num_max(wish)
+        num_max = catalogue.index.num_max(request)
         if num_max:
-            raise NumTooHigh(wish.channel_no, wish.num, num_max)
-        raise ProductNotFound(wish.channel_no, micros_to_yuan(wish.face_micros))
-    num_max = deliverable_num(catalogue, sold[0], wish)
-    if wish.num > num_max:
-        raise NumTooHigh(wish.channel_no, wish.num, num_max)
+            raise NumTooHigh(request.channel_no, request.num, num_max)
+        raise ProductNotFound(request.channel_no, micros_to_yuan(request.face_micros))
+    num_max = deliverable_num(catalogue, sold[0], request)
+    if request.num > num_max:
+        raise NumTooHigh(request.channel_no, request.num, num_max)
     return sold
 
 
@@ -137,7 +143,7 @@ def _check_price(sell_micros: int, amount_micros: int, total_micros: int) -> Non
 
 
 def _order(
-    wish: Wish,
+    request: ProductRequest,
     new: NewOrder,
     order_id: int,
     product: DownProduct,
@@ -155,8 +161,8 @@ def _order(
         ext_product_no=product.ext_product_no,
         line_id=new.line_id,
         carrier_no=new.carrier_no,
-        province_no=wish.province_no,
-        city_no=wish.city_no,
+        province_no=request.province_no,
+        city_no=request.city_no,
         invoice_type=new.invoice_type,
         face_micros=new.face_micros,
         num=new.num,
@@ -170,16 +176,16 @@ def _order(
         commission_discount_ppm=product.commission_discount_ppm,
         service_discount_ppm=product.service_discount_ppm,
         payment_fee_discount_ppm=product.payment_fee_discount_ppm,
-        can_split_order=toggle(product.can_split_order),
+        can_split_order=yes_no(product.can_split_order),
         split_order_face_micros=product.split_order_face_micros,
-        overtime_s=shelf.order_overtime_s,
+        timeout_s=shelf.order_overtime_s,
         rechage_account=accounts.seal(order_id, new.rechage_account),
         has_notify=bool(new.notify_url),
         request_hash=accounts.ring.keyed(content_hash(new)),
     )
 
 
-async def create(context: Context, news: Sequence[NewOrder]) -> list[Taken | OrderRefusal]:
+async def create(context: Context, news: Sequence[NewOrder]) -> list[Accepted | OrderRefusal]:
     """Take orders; answers in order. Repeatable by (channel_no, request_no), also within the batch.
 
     Refuses: ChannelUnavailable, ProductNotFound, NumTooHigh, PriceDiffers, FieldInvalid,
@@ -202,11 +208,11 @@ async def create(context: Context, news: Sequence[NewOrder]) -> list[Taken | Ord
 
 async def _insert(context: Context, drafts: Sequence[_Draft]) -> set[int]:
     """Orders, notifies, tasks and events in one transaction; the ids that are new."""
-    told = [d for d in drafts if d.order.has_notify]
-    notify_ids = context.app.ids.take(len(told))
+    notified = [d for d in drafts if d.order.has_notify]
+    notify_ids = context.app.ids.take(len(notified))
     notifies = [
         store.NewNotify(notify_id, d.order.order_id, d.order.down_channel_no, d.new.notify_url)
-        for notify_id, d in zip(notify_ids, told, strict=True)
+        for notify_id, d in zip(notify_ids, notified, strict=True)
     ]
     async with context.app.work("order.create") as work:
         made = await store.insert_orders(
@@ -219,26 +225,26 @@ async def _insert(context: Context, drafts: Sequence[_Draft]) -> set[int]:
     return made
 
 
-def _begin(context: Context, work: UnitOfWork, order: Order) -> Held:
+def _begin(context: Context, work: UnitOfWork, order: Order) -> CachedOrder:
     step = kinds.OrderStep(order.order_id)
-    number, line, overtime_s = str(order.order_id), order.line_id, order.overtime_s
+    number, line, timeout_s = str(order.order_id), order.line_id, order.timeout_s
     work.tasks.add(
         kinds.PAY,
         step,
         order_no=number,
         queue=context.queue(line, kinds.PAY),
-        deadline_s=overtime_s + kinds.PAY.deadline_s,
+        deadline_s=timeout_s + kinds.PAY.deadline_s,
     )
-    overtime_task = work.tasks.add(
-        kinds.OVERTIME,
+    timeout_task = work.tasks.add(
+        kinds.TIMEOUT,
         step,
         order_no=number,
-        queue=context.queue(line, kinds.OVERTIME),
-        delay_s=overtime_s + 1,
-        deadline_s=overtime_s + kinds.OVERTIME.deadline_s,
+        queue=context.queue(line, kinds.TIMEOUT),
+        delay_s=timeout_s + 1,
+        deadline_s=timeout_s + kinds.TIMEOUT.deadline_s,
     )
     events.order_event(work, "created", order, OrderStatus.PAYING, events.ORDERED)
-    return Held(order, overtime_task)
+    return CachedOrder(order, timeout_task)
 
 
 async def _answers(
@@ -247,7 +253,7 @@ async def _answers(
     drafts: dict[tuple[str, str], _Draft],
     refused: dict[int, OrderRefusal],
     made: set[int],
-) -> list[Taken | OrderRefusal]:
+) -> list[Accepted | OrderRefusal]:
     """One answer for each request: new, stored before, or why not."""
     keys = [(new.channel_no, new.request_no) for new in news]
     looked_up = {
@@ -255,11 +261,11 @@ async def _answers(
         for index, key in enumerate(keys)
         if index in refused or drafts[key].order.order_id not in made
     }
-    stored: dict[tuple[str, str], Stored] = {}
+    stored: dict[tuple[str, str], OrderSummary] = {}
     if looked_up:
         async with context.app.db.connect() as db:
             stored = await store.orders_by_keys(db, list(looked_up))
-    answers: list[Taken | OrderRefusal] = []
+    answers: list[Accepted | OrderRefusal] = []
     begun: set[tuple[str, str]] = set()
     for index, (new, key) in enumerate(zip(news, keys, strict=True)):
         one, there = drafts.get(key), stored.get(key)
@@ -269,15 +275,15 @@ async def _answers(
         elif one is not None and is_new:
             first = key not in begun
             begun.add(key)
-            answers.append(_taken(context, _fresh(one.order), new, existed=not first))
+            answers.append(_accepted(context, _fresh(one.order), new, existed=not first))
         else:
             assert there is not None, "an order that was not new is there"
-            answers.append(_taken(context, there, new, existed=True))
+            answers.append(_accepted(context, there, new, existed=True))
     return answers
 
 
-def _fresh(order: Order) -> Stored:
-    return Stored(
+def _fresh(order: Order) -> OrderSummary:
+    return OrderSummary(
         order.order_id,
         order.down_channel_no,
         order.request_no,
@@ -289,17 +295,19 @@ def _fresh(order: Order) -> Stored:
     )
 
 
-def _taken(
-    context: Context, stored: Stored, new: NewOrder, *, existed: bool
-) -> Taken | OrderRefusal:
+def _accepted(
+    context: Context, stored: OrderSummary, new: NewOrder, *, existed: bool
+) -> Accepted | OrderRefusal:
     if existed:
         content = content_hash(new)  # bare in rows of before that are not sealed yet
         if stored.request_hash not in {context.accounts.ring.keyed(content), content}:
             return RequestDiffers(new.channel_no, new.request_no)
-    return Taken(stored, existed)
+    return Accepted(stored, existed)
 
 
-async def query(context: Context, keys: Sequence[tuple[str, str]]) -> list[Stored | OrderRefusal]:
+async def query(
+    context: Context, keys: Sequence[tuple[str, str]]
+) -> list[OrderSummary | OrderRefusal]:
     """How orders stand, key by key; running notifies are answered by it (100)."""
     async with context.app.db.connect() as db:
         found = await store.orders_by_keys(db, list(filter(holdable, dict.fromkeys(keys))))

@@ -31,7 +31,7 @@ async def pause(
             what = "paused" if paused else "resumed"
             events.order_event(work, what, order, was.order_status, events.AUDIT, f"{by}: {reason}")
             if not paused and was.order_status == OrderStatus.DELIVERING:
-                parts.bind_later(context, work, order, was.left_s, tried=False)
+                parts.enqueue_bind(context, work, order, was.left_s, tried=False)
         what = "order.pause" if paused else "order.resume"
         await record(
             work.db,

@@ -39,7 +39,7 @@ class Posted:
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
+class Transfer:
     """What one step moves on the three accounts of a channel: down or up, all or nothing.
 
     The amounts are signed effects on the balances: a sale is (-sell, +commission, -service).
@@ -64,7 +64,7 @@ class Movement:
 class Ledger(Protocol):
     """The ledger as the rules see it."""
 
-    async def post(self, movements: Sequence[Movement]) -> list[Posted | Refused]:
+    async def post(self, transfers: Sequence[Transfer]) -> list[Posted | Refused]:
         """Post each movement whole or not at all; results in order."""
         ...
 
@@ -80,12 +80,12 @@ class PayLedger:
         self._stub = rpc.LedgerServiceStub(channel)
         self._ident, self._call_s = ident, call_s
 
-    async def post(self, movements: Sequence[Movement]) -> list[Posted | Refused]:
+    async def post(self, transfers: Sequence[Transfer]) -> list[Posted | Refused]:
         """In calls of at most 1000 postings. Raises grpc.RpcError when pay did not answer."""
         answers: list[Posted | Refused] = []
         step = POSTINGS_MAX // len(_KINDS)
-        for start in range(0, len(movements), step):
-            part = movements[start : start + step]
+        for start in range(0, len(transfers), step):
+            part = transfers[start : start + step]
             full = [one for one in part if not one.empty]
             request = pb.PostEntriesRequest(groups=[self._group(one) for one in full])
             results = (
@@ -98,7 +98,7 @@ class PayLedger:
             ]
         return answers
 
-    def _group(self, one: Movement) -> pb.PostEntriesRequest.Group:
+    def _group(self, one: Transfer) -> pb.PostEntriesRequest.Group:
         amounts = (one.channel_micros, one.commission_micros, one.service_micros)
         change = REFUND if one.refund else DEDUCT
         return pb.PostEntriesRequest.Group(

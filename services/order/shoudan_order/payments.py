@@ -15,7 +15,7 @@ from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, notifies, parts
 from shoudan_order.context import Context
-from shoudan_order.pay_client import DIFFERS, DOMAIN, TOO_LOW, Movement, Posted
+from shoudan_order.pay_client import DIFFERS, DOMAIN, TOO_LOW, Posted, Transfer
 from shoudan_order.states import (
     BIND,
     FAIL_REFUND,
@@ -49,9 +49,9 @@ class _Binding:
     parts_of: dict[int, list[Delivery]] = field(default_factory=dict[int, list[Delivery]])
 
 
-def sale(order: Order) -> Movement:
+def sale(order: Order) -> Transfer:
     """What the channel pays for an order. Source: oms-behaviour §3.9 DownPay."""
-    return Movement(
+    return Transfer(
         "down",
         order.down_channel_no,
         str(order.order_id),
@@ -62,9 +62,9 @@ def sale(order: Order) -> Movement:
     )
 
 
-def purchase(delivery: Delivery) -> Movement:
+def purchase(delivery: Delivery) -> Transfer:
     """What a supplier is paid for a delivery. Source: oms-behaviour §3.9 UpPay."""
-    return Movement(
+    return Transfer(
         "up",
         delivery.up_channel_no,
         str(delivery.delivery_id),
@@ -90,7 +90,7 @@ async def pay(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
     try:
         answers = await context.ledger.post([sale(orders[t.payload.order_id]) for t in known])
     except grpc.RpcError as error:
-        pay_again(context, known, error)
+        retry_payment(context, known, error)
         return
     paid: list[Task[kinds.OrderStep]] = []
     failed: list[Task[kinds.OrderStep]] = []
@@ -102,7 +102,7 @@ async def pay(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
             failed.append(task)
         else:
             refused(context, task, answer)
-            _before_overtime(task, left_s.get(order.order_id))
+            _retry_before_timeout(task, left_s.get(order.order_id))
     voided = {
         task.payload.order_id
         for task, answer in zip(known, answers, strict=True)
@@ -140,7 +140,7 @@ async def _still_unpaid(
     return open_, left_s
 
 
-def _before_overtime(task: Task[Any], left_s: int | None) -> None:
+def _retry_before_timeout(task: Task[Any], left_s: int | None) -> None:
     """Try a last time just before the overtime, so that a late top-up still pays the order."""
     if left_s is not None and task.retry_after_s is not None and left_s > LAST_TRY_S:
         task.retry_after_s = min(task.retry_after_s, left_s - LAST_TRY_S)
@@ -151,7 +151,7 @@ def _fails_fast(context: Context, order: Order) -> bool:
     return shelf is not None and shelf.pay_fail_fast
 
 
-def pay_again(
+def retry_payment(
     context: Context, tasks: Sequence[Task[Any]], error: grpc.RpcError
 ) -> None:  # fmt: skip
     """Nobody knows whether it was posted: the same key is posted again."""
@@ -186,10 +186,12 @@ async def _paid(
         work.tasks.finish(*tasks)
         stuck = {o.order_id: o for o in paid if o.order_id not in moved}
         if stuck:
-            await _give_back(context, work, stuck)
+            await _refund_late_debits(context, work, stuck)
 
 
-async def _give_back(context: Context, work: UnitOfWork, orders: Mapping[int, Order]) -> None:
+async def _refund_late_debits(
+    context: Context, work: UnitOfWork, orders: Mapping[int, Order]
+) -> None:
     """A debit that found its order already failed is refunded; one repeated after a payment is not."""
     was = FAIL_REFUND.sources(FailRefundEvent.ORDER_FAILED)
     for order_id in await store.advance_late_debit(work.db, list(orders), was):
@@ -209,8 +211,8 @@ def _bind_now(context: Context, orders: Sequence[Order]) -> _Binding:
     waiting = BIND.next(BindStatus.NOT_STARTED, BindEvent.PAID)
     delivering = BIND.next(waiting, BindEvent.BOUND)
     for order in orders:
-        here = parts.fused(context, order.line_id)
-        bound = parts.slices(context, order, 0) if here else []
+        here = parts.can_run_inline(context, order.line_id)
+        bound = parts.plan_deliveries(context, order, 0) if here else []
         made.parts += bound
         made.parts_of[order.order_id] = bound
         made.paid.append(
@@ -228,10 +230,10 @@ def _follow_up(context: Context, work: UnitOfWork, order: Order, bound: Sequence
     delivering = OrderStatus.DELIVERING
     text = f"{micros_to_yuan(order.sell_amount_micros)} 元"
     events.order_event(work, "paid", order, delivering, events.DOWN_PAY, text)
-    parts.hand_out(context, work, order, bound)
+    parts.enqueue_deliveries(context, work, order, bound)
     if sum(part.total_face_micros for part in bound) < order.total_face_micros:
-        tried = parts.fused(context, order.line_id)
-        parts.bind_later(context, work, order, order.overtime_s, tried=tried)
+        tried = parts.can_run_inline(context, order.line_id)
+        parts.enqueue_bind(context, work, order, order.timeout_s, tried=tried)
 
 
 async def _fail_fast(
@@ -247,9 +249,11 @@ async def _fail_fast(
             events.order_event(
                 work, "failed", order, OrderStatus.FAILED, events.DOWN_PAY, BALANCE_WORDS
             )
-            notifies.owe(context, work, order, OrderStatus.FAILED, BALANCE_CODE, BALANCE_WORDS)
-            if held := context.memory.get(order_id):
-                work.tasks.finish_id(kinds.OVERTIME, held.overtime_task)
+            notifies.enqueue_notify(
+                context, work, order, OrderStatus.FAILED, BALANCE_CODE, BALANCE_WORDS
+            )
+            if cached := context.memory.get(order_id):
+                work.tasks.finish_id(kinds.TIMEOUT, cached.timeout_task)
         work.tasks.finish(*tasks)
     context.memory.drop(moved)
 
@@ -266,7 +270,7 @@ async def pay_up(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) ->
     try:
         answers = await context.ledger.post([purchase(bought[t.payload.delivery_id]) for t in due])
     except grpc.RpcError as error:
-        pay_again(context, due, error)
+        retry_payment(context, due, error)
         due, answers = [], []
     for task, answer in zip(due, answers, strict=True):
         if isinstance(answer, Posted):
@@ -284,8 +288,8 @@ async def _purchases(
     found: dict[int, Delivery] = {}
     missing: list[int] = []
     for task in tasks:
-        held = context.memory.get(task.payload.order_id)
-        part = held.deliveries.get(task.payload.delivery_id) if held is not None else None
+        cached = context.memory.get(task.payload.order_id)
+        part = cached.deliveries.get(task.payload.delivery_id) if cached is not None else None
         if part is not None:
             found[part.delivery_id] = part
         else:

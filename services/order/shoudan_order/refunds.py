@@ -43,19 +43,19 @@ from shoudan_order.states import (
     RefundStatus,
     RefundType,
     ReturnStatus,
-    Toggle,
     UpPaymentStatus,
     UpReturnEvent,
     UpReturnStatus,
+    YesNo,
 )
 from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.store import orders as order_store
 from shoudan_order.store import refunds as store
 from shoudan_order.store import returns as return_store
-from shoudan_order.store.orders import Settled
+from shoudan_order.store.orders import OrderUpdate
 from shoudan_order.store.refunds import Refund
 from shoudan_order.store.returns import Return
-from shoudan_order.store.rows import Delivery, DeliveryStanding, Order, Standing
+from shoudan_order.store.rows import Delivery, DeliveryState, Order, OrderState
 
 # A number taken between our look and our write is found at the second try.
 TRIES_MAX = 3
@@ -86,7 +86,7 @@ class NewRefund:
 
 
 @dataclass(frozen=True, slots=True)
-class TakenRefund:
+class AcceptedRefund:
     """A refund that is stored; `existed` when it was there before."""
 
     refund: Refund
@@ -98,13 +98,15 @@ class _Batch:
     """What a batch of refunds writes."""
 
     refunds: list[Refund] = field(default_factory=list[Refund])
-    overtimes_s: list[int] = field(default_factory=list[int])
+    timeouts_s: list[int] = field(default_factory=list[int])
     urls: dict[int, str] = field(default_factory=dict[int, str])
     returns: list[Return] = field(default_factory=list[Return])
-    orders: dict[int, Settled] = field(default_factory=dict[int, Settled])
+    orders: dict[int, OrderUpdate] = field(default_factory=dict[int, OrderUpdate])
 
 
-async def create(context: Context, news: Sequence[NewRefund]) -> list[TakenRefund | OrderRefusal]:
+async def create(
+    context: Context, news: Sequence[NewRefund]
+) -> list[AcceptedRefund | OrderRefusal]:
     """Take refunds; answers in order. Repeatable by (channel_no, refund_no).
 
     Refuses, each alone: RefundOrderNotFound, MandatoryOrderNotFound, OrderNotSucceeded, NotRefundable,
@@ -119,7 +121,9 @@ async def create(context: Context, news: Sequence[NewRefund]) -> list[TakenRefun
     raise AssertionError("TRIES_MAX is at least 1")
 
 
-async def _create(context: Context, news: Sequence[NewRefund]) -> list[TakenRefund | OrderRefusal]:
+async def _create(
+    context: Context, news: Sequence[NewRefund]
+) -> list[AcceptedRefund | OrderRefusal]:
     async with context.app.work("refund.create") as work:
         orders = await store.lock_orders_by_keys(
             work.db, list({(n.channel_no, n.request_no) for n in news})
@@ -132,11 +136,11 @@ async def _create(context: Context, news: Sequence[NewRefund]) -> list[TakenRefu
             work.db, [p.delivery.delivery_id for p in parts]
         )
         batch = _Batch()
-        answers: list[TakenRefund | OrderRefusal] = []
+        answers: list[AcceptedRefund | OrderRefusal] = []
         for new in news:
             answer = _take(context, work, batch, new, orders, there, in_refund, parts, given)
             answers.append(answer)
-            if isinstance(answer, TakenRefund) and not answer.existed:
+            if isinstance(answer, AcceptedRefund) and not answer.existed:
                 there[new.channel_no, new.refund_no] = answer.refund
         await _write(context, work, batch, orders)
     return answers
@@ -147,17 +151,17 @@ def _take(
     work: UnitOfWork,
     batch: _Batch,
     new: NewRefund,
-    orders: Mapping[tuple[str, str], tuple[Order, Standing]],
+    orders: Mapping[tuple[str, str], tuple[Order, OrderState]],
     there: Mapping[tuple[str, str], Refund],
     in_refund: set[int],
-    parts: Sequence[DeliveryStanding],
+    parts: Sequence[DeliveryState],
     given: Sequence[Return],
-) -> TakenRefund | OrderRefusal:
+) -> AcceptedRefund | OrderRefusal:
     stored = there.get((new.channel_no, new.refund_no))
     if stored is not None:
         if stored.request_hash != new.request_hash:
             return RefundDiffers(new.channel_no, new.refund_no)
-        return TakenRefund(stored, True)
+        return AcceptedRefund(stored, True)
     found = orders.get((new.channel_no, new.request_no))
     if found is None:
         return _no_order(new)
@@ -174,12 +178,12 @@ def _take(
         return refusal
     shelf = context.catalogue.down_shelves.get(order.down_shelf_id)
     batch.refunds.append(refund)
-    batch.overtimes_s.append(shelf.refund_overtime_s if shelf else 600)
+    batch.timeouts_s.append(shelf.refund_overtime_s if shelf else 600)
     if new.notify_url:
         batch.urls[refund.refund_id] = new.notify_url
     if after is not now:
         batch.orders[order.order_id] = after
-    return TakenRefund(refund, False)
+    return AcceptedRefund(refund, False)
 
 
 def _no_order(new: NewRefund) -> OrderRefusal:
@@ -189,7 +193,7 @@ def _no_order(new: NewRefund) -> OrderRefusal:
 
 
 def _check(
-    catalogue: Catalogue, new: NewRefund, order: Order, now: Settled, in_refund: set[int]
+    catalogue: Catalogue, new: NewRefund, order: Order, now: OrderUpdate, in_refund: set[int]
 ) -> None:
     """The documented refusals in the documented order."""
     general = new.refund_type == RefundType.GENERAL
@@ -200,7 +204,7 @@ def _check(
     product = catalogue.down_products.get(order.down_product_id)
     if general and (product is None or not product.can_refund):
         raise NotRefundable(order.order_id)
-    split = order.can_split_order == Toggle.YES
+    split = order.can_split_order == YesNo.YES
     if split and new.refund_num != order.num:
         raise PartialRefundRefused(order.order_id)
     # The refund of what a partial order did not deliver is computed from what it did deliver.
@@ -217,13 +221,15 @@ def _sold_still(catalogue: Catalogue, order: Order) -> bool:
     return all(one is not None and one.enabled for one in (product, shelf, channel))
 
 
-def _refund(work: UnitOfWork, new: NewRefund, order: Order, now: Settled) -> tuple[Refund, Settled]:
+def _refund(
+    work: UnitOfWork, new: NewRefund, order: Order, now: OrderUpdate
+) -> tuple[Refund, OrderUpdate]:
     """The refund and the order after it; a general one leaves the order as it is until goods are back."""
-    split = order.can_split_order == Toggle.YES
+    split = order.can_split_order == YesNo.YES
     face = now.success_face_micros if split else order.face_micros * new.refund_num
     after = order_totals.refunded(order, now, face)
     mandatory = new.refund_type == RefundType.MANDATORY
-    up_return, down_refund, told = (
+    up_return, down_refund, notify_status = (
         UpReturnStatus.WAITING,
         MoneyBackStatus.NOT_STARTED,
         NotifyStatus.NOT_STARTED,
@@ -231,7 +237,9 @@ def _refund(work: UnitOfWork, new: NewRefund, order: Order, now: Settled) -> tup
     if mandatory:
         up_return = UP_RETURN.next(up_return, UpReturnEvent.MANDATORY)
         down_refund = MONEY_BACK.next(down_refund, MoneyBackEvent.RETURNED)
-        told = NOTIFY.next(told, NotifyEvent.ENDED) if new.notify_url else told
+        notify_status = (
+            NOTIFY.next(notify_status, NotifyEvent.ENDED) if new.notify_url else notify_status
+        )
     refund = Refund(
         refund_id=work.ids.next(),
         order_id=order.order_id,
@@ -246,13 +254,13 @@ def _refund(work: UnitOfWork, new: NewRefund, order: Order, now: Settled) -> tup
         refund_status=RefundStatus.REFUNDING if mandatory else RefundStatus.RETURNING,
         up_return_status=up_return,
         down_refund_status=down_refund,
-        refund_notify_status=told,
+        refund_notify_status=notify_status,
         **amounts(now, after),
     )
     return refund, after if mandatory else now
 
 
-def amounts(before: Settled, after: Settled) -> dict[str, int]:
+def amounts(before: OrderUpdate, after: OrderUpdate) -> dict[str, int]:
     """What a refund gives back: exactly what the order loses by it."""
     return {
         "refund_face_micros": before.success_face_micros - after.success_face_micros,
@@ -267,7 +275,7 @@ def amounts(before: Settled, after: Settled) -> dict[str, int]:
 
 
 def _goods_back(
-    work: UnitOfWork, refund: Refund, parts: Sequence[DeliveryStanding], given: Sequence[Return]
+    work: UnitOfWork, refund: Refund, parts: Sequence[DeliveryState], given: Sequence[Return]
 ) -> list[Return]:
     """Returns of delivered goods until the refund is covered. Raises RefundNumTooHigh if they do not."""
     open_micros = refund.refund_face_micros
@@ -328,7 +336,7 @@ async def _write(
     context: Context,
     work: UnitOfWork,
     batch: _Batch,
-    orders: Mapping[tuple[str, str], tuple[Order, Standing]],
+    orders: Mapping[tuple[str, str], tuple[Order, OrderState]],
 ) -> None:
     if not batch.refunds:
         return
@@ -339,34 +347,34 @@ async def _write(
         if r.refund_id in batch.urls
     ]
     made = await store.insert_refunds(
-        work.db, batch.refunds, batch.overtimes_s, notifies, context.settings.notify_count_max
+        work.db, batch.refunds, batch.timeouts_s, notifies, context.settings.notify_count_max
     )
     if len(made) < len(batch.refunds):
         raise _NumberTaken
     await return_store.insert_returns(work.db, batch.returns)
     if batch.orders:
-        await order_store.advance_settled(work.db, list(batch.orders.values()))
-    for refund, overtime_s in zip(batch.refunds, batch.overtimes_s, strict=True):
-        _begin(context, work, by_id[refund.order_id], refund, overtime_s)
+        await order_store.advance_orders(work.db, list(batch.orders.values()))
+    for refund, timeout_s in zip(batch.refunds, batch.timeouts_s, strict=True):
+        _begin(context, work, by_id[refund.order_id], refund, timeout_s)
     for one in batch.returns:
         add_return_task(context, work, by_id[one.order_id].line_id, one)
 
 
 def _begin(
-    context: Context, work: UnitOfWork, order: Order, refund: Refund, overtime_s: int
+    context: Context, work: UnitOfWork, order: Order, refund: Refund, timeout_s: int
 ) -> None:
     mandatory = refund.refund_type == RefundType.MANDATORY
-    tell(work, "created", refund, events.MANDATORY if mandatory else events.GENERAL)
+    publish(work, "created", refund, events.MANDATORY if mandatory else events.GENERAL)
     if mandatory:
-        money_back(context, work, order.line_id, refund)
+        enqueue_refund(context, work, order.line_id, refund)
     else:
         work.tasks.add(
-            kinds.REFUND_OVERTIME,
+            kinds.REFUND_TIMEOUT,
             kinds.RefundStep(refund.refund_id, refund.order_id),
             order_no=str(refund.order_id),
-            queue=context.queue(order.line_id, kinds.REFUND_OVERTIME),
-            delay_s=overtime_s + 1,
-            deadline_s=overtime_s + kinds.REFUND_OVERTIME.deadline_s,
+            queue=context.queue(order.line_id, kinds.REFUND_TIMEOUT),
+            delay_s=timeout_s + 1,
+            deadline_s=timeout_s + kinds.REFUND_TIMEOUT.deadline_s,
         )
 
 
@@ -380,7 +388,7 @@ def add_return_task(context: Context, work: UnitOfWork, line_id: int, one: Retur
     )
 
 
-def money_back(context: Context, work: UnitOfWork, line_id: int, refund: Refund) -> None:
+def enqueue_refund(context: Context, work: UnitOfWork, line_id: int, refund: Refund) -> None:
     """The tasks of a refund whose goods are back: the channel's money, and its notify."""
     work.tasks.add(
         kinds.DOWN_REFUND,
@@ -388,10 +396,10 @@ def money_back(context: Context, work: UnitOfWork, line_id: int, refund: Refund)
         order_no=str(refund.order_id),
         queue=context.queue(line_id, kinds.DOWN_REFUND),
     )
-    owe(context, work, line_id, refund)
+    enqueue_notify(context, work, line_id, refund)
 
 
-def owe(context: Context, work: UnitOfWork, line_id: int, refund: Refund) -> None:
+def enqueue_notify(context: Context, work: UnitOfWork, line_id: int, refund: Refund) -> None:
     """The notify task of a refund whose outcome is known."""
     if refund.has_notify:
         work.tasks.add(
@@ -402,7 +410,7 @@ def owe(context: Context, work: UnitOfWork, line_id: int, refund: Refund) -> Non
         )
 
 
-def tell(work: UnitOfWork, what: str, refund: Refund, tag: str, text: str = "") -> None:
+def publish(work: UnitOfWork, what: str, refund: Refund, tag: str, text: str = "") -> None:
     """The event of a refund."""
     events.refund_event(
         work,

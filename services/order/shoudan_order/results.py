@@ -14,7 +14,7 @@ from shoudan_kit.db.pool import retry
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import costs, events, kinds, notifies, order_totals, parts
-from shoudan_order.binding import guard_s
+from shoudan_order.binding import delivery_margin_s
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome
 from shoudan_order.states import (
@@ -33,8 +33,8 @@ from shoudan_order.store import audits as audit_store
 from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.store import orders as store
 from shoudan_order.store import pauses as pause_store
-from shoudan_order.store.orders import Settled
-from shoudan_order.store.rows import Delivery, DeliveryStanding, Order, Standing
+from shoudan_order.store.orders import OrderUpdate
+from shoudan_order.store.rows import Delivery, DeliveryState, Order, OrderState
 
 _log = log.get_logger("results")
 
@@ -54,12 +54,12 @@ class _Batch:
 
     ended: list[delivery_store.Ended] = field(default_factory=list[delivery_store.Ended])
     acks: dict[int, Ack] = field(default_factory=dict[int, Ack])
-    now: dict[int, Settled] = field(default_factory=dict[int, Settled])
+    now: dict[int, OrderUpdate] = field(default_factory=dict[int, OrderUpdate])
     succeeded: list[tuple[Delivery, Outcome]] = field(
         default_factory=list[tuple[Delivery, Outcome]]
     )
     failed: list[tuple[Delivery, Outcome]] = field(default_factory=list[tuple[Delivery, Outcome]])
-    cost_doubts: list[tuple[Delivery, str]] = field(default_factory=list[tuple[Delivery, str]])
+    refused_costs: list[tuple[Delivery, str]] = field(default_factory=list[tuple[Delivery, str]])
     # Deliveries told both ends: their order, and whether the end that stands is a success.
     conflicts: dict[int, tuple[int, bool]] = field(default_factory=dict[int, tuple[int, bool]])
 
@@ -85,23 +85,23 @@ async def _apply(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ack
 
 
 def _decide(
-    orders: Mapping[int, tuple[Order, Standing]],
-    there: Mapping[int, DeliveryStanding],
+    orders: Mapping[int, tuple[Order, OrderState]],
+    there: Mapping[int, DeliveryState],
     outcomes: Sequence[Outcome],
     cost_max_ppm: int,
 ) -> _Batch:
     batch = _Batch()
     ends = {i: _succeeded_or_not(one.delivery_status) for i, one in there.items()}
     for one in outcomes:
-        standing = there.get(one.id)
-        if standing is None:
+        state = there.get(one.id)
+        if state is None:
             continue
-        order, was = orders[standing.delivery.order_id]
+        order, was = orders[state.delivery.order_id]
         ack = batch.acks.get(one.id) or Ack(one.id, False, False)
         succeeded = ends[one.id]
         if succeeded is None:
             now = batch.now.get(order.order_id) or order_totals.as_is(was)
-            batch.now[order.order_id] = _fold(batch, order, now, standing, one.first, cost_max_ppm)
+            batch.now[order.order_id] = _fold(batch, order, now, state, one.first, cost_max_ppm)
             succeeded = ends[one.id] = one.first.succeeded
             ack = replace(ack, applied=True)
         if one.contradicts or one.succeeded != succeeded:
@@ -121,18 +121,18 @@ def _succeeded_or_not(status: DeliveryStatus) -> bool | None:
 def _fold(
     batch: _Batch,
     order: Order,
-    now: Settled,
-    standing: DeliveryStanding,
+    now: OrderUpdate,
+    state: DeliveryState,
     one: Outcome,
     cost_max_ppm: int,
-) -> Settled:
-    part = standing.delivery
+) -> OrderUpdate:
+    part = state.delivery
     cost, stated_micros = part.cost_amount_micros, 0
     if one.succeeded:
         found = costs.booked(part.cost_amount_micros, one, cost_max_ppm)
         cost, stated_micros = found.micros, found.micros if found.stated else 0
         if found.refused:
-            batch.cost_doubts.append((part, found.refused))
+            batch.refused_costs.append((part, found.refused))
         event, paid, now = (
             DeliveryEvent.SUCCEEDED,
             UpPaymentEvent.DELIVERED,
@@ -145,14 +145,14 @@ def _fold(
         now = order_totals.unbound(now, part.total_face_micros)
         batch.failed.append((part, one))
     # A success may be told of a delivery whose start was never stored: the supplier knows better.
-    status = standing.delivery_status
+    status = state.delivery_status
     if not DELIVERY.allows(status, event):
         status = DELIVERY.next(status, DeliveryEvent.STARTED)
     batch.ended.append(
         delivery_store.Ended(
             part.delivery_id,
             DELIVERY.next(status, event),
-            UP_PAYMENT.next(standing.up_payment_status, paid),
+            UP_PAYMENT.next(state.up_payment_status, paid),
             one.up_order_no,
             cost,
             stated_micros,
@@ -164,7 +164,10 @@ def _fold(
 
 
 async def _write(
-    context: Context, work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+    context: Context,
+    work: UnitOfWork,
+    orders: Mapping[int, tuple[Order, OrderState]],
+    batch: _Batch,
 ) -> None:
     if batch.ended:
         await delivery_store.advance_ended(work.db, batch.ended)
@@ -172,7 +175,7 @@ async def _write(
     if batch.conflicts:
         await _park(work, orders, batch)
     if batch.failed:
-        await _elsewhere(context, work, orders, batch)
+        await _rebind_failed(context, work, orders, batch)
     for order_id, now in batch.now.items():
         # After its overtime an order ends with its last part, delivered or not, unless a person is asked.
         order, was = orders[order_id]
@@ -180,10 +183,10 @@ async def _write(
             batch.now[order_id] = order_totals.closed(
                 order, now, partial=context.settings.partial_auto
             )
-    await _doubt_costs(work, orders, batch)
+    await _audit_costs(work, orders, batch)
     if batch.now:
-        await store.advance_settled(work.db, list(batch.now.values()))
-        await ask_people(work, list(batch.now.values()))
+        await store.advance_orders(work.db, list(batch.now.values()))
+        await request_decision(work, list(batch.now.values()))
     for part, _ in batch.succeeded:
         _succeeded(context, work, orders[part.order_id][0], batch.now[part.order_id], part)
     for order_id, now in batch.now.items():
@@ -191,8 +194,11 @@ async def _write(
             _ended(context, work, orders[order_id][0], now)
 
 
-async def _elsewhere(
-    context: Context, work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+async def _rebind_failed(
+    context: Context,
+    work: UnitOfWork,
+    orders: Mapping[int, tuple[Order, OrderState]],
+    batch: _Batch,
 ) -> None:
     """Bind failed parts again while there is time."""
     for part, one in batch.failed:
@@ -207,7 +213,7 @@ async def _elsewhere(
             f"{part.up_channel_no} {one.message}",
             delivery_id=part.delivery_id,
         )
-    again: dict[int, tuple[Order, Settled]] = {}
+    again: dict[int, tuple[Order, OrderUpdate]] = {}
     for order_id in {part.order_id for part, _ in batch.failed}:
         (order, was), now = orders[order_id], batch.now[order_id]
         # A parked order is left as it is: what its audit decides binds the rest, or ends it.
@@ -219,34 +225,34 @@ async def _elsewhere(
     for order_id, (order, _) in again.items():
         if batch.now[order_id].bind_face_micros < order.total_face_micros:
             left_s = orders[order_id][1].left_s
-            parts.bind_later(context, work, order, left_s, tried=order_id in here)
+            parts.enqueue_bind(context, work, order, left_s, tried=order_id in here)
 
 
-def _rebinds(context: Context, order: Order, now: Settled) -> bool:
-    enough = now.was.left_s > guard_s(order.overtime_s)
-    return enough and now.was.delivery_pause != 0 and parts.fused(context, order.line_id)
+def _rebinds(context: Context, order: Order, now: OrderUpdate) -> bool:
+    enough = now.was.left_s > delivery_margin_s(order.timeout_s)
+    return enough and now.was.delivery_pause != 0 and parts.can_run_inline(context, order.line_id)
 
 
 async def _unpark_known(
-    work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+    work: UnitOfWork, orders: Mapping[int, tuple[Order, OrderState]], batch: _Batch
 ) -> None:
     """Unpark orders whose unknown delivery has ended."""
     ends = [(part, AuditStatus.SUCCEEDED) for part, _ in batch.succeeded]
     ends += [(part, AuditStatus.FAILED) for part, _ in batch.failed]
     known = [
-        audit_store.Known(part.order_id, part.delivery_id, status)
+        audit_store.KnownEnd(part.order_id, part.delivery_id, status)
         for part, status in ends
         if orders[part.order_id][1].parked_reason
     ]
     if not known:
         return
-    for order_id in await audit_store.settle_audits(work.db, AuditType.DELIVERY, known):
+    for order_id in await audit_store.close_audits(work.db, AuditType.DELIVERY, known):
         now = batch.now[order_id]
         if now.parked_reason == now.was.parked_reason:
             batch.now[order_id] = replace(now, parked_reason="")
 
 
-async def ask_people(work: UnitOfWork, changed: Sequence[Settled]) -> None:
+async def request_decision(work: UnitOfWork, changed: Sequence[OrderUpdate]) -> None:
     """Ask for the decision on orders just left half delivered (partial_auto off)."""
     left = [
         now
@@ -263,29 +269,29 @@ async def ask_people(work: UnitOfWork, changed: Sequence[Settled]) -> None:
         await audit_store.insert_audits(work.db, asked)
 
 
-async def _doubt_costs(
-    work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+async def _audit_costs(
+    work: UnitOfWork, orders: Mapping[int, tuple[Order, OrderState]], batch: _Batch
 ) -> None:
     """Ask a person to settle with the supplier; the delivery succeeded and the order goes on."""
-    if not batch.cost_doubts:
+    if not batch.refused_costs:
         return
     asked = [
         audit_store.NewAudit(
             work.ids.next(), part.order_id, 0, part.delivery_id, AuditType.DELIVERY, reason
         )
-        for part, reason in batch.cost_doubts
+        for part, reason in batch.refused_costs
     ]
     await audit_store.insert_audits(work.db, asked)
-    for part, reason in batch.cost_doubts:
+    for part, reason in batch.refused_costs:
         order, status = orders[part.order_id][0], batch.now[part.order_id].order_status
         events.order_event(
             work, "cost_refused", order, status, events.AUDIT, reason, delivery_id=part.delivery_id
         )
-    _log.warning("cost_refused", delivery_ids=[part.delivery_id for part, _ in batch.cost_doubts])
+    _log.warning("cost_refused", delivery_ids=[part.delivery_id for part, _ in batch.refused_costs])
 
 
 async def _park(
-    work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+    work: UnitOfWork, orders: Mapping[int, tuple[Order, OrderState]], batch: _Batch
 ) -> None:
     """Record contradictions once: an audit row each, the order parked, nothing applied."""
     reasons: dict[int, str] = {}
@@ -294,8 +300,8 @@ async def _park(
         await delivery_store.mark_conflicts(work.db, sorted(batch.conflicts))
     ):
         order_id, succeeded = batch.conflicts[delivery_id]
-        stands, told = ("succeeded", "failed") if succeeded else ("failed", "succeeded")
-        reason = f"delivery {delivery_id} is {stands}, now told {told}"
+        stands, contradicted = ("succeeded", "failed") if succeeded else ("failed", "succeeded")
+        reason = f"delivery {delivery_id} is {stands}, now told {contradicted}"
         reasons.setdefault(order_id, reason)
         kind = AuditType.FALSE_SUCCESS if succeeded else AuditType.DELIVERY
         audit_id = work.ids.next()
@@ -313,7 +319,7 @@ async def _park(
 
 
 def _succeeded(
-    context: Context, work: UnitOfWork, order: Order, now: Settled, part: Delivery
+    context: Context, work: UnitOfWork, order: Order, now: OrderUpdate, part: Delivery
 ) -> None:
     """Pay the supplier; tell the order's end with its last part."""
     work.tasks.add(
@@ -322,9 +328,9 @@ def _succeeded(
         order_no=str(order.order_id),
         queue=context.queue(order.line_id, kinds.UP_PAY),
     )
-    held = context.memory.get(order.order_id)
-    if held is not None:
-        held.deliveries[part.delivery_id] = part
+    cached = context.memory.get(order.order_id)
+    if cached is not None:
+        cached.deliveries[part.delivery_id] = part
     _drop_task(context, work, part)
     if now.order_status != OrderStatus.SUCCEEDED:
         events.order_event(
@@ -341,32 +347,32 @@ def _succeeded(
 
 def _drop_task(context: Context, work: UnitOfWork, part: Delivery) -> None:
     """The deliver task has nothing left to do; where it is not known here, it finds that out itself."""
-    held = context.memory.get(part.order_id)
-    if held is not None and (task_id := held.deliver_tasks.pop(part.delivery_id, None)):
+    cached = context.memory.get(part.order_id)
+    if cached is not None and (task_id := cached.deliver_tasks.pop(part.delivery_id, None)):
         work.tasks.finish_id(kinds.DELIVER, task_id)
 
 
-WHAT = {
+END_EVENT = {
     OrderStatus.SUCCEEDED: "succeeded",
     OrderStatus.FAILED: "failed",
     OrderStatus.PARTIAL: "partial",
 }
 
 
-def _ended(context: Context, work: UnitOfWork, order: Order, now: Settled) -> None:
+def _ended(context: Context, work: UnitOfWork, order: Order, now: OrderUpdate) -> None:
     """Everything an order's end entails, once: notify, refund of what failed, no overtime any more."""
     if now.was.order_status in ENDED:
         return
     events.order_event(
         work,
-        WHAT[now.order_status],
+        END_EVENT[now.order_status],
         order,
         now.order_status,
         events.FINISH,
         now.fail_msg,
         success_face_micros=now.success_face_micros,
     )
-    notifies.owe(context, work, order, now.order_status, now.fail_code, now.fail_msg)
+    notifies.enqueue_notify(context, work, order, now.order_status, now.fail_code, now.fail_msg)
     if now.refund_status == FailRefundStatus.WAITING:
         work.tasks.add(
             kinds.ORDER_REFUND,
@@ -374,8 +380,8 @@ def _ended(context: Context, work: UnitOfWork, order: Order, now: Settled) -> No
             order_no=str(order.order_id),
             queue=context.queue(order.line_id, kinds.ORDER_REFUND),
         )
-    if held := context.memory.get(order.order_id):
-        work.tasks.finish_id(kinds.OVERTIME, held.overtime_task)
+    if cached := context.memory.get(order.order_id):
+        work.tasks.finish_id(kinds.TIMEOUT, cached.timeout_task)
 
 
 async def confirm(context: Context, work: UnitOfWork, delivery_id: int, reason: str) -> str:
@@ -398,13 +404,13 @@ async def confirm(context: Context, work: UnitOfWork, delivery_id: int, reason: 
         return "the delivery is not failed any more"
     now = order_totals.bound(order_totals.as_is(was), part.total_face_micros)
     now = order_totals.delivered(order, now, part, part.cost_amount_micros)
-    await store.advance_settled(work.db, [now])
+    await store.advance_orders(work.db, [now])
     _succeeded(context, work, order, now, part)
     end(context, work, order, now)
     return ""
 
 
-def end(context: Context, work: UnitOfWork, order: Order, now: Settled) -> None:
+def end(context: Context, work: UnitOfWork, order: Order, now: OrderUpdate) -> None:
     """The end of an order that was decided elsewhere (overtime, audit)."""
     if now.order_status in ENDED:
         _ended(context, work, order, now)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from shoudan_kit.tasks.kinds import Kind
 from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
 from shoudan_order import kinds
-from shoudan_order.audits import keep
+from shoudan_order.audits import record_operation
 from shoudan_order.context import Context
 from shoudan_order.refusals import NotFound
 from shoudan_order.states import MoneyBackStatus, OrderStatus, ReturnStatus, UpPaymentStatus
@@ -65,7 +65,7 @@ async def _resend(
             _task(context, work, kind, orders[order_id].line_id, order_id, step, limited=False)
         if keys:
             subject = channel_no or ", ".join(map(str, ids[:20]))
-            await keep(work, by, "notify.resend", subject, f"{len(keys)} notifies")
+            await record_operation(work, by, "notify.resend", subject, f"{len(keys)} notifies")
             record(work)
     return len(keys)
 
@@ -93,7 +93,7 @@ async def retry(context: Context, name: str, number: int, by: str, reason: str) 
     """Make one step due again; the task made, 0 when there was nothing to do. Refuses: NotFound."""
     async with context.app.work("audit.retry") as work:
         task_id = await _RETRIES[name](context, work, number)
-        await keep(work, by, f"retry.{name}", str(number), reason)
+        await record_operation(work, by, f"retry.{name}", str(number), reason)
     return task_id
 
 
@@ -153,10 +153,10 @@ async def _retry_return(context: Context, work: UnitOfWork, number: int) -> int:
     await return_store.insert_returns(work.db, [again])
     refund_step = kinds.RefundStep(refund.refund_id, order.order_id)
     work.tasks.add(
-        kinds.REFUND_OVERTIME,
+        kinds.REFUND_TIMEOUT,
         refund_step,
         order_no=str(order.order_id),
-        queue=context.queue(order.line_id, kinds.REFUND_OVERTIME),
+        queue=context.queue(order.line_id, kinds.REFUND_TIMEOUT),
         delay_s=RETRY_S + 1,
     )
     step = kinds.ReturnStep(again.return_id, refund.refund_id, order.order_id)

@@ -48,10 +48,10 @@ from shoudan_order.store import orders as order_store
 from shoudan_order.store import pauses as pause_store
 from shoudan_order.store import refunds as refund_store
 from shoudan_order.store import returns as store
-from shoudan_order.store.orders import Settled
+from shoudan_order.store.orders import OrderUpdate
 from shoudan_order.store.refunds import Refund
 from shoudan_order.store.returns import Return
-from shoudan_order.store.rows import Order, Standing
+from shoudan_order.store.rows import Order, OrderState
 
 _log = log.get_logger("returns")
 
@@ -59,7 +59,7 @@ OPEN = {ReturnStatus.WAITING, ReturnStatus.SENDING}
 # The end of a return whose refund's time is over; it ends none that has been handed over.
 NEVER_SENT = "overtime"
 HALF = "returned in part"
-WHAT = {
+END_EVENT = {
     RefundStatus.REFUNDING: "returned",
     RefundStatus.FAILED: "failed",
     RefundStatus.PARTIAL: "partial",
@@ -77,7 +77,7 @@ class _Batch:
     now: dict[int, Return] = field(default_factory=dict[int, Return])
 
 
-async def give_back(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -> None:
+async def send(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -> None:
     """Hand returns over: intent first, then the call. A task ends with its return's result."""
     ids = [t.payload.return_id for t in tasks]
     orders = await context.orders({t.payload.order_id for t in tasks})
@@ -174,7 +174,7 @@ async def _report(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ac
         batch = _decide(there, outcomes)
         if batch.ended:
             await store.advance_returned(work.db, batch.ended)
-        await _let_go(work, orders, batch)
+        await _unpark_known(work, orders, batch)
         await _settle(context, work, orders, batch)
         if batch.conflicts:
             await _park(work, orders, batch)
@@ -225,10 +225,13 @@ def _end(batch: _Batch, was: Return, one: Outcome) -> Return:
 
 
 async def _settle(
-    context: Context, work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+    context: Context,
+    work: UnitOfWork,
+    orders: Mapping[int, tuple[Order, OrderState]],
+    batch: _Batch,
 ) -> None:
     """Costs go down with each return; the refund ends with its last one."""
-    changed: dict[int, Settled] = {}
+    changed: dict[int, OrderUpdate] = {}
     for one in batch.returned:
         order, was = orders[one.order_id]
         now = changed.get(one.order_id) or order_totals.as_is(was)
@@ -246,15 +249,15 @@ async def _settle(
         )
     await _end_refunds(context, work, orders, batch, changed)
     if changed:
-        await order_store.advance_settled(work.db, list(changed.values()))
+        await order_store.advance_orders(work.db, list(changed.values()))
 
 
 async def _end_refunds(
     context: Context,
     work: UnitOfWork,
-    orders: Mapping[int, tuple[Order, Standing]],
+    orders: Mapping[int, tuple[Order, OrderState]],
     batch: _Batch,
-    changed: dict[int, Settled],
+    changed: dict[int, OrderUpdate],
 ) -> None:
     """End the refunds whose last return has ended; half returned ones perhaps by a person only."""
     refund_ids = sorted({r.refund_id for r in batch.now.values() if r.refund_id})
@@ -283,7 +286,7 @@ async def _end_refunds(
             )
             for r in halves
         ]
-        for order_id in await _leave(work, orders, reasons, audits):
+        for order_id in await _leave_to_person(work, orders, reasons, audits):
             now = changed.get(order_id) or order_totals.as_is(orders[order_id][1])
             changed[order_id] = replace(now, parked_reason=reasons[order_id])
 
@@ -291,12 +294,12 @@ async def _end_refunds(
 async def close(context: Context, work: UnitOfWork, order: Order, refund: Refund) -> None:
     """Write a refund that has just ended, with what follows from it."""
     await refund_store.advance_refunds(work.db, [refund])
-    _tell_end(context, work, order, refund)
+    _after_end(context, work, order, refund)
 
 
 def ended_refund(
-    order: Order, now: Settled, refund: Refund, returns: Sequence[Return]
-) -> tuple[Refund, Settled] | None:
+    order: Order, now: OrderUpdate, refund: Refund, returns: Sequence[Return]
+) -> tuple[Refund, OrderUpdate] | None:
     """The refund and its order once every return has ended; None before."""
     if refund.refund_status != RefundStatus.RETURNING:
         return None
@@ -315,7 +318,7 @@ def ended_refund(
     if not UP_RETURN.allows(started, up_event):
         started = UP_RETURN.next(started, UpReturnEvent.STARTED)
     money = MoneyBackEvent.RETURNED if back else MoneyBackEvent.NOT_RETURNED
-    told = refund.refund_notify_status
+    notify_status = refund.refund_notify_status
     after = order_totals.refunded(order, now, back) if back else now
     return (
         replace(
@@ -323,25 +326,25 @@ def ended_refund(
             refund_status=REFUND.next(refund.refund_status, event),
             up_return_status=UP_RETURN.next(started, up_event),
             down_refund_status=MONEY_BACK.next(refund.down_refund_status, money),
-            refund_notify_status=NOTIFY.next(told, NotifyEvent.ENDED)
+            refund_notify_status=NOTIFY.next(notify_status, NotifyEvent.ENDED)
             if refund.has_notify
-            else told,
+            else notify_status,
             **refunds.amounts(now, after) if back else {},
         ),
         after,
     )
 
 
-def _tell_end(context: Context, work: UnitOfWork, order: Order, refund: Refund) -> None:
-    refunds.tell(work, WHAT[refund.refund_status], refund, events.RETURNED)
+def _after_end(context: Context, work: UnitOfWork, order: Order, refund: Refund) -> None:
+    refunds.publish(work, END_EVENT[refund.refund_status], refund, events.RETURNED)
     if refund.refund_status == RefundStatus.FAILED:
-        refunds.owe(context, work, order.line_id, refund)
+        refunds.enqueue_notify(context, work, order.line_id, refund)
     else:
-        refunds.money_back(context, work, order.line_id, refund)
+        refunds.enqueue_refund(context, work, order.line_id, refund)
 
 
 async def _park(
-    work: UnitOfWork, orders: Mapping[int, tuple[Order, Standing]], batch: _Batch
+    work: UnitOfWork, orders: Mapping[int, tuple[Order, OrderState]], batch: _Batch
 ) -> None:
     """Record contradictions once: an audit each, the order parked, the first end stands."""
     reasons: dict[int, str] = {}
@@ -349,12 +352,12 @@ async def _park(
     for return_id in sorted(await store.mark_conflicts(work.db, sorted(batch.conflicts))):
         was = batch.conflicts[return_id]
         succeeded = was.return_status == ReturnStatus.SUCCEEDED
-        stands, told = ("succeeded", "failed") if succeeded else ("failed", "succeeded")
-        reason = f"return {return_id} is {stands}, now told {told}"
+        stands, notify_status = ("succeeded", "failed") if succeeded else ("failed", "succeeded")
+        reason = f"return {return_id} is {stands}, now told {notify_status}"
         reasons.setdefault(was.order_id, reason)
         audits.append(_audit(work, was, reason))
     if audits:
-        await _leave(work, orders, reasons, audits)
+        await _leave_to_person(work, orders, reasons, audits)
 
 
 def _audit(work: UnitOfWork, one: Return, reason: str) -> audit_store.NewAudit:
@@ -363,9 +366,9 @@ def _audit(work: UnitOfWork, one: Return, reason: str) -> audit_store.NewAudit:
     )
 
 
-async def _leave(
+async def _leave_to_person(
     work: UnitOfWork,
-    orders: Mapping[int, tuple[Order, Standing]],
+    orders: Mapping[int, tuple[Order, OrderState]],
     reasons: Mapping[int, str],
     audits: Sequence[audit_store.NewAudit],
 ) -> set[int]:
@@ -380,12 +383,12 @@ async def _leave(
     return parked
 
 
-async def _let_go(
-    work: UnitOfWork, orders: dict[int, tuple[Order, Standing]], batch: _Batch
+async def _unpark_known(
+    work: UnitOfWork, orders: dict[int, tuple[Order, OrderState]], batch: _Batch
 ) -> None:
     """Orders parked for a return that nobody knew about wait for nobody once it is known."""
     known = [
-        audit_store.Known(
+        audit_store.KnownEnd(
             one.order_id,
             one.return_id,
             AuditStatus.SUCCEEDED
@@ -397,14 +400,14 @@ async def _let_go(
     ]
     if not known:
         return
-    free = await audit_store.settle_audits(work.db, AuditType.RETURN, known)
+    free = await audit_store.close_audits(work.db, AuditType.RETURN, known)
     await pause_store.unpark_orders(work.db, sorted(free))
     for order_id in free:
         order, was = orders[order_id]
         orders[order_id] = (order, replace(was, parked_reason=""))
 
 
-async def overtime(context: Context, tasks: Sequence[Task[kinds.RefundStep]]) -> None:
+async def time_out(context: Context, tasks: Sequence[Task[kinds.RefundStep]]) -> None:
     """A refund's time is over: returns never sent fail, those under way are asked about."""
     async with context.app.db.connect() as db:
         early = await refund_store.seconds_left(db, [t.payload.refund_id for t in tasks])
@@ -473,7 +476,7 @@ async def unknown(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -> 
             left = [r for r in there.values() if r.return_status in OPEN]
             reasons = {r.order_id: f"return {r.return_id} unknown at overtime" for r in left}
             audits = [_audit(work, r, reasons[r.order_id]) for r in left]
-            await _leave(work, found, reasons, audits)
+            await _leave_to_person(work, found, reasons, audits)
         work.tasks.finish(*tasks)
 
 

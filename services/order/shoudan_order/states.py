@@ -27,7 +27,7 @@ class OrderEvent(StrEnum):
 
     PAID = "paid"
     PAY_REFUSED = "pay_refused"
-    OVERTIME = "overtime"
+    TIMED_OUT = "timed_out"
     DELIVERED = "delivered"
     NOTHING_DELIVERED = "nothing_delivered"
     PART_DELIVERED = "part_delivered"
@@ -41,7 +41,7 @@ ORDER: Final = Machine(
     moves={
         (OrderStatus.PAYING, OrderEvent.PAID): OrderStatus.DELIVERING,
         (OrderStatus.PAYING, OrderEvent.PAY_REFUSED): OrderStatus.FAILED,
-        (OrderStatus.PAYING, OrderEvent.OVERTIME): OrderStatus.FAILED,
+        (OrderStatus.PAYING, OrderEvent.TIMED_OUT): OrderStatus.FAILED,
         (OrderStatus.DELIVERING, OrderEvent.DELIVERED): OrderStatus.SUCCEEDED,
         (OrderStatus.DELIVERING, OrderEvent.NOTHING_DELIVERED): OrderStatus.FAILED,
         (OrderStatus.DELIVERING, OrderEvent.PART_DELIVERED): OrderStatus.PARTIAL,
@@ -70,7 +70,7 @@ class PaymentEvent(StrEnum):
     PAID = "paid"
     FREE = "free"
     REFUSED = "refused"
-    OVERTIME = "overtime"
+    TIMED_OUT = "timed_out"
 
 
 PAYMENT: Final = Machine(
@@ -80,7 +80,7 @@ PAYMENT: Final = Machine(
         (PaymentStatus.PAYING, PaymentEvent.PAID): PaymentStatus.PAID,
         (PaymentStatus.PAYING, PaymentEvent.FREE): PaymentStatus.NOT_NEEDED,
         (PaymentStatus.PAYING, PaymentEvent.REFUSED): PaymentStatus.OVERTIME,
-        (PaymentStatus.PAYING, PaymentEvent.OVERTIME): PaymentStatus.OVERTIME,
+        (PaymentStatus.PAYING, PaymentEvent.TIMED_OUT): PaymentStatus.OVERTIME,
     },
 )
 
@@ -443,7 +443,7 @@ class NotifyType(IntEnum):
     REFUND = 2
 
 
-class Toggle(IntEnum):
+class YesNo(IntEnum):
     """The documented yes and no: status, can_refund, can_split_order, complete_up_pay, is_refund …"""
 
     YES = 0
@@ -478,6 +478,6 @@ UNUSED: Final[dict[str, frozenset[IntEnum]]] = {
 ENDED: Final = frozenset({OrderStatus.SUCCEEDED, OrderStatus.FAILED, OrderStatus.PARTIAL})
 
 
-def toggle(fact: bool) -> int:
+def yes_no(fact: bool) -> int:
     """The documented number of yes (0) or no (1)."""
-    return Toggle.YES if fact else Toggle.NO
+    return YesNo.YES if fact else YesNo.NO

@@ -16,7 +16,7 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, notifies, order_totals, payments, results
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import UNKNOWN, Outcome, Pending
-from shoudan_order.pay_client import DIFFERS, Movement, Posted
+from shoudan_order.pay_client import DIFFERS, Posted, Transfer
 from shoudan_order.states import (
     ENDED,
     FAIL_REFUND,
@@ -30,16 +30,16 @@ from shoudan_order.store import audits as audit_store
 from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.store import orders as store
 from shoudan_order.store import pauses as pause_store
-from shoudan_order.store.orders import Settled
-from shoudan_order.store.rows import DeliveryStanding, Order, Standing
+from shoudan_order.store.orders import OrderUpdate
+from shoudan_order.store.rows import DeliveryState, Order, OrderState
 
 _log = log.get_logger("overtime")
 
-OVERTIME_CODE = "900"
-OVERTIME_WORDS = "订单超时"
+TIMEOUT_CODE = "900"
+TIMEOUT_TEXT = "订单超时"
 
 
-async def overtime(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
+async def time_out(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
     """End orders whose time is over, as far as it is known how they stand."""
     ids = sorted({t.payload.order_id for t in tasks})
     async with context.app.work("order.overtime") as work:
@@ -52,17 +52,17 @@ async def overtime(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> 
     context.memory.drop(late)
 
 
-def _over(one: tuple[Order, Standing] | None) -> bool:
+def _over(one: tuple[Order, OrderState] | None) -> bool:
     """Whether the task has nothing more to wait for: an order ended, or its time has come."""
     return one is None or one[1].order_status in ENDED or one[1].left_s <= 0
 
 
 async def _fail_unpaid(
-    context: Context, work: UnitOfWork, late: Mapping[int, tuple[Order, Standing]]
+    context: Context, work: UnitOfWork, late: Mapping[int, tuple[Order, OrderState]]
 ) -> None:
     """10 -> 90. A debit may be on its way: the refund step voids its key, or gives it back."""
     unpaid = [
-        store.FailedUnpaid(i, OVERTIME_CODE, OVERTIME_WORDS)
+        store.FailedUnpaid(i, TIMEOUT_CODE, TIMEOUT_TEXT)
         for i, (_, was) in late.items()
         if was.order_status == OrderStatus.PAYING
     ]
@@ -72,13 +72,15 @@ async def _fail_unpaid(
     for order_id in await store.advance_failed_unpaid(work.db, unpaid, waiting):
         order = late[order_id][0]
         events.order_event(
-            work, "overtime", order, OrderStatus.FAILED, events.OVERTIME, OVERTIME_WORDS
+            work, "overtime", order, OrderStatus.FAILED, events.TIMEOUT, TIMEOUT_TEXT
         )
-        _refund_later(context, work, order)
-        notifies.owe(context, work, order, OrderStatus.FAILED, OVERTIME_CODE, OVERTIME_WORDS)
+        _enqueue_refund(context, work, order)
+        notifies.enqueue_notify(
+            context, work, order, OrderStatus.FAILED, TIMEOUT_CODE, TIMEOUT_TEXT
+        )
 
 
-def _refund_later(context: Context, work: UnitOfWork, order: Order) -> None:
+def _enqueue_refund(context: Context, work: UnitOfWork, order: Order) -> None:
     work.tasks.add(
         kinds.ORDER_REFUND,
         kinds.OrderStep(order.order_id),
@@ -88,10 +90,10 @@ def _refund_later(context: Context, work: UnitOfWork, order: Order) -> None:
 
 
 async def _end_paid(
-    context: Context, work: UnitOfWork, paid: Mapping[int, tuple[Order, Standing]]
+    context: Context, work: UnitOfWork, paid: Mapping[int, tuple[Order, OrderState]]
 ) -> None:
     """(a) nothing bound: failed. (b) parts under way: ask about each. (c) some delivered: partial."""
-    closed: list[Settled] = []
+    closed: list[OrderUpdate] = []
     asked: dict[int, Order] = {}
     for order_id, (order, was) in paid.items():
         before = order_totals.as_is(was)
@@ -102,14 +104,14 @@ async def _end_paid(
         elif order_totals.pending(before):
             asked[order_id] = order
     if closed:
-        await store.advance_settled(work.db, closed)
-        await results.ask_people(work, closed)
+        await store.advance_orders(work.db, closed)
+        await results.request_decision(work, closed)
     for part in await delivery_store.deliveries_of(work.db, list(asked)) if asked else ():
         if part.delivery_status in {DeliveryStatus.WAITING, DeliveryStatus.SENDING}:
-            _ask_later(context, work, asked[part.delivery.order_id], part)
+            _enqueue_query(context, work, asked[part.delivery.order_id], part)
 
 
-def _ask_later(context: Context, work: UnitOfWork, order: Order, part: DeliveryStanding) -> None:
+def _enqueue_query(context: Context, work: UnitOfWork, order: Order, part: DeliveryState) -> None:
     delivery_id = part.delivery.delivery_id
     work.tasks.add(
         kinds.DELIVERY_UNKNOWN,
@@ -122,7 +124,7 @@ def _ask_later(context: Context, work: UnitOfWork, order: Order, part: DeliveryS
         "overtime",
         order,
         OrderStatus.DELIVERING,
-        events.DELIVERY_OVERTIME,
+        events.DELIVERY_TIMEOUT,
         f"{part.delivery.up_channel_no} #{delivery_id}",
         delivery_id=delivery_id,
     )
@@ -156,14 +158,14 @@ async def delivery_unknown(context: Context, tasks: Sequence[Task[kinds.Delivery
     if ended:
         await results.report(context, ended)
     async with context.app.work("order.delivery_unknown") as work:
-        await _leave_to_people(work, unknown, orders)
+        await _park_unknown(work, unknown, orders)
         done = {t.id for t in open_}
         work.tasks.finish(
             *(t for t in tasks if t.id in done or not _open(there.get(t.payload.delivery_id)))
         )
 
 
-def _open(part: DeliveryStanding | None) -> bool:
+def _open(part: DeliveryState | None) -> bool:
     return part is not None and part.delivery_status in {
         DeliveryStatus.WAITING,
         DeliveryStatus.SENDING,
@@ -185,7 +187,7 @@ def _known(task: Task[kinds.DeliveryStep], answer: Outcome | Pending | Refused) 
     return None
 
 
-async def _leave_to_people(
+async def _park_unknown(
     work: UnitOfWork,
     tasks: Sequence[Task[kinds.DeliveryStep]],
     orders: Mapping[int, Order],
@@ -218,7 +220,7 @@ async def _leave_to_people(
             "parked",
             orders[order_id],
             OrderStatus.DELIVERING,
-            events.DELIVERY_OVERTIME,
+            events.DELIVERY_TIMEOUT,
             reasons[order_id],
         )
 
@@ -242,19 +244,19 @@ async def refund_order(context: Context, tasks: Sequence[Task[kinds.OrderStep]])
     nothing: list[Task[kinds.OrderStep]] = []
     if due:
         try:
-            refunded, nothing = await _give_back(context, due, found)
+            refunded, nothing = await _post_refunds(context, due, found)
         except grpc.RpcError as error:
-            payments.pay_again(context, due, error)
+            payments.retry_payment(context, due, error)
     async with context.app.work("order.refund") as work:
         await _refunded(work, refunded, found, FailRefundEvent.REFUNDED)
         await _refunded(work, nothing, found, FailRefundEvent.NOTHING_PAID)
         work.tasks.finish(*over, *refunded, *nothing)
 
 
-async def _give_back(
+async def _post_refunds(
     context: Context,
     due: Sequence[Task[kinds.OrderStep]],
-    found: Mapping[int, tuple[Order, Standing]],
+    found: Mapping[int, tuple[Order, OrderState]],
 ) -> tuple[list[Task[kinds.OrderStep]], list[Task[kinds.OrderStep]]]:
     """Tasks whose money went back, and tasks where nothing had been paid."""
     unsure = [t for t in due if found[t.payload.order_id][1].payment_status != 0]
@@ -280,10 +282,10 @@ async def _give_back(
     return refunded, nothing
 
 
-def void_sale(order: Order) -> Movement:
+def void_sale(order: Order) -> Transfer:
     """Close the keys of an order's debit."""
     sale = payments.sale(order)
-    return Movement(
+    return Transfer(
         sale.side,
         sale.channel_no,
         sale.trade_no,
@@ -295,9 +297,9 @@ def void_sale(order: Order) -> Movement:
     )
 
 
-def back_sale(order: Order, was: Standing) -> Movement:
+def back_sale(order: Order, was: OrderState) -> Transfer:
     """What a failed (or partly delivered) order gets back: all but what was delivered."""
-    return Movement(
+    return Transfer(
         "down",
         order.down_channel_no,
         f"r{order.order_id}",
@@ -312,7 +314,7 @@ def back_sale(order: Order, was: Standing) -> Movement:
 async def _refunded(
     work: UnitOfWork,
     tasks: Sequence[Task[kinds.OrderStep]],
-    found: Mapping[int, tuple[Order, Standing]],
+    found: Mapping[int, tuple[Order, OrderState]],
     event: FailRefundEvent,
 ) -> None:
     if not tasks:

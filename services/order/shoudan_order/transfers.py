@@ -10,7 +10,7 @@ from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, payments, refunds
 from shoudan_order.context import Context
-from shoudan_order.pay_client import Movement, Posted
+from shoudan_order.pay_client import Posted, Transfer
 from shoudan_order.states import MoneyBackStatus
 from shoudan_order.store import refunds as store
 from shoudan_order.store import returns as return_store
@@ -18,9 +18,9 @@ from shoudan_order.store.refunds import Refund
 from shoudan_order.store.returns import Return
 
 
-def to_channel(refund: Refund) -> Movement:
+def to_channel(refund: Refund) -> Transfer:
     """What a channel gets back. Source: oms-behaviour §3.9 DownRefund."""
-    return Movement(
+    return Transfer(
         "down",
         refund.down_channel_no,
         str(refund.refund_id),
@@ -32,9 +32,9 @@ def to_channel(refund: Refund) -> Movement:
     )
 
 
-def from_supplier(one: Return) -> Movement:
+def from_supplier(one: Return) -> Transfer:
     """What a supplier gives back. Source: oms-behaviour §3.9 UpRefund."""
-    return Movement(
+    return Transfer(
         "up",
         one.up_channel_no,
         str(one.return_id),
@@ -60,7 +60,7 @@ async def refund_down(context: Context, tasks: Sequence[Task[kinds.RefundStep]])
     try:
         answers = await context.ledger.post([to_channel(there[t.payload.refund_id]) for t in due])
     except grpc.RpcError as error:
-        payments.pay_again(context, due, error)
+        payments.retry_payment(context, due, error)
         due, answers = [], []
     for task, answer in zip(due, answers, strict=True):
         if isinstance(answer, Posted):
@@ -71,7 +71,7 @@ async def refund_down(context: Context, tasks: Sequence[Task[kinds.RefundStep]])
     async with context.app.work("refund.pay") as work:
         await store.lock_refunds(work.db, posted)
         for refund_id in await store.advance_money_back(work.db, posted):
-            refunds.tell(work, "money_back", there[refund_id], events.DOWN_REFUND)
+            refunds.publish(work, "money_back", there[refund_id], events.DOWN_REFUND)
         await _close(work, posted)
         work.tasks.finish(*done)
 
@@ -92,7 +92,7 @@ async def refund_up(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -
             [from_supplier(there[t.payload.return_id]) for t in due]
         )
     except grpc.RpcError as error:
-        payments.pay_again(context, due, error)
+        payments.retry_payment(context, due, error)
         due, answers = [], []
     for task, answer in zip(due, answers, strict=True):
         if isinstance(answer, Posted):
@@ -112,4 +112,4 @@ async def _close(work: UnitOfWork, refund_ids: Sequence[int]) -> None:
     closed = await store.advance_closed(work.db, refund_ids) if refund_ids else set[int]()
     if closed:
         for refund in (await store.refunds_by_ids(work.db, sorted(closed))).values():
-            refunds.tell(work, "succeeded", refund, events.UP_REFUND)
+            refunds.publish(work, "succeeded", refund, events.UP_REFUND)

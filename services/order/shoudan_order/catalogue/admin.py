@@ -30,7 +30,7 @@ from shoudan_order.catalogue.model import (
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
 from shoudan_order.refusals import CatalogueInvalid
-from shoudan_order.states import Toggle, toggle
+from shoudan_order.states import YesNo, yes_no
 from shoudan_order.store import catalogue as store
 from shoudan_order.tables import QUEUES
 
@@ -55,7 +55,7 @@ _COLUMN: Final = {
     "delivery_overtime_s": "delivery_overtime",
     "return_overtime_s": "return_overtime",
 }
-_TOGGLES: Final = {"enabled", "can_refund", "can_split_order", "can_package_delivery"}
+_YES_NO: Final = {"enabled", "can_refund", "can_split_order", "can_package_delivery"}
 _LISTS: Final = {"allowed_networks", "notify_networks"}
 ROWS_MAX: Final = 100_000
 QUEUE_CHARS_MAX: Final = 64
@@ -83,8 +83,8 @@ def to_columns(row: Any) -> dict[str, Any]:
         value = getattr(row, one.name)
         if one.name == "queues":
             made |= {name: value.get(name) or default for name, (default, _) in QUEUES.items()}
-        elif one.name in _TOGGLES:
-            made[_COLUMN.get(one.name, one.name)] = toggle(value)
+        elif one.name in _YES_NO:
+            made[_COLUMN.get(one.name, one.name)] = yes_no(value)
         elif one.name in _LISTS:
             made[one.name] = list(value)
         else:
@@ -100,8 +100,8 @@ def of_columns(kind: str, row: Mapping[str, Any]) -> Any:
             made["queues"] = {name: row[name] for name in QUEUES}
             continue
         value = row[_COLUMN.get(one.name, one.name)]
-        if one.name in _TOGGLES:
-            value = value == Toggle.YES
+        if one.name in _YES_NO:
+            value = value == YesNo.YES
         elif one.name in _LISTS:
             value = tuple(value)
         made[one.name] = value
@@ -124,13 +124,13 @@ async def refresh(context: Context) -> None:
         if await store.catalogue_version(db) == context.catalogue.version and context.loaded:
             return
         loaded = await load(db)
-    _ = loaded.assortment  # indexed before anybody asks
+    _ = loaded.index  # indexed before anybody asks
     context.catalogue, context.loaded = loaded, True
-    _say_what_is_unsigned(context)
+    _log_unsigned(context)
     _log.info("catalogue_loaded", version=loaded.version, products=len(loaded.down_products))
 
 
-def _say_what_is_unsigned(context: Context) -> None:
+def _log_unsigned(context: Context) -> None:
     """A channel whose named secret is nowhere is told without a signature, which it will not believe."""
     folder = context.settings.secrets_dir
     for channel in context.catalogue.down_channels.values():

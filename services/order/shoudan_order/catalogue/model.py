@@ -151,13 +151,13 @@ class Catalogue:
     cantons: Mapping[str, Canton] = field(default_factory=dict[str, Canton])
 
     @cached_property
-    def assortment(self) -> Assortment:
+    def index(self) -> CatalogueIndex:
         """The same, indexed for orders; built once for each version."""
-        return Assortment(self)
+        return CatalogueIndex(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ProductRequest:
     """What an order wants to buy."""
 
     channel_no: str
@@ -171,7 +171,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class SupplyRequest:
     """What must be bought for an order, whatever its size."""
 
     line_id: int
@@ -192,13 +192,13 @@ class Offer:
     return_overtime_s: int
 
 
-class Assortment:
+class CatalogueIndex:
     """Enabled products by what they are asked for with."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._sold: dict[tuple[str, int, str, int], list[tuple[DownProduct, DownShelf]]] = {}
         self._offered: dict[tuple[int, str], list[Offer]] = {}
-        self._fits: dict[Need, tuple[Offer, ...]] = {}
+        self._fits: dict[SupplyRequest, tuple[Offer, ...]] = {}
         for product in catalogue.down_products.values():
             self._sell(catalogue, product)
         for product in catalogue.up_products.values():
@@ -220,30 +220,32 @@ class Assortment:
             )
             self._offered.setdefault((product.line_id, product.carrier_no), []).append(offer)
 
-    def num_max(self, wish: Wish) -> int:
+    def num_max(self, request: ProductRequest) -> int:
         """The largest limit_count of what would be sold but for the number of units; 0 when nothing would."""
-        key = (wish.channel_no, wish.line_id, wish.carrier_no, wish.face_micros)
-        one_unit = replace(wish, num=1)
+        key = (request.channel_no, request.line_id, request.carrier_no, request.face_micros)
+        one_unit = replace(request, num=1)
         fitting = [p.limit_count for p, _ in self._sold.get(key, ()) if _sells(p, one_unit)]
         return max(fitting, default=0)
 
-    def sold_as(self, wish: Wish) -> tuple[DownProduct, DownShelf] | None:
+    def sold_as(self, request: ProductRequest) -> tuple[DownProduct, DownShelf] | None:
         """What the channel sells for this wish: exact region before `*`, exact invoice before any."""
-        key = (wish.channel_no, wish.line_id, wish.carrier_no, wish.face_micros)
-        fitting = [one for one in self._sold.get(key, ()) if _sells(one[0], wish)]
+        key = (request.channel_no, request.line_id, request.carrier_no, request.face_micros)
+        fitting = [one for one in self._sold.get(key, ()) if _sells(one[0], request)]
         if len(fitting) <= 1:
             return fitting[0] if fitting else None
-        return min(fitting, key=lambda one: (*_looseness(one[0], wish), one[0].product_id))
+        return min(fitting, key=lambda one: (*_looseness(one[0], request), one[0].product_id))
 
-    def offers(self, need: Need) -> tuple[Offer, ...]:
+    def offers(self, supply: SupplyRequest) -> tuple[Offer, ...]:
         """What can be bought for this need: largest face first, then cheapest, then most exact."""
-        found = self._fits.get(need)
+        found = self._fits.get(supply)
         if found is None:
             if len(self._fits) >= FITS_MAX:
                 self._fits.clear()
-            offered = self._offered.get((need.line_id, need.carrier_no), ())
-            found = tuple(sorted((o for o in offered if _fits(o.product, need)), key=_rank(need)))
-            self._fits[need] = found
+            offered = self._offered.get((supply.line_id, supply.carrier_no), ())
+            found = tuple(
+                sorted((o for o in offered if _fits(o.product, supply)), key=_rank(supply))
+            )
+            self._fits[supply] = found
         return found
 
 
@@ -256,34 +258,34 @@ def _region_looseness(product: DownProduct | UpProduct, province_no: str, city_n
     return (product.province_no != province_no) + (product.city_no != city_no)
 
 
-def _sells(product: DownProduct, wish: Wish) -> bool:
-    invoice = wish.invoice_type == 0 or product.invoice_type in {0, wish.invoice_type}
+def _sells(product: DownProduct, request: ProductRequest) -> bool:
+    invoice = request.invoice_type == 0 or product.invoice_type in {0, request.invoice_type}
     return (
         invoice
-        and product.limit_count >= wish.num
-        and _in_region(product, wish.province_no, wish.city_no)
+        and product.limit_count >= request.num
+        and _in_region(product, request.province_no, request.city_no)
     )
 
 
-def _looseness(product: DownProduct, wish: Wish) -> tuple[int, bool]:
-    region = _region_looseness(product, wish.province_no, wish.city_no)
-    return region, product.invoice_type != wish.invoice_type
+def _looseness(product: DownProduct, request: ProductRequest) -> tuple[int, bool]:
+    region = _region_looseness(product, request.province_no, request.city_no)
+    return region, product.invoice_type != request.invoice_type
 
 
-def _fits(product: UpProduct, need: Need) -> bool:
+def _fits(product: UpProduct, supply: SupplyRequest) -> bool:
     return (
-        (product.can_refund or not need.returnable)
-        and (product.invoice_type == 2 or not need.invoiced)
-        and _in_region(product, need.province_no, need.city_no)
+        (product.can_refund or not supply.returnable)
+        and (product.invoice_type == 2 or not supply.invoiced)
+        and _in_region(product, supply.province_no, supply.city_no)
     )
 
 
-def _rank(need: Need) -> Callable[[Offer], tuple[int, int, int, int]]:
+def _rank(supply: SupplyRequest) -> Callable[[Offer], tuple[int, int, int, int]]:
     """Order of preference: face descending, cost ascending, exactness, product number."""
 
     def rank(offer: Offer) -> tuple[int, int, int, int]:
         product = offer.product
-        loose = _region_looseness(product, need.province_no, need.city_no)
+        loose = _region_looseness(product, supply.province_no, supply.city_no)
         return (-product.face_micros, product.cost_discount_ppm, loose, product.product_id)
 
     return rank

@@ -19,7 +19,7 @@ from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome, stated_cost_micros
 from shoudan_order.refusals import FieldInvalid, OrderRefusal
 from shoudan_order.rpc import refunds
-from shoudan_order.store.rows import Stored
+from shoudan_order.store.rows import OrderSummary
 from shoudan_order.store.views import OrderFilter, OrderView
 
 ITEMS_MAX: Final = 1_000
@@ -35,7 +35,7 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._one: Coalescer[orders.NewOrder, orders.Taken] = Coalescer(
+        self._one: Coalescer[orders.NewOrder, orders.Accepted] = Coalescer(
             self._create_batch, name="order.create", size_max=200
         )
 
@@ -45,7 +45,7 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
 
     async def _create_batch(
         self, news: Sequence[orders.NewOrder]
-    ) -> Sequence[orders.Taken | OrderRefusal]:
+    ) -> Sequence[orders.Accepted | OrderRefusal]:
         return await orders.create(self._context, news)
 
     async def CreateOrders(
@@ -70,8 +70,8 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
         new = _new_order(request.order)
         if isinstance(new, FieldInvalid):
             raise new
-        taken = await self._one(new)
-        return pb.CreateOrderResponse(order=state(taken.order), existed=taken.existed)
+        accepted = await self._one(new)
+        return pb.CreateOrderResponse(order=state(accepted.order), existed=accepted.existed)
 
     async def QueryOrders(
         self, request: pb.QueryOrdersRequest, context: RpcContext
@@ -83,7 +83,7 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
         return pb.QueryOrdersResponse(
             results=[
                 pb.QueryOrdersResponse.Result(order=state(one))
-                if isinstance(one, Stored)
+                if isinstance(one, OrderSummary)
                 else pb.QueryOrdersResponse.Result(refusal=one.to_proto())
                 for one in found
             ]
@@ -220,13 +220,13 @@ def _problem(one: pb.NewOrder) -> FieldInvalid | None:
     return None
 
 
-def _result(answer: orders.Taken | OrderRefusal) -> pb.CreateOrdersResponse.Result:
-    if isinstance(answer, orders.Taken):
+def _result(answer: orders.Accepted | OrderRefusal) -> pb.CreateOrdersResponse.Result:
+    if isinstance(answer, orders.Accepted):
         return pb.CreateOrdersResponse.Result(order=state(answer.order), existed=answer.existed)
     return pb.CreateOrdersResponse.Result(refusal=answer.to_proto())
 
 
-def state(order: Stored) -> pb.OrderState:
+def state(order: OrderSummary) -> pb.OrderState:
     """What partners are told."""
     return pb.OrderState(
         order_id=order.order_id,

@@ -59,8 +59,8 @@ def _new_refund(one: pb.NewRefund) -> refunds.NewRefund | FieldInvalid:
     )
 
 
-def _result(answer: refunds.TakenRefund | OrderRefusal) -> pb.CreateRefundsResponse.Result:
-    if isinstance(answer, refunds.TakenRefund):
+def _result(answer: refunds.AcceptedRefund | OrderRefusal) -> pb.CreateRefundsResponse.Result:
+    if isinstance(answer, refunds.AcceptedRefund):
         return pb.CreateRefundsResponse.Result(
             refund=_message(answer.refund), existed=answer.existed
         )

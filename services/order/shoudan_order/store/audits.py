@@ -131,7 +131,7 @@ class NewAudit:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownEnd:
     """A delivery or return whose end has become known."""
 
     order_id: int
@@ -139,7 +139,7 @@ class Known:
     status: AuditStatus
 
 
-async def settle_audits(db: AsyncConnection, kind: AuditType, known: Sequence[Known]) -> set[int]:
+async def close_audits(db: AsyncConnection, kind: AuditType, known: Sequence[KnownEnd]) -> set[int]:
     """Close what waits for a decision about these; the orders that now wait for nobody."""
     binds = {
         "order_ids": [one.order_id for one in known],

@@ -17,7 +17,7 @@ from shoudan_order.states import (
     UpPaymentEvent,
     UpPaymentStatus,
 )
-from shoudan_order.store.rows import Delivery, DeliveryStanding, Order
+from shoudan_order.store.rows import Delivery, DeliveryState, Order
 
 # What a delivery is inserted with; the second part comes from its order.
 INSERTED: Final = {
@@ -177,8 +177,8 @@ def delivery_binds(
     }
 
 
-def _standing(row: Any) -> DeliveryStanding:
-    return DeliveryStanding(
+def _state(row: Any) -> DeliveryState:
+    return DeliveryState(
         Delivery(*row[: len(_OWN)], timeout_s=0),
         DeliveryStatus(row.delivery_status),
         UpPaymentStatus(row.up_payment_status),
@@ -194,14 +194,14 @@ async def insert_deliveries(
         await db.execute(_INSERT, {**binds, "sending": int(DeliveryStatus.SENDING)})
 
 
-async def deliveries_by_ids(db: AsyncConnection, ids: Sequence[int]) -> dict[int, DeliveryStanding]:
+async def deliveries_by_ids(db: AsyncConnection, ids: Sequence[int]) -> dict[int, DeliveryState]:
     """Deliveries by id. Their time-out is not stored: 0."""
-    return {row[0]: _standing(row) for row in await db.execute(_BY_IDS, {"ids": ids})}
+    return {row[0]: _state(row) for row in await db.execute(_BY_IDS, {"ids": ids})}
 
 
-async def deliveries_of(db: AsyncConnection, order_ids: Sequence[int]) -> list[DeliveryStanding]:
+async def deliveries_of(db: AsyncConnection, order_ids: Sequence[int]) -> list[DeliveryState]:
     """All deliveries of orders, by id."""
-    return [_standing(row) for row in await db.execute(_BY_ORDERS, {"ids": order_ids})]
+    return [_state(row) for row in await db.execute(_BY_ORDERS, {"ids": order_ids})]
 
 
 async def advance_started(db: AsyncConnection, ids: Sequence[int]) -> set[int]:

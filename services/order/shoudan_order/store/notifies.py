@@ -121,7 +121,7 @@ class DeadNotify:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class NotifyAttempt:
     """One attempt and what came of it."""
 
     notify_id: int
@@ -147,21 +147,21 @@ async def notifies_due(
     return {(row.order_id, row.refund_id): row for row in rows}
 
 
-async def advance_told(db: AsyncConnection, told: Sequence[Told]) -> set[int]:
+async def advance_notified(db: AsyncConnection, attempts: Sequence[NotifyAttempt]) -> set[int]:
     """Record attempts; the ids of notifies that were still owed. Repeats change nothing."""
     binds = {
-        "order_ids": sorted({one.order_id for one in told}),
-        "notify_id": [one.notify_id for one in told],
-        "attempt_id": [one.attempt_id for one in told],
-        "acknowledged": [one.acknowledged for one in told],
-        "http_status": [one.http_status for one in told],
-        "answer": [one.answer for one in told],
-        "took_ms": [one.took_ms for one in told],
-        "was_count": [one.was_count for one in told],
-        "owed_status": [one.owed_status for one in told],
-        "owed_code": [one.owed_code for one in told],
-        "owed_msg": [one.owed_msg for one in told],
-        "skipped": [one.skipped for one in told],
+        "order_ids": sorted({one.order_id for one in attempts}),
+        "notify_id": [one.notify_id for one in attempts],
+        "attempt_id": [one.attempt_id for one in attempts],
+        "acknowledged": [one.acknowledged for one in attempts],
+        "http_status": [one.http_status for one in attempts],
+        "answer": [one.answer for one in attempts],
+        "took_ms": [one.took_ms for one in attempts],
+        "was_count": [one.was_count for one in attempts],
+        "owed_status": [one.owed_status for one in attempts],
+        "owed_code": [one.owed_code for one in attempts],
+        "owed_msg": [one.owed_msg for one in attempts],
+        "skipped": [one.skipped for one in attempts],
         "done": int(NotifyStatus.DONE),
         "waiting": int(NotifyStatus.WAITING),
         "running": int(NotifyStatus.RUNNING),

@@ -20,7 +20,7 @@ from shoudan_order.states import (
     PaymentStatus,
 )
 from shoudan_order.store.deliveries import INSERTED, INSERTED_COLUMNS, delivery_binds
-from shoudan_order.store.rows import Delivery, Order, Standing, Stored
+from shoudan_order.store.rows import Delivery, Order, OrderState, OrderSummary
 
 # Types of the columns an order is inserted with, in the order of the dataclass.
 _SOLD: Final = {
@@ -49,20 +49,20 @@ _SOLD: Final = {
     "payment_fee_discount_ppm": "bigint",
     "can_split_order": "smallint",
     "split_order_face_micros": "bigint",
-    "overtime_s": "integer",
+    "timeout_s": "integer",
     "rechage_account": "text",
     "has_notify": "boolean",
     "request_hash": "bytea",
 }
-_SOLD_COLUMNS: Final = ", ".join(name for name in _SOLD if name != "overtime_s")
+_SOLD_COLUMNS: Final = ", ".join(name for name in _SOLD if name != "timeout_s")
 SELECTED: Final = ", ".join(
     "CAST(least(extract(epoch FROM o.order_overtime - o.create_time), 31536000) AS integer)"
-    " AS overtime_s"
-    if name == "overtime_s"
+    " AS timeout_s"
+    if name == "timeout_s"
     else f"o.{name}"
     for name in _SOLD
 )
-STANDING: Final = (
+STATE: Final = (
     "o.order_status, o.payment_status, o.delivery_bind_status, o.refund_status, o.notify_status,"
     " o.is_refund, o.delivery_pause, o.bind_face_micros, o.success_face_micros,"
     " o.success_sell_amount_micros, o.success_commission_micros, o.success_service_micros,"
@@ -71,7 +71,7 @@ STANDING: Final = (
     " CAST(least(extract(epoch FROM o.order_overtime - shoudan_now()), 31536000) AS integer)"
     " AS left_s, o.parked_reason, o.fail_code, o.fail_msg"
 )
-_STORED: Final = (
+_SUMMARY: Final = (
     "o.order_id, o.down_channel_no, o.request_no, o.order_status, o.fail_code, o.fail_msg,"
     " o.notify_status, o.request_hash"
 )
@@ -83,7 +83,7 @@ ENDED_STATUSES: Final = ", ".join(str(int(status)) for status in sorted(ENDED))
 _INSERT = statement(f"""
 WITH made AS (
     INSERT INTO oms_order_info ({_SOLD_COLUMNS}, order_overtime)
-    SELECT {_SOLD_COLUMNS}, shoudan_now() + make_interval(secs => overtime_s)
+    SELECT {_SOLD_COLUMNS}, shoudan_now() + make_interval(secs => timeout_s)
     FROM {unnest(**_SOLD)} ORDER BY down_channel_no, request_no
     ON CONFLICT (down_channel_no, request_no) DO NOTHING
     RETURNING order_id
@@ -101,7 +101,7 @@ SELECT order_id FROM made
 
 # By the unique key of the channel.
 _BY_KEYS = statement(f"""
-SELECT {_STORED} FROM oms_order_info o
+SELECT {_SUMMARY} FROM oms_order_info o
 JOIN unnest(CAST(:channel_nos AS text[]), CAST(:request_nos AS text[])) AS k(channel_no, request_no)
     ON o.down_channel_no = k.channel_no AND o.request_no = k.request_no
 """)
@@ -111,19 +111,19 @@ SELECT {SELECTED} FROM oms_order_info o WHERE o.order_id = ANY(CAST(:ids AS bigi
 """)
 
 _READ = statement(f"""
-SELECT {SELECTED}, {STANDING} FROM oms_order_info o
+SELECT {SELECTED}, {STATE} FROM oms_order_info o
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) ORDER BY o.order_id
 """)
 
 # In id order, like everybody who locks orders.
 _LOCK = statement(f"""
-SELECT {SELECTED}, {STANDING} FROM oms_order_info o
+SELECT {SELECTED}, {STATE} FROM oms_order_info o
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) ORDER BY o.order_id FOR UPDATE
 """)
 
 # The same for orders known by their deliveries.
 _LOCK_BY_DELIVERIES = statement(f"""
-SELECT o.order_id, {STANDING} FROM oms_order_info o
+SELECT o.order_id, {STATE} FROM oms_order_info o
 WHERE o.order_id IN (SELECT d.order_id FROM oms_order_delivery d
     WHERE d.delivery_id = ANY(CAST(:ids AS bigint[])))
 ORDER BY o.order_id FOR UPDATE OF o
@@ -273,10 +273,10 @@ class FailedUnpaid:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class OrderUpdate:
     """What becomes of an order, decided under its lock."""
 
-    was: Standing
+    was: OrderState
     order_status: OrderStatus
     delivery_bind_status: BindStatus
     refund_status: FailRefundStatus
@@ -302,13 +302,13 @@ def order_of(row: Row[Any]) -> Order:
     return Order(*row[: len(_SOLD)])
 
 
-def standing_of(row: Row[Any]) -> Standing:
+def state_of(row: Row[Any]) -> OrderState:
     """Where the order of a row of _READ or _LOCK stands."""
-    return _standing(row[0], row[len(_SOLD) :])
+    return _state(row[0], row[len(_SOLD) :])
 
 
-def _standing(order_id: int, rest: Sequence[Any]) -> Standing:
-    return Standing(
+def _state(order_id: int, rest: Sequence[Any]) -> OrderState:
+    return OrderState(
         order_id,
         OrderStatus(rest[0]),
         PaymentStatus(rest[1]),
@@ -319,8 +319,8 @@ def _standing(order_id: int, rest: Sequence[Any]) -> Standing:
     )
 
 
-def _stored(row: Row[Any]) -> Stored:
-    return Stored(
+def _summary(row: Row[Any]) -> OrderSummary:
+    return OrderSummary(
         row.order_id,
         row.down_channel_no,
         row.request_no,
@@ -349,10 +349,10 @@ async def insert_orders(
 
 async def orders_by_keys(
     db: AsyncConnection, keys: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], Stored]:
+) -> dict[tuple[str, str], OrderSummary]:
     """Orders by (channel_no, request_no)."""
     binds = {"channel_nos": [k[0] for k in keys], "request_nos": [k[1] for k in keys]}
-    found = [_stored(row) for row in await db.execute(_BY_KEYS, binds)]
+    found = [_summary(row) for row in await db.execute(_BY_KEYS, binds)]
     return {(one.down_channel_no, one.request_no): one for one in found}
 
 
@@ -363,18 +363,18 @@ async def order_facts(db: AsyncConnection, ids: Sequence[int]) -> dict[int, Orde
 
 async def read_orders(
     db: AsyncConnection, ids: Sequence[int], *, lock: bool
-) -> dict[int, tuple[Order, Standing]]:
+) -> dict[int, tuple[Order, OrderState]]:
     """Orders with where they stand, by id; with `lock` held to the end of the transaction."""
     rows = await db.execute(_LOCK if lock else _READ, {"ids": ids})
-    return {row[0]: (order_of(row), standing_of(row)) for row in rows}
+    return {row[0]: (order_of(row), state_of(row)) for row in rows}
 
 
 async def lock_by_deliveries(
     db: AsyncConnection, delivery_ids: Sequence[int]
-) -> dict[int, Standing]:
+) -> dict[int, OrderState]:
     """The orders of deliveries, locked to the end of the transaction."""
     rows = await db.execute(_LOCK_BY_DELIVERIES, {"ids": delivery_ids})
-    return {row[0]: _standing(row[0], row[1:]) for row in rows}
+    return {row[0]: _state(row[0], row[1:]) for row in rows}
 
 
 async def advance_paid(
@@ -422,29 +422,29 @@ async def advance_failed_unpaid(
     return set((await db.execute(_FAILED_UNPAID, binds)).scalars())
 
 
-async def advance_settled(db: AsyncConnection, settled: Sequence[Settled]) -> set[int]:
+async def advance_orders(db: AsyncConnection, updates: Sequence[OrderUpdate]) -> set[int]:
     """Write what was decided under the locks; the ids that moved (all, while the locks are held)."""
     binds = {
-        "order_id": [s.was.order_id for s in settled],
-        "was_status": [int(s.was.order_status) for s in settled],
-        "order_status": [int(s.order_status) for s in settled],
-        "bind_status": [int(s.delivery_bind_status) for s in settled],
-        "refund_status": [int(s.refund_status) for s in settled],
-        "notify_status": [int(s.notify_status) for s in settled],
-        "bind_face": [s.bind_face_micros for s in settled],
-        "success_face": [s.success_face_micros for s in settled],
-        "sell": [s.success_sell_amount_micros for s in settled],
-        "commission": [s.success_commission_micros for s in settled],
-        "service": [s.success_service_micros for s in settled],
-        "fee": [s.success_fee_micros for s in settled],
-        "cost": [s.success_cost_amount_micros for s in settled],
-        "up_commission": [s.success_up_commission_micros for s in settled],
-        "up_service": [s.success_up_service_micros for s in settled],
-        "profit": [s.profit_micros for s in settled],
-        "fail_code": [s.fail_code for s in settled],
-        "fail_msg": [s.fail_msg for s in settled],
-        "parked_reason": [s.parked_reason for s in settled],
-        "is_refund": [s.is_refund for s in settled],
+        "order_id": [s.was.order_id for s in updates],
+        "was_status": [int(s.was.order_status) for s in updates],
+        "order_status": [int(s.order_status) for s in updates],
+        "bind_status": [int(s.delivery_bind_status) for s in updates],
+        "refund_status": [int(s.refund_status) for s in updates],
+        "notify_status": [int(s.notify_status) for s in updates],
+        "bind_face": [s.bind_face_micros for s in updates],
+        "success_face": [s.success_face_micros for s in updates],
+        "sell": [s.success_sell_amount_micros for s in updates],
+        "commission": [s.success_commission_micros for s in updates],
+        "service": [s.success_service_micros for s in updates],
+        "fee": [s.success_fee_micros for s in updates],
+        "cost": [s.success_cost_amount_micros for s in updates],
+        "up_commission": [s.success_up_commission_micros for s in updates],
+        "up_service": [s.success_up_service_micros for s in updates],
+        "profit": [s.profit_micros for s in updates],
+        "fail_code": [s.fail_code for s in updates],
+        "fail_msg": [s.fail_msg for s in updates],
+        "parked_reason": [s.parked_reason for s in updates],
+        "is_refund": [s.is_refund for s in updates],
     }
     return set((await db.execute(_SETTLE, binds)).scalars())
 

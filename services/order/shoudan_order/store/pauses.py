@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.text_statements import statement
-from shoudan_order.states import OrderStatus, Toggle
+from shoudan_order.states import OrderStatus, YesNo
 
 _PARK = statement("""
 UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
@@ -69,7 +69,7 @@ async def set_paused(db: AsyncConnection, ids: Sequence[int], *, paused: bool) -
     """Pause or resume the delivery of orders that have not ended; the ids that changed."""
     binds = {
         "ids": ids,
-        "pause": int(Toggle.YES if paused else Toggle.NO),
+        "pause": int(YesNo.YES if paused else YesNo.NO),
         "open": [int(OrderStatus.PAYING), int(OrderStatus.DELIVERING)],
     }
     return set((await db.execute(_PAUSE, binds)).scalars())

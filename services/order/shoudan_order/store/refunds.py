@@ -16,8 +16,8 @@ from shoudan_order.states import (
     RefundType,
     UpReturnStatus,
 )
-from shoudan_order.store.orders import SELECTED, STANDING, order_of, standing_of
-from shoudan_order.store.rows import Order, Standing
+from shoudan_order.store.orders import SELECTED, STATE, order_of, state_of
+from shoudan_order.store.rows import Order, OrderState
 
 _FACTS: Final = {
     "refund_id": "bigint",
@@ -51,10 +51,10 @@ WITH made AS (
     INSERT INTO oms_refund_info ({_NAMES}, {", ".join(_STATES)}, return_overtime, down_shelf_id,
         down_product_id, ext_product_no, line_id, carrier_no, province_no, city_no, end_time)
     SELECT {", ".join(f"given.{name}" for name in (*_FACTS, *_STATES))},
-        shoudan_now() + make_interval(secs => given.overtime_s), o.down_shelf_id,
+        shoudan_now() + make_interval(secs => given.timeout_s), o.down_shelf_id,
         o.down_product_id, o.ext_product_no, o.line_id, o.carrier_no, o.province_no, o.city_no,
         CASE WHEN given.refund_status <> {int(RefundStatus.RETURNING)} THEN shoudan_now() END
-    FROM {unnest(**_FACTS, **_STATES, overtime_s="integer")} JOIN oms_order_info o USING (order_id)
+    FROM {unnest(**_FACTS, **_STATES, timeout_s="integer")} JOIN oms_order_info o USING (order_id)
     ON CONFLICT (down_channel_no, down_refund_no) DO NOTHING
     RETURNING refund_id
 ), told AS (
@@ -82,7 +82,7 @@ WHERE r.refund_id = ANY(CAST(:ids AS bigint[])) ORDER BY r.refund_id
 
 # In id order, like everybody who locks orders.
 _LOCK_BY_KEYS = statement(f"""
-SELECT {SELECTED}, {STANDING} FROM oms_order_info o
+SELECT {SELECTED}, {STATE} FROM oms_order_info o
 JOIN unnest(CAST(:channel_nos AS text[]), CAST(:request_nos AS text[])) AS k(channel_no, request_no)
     ON o.down_channel_no = k.channel_no AND o.request_no = k.request_no
 ORDER BY o.order_id FOR UPDATE OF o
@@ -229,7 +229,7 @@ def _plain(rows: Sequence[Refund], *names: str) -> dict[str, list[Any]]:
 async def insert_refunds(
     db: AsyncConnection,
     refunds: Sequence[Refund],
-    overtimes_s: Sequence[int],
+    timeouts_s: Sequence[int],
     notifies: Sequence[RefundNotify],
     notify_max: int,
 ) -> set[int]:
@@ -237,7 +237,7 @@ async def insert_refunds(
     order_of = {refund.refund_id: refund.order_id for refund in refunds}
     binds: dict[str, Any] = {
         **_plain(refunds, *_FACTS, *_STATES),
-        "overtime_s": list(overtimes_s),
+        "timeout_s": list(timeouts_s),
         "notify_id": [n.notify_id for n in notifies],
         "notify_order": [order_of[n.refund_id] for n in notifies],
         "notify_refund": [n.refund_id for n in notifies],
@@ -264,11 +264,11 @@ async def refunds_by_ids(db: AsyncConnection, ids: Sequence[int]) -> dict[int, R
 
 async def lock_orders_by_keys(
     db: AsyncConnection, keys: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[Order, Standing]]:
+) -> dict[tuple[str, str], tuple[Order, OrderState]]:
     """Orders by (channel_no, request_no), locked to the end of the transaction."""
     binds = {"channel_nos": [k[0] for k in keys], "request_nos": [k[1] for k in keys]}
     rows = (await db.execute(_LOCK_BY_KEYS, binds)).all()
-    return {(row[1], row[2]): (order_of(row), standing_of(row)) for row in rows}
+    return {(row[1], row[2]): (order_of(row), state_of(row)) for row in rows}
 
 
 async def orders_in_refund(db: AsyncConnection, order_ids: Sequence[int]) -> set[int]:

@@ -45,14 +45,14 @@ class Order:
     payment_fee_discount_ppm: int
     can_split_order: int
     split_order_face_micros: int
-    overtime_s: int
+    timeout_s: int
     rechage_account: str
     has_notify: bool
     request_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class OrderState:
     """Where an order stands: statuses and sums."""
 
     order_id: int
@@ -100,7 +100,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryStanding:
+class DeliveryState:
     """Where a delivery stands."""
 
     delivery: Delivery
@@ -109,7 +109,7 @@ class DeliveryStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class OrderSummary:
     """An order as its channel is told of it."""
 
     order_id: int

@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shoudan_kit.db.foundation import rights
-from shoudan_order.states import Toggle
+from shoudan_order.states import YesNo
 from shoudan_order.tables.columns import (
     count,
     holds,
@@ -85,11 +85,11 @@ def declare(made: MetaData) -> None:
         made,
         key("line_id", "产品线编号"),
         words("line_name", "产品线名称", None),
-        status("can_package_delivery", Toggle, "支持打包发货", 1),
+        status("can_package_delivery", YesNo, "支持打包发货", 1),
         *(words(name, comment, value) for name, (value, comment) in QUEUES.items()),
         count("service_class", "发货服务类型: 10 加油卡充值 20 电子券发货 30 话费充值", 10),
         count("return_service_class", "退货服务类型: 21 电子券退货", 21),
-        one_of("can_package_delivery", Toggle),
+        one_of("can_package_delivery", YesNo),
         comment="产品线",
     )
     _channels(made)
@@ -123,7 +123,7 @@ def _channels(made: MetaData) -> None:
         made,
         text_key("channel_no", "渠道编号"),
         words("channel_name", "渠道名称", None),
-        status("status", Toggle, "状态", 0),
+        status("status", YesNo, "状态", 0),
         now("create_time", "创建时间"),
         words("ext_channel_no", "外部渠道编号"),
         words("auth_mode", "signing scheme of its requests; empty for none"),
@@ -139,7 +139,7 @@ def _channels(made: MetaData) -> None:
         Column(
             "notify_networks", JSONB, nullable=False, comment="private networks it may be told at"
         ),
-        one_of("status", Toggle),
+        one_of("status", YesNo),
         comment="下游渠道",
     )
     Table(
@@ -147,10 +147,10 @@ def _channels(made: MetaData) -> None:
         made,
         text_key("channel_no", "渠道编号"),
         words("channel_name", "渠道名称", None),
-        status("status", Toggle, "状态", 0),
+        status("status", YesNo, "状态", 0),
         now("create_time", "创建时间"),
         words("ext_channel_no", "外部渠道编号"),
-        one_of("status", Toggle),
+        one_of("status", YesNo),
         comment="上游渠道",
     )
 
@@ -170,7 +170,7 @@ def _shelves(made: MetaData) -> None:
         _channel_of("oms_down_channel"),
         count("order_overtime", "订单超时时长, 秒", 600),
         count("refund_overtime", "退款超时时长, 秒", 600),
-        status("status", Toggle, "状态", 0),
+        status("status", YesNo, "状态", 0),
         Column(
             "pay_fail_fast",
             Boolean,
@@ -180,7 +180,7 @@ def _shelves(made: MetaData) -> None:
         ),
         now("create_time", "创建时间"),
         words("extend_info", "拓展信息"),
-        one_of("status", Toggle),
+        one_of("status", YesNo),
         holds("overtimes", "order_overtime > 0 AND refund_overtime > 0"),
         comment="下游货架",
     )
@@ -192,10 +192,10 @@ def _shelves(made: MetaData) -> None:
         _channel_of("oms_up_channel"),
         count("delivery_overtime", "发货超时时间, 秒", 300),
         count("return_overtime", "退货超时时间, 秒", 300),
-        status("status", Toggle, "状态", 0),
+        status("status", YesNo, "状态", 0),
         now("create_time", "创建时间"),
         words("extend_info", "拓展信息"),
-        one_of("status", Toggle),
+        one_of("status", YesNo),
         holds("overtimes", "delivery_overtime > 0 AND return_overtime > 0"),
         comment="上游货架",
     )
@@ -217,22 +217,22 @@ def _products(made: MetaData) -> None:
         words("city_no", "城市", "*"),
         count("invoice_type", "开票方式: 1 不开发票 0 不限制 2 需要发票"),
         words("ext_product_no", "外部商品编号"),
-        status("can_refund", Toggle, "支持退款"),
+        status("can_refund", YesNo, "支持退款"),
         micros("face_micros", "面值", given=True),
         ppm("sell_discount_ppm", "销售折扣（以面值算）"),
         ppm("commission_discount_ppm", "佣金折扣（以面值算）"),
         ppm("service_discount_ppm", "服务费折扣（以面值算）"),
         ppm("payment_fee_discount_ppm", "手续费折扣（以销售金额算）"),
-        status("can_split_order", Toggle, "是否允许拆单"),
+        status("can_split_order", YesNo, "是否允许拆单"),
         micros("split_order_face_micros", "拆单面值; 0 整单"),
         count("limit_count", "单次最大购买数量"),
-        status("status", Toggle, "状态", 0),
+        status("status", YesNo, "状态", 0),
         now("create_time", "创建时间"),
         words("extend_info", "拓展信息"),
         UniqueConstraint(*SAME_PRODUCT, name="oms_down_product_same"),
-        one_of("can_refund", Toggle),
-        one_of("can_split_order", Toggle),
-        one_of("status", Toggle),
+        one_of("can_refund", YesNo),
+        one_of("can_split_order", YesNo),
+        one_of("status", YesNo),
         holds("invoice_type", "invoice_type IN (0, 1, 2)"),
         holds("positive", "face_micros > 0 AND limit_count > 0"),
         comment="下游商品",
@@ -248,18 +248,18 @@ def _products(made: MetaData) -> None:
         words("city_no", "城市", "*"),
         count("invoice_type", "开票方式: 1 不开发票 2 上游开发票"),
         words("ext_product_no", "外部商品编号"),
-        status("can_refund", Toggle, "支持退货"),
+        status("can_refund", YesNo, "支持退货"),
         micros("face_micros", "面值", given=True),
         ppm("cost_discount_ppm", "成本折扣（以面值算）"),
         ppm("commission_discount_ppm", "佣金折扣（以面值算）"),
         ppm("service_discount_ppm", "服务费折扣（以面值算）"),
         count("limit_count", "单次最大发货数量"),
-        status("status", Toggle, "状态", 0),
+        status("status", YesNo, "状态", 0),
         now("create_time", "创建时间"),
         words("extend_info", "拓展信息"),
         UniqueConstraint(*SAME_PRODUCT, name="oms_up_product_same"),
-        one_of("can_refund", Toggle),
-        one_of("status", Toggle),
+        one_of("can_refund", YesNo),
+        one_of("status", YesNo),
         holds("invoice_type", "invoice_type IN (1, 2)"),
         holds("positive", "face_micros > 0 AND limit_count > 0"),
         comment="上游商品",
