@@ -21,7 +21,7 @@ from shoudan_kit.tasks import store as task_store
 from shoudan_kit.tasks.kinds import Kind, Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_kit.tasks.worker import Worker
-from shoudan_order import kinds, orders, parts, results
+from shoudan_order import binding, kinds, orders, results
 from shoudan_order.tasks import HANDLERS
 from shoudan_pay.ledger import chain_hash, group_commit
 
@@ -216,7 +216,7 @@ def steps() -> list[str]:
         there = reached(start, starts)
         own = [one for one in there if one == start or one not in starts]
         title = start.shown + (f"<br>{kind}" if kind else "")
-        if place_of(parts.can_run_inline) in there:
+        if place_of(binding.can_run_inline) in there:
             title += "<br>binds inside its own transaction if it may"
         lines.append(f'    {_id(start.shown)}["{title}"]')
         made = sorted({kind for one in own for kind in added(one) if kind in handled})

@@ -10,19 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoudan_kit.secrets.sealing import KeyRing, SealedColumn
-from shoudan_order import binding, order_totals, orders
+from shoudan_order import binding, order_totals, pricing
+from shoudan_order.catalogue.index import Catalogue, ProductRequest
 from shoudan_order.catalogue.model import (
-    Catalogue,
     DownChannel,
     DownProduct,
     DownShelf,
     Line,
-    ProductRequest,
     UpChannel,
     UpProduct,
     UpShelf,
 )
-from shoudan_order.orders import NewOrder
+from shoudan_order.pricing import NewOrder
 from shoudan_order.refusals import ChannelUnavailable, NumTooHigh, PriceDiffers, ProductNotFound
 from shoudan_order.states import (
     BindStatus,
@@ -38,7 +37,7 @@ ACCOUNTS = SealedColumn("oms_order_info", KeyRing({"k1": b"1" * 32}, b"i" * 32))
 
 
 def draft(catalogue: Catalogue, wanted: NewOrder, order_id: int) -> Order:
-    return orders.draft(catalogue, wanted, order_id, ACCOUNTS)
+    return pricing.draft(catalogue, wanted, order_id, ACCOUNTS)
 
 
 def down(product_id: int = 300, **changes: Any) -> DownProduct:

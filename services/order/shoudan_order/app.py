@@ -19,9 +19,10 @@ from shoudan_kit.service import App, Running, Service
 from shoudan_order import open_work, parked_gauge
 from shoudan_order.catalogue import admin
 from shoudan_order.config import OrderSettings
-from shoudan_order.context import Context, OrdersInMemory
+from shoudan_order.context import Context
 from shoudan_order.delivery_client import Suppliers
 from shoudan_order.notifies import Notifier
+from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import PayLedger
 from shoudan_order.rpc.audit import AuditServicer
 from shoudan_order.rpc.catalogue import CatalogueServicer

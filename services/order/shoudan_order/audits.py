@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
-from shoudan_order import kinds, order_totals, parts, results, returns, timeouts
+from shoudan_order import binding, kinds, order_totals, results, returns, timeouts
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import UNKNOWN, Outcome
 from shoudan_order.refusals import AuditRefused, NotFound
@@ -107,7 +107,7 @@ def _resume(context: Context, work: UnitOfWork, order: Order, was: OrderState) -
             queue=context.queue(order.line_id, kinds.TIMEOUT),
         )
     elif was.bind_face_micros < order.total_face_micros:
-        parts.enqueue_bind(context, work, order, was.left_s, tried=False)
+        binding.enqueue_bind(context, work, order, was.left_s, tried=False)
 
 
 async def record_operation(work: UnitOfWork, by: str, what: str, subject: str, reason: str) -> None:

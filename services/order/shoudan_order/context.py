@@ -11,59 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Kind
-from shoudan_order.catalogue.model import Catalogue
+from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.config import OrderSettings
 from shoudan_order.delivery_client import Suppliers
 from shoudan_order.kinds import QUEUE_COLUMNS
+from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import Ledger
 from shoudan_order.store import orders as store
-from shoudan_order.store.rows import Delivery, Order
+from shoudan_order.store.rows import Order
 from shoudan_order.tables import QUEUES
-
-
-@dataclass(slots=True)
-class CachedOrder:
-    """An order under way in this process: its facts, parts and the tasks to drop at its end."""
-
-    order: Order
-    timeout_task: int
-    deliveries: dict[int, Delivery] = field(default_factory=dict[int, Delivery])
-    deliver_tasks: dict[int, int] = field(default_factory=dict[int, int])
-
-
-class OrdersInMemory:
-    """Orders this process took and has not ended. Only a saving: whatever is missing is read."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._orders: dict[int, CachedOrder] = {}
-
-    def put(self, cached: CachedOrder) -> None:
-        """Keep an order; the oldest makes room."""
-        if self._most:
-            if len(self._orders) >= self._most:
-                self._orders.pop(next(iter(self._orders)))
-            self._orders[cached.order.order_id] = cached
-
-    def get(self, order_id: int) -> CachedOrder | None:
-        """What is known here."""
-        return self._orders.get(order_id)
-
-    def drop(self, order_ids: Iterable[int]) -> None:
-        """Forget orders that have ended."""
-        for order_id in order_ids:
-            self._orders.pop(order_id, None)
-
-    def ended(self, order_id: int, delivery_id: int) -> None:
-        """Forget a part that needs no step any more, and the order with its last one."""
-        cached = self._orders.get(order_id)
-        if cached is not None:
-            cached.deliveries.pop(delivery_id, None)
-            if not cached.deliveries:
-                del self._orders[order_id]
-
-    def __len__(self) -> int:
-        return len(self._orders)
 
 
 @dataclass

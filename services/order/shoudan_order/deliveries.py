@@ -11,8 +11,7 @@ import grpc
 from shoudan_kit import log
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
-from shoudan_order import kinds, order_totals, parts, results
-from shoudan_order.binding import delivery_margin_s
+from shoudan_order import binding, kinds, order_totals, results
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import DIFFERS, OVERLOADED, Outcome, Pending, Sending
 from shoudan_order.states import BIND, BindEvent, DeliveryStatus, OrderStatus, YesNo
@@ -36,7 +35,7 @@ async def bind(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None
             for order_id, (order, was) in orders.items()
             if _bindable(order, was) and was.delivery_pause != YesNo.YES
         }
-        after = await parts.bind_open(context, work, open_orders)
+        after = await binding.bind_open(context, work, open_orders)
         changed = [now for now in after.values() if now.bind_face_micros > now.was.bind_face_micros]
         if changed:
             await order_store.advance_orders(work.db, changed)
@@ -50,7 +49,7 @@ def _bindable(order: Order, was: OrderState) -> bool:
         was.order_status == OrderStatus.DELIVERING
         and BIND.allows(was.delivery_bind_status, BindEvent.BOUND)
         and was.bind_face_micros < order.total_face_micros
-        and was.left_s > delivery_margin_s(order.timeout_s)
+        and was.left_s > binding.delivery_margin_s(order.timeout_s)
         and not was.parked_reason
     )
 

@@ -16,7 +16,8 @@ from shoudan.delivery.v1 import delivery_service_pb2 as delivery
 from shoudan.pay.v1 import ledger_service_pb2 as ledger
 from shoudan.pay.v1 import ledger_service_pb2_grpc as ledger_grpc
 from shoudan_order import states as s
-from shoudan_order.catalogue.model import Canton, Catalogue
+from shoudan_order.catalogue.index import Catalogue
+from shoudan_order.catalogue.model import Canton
 from shoudan_order.context import Context
 
 ACCOUNTS = "AccountId"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shoudan_order import events, parts
+from shoudan_order import binding, events
 from shoudan_order.context import Context
 from shoudan_order.refusals import NotFound
 from shoudan_order.states import OrderStatus
@@ -31,7 +31,7 @@ async def pause(
             what = "paused" if paused else "resumed"
             events.order_event(work, what, order, was.order_status, events.AUDIT, f"{by}: {reason}")
             if not paused and was.order_status == OrderStatus.DELIVERING:
-                parts.enqueue_bind(context, work, order, was.left_s, tried=False)
+                binding.enqueue_bind(context, work, order, was.left_s, tried=False)
         what = "order.pause" if paused else "order.resume"
         await record(
             work.db,

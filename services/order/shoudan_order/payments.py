@@ -13,7 +13,7 @@ from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds, notifies, parts
+from shoudan_order import binding, events, kinds, notifies
 from shoudan_order.context import Context
 from shoudan_order.pay_client import DIFFERS, DOMAIN, TOO_LOW, Posted, Transfer
 from shoudan_order.states import (
@@ -211,8 +211,8 @@ def _bind_now(context: Context, orders: Sequence[Order]) -> _Binding:
     waiting = BIND.next(BindStatus.NOT_STARTED, BindEvent.PAID)
     delivering = BIND.next(waiting, BindEvent.BOUND)
     for order in orders:
-        here = parts.can_run_inline(context, order.line_id)
-        bound = parts.plan_deliveries(context, order, 0) if here else []
+        here = binding.can_run_inline(context, order.line_id)
+        bound = binding.plan_deliveries(context, order, 0) if here else []
         made.parts += bound
         made.parts_of[order.order_id] = bound
         made.paid.append(
@@ -230,10 +230,10 @@ def _follow_up(context: Context, work: UnitOfWork, order: Order, bound: Sequence
     delivering = OrderStatus.DELIVERING
     text = f"{micros_to_yuan(order.sell_amount_micros)} 元"
     events.order_event(work, "paid", order, delivering, events.DOWN_PAY, text)
-    parts.enqueue_deliveries(context, work, order, bound)
+    binding.enqueue_deliveries(context, work, order, bound)
     if sum(part.total_face_micros for part in bound) < order.total_face_micros:
-        tried = parts.can_run_inline(context, order.line_id)
-        parts.enqueue_bind(context, work, order, order.timeout_s, tried=tried)
+        tried = binding.can_run_inline(context, order.line_id)
+        binding.enqueue_bind(context, work, order, order.timeout_s, tried=tried)
 
 
 async def _fail_fast(

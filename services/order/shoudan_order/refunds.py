@@ -15,7 +15,7 @@ from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.money import STEP
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, order_totals
-from shoudan_order.catalogue.model import Catalogue
+from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.context import Context
 from shoudan_order.refusals import (
     MandatoryOrderNotFound,

@@ -13,8 +13,7 @@ from shoudan_kit import log
 from shoudan_kit.db.pool import retry
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import costs, events, kinds, notifies, order_totals, parts
-from shoudan_order.binding import delivery_margin_s
+from shoudan_order import binding, costs, events, kinds, notifies, order_totals
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome
 from shoudan_order.states import (
@@ -221,16 +220,16 @@ async def _rebind_failed(
             again[order_id] = (order, now)
     here = {i: one for i, one in again.items() if _rebinds(context, *one)}
     if here:
-        batch.now |= await parts.bind_open(context, work, here)
+        batch.now |= await binding.bind_open(context, work, here)
     for order_id, (order, _) in again.items():
         if batch.now[order_id].bind_face_micros < order.total_face_micros:
             left_s = orders[order_id][1].left_s
-            parts.enqueue_bind(context, work, order, left_s, tried=order_id in here)
+            binding.enqueue_bind(context, work, order, left_s, tried=order_id in here)
 
 
 def _rebinds(context: Context, order: Order, now: OrderUpdate) -> bool:
-    enough = now.was.left_s > delivery_margin_s(order.timeout_s)
-    return enough and now.was.delivery_pause != 0 and parts.can_run_inline(context, order.line_id)
+    enough = now.was.left_s > binding.delivery_margin_s(order.timeout_s)
+    return enough and now.was.delivery_pause != 0 and binding.can_run_inline(context, order.line_id)
 
 
 async def _unpark_known(

@@ -16,9 +16,9 @@ from shoudan_kit.db.errors import taken
 from shoudan_kit.http.ssrf import opened
 from shoudan_kit.secrets import named_secret
 from shoudan_order import events
+from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import (
     Canton,
-    Catalogue,
     DownChannel,
     DownProduct,
     DownShelf,

@@ -9,7 +9,7 @@ from shoudan.order.v1 import catalogue_service_pb2 as pb
 from shoudan.order.v1 import catalogue_service_pb2_grpc as grpc_pb
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_order.catalogue import admin
-from shoudan_order.catalogue.model import Catalogue
+from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
 

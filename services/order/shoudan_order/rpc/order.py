@@ -17,6 +17,7 @@ from shoudan_kit.secrets.sealing import plain_account
 from shoudan_order import orders, results, timeline, views
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome, stated_cost_micros
+from shoudan_order.pricing import NewOrder
 from shoudan_order.refusals import FieldInvalid, OrderRefusal
 from shoudan_order.rpc import refunds
 from shoudan_order.store.rows import OrderSummary
@@ -35,7 +36,7 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._one: Coalescer[orders.NewOrder, orders.Accepted] = Coalescer(
+        self._one: Coalescer[NewOrder, orders.Accepted] = Coalescer(
             self._create_batch, name="order.create", size_max=200
         )
 
@@ -44,7 +45,7 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
         await self._one.aclose()
 
     async def _create_batch(
-        self, news: Sequence[orders.NewOrder]
+        self, news: Sequence[NewOrder]
     ) -> Sequence[orders.Accepted | OrderRefusal]:
         return await orders.create(self._context, news)
 
@@ -54,13 +55,10 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
         """Items are independent; malformed ones are refused alone."""
         _bounded("orders", len(request.orders))
         wanted = [_new_order(one) for one in request.orders]
-        well = [one for one in wanted if isinstance(one, orders.NewOrder)]
+        well = [one for one in wanted if isinstance(one, NewOrder)]
         answers = iter(await orders.create(self._context, well) if well else ())
         return pb.CreateOrdersResponse(
-            results=[
-                _result(next(answers) if isinstance(one, orders.NewOrder) else one)
-                for one in wanted
-            ]
+            results=[_result(next(answers) if isinstance(one, NewOrder) else one) for one in wanted]
         )
 
     async def CreateOrder(
@@ -173,12 +171,12 @@ def _token(text: str) -> int:
     return int(text)
 
 
-def _new_order(one: pb.NewOrder) -> orders.NewOrder | FieldInvalid:
+def _new_order(one: pb.NewOrder) -> NewOrder | FieldInvalid:
     """The order asked for, or the first field that is out of shape."""
     problem = _problem(one)
     if problem is not None:
         return problem
-    return orders.NewOrder(
+    return NewOrder(
         one.channel_no,
         one.request_no,
         one.line_id,
