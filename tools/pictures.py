@@ -32,7 +32,7 @@ IMPORT_ROOTS: Final = (
     "gateway",
 )
 MARK: Final = re.compile(r"(<!-- picture: (\w+) -->\n).*?(<!-- end of picture -->\n)", re.DOTALL)
-NEW_TASK: Final = re.compile(r"\bwork\.tasks\.add$")
+NEW_TASK: Final = re.compile(r"\bwork\.tasks\.add$|\bcontext\.enqueue$")
 COALESCER: Final[Any] = Coalescer
 SIGNATURE: Final = inspect.signature(COALESCER).parameters
 DETACH: Final[Any] = Task[Any].detach
@@ -235,9 +235,8 @@ def added(place: Place) -> Iterator[str]:
     by_name = {f"kinds.{name}": one.name for name, one in vars(kinds).items() if _is_kind(one)}
     for node in _in_order(functions(place.module)[place.name]):
         if isinstance(node, ast.Call) and NEW_TASK.search(ast.unparse(node.func)):
-            given = ast.unparse(node.args[0])
-            if given in by_name:
-                yield by_name[given]
+            given = map(ast.unparse, node.args)
+            yield from (by_name[one] for one in given if one in by_name)
 
 
 def _is_kind(one: object) -> bool:

@@ -100,12 +100,7 @@ def _resume(context: Context, work: UnitOfWork, order: Order, was: OrderState) -
     if was.order_status != OrderStatus.DELIVERING:
         return
     if was.left_s <= 0:
-        work.tasks.add(
-            kinds.TIMEOUT,
-            kinds.OrderStep(order.order_id),
-            order_no=str(order.order_id),
-            queue=context.queue(order.line_id, kinds.TIMEOUT),
-        )
+        context.enqueue(work, kinds.TIMEOUT, order.line_id, kinds.OrderStep(order.order_id))
     elif was.bind_face_micros < order.total_face_micros:
         binding.enqueue_bind(context, work, order, was.left_s, tried=False)
 
@@ -255,11 +250,8 @@ async def _false_success(context: Context, audit: Audit, decision: Decision) -> 
             -one.return_service_amount_micros,
         )
         await order_store.advance_orders(work.db, [now])
-        work.tasks.add(
-            kinds.UP_REFUND,
-            kinds.ReturnStep(one.return_id, 0, order.order_id),
-            order_no=str(order.order_id),
-            queue=context.queue(order.line_id, kinds.UP_REFUND),
+        context.enqueue(
+            work, kinds.UP_REFUND, order.line_id, kinds.ReturnStep(one.return_id, 0, order.order_id)
         )
 
 

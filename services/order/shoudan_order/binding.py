@@ -164,15 +164,9 @@ def enqueue_deliveries(
     if not parts:
         return
     cached = context.memory.get(order.order_id)
-    number = str(order.order_id)
-    queue = context.queue(order.line_id, kinds.DELIVER)
     for part in parts:
-        task_id = work.tasks.add(
-            kinds.DELIVER,
-            kinds.DeliveryStep(part.delivery_id, order.order_id),
-            order_no=number,
-            queue=queue,
-        )
+        step = kinds.DeliveryStep(part.delivery_id, order.order_id)
+        task_id = context.enqueue(work, kinds.DELIVER, order.line_id, step)
         if cached is not None:
             cached.deliveries[part.delivery_id] = part
             cached.deliver_tasks[part.delivery_id] = task_id
@@ -192,11 +186,11 @@ def enqueue_bind(
     context: Context, work: UnitOfWork, order: Order, left_s: int, *, tried: bool
 ) -> None:
     """Make the bind task of an order; where binding was `tried` a moment ago, it waits its interval."""
-    work.tasks.add(
+    context.enqueue(
+        work,
         kinds.BIND,
+        order.line_id,
         kinds.OrderStep(order.order_id),
-        order_no=str(order.order_id),
-        queue=context.queue(order.line_id, kinds.BIND),
         delay_s=kinds.BIND.interval_s if tried else 0,
         deadline_s=max(left_s, 0) + kinds.BIND.deadline_s,
     )

@@ -11,10 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Kind
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
+from shoudan_order import kinds
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.config import OrderSettings
 from shoudan_order.delivery_client import Suppliers
-from shoudan_order.kinds import QUEUE_COLUMNS
 from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import Ledger
 from shoudan_order.store import orders as store
@@ -43,11 +44,31 @@ class Context:
     def queue(self, line_id: int, kind: Kind[Any]) -> str:
         """The queue of a step for a line: the line's own column."""
         line = self.catalogue.lines.get(line_id)
-        column = QUEUE_COLUMNS[kind.name]
+        column = kinds.QUEUE_COLUMNS[kind.name]
         return (line.queues.get(column) if line else None) or QUEUES[column][0]
 
+    def enqueue(
+        self,
+        work: UnitOfWork,
+        kind: Kind[Any],
+        line_id: int,
+        step: kinds.Step,
+        *,
+        delay_s: float = 0,
+        deadline_s: float | None = None,
+    ) -> int:
+        """Add the task of a step to the queue of its order's line; its id."""
+        return work.tasks.add(
+            kind,
+            step,
+            order_no=str(step.order_id),
+            queue=self.queue(line_id, kind),
+            delay_s=delay_s,
+            deadline_s=deadline_s,
+        )
+
     def serves(self, line_id: int, kind: Kind[Any]) -> bool:
-        """Whether this process would run that step of the line at once, so that steps may be fused."""
+        """Whether this process would run that step of the line at once, so that steps may run inline."""
         worker = self.app.worker
         return worker is not None and worker.accepts(kind, self.queue(line_id, kind))
 

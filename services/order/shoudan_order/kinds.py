@@ -5,14 +5,15 @@ A line's own queue columns win over the queue named here. Source: 000 §二.2.1,
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from shoudan_kit.tasks.kinds import Kind
 from shoudan_order.tables import QUEUES
 
-# The deadline ends a step, not the count; the count is only there to bound it.
+P = TypeVar("P", bound=msgspec.Struct)
+
 COUNT_MAX: Final = 100_000
 DAY_S: Final = 86_400
 
@@ -59,6 +60,8 @@ class ReturnStep(msgspec.Struct, frozen=True):
     order_id: int
 
 
+Step = OrderStep | DeliveryStep | NotifyStep | RefundStep | ReturnStep
+
 # The queue column of a product line that each kind goes by.
 QUEUE_COLUMNS: Final = {
     "order.pay": "payment_queue",
@@ -78,73 +81,24 @@ QUEUE_COLUMNS: Final = {
 }
 
 
-def _queue(name: str) -> str:
-    return QUEUES[QUEUE_COLUMNS[name]][0]
+def _kind(
+    name: str, step: type[P], *, interval_s: int = 300, deadline_s: int = 3 * DAY_S
+) -> Kind[P]:
+    """A kind in its documented queue. The deadline ends a step; the count only bounds it."""
+    return Kind(name, step, QUEUES[QUEUE_COLUMNS[name]][0], interval_s, deadline_s, COUNT_MAX)
 
 
-PAY: Final = Kind("order.pay", OrderStep, _queue("order.pay"), interval_s=300, count_max=COUNT_MAX)
-BIND: Final = Kind(
-    "order.bind", OrderStep, _queue("order.bind"), interval_s=30, count_max=COUNT_MAX
-)
-DELIVER: Final = Kind(
-    "order.deliver", DeliveryStep, _queue("order.deliver"), interval_s=120, count_max=COUNT_MAX
-)
-UP_PAY: Final = Kind(
-    "order.up_pay", DeliveryStep, _queue("order.up_pay"), interval_s=300, count_max=COUNT_MAX
-)
-NOTIFY: Final = Kind(
-    "order.notify",
-    NotifyStep,
-    _queue("order.notify"),
-    interval_s=300,
-    deadline_s=7 * DAY_S,
-    count_max=COUNT_MAX,
-)
-TIMEOUT: Final = Kind(
-    "order.overtime",
-    OrderStep,
-    _queue("order.overtime"),
-    interval_s=300,
-    count_max=COUNT_MAX,
-)
-DELIVERY_UNKNOWN: Final = Kind(
-    "order.delivery_unknown",
-    DeliveryStep,
-    _queue("order.delivery_unknown"),
-    interval_s=300,
-    count_max=COUNT_MAX,
-)
-ORDER_REFUND: Final = Kind(
-    "order.refund", OrderStep, _queue("order.refund"), interval_s=300, count_max=COUNT_MAX
-)
-RETURN: Final = Kind(
-    "refund.return", ReturnStep, _queue("refund.return"), interval_s=300, count_max=COUNT_MAX
-)
-DOWN_REFUND: Final = Kind(
-    "refund.pay", RefundStep, _queue("refund.pay"), interval_s=300, count_max=COUNT_MAX
-)
-UP_REFUND: Final = Kind(
-    "refund.up_pay", ReturnStep, _queue("refund.up_pay"), interval_s=300, count_max=COUNT_MAX
-)
-REFUND_NOTIFY: Final = Kind(
-    "refund.notify",
-    NotifyStep,
-    _queue("refund.notify"),
-    interval_s=300,
-    deadline_s=7 * DAY_S,
-    count_max=COUNT_MAX,
-)
-REFUND_TIMEOUT: Final = Kind(
-    "refund.overtime",
-    RefundStep,
-    _queue("refund.overtime"),
-    interval_s=300,
-    count_max=COUNT_MAX,
-)
-RETURN_UNKNOWN: Final = Kind(
-    "refund.return_unknown",
-    ReturnStep,
-    _queue("refund.return_unknown"),
-    interval_s=300,
-    count_max=COUNT_MAX,
-)
+PAY: Final = _kind("order.pay", OrderStep)
+BIND: Final = _kind("order.bind", OrderStep, interval_s=30)
+DELIVER: Final = _kind("order.deliver", DeliveryStep, interval_s=120)
+UP_PAY: Final = _kind("order.up_pay", DeliveryStep)
+NOTIFY: Final = _kind("order.notify", NotifyStep, deadline_s=7 * DAY_S)
+TIMEOUT: Final = _kind("order.overtime", OrderStep)
+DELIVERY_UNKNOWN: Final = _kind("order.delivery_unknown", DeliveryStep)
+ORDER_REFUND: Final = _kind("order.refund", OrderStep)
+RETURN: Final = _kind("refund.return", ReturnStep)
+DOWN_REFUND: Final = _kind("refund.pay", RefundStep)
+UP_REFUND: Final = _kind("refund.up_pay", ReturnStep)
+REFUND_NOTIFY: Final = _kind("refund.notify", NotifyStep, deadline_s=7 * DAY_S)
+REFUND_TIMEOUT: Final = _kind("refund.overtime", RefundStep)
+RETURN_UNKNOWN: Final = _kind("refund.return_unknown", ReturnStep)

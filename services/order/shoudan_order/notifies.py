@@ -86,11 +86,11 @@ def enqueue_notify(
 ) -> None:
     """Make the notify task of an order that has just ended like this, if its channel wants to be told."""
     if order.has_notify:
-        work.tasks.add(
+        context.enqueue(
+            work,
             kinds.NOTIFY,
+            order.line_id,
             kinds.NotifyStep(order.order_id, 0, int(status), code, message),
-            order_no=str(order.order_id),
-            queue=context.queue(order.line_id, kinds.NOTIFY),
         )
 
 

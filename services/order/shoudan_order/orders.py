@@ -80,19 +80,13 @@ async def _insert(context: Context, drafts: Sequence[_Draft]) -> set[int]:
 
 def _begin(context: Context, work: UnitOfWork, order: Order) -> CachedOrder:
     step = kinds.OrderStep(order.order_id)
-    number, line, timeout_s = str(order.order_id), order.line_id, order.timeout_s
-    work.tasks.add(
-        kinds.PAY,
-        step,
-        order_no=number,
-        queue=context.queue(line, kinds.PAY),
-        deadline_s=timeout_s + kinds.PAY.deadline_s,
-    )
-    timeout_task = work.tasks.add(
+    line, timeout_s = order.line_id, order.timeout_s
+    context.enqueue(work, kinds.PAY, line, step, deadline_s=timeout_s + kinds.PAY.deadline_s)
+    timeout_task = context.enqueue(
+        work,
         kinds.TIMEOUT,
+        line,
         step,
-        order_no=number,
-        queue=context.queue(line, kinds.TIMEOUT),
         delay_s=timeout_s + 1,
         deadline_s=timeout_s + kinds.TIMEOUT.deadline_s,
     )

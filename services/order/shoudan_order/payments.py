@@ -195,11 +195,8 @@ async def _refund_late_debits(
     """A debit that found its order already failed is refunded; one repeated after a payment is not."""
     was = FAIL_REFUND.sources(FailRefundEvent.ORDER_FAILED)
     for order_id in await store.advance_late_debit(work.db, list(orders), was):
-        work.tasks.add(
-            kinds.ORDER_REFUND,
-            kinds.OrderStep(order_id),
-            order_no=str(order_id),
-            queue=context.queue(orders[order_id].line_id, kinds.ORDER_REFUND),
+        context.enqueue(
+            work, kinds.ORDER_REFUND, orders[order_id].line_id, kinds.OrderStep(order_id)
         )
 
 

@@ -368,11 +368,11 @@ def _begin(
     if mandatory:
         enqueue_refund(context, work, order.line_id, refund)
     else:
-        work.tasks.add(
+        context.enqueue(
+            work,
             kinds.REFUND_TIMEOUT,
+            order.line_id,
             kinds.RefundStep(refund.refund_id, refund.order_id),
-            order_no=str(refund.order_id),
-            queue=context.queue(order.line_id, kinds.REFUND_TIMEOUT),
             delay_s=timeout_s + 1,
             deadline_s=timeout_s + kinds.REFUND_TIMEOUT.deadline_s,
         )
@@ -380,21 +380,15 @@ def _begin(
 
 def add_return_task(context: Context, work: UnitOfWork, line_id: int, one: Return) -> None:
     """The task that hands a return over."""
-    work.tasks.add(
-        kinds.RETURN,
-        kinds.ReturnStep(one.return_id, one.refund_id, one.order_id),
-        order_no=str(one.order_id),
-        queue=context.queue(line_id, kinds.RETURN),
+    context.enqueue(
+        work, kinds.RETURN, line_id, kinds.ReturnStep(one.return_id, one.refund_id, one.order_id)
     )
 
 
 def enqueue_refund(context: Context, work: UnitOfWork, line_id: int, refund: Refund) -> None:
     """The tasks of a refund whose goods are back: the channel's money, and its notify."""
-    work.tasks.add(
-        kinds.DOWN_REFUND,
-        kinds.RefundStep(refund.refund_id, refund.order_id),
-        order_no=str(refund.order_id),
-        queue=context.queue(line_id, kinds.DOWN_REFUND),
+    context.enqueue(
+        work, kinds.DOWN_REFUND, line_id, kinds.RefundStep(refund.refund_id, refund.order_id)
     )
     enqueue_notify(context, work, line_id, refund)
 
@@ -402,11 +396,11 @@ def enqueue_refund(context: Context, work: UnitOfWork, line_id: int, refund: Ref
 def enqueue_notify(context: Context, work: UnitOfWork, line_id: int, refund: Refund) -> None:
     """The notify task of a refund whose outcome is known."""
     if refund.has_notify:
-        work.tasks.add(
+        context.enqueue(
+            work,
             kinds.REFUND_NOTIFY,
+            line_id,
             kinds.NotifyStep(refund.order_id, refund.refund_id, int(refund.refund_status)),
-            order_no=str(refund.order_id),
-            queue=context.queue(line_id, kinds.REFUND_NOTIFY),
         )
 
 

@@ -321,11 +321,8 @@ def _succeeded(
     context: Context, work: UnitOfWork, order: Order, now: OrderUpdate, part: Delivery
 ) -> None:
     """Pay the supplier; tell the order's end with its last part."""
-    work.tasks.add(
-        kinds.UP_PAY,
-        kinds.DeliveryStep(part.delivery_id, order.order_id),
-        order_no=str(order.order_id),
-        queue=context.queue(order.line_id, kinds.UP_PAY),
+    context.enqueue(
+        work, kinds.UP_PAY, order.line_id, kinds.DeliveryStep(part.delivery_id, order.order_id)
     )
     cached = context.memory.get(order.order_id)
     if cached is not None:
@@ -373,12 +370,7 @@ def _ended(context: Context, work: UnitOfWork, order: Order, now: OrderUpdate) -
     )
     notifies.enqueue_notify(context, work, order, now.order_status, now.fail_code, now.fail_msg)
     if now.refund_status == FailRefundStatus.WAITING:
-        work.tasks.add(
-            kinds.ORDER_REFUND,
-            kinds.OrderStep(order.order_id),
-            order_no=str(order.order_id),
-            queue=context.queue(order.line_id, kinds.ORDER_REFUND),
-        )
+        context.enqueue(work, kinds.ORDER_REFUND, order.line_id, kinds.OrderStep(order.order_id))
     if cached := context.memory.get(order.order_id):
         work.tasks.finish_id(kinds.TIMEOUT, cached.timeout_task)
 

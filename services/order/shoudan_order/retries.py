@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-from shoudan_kit.tasks.kinds import Kind
 from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
 from shoudan_order import kinds
 from shoudan_order.audits import record_operation
@@ -62,31 +61,12 @@ async def _resend(
         for order_id, refund_id in keys:
             kind = kinds.REFUND_NOTIFY if refund_id else kinds.NOTIFY
             step = kinds.NotifyStep(order_id, refund_id)
-            _task(context, work, kind, orders[order_id].line_id, order_id, step, limited=False)
+            context.enqueue(work, kind, orders[order_id].line_id, step)
         if keys:
             subject = channel_no or ", ".join(map(str, ids[:20]))
             await record_operation(work, by, "notify.resend", subject, f"{len(keys)} notifies")
             record(work)
     return len(keys)
-
-
-def _task(
-    context: Context,
-    work: UnitOfWork,
-    kind: Kind[Any],
-    line_id: int,
-    order_id: int,
-    step: Any,
-    *,
-    limited: bool = True,
-) -> int:
-    return work.tasks.add(
-        kind,
-        step,
-        order_no=str(order_id),
-        queue=context.queue(line_id, kind),
-        deadline_s=RETRY_S if limited else None,
-    )
 
 
 async def retry(context: Context, name: str, number: int, by: str, reason: str) -> int:
@@ -105,7 +85,9 @@ async def _retry_bind(context: Context, work: UnitOfWork, number: int) -> int:
     open_ = was.bind_face_micros < order.total_face_micros
     if was.order_status != OrderStatus.DELIVERING or not open_ or was.parked_reason:
         return 0
-    return _task(context, work, kinds.BIND, order.line_id, number, kinds.OrderStep(number))
+    return context.enqueue(
+        work, kinds.BIND, order.line_id, kinds.OrderStep(number), deadline_s=RETRY_S
+    )
 
 
 async def _retry_up_pay(context: Context, work: UnitOfWork, number: int) -> int:
@@ -117,7 +99,7 @@ async def _retry_up_pay(context: Context, work: UnitOfWork, number: int) -> int:
     order_id = there.delivery.order_id
     order = (await context.orders([order_id], work.db))[order_id]
     step = kinds.DeliveryStep(number, order_id)
-    return _task(context, work, kinds.UP_PAY, order.line_id, order_id, step)
+    return context.enqueue(work, kinds.UP_PAY, order.line_id, step, deadline_s=RETRY_S)
 
 
 async def _retry_notify(context: Context, work: UnitOfWork, number: int) -> int:
@@ -128,7 +110,7 @@ async def _retry_notify(context: Context, work: UnitOfWork, number: int) -> int:
     order = (await context.orders([order_id], work.db))[order_id]
     kind = kinds.REFUND_NOTIFY if refund_id else kinds.NOTIFY
     step = kinds.NotifyStep(order_id, refund_id)
-    return _task(context, work, kind, order.line_id, order_id, step, limited=False)
+    return context.enqueue(work, kind, order.line_id, step)
 
 
 async def _retry_return(context: Context, work: UnitOfWork, number: int) -> int:
@@ -152,15 +134,9 @@ async def _retry_return(context: Context, work: UnitOfWork, number: int) -> int:
     )
     await return_store.insert_returns(work.db, [again])
     refund_step = kinds.RefundStep(refund.refund_id, order.order_id)
-    work.tasks.add(
-        kinds.REFUND_TIMEOUT,
-        refund_step,
-        order_no=str(order.order_id),
-        queue=context.queue(order.line_id, kinds.REFUND_TIMEOUT),
-        delay_s=RETRY_S + 1,
-    )
+    context.enqueue(work, kinds.REFUND_TIMEOUT, order.line_id, refund_step, delay_s=RETRY_S + 1)
     step = kinds.ReturnStep(again.return_id, refund.refund_id, order.order_id)
-    return _task(context, work, kinds.RETURN, order.line_id, order.order_id, step)
+    return context.enqueue(work, kinds.RETURN, order.line_id, step, deadline_s=RETRY_S)
 
 
 async def _room(work: UnitOfWork, refund: Refund, failed: Return) -> bool:
@@ -183,7 +159,7 @@ async def _retry_up_refund(context: Context, work: UnitOfWork, number: int) -> i
         return 0
     order = (await context.orders([there.order_id], work.db))[there.order_id]
     step = kinds.ReturnStep(number, there.refund_id, there.order_id)
-    return _task(context, work, kinds.UP_REFUND, order.line_id, there.order_id, step)
+    return context.enqueue(work, kinds.UP_REFUND, order.line_id, step, deadline_s=RETRY_S)
 
 
 async def _retry_down_refund(context: Context, work: UnitOfWork, number: int) -> int:
@@ -194,7 +170,7 @@ async def _retry_down_refund(context: Context, work: UnitOfWork, number: int) ->
         return 0
     order = (await context.orders([refund.order_id], work.db))[refund.order_id]
     step = kinds.RefundStep(number, refund.order_id)
-    return _task(context, work, kinds.DOWN_REFUND, order.line_id, refund.order_id, step)
+    return context.enqueue(work, kinds.DOWN_REFUND, order.line_id, step, deadline_s=RETRY_S)
 
 
 _RETRIES: Final[Mapping[str, Callable[[Context, UnitOfWork, int], Awaitable[int]]]] = {

@@ -241,11 +241,11 @@ async def _settle(
             -one.return_commission_amount_micros,
             -one.return_service_amount_micros,
         )
-        work.tasks.add(
+        context.enqueue(
+            work,
             kinds.UP_REFUND,
+            order.line_id,
             kinds.ReturnStep(one.return_id, one.refund_id, one.order_id),
-            order_no=str(one.order_id),
-            queue=context.queue(order.line_id, kinds.UP_REFUND),
         )
     await _end_refunds(context, work, orders, batch, changed)
     if changed:
@@ -428,11 +428,11 @@ async def time_out(context: Context, tasks: Sequence[Task[kinds.RefundStep]]) ->
     async with context.app.work("refund.overtime") as work:
         for one in returns:
             if one.return_status == ReturnStatus.SENDING:
-                work.tasks.add(
+                context.enqueue(
+                    work,
                     kinds.RETURN_UNKNOWN,
+                    lines[one.order_id].line_id,
                     kinds.ReturnStep(one.return_id, one.refund_id, one.order_id),
-                    order_no=str(one.order_id),
-                    queue=context.queue(lines[one.order_id].line_id, kinds.RETURN_UNKNOWN),
                 )
         work.tasks.finish(*over)
 

@@ -81,12 +81,7 @@ async def _fail_unpaid(
 
 
 def _enqueue_refund(context: Context, work: UnitOfWork, order: Order) -> None:
-    work.tasks.add(
-        kinds.ORDER_REFUND,
-        kinds.OrderStep(order.order_id),
-        order_no=str(order.order_id),
-        queue=context.queue(order.line_id, kinds.ORDER_REFUND),
-    )
+    context.enqueue(work, kinds.ORDER_REFUND, order.line_id, kinds.OrderStep(order.order_id))
 
 
 async def _end_paid(
@@ -113,11 +108,8 @@ async def _end_paid(
 
 def _enqueue_query(context: Context, work: UnitOfWork, order: Order, part: DeliveryState) -> None:
     delivery_id = part.delivery.delivery_id
-    work.tasks.add(
-        kinds.DELIVERY_UNKNOWN,
-        kinds.DeliveryStep(delivery_id, order.order_id),
-        order_no=str(order.order_id),
-        queue=context.queue(order.line_id, kinds.DELIVERY_UNKNOWN),
+    context.enqueue(
+        work, kinds.DELIVERY_UNKNOWN, order.line_id, kinds.DeliveryStep(delivery_id, order.order_id)
     )
     events.order_event(
         work,
