@@ -72,7 +72,7 @@ def test_every_status_of_the_order_service_is_in_the_dictionary() -> None:
 
 def test_a_value_without_a_name_is_found_when_the_service_starts() -> None:
     with pytest.raises(ValueError, match="values without names"):
-        dictionary._named(states.NotifyType, ORDER="订单通知")
+        dictionary._named(states.NotifyType, "ORDER=订单通知")
 
 
 async def test_rows_of_the_catalogue_are_those_enabled(world: World, dic: Any) -> None:

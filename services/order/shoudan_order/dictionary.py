@@ -46,204 +46,131 @@ class Row:
     sort_no: int
 
 
-def _named(states: type[IntEnum], **names: str) -> tuple[Word, ...]:
-    """The words of an enum of ours. ValueError when a member has no name, or a name no member."""
+def _named(states: type[IntEnum], names: str) -> tuple[Word, ...]:
+    """The words of an enum of ours, as MEMBER=name. ValueError for a member or a name without the other."""
     return _words([(one.name, one.value) for one in states], names)
 
 
-def _contract(wrapper: Any, prefix: str, **names: str) -> tuple[Word, ...]:
+def _contract(wrapper: Any, prefix: str, names: str) -> tuple[Word, ...]:
     """The words of an enum of another service's contract."""
     pairs: list[tuple[str, int]] = wrapper.items()
     stored = [(name.removeprefix(prefix), value) for name, value in pairs]
     return _words([(name, value) for name, value in stored if name != "UNSPECIFIED"], names)
 
 
-def _words(pairs: Iterable[tuple[str, int]], names: Mapping[str, str]) -> tuple[Word, ...]:
-    members = dict(pairs)
-    if members.keys() != names.keys():
+def _words(pairs: Iterable[tuple[str, int]], names: str) -> tuple[Word, ...]:
+    members, chinese = dict(pairs), dict(one.split("=") for one in names.split())
+    if members.keys() != chinese.keys():
         raise ValueError(f"names without values, or values without names: {members} {names}")
-    return tuple(Word(str(value), name.lower(), names[name]) for name, value in members.items())
+    return tuple(Word(str(value), name.lower(), chinese[name]) for name, value in members.items())
 
 
-def _plain(**names: str) -> tuple[Word, ...]:
+def _numbered(names: str) -> tuple[Word, ...]:
+    """The words of documented numbers that no enum holds, as `number english=name`."""
+    values, words = names.split()[::2], (one.split("=") for one in names.split()[1::2])
+    return tuple(Word(value, *word) for value, word in zip(values, words, strict=True))
+
+
+def _plain(names: str) -> tuple[Word, ...]:
     """The words of values that are text themselves."""
-    return tuple(Word(value, value, chinese) for value, chinese in names.items())
+    return tuple(Word(value, value, name) for value, name in (w.split("=") for w in names.split()))
 
 
-_YES_NO = _named(s.YesNo, YES="是", NO="否")
+_YES_NO = _named(s.YesNo, "YES=是 NO=否")
 _MONEY_BACK = _named(
     s.MoneyBackStatus,
-    DONE="退款成功",
-    NOT_STARTED="未开始",
-    WAITING="等待退款",
-    RUNNING="正在退款",
-    NOT_NEEDED="无需退款",
+    "DONE=退款成功 NOT_STARTED=未开始 WAITING=等待退款 RUNNING=正在退款 NOT_NEEDED=无需退款",
 )
 _NOTIFY = _named(
     s.NotifyStatus,
-    DONE="通知成功",
-    NOT_STARTED="未开始",
-    WAITING="等待通知",
-    RUNNING="正在通知",
-    ANSWERED="查询已应答",
+    "DONE=通知成功 NOT_STARTED=未开始 WAITING=等待通知 RUNNING=正在通知 ANSWERED=查询已应答",
 )
 
 WORDS: Final[Mapping[str, tuple[Word, ...]]] = {
-    "Status": _named(s.YesNo, YES="启用", NO="禁用"),
-    "ServiceClass": (
-        Word("10", "fuel_card", "加油卡充值"),
-        Word("20", "coupon", "电子券发货"),
-        Word("21", "coupon_return", "电子券退货"),
-        Word("30", "phone", "话费充值"),
+    "Status": _named(s.YesNo, "YES=启用 NO=禁用"),
+    "ServiceClass": _numbered(
+        "10 fuel_card=加油卡充值 20 coupon=电子券发货 21 coupon_return=电子券退货 30 phone=话费充值"
     ),
-    "InvoiceType": (
-        Word("1", "none", "不开发票"),
-        Word("0", "any", "不限制"),
-        Word("2", "needed", "需要发票"),
-    ),
-    "CanRefund": _named(s.YesNo, YES="支持", NO="不支持"),
-    "CanSplitOrder": _named(s.YesNo, YES="允许", NO="不允许"),
+    "InvoiceType": _numbered("1 none=不开发票 0 any=不限制 2 needed=需要发票"),
+    "CanRefund": _named(s.YesNo, "YES=支持 NO=不支持"),
+    "CanSplitOrder": _named(s.YesNo, "YES=允许 NO=不允许"),
     "CanQuery": _YES_NO,
     "OrderStatus": _named(
-        s.OrderStatus,
-        SUCCEEDED="成功",
-        PAYING="支付",
-        DELIVERING="发货",
-        FAILED="失败",
-        PARTIAL="部分成功",
+        s.OrderStatus, "SUCCEEDED=成功 PAYING=支付 DELIVERING=发货 FAILED=失败 PARTIAL=部分成功"
     ),
     "PaymentStatus": _named(
         s.PaymentStatus,
-        PAID="支付成功",
-        NOT_STARTED="未开始",
-        WAITING="等待支付",
-        PAYING="正在支付",
-        OVERTIME="支付超时",
-        NOT_NEEDED="无需支付",
+        "PAID=支付成功 NOT_STARTED=未开始 WAITING=等待支付 PAYING=正在支付 OVERTIME=支付超时"
+        " NOT_NEEDED=无需支付",
     ),
     "DeliveryBindStatus": _named(
         s.BindStatus,
-        DONE="成功",
-        NOT_STARTED="未开始",
-        WAITING="等待绑定",
-        DELIVERING="正在发货",
-        FAILED="全部失败",
-        PARTIAL="部分成功",
+        "DONE=成功 NOT_STARTED=未开始 WAITING=等待绑定 DELIVERING=正在发货 FAILED=全部失败 PARTIAL=部分成功",
     ),
     "OrderFailRefundStatus": _named(
         s.FailRefundStatus,
-        DONE="退款成功",
-        NOT_STARTED="未开始",
-        WAITING="等待退款",
-        RUNNING="正在退款",
-        NOT_NEEDED="无需退款",
+        "DONE=退款成功 NOT_STARTED=未开始 WAITING=等待退款 RUNNING=正在退款 NOT_NEEDED=无需退款",
     ),
     "NotifyStatus": _NOTIFY,
-    "NotifyType": _named(s.NotifyType, ORDER="订单通知", REFUND="退款通知"),
+    "NotifyType": _named(s.NotifyType, "ORDER=订单通知 REFUND=退款通知"),
     "DeliveryStatus": _named(
-        s.DeliveryStatus,
-        SUCCEEDED="发货成功",
-        WAITING="等待发货",
-        SENDING="正在发货",
-        FAILED="发货失败",
+        s.DeliveryStatus, "SUCCEEDED=发货成功 WAITING=等待发货 SENDING=正在发货 FAILED=发货失败"
     ),
     "UpPaymentStatus": _named(
         s.UpPaymentStatus,
-        PAID="支付成功",
-        NOT_STARTED="未开始",
-        WAITING="等待支付",
-        PAYING="正在支付",
-        NOT_NEEDED="无需支付",
+        "PAID=支付成功 NOT_STARTED=未开始 WAITING=等待支付 PAYING=正在支付 NOT_NEEDED=无需支付",
     ),
     "RefundStatus": _named(
         s.RefundStatus,
-        SUCCEEDED="退款成功",
-        RETURNING="正在退货",
-        REFUNDING="正在退款",
-        FAILED="退款失败",
-        PARTIAL="部分成功",
+        "SUCCEEDED=退款成功 RETURNING=正在退货 REFUNDING=正在退款 FAILED=退款失败 PARTIAL=部分成功",
     ),
-    "RefundType": _named(s.RefundType, GENERAL="普通退款", MANDATORY="强制退款", MANUAL="人工退款"),
+    "RefundType": _named(s.RefundType, "GENERAL=普通退款 MANDATORY=强制退款 MANUAL=人工退款"),
     "UpReturnStatus": _named(
         s.UpReturnStatus,
-        DONE="退货成功",
-        WAITING="等待退货",
-        RUNNING="正在退货",
-        FAILED="退货失败",
-        PARTIAL="部分成功",
-        NOT_NEEDED="无需退货",
+        "DONE=退货成功 WAITING=等待退货 RUNNING=正在退货 FAILED=退货失败 PARTIAL=部分成功"
+        " NOT_NEEDED=无需退货",
     ),
     "DownRefundStatus": _MONEY_BACK,
     "RefundNotifyStatus": _NOTIFY,
     "ReturnStatus": _named(
-        s.ReturnStatus,
-        SUCCEEDED="退货成功",
-        WAITING="等待退货",
-        SENDING="正在退货",
-        FAILED="退货失败",
+        s.ReturnStatus, "SUCCEEDED=退货成功 WAITING=等待退货 SENDING=正在退货 FAILED=退货失败"
     ),
     "UpRefundStatus": _MONEY_BACK,
-    "CompleteUpPay": _named(s.YesNo, YES="已完成", NO="未完成"),
-    "CompleteUpRefund": _named(s.YesNo, YES="已完成", NO="未完成"),
-    "IsRefund": _named(s.YesNo, YES="已退款", NO="未退款"),
-    "DeliveryPause": _named(s.YesNo, YES="暂停", NO="正常"),
+    "CompleteUpPay": _named(s.YesNo, "YES=已完成 NO=未完成"),
+    "CompleteUpRefund": _named(s.YesNo, "YES=已完成 NO=未完成"),
+    "IsRefund": _named(s.YesNo, "YES=已退款 NO=未退款"),
+    "DeliveryPause": _named(s.YesNo, "YES=暂停 NO=正常"),
     "AuditStatus": _named(
-        s.AuditStatus,
-        SUCCEEDED="审核成功",
-        WAITING="等待审核",
-        FAILED="审核失败",
-        PARTIAL="部分成功",
+        s.AuditStatus, "SUCCEEDED=审核成功 WAITING=等待审核 FAILED=审核失败 PARTIAL=部分成功"
     ),
     "AuditType": _named(
         s.AuditType,
-        DELIVERY="发货审核",
-        RETURN="退货审核",
-        ORDER="订单部分成功审核",
-        REFUND="退款部分成功审核",
-        FALSE_SUCCESS="虚假成功审核",
+        "DELIVERY=发货审核 RETURN=退货审核 ORDER=订单部分成功审核 REFUND=退款部分成功审核"
+        " FALSE_SUCCESS=虚假成功审核",
     ),
     "ChangeType": _contract(
         ledger.ChangeType,
         "CHANGE_TYPE_",
-        ADD="加款",
-        DRAWING="提款",
-        DEDUCT="扣款",
-        REFUND="退款",
-        TRADE_FLAT="交易平账",
-        BALANCE_FLAT="余额平账",
+        "ADD=加款 DRAWING=提款 DEDUCT=扣款 REFUND=退款 TRADE_FLAT=交易平账 BALANCE_FLAT=余额平账",
     ),
     "TradeType": _contract(
         ledger.TradeType,
         "TRADE_TYPE_",
-        TRADE="交易",
-        SERVICE="手续费/服务费",
-        COMMISSION="佣金",
-        REVERSE="红冲",
-        FLAT="平账",
+        "TRADE=交易 SERVICE=手续费/服务费 COMMISSION=佣金 REVERSE=红冲 FLAT=平账",
     ),
     "Groups": _plain(
-        down_channel="下游渠道账户",
-        down_commission="下游佣金账户",
-        down_service="下游服务费账户",
-        up_channel="上游渠道账户",
-        up_commission="上游佣金账户",
-        up_service="上游服务费账户",
+        "down_channel=下游渠道账户 down_commission=下游佣金账户 down_service=下游服务费账户 "
+        "up_channel=上游渠道账户 up_commission=上游佣金账户 up_service=上游服务费账户"
     ),
     "TaskStatus": _contract(
         operations.TaskStatus,
         "TASK_STATUS_",
-        DONE="完成",
-        WAITING="等待",
-        PROCESSING="处理中",
-        FAILED="失败",
+        "DONE=完成 WAITING=等待 PROCESSING=处理中 FAILED=失败",
     ),
     "ResultSource": _contract(
         delivery.ResultSource,
         "RESULT_SOURCE_",
-        NOTIFY="上游通知",
-        QUERY="主动查询",
-        SYNC="同步返回",
-        MANUAL="人工处理",
+        "NOTIFY=上游通知 QUERY=主动查询 SYNC=同步返回 MANUAL=人工处理",
     ),
 }
 
