@@ -23,7 +23,7 @@ if [ -z "$url" ] && ! grep -q '^SHOUDAN_PUBLIC_URL=' "$file"; then
     exit 1
 fi
 add SHOUDAN_PUBLIC_URL "$url"
-for name in POSTGRES NATS READER \
+for name in POSTGRES READER \
     ORDER ORDER_OWNER PAY PAY_OWNER DELIVERY DELIVERY_OWNER ERP_INGEST ERP_INGEST_OWNER; do
     add "SHOUDAN_${name}_PASSWORD" "s$(random)"
 done

@@ -1,10 +1,13 @@
 """The promises of compose.yaml and the Dockerfile: hardened, scalable, no secret committed."""
 
-import os
+import atexit
+import functools
+import json
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -15,15 +18,18 @@ import yaml
 
 from shoudan_kit.config import ConfigError, MigrateSettings
 from shoudan_kit.service import services
+from shoudan_kit.tls.identity import Files
+from shoudan_kit.tls.nats_access import nats_access
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 CONTAINERS: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = sorted(PROJECT["entry-points"]["shoudan.services"])
-KEPT_BY_OTHERS = ["migrate", "nats", "postgres"]
+KEPT_BY_OTHERS = ["migrate", "nats", "pki", "postgres", "rotate"]
 # What the replicas of a service share on purpose.
 SHARED = {"pay": ["statements:/statements"]}
+VERIFIED = "sslmode=verify-full&sslrootcert=/tls/current/ca.crt"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 every_container = pytest.mark.parametrize("name", sorted(CONTAINERS))
@@ -111,7 +117,9 @@ def test_a_service_can_be_scaled(name: str) -> None:
     container = CONTAINERS[name]
     assert "container_name" not in container
     assert "hostname" not in container
-    assert container.get("volumes", []) == SHARED.get(name, []), "replicas would share it"
+    assert container["volumes"] == [*SHARED.get(name, []), f"pki-{name}:/tls:ro"], (
+        "replicas would share it"
+    )
     for published in container.get("ports", []):
         host = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", published).split(":")[-2]
         assert "-" in host, "one host port is enough for one replica only: publish a range"
@@ -146,7 +154,7 @@ def test_a_service_has_its_own_database_and_no_owner_password(name: str) -> None
         assert urls == {}
         return
     password = f"${{SHOUDAN_{name.upper()}_PASSWORD}}"
-    expected = f"postgresql://shoudan_{name}:{password}@postgres/shoudan_{name}"
+    expected = f"postgresql://shoudan_{name}:{password}@postgres/shoudan_{name}?{VERIFIED}"
     assert urls == {f"SHOUDAN_{name.upper()}_DATABASE_URL": expected}
 
 
@@ -173,8 +181,22 @@ def made_secrets(folder: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in file.read_text().splitlines())
 
 
+@functools.cache
+def folder_of_certificates(name: str) -> Path:
+    """What a container finds at /tls: made once, by what compose.yaml runs."""
+    folder = Path(tempfile.mkdtemp(prefix="shoudan-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = CONTAINERS["pki"]["command"]
+    command = [*made[:2], "--folder", str(folder), *made[made.index("--group-readable") :]]
+    main = [sys.executable, "-m", "shoudan_cli", *command]
+    subprocess.run(main, check=True, capture_output=True)
+    return folder / ("cli" if name == "migrate" else name)
+
+
 def filled_in(name: str, secrets: dict[str, str]) -> dict[str, str]:
     """The environment a container gets from compose.yaml and .env, as compose fills it in."""
+
+    tls = folder_of_certificates(name)
 
     def value(match: re.Match[str]) -> str:
         variable, default = match.group(1), match.group(2)
@@ -184,7 +206,7 @@ def filled_in(name: str, secrets: dict[str, str]) -> dict[str, str]:
         return default[2:]
 
     return {
-        key: re.sub(r"\$\{(\w+)(:[-?][^}]*)?\}", value, text)
+        key: re.sub(r"\$\{(\w+)(:[-?][^}]*)?\}", value, text.replace("/tls/", f"{tls}/"))
         for key, text in environment(name).items()
     }
 
@@ -285,6 +307,7 @@ def test_migrate_runs_once_and_alone_knows_the_owners() -> None:
     migrate = CONTAINERS["migrate"]
     assert migrate["command"] == ["migrate"]
     assert migrate["restart"] == "no"
+    assert migrate["volumes"] == ["pki-cli:/tls:ro"]
     assert migrate["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     owners = [k for k in environment("migrate") if k.endswith("_OWNER_DATABASE_URL")]
     assert len(owners) == len(OURS) - 1  # the gateway keeps nothing
@@ -314,10 +337,10 @@ def test_new_env_makes_every_secret_compose_demands(tmp_path: Path) -> None:
 
 def test_new_env_is_its_owner_s_alone_and_keeps_what_is_there(tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    file.write_text("SHOUDAN_NATS_PASSWORD=mine\n")
+    file.write_text("SHOUDAN_READER_PASSWORD=mine\n")
     file.chmod(0o644)
     first = made_secrets(tmp_path)
-    assert first["SHOUDAN_NATS_PASSWORD"] == "mine"
+    assert first["SHOUDAN_READER_PASSWORD"] == "mine"
     assert file.stat().st_mode & 0o777 == 0o600
     assert made_secrets(tmp_path) == first
 
@@ -347,12 +370,49 @@ def test_postgres_init_makes_a_database_for_each_service_and_parses() -> None:
     subprocess.run(["sh", "-n", script], check=True)
 
 
-def test_nats_syncs_each_message_and_accepts_its_configuration() -> None:
-    path = ROOT / "docker/nats.conf"
-    assert re.search(r"^\s*sync_interval: always$", path.read_text(), re.MULTILINE)
+def nats_configuration() -> dict[str, Any]:
+    lines = (ROOT / "docker/nats.conf").read_text().splitlines()
+    return json.loads("\n".join(line for line in lines if not line.startswith("#")))
+
+
+def test_nats_lets_each_service_do_what_the_kit_says() -> None:
+    current = Path("/tls/current")
+    files = Files(current / "tls.crt", current / "tls.key", current / "ca.crt")
+    found = nats_configuration()
+    access = nats_access(files, ("order", "pay", "delivery", "erp_ingest", "gateway"))
+    assert {key: found[key] for key in access} == access
+
+
+def test_each_container_sees_its_own_key_alone() -> None:
+    keys: dict[str, list[str]] = {}
+    for name, container in CONTAINERS.items():
+        for volume in container.get("volumes", []):
+            source = volume.partition(":")[0]
+            if source == "pki" or source.startswith("pki-"):
+                keys.setdefault(source, []).append(name)
+    makers = {"pki", "rotate"}
+    assert set(keys.pop("pki")) == makers
+    for source, names in keys.items():
+        (user,) = set(names) - makers
+        assert source.removeprefix("pki-") == ("cli" if user == "migrate" else user)
+    assert all(CONTAINERS[name]["network_mode"] == "none" for name in makers)
+
+
+def test_postgres_copies_its_key_and_speaks_tls() -> None:
+    container = CONTAINERS["postgres"]
+    assert "ssl=on" in container["command"]
+    assert "ssl_min_protocol_version=TLSv1.3" in container["command"]
+    subprocess.run(["sh", "-n", ROOT / "docker/postgres-tls.sh"], check=True)
+
+
+def test_nats_syncs_each_message_and_accepts_its_configuration(tmp_path: Path) -> None:
+    found = nats_configuration()
+    assert found["jetstream"]["sync_interval"] == "always"
+    tls = str(folder_of_certificates("nats") / "current")
+    path = tmp_path / "nats.conf"
+    path.write_text(json.dumps(found).replace("/tls/current", tls))
     scripts = str(Path(sys.executable).parent)
     server = shutil.which("nats-server", path=scripts)
     assert server is not None
     command = [server, "-t", "-c", str(path)]
-    given = {**os.environ, "SHOUDAN_NATS_PASSWORD": "s0"}
-    subprocess.run(command, check=True, capture_output=True, env=given)
+    subprocess.run(command, check=True, capture_output=True)

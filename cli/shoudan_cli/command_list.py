@@ -45,6 +45,7 @@ GROUPS: Final = {
     "personal": Command(
         "shoudan_cli.personal:app", "Recharge accounts of people: find, seal, erase."
     ),
+    "pki": Command("shoudan_cli.pki:app", "Certificates of the processes: issue, renew, show."),
     "sign": Command(
         "shoudan_cli.sign:app", "Signatures of partners' protocols, to compare with theirs."
     ),

@@ -107,8 +107,7 @@ class Backend:
 
     def _stub(self, method: str) -> Callable[..., Any]:
         types = types_of(method)
-        target = cast("str", getattr(self._settings, f"{types.service}_target"))
-        stub = self._stubs[method] = cast("Any", self._channel(target)).unary_unary(
+        stub = self._stubs[method] = cast("Any", self._channel(types.service)).unary_unary(
             types.path,
             request_serializer=types.request.SerializeToString,
             response_deserializer=types.answer.FromString,

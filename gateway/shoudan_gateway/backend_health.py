@@ -27,8 +27,7 @@ class BackendHealth:
     def __init__(self, settings: GatewaySettings, channel: Callable[[str], aio.Channel]) -> None:
         self._needed = frozenset(settings.ready_backends)
         self._stubs: dict[str, Any] = {
-            name: health_pb2_grpc.HealthStub(channel(getattr(settings, f"{name}_target")))
-            for name in BACKENDS
+            name: health_pb2_grpc.HealthStub(channel(name)) for name in BACKENDS
         }
         self._reasons: dict[str, str | None] = dict.fromkeys(BACKENDS, "not asked yet")
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from shoudan_kit.config import Port, ProcessSettings, Seconds
+from shoudan_kit.tls.hops import is_loopback
 
 Backend = Literal["order", "pay", "delivery", "erp_ingest"]
 BACKENDS: tuple[Backend, ...] = ("order", "pay", "delivery", "erp_ingest")
@@ -50,6 +51,7 @@ class GatewaySettings(ProcessSettings):
     )
 
     listen_hosts: ClassVar[tuple[str, ...]] = ("listen_host", "internal_host")
+    tls_hosts: ClassVar[tuple[str, ...]] = ()  # HTTP: TLS ends at the proxy in front
 
     listen_port: Port = Field(
         8600, description="Port of the partners' listener; 0 takes any free one.", examples=[8600]
@@ -221,6 +223,8 @@ class GatewaySettings(ProcessSettings):
         ):
             if getattr(self, part) > getattr(self, whole):
                 yield f"{part}: must not be above {whole}"
+        if self.profile == "prod" and not is_loopback(self.internal_host):
+            yield f"internal_host: {self.internal_host} is reached from outside, and has no TLS"
         if self.nonce_keep_s < 2 * self.sign_window_s:
             yield "nonce_keep_s: must be at least twice sign_window_s"
         for network in self.trusted_proxies:

@@ -6,12 +6,11 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast, get_args, get_origin
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -19,6 +18,8 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shoudan_kit.db.url import DatabaseUrl, DatabaseUrlInvalid
+from shoudan_kit.tls.hops import exposed, is_loopback, nats_mistake
+from shoudan_kit.tls.identity import Files, TlsInvalid
 
 PREFIX = "SHOUDAN_"
 FILE_VARIABLE = "SHOUDAN_CONFIG"
@@ -131,11 +132,50 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
-NATS_SCHEMES = frozenset({"nats", "tls", "ws", "wss"})
 DEMO_MARK = "demo"  # every secret the demo profile makes begins with it
 
 
-class ProcessSettings(Settings):
+class TlsSettings(Settings):
+    """The certificate a process shows to the others, and whose certificates it accepts."""
+
+    tls_cert: Path | None = Field(
+        None,
+        description="PEM file of this process's certificate, intermediates after it; it carries the name "
+        "spiffe://shoudan/<service>. A file that is replaced is taken within seconds.",
+        examples=["/tls/current/tls.crt"],
+    )
+    tls_key: Path | None = Field(
+        None, description="PEM file of its private key.", examples=["/tls/current/tls.key"]
+    )
+    tls_ca: Path | None = Field(
+        None,
+        description="PEM file of the authorities whose certificates are accepted, of servers and clients.",
+        examples=["/tls/current/ca.crt"],
+    )
+
+    @property
+    def tls_files(self) -> Files | None:
+        """Where the three files are; None without TLS."""
+        if self.tls_cert is None or self.tls_key is None or self.tls_ca is None:
+            return None
+        return Files(self.tls_cert, self.tls_key, self.tls_ca)
+
+    def cross_check(self) -> Iterator[str]:
+        """All three files or none, and they can be used."""
+        yield from super().cross_check()
+        files = self.tls_files
+        if files is None:
+            named = [n for n in ("tls_cert", "tls_key", "tls_ca") if getattr(self, n) is not None]
+            if named:
+                yield f"{', '.join(named)}: TLS needs all of tls_cert, tls_key and tls_ca"
+            return
+        try:
+            files.read()
+        except TlsInvalid as mistake:
+            yield str(mistake)
+
+
+class ProcessSettings(TlsSettings):
     """What every process has, with or without a database."""
 
     masked: ClassVar[frozenset[str]] = frozenset()  # fields of log lines that name a person
@@ -197,8 +237,9 @@ class ProcessSettings(Settings):
         description="Seconds after which clients must connect anew, so that added replicas get load.",
     )
 
-    # Settings that hold an address served.
+    # Settings that hold an address served, and those of them that serve gRPC.
     listen_hosts: ClassVar[tuple[str, ...]] = ("listen_host",)
+    tls_hosts: ClassVar[tuple[str, ...]] = ("listen_host",)
 
     @property
     def nats_servers(self) -> list[str]:
@@ -210,7 +251,7 @@ class ProcessSettings(Settings):
         prod nothing leaves this machine."""
         yield from super().cross_check()
         for server in self.nats_servers:
-            if (wrong := _nats_mistake(server)) is not None:
+            if (wrong := nats_mistake(server)) is not None:
                 yield f"nats_url: {wrong}"
         if self.profile != "prod":
             for name in self.listen_hosts:
@@ -221,10 +262,21 @@ class ProcessSettings(Settings):
                         f"refuses; set {PREFIX}PROFILE=prod, or leave {name} on loopback"
                     )
             return
+        yield from self._exposed()
         for name in type(self).model_fields:
             value: object = getattr(self, name)
             if isinstance(value, Secret) and value.reveal().startswith(DEMO_MARK):
                 yield f"{name}: a demo secret must not be used in the prod profile"
+
+    def _exposed(self) -> Iterator[str]:
+        served = {name: str(getattr(self, name)) for name in self.tls_hosts}
+        called = {
+            name: str(getattr(self, name))
+            for name in type(self).model_fields
+            if name.endswith("_target")
+        }
+        tls = self.tls_files is not None
+        yield from exposed(tls=tls, served=served, called=called, nats=self.nats_servers)
 
 
 class MigrateSettings(Settings):
@@ -240,6 +292,15 @@ class MigrateSettings(Settings):
     owner_database_url: Secret | None = Field(
         None, description="The same database as the owner of its tables."
     )
+
+    def cross_check(self) -> Iterator[str]:
+        """In prod, URLs that leave this machine verify the server. What is no URL is said on use."""
+        yield from super().cross_check()
+        for name in ("database_url", "owner_database_url"):
+            value: Secret | None = getattr(self, name)
+            with suppress(DatabaseUrlInvalid):
+                if value is not None:
+                    yield from _database_mistakes(name, value, self.profile)
 
 
 class ServiceSettings(ProcessSettings):
@@ -285,17 +346,19 @@ class ServiceSettings(ProcessSettings):
             value: Secret | None = getattr(self, name)
             try:
                 if value is not None:
-                    DatabaseUrl.parse(value.reveal())
+                    yield from _database_mistakes(name, value, self.profile)
             except DatabaseUrlInvalid as mistake:
                 yield f"{name}: {mistake}"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address served is reached from this machine alone. Names other than localhost are not."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _database_mistakes(name: str, url: Secret, profile: str) -> Iterator[str]:
+    """Raises DatabaseUrlInvalid for what cannot be parsed."""
+    exposed_hosts = DatabaseUrl.parse(url.reveal()).unverified
+    if profile == "prod" and exposed_hosts:
+        yield (
+            f"{name}: {', '.join(exposed_hosts)} is not on this machine: write sslmode=verify-full and "
+            "sslrootcert=<file of its authority>"
+        )
 
 
 def describe(cls: type[Settings], section: str = "") -> list[SettingRow]:
@@ -310,19 +373,6 @@ def describe(cls: type[Settings], section: str = "") -> list[SettingRow]:
         )
         for name, info in cls.model_fields.items()
     ]
-
-
-def _nats_mistake(server: str) -> str | None:
-    """What is wrong with one NATS server, without its password."""
-    form = f"each server is written {'|'.join(sorted(NATS_SCHEMES))}://[user:password@]host[:port]"
-    try:
-        parts = urlsplit(server)
-        port = parts.port
-    except ValueError:  # a port that is no number
-        return form
-    if parts.scheme not in NATS_SCHEMES or not parts.hostname or port == 0:
-        return form
-    return form if parts.path.strip("/") or parts.query or parts.fragment else None
 
 
 def _variables(section: str, name: str) -> list[str]:

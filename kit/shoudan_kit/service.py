@@ -45,6 +45,7 @@ from shoudan_kit.tasks.open_work import OpenWork, Source, gauging
 from shoudan_kit.tasks.operations import History, Operations
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_kit.tasks.worker import Worker
+from shoudan_kit.tls.identity import Identity
 
 S = TypeVar("S", bound=ProcessSettings)
 
@@ -67,7 +68,9 @@ class App(Generic[S]):
     def __init__(self, name: str, settings: S, roles: frozenset[str] = ROLES) -> None:
         self.name, self.settings, self.roles = name, settings, roles
         self.clock = SystemClock()
-        self.bus = Bus(settings.nats_servers, name, settings.nats_replicas)
+        files = settings.tls_files
+        self.identity = Identity(files) if files is not None else None
+        self.bus = Bus(settings.nats_servers, name, settings.nats_replicas, self.identity)
         self.worker: Worker[Any] | None = None
         self.relay: Relay | None = None
         self.watchers: list[Callable[[UnitOfWork], None]] = []
@@ -105,11 +108,12 @@ class App(Generic[S]):
         """One transaction with its tasks and events; `name` is its fault point."""
         return UnitOfWork(self.db, self.ids, self.worker, self.relay, name, self.watchers)
 
-    def channel(self, target: str) -> aio.Channel:
-        """The channel to another service, made once."""
-        if target not in self._channels:
-            self._channels[target] = connect(target)
-        return self._channels[target]
+    def channel(self, service: str) -> aio.Channel:
+        """The channel to another service, at the setting `<service>_target`; made once."""
+        if service not in self._channels:
+            target: str = getattr(self.settings, f"{service}_target")
+            self._channels[service] = connect(target, service, self.identity)
+        return self._channels[service]
 
     async def open(self) -> None:
         """Lease a node number; waits for the database, which may start after us."""
@@ -177,6 +181,7 @@ def run(service: Service[Any], roles: frozenset[str] = ROLES) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises ConfigError before anything is opened."""
     settings = service.settings.load(service.name)
     _refuse_demo_secrets(service.name, settings)
+    _refuse_another_name(service.name, settings)
     log.setup(service.name, settings.log_level, masked=settings.masked)
     faults.arm(settings.profile)
     named_secret.arm(settings.profile)
@@ -191,6 +196,14 @@ def _refuse_demo_secrets(name: str, settings: ProcessSettings) -> None:
     places = named_secret.demo_ones(os.environ, Path(folder) if folder else None)
     if mistakes := [f"{one}: {named_secret.REFUSED}" for one in places]:
         raise ConfigError(name, mistakes)
+
+
+def _refuse_another_name(name: str, settings: ProcessSettings) -> None:
+    """With the certificate of another service this one would be taken for it."""
+    files = settings.tls_files
+    if files is not None and (named := files.read().name) != name:
+        mistake = f"tls_cert: {files.cert} is the certificate of {named}, this is {name}"
+        raise ConfigError(name, [mistake])
 
 
 async def _serve(service: Service[Any], settings: Any, roles: frozenset[str]) -> None:
@@ -289,7 +302,11 @@ class Process(Generic[S]):
         identities = [f"shoudan.profile.{self.settings.profile}"]
         if self.settings.system_id:
             identities.append(f"shoudan.system.{self.settings.system_id}")
-        self._rpc = RpcServer(self.settings, registers, names, identities)
+        if self.app.identity is None:
+            _log.info(
+                "plaintext", what="gRPC without TLS: for this machine alone", why="no tls_cert"
+            )
+        self._rpc = RpcServer(self.settings, registers, names, identities, self.app.identity)
         self.port = await self._rpc.start()
 
     async def stop(self) -> None:

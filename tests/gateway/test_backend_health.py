@@ -49,8 +49,9 @@ async def watch(backends: Backends) -> AsyncIterator[object]:
     channels: dict[str, aio.Channel] = {}
     loops: list[asyncio.Task[None]] = []
 
-    def channel(target: str) -> aio.Channel:
-        return channels.setdefault(target, client.connect(target))
+    def channel(name: str) -> aio.Channel:
+        target = f"127.0.0.1:{backends.ports[name]}"
+        return channels.setdefault(name, client.connect(target))
 
     def start(**given: object) -> BackendHealth:
         targets = {f"{name}_target": f"127.0.0.1:{port}" for name, port in backends.ports.items()}

@@ -14,6 +14,7 @@ from shoudan_kit.config import (
     Settings,
     describe,
 )
+from shoudan_kit.tls.authority import CA, CERT, CURRENT, KEY, Authority
 
 URL = "postgresql://u:hunter2@db/x"
 
@@ -178,14 +179,94 @@ def test_every_profile_serves_loopback(host):
     assert ProcessSettings.load("any", environ={"SHOUDAN_LISTEN_HOST": host}).listen_host == host
 
 
-def test_prod_serves_the_address_it_is_given():
-    given = {"SHOUDAN_PROFILE": "prod", "SHOUDAN_LISTEN_HOST": OUTSIDE}
+def test_prod_serves_the_address_it_is_given(tls_files):
+    given = {"SHOUDAN_PROFILE": "prod", "SHOUDAN_LISTEN_HOST": OUTSIDE, **tls_files}
     assert ProcessSettings.load("any", environ=given).listen_host == OUTSIDE
+
+
+@pytest.fixture
+def tls_files(tmp_path):
+    """The three files of a process named any."""
+    Authority.init(tmp_path / "pki").issue("any")
+    place = tmp_path / "pki" / "any" / CURRENT
+    names = {"CERT": CERT, "KEY": KEY, "CA": CA}
+    return {f"SHOUDAN_TLS_{name}": str(place / file) for name, file in names.items()}
+
+
+class Caller(ServiceSettings):
+    pay_target: str = Field("127.0.0.1:50052", description="gRPC address of pay.")
+
+
+DB = "postgresql://a@localhost/c"
+VERIFIED = "postgresql://a@db/c?sslmode=verify-full&sslrootcert=/ca.crt"
+EXPOSED = [
+    ({"SHOUDAN_LISTEN_HOST": OUTSIDE}, "listen_host: 0.0.0.0 is reached from outside"),
+    ({"SHOUDAN_PAY_TARGET": "dns:///pay:50051"}, "pay_target: dns:///pay:50051 is not on this"),
+    ({"SHOUDAN_PAY_TARGET": "10.1.2.3:50051"}, "pay_target: 10.1.2.3:50051 is not on this"),
+    ({"SHOUDAN_NATS_URL": "nats://u:hunter2@nats"}, "nats is not on this machine: write tls://"),
+    ({"SHOUDAN_NATS_URL": "tls://nats:4222"}, "nats is not on this machine: set tls_cert"),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), EXPOSED)
+def test_prod_refuses_to_leave_this_machine_without_tls(given, said):
+    with pytest.raises(ConfigError) as refused:
+        Caller.load("any", environ={"SHOUDAN_PROFILE": "prod", "SHOUDAN_DATABASE_URL": DB, **given})
+    assert said in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_prod_leaves_this_machine_with_tls(tls_files):
+    given = {
+        "SHOUDAN_PROFILE": "prod",
+        "SHOUDAN_LISTEN_HOST": OUTSIDE,
+        "SHOUDAN_PAY_TARGET": "dns:///pay:50051",
+        "SHOUDAN_NATS_URL": "tls://nats-1:4222,tls://nats-2:4222",
+        "SHOUDAN_DATABASE_URL": VERIFIED,
+    }
+    found = Caller.load("any", environ={**given, **tls_files})
+    assert found.tls_files is not None
+    assert found.tls_files.read().name == "any"
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1:5", "dns:///localhost:5", "ipv6:[::1]:5", "[::1]:5"])
+def test_prod_needs_no_tls_on_this_machine(target):
+    given = {
+        "SHOUDAN_PROFILE": "prod",
+        "SHOUDAN_DATABASE_URL": DB,
+        "SHOUDAN_PAY_TARGET": target,
+        "SHOUDAN_NATS_URL": "nats://127.0.0.1:4222",
+    }
+    assert Caller.load("any", environ=given).tls_files is None
+
+
+@pytest.mark.parametrize("mode", ["", "?sslmode=require", "?sslmode=disable", "?sslmode=prefer"])
+@pytest.mark.parametrize("cls", [ServiceSettings, MigrateSettings])
+def test_prod_refuses_a_database_whose_certificate_is_not_checked(cls, mode):
+    given = {
+        "SHOUDAN_PROFILE": "prod",
+        "SHOUDAN_DATABASE_URL": f"postgresql://a@db,localhost/c{mode}",
+    }
+    with pytest.raises(ConfigError, match="database_url: db is not on this machine: write sslmode"):
+        cls.load("any", environ=given)
+    given["SHOUDAN_DATABASE_URL"] = f"postgresql:///c?host=/run/postgresql{mode.replace('?', '&')}"
+    cls.load("any", environ=given)
+
+
+def test_tls_needs_all_three_files(tls_files):
+    with pytest.raises(ConfigError, match="tls_cert, tls_ca: TLS needs all of"):
+        ProcessSettings.load("any", environ={**tls_files, "SHOUDAN_TLS_KEY": ""})
+
+
+def test_files_that_are_missing_are_a_mistake(tls_files):
+    absent = tls_files["SHOUDAN_TLS_KEY"] + ".absent"
+    with pytest.raises(ConfigError, match=r"tls_key: .*\.absent cannot be read \(No such file"):
+        ProcessSettings.load("any", environ={**tls_files, "SHOUDAN_TLS_KEY": absent})
 
 
 def test_migrate_needs_the_urls_of_a_section_and_nothing_else(tmp_path):
     file = tmp_path / "shoudan.toml"
-    file.write_text('[any]\ndatabase_url = "postgresql://a@b/c"\nsome_limit = 3\n')
+    file.write_text(f'[any]\ndatabase_url = "{VERIFIED}"\nsome_limit = 3\n')
     given = {"SHOUDAN_PROFILE": "prod", "SHOUDAN_LISTEN_HOST": OUTSIDE}
     found = MigrateSettings.load("any", file, environ=given)
-    assert found.database_url.reveal() == "postgresql://a@b/c"
+    assert found.database_url.reveal() == VERIFIED

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from shoudan_kit.tls.hops import is_loopback
+
 SCHEMES: Final = frozenset({"postgresql", "postgres", "postgresql+asyncpg"})
 DEFAULT_PORT: Final = "5432"
 HOSTS_MAX: Final = 8
 # Services write, so they may only be sent to a server that can be written to.
 SESSIONS: Final = frozenset({"read-write", "primary"})
 SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+VERIFIED_MODES: Final = frozenset({"verify-ca", "verify-full"})
 PARAMETERS: Final = frozenset(
     {
         "host",
@@ -41,11 +44,15 @@ class DatabaseUrlInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """A parsed URL: who connects, and one URL per host for the driver, in the order given."""
+    """A parsed URL: who connects, and one URL per host for the driver, in the order given.
+
+    `unverified` are hosts outside of this machine whose certificate would not be checked.
+    """
 
     user: str
     database: str
     hosts: tuple[str, ...]
+    unverified: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> DatabaseUrl:
@@ -81,7 +88,14 @@ class DatabaseUrl:
                 + urlencode({"host": host, "port": port, **known})
                 for host, port in hosts
             ),
+            _unverified(hosts, parameters),
         )
+
+
+def _unverified(hosts: list[tuple[str, str]], parameters: dict[str, str]) -> tuple[str, ...]:
+    if parameters.get("sslmode") in VERIFIED_MODES:
+        return ()
+    return tuple(host for host, _ in hosts if not (host.startswith("/") or is_loopback(host)))
 
 
 def _parameters(given: list[tuple[str, str]]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -13,6 +14,8 @@ from shoudan_kit.embedded.home import EmbeddedError, Home
 from shoudan_kit.process.child import Child, size, tail
 from shoudan_kit.process.polling import until
 from shoudan_kit.process.ports import free_port, http_status
+from shoudan_kit.tls.identity import Files
+from shoudan_kit.tls.nats_access import nats_access
 
 START_S_MAX: Final = 20
 STOP_S_MAX: Final = 10
@@ -24,20 +27,39 @@ _STORE_BYTES_MAX: Final = 64 * 2**30  # a limit, not a reservation; streams brin
 class Nats:
     """One server. Restarts keep its ports and password, so its address stays true."""
 
-    def __init__(self, home: Home, program: Path, port: int, monitor_port: int) -> None:
+    def __init__(
+        self,
+        home: Home,
+        program: Path,
+        ports: tuple[int, int],
+        tls: Files | None = None,
+        services: Sequence[str] = (),
+    ) -> None:
         self.name: Final = "nats"
-        self.home, self.port, self.monitor_port = home, port, monitor_port
+        self._tls, self._services = tls, tuple(services)
+        self.home, (self.port, self.monitor_port) = home, ports
         self.log_path = home.path / "nats.log"
         self._program = program
         self._password = home.secret("nats.password")
         self._child: Child | None = None
 
     @classmethod
-    async def start(cls, data_dir: Path | None = None, *, port: int | None = None) -> Self:
-        """A server that is healthy. Without `data_dir` its data goes with it. Raises EmbeddedError."""
+    async def start(
+        cls,
+        data_dir: Path | None = None,
+        *,
+        port: int | None = None,
+        tls: Files | None = None,
+        services: Sequence[str] = (),
+    ) -> Self:
+        """A server that is healthy. Without `data_dir` its data goes with it. Raises EmbeddedError.
+
+        With `tls` (the server's own certificate) every client needs the certificate of one of `services`
+        and may do what that may; without it there is one user with a password.
+        """
         home = Home.open(data_dir, "nats")
         try:
-            nats = cls(home, nats_server(), port or free_port(), free_port())
+            nats = cls(home, nats_server(), (port or free_port(), free_port()), tls, services)
             await nats.launch()
         except BaseException:
             home.close()
@@ -52,6 +74,9 @@ class Nats:
 
     @property
     def url(self) -> str:
+        """Where clients connect; the password goes with it where there is one."""
+        if self._tls is not None:
+            return f"tls://127.0.0.1:{self.port}"
         return f"nats://{USER}:{self._password}@127.0.0.1:{self.port}"
 
     @property
@@ -116,6 +141,16 @@ class Nats:
     async def _settled(self) -> bool:
         return self._running.code is not None or await self.healthy()
 
+    def reload(self) -> None:
+        """Take new certificate files; connections stay."""
+        self.send(signal.SIGHUP)
+
+    def _access(self) -> dict[str, Any]:
+        """Who may connect, and do what."""
+        if self._tls is None:
+            return {"authorization": {"user": USER, "password": self._password, "timeout": 5}}
+        return nats_access(self._tls, self._services)
+
     def _config(self) -> dict[str, Any]:
         return {
             "server_name": "shoudan",
@@ -124,7 +159,7 @@ class Nats:
             "max_payload": _MEBI,
             "max_connections": 1000,
             "write_deadline": "10s",
-            "authorization": {"user": USER, "password": self._password, "timeout": 5},
+            **self._access(),
             "jetstream": {
                 "store_dir": str(self.home.folder("store")),
                 "max_memory_store": 64 * _MEBI,

@@ -25,6 +25,8 @@ from shoudan.core.v1 import core_pb2
 from shoudan_kit import log
 from shoudan_kit.db.errors import describe
 from shoudan_kit.process.shutdown import bounded, cancel_all
+from shoudan_kit.tls.hops import NATS_TLS
+from shoudan_kit.tls.identity import Identity, TlsInvalid
 
 STREAM: Final = "SHOUDAN_EVENTS"
 SUBJECTS: Final = "shoudan.events.>"
@@ -47,8 +49,14 @@ class Bus:
     """One connection to NATS, kept for ever: while NATS is away the outbox grows and nothing else happens."""
 
     def __init__(
-        self, servers: str | Sequence[str] | None, service: str, replicas: int = 1
+        self,
+        servers: str | Sequence[str] | None,
+        service: str,
+        replicas: int = 1,
+        identity: Identity | None = None,
     ) -> None:
+        """With an `identity`, servers written tls:// are reached by mutual TLS."""
+        self._identity = identity
         url = [servers] if isinstance(servers, str) else list(servers or ()) or None
         self._url, self._service, self._replicas = url, service, replicas
         self._nats: Client | None = None
@@ -170,9 +178,13 @@ class Bus:
                     allow_reconnect=True,
                     error_cb=_on_error,
                     reconnected_cb=self._on_reconnect,
+                    disconnected_cb=self._on_disconnect,
+                    # Replies come below a prefix of our own, which no other service may listen to.
+                    inbox_prefix=f"_INBOX.{self._service}",
+                    **self._tls(),
                 )
                 break
-            except DOWN as error:
+            except (*DOWN, TlsInvalid) as error:
                 _log.warning("nats_waits", error=describe(error))
                 await asyncio.sleep(1)
         client = cast("Any", self._nats)
@@ -187,6 +199,20 @@ class Bus:
                 _log.warning("stream_waits", error=describe(error))
                 await asyncio.sleep(1)
         self._js = js
+
+    def _tls(self) -> dict[str, Any]:
+        """TLS before anything is said: a server that offers none is not spoken to."""
+        schemes = {one.partition("://")[0] for one in self._url or ()}
+        if self._identity is None or not schemes & NATS_TLS:
+            return {}
+        context = self._identity.client_context()
+        return {"tls": context, "tls_handshake_first": "tls" in schemes}
+
+    async def _on_disconnect(self) -> None:
+        """The next connection is made with the newest certificate."""
+        if self._nats is not None:
+            with suppress(TlsInvalid):
+                cast("Any", self._nats).options.update(self._tls())
 
     async def _on_reconnect(self) -> None:
         """A server that lost its store gets its stream again."""

@@ -9,14 +9,22 @@ from grpc import aio
 
 from shoudan_kit import log
 from shoudan_kit.rpc.messages import MESSAGE_BYTES_MAX, REQUEST_ID, Options, size_options
+from shoudan_kit.rpc.transport import renewed
+from shoudan_kit.tls.identity import Identity
 
 
-def connect(target: str, *, retry: bool = True) -> aio.Channel:
+def connect(
+    target: str, service: str = "", identity: Identity | None = None, *, retry: bool = True
+) -> aio.Channel:
     """A channel to `host:port` or `dns:///name:port`, spread over all its addresses.
 
+    With an `identity` it is mutual TLS with `service`, and with no other; without one it is plaintext.
     UNAVAILABLE alone is tried again (4 times at most); whoever is called must know repeats by key.
     """
-    return aio.insecure_channel(target, options=_client_options(retry=retry))
+    options = _client_options(retry=retry)
+    if identity is None:
+        return aio.insecure_channel(target, options=options)
+    return renewed(target, identity, service, options)
 
 
 class CallOptions(TypedDict):

@@ -23,6 +23,8 @@ from shoudan_kit.rpc.deadlines import NEEDED_S, time_left, too_short
 from shoudan_kit.rpc.messages import REQUEST_ID, Options, RpcContext, size_options
 from shoudan_kit.rpc.refusal import Refusal, Refused, refused_from_rpc
 from shoudan_kit.rpc.shielded import finish_shielded
+from shoudan_kit.rpc.transport import server_credentials
+from shoudan_kit.tls.identity import Identity
 
 T = TypeVar("T")
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
@@ -83,8 +85,10 @@ class _Health(cast("Any", health).aio.HealthServicer):
 
 
 class RpcServer:
-    """A server with health, reflection, refusals, metrics, and a drain; plaintext, so on loopback or
-    inside a trusted network."""
+    """A server with health, reflection, refusals, metrics, and a drain.
+
+    With an identity every client needs a certificate of its authorities; without one it is plaintext.
+    """
 
     def __init__(
         self,
@@ -92,10 +96,11 @@ class RpcServer:
         servicers: Sequence[Callable[[aio.Server], None]],
         names: Sequence[str],
         identities: Sequence[str] = (),
+        identity: Identity | None = None,
     ) -> None:
         """`servicers` register themselves (`partial(add_X_to_server, x)`); `names` are full service
         names for health and reflection; `identities` are answered by health alone."""
-        self._settings, self._names = settings, tuple(names)
+        self._settings, self._names, self._identity = settings, tuple(names), identity
         self._identities = tuple(identities)
         self._servicers = tuple(servicers)
         self._health: Any = _Health()
@@ -115,7 +120,10 @@ class RpcServer:
         names = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
         address = f"{self._settings.listen_host}:{self._settings.listen_port}"
-        self.port = server.add_insecure_port(address)
+        if self._identity is None:
+            self.port = server.add_insecure_port(address)
+        else:
+            self.port = server.add_secure_port(address, server_credentials(self._identity))
         await server.start()
         self._server = server
         await self.set_serving(serving=True)

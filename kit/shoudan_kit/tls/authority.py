@@ -97,11 +97,13 @@ class Authority:
         also: Sequence[str] = (),
         *,
         days: float = DAYS,
+        group: bool = False,
         now: datetime | None = None,
     ) -> Issued:
         """A new key and certificate of a process, put in place whole or not at all.
 
         It carries spiffe://shoudan/<name>, <name>.shoudan.internal, and `also`: DNS names and addresses.
+        `group`: the key's group may read it, for a server that runs as another user.
         """
         if not is_name(name) or name == AUTHORITY:
             raise AuthorityError(
@@ -132,7 +134,7 @@ class Authority:
             )
             .sign(ca_key, hashes.SHA256())
         )
-        self._put(name, _pem(certificate), _key_pem(key))
+        self._put(name, _pem(certificate), _key_pem(key), group=group)
         return self.look(name, now)
 
     def rotate(self, *, days: float | None = None, now: datetime | None = None) -> list[Issued]:
@@ -148,7 +150,8 @@ class Authority:
             life = days or DAYS
             if days is None and old.begins and old.expires:
                 life = min((old.expires - old.begins - BACKDATED) / timedelta(days=1), DAYS_MAX)
-            renewed.append(self.issue(old.name, old.names, days=life, now=now))
+            group = self._group_reads(old.name)
+            renewed.append(self.issue(old.name, old.names, days=life, group=group, now=now))
         return renewed
 
     def show(self, now: datetime | None = None) -> list[Issued]:
@@ -190,13 +193,19 @@ class Authority:
             return f"expired {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
         if now < certificate.not_valid_before_utc:
             return f"begins {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: check the clock"
-        if file.stat().st_mode & 0o077:
+        if file.stat().st_mode & 0o037:
             return f"{file} is open to others: chmod 600"
         try:
             certificate.verify_directly_issued_by(self.certificate())
         except (InvalidSignature, ValueError, TypeError):
             return "of another authority"
         return ""
+
+    def _group_reads(self, name: str) -> bool:
+        try:
+            return bool((self.folder / name / CURRENT / KEY).stat().st_mode & 0o040)
+        except OSError:
+            return False
 
     def certificate(self) -> x509.Certificate:
         """The authority's own; of several in the file the first one signs. AuthorityError."""
@@ -218,13 +227,16 @@ class Authority:
         except ValueError:
             raise AuthorityError(f"{place} is no private key of an authority made here") from None
 
-    def _put(self, name: str, certificate: bytes, key: bytes) -> None:
+    def _put(self, name: str, certificate: bytes, key: bytes, *, group: bool) -> None:
         """A new generation beside the current one, then the link is turned: readers see either pair whole."""
         home = self.folder / name
         home.mkdir(mode=0o700, exist_ok=True)
         made = home / f"g-{secrets.token_hex(8)}"
         made.mkdir(mode=0o700)
-        _write(made / KEY, key, 0o600)
+        if group:
+            home.chmod(0o750)
+            made.chmod(0o750)
+        _write(made / KEY, key, 0o640 if group else 0o600)
         _write(made / CERT, certificate, 0o644)
         _write(made / CA, _read(self.folder / AUTHORITY / CA), 0o644)
         turned = home / f".{CURRENT}"
@@ -332,6 +344,7 @@ def _read(path: Path) -> bytes:
 
 def _write(path: Path, content: bytes, mode: int) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    os.fchmod(fd, mode)  # whatever the umask is
     with os.fdopen(fd, "wb") as out:
         out.write(content)
         out.flush()

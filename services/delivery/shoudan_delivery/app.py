@@ -67,7 +67,7 @@ async def start(app: App[DeliverySettings]) -> Running:
     senders = Senders(make)
     suppliers.watch(senders.update)
     await suppliers.refresh()
-    orders = OrderClient(app.channel(settings.order_target), call_s=settings.report_timeout_s)
+    orders = OrderClient(app.channel("order"), call_s=settings.report_timeout_s)
     context = Context(app, suppliers, senders, writers, verifier, orders, accounts, local_ip)
     personal = Personal("delivery", ACCOUNTS, accounts, app.work)
 

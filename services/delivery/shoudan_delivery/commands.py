@@ -88,11 +88,12 @@ def _call(target: str, method: str, request: Any) -> Any:
     from grpc import aio
 
     from shoudan.delivery.v1 import delivery_service_pb2_grpc as rpc
-    from shoudan_kit.rpc.client import call_options, connect
+    from shoudan_kit.rpc.client import call_options
+    from shoudan_kit.rpc.command import command_channel
     from shoudan_kit.rpc.refusal import refused_from_rpc
 
     async def run() -> Any:
-        async with connect(target) as opened:
+        async with command_channel(target, "delivery") as opened:
             stub = rpc.SupplierServiceStub(opened)
             return await getattr(stub, method)(request, **call_options(CALL_S))
 

@@ -173,10 +173,10 @@ def _run(target: str, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     from grpc import aio
 
     from shoudan.erp.v1 import erp_service_pb2_grpc as rpc
-    from shoudan_kit.rpc.client import connect
+    from shoudan_kit.rpc.command import command_channel
 
     async def connected() -> T:
-        channel = connect(target)
+        channel = command_channel(target, "erp_ingest")
         try:
             stub = rpc.ErpServiceStub(channel)
             return await work(stub)

@@ -46,11 +46,11 @@ async def start(app: App[OrderSettings]) -> Running:
     context = Context(
         app,
         PayLedger(
-            app.channel(settings.pay_target),
+            app.channel("pay"),
             ident=settings.ledger_ident,
             call_s=settings.pay_call_s,
         ),
-        Suppliers(app.channel(settings.delivery_target), call_s=settings.delivery_call_s),
+        Suppliers(app.channel("delivery"), call_s=settings.delivery_call_s),
         OrdersInMemory(settings.orders_in_memory_max),
         SealedColumn(ACCOUNTS.table, settings.key_ring(), settings.seal_accounts),
     )

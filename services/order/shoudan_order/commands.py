@@ -311,10 +311,10 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]]) -> T:
     import grpc
 
     from shoudan.order.v1 import audit_service_pb2_grpc, order_service_pb2_grpc
-    from shoudan_kit.rpc.client import connect
+    from shoudan_kit.rpc.command import command_channel
 
     async def connected() -> T:
-        channel = connect(target)
+        channel = command_channel(target, "order")
         stubs = {
             "Order": order_service_pb2_grpc.OrderServiceStub,
             "Audit": audit_service_pb2_grpc.AuditServiceStub,

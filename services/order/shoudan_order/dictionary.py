@@ -229,7 +229,7 @@ def _of_catalogue(now: Catalogue, dic_type: str) -> list[tuple[str, str]]:
 
 async def _accounts(context: Context) -> list[tuple[str, str]]:
     """Accounts of our system that are not locked, by number."""
-    stub = ledger_grpc.LedgerServiceStub(context.app.channel(context.settings.pay_target))
+    stub = ledger_grpc.LedgerServiceStub(context.app.channel("pay"))
     found: list[tuple[str, str]] = []
     token = ""
     for _ in range(ACCOUNTS_MAX // PAGE):

@@ -77,12 +77,12 @@ def _day(text: str) -> datetime:
 async def _lines(target: str, kind: str, start: datetime, end: datetime) -> AsyncIterator[Any]:
     from shoudan.order.v1 import audit_service_pb2 as pb
     from shoudan.order.v1 import audit_service_pb2_grpc as stubs
-    from shoudan_kit.rpc.client import connect
+    from shoudan_kit.rpc.command import command_channel
 
     request = pb.ReportRequest(kind=pb.ReportRequest.Kind.Value(kind))
     request.start_time.FromDatetime(start)
     request.end_time.FromDatetime(end)
-    channel = connect(target)
+    channel = command_channel(target, "order")
     try:
         stub = stubs.AuditServiceStub(channel)
         async for line in stub.Report(request, timeout=STREAM_S):

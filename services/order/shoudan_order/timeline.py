@@ -30,9 +30,8 @@ async def of_order(context: Context, order_id: int, key: tuple[str, str]) -> lis
         own = await events_of(db, [number], EVENTS_MAX)
     moments = [_moment("order", e.create_time, e.tag, e.text, e.subject) for e in own]
     keys = [number, f"r{number}", *parts, *refunds]
-    settings = context.settings
-    for service, target in (("pay", settings.pay_target), ("delivery", settings.delivery_target)):
-        moments += await _history(service, context.app.channel(target), keys)
+    for service in ("pay", "delivery"):
+        moments += await _history(service, context.app.channel(service), keys)
     return sorted(moments, key=lambda m: (m.time.seconds, m.time.nanos))
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
-from shoudan_kit.rpc.client import connect
+from shoudan_kit.rpc.command import command_channel
 from shoudan_kit.rpc.refusal import refused_from_rpc
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def run(
     """Ask the pay service; a refusal or a failure becomes one line on stderr and exit code 1."""
 
     async def asked() -> T:
-        channel = connect(target)
+        channel = command_channel(target, "pay")
         try:
             return await ask(stub(channel))
         finally:

@@ -33,7 +33,7 @@ class OrderHolds:
 
     def __init__(self, app: App[PaySettings]) -> None:
         self._app = app
-        channel = app.channel(app.settings.order_target)
+        channel = app.channel("order")
         self._orders: Any = cast("Any", order_grpc.OrderServiceStub(channel))
         self._audits: Any = cast("Any", audit_grpc.AuditServiceStub(channel))
 

@@ -1,0 +1,143 @@
+"""Mutual TLS under gRPC: credentials made of one process's files, and channels that follow their renewal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any, Final, Self, cast
+
+import grpc
+from grpc import aio
+
+from shoudan_kit.rpc.messages import Options
+from shoudan_kit.tls.identity import Identity, Material
+from shoudan_kit.tls.names import server_name
+
+RETIRED_S: Final = (
+    60.0  # calls under way on the connection of an old certificate; none may take longer
+)
+_CIPHERS: Final = "GRPC_SSL_CIPHER_SUITES"
+# gRPC for Python has no setting for the TLS version. TLS 1.3 has ciphers of its own, which this list
+# does not touch; of TLS 1.2 it leaves one that needs a shared secret, which no process has.
+_NO_TLS_1_2: Final = "ECDHE-PSK-AES128-CBC-SHA"
+
+
+def only_tls_1_3() -> None:
+    """Refuse older versions of TLS in this process and in its children; before gRPC is first used."""
+    os.environ[_CIPHERS] = _NO_TLS_1_2
+
+
+def server_credentials(identity: Identity) -> grpc.ServerCredentials:
+    """Only clients with a certificate of our authorities; each new connection gets the newest files."""
+    made: dict[str, grpc.ServerCertificateConfiguration] = {}
+
+    def newest() -> grpc.ServerCertificateConfiguration:
+        material = identity.material
+        if material.serial not in made:
+            made.clear()
+            made[material.serial] = _configuration(material)
+        return made[material.serial]
+
+    return grpc.dynamic_ssl_server_credentials(newest(), newest, require_client_authentication=True)
+
+
+def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(material.key, material.cert)], material.ca)
+
+
+class RenewedChannel:
+    """A channel to one service; new files bring a new connection, calls under way end on the old one.
+
+    gRPC for Python gives a channel its certificate once, so a new certificate needs another channel.
+    It stands for an aio.Channel where stubs are made.
+    """
+
+    def __init__(self, target: str, identity: Identity, service: str, options: Options) -> None:
+        self._target, self._identity = target, identity
+        # The server must be the service that is meant, whatever its address.
+        self._options = (*options, ("grpc.ssl_target_name_override", server_name(service)))
+        self._material = identity.material
+        self._channel = self._open()
+        self._retired: dict[asyncio.Task[None], aio.Channel] = {}
+
+    def current(self) -> aio.Channel:
+        """The channel of the newest certificate."""
+        material = self._identity.material
+        if material is not self._material:
+            old, self._material = self._channel, material
+            self._channel = self._open()
+            task = asyncio.ensure_future(old.close(RETIRED_S))
+            self._retired[task] = old
+            task.add_done_callback(lambda done: self._retired.pop(done, None))
+        return self._channel
+
+    def unary_unary(self, *args: Any, **kwargs: Any) -> _Method:
+        """As aio.Channel."""
+        return _Method(self, lambda channel: channel.unary_unary(*args, **kwargs))
+
+    def unary_stream(self, *args: Any, **kwargs: Any) -> _Method:
+        """As aio.Channel."""
+        return _Method(self, lambda channel: channel.unary_stream(*args, **kwargs))
+
+    def stream_unary(self, *args: Any, **kwargs: Any) -> _Method:
+        """As aio.Channel."""
+        return _Method(self, lambda channel: channel.stream_unary(*args, **kwargs))
+
+    def stream_stream(self, *args: Any, **kwargs: Any) -> _Method:
+        """As aio.Channel."""
+        return _Method(self, lambda channel: channel.stream_stream(*args, **kwargs))
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """As aio.Channel."""
+        return self.current().get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last: grpc.ChannelConnectivity) -> None:
+        """As aio.Channel."""
+        await self.current().wait_for_state_change(last)
+
+    async def channel_ready(self) -> None:
+        """As aio.Channel."""
+        await self.current().channel_ready()
+
+    async def close(self, grace: float | None = None) -> None:
+        """As aio.Channel; the retired ones go with it."""
+        retired = dict(self._retired)
+        for task in retired:
+            task.cancel()
+        await asyncio.gather(*retired, return_exceptions=True)
+        for channel in (*retired.values(), self._channel):
+            await channel.close(grace)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _open(self) -> aio.Channel:
+        material = self._material
+        credentials = grpc.ssl_channel_credentials(material.ca, material.key, material.cert)
+        return aio.secure_channel(self._target, credentials, options=self._options)
+
+
+class _Method:
+    """One method of a stub; each call goes to the channel of the newest certificate."""
+
+    __slots__ = ("_channel", "_make", "_method", "_owner")
+
+    def __init__(self, owner: RenewedChannel, make: Callable[[aio.Channel], Any]) -> None:
+        self._owner, self._make = owner, make
+        self._channel = owner.current()
+        self._method = make(self._channel)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        channel = self._owner.current()
+        if channel is not self._channel:
+            self._channel, self._method = channel, self._make(channel)
+        return self._method(*args, **kwargs)
+
+
+def renewed(target: str, identity: Identity, service: str, options: Options) -> aio.Channel:
+    """A RenewedChannel, typed as what it stands for."""
+    return cast("aio.Channel", RenewedChannel(target, identity, service, options))
