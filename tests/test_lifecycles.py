@@ -12,12 +12,6 @@ import pytest
 from shoudan_kit.db.migrate import upgrade
 from shoudan_kit.db.moves import Moves, lifecycles_of
 from shoudan_kit.embedded import DatabaseUrls
-from shoudan_pay.dingdang import states as dingdang_states
-from shoudan_pay.dingdang import tables as dingdang_tables
-from shoudan_pay.payserver import states as pay_states
-from shoudan_pay.payserver import tables as pay_tables
-from shoudan_pay.platforms import states as platform_states
-from shoudan_pay.platforms import tables as platform_tables
 
 TABLES = {"order": 6, "pay": 5, "delivery": 1, "erp_ingest": 0}
 LAID = """SELECT c.relname, t.oid, obj_description(t.oid, 'pg_trigger') AS rule FROM pg_trigger t
@@ -87,22 +81,6 @@ def row(columns: dict[str, Moves], column: str, state: Any) -> str:
     """A row with a state in one column, and in the others always the same ones."""
     states = {name: next(iter(moves.values())) for name, moves in columns.items()} | {column: state}
     return ", ".join(f"{literal(one)} AS {name}" for name, one in states.items())
-
-
-@pytest.mark.parametrize(
-    ("laid", "moves"),
-    [
-        (pay_tables.PAY_STEPS, pay_states.PAY_MOVES),
-        (pay_tables.REFUND_STEPS, pay_states.REFUND_MOVES),
-        (platform_tables.REFUND_STEPS, platform_states.REFUND_MOVES),
-        (dingdang_tables.TRADE_STEPS, dingdang_states.TRADE_MOVES),
-    ],
-)
-def test_the_steps_beside_a_table_are_the_moves_of_its_states(laid: Moves, moves: Moves) -> None:
-    def steps(of: Moves) -> set[tuple[str, str]]:
-        return {(str(state), str(later)) for (state, _), later in of.items()}
-
-    assert steps(laid) == steps(moves)
 
 
 async def test_lifecycles_are_laid_again_only_when_they_change(

@@ -53,6 +53,9 @@ STATEMENT_BUILDERS = {
     "services/pay/shoudan_pay/platforms/store/callers.py": {"_upsert"},
     "services/pay/shoudan_pay/store/open_work.py": {"_queue", "_told"},
 }  # fmt: skip
+# Services whose stores name no state: what a statement says of one comes from its Machine or enum.
+STATES_FROM_MACHINES = ("services/pay/",)
+STATUS = re.compile(r"\bstatus\b\s*(=|<>|(NOT )?IN \()\s*('|\d)")
 SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH)\s")
 POLL_NAMES = ("poll", "until", "eventually")
 REGISTRIES = re.compile("|".join([r"pypi\." + "org", "pythonhosted" + r"\.", "npmjs" + r"\."]))
@@ -214,6 +217,32 @@ def built_statement(source: Source) -> Iterator[Finding]:
                 yield source.found(node.lineno, f"{function.name}() puts SQL together")
 
 
+@cache
+def state_words(package: str) -> frozenset[str]:
+    """The words of the states that a service declares, as SQL quotes them."""
+    found: set[str] = set()
+    for source in sources():
+        if source.path.startswith(package) and source.stem == "states":
+            for node in source.nodes:
+                words = isinstance(node, ast.ClassDef) and "StrEnum" in map(ast.unparse, node.bases)
+                if words and not node.name.endswith("Event"):
+                    values = (one.value for one in node.body if isinstance(one, ast.Assign))
+                    found |= {f"'{one.value}'" for one in values if isinstance(one, ast.Constant)}
+    return frozenset(found)
+
+
+def status_literal(source: Source) -> Iterator[Finding]:
+    """In the SQL of a store: a status compared with what is written out, or a state's word."""
+    if "/store/" not in source.path:
+        return
+    words = state_words("/".join(source.path.split("/")[:3]))
+    for node in source.nodes:
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str):
+            found = [hit[0] for hit in STATUS.finditer(text)] + [w for w in words if w in text]
+            yield from (source.found(node.lineno, one) for one in found)
+
+
 def sleeping_test(source: Source) -> Iterator[Finding]:
     allowed = {
         id(node)
@@ -360,6 +389,9 @@ RULES = [
     Rule("built statement", "write it at the top of the module and bind its values by name (:name); what "
          "is made of names of tables is listed in STATEMENT_BUILDERS", CODE,
          built_statement, at("kit/a.py", "def f(a):\n    return f'SELECT a FROM b WHERE c = {a}'\n")),
+    Rule("status literal", "name the state by its Machine: literal(PAY.initial), literals(PAY.sources(…))",
+         STATES_FROM_MACHINES, status_literal,
+         at("services/pay/shoudan_pay/store/a.py", "q = 'UPDATE a SET b = 1 WHERE status IN (20, 30)'")),
     Rule("sleep", "wait for the thing itself: poll with a deadline, or turn the clock", ("tests/",),
          sleeping_test, at("tests/a.py", "await asyncio.sleep(1)")),
     Rule("naive time", "a time without a zone is read in the host's: .ToDatetime(UTC)", PYTHON,

@@ -37,13 +37,23 @@ class Machine(Generic[S, E]):
         except KeyError:
             raise IllegalMove(self.name, state, event) from None
 
+    def moved(self, state: S, event: E) -> S | None:
+        """The state after `event`; None when nothing moves: the event may not happen, or state stays."""
+        after = self.moves.get((state, event))
+        return None if after is state else after
+
     def allows(self, state: S, event: E) -> bool:
         """Whether `event` may happen in `state`."""
         return (state, event) in self.moves
 
     def sources(self, event: E) -> tuple[S, ...]:
-        """The states `event` may happen in, sorted: the WHERE of a conditional update."""
-        return tuple(sorted(s for s, e in self.moves if e is event))
+        """The states `event` may happen in: the WHERE of a conditional update.
+
+        Numbers rise; words stand in the order of their enum.
+        """
+        members = list(type(self.initial))
+        found = {s for s, e in self.moves if e is event}
+        return tuple(sorted(found, key=lambda s: s if isinstance(s, int) else members.index(s)))
 
     @property
     def states(self) -> frozenset[S]:

@@ -31,6 +31,37 @@ MOVES = {
 ORDER = Machine("order", State.PAYING, MOVES)
 
 
+class Word(StrEnum):
+    OPEN = "open"
+    HALF = "half"
+    SHUT = "shut"
+
+
+DOOR = Machine(
+    "door",
+    Word.OPEN,
+    {(was, told): told for was in (Word.HALF, Word.OPEN) for told in (Word.HALF, Word.SHUT)},
+)
+
+
+def test_states_may_be_words_and_are_listed_in_the_order_of_their_enum() -> None:
+    assert DOOR.sources(Word.SHUT) == (Word.OPEN, Word.HALF)
+    assert DOOR.final == {Word.SHUT}
+    assert 'state "HALF half" as HALF' in DOOR.mermaid()
+
+
+@pytest.mark.parametrize(
+    ("was", "told", "after"),
+    [
+        (Word.OPEN, Word.SHUT, Word.SHUT),
+        (Word.HALF, Word.HALF, None),
+        (Word.SHUT, Word.OPEN, None),
+    ],
+)
+def test_nothing_moves_where_the_state_stays_or_the_event_may_not_happen(was, told, after):
+    assert DOOR.moved(was, told) is after
+
+
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("event", Event)
 def test_a_move_is_made_exactly_when_the_table_has_it(state, event):

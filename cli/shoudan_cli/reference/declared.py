@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import walk_packages
 from types import ModuleType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import MetaData
 
@@ -20,7 +20,6 @@ from shoudan_kit.state_machine import Machine
 
 STATES: Final = "states"
 DICTIONARY: Final = "dictionary"
-MOVES: Final = "_MOVES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +57,13 @@ def sections() -> dict[str, type[Settings]]:
 def enums(module: ModuleType) -> list[type[Enum]]:
     """The enums a module makes itself, in its order; not the events of its lifecycles."""
     made = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, Enum)]
-    own = [one for one in made if one.__module__ == module.__name__]
+    own = [one for one in dict.fromkeys(made) if one.__module__ == module.__name__]
     return [one for one in own if not one.__name__.endswith("Event")]
 
 
 def machines(module: ModuleType) -> list[Machine[Any, Any]]:
-    """The lifecycles a module declares, in its order; tables named …_MOVES are lifecycles, too."""
-    found: list[Machine[Any, Any]] = []
-    for name, value in vars(module).items():
-        if isinstance(value, Machine):
-            found.append(cast("Machine[Any, Any]", value))
-        elif name.endswith(MOVES):
-            moves = cast("Mapping[tuple[Any, Any], Any]", value)
-            first, _ = next(iter(moves))
-            title = name.removesuffix(MOVES).lower()
-            found.append(Machine(name=title, initial=first, moves=moves))
+    """The lifecycles a module declares, in its order."""
+    found: list[Any] = [one for one in vars(module).values() if isinstance(one, Machine)]
     return found
 
 

@@ -35,11 +35,6 @@ def lifecycles(**columns: Moves) -> dict[str, Any]:
     return {"lifecycles": columns}
 
 
-def steps(**ways: tuple[str, ...]) -> Moves:
-    """`steps(unpay=("paying", "payed"))`: moves of states that are words, where their table is above."""
-    return {(state, later): later for state, to in ways.items() for later in to}
-
-
 def lifecycles_of(table: Table) -> Mapping[str, Moves]:
     """What was declared beside the table, by column."""
     return table.info.get("lifecycles", {})

@@ -15,7 +15,7 @@ from shoudan_pay.chinaums.kinds import ASK_UMS, AskUms
 from shoudan_pay.chinaums.store import refunds
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang.kinds import TELL, Tell
-from shoudan_pay.dingdang.states import TRADE_ENDED, TradeState
+from shoudan_pay.dingdang.states import NOTICE, TRADE_ENDED, NoticeEvent, NoticeStatus, TradeState
 from shoudan_pay.dingdang.store import trades
 from shoudan_pay.dingdang.trades import end_trade
 from shoudan_pay.payserver import corrections
@@ -206,7 +206,8 @@ class GivenUpNotices(_Kind):
         return (RETRY, DROP)
 
     async def _decide(self, work: UnitOfWork, item: Item, decision: Decision) -> None:
-        status = "waiting" if decision.word == RETRY else "dropped"
+        event = NoticeEvent.RETRIED if decision.word == RETRY else NoticeEvent.DROPPED
+        status = NOTICE.next(NoticeStatus.GIVEN_UP, event)
         _still(await store.move_notice(work.db, int(item.key), status), item)
         if decision.word == RETRY:
             work.tasks.add(TELL, Tell(int(item.key)), order_no=item.key)

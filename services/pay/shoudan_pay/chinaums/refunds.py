@@ -28,7 +28,7 @@ from shoudan_pay.payserver.store import pays as pay_store
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 from shoudan_pay.platforms.signatures import Signatures
-from shoudan_pay.platforms.states import REFUND_ENDED, RefundState, advance_refund
+from shoudan_pay.platforms.states import REFUND, REFUND_ENDED, RefundState
 from shoudan_pay.platforms.status_map import heard
 from shoudan_pay.platforms.store import callers
 
@@ -183,7 +183,7 @@ class UmsRefunds:
                 row.traction_no, heard(brought.state, row.refund_order_id, reason)
             )
         was = RefundState(row.status)
-        status = advance_refund(was, brought.state) or was
+        status = REFUND.moved(was, brought.state) or was
         shown = ""
         if told.meaning is Meaning.LOOK:
             shown = msgspec.json.encode(protocol.detail(told.members)).decode()

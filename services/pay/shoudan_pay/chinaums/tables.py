@@ -17,11 +17,10 @@ from sqlalchemy import (
     text,
 )
 
-from shoudan_kit.db.columns import column, moment, one_of
+from shoudan_kit.db.columns import column, literals, moment, one_of
 from shoudan_kit.db.foundation import rights
 from shoudan_kit.db.moves import lifecycles
-from shoudan_pay.platforms.states import RefundState
-from shoudan_pay.platforms.tables import REFUND_STEPS
+from shoudan_pay.platforms.states import REFUND, REFUND_OPEN, RefundState
 from shoudan_pay.tables import METADATA
 
 APPEND_ONLY: Final[tuple[str, ...]] = ()
@@ -49,12 +48,12 @@ UMS_REFUND = Table(
     Index(
         "ums_refund_open",
         "traction_no",
-        postgresql_where=text("status IN ('unknown', 'processing')"),
+        postgresql_where=text(f"status IN ({literals(REFUND_OPEN)})"),
     ),
     CheckConstraint("refund_fen > 0", name="amount"),
     one_of("status", RefundState),
     comment="退款 sent through 银联商务 (003)",
     info=rights(update=("status", "sent", "asked", "last_code", "detail", "modify_time"))
-    | lifecycles(status=REFUND_STEPS),
+    | lifecycles(status=REFUND.moves),
     postgresql_with={"fillfactor": "70"},
 )

@@ -19,6 +19,7 @@ from shoudan_pay.dingdang import protocol
 from shoudan_pay.dingdang.kinds import TELL, Tell
 from shoudan_pay.dingdang.notice_subscriptions import PAID
 from shoudan_pay.dingdang.protocol import DingdangAnswer
+from shoudan_pay.dingdang.states import NOTICE, NoticeEvent, NoticeStatus
 from shoudan_pay.dingdang.store import notices
 from shoudan_pay.dingdang.store.notices import Attempt, Notice
 from shoudan_pay.payserver.components import guard_of
@@ -30,7 +31,6 @@ from shoudan_pay.platforms.status_map import refund_state
 from shoudan_pay.platforms.store import callers
 from shoudan_pay.platforms.store.callers import Domain
 
-DONE, WAITING, GIVEN_UP = "done", "waiting", "given_up"
 KEPT_FREE: Final = 8  # of TELL.parallel, for domains without a call in flight
 NO_SECRET: Final = DingdangAnswer(None, sent=False, text="secret not found")
 
@@ -70,10 +70,10 @@ class Notices:
         async with self._app.db.connect() as db:
             notice = await notices.by_id(db, task.payload.notice_id)
             domain, body = None, dict[str, Any]()
-            if notice is not None and notice.status == WAITING:
+            if notice is not None and notice.status == NoticeStatus.WAITING:
                 domain = await callers.domain_by_id(db, "platform", notice.domain_id)
                 body = await self._body(db, notice)
-        if notice is None or notice.status != WAITING:
+        if notice is None or notice.status != NoticeStatus.WAITING:
             async with self._app.work("dingdang_tell") as work:
                 work.tasks.finish(task)
             return
@@ -141,19 +141,22 @@ class Notices:
     ) -> None:
         settings = self._app.settings
         count = notice.count + 1
-        status = DONE if said.ok else GIVEN_UP if count >= settings.notice_count_max else WAITING
+        event = NoticeEvent.ACKNOWLEDGED if said.ok else NoticeEvent.NOT_ACKNOWLEDGED
+        if not said.ok and count >= settings.notice_count_max:
+            event = NoticeEvent.EXHAUSTED
+        status = NOTICE.next(NoticeStatus(notice.status), event)
         async with self._app.work("dingdang_tell") as work:
             attempt = Attempt(
                 self._app.ids.next(), notice.notice_id, status, said.http_status, said.text, took_ms
             )
             await notices.record(work.db, attempt)
-            if status != WAITING:
+            if status != NoticeStatus.WAITING:
                 work.tasks.finish(task)
-        if status == WAITING:
+        if status == NoticeStatus.WAITING:
             waits = settings.notice_waits_s
             wait_s = waits[min(count, len(waits)) - 1] * random.uniform(0.9, 1.1)
             task.retry_after(wait_s, "not acknowledged")
-        elif status == GIVEN_UP:
+        elif status == NoticeStatus.GIVEN_UP:
             _log.warning("notice_given_up", notice_id=notice.notice_id, domain=notice.domain_id)
 
 

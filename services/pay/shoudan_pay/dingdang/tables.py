@@ -15,20 +15,15 @@ from sqlalchemy import (
     text,
 )
 
-from shoudan_kit.db.columns import column, moment, one_of
+from shoudan_kit.db.columns import column, literal, moment, one_of
 from shoudan_kit.db.foundation import by_month, rights
-from shoudan_kit.db.moves import lifecycles, steps
-from shoudan_pay.dingdang.states import TradeState
-from shoudan_pay.platforms.states import RefundState
-from shoudan_pay.platforms.tables import REFUND_STEPS
+from shoudan_kit.db.moves import lifecycles
+from shoudan_pay.dingdang.states import TRADE, NoticeStatus, TradeState
+from shoudan_pay.platforms.states import REFUND, RefundState
 from shoudan_pay.tables import METADATA
 
 APPEND_ONLY: Final = ("dingdang_notice_attempt",)
 
-
-# The moves of dingdang/states.py; a test compares them.
-_TOLD: Final = ("processing", "success", "fail")
-TRADE_STEPS: Final = steps(notpay=_TOLD, processing=_TOLD)
 
 DINGDANG_NOTICE = Table(
     "dingdang_notice",
@@ -45,8 +40,12 @@ DINGDANG_NOTICE = Table(
     moment("modify_time", "last attempt"),
     UniqueConstraint("kind", "traction_no", "domain_id", name="dingdang_notice_once"),
     Index("dingdang_notice_domain", "domain_id", "notice_id"),
-    Index("dingdang_notice_given_up", "notice_id", postgresql_where=text("status = 'given_up'")),
-    CheckConstraint("status IN ('waiting', 'done', 'given_up', 'dropped')", name="status"),
+    Index(
+        "dingdang_notice_given_up",
+        "notice_id",
+        postgresql_where=text(f"status = {literal(NoticeStatus.GIVEN_UP)}"),
+    ),
+    one_of("status", NoticeStatus),
     CheckConstraint("kind IN ('paid', 'refunded') AND count >= 0", name="kind"),
     comment="通知 owed to partners of 叮当 (004)",
     info=rights(update=("status", "count", "http_status", "answer", "modify_time")),
@@ -100,10 +99,12 @@ DINGDANG_TRADE = Table(
     ),
     CheckConstraint("total_fen > 0", name="amount"),
     one_of("status", TradeState),
-    CheckConstraint("(status = 'success') = (paid_time IS NOT NULL)", name="paid"),
+    CheckConstraint(
+        f"(status = {literal(TradeState.SUCCESS)}) = (paid_time IS NOT NULL)", name="paid"
+    ),
     comment="订单 paid through 叮当, as its partner (004)",
     info=rights(update=("status", "transaction_id", "paid_time", "parked_reason", "parked_time"))
-    | lifecycles(status=TRADE_STEPS),
+    | lifecycles(status=TRADE.moves),
 )
 
 DINGDANG_REFUND = Table(
@@ -129,5 +130,5 @@ DINGDANG_REFUND = Table(
     one_of("status", RefundState),
     comment="退款 through 叮当, as its partner (004)",
     info=rights(update=("status", "refund_transaction_id", "modify_time"))
-    | lifecycles(status=REFUND_STEPS),
+    | lifecycles(status=REFUND.moves),
 )

@@ -16,12 +16,12 @@ from shoudan_pay.dingdang.kinds import RELEASE, Release
 from shoudan_pay.dingdang.order_holds import OrderHolds
 from shoudan_pay.dingdang.protocol import ID_CHARS_MAX
 from shoudan_pay.dingdang.refusals import TradeDiffers
-from shoudan_pay.dingdang.states import TRADE_ENDED, TradeState, advance_trade
+from shoudan_pay.dingdang.states import TRADE, TRADE_ENDED, TradeState
 from shoudan_pay.dingdang.store import trades
 from shoudan_pay.dingdang.store.trades import Trade, TradeRefund
 from shoudan_pay.payserver.settlement import Settlement
 from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder
-from shoudan_pay.platforms.states import REFUND_ENDED, RefundState, advance_refund
+from shoudan_pay.platforms.states import REFUND, REFUND_ENDED, RefundState
 from shoudan_pay.platforms.status_map import heard
 from shoudan_pay.platforms.store import callers
 from shoudan_pay.refusals import FieldInvalid
@@ -86,7 +86,7 @@ class Trades:
             key = refund.domain_id, refund.refund_trade_no
             now = await trades.refund_by_no(work.db, *key, lock=True)
             assert now is not None, "refunds are never deleted"
-            status = advance_refund(RefundState(now.status), told)
+            status = REFUND.moved(RefundState(now.status), told)
             if status is not None:
                 await trades.advance_refund(work.db, now, status, number)
                 if status == RefundState.SUCCESS:
@@ -216,7 +216,7 @@ def _differs(
 
 async def end_trade(work: UnitOfWork, now: Trade, told: TradeState, transaction_id: str) -> bool:
     """Move a locked trade to what was told; one that is paid releases its order. Whether it moved."""
-    status = advance_trade(TradeState(now.status), told)
+    status = TRADE.moved(TradeState(now.status), told)
     if status is None:
         return False
     await trades.advance_trade(work.db, now, status, transaction_id)

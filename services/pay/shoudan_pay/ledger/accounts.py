@@ -17,7 +17,7 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import events
 from shoudan_pay.ledger.entries import PLATFORM, Account, Alert, Crossing, Key
 from shoudan_pay.ledger.refusals import AccountLocked, AccountNotFound
-from shoudan_pay.ledger.states import AccountStatus
+from shoudan_pay.ledger.states import ACCOUNT, AccountEvent, AccountStatus
 from shoudan_pay.ledger.store import accounts as store
 from shoudan_pay.ledger.store import records as record_store
 from shoudan_pay.ledger.store.accounts import AccountChange, NewAccount
@@ -93,12 +93,19 @@ async def change(db: AsyncConnection, wanted: Mapping[Key, Change]) -> list[Acco
                 account.account_id,
                 one.name,
                 one.credit_micros,
-                int(AccountStatus.LOCKED if account.locked else AccountStatus.NORMAL),
+                _status(there[account.key], locked=account.locked),
             )
             for account, one in zip(now, wanted.values(), strict=True)
         ],
     )
     return now
+
+
+def _status(was: Account, *, locked: bool) -> int:
+    """The status to store; one that is as wanted already stays."""
+    status = AccountStatus.LOCKED if was.locked else AccountStatus.NORMAL
+    event = AccountEvent.LOCKED if locked else AccountEvent.UNLOCKED
+    return int(ACCOUNT.moved(status, event) or status)
 
 
 def _changed(account: Account, wanted: Change) -> Account:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final
+
+from shoudan_kit.state_machine import Machine
 
 
 class ChangeType(IntEnum):
@@ -32,6 +34,23 @@ class AccountStatus(IntEnum):
 
     NORMAL = 0
     LOCKED = 1
+
+
+class AccountEvent(StrEnum):
+    """What an operator does to an account."""
+
+    LOCKED = "locked"
+    UNLOCKED = "unlocked"
+
+
+ACCOUNT: Final = Machine(
+    name="account",
+    initial=AccountStatus.NORMAL,
+    moves={
+        (AccountStatus.NORMAL, AccountEvent.LOCKED): AccountStatus.LOCKED,
+        (AccountStatus.LOCKED, AccountEvent.UNLOCKED): AccountStatus.NORMAL,
+    },
+)
 
 
 # Which trade types each change may carry.

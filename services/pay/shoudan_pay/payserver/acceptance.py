@@ -24,10 +24,14 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.kinds import Ask
 from shoudan_pay.payserver.protocol import NO_FEN, AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.rules import fen
-from shoudan_pay.payserver.states import Sent
+from shoudan_pay.payserver.states import Sent, SentEvent
 from shoudan_pay.payserver.waiters import Waiters
 
 TRIES_MAX: Final = 5
+SENT_EVENTS: Final = {
+    AnswerKind.NOT_SENT: SentEvent.NOT_SENT,
+    AnswerKind.RUNNING: SentEvent.RUNNING,
+}
 
 _log = log.get_logger("payserver")
 
@@ -86,7 +90,7 @@ class OrderKind(Generic[T]):
     asked: str  # the status from the moment a component is to be asked until its final word
     asked_time: Callable[[T], datetime]
     by_number: Callable[[AsyncConnection, Collection[str]], Awaitable[Mapping[str, T]]]
-    mark_sent: Callable[[AsyncConnection, str, str, Collection[str]], Awaitable[bool]]
+    mark_sent: Callable[[AsyncConnection, str, SentEvent], Awaitable[bool]]
     told_fen: Callable[[ComponentAnswer], int | None]  # the amount that an answer names
 
 
@@ -136,14 +140,11 @@ class Acceptance(ABC, Generic[W, A, T]):
             heard = ComponentAnswer(AnswerKind.UNKNOWN, why="another amount")
         if heard.word in {AnswerKind.SUCCESS, AnswerKind.FAILED}:
             return await self._settle(number, heard)
-        sent = {AnswerKind.NOT_SENT: Sent.NOT, AnswerKind.RUNNING: Sent.HEARD}.get(
-            heard.word, Sent.MAYBE
-        )
         if heard.word is not AnswerKind.RUNNING:
             _log.warning(self._own.unknown, traction_no=number, why=heard.why)
-        if sent is not Sent.MAYBE:
+        if (event := SENT_EVENTS.get(heard.word)) is not None:
             async with self._app.work("payserver_sent") as work:
-                await self._own.mark_sent(work.db, number, sent, {Sent.MAYBE, Sent.HEARD})
+                await self._own.mark_sent(work.db, number, event)
         return order
 
     async def aclose(self) -> None:

@@ -30,13 +30,15 @@ async def pay(
     """Give a parked pay its other end; False when it waits no more, or cannot take it."""
     found, _ = await pay_store.lock(work.db, {traction_no})
     was = found.get(traction_no)
-    move = (PayStatus(was.status), EVENTS[word]) if was is not None else None
-    if was is None or not was.parked or move not in states.PAY_MOVES:
+    if was is None or not was.parked:
+        return False
+    status = states.PAY.moved(PayStatus(was.status), EVENTS[word])
+    if status is None:
         return False
     end = pay_store.Settled(
         traction_no,
         was.status,
-        states.PAY_MOVES[move],
+        status,
         was.third_pay_no,
         reason,
         was.finish_time,
@@ -56,8 +58,10 @@ async def refund(
     seen = await refund_store.by_number(work.db, [traction_no])
     locked, _ = await pay_store.lock(work.db, {one.pay_traction_no for one in seen.values()})
     was = (await refund_store.by_number(work.db, [traction_no])).get(traction_no)
-    move = (RefundStatus(was.status), EVENTS[word]) if was is not None else None
-    if was is None or not was.parked or move not in states.REFUND_MOVES:
+    if was is None or not was.parked:
+        return False
+    status = states.REFUND.moved(RefundStatus(was.status), EVENTS[word])
+    if status is None:
         return False
     of = locked[was.pay_traction_no]
     if word is AnswerKind.SUCCESS:
@@ -65,7 +69,7 @@ async def refund(
     end = refund_store.Settled(
         traction_no,
         was.status,
-        states.REFUND_MOVES[move],
+        status,
         was.third_refund_no,
         reason,
         was.finish_time,
@@ -94,7 +98,7 @@ async def _taken_back(
     """Its pay has given back less by this refund."""
     left = of.refunded_micros - refund.amount_micros
     event = Event.PART_TAKEN_BACK if left else Event.ALL_TAKEN_BACK
-    status = states.advance_pay(PayStatus(of.status), event)
+    status = states.PAY.next(PayStatus(of.status), event)
     after = msgspec.structs.replace(of, refunded_micros=left, status=status)
     await pay_store.give_back(work.db, [(after.id, left, status)])
     await history.pays_changed(work, [after])

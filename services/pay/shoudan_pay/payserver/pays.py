@@ -167,7 +167,7 @@ class _Batch:
         later = method is Method.COMPONENT and terms.async_notify
         status, now = PayStatus.UNPAY, self._call_now(method, terms)
         if method is Method.COMPONENT:
-            status = states.advance_pay(status, Event.ASKED)
+            status = states.PAY.next(status, Event.ASKED)
         return NewPay(
             uuid=numbers.new_uuid(),
             merchant_uuid=mode.merchant_uuid,

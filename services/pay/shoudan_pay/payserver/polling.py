@@ -18,7 +18,7 @@ from shoudan_pay.payserver.pays import Pays
 from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.refunds import Refunds
 from shoudan_pay.payserver.settlement import Settlement, failed
-from shoudan_pay.payserver.states import PayStatus, RefundStatus, Sent
+from shoudan_pay.payserver.states import PayStatus, RefundStatus, Sent, SentEvent
 from shoudan_pay.payserver.store import modes as mode_store
 from shoudan_pay.payserver.store import pays as pay_store
 from shoudan_pay.payserver.store import refunds as refund_store
@@ -154,7 +154,7 @@ class Polling:
         number = pay.traction_no
         if pay.sent == Sent.NOT:
             async with self._app.work("payserver_sent") as work:
-                mine = await pay_store.mark_sent(work.db, number, Sent.MAYBE, {Sent.NOT})
+                mine = await pay_store.mark_sent(work.db, number, SentEvent.CALLED)
             if not mine:
                 return ComponentAnswer(AnswerKind.UNKNOWN, why="another process asks")
             return await self._components.pay(pay, usable)
@@ -171,7 +171,7 @@ class Polling:
         number = refund.traction_no
         if refund.sent == Sent.NOT:
             async with self._app.work("payserver_sent") as work:
-                mine = await refund_store.mark_sent(work.db, number, Sent.MAYBE, {Sent.NOT})
+                mine = await refund_store.mark_sent(work.db, number, SentEvent.CALLED)
             if not mine:
                 return ComponentAnswer(AnswerKind.UNKNOWN, why="another process asks")
             return await self._components.refund(refund, pay, usable)

@@ -199,7 +199,7 @@ class _Batch:
             now_called = self._components.has_room(usable.terms.refund_url, self._calls)
         status = RefundStatus.UN_REFUND
         if component:
-            status = states.advance_refund(status, Event.ASKED)
+            status = states.REFUND.next(status, Event.ASKED)
         return RefundOrder(
             id=0,
             uuid=numbers.new_uuid(),

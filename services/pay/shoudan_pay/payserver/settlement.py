@@ -113,7 +113,7 @@ async def settle_pays(
             ended[one.traction_no] = pay_store.Settled(
                 one.traction_no,
                 pay.status,
-                states.advance_pay(status, event),
+                states.PAY.next(status, event),
                 one.heard.third_no,
                 one.heard.reason,
                 one.heard.finish_time,
@@ -147,11 +147,11 @@ async def settle_refunds(
         status = RefundStatus(refund.status)
         if one.traction_no in ended:
             status = RefundStatus(ended[one.traction_no].status)
-        if (status, event) in states.REFUND_MOVES:
+        if states.REFUND.allows(status, event):
             ended[one.traction_no] = refund_store.Settled(
                 one.traction_no,
                 refund.status,
-                states.advance_refund(status, event),
+                states.REFUND.next(status, event),
                 one.heard.third_no,
                 one.heard.reason,
                 one.heard.finish_time,
@@ -183,7 +183,7 @@ async def given_back(
         refunded = pay.refunded_micros + refund.amount_micros
         whole = refunded == pay.amount_micros
         event = Event.ALL_GIVEN_BACK if whole else Event.PART_GIVEN_BACK
-        status = states.advance_pay(PayStatus(pay.status), event)
+        status = states.PAY.next(PayStatus(pay.status), event)
         after[pay.traction_no] = _with(pay, refunded, status)
     if after:
         changed = [(p.id, p.refunded_micros, p.status) for p in after.values()]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-# Begins why one waits for a person that was told with another amount than was asked.
+from shoudan_kit.state_machine import Machine
+
+# The parked_reason of an order whose component named another amount begins with this.
 OTHER_AMOUNT: Final = "was told "
 
 
@@ -45,35 +47,43 @@ class Event(StrEnum):
 
 _P, _R, _E = PayStatus, RefundStatus, Event
 
-PAY_MOVES: Final = {
-    (_P.UNPAY, _E.ASKED): _P.PAYING,
-    (_P.UNPAY, _E.SUCCEEDED): _P.PAYED,
-    (_P.UNPAY, _E.FAILED): _P.PAY_FAILED,
-    (_P.PAYING, _E.SUCCEEDED): _P.PAYED,
-    (_P.PAYING, _E.FAILED): _P.PAY_FAILED,
-    (_P.PAYED, _E.PART_GIVEN_BACK): _P.PART_REFUNDED,
-    (_P.PAYED, _E.ALL_GIVEN_BACK): _P.REFUNDED,
-    (_P.PART_REFUNDED, _E.PART_GIVEN_BACK): _P.PART_REFUNDED,
-    (_P.PART_REFUNDED, _E.ALL_GIVEN_BACK): _P.REFUNDED,
-    # A person's alone: the end that was told was contradicted, and the other one is true.
-    (_P.PAY_FAILED, _E.CORRECTED_SUCCESS): _P.PAYED,
-    (_P.PAYED, _E.CORRECTED_FAILED): _P.PAY_FAILED,
-    (_P.PART_REFUNDED, _E.PART_TAKEN_BACK): _P.PART_REFUNDED,
-    (_P.REFUNDED, _E.PART_TAKEN_BACK): _P.PART_REFUNDED,
-    (_P.PART_REFUNDED, _E.ALL_TAKEN_BACK): _P.PAYED,
-    (_P.REFUNDED, _E.ALL_TAKEN_BACK): _P.PAYED,
-}
-REFUND_MOVES: Final = {
-    (_R.UN_REFUND, _E.ASKED): _R.REFUNDING,
-    (_R.UN_REFUND, _E.SUCCEEDED): _R.REFUNDED,
-    (_R.UN_REFUND, _E.FAILED): _R.REFUND_FAILED,
-    (_R.REFUNDING, _E.SUCCEEDED): _R.REFUNDED,
-    (_R.REFUNDING, _E.FAILED): _R.REFUND_FAILED,
-    (_R.REFUND_FAILED, _E.CORRECTED_SUCCESS): _R.REFUNDED,
-    (_R.REFUNDED, _E.CORRECTED_FAILED): _R.REFUND_FAILED,
-}
+PAY: Final = Machine(
+    name="pay",
+    initial=_P.UNPAY,
+    moves={
+        (_P.UNPAY, _E.ASKED): _P.PAYING,
+        (_P.UNPAY, _E.SUCCEEDED): _P.PAYED,
+        (_P.UNPAY, _E.FAILED): _P.PAY_FAILED,
+        (_P.PAYING, _E.SUCCEEDED): _P.PAYED,
+        (_P.PAYING, _E.FAILED): _P.PAY_FAILED,
+        (_P.PAYED, _E.PART_GIVEN_BACK): _P.PART_REFUNDED,
+        (_P.PAYED, _E.ALL_GIVEN_BACK): _P.REFUNDED,
+        (_P.PART_REFUNDED, _E.PART_GIVEN_BACK): _P.PART_REFUNDED,
+        (_P.PART_REFUNDED, _E.ALL_GIVEN_BACK): _P.REFUNDED,
+        # Only a person corrects: the first result was contradicted, and the other one is true.
+        (_P.PAY_FAILED, _E.CORRECTED_SUCCESS): _P.PAYED,
+        (_P.PAYED, _E.CORRECTED_FAILED): _P.PAY_FAILED,
+        (_P.PART_REFUNDED, _E.PART_TAKEN_BACK): _P.PART_REFUNDED,
+        (_P.REFUNDED, _E.PART_TAKEN_BACK): _P.PART_REFUNDED,
+        (_P.PART_REFUNDED, _E.ALL_TAKEN_BACK): _P.PAYED,
+        (_P.REFUNDED, _E.ALL_TAKEN_BACK): _P.PAYED,
+    },
+)
+REFUND: Final = Machine(
+    name="refund",
+    initial=_R.UN_REFUND,
+    moves={
+        (_R.UN_REFUND, _E.ASKED): _R.REFUNDING,
+        (_R.UN_REFUND, _E.SUCCEEDED): _R.REFUNDED,
+        (_R.UN_REFUND, _E.FAILED): _R.REFUND_FAILED,
+        (_R.REFUNDING, _E.SUCCEEDED): _R.REFUNDED,
+        (_R.REFUNDING, _E.FAILED): _R.REFUND_FAILED,
+        (_R.REFUND_FAILED, _E.CORRECTED_SUCCESS): _R.REFUNDED,
+        (_R.REFUNDED, _E.CORRECTED_FAILED): _R.REFUND_FAILED,
+    },
+)
 
-# A component's word agrees with a status when nothing needs to change.
+# A final result agrees with a status when nothing needs to change.
 AGREES: Final = {
     Event.SUCCEEDED: frozenset(
         {_P.PAYED, _P.PART_REFUNDED, _P.REFUNDED, _R.REFUNDED}  # the words of both lifecycles
@@ -81,25 +91,48 @@ AGREES: Final = {
     Event.FAILED: frozenset({_P.PAY_FAILED, _R.REFUND_FAILED}),
 }
 
-REFUNDABLE: Final = frozenset({PayStatus.PAYED, PayStatus.PART_REFUNDED})
+REFUNDABLE: Final = frozenset(PAY.sources(Event.PART_GIVEN_BACK))
 PAID: Final = REFUNDABLE | {PayStatus.REFUNDED}
-OPEN_PAYS: Final = frozenset({PayStatus.UNPAY, PayStatus.PAYING})
-OPEN_REFUNDS: Final = frozenset({RefundStatus.UN_REFUND, RefundStatus.REFUNDING})
+OPEN_PAYS: Final = frozenset(PAY.sources(Event.SUCCEEDED))
+OPEN_REFUNDS: Final = frozenset(REFUND.sources(Event.SUCCEEDED))
 
 
 class Sent(StrEnum):
-    """How far a component has been asked; decides what may be done while nobody knows the result."""
+    """How far the call to a component has come; decides what may be done while the result is unknown."""
 
-    NOT = "not"  # certainly not a byte of it
-    MAYBE = "maybe"  # written down before the call, so a dead process leaves this
-    HEARD = "heard"  # it has answered running
-
-
-def advance_pay(status: PayStatus, event: Event) -> PayStatus:
-    """The status after the event. KeyError when the event cannot happen then."""
-    return PAY_MOVES[status, event]
+    NOT = "not"  # certainly not a byte of it was sent
+    MAYBE = "maybe"  # stored before the call, so a process that dies in it leaves this
+    HEARD = "heard"  # the component has answered running
 
 
-def advance_refund(status: RefundStatus, event: Event) -> RefundStatus:
-    """The status after the event. KeyError when the event cannot happen then."""
-    return REFUND_MOVES[status, event]
+class SentEvent(StrEnum):
+    """What happens to the call."""
+
+    CALLED = "called"
+    NOT_SENT = "not_sent"
+    RUNNING = "running"
+
+
+SENT: Final = Machine(
+    name="sent",
+    initial=Sent.NOT,
+    moves={
+        (Sent.NOT, SentEvent.CALLED): Sent.MAYBE,
+        (Sent.MAYBE, SentEvent.NOT_SENT): Sent.NOT,
+        (Sent.MAYBE, SentEvent.RUNNING): Sent.HEARD,
+        (Sent.HEARD, SentEvent.NOT_SENT): Sent.NOT,
+        (Sent.HEARD, SentEvent.RUNNING): Sent.HEARD,
+    },
+)
+
+
+class TemplateStatus(StrEnum):
+    """payModeTemplate.status."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+
+
+TEMPLATE: Final[Machine[TemplateStatus, Event]] = Machine(
+    name="template", initial=TemplateStatus.ENABLED, moves={}
+)

@@ -21,10 +21,18 @@ from sqlalchemy import (
     text,
 )
 
-from shoudan_kit.db.columns import column, maybe, moment, one_of
+from shoudan_kit.db.columns import column, literal, literals, maybe, moment, one_of
 from shoudan_kit.db.foundation import GROWING, rights
-from shoudan_kit.db.moves import lifecycles, steps
-from shoudan_pay.payserver.states import RefundStatus, Sent
+from shoudan_kit.db.moves import lifecycles
+from shoudan_pay.payserver.states import (
+    PAY,
+    REFUND,
+    Event,
+    PayStatus,
+    RefundStatus,
+    Sent,
+    TemplateStatus,
+)
 from shoudan_pay.tables import METADATA
 
 # Written once, never changed: the history of every status.
@@ -39,21 +47,9 @@ def _id() -> Column[Any]:
     )
 
 
-# The moves of payserver/states.py; a test compares them.
-PAY_STEPS: Final = steps(
-    unpay=("paying", "payed", "payFailed"),
-    paying=("payed", "payFailed"),
-    payed=("partRefunded", "refunded", "payFailed"),
-    partRefunded=("partRefunded", "refunded", "payed"),
-    refunded=("partRefunded", "payed"),
-    payFailed=("payed",),
-)
-REFUND_STEPS: Final = steps(
-    unRefund=("refunding", "refunded", "refundFailed"),
-    refunding=("refunded", "refundFailed"),
-    refunded=("refundFailed",),
-    refundFailed=("refunded",),
-)
+_OPEN_PAY: Final = f"status IN ({literals(PAY.sources(Event.SUCCEEDED))})"
+_OPEN_REFUND: Final = f"status IN ({literals(REFUND.sources(Event.SUCCEEDED))})"
+_GIVEN_BACK: Final = literals((PayStatus.PART_REFUNDED, PayStatus.REFUNDED))
 _PARKED: Final = "parked OR parked_reason = ''"
 
 # What an order or a refund learns in its life; who pays whom how much for what is never changed.
@@ -104,7 +100,7 @@ PAY_MODE_TEMPLATE = Table(
     UniqueConstraint("uuid"),
     UniqueConstraint("template_id"),
     CheckConstraint("valid_h BETWEEN 1 AND 8760", name="valid_h"),
-    one_of("status", ("enabled", "disabled")),
+    one_of("status", TemplateStatus),
     comment="支付模板 (PayServer payModeTemplate)",
     info=rights(update=("uuid", *(one.name for one in _terms()), "modify_time")),
 )
@@ -188,24 +184,24 @@ PAY_ORDER = Table(
     Index("pay_order_mode", "mode_uuid", "create_time"),
     Index("pay_order_merchant", "merchant_uuid", "create_time"),
     Index("pay_order_parked", "traction_no", postgresql_where=text("parked")),
-    Index("pay_order_open", "expire_time", postgresql_where=text("status IN ('unpay', 'paying')")),
+    Index("pay_order_open", "expire_time", postgresql_where=text(_OPEN_PAY)),
     CheckConstraint(f"amount_micros > 0 AND amount_micros {_FEN}", name="amount"),
     CheckConstraint(
         f"refunded_micros BETWEEN 0 AND amount_micros AND refunded_micros {_FEN}", name="refunded"
     ),
     CheckConstraint(
-        "status IN ('unpay', 'paying', 'payed', 'payFailed', 'partRefunded', 'refunded')"
-        " AND (refunded_micros = 0) = (status NOT IN ('partRefunded', 'refunded'))"
-        " AND (refunded_micros = amount_micros) = (status = 'refunded')",
+        f"status IN ({literals(PayStatus)})"
+        f" AND (refunded_micros = 0) = (status NOT IN ({_GIVEN_BACK}))"
+        f" AND (refunded_micros = amount_micros) = (status = {literal(PayStatus.REFUNDED)})",
         name="status",
     ),
-    CheckConstraint("(status IN ('unpay', 'paying')) = (finish_time IS NULL)", name="ended"),
+    CheckConstraint(f"({_OPEN_PAY}) = (finish_time IS NULL)", name="ended"),
     CheckConstraint("refunded_micros = 0 OR last_refund_time IS NOT NULL", name="refund_time"),
     one_of("sent", Sent),
     CheckConstraint(_PARKED, name="parked"),
     comment="支付订单 (PayServer payOrder)",
     info=rights(update=(*_LIFE, "third_pay_no", "refunded_micros", "last_refund_time"))
-    | lifecycles(status=PAY_STEPS),
+    | lifecycles(status=PAY.moves),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -260,11 +256,11 @@ REFUND_ORDER = Table(
     Index("refund_order_merchant", "merchant_uuid", "create_time"),
     CheckConstraint(f"amount_micros > 0 AND amount_micros {_FEN}", name="amount"),
     one_of("status", RefundStatus),
-    CheckConstraint("(status IN ('unRefund', 'refunding')) = (finish_time IS NULL)", name="ended"),
+    CheckConstraint(f"({_OPEN_REFUND}) = (finish_time IS NULL)", name="ended"),
     one_of("sent", Sent),
     CheckConstraint(_PARKED, name="parked"),
     comment="退款订单 (PayServer refundOrder)",
-    info=rights(update=(*_LIFE, "third_refund_no")) | lifecycles(status=REFUND_STEPS),
+    info=rights(update=(*_LIFE, "third_refund_no")) | lifecycles(status=REFUND.moves),
     postgresql_with={"fillfactor": "70"},
 )
 

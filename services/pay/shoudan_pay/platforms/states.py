@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from shoudan_kit.state_machine import Machine
+
 
 class RefundState(StrEnum):
     """How a refund stands that another platform gives back."""
@@ -17,15 +19,15 @@ class RefundState(StrEnum):
 
 _R = RefundState
 
-# What is told may move what is open; what has ended stays, and a contradiction is written down.
-REFUND_MOVES: Final = {
-    (was, told): told
-    for was in (_R.UNKNOWN, _R.PROCESSING)
-    for told in (_R.PROCESSING, _R.SUCCESS, _R.FAIL)
-}
-REFUND_ENDED: Final = frozenset({_R.SUCCESS, _R.FAIL})
-
-
-def advance_refund(was: RefundState, told: RefundState) -> RefundState | None:
-    """The state after what was told; None when nothing moves."""
-    return REFUND_MOVES.get((was, told)) if was is not told else None
+# The state that a platform reports is the event: it moves what is open; what has ended stays.
+REFUND: Final = Machine(
+    name="refund",
+    initial=_R.UNKNOWN,
+    moves={
+        (was, reported): reported
+        for was in (_R.UNKNOWN, _R.PROCESSING)
+        for reported in (_R.PROCESSING, _R.SUCCESS, _R.FAIL)
+    },
+)
+REFUND_OPEN: Final = REFUND.sources(RefundState.SUCCESS)
+REFUND_ENDED: Final = REFUND.final

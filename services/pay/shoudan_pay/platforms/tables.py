@@ -17,15 +17,10 @@ from sqlalchemy import (
 
 from shoudan_kit.db.columns import column, moment, one_of
 from shoudan_kit.db.foundation import rights
-from shoudan_kit.db.moves import steps
 from shoudan_pay.tables import METADATA
 
 APPEND_ONLY: Final[tuple[str, ...]] = ()
 
-
-# The moves of platforms/states.py; a test compares them.
-_TOLD: Final = ("processing", "success", "fail")
-REFUND_STEPS: Final = steps(unknown=_TOLD, processing=_TOLD)
 
 UMS_APP = Table(
     "ums_app",

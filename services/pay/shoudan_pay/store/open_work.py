@@ -9,8 +9,14 @@ from typing import Any, Final
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.columns import literal, literals
 from shoudan_kit.db.text_statements import statement
+from shoudan_kit.tasks.tables import PENDING
+from shoudan_pay.dingdang.states import NoticeStatus
+from shoudan_pay.payserver.states import PAY, REFUND, Event, Sent
+from shoudan_pay.platforms.states import REFUND_OPEN
 
+_MAYBE, _NOT = literal(Sent.MAYBE), literal(Sent.NOT)
 TOLD_MAX: Final = 10  # newest trade records shown as evidence
 
 
@@ -82,29 +88,29 @@ REFUNDS: Final = _queue(
 )
 # No task asks any more: past its deadline, or asked as often as it may be. OFFSET 0: looked up one by one.
 UMS_REFUNDS: Final = _queue(
-    """SELECT q.traction_no, q.status, 'ChinaUMS is not asked any more', q.create_time,
-    q.refund_fen * 10000, CASE WHEN q.sent THEN 'maybe' ELSE 'not' END, q.refund_order_id, q.mer_order_id,
+    f"""SELECT q.traction_no, q.status, 'ChinaUMS is not asked any more', q.create_time,
+    q.refund_fen * 10000, CASE WHEN q.sent THEN {_MAYBE} ELSE {_NOT} END, q.refund_order_id, q.mer_order_id,
     'asked ' || q.asked || ' times, last: ' || q.last_code FROM ums_refund q""",
     "q.traction_no",
-    "q.status IN ('unknown', 'processing') AND NOT EXISTS (SELECT 1 FROM task t"
+    f"q.status IN ({literals(REFUND_OPEN)}) AND NOT EXISTS (SELECT 1 FROM task t"
     " WHERE t.order_no = q.traction_no AND t.name IN ('chinaums.ask', 'chinaums.ask_now')"
-    " AND t.exclusive AND t.status IN (20, 30) OFFSET 0)",
+    f" AND t.exclusive AND t.{PENDING} OFFSET 0)",
     "ums_refund",
     "q.create_time",
 )
 NOTICES: Final = _queue(
-    """SELECT CAST(q.notice_id AS text), q.status, 'given up after ' || q.count || ' attempts', q.modify_time,
-    CAST(0 AS bigint), 'maybe', q.domain_id, q.traction_no,
+    f"""SELECT CAST(q.notice_id AS text), q.status, 'given up after ' || q.count || ' attempts',
+    q.modify_time, CAST(0 AS bigint), {_MAYBE}, q.domain_id, q.traction_no,
     q.kind || ' notice, last: HTTP ' || q.http_status || ' ' || q.answer FROM dingdang_notice q""",
     "q.notice_id",
-    "q.status = 'given_up'",
+    f"q.status = {literal(NoticeStatus.GIVEN_UP)}",
     "dingdang_notice",
     "q.modify_time",
 )
 # A trade that pays a pay order waits with that.
 TRADES: Final = _queue(
-    """SELECT q.domain_id || ':' || q.trade_no, q.status, q.parked_reason, q.parked_time,
-    q.total_fen * 10000, 'not', 'order ' || q.request_no || ' of ' || q.channel_no, q.transaction_id,
+    f"""SELECT q.domain_id || ':' || q.trade_no, q.status, q.parked_reason, q.parked_time,
+    q.total_fen * 10000, {_NOT}, 'order ' || q.request_no || ' of ' || q.channel_no, q.transaction_id,
     'bound ' || to_char(q.create_time AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI:SS')
     FROM dingdang_trade q""",
     "(q.domain_id || ':' || q.trade_no)",
@@ -113,17 +119,19 @@ TRADES: Final = _queue(
     "q.parked_time",
 )
 
-_KEEP_PAY = statement("""
+_KEEP_PAY = statement(f"""
 UPDATE pay_order SET parked = false, parked_reason = '', modify_time = greatest(modify_time, shoudan_now())
-WHERE traction_no = :number AND parked AND status NOT IN ('unpay', 'paying') RETURNING traction_no
+WHERE traction_no = :number AND parked AND status NOT IN ({literals(PAY.sources(Event.SUCCEEDED))})
+RETURNING traction_no
 """)
-_KEEP_REFUND = statement("""
+_KEEP_REFUND = statement(f"""
 UPDATE refund_order SET parked = false, parked_reason = '', modify_time = greatest(modify_time, shoudan_now())
-WHERE traction_no = :number AND parked AND status NOT IN ('unRefund', 'refunding') RETURNING traction_no
+WHERE traction_no = :number AND parked AND status NOT IN ({literals(REFUND.sources(Event.SUCCEEDED))})
+RETURNING traction_no
 """)
-_MOVE_NOTICE = statement("""
+_MOVE_NOTICE = statement(f"""
 UPDATE dingdang_notice SET status = :status, count = 0, modify_time = greatest(modify_time, shoudan_now())
-WHERE notice_id = :notice_id AND status = 'given_up' RETURNING notice_id
+WHERE notice_id = :notice_id AND status = {literal(NoticeStatus.GIVEN_UP)} RETURNING notice_id
 """)
 
 

@@ -9,7 +9,9 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.columns import literal, literals
 from shoudan_kit.db.text_statements import statement
+from shoudan_pay.platforms.states import REFUND, REFUND_OPEN
 
 
 class UmsRefund(msgspec.Struct, frozen=True):
@@ -53,7 +55,7 @@ _ROW: Final = (
 _INSERT = statement(f"""
 INSERT INTO ums_refund AS r (traction_no, app_id, mer_order_id, refund_order_id, refund_fen, status,
     sent, asked, last_code, detail, create_time, modify_time)
-VALUES (:traction_no, :app_id, :mer_order_id, :refund_order_id, :refund_fen, 'unknown',
+VALUES (:traction_no, :app_id, :mer_order_id, :refund_order_id, :refund_fen, {literal(REFUND.initial)},
     true, 0, '', '', shoudan_now(), shoudan_now())
 ON CONFLICT (traction_no) DO NOTHING RETURNING {_ROW}
 """)
@@ -64,9 +66,9 @@ SELECT {_ROW} FROM ums_refund r WHERE r.traction_no = :number FOR UPDATE
 _BY_ORDER = statement(f"""
 SELECT {_ROW} FROM ums_refund r WHERE r.app_id = :app_id AND r.refund_order_id = :refund_order_id
 """)
-_MARK_SENT = statement("""
+_MARK_SENT = statement(f"""
 UPDATE ums_refund SET sent = true, modify_time = greatest(modify_time, shoudan_now())
-WHERE traction_no = :number AND NOT sent AND status IN ('unknown', 'processing')
+WHERE traction_no = :number AND NOT sent AND status IN ({literals(REFUND_OPEN)})
 RETURNING traction_no
 """)
 _ADVANCE = statement("""

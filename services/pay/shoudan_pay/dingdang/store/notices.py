@@ -8,7 +8,9 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.columns import literal
 from shoudan_kit.db.text_statements import columns, statement, unnest
+from shoudan_pay.dingdang.states import NOTICE, NoticeStatus
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -49,15 +51,15 @@ _NEW: Final = {"notice_id": "bigint", "kind": "text", "domain_id": "text", "trac
 _OWE = statement(f"""
 INSERT INTO dingdang_notice (notice_id, kind, domain_id, traction_no, status, count, http_status,
     answer, create_time, modify_time)
-SELECT given.notice_id, given.kind, given.domain_id, given.traction_no, 'waiting', 0, 0, '',
+SELECT given.notice_id, given.kind, given.domain_id, given.traction_no, {literal(NOTICE.initial)}, 0, 0, '',
     shoudan_now(), shoudan_now() FROM {unnest(**_NEW)}
 ON CONFLICT (kind, traction_no, domain_id) DO NOTHING RETURNING notice_id
 """)
 _READ = statement(f"SELECT {_ROW} FROM dingdang_notice WHERE notice_id = :notice_id")
-_RECORD = statement("""
+_RECORD = statement(f"""
 UPDATE dingdang_notice SET status = :status, count = count + 1, http_status = :http_status,
     answer = :answer, modify_time = greatest(modify_time, shoudan_now())
-WHERE notice_id = :notice_id AND status = 'waiting' RETURNING count
+WHERE notice_id = :notice_id AND status = {literal(NoticeStatus.WAITING)} RETURNING count
 """)
 _ATTEMPT = statement("""
 INSERT INTO dingdang_notice_attempt (attempt_id, notice_id, http_status, answer, took_ms, create_time)

@@ -8,7 +8,10 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.columns import literal
 from shoudan_kit.db.text_statements import statement
+from shoudan_pay.dingdang.states import TRADE, TradeState
+from shoudan_pay.platforms.states import REFUND
 
 
 class Trade(msgspec.Struct, frozen=True):
@@ -44,8 +47,8 @@ _REFUND: Final = ", ".join(TradeRefund.__struct_fields__)
 _BIND = statement(f"""
 INSERT INTO dingdang_trade (domain_id, trade_no, total_fen, pay_traction_no, channel_no, request_no,
     transaction_id, status, create_time)
-VALUES (:domain_id, :trade_no, :total_fen, :pay_traction_no, :channel_no, :request_no, '', 'notpay',
-    shoudan_now())
+VALUES (:domain_id, :trade_no, :total_fen, :pay_traction_no, :channel_no, :request_no, '',
+    {literal(TRADE.initial)}, shoudan_now())
 ON CONFLICT DO NOTHING RETURNING {_TRADE}
 """)
 _BY_NO = (
@@ -55,10 +58,11 @@ _TRADE_BY_NO, _TRADE_LOCK = statement(_BY_NO), statement(f"{_BY_NO} FOR UPDATE")
 _BY_PAY = statement(f"""
 SELECT {_TRADE} FROM dingdang_trade WHERE pay_traction_no = :number AND pay_traction_no <> ''
 """)
-_ADVANCE_TRADE = statement("""
+_ADVANCE_TRADE = statement(f"""
 UPDATE dingdang_trade SET status = CAST(:status AS text), transaction_id = :transaction_id,
     parked_reason = '', parked_time = NULL,
-    paid_time = CASE WHEN CAST(:status AS text) = 'success' THEN shoudan_now() ELSE paid_time END
+    paid_time = CASE WHEN CAST(:status AS text) = {literal(TradeState.SUCCESS)} THEN shoudan_now()
+        ELSE paid_time END
 WHERE domain_id = :domain_id AND trade_no = :trade_no AND status = :was RETURNING trade_no
 """)
 # What it waits for first stands: later words against it are in the log.
@@ -73,7 +77,7 @@ WHERE domain_id = :domain_id AND trade_no = :trade_no AND parked_reason <> '' RE
 _ADD_REFUND = statement(f"""
 INSERT INTO dingdang_refund (domain_id, refund_trade_no, trade_no, refund_fen, traction_no,
     refund_transaction_id, status, create_time, modify_time)
-VALUES (:domain_id, :refund_trade_no, :trade_no, :refund_fen, :traction_no, '', 'unknown',
+VALUES (:domain_id, :refund_trade_no, :trade_no, :refund_fen, :traction_no, '', {literal(REFUND.initial)},
     shoudan_now(), shoudan_now())
 ON CONFLICT DO NOTHING RETURNING {_REFUND}
 """)

@@ -10,14 +10,16 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import pages
+from shoudan_kit.db.columns import literal
 from shoudan_kit.db.pages import Asked, Page
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_pay.ledger.entries import PLATFORM, Account, Alert, Head, Key, owner_digest
+from shoudan_pay.ledger.states import ACCOUNT, AccountStatus
 
 _KEYS: Final = {"ident": "text", "groups": "text", "eid": "text"}
-_COLUMNS: Final = """a.account_id, a.contra_account_id, a.ident, a.groups, a.eid, a.account_name,
-    a.balance_micros, a.credit_micros, a.status = 1, a.limited, a.watched, a.seq, a.head_hash,
-    a.create_time, a.moved_time"""
+_COLUMNS: Final = f"""a.account_id, a.contra_account_id, a.ident, a.groups, a.eid, a.account_name,
+    a.balance_micros, a.credit_micros, a.status = {literal(AccountStatus.LOCKED)}, a.limited, a.watched,
+    a.seq, a.head_hash, a.create_time, a.moved_time"""
 # A platform account's balance is what the accounts it faces hold, with the other sign.
 _COLUMNS_SHOWN: Final = _COLUMNS.replace(
     "a.balance_micros",
@@ -47,8 +49,8 @@ ORDER BY a.account_id
 _CREATE_PLATFORMS = statement(f"""
 INSERT INTO account_info (account_name, ident, groups, eid, balance_micros, credit_micros, status,
     limited, seq, head_hash, create_time, moved_time)
-SELECT DISTINCT 'platform ' || given.groups, given.ident, '{PLATFORM}', given.groups, 0, 0, 0,
-    false, 0, ''::bytea, shoudan_now(), shoudan_now()
+SELECT DISTINCT 'platform ' || given.groups, given.ident, '{PLATFORM}', given.groups, 0, 0,
+    {literal(ACCOUNT.initial)}, false, 0, ''::bytea, shoudan_now(), shoudan_now()
 FROM {unnest(ident="text", groups="text")}
 WHERE NOT EXISTS (SELECT 1 FROM account_info a
     WHERE a.ident = given.ident AND a.groups = '{PLATFORM}' AND a.eid = given.groups)
@@ -59,7 +61,9 @@ _CREATE = statement(f"""
 INSERT INTO account_info (account_name, ident, groups, eid, contra_account_id, balance_micros,
     credit_micros, status, limited, seq, head_hash, create_time, moved_time)
 SELECT given.name, given.ident, given.groups, given.eid, p.account_id, 0,
-    given.credit, 0, given.limited, 0, ''::bytea, shoudan_now(), shoudan_now()
+    given.credit, {
+    literal(ACCOUNT.initial)
+}, given.limited, 0, ''::bytea, shoudan_now(), shoudan_now()
 FROM {
     unnest(**_KEYS, name="text", credit="bigint", limited="boolean")
 } JOIN account_info p ON p.ident = given.ident AND p.groups = '{PLATFORM}' AND p.eid = given.groups

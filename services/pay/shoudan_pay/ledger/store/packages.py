@@ -10,13 +10,16 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import pages
+from shoudan_kit.db.columns import literal
 from shoudan_kit.db.pages import Asked, Page
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_pay.ledger.entries import MoveKey, Package, PackageKey, PackageRecord
+from shoudan_pay.ledger.states import AccountStatus
 
 _KEYS: Final = {"ident": "text", "groups": "text", "eid": "text", "spkg_id": "text"}
-_COLUMNS: Final = """p.pkg_id, a.ident, a.groups, a.eid, a.status = 1, p.spkg_id, p.pkg_name,
-    p.total_capacity, p.total_remain, p.capacity_daily, p.deduct_today, p.deduct_date, p.expires"""
+_COLUMNS: Final = f"""p.pkg_id, a.ident, a.groups, a.eid, a.status = {literal(AccountStatus.LOCKED)},
+    p.spkg_id, p.pkg_name, p.total_capacity, p.total_remain, p.capacity_daily, p.deduct_today,
+    p.deduct_date, p.expires"""
 _FOUND: Final = f"""FROM {unnest(**_KEYS)}
 JOIN account_info a ON a.ident = given.ident AND a.groups = given.groups AND a.eid = given.eid
 JOIN package_info p ON p.account_id = a.account_id AND p.spkg_id = given.spkg_id

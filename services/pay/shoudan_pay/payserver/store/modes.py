@@ -9,7 +9,9 @@ from typing import Any, Final, get_type_hints
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.columns import literal
 from shoudan_kit.db.text_statements import columns, statement, unnest
+from shoudan_pay.payserver.states import TemplateStatus
 
 LIST_MAX: Final = 1000
 
@@ -98,6 +100,7 @@ _NAMES: Final = ", ".join(TERMS)
 _BINDS: Final = ", ".join(f":{name}" for name in TERMS)
 _REPLACED: Final = ", ".join(f"{name} = excluded.{name}" for name in TERMS)
 
+_ENABLED: Final = literal(TemplateStatus.ENABLED)
 _TYPES: Final = {
     name: {int: "integer", bool: "boolean"}.get(kind, "text")
     for name, kind in get_type_hints(Terms).items()
@@ -107,7 +110,7 @@ _TYPES: Final = {
 # everybody, so that two batches never wait for each other in a circle.
 _REGISTER = statement(f"""
 INSERT INTO pay_mode_template AS t (uuid, template_id, {_NAMES}, status, create_time, modify_time)
-SELECT uuid, template_id, {_NAMES}, 'enabled', shoudan_now(), shoudan_now()
+SELECT uuid, template_id, {_NAMES}, {_ENABLED}, shoudan_now(), shoudan_now()
 FROM {unnest(uuid="text", template_id="text", **_TYPES)} ORDER BY template_id
 ON CONFLICT (template_id) DO UPDATE SET {_REPLACED}, modify_time = shoudan_now(),
     uuid = CASE WHEN :wanted THEN excluded.uuid ELSE t.uuid END
@@ -115,7 +118,7 @@ RETURNING {_TEMPLATE}
 """)
 _TEMPLATES_BY_ID = statement(f"""
 SELECT {_TEMPLATE} FROM pay_mode_template t
-WHERE t.template_id = ANY(CAST(:ids AS text[])) AND t.status = 'enabled'
+WHERE t.template_id = ANY(CAST(:ids AS text[])) AND t.status = {_ENABLED}
 """)
 _CREATE = statement(f"""
 INSERT INTO pay_mode AS m (uuid, template_id, merchant_uuid, merchant_href, fast, opened, ui_order,
@@ -137,7 +140,7 @@ WHERE m.uuid = ANY(CAST(:uuids AS text[]))
 """)
 _UNOPENED = statement(f"""
 SELECT {_TEMPLATE} FROM pay_mode_template t
-WHERE t.status = 'enabled' AND NOT EXISTS (
+WHERE t.status = {_ENABLED} AND NOT EXISTS (
     SELECT 1 FROM pay_mode m WHERE m.merchant_uuid = :merchant_uuid AND m.template_id = t.template_id)
 ORDER BY t.id LIMIT :most
 """)

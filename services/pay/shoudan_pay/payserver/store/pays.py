@@ -10,8 +10,9 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.columns import literal
 from shoudan_kit.db.text_statements import columns, statement, unnest
-from shoudan_pay.payserver.states import OTHER_AMOUNT
+from shoudan_pay.payserver.states import OTHER_AMOUNT, PAY, SENT, Event, SentEvent
 
 
 class PayOrder(msgspec.Struct, frozen=True):
@@ -158,9 +159,11 @@ _LOCK = statement(f"""
 SELECT {_COLUMNS}, shoudan_now() FROM pay_order o WHERE o.traction_no = ANY(CAST(:numbers AS text[]))
 ORDER BY o.id FOR UPDATE
 """)
-_MARK_SENT = statement("""
+_ASKED: Final = literal(PAY.next(PAY.initial, Event.ASKED))
+_MARK_SENT = statement(f"""
 UPDATE pay_order SET sent = :sent, modify_time = greatest(modify_time, shoudan_now())
-WHERE traction_no = :traction_no AND status = 'paying' AND sent = ANY(CAST(:before AS text[]))
+WHERE traction_no = :traction_no AND status = {_ASKED}
+    AND sent = ANY(CAST(:before AS text[]))
 RETURNING traction_no
 """)
 # The first reason stands, and so does its time.
@@ -221,11 +224,11 @@ async def lock(
     return {row.traction_no: PayOrder(*row[:-1]) for row in rows}, rows[0][-1] if rows else None
 
 
-async def mark_sent(
-    db: AsyncConnection, traction_no: str, sent: str, before: Collection[str]
-) -> bool:
-    """Note how far the component was asked, if it was `before` and nothing has ended since."""
-    binds = {"traction_no": traction_no, "sent": sent, "before": list(before)}
+async def mark_sent(db: AsyncConnection, traction_no: str, event: SentEvent) -> bool:
+    """Store what happened to the call, if it may happen then and nothing has ended since."""
+    before = SENT.sources(event)
+    sent = SENT.next(before[0], event)
+    binds = {"traction_no": traction_no, "sent": sent, "before": before}
     return (await db.execute(_MARK_SENT, binds)).one_or_none() is not None
 
 

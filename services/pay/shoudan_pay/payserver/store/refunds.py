@@ -10,8 +10,9 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.columns import literal
 from shoudan_kit.db.text_statements import columns, statement, unnest
-from shoudan_pay.payserver.states import OTHER_AMOUNT
+from shoudan_pay.payserver.states import OTHER_AMOUNT, REFUND, SENT, Event, RefundStatus, SentEvent
 
 
 class RefundOrder(msgspec.Struct, frozen=True):
@@ -134,15 +135,17 @@ SELECT {_COLUMNS} FROM refund_order r WHERE r.traction_no = ANY(CAST(:numbers AS
 """)
 # Read after the pay orders were locked: nobody can add to these now. A failed refund that its component
 # now calls a success may have been given back: it counts until a person has decided.
-_GIVEN = statement("""
+_GIVEN = statement(f"""
 SELECT pay_id, CAST(sum(amount_micros) AS bigint)
 FROM refund_order
-WHERE pay_id = ANY(CAST(:pay_ids AS bigint[])) AND (status <> 'refundFailed' OR parked)
+WHERE pay_id = ANY(CAST(:pay_ids AS bigint[])) AND (status <> {literal(RefundStatus.REFUND_FAILED)} OR parked)
 GROUP BY pay_id
 """)
-_MARK_SENT = statement("""
+_ASKED: Final = literal(REFUND.next(REFUND.initial, Event.ASKED))
+_MARK_SENT = statement(f"""
 UPDATE refund_order SET sent = :sent, modify_time = greatest(modify_time, shoudan_now())
-WHERE traction_no = :traction_no AND status = 'refunding' AND sent = ANY(CAST(:before AS text[]))
+WHERE traction_no = :traction_no AND status = {_ASKED}
+    AND sent = ANY(CAST(:before AS text[]))
 RETURNING traction_no
 """)
 # The first reason stands, and so does its time.
@@ -208,11 +211,11 @@ async def given(db: AsyncConnection, pay_ids: Collection[int]) -> dict[int, int]
     return {row[0]: row[1] for row in rows}
 
 
-async def mark_sent(
-    db: AsyncConnection, traction_no: str, sent: str, before: Collection[str]
-) -> bool:
-    """Note how far the component was asked, if it was `before` and nothing has ended since."""
-    binds = {"traction_no": traction_no, "sent": sent, "before": list(before)}
+async def mark_sent(db: AsyncConnection, traction_no: str, event: SentEvent) -> bool:
+    """Store what happened to the call, if it may happen then and nothing has ended since."""
+    before = SENT.sources(event)
+    sent = SENT.next(before[0], event)
+    binds = {"traction_no": traction_no, "sent": sent, "before": before}
     return (await db.execute(_MARK_SENT, binds)).one_or_none() is not None
 
 
