@@ -52,16 +52,16 @@ WHOLE = {
     "shoudan_order.store.notifies._RESEND": "an index of what was given up",
     "shoudan_order.store.reports._SPAN": "its first and last row",
     **{
-        f"shoudan_{one}.count": "an index of what waits for a person, up to a bound"
+        f"shoudan_{one}": "an index of what waits for a person, up to a bound"
         for one in (
-            "order.store.open_work.AUDITS",
-            "order.store.open_work.ORDERS",
-            "order.store.open_work.NOTIFIES",
-            "pay.store.open_work.PAYS",
-            "pay.store.open_work.REFUNDS",
-            "pay.store.open_work.UMS_REFUNDS",
-            "pay.store.open_work.NOTICES",
-            "pay.store.open_work.TRADES",
+            "order.store.open_work.AUDITS.count",
+            "order.store.open_work.ORDERS.count",
+            "order.store.open_work.NOTIFIES.count",
+            "pay.payserver.store.open_work.PAYS._count",
+            "pay.payserver.store.open_work.REFUNDS._count",
+            "pay.chinaums.store.refunds.UNASKED._count",
+            "pay.dingdang.store.notices.GIVEN_UP._count",
+            "pay.dingdang.store.trades.PARKED._count",
         )
     },
     "shoudan_pay.payserver.store.modes._UNOPENED": "templates are few",
@@ -84,7 +84,7 @@ PASSED = {
     "shoudan_erp_ingest.store.pushes._QUARANTINED_AFTER": "an index of what is quarantined",
     "shoudan_order.store.open_work.AUDITS.page": "an index of what waits for a person",
     "shoudan_order.store.open_work.ORDERS.page": "an index of what is parked",
-    "shoudan_pay.store.open_work.UMS_REFUNDS.page": "an index of what is open",
+    "shoudan_pay.chinaums.store.refunds.UNASKED._page": "an index of what is open",
     "shoudan_pay.ledger.store.accounts._HEADS": "a proof reads every account",
     "shoudan_pay.platforms.store.callers._FORGET_NONCES": "what is over is deleted",
 }
@@ -106,7 +106,7 @@ def statements(service: str) -> Iterator[tuple[str, TextClause]]:
 
 
 def _statements_in(name: str, value: Any) -> Iterator[tuple[str, TextClause]]:
-    """A statement, or those a mapping, a tuple or a record holds."""
+    """A statement, or those a mapping, a tuple, a record or an object of ours holds."""
     if isinstance(value, TextClause):
         yield name, value
     elif isinstance(value, dict):
@@ -118,6 +118,9 @@ def _statements_in(name: str, value: Any) -> Iterator[tuple[str, TextClause]]:
     elif is_dataclass(value) and not isinstance(value, type):
         for one in fields(value):
             yield from _statements_in(f"{name}.{one.name}", getattr(value, one.name, None))
+    elif type(value).__module__.startswith("shoudan_") and hasattr(value, "__dict__"):
+        own = {key: one for key, one in vars(value).items() if isinstance(one, TextClause)}
+        yield from _statements_in(name, own)
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

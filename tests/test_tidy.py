@@ -51,7 +51,8 @@ STATEMENT_BUILDERS = {
     "services/erp_ingest/shoudan_erp_ingest/store/bulk.py": {"__init__"},
     "services/order/shoudan_order/store/": {"_queue", "_moved"},
     "services/pay/shoudan_pay/platforms/store/callers.py": {"_upsert"},
-    "services/pay/shoudan_pay/store/open_work.py": {"_queue", "_told"},
+    "services/pay/shoudan_pay/payserver/store/open_work.py": {"_history", "_parked"},
+    "services/pay/shoudan_pay/store/open_work.py": {"__init__"},
 }  # fmt: skip
 # Services whose stores name no state: what a statement says of one comes from its Machine or enum.
 STATES_FROM_MACHINES = ("services/pay/",)

@@ -11,7 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.columns import literal, literals
 from shoudan_kit.db.text_statements import statement
+from shoudan_kit.tasks.tables import PENDING
+from shoudan_pay.payserver.states import Sent
 from shoudan_pay.platforms.states import REFUND, REFUND_OPEN
+from shoudan_pay.store.open_work import Queue
 
 
 class UmsRefund(msgspec.Struct, frozen=True):
@@ -98,6 +101,20 @@ LEFT JOIN ums_refund u ON u.traction_no = f.traction_no
 WHERE p.template_id = :template_id OR u.traction_no IS NOT NULL
 ORDER BY found.rank, f.id DESC LIMIT 1
 """)
+# No task queries any longer: past its deadline, or queried as often as it may be. OFFSET 0: one by one.
+UNASKED: Final = Queue(
+    f"""q.traction_no AS key, q.status AS state, 'ChinaUMS is not asked any more' AS reason,
+    q.create_time AS since, q.refund_fen * 10000 AS amount_micros,
+    CASE WHEN q.sent THEN {literal(Sent.MAYBE)} ELSE {literal(Sent.NOT)} END AS sent,
+    q.refund_order_id AS client_no, q.mer_order_id AS third_no,
+    'asked ' || q.asked || ' times, last: ' || q.last_code AS history""",
+    "q.traction_no",
+    f"q.status IN ({literals(REFUND_OPEN)}) AND NOT EXISTS (SELECT 1 FROM task t"
+    " WHERE t.order_no = q.traction_no AND t.name IN ('chinaums.ask', 'chinaums.ask_now')"
+    f" AND t.exclusive AND t.{PENDING} OFFSET 0)",
+    "ums_refund",
+    "q.create_time",
+)
 
 
 async def insert(db: AsyncConnection, row: UmsRefund) -> UmsRefund | None:

@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.columns import literal
 from shoudan_kit.db.text_statements import columns, statement, unnest
-from shoudan_pay.dingdang.states import NOTICE, NoticeStatus
+from shoudan_pay.dingdang.states import NOTICE, NoticeEvent, NoticeStatus
+from shoudan_pay.payserver.states import Sent
+from shoudan_pay.store.open_work import Queue
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -71,6 +73,22 @@ SELECT {_ROW} FROM dingdang_notice ORDER BY notice_id DESC LIMIT :most
 _NEWEST_OF = statement(f"""
 SELECT {_ROW} FROM dingdang_notice WHERE domain_id = :domain_id ORDER BY notice_id DESC LIMIT :most
 """)
+GIVEN_UP: Final = Queue(
+    f"""CAST(q.notice_id AS text) AS key, q.status AS state,
+    'given up after ' || q.count || ' attempts' AS reason, q.modify_time AS since,
+    CAST(0 AS bigint) AS amount_micros, {literal(Sent.MAYBE)} AS sent, q.domain_id AS client_no,
+    q.traction_no AS third_no,
+    q.kind || ' notice, last: HTTP ' || q.http_status || ' ' || q.answer AS history""",
+    "q.notice_id",
+    f"q.status = {literal(NoticeStatus.GIVEN_UP)}",
+    "dingdang_notice",
+    "q.modify_time",
+    numbered=True,
+)
+_ADVANCE_GIVEN_UP = statement(f"""
+UPDATE dingdang_notice SET status = :status, count = 0, modify_time = greatest(modify_time, shoudan_now())
+WHERE notice_id = :notice_id AND status = {literal(NoticeStatus.GIVEN_UP)} RETURNING notice_id
+""")
 
 
 async def owe(db: AsyncConnection, new: Sequence[NewNotice]) -> set[int]:
@@ -90,6 +108,12 @@ async def record(db: AsyncConnection, attempt: Attempt) -> None:
     binds: dict[str, Any] = msgspec.structs.asdict(attempt)
     await db.execute(_ATTEMPT, {name: binds[name] for name in binds if name != "status"})
     await db.execute(_RECORD, {name: binds[name] for name in binds if name not in _ONLY_ATTEMPT})
+
+
+async def advance_given_up(db: AsyncConnection, notice_id: int, event: NoticeEvent) -> bool:
+    """Move a given-up notice and count its attempts from zero; whether it moved."""
+    binds = {"notice_id": notice_id, "status": NOTICE.next(NoticeStatus.GIVEN_UP, event)}
+    return (await db.execute(_ADVANCE_GIVEN_UP, binds)).one_or_none() is not None
 
 
 async def newest(db: AsyncConnection, domain_id: str, most: int) -> list[Notice]:

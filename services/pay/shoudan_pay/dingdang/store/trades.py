@@ -11,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_kit.db.columns import literal
 from shoudan_kit.db.text_statements import statement
 from shoudan_pay.dingdang.states import TRADE, TradeState
+from shoudan_pay.payserver.states import Sent
 from shoudan_pay.platforms.states import REFUND
+from shoudan_pay.store.open_work import Queue
 
 
 class Trade(msgspec.Struct, frozen=True):
@@ -95,6 +97,17 @@ UPDATE dingdang_refund SET status = :status, refund_transaction_id = :refund_tra
 WHERE domain_id = :domain_id AND refund_trade_no = :refund_trade_no AND status = :was
 RETURNING refund_trade_no
 """)
+# A trade that pays a pay order is parked with that.
+PARKED: Final = Queue(
+    f"""q.domain_id || ':' || q.trade_no AS key, q.status AS state, q.parked_reason AS reason,
+    q.parked_time AS since, q.total_fen * 10000 AS amount_micros, {literal(Sent.NOT)} AS sent,
+    'order ' || q.request_no || ' of ' || q.channel_no AS client_no, q.transaction_id AS third_no,
+    'bound ' || to_char(q.create_time AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI:SS') AS history""",
+    "(q.domain_id || ':' || q.trade_no)",
+    "q.parked_reason <> ''",
+    "dingdang_trade",
+    "q.parked_time",
+)
 
 
 async def bind(db: AsyncConnection, trade: Trade) -> Trade | None:
