@@ -8,6 +8,7 @@ from enum import Enum, StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
+import msgspec
 from google.protobuf.message import Message
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -87,8 +88,7 @@ class ChannelRule:
     word_status: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """The caller that a partner's own check has authenticated; `everyone`: may act for all merchants."""
 
     merchant_uuid: str = ""
@@ -96,27 +96,25 @@ class Caller:
     everyone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(msgspec.Struct, frozen=True):
     """One HTTP request within the limits, its parameters merged; admitted when `channel` is set."""
 
     method: str
     path: str
-    params: Mapping[str, str] = field(default_factory=dict[str, str])
+    params: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     query: str = ""
     body: bytes = b""
-    headers: CIMultiDictProxy[str] = field(
+    headers: CIMultiDictProxy[str] = msgspec.field(
         default_factory=lambda: CIMultiDictProxy(CIMultiDict[str]())
     )
     remote: str = ""
-    path_params: Mapping[str, str] = field(default_factory=dict[str, str])
+    path_params: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     channel: ChannelRule | None = None
     caller: Caller | None = None
     base_url: str = ""  # what links in answers begin with
 
 
-@dataclass(frozen=True, slots=True)
-class Outbound:
+class Outbound(msgspec.Struct, frozen=True):
     """An answer: a JSON object or list, or bytes of another type."""
 
     status: int
@@ -137,8 +135,7 @@ class Reader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """One row of a partner's parameter table."""
 
     wire: str  # their name
@@ -187,16 +184,14 @@ def flat(message: type[Q], rows: tuple[Field, ...], **fixed: Any) -> Callable[[I
     return read
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """A batch RPC: requests in flight are gathered; one item in, one result or refusal out."""
 
     method: str  # "shoudan.order.v1.OrderService/CreateOrders"
     items: str  # the repeated field of its request; the answer's is `results`
 
 
-@dataclass(frozen=True, slots=True)
-class Unary:
+class Unary(msgspec.Struct, frozen=True):
     """An RPC called once per request."""
 
     method: str
@@ -225,8 +220,7 @@ class Endpoint(Generic[Q, A]):
     body_bytes_max: int = 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Sink:
+class Sink(msgspec.Struct, frozen=True):
     """A URL that calls nothing and always answers the same."""
 
     path: str
@@ -241,8 +235,7 @@ Role = Literal["channel", "supplier", "internal", "test", "public"]
 Failure = Refused | Malformed | Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Partner:
+class Partner(msgspec.Struct, frozen=True):
     """One partner protocol, whole.
 
     role: channel = signed and limited as the catalogue says; supplier = the service verifies;

@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -181,7 +180,9 @@ class Gateway:
         params: Mapping[str, str] = {}
         if not endpoint.raw:
             params = parameters.merged(inbound.query, body, headers.get("Content-Type", ""))
-        return replace(inbound, params=params, body=body, headers=headers, remote=remote)
+        return msgspec.structs.replace(
+            inbound, params=params, body=body, headers=headers, remote=remote
+        )
 
     def _remote(self, request: web.BaseRequest) -> str:
         peer = request.remote or ""
@@ -195,7 +196,9 @@ class Gateway:
             return authenticate(inbound, endpoint)
         if partner.role != "channel":
             return inbound
-        return replace(inbound, channel=self._admission.admit(inbound, once=endpoint.writes))
+        return msgspec.structs.replace(
+            inbound, channel=self._admission.admit(inbound, once=endpoint.writes)
+        )
 
     def _account(
         self, route: Route | None, inbound: Inbound, answer: Outbound, seconds: float

@@ -83,10 +83,11 @@ class IdMaker:
         if last > self._tick_max:
             raise IdLeaseLost("node number")
         self._tick = max(self._tick, last)
-        return [self._id(tick) for tick in range(first, last + 1)]
-
-    def _id(self, tick: int) -> int:
-        return (tick >> SEQUENCE_BITS) << TIME_SHIFT | self._low | tick & _SEQUENCE_MASK
+        low = self._low
+        return [
+            (tick >> SEQUENCE_BITS) << TIME_SHIFT | low | tick & _SEQUENCE_MASK
+            for tick in range(first, last + 1)
+        ]
 
 
 def milliseconds(moment: datetime) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar, cast
 
 import asyncpg
@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from shoudan_kit.db.errors import (
     RETRYABLE,
@@ -25,7 +25,8 @@ from shoudan_kit.db.errors import (
     report,
     sql_state,
 )
-from shoudan_kit.db.text_statements import Driver, FastEngine, refuse_naive
+from shoudan_kit.db.lender import ACQUIRE_S, Lender
+from shoudan_kit.db.text_statements import Driver, FastConnection, refuse_naive
 from shoudan_kit.db.url import DatabaseUrl
 
 T = TypeVar("T")
@@ -35,7 +36,6 @@ T = TypeVar("T")
 NOW: Final = "shoudan_now()"
 
 RETRIES_MAX: Final = 5
-ACQUIRE_S: Final = 3.0
 HOST_S_MIN: Final = 1.0  # for one host of several; a host that is gone answers nothing
 
 _connect: Final = cast("Any", asyncpg).connect
@@ -98,19 +98,18 @@ class Database:
             hide_parameters=True,  # an error's text goes to logs, what was stored does not
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=ACQUIRE_S,
-            pool_use_lifo=True,  # the fewest connections stay warm, the rest may be closed by the server
         )
-        event.listen(engine.sync_engine, "handle_error", _judge)
+        event.listen(engine.sync_engine, "handle_error", self._judge)
         if plans:  # after the driver has looked its types up, which needs every kind of plan
             event.listen(engine.sync_engine, "connect", _plan)
         event.listen(engine.sync_engine, "before_cursor_execute", _zoned)
-        event.listen(engine.sync_engine, "checkin", _left_behind)
-        # A pool that was disposed of never closes what is still out and comes back to it.
-        self._disposals = 0
-        event.listen(engine.sync_engine, "connect", self._opened)
-        event.listen(engine.sync_engine, "checkin", self._returned)
-        self.engine = FastEngine(engine.sync_engine)
+        self.engine = engine
+        self._lender = Lender(engine, pool_size)
+
+    @property
+    def in_use(self) -> int:
+        """Connections lent at this moment."""
+        return self._lender.lent
 
     async def _open(self) -> Any:
         """A session on the first host that takes one and can be written to. Raises NotConnected."""
@@ -129,28 +128,52 @@ class Database:
         raise NotConnected(state, reason)
 
     @asynccontextmanager
-    async def connect(self) -> AsyncGenerator[AsyncConnection]:
+    async def connect(self) -> AsyncGenerator[FastConnection]:
         """A connection to read with: each statement sees the newest committed state."""
-        async with self.engine.connect() as connection:
-            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection = await self._lender.take()
+        try:
+            yield connection
+        finally:
+            self._lender.give_back(connection)
 
     @asynccontextmanager
-    async def begin(self) -> AsyncGenerator[AsyncConnection]:
+    async def begin(self) -> AsyncGenerator[FastConnection]:
         """One transaction, committed at the end of the block, rolled back by an exception."""
-        async with self.engine.begin() as connection:
-            yield connection
+        connection = await self._lender.take()
+        try:
+            connection.begin_with_next()
+            try:
+                yield connection
+            except BaseException:
+                with suppress(
+                    DBAPIError, OSError, TimeoutError
+                ):  # the session goes, the cause is told
+                    await connection.roll_back_begun()
+                raise
+            await connection.commit_begun()
+        finally:
+            self._lender.give_back(connection)
 
     async def dispose(self) -> None:
         """Close every connection; one that is in use is closed when it comes back."""
-        self._disposals += 1
+        await self._lender.dispose()
         await self.engine.dispose()
 
-    def _opened(self, _connection: Any, record: Any) -> None:
-        record.info["disposals"] = self._disposals
+    def _judge(self, context: ExceptionContext) -> None:
+        """Log every error once; what says that the session is spent takes it out of the pool.
 
-    def _returned(self, connection: Any, record: Any) -> None:
-        if connection is not None and record.info.get("disposals") != self._disposals:
-            record.invalidate()
+        Without that a pool keeps its sessions on a server that was demoted: they answer, but never write.
+        """
+        error = context.sqlalchemy_exception or context.original_exception
+        report(error, context.statement)
+        others_too = context.invalidate_pool_on_disconnect
+        if is_spent(sql_state(error)):
+            context.is_disconnect = True
+            # One host for all: after a failover every other session is spent, too.
+            others_too = sql_state(error) in {"25006", "57P01", "57P02"}
+        context.invalidate_pool_on_disconnect = False  # its own checkout is passed by
+        if context.is_disconnect and others_too:
+            self._lender.retire()
 
 
 def _zoned(
@@ -163,19 +186,6 @@ def _zoned(
         )
 
 
-def _judge(context: ExceptionContext) -> None:
-    """Log every error once; what says that the session is spent takes it out of the pool.
-
-    Without that a pool keeps its sessions on a server that was demoted: they answer, but never write.
-    """
-    error = context.sqlalchemy_exception or context.original_exception
-    report(error, context.statement)
-    if is_spent(sql_state(error)):
-        context.is_disconnect = True
-        # One host for all: after a failover every other session is spent, too.
-        context.invalidate_pool_on_disconnect = sql_state(error) in {"25006", "57P01", "57P02"}
-
-
 def _plan(connection: Any, _: object) -> None:
     """Limit a new connection to plans that stay right."""
 
@@ -183,19 +193,6 @@ def _plan(connection: Any, _: object) -> None:
         await driver.execute(PLANS)
 
     connection.run_async(limit)
-
-
-def _left_behind(connection: Any, record: Any) -> None:
-    """Close a connection that comes back with a transaction nobody has, instead of lending it again.
-
-    A caller cancelled in its BEGIN leaves one: the driver would take whatever comes next for a part of
-    it, a savepoint, and what its users were told is committed would go with it.
-    """
-    driver = None if connection is None else connection.driver_connection
-    if driver is None:
-        return
-    if driver._top_xact is not None or driver.is_in_transaction():  # noqa: SLF001
-        record.invalidate()
 
 
 async def retry(run: Callable[[], Awaitable[T]], *, tries: int = RETRIES_MAX) -> T:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import asyncpg
-from sqlalchemy import TextClause, text
+from sqlalchemy import Connection, TextClause, text
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -132,7 +132,72 @@ def _one(values: Sequence[Any]) -> Any:
 
 
 class FastConnection(AsyncConnection):
-    """An AsyncConnection that hands text statements to asyncpg itself."""
+    """An AsyncConnection that hands text statements, and its transactions, to asyncpg itself.
+
+    SQLAlchemy's own transaction costs several times that of BEGIN and COMMIT. So its adapter is left in
+    autocommit, and a transaction is begun before the first statement of a `begun` connection.
+    """
+
+    def __init__(self, engine: AsyncEngine, connection: Connection, generation: int = 0) -> None:
+        """`generation`: whatever its lender tells older ones by."""
+        super().__init__(engine, connection)
+        self.generation = generation
+        fairy = cast("Any", connection.connection)
+        self._info: dict[str, Any] = fairy.info
+        self._adapter: Any = fairy.dbapi_connection
+        self._adapter.autocommit = True
+        self._driver: Any = self._adapter.driver_connection
+        self._begins = self._open = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be lent again: nothing is left open, and the session lives."""
+        sync = cast("Any", self._proxied)
+        return not (self._open or sync.invalidated or sync.closed or self._driver.is_closed())
+
+    def begin_with_next(self) -> None:
+        """The next statement begins a transaction."""
+        self._begins = True
+
+    async def commit_begun(self) -> None:
+        """Commit what was begun. Raises when the server had given the transaction up."""
+        self._begins = False
+        if self._open:
+            if await self._send("COMMIT") != "COMMIT":
+                self._raise(asyncpg.InFailedSQLTransactionError("rolled back"), "COMMIT")
+            self._forget()
+
+    async def roll_back_begun(self) -> None:
+        """Roll back what was begun; a session that cannot is not usable any more."""
+        self._begins = False
+        if self._open and not cast("Any", self._proxied).invalidated:
+            await self._send("ROLLBACK")
+            self._forget()
+
+    def abandon(self) -> None:
+        """Cut the session at once; the server rolls back what was open."""
+        sync = cast("Any", self._proxied)
+        if not sync.closed:
+            if not sync.invalidated:
+                sync.invalidate()
+            sync.close()
+
+    async def _begin(self) -> None:
+        # Open until the server said that it ended: one cancelled in its BEGIN may have begun.
+        self._begins, self._open = False, True
+        await self._send("BEGIN")
+
+    async def _send(self, command: str) -> str:
+        try:
+            return await self._driver.execute(command)
+        except Exception as error:  # noqa: BLE001 - sorted as those of statements
+            self._raise(error, command)
+
+    def _forget(self) -> None:
+        self._open = False
+        sync = cast("Any", self._proxied)
+        if sync.in_transaction():  # begun for a statement that went the usual way; nothing is sent
+            sync.rollback()
 
     async def execute(  # type: ignore[override]  # a Rows answers what its callers ask
         self,
@@ -142,6 +207,8 @@ class FastConnection(AsyncConnection):
         execution_options: Any = None,
     ) -> Any:
         """Run one statement; text with one set of binds goes the short way."""
+        if self._begins:
+            await self._begin()
         if (
             not isinstance(statement, TextClause)
             or execution_options is not None
@@ -154,41 +221,33 @@ class FastConnection(AsyncConnection):
         binds = cast("Mapping[str, Any]", parameters or {})
         values = [binds[name] for name in names]
         refuse_naive(values)
-        fairy = self._proxied.connection
-        adapter: Any = fairy.dbapi_connection
         try:
-            # What SQLAlchemy's own cursor does before a first statement.
-            if adapter._transaction is None:  # noqa: SLF001
-                await adapter._start_transaction()  # noqa: SLF001
-            prepared = await _prepare(fairy, adapter.driver_connection, sql)
+            prepared = await _prepare(self._info, self._driver, sql)
             rows = await prepared.fetch(*values)
             return Rows(rows, _affected(prepared.get_statusmsg()))
         except Exception as error:  # noqa: BLE001 - sorted by SQLAlchemy as its own cursor's would be
-            self._raise(adapter, error, sql)
+            self._raise(error, sql)
 
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Append rows by COPY, binary: a third of the cost of an INSERT from arrays.
 
         Only for rows nobody else can have written: a conflict fails the whole transaction.
         """
+        if self._begins:
+            await self._begin()
         sql = f"COPY {table}"
         for see in _watchers:
             see(sql)
-        adapter: Any = self._proxied.connection.dbapi_connection
         try:
-            if adapter._transaction is None:  # noqa: SLF001
-                await adapter._start_transaction()  # noqa: SLF001
-            await adapter.driver_connection.copy_records_to_table(
-                table, records=rows, columns=columns
-            )
+            await self._driver.copy_records_to_table(table, records=rows, columns=columns)
         except Exception as error:  # noqa: BLE001 - sorted as those of statements
-            self._raise(adapter, error, sql)
+            self._raise(error, sql)
 
-    def _raise(self, adapter: Any, error: Exception, sql: str) -> None:
+    def _raise(self, error: Exception, sql: str) -> NoReturn:
         """The same exceptions as ever: DBAPIError and its kinds, a lost connection invalidated."""
         translated: Exception = error
         try:
-            adapter._handle_exception(error)  # noqa: SLF001
+            self._adapter._handle_exception(error)  # noqa: SLF001
         except Exception as known:  # noqa: BLE001 - that is how it answers
             translated = known
         connection = cast("Any", self._proxied)
@@ -224,12 +283,6 @@ class _Named:
     name = "known"
 
 
-class FastEngine(AsyncEngine):
-    """An AsyncEngine that gives FastConnections."""
-
-    _connection_cls = FastConnection
-
-
 def refuse_naive(values: Iterable[Any]) -> None:
     """Raise for a datetime without a time zone: the driver would read it in the host's own.
 
@@ -259,9 +312,9 @@ def _compile(statement: TextClause) -> tuple[str, tuple[str, ...]]:
     return known
 
 
-async def _prepare(fairy: Any, connection: Any, sql: str) -> Any:
+async def _prepare(info: dict[str, Any], connection: Any, sql: str) -> Any:
     """The prepared statement, made once per connection."""
-    kept: dict[str, Any] = fairy.info.setdefault("shoudan_prepared", {})
+    kept: dict[str, Any] = info.setdefault("shoudan_prepared", {})
     prepared = kept.get(sql)
     if prepared is None:
         if len(kept) >= PREPARED_MAX:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+import msgspec
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.http import HttpProcessingError, HttpResponseParser, RawResponseMessage
@@ -16,8 +16,7 @@ from shoudan_kit.limits.fair_queue import FairQueue
 SWITCHING = 101
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """A whole answer of any status; what it means is the caller's business."""
 
     status: int
@@ -25,15 +24,13 @@ class Answered:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NotSent:
+class NotSent(msgspec.Struct, frozen=True):
     """Not a byte of the request left: trying again cannot do anything twice."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoAnswer(msgspec.Struct, frozen=True):
     """The request may have arrived and what came of it is unknown."""
 
     reason: str

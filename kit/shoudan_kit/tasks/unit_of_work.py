@@ -150,7 +150,7 @@ class UnitOfWork:
 
     async def __aenter__(self) -> Self:
         self.tasks, self.events = WorkTasks(self.ids), WorkEvents(self.ids)
-        self._transaction = self.database.engine.begin()
+        self._transaction = self.database.begin()
         self.db = await self._transaction.__aenter__()
         return self
 

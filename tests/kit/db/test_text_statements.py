@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shoudan_kit.db.errors import connection_lost, sql_state
 from shoudan_kit.db.pool import Database
@@ -123,3 +126,47 @@ async def test_a_time_without_a_zone_reaches_no_statement(database: Database) ->
             with pytest.raises(ValueError, match="without a time zone"):
                 await db.execute(statement, values)
         assert (await db.execute(COUNT)).scalar_one() == 0
+
+
+async def test_a_transaction_the_server_gave_up_is_not_said_to_be_committed(
+    database: Database,
+) -> None:
+    with pytest.raises(DBAPIError) as raised:  # noqa: PT012
+        async with database.begin() as db:
+            await db.execute(PAUSE, binds("a"))
+            with pytest.raises(DBAPIError):
+                await db.execute(text("SELECT 1 / 0"))
+    assert sql_state(raised.value) == "25P02"
+    async with database.connect() as db:
+        assert (await db.execute(COUNT)).scalar_one() == 0
+
+
+async def test_a_block_that_fails_says_why_even_when_its_session_has_gone(
+    database: Database,
+) -> None:
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+        async with database.begin() as db:
+            await db.execute(COUNT)
+            driver: Any = (await db.get_raw_connection()).driver_connection
+            driver.terminate()
+            raise ZeroDivisionError
+    async with database.begin() as db:
+        assert (await db.execute(COUNT)).scalar_one() == 0
+
+
+async def test_no_more_connections_are_lent_than_the_pool_has(bare_url: str) -> None:
+    one = Database(bare_url, pool_size=1)
+    async with one.connect():
+        waits = asyncio.create_task(_asked(one))
+        with pytest.raises(PoolTimeout):
+            await _asked(one)
+        with pytest.raises(PoolTimeout):
+            await waits
+    assert await _asked(one) == 1
+    assert one.in_use == 0
+    await one.dispose()
+
+
+async def _asked(database: Database) -> int:
+    async with database.connect() as db:
+        return (await db.execute(text("SELECT 1"))).scalar_one()

@@ -7,6 +7,7 @@ from typing import Any
 
 import nats as nats_client
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import StringValue
 from nats.js.errors import NotFoundError
 from sqlalchemy import text
@@ -16,9 +17,11 @@ from shoudan_kit.events import nats as events_nats
 from shoudan_kit.events import relay as events_relay
 from shoudan_kit.events.nats import STREAM, Bus
 from shoudan_kit.events.relay import Relay, packed
+from shoudan_kit.tasks.rows import EventRow
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from tests.poll import eventually
 
+STAMP = Timestamp(seconds=1_800_000_000)
 QUICK = {"scan_s": 0.1, "older_s": 0.2, "look_every_s": 0.2}
 
 
@@ -150,8 +153,10 @@ async def test_a_stream_found_empty_at_the_start_is_refilled(
 
 
 def test_messages_stay_below_the_stream_limit():
-    events = [core_pb2.Event(event_id=n, body=b"x" * 1000) for n in range(2000)]
+    events = [(EventRow(n, "事" * 40, "", "", "词" * 60, b"x" * 1000), STAMP) for n in range(2000)]
     messages = list(packed("t", events))
+    held = [core_pb2.EventBatch.FromString(payload).events for payload, _, _ in messages]
+    assert [event.event_id for batch in held for event in batch] == list(range(2000))
     assert sum(count for _, _, count in messages) == 2000
     assert max(len(payload) for payload, _, _ in messages) <= events_nats.MESSAGE_BYTES_MAX
     assert len({message_id for _, message_id, _ in messages}) == len(messages)

@@ -124,9 +124,9 @@ async def test_a_caller_cancelled_in_its_begin_takes_no_later_transaction_with_i
     async with other.begin() as db:
         await db.execute(text("CREATE TABLE kept (n int)"))
     async with one.connect() as db:
-        driver = (await db.get_raw_connection()).driver_connection
+        connection = db  # the only one, and so the one that is begun with
     caller = asyncio.create_task(_touch(one))
-    await eventually(lambda: driver._top_xact, every_s=0)
+    await eventually(lambda: connection._open, every_s=0)
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller

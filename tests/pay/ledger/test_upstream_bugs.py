@@ -139,8 +139,8 @@ async def test_bug_9_refusals_leave_no_connection_behind(bank: Bank) -> None:
     for _ in range(20):  # more than twice the pool
         await refusal_of(bank.post(posting(key, 0)))
         await refusal_of(bank.post(deduct(key, YUAN)))
-    pool: Any = bank.process.app.db.engine.pool
-    await eventually(lambda: pool.checkedout() == 0)  # the service's own looks come and go
+    database = bank.process.app.db
+    await eventually(lambda: database.in_use == 0)  # the service's own looks come and go
     assert (await bank.post(posting(key, 12_340))).record.balance_micros == 12_340
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, cast
@@ -132,14 +131,14 @@ def authenticate(settings: GatewaySettings) -> Authenticate:
     base_url = settings.public_base_url.rstrip("/")
 
     def enter(inbound: Inbound, endpoint: Endpoint[Any, Any]) -> Inbound:
-        inbound = replace(inbound, base_url=base_url)
+        inbound = msgspec.structs.replace(inbound, base_url=base_url)
         if endpoint.path.rpartition("/")[2] in OPEN:
             return inbound  # components prove themselves by the sign of their notifyUrl
         token = _token(inbound)
         if token:
-            return replace(inbound, caller=tokens.caller(token))
+            return msgspec.structs.replace(inbound, caller=tokens.caller(token))
         if demo and _loopback(inbound.remote):
-            return replace(inbound, caller=Caller(everyone=True))
+            return msgspec.structs.replace(inbound, caller=Caller(everyone=True))
         raise Problem(GatewayError.SIGN_MISSING)
 
     return enter
