@@ -24,12 +24,15 @@ if [ -z "$url" ] && ! grep -q '^SHOUDAN_PUBLIC_URL=' "$file"; then
 fi
 add SHOUDAN_PUBLIC_URL "$url"
 for name in POSTGRES READER \
-    ORDER ORDER_OWNER PAY PAY_OWNER DELIVERY DELIVERY_OWNER ERP_INGEST ERP_INGEST_OWNER; do
+    ORDER ORDER_OWNER PAY PAY_OWNER DELIVERY DELIVERY_OWNER ERP_INGEST ERP_INGEST_OWNER \
+    IDENTITY IDENTITY_OWNER; do
     add "SHOUDAN_${name}_PASSWORD" "s$(random)"
 done
+# Stands in every operator's token: a token of one system is refused at another.
+add SHOUDAN_SYSTEM_ID "s$(random)"
 add SHOUDAN_DELIVERY_NOTIFY_KEY "s$(random)"
 add SHOUDAN_PAY_COMPONENT_SECRET "s$(random)"
-for name in ORDER DELIVERY ERP_INGEST; do
+for name in ORDER DELIVERY ERP_INGEST IDENTITY; do
     add "SHOUDAN_${name}_PERSONAL_KEYS" "k1:$(key)"
     add "SHOUDAN_${name}_INDEX_KEY" "$(key)"
 done

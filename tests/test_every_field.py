@@ -20,15 +20,19 @@ from grpc import aio
 
 from shoudan.delivery.v1 import delivery_service_pb2 as delivery
 from shoudan.delivery.v1.delivery_service_pb2_grpc import SupplierServiceStub
+from shoudan_identity.bootstrap import first_admin
 from shoudan_kit.config import Secret
 from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.secrets.tokens import ROLES
 from shoudan_kit.service import OPERATIONS, Process
 from tests.order.world import inboxes, running
 from tests.valid import VALID, WITHOUT
 
-SERVICES = ("order", "delivery", "erp_ingest", "pay")
+SERVICES = ("order", "delivery", "erp_ingest", "pay", "identity")
+BATCHING = ("order", "delivery", "erp_ingest", "pay")
 AWAY = "127.0.0.1:1"
 NEIGHBOURS: dict[str, dict[str, Any]] = {
+    "identity": {"system_id": "test-system"},
     "order": {"pay_target": AWAY, "delivery_target": AWAY},
     "delivery": {"order_target": AWAY, "public_url": f"http://{AWAY}"},
 }
@@ -106,13 +110,24 @@ def cases(kind: type[Message]) -> Iterator[tuple[str, Message]]:
             yield f"{'.'.join(field.name for field in way)} = {value!r:.20}", made
 
 
-async def code_of(channel: aio.Channel, path: str, method: Any, body: bytes) -> Any:
+async def bearer(process: Process[Any]) -> Any:
+    """The metadata of an operator's calls, where a service asks for it: the first admin's."""
+    if process.service.name != "identity":
+        return ()
+    await first_admin(process.running.context)
+    signer = await process.running.context.keys.signer()
+    return (("authorization", f"Bearer {signer.issue('1', 'admin', ROLES)}"),)
+
+
+async def code_of(
+    channel: aio.Channel, path: str, method: Any, body: bytes, metadata: Any = ()
+) -> Any:
     """The code of one call; None when it answered."""
     try:
         if not method.server_streaming:
-            await channel.unary_unary(path)(body, timeout=CALL_S)
+            await channel.unary_unary(path)(body, timeout=CALL_S, metadata=metadata)
             return None
-        async for _ in channel.unary_stream(path)(body, timeout=CALL_S):
+        async for _ in channel.unary_stream(path)(body, timeout=CALL_S, metadata=metadata):
             pass
     except aio.AioRpcError as error:
         return error.code()
@@ -159,10 +174,11 @@ async def test_no_field_of_any_method_leads_to_internal_or_unknown(service, new_
     wrong: list[str] = []
     places = asyncio.Semaphore(SIDE_BY_SIDE)
     async with serving(service, (await new_database(service)).service) as (process, channel):
+        operator = await bearer(process)
 
         async def ask(path: str, method: Any, what: str, request: bytes) -> None:
             async with places:
-                code = await code_of(channel, path, method, request)
+                code = await code_of(channel, path, method, request, operator)
             if code in BUGS or (
                 what == "unreadable" and code is not grpc.StatusCode.INVALID_ARGUMENT
             ):
@@ -250,12 +266,13 @@ async def test_every_method_answers_unavailable_while_the_database_is_away(
     url = urls.service.replace(str(postgres.socket_dir), str(tmp_path))
     more = {"ledger_statements_dir": tmp_path} if service == "pay" else {}
     async with serving(service, url, **more) as (process, channel):
+        operator = await bearer(process)
         await line.cut()
         for path, method in methods(process):
             name = path.rpartition(".")[2]
             request = filled(GetMessageClass(method.input_type)())
             VALID.get(name, lambda message: None)(request)
-            code = await code_of(channel, path, method, request.SerializeToString())
+            code = await code_of(channel, path, method, request.SerializeToString(), operator)
             said[name] = "answered" if code is None else code.name
     expected = {name: "answered" if name in WITHOUT else "UNAVAILABLE" for name in said}
     assert said == expected
@@ -272,7 +289,7 @@ def batches(process: Process[Any]) -> Iterator[tuple[str, Any, str]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", BATCHING)
 async def test_a_bad_item_of_a_batch_is_refused_alone(service, new_database):
     wrong: list[str] = []
     asked = 0

@@ -213,6 +213,7 @@ GROWING = {
     ),
     "delivery": ("event", "vds_order_exp"),
     "erp_ingest": ("audit", "event", "history"),
+    "identity": ("event", "operator_audit"),
 }
 
 

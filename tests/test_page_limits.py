@@ -11,7 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor as F
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from tests.test_every_field import BUGS, SERVICES, code_of, methods, serving
+from tests.test_every_field import BUGS, SERVICES, bearer, code_of, methods, serving
 
 NAMES = re.compile(r"List|Search|Export|Report$|Get|Walk|Verify|RetryTasks|Replay")
 SIZES = ("page_size", "limit", "rows")
@@ -34,6 +34,8 @@ UNPAGED = {
     "Verify": "streamed in pages of a walk",
     "VerifyAgainst": "streamed in pages of a walk",
     "ListNotices": "the newest, cut at LIMIT_MAX",
+    "ListSessions": "the open ones of one operator, at most OPEN_MAX",
+    "ListApiTokens": "those in force of one operator, at most TOKENS_MAX",
 }
 
 
@@ -64,6 +66,7 @@ async def test_a_page_is_never_longer_than_the_service_allows(
     wrong: list[str] = []
     looked = 0
     async with serving(service, (await new_database(service)).service) as (process, channel):
+        operator = await bearer(process)
         for path, method in methods(process):
             if not lists(method):
                 continue
@@ -76,7 +79,7 @@ async def test_a_page_is_never_longer_than_the_service_allows(
             asked.clear()
             looked += 1
             request = GetMessageClass(method.input_type)(**{size: HUGE})
-            code = await code_of(channel, path, method, request.SerializeToString())
+            code = await code_of(channel, path, method, request.SerializeToString(), operator)
             if code in BUGS:
                 wrong.append(f"{path}: {code}")
             wrong += [f"{path}: {one} rows" for one in asked if one in (HUGE, HUGE + 1)]

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from shoudan_kit.db.pool import PLANS, Database
 
-SERVICES = ("order", "pay", "delivery", "erp_ingest")
+SERVICES = ("order", "pay", "delivery", "erp_ingest", "identity")
 # Reading one of these finds a row at once, or gives one row at most.
 SHORT = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Result", "Aggregate")
 # Statements whose inner side is a handful of rows whatever the batch: why, in a word.
@@ -71,6 +71,9 @@ WHOLE = {
     "shoudan_pay.ledger.store.records._BALANCE_AT": "a person asks for one account",
     "shoudan_pay.ledger.store.statements._LAST": "the newest one, from the end of the key",
     "shoudan_pay.ledger.store.records._TOTALS": "a proof adds all accounts up",
+    "shoudan_identity.store.keys._PUBLISHED": "an index of the few keys that are published",
+    "shoudan_identity.store.operators._ANY": "its first row",
+    "shoudan_identity.store.operators._LOCK_ADMINS": "operators are few, and one changes seldom",
 }
 
 # Statements that begin at a cursor and pass rows: why they pass only a few.

@@ -358,7 +358,10 @@ def at(path: str, text: str) -> Source:
 
 
 ORDER = "services/order/shoudan_order"
-ALIKE = ("services/order/", "services/delivery/", "services/erp_ingest/", "services/pay/")
+ALIKE = (
+    *("services/order/", "services/delivery/", "services/erp_ingest/", "services/pay/"),
+    "services/identity/",
+)
 ROLES = (
     "app",
     "commands",

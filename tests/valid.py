@@ -89,6 +89,10 @@ def _moved(one: Any) -> None:
     one.amount_micros, one.extra_params = 10_000, b""
 
 
+def _operator(message: Any) -> None:
+    message.name, message.roles[:] = "eve", ["ops"]
+
+
 # What to change of the plainest request, by the method's name.
 VALID: dict[str, Correct] = {
     "OrderService/CreateOrders": lambda m: _order(m.orders[0]),
@@ -118,7 +122,24 @@ VALID: dict[str, Correct] = {
     "PlatformService/SetDomain": lambda m: _domain(m.domain),
 }
 # Methods that need no database, and what they answer from.
+VALID |= {
+    **dict.fromkeys(
+        ("IdentityService/Refresh", "IdentityService/Logout"),
+        lambda m: setattr(m, "refresh_token", "1.a.b"),
+    ),
+    **dict.fromkeys(
+        (
+            "IdentityService/CreateOperator",
+            "IdentityService/SetRoles",
+            "IdentityService/CreateApiToken",
+        ),
+        _operator,
+    ),
+    "IdentityService/ChangePassword": lambda m: setattr(m, "new_password", "a new long password"),
+    "IdentityService/ListOperators": lambda m: setattr(m, "page_token", ""),
+}
 WITHOUT = {
+    "IdentityService/PublishedKeys": "the keys of a moment ago",
     "DictionaryService/GetDictionary": "the columns of the code",
     "DictionaryService/ListAreas": "the catalogue in memory",
     "OperationsService/ListResting": "what this process has seen of hosts",

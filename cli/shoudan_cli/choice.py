@@ -7,20 +7,23 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from shoudan_cli.command_list import GROUP
 from shoudan_cli.systems import NAME_VARIABLE, Answer, SystemUnclear, described, meant
 
-ALL: Final = ("order", "pay", "delivery", "erp_ingest")
+if TYPE_CHECKING:
+    from shoudan_cli.clients import ClientSettings
+
+ALL: Final = ("order", "pay", "delivery", "erp_ingest", "identity")
 # Groups of the command itself that call services, beside those that services bring along.
 OWN_GROUPS: Final = frozenset({"config", "dictionary", "task", "work", "personal"})
 READING: Final = frozenset(
     {"ls", "show", "search", "quarantined", "parked", "dead", "profit", "up", "down", "verify"}
     | {"balance", "accounts", "records", "notices", "export", "plan", "check", "tables", "diff"}
-    | {"keys"}
+    | {"keys", "sessions", "tokens"}
 )
 
 
@@ -42,6 +45,8 @@ def prepare(args: Sequence[str], *, yes: bool) -> None:
 def _services(args: Sequence[str]) -> Sequence[str]:
     """The services that a group's commands call."""
     group = args[0]
+    if list(args[:2]) == ["operator", "bootstrap"]:
+        return ()  # it speaks to the database of a service that may not run yet
     if group in OWN_GROUPS:
         return ALL
     if group == "bench":  # a system of its own, or the ledger that it is told to measure
@@ -62,10 +67,26 @@ async def _prepare(services: Sequence[str], args: Sequence[str], *, yes: bool) -
     for name in ALL:  # what the commands' own --target options read
         os.environ[f"SHOUDAN_{name.upper()}_TARGET"] = str(getattr(found, f"{name}_target"))
     answers = await answered(system, found, *services)
+    if services == ("identity",):
+        await _bring_token(found)
     if args[1] not in READING and "--dry-run" not in args:
         await _confirm(answers, anywhere=anywhere, yes=yes)
     elif own and answers:
         _say(answers)
+
+
+async def _bring_token(found: ClientSettings) -> None:
+    """What the command sends as its operator's token. Raises SystemUnclear when a login is over."""
+    from shoudan_cli import kept_logins
+    from shoudan_cli.clients import Failed, open_clients
+
+    async with open_clients(found) as clients:
+        try:
+            token = await kept_logins.access_token(clients, kept_logins.context_of(found))
+        except Failed as error:
+            raise SystemUnclear(f"{error}; shoudan login") from None
+    if token:
+        os.environ[kept_logins.ACCESS_VARIABLE] = token
 
 
 async def _prepare_demo(url: str, *, yes: bool) -> None:

@@ -29,7 +29,7 @@ from shoudan_kit.rpc.refusal import Refused, refused_from_rpc
 T = TypeVar("T")
 
 SECTION: Final = "cli"
-SERVICES: Final = ("order", "pay", "delivery", "erp_ingest")
+SERVICES: Final = ("order", "pay", "delivery", "erp_ingest", "identity")
 
 console = Console()
 errors = Console(stderr=True)
@@ -45,6 +45,9 @@ class ClientSettings(Settings):
     )
     erp_ingest_target: str = Field(
         "127.0.0.1:50054", description="gRPC address of the ERP service."
+    )
+    identity_target: str = Field(
+        "127.0.0.1:50055", description="gRPC address of the identity service."
     )
     gateway_url: str = Field("http://127.0.0.1:8600", description="Where partners call.")
     sandbox_url: str = Field(
@@ -122,12 +125,19 @@ class Clients:
         self._channels: dict[str, aio.Channel] = {}
 
     async def call(
-        self, service: str, stub: Callable[[aio.Channel], Any], rpc: str, message: Any
+        self,
+        service: str,
+        stub: Callable[[aio.Channel], Any],
+        rpc: str,
+        message: Any,
+        *,
+        token: str = "",
     ) -> Any:
-        """One unary call. Raises Failed with the service's words."""
+        """One unary call, as the operator of `token`. Raises Failed with the service's words."""
         method = getattr(stub(self.channel(service)), rpc)
+        metadata = (("authorization", f"Bearer {token}"),) if token else ()
         try:
-            return await method(message, timeout=self._timeout_s)
+            return await method(message, timeout=self._timeout_s, metadata=metadata)
         except aio.AioRpcError as error:
             refused = refused_from_rpc(cast("Any", error))
             raise Failed(explained(service, rpc, error), refused) from None

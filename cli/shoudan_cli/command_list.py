@@ -25,6 +25,15 @@ SINGLE: Final = {
         "shoudan_cli.status:status",
         "Show the health of every service; exit code 1 unless all serve.",
     ),
+    "login": Command(
+        "shoudan_cli.login:login",
+        "Log in to a system; its tokens are kept for the next commands.",
+    ),
+    "logout": Command("shoudan_cli.login:logout", "End the session of this command."),
+    "whoami": Command(
+        "shoudan_cli.login:whoami",
+        "Show who this command is at the system, and what it may do.",
+    ),
     "serve": Command(
         "shoudan_cli.process:serve", "Run one service until SIGTERM or Ctrl-C, then drain."
     ),

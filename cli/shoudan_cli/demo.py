@@ -35,9 +35,11 @@ async def _running(url: str, sandbox: str) -> None:
 
 async def _temporary() -> None:
     """A system of our own, gone afterwards."""
-    from shoudan_cli.system import Stage, System
+    from shoudan_cli.system import Stage, System, log_to_stderr
     from shoudan_kit.embedded import EmbeddedError
     from shoudan_kit.process.supervise import NotStarted
+
+    log_to_stderr()
 
     def stage(done: Stage) -> None:
         _say(f"✔ {done.name:<9} {done.text}  {done.seconds:.1f} s")

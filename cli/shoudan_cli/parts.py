@@ -16,7 +16,7 @@ from shoudan_kit.ids import time_of
 if TYPE_CHECKING:
     from shoudan_kit.db.partitions import Part
 
-Service = Annotated[str, typer.Argument(help="order, pay, delivery or erp_ingest.")]
+Service = Annotated[str, typer.Argument(help="order, pay, delivery, erp_ingest or identity.")]
 
 
 def parts(service: Service) -> None:

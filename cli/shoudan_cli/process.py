@@ -14,7 +14,9 @@ from shoudan_kit.config import ConfigError, MigrateSettings
 
 GROUP: Final = "shoudan.services"
 
-ServiceName = Annotated[str, typer.Argument(help="order, pay, delivery, erp_ingest or gateway.")]
+ServiceName = Annotated[
+    str, typer.Argument(help="order, pay, delivery, erp_ingest, identity or gateway.")
+]
 
 
 def serve(

@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -26,6 +26,7 @@ from shoudan_cli.wiring import (
     own_environment,
     ownerless,
 )
+from shoudan_kit import log
 from shoudan_kit.embedded import DatabaseUrls, EmbeddedError, Nats, Postgres
 from shoudan_kit.embedded.home import Home, blocked_at, unprivileged_user
 from shoudan_kit.process.ports import http_status, listens, port_taken
@@ -34,6 +35,7 @@ from shoudan_kit.process.supervise import Process, Program, Supervisor
 Profile = Literal["demo", "test"]
 
 CATALOGUE: Final = "catalogue.yaml"
+SYSTEM_ID: Final = "system.id"  # stands in operators' tokens: those of before a restart go on
 LEDGER_KEYS: Final = "ledger.keys"
 STATEMENT_KEYS: Final = "ledger.statement.keys"
 STATEMENTS: Final = "statements"
@@ -52,6 +54,11 @@ class Stage:
     name: str
     text: str
     seconds: float
+
+
+def log_to_stderr() -> None:
+    """What the kit logs in this process is no answer of the command: warnings and worse go to stderr."""
+    log.setup("shoudan", "warning", sys.stderr.buffer)
 
 
 def ignore(_: object) -> None:
@@ -74,14 +81,14 @@ class Plan:
 
 
 class System:
-    """A running system. Processes are named order, pay, delivery, erp_ingest, gateway, sandbox,
-    postgres, nats; each can be killed, paused, stopped and started again by name."""
+    """A running system. Processes are named order, pay, delivery, erp_ingest, identity, gateway,
+    sandbox, postgres, nats; each can be killed, paused, stopped and started again by name."""
 
     def __init__(self, plan: Plan, home: Path, ports: Ports) -> None:
         self.plan, self.home, self.ports = plan, home, ports
         self.supervisor = Supervisor(plan.report)
         self.env: dict[str, str] = {}
-        self.id = token_hex(8)
+        self.id = _kept(home / SYSTEM_ID, token_hex(8))
         self.settings: dict[str, frozenset[str]] = {}
         self.databases: dict[str, DatabaseUrls] = {}
         self.postgres: Postgres
@@ -191,6 +198,7 @@ class System:
                 name: frozenset(one.settings.model_fields) for name, one in declared.items()
             }
             await self._migrate({name: declared[name].schema for name in SERVICES})
+            await self._seed([declared[name] for name in SERVICES])
         finally:
             loading.cancel()
         # Pushed after the servers: stopped before them.
@@ -229,6 +237,18 @@ class System:
             plan = await upgrade(name, schemas[name], urls.owner, role_of(*urls), turnable=True)
             done.append(f"{name} {len(plan.pending)}")
         self._done("migrate", " · ".join(done), timer())
+
+    async def _seed(self, declared: Sequence[Any]) -> None:
+        """What an empty database begins with; what a person must read is shown now and never again."""
+        from shoudan_kit.service import seeded
+
+        timer = _timer()
+        for one in declared:
+            if one.seed is None:
+                continue
+            settings = one.settings.load(one.name, environ={**os.environ, **self.env})
+            if (text := await seeded(one, settings)) is not None:
+                self._done(one.name, text, timer())
 
     async def _start_services(self) -> None:
         timer = _timer()
@@ -296,19 +316,21 @@ def _of_ledger(home: Path) -> dict[str, str]:
     statements = home / STATEMENTS
     statements.mkdir(mode=0o700, exist_ok=True)
     return {
-        "SHOUDAN_PAY_LEDGER_KEYS": _kept_key(home / LEDGER_KEYS),
-        "SHOUDAN_PAY_LEDGER_STATEMENT_KEYS": _kept_key(home / STATEMENT_KEYS),
+        "SHOUDAN_PAY_LEDGER_KEYS": _kept(home / LEDGER_KEYS, secrets.token_urlsafe(32)),
+        "SHOUDAN_PAY_LEDGER_STATEMENT_KEYS": _kept(
+            home / STATEMENT_KEYS, secrets.token_urlsafe(32)
+        ),
         "SHOUDAN_PAY_LEDGER_STATEMENTS_DIR": str(statements),
     }
 
 
-def _kept_key(file: Path) -> str:
-    """Keys in a file only its owner can read; a random one the first time."""
+def _kept(file: Path, fresh: str) -> str:
+    """What is in a file only its owner can read; `fresh` the first time."""
     with suppress(FileNotFoundError):
         return file.read_text("ascii")
     fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w", encoding="ascii") as opened:
-        opened.write(secrets.token_urlsafe(32))
+        opened.write(fresh)
     return file.read_text("ascii")
 
 

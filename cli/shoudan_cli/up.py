@@ -17,7 +17,7 @@ import typer
 from rich.table import Table
 
 from shoudan_cli.clients import Failed, console, run
-from shoudan_cli.system import PortTaken, Stage, System
+from shoudan_cli.system import PortTaken, Stage, System, log_to_stderr
 from shoudan_cli.systems import folder, free_name, running, starting
 from shoudan_kit.embedded import EmbeddedError
 from shoudan_kit.process.ports import NoPort
@@ -50,6 +50,7 @@ def up(
     """Start everything on this machine and keep it running until Ctrl-C."""
     if ephemeral and data is not None:
         raise typer.BadParameter("--ephemeral keeps nothing, --data says where to keep it")
+    log_to_stderr()
     run(lambda: _up(ephemeral, port, data, name, Voice(as_json)))
 
 

@@ -164,17 +164,33 @@ class Running:
 
 @dataclass(frozen=True)
 class Service(Generic[S]):
-    """One service's declaration; `<package>.app:SERVICE`, found by entry point."""
+    """One service's declaration; `<package>.app:SERVICE`, found by entry point.
+
+    `seed` fills an empty database after its first migration and gives what a person must read, once.
+    """
 
     name: str
     settings: type[S]
     start: Callable[[App[S]], Awaitable[Running]]
     schema: Schema | None = None
+    seed: Callable[[App[S]], Awaitable[str | None]] | None = None
 
 
 def services() -> dict[str, Service[Any]]:
     """Every installed service by name."""
     return {one.name: cast("Service[Any]", one.load()) for one in entry_points(group=GROUP)}
+
+
+async def seeded(service: Service[S], settings: S) -> str | None:
+    """Fill an empty database of the service; what a person must read, None when there is nothing."""
+    if service.seed is None:
+        return None
+    app: App[S] = App(service.name, settings)
+    try:
+        await app.open()
+        return await service.seed(app)
+    finally:
+        await app.close()
 
 
 def run(service: Service[Any], roles: frozenset[str] = ROLES) -> None:

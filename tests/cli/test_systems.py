@@ -54,7 +54,7 @@ def note(name: str, *, pid: int | None = None, port: int = 50051, gateway: int =
     folder().mkdir(parents=True, exist_ok=True)
     targets = "\n".join(
         f'{service}_target = "127.0.0.1:{port}"'
-        for service in ("order", "pay", "delivery", "erp_ingest")
+        for service in ("order", "pay", "delivery", "erp_ingest", "identity")
     )
     (folder() / f"{name}.toml").write_text(
         f'[system]\nid = "id-{name}"\npid = {pid or os.getpid()}\nhome = "/data/{name}"\n'

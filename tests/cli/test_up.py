@@ -68,7 +68,17 @@ async def test_nothing_is_left_when_it_ends(number):
     assert code == (0 if number == signal.SIGINT else -signal.SIGKILL)
     pids = ready["pids"]
     assert set(pids) == {
-        *("postgres", "nats", "sandbox", "order", "pay", "delivery", "erp_ingest", "gateway")
+        *(
+            "postgres",
+            "nats",
+            "sandbox",
+            "order",
+            "pay",
+            "delivery",
+            "erp_ingest",
+            "identity",
+            "gateway",
+        )
     }
     await eventually(lambda: all(gone(pid) for pid in pids.values()), timeout=20)
     assert os.access(ready["logs"], os.F_OK) == (number == signal.SIGKILL)
@@ -81,7 +91,7 @@ async def test_a_killed_service_and_a_killed_server_come_back():
         for name in ("pay", "postgres", "nats", "gateway"):
             await system.kill(name)
             await system.wait_healthy(name)
-        for name in ("order", "pay", "delivery", "erp_ingest", "gateway"):
+        for name in ("order", "pay", "delivery", "erp_ingest", "identity", "gateway"):
             await system.wait_healthy(name)
         assert system.supervisor.restarts("pay") == 1
 
@@ -145,6 +155,8 @@ SECRETS = {
     "SHOUDAN_ERP_INGEST_PERSONAL_KEYS": {"erp_ingest": "SHOUDAN_ERP_INGEST_PERSONAL_KEYS"},
     "SHOUDAN_ERP_INGEST_INDEX_KEY": {"erp_ingest": "SHOUDAN_ERP_INGEST_INDEX_KEY"},
     "SHOUDAN_ERP_INGEST_SENDER_RULES": {"erp_ingest": "SHOUDAN_ERP_INGEST_SENDER_RULES"},
+    "SHOUDAN_IDENTITY_PERSONAL_KEYS": {"identity": "SHOUDAN_IDENTITY_PERSONAL_KEYS"},
+    "SHOUDAN_IDENTITY_INDEX_KEY": {"identity": "SHOUDAN_IDENTITY_INDEX_KEY"},
     "SHOUDAN_COMPONENT_SCANNER": {"pay": "SHOUDAN_COMPONENT_SCANNER"},
     "SHOUDAN_PAY_SECRET_DINGDANG": {"pay": "SHOUDAN_SECRET_DINGDANG"},
     "SHOUDAN_DELIVERY_SECRET_FASTCARD": {"delivery": "SHOUDAN_SECRET_FASTCARD"},
@@ -156,7 +168,7 @@ SECRETS = {
     "SHOUDAN_ORDER_OWNER_DATABASE_URL": {},
     "SHOUDAN_OWNER_DATABASE_URL": {},
 }
-PROCESSES = ("order", "pay", "delivery", "erp_ingest", "gateway", "sandbox")
+PROCESSES = ("order", "pay", "delivery", "erp_ingest", "identity", "gateway", "sandbox")
 
 
 def secret_settings() -> set[str]:

@@ -1,0 +1,130 @@
+"""What a caller may do, the token that says so, and the audit of what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_identity.context import Context
+from shoudan_identity.refusals import FieldInvalid, NotAllowed, NotFound
+from shoudan_identity.rows import AuditRow, OperatorRow
+from shoudan_identity.store import audit
+from shoudan_identity.store import operators as store
+from shoudan_kit import log
+from shoudan_kit.secrets.tokens import ADMIN, FINANCE_CHECKER, FINANCE_MAKER, ROLES
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
+
+TOTP_ROLES: Final = frozenset({FINANCE_MAKER, FINANCE_CHECKER, ADMIN})
+NAME_CHARS_MAX: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose token calls, and from where."""
+
+    operator_id: int
+    name: str
+    roles: frozenset[str]
+    address: str
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A token that services verify by themselves."""
+
+    token: str
+    expires: datetime
+
+
+def needs_totp(roles: Sequence[str]) -> bool:
+    """Whether these roles move money or administer operators."""
+    return not TOTP_ROLES.isdisjoint(roles)
+
+
+async def issue(context: Context, operator: OperatorRow, roles: Sequence[str]) -> Access:
+    """An access token of the operator with these roles. Refuses SecretUnreadable."""
+    signer = await context.keys.signer()
+    valid_s = context.settings.access_token_s
+    expires = datetime.fromtimestamp(int(context.app.clock.now().timestamp()) + valid_s, UTC)
+    token = signer.issue(str(operator.operator_id), operator.name, roles, valid_s)
+    return Access(token, expires)
+
+
+async def acting(db: AsyncConnection, caller: Caller, role: str = "") -> OperatorRow:
+    """The caller as it is now: a token outlives what it says. Refuses NotAllowed."""
+    row = await store.by_id(db, caller.operator_id)
+    if row is None or row.disabled:
+        raise NotAllowed("an operator in force")
+    if role and not (role in row.roles and role in caller.roles):
+        raise NotAllowed(role)
+    return row
+
+
+async def whose(db: AsyncConnection, caller: Caller, name: str) -> OperatorRow:
+    """The operator meant: the caller itself without a name, else one of an admin's choice.
+
+    Refuses NotAllowed, NotFound.
+    """
+    if not name or name == caller.name:
+        return await acting(db, caller)
+    await acting(db, caller, ADMIN)
+    return await named(db, name)
+
+
+async def named(db: AsyncConnection, name: str) -> OperatorRow:
+    """The operator of this name. Refuses NotFound."""
+    row = await store.by_name(db, name) if is_name(name) else None
+    if row is None:
+        raise NotFound("operator", name)
+    return row
+
+
+def is_name(text: str) -> bool:
+    """Whether an operator may have this login name."""
+    allowed = all(c.isascii() and (c.islower() or c.isdigit() or c in "-._") for c in text)
+    return 1 <= len(text) <= NAME_CHARS_MAX and text[0].isalpha() and allowed
+
+
+def checked_roles(roles: Sequence[str]) -> tuple[str, ...]:
+    """Roles in their order, each once. Refuses FieldInvalid."""
+    if unknown := sorted(set(roles) - set(ROLES)):
+        raise FieldInvalid("roles", f"no such role: {unknown[0]}; of {', '.join(ROLES)}")
+    return tuple(one for one in ROLES if one in roles)
+
+
+async def record(
+    context: Context,
+    work: UnitOfWork,
+    action: str,
+    actor: tuple[int, str],
+    address: str,
+    *,
+    subject: str,
+    outcome: str = "done",
+    **facts: object,
+) -> None:
+    """Append a row to the audit, in the transaction of what it tells of."""
+    row = AuditRow(action, outcome, *actor, subject, address, facts)
+    await audit.insert(work.db, context.app.ids.next(), row, log.context("request_id") or "")
+
+
+async def record_by(
+    context: Context,
+    work: UnitOfWork,
+    action: str,
+    caller: Caller,
+    subject: str,
+    *,
+    outcome: str = "done",
+    **facts: object,
+) -> None:
+    """The same, of a caller whose token was believed."""
+    actor = (caller.operator_id, caller.name)
+    await record(
+        context, work, action, actor, caller.address, subject=subject, outcome=outcome, **facts
+    )

@@ -1,0 +1,28 @@
+"""What is published: that an operator changed, and that another key signs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from shoudan.identity.v1 import events_pb2
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
+
+OPERATOR_CHANGED: Final = "shoudan.events.identity.operator.changed"
+KEY_ROTATED: Final = "shoudan.events.identity.key.rotated"
+
+
+def operator_changed(
+    work: UnitOfWork, operator_id: int, name: str, what: str, roles: Sequence[str], by: str
+) -> None:
+    """Publish a change of one operator."""
+    body = events_pb2.OperatorChanged(
+        operator_id=operator_id, name=name, what=what, roles=roles, by=by
+    )
+    work.events.add(OPERATOR_CHANGED, key=str(operator_id), body=body, text=f"{name}: {what}")
+
+
+def key_rotated(work: UnitOfWork, key_id: str, by: str) -> None:
+    """Publish that another key signs."""
+    body = events_pb2.KeysRotated(key_id=key_id, by=by)
+    work.events.add(KEY_ROTATED, key=key_id, body=body, text=f"tokens are signed by {key_id}")

@@ -1,0 +1,48 @@
+"""What the service does by itself: keys rotate in time, what is over is deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from shoudan_identity import access
+from shoudan_identity.access import Caller
+from shoudan_identity.context import Context
+from shoudan_identity.store import attempts, sessions
+from shoudan_kit import log
+from shoudan_kit.secrets.tokens import ADMIN
+
+LOOK_EVERY_S: Final = 60.0
+SERVICE: Final = (0, "identity")
+
+_log = log.get_logger("identity")
+
+
+async def rotate_keys(context: Context, caller: Caller, *, at_once: bool) -> str:
+    """Let the next key sign, for an admin; which signs now. Refuses KeyTooYoung, NotAllowed."""
+    async with context.app.work("identity.rotate") as work:
+        await access.acting(work.db, caller, ADMIN)
+        key = await context.keys.rotate(work, caller.name, at_once=at_once)
+        await access.record_by(context, work, "rotate keys", caller, f"key {key}", at_once=at_once)
+    context.keys.forget()
+    return key
+
+
+async def look(context: Context) -> None:
+    """One look: rotate the keys when due, delete some of what is over."""
+    async with context.app.work("identity.keep") as work:
+        key = await context.keys.keep_fresh(work)
+        if key:
+            await access.record(context, work, "rotate keys", SERVICE, "", subject=f"key {key}")
+        await attempts.forget(work.db)
+        await sessions.forget(work.db)
+    if key:
+        context.keys.forget()
+        _log.info("keys_rotated", key=key)
+
+
+async def run(context: Context) -> None:
+    """Look for ever."""
+    while True:
+        await look(context)
+        await asyncio.sleep(LOOK_EVERY_S)

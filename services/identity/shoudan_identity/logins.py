@@ -1,0 +1,170 @@
+"""Login: name, password and code, checked in this order at the same cost for every name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from shoudan_identity import access, attempts, codes, events, second_factor, sessions
+from shoudan_identity.attempts import Admitted
+from shoudan_identity.context import Context
+from shoudan_identity.passwords import check_strength
+from shoudan_identity.refusals import (
+    LoginRefused,
+    Overloaded,
+    PasswordMustChange,
+    PasswordWeak,
+    TotpRequired,
+)
+from shoudan_identity.rows import OperatorRow
+from shoudan_identity.sessions import Tokens
+from shoudan_identity.store import operators as store
+from shoudan_kit import metrics
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
+
+LOGINS_TOTAL: Final = metrics.counter("logins_total", "Logins of operators.", ("outcome",))
+DEVICE_CHARS_MAX: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What someone gives to log in, and from where."""
+
+    name: str
+    password: str
+    totp: str = ""
+    new_password: str = ""
+    device: str = ""
+    agent: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """Tokens, and what the device keeps for its next login."""
+
+    operator: OperatorRow
+    tokens: Tokens
+    device: str
+    enrolment_required: bool
+
+
+async def login(context: Context, given: Credentials) -> LoggedIn:
+    """Open a session; without the second factor its roles need, only an access token without roles.
+
+    Refuses LoginRefused, TooManyAttempts, Overloaded, TotpRequired, PasswordMustChange, PasswordWeak.
+    """
+    admitted = await attempts.admit(
+        context, given.name, given.device[:DEVICE_CHARS_MAX], given.address
+    )
+    try:
+        checked, new_hash = await _check(context, admitted, given)
+    except (Overloaded, TotpRequired, PasswordMustChange, PasswordWeak) as refusal:
+        await admitted.take_back(context)
+        LOGINS_TOTAL(type(refusal).__name__).inc()
+        raise
+    done: LoggedIn | None = None
+    async with context.app.work("identity.login") as work:
+        why, operator, second = await _admit(context, work, admitted, checked, given)
+        if operator is None or why:
+            await _refused(context, work, admitted, given, why)
+        else:
+            done = await _open(context, work, admitted, operator, given, second, new_hash)
+    LOGINS_TOTAL("refused" if done is None else "done").inc()
+    if done is None:  # after the commit: the refusal is in the audit
+        raise LoginRefused
+    return done
+
+
+async def _check(context: Context, admitted: Admitted, given: Credentials) -> tuple[bool, str]:
+    """Whether the password is right, and the hash of the one that replaces it."""
+    operator = admitted.operator
+    stored = operator.password_hash if operator is not None else None
+    if not await context.room.verify(given.address, stored, given.password):
+        return False, ""
+    assert operator is not None
+    if operator.disabled:
+        return True, ""
+    if operator.totp_sealed is not None and not given.totp:
+        raise TotpRequired
+    if operator.password_until is None:
+        return True, ""
+    if not given.new_password:
+        raise PasswordMustChange
+    check_strength(given.new_password, operator.name)
+    if given.new_password == given.password:
+        raise PasswordWeak("another one than the one-time password")
+    return True, await context.room.hash(given.address, given.new_password)
+
+
+async def _admit(
+    context: Context, work: UnitOfWork, admitted: Admitted, checked: bool, given: Credentials
+) -> tuple[str, OperatorRow | None, bool]:
+    """Why not, else the operator as it is now and whether a code of the second factor was used."""
+    if admitted.operator is None:
+        return "unknown name", None, False
+    operator = await store.lock(work.db, admitted.operator.operator_id)
+    if not checked or operator.password_hash != admitted.operator.password_hash:
+        return "wrong password", operator, False
+    if operator.disabled:
+        return "disabled", operator, False
+    now = context.app.clock.now()
+    if operator.password_until is not None and operator.password_until <= now:
+        return "one-time password expired", operator, False
+    if operator.totp_sealed is None:
+        return "", operator, False
+    if not await second_factor.use_code(context, work.db, operator, given.totp):
+        return "wrong code", operator, False
+    return "", operator, True
+
+
+async def _open(
+    context: Context,
+    work: UnitOfWork,
+    admitted: Admitted,
+    operator: OperatorRow,
+    given: Credentials,
+    second: bool,
+    new_hash: str,
+) -> LoggedIn:
+    """What a login that is right changes and gives."""
+    own = operator.operator_id
+    if new_hash:
+        await store.set_password(work.db, own, operator.password_hash, new_hash)
+        events.operator_changed(work, own, operator.name, "password", operator.roles, operator.name)
+    await admitted.succeed(work)
+    device = given.device[:DEVICE_CHARS_MAX] or codes.secret()
+    if not (await store.known(work.db, own, codes.digest(device), given.address))[0]:
+        device = codes.secret()  # never one that someone else chose
+    await store.seen(work.db, own, codes.digest(device))
+    required = access.needs_totp(operator.roles) and not second
+    if required:
+        tokens = Tokens(await access.issue(context, operator, ()))
+    else:
+        tokens = await sessions.open_session(
+            context, work, operator, second_factor=second, address=given.address, agent=given.agent
+        )
+    await access.record(
+        context,
+        work,
+        "login",
+        (own, operator.name),
+        given.address,
+        subject=f"session {tokens.session_id}",
+        second_factor=second,
+        enrolment_required=required,
+        password_changed=bool(new_hash),
+    )
+    return LoggedIn(operator, tokens, device, required)
+
+
+async def _refused(
+    context: Context, work: UnitOfWork, admitted: Admitted, given: Credentials, why: str
+) -> None:
+    """A refused login in the audit; a name that is none is written as it was tried, cut short."""
+    operator = admitted.operator
+    number = operator.operator_id if operator is not None else 0
+    name = "".join(c for c in given.name if c.isprintable())[: access.NAME_CHARS_MAX]
+    await access.record(
+        context, work, "login", (number, name), given.address, subject="", outcome=why
+    )

@@ -1,0 +1,1 @@
+"""The servicers of identity: messages to values and back, no rules."""

@@ -1,0 +1,39 @@
+"""Who calls identity: the operator of the bearer token, and the address of the connection."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import unquote
+
+from shoudan_identity.access import Caller
+from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.secrets.tokens import TokenRefused, TokenVerifier
+
+AUTHORIZATION: Final = "authorization"
+BEARER: Final = "Bearer "
+_ID_DIGITS_MAX: Final = 18
+
+
+def address_of(context: RpcContext) -> str:
+    """The address of the connection, without its port; empty for a socket in a file."""
+    kind, _, rest = unquote(context.peer()).partition(":")
+    if not kind.startswith("ipv"):
+        return ""
+    return rest.rpartition(":")[0].strip("[]")
+
+
+def caller_of(verifier: TokenVerifier, context: RpcContext) -> Caller:
+    """The operator whose token calls. Refuses TokenRefused."""
+    found = verifier.verify(_bearer(context))
+    if not (found.id.isascii() and found.id.isdigit() and len(found.id) <= _ID_DIGITS_MAX):
+        raise TokenRefused("no operator of this service")
+    expires = datetime.fromtimestamp(found.expires_s, UTC)
+    return Caller(int(found.id), found.name, found.roles, address_of(context), expires)
+
+
+def _bearer(context: RpcContext) -> str:
+    for name, value in context.invocation_metadata() or ():
+        if name == AUTHORIZATION and isinstance(value, str) and value.startswith(BEARER):
+            return value.removeprefix(BEARER)
+    raise TokenRefused("missing")
