@@ -170,7 +170,7 @@ HOT = {
     "shoudan_order.store.orders._BY_KEYS": {"oms_order_info_down_channel_no_request_no_key"},
     "shoudan_order.store.orders._LOCK": {"oms_order_info_pkey"},
     "shoudan_order.store.orders._PAID": {"oms_order_info_pkey"},
-    "shoudan_order.store.orders._SETTLE": {"oms_order_info_pkey"},
+    "shoudan_order.store.orders._UPDATE": {"oms_order_info_pkey"},
     "shoudan_order.store.audits._WAITING": {"oms_audit_info_waiting"},
     "shoudan_order.store.audits._LIST_OF_ORDER": {"oms_audit_info_order_id"},
     "shoudan_order.store.notifies._DEAD_OF_CHANNEL": {"oms_notify_info_dead_channel"},

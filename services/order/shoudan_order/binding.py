@@ -16,8 +16,7 @@ from shoudan_order.catalogue.model import DownProduct
 from shoudan_order.context import Context
 from shoudan_order.states import OrderStatus, YesNo
 from shoudan_order.store import deliveries as store
-from shoudan_order.store.orders import OrderUpdate
-from shoudan_order.store.rows import Delivery, Order
+from shoudan_order.store.rows import Delivery, Order, OrderUpdate
 
 # An order has at most 1000 units, and a part carries at least one or a face of its own.
 PARTS_MAX = 1_000
@@ -227,5 +226,5 @@ async def bind_open(
         after[order_id] = now
         enqueue_deliveries(context, work, order, parts)
     orders = {order_id: order for order_id, (order, _) in open_orders.items()}
-    await store.insert_deliveries(work.db, made, orders, started=True)
+    await store.insert_deliveries(work.db, made, orders)
     return after

@@ -17,8 +17,7 @@ from shoudan_order.delivery_client import DIFFERS, OVERLOADED, Outcome, Pending,
 from shoudan_order.states import BIND, BindEvent, DeliveryStatus, OrderStatus, YesNo
 from shoudan_order.store import deliveries as store
 from shoudan_order.store import orders as order_store
-from shoudan_order.store.orders import OrderUpdate
-from shoudan_order.store.rows import Delivery, DeliveryState, Order, OrderState
+from shoudan_order.store.rows import Delivery, DeliveryState, Order, OrderState, OrderUpdate
 
 REMIND_AFTER_S: Final = 3.0
 

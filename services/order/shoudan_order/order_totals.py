@@ -6,8 +6,10 @@ Source: oms-behaviour §3.5-3.6. Every change starts from `as_is` and goes throu
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
+from shoudan_kit.db.records import names_of
 from shoudan_kit.money import apply_rate
 from shoudan_order.states import (
     BIND,
@@ -23,8 +25,9 @@ from shoudan_order.states import (
     PaymentStatus,
     YesNo,
 )
-from shoudan_order.store.orders import OrderUpdate
-from shoudan_order.store.rows import Delivery, Order, OrderState
+from shoudan_order.store.rows import Delivery, Order, OrderState, OrderUpdate
+
+_VALUES = attrgetter(*names_of(OrderState))
 
 FAILED_CODE = "900"
 PARTIAL_CODE = "800"
@@ -34,27 +37,7 @@ HALF = "delivered in part"
 
 def as_is(was: OrderState) -> OrderUpdate:
     """The order unchanged."""
-    return OrderUpdate(
-        was=was,
-        order_status=was.order_status,
-        delivery_bind_status=was.delivery_bind_status,
-        refund_status=was.refund_status,
-        notify_status=was.notify_status,
-        bind_face_micros=was.bind_face_micros,
-        success_face_micros=was.success_face_micros,
-        success_sell_amount_micros=was.success_sell_amount_micros,
-        success_commission_micros=was.success_commission_micros,
-        success_service_micros=was.success_service_micros,
-        success_fee_micros=was.success_fee_micros,
-        success_cost_amount_micros=was.success_cost_amount_micros,
-        success_up_commission_micros=was.success_up_commission_micros,
-        success_up_service_micros=was.success_up_service_micros,
-        profit_micros=was.profit_micros,
-        fail_code=was.fail_code,
-        fail_msg=was.fail_msg,
-        parked_reason=was.parked_reason,
-        is_refund=was.is_refund,
-    )
+    return OrderUpdate(*_VALUES(was), was)
 
 
 @dataclass(frozen=True, slots=True)

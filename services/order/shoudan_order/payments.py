@@ -18,11 +18,9 @@ from shoudan_order.context import Context
 from shoudan_order.pay_client import DIFFERS, DOMAIN, TOO_LOW, Posted, Transfer
 from shoudan_order.states import (
     BIND,
-    FAIL_REFUND,
     PAYMENT,
     BindEvent,
     BindStatus,
-    FailRefundEvent,
     FailRefundStatus,
     OrderStatus,
     PaymentEvent,
@@ -177,7 +175,7 @@ async def _paid(
     paid = [orders[t.payload.order_id] for t in tasks if t.payload.order_id not in voided]
     bound = _bind_now(context, paid)
     async with context.app.work("order.pay") as work:
-        moved = await store.advance_paid(work.db, bound.paid, orders, bound.parts, True)
+        moved = await store.advance_paid(work.db, bound.paid, orders, bound.parts)
         for order in paid:
             if order.order_id in moved:
                 paused = moved[order.order_id]
@@ -193,8 +191,7 @@ async def _refund_late_debits(
     context: Context, work: UnitOfWork, orders: Mapping[int, Order]
 ) -> None:
     """A debit that found its order already failed is refunded; one repeated after a payment is not."""
-    was = FAIL_REFUND.sources(FailRefundEvent.ORDER_FAILED)
-    for order_id in await store.advance_late_debit(work.db, list(orders), was):
+    for order_id in await store.advance_late_debit(work.db, list(orders)):
         context.enqueue(
             work, kinds.ORDER_REFUND, orders[order_id].line_id, kinds.OrderStep(order_id)
         )

@@ -52,10 +52,9 @@ from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.store import orders as order_store
 from shoudan_order.store import refunds as store
 from shoudan_order.store import returns as return_store
-from shoudan_order.store.orders import OrderUpdate
 from shoudan_order.store.refunds import Refund
 from shoudan_order.store.returns import Return
-from shoudan_order.store.rows import Delivery, DeliveryState, Order, OrderState
+from shoudan_order.store.rows import Delivery, DeliveryState, Order, OrderState, OrderUpdate
 
 # A number taken between our look and our write is found at the second try.
 TRIES_MAX = 3

@@ -48,10 +48,9 @@ from shoudan_order.store import orders as order_store
 from shoudan_order.store import pauses as pause_store
 from shoudan_order.store import refunds as refund_store
 from shoudan_order.store import returns as store
-from shoudan_order.store.orders import OrderUpdate
 from shoudan_order.store.refunds import Refund
 from shoudan_order.store.returns import Return
-from shoudan_order.store.rows import Order, OrderState
+from shoudan_order.store.rows import Order, OrderState, OrderUpdate
 
 _log = log.get_logger("returns")
 

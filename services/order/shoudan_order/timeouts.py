@@ -30,8 +30,7 @@ from shoudan_order.store import audits as audit_store
 from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.store import orders as store
 from shoudan_order.store import pauses as pause_store
-from shoudan_order.store.orders import OrderUpdate
-from shoudan_order.store.rows import DeliveryState, Order, OrderState
+from shoudan_order.store.rows import DeliveryState, Order, OrderState, OrderUpdate
 
 _log = log.get_logger("overtime")
 

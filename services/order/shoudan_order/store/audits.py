@@ -10,96 +10,10 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import pages
+from shoudan_kit.db.records import names_of, reader, returned, types_of
 from shoudan_kit.db.text_statements import columns, statement, unnest
-from shoudan_order.states import AuditStatus, AuditType
-
-# One waiting audit of a thing is enough.
-_INSERT = statement(f"""
-INSERT INTO oms_audit_info (audit_id, order_id, refund_id, delivery_id, change_type, audit_msg)
-SELECT audit_id, order_id, refund_id, delivery_id, change_type, audit_msg
-FROM {
-    unnest(
-        audit_id="bigint",
-        order_id="bigint",
-        refund_id="bigint",
-        delivery_id="bigint",
-        change_type="smallint",
-        audit_msg="text",
-    )
-}
-ON CONFLICT DO NOTHING RETURNING audit_id
-""")
-
-
-# Who decided what has become known by itself.
-SYSTEM: Final = "system"
-
-_COLUMNS: Final = (
-    "audit_id, order_id, refund_id, delivery_id, change_type, audit_status, audit_by, audit_time,"
-    " audit_msg, create_time"
-)
-
-# What waits is in an index of its own; of the others, a bounded range of numbers; of one order, by the order.
-_WAITING = statement(f"""
-SELECT {_COLUMNS} FROM oms_audit_info WHERE audit_status = 20 AND audit_id > :after_id
-ORDER BY audit_id LIMIT :most
-""")
-_EDGE = pages.rising_edge("oms_audit_info", "audit_id")
-_LIST = statement(f"""
-SELECT {_COLUMNS} FROM oms_audit_info
-WHERE audit_status = ANY(CAST(:statuses AS smallint[])) AND audit_id > :after_id
-    AND audit_id <= :reached
-ORDER BY audit_id LIMIT :most
-""")
-_LIST_OF_ORDER = statement(f"""
-SELECT {_COLUMNS} FROM oms_audit_info
-WHERE order_id = :order_id AND audit_status = ANY(CAST(:statuses AS smallint[]))
-    AND audit_id > :after_id
-ORDER BY audit_id + 0 LIMIT :most
-""")
-
-_LOCK = statement(f"""
-SELECT {_COLUMNS} FROM oms_audit_info WHERE audit_id = :id FOR UPDATE
-""")
-
-# The system may have closed it since because the very same came to be known; a person's word stands.
-_DECIDE = statement(f"""
-UPDATE oms_audit_info SET audit_status = :status, audit_by = :by, audit_msg = :reason,
-    audit_time = shoudan_now()
-WHERE audit_id = :id AND (audit_status = :waiting
-    OR audit_status = :status AND audit_by = :system)
-RETURNING {_COLUMNS}
-""")
-
-# A waiting audit holds its order, unless it is about the cost of what was delivered.
-_PARKS: Final = """(w.change_type <> 1 OR 0 IS DISTINCT FROM (SELECT d.delivery_status
-        FROM oms_order_delivery d WHERE d.delivery_id = w.delivery_id))"""
-
-# What a person was asked about has become known: nothing is left to decide. Gives the orders that now
-# wait for nobody.
-_SETTLE = statement(f"""
-WITH closed AS (
-    UPDATE oms_audit_info a SET audit_status = g.status, audit_by = :system,
-        audit_msg = left(a.audit_msg || '; known since', 256), audit_time = shoudan_now()
-    FROM unnest(CAST(:order_ids AS bigint[]), CAST(:numbers AS bigint[]),
-        CAST(:statuses AS smallint[])) AS g(order_id, number, status)
-    WHERE a.order_id = g.order_id AND a.delivery_id = g.number AND a.change_type = :kind
-        AND a.audit_status = :waiting
-    RETURNING a.audit_id, a.order_id
-)
-SELECT DISTINCT c.order_id FROM closed c
-WHERE NOT EXISTS (SELECT 1 FROM oms_audit_info w WHERE w.order_id = c.order_id
-    AND w.audit_status = :waiting AND w.audit_id NOT IN (SELECT audit_id FROM closed) AND {_PARKS})
-""")
-
-# An order with nothing left to decide waits for nobody.
-_UNPARK = statement(f"""
-UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
-        parked_reason = ''
-WHERE o.order_id = :order_id AND NOT EXISTS (SELECT 1 FROM oms_audit_info w
-    WHERE w.order_id = o.order_id AND w.audit_status = 20 AND {_PARKS})
-RETURNING o.order_id
-""")
+from shoudan_order.states import AUDIT, AuditEvent, AuditStatus, AuditType, DeliveryStatus
+from shoudan_order.tables import AUDIT as AUDITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,32 +53,103 @@ class KnownEnd:
     status: AuditStatus
 
 
+_NEW: Final = names_of(NewAudit)
+_WAITING_STATUS: Final = f"{AuditStatus.WAITING:d}"
+
+# One waiting audit of a thing is enough.
+_INSERT = statement(f"""
+INSERT INTO oms_audit_info ({", ".join(_NEW)}) SELECT {", ".join(_NEW)}
+FROM {unnest(**types_of(AUDITS, *_NEW))}
+ON CONFLICT DO NOTHING RETURNING audit_id
+""")
+
+
+# Who decided what has become known by itself.
+SYSTEM: Final = "system"
+
+_COLUMNS: Final = ", ".join(names_of(Audit))
+
+# What waits is in an index of its own; of the others, a bounded range of numbers; of one order, by the order.
+_WAITING = statement(f"""
+SELECT {_COLUMNS} FROM oms_audit_info WHERE audit_status = {_WAITING_STATUS} AND audit_id > :after_id
+ORDER BY audit_id LIMIT :most
+""")
+_EDGE = pages.rising_edge("oms_audit_info", "audit_id")
+_LIST = statement(f"""
+SELECT {_COLUMNS} FROM oms_audit_info
+WHERE audit_status = ANY(CAST(:statuses AS smallint[])) AND audit_id > :after_id
+    AND audit_id <= :reached
+ORDER BY audit_id LIMIT :most
+""")
+_LIST_OF_ORDER = statement(f"""
+SELECT {_COLUMNS} FROM oms_audit_info
+WHERE order_id = :order_id AND audit_status = ANY(CAST(:statuses AS smallint[]))
+    AND audit_id > :after_id
+ORDER BY audit_id + 0 LIMIT :most
+""")
+
+_LOCK = statement(f"""
+SELECT {_COLUMNS} FROM oms_audit_info WHERE audit_id = :id FOR UPDATE
+""")
+
+# The system may have closed it since because the very same came to be known; a person's word stands.
+_DECIDE = statement(f"""
+UPDATE oms_audit_info SET audit_status = :status, audit_by = :by, audit_msg = :reason,
+    audit_time = shoudan_now()
+WHERE audit_id = :id AND (audit_status = {_WAITING_STATUS}
+    OR audit_status = :status AND audit_by = :system)
+RETURNING {_COLUMNS}
+""")
+
+# A waiting audit holds its order, unless it is about the cost of what was delivered.
+_PARKS: Final = f"""(w.change_type <> {AuditType.DELIVERY:d}
+        OR {DeliveryStatus.SUCCEEDED:d} IS DISTINCT FROM (SELECT d.delivery_status
+            FROM oms_order_delivery d WHERE d.delivery_id = w.delivery_id))"""
+
+# What a person was asked about has become known: nothing is left to decide. Gives the orders that now
+# wait for nobody.
+_CLOSE = statement(f"""
+WITH closed AS (
+    UPDATE oms_audit_info a SET audit_status = g.status, audit_by = :system,
+        audit_msg = left(a.audit_msg || '; known since', 256), audit_time = shoudan_now()
+    FROM unnest(CAST(:order_ids AS bigint[]), CAST(:numbers AS bigint[]),
+        CAST(:statuses AS smallint[])) AS g(order_id, number, status)
+    WHERE a.order_id = g.order_id AND a.delivery_id = g.number AND a.change_type = :kind
+        AND a.audit_status = ANY(CAST(:sources AS smallint[]))
+    RETURNING a.audit_id, a.order_id
+)
+SELECT DISTINCT c.order_id FROM closed c
+WHERE NOT EXISTS (SELECT 1 FROM oms_audit_info w WHERE w.order_id = c.order_id
+    AND w.audit_status = {_WAITING_STATUS} AND w.audit_id NOT IN (SELECT audit_id FROM closed) AND {_PARKS})
+""")
+
+# An order with nothing left to decide waits for nobody.
+_UNPARK = statement(f"""
+UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
+        parked_reason = ''
+WHERE o.order_id = :order_id AND NOT EXISTS (SELECT 1 FROM oms_audit_info w
+    WHERE w.order_id = o.order_id AND w.audit_status = {_WAITING_STATUS} AND {_PARKS})
+RETURNING o.order_id
+""")
+
+
 async def close_audits(db: AsyncConnection, kind: AuditType, known: Sequence[KnownEnd]) -> set[int]:
-    """Close what waits for a decision about these; the orders that now wait for nobody."""
+    """Close the waiting audits of deliveries or returns that have ended; the orders to unpark."""
     binds = {
         "order_ids": [one.order_id for one in known],
         "numbers": [one.number for one in known],
-        "statuses": [int(one.status) for one in known],
-        "kind": int(kind),
-        "waiting": int(AuditStatus.WAITING),
-        "system": SYSTEM,
+        "statuses": [one.status for one in known],
+        "sources": AUDIT.sources(AuditEvent.SUCCEEDED),
     }
-    return set((await db.execute(_SETTLE, binds)).scalars())
+    return await returned(db, _CLOSE, kind=kind, system=SYSTEM, **binds)
 
 
 async def insert_audits(db: AsyncConnection, audits: Sequence[NewAudit]) -> set[int]:
     """Ask for audits; the ids of those that were not waiting already."""
-    binds = columns(
-        audits, "audit_id", "order_id", "refund_id", "delivery_id", "change_type", "audit_msg"
-    )
-    binds["change_type"] = [int(kind) for kind in binds["change_type"]]
-    return set((await db.execute(_INSERT, binds)).scalars())
+    return await returned(db, _INSERT, **columns(audits, *_NEW))
 
 
-def _audit(row: Any) -> Audit:
-    values = list(row)
-    values[4], values[5] = AuditType(values[4]), AuditStatus(values[5])
-    return Audit(*values)
+_read: Final = reader(Audit)
 
 
 async def list_audits(
@@ -176,37 +161,30 @@ async def list_audits(
     if order_id:
         more = {"order_id": order_id, "statuses": statuses}
         rows = await db.execute(_LIST_OF_ORDER, binds | more)
-    elif set(statuses) == {int(AuditStatus.WAITING)}:
+    elif set(statuses) == {AuditStatus.WAITING}:
         rows = await db.execute(_WAITING, binds)
     else:
         reached = await pages.rising_end(db, _EDGE, after_id)
         rows = await db.execute(_LIST, {**binds, "statuses": statuses, "reached": reached})
-    found = [_audit(row) for row in rows]
+    found = [_read(row) for row in rows]
     return found, pages.rising_token([one.audit_id for one in found], most, reached)
 
 
 async def lock_audit(db: AsyncConnection, audit_id: int) -> Audit | None:
     """One audit, locked to the end of the transaction."""
     row = (await db.execute(_LOCK, {"id": audit_id})).first()
-    return None if row is None else _audit(row)
+    return None if row is None else _read(row)
 
 
 async def advance_audit(
     db: AsyncConnection, audit_id: int, status: AuditStatus, by: str, reason: str
 ) -> Audit | None:
-    """20 -> decided; None when somebody was quicker."""
-    binds = {
-        "id": audit_id,
-        "status": int(status),
-        "by": by,
-        "reason": reason,
-        "waiting": int(AuditStatus.WAITING),
-        "system": SYSTEM,
-    }
+    """20 -> decided; None when it was decided meanwhile."""
+    binds = {"id": audit_id, "status": status, "by": by, "reason": reason, "system": SYSTEM}
     row = (await db.execute(_DECIDE, binds)).first()
-    return None if row is None else _audit(row)
+    return None if row is None else _read(row)
 
 
 async def unpark(db: AsyncConnection, order_id: int) -> bool:
     """Let an order go when nothing that holds it waits for a decision; whether it went."""
-    return bool((await db.execute(_UNPARK, {"order_id": order_id})).scalars().all())
+    return bool(await returned(db, _UNPARK, order_id=order_id))

@@ -8,104 +8,12 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.text_statements import statement, unnest
-from shoudan_order.states import NotifyStatus
+from shoudan_kit.db.records import assigned, names_of, numbers, returned, types_of
+from shoudan_kit.db.text_statements import columns, statement, unnest
+from shoudan_order.states import MESSAGE, NotifyEvent, NotifyStatus
 from shoudan_order.store.rows import NotifyRow
-
-_OPEN: Final = [int(NotifyStatus.NOT_STARTED), int(NotifyStatus.WAITING)]
-
-# By the unique (order_id, refund_id); the order gives the words, the refund its own.
-_DUE = statement("""
-SELECT n.notify_id, n.order_id, n.refund_id, n.down_channel_no, o.request_no, n.notify_url,
-    n.notify_count, n.max_count, n.notify_status, o.order_status,
-    coalesce(r.down_refund_no, '') AS refund_no, coalesce(r.refund_num, 0) AS refund_num,
-    coalesce(r.refund_status, 0) AS refund_status, o.fail_code, o.fail_msg, n.create_time,
-    n.owed_status, n.owed_code, n.owed_msg
-FROM unnest(CAST(:order_ids AS bigint[]), CAST(:refund_ids AS bigint[])) AS k(order_id, refund_id)
-JOIN oms_notify_info n ON n.order_id = k.order_id AND n.refund_id = k.refund_id
-JOIN oms_order_info o ON o.order_id = n.order_id
-LEFT JOIN oms_refund_info r ON r.refund_id = n.refund_id
-""")
-
-# 10 or 20 -> 0, or 20 again with one attempt more; the order or refund follows an acknowledgement.
-# Orders are locked first and in id order, like everywhere: the count asks for all of them before the
-# first row is written. A failure counts once, however often it is written: after the first time the count
-# is another one.
-_TOLD = statement(f"""
-WITH locked AS (
-    SELECT o.order_id FROM oms_order_info o WHERE o.order_id = ANY(CAST(:order_ids AS bigint[]))
-    ORDER BY o.order_id FOR UPDATE
-), told AS (
-    UPDATE oms_notify_info n SET
-        notify_status = CASE WHEN g.acknowledged
-            THEN CAST(:done AS smallint) ELSE CAST(:waiting AS smallint) END,
-        notify_count = n.notify_count + CASE WHEN g.skipped THEN 0 ELSE 1 END,
-        http_status = g.http_status, notify_msg = g.answer,
-        owed_status = g.owed_status, owed_code = g.owed_code, owed_msg = g.owed_msg,
-        start_time = coalesce(n.start_time, shoudan_now()),
-        end_time = CASE WHEN g.acknowledged THEN shoudan_now() END,
-        given_up = NOT g.acknowledged AND (g.skipped OR n.notify_count + 1 >= n.max_count)
-    FROM {
-    unnest(
-        notify_id="bigint",
-        attempt_id="bigint",
-        acknowledged="boolean",
-        http_status="integer",
-        answer="text",
-        took_ms="integer",
-        was_count="integer",
-        owed_status="smallint",
-        owed_code="text",
-        owed_msg="text",
-        skipped="boolean",
-    ).replace("AS given", "AS g")
-}
-    WHERE n.notify_id = g.notify_id AND (SELECT count(*) FROM locked) > 0
-        AND n.notify_status = ANY(CAST(:open AS smallint[])) AND NOT n.given_up
-        AND (g.acknowledged OR n.notify_count = g.was_count)
-    RETURNING n.notify_id, n.order_id, n.refund_id, g.acknowledged, g.attempt_id, g.http_status,
-        g.answer, g.took_ms
-), orders AS (
-    UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
-        notify_status = CAST(:done AS smallint) FROM told
-    WHERE o.order_id = told.order_id AND told.refund_id = 0 AND told.acknowledged
-        AND o.notify_status = CAST(:running AS smallint)
-), refunds AS (
-    UPDATE oms_refund_info r SET modify_time = greatest(r.modify_time, shoudan_now()),
-        refund_notify_status = CAST(:done AS smallint) FROM told
-    WHERE r.refund_id = told.refund_id AND told.acknowledged
-        AND r.refund_notify_status = CAST(:running AS smallint)
-), kept AS (
-    INSERT INTO oms_notify_attempt (attempt_id, notify_id, http_status, answer, took_ms)
-    SELECT attempt_id, notify_id, http_status, answer, took_ms FROM told
-)
-SELECT notify_id FROM told
-""")
-
-
-_DEAD_ROW: Final = "SELECT notify_id, order_id, refund_id, notify_url, notify_msg, notify_count"
-_DEAD = statement(f"""
-{_DEAD_ROW} FROM oms_notify_info WHERE given_up AND notify_id > :after_id
-ORDER BY notify_id LIMIT :most
-""")
-_DEAD_OF_CHANNEL = statement(f"""
-{_DEAD_ROW} FROM oms_notify_info
-WHERE given_up AND down_channel_no = :channel_no AND notify_id > :after_id
-ORDER BY notify_id LIMIT :most
-""")
-
-# Three attempts more; a notify that is not given up is left alone.
-_MORE: Final = "given_up = false, max_count = greatest(max_count, notify_count + 3)"
-_RESEND = statement(f"""
-UPDATE oms_notify_info SET {_MORE} WHERE given_up AND notify_id = ANY(CAST(:ids AS bigint[]))
-RETURNING order_id, refund_id
-""")
-_RESEND_CHANNEL = statement(f"""
-UPDATE oms_notify_info SET {_MORE} WHERE given_up AND notify_id IN (
-    SELECT notify_id FROM oms_notify_info WHERE given_up AND down_channel_no = :channel_no
-    ORDER BY notify_id LIMIT :most)
-RETURNING order_id, refund_id
-""")
+from shoudan_order.tables import ATTEMPT as ATTEMPTS
+from shoudan_order.tables import NOTIFY as NOTIFIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,36 +46,110 @@ class NotifyAttempt:
     skipped: bool  # given up without having been sent
 
 
+_OPEN: Final = numbers(MESSAGE.sources(NotifyEvent.ACKNOWLEDGED))
+# What an attempt changes of its notify, and what is written of the attempt itself.
+_SAID: Final = ("http_status", "owed_status", "owed_code", "owed_msg")
+
+# By the unique (order_id, refund_id); the order gives the words, the refund its own.
+_DUE = statement("""
+SELECT n.notify_id, n.order_id, n.refund_id, n.down_channel_no, o.request_no, n.notify_url,
+    n.notify_count, n.max_count, n.notify_status, o.order_status,
+    coalesce(r.down_refund_no, '') AS refund_no, coalesce(r.refund_num, 0) AS refund_num,
+    coalesce(r.refund_status, 0) AS refund_status, o.fail_code, o.fail_msg, n.create_time,
+    n.owed_status, n.owed_code, n.owed_msg
+FROM unnest(CAST(:order_ids AS bigint[]), CAST(:refund_ids AS bigint[])) AS k(order_id, refund_id)
+JOIN oms_notify_info n ON n.order_id = k.order_id AND n.refund_id = k.refund_id
+JOIN oms_order_info o ON o.order_id = n.order_id
+LEFT JOIN oms_refund_info r ON r.refund_id = n.refund_id
+""")
+
+# 10 or 20 -> 0, or 20 again with one attempt more; the order or refund follows an acknowledgement.
+# Orders are locked first and in id order, like everywhere: the count asks for all of them before the
+# first row is written. A failure counts once, however often it is written: after the first time the count
+# is another one.
+_RECORD = statement(f"""
+WITH locked AS (
+    SELECT o.order_id FROM oms_order_info o WHERE o.order_id = ANY(CAST(:order_ids AS bigint[]))
+    ORDER BY o.order_id FOR UPDATE
+), recorded AS (
+    UPDATE oms_notify_info n SET
+        notify_status = CASE WHEN given.acknowledged
+            THEN {NotifyStatus.DONE:d} ELSE {NotifyStatus.WAITING:d} END,
+        notify_count = n.notify_count + CASE WHEN given.skipped THEN 0 ELSE 1 END,
+        notify_msg = given.answer, {assigned(_SAID)},
+        start_time = coalesce(n.start_time, shoudan_now()),
+        end_time = CASE WHEN given.acknowledged THEN shoudan_now() END,
+        given_up = NOT given.acknowledged AND (given.skipped OR n.notify_count + 1 >= n.max_count)
+    FROM {
+    unnest(
+        **types_of(NOTIFIES, "notify_id", *_SAID),
+        **types_of(ATTEMPTS, "attempt_id", "answer", "took_ms"),
+        acknowledged="boolean",
+        was_count="integer",
+        skipped="boolean",
+    )
+}
+    WHERE n.notify_id = given.notify_id AND (SELECT count(*) FROM locked) > 0
+        AND n.notify_status IN ({_OPEN}) AND NOT n.given_up
+        AND (given.acknowledged OR n.notify_count = given.was_count)
+    RETURNING n.notify_id, n.order_id, n.refund_id, given.acknowledged, given.attempt_id, given.http_status,
+        given.answer, given.took_ms
+), orders AS (
+    UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
+        notify_status = {NotifyStatus.DONE:d} FROM recorded
+    WHERE o.order_id = recorded.order_id AND recorded.refund_id = 0 AND recorded.acknowledged
+        AND o.notify_status = {NotifyStatus.RUNNING:d}
+), refunds AS (
+    UPDATE oms_refund_info r SET modify_time = greatest(r.modify_time, shoudan_now()),
+        refund_notify_status = {NotifyStatus.DONE:d} FROM recorded
+    WHERE r.refund_id = recorded.refund_id AND recorded.acknowledged
+        AND r.refund_notify_status = {NotifyStatus.RUNNING:d}
+), kept AS (
+    INSERT INTO oms_notify_attempt (attempt_id, notify_id, http_status, answer, took_ms)
+    SELECT attempt_id, notify_id, http_status, answer, took_ms FROM recorded
+)
+SELECT notify_id FROM recorded
+""")
+
+
+_DEAD_ROW: Final = f"SELECT {', '.join(names_of(DeadNotify))}"
+_DEAD = statement(f"""
+{_DEAD_ROW} FROM oms_notify_info WHERE given_up AND notify_id > :after_id
+ORDER BY notify_id LIMIT :most
+""")
+_DEAD_OF_CHANNEL = statement(f"""
+{_DEAD_ROW} FROM oms_notify_info
+WHERE given_up AND down_channel_no = :channel_no AND notify_id > :after_id
+ORDER BY notify_id LIMIT :most
+""")
+
+# Three attempts more; a notify that is not given up is left alone.
+_MORE: Final = "given_up = false, max_count = greatest(max_count, notify_count + 3)"
+_RESEND = statement(f"""
+UPDATE oms_notify_info SET {_MORE} WHERE given_up AND notify_id = ANY(CAST(:ids AS bigint[]))
+RETURNING order_id, refund_id
+""")
+_RESEND_CHANNEL = statement(f"""
+UPDATE oms_notify_info SET {_MORE} WHERE given_up AND notify_id IN (
+    SELECT notify_id FROM oms_notify_info WHERE given_up AND down_channel_no = :channel_no
+    ORDER BY notify_id LIMIT :most)
+RETURNING order_id, refund_id
+""")
+
+
 async def notifies_due(
     db: AsyncConnection, keys: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], NotifyRow]:
     """Notifies by (order_id, refund_id)."""
     binds = {"order_ids": [k[0] for k in keys], "refund_ids": [k[1] for k in keys]}
-    rows = [NotifyRow(*row) for row in await db.execute(_DUE, binds)]
+    rows = [NotifyRow(**row) for row in await db.execute(_DUE, binds)]
     return {(row.order_id, row.refund_id): row for row in rows}
 
 
 async def advance_notified(db: AsyncConnection, attempts: Sequence[NotifyAttempt]) -> set[int]:
     """Record attempts; the ids of notifies that were still owed. Repeats change nothing."""
-    binds = {
-        "order_ids": sorted({one.order_id for one in attempts}),
-        "notify_id": [one.notify_id for one in attempts],
-        "attempt_id": [one.attempt_id for one in attempts],
-        "acknowledged": [one.acknowledged for one in attempts],
-        "http_status": [one.http_status for one in attempts],
-        "answer": [one.answer for one in attempts],
-        "took_ms": [one.took_ms for one in attempts],
-        "was_count": [one.was_count for one in attempts],
-        "owed_status": [one.owed_status for one in attempts],
-        "owed_code": [one.owed_code for one in attempts],
-        "owed_msg": [one.owed_msg for one in attempts],
-        "skipped": [one.skipped for one in attempts],
-        "done": int(NotifyStatus.DONE),
-        "waiting": int(NotifyStatus.WAITING),
-        "running": int(NotifyStatus.RUNNING),
-        "open": _OPEN,
-    }
-    return set((await db.execute(_TOLD, binds)).scalars())
+    binds = columns(attempts, *names_of(NotifyAttempt))
+    return await returned(db, _RECORD, order_ids=sorted(set(binds["order_id"])), **binds)
 
 
 async def dead_notifies(
@@ -179,7 +161,7 @@ async def dead_notifies(
         rows = await db.execute(_DEAD_OF_CHANNEL, {**binds, "channel_no": channel_no})
     else:
         rows = await db.execute(_DEAD, binds)
-    return [DeadNotify(*row) for row in rows]
+    return [DeadNotify(**row) for row in rows]
 
 
 async def revive_notifies(

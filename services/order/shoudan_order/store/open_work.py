@@ -10,6 +10,7 @@ from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.text_statements import statement
+from shoudan_order.states import AuditStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +46,21 @@ def _queue(row: str, key: str, count: str) -> Queue:
     )
 
 
+_WAITING: Final = f"{AuditStatus.WAITING:d}"
+
 AUDITS: Final = _queue(
-    """
+    f"""
 SELECT a.audit_id, a.order_id, greatest(a.delivery_id, a.refund_id), o.order_status, a.audit_msg,
     a.create_time, o.sell_amount_micros
 FROM oms_audit_info a JOIN oms_order_info o ON o.order_id = a.order_id
-WHERE a.audit_status = 20 AND a.change_type = :kind""",
+WHERE a.audit_status = {_WAITING} AND a.change_type = :kind""",
     "a.audit_id",
-    """SELECT a.create_time FROM oms_audit_info a
-    WHERE a.audit_status = 20 AND a.change_type = :kind""",
+    f"""SELECT a.create_time FROM oms_audit_info a
+    WHERE a.audit_status = {_WAITING} AND a.change_type = :kind""",
 )
 # OFFSET 0: looked up order by order, never joined with all that waits.
-_ORDER = """FROM oms_order_info o WHERE o.parked_reason <> '' AND NOT EXISTS (SELECT 1
-    FROM oms_audit_info a WHERE a.order_id = o.order_id AND a.audit_status = 20 OFFSET 0)"""
+_ORDER = f"""FROM oms_order_info o WHERE o.parked_reason <> '' AND NOT EXISTS (SELECT 1
+    FROM oms_audit_info a WHERE a.order_id = o.order_id AND a.audit_status = {_WAITING} OFFSET 0)"""
 ORDERS: Final = _queue(
     f"""
 SELECT o.order_id, o.order_id, CAST(0 AS bigint), o.order_status, o.parked_reason, o.create_time,

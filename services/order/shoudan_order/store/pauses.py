@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.records import numbers, returned
 from shoudan_kit.db.text_statements import statement
-from shoudan_order.states import OrderStatus, YesNo
+from shoudan_order.states import ENDED, OrderStatus, yes_no
 
 _PARK = statement("""
 UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
@@ -31,11 +32,11 @@ FROM (SELECT order_id FROM oms_order_info WHERE parked_reason <> ''
 """)
 
 # 1 -> 0 and back, while there may be something to bind.
-_PAUSE = statement("""
+_PAUSE = statement(f"""
 UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         delivery_pause = :pause
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.delivery_pause <> :pause
-    AND o.order_status = ANY(CAST(:open AS smallint[]))
+    AND o.order_status IN ({numbers(set(OrderStatus) - ENDED)})
 RETURNING o.order_id
 """)
 
@@ -49,27 +50,21 @@ class Parked:
 
 
 async def park_orders(db: AsyncConnection, reasons: Mapping[int, str]) -> set[int]:
-    """Leave orders to a person, each with its first reason; the ids parked now."""
-    binds = {"ids": list(reasons), "reasons": list(reasons.values())}
-    return set((await db.execute(_PARK, binds)).scalars())
+    """Park orders for a person's decision, each with its first reason; the ids parked now."""
+    return await returned(db, _PARK, ids=list(reasons), reasons=list(reasons.values()))
 
 
 async def unpark_orders(db: AsyncConnection, ids: Sequence[int]) -> None:
-    """Nothing of these orders waits for a decision any more. They are locked by the caller."""
+    """Unpark orders with no decision open. They are locked by the caller."""
     await db.execute(_UNPARK, {"ids": ids})
 
 
 async def parked_orders(db: AsyncConnection, most: int) -> Parked:
-    """What waits for a person now; counted up to `most`."""
+    """How many orders are parked, counted up to `most`."""
     row = (await db.execute(_PARKED, {"most": most})).one()
     return Parked(row.parked, row.oldest_id)
 
 
 async def set_paused(db: AsyncConnection, ids: Sequence[int], *, paused: bool) -> set[int]:
     """Pause or resume the delivery of orders that have not ended; the ids that changed."""
-    binds = {
-        "ids": ids,
-        "pause": int(YesNo.YES if paused else YesNo.NO),
-        "open": [int(OrderStatus.PAYING), int(OrderStatus.DELIVERING)],
-    }
-    return set((await db.execute(_PAUSE, binds)).scalars())
+    return await returned(db, _PAUSE, ids=ids, pause=yes_no(paused))

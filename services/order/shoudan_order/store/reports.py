@@ -14,7 +14,9 @@ from typing import Final
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.records import numbers
 from shoudan_kit.db.text_statements import statement
+from shoudan_order.states import ENDED, DeliveryStatus, RefundStatus, ReturnStatus, YesNo
 
 # What each movement adds to a sum: a sale (with what refunds have taken of it since), a refund, a delivery,
 # a return. Nothing else moves them, and each movement has one moment that no later one changes.
@@ -82,17 +84,19 @@ def _moved(table: str, where: str, gross: Mapping[str, str], returned: Mapping[s
     )
 
 
+_GIVEN_BACK: Final = numbers(set(RefundStatus) - {RefundStatus.RETURNING, RefundStatus.FAILED})
+
 # A refund that has been decided is no longer part of its order's sums; the lookup is made only for orders
 # that were refunded.
 _TAKEN: Final = f"""LEFT JOIN LATERAL (
     SELECT {", ".join(f"CAST(sum(r.{name}) AS bigint) AS {name}" for name in _DOWN.values())}
-    FROM oms_refund_info r WHERE m.is_refund = 0 AND r.order_id = m.order_id
-        AND r.refund_status IN (0, 20, 91)) AS t ON true"""
+    FROM oms_refund_info r WHERE m.is_refund = {YesNo.YES:d} AND r.order_id = m.order_id
+        AND r.refund_status IN ({_GIVEN_BACK})) AS t ON true"""
 _MOVEMENTS: Final = " UNION ALL ".join(
     (
         _moved(
             "oms_order_info",
-            "m.order_status IN (0, 90, 91)",
+            f"m.order_status IN ({numbers(ENDED)})",
             {name: f"m.{name} + coalesce(t.{taken}, 0)" for name, taken in _DOWN.items()},
             {},
             orders=1,
@@ -100,19 +104,19 @@ _MOVEMENTS: Final = " UNION ALL ".join(
         ),
         _moved(
             "oms_refund_info",
-            "m.refund_status IN (0, 20, 91)",
+            f"m.refund_status IN ({_GIVEN_BACK})",
             {},
             {name: f"m.{taken}" for name, taken in _DOWN.items()},
         ),
         _moved(
             "oms_order_delivery",
-            "m.delivery_status = 0",
+            f"m.delivery_status = {DeliveryStatus.SUCCEEDED:d}",
             {name: f"m.{names[0]}" for name, names in _UP.items()},
             {},
         ),
         _moved(
             "oms_refund_up_return",
-            "m.return_status = 0",
+            f"m.return_status = {ReturnStatus.SUCCEEDED:d}",
             {},
             {name: f"m.{names[1]}" for name, names in _UP.items()},
         ),
@@ -144,11 +148,11 @@ SELECT up_channel_no, CAST(sum(delivered) AS bigint), {_apart(_RETURNED)} FROM (
     SELECT up_channel_no, 1 AS delivered, {", ".join(f"{n} AS gross_{n}" for n in _RETURNED)},
         {", ".join(f"{_NONE} AS returned_{n}" for n in _RETURNED)}
     FROM oms_order_delivery
-    WHERE delivery_status = 0 AND end_time >= :start AND end_time < :end_
+    WHERE delivery_status = {DeliveryStatus.SUCCEEDED:d} AND end_time >= :start AND end_time < :end_
     UNION ALL
     SELECT up_channel_no, 0, {", ".join("0" for _ in _RETURNED)}, {", ".join(_RETURNED.values())}
     FROM oms_refund_up_return
-    WHERE return_status = 0 AND end_time >= :start AND end_time < :end_
+    WHERE return_status = {ReturnStatus.SUCCEEDED:d} AND end_time >= :start AND end_time < :end_
 ) AS moved GROUP BY 1 ORDER BY 1
 """)
 

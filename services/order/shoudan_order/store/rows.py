@@ -81,6 +81,13 @@ class OrderState:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderUpdate(OrderState):
+    """What becomes of an order, decided under its lock; `was` is what was read there."""
+
+    was: OrderState
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """A part of an order at one supplier, as it was bound."""
 
