@@ -13,9 +13,9 @@ from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import binding, events, kinds, notifies
+from shoudan_order import binding, events, kinds, notifies, transfers
 from shoudan_order.context import Context
-from shoudan_order.pay_client import DIFFERS, DOMAIN, TOO_LOW, Posted, Transfer
+from shoudan_order.pay_client import DIFFERS, TOO_LOW, Posted
 from shoudan_order.states import (
     BIND,
     PAYMENT,
@@ -25,9 +25,7 @@ from shoudan_order.states import (
     OrderStatus,
     PaymentEvent,
     PaymentStatus,
-    UpPaymentStatus,
 )
-from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.store import orders as store
 from shoudan_order.store.rows import Delivery, Order
 
@@ -47,32 +45,6 @@ class _Binding:
     parts_of: dict[int, list[Delivery]] = field(default_factory=dict[int, list[Delivery]])
 
 
-def sale(order: Order) -> Transfer:
-    """What the channel pays for an order. Source: oms-behaviour §3.9 DownPay."""
-    return Transfer(
-        "down",
-        order.down_channel_no,
-        str(order.order_id),
-        "",
-        -order.sell_amount_micros,
-        order.commission_amount_micros,
-        -order.service_amount_micros,
-    )
-
-
-def purchase(delivery: Delivery) -> Transfer:
-    """What a supplier is paid for a delivery. Source: oms-behaviour §3.9 UpPay."""
-    return Transfer(
-        "up",
-        delivery.up_channel_no,
-        str(delivery.delivery_id),
-        "",
-        -delivery.cost_amount_micros,
-        delivery.up_commission_amount_micros,
-        delivery.service_amount_micros,
-    )
-
-
 async def pay(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
     """Charge the channels, then bind at once what this process also binds.
 
@@ -86,9 +58,11 @@ async def pay(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
     orders = await context.orders(t.payload.order_id for t in tasks)
     known = [t for t in tasks if t.payload.order_id in orders]
     try:
-        answers = await context.ledger.post([sale(orders[t.payload.order_id]) for t in known])
+        answers = await context.ledger.post(
+            [transfers.sale(orders[t.payload.order_id]) for t in known]
+        )
     except grpc.RpcError as error:
-        retry_payment(context, known, error)
+        transfers.retry_payment(context, known, error)
         return
     paid: list[Task[kinds.OrderStep]] = []
     failed: list[Task[kinds.OrderStep]] = []
@@ -99,7 +73,7 @@ async def pay(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
         elif answer.reason == TOO_LOW and _fails_fast(context, order):
             failed.append(task)
         else:
-            refused(context, task, answer)
+            transfers.refused(context, task, answer)
             _retry_before_timeout(task, left_s.get(order.order_id))
     voided = {
         task.payload.order_id
@@ -149,22 +123,6 @@ def _fails_fast(context: Context, order: Order) -> bool:
     return shelf is not None and shelf.pay_fail_fast
 
 
-def retry_payment(
-    context: Context, tasks: Sequence[Task[Any]], error: grpc.RpcError
-) -> None:  # fmt: skip
-    """Nobody knows whether it was posted: the same key is posted again."""
-    code = getattr(error, "code", lambda: None)()
-    _log.warning("pay_unanswered", code=str(code), count=len(tasks))
-    for task in tasks:
-        task.retry_after(context.settings.call_again_s, f"pay did not answer: {code}")
-
-
-def refused(context: Context, task: Task[Any], answer: Refused) -> None:
-    _log.info("pay_refused", task_id=task.id, order_no=task.order_no, reason=answer.reason)
-    short = context.settings.pay_short_again_s if answer.domain == DOMAIN else 1.0
-    task.retry_after(short, f"{answer.reason}")
-
-
 async def _paid(
     context: Context,
     tasks: Sequence[Task[kinds.OrderStep]],
@@ -212,7 +170,7 @@ def _bind_now(context: Context, orders: Sequence[Order]) -> _Binding:
         made.paid.append(
             store.Paid(
                 order.order_id,
-                free if sale(order).empty else paid,
+                free if transfers.sale(order).empty else paid,
                 delivering if bound else waiting,
                 sum(part.total_face_micros for part in bound),
             )
@@ -250,77 +208,3 @@ async def _fail_fast(
                 work.tasks.finish_id(kinds.TIMEOUT, cached.timeout_task)
         work.tasks.finish(*tasks)
     context.memory.drop(moved)
-
-
-async def pay_up(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -> None:
-    """Pay the suppliers of deliveries that succeeded, refunded by the user or not.
-
-    The task was made with the success, so it is due as long as it exists; the ledger knows repeats.
-    """
-    orders = await context.orders({t.payload.order_id for t in tasks})
-    bought = await _purchases(context, tasks)
-    due = [t for t in tasks if t.payload.delivery_id in bought]
-    ended = [t for t in tasks if t.payload.delivery_id not in bought]
-    try:
-        answers = await context.ledger.post([purchase(bought[t.payload.delivery_id]) for t in due])
-    except grpc.RpcError as error:
-        retry_payment(context, due, error)
-        due, answers = [], []
-    for task, answer in zip(due, answers, strict=True):
-        if isinstance(answer, Posted):
-            ended.append(task)
-        else:
-            refused(context, task, answer)
-    if ended:
-        await _up_paid(context, ended, bought, orders)
-
-
-async def _purchases(
-    context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]
-) -> dict[int, Delivery]:
-    """Deliveries that are to be paid, with the real costs: from memory, else as stored."""
-    found: dict[int, Delivery] = {}
-    missing: list[int] = []
-    for task in tasks:
-        cached = context.memory.get(task.payload.order_id)
-        part = cached.deliveries.get(task.payload.delivery_id) if cached is not None else None
-        if part is not None:
-            found[part.delivery_id] = part
-        else:
-            missing.append(task.payload.delivery_id)
-    if missing:
-        async with context.app.db.connect() as db:
-            stored = await delivery_store.deliveries_by_ids(db, missing)
-        found |= {
-            delivery_id: one.delivery
-            for delivery_id, one in stored.items()
-            if one.up_payment_status == UpPaymentStatus.PAYING
-        }
-    return found
-
-
-async def _up_paid(
-    context: Context,
-    tasks: Sequence[Task[kinds.DeliveryStep]],
-    bought: Mapping[int, Delivery],
-    orders: Mapping[int, Order],
-) -> None:
-    ids = [t.payload.delivery_id for t in tasks]
-    async with context.app.work("order.up_pay") as work:
-        moved = await delivery_store.advance_up_paid(
-            work.db, ids, sorted({t.payload.order_id for t in tasks})
-        )
-        for delivery_id in moved:
-            part = bought[delivery_id]
-            events.order_event(
-                work,
-                "up_paid",
-                orders[part.order_id],
-                OrderStatus.SUCCEEDED,
-                events.UP_PAY,
-                f"{micros_to_yuan(part.cost_amount_micros)} 元",
-                delivery_id=delivery_id,
-            )
-        work.tasks.finish(*tasks)
-    for task in tasks:
-        context.memory.ended(task.payload.order_id, task.payload.delivery_id)

@@ -13,10 +13,9 @@ from shoudan_kit import log
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds, notifies, order_totals, payments, results
+from shoudan_order import events, kinds, notifies, order_totals, results
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import UNKNOWN, Outcome, Pending
-from shoudan_order.pay_client import DIFFERS, Posted, Transfer
 from shoudan_order.states import (
     ENDED,
     FAIL_REFUND,
@@ -214,105 +213,3 @@ async def _park_unknown(
             events.DELIVERY_TIMEOUT,
             reasons[order_id],
         )
-
-
-async def refund_order(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
-    """Give back what a failed order has paid and did not get. Source: oms-behaviour §3.9.
-
-    An order that failed before its payment was known: its debit's key is voided, so that a late debit
-    is refused; where the debit was made it is given back.
-    """
-    async with context.app.db.connect() as db:
-        found = await store.read_orders(db, [t.payload.order_id for t in tasks], lock=False)
-    due = [
-        t
-        for t in tasks
-        if t.payload.order_id in found
-        and found[t.payload.order_id][1].refund_status == FailRefundStatus.WAITING
-    ]
-    over = [t for t in tasks if t not in due]
-    refunded: list[Task[kinds.OrderStep]] = []
-    nothing: list[Task[kinds.OrderStep]] = []
-    if due:
-        try:
-            refunded, nothing = await _post_refunds(context, due, found)
-        except grpc.RpcError as error:
-            payments.retry_payment(context, due, error)
-    async with context.app.work("order.refund") as work:
-        await _refunded(work, refunded, found, FailRefundEvent.REFUNDED)
-        await _refunded(work, nothing, found, FailRefundEvent.NOTHING_PAID)
-        work.tasks.finish(*over, *refunded, *nothing)
-
-
-async def _post_refunds(
-    context: Context,
-    due: Sequence[Task[kinds.OrderStep]],
-    found: Mapping[int, tuple[Order, OrderState]],
-) -> tuple[list[Task[kinds.OrderStep]], list[Task[kinds.OrderStep]]]:
-    """Tasks whose money went back, and tasks where nothing had been paid."""
-    unsure = [t for t in due if found[t.payload.order_id][1].payment_status != 0]
-    voids = await context.ledger.post([void_sale(found[t.payload.order_id][0]) for t in unsure])
-    paid = [t for t in due if t not in unsure]
-    nothing: list[Task[kinds.OrderStep]] = []
-    for task, answer in zip(unsure, voids, strict=True):
-        if isinstance(answer, Posted) and answer.moved:
-            paid.append(task)
-        elif isinstance(answer, Posted):
-            nothing.append(task)
-        else:
-            payments.refused(context, task, answer)
-    backs = await context.ledger.post([back_sale(*found[t.payload.order_id]) for t in paid])
-    refunded: list[Task[kinds.OrderStep]] = []
-    for task, answer in zip(paid, backs, strict=True):
-        if isinstance(answer, Posted):
-            refunded.append(task)
-        else:
-            if answer.reason == DIFFERS:
-                _log.error("refund_differs", order_no=task.order_no)
-            payments.refused(context, task, answer)
-    return refunded, nothing
-
-
-def void_sale(order: Order) -> Transfer:
-    """Close the keys of an order's debit."""
-    sale = payments.sale(order)
-    return Transfer(
-        sale.side,
-        sale.channel_no,
-        sale.trade_no,
-        "",
-        sale.channel_micros,
-        sale.commission_micros,
-        sale.service_micros,
-        void=True,
-    )
-
-
-def back_sale(order: Order, was: OrderState) -> Transfer:
-    """What a failed (or partly delivered) order gets back: all but what was delivered."""
-    return Transfer(
-        "down",
-        order.down_channel_no,
-        f"r{order.order_id}",
-        str(order.order_id),
-        order.sell_amount_micros - was.success_sell_amount_micros,
-        was.success_commission_micros - order.commission_amount_micros,
-        order.service_amount_micros - was.success_service_micros,
-        refund=True,
-    )
-
-
-async def _refunded(
-    work: UnitOfWork,
-    tasks: Sequence[Task[kinds.OrderStep]],
-    found: Mapping[int, tuple[Order, OrderState]],
-    event: FailRefundEvent,
-) -> None:
-    if not tasks:
-        return
-    after = FAIL_REFUND.next(FailRefundStatus.WAITING, event)
-    ids = [t.payload.order_id for t in tasks]
-    for order_id in await store.advance_fail_refund(work.db, ids, after):
-        order, was = found[order_id]
-        what = "refunded" if event == FailRefundEvent.REFUNDED else "unpaid"
-        events.order_event(work, what, order, was.order_status, events.FAIL_REFUND)
