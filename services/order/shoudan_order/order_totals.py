@@ -37,7 +37,7 @@ HALF = "delivered in part"
 
 def as_is(was: OrderState) -> OrderUpdate:
     """The order unchanged."""
-    return OrderUpdate(*_VALUES(was), was)
+    return OrderUpdate(*_VALUES(was), was=was)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
@@ -259,7 +260,7 @@ def _refund(
     return refund, after if mandatory else now
 
 
-def amounts(before: OrderUpdate, after: OrderUpdate) -> dict[str, int]:
+def amounts(before: OrderUpdate, after: OrderUpdate) -> dict[str, Any]:
     """What a refund gives back: exactly what the order loses by it."""
     return {
         "refund_face_micros": before.success_face_micros - after.success_face_micros,

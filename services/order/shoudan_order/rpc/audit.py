@@ -7,14 +7,13 @@ from contextlib import aclosing
 from datetime import UTC
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import audit_service_pb2_grpc as grpc_pb
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_order import audits, pauses, retries, views
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
+from shoudan_order.rpc.messages import filled
 from shoudan_order.states import AuditStatus, AuditType
 from shoudan_order.store.audits import Audit
 from shoudan_order.store.reports import REPORTS
@@ -97,17 +96,7 @@ class AuditServicer(grpc_pb.AuditServiceServicer):
             self._context, request.channel_no, _token(request.page_token), size
         )
         return pb.ListDeadNotifiesResponse(
-            notifies=[
-                pb.ListDeadNotifiesResponse.DeadNotify(
-                    notify_id=one.notify_id,
-                    order_id=one.order_id,
-                    refund_id=one.refund_id,
-                    notify_url=one.notify_url,
-                    notify_msg=one.notify_msg,
-                    notify_count=one.notify_count,
-                )
-                for one in found
-            ],
+            notifies=[filled(pb.ListDeadNotifiesResponse.DeadNotify, one) for one in found],
             next_page_token=str(found[-1].notify_id) if len(found) == size else "",
         )
 
@@ -149,19 +138,12 @@ def _token(text: str) -> int:
 
 
 def _audit(one: Audit) -> pb.Audit:
-    made, decided = Timestamp(), Timestamp()
-    made.FromDatetime(one.create_time)
-    if one.audit_time is not None:
-        decided.FromDatetime(one.audit_time)
-    return pb.Audit(
-        audit_id=one.audit_id,
-        order_id=one.order_id,
-        refund_id=one.refund_id,
-        delivery_id=one.delivery_id,
-        type=int(one.change_type),  # pyright: ignore[reportArgumentType] - open proto enum
-        status=int(one.audit_status),
+    return filled(
+        pb.Audit,
+        one,
+        type=one.change_type,
+        status=one.audit_status,
         by=one.audit_by,
-        time=decided if one.audit_time is not None else None,
+        time=one.audit_time,
         message=one.audit_msg,
-        create_time=made,
     )

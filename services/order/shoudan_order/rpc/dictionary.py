@@ -10,6 +10,7 @@ from shoudan_kit.rpc.messages import RpcContext
 from shoudan_order import dictionary
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
+from shoudan_order.rpc.messages import filled
 
 CHARS_MAX: Final = 32
 GRADE_MAX: Final = 3
@@ -28,12 +29,7 @@ class DictionaryServicer(grpc_pb.DictionaryServiceServicer):
         if not request.dic_type or len(request.dic_type) > CHARS_MAX:
             raise FieldInvalid("dic_type", f"1 to {CHARS_MAX} characters")
         rows = await dictionary.of_type(self._context, request.dic_type)
-        return pb.GetDictionaryResponse(
-            rows=[
-                pb.DictionaryRow(name=r.name, value=r.value, type=r.type, sort_no=r.sort_no)
-                for r in rows
-            ]
-        )
+        return pb.GetDictionaryResponse(rows=[filled(pb.DictionaryRow, row) for row in rows])
 
     async def ListAreas(
         self, request: pb.ListAreasRequest, context: RpcContext
@@ -44,15 +40,7 @@ class DictionaryServicer(grpc_pb.DictionaryServiceServicer):
         found = dictionary.areas(self._context.catalogue, request.grade, request.parent_code)
         return pb.ListAreasResponse(
             areas=[
-                pb.Area(
-                    canton_code=one.canton_code,
-                    chinese_name=one.chinese_name,
-                    parent_code=one.parent,
-                    grade=one.grade,
-                    full_spell=one.spell,
-                    simple_spell=one.simple_spell,
-                    sort_no=place,
-                )
+                filled(pb.Area, one, parent_code=one.parent, full_spell=one.spell, sort_no=place)
                 for place, one in enumerate(found, 1)
             ]
         )

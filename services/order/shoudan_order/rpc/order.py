@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC
-from typing import Any, Final
+from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
+from shoudan.core.v1.core_pb2 import Moment
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2_grpc as grpc_pb
 from shoudan_kit.batch import Coalescer
@@ -20,14 +19,13 @@ from shoudan_order.delivery_client import Outcome, stated_cost_micros
 from shoudan_order.pricing import NewOrder
 from shoudan_order.refusals import FieldInvalid, OrderRefusal
 from shoudan_order.rpc import refunds
+from shoudan_order.rpc.messages import KEY_CHARS_MAX, NUM_MAX, filled, text_problem
+from shoudan_order.states import YesNo
 from shoudan_order.store.rows import OrderSummary
 from shoudan_order.store.views import OrderFilter, OrderView
 
 ITEMS_MAX: Final = 1_000
-NUM_MAX: Final = 1_000
-KEY_CHARS_MAX: Final = 64
 CODE_CHARS_MAX: Final = 8
-URL_CHARS_MAX: Final = 2_048
 PAGE_DEFAULT: Final = 100
 
 
@@ -141,7 +139,7 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
         """The merged timeline of order, pay and delivery."""
         key = (request.key.channel_no, request.key.request_no)
         moments = await timeline.of_order(self._context, request.order_id, key)
-        return pb.GetLifecycleResponse(moments=moments)
+        return pb.GetLifecycleResponse(moments=[filled(Moment, one) for one in moments])
 
     async def CreateRefunds(
         self, request: pb.CreateRefundsRequest, context: RpcContext
@@ -200,11 +198,9 @@ def _problem(one: pb.NewOrder) -> FieldInvalid | None:
         ("province_no", one.province_no, 0, CODE_CHARS_MAX),
         ("city_no", one.city_no, 0, CODE_CHARS_MAX),
         ("recharge_account", one.recharge_account, 0, KEY_CHARS_MAX),
-        ("notify_url", one.notify_url, 0, URL_CHARS_MAX),
     )
-    for name, text, least, most in texts:
-        if not least <= len(text) <= most or not text.isprintable():
-            return FieldInvalid(name, f"{least} to {most} printable characters")
+    if problem := text_problem(texts, one.notify_url):
+        return problem
     if not 1 <= one.num <= NUM_MAX:
         return FieldInvalid("num", f"1 to {NUM_MAX}")
     if not 0 < one.face_micros <= MICROS_MAX or one.face_micros % 10:
@@ -213,8 +209,6 @@ def _problem(one: pb.NewOrder) -> FieldInvalid | None:
         return FieldInvalid("amount", "an amount with at most five decimals")
     if one.invoice_type not in {0, 1, 2}:
         return FieldInvalid("invoice_type", "0, 1 or 2")
-    if one.notify_url and not one.notify_url.lower().startswith(("http://", "https://")):
-        return FieldInvalid("notify_url", "an http or https URL")
     return None
 
 
@@ -252,93 +246,27 @@ def _outcome(one: pb.DeliveryResult) -> Outcome:
     )
 
 
-def _time(moment: Any) -> Timestamp | None:
-    if moment is None:
-        return None
-    made = Timestamp()
-    made.FromDatetime(moment)
-    return made
-
-
 def whole(view: OrderView) -> pb.Order:
     """An order with its parts."""
     v = view.values
-    return pb.Order(
-        state=pb.OrderState(
-            order_id=view.order_id,
+    return filled(
+        pb.Order,
+        v,
+        state=filled(pb.OrderState, v, channel_no=v["down_channel_no"], status=v["order_status"]),
+        request=filled(
+            pb.NewOrder,
+            v,
             channel_no=v["down_channel_no"],
-            request_no=v["request_no"],
-            status=v["order_status"],
-            fail_code=v["fail_code"],
-            fail_msg=v["fail_msg"],
-        ),
-        request=pb.NewOrder(
-            channel_no=v["down_channel_no"],
-            request_no=v["request_no"],
-            line_id=v["line_id"],
-            carrier_no=v["carrier_no"],
-            province_no=v["province_no"],
-            city_no=v["city_no"],
-            invoice_type=v["invoice_type"],
-            num=v["num"],
-            face_micros=v["face_micros"],
             amount_micros=v["mer_amount_micros"],
             notify_url=view.notify_url,
             recharge_account=v["rechage_account"],
         ),
-        down_product_id=v["down_product_id"],
-        total_face_micros=v["total_face_micros"],
-        sell_amount_micros=v["sell_amount_micros"],
-        commission_amount_micros=v["commission_amount_micros"],
-        service_amount_micros=v["service_amount_micros"],
-        fee_amount_micros=v["fee_amount_micros"],
-        payment_status=v["payment_status"],
-        delivery_bind_status=v["delivery_bind_status"],
-        refund_status=v["refund_status"],
-        notify_status=v["notify_status"],
-        bind_face_micros=v["bind_face_micros"],
-        success_face_micros=v["success_face_micros"],
-        profit_micros=v["profit_micros"],
-        create_time=_time(v["create_time"]),
-        overtime=_time(view.overtime),
-        up_paid=v["complete_up_pay"] == 0,
-        parked_reason=v["parked_reason"],
-        deliveries=[_delivery(row) for row in view.deliveries],
+        overtime=view.timeout,
+        up_paid=v["complete_up_pay"] == YesNo.YES,
+        deliveries=[
+            filled(pb.OrderDelivery, row, up_service_amount_micros=row["service_amount_micros"])
+            for row in view.deliveries
+        ],
         refunds=[refunds.refund(row) for row in view.refunds],
-        notifies=[_notify(row) for row in view.notifies],
-    )
-
-
-def _delivery(row: Any) -> pb.OrderDelivery:
-    return pb.OrderDelivery(
-        delivery_id=row["delivery_id"],
-        up_channel_no=row["up_channel_no"],
-        up_product_id=row["up_product_id"],
-        up_delivery_no=row["up_delivery_no"],
-        delivery_status=row["delivery_status"],
-        up_payment_status=row["up_payment_status"],
-        face_micros=row["face_micros"],
-        num=row["num"],
-        cost_amount_micros=row["cost_amount_micros"],
-        up_commission_amount_micros=row["up_commission_amount_micros"],
-        up_service_amount_micros=row["service_amount_micros"],
-        create_time=_time(row["create_time"]),
-        start_time=_time(row["start_time"]),
-        end_time=_time(row["end_time"]),
-        return_msg=row["return_msg"],
-    )
-
-
-def _notify(row: Any) -> pb.Notify:
-    return pb.Notify(
-        notify_id=row["notify_id"],
-        refund_id=row["refund_id"],
-        notify_type=row["notify_type"],
-        notify_status=row["notify_status"],
-        notify_count=row["notify_count"],
-        max_count=row["max_count"],
-        notify_url=row["notify_url"],
-        notify_msg=row["notify_msg"],
-        http_status=row["http_status"],
-        end_time=_time(row["end_time"]),
+        notifies=[filled(pb.Notify, row) for row in view.notifies],
     )

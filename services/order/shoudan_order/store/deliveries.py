@@ -142,7 +142,7 @@ def delivery_binds(parts: Sequence[Delivery], orders: Mapping[int, Order]) -> di
 
 def _read(row: Any) -> DeliveryState:
     *own, status, paid = row
-    return DeliveryState(Delivery(*own, 0), DeliveryStatus(status), UpPaymentStatus(paid))
+    return DeliveryState(Delivery(*own, timeout_s=0), DeliveryStatus(status), UpPaymentStatus(paid))
 
 
 async def insert_deliveries(

@@ -142,7 +142,7 @@ async def notifies_due(
 ) -> dict[tuple[int, int], NotifyRow]:
     """Notifies by (order_id, refund_id)."""
     binds = {"order_ids": [k[0] for k in keys], "refund_ids": [k[1] for k in keys]}
-    rows = [NotifyRow(**row) for row in await db.execute(_DUE, binds)]
+    rows = [NotifyRow(**row) for row in (await db.execute(_DUE, binds)).mappings()]
     return {(row.order_id, row.refund_id): row for row in rows}
 
 
@@ -161,7 +161,7 @@ async def dead_notifies(
         rows = await db.execute(_DEAD_OF_CHANNEL, {**binds, "channel_no": channel_no})
     else:
         rows = await db.execute(_DEAD, binds)
-    return [DeadNotify(**row) for row in rows]
+    return [DeadNotify(**row) for row in rows.mappings()]
 
 
 async def revive_notifies(

@@ -68,7 +68,7 @@ class OrderView:
         return next((str(n["notify_url"]) for n in self.notifies if not n["refund_id"]), "")
 
     @property
-    def overtime(self) -> datetime | None:
+    def timeout(self) -> datetime | None:
         """When it times out; None once it has ended."""
         moment: datetime = self.values["order_overtime"]
         return None if self.values["end_time"] else moment
