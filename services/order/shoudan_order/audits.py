@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
-from shoudan_order import binding, kinds, order_totals, results, returns, timeouts
+from shoudan_order import binding, kinds, order_totals, results, returns
 from shoudan_order.context import Context
+from shoudan_order.delivery_calls import key
 from shoudan_order.delivery_client import UNKNOWN, Outcome
 from shoudan_order.refusals import AuditRefused, NotFound
 from shoudan_order.states import (
     ENDED,
+    OPEN_DELIVERIES,
+    OPEN_RETURNS,
     AuditStatus,
     AuditType,
     DeliveryStatus,
@@ -119,11 +122,9 @@ async def _delivery(context: Context, audit: Audit, decision: Decision) -> None:
         )
     if there is None:
         raise NotFound("delivery", audit.delivery_id)
-    if there.delivery_status in {DeliveryStatus.WAITING, DeliveryStatus.SENDING}:
+    if there.delivery_status in OPEN_DELIVERIES:
         order = (await context.orders([audit.order_id]))[audit.order_id]
-        await _resolve_at_delivery(
-            context, audit, decision, timeouts.key(context, audit.delivery_id, order)
-        )
+        await _resolve_at_delivery(context, audit, decision, key(context, order, audit.delivery_id))
         outcome = Outcome(
             audit.delivery_id, succeeded, result_code=MANUAL, result_desc=decision.reason
         )
@@ -144,10 +145,10 @@ async def _return(context: Context, audit: Audit, decision: Decision) -> None:
         there = (await return_store.returns_by_ids(db, [audit.delivery_id])).get(audit.delivery_id)
     if there is None:
         raise NotFound("return", audit.delivery_id)
-    if there.return_status in returns.OPEN:
+    if there.return_status in OPEN_RETURNS:
         order = (await context.orders([audit.order_id]))[audit.order_id]
         await _resolve_at_delivery(
-            context, audit, decision, returns.key(context, order, there.return_id)
+            context, audit, decision, key(context, order, there.return_id, is_return=True)
         )
         outcome = Outcome(
             audit.delivery_id, succeeded, True, result_code=MANUAL, result_desc=decision.reason

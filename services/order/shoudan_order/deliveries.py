@@ -6,18 +6,23 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import grpc
-
 from shoudan_kit import log
-from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_order import binding, kinds, order_totals, results
 from shoudan_order.context import Context
-from shoudan_order.delivery_client import DIFFERS, OVERLOADED, Outcome, Pending, Sending
-from shoudan_order.states import BIND, BindEvent, DeliveryStatus, OrderStatus, YesNo
+from shoudan_order.delivery_calls import answered, handed_over
+from shoudan_order.delivery_client import Outcome, Sending
+from shoudan_order.states import (
+    BIND,
+    OPEN_DELIVERIES,
+    BindEvent,
+    DeliveryStatus,
+    OrderStatus,
+    YesNo,
+)
 from shoudan_order.store import deliveries as store
 from shoudan_order.store import orders as order_store
-from shoudan_order.store.rows import Delivery, DeliveryState, Order, OrderState, OrderUpdate
+from shoudan_order.store.rows import Delivery, Order, OrderState, OrderUpdate
 
 REMIND_AFTER_S: Final = 3.0
 
@@ -75,19 +80,10 @@ async def deliver(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -
     wanted = [
         send(context, orders[t.payload.order_id], sending[t.payload.delivery_id]) for t in due
     ]
-    try:
-        answers = await context.suppliers.send(wanted)
-    except grpc.RpcError as error:
-        _log.warning("delivery_unanswered", code=str(error.code()), count=len(due))
-        for task in due:
-            task.retry_after(
-                context.settings.call_again_s, f"delivery did not answer: {error.code()}"
-            )
-        return
     ended: list[Outcome] = []
     reminders: list[Task[kinds.DeliveryStep]] = []
-    for task, answer in zip(due, answers, strict=True):
-        outcome = _outcome(context, task, answer)
+    for task, answer in await answered(context, due, context.suppliers.send(wanted)):
+        outcome = handed_over(context, task, task.payload.delivery_id, answer)
         if outcome is not None:
             ended.append(outcome)
         elif task.retry_after_s is None:
@@ -137,13 +133,9 @@ async def _to_send(
         waiting = [i for i, one in there.items() if one.delivery_status == DeliveryStatus.WAITING]
         if waiting:
             await store.advance_started(db, waiting)
-    live = {i: one for i, one in there.items() if _live(one)}
+    live = {i: one for i, one in there.items() if one.delivery_status in OPEN_DELIVERIES}
     over = [t for t in missing if t.payload.delivery_id not in live]
     return sending | {i: one.delivery for i, one in live.items()}, over
-
-
-def _live(one: DeliveryState) -> bool:
-    return one.delivery_status in {DeliveryStatus.WAITING, DeliveryStatus.SENDING}
 
 
 def send(context: Context, order: Order, part: Delivery) -> Sending:
@@ -168,27 +160,4 @@ def send(context: Context, order: Order, part: Delivery) -> Sending:
         account=context.accounts.open(order.order_id, order.rechage_account),
         timeout_s=part.timeout_s or order.timeout_s,
         params={name: value for name, value in facts.items() if value},
-    )
-
-
-def _outcome(
-    context: Context,
-    task: Task[kinds.DeliveryStep],
-    answer: Outcome | Pending | Refused,
-) -> Outcome | None:
-    """What the answer to a hand-over ends; None when nothing is known yet."""
-    if isinstance(answer, Outcome):
-        return answer
-    if isinstance(answer, Pending):
-        return None
-    if answer.reason in {OVERLOADED, DIFFERS}:
-        # A delivery that differs was handed over before: its own result will come.
-        task.retry_after(context.settings.call_again_s, answer.reason)
-        return None
-    _log.info("delivery_refused", delivery_id=task.payload.delivery_id, reason=answer.reason)
-    return Outcome(
-        id=task.payload.delivery_id,
-        succeeded=False,
-        result_code="refused",
-        result_desc=answer.reason.removeprefix("ERROR_REASON_").lower(),
     )

@@ -16,6 +16,7 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import binding, costs, events, kinds, notifies, order_totals
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome
+from shoudan_order.parking import park
 from shoudan_order.states import (
     DELIVERY,
     ENDED,
@@ -31,7 +32,6 @@ from shoudan_order.states import (
 from shoudan_order.store import audits as audit_store
 from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.store import orders as store
-from shoudan_order.store import pauses as pause_store
 from shoudan_order.store.rows import Delivery, DeliveryState, Order, OrderState, OrderUpdate
 
 _log = log.get_logger("results")
@@ -306,14 +306,10 @@ async def _park(
         asked.append(audit_store.NewAudit(audit_id, order_id, 0, delivery_id, kind, reason))
     if not asked:
         return
-    parked = await pause_store.park_orders(work.db, reasons)
-    await audit_store.insert_audits(work.db, asked)
+    await park(work, orders, reasons, asked, events.AUDIT)
     for order_id, reason in reasons.items():
         if (now := batch.now.get(order_id)) is not None and not now.parked_reason:
             batch.now[order_id] = replace(now, parked_reason=reason)
-    for order_id in parked:
-        order, was = orders[order_id]
-        events.order_event(work, "parked", order, was.order_status, events.AUDIT, reasons[order_id])
 
 
 def _succeeded(

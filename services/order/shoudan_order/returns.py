@@ -8,28 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import grpc
-
-from shoudan_kit import log
 from shoudan_kit.db.pool import retry
-from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, order_totals, refunds
 from shoudan_order.context import Context
-from shoudan_order.delivery_client import (
-    DIFFERS,
-    OVERLOADED,
-    UNKNOWN,
-    Answer,
-    Outcome,
-    Pending,
-    Sending,
-)
+from shoudan_order.delivery_calls import answered, handed_over
+from shoudan_order.delivery_client import Outcome, Sending
+from shoudan_order.parking import park
 from shoudan_order.results import Ack
 from shoudan_order.states import (
     MONEY_BACK,
     NOTIFY,
+    OPEN_RETURNS,
     REFUND,
     RETURN,
     UP_RETURN,
@@ -52,9 +43,6 @@ from shoudan_order.store.refunds import Refund
 from shoudan_order.store.returns import Return
 from shoudan_order.store.rows import Order, OrderState, OrderUpdate
 
-_log = log.get_logger("returns")
-
-OPEN = {ReturnStatus.WAITING, ReturnStatus.SENDING}
 # The end of a return whose refund's time is over; it ends none that has been handed over.
 NEVER_SENT = "overtime"
 HALF = "returned in part"
@@ -89,24 +77,17 @@ async def send(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -> Non
                 work.db, sorted({there[i].refund_id for i in started})
             )
         due = [
-            t for t in tasks if (r := there.get(t.payload.return_id)) and r.return_status in OPEN
+            t
+            for t in tasks
+            if (r := there.get(t.payload.return_id)) and r.return_status in OPEN_RETURNS
         ]
         work.tasks.finish(*(t for t in tasks if t not in due))
     wanted = [
         _sending(context, orders[t.payload.order_id], there[t.payload.return_id]) for t in due
     ]
-    try:
-        answers = await context.suppliers.send(wanted)
-    except grpc.RpcError as error:
-        _log.warning("delivery_unanswered", code=str(error.code()), count=len(due))
-        for task in due:
-            task.retry_after(
-                context.settings.call_again_s, f"delivery did not answer: {error.code()}"
-            )
-        return
     ended: list[Outcome] = []
-    for task, answer in zip(due, answers, strict=True):
-        outcome = _outcome(context, task, answer)
+    for task, answer in await answered(context, due, context.suppliers.send(wanted)):
+        outcome = handed_over(context, task, task.payload.return_id, answer, is_return=True)
         if outcome is not None:
             ended.append(outcome)
     if ended:
@@ -141,21 +122,6 @@ def _sending(context: Context, order: Order, one: Return) -> Sending:
     )
 
 
-def _outcome(context: Context, task: Task[kinds.ReturnStep], answer: Answer) -> Outcome | None:
-    """What the answer to a hand-over ends; a refused return was never sent."""
-    if isinstance(answer, Outcome):
-        return answer
-    if isinstance(answer, Pending):
-        return None
-    if answer.reason in {OVERLOADED, DIFFERS}:
-        # A return that differs was handed over before: its own result will come.
-        task.retry_after(context.settings.call_again_s, answer.reason)
-        return None
-    _log.info("return_refused", return_id=task.payload.return_id, reason=answer.reason)
-    reason = answer.reason.removeprefix("ERROR_REASON_").lower()
-    return Outcome(task.payload.return_id, False, True, result_code="refused", result_desc=reason)
-
-
 async def report(context: Context, outcomes: Sequence[Outcome]) -> list[Ack]:
     """Store ends of returns; acknowledgements in order. Repeats change nothing."""
     acks = await retry(lambda: _report(context, outcomes))
@@ -187,7 +153,7 @@ def _decide(there: Mapping[int, Return], outcomes: Sequence[Outcome]) -> _Batch:
         if was is None:
             continue
         ack = batch.acks.get(one.id) or Ack(one.id, False, False)
-        if was.return_status in OPEN:
+        if was.return_status in OPEN_RETURNS:
             if one.result_code == NEVER_SENT and was.return_status != ReturnStatus.WAITING:
                 continue
             was = _end(batch, was, one.first)
@@ -285,7 +251,7 @@ async def _end_refunds(
             )
             for r in halves
         ]
-        for order_id in await _leave_to_person(work, orders, reasons, audits):
+        for order_id in await park(work, orders, reasons, audits, events.RETURN_UNKNOWN):
             now = changed.get(order_id) or order_totals.as_is(orders[order_id][1])
             changed[order_id] = replace(now, parked_reason=reasons[order_id])
 
@@ -302,7 +268,7 @@ def ended_refund(
     """The refund and its order once every return has ended; None before."""
     if refund.refund_status != RefundStatus.RETURNING:
         return None
-    if any(r.return_status in OPEN for r in returns):
+    if any(r.return_status in OPEN_RETURNS for r in returns):
         return None
     back = sum(
         r.return_total_face_micros for r in returns if r.return_status == ReturnStatus.SUCCEEDED
@@ -356,30 +322,13 @@ async def _park(
         reasons.setdefault(was.order_id, reason)
         audits.append(_audit(work, was, reason))
     if audits:
-        await _leave_to_person(work, orders, reasons, audits)
+        await park(work, orders, reasons, audits, events.RETURN_UNKNOWN)
 
 
 def _audit(work: UnitOfWork, one: Return, reason: str) -> audit_store.NewAudit:
     return audit_store.NewAudit(
         work.ids.next(), one.order_id, one.refund_id, one.return_id, AuditType.RETURN, reason
     )
-
-
-async def _leave_to_person(
-    work: UnitOfWork,
-    orders: Mapping[int, tuple[Order, OrderState]],
-    reasons: Mapping[int, str],
-    audits: Sequence[audit_store.NewAudit],
-) -> set[int]:
-    """Leave returns or refunds to a person; the orders parked by it."""
-    await audit_store.insert_audits(work.db, audits)
-    parked = await pause_store.park_orders(work.db, reasons)
-    for order_id in parked:
-        order, was = orders[order_id]
-        events.order_event(
-            work, "parked", order, was.order_status, events.RETURN_UNKNOWN, reasons[order_id]
-        )
-    return parked
 
 
 async def _unpark_known(
@@ -404,82 +353,3 @@ async def _unpark_known(
     for order_id in free:
         order, was = orders[order_id]
         orders[order_id] = (order, replace(was, parked_reason=""))
-
-
-async def time_out(context: Context, tasks: Sequence[Task[kinds.RefundStep]]) -> None:
-    """A refund's time is over: returns never sent fail, those under way are asked about."""
-    async with context.app.db.connect() as db:
-        early = await refund_store.seconds_left(db, [t.payload.refund_id for t in tasks])
-    over = [t for t in tasks if t.payload.refund_id not in early]
-    refund_ids = [t.payload.refund_id for t in over]
-    async with context.app.db.connect() as db:
-        returns = await store.returns_of_refunds(db, refund_ids)
-    waiting = [r for r in returns if r.return_status == ReturnStatus.WAITING]
-    if waiting:
-        late = [Outcome(r.return_id, False, True, result_code=NEVER_SENT) for r in waiting]
-        await report(context, late)
-        async with context.app.db.connect() as db:
-            returns = await store.returns_of_refunds(db, refund_ids)
-    for task in tasks:
-        if task.payload.refund_id in early:
-            task.retry_after(early[task.payload.refund_id] + 1, "a return is tried again")
-    lines = await context.orders({r.order_id for r in returns})
-    async with context.app.work("refund.overtime") as work:
-        for one in returns:
-            if one.return_status == ReturnStatus.SENDING:
-                context.enqueue(
-                    work,
-                    kinds.RETURN_UNKNOWN,
-                    lines[one.order_id].line_id,
-                    kinds.ReturnStep(one.return_id, one.refund_id, one.order_id),
-                )
-        work.tasks.finish(*over)
-
-
-async def unknown(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -> None:
-    """Ask the delivery service about returns; what nobody knows is left to a person."""
-    ids = [t.payload.return_id for t in tasks]
-    async with context.app.db.connect() as db:
-        there = await store.returns_by_ids(db, ids)
-    orders = await context.orders({t.payload.order_id for t in tasks})
-    open_ = [t for t in tasks if there[t.payload.return_id].return_status in OPEN]
-    try:
-        answers = await context.suppliers.ask(
-            [key(context, orders[t.payload.order_id], t.payload.return_id) for t in open_]
-        )
-    except grpc.RpcError as error:
-        for task in open_:
-            task.retry_after(
-                context.settings.call_again_s, f"delivery did not answer: {error.code()}"
-            )
-        return
-    ended: list[Outcome] = []
-    left: list[Return] = []
-    for task, answer in zip(open_, answers, strict=True):
-        one = there[task.payload.return_id]
-        if isinstance(answer, Outcome):
-            ended.append(answer)
-        elif isinstance(answer, Refused) and answer.reason == UNKNOWN:
-            ended.append(Outcome(one.return_id, False, True, result_code="not_sent"))
-        else:
-            left.append(one)
-    if ended:
-        await report(context, ended)
-    async with context.app.work("refund.return_unknown") as work:
-        if left:
-            found = await order_store.read_orders(
-                work.db, sorted({r.order_id for r in left}), lock=True
-            )
-            # Under the lock: a result may have come since it was asked about.
-            there = await store.returns_by_ids(work.db, [r.return_id for r in left])
-            left = [r for r in there.values() if r.return_status in OPEN]
-            reasons = {r.order_id: f"return {r.return_id} unknown at overtime" for r in left}
-            audits = [_audit(work, r, reasons[r.order_id]) for r in left]
-            await _leave_to_person(work, found, reasons, audits)
-        work.tasks.finish(*tasks)
-
-
-def key(context: Context, order: Order, return_id: int) -> tuple[int, str, int]:
-    """What the delivery service knows a return by."""
-    line = context.catalogue.lines.get(order.line_id)
-    return return_id, order.down_channel_no, line.return_service_class if line else 21

@@ -477,6 +477,10 @@ UNUSED: Final[dict[str, frozenset[IntEnum]]] = {
 
 ENDED: Final = frozenset({OrderStatus.SUCCEEDED, OrderStatus.FAILED, OrderStatus.PARTIAL})
 
+# Handed over or about to be, with the end open.
+OPEN_DELIVERIES: Final = frozenset(DELIVERY.sources(DeliveryEvent.FAILED))
+OPEN_RETURNS: Final = frozenset(RETURN.sources(ReturnEvent.FAILED))
+
 
 def yes_no(fact: bool) -> int:
     """The documented number of yes (0) or no (1)."""

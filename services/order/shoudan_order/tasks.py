@@ -20,6 +20,6 @@ HANDLERS: Final[tuple[Handler[Any], ...]] = (
     handles(kinds.DOWN_REFUND)(transfers.refund_down),
     handles(kinds.UP_REFUND)(transfers.refund_up),
     handles(kinds.REFUND_NOTIFY)(notifies.send),
-    handles(kinds.REFUND_TIMEOUT)(returns.time_out),
-    handles(kinds.RETURN_UNKNOWN)(returns.unknown),
+    handles(kinds.REFUND_TIMEOUT)(timeouts.refund_time_out),
+    handles(kinds.RETURN_UNKNOWN)(timeouts.return_unknown),
 )

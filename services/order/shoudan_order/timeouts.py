@@ -5,33 +5,39 @@ Source: oms-behaviour §3.6, with cases (a), (b) and (c).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 
-import grpc
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit import log
-from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds, notifies, order_totals, results
+from shoudan_order import events, kinds, notifies, order_totals, results, returns
 from shoudan_order.context import Context
-from shoudan_order.delivery_client import UNKNOWN, Outcome, Pending
+from shoudan_order.delivery_calls import answered, key, queried
+from shoudan_order.delivery_client import Outcome
+from shoudan_order.parking import park
 from shoudan_order.states import (
     ENDED,
     FAIL_REFUND,
+    OPEN_DELIVERIES,
+    OPEN_RETURNS,
     AuditType,
-    DeliveryStatus,
     FailRefundEvent,
     FailRefundStatus,
     OrderStatus,
+    ReturnStatus,
 )
 from shoudan_order.store import audits as audit_store
 from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.store import orders as store
-from shoudan_order.store import pauses as pause_store
+from shoudan_order.store import refunds as refund_store
+from shoudan_order.store import returns as return_store
 from shoudan_order.store.rows import DeliveryState, Order, OrderState, OrderUpdate
 
-_log = log.get_logger("overtime")
+_Step = TypeVar("_Step", kinds.DeliveryStep, kinds.ReturnStep)
 
 TIMEOUT_CODE = "900"
 TIMEOUT_TEXT = "订单超时"
@@ -100,7 +106,7 @@ async def _end_paid(
         await store.advance_orders(work.db, closed)
         await results.request_decision(work, closed)
     for part in await delivery_store.deliveries_of(work.db, list(asked)) if asked else ():
-        if part.delivery_status in {DeliveryStatus.WAITING, DeliveryStatus.SENDING}:
+        if part.delivery_status in OPEN_DELIVERIES:
             _enqueue_query(context, work, asked[part.delivery.order_id], part)
 
 
@@ -120,96 +126,131 @@ def _enqueue_query(context: Context, work: UnitOfWork, order: Order, part: Deliv
     )
 
 
-async def delivery_unknown(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -> None:
-    """Ask the delivery service; what nobody knows is left to a person, the order stays as it is."""
+async def refund_time_out(context: Context, tasks: Sequence[Task[kinds.RefundStep]]) -> None:
+    """A refund's time is over: returns never sent fail, those under way are asked about."""
     async with context.app.db.connect() as db:
-        there = await delivery_store.deliveries_by_ids(db, [t.payload.delivery_id for t in tasks])
+        early = await refund_store.seconds_left(db, [t.payload.refund_id for t in tasks])
+    over = [t for t in tasks if t.payload.refund_id not in early]
+    refund_ids = [t.payload.refund_id for t in over]
+    async with context.app.db.connect() as db:
+        found = await return_store.returns_of_refunds(db, refund_ids)
+    waiting = [r for r in found if r.return_status == ReturnStatus.WAITING]
+    if waiting:
+        late = [Outcome(r.return_id, False, True, result_code=returns.NEVER_SENT) for r in waiting]
+        await returns.report(context, late)
+        async with context.app.db.connect() as db:
+            found = await return_store.returns_of_refunds(db, refund_ids)
+    for task in tasks:
+        if task.payload.refund_id in early:
+            task.retry_after(early[task.payload.refund_id] + 1, "a return is tried again")
+    lines = await context.orders({r.order_id for r in found})
+    async with context.app.work("refund.overtime") as work:
+        for one in found:
+            if one.return_status == ReturnStatus.SENDING:
+                context.enqueue(
+                    work,
+                    kinds.RETURN_UNKNOWN,
+                    lines[one.order_id].line_id,
+                    kinds.ReturnStep(one.return_id, one.refund_id, one.order_id),
+                )
+        work.tasks.finish(*over)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What differs between the deliveries and the returns that are queried."""
+
+    name: str
+    audit: AuditType
+    tag: str
+    number: Callable[[Any], int]
+    open: Callable[[AsyncConnection, Sequence[int]], Awaitable[Collection[int]]]
+    report: Callable[[Context, Sequence[Outcome]], Awaitable[object]]
+
+
+async def _open_deliveries(db: AsyncConnection, ids: Sequence[int]) -> Collection[int]:
+    there = await delivery_store.deliveries_by_ids(db, ids)
+    return {i for i, one in there.items() if one.delivery_status in OPEN_DELIVERIES}
+
+
+async def _open_returns(db: AsyncConnection, ids: Sequence[int]) -> Collection[int]:
+    there = await return_store.returns_by_ids(db, ids)
+    return {i for i, one in there.items() if one.return_status in OPEN_RETURNS}
+
+
+_DELIVERY: Final = _Side(
+    "delivery",
+    AuditType.DELIVERY,
+    events.DELIVERY_TIMEOUT,
+    attrgetter("delivery_id"),
+    _open_deliveries,
+    results.report,
+)
+_RETURN: Final = _Side(
+    "return",
+    AuditType.RETURN,
+    events.RETURN_UNKNOWN,
+    attrgetter("return_id"),
+    _open_returns,
+    returns.report,
+)
+
+
+async def delivery_unknown(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -> None:
+    """Query the delivery service; what stays unknown is left to a person, the order stays as it is."""
+    await _query(context, tasks, _DELIVERY, context.app.work("order.delivery_unknown"))
+
+
+async def return_unknown(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -> None:
+    """The same for returns."""
+    await _query(context, tasks, _RETURN, context.app.work("refund.return_unknown"))
+
+
+async def _query(
+    context: Context, tasks: Sequence[Task[_Step]], side: _Side, transaction: UnitOfWork
+) -> None:
+    async with context.app.db.connect() as db:
+        open_ = await side.open(db, [side.number(t.payload) for t in tasks])
     orders = await context.orders({t.payload.order_id for t in tasks})
-    open_ = [t for t in tasks if _open(there.get(t.payload.delivery_id))]
-    try:
-        answers = await context.suppliers.ask(
-            [key(context, t.payload.delivery_id, orders[t.payload.order_id]) for t in open_]
-        )
-    except grpc.RpcError as error:
-        _log.warning("delivery_unanswered", code=str(error.code()), count=len(open_))
-        for task in open_:
-            task.retry_after(
-                context.settings.call_again_s, f"delivery did not answer: {error.code()}"
-            )
-        answers, open_ = [], []
+    due = [t for t in tasks if side.number(t.payload) in open_]
+    is_return = side is _RETURN
+    keys = [
+        key(context, orders[t.payload.order_id], side.number(t.payload), is_return=is_return)
+        for t in due
+    ]
     ended: list[Outcome] = []
-    unknown: list[Task[kinds.DeliveryStep]] = []
-    for task, answer in zip(open_, answers, strict=True):
-        outcome = _known(task, answer)
+    unknown: list[_Step] = []
+    answers = await answered(context, due, context.suppliers.ask(keys))
+    for task, answer in answers:
+        outcome = queried(side.number(task.payload), answer, is_return=is_return)
         if outcome is None:
-            unknown.append(task)
+            unknown.append(task.payload)
         else:
             ended.append(outcome)
     if ended:
-        await results.report(context, ended)
-    async with context.app.work("order.delivery_unknown") as work:
-        await _park_unknown(work, unknown, orders)
-        done = {t.id for t in open_}
-        work.tasks.finish(
-            *(t for t in tasks if t.id in done or not _open(there.get(t.payload.delivery_id)))
-        )
+        await side.report(context, ended)
+    async with transaction as work:
+        if unknown:
+            await _park_unknown(work, unknown, side)
+        work.tasks.finish(*(task for task, _ in answers))
+        work.tasks.finish(*(t for t in tasks if t not in due))
 
 
-def _open(part: DeliveryState | None) -> bool:
-    return part is not None and part.delivery_status in {
-        DeliveryStatus.WAITING,
-        DeliveryStatus.SENDING,
-    }
-
-
-def key(context: Context, delivery_id: int, order: Order) -> tuple[int, str, int]:
-    """What the delivery service knows a delivery by."""
-    line = context.catalogue.lines.get(order.line_id)
-    return delivery_id, order.down_channel_no, line.service_class if line else 10
-
-
-def _known(task: Task[kinds.DeliveryStep], answer: Outcome | Pending | Refused) -> Outcome | None:
-    """The end of a delivery; one that was never handed over has failed for certain."""
-    if isinstance(answer, Outcome):
-        return answer
-    if isinstance(answer, Refused) and answer.reason == UNKNOWN:
-        return Outcome(task.payload.delivery_id, succeeded=False, result_code="not_sent")
-    return None
-
-
-async def _park_unknown(
-    work: UnitOfWork,
-    tasks: Sequence[Task[kinds.DeliveryStep]],
-    orders: Mapping[int, Order],
-) -> None:
-    """Park what is still open: a result may have come since it was asked about."""
-    if not tasks:
-        return
-    await store.read_orders(work.db, sorted({t.payload.order_id for t in tasks}), lock=True)
-    ids = [t.payload.delivery_id for t in tasks]
-    there = await delivery_store.deliveries_by_ids(work.db, ids)
-    tasks = [t for t in tasks if _open(there.get(t.payload.delivery_id))]
+async def _park_unknown(work: UnitOfWork, steps: Sequence[_Step], side: _Side) -> None:
+    """Park what is still open under the locks: a result may have come since the query."""
+    orders = await store.read_orders(work.db, sorted({s.order_id for s in steps}), lock=True)
+    open_ = await side.open(work.db, [side.number(s) for s in steps])
+    steps = [s for s in steps if side.number(s) in open_]
     audits = [
         audit_store.NewAudit(
             work.ids.next(),
-            t.payload.order_id,
-            0,
-            t.payload.delivery_id,
-            AuditType.DELIVERY,
-            "unknown at overtime",
+            s.order_id,
+            s.refund_id if isinstance(s, kinds.ReturnStep) else 0,
+            side.number(s),
+            side.audit,
+            f"{side.name} {side.number(s)} unknown at overtime",
         )
-        for t in tasks
+        for s in steps
     ]
-    await audit_store.insert_audits(work.db, audits)
-    reasons = {
-        t.payload.order_id: f"delivery {t.payload.delivery_id} unknown at overtime" for t in tasks
-    }
-    for order_id in await pause_store.park_orders(work.db, reasons):
-        events.order_event(
-            work,
-            "parked",
-            orders[order_id],
-            OrderStatus.DELIVERING,
-            events.DELIVERY_TIMEOUT,
-            reasons[order_id],
-        )
+    reasons = {audit.order_id: audit.audit_msg for audit in audits}
+    await park(work, orders, reasons, audits, side.tag)
