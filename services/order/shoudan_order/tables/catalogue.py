@@ -13,20 +13,20 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    false,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.schema import SchemaItem
 
 from shoudan_kit.db.foundation import rights
 from shoudan_order.states import YesNo
 from shoudan_order.tables.columns import (
     count,
+    fact,
     holds,
     key,
     micros,
     now,
     number,
-    one_of,
     ppm,
     status,
     text_key,
@@ -53,52 +53,33 @@ QUEUES: Final = {
     "return_finish_queue": ("oms:refund:return_complete", "退货结束队列"),
 }
 
-TABLES: Final = frozenset(
-    {
-        "oms_product_line",
-        "oms_down_channel",
-        "oms_up_channel",
-        "oms_down_shelf",
-        "oms_up_shelf",
-        "oms_down_product",
-        "oms_up_product",
-        "oms_canton_info",
-    }
-)
 # Two rows alike in all of these would be the same product of the same shelf.
 SAME_PRODUCT: Final = (
-    "shelf_id",
-    "line_id",
-    "carrier_no",
-    "province_no",
-    "city_no",
-    "face_micros",
-    "invoice_type",
+    "shelf_id", "line_id", "carrier_no", "province_no", "city_no", "face_micros", "invoice_type",
     "can_refund",
-)
+)  # fmt: skip
 
 
 def declare(made: MetaData) -> None:
     """Add the catalogue's tables to `made`."""
+    before = set(made.tables)
     Table(
         "oms_product_line",
         made,
         key("line_id", "产品线编号"),
         words("line_name", "产品线名称", None),
-        status("can_package_delivery", YesNo, "支持打包发货", 1),
+        *status("can_package_delivery", YesNo, "支持打包发货", 1),
         *(words(name, comment, value) for name, (value, comment) in QUEUES.items()),
         count("service_class", "发货服务类型: 10 加油卡充值 20 电子券发货 30 话费充值", 10),
         count("return_service_class", "退货服务类型: 21 电子券退货", 21),
-        one_of("can_package_delivery", YesNo),
         comment="产品线",
     )
     _channels(made)
     _shelves(made)
     _products(made)
     _canton(made)
-    for table in made.tables.values():
-        if table.name in TABLES:
-            table.info.update(rights(update=_written(table)))
+    for name in made.tables.keys() - before:
+        made.tables[name].info.update(rights(update=_written(made.tables[name])))
     Table(
         "oms_catalogue_version",
         made,
@@ -123,23 +104,16 @@ def _channels(made: MetaData) -> None:
         made,
         text_key("channel_no", "渠道编号"),
         words("channel_name", "渠道名称", None),
-        status("status", YesNo, "状态", 0),
+        *status("status", YesNo, "状态", 0),
         now("create_time", "创建时间"),
         words("ext_channel_no", "外部渠道编号"),
         words("auth_mode", "signing scheme of its requests; empty for none"),
         words("secret_name", "name of its secret, never the secret"),
         Column("allowed_networks", JSONB, nullable=False, comment="networks it may call from"),
-        Column(
-            "word_status",
-            Boolean,
-            nullable=False,
-            server_default=false(),
-            comment="words, not numbers",
-        ),
+        fact("word_status", "words, not numbers"),
         Column(
             "notify_networks", JSONB, nullable=False, comment="private networks it may be told at"
         ),
-        one_of("status", YesNo),
         comment="下游渠道",
     )
     Table(
@@ -147,10 +121,9 @@ def _channels(made: MetaData) -> None:
         made,
         text_key("channel_no", "渠道编号"),
         words("channel_name", "渠道名称", None),
-        status("status", YesNo, "状态", 0),
+        *status("status", YesNo, "状态", 0),
         now("create_time", "创建时间"),
         words("ext_channel_no", "外部渠道编号"),
-        one_of("status", YesNo),
         comment="上游渠道",
     )
 
@@ -170,17 +143,10 @@ def _shelves(made: MetaData) -> None:
         _channel_of("oms_down_channel"),
         count("order_overtime", "订单超时时长, 秒", 600),
         count("refund_overtime", "退款超时时长, 秒", 600),
-        status("status", YesNo, "状态", 0),
-        Column(
-            "pay_fail_fast",
-            Boolean,
-            nullable=False,
-            server_default=false(),
-            comment="too little balance fails the order at once",
-        ),
+        *status("status", YesNo, "状态", 0),
+        fact("pay_fail_fast", "too little balance fails the order at once"),
         now("create_time", "创建时间"),
         words("extend_info", "拓展信息"),
-        one_of("status", YesNo),
         holds("overtimes", "order_overtime > 0 AND refund_overtime > 0"),
         comment="下游货架",
     )
@@ -192,10 +158,9 @@ def _shelves(made: MetaData) -> None:
         _channel_of("oms_up_channel"),
         count("delivery_overtime", "发货超时时间, 秒", 300),
         count("return_overtime", "退货超时时间, 秒", 300),
-        status("status", YesNo, "状态", 0),
+        *status("status", YesNo, "状态", 0),
         now("create_time", "创建时间"),
         words("extend_info", "拓展信息"),
-        one_of("status", YesNo),
         holds("overtimes", "delivery_overtime > 0 AND return_overtime > 0"),
         comment="上游货架",
     )
@@ -206,63 +171,56 @@ def _reference(name: str, target: str, comment: str) -> Column[int]:
 
 
 def _products(made: MetaData) -> None:
-    Table(
-        "oms_down_product",
-        made,
-        key("product_id", "商品编号"),
-        _reference("shelf_id", "oms_down_shelf.shelf_id", "货架编号"),
-        _reference("line_id", "oms_product_line.line_id", "产品线编号"),
-        words("carrier_no", "运营商", None),
-        words("province_no", "省份", "*"),
-        words("city_no", "城市", "*"),
-        count("invoice_type", "开票方式: 1 不开发票 0 不限制 2 需要发票"),
-        words("ext_product_no", "外部商品编号"),
-        status("can_refund", YesNo, "支持退款"),
-        micros("face_micros", "面值", given=True),
+    _product(
+        made, "down", "下游商品", "1 不开发票 0 不限制 2 需要发票", "0, 1, 2", "支持退款",
         ppm("sell_discount_ppm", "销售折扣（以面值算）"),
         ppm("commission_discount_ppm", "佣金折扣（以面值算）"),
         ppm("service_discount_ppm", "服务费折扣（以面值算）"),
         ppm("payment_fee_discount_ppm", "手续费折扣（以销售金额算）"),
-        status("can_split_order", YesNo, "是否允许拆单"),
+        *status("can_split_order", YesNo, "是否允许拆单"),
         micros("split_order_face_micros", "拆单面值; 0 整单"),
         count("limit_count", "单次最大购买数量"),
-        status("status", YesNo, "状态", 0),
-        now("create_time", "创建时间"),
-        words("extend_info", "拓展信息"),
-        UniqueConstraint(*SAME_PRODUCT, name="oms_down_product_same"),
-        one_of("can_refund", YesNo),
-        one_of("can_split_order", YesNo),
-        one_of("status", YesNo),
-        holds("invoice_type", "invoice_type IN (0, 1, 2)"),
-        holds("positive", "face_micros > 0 AND limit_count > 0"),
-        comment="下游商品",
-    )
-    Table(
-        "oms_up_product",
-        made,
-        key("product_id", "商品编号"),
-        _reference("shelf_id", "oms_up_shelf.shelf_id", "货架编号"),
-        _reference("line_id", "oms_product_line.line_id", "产品线编号"),
-        words("carrier_no", "运营商", None),
-        words("province_no", "省份", "*"),
-        words("city_no", "城市", "*"),
-        count("invoice_type", "开票方式: 1 不开发票 2 上游开发票"),
-        words("ext_product_no", "外部商品编号"),
-        status("can_refund", YesNo, "支持退货"),
-        micros("face_micros", "面值", given=True),
+    )  # fmt: skip
+    _product(
+        made, "up", "上游商品", "1 不开发票 2 上游开发票", "1, 2", "支持退货",
         ppm("cost_discount_ppm", "成本折扣（以面值算）"),
         ppm("commission_discount_ppm", "佣金折扣（以面值算）"),
         ppm("service_discount_ppm", "服务费折扣（以面值算）"),
         count("limit_count", "单次最大发货数量"),
-        status("status", YesNo, "状态", 0),
+    )  # fmt: skip
+
+
+def _product(
+    made: MetaData,
+    side: str,
+    comment: str,
+    invoice: str,
+    invoice_types: str,
+    can_refund: str,
+    *terms: SchemaItem,
+) -> None:
+    """A table of products: what is sold (down) or bought (up), and on which terms."""
+    Table(
+        f"oms_{side}_product",
+        made,
+        key("product_id", "商品编号"),
+        _reference("shelf_id", f"oms_{side}_shelf.shelf_id", "货架编号"),
+        _reference("line_id", "oms_product_line.line_id", "产品线编号"),
+        words("carrier_no", "运营商", None),
+        words("province_no", "省份", "*"),
+        words("city_no", "城市", "*"),
+        count("invoice_type", f"开票方式: {invoice}"),
+        words("ext_product_no", "外部商品编号"),
+        *status("can_refund", YesNo, can_refund),
+        micros("face_micros", "面值", given=True),
+        *terms,
+        *status("status", YesNo, "状态", 0),
         now("create_time", "创建时间"),
         words("extend_info", "拓展信息"),
-        UniqueConstraint(*SAME_PRODUCT, name="oms_up_product_same"),
-        one_of("can_refund", YesNo),
-        one_of("status", YesNo),
-        holds("invoice_type", "invoice_type IN (1, 2)"),
+        UniqueConstraint(*SAME_PRODUCT, name=f"oms_{side}_product_same"),
+        holds("invoice_type", f"invoice_type IN ({invoice_types})"),
         holds("positive", "face_micros > 0 AND limit_count > 0"),
-        comment="上游商品",
+        comment=comment,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -14,8 +15,11 @@ from sqlalchemy import (
     Integer,
     SmallInteger,
     Text,
+    false,
     text,
 )
+
+from shoudan_order.states import YesNo
 
 
 def key(name: str, comment: str) -> Column[int]:
@@ -71,19 +75,29 @@ def now(name: str, comment: str) -> Column[Any]:
 
 def status(
     name: str, states: type[IntEnum], comment: str, default: int | None = None
-) -> Column[int]:
-    """A documented number; the table also gets `one_of` for it."""
-    numbers = " ".join(f"{s.value} {s.name.lower()}" for s in states)
+) -> tuple[Column[int], CheckConstraint]:
+    """A documented number, and the rule that only documented numbers are stored."""
+    documented = ", ".join(str(s.value) for s in states)
+    return _number(name, states, comment, default), holds(name, f"{name} IN ({documented})")
+
+
+def yes_no(name: str, comment: str, default: int | None = None) -> Column[int]:
+    """A documented yes (0) or no (1) of a table that checks several of them together."""
+    return _number(name, YesNo, comment, default)
+
+
+def _number(name: str, states: type[IntEnum], comment: str, default: int | None) -> Column[int]:
+    said = " ".join(f"{s.value} {s.name.lower()}" for s in states)
     made = None if default is None else text(str(int(default)))
     return Column(
-        name, SmallInteger, nullable=False, server_default=made, comment=f"{comment}: {numbers}"
+        name, SmallInteger, nullable=False, server_default=made, comment=f"{comment}: {said}"
     )
 
 
-def one_of(name: str, states: type[IntEnum]) -> CheckConstraint:
-    """Only documented numbers are stored."""
-    numbers = ", ".join(str(s.value) for s in states)
-    return CheckConstraint(f"{name} IN ({numbers})", name=name)
+def fact(name: str, comment: str, *, given: bool = False) -> Column[bool]:
+    """True or false; false unless it is always `given`."""
+    made = None if given else false()
+    return Column(name, Boolean, nullable=False, server_default=made, comment=comment)
 
 
 def holds(name: str, rule: str) -> CheckConstraint:
