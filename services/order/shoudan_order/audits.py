@@ -14,7 +14,7 @@ from shoudan_order import binding, kinds, order_totals, results, returns
 from shoudan_order.context import Context
 from shoudan_order.delivery_calls import key
 from shoudan_order.delivery_client import UNKNOWN, Outcome
-from shoudan_order.refusals import AuditRefused, NotFound
+from shoudan_order.refusals import AuditRefused, NotFound, existing
 from shoudan_order.states import (
     ENDED,
     OPEN_DELIVERIES,
@@ -82,20 +82,25 @@ async def decide(
     elif audit.audit_by != store.SYSTEM:
         raise AuditRefused(audit_id, "decided before")
     async with context.app.work("audit.decide") as work:
-        # Under the order's lock, which whoever asks for another audit of it holds.
-        found = await order_store.read_orders(work.db, [audit.order_id], lock=True)
+        # Under the order's lock, which a request for another audit of it takes, too.
+        order, was = await _locked(work, audit)
         decided = await store.advance_audit(
             work.db, audit_id, decision.status, decision.by, decision.reason
         )
         if decided is None:
             raise AuditRefused(audit_id, "decided before")
         if await store.unpark(work.db, audit.order_id):
-            _resume(context, work, *found[audit.order_id])
+            _resume(context, work, order, was)
         await record_operation(
             work, decision.by, "audit.decide", f"audit {audit_id}", decision.reason
         )
         record(work)
     return decided
+
+
+async def _locked(work: UnitOfWork, audit: Audit) -> tuple[Order, OrderState]:
+    """The order of an audit, locked to the end of the transaction."""
+    return (await order_store.read_orders(work.db, [audit.order_id], lock=True))[audit.order_id]
 
 
 def _resume(context: Context, work: UnitOfWork, order: Order, was: OrderState) -> None:
@@ -117,11 +122,11 @@ async def _delivery(context: Context, audit: Audit, decision: Decision) -> None:
     """An unknown delivery has succeeded or failed; one that failed may be confirmed as delivered."""
     succeeded = _decided_success(audit, decision)
     async with context.app.db.connect() as db:
-        there = (await delivery_store.deliveries_by_ids(db, [audit.delivery_id])).get(
-            audit.delivery_id
+        there = existing(
+            await delivery_store.deliveries_by_ids(db, [audit.delivery_id]),
+            "delivery",
+            audit.delivery_id,
         )
-    if there is None:
-        raise NotFound("delivery", audit.delivery_id)
     if there.delivery_status in OPEN_DELIVERIES:
         order = (await context.orders([audit.order_id]))[audit.order_id]
         await _resolve_at_delivery(context, audit, decision, key(context, order, audit.delivery_id))
@@ -142,9 +147,9 @@ async def _return(context: Context, audit: Audit, decision: Decision) -> None:
     """The same for a return."""
     succeeded = _decided_success(audit, decision)
     async with context.app.db.connect() as db:
-        there = (await return_store.returns_by_ids(db, [audit.delivery_id])).get(audit.delivery_id)
-    if there is None:
-        raise NotFound("return", audit.delivery_id)
+        there = existing(
+            await return_store.returns_by_ids(db, [audit.delivery_id]), "return", audit.delivery_id
+        )
     if there.return_status in OPEN_RETURNS:
         order = (await context.orders([audit.order_id]))[audit.order_id]
         await _resolve_at_delivery(
@@ -190,8 +195,7 @@ async def _order(context: Context, audit: Audit, decision: Decision) -> None:
     One that has ended stays so.
     """
     async with context.app.work("audit.order") as work:
-        found = await order_store.read_orders(work.db, [audit.order_id], lock=True)
-        order, was = found[audit.order_id]
+        order, was = await _locked(work, audit)
         if was.order_status in ENDED:
             _same(audit, decision, ORDER_AUDIT[was.order_status])
             return
@@ -209,8 +213,7 @@ async def _order(context: Context, audit: Audit, decision: Decision) -> None:
 async def _refund(context: Context, audit: Audit, decision: Decision) -> None:
     """Close a refund returned in part: 91, what came back is refunded. One that has ended stays so."""
     async with context.app.work("audit.refund") as work:
-        found = await order_store.read_orders(work.db, [audit.order_id], lock=True)
-        order, was = found[audit.order_id]
+        order, was = await _locked(work, audit)
         refund = (await refund_store.refunds_by_ids(work.db, [audit.refund_id]))[audit.refund_id]
         if refund.refund_status != RefundStatus.RETURNING:
             _same(audit, decision, REFUND_AUDIT[refund.refund_status])
@@ -238,18 +241,12 @@ async def _false_success(context: Context, audit: Audit, decision: Decision) -> 
     if decision.status != AuditStatus.SUCCEEDED:
         raise AuditRefused(audit.audit_id, "only success (0) or failure (90)")
     async with context.app.work("audit.false_success") as work:
-        found = await order_store.read_orders(work.db, [audit.order_id], lock=True)
-        order, was = found[audit.order_id]
+        order, was = await _locked(work, audit)
         one = await _false_return(work, audit)
         if one is None:
             return
         await return_store.insert_returns(work.db, [one])
-        now = order_totals.with_costs(
-            order_totals.as_is(was),
-            -one.return_cost_amount_micros,
-            -one.return_commission_amount_micros,
-            -one.return_service_amount_micros,
-        )
+        now = order_totals.returned(order_totals.as_is(was), one)
         await order_store.advance_orders(work.db, [now])
         context.enqueue(
             work, kinds.UP_REFUND, order.line_id, kinds.ReturnStep(one.return_id, 0, order.order_id)
@@ -324,17 +321,14 @@ async def _new_audit(
 ) -> store.NewAudit:
     """The audit of what the number names. Refuses: NotFound, AuditRefused."""
     if kind == AuditType.ORDER:
-        if not await order_store.order_facts(work.db, [number]):
-            raise NotFound("order", number)
+        existing(await order_store.order_facts(work.db, [number]), "order", number)
         return store.NewAudit(audit_id, number, 0, 0, kind, reason)
     if kind == AuditType.REFUND:
-        refund = (await refund_store.refunds_by_ids(work.db, [number])).get(number)
-        if refund is None:
-            raise NotFound("refund", number)
+        refund = existing(await refund_store.refunds_by_ids(work.db, [number]), "refund", number)
         return store.NewAudit(audit_id, refund.order_id, number, 0, kind, reason)
     if kind == AuditType.FALSE_SUCCESS:
-        there = (await delivery_store.deliveries_by_ids(work.db, [number])).get(number)
-        if there is None:
-            raise NotFound("delivery", number)
+        there = existing(
+            await delivery_store.deliveries_by_ids(work.db, [number]), "delivery", number
+        )
         return store.NewAudit(audit_id, there.delivery.order_id, 0, number, kind, reason)
     raise AuditRefused(0, "the system asks for audits of this kind by itself")

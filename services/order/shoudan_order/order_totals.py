@@ -25,6 +25,7 @@ from shoudan_order.states import (
     PaymentStatus,
     YesNo,
 )
+from shoudan_order.store.returns import Return
 from shoudan_order.store.rows import Delivery, Order, OrderState, OrderUpdate
 
 _VALUES = attrgetter(*names_of(OrderState))
@@ -102,21 +103,20 @@ def _up(now: OrderUpdate) -> tuple[int, int, int]:
     )
 
 
-def with_face(order: Order, now: OrderUpdate, success_face_micros: int) -> OrderUpdate:
-    """The down side recomputed for what is delivered: the terms of the sale times the face."""
-    return _summed(now, success_face_micros, _down(order, success_face_micros), _up(now))
-
-
-def with_costs(now: OrderUpdate, cost: int, up_commission: int, up_service: int) -> OrderUpdate:
-    """The up side changed by what one delivery costs (or, negative, no longer costs)."""
-    before = _up(now)
+def returned(now: OrderUpdate, one: Return) -> OrderUpdate:
+    """The up side without what returned goods had cost."""
+    cost, commission, service = _up(now)
     down = _Down(
         now.success_sell_amount_micros,
         now.success_commission_micros,
         now.success_service_micros,
         now.success_fee_micros,
     )
-    after = (before[0] + cost, before[1] + up_commission, before[2] + up_service)
+    after = (
+        cost - one.return_cost_amount_micros,
+        commission - one.return_commission_amount_micros,
+        service - one.return_service_amount_micros,
+    )
     return _summed(now, now.success_face_micros, down, after)
 
 
@@ -199,8 +199,9 @@ def closed(order: Order, now: OrderUpdate, *, partial: bool) -> OrderUpdate:
 
 def refunded(order: Order, now: OrderUpdate, face_micros: int) -> OrderUpdate:
     """The user gives goods of this face back: the down side shrinks, the order is partial or failed."""
-    now = with_face(order, now, now.success_face_micros - face_micros)
-    whole = now.success_face_micros == 0
+    face = now.success_face_micros - face_micros
+    now = _summed(now, face, _down(order, face), _up(now))
+    whole = face == 0
     event = OrderEvent.REFUNDED if whole else OrderEvent.PART_REFUNDED
     return replace(
         now,

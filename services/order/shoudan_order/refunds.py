@@ -263,14 +263,8 @@ def _refund(
 def amounts(before: OrderUpdate, after: OrderUpdate) -> dict[str, Any]:
     """What a refund gives back: exactly what the order loses by it."""
     return {
-        "refund_face_micros": before.success_face_micros - after.success_face_micros,
-        "refund_sell_amount_micros": before.success_sell_amount_micros
-        - after.success_sell_amount_micros,
-        "refund_commission_amount_micros": before.success_commission_micros
-        - after.success_commission_micros,
-        "refund_service_amount_micros": before.success_service_micros
-        - after.success_service_micros,
-        "refund_fee_amount_micros": before.success_fee_micros - after.success_fee_micros,
+        refund: getattr(before, total) - getattr(after, total)
+        for total, refund in store.AMOUNTS.items()
     }
 
 

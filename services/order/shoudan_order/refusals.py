@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, dataclass_transform
+from typing import Final, TypeVar, dataclass_transform
 
 import grpc
 
 from shoudan.order.v1 import error_reason_pb2 as contract
 from shoudan_kit.rpc.refusal import Refusal
+
+T = TypeVar("T")
 
 _INVALID: Final = grpc.StatusCode.INVALID_ARGUMENT
 _EXISTS: Final = grpc.StatusCode.ALREADY_EXISTS
@@ -159,3 +162,11 @@ class NotFound(OrderRefusal, code=_NOT_FOUND):
 
     what: str
     id: int
+
+
+def existing(there: Mapping[int, T], what: str, number: int) -> T:
+    """What has this number. Raises NotFound."""
+    try:
+        return there[number]
+    except KeyError:
+        raise NotFound(what, number) from None

@@ -13,7 +13,7 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
 from shoudan_order import kinds
 from shoudan_order.audits import record_operation
 from shoudan_order.context import Context
-from shoudan_order.refusals import NotFound
+from shoudan_order.refusals import existing
 from shoudan_order.states import MoneyBackStatus, OrderStatus, ReturnStatus, UpPaymentStatus
 from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.store import notifies as notify_store
@@ -78,10 +78,8 @@ async def retry(context: Context, name: str, number: int, by: str, reason: str) 
 
 
 async def _retry_bind(context: Context, work: UnitOfWork, number: int) -> int:
-    found = await order_store.read_orders(work.db, [number], lock=True)
-    if number not in found:
-        raise NotFound("order", number)
-    order, was = found[number]
+    orders = await order_store.read_orders(work.db, [number], lock=True)
+    order, was = existing(orders, "order", number)
     open_ = was.bind_face_micros < order.total_face_micros
     if was.order_status != OrderStatus.DELIVERING or not open_ or was.parked_reason:
         return 0
@@ -91,9 +89,7 @@ async def _retry_bind(context: Context, work: UnitOfWork, number: int) -> int:
 
 
 async def _retry_up_pay(context: Context, work: UnitOfWork, number: int) -> int:
-    there = (await delivery_store.deliveries_by_ids(work.db, [number])).get(number)
-    if there is None:
-        raise NotFound("delivery", number)
+    there = existing(await delivery_store.deliveries_by_ids(work.db, [number]), "delivery", number)
     if there.up_payment_status != UpPaymentStatus.PAYING:
         return 0
     order_id = there.delivery.order_id
@@ -115,9 +111,7 @@ async def _retry_notify(context: Context, work: UnitOfWork, number: int) -> int:
 
 async def _retry_return(context: Context, work: UnitOfWork, number: int) -> int:
     """A new return in the place of one that failed: to the supplier a number that failed stays failed."""
-    there = (await return_store.returns_by_ids(work.db, [number])).get(number)
-    if there is None:
-        raise NotFound("return", number)
+    there = existing(await return_store.returns_by_ids(work.db, [number]), "return", number)
     order = (await order_store.read_orders(work.db, [there.order_id], lock=True))[there.order_id][0]
     refund = (await refund_store.refunds_by_ids(work.db, [there.refund_id])).get(there.refund_id)
     failed = there.return_status == ReturnStatus.FAILED
@@ -152,9 +146,7 @@ async def _room(work: UnitOfWork, refund: Refund, failed: Return) -> bool:
 
 
 async def _retry_up_refund(context: Context, work: UnitOfWork, number: int) -> int:
-    there = (await return_store.returns_by_ids(work.db, [number])).get(number)
-    if there is None:
-        raise NotFound("return", number)
+    there = existing(await return_store.returns_by_ids(work.db, [number]), "return", number)
     if there.up_refund_status != MoneyBackStatus.WAITING:
         return 0
     order = (await context.orders([there.order_id], work.db))[there.order_id]
@@ -163,9 +155,7 @@ async def _retry_up_refund(context: Context, work: UnitOfWork, number: int) -> i
 
 
 async def _retry_down_refund(context: Context, work: UnitOfWork, number: int) -> int:
-    refund = (await refund_store.refunds_by_ids(work.db, [number])).get(number)
-    if refund is None:
-        raise NotFound("refund", number)
+    refund = existing(await refund_store.refunds_by_ids(work.db, [number]), "refund", number)
     if refund.down_refund_status != MoneyBackStatus.WAITING:
         return 0
     order = (await context.orders([refund.order_id], work.db))[refund.order_id]

@@ -200,12 +200,7 @@ async def _settle(
     for one in batch.returned:
         order, was = orders[one.order_id]
         now = changed.get(one.order_id) or order_totals.as_is(was)
-        changed[one.order_id] = order_totals.with_costs(
-            now,
-            -one.return_cost_amount_micros,
-            -one.return_commission_amount_micros,
-            -one.return_service_amount_micros,
-        )
+        changed[one.order_id] = order_totals.returned(now, one)
         context.enqueue(
             work,
             kinds.UP_REFUND,

@@ -63,11 +63,18 @@ class RefundNotify:
 
 _READ_NAMES: Final = ", ".join(f"r.{name}" for name in names_of(Refund))
 _WRITTEN: Final = tuple(name for name in names_of(Refund) if name != "create_time")
+# The totals of an order, and what a refund takes of each.
+AMOUNTS: Final = {
+    "success_face_micros": "refund_face_micros",
+    "success_sell_amount_micros": "refund_sell_amount_micros",
+    "success_commission_micros": "refund_commission_amount_micros",
+    "success_service_micros": "refund_service_amount_micros",
+    "success_fee_micros": "refund_fee_amount_micros",
+}
 # What the end of its returns may change of a refund.
 _CHANGED: Final = (
     "refund_status", "up_return_status", "down_refund_status", "refund_notify_status",
-    "refund_face_micros", "refund_sell_amount_micros", "refund_commission_amount_micros",
-    "refund_service_amount_micros", "refund_fee_amount_micros",
+    *AMOUNTS.values(),
 )  # fmt: skip
 # Goods are back: the channel has its money or gets it; and returns whose supplier may still owe.
 _OWING: Final = numbers({RefundStatus.REFUNDING, RefundStatus.PARTIAL})

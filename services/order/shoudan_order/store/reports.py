@@ -17,16 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_kit.db.records import numbers
 from shoudan_kit.db.text_statements import statement
 from shoudan_order.states import ENDED, DeliveryStatus, RefundStatus, ReturnStatus, YesNo
+from shoudan_order.store.refunds import AMOUNTS
 
 # What each movement adds to a sum: a sale (with what refunds have taken of it since), a refund, a delivery,
 # a return. Nothing else moves them, and each movement has one moment that no later one changes.
-_DOWN: Final = {
-    "success_face_micros": "refund_face_micros",
-    "success_sell_amount_micros": "refund_sell_amount_micros",
-    "success_commission_micros": "refund_commission_amount_micros",
-    "success_service_micros": "refund_service_amount_micros",
-    "success_fee_micros": "refund_fee_amount_micros",
-}
 _UP: Final = {
     "success_cost_amount_micros": ("cost_amount_micros", "return_cost_amount_micros"),
     "success_up_commission_micros": (
@@ -42,7 +36,7 @@ _RETURNED: Final = {
     "up_commission_amount_micros": "return_commission_amount_micros",
     "service_amount_micros": "return_service_amount_micros",
 }
-_ORDER: Final = (*_DOWN, *_UP)
+_ORDER: Final = (*AMOUNTS, *_UP)
 # The plain name is the net: gross less returned, which is what the ledger holds.
 ORDER_SUMS: Final = (
     *(f"gross_{name}" for name in _ORDER),
@@ -89,7 +83,7 @@ _GIVEN_BACK: Final = numbers(set(RefundStatus) - {RefundStatus.RETURNING, Refund
 # A refund that has been decided is no longer part of its order's sums; the lookup is made only for orders
 # that were refunded.
 _TAKEN: Final = f"""LEFT JOIN LATERAL (
-    SELECT {", ".join(f"CAST(sum(r.{name}) AS bigint) AS {name}" for name in _DOWN.values())}
+    SELECT {", ".join(f"CAST(sum(r.{name}) AS bigint) AS {name}" for name in AMOUNTS.values())}
     FROM oms_refund_info r WHERE m.is_refund = {YesNo.YES:d} AND r.order_id = m.order_id
         AND r.refund_status IN ({_GIVEN_BACK})) AS t ON true"""
 _MOVEMENTS: Final = " UNION ALL ".join(
@@ -97,7 +91,7 @@ _MOVEMENTS: Final = " UNION ALL ".join(
         _moved(
             "oms_order_info",
             f"m.order_status IN ({numbers(ENDED)})",
-            {name: f"m.{name} + coalesce(t.{taken}, 0)" for name, taken in _DOWN.items()},
+            {name: f"m.{name} + coalesce(t.{taken}, 0)" for name, taken in AMOUNTS.items()},
             {},
             orders=1,
             more=_TAKEN,
@@ -106,7 +100,7 @@ _MOVEMENTS: Final = " UNION ALL ".join(
             "oms_refund_info",
             f"m.refund_status IN ({_GIVEN_BACK})",
             {},
-            {name: f"m.{taken}" for name, taken in _DOWN.items()},
+            {name: f"m.{taken}" for name, taken in AMOUNTS.items()},
         ),
         _moved(
             "oms_order_delivery",
