@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App
-from shoudan_kit.tasks.kinds import Kind
+from shoudan_kit.tasks.kinds import Kind, Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import kinds
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.config import OrderSettings
 from shoudan_order.delivery_client import Suppliers
 from shoudan_order.order_cache import OrdersInMemory
-from shoudan_order.pay_client import Ledger
+from shoudan_order.pay_client import PayLedger
 from shoudan_order.store import orders as store
-from shoudan_order.store.rows import Order
+from shoudan_order.store.rows import NotifyRow, Order
 from shoudan_order.tables import QUEUES
+
+
+class NotifyCalls(Protocol):
+    """Who calls partners: notifies.Notifier, which works with this context."""
+
+    def begin(self, task: Task[kinds.NotifyStep], row: NotifyRow) -> None:
+        """Start one call; never waits."""
+        ...
 
 
 @dataclass
@@ -28,13 +36,13 @@ class Context:
     """One process's order service."""
 
     app: App[OrderSettings]
-    ledger: Ledger
+    ledger: PayLedger
     suppliers: Suppliers
     memory: OrdersInMemory
     accounts: SealedColumn
     catalogue: Catalogue = field(default_factory=Catalogue)
     loaded: bool = False
-    notifier: object = None
+    notifier: NotifyCalls = field(init=False)
 
     @property
     def settings(self) -> OrderSettings:

@@ -147,8 +147,8 @@ def stated_cost_micros(params: Mapping[str, str]) -> int | None:
         return None
 
 
-def _key(id: int, coop_id: str, service_class: int) -> pb.DeliveryKey:  # noqa: A002
-    return pb.DeliveryKey(coop_id=coop_id, coop_order_id=str(id), service_class=service_class)
+def _key(number: int, coop_id: str, service_class: int) -> pb.DeliveryKey:
+    return pb.DeliveryKey(coop_id=coop_id, coop_order_id=str(number), service_class=service_class)
 
 
 def _item(one: Sending) -> pb.CreateDeliveriesRequest.Item:
@@ -166,16 +166,16 @@ def _item(one: Sending) -> pb.CreateDeliveriesRequest.Item:
 
 
 def _answer(
-    id: int,  # noqa: A002
+    number: int,
     result: pb.CreateDeliveriesResponse.Result | pb.QueryDeliveriesResponse.Result,
 ) -> Answer:
     if result.HasField("refusal"):
         return refused_from_proto(result.refusal)
     delivery = result.delivery
     if delivery.status not in {pb.STATUS_SUCCEEDED, pb.STATUS_FAILED}:
-        return Pending(id)
+        return Pending(number)
     return Outcome(
-        id=id,
+        id=number,
         succeeded=delivery.status == pb.STATUS_SUCCEEDED,
         up_order_no=delivery.up_order_no,
         result_code=delivery.result_code,

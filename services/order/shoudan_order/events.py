@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from shoudan.order.v1 import events_pb2
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order.states import OrderStatus, RefundStatus
+from shoudan_order.states import OrderStatus
 
 ORDER_SUBJECT: Final = "shoudan.events.order.order."
 REFUND_SUBJECT: Final = "shoudan.events.order.refund."
@@ -36,7 +36,7 @@ AUDIT: Final = "人工审核"
 
 
 class Named(Protocol):
-    """Whatever carries the three numbers of an order."""
+    """What carries the three numbers of an order."""
 
     @property
     def order_id(self) -> int: ...
@@ -57,7 +57,7 @@ def order_event(
     success_face_micros: int = 0,
     delivery_id: int = 0,
 ) -> None:
-    """Tell that an order changed: `what` is the last word of the subject."""
+    """Publish that an order changed: `what` is the last word of the subject."""
     body = events_pb2.OrderChanged(
         order_id=order.order_id,
         channel_no=order.down_channel_no,
@@ -69,31 +69,36 @@ def order_event(
     work.events.add(ORDER_SUBJECT + what, key=str(order.order_id), body=body, tag=tag, text=text)
 
 
+class RefundNamed(Protocol):
+    """What carries the numbers of a refund."""
+
+    @property
+    def refund_id(self) -> int: ...
+    @property
+    def order_id(self) -> int: ...
+    @property
+    def down_channel_no(self) -> str: ...
+    @property
+    def down_refund_no(self) -> str: ...
+
+
 def refund_event(
-    work: UnitOfWork,
-    what: str,
-    *,
-    refund_id: int,
-    order_id: int,
-    channel_no: str,
-    refund_no: str,
-    status: RefundStatus,
-    tag: str,
-    text: str = "",
+    work: UnitOfWork, what: str, refund: RefundNamed, status: int, tag: str, text: str = ""
 ) -> None:
-    """Tell that a refund changed; the order's life is where it is looked for."""
+    """Publish that a refund changed, under its order's number."""
     body = events_pb2.RefundChanged(
-        refund_id=refund_id,
-        order_id=order_id,
-        channel_no=channel_no,
-        refund_no=refund_no,
+        refund_id=refund.refund_id,
+        order_id=refund.order_id,
+        channel_no=refund.down_channel_no,
+        refund_no=refund.down_refund_no,
         status=int(status),
     )
-    work.events.add(REFUND_SUBJECT + what, key=str(order_id), body=body, tag=tag, text=text)
+    key = str(refund.order_id)
+    work.events.add(REFUND_SUBJECT + what, key=key, body=body, tag=tag, text=text)
 
 
 def catalogue_event(work: UnitOfWork, version: int, by: str) -> None:
-    """Tell that the catalogue has a new version."""
+    """Publish that the catalogue has a new version."""
     body = events_pb2.CatalogueChanged(version=version, by=by)
     work.events.add(
         CATALOGUE_SUBJECT, key="catalogue", body=body, text=f"version {version} by {by}"

@@ -113,7 +113,11 @@ def body_of(row: NotifyRow, *, words: bool) -> bytes:
     if row.refund_id:
         status = RefundStatus(row.refund_status)
         public = RefundStatus.SUCCEEDED if status == RefundStatus.REFUNDING else status
-        facts |= {"refund_no": row.refund_no, "refund_num": row.refund_num, "status": int(public)}
+        facts |= {
+            "refund_no": row.down_refund_no,
+            "refund_num": row.refund_num,
+            "status": int(public),
+        }
         word = REFUND_WORDS[status]
         code, message = "", ""  # those of its order say nothing about the refund
     else:
@@ -411,16 +415,7 @@ def _recorded(one: _Attempt, attempt_id: int) -> store.NotifyAttempt:
 
 def _publish_acknowledged(work: UnitOfWork, row: NotifyRow) -> None:
     if row.refund_id:
-        events.refund_event(
-            work,
-            "notified",
-            refund_id=row.refund_id,
-            order_id=row.order_id,
-            channel_no=row.down_channel_no,
-            refund_no=row.refund_no,
-            status=RefundStatus(row.refund_status),
-            tag=events.REFUND_NOTIFY,
-        )
+        events.refund_event(work, "notified", row, row.refund_status, events.REFUND_NOTIFY)
     else:
         status = OrderStatus(row.order_status)
         events.order_event(work, "notified", row, status, events.NOTIFY)
@@ -435,7 +430,7 @@ async def send(context: Context, tasks: Sequence[Task[kinds.NotifyStep]]) -> Non
     for task, key in zip(tasks, keys, strict=True):
         row = rows.get(key)
         if row is not None and _due(row):
-            cast("Notifier", context.notifier).begin(task, as_owed(row, task.payload))
+            context.notifier.begin(task, as_owed(row, task.payload))
         else:
             over.append(task)
     if over:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from grpc import aio
 
@@ -59,18 +59,6 @@ class Transfer:
     def empty(self) -> bool:
         """Whether there is nothing to post."""
         return not (self.channel_micros or self.commission_micros or self.service_micros)
-
-
-class Ledger(Protocol):
-    """The ledger as the rules see it."""
-
-    async def post(self, transfers: Sequence[Transfer]) -> list[Posted | Refused]:
-        """Post each movement whole or not at all; results in order."""
-        ...
-
-    async def create_accounts(self, side: str, channels: Sequence[tuple[str, str]]) -> None:
-        """Make the three accounts of each (channel_no, channel_name)."""
-        ...
 
 
 class PayLedger:

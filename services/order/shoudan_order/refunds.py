@@ -358,7 +358,13 @@ def _begin(
     context: Context, work: UnitOfWork, order: Order, refund: Refund, timeout_s: int
 ) -> None:
     mandatory = refund.refund_type == RefundType.MANDATORY
-    publish(work, "created", refund, events.MANDATORY if mandatory else events.GENERAL)
+    events.refund_event(
+        work,
+        "created",
+        refund,
+        refund.refund_status,
+        events.MANDATORY if mandatory else events.GENERAL,
+    )
     if mandatory:
         enqueue_refund(context, work, order.line_id, refund)
     else:
@@ -396,21 +402,6 @@ def enqueue_notify(context: Context, work: UnitOfWork, line_id: int, refund: Ref
             line_id,
             kinds.NotifyStep(refund.order_id, refund.refund_id, int(refund.refund_status)),
         )
-
-
-def publish(work: UnitOfWork, what: str, refund: Refund, tag: str, text: str = "") -> None:
-    """The event of a refund."""
-    events.refund_event(
-        work,
-        what,
-        refund_id=refund.refund_id,
-        order_id=refund.order_id,
-        channel_no=refund.down_channel_no,
-        refund_no=refund.down_refund_no,
-        status=refund.refund_status,
-        tag=tag,
-        text=text,
-    )
 
 
 async def query(

@@ -296,7 +296,8 @@ def ended_refund(
 
 
 def _after_end(context: Context, work: UnitOfWork, order: Order, refund: Refund) -> None:
-    refunds.publish(work, END_EVENT[refund.refund_status], refund, events.RETURNED)
+    status = refund.refund_status
+    events.refund_event(work, END_EVENT[status], refund, status, events.RETURNED)
     if refund.refund_status == RefundStatus.FAILED:
         refunds.enqueue_notify(context, work, order.line_id, refund)
     else:

@@ -17,7 +17,7 @@ from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds, refunds
+from shoudan_order import events, kinds
 from shoudan_order.context import Context
 from shoudan_order.pay_client import DIFFERS, DOMAIN, Posted, Transfer
 from shoudan_order.states import (
@@ -278,7 +278,8 @@ async def refund_down(context: Context, tasks: Sequence[Task[kinds.RefundStep]])
     async with context.app.work("refund.pay") as work:
         await store.lock_refunds(work.db, refund_ids)
         for refund_id in await store.advance_money_back(work.db, refund_ids):
-            refunds.publish(work, "money_back", there[refund_id], events.DOWN_REFUND)
+            one = there[refund_id]
+            events.refund_event(work, "money_back", one, one.refund_status, events.DOWN_REFUND)
         await _close(work, refund_ids)
         work.tasks.finish(*done)
 
@@ -307,4 +308,4 @@ async def _close(work: UnitOfWork, refund_ids: Sequence[int]) -> None:
     closed = await store.advance_closed(work.db, refund_ids) if refund_ids else set[int]()
     if closed:
         for refund in (await store.refunds_by_ids(work.db, sorted(closed))).values():
-            refunds.publish(work, "succeeded", refund, events.UP_REFUND)
+            events.refund_event(work, "succeeded", refund, refund.refund_status, events.UP_REFUND)

@@ -54,7 +54,7 @@ _SAID: Final = ("http_status", "owed_status", "owed_code", "owed_msg")
 _DUE = statement("""
 SELECT n.notify_id, n.order_id, n.refund_id, n.down_channel_no, o.request_no, n.notify_url,
     n.notify_count, n.max_count, n.notify_status, o.order_status,
-    coalesce(r.down_refund_no, '') AS refund_no, coalesce(r.refund_num, 0) AS refund_num,
+    coalesce(r.down_refund_no, '') AS down_refund_no, coalesce(r.refund_num, 0) AS refund_num,
     coalesce(r.refund_status, 0) AS refund_status, o.fail_code, o.fail_msg, n.create_time,
     n.owed_status, n.owed_code, n.owed_msg
 FROM unnest(CAST(:order_ids AS bigint[]), CAST(:refund_ids AS bigint[])) AS k(order_id, refund_id)

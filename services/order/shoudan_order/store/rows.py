@@ -143,7 +143,7 @@ class NotifyRow:
     max_count: int
     notify_status: NotifyStatus
     order_status: OrderStatus
-    refund_no: str
+    down_refund_no: str
     refund_num: int
     refund_status: int
     fail_code: str
