@@ -12,19 +12,13 @@ from shoudan_order.catalogue import admin
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
+from shoudan_order.rpc.messages import filled
 
 RETURNS = 21  # the one documented service class of returns
 
-# In the order of admin.TYPES.
+# The messages of the contract have the names of the rows.
 MESSAGES: dict[str, Any] = {
-    "lines": pb.Line,
-    "down_channels": pb.DownChannel,
-    "down_shelves": pb.DownShelf,
-    "down_products": pb.DownProduct,
-    "up_channels": pb.UpChannel,
-    "up_shelves": pb.UpShelf,
-    "up_products": pb.UpProduct,
-    "cantons": pb.Canton,
+    kind: getattr(pb, row.__name__) for kind, (row, _) in admin.TYPES.items()
 }
 
 
@@ -78,10 +72,7 @@ def _row(kind: str, message: Any) -> Any:
 def _message(now: Catalogue) -> pb.Catalogue:
     return pb.Catalogue(
         **{
-            kind: [
-                made(**{one.name: getattr(row, one.name) for one in fields(row)})
-                for row in getattr(now, kind).values()
-            ]
+            kind: [filled(made, row) for row in getattr(now, kind).values()]
             for kind, made in MESSAGES.items()
         }
     )

@@ -10,6 +10,7 @@ from sqlalchemy import Table, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.records import names_of
 from shoudan_kit.db.text_statements import statement
 from shoudan_order.tables import CHANGE, METADATA
 
@@ -84,15 +85,5 @@ async def record(db: AsyncConnection, *operations: Operation) -> None:
         return
     await db.execute(
         insert(CHANGE),
-        [
-            {
-                "operation_id": one.operation_id,
-                "operator": one.operator,
-                "operation": one.operation,
-                "subject": one.subject,
-                "detail": one.detail,
-                "version": one.version,
-            }
-            for one in operations
-        ],
+        [{name: getattr(one, name) for name in names_of(Operation)} for one in operations],
     )
