@@ -1,6 +1,6 @@
-"""What only a person can decide: who, when and why are recorded with each decision.
+"""Audits: what only a person can decide. Each decision is stored with who, when and why.
 
-An end that becomes known by itself closes its audit by itself (results, returns). Source: oms-behaviour §3.8.
+A late result closes its audit without a person (results, returns). Source: oms-behaviour §3.8.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ async def decide(
 ) -> Audit:
     """End one audit, `record` in the same transaction. Refuses: NotFound, AuditRefused.
 
-    An audit that the system closed with the same end gets its decision: the end became known, or
-    whoever decided it died before that was stored.
+    An audit that the system closed with the same end gets the decision: the result came in between, or
+    the process died before the decision was stored.
     """
     async with context.app.db.connect() as db:
         audit = await store.lock_audit(db, audit_id)
@@ -104,7 +104,7 @@ async def _locked(work: UnitOfWork, audit: Audit) -> tuple[Order, OrderState]:
 
 
 def _resume(context: Context, work: UnitOfWork, order: Order, was: OrderState) -> None:
-    """Bind the rest of an order that waits for nobody any more, or end it when its time is over."""
+    """Bind the rest of an order that is no longer parked, or end it after its timeout."""
     if was.order_status != OrderStatus.DELIVERING:
         return
     if was.left_s <= 0:
@@ -166,10 +166,10 @@ async def _return(context: Context, audit: Audit, decision: Decision) -> None:
 async def _resolve_at_delivery(
     context: Context, audit: Audit, decision: Decision, key: tuple[int, str, int]
 ) -> None:
-    """End it at the delivery service first, which then asks nobody any more.
+    """End it at the delivery service first, which then stops its queries.
 
-    A supplier's later word against it is recorded there as a conflict. Refuses when the supplier was
-    quicker with another word, or when it is to have succeeded but was never handed over.
+    A later contradiction of the supplier is recorded there as a conflict. Refuses when the supplier has
+    reported the other end meanwhile, and success of what was never handed over.
     """
     succeeded = decision.status == AuditStatus.SUCCEEDED
     refused = await context.suppliers.resolve(
@@ -229,13 +229,13 @@ async def _refund(context: Context, audit: Audit, decision: Decision) -> None:
 
 
 def _same(audit: Audit, decision: Decision, expected: AuditStatus) -> None:
-    """What has ended meanwhile can only be acknowledged."""
+    """Refuses any decision but the end that is stored."""
     if decision.status != expected:
         raise AuditRefused(audit.audit_id, "it has ended otherwise and stays so")
 
 
 async def _false_success(context: Context, audit: Audit, decision: Decision) -> None:
-    """A delivery that succeeded only in name: the supplier's money comes back, nothing else changes."""
+    """Take the supplier's money back for a delivery that only seemed to succeed; nothing else changes."""
     if decision.status == AuditStatus.FAILED:
         return
     if decision.status != AuditStatus.SUCCEEDED:

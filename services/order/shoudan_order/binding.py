@@ -21,7 +21,7 @@ from shoudan_order.store.rows import Delivery, Order, OrderUpdate
 # An order has at most 1000 units, and a part carries at least one or a face of its own.
 PARTS_MAX = 1_000
 INVOICE_NEEDED = 2
-# A step must end before the order times out; short overtimes keep half of themselves.
+# No step begins within this margin before the order's timeout; half of a short timeout.
 DELIVERY_MARGIN_S = 300
 
 
@@ -39,15 +39,15 @@ class PlannedPart:
 
 
 def delivery_margin_s(timeout_s: int) -> int:
-    """Seconds before the overtime in which no step of the order begins any more."""
+    """Seconds before the timeout in which no step of the order begins."""
     return min(DELIVERY_MARGIN_S, timeout_s // 2)
 
 
 def deliverable_num(catalogue: Catalogue, product: DownProduct, request: ProductRequest) -> int:
-    """The most units of one order that deliveries of this product can carry, whoever delivers.
+    """The most units of one order that deliveries of this product can carry, over all suppliers.
 
     A unit that is delivered in parts is ordered alone. An unsplit order of a packaged line is one delivery,
-    bounded by the suppliers' limit_count; where nobody supplies it yet, there is no bound.
+    bounded by the suppliers' limit_count; without a supplier there is no bound.
     """
     if product.can_split_order:
         in_parts = product.split_order_face_micros not in {0, product.face_micros}
@@ -72,7 +72,7 @@ def deliverable_num(catalogue: Catalogue, product: DownProduct, request: Product
 
 
 def supply_request(catalogue: Catalogue, order: Order) -> SupplyRequest:
-    """What the order's deliveries must be like: a refundable sale needs a returnable purchase."""
+    """What must be bought for an order: a refundable sale needs a returnable purchase."""
     product = catalogue.down_products.get(order.down_product_id)
     return SupplyRequest(
         order.line_id,
@@ -159,7 +159,7 @@ def delivery_of(order: Order, one: PlannedPart, delivery_id: int) -> Delivery:
 def enqueue_deliveries(
     context: Context, work: UnitOfWork, order: Order, parts: Sequence[Delivery]
 ) -> None:
-    """Make the deliver tasks of parts just bound, and tell it."""
+    """Add the deliver tasks of parts just bound, and publish it."""
     if not parts:
         return
     cached = context.memory.get(order.order_id)
@@ -184,7 +184,7 @@ def enqueue_deliveries(
 def enqueue_bind(
     context: Context, work: UnitOfWork, order: Order, left_s: int, *, tried: bool
 ) -> None:
-    """Make the bind task of an order; where binding was `tried` a moment ago, it waits its interval."""
+    """Add the bind task of an order; after a bind that has just been `tried` it waits its interval."""
     context.enqueue(
         work,
         kinds.BIND,

@@ -1,4 +1,4 @@
-"""The knobs of the order service: typed, with unit, default and why."""
+"""The settings of the order service: typed, with unit, default and why."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Context:
 
     @property
     def settings(self) -> OrderSettings:
-        """The knobs."""
+        """The settings of this process."""
         return self.app.settings
 
     def queue(self, line_id: int, kind: Kind[Any]) -> str:

@@ -30,7 +30,7 @@ _log = log.get_logger("deliveries")
 
 
 async def bind(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
-    """Bind what is open of paid orders; what no supplier can take is tried again until the deadline."""
+    """Bind the unbound amount of paid orders; what no supplier can take is retried until the deadline."""
     ids = sorted({t.payload.order_id for t in tasks})
     async with context.app.work("order.bind") as work:
         orders = await order_store.read_orders(work.db, ids, lock=True)
@@ -97,7 +97,7 @@ async def deliver(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -
 
 
 def _defer_reminders(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -> None:
-    """Most results come within moments, so writing the reminders down waits for the slow ones."""
+    """Keep the tasks leased for REMIND_AFTER_S: most results arrive sooner and finish them unwritten."""
     worker = context.app.worker
     if worker is None:
         return
@@ -139,7 +139,7 @@ async def _to_send(
 
 
 def send(context: Context, order: Order, part: Delivery) -> Sending:
-    """What the delivery service is told of a part."""
+    """The request that hands a part over to the delivery service."""
     line = context.catalogue.lines.get(order.line_id)
     channel = context.catalogue.up_channels.get(part.up_channel_no)
     facts: Mapping[str, str] = {

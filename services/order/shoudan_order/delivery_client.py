@@ -1,4 +1,4 @@
-"""Calls to the delivery service: sending deliveries and returns, and asking how they stand."""
+"""Calls to the delivery service: handing deliveries and returns over, and querying their state."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a delivery or return ended, as its supplier told it."""
+    """How a delivery or return ended, as its supplier reported it."""
 
     id: int
     succeeded: bool
@@ -52,7 +52,7 @@ class Outcome:
     result_desc: str = ""
     cost_amount_micros: int | None = None
     params: Mapping[str, str] = field(default_factory=dict[str, str])
-    contradicts: bool = False  # the supplier had told the other end before, which stands
+    contradicts: bool = False  # the supplier reported the other end before, which stands
 
     @property
     def first(self) -> Outcome:
@@ -77,7 +77,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Not ended yet: nobody knows."""
+    """Not ended yet."""
 
     id: int
 
@@ -93,7 +93,7 @@ class Suppliers:
         self._call_s = call_s
 
     async def send(self, sendings: Sequence[Sending]) -> list[Answer]:
-        """Hand over; repeats are told how they stand. Raises grpc.RpcError when there is no answer."""
+        """Hand over; a repeat gives the stored state. Raises grpc.RpcError when there is no answer."""
         answers: list[Answer] = []
         for start in range(0, len(sendings), ITEMS_MAX):
             part = sendings[start : start + ITEMS_MAX]
@@ -105,7 +105,7 @@ class Suppliers:
         return answers
 
     async def ask(self, keys: Sequence[tuple[int, str, int]]) -> list[Answer]:
-        """How (id, coop_id, service_class) stand; a Refused UNKNOWN was never handed over."""
+        """The state of each (id, coop_id, service_class); a Refused UNKNOWN was never handed over."""
         answers: list[Answer] = []
         for start in range(0, len(keys), ITEMS_MAX):
             part = keys[start : start + ITEMS_MAX]
@@ -119,7 +119,7 @@ class Suppliers:
     async def resolve(
         self, key: tuple[int, str, int], *, succeeded: bool, by: str, reason: str
     ) -> Refused | None:
-        """End it there by a person's decision, so that nobody is asked any more; None when it stands so.
+        """End it there by a person's decision, which stops its queries; None when it is stored so.
 
         A repeat changes nothing. Raises grpc.RpcError when there is no answer.
         """

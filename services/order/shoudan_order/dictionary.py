@@ -187,7 +187,7 @@ FROM_TABLES: Final = ("CarrierNo", "LineId", "DownChannelNo", "UpChannelNo", "Sh
 
 
 async def of_type(context: Context, dic_type: str) -> list[Row]:
-    """The rows of a type in their order; none for a type nobody knows. Asks pay for AccountId."""
+    """The rows of a type in their order; none for an unknown type. AccountId is read from pay."""
     if dic_type in WORDS:
         pairs = [(word.chinese, word.value) for word in WORDS[dic_type]]
     elif dic_type in FROM_TABLES:

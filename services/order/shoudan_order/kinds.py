@@ -32,10 +32,10 @@ class DeliveryStep(msgspec.Struct, frozen=True):
 
 
 class NotifyStep(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message owed to a channel: of the order, or of one of its refunds.
+    """A notify of an order, or of one of its refunds.
 
-    `status` and what failed are those of the end it is owed for, whatever becomes of the order before
-    it is acknowledged; None in a step that was resent: the notify's row has them since its first attempt.
+    `status` and `fail_*` are fixed when it is enqueued; later changes of the order do not alter them. None
+    in a step that was resent: the notify's row has them since its first attempt.
     """
 
     order_id: int

@@ -1,4 +1,4 @@
-"""Telling channels how their orders and refunds ended, until they answer success.
+"""Notifies: POST to channels how their orders and refunds ended, until they acknowledge.
 
 A slow or dead partner delays only its own notifies: handlers start calls and do not wait for them, and
 what came of the calls is recorded in batches. Source: 000 §四.6, protocols §5.0 #10, #13, #15.
@@ -49,7 +49,7 @@ WAITING_MAX: Final = 6_000
 SKIPPED: Final = "skipped: the host has not answered for long"
 ANSWER_CHARS_MAX: Final = 256
 SUCCESS_WORDS: Final = frozenset({"", "success", "ok", "成功"})
-AWAY_S: Final = 5.0  # until somebody is told again, when it could not be written down that he was
+AWAY_S: Final = 5.0  # before a notify is resent whose outcome could not be stored
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 WEBHOOK_MARK: Final = "whsec_"
 
@@ -72,7 +72,7 @@ _Due = tuple[Task[kinds.NotifyStep], NotifyRow]
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A call that has come back."""
+    """A call that has ended."""
 
     task: Task[kinds.NotifyStep]
     row: NotifyRow
@@ -84,7 +84,7 @@ class _Attempt:
 def enqueue_notify(
     context: Context, work: UnitOfWork, order: Order, status: OrderStatus, code: str, message: str
 ) -> None:
-    """Make the notify task of an order that has just ended like this, if its channel wants to be told."""
+    """Add the notify task of an order that has just ended, if its request named a notify_url."""
     if order.has_notify:
         context.enqueue(
             work,
@@ -95,12 +95,12 @@ def enqueue_notify(
 
 
 def as_owed(row: NotifyRow, step: kinds.NotifyStep) -> NotifyRow:
-    """The notify as it was owed: the order may have been refunded since."""
+    """The notify with the status it was enqueued for: the order may have been refunded since."""
     if step.status is not None:
         status, code, message = step.status, step.fail_code, step.fail_msg
     elif row.owed_status is not None:
         status, code, message = row.owed_status, row.owed_code, row.owed_msg
-    else:  # owed by a version that did not write it down
+    else:  # enqueued by a version that did not store the status
         return row
     if row.refund_id:
         return replace(row, refund_status=status)
@@ -108,7 +108,7 @@ def as_owed(row: NotifyRow, step: kinds.NotifyStep) -> NotifyRow:
 
 
 def body_of(row: NotifyRow, *, words: bool) -> bytes:
-    """The documented JSON body; statuses as numbers unless the channel wants words."""
+    """The documented JSON body; statuses as numbers unless word_status is set for the channel."""
     facts: dict[str, Any] = {"channel_no": row.down_channel_no, "request_no": row.request_no}
     if row.refund_id:
         status = RefundStatus(row.refund_status)
@@ -119,7 +119,7 @@ def body_of(row: NotifyRow, *, words: bool) -> bytes:
             "status": int(public),
         }
         word = REFUND_WORDS[status]
-        code, message = "", ""  # those of its order say nothing about the refund
+        code, message = "", ""  # those of its order are not about the refund
     else:
         order_status = OrderStatus(row.order_status)
         facts |= {"order_id": str(row.order_id), "status": int(order_status)}
@@ -209,7 +209,7 @@ class Notifier:
         )
 
     def begin(self, task: Task[kinds.NotifyStep], row: NotifyRow) -> None:
-        """Start one call, or have it wait for its host, or put it back; never waits itself."""
+        """Start one call, queue it for its host, or give its task back; never waits."""
         party = (row.down_channel_no, urlsplit(row.notify_url).netloc)
         now = self._context.app.clock.monotonic()
         admission = self._bulkhead.enter(party, now)
@@ -242,7 +242,7 @@ class Notifier:
         return mine < HOST_WAITING_MAX and self._waiting_count < WAITING_MAX and not self._closing
 
     def _later_s(self, party: Party, now: float) -> float:
-        """Its own rest, and some more so that its notifies do not come again all at once."""
+        """Seconds until the host is tried again, with jitter so that its notifies spread out."""
         rest_s = self._bulkhead.rest_left_s(party, now)
         return rest_s + random.uniform(1, 3 + rest_s / 5)
 
@@ -257,13 +257,13 @@ class Notifier:
             attempt = await self._send(task, row)
             answered = isinstance(attempt.outcome, Answered)
         finally:
-            # Its place is for the call alone: held while the answer is stored, it would make the batches
-            # that are stored together as small as one host's places.
+            # The slot is freed before the answer is stored: kept until then, it would limit the batches
+            # of answers to the slots of one host.
             self._ended(party, answered=answered)
         await self._store(attempt)
 
     async def _skip(self, party: Party, task: Task[kinds.NotifyStep], row: NotifyRow) -> None:
-        """Give a notify up unsent: its host has not answered for long. It can be sent again by hand."""
+        """Give up a notify without sending it: its host is off. An operator can resend it."""
         if party not in self._off:
             self._off.add(party)
             _log.error("notify_host_off", channel_no=party[0], host=party[1])
@@ -287,7 +287,7 @@ class Notifier:
             worker.nack(task)
 
     def _ended(self, party: Party, *, answered: bool) -> None:
-        """Free the place of a call; who waits for it begins, or is put back where the host rests now."""
+        """Free the slot of a call; start the next for the host, or give its queue back if it rests."""
         now = self._context.app.clock.monotonic()
         change = self._bulkhead.leave(party, now, answered=answered)
         if change is Change.DOWN:
@@ -310,7 +310,7 @@ class Notifier:
         self._waiting.pop(party, None)
 
     def _put_back(self, party: Party) -> None:
-        """Leave those that wait for a host to the task table."""
+        """Give the tasks queued for a host back to the worker."""
         waiting, now = self._waiting.pop(party, deque()), self._context.app.clock.monotonic()
         self._waiting_count -= len(waiting)
         while waiting:
@@ -338,7 +338,7 @@ class Notifier:
         return named_secret.lines(channel.secret_name, self._context.settings.secrets_dir)
 
     def _through(self, channel: DownChannel | None) -> HttpClient:
-        """The way out for a channel: public addresses, and the networks opened for it."""
+        """The HTTP client for a channel: public addresses, and the networks opened for it."""
         settings = self._context.settings
         networks = channel.notify_networks if channel is not None else ()
         if settings.profile != "prod":
@@ -354,7 +354,7 @@ class Notifier:
         return self._http[networks]
 
     async def _record_batch(self, attempts: Sequence[_Attempt]) -> list[Exception | None]:
-        """Written again when the database went away, for the partner has been told already."""
+        """Retry storing the attempts when the database is away, instead of resending the notifies."""
         await retry(lambda: self._write(attempts))
         return [None] * len(attempts)
 
@@ -422,7 +422,7 @@ def _publish_acknowledged(work: UnitOfWork, row: NotifyRow) -> None:
 
 
 async def send(context: Context, tasks: Sequence[Task[kinds.NotifyStep]]) -> None:
-    """Start the calls of what is owed; end the tasks of what is not owed any more."""
+    """Start the calls of notifies that are due; finish the tasks of those that are not due any more."""
     keys = [(t.payload.order_id, t.payload.refund_id) for t in tasks]
     async with context.app.db.connect() as db:
         rows = await store.notifies_due(db, keys)

@@ -109,7 +109,7 @@ class _Kind:
 
 
 class _Orders(_Kind):
-    """Orders parked without an audit: one is asked for, which frees the order when it is decided."""
+    """Orders parked without an audit: deciding requests the audit that will unpark them."""
 
     async def decide(self, item: Item, decision: Decision) -> None:
         """Ask for the audit."""
@@ -127,7 +127,7 @@ class _Notifies(_Kind):
     """Notifies that were given up get three attempts more."""
 
     async def decide(self, item: Item, decision: Decision) -> None:
-        """Owe it again. Refuses NotFound when it is no longer given up."""
+        """Enqueue it again. Refuses NotFound when it is no longer given up."""
         record = self._record(item.key, decision)
         if not await retries.resend(self.context, [int(item.key)], "", decision.by, record):
             raise NotFound("notify", int(item.key))

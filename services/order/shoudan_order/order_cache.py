@@ -19,30 +19,30 @@ class CachedOrder:
 
 
 class OrdersInMemory:
-    """Orders this process took and has not ended. Only a saving: whatever is missing is read."""
+    """Orders this process created and has not ended. A cache: what is missing is read."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._orders: dict[int, CachedOrder] = {}
 
     def put(self, cached: CachedOrder) -> None:
-        """Keep an order; the oldest makes room."""
+        """Cache an order; at the bound the oldest is evicted."""
         if self._most:
             if len(self._orders) >= self._most:
                 self._orders.pop(next(iter(self._orders)))
             self._orders[cached.order.order_id] = cached
 
     def get(self, order_id: int) -> CachedOrder | None:
-        """What is known here."""
+        """The order, if it is cached here."""
         return self._orders.get(order_id)
 
     def drop(self, order_ids: Iterable[int]) -> None:
-        """Forget orders that have ended."""
+        """Evict orders that have ended."""
         for order_id in order_ids:
             self._orders.pop(order_id, None)
 
     def ended(self, order_id: int, delivery_id: int) -> None:
-        """Forget a part that needs no step any more, and the order with its last one."""
+        """Evict a part with no step left, and the order with its last part."""
         cached = self._orders.get(order_id)
         if cached is not None:
             cached.deliveries.pop(delivery_id, None)

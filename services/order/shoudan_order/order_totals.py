@@ -1,4 +1,4 @@
-"""What becomes of an order's statuses and sums when something happens to it. Pure; decided under its lock.
+"""Statuses and totals of an order after each event. Pure; called under the order's lock.
 
 Source: oms-behaviour §3.5-3.6. Every change starts from `as_is` and goes through the lifecycles.
 """
@@ -32,7 +32,7 @@ _VALUES = attrgetter(*names_of(OrderState))
 
 FAILED_CODE = "900"
 PARTIAL_CODE = "800"
-# Why an order waits whose rest cannot be delivered and is not refunded by itself.
+# Reason of an order parked because it is delivered in part and partial_auto is off.
 HALF = "delivered in part"
 
 
@@ -168,12 +168,12 @@ def notify_after_end(order: Order, status: NotifyStatus) -> NotifyStatus:
 
 
 def pending(now: OrderUpdate) -> bool:
-    """Whether some part is still under way: bound, neither delivered nor failed."""
+    """Whether some part is open: bound, neither delivered nor failed."""
     return now.bind_face_micros > now.success_face_micros
 
 
 def closed(order: Order, now: OrderUpdate, *, partial: bool) -> OrderUpdate:
-    """The order at its overtime with nothing under way: failed, or (if `partial` allows) in part.
+    """The order at its timeout with no part open: failed, or (if `partial` allows) partial.
 
     What was not delivered is to be refunded. Not `partial`: it stays, for a person to decide.
     """

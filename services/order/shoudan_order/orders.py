@@ -32,17 +32,17 @@ class Accepted:
 
 @dataclass(slots=True)
 class _Draft:
-    """An order on its way into the database."""
+    """A new order and its request."""
 
     order: Order
     new: NewOrder
 
 
 async def create(context: Context, news: Sequence[NewOrder]) -> list[Accepted | OrderRefusal]:
-    """Take orders; answers in order. Repeatable by (channel_no, request_no), also within the batch.
+    """Store new orders; answers in order. Repeatable by (channel_no, request_no), also within the batch.
 
     Refuses: ChannelUnavailable, ProductNotFound, NumTooHigh, PriceDiffers, FieldInvalid,
-    RequestDiffers - each alone. What is refused now but was taken before is answered as it was taken.
+    RequestDiffers - each alone. What is refused now but was stored before is answered with the stored order.
     """
     ids = context.app.ids.take(len(news))
     drafts: dict[tuple[str, str], _Draft] = {}
@@ -73,7 +73,7 @@ async def _insert(context: Context, drafts: Sequence[_Draft]) -> set[int]:
         )
         for one in drafts:
             if one.order.order_id in made:
-                # In memory before the commit hands the pay task on; nobody asks for it sooner.
+                # In memory before the commit hands the pay task to the worker.
                 context.memory.put(_begin(context, work, one.order))
     return made
 

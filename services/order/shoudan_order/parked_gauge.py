@@ -1,4 +1,4 @@
-"""Telling operators by metric how many orders are parked, and how old the oldest is."""
+"""The gauges of parked orders: how many, and how old the oldest is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shoudan_order.context import Context
 from shoudan_order.store import pauses as pause_store
 
 GAUGE_EVERY_S: Final = 5.0
-# More than anybody reads through: beyond it the alert is the same.
+# The count stops here: above it the alert is the same.
 COUNT_MAX: Final = 10_000
 
 ORDERS_PARKED: Final = metrics.gauge(
@@ -28,7 +28,7 @@ _log = log.get_logger("parked")
 
 
 async def gauge_forever(context: Context) -> None:
-    """Look every few seconds; while the database is away the last look stands."""
+    """Set the gauges every GAUGE_EVERY_S; while the database is away they keep their values."""
     while True:
         try:
             await gauge(context)
@@ -38,7 +38,7 @@ async def gauge_forever(context: Context) -> None:
 
 
 async def gauge(context: Context) -> None:
-    """One look. The age is in the order's number, so the index tells it without the row."""
+    """Set both gauges once. The age comes from the order's number, so the index alone is read."""
     async with context.app.db.connect() as db:
         found = await pause_store.parked_orders(db, COUNT_MAX)
     age_s = 0.0

@@ -1,4 +1,4 @@
-"""Charging channels and paying suppliers: the ledger first, then the order, each repeatable."""
+"""Charging channels for orders: the ledger first, then the order, each repeatable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from shoudan_order.store.rows import Delivery, Order
 
 _log = log.get_logger("payments")
 
-LAST_TRY_S = 2  # before the overtime
+LAST_TRY_S = 2  # before the timeout
 BALANCE_CODE = "904"
 BALANCE_WORDS = "帐户余额不足"
 
@@ -48,9 +48,9 @@ class _Binding:
 async def pay(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
     """Charge the channels, then bind at once what this process also binds.
 
-    Too little balance is tried again until the order's overtime, or fails the order at once where its
-    shelf says so. Other refusals (a locked or missing account) are tried again as long: a person can
-    still repair them; at overtime the order fails, nothing has been charged, and its task ends.
+    Too low a balance is retried until the order's timeout, or fails the order at once with
+    pay_fail_fast of its shelf. Other refusals (a locked or missing account) are retried as long: an operator
+    can still repair them; at the timeout the order fails uncharged, and its task ends.
     """
     tasks, left_s = await _still_unpaid(context, tasks)
     if not tasks:
@@ -69,7 +69,7 @@ async def pay(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
     for task, answer in zip(known, answers, strict=True):
         order = orders[task.payload.order_id]
         if isinstance(answer, Posted) or answer.reason == DIFFERS:
-            paid.append(task)  # a key that was voided means overtime: the order no longer moves
+            paid.append(task)  # a voided key means the order has timed out: it no longer moves
         elif answer.reason == TOO_LOW and _fails_fast(context, order):
             failed.append(task)
         else:
@@ -113,7 +113,7 @@ async def _still_unpaid(
 
 
 def _retry_before_timeout(task: Task[Any], left_s: int | None) -> None:
-    """Try a last time just before the overtime, so that a late top-up still pays the order."""
+    """Make the last retry just before the timeout, so that a late top-up still pays the order."""
     if left_s is not None and task.retry_after_s is not None and left_s > LAST_TRY_S:
         task.retry_after_s = min(task.retry_after_s, left_s - LAST_TRY_S)
 
@@ -191,8 +191,7 @@ def _follow_up(context: Context, work: UnitOfWork, order: Order, bound: Sequence
 async def _fail_fast(
     context: Context, tasks: Sequence[Task[kinds.OrderStep]], orders: Mapping[int, Order]
 ) -> None:
-    """The shelf wants no waiting for money: the order fails with 904, nothing was charged."""
-
+    """Fail orders whose shelf has pay_fail_fast with 904; nothing was charged."""
     failed = [store.FailedUnpaid(t.payload.order_id, BALANCE_CODE, BALANCE_WORDS) for t in tasks]
     async with context.app.work("order.pay_refused") as work:
         moved = await store.advance_failed_unpaid(work.db, failed, FailRefundStatus.NOT_NEEDED)

@@ -1,4 +1,4 @@
-"""Pricing: what an order that is asked for buys, what it costs, and whether it may be sold."""
+"""Pricing: which product a new order buys, at what price, and whether it may be sold."""
 
 from __future__ import annotations
 

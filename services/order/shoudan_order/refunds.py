@@ -1,4 +1,4 @@
-"""Taking refunds: general (goods go back first) and mandatory (money goes back at once).
+"""Creating refunds: general (goods go back first) and mandatory (money goes back at once).
 
 Source: 000 §四.3-5, oms-behaviour §3.7. The order is locked, so refunds of one order come one after
 the other and never exceed what was delivered.
@@ -107,7 +107,7 @@ class _Batch:
 async def create(
     context: Context, news: Sequence[NewRefund]
 ) -> list[AcceptedRefund | OrderRefusal]:
-    """Take refunds; answers in order. Repeatable by (channel_no, refund_no).
+    """Store new refunds; answers in order. Repeatable by (channel_no, refund_no).
 
     Refuses, each alone: RefundOrderNotFound, MandatoryOrderNotFound, OrderNotSucceeded, NotRefundable,
     PartialRefundRefused, RefundInProgress, RefundNumTooHigh, RefundDiffers.

@@ -1,4 +1,4 @@
-"""How deliveries ended: totals and profit, the supplier's payment, the channel's notify, or another supplier.
+"""Results of deliveries: totals and profit, the supplier's payment, the notify, or another supplier.
 
 Source: oms-behaviour §3.5 "Delivery finish". A result that contradicts what is stored is recorded for
 a person: the order is parked, and until the decision nothing more of it is bound, nor is it closed.
@@ -58,7 +58,7 @@ class _Batch:
     )
     failed: list[tuple[Delivery, Outcome]] = field(default_factory=list[tuple[Delivery, Outcome]])
     refused_costs: list[tuple[Delivery, str]] = field(default_factory=list[tuple[Delivery, str]])
-    # Deliveries told both ends: their order, and whether the end that stands is a success.
+    # Deliveries reported with both ends: their order, and whether the stored end is a success.
     conflicts: dict[int, tuple[int, bool]] = field(default_factory=dict[int, tuple[int, bool]])
 
 
@@ -71,7 +71,7 @@ async def report(context: Context, outcomes: Sequence[Outcome]) -> list[Ack]:
 async def _apply(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ack]:
     async with context.app.work("order.results") as work:
         ids = [one.id for one in outcomes]
-        # The orders' locks come first and in id order; whoever waited sees what the others did.
+        # Lock orders first and in id order; what is read afterwards includes concurrent changes.
         locked = await store.lock_by_deliveries(work.db, ids)
         sold = await context.orders(locked, work.db)
         orders = {order_id: (sold[order_id], was) for order_id, was in locked.items()}
@@ -142,7 +142,7 @@ def _fold(
         event, paid = DeliveryEvent.FAILED, UpPaymentEvent.NOT_DELIVERED
         now = order_totals.unbound(now, part.total_face_micros)
         batch.failed.append((part, one))
-    # A success may be told of a delivery whose start was never stored: the supplier knows better.
+    # A delivery may succeed whose start was never stored: it was sent all the same.
     status = state.delivery_status
     if not DELIVERY.allows(status, event):
         status = DELIVERY.next(status, DeliveryEvent.STARTED)
@@ -175,7 +175,7 @@ async def _write(
     if batch.failed:
         await _rebind_failed(context, work, orders, batch)
     for order_id, now in batch.now.items():
-        # After its overtime an order ends with its last part, delivered or not, unless a person is asked.
+        # After its timeout an order ends with its last part, delivered or not, unless it is parked.
         order, was = orders[order_id]
         if was.left_s <= 0 and not now.parked_reason:
             batch.now[order_id] = order_totals.closed(
@@ -251,7 +251,7 @@ async def _unpark_known(
 
 
 async def request_decision(work: UnitOfWork, changed: Sequence[OrderUpdate]) -> None:
-    """Ask for the decision on orders just left half delivered (partial_auto off)."""
+    """Add audits for orders that have just become partly delivered (partial_auto off)."""
     left = [
         now
         for now in changed
@@ -270,7 +270,7 @@ async def request_decision(work: UnitOfWork, changed: Sequence[OrderUpdate]) -> 
 async def _audit_costs(
     work: UnitOfWork, orders: Mapping[int, tuple[Order, OrderState]], batch: _Batch
 ) -> None:
-    """Ask a person to settle with the supplier; the delivery succeeded and the order goes on."""
+    """Add audits for refused costs; the deliveries have succeeded and their orders go on."""
     if not batch.refused_costs:
         return
     asked = [
@@ -291,7 +291,7 @@ async def _audit_costs(
 async def _park(
     work: UnitOfWork, orders: Mapping[int, tuple[Order, OrderState]], batch: _Batch
 ) -> None:
-    """Record contradictions once: an audit row each, the order parked, nothing applied."""
+    """Store each contradiction once: an audit, the order parked, the first end kept."""
     reasons: dict[int, str] = {}
     asked: list[audit_store.NewAudit] = []
     for delivery_id in sorted(
@@ -315,7 +315,7 @@ async def _park(
 def _succeeded(
     context: Context, work: UnitOfWork, order: Order, now: OrderUpdate, part: Delivery
 ) -> None:
-    """Pay the supplier; tell the order's end with its last part."""
+    """Enqueue the supplier's payment of a delivered part, and publish the delivery."""
     context.enqueue(
         work, kinds.UP_PAY, order.line_id, kinds.DeliveryStep(part.delivery_id, order.order_id)
     )
@@ -337,7 +337,7 @@ def _succeeded(
 
 
 def _drop_task(context: Context, work: UnitOfWork, part: Delivery) -> None:
-    """The deliver task has nothing left to do; where it is not known here, it finds that out itself."""
+    """Finish the deliver task if it is in memory; elsewhere it finds its delivery ended."""
     cached = context.memory.get(part.order_id)
     if cached is not None and (task_id := cached.deliver_tasks.pop(part.delivery_id, None)):
         work.tasks.finish_id(kinds.DELIVER, task_id)
@@ -351,7 +351,7 @@ END_EVENT = {
 
 
 def _ended(context: Context, work: UnitOfWork, order: Order, now: OrderUpdate) -> None:
-    """Everything an order's end entails, once: notify, refund of what failed, no overtime any more."""
+    """Enqueue what an order's end entails, once: notify, refund of what failed; finish its timeout task."""
     if now.was.order_status in ENDED:
         return
     events.order_event(
@@ -397,6 +397,6 @@ async def confirm(context: Context, work: UnitOfWork, delivery_id: int, reason: 
 
 
 def end(context: Context, work: UnitOfWork, order: Order, now: OrderUpdate) -> None:
-    """The end of an order that was decided elsewhere (overtime, audit)."""
+    """The same for an order that ended by its timeout or an audit."""
     if now.order_status in ENDED:
         _ended(context, work, order, now)

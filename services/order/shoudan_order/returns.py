@@ -1,4 +1,4 @@
-"""Goods on their way back: handed to suppliers, ended by their results, and what that makes of the refund.
+"""Returns: handed over to suppliers, ended by their results; the last one ends the refund.
 
 Source: oms-behaviour §3.7. Mixed ends close the refund as partial (91) with what came back.
 """
@@ -43,7 +43,7 @@ from shoudan_order.store.refunds import Refund
 from shoudan_order.store.returns import Return
 from shoudan_order.store.rows import Order, OrderState, OrderUpdate
 
-# The end of a return whose refund's time is over; it ends none that has been handed over.
+# Result code of a return never sent before its refund's timeout; it ends none that was handed over.
 NEVER_SENT = "overtime"
 HALF = "returned in part"
 END_EVENT = {
@@ -70,7 +70,7 @@ async def send(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -> Non
     orders = await context.orders({t.payload.order_id for t in tasks})
     async with context.app.work("refund.return") as work:
         started = await store.advance_return_sending(work.db, ids)
-        # Read after the start: whoever ended one of them a moment ago is seen.
+        # Read after the start, so that a concurrent end is seen.
         there = await store.returns_by_ids(work.db, ids)
         if started:
             await refund_store.advance_return_started(
@@ -134,7 +134,7 @@ async def _report(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ac
         known = await store.returns_by_ids(work.db, ids)
         order_ids = sorted({r.order_id for r in known.values()})
         orders = await order_store.read_orders(work.db, order_ids, lock=True)
-        # Read again: whoever held the orders before may have ended them; none is sent meanwhile.
+        # Read again under the locks: a concurrent report may have ended them; none is sent meanwhile.
         there = await store.returns_by_ids(work.db, ids, lock=True)
         batch = _decide(there, outcomes)
         if batch.ended:
@@ -330,7 +330,7 @@ def _audit(work: UnitOfWork, one: Return, reason: str) -> audit_store.NewAudit:
 async def _unpark_known(
     work: UnitOfWork, orders: dict[int, tuple[Order, OrderState]], batch: _Batch
 ) -> None:
-    """Orders parked for a return that nobody knew about wait for nobody once it is known."""
+    """Unpark orders whose unknown return has ended."""
     known = [
         audit_store.KnownEnd(
             one.order_id,

@@ -1,4 +1,4 @@
-"""Overtime: unpaid orders fail, what is settled is closed, what is unknown is asked about.
+"""Timeouts (超时): unpaid orders fail, settled ones are closed, unknown deliveries are queried.
 
 Source: oms-behaviour §3.6, with cases (a), (b) and (c).
 """
@@ -44,7 +44,7 @@ TIMEOUT_TEXT = "订单超时"
 
 
 async def time_out(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
-    """End orders whose time is over, as far as it is known how they stand."""
+    """End orders after their timeout, as far as the ends of their parts are known."""
     ids = sorted({t.payload.order_id for t in tasks})
     async with context.app.work("order.overtime") as work:
         orders = await store.read_orders(work.db, ids, lock=True)
@@ -57,14 +57,14 @@ async def time_out(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> 
 
 
 def _over(one: tuple[Order, OrderState] | None) -> bool:
-    """Whether the task has nothing more to wait for: an order ended, or its time has come."""
+    """Whether the task is done: the order has ended, or its timeout was handled."""
     return one is None or one[1].order_status in ENDED or one[1].left_s <= 0
 
 
 async def _fail_unpaid(
     context: Context, work: UnitOfWork, late: Mapping[int, tuple[Order, OrderState]]
 ) -> None:
-    """10 -> 90. A debit may be on its way: the refund step voids its key, or gives it back."""
+    """10 -> 90. A debit may still arrive: the refund step voids its key, or refunds it."""
     unpaid = [
         store.FailedUnpaid(i, TIMEOUT_CODE, TIMEOUT_TEXT)
         for i, (_, was) in late.items()
@@ -91,7 +91,7 @@ def _enqueue_refund(context: Context, work: UnitOfWork, order: Order) -> None:
 async def _end_paid(
     context: Context, work: UnitOfWork, paid: Mapping[int, tuple[Order, OrderState]]
 ) -> None:
-    """(a) nothing bound: failed. (b) parts under way: ask about each. (c) some delivered: partial."""
+    """(a) nothing bound: failed. (b) parts open: query each. (c) some delivered: partial."""
     closed: list[OrderUpdate] = []
     asked: dict[int, Order] = {}
     for order_id, (order, was) in paid.items():
@@ -127,7 +127,7 @@ def _enqueue_query(context: Context, work: UnitOfWork, order: Order, part: Deliv
 
 
 async def refund_time_out(context: Context, tasks: Sequence[Task[kinds.RefundStep]]) -> None:
-    """A refund's time is over: returns never sent fail, those under way are asked about."""
+    """Handle refunds after their timeout: returns never sent fail, those sent are queried."""
     async with context.app.db.connect() as db:
         early = await refund_store.seconds_left(db, [t.payload.refund_id for t in tasks])
     over = [t for t in tasks if t.payload.refund_id not in early]
@@ -197,7 +197,7 @@ _RETURN: Final = _Side(
 
 
 async def delivery_unknown(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -> None:
-    """Query the delivery service; what stays unknown is left to a person, the order stays as it is."""
+    """Query the delivery service; orders of what stays unknown are parked."""
     await _query(context, tasks, _DELIVERY, context.app.work("order.delivery_unknown"))
 
 

@@ -47,7 +47,7 @@ async def dead_notifies(
 async def report(
     context: Context, kind: int, start: datetime, end: datetime
 ) -> AsyncGenerator[report_store.ReportLine]:
-    """The lines of a report as the database streams them; its connection is held until the last."""
+    """The lines of a report as the database streams them; its connection is in use until the last line."""
     async with context.app.db.connect() as db:
         async for line in report_store.report_lines(db, kind, start, end):
             yield line

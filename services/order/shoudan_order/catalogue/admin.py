@@ -71,7 +71,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows as they shall be, by kind."""
+    """Rows to upsert, by kind."""
 
     of: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])
 
@@ -119,19 +119,19 @@ async def load(db: AsyncConnection) -> Catalogue:
 
 
 async def refresh(context: Context) -> None:
-    """Take over a newer version."""
+    """Load the newest version, if it is not loaded."""
     async with context.app.db.connect() as db:
         if await store.catalogue_version(db) == context.catalogue.version and context.loaded:
             return
         loaded = await load(db)
-    _ = loaded.index  # indexed before anybody asks
+    _ = loaded.index  # built before it is used
     context.catalogue, context.loaded = loaded, True
     _log_unsigned(context)
     _log.info("catalogue_loaded", version=loaded.version, products=len(loaded.down_products))
 
 
 def _log_unsigned(context: Context) -> None:
-    """A channel whose named secret is nowhere is told without a signature, which it will not believe."""
+    """Log channels whose named secret is missing: their notifies go out unsigned."""
     folder = context.settings.secrets_dir
     for channel in context.catalogue.down_channels.values():
         if channel.secret_name and not named_secret.lines(channel.secret_name, folder):
@@ -143,14 +143,14 @@ def _log_unsigned(context: Context) -> None:
 
 
 async def poll(context: Context) -> None:
-    """Look for versions made by other processes, for ever."""
+    """Refresh every catalogue_poll_s, for versions that other processes made."""
     while True:
         await asyncio.sleep(context.settings.catalogue_poll_s)
         await refresh(context)
 
 
 async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> Applied:
-    """Make the rows given exactly so; what is not given stays. Repeats change nothing.
+    """Upsert the given rows; other rows are left unchanged. Repeats change nothing.
 
     New channels get their three ledger accounts before the change is committed: a channel is never
     there without them. Refuses: CatalogueInvalid, naming the first contradiction.

@@ -44,7 +44,7 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True)
 class ProductRequest:
-    """What an order wants to buy."""
+    """What an order asks to buy."""
 
     channel_no: str
     line_id: int
@@ -79,7 +79,7 @@ class Offer:
 
 
 class CatalogueIndex:
-    """Enabled products by what they are asked for with."""
+    """Enabled products, indexed by what orders name."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._sold: dict[tuple[str, int, str, int], list[tuple[DownProduct, DownShelf]]] = {}
@@ -114,7 +114,7 @@ class CatalogueIndex:
         return max(fitting, default=0)
 
     def sold_as(self, request: ProductRequest) -> tuple[DownProduct, DownShelf] | None:
-        """What the channel sells for this wish: exact region before `*`, exact invoice before any."""
+        """What the channel sells for this request: exact region before `*`, exact invoice before any."""
         key = (request.channel_no, request.line_id, request.carrier_no, request.face_micros)
         fitting = [one for one in self._sold.get(key, ()) if _sells(one[0], request)]
         if len(fitting) <= 1:
@@ -122,7 +122,7 @@ class CatalogueIndex:
         return min(fitting, key=lambda one: (*_looseness(one[0], request), one[0].product_id))
 
     def offers(self, supply: SupplyRequest) -> tuple[Offer, ...]:
-        """What can be bought for this need: largest face first, then cheapest, then most exact."""
+        """What can be bought for this request: largest face first, then cheapest, then most exact."""
         found = self._fits.get(supply)
         if found is None:
             if len(self._fits) >= FITS_MAX:

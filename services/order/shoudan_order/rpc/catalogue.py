@@ -31,7 +31,7 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
     async def ApplyCatalogue(
         self, request: pb.ApplyCatalogueRequest, context: RpcContext
     ) -> pb.ApplyCatalogueResponse:
-        """Make rows exactly so, or tell what would change."""
+        """Upsert rows; with dry_run only list what would change."""
         if not request.by or len(request.by) > 64:
             raise FieldInvalid("by", "1 to 64 characters")
         rows = admin.Rows(

@@ -1,4 +1,4 @@
-"""OrderService: taking, telling and finishing orders."""
+"""OrderService: creates, queries and shows orders, takes results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
         )
 
     async def aclose(self) -> None:
-        """Finish what was gathered."""
+        """Finish the batch in progress."""
         await self._one.aclose()
 
     async def _create_batch(
@@ -170,7 +170,7 @@ def _token(text: str) -> int:
 
 
 def _new_order(one: pb.NewOrder) -> NewOrder | FieldInvalid:
-    """The order asked for, or the first field that is out of shape."""
+    """The requested order, or the refusal of its first malformed field."""
     problem = _problem(one)
     if problem is not None:
         return problem
@@ -219,7 +219,7 @@ def _result(answer: orders.Accepted | OrderRefusal) -> pb.CreateOrdersResponse.R
 
 
 def state(order: OrderSummary) -> pb.OrderState:
-    """What partners are told."""
+    """The state that partners see."""
     return pb.OrderState(
         order_id=order.order_id,
         channel_no=order.down_channel_no,

@@ -60,7 +60,7 @@ def _result(answer: refunds.AcceptedRefund | OrderRefusal) -> pb.CreateRefundsRe
 
 
 async def query(context: Context, request: pb.QueryRefundsRequest) -> pb.QueryRefundsResponse:
-    """Tell how refunds stand."""
+    """The state of refunds, key by key."""
     keys = [(key.channel_no, key.request_no, key.refund_no) for key in request.keys]
     return pb.QueryRefundsResponse(
         results=[

@@ -1,4 +1,4 @@
-"""Statements on oms_audit_info: what waits for a person."""
+"""Statements on oms_audit_info: decisions that wait for a person, and those made."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ ON CONFLICT DO NOTHING RETURNING audit_id
 """)
 
 
-# Who decided what has become known by itself.
+# audit_by of audits closed by a late result.
 SYSTEM: Final = "system"
 
 _COLUMNS: Final = ", ".join(names_of(Audit))
@@ -101,13 +101,12 @@ WHERE audit_id = :id AND (audit_status = {_WAITING_STATUS}
 RETURNING {_COLUMNS}
 """)
 
-# A waiting audit holds its order, unless it is about the cost of what was delivered.
+# A waiting audit keeps its order parked, unless it is about the cost of what was delivered.
 _PARKS: Final = f"""(w.change_type <> {AuditType.DELIVERY:d}
         OR {DeliveryStatus.SUCCEEDED:d} IS DISTINCT FROM (SELECT d.delivery_status
             FROM oms_order_delivery d WHERE d.delivery_id = w.delivery_id))"""
 
-# What a person was asked about has become known: nothing is left to decide. Gives the orders that now
-# wait for nobody.
+# Close waiting audits whose end is known now; gives the orders with no other audit that parks them.
 _CLOSE = statement(f"""
 WITH closed AS (
     UPDATE oms_audit_info a SET audit_status = g.status, audit_by = :system,
@@ -123,7 +122,7 @@ WHERE NOT EXISTS (SELECT 1 FROM oms_audit_info w WHERE w.order_id = c.order_id
     AND w.audit_status = {_WAITING_STATUS} AND w.audit_id NOT IN (SELECT audit_id FROM closed) AND {_PARKS})
 """)
 
-# An order with nothing left to decide waits for nobody.
+# Unpark an order without a waiting audit that parks it.
 _UNPARK = statement(f"""
 UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         parked_reason = ''
@@ -186,5 +185,5 @@ async def advance_audit(
 
 
 async def unpark(db: AsyncConnection, order_id: int) -> bool:
-    """Let an order go when nothing that holds it waits for a decision; whether it went."""
+    """Unpark an order unless an audit that parks it still waits; whether it was unparked."""
     return bool(await returned(db, _UNPARK, order_id=order_id))

@@ -1,4 +1,4 @@
-"""Statements on oms_notify_info: what is owed to channels, and what came of telling them."""
+"""Statements on oms_notify_info: notifies that are due, and the outcome of each attempt."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ async def notifies_due(
 
 
 async def advance_notified(db: AsyncConnection, attempts: Sequence[NotifyAttempt]) -> set[int]:
-    """Record attempts; the ids of notifies that were still owed. Repeats change nothing."""
+    """Record attempts; the ids of notifies that were still due. Repeats change nothing."""
     binds = columns(attempts, *names_of(NotifyAttempt))
     return await returned(db, _RECORD, order_ids=sorted(set(binds["order_id"])), **binds)
 

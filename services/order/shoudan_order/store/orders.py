@@ -126,7 +126,7 @@ SELECT {SELECTED}, {STATE} FROM oms_order_info o
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) ORDER BY o.order_id
 """)
 
-# In id order, like everybody who locks orders.
+# In id order, like every statement that locks orders.
 _LOCK = statement(f"""
 SELECT {SELECTED}, {STATE} FROM oms_order_info o
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) ORDER BY o.order_id FOR UPDATE
@@ -180,7 +180,7 @@ WHERE o.order_id = given.order_id AND {_UNPAID}
 RETURNING o.order_id
 """)
 
-# The caller holds the locks and has decided; the vector is what it read. The first end stays its moment.
+# The caller has locked the orders and decided; was_status is what it read. end_time keeps the first end.
 _UPDATE = statement(f"""
 UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
     {assigned(_CHANGED)}, end_time = coalesce(o.end_time,
@@ -304,7 +304,7 @@ async def advance_failed_unpaid(
 
 
 async def advance_orders(db: AsyncConnection, updates: Sequence[OrderUpdate]) -> set[int]:
-    """Write what was decided under the locks; the ids that moved (all, while the locks are held)."""
+    """Write what was decided under the locks; the ids that moved (all of those locked)."""
     binds = columns(updates, "order_id", *_CHANGED)
     return await returned(
         db, _UPDATE, was_status=[one.was.order_status for one in updates], **binds

@@ -1,4 +1,4 @@
-"""Statements that hold orders: parked until a person has decided, or their delivery paused."""
+"""Statements that park orders until a person has decided, and that pause their delivery."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UPDATE oms_order_info SET modify_time = greatest(oms_order_info.modify_time, sho
         parked_reason = '' WHERE order_id = ANY(CAST(:ids AS bigint[]))
 """)
 
-# Of the partial index alone, which holds nothing but what is parked; the bound keeps a bad night cheap.
+# Reads the partial index of parked orders alone, up to a bound.
 _PARKED = statement("""
 SELECT count(*) AS parked, min(p.order_id) AS oldest_id
 FROM (SELECT order_id FROM oms_order_info WHERE parked_reason <> ''

@@ -118,7 +118,7 @@ SELECT {_READ_NAMES} FROM oms_refund_info r
 WHERE r.refund_id = ANY(CAST(:ids AS bigint[])) ORDER BY r.refund_id
 """)
 
-# In id order, like everybody who locks orders.
+# In id order, like every statement that locks orders.
 _LOCK_BY_KEYS = statement(f"""
 SELECT {SELECTED}, {STATE} FROM oms_order_info o
 JOIN unnest(CAST(:channel_nos AS text[]), CAST(:request_nos AS text[])) AS k(channel_no, request_no)
@@ -131,7 +131,7 @@ SELECT order_id FROM oms_refund_info
 WHERE order_id = ANY(CAST(:ids AS bigint[])) AND refund_status = {RefundStatus.RETURNING:d}
 """)
 
-# The caller holds the order's lock and has decided.
+# The caller has locked the order and decided.
 _UPDATE = statement(f"""
 UPDATE oms_refund_info r SET modify_time = greatest(r.modify_time, shoudan_now()),
     {assigned(_CHANGED)},

@@ -1,4 +1,4 @@
-"""Statements on oms_refund_up_return: goods on their way back to suppliers."""
+"""Statements on oms_refund_up_return: returns of goods to suppliers."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ SELECT {_READ_NAMES} FROM oms_refund_up_return u
 WHERE u.refund_id = ANY(CAST(:ids AS bigint[])) ORDER BY u.return_id
 """)
 
-# What was given back of a delivery before, or may still be: a return told both ends may have succeeded
+# Returns of a delivery that succeeded or may still: one reported with both ends may have succeeded
 # until a person has decided.
 _OF_DELIVERIES = statement(f"""
 SELECT {_READ_NAMES} FROM oms_refund_up_return u

@@ -117,7 +117,7 @@ class DeliveryState:
 
 @dataclass(frozen=True, slots=True)
 class OrderSummary:
-    """An order as its channel is told of it."""
+    """An order as its channel sees it."""
 
     order_id: int
     down_channel_no: str
@@ -131,7 +131,7 @@ class OrderSummary:
 
 @dataclass(frozen=True, slots=True)
 class NotifyRow:
-    """A notify owed to a channel, with what it says."""
+    """A notify of a channel, with what it says."""
 
     notify_id: int
     order_id: int

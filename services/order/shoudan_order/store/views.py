@@ -64,7 +64,7 @@ class OrderView:
 
     @property
     def notify_url(self) -> str:
-        """Where the order's end is told."""
+        """Where the order's end is notified."""
         return next((str(n["notify_url"]) for n in self.notifies if not n["refund_id"]), "")
 
     @property
@@ -147,7 +147,7 @@ def _open(wanted: OrderFilter) -> bool:
 
 
 def _index(wanted: OrderFilter) -> str:
-    """What the walk goes along: the first of these that is asked for holds the fewest orders."""
+    """The index to walk: of those that the filter allows, the one with the fewest orders."""
     if wanted.parked:
         return "parked"
     return "open" if _open(wanted) else "all"
