@@ -55,8 +55,8 @@ STATEMENT_BUILDERS = {
     "services/pay/shoudan_pay/store/open_work.py": {"__init__"},
 }  # fmt: skip
 # Services whose stores name no state: what a statement says of one comes from its Machine or enum.
-STATES_FROM_MACHINES = ("services/pay/",)
-STATUS = re.compile(r"\bstatus\b\s*(=|<>|(NOT )?IN \()\s*('|\d)")
+STATES_FROM_MACHINES = ("services/order/", "services/pay/")
+STATUS = re.compile(r"\b(?:\w+_)?status\b\s*(=|<>|(NOT )?IN \()\s*('|\d)")
 SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH)\s")
 POLL_NAMES = ("poll", "until", "eventually")
 REGISTRIES = re.compile("|".join([r"pypi\." + "org", "pythonhosted" + r"\.", "npmjs" + r"\."]))

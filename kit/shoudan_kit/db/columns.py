@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from enum import IntEnum, StrEnum
 from operator import itemgetter
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, get_type_hints
 
 from sqlalchemy import (
     BigInteger,
@@ -20,7 +20,9 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    TextClause,
 )
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
 
@@ -80,18 +82,37 @@ def _type(of: Column[Any]) -> str:
     return next(word for kind, word in _TYPES.items() if isinstance(of.type, kind))
 
 
-class Rows(Generic[T]):
-    """Rows as values of a class: every field from the column of its name, whatever their order."""
+def names_of(kind: type[Any]) -> tuple[str, ...]:
+    """The fields of a dataclass or Struct, in order."""
+    struct: tuple[str, ...] = getattr(kind, "__struct_fields__", ())
+    return struct or tuple(one.name for one in fields(kind))
 
-    __slots__ = ("_get", "_kind", "names")
+
+def assigned(names: Iterable[str]) -> str:
+    """`a = given.a, b = given.b`: the SET of an UPDATE from `unnest`."""
+    return ", ".join(f"{name} = given.{name}" for name in names)
+
+
+async def returned(db: AsyncConnection, sql: TextClause, **binds: Any) -> set[Any]:
+    """Run a statement; the values of its first column, such as the ids that moved."""
+    return set((await db.execute(sql, binds)).scalars())
+
+
+class Rows(Generic[T]):
+    """Rows as values of a class: every field from the column of its name, numbers as its enums."""
+
+    __slots__ = ("_enums", "_get", "_kind", "names")
 
     def __init__(self, kind: type[T]) -> None:
         """`kind`: a dataclass or a Struct of at least two fields."""
-        given: Any = kind
-        struct: tuple[str, ...] = getattr(given, "__struct_fields__", ())
-        self.names = struct or tuple(one.name for one in fields(given))
+        self.names = names_of(kind)
         self._kind = kind
         self._get: Callable[[Any], tuple[Any, ...]] = itemgetter(*self.names)
+        hints = get_type_hints(kind)
+        typed = [(at, hints[name]) for at, name in enumerate(self.names)]
+        self._enums = [
+            (at, hint) for at, hint in typed if isinstance(hint, type) and issubclass(hint, IntEnum)
+        ]
 
     def of(self, alias: str = "") -> str:
         """The columns, for SELECT and RETURNING; of the table `alias` if one is given."""
@@ -99,12 +120,14 @@ class Rows(Generic[T]):
 
     def read(self, row: Any) -> T:
         """One row."""
-        return self._kind(*self._get(row))
+        values = list(self._get(row))
+        for at, enum in self._enums:
+            values[at] = enum(values[at])
+        return self._kind(*values)
 
     def all(self, rows: Iterable[Any]) -> list[T]:
         """Every row."""
-        kind, get = self._kind, self._get
-        return [kind(*get(row)) for row in rows]
+        return [self.read(row) for row in rows]
 
     def one(self, rows: Any) -> T | None:
         """The only row of a result, None when there is none. Raises MultipleResultsFound."""

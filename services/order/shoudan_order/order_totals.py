@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
-from shoudan_kit.db.records import names_of
+from shoudan_kit.db.columns import names_of
 from shoudan_kit.money import apply_rate
 from shoudan_order.states import (
     BIND,

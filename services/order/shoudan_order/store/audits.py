@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import pages
-from shoudan_kit.db.records import names_of, reader, returned, types_of
+from shoudan_kit.db.columns import Rows, names_of, returned, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_order.states import AUDIT, AuditEvent, AuditStatus, AuditType, DeliveryStatus
 from shoudan_order.tables import AUDIT as AUDITS
@@ -59,7 +59,7 @@ _WAITING_STATUS: Final = f"{AuditStatus.WAITING:d}"
 # One waiting audit of a thing is enough.
 _INSERT = statement(f"""
 INSERT INTO oms_audit_info ({", ".join(_NEW)}) SELECT {", ".join(_NEW)}
-FROM {unnest(**types_of(AUDITS, *_NEW))}
+FROM {unnest(**types(AUDITS, *_NEW))}
 ON CONFLICT DO NOTHING RETURNING audit_id
 """)
 
@@ -67,7 +67,8 @@ ON CONFLICT DO NOTHING RETURNING audit_id
 # audit_by of audits closed by a late result.
 SYSTEM: Final = "system"
 
-_COLUMNS: Final = ", ".join(names_of(Audit))
+_AUDITS: Final = Rows(Audit)
+_COLUMNS: Final = _AUDITS.of()
 
 # What waits is in an index of its own; of the others, a bounded range of numbers; of one order, by the order.
 _WAITING = statement(f"""
@@ -148,9 +149,6 @@ async def insert_audits(db: AsyncConnection, audits: Sequence[NewAudit]) -> set[
     return await returned(db, _INSERT, **columns(audits, *_NEW))
 
 
-_read: Final = reader(Audit)
-
-
 async def list_audits(
     db: AsyncConnection, statuses: Sequence[int], order_id: int, after_id: int, most: int
 ) -> tuple[list[Audit], str]:
@@ -165,14 +163,14 @@ async def list_audits(
     else:
         reached = await pages.rising_end(db, _EDGE, after_id)
         rows = await db.execute(_LIST, {**binds, "statuses": statuses, "reached": reached})
-    found = [_read(row) for row in rows]
+    found = _AUDITS.all(rows)
     return found, pages.rising_token([one.audit_id for one in found], most, reached)
 
 
 async def lock_audit(db: AsyncConnection, audit_id: int) -> Audit | None:
     """One audit, locked to the end of the transaction."""
     row = (await db.execute(_LOCK, {"id": audit_id})).first()
-    return None if row is None else _read(row)
+    return None if row is None else _AUDITS.read(row)
 
 
 async def advance_audit(
@@ -181,7 +179,7 @@ async def advance_audit(
     """20 -> decided; None when it was decided meanwhile."""
     binds = {"id": audit_id, "status": status, "by": by, "reason": reason, "system": SYSTEM}
     row = (await db.execute(_DECIDE, binds)).first()
-    return None if row is None else _read(row)
+    return None if row is None else _AUDITS.read(row)
 
 
 async def unpark(db: AsyncConnection, order_id: int) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import Table, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.records import names_of
+from shoudan_kit.db.columns import names_of
 from shoudan_kit.db.text_statements import statement
 from shoudan_order.tables import CHANGE, METADATA
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.records import assigned, names_of, numbers, returned, types_of
+from shoudan_kit.db.columns import assigned, literals, names_of, returned, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_order.states import (
     DELIVERY,
@@ -47,13 +47,13 @@ _SELECTED: Final = ", ".join(
     f"d.{name}" for name in (*_OWN, "delivery_status", "up_payment_status")
 )
 _END_COLUMNS: Final = names_of(Ended)
-_OPEN: Final = numbers(DELIVERY.sources(DeliveryEvent.FAILED))
+_OPEN: Final = literals(DELIVERY.sources(DeliveryEvent.FAILED))
 
 # Deliveries are written as about to be sent; the orders are locked by the caller.
 INSERT_DELIVERIES: Final = f"""INSERT INTO oms_order_delivery
     ({_INSERTED}, delivery_status, start_time)
     SELECT {_INSERTED}, {DeliveryStatus.SENDING:d}, shoudan_now()
-    FROM {unnest(**types_of(DELIVERIES, *_OWN, *_OF_ORDER))}"""
+    FROM {unnest(**types(DELIVERIES, *_OWN, *_OF_ORDER))}"""
 _INSERT = statement(INSERT_DELIVERIES)
 
 _BY_IDS = statement(f"""
@@ -70,16 +70,16 @@ WHERE d.order_id = ANY(CAST(:ids AS bigint[])) ORDER BY d.delivery_id
 _START = statement(f"""
 UPDATE oms_order_delivery SET delivery_status = {DeliveryStatus.SENDING:d}, start_time = shoudan_now()
 WHERE delivery_id = ANY(CAST(:ids AS bigint[]))
-    AND delivery_status IN ({numbers(DELIVERY.sources(DeliveryEvent.STARTED))})
+    AND delivery_status IN ({literals(DELIVERY.sources(DeliveryEvent.STARTED))})
 RETURNING delivery_id
 """)
 
 # 30 (or, refused before it was sent, 20) -> 0 or 90, with what the supplier said.
 _END = statement(f"""
 UPDATE oms_order_delivery d SET {assigned(_END_COLUMNS[1:])}, end_time = shoudan_now()
-FROM {unnest(**types_of(DELIVERIES, *_END_COLUMNS))}
+FROM {unnest(**types(DELIVERIES, *_END_COLUMNS))}
 WHERE d.delivery_id = given.delivery_id AND d.delivery_status IN ({_OPEN})
-    AND d.up_payment_status IN ({numbers(UP_PAYMENT.sources(UpPaymentEvent.DELIVERED))})
+    AND d.up_payment_status IN ({literals(UP_PAYMENT.sources(UpPaymentEvent.DELIVERED))})
 RETURNING d.delivery_id
 """)
 
@@ -94,7 +94,7 @@ WITH locked AS (
         money_time = shoudan_now()
     WHERE d.delivery_id = ANY(CAST(:ids AS bigint[])) AND (SELECT count(*) FROM locked) > 0
         AND d.delivery_status = {DeliveryStatus.SUCCEEDED:d}
-        AND d.up_payment_status IN ({numbers(UP_PAYMENT.sources(UpPaymentEvent.PAID))})
+        AND d.up_payment_status IN ({literals(UP_PAYMENT.sources(UpPaymentEvent.PAID))})
     RETURNING d.delivery_id, d.order_id, d.total_face_micros
 ), sums AS (
     SELECT order_id, sum(total_face_micros) AS face FROM paid GROUP BY order_id
@@ -129,8 +129,8 @@ UPDATE oms_order_delivery SET return_msg = :reason, end_time = shoudan_now(),
     delivery_status = {DELIVERY.next(DeliveryStatus.FAILED, DeliveryEvent.CONFIRMED):d},
     up_payment_status = {UP_PAYMENT.next(UpPaymentStatus.NOT_NEEDED, UpPaymentEvent.CONFIRMED):d}
 WHERE delivery_id = :id
-    AND delivery_status IN ({numbers(DELIVERY.sources(DeliveryEvent.CONFIRMED))})
-    AND up_payment_status IN ({numbers(UP_PAYMENT.sources(UpPaymentEvent.CONFIRMED))})
+    AND delivery_status IN ({literals(DELIVERY.sources(DeliveryEvent.CONFIRMED))})
+    AND up_payment_status IN ({literals(UP_PAYMENT.sources(UpPaymentEvent.CONFIRMED))})
 RETURNING delivery_id
 """)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.records import assigned, names_of, numbers, returned, types_of
+from shoudan_kit.db.columns import Rows, assigned, literals, names_of, returned, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_order.states import MESSAGE, NotifyEvent, NotifyStatus
 from shoudan_order.store.rows import NotifyRow
@@ -46,7 +46,9 @@ class NotifyAttempt:
     skipped: bool  # given up without having been sent
 
 
-_OPEN: Final = numbers(MESSAGE.sources(NotifyEvent.ACKNOWLEDGED))
+_NOTIFIES: Final = Rows(NotifyRow)
+_DEAD_NOTIFIES: Final = Rows(DeadNotify)
+_OPEN: Final = literals(MESSAGE.sources(NotifyEvent.ACKNOWLEDGED))
 # What an attempt changes of its notify, and what is written of the attempt itself.
 _SAID: Final = ("http_status", "owed_status", "owed_code", "owed_msg")
 
@@ -82,8 +84,8 @@ WITH locked AS (
         given_up = NOT given.acknowledged AND (given.skipped OR n.notify_count + 1 >= n.max_count)
     FROM {
     unnest(
-        **types_of(NOTIFIES, "notify_id", *_SAID),
-        **types_of(ATTEMPTS, "attempt_id", "answer", "took_ms"),
+        **types(NOTIFIES, "notify_id", *_SAID),
+        **types(ATTEMPTS, "attempt_id", "answer", "took_ms"),
         acknowledged="boolean",
         was_count="integer",
         skipped="boolean",
@@ -112,7 +114,7 @@ SELECT notify_id FROM recorded
 """)
 
 
-_DEAD_ROW: Final = f"SELECT {', '.join(names_of(DeadNotify))}"
+_DEAD_ROW: Final = f"SELECT {_DEAD_NOTIFIES.of()}"
 _DEAD = statement(f"""
 {_DEAD_ROW} FROM oms_notify_info WHERE given_up AND notify_id > :after_id
 ORDER BY notify_id LIMIT :most
@@ -142,7 +144,7 @@ async def notifies_due(
 ) -> dict[tuple[int, int], NotifyRow]:
     """Notifies by (order_id, refund_id)."""
     binds = {"order_ids": [k[0] for k in keys], "refund_ids": [k[1] for k in keys]}
-    rows = [NotifyRow(**row) for row in (await db.execute(_DUE, binds)).mappings()]
+    rows = _NOTIFIES.all(await db.execute(_DUE, binds))
     return {(row.order_id, row.refund_id): row for row in rows}
 
 
@@ -161,7 +163,7 @@ async def dead_notifies(
         rows = await db.execute(_DEAD_OF_CHANNEL, {**binds, "channel_no": channel_no})
     else:
         rows = await db.execute(_DEAD, binds)
-    return [DeadNotify(**row) for row in rows.mappings()]
+    return _DEAD_NOTIFIES.all(rows)
 
 
 async def revive_notifies(

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.records import assigned, names_of, numbers, reader, returned, types_of
+from shoudan_kit.db.columns import Rows, assigned, literals, names_of, returned, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_order.states import (
     ENDED,
@@ -63,7 +63,8 @@ _SOLD: Final = names_of(Order)
 _STORED: Final = tuple(name for name in _SOLD if name != "timeout_s")
 _COLUMNS: Final = ", ".join(_STORED)
 _STATE: Final = names_of(OrderState)
-_SUMMARY: Final = names_of(OrderSummary)
+_STATES: Final = Rows(OrderState)
+_SUMMARIES: Final = Rows(OrderSummary)
 # What a step may change of an order that it has locked.
 _CHANGED: Final = tuple(
     name
@@ -95,7 +96,7 @@ _INSERT = statement(f"""
 WITH made AS (
     INSERT INTO oms_order_info ({_COLUMNS}, order_overtime)
     SELECT {_COLUMNS}, shoudan_now() + make_interval(secs => timeout_s)
-    FROM {unnest(**types_of(ORDER, *_STORED), timeout_s="integer")} ORDER BY down_channel_no, request_no
+    FROM {unnest(**types(ORDER, *_STORED), timeout_s="integer")} ORDER BY down_channel_no, request_no
     ON CONFLICT (down_channel_no, request_no) DO NOTHING
     RETURNING order_id
 ), told AS (
@@ -112,7 +113,7 @@ SELECT order_id FROM made
 
 # By the unique key of the channel.
 _BY_KEYS = statement(f"""
-SELECT {_selected(_SUMMARY)} FROM oms_order_info o
+SELECT {_SUMMARIES.of("o")} FROM oms_order_info o
 JOIN unnest(CAST(:channel_nos AS text[]), CAST(:request_nos AS text[])) AS k(channel_no, request_no)
     ON o.down_channel_no = k.channel_no AND o.request_no = k.request_no
 """)
@@ -175,7 +176,7 @@ UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now())
     refund_status = :refund_status, fail_code = given.fail_code, fail_msg = given.fail_msg,
     notify_status = CASE WHEN o.has_notify THEN {NotifyStatus.RUNNING:d} ELSE o.notify_status END,
     end_time = shoudan_now()
-FROM {unnest(**types_of(ORDER, *names_of(FailedUnpaid)))}
+FROM {unnest(**types(ORDER, *names_of(FailedUnpaid)))}
 WHERE o.order_id = given.order_id AND {_UNPAID}
 RETURNING o.order_id
 """)
@@ -184,8 +185,8 @@ RETURNING o.order_id
 _UPDATE = statement(f"""
 UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
     {assigned(_CHANGED)}, end_time = coalesce(o.end_time,
-        CASE WHEN given.order_status IN ({numbers(ENDED)}) THEN shoudan_now() END)
-FROM {unnest(**types_of(ORDER, "order_id", *_CHANGED), was_status="smallint")}
+        CASE WHEN given.order_status IN ({literals(sorted(ENDED))}) THEN shoudan_now() END)
+FROM {unnest(**types(ORDER, "order_id", *_CHANGED), was_status="smallint")}
 WHERE o.order_id = given.order_id AND o.order_status = given.was_status
 RETURNING o.order_id
 """)
@@ -197,7 +198,7 @@ UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now())
     money_time = CASE WHEN CAST(:refund_status AS smallint) = {FailRefundStatus.DONE:d}
         THEN shoudan_now() ELSE o.money_time END
 WHERE o.order_id = ANY(CAST(:ids AS bigint[]))
-    AND o.order_status IN ({numbers(ENDED - {OrderStatus.SUCCEEDED})})
+    AND o.order_status IN ({literals(sorted(ENDED - {OrderStatus.SUCCEEDED}))})
     AND o.refund_status = {FailRefundStatus.WAITING:d}
 RETURNING o.order_id
 """)
@@ -208,7 +209,7 @@ UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now())
     refund_status = {FailRefundStatus.WAITING:d}
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.order_status = {OrderStatus.FAILED:d}
     AND o.payment_status = {PaymentStatus.OVERTIME:d}
-    AND o.refund_status IN ({numbers(FAIL_REFUND.sources(FailRefundEvent.ORDER_FAILED))})
+    AND o.refund_status IN ({literals(FAIL_REFUND.sources(FailRefundEvent.ORDER_FAILED))})
 RETURNING o.order_id
 """)
 
@@ -222,16 +223,13 @@ WITH asked AS (
 )
 UPDATE oms_notify_info n SET notify_status = {NotifyStatus.ANSWERED:d}, end_time = shoudan_now()
 WHERE n.order_id = ANY(ARRAY(SELECT order_id FROM asked)) AND n.refund_id = 0
-    AND n.notify_status IN ({numbers(MESSAGE.sources(NotifyEvent.QUERIED))})
+    AND n.notify_status IN ({literals(MESSAGE.sources(NotifyEvent.QUERIED))})
 """)
-
-read_state: Final = reader(OrderState)
-_read_summary: Final = reader(OrderSummary)
 
 
 def read_order(row: Row[Any]) -> tuple[Order, OrderState]:
     """The order of a row of SELECTED and STATE."""
-    return Order(*row[: len(_SOLD)]), read_state(row[len(_SOLD) :])
+    return Order(*row[: len(_SOLD)]), _STATES.read(row)
 
 
 async def insert_orders(
@@ -254,7 +252,7 @@ async def orders_by_keys(
 ) -> dict[tuple[str, str], OrderSummary]:
     """Orders by (channel_no, request_no)."""
     binds = {"channel_nos": [k[0] for k in keys], "request_nos": [k[1] for k in keys]}
-    found = [_read_summary(row) for row in await db.execute(_BY_KEYS, binds)]
+    found = _SUMMARIES.all(await db.execute(_BY_KEYS, binds))
     return {(one.down_channel_no, one.request_no): one for one in found}
 
 
@@ -276,7 +274,7 @@ async def lock_by_deliveries(
 ) -> dict[int, OrderState]:
     """The orders of deliveries, locked to the end of the transaction."""
     rows = await db.execute(_LOCK_BY_DELIVERIES, {"ids": delivery_ids})
-    return {row[0]: read_state(row) for row in rows}
+    return {row[0]: _STATES.read(row) for row in rows}
 
 
 async def advance_paid(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.records import numbers, returned
+from shoudan_kit.db.columns import literals, returned
 from shoudan_kit.db.text_statements import statement
 from shoudan_order.states import ENDED, OrderStatus, yes_no
 
@@ -36,7 +36,7 @@ _PAUSE = statement(f"""
 UPDATE oms_order_info o SET modify_time = greatest(o.modify_time, shoudan_now()),
         delivery_pause = :pause
 WHERE o.order_id = ANY(CAST(:ids AS bigint[])) AND o.delivery_pause <> :pause
-    AND o.order_status IN ({numbers(set(OrderStatus) - ENDED)})
+    AND o.order_status IN ({literals(sorted(set(OrderStatus) - ENDED))})
 RETURNING o.order_id
 """)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.records import assigned, names_of, numbers, reader, returned, types_of
+from shoudan_kit.db.columns import Rows, assigned, literals, returned, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_order.states import (
     MoneyBackStatus,
@@ -61,8 +61,9 @@ class RefundNotify:
     notify_url: str
 
 
-_READ_NAMES: Final = ", ".join(f"r.{name}" for name in names_of(Refund))
-_WRITTEN: Final = tuple(name for name in names_of(Refund) if name != "create_time")
+_REFUNDS: Final = Rows(Refund)
+_READ_NAMES: Final = _REFUNDS.of("r")
+_WRITTEN: Final = tuple(name for name in _REFUNDS.names if name != "create_time")
 # The totals of an order, and what a refund takes of each.
 AMOUNTS: Final = {
     "success_face_micros": "refund_face_micros",
@@ -77,9 +78,9 @@ _CHANGED: Final = (
     *AMOUNTS.values(),
 )  # fmt: skip
 # Goods are back: the channel has its money or gets it; and returns whose supplier may still owe.
-_OWING: Final = numbers({RefundStatus.REFUNDING, RefundStatus.PARTIAL})
-_UNREFUNDED: Final = numbers(
-    set(MoneyBackStatus) - {MoneyBackStatus.DONE, MoneyBackStatus.NOT_NEEDED}
+_OWING: Final = literals(sorted({RefundStatus.REFUNDING, RefundStatus.PARTIAL}))
+_UNREFUNDED: Final = literals(
+    sorted(set(MoneyBackStatus) - {MoneyBackStatus.DONE, MoneyBackStatus.NOT_NEEDED})
 )
 
 # The order gives what the refund repeats of it. A refund_no that another order has used makes nothing.
@@ -91,7 +92,7 @@ WITH made AS (
         shoudan_now() + make_interval(secs => given.timeout_s), o.down_shelf_id,
         o.down_product_id, o.ext_product_no, o.line_id, o.carrier_no, o.province_no, o.city_no,
         CASE WHEN given.refund_status <> {RefundStatus.RETURNING:d} THEN shoudan_now() END
-    FROM {unnest(**types_of(REFUNDS, *_WRITTEN), timeout_s="integer")} JOIN oms_order_info o USING (order_id)
+    FROM {unnest(**types(REFUNDS, *_WRITTEN), timeout_s="integer")} JOIN oms_order_info o USING (order_id)
     ON CONFLICT (down_channel_no, down_refund_no) DO NOTHING
     RETURNING refund_id
 ), told AS (
@@ -136,7 +137,7 @@ _UPDATE = statement(f"""
 UPDATE oms_refund_info r SET modify_time = greatest(r.modify_time, shoudan_now()),
     {assigned(_CHANGED)},
     end_time = CASE WHEN given.refund_status <> {RefundStatus.RETURNING:d} THEN shoudan_now() END
-FROM {unnest(**types_of(REFUNDS, "refund_id", *_CHANGED))}
+FROM {unnest(**types(REFUNDS, "refund_id", *_CHANGED))}
 WHERE r.refund_id = given.refund_id AND r.refund_status = {RefundStatus.RETURNING:d}
 RETURNING r.refund_id
 """)
@@ -192,9 +193,6 @@ RETURNING r.refund_id
 """)
 
 
-_read: Final = reader(Refund)
-
-
 async def insert_refunds(
     db: AsyncConnection,
     refunds: Sequence[Refund],
@@ -222,13 +220,13 @@ async def refunds_by_keys(
 ) -> dict[tuple[str, str], Refund]:
     """Refunds by (channel_no, refund_no)."""
     binds = {"channel_nos": [k[0] for k in keys], "refund_nos": [k[1] for k in keys]}
-    found = [_read(row) for row in await db.execute(_BY_KEYS, binds)]
+    found = _REFUNDS.all(await db.execute(_BY_KEYS, binds))
     return {(one.down_channel_no, one.down_refund_no): one for one in found}
 
 
 async def refunds_by_ids(db: AsyncConnection, ids: Sequence[int]) -> dict[int, Refund]:
     """Refunds by id."""
-    return {row[0]: _read(row) for row in await db.execute(_BY_IDS, {"ids": ids})}
+    return {row[0]: _REFUNDS.read(row) for row in await db.execute(_BY_IDS, {"ids": ids})}
 
 
 async def lock_orders_by_keys(

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.records import numbers
+from shoudan_kit.db.columns import literals
 from shoudan_kit.db.text_statements import statement
 from shoudan_order.states import ENDED, DeliveryStatus, RefundStatus, ReturnStatus, YesNo
 from shoudan_order.store.refunds import AMOUNTS
@@ -78,7 +78,9 @@ def _moved(table: str, where: str, gross: Mapping[str, str], returned: Mapping[s
     )
 
 
-_GIVEN_BACK: Final = numbers(set(RefundStatus) - {RefundStatus.RETURNING, RefundStatus.FAILED})
+_GIVEN_BACK: Final = literals(
+    sorted(set(RefundStatus) - {RefundStatus.RETURNING, RefundStatus.FAILED})
+)
 
 # A refund that has been decided is no longer part of its order's sums; the lookup is made only for orders
 # that were refunded.
@@ -90,7 +92,7 @@ _MOVEMENTS: Final = " UNION ALL ".join(
     (
         _moved(
             "oms_order_info",
-            f"m.order_status IN ({numbers(ENDED)})",
+            f"m.order_status IN ({literals(sorted(ENDED))})",
             {name: f"m.{name} + coalesce(t.{taken}, 0)" for name, taken in AMOUNTS.items()},
             {},
             orders=1,

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.records import assigned, names_of, numbers, reader, returned, types_of
+from shoudan_kit.db.columns import Rows, assigned, literals, names_of, returned, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_order.states import (
     MONEY_BACK,
@@ -55,9 +55,10 @@ class EndedReturn:
     return_msg: str
 
 
-_FACTS: Final = names_of(Return)
+_RETURNS: Final = Rows(Return)
+_FACTS: Final = _RETURNS.names
 _END_COLUMNS: Final = names_of(EndedReturn)
-_READ_NAMES: Final = ", ".join(f"u.{name}" for name in _FACTS)
+_READ_NAMES: Final = _RETURNS.of("u")
 
 # The delivery gives what the return repeats of it. What was never there to send back has ended at once.
 _INSERT = statement(f"""
@@ -66,7 +67,7 @@ INSERT INTO oms_refund_up_return ({", ".join(_FACTS)}, down_channel_no, down_pro
 SELECT {", ".join(f"given.{name}" for name in _FACTS)}, d.down_channel_no, d.down_product_id,
     d.line_id, d.carrier_no, d.province_no, d.city_no, d.invoice_type,
     CASE WHEN given.return_status = {ReturnStatus.SUCCEEDED:d} THEN shoudan_now() END
-FROM {unnest(**types_of(RETURNS, *_FACTS))} JOIN oms_order_delivery d USING (delivery_id)
+FROM {unnest(**types(RETURNS, *_FACTS))} JOIN oms_order_delivery d USING (delivery_id)
 """)
 
 _BY_IDS = statement(f"""
@@ -104,28 +105,25 @@ WHERE u.delivery_id = ANY(CAST(:ids AS bigint[])) AND (u.return_status <> {Retur
 _START = statement(f"""
 UPDATE oms_refund_up_return SET return_status = {ReturnStatus.SENDING:d}, start_time = shoudan_now()
 WHERE return_id = ANY(CAST(:ids AS bigint[]))
-    AND return_status IN ({numbers(RETURN.sources(ReturnEvent.STARTED))})
+    AND return_status IN ({literals(RETURN.sources(ReturnEvent.STARTED))})
 RETURNING return_id
 """)
 
 _END = statement(f"""
 UPDATE oms_refund_up_return u SET {assigned(_END_COLUMNS[1:])}, end_time = shoudan_now()
-FROM {unnest(**types_of(RETURNS, *_END_COLUMNS))}
+FROM {unnest(**types(RETURNS, *_END_COLUMNS))}
 WHERE u.return_id = given.return_id
-    AND u.return_status IN ({numbers(RETURN.sources(ReturnEvent.FAILED))})
-    AND u.up_refund_status IN ({numbers(MONEY_BACK.sources(MoneyBackEvent.RETURNED))})
+    AND u.return_status IN ({literals(RETURN.sources(ReturnEvent.FAILED))})
+    AND u.up_refund_status IN ({literals(MONEY_BACK.sources(MoneyBackEvent.RETURNED))})
 RETURNING u.return_id
 """)
 
 _UP_REFUNDED = statement(f"""
 UPDATE oms_refund_up_return SET up_refund_status = {MoneyBackStatus.DONE:d}, money_time = shoudan_now()
 WHERE return_id = ANY(CAST(:ids AS bigint[])) AND return_status = {ReturnStatus.SUCCEEDED:d}
-    AND up_refund_status IN ({numbers(MONEY_BACK.sources(MoneyBackEvent.POSTED))})
+    AND up_refund_status IN ({literals(MONEY_BACK.sources(MoneyBackEvent.POSTED))})
 RETURNING return_id
 """)
-
-
-_read: Final = reader(Return)
 
 
 async def insert_returns(db: AsyncConnection, returns: Sequence[Return]) -> None:
@@ -139,7 +137,7 @@ async def returns_by_ids(
 ) -> dict[int, Return]:
     """Returns by id; with `lock` locked to the end of the transaction."""
     rows = await db.execute(_LOCK_BY_IDS if lock else _BY_IDS, {"ids": ids})
-    return {row[0]: _read(row) for row in rows}
+    return {row[0]: _RETURNS.read(row) for row in rows}
 
 
 async def mark_conflicts(db: AsyncConnection, ids: Sequence[int]) -> set[int]:
@@ -149,12 +147,12 @@ async def mark_conflicts(db: AsyncConnection, ids: Sequence[int]) -> set[int]:
 
 async def returns_of_refunds(db: AsyncConnection, refund_ids: Sequence[int]) -> list[Return]:
     """All returns of refunds."""
-    return [_read(row) for row in await db.execute(_BY_REFUNDS, {"ids": refund_ids})]
+    return _RETURNS.all(await db.execute(_BY_REFUNDS, {"ids": refund_ids}))
 
 
 async def returns_of_deliveries(db: AsyncConnection, ids: Sequence[int]) -> list[Return]:
     """Returns of deliveries that succeeded or may still."""
-    return [_read(row) for row in await db.execute(_OF_DELIVERIES, {"ids": ids})]
+    return _RETURNS.all(await db.execute(_OF_DELIVERIES, {"ids": ids}))
 
 
 async def advance_return_sending(db: AsyncConnection, ids: Sequence[int]) -> set[int]:
