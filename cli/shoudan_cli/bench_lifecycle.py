@@ -93,7 +93,7 @@ async def bench(seconds: float, in_flight: int, say: Callable[[str], None]) -> F
     Raises ChecksFailed and Failed.
     """
     async with System.start(profile="demo", report=lambda event: say(str(event))) as system:
-        clients = Clients({name: system.target(name) for name in SERVICES})
+        clients = system.clients()
         try:
             await preallocate_wal(system.postgres)
             await _fill(clients)

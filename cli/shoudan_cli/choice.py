@@ -66,6 +66,8 @@ async def _prepare(services: Sequence[str], args: Sequence[str], *, yes: bool) -
     anywhere = bool(own or system) or addressed()
     for name in ALL:  # what the commands' own --target options read
         os.environ[f"SHOUDAN_{name.upper()}_TARGET"] = str(getattr(found, f"{name}_target"))
+    for name in ("tls_cert", "tls_key", "tls_ca") if found.tls_files else ():
+        os.environ[f"SHOUDAN_CLI_{name.upper()}"] = str(getattr(found, name))
     answers = await answered(system, found, *services)
     if services == ("identity",):
         await _bring_token(found)

@@ -22,9 +22,11 @@ from shoudan_cli.systems import (
     proved,
     running,
 )
-from shoudan_kit.config import FILE_VARIABLE, ConfigError, Seconds, Settings
+from shoudan_kit.config import FILE_VARIABLE, ConfigError, Seconds, TlsSettings
 from shoudan_kit.rpc.client import connect
+from shoudan_kit.rpc.command import identity_of
 from shoudan_kit.rpc.refusal import Refused, refused_from_rpc
+from shoudan_kit.tls.identity import Identity
 
 T = TypeVar("T")
 
@@ -35,7 +37,7 @@ console = Console()
 errors = Console(stderr=True)
 
 
-class ClientSettings(Settings):
+class ClientSettings(TlsSettings):
     """Where the commands find a running system; the defaults are those of `shoudan up`."""
 
     order_target: str = Field("127.0.0.1:50051", description="gRPC address of the order service.")
@@ -69,6 +71,11 @@ _ADDRESSES: Final = tuple(
 )
 
 
+TLS_VARIABLES: Final = tuple(
+    f"SHOUDAN_{prefix}TLS_{name}" for prefix in ("CLI_", "") for name in ("CERT", "KEY", "CA")
+)
+
+
 class Failed(Exception):
     """A command's expected end with an error: one readable sentence, exit code 1.
 
@@ -98,7 +105,8 @@ def resolved(**given: str) -> tuple[ClientSettings, Known | None]:
         wanted = named or next((url for url in given.values() if url in urls), "")
         there = addressed() or any(name.endswith("_target") for name, text in given.items() if text)
         system = meant(wanted, addressed=there)
-        environ = {k: v for k, v in os.environ.items() if not (named and k in _ADDRESSES)}
+        of_others = (*_ADDRESSES, *TLS_VARIABLES) if named else ()
+        environ = {k: v for k, v in os.environ.items() if k not in of_others}
     found = ClientSettings.load(SECTION, system.file if system else None, environ=environ)
     return found.model_copy(update={k: v for k, v in given.items() if v}), system
 
@@ -113,15 +121,21 @@ async def answered(system: Known | None, found: ClientSettings, *services: str) 
 
     Raises SystemUnclear.
     """
-    targets = [cast("str", getattr(found, f"{name}_target")) for name in services or SERVICES]
-    return await proved(system if os.environ.get(NAME_VARIABLE) else None, targets)
+    targets = {cast("str", getattr(found, f"{name}_target")): name for name in services or SERVICES}
+    named = system if os.environ.get(NAME_VARIABLE) else None
+    return await proved(named, targets, identity_of(found))
 
 
 class Clients:
     """gRPC channels to the services, opened when first used."""
 
-    def __init__(self, targets: Mapping[str, str], timeout_s: float = 30) -> None:
-        self._targets, self._timeout_s = targets, timeout_s
+    def __init__(
+        self,
+        targets: Mapping[str, str],
+        timeout_s: float = 30,
+        identity: Identity | None = None,
+    ) -> None:
+        self._targets, self._timeout_s, self._identity = targets, timeout_s, identity
         self._channels: dict[str, aio.Channel] = {}
 
     async def call(
@@ -145,7 +159,8 @@ class Clients:
     def channel(self, service: str) -> aio.Channel:
         """The channel to a service."""
         if service not in self._channels:
-            self._channels[service] = connect(self._targets[service])
+            target = self._targets[service]
+            self._channels[service] = connect(target, service, self._identity)
         return self._channels[service]
 
     async def close(self) -> None:
@@ -166,7 +181,7 @@ def explained(service: str, rpc: str, error: aio.AioRpcError) -> str:
 async def open_clients(found: ClientSettings) -> AsyncGenerator[Clients]:
     """Clients of a running system, closed at the end."""
     targets = {name: cast("str", getattr(found, f"{name}_target")) for name in SERVICES}
-    clients = Clients(targets, found.call_timeout_s)
+    clients = Clients(targets, found.call_timeout_s, identity_of(found))
     try:
         yield clients
     finally:

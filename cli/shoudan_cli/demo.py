@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shoudan_cli import life
-from shoudan_cli.clients import SERVICES, Failed, console, open_clients, run, settings
+from shoudan_cli.clients import Failed, console, open_clients, run, settings
 
 SUCCEEDED = 0
 
@@ -47,9 +47,11 @@ async def _temporary() -> None:
     try:
         async with System.start(profile="demo", stage=stage) as system:
             _say(f"  system    one of its own ({system.id}), gone at the end")
-            found = {f"{name}_target": system.target(name) for name in SERVICES}
-            async with open_clients(settings(**found)) as clients:
+            clients = system.clients()
+            try:
                 show(await life.watch(clients, system.gateway_url, system.sandbox_url, _say))
+            finally:
+                await clients.close()
     except (EmbeddedError, NotStarted) as error:
         raise Failed(str(error)) from None
 

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from shoudan_cli.command_list import GROUP, GROUPS, SINGLE
 from shoudan_kit.command_list import Command
+from shoudan_kit.tls.versions import only_tls_1_3
 
 HELP: Final = frozenset({"--help", "-h"})
 PIPE_COLUMNS: Final = 200
@@ -108,6 +109,7 @@ def collected() -> typer.Typer:
 
 def main() -> None:
     """Console script. A service's own process loads no other command, because five start at once."""
+    only_tls_1_3()
     if sys.argv[1:2] == ["serve"]:
         from shoudan_cli import process
 

@@ -69,7 +69,17 @@ async def _look() -> tuple[str, list[Seen]]:
     which = described(answers[0]) if answers else f"no service answers ({found.order_target}, …)"
     async with open_clients(found) as clients:
         services = [_service(clients, found, name) for name in SERVICES]
+        which = f"{which}\n{_secured(found)}"
         return which, list(await asyncio.gather(*services, _gateway(found)))
+
+
+def _secured(found: ClientSettings) -> str:
+    """How the services are reached."""
+    files = found.tls_files
+    if files is None:
+        return "gRPC in plaintext: for this machine alone"
+    material = files.read()
+    return f"gRPC by mutual TLS as {material.name}, until {material.expires:%Y-%m-%d %H:%M} UTC"
 
 
 async def _service(clients: Clients, found: ClientSettings, name: str) -> Seen:

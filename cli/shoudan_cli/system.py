@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from shoudan_cli.certificates import CLI, NATS, Certificates
 from shoudan_cli.wiring import (
     GATEWAY,
     LOOPBACK,
@@ -30,7 +31,12 @@ from shoudan_kit import log
 from shoudan_kit.embedded import DatabaseUrls, EmbeddedError, Nats, Postgres
 from shoudan_kit.embedded.home import Home, blocked_at, unprivileged_user
 from shoudan_kit.process.ports import http_status, listens, port_taken
+from shoudan_kit.process.shutdown import cancel_all
 from shoudan_kit.process.supervise import Process, Program, Supervisor
+from shoudan_kit.tls.identity import Identity
+
+if TYPE_CHECKING:
+    from shoudan_cli.clients import Clients
 
 Profile = Literal["demo", "test"]
 
@@ -76,6 +82,7 @@ class Plan:
     profile: Profile = "test"
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     catalogue: Path | None = None
+    tls: bool = True
     stage: Callable[[Stage], None] = ignore
     report: Callable[[object], None] = ignore
 
@@ -93,6 +100,7 @@ class System:
         self.databases: dict[str, DatabaseUrls] = {}
         self.postgres: Postgres
         self.nats: Nats
+        self.certificates = Certificates(home) if plan.tls else None
 
     @classmethod
     @asynccontextmanager
@@ -106,11 +114,13 @@ class System:
         profile: Profile = "test",
         env: Mapping[str, str] | None = None,
         catalogue: Path | Literal["demo"] | None = "demo",
+        tls: bool = True,
         stage: Callable[[Stage], None] = ignore,
         report: Callable[[object], None] = ignore,
     ) -> AsyncGenerator[Self]:
         """`async with System.start() as system:` - ready inside, everything stopped after.
 
+        With `tls` every hop of gRPC and NATS is mutual TLS; without it, for comparison, plaintext.
         Raises PortTaken for a `port` that is not free; EmbeddedError or NotStarted when something
         does not come up, with the end of its output.
         """
@@ -124,6 +134,7 @@ class System:
             profile,
             env or {},
             demo_catalogue() if catalogue == "demo" else catalogue,
+            tls,
             stage,
             report,
         )
@@ -150,6 +161,17 @@ class System:
     def target(self, service: str) -> str:
         """The gRPC address of a service."""
         return f"{LOOPBACK}:{self.ports[service]}"
+
+    def clients(self) -> Clients:
+        """Clients of the services, with the certificate of the command."""
+        from shoudan_cli.clients import Clients
+
+        return Clients({name: self.target(name) for name in SERVICES}, identity=self.identity)
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the command is to the services; None in plaintext."""
+        return Identity(self.certificates.files(CLI)) if self.certificates else None
 
     def log_path(self, name: str) -> Path:
         """The file a process writes its output to."""
@@ -192,6 +214,11 @@ class System:
             self.databases = await self.postgres.provision(SERVICES)
             found = environment(self.plan.profile, self.ports, self.databases, self.nats.url)
             found |= _of_ledger(self.home)
+            if self.certificates is not None:
+                found |= self.certificates.environment()
+                renewing = self.certificates.renew_forever(self.nats.reload)
+                task = asyncio.create_task(renewing, name="renew certificates")
+                stack.push_async_callback(cancel_all, [task])
             self.env = {**found, "SHOUDAN_SYSTEM_ID": self.id, **self.plan.env}
             declared = await loading
             self.settings = {
@@ -223,9 +250,15 @@ class System:
         text = f"{self.postgres.version}  127.0.0.1:{self.postgres.port}  ({where})"
         self._done("postgres", text, timer())
         self.nats = await stack.enter_async_context(
-            await Nats.start(root and root / "nats", port=self.ports["nats"])
+            await Nats.start(
+                root and root / "nats",
+                port=self.ports["nats"],
+                tls=self.certificates and self.certificates.files(NATS),
+                services=(*SERVICES, GATEWAY),
+            )
         )
-        self._done("nats", f"127.0.0.1:{self.nats.port}  JetStream on", timer())
+        secured = "TLS" if self.certificates else "plaintext"
+        self._done("nats", f"127.0.0.1:{self.nats.port}  JetStream on, {secured}", timer())
 
     async def _migrate(self, schemas: Mapping[str, Any]) -> None:
         from shoudan_kit.db.migrate import role_of, upgrade
@@ -264,12 +297,11 @@ class System:
         if self.plan.catalogue is None:
             return
         from shoudan_cli.apply import apply
-        from shoudan_cli.clients import Clients
         from shoudan_cli.document import load
 
         timer = _timer()
         document = load(self.plan.catalogue, self.env)
-        clients = Clients({name: self.target(name) for name in SERVICES})
+        clients = self.clients()
         try:
             changes = await apply(clients, document, APPLIED_BY, dry_run=False)
         finally:

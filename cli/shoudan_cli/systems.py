@@ -10,9 +10,12 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from shoudan_kit.process.polling import until
+
+if TYPE_CHECKING:
+    from shoudan_kit.tls.identity import Identity
 
 NAME_VARIABLE: Final = "SHOUDAN_SYSTEM"
 DEFAULT_NAME: Final = "main"
@@ -118,8 +121,10 @@ class Answer:
     profile: str
 
 
-async def answering(target: str) -> Answer | None:
-    """What listens at `target`; None when nothing answers.
+async def answering(
+    target: str, service: str = "", identity: Identity | None = None
+) -> Answer | None:
+    """What listens at `target`, by mutual TLS with an `identity`; None when nothing answers.
 
     gRPC health lists shoudan.system.<id> and shoudan.profile.<profile> beside the services.
     """
@@ -127,7 +132,9 @@ async def answering(target: str) -> Answer | None:
     from grpc import aio
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    async with aio.insecure_channel(target) as channel:
+    from shoudan_kit.rpc.client import connect
+
+    async with connect(target, service, identity, retry=False) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
             request = cast("Any", health_pb2).HealthListRequest()
@@ -143,13 +150,16 @@ def _after(mark: str, names: Iterable[str]) -> str:
     return next((one.removeprefix(mark) for one in names if one.startswith(mark)), "")
 
 
-async def proved(system: Known | None, targets: Iterable[str]) -> list[Answer]:
-    """What answers at the addresses, those that are silent left out; all of it is one system.
+async def proved(
+    system: Known | None, targets: Mapping[str, str], identity: Identity | None = None
+) -> list[Answer]:
+    """What answers at the addresses, each with the service expected there; those that are silent are left
+    out, all that answer are one system.
 
     Raises SystemUnclear when it is another than `system` (None: than those that noted the address), or
     when two answer.
     """
-    heard = await asyncio.gather(*(answering(one) for one in dict.fromkeys(targets)))
+    heard = await asyncio.gather(*(answering(*one, identity) for one in targets.items()))
     answers = [one for one in heard if one is not None]
     for answer in answers:
         owners = [system] if system else _noted_by(answer.target)

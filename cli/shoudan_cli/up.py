@@ -136,6 +136,10 @@ async def noted(system: System, name: str | None) -> AsyncGenerator[None]:
         f'sandbox_url = "{system.sandbox_url}"',
     ]
     lines += [f'{name}_target = "{system.target(name)}"' for name in system.databases]
+    if system.certificates is not None:
+        files = system.certificates.files("cli")
+        given = {"cert": files.cert, "key": files.key, "ca": files.ca}
+        lines += [f"tls_{name} = {json.dumps(str(path))}" for name, path in given.items()]
     lines += ["[cli.ops_urls]", *(f'{name} = "{url}"' for name, url in ops.items())]
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = file.with_suffix(".new")  # renamed into place: readers never see half of it

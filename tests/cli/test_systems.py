@@ -334,7 +334,7 @@ async def test_what_answers_at_the_usual_ports_is_named_or_left_alone(
         with pytest.raises(
             SystemUnclear, match=r"system one, .*; system without an id, .*: not one"
         ):
-            await proved(None, [one.target, nameless.target])
+            await proved(None, {one.target: "delivery", nameless.target: "delivery"})
 
 
 async def test_a_demo_orders_only_where_it_can_look() -> None:

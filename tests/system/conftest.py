@@ -16,7 +16,6 @@ from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_cli.clients import Clients
 from shoudan_cli.system import System
-from shoudan_cli.wiring import SERVICES
 from shoudan_kit.db.pool import Database
 from shoudan_kit.process.polling import until
 from tests.pay.ledger.invariants import broken
@@ -154,7 +153,7 @@ async def the_ledger_holds(request: pytest.FixtureRequest) -> AsyncIterator[None
 
 @pytest.fixture(scope="session")
 async def partner(system: System) -> AsyncIterator[Partner]:
-    clients = Clients({name: system.target(name) for name in SERVICES})
+    clients = system.clients()
     timeout = aiohttp.ClientTimeout(total=15)
     async with aiohttp.ClientSession(timeout=timeout) as http:
         one = Partner(system, http, clients)

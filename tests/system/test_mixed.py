@@ -15,9 +15,7 @@ from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import audit_service_pb2_grpc as audit_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
-from shoudan_cli.clients import Clients
 from shoudan_cli.system import System
-from shoudan_cli.wiring import SERVICES
 from tests.poll import eventually
 from tests.system import invariants
 from tests.system.conftest import Partner
@@ -87,7 +85,7 @@ FROM oms_order_info o
 async def own() -> AsyncIterator[Partner]:
     """A system of its own, because its clock is turned."""
     async with System.start(profile="test") as system:
-        clients = Clients({name: system.target(name) for name in SERVICES})
+        clients = system.clients()
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http:
             message = pay.UpdateAccountRequest(
                 key=pay.AccountKey(ident="oms", groups="down_channel", eid="test"),

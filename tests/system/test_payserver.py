@@ -14,9 +14,7 @@ import pytest
 
 from shoudan.pay.v1 import ledger_service_pb2 as ledger
 from shoudan.pay.v1 import ledger_service_pb2_grpc as ledger_grpc
-from shoudan_cli.clients import Clients
 from shoudan_cli.system import System
-from shoudan_cli.wiring import SERVICES
 from shoudan_kit.db.pool import Database
 from tests.pay.ledger.invariants import broken
 from tests.pay.payserver.shop import INVARIANTS
@@ -98,7 +96,7 @@ async def test_refunds_give_back_a_part_and_the_rest_as_the_page_shows(replies) 
 
 async def test_the_ledger_agrees_with_the_session(running: System, replies) -> None:
     assert replies
-    clients = Clients({name: running.target(name) for name in SERVICES})
+    clients = running.clients()
     customer = ledger.AccountKey(ident=SHOP, groups="sign_account", eid=CUSTOMER)
     member = ledger.AccountKey(ident=SHOP, groups="member", eid=MEMBER)
     asked: Any = ledger_grpc.LedgerServiceStub(clients.channel("pay"))

@@ -10,6 +10,7 @@ import pytest
 from shoudan.core.v1 import personal_service_pb2 as pb
 from shoudan.core.v1 import personal_service_pb2_grpc as stubs
 from shoudan_cli import personal
+from shoudan_cli.clients import TLS_VARIABLES
 from shoudan_cli.wiring import SERVICES
 from tests.poll import eventually
 from tests.system.conftest import ENDED_S, Partner
@@ -159,6 +160,8 @@ async def test_the_commands_find_and_erase_in_every_service(
 ) -> None:
     for service in SERVICES:
         monkeypatch.setenv(f"SHOUDAN_{service.upper()}_TARGET", partner.system.target(service))
+    for variable in TLS_VARIABLES[:3]:
+        monkeypatch.setenv(variable, partner.system.env[variable])
     account = "13905550000"
     await ended(partner, [account])
     capsys.readouterr()

@@ -13,9 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from shoudan_cli.clients import Clients
 from shoudan_cli.system import System
-from shoudan_cli.wiring import SERVICES
 from tests.poll import eventually
 from tests.system import invariants
 from tests.system.conftest import Partner
@@ -196,7 +194,7 @@ async def play() -> AsyncIterator[Play]:
     """Every order is placed at the same time; then the clock passes the overtimes."""
     catalogue = Path(__file__).with_name("scripts.yaml")
     async with System.start(profile="test", catalogue=catalogue, env=SECRET) as system:
-        clients = Clients({name: system.target(name) for name in SERVICES})
+        clients = system.clients()
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15)) as http:
             one = Play(system, Partner(system, http, clients))
             knobs = f"{system.sandbox_url}/supplier/knobs"
