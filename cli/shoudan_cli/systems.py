@@ -140,10 +140,23 @@ async def answering(
             request = cast("Any", health_pb2).HealthListRequest()
             listed: Any = await stub.List(request, timeout=ANSWER_S)
         except aio.AioRpcError as error:
-            silent = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-            return None if error.code() in silent else Answer(target, "", "")
+            gone = error.code() is grpc.StatusCode.UNAVAILABLE and not await _listens(target)
+            silent = gone or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            return None if silent else Answer(target, "", "")
     names = list(listed.statuses)
     return Answer(target, _after(SYSTEM_MARK, names), _after(PROFILE_MARK, names))
+
+
+async def _listens(target: str) -> bool:
+    """Whether something takes connections there, although it refuses our certificate or our plaintext."""
+    host, _, port = target.rpartition("/")[2].rpartition(":")
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except (OSError, ValueError):  # TimeoutError is an OSError
+        return False
+    writer.close()
+    return True
 
 
 def _after(mark: str, names: Iterable[str]) -> str:

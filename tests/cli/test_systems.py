@@ -34,6 +34,8 @@ from shoudan_cli.systems import (
 )
 from shoudan_kit.process.child import Child, tail
 from shoudan_kit.process.ports import free_port, listens
+from shoudan_kit.tls.authority import CA, CERT, CURRENT, KEY
+from shoudan_kit.tls.identity import Files, Identity
 from tests.conftest import Databases
 from tests.poll import eventually
 
@@ -374,7 +376,9 @@ async def ready(process: subprocess.Process) -> dict[str, Any] | str:
 
 async def proves(said: dict[str, Any]) -> None:
     """What was said to be ready is what was started, and stays."""
-    heard = [await answering(target) for target in said["targets"].values()]
+    place = Path(said["logs"]).parent / "pki" / "cli" / CURRENT
+    who = Identity(Files(place / CERT, place / KEY, place / CA))
+    heard = [await answering(target, name, who) for name, target in said["targets"].items()]
     assert {one.id for one in heard if one} == {said["id"]}, heard
     assert len([one for one in heard if one]) == 4
     ports = {"gateway": int(said["gateway"].rpartition(":")[2])}
