@@ -7,15 +7,15 @@ import os
 import secrets
 import sys
 import time
+import typing
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from shoudan_cli.certificates import CLI, NATS, Certificates
 from shoudan_cli.wiring import (
     GATEWAY,
     LOOPBACK,
@@ -35,7 +35,8 @@ from shoudan_kit.process.shutdown import cancel_all
 from shoudan_kit.process.supervise import Process, Program, Supervisor
 from shoudan_kit.tls.identity import Identity
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
+    from shoudan_cli.certificates import Certificates
     from shoudan_cli.clients import Clients
 
 Profile = Literal["demo", "test"]
@@ -100,7 +101,7 @@ class System:
         self.databases: dict[str, DatabaseUrls] = {}
         self.postgres: Postgres
         self.nats: Nats
-        self.certificates = Certificates(home) if plan.tls else None
+        self.certificates = _certificates(home) if plan.tls else None
 
     @classmethod
     @asynccontextmanager
@@ -171,7 +172,7 @@ class System:
     @property
     def identity(self) -> Identity | None:
         """Who the command is to the services; None in plaintext."""
-        return Identity(self.certificates.files(CLI)) if self.certificates else None
+        return Identity(self.certificates.files("cli")) if self.certificates else None
 
     def log_path(self, name: str) -> Path:
         """The file a process writes its output to."""
@@ -212,13 +213,8 @@ class System:
         try:
             await self._start_servers(stack)
             self.databases = await self.postgres.provision(SERVICES)
-            found = environment(self.plan.profile, self.ports, self.databases, self.nats.url)
+            found = self._environment()
             found |= _of_ledger(self.home)
-            if self.certificates is not None:
-                found |= self.certificates.environment()
-                renewing = self.certificates.renew_forever(self.nats.reload)
-                task = asyncio.create_task(renewing, name="renew certificates")
-                stack.push_async_callback(cancel_all, [task])
             self.env = {**found, "SHOUDAN_SYSTEM_ID": self.id, **self.plan.env}
             declared = await loading
             self.settings = {
@@ -235,6 +231,11 @@ class System:
         await self._start_services()
         await self._apply()
         await self._start_gateway()
+
+    def _environment(self) -> dict[str, str]:
+        """Where the processes find each other, and each its certificate."""
+        found = environment(self.plan.profile, self.ports, self.databases, self.nats.url)
+        return found | (self.certificates.environment() if self.certificates else {})
 
     async def _start_servers(self, stack: AsyncExitStack) -> None:
         ephemeral = self.plan.ephemeral
@@ -253,10 +254,14 @@ class System:
             await Nats.start(
                 root and root / "nats",
                 port=self.ports["nats"],
-                tls=self.certificates and self.certificates.files(NATS),
+                tls=self.certificates and self.certificates.files("nats"),
                 services=(*SERVICES, GATEWAY),
             )
         )
+        if self.certificates is not None:
+            renewing = self.certificates.renew_forever(self.nats.reload)
+            task = asyncio.create_task(renewing, name="renew certificates")
+            stack.push_async_callback(cancel_all, [task])
         secured = "TLS" if self.certificates else "plaintext"
         self._done("nats", f"127.0.0.1:{self.nats.port}  JetStream on, {secured}", timer())
 
@@ -341,6 +346,12 @@ class System:
 
     def _done(self, name: str, text: str, seconds: float) -> None:
         self.plan.stage(Stage(name, text, seconds))
+
+
+def _certificates(home: Path) -> Certificates:
+    from shoudan_cli.certificates import Certificates
+
+    return Certificates(home)
 
 
 def _of_ledger(home: Path) -> dict[str, str]:
