@@ -52,6 +52,7 @@ STATEMENT_BUILDERS = {
     "services/order/shoudan_order/store/": {"_queue", "_moved"},
     "services/pay/shoudan_pay/platforms/store/callers.py": {"_upsert"},
     "services/pay/shoudan_pay/payserver/store/open_work.py": {"_history", "_parked"},
+    "services/pay/shoudan_pay/payserver/store/orders.py": {"__init__"},
     "services/pay/shoudan_pay/store/open_work.py": {"__init__"},
 }  # fmt: skip
 # Services whose stores name no state: what a statement says of one comes from its Machine or enum.

@@ -55,7 +55,7 @@ class Context:
 
 def compose(app: App[PaySettings]) -> Context:
     """Tie the products together: Dingdang hears of PayServer's changes, both platforms pay for it."""
-    payserver = PayServer(app, [notice_subscriptions.SUBSCRIBER])
+    payserver = PayServer(app, [notice_subscriptions.subscriber])
     settlement = payserver.settlement
     signatures, trades = Signatures(app), Trades(app, settlement)
     context = Context(

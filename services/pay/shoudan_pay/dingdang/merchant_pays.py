@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.money import FEN
 from shoudan_kit.rpc.refusal import Refusal
@@ -13,17 +14,20 @@ from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang.protocol import ID_CHARS_MAX
 from shoudan_pay.payserver import rules
-from shoudan_pay.payserver.refunds import Offline, RefundRequest, Refunds
+from shoudan_pay.payserver.acceptance import Offline, Request
+from shoudan_pay.payserver.refunds import Refunds
 from shoudan_pay.payserver.refusals import PayUrlEmpty
 from shoudan_pay.payserver.rules import RefundAsked, fen
-from shoudan_pay.payserver.store import pays as pay_store
-from shoudan_pay.payserver.store import refunds as refund_store
+from shoudan_pay.payserver.settlement import PAYS, REFUNDS
+from shoudan_pay.payserver.store.orders import Order, Orders
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder
 from shoudan_pay.refusals import FieldInvalid
 
 DESC_CHARS_MAX: Final = 64
+
+T = TypeVar("T", bound=Order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +52,8 @@ class MerchantPays:
         """The merchant's pay that has the number, or both. Raises NoOrder, IdsDisagree, FieldInvalid."""
         if not transaction_id and not trade_no:
             raise FieldInvalid("transactionId", "is missing, and tradeNo, too")
-        key = merchant, trade_no
         async with self._app.db.connect() as db:
-            named = (await pay_store.by_number(db, [transaction_id])).get(transaction_id)
-            traded = (await pay_store.by_client_no(db, [key])).get(key)
-        if named is not None and named.merchant_uuid != merchant:
-            named = None
-        if transaction_id and trade_no and (named is None) != (traded is None):
-            raise IdsDisagree
-        if named is not None and traded is not None and named.id != traded.id:
-            raise IdsDisagree
-        found = named or traded
-        # What this protocol's numbers cannot name does not exist in it.
-        if found is None or len(found.client_pay_no) > ID_CHARS_MAX:
-            raise NoOrder((transaction_id or trade_no)[:ID_CHARS_MAX])
-        return found
+            return await _find(db, PAYS.orders, merchant, transaction_id, trade_no)
 
     async def refund(
         self, merchant: str, refund_transaction_id: str, refund_trade_no: str
@@ -70,21 +61,11 @@ class MerchantPays:
         """The merchant's refund likewise, with its pay."""
         if not refund_transaction_id and not refund_trade_no:
             raise FieldInvalid("refundTransactionId", "is missing, and refundTradeNo, too")
-        key = merchant, refund_trade_no
         async with self._app.db.connect() as db:
-            by_number = await refund_store.by_number(db, [refund_transaction_id])
-            named = by_number.get(refund_transaction_id)
-            traded = (await refund_store.by_client_no(db, [key])).get(key)
-            if named is not None and named.merchant_uuid != merchant:
-                named = None
-            if refund_transaction_id and refund_trade_no and (named is None) != (traded is None):
-                raise IdsDisagree
-            if named is not None and traded is not None and named.id != traded.id:
-                raise IdsDisagree
-            found = named or traded
-            if found is None or len(found.client_refund_no) > ID_CHARS_MAX:
-                raise NoOrder((refund_transaction_id or refund_trade_no)[:ID_CHARS_MAX])
-            pays = await pay_store.by_number(db, [found.pay_traction_no])
+            found = await _find(
+                db, REFUNDS.orders, merchant, refund_transaction_id, refund_trade_no
+            )
+            pays = await PAYS.orders.by_number(db, [found.pay_traction_no])
         return found, pays[found.pay_traction_no]
 
     async def give_back(
@@ -100,15 +81,35 @@ class MerchantPays:
         extra = msgspec.json.encode({"refundDesc": asked.desc[:DESC_CHARS_MAX]}).decode()
         refund = RefundAsked(
             pay_traction_no=pay.traction_no,
-            client_refund_no=asked.refund_trade_no,
+            client_no=asked.refund_trade_no,
             cancel=False,
             amount_micros=asked.refund_fen * FEN,
             extra_params=extra,
             content_hash=rules.content_hash("dingdang", pay.traction_no, asked.refund_fen),
         )
-        (answer,) = await self._refunds.refund([RefundRequest(merchant, refund)], wait_s)
+        (answer,) = await self._refunds.accept([Request(merchant, refund)], wait_s)
         if isinstance(answer, Refusal):
             raise answer
         if isinstance(answer, Offline):
             raise PayUrlEmpty("refundUrl")
-        return answer.refund, pay
+        return answer.order, pay
+
+
+async def _find(
+    db: AsyncConnection, orders: Orders[T], merchant: str, number: str, client_no: str
+) -> T:
+    """The merchant's order that has the number, or both. Raises NoOrder, IdsDisagree."""
+    key = merchant, client_no
+    named = (await orders.by_number(db, [number])).get(number)
+    traded = (await orders.by_client_no(db, [key])).get(key)
+    if named is not None and named.merchant_uuid != merchant:
+        named = None
+    if number and client_no and (named is None) != (traded is None):
+        raise IdsDisagree
+    if named is not None and traded is not None and named.id != traded.id:
+        raise IdsDisagree
+    found = named or traded
+    # A longer number cannot travel in this protocol, so for it the order does not exist.
+    if found is None or len(found.client_key[1]) > ID_CHARS_MAX:
+        raise NoOrder((number or client_no)[:ID_CHARS_MAX])
+    return found

@@ -1,8 +1,8 @@
-"""Which ends of pays and refunds a Dingdang partner is told of: owed in the transaction that ends them."""
+"""Notices to Dingdang partners about ended pays and refunds, enqueued in the transaction that ends them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from shoudan_kit import log
@@ -11,8 +11,8 @@ from shoudan_pay.dingdang.kinds import TELL, Tell
 from shoudan_pay.dingdang.protocol import ID_CHARS_MAX
 from shoudan_pay.dingdang.store import notices
 from shoudan_pay.dingdang.store.notices import NewNotice
-from shoudan_pay.payserver.history import Subscriber
 from shoudan_pay.payserver.states import PayStatus, RefundStatus
+from shoudan_pay.payserver.store.orders import Order
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 from shoudan_pay.platforms.store import callers
@@ -24,41 +24,32 @@ _log = log.get_logger("dingdang")
 ENDED: Final = frozenset({RefundStatus.REFUNDED, RefundStatus.REFUND_FAILED})
 
 
-async def pays(work: UnitOfWork, changed: Collection[PayOrder]) -> None:
-    """Owe 通知发货 for those that have just been payed."""
-    paid = [p for p in changed if p.status == PayStatus.PAYED]
-    await _owe(work, PAID, [(p.merchant_uuid, p.traction_no, p.client_pay_no) for p in paid])
+async def subscriber(work: UnitOfWork, changed: Collection[Order]) -> None:
+    """Enqueue 通知发货 for pays that have just been payed, 退款结果通知 for refunds that have just ended."""
+    paid = [one for one in changed if isinstance(one, PayOrder) and one.status == PayStatus.PAYED]
+    await _enqueue(work, PAID, paid)
+    ended = [one for one in changed if isinstance(one, RefundOrder) and one.status in ENDED]
+    await _enqueue(work, REFUNDED, ended)
 
 
-async def refunds(work: UnitOfWork, changed: Collection[RefundOrder]) -> None:
-    """Owe 退款结果通知 for those that have just ended."""
-    ended = [r for r in changed if r.status in ENDED]
-    await _owe(
-        work, REFUNDED, [(r.merchant_uuid, r.traction_no, r.client_refund_no) for r in ended]
-    )
-
-
-SUBSCRIBER: Final = Subscriber(pays, refunds)
-
-
-async def _owe(work: UnitOfWork, kind: str, ended: list[tuple[str, str, str]]) -> None:
+async def _enqueue(work: UnitOfWork, kind: str, ended: Sequence[Order]) -> None:
     if not ended:
         return
-    domains = await callers.platform_domains(work.db, {merchant for merchant, _, _ in ended})
-    told = [
-        (domain.domain_id, number)
+    domains = await callers.platform_domains(work.db, {one.merchant_uuid for one in ended})
+    wanted = [
+        (domain.domain_id, one.traction_no)
         for domain in domains
         if (domain.paid_url if kind == PAID else domain.refunded_url)
-        for merchant, number, client_no in ended
-        if merchant == domain.merchant_uuid and _fits(client_no)
+        for one in ended
+        if one.merchant_uuid == domain.merchant_uuid and _fits(one.client_key[1])
     ]
-    if not told:
+    if not wanted:
         return
     new = [
         NewNotice(notice_id, kind, domain_id, number)
-        for notice_id, (domain_id, number) in zip(work.ids.take(len(told)), told, strict=True)
+        for notice_id, (domain_id, number) in zip(work.ids.take(len(wanted)), wanted, strict=True)
     ]
-    for notice_id in await notices.owe(work.db, new):
+    for notice_id in await notices.insert(work.db, new):
         work.tasks.add(TELL, Tell(notice_id), order_no=str(notice_id))
 
 

@@ -1,30 +1,35 @@
-"""What pays and refunds share: a transaction per batch; then, outside of it, calls and who waits for them."""
+"""What pays and refunds share: one transaction per batch; after it, the calls to components."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from shoudan_kit import log
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.db.errors import Unavailable, taken
 from shoudan_kit.db.pool import retry
+from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.service import App
-from shoudan_kit.tasks.kinds import Kind
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
+from shoudan_pay.ledger.chain_hash import ring_of
+from shoudan_pay.payserver import numbers
+from shoudan_pay.payserver.components import Components
 from shoudan_pay.payserver.kinds import Ask
 from shoudan_pay.payserver.protocol import NO_FEN, AnswerKind, ComponentAnswer
-from shoudan_pay.payserver.rules import fen
+from shoudan_pay.payserver.refusals import PayNotWritten
+from shoudan_pay.payserver.rules import Method, fen
+from shoudan_pay.payserver.settlement import OrderKind, Settlement
 from shoudan_pay.payserver.states import Sent, SentEvent
+from shoudan_pay.payserver.store.modes import Terms
+from shoudan_pay.payserver.store.orders import Order
 from shoudan_pay.payserver.waiters import Waiters
 
 TRIES_MAX: Final = 5
@@ -36,119 +41,143 @@ SENT_EVENTS: Final = {
 _log = log.get_logger("payserver")
 
 
-class Order(Protocol):
-    """What a pay order and a refund have in common."""
+class Asked(Protocol):
+    """What a caller asks for, its shape checked."""
 
     @property
-    def traction_no(self) -> str:
-        """Its number."""
+    def client_no(self) -> str:
+        """The client's own number."""
         ...
 
     @property
-    def status(self) -> str:
-        """In the words of its own lifecycle."""
-        ...
-
-    @property
-    def amount_micros(self) -> int:
-        """What was asked for."""
-        ...
-
-    @property
-    def sent(self) -> str:
-        """How far its component has been asked."""
-        ...
-
-    @property
-    def async_notify(self) -> bool:
-        """Whether its component tells the end later; nobody waits for it."""
+    def content_hash(self) -> bytes:
+        """The same for the same content."""
         ...
 
 
-W = TypeVar("W")  # what a caller wishes
-A = TypeVar("A")  # what it is answered
-T = TypeVar("T", bound=Order)  # what is stored
+K = TypeVar("K", bound=Asked)
+T = TypeVar("T", bound=Order)
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[K]):
+    """One pay or refund of one caller; no merchant: any."""
+
+    merchant_uuid: str
+    asked: K
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Generic[T]):
+    """A stored pay or refund. `repeated`: it had ended before this call."""
+
+    order: T
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """The mode is offline: nothing is stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """A stored order and how its component is asked for it."""
+    """A stored order and the call to its component."""
 
     order: T
-    ask: Callable[[], Awaitable[ComponentAnswer]]
+    send: Callable[[], Awaitable[ComponentAnswer]]
 
 
-@dataclass(frozen=True, slots=True)
-class OrderKind(Generic[T]):
-    """What pays or refunds have of their own: names, states, statements."""
+class Batch(ABC, Generic[K, T]):
+    """One transaction's worth of pays or refunds."""
 
-    batches: str  # in metrics: wishes accepted together
-    looks: str  # in metrics: repeats that look for what another process stores
-    transaction: str  # in the names of fault points
-    unknown: str  # the log's word for a call nobody knows the end of
-    task: Kind[Ask]
-    asked: str  # the status from the moment a component is to be asked until its final word
-    asked_time: Callable[[T], datetime]
-    by_number: Callable[[AsyncConnection, Collection[str]], Awaitable[Mapping[str, T]]]
-    mark_sent: Callable[[AsyncConnection, str, SentEvent], Awaitable[bool]]
-    told_fen: Callable[[ComponentAnswer], int | None]  # the amount that an answer names
+    def __init__(self, work: UnitOfWork, acceptance: Acceptance[K, T]) -> None:
+        self._work, self._history = work, acceptance.history
+        self._numbers, self._components = acceptance.numbers, acceptance.components
+        self._ring = acceptance.ring
+        self._calls = 0
+        self.calls: list[Call[T]] = []
+
+    @abstractmethod
+    async def accept(self, requests: Sequence[Request[K]]) -> list[Stored[T] | Offline | Refusal]:
+        """Judge, write, move money; an answer per request, in order, and `calls` to make after the commit."""
+
+    def _first_sent(self, method: Method, terms: Terms, url: str | None) -> Sent:
+        """MAYBE when the component is called right after the commit; otherwise its task calls it."""
+        if method is not Method.COMPONENT or terms.async_notify:
+            return Sent.NOT
+        self._calls += 1
+        return Sent.MAYBE if self._components.has_room(url, self._calls) else Sent.NOT
 
 
-class Acceptance(ABC, Generic[W, A, T]):
+class Acceptance(ABC, Generic[K, T]):
     """Where all pays, or all refunds, of this process meet."""
 
     def __init__(
         self,
         app: App[PaySettings],
         own: OrderKind[T],
-        settle: Callable[[str, ComponentAnswer], Awaitable[T]],
-        differs: Callable[[str, str], Awaitable[None]],
+        components: Components,
+        settlement: Settlement,
     ) -> None:
-        self._app, self._own, self._settle, self._differs = app, own, settle, differs
+        self._app, self._own, self._settlement = app, own, settlement
+        self.components, self.history = components, settlement.history
+        self.numbers, self.ring = numbers.Numbers(app.clock.now), ring_of(app.settings)
         self._calls: dict[str, asyncio.Future[T]] = {}
         self._running: set[asyncio.Task[T]] = set()
-        self._gather: Coalescer[Sequence[W], list[A]] = Coalescer(
-            self._run,
-            name=own.batches,
-            size_max=app.settings.pays_batch_max,
-            waiting_max=app.settings.pays_waiting_max,
-            weight_of=len,
+        self._gather: Coalescer[Sequence[Request[K]], list[Stored[T] | Offline | Refusal]] = (
+            Coalescer(
+                self._run,
+                name=own.batches,
+                size_max=app.settings.pays_batch_max,
+                waiting_max=app.settings.pays_waiting_max,
+                weight_of=len,
+            )
         )
-        self._waiters = Waiters(app, own.looks, own.by_number, self._asked_at)
+        self._waiters = Waiters(app, own.looks, own.orders.by_number, self._answer_expected_since)
 
     @abstractmethod
-    async def _write(
-        self, work: UnitOfWork, requests: Sequence[W]
-    ) -> tuple[list[A], list[Call[T]]]:
-        """Judge and write one batch: an answer per wish, in order, and the components to ask."""
+    def _batch(self, work: UnitOfWork) -> Batch[K, T]:
+        """A batch to accept requests in."""
 
-    @abstractmethod
-    def _not_written(self, request: W, trace: str) -> A:
-        """Log the exception at hand; the answer to the wish that caused it."""
+    async def accept(
+        self, requests: Sequence[Request[K]], wait_s: float
+    ) -> list[Stored[T] | Offline | Refusal]:
+        """One answer per request, in order; what its component does not end in `wait_s` stays open."""
+        until = asyncio.get_running_loop().time() + wait_s
+        answers = await self._gather(requests)
+        stored = [one.order for one in answers if isinstance(one, Stored)]
+        ended = await self._ended(stored, until)
+        return [
+            Stored(ended.get(one.order.traction_no, one.order), one.repeated)
+            if isinstance(one, Stored)
+            else one
+            for one in answers
+        ]
 
     def calling(self, traction_no: str) -> bool:
-        """Whether this process is asking the component right now."""
+        """Whether this process is calling the component right now."""
         return traction_no in self._calls
 
-    async def heard(self, order: T, heard: ComponentAnswer) -> T:
-        """The order after what a component said to a call."""
+    async def apply(self, order: T, answer: ComponentAnswer) -> T:
+        """The order after an answer of its component."""
         number = order.traction_no
-        told, asked = self._own.told_fen(heard), fen(order.amount_micros)
-        if told not in {None, asked}:
-            shown = "that is none" if told == NO_FEN else f"{told} 分"
-            await self._differs(number, f"amount {shown} for {asked} 分")
-            heard = ComponentAnswer(AnswerKind.UNKNOWN, why="another amount")
-        if heard.word in {AnswerKind.SUCCESS, AnswerKind.FAILED}:
-            return await self._settle(number, heard)
-        if heard.word is not AnswerKind.RUNNING:
-            _log.warning(self._own.unknown, traction_no=number, why=heard.why)
-        if (event := SENT_EVENTS.get(heard.word)) is not None:
+        named, asked = self._own.fen_of(answer), fen(order.amount_micros)
+        if named not in {None, asked}:
+            shown = "that is none" if named == NO_FEN else f"{named} 分"
+            await self._settlement.differs(number, f"amount {shown} for {asked} 分")
+            answer = ComponentAnswer(AnswerKind.UNKNOWN, why="another amount")
+        if answer.word in {AnswerKind.SUCCESS, AnswerKind.FAILED}:
+            return await self._settlement.settle(self._own, number, answer)
+        if answer.word is not AnswerKind.RUNNING:
+            _log.warning(self._own.unknown, traction_no=number, why=answer.why)
+        if (event := SENT_EVENTS.get(answer.word)) is not None:
             async with self._app.work("payserver_sent") as work:
-                await self._own.mark_sent(work.db, number, event)
+                await self._own.orders.mark_sent(work.db, number, event)
         return order
 
     async def aclose(self) -> None:
-        """Finish what was taken."""
+        """Finish what was accepted."""
         await self._gather.aclose()
         await self._waiters.aclose()
         if self._running:
@@ -175,39 +204,51 @@ class Acceptance(ABC, Generic[W, A, T]):
     def _awaited(self, order: T) -> bool:
         return order.status == self._own.asked and not order.async_notify
 
-    def _asked_at(self, order: T) -> datetime | None:
-        """When its component was called, if nobody has written yet what came of that."""
-        asked = self._awaited(order) and order.sent == Sent.MAYBE
-        return self._own.asked_time(order) if asked else None
+    def _answer_expected_since(self, order: T) -> datetime | None:
+        """When its component was called, if the answer is not stored yet."""
+        expected = self._awaited(order) and order.sent == Sent.MAYBE
+        return order.called_at if expected else None
 
-    async def _run(self, asked: Sequence[Sequence[W]]) -> list[list[A] | Exception]:
+    async def _run(
+        self, asked: Sequence[Sequence[Request[K]]]
+    ) -> list[list[Stored[T] | Offline | Refusal] | Exception]:
         answers = iter(await self._accept([request for requests in asked for request in requests]))
         return [[next(answers) for _ in requests] for requests in asked]
 
-    async def _accept(self, requests: Sequence[W]) -> list[A]:
-        """One transaction; if one wish poisons it, halves of it, down to the wish that fails alone."""
+    async def _accept(self, requests: Sequence[Request[K]]) -> list[Stored[T] | Offline | Refusal]:
+        """One transaction; when one request makes it fail, halves of it, down to that request alone."""
         for attempt in range(1, TRIES_MAX + 1):
             try:
                 return await retry(lambda: self._transact(requests))
             except Unavailable:
                 raise
-            except Exception as error:  # noqa: BLE001 - one wish must not spoil the others
+            except Exception as error:  # noqa: BLE001 - one request must not fail the others
                 # Two processes made the same tractionNo, or took the same client's number: made again.
                 if taken(error) and attempt < TRIES_MAX:
                     continue
                 if len(requests) == 1:
-                    return [self._not_written(requests[0], secrets.token_hex(8))]
+                    return [self._not_written(requests[0])]
             break
         middle = len(requests) // 2
         return await self._accept(requests[:middle]) + await self._accept(requests[middle:])
 
-    async def _transact(self, requests: Sequence[W]) -> list[A]:
+    def _not_written(self, request: Request[K]) -> Refusal:
+        """Log the exception at hand, and refuse the request that caused it."""
+        trace = secrets.token_hex(8)
+        number = {self._own.client_no: request.asked.client_no}
+        _log.error(self._own.failed, trace=trace, exc_info=True, **number)
+        return PayNotWritten(trace)
+
+    async def _transact(
+        self, requests: Sequence[Request[K]]
+    ) -> list[Stored[T] | Offline | Refusal]:
         calls: list[Call[T]] = []
         try:
             async with self._app.work(self._own.transaction) as work:
-                answers, to_ask = await self._write(work, requests)
-                calls = self._follow_up(work, to_ask)
-                # Before anybody can read the rows, so that every repeat finds the call to wait for.
+                batch = self._batch(work)
+                answers = await batch.accept(requests)
+                calls = self._follow_up(work, batch.calls)
+                # Before the rows can be read, so that every repeat finds the call to wait for.
                 for call in calls:
                     future = asyncio.get_running_loop().create_future()
                     self._calls[call.order.traction_no] = future
@@ -215,7 +256,7 @@ class Acceptance(ABC, Generic[W, A, T]):
             for call in calls:
                 self._calls.pop(call.order.traction_no).cancel()
             raise
-        # Committed: from here on a dead process leaves a task that asks what became of it.
+        # Committed: from here on a process that dies leaves a task that queries the result.
         for call in calls:
             number = call.order.traction_no
             task = asyncio.create_task(self._call(call), name=f"{self._own.transaction} {number}")
@@ -223,10 +264,10 @@ class Acceptance(ABC, Generic[W, A, T]):
             task.add_done_callback(partial(self._called, number))
         return answers
 
-    def _follow_up(self, work: UnitOfWork, to_ask: Sequence[Call[T]]) -> list[Call[T]]:
-        """A task for each from the start, to call or to ask when nobody came back; those to call now."""
+    def _follow_up(self, work: UnitOfWork, to_call: Sequence[Call[T]]) -> list[Call[T]]:
+        """A task for each, which calls or queries when this process does not; those to call now."""
         now: list[Call[T]] = []
-        for call in to_ask:
+        for call in to_call:
             number, delay_s = call.order.traction_no, 0.0
             if call.order.sent == Sent.MAYBE:
                 now.append(call)
@@ -235,8 +276,8 @@ class Acceptance(ABC, Generic[W, A, T]):
         return now
 
     async def _call(self, call: Call[T]) -> T:
-        """Ask the component once; what stays unknown is asked about by the task."""
-        return await self.heard(call.order, await call.ask())
+        """Call the component once; the task queries what stays unknown."""
+        return await self.apply(call.order, await call.send())
 
     def _called(self, number: str, call: asyncio.Task[T]) -> None:
         self._running.discard(call)
@@ -245,6 +286,6 @@ class Acceptance(ABC, Generic[W, A, T]):
         if error is None and not call.cancelled():
             future.set_result(call.result())
             return
-        # Whoever waits answers what it read; a task asks what became of it.
+        # Waiting calls answer with the row they read; the task queries the result.
         future.cancel()
         _log.warning("call_not_settled", traction_no=number, error=type(error).__name__)

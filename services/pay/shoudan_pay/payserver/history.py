@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
+
+from google.protobuf.message import Message
 
 from shoudan.pay.v1 import payment_events_pb2 as pb
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.payserver.numbers import new_uuid
 from shoudan_pay.payserver.store import refunds as store
+from shoudan_pay.payserver.store.orders import Order
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder, Trade
 
@@ -18,13 +20,8 @@ REFUND: Final = "refund"
 SUBJECT: Final = "shoudan.events.pay"
 REASON_CHARS_MAX: Final = 256
 
-
-@dataclass(frozen=True, slots=True)
-class Subscriber:
-    """Adds to the transaction of a change what its product owes for it; called with what has changed."""
-
-    pays: Callable[[UnitOfWork, Collection[PayOrder]], Awaitable[None]]
-    refunds: Callable[[UnitOfWork, Collection[RefundOrder]], Awaitable[None]]
+# Adds to the transaction of a change what its product does then; called with orders of one kind.
+Subscriber: TypeAlias = Callable[[UnitOfWork, Collection[Order]], Awaitable[None]]
 
 
 class History:
@@ -33,96 +30,71 @@ class History:
     def __init__(self, subscribers: Sequence[Subscriber] = ()) -> None:
         self._subscribers = subscribers
 
-    async def pays_changed(self, work: UnitOfWork, changed: Collection[PayOrder]) -> None:
-        """These pay orders have just taken the status they show."""
-        trades: list[Trade] = []
-        for pay in changed:
-            trades.append(_pay_trade(pay, pay.result_code or ""))
-            body = pb.PayChanged(
-                traction_no=pay.traction_no,
-                client_pay_no=pay.client_pay_no,
-                merchant_uuid=pay.merchant_uuid,
-                mode_uuid=pay.mode_uuid,
-                amount_micros=pay.amount_micros,
-                status=pay.status,
-                result_code=pay.result_code or "",
-            )
-            work.events.add(f"{SUBJECT}.pay.{pay.status}", key=pay.traction_no, body=body)
-        if trades:
-            await store.record(work.db, trades)
+    async def changed(self, work: UnitOfWork, orders: Collection[Order]) -> None:
+        """These pay orders, or refunds, have just taken the status they show."""
+        for order in orders:
+            # A refund is published under the number of its pay, so that one key finds the pay's whole life.
+            key = order.pay_traction_no if isinstance(order, RefundOrder) else order.traction_no
+            subject = f"{SUBJECT}.{_noun(order)}.{order.status}"
+            work.events.add(subject, key=key, body=_body(order))
+        if orders:
+            await store.record(work.db, [_trade(one, one.result_code or "") for one in orders])
             for subscriber in self._subscribers:
-                await subscriber.pays(work, changed)
+                await subscriber(work, orders)
 
-    async def refunds_changed(self, work: UnitOfWork, changed: Collection[RefundOrder]) -> None:
-        """These refunds have just taken the status they show."""
+    async def contradicted(self, work: UnitOfWork, conflicts: Iterable[tuple[Order, str]]) -> None:
+        """A component's `word` contradicts the result of an order: recorded, not applied."""
         trades: list[Trade] = []
-        for refund in changed:
-            trades.append(_refund_trade(refund, refund.result_code or ""))
-            body = pb.RefundChanged(
-                traction_no=refund.traction_no,
-                client_refund_no=refund.client_refund_no,
-                pay_traction_no=refund.pay_traction_no,
-                merchant_uuid=refund.merchant_uuid,
-                amount_micros=refund.amount_micros,
-                status=refund.status,
-                result_code=refund.result_code or "",
-            )
-            # Under the pay's number, so that its whole life is found under one key.
-            subject = f"{SUBJECT}.refund.{refund.status}"
-            work.events.add(subject, key=refund.pay_traction_no, body=body)
-        if trades:
-            await store.record(work.db, trades)
-            for subscriber in self._subscribers:
-                await subscriber.refunds(work, changed)
-
-    async def contradicted(
-        self, work: UnitOfWork, told: Iterable[tuple[PayOrder | RefundOrder, str]]
-    ) -> None:
-        """A component said `word` of what had ended otherwise: written down, not applied."""
-        trades: list[Trade] = []
-        for ended, word in told:
-            why = f"conflict:{word}"[:REASON_CHARS_MAX]
-            if isinstance(ended, PayOrder):
-                trades.append(_pay_trade(ended, why))
-                noun = PAY
-            else:
-                trades.append(_refund_trade(ended, why))
-                noun = REFUND
-            body = pb.ResultConflict(traction_no=ended.traction_no, status=ended.status, told=word)
-            text = f"{ended.traction_no} is {ended.status}, its component says {word}"
-            subject = f"{SUBJECT}.{noun}.conflict"
-            work.events.add(subject, key=ended.traction_no, body=body, text=text)
+        for order, word in conflicts:
+            number, status = order.traction_no, order.status
+            trades.append(_trade(order, f"conflict:{word}"[:REASON_CHARS_MAX]))
+            body = pb.ResultConflict(traction_no=number, status=status, told=word)
+            text = f"{number} is {status}, its component says {word}"
+            subject = f"{SUBJECT}.{_noun(order)}.conflict"
+            work.events.add(subject, key=number, body=body, text=text)
         if trades:
             await store.record(work.db, trades)
 
 
-def _pay_trade(pay: PayOrder, why: str) -> Trade:
-    return Trade(
-        new_uuid(),
-        pay.traction_no,
-        PAY,
-        pay.amount_micros,
-        pay.status,
-        why,
-        pay.merchant_uuid,
-        pay.mode_uuid,
-        pay.template_id,
-        pay.uuid,
-        "",
+def _noun(order: Order) -> str:
+    return PAY if isinstance(order, PayOrder) else REFUND
+
+
+def _body(order: Order) -> Message:
+    if isinstance(order, PayOrder):
+        return pb.PayChanged(
+            traction_no=order.traction_no,
+            client_pay_no=order.client_pay_no,
+            merchant_uuid=order.merchant_uuid,
+            mode_uuid=order.mode_uuid,
+            amount_micros=order.amount_micros,
+            status=order.status,
+            result_code=order.result_code or "",
+        )
+    assert isinstance(order, RefundOrder), "an order is a pay or a refund"
+    return pb.RefundChanged(
+        traction_no=order.traction_no,
+        client_refund_no=order.client_refund_no,
+        pay_traction_no=order.pay_traction_no,
+        merchant_uuid=order.merchant_uuid,
+        amount_micros=order.amount_micros,
+        status=order.status,
+        result_code=order.result_code or "",
     )
 
 
-def _refund_trade(refund: RefundOrder, why: str) -> Trade:
+def _trade(order: Order, why: str) -> Trade:
+    refund = order if isinstance(order, RefundOrder) else None
     return Trade(
-        new_uuid(),
-        refund.traction_no,
-        REFUND,
-        refund.amount_micros,
-        refund.status,
-        why,
-        refund.merchant_uuid,
-        refund.mode_uuid,
-        refund.template_id,
-        refund.pay_uuid,
-        refund.uuid,
+        uuid=new_uuid(),
+        traction_no=order.traction_no,
+        trade_type=_noun(order),
+        amount_micros=order.amount_micros,
+        status=order.status,
+        result_code=why,
+        merchant_uuid=order.merchant_uuid,
+        mode_uuid=order.mode_uuid,
+        template_id=order.template_id,
+        pay_uuid=order.uuid if refund is None else refund.pay_uuid,
+        refund_uuid="" if refund is None else refund.uuid,
     )

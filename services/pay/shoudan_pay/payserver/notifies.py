@@ -1,29 +1,32 @@
-"""Notifies of components: who brings what the notifyUrl carried may end a pay or a refund."""
+"""Notifies of components: one that brings the sign of its notifyUrl may end a pay or a refund."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from shoudan_kit import log
 from shoudan_kit.rpc.shielded import shielded
 from shoudan_pay.payserver import protocol
+from shoudan_pay.payserver.acceptance import Acceptance
 from shoudan_pay.payserver.history import PAY, REFUND
-from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer, RawAnswer
+from shoudan_pay.payserver.protocol import AnswerKind, RawAnswer
 from shoudan_pay.payserver.refusals import ResourceNotFound
 from shoudan_pay.payserver.rules import Method
 from shoudan_pay.payserver.server import PayServer
+from shoudan_pay.payserver.settlement import PAYS, REFUNDS, OrderKind
 from shoudan_pay.payserver.store import modes as mode_store
-from shoudan_pay.payserver.store import pays as pay_store
-from shoudan_pay.payserver.store import refunds as refund_store
+from shoudan_pay.payserver.store.orders import Order
 from shoudan_pay.refusals import FieldInvalid
 
 UNLISTED: Final = "is none of success, running, failed"
 
 _log = log.get_logger("payserver")
 
+T = TypeVar("T", bound=Order)
+
 
 class Notifies:
-    """Takes what components tell; a repeat changes nothing."""
+    """Accepts notifies of components; a repeat changes nothing."""
 
     def __init__(self, server: PayServer) -> None:
         self._app, self._components = server.app, server.components
@@ -31,39 +34,32 @@ class Notifies:
 
     async def pay(self, number: str, sign: str, answer: RawAnswer) -> None:
         """Raises ResourceNotFound, for a wrong sign, too, and FieldInvalid."""
-        async with self._app.db.connect() as db:
-            pay = (await pay_store.by_number(db, [number])).get(number)
-            mode = "" if pay is None else pay.mode_uuid
-            usable = (await mode_store.usable(db, [mode])).get(mode)
-        if pay is None or pay.method != Method.COMPONENT:
-            raise ResourceNotFound(number[:64])
-        self._verify(PAY, number, sign, usable)
-        heard = _heard(answer)
-        await shielded(self._pays.heard(pay, heard))
+        await self._accept(PAY, PAYS, self._pays, number, sign, answer)
 
     async def refund(self, number: str, sign: str, answer: RawAnswer) -> None:
         """The same for a refund."""
+        await self._accept(REFUND, REFUNDS, self._refunds, number, sign, answer)
+
+    async def _accept(
+        self,
+        noun: str,
+        own: OrderKind[T],
+        accepted: Acceptance[Any, T],
+        number: str,
+        sign: str,
+        raw: RawAnswer,
+    ) -> None:
         async with self._app.db.connect() as db:
-            refund = (await refund_store.by_number(db, [number])).get(number)
-            mode = "" if refund is None else refund.mode_uuid
+            order = (await own.orders.by_number(db, [number])).get(number)
+            mode = "" if order is None else order.mode_uuid
             usable = (await mode_store.usable(db, [mode])).get(mode)
-        if refund is None or refund.method != Method.COMPONENT:
+        if order is None or order.method != Method.COMPONENT:
             raise ResourceNotFound(number[:64])
-        self._verify(REFUND, number, sign, usable)
-        heard = _heard(answer)
-        await shielded(self._refunds.heard(refund, heard))
-
-    def _verify(self, kind: str, number: str, sign: str, usable: mode_store.Usable | None) -> None:
-        """Raises ResourceNotFound unless the notify brought what its notifyUrl carried."""
         secret = b"" if usable is None else self._components.secret(usable)
-        if not protocol.signed(sign, secret, kind, number) or usable is None:
-            _log.warning("notify_unsigned", kind=kind, traction_no=number)
+        if not protocol.signed(sign, secret, noun, number) or usable is None:
+            _log.warning("notify_unsigned", kind=noun, traction_no=number)
             raise ResourceNotFound(number[:64])
-
-
-def _heard(answer: RawAnswer) -> ComponentAnswer:
-    """What a notify says. Raises FieldInvalid on a word that is not documented."""
-    heard = protocol.heard(answer, str(answer.tractionNo))
-    if heard.word is AnswerKind.UNKNOWN:
-        raise FieldInvalid("ret", UNLISTED)
-    return heard
+        answer = protocol.read_answer(raw, str(raw.tractionNo))
+        if answer.word is AnswerKind.UNKNOWN:
+            raise FieldInvalid("ret", UNLISTED)
+        await shielded(accepted.apply(order, answer))

@@ -16,12 +16,18 @@ from shoudan_pay.payserver import corrections
 from shoudan_pay.payserver.history import History
 from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.refusals import ResourceNotFound
-from shoudan_pay.payserver.settlement import FinalResult, settle_pays, settle_refunds
+from shoudan_pay.payserver.settlement import (
+    EVENTS,
+    PAYS,
+    REFUNDS,
+    FinalResult,
+    settle_pays,
+    settle_refunds,
+)
 from shoudan_pay.payserver.states import (
     AGREES,
     OPEN_PAYS,
     OPEN_REFUNDS,
-    Event,
     PayStatus,
     RefundStatus,
 )
@@ -32,7 +38,6 @@ SUCCESS: Final = "success"
 FAILED: Final = "failed"
 KEEP: Final = "keep"
 WORDS: Final = {SUCCESS: AnswerKind.SUCCESS, FAILED: AnswerKind.FAILED}
-EVENTS: Final = {SUCCESS: Event.SUCCEEDED, FAILED: Event.FAILED}
 # The other result that a person may decide for a contradicted one.
 OTHER_ENDS: Final[Mapping[str, tuple[str, ...]]] = {
     PayStatus.PAY_FAILED: (SUCCESS,),
@@ -111,26 +116,23 @@ class ParkedPays(WorkKind):
     queue = store.PAYS
 
     def _decisions(self, row: Row) -> tuple[str, ...]:
-        status = PayStatus(row.state)
-        if status in OPEN_PAYS:
-            return (SUCCESS, FAILED)
         # A pay that was refunded, in part or whole, was paid.
-        return (KEEP, *OTHER_ENDS.get(status, ()))
+        return (
+            (SUCCESS, FAILED) if row.state in OPEN_PAYS else (KEEP, *OTHER_ENDS.get(row.state, ()))
+        )
 
     async def _decide(self, work: UnitOfWork, item: Item, decision: Decision) -> None:
-        if decision.word == KEEP:
-            still(await store.keep_pay(work.db, item.key), item)
-            return
         answer = _answer(decision)
+        if answer is None:
+            still(await PAYS.orders.unpark(work.db, item.key), item)
+            return
         if KEEP in item.decisions:
-            moved = await corrections.pay(work, self.history, item.key, answer.word, answer.reason)
-            still(moved, item)
+            still(await corrections.pay(work, self.history, item.key, answer), item)
         else:
             (pay,) = await settle_pays(work, self.history, [FinalResult(item.key, answer)])
             # A late answer that came first and says otherwise stands.
-            agrees = AGREES[EVENTS[decision.word]]
-            still(not isinstance(pay, Exception) and pay.status in agrees, item)
-        await store.keep_pay(work.db, item.key)
+            still(pay.status in AGREES[EVENTS[answer.word]], item)
+        await PAYS.orders.unpark(work.db, item.key)
 
 
 class ParkedRefunds(WorkKind):
@@ -140,35 +142,33 @@ class ParkedRefunds(WorkKind):
     queue = store.REFUNDS
 
     def _decisions(self, row: Row) -> tuple[str, ...]:
-        status = RefundStatus(row.state)
-        return (SUCCESS, FAILED) if status in OPEN_REFUNDS else (KEEP, *OTHER_ENDS[status])
+        return (SUCCESS, FAILED) if row.state in OPEN_REFUNDS else (KEEP, *OTHER_ENDS[row.state])
 
     async def _decide(self, work: UnitOfWork, item: Item, decision: Decision) -> None:
-        if decision.word == KEEP:
-            still(await store.keep_refund(work.db, item.key), item)
+        answer = _answer(decision)
+        if answer is None:
+            still(await REFUNDS.orders.unpark(work.db, item.key), item)
         elif KEEP in item.decisions:
-            answer = _answer(decision)
-            moved = await corrections.refund(
-                work, self.history, item.key, answer.word, answer.reason
-            )
-            still(moved, item)
-            await store.keep_refund(work.db, item.key)
+            still(await corrections.refund(work, self.history, item.key, answer), item)
+            await REFUNDS.orders.unpark(work.db, item.key)
         else:
             await settle_refund(work, self.history, item, decision)
 
 
 async def settle_refund(work: UnitOfWork, history: History, item: Item, decision: Decision) -> None:
     """End a refund as decided. Raises ResourceNotFound when it has ended otherwise."""
-    (refund,) = await settle_refunds(work, history, [FinalResult(item.key, _answer(decision))])
-    agrees = AGREES[EVENTS[decision.word]]
-    still(not isinstance(refund, Exception) and refund.status in agrees, item)
-    await store.keep_refund(work.db, item.key)
+    answer = _answer(decision)
+    assert answer is not None, "only an open refund is settled, which cannot be kept"
+    (refund,) = await settle_refunds(work, history, [FinalResult(item.key, answer)])
+    still(refund.status in AGREES[EVENTS[answer.word]], item)
+    await REFUNDS.orders.unpark(work.db, item.key)
 
 
-def _answer(decision: Decision) -> ComponentAnswer:
-    """The decision as a component's final result; its reason names the person."""
+def _answer(decision: Decision) -> ComponentAnswer | None:
+    """The decision as a component's final result, whose reason names the person; None for KEEP."""
     reason = f"decided by {decision.by}: {decision.reason}"[:REASON_CHARS_MAX]
-    return ComponentAnswer(WORDS[decision.word], reason=reason)
+    word = WORDS.get(decision.word)
+    return None if word is None else ComponentAnswer(word, reason=reason)
 
 
 def still(moved: bool, item: Item) -> None:

@@ -1,46 +1,50 @@
-"""Pays and refunds nobody knows the end of: called for the first time, or asked about, until they end."""
+"""Pays and refunds with an unknown result: called for the first time, or queried, until they end."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from shoudan_kit import log
 from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Limits, Party
 from shoudan_kit.service import App
-from shoudan_kit.tasks.kinds import Kind, Task
+from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.config import PaySettings
-from shoudan_pay.payserver import states
+from shoudan_pay.payserver.acceptance import Acceptance
 from shoudan_pay.payserver.components import Components
 from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND, Ask
 from shoudan_pay.payserver.pays import Pays
 from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.refunds import Refunds
-from shoudan_pay.payserver.settlement import Settlement, failed
-from shoudan_pay.payserver.states import PayStatus, RefundStatus, Sent, SentEvent
+from shoudan_pay.payserver.settlement import PAYS, REFUNDS, OrderKind, Settlement, failed
+from shoudan_pay.payserver.states import Event, Sent, SentEvent
 from shoudan_pay.payserver.store import modes as mode_store
 from shoudan_pay.payserver.store import pays as pay_store
-from shoudan_pay.payserver.store import refunds as refund_store
 from shoudan_pay.payserver.store.modes import Usable
+from shoudan_pay.payserver.store.orders import Order
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 
 STEP_S: Final = 2.0
-OFTEN_MAX: Final = 60  # questions at the documented pace; after ten minutes once a minute is enough
+OFTEN_MAX: Final = 60  # queries at the documented pace; after ten minutes once a minute is enough
 SELDOM_S: Final = 60.0
-ASKS_MAX: Final = 8  # questions to one component in flight, of each kind
-KEPT_FREE: Final = 8  # of the worker's places, for components without a question in flight
+ASKS_MAX: Final = 8  # queries to one component in flight, of each kind
+KEPT_FREE: Final = 8  # of the worker's places, for components without a query in flight
 BOUNDS: Final = Limits(
     total_max=ASK_PAY.parallel - KEPT_FREE, group_max=ASKS_MAX, party_max=ASKS_MAX, reserve=1
 )
 EXPIRED: Final = "expired"
 LOST: Final = "not received by the component"
-# A refund has no expiry of its own: after so long its end is a person's matter, and asked about all the same.
+# A refund has no expiry of its own: after so long it is parked, and queried all the same.
 RUNNING_WITHIN: Final = timedelta(days=7)
 ASKED_WITHIN: Final = timedelta(days=1)
 
 _log = log.get_logger("payserver")
+
+T = TypeVar("T", bound=Order)
+Send = Callable[[], Awaitable[ComponentAnswer]]
 
 
 class Polling:
@@ -59,150 +63,129 @@ class Polling:
         self._asks = {kind.name: Bulkhead(BOUNDS) for kind in (ASK_PAY, ASK_REFUND)}
 
     async def pay(self, task: Task[Ask]) -> None:
-        """Bring one pay nearer to its end."""
-        number = task.payload.traction_no
-        if self._pays.calling(number):
-            task.retry_after(STEP_S)
-            return
-        async with self._app.db.connect() as db:
-            pay = (await pay_store.by_number(db, [number])).get(number)
-            now = await pay_store.now(db)
-            usable = (
-                (await mode_store.usable(db, [pay.mode_uuid])).get(pay.mode_uuid) if pay else None
-            )
-        if pay is None or usable is None or PayStatus(pay.status) not in states.OPEN_PAYS:
-            await self._finish(task)
-            return
-        expired = now > pay.expire_time
-        if pay.sent == Sent.NOT and expired:
-            await self._settlement.pay(number, ComponentAnswer(AnswerKind.FAILED, reason=EXPIRED))
-            return
-        if not self._enter(ASK_PAY, usable):
-            task.retry_after(self._pace(task), "component busy")
-            return
-        try:
-            heard = await self._ask_pay(pay, usable)
-        finally:
-            self._leave(ASK_PAY, usable)
-        late = (now - pay.pay_start_time).total_seconds() > self._app.settings.component_lost_s
-        if heard.word is AnswerKind.NOT_FOUND and late:
-            heard = failed(heard, LOST)
-        # Its component says, after the end of the order, that it is not paid: that is an answer.
-        elif expired and heard.word in {AnswerKind.RUNNING, AnswerKind.NOT_FOUND}:
-            heard = failed(heard, EXPIRED)
-        after = await self._pays.heard(pay, heard)
-        if PayStatus(after.status) not in states.OPEN_PAYS:
-            return
-        asks = after.sent == Sent.NOT or _can_be_asked(usable)
-        counted_on = asks or after.sent == Sent.HEARD
-        until = pay.expire_time if counted_on else self._lost_at(pay.pay_start_time)
-        if now > until and not after.parked:
-            async with self._app.work("payserver_park") as work:
-                await pay_store.park(work.db, {number: _unknown(after.sent, asks=asks)})
-            _log.error("pay_parked", traction_no=number)
-        await self._next(task, asks=asks, left=until - now)
+        """Call or query the component of one pay."""
+        await self._poll(task, PAYS, self._pays)
 
     async def refund(self, task: Task[Ask]) -> None:
-        """Bring one refund nearer to its end."""
+        """The same for a refund."""
+        await self._poll(task, REFUNDS, self._refunds)
+
+    async def _poll(self, task: Task[Ask], own: OrderKind[T], accepted: Acceptance[Any, T]) -> None:
         number = task.payload.traction_no
-        if self._refunds.calling(number):
+        if accepted.calling(number):
             task.retry_after(STEP_S)
             return
         async with self._app.db.connect() as db:
-            refund = (await refund_store.by_number(db, [number])).get(number)
+            order = (await own.orders.by_number(db, [number])).get(number)
             now = await pay_store.now(db)
-        if refund is None or RefundStatus(refund.status) not in states.OPEN_REFUNDS:
+            pay = await _pay_of(db, order)
+            modes = [] if pay is None else [pay.mode_uuid]
+            usable = (await mode_store.usable(db, modes)).get(pay.mode_uuid) if pay else None
+        if order is None or pay is None or usable is None or not _open(own, order):
             await self._finish(task)
             return
-        async with self._app.db.connect() as db:
-            pay = (await pay_store.by_number(db, [refund.pay_traction_no]))[refund.pay_traction_no]
-            usable = (await mode_store.usable(db, [refund.mode_uuid]))[refund.mode_uuid]
-        if not self._enter(ASK_REFUND, usable):
+        expired = order is pay and now > pay.expire_time
+        if order.sent == Sent.NOT and expired:
+            answer = ComponentAnswer(AnswerKind.FAILED, reason=EXPIRED)
+            await self._settlement.settle(own, number, answer)
+            return
+        party, asks = _party(usable), self._asks[own.task.name]
+        if asks.enter(party, 0.0) is not Admission.GO:
             task.retry_after(self._pace(task), "component busy")
             return
         try:
-            heard = await self._ask_refund(refund, pay, usable)
+            answer = await self._ask(own, order, self._send(order, pay, usable), usable)
         finally:
-            self._leave(ASK_REFUND, usable)
-        late = (now - refund.start_time).total_seconds() > self._app.settings.component_lost_s
-        if heard.word is AnswerKind.NOT_FOUND and late:
-            heard = failed(heard, LOST)
-        after = await self._refunds.heard(refund, heard)
-        if RefundStatus(after.status) not in states.OPEN_REFUNDS:
-            return
-        asks = after.sent == Sent.NOT or _can_be_asked(usable)
-        if after.sent == Sent.HEARD:
-            until = refund.start_time + RUNNING_WITHIN
-        else:
-            until = refund.start_time + ASKED_WITHIN if asks else self._lost_at(refund.start_time)
-        if now > until and not after.parked:
+            # Answered or not: `_pace` spaces the queries, so that the component takes no rest beside it.
+            asks.leave(party, 0.0, answered=True)
+        late = (now - order.called_at).total_seconds() > self._app.settings.component_lost_s
+        if answer.word is AnswerKind.NOT_FOUND and late:
+            answer = failed(answer, LOST)
+        # Its component says, after the end of the order, that it is not paid: that is an answer.
+        elif expired and answer.word in {AnswerKind.RUNNING, AnswerKind.NOT_FOUND}:
+            answer = failed(answer, EXPIRED)
+        after = await accepted.apply(order, answer)
+        if _open(own, after):
+            await self._still_open(task, own, after, usable, now)
+
+    async def _still_open(
+        self, task: Task[Ask], own: OrderKind[T], order: T, usable: Usable, now: datetime
+    ) -> None:
+        """Park an order whose result has been unknown for too long; query again what can be queried."""
+        asks = order.sent == Sent.NOT or _can_be_asked(usable)
+        until = self._until(order, asks=asks)
+        if now > until and not order.parked:
             async with self._app.work("payserver_park") as work:
-                await refund_store.park(work.db, {number: _unknown(after.sent, asks=asks)})
-            _log.error("refund_parked", traction_no=number)
-        await self._next(task, asks=asks, left=until - now)
+                reason = _unknown(order.sent, asks=asks)
+                await own.orders.park(work.db, {order.traction_no: reason})
+            _log.error(own.parked, traction_no=order.traction_no)
+        # A component that cannot be queried may still send its notify, until then.
+        if asks:
+            task.retry_after(self._pace(task))
+        elif until > now:
+            task.retry_after((until - now).total_seconds() + 1)
+        else:
+            await self._finish(task)
 
-    def _enter(self, kind: Kind[Any], usable: Usable) -> bool:
-        """Whether this component has a place for another question now; the worker's are for all."""
-        return self._asks[kind.name].enter(_party(usable), 0.0) is Admission.GO
+    def _until(self, order: Order, *, asks: bool) -> datetime:
+        """When a person is to look at an order that has no result."""
+        running = order.sent == Sent.HEARD
+        if isinstance(order, PayOrder) and (asks or running):
+            return order.expire_time
+        if running:
+            return order.called_at + RUNNING_WITHIN
+        if asks:
+            return order.called_at + ASKED_WITHIN
+        return order.called_at + timedelta(seconds=self._app.settings.component_lost_s)
 
-    def _leave(self, kind: Kind[Any], usable: Usable) -> None:
-        # Answered or not: how often a component is asked is `_pace`, it takes no rest beside it.
-        self._asks[kind.name].leave(_party(usable), 0.0, answered=True)
+    def _send(self, order: Order, pay: PayOrder, usable: Usable) -> Send:
+        """The call that pays, or gives back."""
+        if isinstance(order, RefundOrder):
+            refund = order
+            return lambda: self._components.refund(refund, pay, usable)
+        return lambda: self._components.pay(pay, usable)
 
-    async def _ask_pay(self, pay: PayOrder, usable: Usable) -> ComponentAnswer:
-        """Call it for the first time, query it, or call it again if its component allows that."""
-        number = pay.traction_no
-        if pay.sent == Sent.NOT:
-            async with self._app.work("payserver_sent") as work:
-                mine = await pay_store.mark_sent(work.db, number, SentEvent.CALLED)
-            if not mine:
-                return ComponentAnswer(AnswerKind.UNKNOWN, why="another process asks")
-            return await self._components.pay(pay, usable)
-        if usable.terms.query_url:
-            return _unsure(await self._components.query(number, usable))
-        if usable.terms.repeatable:
-            return _unsure(await self._components.pay(pay, usable))
-        return ComponentAnswer(AnswerKind.UNKNOWN, why="cannot be asked")
-
-    async def _ask_refund(
-        self, refund: RefundOrder, pay: PayOrder, usable: Usable
+    async def _ask(
+        self, own: OrderKind[T], order: T, send: Send, usable: Usable
     ) -> ComponentAnswer:
-        """The same for a refund."""
-        number = refund.traction_no
-        if refund.sent == Sent.NOT:
+        """Call the component for the first time, query it, or call it again if it is repeatable."""
+        if order.sent == Sent.NOT:
             async with self._app.work("payserver_sent") as work:
-                mine = await refund_store.mark_sent(work.db, number, SentEvent.CALLED)
+                mine = await own.orders.mark_sent(work.db, order.traction_no, SentEvent.CALLED)
             if not mine:
                 return ComponentAnswer(AnswerKind.UNKNOWN, why="another process asks")
-            return await self._components.refund(refund, pay, usable)
+            return await send()
         if usable.terms.query_url:
-            return _unsure(await self._components.query(number, usable))
-        if usable.terms.repeatable:
-            return _unsure(await self._components.refund(refund, pay, usable))
-        return ComponentAnswer(AnswerKind.UNKNOWN, why="cannot be asked")
+            answer = await self._components.query(order.traction_no, usable)
+        elif usable.terms.repeatable:
+            answer = await send()
+        else:
+            return ComponentAnswer(AnswerKind.UNKNOWN, why="cannot be asked")
+        # A query that was not sent says nothing about the call before it.
+        unsent = answer.word is AnswerKind.NOT_SENT
+        return ComponentAnswer(AnswerKind.UNKNOWN, why=answer.why) if unsent else answer
 
     async def _finish(self, task: Task[Ask]) -> None:
         async with self._app.work("payserver_ask") as work:
             work.tasks.finish(task)
 
-    async def _next(self, task: Task[Ask], *, asks: bool, left: timedelta) -> None:
-        """What can be asked is asked on, a person waiting or not; what cannot, waits for its notify."""
-        if asks:
-            task.retry_after(self._pace(task))
-        elif left > timedelta():
-            task.retry_after(left.total_seconds() + 1)
-        else:
-            await self._finish(task)
-
-    def _lost_at(self, began: datetime) -> datetime:
-        """Until when an answer that did not come may still come by notify before a person is asked."""
-        return began + timedelta(seconds=self._app.settings.component_lost_s)
-
     def _pace(self, task: Task[Any]) -> float:
-        """Two seconds, growing to the documented ten, after many questions a minute."""
+        """Two seconds, growing to the documented ten, after many queries a minute."""
         if task.count > OFTEN_MAX:
             return SELDOM_S
         return min(STEP_S * task.count, self._app.settings.component_poll_s)
+
+
+async def _pay_of(db: Any, order: Order | None) -> PayOrder | None:
+    """A pay itself, or the pay of a refund."""
+    if isinstance(order, RefundOrder):
+        number = order.pay_traction_no
+        return (await pay_store.by_number(db, [number])).get(number)
+    return order if isinstance(order, PayOrder) else None
+
+
+def _open(own: OrderKind[T], order: T) -> bool:
+    return own.machine.allows(order.status, Event.SUCCEEDED)
 
 
 def _party(usable: Usable) -> Party:
@@ -212,21 +195,12 @@ def _party(usable: Usable) -> Party:
     return host, host
 
 
-def _unsure(heard: ComponentAnswer) -> ComponentAnswer:
-    """A question that did not leave us says nothing about the call that went before."""
-    return (
-        ComponentAnswer(AnswerKind.UNKNOWN, why=heard.why)
-        if heard.word is AnswerKind.NOT_SENT
-        else heard
-    )
-
-
 def _can_be_asked(usable: Usable) -> bool:
     return bool(usable.terms.query_url) or usable.terms.repeatable
 
 
 def _unknown(sent: str, *, asks: bool) -> str:
-    """Why a person is asked; a late answer of the component ends it all the same."""
+    """Why an order is parked; a late answer of its component ends it all the same."""
     if sent == Sent.NOT:
         return "its component cannot be reached"
     if asks and sent == Sent.MAYBE:

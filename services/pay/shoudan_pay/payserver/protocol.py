@@ -77,7 +77,7 @@ FEN_DIGITS_MAX: Final = 15
 NO_FEN: Final = -1  # equal to no amount that was asked
 
 
-def heard(
+def read_answer(
     answer: RawAnswer, traction_no: str, words: Mapping[str, AnswerKind] = _WORDS
 ) -> ComponentAnswer:
     """What an answer says about `traction_no`. Unlisted words and other numbers say nothing."""
@@ -130,7 +130,7 @@ async def send(
         return ComponentAnswer(AnswerKind.UNKNOWN, why="unreadable")
     if repeated is not None:
         return ComponentAnswer(AnswerKind.UNKNOWN, why="repeated key")
-    return heard(answer, traction_no, _QUERY_WORDS if query else _WORDS)
+    return read_answer(answer, traction_no, _QUERY_WORDS if query else _WORDS)
 
 
 @dataclass(frozen=True, slots=True)

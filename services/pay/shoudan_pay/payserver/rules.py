@@ -58,7 +58,7 @@ class PayAsked:
     payer: str
     payee: str
     amount_micros: int
-    client_pay_no: str
+    client_no: str
     params: str
     extra_params: str
     content_hash: bytes
@@ -69,7 +69,7 @@ class RefundAsked:
     """One refund asked for, its shape checked."""
 
     pay_traction_no: str
-    client_refund_no: str
+    client_no: str
     cancel: bool
     amount_micros: int | None
     extra_params: str

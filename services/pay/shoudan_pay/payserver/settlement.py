@@ -1,10 +1,11 @@
-"""Ends of pays and refunds: a component's word, whoever brought it, becomes a status once and in batches."""
+"""Results of pays and refunds: a component's final answer, however it came, is stored once and in batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from functools import partial
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -13,16 +14,27 @@ from shoudan_kit.batch import Coalescer
 from shoudan_kit.db.pool import retry
 from shoudan_kit.faults import hit
 from shoudan_kit.service import App
+from shoudan_kit.state_machine import Machine
+from shoudan_kit.tasks.kinds import Kind
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
-from shoudan_pay.payserver import numbers, states
+from shoudan_pay.payserver import numbers
 from shoudan_pay.payserver.history import History
-from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND
+from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND, Ask
 from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.rules import Method
-from shoudan_pay.payserver.states import OTHER_AMOUNT, Event, PayStatus, RefundStatus
+from shoudan_pay.payserver.states import (
+    AGREES,
+    OTHER_AMOUNT,
+    PAY,
+    REFUND,
+    Event,
+    PayStatus,
+    RefundStatus,
+)
 from shoudan_pay.payserver.store import pays as pay_store
 from shoudan_pay.payserver.store import refunds as refund_store
+from shoudan_pay.payserver.store.orders import Order, Orders, Settled
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 
@@ -30,151 +42,182 @@ EVENTS: Final = {AnswerKind.SUCCESS: Event.SUCCEEDED, AnswerKind.FAILED: Event.F
 
 _log = log.get_logger("payserver")
 
+T = TypeVar("T", bound=Order)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKind(Generic[T]):
+    """What differs between pays and refunds: names, lifecycle, statements, task."""
+
+    batches: str  # metrics: requests accepted together
+    looks: str  # metrics: repeats that look for what another process stores
+    settles: str  # metrics: results stored together
+    transaction: str  # in the names of fault points
+    unknown: str  # log event: a call whose result is unknown
+    failed: str  # log event: a request that was not written
+    parked: str  # log event: an order left to a person
+    client_no: str
+    machine: Machine[Any, Event]
+    orders: Orders[T]
+    task: Kind[Ask]
+    asked: str  # the status from the call of a component until its final answer
+    fen_of: Callable[[ComponentAnswer], int | None]  # the amount that an answer names
+
+
+PAYS: Final = OrderKind(
+    batches="pays",
+    looks="pays_seen",
+    settles="settle_pays",
+    transaction="payserver_pay",
+    unknown="pay_unknown",
+    failed="pay_failed",
+    parked="pay_parked",
+    client_no=PayOrder.CLIENT_NO,
+    machine=PAY,
+    orders=pay_store.ORDERS,
+    task=ASK_PAY,
+    asked=PayStatus.PAYING,
+    fen_of=lambda answer: answer.pay_fen,
+)
+REFUNDS: Final = OrderKind(
+    batches="pay_refunds",
+    looks="refunds_seen",
+    settles="settle_refunds",
+    transaction="payserver_refund",
+    unknown="refund_unknown",
+    failed="refund_failed",
+    parked="refund_parked",
+    client_no=RefundOrder.CLIENT_NO,
+    machine=REFUND,
+    orders=refund_store.ORDERS,
+    task=ASK_REFUND,
+    asked=RefundStatus.REFUNDING,
+    fen_of=lambda answer: answer.refund_fen,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class FinalResult:
-    """A component's final word about one number."""
+    """A component's final answer about one number."""
 
     traction_no: str
-    heard: ComponentAnswer
+    answer: ComponentAnswer
+
+
+Settle: TypeAlias = Callable[[UnitOfWork, History, Sequence[FinalResult]], Awaitable[list[Any]]]
 
 
 class Settlement:
-    """Where all ends meet: concurrent ones share a transaction."""
+    """Stores results; concurrent ones share a transaction."""
 
     def __init__(self, app: App[PaySettings], history: History) -> None:
         self._app, self.history = app, history
-        settings = app.settings
-        size, waiting = settings.pays_batch_max, settings.pays_waiting_max
-        self._pays: Coalescer[FinalResult, PayOrder] = Coalescer(
-            self._settle_pays, name="settle_pays", size_max=size, waiting_max=waiting
-        )
-        self._refunds: Coalescer[FinalResult, RefundOrder] = Coalescer(
-            self._settle_refunds, name="settle_refunds", size_max=size, waiting_max=waiting
-        )
+        self._gathers = {
+            PAYS.settles: self._gather(PAYS.settles, settle_pays),
+            REFUNDS.settles: self._gather(REFUNDS.settles, settle_refunds),
+        }
 
-    async def pay(self, traction_no: str, heard: ComponentAnswer) -> PayOrder:
-        """The pay order after SUCCESS or FAILED; a contradiction changes nothing but history."""
+    async def settle(self, own: OrderKind[T], traction_no: str, answer: ComponentAnswer) -> T:
+        """The order after SUCCESS or FAILED; a contradiction is added to its history and changes nothing."""
         hit("payserver.called")
-        return await self._pays(FinalResult(traction_no, heard))
+        return await self._gathers[own.settles](FinalResult(traction_no, answer))
 
-    async def refund(self, traction_no: str, heard: ComponentAnswer) -> RefundOrder:
-        """The refund after SUCCESS or FAILED, likewise."""
-        hit("payserver.called")
-        return await self._refunds(FinalResult(traction_no, heard))
+    async def pay(self, traction_no: str, answer: ComponentAnswer) -> PayOrder:
+        """`settle` a pay."""
+        return await self.settle(PAYS, traction_no, answer)
 
-    async def differs(self, traction_no: str, told: str) -> None:
-        """Leave to a person a pay or refund that was told with another amount; nothing is booked.
+    async def refund(self, traction_no: str, answer: ComponentAnswer) -> RefundOrder:
+        """`settle` a refund."""
+        return await self.settle(REFUNDS, traction_no, answer)
 
-        What waits for a person already is left as it is, however often it is told.
+    async def differs(self, traction_no: str, named: str) -> None:
+        """Park a pay or refund whose component named another amount; nothing is booked.
+
+        Repeats: one that is parked already is left unchanged.
         """
 
         async def transact() -> None:
             async with self._app.work("payserver_differs") as work:
-                await _other_amount(work, self.history, traction_no, told)
+                await _other_amount(work, self.history, traction_no, named)
 
         await retry(transact)
 
     async def aclose(self) -> None:
-        """Finish what was taken."""
-        await self._pays.aclose()
-        await self._refunds.aclose()
+        """Finish what was accepted."""
+        for gather in self._gathers.values():
+            await gather.aclose()
 
-    async def _settle_pays(self, said: Sequence[FinalResult]) -> Sequence[PayOrder | Exception]:
-        async def transact() -> Sequence[PayOrder | Exception]:
+    def _gather(self, name: str, settle: Settle) -> Coalescer[FinalResult, Any]:
+        async def transact(results: Sequence[FinalResult]) -> Any:
             async with self._app.work("payserver_settle") as work:
-                return await settle_pays(work, self.history, said)
+                return await settle(work, self.history, results)
 
-        return await retry(transact)
+        async def run(results: Sequence[FinalResult]) -> Any:
+            return await retry(partial(transact, results))
 
-    async def _settle_refunds(
-        self, said: Sequence[FinalResult]
-    ) -> Sequence[RefundOrder | Exception]:
-        async def transact() -> Sequence[RefundOrder | Exception]:
-            async with self._app.work("payserver_settle") as work:
-                return await settle_refunds(work, self.history, said)
-
-        return await retry(transact)
+        settings = self._app.settings
+        size, waiting = settings.pays_batch_max, settings.pays_waiting_max
+        return Coalescer(run, name=name, size_max=size, waiting_max=waiting)
 
 
 async def settle_pays(
-    work: UnitOfWork, history: History, said: Sequence[FinalResult]
-) -> Sequence[PayOrder | Exception]:
-    """Write the first final word about each number; answers in order."""
-    found, _ = await pay_store.lock(work.db, {one.traction_no for one in said})
-    ended: dict[str, pay_store.Settled] = {}
-    conflicts: list[tuple[PayOrder | RefundOrder, str]] = []
-    for one in said:
-        pay, event = found[one.traction_no], EVENTS[one.heard.word]
-        status = PayStatus(pay.status)
-        if one.traction_no in ended:
-            status = PayStatus(ended[one.traction_no].status)
-        if status in states.OPEN_PAYS:
-            ended[one.traction_no] = pay_store.Settled(
-                one.traction_no,
-                pay.status,
-                states.PAY.next(status, event),
-                one.heard.third_no,
-                one.heard.reason,
-                one.heard.finish_time,
-            )
-        elif status not in states.AGREES[event]:
-            conflicts.append((pay, one.heard.word))
-    if ended:
-        moved = await pay_store.settle(work.db, list(ended.values()))
-        found |= moved
-        await history.pays_changed(work, moved.values())
-        if asked := [pay.traction_no for pay in moved.values() if pay.method == Method.COMPONENT]:
-            work.tasks.finish_for(ASK_PAY, asked)
-    if conflicts:
-        await _contradicted(work, history, conflicts)
-        await pay_store.park(work.db, _reasons(conflicts))
-    return [found[one.traction_no] for one in said]
+    work: UnitOfWork, history: History, results: Sequence[FinalResult]
+) -> list[PayOrder]:
+    """Store the first final result of each number; the pay orders in the order given."""
+    found, _ = await pay_store.lock(work.db, {one.traction_no for one in results})
+    found |= await _settle(work, history, PAYS, found, results)
+    return [found[one.traction_no] for one in results]
 
 
 async def settle_refunds(
-    work: UnitOfWork, history: History, said: Sequence[FinalResult]
-) -> Sequence[RefundOrder | Exception]:
-    """Write the first final word about each number, and on success what its pay order has given back."""
-    numbers = {one.traction_no for one in said}
-    seen = await refund_store.by_number(work.db, numbers)
+    work: UnitOfWork, history: History, results: Sequence[FinalResult]
+) -> list[RefundOrder]:
+    """The same for refunds; those that succeed are added to refunded_micros of their pay orders."""
+    wanted = {one.traction_no for one in results}
+    seen = await refund_store.by_number(work.db, wanted)
     locked, _ = await pay_store.lock(work.db, {r.pay_traction_no for r in seen.values()})
-    found = await refund_store.by_number(work.db, numbers)  # again, now that nobody can move them
-    ended: dict[str, refund_store.Settled] = {}
-    conflicts: list[tuple[PayOrder | RefundOrder, str]] = []
-    for one in said:
-        refund, event = found[one.traction_no], EVENTS[one.heard.word]
-        status = RefundStatus(refund.status)
-        if one.traction_no in ended:
-            status = RefundStatus(ended[one.traction_no].status)
-        if states.REFUND.allows(status, event):
-            ended[one.traction_no] = refund_store.Settled(
-                one.traction_no,
-                refund.status,
-                states.REFUND.next(status, event),
-                one.heard.third_no,
-                one.heard.reason,
-                one.heard.finish_time,
-            )
-        elif status not in states.AGREES[event]:
-            conflicts.append((refund, one.heard.word))
-    if ended:
-        moved = await refund_store.settle(work.db, list(ended.values()))
-        found |= moved
-        await history.refunds_changed(work, moved.values())
-        await given_back(work, history, moved.values(), locked)
-        if asked := [one.traction_no for one in moved.values() if one.method == Method.COMPONENT]:
-            work.tasks.finish_for(ASK_REFUND, asked)
+    found = await refund_store.by_number(work.db, wanted)  # again, under the lock
+    moved = await _settle(work, history, REFUNDS, found, results)
+    await given_back(work, history, moved.values(), locked)
+    found |= moved
+    return [found[one.traction_no] for one in results]
+
+
+async def _settle(
+    work: UnitOfWork,
+    history: History,
+    own: OrderKind[T],
+    found: Mapping[str, T],
+    results: Sequence[FinalResult],
+) -> dict[str, T]:
+    """Store the first final result of each order found, park contradicted ones; the orders that moved."""
+    settled: dict[str, Settled] = {}
+    conflicts: list[tuple[T, str]] = []
+    for one in results:
+        number, answer = one.traction_no, one.answer
+        order, event = found[number], EVENTS[answer.word]
+        status = settled[number].status if number in settled else order.status
+        if own.machine.allows(status, event):
+            after = own.machine.next(status, event)
+            third, why, time = answer.third_no, answer.reason, answer.finish_time
+            settled[number] = Settled(number, order.status, after, third, why, time)
+        elif status not in AGREES[event]:
+            conflicts.append((order, answer.word))
+    moved: dict[str, T] = {}
+    if settled:
+        moved = await own.orders.settle(work.db, list(settled.values()))
+        await history.changed(work, moved.values())
+        if called := [n for n, one in moved.items() if one.method == Method.COMPONENT]:
+            work.tasks.finish_for(own.task, called)
     if conflicts:
-        await _contradicted(work, history, conflicts)
-        await refund_store.park(work.db, _reasons(conflicts))
-    return [found[one.traction_no] for one in said]
+        await _contradicted(work, history, own, conflicts)
+    return moved
 
 
 async def given_back(
     work: UnitOfWork, history: History, moved: Iterable[RefundOrder], locked: Mapping[str, PayOrder]
 ) -> None:
-    """Write to the locked pay orders what refunds that have just succeeded gave back."""
+    """Add refunds that have just succeeded to the locked pay orders."""
     after: dict[str, PayOrder] = {}
     for refund in moved:
         if refund.status != RefundStatus.REFUNDED:
@@ -183,40 +226,44 @@ async def given_back(
         refunded = pay.refunded_micros + refund.amount_micros
         whole = refunded == pay.amount_micros
         event = Event.ALL_GIVEN_BACK if whole else Event.PART_GIVEN_BACK
-        status = states.PAY.next(PayStatus(pay.status), event)
-        after[pay.traction_no] = _with(pay, refunded, status)
+        after[pay.traction_no] = refunded_order(pay, refunded, event)
     if after:
-        changed = [(p.id, p.refunded_micros, p.status) for p in after.values()]
-        await pay_store.give_back(work.db, changed)
-        await history.pays_changed(work, after.values())
+        await store_refunded(work, history, after.values())
 
 
-def failed(heard: ComponentAnswer, reason: str) -> ComponentAnswer:
-    """The end of what a component never took up."""
-    return replace(heard, word=AnswerKind.FAILED, reason=reason)
+async def store_refunded(work: UnitOfWork, history: History, pays: Collection[PayOrder]) -> None:
+    """Store refunded_micros and status of locked pay orders."""
+    await pay_store.give_back(work.db, list(pays))
+    await history.changed(work, pays)
 
 
-async def _other_amount(work: UnitOfWork, history: History, traction_no: str, told: str) -> None:
-    orders = pay_store if traction_no.startswith(numbers.PAY) else refund_store
+def refunded_order(pay: PayOrder, refunded_micros: int, event: Event) -> PayOrder:
+    """The pay order with another sum of refunds."""
+    status = PAY.next(PayStatus(pay.status), event)
+    return msgspec.structs.replace(pay, refunded_micros=refunded_micros, status=status)
+
+
+def failed(answer: ComponentAnswer, reason: str) -> ComponentAnswer:
+    """The result of a call that its component never received."""
+    return replace(answer, word=AnswerKind.FAILED, reason=reason)
+
+
+async def _other_amount(work: UnitOfWork, history: History, traction_no: str, named: str) -> None:
+    kind = PAYS if traction_no.startswith(numbers.PAY) else REFUNDS
+    orders: Orders[Any] = kind.orders
     order = (await orders.by_number(work.db, [traction_no])).get(traction_no)
     if order is None or order.parked:
         return
-    _log.error("amount_differs", traction_no=traction_no, status=order.status, told=told)
-    await history.contradicted(work, [(order, told)])
-    await orders.park(work.db, {traction_no: f"{OTHER_AMOUNT}{told}: not booked"})
-
-
-def _reasons(conflicts: Iterable[tuple[PayOrder | RefundOrder, str]]) -> dict[str, str]:
-    return {one.traction_no: f"is {one.status}, now told {word}" for one, word in conflicts}
+    _log.error("amount_differs", traction_no=traction_no, status=order.status, told=named)
+    await history.contradicted(work, [(order, named)])
+    await orders.park(work.db, {traction_no: f"{OTHER_AMOUNT}{named}: not booked"})
 
 
 async def _contradicted(
-    work: UnitOfWork, history: History, conflicts: list[tuple[PayOrder | RefundOrder, str]]
+    work: UnitOfWork, history: History, own: OrderKind[T], conflicts: Sequence[tuple[T, str]]
 ) -> None:
-    for ended, word in conflicts:
-        _log.error("result_conflict", traction_no=ended.traction_no, status=ended.status, told=word)
+    for order, word in conflicts:
+        _log.error("result_conflict", traction_no=order.traction_no, status=order.status, told=word)
     await history.contradicted(work, conflicts)
-
-
-def _with(pay: PayOrder, refunded_micros: int, status: PayStatus) -> PayOrder:
-    return msgspec.structs.replace(pay, refunded_micros=refunded_micros, status=status)
+    reasons = {one.traction_no: f"is {one.status}, now told {word}" for one, word in conflicts}
+    await own.orders.park(work.db, reasons)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
@@ -11,20 +11,20 @@ from shoudan_kit.rpc.deadlines import deadline
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_pay.payserver import pays, refunds
+from shoudan_pay.payserver.acceptance import Acceptance, Asked, Offline, Request, Stored
 from shoudan_pay.payserver.lists import Lists
 from shoudan_pay.payserver.modes import Modes
 from shoudan_pay.payserver.notifies import Notifies
-from shoudan_pay.payserver.pays import Paid
 from shoudan_pay.payserver.protocol import RawAnswer
-from shoudan_pay.payserver.refunds import Refunded
 from shoudan_pay.payserver.server import PayServer
+from shoudan_pay.payserver.store.orders import Order
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import payment_messages
 from shoudan_pay.rpc.payment_modes import ModeCalls
 
-M = TypeVar("M")
-V = TypeVar("V")
-A = TypeVar("A")
+K = TypeVar("K", bound=Asked)
+T = TypeVar("T", bound=Order)
+R = TypeVar("R")
 
 _PayResult = pb.CreatePaysResponse.Result
 _RefundResult = pb.CreateRefundsResponse.Result
@@ -43,33 +43,15 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
         self, request: pb.CreatePaysRequest, context: RpcContext
     ) -> pb.CreatePaysResponse:
         """Items are independent; what a component has not ended in time is answered as paying."""
-        merchant, wait_s = request.caller.merchant_uuid, self._wait_s(context)
-
-        async def pay(wishes: Sequence[pays.PayRequest]) -> Sequence[pays.Answer]:
-            return await self._pays.pay(wishes, wait_s)
-
-        results = await _each(
-            request.items,
-            lambda item: pays.PayRequest(merchant, payment_messages.pay(item)),
-            pay,
-            _pay_result,
-        )
+        results = await self._each(request, context, self._pays, payment_messages.pay, _pay_result)
         return pb.CreatePaysResponse(results=results)
 
     async def CreateRefunds(
         self, request: pb.CreateRefundsRequest, context: RpcContext
     ) -> pb.CreateRefundsResponse:
         """Items are independent; what a component has not ended in time is answered as refunding."""
-        merchant, wait_s = request.caller.merchant_uuid, self._wait_s(context)
-
-        async def refund(wishes: Sequence[refunds.RefundRequest]) -> Sequence[refunds.Answer]:
-            return await self._refunds.refund(wishes, wait_s)
-
-        results = await _each(
-            request.items,
-            lambda item: refunds.RefundRequest(merchant, payment_messages.refund(item)),
-            refund,
-            _refund_result,
+        results = await self._each(
+            request, context, self._refunds, payment_messages.refund, _refund_result
         )
         return pb.CreateRefundsResponse(results=results)
 
@@ -89,41 +71,40 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
         await self._notifies.refund(number, request.sign, _answer(request.told))
         return pb.NotifyRefundResponse()
 
-    def _wait_s(self, context: RpcContext) -> float:
-        return deadline(context, self._app.settings.component_timeout_s + 1)
-
-
-async def _each(
-    messages: Sequence[M],
-    read: Callable[[M], V],
-    run: Callable[[Sequence[V]], Awaitable[Sequence[A]]],
-    result: Callable[[A | Refusal], Any],
-) -> list[Any]:
-    """Results in the order of the messages; those without a shape are refused, the others run together."""
-    if len(messages) > payment_messages.ITEMS_MAX:
-        raise FieldInvalid("items", f"are more than {payment_messages.ITEMS_MAX}")
-    values: list[V | Refusal] = []
-    for message in messages:
-        try:
-            values.append(read(message))
-        except Refusal as refusal:
-            values.append(refusal)
-    right = [one for one in values if not isinstance(one, Refusal)]
-    answers = iter(await run(right) if right else ())
-    return [result(one if isinstance(one, Refusal) else next(answers)) for one in values]
+    async def _each(
+        self,
+        request: Any,
+        context: RpcContext,
+        accepted: Acceptance[K, T],
+        read: Callable[[Any], K],
+        result: Callable[[Stored[T] | Offline | Refusal], R],
+    ) -> list[R]:
+        """Results in the order of the items; those without a shape are refused, the others run together."""
+        if len(request.items) > payment_messages.ITEMS_MAX:
+            raise FieldInvalid("items", f"are more than {payment_messages.ITEMS_MAX}")
+        values: list[Request[K] | Refusal] = []
+        for item in request.items:
+            try:
+                values.append(Request(request.caller.merchant_uuid, read(item)))
+            except Refusal as refusal:
+                values.append(refusal)
+        right = [one for one in values if not isinstance(one, Refusal)]
+        wait_s = deadline(context, self._app.settings.component_timeout_s + 1)
+        answers = iter(await accepted.accept(right, wait_s) if right else ())
+        return [result(one if isinstance(one, Refusal) else next(answers)) for one in values]
 
 
 def _pay_result(answer: pays.Answer) -> pb.CreatePaysResponse.Result:
-    if isinstance(answer, Paid):
-        return _PayResult(pay=payment_messages.pay_message(answer.pay), repeated=answer.repeated)
+    if isinstance(answer, Stored):
+        return _PayResult(pay=payment_messages.pay_message(answer.order), repeated=answer.repeated)
     if isinstance(answer, Refusal):
         return _PayResult(refusal=answer.to_proto())
     return _PayResult(offline=True)
 
 
 def _refund_result(answer: refunds.Answer) -> pb.CreateRefundsResponse.Result:
-    if isinstance(answer, Refunded):
-        shown = payment_messages.refund_message(answer.refund)
+    if isinstance(answer, Stored):
+        shown = payment_messages.refund_message(answer.order)
         return _RefundResult(refund=shown, repeated=answer.repeated)
     if isinstance(answer, Refusal):
         return _RefundResult(refusal=answer.to_proto())

@@ -29,7 +29,7 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class NewNotice(msgspec.Struct, frozen=True):
-    """A notice to owe."""
+    """A notice to write."""
 
     notice_id: int
     kind: str
@@ -50,7 +50,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
 _ROW: Final = ", ".join(Notice.__struct_fields__)
 _NEW: Final = {"notice_id": "bigint", "kind": "text", "domain_id": "text", "traction_no": "text"}
-_OWE = statement(f"""
+_INSERT = statement(f"""
 INSERT INTO dingdang_notice (notice_id, kind, domain_id, traction_no, status, count, http_status,
     answer, create_time, modify_time)
 SELECT given.notice_id, given.kind, given.domain_id, given.traction_no, {literal(NOTICE.initial)}, 0, 0, '',
@@ -91,9 +91,9 @@ WHERE notice_id = :notice_id AND status = {literal(NoticeStatus.GIVEN_UP)} RETUR
 """)
 
 
-async def owe(db: AsyncConnection, new: Sequence[NewNotice]) -> set[int]:
-    """Write notices that are not owed yet; the ids of those written."""
-    found = await db.execute(_OWE, columns(new, *_NEW))
+async def insert(db: AsyncConnection, new: Sequence[NewNotice]) -> set[int]:
+    """Write notices; each once per partner and order. The ids of those written."""
+    found = await db.execute(_INSERT, columns(new, *_NEW))
     return {row[0] for row in found}
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, cast
 
+import msgspec
 from sqlalchemy import (
     Boolean,
     ColumnElement,
@@ -26,6 +27,7 @@ from sqlalchemy.sql import Select
 
 from shoudan_kit.clock import from_beijing
 from shoudan_kit.db import pages
+from shoudan_kit.db.columns import Rows
 from shoudan_kit.money import FEN
 from shoudan_pay.payserver.store import modes, pays, refunds
 from shoudan_pay.payserver.tables import (
@@ -136,25 +138,29 @@ class Listed:
     table: Table
     names: Mapping[str, str]
     columns: Sequence[str]
-    read: Callable[[Sequence[Any]], Any]
+    read: Callable[[Any], Any]  # of the columns by name
     scoped: bool = True
     along: str = "id"  # what a long list is walked along
     indexed_scope: str = ""  # the scope whose index holds that, too
     found_by: frozenset[str] = frozenset({"uuid"})  # columns whose index holds few rows of a value
 
 
-_TRADE_COLUMNS: Final = (
-    "id",
-    "uuid",
-    "traction_no",
-    "trade_type",
-    "amount_micros",
-    "status",
-    "result_code",
-    "pay_uuid",
-    "refund_uuid",
-    "create_time",
-)
+class TradeRecord(msgspec.Struct, frozen=True):
+    """One row of trade_record."""
+
+    id: int
+    uuid: str
+    traction_no: str
+    trade_type: str
+    amount_micros: int
+    status: str
+    result_code: str
+    pay_uuid: str
+    refund_uuid: str
+    create_time: datetime
+
+
+_TRADES: Final = Rows(TradeRecord)
 
 LISTS: Final[Mapping[Collection, Listed]] = {
     Collection.TEMPLATES: Listed(
@@ -197,8 +203,8 @@ LISTS: Final[Mapping[Collection, Listed]] = {
             "payFinishAt": "finish_time",
             "lastRefundAt": "last_refund_time",
         },
-        pays.COLUMNS,
-        lambda row: pays.PayOrder(*row),
+        pays.ORDERS.rows.names,
+        pays.ORDERS.rows.read,
         along="create_time",
         indexed_scope="mode_uuid",
         found_by=frozenset({"uuid", "traction_no", "client_pay_no", "third_pay_no"}),
@@ -214,8 +220,8 @@ LISTS: Final[Mapping[Collection, Listed]] = {
             "refundStartAt": "start_time",
             "refundFinishAt": "finish_time",
         },
-        refunds.RefundOrder.__struct_fields__,
-        lambda row: refunds.RefundOrder(*row),
+        refunds.ORDERS.rows.names,
+        refunds.ORDERS.rows.read,
         along="create_time",
         found_by=frozenset(
             {"uuid", "traction_no", "client_refund_no", "third_refund_no", "pay_uuid"}
@@ -235,8 +241,8 @@ LISTS: Final[Mapping[Collection, Listed]] = {
             "refundOrderUUID": "refund_uuid",
             "createdAt": "create_time",
         },
-        _TRADE_COLUMNS,
-        lambda row: row,
+        _TRADES.names,
+        _TRADES.read,
         along="create_time",
         found_by=frozenset({"uuid", "pay_uuid", "refund_uuid"}),
     ),
@@ -263,7 +269,7 @@ async def page(
             cut = True
             along = listed.table.c[listed.along]
             where = and_(where, along <= edge[0] if in_order and rising else along >= edge[0])
-    found = (await db.execute(page_query(wanted, where))).all()
+    found = (await db.execute(page_query(wanted, where))).mappings().all()
     full = len(found) == wanted.limit
     if cut and not (full and in_order):
         raise PageTooFar

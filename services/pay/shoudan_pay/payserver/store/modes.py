@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.columns import literal
+from shoudan_kit.db.columns import Rows, literal, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_pay.payserver.states import TemplateStatus
+from shoudan_pay.payserver.tables import PAY_MODE_TEMPLATE
 
 LIST_MAX: Final = 1000
 
@@ -72,28 +73,18 @@ class Usable(msgspec.Struct, frozen=True):
     terms: Terms
 
 
-TERMS: Final = Terms.__struct_fields__
+_TERMS: Final = Rows(Terms)
+TERMS: Final = _TERMS.names
 # What a mode keeps of its own when it has a template.
 _OWN: Final = frozenset({"name", "description", "icon_href"})
-TEMPLATE_HEAD: Final = ("id", "uuid", "template_id", "status", "create_time", "modify_time")
-MODE_HEAD: Final = (
-    "id",
-    "uuid",
-    "template_id",
-    "merchant_uuid",
-    "merchant_href",
-    "fast",
-    "opened",
-    "ui_order",
-    "create_time",
-    "modify_time",
-)
+TEMPLATE_HEAD: Final = Template.__struct_fields__[:-1]
+MODE_HEAD: Final = Mode.__struct_fields__[:-1]
 _TEMPLATE: Final = ", ".join(f"t.{name}" for name in (*TEMPLATE_HEAD, *TERMS))
 _MODE: Final = ", ".join(f"m.{name}" for name in (*MODE_HEAD, *TERMS))
 _OVERLAID: Final = ", ".join(
-    f"m.{name}"
+    f"m.{name} AS used_{name}"
     if name in _OWN
-    else f"CASE WHEN t.template_id IS NULL THEN m.{name} ELSE t.{name} END"
+    else f"CASE WHEN t.template_id IS NULL THEN m.{name} ELSE t.{name} END AS used_{name}"
     for name in TERMS
 )
 _NAMES: Final = ", ".join(TERMS)
@@ -101,17 +92,14 @@ _BINDS: Final = ", ".join(f":{name}" for name in TERMS)
 _REPLACED: Final = ", ".join(f"{name} = excluded.{name}" for name in TERMS)
 
 _ENABLED: Final = literal(TemplateStatus.ENABLED)
-_TYPES: Final = {
-    name: {int: "integer", bool: "boolean"}.get(kind, "text")
-    for name, kind in get_type_hints(Terms).items()
-}
+_GIVEN: Final = types(PAY_MODE_TEMPLATE, "uuid", "template_id", *TERMS)
 
 # id and createdAt of one that exists are kept, and its uuid unless another is wanted. In one order for
 # everybody, so that two batches never wait for each other in a circle.
 _REGISTER = statement(f"""
 INSERT INTO pay_mode_template AS t (uuid, template_id, {_NAMES}, status, create_time, modify_time)
 SELECT uuid, template_id, {_NAMES}, {_ENABLED}, shoudan_now(), shoudan_now()
-FROM {unnest(uuid="text", template_id="text", **_TYPES)} ORDER BY template_id
+FROM {unnest(**_GIVEN)} ORDER BY template_id
 ON CONFLICT (template_id) DO UPDATE SET {_REPLACED}, modify_time = shoudan_now(),
     uuid = CASE WHEN :wanted THEN excluded.uuid ELSE t.uuid END
 RETURNING {_TEMPLATE}
@@ -146,18 +134,18 @@ ORDER BY t.id LIMIT :most
 """)
 
 
-def template_of(row: Sequence[Any]) -> Template:
-    """A row of TEMPLATE_HEAD and TERMS."""
-    size = len(TEMPLATE_HEAD)
-    head = dict(zip(TEMPLATE_HEAD, row[:size], strict=True))
-    return Template(**head, terms=Terms(*row[size : size + len(TERMS)]))
+def template_of(row: Any) -> Template:
+    """A row of TEMPLATE_HEAD and TERMS, by name."""
+    return Template(**{name: row[name] for name in TEMPLATE_HEAD}, terms=_TERMS.read(row))
 
 
-def mode_of(row: Sequence[Any]) -> Mode:
-    """A row of MODE_HEAD and TERMS."""
-    size = len(MODE_HEAD)
-    head = dict(zip(MODE_HEAD, row[:size], strict=True))
-    return Mode(**head, terms=Terms(*row[size : size + len(TERMS)]))
+def mode_of(row: Any) -> Mode:
+    """A row of MODE_HEAD and TERMS, by name."""
+    return Mode(**{name: row[name] for name in MODE_HEAD}, terms=_TERMS.read(row))
+
+
+def _usable(row: Any) -> Usable:
+    return Usable(mode_of(row), Terms(**{name: row[f"used_{name}"] for name in TERMS}))
 
 
 async def register(
@@ -204,8 +192,7 @@ async def update(db: AsyncConnection, mode: Mode) -> Mode:
 async def usable(db: AsyncConnection, uuids: Collection[str]) -> dict[str, Usable]:
     """The modes that exist, whatever their state."""
     rows = (await db.execute(_USABLE, {"uuids": list(uuids)})).all()
-    found = (Usable(mode_of(row), Terms(*row[-len(TERMS) :])) for row in rows)
-    return {one.mode.uuid: one for one in found}
+    return {one.mode.uuid: one for one in map(_usable, rows)}
 
 
 async def unopened(db: AsyncConnection, merchant_uuid: str) -> list[Template]:

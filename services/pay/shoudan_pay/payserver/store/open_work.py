@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from shoudan_kit.db.columns import literals
-from shoudan_kit.db.text_statements import statement
-from shoudan_pay.payserver.states import PAY, REFUND, Event
 from shoudan_pay.store.open_work import Queue
 
 HISTORY_MAX: Final = 10  # newest trade records shown as evidence
@@ -41,23 +36,3 @@ REFUNDS: Final = _parked(
     "third_refund_no",
     "pay_uuid = q.pay_uuid AND refund_uuid = q.uuid",
 )
-_KEEP_PAY = statement(f"""
-UPDATE pay_order SET parked = false, parked_reason = '', modify_time = greatest(modify_time, shoudan_now())
-WHERE traction_no = :number AND parked AND status NOT IN ({literals(PAY.sources(Event.SUCCEEDED))})
-RETURNING traction_no
-""")
-_KEEP_REFUND = statement(f"""
-UPDATE refund_order SET parked = false, parked_reason = '', modify_time = greatest(modify_time, shoudan_now())
-WHERE traction_no = :number AND parked AND status NOT IN ({literals(REFUND.sources(Event.SUCCEEDED))})
-RETURNING traction_no
-""")
-
-
-async def keep_pay(db: AsyncConnection, number: str) -> bool:
-    """Unpark a pay that has ended."""
-    return (await db.execute(_KEEP_PAY, {"number": number})).one_or_none() is not None
-
-
-async def keep_refund(db: AsyncConnection, number: str) -> bool:
-    """Unpark a refund that has ended."""
-    return (await db.execute(_KEEP_REFUND, {"number": number})).one_or_none() is not None
