@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import grpc
+from grpc import StatusCode as Code
 
 from shoudan_kit.rpc.refusal import Refusal
 
@@ -15,20 +13,14 @@ class PayRefusal(Refusal):
     domain = "pay.shoudan"
 
 
-@dataclass
-class AmountInvalid(PayRefusal):
+class AmountInvalid(PayRefusal, code=Code.INVALID_ARGUMENT, reason="ERROR_REASON_AMOUNT_INVALID"):
     """[903] 金额错误: zero, of the wrong sign, finer than five decimals of a yuan, or out of range."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    reason = "ERROR_REASON_AMOUNT_INVALID"
     amount_micros: int
 
 
-@dataclass
-class FieldInvalid(PayRefusal):
+class FieldInvalid(PayRefusal, code=Code.INVALID_ARGUMENT, reason="ERROR_REASON_FIELD_INVALID"):
     """[406] A field is missing or malformed."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    reason = "ERROR_REASON_FIELD_INVALID"
     field: str
     why: str

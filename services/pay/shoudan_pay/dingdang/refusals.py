@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import grpc
+from grpc import StatusCode as Code
 
 from shoudan_pay.refusals import PayRefusal
 
 
-@dataclass
-class OrdersAway(PayRefusal):
+class OrdersAway(PayRefusal, code=Code.UNAVAILABLE, reason="ERROR_REASON_ORDERS_AWAY"):
     """The order service did not answer; nothing was bound."""
 
-    code = grpc.StatusCode.UNAVAILABLE
-    reason = "ERROR_REASON_ORDERS_AWAY"
     answer: str
 
 
-@dataclass
-class TradeDiffers(PayRefusal):
+class TradeDiffers(PayRefusal, code=Code.ALREADY_EXISTS, reason="ERROR_REASON_TRADE_DIFFERS"):
     """The trade number was bound before with other content."""
 
-    code = grpc.StatusCode.ALREADY_EXISTS
-    reason = "ERROR_REASON_TRADE_DIFFERS"
     trade_no: str

@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import grpc
+from grpc import StatusCode as Code
 
 from shoudan_pay.refusals import PayRefusal
 
 
-@dataclass
-class ProofInvalid(PayRefusal):
+class ProofInvalid(PayRefusal, code=Code.UNAUTHENTICATED, reason="ERROR_REASON_PROOF_INVALID"):
     """A signature, token, clock or nonce is missing or wrong, or the caller unknown: told alike.
 
     `why`: timestamp for one that cannot be read, proof for everything else.
     """
 
-    code = grpc.StatusCode.UNAUTHENTICATED
-    reason = "ERROR_REASON_PROOF_INVALID"
     why: str = "proof"
 
 
-@dataclass
-class NoOrder(PayRefusal):
+class NoOrder(PayRefusal, code=Code.NOT_FOUND, reason="ERROR_REASON_NO_ORDER"):
     """Nothing of the caller's has this number; another's is told alike."""
 
-    code = grpc.StatusCode.NOT_FOUND
-    reason = "ERROR_REASON_NO_ORDER"
     number: str
 
 
-@dataclass
-class IdsDisagree(PayRefusal):
+class IdsDisagree(PayRefusal, code=Code.INVALID_ARGUMENT, reason="ERROR_REASON_IDS_DISAGREE"):
     """Two numbers of one call name different things."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    reason = "ERROR_REASON_IDS_DISAGREE"
 
-
-@dataclass
-class AmountDiffers(PayRefusal):
+class AmountDiffers(
+    PayRefusal, code=Code.FAILED_PRECONDITION, reason="ERROR_REASON_AMOUNT_DIFFERS"
+):
     """An amount is not the one on our books."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    reason = "ERROR_REASON_AMOUNT_DIFFERS"
     field: str
