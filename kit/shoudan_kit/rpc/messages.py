@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from datetime import datetime
+from typing import Any, Final, TypeAlias, TypeVar
 
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
+
+M = TypeVar("M", bound=Message)
 
 RpcContext: TypeAlias = "aio.ServicerContext[Any, Any]"  # of every call of every servicer
 Options = Sequence[tuple[str, int | str]]
@@ -20,3 +25,29 @@ def size_options(message_bytes_max: int) -> list[tuple[str, int | str]]:
         ("grpc.max_send_message_length", message_bytes_max),
         ("grpc.max_metadata_size", 8 * 1024),
     ]
+
+
+def filled(kind: type[M], value: object, **more: Any) -> M:
+    """A message of a value's attributes by the names of its fields; `more` has the others.
+
+    None is left out, a datetime becomes a Timestamp, a text fills a bytes field as UTF-8. Raises
+    AttributeError for a field that neither names, so that none is forgotten.
+    """
+    fields: dict[str, Any] = {}
+    for field in kind.DESCRIPTOR.fields:
+        found = more[field.name] if field.name in more else getattr(value, field.name)
+        if found is None:
+            continue
+        if isinstance(found, datetime):
+            found = stamp(found)
+        elif isinstance(found, str) and field.type == field.TYPE_BYTES:
+            found = found.encode()
+        fields[field.name] = found
+    return kind(**fields)
+
+
+def stamp(time: datetime) -> Timestamp:
+    """A time as it travels, exact to the microsecond."""
+    made = Timestamp()
+    made.FromDatetime(time)
+    return made

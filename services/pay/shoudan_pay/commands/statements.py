@@ -16,6 +16,7 @@ from grpc import aio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan_kit.rpc.messages import filled
 from shoudan_pay.commands.calls import CALL_S, DEFAULT_TARGET, Target, console, errors, fail, plain
 from shoudan_pay.commands.calls import run as run_call
 from shoudan_pay.ledger.entries import Head
@@ -320,11 +321,4 @@ def _stated_ranges(kept: Kept, *, full: bool) -> Iterable[pb.VerifyAgainstReques
 
 
 def _head(one: Head) -> pb.Head:
-    return pb.Head(
-        account_id=one.account_id,
-        contra_account_id=one.contra_account_id,
-        seq=one.seq,
-        balance_micros=one.balance_micros,
-        hash=one.hash,
-        owner=one.owner,
-    )
+    return filled(pb.Head, one)

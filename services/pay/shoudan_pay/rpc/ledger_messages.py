@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.db.pages import NUMBERED_MAX, Asked
+from shoudan_kit.rpc.messages import filled
 from shoudan_pay.ledger import packages, postings
 from shoudan_pay.ledger.entries import (
     Account,
@@ -97,13 +98,6 @@ def optional_moment(holder: Any, field: str) -> datetime | None:
     return moment(getattr(holder, field)) if holder.HasField(field) else None
 
 
-def stamp(time: datetime) -> Timestamp:
-    """A time as it travels, exact to the microsecond."""
-    made = Timestamp()
-    made.FromDatetime(time)
-    return made
-
-
 def day(field: str, value: str) -> date:
     """A day written yyyymmdd."""
     try:
@@ -154,16 +148,7 @@ def page_start(token: str, offset: int, first: int) -> tuple[int, int]:
 
 def account(value: Account) -> pb.Account:
     """An account as it travels."""
-    return pb.Account(
-        account_id=value.account_id,
-        key=pb.AccountKey(ident=value.ident, groups=value.groups, eid=value.eid),
-        name=value.name,
-        balance_micros=value.balance_micros,
-        credit_micros=value.credit_micros,
-        locked=value.locked,
-        limited=value.limited,
-        create_time=stamp(value.create_time),
-    )
+    return filled(pb.Account, value, key=filled(pb.AccountKey, value))
 
 
 def record(value: Record, owner: Key, name: str) -> pb.Record:
@@ -239,13 +224,10 @@ def shown_records(found: Iterable[Shown]) -> list[pb.Record]:
 
 def package(value: Package, today: date) -> pb.Package:
     """A package as it travels, with what was used today and not on the last day it was used."""
-    return pb.Package(
-        pkg_id=value.pkg_id,
-        account=pb.AccountKey(ident=value.ident, groups=value.groups, eid=value.eid),
-        spkg_id=value.spkg_id,
-        name=value.name,
-        total_capacity=value.total_capacity,
-        total_remain=value.total_remain,
+    return filled(
+        pb.Package,
+        value,
+        account=filled(pb.AccountKey, value),
         capacity_daily=value.capacity_daily or value.total_capacity,
         deduct_today=value.used_on(today),
         expires=value.expires.strftime("%Y%m%d"),
@@ -267,13 +249,4 @@ def move(message: pb.MoveCapacityRequest.Move) -> packages.Move:
 
 def package_record(value: PackageRecord) -> pb.PackageRecord:
     """A record of a package as it travels."""
-    fields: dict[str, Any] = {
-        "record_id": value.record_id,
-        "pkg_id": value.pkg_id,
-        "trade_no": value.trade_no,
-        "change_type": value.change_type,
-        "num": value.num,
-        "remain": value.remain,
-        "create_time": stamp(value.create_time),
-    }
-    return pb.PackageRecord(**fields)
+    return filled(pb.PackageRecord, value)

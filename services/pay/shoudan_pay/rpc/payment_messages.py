@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_kit.db.pages import NUMBERED_MAX
 from shoudan_kit.http.json_keys import repeated_key
 from shoudan_kit.money import FEN, MICROS_MAX
+from shoudan_kit.rpc.messages import filled
 from shoudan_pay.payserver.modes import BARE, URL_TERMS
 from shoudan_pay.payserver.refusals import ResourceNotFound
 from shoudan_pay.payserver.rules import PayAsked, RefundAsked, content_hash
-from shoudan_pay.payserver.store.lists import Collection, Condition, Operator, Ordering
+from shoudan_pay.payserver.store.lists import Collection, Condition, Operator, Ordering, TradeRecord
 from shoudan_pay.payserver.store.modes import Mode, Template, Terms
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 from shoudan_pay.refusals import AmountInvalid, FieldInvalid
-from shoudan_pay.rpc.ledger_messages import stamp, text
+from shoudan_pay.rpc.ledger_messages import text
 
 ITEMS_MAX: Final = 1000
 LIMIT_DEFAULT: Final = 10
@@ -181,108 +180,29 @@ def resource(uuid: str) -> str:
 
 def terms_message(value: Terms) -> pb.Terms:
     """Terms as they travel, without the secret's name."""
-    given = msgspec.structs.asdict(value)
-    given.pop("secret_name")
-    return pb.Terms(**{name: v for name, v in given.items() if v is not None})
+    return filled(pb.Terms, value, secret_name=None)
 
 
 def template_message(value: Template) -> pb.Template:
     """A template as it travels."""
-    return pb.Template(
-        id=value.id,
-        uuid=value.uuid,
-        template_id=value.template_id,
-        terms=terms_message(value.terms),
-        status=value.status,
-        create_time=stamp(value.create_time),
-        modify_time=stamp(value.modify_time),
-    )
+    return filled(pb.Template, value, terms=terms_message(value.terms))
 
 
 def mode_message(value: Mode) -> pb.Mode:
     """A mode as it travels."""
-    return pb.Mode(
-        id=value.id,
-        uuid=value.uuid,
-        template_id=value.template_id,
-        merchant_uuid=value.merchant_uuid,
-        merchant_href=value.merchant_href,
-        terms=terms_message(value.terms),
-        fast=value.fast,
-        opened=value.opened,
-        ui_order=value.ui_order,
-        create_time=stamp(value.create_time),
-        modify_time=stamp(value.modify_time),
-    )
+    return filled(pb.Mode, value, terms=terms_message(value.terms))
 
 
 def pay_message(value: PayOrder) -> pb.PayOrder:
     """A pay order as it travels."""
-    return pb.PayOrder(
-        id=value.id,
-        uuid=value.uuid,
-        payer=value.payer,
-        payee=value.payee,
-        amount_micros=value.amount_micros,
-        traction_no=value.traction_no,
-        client_pay_no=value.client_pay_no,
-        start_time=stamp(value.start_time),
-        expire_time=stamp(value.expire_time),
-        third_pay_no=value.third_pay_no,
-        result_code=value.result_code,
-        mode_name=value.mode_name,
-        template_id=value.template_id,
-        channel=value.channel,
-        way=value.way,
-        pay_start_time=stamp(value.pay_start_time),
-        finish_time=_maybe(value.finish_time),
-        refunded_micros=value.refunded_micros,
-        last_refund_time=_maybe(value.last_refund_time),
-        status=value.status,
-        mode_uuid=value.mode_uuid,
-        params=value.params.encode(),
-        extra_params=value.extra_params.encode(),
-        create_time=stamp(value.create_time),
-        modify_time=stamp(value.modify_time),
-        async_notify=value.async_notify,
-    )
+    return filled(pb.PayOrder, value)
 
 
 def refund_message(value: RefundOrder) -> pb.RefundOrder:
     """A refund as it travels."""
-    return pb.RefundOrder(
-        id=value.id,
-        uuid=value.uuid,
-        amount_micros=value.amount_micros,
-        traction_no=value.traction_no,
-        client_refund_no=value.client_refund_no,
-        third_refund_no=value.third_refund_no,
-        start_time=stamp(value.start_time),
-        finish_time=_maybe(value.finish_time),
-        result_code=value.result_code,
-        status=value.status,
-        create_time=stamp(value.create_time),
-        modify_time=stamp(value.modify_time),
-        pay_uuid=value.pay_uuid,
-        async_notify=value.async_notify,
-    )
+    return filled(pb.RefundOrder, value)
 
 
-def trade_message(row: Any) -> pb.TradeRecord:
-    """A trade record as it travels; the row has the columns of lists."""
-    return pb.TradeRecord(
-        id=row.id,
-        uuid=row.uuid,
-        traction_no=row.traction_no,
-        trade_type=row.trade_type,
-        amount_micros=row.amount_micros,
-        status=row.status,
-        result_code=row.result_code,
-        pay_uuid=row.pay_uuid,
-        refund_uuid=row.refund_uuid,
-        create_time=stamp(row.create_time),
-    )
-
-
-def _maybe(moment: datetime | None) -> Timestamp | None:
-    return None if moment is None else stamp(moment)
+def trade_message(value: TradeRecord) -> pb.TradeRecord:
+    """A trade record as it travels."""
+    return filled(pb.TradeRecord, value)

@@ -6,7 +6,7 @@ from typing import Final
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan.pay.v1 import platform_service_pb2_grpc as grpc_stubs
-from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.rpc.messages import RpcContext, filled
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang.notices import newest
@@ -80,17 +80,5 @@ class PlatformServicer(grpc_stubs.PlatformServiceServicer):
         if most < 1:
             raise FieldInvalid("limit", f"is none of 1 to {LIMIT_MAX}")
         found = await newest(self._app, request.domain_id, most)
-        shown = [
-            pb.Notice(
-                notice_id=one.notice_id,
-                domain_id=one.domain_id,
-                kind=one.kind,
-                traction_no=one.traction_no,
-                status=one.status,
-                count=one.count,
-                http_status=one.http_status,
-                answer=one.answer,
-            )
-            for one in found
-        ]
+        shown = [filled(pb.Notice, one) for one in found]
         return pb.ListNoticesResponse(notices=shown)

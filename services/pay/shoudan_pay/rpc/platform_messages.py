@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from shoudan.pay.v1 import platform_service_pb2 as pb
+from shoudan_kit.rpc.messages import filled
 from shoudan_pay.dingdang.protocol import DOMAIN_CHARS_MAX
 from shoudan_pay.dingdang.states import TradeState
 from shoudan_pay.dingdang.store.trades import Trade
@@ -121,16 +122,4 @@ def domain(given: pb.Domain) -> Domain:
 
 def trade_message(trade: Trade) -> pb.Trade:
     """One trade."""
-    shown = pb.Trade(
-        domain_id=trade.domain_id,
-        trade_no=trade.trade_no,
-        total_fen=trade.total_fen,
-        pay_traction_no=trade.pay_traction_no,
-        channel_no=trade.channel_no,
-        request_no=trade.request_no,
-        transaction_id=trade.transaction_id,
-        state=TRADE_STATES[TradeState(trade.status)],
-    )
-    if trade.paid_time is not None:
-        shown.paid_time.FromDatetime(trade.paid_time)
-    return shown
+    return filled(pb.Trade, trade, state=TRADE_STATES[TradeState(trade.status)])

@@ -9,7 +9,7 @@ from typing import Final
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.process.shutdown import cancel_all
-from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.rpc.messages import RpcContext, filled
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import daily_statement
@@ -27,7 +27,6 @@ HEADS_MAX: Final = 1000
 HASH_BYTES_MAX: Final = 64
 
 _BEGIN: Final = Progress(0, 0, 0, 0, done=False, findings=())
-_Finding = pb.VerifyResponse.Finding
 
 
 class Sealer:
@@ -163,10 +162,7 @@ def _progress(at: Progress) -> pb.VerifyResponse:
         done=at.done and place is None,
         next=place,
         since_statement=at.since,
-        findings=[
-            _Finding(account_id=one.account_id, record_id=one.record_id, what=one.what)
-            for one in at.findings
-        ],
+        findings=[filled(pb.VerifyResponse.Finding, one) for one in at.findings],
     )
 
 
