@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.columns import literal, literals
+from shoudan_kit.db.columns import Rows, literal, literals
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.tasks.tables import PENDING
 from shoudan_pay.payserver.states import Sent
@@ -18,7 +18,7 @@ from shoudan_pay.store.open_work import Queue
 
 
 class UmsRefund(msgspec.Struct, frozen=True):
-    """One row of ums_refund, in the order it is read."""
+    """One row of ums_refund."""
 
     traction_no: str
     app_id: str
@@ -51,9 +51,11 @@ class Asked:
     refund_order_id: str | None
 
 
-_ROW: Final = (
-    "r.traction_no, r.app_id, r.mer_order_id, r.refund_order_id, r.refund_fen, r.status, r.sent,"
-    " r.asked, r.last_code, r.detail, CAST(extract(epoch FROM shoudan_now() - r.create_time) AS float8)"
+_REFUNDS: Final = Rows(UmsRefund)
+_ASKED_ROWS: Final = Rows(Asked)
+# age_s is no column.
+_ROW: Final = _REFUNDS.of("r").replace(
+    "r.age_s", "CAST(extract(epoch FROM shoudan_now() - r.create_time) AS float8) AS age_s"
 )
 _INSERT = statement(f"""
 INSERT INTO ums_refund AS r (traction_no, app_id, mer_order_id, refund_order_id, refund_fen, status,
@@ -82,8 +84,9 @@ WHERE traction_no = :number AND status = :was RETURNING traction_no
 """)
 # The refund's own number first, in either spelling; then the newest refund of the pay of that number.
 _ASKED = statement("""
-SELECT f.traction_no, f.client_refund_no, f.status, f.amount_micros, f.third_refund_no,
-    p.client_pay_no, p.status, p.amount_micros, p.third_pay_no, p.finish_time, u.detail, u.refund_order_id
+SELECT f.traction_no, f.client_refund_no, f.status, f.amount_micros AS refund_micros, f.third_refund_no,
+    p.client_pay_no, p.status AS pay_status, p.amount_micros AS pay_micros, p.third_pay_no,
+    p.finish_time AS pay_finish_time, u.detail, u.refund_order_id
 FROM (
     SELECT id, 0 AS rank FROM refund_order
     WHERE merchant_uuid = :merchant AND client_refund_no = :number
@@ -119,18 +122,18 @@ UNASKED: Final = Queue(
 
 async def insert(db: AsyncConnection, row: UmsRefund) -> UmsRefund | None:
     """Write a refund about to be sent; None when it is there already."""
-    return _one(await db.execute(_INSERT, msgspec.structs.asdict(row)))
+    return _REFUNDS.one(await db.execute(_INSERT, msgspec.structs.asdict(row)))
 
 
 async def by_number(db: AsyncConnection, number: str, *, lock: bool = False) -> UmsRefund | None:
     """The row of a refund."""
-    return _one(await db.execute(_LOCK if lock else _BY_NUMBER, {"number": number}))
+    return _REFUNDS.one(await db.execute(_LOCK if lock else _BY_NUMBER, {"number": number}))
 
 
 async def by_order(db: AsyncConnection, app_id: str, refund_order_id: str) -> UmsRefund | None:
     """The row with this refundOrderId."""
     binds = {"app_id": app_id, "refund_order_id": refund_order_id}
-    return _one(await db.execute(_BY_ORDER, binds))
+    return _REFUNDS.one(await db.execute(_BY_ORDER, binds))
 
 
 async def mark_sent(db: AsyncConnection, number: str) -> bool:
@@ -164,16 +167,5 @@ async def asked(
     db: AsyncConnection, *, merchant: str, app_id: str, number: str, template_id: str
 ) -> Asked | None:
     """The refund a cash desk means by `number`, among its merchant's refunds of 银联 pays."""
-    binds = {
-        "merchant": merchant,
-        "app_id": app_id,
-        "number": number,
-        "template_id": template_id,
-    }
-    row = (await db.execute(_ASKED, binds)).one_or_none()
-    return None if row is None else Asked(*row)
-
-
-def _one(found: Any) -> UmsRefund | None:
-    row = found.one_or_none()
-    return None if row is None else UmsRefund(*row)
+    binds = {"merchant": merchant, "app_id": app_id, "number": number, "template_id": template_id}
+    return _ASKED_ROWS.one(await db.execute(_ASKED, binds))

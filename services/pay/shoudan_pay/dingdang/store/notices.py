@@ -8,15 +8,16 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.columns import literal
+from shoudan_kit.db.columns import Rows, literal, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_pay.dingdang.states import NOTICE, NoticeEvent, NoticeStatus
+from shoudan_pay.dingdang.tables import DINGDANG_NOTICE
 from shoudan_pay.payserver.states import Sent
 from shoudan_pay.store.open_work import Queue
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """One row of dingdang_notice, in the order it is read."""
+    """One row of dingdang_notice."""
 
     notice_id: int
     kind: str
@@ -48,16 +49,16 @@ class Attempt(msgspec.Struct, frozen=True):
     took_ms: int
 
 
-_ROW: Final = ", ".join(Notice.__struct_fields__)
-_NEW: Final = {"notice_id": "bigint", "kind": "text", "domain_id": "text", "traction_no": "text"}
+_NOTICES: Final = Rows(Notice)
+_NEW: Final = NewNotice.__struct_fields__
 _INSERT = statement(f"""
 INSERT INTO dingdang_notice (notice_id, kind, domain_id, traction_no, status, count, http_status,
     answer, create_time, modify_time)
 SELECT given.notice_id, given.kind, given.domain_id, given.traction_no, {literal(NOTICE.initial)}, 0, 0, '',
-    shoudan_now(), shoudan_now() FROM {unnest(**_NEW)}
+    shoudan_now(), shoudan_now() FROM {unnest(**types(DINGDANG_NOTICE, *_NEW))}
 ON CONFLICT (kind, traction_no, domain_id) DO NOTHING RETURNING notice_id
 """)
-_READ = statement(f"SELECT {_ROW} FROM dingdang_notice WHERE notice_id = :notice_id")
+_READ = statement(f"SELECT {_NOTICES.of()} FROM dingdang_notice WHERE notice_id = :notice_id")
 _RECORD = statement(f"""
 UPDATE dingdang_notice SET status = :status, count = count + 1, http_status = :http_status,
     answer = :answer, modify_time = greatest(modify_time, shoudan_now())
@@ -68,10 +69,10 @@ INSERT INTO dingdang_notice_attempt (attempt_id, notice_id, http_status, answer,
 VALUES (:attempt_id, :notice_id, :http_status, :answer, :took_ms, shoudan_now())
 """)
 _NEWEST = statement(f"""
-SELECT {_ROW} FROM dingdang_notice ORDER BY notice_id DESC LIMIT :most
+SELECT {_NOTICES.of()} FROM dingdang_notice ORDER BY notice_id DESC LIMIT :most
 """)
 _NEWEST_OF = statement(f"""
-SELECT {_ROW} FROM dingdang_notice WHERE domain_id = :domain_id ORDER BY notice_id DESC LIMIT :most
+SELECT {_NOTICES.of()} FROM dingdang_notice WHERE domain_id = :domain_id ORDER BY notice_id DESC LIMIT :most
 """)
 GIVEN_UP: Final = Queue(
     f"""CAST(q.notice_id AS text) AS key, q.status AS state,
@@ -99,8 +100,7 @@ async def insert(db: AsyncConnection, new: Sequence[NewNotice]) -> set[int]:
 
 async def by_id(db: AsyncConnection, notice_id: int) -> Notice | None:
     """One notice."""
-    row = (await db.execute(_READ, {"notice_id": notice_id})).one_or_none()
-    return None if row is None else Notice(*row)
+    return _NOTICES.one(await db.execute(_READ, {"notice_id": notice_id}))
 
 
 async def record(db: AsyncConnection, attempt: Attempt) -> None:
@@ -118,11 +118,9 @@ async def advance_given_up(db: AsyncConnection, notice_id: int, event: NoticeEve
 
 async def newest(db: AsyncConnection, domain_id: str, most: int) -> list[Notice]:
     """The newest notices, of one domain or of all."""
-    if domain_id:
-        rows = (await db.execute(_NEWEST_OF, {"domain_id": domain_id, "most": most})).all()
-    else:
-        rows = (await db.execute(_NEWEST, {"most": most})).all()
-    return [Notice(*row) for row in rows]
+    sql = _NEWEST_OF if domain_id else _NEWEST
+    binds = {"domain_id": domain_id, "most": most}
+    return _NOTICES.all(await db.execute(sql, binds))
 
 
 _ONLY_ATTEMPT: Final = frozenset({"attempt_id", "took_ms"})

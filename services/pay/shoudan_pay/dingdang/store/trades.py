@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db.columns import literal
+from shoudan_kit.db.columns import Rows, literal
 from shoudan_kit.db.text_statements import statement
 from shoudan_pay.dingdang.states import TRADE, TradeState
 from shoudan_pay.payserver.states import Sent
@@ -17,7 +17,7 @@ from shoudan_pay.store.open_work import Queue
 
 
 class Trade(msgspec.Struct, frozen=True):
-    """One row of dingdang_trade, in the order it is read."""
+    """One row of dingdang_trade."""
 
     domain_id: str
     trade_no: str
@@ -31,7 +31,7 @@ class Trade(msgspec.Struct, frozen=True):
 
 
 class TradeRefund(msgspec.Struct, frozen=True):
-    """One row of dingdang_refund, in the order it is read."""
+    """One row of dingdang_refund."""
 
     domain_id: str
     refund_trade_no: str
@@ -44,21 +44,19 @@ class TradeRefund(msgspec.Struct, frozen=True):
 
 REASON_CHARS_MAX: Final = 128
 
-_TRADE: Final = ", ".join(Trade.__struct_fields__)
-_REFUND: Final = ", ".join(TradeRefund.__struct_fields__)
+_TRADES: Final = Rows(Trade)
+_REFUNDS: Final = Rows(TradeRefund)
 _BIND = statement(f"""
 INSERT INTO dingdang_trade (domain_id, trade_no, total_fen, pay_traction_no, channel_no, request_no,
     transaction_id, status, create_time)
 VALUES (:domain_id, :trade_no, :total_fen, :pay_traction_no, :channel_no, :request_no, '',
     {literal(TRADE.initial)}, shoudan_now())
-ON CONFLICT DO NOTHING RETURNING {_TRADE}
+ON CONFLICT DO NOTHING RETURNING {_TRADES.of()}
 """)
-_BY_NO = (
-    f"SELECT {_TRADE} FROM dingdang_trade WHERE domain_id = :domain_id AND trade_no = :trade_no"
-)
+_BY_NO = f"SELECT {_TRADES.of()} FROM dingdang_trade WHERE domain_id = :domain_id AND trade_no = :trade_no"
 _TRADE_BY_NO, _TRADE_LOCK = statement(_BY_NO), statement(f"{_BY_NO} FOR UPDATE")
 _BY_PAY = statement(f"""
-SELECT {_TRADE} FROM dingdang_trade WHERE pay_traction_no = :number AND pay_traction_no <> ''
+SELECT {_TRADES.of()} FROM dingdang_trade WHERE pay_traction_no = :number AND pay_traction_no <> ''
 """)
 _ADVANCE_TRADE = statement(f"""
 UPDATE dingdang_trade SET status = CAST(:status AS text), transaction_id = :transaction_id,
@@ -81,15 +79,15 @@ INSERT INTO dingdang_refund (domain_id, refund_trade_no, trade_no, refund_fen, t
     refund_transaction_id, status, create_time, modify_time)
 VALUES (:domain_id, :refund_trade_no, :trade_no, :refund_fen, :traction_no, '', {literal(REFUND.initial)},
     shoudan_now(), shoudan_now())
-ON CONFLICT DO NOTHING RETURNING {_REFUND}
+ON CONFLICT DO NOTHING RETURNING {_REFUNDS.of()}
 """)
 _REFUND_BY_NO = f"""
-SELECT {_REFUND} FROM dingdang_refund
+SELECT {_REFUNDS.of()} FROM dingdang_refund
 WHERE domain_id = :domain_id AND refund_trade_no = :refund_trade_no
 """
 _REFUND_READ, _REFUND_LOCK = statement(_REFUND_BY_NO), statement(f"{_REFUND_BY_NO} FOR UPDATE")
 _REFUND_BY_NUMBER = statement(f"""
-SELECT {_REFUND} FROM dingdang_refund WHERE traction_no = :number AND traction_no <> ''
+SELECT {_REFUNDS.of()} FROM dingdang_refund WHERE traction_no = :number AND traction_no <> ''
 """)
 _ADVANCE_REFUND = statement("""
 UPDATE dingdang_refund SET status = :status, refund_transaction_id = :refund_transaction_id,
@@ -112,7 +110,7 @@ PARKED: Final = Queue(
 
 async def bind(db: AsyncConnection, trade: Trade) -> Trade | None:
     """Write a new trade; None when its number is there, or its pay has a trade already."""
-    return _trade(await db.execute(_BIND, msgspec.structs.asdict(trade)))
+    return _TRADES.one(await db.execute(_BIND, msgspec.structs.asdict(trade)))
 
 
 async def by_no(
@@ -120,12 +118,12 @@ async def by_no(
 ) -> Trade | None:
     """The trade of a domain."""
     binds = {"domain_id": domain_id, "trade_no": trade_no}
-    return _trade(await db.execute(_TRADE_LOCK if lock else _TRADE_BY_NO, binds))
+    return _TRADES.one(await db.execute(_TRADE_LOCK if lock else _TRADE_BY_NO, binds))
 
 
 async def by_pay(db: AsyncConnection, traction_no: str) -> Trade | None:
     """The trade that pays this pay order."""
-    return _trade(await db.execute(_BY_PAY, {"number": traction_no}))
+    return _TRADES.one(await db.execute(_BY_PAY, {"number": traction_no}))
 
 
 async def advance_trade(
@@ -156,7 +154,7 @@ async def unpark(db: AsyncConnection, domain_id: str, trade_no: str) -> bool:
 
 async def add_refund(db: AsyncConnection, refund: TradeRefund) -> TradeRefund | None:
     """Write a refund about to be asked for; None when its number is there already."""
-    return _refund(await db.execute(_ADD_REFUND, msgspec.structs.asdict(refund)))
+    return _REFUNDS.one(await db.execute(_ADD_REFUND, msgspec.structs.asdict(refund)))
 
 
 async def refund_by_no(
@@ -164,12 +162,12 @@ async def refund_by_no(
 ) -> TradeRefund | None:
     """The refund of a domain."""
     binds = {"domain_id": domain_id, "refund_trade_no": refund_trade_no}
-    return _refund(await db.execute(_REFUND_LOCK if lock else _REFUND_READ, binds))
+    return _REFUNDS.one(await db.execute(_REFUND_LOCK if lock else _REFUND_READ, binds))
 
 
 async def refund_by_number(db: AsyncConnection, traction_no: str) -> TradeRefund | None:
     """The refund that belongs to one of ours."""
-    return _refund(await db.execute(_REFUND_BY_NUMBER, {"number": traction_no}))
+    return _REFUNDS.one(await db.execute(_REFUND_BY_NUMBER, {"number": traction_no}))
 
 
 async def advance_refund(
@@ -184,13 +182,3 @@ async def advance_refund(
         "refund_transaction_id": refund_transaction_id or refund.refund_transaction_id,
     }
     return (await db.execute(_ADVANCE_REFUND, binds)).one_or_none() is not None
-
-
-def _trade(found: Any) -> Trade | None:
-    row = found.one_or_none()
-    return None if row is None else Trade(*row)
-
-
-def _refund(found: Any) -> TradeRefund | None:
-    row = found.one_or_none()
-    return None if row is None else TradeRefund(*row)

@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import pages
-from shoudan_kit.db.columns import literal
+from shoudan_kit.db.columns import Rows, literal, types
 from shoudan_kit.db.pages import Asked, Page
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_pay.ledger.entries import PLATFORM, Account, Alert, Head, Key, owner_digest
 from shoudan_pay.ledger.states import ACCOUNT, AccountStatus
+from shoudan_pay.ledger.tables import ACCOUNT_ALERT, ACCOUNT_INFO
 
-_KEYS: Final = {"ident": "text", "groups": "text", "eid": "text"}
-_COLUMNS: Final = f"""a.account_id, a.contra_account_id, a.ident, a.groups, a.eid, a.account_name,
-    a.balance_micros, a.credit_micros, a.status = {literal(AccountStatus.LOCKED)}, a.limited, a.watched,
-    a.seq, a.head_hash, a.create_time, a.moved_time"""
+_ACCOUNTS: Final = Rows(Account)
+_ALERT_ROWS: Final = Rows(Alert)
+_KEYS: Final = types(ACCOUNT_INFO, "ident", "groups", "eid")
+_COLUMNS: Final = f"""a.account_id, a.contra_account_id, a.ident, a.groups, a.eid, a.account_name AS name,
+    a.balance_micros, a.credit_micros, a.status = {literal(AccountStatus.LOCKED)} AS locked,
+    a.limited, a.watched, a.seq, a.head_hash, a.create_time, a.moved_time"""
 # A platform account's balance is what the accounts it faces hold, with the other sign.
 _COLUMNS_SHOWN: Final = _COLUMNS.replace(
     "a.balance_micros",
     """CASE WHEN a.contra_account_id IS NOT NULL THEN a.balance_micros ELSE -(
         SELECT coalesce(sum(f.balance_micros), 0)::bigint FROM account_info f
-        WHERE f.contra_account_id = a.account_id) END""",
+        WHERE f.contra_account_id = a.account_id) END AS balance_micros""",
 )
 
 # Locks in id order: two batches that share accounts never wait for each other in a circle. The clock is
 # read here, and sequential scans are ruled out for the statements that follow in the transaction: their
 # plans are kept for long, and must not be made for the size account_record had when it was new.
 _LOCK = statement(f"""
-SELECT {_COLUMNS}, shoudan_now(),
+SELECT {_COLUMNS}, shoudan_now() AS now,
     (SELECT set_config('enable_seqscan', 'off', true))
 FROM account_info a JOIN {unnest(**_KEYS)}
     ON a.ident = given.ident AND a.groups = given.groups AND a.eid = given.eid
@@ -112,7 +115,7 @@ WHERE account_id = ANY(CAST(:account_ids AS bigint[])) ORDER BY account_id, thre
 """)
 _MARK_ALERTS = statement(f"""
 UPDATE account_alert t SET low = given.low
-FROM {unnest(account_id="bigint", threshold_micros="bigint", low="boolean")}
+FROM {unnest(**types(ACCOUNT_ALERT, "account_id", "threshold_micros", "low"))}
 WHERE t.account_id = given.account_id AND t.threshold_micros = given.threshold_micros
 """)
 _SET_ALERT = statement("""
@@ -185,14 +188,13 @@ def _arrays(keys: Iterable[Key]) -> dict[str, list[str]]:
 async def lock(db: AsyncConnection, keys: Iterable[Key]) -> Locked:
     """The accounts that exist, locked in id order. `now` is None when none does."""
     rows = (await db.execute(_LOCK, _arrays(keys))).all()
-    accounts = [Account(*row[:-2]) for row in rows]
-    return Locked({a.key: a for a in accounts}, rows[0][-2] if rows else None)
+    accounts = {one.key: one for one in _ACCOUNTS.all(rows)}
+    return Locked(accounts, rows[0].now if rows else None)
 
 
 async def by_key(db: AsyncConnection, keys: Iterable[Key]) -> dict[Key, Account]:
     """The accounts that exist, unlocked; platform accounts with their derived balance."""
-    rows = (await db.execute(_BY_KEY, _arrays(keys))).all()
-    return {a.key: a for a in (Account(*row) for row in rows)}
+    return {one.key: one for one in _ACCOUNTS.all(await db.execute(_BY_KEY, _arrays(keys)))}
 
 
 async def create(db: AsyncConnection, accounts: Sequence[NewAccount]) -> set[Key]:
@@ -219,10 +221,10 @@ async def page(db: AsyncConnection, wanted: Filter, asked: Asked) -> Page[Accoun
     """One page by account_id."""
     walk = pages.NUMBERED_MAX if asked.numbered else pages.WALK_MAX
     reached = await pages.rising_end(db, _EDGES[walk], asked.start)
-    binds = _filter_binds(wanted) | {"after": asked.start, "reached": reached}
+    binds = asdict(wanted) | {"after": asked.start, "reached": reached}
     most = asked.most + 1
     rows = (await db.execute(_LIST, binds | {"offset": asked.offset, "most": most})).all()
-    shown = [Account(*row) for row in rows[: asked.most]]
+    shown = _ACCOUNTS.all(rows[: asked.most])
     full, cut = len(rows) == most, reached != pages.ID_MAX
     token = str(shown[-1].account_id) if full else ""
     if cut and not full and not asked.numbered:
@@ -251,20 +253,9 @@ async def seqs(db: AsyncConnection, ids: Sequence[int]) -> dict[int, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def _filter_binds(wanted: Filter) -> dict[str, str | int | None]:
-    return {
-        "ident": wanted.ident,
-        "groups_prefix": wanted.groups_prefix,
-        "eid": wanted.eid,
-        "name_contains": wanted.name_contains,
-        "status": wanted.status,
-    }
-
-
 async def alerts(db: AsyncConnection, account_ids: Sequence[int]) -> list[Alert]:
     """The thresholds of these accounts, lowest first."""
-    rows = (await db.execute(_ALERTS, {"account_ids": account_ids})).all()
-    return [Alert(*row) for row in rows]
+    return _ALERT_ROWS.all(await db.execute(_ALERTS, {"account_ids": account_ids}))
 
 
 async def mark_alerts(db: AsyncConnection, changed: Sequence[Alert]) -> None:
@@ -274,15 +265,7 @@ async def mark_alerts(db: AsyncConnection, changed: Sequence[Alert]) -> None:
 
 async def set_alert(db: AsyncConnection, alert: Alert) -> None:
     """Add a threshold, or change its hysteresis; the account's row is locked by the caller."""
-    await db.execute(
-        _SET_ALERT,
-        {
-            "account_id": alert.account_id,
-            "threshold_micros": alert.threshold_micros,
-            "hysteresis_micros": alert.hysteresis_micros,
-            "low": alert.low,
-        },
-    )
+    await db.execute(_SET_ALERT, asdict(alert))
     await db.execute(_SET_WATCHED, {"account_id": alert.account_id})
 
 

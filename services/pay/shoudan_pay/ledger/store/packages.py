@@ -10,22 +10,23 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import pages
-from shoudan_kit.db.columns import literal
+from shoudan_kit.db.columns import Rows, literal, types
 from shoudan_kit.db.pages import Asked, Page
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_pay.ledger.entries import MoveKey, Package, PackageKey, PackageRecord
 from shoudan_pay.ledger.states import AccountStatus
+from shoudan_pay.ledger.tables import PACKAGE_INFO, PACKAGE_RECORD
 
 _KEYS: Final = {"ident": "text", "groups": "text", "eid": "text", "spkg_id": "text"}
-_COLUMNS: Final = f"""p.pkg_id, a.ident, a.groups, a.eid, a.status = {literal(AccountStatus.LOCKED)},
-    p.spkg_id, p.pkg_name, p.total_capacity, p.total_remain, p.capacity_daily, p.deduct_today,
-    p.deduct_date, p.expires"""
+_COLUMNS: Final = f"""p.pkg_id, a.ident, a.groups, a.eid,
+    a.status = {literal(AccountStatus.LOCKED)} AS locked, p.spkg_id, p.pkg_name AS name,
+    p.total_capacity, p.total_remain, p.capacity_daily, p.deduct_today, p.deduct_date, p.expires"""
 _FOUND: Final = f"""FROM {unnest(**_KEYS)}
 JOIN account_info a ON a.ident = given.ident AND a.groups = given.groups AND a.eid = given.eid
 JOIN package_info p ON p.account_id = a.account_id AND p.spkg_id = given.spkg_id
 ORDER BY p.pkg_id"""
-_BY_KEY = statement(f"SELECT {_COLUMNS}, shoudan_now() {_FOUND}")
-_LOCK = statement(f"SELECT {_COLUMNS}, shoudan_now() {_FOUND} FOR UPDATE OF p")
+_BY_KEY = statement(f"SELECT {_COLUMNS}, shoudan_now() AS now {_FOUND}")
+_LOCK = statement(f"SELECT {_COLUMNS}, shoudan_now() AS now {_FOUND} FOR UPDATE OF p")
 
 # In one order for everybody, so that two makers of the same packages never wait in a circle.
 _CREATE = statement(f"""
@@ -45,40 +46,25 @@ FROM {
 } ORDER BY account_id, spkg_id
 ON CONFLICT DO NOTHING RETURNING account_id, spkg_id
 """)
+_MOVED: Final = ("pkg_id", "total_capacity", "total_remain", "deduct_today", "deduct_date")
 _UPDATE = statement(f"""
 UPDATE package_info p SET total_capacity = given.total_capacity, total_remain = given.total_remain,
     deduct_today = given.deduct_today, deduct_date = given.deduct_date, last_update = shoudan_now()
-FROM {
-    unnest(
-        pkg_id="bigint",
-        total_capacity="bigint",
-        total_remain="bigint",
-        deduct_today="bigint",
-        deduct_date="date",
-    )
-} WHERE p.pkg_id = given.pkg_id
+FROM {unnest(**types(PACKAGE_INFO, *_MOVED))} WHERE p.pkg_id = given.pkg_id
 """)
 
-_TYPES: Final = {
-    "record_id": "bigint",
-    "pkg_id": "bigint",
-    "trade_no": "text",
-    "change_type": "smallint",
-    "num": "bigint",
-    "remain": "bigint",
-    "memo": "text",
-    "create_time": "timestamptz",
-}
-_RECORD: Final = ", ".join(f"r.{name}" for name in _TYPES)
+_PACKAGES: Final = Rows(Package)
+_RECORDS: Final = Rows(PackageRecord)
+_RECORD: Final = _RECORDS.of("r")
 _RECORDS_BY_KEY = statement(f"""
 SELECT {_RECORD} FROM {
-    unnest(pkg_id="bigint", change_type="smallint", trade_no="text")
+    unnest(**types(PACKAGE_RECORD, "pkg_id", "change_type", "trade_no"))
 } JOIN package_record r ON r.pkg_id = given.pkg_id AND r.change_type = given.change_type
     AND r.trade_no = given.trade_no
 """)
 _INSERT = statement(f"""
-INSERT INTO package_record ({", ".join(_TYPES)})
-SELECT {", ".join(f"given.{name}" for name in _TYPES)} FROM {unnest(**_TYPES)}
+INSERT INTO package_record ({_RECORDS.of()})
+SELECT {_RECORDS.of("given")} FROM {unnest(**types(PACKAGE_RECORD, *_RECORDS.names))}
 """)
 
 # A range of package_record_of: numbers grow with time.
@@ -129,8 +115,8 @@ async def by_key(db: AsyncConnection, keys: Iterable[PackageKey], *, lock: bool 
     flat = [(*account, spkg_id) for account, spkg_id in keys]
     binds = {name: [row[at] for row in flat] for at, name in enumerate(_KEYS)}
     rows = (await db.execute(_LOCK if lock else _BY_KEY, binds)).all()
-    packages = [Package(*row[:-1]) for row in rows]
-    return Found({p.key: p for p in packages}, rows[0][-1] if rows else None)
+    packages = {one.key: one for one in _PACKAGES.all(rows)}
+    return Found(packages, rows[0].now if rows else None)
 
 
 async def create(db: AsyncConnection, new: Sequence[NewPackage]) -> set[tuple[int, str]]:
@@ -150,17 +136,15 @@ async def records_by_key(
         "change_type": [key[1] for key in keys],
         "trade_no": [key[2] for key in keys],
     }
-    rows = (await db.execute(_RECORDS_BY_KEY, binds)).all()
-    return {r.key: r for r in (PackageRecord(*row) for row in rows)}
+    return {one.key: one for one in _RECORDS.all(await db.execute(_RECORDS_BY_KEY, binds))}
 
 
 async def write(
     db: AsyncConnection, records: Sequence[PackageRecord], packages: Sequence[Package]
 ) -> None:
     """Write records and what they leave of their packages; the packages are locked."""
-    await db.execute(_INSERT, columns(records, *_TYPES))
-    names = ("pkg_id", "total_capacity", "total_remain", "deduct_today", "deduct_date")
-    await db.execute(_UPDATE, columns(packages, *names))
+    await db.execute(_INSERT, columns(records, *_RECORDS.names))
+    await db.execute(_UPDATE, columns(packages, *_MOVED))
 
 
 async def page(db: AsyncConnection, period: Period, asked: Asked) -> Page[PackageRecord]:
@@ -176,7 +160,7 @@ async def page(db: AsyncConnection, period: Period, asked: Asked) -> Page[Packag
     }
     most = asked.most + 1
     rows = (await db.execute(_PAGE, binds | {"offset": asked.offset, "most": most})).all()
-    shown = [PackageRecord(*row) for row in rows[: asked.most]]
+    shown = _RECORDS.all(rows[: asked.most])
     full = len(rows) == most
     count = 0
     if asked.counted:

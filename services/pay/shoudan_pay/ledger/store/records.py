@@ -11,35 +11,21 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import pages
+from shoudan_kit.db.columns import Rows, types
 from shoudan_kit.db.pages import Asked, Page
 from shoudan_kit.db.text_statements import FastConnection, columns, statement, unnest
 from shoudan_pay.ledger.entries import Account, Head, QuoteKey, Record, RecordKey
+from shoudan_pay.ledger.tables import ACCOUNT_RECORD
 
-_TYPES: Final = {
-    "record_id": "bigint",
-    "account_id": "bigint",
-    "contra_account_id": "bigint",
-    "trade_no": "text",
-    "ext_no": "text",
-    "trade_type": "smallint",
-    "change_type": "smallint",
-    "amount_micros": "bigint",
-    "balance_micros": "bigint",
-    "floor_micros": "bigint",
-    "seq": "bigint",
-    "memo": "text",
-    "create_time": "timestamptz",
-    "hash": "bytea",
-}
-_COLUMNS: Final = ", ".join(f"r.{name}" for name in _TYPES)
-_NAMES: Final = tuple(_TYPES)
-_row: Final = attrgetter(*_NAMES)
+_RECORDS: Final = Rows(Record)
+_COLUMNS: Final = _RECORDS.of("r")
+_row: Final = attrgetter(*_RECORDS.names)
+_KEY: Final = ("account_id", "trade_no", "trade_type", "change_type")
+_QUOTE: Final = ("account_id", "ext_no", "trade_type", "change_type")
 
 # LATERAL with LIMIT keeps one probe of account_record_key per key, however few rows the planner believes in.
 _BY_KEY = statement(f"""
-SELECT {_COLUMNS} FROM {
-    unnest(account_id="bigint", trade_no="text", trade_type="smallint", change_type="smallint")
-} CROSS JOIN LATERAL (
+SELECT {_COLUMNS} FROM {unnest(**types(ACCOUNT_RECORD, *_KEY))} CROSS JOIN LATERAL (
     SELECT {_COLUMNS} FROM account_record r
     WHERE r.trade_no = given.trade_no AND r.account_id = given.account_id
         AND r.trade_type = given.trade_type AND r.change_type = given.change_type LIMIT 1
@@ -49,7 +35,7 @@ SELECT {_COLUMNS} FROM {
 # Everything that quotes a record is in the partial index on ext_no.
 _RETURNED = statement(f"""
 SELECT given.account_id, given.ext_no, given.trade_type, given.change_type, r.sum_micros FROM {
-    unnest(account_id="bigint", ext_no="text", trade_type="smallint", change_type="smallint")
+    unnest(**types(ACCOUNT_RECORD, *_QUOTE))
 } CROSS JOIN LATERAL (
     SELECT sum(abs(r.amount_micros))::bigint AS sum_micros FROM account_record r
     WHERE r.ext_no <> '' AND r.ext_no = given.ext_no AND r.account_id = given.account_id
@@ -152,9 +138,9 @@ CROSS JOIN LATERAL (
 """)
 # Two probes of account_record_seq for each account; rows only where something is not as it should be.
 _STRAYS = statement(f"""
-SELECT given.account_id, given.seq, stated.record_id, given.seq = 0 OR coalesce(
+SELECT given.account_id, given.seq, stated.record_id AS stated_id, given.seq = 0 OR coalesce(
     stated.hash = given.hash AND stated.balance_micros = given.balance, false) AS as_stated,
-    last.record_id, last.seq
+    last.record_id AS last_id, last.seq AS last_seq
 FROM {unnest(account_id="bigint", seq="bigint", balance="bigint", hash="bytea", high="bigint")}
 LEFT JOIN LATERAL (
     SELECT r.record_id, r.balance_micros, r.hash FROM account_record r
@@ -228,14 +214,13 @@ class Shown:
 
 async def by_key(db: AsyncConnection, keys: Iterable[RecordKey]) -> dict[RecordKey, Record]:
     """The records that have these keys."""
-    binds = _binds(("account_id", "trade_no", "trade_type", "change_type"), keys)
-    rows = (await db.execute(_BY_KEY, binds)).all()
-    return {r.key: r for r in (Record(*row) for row in rows)}
+    binds = _binds(_KEY, keys)
+    return {one.key: one for one in _RECORDS.all(await db.execute(_BY_KEY, binds))}
 
 
 async def returned(db: AsyncConnection, keys: Iterable[QuoteKey]) -> dict[QuoteKey, int]:
     """How much refunds or reversals have given back already, without signs."""
-    binds = _binds(("account_id", "ext_no", "trade_type", "change_type"), keys)
+    binds = _binds(_QUOTE, keys)
     rows = (await db.execute(_RETURNED, binds)).all()
     return {(row[0], row[1], row[2], row[3]): row[4] for row in rows}
 
@@ -260,7 +245,7 @@ async def insert(db: AsyncConnection, records: Sequence[Record]) -> None:
     }
     await db.execute(_MOVE, binds)
     assert isinstance(db, FastConnection), "a Database gives no other"
-    await db.copy("account_record", _NAMES, map(_row, records))
+    await db.copy("account_record", _RECORDS.names, map(_row, records))
 
 
 async def page(db: AsyncConnection, query: Query, wanted: Asked) -> Page[Shown]:
@@ -321,7 +306,7 @@ async def of_trades(db: AsyncConnection, trade_nos: Sequence[str], most: int) ->
 
 
 def _shown(row: Any) -> Shown:
-    return Shown(Record(*row[:-4]), (row[-4], row[-3], row[-2]), row[-1])
+    return Shown(_RECORDS.read(row), (row.ident, row.groups, row.eid), row.account_name)
 
 
 async def _bounded(db: AsyncConnection, query: Query) -> tuple[str, dict[str, Any]]:
@@ -364,13 +349,13 @@ async def chain(
 ) -> list[Record]:
     """The next records in order of account and seq, behind `after` (account_id, seq)."""
     binds = {"account_id": after[0], "seq": after[1], "last_id": last_id, "most": most}
-    return [Record(*row) for row in (await db.execute(_CHAIN, binds)).all()]
+    return _RECORDS.all(await db.execute(_CHAIN, binds))
 
 
 async def pieces(db: AsyncConnection, wanted: Sequence[Piece]) -> list[Record]:
     """The records of these pieces in order of account and seq."""
-    rows = (await db.execute(_PIECES, columns(wanted, "account_id", "low", "high"))).all()
-    return [Record(*row) for row in rows]
+    binds = columns(wanted, "account_id", "low", "high")
+    return _RECORDS.all(await db.execute(_PIECES, binds))
 
 
 async def strays(db: AsyncConnection, stated: Sequence[tuple[Head, int]]) -> list[Stray]:
@@ -382,7 +367,7 @@ async def strays(db: AsyncConnection, stated: Sequence[tuple[Head, int]]) -> lis
         "hash": [head.hash for head, _ in stated],
         "high": [high for _, high in stated],
     }
-    return [Stray(*row) for row in (await db.execute(_STRAYS, binds)).all()]
+    return Rows(Stray).all(await db.execute(_STRAYS, binds))
 
 
 async def totals(db: AsyncConnection, ident: str) -> tuple[int, int]:

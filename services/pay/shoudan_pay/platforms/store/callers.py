@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.columns import Rows
 from shoudan_kit.db.text_statements import statement
 
 TOKENS_MAX: Final = 10
@@ -15,7 +16,7 @@ TOKEN_S: Final = 3_600
 
 
 class UmsApp(msgspec.Struct, frozen=True):
-    """One row of ums_app, in the order it is read."""
+    """One row of ums_app."""
 
     app_id: str
     merchant_uuid: str
@@ -30,7 +31,7 @@ class UmsApp(msgspec.Struct, frozen=True):
 
 
 class Domain(msgspec.Struct, frozen=True):
-    """One row of dingdang_domain, in the order it is read."""
+    """One row of dingdang_domain."""
 
     role: str
     domain_id: str
@@ -45,42 +46,41 @@ class Domain(msgspec.Struct, frozen=True):
     enabled: bool
 
 
-def _upsert(table: str, row: type[msgspec.Struct], key: tuple[str, ...]) -> Any:
-    names = row.__struct_fields__
-    changed = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+def _upsert(table: str, rows: Rows[Any], key: tuple[str, ...]) -> Any:
+    changed = ", ".join(f"{name} = excluded.{name}" for name in rows.names if name not in key)
     return statement(f"""
-INSERT INTO {table} ({", ".join(names)}, modify_time)
-VALUES ({", ".join(f":{name}" for name in names)}, shoudan_now())
+INSERT INTO {table} ({rows.of()}, modify_time)
+VALUES ({", ".join(f":{name}" for name in rows.names)}, shoudan_now())
 ON CONFLICT ({", ".join(key)}) DO UPDATE SET {changed}, modify_time = shoudan_now()
 """)
 
 
-_APP: Final = ", ".join(UmsApp.__struct_fields__)
-_DOMAIN: Final = ", ".join(Domain.__struct_fields__)
-_SET_APP = _upsert("ums_app", UmsApp, ("app_id",))
-_SET_DOMAIN = _upsert("dingdang_domain", Domain, ("role", "domain_id"))
-_APP_BY_ID = statement(f"SELECT {_APP} FROM ums_app WHERE app_id = :app_id AND enabled")
+_APPS: Final = Rows(UmsApp)
+_DOMAINS: Final = Rows(Domain)
+_SET_APP = _upsert("ums_app", _APPS, ("app_id",))
+_SET_DOMAIN = _upsert("dingdang_domain", _DOMAINS, ("role", "domain_id"))
+_APP_BY_ID = statement(f"SELECT {_APPS.of()} FROM ums_app WHERE app_id = :app_id AND enabled")
 _APPS_BY_MID = statement(f"""
-SELECT {_APP} FROM ums_app WHERE mid = :mid AND tid = :tid AND enabled ORDER BY app_id LIMIT 10
+SELECT {_APPS.of()} FROM ums_app WHERE mid = :mid AND tid = :tid AND enabled ORDER BY app_id LIMIT 10
 """)
 _APP_BY_TOKEN = statement(f"""
-SELECT {", ".join(f"a.{name}" for name in UmsApp.__struct_fields__)} FROM ums_token t
+SELECT {_APPS.of("a")} FROM ums_token t
 JOIN ums_app a ON a.app_id = t.app_id AND a.enabled
 WHERE t.token_hash = :token_hash AND t.expire_time > shoudan_now()
 """)
 _DOMAIN_BY_ID = statement(f"""
-SELECT {_DOMAIN} FROM dingdang_domain WHERE role = :role AND domain_id = :domain_id AND enabled
+SELECT {_DOMAINS.of()} FROM dingdang_domain WHERE role = :role AND domain_id = :domain_id AND enabled
 """)
 _APP_OF = statement(f"""
-SELECT {_APP} FROM ums_app WHERE merchant_uuid = :merchant AND enabled AND base_url <> ''
+SELECT {_APPS.of()} FROM ums_app WHERE merchant_uuid = :merchant AND enabled AND base_url <> ''
     AND (:app_id = '' OR app_id = :app_id) ORDER BY app_id LIMIT 1
 """)
 _DOMAIN_OF = statement(f"""
-SELECT {_DOMAIN} FROM dingdang_domain WHERE role = 'partner' AND merchant_uuid = :merchant AND enabled
+SELECT {_DOMAINS.of()} FROM dingdang_domain WHERE role = 'partner' AND merchant_uuid = :merchant AND enabled
     AND base_url <> '' AND (:domain_id = '' OR domain_id = :domain_id) ORDER BY domain_id LIMIT 1
 """)
 _PLATFORM_DOMAINS = statement(f"""
-SELECT {_DOMAIN} FROM dingdang_domain
+SELECT {_DOMAINS.of()} FROM dingdang_domain
 WHERE role = 'platform' AND enabled AND merchant_uuid = ANY(CAST(:merchants AS text[]))
 """)
 # A nonce whose time is over may come again; the row of an unexpired one is left as it is.
@@ -124,46 +124,39 @@ async def set_domain(db: AsyncConnection, domain: Domain) -> None:
 
 async def app_by_id(db: AsyncConnection, app_id: str) -> UmsApp | None:
     """The enabled credential."""
-    row = (await db.execute(_APP_BY_ID, {"app_id": app_id})).one_or_none()
-    return None if row is None else UmsApp(*row)
+    return _APPS.one(await db.execute(_APP_BY_ID, {"app_id": app_id}))
 
 
 async def apps_by_mid(db: AsyncConnection, mid: str, tid: str) -> list[UmsApp]:
     """The enabled credentials of a terminal; at most ten."""
-    rows = (await db.execute(_APPS_BY_MID, {"mid": mid, "tid": tid})).all()
-    return [UmsApp(*row) for row in rows]
+    return _APPS.all(await db.execute(_APPS_BY_MID, {"mid": mid, "tid": tid}))
 
 
 async def app_by_token(db: AsyncConnection, token_hash: bytes) -> UmsApp | None:
     """Whose live token this is."""
-    row = (await db.execute(_APP_BY_TOKEN, {"token_hash": token_hash})).one_or_none()
-    return None if row is None else UmsApp(*row)
+    return _APPS.one(await db.execute(_APP_BY_TOKEN, {"token_hash": token_hash}))
 
 
 async def domain_by_id(db: AsyncConnection, role: str, domain_id: str) -> Domain | None:
     """The enabled domain."""
     binds = {"role": role, "domain_id": domain_id}
-    row = (await db.execute(_DOMAIN_BY_ID, binds)).one_or_none()
-    return None if row is None else Domain(*row)
+    return _DOMAINS.one(await db.execute(_DOMAIN_BY_ID, binds))
 
 
 async def app_of(db: AsyncConnection, merchant: str, app_id: str) -> UmsApp | None:
     """With which credential a merchant's refunds are sent: the one named, or its first."""
-    row = (await db.execute(_APP_OF, {"merchant": merchant, "app_id": app_id})).one_or_none()
-    return None if row is None else UmsApp(*row)
+    return _APPS.one(await db.execute(_APP_OF, {"merchant": merchant, "app_id": app_id}))
 
 
 async def domain_of(db: AsyncConnection, merchant: str, domain_id: str) -> Domain | None:
     """Through which domain a merchant's pays go as a partner: the one named, or its first."""
     binds = {"merchant": merchant, "domain_id": domain_id}
-    row = (await db.execute(_DOMAIN_OF, binds)).one_or_none()
-    return None if row is None else Domain(*row)
+    return _DOMAINS.one(await db.execute(_DOMAIN_OF, binds))
 
 
 async def platform_domains(db: AsyncConnection, merchants: Collection[str]) -> list[Domain]:
     """The enabled domains of these merchants to which we are the platform."""
-    rows = (await db.execute(_PLATFORM_DOMAINS, {"merchants": list(merchants)})).all()
-    return [Domain(*row) for row in rows]
+    return _DOMAINS.all(await db.execute(_PLATFORM_DOMAINS, {"merchants": list(merchants)}))
 
 
 async def use_nonce(
