@@ -1,4 +1,4 @@
-"""The background work of ChinaUMS: asking what became of a refund."""
+"""The background work of ChinaUMS: querying the result of a refund."""
 
 from __future__ import annotations
 
@@ -9,36 +9,30 @@ import msgspec
 from shoudan_kit.tasks.kinds import Kind
 
 DAY_S: Final = 86_400
-# protocols §1.8: asked for a day; the waits in between are settings.
+# protocols §1.8: queried for a day; the waits in between are settings.
 UMS_SLOW_S: Final = 300
 
 
 class AskUms(msgspec.Struct, frozen=True):
-    """Ask ChinaUMS about this refund."""
+    """Query ChinaUMS for this refund."""
 
     traction_no: str
 
 
-ASK_UMS: Final = Kind(
-    "chinaums.ask",
-    AskUms,
-    "platforms:ask",
-    interval_s=UMS_SLOW_S,
-    deadline_s=DAY_S,
-    count_max=1_000,
-    exclusive=True,
-    each=True,
-    parallel=16,
-)
-# A notify asks at once; the slow question stays where it is.
-ASK_UMS_NOW: Final = Kind(
-    "chinaums.ask_now",
-    AskUms,
-    "platforms:ask",
-    interval_s=UMS_SLOW_S,
-    deadline_s=DAY_S,
-    count_max=3,
-    exclusive=True,
-    each=True,
-    parallel=16,
-)
+def _kind(name: str, count_max: int) -> Kind[AskUms]:
+    return Kind(
+        name,
+        AskUms,
+        "platforms:ask",
+        interval_s=UMS_SLOW_S,
+        deadline_s=DAY_S,
+        count_max=count_max,
+        exclusive=True,
+        each=True,
+        parallel=16,
+    )
+
+
+ASK_UMS: Final = _kind("chinaums.ask", 1_000)
+# A notify queries at once; the scheduled query stays where it is.
+ASK_UMS_NOW: Final = _kind("chinaums.ask_now", 3)

@@ -15,7 +15,7 @@ from shoudan_pay.chinaums.store import refunds
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.rules import fen
-from shoudan_pay.payserver.settlement import Settlement
+from shoudan_pay.payserver.settlement import Settlement, other_amount
 from shoudan_pay.payserver.store import pays as pay_store
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder, ProofInvalid
@@ -78,7 +78,7 @@ class UmsNotifies:
         told = params.get("refundAmount", "")
         if told and protocol.fen(told) != row.refund_fen:
             await self._settlement.differs(
-                row.traction_no, _other("refundAmount", told, row.refund_fen)
+                row.traction_no, other_amount("refundAmount", protocol.fen(told), row.refund_fen)
             )
             raise _differs(AmountDiffers("refundAmount"), "refundAmount", number)
         if row.status in REFUND_ENDED:
@@ -93,7 +93,9 @@ class UmsNotifies:
             raise NoOrder(number[:NUMBER_CHARS_MAX])
         told, asked = params.get("totalAmount", ""), fen(pay.amount_micros)
         if protocol.fen(told) != asked:
-            await self._settlement.differs(pay.traction_no, _other("totalAmount", told, asked))
+            await self._settlement.differs(
+                pay.traction_no, other_amount("totalAmount", protocol.fen(told), asked)
+            )
             raise _differs(AmountDiffers("totalAmount"), "totalAmount", number)
         state = protocol.PAY_STATES.get(params.get("status", ""), protocol.State.UNKNOWN)
         if (word := ENDS.get(state)) is not None:
@@ -108,11 +110,6 @@ class UmsNotifies:
             found = found or (await pay_store.by_client_no(db, [key])).get(key)
         mine = found is not None and found.merchant_uuid == app.merchant_uuid
         return found if mine and found is not None and found.template_id == TEMPLATE else None
-
-
-def _other(name: str, told: str, asked_fen: int) -> str:
-    fen = protocol.fen(told)
-    return f"{name} {'that is none' if fen is None else f'{fen} 分'} for {asked_fen} 分"
 
 
 def _differs(

@@ -23,7 +23,7 @@ from shoudan_pay.payserver.components import guard_of
 from shoudan_pay.payserver.numbers import PAY
 from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.rules import fen
-from shoudan_pay.payserver.settlement import Settlement
+from shoudan_pay.payserver.settlement import Settlement, other_amount
 from shoudan_pay.payserver.store import pays as pay_store
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
@@ -205,9 +205,8 @@ class UmsRefunds:
         """Another amount than was asked, of the same number, is a person's; it ends nothing."""
         there = told.meaning is Meaning.LOOK and name in told.members
         if there and _agrees(told, number) and not _agrees(told, number, name, asked_fen):
-            other = protocol.fen(told.members[name])
-            shown = f"{name} {'that is none' if other is None else f'{other} 分'}"
-            await self._settlement.differs(traction_no, f"{shown} for {asked_fen} 分")
+            other = other_amount(name, protocol.fen(told.members[name]), asked_fen)
+            await self._settlement.differs(traction_no, other)
 
     def _wait_s(self, questions: int) -> float:
         """Seconds before the next question after so many."""

@@ -19,6 +19,7 @@ from shoudan_pay.payserver.components import guard_of
 from shoudan_pay.payserver.numbers import PAY
 from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.rules import fen
+from shoudan_pay.payserver.settlement import other_amount
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 from shoudan_pay.platforms.signatures import Signatures
@@ -132,8 +133,8 @@ class DingdangLink:
         said = await self._call(domain, protocol.ORDER_QUERY, asked)
         mine = {**asked, "totalAmt": trade.total_fen}
         if said.ok and said.same(asked) and not said.same(mine):
-            told = f"{_told(said, 'totalAmt')} for {trade.total_fen} 分"
-            await self._trades.differs(trade.pay_traction_no, trade.trade_no, told)
+            other = _other(said, "totalAmt", trade.total_fen)
+            await self._trades.differs(trade.pay_traction_no, trade.trade_no, other)
         word = said.trade_word if said.ok and said.same(mine) else None
         if word is None:
             return ComponentAnswer(AnswerKind.UNKNOWN, why=said.text)
@@ -162,8 +163,8 @@ class DingdangLink:
     ) -> None:
         """Another amount than was asked, of the same number, is a person's."""
         if said.ok and said.same(ids) and not said.same({"refundAmt": refund.refund_fen}):
-            told = f"{_told(said, 'refundAmt')} for {refund.refund_fen} 分"
-            await self._trades.differs(refund.traction_no, refund.refund_trade_no, told)
+            other = _other(said, "refundAmt", refund.refund_fen)
+            await self._trades.differs(refund.traction_no, refund.refund_trade_no, other)
 
     async def _call(self, domain: Domain, path: str, members: Mapping[str, Any]) -> DingdangAnswer:
         if not self._signatures.authorization(domain, b""):
@@ -178,6 +179,6 @@ class DingdangLink:
         )
 
 
-def _told(said: DingdangAnswer, name: str) -> str:
+def _other(said: DingdangAnswer, name: str, asked_fen: int) -> str:
     value = said.members.get(name)
-    return f"{name} {f'{value} 分' if type(value) is int else 'that is none'}"
+    return other_amount(name, value if type(value) is int else None, asked_fen)

@@ -26,7 +26,7 @@ from shoudan_pay.payserver.kinds import Ask
 from shoudan_pay.payserver.protocol import NO_FEN, AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.refusals import PayNotWritten
 from shoudan_pay.payserver.rules import Method, fen
-from shoudan_pay.payserver.settlement import OrderKind, Settlement
+from shoudan_pay.payserver.settlement import OrderKind, Settlement, other_amount
 from shoudan_pay.payserver.states import Sent, SentEvent
 from shoudan_pay.payserver.store.modes import Terms
 from shoudan_pay.payserver.store.orders import Order
@@ -164,8 +164,8 @@ class Acceptance(ABC, Generic[K, T]):
         number = order.traction_no
         named, asked = self._own.fen_of(answer), fen(order.amount_micros)
         if named not in {None, asked}:
-            shown = "that is none" if named == NO_FEN else f"{named} 分"
-            await self._settlement.differs(number, f"amount {shown} for {asked} 分")
+            other = other_amount("amount", None if named == NO_FEN else named, asked)
+            await self._settlement.differs(number, other)
             answer = ComponentAnswer(AnswerKind.UNKNOWN, why="another amount")
         if answer.word in {AnswerKind.SUCCESS, AnswerKind.FAILED}:
             return await self._settlement.settle(self._own, number, answer)

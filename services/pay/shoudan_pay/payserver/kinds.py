@@ -1,4 +1,4 @@
-"""The background work of PayServer: asking components about what nobody knows yet."""
+"""The background work of PayServer: querying components for unknown results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from shoudan_kit.tasks.kinds import Kind
 
 QUEUE: Final = "payserver:ask"
-# A day beyond the longest order; with at most one question in ten seconds.
+# A day beyond the longest order; with at most one query in ten seconds.
 DEADLINE_S: Final = 366 * 86_400
 COUNT_MAX: Final = 10_000_000
 
@@ -20,25 +20,19 @@ class Ask(msgspec.Struct, frozen=True):
     traction_no: str
 
 
-ASK_PAY: Final = Kind(
-    "payserver.ask_pay",
-    Ask,
-    QUEUE,
-    interval_s=10,
-    deadline_s=DEADLINE_S,
-    count_max=COUNT_MAX,
-    exclusive=True,
-    each=True,
-    parallel=32,
-)
-ASK_REFUND: Final = Kind(
-    "payserver.ask_refund",
-    Ask,
-    QUEUE,
-    interval_s=10,
-    deadline_s=DEADLINE_S,
-    count_max=COUNT_MAX,
-    exclusive=True,
-    each=True,
-    parallel=32,
-)
+def _kind(name: str) -> Kind[Ask]:
+    return Kind(
+        name,
+        Ask,
+        QUEUE,
+        interval_s=10,
+        deadline_s=DEADLINE_S,
+        count_max=COUNT_MAX,
+        exclusive=True,
+        each=True,
+        parallel=32,
+    )
+
+
+ASK_PAY: Final = _kind("payserver.ask_pay")
+ASK_REFUND: Final = _kind("payserver.ask_refund")

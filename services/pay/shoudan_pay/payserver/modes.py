@@ -20,25 +20,7 @@ from shoudan_pay.payserver.store import modes as store
 from shoudan_pay.payserver.store.modes import Mode, Template, Terms
 from shoudan_pay.refusals import FieldInvalid
 
-VALID_H: Final = 24
-BARE: Final = Terms(
-    "",
-    None,
-    None,
-    None,
-    None,
-    None,
-    VALID_H,
-    False,
-    False,
-    False,
-    False,
-    None,
-    None,
-    None,
-    False,
-    "",
-)
+BARE: Final = Terms()
 # What refusals call them.
 URL_TERMS: Final = {
     "check_env_url": "checkEnvUrl",
@@ -107,17 +89,17 @@ class Modes:
                 raise EnvCheckFailed(new.template_id, checked.shown)
         now = self._app.clock.now()
         mode = Mode(
-            0,
-            uuid,
-            new.template_id or None,
-            new.merchant_uuid,
-            new.href,
-            new.fast,
-            new.opened,
-            new.ui_order,
-            now,
-            now,
-            terms,
+            id=0,
+            uuid=uuid,
+            template_id=new.template_id or None,
+            merchant_uuid=new.merchant_uuid,
+            merchant_href=new.href,
+            fast=new.fast,
+            opened=new.opened,
+            ui_order=new.ui_order,
+            create_time=now,
+            modify_time=now,
+            terms=terms,
         )
         async with self._app.work("payserver_modes") as work:
             made = await store.create(work.db, mode)

@@ -243,6 +243,12 @@ def refunded_order(pay: PayOrder, refunded_micros: int, event: Event) -> PayOrde
     return msgspec.structs.replace(pay, refunded_micros=refunded_micros, status=status)
 
 
+def other_amount(name: str, named_fen: int | None, asked_fen: int) -> str:
+    """How a conflict says that an answer named another amount; None: what it named is none."""
+    shown = "that is none" if named_fen is None else f"{named_fen} 分"
+    return f"{name} {shown} for {asked_fen} 分"
+
+
 def failed(answer: ComponentAnswer, reason: str) -> ComponentAnswer:
     """The result of a call that its component never received."""
     return replace(answer, word=AnswerKind.FAILED, reason=reason)

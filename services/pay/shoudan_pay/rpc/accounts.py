@@ -12,6 +12,7 @@ from shoudan_pay.ledger.store import accounts as store
 from shoudan_pay.ledger.store.accounts import NewAccount
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import ledger_messages
+from shoudan_pay.rpc.ledger_messages import EID_MAX, IDENT_MAX, NAME_MAX, text, whole
 
 ITEMS_MAX = 1000
 
@@ -47,7 +48,7 @@ class AccountCalls:
     def _read(self, item: pb.CreateAccountsRequest.Item) -> NewAccount | Refusal:
         try:
             ident, groups, eid = ledger_messages.key(item.key)
-            name = ledger_messages.text("name", item.name or eid, ledger_messages.NAME_MAX)
+            name = text("name", item.name or eid, NAME_MAX)
             limited = groups not in self._app.settings.limit_exempt_groups
             account = NewAccount(ident, groups, eid, name, item.credit_micros, limited)
             accounts.check_new(account)
@@ -70,19 +71,15 @@ class AccountCalls:
         if status not in {None, 0, 1}:
             raise FieldInvalid("status", "is neither 0 nor 1")
         wanted = store.Filter(
-            ledger_messages.text("ident", request.ident, ledger_messages.IDENT_MAX, optional=True),
-            ledger_messages.text(
-                "groups_prefix", request.groups_prefix, ledger_messages.IDENT_MAX, optional=True
-            ),
-            ledger_messages.text("eid", request.eid, ledger_messages.EID_MAX, optional=True),
-            ledger_messages.text(
-                "name_contains", request.name_contains, ledger_messages.NAME_MAX, optional=True
-            ),
+            text("ident", request.ident, IDENT_MAX, optional=True),
+            text("groups_prefix", request.groups_prefix, IDENT_MAX, optional=True),
+            text("eid", request.eid, EID_MAX, optional=True),
+            text("name_contains", request.name_contains, NAME_MAX, optional=True),
             status,
         )
         asked = ledger_messages.page(request, 0)
         page = await self._accounts.page(wanted, asked)
-        ledger_messages.whole(asked.numbered and page.cut)
+        whole(asked.numbered and page.cut)
         return pb.ListAccountsResponse(
             accounts=[ledger_messages.account(one) for one in page.shown],
             next_page_token=page.token,
@@ -93,11 +90,7 @@ class AccountCalls:
         self, request: pb.UpdateAccountRequest, context: RpcContext
     ) -> pb.UpdateAccountResponse:
         """Whichever of name, credit and lock is set."""
-        name = (
-            ledger_messages.text("name", request.name, ledger_messages.NAME_MAX)
-            if request.HasField("name")
-            else None
-        )
+        name = text("name", request.name, NAME_MAX) if request.HasField("name") else None
         wanted = accounts.Change(
             name,
             request.credit_micros if request.HasField("credit_micros") else None,

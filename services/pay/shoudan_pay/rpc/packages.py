@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.clock import BEIJING
@@ -16,6 +17,7 @@ from shoudan_pay.ledger.refusals import PackageNotFound
 from shoudan_pay.ledger.store import packages as store
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import ledger_messages
+from shoudan_pay.rpc.ledger_messages import NAME_MAX, SPKG_MAX, optional_moment, text, whole
 
 MOVES_MAX = 1000
 BEFORE_ALL = 2**63 - 1
@@ -32,19 +34,14 @@ class PackageCalls:
         self, request: pb.CreatePackageRequest, context: RpcContext
     ) -> pb.CreatePackageResponse:
         """A package of an account that exists."""
-        key = (
-            ledger_messages.key(request.account),
-            ledger_messages.text("spkg_id", request.spkg_id, ledger_messages.SPKG_MAX),
-        )
+        key = _key(request)
         check_new(key, request.total_capacity, request.capacity_daily)
         expires = (
             ledger_messages.day("expires", request.expires)
             if request.expires
             else packages.EXPIRES_NEVER
         )
-        name = ledger_messages.text(
-            "name", request.name or request.spkg_id, ledger_messages.NAME_MAX
-        )
+        name = text("name", request.name or request.spkg_id, NAME_MAX)
         found, existed = await self._packages.create(
             key, name, request.total_capacity, request.capacity_daily, expires
         )
@@ -54,10 +51,7 @@ class PackageCalls:
         self, request: pb.GetPackageRequest, context: RpcContext
     ) -> pb.GetPackageResponse:
         """One package, with what was used of it today."""
-        key = (
-            ledger_messages.key(request.account),
-            ledger_messages.text("spkg_id", request.spkg_id, ledger_messages.SPKG_MAX),
-        )
+        key = _key(request)
         found = await self._packages.find(key)
         return pb.GetPackageResponse(package=_shown(found, key))
 
@@ -77,19 +71,21 @@ class PackageCalls:
         self, request: pb.ListPackageRecordsRequest, context: RpcContext
     ) -> pb.ListPackageRecordsResponse:
         """A page, newest first."""
-        key = (
-            ledger_messages.key(request.account),
-            ledger_messages.text("spkg_id", request.spkg_id, ledger_messages.SPKG_MAX),
-        )
+        key = _key(request)
         asked = ledger_messages.page(request, BEFORE_ALL)
-        start = ledger_messages.optional_moment(request, "start_time")
-        stop = ledger_messages.optional_moment(request, "end_time")
+        start = optional_moment(request, "start_time")
+        stop = optional_moment(request, "end_time")
         page = await self._packages.records(key, start, stop, asked)
-        ledger_messages.whole(page.cut)
+        whole(page.cut)
         shown = [ledger_messages.package_record(one) for one in page.shown]
         return pb.ListPackageRecordsResponse(
             records=shown, next_page_token=page.token, count=page.count
         )
+
+
+def _key(request: Any) -> PackageKey:
+    owner = ledger_messages.key(request.account)
+    return owner, text("spkg_id", request.spkg_id, SPKG_MAX)
 
 
 def _read(message: pb.MoveCapacityRequest.Move) -> Move | Refusal:

@@ -10,6 +10,14 @@ from shoudan_pay.ledger.group_commit import Answer, Group, Ledger
 from shoudan_pay.ledger.store import records as store
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import ledger_messages
+from shoudan_pay.rpc.ledger_messages import (
+    EID_MAX,
+    IDENT_MAX,
+    NUMBER_MAX,
+    optional_moment,
+    text,
+    whole,
+)
 
 POSTINGS_MAX = 1000
 BEFORE_ALL = 2**63 - 1
@@ -56,7 +64,7 @@ class PostingCalls:
         query = _query(request)
         wanted = ledger_messages.page(request, BEFORE_ALL)
         page = await self._accounts.records(query, wanted)
-        ledger_messages.whole(wanted.numbered and page.cut)
+        whole(wanted.numbered and page.cut)
         return pb.ListRecordsResponse(
             records=ledger_messages.shown_records(page.shown),
             next_page_token=page.token,
@@ -67,7 +75,7 @@ class PostingCalls:
         self, request: pb.GetBalanceRequest, context: RpcContext
     ) -> pb.GetBalanceResponse:
         """The balance now, or as it was."""
-        time = ledger_messages.optional_moment(request, "time")
+        time = optional_moment(request, "time")
         key = ledger_messages.key(request.key)
         balance, seq = await self._accounts.balance(key, time)
         return pb.GetBalanceResponse(balance_micros=balance, seq=seq)
@@ -88,14 +96,12 @@ def _query(request: pb.ListRecordsRequest) -> store.Query:
         raise FieldInvalid("account", "needs an ident unless a trade_no is given")
     return store.Query(
         None,
-        ledger_messages.text("ident", key.ident, ledger_messages.IDENT_MAX, optional=True),
-        ledger_messages.text("groups", key.groups, ledger_messages.IDENT_MAX, optional=True),
-        ledger_messages.text("eid", key.eid, ledger_messages.EID_MAX, optional=True),
-        ledger_messages.text(
-            "trade_no", request.trade_no, ledger_messages.NUMBER_MAX, optional=True
-        ),
-        ledger_messages.optional_moment(request, "start_time"),
-        ledger_messages.optional_moment(request, "end_time"),
+        text("ident", key.ident, IDENT_MAX, optional=True),
+        text("groups", key.groups, IDENT_MAX, optional=True),
+        text("eid", key.eid, EID_MAX, optional=True),
+        text("trade_no", request.trade_no, NUMBER_MAX, optional=True),
+        optional_moment(request, "start_time"),
+        optional_moment(request, "end_time"),
         request.change_type,
         request.trade_type,
     )

@@ -16,6 +16,7 @@ from shoudan_pay.ledger.store.accounts import NewAccount
 from shoudan_pay.payserver.components import Components
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc import ledger_messages, payment_messages
+from shoudan_pay.rpc.ledger_messages import NAME_MAX, SPKG_MAX, text
 from shoudan_pay.setup import Configuration, WantedAccount, WantedPackage, apply
 
 ROWS_MAX: Final = 10_000
@@ -32,7 +33,7 @@ class SetupServicer(grpc_stubs.SetupServiceServicer):
         self, request: pb.ApplySetupRequest, context: RpcContext
     ) -> pb.ApplySetupResponse:
         """Make everything as given, or only tell what would change."""
-        ledger_messages.text("by", request.by, BY_CHARS_MAX)
+        text("by", request.by, BY_CHARS_MAX)
         for name in ("accounts", "templates", "packages"):
             if len(getattr(request, name)) > ROWS_MAX:
                 raise FieldInvalid(name, f"has more than {ROWS_MAX}")
@@ -40,9 +41,7 @@ class SetupServicer(grpc_stubs.SetupServiceServicer):
         _no_repeats("accounts", [one.new.key for one in wanted])
         _no_repeats("templates", [one.template_id for one in request.templates])
         templates = {
-            ledger_messages.text("payTemplateId", one.template_id, 64): partial(
-                payment_messages.terms, one.terms
-            )
+            text("payTemplateId", one.template_id, 64): partial(payment_messages.terms, one.terms)
             for one in request.templates
         }
         packages = [_package(one) for one in request.packages]
@@ -56,7 +55,7 @@ class SetupServicer(grpc_stubs.SetupServiceServicer):
 
     def _account(self, given: pb.SetupAccount) -> WantedAccount:
         ident, groups, eid = ledger_messages.key(given.key)
-        name = ledger_messages.text("name", given.name or eid, ledger_messages.NAME_MAX)
+        name = text("name", given.name or eid, NAME_MAX)
         limited = groups not in self._app.settings.limit_exempt_groups
         new = NewAccount(ident, groups, eid, name, given.credit_micros, limited)
         accounts.check_new(new)
@@ -67,10 +66,10 @@ class SetupServicer(grpc_stubs.SetupServiceServicer):
 
 
 def _package(given: pb.SetupPackage) -> WantedPackage:
-    spkg_id = ledger_messages.text("spkg_id", given.spkg_id, ledger_messages.SPKG_MAX)
+    spkg_id = text("spkg_id", given.spkg_id, SPKG_MAX)
     key = ledger_messages.key(given.account), spkg_id
     package_moves.check_new(key, given.total_capacity, given.capacity_daily)
-    name = ledger_messages.text("name", given.name or spkg_id, ledger_messages.NAME_MAX)
+    name = text("name", given.name or spkg_id, NAME_MAX)
     return WantedPackage(key, name, given.total_capacity, given.capacity_daily)
 
 

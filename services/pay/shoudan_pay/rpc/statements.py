@@ -19,7 +19,7 @@ from shoudan_pay.ledger.refusals import StatementsOff, StatementsUnusable
 from shoudan_pay.ledger.statements import keys_of
 from shoudan_pay.ledger.verify import Listed, Place, Progress, Scope, verify
 from shoudan_pay.refusals import FieldInvalid
-from shoudan_pay.rpc import ledger_messages
+from shoudan_pay.rpc.ledger_messages import IDENT_MAX, text
 
 ANSWER_S: Final = 5.0  # a call does not wait longer for a statement; its caller asks again
 FRESH_S: Final = 30.0
@@ -83,9 +83,7 @@ class StatementCalls:
         self, request: pb.VerifyRequest, context: RpcContext
     ) -> AsyncIterator[pb.VerifyResponse]:
         """Progress now and then, and at last the verdict."""
-        ident = ledger_messages.text(
-            "ident", request.ident, ledger_messages.IDENT_MAX, optional=True
-        )
+        ident = text("ident", request.ident, IDENT_MAX, optional=True)
         begin, call_s = _begin(request.begin), self._app.settings.verify_call_s
         try:
             async for at in daily_statement.prove(

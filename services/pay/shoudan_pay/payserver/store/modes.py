@@ -15,27 +15,28 @@ from shoudan_pay.payserver.states import TemplateStatus
 from shoudan_pay.payserver.tables import PAY_MODE_TEMPLATE
 
 LIST_MAX: Final = 1000
+VALID_H: Final = 24
 
 
 class Terms(msgspec.Struct, frozen=True):
     """What templates and modes have in common, in the order of their columns."""
 
-    name: str
-    description: str | None
-    check_env_url: str | None
-    pay_url: str | None
-    refund_url: str | None
-    icon_href: str | None
-    valid_h: int
-    online: bool
-    sign_account: bool
-    async_notify: bool
-    third_party: bool
-    channel: str | None
-    way: str | None
-    query_url: str | None
-    repeatable: bool
-    secret_name: str
+    name: str = ""
+    description: str | None = None
+    check_env_url: str | None = None
+    pay_url: str | None = None
+    refund_url: str | None = None
+    icon_href: str | None = None
+    valid_h: int = VALID_H
+    online: bool = False
+    sign_account: bool = False
+    async_notify: bool = False
+    third_party: bool = False
+    channel: str | None = None
+    way: str | None = None
+    query_url: str | None = None
+    repeatable: bool = False
+    secret_name: str = ""
 
 
 class Template(msgspec.Struct, frozen=True):
