@@ -48,7 +48,7 @@ NAMES = (
 
 
 async def start(app: App[PaySettings]) -> Running:
-    """One context for the process: whoever posts here posts through its ledger."""
+    """One context per process, so that all of its postings share group commits."""
     context = compose(app)
     payserver, signatures, heads = context.payserver, context.signatures, HeadLog(app)
     ledger = LedgerServicer(app, context.ledger)
@@ -88,7 +88,7 @@ async def start(app: App[PaySettings]) -> Running:
 
 
 async def _history(db: AsyncConnection, keys: Sequence[str], most: int) -> Sequence[core_pb2.Event]:
-    """What was posted under these trade numbers: the records tell it, no event need repeat them."""
+    """What was posted under these trade numbers, from the records: postings publish no event of their own."""
     return events.history(await records.of_trades(db, keys, most))
 
 

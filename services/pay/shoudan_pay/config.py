@@ -1,4 +1,4 @@
-"""The knobs of the pay service."""
+"""The settings of the pay service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every product of this service says no to; each has more of its own."""
+"""Refusals of every product of this service; each has more of its own."""
 
 from __future__ import annotations
 

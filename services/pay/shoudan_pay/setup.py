@@ -79,7 +79,7 @@ class Configuration:
 async def apply(
     app: App[PaySettings], components: Components, wanted: Configuration, *, dry_run: bool
 ) -> list[str]:
-    """Make everything as given, or only tell what would change: one line each.
+    """Make everything as given, or only list what would change: one line each.
 
     Repeats: nothing changes. Raises FieldInvalid, AccountNotFound, and what postings refuse.
     """

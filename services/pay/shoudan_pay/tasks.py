@@ -33,7 +33,7 @@ async def ask_refund(context: Context, task: Task[Ask]) -> None:
 
 @handles_each(ASK_UMS)
 async def ask_ums(context: Context, task: Task[AskUms]) -> None:
-    """Ask ChinaUMS about one refund."""
+    """Query ChinaUMS for one refund."""
     await context.ums_refunds.ask(task)
 
 

@@ -1,1 +1,1 @@
-"""ChinaUMS (003): refunds given back through it, cash desks that ask, its notifies."""
+"""ChinaUMS (003): refunds through it, queries of its cash desks, its notifies."""

@@ -45,7 +45,7 @@ async def refund(app: App[PaySettings], desk: UmsApp, mid: str, tid: str, number
 
 
 def detail(found: Asked) -> dict[str, Any]:
-    """What ChinaUMS told of the refund; what it did not tell, as our own books have it."""
+    """The detail ChinaUMS gave of the refund, completed from our own rows."""
     told = msgspec.json.decode(found.detail, type=Detail) if found.detail else Detail()
     given = fen(found.refund_micros)
     done = found.status == RefundStatus.REFUNDED

@@ -1,4 +1,4 @@
-"""Notifies of ChinaUMS: verified, compared, then a refund is asked about at once, a pay is ended."""
+"""Notifies of ChinaUMS: verified and compared; one of a refund queries it at once, one of a pay ends it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _log = log.get_logger("security")
 
 
 class UmsNotifies:
-    """Takes what ChinaUMS tells; a repeat changes nothing."""
+    """Accepts notifies of ChinaUMS; a repeat changes nothing."""
 
     def __init__(
         self, app: App[PaySettings], signatures: Signatures, settlement: Settlement
@@ -48,12 +48,12 @@ class UmsNotifies:
             await shielded(self._pay_told(app, params))
 
     async def _notifier(self, params: Mapping[str, str], proof: Proof) -> UmsApp:
-        """Whose communication key signed this. Raises ProofInvalid."""
+        """The app whose communication key signed this. Raises ProofInvalid."""
         mid, tid = params.get("mid", ""), params.get("tid", "")
         async with self._app.db.connect() as db:
             apps = await callers.apps_by_mid(db, mid, tid)
         keys = [(app, key) for app in apps for key in self._signatures.keys(app.notify_secret_name)]
-        # Terminals nobody has cost the same work.
+        # An unknown terminal costs the same work.
         fits = [key_signature.right(params, key) for _, key in keys or [(None, NOBODY)]]
         right = [app for (app, _), fit in zip(keys, fits, strict=False) if fit]
         if not right or proof.malformed:
@@ -67,7 +67,7 @@ class UmsNotifies:
         return right[0]
 
     async def _refund_told(self, app: UmsApp, params: Mapping[str, str]) -> None:
-        """TRADE_REFUND says that a refund is on its way, not how it ends: ask now."""
+        """TRADE_REFUND announces a refund without its result: query it now."""
         number = params["refundOrderId"]
         async with self._app.db.connect() as db:
             row = await refunds.by_order(db, app.app_id, number)

@@ -33,10 +33,10 @@ _CARD: Final = re.compile(r"\d{11,}")
 
 
 class Meaning(StrEnum):
-    """What an errCode asks of us."""
+    """What to do after an errCode."""
 
     LOOK = "look"  # success: the statuses say what happened
-    ASK_LATER = "ask_later"  # nobody knows: query
+    ASK_LATER = "ask_later"  # unknown: query
     NOTHING_DONE = "nothing_done"  # it was not taken: may be sent again
     NOT_THERE = "not_there"  # the number is not known
     REFUSED = "refused"  # an explicit no
@@ -70,7 +70,7 @@ CODES: Final = {
     "NO_CROSS_DAY_TRADING": _M.REFUSED,
     "INVALID_RESPONSE": _M.ASK_LATER,
     "SYSTEM_BUSY": _M.ASK_LATER,
-    # The layer before netpay: it hands nothing on unless it says 0000.
+    # The layer before netpay: it forwards a call only with 0000.
     "1000": _M.OUR_FAULT,
     "1001": _M.OUR_FAULT,
     "9001": _M.OUR_FAULT,
@@ -96,7 +96,7 @@ PAY_STATES: Final = {
 
 
 class Detail(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
-    """What ChinaUMS tells beyond the outcome; names as in the contract's UmsDetail."""
+    """The details of an answer beside its result; names as in the contract's UmsDetail."""
 
     merchant_contribute_fen: int = 0
     other_contribute_fen: int = 0
@@ -207,7 +207,7 @@ async def send(
     now: datetime,
     nonce: str,
 ) -> UmsAnswer:
-    """POST once, signed over the bytes that leave; what cannot be read says nothing."""
+    """POST once, signed over the bytes sent; an unreadable answer has no meaning."""
     body = _encode({"requestTimestamp": beijing(now), "msgId": nonce, **members})
     stamp = open_body_sig.stamp(now)
     headers = {
@@ -262,7 +262,7 @@ def fen(value: Any) -> int | None:
 
 
 def detail(members: Mapping[str, Any]) -> Detail:
-    """What an answer or notify tells beyond the outcome; card numbers masked, texts cut."""
+    """The details of an answer or notify beside its result; card numbers masked, texts cut."""
     found: dict[str, Any] = {}
     for name, ours in TEXTS.items():
         value = members.get(name)

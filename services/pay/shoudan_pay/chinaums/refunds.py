@@ -1,4 +1,4 @@
-"""Refunds given back through ChinaUMS: sent once, asked about on the documented schedule, ended once."""
+"""Refunds through ChinaUMS: sent once, queried on the documented schedule, ended once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _log = log.get_logger("chinaums")
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """What one call brought. `sent`: something may have arrived, so the next call is a question."""
+    """The outcome of one call. `sent`: it may have been received, so the next call is a query."""
 
     state: RefundState
     sent: bool
@@ -53,7 +53,7 @@ class CallOutcome:
 
 
 class UmsRefunds:
-    """The link `chinaums:` of PayServer, and the task that asks."""
+    """The link `chinaums:` of PayServer, and the task that queries."""
 
     fields: ClassVar[frozenset[str]] = frozenset({"refund_url", "query_url"})
 
@@ -77,7 +77,7 @@ class UmsRefunds:
         return ComponentAnswer(AnswerKind.NOT_SENT, why="no pays through refund-query")
 
     async def refund(self, refund: RefundOrder, pay: PayOrder, account: str) -> ComponentAnswer:
-        """Write down what is about to be sent, with the task that asks about it, then send it."""
+        """Store the refund with the task that queries it, then send it."""
         async with self._app.work("chinaums_refund") as work:
             app = await callers.app_of(work.db, refund.merchant_uuid, account)
             access = self._access(app)
@@ -94,7 +94,7 @@ class UmsRefunds:
         return heard(brought.state if brought.sent else RefundState.PROCESSING)
 
     async def query(self, traction_no: str, merchant_uuid: str, account: str) -> ComponentAnswer:
-        """A refund as the task left it; of a pay ChinaUMS is asked."""
+        """A refund as its task left it; a pay is queried at ChinaUMS."""
         if traction_no.startswith(PAY):
             return await self._query_pay(traction_no, merchant_uuid, account)
         async with self._app.db.connect() as db:
@@ -106,7 +106,7 @@ class UmsRefunds:
         return ComponentAnswer(AnswerKind.RUNNING)
 
     async def ask(self, task: Task[AskUms]) -> None:
-        """One question, or the call itself if nothing of it can have arrived."""
+        """One query, or the call itself when certainly nothing of it was received."""
         number = task.payload.traction_no
         async with self._app.db.connect() as db:
             row = await refunds.by_number(db, number)
@@ -173,7 +173,7 @@ class UmsRefunds:
         return told
 
     async def _written(self, row: UmsRefund, told: UmsAnswer, brought: CallOutcome) -> CallOutcome:
-        """Tell PayServer of an end first: a death in between asks again, and ends it again."""
+        """Settle at PayServer first: a process that dies in between queries and settles again."""
         await self._compare(
             row.traction_no, told, row.refund_order_id, "refundAmount", row.refund_fen
         )
@@ -202,7 +202,7 @@ class UmsRefunds:
     async def _compare(
         self, traction_no: str, told: UmsAnswer, number: str, name: str, asked_fen: int
     ) -> None:
-        """Another amount than was asked, of the same number, is a person's; it ends nothing."""
+        """Park a refund or pay that is answered with another amount; nothing ends."""
         there = told.meaning is Meaning.LOOK and name in told.members
         if there and _agrees(told, number) and not _agrees(told, number, name, asked_fen):
             other = other_amount(name, protocol.fen(told.members[name]), asked_fen)

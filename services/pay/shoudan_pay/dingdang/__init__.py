@@ -1,1 +1,1 @@
-"""Dingdang (004), both sides: notices to its partners, trades its platform is asked about."""
+"""Dingdang (004), both sides: notices to its partners, trades at its platform."""

@@ -1,4 +1,4 @@
-"""The background work of Dingdang: telling partners, letting orders go on or stopping them."""
+"""The background work of Dingdang: notices to partners, releasing and pausing orders."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ DAY_S: Final = 86_400
 
 
 class Tell(msgspec.Struct, frozen=True):
-    """Tell a Dingdang partner."""
+    """Send a notice to a Dingdang partner."""
 
     notice_id: int
 
 
 class Release(msgspec.Struct, frozen=True):
-    """Let the delivery of this order go on, since its trade is paid, or stop it, since it is refunded."""
+    """Release the delivery of this order, whose trade is paid, or pause it, whose trade is refunded."""
 
     channel_no: str
     request_no: str

@@ -1,4 +1,4 @@
-"""The link `dingdang:` of PayServer: the user pays at a platform, which is asked what became of it."""
+"""The link `dingdang:` of PayServer: the user pays at a platform, which is queried for the result."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DingdangLink:
         await self._http.aclose()
 
     async def pay(self, pay: PayOrder, account: str) -> ComponentAnswer:
-        """Nothing is sent: the user pays at the platform, which then tells us. tradeNo is our tractionNo."""
+        """Nothing is sent: the user pays at the platform, which sends a notice. tradeNo is our tractionNo."""
         async with self._app.work("dingdang_pay") as work:
             domain = await callers.domain_of(work.db, pay.merchant_uuid, account)
             if domain is None:
@@ -70,7 +70,7 @@ class DingdangLink:
         return ComponentAnswer(AnswerKind.RUNNING)
 
     async def refund(self, refund: RefundOrder, pay: PayOrder, account: str) -> ComponentAnswer:
-        """Write down what is about to be asked for, then ask; refundTradeNo is our tractionNo."""
+        """Store the refund, then send it; refundTradeNo is our tractionNo."""
         async with self._app.work("dingdang_refund") as work:
             domain = await callers.domain_of(work.db, pay.merchant_uuid, account)
             trade = await trades.by_pay(work.db, pay.traction_no)
@@ -111,7 +111,7 @@ class DingdangLink:
         return ComponentAnswer(AnswerKind.RUNNING)  # taken, not given back
 
     async def query(self, traction_no: str, merchant_uuid: str, account: str) -> ComponentAnswer:
-        """What has been told, else what the platform says now."""
+        """The stored result, else the platform's answer to a query."""
         async with self._app.db.connect() as db:
             domain = await callers.domain_of(db, merchant_uuid, account)
             trade = await trades.by_pay(db, traction_no)
@@ -161,7 +161,7 @@ class DingdangLink:
     async def _compare(
         self, refund: TradeRefund, said: DingdangAnswer, ids: Mapping[str, Any]
     ) -> None:
-        """Another amount than was asked, of the same number, is a person's."""
+        """Park a refund that is answered with another amount."""
         if said.ok and said.same(ids) and not said.same({"refundAmt": refund.refund_fen}):
             other = _other(said, "refundAmt", refund.refund_fen)
             await self._trades.differs(refund.traction_no, refund.refund_trade_no, other)

@@ -32,7 +32,7 @@ T = TypeVar("T", bound=Order)
 
 @dataclass(frozen=True, slots=True)
 class PartnerRefund:
-    """A refund that a partner asks for; refundTradeNo is its clientRefundNo."""
+    """A partner's refund request; refundTradeNo is its clientRefundNo."""
 
     transaction_id: str
     trade_no: str

@@ -1,4 +1,4 @@
-"""Telling Dingdang partners what they are owed, until retCode says SUCCESS; every attempt is recorded."""
+"""Sends notices to Dingdang partners until retCode is SUCCESS; every attempt is recorded."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Notices:
             async with self._app.work("dingdang_tell") as work:
                 work.tasks.finish(task)
             return
-        if domain is None:  # switched off for now; the notice stays owed
+        if domain is None:  # switched off for now; the notice stays waiting
             task.retry_after(self._app.settings.notice_waits_s[-1], "domain not enabled")
             return
         url = domain.paid_url if notice.kind == PAID else domain.refunded_url

@@ -38,7 +38,7 @@ class GivenUpNotices(WorkKind):
 
 
 class ParkedTrades(WorkKind):
-    """A trade that pays only an order: ended as the platform says, or left as it has ended."""
+    """A trade that pays only an order: a person ends an open one, or keeps the result of an ended one."""
 
     kind = "trade"
     queue = trades.PARKED

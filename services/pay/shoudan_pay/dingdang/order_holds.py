@@ -1,4 +1,4 @@
-"""Orders that a Dingdang trade pays: held when bound, released when paid, stopped when refunded."""
+"""Orders that a Dingdang trade pays: paused when bound, released when paid, paused when refunded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = log.get_logger("dingdang")
 
 
 class OrderHolds:
-    """Asks the order service; nothing of it is kept here."""
+    """Calls of the order service; nothing is stored here."""
 
     def __init__(self, app: App[PaySettings]) -> None:
         self._app = app

@@ -103,7 +103,7 @@ def refunded_notice(
 async def send(
     http: HttpClient, url: str, members: Mapping[str, Any], sign: Sign
 ) -> DingdangAnswer:
-    """POST once, signed over the bytes that leave; what cannot be read says nothing."""
+    """POST once, signed over the bytes sent; an unreadable answer has no meaning."""
     body = _encode(members)
     headers = {"Content-Type": CONTENT_TYPE, "Authorization": sign(body)}
     outcome = await http.send("POST", url, headers=headers, body=body)

@@ -1,4 +1,4 @@
-"""What whoever binds Dingdang's trades to orders is told no to."""
+"""Refusals of binding a Dingdang trade to an order."""
 
 from __future__ import annotations
 

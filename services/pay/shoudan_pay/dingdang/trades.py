@@ -1,4 +1,4 @@
-"""Trades of a Dingdang platform that we are the partner of: what it tells moves them, once, and PayServer."""
+"""Trades of a Dingdang platform whose partner we are: its reports move them and settle PayServer's pays."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _security = log.get_logger("security")
 
 @dataclass(frozen=True, slots=True)
 class PaidNotice:
-    """A platform says that its user has paid."""
+    """A platform's notice that its user has paid."""
 
     domain_id: str
     trade_no: str
@@ -46,7 +46,7 @@ class PaidNotice:
 
 @dataclass(frozen=True, slots=True)
 class RefundNotice:
-    """A platform says how a refund stands; `state` None: in a word that is not documented."""
+    """A platform's notice of a refund; `state` None: an undocumented word."""
 
     domain_id: str
     trade_no: str
@@ -59,13 +59,13 @@ class RefundNotice:
 
 
 class Trades:
-    """Trades and refunds of platforms: moved by notices and by answers, ended once, told to PayServer."""
+    """Trades and refunds of platforms: moved by notices and answers, ended once, settled at PayServer."""
 
     def __init__(self, app: App[PaySettings], settlement: Settlement) -> None:
         self._app, self._settlement = app, settlement
 
     async def paid(self, trade: Trade, told: TradeState, transaction_id: str) -> None:
-        """Take what was told of a trade. PayServer first: a death in between is told again."""
+        """Apply the reported state of a trade, to PayServer first: after a crash the platform repeats it."""
         if trade.pay_traction_no and told in TRADE_ENDED:
             await self._settlement.pay(trade.pay_traction_no, heard(told, transaction_id))
         async with self._app.work("dingdang_paid") as work:
@@ -79,7 +79,7 @@ class Trades:
                     await _park(work, now, f"is {now.status}, and was told to be {told}")
 
     async def refunded(self, refund: TradeRefund, told: RefundState, number: str) -> None:
-        """Take what was told of a refund, likewise."""
+        """Apply the reported state of a refund, likewise."""
         if refund.traction_no and told in REFUND_ENDED:
             await self._settlement.refund(refund.traction_no, heard(told, number))
         async with self._app.work("dingdang_refunded") as work:
@@ -95,12 +95,12 @@ class Trades:
                 _log.error("refund_conflict", refund=now.refund_trade_no, is_=now.status, told=told)
 
     async def contradicted(self, trade: Trade, told: str) -> None:
-        """What a notice says against a trade that pays only an order is a person's."""
+        """Park a trade that pays only an order and is contradicted by a notice."""
         async with self._app.work("dingdang_contradicted") as work:
             await _park(work, trade, f"was told {told}: not booked")
 
     async def differs(self, traction_no: str, number: str, told: str) -> None:
-        """Another amount than was asked ends nothing: a person's, with the pay or refund it is of."""
+        """Park the pay or refund that was answered with another amount; nothing ends."""
         _log.error("amount_differs", number=number, told=told)
         if traction_no:
             await self._settlement.differs(traction_no, told)
@@ -157,7 +157,7 @@ class Trades:
         return refund.status == told.state
 
     async def _stop_order(self, work: UnitOfWork, refund: TradeRefund) -> None:
-        """Stop the order that a trade pays: nothing more is bound of what has its money back."""
+        """Pause the order that a trade pays: nothing more is bound of an order that is refunded."""
         trade = await trades.by_no(work.db, refund.domain_id, refund.trade_no)
         if trade is None or not trade.channel_no:
             return
@@ -215,7 +215,7 @@ def _differs(
 
 
 async def end_trade(work: UnitOfWork, now: Trade, told: TradeState, transaction_id: str) -> bool:
-    """Move a locked trade to what was told; one that is paid releases its order. Whether it moved."""
+    """Move a locked trade to the reported state; one that is paid releases its order. Whether it moved."""
     status = TRADE.moved(TradeState(now.status), told)
     if status is None:
         return False

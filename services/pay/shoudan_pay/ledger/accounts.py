@@ -37,7 +37,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An account asked for, and whether it was there before."""
+    """A requested account, and whether it was there before."""
 
     account: Account
     existed: bool
@@ -127,9 +127,9 @@ def _changed(account: Account, wanted: Change) -> Account:
 async def set_alert(
     db: AsyncConnection, key: Key, threshold_micros: int, hysteresis_micros: int
 ) -> tuple[Account, list[Alert], list[Crossing]]:
-    """Add a threshold; one that the balance is below already is told at once.
+    """Add a threshold; when the balance is below it already, it is crossed at once.
 
-    Gives the account, its thresholds now, and what is to be told. Refuses: AccountNotFound,
+    Gives the account, its thresholds now, and the crossing to publish. Refuses: AccountNotFound,
     AmountInvalid, FieldInvalid (too many thresholds).
     """
     for micros in (threshold_micros, hysteresis_micros):

@@ -1,4 +1,4 @@
-"""Balance alerts: told once when a balance falls below a threshold, and once when it has recovered."""
+"""Balance alerts: one when a balance falls below a threshold, and one when it has recovered."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from shoudan_pay.ledger.entries import Alert, Crossing
 
 
 def crossings(alert: Alert, balances: Iterable[int]) -> list[Crossing]:
-    """What is to be told while an account goes through `balances`.
+    """The crossings while an account goes through `balances`.
 
     Edge-triggered with hysteresis: low when below the threshold, recovered only when that far above it
-    again, so a balance trembling around the threshold is told once.
+    again, so a balance that trembles around the threshold crosses it once.
     """
     told: list[Crossing] = []
     for balance in balances:

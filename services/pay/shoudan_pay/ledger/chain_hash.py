@@ -71,7 +71,7 @@ class Ring:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whose seals count: those of the ring, and up to `unkeyed_id_max` the plain hashes before keys."""
+    """The seals that count: those of the ring, and up to `unkeyed_id_max` the plain hashes before keys."""
 
     ring: Ring
     unkeyed_id_max: int = 0
@@ -89,7 +89,7 @@ def ring_of(settings: PaySettings) -> Ring:
 
 
 def trust_of(settings: PaySettings) -> Trust:
-    """Whose seals its proofs accept."""
+    """The seals that proofs accept."""
     return Trust(ring_of(settings), settings.ledger_unkeyed_id_max)
 
 
@@ -100,7 +100,7 @@ def unkeyed(previous: bytes, *facts: int | str | None) -> bytes:
 
 
 def _id_of(key: bytes) -> bytes:
-    """Tells keys apart and nothing about them."""
+    """Distinguishes keys and reveals nothing about them."""
     return hashlib.sha256(b"shoudan ledger key\0" + key).digest()[:ID_BYTES]
 
 

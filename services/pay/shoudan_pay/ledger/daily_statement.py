@@ -179,7 +179,7 @@ async def _seal(app: App[PaySettings], folder: Path, *, restart: bool, watch: Wa
 
 
 def _stands(last: Kept, day: date, *, restart: bool) -> bool:
-    """Whether the newest statement is the one asked for. A clock that went back makes no second one."""
+    """Whether the newest statement is of this day. A clock that went back makes no second one."""
     return last.statement.day >= day.isoformat() and (not restart or last.statement.restart)
 
 
@@ -231,7 +231,7 @@ async def _prove_draft(
 
 
 def _scope(stack: ExitStack, base: Kept | None, scope: Scope) -> Scope:
-    """The scope with what the statement `base` says."""
+    """The scope with the heads of the statement `base`."""
     if base is None:
         return scope
     stated = stack.enter_context(HeadFile(base.path, base.heads_bytes))

@@ -80,7 +80,7 @@ class Head(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Posting(msgspec.Struct, frozen=True, gc=False):
-    """One movement asked for; `amount_micros` is the signed effect on the balance."""
+    """One requested movement; `amount_micros` is the signed effect on the balance."""
 
     account: Key
     trade_no: str
@@ -176,7 +176,7 @@ class PackageRecord(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One threshold of one account. `low`: it was told, and the balance has not recovered since."""
+    """One threshold of one account. `low`: the balance fell below it and has not recovered since."""
 
     account_id: int
     threshold_micros: int
@@ -186,7 +186,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A balance that crossed a threshold; `alert.low` says which way."""
+    """A balance that crossed a threshold; `alert.low` is the direction."""
 
     alert: Alert
     balance_micros: int
@@ -205,7 +205,7 @@ class Finding:
 
 
 def owner_digest(ident: str, groups: str, eid: str) -> bytes:
-    """Stands for whose account it is. NUL parts the fields: no stored text holds one."""
+    """A digest of an account's owner. NUL separates the fields: no stored text has one."""
     return hashlib.sha256(f"{ident}\0{groups}\0{eid}".encode()).digest()[:OWNER_BYTES]
 
 

@@ -60,7 +60,7 @@ class Ledger:
         """Make each group whole or not at all, after `postings.check`; one decision per group, in order.
 
         Repeats: the same key and content gives the first record again. Raises Overloaded before anything
-        is begun, and Unavailable when nobody knows whether it was made: repeat it.
+        is begun, and Unavailable when it is unknown whether it was made: repeat it.
         """
         return await self._gather(groups)
 
@@ -128,7 +128,7 @@ async def post(work: UnitOfWork, groups: Sequence[Group], ring: Ring) -> Answer:
 async def _book(
     work: UnitOfWork, accounts: Mapping[Key, Account], groups: Iterable[Group]
 ) -> postings.Book:
-    """The records that the postings repeat or quote. Read after the locks: nobody can add to them now."""
+    """The records that the postings repeat or quote, read under the locks, so that none is added."""
     known = [
         (posting, account.account_id)
         for group in groups
@@ -145,7 +145,7 @@ async def _book(
 
 
 async def _watch(work: UnitOfWork, accounts: Mapping[int, Account], new: Sequence[Record]) -> None:
-    """Tell of the thresholds the new records crossed, in the order they crossed them."""
+    """Publish the thresholds that the new records crossed, in that order."""
     touched = dict.fromkeys(r.account_id for r in new if accounts[r.account_id].watched)
     if not touched:
         return

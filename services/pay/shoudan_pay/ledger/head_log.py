@@ -1,6 +1,6 @@
 """The head log: what this process committed, remembered and written outside the database every few seconds.
 
-It is told by the commits themselves, so that records removed a moment later are missed.
+The commits themselves report to it, so that records removed a moment later are missed.
 """
 
 from __future__ import annotations

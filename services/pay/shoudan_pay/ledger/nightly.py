@@ -1,4 +1,4 @@
-"""The nightly proof of the ledger and its statement: told by metrics, a log line and, on damage, an event."""
+"""The nightly proof of the ledger and its statement, with metrics, a log line and, on damage, an event."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def arm_forever(app: App[PaySettings]) -> None:
 
 
 async def prove(app: App[PaySettings], task: Task[Prove]) -> None:
-    """Prove the ledger, tell, and come again at the same time tomorrow.
+    """Prove the ledger, report the outcome, and run again at the same time tomorrow.
 
     A task of a time of day that is not configured any more is finished instead: another one took over.
     """

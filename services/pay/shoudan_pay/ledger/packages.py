@@ -31,7 +31,7 @@ EXPIRES_NEVER: Final = date(2099, 12, 31)
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One movement of capacity asked for; `num` is at least 1, the change says which way."""
+    """One requested movement of capacity; `num` is at least 1, the change gives its direction."""
 
     package: PackageKey
     trade_no: str

@@ -43,7 +43,7 @@ _DEDUCT: Final = int(ChangeType.DEDUCT)
 _REFUND: Final = int(ChangeType.REFUND)
 _TRADE: Final = int(TradeType.TRADE)
 _REVERSE: Final = int(TradeType.REVERSE)
-# A plain set of pairs of int: asked once per posting.
+# A plain set of pairs of int: looked up once per posting.
 # Whether money goes up or down; what is not here goes either way.
 _UP: Final = {
     (_ADD, _TRADE): True,
@@ -256,7 +256,7 @@ def _counted_by(posting: Posting, account_id: int) -> QuoteKey:
 
 
 def _same(known: Record, posting: Posting) -> Record:
-    """The first record, when the repeat asks for the same: PostingDiffers otherwise."""
+    """The first record, when the repeat has the same content: PostingDiffers otherwise."""
     whole = posting.trade_type == _REVERSE and not posting.amount_micros and known.amount_micros
     same = known.amount_micros == posting.amount_micros or whole
     if posting.void or (same and known.ext_no == posting.ext_no):

@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How to prove: whose seals count, records one statement reads, every record or those since."""
+    """How to prove: which seals count, records one statement reads, every record or those since."""
 
     trust: Trust
     page_rows: int
@@ -57,7 +57,7 @@ class Tally:
 
 @dataclass(slots=True)
 class _Walk:
-    """The accounts of one run, each walked along its chain up to where its head says it ends.
+    """The accounts of one run, each walked along its chain up to its head.
 
     `doubts` holds what the run could not judge, one record per account: records behind that end, and
     records of accounts not in the run. Both are right while the ledger moves, so they are judged later.
@@ -104,7 +104,7 @@ class _Walk:
                 )
 
     def end(self) -> None:
-        """The account's own row says what its last record says."""
+        """The account's own row equals its last record."""
         head, self.head = self.head, None
         if head is not None and not self.broken:
             self._own_row(head, self.seq, self.balance, self.hash)
@@ -132,7 +132,7 @@ class _Walk:
             self.doubts[one.account_id] = (one.last_id, one.last_seq)
 
     def logged(self) -> list[Head]:
-        """The logged heads of which the statement says nothing."""
+        """The logged heads that the statement does not have."""
         run = self.run
         return [
             one
@@ -142,7 +142,7 @@ class _Walk:
         ]
 
     def missing(self, one: Stray) -> None:
-        """A logged head whose record is not there any more."""
+        """A logged head whose record is gone."""
         gone = "is gone: records were cut off"
         what = gone if one.stated_id is None else "is another one: the chain was rewritten"
         self._found(

@@ -1,4 +1,4 @@
-"""Everything the ledger says no to: one class per reason of error_reason.proto.
+"""Refusals of the ledger: one class per reason of error_reason.proto.
 
 The number in brackets is the documented code of the ledger (000 beanpay).
 """

@@ -1,4 +1,4 @@
-"""Signed statements of the ledger: where every account's chain ended, whoever holds the database."""
+"""Signed statements of the ledger: the end of every account's chain, provable without the database."""
 
 from __future__ import annotations
 

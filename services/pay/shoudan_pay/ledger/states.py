@@ -63,7 +63,7 @@ TRADE_TYPES: Final = {
     ChangeType.BALANCE_FLAT: frozenset(TradeType) - {TradeType.REVERSE},
 }
 
-# What a package can do; it knows no flats and no trade types.
+# What a package can do: no flats, no trade types.
 CAPACITY_CHANGES: Final = frozenset(
     {ChangeType.ADD, ChangeType.DRAWING, ChangeType.DEDUCT, ChangeType.REFUND}
 )

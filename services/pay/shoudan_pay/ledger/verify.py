@@ -98,7 +98,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Whose seals count, records one statement reads, runs of accounts proved at once, accounts of a run,
+    """Which seals count, records one statement reads, runs of accounts proved at once, accounts of a run,
     seconds after which no run is begun any more (None: all are)."""
 
     trust: Trust

@@ -42,7 +42,7 @@ _log = log.get_logger("payserver")
 
 
 class Asked(Protocol):
-    """What a caller asks for, its shape checked."""
+    """A caller's pay or refund, its shape checked."""
 
     @property
     def client_no(self) -> str:

@@ -50,15 +50,15 @@ class Link(Protocol):
     fields: ClassVar[frozenset[str]]  # the URLs it may stand for: pay_url, refund_url, query_url
 
     async def pay(self, pay: PayOrder, account: str) -> ComponentAnswer:
-        """Ask for the money."""
+        """Call for the money."""
         ...
 
     async def refund(self, refund: RefundOrder, pay: PayOrder, account: str) -> ComponentAnswer:
-        """Ask to give money back."""
+        """Call to give money back."""
         ...
 
     async def query(self, traction_no: str, merchant_uuid: str, account: str) -> ComponentAnswer:
-        """What became of a number."""
+        """Query the result of a number."""
         ...
 
 
@@ -138,12 +138,12 @@ class Components:
             raise FieldInvalid(field, "is no URL that may be called") from None
 
     async def check_environment(self, url: str, merchant_href: str) -> Checked:
-        """Ask a template's checkEnvUrl about a merchant."""
+        """Call a template's checkEnvUrl with a merchant."""
         async with self._room(url):
             return await protocol.check_environment(self._http, url, merchant_href)
 
     async def pay(self, pay: PayOrder, usable: Usable) -> ComponentAnswer:
-        """Ask a component to take the money."""
+        """Call a component to take the money."""
         link, account = self._link(usable.terms.pay_url)
         if link is not None:
             return await link.pay(pay, account)
@@ -164,7 +164,7 @@ class Components:
         return await self._send(usable.terms.pay_url, body, pay.traction_no)
 
     async def refund(self, refund: RefundOrder, pay: PayOrder, usable: Usable) -> ComponentAnswer:
-        """Ask a component to give money back."""
+        """Call a component to give money back."""
         link, account = self._link(usable.terms.refund_url)
         if link is not None:
             return await link.refund(refund, pay, account)
@@ -182,7 +182,7 @@ class Components:
         return await self._send(usable.terms.refund_url, body, refund.traction_no)
 
     async def query(self, traction_no: str, usable: Usable) -> ComponentAnswer:
-        """Ask a component what became of a number."""
+        """Query a component for the result of a number."""
         link, account = self._link(usable.terms.query_url)
         if link is not None:
             return await link.query(traction_no, usable.mode.merchant_uuid, account)
@@ -199,7 +199,7 @@ class Components:
         return hmac.new(key, owner.encode(), hashlib.sha256).digest()
 
     def is_demo(self, name: str) -> bool:
-        """Whether the prod profile refuses the secret: everybody knows it."""
+        """Whether the prod profile refuses the secret, because it is a public demo secret."""
         return self._refused(self._found(name))
 
     def _refused(self, secret: bytes) -> bool:

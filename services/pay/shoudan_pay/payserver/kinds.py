@@ -15,7 +15,7 @@ COUNT_MAX: Final = 10_000_000
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """Ask about this number."""
+    """Query the component for this number."""
 
     traction_no: str
 

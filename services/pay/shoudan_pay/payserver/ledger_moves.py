@@ -48,7 +48,7 @@ class _Capacity:
 
 
 async def take(work: UnitOfWork, pays: Sequence[PayOrder], ring: Ring) -> list[FinalResult]:
-    """Take each pay from its account or packages; what the ledger says of each, in order."""
+    """Take each pay from its account or packages; the ledger's result of each, in order."""
     refused: dict[str, Refusal] = {}
     groups: list[list[Posting]] = []
     capacities: list[_Capacity] = []
@@ -72,7 +72,7 @@ async def take(work: UnitOfWork, pays: Sequence[PayOrder], ring: Ring) -> list[F
 async def give_back(
     work: UnitOfWork, refunds: Sequence[tuple[RefundOrder, PayOrder]], ring: Ring
 ) -> list[FinalResult]:
-    """Give each refund back where its pay was taken; what the ledger says of each, in order."""
+    """Give each refund back where its pay was taken; the ledger's result of each, in order."""
     groups: list[list[Posting]] = []
     capacities: list[_Capacity] = []
     for refund, pay in refunds:
@@ -91,7 +91,7 @@ async def give_back(
 
 
 def _said(number: str, refused: Mapping[str, Refusal]) -> FinalResult:
-    """The ledger's final word, as a component would say it."""
+    """The ledger's result, as a component's answer."""
     no = refused.get(number)
     if no is None:
         return FinalResult(number, ComponentAnswer(AnswerKind.SUCCESS, number))

@@ -35,7 +35,7 @@ Given: TypeAlias = Callable[[Terms], Terms]
 
 @dataclass(frozen=True, slots=True)
 class NewMode:
-    """A mode asked for; `href` is where its merchant is."""
+    """A requested mode; `href` is the link of its merchant."""
 
     uuid: str
     template_id: str
@@ -75,7 +75,7 @@ class Modes:
         return made, changes
 
     async def create(self, new: NewMode, given: Given) -> Mode:
-        """Of a template, or of its own; a template's environment check is asked first.
+        """Of a template, or of its own; a template's environment check is called first.
 
         Raises TemplateNotFound, EnvCheckFailed, FieldInvalid.
         """
@@ -179,7 +179,7 @@ def uuid_or_new(wanted: str) -> str:
 
 
 def changes_of(known: Template | None, terms: Terms) -> list[str]:
-    """What becomes of a template's terms, one line each; the secret's name is not told."""
+    """The changes of a template's terms, one line each; without the secret's name."""
     if known is None:
         return ["new"]
     return [

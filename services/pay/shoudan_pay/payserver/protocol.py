@@ -30,12 +30,12 @@ _FINISHED: Final = re.compile(
 
 
 class AnswerKind(StrEnum):
-    """What came of asking a component."""
+    """The outcome of calling a component."""
 
     SUCCESS = "success"
     RUNNING = "running"
     FAILED = "failed"
-    NOT_FOUND = "notFound"  # only a query says it
+    NOT_FOUND = "notFound"  # only in the answer to a query
     NOT_SENT = "not_sent"  # not a byte left us
     UNKNOWN = "unknown"  # everything else
 
@@ -74,13 +74,13 @@ _WORDS: Final = {
 _QUERY_WORDS: Final = {**_WORDS, "notFound": AnswerKind.NOT_FOUND}
 _OK: Final = frozenset({200, 201})
 FEN_DIGITS_MAX: Final = 15
-NO_FEN: Final = -1  # equal to no amount that was asked
+NO_FEN: Final = -1  # equal to no amount
 
 
 def read_answer(
     answer: RawAnswer, traction_no: str, words: Mapping[str, AnswerKind] = _WORDS
 ) -> ComponentAnswer:
-    """What an answer says about `traction_no`. Unlisted words and other numbers say nothing."""
+    """The meaning of an answer about `traction_no`; UNKNOWN for unlisted words and other numbers."""
     if str(answer.tractionNo) != traction_no:
         return ComponentAnswer(AnswerKind.UNKNOWN, why="another tractionNo")
     word = words.get(answer.ret)
@@ -111,7 +111,7 @@ def finished_at(text: str) -> datetime | None:
 async def send(
     http: HttpClient, url: str, body: Mapping[str, Any], traction_no: str, *, query: bool = False
 ) -> ComponentAnswer:
-    """POST `body` and tell what the answer means; any transport error that may have arrived is UNKNOWN."""
+    """POST `body`; the meaning of the answer: UNKNOWN after an error when the call may have arrived."""
     outcome = await http.send(
         "POST", url, headers={"Content-Type": CONTENT_TYPE}, body=_encode(body)
     )
@@ -135,7 +135,7 @@ async def send(
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What an environment check said; `shown` is its answer in short, as the documented error quotes it."""
+    """The answer of an environment check; `shown` is its short form, as the documented error quotes it."""
 
     agreed: bool
     shown: str
@@ -155,7 +155,7 @@ async def check_environment(http: HttpClient, url: str, merchant_href: str) -> C
     if not isinstance(answer, dict) or repeated is not None:
         return Checked(agreed=False, shown="null")
     members = cast("dict[str, Any]", answer)
-    # Only what the contract knows is quoted: an address must not be made to talk through our errors.
+    # Only documented fields are quoted: an address must not speak through our errors.
     known = {name: members[name] for name in ("ret", "merchantUUID") if name in members}
     shown = _encode(known).decode()
     agreed = outcome.status in _OK and members.get("ret") is True
@@ -173,7 +173,7 @@ def signed(given: str, secret: bytes, kind: str, traction_no: str) -> bool:
 
 
 def _fen(value: float | str | None) -> int | None:
-    """Fen; None for what is not told, no amount at all for what cannot be read."""
+    """Fen; None when absent, NO_FEN when unreadable."""
     if value is None or value == "":
         return None
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What PayServer says no to, with the documented codes of 002."""
+"""Refusals of PayServer, with the documented codes of 002."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shoudan_pay.refusals import PayRefusal
 
 
 class ModeNotOpen(PayRefusal, code=Code.FAILED_PRECONDITION, reason="ERROR_REASON_MODE_NOT_OPEN"):
-    """[9002] Unknown, another merchant's, or not opened: told alike, so that nobody learns which."""
+    """[9002] Unknown, another merchant's, or not opened: one refusal, so that none is revealed."""
 
     mode_uuid: str
 

@@ -52,7 +52,7 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PayAsked:
-    """One pay asked for, its shape checked."""
+    """One requested pay, its shape checked."""
 
     mode_uuid: str
     payer: str
@@ -66,7 +66,7 @@ class PayAsked:
 
 @dataclass(frozen=True, slots=True)
 class RefundAsked:
-    """One refund asked for, its shape checked."""
+    """One requested refund, its shape checked."""
 
     pay_traction_no: str
     client_no: str
@@ -101,7 +101,7 @@ def method_of(found: Usable | None, merchant_uuid: str, mode_uuid: str) -> Metho
 
 
 def check_params(method: Method, found: Usable, params: str) -> None:
-    """Refuse, before anything is stored, what the ledger could not be asked with. Raises FieldInvalid."""
+    """Refuse parameters that the ledger cannot use, before anything is stored. Raises FieldInvalid."""
     if method is Method.ACCOUNT:
         account_of(found.mode.template_id, found.mode.merchant_uuid, params)
     elif method is Method.PACKAGE:
@@ -149,7 +149,7 @@ def judge_refund(asked: RefundAsked, pay: PayOrder, taken_micros: int, now: date
     # Of a refunded pay nothing is left: a new number exceeds it, as while its last refund was running.
     if PayStatus(pay.status) not in PAID:
         raise PayStatusInvalid(pay.status)
-    # A component's clock may be wrong; it cannot have finished before we asked.
+    # A component's clock may be wrong; it cannot have finished before the call.
     finished = max(pay.finish_time or pay.pay_start_time, pay.pay_start_time)
     if asked.cancel and now > finished + CANCEL_WITHIN:
         raise CancelTooLate(pay.traction_no)

@@ -244,7 +244,7 @@ def refunded_order(pay: PayOrder, refunded_micros: int, event: Event) -> PayOrde
 
 
 def other_amount(name: str, named_fen: int | None, asked_fen: int) -> str:
-    """How a conflict says that an answer named another amount; None: what it named is none."""
+    """The text of a conflict about another amount; None: what the answer named is no amount."""
     shown = "that is none" if named_fen is None else f"{named_fen} 分"
     return f"{name} {shown} for {asked_fen} 分"
 

@@ -52,7 +52,7 @@ _OPEN_REFUND: Final = f"status IN ({literals(REFUND.sources(Event.SUCCEEDED))})"
 _GIVEN_BACK: Final = literals((PayStatus.PART_REFUNDED, PayStatus.REFUNDED))
 _PARKED: Final = "parked OR parked_reason = ''"
 
-# What an order or a refund learns in its life; who pays whom how much for what is never changed.
+# The columns that change; payer, payee, amount and content never do.
 _LIFE: Final = (
     "status",
     "sent",

@@ -1,4 +1,4 @@
-"""Repeats of what another process is asking its component about: they wait for the result it stores."""
+"""Repeats of a pay or refund that another process is calling for: they wait for the result it stores."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Waiters(Generic[T]):
         )
 
     async def ended(self, numbers: Sequence[str], wait_s: float) -> dict[str, T]:
-        """The rows as they are once nobody's call can end them any more, or when `wait_s` is over."""
+        """The rows once no call can end them any more, or when `wait_s` is over."""
         loop = asyncio.get_running_loop()
         until, pause_s = loop.time() + wait_s, LOOK_S_FIRST
         seen: dict[str, T] = {}

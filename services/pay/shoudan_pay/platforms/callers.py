@@ -1,4 +1,4 @@
-"""What operators set: developers of ChinaUMS and domains of Dingdang. Secrets are named, never given."""
+"""Operators' settings of ChinaUMS developers and Dingdang domains; secrets by name only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ChinaUMS's and Dingdang's callers are told no to; each protocol has its own words for it."""
+"""Refusals of ChinaUMS's and Dingdang's callers; each protocol has its own words for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shoudan_pay.refusals import PayRefusal
 
 
 class ProofInvalid(PayRefusal, code=Code.UNAUTHENTICATED, reason="ERROR_REASON_PROOF_INVALID"):
-    """A signature, token, clock or nonce is missing or wrong, or the caller unknown: told alike.
+    """A signature, token, clock or nonce is missing or wrong, or the caller unknown: the same refusal.
 
     `why`: timestamp for one that cannot be read, proof for everything else.
     """
@@ -17,7 +17,7 @@ class ProofInvalid(PayRefusal, code=Code.UNAUTHENTICATED, reason="ERROR_REASON_P
 
 
 class NoOrder(PayRefusal, code=Code.NOT_FOUND, reason="ERROR_REASON_NO_ORDER"):
-    """Nothing of the caller's has this number; another's is told alike."""
+    """The caller has no such number; the same refusal as for another caller's number."""
 
     number: str
 

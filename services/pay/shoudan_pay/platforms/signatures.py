@@ -1,4 +1,4 @@
-"""Who calls: signatures over raw bytes, clocks, shared nonces, the same work for strangers."""
+"""Authenticates callers: signatures over raw bytes, clocks, shared nonces, equal work for unknown callers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shoudan_signing import open_access_token, open_body_sig, tsk_hmac, tsk_rsa2
 from shoudan_signing.open_body_sig import BodySig
 from shoudan_signing.tsk_hmac import Tsk
 
-# Strangers are verified against these, so that how long a no takes does not tell who exists.
+# Unknown callers are verified against these, so that the time of a refusal does not reveal who exists.
 NOBODY: Final = secrets.token_hex(32)
 NO_SIG: Final = BodySig("-", "", "-", "")
 NO_TSK: Final = Tsk("", "")
@@ -58,7 +58,7 @@ class TokenRequest:
 
 
 class Signatures:
-    """Verifies calls. Everything refused is logged once, everything accepted uses its nonce up."""
+    """Verifies calls. Every refusal is logged once; every accepted call uses up its nonce."""
 
     def __init__(self, app: App[PaySettings]) -> None:
         self._app = app
@@ -122,7 +122,7 @@ class Signatures:
         return found
 
     async def forget_forever(self) -> None:
-        """Delete nonces and tokens whose time is over, again and again."""
+        """Delete expired nonces and tokens, forever."""
         while True:
             async with self._app.work("platforms_forget") as work:
                 await store.forget(work.db)
@@ -215,7 +215,7 @@ class Signatures:
 
 
 def _any(right: Callable[[str], bool], keys: tuple[str, ...]) -> bool:
-    # No short cut: how long it takes must not tell which key fitted.
+    # No short cut: the time must not reveal which key fitted.
     return any([right(key) for key in keys])  # noqa: C419
 
 

@@ -29,5 +29,5 @@ def refund_state(status: str) -> RefundState:
 
 
 def heard(state: str, third_no: str = "", reason: str = "") -> ComponentAnswer:
-    """What a state of ours says to PayServer."""
+    """A state as PayServer's component answer."""
     return ComponentAnswer(WORDS[state], third_no or None, reason)

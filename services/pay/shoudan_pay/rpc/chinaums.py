@@ -1,4 +1,4 @@
-"""ChinaumsService: cash desks ask about refunds of this system, ChinaUMS tells about ours."""
+"""ChinaumsService: queries of cash desks about our refunds, notifies of ChinaUMS."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ChinaumsServicer(grpc_stubs.ChinaumsServiceServicer):
     async def CreateUmsToken(
         self, request: pb.CreateUmsTokenRequest, context: RpcContext
     ) -> pb.CreateUmsTokenResponse:
-        """The token is told once and kept as its hash."""
+        """The token is shown once and stored as its hash."""
         asked = TokenRequest(
             proof=platform_messages.proof(request.proof),
             app_id=request.app_id,
@@ -63,6 +63,6 @@ class ChinaumsServicer(grpc_stubs.ChinaumsServiceServicer):
     async def TakeUmsNotify(
         self, request: pb.TakeUmsNotifyRequest, context: RpcContext
     ) -> pb.TakeUmsNotifyResponse:
-        """Verified, compared, then: a refund is asked about at once, a pay is ended."""
+        """Verified and compared; one of a refund queries it at once, one of a pay ends it."""
         await self._notifies.accept(dict(request.params), platform_messages.proof(request.proof))
         return pb.TakeUmsNotifyResponse()

@@ -104,7 +104,7 @@ class DingdangServicer(grpc_stubs.DingdangServiceServicer):
     async def TakeRefunded(
         self, request: pb.TakeRefundedRequest, context: RpcContext
     ) -> pb.TakeRefundedResponse:
-        """PROCESSING is stored, too; the platform is asked until it says more."""
+        """PROCESSING is stored, too; the platform is queried until the refund ends."""
         proof = platform_messages.proof(request.proof)
         domain = await self._signatures.domain(
             proof, PARTNER, request.domain_id, request.nonce, "refunded"

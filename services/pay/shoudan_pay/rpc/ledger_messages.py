@@ -86,7 +86,7 @@ def posting(message: pb.Posting) -> Posting:
 
 
 def moment(message: Timestamp) -> datetime:
-    """The time, if it is one PostgreSQL and Python both know: FieldInvalid."""
+    """The time, if PostgreSQL and Python can both represent it: FieldInvalid."""
     try:
         return message.ToDatetime(UTC)
     except (ValueError, OverflowError):

@@ -172,7 +172,7 @@ def page(message: pb.ListResourcesRequest) -> tuple[int, int]:
 
 
 def resource(uuid: str) -> str:
-    """The number or uuid something is asked for by. Raises ResourceNotFound for what none can be."""
+    """A number or uuid to look up. Raises ResourceNotFound for text that can be neither."""
     if not uuid.isprintable() or len(uuid) > NUMBER_MAX:
         raise ResourceNotFound(uuid[:NUMBER_MAX])
     return uuid

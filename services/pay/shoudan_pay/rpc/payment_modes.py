@@ -41,7 +41,7 @@ class ModeCalls:
     async def CreateMode(
         self, request: pb.CreateModeRequest, context: RpcContext
     ) -> pb.CreateModeResponse:
-        """Of a template, or of its own; a template's environment check is asked first."""
+        """Of a template, or of its own; a template's environment check is called first."""
         merchant = text("merchantUUID", request.merchant_uuid, 64)
         href = text("merchantHref", request.merchant_href, payment_messages.URL_MAX, optional=True)
         template_id = text("payTemplateId", request.template_id, 64, optional=True)

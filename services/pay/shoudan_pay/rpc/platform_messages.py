@@ -53,7 +53,7 @@ def trade_state_message(state: TradeState) -> pb.TradeState.ValueType:
 
 
 def refund_told(state: pb.RefundState.ValueType) -> RefundState | None:
-    """The state that was told; None when it is none that is documented."""
+    """The reported state; None for an undocumented one."""
     return _REFUND_TOLD.get(state)
 
 

@@ -49,7 +49,7 @@ class PostingCalls:
         return response
 
     async def Post(self, request: pb.PostRequest, context: RpcContext) -> pb.PostResponse:
-        """One posting; whoever posts at the same time shares its commit."""
+        """One posting; concurrent ones share its commit."""
         answer = await self._ledger.post([[ledger_messages.posting(request.posting)]])
         (decision,) = answer.decisions
         if decision.refusal is not None:

@@ -32,7 +32,7 @@ class SetupServicer(grpc_stubs.SetupServiceServicer):
     async def ApplySetup(
         self, request: pb.ApplySetupRequest, context: RpcContext
     ) -> pb.ApplySetupResponse:
-        """Make everything as given, or only tell what would change."""
+        """Make everything as given, or only list what would change."""
         text("by", request.by, BY_CHARS_MAX)
         for name in ("accounts", "templates", "packages"):
             if len(getattr(request, name)) > ROWS_MAX:

@@ -21,7 +21,7 @@ from shoudan_pay.ledger.verify import Listed, Place, Progress, Scope, verify
 from shoudan_pay.refusals import FieldInvalid
 from shoudan_pay.rpc.ledger_messages import IDENT_MAX, text
 
-ANSWER_S: Final = 5.0  # a call does not wait longer for a statement; its caller asks again
+ANSWER_S: Final = 5.0  # a call does not wait longer for a statement; its caller repeats it
 FRESH_S: Final = 30.0
 HEADS_MAX: Final = 1000
 HASH_BYTES_MAX: Final = 64
@@ -30,7 +30,7 @@ _BEGIN: Final = Progress(0, 0, 0, 0, done=False, findings=())
 
 
 class Sealer:
-    """The statement this process is making for its callers: they join it, and ask until it is done."""
+    """The statement this process is making for its callers: they join it, and poll until it is done."""
 
     def __init__(self, app: App[PaySettings]) -> None:
         self._app = app
@@ -63,12 +63,12 @@ class Sealer:
         self.at = at
 
     def _ended(self, run: asyncio.Task[daily_statement.Sealed]) -> None:
-        """An outcome nobody comes back for is no answer to who asks later."""
+        """Forget an outcome that was not fetched: it is no answer to a later call."""
         asyncio.get_running_loop().call_later(FRESH_S, self._forget, run)
 
     def _forget(self, run: asyncio.Task[daily_statement.Sealed]) -> None:
         if not run.cancelled():
-            run.exception()  # seen, whoever asked for it is gone
+            run.exception()  # retrieved, because its caller is gone
         if self._run is run:
             self._run = None
 

@@ -1,4 +1,4 @@
-"""Statements on refunds sent through ChinaUMS, and on the refunds cash desks ask about."""
+"""Statements on refunds sent through ChinaUMS, and on the refunds that cash desks query."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class UmsRefund(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A refund of ours that a cash desk asks about, with its pay and what ChinaUMS told of it."""
+    """A refund of ours that a cash desk queries, with its pay and the detail ChinaUMS gave."""
 
     traction_no: str
     client_refund_no: str
@@ -137,7 +137,7 @@ async def by_order(db: AsyncConnection, app_id: str, refund_order_id: str) -> Um
 
 
 async def mark_sent(db: AsyncConnection, number: str) -> bool:
-    """Note that a call is about to leave; False when somebody else's may have."""
+    """Mark the call as sent before it is; False when another process has marked it."""
     return (await db.execute(_MARK_SENT, {"number": number})).one_or_none() is not None
 
 
@@ -151,7 +151,7 @@ async def advance_refund(
     last_code: str,
     detail: str = "",
 ) -> bool:
-    """Write what a call brought, if the status is still `was`."""
+    """Store the result of a call, if the status is still `was`."""
     binds = {
         "number": number,
         "was": was,

@@ -1,4 +1,4 @@
-"""Statements on notices owed to partners of Dingdang."""
+"""Statements on notices to partners of Dingdang."""
 
 from __future__ import annotations
 

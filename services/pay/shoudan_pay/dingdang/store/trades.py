@@ -129,7 +129,7 @@ async def by_pay(db: AsyncConnection, traction_no: str) -> Trade | None:
 async def advance_trade(
     db: AsyncConnection, trade: Trade, status: str, transaction_id: str
 ) -> bool:
-    """Write what was told of a trade, if it still is as it was read."""
+    """Store the reported state of a trade, if its status is still as read."""
     binds = {
         "domain_id": trade.domain_id,
         "trade_no": trade.trade_no,
@@ -153,7 +153,7 @@ async def unpark(db: AsyncConnection, domain_id: str, trade_no: str) -> bool:
 
 
 async def add_refund(db: AsyncConnection, refund: TradeRefund) -> TradeRefund | None:
-    """Write a refund about to be asked for; None when its number is there already."""
+    """Write a refund before it is sent; None when its number is there already."""
     return _REFUNDS.one(await db.execute(_ADD_REFUND, msgspec.structs.asdict(refund)))
 
 
@@ -173,7 +173,7 @@ async def refund_by_number(db: AsyncConnection, traction_no: str) -> TradeRefund
 async def advance_refund(
     db: AsyncConnection, refund: TradeRefund, status: str, refund_transaction_id: str
 ) -> bool:
-    """Write what was told of a refund, if it still is as it was read."""
+    """Store the reported state of a refund, if its status is still as read."""
     binds = {
         "domain_id": refund.domain_id,
         "refund_trade_no": refund.refund_trade_no,

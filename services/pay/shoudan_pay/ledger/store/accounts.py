@@ -203,7 +203,7 @@ async def create(db: AsyncConnection, accounts: Sequence[NewAccount]) -> set[Key
     await db.execute(
         _CREATE_PLATFORMS, {"ident": [p[0] for p in pairs], "groups": [p[1] for p in pairs]}
     )
-    # In one order for everybody, so that two makers of the same accounts never wait in a circle.
+    # Sorted, so that two makers of the same accounts never deadlock.
     ordered = sorted({a.key: a for a in reversed(accounts)}.values(), key=lambda a: a.key)
     binds = columns(ordered, "ident", "groups", "eid", "name", "limited")
     binds["credit"] = [a.credit_micros for a in ordered]
@@ -259,7 +259,7 @@ async def alerts(db: AsyncConnection, account_ids: Sequence[int]) -> list[Alert]
 
 
 async def mark_alerts(db: AsyncConnection, changed: Sequence[Alert]) -> None:
-    """Remember which way each was told last."""
+    """Store the direction in which each was crossed last."""
     await db.execute(_MARK_ALERTS, columns(changed, "account_id", "threshold_micros", "low"))
 
 

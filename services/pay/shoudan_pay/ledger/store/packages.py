@@ -28,7 +28,7 @@ ORDER BY p.pkg_id"""
 _BY_KEY = statement(f"SELECT {_COLUMNS}, shoudan_now() AS now {_FOUND}")
 _LOCK = statement(f"SELECT {_COLUMNS}, shoudan_now() AS now {_FOUND} FOR UPDATE OF p")
 
-# In one order for everybody, so that two makers of the same packages never wait in a circle.
+# Sorted, so that two makers of the same packages never deadlock.
 _CREATE = statement(f"""
 INSERT INTO package_info (account_id, spkg_id, pkg_name, total_capacity, total_remain, capacity_daily,
     deduct_today, deduct_date, expires, book_time, last_update)

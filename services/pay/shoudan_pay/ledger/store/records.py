@@ -1,4 +1,4 @@
-"""Statements on records: what a group commit reads and writes, and what people ask for later."""
+"""Statements on records: what a group commit reads and writes, and the pages read later."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def _binds(names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> dict[str, l
 async def insert(db: AsyncConnection, records: Sequence[Record]) -> None:
     """Write records, and to each account what its last record left.
 
-    The accounts are locked, so the keys and numbers of these records cannot be taken by anybody else.
+    The accounts are locked, so no other transaction can take the keys and numbers of these records.
     """
     last = list({r.account_id: r for r in records}.values())
     binds = {

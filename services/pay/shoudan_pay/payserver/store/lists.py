@@ -69,7 +69,7 @@ class UnknownField(ValueError):
 
 
 class PageTooFar(ValueError):
-    """The page is not among the first `rows_max` rows of what was asked for."""
+    """The page is not among the first `rows_max` rows of the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +306,7 @@ def edge_query(wanted: Wanted, *, rising: bool = False) -> Select[Any]:
 
 
 def _few(listed: Listed, wanted: Wanted) -> bool:
-    """Whether an index holds the few rows of what is asked for."""
+    """Whether an index holds the few rows that are wanted."""
     if wanted.uuid or (wanted.scope is not None and wanted.scope[0] in _FEW):
         return True
     return any(
@@ -392,7 +392,7 @@ def _moment(text: str) -> datetime:
 
 
 def _orders(listed: Listed, wanted: Wanted) -> list[Any]:
-    """The sorting asked for, and the id, so that pages never overlap."""
+    """The requested sorting, and the id, so that pages never overlap."""
     keys = [(_column(listed, one.name), one.descending) for one in wanted.orderings]
     if not keys:
         keys = [(listed.table.c.create_time, True)]

@@ -83,7 +83,7 @@ _PLATFORM_DOMAINS = statement(f"""
 SELECT {_DOMAINS.of()} FROM dingdang_domain
 WHERE role = 'platform' AND enabled AND merchant_uuid = ANY(CAST(:merchants AS text[]))
 """)
-# A nonce whose time is over may come again; the row of an unexpired one is left as it is.
+# An expired nonce may be used again; the row of an unexpired one is left unchanged.
 _USE_NONCE = statement("""
 INSERT INTO proof_nonce AS p (scope, nonce, content_hash, expire_time)
 VALUES (:scope, :nonce, :content_hash, shoudan_now() + make_interval(secs => :keep_s))
@@ -99,7 +99,7 @@ _ADD_TOKEN = statement("""
 INSERT INTO ums_token (token_hash, app_id, create_time, expire_time)
 VALUES (:token_hash, :app_id, shoudan_now(), shoudan_now() + make_interval(secs => :keep_s))
 """)
-# The newest stay: whoever asks for an eleventh ends its own oldest.
+# The newest stay: an eleventh token ends the oldest of its app.
 _TRIM_TOKENS = statement("""
 DELETE FROM ums_token WHERE app_id = :app_id AND token_hash NOT IN (
     SELECT token_hash FROM ums_token WHERE app_id = :app_id AND expire_time > shoudan_now()
@@ -133,7 +133,7 @@ async def apps_by_mid(db: AsyncConnection, mid: str, tid: str) -> list[UmsApp]:
 
 
 async def app_by_token(db: AsyncConnection, token_hash: bytes) -> UmsApp | None:
-    """Whose live token this is."""
+    """The app of a live token."""
     return _APPS.one(await db.execute(_APP_BY_TOKEN, {"token_hash": token_hash}))
 
 
@@ -178,6 +178,6 @@ async def add_token(db: AsyncConnection, app_id: str, token_hash: bytes) -> None
 
 
 async def forget(db: AsyncConnection) -> None:
-    """Delete nonces and tokens whose time is over."""
+    """Delete expired nonces and tokens."""
     await db.execute(_FORGET_NONCES)
     await db.execute(_FORGET_TOKENS)
