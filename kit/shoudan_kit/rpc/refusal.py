@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Any, ClassVar, cast, dataclass_transform
+from typing import ClassVar, cast
 
 import grpc
 from google.protobuf import any_pb2
@@ -22,25 +22,13 @@ FACT_CHARS_MAX = 256
 MESSAGE_CHARS_MAX = 512
 
 
-@dataclass_transform()
 @dataclass
 class Refusal(Exception):
-    """Subclass once per reason: `class NotThere(PayRefusal, code=…, reason="ERROR_REASON_NOT_THERE")`.
-
-    The fields of the subclass, which is made a dataclass, are its facts; None is left out.
-    """
+    """Subclass once per reason. The fields of the subclass are its facts; None is left out."""
 
     code: ClassVar[grpc.StatusCode]
     domain: ClassVar[str]
     reason: ClassVar[str]
-
-    def __init_subclass__(
-        cls, *, code: grpc.StatusCode | None = None, reason: str = "", **options: Any
-    ) -> None:
-        super().__init_subclass__(**options)
-        if code is not None:
-            cls.code, cls.reason = code, reason
-        dataclass(cls)
 
     @property
     def metadata(self) -> dict[str, str]:

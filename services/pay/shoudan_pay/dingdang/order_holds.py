@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from grpc import aio
 
@@ -34,8 +34,8 @@ class OrderHolds:
     def __init__(self, app: App[PaySettings]) -> None:
         self._app = app
         channel = app.channel("order")
-        self._orders: Any = cast("Any", order_grpc.OrderServiceStub(channel))
-        self._audits: Any = cast("Any", audit_grpc.AuditServiceStub(channel))
+        self._orders = order_grpc.OrderServiceStub(channel)
+        self._audits = audit_grpc.AuditServiceStub(channel)
 
     async def hold(self, channel_no: str, request_no: str, trade_no: str) -> None:
         """Pause the order's delivery. A repeat changes nothing. Raises Refused, OrdersAway."""
@@ -66,7 +66,7 @@ class OrderHolds:
         """The status the order had before."""
         key = order.OrderKey(channel_no=channel_no, request_no=request_no)
         asked = order.QueryOrdersRequest(keys=[key])
-        found: Any = (await _answer(self._orders.QueryOrders(asked, timeout=CALL_S))).results[0]
+        found = (await _answer(self._orders.QueryOrders(asked, timeout=CALL_S))).results[0]
         if found.HasField("refusal"):
             raise refused_from_proto(found.refusal)
         wish = audit.PauseDeliveryRequest(

@@ -7,13 +7,13 @@ from grpc import StatusCode as Code
 from shoudan_pay.refusals import PayRefusal
 
 
-class OrdersAway(PayRefusal, code=Code.UNAVAILABLE, reason="ERROR_REASON_ORDERS_AWAY"):
+class OrdersAway(PayRefusal, code=Code.UNAVAILABLE):
     """The order service did not answer; nothing was bound."""
 
     answer: str
 
 
-class TradeDiffers(PayRefusal, code=Code.ALREADY_EXISTS, reason="ERROR_REASON_TRADE_DIFFERS"):
+class TradeDiffers(PayRefusal, code=Code.ALREADY_EXISTS):
     """The trade number was bound before with other content."""
 
     trade_no: str

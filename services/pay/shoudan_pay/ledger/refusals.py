@@ -10,7 +10,7 @@ from grpc import StatusCode as Code
 from shoudan_pay.refusals import PayRefusal
 
 
-class AccountNotFound(PayRefusal, code=Code.NOT_FOUND, reason="ERROR_REASON_ACCOUNT_NOT_FOUND"):
+class AccountNotFound(PayRefusal, code=Code.NOT_FOUND):
     """[908] 帐户不存在."""
 
     ident: str
@@ -18,9 +18,7 @@ class AccountNotFound(PayRefusal, code=Code.NOT_FOUND, reason="ERROR_REASON_ACCO
     eid: str
 
 
-class BalanceTooLow(
-    PayRefusal, code=Code.FAILED_PRECONDITION, reason="ERROR_REASON_BALANCE_TOO_LOW"
-):
+class BalanceTooLow(PayRefusal):
     """[904] 帐户余额不足: spending would take a limited account below minus credit."""
 
     ident: str
@@ -30,9 +28,7 @@ class BalanceTooLow(
     amount_micros: int
 
 
-class AccountLocked(
-    PayRefusal, code=Code.FAILED_PRECONDITION, reason="ERROR_REASON_ACCOUNT_LOCKED"
-):
+class AccountLocked(PayRefusal):
     """[401] 账户未启用."""
 
     ident: str
@@ -40,7 +36,7 @@ class AccountLocked(
     eid: str
 
 
-class PostingDiffers(PayRefusal, code=Code.ALREADY_EXISTS, reason="ERROR_REASON_POSTING_DIFFERS"):
+class PostingDiffers(PayRefusal, code=Code.ALREADY_EXISTS):
     """[901] The key came before with other content; the first answer stands."""
 
     trade_no: str
@@ -48,15 +44,13 @@ class PostingDiffers(PayRefusal, code=Code.ALREADY_EXISTS, reason="ERROR_REASON_
     change_type: int
 
 
-class RecordNotFound(PayRefusal, code=Code.NOT_FOUND, reason="ERROR_REASON_RECORD_NOT_FOUND"):
+class RecordNotFound(PayRefusal, code=Code.NOT_FOUND):
     """[908] 交易编号不存在: nothing has the number that a refund or a reversal quotes."""
 
     ext_no: str
 
 
-class RefundTooHigh(
-    PayRefusal, code=Code.FAILED_PRECONDITION, reason="ERROR_REASON_REFUND_TOO_HIGH"
-):
+class RefundTooHigh(PayRefusal):
     """[903] 扣款金额,已退款金额,本次退款金额: refunds would exceed what was deducted."""
 
     ext_no: str
@@ -65,21 +59,19 @@ class RefundTooHigh(
     amount_micros: int
 
 
-class AlreadyReversed(PayRefusal, code=Code.ALREADY_EXISTS, reason="ERROR_REASON_ALREADY_REVERSED"):
+class AlreadyReversed(PayRefusal, code=Code.ALREADY_EXISTS):
     """[201] 红冲交易编号已存在: reversed before under another number."""
 
     ext_no: str
 
 
-class PackageNotFound(PayRefusal, code=Code.NOT_FOUND, reason="ERROR_REASON_PACKAGE_NOT_FOUND"):
+class PackageNotFound(PayRefusal, code=Code.NOT_FOUND):
     """[908] 服务包不存在."""
 
     spkg_id: str
 
 
-class CapacityTooLow(
-    PayRefusal, code=Code.FAILED_PRECONDITION, reason="ERROR_REASON_CAPACITY_TOO_LOW"
-):
+class CapacityTooLow(PayRefusal):
     """[904] 服务包剩余数量不足: the package, or its daily limit, has too little left."""
 
     spkg_id: str
@@ -87,36 +79,30 @@ class CapacityTooLow(
     num: int
 
 
-class PackageExpired(
-    PayRefusal, code=Code.FAILED_PRECONDITION, reason="ERROR_REASON_PACKAGE_EXPIRED"
-):
+class PackageExpired(PayRefusal):
     """[904] The package's last day has passed."""
 
     spkg_id: str
     expires: str
 
 
-class NumberInvalid(PayRefusal, code=Code.INVALID_ARGUMENT, reason="ERROR_REASON_NUMBER_INVALID"):
+class NumberInvalid(PayRefusal, code=Code.INVALID_ARGUMENT):
     """[903] 数量错误: below 1, out of range, or more given back than was taken."""
 
     num: int
 
 
-class PostingFailed(PayRefusal, code=Code.INTERNAL, reason="ERROR_REASON_POSTING_FAILED"):
+class PostingFailed(PayRefusal, code=Code.INTERNAL):
     """[901] 添加资金变动记录失败: a fault of ours met this group; the log has it under the trace."""
 
     trace: str
 
 
-class StatementsOff(
-    PayRefusal, code=Code.FAILED_PRECONDITION, reason="ERROR_REASON_STATEMENTS_OFF"
-):
+class StatementsOff(PayRefusal):
     """No folder of signed statements is set."""
 
 
-class StatementsUnusable(
-    PayRefusal, code=Code.FAILED_PRECONDITION, reason="ERROR_REASON_STATEMENTS_UNUSABLE"
-):
+class StatementsUnusable(PayRefusal):
     """The folder of signed statements cannot be read or written; the log says where."""
 
     why: str

@@ -14,7 +14,7 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver import ledger_moves, numbers, rules, states
 from shoudan_pay.payserver.acceptance import Acceptance, Batch, Call, Offline, Request, Stored
 from shoudan_pay.payserver.components import Components
-from shoudan_pay.payserver.refusals import PayNotFound, PayUrlEmpty, RefundDiffers
+from shoudan_pay.payserver.refusals import PayNotFound, PayRefundDiffers, PayUrlEmpty
 from shoudan_pay.payserver.rules import Method, RefundAsked
 from shoudan_pay.payserver.settlement import REFUNDS, Settlement, settle_refunds
 from shoudan_pay.payserver.states import Event, RefundStatus
@@ -97,7 +97,7 @@ class _Batch(Batch[RefundAsked, RefundOrder]):
         key = pay.merchant_uuid, asked.client_no
         if (known := self._known.get(key)) is not None:
             if known.content_hash != asked.content_hash:
-                return RefundDiffers(asked.client_no)
+                return PayRefundDiffers(asked.client_no)
             if known.traction_no in self._new:
                 return known.traction_no
             return Stored(known, repeated=known.status not in states.OPEN_REFUNDS)
