@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import msgspec
+
 NAME_CHARS_MAX: Final = 64
 
 
@@ -31,3 +33,13 @@ def repeated_key(document: bytes) -> str | None:
     except _Repeated as found:
         return str(found)[:NAME_CHARS_MAX]
     return None
+
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """The members of a JSON object; None for anything else, and for one with a repeated key."""
+    try:
+        found = msgspec.json.decode(body, type=dict[str, Any])
+        repeated = repeated_key(body)
+    except (ValueError, RecursionError):
+        return None
+    return found if repeated is None else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -52,15 +51,18 @@ async def start(app: App[PaySettings]) -> Running:
     context = compose(app)
     payserver, signatures, heads = context.payserver, context.signatures, HeadLog(app)
     ledger = LedgerServicer(app, context.ledger)
-    servicers = (
-        (ledger_stubs.add_LedgerServiceServicer_to_server, ledger),
-        (payment_stubs.add_PaymentServiceServicer_to_server, PaymentServicer(payserver)),
-        (setup_stubs.add_SetupServiceServicer_to_server, SetupServicer(app, payserver.components)),
-        (
+    registers = (
+        partial(ledger_stubs.add_LedgerServiceServicer_to_server, ledger),
+        partial(payment_stubs.add_PaymentServiceServicer_to_server, PaymentServicer(payserver)),
+        partial(
+            setup_stubs.add_SetupServiceServicer_to_server,
+            SetupServicer(app, payserver.components),
+        ),
+        partial(
             platform_stubs.add_ChinaumsServiceServicer_to_server,
             ChinaumsServicer(app, signatures, context.ums_notifies),
         ),
-        (
+        partial(
             platform_stubs.add_DingdangServiceServicer_to_server,
             DingdangServicer(
                 signatures,
@@ -69,14 +71,14 @@ async def start(app: App[PaySettings]) -> Running:
                 app.settings.component_timeout_s + 1,
             ),
         ),
-        (
+        partial(
             platform_stubs.add_PlatformServiceServicer_to_server,
             PlatformServicer(app, context.order_holds),
         ),
     )
     return Running(
         context=context,
-        registers=[partial(cast("Any", add), servicer) for add, servicer in servicers],
+        registers=registers,
         names=NAMES,
         handlers=HANDLERS,
         background=[signatures.forget_forever, partial(arm_forever, app), heads.run],

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
 from shoudan_kit.clock import BEIJING, beijing
 from shoudan_kit.http.client import Answered, HttpClient, HttpResult, NotSent
-from shoudan_kit.http.json_keys import repeated_key
+from shoudan_kit.http.json_keys import json_object
 from shoudan_signing import open_body_sig
 
 REFUND: Final = "/netpay/refund"
@@ -227,14 +227,9 @@ def read(outcome: HttpResult, access: Access, msg_id: str) -> UmsAnswer:
     signed = outcome.headers.get("Authorization", "")
     if signed and not _answer_right(signed, access, outcome.body):
         return UmsAnswer(_M.ASK_LATER, "answer_unverified")
-    try:
-        read_: Any = msgspec.json.decode(outcome.body)
-        repeated = repeated_key(outcome.body)
-    except (ValueError, RecursionError):
+    members = json_object(outcome.body)
+    if members is None:
         return UmsAnswer(_M.ASK_LATER, "unreadable", f"HTTP {outcome.status}")
-    if not isinstance(read_, dict) or repeated is not None:
-        return UmsAnswer(_M.ASK_LATER, "unreadable", f"HTTP {outcome.status}")
-    members = cast("dict[str, Any]", read_)
     code = str(members.get("errCode", ""))[:CODE_CHARS_MAX]
     text = str(members.get("errMsg") or members.get("errInfo") or "")[:TEXT_CHARS_MAX]
     meaning = CODES.get(code, _M.ASK_LATER)

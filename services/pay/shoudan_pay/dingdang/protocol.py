@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
 from shoudan_kit.http.client import Answered, HttpClient, NotSent
-from shoudan_kit.http.json_keys import repeated_key
+from shoudan_kit.http.json_keys import json_object
 
 ORDER_QUERY: Final = "/orderquery"
 REFUND: Final = "/refund"
@@ -114,14 +114,10 @@ async def send(
     shown = outcome.body.decode("utf-8", "replace").replace("\0", "")[:ANSWER_CHARS_MAX]
     if outcome.status != 200:
         return DingdangAnswer(None, http_status=outcome.status, text=shown)
-    try:
-        read: Any = msgspec.json.decode(outcome.body)
-        repeated = repeated_key(outcome.body)
-    except (ValueError, RecursionError):
+    read = json_object(outcome.body)
+    if read is None:
         return DingdangAnswer(None, http_status=200, text=shown)
-    if repeated is not None:
-        return DingdangAnswer(None, http_status=200, text=shown)
-    code = cast("dict[str, Any]", read).get("retCode") if isinstance(read, dict) else None
+    code = read.get("retCode")
     ok = True if code in SUCCESSES else False if code == "FAIL" else None
-    found = cast("dict[str, Any]", read) if ok is not None else {}
+    found = read if ok is not None else {}
     return DingdangAnswer(ok, http_status=200, text=shown, members=found)

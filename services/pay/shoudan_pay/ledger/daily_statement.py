@@ -39,6 +39,7 @@ HEADS_PAGE: Final = 5000
 P = ParamSpec("P")
 R = TypeVar("R")
 Watch = Callable[[Progress], None]
+START: Final = Place()  # before the first account
 
 
 class SealedElsewhere(Exception):
@@ -104,7 +105,7 @@ async def prove(
     *,
     ident: str = "",
     full: bool = False,
-    begin: Place = Place(),  # noqa: B008 - a constant
+    begin: Place = START,
     call_s: float | None = None,
 ) -> AsyncIterator[Progress]:
     """Prove the ledger as it stands: what was added since the last statement, or with `full` all of it.

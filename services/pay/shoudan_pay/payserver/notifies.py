@@ -59,7 +59,7 @@ class Notifies:
         if not protocol.signed(sign, secret, noun, number) or usable is None:
             _log.warning("notify_unsigned", kind=noun, traction_no=number)
             raise ResourceNotFound(number[:64])
-        answer = protocol.read_answer(raw, str(raw.tractionNo))
+        answer = protocol.read_answer(raw, str(raw.traction_no))
         if answer.word is AnswerKind.UNKNOWN:
             raise FieldInvalid("ret", UNLISTED)
         await shielded(accepted.apply(order, answer))

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
 from shoudan_kit.clock import from_beijing
 from shoudan_kit.http.client import Answered, HttpClient, NotSent
-from shoudan_kit.http.json_keys import repeated_key
+from shoudan_kit.http.json_keys import json_object, repeated_key
 
 ANSWER_CHARS_MAX: Final = 200
 NUMBER_CHARS_MAX: Final = 64
@@ -54,16 +54,16 @@ class ComponentAnswer:
     refund_fen: int | None = None
 
 
-class RawAnswer(msgspec.Struct, frozen=True):
+class RawAnswer(msgspec.Struct, frozen=True, rename="camel"):
     """The documented answer; numbers may come as JSON numbers, of any length."""
 
-    tractionNo: str | int = ""  # noqa: N815 - their names
+    traction_no: str | int = ""
     ret: str = ""
-    thirdOrderNo: str | int | None = None  # noqa: N815
-    thirdErrorReason: str | int | None = None  # noqa: N815
-    tradeFinishedAt: str | None = None  # noqa: N815
-    payAmount: int | float | str | None = None  # noqa: N815 - not documented, but seen
-    refundAmount: int | float | str | None = None  # noqa: N815
+    third_order_no: str | int | None = None
+    third_error_reason: str | int | None = None
+    trade_finished_at: str | None = None
+    pay_amount: int | float | str | None = None  # not documented, but seen
+    refund_amount: int | float | str | None = None
 
 
 _WORDS: Final = {
@@ -81,18 +81,18 @@ def read_answer(
     answer: RawAnswer, traction_no: str, words: Mapping[str, AnswerKind] = _WORDS
 ) -> ComponentAnswer:
     """The meaning of an answer about `traction_no`; UNKNOWN for unlisted words and other numbers."""
-    if str(answer.tractionNo) != traction_no:
+    if str(answer.traction_no) != traction_no:
         return ComponentAnswer(AnswerKind.UNKNOWN, why="another tractionNo")
     word = words.get(answer.ret)
     if word is None:
         return ComponentAnswer(AnswerKind.UNKNOWN, why="unlisted ret")
     return ComponentAnswer(
         word,
-        _text(answer.thirdOrderNo)[:NUMBER_CHARS_MAX] or None,
-        _clean(_text(answer.thirdErrorReason))[:REASON_CHARS_MAX],
-        finished_at(answer.tradeFinishedAt or ""),
-        pay_fen=_fen(answer.payAmount),
-        refund_fen=_fen(answer.refundAmount),
+        _text(answer.third_order_no)[:NUMBER_CHARS_MAX] or None,
+        _clean(_text(answer.third_error_reason))[:REASON_CHARS_MAX],
+        finished_at(answer.trade_finished_at or ""),
+        pay_fen=_fen(answer.pay_amount),
+        refund_fen=_fen(answer.refund_amount),
     )
 
 
@@ -147,14 +147,9 @@ async def check_environment(http: HttpClient, url: str, merchant_href: str) -> C
     outcome = await http.send("GET", f"{url}{joint}merchantHref={quote(merchant_href, safe='')}")
     if not isinstance(outcome, Answered):
         return Checked(agreed=False, shown="null")
-    try:
-        answer: Any = msgspec.json.decode(outcome.body)
-        repeated = repeated_key(outcome.body)
-    except (ValueError, RecursionError):
+    members = json_object(outcome.body)
+    if members is None:
         return Checked(agreed=False, shown="null")
-    if not isinstance(answer, dict) or repeated is not None:
-        return Checked(agreed=False, shown="null")
-    members = cast("dict[str, Any]", answer)
     # Only documented fields are quoted: an address must not speak through our errors.
     known = {name: members[name] for name in ("ret", "merchantUUID") if name in members}
     shown = _encode(known).decode()

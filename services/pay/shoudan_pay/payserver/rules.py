@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
@@ -123,14 +123,14 @@ def uses_of(merchant_uuid: str, params: str) -> dict[tuple[Key, str], int]:
     """
     given = _object(params)
     member = merchant_uuid, MEMBERS, _uuid(given, "memberUUID")
-    details = given.get("merchandiseDetails")
-    if not isinstance(details, list) or not 1 <= len(cast("list[Any]", details)) <= DETAILS_MAX:
+    details: list[Any] = _as(list, given.get("merchandiseDetails")) or []
+    if not 1 <= len(details) <= DETAILS_MAX:
         raise FieldInvalid("merchandiseDetails", f"is no list of 1 to {DETAILS_MAX}")
     uses: dict[tuple[Key, str], int] = {}
-    for detail in cast("list[Any]", details):
-        if not isinstance(detail, dict):
+    for detail in details:
+        line: dict[str, Any] | None = _as(dict, detail)
+        if line is None:
             raise FieldInvalid("merchandiseDetails", "has what is no object")
-        line = cast("dict[str, Any]", detail)
         count = line.get("count")
         if type(count) is float and count.is_integer():
             count = int(count)
@@ -169,8 +169,12 @@ def fen(micros: int) -> int:
 
 
 def _object(text: str) -> Mapping[str, Any]:
-    found: Any = msgspec.json.decode(text)
-    return cast("dict[str, Any]", found)
+    return msgspec.json.decode(text, type=dict[str, Any])
+
+
+def _as(kind: type[Any], value: Any) -> Any:
+    """The value when it is of this kind, else None."""
+    return value if isinstance(value, kind) else None
 
 
 def _uuid(given: Mapping[str, Any], name: str) -> str:

@@ -216,7 +216,8 @@ class Signatures:
 
 def _any(right: Callable[[str], bool], keys: tuple[str, ...]) -> bool:
     # No short cut: the time must not reveal which key fitted.
-    return any([right(key) for key in keys])  # noqa: C419
+    rights = [right(key) for key in keys]
+    return any(rights)
 
 
 def _readable(proof: Proof) -> None:

@@ -64,10 +64,8 @@ _NAMES: Final = {
 def terms(message: pb.Terms, under: Terms = BARE) -> Terms:
     """The terms given, laid over others."""
     given: dict[str, Any] = {}
-    for name in Terms.__struct_fields__:
-        if not message.HasField(name):  # pyright: ignore[reportArgumentType] - the names are the same
-            continue
-        value: Any = getattr(message, name)
+    for field, value in message.ListFields():
+        name = field.name
         if isinstance(value, str):
             most = _TERM_MAX.get(name, URL_MAX)
             value = text(_NAMES.get(name, name), value, most, optional=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
@@ -284,7 +284,7 @@ def page_query(wanted: Wanted, where: ColumnElement[bool] | None = None) -> Sele
     """The rows of one page."""
     listed = LISTS[wanted.collection]
     columns = [listed.table.c[name] for name in listed.columns]
-    rows = cast("Select[Any]", select(*columns)).order_by(*_orders(listed, wanted))
+    rows: Select[Any] = select(*columns).order_by(*_orders(listed, wanted))
     rows = rows.where(_where(listed, wanted) if where is None else where)
     return rows.offset(wanted.offset).limit(wanted.limit)
 
