@@ -24,6 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.text_statements import Row
+
 T = TypeVar("T")
 
 # Subclasses first: SmallInteger and BigInteger are Integers. Text without its length: CAST to a length cuts.
@@ -127,7 +129,13 @@ class Rows(Generic[T]):
 
     def all(self, rows: Iterable[Any]) -> list[T]:
         """Every row."""
-        return [self.read(row) for row in rows]
+        given = list(rows)
+        # A batch whose columns begin with ours, in our order, is read by position: a quarter of the cost.
+        kind, size = self._kind, len(self.names)
+        as_ours = bool(given) and isinstance(given[0], Row) and not self._enums
+        if as_ours and tuple(given[0].keys())[:size] == self.names:
+            return [kind(*row[:size]) for row in given]
+        return [self.read(row) for row in given]
 
     def one(self, rows: Any) -> T | None:
         """The only row of a result, None when there is none. Raises MultipleResultsFound."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from shoudan_kit.db import columns
 from shoudan_kit.db.errors import connection_lost, sql_state
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import FastConnection, Rows, _known_types, watched
@@ -170,3 +172,22 @@ async def test_no_more_connections_are_lent_than_the_pool_has(bare_url: str) -> 
 async def _asked(database: Database) -> int:
     async with database.connect() as db:
         return (await db.execute(text("SELECT 1"))).scalar_one()
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    queue_name: str
+    reason: str
+
+
+@pytest.mark.parametrize("listed", ["queue_name, reason, create_time", "reason, queue_name"])
+async def test_rows_are_read_by_name_in_whatever_order_they_come(
+    database: Database, listed: str
+) -> None:
+    async with database.begin() as db:
+        await db.execute(PAUSE, binds("a", "b"))
+        found = await db.execute(text(f"SELECT {listed} FROM task_pause ORDER BY queue_name"))
+        assert columns.Rows(Pause).all(found) == [Pause("a", "x:y"), Pause("b", "x:y")]
+        one = await db.execute(text(f"SELECT {listed} FROM task_pause WHERE queue_name = 'b'"))
+        assert columns.Rows(Pause).one(one) == Pause("b", "x:y")
+        assert columns.Rows(Pause).all(await db.execute(text("SELECT 1 WHERE false"))) == []
