@@ -55,8 +55,7 @@ async def start(app: App[PaySettings]) -> Running:
         partial(ledger_stubs.add_LedgerServiceServicer_to_server, ledger),
         partial(payment_stubs.add_PaymentServiceServicer_to_server, PaymentServicer(payserver)),
         partial(
-            setup_stubs.add_SetupServiceServicer_to_server,
-            SetupServicer(app, payserver.components),
+            setup_stubs.add_SetupServiceServicer_to_server, SetupServicer(app, payserver.components)
         ),
         partial(
             platform_stubs.add_ChinaumsServiceServicer_to_server,

@@ -160,12 +160,10 @@ class PaySettings(ServiceSettings):
         64, ge=1, le=1000, description="Calls to payment components in flight in this process."
     )
     component_poll_s: Seconds = Field(
-        10,
-        description="Longest seconds between questions about a pay in paying, as 002 advises.",
+        10, description="Longest seconds between questions about a pay in paying, as 002 advises."
     )
     component_lost_s: Seconds = Field(
-        60,
-        description="Seconds after which a component that does not know a number is believed.",
+        60, description="Seconds after which a component that does not know a number is believed."
     )
     component_networks: list[str] = Field(
         default_factory=list[str],

@@ -33,11 +33,7 @@ async def refund(app: App[PaySettings], desk: UmsApp, mid: str, tid: str, number
         raise NoOrder(number)
     async with app.db.connect() as db:
         found = await refunds.asked(
-            db,
-            merchant=desk.merchant_uuid,
-            app_id=desk.app_id,
-            number=number,
-            template_id=TEMPLATE,
+            db, merchant=desk.merchant_uuid, app_id=desk.app_id, number=number, template_id=TEMPLATE
         )
     if found is None:
         raise NoOrder(number)

@@ -70,10 +70,7 @@ class OrderHolds:
         if found.HasField("refusal"):
             raise refused_from_proto(found.refusal)
         wish = audit.PauseDeliveryRequest(
-            order_ids=[found.order.order_id],
-            paused=paused,
-            by=BY,
-            reason=reason,
+            order_ids=[found.order.order_id], paused=paused, by=BY, reason=reason
         )
         await _answer(self._audits.PauseDelivery(wish, timeout=CALL_S))
         return found.order.status

@@ -242,12 +242,7 @@ class _Sheet:
             standing.head = head
             del self._records[record.key]
             if record.ext_no:
-                counted = (
-                    record.account_id,
-                    record.ext_no,
-                    record.trade_type,
-                    record.change_type,
-                )
+                counted = (record.account_id, record.ext_no, record.trade_type, record.change_type)
                 self._returned[counted] -= abs(record.amount_micros)
 
 

@@ -133,9 +133,7 @@ ACCOUNT_RECORD = Table(
     column("memo", String(1024), "备注"),
     moment("create_time", "创建时间, never before the account's previous record"),
     column(
-        "hash",
-        LargeBinary,
-        "key id and HMAC-SHA-256 over the previous record's hash and this row",
+        "hash", LargeBinary, "key id and HMAC-SHA-256 over the previous record's hash and this row"
     ),
     # trade_no first: new numbers sort last, so the index grows at one end, and it finds a trade, too.
     UniqueConstraint(
@@ -154,12 +152,7 @@ ACCOUNT_RECORD = Table(
         "seq > 0 AND account_id <> contra_account_id AND octet_length(hash) IN (32, 36)",
         name="chain",
     ),
-    Index(
-        "account_record_ext_no",
-        "ext_no",
-        "account_id",
-        postgresql_where=text("ext_no <> ''"),
-    ),
+    Index("account_record_ext_no", "ext_no", "account_id", postgresql_where=text("ext_no <> ''")),
     Index(
         "account_record_reversed_once",
         "account_id",

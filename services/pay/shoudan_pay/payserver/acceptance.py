@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from shoudan_kit import log
 from shoudan_kit.batch import Coalescer
@@ -80,6 +80,9 @@ class Offline:
     """The mode is offline: nothing is stored."""
 
 
+Answer: TypeAlias = Stored[T] | Offline | Refusal
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
     """A stored order and the call to its component."""
@@ -99,7 +102,7 @@ class Batch(ABC, Generic[K, T]):
         self.calls: list[Call[T]] = []
 
     @abstractmethod
-    async def accept(self, requests: Sequence[Request[K]]) -> list[Stored[T] | Offline | Refusal]:
+    async def accept(self, requests: Sequence[Request[K]]) -> list[Answer[T]]:
         """Judge, write, move money; an answer per request, in order, and `calls` to make after the commit."""
 
     def _first_sent(self, method: Method, terms: Terms, url: str | None) -> Sent:
@@ -125,14 +128,12 @@ class Acceptance(ABC, Generic[K, T]):
         self.numbers, self.ring = numbers.Numbers(app.clock.now), ring_of(app.settings)
         self._calls: dict[str, asyncio.Future[T]] = {}
         self._running: set[asyncio.Task[T]] = set()
-        self._gather: Coalescer[Sequence[Request[K]], list[Stored[T] | Offline | Refusal]] = (
-            Coalescer(
-                self._run,
-                name=own.batches,
-                size_max=app.settings.pays_batch_max,
-                waiting_max=app.settings.pays_waiting_max,
-                weight_of=len,
-            )
+        self._gather: Coalescer[Sequence[Request[K]], list[Answer[T]]] = Coalescer(
+            self._run,
+            name=own.batches,
+            size_max=app.settings.pays_batch_max,
+            waiting_max=app.settings.pays_waiting_max,
+            weight_of=len,
         )
         self._waiters = Waiters(app, own.looks, own.orders.by_number, self._answer_expected_since)
 
@@ -140,9 +141,7 @@ class Acceptance(ABC, Generic[K, T]):
     def _batch(self, work: UnitOfWork) -> Batch[K, T]:
         """A batch to accept requests in."""
 
-    async def accept(
-        self, requests: Sequence[Request[K]], wait_s: float
-    ) -> list[Stored[T] | Offline | Refusal]:
+    async def accept(self, requests: Sequence[Request[K]], wait_s: float) -> list[Answer[T]]:
         """One answer per request, in order; what its component does not end in `wait_s` stays open."""
         until = asyncio.get_running_loop().time() + wait_s
         answers = await self._gather(requests)
@@ -211,11 +210,11 @@ class Acceptance(ABC, Generic[K, T]):
 
     async def _run(
         self, asked: Sequence[Sequence[Request[K]]]
-    ) -> list[list[Stored[T] | Offline | Refusal] | Exception]:
+    ) -> list[list[Answer[T]] | Exception]:
         answers = iter(await self._accept([request for requests in asked for request in requests]))
         return [[next(answers) for _ in requests] for requests in asked]
 
-    async def _accept(self, requests: Sequence[Request[K]]) -> list[Stored[T] | Offline | Refusal]:
+    async def _accept(self, requests: Sequence[Request[K]]) -> list[Answer[T]]:
         """One transaction; when one request makes it fail, halves of it, down to that request alone."""
         for attempt in range(1, TRIES_MAX + 1):
             try:
@@ -239,9 +238,7 @@ class Acceptance(ABC, Generic[K, T]):
         _log.error(self._own.failed, trace=trace, exc_info=True, **number)
         return PayNotWritten(trace)
 
-    async def _transact(
-        self, requests: Sequence[Request[K]]
-    ) -> list[Stored[T] | Offline | Refusal]:
+    async def _transact(self, requests: Sequence[Request[K]]) -> list[Answer[T]]:
         calls: list[Call[T]] = []
         try:
             async with self._app.work(self._own.transaction) as work:

@@ -15,13 +15,7 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.refusals import ResourceNotFound
 from shoudan_pay.payserver.store import lists
 from shoudan_pay.payserver.store import modes as mode_store
-from shoudan_pay.payserver.store.lists import (
-    Collection,
-    Ordering,
-    PageTooFar,
-    UnknownField,
-    Wanted,
-)
+from shoudan_pay.payserver.store.lists import Collection, Ordering, PageTooFar, UnknownField, Wanted
 from shoudan_pay.payserver.store.modes import Mode, Template
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.refusals import FieldInvalid
@@ -65,10 +59,7 @@ class Lists:
     ) -> tuple[Sequence[Mode], Sequence[Template]]:
         """A merchant's modes, and the templates it has none of. Raises FieldInvalid."""
         wanted = Wanted(
-            Collection.MODES,
-            merchant_uuid=merchant,
-            orderings=orderings,
-            limit=mode_store.LIST_MAX,
+            Collection.MODES, merchant_uuid=merchant, orderings=orderings, limit=mode_store.LIST_MAX
         )
         async with self._app.db.connect() as db:
             modes, _ = await _page(db, wanted, counted=False)

@@ -24,13 +24,7 @@ from shoudan_pay.payserver.settlement import (
     settle_pays,
     settle_refunds,
 )
-from shoudan_pay.payserver.states import (
-    AGREES,
-    OPEN_PAYS,
-    OPEN_REFUNDS,
-    PayStatus,
-    RefundStatus,
-)
+from shoudan_pay.payserver.states import AGREES, OPEN_PAYS, OPEN_REFUNDS, PayStatus, RefundStatus
 from shoudan_pay.payserver.store import open_work as store
 from shoudan_pay.store.open_work import Queue, Row
 

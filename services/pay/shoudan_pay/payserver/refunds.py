@@ -11,7 +11,7 @@ from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.service import App
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
-from shoudan_pay.payserver import ledger_moves, numbers, rules, states
+from shoudan_pay.payserver import acceptance, ledger_moves, numbers, rules, states
 from shoudan_pay.payserver.acceptance import Acceptance, Batch, Call, Offline, Request, Stored
 from shoudan_pay.payserver.components import Components
 from shoudan_pay.payserver.refusals import PayNotFound, PayRefundDiffers, PayUrlEmpty
@@ -25,7 +25,7 @@ from shoudan_pay.payserver.store.modes import Usable
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 
-Answer: TypeAlias = Stored[RefundOrder] | Offline | Refusal
+Answer: TypeAlias = acceptance.Answer[RefundOrder]
 
 
 class Refunds(Acceptance[RefundAsked, RefundOrder]):

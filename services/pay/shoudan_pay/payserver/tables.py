@@ -176,9 +176,7 @@ PAY_ORDER = Table(
     Index("pay_order_client_pay_no", "client_pay_no"),
     # A platform's statements are matched by its own numbers.
     Index(
-        "pay_order_third_pay_no",
-        "third_pay_no",
-        postgresql_where=text("third_pay_no IS NOT NULL"),
+        "pay_order_third_pay_no", "third_pay_no", postgresql_where=text("third_pay_no IS NOT NULL")
     ),
     Index("pay_order_created", "create_time"),
     Index("pay_order_mode", "mode_uuid", "create_time"),

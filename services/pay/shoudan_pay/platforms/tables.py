@@ -7,13 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import (
-    Boolean,
-    Index,
-    LargeBinary,
-    String,
-    Table,
-)
+from sqlalchemy import Boolean, Index, LargeBinary, String, Table
 
 from shoudan_kit.db.columns import column, moment, one_of
 from shoudan_kit.db.foundation import rights

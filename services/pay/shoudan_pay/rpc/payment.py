@@ -11,7 +11,7 @@ from shoudan_kit.rpc.deadlines import deadline
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_pay.payserver import pays, refunds
-from shoudan_pay.payserver.acceptance import Acceptance, Asked, Offline, Request, Stored
+from shoudan_pay.payserver.acceptance import Acceptance, Answer, Asked, Request, Stored
 from shoudan_pay.payserver.lists import Lists
 from shoudan_pay.payserver.modes import Modes
 from shoudan_pay.payserver.notifies import Notifies
@@ -77,7 +77,7 @@ class PaymentServicer(ModeCalls, grpc_stubs.PaymentServiceServicer):
         context: RpcContext,
         accepted: Acceptance[K, T],
         read: Callable[[Any], K],
-        result: Callable[[Stored[T] | Offline | Refusal], R],
+        result: Callable[[Answer[T]], R],
     ) -> list[R]:
         """Results in the order of the items; those without a shape are refused, the others run together."""
         if len(request.items) > payment_messages.ITEMS_MAX:

@@ -319,11 +319,7 @@ async def _bounded(db: AsyncConnection, query: Query) -> tuple[str, dict[str, An
     if query.account_id is not None and not query.trade_no:
         times = {"start": query.start, "stop": query.stop, "account_id": query.account_id}
         low, high = (await db.execute(_BOUNDS, times)).one()
-        return "account", kinds | {
-            "account_id": query.account_id,
-            "since": low,
-            "before": high + 1,
-        }
+        return "account", kinds | {"account_id": query.account_id, "since": low, "before": high + 1}
     binds = kinds | {
         "ident": query.ident,
         "groups": query.groups,
