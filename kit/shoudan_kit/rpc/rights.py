@@ -1,0 +1,73 @@
+"""Who may call which method: the contract's option `callers`, read once per method at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, cast
+
+from google.protobuf.descriptor_pool import Default
+
+from shoudan.core.v1 import callers_pb2
+from shoudan_kit.rpc.caller import Caller
+
+VIEWER: Final = "viewer"
+SUPPORT: Final = "support"
+OPS: Final = "ops"
+FINANCE_MAKER: Final = "finance-maker"
+FINANCE_CHECKER: Final = "finance-checker"
+ADMIN: Final = "admin"
+ROLES: Final = (VIEWER, SUPPORT, OPS, FINANCE_MAKER, FINANCE_CHECKER, ADMIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """The services and the operators' roles that may call one method."""
+
+    services: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+
+    def allows(self, caller: Caller) -> bool:
+        """Whether this caller may call the method."""
+        if caller.kind == "service":
+            return caller.name in self.services
+        return caller.kind == "operator" and not self.roles.isdisjoint(caller.roles)
+
+    @property
+    def needed(self) -> str:
+        """Who may, for people."""
+        return " or ".join((*sorted(self.services), *(r for r in ROLES if r in self.roles))) or "nobody"
+
+
+NOBODY: Final = Right()
+
+
+@cache
+def right_of(service: str, method: str) -> Right:
+    """Who may call a method of the contract, such as "shoudan.order.v1.OrderService", "GetOrder".
+
+    Nobody may call a method that is not of the contract. ValueError: a role that does not exist.
+    """
+    try:
+        found: Any = Default().FindServiceByName(service)
+    except KeyError:
+        return NOBODY
+    return _right(found.methods_by_name[method]) if method in found.methods_by_name else NOBODY
+
+
+def _right(method: Any) -> Right:
+    callers = method.GetOptions().Extensions[cast("Any", callers_pb2).callers]
+    roles = frozenset(cast("list[str]", callers.roles))
+    if unknown := roles - set(ROLES):
+        raise ValueError(f"{method.full_name}: no such role: {', '.join(sorted(unknown))}")
+    every = roles | set(ROLES) if VIEWER in roles else roles
+    return Right(frozenset(cast("list[str]", callers.services)), frozenset(every))
+
+
+def methods(*services: str) -> Iterator[tuple[str, str, Right]]:
+    """Every method of these services of the contract with its right: service, method, right."""
+    for service in services:
+        found: Any = Default().FindServiceByName(service)
+        for one in found.methods:
+            yield service, one.name, right_of(service, one.name)
