@@ -129,6 +129,8 @@ class Settings(BaseSettings):
 
 Profile = Literal["demo", "test", "prod"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+Callers = Literal["auto", "enforce", "loopback"]
+OpenService = Literal["health", "reflection"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
@@ -230,6 +232,22 @@ class ProcessSettings(TlsSettings):
         le=64 * 2**20,
         description="Largest gRPC message in bytes. gRPC's own 4 MiB is too small for 1000 items of 8 KiB.",
     )
+    callers: Callers = Field(
+        "auto",
+        description="enforce: a call needs a certificate or a token with the right of its method; loopback: "
+        "who calls from this machine may call everything; auto: enforce with TLS, else loopback. "
+        "prod refuses loopback.",
+    )
+    token_keys: list[str] = Field(
+        [],
+        description="Files with public keys (JWK sets) of operators' tokens; read again when they change.",
+        examples=[["/run/secrets/operator.jwks.json"]],
+    )
+    rpc_open: list[OpenService] = Field(
+        ["health"],
+        description="What is answered without a caller where callers are enforced: health, reflection.",
+        examples=[["health", "reflection"]],
+    )
     rpc_connection_age_s: int = Field(
         300,
         ge=10,
@@ -263,6 +281,8 @@ class ProcessSettings(TlsSettings):
                     )
             return
         yield from self._exposed()
+        if self.callers == "loopback":
+            yield "callers: loopback must not be used in the prod profile"
         for name in type(self).model_fields:
             value: object = getattr(self, name)
             if isinstance(value, Secret) and value.reveal().startswith(DEMO_MARK):

@@ -36,9 +36,11 @@ from shoudan_kit.limits.bulkhead import Resting
 from shoudan_kit.process.gc_tuning import tune_gc
 from shoudan_kit.process.health import OpsServer
 from shoudan_kit.process.shutdown import bounded, cancel_all, exit_after
+from shoudan_kit.rpc.callers import Callers, Mode
 from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.server import RpcServer
 from shoudan_kit.secrets import named_secret
+from shoudan_kit.secrets.tokens import TokenVerifier
 from shoudan_kit.tasks.kinds import Handler
 from shoudan_kit.tasks.open_work import NAME as OPEN_WORK
 from shoudan_kit.tasks.open_work import OpenWork, Source, gauging
@@ -56,6 +58,11 @@ HEALTH_EVERY_S: Final = 1.0  # between looks at the checks; gRPC health says wha
 STEP_S: Final = 3.0  # for each step of a stop that has nothing to finish
 STOP_GRACE_S: Final = 8.0  # after drain_s the process exits; together below the 30 s containers get
 
+_UNCHECKED: Final[Mapping[Mode, str]] = {
+    "loopback": "who calls from this machine without a token may call everything",
+    "network": "who reaches this port without a token may call everything",
+}
+
 _log = log.get_logger("service")
 
 Register = Callable[[aio.Server], None]
@@ -71,6 +78,7 @@ class App(Generic[S]):
         files = settings.tls_files
         self.identity = Identity(files) if files is not None else None
         self.bus = Bus(settings.nats_servers, name, settings.nats_replicas, self.identity)
+        self.tokens = TokenVerifier(settings.system_id, map(Path, settings.token_keys))
         self.worker: Worker[Any] | None = None
         self.relay: Relay | None = None
         self.watchers: list[Callable[[UnitOfWork], None]] = []
@@ -322,8 +330,20 @@ class Process(Generic[S]):
             _log.info(
                 "plaintext", what="gRPC without TLS: for this machine alone", why="no tls_cert"
             )
-        self._rpc = RpcServer(self.settings, registers, names, identities, self.app.identity)
+        callers = Callers(self._mode(), self.app.tokens.caller_of)
+        self._rpc = RpcServer(
+            self.settings, registers, names, identities, self.app.identity, callers
+        )
         self.port = await self._rpc.start()
+
+    def _mode(self) -> Mode:
+        """How callers are checked here, written to the log: who reads it must see what is not checked."""
+        mode = mode_of(self.settings)
+        if mode == "enforce":
+            _log.info("callers", mode=mode)
+        else:
+            _log.warning("callers", mode=mode, meaning=_UNCHECKED[mode])
+        return mode
 
     async def stop(self) -> None:
         """Refuse new work, finish what runs within `drain_s`, close. A step that hangs is cut off."""
@@ -364,6 +384,13 @@ class Process(Generic[S]):
             if self._rpc is not None:
                 await self._rpc.set_serving(serving=not reasons)
             await asyncio.sleep(HEALTH_EVERY_S)
+
+
+def mode_of(settings: ProcessSettings) -> Mode:
+    """Whether callers must show who they are."""
+    if settings.callers != "auto":
+        return settings.callers
+    return "network" if settings.profile == "prod" else "loopback"
 
 
 async def _forever(run_once: Callable[[], Awaitable[None]]) -> None:

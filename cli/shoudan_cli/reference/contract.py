@@ -50,6 +50,12 @@ def events() -> list[Described]:
     ]
 
 
+def services() -> list[str]:
+    """The full name of every service of the contract."""
+    modules = [import_module(_module(stub)).DESCRIPTOR for stub in _stubs()]
+    return sorted(one.full_name for file in modules for one in file.services_by_name.values())
+
+
 def _stubs() -> list[Path]:
     root = Path(next(iter(cast("Any", shoudan).__path__)))
     return sorted(root.rglob(f"*{SUFFIX}"))

@@ -22,6 +22,7 @@ _WORDS: Final[Mapping[str, Both]] = {
     "values": Both("Values", "取值"),
     "errors": Both("Error codes", "错误码"),
     "events": Both("Events", "事件"),
+    "callers": Both("Who may call what", "调用权限"),
     "settings": Both("Settings", "配置项"),
     "reference": Both("Reference", "参考手册"),
     "contents": Both("Pages", "目录"),
@@ -47,6 +48,12 @@ _WORDS: Final[Mapping[str, Both]] = {
         "twice, late or out of order, and drop repeats by `event_id`.",
         "发布到 NATS JetStream，以 `shoudan.core.v1.EventBatch` 打包。"
         "消费者可能重复、延迟或乱序收到，按 `event_id` 去重。",
+    ),
+    "about_callers": Both(
+        "The services and the operators' roles that may call each method, as its option `callers` says. A "
+        "service shows its certificate, an operator a token; nobody else is answered.",
+        "每个接口允许哪些服务和操作员角色调用，由接口的 `callers` 选项规定。"
+        "服务以证书、操作员以令牌表明身份，其余调用一律拒绝。",
     ),
     "about_settings": Both(
         "Read once at start. First that is set wins: the variable shown, the variable without its section "
@@ -84,6 +91,7 @@ _WORDS: Final[Mapping[str, Both]] = {
     "metadata": Both("facts", "附带信息"),
     "field": Both("field", "字段"),
     "subjects": Both("Subjects", "主题"),
+    "method": Both("method", "接口"),
     "setting": Both("variable", "变量"),
 }
 

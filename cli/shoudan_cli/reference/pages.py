@@ -14,10 +14,12 @@ from shoudan_cli.dialects import dialect_of
 from shoudan_cli.reference import contract, declared
 from shoudan_cli.reference.headings import Headings
 from shoudan_kit.config import describe
+from shoudan_kit.rpc import rights
 from shoudan_kit.tasks.tables import metadata
 
-PAGES: Final = ("tables", "values", "errors", "events", "settings")
+PAGES: Final = ("tables", "values", "errors", "events", "callers", "settings")
 REASON: Final = "ErrorReason"
+TICK: Final = "✔"
 # The code in brackets, what it means, then the sentences on gRPC code and metadata.
 _REASON: Final = re.compile(
     r"(?:\[(?P<code>[^\]]+)\] )?(?P<about>.*?)(?: Code: (?P<status>\w+)\.)?(?: Metadata: (?P<facts>.*?)\.)?$"
@@ -32,6 +34,7 @@ def pages(language: str) -> dict[str, str]:
         "values": _values(words),
         "errors": _errors(words),
         "events": _events(words),
+        "callers": _callers(words),
         "settings": _settings(words),
     }
     texts = {f"{name}.md": _page(words, name, made[name]) for name in PAGES}
@@ -204,6 +207,21 @@ def _subjects(about: str) -> str:
 def _subject(text: str) -> str:
     whole = text.rstrip(".")
     return f"`{whole}`{text[len(whole) :]}"
+
+
+def _callers(words: Headings) -> Iterator[str]:
+    """RPC × caller: who may call which method."""
+    for service in contract.services():
+        yield ""
+        yield f"## {service}"
+        rows = [[_code(method), *_ticks(right)] for _, method, right in rights.methods(service)]
+        yield from _grid([words["method"], *rights.SERVICES, *rights.ROLES, "anyone"], rows)
+
+
+def _ticks(right: rights.Right) -> Iterator[str]:
+    yield from (TICK if one in right.services else "" for one in rights.SERVICES)
+    yield from (TICK if one in right.roles else "" for one in rights.ROLES)
+    yield TICK if right.anyone else ""
 
 
 def _settings(words: Headings) -> Iterator[str]:

@@ -23,6 +23,7 @@ class Caller:
     kind: Kind
     name: str = ""
     roles: frozenset[str] = frozenset()
+    id: str = ""  # of an operator: stays when the name changes
 
 
 NOBODY: Final = Caller("none")

@@ -1,4 +1,4 @@
-"""What both ends of a gRPC call agree on: the sizes of messages and the request id that travels with them."""
+"""What both ends of a gRPC call agree on: the sizes of messages what travels with them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ M = TypeVar("M", bound=Message)
 RpcContext: TypeAlias = "aio.ServicerContext[Any, Any]"  # of every call of every servicer
 Options = Sequence[tuple[str, int | str]]
 REQUEST_ID: Final = "x-request-id"
+AUTHORIZATION: Final = "authorization"
+BEARER: Final = "Bearer "
 MESSAGE_BYTES_MAX: Final = 16 * 2**20  # 1000 items of 8 KiB with room; gRPC's 4 MiB is too small
 
 

@@ -19,17 +19,21 @@ FINANCE_MAKER: Final = "finance-maker"
 FINANCE_CHECKER: Final = "finance-checker"
 ADMIN: Final = "admin"
 ROLES: Final = (VIEWER, SUPPORT, OPS, FINANCE_MAKER, FINANCE_CHECKER, ADMIN)
+SERVICES: Final = ("order", "pay", "delivery", "erp_ingest", "gateway", "identity")
 
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """The services and the operators' roles that may call one method."""
+    """The services and the operators' roles that may call one method; `anyone`: who calls is not asked."""
 
     services: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
+    anyone: bool = False
 
     def allows(self, caller: Caller) -> bool:
         """Whether this caller may call the method."""
+        if self.anyone:
+            return True
         if caller.kind == "service":
             return caller.name in self.services
         return caller.kind == "operator" and not self.roles.isdisjoint(caller.roles)
@@ -37,32 +41,38 @@ class Right:
     @property
     def needed(self) -> str:
         """Who may, for people."""
-        return " or ".join((*sorted(self.services), *(r for r in ROLES if r in self.roles))) or "nobody"
+        if self.anyone:
+            return "anyone"
+        return (
+            " or ".join((*sorted(self.services), *(r for r in ROLES if r in self.roles)))
+            or "nobody"
+        )
 
 
-NOBODY: Final = Right()
+NONE: Final = Right()
+ANYONE: Final = Right(anyone=True)
+KNOWN: Final = Right(frozenset(SERVICES), frozenset(ROLES))
 
 
 @cache
 def right_of(service: str, method: str) -> Right:
     """Who may call a method of the contract, such as "shoudan.order.v1.OrderService", "GetOrder".
 
-    Nobody may call a method that is not of the contract. ValueError: a role that does not exist.
+    Nobody may call a method that is not of the contract. ValueError: a role or service that does not exist.
     """
     try:
         found: Any = Default().FindServiceByName(service)
     except KeyError:
-        return NOBODY
-    return _right(found.methods_by_name[method]) if method in found.methods_by_name else NOBODY
+        return NONE
+    return _right(found.methods_by_name[method]) if method in found.methods_by_name else NONE
 
 
 def _right(method: Any) -> Right:
     callers = method.GetOptions().Extensions[cast("Any", callers_pb2).callers]
-    roles = frozenset(cast("list[str]", callers.roles))
-    if unknown := roles - set(ROLES):
-        raise ValueError(f"{method.full_name}: no such role: {', '.join(sorted(unknown))}")
-    every = roles | set(ROLES) if VIEWER in roles else roles
-    return Right(frozenset(cast("list[str]", callers.services)), frozenset(every))
+    roles, services = frozenset[str](callers.roles), frozenset[str](callers.services)
+    if unknown := (roles - set(ROLES)) | (services - set(SERVICES)):
+        raise ValueError(f"{method.full_name}: no such caller: {', '.join(sorted(unknown))}")
+    return Right(services, frozenset(ROLES) if VIEWER in roles else roles, callers.anyone)
 
 
 def methods(*services: str) -> Iterator[tuple[str, str, Right]]:

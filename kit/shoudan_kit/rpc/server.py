@@ -8,19 +8,22 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import Token
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_status import rpc_status
 
 from shoudan_kit import log, metrics
 from shoudan_kit.db.errors import away, data_refused, describe, taken
+from shoudan_kit.rpc.caller import Caller
+from shoudan_kit.rpc.callers import LOCAL, Access, Callers, access_of
 from shoudan_kit.rpc.deadlines import NEEDED_S, time_left, too_short
-from shoudan_kit.rpc.messages import REQUEST_ID, Options, RpcContext, size_options
+from shoudan_kit.rpc.messages import AUTHORIZATION, REQUEST_ID, Options, RpcContext, size_options
 from shoudan_kit.rpc.refusal import Refusal, Refused, refused_from_rpc
 from shoudan_kit.rpc.shielded import finish_shielded
 from shoudan_kit.rpc.transport import server_credentials
@@ -70,6 +73,8 @@ class RpcSettings(Protocol):
     def rpc_message_bytes_max(self) -> int: ...
     @property
     def rpc_connection_age_s(self) -> int: ...
+    @property
+    def rpc_open(self) -> Sequence[str]: ...
 
 
 class _Health(cast("Any", health).aio.HealthServicer):
@@ -85,7 +90,7 @@ class _Health(cast("Any", health).aio.HealthServicer):
 
 
 class RpcServer:
-    """A server with health, reflection, refusals, metrics, and a drain.
+    """A server with callers and their rights, health, reflection, refusals, metrics, and a drain.
 
     With an identity every client needs a certificate of its authorities; without one it is plaintext.
     """
@@ -97,11 +102,13 @@ class RpcServer:
         names: Sequence[str],
         identities: Sequence[str] = (),
         identity: Identity | None = None,
+        callers: Callers = LOCAL,
     ) -> None:
         """`servicers` register themselves (`partial(add_X_to_server, x)`); `names` are full service
-        names for health and reflection; `identities` are answered by health alone."""
+        names for health and reflection; `identities` are answered by health alone; `callers` says who
+        calls, and without it whoever calls from this machine."""
         self._settings, self._names, self._identity = settings, tuple(names), identity
-        self._identities = tuple(identities)
+        self._identities, self._callers = tuple(identities), callers
         self._servicers = tuple(servicers)
         self._health: Any = _Health()
         self._server: aio.Server | None = None
@@ -113,12 +120,13 @@ class RpcServer:
             options=_server_options(self._settings),
             maximum_concurrent_rpcs=self._settings.rpc_concurrency_max,
         )
-        around = cast("aio.Server", _Around(server))
+        around = cast("aio.Server", _Around(server, self._callers, self._settings.rpc_open))
         for register in self._servicers:
             register(around)
         cast("Any", health_pb2_grpc).add_HealthServicer_to_server(self._health, around)
         names = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        servicer = cast("Any", reflection).aio.ReflectionServicer(service_names=names)
+        cast("Any", reflection_pb2_grpc).add_ServerReflectionServicer_to_server(servicer, around)
         address = f"{self._settings.listen_host}:{self._settings.listen_port}"
         if self._identity is None:
             self.port = server.add_insecure_port(address)
@@ -153,19 +161,30 @@ class _Around:
     An interceptor would do the same at a third of the price of a whole call, for every call.
     """
 
-    def __init__(self, server: aio.Server) -> None:
-        self._server = server
+    def __init__(self, server: aio.Server, callers: Callers, opened: Sequence[str]) -> None:
+        self._server, self._callers, self._open = server, callers, opened
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """The same methods without their names: generated code offers both, one is enough."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """The methods of one service."""
-        wrapped = {name: _wrap(one, f"/{service}/{name}") for name, one in handlers.items()}
+        wrapped = {
+            name: _wrap(one, _Method(access_of(service, name, self._open), self._callers))
+            for name, one in handlers.items()
+        }
         cast("Any", self._server).add_registered_method_handlers(service, wrapped)
 
 
-def _wrap(handler: Handler, method: str) -> Handler:
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """What is known of a method before it is called."""
+
+    access: Access
+    callers: Callers
+
+
+def _wrap(handler: Handler, method: _Method) -> Handler:
     coders = (_reading(handler.request_deserializer), handler.response_serializer)
     inner: Any = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
@@ -210,22 +229,24 @@ async def _refuse_unreadable(request: Any, context: RpcContext) -> None:
 
 
 def _answering(
-    inner: Callable[[Any, RpcContext], Awaitable[Any]], method: str
+    inner: Callable[[Any, RpcContext], Awaitable[Any]], method: _Method
 ) -> Callable[[Any, RpcContext], Awaitable[Any]]:
     async def call(request: Any, context: RpcContext) -> Any:
-        async with _Call(method, context):
+        async with _Call(method, context) as caller:
             await _refuse_unreadable(request, context)
+            method.access.fill_doer(request, caller)
             return await inner(request, context)
 
     return call
 
 
 def _yielding(
-    inner: Callable[[Any, RpcContext], AsyncIterator[Any]], method: str
+    inner: Callable[[Any, RpcContext], AsyncIterator[Any]], method: _Method
 ) -> Callable[[Any, RpcContext], AsyncIterator[Any]]:
     async def call(request: Any, context: RpcContext) -> AsyncIterator[Any]:
-        async with _Call(method, context):
+        async with _Call(method, context) as caller:
             await _refuse_unreadable(request, context)
+            method.access.fill_doer(request, caller)
             async for answer in inner(request, context):
                 yield answer
 
@@ -235,22 +256,27 @@ def _yielding(
 class _Call:
     """One call from admission to its code: entered before the servicer, left with its outcome."""
 
-    __slots__ = ("_began", "_context", "_method", "_token")
+    __slots__ = ("_began", "_context", "_known", "_method", "_path", "_token")
 
-    def __init__(self, method: str, context: RpcContext) -> None:
-        self._method, self._context = method, context
+    def __init__(self, method: _Method, context: RpcContext) -> None:
+        self._known, self._path, self._context = method, method.access.path, context
         self._token: Token[dict[str, str] | None] | None = None
         self._began = time.perf_counter()
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Caller:
         metrics.RPC_IN_PROGRESS().inc()
-        request_id = _request_id(self._context)
+        request_id, bearer = _read_metadata(self._context)
         if request_id:
             self._token = log.bind(request_id=request_id)
-        left = time_left(self._context)
-        if left is not None and left < NEEDED_S:
-            error = too_short(left, NEEDED_S)
+        try:
+            caller = self._known.callers.admit(self._known.access, bearer, self._context)
+            left = time_left(self._context)
+            if left is not None and left < NEEDED_S:
+                raise too_short(left, NEEDED_S)
+        except Refusal as error:
             await self.__aexit__(type(error), error, None)
+            raise  # not reached: the call was aborted
+        return caller
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         code = "OK"
@@ -263,7 +289,7 @@ class _Call:
         finally:
             metrics.RPC_IN_PROGRESS().dec()
             seconds = time.perf_counter() - self._began
-            metrics.rpc_done(self._method, code, seconds)
+            metrics.rpc_done(self._path, code, seconds)
             if self._token is not None:
                 log.unbind(self._token)
 
@@ -274,7 +300,7 @@ class _Call:
         if isinstance(error, grpc.RpcError) and (refused := refused_from_rpc(error)):
             error = refused  # a deeper service's "no" is the answer of this call, too
         if isinstance(error, (Refusal, Refused)):
-            _log.info("refused", method=self._method, reason=error.reason, facts=error.metadata)
+            _log.info("refused", method=self._path, reason=error.reason, facts=error.metadata)
             status = rpc_status.to_status(error.to_status())
             await self._context.abort(status.code, status.details, status.trailing_metadata)
         if not isinstance(error, Exception):
@@ -284,11 +310,11 @@ class _Call:
         words = _WORDS.get(code, "a dependency did not answer")
         if code is None:
             code, words = grpc.StatusCode.INTERNAL, "internal error"
-            _log.error("internal_error", method=self._method, trace=trace, exc_info=error)
+            _log.error("internal_error", method=self._path, trace=trace, exc_info=error)
         else:
             _log.warning(
                 "dependency_failed",
-                method=self._method,
+                method=self._path,
                 trace=trace,
                 code=code.name,
                 error=describe(error),
@@ -327,12 +353,17 @@ def _is_no_value(error: Exception) -> bool:
     )
 
 
-def _request_id(context: RpcContext) -> str | None:
-    """The caller's request id when it is of a form that may be logged and handed on."""
+def _read_metadata(context: RpcContext) -> tuple[str, str]:
+    """The caller's request id, when it is of a form that may be logged and handed on, and its token."""
+    request_id = authorization = ""
     for name, value in context.invocation_metadata() or ():
-        if name == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
-            return value
-    return None
+        if not isinstance(value, str):
+            continue
+        if name == REQUEST_ID and _REQUEST_ID_FORM.fullmatch(value):
+            request_id = value
+        elif name == AUTHORIZATION:
+            authorization = value
+    return request_id, authorization
 
 
 def _server_options(settings: RpcSettings) -> Options:

@@ -27,15 +27,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from shoudan_kit import log
+from shoudan_kit.rpc.caller import Caller
 from shoudan_kit.rpc.refusal import Refusal
-
-VIEWER: Final = "viewer"
-SUPPORT: Final = "support"
-OPS: Final = "ops"
-FINANCE_MAKER: Final = "finance-maker"
-FINANCE_CHECKER: Final = "finance-checker"
-ADMIN: Final = "admin"
-ROLES: Final = (VIEWER, SUPPORT, OPS, FINANCE_MAKER, FINANCE_CHECKER, ADMIN)
+from shoudan_kit.rpc.rights import ROLES
 
 AUDIENCE: Final = "shoudan"
 ALGORITHMS: Final = ["EdDSA"]  # the only one: a key's kind must never be the token's choice
@@ -44,7 +38,7 @@ VALID_S: Final = 900  # how long a token is good when its issuer says nothing el
 VALID_S_MAX: Final = 86_400  # a token with a longer life is refused: it could not be taken back
 LEEWAY_S: Final = 30  # how far the clocks of two machines may differ
 TOKEN_CHARS_MAX: Final = 4096
-NAME_CHARS_MAX: Final = 128
+NAME_CHARS_MAX: Final = 64  # as long as `by` of a request may be
 KEYS_MAX: Final = 16  # of one key set
 KEY_SET_BYTES_MAX: Final = 65_536
 VERIFIED_MAX: Final = 1_000  # verified tokens that are remembered; then all are verified anew
@@ -79,9 +73,7 @@ _WHY: Final[Sequence[tuple[type[Exception], str]]] = (
 class Operator:
     """Who a verified token speaks for. `expires_s`: seconds since 1970."""
 
-    id: str
-    name: str
-    roles: frozenset[str]
+    caller: Caller
     token_id: str
     expires_s: int
 
@@ -221,6 +213,10 @@ class TokenVerifier:
         self._verified[token] = operator
         return operator
 
+    def caller_of(self, token: str) -> Caller:
+        """Who calls with this token. Raises TokenRefused."""
+        return self.verify(token).caller
+
     def _operator(self, token: str) -> Operator:
         if not self._system_id:
             raise TokenRefused("this system has no id")
@@ -294,10 +290,9 @@ def _read(claims: Mapping[str, Any]) -> Operator:
         raise TokenRefused("a claim is wrong")
     if claims["exp"] - claims["iat"] > VALID_S_MAX:
         raise TokenRefused("valid for too long")
+    known = frozenset(cast("list[str]", roles)) & frozenset(ROLES)
     return Operator(
-        id=subject[:NAME_CHARS_MAX],
-        name=name[:NAME_CHARS_MAX],
-        roles=frozenset(cast("list[str]", roles)) & frozenset(ROLES),
+        caller=Caller("operator", name[:NAME_CHARS_MAX], known, subject[:NAME_CHARS_MAX]),
         token_id=str(claims["jti"])[:NAME_CHARS_MAX],
         expires_s=int(claims["exp"]),
     )

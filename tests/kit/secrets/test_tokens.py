@@ -14,11 +14,12 @@ import pytest
 import time_machine
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from shoudan_kit.rpc.caller import Caller
 from shoudan_kit.rpc.refusal import refused_from_proto
+from shoudan_kit.rpc.rights import ROLES
 from shoudan_kit.secrets.tokens import (
     KEYS_MAX,
     LEEWAY_S,
-    ROLES,
     VALID_S,
     VALID_S_MAX,
     VERIFIED_MAX,
@@ -72,8 +73,7 @@ def why(token: str, by: TokenVerifier | None = None) -> str:
 
 def test_a_token_says_who_holds_it_and_with_which_roles() -> None:
     operator = verifier().verify(SIGNER.issue("7", "li", ["ops", "viewer"]))
-    assert (operator.id, operator.name) == ("7", "li")
-    assert operator.roles == {"ops", "viewer"}
+    assert operator.caller == Caller("operator", "li", frozenset({"ops", "viewer"}), "7")
     assert operator.expires_s - time.time() == pytest.approx(VALID_S, abs=5)
     assert len(operator.token_id) == 32
 
@@ -129,9 +129,9 @@ def test_clocks_may_differ_by_the_leeway_and_a_remembered_token_still_expires() 
     with time_machine.travel(1_800_000_000, tick=False) as clock:
         token = SIGNER.issue("7", "li", ["ops"], valid_s=60)
         clock.shift(-LEEWAY_S)
-        assert by.verify(token).id == "7"
+        assert by.caller_of(token).id == "7"
         clock.shift(60 + 2 * LEEWAY_S - 1)
-        assert by.verify(token).id == "7"
+        assert by.caller_of(token).id == "7"
         clock.shift(1)
         assert why(token, by) == "expired"
         assert why(token, by) == "expired"
@@ -144,8 +144,8 @@ def test_a_system_without_an_id_believes_no_token() -> None:
 def test_roles_that_do_not_exist_are_not_issued_and_not_believed() -> None:
     with pytest.raises(ValueError, match="no such role: owner"):
         SIGNER.issue("7", "li", ["owner"])
-    assert verifier().verify(signed(roles=["owner", "viewer"])).roles == {"viewer"}
-    assert verifier().verify(SIGNER.issue("7", "li", ROLES)).roles == set(ROLES)
+    assert verifier().caller_of(signed(roles=["owner", "viewer"])).roles == {"viewer"}
+    assert verifier().caller_of(SIGNER.issue("7", "li", ROLES)).roles == set(ROLES)
 
 
 @pytest.mark.parametrize("valid_s", [0, -1, VALID_S_MAX + 1])
@@ -163,7 +163,7 @@ def test_the_refusal_travels_with_its_reason() -> None:
 def test_more_tokens_than_are_remembered_are_all_verified() -> None:
     by = verifier()
     for number in range(VERIFIED_MAX + 2):
-        assert by.verify(SIGNER.issue(str(number), "li", [])).id == str(number)
+        assert by.caller_of(SIGNER.issue(str(number), "li", [])).id == str(number)
 
 
 # ---------------------------------------------------------------- keys
@@ -204,13 +204,13 @@ def test_a_key_set_file_that_changes_is_read_again_and_a_key_that_goes_is_not_tr
     token = signed()
     assert why(token, by) == "unknown key"
     file.write_bytes(key_set([KEY.public_key()]))
-    assert by.verify(token).id == "7"
+    assert by.caller_of(token).id == "7"
     file.write_bytes(b"half a key s")
-    assert by.verify(token).id == "7"
+    assert by.caller_of(token).id == "7"
     file.write_bytes(key_set([other.public_key(), other.public_key()]))
     assert why(token, by) == "unknown key"
     file.write_bytes(key_set([KEY.public_key()]))
-    assert by.verify(token).id == "7"
+    assert by.caller_of(token).id == "7"
     file.unlink()
     assert why(token, by) == "unknown key"
 
@@ -232,14 +232,14 @@ async def test_fetched_keys_stay_good_while_their_publisher_is_away(tmp_path: Pa
     fetcher = KeyFetcher(by, "identity", publisher, tmp_path / "cache.json")
     assert await fetcher.fetch()
     token = signed()
-    assert by.verify(token).id == "7"
+    assert by.caller_of(token).id == "7"
     for bad in (None, b"<html>"):
         publisher.document = bad
         assert not await fetcher.fetch()
-        assert by.verify(token).id == "7"
+        assert by.caller_of(token).id == "7"
     later = TokenVerifier(SYSTEM)  # a process that starts meanwhile
     KeyFetcher(later, "identity", publisher, tmp_path / "cache.json")
-    assert later.verify(token).id == "7"
+    assert later.caller_of(token).id == "7"
 
 
 async def test_a_key_that_its_publisher_withdraws_is_not_trusted_any_more() -> None:
@@ -247,10 +247,10 @@ async def test_a_key_that_its_publisher_withdraws_is_not_trusted_any_more() -> N
     fetcher = KeyFetcher(by, "identity", publisher)
     await fetcher.fetch()
     token = signed()
-    assert by.verify(token).id == "7"
+    assert by.caller_of(token).id == "7"
     other = Ed25519PrivateKey.generate()
     publisher.document = key_set([other.public_key()])
     await fetcher.fetch()
     assert why(token, by) == "unknown key"
     assert by.unknown_key.is_set()
-    assert by.verify(signed(key=other, kid=key_id(other.public_key()))).id == "7"
+    assert by.caller_of(signed(key=other, kid=key_id(other.public_key()))).id == "7"

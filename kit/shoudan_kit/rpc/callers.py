@@ -1,0 +1,132 @@
+"""Who is calling, and may they: one check before every method of every server here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal
+
+import grpc
+from google.protobuf.descriptor_pool import Default
+from grpc_health.v1 import health
+from grpc_reflection.v1alpha import reflection
+
+from shoudan_kit.rpc.caller import NOBODY, Caller, peer_of
+from shoudan_kit.rpc.messages import BEARER, RpcContext
+from shoudan_kit.rpc.refusal import Refusal
+from shoudan_kit.rpc.rights import ANYONE, KNOWN, Right, right_of
+
+Mode = Literal["enforce", "loopback", "network"]
+Verify = Callable[[str], Caller]  # whose token it is; raises a Refusal
+
+BY: Final = "by"  # the field of a request that says who did it
+_STANDARD: Final = {health.SERVICE_NAME: "health", reflection.SERVICE_NAME: "reflection"}
+# How gRPC writes the peer of a connection from this machine.
+_LOOPBACK: Final = ("ipv4:127.", "ipv6:%5B::1%5D:", "ipv6:[::1]:", "unix:")
+
+# Whoever calls from this machine, where that is enough; what its requests say of a person is believed.
+LOCAL_OWNER: Final = Caller("none", "local owner")
+
+_current: ContextVar[Caller] = ContextVar("shoudan_caller", default=LOCAL_OWNER)
+
+
+@dataclass
+class NoCaller(Refusal):
+    """The call has neither a service's certificate nor an operator's token."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    domain: ClassVar[str] = "kit.shoudan"
+    reason = "ERROR_REASON_NO_CALLER"
+    method: str
+
+
+@dataclass
+class NotAllowed(Refusal):
+    """The caller is known and may not call this method."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    domain: ClassVar[str] = "kit.shoudan"
+    reason = "ERROR_REASON_NOT_ALLOWED"
+    method: str
+    caller: str
+    needed: str
+
+
+def current_caller() -> Caller:
+    """Who made the call that this code answers; only inside a servicer, not in work it hands on."""
+    return _current.get()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one method asks of its callers. `names_doer`: its request has a field `by`."""
+
+    path: str
+    right: Right
+    names_doer: bool = False
+
+    def fill_doer(self, request: Any, caller: Caller) -> None:
+        """An operator is who the token says, whatever the request says of it."""
+        if self.names_doer and caller.kind == "operator":
+            request.by = caller.name
+
+
+def access_of(service: str, method: str, opened: Sequence[str] = ()) -> Access:
+    """What the contract says of a method. Health and reflection are open when `opened` names them,
+    else every known caller may ask them."""
+    path = f"/{service}/{method}"
+    if service in _STANDARD:
+        return Access(path, ANYONE if _STANDARD[service] in opened else KNOWN)
+    return Access(path, right_of(service, method), names_doer=_names_doer(service, method))
+
+
+def _names_doer(service: str, method: str) -> bool:
+    try:
+        found: Any = Default().FindServiceByName(service)
+    except KeyError:
+        return False
+    return BY in found.methods_by_name[method].input_type.fields_by_name
+
+
+def _no_tokens(_: str) -> Caller:
+    raise NoCaller("this process verifies no tokens")
+
+
+class Callers:
+    """Says who calls. A token goes before a certificate: an operator's command has both."""
+
+    def __init__(self, mode: Mode, verify: Verify = _no_tokens) -> None:
+        """Without a token may call everything in mode `loopback`, who calls from this machine; in mode
+        `network`, who reaches this port."""
+        self._mode, self._verify = mode, verify
+
+    def admit(self, access: Access, authorization: str, context: RpcContext) -> Caller:
+        """Who calls. Raises NoCaller, NotAllowed, and what the verifier refuses a token with."""
+        if access.right.anyone:  # not even a token that has expired stands in the way of a login
+            caller = NOBODY
+        elif authorization:
+            caller = self._bearer(access, authorization)
+        else:
+            caller = peer_of(context)
+            if caller is None:
+                if not self._trusts(context.peer()):
+                    raise NoCaller(access.path)
+                return LOCAL_OWNER
+        if not access.right.allows(caller):
+            name = caller.name if caller.kind == "service" else ", ".join(sorted(caller.roles))
+            raise NotAllowed(access.path, name, access.right.needed)
+        _current.set(caller)
+        return caller
+
+    def _trusts(self, peer: str) -> bool:
+        local = self._mode == "loopback" and peer.startswith(_LOOPBACK)
+        return local or self._mode == "network"
+
+    def _bearer(self, access: Access, authorization: str) -> Caller:
+        if not authorization.startswith(BEARER):
+            raise NoCaller(access.path)
+        return self._verify(authorization.removeprefix(BEARER))
+
+
+LOCAL: Final = Callers("loopback")
