@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import typer
 
 from shoudan_cli.command_list import GROUP
-from shoudan_cli.systems import NAME_VARIABLE, Answer, SystemUnclear, described, meant
+from shoudan_cli.credentials import present
+from shoudan_cli.systems import NAME_VARIABLE, Answer, SystemUnclear, described, meant, running
 
 if TYPE_CHECKING:
     from shoudan_cli.clients import ClientSettings
@@ -71,6 +73,7 @@ async def _prepare(services: Sequence[str], args: Sequence[str], *, yes: bool) -
     answers = await answered(system, found, *services)
     if services == ("identity",):
         await _bring_token(found)
+    _present(answers)
     if args[1] not in READING and "--dry-run" not in args:
         await _confirm(answers, anywhere=anywhere, yes=yes)
     elif own and answers:
@@ -100,7 +103,17 @@ async def _prepare_demo(url: str, *, yes: bool) -> None:
     if not addressed() and (system := meant(url, addressed=False)) is not None:
         os.environ[NAME_VARIABLE] = system.name
     found, system = resolved(gateway_url=url.rstrip("/"))
-    await _confirm(await answered(system, found), anywhere=True, yes=yes)
+    answers = await answered(system, found)
+    _present(answers)
+    await _confirm(answers, anywhere=True, yes=yes)
+
+
+def _present(answers: Sequence[Answer]) -> None:
+    """Let the commands show who runs them, to what has answered as this system and to nothing else."""
+    if not answers:
+        return
+    home = next((Path(one.home) for one in running() if one.id == answers[0].id), None)
+    present(answers[0].id, home, [one.target for one in answers])
 
 
 def _option(args: Sequence[str], name: str) -> str:

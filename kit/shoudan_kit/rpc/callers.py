@@ -108,20 +108,19 @@ class Callers:
         elif authorization:
             caller = self._bearer(access, authorization)
         else:
-            caller = peer_of(context)
-            if caller is None:
-                if not self._trusts(context.peer()):
-                    raise NoCaller(access.path)
-                return LOCAL_OWNER
-        if not access.right.allows(caller):
+            caller = peer_of(context) or self._local(access, context)
+        if not (caller is LOCAL_OWNER or access.right.allows(caller)):
             name = caller.name if caller.kind == "service" else ", ".join(sorted(caller.roles))
             raise NotAllowed(access.path, name, access.right.needed)
         _current.set(caller)
         return caller
 
-    def _trusts(self, peer: str) -> bool:
-        local = self._mode == "loopback" and peer.startswith(_LOOPBACK)
-        return local or self._mode == "network"
+    def _local(self, access: Access, context: RpcContext) -> Caller:
+        """Whoever is trusted for where the call comes from. Raises NoCaller."""
+        local = self._mode == "loopback" and context.peer().startswith(_LOOPBACK)
+        if local or self._mode == "network":
+            return LOCAL_OWNER
+        raise NoCaller(access.path)
 
     def _bearer(self, access: Access, authorization: str) -> Caller:
         if not authorization.startswith(BEARER):

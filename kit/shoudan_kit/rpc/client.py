@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypedDict
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeAlias, TypedDict, cast
 
 from grpc import aio
 
 from shoudan_kit import log
-from shoudan_kit.rpc.messages import MESSAGE_BYTES_MAX, REQUEST_ID, Options, size_options
+from shoudan_kit.rpc.messages import (
+    AUTHORIZATION,
+    BEARER,
+    MESSAGE_BYTES_MAX,
+    REQUEST_ID,
+    Options,
+    size_options,
+)
 from shoudan_kit.rpc.transport import renewed
 from shoudan_kit.tls.identity import Identity
+
+Token: TypeAlias = Callable[[], str]
+# Generic in the stubs only.
+_UnaryInterceptor: Final = cast("Any", aio).UnaryUnaryClientInterceptor
+_StreamInterceptor: Final = cast("Any", aio).UnaryStreamClientInterceptor
+
+_tokens: dict[str, Token] = {}
 
 
 def connect(
@@ -21,10 +36,51 @@ def connect(
     With an `identity` it is mutual TLS with `service`, and with no other; without one it is plaintext.
     UNAVAILABLE alone is tried again (4 times at most); whoever is called must know repeats by key.
     """
-    options = _client_options(retry=retry)
+    options, interceptors = _client_options(retry=retry), bearers(target)
     if identity is None:
-        return aio.insecure_channel(target, options=options)
-    return renewed(target, identity, service, options)
+        return aio.insecure_channel(target, options, interceptors=interceptors)
+    return renewed(target, identity, service, options, interceptors)
+
+
+def send_token(token: Token, targets: Iterable[str]) -> None:
+    """Send an operator's token on every channel opened to these targets from now on, and to no other.
+
+    For commands alone: services show certificates. `token` is asked at each call, so that it may be renewed.
+    """
+    _tokens.update(dict.fromkeys(targets, token))
+
+
+def bearers(target: str) -> list[aio.ClientInterceptor]:
+    """What adds the token to the calls of a channel to `target`."""
+    token = _tokens.get(target)
+    return [] if token is None else [_UnaryBearer(token), _StreamBearer(token)]
+
+
+class _UnaryBearer(_UnaryInterceptor):
+    """Adds the token to calls with one answer."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        """The library's interface."""
+        return await continuation(_with_token(details, self._token()), request)
+
+
+class _StreamBearer(_StreamInterceptor):
+    """Adds the token to calls with a stream of answers."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    async def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        """The library's interface."""
+        return await continuation(_with_token(details, self._token()), request)
+
+
+def _with_token(details: Any, token: str) -> Any:
+    metadata = aio.Metadata(*(details.metadata or ()), (AUTHORIZATION, BEARER + token))
+    return details._replace(metadata=metadata)
 
 
 class CallOptions(TypedDict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Self, cast
 
 import grpc
@@ -53,8 +53,15 @@ class RenewedChannel:
     It stands for an aio.Channel where stubs are made.
     """
 
-    def __init__(self, target: str, identity: Identity, service: str, options: Options) -> None:
-        self._target, self._identity = target, identity
+    def __init__(
+        self,
+        target: str,
+        identity: Identity,
+        service: str,
+        options: Options,
+        interceptors: Sequence[aio.ClientInterceptor] = (),
+    ) -> None:
+        self._target, self._identity, self._interceptors = target, identity, interceptors
         # The server must be the service that is meant, whatever its address.
         self._options = (*options, ("grpc.ssl_target_name_override", server_name(service)))
         self._material = identity.material
@@ -118,7 +125,9 @@ class RenewedChannel:
     def _open(self) -> aio.Channel:
         material = self._material
         credentials = grpc.ssl_channel_credentials(material.ca, material.key, material.cert)
-        return aio.secure_channel(self._target, credentials, options=self._options)
+        return aio.secure_channel(
+            self._target, credentials, self._options, interceptors=self._interceptors
+        )
 
 
 class _Method:
@@ -138,6 +147,13 @@ class _Method:
         return self._method(*args, **kwargs)
 
 
-def renewed(target: str, identity: Identity, service: str, options: Options) -> aio.Channel:
+def renewed(
+    target: str,
+    identity: Identity,
+    service: str,
+    options: Options,
+    interceptors: Sequence[aio.ClientInterceptor] = (),
+) -> aio.Channel:
     """A RenewedChannel, typed as what it stands for."""
-    return cast("aio.Channel", RenewedChannel(target, identity, service, options))
+    made = RenewedChannel(target, identity, service, options, interceptors)
+    return cast("aio.Channel", made)
