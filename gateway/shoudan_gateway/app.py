@@ -16,10 +16,11 @@ from shoudan_gateway.backend import Backend
 from shoudan_gateway.backend_health import BackendHealth
 from shoudan_gateway.channel_cache import ChannelCache
 from shoudan_gateway.config import GatewaySettings
+from shoudan_gateway.internal_access import InternalAccess
 from shoudan_gateway.protocol import JSON, Call, Outbound, Partner
 from shoudan_gateway.server import Gateway
 from shoudan_kit.log import get_logger
-from shoudan_kit.service import App, Running, Service
+from shoudan_kit.service import App, Running, Service, mode_of
 
 INTERNAL: Final = "internal"
 
@@ -75,9 +76,17 @@ async def start(app: App[GatewaySettings]) -> Running:
 
     channels = ChannelCache(ask, settings.catalogue_refresh_s, settings.secrets_dir)
     admission = Admission(channels, settings, app.clock)
+    internal = InternalAccess(
+        admission, app.tokens.caller_of, mode_of(settings), settings.ledger_ident
+    )
     outer, inner = served(partners.load(), settings)
     sites = [
-        Site(Gateway(settings, shown, backend, admission, pages(shown)), settings, host, port)
+        Site(
+            Gateway(settings, shown, backend, admission, internal, pages(shown)),
+            settings,
+            host,
+            port,
+        )
         for shown, host, port in (
             (outer, settings.listen_host, settings.listen_port),
             (inner, settings.internal_host, settings.internal_port),

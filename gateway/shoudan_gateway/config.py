@@ -58,10 +58,14 @@ class GatewaySettings(ProcessSettings):
     )
     internal_host: str = Field(
         "127.0.0.1",
-        description="Address of the internal listener (ledger); loopback, since it asks for no login.",
+        description="Address of the internal listener (ledger); loopback unless callers are enforced.",
     )
     internal_port: Port = Field(
         8601, description="Port of the internal listener; 0 takes any free one.", examples=[8601]
+    )
+    ledger_ident: str = Field(
+        "oms",
+        description="System the channels' ledger accounts belong to; a channel's signature reads its own.",
     )
     order_target: str = Field(
         "127.0.0.1:50051",

@@ -53,6 +53,9 @@ class GatewayError(Enum):
 
     NOT_HTTP = ("not_http", 400)
     SIGN_MISSING = ("sign_missing", 401)
+    TOKEN_MISSING = ("token_missing", 401)
+    TOKEN_WRONG = ("token_wrong", 401)
+    NOT_ALLOWED = ("not_allowed", 403)
     SIGN_WRONG = ("sign_wrong", 403)
     ADDRESS_REFUSED = ("address_refused", 403)
     PATH_UNKNOWN = ("path_unknown", 404)
@@ -239,7 +242,8 @@ class Partner(msgspec.Struct, frozen=True):
     """One partner protocol, whole.
 
     role: channel = signed and limited as the catalogue says; supplier = the service verifies;
-    internal = the second listener only; test = absent in the prod profile; public = anyone.
+    internal = the second listener only, by the rights of the RPC behind it; test = absent in the prod
+    profile; public = anyone.
     """
 
     name: str

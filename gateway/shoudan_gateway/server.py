@@ -18,6 +18,7 @@ from shoudan_gateway.backend import Backend
 from shoudan_gateway.bodies import UnreadBodies
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.connection import HEADER_BYTES_MAX, Connection, Listener
+from shoudan_gateway.internal_access import InternalAccess
 from shoudan_gateway.protocol import (
     Endpoint,
     Failure,
@@ -55,9 +56,11 @@ class Gateway:
         partners: list[Partner],
         backend: Backend,
         admission: Admission,
+        internal: InternalAccess,
         pages: Mapping[str, Outbound],
     ) -> None:
         self._settings, self._backend, self._admission = settings, backend, admission
+        self._internal = internal
         self._routes, self._pages = Routes(partners), pages
         self._authenticators = {
             one.name: one.authenticate(settings) for one in partners if one.authenticate is not None
@@ -194,6 +197,8 @@ class Gateway:
         authenticate = self._authenticators.get(partner.name)
         if authenticate is not None:
             return authenticate(inbound, endpoint)
+        if partner.role == "internal":
+            return self._internal.admit(inbound, endpoint)
         if partner.role != "channel":
             return inbound
         return msgspec.structs.replace(

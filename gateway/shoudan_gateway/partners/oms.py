@@ -82,6 +82,9 @@ WHERE: Final = {BODY: "请求体", QUERY: "请求参数"}
 GATEWAY_ERRORS: Final = {
     GatewayError.NOT_HTTP: "请求格式错误",
     GatewayError.SIGN_MISSING: "缺少签名参数",
+    GatewayError.TOKEN_MISSING: "缺少身份令牌",
+    GatewayError.TOKEN_WRONG: "身份令牌无效",
+    GatewayError.NOT_ALLOWED: "没有权限",
     GatewayError.SIGN_WRONG: "签名错误",
     GatewayError.ADDRESS_REFUSED: "来源地址未授权",
     GatewayError.PATH_UNKNOWN: "请求地址不存在",

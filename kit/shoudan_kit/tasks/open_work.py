@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import grpc
 
@@ -15,8 +15,10 @@ from shoudan_kit import log, metrics
 from shoudan_kit.clock import Clock
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import statement
+from shoudan_kit.rpc.callers import NotAllowed, current_caller
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
+from shoudan_kit.rpc.rights import FINANCE_CHECKER, OPS, SUPPORT, Right
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 pb = work_service_pb2
@@ -27,6 +29,8 @@ PAGE_MAX: Final = 1_000
 WORDS_MAX: Final = 256
 KEY_MAX: Final = 64
 GAUGE_EVERY_S: Final = 10.0
+FINANCE: Final = frozenset({FINANCE_CHECKER})
+PEOPLE: Final = frozenset({SUPPORT, OPS})
 # More than anybody reads through: beyond it the alert is the same.
 COUNT_MAX: Final = 10_000
 
@@ -82,6 +86,9 @@ class Source(Protocol):
     def kind(self) -> str:
         """Its name, unique over all services."""
         ...
+
+    # Whether deciding it moves money: then finance decides, else support or ops.
+    moves_money: ClassVar[bool]
 
     async def page(self, after: str, most: int) -> Sequence[Item]:
         """Those after this key, in the order of their keys, which is that of their age."""
@@ -142,6 +149,7 @@ class OpenWork(work_service_pb2_grpc.WorkServiceServicer):
         if source is None:
             await _refuse(context, f"kind is of {', '.join(self._sources)}")
             raise AssertionError
+        _check_right(source)
         for name, text in (("by", request.by), ("reason", request.reason)):
             if not 1 <= len(text) <= WORDS_MAX or not text.isprintable():
                 await _refuse(context, f"{name} is 1 to {WORDS_MAX} printable characters")
@@ -184,6 +192,14 @@ async def gauge(sources: Sequence[Source], clock: Clock) -> None:
         age_s = 0.0 if oldest is None else (clock.now() - oldest).total_seconds()
         OPEN_WORK(source.kind).set(found.count)
         OPEN_WORK_AGE_SECONDS(source.kind).set(max(0.0, age_s))
+
+
+def _check_right(source: Source) -> None:
+    """The contract lets everyone call DecideWork who may decide something. Raises NotAllowed."""
+    caller, needed = current_caller(), FINANCE if source.moves_money else PEOPLE
+    if caller.kind == "operator" and needed.isdisjoint(caller.roles):
+        roles = ", ".join(sorted(caller.roles))
+        raise NotAllowed(f"/{NAME}/DecideWork of {source.kind}", roles, Right(roles=needed).needed)
 
 
 async def _refuse(context: RpcContext, text: str) -> None:

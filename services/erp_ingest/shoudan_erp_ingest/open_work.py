@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from shoudan.erp.v1 import events_pb2 as events
 from shoudan_erp_ingest.quarantine import Quarantine
@@ -28,6 +28,7 @@ class Quarantined:
     quarantine: Quarantine
 
     kind: str = "push"
+    moves_money: ClassVar[bool] = False
 
     async def page(self, after: str, most: int) -> Sequence[Item]:
         """Those after this number; numbers are made in the order of time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from shoudan.order.v1 import events_pb2 as events
 from shoudan_kit.tasks.open_work import Count, Decision, DecisionEvents, Item, Source
@@ -43,6 +43,7 @@ class _Kind:
     decisions: tuple[str, ...]
     about: str = ""
     audit: int = 0  # the change_type of audits
+    moves_money: ClassVar[bool] = False  # at once: what is decided here goes on as any order does
 
     async def page(self, after: str, most: int) -> Sequence[Item]:
         """Those after this number; numbers are made in the order of time."""

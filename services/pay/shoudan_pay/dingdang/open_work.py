@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from shoudan_kit.tasks.open_work import Decision, Item
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -25,6 +25,7 @@ class GivenUpNotices(WorkKind):
     """A notice its partner never acknowledged: sent again from the first attempt, or dropped."""
 
     kind = "notice"
+    moves_money: ClassVar[bool] = False
     queue = notices.GIVEN_UP
 
     def _decisions(self, row: Row) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ class WorkKind(ABC):
 
     kind: ClassVar[str]
     queue: ClassVar[Queue]
+    moves_money: ClassVar[bool] = True
 
     async def page(self, after: str, most: int) -> Sequence[Item]:
         """Items after this key, by number, which is the order of time."""

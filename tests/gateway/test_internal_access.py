@@ -1,0 +1,176 @@
+"""Promises about the internal listener: every route as every caller, and a channel's own account."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from shoudan.order.v1 import catalogue_service_pb2 as catalogue
+from shoudan_gateway import partners, signing
+from shoudan_gateway.internal_access import InternalAccess, right_for
+from shoudan_gateway.protocol import GatewayError, Inbound, Problem
+from shoudan_kit.rpc.rights import ROLES
+from shoudan_kit.secrets.tokens import TokenSigner, key_set
+
+SYSTEM: Final = "here"
+KEY: Final = Ed25519PrivateKey.generate()
+SIGNER: Final = TokenSigner(KEY, SYSTEM)
+SECRET: Final = "channel-secret-of-test"
+ROUTES: Final = [
+    (method, endpoint)
+    for partner in partners.load().values()
+    if partner.role == "internal"
+    for endpoint in partner.endpoints
+    for method in sorted(endpoint.methods - {"HEAD"})
+]
+MISSING: Final = (401, "缺少身份令牌")
+WRONG: Final = (401, "身份令牌无效")
+REFUSED: Final = (403, "没有权限")
+
+
+@pytest.fixture
+async def guarded(open_gateway: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A gateway that enforces callers, with a channel that signs."""
+    monkeypatch.setenv("SHOUDAN_SECRET_CHANNEL_TEST", SECRET)
+    keys = tmp_path / "keys.json"
+    keys.write_bytes(key_set([KEY.public_key()]))
+    front = await open_gateway(callers="enforce", system_id=SYSTEM, token_keys=[str(keys)])
+    front.order.channels = [
+        catalogue.DownChannel(
+            channel_no="test", enabled=True, auth_mode="hmac2", secret_name="channel-test"
+        ),
+        catalogue.DownChannel(channel_no="open", enabled=True),
+    ]
+    await front.read_rules()
+    return front
+
+
+async def answer_of(
+    front: Any, path: str, method: str = "GET", token: str | None = None, **params: str
+) -> tuple[int, str]:
+    """Status and, of a refusal, its text in the documented shape."""
+    headers = {} if token is None else {"Authorization": token}
+    url = front.internal_url + path
+    async with front.http.request(method, url, headers=headers, params=params) as answer:
+        body = await answer.json()
+        if isinstance(body, dict) and "message" in body:
+            assert body["data"] == f"error:{body['message']}"
+            return answer.status, body["message"]
+        return answer.status, ""
+
+
+def bearer(*roles: str) -> str:
+    return f"Bearer {SIGNER.issue('1', 'li', roles)}"
+
+
+async def test_every_route_is_closed_to_who_shows_no_right(guarded: Any) -> None:
+    assert len(ROUTES) > 30
+    other = TokenSigner(Ed25519PrivateKey.generate(), SYSTEM).issue("1", "li", ROLES)
+    there = TokenSigner(KEY, "there").issue("1", "li", ROLES)
+    for method, endpoint in ROUTES:
+        path = endpoint.path
+        assert await answer_of(guarded, path, method) == MISSING, path
+        for token in (
+            "Bearer ",
+            "Bearer a.b.c",
+            "Basic bGk6",
+            f"Bearer {other}",
+            f"Bearer {there}",
+        ):
+            assert await answer_of(guarded, path, method, token) == WRONG, path
+        assert await answer_of(guarded, path, method, bearer()) == REFUSED, path
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_every_route_asks_for_the_right_of_the_rpc_behind_it(guarded: Any, role: str) -> None:
+    for method, endpoint in ROUTES:
+        status, text = await answer_of(guarded, endpoint.path, method, bearer(role))
+        if role in right_for(endpoint).roles:
+            assert status not in {401, 403}, endpoint.path
+        else:
+            assert (status, text) == REFUSED, endpoint.path
+
+
+def test_what_moves_money_over_http_is_for_finance_alone() -> None:
+    moving = [endpoint for _, endpoint in ROUTES if endpoint.writes]
+    assert len(moving) > 5
+    for endpoint in moving:
+        assert right_for(endpoint).roles == {"finance-maker"}, endpoint.path
+
+
+# ---------------------------------------------------------------- a channel's own account
+def signed(path: str, channel: str = "test", **params: str) -> dict[str, str]:
+    whole = {
+        "channel_no": channel,
+        "sign_type": signing.HMAC_SHA256_V2,
+        "timestamp": str(int(time.time())),
+        "nonce": f"nonce-of-16-chars-{time.monotonic_ns()}",
+        **params,
+    }
+    sign = signing.hmac_v2_sign("GET", path, whole, b"", SECRET.encode())
+    return whole | {"sign": sign}
+
+
+async def test_a_channel_reads_its_own_account_with_its_own_signature(guarded: Any) -> None:
+    path = "/account/query"
+    own = {"ident": "oms", "groups": "down_channel", "eid": "test"}
+    assert (await answer_of(guarded, path, **signed(path, **own)))[0] == 200
+    for other in ({"eid": "ycdown"}, {"ident": "erp"}, {"groups": "up_channel"}, {"groups": "-"}):
+        assert await answer_of(guarded, path, **signed(path, **(own | other))) == REFUSED, other
+    forged = signed(path, **own) | {"eid": "ycdown"}
+    assert await answer_of(guarded, path, **forged) == (403, "签名错误")
+
+
+async def test_a_channels_signature_changes_nothing_and_lists_nobody(guarded: Any) -> None:
+    own = {
+        "ident": "oms",
+        "groups": "down_channel",
+        "eid": "test",
+        "trade_no": "1",
+        "amount": "1",
+        "account_name": "x",
+    }
+    for path in ("/account/balance/add", "/account/create", "/account/update", "/dds/province/get"):
+        assert await answer_of(guarded, path, **signed(path, **own)) == REFUSED, path
+
+
+async def test_who_is_no_channel_or_signs_nothing_is_not_let_in(guarded: Any) -> None:
+    path = "/account/query"
+    own = {"ident": "oms", "groups": "down_channel"}
+    unknown = signed(path, "nobody", **own, eid="nobody")
+    assert await answer_of(guarded, path, **unknown) == REFUSED
+    unsigned = {"channel_no": "open", "eid": "open", **own}
+    assert await answer_of(guarded, path, **unsigned) == MISSING
+    keyless = signed(path, "open", **own, eid="open")
+    assert (await answer_of(guarded, path, **keyless))[0] == 403
+
+
+# ---------------------------------------------------------------- loopback
+def admitted(remote: str, mode: Any) -> GatewayError | None:
+    unused: Any = None
+    access = InternalAccess(unused, unused, mode, "oms")
+    try:
+        access.admit(Inbound("GET", "/account/query", remote=remote), ROUTES[0][1])
+    except Problem as problem:
+        return problem.error
+    return None
+
+
+@pytest.mark.parametrize(
+    ("remote", "mode", "let_in"),
+    [
+        ("127.0.0.1", "loopback", True),
+        ("::1", "loopback", True),
+        ("10.0.0.1", "loopback", False),
+        ("", "loopback", False),
+        ("127.0.0.1", "enforce", False),
+    ],
+)
+def test_without_a_token_only_this_machine_is_let_in_and_only_in_loopback(
+    remote: str, mode: str, let_in: bool
+) -> None:
+    assert admitted(remote, mode) == (None if let_in else GatewayError.TOKEN_MISSING)
