@@ -16,11 +16,11 @@ from shoudan_gateway.backend import Backend
 from shoudan_gateway.backend_health import BackendHealth
 from shoudan_gateway.channel_cache import ChannelCache
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.internal_access import InternalAccess
+from shoudan_gateway.internal_access import InternalAccess, mode_of
 from shoudan_gateway.protocol import JSON, Call, Outbound, Partner
 from shoudan_gateway.server import Gateway
 from shoudan_kit.log import get_logger
-from shoudan_kit.service import App, Running, Service, mode_of
+from shoudan_kit.service import App, Running, Service
 
 INTERNAL: Final = "internal"
 

@@ -58,7 +58,7 @@ class GatewaySettings(ProcessSettings):
     )
     internal_host: str = Field(
         "127.0.0.1",
-        description="Address of the internal listener (ledger); loopback unless callers are enforced.",
+        description="Address of the internal listener (ledger); without TLS, so loopback alone in prod.",
     )
     internal_port: Port = Field(
         8601, description="Port of the internal listener; 0 takes any free one.", examples=[8601]

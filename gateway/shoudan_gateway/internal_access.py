@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from shoudan_gateway import signing
 from shoudan_gateway.admission import Admission
+from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.protocol import (
     ChannelRule,
     Endpoint,
@@ -14,12 +15,12 @@ from shoudan_gateway.protocol import (
     Inbound,
     Problem,
 )
-from shoudan_kit.config import is_loopback
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.callers import Mode, Verify
 from shoudan_kit.rpc.messages import BEARER
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.rpc.rights import Right, right_of
+from shoudan_kit.tls.hops import is_loopback
 
 LEDGER: Final = "shoudan.pay.v1.LedgerService"
 # What a channel may ask of its own account.
@@ -50,8 +51,7 @@ class InternalAccess:
             if not (channel.keys and self._is_own(endpoint, inbound, channel)):
                 raise Problem(GatewayError.NOT_ALLOWED)
             return replace(inbound, channel=channel)
-        local = self._mode == "loopback" and is_loopback(inbound.remote)
-        if local or self._mode == "network":
+        if self._mode == "loopback" and is_loopback(inbound.remote):
             return inbound
         raise Problem(GatewayError.TOKEN_MISSING)
 
@@ -80,6 +80,13 @@ class InternalAccess:
             and key.groups.startswith(OWN_GROUPS)
             and key.eid == channel.channel_no
         )
+
+
+def mode_of(settings: GatewaySettings) -> Mode:
+    """As of the services, but TLS changes nothing: this port has none, and is of this machine alone."""
+    if settings.callers != "auto":
+        return settings.callers
+    return "enforce" if settings.profile == "prod" else "loopback"
 
 
 def right_for(endpoint: Endpoint[Any, Any]) -> Right:

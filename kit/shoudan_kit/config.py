@@ -238,6 +238,12 @@ class ProcessSettings(TlsSettings):
         "who calls from this machine may call everything; auto: enforce with TLS, else loopback. "
         "prod refuses loopback.",
     )
+    owner_certificate: str = Field(
+        "",
+        pattern=r"^[a-z0-9_-]{0,63}$",
+        description="Name of the certificate whose holder has every role until operators log in; or none.",
+        examples=["cli"],
+    )
     token_keys: list[str] = Field(
         [],
         description="Files with public keys (JWK sets) of operators' tokens; read again when they change.",

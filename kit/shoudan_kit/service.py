@@ -58,10 +58,7 @@ HEALTH_EVERY_S: Final = 1.0  # between looks at the checks; gRPC health says wha
 STEP_S: Final = 3.0  # for each step of a stop that has nothing to finish
 STOP_GRACE_S: Final = 8.0  # after drain_s the process exits; together below the 30 s containers get
 
-_UNCHECKED: Final[Mapping[Mode, str]] = {
-    "loopback": "who calls from this machine without a token may call everything",
-    "network": "who reaches this port without a token may call everything",
-}
+_UNCHECKED: Final = "who calls from this machine without a token may call everything"
 
 _log = log.get_logger("service")
 
@@ -330,7 +327,8 @@ class Process(Generic[S]):
             _log.info(
                 "plaintext", what="gRPC without TLS: for this machine alone", why="no tls_cert"
             )
-        callers = Callers(self._mode(), self.app.tokens.caller_of)
+        owner = self.settings.owner_certificate
+        callers = Callers(self._mode(), self.app.tokens.caller_of, owner)
         self._rpc = RpcServer(
             self.settings, registers, names, identities, self.app.identity, callers
         )
@@ -342,7 +340,7 @@ class Process(Generic[S]):
         if mode == "enforce":
             _log.info("callers", mode=mode)
         else:
-            _log.warning("callers", mode=mode, meaning=_UNCHECKED[mode])
+            _log.warning("callers", mode=mode, meaning=_UNCHECKED)
         return mode
 
     async def stop(self) -> None:
@@ -390,7 +388,8 @@ def mode_of(settings: ProcessSettings) -> Mode:
     """Whether callers must show who they are."""
     if settings.callers != "auto":
         return settings.callers
-    return "network" if settings.profile == "prod" else "loopback"
+    tls = settings.tls_files is not None
+    return "enforce" if tls or settings.profile == "prod" else "loopback"
 
 
 async def _forever(run_once: Callable[[], Awaitable[None]]) -> None:

@@ -22,6 +22,7 @@ import typer
 
 from shoudan_cli import choice, clients
 from shoudan_cli.clients import ClientSettings, settings
+from shoudan_cli.credentials import VARIABLE, present
 from shoudan_cli.systems import (
     Answer,
     SystemUnclear,
@@ -37,6 +38,7 @@ from shoudan_kit.process.ports import free_port, listens
 from shoudan_kit.tls.authority import CA, CERT, CURRENT, KEY
 from shoudan_kit.tls.identity import Files, Identity
 from tests.conftest import Databases
+from tests.credentials import token_of, trusted_keys
 from tests.poll import eventually
 
 NOWHERE = "127.0.0.1:9"
@@ -113,6 +115,7 @@ async def delivery(
     env = own | {
         "SHOUDAN_PROFILE": profile,
         "SHOUDAN_SYSTEM_ID": name,
+        "SHOUDAN_TOKEN_KEYS": str(trusted_keys(home)),
         "SHOUDAN_DELIVERY_DATABASE_URL": (await new_database("delivery")).service,
         "SHOUDAN_DELIVERY_LISTEN_PORT": str(port),
         "SHOUDAN_DELIVERY_NOTIFY_KEY": "a-key-of-these-tests",
@@ -258,11 +261,12 @@ RESUME = ("channel", "resume", "up")
 
 @pytest.mark.timeout(240)  # a dozen commands, a second each on a machine that may be busy
 async def test_production_is_changed_only_when_a_person_or_yes_says_so(
-    new_database: Databases, tmp_path: Path
+    new_database: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "up.yaml"
     file.write_text(SUPPLIER)
     async with delivery(new_database, tmp_path, profile="prod", name="acme") as one:
+        monkeypatch.setenv(VARIABLE, token_of("acme"))
         here = {"SHOUDAN_DELIVERY_TARGET": one.target}
         named = f"system acme, profile prod, at {one.target}"
         await _supplied(one)
@@ -287,6 +291,7 @@ async def _supplied(one: Delivery) -> None:
     from shoudan_cli.document import parse
 
     message = pb.ApplySuppliersRequest(suppliers=suppliers_of(parse(SUPPLIER, "x.yaml", {})))
+    present("acme", None, [one.target])
     opened = clients.Clients({"delivery": one.target})
     await opened.call("delivery", delivery_grpc.SupplierServiceStub, "ApplySuppliers", message)
     await opened.close()

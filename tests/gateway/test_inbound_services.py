@@ -26,18 +26,23 @@ from shoudan_gateway.app import ports
 from shoudan_gateway.config import GatewaySettings
 from shoudan_kit.config import Secret
 from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.rpc.client import connect
 from shoudan_kit.service import Process
+from shoudan_kit.tls.authority import Authority
 from shoudan_pay.app import SERVICE as PAY
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.numbers import new_uuid
 from shoudan_pay.payserver.store import modes
 from shoudan_pay.payserver.store.modes import Mode, Terms
+from tests.credentials import identity_of, metadata_of, tls_of, trusted_keys
 from tests.delivery.conftest import CODES
 from tests.erp_ingest.desk import example
 from tests.gateway.test_inbound import refused_by_gateway, routes
 from tests.pay.platforms.desk import DOMAIN, MID, TID
 
 AWAY = "127.0.0.1:1"
+SYSTEM = "prod"
+ADMIN = metadata_of(SYSTEM, "admin")
 HANDED_ON = [one for one in routes() if not refused_by_gateway(*one.values)]
 # What each protocol answers a caller it does not know.
 REFUSED = {
@@ -55,9 +60,13 @@ class Prod:
     """Services and gateway as in production, each with something that an outsider would like to move."""
 
     def __init__(
-        self, url: str, http: aiohttp.ClientSession, parts: dict[str, Process[Any]]
+        self,
+        url: str,
+        http: aiohttp.ClientSession,
+        parts: dict[str, Process[Any]],
+        authority: Authority,
     ) -> None:
-        self.url, self.http, self.parts = url, http, parts
+        self.url, self.http, self.parts, self.authority = url, http, parts, authority
         self.traction_no = self.order_no = ""
 
     async def sql(self, part: str, statement: str) -> Any:
@@ -79,7 +88,7 @@ class Prod:
         mode = Mode(0, new_uuid(), None, merchant, "", True, True, 1, now, now, terms)
         async with pay.app.work() as work:
             await modes.create(work.db, mode)
-        async with aio.insecure_channel(f"127.0.0.1:{pay.port}") as channel:
+        async with self.channel("pay", "gateway") as channel:
             stub: Any = payment_grpc.PaymentServiceStub(cast("Any", channel))
             item = payment.CreatePaysRequest.Item(
                 mode_uuid=mode.uuid,
@@ -103,7 +112,7 @@ class Prod:
                 enabled=True,
             )
             app.notify_secret_name = "ums"
-            await admin.SetUmsApp(platform.SetUmsAppRequest(app=app))
+            await admin.SetUmsApp(platform.SetUmsAppRequest(app=app), metadata=ADMIN)
             for role in (platform.ROLE_PLATFORM, platform.ROLE_PARTNER):
                 domain = platform.Domain(
                     role=role,
@@ -112,8 +121,8 @@ class Prod:
                     secret_name="skill",
                     enabled=True,
                 )
-                await admin.SetDomain(platform.SetDomainRequest(domain=domain))
-        async with aio.insecure_channel(f"127.0.0.1:{self.parts['delivery'].port}") as channel:
+                await admin.SetDomain(platform.SetDomainRequest(domain=domain), metadata=ADMIN)
+        async with self.channel("delivery", "order") as channel:
             await self._deliver(channel)
 
     async def _deliver(self, channel: Any) -> None:
@@ -133,7 +142,8 @@ class Prod:
             error_codes=codes,
         )
         admin: Any = delivery_grpc.SupplierServiceStub(channel)
-        await admin.ApplySuppliers(delivery.ApplySuppliersRequest(suppliers=[supplier], by="t"))
+        applied = delivery.ApplySuppliersRequest(suppliers=[supplier], by="t")
+        await admin.ApplySuppliers(applied, metadata=ADMIN)
         item = delivery.CreateDeliveriesRequest.Item(
             key=delivery.DeliveryKey(coop_id="down", coop_order_id="1", service_class=10),
             channel_no="up",
@@ -147,6 +157,11 @@ class Prod:
         stub: Any = delivery_grpc.DeliveryServiceStub(channel)
         made = await stub.CreateDeliveries(delivery.CreateDeliveriesRequest(items=[item]))
         self.order_no = made.results[0].delivery.order_no
+
+    def channel(self, part: str, caller: str) -> aio.Channel:
+        """A channel to a part, with the certificate of another service."""
+        target = f"127.0.0.1:{self.parts[part].port}"
+        return connect(target, part, identity_of(self.authority, caller))
 
     def body(self, partner: str, path: str) -> bytes:
         """What would move something, if it were believed."""
@@ -164,15 +179,23 @@ class Prod:
 @pytest.fixture(scope="module")
 async def prod(
     new_database: Callable[[str], Awaitable[DatabaseUrls]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Prod]:
     """Everything in the prod profile, on this machine."""
     patch = pytest.MonkeyPatch()
     for name in ("UMS", "SKILL"):
         patch.setenv(f"SHOUDAN_SECRET_{name}", "a-secret-of-nobody")
 
+    folder = tmp_path_factory.mktemp("prod")
+    authority = Authority.init(folder / "pki")
+    for name in ("order", "pay", "delivery", "erp_ingest", "gateway"):
+        authority.issue(name)
+    known = {"system_id": SYSTEM, "token_keys": [str(trusted_keys(folder))]}
+
     async def common(service: str) -> dict[str, Any]:
         url = (await new_database(service)).service
-        return {"profile": "prod", "listen_port": 0, "database_url": Secret(url), "drain_s": 1}
+        own = {"profile": "prod", "listen_port": 0, "database_url": Secret(url), "drain_s": 1}
+        return own | known | tls_of(authority, service)
 
     parts: dict[str, Process[Any]] = {
         "pay": Process(PAY, PaySettings(**await common("pay"))),
@@ -190,12 +213,17 @@ async def prod(
     front = Process(
         GATEWAY,
         GatewaySettings(
-            profile="prod", listen_port=0, internal_port=0, order_target=AWAY, **targets
+            profile="prod",
+            listen_port=0,
+            internal_port=0,
+            order_target=AWAY,
+            **targets,
+            **tls_of(authority, "gateway"),
         ),
     )
     await front.start()
     async with aiohttp.ClientSession() as http:
-        made = Prod(f"http://127.0.0.1:{ports(front.running)[0]}", http, parts)
+        made = Prod(f"http://127.0.0.1:{ports(front.running)[0]}", http, parts, authority)
         await made.prepare()
         yield made
     await front.stop()

@@ -15,9 +15,9 @@ from grpc_reflection.v1alpha import reflection
 from shoudan_kit.rpc.caller import NOBODY, Caller, peer_of
 from shoudan_kit.rpc.messages import BEARER, RpcContext
 from shoudan_kit.rpc.refusal import Refusal
-from shoudan_kit.rpc.rights import ANYONE, KNOWN, Right, right_of
+from shoudan_kit.rpc.rights import ANYONE, KNOWN, ROLES, Right, right_of
 
-Mode = Literal["enforce", "loopback", "network"]
+Mode = Literal["enforce", "loopback"]
 Verify = Callable[[str], Caller]  # whose token it is; raises a Refusal
 
 BY: Final = "by"  # the field of a request that says who did it
@@ -96,10 +96,11 @@ def _no_tokens(_: str) -> Caller:
 class Callers:
     """Says who calls. A token goes before a certificate: an operator's command has both."""
 
-    def __init__(self, mode: Mode, verify: Verify = _no_tokens) -> None:
-        """Without a token may call everything in mode `loopback`, who calls from this machine; in mode
-        `network`, who reaches this port."""
+    def __init__(self, mode: Mode, verify: Verify = _no_tokens, owner: str = "") -> None:
+        """In mode `loopback` who calls from this machine without a token may call everything; so may in
+        any mode who shows the certificate of `owner`."""
         self._mode, self._verify = mode, verify
+        self._owner = Caller("operator", owner, frozenset(ROLES)) if owner else None
 
     def admit(self, access: Access, authorization: str, context: RpcContext) -> Caller:
         """Who calls. Raises NoCaller, NotAllowed, and what the verifier refuses a token with."""
@@ -109,6 +110,11 @@ class Callers:
             caller = self._bearer(access, authorization)
         else:
             caller = peer_of(context) or self._local(access, context)
+            if self._owner is not None and (caller.kind, caller.name) == (
+                "service",
+                self._owner.name,
+            ):
+                caller = self._owner
         if not (caller is LOCAL_OWNER or access.right.allows(caller)):
             name = caller.name if caller.kind == "service" else ", ".join(sorted(caller.roles))
             raise NotAllowed(access.path, name, access.right.needed)
@@ -117,8 +123,7 @@ class Callers:
 
     def _local(self, access: Access, context: RpcContext) -> Caller:
         """Whoever is trusted for where the call comes from. Raises NoCaller."""
-        local = self._mode == "loopback" and context.peer().startswith(_LOOPBACK)
-        if local or self._mode == "network":
+        if self._mode == "loopback" and context.peer().startswith(_LOOPBACK):
             return LOCAL_OWNER
         raise NoCaller(access.path)
 

@@ -22,12 +22,14 @@ import shoudan
 from shoudan.order.v1 import audit_service_pb2, audit_service_pb2_grpc
 from shoudan_kit.config import ProcessSettings
 from shoudan_kit.rpc import callers, client
-from shoudan_kit.rpc.caller import Caller
-from shoudan_kit.rpc.callers import LOCAL_OWNER, Access, Callers, NoCaller, access_of
+from shoudan_kit.rpc.caller import Caller, peer_of
+from shoudan_kit.rpc.callers import LOCAL_OWNER, Access, Callers, NoCaller, NotAllowed, access_of
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_kit.rpc.rights import ANYONE, NONE, ROLES, SERVICES, VIEWER, Right, right_of
 from shoudan_kit.rpc.server import RpcServer
 from shoudan_kit.secrets.tokens import TokenSigner, TokenVerifier, key_set, read_key_set
+from shoudan_kit.tls.authority import Authority
+from tests.credentials import identity_of, metadata_of, trusted_keys
 
 PAGE: Final = Path(__file__).resolve().parents[3] / "docs/reference/en/callers.md"
 SYSTEM: Final = "here"
@@ -212,6 +214,48 @@ async def test_a_refusal_says_why(
         assert found.metadata == {"method": path, "caller": caller, "needed": "finance-maker"}
 
 
+# ---------------------------------------------------------------- certificates
+async def test_a_certificate_is_the_service_it_names_over_real_mutual_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "peer_of", peer_of)
+    authority = Authority.init(tmp_path / "pki")
+    for name in ("pay", "order", "gateway", "delivery", "cli"):
+        authority.issue(name)
+    trusted = trusted_keys(tmp_path)
+    server = RpcServer(
+        ProcessSettings(drain_s=1),
+        [register_everything],
+        [],
+        identity=identity_of(authority, "pay"),
+        callers=Callers("enforce", TokenVerifier(SYSTEM, [trusted]).caller_of, owner="cli"),
+    )
+    target = f"127.0.0.1:{await server.start()}"
+    ledger = [path for path in MATRIX if "Ledger" in path or "Audit" in path]
+    for name in ("order", "gateway", "delivery"):
+        async with client.connect(target, "pay", identity_of(authority, name)) as channel:
+            for path in ledger:
+                allowed = await code_of(channel, path, {}) not in REFUSED
+                assert allowed == MATRIX[path][name], f"{name} {path}"
+            viewer = dict(metadata_of(SYSTEM, "viewer"))
+            for path in ledger:  # a token goes before a certificate
+                allowed = await code_of(channel, path, viewer) not in REFUSED
+                assert allowed == MATRIX[path]["viewer"], f"viewer by {name} {path}"
+    async with client.connect(target, "pay", identity_of(authority, "cli")) as channel:
+        for path in ledger:
+            allowed = await code_of(channel, path, {}) not in REFUSED
+            assert allowed == any(MATRIX[path][role] for role in ROLES), path
+    await server.stop()
+
+
+def test_nobody_owns_a_system_unless_a_certificate_is_named() -> None:
+    peer: Any = Peer("ipv4:127.0.0.1:5", AS_SERVICE, "cli")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callers, "peer_of", certificate)
+        with pytest.raises(NotAllowed):
+            Callers("enforce").admit(access_of("shoudan.pay.v1.LedgerService", "Post"), "", peer)
+
+
 # ---------------------------------------------------------------- least privilege
 def test_what_viewers_may_call_changes_nothing() -> None:
     reading = re.compile(r"/(Get|List|Query|Search|Check|Report$)")
@@ -358,8 +402,8 @@ def test_every_request_with_a_field_by_is_filled_from_the_token() -> None:
 class Peer:
     """A call without certificate from some address."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, address: str, *metadata: str) -> None:
+        self._address, self._metadata = address, metadata
 
     def peer(self) -> str:
         return self._address
@@ -367,8 +411,8 @@ class Peer:
     def auth_context(self) -> dict[str, Any]:
         return {}
 
-    def invocation_metadata(self) -> tuple[()]:
-        return ()
+    def invocation_metadata(self) -> Any:
+        return (self._metadata,) if self._metadata else ()
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from grpc import StatusCode, aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from shoudan.delivery.v1 import delivery_service_pb2 as delivery
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
@@ -23,14 +25,15 @@ from shoudan.pay.v1 import setup_service_pb2_grpc as setup_grpc
 from shoudan_cli.apply import catalogue_of, suppliers_of
 from shoudan_cli.document import Document, parse
 from shoudan_cli.payserver import templates_of
-from shoudan_cli.systems import answering
 from shoudan_kit.process.child import Child, tail
 from shoudan_kit.process.ports import free_port
+from shoudan_kit.rpc.client import connect
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.service import services
+from shoudan_kit.tls.identity import Files, Identity
 from tests.conftest import Databases
 from tests.poll import eventually
-from tests.test_compose import filled_in, made_secrets
+from tests.test_compose import filled_in, folder_of_certificates, made_secrets
 
 COMMAND = [sys.executable, "-c", "from shoudan_cli.main import main; main()", "serve"]
 DEMO, REAL = "demo-of-acme", "c0ffee-of-these-tests"
@@ -115,8 +118,8 @@ class Prod:
         for name in ("ACME", "SHOUDAN_COMPONENT_ACME"):
             (self.keys / name).write_text(key)
 
-    async def start(self, name: str) -> str:
-        """A service; its address."""
+    async def start(self, name: str) -> aio.Channel:
+        """A service; a channel to it with the certificate of its operators' commands."""
         port, log = free_port(), self._home / f"{name}.log"
         env = (
             own()
@@ -131,17 +134,22 @@ class Prod:
                 "SHOUDAN_SECRET_ACME_FILE": str(self.keys / "ACME"),
             }
         )
+        place = folder_of_certificates(name).parent / "cli" / "current"
+        files = Files(place / "tls.crt", place / "tls.key", place / "ca.crt")
         self._children.append(Child.spawn([*COMMAND, name, "--roles", "rpc"], env=env, output=log))
-        target = f"127.0.0.1:{port}"
+        channel = connect(f"127.0.0.1:{port}", name, Identity(files))
+        stub: Any = health_pb2_grpc.HealthStub(channel)
 
         async def up() -> bool:
-            return await answering(target) is not None
+            with suppress(aio.AioRpcError):
+                return bool(await stub.Check(health_pb2.HealthCheckRequest(), timeout=3))
+            return False
 
         try:
             await eventually(up, 60, every_s=0.1)
         except AssertionError:
             raise AssertionError(tail(log)) from None
-        return target
+        return channel
 
     async def stop(self) -> None:
         for one in self._children:
@@ -202,7 +210,7 @@ def calls(document: Document) -> dict[str, list[tuple[Any, str, Any]]]:
 async def test_a_configuration_that_names_a_demo_secret_is_refused_in_prod(
     name: str, prod: Prod
 ) -> None:
-    async with aio.insecure_channel(await prod.start(name)) as channel:
+    async with await prod.start(name) as channel:
         for stub, rpc, message in calls(parse(DOCUMENT, "x.yaml", {}))[name]:
             method = getattr(stub(channel), rpc)
             prod.write(DEMO)
