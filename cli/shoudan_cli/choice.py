@@ -60,6 +60,7 @@ def _services(args: Sequence[str]) -> Sequence[str]:
 
 
 async def _prepare(services: Sequence[str], args: Sequence[str], *, yes: bool) -> None:
+    from shoudan_cli import kept_logins
     from shoudan_cli.clients import addressed, answered, resolved
 
     own = _option(args, "--target")
@@ -71,27 +72,27 @@ async def _prepare(services: Sequence[str], args: Sequence[str], *, yes: bool) -
     for name in ("tls_cert", "tls_key", "tls_ca") if found.tls_files else ():
         os.environ[f"SHOUDAN_CLI_{name.upper()}"] = str(getattr(found, name))
     answers = await answered(system, found, *services)
+    login = await _login_token(found)
     if services == ("identity",):
-        await _bring_token(found)
-    _present(answers)
+        os.environ |= {kept_logins.ACCESS_VARIABLE: login} if login else {}
+    else:
+        _present(answers, login)
     if args[1] not in READING and "--dry-run" not in args:
         await _confirm(answers, anywhere=anywhere, yes=yes)
     elif own and answers:
         _say(answers)
 
 
-async def _bring_token(found: ClientSettings) -> None:
-    """What the command sends as its operator's token. Raises SystemUnclear when a login is over."""
+async def _login_token(found: ClientSettings) -> str:
+    """The token of the operator who logged in, or empty. Raises SystemUnclear when the login is over."""
     from shoudan_cli import kept_logins
     from shoudan_cli.clients import Failed, open_clients
 
     async with open_clients(found) as clients:
         try:
-            token = await kept_logins.access_token(clients, kept_logins.context_of(found))
+            return await kept_logins.access_token(clients, kept_logins.context_of(found))
         except Failed as error:
             raise SystemUnclear(f"{error}; shoudan login") from None
-    if token:
-        os.environ[kept_logins.ACCESS_VARIABLE] = token
 
 
 async def _prepare_demo(url: str, *, yes: bool) -> None:
@@ -104,16 +105,16 @@ async def _prepare_demo(url: str, *, yes: bool) -> None:
         os.environ[NAME_VARIABLE] = system.name
     found, system = resolved(gateway_url=url.rstrip("/"))
     answers = await answered(system, found)
-    _present(answers)
+    _present(answers, await _login_token(found))
     await _confirm(answers, anywhere=True, yes=yes)
 
 
-def _present(answers: Sequence[Answer]) -> None:
+def _present(answers: Sequence[Answer], login: str) -> None:
     """Let the commands show who runs them, to what has answered as this system and to nothing else."""
     if not answers:
         return
     home = next((Path(one.home) for one in running() if one.id == answers[0].id), None)
-    present(answers[0].id, home, [one.target for one in answers])
+    present(answers[0].id, home, [one.target for one in answers], login)
 
 
 def _option(args: Sequence[str], name: str) -> str:

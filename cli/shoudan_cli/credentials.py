@@ -11,14 +11,7 @@ from typing import Final
 
 OWNER_KEY: Final = "operator.key"  # in the data folder; who may read it owns the system
 OWNER_KEYS: Final = "operator.jwks.json"  # the public half, which the services trust
-VARIABLE: Final = "SHOUDAN_TOKEN"
 FRESH_S: Final = 120  # a token this close to its end is replaced
-
-
-def token_file(system_id: str) -> Path:
-    """Where `shoudan login` keeps the token of a system, for its owner alone."""
-    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(config) / "shoudan" / "tokens" / system_id
 
 
 def owner_token(home: Path, system_id: str) -> Callable[[], str] | None:
@@ -41,24 +34,16 @@ def owner_token(home: Path, system_id: str) -> Callable[[], str] | None:
     return token
 
 
-def operator_token(system_id: str) -> Callable[[], str] | None:
-    """The token of the operator who logged in to this system, or that of SHOUDAN_TOKEN."""
-    if given := os.environ.get(VARIABLE, ""):
-        return lambda: given
-    file = token_file(system_id)
-    if not system_id or not file.is_file():
-        return None
-    return lambda: file.read_text("ascii").strip()
-
-
-def present(system_id: str, home: Path | None, targets: Iterable[str]) -> None:
+def present(system_id: str, home: Path | None, targets: Iterable[str], login: str = "") -> None:
     """Every channel this process opens to `targets` sends a token from now on, if there is one.
 
-    An operator who logged in goes before the owner of the data folder: who logs in means to be named.
+    `login`, the token of an operator who logged in, goes before the owner's of the data folder: who logs in
+    means to be named.
     """
     from shoudan_kit.rpc.client import send_token
 
-    token = operator_token(system_id) or (owner_token(home, system_id) if home else None)
+    owner = owner_token(home, system_id) if home is not None and not login else None
+    token = (lambda: login) if login else owner
     if token is not None:
         send_token(token, targets)
 

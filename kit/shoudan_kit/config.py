@@ -244,6 +244,12 @@ class ProcessSettings(TlsSettings):
         description="Name of the certificate whose holder has every role until operators log in; or none.",
         examples=["cli"],
     )
+    identity_target: str | None = Field(
+        None,
+        description="gRPC target of the identity service: its keys are fetched and trusted, and stay so "
+        "while it is away; without it no operator's login is.",
+        examples=["dns:///identity:50051"],
+    )
     token_keys: list[str] = Field(
         [],
         description="Files with public keys (JWK sets) of operators' tokens; read again when they change.",
@@ -299,7 +305,7 @@ class ProcessSettings(TlsSettings):
         called = {
             name: str(getattr(self, name))
             for name in type(self).model_fields
-            if name.endswith("_target")
+            if name.endswith("_target") and getattr(self, name)
         }
         tls = self.tls_files is not None
         yield from exposed(tls=tls, served=served, called=called, nats=self.nats_servers)

@@ -20,6 +20,8 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
 from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
+from shoudan.identity.v1 import identity_service_pb2 as identity_pb
+from shoudan.identity.v1 import identity_service_pb2_grpc as identity_grpc
 from shoudan_kit import faults, log, metrics
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
@@ -40,7 +42,7 @@ from shoudan_kit.rpc.callers import Callers, Mode
 from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.server import RpcServer
 from shoudan_kit.secrets import named_secret
-from shoudan_kit.secrets.tokens import TokenVerifier
+from shoudan_kit.secrets.tokens import KeyFetcher, TokenVerifier
 from shoudan_kit.tasks.kinds import Handler
 from shoudan_kit.tasks.open_work import NAME as OPEN_WORK
 from shoudan_kit.tasks.open_work import OpenWork, Source, gauging
@@ -53,6 +55,7 @@ S = TypeVar("S", bound=ProcessSettings)
 
 ROLES: Final = frozenset({"rpc", "tasks"})
 GROUP: Final = "shoudan.services"
+IDENTITY: Final = "identity"
 OPERATIONS: Final = "shoudan.core.v1.OperationsService"
 HEALTH_EVERY_S: Final = 1.0  # between looks at the checks; gRPC health says what they say
 STEP_S: Final = 3.0  # for each step of a stop that has nothing to finish
@@ -276,6 +279,8 @@ class Process(Generic[S]):
         background = [*self.running.background]
         if self.running.open_work:
             background.append(gauging(self.running.open_work, app.clock))
+        if settings.identity_target:
+            background.append(KeyFetcher(app.tokens, IDENTITY, self._published_keys).run)
         if app.has_db:
             background.append(partitions.watching(app.db))
         self._background = [
@@ -333,6 +338,12 @@ class Process(Generic[S]):
             self.settings, registers, names, identities, self.app.identity, callers
         )
         self.port = await self._rpc.start()
+
+    async def _published_keys(self) -> bytes:
+        """The key set that identity publishes now."""
+        stub: Any = cast("Any", identity_grpc).IdentityServiceStub(self.app.channel(IDENTITY))
+        request = identity_pb.PublishedKeysRequest()
+        return (await stub.PublishedKeys(request, timeout=STEP_S)).key_set
 
     def _mode(self) -> Mode:
         """How callers are checked here, written to the log: who reads it must see what is not checked."""

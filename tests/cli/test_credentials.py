@@ -14,12 +14,9 @@ from grpc import aio
 
 from shoudan_cli.credentials import (
     OWNER_KEY,
-    VARIABLE,
     make_owner_key,
-    operator_token,
     owner_token,
     present,
-    token_file,
 )
 from shoudan_kit.config import ProcessSettings
 from shoudan_kit.rpc import client
@@ -32,10 +29,8 @@ SYSTEM = "here"
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No token of whoever runs the tests, and none of a test before."""
-    monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No token of a test before."""
     monkeypatch.setattr(client, "_tokens", {})
 
 
@@ -65,23 +60,6 @@ def test_the_owners_key_stays_and_its_token_is_renewed_before_it_expires(tmp_pat
 
 def test_without_the_key_there_is_no_owner(tmp_path: Path) -> None:
     assert owner_token(tmp_path, SYSTEM) is None
-
-
-def test_an_operators_token_is_read_where_login_keeps_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert operator_token(SYSTEM) is None
-    file = token_file(SYSTEM)
-    file.parent.mkdir(parents=True)
-    file.write_text("of-login\n")
-    found, other = operator_token(SYSTEM), operator_token("there")
-    assert found is not None
-    assert found() == "of-login"
-    assert other is None
-    monkeypatch.setenv(VARIABLE, "given")
-    found = operator_token(SYSTEM)
-    assert found is not None
-    assert found() == "given"
 
 
 class Echo:
@@ -115,16 +93,13 @@ class Believing(Callers):
         return None
 
 
-async def test_a_token_goes_to_the_system_it_is_for_and_nowhere_else(tmp_path: Path) -> None:
-    file = token_file(SYSTEM)
-    file.parent.mkdir(parents=True)
-    file.write_text("t")
+async def test_a_token_goes_to_the_system_it_is_for_and_nowhere_else() -> None:
     servers = [
         RpcServer(ProcessSettings(drain_s=1), [Echo().register], [], callers=Believing("enforce"))
         for _ in range(2)
     ]
     ours, theirs = [f"127.0.0.1:{await one.start()}" for one in servers]
-    present(SYSTEM, None, [ours])
+    present(SYSTEM, None, [ours], login="t")
     async with client.connect(ours) as channel:
         assert await said(channel) == ("Bearer t", "Bearer t")
     async with client.connect(theirs) as channel:
@@ -137,10 +112,7 @@ def test_who_logged_in_goes_before_the_owner_of_the_folder(tmp_path: Path) -> No
     make_owner_key(tmp_path)
     present(SYSTEM, tmp_path, ["a:1"])
     assert client._tokens["a:1"]().count(".") == 2
-    file = token_file(SYSTEM)
-    file.parent.mkdir(parents=True)
-    file.write_text("of-login")
-    present(SYSTEM, tmp_path, ["a:1"])
+    present(SYSTEM, tmp_path, ["a:1"], login="of-login")
     assert client._tokens["a:1"]() == "of-login"
     present("there", None, ["b:1"])
     assert "b:1" not in client._tokens

@@ -22,7 +22,8 @@ import typer
 
 from shoudan_cli import choice, clients
 from shoudan_cli.clients import ClientSettings, settings
-from shoudan_cli.credentials import VARIABLE, present
+from shoudan_cli.credentials import present
+from shoudan_cli.kept_logins import ACCESS_VARIABLE
 from shoudan_cli.systems import (
     Answer,
     SystemUnclear,
@@ -266,7 +267,7 @@ async def test_production_is_changed_only_when_a_person_or_yes_says_so(
     file = tmp_path / "up.yaml"
     file.write_text(SUPPLIER)
     async with delivery(new_database, tmp_path, profile="prod", name="acme") as one:
-        monkeypatch.setenv(VARIABLE, token_of("acme"))
+        monkeypatch.setenv(ACCESS_VARIABLE, token_of("acme"))
         here = {"SHOUDAN_DELIVERY_TARGET": one.target}
         named = f"system acme, profile prod, at {one.target}"
         await _supplied(one)
@@ -291,7 +292,7 @@ async def _supplied(one: Delivery) -> None:
     from shoudan_cli.document import parse
 
     message = pb.ApplySuppliersRequest(suppliers=suppliers_of(parse(SUPPLIER, "x.yaml", {})))
-    present("acme", None, [one.target])
+    present("acme", None, [one.target], login=token_of("acme"))
     opened = clients.Clients({"delivery": one.target})
     await opened.call("delivery", delivery_grpc.SupplierServiceStub, "ApplySuppliers", message)
     await opened.close()

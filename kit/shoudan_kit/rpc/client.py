@@ -79,6 +79,9 @@ class _StreamBearer(_StreamInterceptor):
 
 
 def _with_token(details: Any, token: str) -> Any:
+    """The call with the token, unless it has one of its own."""
+    if any(name == AUTHORIZATION for name, _ in details.metadata or ()):
+        return details
     metadata = aio.Metadata(*(details.metadata or ()), (AUTHORIZATION, BEARER + token))
     return details._replace(metadata=metadata)
 

@@ -77,6 +77,21 @@ class Operator:
     token_id: str
     expires_s: int
 
+    @property
+    def id(self) -> str:
+        """Its number, which stays when the name changes."""
+        return self.caller.id
+
+    @property
+    def name(self) -> str:
+        """Its login name."""
+        return self.caller.name
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """Its roles, those alone that exist."""
+        return self.caller.roles
+
 
 # ---------------------------------------------------------------- signing
 class TokenSigner:

@@ -15,7 +15,7 @@ from shoudan_identity.rows import AuditRow, OperatorRow
 from shoudan_identity.store import audit
 from shoudan_identity.store import operators as store
 from shoudan_kit import log
-from shoudan_kit.secrets.tokens import ADMIN, FINANCE_CHECKER, FINANCE_MAKER, ROLES
+from shoudan_kit.rpc.rights import ADMIN, FINANCE_CHECKER, FINANCE_MAKER, ROLES
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 TOTP_ROLES: Final = frozenset({FINANCE_MAKER, FINANCE_CHECKER, ADMIN})

@@ -15,7 +15,6 @@ from shoudan_identity.signing_keys import SigningKeys
 from shoudan_identity.tables.schema import APPEND_ONLY, METADATA
 from shoudan_kit.db.migrate import Schema
 from shoudan_kit.limits.rates import Rates
-from shoudan_kit.secrets.tokens import TokenVerifier
 from shoudan_kit.service import App, Running, Service
 
 NAME: Final = "identity"
@@ -25,7 +24,7 @@ SERVICE_NAME: Final = "shoudan.identity.v1.IdentityService"
 def compose(app: App[IdentitySettings]) -> Context:
     """The parts of one process, tied together."""
     settings = app.settings
-    ring, verifier = settings.key_ring(), TokenVerifier(settings.system_id)
+    ring, verifier = settings.key_ring(), app.tokens
     return Context(
         app,
         ring,

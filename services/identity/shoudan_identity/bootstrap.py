@@ -7,7 +7,7 @@ from typing import Final
 from shoudan_identity import access, codes, events
 from shoudan_identity.context import Context
 from shoudan_identity.store import operators as store
-from shoudan_kit.secrets.tokens import ADMIN
+from shoudan_kit.rpc.rights import ADMIN
 
 NAME: Final = "admin"
 FIRST: Final = 1  # its number: of two who make it at once one finds it made

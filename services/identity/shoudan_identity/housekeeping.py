@@ -10,7 +10,7 @@ from shoudan_identity.access import Caller
 from shoudan_identity.context import Context
 from shoudan_identity.store import attempts, sessions
 from shoudan_kit import log
-from shoudan_kit.secrets.tokens import ADMIN
+from shoudan_kit.rpc.rights import ADMIN
 
 LOOK_EVERY_S: Final = 60.0
 SERVICE: Final = (0, "identity")

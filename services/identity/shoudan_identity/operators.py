@@ -16,7 +16,7 @@ from shoudan_identity.refusals import FieldInvalid, LastAdmin, LoginRefused, Nam
 from shoudan_identity.rows import OperatorRow
 from shoudan_identity.store import operators as store
 from shoudan_identity.store import sessions
-from shoudan_kit.secrets.tokens import ADMIN
+from shoudan_kit.rpc.rights import ADMIN
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 DISPLAY_CHARS_MAX: Final = 80

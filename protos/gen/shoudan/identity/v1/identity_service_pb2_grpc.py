@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class IdentityServiceStub:
     """IdentityService knows the operators: who they are, what they may do, and that it is they who call.
-    It issues short-lived tokens that every service verifies by itself with the published keys.
+    It issues short-lived tokens that every service verifies by itself with the published keys. It checks its callers itself, as they are now: the
+    contract lets anyone reach it.
     """
 
     def __init__(self, channel):
@@ -145,7 +146,8 @@ class IdentityServiceStub:
 
 class IdentityServiceServicer:
     """IdentityService knows the operators: who they are, what they may do, and that it is they who call.
-    It issues short-lived tokens that every service verifies by itself with the published keys.
+    It issues short-lived tokens that every service verifies by itself with the published keys. It checks its callers itself, as they are now: the
+    contract lets anyone reach it.
     """
 
     def Login(self, request, context):
@@ -413,7 +415,8 @@ def add_IdentityServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class IdentityService:
     """IdentityService knows the operators: who they are, what they may do, and that it is they who call.
-    It issues short-lived tokens that every service verifies by itself with the published keys.
+    It issues short-lived tokens that every service verifies by itself with the published keys. It checks its callers itself, as they are now: the
+    contract lets anyone reach it.
     """
 
     @staticmethod

@@ -14,7 +14,8 @@ GRPC_VERSION: str
 
 class IdentityServiceStub:
     """IdentityService knows the operators: who they are, what they may do, and that it is they who call.
-    It issues short-lived tokens that every service verifies by itself with the published keys.
+    It issues short-lived tokens that every service verifies by itself with the published keys. It checks its callers itself, as they are now: the
+    contract lets anyone reach it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -63,7 +64,8 @@ class IdentityServiceStub:
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """IdentityService knows the operators: who they are, what they may do, and that it is they who call.
-    It issues short-lived tokens that every service verifies by itself with the published keys.
+    It issues short-lived tokens that every service verifies by itself with the published keys. It checks its callers itself, as they are now: the
+    contract lets anyone reach it.
     """
 
     @_abc_1.abstractmethod
