@@ -29,9 +29,9 @@ import shoudan
 from shoudan_cli.main import collected
 from shoudan_cli.reference import contract, declared
 from shoudan_kit import config, faults, metrics
-from shoudan_kit.config import describe
 from shoudan_kit.events import nats
 from shoudan_kit.secrets import named_secret
+from shoudan_kit.setting_rows import describe
 from shoudan_kit.tasks.kinds import Kind
 
 ROOT: Final = Path(__file__).resolve().parents[1]

@@ -14,7 +14,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast, get_a
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shoudan_kit.db.url import DatabaseUrl, DatabaseUrlInvalid
@@ -45,17 +44,6 @@ class ConfigError(ValueError):
         lines = "".join(f"\n  - {mistake}" for mistake in mistakes)
         super().__init__(f"{len(mistakes)} mistake(s) in the settings of {section}:{lines}")
         self.section, self.mistakes = section, mistakes
-
-
-@dataclass(frozen=True, slots=True)
-class SettingRow:
-    """One line of the generated reference."""
-
-    name: str
-    env: str
-    type: str
-    default: str
-    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,21 +381,8 @@ def _database_mistakes(name: str, url: Secret, profile: str) -> Iterator[str]:
         )
 
 
-def describe(cls: type[Settings], section: str = "") -> list[SettingRow]:
-    """One row per setting, in the order declared: the generated reference is made of these."""
-    return [
-        SettingRow(
-            name=name,
-            env=_variables(section, name)[0],
-            type=_type_name(info.annotation),
-            default=_default_text(info),
-            description=info.description or "",
-        )
-        for name, info in cls.model_fields.items()
-    ]
-
-
-def _variables(section: str, name: str) -> list[str]:
+def variables_of(section: str, name: str) -> list[str]:
+    """The environment variables of a setting, the section's own first."""
     own = [f"{PREFIX}{section}_{name}".upper()] if section else []
     return [*own, f"{PREFIX}{name}".upper()]
 
@@ -448,7 +423,7 @@ def _find(
     mistakes: list[str],
 ) -> _Given | None:
     secret = _is_secret(info)
-    for variable in _variables(section, name):
+    for variable in variables_of(section, name):
         text, path = environ.get(variable), environ.get(f"{variable}_FILE") if secret else None
         if text and path:
             mistakes.append(f"{variable} and {variable}_FILE are both set: keep one")
@@ -500,7 +475,7 @@ def _mistake(cls: type[Settings], section: str, name: str, given: _Given | None,
     info = cls.model_fields.get(name)
     example = f", for example {info.examples[0]}" if info and info.examples else ""
     if given is None:
-        return f"{name}: {wrong}; set {_variables(section, name)[0]}{example}"
+        return f"{name}: {wrong}; set {variables_of(section, name)[0]}{example}"
     secret = info is None or _is_secret(info)
     shown = "(secret)" if secret else repr(given.value)[:SHOWN_CHARS_MAX]
     return f"{given.origin} = {shown}: {wrong}{example}"
@@ -514,18 +489,3 @@ def _types(info: FieldInfo) -> tuple[Any, ...]:
 
 def _is_secret(info: FieldInfo) -> bool:
     return any(isinstance(t, type) and issubclass(t, SecretStr) for t in _types(info))
-
-
-def _type_name(annotation: Any) -> str:
-    if isinstance(annotation, type) and not get_args(annotation):
-        return annotation.__name__
-    if get_origin(annotation) is Literal:
-        return " | ".join(map(str, get_args(annotation)))
-    return str(annotation).replace("typing.", "").replace(f"{__name__}.", "")
-
-
-def _default_text(info: FieldInfo) -> str:
-    default: Any = info.get_default(call_default_factory=True, validated_data={})
-    if default is PydanticUndefined:
-        return "(required)"
-    return "" if default is None else str(default)

@@ -12,8 +12,8 @@ from shoudan_kit.config import (
     Secret,
     ServiceSettings,
     Settings,
-    describe,
 )
+from shoudan_kit.setting_rows import describe
 from shoudan_kit.tls.authority import CA, CERT, CURRENT, KEY, Authority
 
 URL = "postgresql://u:hunter2@db/x"

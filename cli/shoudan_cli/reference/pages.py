@@ -13,8 +13,8 @@ from sqlalchemy.schema import CreateIndex
 from shoudan_cli.dialects import dialect_of
 from shoudan_cli.reference import contract, declared
 from shoudan_cli.reference.headings import Headings
-from shoudan_kit.config import describe
 from shoudan_kit.rpc import rights
+from shoudan_kit.setting_rows import describe
 from shoudan_kit.tasks.tables import metadata
 
 PAGES: Final = ("tables", "values", "errors", "events", "callers", "settings")
