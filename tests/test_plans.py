@@ -11,14 +11,16 @@ import json
 import pkgutil
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
+from shoudan_kit.db.columns import names_of
 from shoudan_kit.db.pool import PLANS, Database
 
 SERVICES = ("order", "pay", "delivery", "erp_ingest", "identity")
@@ -118,9 +120,9 @@ def _statements_in(name: str, value: Any) -> Iterator[tuple[str, TextClause]]:
     elif isinstance(value, tuple):
         for at, one in enumerate(value):
             yield from _statements_in(f"{name}.{at}", one)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for one in fields(value):
-            yield from _statements_in(f"{name}.{one.name}", getattr(value, one.name, None))
+    elif is_dataclass(type(value)) or isinstance(value, msgspec.Struct):
+        for field in names_of(type(value)):
+            yield from _statements_in(f"{name}.{field}", getattr(value, field, None))
     elif type(value).__module__.startswith("shoudan_") and hasattr(value, "__dict__"):
         own = {key: one for key, one in vars(value).items() if isinstance(one, TextClause)}
         yield from _statements_in(name, own)

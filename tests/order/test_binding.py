@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,7 +71,7 @@ def market(downs: list[DownProduct], ups: list[UpProduct], *, packaged: bool = F
 
 def new(**changes: Any) -> NewOrder:
     base = NewOrder("test", "r1", 1, "ZSH", "", "", 1, 1, 200 * YUAN, 198 * YUAN, "", "1")
-    return replace(base, **changes)
+    return msgspec.structs.replace(base, **changes)
 
 
 def bought(catalogue: Catalogue, wanted: NewOrder, *excluded: str) -> list[tuple[int, int]]:

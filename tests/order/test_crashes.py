@@ -71,7 +71,7 @@ class Service:
                     return False
                 return True
 
-            await eventually(healthy, 20)
+            await eventually(healthy, 60)  # a process that starts beside all others
 
     async def ended(self) -> int:
         """How it ended."""

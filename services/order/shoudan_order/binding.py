@@ -6,7 +6,8 @@ Source: oms-behaviour §3.5; where it is silent, docs/divergences.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from shoudan_kit.money import apply_rate
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -25,8 +26,7 @@ INVOICE_NEEDED = 2
 DELIVERY_MARGIN_S = 300
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedPart:
+class PlannedPart(msgspec.Struct, frozen=True):
     """One part of an order and who delivers it."""
 
     offer: Offer

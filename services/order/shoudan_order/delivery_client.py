@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import grpc
+import msgspec
 from grpc import aio
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
@@ -23,8 +23,7 @@ OVERLOADED: Final = "ERROR_REASON_OVERLOADED"
 STATED_COST: Final = "cost_amount"  # in result_params, in yuan (docs/reference/supplier.md)
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(msgspec.Struct, frozen=True):
     """One delivery or return to send."""
 
     id: int
@@ -40,8 +39,7 @@ class Sending:
     params: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a delivery or return ended, as its supplier reported it."""
 
     id: int
@@ -51,7 +49,7 @@ class Outcome:
     result_code: str = ""
     result_desc: str = ""
     cost_amount_micros: int | None = None
-    params: Mapping[str, str] = field(default_factory=dict[str, str])
+    params: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     contradicts: bool = False  # the supplier reported the other end before, which stands
 
     @property
@@ -75,8 +73,7 @@ class Outcome:
         return json.dumps(dict(self.params), ensure_ascii=False) if self.params else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True):
     """Not ended yet."""
 
     id: int

@@ -15,10 +15,10 @@ import hmac
 import random
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
+import msgspec
 import orjson
 from sqlalchemy.exc import DBAPIError
 
@@ -70,8 +70,7 @@ REFUND_WORDS: Final = {
 _Due = tuple[Task[kinds.NotifyStep], NotifyRow]
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
+class _Attempt(msgspec.Struct, frozen=True):
     """A call that has ended."""
 
     task: Task[kinds.NotifyStep]
@@ -103,8 +102,10 @@ def as_owed(row: NotifyRow, step: kinds.NotifyStep) -> NotifyRow:
     else:  # enqueued by a version that did not store the status
         return row
     if row.refund_id:
-        return replace(row, refund_status=status)
-    return replace(row, order_status=OrderStatus(status), fail_code=code, fail_msg=message)
+        return msgspec.structs.replace(row, refund_status=status)
+    return msgspec.structs.replace(
+        row, order_status=OrderStatus(status), fail_code=code, fail_msg=message
+    )
 
 
 def body_of(row: NotifyRow, *, words: bool) -> bytes:

@@ -5,9 +5,10 @@ Source: oms-behaviour §3.5-3.6. Every change starts from `as_is` and goes throu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
+
+import msgspec
 
 from shoudan_kit.db.columns import names_of
 from shoudan_kit.money import apply_rate
@@ -41,8 +42,7 @@ def as_is(was: OrderState) -> OrderUpdate:
     return OrderUpdate(*_VALUES(was), was=was)
 
 
-@dataclass(frozen=True, slots=True)
-class _Down:
+class _Down(msgspec.Struct, frozen=True):
     """What the channel owes for the face delivered."""
 
     sell: int
@@ -74,7 +74,7 @@ def _summed(
 ) -> OrderUpdate:
     """The order with these sums; 利润 = 1-2+3-4-5+6+7 (000). One copy: this is the hot path."""
     cost, commission, service = up
-    return replace(
+    return msgspec.structs.replace(
         now,
         success_face_micros=face,
         success_sell_amount_micros=down.sell,
@@ -122,7 +122,7 @@ def returned(now: OrderUpdate, one: Return) -> OrderUpdate:
 
 def bound(now: OrderUpdate, face_micros: int) -> OrderUpdate:
     """Another part has been bound."""
-    return replace(
+    return msgspec.structs.replace(
         now,
         bind_face_micros=now.bind_face_micros + face_micros,
         delivery_bind_status=BIND.next(now.delivery_bind_status, BindEvent.BOUND),
@@ -134,7 +134,7 @@ def unbound(now: OrderUpdate, face_micros: int) -> OrderUpdate:
     status = now.delivery_bind_status
     if BIND.allows(status, BindEvent.UNBOUND):
         status = BIND.next(status, BindEvent.UNBOUND)
-    return replace(
+    return msgspec.structs.replace(
         now, bind_face_micros=now.bind_face_micros - face_micros, delivery_bind_status=status
     )
 
@@ -181,12 +181,12 @@ def closed(order: Order, now: OrderUpdate, *, partial: bool) -> OrderUpdate:
         return now
     nothing = now.success_face_micros == 0
     if not nothing and not partial:
-        return replace(now, parked_reason=HALF)
+        return msgspec.structs.replace(now, parked_reason=HALF)
     event = OrderEvent.NOTHING_DELIVERED if nothing else OrderEvent.PART_DELIVERED
     bind = BindEvent.NOTHING_DELIVERED if nothing else BindEvent.PART_DELIVERED
     free = now.was.payment_status == PaymentStatus.NOT_NEEDED
     refund = FailRefundEvent.NOTHING_PAID if free else FailRefundEvent.ORDER_FAILED
-    return replace(
+    return msgspec.structs.replace(
         now,
         order_status=ORDER.next(now.order_status, event),
         delivery_bind_status=BIND.next(now.delivery_bind_status, bind),
@@ -203,7 +203,7 @@ def refunded(order: Order, now: OrderUpdate, face_micros: int) -> OrderUpdate:
     now = _summed(now, face, _down(order, face), _up(now))
     whole = face == 0
     event = OrderEvent.REFUNDED if whole else OrderEvent.PART_REFUNDED
-    return replace(
+    return msgspec.structs.replace(
         now,
         order_status=ORDER.next(now.order_status, event),
         is_refund=YesNo.YES,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -22,8 +24,7 @@ from shoudan_order.store import orders as store
 from shoudan_order.store.rows import Order, OrderSummary
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """An order that is stored; `existed` when it was there before."""
 
     order: OrderSummary

@@ -6,9 +6,9 @@ Source: oms-behaviour §3.9. Sums of zero post nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from grpc import aio
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
@@ -30,16 +30,14 @@ _KINDS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(msgspec.Struct, frozen=True):
     """A group that is in the ledger. `moved` when money moved: a void of an unused key moves none."""
 
     moved: bool
     existed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(msgspec.Struct, frozen=True):
     """What one step moves on the three accounts of a channel: down or up, all or nothing.
 
     The amounts are signed effects on the balances: a sale is (-sell, +commission, -service).

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+
+import msgspec
 
 from shoudan_kit.money import MICROS_MAX, apply_rate, micros_to_yuan
 from shoudan_kit.secrets.sealing import SealedColumn
@@ -25,8 +26,7 @@ PRICE_DIFFERENCE_MAX_PPM = 100_000
 PPM = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class NewOrder:
+class NewOrder(msgspec.Struct, frozen=True):
     """An order as its channel sends it."""
 
     channel_no: str

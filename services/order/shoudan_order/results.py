@@ -7,7 +7,9 @@ a person: the order is parked, and until the decision nothing more of it is boun
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
 
 from shoudan_kit import log
 from shoudan_kit.db.pool import retry
@@ -37,8 +39,7 @@ from shoudan_order.store.rows import Delivery, DeliveryState, Order, OrderState,
 _log = log.get_logger("results")
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(msgspec.Struct, frozen=True):
     """What became of one result."""
 
     id: int
@@ -101,10 +102,10 @@ def _decide(
             now = batch.now.get(order.order_id) or order_totals.as_is(was)
             batch.now[order.order_id] = _fold(batch, order, now, state, one.first, cost_max_ppm)
             succeeded = ends[one.id] = one.first.succeeded
-            ack = replace(ack, applied=True)
+            ack = msgspec.structs.replace(ack, applied=True)
         if one.contradicts or one.succeeded != succeeded:
             batch.conflicts[one.id] = (order.order_id, succeeded)
-            ack = replace(ack, conflict=True)
+            ack = msgspec.structs.replace(ack, conflict=True)
         batch.acks[one.id] = ack
     return batch
 
@@ -136,7 +137,7 @@ def _fold(
             UpPaymentEvent.DELIVERED,
             order_totals.delivered(order, now, part, cost),
         )
-        real = replace(part, cost_amount_micros=cost) if found.stated else part
+        real = msgspec.structs.replace(part, cost_amount_micros=cost) if found.stated else part
         batch.succeeded.append((real, one))
     else:
         event, paid = DeliveryEvent.FAILED, UpPaymentEvent.NOT_DELIVERED
@@ -247,7 +248,7 @@ async def _unpark_known(
     for order_id in await audit_store.close_audits(work.db, AuditType.DELIVERY, known):
         now = batch.now[order_id]
         if now.parked_reason == now.was.parked_reason:
-            batch.now[order_id] = replace(now, parked_reason="")
+            batch.now[order_id] = msgspec.structs.replace(now, parked_reason="")
 
 
 async def request_decision(work: UnitOfWork, changed: Sequence[OrderUpdate]) -> None:
@@ -309,7 +310,7 @@ async def _park(
     await park(work, orders, reasons, asked, events.AUDIT)
     for order_id, reason in reasons.items():
         if (now := batch.now.get(order_id)) is not None and not now.parked_reason:
-            batch.now[order_id] = replace(now, parked_reason=reason)
+            batch.now[order_id] = msgspec.structs.replace(now, parked_reason=reason)
 
 
 def _succeeded(

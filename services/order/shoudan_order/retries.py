@@ -6,8 +6,9 @@ Source: oms-behaviour §3.8. Who, when and why are recorded with each.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
 from shoudan_order import kinds
@@ -120,7 +121,7 @@ async def _retry_return(context: Context, work: UnitOfWork, number: int) -> int:
     # The last thing that can refuse it: a refund that has ended takes no more returns.
     if not await refund_store.prolong(work.db, refund.refund_id, RETRY_S):
         return 0
-    again = replace(
+    again = msgspec.structs.replace(
         there,
         return_id=work.ids.next(),
         return_status=ReturnStatus.WAITING,

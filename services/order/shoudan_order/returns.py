@@ -6,7 +6,9 @@ Source: oms-behaviour §3.7. Mixed ends close the refund as partial (91) with wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
 
 from shoudan_kit.db.pool import retry
 from shoudan_kit.tasks.kinds import Task
@@ -157,11 +159,11 @@ def _decide(there: Mapping[int, Return], outcomes: Sequence[Outcome]) -> _Batch:
             if one.result_code == NEVER_SENT and was.return_status != ReturnStatus.WAITING:
                 continue
             was = _end(batch, was, one.first)
-            ack = replace(ack, applied=True)
+            ack = msgspec.structs.replace(ack, applied=True)
         differs = one.succeeded != (was.return_status == ReturnStatus.SUCCEEDED)
         if one.contradicts or (differs and one.result_code != NEVER_SENT):
             batch.conflicts[one.id] = was
-            ack = replace(ack, conflict=True)
+            ack = msgspec.structs.replace(ack, conflict=True)
         batch.acks[one.id] = ack
     return batch
 
@@ -173,7 +175,7 @@ def _end(batch: _Batch, was: Return, one: Outcome) -> Return:
     status = was.return_status
     if not RETURN.allows(status, event):
         status = RETURN.next(status, ReturnEvent.STARTED)
-    now = replace(
+    now = msgspec.structs.replace(
         was,
         return_status=RETURN.next(status, event),
         up_refund_status=MONEY_BACK.next(was.up_refund_status, money),
@@ -248,7 +250,7 @@ async def _end_refunds(
         ]
         for order_id in await park(work, orders, reasons, audits, events.RETURN_UNKNOWN):
             now = changed.get(order_id) or order_totals.as_is(orders[order_id][1])
-            changed[order_id] = replace(now, parked_reason=reasons[order_id])
+            changed[order_id] = msgspec.structs.replace(now, parked_reason=reasons[order_id])
 
 
 async def close(context: Context, work: UnitOfWork, order: Order, refund: Refund) -> None:
@@ -281,7 +283,7 @@ def ended_refund(
     notify_status = refund.refund_notify_status
     after = order_totals.refunded(order, now, back) if back else now
     return (
-        replace(
+        msgspec.structs.replace(
             refund,
             refund_status=REFUND.next(refund.refund_status, event),
             up_return_status=UP_RETURN.next(started, up_event),
@@ -348,4 +350,4 @@ async def _unpark_known(
     await pause_store.unpark_orders(work.db, sorted(free))
     for order_id in free:
         order, was = orders[order_id]
-        orders[order_id] = (order, replace(was, parked_reason=""))
+        orders[order_id] = (order, msgspec.structs.replace(was, parked_reason=""))

@@ -6,7 +6,6 @@ Source: oms-behaviour §3.9. Sums of zero post nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -70,7 +69,7 @@ def purchase(delivery: Delivery) -> Transfer:
 
 def void_sale(order: Order) -> Transfer:
     """Close the keys of an order's debit."""
-    return replace(sale(order), void=True)
+    return msgspec.structs.replace(sale(order), void=True)
 
 
 def back_sale(order: Order, was: OrderState) -> Transfer:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
+
+import msgspec
 
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_order import refunds, returns
@@ -54,7 +55,7 @@ def _new_refund(one: pb.NewRefund) -> refunds.NewRefund | FieldInvalid:
 def _result(answer: refunds.AcceptedRefund | OrderRefusal) -> pb.CreateRefundsResponse.Result:
     if isinstance(answer, refunds.AcceptedRefund):
         return pb.CreateRefundsResponse.Result(
-            refund=refund(asdict(answer.refund)), existed=answer.existed
+            refund=refund(msgspec.structs.asdict(answer.refund)), existed=answer.existed
         )
     return pb.CreateRefundsResponse.Result(refusal=answer.to_proto())
 
@@ -64,7 +65,7 @@ async def query(context: Context, request: pb.QueryRefundsRequest) -> pb.QueryRe
     keys = [(key.channel_no, key.request_no, key.refund_no) for key in request.keys]
     return pb.QueryRefundsResponse(
         results=[
-            pb.QueryRefundsResponse.Result(refund=refund(asdict(one)))
+            pb.QueryRefundsResponse.Result(refund=refund(msgspec.structs.asdict(one)))
             if isinstance(one, Refund)
             else pb.QueryRefundsResponse.Result(refusal=one.to_proto())
             for one in await refunds.query(context, keys)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.columns import assigned, literals, names_of, returned, types
@@ -23,8 +23,7 @@ from shoudan_order.store.rows import Delivery, DeliveryState, Order
 from shoudan_order.tables import DELIVERY as DELIVERIES
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """How a delivery ended."""
 
     delivery_id: int

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.columns import Rows, assigned, literals, names_of, returned, types
@@ -16,8 +16,7 @@ from shoudan_order.tables import ATTEMPT as ATTEMPTS
 from shoudan_order.tables import NOTIFY as NOTIFIES
 
 
-@dataclass(frozen=True, slots=True)
-class DeadNotify:
+class DeadNotify(msgspec.Struct, frozen=True):
     """A notify that was given up."""
 
     notify_id: int
@@ -28,8 +27,7 @@ class DeadNotify:
     notify_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class NotifyAttempt:
+class NotifyAttempt(msgspec.Struct, frozen=True):
     """One attempt and what came of it."""
 
     notify_id: int

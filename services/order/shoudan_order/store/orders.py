@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,8 +30,7 @@ from shoudan_order.store.rows import Delivery, Order, OrderState, OrderSummary, 
 from shoudan_order.tables import ORDER
 
 
-@dataclass(frozen=True, slots=True)
-class NewNotify:
+class NewNotify(msgspec.Struct, frozen=True):
     """A notify to be written with its order."""
 
     notify_id: int
@@ -40,8 +39,7 @@ class NewNotify:
     notify_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Paid:
+class Paid(msgspec.Struct, frozen=True):
     """An order that has just been paid, and how far it is bound."""
 
     order_id: int
@@ -50,8 +48,7 @@ class Paid:
     bind_face_micros: int
 
 
-@dataclass(frozen=True, slots=True)
-class FailedUnpaid:
+class FailedUnpaid(msgspec.Struct, frozen=True):
     """An order that ends before it was known to be paid."""
 
     order_id: int

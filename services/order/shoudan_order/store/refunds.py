@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.columns import Rows, assigned, literals, returned, types
@@ -25,8 +25,7 @@ from shoudan_order.store.rows import Order, OrderState
 from shoudan_order.tables import REFUND as REFUNDS
 
 
-@dataclass(frozen=True, slots=True)
-class Refund:
+class Refund(msgspec.Struct, frozen=True):
     """A refund with where it stands."""
 
     refund_id: int
@@ -51,8 +50,7 @@ class Refund:
     create_time: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RefundNotify:
+class RefundNotify(msgspec.Struct, frozen=True):
     """A notify to be written with its refund."""
 
     notify_id: int

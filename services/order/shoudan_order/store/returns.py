@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.columns import Rows, assigned, literals, names_of, returned, types
@@ -23,8 +23,7 @@ from shoudan_order.states import (
 from shoudan_order.tables import RETURN as RETURNS
 
 
-@dataclass(frozen=True, slots=True)
-class Return:
+class Return(msgspec.Struct, frozen=True):
     """Goods of one delivery on their way back."""
 
     return_id: int
@@ -44,8 +43,7 @@ class Return:
     up_refund_status: MoneyBackStatus
 
 
-@dataclass(frozen=True, slots=True)
-class EndedReturn:
+class EndedReturn(msgspec.Struct, frozen=True):
     """How a return ended."""
 
     return_id: int

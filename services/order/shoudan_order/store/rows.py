@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from shoudan_order.states import (
     BindStatus,
@@ -16,8 +17,7 @@ from shoudan_order.states import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """An order as it was sold: what never changes."""
 
     order_id: int
@@ -51,8 +51,7 @@ class Order:
     request_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OrderState:
+class OrderState(msgspec.Struct, frozen=True):
     """Where an order stands: statuses and sums."""
 
     order_id: int
@@ -80,15 +79,13 @@ class OrderState:
     fail_msg: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrderUpdate(OrderState):
+class OrderUpdate(OrderState, frozen=True):
     """What becomes of an order, decided under its lock; `was` is what was read there."""
 
     was: OrderState
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """A part of an order at one supplier, as it was bound."""
 
     delivery_id: int
@@ -106,8 +103,7 @@ class Delivery:
     timeout_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryState:
+class DeliveryState(msgspec.Struct, frozen=True):
     """Where a delivery stands."""
 
     delivery: Delivery
@@ -115,8 +111,7 @@ class DeliveryState:
     up_payment_status: UpPaymentStatus
 
 
-@dataclass(frozen=True, slots=True)
-class OrderSummary:
+class OrderSummary(msgspec.Struct, frozen=True):
     """An order as its channel sees it."""
 
     order_id: int
@@ -129,8 +124,7 @@ class OrderSummary:
     request_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NotifyRow:
+class NotifyRow(msgspec.Struct, frozen=True):
     """A notify of a channel, with what it says."""
 
     notify_id: int
