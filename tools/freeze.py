@@ -71,9 +71,11 @@ def calls() -> tuple[ast.Call, ...]:
 
 def _word(node: ast.Call) -> str:
     """The text that is the call's first argument."""
-    first = node.args[0] if node.args else None
-    is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
-    return str(cast("Any", first).value) if is_text else ""
+    match node.args:
+        case [ast.Constant(value=str() as text), *_]:
+            return text
+        case _:
+            return ""
 
 
 def _values() -> Iterator[Any]:
@@ -126,7 +128,7 @@ def measured() -> Iterator[str]:
     """Metrics with their labels."""
     for value in _values():
         if isinstance(value, metrics.Family):
-            yield str(cast("Any", value))
+            yield str(cast("object", value))
 
 
 def log_words() -> Iterator[str]:
@@ -198,7 +200,7 @@ def constraints() -> Iterator[str]:
 
 def _files() -> list[FileDescriptor]:
     """Every file of the contract."""
-    root = Path(next(iter(cast("Any", shoudan).__path__)))
+    root = Path(next(iter(shoudan.__path__)))
     names = sorted(path.relative_to(root.parent).with_suffix("") for path in root.rglob("*_pb2.py"))
     return [importlib.import_module(".".join(name.parts)).DESCRIPTOR for name in names]
 
@@ -246,7 +248,7 @@ def enums() -> Iterator[str]:
 
 def commands() -> Iterator[str]:
     """Commands with their arguments and options, the command itself first."""
-    yield from _commands("shoudan", cast("Any", typer.main.get_command(collected())))
+    yield from _commands("shoudan", typer.main.get_command(collected()))
 
 
 def _commands(path: str, command: Any) -> Iterator[str]:

@@ -99,7 +99,7 @@ class Orders(order_stubs.OrderServiceServicer):
         self.came = asyncio.Event()
         self.waited: dict[int, asyncio.Future[None]] = {}
 
-    async def ReportResults(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ReportResults(self, request: Any, context: Any) -> Any:
         """Acknowledge all."""
         acks = [order_pb.ReportResultsResponse.Ack(id=one.id) for one in request.results]
         for one in request.results:
@@ -278,7 +278,7 @@ def _mib(pid: int) -> float:
 
 async def _serve(orders: Orders) -> tuple[aio.Server, int]:
     server = aio.server()
-    cast("Any", order_stubs).add_OrderServiceServicer_to_server(orders, server)
+    order_stubs.add_OrderServiceServicer_to_server(orders, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     return server, port
@@ -311,8 +311,8 @@ async def _site(
         pid = await stack.enter_async_context(serving)
         channel = connect(f"127.0.0.1:{port}")
         stack.push_async_callback(channel.close)
-        made = cast("Any", channel)
-        deliveries, suppliers = stubs.DeliveryServiceStub(made), stubs.SupplierServiceStub(made)
+        deliveries = stubs.DeliveryServiceStub(channel)
+        suppliers = stubs.SupplierServiceStub(channel)
         site = Site(pid, deliveries, suppliers, orders, mocks)
         if not await until(lambda: _ready(site), START_S_MAX):
             raise Failed(f"delivery did not start:\n{tail(log_of(f'delivery-{name}', home))}")

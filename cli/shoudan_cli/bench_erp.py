@@ -221,7 +221,7 @@ async def _kept(stub: Any, load: Load) -> bool:
 async def _stub(port: int) -> AsyncGenerator[Any]:
     channel = connect(f"{HOST}:{port}")
     try:
-        yield stubs.ErpServiceStub(cast("Any", channel))
+        yield stubs.ErpServiceStub(channel)
     finally:
         await channel.close()
 

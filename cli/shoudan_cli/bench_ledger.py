@@ -93,7 +93,7 @@ async def bench_at(target: str, seconds: float, say: Callable[[str], None]) -> F
     try:
         if not await until(lambda: _answers(channel), ANSWER_S_MAX):
             raise Failed(f"no pay service answers at {target}")
-        stub = stubs.LedgerServiceStub(cast("Any", channel))
+        stub = stubs.LedgerServiceStub(channel)
         hot = await _side(stub, (), await _accounts(stub, 1), seconds, say, "hot")
         spread = await _side(stub, (), await _accounts(stub, SPREAD), seconds, say, "spread")
     finally:
@@ -285,16 +285,14 @@ async def _pay(env: Mapping[str, str], home: Path) -> AsyncGenerator[tuple[Any, 
         try:
             if not await until(lambda: _answers(channel), START_S_MAX):
                 raise Failed(f"pay did not start:\n{tail(log_of('pay', home))}")
-            yield stubs.LedgerServiceStub(cast("Any", channel)), pid
+            yield stubs.LedgerServiceStub(channel), pid
         finally:
             await channel.close()
 
 
 async def _answers(channel: aio.Channel) -> bool:
     try:
-        await cast("Any", stubs.LedgerServiceStub(cast("Any", channel))).ListAccounts(
-            pb.ListAccountsRequest(), timeout=2
-        )
+        await stubs.LedgerServiceStub(channel).ListAccounts(pb.ListAccountsRequest(), timeout=2)
     except aio.AioRpcError:
         return False
     return True

@@ -153,7 +153,7 @@ class Clients:
         try:
             return await method(message, timeout=self._timeout_s, metadata=metadata)
         except aio.AioRpcError as error:
-            refused = refused_from_rpc(cast("Any", error))
+            refused = refused_from_rpc(error)
             raise Failed(explained(service, rpc, error), refused) from None
 
     def channel(self, service: str) -> aio.Channel:
@@ -171,7 +171,7 @@ class Clients:
 
 def explained(service: str, rpc: str, error: aio.AioRpcError) -> str:
     """What went wrong, for people: the refusal when there is one."""
-    refused = refused_from_rpc(cast("Any", error))
+    refused = refused_from_rpc(error)
     if refused is not None:
         return f"{service} {rpc}: {refused}"
     return f"{service} {rpc}: {error.code().name} {error.details()}"

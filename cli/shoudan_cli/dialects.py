@@ -179,7 +179,7 @@ class Words:
             if self.name == "mysql":
                 return None
             return next(iter(_sequences_of(column)), Identity())
-        given = cast("Any", column.server_default)
+        given = column.server_default
         if given is None:
             return None
         words = str(getattr(given, "arg", given))

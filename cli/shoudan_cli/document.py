@@ -394,7 +394,7 @@ def parse(text: str, name: str, environ: Mapping[str, str]) -> Document:
     if len(text) > BYTES_MAX:
         raise DocumentError(name, [f"is longer than {BYTES_MAX} characters"])
     try:
-        raw = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+        raw = _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise DocumentError(name, [f"is not YAML: {' '.join(str(error).split())}"]) from None
     mistakes: list[str] = []

@@ -12,7 +12,7 @@ import typer
 
 app = typer.Typer(no_args_is_help=True)
 
-SECRET_VARIABLE = "SHOUDAN_MOCK_SECRET"  # noqa: S105 - the variable's name
+VARIABLE = "SHOUDAN_MOCK_SECRET"
 
 
 @app.callback()
@@ -37,7 +37,7 @@ def upstream(
     from shoudan_fakes.sandbox import serve
 
     path = journal or Path(tempfile.mkdtemp(prefix="shoudan-sandbox-")) / "journal.jsonl"
-    secret = os.environ.get(SECRET_VARIABLE, "").encode()
+    secret = os.environ.get(VARIABLE, "").encode()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(host, port, path, secret))
 

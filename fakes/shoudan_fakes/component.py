@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 import aiohttp
 import msgspec
@@ -74,15 +74,15 @@ SCRIPTS: Final = {script.tail: script for script in _TABLE}
 Route = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
-class Call(msgspec.Struct):
+class Call(msgspec.Struct, rename="camel"):
     """What both calls of the contract have in common, and where the bar code is."""
 
-    tractionNo: str  # noqa: N815 - their names
-    payAmount: int = 0  # noqa: N815
-    refundAmount: int = 0  # noqa: N815
-    payTractionNo: str = ""  # noqa: N815
-    payParams: dict[str, Any] = {}  # noqa: N815
-    notifyUrl: str = ""  # noqa: N815
+    traction_no: str
+    pay_amount: int = 0
+    refund_amount: int = 0
+    pay_traction_no: str = ""
+    pay_params: dict[str, Any] = {}
+    notify_url: str = ""
 
 
 @dataclass(slots=True)
@@ -167,28 +167,28 @@ class Component:
 
     async def _pay(self, http: web.BaseRequest) -> web.StreamResponse:
         call = await self._read(http)
-        code = str(call.payParams.get("payBarCode", ""))
+        code = str(call.pay_params.get("payBarCode", ""))
         script = SCRIPTS.get(code[-TAIL_DIGITS:], SCRIPTS["0000"])
         if script.noted:
-            self._note(self.pays, call.tractionNo, call.payAmount, script, script.ends)
-        answer = self._said(call.tractionNo, script.says or script.ends)
+            self._note(self.pays, call.traction_no, call.pay_amount, script, script.ends)
+        answer = self._said(call.traction_no, script.says or script.ends)
         self._notify(call, script.notifies, script.ends)
         return await self._reply(http, answer, script.broken)
 
     async def _refund(self, http: web.BaseRequest) -> web.StreamResponse:
         call = await self._read(http)
-        paid = self.pays.get(call.payTractionNo)
+        paid = self.pays.get(call.pay_traction_no)
         script = paid.script if paid is not None else SCRIPTS["0000"]
-        self._note(self.refunds, call.tractionNo, call.refundAmount, script, script.refund_ends)
-        answer = self._said(call.tractionNo, script.refund_says or script.refund_ends)
-        if call.notifyUrl and script.refund_says == RUNNING:
+        self._note(self.refunds, call.traction_no, call.refund_amount, script, script.refund_ends)
+        answer = self._said(call.traction_no, script.refund_says or script.refund_ends)
+        if call.notify_url and script.refund_says == RUNNING:
             self._notify(call, 1, script.refund_ends)
         return await self._reply(http, answer, script.refund_broken)
 
     async def _query(self, http: web.BaseRequest) -> web.StreamResponse:
         call = await self._read(http)
-        known = self.pays.get(call.tractionNo) or self.refunds.get(call.tractionNo)
-        said = self._said(call.tractionNo, known.ends if known is not None else "notFound")
+        known = self.pays.get(call.traction_no) or self.refunds.get(call.traction_no)
+        said = self._said(call.traction_no, known.ends if known is not None else "notFound")
         if known is not None and known.script.broken == "later_amount":
             said["payAmount"] = OTHER_FEN
         return _json(said)
@@ -236,7 +236,7 @@ class Component:
         if broken == "hang":
             await asyncio.sleep(self.hang_s)
         if broken == "reset" and http.transport is not None:
-            cast("Any", http.transport).abort()
+            http.transport.abort()
         if broken == "html":
             return web.Response(text="<html>busy</html>", content_type="text/html")
         if broken == "http_500":
@@ -253,13 +253,13 @@ class Component:
         return _json(answer)
 
     def _notify(self, call: Call, times: int, ends: str) -> None:
-        if not call.notifyUrl or not times:
+        if not call.notify_url or not times:
             return
-        said = self._said(call.tractionNo, ends)
-        pay = self.pays.get(call.tractionNo)
+        said = self._said(call.traction_no, ends)
+        pay = self.pays.get(call.traction_no)
         if pay is not None and pay.script.broken == "later_amount":
             said["payAmount"] = OTHER_FEN
-        told = self._tell(call.notifyUrl, said, times)
+        told = self._tell(call.notify_url, said, times)
         task = asyncio.create_task(told)
         self._later.add(task)
         task.add_done_callback(self._later.discard)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from typing import cast
 
 import msgspec
 
@@ -55,7 +56,7 @@ def signature(fields: Mapping[str, object], secret: bytes) -> str:
     flat: dict[str, str] = {}
     for name, value in fields.items():
         if isinstance(value, Mapping):
-            inner: Mapping[str, object] = value  # pyright: ignore[reportUnknownVariableType]
+            inner = cast("Mapping[str, object]", value)
             flat.update({f"{name}.{key}": str(text) for key, text in inner.items()})
         elif name != "sign":
             flat[name] = str(value)

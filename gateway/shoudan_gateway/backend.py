@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -38,7 +38,7 @@ class Types:
 def types_of(method: str) -> Types:
     """What the contract says of "<package>.<Service>/<Rpc>"; its module must have been imported."""
     service_name, _, name = method.partition("/")
-    rpc = cast("Any", Default()).FindServiceByName(service_name).methods_by_name[name]
+    rpc = Default().FindServiceByName(service_name).methods_by_name[name]
     package = service_name.split(".")[1]
     return Types(
         service="erp_ingest" if package == "erp" else package,
@@ -51,9 +51,12 @@ def types_of(method: str) -> Types:
 def item_types(call: Batch) -> tuple[type[Message], type[Message]]:
     """The messages of one item of a batch and of its result."""
     types = types_of(call.method)
-    item = cast("Any", types.request.DESCRIPTOR.fields_by_name[call.items].message_type)
-    result = cast("Any", types.answer.DESCRIPTOR.fields_by_name["results"].message_type)
-    return GetMessageClass(item), GetMessageClass(result)
+    item, result = _fields(types.request)[call.items], _fields(types.answer)["results"]
+    return GetMessageClass(item.message_type), GetMessageClass(result.message_type)
+
+
+def _fields(message: type[Message]) -> Mapping[str, Any]:
+    return message.DESCRIPTOR.fields_by_name
 
 
 class Backend:
@@ -80,11 +83,11 @@ class Backend:
             await gather.aclose()
 
     def _gather(self, call: Batch) -> Coalescer[Message, Message]:
-        settings, request = self._settings, cast("Any", types_of(call.method).request)
+        settings, request = self._settings, types_of(call.method).request
         unit = BATCH_BYTES_MAX // settings.batch_size_max
 
         async def run(items: Sequence[Message]) -> Sequence[Message | Exception]:
-            answer = cast("Any", await self._send(call.method, request(**{call.items: items})))
+            answer = await self._send(call.method, request(**{call.items: items}))
             return [_outcome(result) for result in answer.results]
 
         gather = self._batches[call.method] = Coalescer(
@@ -98,7 +101,7 @@ class Backend:
         )
         return gather
 
-    async def _send(self, method: str, message: Message) -> Message:
+    async def _send(self, method: str, message: Message) -> Any:
         stub = self._stubs.get(method) or self._stub(method)
         try:
             return await stub(message, timeout=self._settings.rpc_deadline_s)
@@ -107,7 +110,7 @@ class Backend:
 
     def _stub(self, method: str) -> Callable[..., Any]:
         types = types_of(method)
-        stub = self._stubs[method] = cast("Any", self._channel(types.service)).unary_unary(
+        stub = self._stubs[method] = self._channel(types.service).unary_unary(
             types.path,
             request_serializer=types.request.SerializeToString,
             response_deserializer=types.answer.FromString,

@@ -7,7 +7,7 @@ import os
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -56,7 +56,7 @@ def issued(keys: Path, merchant: str, merchant_href: str, role: str, valid: time
     if merchant or merchant_href:
         claims["merchant"] = {"uuid": merchant, "href": merchant_href}
     pem = _private_key(keys)
-    return cast("Any", jwt).encode(claims, pem, algorithm="RS256", headers={"kid": KID})
+    return jwt.encode(claims, pem, algorithm="RS256", headers={"kid": KID})
 
 
 def _private_key(folder: Path) -> bytes:

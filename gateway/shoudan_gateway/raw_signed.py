@@ -81,10 +81,10 @@ def proof(request: Inbound, malformed: str) -> pb.Proof:
 
 def _text(value: Any) -> str:
     """Text and numbers as text. ValueError for anything else, and for what is no Unicode."""
-    if not isinstance(value, str):
-        raise ValueError("neither text nor number")  # noqa: TRY004 - what readers raise
-    value.encode()
-    return str(value)
+    if isinstance(value, str):
+        value.encode()
+        return str(value)
+    raise ValueError("neither text nor number")
 
 
 def _clean(text: str) -> str:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -483,7 +483,7 @@ def _mistake(cls: type[Settings], section: str, name: str, given: _Given | None,
 
 def _types(info: FieldInfo) -> tuple[Any, ...]:
     """The annotation and, of a union, its parts."""
-    annotation = cast("Any", info.annotation)
+    annotation = info.annotation
     return (annotation, *get_args(annotation))
 
 

@@ -41,7 +41,7 @@ class Orders(order_grpc.OrderServiceServicer):
         self.refuse: StatusCode | None = None
         self.poison: int | None = None
 
-    async def ReportResults(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ReportResults(self, request: Any, context: Any) -> Any:
         self.calls += 1
         if self.refuse is not None:
             await context.abort(self.refuse, "as told")

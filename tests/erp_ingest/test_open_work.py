@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
@@ -24,7 +24,7 @@ async def test_a_quarantined_push_waits_until_it_can_be_read(desk: Desk) -> None
         )
         await db.execute(text(statement), {"n": stored.push_id})
     async with aio.insecure_channel(f"127.0.0.1:{desk.process.port}") as channel:
-        work: Any = stubs.WorkServiceStub(cast("Any", channel))
+        work: Any = stubs.WorkServiceStub(channel)
 
         async def listed() -> list[pb.OpenWork]:
             return list((await work.ListOpenWork(pb.ListOpenWorkRequest())).items)

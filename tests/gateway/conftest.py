@@ -44,12 +44,12 @@ class Neighbours(order_grpc.OrderServiceServicer, catalogue_grpc.CatalogueServic
     hold: asyncio.Event | None = None
     fails: grpc.StatusCode | None = None
 
-    async def GetCatalogue(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def GetCatalogue(self, request: Any, context: Any) -> Any:
         return catalogue.GetCatalogueResponse(
             catalogue=catalogue.Catalogue(down_channels=self.channels)
         )
 
-    async def CreateOrders(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def CreateOrders(self, request: Any, context: Any) -> Any:
         self.batches.append(list(request.orders))
         if self.fails is not None:
             await context.abort(self.fails, "secret /etc/passwd")
@@ -63,7 +63,7 @@ class Neighbours(order_grpc.OrderServiceServicer, catalogue_grpc.CatalogueServic
         )
         return order.CreateOrdersResponse.Result(order=state)
 
-    async def QueryOrders(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def QueryOrders(self, request: Any, context: Any) -> Any:
         results = [order.QueryOrdersResponse.Result(refusal=REFUSAL) for _ in request.keys]
         return order.QueryOrdersResponse(results=results)
 
@@ -75,7 +75,7 @@ class Neighbours(order_grpc.OrderServiceServicer, catalogue_grpc.CatalogueServic
 class Ledger(pay_grpc.LedgerServiceServicer):
     """The ledger: one account."""
 
-    async def GetAccount(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def GetAccount(self, request: Any, context: Any) -> Any:
         return pay.GetAccountResponse(account=pay.Account(account_id=86000, key=request.key))
 
 
@@ -85,7 +85,7 @@ class Delivery(delivery_grpc.DeliveryServiceServicer):
     def __init__(self) -> None:
         self.notifies: list[Any] = []
 
-    async def TakeNotify(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def TakeNotify(self, request: Any, context: Any) -> Any:
         self.notifies.append(request)
         return delivery.TakeNotifyResponse(
             http_status=200, content_type="text/plain", body=b"success"

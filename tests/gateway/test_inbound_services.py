@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import pytest
@@ -102,7 +102,7 @@ class Prod:
             caller = payment.Caller(merchant_uuid=merchant)
             made = await stub.CreatePays(payment.CreatePaysRequest(caller=caller, items=[item]))
             self.traction_no = made.results[0].pay.traction_no
-            admin: Any = platform_grpc.PlatformServiceStub(cast("Any", channel))
+            admin: Any = platform_grpc.PlatformServiceStub(channel)
             app = platform.UmsApp(
                 app_id="a",
                 merchant_uuid=merchant,

@@ -7,7 +7,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 
@@ -86,7 +86,7 @@ class Standby:
 
     async def _session(self) -> Any:
         password = (self._primary.home.path / "superuser.password").read_text().strip()
-        return await cast("Any", asyncpg).connect(
+        return await asyncpg.connect(
             host="127.0.0.1",
             port=self.port,
             user="postgres",

@@ -73,7 +73,7 @@ class FakeLedger(pay_grpc.LedgerServiceServicer):
         self.listed: list[Any] = []
         self.calls = 0
 
-    async def CreateAccounts(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def CreateAccounts(self, request: Any, context: Any) -> Any:
         for item in request.items:
             self.accounts.setdefault((item.key.groups, item.key.eid), item.name)
         return pay_pb.CreateAccountsResponse(
@@ -83,12 +83,12 @@ class FakeLedger(pay_grpc.LedgerServiceServicer):
             ]
         )
 
-    async def ListAccounts(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ListAccounts(self, request: Any, context: Any) -> Any:
         self.listed.append(request)
         account = pay_pb.Account(account_id=86001, name="测试渠道账户")
         return pay_pb.ListAccountsResponse(accounts=[account], count=1)
 
-    async def PostEntries(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def PostEntries(self, request: Any, context: Any) -> Any:
         self.calls += 1
         return pay_pb.PostEntriesResponse(results=[self._group(g.postings) for g in request.groups])
 
@@ -145,7 +145,7 @@ class FakeDelivery(delivery_grpc.DeliveryServiceServicer):
     resolved: list[Any] = field(default_factory=list[Any])
     params: dict[str, str] = field(default_factory=dict[str, str])
 
-    async def CreateDeliveries(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def CreateDeliveries(self, request: Any, context: Any) -> Any:
         return delivery_pb.CreateDeliveriesResponse(
             results=[self._create(i) for i in request.items]
         )
@@ -179,7 +179,7 @@ class FakeDelivery(delivery_grpc.DeliveryServiceServicer):
             result_params=self.params,
         )
 
-    async def ResolveDelivery(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ResolveDelivery(self, request: Any, context: Any) -> Any:
         number, succeeded = int(request.key.coop_order_id), request.status == 0
         if number not in self.made:
             await refuse(context, "ERROR_REASON_DELIVERY_NOT_FOUND", "delivery.shoudan")
@@ -188,7 +188,7 @@ class FakeDelivery(delivery_grpc.DeliveryServiceServicer):
         self.resolved.append((number, request.by, request.reason))
         return delivery_pb.ResolveDeliveryResponse(delivery=self._delivery(request.key))
 
-    async def QueryDeliveries(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def QueryDeliveries(self, request: Any, context: Any) -> Any:
         result = delivery_pb.QueryDeliveriesResponse.Result
         return delivery_pb.QueryDeliveriesResponse(
             results=[

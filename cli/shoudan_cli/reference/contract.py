@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from google.protobuf.descriptor import FieldDescriptor
 
@@ -57,7 +57,7 @@ def services() -> list[str]:
 
 
 def _stubs() -> list[Path]:
-    root = Path(next(iter(cast("Any", shoudan).__path__)))
+    root = Path(next(iter(shoudan.__path__)))
     return sorted(root.rglob(f"*{SUFFIX}"))
 
 
@@ -125,9 +125,11 @@ def _docstrings(body: list[ast.stmt]) -> dict[str, str]:
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.FunctionDef):
             said[node.name] = _line(ast.get_docstring(node) or "")
-        is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and is_text:
-            said[node.target.id] = _line(str(cast("Any", after).value.value))
+        match node, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
+                said[name] = _line(str(text))
+            case _:
+                pass
     return said
 
 

@@ -8,6 +8,7 @@ import hmac
 import json
 import re
 import secrets
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -25,7 +26,7 @@ class Admin(Protocol):
 
     async def fetchval(self, query: str, *args: object) -> object: ...
 
-    async def close(self, *, timeout: float) -> None: ...  # noqa: ASYNC109 - asyncpg's own
+    def close(self, *, timeout: float) -> Awaitable[None]: ...
 
 
 def quoted(name: str) -> str:

@@ -36,14 +36,16 @@ FAILED_EVERY_S: Final = 5.0
 KEEP_OUTBOX_S: Final = 7 * 86_400
 
 
-_log = log.get_logger("bus")
+_logger = log.get_logger("bus")
 
 
 class _Failures:
     """What could not be published: the first is told at once, the rest in one line per FAILED_EVERY_S."""
 
     def __init__(
-        self, warn: Callable[..., Any] = _log.warning, now_s: Callable[[], float] = time.monotonic
+        self,
+        warn: Callable[..., Any] = _logger.warning,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._warn, self._now_s = warn, now_s
         self._batches = 0
@@ -118,8 +120,8 @@ class Relay:
                 except (*DOWN, DBAPIError) as error:  # the outbox has them
                     self._failures.tell(len(batches) + len(self._backlog), error)
                     self._backlog.clear()
-                except Exception:  # noqa: BLE001 - the relay goes on, the outbox has them
-                    _log.error("publish_failed", batches=len(batches), exc_info=True)
+                except Exception:
+                    _logger.exception("publish_failed", batches=len(batches))
 
     async def _publish(self, batches: Sequence[EventRows]) -> None:
         """Publish batches packed by subject, then mark them; marked means acknowledged by JetStream."""
@@ -151,9 +153,9 @@ class Relay:
                     pass
                 await self._forget()
             except (*DOWN, DBAPIError) as error:
-                _log.warning("relay_waits", error=describe(error))
-            except Exception:  # noqa: BLE001 - without the relay events stay behind for ever
-                _log.error("relay_failed", exc_info=True)
+                _logger.warning("relay_waits", error=describe(error))
+            except Exception:
+                _logger.exception("relay_failed")
 
     async def _relay_once(self) -> int:
         async with self._database.connect() as db:

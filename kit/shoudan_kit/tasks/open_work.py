@@ -117,7 +117,7 @@ class OpenWork(work_service_pb2_grpc.WorkServiceServicer):
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = {one.kind: one for one in sources}
 
-    async def ListOpenWork(  # noqa: N802 - gRPC names
+    async def ListOpenWork(
         self, request: pb.ListOpenWorkRequest, context: RpcContext
     ) -> pb.ListOpenWorkResponse:
         """One page. The token is the kind and key of the last item."""
@@ -141,7 +141,7 @@ class OpenWork(work_service_pb2_grpc.WorkServiceServicer):
                 break
         return answer
 
-    async def DecideWork(  # noqa: N802
+    async def DecideWork(
         self, request: pb.DecideWorkRequest, context: RpcContext
     ) -> pb.DecideWorkResponse:
         """End one item."""

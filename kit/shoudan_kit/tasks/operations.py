@@ -106,7 +106,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
     ) -> None:
         self._database, self._history, self._resting = database, history, resting
 
-    async def ListResting(  # noqa: N802 - gRPC names
+    async def ListResting(
         self, request: pb.ListRestingRequest, context: Context
     ) -> pb.ListRestingResponse:
         """Hosts outside that do not answer this process."""
@@ -123,7 +123,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
         ]
         return pb.ListRestingResponse(hosts=hosts)
 
-    async def ListTasks(  # noqa: N802 - gRPC names
+    async def ListTasks(
         self, request: pb.ListTasksRequest, context: Context
     ) -> pb.ListTasksResponse:
         """One page of tasks, oldest first; it may be short, or empty, and have a token."""
@@ -142,7 +142,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
         token = pages.rising_token([row.task_id for row in rows], most, reached)
         return pb.ListTasksResponse(tasks=[_task(row) for row in rows], next_page_token=token)
 
-    async def RetryTasks(  # noqa: N802
+    async def RetryTasks(
         self, request: pb.RetryTasksRequest, context: Context
     ) -> pb.RetryTasksResponse:
         """Make tasks due now: those named, and one page of the failed ones of a kind."""
@@ -164,7 +164,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
                 count = done.rowcount
         return pb.RetryTasksResponse(count=count, next_page_token=token)
 
-    async def PauseQueue(  # noqa: N802
+    async def PauseQueue(
         self, request: pb.PauseQueueRequest, context: Context
     ) -> pb.PauseQueueResponse:
         """Pause or resume a queue; replicas follow within a scan."""
@@ -181,7 +181,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
             paused = list((await db.execute(_PAUSED)).scalars())
         return pb.PauseQueueResponse(paused_queues=paused)
 
-    async def GetHistory(  # noqa: N802
+    async def GetHistory(
         self, request: pb.GetHistoryRequest, context: Context
     ) -> pb.GetHistoryResponse:
         """The events of some keys, oldest first."""
@@ -196,7 +196,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
                 events.sort(key=lambda e: (e.time.seconds, e.time.nanos, e.event_id))
         return pb.GetHistoryResponse(events=events[:most])
 
-    async def ReplayEvents(  # noqa: N802
+    async def ReplayEvents(
         self, request: pb.ReplayEventsRequest, context: Context
     ) -> pb.ReplayEventsResponse:
         """Hand one page of a range of events to the relay once more."""

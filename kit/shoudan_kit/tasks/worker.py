@@ -31,7 +31,7 @@ MEMORY_MAX: Final = 20_000  # tasks in memory; more stay in the table
 KEEP_FAILED_S: Final = 30 * 86_400
 CLEAR_MAX: Final = 1_000
 
-_log = log.get_logger("worker")
+_logger = log.get_logger("worker")
 
 
 class _Lane(Generic[C]):
@@ -182,7 +182,7 @@ class Worker(Generic[C]):
         try:
             await lane.handler.run(self._context, batch)
             return False
-        except Exception as error:  # noqa: BLE001 - a handler's bug must not stop the worker
+        except Exception as error:
             rest = [task for task in batch if not task.finished]
             if len(rest) > 1 and not isinstance(error, DBAPIError | OSError | TimeoutError):
                 middle = len(rest) // 2
@@ -192,12 +192,11 @@ class Worker(Generic[C]):
                 task.error = type(error).__name__
                 if isinstance(error, DBAPIError | OSError | TimeoutError):
                     task.retry_after_s = min(1.0 * task.count, lane.kind.interval_s)
-            _log.error(
+            _logger.exception(
                 "task_raised",
                 kind=lane.kind.name,
                 task_ids=[task.id for task in rest[:10]],
                 count=len(rest),
-                exc_info=True,
             )
             return True
 
@@ -221,9 +220,9 @@ class Worker(Generic[C]):
                     async with self._database.begin() as db:
                         await store.clear_tasks(db, CLEAR_MAX)
             except (DBAPIError, OSError, TimeoutError) as error:
-                _log.warning("scan_failed", error=describe(error))
-            except Exception:  # noqa: BLE001 - without the scan nothing is recovered, so it goes on
-                _log.error("scan_failed", exc_info=True)
+                _logger.warning("scan_failed", error=describe(error))
+            except Exception:
+                _logger.exception("scan_failed")
             if more:
                 continue
             self._wake.clear()
@@ -257,7 +256,9 @@ class Worker(Generic[C]):
                 continue
             if row.status == TaskStatus.FAILED:
                 metrics.TASKS_TOTAL(row.name, "dead").inc()
-                _log.warning("task_dead", kind=row.name, task_id=row.task_id, order_no=row.order_no)
+                _logger.warning(
+                    "task_dead", kind=row.name, task_id=row.task_id, order_no=row.order_no
+                )
             elif row.task_id not in self._leased:
                 tasks.append(
                     Task(
@@ -288,7 +289,7 @@ class Worker(Generic[C]):
                     extend_at = time.monotonic() + self.lease_s / 3
                     await self._extend()
             except (DBAPIError, OSError, TimeoutError) as error:
-                _log.warning("tend_failed", error=describe(error))
+                _logger.warning("tend_failed", error=describe(error))
 
     async def _defer(self) -> None:
         if not self._back:

@@ -17,7 +17,7 @@ from shoudan_kit import metrics
 from shoudan_kit.clock import Clock
 from shoudan_kit.limits.rates import Rates
 
-TOKEN: Final = "token"  # noqa: S105 - the name of a query field
+PARAMETER: Final = "token"
 TOKEN_BYTES: Final = 16
 QUERY_FIELDS_MAX: Final = 20
 DIGITS_MAX: Final = 19
@@ -48,9 +48,7 @@ class NotifyTokens:
         if supplier.notify_without_token:
             return supplier.notify_url
         joint = "&" if "?" in supplier.notify_url else "?"
-        return (
-            f"{supplier.notify_url}{joint}{TOKEN}={_token(self._keys[0], supplier.key, order_no)}"
-        )
+        return f"{supplier.notify_url}{joint}{PARAMETER}={_token(self._keys[0], supplier.key, order_no)}"
 
     def fits(self, key: tuple[str, int], order_no: int, given: str) -> bool:
         """Whether the token is that of this delivery of this channel."""
@@ -90,7 +88,7 @@ def _given(query: str) -> str:
         fields = parse_qsl(query, max_num_fields=QUERY_FIELDS_MAX)
     except ValueError:
         return ""
-    found = [value for name, value in fields if name == TOKEN]
+    found = [value for name, value in fields if name == PARAMETER]
     return found[0] if len(found) == 1 else ""
 
 

@@ -17,7 +17,7 @@ BUSY_S = 0.05
 AWAY_S = 0.5
 CLOSE_S = 10
 
-_log = log.get_logger("result_writers")
+_logger = log.get_logger("result_writers")
 
 Write = Callable[[Sequence[Outcome]], Awaitable[None]]
 _Waiting = tuple[Outcome, asyncio.Future[None] | None]
@@ -113,11 +113,11 @@ class ResultWriter:
             await retry(lambda: self._write([outcome for outcome, _ in batch]))
         except (Unavailable, OSError, TimeoutError):
             return False
-        except Exception as error:  # noqa: BLE001 - one bad finding must not hold back the others
+        except Exception as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
                 return await self._try(batch[:middle]) and await self._try(batch[middle:])
-            _log.error("finding_lost", order_no=batch[0][0].order_no, exc_info=True)
+            _logger.exception("finding_lost", order_no=batch[0][0].order_no)
             if (written := batch[0][1]) is not None and not written.done():
                 written.set_exception(error)
             return True

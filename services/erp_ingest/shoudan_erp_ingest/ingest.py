@@ -36,7 +36,7 @@ RACES_MAX: Final = 5  # somebody else inserted the same new document first
 PHONES_MAX: Final = 200  # indexed of one body that could not be read
 _DIGITS = re.compile(rb"(?<![0-9])[0-9]{7,13}(?![0-9])")
 
-_log = get_logger("erp.ingest")
+_logger = get_logger("erp.ingest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Ingest:
             if (sql_state(error) or "")[:2] not in {"22", "23", "54"}:
                 raise
             if len(some) == 1:
-                _log.error("push_refused_by_database", state=sql_state(error))
+                _logger.error("push_refused_by_database", state=sql_state(error))
                 some[0].documents, some[0].wrong = (), Unreadable("body", Why.INTERNAL)
                 await self._retry(some, record)
                 return
@@ -305,8 +305,8 @@ def read(push: Push) -> Reading:
         reading.documents = make(push.body)
     except Unreadable as wrong:
         reading.wrong = wrong
-    except Exception:  # noqa: BLE001 - our bug must not lose the body: it is kept and tried again later
-        _log.error("push_not_understood", sha256=reading.sha256.hex(), exc_info=True)
+    except Exception:
+        _logger.exception("push_not_understood", sha256=reading.sha256.hex())
         reading.wrong = Unreadable("body", Why.INTERNAL)
     return reading
 

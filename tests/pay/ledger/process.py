@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from grpc import aio
 
@@ -43,11 +43,11 @@ class PayProcess:
         }
         self._child = Child.spawn([*COMMAND, "serve", "pay"], env=environ, output=self._log)
         channel = aio.insecure_channel(self.target)
-        stub = stubs.LedgerServiceStub(cast("Any", channel))
+        stub = stubs.LedgerServiceStub(channel)
 
         async def answers() -> bool:
             try:
-                await cast("Any", stub).ListAccounts(pb.ListAccountsRequest(), timeout=2)
+                await stub.ListAccounts(pb.ListAccountsRequest(), timeout=2)
             except aio.AioRpcError:
                 return False
             return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import pytest
@@ -48,7 +48,7 @@ async def shop(
         door = gateway(f"127.0.0.1:{pay.port}", listen_port=port)
         await door.start()
         async with aio.insecure_channel(f"127.0.0.1:{pay.port}") as channel:
-            ledger: Any = stubs.LedgerServiceStub(cast("Any", channel))
+            ledger: Any = stubs.LedgerServiceStub(channel)
             owner = Database(urls.owner)
             made = Shop(pay, settings.public_base_url, http, component, ledger, owner)
             yield made

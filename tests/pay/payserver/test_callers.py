@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jwt
 import pytest
@@ -26,7 +26,7 @@ from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_pay.payserver.numbers import new_uuid
 from tests.pay.payserver.shop import Shop, body, gateway, number, on_account
 
-encode = cast("Any", jwt).encode
+encode = jwt.encode
 MERCHANT = "eLzwsgnlWpZN8xtvz0qgvw"
 OTHER = "mI2NDMoQRdnKCq01hAsLwQ"
 KEYS = ["name", "statusCode", "code", "message", "description", "stack"]
@@ -366,7 +366,7 @@ async def test_the_other_roots_mean_the_same(shop: Shop) -> None:
 
 async def test_two_that_register_one_uuid_at_once_leave_one_template(shop: Shop) -> None:
     async with aio.insecure_channel(f"127.0.0.1:{shop.pay.port}") as channel:
-        stub: Any = PaymentServiceStub(cast("Any", channel))
+        stub: Any = PaymentServiceStub(channel)
 
         def asked(uuid: str) -> pb.RegisterTemplateRequest:
             terms = pb.Terms(name="one")
@@ -384,7 +384,7 @@ async def test_two_that_register_one_uuid_at_once_leave_one_template(shop: Shop)
 
 async def test_one_template_registered_by_many_at_once_is_one_for_all_of_them(shop: Shop) -> None:
     async with aio.insecure_channel(f"127.0.0.1:{shop.pay.port}") as channel:
-        stub: Any = PaymentServiceStub(cast("Any", channel))
+        stub: Any = PaymentServiceStub(channel)
         for _ in range(10):
             asked = pb.RegisterTemplateRequest(
                 template_id=number("tpl"), uuid=new_uuid(), terms=pb.Terms(name="one")

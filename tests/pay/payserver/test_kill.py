@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from grpc import aio
@@ -41,7 +41,7 @@ class Till:
         """Start, dying where `faults` says."""
         await self.process.start(faults)
         channel: Any = aio.insecure_channel(self.process.target)
-        self.stub = cast("Any", stubs.PaymentServiceStub(channel))
+        self.stub = stubs.PaymentServiceStub(channel)
 
     async def pay(self, client_pay_no: str) -> pb.PayOrder:
         item = pb.CreatePaysRequest.Item(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
@@ -77,7 +77,7 @@ async def lost_refund(shop: Shop) -> tuple[str, str]:
 
 async def call(shop: Shop, rpc: str, request: Any) -> Any:
     async with aio.insecure_channel(f"127.0.0.1:{shop.pay.port}") as channel:
-        stub = stubs.WorkServiceStub(cast("Any", channel))
+        stub = stubs.WorkServiceStub(channel)
         return await getattr(stub, rpc)(request)
 
 

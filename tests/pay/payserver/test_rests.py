@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from grpc import aio
@@ -34,7 +34,7 @@ async def test_a_component_that_hangs_rests_and_what_it_is_owed_is_left_to_its_t
         assert (status, answer["data"]["status"]) == (200, "paying")
         assert len(dead.bodies) == called
         async with aio.insecure_channel(f"127.0.0.1:{shop.pay.port}") as channel:
-            stub: Any = stubs.OperationsServiceStub(cast("Any", channel))
+            stub: Any = stubs.OperationsServiceStub(channel)
             (listed,) = (await stub.ListResting(pb.ListRestingRequest())).hosts
         assert (listed.calls, listed.host, listed.off) == ("component", host, False)
         assert 0 < listed.left_s <= 60

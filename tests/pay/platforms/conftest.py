@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import pytest
@@ -64,8 +64,8 @@ async def desk(
         door = gateway(f"127.0.0.1:{pay.port}", listen_port=port)
         await door.start()
         async with aio.insecure_channel(f"127.0.0.1:{pay.port}") as channel:
-            ledger: Any = ledger_grpc.LedgerServiceStub(cast("Any", channel))
-            platform: Any = platform_grpc.PlatformServiceStub(cast("Any", channel))
+            ledger: Any = ledger_grpc.LedgerServiceStub(channel)
+            platform: Any = platform_grpc.PlatformServiceStub(channel)
             owner = Database(urls.owner)
             shop = Shop(pay, settings.public_base_url, http, component, ledger, owner)
             yield Desk(shop, ums, platform, orders)

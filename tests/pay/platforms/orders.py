@@ -26,13 +26,13 @@ class Orders(order_grpc.OrderServiceServicer, audit_grpc.AuditServiceServicer):
     numbers: dict[str, int] = field(default_factory=dict[str, int])
     failed: set[str] = field(default_factory=set[str])
 
-    async def QueryOrders(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def QueryOrders(self, request: Any, context: Any) -> Any:
         if self.away:
             self.away -= 1
             await context.abort(grpc.StatusCode.INTERNAL, "down")
         return order.QueryOrdersResponse(results=[self._found(key) for key in request.keys])
 
-    async def PauseDelivery(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def PauseDelivery(self, request: Any, context: Any) -> Any:
         self.paused += [(one, request.paused, request.reason) for one in request.order_ids]
         return audit.PauseDeliveryResponse(order_ids=request.order_ids)
 

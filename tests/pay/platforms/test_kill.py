@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -51,8 +51,8 @@ class Till:
     async def start(self, faults: str = "") -> None:
         await self.process.start(faults)
         channel: Any = aio.insecure_channel(self.process.target)
-        self.pays: Any = cast("Any", payment_grpc.PaymentServiceStub(channel))
-        self.dingdang: Any = cast("Any", stubs.DingdangServiceStub(channel))
+        self.pays: Any = payment_grpc.PaymentServiceStub(channel)
+        self.dingdang: Any = stubs.DingdangServiceStub(channel)
 
     async def set_up(self) -> None:
         """Credentials, straight into the database."""

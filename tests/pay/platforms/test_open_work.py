@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from grpc import aio
@@ -23,7 +23,7 @@ LINKS = {"pay_url": "dingdang:", "refund_url": "dingdang:", "query_url": "dingda
 
 async def call(desk: Desk, rpc: str, request: Any) -> Any:
     async with aio.insecure_channel(f"127.0.0.1:{desk.shop.pay.port}") as channel:
-        return await getattr(stubs.WorkServiceStub(cast("Any", channel)), rpc)(request)
+        return await getattr(stubs.WorkServiceStub(channel), rpc)(request)
 
 
 async def waiting(desk: Desk, kind: str, key: str) -> work.OpenWork | None:

@@ -31,7 +31,7 @@ LEEWAY_S: Final = 60
 TOKEN_CHARS_MAX: Final = 4_096
 REREAD_S: Final = 1.0
 KEYS_MAX: Final = 16
-TOKEN: Final = "token"  # noqa: S105 - the parameter's name
+PARAMETER: Final = "token"
 OPEN: Final = frozenset({"payNotify", "refundNotify", "payInfo", "refundInfo"})
 
 _LINK_END: Final = re.compile(r"(?:^|/)([A-Za-z0-9_-]{1,64})/?$")
@@ -102,7 +102,7 @@ class Tokens:
         if key is None:
             raise jwt.InvalidKeyError
         options: Any = {"require": REQUIRED, "strict_aud": False}
-        return cast("Any", jwt).decode(
+        return jwt.decode(
             token,
             key,
             algorithms=ALGORITHMS,
@@ -153,7 +153,7 @@ def _token(inbound: Inbound) -> str:
             raise Problem(GatewayError.SIGN_WRONG)
         return token.strip()
     try:
-        return parameters.pairs(inbound.query).get(TOKEN, "")
+        return parameters.pairs(inbound.query).get(PARAMETER, "")
     except Malformed:
         return ""  # the endpoint's own reader says what is wrong with the query
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from shoudan.pay.v1 import payment_service_pb2 as pb
 from shoudan_gateway import parameters
-from shoudan_gateway.partners.payserver.authenticate import TOKEN, uuid_of
+from shoudan_gateway.partners.payserver.authenticate import PARAMETER, uuid_of
 from shoudan_gateway.protocol import (
     Caller,
     GatewayError,
@@ -27,7 +27,7 @@ DIGITS_MAX: Final = 9
 # Links that may be named in expand; what a collection does not link to, or only as a list, stays a link.
 LINKS: Final = frozenset({"payMode", "payOrder", "merchant", "payModeTemplate"})
 MERCHANT: Final = frozenset({"merchantHref", "merchantUUID"})
-RESERVED: Final = frozenset({"offset", "limit", "orderBy", "expand", TOKEN}) | MERCHANT
+RESERVED: Final = frozenset({"offset", "limit", "orderBy", "expand", PARAMETER}) | MERCHANT
 
 _ORDERING: Final = re.compile(r"([A-Za-z]{1,32})(?: +(asc|desc))?", re.IGNORECASE)
 _RANGE: Final = re.compile(r"([\[(])([^,]*),([^,]*)([\])])")
@@ -111,7 +111,7 @@ def orderings(params: Mapping[str, str]) -> list[pb.Ordering]:
 
 def echoed(inbound: Inbound) -> str:
     """The request's own address, as a list's href repeats it; never with the token."""
-    parts = [p for p in inbound.query.split("&") if p and p.partition("=")[0] != TOKEN]
+    parts = [p for p in inbound.query.split("&") if p and p.partition("=")[0] != PARAMETER]
     query = "?" + "&".join(parts) if parts else ""
     return f"{inbound.base_url}{inbound.path}{query}"
 

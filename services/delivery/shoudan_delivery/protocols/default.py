@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -165,7 +165,7 @@ def signature(fields: Mapping[str, Any], secret: bytes) -> str:
     flat: dict[str, str] = {}
     for name, value in fields.items():
         if isinstance(value, dict):
-            inner: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+            inner = cast("dict[str, Any]", value)
             flat.update({f"{name}.{key}": answers.as_signed(one) for key, one in inner.items()})
         elif name != "sign":
             flat[name] = answers.as_signed(value)
