@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
@@ -37,7 +37,7 @@ def texts(value: Any) -> Iterator[TextClause]:
     if isinstance(value, TextClause):
         yield value
     elif isinstance(value, tuple):
-        several: tuple[Any, ...] = value  # pyright: ignore[reportUnknownVariableType]
+        several = cast("tuple[Any, ...]", value)
         for one in several:
             yield from texts(one)
     elif type(value).__module__.startswith("shoudan_"):

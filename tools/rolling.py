@@ -27,16 +27,16 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import aiohttp  # noqa: E402 - the tests' helpers are found beside this folder
+import aiohttp
 
-from shoudan.pay.v1 import ledger_service_pb2 as pay  # noqa: E402
-from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc  # noqa: E402
-from shoudan_cli.clients import Clients  # noqa: E402
-from shoudan_cli.system import System  # noqa: E402
-from shoudan_cli.wiring import SERVICES  # noqa: E402
-from tests.system import invariants  # noqa: E402
-from tests.system.beside import Beside, beside, roots  # noqa: E402
-from tests.system.conftest import Partner  # noqa: E402
+from shoudan.pay.v1 import ledger_service_pb2 as pay
+from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_cli.clients import Clients
+from shoudan_cli.system import System
+from shoudan_cli.wiring import SERVICES
+from tests.system import invariants
+from tests.system.beside import Beside, beside, roots
+from tests.system.conftest import Partner
 
 ORDERS: Final = 200
 AT_ONCE: Final = 20

@@ -49,7 +49,7 @@ def refused_by_gateway(partner: Partner, endpoint: Any) -> bool:
         Inbound("POST", endpoint.path, params={"channel_no": failure}, remote="203.0.113.9")
         for failure in ("", "bare", "unknown")
     ]
-    admission = Admission(ChannelCache(), PROD, SystemClock())  # pyright: ignore[reportArgumentType]
+    admission = Admission(ChannelCache(), PROD, SystemClock())
     for inbound in asked:
         try:
             if partner.authenticate is not None:

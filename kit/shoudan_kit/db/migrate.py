@@ -171,17 +171,15 @@ async def revise(schema: Schema, owner_url: str, message: str, rev_id: str) -> N
 def run_env() -> None:
     """What every service's migrations/env.py calls."""
     attributes = context.config.attributes
-    offline = {
-        "dialect_name": "postgresql",
-        "literal_binds": True,
-        "dialect_opts": {"paramstyle": "named"},
-    }
-    connection = attributes["connection"]
-    connected = {"connection": connection}
-    if connection is not None:
-        connected["include_name"] = _not_a_part(connection)
+    connection: Connection | None = attributes["connection"]
+    given: dict[str, Any] = {"connection": connection}
+    if context.is_offline_mode():
+        given = {"dialect_name": "postgresql", "dialect_opts": {"paramstyle": "named"}}
+        given["literal_binds"] = True
+    elif connection is not None:
+        given["include_name"] = _not_a_part(connection)
     context.configure(
-        **cast("Any", offline if context.is_offline_mode() else connected),
+        **given,
         target_metadata=attributes["metadata"],
         version_table=VERSION_TABLE,
         transaction_per_migration=False,

@@ -8,9 +8,7 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 import nats
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
@@ -59,8 +57,8 @@ class Bus:
         self._identity = identity
         url = [servers] if isinstance(servers, str) else list(servers or ()) or None
         self._url, self._service, self._replicas = url, service, replicas
-        self._nats: Client | None = None
-        self._js: JetStreamContext | None = None
+        self._nats: Any = None  # nats-py types what it offers partially
+        self._js: Any = None
         self._connecting: asyncio.Task[None] | None = None
         self._subscriptions: list[tuple[str, Callable[[str], None]]] = []
         self._hints: set[asyncio.Future[None]] = set()
@@ -121,7 +119,7 @@ class Bus:
         if self._js is None:
             raise ConnectionError("NATS is not connected yet")
         try:
-            found = await cast("Any", self._js).get_last_msg(STREAM, subject)
+            found = await self._js.get_last_msg(STREAM, subject)
         except NotFoundError:
             return None
         return cast("bytes", found.data or b"")
@@ -187,10 +185,10 @@ class Bus:
             except (*DOWN, TlsInvalid) as error:
                 _log.warning("nats_waits", error=describe(error))
                 await asyncio.sleep(1)
-        client = cast("Any", self._nats)
+        client = self._nats
         for subject, call in self._subscriptions:
             await client.subscribe(subject, cb=_calling(call))
-        js: JetStreamContext = client.jetstream(timeout=ACK_S)
+        js = client.jetstream(timeout=ACK_S)
         while True:
             try:
                 await ensure_stream(js, self._replicas)
@@ -221,17 +219,17 @@ class Bus:
                 await ensure_stream(self._js, self._replicas)
 
 
-async def ensure_stream(js: JetStreamContext, replicas: int) -> tuple[bool, str]:
+async def ensure_stream(js: Any, replicas: int) -> tuple[bool, str]:
     """Make the stream if it is missing; one that exists keeps the operators' settings.
 
     Gives whether it was missing, and when it was made.
     """
-    made, info = False, cast("Any", None)
+    made, info = False, None
     try:
         info = await js.stream_info(STREAM)
     except NotFoundError:
         made = True
-        info = await cast("Any", js).add_stream(
+        info = await js.add_stream(
             StreamConfig(
                 name=STREAM,
                 subjects=[SUBJECTS],

@@ -69,7 +69,7 @@ class Resting:
 
 
 @dataclass(slots=True)
-class _Trouble:
+class _Outage:
     """A party that did not answer lately."""
 
     since: float
@@ -86,7 +86,7 @@ class Bulkhead:
         self._total = 0
         self._groups: Counter[str] = Counter()
         self._parties: Counter[Party] = Counter()
-        self._trouble: dict[Party, _Trouble] = {}
+        self._outage: dict[Party, _Outage] = {}
 
     @property
     def in_flight(self) -> int:
@@ -96,7 +96,7 @@ class Bulkhead:
     @property
     def resting(self) -> int:
         """Parties that rest or are off."""
-        return sum(1 for trouble in self._trouble.values() if trouble.rests)
+        return sum(1 for outage in self._outage.values() if outage.rests)
 
     def resting_parties(self, calls: str, now: float) -> list[Resting]:
         """Those that rest or are off, longest first."""
@@ -104,12 +104,12 @@ class Bulkhead:
             Resting(
                 calls,
                 *party,
-                off=now - trouble.since >= self.limits.off_s,
-                left_s=max(0.0, trouble.until - now),
-                failing_s=now - trouble.since,
+                off=now - outage.since >= self.limits.off_s,
+                left_s=max(0.0, outage.until - now),
+                failing_s=now - outage.since,
             )
-            for party, trouble in self._trouble.items()
-            if trouble.rests
+            for party, outage in self._outage.items()
+            if outage.rests
         ]
         return sorted(found, key=lambda one: -one.failing_s)[:RESTING_MAX]
 
@@ -124,9 +124,9 @@ class Bulkhead:
 
     def _admission(self, party: Party, now: float) -> Admission:
         limits, here = self.limits, self._parties.get(party, 0)
-        trouble = self._trouble.get(party)
-        if trouble is not None and trouble.rests and (here or now < trouble.until):
-            return Admission.OFF if now - trouble.since >= limits.off_s else Admission.RESTING
+        outage = self._outage.get(party)
+        if outage is not None and outage.rests and (here or now < outage.until):
+            return Admission.OFF if now - outage.since >= limits.off_s else Admission.RESTING
         if here >= limits.party_max:
             return Admission.FULL
         group = self._groups.get(party[0], 0)
@@ -142,24 +142,24 @@ class Bulkhead:
         self._parties[party] -= 1
         if not self._parties[party]:
             del self._parties[party]
-        trouble = self._trouble.get(party)
+        outage = self._outage.get(party)
         if answered:
-            self._trouble.pop(party, None)
-            return Change.UP if trouble is not None and trouble.rests else Change.NONE
-        if trouble is None:
-            if len(self._trouble) >= PARTIES_MAX:
-                self._trouble.pop(next(iter(self._trouble)))
-            trouble = self._trouble[party] = _Trouble(now)
-        trouble.failures += 1
-        if trouble.failures < REST_AFTER or now < trouble.until:
+            self._outage.pop(party, None)
+            return Change.UP if outage is not None and outage.rests else Change.NONE
+        if outage is None:
+            if len(self._outage) >= PARTIES_MAX:
+                self._outage.pop(next(iter(self._outage)))
+            outage = self._outage[party] = _Outage(now)
+        outage.failures += 1
+        if outage.failures < REST_AFTER or now < outage.until:
             return Change.NONE  # calls begun before a rest say nothing about the time after it
-        first = not trouble.rests
-        trouble.rests += 1
-        rest_s = min(self.limits.rest_s * 2 ** min(trouble.rests - 1, 30), self.limits.rest_s_max)
-        trouble.until = now + rest_s
+        first = not outage.rests
+        outage.rests += 1
+        rest_s = min(self.limits.rest_s * 2 ** min(outage.rests - 1, 30), self.limits.rest_s_max)
+        outage.until = now + rest_s
         return Change.DOWN if first else Change.NONE
 
     def rest_left_s(self, party: Party, now: float) -> float:
         """Seconds until a resting party is tried again; 0 for others."""
-        trouble = self._trouble.get(party)
-        return max(0.0, trouble.until - now) if trouble is not None else 0.0
+        outage = self._outage.get(party)
+        return max(0.0, outage.until - now) if outage is not None else 0.0

@@ -34,7 +34,7 @@ CLEAR_MAX: Final = 1_000
 _logger = log.get_logger("worker")
 
 
-class _Lane(Generic[C]):
+class _KindTasks(Generic[C]):
     """The tasks of one kind in memory, and what runs them."""
 
     def __init__(self, handler: Handler[C]) -> None:
@@ -65,7 +65,7 @@ class Worker(Generic[C]):
     ) -> None:
         self.lease_s, self._scan_s = lease_s, scan_s
         self._database, self._context, self._queues = database, context, queues
-        self._lanes: Mapping[str, _Lane[C]] = {h.kind.name: _Lane(h) for h in handlers}
+        self._by_kind: Mapping[str, _KindTasks[C]] = {h.kind.name: _KindTasks(h) for h in handlers}
         self._leased: dict[int, Task[Any]] = {}
         self._back: list[Task[Any]] = []
         self._runs: set[asyncio.Task[None]] = set()
@@ -111,7 +111,7 @@ class Worker(Generic[C]):
         """Whether a task made now would run here, at once or in a moment."""
         return (
             not self._stopping
-            and kind.name in self._lanes
+            and kind.name in self._by_kind
             and (self._queues is None or queue in self._queues)
             and queue not in self._paused
             and len(self._leased) < MEMORY_MAX
@@ -122,10 +122,10 @@ class Worker(Generic[C]):
         touched: set[str] = set()
         for task in tasks:
             self._leased[task.id] = task
-            self._lanes[task.kind.name].waiting.append(task)
+            self._by_kind[task.kind.name].waiting.append(task)
             touched.add(task.kind.name)
         for name in touched:
-            self._fill(self._lanes[name])
+            self._fill(self._by_kind[name])
 
     def forget(self, task_ids: Iterable[int]) -> None:
         """Forget tasks that were finished."""
@@ -143,58 +143,58 @@ class Worker(Generic[C]):
         """Look at the table now: a hint from whoever made a task for us."""
         self._wake.set()
 
-    def _fill(self, lane: _Lane[C]) -> None:
+    def _fill(self, mine: _KindTasks[C]) -> None:
         """Begin as many runs as the kind allows."""
-        most = 1 if lane.kind.each else lane.kind.batch_max
-        while lane.waiting and lane.running < lane.kind.parallel and not self._stopping:
+        most = 1 if mine.kind.each else mine.kind.batch_max
+        while mine.waiting and mine.running < mine.kind.parallel and not self._stopping:
             batch: list[Task[Any]] = []
-            while lane.waiting and len(batch) < most:
-                task = lane.waiting.popleft()
+            while mine.waiting and len(batch) < most:
+                task = mine.waiting.popleft()
                 if task.finished:
                     self._leased.pop(task.id, None)
                 else:
                     batch.append(task)
             if not batch:
                 return
-            lane.running += 1
-            run = asyncio.create_task(self._run(lane, batch), name=f"task {lane.kind.name}")
+            mine.running += 1
+            run = asyncio.create_task(self._run(mine, batch), name=f"task {mine.kind.name}")
             self._runs.add(run)
             run.add_done_callback(self._runs.discard)
 
-    async def _run(self, lane: _Lane[C], batch: list[Task[Any]]) -> None:
+    async def _run(self, mine: _KindTasks[C], batch: list[Task[Any]]) -> None:
         began = time.perf_counter()
         result = "ok"
         try:
-            if await self._run_halves(lane, batch):
+            if await self._run_halves(mine, batch):
                 result = "raised"
         except asyncio.CancelledError:
             result = "cancelled"
             raise
         finally:
-            lane.running -= 1
+            mine.running -= 1
             if result != "cancelled":
                 self._settle(batch)
-                metrics.task_done(lane.kind.name, result, len(batch), time.perf_counter() - began)
-                self._fill(lane)
+                metrics.task_done(mine.kind.name, result, len(batch), time.perf_counter() - began)
+                self._fill(mine)
 
-    async def _run_halves(self, lane: _Lane[C], batch: list[Task[Any]]) -> bool:
+    async def _run_halves(self, mine: _KindTasks[C], batch: list[Task[Any]]) -> bool:
         """Run the batch; if it raises, its halves, down to the task that cannot be done. Whether any did."""
         try:
-            await lane.handler.run(self._context, batch)
+            await mine.handler.run(self._context, batch)
             return False
         except Exception as error:
             rest = [task for task in batch if not task.finished]
             if len(rest) > 1 and not isinstance(error, DBAPIError | OSError | TimeoutError):
                 middle = len(rest) // 2
-                left = await self._run_halves(lane, rest[:middle])
-                return await self._run_halves(lane, rest[middle:]) or left
+                left = await self._run_halves(mine, rest[:middle])
+                return await self._run_halves(mine, rest[middle:]) or left
             for task in rest:
                 task.error = type(error).__name__
                 if isinstance(error, DBAPIError | OSError | TimeoutError):
-                    task.retry_after_s = min(1.0 * task.count, lane.kind.interval_s)
+                    task.retry_after_s = min(1.0 * task.count, mine.kind.interval_s)
             _logger.exception(
                 "task_raised",
-                kind=lane.kind.name,
+                kind=mine.kind.name,
                 task_ids=[task.id for task in rest[:10]],
                 count=len(rest),
             )
@@ -242,7 +242,7 @@ class Worker(Generic[C]):
                 full |= await store.bring_back(db, queue, CLAIM_MAX) == CLAIM_MAX
             rows = await store.claim_tasks(
                 db,
-                names=list(self._lanes),
+                names=list(self._by_kind),
                 queues=None if self._queues is None else sorted(self._queues),
                 paused=sorted(self._paused),
                 most=room,
@@ -251,7 +251,7 @@ class Worker(Generic[C]):
             )
         tasks: list[Task[Any]] = []
         for row in rows:
-            lane = self._lanes[row.name]
+            mine = self._by_kind[row.name]
             if row.aside:
                 continue
             if row.status == TaskStatus.FAILED:
@@ -263,8 +263,8 @@ class Worker(Generic[C]):
                 tasks.append(
                     Task(
                         id=row.task_id,
-                        kind=lane.kind,
-                        payload=lane.decode(row.msg_content),
+                        kind=mine.kind,
+                        payload=mine.decode(row.msg_content),
                         queue=row.queue_name,
                         order_no=row.order_no,
                         count=row.count,
@@ -310,7 +310,7 @@ class Worker(Generic[C]):
             for row in await store.task_gauges(db):
                 dead[row.name] += int(row.dead)
                 late[row.name] = max(late[row.name], int(row.due_s))
-        for name in self._lanes:
+        for name in self._by_kind:
             metrics.TASKS_DEAD(name).set(dead[name])
             metrics.TASKS_DUE_AGE_SECONDS(name).set(late[name])
 

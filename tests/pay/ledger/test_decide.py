@@ -43,7 +43,7 @@ def account(number: int, **fields: object) -> Account:
         "create_time": NOW,
         "moved_time": NOW,
     }
-    return Account(**{**values, **fields})  # type: ignore[arg-type]
+    return Account(**{**values, **fields})
 
 
 ACCOUNTS = [

@@ -152,7 +152,7 @@ async def test_bug_10_of_two_reversals_at_once_one_is_made(bank: Bank) -> None:
         return_exceptions=True,
     )
     refused = [one for one in answers if isinstance(one, Exception)]
-    assert [reason(one) for one in refused] == ["ALREADY_REVERSED"]  # type: ignore[arg-type]
+    assert [reason(one) for one in refused] == ["ALREADY_REVERSED"]
     assert await bank.balance(key) == 100 * YUAN
     made = next(one for one in answers if isinstance(one, pb.PostResponse))
     again = await bank.post(reverse_add(key, "a1", trade_no=made.record.trade_no))

@@ -27,7 +27,7 @@ async def owner(bank: Bank) -> AsyncIterator[Database]:
 
 async def damaged(owner: Database, sql: str, **binds: object) -> None:
     async with owner.begin() as db:
-        assert (await db.execute(text(sql), binds)).rowcount  # type: ignore[attr-defined]
+        assert (await db.execute(text(sql), binds)).rowcount
 
 
 async def chain(bank: Bank, ident: str) -> list[pb.Record]:
