@@ -55,6 +55,31 @@ class Machine(Generic[S, E]):
         found = {s for s, e in self.moves if e is event}
         return tuple(sorted(found, key=lambda s: s if isinstance(s, int) else members.index(s)))
 
+    def target(self, event: E) -> S:
+        """The state that `event` leads to, the same from wherever it may happen: the SET of an update."""
+        found = {t for (_, e), t in self.moves.items() if e is event}
+        assert len(found) == 1, f"{self.name}: {event.value} leads to {len(found)} states"
+        return found.pop()
+
+    def where(self, event: E, column: str = "status") -> str:
+        """The condition of a statement that rows in these states alone meet, such as `status = 20`.
+
+        The numbers are written out, because a partial index is used only for a condition that names them.
+        """
+        numbers = [str(int(one)) for one in self.sources(event)]
+        return (
+            f"{column} = {numbers[0]}"
+            if len(numbers) == 1
+            else f"{column} IN ({', '.join(numbers)})"
+        )
+
+    def between(self, event: E, column: str = "status") -> str:
+        """The same as a range, which names no number alone: no partial index is read for it."""
+        found = [int(one) for one in self.sources(event)]
+        low, high = found[0], found[-1]
+        assert found == sorted(one for one in map(int, self.states) if low <= one <= high)
+        return f"{column} BETWEEN {low} AND {high}"
+
     @property
     def states(self) -> frozenset[S]:
         """Every state the table names."""

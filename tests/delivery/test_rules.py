@@ -10,7 +10,7 @@ from shoudan_delivery import interpret
 from shoudan_delivery.protocols import PROTOCOLS
 from shoudan_delivery.protocols.default import signature
 from shoudan_delivery.senders.breaker import Breaker, BreakerRules, Turn
-from shoudan_delivery.states import DELIVERY, FINAL, DealCode, Event, Source, Status
+from shoudan_delivery.states import DELIVERY, FINAL, DealCode, Event, Source
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Outgoing, Supplier, Verdict
 from shoudan_kit.http.client import Answered, NoAnswer, NotSent
@@ -32,13 +32,11 @@ def test_the_lifecycle_ends_in_success_or_failure_and_reaches_every_state() -> N
 
 
 def test_the_statements_move_from_the_states_the_table_names() -> None:
-    assert DELIVERY.sources(Event.SENT) == (Status.CREATED,)
     assert "AND status = 20" in str(store._MARK_SENDING)
-    assert DELIVERY.sources(Event.NOT_SENT) == (Status.SENDING,)
     assert "AND status = 30" in str(store._UNSEND)
     assert DELIVERY.sources(Event.SUCCEEDED) == DELIVERY.sources(Event.FAILED) == (20, 30)
-    assert DELIVERY.sources(Event.EXPIRED) == (Status.CREATED,)
-    assert "status = 20 OR (order_info.status = 30 AND NOT given.unsent)" in str(store._END)
+    ends = " ".join(str(store._END).split())
+    assert "order_info.status = 20 OR (order_info.status = 30 AND NOT given.unsent)" in ends
 
 
 def test_the_documented_signature_is_the_one_we_make() -> None:

@@ -100,3 +100,25 @@ def test_the_diagram_shows_names_numbers_and_ends():
         "    PAYING --> DONE: paid\n"
         "    DONE --> [*]"
     )
+
+
+def test_a_statement_takes_its_numbers_from_the_table():
+    machine = Machine(name="delivery", initial=State.PAYING, moves=MOVES)
+    assert machine.where(Event.PAID) == "status = 10"
+    assert machine.where(Event.REFUSED, "a.status") == "a.status IN (10, 20)"
+    assert machine.between(Event.REFUSED) == "status BETWEEN 10 AND 20"
+    assert machine.between(Event.NOTED) == "status BETWEEN 90 AND 90"
+    assert machine.target(Event.REFUSED) is State.FAILED
+
+
+def test_a_range_that_would_take_in_another_state_and_a_target_that_is_not_one_are_bugs():
+    moves = {
+        **MOVES,
+        (State.DONE, Event.REFUSED): State.DONE,
+        (State.FAILED, Event.PAID): State.DONE,
+    }
+    machine = Machine(name="delivery", initial=State.PAYING, moves=moves)
+    with pytest.raises(AssertionError):
+        machine.between(Event.PAID)
+    with pytest.raises(AssertionError):
+        machine.target(Event.REFUSED)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import IntEnum
-from typing import Any, Generic, TypeVar
+from enum import IntEnum, StrEnum
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
+
+from shoudan_kit.state_machine import Machine
 
 P = TypeVar("P", bound=msgspec.Struct)
 C = TypeVar("C")
@@ -21,6 +23,37 @@ class TaskStatus(IntEnum):
     WAITING = 20
     PROCESSING = 30
     FAILED = 90
+
+
+class TaskEvent(StrEnum):
+    """What happens to a task."""
+
+    CLAIMED = "claimed"  # leased to a process; anew when its lease has ended
+    EXTENDED = "lease extended"
+    DEFERRED = "deferred"  # given back undone, or set aside because its queue is paused
+    FINISHED = "finished"
+    EXHAUSTED = "exhausted"  # past its deadline or its count
+    HURRIED = "made due"  # by an operator
+    RETRIED = "retried"  # by an operator, with a new deadline
+
+
+TASK: Final = Machine(
+    name="task",
+    initial=TaskStatus.WAITING,
+    moves={
+        (TaskStatus.WAITING, TaskEvent.CLAIMED): TaskStatus.PROCESSING,
+        (TaskStatus.PROCESSING, TaskEvent.CLAIMED): TaskStatus.PROCESSING,
+        (TaskStatus.PROCESSING, TaskEvent.EXTENDED): TaskStatus.PROCESSING,
+        (TaskStatus.WAITING, TaskEvent.DEFERRED): TaskStatus.WAITING,
+        (TaskStatus.PROCESSING, TaskEvent.DEFERRED): TaskStatus.WAITING,
+        (TaskStatus.WAITING, TaskEvent.FINISHED): TaskStatus.DONE,
+        (TaskStatus.PROCESSING, TaskEvent.FINISHED): TaskStatus.DONE,
+        (TaskStatus.WAITING, TaskEvent.EXHAUSTED): TaskStatus.FAILED,
+        (TaskStatus.PROCESSING, TaskEvent.EXHAUSTED): TaskStatus.FAILED,
+        (TaskStatus.WAITING, TaskEvent.HURRIED): TaskStatus.WAITING,
+        (TaskStatus.FAILED, TaskEvent.RETRIED): TaskStatus.WAITING,
+    },
+)
 
 
 @dataclass(frozen=True)

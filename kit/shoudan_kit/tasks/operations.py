@@ -14,7 +14,8 @@ from shoudan_kit.db import pages
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.limits.bulkhead import Resting
-from shoudan_kit.rpc.messages import RpcContext as Context
+from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.tasks.kinds import TASK, TaskEvent
 from shoudan_kit.tasks.worker import CLAIM_MAX
 
 pb = operations_service_pb2
@@ -42,8 +43,9 @@ ORDER BY task_id LIMIT :most
 """)
 # A range of names, though of one: an equality would leave the order to the primary key, and a walk along
 # that passes the tasks of all other kinds.
-_FAILED = statement("""
-SELECT task_id FROM task WHERE status = 90 AND name <= :name AND (name, task_id) > (:name, :after)
+_FAILED = statement(f"""
+SELECT task_id FROM task
+WHERE {TASK.where(TaskEvent.RETRIED)} AND name <= :name AND (name, task_id) > (:name, :after)
 ORDER BY name, task_id LIMIT :most
 """)
 # One task of an exclusive key at a time: its newest failed one, and none beside one that is pending.
@@ -51,15 +53,16 @@ ORDER BY name, task_id LIMIT :most
 # Its twins are asked for row by row: PostgreSQL would read all pending tasks to answer an EXISTS.
 _TWIN = """(SELECT true FROM task other WHERE other.order_no = task.order_no
             AND other.name = task.name AND other.exclusive AND {} LIMIT 1) IS NOT TRUE"""
-_RETRIED = f"""task_id = ANY(CAST(:ids AS bigint[])) AND (status BETWEEN 20 AND 20
-    OR (status BETWEEN 90 AND 90 AND (NOT exclusive OR (
-        {_TWIN.format("other.status IN (20, 30)")}
-        AND {_TWIN.format("other.status = 90 AND other.task_id > task.task_id")}))))
+_NEWER_FAILED = f"{TASK.where(TaskEvent.RETRIED, 'other.status')} AND other.task_id > task.task_id"
+_RETRIED = f"""task_id = ANY(CAST(:ids AS bigint[])) AND ({TASK.between(TaskEvent.HURRIED)}
+    OR ({TASK.between(TaskEvent.RETRIED)} AND (NOT exclusive OR (
+        {_TWIN.format(TASK.where(TaskEvent.CLAIMED, "other.status"))}
+        AND {_TWIN.format(_NEWER_FAILED)}))))
 """
 # A failed task starts again: new deadline, counted from zero, no date of deletion.
 _RETRY = statement(f"""
-UPDATE task SET status = 20, next_execute_time = shoudan_now(), delete_time = NULL,
-    count = CASE WHEN status = 90 THEN 0 ELSE count END,
+UPDATE task SET status = {TASK.target(TaskEvent.RETRIED)}, next_execute_time = shoudan_now(),
+    delete_time = NULL, count = CASE WHEN {TASK.where(TaskEvent.RETRIED)} THEN 0 ELSE count END,
     max_execute_time = greatest(max_execute_time, shoudan_now() + make_interval(secs => :deadline_s))
 WHERE {_RETRIED}
 """)
@@ -107,7 +110,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
         self._database, self._history, self._resting = database, history, resting
 
     async def ListResting(
-        self, request: pb.ListRestingRequest, context: Context
+        self, request: pb.ListRestingRequest, context: RpcContext
     ) -> pb.ListRestingResponse:
         """Hosts outside that do not answer this process."""
         hosts = [
@@ -124,7 +127,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
         return pb.ListRestingResponse(hosts=hosts)
 
     async def ListTasks(
-        self, request: pb.ListTasksRequest, context: Context
+        self, request: pb.ListTasksRequest, context: RpcContext
     ) -> pb.ListTasksResponse:
         """One page of tasks, oldest first; it may be short, or empty, and have a token."""
         most = min(max(request.page_size, 0) or PAGE_DEFAULT, PAGE_MAX)
@@ -143,7 +146,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
         return pb.ListTasksResponse(tasks=[_task(row) for row in rows], next_page_token=token)
 
     async def RetryTasks(
-        self, request: pb.RetryTasksRequest, context: Context
+        self, request: pb.RetryTasksRequest, context: RpcContext
     ) -> pb.RetryTasksResponse:
         """Make tasks due now: those named, and one page of the failed ones of a kind."""
         if len(request.task_ids) > CLAIM_MAX:
@@ -165,7 +168,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
         return pb.RetryTasksResponse(count=count, next_page_token=token)
 
     async def PauseQueue(
-        self, request: pb.PauseQueueRequest, context: Context
+        self, request: pb.PauseQueueRequest, context: RpcContext
     ) -> pb.PauseQueueResponse:
         """Pause or resume a queue; replicas follow within a scan."""
         if not request.queue_name or (request.paused and not (request.by and request.reason)):
@@ -182,7 +185,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
         return pb.PauseQueueResponse(paused_queues=paused)
 
     async def GetHistory(
-        self, request: pb.GetHistoryRequest, context: Context
+        self, request: pb.GetHistoryRequest, context: RpcContext
     ) -> pb.GetHistoryResponse:
         """The events of some keys, oldest first."""
         if len(request.keys) > PAGE_MAX:
@@ -197,7 +200,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
         return pb.GetHistoryResponse(events=events[:most])
 
     async def ReplayEvents(
-        self, request: pb.ReplayEventsRequest, context: Context
+        self, request: pb.ReplayEventsRequest, context: RpcContext
     ) -> pb.ReplayEventsResponse:
         """Hand one page of a range of events to the relay once more."""
         if not (request.HasField("start_time") and request.HasField("end_time")):
@@ -214,7 +217,7 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
         return pb.ReplayEventsResponse(count=page.events, next_page_token=token)
 
 
-async def _after(token: str, context: Context) -> int:
+async def _after(token: str, context: RpcContext) -> int:
     """The number a page begins behind; a token that is not ours is refused."""
     if not token:
         return 0

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.text_statements import statement, unnest
-from shoudan_kit.tasks.kinds import Task
+from shoudan_kit.tasks.kinds import TASK, Task, TaskEvent, TaskStatus
 from shoudan_kit.tasks.rows import EventRow, NewTask
 
 _encode = msgspec.json.Encoder().encode
@@ -19,14 +19,15 @@ _encode = msgspec.json.Encoder().encode
 # common (a kind's timing, a subject) travels once and is pointed at: arrays are what a batch costs most.
 # A task run from memory is written as begun once and leased; the others are due after their delay.
 # Tasks kept for 0 s are simply gone when done.
-_WRITE = statement("""
+_WRITE = statement(f"""
 WITH put AS (
     INSERT INTO task (task_id, name, queue_name, order_no, exclusive, msg_content, status, count,
         max_count, next_interval, delete_interval, create_time, last_execute_time, next_execute_time,
         max_execute_time)
     SELECT task_id, (CAST(:name AS text[]))[spec], (CAST(:queue_name AS text[]))[spec], order_no,
         order_no IS NOT NULL AND (CAST(:exclusive AS boolean[]))[spec], msg_content,
-        CASE WHEN (CAST(:mine AS boolean[]))[spec] THEN 30 ELSE 20 END,
+        CASE WHEN (CAST(:mine AS boolean[]))[spec]
+            THEN {TASK.target(TaskEvent.CLAIMED)} ELSE {TASK.initial} END,
         CASE WHEN (CAST(:mine AS boolean[]))[spec] THEN 1 ELSE 0 END,
         (CAST(:max_count AS integer[]))[spec], (CAST(:next_interval AS integer[]))[spec],
         (CAST(:delete_interval AS integer[]))[spec], shoudan_now(),
@@ -54,29 +55,32 @@ RETURNING create_time
 # BETWEEN, not IN: the index of due tasks holds what is IN (20, 30), and reading it whole for a few known
 # numbers looks cheap to a planner that saw few tasks.
 # Kept ones become 0 with a date of deletion.
-_FINISH_RETAINED = statement("""
-UPDATE task SET status = 0, delete_time = shoudan_now() + make_interval(secs => delete_interval)
-WHERE task_id = ANY(CAST(:ids AS bigint[])) AND delete_interval > 0 AND status BETWEEN 20 AND 30
+_FINISH_RETAINED = statement(f"""
+UPDATE task SET status = {TASK.target(TaskEvent.FINISHED)},
+    delete_time = shoudan_now() + make_interval(secs => delete_interval)
+WHERE task_id = ANY(CAST(:ids AS bigint[])) AND delete_interval > 0
+    AND {TASK.between(TaskEvent.FINISHED)}
 """)
-_FINISH_TASKS_FOR = statement("""
+_FINISH_TASKS_FOR = statement(f"""
 DELETE FROM task WHERE name = :name AND order_no = ANY(CAST(:order_nos AS text[]))
-    AND exclusive AND status IN (20, 30)
+    AND exclusive AND {TASK.where(TaskEvent.FINISHED)}
 """)
 
 # Due tasks, longest due first, locked by nobody else; those past deadline or count fail here, in the scan.
 # Those of a paused queue are set aside: no longer due, they are not met again until the queue is resumed.
-_CLAIM = statement("""
+_CLAIM = statement(f"""
 WITH due AS (
     SELECT task_id, queue_name = ANY(CAST(:paused AS text[])) AS aside,
         max_execute_time <= shoudan_now() OR count >= max_count AS dead
     FROM task
-    WHERE status IN (20, 30) AND next_execute_time <= shoudan_now()
+    WHERE {TASK.where(TaskEvent.CLAIMED)} AND next_execute_time <= shoudan_now()
         AND (:all_queues OR queue_name = ANY(CAST(:queues AS text[])))
         AND name = ANY(CAST(:names AS text[]))
     ORDER BY next_execute_time LIMIT :most FOR UPDATE SKIP LOCKED
 )
 UPDATE task SET
-    status = CASE WHEN aside THEN 20 WHEN dead THEN 90 ELSE 30 END,
+    status = CASE WHEN aside THEN {TASK.target(TaskEvent.DEFERRED)}
+        WHEN dead THEN {TASK.target(TaskEvent.EXHAUSTED)} ELSE {TASK.target(TaskEvent.CLAIMED)} END,
     count = CASE WHEN aside OR dead THEN count ELSE count + 1 END,
     delete_time = CASE WHEN dead AND NOT aside
         THEN shoudan_now() + make_interval(secs => greatest(delete_interval, :keep_failed_s)) END,
@@ -96,19 +100,20 @@ UPDATE task SET next_execute_time = shoudan_now() WHERE task_id IN (
     ORDER BY queue_name, task_id LIMIT :most FOR UPDATE SKIP LOCKED)
 """)
 _DEFER = statement(f"""
-UPDATE task SET status = 20, last_error = nullif(given.error, ''),
+UPDATE task SET status = {TASK.target(TaskEvent.DEFERRED)}, last_error = nullif(given.error, ''),
     next_execute_time = shoudan_now()
         + make_interval(secs => coalesce(given.retry_after_s, task.next_interval))
 FROM {unnest(task_id="bigint", retry_after_s="float8", error="text")}
-WHERE task.task_id = given.task_id AND task.status BETWEEN 20 AND 30
+WHERE task.task_id = given.task_id AND {TASK.between(TaskEvent.DEFERRED, "task.status")}
 """)
-_EXTEND = statement("""
+_EXTEND = statement(f"""
 UPDATE task SET next_execute_time = shoudan_now() + make_interval(secs => :lease_s)
-WHERE task_id = ANY(CAST(:ids AS bigint[])) AND status BETWEEN 30 AND 30
+WHERE task_id = ANY(CAST(:ids AS bigint[])) AND {TASK.between(TaskEvent.EXTENDED)}
 """)
-_CLEAR = statement("""
+_CLEAR = statement(f"""
 DELETE FROM task WHERE task_id IN (
-    SELECT task_id FROM task WHERE status IN (0, 90) AND delete_time <= shoudan_now()
+    SELECT task_id FROM task
+    WHERE status IN ({TaskStatus.DONE}, {TaskStatus.FAILED}) AND delete_time <= shoudan_now()
     LIMIT :most FOR UPDATE SKIP LOCKED)
 """)
 # Queues that have tasks set aside: one probe of a partial index each, and that index is mostly empty.
@@ -129,10 +134,10 @@ UNION ALL SELECT queue_name, false FROM aside WHERE queue_name IS NOT NULL
 _GAUGES = statement(f"""
 {_ASIDE}
 SELECT name, 0 AS dead, extract(epoch FROM shoudan_now() - min(next_execute_time)) AS due_s
-FROM task WHERE status IN (20, 30) AND next_execute_time <= shoudan_now() GROUP BY name
+FROM task WHERE {TASK.where(TaskEvent.CLAIMED)} AND next_execute_time <= shoudan_now() GROUP BY name
 UNION ALL
 SELECT name, count(*) AS dead, 0 AS due_s FROM task
-WHERE status = 90 AND delete_time > shoudan_now() GROUP BY name
+WHERE {TASK.where(TaskEvent.RETRIED)} AND delete_time > shoudan_now() GROUP BY name
 UNION ALL
 SELECT oldest.name, 0 AS dead, extract(epoch FROM shoudan_now() - oldest.create_time) AS due_s
 FROM aside CROSS JOIN LATERAL (SELECT name, create_time FROM task

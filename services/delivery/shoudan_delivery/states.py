@@ -43,7 +43,7 @@ DELIVERY = Machine(
     },
 )
 
-FINAL = frozenset({Status.SUCCEEDED, Status.FAILED})
+FINAL = DELIVERY.final
 
 
 class Source(IntEnum):
@@ -82,11 +82,53 @@ class SupplierState(IntEnum):
     HELD = 4
 
 
+class SupplierEvent(StrEnum):
+    """What switches a supplier channel."""
+
+    TRIPPED = "tripped"  # by the breaker: too many calls failed
+    CLOSED = "closed"  # by the breaker: a trial call was answered
+    SUSPENDED = "suspended"  # these three by an operator, who stands above the breaker
+    HELD = "held"
+    RESUMED = "resumed"
+
+
+SUPPLIER = Machine(
+    name="supplier",
+    initial=SupplierState.OPEN,
+    moves={
+        (SupplierState.OPEN, SupplierEvent.TRIPPED): SupplierState.TRIPPED,
+        (SupplierState.TRIPPED, SupplierEvent.TRIPPED): SupplierState.TRIPPED,
+        (SupplierState.TRIPPED, SupplierEvent.CLOSED): SupplierState.OPEN,
+        **{(one, SupplierEvent.SUSPENDED): SupplierState.SUSPENDED for one in SupplierState},
+        **{(one, SupplierEvent.HELD): SupplierState.HELD for one in SupplierState},
+        **{(one, SupplierEvent.RESUMED): SupplierState.OPEN for one in SupplierState},
+    },
+)
+
+
 class QueryStatus(IntEnum):
     """vds_order_query.status."""
 
     ENDED = 0
     WAITING = 20
+
+
+class QueryEvent(StrEnum):
+    """What an answer to a query said."""
+
+    UNKNOWN = "unknown"
+    ENDED = "ended"
+
+
+# An answer that was under way when another ended the delivery may still come.
+QUERY = Machine(
+    name="query",
+    initial=QueryStatus.WAITING,
+    moves={
+        **{(one, QueryEvent.UNKNOWN): QueryStatus.WAITING for one in QueryStatus},
+        **{(one, QueryEvent.ENDED): QueryStatus.ENDED for one in QueryStatus},
+    },
+)
 
 
 class PushStatus(IntEnum):
@@ -95,3 +137,23 @@ class PushStatus(IntEnum):
     ACKNOWLEDGED = 0
     WAITING = 20
     GIVEN_UP = 90
+
+
+class PushEvent(StrEnum):
+    """How one report to the order service ended."""
+
+    ACKNOWLEDGED = "acknowledged"
+    FAILED = "failed"
+    LAST_FAILED = "last failed"
+
+
+# A contradiction is reported after the result it contradicts, so every end may be followed by another.
+PUSH = Machine(
+    name="push",
+    initial=PushStatus.WAITING,
+    moves={
+        **{(one, PushEvent.ACKNOWLEDGED): PushStatus.ACKNOWLEDGED for one in PushStatus},
+        **{(one, PushEvent.FAILED): PushStatus.WAITING for one in PushStatus},
+        **{(one, PushEvent.LAST_FAILED): PushStatus.GIVEN_UP for one in PushStatus},
+    },
+)

@@ -141,19 +141,8 @@ def _ask_later(context: Context, task: Task[Ask], row: Outgoing) -> None:
 
 
 # ---------------------------------------------------------------- report
-@handles(REPORT)
 async def report(context: Context, tasks: Sequence[Task[Report]]) -> None:
-    """Tell the order service how deliveries ended, until it acknowledges each."""
-    await _report(context, tasks)
-
-
-@handles(CONFLICT)
-async def report_conflict(context: Context, tasks: Sequence[Task[Report]]) -> None:
-    """Tell the order service what contradicts an end it was told, until it acknowledges each."""
-    await _report(context, tasks)
-
-
-async def _report(context: Context, tasks: Sequence[Task[Report]]) -> None:
+    """Report results, or contradictions of them, until the order service has acknowledged each."""
     results = [result for task in tasks for result in task.payload.results]
     try:
         given = await context.orders.report(results)
@@ -191,7 +180,7 @@ async def _report_failed(
     """Away: later. Refused: task by task, then in halves, so that one bad result holds back no other."""
     if error.code() not in _AWAY and len(tasks) > 1:
         for task in tasks:
-            await _report(context, [task])
+            await report(context, [task])
         return
     if error.code() not in _AWAY and len(results) > 1:
         middle = len(results) // 2
@@ -238,4 +227,4 @@ def _pushes(results: Sequence[Result]) -> list[_Push]:
     return [_Push.of(result) for result in last.values()]
 
 
-HANDLERS = (request, ask, report, report_conflict)
+HANDLERS = (request, ask, handles(REPORT)(report), handles(CONFLICT)(report))

@@ -14,13 +14,14 @@ from shoudan_erp_ingest import events, normalising, refunds, trades
 from shoudan_erp_ingest.bodies import Unreadable
 from shoudan_erp_ingest.refusals import PushInvalid, Why
 from shoudan_erp_ingest.senders import Senders
+from shoudan_erp_ingest.states import PushStatus
 from shoudan_erp_ingest.store import phones, pushes
 from shoudan_erp_ingest.store import refunds as refund_rows
 from shoudan_erp_ingest.store import trades as trade_rows
 from shoudan_erp_ingest.store.refunds import RefundWrite
 from shoudan_erp_ingest.store.trades import Late, TradeWrite
 from shoudan_erp_ingest.tables.models import Document, RefundDocument, TradeDocument
-from shoudan_erp_ingest.tables.schema import PUSH, QUARANTINED, REFUND, STORED, TRADE
+from shoudan_erp_ingest.tables.schema import PUSH, REFUND, TRADE
 from shoudan_kit.db.errors import sql_state, taken
 from shoudan_kit.db.pool import retry
 from shoudan_kit.log import get_logger
@@ -370,7 +371,7 @@ def _refund_key(part: Part[RefundDocument]) -> tuple[str, str]:
 
 
 def _status(reading: Reading) -> int:
-    return STORED if reading.wrong is None else QUARANTINED
+    return PushStatus.STORED if reading.wrong is None else PushStatus.QUARANTINED
 
 
 def _verdict(reading: Reading) -> tuple[str | None, str | None]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from shoudan_erp_ingest.ingest import Ingest, Push, read
 from shoudan_erp_ingest.refusals import FieldInvalid
+from shoudan_erp_ingest.states import PushStatus
 from shoudan_erp_ingest.store import pushes
 from shoudan_erp_ingest.store.pushes import KeptPush
-from shoudan_erp_ingest.tables.schema import QUARANTINED, STORED
 from shoudan_kit.clock import Clock
 from shoudan_kit.db.pool import Database
 from shoudan_kit.ids import EPOCH, TIME_SHIFT
@@ -56,7 +56,9 @@ class Quarantine:
         if ids:
             async with self.database.connect() as db:
                 found = await pushes.read(db, ids)
-            return await self._again([p for p in found if p.status == QUARANTINED], record)
+            return await self._again(
+                [p for p in found if p.status == PushStatus.QUARANTINED], record
+            )
         stored = left = after = 0
         while stored + left < REPROCESS_MAX:
             async with self.database.connect() as db:
@@ -103,7 +105,7 @@ class Quarantine:
         except Unsealable:
             body = None
         intact = body is not None and hashlib.sha256(body).digest() == sha256
-        return Checked(push.push_id, push.status == STORED, intact)
+        return Checked(push.push_id, push.status == PushStatus.STORED, intact)
 
 
 @dataclass(frozen=True)

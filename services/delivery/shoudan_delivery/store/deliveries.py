@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_delivery.states import Source, Status
+from shoudan_delivery.states import DELIVERY, PUSH, Event, Source, Status
 from shoudan_delivery.store.rows import Delivery, EndedDelivery, Key, NewDelivery, Outcome, Outgoing
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_kit.secrets.sealing import SealedColumn
@@ -37,7 +37,9 @@ INSERT INTO vds_order_info (order_no, coop_id, coop_order_id, order_id, channel_
     create_time, result_source, result_code, result_desc, result_params, up_order_no,
     succ_face_micros, last_update_time, flow_timeout, conflict)
 SELECT order_no, coop_id, coop_order_id, order_id, channel_no, service_class, carrier_no,
-    face_micros, num, account, 20, params, 0, shoudan_now(), 0, '', '', '', '', 0, shoudan_now(),
+    face_micros, num, account, {
+    DELIVERY.initial
+}, params, 0, shoudan_now(), 0, '', '', '', '', 0, shoudan_now(),
     shoudan_now() + make_interval(secs => timeout_s), false
 FROM {
     unnest(
@@ -76,19 +78,20 @@ SELECT {_OUTGOING}, status FROM vds_order_info WHERE order_no = ANY(CAST(:order_
 # The intent: committed before the call. One past its flow_timeout is never sent any more, because its
 # owner may already have given it up.
 _MARK_SENDING = statement(f"""
-UPDATE vds_order_info SET status = 30, request_count = request_count + 1,
+UPDATE vds_order_info SET status = {DELIVERY.target(Event.SENT)}, request_count = request_count + 1,
     request_start_time = coalesce(request_start_time, shoudan_now()), last_update_time = shoudan_now()
-WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND status = 20 AND flow_timeout > shoudan_now()
+WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND {DELIVERY.where(Event.SENT)}
+    AND flow_timeout > shoudan_now()
 RETURNING {_OUTGOING}
 """)
-_MARK_REPEATED = statement("""
+_MARK_REPEATED = statement(f"""
 UPDATE vds_order_info SET request_count = request_count + 1, last_update_time = shoudan_now()
-WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND status = 30
+WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND {DELIVERY.where(Event.UNKNOWN)}
 RETURNING order_no
 """)
-_OVERDUE = statement("""
+_OVERDUE = statement(f"""
 SELECT order_no FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
-    AND status = 20 AND flow_timeout <= shoudan_now()
+    AND {DELIVERY.where(Event.EXPIRED)} AND flow_timeout <= shoudan_now()
 """)
 
 # Locked in the order of their number, so that two writers of the same rows wait instead of dead-locking;
@@ -116,7 +119,8 @@ FROM {
     )
 }
 WHERE order_info.order_no = given.order_no AND (SELECT count(*) FROM locked) > 0
-    AND (order_info.status = 20 OR (order_info.status = 30 AND NOT given.unsent))
+    AND ({DELIVERY.where(Event.EXPIRED, "order_info.status")}
+        OR ({DELIVERY.where(Event.UNKNOWN, "order_info.status")} AND NOT given.unsent))
 RETURNING {_ENDED}
 """)
 
@@ -124,15 +128,16 @@ _NOTE_UNKNOWN = statement(f"""
 UPDATE vds_order_info order_info SET result_code = given.code, result_desc = given.result_desc,
     last_update_time = shoudan_now()
 FROM {unnest(order_no="bigint", code="text", result_desc="text")}
-WHERE order_info.order_no = given.order_no AND order_info.status = 30
+WHERE order_info.order_no = given.order_no AND {DELIVERY.where(Event.UNKNOWN, "order_info.status")}
 RETURNING {_ENDED}
 """)
 
 # Refused before a byte was sent: as if never begun. Whoever marked it found 20, so no earlier call got
 # through either.
-_UNSEND = statement("""
-UPDATE vds_order_info SET status = 20, request_start_time = NULL, last_update_time = shoudan_now()
-WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND status = 30
+_UNSEND = statement(f"""
+UPDATE vds_order_info SET status = {DELIVERY.target(Event.NOT_SENT)}, request_start_time = NULL,
+    last_update_time = shoudan_now()
+WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND {DELIVERY.where(Event.NOT_SENT)}
 """)
 # Once: the first contradiction is what the owner is told of.
 _CONFLICT = statement("""
@@ -157,7 +162,7 @@ INSERT INTO vds_order_notify AS pushed (order_no, coop_id, coop_order_id, notify
     notify_content, status, result_msg, finish_time, notify_count, notify_limit_count, create_time)
 SELECT order_no, coop_id, coop_order_id, 'shoudan.order.v1.OrderService/ReportResults', content,
     CAST(:status AS smallint), CAST(:result_msg AS text),
-    CASE WHEN CAST(:status AS smallint) <> 20 THEN shoudan_now() END, 1, CAST(:limit AS integer),
+    CASE WHEN CAST(:status AS smallint) <> {PUSH.initial} THEN shoudan_now() END, 1, CAST(:limit AS integer),
     shoudan_now()
 FROM {unnest(order_no="bigint", coop_id="text", coop_order_id="text", content="text")}
 ON CONFLICT (order_no) DO UPDATE SET notify_count = pushed.notify_count + 1,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_delivery.states import DealCode, SupplierState
+from shoudan_delivery.states import SUPPLIER, DealCode, SupplierEvent, SupplierState
 from shoudan_delivery.store.rows import Incident, Supplier
 from shoudan_kit.db import pages
 from shoudan_kit.db.text_statements import columns, statement, unnest
@@ -40,7 +40,9 @@ _COLUMNS = """protocol, request_url, notify_url, query_url, request_replenish_ti
 _UPSERT = statement(f"""
 INSERT INTO vds_channel_info (id, channel_no, service_class, {_COLUMNS}, state,
     state_reason, create_time, last_update_time)
-SELECT id, channel_no, service_class, {_COLUMNS}, 1, '', shoudan_now(), clock_timestamp()
+SELECT id, channel_no, service_class, {_COLUMNS}, {
+    SUPPLIER.initial
+}, '', shoudan_now(), clock_timestamp()
 FROM {
     unnest(
         id="bigint",
@@ -100,16 +102,20 @@ WHERE channel_no = :channel_no AND (service_class = :service_class OR :service_c
 RETURNING service_class
 """)
 # An operator's word stands above the breaker's: only an open or tripped channel is moved by it.
-_TRIP = statement("""
-UPDATE vds_channel_info SET state = 2, state_reason = :reason, last_update_time = clock_timestamp(),
+_TRIP = statement(f"""
+UPDATE vds_channel_info SET state = {SUPPLIER.target(SupplierEvent.TRIPPED)}, state_reason = :reason,
+    last_update_time = clock_timestamp(),
     tripped_until = shoudan_now() + make_interval(secs => :pause_s)
-WHERE channel_no = :channel_no AND service_class = :service_class AND state IN (1, 2)
+WHERE channel_no = :channel_no AND service_class = :service_class
+    AND {SUPPLIER.where(SupplierEvent.TRIPPED, "state")}
 RETURNING id
 """)
-_CLOSE = statement("""
-UPDATE vds_channel_info SET state = 1, state_reason = '', tripped_until = NULL,
+_CLOSE = statement(f"""
+UPDATE vds_channel_info SET state = {SUPPLIER.target(SupplierEvent.CLOSED)}, state_reason = '',
+    tripped_until = NULL,
     last_update_time = clock_timestamp()
-WHERE channel_no = :channel_no AND service_class = :service_class AND state = 2
+WHERE channel_no = :channel_no AND service_class = :service_class
+    AND {SUPPLIER.where(SupplierEvent.CLOSED, "state")}
 RETURNING id
 """)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_erp_ingest.tables.schema import QUARANTINED, STORED
+from shoudan_erp_ingest.states import PushStatus
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_kit.secrets.sealing import KeyRing
 
@@ -86,21 +86,22 @@ SELECT push.push_id, push.kind, push.sender, push.sha256, push.status, push.seal
 FROM push JOIN {unnest(kind="smallint", sender="text", sha256="bytea")}
     ON push.kind = given.kind AND push.sender = given.sender AND push.sha256 = given.sha256
 """)
-_QUARANTINED = statement("""
+_IN_QUARANTINE = f"status = {PushStatus.QUARANTINED}"
+_QUARANTINED = statement(f"""
 SELECT push_id, kind, sender, place, why, create_time FROM push
-WHERE status = 90 AND push_id < :before ORDER BY push_id DESC LIMIT :most
+WHERE {_IN_QUARANTINE} AND push_id < :before ORDER BY push_id DESC LIMIT :most
 """)
-_WAITING = statement("""
+_WAITING = statement(f"""
 SELECT push_id, kind, sender, place, why, create_time FROM push
-WHERE status = 90 AND push_id > :after ORDER BY push_id LIMIT :most
+WHERE {_IN_QUARANTINE} AND push_id > :after ORDER BY push_id LIMIT :most
 """)
-_COUNT_WAITING = statement("""
+_COUNT_WAITING = statement(f"""
 SELECT count(*), min(w.create_time)
-FROM (SELECT create_time FROM push WHERE status = 90 ORDER BY push_id LIMIT :most) w
+FROM (SELECT create_time FROM push WHERE {_IN_QUARANTINE} ORDER BY push_id LIMIT :most) w
 """)
-_QUARANTINED_AFTER = statement("""
+_QUARANTINED_AFTER = statement(f"""
 SELECT push_id, kind, sender, status, sealed, remote_ip FROM push
-WHERE status = 90 AND push_id > :after AND sealed IS NOT NULL ORDER BY push_id LIMIT :most
+WHERE {_IN_QUARANTINE} AND push_id > :after AND sealed IS NOT NULL ORDER BY push_id LIMIT :most
 """)
 _FORGET = statement("""
 WITH old AS (SELECT push_id FROM push WHERE push_id < :before ORDER BY push_id LIMIT :most),
@@ -138,7 +139,7 @@ async def settle(db: AsyncConnection, pushes: Sequence[tuple[int, str | None, st
         return
     binds = {
         "push_id": [p[0] for p in pushes],
-        "status": [QUARANTINED if p[2] else STORED for p in pushes],
+        "status": [PushStatus.QUARANTINED if p[2] else PushStatus.STORED for p in pushes],
         "place": [p[1] for p in pushes],
         "why": [p[2] for p in pushes],
     }

@@ -38,8 +38,6 @@ from shoudan_kit.tasks.tables import metadata
 TRADE: Final = 1  # kind of push and of document, as PushKind of the contract
 REFUND: Final = 2
 PUSH: Final = 3  # in phone_index only: a push that made no version of a document
-STORED: Final = 0
-QUARANTINED: Final = 90
 
 METADATA: Final = metadata()
 APPEND_ONLY: Final = ("audit",)
