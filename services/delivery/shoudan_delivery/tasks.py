@@ -213,7 +213,7 @@ class _Push:
     order_no: int
     coop_id: str
     coop_order_id: str
-    content: str
+    notify_content: str
 
     @classmethod
     def of(cls, result: Result) -> _Push:

@@ -18,8 +18,7 @@ from shoudan_erp_ingest.states import PushStatus
 from shoudan_erp_ingest.store import phones, pushes
 from shoudan_erp_ingest.store import refunds as refund_rows
 from shoudan_erp_ingest.store import trades as trade_rows
-from shoudan_erp_ingest.store.refunds import RefundWrite
-from shoudan_erp_ingest.store.trades import Late, TradeWrite
+from shoudan_erp_ingest.store.trades import Late
 from shoudan_erp_ingest.tables.models import Document, RefundDocument, TradeDocument
 from shoudan_erp_ingest.tables.schema import PUSH, REFUND, TRADE
 from shoudan_kit.db.errors import sql_state, taken
@@ -101,6 +100,21 @@ class Written:
     late: list[Late] = field(default_factory=list[Late])
 
 
+@dataclass(frozen=True, slots=True)
+class _Noun:
+    """A kind of document: its rules, its statements, its event."""
+
+    kind: int
+    document: type[Any]
+    rules: Any
+    rows: Any
+    published: Callable[[UnitOfWork, Any], None]
+
+
+_TRADES: Final = _Noun(TRADE, TradeDocument, trades, trade_rows, events.trade_written)
+_REFUNDS: Final = _Noun(REFUND, RefundDocument, refunds, refund_rows, events.refund_written)
+
+
 @dataclass(frozen=True)
 class Ingest:
     """`await ingest(pushes)`: one outcome per push, in the order given; pushes are independent."""
@@ -176,10 +190,9 @@ class Ingest:
         async with self.work("erp") as work:
             await self._keep_pushes(work, some)
             written = Written()
-            for trades_now in rounds(_parts(some, TradeDocument), _trade_key):
-                await self._write_trades(work, trades_now, written)
-            for refunds_now in rounds(_parts(some, RefundDocument), _refund_key):
-                await self._write_refunds(work, refunds_now, written)
+            for noun in (_TRADES, _REFUNDS):
+                for parts in rounds(_parts(some, noun.document), _key):
+                    await self._write_documents(work, noun, parts, written)
             await trade_rows.keep_late(work.db, written.late)
             written.phones += self._push_phones(some)
             await phones.insert(work.db, written.phones)
@@ -228,51 +241,31 @@ class Ingest:
 
     # ----------------------------------------------------------- documents
 
-    async def _write_trades(
-        self, work: UnitOfWork, parts: Sequence[Part[TradeDocument]], written: Written
+    async def _write_documents(
+        self, work: UnitOfWork, noun: _Noun, parts: Sequence[Part[Any]], written: Written
     ) -> None:
-        stored = await trade_rows.lock(work.db, [_trade_key(part) for part in parts])
-        writes: list[TradeWrite] = []
+        stored = await noun.rows.lock(work.db, [_key(part) for part in parts])
+        writes: list[Any] = []
         for part in parts:
-            before = stored.get(_trade_key(part))
+            before = stored.get(_key(part))
             push_id, sender = part.reading.push_id, part.reading.push.sender
-            verdict = trades.decide(self.ring, before, sender, part.document, push_id, self.new_id)
+            verdict = noun.rules.decide(
+                self.ring, before, sender, part.document, push_id, self.new_id
+            )
             if verdict.write is not None:
                 writes.append(verdict.write)
-                self._count(part, verdict.rows)
-                found = trades.phones(part.document)
-                written.phones += self._macs(found, TRADE, verdict.document_id)
+                part.reading.changed += verdict.rows
+                part.reading.versions += 1
+                found = noun.rules.phones(part.document)
+                written.phones += self._macs(found, noun.kind, verdict.document_id)
             if verdict.late and before is not None:
-                snapshot = trade_rows.late_snapshot(self.ring, before.document_id, part.document)
-                written.late.append(self._late(TRADE, part, before, snapshot))
-        changed = [(self.new_id(), w.document_id) for w in writes if not w.first]
-        await trade_rows.keep(work.db, changed)
-        await trade_rows.write(work.db, self.ring, writes)
-        for write in writes:
-            events.trade_written(work, write)
-
-    async def _write_refunds(
-        self, work: UnitOfWork, parts: Sequence[Part[RefundDocument]], written: Written
-    ) -> None:
-        stored = await refund_rows.lock(work.db, [_refund_key(part) for part in parts])
-        writes: list[RefundWrite] = []
-        for part in parts:
-            before = stored.get(_refund_key(part))
-            push_id, sender = part.reading.push_id, part.reading.push.sender
-            verdict = refunds.decide(self.ring, before, sender, part.document, push_id, self.new_id)
-            if verdict.write is not None:
-                writes.append(verdict.write)
-                self._count(part, verdict.rows)
-                found = refunds.phones(part.document)
-                written.phones += self._macs(found, REFUND, verdict.document_id)
-            if verdict.late and before is not None:
-                snapshot = refund_rows.late_snapshot(self.ring, before.document_id, part.document)
-                written.late.append(self._late(REFUND, part, before, snapshot))
-        changed = [(self.new_id(), w.document_id) for w in writes if not w.first]
-        await refund_rows.keep(work.db, changed)
-        await refund_rows.write(work.db, self.ring, writes)
-        for write in writes:
-            events.refund_written(work, write)
+                snapshot = noun.rows.late_snapshot(self.ring, before.document_id, part.document)
+                written.late.append(self._late(noun.kind, part, before, snapshot))
+        changed = [(self.new_id(), one.document_id) for one in writes if not one.first]
+        await noun.rows.keep(work.db, changed)
+        await noun.rows.write(work.db, self.ring, writes)
+        for one in writes:
+            noun.published(work, one)
 
     def _late(self, kind: int, part: Part[Any], before: Any, snapshot: str) -> Late:
         part.reading.versions += 1
@@ -291,11 +284,6 @@ class Ingest:
     ) -> Iterator[tuple[bytes, int, int]]:
         macs = (self.ring.phone_mac(phone) for phone in found)
         return ((mac, kind, document_id) for mac in macs if mac)
-
-    @staticmethod
-    def _count(part: Part[Any], rows: int) -> None:
-        part.reading.changed += rows
-        part.reading.versions += 1
 
 
 def read(push: Push) -> Reading:
@@ -362,12 +350,8 @@ def _natural(push: Push, document: Document) -> tuple[str, str]:
     return push.sender, no
 
 
-def _trade_key(part: Part[TradeDocument]) -> tuple[str, str]:
-    return part.reading.push.sender, part.document.head.tid
-
-
-def _refund_key(part: Part[RefundDocument]) -> tuple[str, str]:
-    return part.reading.push.sender, part.document.head.refund_no
+def _key(part: Part[Any]) -> tuple[str, str]:
+    return _natural(part.reading.push, part.document)
 
 
 def _status(reading: Reading) -> int:

@@ -11,52 +11,46 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_delivery.states import DELIVERY, PUSH, Event, Source, Status
 from shoudan_delivery.store.rows import Delivery, EndedDelivery, Key, NewDelivery, Outcome, Outgoing
+from shoudan_delivery.tables import ORDER_INFO, ORDER_NOTIFY
+from shoudan_kit.db.columns import Rows, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_kit.secrets.sealing import SealedColumn
 
 _encode = msgspec.json.Encoder().encode
 
-_ROW = """order_no, coop_id, coop_order_id, order_id, channel_no, service_class, carrier_no,
-    product_face_micros, product_num, account, status, request_params, request_count,
-    request_start_time, request_finish_time, create_time, result_source, result_code, result_desc,
-    result_params, up_order_no, succ_face_micros, flow_timeout, conflict"""
+_DELIVERY = Rows(Delivery)
+_OUTGOING = Rows(Outgoing)
+_ENDED = Rows(EndedDelivery)
+_ROW = ", ".join(name for name in _DELIVERY.names if name != "query_count")
 _QUERY_COUNT = """coalesce((SELECT asked.query_count FROM vds_order_query asked
     WHERE asked.order_no = vds_order_info.order_no), 0) AS query_count"""
-_OUTGOING = """order_no, coop_id, coop_order_id, order_id, channel_no, service_class, carrier_no,
-    product_face_micros, product_num, account, request_params,
+_CALL = f"""{", ".join(name for name in _OUTGOING.names if name not in {"age_s", "overdue"})},
     CAST(extract(epoch FROM shoudan_now() - coalesce(request_start_time, create_time)) AS float8) AS age_s,
     flow_timeout <= shoudan_now() AS overdue"""
-_ENDED = """order_info.order_no, order_info.coop_id, order_info.coop_order_id, order_info.order_id,
-    order_info.channel_no, order_info.service_class,
+_JUST_ENDED = f"""{", ".join(f"order_info.{name}" for name in _ENDED.names if name != "took_s")},
     CAST(extract(epoch FROM shoudan_now() - order_info.request_start_time) AS float8) AS took_s"""
+_KEY = types(ORDER_INFO, "coop_id", "coop_order_id", "service_class")
+_NEW = types(
+    ORDER_INFO,
+    *("order_no", "coop_id", "coop_order_id", "order_id", "channel_no", "service_class"),
+    *("carrier_no", "product_face_micros", "product_num", "account", "request_params"),
+)
+_RESULT = types(
+    ORDER_INFO,
+    *("order_no", "result_source", "result_code", "result_desc", "result_params"),
+    *("up_order_no", "succ_face_micros"),
+)
+_UNKNOWN = types(ORDER_INFO, "order_no", "result_code", "result_desc")
+_PUSH = types(ORDER_NOTIFY, "order_no", "coop_id", "coop_order_id", "notify_content")
 
 # Those whose key is there already are left out of RETURNING: the caller reads them.
 _INSERT = statement(f"""
-INSERT INTO vds_order_info (order_no, coop_id, coop_order_id, order_id, channel_no, service_class,
-    carrier_no, product_face_micros, product_num, account, status, request_params, request_count,
-    create_time, result_source, result_code, result_desc, result_params, up_order_no,
-    succ_face_micros, last_update_time, flow_timeout, conflict)
-SELECT order_no, coop_id, coop_order_id, order_id, channel_no, service_class, carrier_no,
-    face_micros, num, account, {
-    DELIVERY.initial
-}, params, 0, shoudan_now(), 0, '', '', '', '', 0, shoudan_now(),
+INSERT INTO vds_order_info ({", ".join(_NEW)}, status, request_count, create_time, result_source,
+    result_code, result_desc, result_params, up_order_no, succ_face_micros, last_update_time,
+    flow_timeout, conflict)
+SELECT {", ".join(_NEW)}, {DELIVERY.initial}, 0, shoudan_now(), 0, '', '', '', '', 0, shoudan_now(),
     shoudan_now() + make_interval(secs => timeout_s), false
-FROM {
-    unnest(
-        order_no="bigint",
-        coop_id="text",
-        coop_order_id="text",
-        order_id="text",
-        channel_no="text",
-        service_class="smallint",
-        carrier_no="text",
-        face_micros="bigint",
-        num="integer",
-        account="text",
-        params="text",
-        timeout_s="float8",
-    )
-}
+FROM {unnest(**_NEW, timeout_s="float8")}
 ON CONFLICT (coop_id, coop_order_id, service_class) DO NOTHING
 RETURNING order_no, create_time
 """)
@@ -65,14 +59,14 @@ RETURNING order_no, create_time
 _BY_KEY = statement(f"""
 SELECT {_ROW}, {_QUERY_COUNT} FROM vds_order_info
 WHERE (coop_id, coop_order_id, service_class) IN (SELECT coop_id, coop_order_id, service_class
-    FROM {unnest(coop_id="text", coop_order_id="text", service_class="smallint")})
+    FROM {unnest(**_KEY)})
 """)
 _BY_NO = statement(
     f"SELECT {_ROW}, {_QUERY_COUNT} FROM vds_order_info"
     " WHERE order_no = ANY(CAST(:order_nos AS bigint[]))"
 )
 _LOOK = statement(f"""
-SELECT {_OUTGOING}, status FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
+SELECT {_CALL}, status FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
 """)
 
 # The intent: committed before the call. One past its flow_timeout is never sent any more, because its
@@ -82,7 +76,7 @@ UPDATE vds_order_info SET status = {DELIVERY.target(Event.SENT)}, request_count 
     request_start_time = coalesce(request_start_time, shoudan_now()), last_update_time = shoudan_now()
 WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND {DELIVERY.where(Event.SENT)}
     AND flow_timeout > shoudan_now()
-RETURNING {_OUTGOING}
+RETURNING {_CALL}
 """)
 _MARK_REPEATED = statement(f"""
 UPDATE vds_order_info SET request_count = request_count + 1, last_update_time = shoudan_now()
@@ -101,35 +95,22 @@ WITH locked AS (
     SELECT order_info.order_no FROM vds_order_info order_info
     WHERE order_no = ANY(CAST(:order_no AS bigint[])) ORDER BY order_no FOR NO KEY UPDATE
 )
-UPDATE vds_order_info order_info SET status = given.new_status, result_source = given.source,
-    result_code = given.code, result_desc = given.result_desc, result_params = given.params,
-    up_order_no = given.up_order_no, succ_face_micros = given.succ_face_micros,
+UPDATE vds_order_info order_info SET status = given.new_status,
+    {", ".join(f"{name} = given.{name}" for name in _RESULT if name != "order_no")},
     request_finish_time = shoudan_now(), last_update_time = shoudan_now()
-FROM {
-    unnest(
-        order_no="bigint",
-        new_status="smallint",
-        unsent="boolean",
-        source="smallint",
-        code="text",
-        result_desc="text",
-        params="text",
-        up_order_no="text",
-        succ_face_micros="bigint",
-    )
-}
+FROM {unnest(**_RESULT, new_status="smallint", unsent="boolean")}
 WHERE order_info.order_no = given.order_no AND (SELECT count(*) FROM locked) > 0
     AND ({DELIVERY.where(Event.EXPIRED, "order_info.status")}
         OR ({DELIVERY.where(Event.UNKNOWN, "order_info.status")} AND NOT given.unsent))
-RETURNING {_ENDED}
+RETURNING {_JUST_ENDED}
 """)
 
 _NOTE_UNKNOWN = statement(f"""
-UPDATE vds_order_info order_info SET result_code = given.code, result_desc = given.result_desc,
+UPDATE vds_order_info order_info SET result_code = given.result_code, result_desc = given.result_desc,
     last_update_time = shoudan_now()
-FROM {unnest(order_no="bigint", code="text", result_desc="text")}
+FROM {unnest(**_UNKNOWN)}
 WHERE order_info.order_no = given.order_no AND {DELIVERY.where(Event.UNKNOWN, "order_info.status")}
-RETURNING {_ENDED}
+RETURNING {_JUST_ENDED}
 """)
 
 # Refused before a byte was sent: as if never begun. Whoever marked it found 20, so no earlier call got
@@ -160,11 +141,11 @@ ON CONFLICT (order_no) DO UPDATE SET query_count = asked.query_count + 1, status
 _COUNT_PUSHES = statement(f"""
 INSERT INTO vds_order_notify AS pushed (order_no, coop_id, coop_order_id, notify_url,
     notify_content, status, result_msg, finish_time, notify_count, notify_limit_count, create_time)
-SELECT order_no, coop_id, coop_order_id, 'shoudan.order.v1.OrderService/ReportResults', content,
+SELECT order_no, coop_id, coop_order_id, 'shoudan.order.v1.OrderService/ReportResults', notify_content,
     CAST(:status AS smallint), CAST(:result_msg AS text),
     CASE WHEN CAST(:status AS smallint) <> {PUSH.initial} THEN shoudan_now() END, 1, CAST(:limit AS integer),
     shoudan_now()
-FROM {unnest(order_no="bigint", coop_id="text", coop_order_id="text", content="text")}
+FROM {unnest(**_PUSH)}
 ON CONFLICT (order_no) DO UPDATE SET notify_count = pushed.notify_count + 1,
     status = excluded.status, result_msg = excluded.result_msg, finish_time = excluded.finish_time,
     notify_content = excluded.notify_content
@@ -178,18 +159,15 @@ async def insert(
     rows = await db.execute(
         _INSERT,
         {
+            **columns([new.key for _, new in given], *_KEY),
+            **columns(
+                [new for _, new in given], "order_id", "channel_no", "carrier_no", "timeout_s"
+            ),
             "order_no": [order_no for order_no, _ in given],
-            "coop_id": [new.key.coop_id for _, new in given],
-            "coop_order_id": [new.key.coop_order_id for _, new in given],
-            "order_id": [new.order_id for _, new in given],
-            "channel_no": [new.channel_no for _, new in given],
-            "service_class": [new.key.service_class for _, new in given],
-            "carrier_no": [new.carrier_no for _, new in given],
-            "face_micros": [new.face_micros for _, new in given],
-            "num": [new.num for _, new in given],
+            "product_face_micros": [new.face_micros for _, new in given],
+            "product_num": [new.num for _, new in given],
             "account": [accounts.seal(order_no, new.account) for order_no, new in given],
-            "params": [_text(new.params) for _, new in given],
-            "timeout_s": [new.timeout_s for _, new in given],
+            "request_params": [_text(new.params) for _, new in given],
         },
     )
     return {row.order_no: row.create_time for row in rows}
@@ -227,7 +205,7 @@ def fresh(order_no: int, new: NewDelivery, create_time: datetime) -> Delivery:
 
 async def by_key(db: AsyncConnection, keys: Sequence[Key]) -> dict[Key, Delivery]:
     """The deliveries with these keys."""
-    rows = await db.execute(_BY_KEY, columns(keys, "coop_id", "coop_order_id", "service_class"))
+    rows = await db.execute(_BY_KEY, columns(keys, *_KEY))
     found = [_delivery(row) for row in rows]
     return {Key(d.coop_id, d.coop_order_id, d.service_class): d for d in found}
 
@@ -243,13 +221,13 @@ async def load_outgoing(
 ) -> list[tuple[Status, Outgoing]]:
     """Where these stand, with what a call would need."""
     rows = await db.execute(_LOOK, {"order_nos": order_nos})
-    return [(Status(row.status), _outgoing(row[:13])) for row in rows]
+    return [(Status(row.status), _OUTGOING.read(row)) for row in rows]
 
 
 async def mark_sending(db: AsyncConnection, order_nos: Sequence[int]) -> list[Outgoing]:
     """20 to 30 for those that may still be sent; those that moved."""
     rows = await db.execute(_MARK_SENDING, {"order_nos": order_nos})
-    return [_outgoing(row) for row in rows]
+    return _OUTGOING.all(rows)
 
 
 async def mark_repeated(db: AsyncConnection, order_nos: Sequence[int]) -> list[int]:
@@ -269,18 +247,17 @@ async def end(
     rows = await db.execute(
         _END,
         {
-            "order_no": [f.order_no for f, _, _ in given],
+            **columns([one for one, _, _ in given], "order_no", "succ_face_micros"),
             "new_status": [status for _, status, _ in given],
             "unsent": [unsent for _, _, unsent in given],
-            "source": [f.source for f, _, _ in given],
-            "code": [f.code[:64] for f, _, _ in given],
-            "result_desc": [f.desc[:256] for f, _, _ in given],
-            "params": [_text(f.params) for f, _, _ in given],
-            "up_order_no": [f.up_order_no[:64] for f, _, _ in given],
-            "succ_face_micros": [f.succ_face_micros for f, _, _ in given],
+            "result_source": [one.source for one, _, _ in given],
+            "result_code": [one.code[:64] for one, _, _ in given],
+            "result_desc": [one.desc[:256] for one, _, _ in given],
+            "result_params": [_text(one.params) for one, _, _ in given],
+            "up_order_no": [one.up_order_no[:64] for one, _, _ in given],
         },
     )
-    return {row.order_no: EndedDelivery(*row) for row in rows}
+    return {row.order_no: _ENDED.read(row) for row in rows}
 
 
 async def note_unknown(db: AsyncConnection, given: Sequence[Outcome]) -> dict[int, EndedDelivery]:
@@ -288,12 +265,12 @@ async def note_unknown(db: AsyncConnection, given: Sequence[Outcome]) -> dict[in
     rows = await db.execute(
         _NOTE_UNKNOWN,
         {
-            "order_no": [f.order_no for f in given],
-            "code": [f.code[:64] for f in given],
-            "result_desc": [f.desc[:256] for f in given],
+            "order_no": [one.order_no for one in given],
+            "result_code": [one.code[:64] for one in given],
+            "result_desc": [one.desc[:256] for one in given],
         },
     )
-    return {row.order_no: EndedDelivery(*row) for row in rows}
+    return {row.order_no: _ENDED.read(row) for row in rows}
 
 
 async def unsend(db: AsyncConnection, order_nos: Sequence[int]) -> None:
@@ -326,8 +303,8 @@ async def count_pushes(
     result_msg: str,
     limit: int,
 ) -> None:
-    """Note reports to the order service; `given` has order_no, coop_id, coop_order_id, content."""
-    binds = columns(given, "order_no", "coop_id", "coop_order_id", "content")
+    """Note reports to the order service; `given` has the columns of _PUSH."""
+    binds = columns(given, *_PUSH)
     more = {"status": status, "result_msg": result_msg[:256], "limit": limit}
     await db.execute(_COUNT_PUSHES, {**binds, **more})
 
@@ -337,11 +314,6 @@ def _text(params: Mapping[str, str]) -> str:
 
 
 def _delivery(row: Any) -> Delivery:
-    # Selected in the order of the fields.
-    delivery = Delivery(*row)
+    delivery = _DELIVERY.read(row)
     status, source = Status(delivery.status), Source(delivery.result_source)
     return msgspec.structs.replace(delivery, status=status, result_source=source)
-
-
-def _outgoing(row: Any) -> Outgoing:
-    return Outgoing(*row)

@@ -12,7 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_delivery.states import SUPPLIER, DealCode, SupplierEvent, SupplierState
 from shoudan_delivery.store.rows import Incident, Supplier
+from shoudan_delivery.tables import CHANNEL_ERROR_CODE, CHANNEL_INFO, ORDER_EXP
 from shoudan_kit.db import pages
+from shoudan_kit.db.columns import Rows, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 
 _PARAMS = msgspec.json.Decoder(dict[str, str])
@@ -34,66 +36,35 @@ FROM vds_channel_info ORDER BY channel_no, service_class
 _CODES = statement("""
 SELECT channel_no, service_class, error_code, deal_code, error_code_desc FROM vds_channel_error_code
 """)
-_COLUMNS = """protocol, request_url, notify_url, query_url, request_replenish_time,
-    first_query_time, query_replenish_time, status, can_query, idempotent, concurrency_max,
-    timeout_ms, secret_name, queue_name, ext_params, notify_networks, notify_without_token"""
+_KEY = types(CHANNEL_INFO, "channel_no", "service_class")
+_CONFIGURED = types(
+    CHANNEL_INFO,
+    *("protocol", "request_url", "notify_url", "query_url", "request_replenish_time"),
+    *("first_query_time", "query_replenish_time", "status", "can_query", "idempotent"),
+    *("concurrency_max", "timeout_ms", "secret_name", "queue_name", "ext_params"),
+    *("notify_networks", "notify_without_token"),
+)
+_COLUMNS = ", ".join(_CONFIGURED)
 _UPSERT = statement(f"""
 INSERT INTO vds_channel_info (id, channel_no, service_class, {_COLUMNS}, state,
     state_reason, create_time, last_update_time)
-SELECT id, channel_no, service_class, {_COLUMNS}, {
-    SUPPLIER.initial
-}, '', shoudan_now(), clock_timestamp()
-FROM {
-    unnest(
-        id="bigint",
-        channel_no="text",
-        service_class="smallint",
-        protocol="text",
-        request_url="text",
-        notify_url="text",
-        query_url="text",
-        request_replenish_time="integer",
-        first_query_time="integer",
-        query_replenish_time="integer",
-        status="smallint",
-        can_query="smallint",
-        idempotent="boolean",
-        concurrency_max="integer",
-        timeout_ms="integer",
-        secret_name="text",
-        queue_name="text",
-        ext_params="text",
-        notify_networks="text",
-        notify_without_token="boolean",
-    )
-}
+SELECT id, channel_no, service_class, {_COLUMNS}, {SUPPLIER.initial}, '', shoudan_now(), clock_timestamp()
+FROM {unnest(id="bigint", **_KEY, **_CONFIGURED)}
 ON CONFLICT (channel_no, service_class) DO UPDATE SET ({_COLUMNS}, last_update_time) = ROW(
-    excluded.protocol, excluded.request_url, excluded.notify_url, excluded.query_url,
-    excluded.request_replenish_time, excluded.first_query_time, excluded.query_replenish_time,
-    excluded.status, excluded.can_query, excluded.idempotent, excluded.concurrency_max,
-    excluded.timeout_ms, excluded.secret_name, excluded.queue_name,
-    excluded.ext_params, excluded.notify_networks, excluded.notify_without_token,
-    excluded.last_update_time)
-""")  # noqa: S106 - built from literals above
+    {", ".join(f"excluded.{name}" for name in _CONFIGURED)}, excluded.last_update_time)
+""")
 _CLEAR_CODES = statement(f"""
-DELETE FROM vds_channel_error_code USING {unnest(channel_no="text", service_class="smallint")}
+DELETE FROM vds_channel_error_code USING {unnest(**_KEY)}
 WHERE vds_channel_error_code.channel_no = given.channel_no
     AND vds_channel_error_code.service_class = given.service_class
 """)
+_CODE = types(
+    CHANNEL_ERROR_CODE,
+    *("id", "channel_no", "service_class", "error_code", "deal_code", "error_code_desc"),
+)
 _INSERT_CODES = statement(f"""
-INSERT INTO vds_channel_error_code (id, channel_no, service_class, error_code, deal_code,
-    error_code_desc, create_time)
-SELECT id, channel_no, service_class, error_code, deal_code, error_code_desc, shoudan_now()
-FROM {
-    unnest(
-        id="bigint",
-        channel_no="text",
-        service_class="smallint",
-        error_code="text",
-        deal_code="smallint",
-        error_code_desc="text",
-    )
-}
+INSERT INTO vds_channel_error_code ({", ".join(_CODE)}, create_time)
+SELECT {", ".join(_CODE)}, shoudan_now() FROM {unnest(**_CODE)}
 """)
 _SET_STATE = statement("""
 UPDATE vds_channel_info SET state = CAST(:state AS smallint), state_reason = :reason,
@@ -119,37 +90,21 @@ WHERE channel_no = :channel_no AND service_class = :service_class
 RETURNING id
 """)
 
+_INCIDENT = Rows(Incident)
+_GIVEN = types(ORDER_EXP, *(name for name in _INCIDENT.names if name != "create_time"))
 _INSERT_INCIDENTS = statement(f"""
-INSERT INTO vds_order_exp (id, coop_id, coop_order_id, channel_no, create_time, service_class,
-    carrier_no, product_face_micros, product_num, error_msg, user_ip, local_ip, ext_params)
-SELECT id, coop_id, coop_order_id, channel_no, shoudan_now(), service_class, carrier_no,
-    product_face_micros, product_num, error_msg, user_ip, CAST(:local_ip AS text), ext_params
-FROM {
-    unnest(
-        id="bigint",
-        coop_id="text",
-        coop_order_id="text",
-        channel_no="text",
-        service_class="smallint",
-        carrier_no="text",
-        product_face_micros="bigint",
-        product_num="integer",
-        error_msg="text",
-        user_ip="text",
-        ext_params="text",
-    )
-}
+INSERT INTO vds_order_exp ({", ".join(_GIVEN)}, create_time, local_ip)
+SELECT {", ".join(_GIVEN)}, shoudan_now(), CAST(:local_ip AS text) FROM {unnest(**_GIVEN)}
 """)
-_INCIDENT: Final = """SELECT id, coop_id, coop_order_id, channel_no, service_class, carrier_no,
-    product_face_micros, product_num, error_msg, user_ip, ext_params, create_time FROM vds_order_exp"""
+_SELECT_INCIDENT: Final = f"SELECT {_INCIDENT.of()} FROM vds_order_exp"
 _INCIDENTS_EDGE = pages.edge("vds_order_exp", "id")
 _LIST_INCIDENTS = statement(f"""
-{_INCIDENT} WHERE id < :before AND id >= :since AND (:channel_no = '' OR channel_no = :channel_no)
+{_SELECT_INCIDENT} WHERE id < :before AND id >= :since AND (:channel_no = '' OR channel_no = :channel_no)
 ORDER BY id DESC LIMIT :most
 """)
 # Few rows of the index on coop_order_id, then sorted.
 _INCIDENTS_OF = statement(f"""
-{_INCIDENT} WHERE coop_order_id = :coop_order_id AND id + 0 < :before
+{_SELECT_INCIDENT} WHERE coop_order_id = :coop_order_id AND id + 0 < :before
     AND (:channel_no = '' OR channel_no = :channel_no)
 ORDER BY id + 0 DESC LIMIT :most
 """)
@@ -315,11 +270,10 @@ async def insert_incidents(
     db: AsyncConnection, incidents: Sequence[Incident], local_ip: str
 ) -> None:
     """Write what could not be used, texts cut to their documented lengths."""
-    names = ("id", "coop_id", "coop_order_id", "channel_no", "service_class", "carrier_no")
     await db.execute(
         _INSERT_INCIDENTS,
         {
-            **columns(incidents, *names, "product_face_micros", "product_num", "user_ip"),
+            **columns(incidents, *_GIVEN),
             "error_msg": [one.error_msg[:256] for one in incidents],
             "ext_params": [_storable(one.ext_params)[:4000] for one in incidents],
             "local_ip": local_ip,
@@ -338,7 +292,7 @@ async def list_incidents(
     else:
         reached = await pages.walk_end(db, _INCIDENTS_EDGE, before, 0)
         rows = await db.execute(_LIST_INCIDENTS, {**binds, "since": reached})
-    found = [Incident(*row) for row in rows]
+    found = _INCIDENT.all(rows)
     return found, pages.next_token([one.id for one in found], most, reached, 0)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_erp_ingest.states import PushStatus
+from shoudan_erp_ingest.tables.schema import push
+from shoudan_kit.db.columns import Rows, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_kit.secrets.sealing import KeyRing
 
@@ -46,44 +48,48 @@ class KeptPush:
         return None if self.sealed is None else ring.open("push", self.push_id, self.sealed)
 
 
+_NEW = types(
+    push,
+    *(
+        "push_id",
+        "kind",
+        "sender",
+        "sha256",
+        "size",
+        "sealed",
+        "status",
+        "place",
+        "why",
+        "remote_ip",
+    ),
+)
+_KEY = types(push, "kind", "sender", "sha256")
+_VERDICT = types(push, "push_id", "status", "place", "why")
+_KEPT = Rows(KeptPush)
 # Equal bytes of one sender are one push: a repeat writes nothing.
 _INSERT = statement(f"""
-INSERT INTO push (push_id, kind, sender, sha256, size, sealed, status, place, why, remote_ip, create_time)
-SELECT push_id, kind, sender, sha256, size, sealed, status, place, why, remote_ip, shoudan_now()
-FROM {
-    unnest(
-        push_id="bigint",
-        kind="smallint",
-        sender="text",
-        sha256="bytea",
-        size="integer",
-        sealed="bytea",
-        status="smallint",
-        place="text",
-        why="text",
-        remote_ip="text",
-    )
-}
+INSERT INTO push ({", ".join(_NEW)}, create_time)
+SELECT {", ".join(_NEW)}, shoudan_now() FROM {unnest(**_NEW)}
 ON CONFLICT (kind, sender, sha256) WHERE sha256 IS NOT NULL DO NOTHING
 RETURNING push_id
 """)
 _KNOWN = statement(f"""
 SELECT push.push_id, push.kind, push.sender, push.sha256, push.status
-FROM push JOIN {unnest(kind="smallint", sender="text", sha256="bytea")}
+FROM push JOIN {unnest(**_KEY)}
     ON push.kind = given.kind AND push.sender = given.sender AND push.sha256 = given.sha256
 """)
 _SETTLE = statement(f"""
 UPDATE push SET status = given.status, place = given.place, why = given.why
-FROM {unnest(push_id="bigint", status="smallint", place="text", why="text")}
+FROM {unnest(**_VERDICT)}
 WHERE push.push_id = given.push_id
 """)
-_READ = statement("""
-SELECT push_id, kind, sender, status, sealed, remote_ip FROM push
+_READ = statement(f"""
+SELECT {_KEPT.of()} FROM push
 WHERE push_id = ANY(CAST(:ids AS bigint[])) ORDER BY push_id
 """)
 _INTACT = statement(f"""
 SELECT push.push_id, push.kind, push.sender, push.sha256, push.status, push.sealed
-FROM push JOIN {unnest(kind="smallint", sender="text", sha256="bytea")}
+FROM push JOIN {unnest(**_KEY)}
     ON push.kind = given.kind AND push.sender = given.sender AND push.sha256 = given.sha256
 """)
 _IN_QUARANTINE = f"status = {PushStatus.QUARANTINED}"
@@ -100,7 +106,7 @@ SELECT count(*), min(w.create_time)
 FROM (SELECT create_time FROM push WHERE {_IN_QUARANTINE} ORDER BY push_id LIMIT :most) w
 """)
 _QUARANTINED_AFTER = statement(f"""
-SELECT push_id, kind, sender, status, sealed, remote_ip FROM push
+SELECT {_KEPT.of()} FROM push
 WHERE {_IN_QUARANTINE} AND push_id > :after AND sealed IS NOT NULL ORDER BY push_id LIMIT :most
 """)
 _FORGET = statement("""
@@ -120,15 +126,14 @@ async def insert(
 
     A push that was there before keeps its number and status; pushes are given each once.
     """
-    names = ("push_id", "kind", "sender", "sha256", "size", "status", "place", "why", "remote_ip")
-    binds = columns(pushes, *names)
+    binds = columns(pushes, *(name for name in _NEW if name != "sealed"))
     binds["sealed"] = [ring.seal("push", p.push_id, p.body) for p in pushes]
     made = set((await db.execute(_INSERT, binds)).scalars())
     kept = {
         (p.kind, p.sender, p.sha256): (p.push_id, p.status) for p in pushes if p.push_id in made
     }
     if repeats := [p for p in pushes if p.push_id not in made]:
-        found = await db.execute(_KNOWN, columns(repeats, "kind", "sender", "sha256"))
+        found = await db.execute(_KNOWN, columns(repeats, *_KEY))
         kept |= {(r.kind, r.sender, r.sha256): (r.push_id, r.status) for r in found}
     return kept
 
@@ -148,18 +153,14 @@ async def settle(db: AsyncConnection, pushes: Sequence[tuple[int, str | None, st
 
 async def read(db: AsyncConnection, ids: Sequence[int]) -> list[KeptPush]:
     """Pushes by number, oldest first."""
-    return [KeptPush(*row) for row in await db.execute(_READ, {"ids": ids})]
+    return _KEPT.all(await db.execute(_READ, {"ids": ids}))
 
 
 async def by_digest(
     db: AsyncConnection, keys: Sequence[tuple[int, str, bytes]]
 ) -> dict[tuple[int, str, bytes], KeptPush]:
     """Pushes by (kind, sender, sha256)."""
-    binds = {
-        "kind": [key[0] for key in keys],
-        "sender": [key[1] for key in keys],
-        "sha256": [key[2] for key in keys],
-    }
+    binds = {name: [key[at] for key in keys] for at, name in enumerate(_KEY)}
     found = await db.execute(_INTACT, binds)
     return {
         (r.kind, r.sender, r.sha256): KeptPush(r.push_id, r.kind, r.sender, r.status, r.sealed, "")
@@ -185,8 +186,7 @@ async def count_waiting(db: AsyncConnection, most: int) -> tuple[int, datetime |
 
 async def quarantined_after(db: AsyncConnection, *, after: int, most: int) -> list[KeptPush]:
     """Quarantined pushes that can still be read, oldest first."""
-    found = await db.execute(_QUARANTINED_AFTER, {"after": after, "most": most})
-    return [KeptPush(*row) for row in found]
+    return _KEPT.all(await db.execute(_QUARANTINED_AFTER, {"after": after, "most": most}))
 
 
 async def forget(db: AsyncConnection, *, before: int, most: int) -> int:

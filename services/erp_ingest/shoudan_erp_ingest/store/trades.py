@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_erp_ingest.store.bulk import Bulk
 from shoudan_erp_ingest.tables.models import Payment, Trade, TradeDocument, TradeLine
-from shoudan_kit.db.text_statements import statement, unnest
+from shoudan_erp_ingest.tables.schema import history
+from shoudan_kit.db.columns import types
+from shoudan_kit.db.text_statements import columns, statement, unnest
 from shoudan_kit.secrets.sealing import KeyRing
 
 Lines = Mapping[str, tuple[TradeLine, ...]]
@@ -108,19 +110,12 @@ SELECT given.history_id, 1, trade.document_id, trade.version, false, trade.push_
     shoudan_now()
 FROM trade JOIN {unnest(history_id="bigint", document_id="bigint")} USING (document_id)
 """)
+_LATE = types(history, "history_id", "kind", "document_id", "version", "push_id")
+_LATE["snapshot"] = "text"
 _KEEP_LATE = statement(f"""
 INSERT INTO history (history_id, kind, document_id, version, late, push_id, snapshot, create_time)
 SELECT history_id, kind, document_id, version, true, push_id, CAST(snapshot AS jsonb), shoudan_now()
-FROM {
-    unnest(
-        history_id="bigint",
-        kind="smallint",
-        document_id="bigint",
-        version="integer",
-        push_id="bigint",
-        snapshot="text",
-    )
-}
+FROM {unnest(**_LATE)}
 """)
 _DROP_PAYMENTS = statement("DELETE FROM payment WHERE document_id = ANY(CAST(:ids AS bigint[]))")
 _DROP_GROUPS = statement(f"""
@@ -163,8 +158,7 @@ async def keep(db: AsyncConnection, ids: Sequence[tuple[int, int]]) -> None:
 async def keep_late(db: AsyncConnection, late: Sequence[Late]) -> None:
     """Write documents that never counted to history."""
     if late:
-        names = ("history_id", "kind", "document_id", "version", "push_id", "snapshot")
-        await db.execute(_KEEP_LATE, {n: [getattr(x, n) for x in late] for n in names})
+        await db.execute(_KEEP_LATE, columns(late, *_LATE))
 
 
 async def write(db: AsyncConnection, ring: KeyRing, writes: Sequence[TradeWrite]) -> None:
@@ -177,8 +171,7 @@ async def write(db: AsyncConnection, ring: KeyRing, writes: Sequence[TradeWrite]
         await db.execute(_DROP_GROUPS, binds)
     await _HEADS.insert(db, [_head_row(ring, w) for w in writes if w.head])
     if touched := [w for w in writes if not w.head]:
-        names = ("document_id", "version", "push_id")
-        await db.execute(_TOUCH, {n: [getattr(w, n) for w in touched] for n in names})
+        await db.execute(_TOUCH, columns(touched, "document_id", "version", "push_id"))
     await _PAYMENTS.insert(db, [row for w in writes if w.head for row in _payment_rows(ring, w)])
     await _LINES.insert(db, [row for w in writes for row in _line_rows(ring, w)])
 
