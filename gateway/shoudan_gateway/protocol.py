@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
@@ -147,6 +147,10 @@ class Field(msgspec.Struct, frozen=True):
     read: Reader
     required: bool = True
     aliases: tuple[str, ...] = ()
+
+    def optional(self, note: str = "") -> Field:
+        """The same field where it may be left out."""
+        return replace(self, about=self.about + note, required=False)
 
 
 def value_of(request: Inbound, row: Field) -> str:

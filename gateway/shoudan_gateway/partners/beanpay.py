@@ -295,11 +295,6 @@ def create_package(values: Values) -> Any:
     )
 
 
-def optional(row: Field) -> Field:
-    """The same field where it only filters."""
-    return Field(row.wire, row.ours, row.about, row.read, required=False, aliases=row.aliases)
-
-
 TYPES: Final = Field(
     "groups", "", "账户类型前缀", Text(32), required=False, aliases=("types", "group")
 )
@@ -322,7 +317,7 @@ PARTNER = Partner(
         endpoint(
             "/account/update",
             "修改帐户",
-            (*ACCOUNT, optional(NAME), STATUS),
+            (*ACCOUNT, NAME.optional(), STATUS),
             update,
             "UpdateAccount",
             write_account,
@@ -339,7 +334,7 @@ PARTNER = Partner(
         endpoint(
             "/account/querylist",
             "查询帐户列表",
-            (IDENT, TYPES, optional(EID), optional(NAME), STATUS, *PAGE),
+            (IDENT, TYPES, EID.optional(), NAME.optional(), STATUS, *PAGE),
             list_accounts,
             "ListAccounts",
             write_accounts,
@@ -388,8 +383,8 @@ PARTNER = Partner(
             (
                 IDENT,
                 GROUPS,
-                optional(EID),
-                optional(TRADE_NO),
+                EID.optional(),
+                TRADE_NO.optional(),
                 Field("change_type", "", "变动类型1-6", Whole(1, 6), required=False),
                 Field("trade_type", "", "交易类型1-5", Whole(1, 5), required=False),
                 *PERIOD,

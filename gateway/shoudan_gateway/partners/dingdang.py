@@ -50,23 +50,24 @@ REFUND_TRANSACTION: Final = Field(
 REFUND_AMOUNT: Final = Field("refundAmt", "refund_fen", "退款总金额，以分为单位", Whole(1, FEN_MAX))
 
 
-def optional(row: Field) -> Field:
-    """The same, one of two of which one must be given; the service judges which."""
-    return Field(row.wire, row.ours, f"{row.about}（二选一）", row.read, required=False)
-
-
-ORDER_QUERY: Final = (DOMAIN, optional(TRANSACTION), optional(TRADE), NONCE)
+EITHER: Final = "（二选一）"  # the service judges which
+ORDER_QUERY: Final = (DOMAIN, TRANSACTION.optional(EITHER), TRADE.optional(EITHER), NONCE)
 REFUND: Final = (
     DOMAIN,
-    optional(TRANSACTION),
-    optional(TRADE),
+    TRANSACTION.optional(EITHER),
+    TRADE.optional(EITHER),
     REFUND_TRADE,
     TOTAL,
     REFUND_AMOUNT,
     Field("refundDesc", "refund_desc", "退款原因描述", Text(DESC_CHARS_MAX), required=False),
     NONCE,
 )
-REFUND_QUERY: Final = (DOMAIN, optional(REFUND_TRANSACTION), optional(REFUND_TRADE), NONCE)
+REFUND_QUERY: Final = (
+    DOMAIN,
+    REFUND_TRANSACTION.optional(EITHER),
+    REFUND_TRADE.optional(EITHER),
+    NONCE,
+)
 PAID: Final = (DOMAIN, TRANSACTION, TRADE, TOTAL, NONCE)
 REFUNDED: Final = (
     TRANSACTION,

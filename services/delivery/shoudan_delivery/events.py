@@ -40,19 +40,10 @@ def unknown(work: UnitOfWork, ended: EndedDelivery, outcome: Outcome) -> None:
 
 def conflict(work: UnitOfWork, there: Delivery, outcome: Outcome) -> None:
     """A later result contradicts the stored one, which stays."""
-    ended = EndedDelivery(
-        there.order_no,
-        there.coop_id,
-        there.coop_order_id,
-        there.order_id,
-        there.channel_no,
-        there.service_class,
-        None,
-    )
     work.events.add(
         f"{SUBJECT}.delivery.conflict",
         key=there.order_id,
-        body=_changed(ended, cast("pb.Status.ValueType", int(there.status)), outcome),
+        body=_changed(there, cast("pb.Status.ValueType", int(there.status)), outcome),
         tag="上游冲突",
         text=f"{there.channel_no} {outcome.code} after {there.status.name.lower()}"[:256],
     )
@@ -74,7 +65,7 @@ def switched(work: UnitOfWork, supplier: Supplier, state: SupplierState, reason:
 
 
 def _changed(
-    ended: EndedDelivery, status: pb.Status.ValueType, outcome: Outcome
+    ended: EndedDelivery | Delivery, status: pb.Status.ValueType, outcome: Outcome
 ) -> events_pb2.DeliveryChanged:
     return events_pb2.DeliveryChanged(
         key=pb.DeliveryKey(

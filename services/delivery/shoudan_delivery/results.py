@@ -105,8 +105,8 @@ class Results:
         # However often it is told again, a contradiction is one.
         new = sorted(await store.flag_conflicts(work.db, list(found)))
         for stands, outcome in (found[order_no] for order_no in new):
-            told = f"{_word(outcome)} ({outcome.source.name.lower()} {outcome.code})"
-            batch.incidents.append((outcome, f"contradicts {stands.status.name.lower()}: {told}"))
+            later = f"{_word(outcome)} ({outcome.source.name.lower()} {outcome.code})"
+            batch.incidents.append((outcome, f"contradicts {stands.status.name.lower()}: {later}"))
             events.conflict(work, stands, outcome)
         for start in range(0, len(new), CONFLICTS_MAX):
             part = [found[order_no] for order_no in new[start : start + CONFLICTS_MAX]]
@@ -179,12 +179,12 @@ class Results:
         return list(counted.values())
 
 
-def _result(ended: EndedDelivery, outcome: Outcome) -> Result:
+def _result(there: EndedDelivery | Delivery, outcome: Outcome) -> Result:
     return Result(
-        order_no=ended.order_no,
-        coop_id=ended.coop_id,
-        coop_order_id=ended.coop_order_id,
-        is_return=ended.service_class == ServiceClass.COUPON_RETURN,
+        order_no=there.order_no,
+        coop_id=there.coop_id,
+        coop_order_id=there.coop_order_id,
+        is_return=there.service_class == ServiceClass.COUPON_RETURN,
         succeeded=outcome.verdict is Verdict.SUCCEEDED,
         up_order_no=outcome.up_order_no,
         code=outcome.code,
@@ -207,26 +207,17 @@ def _word(outcome: Outcome) -> str:
 
 
 def _both(stands: Delivery, outcome: Outcome) -> tuple[Result, Result]:
-    """What stands, then the word against it: whoever is told the second knows the first."""
-    first = Result(
-        order_no=stands.order_no,
-        coop_id=stands.coop_id,
-        coop_order_id=stands.coop_order_id,
-        is_return=stands.service_class == ServiceClass.COUPON_RETURN,
-        succeeded=stands.status is Status.SUCCEEDED,
+    """The stored result, then the contradiction: a receiver of the second has the first."""
+    later = _result(stands, outcome)
+    later.succeeded, later.contradicts = stands.status is not Status.SUCCEEDED, True
+    first = msgspec.structs.replace(
+        later,
+        succeeded=not later.succeeded,
         up_order_no=stands.up_order_no,
         code=stands.result_code,
         desc=stands.result_desc,
         params=_params(stands.result_params) if stands.result_params else {},
-    )
-    later = msgspec.structs.replace(
-        first,
-        succeeded=not first.succeeded,
-        up_order_no=outcome.up_order_no,
-        code=outcome.code,
-        desc=outcome.desc,
-        params=dict(outcome.params),
-        contradicts=True,
+        contradicts=False,
     )
     return first, later
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from shoudan_delivery import interpret
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.inbound import NotifyTokens
-from shoudan_delivery.protocols import SupplierProtocol, protocol_of
+from shoudan_delivery.protocols import Call, SupplierProtocol, protocol_of
 from shoudan_delivery.result_writers import ResultWriter
 from shoudan_delivery.senders.breaker import Breaker, BreakerRules, Turn
 from shoudan_delivery.states import Source, SupplierState
@@ -40,6 +40,8 @@ PACE = 1.05
 TOOK_SHARE = 1 / 32  # of the newest answer in the mean
 # Calls begun in one turn of the event loop; then other channels have theirs.
 TURN_MAX = 16
+
+AWAY = (Unavailable, DBAPIError, OSError, TimeoutError)  # the database
 
 _log = log.get_logger("sender")
 
@@ -191,7 +193,7 @@ class Sender:
             return
         try:
             rows = await retry(lambda: self._mark(list(batch)))
-        except (Unavailable, DBAPIError, OSError, TimeoutError) as error:
+        except AWAY as error:
             _log.warning("mark_failed", error=type(error).__name__)
             self._queue.extendleft(reversed(batch.items()))
             await asyncio.sleep(0.5)
@@ -267,14 +269,17 @@ class Sender:
         notify_url = self._tokens.url(supplier, row.order_no)
         call = protocol.request(supplier, row, self._clock.now(), notify_url)
         began = self._clock.monotonic()
-        http_result = await self._http.send(
-            call.method, call.url, headers=call.headers, body=call.body, total_s=supplier.timeout_s
-        )
+        http_result = await self._send(call, supplier.timeout_s)
         share = TOOK_SHARE if self._took_s else 1.0  # the first is the mean
         self._took_s += (self._clock.monotonic() - began - self._took_s) * share
         hit("delivery.after_call")
         self._note(http_result, trial=trial)
         return interpret.of_http_result(supplier, protocol, row, http_result, Source.SYNC)
+
+    async def _send(self, call: Call, total_s: float) -> HttpResult:
+        return await self._http.send(
+            call.method, call.url, headers=call.headers, body=call.body, total_s=total_s
+        )
 
     def _opened(self, row: Outgoing) -> Outgoing:
         """The row with its account in clear, for the length of one call."""
@@ -313,7 +318,7 @@ class Sender:
         try:
             async with self._db.connect() as db:
                 return bool(await store.mark_repeated(db, [row.order_no]))
-        except (Unavailable, DBAPIError, OSError, TimeoutError) as error:
+        except AWAY as error:
             _log.warning("mark_failed", error=type(error).__name__)
             return False  # it is asked about again
 
@@ -321,13 +326,7 @@ class Sender:
         supplier, row = self.supplier, self._opened(row)
         protocol = protocol_of(supplier)
         call = protocol.query(supplier, row, self._clock.now())
-        http_result = await self._http.send(
-            call.method,
-            call.url,
-            headers=call.headers,
-            body=call.body,
-            total_s=self._settings.query_timeout_s,
-        )
+        http_result = await self._send(call, self._settings.query_timeout_s)
         outcome = interpret.of_http_result(supplier, protocol, row, http_result, Source.QUERY)
         if outcome.verdict is Verdict.NOT_SENT:
             outcome.verdict = Verdict.UNKNOWN
@@ -353,7 +352,7 @@ class Sender:
     async def _write_switch(self, *, tripped: bool) -> None:
         try:
             await self._switch(self.supplier, tripped)
-        except (Unavailable, DBAPIError, OSError, TimeoutError) as error:
+        except AWAY as error:
             _log.warning("switch_failed", error=type(error).__name__)
         finally:
             self._switching = False
