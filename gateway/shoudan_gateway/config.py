@@ -1,4 +1,4 @@
-"""The gateway's knobs."""
+"""Settings of the gateway."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ from shoudan_kit.rpc.refusal import Refused
 QUERY_CHARS_MAX: Final = 8_192
 LOGGED_CHARS_MAX: Final = 64  # of what a caller may write as long as it likes
 NO_STORE: Final = "no-store"
-SERVER_NAME: Final = "shoudan"  # whoever asks need not learn what it is made of
+SERVER_NAME: Final = "shoudan"  # says nothing about the software
 SERVER_ERROR: Final = 500
 
 _log = get_logger("gateway")
@@ -102,7 +102,7 @@ class Gateway:
         self._account(route, inbound, answer, time.perf_counter() - began)
         response = _response(answer, request.method)
         if not request.content.is_eof():
-            response.force_close()  # what follows would be the rest of a body nobody reads
+            response.force_close()  # what follows would be the rest of an unread body
         return response
 
     async def _answer(
@@ -128,7 +128,7 @@ class Gateway:
             return inbound, self._refuse(partner, failure, inbound)
         except TimeoutError:
             return inbound, self._refuse(partner, Problem(GatewayError.NO_ANSWER), inbound)
-        except Exception:  # noqa: BLE001 - a bug of ours: logged whole, told as a number
+        except Exception:  # noqa: BLE001 - a bug of ours: logged whole, shown as a trace number
             return inbound, self._broken(partner, inbound)
 
     async def _call(self, endpoint: Endpoint[Any, Any], inbound: Inbound, ends_at: float) -> Any:

@@ -169,7 +169,7 @@ def write_notify(_: pb.TakeUmsNotifyResponse, __: Inbound) -> Outbound:
 
 
 def refuse(failure: Failure, request: Inbound, _: bool) -> Outbound:
-    """Notifies are told FAILED; calls by the layer that turns them away."""
+    """Notifies are answered FAILED; calls in the form of the layer that refuses them."""
     if request.path == NOTIFY:
         return Outbound(
             failure.error.status if isinstance(failure, Problem) else 200, b"FAILED", TEXT

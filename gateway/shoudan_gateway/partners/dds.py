@@ -57,7 +57,7 @@ def write_areas(answer: pb.ListAreasResponse, _: Inbound) -> Outbound:
 
 
 def refuse(failure: Failure, request: Inbound, legacy: bool) -> Outbound:
-    """What is missing is named without a preface here; all else is told as to channels."""
+    """A missing parameter is named without a prefix; all else is answered as to channels."""
     if isinstance(failure, Malformed) and failure.error is ParameterError.MISSING:
         return oms.error(406, 406, f"{failure.name}不能为空", legacy)
     return oms.refuse(failure, request, legacy)

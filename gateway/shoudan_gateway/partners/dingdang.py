@@ -204,7 +204,7 @@ def _success(request: Inbound, **members: Any) -> Outbound:
 
 
 def refuse(failure: Failure, _: Inbound, __: bool) -> Outbound:
-    """FAIL with HTTP 200; what may have happened is told by HTTP 503 without a retCode, never by FAIL."""
+    """FAIL with HTTP 200; an unknown result is HTTP 503 without a retCode, never FAIL."""
     if isinstance(failure, Malformed):
         return _fail("参数错误")
     if not isinstance(failure, Problem):

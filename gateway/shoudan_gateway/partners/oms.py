@@ -30,7 +30,7 @@ NO_RETURN: Final = 99  # up_return_status of a mandatory refund: no goods come b
 
 # Partners see paying (10) and delivering (20) as running.
 ORDER_STATUS: Final = {10: RUNNING, 20: RUNNING}
-# Returning (10) is running; once the goods are back (20) success is told already.
+# Returning (10) is running; once the goods are back (20) partners see success.
 REFUND_STATUS: Final = {10: RUNNING, 20: 0}
 
 # status: word, code and the end of the text of the later, worded form.
@@ -170,7 +170,7 @@ def write_order(answer: Any, request: Inbound) -> Outbound:
 
 
 def refund_status(refund: pb.Refund) -> int:
-    """The status told. A mandatory refund returns no goods, so it runs until the money is back."""
+    """The status partners see. A mandatory refund returns no goods, so it runs until the money is back."""
     if refund.status == pb.REFUND_STATUS_REFUNDING and refund.up_return_status == NO_RETURN:
         return RUNNING
     return REFUND_STATUS.get(refund.status, int(refund.status))

@@ -94,7 +94,7 @@ GATEWAY_ERRORS: Final = {
     GatewayError.BUSY: "系统繁忙,请重新推送",
     GatewayError.NO_ANSWER: "系统超时,请重新推送",
 }
-# Read by the service; what its members are, docs/reference/erp.md tells.
+# Read by the service; docs/reference/erp.md describes its members.
 PUSHES: Final = {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}
 LATER: Final = "系统异常,请重新推送"
 
@@ -123,7 +123,7 @@ def writer(shape: Shape) -> Callable[[pb.IngestPushesResponse.Result, Inbound], 
 
 
 def refuse(failure: Failure, request: Inbound, _: bool) -> Outbound:
-    """HTTP 200 always: the flag tells. Source: protocols §5.1 no. 10."""
+    """HTTP 200 always; the flag says success or error. Source: protocols §5.1 no. 10."""
     shape = SHAPES.get(request.path, TRADE)
     if isinstance(failure, Malformed):
         return shape.error(f"{failure.name}{PARAMETER_ERRORS[failure.error]}")

@@ -315,7 +315,7 @@ def _rights(schema: Schema, connection: Connection, table: Table) -> str:
 
 
 def _admit(connection: Connection, role: str) -> None:
-    """Only who is named may connect: PostgreSQL itself lets everybody in."""
+    """Only the named roles may connect: PostgreSQL's default lets every role in."""
     database = _quoted(
         connection, connection.execute(text("SELECT current_database()")).scalar_one()
     )

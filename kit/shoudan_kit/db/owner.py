@@ -27,7 +27,7 @@ GIVE_WAY: Final = frozenset({"55P03", "40P01"})  # no lock in time, a deadlock
 
 @dataclass(frozen=True)
 class Patience:
-    """How a lock is waited for: everybody who comes later waits behind us, so shortly and often."""
+    """How a lock is waited for: later statements queue behind ours, so wait shortly and often."""
 
     lock_timeout_s: float = 1.0
     tries_max: int = 60

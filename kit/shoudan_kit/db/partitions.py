@@ -28,7 +28,7 @@ from shoudan_kit.log import get_logger
 
 # A release a quarter makes parts in time; each part that is empty costs a query by another key one look.
 MONTHS_AHEAD: Final = 6
-MONTHS_MIN: Final = 3  # this month and the two after it: fewer is told by metric and log
+MONTHS_MIN: Final = 3  # this month and the two after it: fewer is reported by metric and log
 WATCH_EVERY_S: Final = 600.0
 KEPT: Final = timedelta(days=90)  # younger rows may belong to what is open, refunded or asked about
 

@@ -231,7 +231,7 @@ class FastConnection(AsyncConnection):
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Append rows by COPY, binary: a third of the cost of an INSERT from arrays.
 
-        Only for rows nobody else can have written: a conflict fails the whole transaction.
+        Only for rows no other writer can have: a conflict fails the whole transaction.
         """
         if self._begins:
             await self._begin()

@@ -1,1 +1,1 @@
-"""Events: written with the rows they tell of, published to JetStream after the commit."""
+"""Events: written with the rows they describe, published to JetStream after the commit."""

@@ -74,7 +74,7 @@ class Bus:
         return self._nats is not None and self._nats.is_connected
 
     def start(self) -> None:
-        """Begin to connect; nobody waits for it."""
+        """Begin to connect in the background."""
         if self._url is not None:
             self._connecting = asyncio.create_task(self._connect(), name="nats connect")
 
@@ -89,12 +89,12 @@ class Bus:
             await bounded("nats", self._nats.close(), CLOSE_S)
 
     def on_wake(self, queues: Iterable[str] | None, wake: Callable[[], None]) -> None:
-        """Call `wake` when somebody has made a task for one of `queues` (None: any)."""
+        """Call `wake` when another process has made a task for one of `queues` (None: any)."""
         for queue in queues or [">"]:
             self._subscriptions.append((WAKE + _token(queue), lambda _: wake()))
 
     def wake(self, queues: Iterable[str]) -> None:
-        """Tell whoever serves these queues. A lost hint costs one scan interval."""
+        """Hint the processes that serve these queues. A lost hint costs one scan interval."""
         if self._nats is None or not self._nats.is_connected:
             return
         for queue in queues:

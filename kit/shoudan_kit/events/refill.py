@@ -42,7 +42,7 @@ _log = log.get_logger("refill")
 
 
 class Refill:
-    """Looks whether the stream still has what was published; owes it again when it has not."""
+    """Checks that the stream still has what was published; marks it unpublished when it has not."""
 
     def __init__(self, bus: Bus, database: Database) -> None:
         self._bus, self._database = bus, database

@@ -40,7 +40,7 @@ _logger = log.get_logger("bus")
 
 
 class _Failures:
-    """What could not be published: the first is told at once, the rest in one line per FAILED_EVERY_S."""
+    """What could not be published: the first is logged at once, the rest in one line per FAILED_EVERY_S."""
 
     def __init__(
         self,

@@ -86,7 +86,7 @@ class HttpClient:
             request = _request(method, target, headers, body)
         except UrlForbidden as forbidden:
             return NotSent(forbidden.reason)
-        # Below the total, so that a slow connect is told apart from a slow answer.
+        # Below the total, so that a slow connect is distinguished from a slow answer.
         connect_s = min(self._connect_s, total_s * 0.9)
         pool = self._pool or self._open()
         return await pool.exchange(target, request, connect_s=connect_s, total_s=total_s)
@@ -130,7 +130,7 @@ def _request(method: str, target: Target, headers: Mapping[str, str], body: byte
 
 
 def _parsed(url: str) -> URL:
-    """One of our own URLs; a spelling mistake in it is told as not sent."""
+    """One of our own URLs; a spelling mistake in it counts as not sent."""
     try:
         parsed = URL(url)
     except ValueError:

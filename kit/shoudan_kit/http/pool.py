@@ -187,7 +187,7 @@ class Pool:
             self._sweeping = self._loop.call_later(self._idle_s, self._sweep)
 
     def _room(self, key: _Key) -> None:
-        """One connection less: whoever waits longest may open another."""
+        """One connection less: the longest waiting call may open another."""
         origin = self._origins.get(key)
         if origin is None:
             return
@@ -200,7 +200,7 @@ class Pool:
             del self._origins[key]
 
     def _sweep(self) -> None:
-        """Close what nobody used for a while."""
+        """Close connections unused for a while."""
         now, kept = self._loop.time(), False
         for origin in self._origins.values():
             fresh = [

@@ -39,7 +39,7 @@ class Resolver(AbstractResolver):
         looking = self._loop.run_in_executor(
             self._threads, socket.getaddrinfo, host, port, family, socket.SOCK_STREAM
         )
-        # Counted until the thread is free, not until nobody waits any more.
+        # Counted until the thread is free, even when its caller has given up.
         looking.add_done_callback(lambda _: self._done(domain))
         found = await asyncio.shield(looking)
         return [

@@ -63,8 +63,8 @@ class Kind(Generic[P]):
     A task left unfinished comes again after `interval_s`, at most `count_max` times and not after
     `deadline_s`; then its status is 90: kept, counted, listed, and pushed again by an operator.
     `exclusive`: one pending task per order_no, a second one is not made.
-    `each`: the handler gets one task at a time, up to `parallel` at once, because it waits for somebody
-    outside; other handlers get up to `batch_max` tasks at once and `parallel` batches run at a time.
+    `each`: the handler gets one task at a time, up to `parallel` at once, because it calls
+    the outside world; other handlers get up to `batch_max` tasks and run `parallel` batches at a time.
     """
 
     name: str

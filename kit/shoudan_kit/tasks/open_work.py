@@ -72,7 +72,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A word of those offered, who says it, and why."""
+    """One of the offered decisions, who decides, and why."""
 
     word: str
     by: str
@@ -171,7 +171,7 @@ class OpenWork(work_service_pb2_grpc.WorkServiceServicer):
 
 
 def gauging(sources: Sequence[Source], clock: Clock) -> Callable[[], Awaitable[None]]:
-    """A background loop that tells by metric what waits; while a look fails the last one stands."""
+    """A background loop that sets the gauges of open work; a failed look leaves the last values."""
 
     async def gauge_open_work() -> None:
         while True:

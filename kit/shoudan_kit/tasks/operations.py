@@ -232,7 +232,7 @@ async def _after(token: str, context: RpcContext) -> int:
 
 
 def event_of(row: Any) -> core_pb2.Event:
-    """An event row as the message everybody reads."""
+    """An event row as the message of the contract."""
     event = core_pb2.Event(
         event_id=row.event_id,
         subject=row.subject,

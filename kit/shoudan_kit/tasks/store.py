@@ -15,8 +15,9 @@ from shoudan_kit.tasks.rows import EventRow, NewTask
 
 _encode = msgspec.json.Encoder().encode
 
-# Everything a transaction owes in one statement: one round trip, one plan. What tasks and events have in
-# common (a kind's timing, a subject) travels once and is pointed at: arrays are what a batch costs most.
+# Tasks, ends of tasks and events of a transaction in one statement: one round trip, one plan. Shared
+# attributes (a kind's timing, a subject) are sent once and referenced by index, because array encoding
+# dominates the cost of a batch.
 # A task run from memory is written as begun once and leased; the others are due after their delay.
 # Tasks kept for 0 s are simply gone when done.
 _WRITE = statement(f"""
@@ -66,7 +67,7 @@ DELETE FROM task WHERE name = :name AND order_no = ANY(CAST(:order_nos AS text[]
     AND exclusive AND {TASK.where(TaskEvent.FINISHED)}
 """)
 
-# Due tasks, longest due first, locked by nobody else; those past deadline or count fail here, in the scan.
+# Due tasks, longest due first, not locked by others; those past deadline or count fail here, in the scan.
 # Those of a paused queue are set aside: no longer due, they are not met again until the queue is resumed.
 _CLAIM = statement(f"""
 WITH due AS (
@@ -179,7 +180,7 @@ async def write(
     batch_id: int,
     events: Sequence[EventRow],
 ) -> datetime | None:
-    """Write new tasks, end done ones, write events with the outbox row that owes them to JetStream.
+    """Write new tasks, end done ones, write events with their outbox row.
 
     Gives the time of the events, None without any. A second pending task of an exclusive kind is
     silently not made; ending a task twice changes nothing.
@@ -313,7 +314,7 @@ async def task_gauges(db: AsyncConnection) -> Sequence[Any]:
 
 
 async def paused_queues(db: AsyncConnection) -> tuple[frozenset[str], frozenset[str]]:
-    """The queues nobody may work on now, and those resumed that have tasks set aside."""
+    """The paused queues, and resumed ones that have tasks set aside."""
     rows = (await db.execute(_PAUSED)).all()
     paused = frozenset(row.queue_name for row in rows if row.paused)
     return paused, frozenset(row.queue_name for row in rows) - paused

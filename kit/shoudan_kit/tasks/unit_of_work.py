@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Runner(Protocol):
-    """Who runs tasks in this process; the worker, or nobody."""
+    """Runs tasks in this process: the worker."""
 
     lease_s: float
 
@@ -223,7 +223,7 @@ class UnitOfWork:
 
 
 def no_record(work: UnitOfWork) -> None:
-    """The record of a change that nobody wants one of."""
+    """Records nothing: for changes without a record."""
 
 
 def _leased(new: NewTask) -> Task[Any]:

@@ -140,7 +140,7 @@ class Worker(Generic[C]):
             self._back.append(task)
 
     def wake(self) -> None:
-        """Look at the table now: a hint from whoever made a task for us."""
+        """Scan the table now: another process has made a task."""
         self._wake.set()
 
     def _fill(self, mine: _KindTasks[C]) -> None:

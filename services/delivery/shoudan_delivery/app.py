@@ -1,4 +1,4 @@
-"""The composition root: from settings to servicers, senders, task handlers and the writer of ends."""
+"""The composition root: from settings to servicers, senders, task handlers and the writer of results."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def start(app: App[DeliverySettings]) -> Running:
 
 
 async def _switch(app: App[DeliverySettings], supplier: Supplier, *, tripped: bool) -> None:
-    """Write down that a breaker tripped or closed, unless an operator's state stands above it."""
+    """Store that a breaker tripped or closed, unless an operator has set the state."""
     settings = app.settings
     reason = f"breaker: {settings.breaker_failures_ppm // 10_000} % of calls failed"
     async with app.work("delivery.switch") as work:

@@ -1,4 +1,4 @@
-"""The knobs of the delivery service."""
+"""Settings of the delivery service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DeliverySettings(SealedAccountSettings):
 
     order_target: str = Field(
         "127.0.0.1:50051",
-        description="gRPC address of the order service, which is told how deliveries end.",
+        description="gRPC address of the order service, which results are reported to.",
         examples=["dns:///order:50051"],
     )
     public_url: str = Field(

@@ -29,5 +29,5 @@ class Context:
 
     @property
     def settings(self) -> DeliverySettings:
-        """The knobs."""
+        """The settings of this process."""
         return self.app.settings

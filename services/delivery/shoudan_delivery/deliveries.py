@@ -1,4 +1,4 @@
-"""The rules of deliveries: taken once by their key, sent once, ended once."""
+"""The rules of deliveries: created once by their key, sent once, ended once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from shoudan_kit.rpc.shielded import shielded
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
-CHUNK_MAX = 200
+TASK_DELIVERIES_MAX = 200
 CLASSES = frozenset(ServiceClass)
 # A request task outlives flow_timeout, so that what was never sent by then is ended by its handler.
 GRACE_S = 3_600
@@ -56,7 +56,7 @@ class Created:
 
 
 async def create(context: Context, given: Sequence[NewDelivery]) -> list[Created | DeliveryRefusal]:
-    """Take deliveries in one transaction; results in the order given, items independent.
+    """Create deliveries in one transaction; results in the order given, items independent.
 
     Repeats: the same key and content gives the delivery as it stands, other content refuses.
     Refuses: ChannelUnavailable (never sent, written to vds_order_exp), DeliveryDiffers.
@@ -104,14 +104,14 @@ def _takes(suppliers: Suppliers, new: NewDelivery) -> bool:
 def _ask_to_send(
     work: UnitOfWork, suppliers: Suppliers, made: Sequence[tuple[int, NewDelivery]]
 ) -> None:
-    """One task for up to CHUNK_MAX deliveries of one channel, in the channel's queue."""
+    """One task for up to TASK_DELIVERIES_MAX deliveries of one channel, in the channel's queue."""
     by_channel: dict[tuple[str, int], list[tuple[int, NewDelivery]]] = {}
     for one in made:
         by_channel.setdefault((one[1].channel_no, one[1].key.service_class), []).append(one)
     for (channel_no, service_class), all_ in by_channel.items():
         supplier = suppliers.get(channel_no, service_class)
-        for start in range(0, len(all_), CHUNK_MAX):
-            part = all_[start : start + CHUNK_MAX]
+        for start in range(0, len(all_), TASK_DELIVERIES_MAX):
+            part = all_[start : start + TASK_DELIVERIES_MAX]
             work.tasks.add(
                 REQUEST,
                 Request(channel_no, service_class, [no for no, _ in part]),
@@ -173,7 +173,7 @@ async def _find_one(db: AsyncConnection, key: Key) -> Delivery:
 
 
 async def ask_now(context: Context, key: Key) -> Delivery:
-    """Ask the supplier about an unknown delivery; gives it as it stood before. Refuses DeliveryNotFound."""
+    """Query an unknown delivery now; gives it as it stood before. Refuses DeliveryNotFound."""
     async with context.app.work("delivery.ask_now") as work:
         found = await _find_one(work.db, key)
         looked = await store.load_outgoing(work.db, [found.order_no])
@@ -207,7 +207,7 @@ async def resolve(context: Context, key: Key, status: Status, by: str, reason: s
 
 
 def _resolution(delivery: Delivery, status: Status, by: str, reason: str) -> Outcome | None:
-    """A person's decision as a finding; None when it stands so already. Refuses AlreadyFinal."""
+    """A person's decision as an outcome; None when the delivery has that status. Refuses AlreadyFinal."""
     if delivery.status is status:
         return None
     if delivery.status in FINAL:
@@ -227,7 +227,7 @@ def _resolution(delivery: Delivery, status: Status, by: str, reason: str) -> Out
 async def take_notify(
     context: Context, channel_no: str, service_class: int, notify: InboundNotify
 ) -> bytes:
-    """Take a supplier's notify; once what it says is committed, the body it is to be answered with.
+    """Take a supplier's notify; gives the acknowledgement once its outcome is committed.
 
     Refuses NotifyUnverified, TooManyAttempts.
     """

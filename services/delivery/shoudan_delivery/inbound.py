@@ -1,4 +1,4 @@
-"""Whether a supplier's notify is believed: by signature, by its delivery's token or by address."""
+"""Verifies suppliers' notifies: by signature, by the delivery's token, by the sender's address."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def _token(secret: bytes, key: tuple[str, int], order_no: int) -> str:
 def is_trusted(
     tokens: NotifyTokens, supplier: Supplier, notify: InboundNotify, order_no: int
 ) -> bool:
-    """Whether this may say how a delivery ended; its signature was verified where there is a secret.
+    """Whether this notify may end the delivery; its signature is verified already where there is a secret.
 
-    Networks are asked for wherever they are given. A secret stands for the token, because a supplier
-    that signs may have lost the query.
+    Configured networks are always checked. A secret replaces the token, because a supplier that signs may
+    drop the query.
     """
     if supplier.notify_networks and not _inside(notify.remote_ip, supplier.notify_networks):
         return False
@@ -104,26 +104,26 @@ def _inside(remote_ip: str, networks: Sequence[str]) -> bool:
 class Attempts:
     """Refused notifies per sender's address, counted and limited.
 
-    Only refused ones are limited: believing needs no database, so a flood of guesses costs little, and a
-    supplier behind the same proxy as an attacker is still heard.
+    Only refused notifies are limited: verifying needs no database, so a flood of guesses costs little, and
+    a supplier behind the same proxy as an attacker still gets through.
     """
 
     def __init__(self, clock: Clock, rate_per_s: float, burst: int) -> None:
         self._clock, self._senders = clock, Rates(rate_per_s, burst)
 
     def accepted(self) -> None:
-        """Count one that was believed."""
+        """Count a verified one."""
         metrics.NOTIFIES_TAKEN("accepted").inc()
 
     def refused(self, remote_ip: str) -> bool:
-        """Count one that was not; whether its sender has refused ones left."""
+        """Count a refused one; False when its sender is over the limit."""
         within = self._senders.take(remote_ip, self._clock.monotonic())
         metrics.NOTIFIES_TAKEN("refused" if within else "limited").inc()
         return within
 
 
 class NotifyVerifier:
-    """Every notify comes through here; whatever is not believed looks alike to its sender."""
+    """Verifies every notify; all refusals look alike to the sender."""
 
     def __init__(self, channels: Channels, tokens: NotifyTokens, attempts: Attempts) -> None:
         self._channels, self._tokens, self._attempts = channels, tokens, attempts
@@ -148,13 +148,13 @@ class NotifyVerifier:
     def refusal(
         self, channel_no: str, service_class: int, notify: InboundNotify
     ) -> NotifyUnverified | TooManyAttempts:
-        """What a sender is told who is not believed, counted."""
+        """The refusal of an unverified notify, counted."""
         if not self._attempts.refused(notify.remote_ip):
             return TooManyAttempts()
         return NotifyUnverified(channel_no, service_class)
 
     def accepted(self) -> None:
-        """Count a notify that was believed."""
+        """Count a verified notify."""
         self._attempts.accepted()
 
 

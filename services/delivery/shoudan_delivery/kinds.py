@@ -8,7 +8,7 @@ from shoudan_kit.tasks.kinds import Kind
 
 
 class Request(msgspec.Struct):
-    """Deliveries of one channel that were taken together and are to be sent."""
+    """Deliveries of one channel that were created in one call and are to be sent."""
 
     channel_no: str
     service_class: int
@@ -22,7 +22,7 @@ class Ask(msgspec.Struct):
 
 
 class Result(msgspec.Struct, omit_defaults=True):
-    """One end, as the order service is told."""
+    """The result of one delivery, as it is reported to the order service."""
 
     order_no: int
     coop_id: str
@@ -37,7 +37,7 @@ class Result(msgspec.Struct, omit_defaults=True):
 
 
 class Report(msgspec.Struct):
-    """Ends that were written together and are to be told together."""
+    """Results that were stored in one transaction and are reported in one call."""
 
     results: list[Result]
 
@@ -61,7 +61,7 @@ ASK = Kind(
     exclusive=True,
     batch_max=500,
 )
-# Nobody asks about a contradiction by himself, so it is told until it is acknowledged.
+# The order service does not poll for contradictions, so each is reported until it is acknowledged.
 CONFLICT = Kind(
     "delivery.conflict",
     Report,

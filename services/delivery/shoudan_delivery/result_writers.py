@@ -1,4 +1,4 @@
-"""Lanes: the findings of one channel gather and are written in batches, beside those of all others."""
+"""One writer per channel stores its outcomes in batches, independent of all other channels."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _Waiting = tuple[Outcome, asyncio.Future[None] | None]
 
 @dataclass(frozen=True, slots=True)
 class WriterRules:
-    """How many findings one transaction takes, and how long they gather while more may come."""
+    """How many outcomes one transaction takes, and how long they are gathered while more may come."""
 
     batch_max: int
     linger_s: float
 
 
 class ResultWriter:
-    """One channel's findings: put in at any time, written by `write` in batches, in the order given."""
+    """One channel's outcomes: enqueued at any time, stored by `write` in batches, in the order given."""
 
     def __init__(self, name: str, write: Write, rules: WriterRules) -> None:
         self._name, self._write, self._rules = name, write, rules
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
         self._whole = asyncio.Event()
-        # Deliveries that wait or are under way: with none, a finding has no companions to wait for.
+        # Deliveries queued or in flight: with none, no other outcome can join the batch.
         self.in_progress: Callable[[], int] = lambda: 1
         self._loop: asyncio.Task[None] | None = None
         self._closing = False
@@ -54,15 +54,15 @@ class ResultWriter:
 
     @property
     def waiting(self) -> int:
-        """Findings not written yet."""
+        """Outcomes not stored yet."""
         return len(self._waiting)
 
     def enqueue(self, outcome: Outcome) -> None:
-        """Write this soon. If the process dies first, the delivery stays 30 and is asked about."""
+        """Store this soon. If the process dies first, the delivery stays 30 and is queried."""
         self._add(outcome, None)
 
     async def write(self, outcome: Outcome) -> None:
-        """Write this and come back when it is committed."""
+        """Store this; returns once it is committed."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._add(outcome, written)
         await written
@@ -74,7 +74,7 @@ class ResultWriter:
             self._whole.set()
         if self._loop is None:
             self._loop = asyncio.get_running_loop().create_task(
-                self._write_forever(), name=f"lane {self._name}"
+                self._write_forever(), name=f"results {self._name}"
             )
 
     async def _write_forever(self) -> None:
@@ -84,7 +84,7 @@ class ResultWriter:
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            # While answers come in numbers each waits for companions; a lone one is written at once.
+            # While answers arrive in bursts they are gathered into a batch; a lone one is stored at once.
             busy = size > 1 and loop.time() - written_at < BUSY_S
             if busy:
                 await self._gather()
@@ -128,14 +128,14 @@ class ResultWriter:
 
 
 class ResultWriters:
-    """One lane per channel and service class, made when it is first asked for."""
+    """One writer per channel and service class, made on first use."""
 
     def __init__(self, write: Write, rules: WriterRules) -> None:
         self._write, self._rules = write, rules
         self._writers: dict[tuple[str, int], ResultWriter] = {}
 
     def of(self, channel_no: str, service_class: int) -> ResultWriter:
-        """The lane of a channel; channels are configured, so they are few."""
+        """The writer of a channel; channels are configured, so they are few."""
         key = (channel_no, service_class)
         writer = self._writers.get(key)
         if writer is None:

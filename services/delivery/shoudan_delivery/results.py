@@ -1,4 +1,4 @@
-"""The writing of outcomes: whatever answers, notifies, queries and people say, in batches, once."""
+"""Stores outcomes of answers, notifies, queries and decisions, in batches, each once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FINAL = {
     Verdict.FAILED: Status.FAILED,
     Verdict.NEVER_SENT: Status.FAILED,
 }
-# Contradictions in one report, two results each: a report holds no more than a batch of ends makes.
+# Contradictions in one report, two results each: a report holds no more than one batch of results.
 CONFLICTS_MAX = 250
 _UNKNOWN = frozenset({Verdict.UNKNOWN, Verdict.NO_SUCH_ORDER})
 
@@ -48,17 +48,17 @@ class _Batch:
 
 
 class Results:
-    """One transaction for a batch of findings, tasks and events with it.
+    """Stores a batch of outcomes with their tasks and events in one transaction.
 
-    The first final finding of a delivery wins; an equal later one changes nothing; the first different
-    later one is written to vds_order_exp, flagged, published and reported to the owner, never applied.
+    The first final outcome of a delivery wins; an equal later one changes nothing; the first different
+    later one is written to vds_order_exp, flagged, published and reported to the owner; it is never applied.
     """
 
     def __init__(self, work: Callable[[str], UnitOfWork], ids: IdMaker, local_ip: str) -> None:
         self._work, self._ids, self._local_ip = work, ids, local_ip
 
     async def write(self, outcomes: Sequence[Outcome]) -> None:
-        """Write these; they are of any channel and in the order they were found."""
+        """Store these, of any channel, in the order they arrived."""
         batch = _Batch(outcomes)
         hit("delivery.before_end")
         async with self._work("delivery.end") as work:
@@ -93,7 +93,7 @@ class Results:
             await self._write_late(work, batch, [*late, *claims])
 
     async def _write_late(self, work: UnitOfWork, batch: _Batch, late: Sequence[Outcome]) -> None:
-        """Results that came second: equal ones change nothing, the first contradiction is told on."""
+        """Results of ended deliveries: an equal one changes nothing, the first contradiction is reported."""
         there = await store.by_no(work.db, [f.order_no for f in late])
         found: dict[int, tuple[Delivery, Outcome]] = {}
         for outcome in late:
@@ -102,7 +102,7 @@ class Results:
                 found.setdefault(outcome.order_no, (stands, outcome))
         if not found:
             return
-        # However often it is told again, a contradiction is one.
+        # A contradiction that comes again is the same contradiction.
         new = sorted(await store.flag_conflicts(work.db, list(found)))
         for stands, outcome in (found[order_no] for order_no in new):
             later = f"{_word(outcome)} ({outcome.source.name.lower()} {outcome.code})"
@@ -194,7 +194,7 @@ def _result(there: EndedDelivery | Delivery, outcome: Outcome) -> Result:
 
 
 def _contradicts(stands: Delivery, outcome: Outcome) -> bool:
-    """Whether a later word tells the other end; a success of another amount tells one, too."""
+    """Whether a later outcome contradicts the stored result; so does a success of another amount."""
     if outcome.claims:
         return stands.status is Status.FAILED
     if outcome.verdict is Verdict.NEVER_SENT:

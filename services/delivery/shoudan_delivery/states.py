@@ -19,7 +19,7 @@ class Status(IntEnum):
 class Event(StrEnum):
     """What can happen to a delivery."""
 
-    SENT = "sent"  # written down before the call, because the call cannot be taken back
+    SENT = "sent"  # stored before the call, because the call cannot be undone
     NOT_SENT = "not sent"  # refused before a byte left us
     UNKNOWN = "unknown"  # time-out, reset, 5xx, unreadable, unlisted, wrong number or amount
     SUCCEEDED = "succeeded"
@@ -33,7 +33,7 @@ DELIVERY = Machine(
     moves={
         (Status.CREATED, Event.SENT): Status.SENDING,
         (Status.CREATED, Event.EXPIRED): Status.FAILED,
-        # A notify may tell of a number whose connection was refused to us: its word stands.
+        # A notify may end a number whose connection was refused to us.
         (Status.CREATED, Event.SUCCEEDED): Status.SUCCEEDED,
         (Status.CREATED, Event.FAILED): Status.FAILED,
         (Status.SENDING, Event.NOT_SENT): Status.CREATED,

@@ -39,7 +39,7 @@ _log = log.get_logger("suppliers")
 
 
 class Suppliers:
-    """All channels, looked at again every second or so; `get` never waits."""
+    """All channels, reloaded about every second; `get` never waits."""
 
     def __init__(self, db: Database, settings: DeliverySettings) -> None:
         self._db, self._settings = db, settings
@@ -60,7 +60,7 @@ class Suppliers:
         self._watchers.append(watcher)
 
     async def refresh(self) -> None:
-        """Look whether anything has changed."""
+        """Reload the channels when one has changed."""
         async with self._db.connect() as db:
             version = await store.version(db)
             if version == self._version:
@@ -70,7 +70,7 @@ class Suppliers:
         self.take(loaded)
 
     def take(self, loaded: Iterable[Supplier]) -> None:
-        """Know these from now on."""
+        """Replace the known channels by these."""
         for bare in loaded:
             one = replace(
                 bare,
@@ -88,7 +88,7 @@ class Suppliers:
         return f"{base}/vds/notify/{supplier.channel_no}/{supplier.service_class}"
 
     async def refresh_forever(self) -> None:
-        """A background loop; a look that fails is made again."""
+        """A background loop; a failed reload is retried."""
         while True:
             await asyncio.sleep(self._settings.suppliers_refresh_s)
             try:
@@ -104,12 +104,12 @@ def secret_of(name: str, folder: str | None) -> bytes:
     value = named_secret.text(name, Path(folder) if folder is not None else None).encode()
     if not value:
         _log.error("secret_missing", secret_name=name)
-        return os.urandom(32)  # nothing verifies and nobody accepts us, rather than unsigned money
+        return os.urandom(32)  # no signature fits, rather than unsigned requests
     return value
 
 
 def _check_secrets(given: Iterable[Supplier], settings: DeliverySettings) -> None:
-    """Refuses FieldInvalid for a secret that everybody knows, in prod."""
+    """Refuses FieldInvalid for a demo secret in prod."""
     folder = Path(settings.secrets_dir) if settings.secrets_dir is not None else None
     for one in given:
         if named_secret.is_demo_of(settings.profile, one.secret_name, folder):
@@ -145,7 +145,7 @@ def _check(supplier: Supplier, guard: Guard) -> None:
 
 
 def _check_notifies(supplier: Supplier) -> None:
-    """Something must tell its notifies from anybody's."""
+    """Notifies must be verifiable: by a secret, a token or networks."""
     if len(supplier.notify_networks) > NETWORKS_MAX:
         raise FieldInvalid("notify_networks", f"at most {NETWORKS_MAX}")
     for network in supplier.notify_networks:

@@ -1,4 +1,4 @@
-"""Background work: send what was taken, ask about what is unknown, tell the order service what ended."""
+"""Background work: sends deliveries, queries unknown ones, reports results to the order service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shoudan_kit.tasks.kinds import Task, handles
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 FULL_S = 5.0
-# How long after its time-out a call of another process may still come back with an answer.
+# How long after its time-out another process may still store the answer to its call.
 LATE_S = 2.0
 REPORT_FIRST_S = 2.0
 REPORT_WAIT_S_MAX = 1_800.0
@@ -42,10 +42,10 @@ _AWAY = frozenset(
 # ---------------------------------------------------------------- request
 @handles(REQUEST)
 async def request(context: Context, tasks: Sequence[Task[Request]]) -> None:
-    """Hand deliveries to their channel's sender, which finishes the task with the last of them.
+    """Enqueue deliveries at their channel's sender, which finishes the task with the last of them.
 
-    Never waits for a supplier, so a slow channel holds no worker. A task that comes again was left by
-    a process that died, by a full queue or by a supplier that is still thinking.
+    Never waits for a supplier, so a slow channel blocks no worker. A retried task was left by a process
+    that died, by a full queue or by a supplier that has not answered yet.
     """
     again = [task for task in tasks if task.count > 1]
     for task in tasks:
@@ -65,7 +65,7 @@ def _enqueue(context: Context, task: Task[Request], order_nos: Sequence[int], le
 
 
 async def _recheck(context: Context, tasks: Sequence[Task[Request]]) -> None:
-    """20 is sent, 30 without an answer in time is asked about, ended ones need nothing."""
+    """Send deliveries in 20, query those in 30 without an answer in time, skip ended ones."""
     async with context.app.work("delivery.look") as work:
         order_nos = [no for task in tasks for no in task.payload.order_nos]
         rows = {
@@ -109,7 +109,7 @@ def _recheck_one(
     if not here and not unsent and not elsewhere:
         work.tasks.finish(task)
         return
-    # Only the deliveries handed over now are counted down; with others about, this task looks again.
+    # Only the deliveries enqueued now are counted down; with others in flight, this task checks again.
     left = len(unsent) if not here and not elsewhere else len(task.payload.order_nos) + 1
     _enqueue(context, task, [row.order_no for row in unsent], left)
     if elsewhere:
@@ -119,7 +119,7 @@ def _recheck_one(
 # ---------------------------------------------------------------- ask
 @handles(ASK)
 async def ask(context: Context, tasks: Sequence[Task[Ask]]) -> None:
-    """Ask suppliers about unknown deliveries until one answers; slowly once nobody waits any more."""
+    """Query unknown deliveries until the supplier answers; slowly once their order no longer waits."""
     async with context.app.work("delivery.ask") as work:
         looked = await store.load_outgoing(work.db, [task.payload.order_no for task in tasks])
         rows = {row.order_no: row for status, row in looked if status is Status.SENDING}
@@ -177,7 +177,7 @@ async def _report_failed(
     results: Sequence[Result],
     error: aio.AioRpcError,
 ) -> None:
-    """Away: later. Refused: task by task, then in halves, so that one bad result holds back no other."""
+    """Retry later when unavailable; when refused, split, so that one bad result blocks no other."""
     if error.code() not in _AWAY and len(tasks) > 1:
         for task in tasks:
             await report(context, [task])
@@ -217,12 +217,12 @@ class _Push:
 
     @classmethod
     def of(cls, result: Result) -> _Push:
-        """What was told."""
+        """The row of one result."""
         return cls(result.order_no, result.coop_id, result.coop_order_id, _encode(result).decode())
 
 
 def _pushes(results: Sequence[Result]) -> list[_Push]:
-    """One row for each number, with what was told last: a contradiction follows what it contradicts."""
+    """One row for each number, with the result reported last: a contradiction follows what it contradicts."""
     last = {result.order_no: result for result in results}
     return [_Push.of(result) for result in last.values()]
 

@@ -1,4 +1,4 @@
-"""The knobs of ERP ingest."""
+"""Settings of ERP ingest."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class ErpSettings(SealingSettings):
     listen_port: Port = Field(50054, description="Port served; 0 takes any free one.")
     customers: list[str] = Field(
         ["BudweiserTmall"],
-        description="customerids whose trades are taken; everybody else is refused and nothing kept.",
+        description="customerids whose trades are taken; others are refused and nothing is stored.",
         examples=[["BudweiserTmall"]],
     )
     app_keys: list[str] = Field(
         ["24647807"],
-        description="app_keys whose refunds are taken; everybody else is refused and nothing kept.",
+        description="app_keys whose refunds are taken; others are refused and nothing is stored.",
         examples=[["24647807"]],
     )
     sender_rules: Secret = Field(

@@ -15,7 +15,7 @@ REFUND_CHANGED: Final = "shoudan.events.erp.refund.changed"
 
 
 def trade_written(work: UnitOfWork, write: TradeWrite) -> None:
-    """Every version of a trade is received; its version tells which."""
+    """A version of a trade was received."""
     head = write.document.head
     body = events_pb2.DocumentReceived(
         id=write.document_id,

@@ -32,7 +32,7 @@ D = TypeVar("D", bound=Document)
 
 DOCUMENTS_MAX: Final = 2_000  # of one transaction
 ROUNDS_MAX: Final = 32  # versions of one document in one transaction, each a round of statements
-RACES_MAX: Final = 5  # somebody else inserted the same new document first
+RACES_MAX: Final = 5  # another process inserted the same new document first
 PHONES_MAX: Final = 200  # indexed of one body that could not be read
 _DIGITS = re.compile(rb"(?<![0-9])[0-9]{7,13}(?![0-9])")
 

@@ -235,7 +235,7 @@ def _find(
 
 
 def _extra(levels: tuple[tuple[Object, str], ...], known: frozenset[str]) -> str:
-    """What nobody documented, as JSON; numbers as the text they were."""
+    """Undocumented keys, as JSON; numbers as the text they were."""
     kept: dict[str, Json] = {}
     for level, _ in levels:
         if not (level.keys() <= known):

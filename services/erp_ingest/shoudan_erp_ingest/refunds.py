@@ -49,7 +49,7 @@ def decide(
 
 
 def phones(document: RefundDocument) -> list[str]:
-    """Every phone a refund tells."""
+    """Every phone number in a refund."""
     head = document.head
     found = (
         head.receiver_telno,

@@ -1,4 +1,4 @@
-"""The signatures ERPs of this family use, should a sender be told to sign. Source: protocols §3.1."""
+"""The signatures of ERPs of this family, for senders configured to sign. Source: protocols §3.1."""
 
 from __future__ import annotations
 
@@ -73,5 +73,5 @@ def verified(scheme: Scheme, params: Mapping[str, str], secret: str, body: bytes
     """Whether the `sign` parameter is right. Repeats are not refused: they change nothing."""
     given = params.get(SIGN, "").lower().encode()
     expected = [one.lower().encode() for one in _MAKERS[scheme](params, secret, body)]
-    # Every candidate is compared, whichever fits, so that time tells nothing.
+    # Every candidate is compared, so that the time taken reveals nothing.
     return sum([hmac.compare_digest(given, one) for one in expected]) > 0

@@ -40,7 +40,7 @@ def decide(
     """Compare a pushed trade with the stored one.
 
     A head that ended never goes back to one that has not; neither does a line. Lines of other oids
-    than the pushed ones stay. A late head still brings lines nobody knew. Source: protocols §3.3.
+    than the pushed ones stay. A late head still adds new lines. Source: protocols §3.3.
     """
     head = document.head
     content = ring.content(head, document.payments)
@@ -82,7 +82,7 @@ def after(verdict: TradeVerdict, stored: StoredTrade | None) -> str | None:
 
 
 def phones(document: TradeDocument) -> list[str]:
-    """Every phone a trade tells."""
+    """Every phone number in a trade."""
     accounts = (p.buyer_account for p in document.payments)
     found = [a for a in accounts if a and is_mobile(a)]
     mobile = document.head.receiver_mobile

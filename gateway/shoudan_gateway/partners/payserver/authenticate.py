@@ -97,7 +97,7 @@ class Tokens:
         if len(token) > TOKEN_CHARS_MAX or not token.isascii():
             raise jwt.InvalidTokenError
         kid = jwt.get_unverified_header(token).get("kid")
-        # Never jku, jwk or x5u: whoever writes a token does not choose the key it is checked by.
+        # Never jku, jwk or x5u: the writer of a token must not choose the key it is checked by.
         key = self._keys.find(kid) if isinstance(kid, str) else None
         if key is None:
             raise jwt.InvalidKeyError
@@ -126,7 +126,7 @@ class Tokens:
 
 
 def authenticate(settings: GatewaySettings) -> Authenticate:
-    """Who comes in: a good token, or in the demo profile anybody on this machine, for all merchants."""
+    """Authenticates by token; in the demo profile callers on this machine may act for all merchants."""
     tokens, demo = Tokens(settings), settings.profile == "demo"
     base_url = settings.public_base_url.rstrip("/")
 

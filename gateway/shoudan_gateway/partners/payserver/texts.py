@@ -19,7 +19,7 @@ from shoudan_kit.rpc.refusal import Refused
 
 CODE: Final = 9999  # of everything that has no code of its own
 NAME: Final = "Error"
-STACK: Final = ""  # frames of ours are nobody's business
+STACK: Final = ""  # our frames are not shown
 
 # HTTP status, code, name, message with {facts}.
 REFUSALS: Final = {

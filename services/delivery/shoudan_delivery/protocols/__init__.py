@@ -20,7 +20,7 @@ class SupplierProtocol(Protocol):
     def request(
         self, supplier: Supplier, delivery: Outgoing, now: datetime, notify_url: str
     ) -> Call:
-        """The call that asks for a delivery or a return, to be told of at `notify_url`."""
+        """The call that requests a delivery or a return; its result is notified to `notify_url`."""
         ...
 
     def query(self, supplier: Supplier, delivery: Outgoing, now: datetime) -> Call:
@@ -28,7 +28,7 @@ class SupplierProtocol(Protocol):
         ...
 
     def read(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply | Unreadable:
-        """The answer to either; what it means is judged elsewhere."""
+        """The answer to either; `interpret` decides what it means."""
         ...
 
     def read_notify(self, supplier: Supplier, notify: InboundNotify) -> Reply | Unverified:
@@ -36,7 +36,7 @@ class SupplierProtocol(Protocol):
         ...
 
     def ack_body(self) -> bytes:
-        """What a notify is answered with, so that it is not sent again."""
+        """The body that acknowledges a notify, so that it is not sent again."""
         ...
 
 

@@ -37,7 +37,7 @@ _params = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def request(supplier: Supplier, delivery: Outgoing, now: datetime, notify_url: str) -> Call:
-    """The call that asks for a delivery or a return, to be told of at `notify_url`."""
+    """The call that requests a delivery or a return; its result is notified to `notify_url`."""
     fields: dict[str, Any] = {
         "order_no": str(delivery.order_no),
         "channel_no": supplier.channel_no,
@@ -134,7 +134,7 @@ def _words(outer: Mapping[str, Any], within: Mapping[str, Any], name: str) -> st
 
 
 def read_notify(supplier: Supplier, notify: InboundNotify) -> Reply | Unverified:
-    """A notify. With a secret its signature must be right; tokens and networks are judged elsewhere."""
+    """A notify. With a secret its signature must be right; `inbound` checks tokens and networks."""
     if notify.method != "POST":
         return Unverified("not a POST")
     try:
@@ -152,7 +152,7 @@ def read_notify(supplier: Supplier, notify: InboundNotify) -> Reply | Unverified
 
 
 def ack_body() -> bytes:
-    """The documented word."""
+    """The documented acknowledgement."""
     return b"success"
 
 

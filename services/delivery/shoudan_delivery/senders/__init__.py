@@ -1,4 +1,4 @@
-"""All senders of this process: made as channels are seen, told when channels change."""
+"""All senders of this process: made when a channel is first seen, updated when it changes."""
 
 from __future__ import annotations
 

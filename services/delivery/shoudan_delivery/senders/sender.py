@@ -32,13 +32,13 @@ from shoudan_kit.secrets.sealing import SealedColumn
 
 REFUSED_WAIT_S = 1.0
 TRIALS_MAX = 3
-# A freed place waits for others at most this part of the time a call takes.
+# A free place waits for further free places at most this part of the time a call takes.
 GATHER_PART = 16
-# A channel with more than a round waiting begins calls this much faster than they end on average. Calls
-# begun together end together: begun in bursts for ever, they would have everybody else wait at each.
+# A channel with more than a round waiting starts calls this much faster than they finish on average. Calls
+# started in one burst finish in one burst; unpaced, every burst stalls the other channels of this process.
 PACE = 1.05
 TOOK_SHARE = 1 / 32  # of the newest answer in the mean
-# Calls begun in one turn of the event loop; then other channels have theirs.
+# Calls started in one turn of the event loop, so that other channels get theirs.
 TURN_MAX = 16
 
 AWAY = (Unavailable, DBAPIError, OSError, TimeoutError)  # the database
@@ -63,7 +63,7 @@ class Sender:
         accounts: SealedColumn,
         switch: Switch,
     ) -> None:
-        """`switch(supplier, tripped)` writes down that the breaker tripped or closed."""
+        """`switch(supplier, tripped)` stores that the breaker tripped or closed."""
         self.supplier = supplier
         self._db, self._writer, self._clock, self._settings = db, writer, clock, settings
         self._tokens, self._accounts, self._switch = tokens, accounts, switch
@@ -103,7 +103,7 @@ class Sender:
         return len(self._queue)
 
     def enqueue(self, order_nos: Sequence[int], request_task: RequestTask) -> bool:
-        """Queue these; False when there was no room for all: the rest stays in the table."""
+        """Enqueue these; False when the queue is full: the rest stays in the table."""
         room = self._settings.send_queue_max - len(self._queue)
         taken = [no for no in order_nos if no not in self._known]
         for order_no in taken[: max(room, 0)]:
@@ -124,7 +124,7 @@ class Sender:
         self._pump_soon()
 
     async def aclose(self, drain_s: float) -> None:
-        """Begin nothing new, let calls under way end for `drain_s`; what is cut off is asked about later."""
+        """Start no call, let calls in flight finish for `drain_s`; those cut off are queried later."""
         for order_no, _ in self._queue:
             self._known.discard(order_no)
         self._queue.clear()
@@ -170,7 +170,7 @@ class Sender:
                 else:
                     self._wake.clear()
                     await self._wake.wait()
-                    self._begun_at = self._clock.monotonic()  # waiting earns no burst
+                    self._begun_at = self._clock.monotonic()  # waiting must not allow a burst
         finally:
             self._pumping = False
         self._pump_soon()
@@ -225,7 +225,7 @@ class Sender:
             return await store.mark_sending(db, order_nos)
 
     async def _drop(self, unmoved: dict[int, RequestTask]) -> None:
-        """Those that could not be marked: overdue ones end, others were moved by somebody else."""
+        """Deliveries that could not be marked: overdue ones fail, others another process has moved."""
         async with self._db.connect() as db:
             overdue = set(await store.overdue(db, list(unmoved)))
         for order_no, request_task in unmoved.items():
@@ -234,7 +234,7 @@ class Sender:
                 self._never(order_no, request_task, "NOT_SENT_IN_TIME", "its owner no longer waits")
 
     def _give_up_queue(self) -> None:
-        """The channel was suspended: what was never sent fails at once, so that orders go elsewhere."""
+        """Fail what was never sent to a suspended channel, so that orders are bound elsewhere."""
         while self._queue:
             order_no, request_task = self._queue.popleft()
             self._known.discard(order_no)
@@ -288,7 +288,7 @@ class Sender:
 
     # ------------------------------------------------------------ asking
     def ask(self, row: Outgoing) -> None:
-        """Ask how an unknown delivery ended, or send it again where the supplier promises once."""
+        """Query an unknown delivery, or resend it to a supplier that is idempotent."""
         if row.order_no not in self._known:
             self._known.add(row.order_no)
             self._spawn(self._ask(row))
@@ -314,13 +314,13 @@ class Sender:
         return supplier.idempotent and usable and not row.overdue
 
     async def _count_repeat(self, row: Outgoing) -> bool:
-        """Written before the call, like every sending; False when it has ended meanwhile."""
+        """Stored before the call, like every attempt; False when the delivery has ended meanwhile."""
         try:
             async with self._db.connect() as db:
                 return bool(await store.mark_repeated(db, [row.order_no]))
         except AWAY as error:
             _log.warning("mark_failed", error=type(error).__name__)
-            return False  # it is asked about again
+            return False  # it is queried again
 
     async def _query(self, row: Outgoing) -> Outcome:
         supplier, row = self.supplier, self._opened(row)
@@ -334,7 +334,7 @@ class Sender:
 
     # ------------------------------------------------------------ the breaker
     def _note(self, http_result: HttpResult, *, trial: bool) -> None:
-        """Count one answer; calls begun before a trip say nothing about the time after it."""
+        """Count one answer; calls started before a trip do not count after it."""
         state = self.supplier.state
         if state is not SupplierState.OPEN and not (trial and state is SupplierState.TRIPPED):
             return

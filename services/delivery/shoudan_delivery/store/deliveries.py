@@ -120,7 +120,7 @@ UPDATE vds_order_info SET status = {DELIVERY.target(Event.NOT_SENT)}, request_st
     last_update_time = shoudan_now()
 WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND {DELIVERY.where(Event.NOT_SENT)}
 """)
-# Once: the first contradiction is what the owner is told of.
+# Once: the first contradiction is reported to the owner.
 _CONFLICT = statement("""
 UPDATE vds_order_info SET conflict = true, last_update_time = shoudan_now()
 WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND NOT conflict
@@ -261,7 +261,7 @@ async def end(
 
 
 async def note_unknown(db: AsyncConnection, given: Sequence[Outcome]) -> dict[int, EndedDelivery]:
-    """Keep the last words of deliveries that stay unknown."""
+    """Store the last code and description of deliveries that stay unknown."""
     rows = await db.execute(
         _NOTE_UNKNOWN,
         {
@@ -284,7 +284,7 @@ async def flag_conflicts(db: AsyncConnection, order_nos: Sequence[int]) -> set[i
 
 
 async def count_queries(db: AsyncConnection, given: Sequence[tuple[int, int, str]]) -> None:
-    """Note queries as (number, status, what was told)."""
+    """Store queries as (number, status, result)."""
     await db.execute(
         _COUNT_QUERIES,
         {

@@ -138,7 +138,7 @@ class Supplier:
 
     @property
     def ask_after_s(self) -> float | None:
-        """Seconds until an unknown delivery is asked about or sent again; None: only a notify ends it."""
+        """Seconds until an unknown delivery is queried or resent; None: only a notify ends it."""
         if self.can_query:
             return self.first_query_time_s
         return self.request_replenish_time_s if self.idempotent else None
@@ -198,13 +198,11 @@ class Outcome:
     incident: str = ""  # why it could not be used, for vds_order_exp
     raw: str = ""
     remote_ip: str = ""
-    ask_after_s: float | None = (
-        None  # an unknown one is asked after this; None: nobody can be asked
-    )
-    queue_name: str = ""  # where it is asked about; empty for the common queue
+    ask_after_s: float | None = None  # seconds until an unknown one is queried; None: it cannot be
+    queue_name: str = ""  # of the task that queries it; empty for the common queue
     request_task: RequestTask | None = None
     by: str = ""
-    claims: bool = False  # it tells a success that cannot be used: another amount
+    claims: bool = False  # a success of another amount, which cannot be used
 
 
 class EndedDelivery(msgspec.Struct, frozen=True, gc=False):

@@ -120,7 +120,7 @@ class ErpServicer(pb_grpc.ErpServiceServicer):
     async def EraseSubject(
         self, request: pb.EraseSubjectRequest, context: RpcContext
     ) -> pb.EraseSubjectResponse:
-        """Personal data of everybody with this phone, gone."""
+        """Erases the personal data of all documents with this phone."""
         erased = await shielded(
             self._context.subjects.erase(request.phone, request.by, request.reason)
         )

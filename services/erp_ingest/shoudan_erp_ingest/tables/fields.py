@@ -1,4 +1,4 @@
-"""What a documented field is: its kind, its length, its other spellings, whether it tells about a person."""
+"""What a documented field is: its kind, its length, its other spellings, whether it is personal data."""
 
 from __future__ import annotations
 

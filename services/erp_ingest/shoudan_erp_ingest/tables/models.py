@@ -35,7 +35,7 @@ class Trade:
     receiver_address: Annotated[
         str | None, text("收货人详细地址", chars_max=1000, personal=True)
     ] = None
-    extra: str = ""  # keys nobody documented, as JSON
+    extra: str = ""  # undocumented keys, as JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ class SwapLine:
 
 @dataclass(frozen=True, slots=True)
 class TradeDocument:
-    """One trade as one push tells it; lines it does not name are not touched by it."""
+    """One trade as one push has it; lines it does not name are left unchanged."""
 
     head: Trade
     payments: tuple[Payment, ...] = ()
