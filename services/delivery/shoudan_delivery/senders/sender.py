@@ -18,6 +18,7 @@ from shoudan_delivery.inbound import NotifyTokens
 from shoudan_delivery.protocols import Call, SupplierProtocol, protocol_of
 from shoudan_delivery.result_writers import ResultWriter
 from shoudan_delivery.senders.breaker import Breaker, BreakerRules, Turn
+from shoudan_delivery.senders.pacing import Pacing
 from shoudan_delivery.states import Source, SupplierState
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Outcome, Outgoing, RequestTask, Supplier, Verdict
@@ -32,12 +33,6 @@ from shoudan_kit.secrets.sealing import SealedColumn
 
 REFUSED_WAIT_S = 1.0
 TRIALS_MAX = 3
-# A free place waits for further free places at most this part of the time a call takes.
-GATHER_PART = 16
-# A channel with more than a round waiting starts calls this much faster than they finish on average. Calls
-# started in one burst finish in one burst; unpaced, every burst stalls the other channels of this process.
-PACE = 1.05
-TOOK_SHARE = 1 / 32  # of the newest answer in the mean
 # Calls started in one turn of the event loop, so that other channels get theirs.
 TURN_MAX = 16
 
@@ -72,7 +67,7 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._in_flight = 0
-        self._took_s, self._begun_at, self._part = 0.0, clock.monotonic(), 0.0
+        self._pacing = Pacing(clock)
         self._wake = asyncio.Event()
         self._pumping = False
         self._switching = False
@@ -170,7 +165,7 @@ class Sender:
                 else:
                     self._wake.clear()
                     await self._wake.wait()
-                    self._begun_at = self._clock.monotonic()  # waiting must not allow a burst
+                    self._pacing.resume()
         finally:
             self._pumping = False
         self._pump_soon()
@@ -209,16 +204,10 @@ class Sender:
             await self._drop(batch)
 
     async def _paced(self) -> int:
-        """Let freed places gather, then give those whose time has come."""
-        await asyncio.sleep(min(self._settings.send_linger_s, self._took_s / GATHER_PART))
-        now, last = self._clock.monotonic(), self._begun_at
-        self._begun_at = now
-        if not self._took_s or len(self._queue) <= self.supplier.concurrency_max:
-            return self._room()  # the rest goes in one round: the sooner the better
-        fair = PACE * self.supplier.concurrency_max * (now - last) / self._took_s + self._part
-        self._part = fair % 1
-        # At least one, so that a place of a small channel is never left empty.
-        return min(self._room(), max(1, int(fair)))
+        """Gather free places, then give those that may be used now."""
+        await asyncio.sleep(self._pacing.gather_s(self._settings.send_linger_s))
+        allowed = self._pacing.allowed(len(self._queue), self.supplier.concurrency_max)
+        return self._room() if allowed is None else min(self._room(), allowed)
 
     async def _mark(self, order_nos: Sequence[int]) -> list[Outgoing]:
         async with self._db.connect() as db:  # one statement, committed when it returns
@@ -270,8 +259,7 @@ class Sender:
         call = protocol.request(supplier, row, self._clock.now(), notify_url)
         began = self._clock.monotonic()
         http_result = await self._send(call, supplier.timeout_s)
-        share = TOOK_SHARE if self._took_s else 1.0  # the first is the mean
-        self._took_s += (self._clock.monotonic() - began - self._took_s) * share
+        self._pacing.note(self._clock.monotonic() - began)
         hit("delivery.after_call")
         self._note(http_result, trial=trial)
         return interpret.of_http_result(supplier, protocol, row, http_result, Source.SYNC)
