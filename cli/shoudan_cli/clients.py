@@ -23,6 +23,7 @@ from shoudan_cli.systems import (
     running,
 )
 from shoudan_kit.config import FILE_VARIABLE, ConfigError, Seconds, TlsSettings
+from shoudan_kit.rpc.address import address
 from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.command import identity_of
 from shoudan_kit.rpc.refusal import Refused, refused_from_rpc
@@ -40,17 +41,11 @@ errors = Console(stderr=True)
 class ClientSettings(TlsSettings):
     """Where the commands find a running system; the defaults are those of `shoudan up`."""
 
-    order_target: str = Field("127.0.0.1:50051", description="gRPC address of the order service.")
-    pay_target: str = Field("127.0.0.1:50052", description="gRPC address of the pay service.")
-    delivery_target: str = Field(
-        "127.0.0.1:50053", description="gRPC address of the delivery service."
-    )
-    erp_ingest_target: str = Field(
-        "127.0.0.1:50054", description="gRPC address of the ERP service."
-    )
-    identity_target: str = Field(
-        "127.0.0.1:50055", description="gRPC address of the identity service."
-    )
+    order_target: str = address("order", 50051)
+    pay_target: str = address("pay", 50052)
+    delivery_target: str = address("delivery", 50053)
+    erp_ingest_target: str = address("erp_ingest", 50054)
+    identity_target: str = address("identity", 50055)
     gateway_url: str = Field("http://127.0.0.1:8600", description="Where partners call.")
     sandbox_url: str = Field(
         "http://127.0.0.1:8690",

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shoudan_kit.config import Secret
+from shoudan_kit.config import Secret, address
 from shoudan_kit.http.ssrf import ANY_PORT, PORTS, Guard, opened
 from shoudan_kit.secrets.sealing_settings import SealedAccountSettings
 
@@ -21,11 +21,7 @@ class DeliverySettings(SealedAccountSettings):
 
     masked: ClassVar[frozenset[str]] = frozenset({"rechage_account", "recharge_account"})
 
-    order_target: str = Field(
-        "127.0.0.1:50051",
-        description="gRPC address of the order service, which results are reported to.",
-        examples=["dns:///order:50051"],
-    )
+    order_target: str = address("order", 50051)
     public_url: str = Field(
         "http://127.0.0.1:8600",
         description="Where suppliers reach our gateway; the default notify URL of a channel is made of it.",

@@ -33,7 +33,7 @@ class Pacing:
         return min(linger_s, self._took_s / GATHER_PART)
 
     def allowed(self, waiting: int, places: int) -> int | None:
-        """Calls that may start now, at least one; None when the rest goes in one round, the sooner the better."""
+        """Calls that may start now, at least one; None when the rest goes in one round, unpaced."""
         now, last = self._clock.monotonic(), self._begun_at
         self._begun_at = now
         if not self._took_s or waiting <= places:
