@@ -64,29 +64,6 @@ STATES_FROM_MACHINES = (
     "services/pay/",
 )
 STATUS = re.compile(r"\b(?:\w+_)?status\b\s*(=|<>|(NOT )?IN \()\s*('|\d)")
-# Words of an earlier private vocabulary, and what is said instead: none of them is a part of a name.
-BANNED = {
-    "coming": "in_progress",
-    "egress": "http client",
-    "handout": "enqueue",
-    "hear": "read_notify",
-    "judging": "rules",
-    "lane": "queue, writer",
-    "leash": "die_with_parent",
-    "owing": "subscriptions",
-    "releasing": "order_holds",
-    "settling": "settlement",
-    "thank": "ack",
-    "trouble": "error",
-    "turns": "fair_queue",
-    "verdicts": "interpret",
-    "wear": "preallocate",
-    "whoever": "the caller",
-    "writing": "responses",
-}
-# Lines that silence a check; the number only falls.
-SUPPRESSIONS_MAX = 95
-SUPPRESSION = re.compile(r"#\s*(ruff: )?noqa|#\s*(type|pyright): ignore|cast\(\"Any\"")
 SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH)\s")
 POLL_NAMES = ("poll", "until", "eventually")
 REGISTRIES = re.compile("|".join([r"pypi\." + "org", "pythonhosted" + r"\.", "npmjs" + r"\."]))
@@ -383,25 +360,6 @@ def servicer_name(source: Source) -> Iterator[Finding]:
                 yield source.found(node.lineno, f"{node.name} serves {wanted[0]}")
 
 
-def banned_word(source: Source) -> Iterator[Finding]:
-    """Names of the old vocabulary, in whatever part of an identifier or of a module's name."""
-    named = [(1, source.stem)]
-    for node in source.nodes:
-        names = (getattr(node, kind, None) for kind in ("name", "id", "attr", "arg"))
-        named += [(getattr(node, "lineno", 1), name) for name in names if isinstance(name, str)]
-    for line, name in named:
-        parts = {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
-        for word in parts & (BANNED.keys() | {f"{one}s" for one in BANNED}):
-            better = BANNED.get(word) or BANNED[word.removesuffix("s")]
-            yield source.found(line, f"{name}: say {better}, not {word}")
-
-
-def suppressions(source: Source) -> list[int]:
-    """Lines that silence a check."""
-    lines = enumerate(source.text.splitlines(), 1)
-    return [number for number, line in lines if SUPPRESSION.search(line)]
-
-
 def at(path: str, text: str) -> Source:
     return Source(path, text)
 
@@ -464,8 +422,6 @@ RULES = [
          ("services/",), imports_up, at(f"{ORDER}/events.py", "from shoudan_order import orders")),
     Rule("rpc translates", "open the transaction in a noun: rpc makes values of messages and back",
          ALIKE, transaction_in_rpc, at(f"{ORDER}/rpc/order.py", "async with app.work('a'): ...")),
-    Rule("banned word", "use the field's term", CODE,
-         banned_word, at("kit/a.py", "def lane_of(a): ...")),
     Rule("servicer name", "name the servicer after its service: OrderService, OrderServicer",
          ALIKE, servicer_name, at(f"{ORDER}/rpc/order.py", "class Os(grpc.OrderServiceServicer): ...")),
 ]  # fmt: skip
@@ -490,28 +446,6 @@ def test_a_service_has_the_role_files_of_every_service(service: str) -> None:
     ]
     there = {home_and_role(package, rest)[1] for package, *rest in paths if rest}
     assert not set(ROLES) - there, f"{service} lacks {set(ROLES) - there}"
-
-
-def test_fewer_and_fewer_lines_silence_a_check() -> None:
-    this = str(Path(__file__).relative_to(ROOT))
-    python = [s for s in sources() if s.path.endswith(".py") and s.path != this]
-    found = [
-        f"{s.path}:{line}"
-        for s in python
-        if not s.path.startswith("protos/gen/")
-        for line in suppressions(s)
-    ]
-    wanted = (
-        f"{len(found)}, at most {SUPPRESSIONS_MAX}: mend the cause; with fewer, lower the number"
-    )
-    assert len(found) <= SUPPRESSIONS_MAX, "\n".join([wanted, *found])
-
-
-def test_a_line_that_silences_a_check_is_seen() -> None:
-    text = (
-        'a = 1  # noqa: E501\nb = 2  # pyright: ignore[x]\nc = cast("Any", b)\nd = cast("int", b)\n'
-    )
-    assert suppressions(at("kit/a.py", text)) == [1, 2, 3]
 
 
 def test_the_locks_name_no_host_and_pin_every_package_by_hash() -> None:

@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from shoudan_kit.config import Port, ProcessSettings, Seconds, address
+from shoudan_kit.config import Port, ProcessSettings, Seconds
+from shoudan_kit.rpc.address import address
 from shoudan_kit.tls.hops import is_loopback
 
 Backend = Literal["order", "pay", "delivery", "erp_ingest"]

@@ -122,16 +122,6 @@ OpenService = Literal["health", "reflection"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
-
-def address(service: str, port: int) -> Any:
-    """A setting: where a service is called."""
-    return Field(
-        f"127.0.0.1:{port}",
-        description=f"gRPC address of the {service} service; dns:/// spreads calls over its replicas.",
-        examples=[f"dns:///{service}:50051"],
-    )
-
-
 DEMO_MARK = "demo"  # every secret the demo profile makes begins with it
 
 

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shoudan_kit.config import Secret, address
+from shoudan_kit.config import Secret
 from shoudan_kit.http.ssrf import ANY_PORT, PORTS, Guard, opened
+from shoudan_kit.rpc.address import address
 from shoudan_kit.secrets.sealing_settings import SealedAccountSettings
 
 KEY_CHARS_MIN = 16

@@ -1,0 +1,91 @@
+"""The house's words, and its silenced checks: old words do not come back, and suppressions only get fewer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.test_tidy import CODE, ROOT, Finding, Source, at, sources
+
+# Words of an earlier private vocabulary, and what is said instead: none of them is a part of a name.
+BANNED = {
+    "coming": "in_progress",
+    "egress": "http client",
+    "handout": "enqueue",
+    "hear": "read_notify",
+    "judging": "rules",
+    "lane": "queue, writer",
+    "leash": "die_with_parent",
+    "owing": "subscriptions",
+    "releasing": "order_holds",
+    "settling": "settlement",
+    "thank": "ack",
+    "trouble": "error",
+    "turns": "fair_queue",
+    "verdicts": "interpret",
+    "wear": "preallocate",
+    "whoever": "the caller",
+    "writing": "responses",
+}
+# Lines that silence a check; the number only falls.
+SUPPRESSIONS_MAX = 95
+SUPPRESSION = re.compile(r"#\s*(ruff: )?noqa|#\s*(type|pyright): ignore|cast\(\"Any\"")
+
+
+def banned_word(source: Source) -> Iterator[Finding]:
+    """Names of the old vocabulary, in whatever part of an identifier or of a module's name."""
+    named = [(1, source.stem)]
+    for node in source.nodes:
+        names = (getattr(node, kind, None) for kind in ("name", "id", "attr", "arg"))
+        named += [(getattr(node, "lineno", 1), name) for name in names if isinstance(name, str)]
+    for line, name in named:
+        parts = {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+        for word in parts & (BANNED.keys() | {f"{one}s" for one in BANNED}):
+            better = BANNED.get(word) or BANNED[word.removesuffix("s")]
+            yield source.found(line, f"{name}: say {better}, not {word}")
+
+
+def suppressions(source: Source) -> list[int]:
+    """Lines that silence a check."""
+    lines = enumerate(source.text.splitlines(), 1)
+    return [number for number, line in lines if SUPPRESSION.search(line)]
+
+
+def test_no_name_has_a_word_of_the_old_vocabulary() -> None:
+    found = [
+        one
+        for s in sources()
+        if s.path.startswith(CODE) and s.path.endswith(".py")
+        for one in banned_word(s)
+    ]
+    assert not found, "\n".join(["use the field's term:", *map(str, found)])
+
+
+def test_an_old_word_is_seen_in_whatever_part_of_a_name() -> None:
+    for text in ("def lane_of(a): ...", "class KindLanes: ...", "a.thank()", "def f(leash): ..."):
+        assert len(list(banned_word(at("kit/a.py", text)))) == 1
+    assert list(banned_word(at("kit/turns.py", "")))
+    assert not list(banned_word(at("kit/a.py", "planes = returns(a)")))
+
+
+def test_fewer_and_fewer_lines_silence_a_check() -> None:
+    this = str(Path(__file__).relative_to(ROOT))
+    python = [s for s in sources() if s.path.endswith(".py") and s.path != this]
+    found = [
+        f"{s.path}:{line}"
+        for s in python
+        if not s.path.startswith("protos/gen/")
+        for line in suppressions(s)
+    ]
+    wanted = (
+        f"{len(found)}, at most {SUPPRESSIONS_MAX}: mend the cause; with fewer, lower the number"
+    )
+    assert len(found) <= SUPPRESSIONS_MAX, "\n".join([wanted, *found])
+
+
+def test_a_line_that_silences_a_check_is_seen() -> None:
+    text = (
+        'a = 1  # noqa: E501\nb = 2  # pyright: ignore[x]\nc = cast("Any", b)\nd = cast("int", b)\n'
+    )
+    assert suppressions(at("kit/a.py", text)) == [1, 2, 3]
