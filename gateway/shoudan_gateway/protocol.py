@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
@@ -150,7 +150,7 @@ class Field(msgspec.Struct, frozen=True):
 
     def optional(self, note: str = "") -> Field:
         """The same field where it may be left out."""
-        return replace(self, about=self.about + note, required=False)
+        return msgspec.structs.replace(self, about=self.about + note, required=False)
 
 
 def value_of(request: Inbound, row: Field) -> str:

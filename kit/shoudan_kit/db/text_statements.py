@@ -190,7 +190,7 @@ class FastConnection(AsyncConnection):
     async def _send(self, command: str) -> str:
         try:
             return await self._driver.execute(command)
-        except Exception as error:  # noqa: BLE001 - sorted as those of statements
+        except Exception as error:  # sorted as those of statements
             self._raise(error, command)
 
     def _forget(self) -> None:
@@ -225,7 +225,7 @@ class FastConnection(AsyncConnection):
             prepared = await _prepare(self._info, self._driver, sql)
             rows = await prepared.fetch(*values)
             return Rows(rows, _affected(prepared.get_statusmsg()))
-        except Exception as error:  # noqa: BLE001 - sorted by SQLAlchemy as its own cursor's would be
+        except Exception as error:  # sorted by SQLAlchemy as its own cursor's would be
             self._raise(error, sql)
 
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -240,15 +240,15 @@ class FastConnection(AsyncConnection):
             see(sql)
         try:
             await self._driver.copy_records_to_table(table, records=rows, columns=columns)
-        except Exception as error:  # noqa: BLE001 - sorted as those of statements
+        except Exception as error:  # sorted as those of statements
             self._raise(error, sql)
 
     def _raise(self, error: Exception, sql: str) -> NoReturn:
         """The same exceptions as ever: DBAPIError and its kinds, a lost connection invalidated."""
         translated: Exception = error
         try:
-            self._adapter._handle_exception(error)  # noqa: SLF001
-        except Exception as known:  # noqa: BLE001 - that is how it answers
+            self._adapter._handle_exception(error)
+        except Exception as known:  # that is how it answers
             translated = known
         connection = cast("Any", self._proxied)
         if isinstance(error, TimeoutError | OSError) and not connection.invalidated:
@@ -256,7 +256,7 @@ class FastConnection(AsyncConnection):
             report(error, sql)
             connection.invalidate(error)
             raise error
-        connection._handle_dbapi_exception(translated, sql, None, None, None)  # noqa: SLF001
+        connection._handle_dbapi_exception(translated, sql, None, None, None)
         raise translated
 
 
@@ -271,7 +271,7 @@ class Driver(asyncpg.Connection):
         wanted = frozenset(cast("Iterable[int]", typeoids))
         known = _known_types.get(wanted)
         if known is None:
-            known = await cast("Any", super())._introspect_types(typeoids, timeout)  # noqa: SLF001
+            known = await cast("Any", super())._introspect_types(typeoids, timeout)
             if max(wanted, default=0) < FIRST_OWN_TYPE:
                 _known_types[wanted] = (known[0], _Named())
         return known
