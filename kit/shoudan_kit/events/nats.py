@@ -210,7 +210,7 @@ class Bus:
         """The next connection is made with the newest certificate."""
         if self._nats is not None:
             with suppress(TlsInvalid):
-                cast("Any", self._nats).options.update(self._tls())
+                self._nats.options.update(self._tls())
 
     async def _on_reconnect(self) -> None:
         """A server that lost its store gets its stream again."""
