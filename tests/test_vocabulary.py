@@ -17,7 +17,6 @@ BANNED = {
     "judging": "rules",
     "lane": "queue, writer",
     "leash": "die_with_parent",
-    "owing": "subscriptions",
     "releasing": "order_holds",
     "settling": "settlement",
     "thank": "ack",
