@@ -68,26 +68,10 @@ class GatewaySettings(ProcessSettings):
         "oms",
         description="System the channels' ledger accounts belong to; a channel's signature reads its own.",
     )
-    order_target: str = Field(
-        "127.0.0.1:50051",
-        description="gRPC target of the order service.",
-        examples=["dns:///order:50051"],
-    )
-    pay_target: str = Field(
-        "127.0.0.1:50052",
-        description="gRPC target of the pay service.",
-        examples=["dns:///pay:50052"],
-    )
-    delivery_target: str = Field(
-        "127.0.0.1:50053",
-        description="gRPC target of the delivery service.",
-        examples=["dns:///delivery:50053"],
-    )
-    erp_ingest_target: str = Field(
-        "127.0.0.1:50054",
-        description="gRPC target of the ERP service.",
-        examples=["dns:///erp_ingest:50054"],
-    )
+    order_target: str = address("order", 50051)
+    pay_target: str = address("pay", 50052)
+    delivery_target: str = address("delivery", 50053)
+    erp_ingest_target: str = address("erp_ingest", 50054)
     ready_backends: list[Backend] = Field(
         ["order"],
         description="Services without which /readyz says no (so it does without any). Orders go on while "

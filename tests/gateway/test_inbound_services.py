@@ -89,7 +89,7 @@ class Prod:
         async with pay.app.work() as work:
             await modes.create(work.db, mode)
         async with self.channel("pay", "gateway") as channel:
-            stub: Any = payment_grpc.PaymentServiceStub(cast("Any", channel))
+            stub: Any = payment_grpc.PaymentServiceStub(channel)
             item = payment.CreatePaysRequest.Item(
                 mode_uuid=mode.uuid,
                 payer="A",

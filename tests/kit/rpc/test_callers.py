@@ -342,7 +342,7 @@ class Audits(audit_service_pb2_grpc.AuditServiceServicer):
     def __init__(self) -> None:
         self.seen: list[tuple[str, Caller]] = []
 
-    async def PauseDelivery(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC names
+    async def PauseDelivery(self, request: Any, context: Any) -> Any:
         self.seen.append((request.by, callers.current_caller()))
         return audit_service_pb2.PauseDeliveryResponse()
 
