@@ -90,7 +90,7 @@ async def _login_token(found: ClientSettings) -> str:
 
     async with open_clients(found) as clients:
         try:
-            return await kept_logins.access_token(clients, kept_logins.context_of(found))
+            return await kept_logins.access_token(clients, await kept_logins.context_of(found))
         except Failed as error:
             raise SystemUnclear(f"{error}; shoudan login") from None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shoudan_cli.clients import Clients, ClientSettings, Failed
-from shoudan_cli.systems import running
+from shoudan_cli.systems import answering
 
 ACCESS_VARIABLE: Final = "SHOUDAN_ACCESS_TOKEN"
 API_VARIABLE: Final = "SHOUDAN_API_TOKEN"
@@ -50,11 +50,10 @@ class Login:
         return Login(self.name, self.device)
 
 
-def context_of(found: ClientSettings) -> str:
-    """What a login belongs to: the system's id where `shoudan up` started it, else where identity listens."""
-    target = found.identity_target
-    ids = [one.id for one in running() if target in one.targets.values()]
-    return ids[0] if ids else target
+async def context_of(found: ClientSettings) -> str:
+    """What a login belongs to: the id of the system that answers, else where its identity listens."""
+    answer = await answering(found.identity_target)
+    return answer.id if answer is not None and answer.id else found.identity_target
 
 
 def place_of(context: str) -> Path:

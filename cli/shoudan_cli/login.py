@@ -40,7 +40,8 @@ def whoami() -> None:
 
 async def _login(name: str) -> None:
     found = settings()
-    before = kept_logins.read(kept_logins.context_of(found))
+    context = await kept_logins.context_of(found)
+    before = kept_logins.read(context)
     known = before.name if before is not None else ""
     name = name or _ask(f"login name [{known}]" if known else "login name") or known
     device = before.device if before is not None and before.name == name else ""
@@ -51,7 +52,7 @@ async def _login(name: str) -> None:
         made = Login.of(name, done.device, done.tokens)
         if done.totp_enrolment_required:
             made = await _enrol(clients, made, request.agent)
-    kept_logins.write(kept_logins.context_of(found), made)
+    kept_logins.write(context, made)
     console.print(f"logged in as {name}", markup=False, highlight=False)
 
 
@@ -88,11 +89,12 @@ async def _enrol(clients: Clients, made: Login, agent: str) -> Login:
 
 async def _logout() -> None:
     found = settings()
-    known = kept_logins.read(kept_logins.context_of(found))
+    context = await kept_logins.context_of(found)
+    known = kept_logins.read(context)
     if known is None or not known.access_token:
         console.print("not logged in")
         return
-    kept_logins.write(kept_logins.context_of(found), known.out())
+    kept_logins.write(context, known.out())
     if known.refresh_token:
         request = pb.LogoutRequest(refresh_token=known.refresh_token)
         async with open_clients(found) as clients:
@@ -103,7 +105,7 @@ async def _logout() -> None:
 async def _whoami() -> None:
     found = settings()
     async with open_clients(found) as clients:
-        token = await kept_logins.access_token(clients, kept_logins.context_of(found))
+        token = await kept_logins.access_token(clients, await kept_logins.context_of(found))
         if not token:
             raise Failed("not logged in: shoudan login")
         answer = await _call(clients, "WhoAmI", pb.WhoAmIRequest(), token)

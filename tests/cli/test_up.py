@@ -9,13 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shoudan_cli.system import PortTaken, System, default_data_dir
+from shoudan_cli.system import PortTaken, Stage, System, default_data_dir
 from shoudan_cli.wiring import choose_ports, own_environment, ownerless
 from shoudan_kit.embedded.home import blocked_at, unprivileged_user
 from shoudan_kit.process.ports import free_port, http_status
@@ -46,6 +48,14 @@ async def up(*options: str):
 def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Systems of this machine that start now are not waited for."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's user may enter when the tests are root's."""
+    with tempfile.TemporaryDirectory(prefix="shoudan-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def gone(pid: int) -> bool:
@@ -201,6 +211,23 @@ def test_a_secret_reaches_the_processes_listed_with_it_and_no_others(name, suffi
 
 def test_a_secret_that_does_not_say_whose_it_is_is_told():
     assert ownerless({**dict.fromkeys(SECRETS, ""), "PATH": ""}) == ["SHOUDAN_SECRET_WHOSE"]
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+async def test_the_first_admin_is_shown_once_and_the_system_keeps_its_id(open_folder):
+    shown: list[str] = []
+    ids: list[str] = []
+    for _ in range(2):
+        stages: list[Stage] = []
+        async with System.start(
+            ephemeral=False, data_dir=open_folder / "data", catalogue=None, stage=stages.append
+        ) as system:
+            shown += [one.text for one in stages if one.name == "identity"]
+            ids.append(system.id)
+    (text,) = shown
+    assert text.startswith("first operator admin, password for one login: ")
+    assert len(set(ids)) == 1
 
 
 @pytest.mark.system

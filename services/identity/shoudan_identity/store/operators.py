@@ -42,7 +42,7 @@ INSERT INTO operator (operator_id, name, display_name, roles, password_hash, pas
     create_time, created_by, update_time, changed_by)
 VALUES (:operator_id, :name, :display_name, CAST(:roles AS text[]), :password_hash,
     shoudan_now() + :once_s * interval '1 second', shoudan_now(), :by, shoudan_now(), :by)
-ON CONFLICT (name) DO NOTHING RETURNING operator_id
+ON CONFLICT DO NOTHING RETURNING operator_id
 """)
 _ANY = statement("SELECT EXISTS (SELECT 1 FROM operator) AS found")
 _ROLES = statement("""
