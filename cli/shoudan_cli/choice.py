@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from shoudan_cli.command_list import GROUP
-from shoudan_cli.credentials import present
+from shoudan_cli.credentials import HOME_VARIABLE, present
 from shoudan_cli.systems import NAME_VARIABLE, Answer, SystemUnclear, described, meant, running
 
 if TYPE_CHECKING:
@@ -113,8 +113,11 @@ def _present(answers: Sequence[Answer], login: str) -> None:
     """Let the commands show who runs them, to what has answered as this system and to nothing else."""
     if not answers:
         return
-    home = next((Path(one.home) for one in running() if one.id == answers[0].id), None)
-    present(answers[0].id, home, [one.target for one in answers], login)
+    whose = answers[0].id
+    home = next((Path(one.home) for one in running() if one.id == whose), None)
+    if home is None and whose and whose == os.environ.get("SHOUDAN_SYSTEM_ID"):
+        home = Path(given) if (given := os.environ.get(HOME_VARIABLE)) else None
+    present(whose, home, [one.target for one in answers], login)
 
 
 def _option(args: Sequence[str], name: str) -> str:

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Final
 
 OWNER_KEY: Final = "operator.key"  # in the data folder; who may read it owns the system
+HOME_VARIABLE: Final = (
+    "SHOUDAN_OWNER_HOME"  # names the data folder of a system that is not registered
+)
 OWNER_KEYS: Final = "operator.jwks.json"  # the public half, which the services trust
 FRESH_S: Final = 120  # a token this close to its end is replaced
 

@@ -217,6 +217,8 @@ class Words:
 
     def _rule(self, table: Table, words: str) -> str | None:
         """A rule in this dialect's words; None for one it cannot say."""
+        if "ARRAY[" in words:
+            return None
         if self.name == "oracle":
             truths = {c.name for c in table.columns if isinstance(c.type, Boolean)}
             if truths & set(re.findall(r"\w+", words)) or ") = (" in words:

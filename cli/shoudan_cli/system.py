@@ -16,7 +16,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final, Literal, Self
 
-from shoudan_cli.credentials import make_owner_key, present
+from shoudan_cli.credentials import HOME_VARIABLE, make_owner_key, present
 from shoudan_cli.wiring import (
     GATEWAY,
     LOOPBACK,
@@ -217,7 +217,8 @@ class System:
             found = self._environment()
             found |= _of_ledger(self.home)
             found["SHOUDAN_TOKEN_KEYS"] = str(make_owner_key(self.home))
-            self.env = {**found, "SHOUDAN_SYSTEM_ID": self.id, **self.plan.env}
+            whose = {"SHOUDAN_SYSTEM_ID": self.id, HOME_VARIABLE: str(self.home)}
+            self.env = {**found, **whose, **self.plan.env}
             present(self.id, self.home, map(self.target, SERVICES))
             declared = await loading
             self.settings = {
