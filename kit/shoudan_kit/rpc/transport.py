@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self, cast
 
@@ -14,18 +13,8 @@ from shoudan_kit.rpc.messages import Options
 from shoudan_kit.tls.identity import Identity, Material
 from shoudan_kit.tls.names import server_name
 
-RETIRED_S: Final = (
-    60.0  # calls under way on the connection of an old certificate; none may take longer
-)
-_CIPHERS: Final = "GRPC_SSL_CIPHER_SUITES"
-# gRPC for Python has no setting for the TLS version. TLS 1.3 has ciphers of its own, which this list
-# does not touch; of TLS 1.2 it leaves one that needs a shared secret, which no process has.
-_NO_TLS_1_2: Final = "ECDHE-PSK-AES128-CBC-SHA"
-
-
-def only_tls_1_3() -> None:
-    """Refuse older versions of TLS in this process and in its children; before gRPC is first used."""
-    os.environ[_CIPHERS] = _NO_TLS_1_2
+# Calls under way on the connection of an old certificate may take this long, none takes longer.
+RETIRED_S: Final = 60.0
 
 
 def server_credentials(identity: Identity) -> grpc.ServerCredentials:

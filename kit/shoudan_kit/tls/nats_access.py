@@ -9,6 +9,8 @@ from shoudan_kit.tls.identity import Files
 from shoudan_kit.tls.names import spiffe_name
 
 _STREAM: Final = "SHOUDAN_EVENTS"
+# The word in a service's subjects where it is not its name: subjects were documented before.
+_SUBJECT_WORDS: Final = {"erp_ingest": "erp"}
 
 
 def nats_access(files: Files, services: Sequence[str]) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def permissions(service: str) -> dict[str, Any]:
     return {
         "publish": {
             "allow": [
-                f"shoudan.events.{service}.>",
+                f"shoudan.events.{_SUBJECT_WORDS.get(service, service)}.>",
                 "shoudan.task.>",
                 "$JS.API.INFO",
                 f"$JS.API.STREAM.INFO.{_STREAM}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from shoudan_kit.events.relay import Relay
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_kit.tls.authority import CA, CERT, CURRENT, KEY, Authority
 from shoudan_kit.tls.identity import Files, Identity
+from shoudan_kit.tls.nats_access import permissions
 from tests.poll import eventually
 
 SERVICES = ("order", "pay", "t")
@@ -218,3 +220,13 @@ async def test_new_certificates_are_taken_by_server_and_clients(house: House) ->
     await eventually(lambda: order.connected)
     await order.publish("shoudan.events.order.made", b"", "id-3")
     await order.close()
+
+
+@pytest.mark.parametrize("service", ["order", "pay", "delivery", "erp_ingest", "identity"])
+def test_a_service_may_publish_every_subject_its_code_names(service: str) -> None:
+    code = (Path(__file__).parents[3] / f"services/{service}").rglob("shoudan_*/**/*.py")
+    text = "\n".join(file.read_text() for file in code if "migrations" not in file.parts)
+    named = set(re.findall(r'"(shoudan\.events\.[a-z_.]+)', text))
+    (own,) = [one for one in permissions(service)["publish"]["allow"] if ".events." in one]
+    assert named
+    assert {one for one in named if not f"{one}.".startswith(own.removesuffix(">"))} == set()
