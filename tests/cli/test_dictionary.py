@@ -31,7 +31,7 @@ def test_every_table_and_column_is_told() -> None:
 
 def test_every_error_code_is_told_with_its_documented_number() -> None:
     reasons = [one for one in contract.enums() if one.name == "ErrorReason"]
-    assert len({one.package for one in reasons}) == len(reasons) == 5
+    assert len({one.package for one in reasons}) == len(reasons) == 6
     for reason in (value for one in reasons for value in one.values[1:]):
         name, code, status, _, about = _error(reason)
         assert f"| {name} | {code} | {status} |" in EN["errors.md"]
@@ -43,7 +43,13 @@ def test_every_error_code_is_told_with_its_documented_number() -> None:
 def test_every_published_message_is_told_with_its_subjects() -> None:
     told = EN["events.md"]
     events = contract.events()
-    assert {one.package.split(".")[1] for one in events} == {"order", "pay", "delivery", "erp"}
+    assert {one.package.split(".")[1] for one in events} == {
+        "order",
+        "pay",
+        "delivery",
+        "erp",
+        "identity",
+    }
     for one in events:
         assert f"## {one.package}.{one.name}\n\nSubjects: `" in told
         assert all(field.about for field in one.values), one.name
