@@ -229,7 +229,7 @@ def test_settings_of_production_with_a_folder_and_keys_are_in_order() -> None:
     keys = Secret("s" * 32 + "\n" + PUBLIC)
     made = PaySettings(
         profile="prod",
-        database_url=Secret("postgresql://x/y"),
+        database_url=Secret("postgresql://x/y?sslmode=verify-full&sslrootcert=/ca.pem"),
         ledger_keys=Secret("k" * 32),
         component_secret=Secret("c" * 32),
         ledger_statements_dir=Path("/statements"),

@@ -105,7 +105,8 @@ def _status(was: Account, *, locked: bool) -> int:
     """The status to store; one that is as wanted already stays."""
     status = AccountStatus.LOCKED if was.locked else AccountStatus.NORMAL
     event = AccountEvent.LOCKED if locked else AccountEvent.UNLOCKED
-    return int(ACCOUNT.moved(status, event) or status)
+    moved = ACCOUNT.moved(status, event)
+    return int(status if moved is None else moved)  # NORMAL is 0
 
 
 def _changed(account: Account, wanted: Change) -> Account:
