@@ -32,7 +32,9 @@ def selects(stage: str) -> list[str]:
 
 
 def test_every_test_is_in_one_of_the_two_stages() -> None:
-    assert selects("tests-together") == ["-m", "not alone"]
+    together = selects("tests-together")
+    assert together[:4] == ["-o", "cache_dir=.venv/together", "-m", "not alone"]
+    assert together[4:] == ["||", "bash", "tools/second_look.sh"]
     marker, files = selects("tests-alone")[:2], selects("tests-alone")[2:]
     assert marker == ["-m", "alone"]
     assert files == shlex.split(r"$(grep -rl --include='*.py' 'pytest\.mark\.alone(' tests)")

@@ -23,7 +23,8 @@ Folder = Annotated[
     Path,
     typer.Option(help="Folder of authority and certificates.", envvar="SHOUDAN_PKI_FOLDER"),
 ]
-Days = Annotated[float, typer.Option(help="Days a certificate lives.", envvar="SHOUDAN_PKI_DAYS")]
+DAYS_VARIABLE: Final = "SHOUDAN_PKI_DAYS"
+Days = Annotated[float, typer.Option(help="Days a certificate lives.", envvar=DAYS_VARIABLE)]
 
 
 @app.command()

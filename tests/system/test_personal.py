@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Sequence
 from typing import Any
 
@@ -125,7 +126,8 @@ async def test_an_account_is_found_and_erased_everywhere_but_where_it_is_still_n
     assert "status" not in body
     assert body["code"] != "000"
     who = await partner.sql("order", "SELECT text FROM event WHERE subject LIKE '%account.erased'")
-    assert who == "account erased by dpo: asked for"
+    # Who the token says it is, whatever the call says.
+    assert who == f"account erased by {getpass.getuser()}: asked for"
 
 
 async def test_rows_of_before_are_sealed_by_a_walk_and_stay_the_same_requests(
@@ -184,7 +186,6 @@ async def test_what_cannot_be_walked_is_refused(partner: Partner) -> None:
         pb.WalkAccountsRequest(rows=5001),
         pb.WalkAccountsRequest(account="\0"),
         pb.WalkAccountsRequest(erase=True, by="a", reason="b"),
-        pb.WalkAccountsRequest(erase=True, account="1", reason="b"),
         pb.WalkAccountsRequest(erase=True, account="1", by="a"),
     )
     for message in wrong:

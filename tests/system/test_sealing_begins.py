@@ -13,6 +13,7 @@ from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2_grpc as stubs
 from shoudan_kit.process.polling import until
 from shoudan_kit.rpc.client import connect
+from shoudan_kit.tls.identity import Identity
 from tests.system.beside import beside
 from tests.system.conftest import ENDED_S, ORDER, Partner
 from tests.system.test_personal import TAILS, places, walk
@@ -50,7 +51,9 @@ async def test_old_and_new_settings_work_side_by_side(partner: Partner) -> None:
     accounts = [f"139372{n:01d}{tail}" for n in range(4) for tail in TAILS]
     to_old = {f"{prefix}-old-{n}": one for n, one in enumerate(accounts)}
     to_new = {f"{prefix}-new-{n}": one for n, one in enumerate(accounts)}
-    async with connect(old_order.target, "order", system.identity) as channel:
+    assert system.certificates is not None
+    gateway = Identity(system.certificates.files("gateway"))  # nobody else may take an order
+    async with connect(old_order.target, "order", gateway) as channel:
         stub: Any = stubs.OrderServiceStub(channel)
         answers = await asyncio.gather(
             *(stub.CreateOrder(asked(*one), timeout=20) for one in to_old.items()),

@@ -187,7 +187,6 @@ async def refused(url: str, **options: Any) -> None:
     if transport is not None:
         for writer in filter(None, (transport._io_writer, transport._bare_io_writer)):
             writer.transport.abort()
-    await asyncio.sleep(0)
 
 
 async def test_who_is_not_let_in(house: House, tmp_path: Path) -> None:

@@ -119,7 +119,11 @@ async def test_a_pay_nobody_can_be_asked_about_waits_at_once_and_a_decision_ends
     assert item.reason == "its component did not answer, and cannot be asked"
     assert "sent maybe" in item.evidence
     assert "paying" in item.evidence
-    assert (await shop.sql("SELECT 1 FROM task WHERE order_no = :n", n=traction)) == []
+
+    async def no_task() -> bool:
+        return await shop.sql("SELECT 1 FROM task WHERE order_no = :n", n=traction) == []
+
+    await eventually(no_task)
     await decide(shop, "pay", traction, decision)
     assert await row_of(shop, "pay_order", traction) == (status, False, "")
     assert await waiting(shop, "pay", traction) is None
