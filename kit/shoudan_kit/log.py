@@ -65,6 +65,10 @@ class _Sink:
 _sink: Final = _Sink()
 
 
+# Until `setup`, and in commands for good: stdout is for what a command answers.
+structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+
+
 def setup(
     service: str,
     level: Level,

@@ -126,3 +126,10 @@ def test_a_line_stays_short_however_long_its_values_are(lines):
     assert line["request_no"] == "x" * log.VALUE_CHARS_MAX
     assert len(orjson.dumps(line)) < log.LINE_BYTES_MAX
     assert line["event"] == "created"
+
+
+def test_a_command_that_sets_nothing_up_logs_beside_its_answer() -> None:
+    code = "from shoudan_kit import log; log.get_logger('a').info('said'); print('answer')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "answer\n"
+    assert "said" in ran.stderr
