@@ -111,7 +111,7 @@ async def test_a_secret_that_is_nowhere_is_told_to_a_person(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await world.apply(down_channels=[_named("nowhere")])
-    (said,) = [line for line in capsys.readouterr().out.splitlines() if "secret_missing" in line]
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "secret_missing" in line]
     assert all(word in said for word in ("error", "test", "nowhere"))
 
 
