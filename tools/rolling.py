@@ -31,7 +31,6 @@ import aiohttp
 
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
-from shoudan_cli.clients import Clients
 from shoudan_cli.system import System
 from shoudan_cli.wiring import SERVICES
 from tests.system import invariants
@@ -59,15 +58,21 @@ def checkout(commit: str) -> Generator[Path]:
 
 
 def revisions(code: Path) -> str:
-    """The newest revision of each service."""
+    """The newest revision of each service that these files have."""
     found = {
-        service: max(
-            one.name[:4]
-            for one in (code / "services" / service).glob("shoudan_*/migrations/versions/0*.py")
-        )
+        service: max(numbers)
         for service in SERVICES
+        if (numbers := [one.name[:4] for one in _revision_files(code / "services" / service)])
     }
     return " ".join(f"{service} {number}" for service, number in found.items())
+
+
+def _revision_files(service: Path) -> list[Path]:
+    return list(service.glob("shoudan_*/migrations/versions/0*.py"))
+
+
+def _knows_tls(code: Path) -> bool:
+    return (code / "kit/shoudan_kit/tls/hops.py").is_file()
 
 
 def check_code(code: Path) -> None:
@@ -128,11 +133,11 @@ async def place(
 async def run(code: Path, orders: int) -> None:
     """The whole upgrade. Raises AssertionError for an order that does not end."""
     async with (
-        System.start(profile="test", tls=False) as system,  # releases before it know no TLS
+        System.start(profile="test", tls=_knows_tls(code)) as system,
         aiohttp.ClientSession() as http,
     ):
         began = time.monotonic()
-        clients = Clients({name: system.target(name) for name in SERVICES})
+        clients = system.clients()
         key = pay.AccountKey(ident="oms", groups="down_channel", eid="test")
         credit = pay.UpdateAccountRequest(key=key, credit_micros=10**13)
         await clients.call("pay", pay_grpc.LedgerServiceStub, "UpdateAccount", credit)
