@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Final, Literal
 
-import grpc
 from google.protobuf.descriptor_pool import Default
+from grpc import StatusCode as Code
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from shoudan_kit.rpc.caller import NOBODY, Caller, peer_of
 from shoudan_kit.rpc.messages import BEARER, RpcContext
-from shoudan_kit.rpc.refusal import Refusal
+from shoudan_kit.rpc.refusal import KitRefusal
 from shoudan_kit.rpc.rights import ANYONE, KNOWN, ROLES, Right, right_of
 
 Mode = Literal["enforce", "loopback"]
@@ -31,23 +31,15 @@ LOCAL_OWNER: Final = Caller("none", "local owner")
 _current: ContextVar[Caller] = ContextVar("shoudan_caller", default=LOCAL_OWNER)
 
 
-@dataclass
-class NoCaller(Refusal):
+class NoCaller(KitRefusal, code=Code.UNAUTHENTICATED):
     """The call has neither a service's certificate nor an operator's token."""
 
-    code = grpc.StatusCode.UNAUTHENTICATED
-    domain: ClassVar[str] = "kit.shoudan"
-    reason = "ERROR_REASON_NO_CALLER"
     method: str
 
 
-@dataclass
-class NotAllowed(Refusal):
+class NotAllowed(KitRefusal, code=Code.PERMISSION_DENIED):
     """The caller is known and may not call this method."""
 
-    code = grpc.StatusCode.PERMISSION_DENIED
-    domain: ClassVar[str] = "kit.shoudan"
-    reason = "ERROR_REASON_NOT_ALLOWED"
     method: str
     caller: str
     needed: str

@@ -5,28 +5,31 @@ A refusal is logged at info and never paged. Anything else that escapes a servic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import ClassVar, cast
+from typing import Any, ClassVar, Final, cast, dataclass_transform
 
 import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode as Code
 from grpc_status import rpc_status
 
-from shoudan.core.v1 import core_pb2
+from shoudan.core.v1 import core_pb2, error_reason_pb2
 
 # gRPC trailers are limited to 8 KiB for everything together, so facts are cut, never the refusal.
 FACT_CHARS_MAX = 256
 MESSAGE_CHARS_MAX = 512
+_WORD: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 @dataclass
 class Refusal(Exception):
     """Subclass once per reason. The fields of the subclass are its facts; None is left out."""
 
-    code: ClassVar[grpc.StatusCode]
+    code: ClassVar[Code]
     domain: ClassVar[str]
     reason: ClassVar[str]
 
@@ -52,7 +55,7 @@ class Refusal(Exception):
 class Refused(Exception):
     """A refusal as the caller of another service sees it; raised again, it passes through unchanged."""
 
-    code: grpc.StatusCode
+    code: Code
     domain: str
     reason: str
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -69,34 +72,46 @@ class Refused(Exception):
         return _status(self.code, self.domain, self.reason, self.metadata)
 
 
-@dataclass
-class Overloaded(Refusal):
+@dataclass_transform()
+class NamedRefusal(Refusal):
+    """A refusal that is named after its reason in a contract; its fields are the facts.
+
+    A service declares one base with its `domain` and the `reasons` of its contract, and below it a class for
+    each reason. ValueError when the contract has no such reason.
+    """
+
+    reasons: ClassVar[Any]  # the enum ErrorReason, of which stubs and code disagree what it is
+
+    def __init_subclass__(cls, code: Code = Code.FAILED_PRECONDITION) -> None:
+        if "reasons" in vars(cls):
+            return
+        dataclass(cls)
+        cls.code, cls.reason = code, f"ERROR_REASON_{_WORD.sub('_', cls.__name__).upper()}"
+        cls.reasons.Value(cls.reason)
+
+
+class KitRefusal(NamedRefusal):
+    """A refusal of what all services have in common."""
+
+    domain, reasons = "kit.shoudan", error_reason_pb2.ErrorReason
+
+
+class Overloaded(KitRefusal, code=Code.RESOURCE_EXHAUSTED):
     """More is waiting than may wait; nothing was begun, so the same call may be made again later."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    domain = "kit.shoudan"
-    reason = "ERROR_REASON_OVERLOADED"
     name: str
     waiting_max: int
 
 
-@dataclass
-class ShuttingDown(Refusal):
+class ShuttingDown(KitRefusal, code=Code.UNAVAILABLE):
     """This process takes no new work; nothing was begun, another replica will take the call."""
 
-    code = grpc.StatusCode.UNAVAILABLE
-    domain = "kit.shoudan"
-    reason = "ERROR_REASON_SHUTTING_DOWN"
     name: str
 
 
-@dataclass
-class DeadlineTooShort(Refusal):
+class DeadlineTooShort(KitRefusal, code=Code.DEADLINE_EXCEEDED):
     """Less time is left than an answer takes; nothing was begun."""
 
-    code = grpc.StatusCode.DEADLINE_EXCEEDED
-    domain = "kit.shoudan"
-    reason = "ERROR_REASON_DEADLINE_TOO_SHORT"
     left_ms: int
     needed_ms: int
 
@@ -106,9 +121,7 @@ def _text(reason: str, metadata: Mapping[str, str]) -> str:
     return f"{reason}({shown})"[:MESSAGE_CHARS_MAX]
 
 
-def _proto(
-    code: grpc.StatusCode, domain: str, reason: str, metadata: Mapping[str, str]
-) -> core_pb2.Refusal:
+def _proto(code: Code, domain: str, reason: str, metadata: Mapping[str, str]) -> core_pb2.Refusal:
     return core_pb2.Refusal(
         code=code_number(code),
         domain=domain,
@@ -118,9 +131,7 @@ def _proto(
     )
 
 
-def _status(
-    code: grpc.StatusCode, domain: str, reason: str, metadata: Mapping[str, str]
-) -> status_pb2.Status:
+def _status(code: Code, domain: str, reason: str, metadata: Mapping[str, str]) -> status_pb2.Status:
     detail = any_pb2.Any()
     detail.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata=metadata))
     return status_pb2.Status(
@@ -128,16 +139,16 @@ def _status(
     )
 
 
-def code_number(code: grpc.StatusCode) -> int:
+def code_number(code: Code) -> int:
     """The google.rpc.Code number of `code`."""
     return cast("tuple[int, str]", code.value)[0]
 
 
 @cache
-def code_of(number: int) -> grpc.StatusCode:
+def code_of(number: int) -> Code:
     """The code with this number; UNKNOWN for numbers nobody has defined."""
-    found = (code for code in grpc.StatusCode if code_number(code) == number)
-    return next(found, grpc.StatusCode.UNKNOWN)
+    found = (code for code in Code if code_number(code) == number)
+    return next(found, Code.UNKNOWN)
 
 
 def refused_from_rpc(error: grpc.RpcError) -> Refused | None:

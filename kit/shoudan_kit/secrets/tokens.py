@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
-import grpc
 import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -25,10 +24,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from grpc import StatusCode as Code
 
 from shoudan_kit import log
 from shoudan_kit.rpc.caller import Caller
-from shoudan_kit.rpc.refusal import Refusal
+from shoudan_kit.rpc.refusal import KitRefusal
 from shoudan_kit.rpc.rights import ROLES
 
 AUDIENCE: Final = "shoudan"
@@ -49,13 +49,9 @@ FETCH_AGAIN_S: Final = 5.0  # at the soonest, after a token with an unknown key 
 _log = log.get_logger("tokens")
 
 
-@dataclass
-class TokenRefused(Refusal):
+class TokenRefused(KitRefusal, code=Code.UNAUTHENTICATED):
     """A token that is not believed; `why` names the check that failed, never the token's content."""
 
-    code = grpc.StatusCode.UNAUTHENTICATED
-    domain = "kit.shoudan"
-    reason = "ERROR_REASON_TOKEN_REFUSED"
     why: str
 
 

@@ -2,80 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from grpc import StatusCode as Code
 
-import grpc
+from shoudan.delivery.v1 import error_reason_pb2
+from shoudan_kit.rpc.refusal import NamedRefusal
 
-from shoudan_kit.rpc.refusal import Refusal
 
-
-class DeliveryRefusal(Refusal):
+class DeliveryRefusal(NamedRefusal):
     """A refusal of this service."""
 
-    domain = "delivery.shoudan"
+    domain, reasons = "delivery.shoudan", error_reason_pb2.ErrorReason
 
 
-@dataclass
 class ChannelUnavailable(DeliveryRefusal):
     """No such channel and service class, or it is disabled or suspended. Nothing was sent."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    reason = "ERROR_REASON_CHANNEL_UNAVAILABLE"
     channel_no: str
     service_class: int
 
 
-@dataclass
-class DeliveryDiffers(DeliveryRefusal):
+class DeliveryDiffers(DeliveryRefusal, code=Code.ALREADY_EXISTS):
     """The key came before with other content; the first delivery stands."""
 
-    code = grpc.StatusCode.ALREADY_EXISTS
-    reason = "ERROR_REASON_DELIVERY_DIFFERS"
     coop_order_id: str
 
 
-@dataclass
-class DeliveryNotFound(DeliveryRefusal):
+class DeliveryNotFound(DeliveryRefusal, code=Code.NOT_FOUND):
     """No delivery has this key or number."""
 
-    code = grpc.StatusCode.NOT_FOUND
-    reason = "ERROR_REASON_DELIVERY_NOT_FOUND"
     coop_order_id: str
 
 
-@dataclass
-class FieldInvalid(DeliveryRefusal):
+class FieldInvalid(DeliveryRefusal, code=Code.INVALID_ARGUMENT):
     """A field is missing or malformed."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    reason = "ERROR_REASON_FIELD_INVALID"
     field: str
     why: str
 
 
-@dataclass
-class NotifyUnverified(DeliveryRefusal):
+class NotifyUnverified(DeliveryRefusal, code=Code.PERMISSION_DENIED):
     """A notify that is not believed, for whatever reason; it changes nothing."""
 
-    code = grpc.StatusCode.PERMISSION_DENIED
-    reason = "ERROR_REASON_NOTIFY_UNVERIFIED"
     channel_no: str
     service_class: int
 
 
-@dataclass
-class TooManyAttempts(DeliveryRefusal):
+class TooManyAttempts(DeliveryRefusal, code=Code.RESOURCE_EXHAUSTED):
     """Refused notifies from one address come too fast; nothing was looked at."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    reason = "ERROR_REASON_TOO_MANY_ATTEMPTS"
 
-
-@dataclass
 class AlreadyFinal(DeliveryRefusal):
     """A delivery that has ended cannot be resolved otherwise."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    reason = "ERROR_REASON_ALREADY_FINAL"
     coop_order_id: str
     status: int

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
 
-import grpc
+from grpc import StatusCode as Code
 
-from shoudan_kit.rpc.refusal import Refusal
-
-DOMAIN = "erp.shoudan"
+from shoudan.erp.v1 import error_reason_pb2
+from shoudan_kit.rpc.refusal import NamedRefusal
 
 
 class Why(StrEnum):
@@ -36,54 +33,40 @@ class Why(StrEnum):
     INTERNAL = "internal"
 
 
-@dataclass
-class SenderUnknown(Refusal):
+class ErpRefusal(NamedRefusal):
+    """A refusal of this service."""
+
+    domain, reasons = "erp.shoudan", error_reason_pb2.ErrorReason
+
+
+class SenderUnknown(ErpRefusal, code=Code.PERMISSION_DENIED):
     """The customer or app key is not on the list; nothing was stored. Source: 001 参数说明."""
 
-    code = grpc.StatusCode.PERMISSION_DENIED
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_SENDER_UNKNOWN"
     sender: str
 
 
-@dataclass
-class SenderUnverified(Refusal):
+class SenderUnverified(ErpRefusal, code=Code.PERMISSION_DENIED):
     """Its signature or its network is wrong; nothing was stored."""
 
-    code = grpc.StatusCode.PERMISSION_DENIED
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_SENDER_UNVERIFIED"
     sender: str
 
 
-@dataclass
-class PushInvalid(Refusal):
+class PushInvalid(ErpRefusal, code=Code.INVALID_ARGUMENT):
     """The push cannot be read or breaks a rule; it is quarantined whole."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_PUSH_INVALID"
     where: str
     why: str
 
 
-@dataclass
-class NotFound(Refusal):
+class NotFound(ErpRefusal, code=Code.NOT_FOUND):
     """Nothing has this number."""
 
-    code = grpc.StatusCode.NOT_FOUND
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_NOT_FOUND"
     what: str
     id: str
 
 
-@dataclass
-class FieldInvalid(Refusal):
+class FieldInvalid(ErpRefusal, code=Code.INVALID_ARGUMENT):
     """A field of a call is missing or malformed."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_FIELD_INVALID"
     field: str
     why: str

@@ -2,177 +2,105 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from grpc import StatusCode as Code
 
-import grpc
-
-from shoudan_kit.rpc.refusal import Refusal
-
-DOMAIN = "identity.shoudan"
+from shoudan.identity.v1 import error_reason_pb2
+from shoudan_kit.rpc.refusal import NamedRefusal
 
 
-@dataclass
-class LoginRefused(Refusal):
+class IdentityRefusal(NamedRefusal):
+    """A refusal of this service."""
+
+    domain, reasons = "identity.shoudan", error_reason_pb2.ErrorReason
+
+
+class LoginRefused(IdentityRefusal, code=Code.UNAUTHENTICATED):
     """Name, password or code is wrong, or the operator is disabled: which is not said."""
 
-    code = grpc.StatusCode.UNAUTHENTICATED
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_LOGIN_REFUSED"
 
-
-@dataclass
-class TooManyAttempts(Refusal):
+class TooManyAttempts(IdentityRefusal, code=Code.RESOURCE_EXHAUSTED):
     """This address or device failed too often; nothing was checked."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_TOO_MANY_ATTEMPTS"
     retry_after_s: int
 
 
-@dataclass
-class Overloaded(Refusal):
+class Overloaded(IdentityRefusal, code=Code.RESOURCE_EXHAUSTED):
     """Too many passwords wait to be hashed."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_OVERLOADED"
 
-
-@dataclass
-class TotpRequired(Refusal):
+class TotpRequired(IdentityRefusal):
     """The password is right; a code is missing."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_TOTP_REQUIRED"
 
-
-@dataclass
-class PasswordMustChange(Refusal):
+class PasswordMustChange(IdentityRefusal):
     """The one-time password is right; a new one is missing."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_PASSWORD_MUST_CHANGE"
 
-
-@dataclass
-class PasswordWeak(Refusal):
+class PasswordWeak(IdentityRefusal, code=Code.INVALID_ARGUMENT):
     """The new password is not accepted."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_PASSWORD_WEAK"
     why: str
 
 
-@dataclass
-class SessionEnded(Refusal):
+class SessionEnded(IdentityRefusal, code=Code.UNAUTHENTICATED):
     """The session is over, or the refresh token is none of its own."""
 
-    code = grpc.StatusCode.UNAUTHENTICATED
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_SESSION_ENDED"
     why: str
 
 
-@dataclass
-class NotFound(Refusal):
+class NotFound(IdentityRefusal, code=Code.NOT_FOUND):
     """No such operator, session or API token."""
 
-    code = grpc.StatusCode.NOT_FOUND
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_NOT_FOUND"
     what: str
     id: str
 
 
-@dataclass
-class FieldInvalid(Refusal):
+class FieldInvalid(IdentityRefusal, code=Code.INVALID_ARGUMENT):
     """A field of a call is missing or malformed."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_FIELD_INVALID"
     field: str
     why: str
 
 
-@dataclass
-class NameTaken(Refusal):
+class NameTaken(IdentityRefusal, code=Code.ALREADY_EXISTS):
     """An operator or an API token of this name exists."""
 
-    code = grpc.StatusCode.ALREADY_EXISTS
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_NAME_TAKEN"
     name: str
 
 
-@dataclass
-class LastAdmin(Refusal):
+class LastAdmin(IdentityRefusal):
     """No enabled operator with the role admin would be left."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_LAST_ADMIN"
     name: str
 
 
-@dataclass
-class NotAllowed(Refusal):
+class NotAllowed(IdentityRefusal, code=Code.PERMISSION_DENIED):
     """The caller lacks a role, or has lost it since its token was issued."""
 
-    code = grpc.StatusCode.PERMISSION_DENIED
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_NOT_ALLOWED"
     needed: str
 
 
-@dataclass
-class CodeRefused(Refusal):
+class CodeRefused(IdentityRefusal):
     """The code is wrong, or was used before."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_CODE_REFUSED"
 
-
-@dataclass
-class TokensFull(Refusal):
+class TokensFull(IdentityRefusal, code=Code.RESOURCE_EXHAUSTED):
     """The operator has as many API tokens as one may have."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_TOKENS_FULL"
     most: int
 
 
-@dataclass
-class KeyTooYoung(Refusal):
+class KeyTooYoung(IdentityRefusal):
     """The next key was published too recently for every verifier to know it."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_KEY_TOO_YOUNG"
     left_s: int
 
 
-@dataclass
-class ApiTokenRefused(Refusal):
+class ApiTokenRefused(IdentityRefusal, code=Code.UNAUTHENTICATED):
     """Unknown, revoked or expired, or its operator is disabled."""
 
-    code = grpc.StatusCode.UNAUTHENTICATED
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_API_TOKEN_REFUSED"
 
-
-@dataclass
-class SecretUnreadable(Refusal):
+class SecretUnreadable(IdentityRefusal):
     """The key that sealed a stored secret is not configured."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    domain: ClassVar[str] = DOMAIN
-    reason = "ERROR_REASON_SECRET_UNREADABLE"
     what: str

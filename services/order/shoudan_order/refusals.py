@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, TypeVar, dataclass_transform
+from typing import TypeVar
 
-import grpc
+from grpc import StatusCode as Code
 
-from shoudan.order.v1 import error_reason_pb2 as contract
-from shoudan_kit.rpc.refusal import Refusal
+from shoudan.order.v1 import error_reason_pb2
+from shoudan_kit.rpc.refusal import NamedRefusal
 
 T = TypeVar("T")
 
-_INVALID: Final = grpc.StatusCode.INVALID_ARGUMENT
-_EXISTS: Final = grpc.StatusCode.ALREADY_EXISTS
-_NOT_FOUND: Final = grpc.StatusCode.NOT_FOUND
-_WORD: Final = re.compile(r"(?<!^)(?=[A-Z])")
+
+class OrderRefusal(NamedRefusal):
+    """A refusal of this service."""
+
+    domain, reasons = "order.shoudan", error_reason_pb2.ErrorReason
 
 
-@dataclass_transform()
-class OrderRefusal(Refusal):
-    """A refusal of the order service: its name is the contract's reason, its fields are the facts.
-
-    ValueError when the contract has no such reason.
-    """
-
-    domain = "order.shoudan"
-
-    def __init_subclass__(cls, code: grpc.StatusCode = grpc.StatusCode.FAILED_PRECONDITION) -> None:
-        dataclass(cls)
-        cls.code, cls.reason = code, f"ERROR_REASON_{_WORD.sub('_', cls.__name__).upper()}"
-        contract.ErrorReason.Value(cls.reason)
-
-
-class FieldInvalid(OrderRefusal, code=_INVALID):
+class FieldInvalid(OrderRefusal, code=Code.INVALID_ARGUMENT):
     """A field is missing or malformed [406]. Source: 000 §四.1.2."""
 
     field: str
@@ -63,14 +47,14 @@ class PriceDiffers(OrderRefusal):
     difference: str
 
 
-class OrderNotFound(OrderRefusal, code=_NOT_FOUND):
+class OrderNotFound(OrderRefusal, code=Code.NOT_FOUND):
     """No order has this number [404]. Source: 000 §四.2.5."""
 
     channel_no: str
     request_no: str
 
 
-class RequestDiffers(OrderRefusal, code=_EXISTS):
+class RequestDiffers(OrderRefusal, code=Code.ALREADY_EXISTS):
     """The same request_no came before with other parameters [409]."""
 
     channel_no: str
@@ -83,14 +67,14 @@ class ChannelUnavailable(OrderRefusal):
     channel_no: str
 
 
-class RefundOrderNotFound(OrderRefusal, code=_NOT_FOUND):
+class RefundOrderNotFound(OrderRefusal, code=Code.NOT_FOUND):
     """General refund: no such order, or what sold it is disabled [990]. Source: 000 §四.3.5."""
 
     channel_no: str
     request_no: str
 
 
-class MandatoryOrderNotFound(OrderRefusal, code=_NOT_FOUND):
+class MandatoryOrderNotFound(OrderRefusal, code=Code.NOT_FOUND):
     """Mandatory refund: no such order. Source: 000 §四.4.5."""
 
     channel_no: str
@@ -128,14 +112,14 @@ class RefundInProgress(OrderRefusal):
     order_id: int
 
 
-class RefundDiffers(OrderRefusal, code=_EXISTS):
+class RefundDiffers(OrderRefusal, code=Code.ALREADY_EXISTS):
     """The same refund_no came before with other parameters [409]."""
 
     channel_no: str
     refund_no: str
 
 
-class RefundNotFound(OrderRefusal, code=_NOT_FOUND):
+class RefundNotFound(OrderRefusal, code=Code.NOT_FOUND):
     """No refund has this number. Source: 000 §四.5.5."""
 
     channel_no: str
@@ -150,14 +134,14 @@ class AuditRefused(OrderRefusal):
     why: str
 
 
-class CatalogueInvalid(OrderRefusal, code=_INVALID):
+class CatalogueInvalid(OrderRefusal, code=Code.INVALID_ARGUMENT):
     """The catalogue given contradicts itself."""
 
     where: str
     why: str
 
 
-class NotFound(OrderRefusal, code=_NOT_FOUND):
+class NotFound(OrderRefusal, code=Code.NOT_FOUND):
     """Nothing has this number."""
 
     what: str

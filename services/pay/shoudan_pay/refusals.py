@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Final, dataclass_transform
-
 from grpc import StatusCode as Code
 
-from shoudan.pay.v1 import error_reason_pb2 as contract
-from shoudan_kit.rpc.refusal import Refusal
-
-_WORD: Final = re.compile(r"(?<!^)(?=[A-Z])")
+from shoudan.pay.v1 import error_reason_pb2
+from shoudan_kit.rpc.refusal import NamedRefusal
 
 
-@dataclass_transform()
-class PayRefusal(Refusal):
-    """A refusal of this service: its name is the contract's reason, its fields are the facts.
+class PayRefusal(NamedRefusal):
+    """A refusal of this service."""
 
-    ValueError when the contract has no such reason.
-    """
-
-    domain = "pay.shoudan"
-
-    def __init_subclass__(cls, code: Code = Code.FAILED_PRECONDITION) -> None:
-        dataclass(cls)
-        cls.code, cls.reason = code, f"ERROR_REASON_{_WORD.sub('_', cls.__name__).upper()}"
-        contract.ErrorReason.Value(cls.reason)
+    domain, reasons = "pay.shoudan", error_reason_pb2.ErrorReason
 
 
 class AmountInvalid(PayRefusal, code=Code.INVALID_ARGUMENT):
