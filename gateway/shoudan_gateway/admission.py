@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import secrets
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
+
+from msgspec.structs import replace
 
 from shoudan_gateway import signing
 from shoudan_gateway.channel_cache import ChannelCache
@@ -15,6 +19,7 @@ from shoudan_gateway.protocol import (
     GatewayError,
     Inbound,
     Malformed,
+    Nonce,
     ParameterError,
     Problem,
 )
@@ -43,8 +48,8 @@ class Admission:
         self._nonces = Nonces(settings.nonce_keep_s, clock)
         self._rates = Rates(settings.channel_rate_per_s, settings.channel_burst)
 
-    def admit(self, request: Inbound, *, once: bool) -> ChannelRule:
-        """The caller's rule; `once` refuses a nonce that was used before. Raises Problem.
+    def admit(self, request: Inbound, *, once: bool) -> Inbound:
+        """The request with its caller's rule, and of a write (`once`) the nonce. Raises Problem.
 
         Unsigned calls of channels without a scheme are taken from their networks, or from anywhere
         outside of the prod profile. An unknown channel is told apart by the services' own words there,
@@ -55,7 +60,7 @@ class Admission:
         if rule is None:
             self._limit("")
             if self._demo:
-                return ChannelRule(channel_no)
+                return replace(request, channel=ChannelRule(channel_no))
             self._verify(DUMMY, request)
             raise Problem(GatewayError.SIGN_WRONG)
         self._check_address(rule, request.remote)
@@ -66,7 +71,12 @@ class Admission:
         self._limit(channel_no)
         if nonce and once and not self._nonces.add(channel_no, nonce):
             raise Problem(GatewayError.SIGN_WRONG)
-        return rule
+        return replace(request, channel=rule, nonce=self._travelling(nonce) if once else None)
+
+    def _travelling(self, nonce: str) -> Nonce | None:
+        if not nonce:
+            return None
+        return Nonce(nonce, secrets.randbits(62) + 1, math.ceil(self._settings.nonce_keep_s))
 
     def _limit(self, channel_no: str) -> None:
         limited = self._settings.channel_rate_per_s > 0
@@ -122,8 +132,8 @@ class Admission:
 class Nonces:
     """Nonces seen lately by this process. When full, the oldest are forgotten first.
 
-    Replicas do not share them: what a replay to another replica could do is bounded by the idempotency
-    of every write, which answers it with the stored result.
+    A first, cheap look: a replay here costs the services nothing. Replicas share what the service that
+    owns the write keeps; it uses the nonce up in the transaction of the write.
     """
 
     def __init__(self, keep_s: float, clock: Clock) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from msgspec.structs import replace
-
 from shoudan_gateway import signing
 from shoudan_gateway.admission import Admission
 from shoudan_gateway.config import GatewaySettings
@@ -48,10 +46,11 @@ class InternalAccess:
             self._check_token(authorization, endpoint)
             return inbound
         if signing.SIGN in inbound.params and "channel_no" in inbound.params:
-            channel = self._admission.admit(inbound, once=endpoint.writes)
-            if not (channel.keys and self._is_own(endpoint, inbound, channel)):
+            admitted = self._admission.admit(inbound, once=endpoint.writes)
+            channel = admitted.channel
+            if not (channel and channel.keys and self._is_own(endpoint, inbound, channel)):
                 raise Problem(GatewayError.NOT_ALLOWED)
-            return replace(inbound, channel=channel)
+            return admitted
         if self._mode == "loopback" and is_loopback(inbound.remote):
             return inbound
         raise Problem(GatewayError.TOKEN_MISSING)

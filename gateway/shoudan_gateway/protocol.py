@@ -99,6 +99,14 @@ class Caller(msgspec.Struct, frozen=True):
     everyone: bool = False
 
 
+class Nonce(msgspec.Struct, frozen=True):
+    """The nonce of a signed call; it travels with the write. `call_id`: this request, whoever resends it."""
+
+    text: str
+    call_id: int
+    keep_s: int
+
+
 class Inbound(msgspec.Struct, frozen=True):
     """One HTTP request within the limits, its parameters merged; admitted when `channel` is set."""
 
@@ -114,6 +122,7 @@ class Inbound(msgspec.Struct, frozen=True):
     path_params: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     channel: ChannelRule | None = None
     caller: Caller | None = None
+    nonce: Nonce | None = None  # of a signed write, which uses it up
     base_url: str = ""  # what links in answers begin with
 
 

@@ -201,9 +201,7 @@ class Gateway:
             return self._internal.admit(inbound, endpoint)
         if partner.role != "channel":
             return inbound
-        return msgspec.structs.replace(
-            inbound, channel=self._admission.admit(inbound, once=endpoint.writes)
-        )
+        return self._admission.admit(inbound, once=endpoint.writes)
 
     def _account(
         self, route: Route | None, inbound: Inbound, answer: Outbound, seconds: float

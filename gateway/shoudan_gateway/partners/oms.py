@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_gateway.fields import Choice, Text, Url, Whole, Yuan
@@ -23,6 +24,7 @@ from shoudan_gateway.protocol import (
 )
 from shoudan_kit.rpc.refusal import Refused
 
+W = TypeVar("W", pb.NewOrder, pb.NewRefund)
 BOTH: Final = frozenset({"GET", "POST"})
 NUM_MAX: Final = 1000
 RUNNING: Final = 30
@@ -58,6 +60,7 @@ REFUSALS: Final = {
         "订单不存在,channel_no:{channel_no},request_no:{request_no}",
     ),
     "ERROR_REASON_REQUEST_DIFFERS": (409, 409, "订单({request_no})已存在，请求参数不一致"),
+    "ERROR_REASON_NONCE_USED": (403, 403, "签名错误"),
     "ERROR_REASON_BALANCE_TOO_LOW": (904, 400, "帐户余额不足"),
     "ERROR_REASON_REFUND_ORDER_NOT_FOUND": (990, 400, "订单不存在或配置错误"),
     "ERROR_REASON_MANDATORY_ORDER_NOT_FOUND": (990, 400, "订单不存在"),
@@ -245,6 +248,22 @@ REFUND: Final = (
 SERVICE: Final = "shoudan.order.v1.OrderService"
 
 
+def signed_once(message: type[W], rows: tuple[Field, ...], **fixed: Any) -> Callable[[Inbound], W]:
+    """As `flat`, with the nonce of the call, which the write uses up."""
+    read = flat(message, rows, **fixed)
+
+    def with_nonce(request: Inbound) -> W:
+        made = read(request)
+        if request.nonce is not None:
+            used = request.nonce
+            made.nonce.CopyFrom(
+                pb.CallNonce(nonce=used.text, call_id=used.call_id, keep_s=used.keep_s)
+            )
+        return made
+
+    return with_nonce
+
+
 def refund_endpoint(
     path: str, source: str, title: str, kind: pb.RefundType.ValueType
 ) -> Endpoint[Any, Any]:
@@ -255,7 +274,7 @@ def refund_endpoint(
         source=source,
         title=title,
         fields=(*REFUND, *SIGNING),
-        read=flat(pb.NewRefund, REFUND, type=kind),
+        read=signed_once(pb.NewRefund, REFUND, type=kind),
         call=Batch(f"{SERVICE}/CreateRefunds", "refunds"),
         write=write_refund,
         writes=True,
@@ -273,7 +292,7 @@ PARTNER = Partner(
             source="000 §四.1",
             title="下单接口",
             fields=(*ORDER, *SIGNING),
-            read=flat(pb.NewOrder, ORDER),
+            read=signed_once(pb.NewOrder, ORDER),
             call=Batch(f"{SERVICE}/CreateOrders", "orders"),
             write=write_order,
             writes=True,

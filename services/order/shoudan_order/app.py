@@ -16,7 +16,7 @@ from shoudan_kit.secrets.personal import NAME as PERSONAL
 from shoudan_kit.secrets.personal import Personal
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
-from shoudan_order import open_work, parked_gauge
+from shoudan_order import nonces, open_work, parked_gauge
 from shoudan_order.catalogue import admin
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
@@ -65,6 +65,9 @@ async def start(app: App[OrderSettings]) -> Running:
     async def gauge_parked() -> None:
         await parked_gauge.gauge_forever(context)
 
+    async def forget_nonces() -> None:
+        await nonces.forget_forever(context)
+
     personal = Personal("order", ACCOUNTS, context.accounts, app.work)
     return Running(
         context=context,
@@ -89,7 +92,7 @@ async def start(app: App[OrderSettings]) -> Running:
         ),
         names=NAMES,
         handlers=HANDLERS,
-        background=(poll_catalogue, gauge_parked),
+        background=(poll_catalogue, gauge_parked, forget_nonces),
         closers=(orders.aclose, notifier.aclose),
         open_work=open_work.sources(context),
         resting=notifier.resting,

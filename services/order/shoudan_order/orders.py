@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -10,17 +10,19 @@ import msgspec
 from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds
+from shoudan_order import events, kinds, nonces
 from shoudan_order.context import Context
 from shoudan_order.order_cache import CachedOrder
 from shoudan_order.pricing import NewOrder, content_hash, draft
 from shoudan_order.refusals import (
+    NonceUsed,
     OrderNotFound,
     OrderRefusal,
     RequestDiffers,
 )
 from shoudan_order.states import NotifyStatus, OrderStatus
 from shoudan_order.store import orders as store
+from shoudan_order.store.nonces import CallNonce
 from shoudan_order.store.rows import Order, OrderSummary
 
 
@@ -43,8 +45,22 @@ async def create(context: Context, news: Sequence[NewOrder]) -> list[Accepted | 
     """Store new orders; answers in order. Repeatable by (channel_no, request_no), also within the batch.
 
     Refuses: ChannelUnavailable, ProductNotFound, NumTooHigh, PriceDiffers, FieldInvalid,
-    RequestDiffers - each alone. What is refused now but was stored before is answered with the stored order.
+    RequestDiffers, NonceUsed - each alone. What is refused now but was stored before is answered with
+    the stored order. The nonce of a call is used up whatever its answer.
     """
+    answers, behind_replay = await _create(context, news)
+    if behind_replay:
+        # Their order was drafted from an earlier request with its key, which was a replay.
+        again = await create(context, [news[index] for index in behind_replay])
+        for index, answer in zip(behind_replay, again, strict=True):
+            answers[index] = answer
+    return answers
+
+
+async def _create(
+    context: Context, news: Sequence[NewOrder]
+) -> tuple[list[Accepted | OrderRefusal], list[int]]:
+    """The answers, and which requests must be tried again without the replay before them."""
     ids = context.app.ids.take(len(news))
     drafts: dict[tuple[str, str], _Draft] = {}
     refused: dict[int, OrderRefusal] = {}
@@ -56,12 +72,40 @@ async def create(context: Context, news: Sequence[NewOrder]) -> list[Accepted | 
             drafts[key] = _Draft(draft(context.catalogue, new, ids[index], context.accounts), new)
         except OrderRefusal as refusal:
             refused[index] = refusal
-    made = await retry(lambda: _insert(context, list(drafts.values()))) if drafts else set[int]()
-    return await _answers(context, news, drafts, refused, made)
+    fresh, repeated = nonces.distinct(news)
+    made, replays = set[int](), set[int]()
+    if drafts or fresh:
+        made, replays = await retry(lambda: _insert(context, list(drafts.values()), fresh))
+    replays |= repeated
+    left, behind = _without_replays(news, drafts, refused, replays)
+    found = await _answers(context, news, left, drafts, refused, made)
+    return [found.get(i) or NonceUsed(new.channel_no) for i, new in enumerate(news)], behind
 
 
-async def _insert(context: Context, drafts: Sequence[_Draft]) -> set[int]:
-    """Orders, notifies, tasks and events in one transaction; the ids that are new."""
+def _without_replays(
+    news: Sequence[NewOrder],
+    drafts: Mapping[tuple[str, str], _Draft],
+    refused: Mapping[int, OrderRefusal],
+    replays: set[int],
+) -> tuple[Sequence[int], list[int]]:
+    """The requests that are answered now, and those whose order was drafted from a replay."""
+    if not replays:
+        return range(len(news)), []
+    left: list[int] = []
+    behind: list[int] = []
+    for index, new in enumerate(news):
+        if nonces.is_replay(new, replays):
+            continue
+        key = (new.channel_no, new.request_no)
+        drafted = index not in refused and nonces.is_replay(drafts[key].new, replays)
+        (behind if drafted else left).append(index)
+    return left, behind
+
+
+async def _insert(
+    context: Context, drafts: Sequence[_Draft], fresh: Sequence[CallNonce]
+) -> tuple[set[int], set[int]]:
+    """Nonces, orders, notifies, tasks and events in one transaction; new ids, and replayed calls."""
     notified = [d for d in drafts if d.order.has_notify]
     notify_ids = context.app.ids.take(len(notified))
     notifies = [
@@ -69,14 +113,19 @@ async def _insert(context: Context, drafts: Sequence[_Draft]) -> set[int]:
         for notify_id, d in zip(notify_ids, notified, strict=True)
     ]
     async with context.app.work("order.create") as work:
-        made = await store.insert_orders(
-            work.db, [d.order for d in drafts], notifies, context.settings.notify_count_max
+        made, replays = await store.insert_orders(
+            work.db,
+            [d.order for d in drafts],
+            [d.new.nonce.call_id if d.new.nonce else 0 for d in drafts],
+            fresh,
+            notifies,
+            context.settings.notify_count_max,
         )
         for one in drafts:
             if one.order.order_id in made:
                 # In memory before the commit hands the pay task to the worker.
                 context.memory.put(_begin(context, work, one.order))
-    return made
+    return made, replays
 
 
 def _begin(context: Context, work: UnitOfWork, order: Order) -> CachedOrder:
@@ -98,35 +147,36 @@ def _begin(context: Context, work: UnitOfWork, order: Order) -> CachedOrder:
 async def _answers(
     context: Context,
     news: Sequence[NewOrder],
+    indices: Sequence[int],
     drafts: dict[tuple[str, str], _Draft],
     refused: dict[int, OrderRefusal],
     made: set[int],
-) -> list[Accepted | OrderRefusal]:
-    """One answer for each request: new, stored before, or why not."""
-    keys = [(new.channel_no, new.request_no) for new in news]
+) -> dict[int, Accepted | OrderRefusal]:
+    """An answer for each request at `indices`: new, stored before, or why not."""
+    keys = {index: (news[index].channel_no, news[index].request_no) for index in indices}
     looked_up = {
         key
-        for index, key in enumerate(keys)
+        for index, key in keys.items()
         if index in refused or drafts[key].order.order_id not in made
     }
     stored: dict[tuple[str, str], OrderSummary] = {}
     if looked_up:
         async with context.app.db.connect() as db:
             stored = await store.orders_by_keys(db, list(looked_up))
-    answers: list[Accepted | OrderRefusal] = []
+    answers: dict[int, Accepted | OrderRefusal] = {}
     begun: set[tuple[str, str]] = set()
-    for index, (new, key) in enumerate(zip(news, keys, strict=True)):
-        one, there = drafts.get(key), stored.get(key)
+    for index, key in keys.items():
+        new, one, there = news[index], drafts.get(key), stored.get(key)
         is_new = one is not None and one.order.order_id in made
         if index in refused and (is_new or there is None):
-            answers.append(refused[index])
+            answers[index] = refused[index]
         elif one is not None and is_new:
             first = key not in begun
             begun.add(key)
-            answers.append(_accepted(context, _fresh(one.order), new, existed=not first))
+            answers[index] = _accepted(context, _fresh(one.order), new, existed=not first)
         else:
             assert there is not None, "an order that was not new is there"
-            answers.append(_accepted(context, there, new, existed=True))
+            answers[index] = _accepted(context, there, new, existed=True)
     return answers
 
 

@@ -19,6 +19,7 @@ from shoudan_order.refusals import (
     ProductNotFound,
 )
 from shoudan_order.states import yes_no
+from shoudan_order.store.nonces import CallNonce
 from shoudan_order.store.rows import Order
 
 # |our price - amount| / total face may be at most this (oms-behaviour §3.4).
@@ -41,6 +42,7 @@ class NewOrder(msgspec.Struct, frozen=True):
     amount_micros: int
     notify_url: str
     rechage_account: str
+    nonce: CallNonce | None = None
 
 
 def content_hash(new: NewOrder) -> bytes:

@@ -15,11 +15,12 @@ from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.money import STEP
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds, order_totals
+from shoudan_order import events, kinds, nonces, order_totals
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.context import Context
 from shoudan_order.refusals import (
     MandatoryOrderNotFound,
+    NonceUsed,
     NotRefundable,
     OrderNotSucceeded,
     OrderRefusal,
@@ -50,9 +51,11 @@ from shoudan_order.states import (
     YesNo,
 )
 from shoudan_order.store import deliveries as delivery_store
+from shoudan_order.store import nonces as nonce_store
 from shoudan_order.store import orders as order_store
 from shoudan_order.store import refunds as store
 from shoudan_order.store import returns as return_store
+from shoudan_order.store.nonces import CallNonce
 from shoudan_order.store.refunds import Refund
 from shoudan_order.store.returns import Return
 from shoudan_order.store.rows import Delivery, DeliveryState, Order, OrderState, OrderUpdate
@@ -75,6 +78,7 @@ class NewRefund:
     refund_num: int
     notify_url: str
     refund_type: RefundType
+    nonce: CallNonce | None = None
 
     @property
     def request_hash(self) -> bytes:
@@ -110,7 +114,8 @@ async def create(
     """Store new refunds; answers in order. Repeatable by (channel_no, refund_no).
 
     Refuses, each alone: RefundOrderNotFound, MandatoryOrderNotFound, OrderNotSucceeded, NotRefundable,
-    PartialRefundRefused, RefundInProgress, RefundNumTooHigh, RefundDiffers.
+    PartialRefundRefused, RefundInProgress, RefundNumTooHigh, RefundDiffers, NonceUsed.
+    The nonce of a call is used up whatever its answer.
     """
     for attempt in range(1, TRIES_MAX + 1):
         try:
@@ -124,7 +129,10 @@ async def create(
 async def _create(
     context: Context, news: Sequence[NewRefund]
 ) -> list[AcceptedRefund | OrderRefusal]:
+    fresh, replays = nonces.distinct(news)
     async with context.app.work("refund.create") as work:
+        if fresh:
+            replays |= await nonce_store.use_nonces(work.db, fresh)
         orders = await store.lock_orders_by_keys(
             work.db, list({(n.channel_no, n.request_no) for n in news})
         )
@@ -138,6 +146,9 @@ async def _create(
         batch = _Batch()
         answers: list[AcceptedRefund | OrderRefusal] = []
         for new in news:
+            if nonces.is_replay(new, replays):
+                answers.append(NonceUsed(new.channel_no))
+                continue
             answer = _take(context, work, batch, new, orders, there, in_refund, parts, given)
             answers.append(answer)
             if isinstance(answer, AcceptedRefund) and not answer.existed:

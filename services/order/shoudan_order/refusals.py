@@ -67,6 +67,12 @@ class ChannelUnavailable(OrderRefusal):
     channel_no: str
 
 
+class NonceUsed(OrderRefusal, code=Code.PERMISSION_DENIED):
+    """The nonce of a signed write was used before: a replay [403]."""
+
+    channel_no: str
+
+
 class RefundOrderNotFound(OrderRefusal, code=Code.NOT_FOUND):
     """General refund: no such order, or what sold it is disabled [990]. Source: 000 §四.3.5."""
 

@@ -9,11 +9,14 @@ from typing import Any, Final, TypeVar
 from google.protobuf.message import Message
 
 from shoudan_order.refusals import FieldInvalid
+from shoudan_order.store.nonces import CallNonce
 
 M = TypeVar("M", bound=Message)
 NUM_MAX: Final = 1_000
 KEY_CHARS_MAX: Final = 64
 URL_CHARS_MAX: Final = 2_048
+NONCE_CHARS_MIN: Final = 16
+NONCE_KEEP_S_MAX: Final = 7 * 86_400
 
 
 def filled(made: type[M], row: Any, **more: Any) -> M:
@@ -29,6 +32,17 @@ def filled(made: type[M], row: Any, **more: Any) -> M:
 @cache
 def _fields(made: type[Message]) -> tuple[str, ...]:
     return tuple(made.DESCRIPTOR.fields_by_name)
+
+
+def call_nonce(channel_no: str, given: Any) -> CallNonce | FieldInvalid | None:
+    """The nonce of a write, None of an unsigned one, or why it is none."""
+    if not given.call_id and not given.nonce:
+        return None
+    if problem := text_problem((("nonce", given.nonce, NONCE_CHARS_MIN, KEY_CHARS_MAX),), ""):
+        return problem
+    if given.call_id < 1 or not 1 <= given.keep_s <= NONCE_KEEP_S_MAX:
+        return FieldInvalid("nonce", f"a call_id, and keep_s of 1 to {NONCE_KEEP_S_MAX}")
+    return CallNonce(channel_no, given.nonce, given.call_id, given.keep_s)
 
 
 def text_problem(

@@ -19,7 +19,7 @@ from shoudan_order.delivery_client import Outcome, stated_cost_micros
 from shoudan_order.pricing import NewOrder
 from shoudan_order.refusals import FieldInvalid, OrderRefusal
 from shoudan_order.rpc import refunds
-from shoudan_order.rpc.messages import KEY_CHARS_MAX, NUM_MAX, filled, text_problem
+from shoudan_order.rpc.messages import KEY_CHARS_MAX, NUM_MAX, call_nonce, filled, text_problem
 from shoudan_order.states import YesNo
 from shoudan_order.store.rows import OrderSummary
 from shoudan_order.store.views import OrderFilter, OrderView
@@ -174,6 +174,9 @@ def _new_order(one: pb.NewOrder) -> NewOrder | FieldInvalid:
     problem = _problem(one)
     if problem is not None:
         return problem
+    nonce = call_nonce(one.channel_no, one.nonce)
+    if isinstance(nonce, FieldInvalid):
+        return nonce
     return NewOrder(
         one.channel_no,
         one.request_no,
@@ -187,6 +190,7 @@ def _new_order(one: pb.NewOrder) -> NewOrder | FieldInvalid:
         one.amount_micros,
         one.notify_url,
         one.recharge_account,
+        nonce,
     )
 
 

@@ -13,7 +13,7 @@ from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome
 from shoudan_order.refusals import FieldInvalid, OrderRefusal
 from shoudan_order.results import Ack
-from shoudan_order.rpc.messages import KEY_CHARS_MAX, NUM_MAX, filled, text_problem
+from shoudan_order.rpc.messages import KEY_CHARS_MAX, NUM_MAX, call_nonce, filled, text_problem
 from shoudan_order.states import RefundType
 from shoudan_order.store.refunds import Refund
 
@@ -42,6 +42,9 @@ def _new_refund(one: pb.NewRefund) -> refunds.NewRefund | FieldInvalid:
         return FieldInvalid("refund_num", f"1 to {NUM_MAX}")
     if one.type not in {pb.REFUND_TYPE_GENERAL, pb.REFUND_TYPE_MANDATORY}:
         return FieldInvalid("type", "general or mandatory")
+    nonce = call_nonce(one.channel_no, one.nonce)
+    if isinstance(nonce, FieldInvalid):
+        return nonce
     return refunds.NewRefund(
         one.channel_no,
         one.request_no,
@@ -49,6 +52,7 @@ def _new_refund(one: pb.NewRefund) -> refunds.NewRefund | FieldInvalid:
         one.refund_num,
         one.notify_url,
         RefundType(one.type),
+        nonce,
     )
 
 

@@ -26,6 +26,7 @@ from shoudan_order.states import (
     YesNo,
 )
 from shoudan_order.store.deliveries import INSERT_DELIVERIES, delivery_binds
+from shoudan_order.store.nonces import USE_NONCES, CallNonce, nonce_binds
 from shoudan_order.store.rows import Delivery, Order, OrderState, OrderSummary, OrderUpdate
 from shoudan_order.tables import ORDER
 
@@ -88,12 +89,17 @@ SELECTED: Final = _selected(_SOLD)
 STATE: Final = _selected(_STATE)
 
 # Rows go in by key, so that two batches with the same keys wait for each other in the same order.
-# The notify of an order is written only with an order that is new.
+# An order of a signed call is written only with its nonce, the notify of an order only with an order
+# that is new. Calls whose nonce another call has used come back beside the ids that are new.
 _INSERT = statement(f"""
-WITH made AS (
+WITH used AS (
+    {USE_NONCES}
+), made AS (
     INSERT INTO oms_order_info ({_COLUMNS}, order_overtime)
     SELECT {_COLUMNS}, shoudan_now() + make_interval(secs => timeout_s)
-    FROM {unnest(**types(ORDER, *_STORED), timeout_s="integer")} ORDER BY down_channel_no, request_no
+    FROM {unnest(**types(ORDER, *_STORED), timeout_s="integer", signed_call="bigint")}
+    WHERE signed_call = 0 OR (signed_call IN (SELECT call_id FROM used)) IS TRUE
+    ORDER BY down_channel_no, request_no
     ON CONFLICT (down_channel_no, request_no) DO NOTHING
     RETURNING order_id
 ), told AS (
@@ -105,7 +111,10 @@ WITH made AS (
         AS n(notify_id, order_id, channel_no, notify_url)
     WHERE (n.order_id IN (SELECT order_id FROM made)) IS TRUE
 )
-SELECT order_id FROM made
+SELECT order_id, 0 AS replay FROM made
+UNION ALL
+SELECT 0, call_id FROM unnest(CAST(:nonce_calls AS bigint[])) AS given(call_id)
+WHERE (call_id IN (SELECT call_id FROM used)) IS NOT TRUE
 """)
 
 # By the unique key of the channel.
@@ -230,18 +239,30 @@ def read_order(row: Row[Any]) -> tuple[Order, OrderState]:
 
 
 async def insert_orders(
-    db: AsyncConnection, orders: Sequence[Order], notifies: Sequence[NewNotify], notify_max: int
-) -> set[int]:
-    """Write orders with their notifies; the ids that are new. Keys in `orders` are distinct."""
-    binds: dict[str, Any] = columns(orders, *_SOLD)
+    db: AsyncConnection,
+    orders: Sequence[Order],
+    signed_calls: Sequence[int],
+    nonces: Sequence[CallNonce],
+    notifies: Sequence[NewNotify],
+    notify_max: int,
+) -> tuple[set[int], set[int]]:
+    """Use nonces up and write orders with their notifies; the ids that are new, and the replayed calls.
+
+    Keys in `orders` and in `nonces` are distinct. `signed_calls`: of each order the call whose nonce it
+    needs, 0 for none.
+    """
+    binds: dict[str, Any] = columns(orders, *_SOLD) | nonce_binds(nonces)
     binds |= {
+        "signed_call": list(signed_calls),
         "notify_id": [n.notify_id for n in notifies],
         "notify_order": [n.order_id for n in notifies],
         "notify_channel": [n.down_channel_no for n in notifies],
         "notify_url": [n.notify_url for n in notifies],
         "notify_max": notify_max,
     }
-    return await returned(db, _INSERT, **binds)
+    rows = [tuple(row) for row in await db.execute(_INSERT, binds)]
+    made = {order_id for order_id, replay in rows if not replay}
+    return made, {replay for _, replay in rows if replay}
 
 
 async def orders_by_keys(

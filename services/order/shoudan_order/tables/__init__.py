@@ -13,6 +13,7 @@ from shoudan_order.tables.orders import (
     ORDER,
     REFUND,
     RETURN,
+    USED_NONCE,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "QUEUES",
     "REFUND",
     "RETURN",
+    "USED_NONCE",
 ]

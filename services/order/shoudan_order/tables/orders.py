@@ -37,6 +37,7 @@ from shoudan_order.tables.columns import (
     number,
     ppm,
     status,
+    text_key,
     when,
     words,
     yes_no,
@@ -407,6 +408,18 @@ CHANGE: Final = Table(
     Index("oms_operation_subject", "subject"),
     comment="操作记录: who changed what, when and why",
     postgresql_with=GROWING,
+)
+
+USED_NONCE: Final = Table(
+    "oms_used_nonce",
+    METADATA,
+    text_key("channel_no", "渠道编号"),
+    text_key("nonce", "随机串 of a signed write"),
+    number("call_id", "the HTTP request that used it; sent again it is no replay"),
+    when("expire_time", "when it may be forgotten"),
+    Index("oms_used_nonce_expire", "expire_time"),
+    comment="随机串记录: used nonces, shared by all replicas of gateway and order",
+    info=rights(update=("call_id", "expire_time"), delete=True),
 )
 
 # An order needs its account while it may still be delivered or returned.

@@ -66,6 +66,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Nothing has this number. Code: NOT_FOUND. Metadata: what, id."""
     ERROR_REASON_NUM_TOO_HIGH: _ErrorReason.ValueType  # 21
     """[920] More units than one order of this product, or any supplier's delivery, can have. Code: FAILED_PRECONDITION. Metadata: channel_no, num, num_max."""
+    ERROR_REASON_NONCE_USED: _ErrorReason.ValueType  # 22
+    """[403] The nonce of a signed write was used before: a replay. Code: PERMISSION_DENIED. Metadata: channel_no."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons an order call is refused. Domain "order.shoudan". The numbers in brackets are the documented codes."""
@@ -114,4 +116,6 @@ ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 20
 """Nothing has this number. Code: NOT_FOUND. Metadata: what, id."""
 ERROR_REASON_NUM_TOO_HIGH: ErrorReason.ValueType  # 21
 """[920] More units than one order of this product, or any supplier's delivery, can have. Code: FAILED_PRECONDITION. Metadata: channel_no, num, num_max."""
+ERROR_REASON_NONCE_USED: ErrorReason.ValueType  # 22
+"""[403] The nonce of a signed write was used before: a replay. Code: PERMISSION_DENIED. Metadata: channel_no."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -114,6 +114,36 @@ REFUND_STATUS_PARTIAL: RefundStatus.ValueType  # 91
 Global___RefundStatus: _TypeAlias = RefundStatus  # noqa: Y015
 
 @_typing.final
+class CallNonce(_message.Message):
+    """CallNonce is what a signed write uses up, in the transaction of the write itself: a replay is refused (NONCE_USED), the same call sent again is not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NONCE_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    KEEP_S_FIELD_NUMBER: _builtins.int
+    nonce: _builtins.str
+    """As the caller chose it, 16 to 64 characters; used up per channel."""
+    call_id: _builtins.int
+    """Number of the HTTP request, by the gateway; the same when the gateway sends it again."""
+    keep_s: _builtins.int
+    """Seconds it is kept, at least twice what a timestamp may be off."""
+    def __init__(
+        self,
+        *,
+        nonce: _builtins.str = ...,
+        call_id: _builtins.int = ...,
+        keep_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "keep_s", b"keep_s", "nonce", b"nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallNonce: _TypeAlias = CallNonce  # noqa: Y015
+
+@_typing.final
 class NewOrder(_message.Message):
     """NewOrder is an order as the channel sends it (000 §四.1.2)."""
 
@@ -131,6 +161,7 @@ class NewOrder(_message.Message):
     AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
     NOTIFY_URL_FIELD_NUMBER: _builtins.int
     RECHARGE_ACCOUNT_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Down channel."""
     request_no: _builtins.str
@@ -155,6 +186,10 @@ class NewOrder(_message.Message):
     """Where to tell the end; empty for nowhere."""
     recharge_account: _builtins.str
     """Account to recharge."""
+    @_builtins.property
+    def nonce(self) -> Global___CallNonce:
+        """The nonce the call was signed with; none for a call without. No part of the order."""
+
     def __init__(
         self,
         *,
@@ -170,10 +205,11 @@ class NewOrder(_message.Message):
         amount_micros: _builtins.int = ...,
         notify_url: _builtins.str = ...,
         recharge_account: _builtins.str = ...,
+        nonce: Global___CallNonce | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "channel_no", b"channel_no", "city_no", b"city_no", "face_micros", b"face_micros", "invoice_type", b"invoice_type", "line_id", b"line_id", "notify_url", b"notify_url", "num", b"num", "province_no", b"province_no", "recharge_account", b"recharge_account", "request_no", b"request_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "channel_no", b"channel_no", "city_no", b"city_no", "face_micros", b"face_micros", "invoice_type", b"invoice_type", "line_id", b"line_id", "nonce", b"nonce", "notify_url", b"notify_url", "num", b"num", "province_no", b"province_no", "recharge_account", b"recharge_account", "request_no", b"request_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,7 +304,7 @@ class CreateOrdersResponse(_message.Message):
 
         @_builtins.property
         def refusal(self) -> _core_pb2.Refusal:
-            """PRODUCT_NOT_FOUND, PRICE_DIFFERS, REQUEST_DIFFERS, CHANNEL_UNAVAILABLE, FIELD_INVALID."""
+            """PRODUCT_NOT_FOUND, PRICE_DIFFERS, REQUEST_DIFFERS, CHANNEL_UNAVAILABLE, FIELD_INVALID, NONCE_USED."""
 
         def __init__(
             self,
@@ -925,6 +961,7 @@ class NewRefund(_message.Message):
     REFUND_NUM_FIELD_NUMBER: _builtins.int
     NOTIFY_URL_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Down channel."""
     request_no: _builtins.str
@@ -937,6 +974,10 @@ class NewRefund(_message.Message):
     """Where to tell the end; empty for nowhere."""
     type: Global___RefundType.ValueType
     """General or mandatory."""
+    @_builtins.property
+    def nonce(self) -> Global___CallNonce:
+        """The nonce the call was signed with; none for a call without. No part of the refund."""
+
     def __init__(
         self,
         *,
@@ -946,10 +987,11 @@ class NewRefund(_message.Message):
         refund_num: _builtins.int = ...,
         notify_url: _builtins.str = ...,
         type: Global___RefundType.ValueType = ...,
+        nonce: Global___CallNonce | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "notify_url", b"notify_url", "refund_no", b"refund_no", "refund_num", b"refund_num", "request_no", b"request_no", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "nonce", b"nonce", "notify_url", b"notify_url", "refund_no", b"refund_no", "refund_num", b"refund_num", "request_no", b"request_no", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
