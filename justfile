@@ -17,7 +17,7 @@ setup:
 check:
     @failed=""; rm -f .venv/unstable.log; \
     {{just_executable()}} types >.venv/types.log 2>&1 & types=$!; \
-    for recipe in format-check lint typos layers gen-check docs-check lock-check protos dead; do \
+    for recipe in format-check lint typos layers gen-check docs-check lock-check protos signing dead; do \
         {{just_executable()}} "$recipe" || failed="$failed $recipe"; \
     done; \
     wait $types || failed="$failed types"; \
@@ -75,6 +75,12 @@ docs-check:
 protos:
     @echo "== protos"
     @bash tools/protos.sh
+
+# The partners' signing clients against openssl's vectors; says which of them it cannot run here
+signing *args:
+    @echo "== signing clients"
+    @{{bin}}/python tools/signing_vectors.py --check
+    @{{bin}}/python tools/signing_clients.py {{args}}
 
 # Code and dependencies that nothing uses
 dead:

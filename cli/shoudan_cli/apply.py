@@ -228,10 +228,16 @@ def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
 
 
+def _channel(one: Any) -> dict[str, Any]:
+    """A channel's own values; one without a signature says so."""
+    row = _plain(one)
+    return row | ({"auth_mode": row["auth_mode"] or "none"} if "auth_mode" in row else {})
+
+
 def _nested(channels: Any, shelves: Any, products: Any) -> list[dict[str, Any]]:
     """Channels with their shelves with their products."""
     return [
-        _plain(one)
+        _channel(one)
         | {
             "shelves": [
                 _without(_plain(shelf), "channel_no")

@@ -46,6 +46,11 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _unsigned(value: object) -> object:
+    """`none` as the contract writes it."""
+    return "" if value == "none" else value
+
+
 Yuan = Annotated[int, BeforeValidator(_yuan), Field(ge=0)]  # written in 元, held in micros
 Rate = Annotated[int, BeforeValidator(_rate)]  # written like 0.99, held in ppm
 Name = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=64)]
@@ -54,6 +59,7 @@ Code = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=8)]
 Note = Annotated[str, BeforeValidator(_text), Field(max_length=1024)]
 Key = Annotated[int, Field(ge=1, lt=2**63)]
 OvertimeS = Annotated[int, Field(ge=1, le=30 * 86_400)]
+AuthMode = Annotated[Literal["", "md5", "hmac", "hmac2"], BeforeValidator(_unsigned)]
 ServiceClass = Literal[10, 20, 21, 30]
 
 
@@ -224,7 +230,7 @@ class DownChannel(Row):
     channel_no: Short
     channel_name: Name
     enabled: bool = True
-    auth_mode: Literal["", "md5", "hmac", "hmac2"] = ""
+    auth_mode: AuthMode = "hmac2"
     secret_name: str = ""
     allowed_networks: list[str] = []
     word_status: bool = False

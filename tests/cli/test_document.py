@@ -97,3 +97,14 @@ def test_a_toggle_is_0_for_yes_as_documented_or_true() -> None:
     for written, meant in (("0", True), ("1", False), ("true", True), ("false", False)):
         document = parse(text % (product % written), "x.yaml", {})
         assert document.down_channels[0].shelves[0].products[0].can_refund is meant
+
+
+def test_a_channel_signs_with_version_2_unless_the_file_says_otherwise() -> None:
+    def mode(more: str) -> str:
+        text = f"down_channels: [{{channel_no: a, channel_name: b{more}}}]"
+        return parse(text, "x.yaml", {}).down_channels[0].auth_mode
+
+    assert mode("") == "hmac2"
+    assert mode(", auth_mode: none, allowed_networks: [10.0.0.0/8]") == ""
+    assert mode(", auth_mode: md5") == "md5"
+    assert mistakes("down_channels: [{channel_no: a, channel_name: b, auth_mode: hmac3}]")

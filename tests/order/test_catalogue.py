@@ -112,3 +112,66 @@ async def test_a_disabled_product_is_not_sold_but_a_repeat_is_answered(world: Wo
     assert again.order.order_id == first.order.order_id
     assert other.refusal.reason == "ERROR_REASON_PRODUCT_NOT_FOUND"
     assert dict(other.refusal.metadata) == {"channel_no": "test", "face": "200"}
+
+
+def _calls(mode: str, *networks: str, **more: Any) -> pb.DownChannel:
+    return pb.DownChannel(
+        **{
+            "channel_no": "caller",
+            "channel_name": "c",
+            "enabled": True,
+            "auth_mode": mode,
+            "allowed_networks": networks,
+            **more,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        _calls(""),
+        _calls("none"),
+        _calls("md5"),
+        _calls("MD5"),
+        _calls("none", "0.0.0.0/0"),
+        _calls("md5", "10.0.0.0/8", "::/0"),
+        _calls("hmac3"),
+    ],
+    ids=str,
+)
+async def test_a_new_channel_signs_so_that_it_cannot_be_forged_or_names_its_networks(
+    world: World, row: pb.DownChannel
+) -> None:
+    for dry_run in (True, False):
+        request = pb.ApplyCatalogueRequest(
+            catalogue=pb.Catalogue(down_channels=[row]), by="t", dry_run=dry_run
+        )
+        with pytest.raises(grpc.RpcError) as caught:
+            await world.catalogue.ApplyCatalogue(request)
+        refused = refused_from_rpc(caught.value)
+        assert refused is not None
+        assert refused.reason == "ERROR_REASON_CATALOGUE_INVALID"
+        assert "auth_mode" in refused.metadata["why"]
+
+
+async def test_channels_that_sign_or_name_their_networks_are_taken(world: World) -> None:
+    for row in (
+        _calls("hmac2"),
+        _calls("hmac"),
+        _calls("none", "10.0.0.0/8"),
+        _calls("md5", "2001:db8::/32"),
+        _calls("", enabled=False, channel_no="shut"),
+    ):
+        assert (await world.apply(down_channels=[row])).changes
+
+
+async def test_a_channel_of_before_is_changed_without_a_word_about_its_signing(
+    world: World,
+) -> None:
+    await world.sql("UPDATE oms_down_channel SET allowed_networks = '[]' WHERE channel_no = 'test'")
+    renamed = pb.DownChannel(channel_no="test", channel_name="新名", enabled=True)
+    assert (await world.apply(down_channels=[renamed])).changes
+    renamed.auth_mode = "md5"
+    with pytest.raises(grpc.RpcError):
+        await world.apply(down_channels=[renamed])

@@ -21,7 +21,7 @@ from shoudan_order.notifies import acknowledged
 from shoudan_order.retries import resend
 from tests.order.test_refunds import MANDATORY, ask, delivered
 from tests.order.test_retries import number_of, retry
-from tests.order.world import Inbox, World, catalogue_pb, down_product, running
+from tests.order.world import LOOPBACK, Inbox, World, catalogue_pb, down_product, running
 from tests.poll import eventually
 
 DUE = "UPDATE task SET next_execute_time = shoudan_now() WHERE name = 'order.notify'"
@@ -134,13 +134,21 @@ async def test_a_place_at_a_host_is_held_for_the_call_and_not_for_what_is_stored
 
 def _named(secret_name: str) -> Any:
     return catalogue_pb.DownChannel(
-        channel_no="test", channel_name="测试", enabled=True, secret_name=secret_name
+        channel_no="test",
+        channel_name="测试",
+        enabled=True,
+        allowed_networks=LOOPBACK,
+        secret_name=secret_name,
     )
 
 
 def _wording() -> Any:
     return catalogue_pb.DownChannel(
-        channel_no="test", channel_name="测试", enabled=True, word_status=True
+        channel_no="test",
+        channel_name="测试",
+        enabled=True,
+        allowed_networks=LOOPBACK,
+        word_status=True,
     )
 
 
@@ -248,7 +256,9 @@ async def second_channel(world: World) -> None:
     """Channel `other`, with a product of its own."""
     await world.apply(
         down_channels=[
-            catalogue_pb.DownChannel(channel_no="other", channel_name="另", enabled=True)
+            catalogue_pb.DownChannel(
+                channel_no="other", channel_name="另", enabled=True, auth_mode="hmac2"
+            )
         ],
         down_shelves=[
             catalogue_pb.DownShelf(

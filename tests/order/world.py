@@ -35,6 +35,7 @@ from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
 from tests.poll import eventually
 
+LOOPBACK = ("127.0.0.0/8",)
 YUAN = 1_000_000
 PPM = 1_000_000
 
@@ -334,7 +335,9 @@ def catalogue(**changes: Any) -> dict[str, Any]:
     return {
         "lines": [catalogue_pb.Line(line_id=1, line_name="加油卡", service_class=10)],
         "down_channels": [
-            catalogue_pb.DownChannel(channel_no="test", channel_name="测试", enabled=True)
+            catalogue_pb.DownChannel(
+                channel_no="test", channel_name="测试", enabled=True, allowed_networks=LOOPBACK
+            )
         ],
         "down_shelves": [
             catalogue_pb.DownShelf(

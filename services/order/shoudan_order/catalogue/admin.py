@@ -57,6 +57,9 @@ _COLUMN: Final = {
 }
 _YES_NO: Final = {"enabled", "can_refund", "can_split_order", "can_package_delivery"}
 _LISTS: Final = {"allowed_networks", "notify_networks"}
+# How a channel's calls are signed. FORGEABLE: by anyone, or by who breaks MD5.
+FORGEABLE: Final = frozenset({"", "none", "md5"})
+AUTH_MODES: Final = FORGEABLE | {"hmac2", "hmac-sha256-v2", "hmac", "hmac-sha256"}
 ROWS_MAX: Final = 100_000
 QUEUE_CHARS_MAX: Final = 64
 
@@ -159,6 +162,7 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
     async with context.app.db.connect() as db:
         now = await load(db)
     check(merged(now, given), given)
+    check_signing(now, given)
     changes = list(differences(now, given))
     if dry_run or not changes:
         return Applied(changes, now.version)
@@ -181,6 +185,7 @@ async def _write(context: Context, given: Rows, by: str) -> tuple[list[str], int
         version = await store.raise_version(work.db)
         now = await load(work.db)
         check(merged(now, given), given)
+        check_signing(now, given)
         changes = list(differences(now, given))
         for kind in TYPES:
             changed = [to_columns(row) for row in _changed(now, kind, given)]
@@ -255,6 +260,26 @@ def check(after: Catalogue, given: Rows) -> None:
             raise CatalogueInvalid(where, problem)
     _no_twins(after.down_products.values(), "down_products")
     _no_twins(after.up_products.values(), "up_products")
+
+
+def check_signing(now: Catalogue, given: Rows) -> None:
+    """Refuse a channel whose calls anyone could make; one that calls as it did before is left alone."""
+    for row in _changed(now, "down_channels", given):
+        there = now.down_channels.get(row.channel_no)
+        if not row.enabled or (there is not None and _way_in(there) == _way_in(row)):
+            continue
+        where = f"down_channels {row.channel_no}"
+        mode = row.auth_mode.lower()
+        if mode not in AUTH_MODES:
+            raise CatalogueInvalid(where, f"auth_mode {row.auth_mode!r} is not known")
+        named = [one for one in row.allowed_networks if ip_network(one).prefixlen]
+        if mode in FORGEABLE and (not named or len(named) < len(row.allowed_networks)):
+            why = f"auth_mode {mode or 'none'} is for channels with allowed_networks of their own"
+            raise CatalogueInvalid(where, f"{why}; hmac2 is for all others")
+
+
+def _way_in(row: DownChannel) -> tuple[Any, ...]:
+    return row.enabled, row.auth_mode, row.allowed_networks
 
 
 def _no_repeats(kind: str, keys: Sequence[Any]) -> None:
