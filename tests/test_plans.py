@@ -38,6 +38,7 @@ SMALL = {
 # Statements that read a table or an index whole, and why that is right.
 WHOLE = {
     "shoudan_kit.events.refill._NEWEST": "the newest of a bounded number of rows, from the end of the key",
+    "shoudan_kit.events.refill._OLDEST_UNPUBLISHED": "an index of what is not published yet, its first row",
     "shoudan_delivery.store.suppliers._CODES": "all channels are wanted",
     "shoudan_delivery.store.suppliers._LIST": "all channels are wanted",
     "shoudan_delivery.store.suppliers._VERSION": "all channels are wanted",

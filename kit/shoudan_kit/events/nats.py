@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import nats
@@ -36,11 +37,29 @@ STREAM_BYTES: Final = 8 * 2**30
 MESSAGE_BYTES_MAX: Final = 256 * 1024
 ACK_S: Final = 5.0
 CLOSE_S: Final = 2.0
+_MESSAGE_ID: Final = "Nats-Msg-Id"
 
 _log = log.get_logger("bus")
 
 _connect = cast("Any", nats).connect  # nats-py types its options partially
 DOWN = (NatsError, OSError, TimeoutError, asyncio.TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """The stream as NATS describes it; `created` identifies it."""
+
+    made: bool  # it was missing
+    created: str
+    first_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """A message of ours that JetStream acknowledged: its place in the stream and its Nats-Msg-Id."""
+
+    seq: int
+    message_id: str
 
 
 class Bus:
@@ -62,6 +81,8 @@ class Bus:
         self._connecting: asyncio.Task[None] | None = None
         self._subscriptions: list[tuple[str, Callable[[str], None]]] = []
         self._hints: set[asyncio.Future[None]] = set()
+        self.last_ack: Ack | None = None
+        self.disconnects = 0
 
     @property
     def configured(self) -> bool:
@@ -104,12 +125,16 @@ class Bus:
 
     async def publish(self, subject: str, payload: bytes, message_id: str) -> None:
         """Publish to JetStream and wait until it is on disk. Raises NatsError, OSError or TimeoutError."""
-        if self._js is None:
-            raise ConnectionError("NATS is not connected yet")
-        await self._js.publish(subject, payload, timeout=ACK_S, headers={"Nats-Msg-Id": message_id})
+        # While the client reconnects it would buffer the message and send it before the stream is checked.
+        if self._js is None or not self.connected:
+            raise ConnectionError("NATS is not connected")
+        headers = {_MESSAGE_ID: message_id}
+        ack = await self._js.publish(subject, payload, timeout=ACK_S, headers=headers)
+        if not ack.duplicate:
+            self.last_ack = Ack(ack.seq, message_id)
 
-    async def ensure(self) -> tuple[bool, str]:
-        """Make the stream if it is missing; whether it was, and when it was made, which identifies it."""
+    async def ensure(self) -> StreamState:
+        """Make the stream if it is missing."""
         if self._js is None:
             raise ConnectionError("NATS is not connected yet")
         return await ensure_stream(self._js, self._replicas)
@@ -123,6 +148,19 @@ class Bus:
         except NotFoundError:
             return None
         return cast("bytes", found.data or b"")
+
+    async def holds(self, ack: Ack, stream: StreamState) -> bool:
+        """Whether the stream still has this message, or has outlived it."""
+        if self._js is None:
+            raise ConnectionError("NATS is not connected yet")
+        if ack.seq < stream.first_seq:
+            return True
+        try:
+            found = await self._js.get_msg(STREAM, ack.seq)
+        except NotFoundError:
+            return False
+        headers = cast("dict[str, str]", found.headers or {})
+        return headers.get(_MESSAGE_ID) == ack.message_id
 
     async def consume(
         self,
@@ -208,6 +246,7 @@ class Bus:
 
     async def _on_disconnect(self) -> None:
         """The next connection is made with the newest certificate."""
+        self.disconnects += 1
         if self._nats is not None:
             with suppress(TlsInvalid):
                 self._nats.options.update(self._tls())
@@ -219,11 +258,8 @@ class Bus:
                 await ensure_stream(self._js, self._replicas)
 
 
-async def ensure_stream(js: Any, replicas: int) -> tuple[bool, str]:
-    """Make the stream if it is missing; one that exists keeps the operators' settings.
-
-    Gives whether it was missing, and when it was made.
-    """
+async def ensure_stream(js: Any, replicas: int) -> StreamState:
+    """Make the stream if it is missing; one that exists keeps the operators' settings."""
     made, info = False, None
     try:
         info = await js.stream_info(STREAM)
@@ -245,7 +281,7 @@ async def ensure_stream(js: Any, replicas: int) -> tuple[bool, str]:
                 num_replicas=replicas,
             )
         )
-    return made, str(info.created)
+    return StreamState(made, str(info.created), info.state.first_seq)
 
 
 def _token(queue: str) -> str:

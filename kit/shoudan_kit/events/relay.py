@@ -146,7 +146,8 @@ class Relay:
         while True:
             await asyncio.sleep(self._scan_s)
             try:
-                if self._bus.connected and time.monotonic() >= look_at:
+                due = not self._refill.looked or time.monotonic() >= look_at
+                if self._bus.connected and due:
                     await self._refill.look()
                     look_at = time.monotonic() + self._look_every_s
                 while await self._relay_once() == RELAY_MAX:

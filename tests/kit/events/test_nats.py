@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import nats as nats_client
@@ -13,6 +17,7 @@ from nats.js.errors import NotFoundError
 from sqlalchemy import text
 
 from shoudan.core.v1 import core_pb2
+from shoudan_kit.embedded import Nats
 from shoudan_kit.events import nats as events_nats
 from shoudan_kit.events import relay as events_relay
 from shoudan_kit.events.nats import STREAM, Bus
@@ -137,7 +142,7 @@ async def test_a_stream_found_empty_at_the_start_is_refilled(
     await relay.stop()
     await delete_stream(nats.url)
     client = await nats_client.connect(nats.url)
-    assert (await events_nats.ensure_stream(client.jetstream(), 1))[0]  # another service made it
+    assert (await events_nats.ensure_stream(client.jetstream(), 1)).made  # another service made it
     await client.close()
     second_bus = Bus(nats.url, "test")
     second = Relay(second_bus, database, "test")
@@ -147,6 +152,71 @@ async def test_a_stream_found_empty_at_the_start_is_refilled(
     async def there() -> bool:
         return "e1" in {e.key for e in await stored(nats.url)}
 
+    await eventually(there, 30)
+    await second.stop()
+    await second_bus.close()
+
+
+async def restored(nats: Nats, backup: Path, above: Sequence[core_pb2.Event] = ()) -> None:
+    """The server with the stream of the backup, and with what others published above it meanwhile."""
+    async with await Nats.start(backup) as other:
+        client = await nats_client.connect(other.url)
+        await events_nats.ensure_stream(client.jetstream(), 1)
+        for event in above:
+            body = core_pb2.EventBatch(events=[event]).SerializeToString()
+            await client.jetstream().publish(event.subject, body)
+        await client.close()
+    store = nats.home.path / "store"
+    await nats.stop()
+    shutil.rmtree(store)
+    shutil.copytree(backup / "store", store)
+    await nats.launch()
+
+
+async def backed_up(nats: Nats, backup: Path) -> None:
+    await nats.stop()
+    shutil.copytree(nats.home.path / "store", backup / "store")
+    await nats.launch()
+
+
+@pytest.mark.parametrize("above", [0, 20])
+async def test_a_stream_that_goes_back_while_we_run_is_refilled(
+    database, ids, nats, relay, tmp_path, above
+):
+    """Its last messages are lost; those of others may have taken their places."""
+
+    async def there(*keys: str) -> bool:
+        return set(keys) <= {e.key for e in await stored(nats.url)}
+
+    subject = "shoudan.events.back.thing.made"
+    await publish(database, ids, relay, ["g1"], subject)
+    await eventually(lambda: unpublished_is(database, 0), 20)
+    await backed_up(nats, tmp_path)
+    await publish(database, ids, relay, ["g2", "g3"], subject)
+    await eventually(lambda: unpublished_is(database, 0), 20)
+    assert await there("g1", "g2", "g3")
+    other = core_pb2.Event(subject="shoudan.events.other.thing.made", time=STAMP)
+    await restored(nats, tmp_path, [other] * above)
+    await eventually(lambda: there("g1", "g2", "g3"), 30)
+    await eventually(lambda: unpublished_is(database, 0))
+
+
+async def test_a_stream_found_behind_at_the_start_is_refilled(database, ids, nats, relay, tmp_path):
+    subject = "shoudan.events.behind.thing.made"
+    await publish(database, ids, relay, ["h1", "h2"], subject)
+    await eventually(lambda: unpublished_is(database, 0), 20)
+    await relay.stop()
+    old = core_pb2.Event(subject=subject, key="h0", time=Timestamp(seconds=int(time.time()) - 600))
+    await restored(nats, tmp_path, [old])
+    second_bus = Bus(nats.url, "test")
+    second = Relay(second_bus, database, "test", **QUICK)
+    second_bus.start()
+    second.start()
+
+    async def there() -> bool:
+        return {"h0", "h1", "h2"} <= {e.key for e in await stored(nats.url)}
+
+    assert not await there()
     await eventually(there, 30)
     await second.stop()
     await second_bus.close()
