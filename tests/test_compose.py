@@ -60,6 +60,21 @@ def test_a_container_cannot_write_its_image_or_gain_rights(name: str) -> None:
     assert "cap_add" not in container
 
 
+def test_a_volume_is_mounted_where_its_user_may_write() -> None:
+    """An engine gives a new volume the owner of the folder it hides; root's, where the image has none."""
+    steps = [step.split() for line in instructions("RUN") for step in line.split("&&")]
+    owned = {one for step in steps if step[0] == "install" for one in step if one.startswith("/")}
+    ours = {name: one for name, one in CONTAINERS.items() if "shoudan" in one.get("image", "")}
+    written = {
+        volume.split(":")[1]
+        for container in ours.values()
+        for volume in container.get("volumes", [])
+        if not volume.endswith(":ro") and volume.partition(":")[0] in COMPOSE["volumes"]
+    }
+    assert "/pki/identity" in written
+    assert written <= owned
+
+
 @every_container
 def test_a_container_does_not_run_as_root(name: str) -> None:
     if CONTAINERS[name].get("build") == ".":

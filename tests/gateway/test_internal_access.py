@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan_gateway import partners, signing
+from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.internal_access import InternalAccess, right_for
 from shoudan_gateway.protocol import GatewayError, Inbound, Problem
 from shoudan_kit.rpc.rights import ROLES
@@ -174,3 +175,16 @@ def test_without_a_token_only_this_machine_is_let_in_and_only_in_loopback(
     remote: str, mode: str, let_in: bool
 ) -> None:
     assert admitted(remote, mode) == (None if let_in else GatewayError.TOKEN_MISSING)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "::", "gateway.internal"])  # noqa: S104
+def test_in_prod_the_internal_listener_is_reached_from_this_machine_alone(host: str) -> None:
+    def mistakes(profile: str, host: str) -> list[str]:
+        made = GatewaySettings.model_construct(profile=profile, internal_host=host)
+        return [one for one in made.cross_check() if one.startswith("internal_host")]
+
+    assert mistakes("prod", host) == [
+        f"internal_host: {host} is reached from outside, and has no TLS"
+    ]
+    assert len(mistakes("test", host)) == 1  # a profile without secrets leaves no machine at all
+    assert mistakes("prod", "127.0.0.1") == mistakes("prod", "::1") == []

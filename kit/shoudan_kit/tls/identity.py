@@ -14,11 +14,17 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from shoudan_kit import log
+from shoudan_kit import log, metrics
 from shoudan_kit.tls.names import service_of
 
 LOOK_EVERY_S: Final = 2.0
 FILE_BYTES_MAX: Final = 256 * 1024
+
+EXPIRES: Final = metrics.gauge(
+    "certificate_expires_timestamp_seconds",
+    "When the certificate that this process shows ends.",
+    ("name",),
+)
 
 _log = log.get_logger("tls")
 
@@ -112,7 +118,7 @@ class Identity:
         self.files, self._look_every_s, self._now_s = files, look_every_s, now_s
         self._lock = threading.Lock()  # gRPC asks from threads of its own
         self._marks = _marks(files)
-        self._material = files.read()
+        self._material = self._read()
         self._look_at = now_s() + look_every_s
 
     @property
@@ -126,13 +132,18 @@ class Identity:
                 self._look_at = self._now_s() + self._look_every_s
         return self._material
 
+    def _read(self) -> Material:
+        found = self.files.read()
+        EXPIRES(found.name).set(found.expires.timestamp())
+        return found
+
     def _look(self) -> None:
         """Take what was replaced. A pair that is half replaced does not fit and is read again later."""
         marks = _marks(self.files)
         if marks is not None and marks == self._marks:
             return
         try:
-            self._material = self.files.read()
+            self._material = self._read()
         except TlsInvalid as mistake:
             _log.warning("certificate_not_taken", reason=str(mistake))
             return

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shoudan_kit import metrics
 from shoudan_kit.config import ConfigError, ProcessSettings
 from shoudan_kit.service import Service, run
 from shoudan_kit.tls.authority import CA, CERT, CURRENT, KEY, Authority
@@ -40,6 +41,22 @@ def test_a_pair_is_taken_when_both_files_are_there(authority: Authority, files: 
     assert identity.material == first
     files.key.write_bytes((new / KEY).read_bytes())
     assert identity.material.serial == authority.look("order", datetime.now(UTC)).serial
+
+
+def test_a_scrape_says_when_the_certificate_shown_ends(authority: Authority, files: Files) -> None:
+    identity = Identity(files, look_every_s=0)
+    first = ends()
+    assert first == identity.material.expires.timestamp()
+    authority.issue("order", days=3)
+    for path in (files.cert, files.key):
+        path.write_bytes((authority.folder / "order" / CURRENT / path.name).read_bytes())
+    assert identity.material.expires.timestamp() == ends() != first
+
+
+def ends() -> float | None:
+    """What a scrape of this process says."""
+    name = "shoudan_certificate_expires_timestamp_seconds"
+    return metrics.REGISTRY.get_sample_value(name, {"name": "order"})
 
 
 def test_files_that_go_leave_what_was_read(files: Files) -> None:
