@@ -36,6 +36,10 @@ for name in ORDER DELIVERY ERP_INGEST IDENTITY; do
     add "SHOUDAN_${name}_PERSONAL_KEYS" "k1:$(key)"
     add "SHOUDAN_${name}_INDEX_KEY" "$(key)"
 done
+# Seals the audit log of each service: keep it where the databases are not.
+for name in ORDER PAY DELIVERY ERP_INGEST IDENTITY; do
+    add "SHOUDAN_${name}_AUDIT_LOG_KEYS" "k1:$(key)"
+done
 # Seals the ledger: keep it where the database is not.
 add SHOUDAN_PAY_LEDGER_KEYS "s$(random)"
 # Signs the daily statements of the ledger.

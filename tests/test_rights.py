@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from shoudan_erp_ingest.store.bulk import Bulk
+from shoudan_kit.audit_log.tables import KEPT as AUDIT_LOG
 from shoudan_kit.db.foundation import rights_of
 from shoudan_kit.db.migrate import upgrade
 from shoudan_kit.embedded import DatabaseUrls, Postgres
@@ -57,7 +58,7 @@ async def test_a_service_may_not_change_or_delete_what_is_kept(
 ) -> None:
     urls, schema = await database(service), declared(service)
     owner = await connected(urls.owner)
-    kept = ("event", *schema.append_only)
+    kept = ("event", *AUDIT_LOG, *schema.append_only)
     tried = [f"DELETE FROM {name}" for name in kept] + [f"TRUNCATE {name}" for name in kept]
     for name in kept:
         tried += [

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shoudan_kit.db.url import DatabaseUrl, DatabaseUrlInvalid
+from shoudan_kit.seal_keys import SealKeys, interval_field, keys_field
 from shoudan_kit.tls.hops import exposed, is_loopback, nats_mistake
 from shoudan_kit.tls.identity import Files, TlsInvalid
 
@@ -358,17 +359,21 @@ class ServiceSettings(ProcessSettings):
         le=64,
         description="Connections of this process; all processes together stay below PostgreSQL's 100.",
     )
+    audit_log_keys: Secret = keys_field()
+    audit_log_seal_s: Seconds = interval_field()
 
     def cross_check(self) -> Iterator[str]:
-        """Database URLs must be understood now, not when a session is opened."""
+        """Database URLs and keys must be understood now, not when a session is opened."""
         yield from super().cross_check()
+        if mistake := SealKeys.mistake(self.audit_log_keys.reveal()):
+            yield f"audit_log_keys: {mistake}"
         for name in ("database_url", "owner_database_url"):
             value: Secret | None = getattr(self, name)
             try:
                 if value is not None:
                     yield from _database_mistakes(name, value, self.profile)
-            except DatabaseUrlInvalid as mistake:
-                yield f"{name}: {mistake}"
+            except DatabaseUrlInvalid as wrong:
+                yield f"{name}: {wrong}"
 
 
 def _database_mistakes(name: str, url: Secret, profile: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,11 +18,17 @@ import uvloop
 from grpc import aio
 from sqlalchemy.exc import DBAPIError
 
+from shoudan.core.v1 import audit_log_service_pb2_grpc as audit_log_grpc
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
 from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
 from shoudan.identity.v1 import identity_service_pb2 as identity_pb
 from shoudan.identity.v1 import identity_service_pb2_grpc as identity_grpc
 from shoudan_kit import faults, log, metrics
+from shoudan_kit.audit_log.entries import Origin
+from shoudan_kit.audit_log.refusals import Refusals
+from shoudan_kit.audit_log.sealing import sealing
+from shoudan_kit.audit_log.servicer import NAME as AUDIT_LOG
+from shoudan_kit.audit_log.servicer import AuditLog
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
 from shoudan_kit.db import partitions
@@ -40,7 +46,8 @@ from shoudan_kit.process.health import OpsServer
 from shoudan_kit.process.shutdown import bounded, cancel_all, exit_after
 from shoudan_kit.rpc.callers import Callers, Mode
 from shoudan_kit.rpc.client import connect
-from shoudan_kit.rpc.server import RpcServer
+from shoudan_kit.rpc.server import RpcServer, ignore_refusal
+from shoudan_kit.seal_keys import SealKeys
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.secrets.tokens import KeyFetcher, TokenVerifier
 from shoudan_kit.tasks.kinds import Handler
@@ -79,6 +86,7 @@ class App(Generic[S]):
         self.identity = Identity(files) if files is not None else None
         self.bus = Bus(settings.nats_servers, name, settings.nats_replicas, self.identity)
         self.tokens = TokenVerifier(settings.system_id, map(Path, settings.token_keys))
+        self.origin = Origin(name, settings.masked)  # of what the audit log records
         self.worker: Worker[Any] | None = None
         self.relay: Relay | None = None
         self.watchers: list[Callable[[UnitOfWork], None]] = []
@@ -114,7 +122,15 @@ class App(Generic[S]):
 
     def work(self, name: str = "work") -> UnitOfWork:
         """One transaction with its tasks and events; `name` is its fault point."""
-        return UnitOfWork(self.db, self.ids, self.worker, self.relay, name, self.watchers)
+        return UnitOfWork(
+            self.db,
+            self.ids,
+            self.worker,
+            self.relay,
+            name,
+            self.watchers,
+            origin=self.origin,
+        )
 
     def channel(self, service: str) -> aio.Channel:
         """The channel to another service, at the setting `<service>_target`; made once."""
@@ -259,6 +275,7 @@ class Process(Generic[S]):
         self.port = 0
         self._rpc: RpcServer | None = None
         self._ops: OpsServer | None = None
+        self._refusals: Refusals | None = None
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -274,18 +291,13 @@ class Process(Generic[S]):
         self.running = await self.service.start(app)
         self._ops.add_checks(self.running.checks)
         self._start_tasks()
+        if app.has_db:
+            self._refusals = Refusals(app.db, app.ids, app.origin, app.clock)
         if "rpc" in self.roles and self.running.registers:
             await self._start_rpc()
-        background = [*self.running.background]
-        if self.running.open_work:
-            background.append(gauging(self.running.open_work, app.clock))
-        if settings.identity_target:
-            background.append(KeyFetcher(app.tokens, IDENTITY, self._published_keys).run)
-        if app.has_db:
-            background.append(partitions.watching(app.db))
         self._background = [
             asyncio.create_task(_forever(one), name=getattr(one, "__name__", "background"))
-            for one in background
+            for one in self._loops()
         ]
         self._background.append(asyncio.create_task(self._watch_health(), name="watch health"))
         if app.lease is not None:
@@ -293,6 +305,22 @@ class Process(Generic[S]):
         metrics.BUILD_INFO(self.service.name, version("shoudan")).set(1)
         self._ops.set_ready()
         _log.info("serving", port=self.port, ops_port=self._ops.port, roles=sorted(self.roles))
+
+    def _loops(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        """What runs beside the calls: the service's own, and what every service has."""
+        app, settings = self.app, self.settings
+        yield from self.running.background
+        if self.running.open_work:
+            yield gauging(self.running.open_work, app.clock)
+        if settings.identity_target:
+            yield KeyFetcher(app.tokens, IDENTITY, self._published_keys).run
+        if app.has_db:
+            yield partitions.watching(app.db)
+        if self._refusals is not None:
+            yield self._refusals.run
+        if isinstance(settings, ServiceSettings) and "tasks" in self.roles:
+            every_s = settings.audit_log_seal_s
+            yield sealing(app.db, app.name, audit_log_keys(settings), every_s)
 
     def _start_tasks(self) -> None:
         app, settings = self.app, self.settings
@@ -320,6 +348,10 @@ class Process(Generic[S]):
             add = cast("Any", operations_grpc.add_OperationsServiceServicer_to_server)
             registers.append(partial(add, servicer))
             names.append(OPERATIONS)
+            log_servicer = AuditLog(self.app.db, self.app.name, audit_log_keys(self.settings))
+            add = cast("Any", audit_log_grpc.add_AuditLogServiceServicer_to_server)
+            registers.append(partial(add, log_servicer))
+            names.append(AUDIT_LOG)
         if self.running.open_work:
             servicer = OpenWork(self.running.open_work)
             add = cast("Any", work_grpc.add_WorkServiceServicer_to_server)
@@ -335,7 +367,13 @@ class Process(Generic[S]):
         owner = self.settings.owner_certificate
         callers = Callers(self._mode(), self.app.tokens.caller_of, owner)
         self._rpc = RpcServer(
-            self.settings, registers, names, identities, self.app.identity, callers
+            self.settings,
+            registers,
+            names,
+            identities,
+            self.app.identity,
+            callers,
+            ignore_refusal if self._refusals is None else self._refusals.note,
         )
         self.port = await self._rpc.start()
 
@@ -393,6 +431,12 @@ class Process(Generic[S]):
             if self._rpc is not None:
                 await self._rpc.set_serving(serving=not reasons)
             await asyncio.sleep(HEALTH_EVERY_S)
+
+
+def audit_log_keys(settings: ProcessSettings) -> SealKeys:
+    """The keys that seal the audit log of a service with a database."""
+    assert isinstance(settings, ServiceSettings)
+    return SealKeys.parse(settings.audit_log_keys.reveal())
 
 
 def mode_of(settings: ProcessSettings) -> Mode:

@@ -167,6 +167,10 @@ SECRETS = {
     "SHOUDAN_ERP_INGEST_SENDER_RULES": {"erp_ingest": "SHOUDAN_ERP_INGEST_SENDER_RULES"},
     "SHOUDAN_IDENTITY_PERSONAL_KEYS": {"identity": "SHOUDAN_IDENTITY_PERSONAL_KEYS"},
     "SHOUDAN_IDENTITY_INDEX_KEY": {"identity": "SHOUDAN_IDENTITY_INDEX_KEY"},
+    **{
+        f"SHOUDAN_{name.upper()}_AUDIT_LOG_KEYS": {name: f"SHOUDAN_{name.upper()}_AUDIT_LOG_KEYS"}
+        for name in ("order", "pay", "delivery", "erp_ingest", "identity")
+    },
     "SHOUDAN_COMPONENT_SCANNER": {"pay": "SHOUDAN_COMPONENT_SCANNER"},
     "SHOUDAN_PAY_SECRET_DINGDANG": {"pay": "SHOUDAN_SECRET_DINGDANG"},
     "SHOUDAN_DELIVERY_SECRET_FASTCARD": {"delivery": "SHOUDAN_SECRET_FASTCARD"},

@@ -1,5 +1,6 @@
 """Settings: where each value comes from, and every mistake told at once without telling secrets."""
 
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,7 @@ class Caller(ServiceSettings):
 
 
 DB = "postgresql://a@localhost/c"
+KEYS = {"SHOUDAN_AUDIT_LOG_KEYS": f"k1:{b64encode(bytes(32)).decode()}"}
 VERIFIED = "postgresql://a@db/c?sslmode=verify-full&sslrootcert=/ca.crt"
 EXPOSED = [
     ({"SHOUDAN_LISTEN_HOST": OUTSIDE}, "listen_host: 0.0.0.0 is reached from outside"),
@@ -219,6 +221,7 @@ def test_prod_refuses_to_leave_this_machine_without_tls(given, said):
 def test_prod_leaves_this_machine_with_tls(tls_files):
     given = {
         "SHOUDAN_PROFILE": "prod",
+        **KEYS,
         "SHOUDAN_LISTEN_HOST": OUTSIDE,
         "SHOUDAN_PAY_TARGET": "dns:///pay:50051",
         "SHOUDAN_NATS_URL": "tls://nats-1:4222,tls://nats-2:4222",
@@ -233,6 +236,7 @@ def test_prod_leaves_this_machine_with_tls(tls_files):
 def test_prod_needs_no_tls_on_this_machine(target):
     given = {
         "SHOUDAN_PROFILE": "prod",
+        **KEYS,
         "SHOUDAN_DATABASE_URL": DB,
         "SHOUDAN_PAY_TARGET": target,
         "SHOUDAN_NATS_URL": "nats://127.0.0.1:4222",
@@ -245,12 +249,20 @@ def test_prod_needs_no_tls_on_this_machine(target):
 def test_prod_refuses_a_database_whose_certificate_is_not_checked(cls, mode):
     given = {
         "SHOUDAN_PROFILE": "prod",
+        **KEYS,
         "SHOUDAN_DATABASE_URL": f"postgresql://a@db,localhost/c{mode}",
     }
     with pytest.raises(ConfigError, match="database_url: db is not on this machine: write sslmode"):
         cls.load("any", environ=given)
     given["SHOUDAN_DATABASE_URL"] = f"postgresql:///c?host=/run/postgresql{mode.replace('?', '&')}"
     cls.load("any", environ=given)
+
+
+@pytest.mark.parametrize("keys", ["k1", "k1:AAAA", "k1:!"])
+def test_keys_of_the_audit_log_that_cannot_be_used_are_a_mistake(keys):
+    given = {"SHOUDAN_DATABASE_URL": DB, "SHOUDAN_AUDIT_LOG_KEYS": keys}
+    with pytest.raises(ConfigError, match="audit_log_keys: keys"):
+        ServiceSettings.load("any", environ=given)
 
 
 def test_tls_needs_all_three_files(tls_files):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+from urllib.parse import unquote
 
 from google.protobuf.descriptor_pool import Default
 from grpc import StatusCode as Code
@@ -29,6 +30,8 @@ _LOOPBACK: Final = ("ipv4:127.", "ipv6:%5B::1%5D:", "ipv6:[::1]:", "unix:")
 LOCAL_OWNER: Final = Caller("none", "local owner")
 
 _current: ContextVar[Caller] = ContextVar("shoudan_caller", default=LOCAL_OWNER)
+_method: ContextVar[str] = ContextVar("shoudan_method", default="")
+_context: ContextVar[RpcContext | None] = ContextVar("shoudan_rpc_context", default=None)
 
 
 class NoCaller(KitRefusal, code=Code.UNAUTHENTICATED):
@@ -48,6 +51,28 @@ class NotAllowed(KitRefusal, code=Code.PERMISSION_DENIED):
 def current_caller() -> Caller:
     """Who made the call that this code answers; only inside a servicer, not in work it hands on."""
     return _current.get()
+
+
+def set_current_caller(caller: Caller) -> None:
+    """The call in progress is from this caller: for a service that looks at tokens by itself."""
+    _current.set(caller)
+
+
+def current_address() -> str:
+    """The address that call came from, without its port; empty for a socket in a file, and without a call."""
+    context = _context.get()
+    return "" if context is None else address_of(context)
+
+
+def current_method() -> str:
+    """The method that was called, such as "AuditService/DecideAudit"; empty without a call."""
+    return _method.get().rpartition(".")[2]
+
+
+def address_of(context: RpcContext) -> str:
+    """The address of the connection, without its port; empty for a socket in a file."""
+    kind, _, rest = unquote(context.peer()).partition(":")
+    return rest.rpartition(":")[0].strip("[]") if kind.startswith("ipv") else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +132,12 @@ class Callers:
                 self._owner.name,
             ):
                 caller = self._owner
+        _current.set(caller)
+        _context.set(context)
+        _method.set(access.path)
         if not (caller is LOCAL_OWNER or access.right.allows(caller)):
             name = caller.name if caller.kind == "service" else ", ".join(sorted(caller.roles))
             raise NotAllowed(access.path, name, access.right.needed)
-        _current.set(caller)
         return caller
 
     def _local(self, access: Access, context: RpcContext) -> Caller:

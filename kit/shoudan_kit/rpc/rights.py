@@ -49,6 +49,10 @@ class Right:
         )
 
 
+# What begins with one of these changes nothing; a method that does is named otherwise.
+READS: Final = ("Get", "List", "Query", "Search", "Verify", "Check", "Export")
+READ: Final = frozenset({"Report"})
+
 NONE: Final = Right()
 ANYONE: Final = Right(anyone=True)
 KNOWN: Final = Right(frozenset(SERVICES), frozenset(ROLES))
@@ -73,6 +77,11 @@ def _right(method: Any) -> Right:
     if unknown := (roles - set(ROLES)) | (services - set(SERVICES)):
         raise ValueError(f"{method.full_name}: no such caller: {', '.join(sorted(unknown))}")
     return Right(services, frozenset(ROLES) if VIEWER in roles else roles, callers.anyone)
+
+
+def changes(method: str) -> bool:
+    """Whether a method of this name changes something: its calls by operators are in the audit log."""
+    return not method.startswith(READS) and method not in READ
 
 
 def methods(*services: str) -> Iterator[tuple[str, str, Right]]:

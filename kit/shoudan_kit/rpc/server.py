@@ -21,7 +21,7 @@ from grpc_status import rpc_status
 from shoudan_kit import log, metrics
 from shoudan_kit.db.errors import away, data_refused, describe, taken
 from shoudan_kit.rpc.caller import Caller
-from shoudan_kit.rpc.callers import LOCAL, Access, Callers, access_of
+from shoudan_kit.rpc.callers import LOCAL, Access, Callers, NotAllowed, access_of
 from shoudan_kit.rpc.deadlines import NEEDED_S, time_left, too_short
 from shoudan_kit.rpc.messages import AUTHORIZATION, REQUEST_ID, Options, RpcContext, size_options
 from shoudan_kit.rpc.refusal import Refusal, Refused, refused_from_rpc
@@ -89,6 +89,10 @@ class _Health(cast("Any", health).aio.HealthServicer):
         return cast("Any", health_pb2).HealthListResponse(statuses=statuses)
 
 
+def ignore_refusal(_: Refusal) -> None:
+    """Hears of a refused call and does nothing."""
+
+
 class RpcServer:
     """A server with callers and their rights, health, reflection, refusals, metrics, and a drain.
 
@@ -103,12 +107,15 @@ class RpcServer:
         identities: Sequence[str] = (),
         identity: Identity | None = None,
         callers: Callers = LOCAL,
+        on_not_allowed: Callable[[Refusal], None] = ignore_refusal,
     ) -> None:
         """`servicers` register themselves (`partial(add_X_to_server, x)`); `names` are full service
         names for health and reflection; `identities` are answered by health alone; `callers` says who
-        calls, and without it whoever calls from this machine."""
+        calls, and without it whoever calls from this machine; `on_not_allowed` hears of each call
+        that its caller may not make, within it."""
         self._settings, self._names, self._identity = settings, tuple(names), identity
         self._identities, self._callers = tuple(identities), callers
+        self._on_not_allowed = on_not_allowed
         self._servicers = tuple(servicers)
         self._health: Any = _Health()
         self._server: aio.Server | None = None
@@ -120,7 +127,10 @@ class RpcServer:
             options=_server_options(self._settings),
             maximum_concurrent_rpcs=self._settings.rpc_concurrency_max,
         )
-        around = cast("aio.Server", _Around(server, self._callers, self._settings.rpc_open))
+        around = cast(
+            "aio.Server",
+            _Around(server, self._callers, self._settings.rpc_open, self._on_not_allowed),
+        )
         for register in self._servicers:
             register(around)
         cast("Any", health_pb2_grpc).add_HealthServicer_to_server(self._health, around)
@@ -161,19 +171,27 @@ class _Around:
     An interceptor would do the same at a third of the price of a whole call, for every call.
     """
 
-    def __init__(self, server: aio.Server, callers: Callers, opened: Sequence[str]) -> None:
+    def __init__(
+        self,
+        server: aio.Server,
+        callers: Callers,
+        opened: Sequence[str],
+        on_not_allowed: Callable[[Refusal], None],
+    ) -> None:
         self._server, self._callers, self._open = server, callers, opened
+        self._on_not_allowed = on_not_allowed
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """The same methods without their names: generated code offers both, one is enough."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """The methods of one service."""
-        wrapped = {
-            name: _wrap(one, _Method(access_of(service, name, self._open), self._callers))
-            for name, one in handlers.items()
-        }
+        wrapped = {name: _wrap(one, self._method(service, name)) for name, one in handlers.items()}
         cast("Any", self._server).add_registered_method_handlers(service, wrapped)
+
+    def _method(self, service: str, name: str) -> _Method:
+        access = access_of(service, name, self._open)
+        return _Method(access, self._callers, self._on_not_allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +200,7 @@ class _Method:
 
     access: Access
     callers: Callers
+    on_not_allowed: Callable[[Refusal], None]
 
 
 def _wrap(handler: Handler, method: _Method) -> Handler:
@@ -301,6 +320,8 @@ class _Call:
             error = refused  # a deeper service's "no" is the answer of this call, too
         if isinstance(error, (Refusal, Refused)):
             _log.info("refused", method=self._path, reason=error.reason, facts=error.metadata)
+            if isinstance(error, Refusal) and error.reason == NotAllowed.reason:
+                self._known.on_not_allowed(error)
             status = rpc_status.to_status(error.to_status())
             await self._context.abort(status.code, status.details, status.trailing_metadata)
         if not isinstance(error, Exception):

@@ -1,4 +1,4 @@
-"""The tables every service with a database has: tasks, events, what was published of them, node numbers."""
+"""The tables of every service with a database: tasks, events, their outbox, node numbers, the audit log."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from sqlalchemy import (
     text,
 )
 
+from shoudan_kit.audit_log.tables import add_tables as add_audit_log
 from shoudan_kit.db.foundation import NAMES, by_month, rights
 
 PENDING: Final = "status IN (20, 30)"
@@ -35,6 +36,7 @@ def metadata() -> MetaData:
     _event(made)
     _outbox(made)
     _id_node(made)
+    add_audit_log(made)
     return made
 
 

@@ -1,4 +1,4 @@
-"""One transaction with everything that belongs to it: rows, follow-up tasks, ends of tasks, events."""
+"""One transaction with everything that belongs to it: rows, follow-up tasks, ends of tasks, events, audit."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import msgspec
 from google.protobuf.message import Message
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.audit_log import store as audit_store
+from shoudan_kit.audit_log.entries import UNNAMED, AuditRows, Origin
 from shoudan_kit.db.pool import Database
 from shoudan_kit.faults import hit
 from shoudan_kit.ids import IdMaker
@@ -129,10 +131,11 @@ class WorkEvents:
 class UnitOfWork:
     """`async with app.work() as work:` - an exception leaves nothing behind, and nothing is handed on.
 
-    At the end of the block: new tasks, ended tasks and events are written, one statement each, and
-    committed together with what the block did on `work.db`. Then fresh due tasks go to this process's
-    worker from memory (or wake others), and events to the publisher. `watchers` are called after the commit;
-    `notes` is what the block leaves for them.
+    At the end of the block: new tasks, ended tasks, events and rows of the audit log (`record` of
+    audit_log.entries) are written, one statement each, and committed together with what the block did on
+    `work.db`. Then fresh due tasks go to this process's worker from memory (or wake others), and events to
+    the publisher. `watchers` are called after the commit; `notes` is what the block leaves for them.
+    `origin` is the service that the audit log names.
     """
 
     database: Database
@@ -142,14 +145,17 @@ class UnitOfWork:
     name: str = "work"
     watchers: Sequence[Callable[[UnitOfWork], None]] = ()
     notes: list[object] = field(default_factory=list[object])
+    origin: Origin = UNNAMED
     db: AsyncConnection = field(init=False)
     tasks: WorkTasks = field(init=False)
     events: WorkEvents = field(init=False)
+    audit: AuditRows = field(init=False)
     _transaction: Any = field(init=False)
     _batch: EventRows | None = field(init=False, default=None)
 
     async def __aenter__(self) -> Self:
         self.tasks, self.events = WorkTasks(self.ids), WorkEvents(self.ids)
+        self.audit = AuditRows(self.origin)
         self._transaction = self.database.begin()
         self.db = await self._transaction.__aenter__()
         return self
@@ -198,6 +204,8 @@ class UnitOfWork:
             )
             if time is not None:
                 self._batch = EventRows(batch_id, time, events.rows)
+        if self.audit.rows:
+            await audit_store.insert(self.db, self.ids, self.audit.rows)
         if tasks.retained:
             await store.finish_retained(self.db, done)
         for name, order_nos in tasks.done_for.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,7 @@ def test_settings_of_production_with_a_folder_and_keys_are_in_order() -> None:
         profile="prod",
         database_url=Secret("postgresql://x/y?sslmode=verify-full&sslrootcert=/ca.pem"),
         ledger_keys=Secret("k" * 32),
+        audit_log_keys=Secret(f"k1:{b64encode(bytes(32)).decode()}"),
         component_secret=Secret("c" * 32),
         ledger_statements_dir=Path("/statements"),
         ledger_statement_keys=keys,

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import unquote
 
 from shoudan_identity.access import Caller
+from shoudan_kit.rpc.callers import address_of
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.secrets.tokens import TokenRefused, TokenVerifier
 
 AUTHORIZATION: Final = "authorization"
 BEARER: Final = "Bearer "
 _ID_DIGITS_MAX: Final = 18
-
-
-def address_of(context: RpcContext) -> str:
-    """The address of the connection, without its port; empty for a socket in a file."""
-    kind, _, rest = unquote(context.peer()).partition(":")
-    if not kind.startswith("ipv"):
-        return ""
-    return rest.rpartition(":")[0].strip("[]")
 
 
 def caller_of(verifier: TokenVerifier, context: RpcContext) -> Caller:

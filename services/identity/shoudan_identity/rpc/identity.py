@@ -20,8 +20,9 @@ from shoudan_identity.access import Caller
 from shoudan_identity.context import Context
 from shoudan_identity.logins import Credentials
 from shoudan_identity.rows import ApiTokenRow, OperatorRow, SessionRow
-from shoudan_identity.rpc.callers import address_of, caller_of
+from shoudan_identity.rpc.callers import caller_of
 from shoudan_identity.sessions import Tokens
+from shoudan_kit.rpc.callers import address_of
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
 

@@ -1,0 +1,1 @@
+"""The audit log: who changed what, one append-only row each, sealed in blocks."""

@@ -1,0 +1,194 @@
+"""What is recorded: values, with secrets and persons masked before they reach a row that stays for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol, cast
+
+import orjson
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from shoudan_kit import log
+from shoudan_kit.rpc.callers import (
+    LOCAL_OWNER,
+    current_address,
+    current_caller,
+    current_method,
+)
+
+CallerKind = Literal["operator", "service", "local", "none"]
+Outcome = Literal["done", "refused"]
+
+TEXT_CHARS_MAX: Final = 500
+REASON_CHARS_MAX: Final = 1_000
+KEY_CHARS_MAX: Final = 200
+FACTS_BYTES_MAX: Final = 8_192  # of before and of after; more is cut to its digest
+_SECRET_ENDS: Final = ("password", "secret", "token", "sign")
+_MOBILE: Final = re.compile(r"(?<![0-9])(1[3-9][0-9])[0-9]{6}([0-9]{2})(?![0-9])")
+_SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+
+Facts = Mapping[str, object] | Message | None
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who acted, by reference, and from where."""
+
+    kind: CallerKind
+    ref: str = ""
+    address: str = ""
+
+
+NOBODY: Final = Who("none")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One administrative write, or one that was refused.
+
+    `subject` is the kind of what was changed and `key` finds it. `before` and `after` are what changed of
+    it, secrets and persons are masked when it is recorded. Without `who` and `action` they are those of the
+    call in progress, which only a servicer's own code may rely on: work that is handed on takes the row
+    of its caller along (`row_of`).
+    """
+
+    subject: str
+    key: str | int
+    before: Facts = None
+    after: Facts = None
+    reason: str = ""
+    proposal_id: int = 0
+    outcome: Outcome = "done"
+    action: str = ""
+    who: Who | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The service that records, and the fields that name a person there."""
+
+    service: str = ""
+    masked: frozenset[str] = frozenset()
+
+
+UNNAMED: Final = Origin()
+
+
+@dataclass(slots=True)
+class AuditRow:
+    """A row as it is inserted; the database gives it its time."""
+
+    service: str
+    action: str
+    caller_kind: str
+    caller_ref: str
+    address: str
+    subject_kind: str
+    subject_key: str
+    before: str
+    after: str
+    reason: str
+    request_id: str
+    proposal_id: int
+    outcome: str
+    id: int = 0
+
+
+@dataclass(slots=True)
+class AuditRows:
+    """The rows a transaction writes at its end."""
+
+    origin: Origin
+    rows: list[AuditRow] = field(default_factory=list[AuditRow])
+
+
+class Recorder(Protocol):
+    """Has rows that are written with its transaction: a UnitOfWork."""
+
+    audit: AuditRows
+
+
+def who() -> Who:
+    """Who made the call in progress; only inside a servicer."""
+    caller = current_caller()
+    if caller is LOCAL_OWNER:
+        return Who("local", "", current_address())
+    return Who(caller.kind, caller.id or caller.name, current_address())
+
+
+def record(work: Recorder, entry: Entry) -> None:
+    """Write one row of the audit log with what the transaction does; nothing when it is rolled back."""
+    work.audit.rows.append(row_of(work.audit.origin, entry))
+
+
+def row_of(origin: Origin, entry: Entry) -> AuditRow:
+    """The row of an entry, masked and bounded."""
+    actor = entry.who or who()
+    request_id = log.context("request_id") if entry.request_id is None else entry.request_id
+    return AuditRow(
+        origin.service,
+        _text(entry.action or current_method(), KEY_CHARS_MAX),
+        actor.kind,
+        _text(actor.ref, KEY_CHARS_MAX),
+        _text(actor.address, KEY_CHARS_MAX),
+        _text(entry.subject, KEY_CHARS_MAX),
+        masked_text(_text(str(entry.key), KEY_CHARS_MAX)),
+        facts_text(entry.before, origin.masked),
+        facts_text(entry.after, origin.masked),
+        masked_text(_text(entry.reason, REASON_CHARS_MAX)),
+        _text(request_id or "", KEY_CHARS_MAX),
+        entry.proposal_id,
+        entry.outcome,
+    )
+
+
+def facts_text(facts: Facts, masked: frozenset[str] = frozenset()) -> str:
+    """Facts as JSON with sorted keys; empty for none, and a digest in place of what is too long."""
+    if facts is None:
+        return ""
+    if isinstance(facts, Message):
+        facts = MessageToDict(facts, preserving_proto_field_name=True)
+    made = orjson.dumps(_masked(facts, log.MASKED | masked), str, _SORTED)
+    if len(made) > FACTS_BYTES_MAX:
+        digest = hashlib.sha256(made).hexdigest()
+        made = orjson.dumps({"bytes": len(made), "sha256": digest}, None, _SORTED)
+    return made.decode()
+
+
+def masked_text(text: str) -> str:
+    """A text without the mobile numbers in it."""
+    return _MOBILE.sub(r"\1******\2", text)
+
+
+def _masked(value: Any, masked: frozenset[str]) -> Any:
+    """A value of JSON with what is secret in it replaced; what is no such value becomes text."""
+    match value:
+        case str():
+            return masked_text(_text(value, TEXT_CHARS_MAX))
+        case Mapping():
+            given = cast("Mapping[Any, Any]", value)
+            return {str(name): _masked_field(str(name), one, masked) for name, one in given.items()}
+        case list() | tuple():
+            return [_masked(one, masked) for one in cast("list[Any]", value)]
+        case set() | frozenset():
+            return [_masked(one, masked) for one in sorted(cast("set[Any]", value), key=str)]
+        case _:
+            return value
+
+
+def _masked_field(name: str, value: Any, masked: frozenset[str]) -> Any:
+    return log.MASK if _is_secret(name, masked) else _masked(value, masked)
+
+
+def _is_secret(name: str, masked: frozenset[str]) -> bool:
+    return name in masked or name.endswith(_SECRET_ENDS)
+
+
+def _text(text: str, most: int) -> str:
+    """What PostgreSQL stores, cut short."""
+    return text.replace("\0", "")[:most]
