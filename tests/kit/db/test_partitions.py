@@ -122,6 +122,29 @@ async def test_a_table_with_rows_becomes_the_first_part_and_the_next_months_have
     assert await differences(SCHEMA, before.owner) == []
 
 
+async def rows_read(url: str, table: str) -> int:
+    """Rows that were read by going through the whole table, for whatever reason."""
+    async with connected(url) as db:
+        return await db.fetchval(
+            "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = $1", table
+        )
+
+
+async def test_a_table_is_looked_through_once_and_not_while_it_is_attached(
+    before: DatabaseUrls,
+) -> None:
+    """The rule is proved beside readers and writers; attaching by it, under the lock, reads no row."""
+    first, rows = first_of(datetime.now(UTC)), 1_000
+    async with connected(before.owner) as db:
+        await db.executemany(INSERT, [(first + n,) for n in range(rows)])
+    earlier = await rows_read(before.owner, "event")
+    await migrated(before)
+    async with connected(before.owner) as db:
+        kind = "SELECT relkind = 'p' FROM pg_class WHERE oid = 'event'::regclass"
+        assert await db.fetchval(kind)
+    assert await rows_read(before.owner, "event_first") - earlier == rows
+
+
 async def test_writers_go_on_while_their_table_becomes_partitioned(before: DatabaseUrls) -> None:
     first = first_of(datetime.now(UTC))
     written = 0
