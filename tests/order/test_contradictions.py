@@ -272,6 +272,32 @@ async def test_two_suppliers_that_contradict_themselves_ask_twice_and_deliver_on
     assert (order.state.status, order.parked_reason, len(order.deliveries)) == (0, "", 2)
 
 
+@pytest.mark.parametrize("delivered_there", [True, False])
+async def test_a_success_told_while_another_supplier_is_at_work_is_left_to_a_person(
+    world: World, *, delivered_there: bool
+) -> None:
+    await second_supplier(world)
+    world.delivery.script = lambda item: False if item.channel_no == "ycup" else None
+    order_id = await world.order()
+    first, second = await sent(world, 2)
+    await world.report(result(first, succeeded=True))
+    assert (await world.get(order_id)).parked_reason
+    await world.report(result(second, succeeded=delivered_there))
+    (audit,) = await waiting(world)
+    assert audit.delivery_id == first
+    if delivered_there:
+        order = await reaches(world, order_id, 0)
+        assert "posting" in await refusal_of(world, audit.audit_id, 0)
+        await decide(world, audit.audit_id, 90)
+    else:  # nothing is bound for a third time; the person's word ends the order
+        await decide(world, audit.audit_id, 0)
+        order = await reaches(world, order_id, 0)
+    order = await world.get(order_id)
+    ends = sorted(part.delivery_status for part in order.deliveries)
+    assert (order.state.status, order.parked_reason, ends) == (0, "", [0, 90])
+    assert world.ledger.trades(str(order_id)) == SALE
+
+
 async def test_an_order_in_conflict_is_not_failed_by_its_overtime(world: World) -> None:
     order_id, _ = await failed_then_delivered(world)
     await time_out(world, order_id)

@@ -291,7 +291,7 @@ async def test_a_supplier_that_contradicts_itself_delivers_once_and_parks_the_or
     assert [(part["status"], part["conflict"]) for part in parts] == [(FAILED, True)] * suppliers
     audits = await play.rows(
         "order",
-        "SELECT DISTINCT a.delivery_id, a.audit_status FROM oms_audit_info a"
+        "SELECT a.delivery_id, a.audit_status FROM oms_audit_info a"
         " JOIN oms_order_info USING (order_id) WHERE request_no = $1",
         name,
     )
