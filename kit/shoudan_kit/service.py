@@ -24,6 +24,7 @@ from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
 from shoudan.identity.v1 import identity_service_pb2 as identity_pb
 from shoudan.identity.v1 import identity_service_pb2_grpc as identity_grpc
 from shoudan_kit import faults, log, metrics
+from shoudan_kit.audit_log.calls import CallAudit
 from shoudan_kit.audit_log.entries import Origin
 from shoudan_kit.audit_log.refusals import Refusals
 from shoudan_kit.audit_log.sealing import sealing
@@ -46,7 +47,7 @@ from shoudan_kit.process.health import OpsServer
 from shoudan_kit.process.shutdown import bounded, cancel_all, exit_after
 from shoudan_kit.rpc.callers import Callers, Mode
 from shoudan_kit.rpc.client import connect
-from shoudan_kit.rpc.server import RpcServer, ignore_refusal
+from shoudan_kit.rpc.server import NO_WATCH, CallWatch, RpcServer
 from shoudan_kit.seal_keys import SealKeys
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.secrets.tokens import KeyFetcher, TokenVerifier
@@ -373,9 +374,14 @@ class Process(Generic[S]):
             identities,
             self.app.identity,
             callers,
-            ignore_refusal if self._refusals is None else self._refusals.note,
+            self._call_watch(),
         )
         self.port = await self._rpc.start()
+
+    def _call_watch(self) -> CallWatch:
+        """What records the calls that change something."""
+        app, refusals = self.app, self._refusals
+        return NO_WATCH if refusals is None else CallAudit(app.db, app.ids, app.origin, refusals)
 
     async def _published_keys(self) -> bytes:
         """The key set that identity publishes now."""

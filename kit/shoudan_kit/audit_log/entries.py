@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol, cast
 
 import orjson
@@ -13,6 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from shoudan_kit import log
+from shoudan_kit.ids import IdMaker
 from shoudan_kit.rpc.callers import (
     LOCAL_OWNER,
     current_address,
@@ -28,6 +30,8 @@ REASON_CHARS_MAX: Final = 1_000
 KEY_CHARS_MAX: Final = 200
 FACTS_BYTES_MAX: Final = 8_192  # of before and of after; more is cut to its digest
 _SECRET_ENDS: Final = ("password", "secret", "token", "sign")
+# Fields of the contract that hold a person, whatever the service.
+_PERSONAL: Final = frozenset({"phone", "mobile", "telno", "receiver"})
 _MOBILE: Final = re.compile(r"(?<![0-9])(1[3-9][0-9])[0-9]{6}([0-9]{2})(?![0-9])")
 _SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
@@ -105,6 +109,22 @@ class AuditRows:
 
     origin: Origin
     rows: list[AuditRow] = field(default_factory=list[AuditRow])
+    of_call: bool = False  # one of them is the row of the call in progress
+    _draft: Draft | None = None
+
+    def take_draft(self, ids: IdMaker, draft: Draft | None) -> None:
+        """Write the row of a call with the others, unless another transaction does."""
+        if draft is None or not draft.claim(self):
+            return
+        self._draft = draft
+        if not self.of_call:
+            self.rows.append(draft.row(self.origin, ids))
+
+    def end(self, *, written: bool) -> None:
+        """The transaction was committed, or is gone."""
+        if self._draft is not None:
+            self._draft.release(written=written)
+            self._draft = None
 
 
 class Recorder(Protocol):
@@ -121,9 +141,79 @@ def who() -> Who:
     return Who(caller.kind, caller.id or caller.name, current_address())
 
 
+@dataclass(slots=True)
+class Draft:
+    """The row of one call, until it is written with the first transaction that the call commits."""
+
+    entry: Entry
+    written: bool = False
+    _id: int = 0
+    _writer: object = None  # the transaction that has it, until it is committed or gone
+
+    def claim(self, writer: object) -> bool:
+        """Whether this transaction is to write the row: no other has, or is about to."""
+        if self.written or self._writer is not None:
+            return False
+        self._writer = writer
+        return True
+
+    def release(self, *, written: bool) -> None:
+        """The transaction was committed, or is gone."""
+        self._writer, self.written = None, self.written or written
+
+    def row(self, origin: Origin, ids: IdMaker) -> AuditRow:
+        """The row, with the same number each time: one whose commit was in doubt is not written twice."""
+        made = row_of(origin, self.entry)
+        made.id = self._id = self._id or ids.next()
+        return made
+
+
+_draft: ContextVar[Draft | None] = ContextVar("shoudan_audit_draft", default=None)
+
+
+def begin_draft(draft: Draft | None) -> None:
+    """The call in progress leaves this row, or none."""
+    _draft.set(draft)
+
+
+def draft_of_call() -> Draft | None:
+    """The row of the call in progress, for work that is handed on; None when it leaves none."""
+    return _draft.get()
+
+
+def describe(
+    subject: str = "",
+    key: str | int = "",
+    before: Facts = None,
+    after: Facts = None,
+    reason: str = "",
+    proposal_id: int = 0,
+    outcome: Outcome = "done",
+) -> None:
+    """Say of the row of this call what is known better than from its request; without a call, nothing."""
+    draft = _draft.get()
+    if draft is None:
+        return
+    entry = draft.entry
+    draft.entry = replace(
+        entry,
+        subject=subject or entry.subject,
+        key=key or entry.key,
+        before=entry.before if before is None else before,
+        after=entry.after if after is None else after,
+        reason=reason or entry.reason,
+        proposal_id=proposal_id or entry.proposal_id,
+        outcome=outcome,
+    )
+
+
 def record(work: Recorder, entry: Entry) -> None:
-    """Write one row of the audit log with what the transaction does; nothing when it is rolled back."""
+    """Write one row of the audit log with what the transaction does; nothing when it is rolled back.
+
+    Within a call, it is the row of that call in place of the one drafted from its request.
+    """
     work.audit.rows.append(row_of(work.audit.origin, entry))
+    work.audit.of_call = work.audit.of_call or entry.who is None
 
 
 def row_of(origin: Origin, entry: Entry) -> AuditRow:
@@ -137,7 +227,7 @@ def row_of(origin: Origin, entry: Entry) -> AuditRow:
         _text(actor.ref, KEY_CHARS_MAX),
         _text(actor.address, KEY_CHARS_MAX),
         _text(entry.subject, KEY_CHARS_MAX),
-        masked_text(_text(str(entry.key), KEY_CHARS_MAX)),
+        _key(entry, origin.masked),
         facts_text(entry.before, origin.masked),
         facts_text(entry.after, origin.masked),
         masked_text(_text(entry.reason, REASON_CHARS_MAX)),
@@ -182,11 +272,24 @@ def _masked(value: Any, masked: frozenset[str]) -> Any:
 
 
 def _masked_field(name: str, value: Any, masked: frozenset[str]) -> Any:
-    return log.MASK if _is_secret(name, masked) else _masked(value, masked)
+    if _is_secret(name, masked) or is_account(name, value):
+        return log.MASK
+    return _masked(value, masked)
+
+
+def is_account(name: str, value: object) -> bool:
+    """Whether a field holds the recharge account of a person; of the ledger an account is no text."""
+    return name == "account" and isinstance(value, str)
 
 
 def _is_secret(name: str, masked: frozenset[str]) -> bool:
-    return name in masked or name.endswith(_SECRET_ENDS)
+    return name in masked or name in _PERSONAL or name.endswith(_SECRET_ENDS)
+
+
+def _key(entry: Entry, masked: frozenset[str]) -> str:
+    if _is_secret(entry.subject, log.MASKED | masked):
+        return log.MASK
+    return masked_text(_text(str(entry.key), KEY_CHARS_MAX))
 
 
 def _text(text: str, most: int) -> str:

@@ -29,10 +29,11 @@ _TYPES: Final = {
 }
 _NAMES: Final = ", ".join(_TYPES)
 # Whoever seals finds the row by its second one: both are committed together, so none is passed by that
-# was committed late or has a smaller number.
+# was committed late or has a smaller number. A row whose first commit was in doubt is there already.
 _INSERT = statement(f"""
 WITH made AS (
     INSERT INTO audit_log ({_NAMES}, create_time) SELECT {_NAMES}, shoudan_now() FROM {unnest(**_TYPES)}
+    ON CONFLICT (id) DO NOTHING
     RETURNING id, create_time
 )
 INSERT INTO audit_log_unsealed (id, create_time) SELECT id, create_time FROM made
@@ -41,8 +42,8 @@ INSERT INTO audit_log_unsealed (id, create_time) SELECT id, create_time FROM mad
 
 async def insert(db: AsyncConnection, ids: IdMaker, rows: Sequence[AuditRow]) -> None:
     """Write rows in the transaction of `db`."""
-    for row, number in zip(rows, ids.take(len(rows)), strict=True):
-        row.id = number
+    for row in rows:
+        row.id = row.id or ids.next()
     await db.execute(_INSERT, columns(rows, *_TYPES))
 
 

@@ -89,8 +89,36 @@ class _Health(cast("Any", health).aio.HealthServicer):
         return cast("Any", health_pb2).HealthListResponse(statuses=statuses)
 
 
-def ignore_refusal(_: Refusal) -> None:
-    """Hears of a refused call and does nothing."""
+class CallWatch(Protocol):
+    """What a server calls around its methods: for the audit log."""
+
+    def begin(self, access: Access, caller: Caller, request: Any) -> Any:
+        """Before the method; None when nothing is to be done behind it."""
+        ...
+
+    async def end(self, begun: Any) -> None:
+        """Before the answer is sent, with what `begin` gave."""
+        ...
+
+    def refused(self, refusal: Refusal) -> None:
+        """In place of both, when the caller may not make this call."""
+        ...
+
+
+class NoWatch:
+    """Watches nothing."""
+
+    def begin(self, access: Access, caller: Caller, request: Any) -> None:
+        """Nothing."""
+
+    async def end(self, begun: Any) -> None:
+        """Nothing."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """Nothing."""
+
+
+NO_WATCH: Final = NoWatch()
 
 
 class RpcServer:
@@ -107,15 +135,15 @@ class RpcServer:
         identities: Sequence[str] = (),
         identity: Identity | None = None,
         callers: Callers = LOCAL,
-        on_not_allowed: Callable[[Refusal], None] = ignore_refusal,
+        watch: CallWatch = NO_WATCH,
     ) -> None:
         """`servicers` register themselves (`partial(add_X_to_server, x)`); `names` are full service
         names for health and reflection; `identities` are answered by health alone; `callers` says who
-        calls, and without it whoever calls from this machine; `on_not_allowed` hears of each call
-        that its caller may not make, within it."""
+        calls, and without it whoever calls from this machine; `watch` is called
+        around each method."""
         self._settings, self._names, self._identity = settings, tuple(names), identity
         self._identities, self._callers = tuple(identities), callers
-        self._on_not_allowed = on_not_allowed
+        self._watch = watch
         self._servicers = tuple(servicers)
         self._health: Any = _Health()
         self._server: aio.Server | None = None
@@ -129,7 +157,7 @@ class RpcServer:
         )
         around = cast(
             "aio.Server",
-            _Around(server, self._callers, self._settings.rpc_open, self._on_not_allowed),
+            _Around(server, self._callers, self._settings.rpc_open, self._watch),
         )
         for register in self._servicers:
             register(around)
@@ -176,10 +204,10 @@ class _Around:
         server: aio.Server,
         callers: Callers,
         opened: Sequence[str],
-        on_not_allowed: Callable[[Refusal], None],
+        watch: CallWatch,
     ) -> None:
         self._server, self._callers, self._open = server, callers, opened
-        self._on_not_allowed = on_not_allowed
+        self._watch = watch
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """The same methods without their names: generated code offers both, one is enough."""
@@ -191,7 +219,7 @@ class _Around:
 
     def _method(self, service: str, name: str) -> _Method:
         access = access_of(service, name, self._open)
-        return _Method(access, self._callers, self._on_not_allowed)
+        return _Method(access, self._callers, self._watch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +228,7 @@ class _Method:
 
     access: Access
     callers: Callers
-    on_not_allowed: Callable[[Refusal], None]
+    watch: CallWatch
 
 
 def _wrap(handler: Handler, method: _Method) -> Handler:
@@ -254,7 +282,11 @@ def _answering(
         async with _Call(method, context) as caller:
             await _refuse_unreadable(request, context)
             method.access.fill_doer(request, caller)
-            return await inner(request, context)
+            begun = method.watch.begin(method.access, caller, request)
+            answer = await inner(request, context)
+            if begun is not None:
+                await method.watch.end(begun)
+            return answer
 
     return call
 
@@ -266,6 +298,9 @@ def _yielding(
         async with _Call(method, context) as caller:
             await _refuse_unreadable(request, context)
             method.access.fill_doer(request, caller)
+            begun = method.watch.begin(method.access, caller, request)
+            if begun is not None:  # before the first answer: what is sent cannot be taken back
+                await method.watch.end(begun)
             async for answer in inner(request, context):
                 yield answer
 
@@ -321,7 +356,7 @@ class _Call:
         if isinstance(error, (Refusal, Refused)):
             _log.info("refused", method=self._path, reason=error.reason, facts=error.metadata)
             if isinstance(error, Refusal) and error.reason == NotAllowed.reason:
-                self._known.on_not_allowed(error)
+                self._known.watch.refused(error)
             status = rpc_status.to_status(error.to_status())
             await self._context.abort(status.code, status.details, status.trailing_metadata)
         if not isinstance(error, Exception):

@@ -12,6 +12,7 @@ import grpc
 
 from shoudan.core.v1 import work_service_pb2, work_service_pb2_grpc
 from shoudan_kit import log, metrics
+from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.clock import Clock
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import statement
@@ -161,6 +162,8 @@ class OpenWork(work_service_pb2_grpc.WorkServiceServicer):
             return await _repeated(context, source, key if fits else "", decision)
         if request.decision not in item.decisions:
             await _refuse(context, f"decision is of {', '.join(item.decisions)}")
+        before = {"state": item.state, "reason": item.reason, "amount_micros": item.amount_micros}
+        describe(source.kind, key, before, {"decision": decision.word})
         try:
             await source.decide(item, decision)
         except Refusal:

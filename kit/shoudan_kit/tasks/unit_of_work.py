@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.audit_log import store as audit_store
-from shoudan_kit.audit_log.entries import UNNAMED, AuditRows, Origin
+from shoudan_kit.audit_log.entries import UNNAMED, AuditRows, Origin, draft_of_call
 from shoudan_kit.db.pool import Database
 from shoudan_kit.faults import hit
 from shoudan_kit.ids import IdMaker
@@ -173,6 +173,7 @@ class UnitOfWork:
             await self._write()
             hit(f"{self.name}.before_commit")
         except BaseException as failed:
+            self.audit.end(written=False)
             await self._transaction.__aexit__(type(failed), failed, failed.__traceback__)
             raise
         # A caller that hangs up now leaves steps that are committed and leased to this process: they are
@@ -180,7 +181,12 @@ class UnitOfWork:
         await shielded(self._commit())
 
     async def _commit(self) -> None:
-        await self._transaction.__aexit__(None, None, None)
+        try:
+            await self._transaction.__aexit__(None, None, None)
+        except BaseException:
+            self.audit.end(written=False)
+            raise
+        self.audit.end(written=True)
         hit(f"{self.name}.after_commit")
         self._hand_on()
 
@@ -204,6 +210,7 @@ class UnitOfWork:
             )
             if time is not None:
                 self._batch = EventRows(batch_id, time, events.rows)
+        self.audit.take_draft(self.ids, draft_of_call())
         if self.audit.rows:
             await audit_store.insert(self.db, self.ids, self.audit.rows)
         if tasks.retained:

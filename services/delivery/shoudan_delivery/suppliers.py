@@ -22,6 +22,7 @@ from shoudan_delivery.states import DealCode, ServiceClass, SupplierState
 from shoudan_delivery.store import suppliers as store
 from shoudan_delivery.store.rows import Supplier
 from shoudan_kit import log
+from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.db.pool import Database
 from shoudan_kit.http.ssrf import Guard, UrlForbidden
 from shoudan_kit.ids import IdMaker
@@ -201,6 +202,7 @@ async def apply(
     _check_secrets(given, app.settings)
     async with app.work("delivery.apply") as work:
         changes = await _apply(work, app.ids, given, app.settings.supplier_guard(), dry_run=dry_run)
+        describe("suppliers", len(given), after={"changes": changes})
     await known.refresh()
     return changes
 
@@ -260,6 +262,7 @@ async def set_state(
     channel_no, service_class = key
     words = f"{by or 'unknown'}: {reason}"[:256]
     async with app.work("delivery.set_state") as work:
+        before = {str(one.key): one.state.name for one in await store.load(work.db)}
         switched = await store.set_state(work.db, channel_no, service_class, state, words)
         if not switched:
             raise ChannelUnavailable(channel_no, service_class)
@@ -268,6 +271,8 @@ async def set_state(
             for one in await store.load(work.db)
             if one.channel_no == channel_no and one.service_class in switched
         ]
+        was = {key: state for key, state in before.items() if key in {str(f.key) for f in found}}
+        describe("supplier", channel_no, was, {str(one.key): one.state.name for one in found})
         for one in found:
             events.switched(work, one, state, one.state_reason)
     await known.refresh()

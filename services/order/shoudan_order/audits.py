@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
 from shoudan_order import binding, kinds, order_totals, results, returns
 from shoudan_order.context import Context
@@ -77,6 +78,8 @@ async def decide(
         audit = await store.lock_audit(db, audit_id)
     if audit is None:
         raise NotFound("audit", audit_id)
+    before = {"status": audit.audit_status, "order_id": audit.order_id}
+    describe("audit", audit_id, before, {"status": decision.status})
     if audit.audit_status == AuditStatus.WAITING:
         await _EFFECTS[audit.change_type](context, audit, decision)
     elif audit.audit_by != store.SYSTEM:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shoudan_kit.audit_log.entries import describe
 from shoudan_order import binding, events
 from shoudan_order.context import Context
 from shoudan_order.refusals import NotFound
@@ -32,6 +33,7 @@ async def pause(
             events.order_event(work, what, order, was.order_status, events.AUDIT, f"{by}: {reason}")
             if not paused and was.order_status == OrderStatus.DELIVERING:
                 binding.enqueue_bind(context, work, order, was.left_s, tried=False)
+        describe(before={"paused": not paused}, after={"paused": paused, "orders": changed})
         what = "order.pause" if paused else "order.resume"
         await record(
             work.db,

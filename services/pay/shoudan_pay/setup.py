@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.service import App
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -91,6 +92,7 @@ async def apply(
             changes += await _apply_accounts(work, wanted.accounts, ring_of(app.settings))
             changes += await _apply_templates(work, wanted.templates)
             changes += await _apply_packages(work, wanted.packages)
+            describe("setup", "", after={"changes": changes})
             if dry_run:
                 raise _DryRun
     except _DryRun:

@@ -131,7 +131,10 @@ def test_secrets_and_persons_are_masked_however_deep() -> None:
         "token": "***",
     }
     row = row_of(ORIGIN, Entry("phone", "13800138000", reason="of 13800138000"))
-    assert (row.subject_key, row.reason) == ("138******00", "of 138******00")
+    assert (row.subject_key, row.reason) == ("***", "of 138******00")
+    row = row_of(ORIGIN, Entry("order", "13800138000", after={"account": "p@example.com"}))
+    assert (row.subject_key, row.after) == ("138******00", '{"account":"***"}')
+    assert facts_text({"account": {"eid": "1"}}) == '{"account":{"eid":"1"}}'  # one of the ledger
     assert masked_text("12345678901") == "12345678901"  # no number of a mobile
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import log
+from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.db.errors import taken
 from shoudan_kit.http.ssrf import opened
 from shoudan_kit.secrets import named_secret
@@ -194,6 +195,7 @@ async def _write(context: Context, given: Rows, by: str) -> tuple[list[str], int
             work.db,
             store.Operation(work.ids.next(), by, "catalogue.apply", "catalogue", changes, version),
         )
+        describe("catalogue", version, after={"changes": changes})
         events.catalogue_event(work, version, by)
     return changes, version
 

@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.db.pages import Asked, Page
 from shoudan_kit.db.pool import retry
 from shoudan_kit.money import MICROS_MAX, STEP
@@ -86,6 +87,8 @@ async def change(db: AsyncConnection, wanted: Mapping[Key, Change]) -> list[Acco
     """
     there = await _all_locked(db, wanted)
     now = [_changed(there[key], one) for key, one in wanted.items()]
+    for one in now:
+        describe("account", "/".join(one.key), _facts(there[one.key]), _facts(one))
     await store.update(
         db,
         [
@@ -99,6 +102,15 @@ async def change(db: AsyncConnection, wanted: Mapping[Key, Change]) -> list[Acco
         ],
     )
     return now
+
+
+def _facts(account: Account) -> dict[str, object]:
+    """What of an account can be changed, for the audit log."""
+    return {
+        "name": account.name,
+        "credit_micros": account.credit_micros,
+        "locked": account.locked,
+    }
 
 
 def _status(was: Account, *, locked: bool) -> int:

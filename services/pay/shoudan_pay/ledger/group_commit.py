@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log
+from shoudan_kit.audit_log.entries import describe, draft_of_call
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.db.errors import RETRYABLE, Unavailable, sql_state
 from shoudan_kit.db.pool import retry
@@ -60,8 +61,11 @@ class Ledger:
         """Make each group whole or not at all, after `postings.check`; one decision per group, in order.
 
         Repeats: the same key and content gives the first record again. Raises Overloaded before anything
-        is begun, and Unavailable when it is unknown whether it was made: repeat it.
+        is begun, and Unavailable when it is unknown whether it was made: repeat it. A call that is in the
+        audit log has a transaction of its own, which writes its row, too.
         """
+        if draft_of_call() is not None:
+            return await self._commit(groups)
         return await self._gather(groups)
 
     async def aclose(self) -> None:
@@ -96,7 +100,10 @@ class Ledger:
 
     async def _transact(self, groups: Sequence[Group]) -> Answer:
         async with self._app.work("ledger") as work:
-            return await post(work, groups, ring_of(self._app.settings))
+            answer = await post(work, groups, ring_of(self._app.settings))
+            if not any(decision.refusal is None for decision in answer.decisions):
+                describe(outcome="refused")
+            return answer
 
 
 def _failed(group: Group) -> Decision:
