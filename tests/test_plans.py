@@ -80,6 +80,7 @@ WHOLE = {
     "shoudan_pay.ledger.store.statements._LAST": "the newest one, from the end of the key",
     "shoudan_pay.ledger.store.records._TOTALS": "a proof adds all accounts up",
     "shoudan_identity.store.keys._PUBLISHED": "an index of the few keys that are published",
+    "shoudan_identity.store.operators._RENAME_DOERS": "operators are few, and one is erased seldom",
     "shoudan_identity.store.operators._ANY": "its first row",
     "shoudan_identity.store.operators._LOCK_ADMINS": "operators are few, and one changes seldom",
 }

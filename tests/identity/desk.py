@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -84,9 +85,15 @@ class Desk:
         """As if the last code had been used long ago: a test has no time to wait for the next."""
         await self.sql("UPDATE operator SET totp_step = 0 WHERE name = $1", person.name)
 
+    async def reasons(self, action: str) -> list[str]:
+        """Why what was refused was, "done" for the rest."""
+        rows = await self.audit(action)
+        assert all((row["outcome"] == "done") == ("why" not in row["after"]) for row in rows)
+        return [json.loads(row["after"] or "{}").get("why", "done") for row in rows]
+
     async def audit(self, action: str) -> list[Any]:
-        """Rows of the audit, oldest first."""
-        query = "SELECT * FROM operator_audit WHERE action = $1 ORDER BY audit_id"
+        """Rows of the audit log, oldest first."""
+        query = "SELECT * FROM audit_log WHERE action = $1 ORDER BY id"
         return await self.sql(query, action)
 
     async def login(self, person: Person, **more: Any) -> pb.LoginResponse:

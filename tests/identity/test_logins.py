@@ -82,7 +82,7 @@ async def test_a_wrong_name_password_or_code_and_a_disabled_operator_look_alike(
     words.add(await reason(desk.login(eve)))
     assert words == {"LOGIN_REFUSED"}
     assert await reason(desk.login(admin, totp="")) == "TOTP_REQUIRED"
-    outcomes = [row["outcome"] for row in await desk.audit("login")]
+    outcomes = await desk.reasons("login")
     assert outcomes[-5:] == [
         "unknown name",
         "wrong password",

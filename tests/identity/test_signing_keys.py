@@ -72,7 +72,7 @@ async def test_keys_rotate_by_themselves_when_they_have_signed_for_long(desk: De
     await aged(desk, 31)
     await housekeeping.look(desk.context)
     assert (await published(desk))[1] != current
-    assert [row["actor"] for row in await desk.audit("rotate keys")] == ["identity"]
+    assert [row["caller_ref"] for row in await desk.audit("rotate keys")] == ["identity"]
 
 
 async def test_tokens_of_a_compromised_key_are_refused_at_once(desk: Desk) -> None:

@@ -46,13 +46,13 @@ class CallAudit:
         begin_draft(draft)
         return draft
 
-    async def end(self, draft: Draft) -> None:
+    async def end(self, begun: Draft) -> None:
         """Write the row of a call that is about to be answered, unless it is written."""
-        if draft.written:
+        if begun.written:
             return
         async with self._database.begin() as db:
-            await store.insert(db, self._ids, [draft.row(self._origin, self._ids)])
-        draft.written = True
+            await store.insert(db, self._ids, [begun.row(self._origin, self._ids)])
+        begun.written = True
 
     def refused(self, refusal: Refusal) -> None:
         """The caller may not make the call in progress."""
@@ -75,11 +75,12 @@ def _leaves_row(access: Access, caller: Caller) -> bool:
 def _entry(request: Message) -> Entry:
     """What a request says by itself: its first field that is set says what it is about."""
     caller = who()
-    fields = ((one.name, one, value) for one, value in request.ListFields())
-    first = next(
-        (one for one in fields if one[0] not in NOT_ABOUT and not is_account(*one[::2])), None
-    )
-    subject, key = ("", "") if first is None else (first[0], _key(*first[1:]))
+    about = [
+        (field.name, field, value)
+        for field, value in request.ListFields()
+        if field.name not in NOT_ABOUT and not is_account(field.name, value)
+    ]
+    subject, key = (about[0][0], _key(*about[0][1:])) if about else ("", "")
     reason: str = getattr(request, "reason", "")
     return Entry(
         subject,

@@ -1,4 +1,4 @@
-"""What a caller may do, the token that says so, and the audit of what it did."""
+"""What a caller may do, the token that says so, and its rows in the audit log."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_identity.context import Context
 from shoudan_identity.refusals import FieldInvalid, NotAllowed, NotFound
-from shoudan_identity.rows import AuditRow, OperatorRow
-from shoudan_identity.store import audit
+from shoudan_identity.rows import OperatorRow
 from shoudan_identity.store import operators as store
-from shoudan_kit import log
+from shoudan_kit.audit_log import entries
+from shoudan_kit.audit_log.entries import Entry, Facts, Who
 from shoudan_kit.rpc.rights import ADMIN, FINANCE_CHECKER, FINANCE_MAKER, ROLES
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
+
+Subject = tuple[str, str | int]  # kind and key
 
 TOTP_ROLES: Final = frozenset({FINANCE_MAKER, FINANCE_CHECKER, ADMIN})
 NAME_CHARS_MAX: Final = 40
@@ -65,6 +67,13 @@ async def acting(db: AsyncConnection, caller: Caller, role: str = "") -> Operato
     return row
 
 
+async def acting_as_one_of(db: AsyncConnection, caller: Caller, roles: Sequence[str]) -> None:
+    """The caller has one of these roles now. Refuses NotAllowed."""
+    row = await acting(db, caller)
+    if not set(row.roles) & caller.roles & set(roles):
+        raise NotAllowed(" or ".join(roles))
+
+
 async def whose(db: AsyncConnection, caller: Caller, name: str) -> OperatorRow:
     """The operator meant: the caller itself without a name, else one of an admin's choice.
 
@@ -97,34 +106,48 @@ def checked_roles(roles: Sequence[str]) -> tuple[str, ...]:
     return tuple(one for one in ROLES if one in roles)
 
 
-async def record(
-    context: Context,
+def record(
     work: UnitOfWork,
     action: str,
-    actor: tuple[int, str],
-    address: str,
+    who: Who,
+    subject: Subject,
     *,
-    subject: str,
     outcome: str = "done",
-    **facts: object,
+    before: Facts = None,
+    reason: str = "",
+    **after: object,
 ) -> None:
-    """Append a row to the audit, in the transaction of what it tells of."""
-    row = AuditRow(action, outcome, *actor, subject, address, facts)
-    await audit.insert(work.db, context.app.ids.next(), row, log.context("request_id") or "")
+    """Append a row to the audit log, in the transaction of what it tells of; never with a name."""
+    done = outcome == "done"
+    facts = after if done else {**after, "why": outcome}
+    entry = Entry(
+        *subject,
+        before,
+        facts or None,
+        reason,
+        outcome="done" if done else "refused",
+        action=action,
+        who=who,
+    )
+    entries.record(work, entry)
 
 
-async def record_by(
-    context: Context,
+def record_by(
     work: UnitOfWork,
     action: str,
     caller: Caller,
-    subject: str,
+    subject: Subject,
     *,
     outcome: str = "done",
-    **facts: object,
+    before: Facts = None,
+    reason: str = "",
+    **after: object,
 ) -> None:
     """The same, of a caller whose token was believed."""
-    actor = (caller.operator_id, caller.name)
-    await record(
-        context, work, action, actor, caller.address, subject=subject, outcome=outcome, **facts
-    )
+    who = operator_at(caller.operator_id, caller.address)
+    record(work, action, who, subject, outcome=outcome, before=before, reason=reason, **after)
+
+
+def operator_at(operator_id: int, address: str) -> Who:
+    """An operator, by reference."""
+    return Who("operator", str(operator_id), address)

@@ -60,9 +60,8 @@ async def create(
         own, hashed = operator.operator_id, codes.digest(secret)
         if not await store.add_token(work.db, token_id, own, name, wanted, hashed, lives):
             raise NameTaken(name)
-        await access.record_by(
-            context, work, "create token", caller, f"token {name}", roles=wanted, days=lives
-        )
+        subject = ("api token", token_id)
+        access.record_by(work, "create token", caller, subject, name=name, roles=wanted, days=lives)
         row = await store.token(work.db, token_id)
         assert row is not None
     return WithSecret(row, f"{MARK}.{token_id}.{secret}")
@@ -81,9 +80,8 @@ async def revoke(context: Context, caller: Caller, operator_name: str, name: str
         operator = await access.whose(work.db, caller, operator_name)
         if not name or not await store.revoke_tokens(work.db, operator.operator_id, name):
             raise NotFound("api token", name)
-        await access.record_by(
-            context, work, "revoke token", caller, f"token {name}", operator=operator.name
-        )
+        subject = ("operator", operator.operator_id)
+        access.record_by(work, "revoke token", caller, subject, name=name)
 
 
 async def exchange(context: Context, token: str, address: str) -> Access:
@@ -103,15 +101,9 @@ async def exchange(context: Context, token: str, address: str) -> Access:
         why = _over(row, disabled=operator.disabled)
         if not why:
             await store.used_token(work.db, row.token_id)
-        await access.record(
-            context,
-            work,
-            "exchange",
-            (operator.operator_id, operator.name),
-            address,
-            subject=f"token {row.name}",
-            outcome=why or "done",
-        )
+        actor = access.operator_at(operator.operator_id, address)
+        subject = ("api token", row.token_id)
+        access.record(work, "exchange", actor, subject, outcome=why or "done")
     if why:
         raise ApiTokenRefused
     return await access.issue(context, operator, [r for r in row.roles if r in operator.roles])

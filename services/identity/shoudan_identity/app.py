@@ -32,6 +32,7 @@ def compose(app: App[IdentitySettings]) -> Context:
         SigningKeys(app, ring, verifier),
         PasswordRoom(settings.password_threads, settings.password_waiting_max),
         Rates(attempts.RATE_PER_S, attempts.BURST),
+        Rates(attempts.WAIT_ROWS_PER_S, attempts.WAIT_ROWS),
     )
 
 

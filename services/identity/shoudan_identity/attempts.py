@@ -24,6 +24,9 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 ADDRESS_TIMES: Final = 4  # free attempts of an address, as many times those of a name
 RATE_PER_S: Final = 5.0  # attempts of one address that are looked at
 BURST: Final = 40
+# Attempts of one address refused for a wait that are in the audit log: these at once, then one a minute.
+WAIT_ROWS: Final = 5
+WAIT_ROWS_PER_S: Final = 1 / 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Final
 from shoudan_identity import access, codes, events
 from shoudan_identity.context import Context
 from shoudan_identity.store import operators as store
+from shoudan_kit.audit_log.entries import Who
 from shoudan_kit.rpc.rights import ADMIN
 
 NAME: Final = "admin"
@@ -25,8 +26,6 @@ async def first_admin(context: Context) -> str | None:
     async with context.app.work("identity.bootstrap") as work:
         made = await store.insert(work.db, FIRST, NAME, NAME, (ADMIN,), hashed, once_s, BY)
         if made:
-            await access.record(
-                context, work, "created", (0, BY), "", subject=f"operator {NAME}", roles=[ADMIN]
-            )
+            access.record(work, "created", Who("service", BY), ("operator", FIRST), roles=[ADMIN])
             events.operator_changed(work, FIRST, NAME, "created", (ADMIN,), BY)
     return password if made else None

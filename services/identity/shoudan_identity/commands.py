@@ -112,6 +112,23 @@ def reset(name: Name, target: Target = DEFAULT_TARGET, token: Token = "") -> Non
     _one_time(_call(target, token, "ResetOperator", pb.ResetOperatorRequest(name=name)))
 
 
+@app.command()
+def erase(
+    name: Name,
+    reason: Annotated[str, typer.Option(help="Why; it is in the audit log.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    target: Target = DEFAULT_TARGET,
+    token: Token = "",
+) -> None:
+    """Replace the names of an operator for good and end all it has; its number stays."""
+    from shoudan.identity.v1 import identity_service_pb2 as pb
+
+    if not yes:
+        typer.confirm("This cannot be undone. Erase?", abort=True)
+    request = pb.EraseOperatorRequest(name=name, reason=reason)
+    _show(_call(target, token, "EraseOperator", request).operator)
+
+
 @app.command("ls")
 def list_operators(target: Target = DEFAULT_TARGET, token: Token = "") -> None:
     """All operators, by name."""

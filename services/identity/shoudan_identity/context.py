@@ -23,6 +23,7 @@ class Context:
     keys: SigningKeys
     room: PasswordRoom
     rates: Rates
+    waits: Rates  # rows of the audit log of attempts refused for a wait
 
     @property
     def settings(self) -> IdentitySettings:

@@ -14,12 +14,14 @@ from shoudan_identity.refusals import (
     Overloaded,
     PasswordMustChange,
     PasswordWeak,
+    TooManyAttempts,
     TotpRequired,
 )
 from shoudan_identity.rows import OperatorRow
 from shoudan_identity.sessions import Tokens
 from shoudan_identity.store import operators as store
 from shoudan_kit import metrics
+from shoudan_kit.audit_log.entries import Who
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 LOGINS_TOTAL: Final = metrics.counter("logins_total", "Logins of operators.", ("outcome",))
@@ -54,9 +56,12 @@ async def login(context: Context, given: Credentials) -> LoggedIn:
 
     Refuses LoginRefused, TooManyAttempts, Overloaded, TotpRequired, PasswordMustChange, PasswordWeak.
     """
-    admitted = await attempts.admit(
-        context, given.name, given.device[:DEVICE_CHARS_MAX], given.address
-    )
+    device = given.device[:DEVICE_CHARS_MAX]
+    try:
+        admitted = await attempts.admit(context, given.name, device, given.address)
+    except TooManyAttempts:
+        await _refused_for_a_wait(context, given)
+        raise
     try:
         checked, new_hash = await _check(context, admitted, given)
     except (Overloaded, TotpRequired, PasswordMustChange, PasswordWeak) as refusal:
@@ -67,13 +72,23 @@ async def login(context: Context, given: Credentials) -> LoggedIn:
     async with context.app.work("identity.login") as work:
         why, operator, second = await _admit(context, work, admitted, checked, given)
         if operator is None or why:
-            await _refused(context, work, admitted, given, why)
+            _refused(context, work, admitted.operator, given, why)
         else:
             done = await _open(context, work, admitted, operator, given, second, new_hash)
     LOGINS_TOTAL("refused" if done is None else "done").inc()
     if done is None:  # after the commit: the refusal is in the audit
         raise LoginRefused
     return done
+
+
+async def _refused_for_a_wait(context: Context, given: Credentials) -> None:
+    """An attempt that was not looked at: counted, and of each address the first ones of a minute written."""
+    LOGINS_TOTAL(TooManyAttempts.__name__).inc()
+    now = context.app.clock.monotonic()
+    if not context.waits.take(attempts.network_of(given.address), now):
+        return
+    async with context.app.work("identity.wait") as work:
+        _refused(context, work, None, given, "too many attempts")
 
 
 async def _check(context: Context, admitted: Admitted, given: Credentials) -> tuple[bool, str]:
@@ -144,13 +159,11 @@ async def _open(
         tokens = await sessions.open_session(
             context, work, operator, second_factor=second, address=given.address, agent=given.agent
         )
-    await access.record(
-        context,
+    access.record(
         work,
         "login",
-        (own, operator.name),
-        given.address,
-        subject=f"session {tokens.session_id}",
+        access.operator_at(own, given.address),
+        ("session", tokens.session_id),
         second_factor=second,
         enrolment_required=required,
         password_changed=bool(new_hash),
@@ -158,13 +171,13 @@ async def _open(
     return LoggedIn(operator, tokens, device, required)
 
 
-async def _refused(
-    context: Context, work: UnitOfWork, admitted: Admitted, given: Credentials, why: str
+def _refused(
+    context: Context, work: UnitOfWork, operator: OperatorRow | None, given: Credentials, why: str
 ) -> None:
-    """A refused login in the audit; a name that is none is written as it was tried, cut short."""
-    operator = admitted.operator
-    number = operator.operator_id if operator is not None else 0
-    name = "".join(c for c in given.name if c.isprintable())[: access.NAME_CHARS_MAX]
-    await access.record(
-        context, work, "login", (number, name), given.address, subject="", outcome=why
-    )
+    """A refused login in the audit log. A name that was tried may be a person's, or a password: what
+    stays for ever is a keyed digest, the same for the same name."""
+    if operator is None:
+        subject = ("login name", context.ring.mac("login name", given.name).hex())
+    else:
+        subject = ("operator", str(operator.operator_id))
+    access.record(work, "login", Who("none", "", given.address), subject, outcome=why)

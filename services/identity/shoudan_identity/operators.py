@@ -16,11 +16,14 @@ from shoudan_identity.refusals import FieldInvalid, LastAdmin, LoginRefused, Nam
 from shoudan_identity.rows import OperatorRow
 from shoudan_identity.store import operators as store
 from shoudan_identity.store import sessions
-from shoudan_kit.rpc.rights import ADMIN
+from shoudan_kit.audit_log.entries import Facts
+from shoudan_kit.rpc.rights import ADMIN, FINANCE_CHECKER, OPS
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 DISPLAY_CHARS_MAX: Final = 80
 PAGE_DEFAULT, PAGE_MAX = 100, 1000
+REASON_CHARS_MAX: Final = 256
+AUDITORS: Final = (OPS, FINANCE_CHECKER, ADMIN)  # who may read audit logs
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ async def create(
         )
         if not new:
             raise NameTaken(name)
-        operator = await _changed(context, work, caller, operator_id, "created", roles=wanted)
+        operator = await _changed(work, caller, operator_id, "created", roles=wanted)
     return WithPassword(operator, password)
 
 
@@ -71,7 +74,12 @@ async def set_roles(
             await _keep_an_admin(work.db, before)
         await store.set_roles(work.db, before.operator_id, wanted, caller.name)
         return await _changed(
-            context, work, caller, before.operator_id, "roles", before=before.roles, after=wanted
+            work,
+            caller,
+            before.operator_id,
+            "roles",
+            before={"roles": list(before.roles)},
+            roles=wanted,
         )
 
 
@@ -82,7 +90,7 @@ async def disable(context: Context, caller: Caller, name: str) -> OperatorRow:
         await _keep_an_admin(work.db, before)
         await store.set_disabled(work.db, before.operator_id, True, caller.name)
         ended = await _end_all(work.db, before.operator_id, "disabled")
-        return await _changed(context, work, caller, before.operator_id, "disabled", sessions=ended)
+        return await _changed(work, caller, before.operator_id, "disabled", sessions=ended)
 
 
 async def enable(context: Context, caller: Caller, name: str) -> OperatorRow:
@@ -90,7 +98,7 @@ async def enable(context: Context, caller: Caller, name: str) -> OperatorRow:
     async with context.app.work("identity.enable") as work:
         before = await _target(work.db, caller, name)
         await store.set_disabled(work.db, before.operator_id, False, caller.name)
-        return await _changed(context, work, caller, before.operator_id, "enabled")
+        return await _changed(work, caller, before.operator_id, "enabled")
 
 
 async def reset(context: Context, caller: Caller, name: str) -> WithPassword:
@@ -104,10 +112,33 @@ async def reset(context: Context, caller: Caller, name: str) -> WithPassword:
         once_s = context.settings.one_time_password_s
         await store.set_one_time(work.db, before.operator_id, hashed, once_s, caller.name)
         ended = await _end_all(work.db, before.operator_id, "reset")
-        operator = await _changed(
-            context, work, caller, before.operator_id, "reset", sessions=ended
-        )
+        operator = await _changed(work, caller, before.operator_id, "reset", sessions=ended)
     return WithPassword(operator, password)
+
+
+async def erase(context: Context, caller: Caller, name: str, reason: str) -> OperatorRow:
+    """Replace the names of an operator for good and end what it has; its number stays.
+
+    Repeats change nothing. Refuses NotFound, LastAdmin, FieldInvalid, NotAllowed.
+    """
+    if len(reason) > REASON_CHARS_MAX or not reason.isprintable():
+        raise FieldInvalid("reason", f"at most {REASON_CHARS_MAX} printable characters")
+    async with context.app.work("identity.erase") as work:
+        before = await _target(work.db, caller, name)
+        await _keep_an_admin(work.db, before)
+        new = f"erased-{before.operator_id}"
+        await store.erase(work.db, before.operator_id, before.name, new, caller.name)
+        await _end_all(work.db, before.operator_id, "erased")
+        return await _changed(work, caller, before.operator_id, "erased", reason=reason)
+
+
+async def names(context: Context, caller: Caller, ids: Sequence[int]) -> dict[int, str]:
+    """Login names by number, for those who read audit logs. Refuses FieldInvalid, NotAllowed."""
+    if len(ids) > PAGE_MAX:
+        raise FieldInvalid("operator_ids", f"at most {PAGE_MAX}")
+    async with context.app.db.connect() as db:
+        await access.acting_as_one_of(db, caller, AUDITORS)
+        return await store.names(db, ids)
 
 
 async def change_password(
@@ -134,11 +165,10 @@ async def change_password(
         if right:
             await admitted.succeed(work)
             ended = await sessions.end(work.db, own, "password", kept=kept)
-            await _changed(context, work, caller, own, "password", sessions=ended)
+            await _changed(work, caller, own, "password", sessions=ended)
             return len(ended)
-        await access.record_by(
-            context, work, "password", caller, f"operator {caller.name}", outcome="wrong password"
-        )
+        subject = ("operator", caller.operator_id)
+        access.record_by(work, "password", caller, subject, outcome="wrong password")
     raise LoginRefused
 
 
@@ -185,17 +215,20 @@ async def _end_all(db: AsyncConnection, operator_id: int, why: str) -> list[int]
 
 
 async def _changed(
-    context: Context,
     work: UnitOfWork,
     caller: Caller,
     operator_id: int,
     what: str,
+    *,
+    before: Facts = None,
+    reason: str = "",
     **facts: object,
 ) -> OperatorRow:
-    """The operator after a change, which is published and written into the audit."""
+    """The operator after a change, which is published and written into the audit log."""
     row = await store.lock(work.db, operator_id)
-    await access.record_by(
-        context, work, what, caller, f"operator {row.name}", outcome="done", **facts
+    subject = ("operator", operator_id)
+    access.record_by(
+        work, what, caller, subject, outcome="done", before=before, reason=reason, **facts
     )
     events.operator_changed(work, operator_id, row.name, what, row.roles, caller.name)
     return row

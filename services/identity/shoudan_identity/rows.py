@@ -80,19 +80,6 @@ class KeyRow:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """What was done or refused, to whom, by whom, from where."""
-
-    action: str
-    outcome: str
-    actor_id: int
-    actor: str
-    subject: str
-    address: str
-    facts: dict[str, object]
-
-
 def row_of(kind: Callable[..., T], row: Any) -> T:
     """A row of a statement whose columns are the fields of `kind`."""
     return kind(**row)

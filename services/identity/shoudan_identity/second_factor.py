@@ -85,9 +85,8 @@ async def enrol(context: Context, caller: Caller, code: str) -> Enrolled:
             await admitted.succeed(work)
             sealed = context.ring.seal(TABLE, operator.operator_id, secret.encode())
             await store.enrol(work.db, operator.operator_id, sealed)
-        await access.record_by(
-            context, work, "enrol totp", caller, f"operator {caller.name}", outcome=outcome
-        )
+        subject = ("operator", caller.operator_id)
+        access.record_by(work, "enrol totp", caller, subject, outcome=outcome)
     if not allowed:
         raise CodeRefused
     account = f"{caller.name}@{context.settings.system_id}"
@@ -115,7 +114,7 @@ async def confirm(context: Context, caller: Caller, code: str, agent: str) -> Co
         tokens = await sessions.open_session(
             context, work, operator, second_factor=True, address=caller.address, agent=agent
         )
-        await access.record_by(context, work, "totp", caller, f"operator {caller.name}")
+        access.record_by(work, "totp", caller, ("operator", caller.operator_id))
         events.operator_changed(
             work, operator.operator_id, operator.name, "totp", operator.roles, caller.name
         )

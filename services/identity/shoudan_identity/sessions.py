@@ -88,11 +88,9 @@ async def refresh(context: Context, token: str, address: str) -> Tokens:
             why = REUSED
         if why and row.ended_time is None:
             await store.end(work.db, row.operator_id, why, session_id=row.session_id)
-        actor, subject = (operator.operator_id, operator.name), f"session {row.session_id}"
         if why:
-            await access.record(
-                context, work, "refresh", actor, address, subject=subject, outcome=why
-            )
+            actor = access.operator_at(operator.operator_id, address)
+            access.record(work, "refresh", actor, ("session", row.session_id), outcome=why)
     if why:  # after the commit: the end of the session stands
         raise SessionEnded(why)
     return await _tokens(context, operator, row, following)
@@ -106,8 +104,8 @@ async def logout(context: Context, token: str, address: str) -> None:
         operator = await operators.by_id(work.db, row.operator_id)
         assert operator is not None
         if await store.end(work.db, row.operator_id, "logout", session_id=row.session_id):
-            actor, subject = (operator.operator_id, operator.name), f"session {row.session_id}"
-            await access.record(context, work, "logout", actor, address, subject=subject)
+            actor = access.operator_at(operator.operator_id, address)
+            access.record(work, "logout", actor, ("session", row.session_id))
 
 
 async def list_open(context: Context, caller: Caller, name: str) -> Sequence[SessionRow]:
@@ -124,9 +122,8 @@ async def end(context: Context, caller: Caller, name: str, session_id: int) -> i
         ended = await store.end(work.db, operator.operator_id, "ended", session_id=session_id)
         if session_id and not ended:
             raise NotFound("session", str(session_id))
-        await access.record_by(
-            context, work, "end session", caller, f"operator {operator.name}", sessions=ended
-        )
+        subject = ("operator", operator.operator_id)
+        access.record_by(work, "end session", caller, subject, sessions=ended)
     return len(ended)
 
 

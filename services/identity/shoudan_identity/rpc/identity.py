@@ -22,6 +22,8 @@ from shoudan_identity.logins import Credentials
 from shoudan_identity.rows import ApiTokenRow, OperatorRow, SessionRow
 from shoudan_identity.rpc.callers import caller_of
 from shoudan_identity.sessions import Tokens
+from shoudan_kit.rpc import caller as rpc_caller
+from shoudan_kit.rpc import callers
 from shoudan_kit.rpc.callers import address_of
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
@@ -34,7 +36,10 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
         self._context = context
 
     def _caller(self, context: RpcContext) -> Caller:
-        return caller_of(self._context.verifier, context)
+        caller = caller_of(self._context.verifier, context)
+        known = rpc_caller.Caller("operator", caller.name, caller.roles, str(caller.operator_id))
+        callers.set_current_caller(known)  # for the audit log, should the call be refused
+        return caller
 
     # ------------------------------------------------------------ without a token
     async def Login(self, request: pb.LoginRequest, context: RpcContext) -> pb.LoginResponse:
@@ -193,6 +198,20 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
         return pb.ResetOperatorResponse(
             operator=_operator(made.operator), one_time_password=made.one_time_password
         )
+
+    async def EraseOperator(
+        self, request: pb.EraseOperatorRequest, context: RpcContext
+    ) -> pb.EraseOperatorResponse:
+        caller = self._caller(context)
+        row = await operators.erase(self._context, caller, request.name, request.reason)
+        return pb.EraseOperatorResponse(operator=_operator(row))
+
+    async def GetOperatorNames(
+        self, request: pb.GetOperatorNamesRequest, context: RpcContext
+    ) -> pb.GetOperatorNamesResponse:
+        caller = self._caller(context)
+        found = await operators.names(self._context, caller, request.operator_ids)
+        return pb.GetOperatorNamesResponse(names=found)
 
     async def ListOperators(
         self, request: pb.ListOperatorsRequest, context: RpcContext

@@ -53,6 +53,22 @@ _DISABLED = statement("""
 UPDATE operator SET disabled = :disabled, update_time = shoudan_now(), changed_by = :by
 WHERE operator_id = :operator_id
 """)
+# No password verifies against an empty hash.
+_ERASE = statement("""
+UPDATE operator SET name = :name, display_name = :name, disabled = true, password_hash = '',
+    password_until = NULL, totp_sealed = NULL, totp_next_sealed = NULL, update_time = shoudan_now(),
+    changed_by = :by
+WHERE operator_id = :operator_id
+""")
+# Operators are few.
+_RENAME_DOERS = statement("""
+UPDATE operator SET created_by = CASE created_by WHEN :was THEN :name ELSE created_by END,
+    changed_by = CASE changed_by WHEN :was THEN :name ELSE changed_by END
+WHERE created_by = :was OR changed_by = :was
+""")
+_NAMES = statement("""
+SELECT operator_id, name FROM operator WHERE operator_id = ANY(CAST(:ids AS bigint[]))
+""")
 _ONE_TIME = statement("""
 UPDATE operator SET password_hash = :password_hash,
     password_until = shoudan_now() + :once_s * interval '1 second', totp_sealed = NULL,
@@ -125,6 +141,20 @@ async def lock(db: AsyncConnection, operator_id: int) -> OperatorRow:
     row = _read((await db.execute(_LOCK, {"operator_id": operator_id})).first())
     assert row is not None, operator_id
     return row
+
+
+async def erase(db: AsyncConnection, operator_id: int, was: str, name: str, by: str) -> None:
+    """Replace the names of an operator, wherever its row or another's has them, and what lets it in."""
+    await db.execute(_ERASE, {"operator_id": operator_id, "name": name, "by": by})
+    await db.execute(_RENAME_DOERS, {"was": was, "name": name})
+    for drop in (_DROP_CODES, _DROP_DEVICES):
+        await db.execute(drop, {"operator_id": operator_id})
+
+
+async def names(db: AsyncConnection, ids: Sequence[int]) -> dict[int, str]:
+    """Login names by number."""
+    rows = (await db.execute(_NAMES, {"ids": list(ids)})).all()
+    return {row.operator_id: row.name for row in rows}
 
 
 async def page(db: AsyncConnection, after: str, most: int) -> list[OperatorRow]:

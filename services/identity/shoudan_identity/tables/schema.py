@@ -82,6 +82,8 @@ Table(
     comment="操作员: who may log in",
     info=rights(
         update=(
+            "name",
+            "display_name",
             "roles",
             "disabled",
             "password_hash",
@@ -90,6 +92,7 @@ Table(
             "totp_next_sealed",
             "totp_step",
             "update_time",
+            "created_by",
             "changed_by",
         )
     ),
@@ -228,6 +231,6 @@ Table(
     Column("facts", JSONB, nullable=False, comment="before and after, never a secret"),
     Column("request_id", Text, nullable=False, comment="request it came with"),
     _when("create_time", "when"),
-    comment="操作员审计: logins, refusals and changes, never changed",
+    comment="操作员审计: written by an earlier release; its rows are in audit_log, too",
     postgresql_with=GROWING,
 )

@@ -855,6 +855,124 @@ class ResetOperatorResponse(_message.Message):
 Global___ResetOperatorResponse: _TypeAlias = ResetOperatorResponse  # noqa: Y015
 
 @_typing.final
+class EraseOperatorRequest(_message.Message):
+    """EraseOperatorRequest names the operator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Login name."""
+    reason: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseOperatorRequest: _TypeAlias = EraseOperatorRequest  # noqa: Y015
+
+@_typing.final
+class EraseOperatorResponse(_message.Message):
+    """EraseOperatorResponse shows what is left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operator(self) -> Global___Operator:
+        """The operator with its new names."""
+
+    def __init__(
+        self,
+        *,
+        operator: Global___Operator | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseOperatorResponse: _TypeAlias = EraseOperatorResponse  # noqa: Y015
+
+@_typing.final
+class GetOperatorNamesRequest(_message.Message):
+    """GetOperatorNamesRequest names operators by number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operator_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their numbers, at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        operator_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator_ids", b"operator_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOperatorNamesRequest: _TypeAlias = GetOperatorNamesRequest  # noqa: Y015
+
+@_typing.final
+class GetOperatorNamesResponse(_message.Message):
+    """GetOperatorNamesResponse has a name for each number that is one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class NamesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.ScalarMap[_builtins.int, _builtins.str]:
+        """Login names by number."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Mapping[_builtins.int, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOperatorNamesResponse: _TypeAlias = GetOperatorNamesResponse  # noqa: Y015
+
+@_typing.final
 class ListOperatorsRequest(_message.Message):
     """ListOperatorsRequest asks for a page."""
 

@@ -107,6 +107,16 @@ class IdentityServiceStub:
                 request_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.ResetOperatorRequest.SerializeToString,
                 response_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.ResetOperatorResponse.FromString,
                 _registered_method=True)
+        self.EraseOperator = channel.unary_unary(
+                '/shoudan.identity.v1.IdentityService/EraseOperator',
+                request_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.EraseOperatorRequest.SerializeToString,
+                response_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.EraseOperatorResponse.FromString,
+                _registered_method=True)
+        self.GetOperatorNames = channel.unary_unary(
+                '/shoudan.identity.v1.IdentityService/GetOperatorNames',
+                request_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.GetOperatorNamesRequest.SerializeToString,
+                response_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.GetOperatorNamesResponse.FromString,
+                _registered_method=True)
         self.ListOperators = channel.unary_unary(
                 '/shoudan.identity.v1.IdentityService/ListOperators',
                 request_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.ListOperatorsRequest.SerializeToString,
@@ -248,6 +258,20 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseOperator(self, request, context):
+        """EraseOperator replaces login and display name of an operator for good and ends all it has; its number stays, so that audit logs stay as they are. Repeats change nothing. Errors: NOT_FOUND, LAST_ADMIN, NOT_ALLOWED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOperatorNames(self, request, context):
+        """GetOperatorNames gives the login names behind numbers, to those who may read audit logs. Errors: INVALID_ARGUMENT, NOT_ALLOWED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListOperators(self, request, context):
         """ListOperators pages through the operators by name.
         """
@@ -369,6 +393,16 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.ResetOperator,
                     request_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.ResetOperatorRequest.FromString,
                     response_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.ResetOperatorResponse.SerializeToString,
+            ),
+            'EraseOperator': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseOperator,
+                    request_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.EraseOperatorRequest.FromString,
+                    response_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.EraseOperatorResponse.SerializeToString,
+            ),
+            'GetOperatorNames': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOperatorNames,
+                    request_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.GetOperatorNamesRequest.FromString,
+                    response_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.GetOperatorNamesResponse.SerializeToString,
             ),
             'ListOperators': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOperators,
@@ -787,6 +821,60 @@ class IdentityService:
             '/shoudan.identity.v1.IdentityService/ResetOperator',
             shoudan_dot_identity_dot_v1_dot_identity__service__pb2.ResetOperatorRequest.SerializeToString,
             shoudan_dot_identity_dot_v1_dot_identity__service__pb2.ResetOperatorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseOperator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.identity.v1.IdentityService/EraseOperator',
+            shoudan_dot_identity_dot_v1_dot_identity__service__pb2.EraseOperatorRequest.SerializeToString,
+            shoudan_dot_identity_dot_v1_dot_identity__service__pb2.EraseOperatorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOperatorNames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.identity.v1.IdentityService/GetOperatorNames',
+            shoudan_dot_identity_dot_v1_dot_identity__service__pb2.GetOperatorNamesRequest.SerializeToString,
+            shoudan_dot_identity_dot_v1_dot_identity__service__pb2.GetOperatorNamesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class IdentityServiceStub:
     """EnableOperator lets a disabled operator log in again. Errors: NOT_FOUND, NOT_ALLOWED."""
     ResetOperator: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ResetOperatorRequest, _identity_service_pb2.ResetOperatorResponse]
     """ResetOperator gives an operator a new one-time password, forgets its authenticator and ends its sessions and API tokens. Errors: NOT_FOUND, NOT_ALLOWED."""
+    EraseOperator: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.EraseOperatorRequest, _identity_service_pb2.EraseOperatorResponse]
+    """EraseOperator replaces login and display name of an operator for good and ends all it has; its number stays, so that audit logs stay as they are. Repeats change nothing. Errors: NOT_FOUND, LAST_ADMIN, NOT_ALLOWED."""
+    GetOperatorNames: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetOperatorNamesRequest, _identity_service_pb2.GetOperatorNamesResponse]
+    """GetOperatorNames gives the login names behind numbers, to those who may read audit logs. Errors: INVALID_ARGUMENT, NOT_ALLOWED."""
     ListOperators: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListOperatorsRequest, _identity_service_pb2.ListOperatorsResponse]
     """ListOperators pages through the operators by name."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListSessionsRequest, _identity_service_pb2.ListSessionsResponse]
@@ -179,6 +183,22 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_identity_service_pb2.ResetOperatorRequest, _abc.Awaitable[_identity_service_pb2.ResetOperatorResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.ResetOperatorResponse]:
         """ResetOperator gives an operator a new one-time password, forgets its authenticator and ends its sessions and API tokens. Errors: NOT_FOUND, NOT_ALLOWED."""
+
+    @_abc_1.abstractmethod
+    def EraseOperator(
+        self,
+        request: _identity_service_pb2.EraseOperatorRequest,
+        context: _aio.ServicerContext[_identity_service_pb2.EraseOperatorRequest, _abc.Awaitable[_identity_service_pb2.EraseOperatorResponse]],
+    ) -> _abc.Awaitable[_identity_service_pb2.EraseOperatorResponse]:
+        """EraseOperator replaces login and display name of an operator for good and ends all it has; its number stays, so that audit logs stay as they are. Repeats change nothing. Errors: NOT_FOUND, LAST_ADMIN, NOT_ALLOWED."""
+
+    @_abc_1.abstractmethod
+    def GetOperatorNames(
+        self,
+        request: _identity_service_pb2.GetOperatorNamesRequest,
+        context: _aio.ServicerContext[_identity_service_pb2.GetOperatorNamesRequest, _abc.Awaitable[_identity_service_pb2.GetOperatorNamesResponse]],
+    ) -> _abc.Awaitable[_identity_service_pb2.GetOperatorNamesResponse]:
+        """GetOperatorNames gives the login names behind numbers, to those who may read audit logs. Errors: INVALID_ARGUMENT, NOT_ALLOWED."""
 
     @_abc_1.abstractmethod
     def ListOperators(
