@@ -24,6 +24,7 @@ def _order(one: Any) -> None:
 
 def _refund(one: Any) -> None:
     one.channel_no, one.notify_url = "test", "http://127.0.0.1/"
+    one.nonce.nonce = "n" * 16
 
 
 def _posting(one: Any) -> None:

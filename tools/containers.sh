@@ -127,7 +127,7 @@ PY
 }
 page=docs/operations.md section="First partner and first supplier, from nothing"
 printed $page "$section" yaml 0 >first.yaml
-{ printed docs/reference/http/signing.md HMAC-SHA256-V2 python 0; printed $page "$section" python 0; } >first_order.py
+{ sed "/^def _text/,\$d" docs/reference/http/signing/sign.py; printed $page "$section" python 0; } >first_order.py
 export SHOUDAN_HTTP_PORTS=$port SHOUDAN_DELIVERY_SUPPLIER_NETWORKS=172.28.0.0/16:8690
 printed $page "$section" sh 0 >printed.sh
 timeout 300 bash -eu printed.sh || {

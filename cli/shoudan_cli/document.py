@@ -59,6 +59,7 @@ Code = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=8)]
 Note = Annotated[str, BeforeValidator(_text), Field(max_length=1024)]
 Key = Annotated[int, Field(ge=1, lt=2**63)]
 OvertimeS = Annotated[int, Field(ge=1, le=30 * 86_400)]
+Calls = Annotated[int, Field(ge=0, le=1_000_000)]  # 0: as the gateways' settings say
 AuthMode = Annotated[Literal["", "md5", "hmac", "hmac2"], BeforeValidator(_unsigned)]
 ServiceClass = Literal[10, 20, 21, 30]
 
@@ -236,6 +237,8 @@ class DownChannel(Row):
     word_status: bool = False
     notify_networks: list[str] = []
     ext_channel_no: Note = ""
+    rate_per_s: Calls = 0
+    calls_max: Calls = 0
     shelves: list[DownShelf] = []
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from shoudan_gateway import signing
 from shoudan_gateway.channel_cache import ChannelCache
 from shoudan_gateway.config import GatewaySettings
+from shoudan_gateway.limits import CallerLimits
 from shoudan_gateway.protocol import (
     ChannelRule,
     GatewayError,
@@ -24,7 +25,6 @@ from shoudan_gateway.protocol import (
     Problem,
 )
 from shoudan_kit.clock import Clock
-from shoudan_kit.limits.rates import Rates
 
 DUMMY: Final = ChannelRule("", auth_mode="hmac", keys=(b"nobody",))
 # What a channel's mode lets in. The first version is ambiguous, so only channels set up for it have it.
@@ -42,11 +42,17 @@ Network = IPv4Network | IPv6Network
 class Admission:
     """Decides on one request at a time, from memory; what it keeps is bounded."""
 
-    def __init__(self, channels: ChannelCache, settings: GatewaySettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        channels: ChannelCache,
+        settings: GatewaySettings,
+        clock: Clock,
+        limits: CallerLimits,
+    ) -> None:
         self._channels, self._settings, self._clock = channels, settings, clock
+        self._limits = limits
         self._demo = settings.profile != "prod"
         self._nonces = Nonces(settings.nonce_keep_s, clock)
-        self._rates = Rates(settings.channel_rate_per_s, settings.channel_burst)
 
     def admit(self, request: Inbound, *, once: bool) -> Inbound:
         """The request with its caller's rule, and of a write (`once`) the nonce. Raises Problem.
@@ -58,7 +64,7 @@ class Admission:
         channel_no = request.params.get("channel_no", "")
         rule = self._channels.find(channel_no)
         if rule is None:
-            self._limit("")
+            request = self._limit(ChannelRule(""), request)
             if self._demo:
                 return replace(request, channel=ChannelRule(channel_no))
             self._verify(DUMMY, request)
@@ -68,7 +74,7 @@ class Admission:
         if rule.auth_mode or signing.SIGN in request.params:
             nonce = self._verify(rule, request)
         # After the signature: whoever only knows the channel's number must not use up its rate.
-        self._limit(channel_no)
+        request = self._limit(rule, request)
         if nonce and once and not self._nonces.add(channel_no, nonce):
             raise Problem(GatewayError.SIGN_WRONG)
         return replace(request, channel=rule, nonce=self._travelling(nonce) if once else None)
@@ -78,10 +84,10 @@ class Admission:
             return None
         return Nonce(nonce, secrets.randbits(62) + 1, math.ceil(self._settings.nonce_keep_s))
 
-    def _limit(self, channel_no: str) -> None:
-        limited = self._settings.channel_rate_per_s > 0
-        if limited and not self._rates.take(channel_no, self._clock.monotonic()):
-            raise Problem(GatewayError.TOO_MANY_CALLS)
+    def _limit(self, rule: ChannelRule, request: Inbound) -> Inbound:
+        limit = self._limits.of_partner(rule.rate_per_s, rule.calls_max)
+        party = f"channel {rule.channel_no}"
+        return self._limits.partner(party, limit, request)
 
     def _check_address(self, rule: ChannelRule, remote: str) -> None:
         if not rule.networks:

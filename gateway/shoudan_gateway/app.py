@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from typing import Final, cast
 
@@ -17,12 +18,18 @@ from shoudan_gateway.backend_health import BackendHealth
 from shoudan_gateway.channel_cache import ChannelCache
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.internal_access import InternalAccess, mode_of
+from shoudan_gateway.limits import CallerLimits
 from shoudan_gateway.protocol import JSON, Call, Outbound, Partner
 from shoudan_gateway.server import Gateway
+from shoudan_gateway.share_exchange import BUCKET, ShareExchange
+from shoudan_kit.events.kept import Kept
+from shoudan_kit.limits.shares import Shares
 from shoudan_kit.log import get_logger
 from shoudan_kit.service import App, Running, Service
 
 INTERNAL: Final = "internal"
+SHARE_BEAT_S: Final = 1.0  # between tellings of what callers ask of this gateway
+SHARE_LEASE_S: Final = 5.0  # after which a silent gateway's shares go to the others
 
 _log = get_logger("gateway")
 
@@ -75,14 +82,17 @@ async def start(app: App[GatewaySettings]) -> Running:
         return await backend(call, message)
 
     channels = ChannelCache(ask, settings.catalogue_refresh_s, settings.secrets_dir)
-    admission = Admission(channels, settings, app.clock)
+    shares = Shares(secrets.token_hex(8), SHARE_LEASE_S, settings.gateway_replicas)
+    limits = CallerLimits(settings, shares, app.clock)
+    exchange = ShareExchange(Kept(app.bus, BUCKET), limits, SHARE_BEAT_S, app.clock)
+    admission = Admission(channels, settings, app.clock, limits)
     internal = InternalAccess(
         admission, app.tokens.caller_of, mode_of(settings), settings.ledger_ident
     )
     outer, inner = served(partners.load(), settings)
     sites = [
         Site(
-            Gateway(settings, shown, backend, admission, internal, pages(shown)),
+            Gateway(settings, shown, backend, admission, internal, limits, pages(shown)),
             settings,
             host,
             port,
@@ -102,7 +112,7 @@ async def start(app: App[GatewaySettings]) -> Running:
 
     return Running(
         context=sites,
-        background=(channels.run, health.run),
+        background=(channels.run, health.run, exchange.run),
         closers=(close,),
         checks={"catalogue": channels.ready, "backends": health.ready},
     )

@@ -113,7 +113,15 @@ def rule_of(channel: catalogue.DownChannel, directory: Path | None) -> ChannelRu
     except ValueError:
         scheme, networks = "unknown", ()
     keys = _keys(channel.secret_name, directory) if channel.secret_name else ()
-    return ChannelRule(channel.channel_no, scheme, keys, networks, channel.word_status)
+    return ChannelRule(
+        channel.channel_no,
+        scheme,
+        keys,
+        networks,
+        channel.word_status,
+        max(0, channel.rate_per_s),
+        max(0, channel.calls_max),
+    )
 
 
 def _keys(name: str, directory: Path | None) -> tuple[bytes, ...]:

@@ -117,8 +117,8 @@ class GatewaySettings(ProcessSettings):
     caller_in_flight_max: int = Field(
         1_000,
         ge=1,
-        description="Of them those of one channel, merchant or else address, always below all; more are "
-        "answered 429 at once.",
+        description="Of them those of one channel, merchant or else address at all gateways together, and "
+        "always below all of this one; more are answered 429 at once.",
     )
     batch_size_max: int = Field(
         200,
@@ -147,10 +147,27 @@ class GatewaySettings(ProcessSettings):
     channel_rate_per_s: float = Field(
         2_000,
         ge=0,
-        description="Admitted requests a second of each channel, for long, per gateway; 0 does not limit.",
+        description="Admitted requests a second of each channel or merchant, for long, at all gateways"
+        " together; the catalogue's rate_per_s goes before it. 0 does not limit.",
     )
     channel_burst: int = Field(
         4_000, ge=1, description="Requests a channel may make at once before its rate counts."
+    )
+    address_rate_per_s: float = Field(
+        5_000,
+        ge=0,
+        description="Requests a second of each address, right or wrong, at all gateways together; trusted"
+        " proxies excepted. Above a channel's, whose calls may all come from one. 0 does not limit.",
+    )
+    address_burst: int = Field(
+        10_000, ge=1, description="Requests an address may make at once before its rate counts."
+    )
+    gateway_replicas: int = Field(
+        1,
+        ge=1,
+        le=1_000,
+        description="Gateways expected. Each takes so small a part of every limit while NATS, by which they"
+        " share the limits out, has not been reached since its start.",
     )
     channel_legacy_errors: bool = Field(
         False,

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from shoudan_gateway.config import GatewaySettings
+from shoudan_kit.limits.rates import Drawn, Rate
 from shoudan_kit.rpc.refusal import Refused
 
 Q = TypeVar("Q", bound=Message)
@@ -89,6 +90,8 @@ class ChannelRule:
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     word_status: bool = False
+    rate_per_s: int = 0  # of all gateways together; 0: as the settings say
+    calls_max: int = 0
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -97,6 +100,14 @@ class Caller(msgspec.Struct, frozen=True):
     merchant_uuid: str = ""
     merchant_href: str = ""
     everyone: bool = False
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """One limit of a caller, and what one request has left of it at this gateway."""
+
+    name: str
+    rate: Rate
+    drawn: Drawn
 
 
 class Nonce(msgspec.Struct, frozen=True):
@@ -122,6 +133,7 @@ class Inbound(msgspec.Struct, frozen=True):
     path_params: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     channel: ChannelRule | None = None
     caller: Caller | None = None
+    quotas: tuple[Quota, ...] = ()  # what it was counted against
     nonce: Nonce | None = None  # of a signed write, which uses it up
     base_url: str = ""  # what links in answers begin with
 
@@ -132,6 +144,7 @@ class Outbound(msgspec.Struct, frozen=True):
     status: int
     body: Mapping[str, Any] | list[Any] | bytes
     content_type: str = JSON
+    retry_after_s: int | None = None
 
 
 class Reader(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,12 +13,20 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from shoudan_gateway import bodies, parameters
-from shoudan_gateway.admission import Admission, proxies_of, remote_of
+from shoudan_gateway.admission import Admission, is_within, proxies_of, remote_of
 from shoudan_gateway.backend import Backend
 from shoudan_gateway.bodies import UnreadBodies
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.connection import HEADER_BYTES_MAX, Connection, Listener
 from shoudan_gateway.internal_access import InternalAccess
+from shoudan_gateway.limits import (
+    CallerLimits,
+    Limit,
+    Limited,
+    policy,
+    remaining,
+    retry_after_s,
+)
 from shoudan_gateway.protocol import (
     Endpoint,
     Failure,
@@ -28,6 +36,7 @@ from shoudan_gateway.protocol import (
     Outbound,
     Partner,
     Problem,
+    Quota,
     Sink,
 )
 from shoudan_gateway.routes import Route, Routes
@@ -57,10 +66,11 @@ class Gateway:
         backend: Backend,
         admission: Admission,
         internal: InternalAccess,
+        limits: CallerLimits,
         pages: Mapping[str, Outbound],
     ) -> None:
         self._settings, self._backend, self._admission = settings, backend, admission
-        self._internal = internal
+        self._internal, self._limits = internal, limits
         self._routes, self._pages = Routes(partners), pages
         self._authenticators = {
             one.name: one.authenticate(settings) for one in partners if one.authenticate is not None
@@ -100,7 +110,7 @@ class Gateway:
             if isinstance(connection, Connection):
                 connection.answering = False
         self._account(route, inbound, answer, time.perf_counter() - began)
-        response = _response(answer, request.method)
+        response = _response(answer, request.method, inbound.quotas)
         if not request.content.is_eof():
             response.force_close()  # what follows would be the rest of an unread body
         return response
@@ -125,6 +135,9 @@ class Gateway:
             answer = await self._call(endpoint, inbound, ends_at)
             return inbound, endpoint.write(answer, inbound)
         except (Refused, Malformed, Problem) as failure:
+            if isinstance(failure, Limited):
+                quotas = (*inbound.quotas, failure.quota)
+                inbound = msgspec.structs.replace(inbound, quotas=quotas)
             return inbound, self._refuse(partner, failure, inbound)
         except TimeoutError:
             return inbound, self._refuse(partner, Problem(GatewayError.NO_ANSWER), inbound)
@@ -135,9 +148,13 @@ class Gateway:
         """The services' answer. Only an admitted request takes one of the places in flight."""
         message = endpoint.read(inbound)
         party, now = _party(inbound), asyncio.get_running_loop().time()
-        admission = self._in_flight.enter(party, now)
+        limit = self._limit(inbound)
+        most = self._limits.calls_max(party[0], limit)
+        admission = self._in_flight.enter(party, now, most)
+        full = admission is bulkhead.Admission.FULL
+        # One that is turned away asks for more than what is in flight.
+        self._limits.began(party[0], limit, self._in_flight.calls_of(party) + most * full)
         if admission is not bulkhead.Admission.GO:
-            full = admission is bulkhead.Admission.FULL
             raise Problem(GatewayError.TOO_MANY_CALLS if full else GatewayError.BUSY)
         try:
             async with asyncio.timeout_at(ends_at):
@@ -145,7 +162,20 @@ class Gateway:
         finally:
             self._in_flight.leave(party, now, answered=True)
 
+    def _limit(self, inbound: Inbound) -> Limit:
+        rule = inbound.channel
+        if rule is None:
+            return self._limits.of_partner()
+        return self._limits.of_partner(rule.rate_per_s, rule.calls_max)
+
     def _refuse(self, partner: Partner | None, failure: Failure, inbound: Inbound) -> Outbound:
+        """The partner's words for a failure, and when it is worth trying again."""
+        answer = self._worded(partner, failure, inbound)
+        if answer.retry_after_s is not None or not isinstance(failure, Problem):
+            return answer
+        return msgspec.structs.replace(answer, retry_after_s=retry_after_s(failure))
+
+    def _worded(self, partner: Partner | None, failure: Failure, inbound: Inbound) -> Outbound:
         if partner is None:
             error = failure.error if isinstance(failure, Problem) else GatewayError.BROKEN
             return Outbound(error.status, {"code": error.status, "message": error.value})
@@ -174,6 +204,9 @@ class Gateway:
     ) -> Inbound:
         """The request with its body and, unless the endpoint wants it raw, its parameters."""
         headers, remote = request.headers, self._remote(request)
+        inbound = msgspec.structs.replace(inbound, headers=headers, remote=remote)
+        if not self._proxies or not is_within(remote, self._proxies):
+            inbound = self._limits.address(inbound)
         body = b""
         if request.body_exists:
             wait_s = self._settings.body_wait_s
@@ -183,9 +216,7 @@ class Gateway:
         params: Mapping[str, str] = {}
         if not endpoint.raw:
             params = parameters.merged(inbound.query, body, headers.get("Content-Type", ""))
-        return msgspec.structs.replace(
-            inbound, params=params, body=body, headers=headers, remote=remote
-        )
+        return msgspec.structs.replace(inbound, params=params, body=body)
 
     def _remote(self, request: web.BaseRequest) -> str:
         peer = request.remote or ""
@@ -196,12 +227,17 @@ class Gateway:
     def _admit(self, partner: Partner, endpoint: Endpoint[Any, Any], inbound: Inbound) -> Inbound:
         authenticate = self._authenticators.get(partner.name)
         if authenticate is not None:
-            return authenticate(inbound, endpoint)
+            return self._count_merchant(authenticate(inbound, endpoint))
         if partner.role == "internal":
             return self._internal.admit(inbound, endpoint)
         if partner.role != "channel":
             return inbound
         return self._admission.admit(inbound, once=endpoint.writes)
+
+    def _count_merchant(self, inbound: Inbound) -> Inbound:
+        if inbound.caller is None or not inbound.caller.merchant_uuid:
+            return inbound
+        return self._limits.partner(_party(inbound)[0], self._limit(inbound), inbound)
 
     def _account(
         self, route: Route | None, inbound: Inbound, answer: Outbound, seconds: float
@@ -248,12 +284,17 @@ def _check_limits(request: web.BaseRequest, inbound: Inbound) -> None:
         raise Problem(GatewayError.HEADERS_TOO_LARGE)
 
 
-def _response(answer: Outbound, method: str) -> web.Response:
+def _response(answer: Outbound, method: str, quotas: Sequence[Quota] = ()) -> web.Response:
     body = answer.body if isinstance(answer.body, bytes) else _encode(answer.body)
     headers = CIMultiDict({"Content-Type": answer.content_type, "Cache-Control": NO_STORE})
     headers["Server"] = SERVER_NAME
-    if answer.status == GatewayError.BUSY.status:
+    if answer.retry_after_s is not None:
+        headers["Retry-After"] = str(answer.retry_after_s)
+    elif answer.status == GatewayError.BUSY.status:
         headers["Retry-After"] = "1"
+    if quotas:
+        headers["RateLimit-Policy"] = policy(quotas)
+        headers["RateLimit"] = remaining(quotas)
     return web.Response(
         status=answer.status, body=b"" if method == "HEAD" else body, headers=headers
     )

@@ -128,6 +128,9 @@ BATCH_REFUSED_TOTAL: Final = counter(
 HTTP_CONNECTIONS_REFUSED: Final = counter(
     "http_connections_refused_total", "Connections closed at once, beyond the gateway's bounds."
 )
+GATEWAYS_SHARING: Final = gauge(
+    "gateways_sharing", "Gateways that share callers' limits; 0 while this one cannot tell."
+)
 BACKEND_UP: Final = gauge(
     "backend_up", "1 while a service behind the gateway serves.", ("backend",)
 )

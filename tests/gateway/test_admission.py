@@ -228,7 +228,7 @@ def test_the_hmac_agrees_with_an_independent_implementation() -> None:
     assert signing.hmac_text("GET", "/order/query", params, b"") == text
 
 
-def test_the_documented_vector_and_program_sign_as_the_gateway_does() -> None:
+def test_the_documented_vector_signs_as_the_gateway_does() -> None:
     page = (Path(__file__).parents[2] / "docs/reference/http/signing.md").read_text("utf-8")
     text, sign = re.findall(r"```\n(HMAC-SHA256-V2.*?)\n```\n\nis signed `(\w+)`", page, re.DOTALL)[
         0
@@ -238,9 +238,3 @@ def test_the_documented_vector_and_program_sign_as_the_gateway_does() -> None:
     method, path, shown = text.splitlines()[1:4]
     params = dict(parse_qsl(shown))
     assert signing.hmac_v2_sign(method, path, params, b"", key.encode()) == sign
-    program: dict[str, Any] = {}
-    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], program)  # noqa: S102 - our own page
-    assert program["sign"](method, path, params, b"", key) == sign
-    assert program["sign"]("POST", path, params, b"{}", key) == signing.hmac_v2_sign(
-        "POST", path, params, b"{}", key.encode()
-    )

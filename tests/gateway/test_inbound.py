@@ -11,9 +11,11 @@ import pytest
 from shoudan_gateway.admission import Admission
 from shoudan_gateway.app import served
 from shoudan_gateway.config import GatewaySettings
+from shoudan_gateway.limits import CallerLimits
 from shoudan_gateway.partners import load
 from shoudan_gateway.protocol import ChannelRule, Endpoint, Inbound, Partner, Problem
 from shoudan_kit.clock import SystemClock
+from shoudan_kit.limits.shares import Shares
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reference/inbound.md").read_text()
@@ -49,7 +51,8 @@ def refused_by_gateway(partner: Partner, endpoint: Any) -> bool:
         Inbound("POST", endpoint.path, params={"channel_no": failure}, remote="203.0.113.9")
         for failure in ("", "bare", "unknown")
     ]
-    admission = Admission(ChannelCache(), PROD, SystemClock())
+    limits = CallerLimits(PROD, Shares("here", 5.0), SystemClock())
+    admission = Admission(ChannelCache(), PROD, SystemClock(), limits)
     for inbound in asked:
         try:
             if partner.authenticate is not None:

@@ -75,7 +75,7 @@ class Bus:
         """With an `identity`, servers written tls:// are reached by mutual TLS."""
         self._identity = identity
         url = [servers] if isinstance(servers, str) else list(servers or ()) or None
-        self._url, self._service, self._replicas = url, service, replicas
+        self._url, self._service, self.replicas = url, service, replicas
         self._nats: Any = None  # nats-py types what it offers partially
         self._js: Any = None
         self._connecting: asyncio.Task[None] | None = None
@@ -93,6 +93,13 @@ class Bus:
     def connected(self) -> bool:
         """Whether NATS is there now."""
         return self._nats is not None and self._nats.is_connected
+
+    @property
+    def jetstream(self) -> Any:
+        """What else JetStream offers. Raises ConnectionError before the first connection."""
+        if self._js is None:
+            raise ConnectionError("NATS is not connected yet")
+        return self._js
 
     def start(self) -> None:
         """Begin to connect in the background."""
@@ -137,7 +144,7 @@ class Bus:
         """Make the stream if it is missing."""
         if self._js is None:
             raise ConnectionError("NATS is not connected yet")
-        return await ensure_stream(self._js, self._replicas)
+        return await ensure_stream(self._js, self.replicas)
 
     async def last(self, subject: str) -> bytes | None:
         """The last message of a subject in the stream, None without any."""
@@ -229,7 +236,7 @@ class Bus:
         js = client.jetstream(timeout=ACK_S)
         while True:
             try:
-                await ensure_stream(js, self._replicas)
+                await ensure_stream(js, self.replicas)
                 break
             except DOWN as error:
                 _log.warning("stream_waits", error=describe(error))
@@ -255,7 +262,7 @@ class Bus:
         """A server that lost its store gets its stream again."""
         if self._js is not None:
             with suppress(*DOWN):
-                await ensure_stream(self._js, self._replicas)
+                await ensure_stream(self._js, self.replicas)
 
 
 async def ensure_stream(js: Any, replicas: int) -> StreamState:

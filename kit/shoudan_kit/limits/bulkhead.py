@@ -113,21 +113,25 @@ class Bulkhead:
         ]
         return sorted(found, key=lambda one: -one.failing_s)[:RESTING_MAX]
 
-    def enter(self, party: Party, now: float) -> Admission:
-        """Whether a call to `party` may begin; GO counts it."""
-        admission = self._admission(party, now)
+    def enter(self, party: Party, now: float, most: int | None = None) -> Admission:
+        """Whether a call to `party` may begin; GO counts it. `most`: a lower bound of its own, if any."""
+        admission = self._admission(party, now, most)
         if admission is Admission.GO:
             self._total += 1
             self._groups[party[0]] += 1
             self._parties[party] += 1
         return admission
 
-    def _admission(self, party: Party, now: float) -> Admission:
+    def calls_of(self, party: Party) -> int:
+        """Calls of a party in flight."""
+        return self._parties.get(party, 0)
+
+    def _admission(self, party: Party, now: float, most: int | None) -> Admission:
         limits, here = self.limits, self._parties.get(party, 0)
         outage = self._outage.get(party)
         if outage is not None and outage.rests and (here or now < outage.until):
             return Admission.OFF if now - outage.since >= limits.off_s else Admission.RESTING
-        if here >= limits.party_max:
+        if here >= limits.party_max or (most is not None and here >= most):
             return Admission.FULL
         group = self._groups.get(party[0], 0)
         full = self._total >= limits.total_max and group >= limits.reserve

@@ -3,24 +3,54 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Final
 
 PARTIES_MAX: Final = 10_000  # remembered; beyond, the one used longest ago begins anew
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Uses a second for long, and how many at once."""
+
+    per_s: float
+    burst: float
+
+    def part(self, share: float) -> Rate:
+        """A share of it; at least one use at once."""
+        return Rate(self.per_s * share, max(1.0, self.burst * share))
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What became of one use: whether there was one left, how many still are, and when there are more."""
+
+    within: bool
+    left: int
+    wait_s: float  # until there is one again; 0 when there is
+    full_s: float  # until the whole burst is there
 
 
 class Rates:
     """Token buckets by party. Times are those of one monotonic clock."""
 
     def __init__(self, rate_per_s: float, burst: int) -> None:
-        self._rate, self._burst = rate_per_s, burst
+        self._rate = Rate(rate_per_s, burst)
         self._parties: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, when
 
     def take(self, party: str, now: float) -> bool:
         """Whether this party had one left."""
-        tokens, at = self._parties.pop(party, (float(self._burst), now))
-        tokens = min(self._burst, tokens + (now - at) * self._rate)
+        return self.draw(party, now, self._rate).within
+
+    def draw(self, party: str, now: float, rate: Rate) -> Drawn:
+        """Take one at the rate this party has now; what is above a burst that has shrunk is lost."""
+        tokens, at = self._parties.pop(party, (rate.burst, now))
+        tokens = min(rate.burst, tokens + (now - at) * rate.per_s)
         within = tokens >= 1
-        self._parties[party] = (tokens - within, now)
+        tokens -= within
+        self._parties[party] = (tokens, now)
         if len(self._parties) > PARTIES_MAX:
             self._parties.popitem(last=False)
-        return within
+        per_s = rate.per_s or 1e-9
+        wait_s = 0.0 if tokens >= 1 else (1 - tokens) / per_s
+        return Drawn(within, int(tokens), wait_s, (rate.burst - tokens) / per_s)

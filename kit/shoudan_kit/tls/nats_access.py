@@ -9,6 +9,8 @@ from shoudan_kit.tls.identity import Files
 from shoudan_kit.tls.names import spiffe_name
 
 _STREAM: Final = "SHOUDAN_EVENTS"
+# Values that the replicas of a service share, by service.
+_BUCKETS: Final = {"gateway": "gateway_shares"}
 # The word in a service's subjects where it is not its name: subjects were documented before.
 _SUBJECT_WORDS: Final = {"erp_ingest": "erp"}
 
@@ -36,6 +38,7 @@ def nats_access(files: Files, services: Sequence[str]) -> dict[str, Any]:
 
 def permissions(service: str) -> dict[str, Any]:
     """Its own events, hints for tasks, the event stream's use; no deletion, nothing of another service."""
+    bucket = _BUCKETS.get(service)
     return {
         "publish": {
             "allow": [
@@ -53,7 +56,19 @@ def permissions(service: str) -> dict[str, Any]:
                 # Both forms of an acknowledgement: with js_ack_fc_v2 it names domain and account, too.
                 "$JS.ACK.>",
                 "$JS.FC.>",
+                *(_kept(bucket) if bucket else ()),
             ]
         },
         "subscribe": {"allow": [f"_INBOX.{service}.>", "shoudan.task.>"]},
     }
+
+
+def _kept(bucket: str) -> tuple[str, ...]:
+    """To make a bucket, read it, and change its values."""
+    return (
+        f"$KV.{bucket}.>",
+        f"$JS.API.STREAM.INFO.KV_{bucket}",
+        f"$JS.API.STREAM.CREATE.KV_{bucket}",
+        f"$JS.API.STREAM.MSG.GET.KV_{bucket}",
+        f"$JS.API.DIRECT.GET.KV_{bucket}.>",
+    )

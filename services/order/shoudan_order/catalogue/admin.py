@@ -61,6 +61,7 @@ _LISTS: Final = {"allowed_networks", "notify_networks"}
 # How a channel's calls are signed. FORGEABLE: by anyone, or by who breaks MD5.
 FORGEABLE: Final = frozenset({"", "none", "md5"})
 AUTH_MODES: Final = FORGEABLE | {"hmac2", "hmac-sha256-v2", "hmac", "hmac-sha256"}
+CALLS_MAX: Final = 1_000_000  # a second, or in flight: more is a mistake
 ROWS_MAX: Final = 100_000
 QUEUE_CHARS_MAX: Final = 64
 
@@ -324,6 +325,9 @@ def _line(_: Catalogue, row: Line) -> Iterator[str]:
 def _channel(_: Catalogue, row: DownChannel | UpChannel) -> Iterator[str]:
     if not row.channel_no or len(row.channel_no) > 32 or not row.channel_no.isprintable():
         yield "channel_no is empty, too long or not printable"
+    for name in ("rate_per_s", "calls_max"):
+        if not 0 <= getattr(row, name, 0) <= CALLS_MAX:
+            yield f"{name} is not 0 to {CALLS_MAX}"
     for name in _LISTS:
         for network in getattr(row, name, ()):
             try:

@@ -31,6 +31,8 @@ class DownChannel:
     word_status: bool = False
     notify_networks: tuple[str, ...] = ()
     ext_channel_no: str = ""
+    rate_per_s: int = 0
+    calls_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,8 @@ def _channels(made: MetaData) -> None:
         Column(
             "notify_networks", JSONB, nullable=False, comment="private networks it may be told at"
         ),
+        count("rate_per_s", "calls a second it may make; 0 as the gateways' settings say", 0),
+        count("calls_max", "calls it may have in flight; 0 as the gateways' settings say", 0),
         comment="下游渠道",
     )
     Table(

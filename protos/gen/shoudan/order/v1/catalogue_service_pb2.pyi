@@ -163,6 +163,8 @@ class DownChannel(_message.Message):
     WORD_STATUS_FIELD_NUMBER: _builtins.int
     NOTIFY_NETWORKS_FIELD_NUMBER: _builtins.int
     EXT_CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    RATE_PER_S_FIELD_NUMBER: _builtins.int
+    CALLS_MAX_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Key."""
     channel_name: _builtins.str
@@ -170,13 +172,17 @@ class DownChannel(_message.Message):
     enabled: _builtins.bool
     """Disabled channels are refused."""
     auth_mode: _builtins.str
-    """Partner's signing: "" none, else scheme name."""
+    """Partner's signing: hmac2, hmac, md5, or "" for none; the last two only with allowed_networks."""
     secret_name: _builtins.str
     """Name of the secret (environment or file); never the secret."""
     word_status: _builtins.bool
     """Words instead of numbers in answers (documented later form)."""
     ext_channel_no: _builtins.str
     """Number the partner knows itself by elsewhere; kept and shown."""
+    rate_per_s: _builtins.int
+    """Calls a second it may make, at all gateways together; 0 for what the gateways' settings say."""
+    calls_max: _builtins.int
+    """Calls it may have in flight, at all gateways together; 0 for what the gateways' settings say."""
     @_builtins.property
     def allowed_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Networks it may call from; empty for all."""
@@ -197,10 +203,12 @@ class DownChannel(_message.Message):
         word_status: _builtins.bool = ...,
         notify_networks: _abc.Iterable[_builtins.str] | None = ...,
         ext_channel_no: _builtins.str = ...,
+        rate_per_s: _builtins.int = ...,
+        calls_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "auth_mode", b"auth_mode", "channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "notify_networks", b"notify_networks", "secret_name", b"secret_name", "word_status", b"word_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "auth_mode", b"auth_mode", "calls_max", b"calls_max", "channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "notify_networks", b"notify_networks", "rate_per_s", b"rate_per_s", "secret_name", b"secret_name", "word_status", b"word_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
