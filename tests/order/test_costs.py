@@ -73,6 +73,11 @@ async def test_an_unbelievable_cost_is_not_booked_and_a_person_is_asked(
     assert posted(world, row.delivery_id) == -AGREED
     (asked,) = await waiting_audits(world, order_id)
     assert why in asked
+    (incident,) = await world.sql(
+        "SELECT text FROM event WHERE subject LIKE '%.cost_refused' AND key = :key",
+        key=str(order_id),
+    )
+    assert why in incident.text
     order = await world.get(order_id)
     assert (order.state.status, order.parked_reason) == (0, "")
 
