@@ -117,7 +117,9 @@ tests-alone:
 zone:
     @echo "== zone"
     @TZ=Asia/Shanghai {{bin}}/python -m pytest -q {{together}} tests/order/test_reports.py tests/order/test_audits.py \
-        tests/order/test_parked.py tests/pay/ledger/test_upstream_bugs.py tests/kit/tasks/test_operations.py tests/kit/db/test_text_statements.py
+        tests/order/test_parked.py tests/pay/ledger/test_upstream_bugs.py tests/kit/tasks/test_operations.py tests/kit/db/test_text_statements.py \
+        tests/kit/db/test_partitions.py tests/kit/test_clock.py tests/kit/test_ids.py tests/signing \
+        tests/erp_ingest/test_reading.py tests/erp_ingest/test_ingest.py tests/erp_ingest/test_subjects.py
 
 # Tests with branch coverage, subprocesses included
 coverage *args:
