@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, cast
 
@@ -147,6 +147,23 @@ class Clients:
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
         try:
             return await method(message, timeout=self._timeout_s, metadata=metadata)
+        except aio.AioRpcError as error:
+            refused = refused_from_rpc(error)
+            raise Failed(explained(service, rpc, error), refused) from None
+
+    async def stream(
+        self,
+        service: str,
+        stub: Callable[[aio.Channel], Any],
+        rpc: str,
+        message: Any,
+        timeout_s: float,
+    ) -> AsyncIterator[Any]:
+        """The answers of one call with many. Raises Failed with the service's words."""
+        method = getattr(stub(self.channel(service)), rpc)
+        try:
+            async for answer in method(message, timeout=timeout_s):
+                yield answer
         except aio.AioRpcError as error:
             refused = refused_from_rpc(error)
             raise Failed(explained(service, rpc, error), refused) from None

@@ -42,6 +42,9 @@ SINGLE: Final = {
     ),
 }
 GROUPS: Final = {
+    "audit-log": Command(
+        "shoudan_cli.audit_log:app", "Who changed what in all services: list, export, prove."
+    ),
     "bench": Command("shoudan_cli.bench:app", "Measure what this machine can do."),
     "config": Command(
         "shoudan_cli.config:app", "Catalogue, suppliers and accounts as one YAML file."

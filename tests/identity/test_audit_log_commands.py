@@ -1,0 +1,158 @@
+"""Promises of `shoudan audit-log`: who did what in any service, with names, and the proof of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import AsyncIterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from grpc import aio
+
+from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
+from shoudan_kit.config import Secret
+from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.service import Process
+from shoudan_pay.app import SERVICE
+from shoudan_pay.config import PaySettings
+from tests.identity.desk import SYSTEM, Desk, Person
+from tests.identity.test_commands import Shell
+from tests.poll import eventually
+
+KEY = pb.AccountKey(ident="oms", groups="down_channel", eid="acme")
+
+
+@pytest.fixture
+async def pay_urls(new_database: Any) -> DatabaseUrls:
+    return await new_database("pay")
+
+
+@pytest.fixture
+async def pay(desk: Desk, pay_urls: DatabaseUrls) -> AsyncIterator[int]:
+    """A pay service that believes identity's tokens; its port."""
+    process: Process[PaySettings] = Process(
+        SERVICE,
+        PaySettings(
+            profile="test",
+            database_url=Secret(pay_urls.service),
+            drain_s=1,
+            system_id=SYSTEM,
+            callers="enforce",
+            identity_target=f"127.0.0.1:{desk.process.port}",
+            audit_log_seal_s=0.1,
+        ),
+    )
+    await process.start()
+    yield process.port
+    await process.stop()
+
+
+@pytest.fixture
+async def eve(desk: Desk) -> Person:
+    """An operator who may move money and look at the audit log."""
+    return await desk.person(await desk.admin(), "eve", "finance-maker", "finance-checker")
+
+
+@pytest.fixture
+def shell(desk: Desk, pay: int, eve: Person, tmp_path: Path) -> Shell:
+    env = {
+        "XDG_STATE_HOME": str(tmp_path),
+        "HOME": str(tmp_path),
+        "PATH": "/usr/bin:/bin",
+        "SHOUDAN_IDENTITY_TARGET": f"127.0.0.1:{desk.process.port}",
+        "SHOUDAN_PAY_TARGET": f"127.0.0.1:{pay}",
+        "SHOUDAN_ACCESS_TOKEN": eve.tokens.access_token,
+    }
+    return Shell(tmp_path, env)
+
+
+async def change(pay: int, eve: Person) -> None:
+    """Eve makes an account and gives it credit."""
+    async with aio.insecure_channel(f"127.0.0.1:{pay}") as channel:
+        ledger = stubs.LedgerServiceStub(channel)
+        item = pb.CreateAccountsRequest.Item(key=KEY, name="Acme")
+
+        async def made() -> bool:
+            try:
+                request = pb.CreateAccountsRequest(items=[item])
+                await ledger.CreateAccounts(request, metadata=eve.auth)
+            except aio.AioRpcError:  # until pay has identity's keys
+                return False
+            return True
+
+        await eventually(made, timeout=30)
+        update = pb.UpdateAccountRequest(key=KEY, credit_micros=5_000_000)
+        await ledger.UpdateAccount(update, metadata=eve.auth)
+        await ledger.GetAccount(pb.GetAccountRequest(key=KEY), metadata=eve.auth)
+
+
+async def sealed(urls: DatabaseUrls) -> Any:
+    db = await asyncpg.connect(urls.owner.replace("+asyncpg", ""))
+    try:
+        return await db.fetchval("SELECT count(*) FROM audit_log_sealed")
+    finally:
+        await db.close()
+
+
+async def test_what_an_operator_did_is_listed_exported_and_proved(
+    desk: Desk, pay: int, pay_urls: DatabaseUrls, eve: Person, shell: Shell
+) -> None:
+    await change(pay, eve)
+    listed = await shell("audit-log", "ls", "--service", "pay", "--json")
+    assert listed.code == 0, listed.err
+    update, create = [json.loads(line) for line in listed.out.splitlines()]
+    assert (create["action"], update["action"]) == (
+        "LedgerService/CreateAccounts",
+        "LedgerService/UpdateAccount",
+    )
+    assert (update["caller_kind"], update["caller_name"]) == ("operator", "eve")
+    assert (update["subject_kind"], update["subject_key"]) == ("account", "oms/down_channel/acme")
+    assert json.loads(update["before"])["credit_micros"] == 0
+    assert json.loads(update["after"])["credit_micros"] == 5_000_000
+    both = await shell("audit-log", "ls", "--service", "identity", "--subject", "operator")
+    assert both.code == 0, both.err
+    assert "created" in both.out
+
+    await eventually(lambda: sealed(pay_urls), timeout=30)
+    as_csv = await shell("audit-log", "export", "--service", "pay", "--csv")
+    rows = list(csv.DictReader(StringIO(as_csv.out)))
+    assert [row["action"] for row in rows] == [create["action"], update["action"]]
+    assert "eve" not in as_csv.out
+
+    heads = shell.home / "heads.json"
+    proved = await shell("audit-log", "verify", "--service", "pay", "--heads", str(heads))
+    assert proved.code == 0, proved.out + proved.err
+    assert proved.out.startswith("pay: whole")
+    assert json.loads(heads.read_text())["pay"]["block_no"] > 0
+
+    db = await asyncpg.connect(pay_urls.owner.replace("+asyncpg", ""))
+    await db.execute("UPDATE audit_log SET reason = 'other' WHERE id = $1", update["id"])
+    await db.close()
+    found = await shell("audit-log", "verify", "--service", "pay", "--heads", str(heads))
+    assert found.code == 1
+    assert (
+        f"a row was changed, block {json.loads(heads.read_text())['pay']['block_no']}" in found.out
+    )
+    assert f"row {update['id']}" in found.out
+
+
+async def test_the_audit_log_is_not_for_everybody(shell: Shell) -> None:
+    refused = await shell("audit-log", "ls", "--service", "pay", SHOUDAN_ACCESS_TOKEN="x.y.z")
+    assert refused.code == 1
+    assert "pay ListAuditLog" in refused.err
+
+
+async def test_a_service_that_is_away_makes_the_list_not_whole(shell: Shell) -> None:
+    away = await shell("audit-log", "ls", "--service", "pay", SHOUDAN_PAY_TARGET="127.0.0.1:1")
+    assert away.code == 1
+    assert "not whole" in away.err
+    wrong = await shell("audit-log", "ls", "--since", "yesterday")
+    assert wrong.code == 2
+    file = shell.home / "no-heads"
+    file.write_text("[]")
+    assert (await shell("audit-log", "verify", "--heads", str(file))).code == 2

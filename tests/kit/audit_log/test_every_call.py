@@ -1,0 +1,123 @@
+"""Every method that an operator may call and that changes something leaves one row; no other does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final, cast
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.message_factory import GetMessageClass
+from grpc import aio
+from sqlalchemy import text
+
+from shoudan_kit.audit_log.calls import CallAudit
+from shoudan_kit.audit_log.entries import Origin
+from shoudan_kit.audit_log.refusals import Refusals
+from shoudan_kit.clock import SystemClock
+from shoudan_kit.config import ProcessSettings
+from shoudan_kit.db.pool import Database
+from shoudan_kit.ids import IdMaker
+from shoudan_kit.rpc.callers import Callers
+from shoudan_kit.rpc.client import connect
+from shoudan_kit.rpc.rights import ROLES, changes, right_of
+from shoudan_kit.rpc.server import RpcServer
+from shoudan_kit.secrets.tokens import TokenSigner, TokenVerifier, key_set, read_key_set
+from tests.kit.rpc.test_callers import METHODS
+
+KEY: Final = Ed25519PrivateKey.generate()
+ORIGIN: Final = Origin("any")
+# What an operator may read. A method that is not here and not named as a read is one that changes something.
+READS: Final = {
+    "CheckPushes", "ExportAuditLog", "ExportRefunds", "ExportTrades", "GetAccount", "GetBalance",
+    "GetCatalogue", "GetDictionary", "GetHistory", "GetLifecycle", "GetOrder", "GetPackage", "GetRefund",
+    "GetStatementKeys", "GetTrade", "ListAccounts", "ListAllModes", "ListAreas", "ListAuditLog",
+    "ListAudits", "ListDeadNotifies", "ListDeliveries", "ListIncidents", "ListNotices", "ListOpenWork",
+    "ListOrders", "ListPackageRecords", "ListQuarantined", "ListRecords", "ListResources", "ListResting",
+    "ListSuppliers", "ListTasks", "QueryDeliveries", "QueryOrders", "QueryRefunds", "Report",
+    "SearchRefunds", "SearchTrades", "Verify", "VerifyAgainst", "VerifyAuditLog",
+}  # fmt: skip
+
+
+def operators_methods() -> list[tuple[str, Any]]:
+    """The methods that a role may call: path, descriptor."""
+    return [
+        (f"/{service.full_name}/{method.name}", method)
+        for service, method in METHODS
+        if right_of(service.full_name, method.name).roles
+    ]
+
+
+def register_everything(server: aio.Server) -> None:
+    """Every method of the contract; each answers with nothing."""
+
+    async def unary(_: Any, context: Any) -> bytes:
+        return b""
+
+    async def stream(_: Any, context: Any) -> AsyncIterator[bytes]:
+        yield b""
+
+    for service in dict.fromkeys(service for service, _ in METHODS):
+        handlers = {}
+        for one in service.methods:
+            request = GetMessageClass(one.input_type)
+            if one.server_streaming:
+                made: Any = grpc.unary_stream_rpc_method_handler(
+                    stream, request.FromString, lambda b: b
+                )
+            else:
+                made = grpc.unary_unary_rpc_method_handler(unary, request.FromString, lambda b: b)
+            handlers[one.name] = made
+        cast("Any", server).add_registered_method_handlers(service.full_name, handlers)
+
+
+@pytest.fixture
+async def channel(database: Database, ids: IdMaker) -> AsyncIterator[aio.Channel]:
+    verifier = TokenVerifier("here")
+    verifier.trust("test", read_key_set(key_set([KEY.public_key()])))
+    refusals = Refusals(database, ids, ORIGIN, SystemClock())
+    watch = CallAudit(database, ids, ORIGIN, refusals)
+    server = RpcServer(
+        ProcessSettings(drain_s=1),
+        [register_everything],
+        [],
+        callers=Callers("enforce", verifier.caller_of),
+        watch=watch,
+    )
+    port = await server.start()
+    async with connect(f"127.0.0.1:{port}", retry=False) as made:
+        yield made
+    await server.stop()
+
+
+async def called(channel: aio.Channel, path: str, method: Any) -> None:
+    token = TokenSigner(KEY, "here").issue("77", "li", list(ROLES))
+    metadata = (("authorization", f"Bearer {token}"),)
+    if method.server_streaming:
+        async for _ in channel.unary_stream(path)(b"", metadata=metadata, timeout=20):
+            pass
+    else:
+        await channel.unary_unary(path)(b"", metadata=metadata, timeout=20)
+
+
+def test_what_an_operator_reads_is_named_as_a_read_and_listed() -> None:
+    read = {method.name for _, method in operators_methods() if not changes(method.name)}
+    assert read == READS, (
+        "a method of operators that changes something must not be named as a read; one that reads is listed"
+    )
+
+
+async def test_every_change_an_operator_may_make_leaves_exactly_one_row(
+    database: Database, channel: aio.Channel
+) -> None:
+    for path, method in operators_methods():
+        await called(channel, path, method)
+    async with database.connect() as db:
+        found = await db.execute(text("SELECT action FROM audit_log ORDER BY id"))
+        recorded = list(found.scalars())
+    wanted = [
+        path.rpartition(".")[2] for path, method in operators_methods() if changes(method.name)
+    ]
+    assert recorded == wanted
+    assert len(wanted) > 25
