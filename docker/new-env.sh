@@ -32,7 +32,7 @@ done
 add SHOUDAN_SYSTEM_ID "s$(random)"
 add SHOUDAN_DELIVERY_NOTIFY_KEY "s$(random)"
 add SHOUDAN_PAY_COMPONENT_SECRET "s$(random)"
-for name in ORDER DELIVERY ERP_INGEST IDENTITY; do
+for name in ORDER PAY DELIVERY ERP_INGEST IDENTITY; do
     add "SHOUDAN_${name}_PERSONAL_KEYS" "k1:$(key)"
     add "SHOUDAN_${name}_INDEX_KEY" "$(key)"
 done

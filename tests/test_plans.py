@@ -37,6 +37,9 @@ SMALL = {
 
 # Statements that read a table or an index whole, and why that is right.
 WHOLE = {
+    "shoudan_kit.credentials.store._VERSION": "the newest one, from the end of the index",
+    "shoudan_kit.credentials.store._LIVE_ONES": "an index of what is live, all of which is wanted",
+    "shoudan_kit.credentials.store._EXPIRE": "an index of what is live, when one of it has ended",
     "shoudan_kit.events.refill._NEWEST": "the newest of a bounded number of rows, from the end of the key",
     "shoudan_kit.events.refill._OLDEST_UNPUBLISHED": "an index of what is not published yet, its first row",
     "shoudan_delivery.store.suppliers._CODES": "all channels are wanted",
@@ -87,6 +90,7 @@ WHOLE = {
 
 # Statements that begin at a cursor and pass rows: why they pass only a few.
 PASSED = {
+    "shoudan_kit.credentials.store._LIST": "credentials are few: five live ones for each owner",
     "shoudan_kit.events.refill._AGAIN": "nearly all is published",
     "shoudan_kit.events.refill._LAST": "nearly all is published",
     "shoudan_kit.tasks.store._CLAIM": "what is due is what is to be run",

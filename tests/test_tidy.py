@@ -35,7 +35,10 @@ FLOORS = {
     # statements: the form of what the ledger signs, read by its commands without the service.
     **dict.fromkeys(["events", "protocol", "protocols", "statements", "store"], 2),
     # entries: what rows are as values; the store makes them, the nouns judge them.
-    **dict.fromkeys(["config", "entries", "kinds", "refusals", "rows", "states", "tables"], 1),
+    **dict.fromkeys(
+        ["config", "credential_kinds", "entries", "kinds", "refusals", "rows", "states", "tables"],
+        1,
+    ),
 }
 # Homes inside a service, each with role files of its own; in which order they stand, import-linter reads.
 PRODUCTS = {"shoudan_pay": {"chinaums", "dingdang", "ledger", "payserver", "platforms"}}

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 ALL: Final = ("order", "pay", "delivery", "erp_ingest", "identity")
 # Groups of the command itself that call services, beside those that services bring along.
-OWN_GROUPS: Final = frozenset({"audit-log", "config", "dictionary", "task", "work", "personal"})
+OWN_GROUPS: Final = frozenset(
+    {"audit-log", "config", "dictionary", "task", "work", "personal", "partner"}
+)
 READING: Final = frozenset(
     {"ls", "show", "search", "quarantined", "parked", "dead", "profit", "up", "down", "verify"}
     | {"balance", "accounts", "records", "notices", "export", "plan", "check", "tables", "diff"}
@@ -77,7 +79,8 @@ async def _prepare(services: Sequence[str], args: Sequence[str], *, yes: bool) -
         os.environ |= {kept_logins.ACCESS_VARIABLE: login} if login else {}
     else:
         _present(answers, login)
-    if args[1] not in READING and "--dry-run" not in args:
+    verb = args[2] if args[0] == "partner" and len(args) > 2 else args[1]
+    if verb not in READING and "--dry-run" not in args:
         await _confirm(answers, anywhere=anywhere, yes=yes)
     elif own and answers:
         _say(answers)

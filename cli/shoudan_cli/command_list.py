@@ -54,6 +54,7 @@ GROUPS: Final = {
         "shoudan_cli.dictionary:app", "The data dictionary, as what is installed declares it."
     ),
     "mock": Command("shoudan_fakes.commands:app", "Stand-ins for the outside world."),
+    "partner": Command("shoudan_cli.partner:app", "Secrets of partners, suppliers and platforms."),
     "personal": Command(
         "shoudan_cli.personal:app", "Recharge accounts of people: find, seal, erase."
     ),

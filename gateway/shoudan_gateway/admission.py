@@ -119,8 +119,10 @@ class Admission:
             expected = [
                 sign(request.method, request.path, params, request.body, key) for key in rule.keys
             ]
-        if not signing.same(given, expected):
+        at = signing.fitting(given, expected)
+        if at is None:
             raise Problem(GatewayError.SIGN_WRONG)
+        self._channels.note_used(rule, at)
         return params.get("nonce", "") if scheme in SIGN_TYPES else ""
 
     def _check_freshness(self, params: Mapping[str, str]) -> None:

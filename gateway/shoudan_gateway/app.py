@@ -15,13 +15,15 @@ from shoudan_gateway import openapi, partners
 from shoudan_gateway.admission import Admission
 from shoudan_gateway.backend import Backend
 from shoudan_gateway.backend_health import BackendHealth
-from shoudan_gateway.channel_cache import ChannelCache
+from shoudan_gateway.channel_cache import CHANNEL, ChannelCache
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.internal_access import InternalAccess, mode_of
 from shoudan_gateway.limits import CallerLimits
+from shoudan_gateway.partners.payserver.authenticate import PAYSERVER
 from shoudan_gateway.protocol import JSON, Call, Outbound, Partner
 from shoudan_gateway.server import Gateway
 from shoudan_gateway.share_exchange import BUCKET, ShareExchange
+from shoudan_kit.credentials.fetched import FetchedSecrets
 from shoudan_kit.events.kept import Kept
 from shoudan_kit.limits.shares import Shares
 from shoudan_kit.log import get_logger
@@ -81,7 +83,12 @@ async def start(app: App[GatewaySettings]) -> Running:
     async def ask(call: Call, message: Message) -> Message:
         return await backend(call, message)
 
-    channels = ChannelCache(ask, settings.catalogue_refresh_s, settings.secrets_dir)
+    of_order = FetchedSecrets(app.channel("order"), "order", [CHANNEL], app.clock)
+    of_pay = FetchedSecrets(app.channel("pay"), "pay", [PAYSERVER], app.clock)
+    age_s_max = settings.credentials_age_s_max
+    channels = ChannelCache(
+        ask, settings.catalogue_refresh_s, settings.secrets_dir, of_order, age_s_max
+    )
     shares = Shares(secrets.token_hex(8), SHARE_LEASE_S, settings.gateway_replicas)
     limits = CallerLimits(settings, shares, app.clock)
     exchange = ShareExchange(Kept(app.bus, BUCKET), limits, SHARE_BEAT_S, app.clock)
@@ -92,7 +99,7 @@ async def start(app: App[GatewaySettings]) -> Running:
     outer, inner = served(partners.load(), settings)
     sites = [
         Site(
-            Gateway(settings, shown, backend, admission, internal, limits, pages(shown)),
+            Gateway(settings, shown, backend, admission, internal, limits, pages(shown), of_pay),
             settings,
             host,
             port,
@@ -112,7 +119,7 @@ async def start(app: App[GatewaySettings]) -> Running:
 
     return Running(
         context=sites,
-        background=(channels.run, health.run, exchange.run),
+        background=(of_order.run, of_pay.run, channels.run, health.run, exchange.run),
         closers=(close,),
         checks={"catalogue": channels.ready, "backends": health.ready},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from google.protobuf.message import Message
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan_gateway.protocol import Call, ChannelRule, GatewayError, Problem, Unary
+from shoudan_kit.credentials.fetched import FetchedSecrets
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.secrets import named_secret
@@ -26,6 +28,7 @@ SCHEMES: Final = {
     "hmac2": "hmac2",
     "hmac-sha256-v2": "hmac2",
 }
+CHANNEL: Final = "channel"  # kind of the credentials that channels sign their calls with
 RETRY_S: Final = 0.5
 EARLY_S: Final = 1.0
 
@@ -37,8 +40,17 @@ Ask = Callable[[Call, Message], Awaitable[Message]]
 class ChannelCache:
     """Channels by number. The last good reading stays valid while the order service is away."""
 
-    def __init__(self, ask: Ask, refresh_s: float, secrets_dir: Path | None) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        refresh_s: float,
+        secrets_dir: Path | None,
+        stored: FetchedSecrets,
+        stored_age_s_max: float,
+    ) -> None:
+        """`stored` are the channels' credentials; older than `stored_age_s_max` none is believed."""
         self._ask, self._refresh_s, self._secrets_dir = ask, refresh_s, secrets_dir
+        self._stored, self._stored_age_s_max = stored, stored_age_s_max
         self._rules: Mapping[str, ChannelRule] | None = None
         self._catalogue = catalogue.Catalogue()
         self._wake = asyncio.Event()
@@ -52,18 +64,38 @@ class ChannelCache:
     def find(self, channel_no: str) -> ChannelRule | None:
         """The rule of a channel; None for an unknown one, which is looked up again soon.
 
-        Raises Problem before the first reading: nobody is let in on a guess.
+        Raises Problem before the first readings, or when credentials may have been revoked for long:
+        nobody is let in on a guess.
         """
-        if self._rules is None:
+        if self._rules is None or not self._stored.known:
             raise Problem(GatewayError.BUSY)
         rule = self._rules.get(channel_no)
         if rule is None:
             self._wake.set()
-        return rule
+            return None
+        if self._stored.age_s > self._stored_age_s_max:
+            raise Problem(GatewayError.BUSY)
+        return self._with_stored(rule)
+
+    def note_used(self, rule: ChannelRule, at: int) -> None:
+        """A signature fitted the key at this place of the rule."""
+        if at < len(rule.credential_ids):
+            self._stored.use(rule.credential_ids[at])
+
+    def _with_stored(self, rule: ChannelRule) -> ChannelRule:
+        """The rule with the stored credentials that are in force now, before the named secret's keys."""
+        live = self._stored.of(CHANNEL, rule.channel_no)
+        if not live:
+            return rule
+        keys = (*(one.secret.encode() for one in live), *rule.keys)
+        ids = tuple(one.credential_id for one in live)
+        return replace(rule, keys=keys, credential_ids=ids)
 
     async def ready(self) -> str | None:
         """Why the gateway cannot serve; None when it can."""
-        return "catalogue not read yet" if self._rules is None else None
+        if self._rules is None:
+            return "catalogue not read yet"
+        return None if self._stored.known else "credentials not read yet"
 
     async def run(self) -> None:
         """Read, wait, read again, for ever; an unknown channel shortens the wait to a second."""
@@ -94,7 +126,8 @@ class ChannelCache:
 
     def _say_who_is_shut_out(self) -> None:
         """One error line when a channel begins to admit nobody, not one per reading."""
-        shut_out = {no for no, rule in (self._rules or {}).items() if admits_nobody(rule)}
+        rules = {no: self._with_stored(rule) for no, rule in (self._rules or {}).items()}
+        shut_out = {no for no, rule in rules.items() if admits_nobody(rule)}
         for channel_no in sorted(shut_out - self._shut_out):
             _log.error("channel_admits_nobody", channel_no=channel_no)
         self._shut_out = shut_out

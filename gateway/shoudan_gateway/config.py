@@ -144,6 +144,11 @@ class GatewaySettings(ProcessSettings):
         5,
         description="Seconds between readings of the channels; a changed secret is live after that.",
     )
+    credentials_age_s_max: Seconds = Field(
+        3_600,
+        description="Seconds the last copy of the channels' stored credentials is believed while the order "
+        "service does not answer; a revoked one may fit as long, for what other services answer.",
+    )
     channel_rate_per_s: float = Field(
         2_000,
         ge=0,

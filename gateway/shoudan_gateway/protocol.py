@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from shoudan_gateway.config import GatewaySettings
+from shoudan_kit.credentials.fetched import FetchedSecrets
 from shoudan_kit.limits.rates import Drawn, Rate
 from shoudan_kit.rpc.refusal import Refused
 
@@ -92,6 +93,8 @@ class ChannelRule:
     word_status: bool = False
     rate_per_s: int = 0  # of all gateways together; 0: as the settings say
     calls_max: int = 0
+    # Numbers of the stored credentials among the keys: those of the first ones.
+    credential_ids: tuple[int, ...] = ()
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -278,7 +281,7 @@ class Partner(msgspec.Struct, frozen=True):
     refuse: Callable[
         [Failure, Inbound, bool], Outbound
     ]  # the bool: errors as the original sent them
-    authenticate: Callable[[GatewaySettings], Authenticate] | None = (
+    authenticate: Callable[[GatewaySettings, FetchedSecrets], Authenticate] | None = (
         None  # made once; gives the caller or raises Problem
     )
     error: Mapping[str, Any] | None = (

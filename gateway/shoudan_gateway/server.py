@@ -41,6 +41,7 @@ from shoudan_gateway.protocol import (
 )
 from shoudan_gateway.routes import Route, Routes
 from shoudan_kit import metrics
+from shoudan_kit.credentials.fetched import FetchedSecrets
 from shoudan_kit.limits import bulkhead
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.refusal import Refused
@@ -68,12 +69,16 @@ class Gateway:
         internal: InternalAccess,
         limits: CallerLimits,
         pages: Mapping[str, Outbound],
+        of_pay: FetchedSecrets,
     ) -> None:
+        """`of_pay`: what the pay service stores for partners that authenticate by themselves."""
         self._settings, self._backend, self._admission = settings, backend, admission
         self._internal, self._limits = internal, limits
         self._routes, self._pages = Routes(partners), pages
         self._authenticators = {
-            one.name: one.authenticate(settings) for one in partners if one.authenticate is not None
+            one.name: one.authenticate(settings, of_pay)
+            for one in partners
+            if one.authenticate is not None
         }
         self._proxies = proxies_of(settings)
         self._unread = UnreadBodies(

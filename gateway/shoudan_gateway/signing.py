@@ -61,9 +61,9 @@ Sign = Callable[[str, str, Mapping[str, str], bytes, bytes], str]
 HMACS: Final[Mapping[str, Sign]] = {HMAC_SHA256: hmac_sign, HMAC_SHA256_V2: hmac_v2_sign}
 
 
-def same(given: str, expected: Iterable[str]) -> bool:
-    """Whether `given` equals one of `expected`, hex of either case, in constant time for each."""
+def fitting(given: str, expected: Iterable[str]) -> int | None:
+    """Which of `expected` equals `given`, hex of either case, in constant time for each; None: no one."""
     wanted = given.strip().lower().encode()
     # All are compared: how long it takes must not show which key matched.
     matches = [hmac.compare_digest(wanted, one.encode()) for one in expected]
-    return any(matches)
+    return matches.index(True) if any(matches) else None

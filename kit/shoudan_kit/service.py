@@ -19,6 +19,7 @@ from grpc import aio
 from sqlalchemy.exc import DBAPIError
 
 from shoudan.core.v1 import audit_log_service_pb2_grpc as audit_log_grpc
+from shoudan.core.v1 import credential_service_pb2_grpc as credential_grpc
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
 from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
 from shoudan.identity.v1 import identity_service_pb2 as identity_pb
@@ -32,6 +33,9 @@ from shoudan_kit.audit_log.servicer import NAME as AUDIT_LOG
 from shoudan_kit.audit_log.servicer import AuditLog
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
+from shoudan_kit.credentials.book import Credentials
+from shoudan_kit.credentials.servicer import NAME as CREDENTIALS
+from shoudan_kit.credentials.servicer import CredentialServicer
 from shoudan_kit.db import partitions
 from shoudan_kit.db.errors import away, describe
 from shoudan_kit.db.migrate import Schema
@@ -172,7 +176,8 @@ class Running:
     """What a service's `start` gives back. `context` is what its task handlers are called with.
 
     `history` adds to GetHistory what the service's own tables say of a key; `open_work` are the kinds of
-    what waits for a person; `resting` are hosts outside that do not answer.
+    what waits for a person; `credentials` are those the service owns, opened; `resting` are hosts outside
+    that do not answer.
     """
 
     context: Any = None
@@ -184,6 +189,7 @@ class Running:
     checks: Mapping[str, Check] = field(default_factory=dict[str, Check])
     history: History | None = None
     open_work: Sequence[Source] = ()
+    credentials: Credentials | None = None
     resting: Callable[[], Sequence[Resting]] = tuple
 
 
@@ -313,6 +319,8 @@ class Process(Generic[S]):
         yield from self.running.background
         if self.running.open_work:
             yield gauging(self.running.open_work, app.clock)
+        if self.running.credentials is not None:
+            yield self.running.credentials.run
         if settings.identity_target:
             yield KeyFetcher(app.tokens, IDENTITY, self._published_keys).run
         if app.has_db:
@@ -358,6 +366,12 @@ class Process(Generic[S]):
             add = cast("Any", work_grpc.add_WorkServiceServicer_to_server)
             registers.append(partial(add, servicer))
             names.append(OPEN_WORK)
+        if self.running.credentials is not None:
+            prod = self.settings.profile == "prod"
+            servicer = CredentialServicer(self.running.credentials, prod=prod)
+            add = cast("Any", credential_grpc.add_CredentialServiceServicer_to_server)
+            registers.append(partial(add, servicer))
+            names.append(CREDENTIALS)
         identities = [f"shoudan.profile.{self.settings.profile}"]
         if self.settings.system_id:
             identities.append(f"shoudan.system.{self.settings.system_id}")

@@ -17,6 +17,7 @@ from shoudan_kit.config import Secret
 from shoudan_kit.metrics import NOTIFIES_TAKEN
 from tests.delivery.conftest import House, house
 from tests.poll import eventually
+from tests.stored import Stored
 
 SUCCEEDED, SENDING, FAILED = 0, 30, 90
 NOTIFY, QUERY, SYNC = 1, 2, 3
@@ -299,3 +300,37 @@ async def test_with_a_secret_only_signed_notifies_count_and_requests_are_signed(
         assert (await running.query(open_)).status != SUCCEEDED
         assert await tell(running, body | {"sign": signature(body, b"s3cret")}) == (200, "success")
         assert (await running.query(open_)).status == SUCCEEDED
+
+
+async def test_a_stored_secret_signs_requests_and_any_in_force_a_notify(
+    new_database: Callable[[str], Awaitable[Any]], tmp_path: Path
+) -> None:
+    first, second = "a-secret-of-supplier-1", "a-secret-of-supplier-2"
+    urls = await new_database("delivery")
+    async with house(urls.service, tmp_path / "j.jsonl", secret=first.encode()) as running:
+        stored = Stored(running.process.port)
+        await running.apply(can_query=False)
+        made = await stored.issue("supplier", "up", first)
+        await eventually(lambda: running.process.running.context.suppliers.get("up", 10).secret)
+        (number,) = await running.send("10000018")
+        assert (await running.ends(number)).result_source == NOTIFY
+        await stored.issue("supplier", "up", second)
+        await eventually(
+            lambda: running.process.running.context.suppliers.get("up", 10).older_secrets
+        )
+        running.sandbox.supplier.secret = second.encode()  # requests are signed with the newest
+        for secret in (first, second):
+            (open_,) = await running.send("10000003")
+            order_no = (await running.query(open_)).order_no
+            body = {"order_no": order_no, "code": "R_0000", "amount": "100", "channel_no": "up"}
+            assert (await tell(running, body | {"sign": signature(body, b"other")}))[0] == 403
+            signed = body | {"sign": signature(body, secret.encode())}
+            assert await tell(running, signed) == (200, "success")
+        await stored.revoke(made)
+        await eventually(
+            lambda: not running.process.running.context.suppliers.get("up", 10).older_secrets
+        )
+        (open_,) = await running.send("10000003")
+        order_no = (await running.query(open_)).order_no
+        body = {"order_no": order_no, "code": "R_0000", "amount": "100", "channel_no": "up"}
+        assert (await tell(running, body | {"sign": signature(body, first.encode())}))[0] == 403

@@ -13,7 +13,9 @@ from shoudan_erp_ingest.refusals import SenderUnknown, SenderUnverified
 from shoudan_erp_ingest.senders import Senders
 from shoudan_erp_ingest.signatures import Scheme
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
+from shoudan_kit.clock import SystemClock
 from shoudan_kit.config import ConfigError, Secret
+from shoudan_kit.credentials.live import LiveSecrets
 
 WDT = {
     "appkey": "test2-xx",
@@ -48,9 +50,10 @@ def test_lengths_count_characters_or_bytes() -> None:
 
 
 def made(rules: object) -> Senders:
-    return Senders(
-        ErpSettings(database_url=Secret("postgresql://x"), sender_rules=Secret(json.dumps(rules)))
+    settings = ErpSettings(
+        database_url=Secret("postgresql://x"), sender_rules=Secret(json.dumps(rules))
     )
+    return Senders(settings, LiveSecrets(SystemClock()))
 
 
 BODY = b'{"data": 1}'
@@ -92,7 +95,7 @@ def test_in_prod_a_sender_proves_itself() -> None:
         database_url=Secret("postgresql://x"),
         sender_rules=Secret(json.dumps(rules)),
     )
-    senders = Senders(settings)
+    senders = Senders(settings, LiveSecrets(SystemClock()))
     (app_key, *_) = settings.app_keys
     unproved = senders.refuse(REFUND, app_key, remote_ip="10.1.2.3", query="", body=BODY)
     assert isinstance(unproved, SenderUnverified)

@@ -31,6 +31,15 @@ SERVICES = {
 OPEN_AT_GATEWAY = {"payNotify", "payInfo", "refundNotify", "refundInfo"}
 
 
+class Stored:
+    """What the pay service stores for partners: read, and nothing is there."""
+
+    known, age_s = True, 0.0
+
+    def of(self, kind: str, owner: str) -> tuple[()]:
+        return ()
+
+
 class ChannelCache:
     """One channel without a scheme and without networks, the least an operator can configure."""
 
@@ -56,7 +65,7 @@ def refused_by_gateway(partner: Partner, endpoint: Any) -> bool:
     for inbound in asked:
         try:
             if partner.authenticate is not None:
-                partner.authenticate(PROD)(inbound, endpoint)
+                partner.authenticate(PROD, Stored())(inbound, endpoint)
             elif partner.role == "channel":
                 admission.admit(inbound, once=True)
             return False

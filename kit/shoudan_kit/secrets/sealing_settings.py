@@ -15,11 +15,12 @@ DEMO_INDEX_KEY = "c2hvdWRhbi1kZW1vLWluZGV4LXNob3VkYW4tZGVtby0="
 
 
 class SealingSettings(ServiceSettings):
-    """What a service needs that keeps personal data."""
+    """What a service needs that keeps personal data or credentials."""
 
     personal_keys: Secret = Field(
         Secret(DEMO_KEYS),
-        description="Keys of personal data, id:base64 of 32 bytes, newest first; old ones still open.",
+        description="Keys of personal data and credentials, id:base64 of 32 bytes, newest first; old ones"
+        " still open.",
         examples=["k2:…,k1:…"],
     )
     index_key: Secret = Field(
@@ -53,3 +54,35 @@ class SealedAccountSettings(SealingSettings):
         description="Seal the recharge accounts of new rows. Off only while processes of a release that"
         " cannot open them still run; `shoudan personal seal` seals what was written meanwhile.",
     )
+
+
+class CredentialSealingSettings(SealingSettings):
+    """What a service needs that seals nothing but credentials: whoever stores none needs no key."""
+
+    personal_keys: Secret = Field(
+        Secret(""),
+        description="Keys of credentials, id:base64 of 32 bytes, newest first; old ones still open. Without"
+        " them no credential is stored in prod; elsewhere the demo's are used.",
+        examples=["k2:…,k1:…"],
+    )
+    index_key: Secret = Field(
+        Secret(""),
+        description="Key of the digests that repeats of a request are known by, base64 of 32 bytes; set with"
+        " personal_keys.",
+    )
+
+    def cross_check(self) -> Iterator[str]:
+        """Both keys or none."""
+        yield from super().cross_check()
+        if bool(self.personal_keys.reveal()) != bool(self.index_key.reveal()):
+            yield "personal_keys, index_key: both, or neither"
+
+    def key_ring(self) -> KeyRing:
+        """The keys, those of the demo without any. Raises ValueError."""
+        keys, index = self.personal_keys.reveal(), self.index_key.reveal()
+        return KeyRing.parse(keys or DEMO_KEYS, index or DEMO_INDEX_KEY)
+
+    def own_key_ring(self) -> KeyRing | None:
+        """The same; None in prod without keys."""
+        none = self.profile == "prod" and not self.personal_keys.reveal()
+        return None if none else self.key_ring()

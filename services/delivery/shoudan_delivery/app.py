@@ -11,6 +11,7 @@ from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan_delivery import events
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.context import Context
+from shoudan_delivery.credential_kinds import KINDS
 from shoudan_delivery.inbound import Attempts, NotifyTokens, NotifyVerifier
 from shoudan_delivery.order_client import OrderClient
 from shoudan_delivery.result_writers import ResultWriters, WriterRules
@@ -25,6 +26,7 @@ from shoudan_delivery.store.rows import Supplier
 from shoudan_delivery.suppliers import Suppliers
 from shoudan_delivery.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_delivery.tasks import HANDLERS
+from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.db.migrate import Schema
 from shoudan_kit.limits.bulkhead import Resting
 from shoudan_kit.secrets.personal import NAME as PERSONAL
@@ -43,7 +45,8 @@ async def start(app: App[DeliverySettings]) -> Running:
     writers = ResultWriters(
         results.write, WriterRules(settings.end_batch_max, settings.end_linger_s)
     )
-    suppliers = Suppliers(app.db, settings)
+    credentials = await _credentials(app)
+    suppliers = Suppliers(app.db, settings, credentials.live)
     tokens = NotifyTokens(settings.notify_keys())
     accounts = SealedColumn(ACCOUNTS.table, settings.key_ring(), settings.seal_accounts)
     rate, burst = settings.notify_refused_per_s, settings.notify_refused_burst
@@ -84,6 +87,7 @@ async def start(app: App[DeliverySettings]) -> Running:
         ),
         names=NAMES,
         handlers=HANDLERS,
+        credentials=credentials,
         background=(suppliers.refresh_forever,),
         closers=(close,),
         resting=lambda: [
@@ -92,6 +96,13 @@ async def start(app: App[DeliverySettings]) -> Running:
             if one.state is SupplierState.TRIPPED
         ],
     )
+
+
+async def _credentials(app: App[DeliverySettings]) -> Credentials:
+    """Those of the suppliers, read for the first time."""
+    made = Credentials(app, KINDS, app.settings.key_ring(), "shoudan.events.delivery.")
+    await made.open()
+    return made
 
 
 async def _switch(app: App[DeliverySettings], supplier: Supplier, *, tripped: bool) -> None:

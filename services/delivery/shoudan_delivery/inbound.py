@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, Protocol
 from urllib.parse import parse_qsl
@@ -29,6 +30,10 @@ class Channels(Protocol):
 
     def get(self, channel_no: str, service_class: int) -> Supplier | None:
         """The channel as last seen."""
+        ...
+
+    def note_used(self, credential_id: int) -> None:
+        """A notify fitted this credential."""
         ...
 
 
@@ -75,7 +80,7 @@ def is_trusted(
     """
     if supplier.notify_networks and not _inside(notify.remote_ip, supplier.notify_networks):
         return False
-    if supplier.secret_name:
+    if supplier.secret or supplier.secret_name:
         return True
     if supplier.notify_without_token:
         return bool(supplier.notify_networks)
@@ -135,7 +140,7 @@ class NotifyVerifier:
         supplier = self._channels.get(channel_no, service_class)
         if supplier is None:
             raise self.refusal(channel_no, service_class, notify)
-        reply = protocol_of(supplier).read_notify(supplier, notify)
+        reply = self._read(supplier, notify)
         order_no = None if isinstance(reply, Unverified) else _number(reply)
         if (
             isinstance(reply, Unverified)
@@ -144,6 +149,21 @@ class NotifyVerifier:
         ):
             raise self.refusal(channel_no, service_class, notify)
         return supplier, reply, order_no
+
+    def _read(self, supplier: Supplier, notify: InboundNotify) -> Reply | Unverified:
+        """The notify by the first of the channel's secrets that fits it."""
+        read = protocol_of(supplier).read_notify
+        reply = read(supplier, notify)
+        fits = 0
+        # At most as many as a channel may have: while one replaces another there are two.
+        for at, secret in enumerate(supplier.older_secrets if _unsigned(reply) else (), 1):
+            reply = read(replace(supplier, secret=secret), notify)
+            if not _unsigned(reply):
+                fits = at
+                break
+        if fits < len(supplier.credential_ids) and not _unsigned(reply):
+            self._channels.note_used(supplier.credential_ids[fits])
+        return reply
 
     def refusal(
         self, channel_no: str, service_class: int, notify: InboundNotify
@@ -156,6 +176,10 @@ class NotifyVerifier:
     def accepted(self) -> None:
         """Count a verified notify."""
         self._attempts.accepted()
+
+
+def _unsigned(reply: Reply | Unverified) -> bool:
+    return isinstance(reply, Unverified)
 
 
 def _number(reply: Reply) -> int | None:

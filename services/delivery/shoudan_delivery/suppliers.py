@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shoudan_delivery import events
 from shoudan_delivery.config import DeliverySettings
+from shoudan_delivery.credential_kinds import SUPPLIER
 from shoudan_delivery.protocols import PROTOCOLS
 from shoudan_delivery.refusals import ChannelUnavailable, FieldInvalid
 from shoudan_delivery.states import DealCode, ServiceClass, SupplierState
@@ -23,6 +25,7 @@ from shoudan_delivery.store import suppliers as store
 from shoudan_delivery.store.rows import Supplier
 from shoudan_kit import log
 from shoudan_kit.audit_log.entries import describe
+from shoudan_kit.credentials.live import LiveSecret, LiveSecrets
 from shoudan_kit.db.pool import Database
 from shoudan_kit.http.ssrf import Guard, UrlForbidden
 from shoudan_kit.ids import IdMaker
@@ -42,8 +45,12 @@ _log = log.get_logger("suppliers")
 class Suppliers:
     """All channels, reloaded about every second; `get` never waits."""
 
-    def __init__(self, db: Database, settings: DeliverySettings) -> None:
-        self._db, self._settings = db, settings
+    def __init__(self, db: Database, settings: DeliverySettings, stored: LiveSecrets) -> None:
+        """`stored` are the suppliers' credentials; they go before the named secrets."""
+        self._db, self._settings, self._stored = db, settings, stored
+        self._seen: dict[str, tuple[LiveSecret, ...]] = {}
+        # What a channel signs with whose secret is nowhere: no signature fits, and no request is unsigned.
+        self._missing = os.urandom(32)
         self._known: dict[tuple[str, int], Supplier] = {}
         self._version: store.Version | None = None
         self._watchers: list[Callable[[Supplier], None]] = []
@@ -55,6 +62,10 @@ class Suppliers:
     def all(self) -> list[Supplier]:
         """Every channel."""
         return list(self._known.values())
+
+    def note_used(self, credential_id: int) -> None:
+        """A notify fitted this credential."""
+        self._stored.use(credential_id)
 
     def watch(self, watcher: Callable[[Supplier], None]) -> None:
         """Call `watcher` with every channel that has changed."""
@@ -76,13 +87,35 @@ class Suppliers:
             one = replace(
                 bare,
                 notify_url=bare.notify_url or self._notify_url(bare),
-                secret=secret_of(bare.secret_name, self._settings.secrets_dir),
+                **self._secrets(bare),
             )
             old = self._known.get(one.key)
             self._known[one.key] = one
             if old != one:
                 for watcher in self._watchers:
                     watcher(one)
+
+    def take_secrets(self) -> None:
+        """Replace the secrets of the channels whose credentials in force are others than a moment ago."""
+        for known in self.all():
+            seen = self._seen.get(known.channel_no, ())
+            if self._stored.of(SUPPLIER.name, known.channel_no) != seen:
+                self.take([known])
+
+    def _secrets(self, supplier: Supplier) -> dict[str, Any]:
+        """What requests are signed with, and what else notifies may be; stored ones before the named one."""
+        stored = self._stored.of(SUPPLIER.name, supplier.channel_no)
+        self._seen[supplier.channel_no] = stored
+        named = named_secret_of(supplier.secret_name, self._settings.secrets_dir)
+        found = [*(one.secret.encode() for one in stored), *([named] if named else [])]
+        if supplier.secret_name and not found:
+            _log.error("secret_missing", secret_name=supplier.secret_name)
+            found = [self._missing]
+        return {
+            "secret": found[0] if found else b"",
+            "older_secrets": tuple(found[1:]),
+            "credential_ids": tuple(one.credential_id for one in stored),
+        }
 
     def _notify_url(self, supplier: Supplier) -> str:
         base = self._settings.public_url.rstrip("/")
@@ -94,19 +127,14 @@ class Suppliers:
             await asyncio.sleep(self._settings.suppliers_refresh_s)
             try:
                 await self.refresh()
+                self.take_secrets()
             except (DBAPIError, OSError, TimeoutError) as error:
                 _log.warning("refresh_failed", error=type(error).__name__)
 
 
-def secret_of(name: str, folder: str | None) -> bytes:
-    """The secret a channel names; empty for none. A named one that is missing fails closed."""
-    if not name:
-        return b""
-    value = named_secret.text(name, Path(folder) if folder is not None else None).encode()
-    if not value:
-        _log.error("secret_missing", secret_name=name)
-        return os.urandom(32)  # no signature fits, rather than unsigned requests
-    return value
+def named_secret_of(name: str, folder: str | None) -> bytes:
+    """The secret a channel names; empty when it names none, or one that is nowhere."""
+    return named_secret.text(name, Path(folder) if folder is not None else None).encode()
 
 
 def _check_secrets(given: Iterable[Supplier], settings: DeliverySettings) -> None:

@@ -21,12 +21,14 @@ from sqlalchemy import (
 )
 
 from shoudan_delivery.states import DELIVERY
+from shoudan_kit.credentials import tables as credentials
 from shoudan_kit.db.foundation import by_month, rights
 from shoudan_kit.db.moves import lifecycles
 from shoudan_kit.secrets.sealing import Place
 from shoudan_kit.tasks.tables import metadata
 
 METADATA = metadata()
+credentials.declare(METADATA)
 APPEND_ONLY = ("vds_order_exp",)
 # A delivery needs its account while it may still be sent.
 ACCOUNTS = Place("vds_order_info", "order_no", "account", open="status IN (20, 30)")

@@ -8,6 +8,7 @@ from typing import Final
 from shoudan.erp.v1 import erp_service_pb2_grpc as pb_grpc
 from shoudan_erp_ingest.config import ErpSettings
 from shoudan_erp_ingest.context import Context
+from shoudan_erp_ingest.credential_kinds import KINDS
 from shoudan_erp_ingest.documents import Documents
 from shoudan_erp_ingest.ingest import Ingest
 from shoudan_erp_ingest.open_work import Quarantined
@@ -16,6 +17,7 @@ from shoudan_erp_ingest.rpc.erp import ErpServicer
 from shoudan_erp_ingest.senders import Senders
 from shoudan_erp_ingest.subjects import Subjects
 from shoudan_erp_ingest.tables.schema import APPEND_ONLY, METADATA
+from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.db.migrate import Schema
 from shoudan_kit.service import App, Running, Service
 
@@ -27,10 +29,12 @@ def compose(app: App[ErpSettings]) -> Context:
     """The parts of one process, tied together."""
     settings = app.settings
     ring = settings.key_ring()
-    ingest = Ingest(app.work, app.ids.next, ring, Senders(settings))
+    credentials = Credentials(app, KINDS, ring, "shoudan.events.erp.")
+    ingest = Ingest(app.work, app.ids.next, ring, Senders(settings, credentials.live))
     return Context(
         app,
         ring,
+        credentials,
         ingest,
         Documents(app.db, ring),
         Subjects(app.work, app.ids.next, ring),
@@ -42,10 +46,12 @@ def compose(app: App[ErpSettings]) -> Context:
 async def start(app: App[ErpSettings]) -> Running:
     """Serve the RPCs; the process with the tasks also forgets raw pushes whose time is over."""
     context = compose(app)
+    await context.credentials.open()
     return Running(
         context=context,
         registers=(partial(pb_grpc.add_ErpServiceServicer_to_server, ErpServicer(context)),),
         names=(SERVICE_NAME,),
+        credentials=context.credentials,
         open_work=(Quarantined(app, context.quarantine),),
         background=(context.retention.run,) if "tasks" in app.roles else (),
     )

@@ -63,7 +63,8 @@ class ErpSettings(SealingSettings):
     )
     sender_rules: Secret = Field(
         Secret("{}"),
-        description="JSON by sender: scheme (wdt-md5, top-md5, top-hmac), secret, networks it calls from.",
+        description="JSON by sender: scheme (wdt-md5, top-md5, top-hmac), networks it calls from, secret; a "
+        "stored credential goes before the secret (`shoudan partner key issue erp SENDER`).",
         examples=['{"24647807": {"scheme": "top-md5", "secret": "…", "networks": ["10.0.0.0/8"]}}'],
     )
     raw_keep_days: int = Field(
@@ -88,8 +89,8 @@ class ErpSettings(SealingSettings):
             yield f"sender_rules: not JSON of rules by sender ({error.error_count()} mistakes)"
             return
         for sender, rule in rules.items():
-            if bool(rule.scheme) != bool(rule.secret):
-                yield f"sender_rules: {sender}: a scheme needs a secret, a secret a scheme"
+            if rule.secret and not rule.scheme:
+                yield f"sender_rules: {sender}: a secret needs a scheme"
             for network in rule.networks:
                 try:
                     ip_network(network, strict=False)

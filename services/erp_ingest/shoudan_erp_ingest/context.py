@@ -9,6 +9,7 @@ from shoudan_erp_ingest.documents import Documents
 from shoudan_erp_ingest.ingest import Ingest
 from shoudan_erp_ingest.quarantine import Quarantine, Retention
 from shoudan_erp_ingest.subjects import Subjects
+from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.secrets.sealing import KeyRing
 from shoudan_kit.service import App
 
@@ -19,6 +20,7 @@ class Context:
 
     app: App[ErpSettings]
     ring: KeyRing
+    credentials: Credentials
     ingest: Ingest
     documents: Documents
     subjects: Subjects

@@ -8,9 +8,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import parse_qsl
 
 from shoudan_erp_ingest.config import ErpSettings
+from shoudan_erp_ingest.credential_kinds import SENDER
 from shoudan_erp_ingest.refusals import SenderUnknown, SenderUnverified
 from shoudan_erp_ingest.signatures import Scheme, verified
 from shoudan_erp_ingest.tables.schema import REFUND, TRADE
+from shoudan_kit.credentials.live import LiveSecrets
 from shoudan_kit.rpc.refusal import Refusal
 
 PARAMS_MAX = 64
@@ -29,8 +31,10 @@ class Sender:
 class Senders:
     """The list, by kind of push and name."""
 
-    def __init__(self, settings: ErpSettings) -> None:
+    def __init__(self, settings: ErpSettings, stored: LiveSecrets) -> None:
+        """`stored` are the senders' credentials: believed as the secrets of the settings are."""
         rules = settings.rules()
+        self._stored = stored
         self._prod = settings.profile == "prod"
 
         def entry(name: str) -> Sender:
@@ -56,18 +60,35 @@ class Senders:
             return SenderUnverified(name)  # a customer's name is no secret
         if sender.networks and not _inside(remote_ip, sender.networks):
             return SenderUnverified(name)
-        if sender.scheme is not None and not _signed(sender, sender.scheme, query, body):
+        if not self._proved(sender, name, query, body):
             return SenderUnverified(name)
         return None
 
+    def _proved(self, sender: Sender, name: str, query: str, body: bytes) -> bool:
+        """Whether a push is signed as its sender must sign; with a credential and no scheme none is."""
+        stored = self._stored.of(SENDER.name, name)
+        if sender.scheme is None:
+            return not stored
+        params = _params(query)
+        if params is None:
+            return False
+        fits = [verified(sender.scheme, params, one.secret, body) for one in stored]
+        # Every secret is tried, so that the time taken does not reveal which one fits.
+        named = bool(sender.secret) and verified(sender.scheme, params, sender.secret, body)
+        if True in fits:
+            self._stored.use(stored[fits.index(True)].credential_id)
+            return True
+        return named
 
-def _signed(sender: Sender, scheme: Scheme, query: str, body: bytes) -> bool:
+
+def _params(query: str) -> dict[str, str] | None:
+    """The parameters that are signed; None when they cannot be read, or one comes twice."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=PARAMS_MAX)
     except ValueError:
-        return False
+        return None
     params = dict(pairs)
-    return len(params) == len(pairs) and verified(scheme, params, sender.secret, body)
+    return params if len(params) == len(pairs) else None
 
 
 def _inside(remote_ip: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:

@@ -11,6 +11,7 @@ from shoudan.order.v1 import (
     dictionary_service_pb2_grpc,
     order_service_pb2_grpc,
 )
+from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.db.migrate import Schema
 from shoudan_kit.secrets.personal import NAME as PERSONAL
 from shoudan_kit.secrets.personal import Personal
@@ -20,6 +21,7 @@ from shoudan_order import nonces, open_work, parked_gauge
 from shoudan_order.catalogue import admin
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
+from shoudan_order.credential_kinds import KINDS
 from shoudan_order.delivery_client import Suppliers
 from shoudan_order.notifies import Notifier
 from shoudan_order.order_cache import OrdersInMemory
@@ -40,9 +42,17 @@ NAMES = (
 )
 
 
+async def _credentials(app: App[OrderSettings]) -> Credentials:
+    """Those of the channels, read for the first time."""
+    made = Credentials(app, KINDS, app.settings.key_ring(), "shoudan.events.order.")
+    await made.open()
+    return made
+
+
 async def start(app: App[OrderSettings]) -> Running:
     """Everything one process needs; the catalogue is there before the first order."""
-    settings = app.settings
+    settings, ring = app.settings, app.settings.key_ring()
+    credentials = await _credentials(app)
     context = Context(
         app,
         PayLedger(
@@ -52,7 +62,8 @@ async def start(app: App[OrderSettings]) -> Running:
         ),
         Suppliers(app.channel("delivery"), call_s=settings.delivery_call_s),
         OrdersInMemory(settings.orders_in_memory_max),
-        SealedColumn(ACCOUNTS.table, settings.key_ring(), settings.seal_accounts),
+        SealedColumn(ACCOUNTS.table, ring, settings.seal_accounts),
+        credentials,
     )
     notifier = Notifier(context)
     context.notifier = notifier
@@ -95,6 +106,7 @@ async def start(app: App[OrderSettings]) -> Running:
         background=(poll_catalogue, gauge_parked, forget_nonces),
         closers=(orders.aclose, notifier.aclose),
         open_work=open_work.sources(context),
+        credentials=credentials,
         resting=notifier.resting,
     )
 

@@ -8,13 +8,17 @@ from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.credentials.book import Credentials
+from shoudan_kit.secrets import named_secret
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Kind, Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import kinds
 from shoudan_order.catalogue.index import Catalogue
+from shoudan_order.catalogue.model import DownChannel
 from shoudan_order.config import OrderSettings
+from shoudan_order.credential_kinds import CHANNEL, NOTIFY
 from shoudan_order.delivery_client import Suppliers
 from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import PayLedger
@@ -40,6 +44,7 @@ class Context:
     suppliers: Suppliers
     memory: OrdersInMemory
     accounts: SealedColumn
+    credentials: Credentials
     catalogue: Catalogue = field(default_factory=Catalogue)
     loaded: bool = False
     notifier: NotifyCalls = field(init=False)
@@ -48,6 +53,17 @@ class Context:
     def settings(self) -> OrderSettings:
         """The settings of this process."""
         return self.app.settings
+
+    def notify_secrets(self, channel: DownChannel) -> tuple[str, ...]:
+        """What a channel's notifies are signed with: its credentials for them, else those of its calls.
+
+        Stored ones go before the named secret; none: unsigned.
+        """
+        no, live = channel.channel_no, self.credentials.live
+        if own := live.texts(NOTIFY.name, no):
+            return own
+        named = named_secret.lines(channel.secret_name, self.settings.secrets_dir)
+        return (*live.texts(CHANNEL.name, no), *named)
 
     def queue(self, line_id: int, kind: Kind[Any]) -> str:
         """The queue of a step for a line: the line's own column."""

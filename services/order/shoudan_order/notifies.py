@@ -29,7 +29,6 @@ from shoudan_kit.db.pool import retry
 from shoudan_kit.http.client import Answered, HttpClient, HttpResult, NotSent
 from shoudan_kit.http.ssrf import Guard, opened
 from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
-from shoudan_kit.secrets import named_secret
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds
@@ -334,9 +333,8 @@ class Notifier:
         return _Attempt(task, row, outcome, int((clock.monotonic() - began) * 1000))
 
     def _secrets(self, channel: DownChannel | None) -> tuple[str, ...]:
-        if channel is None or not channel.secret_name:
-            return ()
-        return named_secret.lines(channel.secret_name, self._context.settings.secrets_dir)
+        """The keys of a channel's notifies: its own for them, else those that its calls are signed with."""
+        return () if channel is None else self._context.notify_secrets(channel)
 
     def _through(self, channel: DownChannel | None) -> HttpClient:
         """The HTTP client for a channel: public addresses, and the networks opened for it."""

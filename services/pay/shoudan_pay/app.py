@@ -49,6 +49,7 @@ NAMES = (
 async def start(app: App[PaySettings]) -> Running:
     """One context per process, so that all of its postings share group commits."""
     context = compose(app)
+    await context.credentials.open()
     payserver, signatures, heads = context.payserver, context.signatures, HeadLog(app)
     ledger = LedgerServicer(app, context.ledger)
     registers = (
@@ -82,6 +83,7 @@ async def start(app: App[PaySettings]) -> Running:
         handlers=HANDLERS,
         background=[signatures.forget_forever, partial(arm_forever, app), heads.run],
         history=_history,
+        credentials=context.credentials,
         open_work=open_work.sources(app, payserver.settlement.history),
         resting=context.resting,
         closers=[ledger.aclose, *context.closers, heads.aclose],

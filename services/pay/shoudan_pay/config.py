@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shoudan_kit.config import Port, Seconds, Secret, ServiceSettings
+from shoudan_kit.config import Port, Seconds, Secret
 from shoudan_kit.http.ssrf import opened
+from shoudan_kit.secrets.sealing_settings import CredentialSealingSettings
 
 UMS_WAITS_S = [5.0, 15.0, 60.0, 300.0]
 NOTICE_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
@@ -20,7 +21,7 @@ PUBLIC_KEY_LINE = re.compile(r"public:[A-Za-z0-9+/]{43}=")
 STATEMENT_KEY_CHARS_MIN = 32
 
 
-class PaySettings(ServiceSettings):
+class PaySettings(CredentialSealingSettings):
     """Section [pay]."""
 
     masked: ClassVar[frozenset[str]] = frozenset(

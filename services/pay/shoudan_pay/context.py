@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.limits.bulkhead import Resting
 from shoudan_kit.service import App
 from shoudan_pay.chinaums.notifies import UmsNotifies
 from shoudan_pay.chinaums.refunds import UmsRefunds
 from shoudan_pay.config import PaySettings
+from shoudan_pay.credential_kinds import KINDS
 from shoudan_pay.dingdang import notice_subscriptions
 from shoudan_pay.dingdang.link import DingdangLink
 from shoudan_pay.dingdang.merchant_pays import MerchantPays
@@ -26,6 +28,7 @@ class Context:
     """The four products of this service, and what ChinaUMS and Dingdang share."""
 
     app: App[PaySettings]
+    credentials: Credentials
     ledger: Ledger
     payserver: PayServer
     signatures: Signatures
@@ -55,11 +58,13 @@ class Context:
 
 def compose(app: App[PaySettings]) -> Context:
     """Tie the products together: Dingdang hears of PayServer's changes, both platforms pay for it."""
-    payserver = PayServer(app, [notice_subscriptions.subscriber])
+    credentials = Credentials(app, KINDS, app.settings.own_key_ring(), "shoudan.events.pay.")
+    payserver = PayServer(app, credentials.live, [notice_subscriptions.subscriber])
     settlement = payserver.settlement
-    signatures, trades = Signatures(app), Trades(app, settlement)
+    signatures, trades = Signatures(app, credentials.live), Trades(app, settlement)
     context = Context(
         app,
+        credentials,
         Ledger(app),
         payserver,
         signatures,

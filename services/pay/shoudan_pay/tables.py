@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shoudan_kit.credentials import tables as credentials
 from shoudan_kit.tasks import tables
 
 METADATA = tables.metadata()
+credentials.declare(METADATA)

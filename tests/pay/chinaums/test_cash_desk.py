@@ -15,6 +15,7 @@ from shoudan_pay.chinaums.protocol import Access, Meaning, State, UmsAnswer
 from shoudan_signing import open_access_token, open_body_sig
 from tests.pay.payserver.shop import number
 from tests.pay.platforms.desk import APP_ID, APP_KEY, MID, TID, Desk, body_sig, encoded
+from tests.stored import Stored
 
 PATH = "/v1/netpay/refund-query"
 REFUSED = (412, {"errCode": "1000", "errInfo": "认证失败"})
@@ -283,3 +284,20 @@ async def test_our_client_and_our_server_understand_each_other(
     nowhere = Access(APP_ID, APP_KEY, f"{desk.shop.url}/v2", MID, TID)
     assert (await ask("r-shown", nowhere)).meaning is Meaning.ASK_LATER
     await http.aclose()
+
+
+async def test_a_stored_app_key_signs_until_it_is_revoked(
+    desk: Desk, refunded: dict[str, Any]
+) -> None:
+    stored = Stored(desk.shop.pay.port)
+    merchant = refunded["mode"].merchant_uuid
+    await desk.app(merchant, app_id="stored", secret_name="nowhere")
+    given = "a-stored-app-key-0001"
+    assert (await desk.ask("r-shown", app_id="stored", key=given))[0] == REFUSED[0]
+    made = await stored.issue("chinaums", "stored", given)
+    new = await stored.rotate("chinaums", "stored")
+    for key in (given, new.secret):
+        assert (await desk.ask("r-shown", app_id="stored", key=key))[0] == 200
+    await stored.revoke(made)
+    assert await desk.ask("r-shown", app_id="stored", key=given) == REFUSED
+    assert (await desk.ask("r-shown", app_id="stored", key=new.secret))[0] == 200

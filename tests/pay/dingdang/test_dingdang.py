@@ -19,6 +19,7 @@ from shoudan_signing import tsk_hmac, tsk_rsa2
 from tests.pay.payserver.shop import body, by_code, number
 from tests.pay.platforms.desk import DOMAIN, SKILL_SECRET, Desk, encoded
 from tests.poll import eventually
+from tests.stored import Stored
 
 FAIL_SIGN = (200, {"retCode": "FAIL", "retMsg": "签名错误"})
 DESK = {"notice_count_max": 3}
@@ -434,3 +435,27 @@ async def test_a_refund_is_told_when_it_has_ended_and_not_before(
         "refundStatus": "SUCCESS",
         "refundStatusDesc": "退款成功",
     }
+
+
+async def test_a_stored_secret_of_a_domain_signs_until_it_is_revoked(sides: Sides) -> None:
+    stored = Stored(sides.desk.shop.pay.port)
+    await sides.desk.domain(
+        pb.ROLE_PLATFORM,
+        sides.platform.merchant_uuid,
+        domain_id="stored",
+        secret_name="nowhere",
+        paid_url="",
+    )
+    paid = await sides.user_pays(number("t"))
+
+    async def answer(secret: str) -> Any:
+        members = {"domainId": "stored", "tradeNo": paid["clientPayNo"]}
+        return await sides.desk.skill("/paycgi/orderquery", members, secret=secret)
+
+    made = await stored.issue("dingdang", "platform/stored")
+    new = await stored.rotate("dingdang", "platform/stored")
+    for secret in (made.secret, new.secret):
+        assert (await answer(secret))[1]["retCode"] == "SUCCESS"
+    await stored.revoke(made)
+    assert await answer(made.secret) == FAIL_SIGN
+    assert (await answer(new.secret))[1]["retCode"] == "SUCCESS"

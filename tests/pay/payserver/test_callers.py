@@ -15,6 +15,7 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from grpc import aio
 
@@ -25,6 +26,8 @@ from shoudan_gateway.commands import JWKS_FILE, KEY_FILE, issued
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_pay.payserver.numbers import new_uuid
 from tests.pay.payserver.shop import Shop, body, gateway, number, on_account
+from tests.poll import eventually
+from tests.stored import Stored
 
 encode = jwt.encode
 MERCHANT = "eLzwsgnlWpZN8xtvz0qgvw"
@@ -392,3 +395,30 @@ async def test_one_template_registered_by_many_at_once_is_one_for_all_of_them(sh
             answers = await asyncio.gather(*(stub.RegisterTemplate(asked) for _ in range(8)))
             assert {one.template.uuid for one in answers} == {asked.uuid}
             assert len({one.template.id for one in answers}) == 1
+
+
+async def test_a_stored_public_key_is_believed_within_a_second_until_it_is_revoked(
+    guarded: Shop,
+) -> None:
+    stored = Stored(guarded.pay.port)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    pem = key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+    token = encode(claims(), key, algorithm="RS256", headers={"kid": "partner-1"})
+
+    async def status() -> int:
+        return (await ask(guarded, "payOrders", token))[0]
+
+    async def is_believed() -> bool:
+        return await status() == 200
+
+    async def is_refused() -> bool:
+        return await status() == 401
+
+    await eventually(is_refused)  # 503 until the gateway knows what is stored
+    made = await stored.issue("payserver", "partner-1", pem)
+    await eventually(is_believed, 1)
+    await stored.revoke(made)
+    await eventually(is_refused, 1)
+    with pytest.raises(aio.AioRpcError):
+        await stored.issue("payserver", "partner-2")  # its private half is the partner's

@@ -8,8 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from shoudan_pay.payserver import protocol
 from tests.pay.payserver.shop import Shop, body, by_code, number
 from tests.poll import eventually
+from tests.stored import Stored
 
 
 async def status_of(shop: Shop, wish: dict[str, Any]) -> str:
@@ -364,3 +366,20 @@ async def test_more_pays_than_may_wait_for_a_component_are_paid_one_after_the_ot
     await eventually(all_paid, 30, every_s=0.1)
     numbers = [one["body"]["data"]["tractionNo"] for one in answer["batchPayResult"]]
     assert {shop.component.pays[n].calls for n in numbers} == {1}
+
+
+async def test_a_stored_secret_signs_new_notify_urls_and_those_of_before_stay_good(
+    shop: Shop,
+) -> None:
+    mode = await shop.component_mode(async_notify=True, query_url=None)
+    before, after = by_code(mode, "1006"), by_code(mode, "1006")
+    await shop.post("pay", before)
+    made = await Stored(shop.pay.port).issue("component", mode.template_id or mode.uuid)
+    await shop.post("pay", after)
+    number_, sign = await notify_url(shop, after)
+    assert sign == protocol.sign(made.secret.encode(), "pay", number_)
+    for wish in (before, after):
+        number_, sign = await notify_url(shop, wish)
+        told = {"tractionNo": number_, "ret": "success"}
+        assert await shop.post(f"payNotify?sign={sign}", told) == (200, True)
+        assert await status_of(shop, wish) == "payed"

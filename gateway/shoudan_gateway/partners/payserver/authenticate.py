@@ -11,6 +11,9 @@ from typing import Any, Final, cast
 
 import jwt
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from shoudan_gateway import parameters
 from shoudan_gateway.config import GatewaySettings
@@ -23,6 +26,7 @@ from shoudan_gateway.protocol import (
     Malformed,
     Problem,
 )
+from shoudan_kit.credentials.fetched import FetchedSecrets
 from shoudan_kit.log import get_logger
 
 ALGORITHMS: Final = ["RS256"]  # the only one: a key's kind must never be the token's choice
@@ -32,6 +36,7 @@ TOKEN_CHARS_MAX: Final = 4_096
 REREAD_S: Final = 1.0
 KEYS_MAX: Final = 16
 PARAMETER: Final = "token"
+PAYSERVER: Final = "payserver"  # kind of the stored keys; each belongs to a kid
 OPEN: Final = frozenset({"payNotify", "refundNotify", "payInfo", "refundInfo"})
 
 _LINK_END: Final = re.compile(r"(?:^|/)([A-Za-z0-9_-]{1,64})/?$")
@@ -76,11 +81,54 @@ class Keys:
         self._changed = changed
 
 
+class StoredKeys:
+    """Public keys by kid that operators stored at the pay service; in PEM, read once each."""
+
+    def __init__(self, stored: FetchedSecrets, age_s_max: float) -> None:
+        self._stored, self._age_s_max = stored, age_s_max
+        self._read: dict[int, Any] = {}
+
+    @property
+    def _believed(self) -> bool:
+        return self._stored.known and self._stored.age_s <= self._age_s_max
+
+    def check(self) -> None:
+        """Raise Problem where a key that is not found may be stored all the same."""
+        if not self._believed:
+            raise Problem(GatewayError.BUSY)
+
+    def find(self, kid: str) -> Any | None:
+        """The key in force; None without one."""
+        if not self._believed:
+            return None
+        found = self._stored.of(PAYSERVER, kid)
+        if not found:
+            return None
+        newest = found[0]
+        if newest.credential_id not in self._read:
+            if len(self._read) >= KEYS_MAX:
+                self._read.clear()
+            self._read[newest.credential_id] = _public_key(newest.secret)
+        self._stored.use(newest.credential_id)
+        return self._read[newest.credential_id]
+
+
+def _public_key(pem: str) -> RSAPublicKey | None:
+    """The RSA key in PEM; None for another kind, and for what is no key."""
+    try:
+        found = load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        _log.error("keys_not_read", error=type(error).__name__)
+        return None
+    return found if isinstance(found, RSAPublicKey) else None
+
+
 class Tokens:
     """Tells who a token is; everything that is not right about one is the same refusal."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, stored: FetchedSecrets) -> None:
         self._keys = Keys(settings.payserver_jwks_file)
+        self._stored = StoredKeys(stored, settings.credentials_age_s_max)
         self._issuer, self._audience = settings.payserver_issuer, settings.payserver_audience
         self._everyone = frozenset(settings.payserver_roles_everyone)
 
@@ -98,7 +146,7 @@ class Tokens:
             raise jwt.InvalidTokenError
         kid = jwt.get_unverified_header(token).get("kid")
         # Never jku, jwk or x5u: the writer of a token must not choose the key it is checked by.
-        key = self._keys.find(kid) if isinstance(kid, str) else None
+        key = self._key(kid) if isinstance(kid, str) else None
         if key is None:
             raise jwt.InvalidKeyError
         options: Any = {"require": REQUIRED, "strict_aud": False}
@@ -111,6 +159,13 @@ class Tokens:
             leeway=LEEWAY_S,
             options=options,
         )
+
+    def _key(self, kid: str) -> Any | None:
+        """The stored key, else the file's. Raises Problem when the stored ones are not known."""
+        key = self._stored.find(kid) or self._keys.find(kid)
+        if key is None:
+            self._stored.check()
+        return key
 
     def _caller(self, claims: Mapping[str, Any]) -> Caller:
         role = claims.get("role")
@@ -125,9 +180,12 @@ class Tokens:
         return Caller(uuid, href, everyone)
 
 
-def authenticate(settings: GatewaySettings) -> Authenticate:
-    """Authenticates by token; in the demo profile callers on this machine may act for all merchants."""
-    tokens, demo = Tokens(settings), settings.profile == "demo"
+def authenticate(settings: GatewaySettings, stored: FetchedSecrets) -> Authenticate:
+    """Authenticates by token; in the demo profile callers on this machine may act for all merchants.
+
+    `stored` has the public keys that are stored at the pay service.
+    """
+    tokens, demo = Tokens(settings, stored), settings.profile == "demo"
     base_url = settings.public_base_url.rstrip("/")
 
     def enter(inbound: Inbound, endpoint: Endpoint[Any, Any]) -> Inbound:

@@ -124,7 +124,9 @@ class Supplier:
     ext_params: Mapping[str, str] = field(default_factory=dict[str, str])
     notify_networks: tuple[str, ...] = ()
     notify_without_token: bool = False
-    secret: bytes = field(default=b"", repr=False, compare=False)
+    secret: bytes = field(default=b"", repr=False)  # requests are signed with it; empty: nothing is
+    older_secrets: tuple[bytes, ...] = field(default=(), repr=False)  # fit notifies, too
+    credential_ids: tuple[int, ...] = ()  # of the stored ones among them: the first ones
 
     @property
     def key(self) -> tuple[str, int]:

@@ -32,6 +32,7 @@ from shoudan_erp_ingest.tables.models import (
     Trade,
     TradeLine,
 )
+from shoudan_kit.credentials import tables as credentials
 from shoudan_kit.db.foundation import GROWING, rights
 from shoudan_kit.tasks.tables import metadata
 
@@ -40,6 +41,7 @@ REFUND: Final = 2
 PUSH: Final = 3  # in phone_index only: a push that made no version of a document
 
 METADATA: Final = metadata()
+credentials.declare(METADATA)
 APPEND_ONLY: Final = ("audit",)
 
 _TYPES: dict[Kind, type[TypeEngine[Any]] | TypeEngine[Any]] = {

@@ -137,9 +137,8 @@ async def refresh(context: Context) -> None:
 
 def _log_unsigned(context: Context) -> None:
     """Log channels whose named secret is missing: their notifies go out unsigned."""
-    folder = context.settings.secrets_dir
     for channel in context.catalogue.down_channels.values():
-        if channel.secret_name and not named_secret.lines(channel.secret_name, folder):
+        if channel.secret_name and not context.notify_secrets(channel):
             _log.error(
                 "secret_missing",
                 channel_no=channel.channel_no,

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shoudan_kit.credentials import tables as credentials
 from shoudan_kit.db.foundation import GROWING, by_month, rights
 from shoudan_kit.db.moves import lifecycles
 from shoudan_kit.secrets.sealing import Place
@@ -56,6 +57,7 @@ from shoudan_order.tables.rules import (
 
 METADATA: Final = metadata()
 declare(METADATA)
+credentials.declare(METADATA)
 
 # Room for updates in place: rows of hot tables change three to five times.
 HOT: Final = {"fillfactor": "75"}

@@ -13,6 +13,7 @@ from shoudan_pay.chinaums.cash_desks import NUMBER_CHARS_MAX, TEMPLATE
 from shoudan_pay.chinaums.kinds import ASK_UMS_NOW, AskUms
 from shoudan_pay.chinaums.store import refunds
 from shoudan_pay.config import PaySettings
+from shoudan_pay.credential_kinds import UMS_NOTIFY
 from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
 from shoudan_pay.payserver.rules import fen
 from shoudan_pay.payserver.settlement import Settlement, other_amount
@@ -52,10 +53,13 @@ class UmsNotifies:
         mid, tid = params.get("mid", ""), params.get("tid", "")
         async with self._app.db.connect() as db:
             apps = await callers.apps_by_mid(db, mid, tid)
-        keys = [(app, key) for app in apps for key in self._signatures.keys(app.notify_secret_name)]
+        of = self._signatures.keys
+        keys = [
+            (app, key) for app in apps for key in of(UMS_NOTIFY, app.app_id, app.notify_secret_name)
+        ]
         # An unknown terminal costs the same work.
         fits = [key_signature.right(params, key) for _, key in keys or [(None, NOBODY)]]
-        right = [app for (app, _), fit in zip(keys, fits, strict=False) if fit]
+        right = [one for one, fit in zip(keys, fits, strict=False) if fit]
         if not right or proof.malformed:
             _log.warning(
                 "proof_refused",
@@ -64,7 +68,9 @@ class UmsNotifies:
                 remote_ip=proof.remote_ip,
             )
             raise ProofInvalid
-        return right[0]
+        app, key = right[0]
+        self._signatures.note_used(UMS_NOTIFY, app.app_id, key)
+        return app
 
     async def _refund_told(self, app: UmsApp, params: Mapping[str, str]) -> None:
         """TRADE_REFUND announces a refund without its result: query it now."""

@@ -19,6 +19,7 @@ from shoudan_pay.chinaums.protocol import Access, Meaning, UmsAnswer
 from shoudan_pay.chinaums.store import refunds
 from shoudan_pay.chinaums.store.refunds import UmsRefund
 from shoudan_pay.config import PaySettings
+from shoudan_pay.credential_kinds import UMS
 from shoudan_pay.payserver.components import guard_of
 from shoudan_pay.payserver.numbers import PAY
 from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
@@ -224,8 +225,10 @@ class UmsRefunds:
                 work.tasks.finish_for(ASK_UMS, [task.payload.traction_no])
 
     def _access(self, app: callers.UmsApp | None) -> Access | None:
-        keys = self._signatures.keys(app.secret_name) if app is not None else ()
-        if app is None or not keys:
+        if app is None:
+            return None
+        keys = self._signatures.keys(UMS, app.app_id, app.secret_name)
+        if not keys:
             return None
         return Access(app.app_id, keys[0], app.base_url.rstrip("/"), app.mid, app.tid)
 

@@ -15,12 +15,14 @@ import msgspec
 
 from shoudan_kit import log, metrics
 from shoudan_kit.clock import beijing
+from shoudan_kit.credentials.live import LiveSecrets
 from shoudan_kit.http.client import HttpClient
 from shoudan_kit.http.resolver import Resolver
 from shoudan_kit.http.ssrf import ANY_PORT, PORTS, Guard, UrlForbidden, opened
 from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
 from shoudan_kit.secrets import named_secret
 from shoudan_pay.config import PaySettings
+from shoudan_pay.credential_kinds import COMPONENT
 from shoudan_pay.payserver import protocol
 from shoudan_pay.payserver.history import PAY, REFUND
 from shoudan_pay.payserver.protocol import Checked, ComponentAnswer
@@ -83,8 +85,9 @@ class _Room:
 class Components:
     """Every call to payment components of this process, at most `component_calls_max` to each at once."""
 
-    def __init__(self, settings: PaySettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: PaySettings, stored: LiveSecrets) -> None:
+        """`stored` are the components' credentials; they go before the named and the derived secrets."""
+        self._settings, self._stored = settings, stored
         self._guard = guard_of(settings)
         self.links: dict[str, Link] = {}
         self._http = HttpClient(
@@ -189,12 +192,28 @@ class Components:
         body = {"tractionNo": traction_no}
         return await self._send(usable.terms.query_url, body, traction_no, query=True)
 
+    def is_signed(self, usable: Usable, sign: str, kind: str, traction_no: str) -> bool:
+        """Whether a notify brought the sign of its notifyUrl, made with any secret of its component."""
+        stored = self._stored.of(COMPONENT.name, _owner(usable))
+        secrets = [*(one.secret.encode() for one in stored), self._unstored(usable)]
+        # No short cut: the time must not reveal which secret fitted.
+        fits = [protocol.signed(sign, secret, kind, traction_no) for secret in secrets]
+        for one, fit in zip(stored, fits, strict=False):
+            if fit:
+                self._stored.use(one.credential_id)
+        return any(fits)
+
     def secret(self, usable: Usable) -> bytes:
-        """What the notifies of this component are signed with."""
+        """What a notifyUrl is signed with."""
+        stored = self._stored.texts(COMPONENT.name, _owner(usable))
+        return stored[0].encode() if stored else self._unstored(usable)
+
+    def _unstored(self, usable: Usable) -> bytes:
+        """The named secret, else one derived from that of this service."""
         name = usable.terms.secret_name
         if name and SECRET_NAME.fullmatch(name) and (given := self._named(name)):
             return given
-        owner = usable.mode.template_id or usable.mode.uuid
+        owner = _owner(usable)
         key = self._settings.component_secret.reveal().encode()
         return hmac.new(key, owner.encode(), hashlib.sha256).digest()
 
@@ -275,3 +294,8 @@ def guard_of(settings: PaySettings) -> Guard:
     networks = [*settings.component_networks, *(LOOPBACK if open_here else ())]
     ports = settings.component_ports or (ANY_PORT if open_here else PORTS)
     return Guard([opened(one, ports) for one in networks], ports)
+
+
+def _owner(usable: Usable) -> str:
+    """Whose the secret is: the template's, or a mode's that has none."""
+    return usable.mode.template_id or usable.mode.uuid

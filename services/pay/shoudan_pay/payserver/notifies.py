@@ -55,8 +55,7 @@ class Notifies:
             usable = (await mode_store.usable(db, [mode])).get(mode)
         if order is None or order.method != Method.COMPONENT:
             raise ResourceNotFound(number[:64])
-        secret = b"" if usable is None else self._components.secret(usable)
-        if not protocol.signed(sign, secret, noun, number) or usable is None:
+        if usable is None or not self._components.is_signed(usable, sign, noun, number):
             _log.warning("notify_unsigned", kind=noun, traction_no=number)
             raise ResourceNotFound(number[:64])
         answer = protocol.read_answer(raw, str(raw.traction_no))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shoudan_kit.credentials.live import LiveSecrets
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.components import Components
@@ -17,9 +18,12 @@ from shoudan_pay.payserver.settlement import Settlement
 class PayServer:
     """Everything of PayServer in one process; made once, closed once."""
 
-    def __init__(self, app: App[PaySettings], subscribers: Sequence[Subscriber] = ()) -> None:
+    def __init__(
+        self, app: App[PaySettings], stored: LiveSecrets, subscribers: Sequence[Subscriber] = ()
+    ) -> None:
+        """`stored` are the components' credentials."""
         self.app = app
-        self.components = Components(app.settings)
+        self.components = Components(app.settings, stored)
         self.settlement = Settlement(app, History(subscribers))
         self.pays = Pays(app, self.components, self.settlement)
         self.refunds = Refunds(app, self.components, self.settlement)

@@ -13,9 +13,12 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import log
+from shoudan_kit.credentials.kinds import CredentialKind
+from shoudan_kit.credentials.live import LiveSecrets
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
+from shoudan_pay.credential_kinds import DINGDANG, DINGDANG_OWN, UMS
 from shoudan_pay.platforms.refusals import ProofInvalid
 from shoudan_pay.platforms.store import callers as store
 from shoudan_pay.platforms.store.callers import Domain, UmsApp
@@ -60,8 +63,9 @@ class TokenRequest:
 class Signatures:
     """Verifies calls. Every refusal is logged once; every accepted call uses up its nonce."""
 
-    def __init__(self, app: App[PaySettings]) -> None:
-        self._app = app
+    def __init__(self, app: App[PaySettings], stored: LiveSecrets) -> None:
+        """`stored` are the platforms' credentials; they go before the named secrets."""
+        self._app, self._stored = app, stored
 
     async def ums(self, proof: Proof) -> UmsApp:
         """The credential of a ChinaUMS call, by signature or token. Raises ProofInvalid, FieldInvalid."""
@@ -77,6 +81,7 @@ class Signatures:
         """A new token for who signed for it. Raises ProofInvalid, FieldInvalid."""
         async with self._app.db.connect() as db:
             found = await store.app_by_id(db, request.app_id)
+            keys = self._ums_keys(found)
             rights = [
                 open_access_token.right(
                     request.signature,
@@ -86,13 +91,14 @@ class Signatures:
                     request.nonce,
                     request.sign_method,
                 )
-                for key in self._keys(found)
+                for key in keys
             ]
             self._check_clock(
                 open_body_sig.moment_of(request.timestamp), request.app_id, request.proof
             )
             if not any(rights) or found is None or not request.nonce:
                 raise _refused("signature", request.app_id, request.proof)
+            self.note_used(UMS, found.app_id, keys[rights.index(True)])
             await self._use(
                 db, f"ums-token:{found.app_id}", request.nonce, request.proof, once=True
             )
@@ -128,27 +134,45 @@ class Signatures:
                 await store.forget(work.db)
             await asyncio.sleep(FORGET_S)
 
-    def keys(self, secret_name: str) -> tuple[str, ...]:
-        """The keys of a named secret."""
-        return named_secret.lines(secret_name, self._app.settings.secrets_dir)
+    def keys(self, kind: CredentialKind, owner: str, secret_name: str) -> tuple[str, ...]:
+        """The keys of an owner, the one to sign with first: those stored, then those of a named secret."""
+        named = named_secret.lines(secret_name, self._app.settings.secrets_dir)
+        return (*self._stored.texts(kind.name, owner), *named)
 
-    def whole(self, secret_name: str) -> str:
-        """A named secret that is one text, such as PEM."""
-        return named_secret.text(secret_name, self._app.settings.secrets_dir)
+    def note_used(self, kind: CredentialKind, owner: str, key: str) -> None:
+        """A signature fitted this key of an owner."""
+        for one in self._stored.of(kind.name, owner):
+            if one.secret == key:
+                self._stored.use(one.credential_id)
+
+    def _whole(self, kind: CredentialKind, domain: Domain, secret_name: str) -> tuple[str, ...]:
+        """The same where a key is one text, such as PEM."""
+        named = named_secret.text(secret_name, self._app.settings.secrets_dir)
+        stored = self._stored.texts(kind.name, owner_of(domain))
+        return (*stored, *([named] if named else []))
 
     def authorization(self, domain: Domain, body: bytes) -> str:
         """The header we sign a call to this domain with; empty when its secret is nowhere."""
-        name = domain.own_secret_name or domain.secret_name
         stamped = tsk_hmac.stamp(self._app.clock.now())
-        if domain.scheme == "tsk_rsa2":
-            pem = self.whole(name)
-            return tsk_rsa2.header(pem, stamped, body) if pem else ""
-        keys = self.keys(name)
+        keys = self._own_keys(domain)
         if not keys:
             return ""
+        if domain.scheme == "tsk_rsa2":
+            return tsk_rsa2.header(keys[0], stamped, body)
         if domain.scheme == "tvs_hmac":
             return tvs_hmac.header(domain.credential_key, keys[0], stamped, body)
         return tsk_hmac.header(keys[0], stamped, body)
+
+    def _own_keys(self, domain: Domain) -> tuple[str, ...]:
+        """What we sign with at a domain: keys of our own there, else those it signs with."""
+        read = self._whole if domain.scheme == "tsk_rsa2" else self._lines
+        own = read(DINGDANG_OWN, domain, domain.own_secret_name)
+        if own or domain.own_secret_name:
+            return own
+        return read(DINGDANG, domain, domain.secret_name)
+
+    def _lines(self, kind: CredentialKind, domain: Domain, secret_name: str) -> tuple[str, ...]:
+        return self.keys(kind, owner_of(domain), secret_name)
 
     async def _by_token(self, token: str, proof: Proof) -> UmsApp:
         async with self._app.db.connect() as db:
@@ -161,16 +185,18 @@ class Signatures:
         given = claim or NO_SIG
         async with self._app.db.connect() as db:
             found = await store.app_by_id(db, given.app_id)
-            rights = [open_body_sig.right(given, key, proof.body) for key in self._keys(found)]
+            keys = self._ums_keys(found)
+            rights = [open_body_sig.right(given, key, proof.body) for key in keys]
             if claim is not None:
                 self._check_clock(open_body_sig.moment_of(given.timestamp), given.app_id, proof)
             if not any(rights) or found is None:
                 raise _refused("signature", given.app_id, proof)
+            self.note_used(UMS, found.app_id, keys[rights.index(True)])
             await self._use(db, f"ums:{found.app_id}", given.nonce, proof, once=True)
         return found
 
-    def _keys(self, found: UmsApp | None) -> tuple[str, ...]:
-        keys = self.keys(found.secret_name) if found is not None else ()
+    def _ums_keys(self, found: UmsApp | None) -> tuple[str, ...]:
+        keys = self.keys(UMS, found.app_id, found.secret_name) if found is not None else ()
         return keys or (NOBODY,)
 
     def _check_clock(self, moment: datetime | None, who: str, proof: Proof) -> None:
@@ -188,18 +214,32 @@ class Signatures:
         """The time a call is signed with, and whether its signature fits one of the domain's keys."""
         scheme = found.scheme if found is not None else "tsk_hmac"
         if scheme == "tsk_rsa2":
-            given = tsk_rsa2.read(proof.authorization) or NO_TSK
-            pem = self.whole(found.secret_name) if found is not None else ""
-            return given.datetime, tsk_rsa2.right(given, pem, proof.body)
-        keys = (self.keys(found.secret_name) if found is not None else ()) or (NOBODY,)
+            rsa = tsk_rsa2.read(proof.authorization) or NO_TSK
+            pems = self._whole(DINGDANG, found, found.secret_name) if found is not None else ()
+            return rsa.datetime, self._fits(
+                found, lambda pem: tsk_rsa2.right(rsa, pem, proof.body), pems or ("",)
+            )
+        keys = (self._lines(DINGDANG, found, found.secret_name) if found else ()) or (NOBODY,)
         if scheme == "tvs_hmac":
             tvs = tvs_hmac.read(proof.authorization) or tvs_hmac.Tvs("", "", "")
             named = found is not None and tvs.credential_key == found.credential_key
-            return tvs.datetime, named and _any(
-                lambda key: tvs_hmac.right(tvs, key, proof.body), keys
+            return tvs.datetime, named and self._fits(
+                found, lambda key: tvs_hmac.right(tvs, key, proof.body), keys
             )
         given = tsk_hmac.read(proof.authorization) or NO_TSK
-        return given.datetime, _any(lambda key: tsk_hmac.right(given, key, proof.body), keys)
+        return given.datetime, self._fits(
+            found, lambda key: tsk_hmac.right(given, key, proof.body), keys
+        )
+
+    def _fits(
+        self, domain: Domain | None, right: Callable[[str], bool], keys: tuple[str, ...]
+    ) -> bool:
+        # No short cut: the time must not reveal which key fitted.
+        rights = [right(key) for key in keys]
+        if domain is None or not any(rights):
+            return False
+        self.note_used(DINGDANG, owner_of(domain), keys[rights.index(True)])
+        return True
 
     async def _use(
         self, db: AsyncConnection, scope: str, nonce: str, proof: Proof, *, once: bool
@@ -214,10 +254,9 @@ class Signatures:
             raise _refused("nonce", scope, proof)
 
 
-def _any(right: Callable[[str], bool], keys: tuple[str, ...]) -> bool:
-    # No short cut: the time must not reveal which key fitted.
-    rights = [right(key) for key in keys]
-    return any(rights)
+def owner_of(domain: Domain) -> str:
+    """Whose the credentials of a Dingdang domain are."""
+    return f"{domain.role}/{domain.domain_id}"
 
 
 def _readable(proof: Proof) -> None:

@@ -54,6 +54,36 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Code: PERMISSION_DENIED. Metadata: method, caller, needed.
     """
+    ERROR_REASON_CREDENTIAL_DIFFERS: _ErrorReason.ValueType  # 21
+    """The request_key was used for another credential.
+
+    Code: ALREADY_EXISTS. Metadata: request_key.
+    """
+    ERROR_REASON_TOO_MANY_CREDENTIALS: _ErrorReason.ValueType  # 22
+    """The owner has as many live credentials as it may have: revoke one first.
+
+    Code: FAILED_PRECONDITION. Metadata: kind, owner, live_max.
+    """
+    ERROR_REASON_NO_CREDENTIAL: _ErrorReason.ValueType  # 23
+    """There is no such credential, or none in force that could be replaced.
+
+    Code: NOT_FOUND. Metadata: what.
+    """
+    ERROR_REASON_ROTATION_UNDER_WAY: _ErrorReason.ValueType  # 24
+    """One credential of the owner is being replaced already; it ends by itself, or when it is revoked.
+
+    Code: FAILED_PRECONDITION. Metadata: kind, owner, credential_id, until.
+    """
+    ERROR_REASON_NO_SEAL_KEY: _ErrorReason.ValueType  # 25
+    """The service has no key of its own to seal secrets with: set personal_keys and index_key.
+
+    Code: FAILED_PRECONDITION. Metadata: what.
+    """
+    ERROR_REASON_CREDENTIAL_FIELD_INVALID: _ErrorReason.ValueType  # 26
+    """A field of the request cannot be taken; the value is never repeated.
+
+    Code: INVALID_ARGUMENT. Metadata: field, why.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons any service may refuse a call before its own rules are asked.
@@ -92,5 +122,35 @@ ERROR_REASON_NOT_ALLOWED: ErrorReason.ValueType  # 6
 """The caller is known and may not call this method.
 
 Code: PERMISSION_DENIED. Metadata: method, caller, needed.
+"""
+ERROR_REASON_CREDENTIAL_DIFFERS: ErrorReason.ValueType  # 21
+"""The request_key was used for another credential.
+
+Code: ALREADY_EXISTS. Metadata: request_key.
+"""
+ERROR_REASON_TOO_MANY_CREDENTIALS: ErrorReason.ValueType  # 22
+"""The owner has as many live credentials as it may have: revoke one first.
+
+Code: FAILED_PRECONDITION. Metadata: kind, owner, live_max.
+"""
+ERROR_REASON_NO_CREDENTIAL: ErrorReason.ValueType  # 23
+"""There is no such credential, or none in force that could be replaced.
+
+Code: NOT_FOUND. Metadata: what.
+"""
+ERROR_REASON_ROTATION_UNDER_WAY: ErrorReason.ValueType  # 24
+"""One credential of the owner is being replaced already; it ends by itself, or when it is revoked.
+
+Code: FAILED_PRECONDITION. Metadata: kind, owner, credential_id, until.
+"""
+ERROR_REASON_NO_SEAL_KEY: ErrorReason.ValueType  # 25
+"""The service has no key of its own to seal secrets with: set personal_keys and index_key.
+
+Code: FAILED_PRECONDITION. Metadata: what.
+"""
+ERROR_REASON_CREDENTIAL_FIELD_INVALID: ErrorReason.ValueType  # 26
+"""A field of the request cannot be taken; the value is never repeated.
+
+Code: INVALID_ARGUMENT. Metadata: field, why.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
