@@ -21,6 +21,7 @@ from grpc import aio
 from shoudan.delivery.v1 import delivery_service_pb2 as delivery
 from shoudan.delivery.v1.delivery_service_pb2_grpc import SupplierServiceStub
 from shoudan_identity.bootstrap import first_admin
+from shoudan_kit.audit_log.servicer import NAME as AUDIT_LOG
 from shoudan_kit.config import Secret
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.secrets.tokens import ROLES
@@ -135,7 +136,7 @@ async def code_of(
 
 
 def methods(process: Process[Any]) -> Iterator[tuple[str, Any]]:
-    for name in (*process.running.names, OPERATIONS):
+    for name in (*process.running.names, OPERATIONS, AUDIT_LOG):
         for method in Default().FindServiceByName(name).methods:
             yield f"/{name}/{method.name}", method
 

@@ -104,6 +104,7 @@ VALID: dict[str, Correct] = {
     "DeliveryService/ResolveDelivery": lambda m: setattr(m, "status", 90),
     "DeliveryService/TakeNotify": _notify,
     "SupplierService/ApplySuppliers": lambda m: _supplier(m.suppliers[0]),
+    "AuditLogService/VerifyAuditLog": lambda m: setattr(m, "page_token", ""),
     "ErpService/IngestPushes": lambda m: _push(m.pushes[0]),
     "ErpService/SearchTrades": _phone,
     "ErpService/SearchRefunds": _phone,
