@@ -51,6 +51,7 @@ STATEMENT_BUILDERS = {
     },
     "kit/shoudan_kit/embedded/postgres.py": {"drop_database"},
     "kit/shoudan_kit/secrets/personal.py": {"__init__"},
+    "kit/shoudan_kit/secrets/sealed_columns.py": {"__init__"},
     "services/erp_ingest/shoudan_erp_ingest/store/bulk.py": {"__init__"},
     "services/order/shoudan_order/store/": {"_queue", "_moved"},
     "services/pay/shoudan_pay/platforms/store/callers.py": {"_upsert"},

@@ -22,7 +22,10 @@ from shoudan_kit.db.revisions import needed
 
 RELEASE: Final = Path(__file__).parents[1] / "tests" / "release.json"
 # Modules of the kit for a table that only some services have.
-OF_SOME: Final = {"shoudan_kit.credentials.store": "credential"}
+OF_SOME: Final[dict[str, str]] = {
+    "shoudan_kit.credentials.store": "credential",
+    "shoudan_kit.credentials.sealed": "credential",
+}
 DATA: Final = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 
 

@@ -53,6 +53,9 @@ GROUPS: Final = {
     "dictionary": Command(
         "shoudan_cli.dictionary:app", "The data dictionary, as what is installed declares it."
     ),
+    "keys": Command(
+        "shoudan_cli.keys:app", "Keys that secrets and personal data are sealed under."
+    ),
     "mock": Command("shoudan_fakes.commands:app", "Stand-ins for the outside world."),
     "partner": Command("shoudan_cli.partner:app", "Secrets of partners, suppliers and platforms."),
     "personal": Command(

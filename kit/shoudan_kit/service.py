@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from shoudan.core.v1 import audit_log_service_pb2_grpc as audit_log_grpc
 from shoudan.core.v1 import credential_service_pb2_grpc as credential_grpc
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
+from shoudan.core.v1 import sealing_service_pb2_grpc as sealing_grpc
 from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
 from shoudan.identity.v1 import identity_service_pb2 as identity_pb
 from shoudan.identity.v1 import identity_service_pb2_grpc as identity_grpc
@@ -54,6 +55,8 @@ from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.server import NO_WATCH, CallWatch, RpcServer
 from shoudan_kit.seal_keys import SealKeys
 from shoudan_kit.secrets import named_secret
+from shoudan_kit.secrets.reseal import NAME as SEALING
+from shoudan_kit.secrets.reseal import SealedData, SealingServicer
 from shoudan_kit.secrets.tokens import KeyFetcher, TokenVerifier
 from shoudan_kit.tasks.kinds import Handler
 from shoudan_kit.tasks.open_work import NAME as OPEN_WORK
@@ -176,8 +179,8 @@ class Running:
     """What a service's `start` gives back. `context` is what its task handlers are called with.
 
     `history` adds to GetHistory what the service's own tables say of a key; `open_work` are the kinds of
-    what waits for a person; `credentials` are those the service owns, opened; `resting` are hosts outside
-    that do not answer.
+    what waits for a person; `credentials` are those the service owns, opened; `sealed` is what its
+    keys seal; `resting` are hosts outside that do not answer.
     """
 
     context: Any = None
@@ -190,6 +193,7 @@ class Running:
     history: History | None = None
     open_work: Sequence[Source] = ()
     credentials: Credentials | None = None
+    sealed: SealedData | None = None
     resting: Callable[[], Sequence[Resting]] = tuple
 
 
@@ -372,6 +376,11 @@ class Process(Generic[S]):
             add = cast("Any", credential_grpc.add_CredentialServiceServicer_to_server)
             registers.append(partial(add, servicer))
             names.append(CREDENTIALS)
+        if self.running.sealed is not None:
+            servicer = SealingServicer(self.running.sealed, self.app.work)
+            add = cast("Any", sealing_grpc.add_SealingServiceServicer_to_server)
+            registers.append(partial(add, servicer))
+            names.append(SEALING)
         identities = [f"shoudan.profile.{self.settings.profile}"]
         if self.settings.system_id:
             identities.append(f"shoudan.system.{self.settings.system_id}")

@@ -186,7 +186,7 @@ class Credentials:
     ) -> CredentialRow:
         assert self.ring is not None
         credential_id = work.ids.next()
-        place = _place(credential_id, given.kind, given.owner)
+        place = place_of(credential_id, given.kind, given.owner)
         sealed = self.ring.seal(NAME, place, secret.encode())
         return await store.insert(
             work.db,
@@ -279,7 +279,7 @@ class Credentials:
         if self.ring is None:
             return None
         try:
-            place = _place(row.credential_id, row.kind, row.owner)
+            place = place_of(row.credential_id, row.kind, row.owner)
             return self.ring.open(NAME, place, row.sealed).decode()
         except (Unsealable, UnicodeDecodeError):
             return None
@@ -316,7 +316,7 @@ def fingerprint(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
 
-def _place(credential_id: int, kind: str, owner: str) -> str:
+def place_of(credential_id: int, kind: str, owner: str) -> str:
     """What a sealed secret is bound to, so that it is of no other owner."""
     return f"{credential_id}|{kind}|{owner}"
 

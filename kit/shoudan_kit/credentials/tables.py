@@ -45,6 +45,7 @@ def declare(made: MetaData) -> Table:
         comment="凭证: secrets of partners, suppliers and platforms",
         info=rights(
             update=(
+                "sealed",
                 "status",
                 "expire_time",
                 "last_used_time",

@@ -59,6 +59,11 @@ class KeyRing:
     def _ciphers(self) -> dict[bytes, AESGCM]:
         return {name.encode(): AESGCM(key) for name, key in self.keys.items()}
 
+    @property
+    def first_id(self) -> str:
+        """The id of the key that seals."""
+        return next(iter(self.keys))
+
     @cached_property
     def _current(self) -> tuple[bytes, AESGCM]:
         name, cipher = next(iter(self._ciphers.items()))

@@ -23,6 +23,7 @@ from shoudan_delivery.senders.sender import Sender
 from shoudan_delivery.states import SupplierState
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import Supplier
+from shoudan_delivery.store.sealed import SEALED
 from shoudan_delivery.suppliers import Suppliers
 from shoudan_delivery.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_delivery.tasks import HANDLERS
@@ -31,6 +32,7 @@ from shoudan_kit.db.migrate import Schema
 from shoudan_kit.limits.bulkhead import Resting
 from shoudan_kit.secrets.personal import NAME as PERSONAL
 from shoudan_kit.secrets.personal import Personal
+from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
 
@@ -88,6 +90,7 @@ async def start(app: App[DeliverySettings]) -> Running:
         names=NAMES,
         handlers=HANDLERS,
         credentials=credentials,
+        sealed=SealedData(accounts.ring, SEALED),
         background=(suppliers.refresh_forever,),
         closers=(close,),
         resting=lambda: [

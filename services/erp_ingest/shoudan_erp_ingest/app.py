@@ -15,10 +15,12 @@ from shoudan_erp_ingest.open_work import Quarantined
 from shoudan_erp_ingest.quarantine import Quarantine, Retention
 from shoudan_erp_ingest.rpc.erp import ErpServicer
 from shoudan_erp_ingest.senders import Senders
+from shoudan_erp_ingest.store.sealed import SEALED
 from shoudan_erp_ingest.subjects import Subjects
 from shoudan_erp_ingest.tables.schema import APPEND_ONLY, METADATA
 from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.db.migrate import Schema
+from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.service import App, Running, Service
 
 NAME: Final = "erp_ingest"
@@ -52,6 +54,7 @@ async def start(app: App[ErpSettings]) -> Running:
         registers=(partial(pb_grpc.add_ErpServiceServicer_to_server, ErpServicer(context)),),
         names=(SERVICE_NAME,),
         credentials=context.credentials,
+        sealed=SealedData(context.ring, SEALED),
         open_work=(Quarantined(app, context.quarantine),),
         background=(context.retention.run,) if "tasks" in app.roles else (),
     )

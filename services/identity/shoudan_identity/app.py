@@ -12,9 +12,11 @@ from shoudan_identity.context import Context
 from shoudan_identity.passwords import PasswordRoom
 from shoudan_identity.rpc.identity import IdentityServicer
 from shoudan_identity.signing_keys import SigningKeys
+from shoudan_identity.store.sealed import SEALED
 from shoudan_identity.tables.schema import APPEND_ONLY, METADATA
 from shoudan_kit.db.migrate import Schema
 from shoudan_kit.limits.rates import Rates
+from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.service import App, Running, Service
 
 NAME: Final = "identity"
@@ -47,6 +49,7 @@ async def start(app: App[IdentitySettings]) -> Running:
             partial(pb_grpc.add_IdentityServiceServicer_to_server, IdentityServicer(context)),
         ),
         names=(SERVICE_NAME,),
+        sealed=SealedData(context.ring, SEALED),
         background=(partial(housekeeping.run, context),) if "tasks" in app.roles else (),
         closers=(context.room.close,),
     )

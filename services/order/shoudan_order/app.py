@@ -15,6 +15,7 @@ from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.db.migrate import Schema
 from shoudan_kit.secrets.personal import NAME as PERSONAL
 from shoudan_kit.secrets.personal import Personal
+from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
 from shoudan_order import nonces, open_work, parked_gauge
@@ -30,6 +31,7 @@ from shoudan_order.rpc.audit import AuditServicer
 from shoudan_order.rpc.catalogue import CatalogueServicer
 from shoudan_order.rpc.dictionary import DictionaryServicer
 from shoudan_order.rpc.order import OrderServicer
+from shoudan_order.store.sealed import SEALED
 from shoudan_order.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_order.tasks import HANDLERS
 
@@ -52,18 +54,13 @@ async def _credentials(app: App[OrderSettings]) -> Credentials:
 async def start(app: App[OrderSettings]) -> Running:
     """Everything one process needs; the catalogue is there before the first order."""
     settings, ring = app.settings, app.settings.key_ring()
-    credentials = await _credentials(app)
     context = Context(
         app,
-        PayLedger(
-            app.channel("pay"),
-            ident=settings.ledger_ident,
-            call_s=settings.pay_call_s,
-        ),
+        PayLedger(app.channel("pay"), ident=settings.ledger_ident, call_s=settings.pay_call_s),
         Suppliers(app.channel("delivery"), call_s=settings.delivery_call_s),
         OrdersInMemory(settings.orders_in_memory_max),
         SealedColumn(ACCOUNTS.table, ring, settings.seal_accounts),
-        credentials,
+        await _credentials(app),
     )
     notifier = Notifier(context)
     context.notifier = notifier
@@ -106,7 +103,8 @@ async def start(app: App[OrderSettings]) -> Running:
         background=(poll_catalogue, gauge_parked, forget_nonces),
         closers=(orders.aclose, notifier.aclose),
         open_work=open_work.sources(context),
-        credentials=credentials,
+        credentials=context.credentials,
+        sealed=SealedData(ring, SEALED),
         resting=notifier.resting,
     )
 

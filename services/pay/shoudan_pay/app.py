@@ -12,7 +12,10 @@ from shoudan.pay.v1 import ledger_service_pb2_grpc as ledger_stubs
 from shoudan.pay.v1 import payment_service_pb2_grpc as payment_stubs
 from shoudan.pay.v1 import platform_service_pb2_grpc as platform_stubs
 from shoudan.pay.v1 import setup_service_pb2_grpc as setup_stubs
+from shoudan_kit.credentials.sealed import CREDENTIALS
 from shoudan_kit.db.migrate import Schema
+from shoudan_kit.secrets.reseal import SealedData
+from shoudan_kit.secrets.sealing import KeyRing
 from shoudan_kit.service import App, Running, Service
 from shoudan_pay import open_work
 from shoudan_pay.chinaums import tables as chinaums_tables
@@ -84,10 +87,16 @@ async def start(app: App[PaySettings]) -> Running:
         background=[signatures.forget_forever, partial(arm_forever, app), heads.run],
         history=_history,
         credentials=context.credentials,
+        sealed=_sealed(context.credentials.ring),
         open_work=open_work.sources(app, payserver.settlement.history),
         resting=context.resting,
         closers=[ledger.aclose, *context.closers, heads.aclose],
     )
+
+
+def _sealed(ring: KeyRing | None) -> SealedData:
+    """Nothing where there is no key: then nothing is sealed."""
+    return SealedData(KeyRing({}, b""), ()) if ring is None else SealedData(ring, (CREDENTIALS,))
 
 
 async def _history(db: AsyncConnection, keys: Sequence[str], most: int) -> Sequence[core_pb2.Event]:

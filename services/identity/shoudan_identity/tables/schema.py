@@ -199,7 +199,7 @@ Table(
     Index("signing_key_published", "key_no", postgresql_where=text("status IN (10, 20, 30)")),
     CheckConstraint("status IN (10, 20, 30, 90)", name="status_known"),
     comment="签名密钥: of operators' tokens",
-    info=rights(update=("status", "use_time", "retire_time"))
+    info=rights(update=("status", "sealed", "use_time", "retire_time"))
     | lifecycles(status=SIGNING_KEY.moves),
 )
 
