@@ -21,6 +21,16 @@ def token_of(system_id: str, *roles: str) -> str:
     return TokenSigner(_KEY, system_id).issue("1", "li", roles or ROLES)
 
 
+def token_as(system_id: str, operator_id: str, *roles: str) -> str:
+    """A token of the operator with this number, whose name is op-<number>."""
+    return TokenSigner(_KEY, system_id).issue(operator_id, f"op-{operator_id}", roles)
+
+
+def metadata_as(system_id: str, operator_id: str, *roles: str) -> tuple[tuple[str, str], ...]:
+    """The same as the metadata of a call."""
+    return (("authorization", f"Bearer {token_as(system_id, operator_id, *roles)}"),)
+
+
 def metadata_of(system_id: str, *roles: str) -> tuple[tuple[str, str], ...]:
     """The same as the metadata of a call."""
     return (("authorization", f"Bearer {token_of(system_id, *roles)}"),)

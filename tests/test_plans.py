@@ -49,6 +49,8 @@ WHOLE = {
     "shoudan_kit.db.migrate._INVALID": "the catalogue's indexes, once per migration",
     "shoudan_kit.db.revisions._CURRENT": "its only row",
     "shoudan_kit.db.partitions._PARTS": "the catalogue's tables, a look in ten minutes",
+    "shoudan_kit.proposals.store._COUNT": "an index of what waits for a person, up to a bound",
+    "shoudan_kit.proposals.store._LEFT": "an index of what waits for a person",
     "shoudan_kit.tasks.operations._PAUSED": "paused queues are few",
     "shoudan_kit.tasks.store._GAUGES": "an index of what has ended badly, one row of each paused queue",
     "shoudan_kit.tasks.store._PAUSED": "paused queues are few",
@@ -93,6 +95,7 @@ PASSED = {
     "shoudan_kit.credentials.store._LIST": "credentials are few: five live ones for each owner",
     "shoudan_kit.events.refill._AGAIN": "nearly all is published",
     "shoudan_kit.events.refill._LAST": "nearly all is published",
+    "shoudan_kit.proposals.store._EXPIRE": "an index of what is open",
     "shoudan_kit.tasks.store._CLAIM": "what is due is what is to be run",
     "shoudan_kit.tasks.store._CLEAR": "all of the index is 0 or 90, as the condition says again",
     "shoudan_kit.tasks.store._FORGET_PUBLISHED": "nearly all is published",
@@ -117,9 +120,17 @@ def statements(service: str) -> Iterator[tuple[str, TextClause]]:
         for found in pkgutil.walk_packages(package.__path__, f"{root}."):
             if ".migrations" in found.name or ".embedded" in found.name:
                 continue
+            if ".proposals." in found.name and not _has_proposals(service):
+                continue
             module = importlib.import_module(found.name)
             for name, value in vars(module).items():
                 yield from _statements_in(f"{found.name}.{name}", value)
+
+
+def _has_proposals(service: str) -> bool:
+    """Whether the service has methods of two persons: without them it has no table of proposals."""
+    declared: Any = importlib.import_module(f"shoudan_{service}.app")
+    return "proposal" in declared.SERVICE.schema.metadata.tables
 
 
 def _statements_in(name: str, value: Any) -> Iterator[tuple[str, TextClause]]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import yaml
 from google.protobuf.json_format import MessageToDict
 
+from shoudan.core.v1.proposal_service_pb2 import Proposal
 from shoudan.delivery.v1 import delivery_service_pb2 as delivery
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
@@ -19,9 +20,12 @@ from shoudan.pay.v1 import setup_service_pb2_grpc as setup_grpc
 from shoudan_cli import payserver
 from shoudan_cli.clients import Clients
 from shoudan_cli.document import Account, Document, Row
+from shoudan_cli.proposals import call_or_propose
 from shoudan_kit.money import micros_to_yuan, ppm_to_rate
+from shoudan_kit.proposals.command import Why, summary
 
 OPENING: Final = "opening"  # trade number of an account's opening balance: one for ever
+PROPOSED: Final = "proposed: "
 PAGE: Final = 1000
 PAGES_MAX: Final = 1000
 MICROS: Final = frozenset({"face", "split_order_face"})
@@ -91,8 +95,20 @@ async def apply(clients: Clients, document: Document, by: str, *, dry_run: bool)
     changes = [line for step in steps for line in await step(clients, document, by, True)]
     if not dry_run:
         for step in steps:
-            await step(clients, document, by, False)
+            made = await step(clients, document, by, False)
+            changes += [line for line in made if line.startswith(PROPOSED)]
     return changes
+
+
+async def _made(clients: Clients, service: str, stub: Any, method: str, message: Any) -> list[str]:
+    """What a call changed; where it needs a second person, the line of its proposal."""
+    why = Why(f"shoudan config apply, by {message.by}")
+    answer = await call_or_propose(clients, service, stub, method, message, why)
+    return (
+        [f"{PROPOSED}{summary(service, answer)}"]
+        if isinstance(answer, Proposal)
+        else list(answer.changes)
+    )
 
 
 async def _apply_setup(
@@ -117,7 +133,7 @@ async def _apply_setup(
         dry_run=dry_run,
     )
     stub = setup_grpc.SetupServiceStub
-    return (await clients.call("pay", stub, "ApplySetup", message)).changes
+    return await _made(clients, "pay", stub, "shoudan.pay.v1.SetupService/ApplySetup", message)
 
 
 async def _apply_catalogue(
@@ -127,7 +143,8 @@ async def _apply_catalogue(
         catalogue=catalogue_of(document), by=by, dry_run=dry_run
     )
     stub = catalogue_grpc.CatalogueServiceStub
-    return (await clients.call("order", stub, "ApplyCatalogue", message)).changes
+    method = "shoudan.order.v1.CatalogueService/ApplyCatalogue"
+    return await _made(clients, "order", stub, method, message)
 
 
 async def _apply_suppliers(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ALL: Final = ("order", "pay", "delivery", "erp_ingest", "identity")
 # Groups of the command itself that call services, beside those that services bring along.
 OWN_GROUPS: Final = frozenset(
-    {"audit-log", "config", "dictionary", "task", "work", "personal", "partner", "keys"}
+    {"audit-log", "config", "dictionary", "task", "work", "personal", "partner", "keys", "proposal"}
 )
 READING: Final = frozenset(
     {"ls", "show", "search", "quarantined", "parked", "dead", "profit", "up", "down", "verify"}

@@ -62,6 +62,9 @@ GROUPS: Final = {
         "shoudan_cli.personal:app", "Recharge accounts of people: find, seal, erase."
     ),
     "pki": Command("shoudan_cli.pki:app", "Certificates of the processes: issue, renew, show."),
+    "proposal": Command(
+        "shoudan_cli.proposals:app", "Calls that need two persons: list, propose, approve, refuse."
+    ),
     "sign": Command(
         "shoudan_cli.sign:app", "Signatures of partners' protocols, to compare with theirs."
     ),

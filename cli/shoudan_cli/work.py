@@ -13,10 +13,14 @@ from shoudan.core.v1 import operations_service_pb2 as core
 from shoudan.core.v1 import operations_service_pb2_grpc as core_grpc
 from shoudan.core.v1 import work_service_pb2 as pb
 from shoudan.core.v1 import work_service_pb2_grpc as stubs
+from shoudan.core.v1.proposal_service_pb2 import Proposal
 from shoudan_cli.clients import Clients, Failed, console, errors, open_clients, run, settings
 from shoudan_cli.config import who
+from shoudan_cli.proposals import call_or_propose
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan
+from shoudan_kit.proposals.command import Why, lines
+from shoudan_kit.proposals.work import METHOD
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -168,7 +172,13 @@ async def _show(kind: str, key: str) -> None:
 async def _decide(request: pb.DecideWorkRequest) -> None:
     async with open_clients(settings()) as clients:
         service, _ = await _owner(clients, request.kind, request.key)
-        answer = await _call(clients, service, "DecideWork", request)
+        answer = await call_or_propose(
+            clients, service, stubs.WorkServiceStub, METHOD, request, Why(request.reason)
+        )
+    if isinstance(answer, Proposal):
+        for line in lines(service, answer):
+            typer.echo(line)
+        return
     before = f" before, by {answer.by}: {answer.reason}" if answer.repeated else ""
     console.print(f"{request.kind} {request.key}: {answer.decision}{before}", markup=False)
 

@@ -137,6 +137,7 @@ class Inbound(msgspec.Struct, frozen=True):
     channel: ChannelRule | None = None
     caller: Caller | None = None
     quotas: tuple[Quota, ...] = ()  # what it was counted against
+    authorization: str = ""  # an operator's token, for a service that must know who calls
     nonce: Nonce | None = None  # of a signed write, which uses it up
     base_url: str = ""  # what links in answers begin with
 

@@ -163,6 +163,10 @@ class Gateway:
             raise Problem(GatewayError.TOO_MANY_CALLS if full else GatewayError.BUSY)
         try:
             async with asyncio.timeout_at(ends_at):
+                if inbound.authorization:
+                    return await self._backend.as_operator(
+                        endpoint.call, message, inbound.authorization
+                    )
                 return await self._backend(endpoint.call, message)
         finally:
             self._in_flight.leave(party, now, answered=True)

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from shoudan.core.v1 import audit_log_service_pb2_grpc as audit_log_grpc
 from shoudan.core.v1 import credential_service_pb2_grpc as credential_grpc
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
+from shoudan.core.v1 import proposal_service_pb2_grpc as proposal_grpc
 from shoudan.core.v1 import sealing_service_pb2_grpc as sealing_grpc
 from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
 from shoudan.identity.v1 import identity_service_pb2 as identity_pb
@@ -50,6 +51,11 @@ from shoudan_kit.limits.bulkhead import Resting
 from shoudan_kit.process.gc_tuning import tune_gc
 from shoudan_kit.process.health import OpsServer
 from shoudan_kit.process.shutdown import bounded, cancel_all, exit_after
+from shoudan_kit.proposals.kinds import Kind
+from shoudan_kit.proposals.proposals import Proposals
+from shoudan_kit.proposals.servicer import NAME as PROPOSALS
+from shoudan_kit.proposals.servicer import ProposalServicer
+from shoudan_kit.proposals.watch import watch
 from shoudan_kit.rpc.callers import Callers, Mode
 from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.server import NO_WATCH, CallWatch, RpcServer
@@ -180,7 +186,7 @@ class Running:
 
     `history` adds to GetHistory what the service's own tables say of a key; `open_work` are the kinds of
     what waits for a person; `credentials` are those the service owns, opened; `sealed` is what its
-    keys seal; `resting` are hosts outside that do not answer.
+    keys seal; `resting` are hosts outside that do not answer; `proposals` need two persons.
     """
 
     context: Any = None
@@ -195,6 +201,7 @@ class Running:
     credentials: Credentials | None = None
     sealed: SealedData | None = None
     resting: Callable[[], Sequence[Resting]] = tuple
+    proposals: Sequence[Kind] = ()
 
 
 @dataclass(frozen=True)
@@ -288,6 +295,7 @@ class Process(Generic[S]):
         self._ops: OpsServer | None = None
         self._refusals: Refusals | None = None
         self._background: list[asyncio.Task[None]] = []
+        self.proposals: Proposals | None = None
 
     async def start(self) -> None:
         """Open, compose, serve. Health answers from the beginning, readiness at the end."""
@@ -301,6 +309,8 @@ class Process(Generic[S]):
         await app.open()
         self.running = await self.service.start(app)
         self._ops.add_checks(self.running.checks)
+        if self.running.proposals:
+            self.proposals = Proposals(cast("Any", app), self.running.proposals)
         self._start_tasks()
         if app.has_db:
             self._refusals = Refusals(app.db, app.ids, app.origin, app.clock)
@@ -321,6 +331,8 @@ class Process(Generic[S]):
         """What runs beside the calls: the service's own, and what every service has."""
         app, settings = self.app, self.settings
         yield from self.running.background
+        if self.proposals is not None:
+            yield partial(watch, self.proposals)
         if self.running.open_work:
             yield gauging(self.running.open_work, app.clock)
         if self.running.credentials is not None:
@@ -354,50 +366,42 @@ class Process(Generic[S]):
         if app.relay is not None:
             app.relay.start()
 
+    def _shared(self) -> Iterator[tuple[Any, Any, str]]:
+        """The servicers that services have in common: what adds each to a server, and its name."""
+        app, running = self.app, self.running
+        if app.has_db:
+            add: Any = operations_grpc.add_OperationsServiceServicer_to_server
+            yield add, Operations(app.db, running.history, running.resting), OPERATIONS
+            add = audit_log_grpc.add_AuditLogServiceServicer_to_server
+            yield add, AuditLog(app.db, app.name, audit_log_keys(self.settings)), AUDIT_LOG
+        if running.open_work:
+            add = work_grpc.add_WorkServiceServicer_to_server
+            yield add, OpenWork(running.open_work), OPEN_WORK
+        if running.credentials is not None:
+            prod = self.settings.profile == "prod"
+            add = credential_grpc.add_CredentialServiceServicer_to_server
+            yield add, CredentialServicer(running.credentials, prod=prod), CREDENTIALS
+        if running.sealed is not None:
+            add = sealing_grpc.add_SealingServiceServicer_to_server
+            yield add, SealingServicer(running.sealed, app.work), SEALING
+        if self.proposals is not None:
+            add = proposal_grpc.add_ProposalServiceServicer_to_server
+            yield add, ProposalServicer(self.proposals), PROPOSALS
+
     async def _start_rpc(self) -> None:
         registers, names = list(self.running.registers), list(self.running.names)
-        if self.app.has_db:
-            servicer = Operations(self.app.db, self.running.history, self.running.resting)
-            add = cast("Any", operations_grpc.add_OperationsServiceServicer_to_server)
-            registers.append(partial(add, servicer))
-            names.append(OPERATIONS)
-            log_servicer = AuditLog(self.app.db, self.app.name, audit_log_keys(self.settings))
-            add = cast("Any", audit_log_grpc.add_AuditLogServiceServicer_to_server)
-            registers.append(partial(add, log_servicer))
-            names.append(AUDIT_LOG)
-        if self.running.open_work:
-            servicer = OpenWork(self.running.open_work)
-            add = cast("Any", work_grpc.add_WorkServiceServicer_to_server)
-            registers.append(partial(add, servicer))
-            names.append(OPEN_WORK)
-        if self.running.credentials is not None:
-            prod = self.settings.profile == "prod"
-            servicer = CredentialServicer(self.running.credentials, prod=prod)
-            add = cast("Any", credential_grpc.add_CredentialServiceServicer_to_server)
-            registers.append(partial(add, servicer))
-            names.append(CREDENTIALS)
-        if self.running.sealed is not None:
-            servicer = SealingServicer(self.running.sealed, self.app.work)
-            add = cast("Any", sealing_grpc.add_SealingServiceServicer_to_server)
-            registers.append(partial(add, servicer))
-            names.append(SEALING)
+        for add, servicer, name in self._shared():
+            registers, names = [*registers, partial(add, servicer)], [*names, name]
         identities = [f"shoudan.profile.{self.settings.profile}"]
         if self.settings.system_id:
             identities.append(f"shoudan.system.{self.settings.system_id}")
         if self.app.identity is None:
-            _log.info(
-                "plaintext", what="gRPC without TLS: for this machine alone", why="no tls_cert"
-            )
-        owner = self.settings.owner_certificate
-        callers = Callers(self._mode(), self.app.tokens.caller_of, owner)
+            _log.info("plaintext", what="gRPC without TLS: this machine alone", why="no tls_cert")
+        app, settings = self.app, self.settings
+        callers = Callers(self._mode(), app.tokens.caller_of, settings.owner_certificate)
+        alone = None if self.proposals is None else self.proposals.check_alone
         self._rpc = RpcServer(
-            self.settings,
-            registers,
-            names,
-            identities,
-            self.app.identity,
-            callers,
-            self._call_watch(),
+            settings, registers, names, identities, app.identity, callers, self._call_watch(), alone
         )
         self.port = await self._rpc.start()
 

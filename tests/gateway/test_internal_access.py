@@ -8,14 +8,19 @@ from typing import Any, Final
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import text
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan_gateway import partners, signing
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.internal_access import InternalAccess, right_for
 from shoudan_gateway.protocol import GatewayError, Inbound, Problem
+from shoudan_kit.config import Secret
 from shoudan_kit.rpc.rights import ROLES
 from shoudan_kit.secrets.tokens import TokenSigner, key_set
+from shoudan_kit.service import Process
+from shoudan_pay.app import SERVICE as PAY
+from shoudan_pay.config import PaySettings
 
 SYSTEM: Final = "here"
 KEY: Final = Ed25519PrivateKey.generate()
@@ -188,3 +193,38 @@ def test_in_prod_the_internal_listener_is_reached_from_this_machine_alone(host: 
     ]
     assert len(mistakes("test", host)) == 1  # a profile without secrets leaves no machine at all
     assert mistakes("prod", "127.0.0.1") == mistakes("prod", "::1") == []
+
+
+async def test_a_person_moves_no_money_alone_by_http_either(
+    open_gateway: Any, new_database: Any, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_bytes(key_set([KEY.public_key()]))
+    given: dict[str, Any] = {"system_id": SYSTEM, "token_keys": [str(keys)]}
+    settings = PaySettings(
+        profile="test",
+        database_url=Secret((await new_database("pay")).service),
+        drain_s=2,
+        two_persons="on",
+        **given,
+    )
+    pay: Process[PaySettings] = Process(PAY, settings)
+    await pay.start()
+    front = await open_gateway(callers="enforce", pay_target=f"127.0.0.1:{pay.port}", **given)
+    maker = bearer("finance-maker")
+    of = {"ident": "oms", "groups": "down_channel", "eid": "h1"}
+
+    async def post(path: str, **params: str) -> tuple[int, str]:
+        return await answer_of(front, path, "POST", maker, **of, **params)
+
+    try:
+        assert (await post("/account/create", account_name="one"))[0] == 200
+        two = (403, "须由两人完成，请提案后由另一人审批")
+        assert await post("/account/balance/add", trade_no="t1", amount="100") == two
+        assert await post("/account/balance/setcredit", credit="100") == two
+        query = await answer_of(front, "/account/query", "GET", maker, **of)
+        assert query == (200, "")
+        async with pay.app.db.connect() as db:
+            assert (await db.execute(text("SELECT count(*) FROM account_record"))).scalar_one() == 0
+    finally:
+        await pay.stop()

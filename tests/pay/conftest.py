@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from grpc import aio
 
+from shoudan.core.v1 import proposal_service_pb2_grpc as proposal_stubs
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE
 from shoudan_pay.config import PaySettings
+from tests.credentials import trusted_keys
 from tests.pay.ledger.bank import Bank, settings
+from tests.pay.ledger.office import SETTINGS, Office
 from tests.pay.ledger.vault import Turnable, Vault, opened
 
 
@@ -48,3 +51,22 @@ def folder(tmp_path: Path) -> Path:
 async def vault(base: Turnable, folder: Path) -> AsyncIterator[Vault]:
     async with opened(base, folder) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+async def office(
+    database: Callable[[str], Awaitable[DatabaseUrls]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Office]:
+    """A pay service that believes our operators and needs two of them."""
+    urls = await database("pay")
+    keys = trusted_keys(tmp_path_factory.mktemp("keys"))
+    made = settings(urls, token_keys=[str(keys)], **SETTINGS)
+    process: Process[PaySettings] = Process(SERVICE, made)
+    await process.start()
+    async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+        yield Office(
+            Bank(process, stubs.LedgerServiceStub(channel), urls),
+            proposal_stubs.ProposalServiceStub(channel),
+        )
+    await process.stop()

@@ -60,6 +60,7 @@ REFUSALS: Final = {
     "ERROR_REASON_GROUP_REFUSED": (901, 400, "添加资金变动记录失败"),
     "ERROR_REASON_POSTING_FAILED": (901, 503, "添加资金变动记录失败"),
     "ERROR_REASON_NUMBER_INVALID": (903, 400, "数量错误{num}"),
+    "ERROR_REASON_PROPOSAL_REQUIRED": (403, 403, "须由两人完成，请提案后由另一人审批"),
 }
 
 

@@ -24,11 +24,15 @@ SERVICES: Final = ("order", "pay", "delivery", "erp_ingest", "gateway", "identit
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """The services and the operators' roles that may call one method; `anyone`: who calls is not asked."""
+    """The services and the operators' roles that may call one method; `anyone`: who calls is not asked.
+
+    A method with `approvers` needs two persons: an operator proposes it, one of these roles approves it.
+    """
 
     services: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
     anyone: bool = False
+    approvers: frozenset[str] = frozenset()
 
     def allows(self, caller: Caller) -> bool:
         """Whether this caller may call the method."""
@@ -74,9 +78,11 @@ def right_of(service: str, method: str) -> Right:
 def _right(method: Any) -> Right:
     callers = method.GetOptions().Extensions[cast("Any", callers_pb2).callers]
     roles, services = frozenset[str](callers.roles), frozenset[str](callers.services)
-    if unknown := (roles - set(ROLES)) | (services - set(SERVICES)):
+    approvers = frozenset[str](callers.approvers)
+    if unknown := ((roles | approvers) - set(ROLES)) | (services - set(SERVICES)):
         raise ValueError(f"{method.full_name}: no such caller: {', '.join(sorted(unknown))}")
-    return Right(services, frozenset(ROLES) if VIEWER in roles else roles, callers.anyone)
+    every = frozenset(ROLES) if VIEWER in roles else roles
+    return Right(services, every, callers.anyone, approvers)
 
 
 def changes(method: str) -> bool:

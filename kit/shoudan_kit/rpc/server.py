@@ -45,6 +45,9 @@ _WORDS: Final[Mapping[grpc.StatusCode | None, str]] = {
     grpc.StatusCode.INVALID_ARGUMENT: "a value is out of range",
     grpc.StatusCode.ABORTED: "another call wrote the same at this moment, repeat this one",
 }
+# Refuses a direct call that needs two persons: its path, its request, its caller.
+CheckAlone: TypeAlias = Callable[[str, Any, Caller], Awaitable[None]]
+
 # Where a value of a request is read that the contract's type lets through.
 _READERS: Final = frozenset(
     {
@@ -136,14 +139,15 @@ class RpcServer:
         identity: Identity | None = None,
         callers: Callers = LOCAL,
         watch: CallWatch = NO_WATCH,
+        check_alone: CheckAlone | None = None,
     ) -> None:
         """`servicers` register themselves (`partial(add_X_to_server, x)`); `names` are full service
         names for health and reflection; `identities` are answered by health alone; `callers` says who
-        calls, and without it whoever calls from this machine; `watch` is called
-        around each method."""
+        calls, and without it whoever calls from this machine; `watch` is called around each method;
+        `check_alone` refuses calls of methods with approvers that one operator may not make alone."""
         self._settings, self._names, self._identity = settings, tuple(names), identity
         self._identities, self._callers = tuple(identities), callers
-        self._watch = watch
+        self._watch, self._check_alone = watch, check_alone
         self._servicers = tuple(servicers)
         self._health: Any = _Health()
         self._server: aio.Server | None = None
@@ -155,9 +159,8 @@ class RpcServer:
             options=_server_options(self._settings),
             maximum_concurrent_rpcs=self._settings.rpc_concurrency_max,
         )
-        around = cast(
-            "aio.Server",
-            _Around(server, self._callers, self._settings.rpc_open, self._watch),
+        around: Any = _Around(
+            server, self._callers, self._settings.rpc_open, self._watch, self._check_alone
         )
         for register in self._servicers:
             register(around)
@@ -205,9 +208,10 @@ class _Around:
         callers: Callers,
         opened: Sequence[str],
         watch: CallWatch,
+        check_alone: CheckAlone | None,
     ) -> None:
         self._server, self._callers, self._open = server, callers, opened
-        self._watch = watch
+        self._watch, self._check_alone = watch, check_alone
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """The same methods without their names: generated code offers both, one is enough."""
@@ -219,7 +223,8 @@ class _Around:
 
     def _method(self, service: str, name: str) -> _Method:
         access = access_of(service, name, self._open)
-        return _Method(access, self._callers, self._watch)
+        check_alone = self._check_alone if access.right.approvers else None
+        return _Method(access, self._callers, self._watch, check_alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +234,7 @@ class _Method:
     access: Access
     callers: Callers
     watch: CallWatch
+    check_alone: CheckAlone | None = None  # of a method that needs two persons
 
 
 def _wrap(handler: Handler, method: _Method) -> Handler:
@@ -282,6 +288,8 @@ def _answering(
         async with _Call(method, context) as caller:
             await _refuse_unreadable(request, context)
             method.access.fill_doer(request, caller)
+            if method.check_alone is not None and caller.id:  # a person, not a service
+                await method.check_alone(method.access.path, request, caller)
             begun = method.watch.begin(method.access, caller, request)
             answer = await inner(request, context)
             if begun is not None:
@@ -298,6 +306,8 @@ def _yielding(
         async with _Call(method, context) as caller:
             await _refuse_unreadable(request, context)
             method.access.fill_doer(request, caller)
+            if method.check_alone is not None and caller.id:  # a person, not a service
+                await method.check_alone(method.access.path, request, caller)
             begun = method.watch.begin(method.access, caller, request)
             if begun is not None:  # before the first answer: what is sent cannot be taken back
                 await method.watch.end(begun)

@@ -150,7 +150,7 @@ class OpenWork(work_service_pb2_grpc.WorkServiceServicer):
         if source is None:
             await _refuse(context, f"kind is of {', '.join(self._sources)}")
             raise AssertionError
-        _check_right(source)
+        check_right(source)
         for name, text in (("by", request.by), ("reason", request.reason)):
             if not 1 <= len(text) <= WORDS_MAX or not text.isprintable():
                 await _refuse(context, f"{name} is 1 to {WORDS_MAX} printable characters")
@@ -197,7 +197,7 @@ async def gauge(sources: Sequence[Source], clock: Clock) -> None:
         OPEN_WORK_AGE_SECONDS(source.kind).set(max(0.0, age_s))
 
 
-def _check_right(source: Source) -> None:
+def check_right(source: Source) -> None:
     """The contract lets everyone call DecideWork who may decide something. Raises NotAllowed."""
     caller, needed = current_caller(), FINANCE if source.moves_money else PEOPLE
     if caller.kind == "operator" and needed.isdisjoint(caller.roles):

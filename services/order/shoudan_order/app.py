@@ -31,6 +31,7 @@ from shoudan_order.rpc.audit import AuditServicer
 from shoudan_order.rpc.catalogue import CatalogueServicer
 from shoudan_order.rpc.dictionary import DictionaryServicer
 from shoudan_order.rpc.order import OrderServicer
+from shoudan_order.rpc.proposals import kinds
 from shoudan_order.store.sealed import SEALED
 from shoudan_order.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_order.tasks import HANDLERS
@@ -93,10 +94,7 @@ async def start(app: App[OrderSettings]) -> Running:
                 dictionary_service_pb2_grpc.add_DictionaryServiceServicer_to_server,
                 DictionaryServicer(context),
             ),
-            partial(
-                personal_service_pb2_grpc.add_PersonalServiceServicer_to_server,
-                personal,
-            ),
+            partial(personal_service_pb2_grpc.add_PersonalServiceServicer_to_server, personal),
         ),
         names=NAMES,
         handlers=HANDLERS,
@@ -106,6 +104,7 @@ async def start(app: App[OrderSettings]) -> Running:
         credentials=context.credentials,
         sealed=SealedData(ring, SEALED),
         resting=notifier.resting,
+        proposals=kinds(context),
     )
 
 

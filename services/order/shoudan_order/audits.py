@@ -6,8 +6,11 @@ A late result closes its audit without a person (results, returns). Source: oms-
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
@@ -15,6 +18,7 @@ from shoudan_order import binding, kinds, order_totals, results, returns
 from shoudan_order.context import Context
 from shoudan_order.delivery_calls import key
 from shoudan_order.delivery_client import UNKNOWN, Outcome
+from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.refusals import AuditRefused, NotFound, existing
 from shoudan_order.states import (
     ENDED,
@@ -37,7 +41,7 @@ from shoudan_order.store import returns as return_store
 from shoudan_order.store.audits import Audit
 from shoudan_order.store.catalogue import Operation, record
 from shoudan_order.store.returns import Return
-from shoudan_order.store.rows import Order, OrderState
+from shoudan_order.store.rows import DeliveryState, Order, OrderState
 
 # The result code of what a person has decided.
 MANUAL: Final = "manual"
@@ -54,6 +58,10 @@ REFUND_AUDIT: Final = {
 }
 
 
+# Called in the transaction that ends an audit, with its order as that left it.
+Finish: TypeAlias = Callable[[UnitOfWork, Order, OrderState], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Who decided what, and why."""
@@ -68,8 +76,9 @@ async def decide(
     audit_id: int,
     decision: Decision,
     record: Callable[[UnitOfWork], None] = no_record,
+    finish: Finish | None = None,
 ) -> Audit:
-    """End one audit, `record` in the same transaction. Refuses: NotFound, AuditRefused.
+    """End one audit, `record` and `finish` in the same transaction. Refuses: NotFound, AuditRefused.
 
     An audit that the system closed with the same end gets the decision: the result came in between, or
     the process died before the decision was stored.
@@ -98,7 +107,38 @@ async def decide(
             work, decision.by, "audit.decide", f"audit {audit_id}", decision.reason
         )
         record(work)
+        if finish is not None:
+            await finish(work, order, was)
     return decided
+
+
+async def try_out(
+    context: Context, work: UnitOfWork, audit_id: int, decision: Decision
+) -> tuple[Order, OrderState, OrderState]:
+    """The order of an audit before and after a decision, in a transaction that is then rolled back.
+
+    By the code that decides, on an empty memory; the supplier is not called. Refuses as `decide`.
+    """
+    context = copy(context)
+    context.memory = OrdersInMemory(1)
+    audit = await store.lock_audit(work.db, audit_id)
+    if audit is None:
+        raise NotFound("audit", audit_id)
+    if audit.audit_status != AuditStatus.WAITING:
+        raise AuditRefused(audit_id, "decided before")
+    order, was = await _locked(work, audit)
+    await _TRIALS[audit.change_type](context, work, audit, decision)
+    return order, was, (await _locked(work, audit))[1]
+
+
+async def order_of(context: Context, audit_id: int) -> OrderState | None:
+    """The state of an audit's order now; None when there is no such audit."""
+    async with context.app.db.connect() as db:
+        audit = await store.lock_audit(db, audit_id)
+        if audit is None:
+            return None
+        found = await order_store.read_orders(db, [audit.order_id], lock=False)
+    return found[audit.order_id][1]
 
 
 async def _locked(work: UnitOfWork, audit: Audit) -> tuple[Order, OrderState]:
@@ -123,46 +163,85 @@ async def record_operation(work: UnitOfWork, by: str, what: str, subject: str, r
 
 async def _delivery(context: Context, audit: Audit, decision: Decision) -> None:
     """An unknown delivery has succeeded or failed; one that failed may be confirmed as delivered."""
-    succeeded = _decided_success(audit, decision)
+    _decided_success(audit, decision)
     async with context.app.db.connect() as db:
-        there = existing(
-            await delivery_store.deliveries_by_ids(db, [audit.delivery_id]),
-            "delivery",
-            audit.delivery_id,
-        )
+        there = await _audited_delivery(db, audit)
     if there.delivery_status in OPEN_DELIVERIES:
         order = (await context.orders([audit.order_id]))[audit.order_id]
         await _resolve_at_delivery(context, audit, decision, key(context, order, audit.delivery_id))
-        outcome = Outcome(
-            audit.delivery_id, succeeded, result_code=MANUAL, result_desc=decision.reason
-        )
-        await results.report(context, [outcome])
-    elif succeeded and there.delivery_status == DeliveryStatus.FAILED:
+        await results.report(context, [_outcome(audit, decision)])
+    else:
         async with context.app.work("audit.confirm") as work:
-            why = await results.confirm(context, work, audit.delivery_id, decision.reason)
+            await _confirm(context, work, audit, decision, there.delivery_status)
+
+
+async def _try_delivery(
+    context: Context, work: UnitOfWork, audit: Audit, decision: Decision
+) -> None:
+    _decided_success(audit, decision)
+    there = await _audited_delivery(work.db, audit)
+    if there.delivery_status in OPEN_DELIVERIES:
+        await results.report_in(context, work, [_outcome(audit, decision)])
+    else:
+        await _confirm(context, work, audit, decision, there.delivery_status)
+
+
+async def _audited_delivery(db: AsyncConnection, audit: Audit) -> DeliveryState:
+    found = await delivery_store.deliveries_by_ids(db, [audit.delivery_id])
+    return existing(found, "delivery", audit.delivery_id)
+
+
+async def _confirm(
+    context: Context, work: UnitOfWork, audit: Audit, decision: Decision, status: DeliveryStatus
+) -> None:
+    """A failed delivery was delivered all the same; any other end stays."""
+    succeeded = decision.status == AuditStatus.SUCCEEDED
+    if succeeded and status == DeliveryStatus.FAILED:
+        why = await results.confirm(context, work, audit.delivery_id, decision.reason)
         if why:
             raise AuditRefused(audit.audit_id, why)
-    elif succeeded != (there.delivery_status == DeliveryStatus.SUCCEEDED):
+    elif succeeded != (status == DeliveryStatus.SUCCEEDED):
         raise AuditRefused(audit.audit_id, "the delivery has ended otherwise and stays so")
+
+
+def _outcome(audit: Audit, decision: Decision, *, is_return: bool = False) -> Outcome:
+    """The decision as a supplier's result."""
+    succeeded, why = decision.status == AuditStatus.SUCCEEDED, decision.reason
+    return Outcome(audit.delivery_id, succeeded, is_return, result_code=MANUAL, result_desc=why)
 
 
 async def _return(context: Context, audit: Audit, decision: Decision) -> None:
     """The same for a return."""
-    succeeded = _decided_success(audit, decision)
+    _decided_success(audit, decision)
     async with context.app.db.connect() as db:
-        there = existing(
-            await return_store.returns_by_ids(db, [audit.delivery_id]), "return", audit.delivery_id
-        )
+        there = await _audited_return(db, audit)
     if there.return_status in OPEN_RETURNS:
         order = (await context.orders([audit.order_id]))[audit.order_id]
         await _resolve_at_delivery(
             context, audit, decision, key(context, order, there.return_id, is_return=True)
         )
-        outcome = Outcome(
-            audit.delivery_id, succeeded, True, result_code=MANUAL, result_desc=decision.reason
-        )
-        await returns.report(context, [outcome])
-    elif succeeded != (there.return_status == ReturnStatus.SUCCEEDED):
+        await returns.report(context, [_outcome(audit, decision, is_return=True)])
+    else:
+        _same_return(audit, decision, there)
+
+
+async def _try_return(context: Context, work: UnitOfWork, audit: Audit, decision: Decision) -> None:
+    _decided_success(audit, decision)
+    there = await _audited_return(work.db, audit)
+    if there.return_status in OPEN_RETURNS:
+        await returns.report_in(context, work, [_outcome(audit, decision, is_return=True)])
+    else:
+        _same_return(audit, decision, there)
+
+
+async def _audited_return(db: AsyncConnection, audit: Audit) -> Return:
+    found = await return_store.returns_by_ids(db, [audit.delivery_id])
+    return existing(found, "return", audit.delivery_id)
+
+
+def _same_return(audit: Audit, decision: Decision, there: Return) -> None:
+    succeeded = decision.status == AuditStatus.SUCCEEDED
+    if succeeded != (there.return_status == ReturnStatus.SUCCEEDED):
         raise AuditRefused(audit.audit_id, "the return has ended otherwise and stays so")
 
 
@@ -198,37 +277,45 @@ async def _order(context: Context, audit: Audit, decision: Decision) -> None:
     One that has ended stays so.
     """
     async with context.app.work("audit.order") as work:
-        order, was = await _locked(work, audit)
-        if was.order_status in ENDED:
-            _same(audit, decision, ORDER_AUDIT[was.order_status])
-            return
-        if decision.status not in {AuditStatus.PARTIAL, AuditStatus.FAILED}:
-            raise AuditRefused(audit.audit_id, "only partial success (91) or failure (90)")
-        now = order_totals.closed(order, order_totals.as_is(was), partial=True)
-        if now.order_status not in ENDED:
-            raise AuditRefused(audit.audit_id, "it is not paid, or parts are under way")
-        if ORDER_AUDIT[now.order_status] != decision.status:
-            raise AuditRefused(audit.audit_id, "something (91) or nothing (90) was delivered")
-        await order_store.advance_orders(work.db, [now])
-        results.end(context, work, order, now)
+        await _try_order(context, work, audit, decision)
+
+
+async def _try_order(context: Context, work: UnitOfWork, audit: Audit, decision: Decision) -> None:
+    order, was = await _locked(work, audit)
+    if was.order_status in ENDED:
+        _same(audit, decision, ORDER_AUDIT[was.order_status])
+        return
+    if decision.status not in {AuditStatus.PARTIAL, AuditStatus.FAILED}:
+        raise AuditRefused(audit.audit_id, "only partial success (91) or failure (90)")
+    now = order_totals.closed(order, order_totals.as_is(was), partial=True)
+    if now.order_status not in ENDED:
+        raise AuditRefused(audit.audit_id, "it is not paid, or parts are under way")
+    if ORDER_AUDIT[now.order_status] != decision.status:
+        raise AuditRefused(audit.audit_id, "something (91) or nothing (90) was delivered")
+    await order_store.advance_orders(work.db, [now])
+    results.end(context, work, order, now)
 
 
 async def _refund(context: Context, audit: Audit, decision: Decision) -> None:
     """Close a refund returned in part: 91, what came back is refunded. One that has ended stays so."""
     async with context.app.work("audit.refund") as work:
-        order, was = await _locked(work, audit)
-        refund = (await refund_store.refunds_by_ids(work.db, [audit.refund_id]))[audit.refund_id]
-        if refund.refund_status != RefundStatus.RETURNING:
-            _same(audit, decision, REFUND_AUDIT[refund.refund_status])
-            return
-        if decision.status != AuditStatus.PARTIAL:
-            raise AuditRefused(audit.audit_id, "only partial success (91)")
-        goods = await return_store.returns_of_refunds(work.db, [audit.refund_id])
-        ended = returns.ended_refund(order, order_totals.as_is(was), refund, goods)
-        if ended is None or ended[0].refund_status != RefundStatus.PARTIAL:
-            raise AuditRefused(audit.audit_id, "not returned in part, or returns are under way")
-        await order_store.advance_orders(work.db, [ended[1]])
-        await returns.close(context, work, order, ended[0])
+        await _try_refund(context, work, audit, decision)
+
+
+async def _try_refund(context: Context, work: UnitOfWork, audit: Audit, decision: Decision) -> None:
+    order, was = await _locked(work, audit)
+    refund = (await refund_store.refunds_by_ids(work.db, [audit.refund_id]))[audit.refund_id]
+    if refund.refund_status != RefundStatus.RETURNING:
+        _same(audit, decision, REFUND_AUDIT[refund.refund_status])
+        return
+    if decision.status != AuditStatus.PARTIAL:
+        raise AuditRefused(audit.audit_id, "only partial success (91)")
+    goods = await return_store.returns_of_refunds(work.db, [audit.refund_id])
+    ended = returns.ended_refund(order, order_totals.as_is(was), refund, goods)
+    if ended is None or ended[0].refund_status != RefundStatus.PARTIAL:
+        raise AuditRefused(audit.audit_id, "not returned in part, or returns are under way")
+    await order_store.advance_orders(work.db, [ended[1]])
+    await returns.close(context, work, order, ended[0])
 
 
 def _same(audit: Audit, decision: Decision, expected: AuditStatus) -> None:
@@ -239,21 +326,27 @@ def _same(audit: Audit, decision: Decision, expected: AuditStatus) -> None:
 
 async def _false_success(context: Context, audit: Audit, decision: Decision) -> None:
     """Take the supplier's money back for a delivery that only seemed to succeed; nothing else changes."""
+    async with context.app.work("audit.false_success") as work:
+        await _try_false_success(context, work, audit, decision)
+
+
+async def _try_false_success(
+    context: Context, work: UnitOfWork, audit: Audit, decision: Decision
+) -> None:
     if decision.status == AuditStatus.FAILED:
         return
     if decision.status != AuditStatus.SUCCEEDED:
         raise AuditRefused(audit.audit_id, "only success (0) or failure (90)")
-    async with context.app.work("audit.false_success") as work:
-        order, was = await _locked(work, audit)
-        one = await _false_return(work, audit)
-        if one is None:
-            return
-        await return_store.insert_returns(work.db, [one])
-        now = order_totals.returned(order_totals.as_is(was), one)
-        await order_store.advance_orders(work.db, [now])
-        context.enqueue(
-            work, kinds.UP_REFUND, order.line_id, kinds.ReturnStep(one.return_id, 0, order.order_id)
-        )
+    order, was = await _locked(work, audit)
+    one = await _false_return(work, audit)
+    if one is None:
+        return
+    await return_store.insert_returns(work.db, [one])
+    now = order_totals.returned(order_totals.as_is(was), one)
+    await order_store.advance_orders(work.db, [now])
+    context.enqueue(
+        work, kinds.UP_REFUND, order.line_id, kinds.ReturnStep(one.return_id, 0, order.order_id)
+    )
 
 
 async def _false_return(work: UnitOfWork, audit: Audit) -> Return | None:
@@ -295,6 +388,17 @@ _EFFECTS: Final[Mapping[AuditType, Callable[[Context, Audit, Decision], Awaitabl
     AuditType.ORDER: _order,
     AuditType.REFUND: _refund,
     AuditType.FALSE_SUCCESS: _false_success,
+}
+
+
+_TRIALS: Final[
+    Mapping[AuditType, Callable[[Context, UnitOfWork, Audit, Decision], Awaitable[None]]]
+] = {
+    AuditType.DELIVERY: _try_delivery,
+    AuditType.RETURN: _try_return,
+    AuditType.ORDER: _try_order,
+    AuditType.REFUND: _try_refund,
+    AuditType.FALSE_SUCCESS: _try_false_success,
 }
 
 

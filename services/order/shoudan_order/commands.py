@@ -267,8 +267,35 @@ def decide(audit_id: int, status: str, reason: Reason, target: Target = DEFAULT_
     request = pb.DecideAuditRequest(
         audit_id=audit_id, status=STATUSES[status], by=getpass.getuser(), reason=reason
     )
-    call(target, "Audit", "DecideAudit", request)
-    typer.echo(f"audit {audit_id}: {status}")
+    proposal = run(target, lambda ask: _decide_or_propose(ask, request))
+    if proposal is None:
+        typer.echo(f"audit {audit_id}: {status}")
+        return
+    from shoudan_kit.proposals.command import lines
+
+    for line in lines("order", proposal):
+        typer.echo(line)
+
+
+async def _decide_or_propose(ask: Ask, request: Any) -> Any:
+    """None when the audit was decided; its proposal where that needs a second person."""
+    import grpc
+
+    from shoudan_kit.proposals.command import Why, proposed
+    from shoudan_kit.proposals.refusals import ProposalRequired
+    from shoudan_kit.rpc.refusal import refused_from_rpc
+
+    try:
+        await ask("Audit", "DecideAudit", request)
+    except grpc.RpcError as error:
+        refused = refused_from_rpc(error)
+        if refused is None or refused.reason != ProposalRequired.reason:
+            raise
+    else:
+        return None
+    method = "shoudan.order.v1.AuditService/DecideAudit"
+    answer = await ask("Proposal", "Propose", proposed(method, request, Why(request.reason)))
+    return answer.proposal
 
 
 @audit.command()
@@ -310,6 +337,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]]) -> T:
     """What asks the service one thing or several; the first refusal ends the command with its words."""
     import grpc
 
+    from shoudan.core.v1 import proposal_service_pb2_grpc
     from shoudan.order.v1 import audit_service_pb2_grpc, order_service_pb2_grpc
     from shoudan_kit.rpc.command import command_channel
 
@@ -318,6 +346,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]]) -> T:
         stubs = {
             "Order": order_service_pb2_grpc.OrderServiceStub,
             "Audit": audit_service_pb2_grpc.AuditServiceStub,
+            "Proposal": proposal_service_pb2_grpc.ProposalServiceStub,
         }
 
         async def ask(service: str, method: str, message: Any) -> Any:

@@ -9,17 +9,25 @@ from typing import ClassVar
 from pydantic import Field
 
 from shoudan_kit.config import Seconds
+from shoudan_kit.proposals.settings import TwoPersonsSettings
 from shoudan_kit.secrets.sealing_settings import SealedAccountSettings
 
 # WeChat Pay's published schedule; the document's maximum of ten attempts uses its first ten waits.
 NOTIFY_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
 
 
-class OrderSettings(SealedAccountSettings):
+class OrderSettings(SealedAccountSettings, TwoPersonsSettings):
     """Settings of `shoudan serve order`."""
 
     masked: ClassVar[frozenset[str]] = frozenset({"rechage_account", "recharge_account"})
 
+    price_alone_max_ppm: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Millionths by which one admin alone may change a price of a product; 0: no price. A new "
+        "product always needs two.",
+    )
     secrets_dir: Path | None = Field(
         None,
         description="Folder of files, one per secret_name; SHOUDAN_SECRET_<NAME> comes first.",

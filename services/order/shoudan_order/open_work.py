@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from shoudan.order.v1 import events_pb2 as events
-from shoudan_kit.tasks.open_work import Count, Decision, DecisionEvents, Item, Source
+from shoudan_kit.tasks.open_work import Count, Decision, DecisionEvents, Item
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import audits, retries
 from shoudan_order.context import Context
@@ -34,7 +34,7 @@ ID_MAX: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class AuditKind:
     """One kind, over its statements; what it is about is `about` the other number of a row."""
 
     context: Context
@@ -79,7 +79,7 @@ class _Kind:
 
     async def decide(self, item: Item, decision: Decision) -> None:
         """An audit is decided as by `shoudan audit decide`. Refuses: NotFound, AuditRefused."""
-        await self._decide_audit(int(item.key), decision)
+        await self.decide_audit(int(item.key), decision)
 
     async def decided(self, key: str, asked: Decision) -> Decision | None:
         """By its event, or by the audit itself, which may have been decided elsewhere.
@@ -96,20 +96,23 @@ class _Kind:
         if audit is None or not ended or audit.change_type != self.audit:
             return None
         if audit.audit_by == audit_store.SYSTEM and audit.audit_status == STATUSES.get(asked.word):
-            await self._decide_audit(number, asked)
+            await self.decide_audit(number, asked)
             return asked
         return Decision(WORDS[audit.audit_status], audit.audit_by, audit.audit_msg)
 
-    async def _decide_audit(self, number: int, decision: Decision) -> None:
+    async def decide_audit(
+        self, number: int, decision: Decision, finish: audits.Finish | None = None
+    ) -> None:
+        """End an audit and record the decision with it; `finish` in the same transaction."""
         word = audits.Decision(STATUSES[decision.word], decision.by, decision.reason)
-        await audits.decide(self.context, number, word, self._record(str(number), decision))
+        await audits.decide(self.context, number, word, self._record(str(number), decision), finish)
 
     def _record(self, key: str, decision: Decision) -> Callable[[UnitOfWork], None]:
         """The event that answers a repeat, written in the transaction of the decision."""
         return lambda work: DECIDED.add(work, self.kind, key, decision)
 
 
-class _Orders(_Kind):
+class _Orders(AuditKind):
     """Orders parked without an audit: deciding requests the audit that will unpark them."""
 
     async def decide(self, item: Item, decision: Decision) -> None:
@@ -124,7 +127,7 @@ class _Orders(_Kind):
         )
 
 
-class _Notifies(_Kind):
+class _Notifies(AuditKind):
     """Notifies that were given up get three attempts more."""
 
     async def decide(self, item: Item, decision: Decision) -> None:
@@ -134,16 +137,16 @@ class _Notifies(_Kind):
             raise NotFound("notify", int(item.key))
 
 
-def sources(context: Context) -> Sequence[Source]:
+def sources(context: Context) -> Sequence[AuditKind]:
     """Every kind of this service; the refund of an order is `order_refund`, pay has refunds of its own."""
     either = SUCCESS, FAILED
     every = SUCCESS, FAILED, PARTIAL
     return (
-        _Kind(context, "delivery", store.AUDITS, either, "delivery", int(AuditType.DELIVERY)),
-        _Kind(context, "return", store.AUDITS, either, "return", int(AuditType.RETURN)),
-        _Kind(context, "order", store.AUDITS, every, "", int(AuditType.ORDER)),
-        _Kind(context, "order_refund", store.AUDITS, every, "refund", int(AuditType.REFUND)),
-        _Kind(
+        AuditKind(context, "delivery", store.AUDITS, either, "delivery", int(AuditType.DELIVERY)),
+        AuditKind(context, "return", store.AUDITS, either, "return", int(AuditType.RETURN)),
+        AuditKind(context, "order", store.AUDITS, every, "", int(AuditType.ORDER)),
+        AuditKind(context, "order_refund", store.AUDITS, every, "refund", int(AuditType.REFUND)),
+        AuditKind(
             context,
             "false_success",
             store.AUDITS,

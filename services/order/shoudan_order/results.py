@@ -71,16 +71,22 @@ async def report(context: Context, outcomes: Sequence[Outcome]) -> list[Ack]:
 
 async def _apply(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ack]:
     async with context.app.work("order.results") as work:
-        ids = [one.id for one in outcomes]
-        # Lock orders first and in id order; what is read afterwards includes concurrent changes.
-        locked = await store.lock_by_deliveries(work.db, ids)
-        sold = await context.orders(locked, work.db)
-        orders = {order_id: (sold[order_id], was) for order_id, was in locked.items()}
-        there = await delivery_store.deliveries_by_ids(work.db, ids)
-        batch = _decide(orders, there, outcomes, context.settings.supplier_cost_max_ppm)
-        await _write(context, work, orders, batch)
+        batch = await report_in(context, work, outcomes)
     context.memory.drop(i for i, now in batch.now.items() if now.order_status == OrderStatus.FAILED)
     return batch.acks
+
+
+async def report_in(context: Context, work: UnitOfWork, outcomes: Sequence[Outcome]) -> _Batch:
+    """Store ends of deliveries inside a transaction of the caller's."""
+    ids = [one.id for one in outcomes]
+    # Lock orders first and in id order; what is read afterwards includes concurrent changes.
+    locked = await store.lock_by_deliveries(work.db, ids)
+    sold = await context.orders(locked, work.db)
+    orders = {order_id: (sold[order_id], was) for order_id, was in locked.items()}
+    there = await delivery_store.deliveries_by_ids(work.db, ids)
+    batch = _decide(orders, there, outcomes, context.settings.supplier_cost_max_ppm)
+    await _write(context, work, orders, batch)
+    return batch
 
 
 def _decide(

@@ -131,21 +131,26 @@ async def report(context: Context, outcomes: Sequence[Outcome]) -> list[Ack]:
 
 
 async def _report(context: Context, outcomes: Sequence[Outcome]) -> dict[int, Ack]:
-    ids = [one.id for one in outcomes]
     async with context.app.work("refund.results") as work:
-        known = await store.returns_by_ids(work.db, ids)
-        order_ids = sorted({r.order_id for r in known.values()})
-        orders = await order_store.read_orders(work.db, order_ids, lock=True)
-        # Read again under the locks: a concurrent report may have ended them; none is sent meanwhile.
-        there = await store.returns_by_ids(work.db, ids, lock=True)
-        batch = _decide(there, outcomes)
-        if batch.ended:
-            await store.advance_returned(work.db, batch.ended)
-        await _unpark_known(work, orders, batch)
-        await _settle(context, work, orders, batch)
-        if batch.conflicts:
-            await _park(work, orders, batch)
-    return batch.acks
+        return (await report_in(context, work, outcomes)).acks
+
+
+async def report_in(context: Context, work: UnitOfWork, outcomes: Sequence[Outcome]) -> _Batch:
+    """Store ends of returns inside a transaction of the caller's."""
+    ids = [one.id for one in outcomes]
+    known = await store.returns_by_ids(work.db, ids)
+    order_ids = sorted({r.order_id for r in known.values()})
+    orders = await order_store.read_orders(work.db, order_ids, lock=True)
+    # Read again under the locks: a concurrent report may have ended them; none is sent meanwhile.
+    there = await store.returns_by_ids(work.db, ids, lock=True)
+    batch = _decide(there, outcomes)
+    if batch.ended:
+        await store.advance_returned(work.db, batch.ended)
+    await _unpark_known(work, orders, batch)
+    await _settle(context, work, orders, batch)
+    if batch.conflicts:
+        await _park(work, orders, batch)
+    return batch
 
 
 def _decide(there: Mapping[int, Return], outcomes: Sequence[Outcome]) -> _Batch:

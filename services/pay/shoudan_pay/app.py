@@ -34,6 +34,7 @@ from shoudan_pay.rpc.dingdang import DingdangServicer
 from shoudan_pay.rpc.ledger import LedgerServicer
 from shoudan_pay.rpc.payment import PaymentServicer
 from shoudan_pay.rpc.platform import PlatformServicer
+from shoudan_pay.rpc.proposals import kinds
 from shoudan_pay.rpc.setup import SetupServicer
 from shoudan_pay.tables import METADATA
 from shoudan_pay.tasks import HANDLERS
@@ -55,6 +56,7 @@ async def start(app: App[PaySettings]) -> Running:
     await context.credentials.open()
     payserver, signatures, heads = context.payserver, context.signatures, HeadLog(app)
     ledger = LedgerServicer(app, context.ledger)
+    waiting = open_work.sources(app, payserver.settlement.history)
     registers = (
         partial(ledger_stubs.add_LedgerServiceServicer_to_server, ledger),
         partial(payment_stubs.add_PaymentServiceServicer_to_server, PaymentServicer(payserver)),
@@ -88,8 +90,9 @@ async def start(app: App[PaySettings]) -> Running:
         history=_history,
         credentials=context.credentials,
         sealed=_sealed(context.credentials.ring),
-        open_work=open_work.sources(app, payserver.settlement.history),
+        open_work=waiting,
         resting=context.resting,
+        proposals=kinds(app.settings, waiting, payserver.components),
         closers=[ledger.aclose, *context.closers, heads.aclose],
     )
 

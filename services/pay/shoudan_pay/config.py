@@ -11,6 +11,7 @@ from pydantic import Field
 
 from shoudan_kit.config import Port, Seconds, Secret
 from shoudan_kit.http.ssrf import opened
+from shoudan_kit.proposals.settings import TwoPersonsSettings
 from shoudan_kit.secrets.sealing_settings import CredentialSealingSettings
 
 UMS_WAITS_S = [5.0, 15.0, 60.0, 300.0]
@@ -21,7 +22,7 @@ PUBLIC_KEY_LINE = re.compile(r"public:[A-Za-z0-9+/]{43}=")
 STATEMENT_KEY_CHARS_MIN = 32
 
 
-class PaySettings(CredentialSealingSettings):
+class PaySettings(CredentialSealingSettings, TwoPersonsSettings):
     """Section [pay]."""
 
     masked: ClassVar[frozenset[str]] = frozenset(

@@ -32,6 +32,14 @@ from shoudan_pay.refusals import FieldInvalid
 OPENING: Final = "opening"  # trade number of an account's opening balance: one for ever
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a configuration changed, one line each, and how much money that is about."""
+
+    changes: list[str]
+    amount_micros: int | None
+
+
 class _DryRun(Exception):
     """Rolls a rehearsal back."""
 
@@ -84,14 +92,11 @@ async def apply(
 
     Repeats: nothing changes. Raises FieldInvalid, AccountNotFound, and what postings refuse.
     """
-    for given in wanted.templates.values():  # before the transaction: names are resolved for it
-        await check_terms(components, given(BARE))
+    await check_templates(components, wanted)
     changes: list[str] = []
     try:
         async with app.work("setup") as work:
-            changes += await _apply_accounts(work, wanted.accounts, ring_of(app.settings))
-            changes += await _apply_templates(work, wanted.templates)
-            changes += await _apply_packages(work, wanted.packages)
+            changes += (await apply_in(work, wanted, ring_of(app.settings))).changes
             describe("setup", "", after={"changes": changes})
             if dry_run:
                 raise _DryRun
@@ -100,12 +105,25 @@ async def apply(
     return changes
 
 
-async def _apply_accounts(
-    work: UnitOfWork, wanted: Sequence[WantedAccount], ring: Ring
-) -> list[str]:
+async def check_templates(components: Components, wanted: Configuration) -> None:
+    """Resolve the names of templates, which is done before the transaction. Raises FieldInvalid."""
+    for given in wanted.templates.values():
+        await check_terms(components, given(BARE))
+
+
+async def apply_in(work: UnitOfWork, wanted: Configuration, ring: Ring) -> Changed:
+    """Make everything as given inside a transaction of the caller's."""
+    moved = await _apply_accounts(work, wanted.accounts, ring)
+    changes = await _apply_templates(work, wanted.templates)
+    packages = await _apply_packages(work, wanted.packages)
+    amount = None if packages else moved.amount_micros  # capacity is no money: no amount
+    return Changed([*moved.changes, *changes, *packages], amount)
+
+
+async def _apply_accounts(work: UnitOfWork, wanted: Sequence[WantedAccount], ring: Ring) -> Changed:
     """Missing accounts are made, the others changed; openings are posted before a lock shuts them out."""
     if not wanted:
-        return []
+        return Changed([], 0)
     new = await account_store.create(work.db, [one.new for one in wanted])
     locked = await account_store.lock(work.db, [one.new.key for one in wanted])
     there = locked.accounts
@@ -129,11 +147,14 @@ async def _apply_accounts(
     if differing:
         for account in await accounts.change(work.db, differing):
             events.account_changed(work.events, account)
-    return changes + [
+    changes += [
         f"account {_shown(key)}: {word}"
         for key, change in differing.items()
         for word in _words(change)
     ]
+    given = [one.new.credit_micros for one in wanted if one.new.key in new]
+    given += [abs(one.credit_micros or 0) for one in differing.values()]
+    return Changed(changes, sum(given) + sum(abs(one.opening_micros) for one in opening))
 
 
 async def _unopened(

@@ -16,6 +16,12 @@ from shoudan.core.v1 import work_service_pb2 as pb
 from shoudan.core.v1 import work_service_pb2_grpc as stubs
 from shoudan_cli.main import collected
 from shoudan_kit import metrics
+from shoudan_kit.proposals.proposals import Asked
+from shoudan_kit.proposals.states import ProposalState
+from shoudan_kit.proposals.store import Row
+from shoudan_kit.proposals.work import METHOD
+from shoudan_kit.rpc.caller import Caller
+from shoudan_kit.rpc.rights import FINANCE_CHECKER
 from shoudan_kit.tasks.open_work import gauge
 from shoudan_pay.open_work import sources
 from shoudan_pay.payserver.history import History
@@ -418,3 +424,30 @@ async def test_an_operator_lists_shows_and_decides(
     assert (again.exit_code, "success before, by " in again.stdout) == (0, True)
     shown = await shoudan("show", "pay", traction)
     assert (shown.exit_code, f"no pay waits under {traction}" in shown.stderr) == (1, True)
+
+
+async def test_a_decision_over_money_is_proposed_by_one_and_approved_by_another(shop: Shop) -> None:
+    proposals = shop.pay.proposals
+    assert proposals is not None
+    maker, checker = (
+        Caller("operator", one, frozenset({FINANCE_CHECKER}), one) for one in ("mo", "cy")
+    )
+
+    async def proposed(traction: str) -> Row:
+        request = pb.DecideWorkRequest(kind="pay", key=traction, decision="success", reason=WHY)
+        asked = Asked(METHOD, request.SerializeToString(), WHY, "", traction)
+        return (await proposals.propose(maker, asked))[0]
+
+    traction = await lost(shop)
+    row = await proposed(traction)
+    assert await waiting(shop, "pay", traction) is not None
+    assert row.amount_micros
+    done, _ = await proposals.approve(checker, row.proposal_id, "")
+    assert (done.status, done.result) == (ProposalState.APPLIED, row.dry_run)
+    assert await waiting(shop, "pay", traction) is None
+    # Decided meanwhile, the proposal has failed.
+    traction = await lost(shop)
+    row = await proposed(traction)
+    await decide(shop, "pay", traction, "failed")
+    done, _ = await proposals.approve(checker, row.proposal_id, "")
+    assert (done.status, "nothing waits" in done.refusal) == (ProposalState.FAILED, True)

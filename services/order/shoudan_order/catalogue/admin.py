@@ -16,6 +16,7 @@ from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.db.errors import taken
 from shoudan_kit.http.ssrf import opened
 from shoudan_kit.secrets import named_secret
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import (
@@ -167,7 +168,7 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
     changes = list(differences(now, given))
     if dry_run or not changes:
         return Applied(changes, now.version)
-    await _open_accounts(context, given)
+    await open_accounts(context, given)
     try:
         changes, version = await _write(context, given, by)
     except IntegrityError as error:
@@ -180,23 +181,33 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
 
 
 async def _write(context: Context, given: Rows, by: str) -> tuple[list[str], int]:
-    """Row by row, so that a unique key is taken while its other holder still has it."""
     async with context.app.work("catalogue.apply") as work:
-        # The version is the writers' lock: what was read before it may be another writer's past.
-        version = await store.raise_version(work.db)
-        now = await load(work.db)
-        check(merged(now, given), given)
-        check_signing(now, given)
-        changes = list(differences(now, given))
-        for kind in TYPES:
-            changed = [to_columns(row) for row in _changed(now, kind, given)]
-            await store.write_kind(work.db, kind, changed)
-        await store.record(
-            work.db,
-            store.Operation(work.ids.next(), by, "catalogue.apply", "catalogue", changes, version),
-        )
+        changes, version = await write(context, work, given, by)
         describe("catalogue", version, after={"changes": changes})
-        events.catalogue_event(work, version, by)
+    return changes, version
+
+
+async def write(context: Context, work: UnitOfWork, given: Rows, by: str) -> tuple[list[str], int]:
+    """Upsert the given rows inside a transaction of the caller's; the changes and the new version.
+
+    Row by row, so that a unique key is taken while its other holder still has it. Refuses:
+    CatalogueInvalid.
+    """
+    _refuse_demo_secrets(context.settings, given)
+    # The version is the writers' lock: what was read before it may be another writer's past.
+    version = await store.raise_version(work.db)
+    now = await load(work.db)
+    check(merged(now, given), given)
+    check_signing(now, given)
+    changes = list(differences(now, given))
+    for kind in TYPES:
+        changed = [to_columns(row) for row in _changed(now, kind, given)]
+        await store.write_kind(work.db, kind, changed)
+    await store.record(
+        work.db,
+        store.Operation(work.ids.next(), by, "catalogue.apply", "catalogue", changes, version),
+    )
+    events.catalogue_event(work, version, by)
     return changes, version
 
 
@@ -207,7 +218,7 @@ def _refuse_demo_secrets(settings: OrderSettings, given: Rows) -> None:
             raise CatalogueInvalid(f"down_channels {channel.channel_no}", why)
 
 
-async def _open_accounts(context: Context, given: Rows) -> None:
+async def open_accounts(context: Context, given: Rows) -> None:
     for side in ("down", "up"):
         channels = [(c.channel_no, c.channel_name) for c in given.of.get(f"{side}_channels", ())]
         if channels:

@@ -44,10 +44,7 @@ class AuditServicer(grpc_pb.AuditServiceServicer):
         self, request: pb.DecideAuditRequest, context: RpcContext
     ) -> pb.DecideAuditResponse:
         """End one audit."""
-        _who(request.by, request.reason)
-        if request.status not in {int(s) for s in AuditStatus if s != AuditStatus.WAITING}:
-            raise FieldInvalid("status", "0 success, 90 failed or 91 partial")
-        decision = audits.Decision(AuditStatus(request.status), request.by, request.reason)
+        decision = read_decision(request)
         decided = await audits.decide(self._context, request.audit_id, decision)
         return pb.DecideAuditResponse(audit=_audit(decided))
 
@@ -123,6 +120,14 @@ class AuditServicer(grpc_pb.AuditServiceServicer):
                 yield pb.ReportResponse(
                     labels=line.labels, count=line.count, sums_micros=line.sums_micros
                 )
+
+
+def read_decision(request: pb.DecideAuditRequest) -> audits.Decision:
+    """Who decides what, and why. Raises FieldInvalid."""
+    _who(request.by, request.reason)
+    if request.status not in {int(s) for s in AuditStatus if s != AuditStatus.WAITING}:
+        raise FieldInvalid("status", "0 success, 90 failed or 91 partial")
+    return audits.Decision(AuditStatus(request.status), request.by, request.reason)
 
 
 def _who(by: str, reason: str) -> None:

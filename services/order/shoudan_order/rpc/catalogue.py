@@ -34,12 +34,7 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
         """Upsert rows; with dry_run only list what would change."""
         if not request.by or len(request.by) > 64:
             raise FieldInvalid("by", "1 to 64 characters")
-        rows = admin.Rows(
-            {
-                kind: [_row(kind, one) for one in getattr(request.catalogue, kind)]
-                for kind in MESSAGES
-            }
-        )
+        rows = admin.Rows({kind: read_rows(kind, request.catalogue) for kind in MESSAGES})
         made = await admin.apply(self._context, rows, request.by, dry_run=request.dry_run)
         return pb.ApplyCatalogueResponse(changes=made.changes, version=made.version)
 
@@ -50,6 +45,11 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
         await admin.refresh(self._context)
         now = self._context.catalogue
         return pb.GetCatalogueResponse(catalogue=_message(now), version=now.version)
+
+
+def read_rows(kind: str, given: pb.Catalogue) -> list[Any]:
+    """The rows of one kind."""
+    return [_row(kind, one) for one in getattr(given, kind)]
 
 
 def _row(kind: str, message: Any) -> Any:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar, cast
 
 import typer
+from google.protobuf.message import Message
 from grpc import aio
 from rich.console import Console
 
+from shoudan.core.v1.proposal_service_pb2 import Proposal
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
+from shoudan_kit.proposals.command import ReasonMissing, Why, call_or_propose, lines
 from shoudan_kit.rpc.command import command_channel
 from shoudan_kit.rpc.refusal import refused_from_rpc
 
@@ -27,6 +30,8 @@ Target = Annotated[
 ]
 Ident = Annotated[str, typer.Argument(help="System that owns it, such as oms.")]
 Groups = Annotated[str, typer.Argument(help="Kind of account, such as down_channel; - for none.")]
+Reason = Annotated[str, typer.Option(help="Why; a second person reads it before approving.")]
+Evidence = Annotated[str, typer.Option(help="What shows that it is right, such as a ticket.")]
 Eid = Annotated[str, typer.Argument(help="Channel or member number.")]
 
 
@@ -37,10 +42,35 @@ def run(
 ) -> T:
     """Ask the pay service; a refusal or a failure becomes one line on stderr and exit code 1."""
 
+    return _ran(target, lambda channel: ask(stub(channel)))
+
+
+def run_or_propose(target: str, method: str, request: Message, why: Why) -> Any:
+    """Call LedgerService; None when it was proposed because two persons are needed, as the lines then say."""
+
+    async def asked(channel: aio.Channel) -> Any:
+        call = getattr(cast("Any", stubs).LedgerServiceStub(channel), method)
+        name = f"shoudan.pay.v1.LedgerService/{method}"
+        return await call_or_propose(
+            channel, name, request, lambda: call(request, timeout=CALL_S), why
+        )
+
+    try:
+        made = _ran(target, asked)
+    except ReasonMissing as missing:
+        fail(str(missing))
+    if not isinstance(made, Proposal):
+        return made
+    for line in lines("pay", made):
+        plain(console, line)
+    return None
+
+
+def _ran(target: str, ask: Callable[[aio.Channel], Awaitable[T]]) -> T:
     async def asked() -> T:
         channel = command_channel(target, "pay")
         try:
-            return await ask(stub(channel))
+            return await ask(channel)
         finally:
             await channel.close()
 

@@ -73,8 +73,12 @@ class WorkKind(ABC):
     async def decide(self, item: Item, decision: Decision) -> None:
         """Decision, its effect and its record are one transaction."""
         async with self.app.work("open_work_decide") as work:
-            await self._decide(work, item, decision)
-            DECIDED.add(work, self.kind, item.key, decision)
+            await self.decide_in(work, item, decision)
+
+    async def decide_in(self, work: UnitOfWork, item: Item, decision: Decision) -> None:
+        """The same inside a transaction of the caller's."""
+        await self._decide(work, item, decision)
+        DECIDED.add(work, self.kind, item.key, decision)
 
     async def decided(self, key: str, asked: Decision) -> Decision | None:
         """By the event that was written with it."""

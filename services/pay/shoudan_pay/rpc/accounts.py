@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import accounts
+from shoudan_pay.ledger.entries import Key
 from shoudan_pay.ledger.store import accounts as store
 from shoudan_pay.ledger.store.accounts import NewAccount
 from shoudan_pay.refusals import FieldInvalid
@@ -47,14 +50,9 @@ class AccountCalls:
 
     def _read(self, item: pb.CreateAccountsRequest.Item) -> NewAccount | Refusal:
         try:
-            ident, groups, eid = ledger_messages.key(item.key)
-            name = text("name", item.name or eid, NAME_MAX)
-            limited = groups not in self._app.settings.limit_exempt_groups
-            account = NewAccount(ident, groups, eid, name, item.credit_micros, limited)
-            accounts.check_new(account)
+            return read_new(item, self._app.settings.limit_exempt_groups)
         except Refusal as refusal:
             return refusal
-        return account
 
     async def GetAccount(
         self, request: pb.GetAccountRequest, context: RpcContext
@@ -90,13 +88,7 @@ class AccountCalls:
         self, request: pb.UpdateAccountRequest, context: RpcContext
     ) -> pb.UpdateAccountResponse:
         """Whichever of name, credit and lock is set."""
-        name = text("name", request.name, NAME_MAX) if request.HasField("name") else None
-        wanted = accounts.Change(
-            name,
-            request.credit_micros if request.HasField("credit_micros") else None,
-            request.locked if request.HasField("locked") else None,
-        )
-        key = ledger_messages.key(request.key)
+        key, wanted = read_change(request)
         account = await self._accounts.change(key, wanted)
         return pb.UpdateAccountResponse(account=ledger_messages.account(account))
 
@@ -112,3 +104,23 @@ class AccountCalls:
                 key, request.threshold_micros, request.hysteresis_micros
             )
         return pb.SetAlertResponse(threshold_micros=[one.threshold_micros for one in there])
+
+
+def read_new(item: pb.CreateAccountsRequest.Item, exempt: Collection[str]) -> NewAccount:
+    """A requested account; those of the `exempt` groups have no limit. Raises FieldInvalid, AmountInvalid."""
+    ident, groups, eid = ledger_messages.key(item.key)
+    name = text("name", item.name or eid, NAME_MAX)
+    account = NewAccount(ident, groups, eid, name, item.credit_micros, groups not in exempt)
+    accounts.check_new(account)
+    return account
+
+
+def read_change(request: pb.UpdateAccountRequest) -> tuple[Key, accounts.Change]:
+    """Which account to change, and how. Raises FieldInvalid."""
+    name = text("name", request.name, NAME_MAX) if request.HasField("name") else None
+    wanted = accounts.Change(
+        name,
+        request.credit_micros if request.HasField("credit_micros") else None,
+        request.locked if request.HasField("locked") else None,
+    )
+    return ledger_messages.key(request.key), wanted

@@ -11,7 +11,7 @@ from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_pay.ledger import packages
 from shoudan_pay.ledger.entries import PackageKey
-from shoudan_pay.ledger.package_moves import Packages, check_new
+from shoudan_pay.ledger.package_moves import NewPackage, Packages, check_new
 from shoudan_pay.ledger.packages import Move, Moved
 from shoudan_pay.ledger.refusals import PackageNotFound
 from shoudan_pay.ledger.store import packages as store
@@ -34,18 +34,9 @@ class PackageCalls:
         self, request: pb.CreatePackageRequest, context: RpcContext
     ) -> pb.CreatePackageResponse:
         """A package of an account that exists."""
-        key = _key(request)
-        check_new(key, request.total_capacity, request.capacity_daily)
-        expires = (
-            ledger_messages.day("expires", request.expires)
-            if request.expires
-            else packages.EXPIRES_NEVER
-        )
-        name = text("name", request.name or request.spkg_id, NAME_MAX)
-        found, existed = await self._packages.create(
-            key, name, request.total_capacity, request.capacity_daily, expires
-        )
-        return pb.CreatePackageResponse(package=_shown(found, key), existed=existed)
+        new = read_new_package(request)
+        found, existed = await self._packages.create(new)
+        return pb.CreatePackageResponse(package=_shown(found, new.key), existed=existed)
 
     async def GetPackage(
         self, request: pb.GetPackageRequest, context: RpcContext
@@ -81,6 +72,17 @@ class PackageCalls:
         return pb.ListPackageRecordsResponse(
             records=shown, next_page_token=page.token, count=page.count
         )
+
+
+def read_new_package(request: pb.CreatePackageRequest) -> NewPackage:
+    """A requested package. Raises FieldInvalid, NumberInvalid."""
+    key, days = _key(request), packages.EXPIRES_NEVER
+    if request.expires:
+        days = ledger_messages.day("expires", request.expires)
+    name = text("name", request.name or request.spkg_id, NAME_MAX)
+    new = NewPackage(key, name, request.total_capacity, request.capacity_daily, days)
+    check_new(new)
+    return new
 
 
 def _key(request: Any) -> PackageKey:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import accounts, package_moves, postings
+from shoudan_pay.ledger.packages import EXPIRES_NEVER
 from shoudan_pay.ledger.store.accounts import NewAccount
 from shoudan_pay.payserver.components import Components
 from shoudan_pay.refusals import FieldInvalid
@@ -33,44 +34,50 @@ class SetupServicer(grpc_stubs.SetupServiceServicer):
         self, request: pb.ApplySetupRequest, context: RpcContext
     ) -> pb.ApplySetupResponse:
         """Make everything as given, or only list what would change."""
-        text("by", request.by, BY_CHARS_MAX)
-        for name in ("accounts", "templates", "packages"):
-            if len(getattr(request, name)) > ROWS_MAX:
-                raise FieldInvalid(name, f"has more than {ROWS_MAX}")
-        wanted = [self._account(one) for one in request.accounts]
-        _no_repeats("accounts", [one.new.key for one in wanted])
-        _no_repeats("templates", [one.template_id for one in request.templates])
-        templates = {
-            text("payTemplateId", one.template_id, 64): partial(payment_messages.terms, one.terms)
-            for one in request.templates
-        }
-        packages = [_package(one) for one in request.packages]
+        wanted = read_setup(request, self._app.settings.limit_exempt_groups)
         changes = await apply(
             self._app,
             self._components,
-            Configuration(wanted, templates, packages),
+            wanted,
             dry_run=request.dry_run,
         )
         return pb.ApplySetupResponse(changes=changes)
 
-    def _account(self, given: pb.SetupAccount) -> WantedAccount:
-        ident, groups, eid = ledger_messages.key(given.key)
-        name = text("name", given.name or eid, NAME_MAX)
-        limited = groups not in self._app.settings.limit_exempt_groups
-        new = NewAccount(ident, groups, eid, name, given.credit_micros, limited)
-        accounts.check_new(new)
-        wanted = WantedAccount(new, bool(given.name), given.locked, given.opening_micros)
-        if given.opening_micros:
-            postings.check(wanted.opening)
-        return wanted
+
+def read_setup(request: pb.ApplySetupRequest, exempt: Collection[str]) -> Configuration:
+    """What shall be there; accounts of `exempt` groups have no limit. Raises FieldInvalid, AmountInvalid."""
+    text("by", request.by, BY_CHARS_MAX)
+    for name in ("accounts", "templates", "packages"):
+        if len(getattr(request, name)) > ROWS_MAX:
+            raise FieldInvalid(name, f"has more than {ROWS_MAX}")
+    wanted = [_account(one, exempt) for one in request.accounts]
+    _no_repeats("accounts", [one.new.key for one in wanted])
+    _no_repeats("templates", [one.template_id for one in request.templates])
+    templates = {
+        text("payTemplateId", one.template_id, 64): partial(payment_messages.terms, one.terms)
+        for one in request.templates
+    }
+    return Configuration(wanted, templates, [_package(one) for one in request.packages])
+
+
+def _account(given: pb.SetupAccount, exempt: Collection[str]) -> WantedAccount:
+    ident, groups, eid = ledger_messages.key(given.key)
+    name = text("name", given.name or eid, NAME_MAX)
+    new = NewAccount(ident, groups, eid, name, given.credit_micros, groups not in exempt)
+    accounts.check_new(new)
+    wanted = WantedAccount(new, bool(given.name), given.locked, given.opening_micros)
+    if given.opening_micros:
+        postings.check(wanted.opening)
+    return wanted
 
 
 def _package(given: pb.SetupPackage) -> WantedPackage:
     spkg_id = text("spkg_id", given.spkg_id, SPKG_MAX)
     key = ledger_messages.key(given.account), spkg_id
-    package_moves.check_new(key, given.total_capacity, given.capacity_daily)
     name = text("name", given.name or spkg_id, NAME_MAX)
-    return WantedPackage(key, name, given.total_capacity, given.capacity_daily)
+    numbers = given.total_capacity, given.capacity_daily
+    package_moves.check_new(package_moves.NewPackage(key, name, *numbers, EXPIRES_NEVER))
+    return WantedPackage(key, name, *numbers)
 
 
 def _no_repeats(where: str, keys: Sequence[Any]) -> None:

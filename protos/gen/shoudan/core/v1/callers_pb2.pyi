@@ -29,6 +29,7 @@ class Callers(_message.Message):
     SERVICES_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
     ANYONE_FIELD_NUMBER: _builtins.int
+    APPROVERS_FIELD_NUMBER: _builtins.int
     anyone: _builtins.bool
     """Whoever reaches the port, without showing who they are: a login."""
     @_builtins.property
@@ -39,16 +40,21 @@ class Callers(_message.Message):
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Roles of operators: viewer, support, ops, finance-maker, finance-checker, admin. What viewer may call, every role may."""
 
+    @_builtins.property
+    def approvers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Roles of operators that approve proposals of the method. A method with approvers needs two persons: one proposes its call, another one approves it."""
+
     def __init__(
         self,
         *,
         services: _abc.Iterable[_builtins.str] | None = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
         anyone: _builtins.bool = ...,
+        approvers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anyone", b"anyone", "roles", b"roles", "services", b"services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anyone", b"anyone", "approvers", b"approvers", "roles", b"roles", "services", b"services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shoudan/core/v1/error_reason.proto\x12\x0fshoudan.core.v1*\xc1\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_SHUTTING_DOWN\x10\x02\x12#\n\x1f\x45RROR_REASON_DEADLINE_TOO_SHORT\x10\x03\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_REFUSED\x10\x04\x12\x1a\n\x16\x45RROR_REASON_NO_CALLER\x10\x05\x12\x1c\n\x18\x45RROR_REASON_NOT_ALLOWED\x10\x06\x12#\n\x1f\x45RROR_REASON_CREDENTIAL_DIFFERS\x10\x15\x12%\n!ERROR_REASON_TOO_MANY_CREDENTIALS\x10\x16\x12\x1e\n\x1a\x45RROR_REASON_NO_CREDENTIAL\x10\x17\x12#\n\x1f\x45RROR_REASON_ROTATION_UNDER_WAY\x10\x18\x12\x1c\n\x18\x45RROR_REASON_NO_SEAL_KEY\x10\x19\x12)\n%ERROR_REASON_CREDENTIAL_FIELD_INVALID\x10\x1a\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shoudan/core/v1/error_reason.proto\x12\x0fshoudan.core.v1*\x92\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_SHUTTING_DOWN\x10\x02\x12#\n\x1f\x45RROR_REASON_DEADLINE_TOO_SHORT\x10\x03\x12\x1e\n\x1a\x45RROR_REASON_TOKEN_REFUSED\x10\x04\x12\x1a\n\x16\x45RROR_REASON_NO_CALLER\x10\x05\x12\x1c\n\x18\x45RROR_REASON_NOT_ALLOWED\x10\x06\x12#\n\x1f\x45RROR_REASON_CREDENTIAL_DIFFERS\x10\x15\x12%\n!ERROR_REASON_TOO_MANY_CREDENTIALS\x10\x16\x12\x1e\n\x1a\x45RROR_REASON_NO_CREDENTIAL\x10\x17\x12#\n\x1f\x45RROR_REASON_ROTATION_UNDER_WAY\x10\x18\x12\x1c\n\x18\x45RROR_REASON_NO_SEAL_KEY\x10\x19\x12)\n%ERROR_REASON_CREDENTIAL_FIELD_INVALID\x10\x1a\x12\"\n\x1e\x45RROR_REASON_PROPOSAL_REQUIRED\x10\x07\x12#\n\x1f\x45RROR_REASON_PROPOSAL_NOT_FOUND\x10\x08\x12\x1f\n\x1b\x45RROR_REASON_PROPOSAL_ENDED\x10\t\x12\x1f\n\x1b\x45RROR_REASON_PROPOSAL_OWNER\x10\n\x12!\n\x1d\x45RROR_REASON_PROPOSAL_INVALID\x10\x0b\x12!\n\x1d\x45RROR_REASON_PROPOSAL_DIFFERS\x10\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.core.v1.error_reaso
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=56
-  _globals['_ERRORREASON']._serialized_end=505
+  _globals['_ERRORREASON']._serialized_end=714
 # @@protoc_insertion_point(module_scope)

@@ -84,6 +84,36 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Code: INVALID_ARGUMENT. Metadata: field, why.
     """
+    ERROR_REASON_PROPOSAL_REQUIRED: _ErrorReason.ValueType  # 7
+    """The method needs two persons: propose the call, another operator approves it.
+
+    Code: FAILED_PRECONDITION. Metadata: method, command.
+    """
+    ERROR_REASON_PROPOSAL_NOT_FOUND: _ErrorReason.ValueType  # 8
+    """No proposal has this number here.
+
+    Code: NOT_FOUND. Metadata: proposal_id.
+    """
+    ERROR_REASON_PROPOSAL_ENDED: _ErrorReason.ValueType  # 9
+    """The proposal is not open any more; state, by and why say how it ended.
+
+    Code: FAILED_PRECONDITION. Metadata: proposal_id, state, by, why.
+    """
+    ERROR_REASON_PROPOSAL_OWNER: _ErrorReason.ValueType  # 10
+    """Who made a proposal may not approve or refuse it, and nobody else may withdraw it.
+
+    Code: PERMISSION_DENIED. Metadata: proposal_id, why.
+    """
+    ERROR_REASON_PROPOSAL_INVALID: _ErrorReason.ValueType  # 11
+    """A field of the proposal, or the call in it, cannot be used.
+
+    Code: INVALID_ARGUMENT. Metadata: field, why.
+    """
+    ERROR_REASON_PROPOSAL_DIFFERS: _ErrorReason.ValueType  # 12
+    """The maker used the key before for another call, reason or evidence; the first proposal stands.
+
+    Code: ALREADY_EXISTS. Metadata: proposal_id.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons any service may refuse a call before its own rules are asked.
@@ -152,5 +182,35 @@ ERROR_REASON_CREDENTIAL_FIELD_INVALID: ErrorReason.ValueType  # 26
 """A field of the request cannot be taken; the value is never repeated.
 
 Code: INVALID_ARGUMENT. Metadata: field, why.
+"""
+ERROR_REASON_PROPOSAL_REQUIRED: ErrorReason.ValueType  # 7
+"""The method needs two persons: propose the call, another operator approves it.
+
+Code: FAILED_PRECONDITION. Metadata: method, command.
+"""
+ERROR_REASON_PROPOSAL_NOT_FOUND: ErrorReason.ValueType  # 8
+"""No proposal has this number here.
+
+Code: NOT_FOUND. Metadata: proposal_id.
+"""
+ERROR_REASON_PROPOSAL_ENDED: ErrorReason.ValueType  # 9
+"""The proposal is not open any more; state, by and why say how it ended.
+
+Code: FAILED_PRECONDITION. Metadata: proposal_id, state, by, why.
+"""
+ERROR_REASON_PROPOSAL_OWNER: ErrorReason.ValueType  # 10
+"""Who made a proposal may not approve or refuse it, and nobody else may withdraw it.
+
+Code: PERMISSION_DENIED. Metadata: proposal_id, why.
+"""
+ERROR_REASON_PROPOSAL_INVALID: ErrorReason.ValueType  # 11
+"""A field of the proposal, or the call in it, cannot be used.
+
+Code: INVALID_ARGUMENT. Metadata: field, why.
+"""
+ERROR_REASON_PROPOSAL_DIFFERS: ErrorReason.ValueType  # 12
+"""The maker used the key before for another call, reason or evidence; the first proposal stands.
+
+Code: ALREADY_EXISTS. Metadata: proposal_id.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,7 +27,7 @@ from shoudan.pay.v1 import ledger_service_pb2 as shoudan_dot_pay_dot_v1_dot_ledg
 from shoudan.pay.v1 import payment_service_pb2 as shoudan_dot_pay_dot_v1_dot_payment__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shoudan/pay/v1/setup_service.proto\x12\x0eshoudan.pay.v1\x1a\x1dshoudan/core/v1/callers.proto\x1a#shoudan/pay/v1/ledger_service.proto\x1a$shoudan/pay/v1/payment_service.proto\"\x84\x01\n\x0cSetupAccount\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.shoudan.pay.v1.AccountKey\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rcredit_micros\x18\x03 \x01(\x03\x12\x0e\n\x06locked\x18\x04 \x01(\x08\x12\x16\n\x0eopening_micros\x18\x05 \x01(\x03\"\x8a\x01\n\x0cSetupPackage\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1a.shoudan.pay.v1.AccountKey\x12\x0f\n\x07spkg_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x16\n\x0etotal_capacity\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61pacity_daily\x18\x05 \x01(\x03\"J\n\rSetupTemplate\x12\x13\n\x0btemplate_id\x18\x01 \x01(\t\x12$\n\x05terms\x18\x02 \x01(\x0b\x32\x15.shoudan.pay.v1.Terms\"\xc2\x01\n\x11\x41pplySetupRequest\x12.\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1c.shoudan.pay.v1.SetupAccount\x12\x30\n\ttemplates\x18\x02 \x03(\x0b\x32\x1d.shoudan.pay.v1.SetupTemplate\x12.\n\x08packages\x18\x03 \x03(\x0b\x32\x1c.shoudan.pay.v1.SetupPackage\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"%\n\x12\x41pplySetupResponse\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t2p\n\x0cSetupService\x12`\n\nApplySetup\x12!.shoudan.pay.v1.ApplySetupRequest\x1a\".shoudan.pay.v1.ApplySetupResponse\"\x0b\xf2\xb5\x18\x07\x12\x05\x61\x64minb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shoudan/pay/v1/setup_service.proto\x12\x0eshoudan.pay.v1\x1a\x1dshoudan/core/v1/callers.proto\x1a#shoudan/pay/v1/ledger_service.proto\x1a$shoudan/pay/v1/payment_service.proto\"\x84\x01\n\x0cSetupAccount\x12\'\n\x03key\x18\x01 \x01(\x0b\x32\x1a.shoudan.pay.v1.AccountKey\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rcredit_micros\x18\x03 \x01(\x03\x12\x0e\n\x06locked\x18\x04 \x01(\x08\x12\x16\n\x0eopening_micros\x18\x05 \x01(\x03\"\x8a\x01\n\x0cSetupPackage\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1a.shoudan.pay.v1.AccountKey\x12\x0f\n\x07spkg_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x16\n\x0etotal_capacity\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61pacity_daily\x18\x05 \x01(\x03\"J\n\rSetupTemplate\x12\x13\n\x0btemplate_id\x18\x01 \x01(\t\x12$\n\x05terms\x18\x02 \x01(\x0b\x32\x15.shoudan.pay.v1.Terms\"\xc2\x01\n\x11\x41pplySetupRequest\x12.\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1c.shoudan.pay.v1.SetupAccount\x12\x30\n\ttemplates\x18\x02 \x03(\x0b\x32\x1d.shoudan.pay.v1.SetupTemplate\x12.\n\x08packages\x18\x03 \x03(\x0b\x32\x1c.shoudan.pay.v1.SetupPackage\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"%\n\x12\x41pplySetupResponse\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t2\x81\x01\n\x0cSetupService\x12q\n\nApplySetup\x12!.shoudan.pay.v1.ApplySetupRequest\x1a\".shoudan.pay.v1.ApplySetupResponse\"\x1c\xf2\xb5\x18\x18\x12\x05\x61\x64min\"\x0f\x66inance-checkerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.pay.v1.setup_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SETUPSERVICE'].methods_by_name['ApplySetup']._loaded_options = None
-  _globals['_SETUPSERVICE'].methods_by_name['ApplySetup']._serialized_options = b'\362\265\030\007\022\005admin'
+  _globals['_SETUPSERVICE'].methods_by_name['ApplySetup']._serialized_options = b'\362\265\030\030\022\005admin\"\017finance-checker'
   _globals['_SETUPACCOUNT']._serialized_start=161
   _globals['_SETUPACCOUNT']._serialized_end=293
   _globals['_SETUPPACKAGE']._serialized_start=296
@@ -46,6 +46,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPLYSETUPREQUEST']._serialized_end=707
   _globals['_APPLYSETUPRESPONSE']._serialized_start=709
   _globals['_APPLYSETUPRESPONSE']._serialized_end=746
-  _globals['_SETUPSERVICE']._serialized_start=748
-  _globals['_SETUPSERVICE']._serialized_end=860
+  _globals['_SETUPSERVICE']._serialized_start=749
+  _globals['_SETUPSERVICE']._serialized_end=878
 # @@protoc_insertion_point(module_scope)
