@@ -103,9 +103,9 @@ PASSED = {
     "shoudan_erp_ingest.store.pushes._QUARANTINED_AFTER": "an index of what is quarantined",
     "shoudan_order.store.open_work.AUDITS.page": "an index of what waits for a person",
     "shoudan_order.store.open_work.ORDERS.page": "an index of what is parked",
+    "shoudan_order.store.nonces._FORGET": "what is over is deleted",
     "shoudan_pay.chinaums.store.refunds.UNASKED._page": "an index of what is open",
     "shoudan_pay.ledger.store.accounts._HEADS": "a proof reads every account",
-    "shoudan_order.store.nonces._FORGET": "what is over is deleted",
     "shoudan_pay.platforms.store.callers._FORGET_NONCES": "what is over is deleted",
 }
 # What finds the end of a bounded walk: counted along an index, once the table is no longer nearly empty.

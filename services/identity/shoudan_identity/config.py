@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from shoudan_kit.config import Port, Seconds
+from shoudan_kit.config import Port, Seconds, Secret
 from shoudan_kit.secrets.sealing_settings import SealingSettings
+from shoudan_kit.tls.hops import is_loopback
 
 
 class IdentitySettings(SealingSettings):
@@ -65,6 +67,27 @@ class IdentitySettings(SealingSettings):
         600,
         description="Seconds a key is published before it signs, so that every service has read it.",
     )
+    oidc_issuer: str = Field(
+        "",
+        description="OpenID provider through which operators may log in beside their passwords, as it"
+        " names itself; empty: none.",
+        examples=["https://login.example.com"],
+    )
+    oidc_client_id: str = Field("", description="What the provider calls this system.")
+    oidc_client_secret: Secret | None = Field(
+        None, description="Secret of that client; none for a public one, which PKCE protects."
+    )
+    oidc_redirects: list[str] = Field(
+        [],
+        description="Addresses the provider may send a browser back to, beside those of the browser's"
+        " own machine.",
+        examples=[["https://console.example.com/login"]],
+    )
+    oidc_second_factor: list[str] = Field(
+        ["mfa", "otp", "hwk"],
+        description="Methods in the provider's tokens (`amr`, RFC 8176) that count as the second factor;"
+        " without one of them an operator who needs it gives a code of its own authenticator.",
+    )
 
     def cross_check(self) -> Iterator[str]:
         """Tokens name the system that issued them, and a session outlives its access token."""
@@ -73,3 +96,14 @@ class IdentitySettings(SealingSettings):
             yield "system_id: tokens name the system that issued them; set SHOUDAN_SYSTEM_ID"
         if self.session_idle_s <= self.access_token_s:
             yield "session_idle_s: longer than access_token_s, else every session ends unused"
+        yield from self._provider_mistakes()
+
+    def _provider_mistakes(self) -> Iterator[str]:
+        if not self.oidc_issuer:
+            return
+        if not self.oidc_client_id:
+            yield "oidc_client_id: what the provider of oidc_issuer calls this system"
+        parts = urlsplit(self.oidc_issuer)
+        near = self.profile != "prod" and is_loopback(parts.hostname or "")
+        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and near)):
+            yield "oidc_issuer: an https URL, for example https://login.example.com"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from shoudan_identity.config import IdentitySettings
 from shoudan_identity.passwords import PasswordRoom
+from shoudan_identity.provider import Provider
 from shoudan_identity.signing_keys import SigningKeys
 from shoudan_kit.limits.rates import Rates
 from shoudan_kit.secrets.sealing import KeyRing
@@ -24,6 +25,7 @@ class Context:
     room: PasswordRoom
     rates: Rates
     waits: Rates  # rows of the audit log of attempts refused for a wait
+    provider: Provider | None
 
     @property
     def settings(self) -> IdentitySettings:

@@ -42,6 +42,15 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """From where someone logs in."""
+
+    device: str
+    agent: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedIn:
     """Tokens, and what the device keeps for its next login."""
 
@@ -148,8 +157,23 @@ async def _open(
         await store.set_password(work.db, own, operator.password_hash, new_hash)
         events.operator_changed(work, own, operator.name, "password", operator.roles, operator.name)
     await admitted.succeed(work)
-    device = given.device[:DEVICE_CHARS_MAX] or codes.secret()
-    if not (await store.known(work.db, own, codes.digest(device), given.address))[0]:
+    place = Place(given.device, given.agent, given.address)
+    return await open_at(context, work, operator, place, second, password_changed=bool(new_hash))
+
+
+async def open_at(
+    context: Context,
+    work: UnitOfWork,
+    operator: OperatorRow,
+    place: Place,
+    second: bool,
+    **facts: object,
+) -> LoggedIn:
+    """The session of an operator who has shown who it is; without the second factor that its roles need
+    only an access token to enrol with."""
+    own = operator.operator_id
+    device = place.device[:DEVICE_CHARS_MAX] or codes.secret()
+    if not (await store.known(work.db, own, codes.digest(device), place.address))[0]:
         device = codes.secret()  # never one that someone else chose
     await store.seen(work.db, own, codes.digest(device))
     required = access.needs_totp(operator.roles) and not second
@@ -157,16 +181,16 @@ async def _open(
         tokens = Tokens(await access.issue(context, operator, ()))
     else:
         tokens = await sessions.open_session(
-            context, work, operator, second_factor=second, address=given.address, agent=given.agent
+            context, work, operator, second_factor=second, address=place.address, agent=place.agent
         )
     access.record(
         work,
         "login",
-        access.operator_at(own, given.address),
+        access.operator_at(own, place.address),
         ("session", tokens.session_id),
         second_factor=second,
         enrolment_required=required,
-        password_changed=bool(new_hash),
+        **facts,
     )
     return LoggedIn(operator, tokens, device, required)
 

@@ -12,10 +12,19 @@ from shoudan_identity import access, attempts, codes, events
 from shoudan_identity.access import Caller
 from shoudan_identity.context import Context
 from shoudan_identity.passwords import check_strength
-from shoudan_identity.refusals import FieldInvalid, LastAdmin, LoginRefused, NameTaken, Overloaded
+from shoudan_identity.provider import SUBJECT_CHARS_MAX
+from shoudan_identity.refusals import (
+    FieldInvalid,
+    LastAdmin,
+    LoginRefused,
+    NameTaken,
+    Overloaded,
+    ProviderOff,
+    SubjectTaken,
+)
 from shoudan_identity.rows import OperatorRow
+from shoudan_identity.store import links, sessions
 from shoudan_identity.store import operators as store
-from shoudan_identity.store import sessions
 from shoudan_kit.audit_log.entries import Facts
 from shoudan_kit.rpc.rights import ADMIN, FINANCE_CHECKER, OPS
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -102,7 +111,7 @@ async def enable(context: Context, caller: Caller, name: str) -> OperatorRow:
 
 
 async def reset(context: Context, caller: Caller, name: str) -> WithPassword:
-    """A new one-time password; the authenticator and all that is open end. Refuses NotFound, NotAllowed."""
+    """A new one-time password; authenticator, link and all that is open end. Refuses NotFound, NotAllowed."""
     async with context.app.db.connect() as db:
         await _target(db, caller, name)
     password = codes.one_time_password()
@@ -111,6 +120,7 @@ async def reset(context: Context, caller: Caller, name: str) -> WithPassword:
         before = await _target(work.db, caller, name)
         once_s = context.settings.one_time_password_s
         await store.set_one_time(work.db, before.operator_id, hashed, once_s, caller.name)
+        await links.unlink(work.db, before.operator_id)
         ended = await _end_all(work.db, before.operator_id, "reset")
         operator = await _changed(work, caller, before.operator_id, "reset", sessions=ended)
     return WithPassword(operator, password)
@@ -127,6 +137,7 @@ async def erase(context: Context, caller: Caller, name: str, reason: str) -> Ope
         before = await _target(work.db, caller, name)
         await _keep_an_admin(work.db, before)
         new = f"erased-{before.operator_id}"
+        await links.unlink(work.db, before.operator_id)
         await store.erase(work.db, before.operator_id, before.name, new, caller.name)
         await _end_all(work.db, before.operator_id, "erased")
         return await _changed(work, caller, before.operator_id, "erased", reason=reason)
@@ -139,6 +150,30 @@ async def names(context: Context, caller: Caller, ids: Sequence[int]) -> dict[in
     async with context.app.db.connect() as db:
         await access.acting_as_one_of(db, caller, AUDITORS)
         return await store.names(db, ids)
+
+
+async def link(context: Context, caller: Caller, name: str, subject: str) -> str:
+    """Say which person of the OpenID provider an operator is; none without `subject`.
+
+    Refuses NotFound, SubjectTaken, FieldInvalid, ProviderOff, NotAllowed.
+    """
+    if context.provider is None:
+        raise ProviderOff
+    if len(subject) > SUBJECT_CHARS_MAX or not subject.isprintable():
+        raise FieldInvalid("subject", f"at most {SUBJECT_CHARS_MAX} printable characters")
+    issuer = context.provider.issuer
+    async with context.app.work("identity.link") as work:
+        before = await _target(work.db, caller, name)
+        own = before.operator_id
+        had = await links.subject_of(work.db, issuer, own) or ""
+        if had == subject:
+            return subject
+        await links.unlink(work.db, own, issuer)
+        if subject and not await links.link(work.db, own, issuer, subject, caller.name):
+            raise SubjectTaken(subject)
+        ended = await sessions.end(work.db, own, "link")
+        await _changed(work, caller, own, "link", had=had, person=subject, sessions=ended)
+    return subject
 
 
 async def change_password(

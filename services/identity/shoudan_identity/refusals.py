@@ -104,3 +104,25 @@ class SecretUnreadable(IdentityRefusal):
     """The key that sealed a stored secret is not configured."""
 
     what: str
+
+
+class ProviderOff(IdentityRefusal):
+    """No OpenID provider is configured."""
+
+
+class ProviderUnavailable(IdentityRefusal, code=Code.UNAVAILABLE):
+    """The OpenID provider did not answer, or not as one; nothing was decided."""
+
+    step: str
+
+
+class NotLinked(IdentityRefusal, code=Code.UNAUTHENTICATED):
+    """The provider's person is no operator here; an admin links one to this subject."""
+
+    subject: str
+
+
+class SubjectTaken(IdentityRefusal, code=Code.ALREADY_EXISTS):
+    """Another operator is linked to this subject."""
+
+    subject: str

@@ -13,12 +13,14 @@ from shoudan_identity import (
     housekeeping,
     logins,
     operators,
+    provider_logins,
     second_factor,
     sessions,
 )
 from shoudan_identity.access import Caller
 from shoudan_identity.context import Context
-from shoudan_identity.logins import Credentials
+from shoudan_identity.logins import Credentials, LoggedIn
+from shoudan_identity.provider_logins import Brought, Pending
 from shoudan_identity.rows import ApiTokenRow, OperatorRow, SessionRow
 from shoudan_identity.rpc.callers import caller_of
 from shoudan_identity.sessions import Tokens
@@ -53,12 +55,30 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
             address_of(context),
         )
         done = await shielded(logins.login(self._context, given))
-        return pb.LoginResponse(
-            tokens=_tokens(done.tokens),
-            device=done.device,
-            totp_enrolment_required=done.enrolment_required,
-            operator=_operator(done.operator),
+        return _logged_in(done)
+
+    async def BeginProviderLogin(
+        self, request: pb.BeginProviderLoginRequest, context: RpcContext
+    ) -> pb.BeginProviderLoginResponse:
+        made = await provider_logins.begin(self._context, request.redirect_uri, address_of(context))
+        return pb.BeginProviderLoginResponse(authorization_url=made.url, state=made.state)
+
+    async def FinishProviderLogin(
+        self, request: pb.FinishProviderLoginRequest, context: RpcContext
+    ) -> pb.FinishProviderLoginResponse:
+        brought = Brought(
+            request.code,
+            request.state,
+            request.pending,
+            request.totp,
+            request.device,
+            request.agent,
+            address_of(context),
         )
+        done = await shielded(provider_logins.finish(self._context, brought))
+        if isinstance(done, Pending):
+            return pb.FinishProviderLoginResponse(pending=done.sealed)
+        return pb.FinishProviderLoginResponse(login=_logged_in(done))
 
     async def Refresh(self, request: pb.RefreshRequest, context: RpcContext) -> pb.RefreshResponse:
         made = await shielded(
@@ -213,6 +233,13 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
         found = await operators.names(self._context, caller, request.operator_ids)
         return pb.GetOperatorNamesResponse(names=found)
 
+    async def LinkOperator(
+        self, request: pb.LinkOperatorRequest, context: RpcContext
+    ) -> pb.LinkOperatorResponse:
+        caller = self._caller(context)
+        subject = await operators.link(self._context, caller, request.name, request.subject)
+        return pb.LinkOperatorResponse(subject=subject)
+
     async def ListOperators(
         self, request: pb.ListOperatorsRequest, context: RpcContext
     ) -> pb.ListOperatorsResponse:
@@ -244,6 +271,15 @@ def _operator(row: OperatorRow) -> pb.Operator:
         created_by=row.created_by,
         update_time=_stamp(row.update_time),
         changed_by=row.changed_by,
+    )
+
+
+def _logged_in(done: LoggedIn) -> pb.LoginResponse:
+    return pb.LoginResponse(
+        tokens=_tokens(done.tokens),
+        device=done.device,
+        totp_enrolment_required=done.enrolment_required,
+        operator=_operator(done.operator),
     )
 
 

@@ -115,6 +115,20 @@ Table(
 )
 
 Table(
+    "operator_link",
+    METADATA,
+    Column("issuer", Text, primary_key=True, comment="OpenID provider, as it names itself"),
+    Column("subject", Text, primary_key=True, comment="sub: the person at the provider"),
+    _operator_id(),
+    _when("create_time", "linked"),
+    Column("created_by", Text, nullable=False, comment="by whom"),
+    Index("operator_link_operator", "operator_id", "issuer", unique=True),
+    CheckConstraint("length(subject) BETWEEN 1 AND 255", name="subject_form"),
+    comment="登录关联: who an operator is at an OpenID provider",
+    info=rights(delete=True),
+)
+
+Table(
     "session",
     METADATA,
     Column("session_id", BigInteger, primary_key=True, autoincrement=False, comment="number"),

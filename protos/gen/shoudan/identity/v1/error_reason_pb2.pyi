@@ -58,6 +58,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The API token is unknown, revoked or expired, or its operator is disabled. Code: UNAUTHENTICATED. Metadata: none."""
     ERROR_REASON_SECRET_UNREADABLE: _ErrorReason.ValueType  # 17
     """The key that sealed a stored secret is not configured. Code: FAILED_PRECONDITION. Metadata: what."""
+    ERROR_REASON_PROVIDER_OFF: _ErrorReason.ValueType  # 18
+    """No OpenID provider is configured. Code: FAILED_PRECONDITION. Metadata: none."""
+    ERROR_REASON_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 19
+    """The OpenID provider did not answer, or not as one; nothing was decided. Code: UNAVAILABLE. Metadata: step."""
+    ERROR_REASON_SUBJECT_TAKEN: _ErrorReason.ValueType  # 20
+    """Another operator is linked to this subject. Code: ALREADY_EXISTS. Metadata: subject."""
+    ERROR_REASON_NOT_LINKED: _ErrorReason.ValueType  # 21
+    """The provider's person is no operator here; an admin links one to its subject. Code: UNAUTHENTICATED. Metadata: subject."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons an identity call is refused. Domain "identity.shoudan"."""
@@ -98,4 +106,12 @@ ERROR_REASON_API_TOKEN_REFUSED: ErrorReason.ValueType  # 16
 """The API token is unknown, revoked or expired, or its operator is disabled. Code: UNAUTHENTICATED. Metadata: none."""
 ERROR_REASON_SECRET_UNREADABLE: ErrorReason.ValueType  # 17
 """The key that sealed a stored secret is not configured. Code: FAILED_PRECONDITION. Metadata: what."""
+ERROR_REASON_PROVIDER_OFF: ErrorReason.ValueType  # 18
+"""No OpenID provider is configured. Code: FAILED_PRECONDITION. Metadata: none."""
+ERROR_REASON_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 19
+"""The OpenID provider did not answer, or not as one; nothing was decided. Code: UNAVAILABLE. Metadata: step."""
+ERROR_REASON_SUBJECT_TAKEN: ErrorReason.ValueType  # 20
+"""Another operator is linked to this subject. Code: ALREADY_EXISTS. Metadata: subject."""
+ERROR_REASON_NOT_LINKED: ErrorReason.ValueType  # 21
+"""The provider's person is no operator here; an admin links one to its subject. Code: UNAUTHENTICATED. Metadata: subject."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -210,6 +210,172 @@ class LoginResponse(_message.Message):
 Global___LoginResponse: _TypeAlias = LoginResponse  # noqa: Y015
 
 @_typing.final
+class BeginProviderLoginRequest(_message.Message):
+    """BeginProviderLoginRequest says where the browser comes back to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REDIRECT_URI_FIELD_NUMBER: _builtins.int
+    redirect_uri: _builtins.str
+    """Of the caller's own machine, by number and with any port, or one of the settings."""
+    def __init__(
+        self,
+        *,
+        redirect_uri: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["redirect_uri", b"redirect_uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginProviderLoginRequest: _TypeAlias = BeginProviderLoginRequest  # noqa: Y015
+
+@_typing.final
+class BeginProviderLoginResponse(_message.Message):
+    """BeginProviderLoginResponse is where the browser goes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORIZATION_URL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    authorization_url: _builtins.str
+    """The provider's page."""
+    state: _builtins.str
+    """Comes back with the code; the caller believes no other one. Good for ten minutes."""
+    def __init__(
+        self,
+        *,
+        authorization_url: _builtins.str = ...,
+        state: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_url", b"authorization_url", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginProviderLoginResponse: _TypeAlias = BeginProviderLoginResponse  # noqa: Y015
+
+@_typing.final
+class FinishProviderLoginRequest(_message.Message):
+    """FinishProviderLoginRequest brings a code with its state, or what was pending with a code of the authenticator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    TOTP_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The provider's code."""
+    state: _builtins.str
+    """As BeginProviderLogin gave it."""
+    pending: _builtins.str
+    """As an earlier answer gave it; then neither code nor state."""
+    totp: _builtins.str
+    """Code of the authenticator, or a recovery code."""
+    device: _builtins.str
+    """What an earlier login gave."""
+    agent: _builtins.str
+    """Program and machine, shown in ListSessions."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        state: _builtins.str = ...,
+        pending: _builtins.str = ...,
+        totp: _builtins.str = ...,
+        device: _builtins.str = ...,
+        agent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "code", b"code", "device", b"device", "pending", b"pending", "state", b"state", "totp", b"totp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishProviderLoginRequest: _TypeAlias = FinishProviderLoginRequest  # noqa: Y015
+
+@_typing.final
+class FinishProviderLoginResponse(_message.Message):
+    """FinishProviderLoginResponse holds the tokens, or asks for the second factor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOGIN_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    pending: _builtins.str
+    """The provider is believed, a code of the authenticator is missing: call again with both. Good for five minutes."""
+    @_builtins.property
+    def login(self) -> Global___LoginResponse:
+        """The login; empty while something is pending."""
+
+    def __init__(
+        self,
+        *,
+        login: Global___LoginResponse | None = ...,
+        pending: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["login", b"login"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["login", b"login", "pending", b"pending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishProviderLoginResponse: _TypeAlias = FinishProviderLoginResponse  # noqa: Y015
+
+@_typing.final
+class LinkOperatorRequest(_message.Message):
+    """LinkOperatorRequest names operator and person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Login name."""
+    subject: _builtins.str
+    """The provider's `sub`; empty takes the link away."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkOperatorRequest: _TypeAlias = LinkOperatorRequest  # noqa: Y015
+
+@_typing.final
+class LinkOperatorResponse(_message.Message):
+    """LinkOperatorResponse holds the link as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """The subject; empty when there is none."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkOperatorResponse: _TypeAlias = LinkOperatorResponse  # noqa: Y015
+
+@_typing.final
 class RefreshRequest(_message.Message):
     """RefreshRequest holds a refresh token."""
 

@@ -42,6 +42,21 @@ class IdentityServiceStub:
                 request_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.LoginRequest.SerializeToString,
                 response_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.LoginResponse.FromString,
                 _registered_method=True)
+        self.BeginProviderLogin = channel.unary_unary(
+                '/shoudan.identity.v1.IdentityService/BeginProviderLogin',
+                request_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.BeginProviderLoginRequest.SerializeToString,
+                response_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.BeginProviderLoginResponse.FromString,
+                _registered_method=True)
+        self.FinishProviderLogin = channel.unary_unary(
+                '/shoudan.identity.v1.IdentityService/FinishProviderLogin',
+                request_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.FinishProviderLoginRequest.SerializeToString,
+                response_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.FinishProviderLoginResponse.FromString,
+                _registered_method=True)
+        self.LinkOperator = channel.unary_unary(
+                '/shoudan.identity.v1.IdentityService/LinkOperator',
+                request_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.LinkOperatorRequest.SerializeToString,
+                response_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.LinkOperatorResponse.FromString,
+                _registered_method=True)
         self.Refresh = channel.unary_unary(
                 '/shoudan.identity.v1.IdentityService/Refresh',
                 request_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.RefreshRequest.SerializeToString,
@@ -162,6 +177,27 @@ class IdentityServiceServicer:
 
     def Login(self, request, context):
         """Login checks name, password and code and opens a session. Errors: LOGIN_REFUSED, TOO_MANY_ATTEMPTS, OVERLOADED, TOTP_REQUIRED, PASSWORD_MUST_CHANGE, PASSWORD_WEAK.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginProviderLogin(self, request, context):
+        """BeginProviderLogin gives the address at which a browser logs in through the OpenID provider. Errors: PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishProviderLogin(self, request, context):
+        """FinishProviderLogin opens a session for what the browser brought back. The code is good once; a repeat is refused. Errors: LOGIN_REFUSED, NOT_LINKED, PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LinkOperator(self, request, context):
+        """LinkOperator says which person of the OpenID provider an operator is; for an admin. Repeats change nothing. Errors: NOT_FOUND, SUBJECT_TAKEN, FIELD_INVALID, PROVIDER_OFF, NOT_ALLOWED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -329,6 +365,21 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     request_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.LoginRequest.FromString,
                     response_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.LoginResponse.SerializeToString,
             ),
+            'BeginProviderLogin': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginProviderLogin,
+                    request_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.BeginProviderLoginRequest.FromString,
+                    response_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.BeginProviderLoginResponse.SerializeToString,
+            ),
+            'FinishProviderLogin': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishProviderLogin,
+                    request_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.FinishProviderLoginRequest.FromString,
+                    response_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.FinishProviderLoginResponse.SerializeToString,
+            ),
+            'LinkOperator': grpc.unary_unary_rpc_method_handler(
+                    servicer.LinkOperator,
+                    request_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.LinkOperatorRequest.FromString,
+                    response_serializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.LinkOperatorResponse.SerializeToString,
+            ),
             'Refresh': grpc.unary_unary_rpc_method_handler(
                     servicer.Refresh,
                     request_deserializer=shoudan_dot_identity_dot_v1_dot_identity__service__pb2.RefreshRequest.FromString,
@@ -470,6 +521,87 @@ class IdentityService:
             '/shoudan.identity.v1.IdentityService/Login',
             shoudan_dot_identity_dot_v1_dot_identity__service__pb2.LoginRequest.SerializeToString,
             shoudan_dot_identity_dot_v1_dot_identity__service__pb2.LoginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginProviderLogin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.identity.v1.IdentityService/BeginProviderLogin',
+            shoudan_dot_identity_dot_v1_dot_identity__service__pb2.BeginProviderLoginRequest.SerializeToString,
+            shoudan_dot_identity_dot_v1_dot_identity__service__pb2.BeginProviderLoginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishProviderLogin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.identity.v1.IdentityService/FinishProviderLogin',
+            shoudan_dot_identity_dot_v1_dot_identity__service__pb2.FinishProviderLoginRequest.SerializeToString,
+            shoudan_dot_identity_dot_v1_dot_identity__service__pb2.FinishProviderLoginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LinkOperator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.identity.v1.IdentityService/LinkOperator',
+            shoudan_dot_identity_dot_v1_dot_identity__service__pb2.LinkOperatorRequest.SerializeToString,
+            shoudan_dot_identity_dot_v1_dot_identity__service__pb2.LinkOperatorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -21,6 +21,12 @@ class IdentityServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     Login: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LoginRequest, _identity_service_pb2.LoginResponse]
     """Login checks name, password and code and opens a session. Errors: LOGIN_REFUSED, TOO_MANY_ATTEMPTS, OVERLOADED, TOTP_REQUIRED, PASSWORD_MUST_CHANGE, PASSWORD_WEAK."""
+    BeginProviderLogin: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.BeginProviderLoginRequest, _identity_service_pb2.BeginProviderLoginResponse]
+    """BeginProviderLogin gives the address at which a browser logs in through the OpenID provider. Errors: PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE."""
+    FinishProviderLogin: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.FinishProviderLoginRequest, _identity_service_pb2.FinishProviderLoginResponse]
+    """FinishProviderLogin opens a session for what the browser brought back. The code is good once; a repeat is refused. Errors: LOGIN_REFUSED, NOT_LINKED, PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE."""
+    LinkOperator: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LinkOperatorRequest, _identity_service_pb2.LinkOperatorResponse]
+    """LinkOperator says which person of the OpenID provider an operator is; for an admin. Repeats change nothing. Errors: NOT_FOUND, SUBJECT_TAKEN, FIELD_INVALID, PROVIDER_OFF, NOT_ALLOWED."""
     Refresh: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RefreshRequest, _identity_service_pb2.RefreshResponse]
     """Refresh gives new tokens for a refresh token, which is good once. A repeat within seconds gives the same ones; later reuse ends the session. Errors: SESSION_ENDED."""
     Logout: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LogoutRequest, _identity_service_pb2.LogoutResponse]
@@ -79,6 +85,30 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_identity_service_pb2.LoginRequest, _abc.Awaitable[_identity_service_pb2.LoginResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.LoginResponse]:
         """Login checks name, password and code and opens a session. Errors: LOGIN_REFUSED, TOO_MANY_ATTEMPTS, OVERLOADED, TOTP_REQUIRED, PASSWORD_MUST_CHANGE, PASSWORD_WEAK."""
+
+    @_abc_1.abstractmethod
+    def BeginProviderLogin(
+        self,
+        request: _identity_service_pb2.BeginProviderLoginRequest,
+        context: _aio.ServicerContext[_identity_service_pb2.BeginProviderLoginRequest, _abc.Awaitable[_identity_service_pb2.BeginProviderLoginResponse]],
+    ) -> _abc.Awaitable[_identity_service_pb2.BeginProviderLoginResponse]:
+        """BeginProviderLogin gives the address at which a browser logs in through the OpenID provider. Errors: PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE."""
+
+    @_abc_1.abstractmethod
+    def FinishProviderLogin(
+        self,
+        request: _identity_service_pb2.FinishProviderLoginRequest,
+        context: _aio.ServicerContext[_identity_service_pb2.FinishProviderLoginRequest, _abc.Awaitable[_identity_service_pb2.FinishProviderLoginResponse]],
+    ) -> _abc.Awaitable[_identity_service_pb2.FinishProviderLoginResponse]:
+        """FinishProviderLogin opens a session for what the browser brought back. The code is good once; a repeat is refused. Errors: LOGIN_REFUSED, NOT_LINKED, PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE."""
+
+    @_abc_1.abstractmethod
+    def LinkOperator(
+        self,
+        request: _identity_service_pb2.LinkOperatorRequest,
+        context: _aio.ServicerContext[_identity_service_pb2.LinkOperatorRequest, _abc.Awaitable[_identity_service_pb2.LinkOperatorResponse]],
+    ) -> _abc.Awaitable[_identity_service_pb2.LinkOperatorResponse]:
+        """LinkOperator says which person of the OpenID provider an operator is; for an admin. Repeats change nothing. Errors: NOT_FOUND, SUBJECT_TAKEN, FIELD_INVALID, PROVIDER_OFF, NOT_ALLOWED."""
 
     @_abc_1.abstractmethod
     def Refresh(
