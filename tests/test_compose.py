@@ -26,7 +26,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 CONTAINERS: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = sorted(PROJECT["entry-points"]["shoudan.services"])
-KEPT_BY_OTHERS = ["migrate", "nats", "pki", "postgres", "rotate"]
+KEPT_BY_OTHERS = ["cli", "migrate", "nats", "pki", "postgres", "rotate"]
 # What the replicas of a service share on purpose.
 SHARED = {"pay": ["statements:/statements"]}
 VERIFIED = "sslmode=verify-full&sslrootcert=/tls/current/ca.crt"
@@ -82,6 +82,16 @@ def test_a_container_does_not_run_as_root(name: str) -> None:
         assert "user" not in CONTAINERS[name]
     else:
         assert CONTAINERS[name]["user"] not in {"root", "0", 0}
+
+
+def test_a_persons_commands_have_a_certificate_no_password_and_no_port() -> None:
+    cli = CONTAINERS["cli"]
+    assert (cli["profiles"], cli["networks"]) == (["cli"], ["calls"])
+    assert cli["volumes"] == ["cli:/state", "pki-cli:/tls:ro"]
+    assert not [one for one in environment("cli") if "PASSWORD" in one or "DATABASE" in one]
+    assert "ports" not in cli
+    page = (ROOT / "docs/operations.md").read_text()
+    assert "compose exec" not in page.split("## First partner")[1].split("\n## ")[0]
 
 
 @every_container
@@ -408,8 +418,8 @@ def test_each_container_sees_its_own_key_alone() -> None:
     makers = {"pki", "rotate"}
     assert set(keys.pop("pki")) == makers
     for source, names in keys.items():
-        (user,) = set(names) - makers
-        assert source.removeprefix("pki-") == ("cli" if user == "migrate" else user)
+        users = {"cli", "migrate"} if source == "pki-cli" else {source.removeprefix("pki-")}
+        assert set(names) - makers == users
     assert all(CONTAINERS[name]["network_mode"] == "none" for name in makers)
 
 
