@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from google.protobuf.descriptor import FieldDescriptor as F
@@ -192,6 +193,48 @@ async def test_no_field_of_any_method_leads_to_internal_or_unknown(service, new_
                 calls.append(ask(path, method, what, request.SerializeToString()))
         await asyncio.gather(*calls)
     assert wrong == []
+
+
+INJECTED = (
+    "'); DELETE FROM witness; --",
+    "' OR '1'='1",
+    "1; DROP TABLE witness CASCADE",
+    "\\'; DROP TABLE witness; --",
+    '"; DROP TABLE witness; --',
+    "$1::text); DROP TABLE witness; --",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("service", SERVICES)
+async def test_no_text_of_a_caller_becomes_sql(service, new_database, monkeypatch):
+    urls = await new_database(service)
+    owner = await asyncpg.connect(urls.owner.replace("+asyncpg", ""))
+    tables = "SELECT relname, relkind FROM pg_class ORDER BY relname, relkind"
+    try:
+        await owner.execute(
+            "CREATE TABLE witness (a int); INSERT INTO witness VALUES (1); GRANT ALL ON witness TO PUBLIC"
+        )
+        before = await owner.fetch(tables)
+        async with serving(service, urls.service) as (process, channel):
+            operator = await bearer(process)
+            for text in INJECTED:
+                monkeypatch.setitem(PLAIN, F.CPPTYPE_STRING, text)
+                for path, method in methods(process):
+                    for valid in (lambda _: None, VALID.get(path.rpartition(".")[2])):
+                        if valid is None:
+                            continue
+                        request = filled(GetMessageClass(method.input_type)())
+                        valid(request)
+                        code = await code_of(
+                            channel, path, method, request.SerializeToString(), operator
+                        )
+                        assert code not in BUGS, (path, text, code)
+        assert await owner.fetchval("SELECT count(*) FROM witness") == 1
+        assert await owner.fetch(tables) == before
+    finally:
+        await owner.close()
 
 
 class Line:

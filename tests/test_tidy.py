@@ -69,6 +69,7 @@ STATES_FROM_MACHINES = (
 )
 STATUS = re.compile(r"\b(?:\w+_)?status\b\s*(=|<>|(NOT )?IN \()\s*('|\d)")
 SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH)\s")
+SECRET = re.compile(r"(^|_)(sign|sig|signature|token|mac|hmac|secret|password)$")
 POLL_NAMES = ("poll", "until", "eventually")
 REGISTRIES = re.compile("|".join([r"pypi\." + "org", "pythonhosted" + r"\.", "npmjs" + r"\."]))
 HOMES = re.compile(r"(?<![\w.$}])/(home|Users)/\w+/")
@@ -348,6 +349,33 @@ def imports_up(source: Source) -> Iterator[Finding]:
             yield source.found(line, f"{role} imports {name}")
 
 
+def name_of(node: ast.expr) -> str:
+    """What an expression is called by its last part."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case ast.Call(func=func):
+            return name_of(func)
+        case ast.Subscript(slice=ast.Constant(value=str() as name)):
+            return name
+        case _:
+            return ""
+
+
+def secret_compared(source: Source) -> Iterator[Finding]:
+    """How long `==` takes says how much of a guess was right. Nothing is known of an empty one."""
+    for node in source.nodes:
+        if not isinstance(node, ast.Compare) or not isinstance(node.ops[0], ast.Eq | ast.NotEq):
+            continue
+        sides = (node.left, node.comparators[0])
+        named = [one for one in sides if SECRET.search(name_of(one))]
+        empty = any(isinstance(one, ast.Constant) and not one.value for one in sides)
+        # A person's two inputs, and a column of a statement, are no guess at a secret.
+        harmless = len(named) == len(sides) or ".c." in ast.unparse(node.left)
+        if named and not empty and not harmless:
+            yield source.found(node.lineno, ast.unparse(node))
+
+
 def transaction_in_rpc(source: Source) -> Iterator[Finding]:
     if "/rpc/" in source.path:
         for name in ("work", "connect", "begin"):
@@ -399,6 +427,8 @@ RULES = [
          commit_outside_kit, at("gateway/a.py", "await db.commit()")),
     Rule("float", "money is int micros, rates are int ppm: use shoudan_kit.money", SERVICE_CODE,
          float_near_money, at("gateway/a.py", "a = float('1')")),
+    Rule("compared secret", "compare it with hmac.compare_digest", CODE,
+         secret_compared, at("kit/a.py", "a = request.sign == expected\n")),
     Rule("select star", "list the columns", CODE,
          select_star, at("kit/a.py", "q = 'select  * from task'")),
     Rule("built statement", "write it at the top of the module and bind its values by name (:name); what "

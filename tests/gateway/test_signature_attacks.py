@@ -89,6 +89,35 @@ async def sent(front: Any, query: str, path: str = "/order/request", **options: 
         return answer.status
 
 
+async def test_an_unknown_channel_costs_the_work_of_a_known_one(
+    open_gateway: Any, neighbours: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In prod nobody learns from an answer, or from how long it takes, which channels there are."""
+    monkeypatch.setenv("SHOUDAN_SECRET_SIGNED", KEY)
+    made = await open_gateway(profile="prod")
+    neighbours[0].channels = [
+        catalogue.DownChannel(
+            channel_no="signed", enabled=True, auth_mode="hmac2", secret_name="SIGNED"
+        )
+    ]
+    await made.read_rules()
+    worked: list[int] = []
+
+    def counted(*given: Any) -> str:
+        worked.append(len(given[-1]))
+        return signing.hmac_v2_sign(*given)
+
+    monkeypatch.setitem(signing.HMACS, "HMAC-SHA256-V2", counted)
+    answers = []
+    for channel in ("signed", "absent"):
+        forged = order(channel_no=channel, request_no="r") | {"sign": "0" * 64}
+        async with made.http.get(f"{made.url}/order/request", params=forged) as answer:
+            answers.append((answer.status, await answer.text(), len(worked)))
+    assert answers[0][2:] == (1,)
+    assert answers[1] == (*answers[0][:2], 2)
+    assert worked[0] // 64 == worked[1] // 64  # keys of one block of SHA-256
+
+
 async def test_each_parameter_is_covered(front: Any) -> None:
     for name in order():
         params = signed(order())
