@@ -71,7 +71,7 @@ class Pending:
     sealed: str
 
 
-async def begin(context: Context, redirect: str, address: str) -> Begun:
+async def start(context: Context, redirect: str, address: str) -> Begun:
     """Begin a login. Refuses ProviderOff, FieldInvalid, TooManyAttempts, ProviderUnavailable."""
     provider = _provider(context, address)
     if not _allowed(context, redirect):

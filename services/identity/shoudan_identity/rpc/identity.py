@@ -60,7 +60,7 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
     async def BeginProviderLogin(
         self, request: pb.BeginProviderLoginRequest, context: RpcContext
     ) -> pb.BeginProviderLoginResponse:
-        made = await provider_logins.begin(self._context, request.redirect_uri, address_of(context))
+        made = await provider_logins.start(self._context, request.redirect_uri, address_of(context))
         return pb.BeginProviderLoginResponse(authorization_url=made.url, state=made.state)
 
     async def FinishProviderLogin(

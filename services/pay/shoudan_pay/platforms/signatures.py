@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ class Signatures:
     def note_used(self, kind: CredentialKind, owner: str, key: str) -> None:
         """A signature fitted this key of an owner."""
         for one in self._stored.of(kind.name, owner):
-            if one.secret == key:
+            if hmac.compare_digest(one.secret.encode(), key.encode()):
                 self._stored.use(one.credential_id)
 
     def _whole(self, kind: CredentialKind, domain: Domain, secret_name: str) -> tuple[str, ...]:
