@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import sys
 import webbrowser
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -48,7 +48,7 @@ class Back:
 
 
 @asynccontextmanager
-async def waiting() -> AsyncIterator[Back]:
+async def waiting() -> AsyncGenerator[Back]:
     """Serve the address while a login goes on."""
     brought = asyncio.Queue[dict[str, str]](maxsize=8)
 

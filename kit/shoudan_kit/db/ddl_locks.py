@@ -98,7 +98,7 @@ def locks(sql: str) -> dict[str, Lock]:
         if created := _CREATED.match(one):
             made.add(created[1])
             for table in set(_REFERENCED.findall(one)) - made:
-                found[table] = max(Lock.SHARE_ROW_EXCLUSIVE, found.get(table, 0))
+                found[table] = max(Lock.SHARE_ROW_EXCLUSIVE, found.get(table, Lock.ROW_EXCLUSIVE))
             continue
         for pattern, lock in _RULES:
             if hit := pattern.match(one):

@@ -167,7 +167,9 @@ async def open_at(
     operator: OperatorRow,
     place: Place,
     second: bool,
-    **facts: object,
+    *,
+    provider: str = "",
+    password_changed: bool = False,
 ) -> LoggedIn:
     """The session of an operator who has shown who it is; without the second factor that its roles need
     only an access token to enrol with."""
@@ -190,7 +192,8 @@ async def open_at(
         ("session", tokens.session_id),
         second_factor=second,
         enrolment_required=required,
-        **facts,
+        provider=provider,
+        password_changed=password_changed,
     )
     return LoggedIn(operator, tokens, device, required)
 

@@ -11,7 +11,7 @@ import hmac
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx2
 import jwt
@@ -132,8 +132,8 @@ class Provider:
         subject, methods = claims["sub"], claims.get("amr", [])
         if not isinstance(subject, str) or not 1 <= len(subject) <= SUBJECT_CHARS_MAX:
             raise Unbelieved("ID token: no subject")
-        given = methods if isinstance(methods, list) else []
-        return Person(subject, frozenset(str(one) for one in given))
+        given = cast("list[object]", methods) if isinstance(methods, list) else []
+        return Person(subject, frozenset(map(str, given)))
 
     async def _key_of(self, token: str) -> jwt.PyJWK:
         """The provider's key that the token names; keys are read anew for one that is unknown."""
@@ -177,7 +177,8 @@ class Provider:
             ]
             if not all(one.startswith(_scheme(self.issuer)) for one in places):
                 raise self._away("discovery", ValueError("an endpoint is missing or in plaintext"))
-            self._found = _Found(*places, time.monotonic() + DISCOVERED_S)
+            authorize, token, keys = places
+            self._found = _Found(authorize, token, keys, time.monotonic() + DISCOVERED_S)
             return self._found
 
     async def _document(self, url: str) -> dict[str, Any]:
@@ -192,12 +193,12 @@ class Provider:
                     body += part
                     if len(body) > ANSWER_BYTES_MAX:
                         raise ValueError("too large")
-            document = orjson.loads(body)
+            document: Any = orjson.loads(body)
         except (httpx2.HTTPError, ValueError) as error:
             raise self._away("discovery", error) from None
         if not isinstance(document, dict):
             raise self._away("discovery", ValueError("no object"))
-        return document
+        return cast("dict[str, Any]", document)
 
     def _client(self) -> Any:
         secret = self._settings.oidc_client_secret
