@@ -133,11 +133,11 @@ timeout 300 bash -eu printed.sh || {
 }
 say "configured"
 for _ in $(seq 60); do
-    [ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 7 ] && break
+    [ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 8 ] && break
     sleep 1
 done
 docker ps -a --format '{{.Names}}  {{.Status}}'
-[ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 7 ] || stop "not all are healthy"
+[ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 8 ] || stop "not all are healthy"
 say "all healthy"
 
 docker run -d --name world --network shoudan_calls -e SHOUDAN_MOCK_SECRET=played-supplier shoudan:0.1.0 \
