@@ -17,6 +17,7 @@ from nats.js.errors import NotFoundError
 
 from shoudan.core.v1 import core_pb2
 from shoudan_kit.embedded import Nats
+from shoudan_kit.events.kept import Kept
 from shoudan_kit.events.nats import STREAM, Bus
 from shoudan_kit.events.relay import Relay
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -25,7 +26,7 @@ from shoudan_kit.tls.identity import Files, Identity
 from shoudan_kit.tls.nats_access import permissions
 from tests.poll import eventually, until
 
-SERVICES = ("order", "pay", "t")
+SERVICES = ("order", "pay", "t", "gateway")
 FLAGS: dict[str, Any] = {"feature_flags": {"js_ack_fc_v2": True}}
 
 
@@ -202,6 +203,27 @@ async def test_who_is_not_let_in(house: House, tmp_path: Path) -> None:
     for context in (forged, bare, stranger):
         await refused(house.nats.url, tls=context, tls_handshake_first=True)
     await refused(house.nats.url.replace("tls://", "nats://"))
+
+
+async def test_gateways_share_a_value_that_no_other_service_changes(house: House) -> None:
+    one, other, order = house.bus("gateway"), house.bus("gateway"), house.bus("order")
+    for bus in (one, other, order):
+        await connected(bus)
+    here, there = Kept(one, "gateway_shares"), Kept(other, "gateway_shares")
+    assert await here.read() == (b"", 0)
+    assert await here.write(b"first", 0)
+    value, revision = await there.read()
+    assert value == b"first"
+    assert not await there.write(b"late", revision + 1)
+    assert await there.write(b"second", revision)
+    assert not await here.write(b"stale", revision)
+    with pytest.raises((NatsError, TimeoutError)):
+        await asyncio.wait_for(Kept(order, "gateway_shares").write(b"forged", revision), 2)
+    said = await house.told("order", "$KV.gateway_shares.all", wait_s=5)
+    assert "permissions violation" in said.lower()
+    assert (await here.read())[0] == b"second"
+    for bus in (one, other, order):
+        await bus.close()
 
 
 async def test_the_relay_publishes_over_tls(house: House, database: Any, ids: Any) -> None:
