@@ -66,7 +66,7 @@ def run(command: list[str], given: str) -> str:
     return done.stdout
 
 
-def verdicts() -> Iterator[tuple[str, str]]:
+def outcomes() -> Iterator[tuple[str, str]]:
     """Of each language `agrees`, `not run`, or which vectors it signs otherwise."""
     known = vectors()
     lines = "".join(map(line_of, known))
@@ -83,10 +83,10 @@ def verdicts() -> Iterator[tuple[str, str]]:
 
 
 def main() -> int:
-    """Print the verdicts; 1 when a client differs, or with `--all` when one was not run."""
+    """Print the outcomes; 1 when a client differs, or with `--all` when one was not run."""
     bad = ("DIFFERS", "not run") if "--all" in sys.argv[1:] else ("DIFFERS",)
     failed = False
-    for language, verdict in verdicts():
+    for language, verdict in outcomes():
         print(f"signing client in {language}: {verdict}")
         failed = failed or verdict.startswith(bad)
     return int(failed)

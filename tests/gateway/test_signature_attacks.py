@@ -15,7 +15,7 @@ from yarl import URL
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan_gateway import signing
-from tools.signing_clients import CLIENTS, FOLDER, vectors, verdicts
+from tools.signing_clients import CLIENTS, FOLDER, vectors, outcomes
 
 KEY, OTHER_KEY = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -242,7 +242,7 @@ def test_no_two_vectors_have_the_same_text() -> None:
 
 
 def test_clients_agree_in_every_language_that_is_installed() -> None:
-    found = dict(verdicts())
+    found = dict(outcomes())
     assert set(found) == set(CLIENTS) == {"Python", "Node.js", "Java", "PHP", "Go"}
     agreed = {language for language, verdict in found.items() if verdict.startswith("agrees")}
     assert "Python" in agreed
