@@ -121,6 +121,7 @@ async def delivery(
         "SHOUDAN_DELIVERY_LISTEN_PORT": str(port),
         "SHOUDAN_DELIVERY_NOTIFY_KEY": "a-key-of-these-tests",
         "SHOUDAN_DELIVERY_PERSONAL_KEYS": f"k1:{b64encode(token_bytes(32)).decode()}",
+        "SHOUDAN_DELIVERY_AUDIT_LOG_KEYS": f"k1:{b64encode(token_bytes(32)).decode()}",
         "SHOUDAN_DELIVERY_INDEX_KEY": b64encode(token_bytes(32)).decode(),
     }
     command = [sys.executable, "-m", "shoudan_cli", "serve", "delivery", "--roles", "rpc"]

@@ -167,6 +167,9 @@ SECRETS = {
     "SHOUDAN_ERP_INGEST_SENDER_RULES": {"erp_ingest": "SHOUDAN_ERP_INGEST_SENDER_RULES"},
     "SHOUDAN_IDENTITY_PERSONAL_KEYS": {"identity": "SHOUDAN_IDENTITY_PERSONAL_KEYS"},
     "SHOUDAN_IDENTITY_INDEX_KEY": {"identity": "SHOUDAN_IDENTITY_INDEX_KEY"},
+    "SHOUDAN_IDENTITY_OIDC_CLIENT_SECRET": {"identity": "SHOUDAN_IDENTITY_OIDC_CLIENT_SECRET"},
+    "SHOUDAN_PAY_PERSONAL_KEYS": {"pay": "SHOUDAN_PAY_PERSONAL_KEYS"},
+    "SHOUDAN_PAY_INDEX_KEY": {"pay": "SHOUDAN_PAY_INDEX_KEY"},
     **{
         f"SHOUDAN_{name.upper()}_AUDIT_LOG_KEYS": {name: f"SHOUDAN_{name.upper()}_AUDIT_LOG_KEYS"}
         for name in ("order", "pay", "delivery", "erp_ingest", "identity")

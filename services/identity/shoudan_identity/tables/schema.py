@@ -232,6 +232,7 @@ Table(
     postgresql_with={"fillfactor": "70"},
 )
 
+# Written by an earlier release; its rows are in audit_log, too.
 Table(
     "operator_audit",
     METADATA,
@@ -245,6 +246,6 @@ Table(
     Column("facts", JSONB, nullable=False, comment="before and after, never a secret"),
     Column("request_id", Text, nullable=False, comment="request it came with"),
     _when("create_time", "when"),
-    comment="操作员审计: written by an earlier release; its rows are in audit_log, too",
+    comment="操作员审计: logins, refusals and changes, never changed",
     postgresql_with=GROWING,
 )
