@@ -32,9 +32,10 @@ ORIGIN: Final = Origin("any")
 READS: Final = {
     "CheckPushes", "ExportAuditLog", "ExportRefunds", "ExportTrades", "GetAccount", "GetBalance",
     "GetCatalogue", "GetDictionary", "GetHistory", "GetLifecycle", "GetOrder", "GetPackage", "GetRefund",
-    "GetStatementKeys", "GetTrade", "ListAccounts", "ListAllModes", "ListAreas", "ListAuditLog",
+    "GetProposal", "GetStatementKeys", "GetTrade", "ListAccounts", "ListAllModes", "ListAreas",
+    "ListAuditLog",
     "ListAudits", "ListCredentials", "ListDeadNotifies", "ListDeliveries", "ListIncidents",
-    "ListNotices", "ListOpenWork",
+    "ListNotices", "ListOpenWork", "ListProposals", "ListSealed",
     "ListOrders", "ListPackageRecords", "ListQuarantined", "ListRecords", "ListResources", "ListResting",
     "ListSuppliers", "ListTasks", "QueryDeliveries", "QueryOrders", "QueryRefunds", "Report",
     "SearchRefunds", "SearchTrades", "Verify", "VerifyAgainst", "VerifyAuditLog",
