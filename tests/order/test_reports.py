@@ -191,6 +191,7 @@ def test_every_change_of_an_order_or_a_refund_sets_its_modify_time() -> None:
             r"UPDATE oms_(?:order|refund)_info(?! [or]? ?SET modify_time)[^,]*", one.text
         )
         for name, one in statements("order")
+        if ".SEALED." not in name  # the same text under another key is no change
     }
     assert {name: texts for name, texts in found.items() if texts} == {}
     # Two transactions may commit in the other order than they began: the moment never goes back.
