@@ -34,7 +34,11 @@ SERVICES = ("order", "delivery", "erp_ingest", "pay", "identity")
 BATCHING = ("order", "delivery", "erp_ingest", "pay")
 AWAY = "127.0.0.1:1"
 NEIGHBOURS: dict[str, dict[str, Any]] = {
-    "identity": {"system_id": "test-system"},
+    "identity": {
+        "system_id": "test-system",
+        "oidc_issuer": f"http://{AWAY}",
+        "oidc_client_id": "shoudan",
+    },
     "order": {"pay_target": AWAY, "delivery_target": AWAY},
     "delivery": {"order_target": AWAY, "public_url": f"http://{AWAY}"},
 }

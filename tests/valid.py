@@ -137,6 +137,9 @@ VALID |= {
         ),
         _operator,
     ),
+    "IdentityService/BeginProviderLogin": lambda m: setattr(
+        m, "redirect_uri", "http://127.0.0.1:1/"
+    ),
     "IdentityService/ChangePassword": lambda m: setattr(m, "new_password", "a new long password"),
     "IdentityService/ListOperators": lambda m: setattr(m, "page_token", ""),
 }

@@ -49,8 +49,7 @@ async def test_a_maker_proposes_with_the_usual_command_and_a_checker_approves(
     assert (without.exit_code, "--reason" in without.output) == (1, True)
     made = await maker(account, "add", *of, "2", "cli1", "--reason", "bank record 7")
     assert made.exit_code == 0, made.output
-    number = made.stdout.split()[0]
-    assert number.startswith("pay:")
+    number = next(word for word in made.stdout.split() if word.startswith("pay:"))
     assert f"{key.eid}, 元: 1 -> 3" in made.output
     assert f"shoudan proposal approve {number}" in made.output
     assert await office.bank.balance(key) == YUAN
