@@ -110,21 +110,20 @@ class AuditRows:
     origin: Origin
     rows: list[AuditRow] = field(default_factory=list[AuditRow])
     of_call: bool = False  # one of them is the row of the call in progress
-    _draft: Draft | None = None
+    _drafts: list[Draft] = field(default_factory=list["Draft"])
 
     def take_draft(self, ids: IdMaker, draft: Draft | None) -> None:
         """Write the row of a call with the others, unless another transaction does."""
         if draft is None or not draft.claim(self):
             return
-        self._draft = draft
+        self._drafts.append(draft)
         if not self.of_call:
             self.rows.append(draft.row(self.origin, ids))
 
     def end(self, *, written: bool) -> None:
         """The transaction was committed, or is gone."""
-        if self._draft is not None:
-            self._draft.release(written=written)
-            self._draft = None
+        while self._drafts:
+            self._drafts.pop().release(written=written)
 
 
 class Recorder(Protocol):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import orjson
 import pytest
 from grpc import aio
 from sqlalchemy import text
@@ -18,6 +19,7 @@ from shoudan_kit.db.migrate import differences
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import watched
 from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.rpc.refusal import Refused
 from shoudan_pay.app import SERVICE
 from shoudan_pay.ledger import events
 from tests.pay.ledger.bank import YUAN, Bank, deduct, posting, reason, refusal_of, told
@@ -85,6 +87,26 @@ async def test_no_group_commit_reads_the_records_one_after_the_other(
         lines = (await db.execute(text(plan))).scalars().all()
     assert "account_record_key" in lines[0]
     assert await rows(owner, scans)
+
+
+async def test_postings_of_persons_share_a_commit_and_each_leaves_its_row(
+    bank: Bank, owner: Database
+) -> None:
+    key = await bank.account(39 * YUAN)
+    wanted = [deduct(key, YUAN, f"person-{key.eid}-{n:02d}") for n in range(40)]
+    seen: list[str] = []
+    with watched(seen.append):
+        answers = await asyncio.gather(*map(bank.post, wanted), return_exceptions=True)
+    commits = sum("INTO account_record" in sql for sql in seen)
+    rows_of_calls = sum("INTO audit_log (" in sql for sql in seen)
+    assert max(commits, rows_of_calls) <= 20  # by when they arrive, about 6 for 40 calls
+    written = "SELECT after, outcome FROM audit_log WHERE action LIKE '%/Post' AND after LIKE :like"
+    found = await rows(owner, written, like=f"%person-{key.eid}-%")
+    refused = [n for n, answer in enumerate(answers) if isinstance(answer, Refused)]
+    assert len(refused) == 1
+    assert sorted((orjson.loads(after)["posting"]["trade_no"], how) for after, how in found) == [
+        (one.trade_no, "refused" if n in refused else "done") for n, one in enumerate(wanted)
+    ]
 
 
 async def test_a_poisoned_group_fails_alone(bank: Bank, owner: Database) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final, TypeAlias
 
 from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log
-from shoudan_kit.audit_log.entries import describe, draft_of_call
+from shoudan_kit.audit_log.entries import Draft, Outcome, draft_of_call
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.db.errors import RETRYABLE, Unavailable, sql_state
 from shoudan_kit.db.pool import retry
@@ -41,69 +42,90 @@ class Answer:
     accounts: Mapping[int, Account]
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The groups of one caller, and the row that its call leaves in the audit log, if any."""
+
+    groups: Sequence[Group]
+    draft: Draft | None
+
+
 class Ledger:
     """Where all postings of this process meet. One per process; callers see an ordinary call."""
 
     def __init__(self, app: App[PaySettings]) -> None:
         self._app = app
         settings = app.settings
-        self._gather: Coalescer[Sequence[Group], Answer] = Coalescer(
+        self._gather: Coalescer[Call, Answer] = Coalescer(
             self._run,
             name="ledger",
             size_max=settings.ledger_batch_max,
             linger_s=settings.ledger_linger_s,
             in_flight_max=settings.ledger_in_flight_max,
             waiting_max=settings.ledger_waiting_max,
-            weight_of=lambda groups: sum(map(len, groups)),
+            weight_of=lambda call: sum(map(len, call.groups)),
         )
 
     async def post(self, groups: Sequence[Group]) -> Answer:
         """Make each group whole or not at all, after `postings.check`; one decision per group, in order.
 
         Repeats: the same key and content gives the first record again. Raises Overloaded before anything
-        is begun, and Unavailable when it is unknown whether it was made: repeat it. A call that is in the
-        audit log has a transaction of its own, which writes its row, too.
+        is begun, and Unavailable when it is unknown whether it was made: repeat it. The row that a call
+        leaves in the audit log is written with its postings.
         """
-        if draft_of_call() is not None:
-            return await self._commit(groups)
-        return await self._gather(groups)
+        return await self._gather(Call(groups, draft_of_call()))
 
     async def aclose(self) -> None:
         """Finish what was taken."""
         await self._gather.aclose()
 
-    async def _run(self, asked: Sequence[Sequence[Group]]) -> list[Answer | Exception]:
-        answer = await self._commit([group for groups in asked for group in groups])
-        answers: list[Answer | Exception] = []
-        start = 0
-        for groups in asked:
-            stop = start + len(groups)
-            answers.append(Answer(answer.decisions[start:stop], answer.accounts))
-            start = stop
-        return answers
+    async def _run(self, calls: Sequence[Call]) -> list[Answer | Exception]:
+        answer = await self._commit(calls)
+        return [Answer(part, answer.accounts) for part in _by_call(calls, answer.decisions)]
 
-    async def _commit(self, groups: Sequence[Group]) -> Answer:
+    async def _commit(self, calls: Sequence[Call]) -> Answer:
         """One transaction; if a group poisons it, halves of it, down to the group that fails alone."""
         try:
-            return await retry(lambda: self._transact(groups))
+            return await retry(lambda: self._transact(calls))
         except Unavailable:
             raise
         except Exception as error:
             if isinstance(error, DBAPIError) and sql_state(error) in RETRYABLE:
                 raise Unavailable("locked") from error
-            if len(groups) == 1:
-                return Answer([_failed(groups[0])], {})
-        middle = len(groups) // 2
-        first = await self._commit(groups[:middle])
-        second = await self._commit(groups[middle:])
+            if len(calls) == 1 and len(calls[0].groups) == 1:
+                return Answer([_failed(calls[0].groups[0])], {})
+        first, second = [await self._commit(half) for half in _halves(calls)]
         return Answer(first.decisions + second.decisions, {**first.accounts, **second.accounts})
 
-    async def _transact(self, groups: Sequence[Group]) -> Answer:
+    async def _transact(self, calls: Sequence[Call]) -> Answer:
         async with self._app.work("ledger") as work:
+            groups = [group for call in calls for group in call.groups]
             answer = await post(work, groups, ring_of(self._app.settings))
-            if not any(decision.refusal is None for decision in answer.decisions):
-                describe(outcome="refused")
+            for call, decisions in zip(calls, _by_call(calls, answer.decisions), strict=True):
+                if call.draft is not None:
+                    refused = all(decision.refusal is not None for decision in decisions)
+                    outcome: Outcome = "refused" if refused else "done"
+                    call.draft.entry = replace(call.draft.entry, outcome=outcome)
+                    work.audit.take_draft(work.ids, call.draft)
             return answer
+
+
+def _halves(calls: Sequence[Call]) -> tuple[Sequence[Call], Sequence[Call]]:
+    """The first and the second half of the calls, of a single one those of its groups."""
+    if len(calls) > 1:
+        middle = len(calls) // 2
+        return calls[:middle], calls[middle:]
+    (call,) = calls
+    middle = len(call.groups) // 2
+    return [replace(call, groups=call.groups[:middle])], [
+        replace(call, groups=call.groups[middle:])
+    ]
+
+
+def _by_call(calls: Sequence[Call], decisions: Sequence[Decision]) -> list[list[Decision]]:
+    """The decisions of each call's groups, which stand in the same order."""
+    rest = iter(decisions)
+    return [list(islice(rest, len(call.groups))) for call in calls]
 
 
 def _failed(group: Group) -> Decision:
