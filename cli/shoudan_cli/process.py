@@ -86,19 +86,19 @@ def _migrate(
 ) -> None:
     from shoudan_kit.db.migrate import plan, role_of, upgrade
     from shoudan_kit.db.owner import Locked
+    from shoudan_kit.db.server_version import ServerTooOld
 
     name, schema = service.name, service.schema
     if plan_only:
-        done = asyncio.run(plan(name, schema, owner, contract=contract))
+        work = plan(name, schema, owner, contract=contract)
     else:
         role = role_of(url, owner)
-        try:
-            done = asyncio.run(
-                upgrade(name, schema, owner, role, turnable=turnable, contract=contract)
-            )
-        except Locked as error:
-            errors.print(f"{name}: {error}", style="red", markup=False, highlight=False)
-            raise typer.Exit(1) from None
+        work = upgrade(name, schema, owner, role, turnable=turnable, contract=contract)
+    try:
+        done = asyncio.run(work)
+    except (Locked, ServerTooOld) as error:
+        errors.print(f"{name}: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
     if not shown:
         return
     verb = "to run" if plan_only else "run"

@@ -44,6 +44,7 @@ from shoudan_kit.db.migrate import Schema
 from shoudan_kit.db.node_lease import NodeLease
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.revisions import SchemaCheck
+from shoudan_kit.db.server_version import ServerTooOld
 from shoudan_kit.events.nats import Bus
 from shoudan_kit.events.relay import Relay
 from shoudan_kit.ids import IdMaker
@@ -154,13 +155,15 @@ class App(Generic[S]):
         return self._channels[service]
 
     async def open(self) -> None:
-        """Lease a node number; waits for the database, which may start after us."""
+        """Lease a node number; waits for the database. Raises ConfigError when its server is too old."""
         if self.lease is None:
             self._ids = IdMaker(0, self.clock)
             return
         while True:
             try:
                 await self.lease.claim()
+            except ServerTooOld as error:
+                raise ConfigError(self.name, [f"database_url: {error}"]) from error
             except Exception as error:  # noqa: BLE001 - services start in any order
                 _log.warning("database_waits", error=describe(error))
                 await asyncio.sleep(0.5)

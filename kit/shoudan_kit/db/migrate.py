@@ -22,6 +22,7 @@ from shoudan_kit.db.ddl_locks import Lock, locks
 from shoudan_kit.db.foundation import FOUNDATION, TURNABLE_CLOCK, partitioned, rights_of
 from shoudan_kit.db.owner import PATIENT, Patience, alone, as_owner, in_time
 from shoudan_kit.db.revisions import VERSION_TABLE, Phase, revisions
+from shoudan_kit.db.server_version import LIMITS_TRANSACTIONS
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.db.url import DatabaseUrl
 
@@ -263,8 +264,8 @@ def _locks(schema: Schema, before: str, number: str) -> dict[str, Lock]:
 
 def _limits(connection: Connection) -> None:
     """PostgreSQL 17 and later end a transaction that takes too long; a hot row must not stay locked."""
-    major = int(connection.execute(text("SHOW server_version_num")).scalar_one())
-    if major >= 170_000:
+    number = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+    if number // 10_000 >= LIMITS_TRANSACTIONS:
         name = connection.execute(text("SELECT quote_ident(current_database())")).scalar_one()
         connection.execute(
             text(f"ALTER DATABASE {name} SET transaction_timeout = '{TRANSACTION_TIMEOUT}'")

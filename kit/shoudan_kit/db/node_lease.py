@@ -13,6 +13,7 @@ from shoudan_kit import log
 from shoudan_kit.clock import Clock
 from shoudan_kit.db.errors import Unavailable, describe
 from shoudan_kit.db.pool import Database
+from shoudan_kit.db.server_version import major_version
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.ids import NODE_MAX, IdMaker
 
@@ -86,8 +87,9 @@ class NodeLease:
         return self._node
 
     async def claim(self) -> None:
-        """Take a free number. Raises NoNodeFree, or what a database raises that is away."""
+        """Take a free number. Raises NoNodeFree, ServerTooOld, or what a database raises that is away."""
         async with self._database.begin() as db:
+            await major_version(db)
             lease_ms = int(self._lease_s * 1000)
             binds = {
                 "node_max": NODE_MAX,

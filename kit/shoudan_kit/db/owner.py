@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.errors import sql_state
 from shoudan_kit.db.pool import Database
+from shoudan_kit.db.server_version import LIMITS_TRANSACTIONS, major_version
 from shoudan_kit.log import get_logger
 
 _log = get_logger("migrate")
@@ -43,7 +44,7 @@ class Locked(Exception):
 
 @asynccontextmanager
 async def as_owner(owner_url: str) -> AsyncGenerator[AsyncConnection]:
-    """A session of the owner's, whose statements take as long as they take."""
+    """A session of the owner's, whose statements take as long as they take. Raises ServerTooOld."""
     engine = Database(
         owner_url,
         pool_size=1,
@@ -60,8 +61,7 @@ async def as_owner(owner_url: str) -> AsyncGenerator[AsyncConnection]:
     try:
         async with engine.connect() as connection:
             async with connection.begin():
-                major = (await connection.execute(text("SHOW server_version_num"))).scalar_one()
-                if int(major) >= 170_000:
+                if await major_version(connection) >= LIMITS_TRANSACTIONS:
                     await connection.execute(text("SET transaction_timeout = 0"))
             yield connection
     finally:
