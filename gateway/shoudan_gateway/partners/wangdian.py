@@ -74,6 +74,8 @@ WORDS: Final = {
     "not_time": "不是有效的时间",
     "internal": "暂时无法处理,已保存",
 }
+# In the same words, so that a stranger does not learn which senders there are.
+SENDER_REFUSED: Final = frozenset({"ERROR_REASON_SENDER_UNKNOWN", "ERROR_REASON_SENDER_UNVERIFIED"})
 PARAMETER_ERRORS: Final = {
     ParameterError.MISSING: "缺失",
     ParameterError.UNREADABLE: "无法识别",
@@ -136,10 +138,8 @@ def refuse(failure: Failure, request: Inbound, _: bool) -> Outbound:
 def _words(failure: Refused, shape: Shape) -> str:
     if failure.reason == "ERROR_REASON_PUSH_INVALID":
         return f"{failure.metadata['where']} {WORDS[failure.metadata['why']]}"
-    if failure.reason == "ERROR_REASON_SENDER_UNKNOWN":
-        return f"{shape.sender}不在允许名单内"
-    if failure.reason == "ERROR_REASON_SENDER_UNVERIFIED":
-        return "签名或来源地址错误"
+    if failure.reason in SENDER_REFUSED:
+        return f"{shape.sender}不在允许名单内,或签名、来源地址错误"
     return LATER
 
 
