@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -18,6 +19,7 @@ TIME_SHIFT: Final = SHARD_BITS + NODE_BITS + SEQUENCE_BITS
 SHARD_MAX: Final = (1 << SHARD_BITS) - 1
 NODE_MAX: Final = (1 << NODE_BITS) - 1
 TAKE_MAX: Final = 100_000
+START_BITS: Final = 10  # of the sequence: a millisecond begins anywhere in its first quarter
 
 _SEQUENCE_MASK: Final = (1 << SEQUENCE_BITS) - 1
 _TICK_MAX: Final = (1 << (41 + SEQUENCE_BITS)) - 1
@@ -32,7 +34,8 @@ class IdMaker:
     """Makes the ids of one process; every process leases a node number of its own.
 
     A tick is (millisecond, sequence) in one integer and only ever grows. So a clock set back, or more
-    than 4096 ids in a millisecond, borrows from the milliseconds ahead instead of waiting or repeating.
+    than the rest of its 4096 ids in a millisecond, borrows from those ahead instead of waiting or repeating.
+    Each millisecond begins at a random place, so that its sequence does not tell how many ids were made.
     No tick beyond the end of the lease is used. Not for threads: one event loop owns it.
     """
 
@@ -75,7 +78,9 @@ class IdMaker:
         if not 0 <= n <= TAKE_MAX:
             raise ValueError(f"take 0..{TAKE_MAX} ids at once, not {n}")
         now_ms = milliseconds(self._clock.now())
-        first = max(now_ms << SEQUENCE_BITS, self._tick + 1)
+        start = now_ms << SEQUENCE_BITS | random.getrandbits(START_BITS)
+        # Within a millisecond that has begun the next one follows.
+        first = start if now_ms > self._tick >> SEQUENCE_BITS else self._tick + 1
         last = first + n - 1
         unset = now_ms < 0 and self._tick < 0  # later a clock set back only borrows
         if unset or last > _TICK_MAX:
