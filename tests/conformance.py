@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from shoudan_kit.clock import from_beijing
+
 Case = dict[str, Any]
 
 _CASES: dict[str, Case] = {
@@ -117,4 +119,4 @@ class Matching:
 
 
 def _moment(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - only subtracted
+    return from_beijing(text)

@@ -9,7 +9,7 @@ from shoudan_kit.process.polling import until
 
 async def eventually(
     predicate: Callable[[], object | Awaitable[object]],
-    timeout: float = 10,  # noqa: ASYNC109 - the point of it
+    within_s: float = 10,
     *,
     every_s: float = 0.01,
 ) -> None:
@@ -19,7 +19,7 @@ async def eventually(
         answer = predicate()
         return bool(await answer if isinstance(answer, Awaitable) else answer)
 
-    if not await until(happened, timeout, every_s=every_s):
+    if not await until(happened, within_s, every_s=every_s):
         raise AssertionError(
-            f"not within {timeout} s: {getattr(predicate, '__qualname__', predicate)}"
+            f"not within {within_s} s: {getattr(predicate, '__qualname__', predicate)}"
         )

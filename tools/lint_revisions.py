@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shoudan_kit.db.ddl_locks import statements
-from shoudan_kit.db.migrate import Schema, sql_of
+from shoudan_kit.db.migrate import NeedsDatabase, Schema, sql_of
 from shoudan_kit.db.revisions import Phase, revisions
 
 # The last revision of each service that was written before there were phases, on tables without rows.
@@ -84,8 +84,8 @@ def lint(schema: Schema, last: str) -> list[str]:
             where = f"{schema.package} {one.number} ({one.phase})"
             try:
                 sql = sql_of(schema, before, one.number)
-            except Exception as error:  # noqa: BLE001 - of the revision, whatever it is
-                found.append(f"{where}: cannot be written without a database: {error!r:.80}")
+            except NeedsDatabase as error:
+                found.append(f"{where}: {error}")
             else:
                 told = (*of_phase(one.phase, sql), *of_squawk(one.phase, sql))
                 found += (f"{where}: {text}" for text in told)

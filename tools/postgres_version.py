@@ -101,9 +101,15 @@ def main() -> None:
         if major < LIMITS_TRANSACTIONS:
             programs = wrapped(bin_dir, Path(folder))
             leave_out_transaction_timeout()
+
+        def postgres_bin(*_: object) -> Path:
+            return programs
+
+        def postgres_version(*_: object) -> str:
+            return str(major)
+
         embedded: Any = postgres
-        embedded.postgres_bin = lambda *_: programs  # pyright: ignore[reportUnknownLambdaType]
-        embedded.postgres_version = lambda *_: str(major)  # pyright: ignore[reportUnknownLambdaType]
+        embedded.postgres_bin, embedded.postgres_version = postgres_bin, postgres_version
         sys.exit(pytest.main(sys.argv[2:] or ["-q", *TESTS]))
 
 

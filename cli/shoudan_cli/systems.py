@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from shoudan_kit.process.polling import until
 
@@ -137,7 +137,7 @@ async def answering(
     async with connect(target, service, identity, retry=False) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
-            request = cast("Any", health_pb2).HealthListRequest()
+            request = health_pb2.HealthListRequest()
             listed: Any = await stub.List(request, timeout=ANSWER_S)
         except aio.AioRpcError as error:
             gone = error.code() is grpc.StatusCode.UNAVAILABLE and not await _listens(target)

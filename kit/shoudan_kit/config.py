@@ -196,7 +196,7 @@ class ProcessSettings(TlsSettings):
     listen_host: str = Field(
         "127.0.0.1",
         description="Address served. Loopback unless a network in front of it is trusted.",
-        examples=["0.0.0.0"],  # noqa: S104 - an example, the default is loopback
+        examples=["10.0.0.5"],
     )
     listen_port: Port = Field(0, description="Port served; 0 takes any free one.", examples=[50051])
     ops_port: Port = Field(

@@ -39,7 +39,7 @@ from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.credentials.servicer import NAME as CREDENTIALS
 from shoudan_kit.credentials.servicer import CredentialServicer
 from shoudan_kit.db import partitions
-from shoudan_kit.db.errors import away, describe
+from shoudan_kit.db.errors import away, describe, survived
 from shoudan_kit.db.migrate import Schema
 from shoudan_kit.db.node_lease import NodeLease
 from shoudan_kit.db.pool import Database
@@ -161,15 +161,14 @@ class App(Generic[S]):
             return
         while True:
             try:
-                await self.lease.claim()
+                # Services start in any order.
+                with survived(_log, "database_waits", but=(ServerTooOld,)):
+                    await self.lease.claim()
+                    self._ids = self.lease.ids
+                    return
             except ServerTooOld as error:
                 raise ConfigError(self.name, [f"database_url: {error}"]) from error
-            except Exception as error:  # noqa: BLE001 - services start in any order
-                _log.warning("database_waits", error=describe(error))
-                await asyncio.sleep(0.5)
-            else:
-                self._ids = self.lease.ids
-                return
+            await asyncio.sleep(0.5)
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -415,7 +414,7 @@ class Process(Generic[S]):
 
     async def _published_keys(self) -> bytes:
         """The key set that identity publishes now."""
-        stub: Any = cast("Any", identity_grpc).IdentityServiceStub(self.app.channel(IDENTITY))
+        stub: Any = identity_grpc.IdentityServiceStub(self.app.channel(IDENTITY))
         request = identity_pb.PublishedKeysRequest()
         return (await stub.PublishedKeys(request, timeout=STEP_S)).key_set
 

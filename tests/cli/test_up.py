@@ -90,7 +90,7 @@ async def test_nothing_is_left_when_it_ends(number):
             "gateway",
         )
     }
-    await eventually(lambda: all(gone(pid) for pid in pids.values()), timeout=20)
+    await eventually(lambda: all(gone(pid) for pid in pids.values()), within_s=20)
     assert os.access(ready["logs"], os.F_OK) == (number == signal.SIGKILL)
 
 

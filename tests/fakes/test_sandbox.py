@@ -1,6 +1,5 @@
 """The sandbox supplier plays its documented scripts and its journal never lies, restarts included."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from shoudan_fakes.sandbox import Sandbox
 from shoudan_fakes.scripts import SCRIPTS
 from shoudan_fakes.wire import signature
+from tests.poll import eventually
 
 
 @pytest.fixture
@@ -36,9 +36,7 @@ async def post(http: aiohttp.ClientSession, url: str, body: Any) -> Any:
 
 
 async def poll_until(done: Callable[[], bool], seconds: float = 5) -> None:
-    async with asyncio.timeout(seconds):
-        while not done():  # noqa: ASYNC110 - a poll with a deadline
-            await asyncio.sleep(0.005)
+    await eventually(done, seconds, every_s=0.005)
 
 
 async def ask(http: aiohttp.ClientSession, sandbox: Sandbox, body: Any) -> str:

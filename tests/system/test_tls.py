@@ -131,9 +131,9 @@ def _noting(start: Any, wires: dict[str, Wire]) -> Any:
         made(self, plan, home, ports)
         for variable, wire in wires.items():
             wire.target = ports[HOPS[variable]]
-        System.__init__ = made  # type: ignore[method-assign]
+        System.__init__ = made
 
-    System.__init__ = noting  # type: ignore[method-assign]
+    System.__init__ = noting
     return start
 
 

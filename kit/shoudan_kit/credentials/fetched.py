@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -32,7 +32,7 @@ class FetchedSecrets(LiveSecrets):
         self, channel: aio.Channel, service: str, kinds: Sequence[str], clock: Clock
     ) -> None:
         super().__init__(clock)
-        self._stub: Any = cast("Any", credential_service_pb2_grpc).CredentialServiceStub(channel)
+        self._stub: Any = credential_service_pb2_grpc.CredentialServiceStub(channel)
         self._service, self._kinds = service, list(kinds)
         self._version = 0
         self._read_at: float | None = None

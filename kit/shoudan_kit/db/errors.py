@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final, cast
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from structlog.typing import FilteringBoundLogger
 
 from shoudan_kit import log
 
@@ -109,6 +112,26 @@ def describe(error: BaseException) -> str:
     origin = getattr(error, "orig", None)
     cause = getattr(origin, "__cause__", None) or origin or error
     return f"{type(cause).__name__} {sql_state(error) or ''}".strip()
+
+
+@contextmanager
+def survived(
+    logger: FilteringBoundLogger,
+    event: str,
+    *,
+    but: tuple[type[Exception], ...] = (),
+    **fields: object,
+) -> Generator[None]:
+    """Log what one pass of a background loop raises, as `event`; the loop goes on with its next pass.
+
+    Exceptions of the classes `but` are raised to the caller.
+    """
+    try:
+        yield
+    except but:
+        raise
+    except Exception as error:  # noqa: BLE001 - a loop that ended would stand still unseen
+        logger.warning(event, error=describe(error), **fields)
 
 
 def report(error: BaseException, sql: str | None) -> None:

@@ -47,6 +47,10 @@ class Schema:
     append_only: tuple[str, ...] = ()
 
 
+class NeedsDatabase(Exception):
+    """A revision reads the database, so that its statements are not known without one."""
+
+
 @dataclass(frozen=True)
 class Pending:
     """A revision that is not applied yet, and the locks it takes on tables that are there."""
@@ -128,11 +132,16 @@ async def plan(service: str, schema: Schema, owner_url: str, *, contract: bool =
 
 
 def sql_of(schema: Schema, before: str, number: str) -> str:
-    """The statements of one revision as a script, without a database; `before` is the one below or base."""
+    """The statements of one revision as a script, without a database; `before` is the one below or base.
+
+    Raises NeedsDatabase."""
     out = StringIO()
     config = _config(schema, None)
     config.output_buffer = out
-    command.upgrade(config, f"{before}:{number}", sql=True)
+    try:
+        command.upgrade(config, f"{before}:{number}", sql=True)
+    except Exception as error:
+        raise NeedsDatabase(f"cannot be written without a database: {error!r:.80}") from error
     ours = (one for one in out.getvalue().split(";\n") if VERSION_TABLE not in one)
     return ";\n".join(ours)
 
@@ -258,7 +267,7 @@ def _locks(schema: Schema, before: str, number: str) -> dict[str, Lock]:
         return {}
     try:
         return locks(sql_of(schema, before, number))
-    except Exception:  # noqa: BLE001 - it reads the database: its statements are not known before
+    except NeedsDatabase:  # its statements are not known before
         return {"unknown": Lock.ACCESS_EXCLUSIVE}
 
 

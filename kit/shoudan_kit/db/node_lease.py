@@ -9,9 +9,11 @@ import socket
 import time
 from typing import Final
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from shoudan_kit import log
 from shoudan_kit.clock import Clock
-from shoudan_kit.db.errors import Unavailable, describe
+from shoudan_kit.db.errors import Unavailable, describe, survived
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.server_version import major_version
 from shoudan_kit.db.text_statements import statement
@@ -128,7 +130,7 @@ class NodeLease:
         try:
             async with asyncio.timeout(PROVE_S_MAX):
                 await self.renew()
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing can be written
+        except (SQLAlchemyError, Unavailable, OSError, TimeoutError) as error:
             return f"cannot write: {describe(error)}"
         return None
 
@@ -136,10 +138,8 @@ class NodeLease:
         """Renew until cancelled; while the database is away the ids end with the lease."""
         while True:
             await asyncio.sleep(self._lease_s / 3)
-            try:
+            with survived(_log, "node_not_renewed", node=self._node):  # ids are refused meanwhile
                 await self.renew()
-            except Exception as error:  # noqa: BLE001 - tried again, ids are refused meanwhile
-                _log.warning("node_not_renewed", node=self._node, error=describe(error))
 
     async def release(self) -> None:
         """Give the number back, so that another may take it at once."""

@@ -38,7 +38,6 @@ NOW: Final = "shoudan_now()"
 RETRIES_MAX: Final = 5
 HOST_S_MIN: Final = 1.0  # for one host of several; a host that is gone answers nothing
 
-_connect: Final = cast("Any", asyncpg).connect
 _NOT_CONNECTED: Final = (
     OSError,
     TimeoutError,
@@ -118,7 +117,7 @@ class Database:
         for step in range(len(self._hosts)):
             place = (self._first + step) % len(self._hosts)
             try:
-                opened = await _connect(self._hosts[place], timeout=host_s, **self._options)
+                opened = await asyncpg.connect(self._hosts[place], timeout=host_s, **self._options)
             except _NOT_CONNECTED as error:
                 state, reason = sql_state(error), describe(error)
                 report(error, None)

@@ -10,7 +10,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from shoudan_kit.db.errors import describe
+from sqlalchemy.exc import SQLAlchemyError
+
+from shoudan_kit.db.errors import Unavailable, describe
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import statement
 
@@ -70,7 +72,7 @@ class SchemaCheck:
         try:
             async with asyncio.timeout(LOOK_S_MAX), self._database.connect() as db:
                 current = (await db.execute(_CURRENT)).scalar()
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is known
+        except (SQLAlchemyError, Unavailable, OSError, TimeoutError) as error:
             return f"revision {self._needed} is needed, which one is there is not known: {describe(error)}"
         if current is None or str(current) < self._needed:
             return (

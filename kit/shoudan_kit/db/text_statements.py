@@ -18,6 +18,7 @@ from sqlalchemy import Connection, TextClause, text
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from shoudan_kit.db.errors import report
 
@@ -142,7 +143,8 @@ class FastConnection(AsyncConnection):
         """`generation`: whatever its lender tells older ones by."""
         super().__init__(engine, connection)
         self.generation = generation
-        fairy = cast("Any", connection.connection)
+        self._sync = connection
+        fairy = connection.connection
         self._info: dict[str, Any] = fairy.info
         self._adapter: Any = fairy.dbapi_connection
         self._adapter.autocommit = True
@@ -152,7 +154,7 @@ class FastConnection(AsyncConnection):
     @property
     def usable(self) -> bool:
         """Whether it can be lent again: nothing is left open, and the session lives."""
-        sync = cast("Any", self._proxied)
+        sync = self._sync
         return not (self._open or sync.invalidated or sync.closed or self._driver.is_closed())
 
     def begin_with_next(self) -> None:
@@ -170,17 +172,16 @@ class FastConnection(AsyncConnection):
     async def roll_back_begun(self) -> None:
         """Roll back what was begun; a session that cannot is not usable any more."""
         self._begins = False
-        if self._open and not cast("Any", self._proxied).invalidated:
+        if self._open and not self._sync.invalidated:
             await self._send("ROLLBACK")
             self._forget()
 
     def abandon(self) -> None:
         """Cut the session at once; the server rolls back what was open."""
-        sync = cast("Any", self._proxied)
-        if not sync.closed:
-            if not sync.invalidated:
-                sync.invalidate()
-            sync.close()
+        if not self._sync.closed:
+            if not self._sync.invalidated:
+                self._sync.invalidate()
+            self._sync.close()
 
     async def _begin(self) -> None:
         # Open until the server said that it ended: one cancelled in its BEGIN may have begun.
@@ -195,11 +196,10 @@ class FastConnection(AsyncConnection):
 
     def _forget(self) -> None:
         self._open = False
-        sync = cast("Any", self._proxied)
-        if sync.in_transaction():  # begun for a statement that went the usual way; nothing is sent
-            sync.rollback()
+        if self._sync.in_transaction():  # of a statement that went the usual way; nothing is sent
+            self._sync.rollback()
 
-    async def execute(  # type: ignore[override]  # a Rows answers what its callers ask
+    async def execute(
         self,
         statement: Any,
         parameters: Any = None,
@@ -250,7 +250,7 @@ class FastConnection(AsyncConnection):
             self._adapter._handle_exception(error)
         except Exception as known:  # that is how it answers
             translated = known
-        connection = cast("Any", self._proxied)
+        connection: Any = self._proxied
         if isinstance(error, TimeoutError | OSError) and not connection.invalidated:
             # The server did not answer within the client's limit; SQLAlchemy would go on using the session.
             report(error, sql)
@@ -267,11 +267,11 @@ class Driver(asyncpg.Connection):
     hundred orders. PostgreSQL's own types are the same for ever.
     """
 
-    async def _introspect_types(self, typeoids: Any, timeout: Any) -> tuple[Any, Any]:  # noqa: ASYNC109
+    async def _introspect_types(self, typeoids: Any, *limit: Any) -> tuple[Any, Any]:
         wanted = frozenset(cast("Iterable[int]", typeoids))
         known = _known_types.get(wanted)
         if known is None:
-            known = await cast("Any", super())._introspect_types(typeoids, timeout)
+            known = await super()._introspect_types(typeoids, *limit)
             if max(wanted, default=0) < FIRST_OWN_TYPE:
                 _known_types[wanted] = (known[0], _Named())
         return known
@@ -307,7 +307,8 @@ def _compile(statement: TextClause) -> tuple[str, tuple[str, ...]]:
     if known is None:
         if len(_compiled) >= COMPILED_MAX:
             _compiled.clear()
-        compiled = cast("Any", statement.compile(dialect=_DIALECT))
+        compiled = statement.compile(dialect=_DIALECT)
+        assert isinstance(compiled, SQLCompiler)
         known = _compiled[statement.text] = (compiled.string, tuple(compiled.positiontup or ()))
     return known
 

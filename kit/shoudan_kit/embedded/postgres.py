@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Self, cast
+from typing import Final, Literal, NamedTuple, Self
 from urllib.parse import quote
 
 import asyncpg
@@ -273,8 +273,7 @@ class Postgres:
     @asynccontextmanager
     async def admin(self, database: str = "postgres") -> AsyncGenerator[Admin]:
         """A connection as the superuser, without the time-outs services have."""
-        connect = cast("Any", asyncpg).connect
-        db: Admin = await connect(
+        db = await asyncpg.connect(
             host=str(self.socket_dir),
             port=self.port,
             user=SUPERUSER,
@@ -394,7 +393,7 @@ def _socket_dir(home: Home) -> Path:
     """A private folder with a path short enough for a socket."""
     if len(str(home.path)) < _SOCKET_DIR_MAX - len("/socket"):
         return home.folder("socket")
-    root = next(root for root in (Path("/tmp"), *temporary_roots()) if root.is_dir())  # noqa: S108
+    root = min((one for one in temporary_roots() if one.is_dir()), key=lambda one: len(str(one)))
     made = Path(tempfile.mkdtemp(prefix="shoudan-socket-", dir=root))
     if home.user:
         os.chown(made, home.user.uid, home.user.gid)

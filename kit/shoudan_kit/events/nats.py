@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-import nats
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import (
     AckPolicy,
@@ -38,10 +38,18 @@ MESSAGE_BYTES_MAX: Final = 256 * 1024
 ACK_S: Final = 5.0
 CLOSE_S: Final = 2.0
 _MESSAGE_ID: Final = "Nats-Msg-Id"
+# The library counts in whole seconds by its types, in fractions, too, by its code.
+_PATIENCE: Final[dict[str, Any]] = {
+    "allow_reconnect": True,
+    "connect_timeout": 2,
+    "max_outstanding_pings": 2,
+    "max_reconnect_attempts": -1,
+    "ping_interval": 10,
+    "reconnect_time_wait": 0.5,
+}
 
 _log = log.get_logger("bus")
 
-_connect = cast("Any", nats).connect  # nats-py types its options partially
 DOWN = (NatsError, OSError, TimeoutError, asyncio.TimeoutError)
 
 
@@ -209,16 +217,12 @@ class Bus:
     async def _connect(self) -> None:
         assert self._url is not None
         while True:
+            client = Client()
             try:
-                self._nats = await _connect(
+                await client.connect(
                     self._url,
                     name=self._service,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.5,
-                    ping_interval=10,
-                    max_outstanding_pings=2,
-                    connect_timeout=2,
-                    allow_reconnect=True,
+                    **_PATIENCE,
                     error_cb=_on_error,
                     reconnected_cb=self._on_reconnect,
                     disconnected_cb=self._on_disconnect,
@@ -230,7 +234,11 @@ class Bus:
             except (*DOWN, TlsInvalid) as error:
                 _log.warning("nats_waits", error=describe(error))
                 await asyncio.sleep(1)
-        client = self._nats
+        self._nats = client
+        await self._set_up(client)
+
+    async def _set_up(self, client: Any) -> None:
+        """Subscribe, and make the stream where it is missing."""
         for subject, call in self._subscriptions:
             await client.subscribe(subject, cb=_calling(call))
         js = client.jetstream(timeout=ACK_S)

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from shoudan_kit.events import refill
 from shoudan_kit.events.nats import DOWN, MESSAGE_BYTES_MAX, Bus
 from shoudan_kit.events.refill import Refill
 from shoudan_kit.ids import first_of
+from shoudan_kit.process.polling import until
 from shoudan_kit.process.shutdown import cancel_all
 from shoudan_kit.tasks import store
 from shoudan_kit.tasks.rows import EventRow, EventRows
@@ -92,10 +92,7 @@ class Relay:
 
     async def stop(self) -> None:
         """Publish what is in memory for a moment; the rest is in the outbox."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(2):
-                while self._backlog and self._bus.connected:  # noqa: ASYNC110 - once, at the end
-                    await asyncio.sleep(0.02)
+        await until(lambda: not (self._backlog and self._bus.connected), 2, every_s=0.02)
         await cancel_all(self._loops)
 
     def enqueue(self, batch: EventRows) -> None:

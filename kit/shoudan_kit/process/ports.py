@@ -26,7 +26,7 @@ class NoPort(RuntimeError):
 
 def port_taken(port: int) -> bool:
     """Whether somebody on this machine has the port, on loopback or on every address."""
-    for host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - bound for an instant, to see if it is possible
+    for host in ("127.0.0.1", ""):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from shoudan_kit import log, metrics
-from shoudan_kit.db.errors import describe
+from shoudan_kit.db.errors import survived
 from shoudan_kit.proposals import store
 from shoudan_kit.proposals.proposals import Proposals
 
@@ -26,10 +26,8 @@ _log = log.get_logger("proposals")
 async def watch(proposals: Proposals) -> None:
     """Look every EVERY_S seconds; a failed look is logged, and looked again."""
     while True:
-        try:
+        with survived(_log, "proposals_not_looked_at"):
             await look(proposals)
-        except Exception as error:  # noqa: BLE001 - seen in the log, looked again
-            _log.warning("proposals_not_looked_at", error=describe(error))
         await asyncio.sleep(EVERY_S)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeAlias, TypedDict, cast
+from typing import Any, TypeAlias, TypedDict
 
 from grpc import aio
 
@@ -21,10 +21,6 @@ from shoudan_kit.rpc.transport import renewed
 from shoudan_kit.tls.identity import Identity
 
 Token: TypeAlias = Callable[[], str]
-# Generic in the stubs only.
-_UnaryInterceptor: Final = cast("Any", aio).UnaryUnaryClientInterceptor
-_StreamInterceptor: Final = cast("Any", aio).UnaryStreamClientInterceptor
-
 _tokens: dict[str, Token] = {}
 
 
@@ -56,26 +52,30 @@ def bearers(target: str) -> list[aio.ClientInterceptor]:
     return [] if token is None else [_UnaryBearer(token), _StreamBearer(token)]
 
 
-class _UnaryBearer(_UnaryInterceptor):
+class _UnaryBearer(aio.UnaryUnaryClientInterceptor):
     """Adds the token to calls with one answer."""
 
     def __init__(self, token: Token) -> None:
         self._token = token
 
-    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+    async def intercept_unary_unary(
+        self, continuation: Any, client_call_details: Any, request: Any
+    ) -> Any:
         """The library's interface."""
-        return await continuation(_with_token(details, self._token()), request)
+        return await continuation(_with_token(client_call_details, self._token()), request)
 
 
-class _StreamBearer(_StreamInterceptor):
+class _StreamBearer(aio.UnaryStreamClientInterceptor):
     """Adds the token to calls with a stream of answers."""
 
     def __init__(self, token: Token) -> None:
         self._token = token
 
-    async def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+    async def intercept_unary_stream(
+        self, continuation: Any, client_call_details: Any, request: Any
+    ) -> Any:
         """The library's interface."""
-        return await continuation(_with_token(details, self._token()), request)
+        return await continuation(_with_token(client_call_details, self._token()), request)
 
 
 def _with_token(details: Any, token: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from google.protobuf.descriptor_pool import Default
 
@@ -76,7 +76,7 @@ def right_of(service: str, method: str) -> Right:
 
 
 def _right(method: Any) -> Right:
-    callers = method.GetOptions().Extensions[cast("Any", callers_pb2).callers]
+    callers = method.GetOptions().Extensions[callers_pb2.callers]
     roles, services = frozenset[str](callers.roles), frozenset[str](callers.services)
     approvers = frozenset[str](callers.approvers)
     if unknown := ((roles | approvers) - set(ROLES)) | (services - set(SERVICES)):

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import Token
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -80,16 +80,16 @@ class RpcSettings(Protocol):
     def rpc_open(self) -> Sequence[str]: ...
 
 
-class _Health(cast("Any", health).aio.HealthServicer):
+class _Health(health.aio.HealthServicer):
     """The library's, with the method List of the protocol, which it leaves out."""
 
-    async def List(self, _request: Any, _context: RpcContext) -> Any:  # noqa: N802 - the protocol's name
+    async def List(self, _request: Any, _context: RpcContext) -> Any:
         """Everything that health knows here, identities included."""
         statuses = {
             name: health_pb2.HealthCheckResponse(status=status)
             for name, status in self._server_status.items()
         }
-        return cast("Any", health_pb2).HealthListResponse(statuses=statuses)
+        return health_pb2.HealthListResponse(statuses=statuses)
 
 
 class CallWatch(Protocol):
@@ -164,10 +164,10 @@ class RpcServer:
         )
         for register in self._servicers:
             register(around)
-        cast("Any", health_pb2_grpc).add_HealthServicer_to_server(self._health, around)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, around)
         names = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        servicer = cast("Any", reflection).aio.ReflectionServicer(service_names=names)
-        cast("Any", reflection_pb2_grpc).add_ServerReflectionServicer_to_server(servicer, around)
+        servicer = reflection.aio.ReflectionServicer(service_names=names)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, around)
         address = f"{self._settings.listen_host}:{self._settings.listen_port}"
         if self._identity is None:
             self.port = server.add_insecure_port(address)
@@ -219,7 +219,7 @@ class _Around:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """The methods of one service."""
         wrapped = {name: _wrap(one, self._method(service, name)) for name, one in handlers.items()}
-        cast("Any", self._server).add_registered_method_handlers(service, wrapped)
+        self._server.add_registered_method_handlers(service, wrapped)
 
     def _method(self, service: str, name: str) -> _Method:
         access = access_of(service, name, self._open)

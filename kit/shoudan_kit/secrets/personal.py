@@ -45,7 +45,7 @@ class Personal(personal_service_pb2_grpc.PersonalServiceServicer):
             WHERE {key} = ANY(CAST(:keys AS bigint[])) AND NOT ({place.open}) RETURNING {key}
             """)
 
-    async def WalkAccounts(  # noqa: N802 - gRPC names
+    async def WalkAccounts(
         self, request: pb.WalkAccountsRequest, context: RpcContext
     ) -> pb.WalkAccountsResponse:
         """One page of rows in one transaction."""

@@ -133,10 +133,10 @@ class Documents:
 def _each_sealed(value: Any, found: list[str]) -> None:
     """The keys of every member `sealed`; documents are as deep as their tables, so three levels."""
     if isinstance(value, list):
-        for one in value:  # pyright: ignore[reportUnknownVariableType]
+        for one in cast("list[Any]", value):
             _each_sealed(one, found)
     elif isinstance(value, dict):
-        for name, one in value.items():  # pyright: ignore[reportUnknownVariableType]
+        for name, one in cast("dict[str, Any]", value).items():
             if name == "sealed" and isinstance(one, str):
                 found.append(key_id(bytes.fromhex(one[2:])))
             else:

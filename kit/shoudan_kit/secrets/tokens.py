@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from grpc import StatusCode as Code
 
 from shoudan_kit import log
+from shoudan_kit.db.errors import survived
 from shoudan_kit.rpc.caller import Caller
 from shoudan_kit.rpc.refusal import KitRefusal
 from shoudan_kit.rpc.rights import ROLES
@@ -116,8 +117,7 @@ class TokenSigner:
             "exp": now + valid_s,
             "jti": secrets.token_hex(16),
         }
-        sign = cast("Any", jwt).encode
-        return sign(claims, self._key, algorithm=ALGORITHMS[0], headers={"kid": self.key_id})
+        return jwt.encode(claims, self._key, algorithm=ALGORITHMS[0], headers={"kid": self.key_id})
 
 
 def kept_key(file: Path) -> Ed25519PrivateKey:
@@ -247,7 +247,7 @@ class TokenVerifier:
         if key is None:
             self.unknown_key.set()
             raise TokenRefused("unknown key")
-        return cast("Any", jwt).decode(
+        return jwt.decode(
             token,
             key,
             algorithms=ALGORITHMS,
@@ -343,12 +343,10 @@ class KeyFetcher:
 
     async def fetch(self) -> bool:
         """Fetch once; whether there is a key set."""
-        try:
+        document = b""
+        with survived(_log, "key_set_not_fetched", source=self._source):  # those known stay good
             document = await self._fetch()
-        except Exception as error:  # noqa: BLE001 - the keys that are known stay good
-            _log.warning("key_set_not_fetched", source=self._source, error=type(error).__name__)
-            return False
-        if not self._trust(document):
+        if not document or not self._trust(document):
             return False
         if self._cache is not None:
             fresh = self._cache.with_suffix(".new")

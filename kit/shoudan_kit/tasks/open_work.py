@@ -14,6 +14,7 @@ from shoudan.core.v1 import work_service_pb2, work_service_pb2_grpc
 from shoudan_kit import log, metrics
 from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.clock import Clock
+from shoudan_kit.db.errors import survived
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.rpc.callers import NotAllowed, current_caller
@@ -178,10 +179,8 @@ def gauging(sources: Sequence[Source], clock: Clock) -> Callable[[], Awaitable[N
 
     async def gauge_open_work() -> None:
         while True:
-            try:
+            with survived(_log, "gauge_failed"):
                 await gauge(sources, clock)
-            except Exception as error:  # noqa: BLE001 - seen in the log, looked again
-                _log.warning("gauge_failed", error=type(error).__name__)
             await asyncio.sleep(GAUGE_EVERY_S)
 
     return gauge_open_work

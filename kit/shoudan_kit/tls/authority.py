@@ -332,9 +332,9 @@ def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
         key = serialization.load_pem_private_key(pem, None)
     except TypeError:
         raise ValueError("a key with a password") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("no elliptic curve key")  # noqa: TRY004 - a wrong file, no wrong type
-    return key
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key
+    raise ValueError("no elliptic curve key")
 
 
 def _read(path: Path) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import grpc
 import pytest
@@ -71,7 +71,7 @@ def register_everything(server: aio.Server) -> None:
             else:
                 made = grpc.unary_unary_rpc_method_handler(unary, request.FromString, lambda b: b)
             handlers[one.name] = made
-        cast("Any", server).add_registered_method_handlers(service.full_name, handlers)
+        server.add_registered_method_handlers(service.full_name, handlers)
 
 
 @pytest.fixture

@@ -219,9 +219,9 @@ async def test_a_killed_parent_leaves_no_server_behind():
     said, _ = await parent.communicate()
     assert parent.returncode == -signal.SIGKILL
     *pids, home, nats_home = said.decode().split()
-    await eventually(lambda: all(gone(int(pid)) for pid in pids), timeout=20)
+    await eventually(lambda: all(gone(int(pid)) for pid in pids), within_s=20)
     left = [Path(home), Path(nats_home)]
-    await eventually(lambda: not list(left[0].glob("*/postmaster.pid")), timeout=20)
+    await eventually(lambda: not list(left[0].glob("*/postmaster.pid")), within_s=20)
     long_ago = time.time() - embedded_home._LEFT_S - 10
     for path in left:
         os.utime(path, (long_ago, long_ago))

@@ -101,7 +101,7 @@ async def test_events_of_a_process_that_died_after_its_commit_follow(database, i
     async def there():
         return {"b1", "b2"} <= {e.key for e in await stored(nats.url)}
 
-    await eventually(there, timeout=20)
+    await eventually(there, within_s=20)
 
 
 async def test_with_nats_away_nothing_waits_and_events_follow(database, ids, nats, relay):
@@ -113,7 +113,7 @@ async def test_with_nats_away_nothing_waits_and_events_follow(database, ids, nat
     async def there():
         return "c1" in {e.key for e in await stored(nats.url)}
 
-    await eventually(there, timeout=30)
+    await eventually(there, within_s=30)
 
 
 async def test_a_stream_that_disappears_is_made_again_and_refilled(database, ids, nats, relay):

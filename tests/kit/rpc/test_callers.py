@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import grpc
 import pytest
@@ -53,11 +53,11 @@ MONEY: Final = {
 
 def contract() -> list[Any]:
     """Every service of the contract, found in its generated modules."""
-    root = Path(next(iter(cast("Any", shoudan).__path__)))
+    root = Path(next(iter(shoudan.__path__)))
     found: dict[str, Any] = {}
     for file in sorted(root.rglob("*_pb2.py")):
         module = import_module(".".join(("shoudan", *file.relative_to(root).with_suffix("").parts)))
-        for one in cast("Any", module).DESCRIPTOR.services_by_name.values():
+        for one in module.DESCRIPTOR.services_by_name.values():
             found[one.full_name] = one
     return list(found.values())
 
@@ -100,7 +100,7 @@ def register_everything(server: aio.Server) -> None:
             )
             request = GetMessageClass(one.input_type)
             handlers[one.name] = shape(unary, request.FromString, lambda _: b"")
-        cast("Any", server).add_registered_method_handlers(service.full_name, handlers)
+        server.add_registered_method_handlers(service.full_name, handlers)
 
 
 def certificate(context: Any) -> Caller | None:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jwt
 import pytest
@@ -36,7 +36,6 @@ from shoudan_kit.secrets.tokens import (
 SYSTEM = "sys-1"
 KEY = Ed25519PrivateKey.generate()
 SIGNER = TokenSigner(KEY, SYSTEM)
-encode = cast("Any", jwt).encode
 
 
 def verifier(system: str = SYSTEM) -> TokenVerifier:
@@ -62,7 +61,7 @@ def claims(**other: Any) -> dict[str, Any]:
 
 def signed(key: Any = KEY, algorithm: str = "EdDSA", kid: str | None = None, **other: Any) -> str:
     header = {"kid": kid or SIGNER.key_id}
-    return encode(claims(**other), key, algorithm=algorithm, headers=header)
+    return jwt.encode(claims(**other), key, algorithm=algorithm, headers=header)
 
 
 def why(token: str, by: TokenVerifier | None = None) -> str:

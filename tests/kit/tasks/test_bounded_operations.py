@@ -236,6 +236,6 @@ async def test_tasks_of_a_paused_queue_wait_and_all_run_when_it_is_resumed(
     assert late[BATCH.name] >= 3_600
     assert world.seen == []
     await stub.PauseQueue(pb.PauseQueueRequest(queue_name="test:batch"))
-    await eventually(lambda: len(world.seen) == 2_500, timeout=20)
+    await eventually(lambda: len(world.seen) == 2_500, within_s=20)
     await worker.stop(1)
     assert await world.pending() == 0

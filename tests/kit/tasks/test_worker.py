@@ -100,7 +100,7 @@ async def test_tasks_of_a_dead_process_run_after_their_lease(world):
     dead._stopping = True
     world.seen.clear()
     start(world)
-    await eventually(lambda: set(world.seen) == set(range(5)), timeout=15)
+    await eventually(lambda: set(world.seen) == set(range(5)), within_s=15)
 
 
 async def test_delayed_tasks_wait(world):
@@ -115,7 +115,7 @@ async def test_one_poisoned_task_does_not_hold_up_its_batch(world):
     world.refuse = lambda n, count: n == 7 and count < 2
     start(world)
     await world.add(BATCH, range(20))
-    await eventually(lambda: len(world.seen) == 20, timeout=15)
+    await eventually(lambda: len(world.seen) == 20, within_s=15)
     assert world.seen[-1] == 7
 
 
@@ -123,7 +123,7 @@ async def test_a_task_left_undone_comes_again_after_its_own_delay(world):
     world.refuse = lambda n, count: count < 3
     start(world)
     await world.add(EACH, [1])
-    await eventually(lambda: world.seen == [1], timeout=15)
+    await eventually(lambda: world.seen == [1], within_s=15)
 
 
 async def test_a_task_past_its_count_fails_visibly(world):
@@ -136,7 +136,7 @@ async def test_a_task_past_its_count_fails_visibly(world):
             found = await db.execute(text("SELECT status, last_error FROM task"))
             return found.one() == (90, "later")
 
-    await eventually(failed, timeout=15)
+    await eventually(failed, within_s=15)
 
 
 async def test_a_paused_queue_waits_and_goes_on(world):

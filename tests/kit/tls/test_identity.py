@@ -120,6 +120,6 @@ def test_a_service_with_the_certificate_of_another_does_not_start(
     async def start(_: object) -> None:
         raise AssertionError("it started")
 
-    service = Service("pay", ProcessSettings, start)  # type: ignore[arg-type]
+    service = Service("pay", ProcessSettings, start)
     with pytest.raises(ConfigError, match="is the certificate of order, this is pay"):
         run(service)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC
-from typing import Final
+from typing import Final, cast
 
 from shoudan.core.v1.core_pb2 import Moment
 from shoudan.order.v1 import order_service_pb2 as pb
@@ -228,7 +228,7 @@ def state(order: OrderSummary) -> pb.OrderState:
         order_id=order.order_id,
         channel_no=order.down_channel_no,
         request_no=order.request_no,
-        status=int(order.order_status),  # pyright: ignore[reportArgumentType] - open proto enum
+        status=cast("pb.OrderStatus.ValueType", int(order.order_status)),
         fail_code=order.fail_code,
         fail_msg=order.fail_msg,
     )

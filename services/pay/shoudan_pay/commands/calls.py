@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final, NoReturn, TypeVar, cast
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 from google.protobuf.message import Message
@@ -49,7 +49,7 @@ def run_or_propose(target: str, method: str, request: Message, why: Why) -> Any:
     """Call LedgerService; None when it was proposed because two persons are needed, as the lines then say."""
 
     async def asked(channel: aio.Channel) -> Any:
-        call = getattr(cast("Any", stubs).LedgerServiceStub(channel), method)
+        call = getattr(stubs.LedgerServiceStub(channel), method)
         name = f"shoudan.pay.v1.LedgerService/{method}"
         return await call_or_propose(
             channel, name, request, lambda: call(request, timeout=CALL_S), why

@@ -1,0 +1,1 @@
+"""Health of gRPC servers; only what kit uses."""

@@ -1,0 +1,1 @@
+"""Reflection of gRPC servers; only what kit uses."""
