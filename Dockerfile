@@ -32,6 +32,8 @@ RUN groupadd --gid 10001 shoudan \
         /pki/delivery /pki/erp_ingest /pki/identity /pki/gateway /pki/cli /pki/nats /pki/postgres
 COPY --from=build /opt/shoudan /opt/shoudan
 COPY docker/nats.conf /etc/shoudan/nats.conf
+# What is in this image, for scanners.
+COPY sbom.cdx.json /usr/share/shoudan/sbom.cdx.json
 ENV PATH=/opt/shoudan/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 ENTRYPOINT ["shoudan"]

@@ -136,7 +136,17 @@ release-record:
 lock *upgrade:
     @bash tools/lock.sh {{upgrade}}
 
-# The locks hold what pyproject.toml asks for
+# The locks hold what pyproject.toml asks for, the bill of materials what they pin
 lock-check:
     @echo "== locks"
     @bash tools/lock.sh --check
+    @{{bin}}/python -m tools.sbom --check
+
+# The bill of materials of the image, from requirements-run.lock; commit it with the lock
+sbom:
+    @{{bin}}/python -m tools.sbom
+
+# Known weaknesses of what the locks pin; ends with an error when there is one, says so where the index tells none
+advisories:
+    @echo "== advisories"
+    @{{bin}}/python -m tools.advisories
