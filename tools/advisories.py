@@ -39,9 +39,10 @@ def audit(lock: Path) -> Audited:
         done = subprocess.run(
             [*command, *shown], capture_output=True, text=True, check=False, timeout=AUDIT_S_MAX
         )
-        return read(json.loads(done.stdout))
     except subprocess.TimeoutExpired:
         return Audited(error=f"no answer within {AUDIT_S_MAX} s")
+    try:
+        return read(json.loads(done.stdout))
     except ValueError:
         return Audited(error=(done.stderr.strip().splitlines() or ["no answer"])[-1])
 

@@ -16,7 +16,7 @@ from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.protocol import Batch, Call, GatewayError, Problem
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.log import get_logger
-from shoudan_kit.rpc.messages import AUTHORIZATION
+from shoudan_kit.rpc.messages import AUTHORIZATION, CALLED_FROM
 from shoudan_kit.rpc.refusal import Overloaded, ShuttingDown, refused_from_proto, refused_from_rpc
 
 # Items together stay well below the largest gRPC message; a large one counts as many.
@@ -78,12 +78,19 @@ class Backend:
                 raise Problem(GatewayError.BUSY) from None
         return await self._send(call.method, message)
 
-    async def as_operator(self, call: Call, message: Message, authorization: str) -> Message:
-        """The same with the operator's token, so that the service knows who calls; by itself, in no batch."""
+    async def hand_on(
+        self, call: Call, message: Message, remote: str, authorization: str
+    ) -> Message:
+        """The same for who called the internal port, so that the service knows it; by itself, in no batch.
+
+        `authorization` is an operator's token, or empty.
+        """
+        token = ((AUTHORIZATION, authorization),) if authorization else ()
+        metadata = (*token, (CALLED_FROM, remote))
         if not isinstance(call, Batch):
-            return await self._send(call.method, message, authorization)
+            return await self._send(call.method, message, metadata)
         request = types_of(call.method).request(**{call.items: [message]})
-        answer = await self._send(call.method, request, authorization)
+        answer = await self._send(call.method, request, metadata)
         outcome = _outcome(answer.results[0])
         if isinstance(outcome, Exception):
             raise outcome
@@ -113,9 +120,10 @@ class Backend:
         )
         return gather
 
-    async def _send(self, method: str, message: Message, authorization: str = "") -> Any:
+    async def _send(
+        self, method: str, message: Message, metadata: tuple[tuple[str, str], ...] | None = None
+    ) -> Any:
         stub = self._stubs.get(method) or self._stub(method)
-        metadata = ((AUTHORIZATION, authorization),) if authorization else None
         try:
             return await stub(message, timeout=self._settings.rpc_deadline_s, metadata=metadata)
         except aio.AioRpcError as error:

@@ -46,9 +46,9 @@ class InternalAccess:
         authorization = inbound.headers.get("Authorization", "")
         if authorization:
             self._check_token(authorization, endpoint)
-            # Two persons are needed by the service behind: it must know that a person calls.
-            shown = authorization if right_for(endpoint).approvers else ""
-            return msgspec.structs.replace(inbound, authorization=shown)
+            # The service behind asks for two persons and writes the audit log: it must know who calls.
+            shown = authorization if endpoint.writes else ""
+            return _handed_on(inbound, endpoint, shown)
         if signing.SIGN in inbound.params and "channel_no" in inbound.params:
             admitted = self._admission.admit(inbound, once=endpoint.writes)
             channel = admitted.channel
@@ -56,7 +56,7 @@ class InternalAccess:
                 raise Problem(GatewayError.NOT_ALLOWED)
             return admitted
         if self._mode == "loopback" and is_loopback(inbound.remote):
-            return inbound
+            return _handed_on(inbound, endpoint)
         raise Problem(GatewayError.TOKEN_MISSING)
 
     def _check_token(self, authorization: str, endpoint: Endpoint[Any, Any]) -> None:
@@ -84,6 +84,10 @@ class InternalAccess:
             and key.groups.startswith(OWN_GROUPS)
             and key.eid == channel.channel_no
         )
+
+
+def _handed_on(inbound: Inbound, endpoint: Endpoint[Any, Any], authorization: str = "") -> Inbound:
+    return msgspec.structs.replace(inbound, authorization=authorization, handed_on=endpoint.writes)
 
 
 def mode_of(settings: GatewaySettings) -> Mode:

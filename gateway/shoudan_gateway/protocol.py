@@ -138,6 +138,7 @@ class Inbound(msgspec.Struct, frozen=True):
     caller: Caller | None = None
     quotas: tuple[Quota, ...] = ()  # what it was counted against
     authorization: str = ""  # an operator's token, for a service that must know who calls
+    handed_on: bool = False  # a write at the internal port: its caller is named to the service
     nonce: Nonce | None = None  # of a signed write, which uses it up
     base_url: str = ""  # what links in answers begin with
 

@@ -163,9 +163,9 @@ class Gateway:
             raise Problem(GatewayError.TOO_MANY_CALLS if full else GatewayError.BUSY)
         try:
             async with asyncio.timeout_at(ends_at):
-                if inbound.authorization:
-                    return await self._backend.as_operator(
-                        endpoint.call, message, inbound.authorization
+                if inbound.handed_on:
+                    return await self._backend.hand_on(
+                        endpoint.call, message, inbound.remote, inbound.authorization
                     )
                 return await self._backend(endpoint.call, message)
         finally:

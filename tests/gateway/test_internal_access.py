@@ -196,7 +196,10 @@ def test_in_prod_the_internal_listener_is_reached_from_this_machine_alone(host: 
     assert mistakes("prod", "127.0.0.1") == mistakes("prod", "::1") == []
 
 
-async def test_a_person_moves_no_money_alone_by_http_either(
+ROWS = "SELECT action, caller_kind, caller_ref, address, before, after FROM audit_log ORDER BY id"
+
+
+async def test_a_person_moves_no_money_alone_and_leaves_a_row_by_http_too(
     open_gateway: Any, new_database: Any, tmp_path: Path
 ) -> None:
     keys = tmp_path / "keys.json"
@@ -225,7 +228,18 @@ async def test_a_person_moves_no_money_alone_by_http_either(
         assert await post("/account/balance/setcredit", credit="100") == two
         query = await answer_of(front, "/account/query", "GET", maker, **of)
         assert query == (200, "")
+        # In loopback mode this machine is let in without a token, and named as such.
+        here = await open_gateway(pay_target=f"127.0.0.1:{pay.port}")
+        moved = await answer_of(
+            here, "/account/balance/add", "POST", **of, trade_no="t2", amount="1"
+        )
+        assert moved == (200, "")
         async with pay.app.db.connect() as db:
-            assert (await db.execute(text("SELECT count(*) FROM account_record"))).scalar_one() == 0
+            assert (await db.execute(text("SELECT count(*) FROM account_record"))).scalar_one() == 1
+            rows = [tuple(row) for row in await db.execute(text(ROWS))]
+        assert [row[:4] for row in rows] == [
+            ("LedgerService/CreateAccounts", "operator", "1", "127.0.0.1"),
+            ("LedgerService/PostEntries", "local", "", "127.0.0.1"),
+        ]
     finally:
         await pay.stop()

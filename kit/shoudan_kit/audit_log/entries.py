@@ -20,6 +20,7 @@ from shoudan_kit.rpc.callers import (
     current_address,
     current_caller,
     current_method,
+    handed_on_from,
 )
 
 CallerKind = Literal["operator", "service", "local", "none"]
@@ -135,7 +136,8 @@ class Recorder(Protocol):
 def who() -> Who:
     """Who made the call in progress; only inside a servicer."""
     caller = current_caller()
-    if caller is LOCAL_OWNER:
+    # Without a token only this machine is let in where the gateway hands on.
+    if caller is LOCAL_OWNER or (caller.kind == "service" and handed_on_from()):
         return Who("local", "", current_address())
     return Who(caller.kind, caller.id or caller.name, current_address())
 

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from shoudan_kit.rpc.caller import NOBODY, Caller, peer_of
 from shoudan_kit.rpc.messages import BEARER, RpcContext
 from shoudan_kit.rpc.refusal import KitRefusal
-from shoudan_kit.rpc.rights import ANYONE, KNOWN, ROLES, Right, right_of
+from shoudan_kit.rpc.rights import ANYONE, KNOWN, ROLES, SERVICES, Right, right_of
 
 Mode = Literal["enforce", "loopback"]
 Verify = Callable[[str], Caller]  # whose token it is; raises a Refusal
@@ -32,6 +32,7 @@ LOCAL_OWNER: Final = Caller("none", "local owner")
 _current: ContextVar[Caller] = ContextVar("shoudan_caller", default=LOCAL_OWNER)
 _method: ContextVar[str] = ContextVar("shoudan_method", default="")
 _context: ContextVar[RpcContext | None] = ContextVar("shoudan_rpc_context", default=None)
+_handed_on_from: ContextVar[str] = ContextVar("shoudan_handed_on_from", default="")
 
 
 class NoCaller(KitRefusal, code=Code.UNAUTHENTICATED):
@@ -58,8 +59,25 @@ def set_current_caller(caller: Caller) -> None:
     _current.set(caller)
 
 
+def hand_on_from(address: str, context: RpcContext) -> None:
+    """The call in progress was made by another at this address and handed on by one of our processes.
+
+    Only a service is believed, and whoever is trusted for calling from this machine.
+    """
+    peer = peer_of(context)
+    if peer.name in SERVICES if peer is not None else _current.get() is LOCAL_OWNER:
+        _handed_on_from.set(address)
+
+
+def handed_on_from() -> str:
+    """Where a call was made that a service handed on; empty for one of its own."""
+    return _handed_on_from.get()
+
+
 def current_address() -> str:
     """The address that call came from, without its port; empty for a socket in a file, and without a call."""
+    if handed_on := handed_on_from():
+        return handed_on
     context = _context.get()
     return "" if context is None else address_of(context)
 

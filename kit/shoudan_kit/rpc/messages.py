@@ -16,6 +16,8 @@ RpcContext: TypeAlias = "aio.ServicerContext[Any, Any]"  # of every call of ever
 Options = Sequence[tuple[str, int | str]]
 REQUEST_ID: Final = "x-request-id"
 AUTHORIZATION: Final = "authorization"
+# The address of who asked the gateway's internal port, with what it hands on.
+CALLED_FROM: Final = "x-shoudan-called-from"
 BEARER: Final = "Bearer "
 MESSAGE_BYTES_MAX: Final = 16 * 2**20  # 1000 items of 8 KiB with room; gRPC's 4 MiB is too small
 

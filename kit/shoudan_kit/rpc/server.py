@@ -21,9 +21,16 @@ from grpc_status import rpc_status
 from shoudan_kit import log, metrics
 from shoudan_kit.db.errors import away, data_refused, describe, taken
 from shoudan_kit.rpc.caller import Caller
-from shoudan_kit.rpc.callers import LOCAL, Access, Callers, NotAllowed, access_of
+from shoudan_kit.rpc.callers import LOCAL, Access, Callers, NotAllowed, access_of, hand_on_from
 from shoudan_kit.rpc.deadlines import NEEDED_S, time_left, too_short
-from shoudan_kit.rpc.messages import AUTHORIZATION, REQUEST_ID, Options, RpcContext, size_options
+from shoudan_kit.rpc.messages import (
+    AUTHORIZATION,
+    CALLED_FROM,
+    REQUEST_ID,
+    Options,
+    RpcContext,
+    size_options,
+)
 from shoudan_kit.rpc.refusal import Refusal, Refused, refused_from_rpc
 from shoudan_kit.rpc.shielded import finish_shielded
 from shoudan_kit.rpc.transport import server_credentials
@@ -57,6 +64,7 @@ _READERS: Final = frozenset(
     }
 )
 _REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ADDRESS_FORM: Final = re.compile(r"[0-9A-Fa-f.:]{1,45}")
 
 _log = log.get_logger("rpc")
 
@@ -329,11 +337,13 @@ class _Call:
 
     async def __aenter__(self) -> Caller:
         metrics.RPC_IN_PROGRESS().inc()
-        request_id, bearer = _read_metadata(self._context)
+        request_id, bearer, called_from = _read_metadata(self._context)
         if request_id:
             self._token = log.bind(request_id=request_id)
         try:
             caller = self._known.callers.admit(self._known.access, bearer, self._context)
+            if called_from:
+                hand_on_from(called_from, self._context)
             left = time_left(self._context)
             if left is not None and left < NEEDED_S:
                 raise too_short(left, NEEDED_S)
@@ -419,9 +429,10 @@ def _is_no_value(error: Exception) -> bool:
     )
 
 
-def _read_metadata(context: RpcContext) -> tuple[str, str]:
-    """The caller's request id, when it is of a form that may be logged and handed on, and its token."""
-    request_id = authorization = ""
+def _read_metadata(context: RpcContext) -> tuple[str, str, str]:
+    """The caller's request id, when it is of a form that may be logged and handed on, its token, and where
+    a call was made that is handed on."""
+    request_id = authorization = called_from = ""
     for name, value in context.invocation_metadata() or ():
         if not isinstance(value, str):
             continue
@@ -429,7 +440,9 @@ def _read_metadata(context: RpcContext) -> tuple[str, str]:
             request_id = value
         elif name == AUTHORIZATION:
             authorization = value
-    return request_id, authorization
+        elif name == CALLED_FROM and _ADDRESS_FORM.fullmatch(value):
+            called_from = value
+    return request_id, authorization, called_from
 
 
 def _server_options(settings: RpcSettings) -> Options:
