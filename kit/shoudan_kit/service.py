@@ -347,7 +347,8 @@ class Process(Generic[S]):
             yield self._refusals.run
         if isinstance(settings, ServiceSettings) and "tasks" in self.roles:
             every_s = settings.audit_log_seal_s
-            yield sealing(app.db, app.name, audit_log_keys(settings), every_s)
+            begin = partial(app.work, "audit_log")
+            yield sealing(app.db, begin, app.name, audit_log_keys(settings), every_s)
 
     def _start_tasks(self) -> None:
         app, settings = self.app, self.settings

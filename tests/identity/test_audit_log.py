@@ -35,7 +35,7 @@ def keys_of(desk: Desk) -> SealKeys:
 async def findings(desk: Desk) -> list[Any]:
     """What a proof of everything that is sealed now finds."""
     app = desk.context.app
-    await look(app.db, app.name, keys_of(desk))
+    await look(app.db, app.work, app.name, keys_of(desk))
     token, found = "", []
     while True:
         proof = await verify(app.db, app.name, keys_of(desk), token)

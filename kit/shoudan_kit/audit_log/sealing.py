@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, Protocol
 
+from google.protobuf.message import Message
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan.core.v1 import audit_log_service_pb2 as pb
 from shoudan_kit import log, metrics
 from shoudan_kit.audit_log.blocks import FIRST_PREVIOUS, Block, row_digest, rows_digest
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.seal_keys import SealKeys
+from shoudan_kit.tls.nats_access import subject_word
 
+SEALED: Final = "shoudan.events.{service}.audit_log.sealed"
 BLOCK_ROWS_MAX: Final = 500
 _LOCK: Final = 0x5EA1_A0D1  # any number, the same in every process
 
@@ -30,6 +35,26 @@ BLOCK_NO: Final = metrics.gauge(
 )
 
 _log = log.get_logger("audit_log")
+
+
+class Events(Protocol):
+    """What is published with a transaction."""
+
+    def add(self, subject: str, *, key: str, body: Message, tag: str = "", text: str = "") -> None:
+        """Publish `body` on `subject` once it is committed."""
+        ...
+
+
+class Transaction(Protocol):
+    """One transaction with its events: a UnitOfWork."""
+
+    @property
+    def db(self) -> AsyncConnection: ...
+    @property
+    def events(self) -> Events: ...
+
+
+Begin = Callable[[], AbstractAsyncContextManager[Transaction]]
 
 _BEGIN = statement("SELECT pg_try_advisory_xact_lock(:lock) AS mine, shoudan_now() AS now")
 _LAST = statement("""
@@ -59,9 +84,10 @@ SELECT extract(epoch FROM shoudan_now() - create_time) AS age_s FROM audit_log_u
 """)
 
 
-async def seal(database: Database, service: str, keys: SealKeys) -> Block | None:
-    """Seal one block; None when nothing waits or another process seals."""
-    async with database.begin() as db:
+async def seal(begin: Begin, service: str, keys: SealKeys) -> Block | None:
+    """Seal one block and publish its digest; None when nothing waits or another process seals."""
+    async with begin() as work:
+        db = work.db
         begun = (await db.execute(_BEGIN, {"lock": _LOCK})).one()
         if not begun.mine:
             return None
@@ -82,6 +108,7 @@ async def seal(database: Database, service: str, keys: SealKeys) -> Block | None
             begun.now,
         )
         await _store(db, block, keys, ids, digests)
+        _publish(work, block)
     BLOCK_NO().set(block.block_no)
     _log.info(
         "audit_log_sealed",
@@ -115,9 +142,21 @@ async def _store(
     await db.execute(_SEAL, binds)
 
 
-async def look(database: Database, service: str, keys: SealKeys) -> None:
+def _publish(work: Transaction, block: Block) -> None:
+    body = pb.AuditLogSealed(
+        block_no=block.block_no,
+        row_count=block.row_count,
+        first_id=block.first_id,
+        last_id=block.last_id,
+        digest=block.digest,
+    )
+    subject = SEALED.format(service=subject_word(block.service))
+    work.events.add(subject, key=str(block.block_no), body=body, text=block.digest.hex())
+
+
+async def look(database: Database, begin: Begin, service: str, keys: SealKeys) -> None:
     """Seal what waits, block by block, and set the gauges."""
-    while (block := await seal(database, service, keys)) is not None:
+    while (block := await seal(begin, service, keys)) is not None:
         if block.row_count < BLOCK_ROWS_MAX:
             break
     async with database.connect() as db:
@@ -128,13 +167,13 @@ async def look(database: Database, service: str, keys: SealKeys) -> None:
 
 
 def sealing(
-    database: Database, service: str, keys: SealKeys, every_s: float
+    database: Database, begin: Begin, service: str, keys: SealKeys, every_s: float
 ) -> Callable[[], Awaitable[None]]:
     """A background loop that seals; what fails is tried again at the next look."""
 
     async def seal_audit_log() -> None:
         while True:
-            await look(database, service, keys)
+            await look(database, begin, service, keys)
             await asyncio.sleep(every_s)
 
     return seal_audit_log

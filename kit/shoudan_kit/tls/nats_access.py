@@ -15,6 +15,11 @@ _BUCKETS: Final = {"gateway": "gateway_shares"}
 _SUBJECT_WORDS: Final = {"erp_ingest": "erp"}
 
 
+def subject_word(service: str) -> str:
+    """How a service is called in its subjects."""
+    return _SUBJECT_WORDS.get(service, service)
+
+
 def nats_access(files: Files, services: Sequence[str]) -> dict[str, Any]:
     """TLS with a certificate from every client, whose name in it is its user: one of `services`."""
     return {
@@ -42,7 +47,7 @@ def permissions(service: str) -> dict[str, Any]:
     return {
         "publish": {
             "allow": [
-                f"shoudan.events.{_SUBJECT_WORDS.get(service, service)}.>",
+                f"shoudan.events.{subject_word(service)}.>",
                 "shoudan.task.>",
                 "$JS.API.INFO",
                 f"$JS.API.STREAM.INFO.{_STREAM}",

@@ -9,14 +9,23 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from shoudan.core.v1 import audit_log_service_pb2 as pb
 from shoudan_kit.audit_log import sealing, store
 from shoudan_kit.audit_log.blocks import FIRST_PREVIOUS, Block
 from shoudan_kit.audit_log.entries import Entry, Origin, Who
-from shoudan_kit.audit_log.sealing import BLOCK_NO, BLOCK_ROWS_MAX, UNSEALED_AGE_SECONDS, look, seal
+from shoudan_kit.audit_log.sealing import (
+    BLOCK_NO,
+    BLOCK_ROWS_MAX,
+    UNSEALED_AGE_SECONDS,
+    Begin,
+    look,
+    seal,
+)
 from shoudan_kit.audit_log.verify import BLOCKS_MAX, Finding, Head, Proof, verify
 from shoudan_kit.db.pool import Database
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.seal_keys import SealKeys
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 ORIGIN = Origin("pay")
 WHO = Who("operator", "77")
@@ -60,19 +69,25 @@ async def proved(database: Database, ring: SealKeys = KEYS, expected: Head | Non
 
 
 @pytest.fixture
-async def chain(database: Database, ids: IdMaker) -> list[Block]:
+def begin(database: Database, ids: IdMaker) -> Begin:
+    """Transactions of a service."""
+    return lambda: UnitOfWork(database, ids, None, None)
+
+
+@pytest.fixture
+async def chain(database: Database, begin: Begin, ids: IdMaker) -> list[Block]:
     """Three blocks of three rows."""
     made: list[Block] = []
     for _ in range(3):
         await write(database, ids)
-        block = await seal(database, "pay", KEYS)
+        block = await seal(begin, "pay", KEYS)
         assert block is not None
         made.append(block)
     return made
 
 
 async def test_blocks_are_a_chain_that_proves_itself(
-    database: Database, chain: list[Block]
+    database: Database, begin: Begin, chain: list[Block]
 ) -> None:
     assert [one.block_no for one in chain] == [1, 2, 3]
     assert [one.previous_digest for one in chain] == [
@@ -83,17 +98,28 @@ async def test_blocks_are_a_chain_that_proves_itself(
     proof = await proved(database)
     assert (proof.findings, proof.blocks, proof.rows) == ([], 3, 9)
     assert proof.head == Head(3, chain[2].digest)
-    assert await seal(database, "pay", KEYS) is None
+    assert await seal(begin, "pay", KEYS) is None
+
+
+async def test_each_block_is_published_with_its_digest(
+    database: Database, chain: list[Block]
+) -> None:
+    rows = (await run(database, "SELECT subject, key, body FROM event ORDER BY event_id")).all()
+    assert [row.subject for row in rows] == ["shoudan.events.pay.audit_log.sealed"] * 3
+    told = [pb.AuditLogSealed.FromString(row.body) for row in rows]
+    assert [(one.block_no, one.digest) for one in told] == [
+        (block.block_no, block.digest) for block in chain
+    ]
 
 
 async def test_a_row_committed_late_with_a_smaller_number_is_sealed(
-    database: Database, ids: IdMaker
+    database: Database, begin: Begin, ids: IdMaker
 ) -> None:
     async with database.begin() as late:
         await store.write(late, ids, ORIGIN, entries(1))
         await write(database, ids, 2)
-        first = await seal(database, "pay", KEYS)
-    second = await seal(database, "pay", KEYS)
+        first = await seal(begin, "pay", KEYS)
+    second = await seal(begin, "pay", KEYS)
     assert first is not None
     assert second is not None
     assert (first.row_count, second.row_count) == (2, 1)
@@ -101,18 +127,20 @@ async def test_a_row_committed_late_with_a_smaller_number_is_sealed(
     assert (await proved(database)).findings == []
 
 
-async def test_two_processes_seal_no_row_twice(database: Database, ids: IdMaker) -> None:
+async def test_two_processes_seal_no_row_twice(
+    database: Database, begin: Begin, ids: IdMaker
+) -> None:
     await write(database, ids, 20)
-    made = await asyncio.gather(*(seal(database, "pay", KEYS) for _ in range(4)))
+    made = await asyncio.gather(*(seal(begin, "pay", KEYS) for _ in range(4)))
     assert [one.row_count for one in made if one is not None] == [20]
     assert (await proved(database)).rows == 20
 
 
 async def test_a_look_seals_everything_in_blocks_of_a_bounded_size(
-    database: Database, ids: IdMaker
+    database: Database, begin: Begin, ids: IdMaker
 ) -> None:
     await write(database, ids, 2 * BLOCK_ROWS_MAX + 1)
-    await look(database, "pay", KEYS)
+    await look(database, begin, "pay", KEYS)
     counts = await run(database, "SELECT row_count FROM audit_log_block ORDER BY block_no")
     assert list(counts.scalars()) == [BLOCK_ROWS_MAX, BLOCK_ROWS_MAX, 1]
     assert BLOCK_NO()._value.get() == 3
@@ -120,25 +148,25 @@ async def test_a_look_seals_everything_in_blocks_of_a_bounded_size(
 
 
 async def test_a_row_that_cannot_be_sealed_ages_in_the_gauge(
-    database: Database, ids: IdMaker
+    database: Database, begin: Begin, ids: IdMaker
 ) -> None:
     await write(database, ids, 1)
     await run(database, "DELETE FROM audit_log")
     await run(
         database, "UPDATE audit_log_unsealed SET create_time = create_time - interval '1 hour'"
     )
-    await look(database, "pay", KEYS)
+    await look(database, begin, "pay", KEYS)
     assert UNSEALED_AGE_SECONDS()._value.get() >= 3600
     (found,) = (await proved(database)).findings
     assert found.what == "a row was taken away before it was sealed"
 
 
 async def test_a_key_that_was_changed_proves_what_it_sealed(
-    database: Database, ids: IdMaker, chain: list[Block]
+    database: Database, begin: Begin, ids: IdMaker, chain: list[Block]
 ) -> None:
     await write(database, ids)
     both = keys("k2", "k1")
-    assert await seal(database, "pay", both) is not None
+    assert await seal(begin, "pay", both) is not None
     assert (await proved(database, both)).findings == []
     found = (await proved(database, keys("k2"))).findings
     assert {(one.first_block, one.what) for one in found} == {
@@ -221,14 +249,14 @@ async def test_whatever_is_changed_afterwards_is_found(
 
 
 async def test_a_chain_forged_without_the_key_is_found_from_its_first_block(
-    database: Database, chain: list[Block]
+    database: Database, begin: Begin, chain: list[Block]
 ) -> None:
     await run(database, "UPDATE audit_log SET reason = 'other'")
     await run(database, "DELETE FROM audit_log_sealed")
     await run(database, "DELETE FROM audit_log_block")
     await run(database, "INSERT INTO audit_log_unsealed SELECT id, create_time FROM audit_log")
     forger = SealKeys({"k1": bytes(32)})
-    assert await seal(database, "pay", forger) is not None
+    assert await seal(begin, "pay", forger) is not None
     assert [one.what for one in (await proved(database)).findings] == [
         "a block was not sealed with our key"
     ]
@@ -257,11 +285,11 @@ async def test_an_end_cut_off_with_its_rows_is_found_by_a_digest_kept_elsewhere(
 
 
 async def test_a_proof_goes_on_page_by_page(
-    database: Database, ids: IdMaker, monkeypatch: pytest.MonkeyPatch
+    database: Database, begin: Begin, ids: IdMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sealing, "BLOCK_ROWS_MAX", 1)
     await write(database, ids, BLOCKS_MAX + 2)
-    await look(database, "pay", KEYS)
+    await look(database, begin, "pay", KEYS)
     first = await verify(database, "pay", KEYS)
     assert (first.blocks, first.token) == (BLOCKS_MAX, f"block:{BLOCKS_MAX}")
     whole = await proved(database)

@@ -378,3 +378,41 @@ class VerifyAuditLogResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyAuditLogResponse: _TypeAlias = VerifyAuditLogResponse  # noqa: Y015
+
+@_typing.final
+class AuditLogSealed(_message.Message):
+    """AuditLogSealed is published as shoudan.events.<service>.audit_log.sealed when a block of a service's audit log was sealed: kept where the databases are not, its digest shows an end that was cut off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_NO_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_ID_FIELD_NUMBER: _builtins.int
+    LAST_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    block_no: _builtins.int
+    """Number of the block."""
+    row_count: _builtins.int
+    """Rows in it."""
+    first_id: _builtins.int
+    """Smallest number of a row."""
+    last_id: _builtins.int
+    """Greatest number of a row."""
+    digest: _builtins.bytes
+    """SHA-256 of the block, which holds that of the block before."""
+    def __init__(
+        self,
+        *,
+        block_no: _builtins.int = ...,
+        row_count: _builtins.int = ...,
+        first_id: _builtins.int = ...,
+        last_id: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_no", b"block_no", "digest", b"digest", "first_id", b"first_id", "last_id", b"last_id", "row_count", b"row_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditLogSealed: _TypeAlias = AuditLogSealed  # noqa: Y015
