@@ -57,7 +57,7 @@ async def test_an_operator_is_erased_and_the_chain_stays_whole(desk: Desk) -> No
     assert await findings(desk) == []
     assert await reason(desk.login(eve)) == "LOGIN_REFUSED"
     assert await reason(desk.stub.WhoAmI(pb.WhoAmIRequest(), metadata=eve.auth)) == "NOT_ALLOWED"
-    for table in ("operator", "audit_log", "audit_log_block", "session", "api_token"):
+    for table in ("operator", "audit_log", "audit_log_block", "session", "api_token", "event"):
         shown = json.dumps(
             [dict(row) for row in await desk.sql(f"SELECT * FROM {table}")], default=str
         )

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from grpc import aio
+from grpc import StatusCode, aio
 
+from shoudan.core.v1 import operations_service_pb2 as core
+from shoudan.core.v1 import operations_service_pb2_grpc as operations
+from shoudan.identity.v1 import identity_service_pb2 as identity_pb
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
 from shoudan_kit.config import Secret
@@ -23,7 +27,9 @@ from shoudan_pay.config import PaySettings
 from tests.identity.desk import SYSTEM, Desk, Person
 from tests.identity.test_commands import Shell
 from tests.poll import eventually
+from tests.test_every_field import serving
 
+OTHERS = ("order", "pay", "delivery", "erp_ingest")
 KEY = pb.AccountKey(ident="oms", groups="down_channel", eid="acme")
 
 
@@ -139,6 +145,68 @@ async def test_what_an_operator_did_is_listed_exported_and_proved(
         f"a row was changed, block {json.loads(heads.read_text())['pay']['block_no']}" in found.out
     )
     assert f"row {update['id']}" in found.out
+
+
+@pytest.mark.slow
+async def test_an_erased_operator_leaves_the_chains_of_all_services_whole(
+    desk: Desk, new_database: Any, tmp_path: Path
+) -> None:
+    admin = await desk.admin()
+    eve = await desk.person(admin, "eve", "ops", "finance-checker")
+    given = {
+        "system_id": SYSTEM,
+        "callers": "enforce",
+        "identity_target": f"127.0.0.1:{desk.process.port}",
+        "audit_log_seal_s": 0.1,
+    }
+    env = {
+        "XDG_STATE_HOME": str(tmp_path),
+        "HOME": str(tmp_path),
+        "PATH": "/usr/bin:/bin",
+        "SHOUDAN_IDENTITY_TARGET": given["identity_target"],
+        "SHOUDAN_ACCESS_TOKEN": eve.tokens.access_token,
+    }
+    urls = {name: await new_database(name) for name in OTHERS}
+    async with AsyncExitStack() as stack:
+        for name in OTHERS:
+            process, channel = await stack.enter_async_context(
+                serving(name, urls[name].service, **given)
+            )
+            env[f"SHOUDAN_{name.upper()}_TARGET"] = f"127.0.0.1:{process.port}"
+            await retried(operations.OperationsServiceStub(channel), eve)
+        shell = Shell(tmp_path, env)
+        erase = identity_pb.EraseOperatorRequest(name="eve", reason="she left")
+        await desk.stub.EraseOperator(erase, metadata=admin.auth)
+        for name in OTHERS:
+            await eventually(lambda name=name: sealed(urls[name]), timeout=30)
+        bob = await desk.person(admin, "bob", "ops")
+        as_bob = {"SHOUDAN_ACCESS_TOKEN": bob.tokens.access_token}
+        proved = await shell("audit-log", "verify", **as_bob)
+        assert proved.code == 0, proved.out + proved.err
+        whole = [line.partition(":")[0] for line in proved.out.splitlines() if ": whole" in line]
+        assert sorted(whole) == sorted([*OTHERS, "identity"])
+        listed = await shell("audit-log", "ls", "--json", **as_bob)
+        rows = [json.loads(line) for line in listed.out.splitlines()]
+        ours = [row for row in rows if row["action"] == "OperationsService/RetryTasks"]
+        assert sorted(row["service"] for row in ours) == sorted(OTHERS)
+        assert all(row["caller_name"].startswith("erased-") for row in ours)
+        assert "eve" not in listed.out
+
+
+async def retried(stub: Any, eve: Person) -> None:
+    """Eve makes the failed tasks of a kind due again; a service needs identity's keys for it."""
+
+    async def done() -> bool:
+        try:
+            request = core.RetryTasksRequest(failed_name="none")
+            await stub.RetryTasks(request, metadata=eve.auth)
+        except aio.AioRpcError as error:
+            if error.code() is not StatusCode.UNAUTHENTICATED:
+                raise
+            return False
+        return True
+
+    await eventually(done, timeout=30)
 
 
 async def test_the_audit_log_is_not_for_everybody(shell: Shell) -> None:

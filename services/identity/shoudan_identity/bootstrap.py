@@ -27,5 +27,5 @@ async def first_admin(context: Context) -> str | None:
         made = await store.insert(work.db, FIRST, NAME, NAME, (ADMIN,), hashed, once_s, BY)
         if made:
             access.record(work, "created", Who("service", BY), ("operator", FIRST), roles=[ADMIN])
-            events.operator_changed(work, FIRST, NAME, "created", (ADMIN,), BY)
+            events.operator_changed(work, FIRST, "created", (ADMIN,))
     return password if made else None

@@ -13,16 +13,16 @@ KEY_ROTATED: Final = "shoudan.events.identity.key.rotated"
 
 
 def operator_changed(
-    work: UnitOfWork, operator_id: int, name: str, what: str, roles: Sequence[str], by: str
+    work: UnitOfWork, operator_id: int, what: str, roles: Sequence[str], by_operator_id: int = 0
 ) -> None:
-    """Publish a change of one operator."""
+    """Publish a change of one operator, by numbers alone: an event outlives the erasure of a name."""
     body = events_pb2.OperatorChanged(
-        operator_id=operator_id, name=name, what=what, roles=roles, by=by
+        operator_id=operator_id, what=what, roles=roles, by_operator_id=by_operator_id
     )
-    work.events.add(OPERATOR_CHANGED, key=str(operator_id), body=body, text=f"{name}: {what}")
+    work.events.add(OPERATOR_CHANGED, key=str(operator_id), body=body, text=what)
 
 
-def key_rotated(work: UnitOfWork, key_id: str, by: str) -> None:
+def key_rotated(work: UnitOfWork, key_id: str, by_operator_id: int = 0) -> None:
     """Publish that another key signs."""
-    body = events_pb2.KeysRotated(key_id=key_id, by=by)
+    body = events_pb2.KeysRotated(key_id=key_id, by_operator_id=by_operator_id)
     work.events.add(KEY_ROTATED, key=key_id, body=body, text=f"tokens are signed by {key_id}")

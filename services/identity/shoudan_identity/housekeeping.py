@@ -23,7 +23,7 @@ async def rotate_keys(context: Context, caller: Caller, *, at_once: bool) -> str
     """Let the next key sign, for an admin; which signs now. Refuses KeyTooYoung, NotAllowed."""
     async with context.app.work("identity.rotate") as work:
         await access.acting(work.db, caller, ADMIN)
-        key = await context.keys.rotate(work, caller.name, at_once=at_once)
+        key = await context.keys.rotate(work, caller.operator_id, at_once=at_once)
         access.record_by(work, "rotate keys", caller, ("key", key), at_once=at_once)
     context.keys.forget()
     return key

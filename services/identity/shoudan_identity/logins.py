@@ -155,7 +155,7 @@ async def _open(
     own = operator.operator_id
     if new_hash:
         await store.set_password(work.db, own, operator.password_hash, new_hash)
-        events.operator_changed(work, own, operator.name, "password", operator.roles, operator.name)
+        events.operator_changed(work, own, "password", operator.roles, own)
     await admitted.succeed(work)
     place = Place(given.device, given.agent, given.address)
     return await open_at(context, work, operator, place, second, password_changed=bool(new_hash))

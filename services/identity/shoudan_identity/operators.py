@@ -265,5 +265,5 @@ async def _changed(
     access.record_by(
         work, what, caller, subject, outcome="done", before=before, reason=reason, **facts
     )
-    events.operator_changed(work, operator_id, row.name, what, row.roles, caller.name)
+    events.operator_changed(work, operator_id, what, row.roles, caller.operator_id)
     return row

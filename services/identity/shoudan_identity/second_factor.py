@@ -115,9 +115,8 @@ async def confirm(context: Context, caller: Caller, code: str, agent: str) -> Co
             context, work, operator, second_factor=True, address=caller.address, agent=agent
         )
         access.record_by(work, "totp", caller, ("operator", caller.operator_id))
-        events.operator_changed(
-            work, operator.operator_id, operator.name, "totp", operator.roles, caller.name
-        )
+        own = operator.operator_id
+        events.operator_changed(work, own, "totp", operator.roles, own)
     return Confirmed(recovery, tokens, kept)
 
 

@@ -66,7 +66,7 @@ class SigningKeys:
         rows = await self._rows()
         return key_set(_public(row) for row in rows), _of(rows, KeyStatus.CURRENT)[0].key_id
 
-    async def rotate(self, work: UnitOfWork, by: str, *, at_once: bool) -> str:
+    async def rotate(self, work: UnitOfWork, by_operator_id: int, *, at_once: bool) -> str:
         """The next key signs; the one before stays published unless `at_once`. Refuses KeyTooYoung."""
         await store.lock(work.db)
         rows = await store.published(work.db)
@@ -86,7 +86,7 @@ class SigningKeys:
             await store.move(work.db, _of(rows, KeyStatus.CURRENT), KeyEvent.REPLACED)
         await store.move(work.db, [following], KeyEvent.PROMOTED)
         await self._add_next(work)
-        events.key_rotated(work, following.key_id, by)
+        events.key_rotated(work, following.key_id, by_operator_id)
         return following.key_id
 
     def forget(self) -> None:
@@ -110,7 +110,7 @@ class SigningKeys:
         if current.now - used < timedelta(days=settings.key_days):
             return ""
         try:
-            return await self.rotate(work, "", at_once=False)
+            return await self.rotate(work, 0, at_once=False)
         except KeyTooYoung:  # made a moment ago: the next look finds it old enough
             return ""
 

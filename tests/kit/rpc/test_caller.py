@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ import pytest
 from grpc import aio
 
 from shoudan_kit.rpc.caller import Caller, peer_of
+from shoudan_kit.rpc.callers import (
+    LOCAL_OWNER,
+    hand_on_from,
+    handed_on_from,
+    set_current_caller,
+)
 from shoudan_kit.tls.authority import CA, CERT, CURRENT, KEY, Authority
 from shoudan_kit.tls.names import server_name, service_of, spiffe_name
 
@@ -111,3 +118,26 @@ def test_names_of_a_certificate() -> None:
     naming: Callable[[str], str | None] = service_of
     assert naming(spiffe_name("erp_ingest")) == "erp_ingest"
     assert server_name("erp_ingest") == "erp-ingest.shoudan.internal"
+
+
+@pytest.mark.parametrize(
+    ("name", "caller", "believed"),
+    [
+        (b"spiffe://shoudan/gateway", Caller("operator", "li", id="1"), True),
+        (b"spiffe://shoudan/gateway", Caller("service", "gateway"), True),
+        (b"spiffe://shoudan/cli", Caller("operator", "li", id="1"), False),
+        (b"none", Caller("operator", "li", id="1"), False),
+        (b"none", LOCAL_OWNER, True),
+    ],
+)
+def test_only_a_service_and_this_machine_say_where_a_call_was_made(
+    name: bytes, caller: Caller, believed: bool
+) -> None:
+    context: Any = _Context(name)
+
+    def handed_on() -> str:
+        set_current_caller(caller)
+        hand_on_from("203.0.113.9", context)
+        return handed_on_from()
+
+    assert copy_context().run(handed_on) == ("203.0.113.9" if believed else "")

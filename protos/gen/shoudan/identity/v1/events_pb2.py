@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shoudan/identity/v1/events.proto\x12\x13shoudan.identity.v1\"]\n\x0fOperatorChanged\x12\x13\n\x0boperator_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04what\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\n\n\x02\x62y\x18\x05 \x01(\t\")\n\x0bKeysRotated\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shoudan/identity/v1/events.proto\x12\x13shoudan.identity.v1\"q\n\x0fOperatorChanged\x12\x13\n\x0boperator_id\x18\x01 \x01(\x03\x12\x0c\n\x04what\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x16\n\x0e\x62y_operator_id\x18\x06 \x01(\x03J\x04\x08\x02\x10\x03J\x04\x08\x05\x10\x06R\x04nameR\x02\x62y\"?\n\x0bKeysRotated\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x16\n\x0e\x62y_operator_id\x18\x03 \x01(\x03J\x04\x08\x02\x10\x03R\x02\x62yb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.identity.v1.events_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPERATORCHANGED']._serialized_start=57
-  _globals['_OPERATORCHANGED']._serialized_end=150
-  _globals['_KEYSROTATED']._serialized_start=152
-  _globals['_KEYSROTATED']._serialized_end=193
+  _globals['_OPERATORCHANGED']._serialized_end=170
+  _globals['_KEYSROTATED']._serialized_start=172
+  _globals['_KEYSROTATED']._serialized_end=235
 # @@protoc_insertion_point(module_scope)

@@ -20,23 +20,20 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class OperatorChanged(_message.Message):
-    """OperatorChanged is published as shoudan.events.identity.operator.changed when an operator is created or changed. Logins are in the audit table alone."""
+    """OperatorChanged is published as shoudan.events.identity.operator.changed when an operator is created or changed, without names: GetOperatorNames has them until the operator is erased. Logins are in the audit log alone."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     OPERATOR_ID_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
     WHAT_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
-    BY_FIELD_NUMBER: _builtins.int
+    BY_OPERATOR_ID_FIELD_NUMBER: _builtins.int
     operator_id: _builtins.int
     """Its number."""
-    name: _builtins.str
-    """Its login name."""
     what: _builtins.str
     """created, roles, disabled, enabled, reset, password, totp."""
-    by: _builtins.str
-    """Who changed it."""
+    by_operator_id: _builtins.int
+    """Number of the operator who changed it; 0 for the service itself."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Roles from now on."""
@@ -45,14 +42,13 @@ class OperatorChanged(_message.Message):
         self,
         *,
         operator_id: _builtins.int = ...,
-        name: _builtins.str = ...,
         what: _builtins.str = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
-        by: _builtins.str = ...,
+        by_operator_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "name", b"name", "operator_id", b"operator_id", "roles", b"roles", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_operator_id", b"by_operator_id", "operator_id", b"operator_id", "roles", b"roles", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -65,20 +61,20 @@ class KeysRotated(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_ID_FIELD_NUMBER: _builtins.int
-    BY_FIELD_NUMBER: _builtins.int
+    BY_OPERATOR_ID_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """The key that signs from now on."""
-    by: _builtins.str
-    """Who asked for it; empty for the service itself."""
+    by_operator_id: _builtins.int
+    """Number of the operator who asked for it; 0 for the service itself."""
     def __init__(
         self,
         *,
         key_id: _builtins.str = ...,
-        by: _builtins.str = ...,
+        by_operator_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "key_id", b"key_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_operator_id", b"by_operator_id", "key_id", b"key_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
