@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-from alembic import op
+from shoudan_kit.db.revising import (
+    BIG,
+    TEXT,
+    TIME,
+    check,
+    column,
+    index,
+    refers,
+    table,
+)
 
 revision = "0003"
 down_revision = "0002"
@@ -12,26 +20,16 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_table(
+    table(
         "operator_link",
-        sa.Column(
-            "issuer", sa.Text(), nullable=False, comment="OpenID provider, as it names itself"
-        ),
-        sa.Column("subject", sa.Text(), nullable=False, comment="sub: the person at the provider"),
-        sa.Column("operator_id", sa.BigInteger(), nullable=False, comment="whose"),
-        sa.Column("create_time", sa.DateTime(timezone=True), nullable=False, comment="linked"),
-        sa.Column("created_by", sa.Text(), nullable=False, comment="by whom"),
-        sa.CheckConstraint(
-            "length(subject) BETWEEN 1 AND 255", name=op.f("operator_link_subject_form")
-        ),
-        sa.ForeignKeyConstraint(
-            ["operator_id"],
-            ["operator.operator_id"],
-            name=op.f("operator_link_operator_id_fkey"),
-        ),
-        sa.PrimaryKeyConstraint("issuer", "subject", name=op.f("operator_link_pkey")),
+        column("issuer", TEXT, "OpenID provider, as it names itself"),
+        column("subject", TEXT, "sub: the person at the provider"),
+        column("operator_id", BIG, "whose"),
+        column("create_time", TIME, "linked"),
+        column("created_by", TEXT, "by whom"),
+        check("operator_link_subject_form", "length(subject) BETWEEN 1 AND 255"),
+        refers("operator_link_operator_id_fkey", ["operator_id"], ["operator.operator_id"]),
+        key=["issuer", "subject"],
         comment="登录关联: who an operator is at an OpenID provider",
     )
-    op.create_index(
-        op.f("operator_link_operator"), "operator_link", ["operator_id", "issuer"], unique=True
-    )
+    index("operator_link_operator", "operator_link", ["operator_id", "issuer"], unique=True)

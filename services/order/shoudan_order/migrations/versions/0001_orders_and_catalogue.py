@@ -1,6 +1,6 @@
 """Orders, deliveries, refunds, returns, notifies, audits and the catalogue."""
 
-# ruff: noqa: E501, I001
+# ruff: noqa: E501
 # fmt: off
 
 from collections.abc import Sequence
@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
+
+from shoudan_kit.tasks import first_tables
+
 revision: str = '0001'
 down_revision: str | None = None
 branch_labels: Sequence[str] | None = None
@@ -16,18 +19,7 @@ depends_on: Sequence[str] | None = None
 
 def upgrade() -> None:
     """Forward; every step leaves the tables usable by the code of the release before."""
-    op.create_table('event',
-    sa.Column('event_id', sa.BigInteger(), autoincrement=False, nullable=False, comment='事件编号'),
-    sa.Column('subject', sa.Text(), nullable=False, comment='shoudan.events.<service>.<noun>.<what>'),
-    sa.Column('key', sa.Text(), nullable=False, comment='订单号: order, refund, account …'),
-    sa.Column('tag', sa.Text(), nullable=False, comment='生命周期标签 (lcs)'),
-    sa.Column('text', sa.Text(), nullable=False, comment='内容: one line for people'),
-    sa.Column('body', sa.LargeBinary(), nullable=False, comment="the service's message, protobuf"),
-    sa.Column('create_time', sa.DateTime(timezone=True), nullable=False, comment='创建时间'),
-    sa.PrimaryKeyConstraint('event_id', name=op.f('event_pkey')),
-    comment='生命周期与事件 (lcs)'
-    )
-    op.create_index(op.f('event_key'), 'event', ['key'], unique=False)
+    first_tables.create_tables()
     op.create_table('oms_audit_info',
     sa.Column('audit_id', sa.BigInteger(), autoincrement=False, nullable=False, comment='审核编号'),
     sa.Column('order_id', sa.BigInteger(), nullable=False, comment='订单编号'),
@@ -358,49 +350,6 @@ def upgrade() -> None:
     sa.CheckConstraint('status IN (0, 1)', name=op.f('oms_up_channel_status')),
     sa.PrimaryKeyConstraint('channel_no', name=op.f('oms_up_channel_pkey')),
     comment='上游渠道'
-    )
-    op.create_table('outbox',
-    sa.Column('batch_id', sa.BigInteger(), autoincrement=False, nullable=False, comment='批次'),
-    sa.Column('event_ids', sa.ARRAY(sa.BigInteger()), nullable=False, comment='its events'),
-    sa.Column('published', sa.Boolean(), server_default=sa.text('false'), nullable=False, comment='JetStream has it'),
-    sa.Column('create_time', sa.DateTime(timezone=True), nullable=False, comment='创建时间'),
-    sa.PrimaryKeyConstraint('batch_id', name=op.f('outbox_pkey')),
-    comment='发件箱',
-    postgresql_with={'fillfactor': '70'}
-    )
-    op.create_index('outbox_unpublished', 'outbox', ['batch_id'], unique=False, postgresql_where=sa.text('NOT published'))
-    op.create_table('task',
-    sa.Column('task_id', sa.BigInteger(), autoincrement=False, nullable=False, comment='任务编号'),
-    sa.Column('name', sa.Text(), nullable=False, comment='任务名称: kind of work'),
-    sa.Column('queue_name', sa.Text(), nullable=False, comment='消息队列'),
-    sa.Column('order_no', sa.Text(), nullable=True, comment='订单号: what it belongs to'),
-    sa.Column('exclusive', sa.Boolean(), nullable=False, comment='only one pending of its name and order_no'),
-    sa.Column('msg_content', sa.Text(), nullable=False, comment='消息内容: payload, JSON'),
-    sa.Column('status', sa.SmallInteger(), nullable=False, comment='20 等待 30 处理中 0 完成 90 失败'),
-    sa.Column('count', sa.Integer(), nullable=False, comment='执行次数'),
-    sa.Column('max_count', sa.Integer(), nullable=False, comment='最大执行次数'),
-    sa.Column('next_interval', sa.Integer(), nullable=False, comment='seconds to the next try'),
-    sa.Column('delete_interval', sa.Integer(), nullable=False, comment='seconds it is kept when ended'),
-    sa.Column('create_time', sa.DateTime(timezone=True), nullable=False, comment='创建时间'),
-    sa.Column('last_execute_time', sa.DateTime(timezone=True), nullable=True, comment='上次执行时间'),
-    sa.Column('next_execute_time', sa.DateTime(timezone=True), nullable=False, comment='下次执行时间: due, or end of the lease of who works on it'),
-    sa.Column('max_execute_time', sa.DateTime(timezone=True), nullable=False, comment='执行期限'),
-    sa.Column('delete_time', sa.DateTime(timezone=True), nullable=True, comment='删除时间'),
-    sa.Column('last_error', sa.Text(), nullable=True, comment='why the last try left it undone'),
-    sa.PrimaryKeyConstraint('task_id', name=op.f('task_pkey')),
-    comment='任务 (qtask)',
-    postgresql_with={'autovacuum_vacuum_scale_factor': '0.02', 'fillfactor': '70'}
-    )
-    op.create_index('task_due', 'task', ['next_execute_time'], unique=False, postgresql_where=sa.text('status IN (20, 30)'))
-    op.create_index('task_ended', 'task', ['delete_time'], unique=False, postgresql_where=sa.text('status IN (0, 90)'))
-    op.create_index('task_one_pending', 'task', ['order_no', 'name'], unique=True, postgresql_where=sa.text('exclusive AND status IN (20, 30)'))
-    op.create_table('task_pause',
-    sa.Column('queue_name', sa.Text(), nullable=False, comment='paused queue'),
-    sa.Column('paused_by', sa.Text(), nullable=False, comment='who'),
-    sa.Column('reason', sa.Text(), nullable=False, comment='why'),
-    sa.Column('create_time', sa.DateTime(timezone=True), nullable=False, comment='when'),
-    sa.PrimaryKeyConstraint('queue_name', name=op.f('task_pause_pkey')),
-    comment='暂停的队列'
     )
     op.create_table('oms_down_shelf',
     sa.Column('shelf_id', sa.BigInteger(), autoincrement=False, nullable=False, comment='货架编号'),

@@ -2,8 +2,16 @@
 
 from collections.abc import Sequence
 
-import sqlalchemy as sa
 from alembic import op
+
+from shoudan_kit.db.revising import (
+    BIG,
+    TEXT,
+    TIME,
+    column,
+    index,
+    table,
+)
 
 revision: str = "0012"
 down_revision: str | None = "0011"
@@ -13,26 +21,16 @@ depends_on: Sequence[str] | None = None
 
 def upgrade() -> None:
     """Forward."""
-    op.create_table(
+    table(
         "oms_used_nonce",
-        sa.Column("channel_no", sa.Text(), nullable=False, comment="渠道编号"),
-        sa.Column("nonce", sa.Text(), nullable=False, comment="随机串 of a signed write"),
-        sa.Column(
-            "call_id",
-            sa.BigInteger(),
-            nullable=False,
-            comment="the HTTP request that used it; sent again it is no replay",
-        ),
-        sa.Column(
-            "expire_time",
-            sa.DateTime(timezone=True),
-            nullable=False,
-            comment="when it may be forgotten",
-        ),
-        sa.PrimaryKeyConstraint("channel_no", "nonce", name=op.f("oms_used_nonce_pkey")),
+        column("channel_no", TEXT, "渠道编号"),
+        column("nonce", TEXT, "随机串 of a signed write"),
+        column("call_id", BIG, "the HTTP request that used it; sent again it is no replay"),
+        column("expire_time", TIME, "when it may be forgotten"),
+        key=["channel_no", "nonce"],
         comment="随机串记录: used nonces, shared by all replicas of gateway and order",
     )
-    op.create_index("oms_used_nonce_expire", "oms_used_nonce", ["expire_time"])
+    index("oms_used_nonce_expire", "oms_used_nonce", ["expire_time"])
 
 
 def downgrade() -> None:

@@ -5,6 +5,12 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
+from shoudan_kit.db.revising import (
+    TIME,
+    column,
+    index,
+)
+
 revision: str = "0004"
 down_revision: str | None = "0003"
 branch_labels: Sequence[str] | None = None
@@ -28,11 +34,7 @@ def upgrade() -> None:
         )
         op.add_column(
             table,
-            sa.Column(
-                "parked_time",
-                sa.DateTime(timezone=True),
-                comment="since when it waits for a person",
-            ),
+            column("parked_time", TIME, "since when it waits for a person", null=True),
         )
         op.execute(
             f"UPDATE {table} SET parked_reason = 'parked before reasons were kept',"
@@ -41,18 +43,13 @@ def upgrade() -> None:
         op.create_index(
             f"{table}_parked", table, ["traction_no"], postgresql_where=sa.text("parked")
         )
-    op.create_index(
+    index(
         "ums_refund_open",
         "ums_refund",
         ["traction_no"],
-        postgresql_where=sa.text("status IN ('unknown', 'processing')"),
+        where="status IN ('unknown', 'processing')",
     )
-    op.create_index(
-        "dingdang_notice_given_up",
-        "dingdang_notice",
-        ["notice_id"],
-        postgresql_where=sa.text("status = 'given_up'"),
-    )
+    index("dingdang_notice_given_up", "dingdang_notice", ["notice_id"], where="status = 'given_up'")
     op.drop_constraint(op.f("dingdang_notice_status"), "dingdang_notice")
     op.create_check_constraint(
         op.f("dingdang_notice_status"),
