@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from alembic import op
-
 from shoudan_kit.db.revising import BIG, BYTES, INT, TEXT, TIME, check, column, index, table
 
 _GROWING: Final = {
@@ -72,9 +70,3 @@ def create_tables() -> None:
         comment="审计日志区块: the chain of sealed blocks",
         storage=_GROWING,
     )
-
-
-def drop_tables() -> None:
-    """The way back of `create_tables`."""
-    for name in ("audit_log_block", "audit_log_sealed", "audit_log_unsealed", "audit_log"):
-        op.drop_table(name)

@@ -32,17 +32,17 @@ def column(
 
 def check(name: str, rule: str) -> sa.CheckConstraint:
     """A rule of rows, by its whole name."""
-    return sa.CheckConstraint(rule, name=op.f(name))
+    return sa.CheckConstraint(rule, name=sa.schema.conv(name))
 
 
 def refers(name: str, columns: Sequence[str], to: Sequence[str]) -> sa.ForeignKeyConstraint:
     """A foreign key, by its whole name."""
-    return sa.ForeignKeyConstraint(columns, to, name=op.f(name))
+    return sa.ForeignKeyConstraint(columns, to, name=sa.schema.conv(name))
 
 
 def unique(name: str, *columns: str) -> sa.UniqueConstraint:
     """A second key, by its whole name."""
-    return sa.UniqueConstraint(*columns, name=op.f(name))
+    return sa.UniqueConstraint(*columns, name=sa.schema.conv(name))
 
 
 def table(
@@ -54,7 +54,7 @@ def table(
     partition_by: str | None = None,
 ) -> None:
     """A table with its primary key and its storage parameters."""
-    primary = sa.PrimaryKeyConstraint(*key, name=op.f(f"{name}_pkey"))
+    primary = sa.PrimaryKeyConstraint(*key, name=sa.schema.conv(f"{name}_pkey"))
     op.create_table(
         name,
         *parts,
@@ -77,5 +77,10 @@ def index(
     """An index of a table that nothing uses yet; of all rows without `where`."""
     rows = None if where is None else sa.text(where)
     op.create_index(
-        op.f(name), on, columns, unique=unique, postgresql_where=rows, postgresql_using=using
+        sa.schema.conv(name),
+        on,
+        columns,
+        unique=unique,
+        postgresql_where=rows,
+        postgresql_using=using,
     )

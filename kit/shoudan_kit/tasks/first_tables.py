@@ -7,8 +7,11 @@ from alembic import op
 
 from shoudan_kit.db.revising import BIG, BOOL, BYTES, INT, SMALL, TEXT, TIME, column, index, table
 
-# What a growing table takes: its statistics follow its end.
-_REST = "autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05"
+# The part for what fits no other; the monthly ones are made by `shoudan migrate`.
+_REST = (
+    "CREATE TABLE event_rest PARTITION OF event DEFAULT"
+    " WITH (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05)"
+)
 # All stay empty in the normal run, so that no task is dearer for them.
 _SET_ASIDE = (
     ("task_failed", ["name", "task_id"], "status = 90"),
@@ -57,8 +60,8 @@ def _events(*, by_month: bool) -> None:
         comment="生命周期与事件 (lcs)",
         partition_by="RANGE (event_id)" if by_month else None,
     )
-    if by_month:  # the part for what fits no other; the monthly ones are made by `shoudan migrate`
-        op.execute(f"CREATE TABLE event_rest PARTITION OF event DEFAULT WITH ({_REST})")
+    if by_month:
+        op.execute(_REST)
     index("event_key", "event", ["key"])
 
 
@@ -104,9 +107,3 @@ def index_set_aside(*, concurrently: bool = True) -> None:
             postgresql_where=sa.text(where),
             postgresql_concurrently=concurrently,
         )
-
-
-def drop_set_aside() -> None:
-    """The way back of `index_set_aside`."""
-    for name, _, _ in _SET_ASIDE[::-1]:
-        op.drop_index(name, table_name="task", postgresql_concurrently=True)

@@ -1,15 +1,11 @@
 """Deliveries are found by the supplier's number."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from alembic import op
 
 PHASE: str = "index"
 revision: str = "0005"
 down_revision: str | None = "0004"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:

@@ -1,13 +1,9 @@
 """The database refuses ends without a moment, results of what was not delivered, and wrong toggles."""
 
-from collections.abc import Sequence
-
 from alembic import op
 
 revision: str = "0006"
 down_revision: str | None = "0005"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 ENDED = (
     "(status IN (0, 90)) = (request_finish_time IS NOT NULL)"

@@ -23,8 +23,6 @@ from shoudan_kit.tasks import first_tables
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 _AUDIT = (
     column("audit_id", BIG, "number"),
@@ -277,24 +275,3 @@ def _indexes() -> None:
     index("trade_changed", "trade", ["update_time", "document_id"])
     index("trade_natural", "trade", ["customerid", "tid"], unique=True)
     index("trade_tid", "trade", ["tid"])
-
-
-def downgrade() -> None:
-    """Back; what was pushed is lost with it."""
-    for table in (
-        "trade_line",
-        "swap_line",
-        "refund_line",
-        "payment",
-        "trade",
-        "task_pause",
-        "task",
-        "refund",
-        "push",
-        "phone_index",
-        "outbox",
-        "history",
-        "event",
-        "audit",
-    ):
-        op.drop_table(table)

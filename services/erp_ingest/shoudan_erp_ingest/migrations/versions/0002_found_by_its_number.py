@@ -1,14 +1,10 @@
 """A trade and a refund are found by their number first: one index does what two did."""
 
-from collections.abc import Sequence
-
 from alembic import op
 
 PHASE: str = "index"
 revision: str = "0002"
 down_revision: str | None = "0001"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 # table, index, its number and its sender, the index that becomes needless
 FOUND = (

@@ -1,13 +1,9 @@
 """The database refuses kinds and versions that no document has, and reasons of what is no quarantine."""
 
-from collections.abc import Sequence
-
 from alembic import op
 
 revision: str = "0003"
 down_revision: str | None = "0002"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 # Rows are only added: without these a vacuum, which lets an index alone answer, comes when a fifth is new.
 GROWING = ("history", "audit")

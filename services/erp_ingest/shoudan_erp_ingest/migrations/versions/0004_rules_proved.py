@@ -1,14 +1,10 @@
 """Proves the rules that the revision before added; writers go on meanwhile."""
 
-from collections.abc import Sequence
-
 from alembic import op
 
 PHASE: str = "validate"
 revision: str = "0004"
 down_revision: str | None = "0003"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 RULES = (
     ("push", "kind_known"),

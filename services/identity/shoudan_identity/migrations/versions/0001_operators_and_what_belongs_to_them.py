@@ -23,8 +23,6 @@ from shoudan_kit.tasks import first_tables
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -15,8 +15,6 @@ from shoudan_kit.db.revising import (
 
 revision = "0003"
 down_revision = "0002"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

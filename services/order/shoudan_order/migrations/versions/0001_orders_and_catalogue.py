@@ -3,7 +3,6 @@
 # ruff: noqa: E501
 # fmt: off
 
-from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,8 +12,6 @@ from shoudan_kit.tasks import first_tables
 
 revision: str = '0001'
 down_revision: str | None = None
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:

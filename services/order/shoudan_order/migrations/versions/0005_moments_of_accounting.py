@@ -1,14 +1,10 @@
 """Orders and refunds keep when they were paid, ended and settled in money; the deadline stays what it was."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from alembic import op
 
 revision: str = "0005"
 down_revision: str | None = "0004"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 ORDER = "oms_order_info"
 REFUND = "oms_refund_info"

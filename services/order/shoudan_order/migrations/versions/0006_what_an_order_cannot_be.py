@@ -1,13 +1,9 @@
 """The database refuses an order delivered in part that says whole, and a profit that is not its sums'."""
 
-from collections.abc import Sequence
-
 from alembic import op
 
 revision: str = "0006"
 down_revision: str | None = "0005"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 PROFIT = (
     "profit_micros = success_sell_amount_micros - success_commission_micros + success_service_micros"

@@ -1,13 +1,9 @@
 """Recharge accounts are stored sealed; `shoudan personal seal` seals the rows of before."""
 
-from collections.abc import Sequence
-
 from alembic import op
 
 revision: str = "0007"
 down_revision: str | None = "0006"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:

@@ -1,15 +1,11 @@
 """Open orders, suppliers' numbers, audits and dead notifies are found through an index."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from alembic import op
 
 PHASE: str = "index"
 revision: str = "0008"
 down_revision: str | None = "0007"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 ORDER = "oms_order_info"
 NOTIFY = "oms_notify_info"

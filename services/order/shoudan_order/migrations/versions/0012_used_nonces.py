@@ -1,9 +1,5 @@
 """Nonces of signed writes are used up in the transaction of the write, whichever replica takes it."""
 
-from collections.abc import Sequence
-
-from alembic import op
-
 from shoudan_kit.db.revising import (
     BIG,
     TEXT,
@@ -15,8 +11,6 @@ from shoudan_kit.db.revising import (
 
 revision: str = "0012"
 down_revision: str | None = "0011"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:
@@ -31,8 +25,3 @@ def upgrade() -> None:
         comment="随机串记录: used nonces, shared by all replicas of gateway and order",
     )
     index("oms_used_nonce_expire", "oms_used_nonce", ["expire_time"])
-
-
-def downgrade() -> None:
-    """Back."""
-    op.drop_table("oms_used_nonce")

@@ -1,14 +1,10 @@
 """The operator says how many calls a channel may make."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from alembic import op
 
 revision: str = "0014"
 down_revision: str | None = "0013"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 ADDED = (
     ("rate_per_s", "calls a second it may make; 0 as the gateways' settings say"),
@@ -24,9 +20,3 @@ def upgrade() -> None:
             name, sa.Integer(), server_default=default, nullable=False, comment=comment
         )
         op.add_column("oms_down_channel", column)
-
-
-def downgrade() -> None:
-    """Back."""
-    for name, _ in ADDED[::-1]:
-        op.drop_column("oms_down_channel", name)

@@ -1,7 +1,5 @@
 """The ledger: accounts, records, alerts, service packages; tasks and events."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -21,8 +19,6 @@ from shoudan_kit.tasks import first_tables
 
 revision: str = "0001"
 down_revision: str | None = None
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:

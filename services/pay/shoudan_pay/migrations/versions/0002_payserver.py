@@ -1,6 +1,5 @@
 """PayServer: templates, modes, pay orders, refunds, trade records; the seven built-in templates."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,8 +22,6 @@ from shoudan_kit.db.revising import (
 
 revision: str = "0002"
 down_revision: str | None = "0001"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:

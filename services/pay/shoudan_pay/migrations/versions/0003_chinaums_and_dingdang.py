@@ -1,7 +1,5 @@
 """ChinaUMS and Dingdang: callers, nonces, refunds, trades, notices."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 
 from shoudan_kit.db.revising import (
@@ -19,8 +17,6 @@ from shoudan_kit.db.revising import (
 
 revision: str = "0003"
 down_revision: str | None = "0002"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:

@@ -1,7 +1,5 @@
 """What waits for a person says why and since when; notices may be dropped by a decision."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -13,8 +11,6 @@ from shoudan_kit.db.revising import (
 
 revision: str = "0004"
 down_revision: str | None = "0003"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 ORDERS = ("pay_order", "refund_order")
 

@@ -1,7 +1,5 @@
 """Which signed statements of the ledger were made."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 
 from shoudan_kit.db.revising import (
@@ -15,8 +13,6 @@ from shoudan_kit.db.revising import (
 
 revision: str = "0007"
 down_revision: str | None = "0006"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:

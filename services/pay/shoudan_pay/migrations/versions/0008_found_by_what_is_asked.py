@@ -1,15 +1,11 @@
 """Third parties' numbers, the newest of all merchants and a package's records are found through an index."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from alembic import op
 
 PHASE: str = "index"
 revision: str = "0008"
 down_revision: str | None = "0007"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 ADDED = (
     ("pay_order_third_pay_no", "pay_order", ["third_pay_no"], "third_pay_no IS NOT NULL"),

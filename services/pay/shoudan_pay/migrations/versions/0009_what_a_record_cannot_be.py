@@ -1,13 +1,9 @@
 """The database refuses records, pays and refunds that the documents know no case of."""
 
-from collections.abc import Sequence
-
 from alembic import op
 
 revision: str = "0009"
 down_revision: str | None = "0008"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 # Rows are only added: without these a vacuum, which lets an index alone answer, comes when a fifth is new.
 GROWING = ("trade_record", "package_record")

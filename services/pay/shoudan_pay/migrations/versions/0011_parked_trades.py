@@ -1,14 +1,10 @@
 """A Dingdang trade that pays only an order says why it waits for a person, and since when."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from alembic import op
 
 revision: str = "0011"
 down_revision: str | None = "0010"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 TABLE = "dingdang_trade"
 

@@ -1,15 +1,11 @@
 """Dingdang trades that wait for a person are found through an index."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from alembic import op
 
 PHASE: str = "index"
 revision: str = "0012"
 down_revision: str | None = "0011"
-branch_labels: Sequence[str] | None = None
-depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:
