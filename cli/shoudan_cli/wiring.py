@@ -98,6 +98,7 @@ def environment(
         "SHOUDAN_GATEWAY_LISTEN_PORT": str(ports[GATEWAY]),
         "SHOUDAN_GATEWAY_INTERNAL_PORT": str(ports["internal"]),
         "SHOUDAN_GATEWAY_OPS_PORT": str(ports["gateway ops"]),
+        "SHOUDAN_RPC_CONNECTION_AGE_S": "300",  # no replica joins here that would have to be found
         "SHOUDAN_CLI_OPS_URLS": json.dumps(
             {name: url(f"{name} ops") for name in (*SERVICES, GATEWAY)}
         ),

@@ -46,9 +46,8 @@ class Site:
 
     async def start(self) -> None:
         """Listen; `port` is the real one afterwards."""
-        self._runner = web.ServerRunner(
-            self._gateway.listener(), shutdown_timeout=self._settings.drain_s
-        )
+        left_s = max(1.0, self._settings.drain_s - self._settings.lame_duck_s)
+        self._runner = web.ServerRunner(self._gateway.listener(), shutdown_timeout=left_s)
         await self._runner.setup()
         backlog = self._settings.backlog
         await web.TCPSite(self._runner, self._host, self.port, backlog=backlog).start()
@@ -114,6 +113,7 @@ async def start(app: App[GatewaySettings]) -> Running:
     _log.info("listening", port=sites[0].port, internal_port=sites[1].port)
 
     async def close() -> None:
+        await asyncio.sleep(settings.lame_duck_s)
         await asyncio.gather(*(site.stop() for site in sites))
         await backend.aclose()
 

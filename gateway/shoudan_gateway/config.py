@@ -64,6 +64,15 @@ class GatewaySettings(ProcessSettings):
     internal_port: Port = Field(
         8601, description="Port of the internal listener; 0 takes any free one.", examples=[8601]
     )
+    lame_duck_s: float = Field(
+        0,
+        ge=0,
+        le=30,
+        description="Seconds of drain_s in which it still takes requests after SIGTERM while /readyz says "
+        "503: longer than the proxy in front needs to see it. 0 without a proxy, or where the "
+        "address is taken away before SIGTERM.",
+        examples=[5],
+    )
     ledger_ident: str = Field(
         "oms",
         description="System the channels' ledger accounts belong to; a channel's signature reads its own.",

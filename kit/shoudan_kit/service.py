@@ -151,7 +151,7 @@ class App(Generic[S]):
         """The channel to another service, at the setting `<service>_target`; made once."""
         if service not in self._channels:
             target: str = getattr(self.settings, f"{service}_target")
-            self._channels[service] = connect(target, service, self.identity)
+            self._channels[service] = connect(target, service, self.identity, serving_only=True)
         return self._channels[service]
 
     async def open(self) -> None:

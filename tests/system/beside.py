@@ -30,10 +30,15 @@ class Beside:
 
 
 def beside(
-    system: System, service: str, env: Mapping[str, str], *, code: Path | None = None
+    system: System,
+    service: str,
+    env: Mapping[str, str],
+    *,
+    code: Path | None = None,
+    port: int | None = None,
 ) -> Beside:
     """Not started yet. `code` is a checkout whose modules it runs instead of ours."""
-    port, ops = free_port(), free_port()
+    port, ops = port or free_port(), free_port()
     big = service.upper()
     given = {**os.environ, **system.env, **env}
     given |= {f"SHOUDAN_{big}_LISTEN_PORT": str(port), f"SHOUDAN_{big}_OPS_PORT": str(ops)}

@@ -25,14 +25,21 @@ _tokens: dict[str, Token] = {}
 
 
 def connect(
-    target: str, service: str = "", identity: Identity | None = None, *, retry: bool = True
+    target: str,
+    service: str = "",
+    identity: Identity | None = None,
+    *,
+    retry: bool = True,
+    serving_only: bool = False,
 ) -> aio.Channel:
     """A channel to `host:port` or `dns:///name:port`, spread over all its addresses.
 
     With an `identity` it is mutual TLS with `service`, and with no other; without one it is plaintext.
     UNAVAILABLE alone is tried again (4 times at most); whoever is called must know repeats by key.
+    `serving_only`: a replica whose health says NOT_SERVING (it drains, or its database is away) gets no call.
     """
-    options, interceptors = _client_options(retry=retry), bearers(target)
+    options = _client_options(retry=retry, serving_only=serving_only)
+    interceptors = bearers(target)
     if identity is None:
         return aio.insecure_channel(target, options, interceptors=interceptors)
     return renewed(target, identity, service, options, interceptors)
@@ -104,7 +111,7 @@ def call_options(timeout_s: float, *, wait_for_ready: bool = False) -> CallOptio
     return CallOptions(timeout=timeout_s, metadata=metadata, wait_for_ready=wait_for_ready)
 
 
-def _client_options(*, retry: bool) -> Options:
+def _client_options(*, retry: bool, serving_only: bool) -> Options:
     return [
         *size_options(MESSAGE_BYTES_MAX),
         ("grpc.keepalive_time_ms", 30_000),
@@ -119,12 +126,17 @@ def _client_options(*, retry: bool) -> Options:
         # A request larger than this buffer is never retried; the default of 256 KiB excludes batches.
         ("grpc.per_rpc_retry_buffer_size", MESSAGE_BYTES_MAX),
         ("grpc.enable_retries", int(retry)),
-        ("grpc.service_config", json.dumps(_service_config(retry=retry))),
+        (
+            "grpc.service_config",
+            json.dumps(_service_config(retry=retry, serving_only=serving_only)),
+        ),
     ]
 
 
-def _service_config(*, retry: bool) -> dict[str, Any]:
+def _service_config(*, retry: bool, serving_only: bool) -> dict[str, Any]:
     config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if serving_only:
+        config["healthCheckConfig"] = {"serviceName": ""}
     if retry:
         policy = {
             "maxAttempts": 4,

@@ -456,5 +456,6 @@ def _server_options(settings: RpcSettings) -> Options:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.max_connection_idle_ms", 900_000),
         ("grpc.max_connection_age_ms", settings.rpc_connection_age_s * 1000),
-        ("grpc.max_connection_age_grace_ms", 30_000),
+        # A report or a proof of the ledger may run for long on a connection that is retired.
+        ("grpc.max_connection_age_grace_ms", 3_600_000),
     ]
