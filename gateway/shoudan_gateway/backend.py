@@ -18,9 +18,12 @@ from shoudan_kit.batch import Coalescer
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.messages import AUTHORIZATION, CALLED_FROM
 from shoudan_kit.rpc.refusal import Overloaded, ShuttingDown, refused_from_proto, refused_from_rpc
+from shoudan_kit.tracing import carried
+from shoudan_kit.tracing.trace import Trace
 
 # Items together stay well below the largest gRPC message; a large one counts as many.
 BATCH_BYTES_MAX: Final = 8 * 2**20
+_Item = tuple[Message, Trace | None]
 OVERLOADED: Final = "ERROR_REASON_OVERLOADED"
 
 _log = get_logger("gateway.backend")
@@ -65,7 +68,7 @@ class Backend:
 
     def __init__(self, settings: GatewaySettings, channel: Callable[[str], aio.Channel]) -> None:
         self._settings, self._channel = settings, channel
-        self._batches: dict[str, Coalescer[Message, Message]] = {}
+        self._batches: dict[str, Coalescer[_Item, Message]] = {}
         self._stubs: dict[str, Callable[..., Any]] = {}
 
     async def __call__(self, call: Call, message: Message) -> Message:
@@ -73,7 +76,7 @@ class Backend:
         if isinstance(call, Batch):
             gather = self._batches.get(call.method) or self._gather(call)
             try:
-                return await gather(message)
+                return await gather((message, carried.current()))
             except (Overloaded, ShuttingDown):
                 raise Problem(GatewayError.BUSY) from None
         return await self._send(call.method, message)
@@ -86,7 +89,7 @@ class Backend:
         `authorization` is an operator's token, or empty.
         """
         token = ((AUTHORIZATION, authorization),) if authorization else ()
-        metadata = (*token, (CALLED_FROM, remote))
+        metadata = (*carried.call_metadata(), *token, (CALLED_FROM, remote))
         if not isinstance(call, Batch):
             return await self._send(call.method, message, metadata)
         request = types_of(call.method).request(**{call.items: [message]})
@@ -101,12 +104,13 @@ class Backend:
         for gather in self._batches.values():
             await gather.aclose()
 
-    def _gather(self, call: Batch) -> Coalescer[Message, Message]:
+    def _gather(self, call: Batch) -> Coalescer[_Item, Message]:
         settings, request = self._settings, types_of(call.method).request
         unit = BATCH_BYTES_MAX // settings.batch_size_max
 
-        async def run(items: Sequence[Message]) -> Sequence[Message | Exception]:
-            answer = await self._send(call.method, request(**{call.items: items}))
+        async def run(items: Sequence[_Item]) -> Sequence[Message | Exception]:
+            message = request(**{call.items: [item for item, _ in items]})
+            answer = await self._send(call.method, message, _traces(items))
             return [_outcome(result) for result in answer.results]
 
         gather = self._batches[call.method] = Coalescer(
@@ -116,14 +120,15 @@ class Backend:
             linger_s=settings.batch_linger_s,
             in_flight_max=settings.batches_in_flight_max,
             waiting_max=settings.batch_waiting_max,
-            weight_of=lambda item: 1 + item.ByteSize() // unit,
+            weight_of=lambda item: 1 + item[0].ByteSize() // unit,
         )
         return gather
 
     async def _send(
-        self, method: str, message: Message, metadata: tuple[tuple[str, str], ...] | None = None
+        self, method: str, message: Message, metadata: carried.Metadata | None = None
     ) -> Any:
         stub = self._stubs.get(method) or self._stub(method)
+        metadata = carried.call_metadata() if metadata is None else metadata
         try:
             return await stub(message, timeout=self._settings.rpc_deadline_s, metadata=metadata)
         except aio.AioRpcError as error:
@@ -137,6 +142,16 @@ class Backend:
             response_deserializer=types.answer.FromString,
         )
         return stub
+
+
+def _traces(items: Sequence[_Item]) -> carried.Metadata:
+    """The traces of a batch, by the positions of its items; a lone call carries its own."""
+    if len(items) == 1:
+        return carried.metadata_of({}, items[0][1])
+    traces = {
+        f"{carried.ITEM}{index}": one for index, (_, one) in enumerate(items) if one is not None
+    }
+    return carried.metadata_of(traces, None)
 
 
 def _outcome(result: Any) -> Message | Exception:

@@ -45,6 +45,8 @@ from shoudan_kit.credentials.fetched import FetchedSecrets
 from shoudan_kit.limits import bulkhead
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.refusal import Refused
+from shoudan_kit.tracing import carried, spans
+from shoudan_kit.tracing.trace import REQUEST_ID, TRACEPARENT, Trace, begun
 
 QUERY_CHARS_MAX: Final = 8_192
 LOGGED_CHARS_MAX: Final = 64  # of what a caller may write as long as it likes
@@ -97,10 +99,27 @@ class Gateway:
         return Listener(self.handle, self._not_http, self._settings, self._proxies)
 
     def _not_http(self, path: str, problem: Problem) -> web.Response:
-        return _response(self._refuse(self._routes.space(path), problem, Inbound("", path)), "")
+        _, trace = begun((), (), sampled=False)
+        refused = self._refuse(self._routes.space(path), problem, Inbound("", path))
+        return _response(refused, "", trace.request_id)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """One request, whatever it holds."""
+        """One request, whatever it holds; its id and its trace are read or made here, and answered."""
+        headers = request.headers
+        caller, trace = begun(
+            headers.getall(TRACEPARENT, ()), headers.getall(REQUEST_ID, ()), sampled=spans.sampled()
+        )
+        began_ns = spans.now_ns()
+        with carried.carrying(carried.Carried({}, trace, stored=True)):
+            route, response = await self._handle(request, trace)
+        if trace.sampled:
+            failed = str(response.status) if response.status >= SERVER_ERROR else ""
+            facts = {"http.route": route, "http.response.status_code": response.status}
+            spans.record(route, "server", [(caller, trace)], began_ns, failed=failed, **facts)
+        return response
+
+    async def _handle(self, request: web.BaseRequest, trace: Trace) -> tuple[str, web.Response]:
+        """The path of the route, and the answer."""
         began = time.perf_counter()
         connection = request.protocol
         if isinstance(connection, Connection):
@@ -115,10 +134,10 @@ class Gateway:
             if isinstance(connection, Connection):
                 connection.answering = False
         self._account(route, inbound, answer, time.perf_counter() - began)
-        response = _response(answer, request.method, inbound.quotas)
+        response = _response(answer, request.method, trace.request_id, inbound.quotas)
         if not request.content.is_eof():
             response.force_close()  # what follows would be the rest of an unread body
-        return response
+        return route.endpoint.path if route else "-", response
 
     async def _answer(
         self, request: web.BaseRequest, route: Route | None, inbound: Inbound
@@ -293,10 +312,13 @@ def _check_limits(request: web.BaseRequest, inbound: Inbound) -> None:
         raise Problem(GatewayError.HEADERS_TOO_LARGE)
 
 
-def _response(answer: Outbound, method: str, quotas: Sequence[Quota] = ()) -> web.Response:
+def _response(
+    answer: Outbound, method: str, request_id: str, quotas: Sequence[Quota] = ()
+) -> web.Response:
     body = answer.body if isinstance(answer.body, bytes) else _encode(answer.body)
     headers = CIMultiDict({"Content-Type": answer.content_type, "Cache-Control": NO_STORE})
     headers["Server"] = SERVER_NAME
+    headers["X-Request-Id"] = request_id
     if answer.retry_after_s is not None:
         headers["Retry-After"] = str(answer.retry_after_s)
     elif answer.status == GatewayError.BUSY.status:

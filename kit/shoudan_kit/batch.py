@@ -71,7 +71,7 @@ class Coalescer(Generic[Q, A]):
         self._lingering = False
         self._closed = False
         # A batch belongs to no single caller, so it must not inherit the first one's request id.
-        self._context = contextvars.copy_context()
+        self._context = contextvars.Context()
 
     @property
     def waiting(self) -> int:

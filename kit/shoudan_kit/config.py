@@ -20,6 +20,7 @@ from shoudan_kit.db.url import DatabaseUrl, DatabaseUrlInvalid
 from shoudan_kit.seal_keys import SealKeys, interval_field, keys_field
 from shoudan_kit.tls.hops import exposed, is_loopback, nats_mistake
 from shoudan_kit.tls.identity import Files, TlsInvalid
+from shoudan_kit.tracing.settings import TraceFields, endpoint_mistakes
 
 PREFIX = "SHOUDAN_"
 FILE_VARIABLE = "SHOUDAN_CONFIG"
@@ -166,7 +167,7 @@ class TlsSettings(Settings):
             yield str(mistake)
 
 
-class ProcessSettings(TlsSettings):
+class ProcessSettings(TlsSettings, TraceFields):
     """What every process has, with or without a database."""
 
     masked: ClassVar[frozenset[str]] = frozenset()  # fields of log lines that name a person
@@ -270,6 +271,7 @@ class ProcessSettings(TlsSettings):
         """NATS servers must be understood now; in prod no secret may be one of the demo's, outside of
         prod nothing leaves this machine."""
         yield from super().cross_check()
+        yield from endpoint_mistakes(self.trace_endpoint, self.profile)
         for server in self.nats_servers:
             if (wrong := nats_mistake(server)) is not None:
                 yield f"nats_url: {wrong}"

@@ -45,6 +45,7 @@ class _Sink:
     def __init__(self) -> None:
         self.stream: BinaryIO | None = None
         self.service = ""
+        self.replica: dict[str, str] = {}
         self.masked = MASKED
         self.lost = 0
 
@@ -75,13 +76,16 @@ def setup(
     stream: BinaryIO | None = None,
     *,
     masked: frozenset[str] = frozenset(),
+    replica: str = "",
 ) -> None:
     """Send everything, warnings of libraries included, as JSON lines to `stream` (default stdout).
 
-    Fields in `masked` are written as ***, as those of secrets are.
+    Fields in `masked` are written as ***, as those of secrets are. `replica` names this process among those
+    of its service.
     Called once at start. Loggers that have already written keep their level.
     """
     _sink.stream, _sink.service, _sink.masked = stream, service, MASKED | masked
+    _sink.replica = {"replica": replica} if replica else {}
     structlog.configure(
         processors=[_render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -139,6 +143,7 @@ def _render(_: object, method: str, event: EventDict) -> bytes:
         structlog.processors.format_exc_info(_, method, event)
     fields = _context.get()
     line: dict[str, Any] = {"ts": time.time(), "level": method, "service": _sink.service}
+    line |= _sink.replica
     if fields:
         line |= fields
     line |= event

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Generic, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Generic, TypeVar, cast
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -16,6 +16,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.metrics_core import Metric
 
 PREFIX: Final = "shoudan_"
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -137,6 +138,11 @@ BACKEND_UP: Final = gauge(
 NOTIFIES_TAKEN: Final = counter(
     "notifies_taken_total", "Suppliers' notifies: accepted, refused, limited.", ("outcome",)
 )
+SPANS_TOTAL: Final = counter(
+    "spans_total",
+    "Spans of sampled requests: exported, or lost to a collector that is away.",
+    ("outcome",),
+)
 BREAKER_STATE: Final = gauge("breaker_state", "0 closed, 1 open, 2 trying again.", ("channel",))
 BUILD_INFO: Final = gauge(
     "build_info", "Always 1; the labels say what runs.", ("service", "version")
@@ -165,6 +171,27 @@ def batch_done(name: str, size: int, seconds: float) -> None:
     BATCH_SECONDS(name).observe(seconds)
 
 
+_process: dict[str, str] = {}
+
+
+def name_process(service: str, replica: str) -> None:
+    """The labels of every metric of this process, where it serves them."""
+    _process.update(service=service, replica=replica)
+
+
+class _Labelled:
+    """The registry with the labels of this process on each sample; added when served, not when counted."""
+
+    def collect(self) -> Iterator[Metric]:
+        """The library's interface."""
+        for metric in REGISTRY.collect():
+            labelled = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+            labelled.samples = [
+                one._replace(labels={**_process, **one.labels}) for one in metric.samples
+            ]
+            yield labelled
+
+
 def exposition() -> bytes:
     """Everything counted, in the text format Prometheus reads."""
-    return generate_latest(REGISTRY)
+    return generate_latest(cast("Any", _Labelled()) if _process else REGISTRY)

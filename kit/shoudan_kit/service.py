@@ -72,6 +72,8 @@ from shoudan_kit.tasks.operations import History, Operations
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_kit.tasks.worker import Worker
 from shoudan_kit.tls.identity import Identity
+from shoudan_kit.tracing import spans
+from shoudan_kit.tracing.process import observe
 
 S = TypeVar("S", bound=ProcessSettings)
 
@@ -242,7 +244,7 @@ def run(service: Service[Any], roles: frozenset[str] = ROLES) -> None:
     settings = service.settings.load(service.name)
     _refuse_demo_secrets(service.name, settings)
     _refuse_another_name(service.name, settings)
-    log.setup(service.name, settings.log_level, masked=settings.masked)
+    observe(service.name, settings)
     faults.arm(settings.profile)
     named_secret.arm(settings.profile)
     uvloop.run(_serve(service, settings, roles))
@@ -283,6 +285,7 @@ async def _serve(service: Service[Any], settings: Any, roles: frozenset[str]) ->
         await cancel_all([started])
     exit_after(settings.drain_s + STOP_GRACE_S)
     await process.stop()
+    await bounded("spans", asyncio.to_thread(spans.close), STEP_S)
 
 
 class Process(Generic[S]):

@@ -20,6 +20,7 @@ from shoudan_kit.db.pool import Database
 from shoudan_kit.process.polling import until
 from tests.pay.ledger.invariants import broken
 from tests.poll import eventually
+from tests.receiver import Receiver, receiving
 
 ORDER = {
     "channel_no": "test",
@@ -132,9 +133,20 @@ class Partner:
 
 
 @pytest.fixture(scope="session")
-async def system() -> AsyncIterator[System]:
-    async with System.start(profile="test") as running:
-        yield running
+async def receiver() -> AsyncIterator[Receiver]:
+    """The collector of the shared system."""
+    async with receiving() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+async def system(receiver: Receiver) -> AsyncIterator[System]:
+    """Every request of it is sampled, so that following one is part of every test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHOUDAN_TRACE_ENDPOINT", receiver.endpoint)
+        patch.setenv("SHOUDAN_TRACE_RATIO", "1")
+        async with System.start(profile="test") as running:
+            yield running
 
 
 @pytest.fixture(autouse=True)

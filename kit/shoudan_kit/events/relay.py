@@ -185,7 +185,7 @@ _NOW = statement("SELECT shoudan_now()")
 
 def _again(row: Any, found: dict[int, Any]) -> EventRows:
     events = [
-        EventRow(e.event_id, e.subject, e.key, e.tag, e.text, e.body)
+        EventRow(e.event_id, e.subject, e.key, e.tag, e.text, e.body, e.trace)
         for e in (found[i] for i in row.event_ids if i in found)
     ]
     return EventRows(row.batch_id, row.create_time, events)
@@ -210,7 +210,7 @@ def packed(
 def _bytes_max(row: EventRow) -> int:
     """No event of the row takes more: texts at most four bytes a character, numbers and time 100."""
     texts = len(row.subject) + len(row.key) + len(row.tag) + len(row.text)
-    return 100 + 4 * texts + len(row.body)
+    return 100 + 4 * texts + len(row.body) + len(row.trace or "")
 
 
 def _message(service: str, events: Sequence[tuple[EventRow, Timestamp]]) -> tuple[bytes, str, int]:
@@ -225,6 +225,7 @@ def _message(service: str, events: Sequence[tuple[EventRow, Timestamp]]) -> tupl
             tag=row.tag,
             text=row.text,
             body=row.body,
+            trace=row.trace,
         )
     first, last = events[0][0].event_id, events[-1][0].event_id
     return batch.SerializeToString(), f"{service}-{first}-{last}-{len(events)}", len(events)

@@ -14,6 +14,8 @@ from shoudan_kit.http.connection import Answered, NoAnswer, NotSent
 from shoudan_kit.http.pool import IDLE_S, Pool, Target
 from shoudan_kit.http.resolver import Resolver
 from shoudan_kit.http.ssrf import Guard, GuardedResolver, UrlForbidden
+from shoudan_kit.tracing import spans
+from shoudan_kit.tracing.trace import TRACEPARENT, Trace
 
 __all__ = ["Answered", "HttpClient", "HttpResult", "NoAnswer", "NotSent"]
 
@@ -64,12 +66,23 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         total_s: float | None = None,
+        trace: Trace | None = None,
     ) -> HttpResult:
-        """Send once. Raises nothing about the other side; reasons are ours, not the other side's words."""
-        began = time.perf_counter()
-        result = await self._send(method, url, headers or {}, body, total_s or self._total_s)
+        """Send once. Raises nothing about the other side; reasons are ours, not the other side's words.
+
+        With a `trace` the request carries a traceparent, and what is sampled leaves a span.
+        """
+        began, began_ns = time.perf_counter(), spans.now_ns()
+        headers, hop = headers or {}, None
+        if trace is not None:
+            hop = trace.child()
+            headers = {**headers, TRACEPARENT: hop.traceparent}
+        result = await self._send(method, url, headers, body, total_s or self._total_s)
         kind = type(result).__name__
         metrics.HTTP_CLIENT_SECONDS(self._name, kind).observe(time.perf_counter() - began)
+        if hop is not None and hop.sampled:
+            failed = "" if isinstance(result, Answered) else kind
+            spans.record(self._name, "client", [(trace, hop)], began_ns, failed=failed)
         return result
 
     async def aclose(self) -> None:

@@ -8,17 +8,16 @@ from typing import Any, TypeAlias, TypedDict
 
 from grpc import aio
 
-from shoudan_kit import log
 from shoudan_kit.rpc.messages import (
     AUTHORIZATION,
     BEARER,
     MESSAGE_BYTES_MAX,
-    REQUEST_ID,
     Options,
     size_options,
 )
 from shoudan_kit.rpc.transport import renewed
 from shoudan_kit.tls.identity import Identity
+from shoudan_kit.tracing.carried import call_metadata
 
 Token: TypeAlias = Callable[[], str]
 _tokens: dict[str, Token] = {}
@@ -102,13 +101,11 @@ class CallOptions(TypedDict):
 
 
 def call_options(timeout_s: float, *, wait_for_ready: bool = False) -> CallOptions:
-    """`await stub.Post(request, **call_options(3))`: the time limit and our request id, handed on.
+    """`await stub.Post(request, **call_options(3))`: the time limit, and the traces of what is worked on.
 
     `wait_for_ready` for workers, who may wait for a service to start; on the way of a request it fails.
     """
-    request_id = log.context("request_id")
-    metadata = ((REQUEST_ID, request_id),) if request_id else ()
-    return CallOptions(timeout=timeout_s, metadata=metadata, wait_for_ready=wait_for_ready)
+    return CallOptions(timeout=timeout_s, metadata=call_metadata(), wait_for_ready=wait_for_ready)
 
 
 def _client_options(*, retry: bool, serving_only: bool) -> Options:

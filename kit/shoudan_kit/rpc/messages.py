@@ -14,11 +14,11 @@ M = TypeVar("M", bound=Message)
 
 RpcContext: TypeAlias = "aio.ServicerContext[Any, Any]"  # of every call of every servicer
 Options = Sequence[tuple[str, int | str]]
-REQUEST_ID: Final = "x-request-id"
 AUTHORIZATION: Final = "authorization"
 # The address of who asked the gateway's internal port, with what it hands on.
 CALLED_FROM: Final = "x-shoudan-called-from"
 BEARER: Final = "Bearer "
+METADATA_BYTES_MAX: Final = 48 * 1024  # the traces of 256 items with request ids of callers
 MESSAGE_BYTES_MAX: Final = 16 * 2**20  # 1000 items of 8 KiB with room; gRPC's 4 MiB is too small
 
 
@@ -27,7 +27,7 @@ def size_options(message_bytes_max: int) -> list[tuple[str, int | str]]:
     return [
         ("grpc.max_receive_message_length", message_bytes_max),
         ("grpc.max_send_message_length", message_bytes_max),
-        ("grpc.max_metadata_size", 8 * 1024),
+        ("grpc.max_metadata_size", METADATA_BYTES_MAX),
     ]
 
 

@@ -7,7 +7,6 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextvars import Token
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
@@ -23,18 +22,13 @@ from shoudan_kit.db.errors import away, data_refused, describe, taken
 from shoudan_kit.rpc.caller import Caller
 from shoudan_kit.rpc.callers import LOCAL, Access, Callers, NotAllowed, access_of, hand_on_from
 from shoudan_kit.rpc.deadlines import NEEDED_S, time_left, too_short
-from shoudan_kit.rpc.messages import (
-    AUTHORIZATION,
-    CALLED_FROM,
-    REQUEST_ID,
-    Options,
-    RpcContext,
-    size_options,
-)
+from shoudan_kit.rpc.messages import AUTHORIZATION, CALLED_FROM, Options, RpcContext, size_options
 from shoudan_kit.rpc.refusal import Refusal, Refused, refused_from_rpc
 from shoudan_kit.rpc.shielded import finish_shielded
 from shoudan_kit.rpc.transport import server_credentials
 from shoudan_kit.tls.identity import Identity
+from shoudan_kit.tracing import carried, spans
+from shoudan_kit.tracing.trace import REQUEST_ID, TRACEPARENT, cleaned
 
 T = TypeVar("T")
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
@@ -63,8 +57,8 @@ _READERS: Final = frozenset(
         "enum",
     }
 )
-_REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ADDRESS_FORM: Final = re.compile(r"[0-9A-Fa-f.:]{1,45}")
+_READ: Final = frozenset({AUTHORIZATION, CALLED_FROM, REQUEST_ID, TRACEPARENT, carried.TRACES})
 
 _log = log.get_logger("rpc")
 
@@ -328,18 +322,21 @@ def _yielding(
 class _Call:
     """One call from admission to its code: entered before the servicer, left with its outcome."""
 
-    __slots__ = ("_began", "_context", "_known", "_method", "_path", "_token")
+    __slots__ = ("_began", "_began_ns", "_context", "_hops", "_known", "_path", "_tokens")
 
     def __init__(self, method: _Method, context: RpcContext) -> None:
         self._known, self._path, self._context = method, method.access.path, context
-        self._token: Token[dict[str, str] | None] | None = None
-        self._began = time.perf_counter()
+        self._hops: carried.Hops | None = None
+        self._tokens: carried.Tokens | None = None
+        self._began, self._began_ns = time.perf_counter(), 0
 
     async def __aenter__(self) -> Caller:
         metrics.RPC_IN_PROGRESS().inc()
-        request_id, bearer, called_from = _read_metadata(self._context)
-        if request_id:
-            self._token = log.bind(request_id=request_id)
+        self._hops, bearer, called_from = _read_metadata(self._context)
+        if self._hops is not None:
+            self._tokens = carried.begin(self._hops.carried)
+            if self._hops.recorded:
+                self._began_ns = spans.now_ns()
         try:
             caller = self._known.callers.admit(self._known.access, bearer, self._context)
             if called_from:
@@ -364,8 +361,11 @@ class _Call:
             metrics.RPC_IN_PROGRESS().dec()
             seconds = time.perf_counter() - self._began
             metrics.rpc_done(self._path, code, seconds)
-            if self._token is not None:
-                log.unbind(self._token)
+            if self._hops is not None and self._tokens is not None:
+                carried.end(self._tokens)
+                failed = "" if code == "OK" else code
+                recorded = self._hops.recorded
+                spans.record(self._path, "server", recorded, self._began_ns, failed=failed)
 
     async def _fail(self, error: BaseException) -> str:
         """End the call as `error` demands; AbortError unless the error is to go on by itself."""
@@ -429,20 +429,24 @@ def _is_no_value(error: Exception) -> bool:
     )
 
 
-def _read_metadata(context: RpcContext) -> tuple[str, str, str]:
-    """The caller's request id, when it is of a form that may be logged and handed on, its token, and where
-    a call was made that is handed on."""
-    request_id = authorization = called_from = ""
-    for name, value in context.invocation_metadata() or ():
-        if not isinstance(value, str):
-            continue
-        if name == REQUEST_ID and _REQUEST_ID_FORM.fullmatch(value):
-            request_id = value
-        elif name == AUTHORIZATION:
-            authorization = value
-        elif name == CALLED_FROM and _ADDRESS_FORM.fullmatch(value):
-            called_from = value
-    return request_id, authorization, called_from
+def _read_metadata(context: RpcContext) -> tuple[carried.Hops | None, str, str]:
+    """What the caller carries, as far as it may be logged and handed on, its token, and where a call was
+    made that is handed on."""
+    found = {
+        name: value
+        for name, value in context.invocation_metadata() or ()
+        if name in _READ and isinstance(value, str)
+    }
+    bearer, called_from = found.pop(AUTHORIZATION, ""), found.pop(CALLED_FROM, "")
+    if _ADDRESS_FORM.fullmatch(called_from) is None:
+        called_from = ""
+    if not found:
+        return None, bearer, called_from
+    request_id = found.get(REQUEST_ID, "")
+    if cleaned(request_id) != request_id:
+        request_id = ""
+    traceparent, traces = found.get(TRACEPARENT, ""), found.get(carried.TRACES, "")
+    return carried.received(request_id, traceparent, traces), bearer, called_from
 
 
 def _server_options(settings: RpcSettings) -> Options:

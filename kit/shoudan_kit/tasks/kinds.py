@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final, Generic, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from shoudan_kit.state_machine import Machine
+from shoudan_kit.tracing.trace import Trace
 
 P = TypeVar("P", bound=msgspec.Struct)
 C = TypeVar("C")
@@ -95,6 +96,14 @@ class Task(Generic[P]):
     detached: bool = False
     retry_after_s: float | None = None
     error: str = ""
+    traces: Mapping[str, Trace] = field(
+        default_factory=dict[str, Trace]
+    )  # by order_no, or many keys
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace of a task that belongs to one request."""
+        return next(iter(self.traces.values())) if len(self.traces) == 1 else None
 
     def detach(self) -> None:
         """Its work goes on after the handler has returned: it stays leased here until a UnitOfWork finishes

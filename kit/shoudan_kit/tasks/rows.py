@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 
 from shoudan_kit.tasks.kinds import Kind
+from shoudan_kit.tracing.trace import Trace
 
 
 @dataclass(slots=True)
@@ -21,6 +23,7 @@ class EventRow:
     tag: str
     text: str
     body: bytes
+    trace: str | None = None  # of the request behind it
 
 
 @dataclass(slots=True)
@@ -44,4 +47,6 @@ class NewTask:
     delay_s: float
     deadline_s: float
     count_max: int
+    traces: Mapping[str, Trace] = field(default_factory=dict[str, Trace])
+    trace: str | None = None  # what of them the row stores
     mine: bool = field(default=False)  # run from memory by this process as soon as it is committed

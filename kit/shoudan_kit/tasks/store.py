@@ -24,7 +24,7 @@ _WRITE = statement(f"""
 WITH put AS (
     INSERT INTO task (task_id, name, queue_name, order_no, exclusive, msg_content, status, count,
         max_count, next_interval, delete_interval, create_time, last_execute_time, next_execute_time,
-        max_execute_time)
+        max_execute_time, trace)
     SELECT task_id, (CAST(:name AS text[]))[spec], (CAST(:queue_name AS text[]))[spec], order_no,
         order_no IS NOT NULL AND (CAST(:exclusive AS boolean[]))[spec], msg_content,
         CASE WHEN (CAST(:mine AS boolean[]))[spec]
@@ -34,18 +34,21 @@ WITH put AS (
         (CAST(:delete_interval AS integer[]))[spec], shoudan_now(),
         CASE WHEN (CAST(:mine AS boolean[]))[spec] THEN shoudan_now() END,
         shoudan_now() + make_interval(secs => (CAST(:wait_s AS float8[]))[spec]),
-        shoudan_now() + make_interval(secs => (CAST(:deadline_s AS float8[]))[spec])
+        shoudan_now() + make_interval(secs => (CAST(:deadline_s AS float8[]))[spec]),
+        (CAST(:trace AS text[]))[traced]
     FROM unnest(CAST(:task_id AS bigint[]), CAST(:task_spec AS integer[]), CAST(:order_no AS text[]),
-        CAST(:msg_content AS text[])) AS given(task_id, spec, order_no, msg_content)
+        CAST(:msg_content AS text[]), CAST(:task_trace AS integer[]))
+        AS given(task_id, spec, order_no, msg_content, traced)
     ON CONFLICT DO NOTHING
 ), gone AS (
     DELETE FROM task WHERE task_id = ANY(CAST(:done AS bigint[])) AND delete_interval = 0
 ), made AS (
-    INSERT INTO event (event_id, subject, key, tag, text, body, create_time)
+    INSERT INTO event (event_id, subject, key, tag, text, body, create_time, trace)
     SELECT event_id, (CAST(:subject AS text[]))[spec], key, (CAST(:tag AS text[]))[spec], text, body,
-        shoudan_now()
+        shoudan_now(), (CAST(:trace AS text[]))[traced]
     FROM unnest(CAST(:event_id AS bigint[]), CAST(:event_spec AS integer[]), CAST(:key AS text[]),
-        CAST(:text AS text[]), CAST(:body AS bytea[])) AS given(event_id, spec, key, text, body)
+        CAST(:text AS text[]), CAST(:body AS bytea[]), CAST(:event_trace AS integer[]))
+        AS given(event_id, spec, key, text, body, traced)
 )
 INSERT INTO outbox (batch_id, event_ids, create_time)
 SELECT CAST(:batch_id AS bigint), CAST(:event_id AS bigint[]), shoudan_now()
@@ -90,7 +93,7 @@ UPDATE task SET
         ELSE shoudan_now() + make_interval(secs => :lease_s) END
 FROM due WHERE task.task_id = due.task_id
 RETURNING task.task_id, task.name, task.queue_name, task.order_no, task.msg_content, task.status,
-    task.count, task.max_execute_time, aside
+    task.count, task.max_execute_time, task.trace, aside
 """)
 # A range of queues, though of one: an equality would leave the order to the primary key, and a walk along
 # that passes the tasks of all other queues.
@@ -158,7 +161,7 @@ ORDER BY batch_id LIMIT :most
 """)
 # The range leaves out the months that hold none of them; an array does not.
 _EVENTS = statement("""
-SELECT event_id, subject, key, tag, text, body, create_time FROM event
+SELECT event_id, subject, key, tag, text, body, create_time, trace FROM event
 WHERE event_id = ANY(CAST(:ids AS bigint[]))
     AND event_id BETWEEN CAST(:first AS bigint) AND CAST(:last AS bigint)
 ORDER BY event_id
@@ -187,6 +190,7 @@ async def write(
     """
     task_specs: dict[tuple[Any, ...], int] = {}
     event_specs: dict[tuple[str, str], int] = {}
+    traces: dict[str, int] = {}
     binds = {
         "task_spec": [_spec(task_specs, _timing(task, lease_s)) for task in tasks],
         "task_id": [task.id for task in tasks],
@@ -199,6 +203,9 @@ async def write(
         "key": [event.key for event in events],
         "text": [event.text for event in events],
         "body": [event.body for event in events],
+        "task_trace": [_spec(traces, task.trace) if task.trace else 0 for task in tasks],
+        "event_trace": [_spec(traces, event.trace) if event.trace else 0 for event in events],
+        "trace": list(traces),
     }
     binds |= _by_name(_TIMING, task_specs) | _by_name(("subject", "tag"), event_specs)
     return (await db.execute(_WRITE, binds)).scalar_one_or_none()

@@ -20,6 +20,7 @@ from shoudan_kit.rpc.shielded import shielded
 from shoudan_kit.tasks import store
 from shoudan_kit.tasks.kinds import Kind, Task
 from shoudan_kit.tasks.rows import EventRow, EventRows, NewTask
+from shoudan_kit.tracing import carried
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -76,9 +77,14 @@ class WorkTasks:
         deadline_s: float | None = None,
         queue: str | None = None,
         count_max: int | None = None,
+        trace_keys: Iterable[str] = (),
     ) -> int:
-        """Make a task, due at once or after `delay_s`; its id. `deadline_s` counts from now."""
+        """Make a task, due at once or after `delay_s`; its id. `deadline_s` counts from now.
+
+        It carries the trace of its `order_no`, or those of `trace_keys` when it is about many.
+        """
         task_id = self._ids.next()
+        traces, stored = carried.of_new_task(order_no, trace_keys)
         self.new.append(
             NewTask(
                 task_id,
@@ -89,6 +95,8 @@ class WorkTasks:
                 delay_s,
                 kind.deadline_s if deadline_s is None else deadline_s,
                 kind.count_max if count_max is None else count_max,
+                traces,
+                stored,
             )
         )
         return task_id
@@ -119,7 +127,8 @@ class WorkEvents:
 
     def add(self, subject: str, *, key: str, body: Message, tag: str = "", text: str = "") -> None:
         """Publish `body` on `subject` once the transaction is committed; `key` finds it again."""
-        self.rows.append(EventRow(0, subject, key, tag, text, body.SerializeToString()))
+        trace = carried.stored_of(key)
+        self.rows.append(EventRow(0, subject, key, tag, text, body.SerializeToString(), trace))
 
     def number(self) -> None:
         """Give the events their ids, for one reading of the clock."""
@@ -250,4 +259,5 @@ def _leased(new: NewTask) -> Task[Any]:
         order_no=new.order_no,
         count=1,
         deadline=datetime.now(UTC) + timedelta(seconds=new.deadline_s),
+        traces=new.traces,
     )

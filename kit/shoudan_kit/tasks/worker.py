@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,8 @@ from shoudan_kit.db.pool import Database
 from shoudan_kit.process.shutdown import cancel_all
 from shoudan_kit.tasks import store
 from shoudan_kit.tasks.kinds import Handler, Kind, Task, TaskStatus
+from shoudan_kit.tracing import carried, spans
+from shoudan_kit.tracing.trace import Trace
 
 C = TypeVar("C")
 
@@ -157,13 +160,19 @@ class Worker(Generic[C]):
             if not batch:
                 return
             mine.running += 1
-            run = asyncio.create_task(self._run(mine, batch), name=f"task {mine.kind.name}")
+            # A run belongs to its tasks, so it must not inherit what the call that made them carries.
+            run = asyncio.create_task(
+                self._run(mine, batch),
+                name=f"task {mine.kind.name}",
+                context=contextvars.Context(),
+            )
             self._runs.add(run)
             run.add_done_callback(self._runs.discard)
 
     async def _run(self, mine: _KindTasks[C], batch: list[Task[Any]]) -> None:
         began = time.perf_counter()
         result = "ok"
+        hops, began_ns = _begin(batch), spans.now_ns()
         try:
             if await self._run_halves(mine, batch):
                 result = "raised"
@@ -176,6 +185,7 @@ class Worker(Generic[C]):
                 self._settle(batch)
                 metrics.task_done(mine.kind.name, result, len(batch), time.perf_counter() - began)
                 self._fill(mine)
+            _record(mine.kind.name, batch, hops, began_ns, result)
 
     async def _run_halves(self, mine: _KindTasks[C], batch: list[Task[Any]]) -> bool:
         """Run the batch; if it raises, its halves, down to the task that cannot be done. Whether any did."""
@@ -269,6 +279,7 @@ class Worker(Generic[C]):
                         order_no=row.order_no,
                         count=row.count,
                         deadline=row.max_execute_time,
+                        traces=_traces(row.trace, row.order_no),
                     )
                 )
         self.enqueue_local(tasks)
@@ -319,3 +330,36 @@ class Worker(Generic[C]):
         for start in range(0, len(ids), CLAIM_MAX):
             async with self._database.begin() as db:
                 await store.extend_tasks(db, ids[start : start + CLAIM_MAX], self.lease_s)
+
+
+def _traces(stored: str | None, order_no: str | None) -> Mapping[str, Trace]:
+    """What a task's row stores of its requests, by its order_no where it is about one."""
+    found = carried.unpacked(stored) if stored else {}
+    return {order_no: found[""]} if order_no and "" in found else found
+
+
+def _begin(batch: Sequence[Task[Any]]) -> carried.Hops | None:
+    """Carry the traces of these tasks, for the length of this run; None without any."""
+    traced = [task for task in batch if task.traces]
+    if not traced:
+        return None
+    parents = {key: one for task in traced for key, one in task.traces.items()}
+    hops = carried.entered(parents, batch[0].trace if len(batch) == 1 else None)
+    by_key = hops.carried.by_key
+    for task in traced:
+        task.traces = {key: by_key[key] for key in task.traces}
+    carried.begin(hops.carried)
+    return hops
+
+
+def _record(
+    name: str,
+    batch: Sequence[Task[Any]],
+    hops: carried.Hops | None,
+    began_ns: int,
+    result: str,
+) -> None:
+    if hops is not None and hops.recorded:
+        failed = "" if result == "ok" else result
+        count = {"tasks": len(batch)}
+        spans.record(f"task {name}", "consumer", hops.recorded, began_ns, failed=failed, **count)

@@ -117,6 +117,7 @@ def _ask_to_send(
                 Request(channel_no, service_class, [no for no, _ in part]),
                 deadline_s=max(new.timeout_s for _, new in part) + GRACE_S,
                 queue=supplier.queue_name if supplier is not None else None,
+                trace_keys=(new.order_id for _, new in part),
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 
 from shoudan_delivery.store.rows import Outcome
@@ -73,8 +74,9 @@ class ResultWriter:
         if len(self._waiting) >= self._rules.batch_max or not self.in_progress():
             self._whole.set()
         if self._loop is None:
+            # In a context of its own: it outlives the call or task that brought its first outcome.
             self._loop = asyncio.get_running_loop().create_task(
-                self._write_forever(), name=f"results {self._name}"
+                self._write_forever(), name=f"results {self._name}", context=Context()
             )
 
     async def _write_forever(self) -> None:

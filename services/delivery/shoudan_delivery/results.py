@@ -85,7 +85,8 @@ class Results:
             events.ended(work, ended, first[order_no])
         if moved:
             results = [_result(ended, first[no]) for no, ended in moved.items()]
-            work.tasks.add(REPORT, Report(results))
+            order_ids = [ended.order_id for ended in moved.values()]
+            work.tasks.add(REPORT, Report(results), trace_keys=order_ids)
         if asked := [str(no) for no in moved if first[no].source is not Source.SYNC]:
             work.tasks.finish_for(ASK, asked)
         late = [f for f in finals if f.order_no not in moved or first[f.order_no] is not f]

@@ -13,6 +13,7 @@ from grpc import aio
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as rpc
 from shoudan_kit.money import yuan_to_micros
+from shoudan_kit.rpc.client import call_options
 from shoudan_kit.rpc.refusal import Refused, refused_from_proto, refused_from_rpc
 
 ITEMS_MAX: Final = 1_000  # of one call (delivery_service.proto)
@@ -95,7 +96,7 @@ class Suppliers:
         for start in range(0, len(sendings), ITEMS_MAX):
             part = sendings[start : start + ITEMS_MAX]
             request = pb.CreateDeliveriesRequest(items=[_item(one) for one in part])
-            answer = await self._stub.CreateDeliveries(request, timeout=self._call_s)
+            answer = await self._stub.CreateDeliveries(request, **call_options(self._call_s))
             answers += [
                 _answer(one.id, result) for one, result in zip(part, answer.results, strict=True)
             ]
@@ -107,7 +108,7 @@ class Suppliers:
         for start in range(0, len(keys), ITEMS_MAX):
             part = keys[start : start + ITEMS_MAX]
             request = pb.QueryDeliveriesRequest(keys=[_key(*key) for key in part])
-            answer = await self._stub.QueryDeliveries(request, timeout=self._call_s)
+            answer = await self._stub.QueryDeliveries(request, **call_options(self._call_s))
             answers += [
                 _answer(key[0], result) for key, result in zip(part, answer.results, strict=True)
             ]
@@ -127,7 +128,7 @@ class Suppliers:
             reason=reason,
         )
         try:
-            await self._stub.ResolveDelivery(request, timeout=self._call_s)
+            await self._stub.ResolveDelivery(request, **call_options(self._call_s))
         except grpc.RpcError as error:
             refused = refused_from_rpc(error)
             if refused is None:

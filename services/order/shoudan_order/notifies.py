@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import codecs
+import contextvars
 import hashlib
 import hmac
 import random
@@ -247,7 +248,8 @@ class Notifier:
         return rest_s + random.uniform(1, 3 + rest_s / 5)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        call = asyncio.create_task(work, name="notify")
+        # In a context of its own: the end of one call starts the next for its host.
+        call = asyncio.create_task(work, name="notify", context=contextvars.Context())
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
@@ -328,7 +330,7 @@ class Notifier:
             headers |= signed(secrets, f"notify_{row.notify_id}", timestamp, body)
         began = clock.monotonic()
         outcome = await self._through(channel).send(
-            "POST", row.notify_url, headers=headers, body=body
+            "POST", row.notify_url, headers=headers, body=body, trace=task.trace
         )
         return _Attempt(task, row, outcome, int((clock.monotonic() - began) * 1000))
 

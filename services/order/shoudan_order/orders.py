@@ -10,6 +10,7 @@ import msgspec
 from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
+from shoudan_kit.tracing import carried
 from shoudan_order import events, kinds, nonces
 from shoudan_order.context import Context
 from shoudan_order.order_cache import CachedOrder
@@ -72,6 +73,8 @@ async def _create(
             drafts[key] = _Draft(draft(context.catalogue, new, ids[index], context.accounts), new)
         except OrderRefusal as refusal:
             refused[index] = refusal
+        else:
+            carried.name_item(index, str(ids[index]))
     fresh, repeated = nonces.distinct(news)
     made, replays = set[int](), set[int]()
     if drafts or fresh:

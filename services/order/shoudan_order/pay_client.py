@@ -13,6 +13,7 @@ from grpc import aio
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as rpc
+from shoudan_kit.rpc.client import call_options
 from shoudan_kit.rpc.refusal import Refused, refused_from_proto
 
 POSTINGS_MAX: Final = 1_000  # of one PostEntries (ledger_service.proto)
@@ -75,7 +76,7 @@ class PayLedger:
             full = [one for one in part if not one.empty]
             request = pb.PostEntriesRequest(groups=[self._group(one) for one in full])
             results = (
-                iter((await self._stub.PostEntries(request, timeout=self._call_s)).results)
+                iter((await self._stub.PostEntries(request, **call_options(self._call_s))).results)
                 if full
                 else iter(())
             )
@@ -121,7 +122,7 @@ class PayLedger:
         ]
         for start in range(0, len(items), POSTINGS_MAX):
             request = pb.CreateAccountsRequest(items=items[start : start + POSTINGS_MAX])
-            answer = await self._stub.CreateAccounts(request, timeout=self._call_s)
+            answer = await self._stub.CreateAccounts(request, **call_options(self._call_s))
             for result in answer.results:
                 if result.HasField("refusal"):
                     raise refused_from_proto(result.refusal)

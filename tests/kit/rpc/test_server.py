@@ -18,6 +18,7 @@ from shoudan_kit.rpc import client, deadlines, messages
 from shoudan_kit.rpc import server as rpc_server
 from shoudan_kit.rpc.refusal import DeadlineTooShort, Refusal, Refused, refused_from_rpc
 from shoudan_kit.rpc.shielded import finish_shielded, shielded
+from shoudan_kit.tracing.trace import REQUEST_ID
 
 NAME = "test.Echo"
 SECRET = "secret /etc/path"
@@ -236,7 +237,7 @@ async def test_the_request_id_is_logged_and_handed_on(serve, lines):
 
     _, outer = await serve(call_inner)
     for given in ("r-1.a_B", 'bad"id', "x" * 65):
-        await outer("Unary", b"x", metadata=((messages.REQUEST_ID, given),))
+        await outer("Unary", b"x", metadata=((REQUEST_ID, given),))
     assert inner_ids == ["r-1.a_B", None, None]
     assert [line.get("request_id") for line in lines()] == ["r-1.a_B", None, None]
 
@@ -244,7 +245,7 @@ async def test_the_request_id_is_logged_and_handed_on(serve, lines):
 async def test_the_trace_of_a_bug_is_the_request_id_where_there_is_one(serve):
     _, ask = await serve()
     with pytest.raises(aio.AioRpcError) as raised:
-        await ask("Unary", b"bug", metadata=((messages.REQUEST_ID, "r1"),))
+        await ask("Unary", b"bug", metadata=((REQUEST_ID, "r1"),))
     assert raised.value.details() == "internal error, trace r1"
 
 

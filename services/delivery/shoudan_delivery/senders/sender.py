@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import Context
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,7 @@ from shoudan_kit.faults import hit
 from shoudan_kit.http.client import HttpClient, HttpResult
 from shoudan_kit.process.shutdown import cancel_all
 from shoudan_kit.secrets.sealing import SealedColumn
+from shoudan_kit.tracing.carried import trace_of
 
 REFUSED_WAIT_S = 1.0
 TRIALS_MAX = 3
@@ -144,7 +146,8 @@ class Sender:
         await http.aclose()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
+        # In a context of its own: who fills the queue is not who the call is for.
+        task = self._loop.create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -258,15 +261,20 @@ class Sender:
         notify_url = self._tokens.url(supplier, row.order_no)
         call = protocol.request(supplier, row, self._clock.now(), notify_url)
         began = self._clock.monotonic()
-        http_result = await self._send(call, supplier.timeout_s)
+        http_result = await self._send(call, supplier.timeout_s, row)
         self._pacing.note(self._clock.monotonic() - began)
         hit("delivery.after_call")
         self._note(http_result, trial=trial)
         return interpret.of_http_result(supplier, protocol, row, http_result, Source.SYNC)
 
-    async def _send(self, call: Call, total_s: float) -> HttpResult:
+    async def _send(self, call: Call, total_s: float, row: Outgoing) -> HttpResult:
         return await self._http.send(
-            call.method, call.url, headers=call.headers, body=call.body, total_s=total_s
+            call.method,
+            call.url,
+            headers=call.headers,
+            body=call.body,
+            total_s=total_s,
+            trace=trace_of(row.order_id),
         )
 
     def _opened(self, row: Outgoing) -> Outgoing:
@@ -314,7 +322,7 @@ class Sender:
         supplier, row = self.supplier, self._opened(row)
         protocol = protocol_of(supplier)
         call = protocol.query(supplier, row, self._clock.now())
-        http_result = await self._send(call, self._settings.query_timeout_s)
+        http_result = await self._send(call, self._settings.query_timeout_s, row)
         outcome = interpret.of_http_result(supplier, protocol, row, http_result, Source.QUERY)
         if outcome.verdict is Verdict.NOT_SENT:
             outcome.verdict = Verdict.UNKNOWN

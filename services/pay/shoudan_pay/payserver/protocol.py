@@ -17,6 +17,7 @@ import msgspec
 from shoudan_kit.clock import from_beijing
 from shoudan_kit.http.client import Answered, HttpClient, NotSent
 from shoudan_kit.http.json_keys import json_object, repeated_key
+from shoudan_kit.tracing.carried import current
 
 ANSWER_CHARS_MAX: Final = 200
 NUMBER_CHARS_MAX: Final = 64
@@ -113,7 +114,7 @@ async def send(
 ) -> ComponentAnswer:
     """POST `body`; the meaning of the answer: UNKNOWN after an error when the call may have arrived."""
     outcome = await http.send(
-        "POST", url, headers={"Content-Type": CONTENT_TYPE}, body=_encode(body)
+        "POST", url, headers={"Content-Type": CONTENT_TYPE}, body=_encode(body), trace=current()
     )
     if isinstance(outcome, NotSent):
         return ComponentAnswer(AnswerKind.NOT_SENT, why=outcome.reason, answered=False)

@@ -92,6 +92,7 @@ class Event(_message.Message):
     TAG_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     event_id: _builtins.int
     """Unique within the publishing service; consumers drop repeats by it."""
     subject: _builtins.str
@@ -104,6 +105,10 @@ class Event(_message.Message):
     """One line for people."""
     body: _builtins.bytes
     """The service's own event message, serialised; its type belongs to the subject."""
+    trace: _builtins.str
+    """The request behind it: a W3C traceparent, and after a semicolon its request id where that is another than the
+    trace's. Empty without one, and in later events of a request that is not sampled.
+    """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it became true."""
@@ -118,10 +123,11 @@ class Event(_message.Message):
         tag: _builtins.str = ...,
         text: _builtins.str = ...,
         body: _builtins.bytes = ...,
+        trace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "event_id", b"event_id", "key", b"key", "subject", b"subject", "tag", b"tag", "text", b"text", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "event_id", b"event_id", "key", b"key", "subject", b"subject", "tag", b"tag", "text", b"text", "time", b"time", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

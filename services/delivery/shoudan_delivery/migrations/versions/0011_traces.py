@@ -1,0 +1,25 @@
+"""Tasks and events name the request behind them."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0011"
+down_revision: str | None = "0010"
+branch_labels: Sequence[str] | None = None
+depends_on: Sequence[str] | None = None
+
+ABOUT = "W3C traceparent;request id of the request behind it"
+
+
+def upgrade() -> None:
+    """Forward."""
+    for table in ("task", "event"):
+        op.add_column(table, sa.Column("trace", sa.Text(), comment=ABOUT))
+
+
+def downgrade() -> None:
+    """Back."""
+    for table in ("event", "task"):
+        op.drop_column(table, "trace")
