@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from shoudan_kit.db.ddl_locks import statements
-from shoudan_kit.db.migrate import NeedsDatabase, Schema, sql_of
+from shoudan_kit.db.migrate import NeedsDatabase, sql_of
 from shoudan_kit.db.revisions import Phase, revisions
+from shoudan_kit.db.schema import Schema
 
 # The last revision of each service that was written before there were phases, on tables without rows.
 DRAFTED: Final = {

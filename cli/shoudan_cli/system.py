@@ -224,15 +224,13 @@ class System:
             self.settings = {
                 name: frozenset(one.settings.model_fields) for name, one in declared.items()
             }
-            await self._migrate({name: declared[name].schema for name in SERVICES})
-            await self._seed([declared[name] for name in SERVICES])
         finally:
             loading.cancel()
         # Pushed after the servers: stopped before them.
         stack.push_async_callback(self.supervisor.aclose)
         self.supervisor.adopt(self.postgres, watch=False)
         self.supervisor.adopt(self.nats, watch=True)
-        await self._start_services()
+        await self._start_services([declared[name] for name in SERVICES])
         await self._apply()
         await self._start_gateway()
 
@@ -269,38 +267,47 @@ class System:
         secured = "TLS" if self.certificates else "plaintext"
         self._done("nats", f"127.0.0.1:{self.nats.port}  JetStream on, {secured}", timer())
 
-    async def _migrate(self, schemas: Mapping[str, Any]) -> None:
-        from shoudan_kit.db.migrate import role_of, upgrade
-
+    async def _start_services(self, declared: Sequence[Any]) -> None:
+        """Each process as soon as its database is ready: the next one is migrated while it starts."""
         timer = _timer()
-        done: list[str] = []
-        for name in SERVICES:
-            urls = self.databases[name]
-            plan = await upgrade(name, schemas[name], urls.owner, role_of(*urls), turnable=True)
-            done.append(f"{name} {len(plan.pending)}")
-        self._done("migrate", " · ".join(done), timer())
-
-    async def _seed(self, declared: Sequence[Any]) -> None:
-        """What an empty database begins with; what a person must read is shown now and never again."""
-        from shoudan_kit.service import seeded
-
-        timer = _timer()
-        for one in declared:
-            if one.seed is None:
-                continue
-            settings = one.settings.load(one.name, environ={**os.environ, **self.env})
-            if (text := await seeded(one, settings)) is not None:
-                self._done(one.name, text, timer())
-
-    async def _start_services(self) -> None:
-        timer = _timer()
-        processes = [self._serve(name) for name in SERVICES]
-        await self.supervisor.start(self._sandbox(), *processes)
+        starting = [asyncio.ensure_future(self.supervisor.start(self._sandbox()))]
+        migrated: list[str] = []
+        try:
+            for one in declared:
+                migrated.append(await self._migrate(one))
+                await self._seed(one)
+                process = self._serve(one.name)
+                starting.append(asyncio.ensure_future(self.supervisor.start(process)))
+            self._done("migrate", " · ".join(migrated), timer())
+            await asyncio.gather(*starting)
+        except BaseException:
+            await cancel_all(starting)
+            raise
         addresses = "  ".join(f"{name} :{self.ports[name]}" for name in SERVICES)
         self._done("services", f"{addresses}  healthy", timer())
         self._done(
             "sandbox", f"{self.sandbox_url}/  supplier, notify inbox, payment component", timer()
         )
+
+    async def _migrate(self, service: Any) -> str:
+        """How many revisions were new."""
+        from shoudan_kit.db.migrate import role_of, upgrade
+
+        urls = self.databases[service.name]
+        role = role_of(*urls)
+        plan = await upgrade(service.name, service.schema, urls.owner, role, turnable=True)
+        return f"{service.name} {len(plan.pending)}"
+
+    async def _seed(self, service: Any) -> None:
+        """What an empty database begins with; what a person must read is shown now and never again."""
+        from shoudan_kit.service import seeded
+
+        if service.seed is None:
+            return
+        timer = _timer()
+        settings = service.settings.load(service.name, environ={**os.environ, **self.env})
+        if (text := await seeded(service, settings)) is not None:
+            self._done(service.name, text, timer())
 
     async def _apply(self) -> None:
         if self.plan.catalogue is None:

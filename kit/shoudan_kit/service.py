@@ -40,10 +40,10 @@ from shoudan_kit.credentials.servicer import NAME as CREDENTIALS
 from shoudan_kit.credentials.servicer import CredentialServicer
 from shoudan_kit.db import partitions
 from shoudan_kit.db.errors import away, describe, survived
-from shoudan_kit.db.migrate import Schema
 from shoudan_kit.db.node_lease import NodeLease
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.revisions import SchemaCheck
+from shoudan_kit.db.schema import Schema
 from shoudan_kit.db.server_version import ServerTooOld
 from shoudan_kit.events.nats import Bus
 from shoudan_kit.events.relay import Relay

@@ -15,7 +15,8 @@ from shoudan_cli.ddl import schemas, script
 from shoudan_cli.dialects import dialect_of, translated
 from shoudan_cli.main import collected
 from shoudan_kit.db.foundation import copied_name
-from shoudan_kit.db.migrate import Schema, differences
+from shoudan_kit.db.migrate import differences
+from shoudan_kit.db.schema import Schema
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from tests.conftest import Databases
 

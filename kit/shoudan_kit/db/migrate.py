@@ -12,9 +12,10 @@ from typing import Any, Final, cast
 from alembic import command, context
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, Table, text
+from sqlalchemy import Connection, Table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db import moves, partitions
@@ -22,6 +23,7 @@ from shoudan_kit.db.ddl_locks import Lock, locks
 from shoudan_kit.db.foundation import FOUNDATION, TURNABLE_CLOCK, partitioned, rights_of
 from shoudan_kit.db.owner import PATIENT, Patience, alone, as_owner, in_time
 from shoudan_kit.db.revisions import VERSION_TABLE, Phase, revisions
+from shoudan_kit.db.schema import Schema
 from shoudan_kit.db.server_version import LIMITS_TRANSACTIONS
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.db.url import DatabaseUrl
@@ -36,15 +38,6 @@ WHERE NOT indisvalid AND relnamespace = CAST('public' AS regnamespace)
 # Parts of partitioned tables: made by the calendar, declared nowhere.
 _PART_NAMES: Final = text("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")
 READER: Final = "shoudan_reader"  # reads every table for reports and writes none, where it exists
-
-
-@dataclass(frozen=True)
-class Schema:
-    """What a service's database holds. `append_only` tables are never changed or deleted from."""
-
-    package: str
-    metadata: MetaData
-    append_only: tuple[str, ...] = ()
 
 
 class NeedsDatabase(Exception):
@@ -76,6 +69,51 @@ class Plan:
     pending: list[Pending]
     waiting: list[Pending]
     parts: list[str]
+
+
+class _Scripts:
+    """The revisions of a service, read once: each of Alembic's own commands reads all of them again."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.config = Config()
+        self.config.set_main_option("script_location", str(files(schema.package) / "migrations"))
+        self.config.attributes["metadata"] = schema.metadata
+        self.directory = ScriptDirectory.from_config(self.config)
+        self.phases = {one.number: one.phase for one in revisions(schema.package)}
+
+    def run(self, to: str, connection: Connection) -> None:
+        """Bring the database at the other end to `to`."""
+        self._run(to, connection)
+
+    def sql(self, before: str, number: str) -> str:
+        """The statements of one revision; `before` is the one below or base. Raises NeedsDatabase."""
+        self.config.output_buffer = out = StringIO()
+        try:
+            self._run(number, None, before)
+        except Exception as error:
+            raise NeedsDatabase(f"cannot be written without a database: {error!r:.80}") from error
+        ours = (one for one in out.getvalue().split(";\n") if VERSION_TABLE not in one)
+        return ";\n".join(ours)
+
+    def _run(self, to: str, connection: Connection | None, start: str | None = None) -> None:
+        self.config.attributes["connection"] = connection
+
+        def steps(current: tuple[str, ...], _: MigrationContext) -> list[RevisionStep]:
+            below = current[0] if current else "base"
+            ahead = reversed(list(self.directory.iterate_revisions(to, below)))
+            return [
+                RevisionStep(self.directory.revision_map, one, is_upgrade=True) for one in ahead
+            ]
+
+        with EnvironmentContext(
+            self.config,
+            self.directory,
+            fn=steps,
+            as_sql=connection is None,
+            starting_rev=start,
+            destination_rev=to,
+        ):
+            self.directory.run_env()
 
 
 async def upgrade(
@@ -110,12 +148,13 @@ async def upgrade(
     async with as_owner(owner_url) as connection:
         await alone(connection)
         current, parts = await in_time(connection, "foundation", patience, begin)
-        plan = _plan(service, schema, current, parts, contract=contract)
+        scripts = _Scripts(schema)
+        plan = _plan(service, scripts, current, parts, contract=contract)
         for one in plan.pending:
+            to = partial(scripts.run, one.number)
             if one.phase is Phase.INDEX:
-                await _index(connection, schema, one.number)
+                await _index(connection, to)
             else:
-                to = partial(_to, schema, one.number)
                 await in_time(connection, f"revision {one.number}", patience, to)
         for table in partitioned(schema.metadata):
             grant = partial(_grant_table, schema, table, role)
@@ -128,22 +167,15 @@ async def plan(service: str, schema: Schema, owner_url: str, *, contract: bool =
     """What `upgrade` would do."""
     async with as_owner(owner_url) as connection, connection.begin():
         current, parts = await connection.run_sync(partial(_there, schema))
-    return _plan(service, schema, current, parts, contract=contract)
+    return _plan(service, _Scripts(schema), current, parts, contract=contract)
 
 
 def sql_of(schema: Schema, before: str, number: str) -> str:
     """The statements of one revision as a script, without a database; `before` is the one below or base.
 
-    Raises NeedsDatabase."""
-    out = StringIO()
-    config = _config(schema, None)
-    config.output_buffer = out
-    try:
-        command.upgrade(config, f"{before}:{number}", sql=True)
-    except Exception as error:
-        raise NeedsDatabase(f"cannot be written without a database: {error!r:.80}") from error
-    ours = (one for one in out.getvalue().split(";\n") if VERSION_TABLE not in one)
-    return ";\n".join(ours)
+    Raises NeedsDatabase.
+    """
+    return _Scripts(schema).sql(before, number)
 
 
 async def differences(schema: Schema, owner_url: str) -> list[Any]:
@@ -170,9 +202,9 @@ async def revise(schema: Schema, owner_url: str, message: str, rev_id: str) -> N
 
     def run(connection: Connection) -> None:
         _lay_foundation(schema, connection, turnable=False)
-        config = _config(schema, connection)
-        command.upgrade(config, "head")
-        command.revision(config, message=message, autogenerate=True, rev_id=rev_id)
+        scripts = _Scripts(schema)
+        scripts.run("head", connection)
+        command.revision(scripts.config, message=message, autogenerate=True, rev_id=rev_id)
 
     async with as_owner(owner_url) as connection, connection.begin():
         await connection.run_sync(run)
@@ -203,7 +235,7 @@ def role_of(service_url: str, owner_url: str) -> str | None:
     return role if role != owner else None
 
 
-async def _index(connection: AsyncConnection, schema: Schema, number: str) -> None:
+async def _index(connection: AsyncConnection, to: Callable[[Connection], None]) -> None:
     """Outside of a transaction, waiting for locks as long as it takes: it stops no reads and no writes.
 
     What an index that was cut off left behind is dropped first.
@@ -212,14 +244,10 @@ async def _index(connection: AsyncConnection, schema: Schema, number: str) -> No
     try:
         for name in (await connection.execute(_INVALID)).scalars().all():
             await connection.execute(text(f"DROP INDEX CONCURRENTLY {name}"))
-        await connection.run_sync(partial(_to, schema, number))
+        await connection.run_sync(to)
     finally:
         await connection.rollback()
         await connection.execution_options(isolation_level="READ COMMITTED")
-
-
-def _to(schema: Schema, number: str, connection: Connection) -> None:
-    command.upgrade(_config(schema, connection), number)
 
 
 def _lay_foundation(schema: Schema, connection: Connection, *, turnable: bool) -> None:
@@ -229,14 +257,6 @@ def _lay_foundation(schema: Schema, connection: Connection, *, turnable: bool) -
     schema.metadata.tables["id_node"].create(connection, checkfirst=True)
 
 
-def _config(schema: Schema, connection: Connection | None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(files(schema.package) / "migrations"))
-    config.attributes["connection"] = connection
-    config.attributes["metadata"] = schema.metadata
-    return config
-
-
 def _there(schema: Schema, connection: Connection) -> tuple[str | None, list[str]]:
     """The database's revision, and which monthly parts are to be made."""
     current = MigrationContext.configure(connection).get_current_revision()
@@ -244,29 +264,25 @@ def _there(schema: Schema, connection: Connection) -> tuple[str | None, list[str
 
 
 def _plan(
-    service: str, schema: Schema, current: str | None, parts: list[str], *, contract: bool
+    service: str, scripts: _Scripts, current: str | None, parts: list[str], *, contract: bool
 ) -> Plan:
     """What is to do from `current` on. It reads every revision, in no transaction: that takes time in
     which locks would be kept, and PostgreSQL ends a transaction that is idle for long."""
-    script = ScriptDirectory.from_config(_config(schema, None))
-    phases = {one.number: one.phase for one in revisions(schema.package)}
     found: list[Pending] = []
-    for one in reversed(list(script.iterate_revisions("head", current or "base"))):
-        before = str(one.down_revision or "base")
+    for one in reversed(list(scripts.directory.iterate_revisions("head", current or "base"))):
         number = one.revision
-        taken = _locks(schema, before, number)
-        found.append(Pending(number, str(one.doc), phases[number], tuple(sorted(taken.items()))))
+        taken = _locks(scripts, str(one.down_revision), number) if current else {}
+        phase = scripts.phases[number]
+        found.append(Pending(number, str(one.doc), phase, tuple(sorted(taken.items()))))
     contracts = (n for n, one in enumerate(found) if one.phase is Phase.CONTRACT)
     end = len(found) if contract else next(contracts, len(found))
     return Plan(service, current, found[:end], found[end:], parts)
 
 
-def _locks(schema: Schema, before: str, number: str) -> dict[str, Lock]:
-    """What a revision locks; of the first one nothing, because nothing is there."""
-    if before == "base":
-        return {}
+def _locks(scripts: _Scripts, before: str, number: str) -> dict[str, Lock]:
+    """What a revision locks of a database in use; in an empty one there is nothing to lock."""
     try:
-        return locks(sql_of(schema, before, number))
+        return locks(scripts.sql(before, number))
     except NeedsDatabase:  # its statements are not known before
         return {"unknown": Lock.ACCESS_EXCLUSIVE}
 

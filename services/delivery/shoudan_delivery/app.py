@@ -28,7 +28,7 @@ from shoudan_delivery.suppliers import Suppliers
 from shoudan_delivery.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_delivery.tasks import HANDLERS
 from shoudan_kit.credentials.book import Credentials
-from shoudan_kit.db.migrate import Schema
+from shoudan_kit.db.schema import Schema
 from shoudan_kit.limits.bulkhead import Resting
 from shoudan_kit.secrets.personal import NAME as PERSONAL
 from shoudan_kit.secrets.personal import Personal

@@ -19,7 +19,7 @@ from shoudan_erp_ingest.store.sealed import SEALED
 from shoudan_erp_ingest.subjects import Subjects
 from shoudan_erp_ingest.tables.schema import APPEND_ONLY, METADATA
 from shoudan_kit.credentials.book import Credentials
-from shoudan_kit.db.migrate import Schema
+from shoudan_kit.db.schema import Schema
 from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.service import App, Running, Service
 

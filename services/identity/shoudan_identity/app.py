@@ -15,7 +15,7 @@ from shoudan_identity.rpc.identity import IdentityServicer
 from shoudan_identity.signing_keys import SigningKeys
 from shoudan_identity.store.sealed import SEALED
 from shoudan_identity.tables.schema import APPEND_ONLY, METADATA
-from shoudan_kit.db.migrate import Schema
+from shoudan_kit.db.schema import Schema
 from shoudan_kit.limits.rates import Rates
 from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.service import App, Running, Service

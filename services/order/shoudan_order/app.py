@@ -12,7 +12,7 @@ from shoudan.order.v1 import (
     order_service_pb2_grpc,
 )
 from shoudan_kit.credentials.book import Credentials
-from shoudan_kit.db.migrate import Schema
+from shoudan_kit.db.schema import Schema
 from shoudan_kit.secrets.personal import NAME as PERSONAL
 from shoudan_kit.secrets.personal import Personal
 from shoudan_kit.secrets.reseal import SealedData

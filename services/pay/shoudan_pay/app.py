@@ -13,7 +13,7 @@ from shoudan.pay.v1 import payment_service_pb2_grpc as payment_stubs
 from shoudan.pay.v1 import platform_service_pb2_grpc as platform_stubs
 from shoudan.pay.v1 import setup_service_pb2_grpc as setup_stubs
 from shoudan_kit.credentials.sealed import CREDENTIALS
-from shoudan_kit.db.migrate import Schema
+from shoudan_kit.db.schema import Schema
 from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.sealing import KeyRing
 from shoudan_kit.service import App, Running, Service

@@ -15,11 +15,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shoudan_kit.db.ddl_locks import Lock
-from shoudan_kit.db.migrate import Schema, plan, sql_of, upgrade
+from shoudan_kit.db.ddl_locks import Lock, locks
+from shoudan_kit.db.migrate import plan, upgrade
 from shoudan_kit.db.owner import Locked, Patience
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.revisions import Phase, SchemaCheck, needed, revisions
+from shoudan_kit.db.schema import Schema
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.tasks.tables import metadata
 from tests.poll import eventually
@@ -235,12 +236,12 @@ async def test_the_revisions_are_read_in_no_transaction(
                 " AND datname = current_database()"
             )
 
-    def read(*args: Any) -> str:
+    def read(text: str) -> dict[str, Lock]:
         with ThreadPoolExecutor(1) as aside:  # the reading is not asynchronous
             found.append(aside.submit(asyncio.run, state()).result(10))
-        return sql_of(*args)
+        return locks(text)
 
-    monkeypatch.setattr("shoudan_kit.db.migrate.sql_of", read)
+    monkeypatch.setattr("shoudan_kit.db.migrate.locks", read)
     assert len((await migrated(package, urls)).pending) == 1
     assert found == ["idle"]
 

@@ -20,7 +20,7 @@ from shoudan_delivery.app import SERVICE
 from shoudan_kit import metrics
 from shoudan_kit.db.ddl_locks import statements
 from shoudan_kit.db.foundation import FOUNDATION, partitioned
-from shoudan_kit.db.migrate import Schema, differences, plan, sql_of, upgrade
+from shoudan_kit.db.migrate import differences, plan, sql_of, upgrade
 from shoudan_kit.db.partitions import (
     KEPT,
     MONTHS_AHEAD,
@@ -33,6 +33,7 @@ from shoudan_kit.db.partitions import (
 )
 from shoudan_kit.db.pool import PLANS, Database
 from shoudan_kit.db.revisions import revisions
+from shoudan_kit.db.schema import Schema
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.ids import first_of
 from shoudan_kit.tasks import store

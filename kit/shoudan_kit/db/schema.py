@@ -1,0 +1,16 @@
+"""What a service declares of its database. Apart from `migrate`: a service that runs needs no Alembic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import MetaData
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a service's database holds. `append_only` tables are never changed or deleted from."""
+
+    package: str
+    metadata: MetaData
+    append_only: tuple[str, ...] = ()
