@@ -18,7 +18,7 @@ from shoudan_kit.faults import EXIT_CODE
 from tests.delivery.conftest import CODES, Orders, key, order_service
 from tests.poll import eventually
 
-SERVE = "from shoudan_kit.service import run, services; run(services()['delivery'])"
+SERVE = ("-m", "shoudan_cli", "serve", "delivery")
 ALL = 12
 
 
@@ -32,8 +32,7 @@ class Child:
     async def start(self, faults: str) -> None:
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-c",
-            SERVE,
+            *SERVE,
             env={**os.environ, **self._environment, "SHOUDAN_FAULTS": faults},
             stdout=asyncio.subprocess.DEVNULL,
         )

@@ -53,9 +53,8 @@ class Service:
 
     async def start(self, fault: str = "") -> None:
         """Start it, armed with a fault, and wait until it serves, or has died of the fault already."""
-        code = "from shoudan_kit.service import run, services; run(services()['order'])"
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code, env={**self._env, "SHOUDAN_FAULTS": fault},
+            sys.executable, "-m", "shoudan_cli", "serve", "order", env={**self._env, "SHOUDAN_FAULTS": fault},
             stdout=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         soon = [("grpc.max_reconnect_backoff_ms", 200)]
