@@ -171,15 +171,19 @@ PARAMETER_ERRORS = {
 }
 
 
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", PARAMETER_ERRORS)
 async def test_malformed_http_is_refused_in_the_protocols_shape_and_not_logged_as_an_error(
-    send, front, lines, name
+    send, front, lines, name, place
 ) -> None:
-    data = PARAMETER_ERRORS[name] % b"/order/request"
-    reader, _writer = await send(front.port, data)
+    path = PLACES[place]
+    expected = load()[place].refuse(Problem(GatewayError.NOT_HTTP), Inbound("GET", path), False)
+    reader, _writer = await send(front.port, PARAMETER_ERRORS[name] % path.encode())
     status, body = await answered(reader)
-    assert status == 400
-    assert body == {"code": 400, "message": "请求格式错误", "data": "error:请求格式错误"}
+    assert status == expected.status
+    assert body == rendered(expected.body)
+    if place == "channel":
+        assert body == {"code": 400, "message": "请求格式错误", "data": "error:请求格式错误"}
     assert {line["level"] for line in lines()} == {"info"}
     assert not {"15012345678", "secret"} & set("".join(map(str, lines())).split())
     assert "15012345678" not in str(lines())
