@@ -432,16 +432,25 @@ async def test_two_that_do_not_see_each_other_are_ready_each_or_say_why_not(
 
 @pytest.mark.system
 @pytest.mark.timeout(400)  # five processes start, on a machine that may be busy
-@pytest.mark.parametrize("shared", ["port", "name", "data"])
-async def test_of_two_that_want_the_same_one_says_why_it_ends(shared: str) -> None:
-    home = _enterable()
-    options, why = {
-        "port": (("--ephemeral", "--port", str(port := free_port())), f"port {port} is taken"),
-        "name": (("--ephemeral", "--name", "twin"), "a system twin is up already"),
-        "data": (("--data", f"{home.name}/data"), "data folder is in use by process"),
-    }[shared]
-    with home:
-        await _one_wins(options, why)
+async def test_of_those_that_want_the_same_one_starts_and_the_others_say_why_not() -> None:
+    port = free_port()
+    with _enterable() as home:
+        same = ("--data", f"{home}/data", "--name", "twin", "--port", str(port))
+        async with up(*same) as first, up(*same) as second:
+            both = await asyncio.gather(ready(first), ready(second))
+            (winner,) = [said for said in both if isinstance(said, dict)]
+            (loser,) = [said for said in both if isinstance(said, str)]
+            assert "a system twin is up already" in " ".join(loser.split())
+            for options, why in {
+                ("--data", f"{home}/data"): "data folder is in use by process",
+                ("--ephemeral", "--name", "twin"): "a system twin is up already",
+                ("--ephemeral", "--port", str(port)): f"port {port} is taken",
+            }.items():
+                async with up(*options) as late:
+                    said = await ready(late)
+                    assert isinstance(said, str)
+                    assert why in " ".join(said.split())
+            await proves(winner)
 
 
 def _enterable() -> tempfile.TemporaryDirectory[str]:
@@ -449,13 +458,3 @@ def _enterable() -> tempfile.TemporaryDirectory[str]:
     home = tempfile.TemporaryDirectory(prefix="shoudan-test-")
     Path(home.name).chmod(0o755)
     return home
-
-
-async def _one_wins(options: tuple[str, ...], why: str) -> None:
-    async with up(*options) as first, up(*options) as second:
-        both = await asyncio.gather(ready(first), ready(second))
-        assert sum(isinstance(said, dict) for said in both) == 1, both
-        (winner,) = [said for said in both if isinstance(said, dict)]
-        (loser,) = [said for said in both if isinstance(said, str)]
-        assert why in " ".join(loser.split())
-        await proves(winner)
