@@ -7,14 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import typer
 
 from shoudan_cli.command_list import GROUP
-from shoudan_cli.credentials import HOME_VARIABLE, present
-from shoudan_cli.systems import NAME_VARIABLE, Answer, SystemUnclear, described, meant, running
+from shoudan_cli.credentials import owner_home, present
+from shoudan_cli.systems import NAME_VARIABLE, Answer, SystemUnclear, described, meant
 
 if TYPE_CHECKING:
     from shoudan_cli.clients import ClientSettings
@@ -117,10 +116,7 @@ def _present(answers: Sequence[Answer], login: str) -> None:
     if not answers:
         return
     whose = answers[0].id
-    home = next((Path(one.home) for one in running() if one.id == whose), None)
-    if home is None and whose and whose == os.environ.get("SHOUDAN_SYSTEM_ID"):
-        home = Path(given) if (given := os.environ.get(HOME_VARIABLE)) else None
-    present(whose, home, [one.target for one in answers], login)
+    present(whose, owner_home(whose), [one.target for one in answers], login)
 
 
 def _option(args: Sequence[str], name: str) -> str:

@@ -17,6 +17,18 @@ OWNER_KEYS: Final = "operator.jwks.json"  # the public half, which the services 
 FRESH_S: Final = 120  # a token this close to its end is replaced
 
 
+def owner_home(system_id: str) -> Path | None:
+    """The data folder of a system of this machine."""
+    from shoudan_cli.systems import running
+
+    for one in running():
+        if one.id == system_id:
+            return Path(one.home)
+    given = os.environ.get(HOME_VARIABLE)
+    here = system_id and system_id == os.environ.get("SHOUDAN_SYSTEM_ID")
+    return Path(given) if given and here else None
+
+
 def owner_token(home: Path, system_id: str) -> Callable[[], str] | None:
     """Tokens of the owner of a data folder, each good for minutes; None where the key cannot be read."""
     from shoudan_kit.rpc.rights import ROLES

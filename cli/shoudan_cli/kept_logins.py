@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from shoudan_cli.clients import Clients, ClientSettings, Failed
-from shoudan_cli.systems import answering
+from shoudan_cli.systems import Answer, answering
+from shoudan_kit.rpc.command import identity_of
 
 ACCESS_VARIABLE: Final = "SHOUDAN_ACCESS_TOKEN"
 API_VARIABLE: Final = "SHOUDAN_API_TOKEN"
@@ -50,9 +51,14 @@ class Login:
         return Login(self.name, self.device)
 
 
+async def identity_answer(found: ClientSettings) -> Answer | None:
+    """What the identity service of a system answers with; None when it is away."""
+    return await answering(found.identity_target, "identity", identity_of(found))
+
+
 async def context_of(found: ClientSettings) -> str:
     """What a login belongs to: the id of the system that answers, else where its identity listens."""
-    answer = await answering(found.identity_target)
+    answer = await identity_answer(found)
     return answer.id if answer is not None and answer.id else found.identity_target
 
 

@@ -12,7 +12,16 @@ import typer
 from shoudan.identity.v1 import identity_service_pb2 as pb
 from shoudan.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from shoudan_cli import browser, kept_logins
-from shoudan_cli.clients import Clients, Failed, console, open_clients, run, settings
+from shoudan_cli.clients import (
+    Clients,
+    ClientSettings,
+    Failed,
+    console,
+    open_clients,
+    run,
+    settings,
+)
+from shoudan_cli.credentials import owner_home, owner_token
 from shoudan_cli.kept_logins import Login
 
 SERVICE: Final = "identity"
@@ -143,12 +152,23 @@ async def _whoami() -> None:
     async with open_clients(found) as clients:
         token = await kept_logins.access_token(clients, await kept_logins.context_of(found))
         if not token:
-            raise Failed("not logged in: shoudan login")
+            await _owner(found)
+            return
         answer = await _call(clients, "WhoAmI", pb.WhoAmIRequest(), token)
     roles = ", ".join(answer.token_roles) or "no role"
     until = answer.token_expire_time.ToJsonString()
     console.print(f"{answer.operator.name}  {roles}", markup=False, highlight=False)
     console.print(f"token until {until}", markup=False, highlight=False)
+
+
+async def _owner(found: ClientSettings) -> None:
+    """Whoever may read the data folder of a system of this machine acts as its owner without a login."""
+    answer = await kept_logins.identity_answer(found)
+    home = owner_home(answer.id) if answer is not None else None
+    if answer is None or home is None or owner_token(home, answer.id) is None:
+        raise Failed("not logged in: shoudan login")
+    console.print(f"owner of {home}, every role", markup=False, highlight=False)
+    console.print("to act under a name: shoudan login", markup=False, highlight=False)
 
 
 async def _call(clients: Clients, rpc: str, request: Any, token: str = "") -> Any:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import typer
 
-from shoudan_cli import choice, clients
+from shoudan_cli import choice, clients, kept_logins
 from shoudan_cli.clients import ClientSettings, settings
 from shoudan_cli.credentials import present
 from shoudan_cli.kept_logins import ACCESS_VARIABLE
@@ -242,6 +242,9 @@ async def test_a_command_follows_moved_ports_and_refuses_a_neighbour() -> None:
         assert (mine.name, mine.id) == ("mine", ready["id"])
         code, said = await shoudan("channel", "ls")
         assert code == 0, said
+        code, said = await shoudan("whoami")
+        assert (code, said.startswith(f"owner of {mine.home}, every role\n")) == (0, True), said
+        assert await kept_logins.context_of(settings()) == mine.id
         code, said = await shoudan(
             "--system", "mine", "channel", "suspend", "ycup", "--reason", "x"
         )
