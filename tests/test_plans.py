@@ -47,7 +47,7 @@ WHOLE = {
     "shoudan_delivery.store.suppliers._VERSION": "all channels are wanted",
     "shoudan_kit.db.migrate._PART_NAMES": "the catalogue's tables, once per comparison",
     "shoudan_kit.db.migrate._INVALID": "the catalogue's indexes, once per migration",
-    "shoudan_kit.db.revisions._CURRENT": "its only row",
+    "shoudan_kit.db.revisions.CURRENT": "its only row",
     "shoudan_kit.db.partitions._PARTS": "the catalogue's tables, a look in ten minutes",
     "shoudan_kit.proposals.store._COUNT": "an index of what waits for a person, up to a bound",
     "shoudan_kit.proposals.store._LEFT": "an index of what waits for a person",

@@ -45,6 +45,7 @@ PRODUCTS = {"shoudan_pay": {"chinaums", "dingdang", "ledger", "payserver", "plat
 # Functions that put a statement together of names of tables and columns. Anything else is written at the
 # top of its module, where no value of a caller can come near it.
 STATEMENT_BUILDERS = {
+    "kit/shoudan_kit/archive/": {"_sum", "_copy", "_convert", "_rows"},
     "kit/shoudan_kit/db/": {
         "rest_part", "_grant", "_grant_table", "_rights", "lay", "edge", "rising_edge",
         "_outside", "_become", "_prepare",

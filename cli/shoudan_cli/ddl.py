@@ -18,7 +18,7 @@ from sqlalchemy.schema import (
     SetTableComment,
 )
 
-from shoudan_cli import parts
+from shoudan_cli import archive, parts
 from shoudan_cli.dialects import dialect_of, translated
 from shoudan_cli.process import GROUP
 from shoudan_kit.db.foundation import FOUNDATION, partition_key, rest_part
@@ -26,6 +26,11 @@ from shoudan_kit.db.foundation import FOUNDATION, partition_key, rest_part
 app = typer.Typer(no_args_is_help=True)
 app.command("parts")(parts.parts)
 app.command("drop-parts")(parts.drop_parts)
+app.command("hold")(parts.hold)
+app.command("release")(parts.release)
+app.command("archive")(archive.archive)
+app.command("archived")(archive.archived)
+app.command("find")(archive.find)
 
 HEAD: Final = {
     "postgresql": "Made by the migrations: `shoudan migrate` does this and keeps it up to date.",

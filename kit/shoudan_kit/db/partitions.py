@@ -44,7 +44,9 @@ PARTS_REST_BYTES: Final = metrics.gauge(
 _PARTS: Final = statement("""
 SELECT parent.relname AS owner, part.relname AS name,
     pg_get_expr(part.relpartbound, part.oid) AS bound, pg_relation_size(part.oid) AS heap_bytes,
-    pg_total_relation_size(part.oid) AS total_bytes
+    pg_total_relation_size(part.oid) AS total_bytes,
+    CASE WHEN starts_with(obj_description(part.oid, 'pg_class'), 'hold: ')
+        THEN substr(obj_description(part.oid, 'pg_class'), 7) ELSE '' END AS hold
 FROM pg_inherits JOIN pg_class parent ON parent.oid = inhparent AND parent.relkind = 'p'
 JOIN pg_class part ON part.oid = inhrelid
 WHERE parent.relnamespace = CAST('public' AS regnamespace)
@@ -65,11 +67,15 @@ _TO: Final = re.compile(r"TO \('?(\d+)'?\)")
 _log = get_logger("parts")
 
 Grant = Callable[[Connection], None]
+Prove = Callable[[AsyncConnection, "Part"], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part and its range: None is without an end on this side; the rest has neither."""
+    """A part and its range: None is without an end on this side; the rest has neither.
+
+    `hold` says why it may not be dropped; empty when it may.
+    """
 
     table: str
     name: str
@@ -77,6 +83,7 @@ class Part:
     high: int | None
     heap_bytes: int
     total_bytes: int
+    hold: str = ""
 
     @property
     def rest(self) -> bool:
@@ -112,7 +119,8 @@ def found(rows: Iterable[Any]) -> list[Part]:
     for row in rows:
         low, high = _FROM.search(row.bound), _TO.search(row.bound)
         bounds = (low and int(low[1]), high and int(high[1]))
-        parts.append(Part(row.owner, row.name, *bounds, row.heap_bytes, row.total_bytes))
+        sizes = (row.heap_bytes, row.total_bytes)
+        parts.append(Part(row.owner, row.name, *bounds, *sizes, row.hold))
     return parts
 
 
@@ -159,22 +167,33 @@ async def parts_of(owner_url: str) -> list[Part]:
         return found((await connection.execute(_PARTS)).all())
 
 
+async def ended(owner_url: str, before: datetime) -> list[Part]:
+    """The parts that end at `before` or earlier, by table and age. Raises Kept when `before` is to come."""
+    async with as_owner(owner_url) as connection, connection.begin():
+        now: datetime = (await connection.execute(_NOW)).scalar_one()
+        if before > now:
+            raise Kept(f"rows are still added: --before {now:%Y-%m-%d} or earlier")
+        return await _ended(connection, before)
+
+
 async def drop(
-    owner_url: str, before: datetime, patience: Patience = PATIENT, *, ask: bool = False
+    owner_url: str,
+    before: datetime,
+    patience: Patience = PATIENT,
+    *,
+    ask: bool = False,
+    prove: Prove | None = None,
 ) -> list[Part]:
     """Drop the parts that end at `before` or earlier, whole; gives them. `ask`: only say which.
 
-    Raises Kept when `before` is younger than KEPT, or an event of them is not published yet.
+    `prove` raises for a part that may not go, after whose predecessors are gone. Raises Kept when `before`
+    is younger than KEPT, an event of them is not published yet, or one is on hold.
     """
     async with as_owner(owner_url) as connection:
         await alone(connection)
         async with connection.begin():
             now: datetime = (await connection.execute(_NOW)).scalar_one()
-            old = [
-                one
-                for one in found((await connection.execute(_PARTS)).all())
-                if one.high is not None and one.high <= first_of(before)
-            ]
+            old = await _ended(connection, before)
             end = max((one.high or 0 for one in old if one.table == "event"), default=0)
             owed = (await connection.execute(_OWED, {"end": end})).scalar_one()
         if before > now - KEPT:
@@ -183,9 +202,28 @@ async def drop(
             )
         if owed:
             raise Kept("events of these parts are not published yet: shoudan_outbox_lag_seconds")
+        if held := [one for one in old if one.hold]:
+            raise Kept(f"{held[0].name} is on hold: {held[0].hold}")
         for one in () if ask else old:
+            if prove is not None:
+                await prove(connection, one)
             await in_time(connection, f"part {one.name}", patience, partial(_drop, one))
         return old
+
+
+async def hold(owner_url: str, name: str, reason: str) -> None:
+    """Keep a part from being dropped until the hold is lifted, with an empty reason. Raises Kept."""
+    async with as_owner(owner_url) as connection, connection.begin():
+        if name not in {one.name for one in found((await connection.execute(_PARTS)).all())}:
+            raise Kept(f"there is no part {name}: shoudan db parts")
+        words = f"hold: {reason}".replace("'", "''") if reason else ""
+        await connection.exec_driver_sql(f"COMMENT ON TABLE {name} IS '{words}'")
+
+
+async def _ended(connection: AsyncConnection, before: datetime) -> list[Part]:
+    parts = found((await connection.execute(_PARTS)).all())
+    old = [one for one in parts if one.high is not None and one.high <= first_of(before)]
+    return sorted(old, key=lambda one: (one.table, one.low or 0))
 
 
 def watching(database: Database) -> Callable[[], Awaitable[None]]:

@@ -20,7 +20,7 @@ VERSION_TABLE: Final = "alembic_version"
 LOOK_S_MAX: Final = 3.0
 _FILE: Final = re.compile(r"([0-9]{4})_[a-z0-9_]+\.py")
 _PHASE: Final = re.compile(r'^PHASE(?:: [A-Za-z\[\]]+)? = "([a-z]+)"$', re.MULTILINE)
-_CURRENT: Final = statement(f"SELECT version_num FROM {VERSION_TABLE}")
+CURRENT: Final = statement(f"SELECT version_num FROM {VERSION_TABLE}")
 
 
 class Phase(StrEnum):
@@ -71,7 +71,7 @@ class SchemaCheck:
             return None
         try:
             async with asyncio.timeout(LOOK_S_MAX), self._database.connect() as db:
-                current = (await db.execute(_CURRENT)).scalar()
+                current = (await db.execute(CURRENT)).scalar()
         except (SQLAlchemyError, Unavailable, OSError, TimeoutError) as error:
             return f"revision {self._needed} is needed, which one is there is not known: {describe(error)}"
         if current is None or str(current) < self._needed:

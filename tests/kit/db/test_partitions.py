@@ -319,11 +319,11 @@ async def test_the_commands_show_and_drop_parts(
     assert "event_first" in shown.output
     assert "event_rest" in shown.output
     later = month_after(await turn(postgres, urls, 300), -4).strftime("%Y-%m-%d")
-    young = await run("drop-parts", "delivery", "--before", "2099-01-01", "--yes")
+    young = await run("drop-parts", "delivery", "--before", "2099-01-01", "--unarchived", "--yes")
     assert (young.exit_code, "90 days" in young.stderr) == (1, True)
-    dropped = await run("drop-parts", "delivery", "--before", later, "--yes")
+    dropped = await run("drop-parts", "delivery", "--before", later, "--unarchived", "--yes")
     assert dropped.exit_code == 0, dropped.output
     assert "event_first" in dropped.output
     assert "event_first" not in {one.name for one in await parts_of(urls.owner)}
-    none = await run("drop-parts", "delivery", "--before", later, "--yes")
+    none = await run("drop-parts", "delivery", "--before", later, "--unarchived", "--yes")
     assert "no part ends by" in none.output
