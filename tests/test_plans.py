@@ -52,7 +52,7 @@ WHOLE = {
     "shoudan_kit.proposals.store._COUNT": "an index of what waits for a person, up to a bound",
     "shoudan_kit.proposals.store._LEFT": "an index of what waits for a person",
     "shoudan_kit.tasks.operations._PAUSED": "paused queues are few",
-    "shoudan_kit.tasks.store._GAUGES": "an index of what has ended badly, one row of each paused queue",
+    "shoudan_kit.tasks.store._GAUGES": "the first rows of an index, up to a bound; one of each paused queue",
     "shoudan_kit.tasks.store._PAUSED": "paused queues are few",
     "shoudan_kit.tasks.store._UNPUBLISHED": "an index of what is not published yet",
     "shoudan_kit.audit_log.sealing._LAST": "the newest one, from the end of the key",

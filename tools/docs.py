@@ -8,6 +8,7 @@ from typing import Final
 
 import pictures
 
+from shoudan_cli.observability.files import files
 from shoudan_cli.reference.headings import LANGUAGES
 from shoudan_cli.reference.lifecycles import page
 from shoudan_cli.reference.pages import pages
@@ -18,6 +19,7 @@ DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 def generated() -> dict[Path, str]:
     """Every generated page by its path."""
     found = {DOCS / "lifecycles.md": page()}
+    found |= {DOCS.parent / path: text for path, text in files().items()}
     for language in LANGUAGES:
         folder = DOCS / "reference" / language
         found |= {folder / name: text for name, text in pages(language).items()}

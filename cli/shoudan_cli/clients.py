@@ -53,7 +53,8 @@ class ClientSettings(TlsSettings):
     )
     ops_urls: dict[str, str] = Field(
         {},
-        description="Base URL of /healthz and /metrics of each service, for `shoudan status`.",
+        description="Base URLs of /readyz and /metrics of each service, for `shoudan status` and `top`: "
+        "several separated by commas; a name stands for all its addresses.",
         examples=[{"order": "http://127.0.0.1:9091"}],
     )
     call_timeout_s: Seconds = Field(30, description="Seconds one call of a command may take.")

@@ -25,6 +25,10 @@ SINGLE: Final = {
         "shoudan_cli.status:status",
         "Show the health of every service; exit code 1 unless all serve.",
     ),
+    "top": Command(
+        "shoudan_cli.top:top",
+        "Show every replica of every service, live; exit code 1 with --once unless all serve.",
+    ),
     "login": Command(
         "shoudan_cli.login:login",
         "Log in to a system; its tokens are kept for the next commands.",

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.request
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.error import HTTPError, URLError
 
 import typer
 from grpc import aio
@@ -23,10 +21,10 @@ from shoudan_cli.clients import (
     resolved,
     run,
 )
+from shoudan_cli.replicas import OK, get, look
 from shoudan_cli.systems import described
 
 PROBE_S: Final = 3.0
-METRICS_BYTES_MAX: Final = 4 * 2**20
 SHOWN: Final = {
     "shoudan_tasks_due_age_seconds": "tasks late (s)",
     "shoudan_tasks_dead": "tasks dead",
@@ -46,17 +44,22 @@ class Seen:
     ok: bool
     state: str
     figures: dict[str, float]
+    replicas: tuple[int, int] = (
+        0,
+        0,
+    )  # that serve, and that there are, as far as their ops ports are known
 
 
 def status() -> None:
     """Show the health of every service; exit code 1 unless all serve."""
     which, seen = run(_look)
     console.print(which, markup=False, highlight=False, soft_wrap=True)
-    table = Table("service", "state", *SHOWN.values())
+    table = Table("service", "state", "replicas", *SHOWN.values())
     for one in seen:
         style = "green" if one.ok else "red"
         figures = [f"{one.figures[name]:g}" if name in one.figures else "-" for name in SHOWN]
-        table.add_row(one.name, f"[{style}]{one.state}[/{style}]", *figures)
+        of_all = "{}/{}".format(*one.replicas) if one.replicas[1] else "-"
+        table.add_row(one.name, f"[{style}]{one.state}[/{style}]", of_all, *figures)
     console.print(table)
     if not all(one.ok for one in seen):
         raise typer.Exit(1)
@@ -89,37 +92,23 @@ async def _service(clients: Clients, found: ClientSettings, name: str) -> Seen:
         state = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status).lower()
     except aio.AioRpcError as error:
         state = error.code().name.lower()
-    return Seen(name, state == "serving", state, await _figures(found.ops_urls.get(name, "")))
+    return await _seen(name, state, found)
 
 
 async def _gateway(found: ClientSettings) -> Seen:
-    state, _ = await asyncio.to_thread(_get, f"{found.gateway_url}/openapi.json")
-    figures = await _figures(found.ops_urls.get("gateway", ""))
-    return Seen("gateway", state == "200", "serving" if state == "200" else state, figures)
+    status, words = await asyncio.to_thread(get, f"{found.gateway_url}/openapi.json")
+    return await _seen("gateway", "serving" if status == OK else f"{status or words}", found)
 
 
-async def _figures(ops_url: str) -> dict[str, float]:
-    """The worst value of each figure shown."""
-    if not ops_url:
-        return {}
-    _, text = await asyncio.to_thread(_get, f"{ops_url}/metrics")
-    figures: dict[str, float] = {}
-    for line in text.splitlines():
-        name, _, rest = line.partition("{") if "{" in line else line.partition(" ")
-        if name in SHOWN:
-            value = float(rest.rpartition(" ")[2])
-            figures[name] = max(value, figures.get(name, 0.0))
-    return figures
-
-
-def _get(url: str) -> tuple[str, str]:
-    """Status and body, or the reason in words. Only addresses of the settings."""
-    if not url.startswith(("http://", "https://")):
-        return "no http(s) address", ""
-    try:
-        with urllib.request.urlopen(url, timeout=PROBE_S) as answer:  # noqa: S310 - checked above
-            return str(answer.status), answer.read(METRICS_BYTES_MAX).decode("utf-8", "replace")
-    except HTTPError as error:
-        return str(error.code), ""
-    except (URLError, OSError) as error:
-        return f"no answer ({type(error).__name__})", ""
+async def _seen(name: str, state: str, found: ClientSettings) -> Seen:
+    """A service with the worst value of each figure over its replicas; one that is away makes it not ok."""
+    looks = await look({name: url}) if (url := found.ops_urls.get(name, "")) else []
+    worst = {
+        metric: [value for one in looks if (value := one.worst(metric)) is not None]
+        for metric in SHOWN
+    }
+    figures = {metric: max(values) for metric, values in worst.items() if values}
+    serving = sum(one.ok for one in looks)
+    return Seen(
+        name, state == "serving" and serving == len(looks), state, figures, (serving, len(looks))
+    )

@@ -60,10 +60,20 @@ class Family(Generic[M]):
         child = self._children.get(values)
         return self._new(values) if child is None else child
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Their names, in the order declared."""
+        return self._labels
+
+    @property
+    def about(self) -> Metric:
+        """Name, kind and meaning."""
+        (about,) = self._metric.describe()
+        return about
+
     def __str__(self) -> str:
         """Name, kind and labels: what dashboards and alerts rely on."""
-        (about,) = self._metric.describe()
-        return f"{about.name}: {' '.join([about.type, *self._labels])}"
+        return f"{self.about.name}: {' '.join([self.about.type, *self._labels])}"
 
     def _new(self, values: tuple[str, ...]) -> M:
         if len(self._children) >= CHILDREN_MAX:

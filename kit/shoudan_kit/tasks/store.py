@@ -134,14 +134,21 @@ _PAUSED = statement(f"""
 SELECT queue_name, true AS paused FROM task_pause
 UNION ALL SELECT queue_name, false FROM aside WHERE queue_name IS NOT NULL
 """)
-# By partial indexes: what is due, what has ended badly, and of a paused queue the oldest that was due.
+# By partial indexes, and never more than :most rows of each: the longest due of all kinds, the failed of
+# each kind, and of a paused queue the oldest that was due. A kind that is not among them is due for less.
 _GAUGES = statement(f"""
 {_ASIDE}
 SELECT name, 0 AS dead, extract(epoch FROM shoudan_now() - min(next_execute_time)) AS due_s
-FROM task WHERE {TASK.where(TaskEvent.CLAIMED)} AND next_execute_time <= shoudan_now() GROUP BY name
+FROM (SELECT name, next_execute_time FROM task
+    WHERE {TASK.where(TaskEvent.CLAIMED)} AND next_execute_time <= shoudan_now()
+    ORDER BY next_execute_time LIMIT :most) AS due GROUP BY name
 UNION ALL
-SELECT name, count(*) AS dead, 0 AS due_s FROM task
-WHERE {TASK.where(TaskEvent.RETRIED)} AND delete_time > shoudan_now() GROUP BY name
+SELECT kind.name, count(*) AS dead, 0 AS due_s
+FROM unnest(CAST(:names AS text[])) AS kind(name) CROSS JOIN LATERAL (
+    SELECT 1 FROM task WHERE (task.name, task.task_id) > (kind.name, 0) AND task.name <= kind.name
+        AND {TASK.where(TaskEvent.RETRIED)}
+    ORDER BY task.name, task.task_id LIMIT :most) AS failed
+GROUP BY kind.name
 UNION ALL
 SELECT oldest.name, 0 AS dead, extract(epoch FROM shoudan_now() - oldest.create_time) AS due_s
 FROM aside CROSS JOIN LATERAL (SELECT name, create_time FROM task
@@ -312,12 +319,14 @@ async def clear_tasks(db: AsyncConnection, most: int) -> None:
     await db.execute(_CLEAR, {"most": most})
 
 
-async def task_gauges(db: AsyncConnection) -> Sequence[Any]:
-    """By kind: how many tasks are dead, and for how long the longest due one is.
+async def task_gauges(db: AsyncConnection, names: Sequence[str], most: int) -> Sequence[Any]:
+    """By kind: how many tasks of `names` are dead, and for how long the longest due one is.
 
+    Reads at most `most` rows of each: that many dead of a kind stand for more, and a kind that is not among
+    the `most` longest due tasks is left out.
     A task of a paused queue counts from when it was made, and its queue only for the kind of its oldest.
     """
-    return (await db.execute(_GAUGES)).all()
+    return (await db.execute(_GAUGES, {"names": names, "most": most})).all()
 
 
 async def paused_queues(db: AsyncConnection) -> tuple[frozenset[str], frozenset[str]]:

@@ -29,6 +29,7 @@ SCAN_S: Final = 1.0  # between looks at the table; wake-ups come sooner
 TICK_S: Final = 0.25  # between hand-backs of what was left undone
 CLEAR_EVERY_S: Final = 60.0
 GAUGE_EVERY_S: Final = 5.0
+GAUGE_MAX: Final = 1_000  # rows that a gauge counts or looks at
 CLAIM_MAX: Final = 1_000  # rows in one scan
 MEMORY_MAX: Final = 20_000  # tasks in memory; more stay in the table
 KEEP_FAILED_S: Final = 30 * 86_400
@@ -318,7 +319,7 @@ class Worker(Generic[C]):
         dead: Counter[str] = Counter()
         late: Counter[str] = Counter()
         async with self._database.connect() as db:
-            for row in await store.task_gauges(db):
+            for row in await store.task_gauges(db, list(self._by_kind), GAUGE_MAX):
                 dead[row.name] += int(row.dead)
                 late[row.name] = max(late[row.name], int(row.due_s))
         for name in self._by_kind:

@@ -16,6 +16,7 @@ import hmac
 import random
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from datetime import datetime
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ from shoudan_kit.db.errors import Unavailable
 from shoudan_kit.db.pool import retry
 from shoudan_kit.http.client import Answered, HttpClient, HttpResult, NotSent
 from shoudan_kit.http.ssrf import Guard, opened
+from shoudan_kit.ids import time_of
 from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -52,8 +54,21 @@ SUCCESS_WORDS: Final = frozenset({"", "success", "ok", "成功"})
 AWAY_S: Final = 5.0  # before a notify is resent whose outcome could not be stored
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 WEBHOOK_MARK: Final = "whsec_"
+OUTCOMES: Final = {int(OrderStatus.SUCCEEDED): "success", int(OrderStatus.PARTIAL): "partial"}
 
 # The later documented form, where a channel asks for words.
+ORDER_NOTIFIED_SECONDS: Final = metrics.histogram(
+    "order_notified_seconds",
+    "From an order's acceptance to its first acknowledged notify, if that was the first sent.",
+    ("outcome",),
+    (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+)
+NOTIFY_DELAY_SECONDS: Final = metrics.histogram(
+    "notify_delay_seconds",
+    "From the end of an order or refund to the answer of its first notify.",
+    ("outcome",),
+    (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300),
+)
 ORDER_WORDS: Final = {
     OrderStatus.SUCCEEDED: ("SUCCESS", "000", "订单成功"),
     OrderStatus.FAILED: ("FAILED", "900", "订单失败"),
@@ -357,6 +372,8 @@ class Notifier:
     async def _record_batch(self, attempts: Sequence[_Attempt]) -> list[Exception | None]:
         """Retry storing the attempts when the database is away, instead of resending the notifies."""
         await retry(lambda: self._write(attempts))
+        for one in attempts:
+            _measure(one, self._context.app.clock.now())
         return [None] * len(attempts)
 
     async def _write(self, attempts: Sequence[_Attempt]) -> None:
@@ -412,6 +429,19 @@ def _recorded(one: _Attempt, attempt_id: int) -> store.NotifyAttempt:
         one.row.fail_msg,
         one.skipped,
     )
+
+
+def _measure(one: _Attempt, now: datetime) -> None:
+    """Count a first notify: its delay since the step that ended its order, and the order's whole way."""
+    row, answered = one.row, acknowledged(one.outcome)
+    if one.skipped or row.notify_count:
+        return
+    delay_s = max(0.0, (now - time_of(one.task.id)).total_seconds())
+    NOTIFY_DELAY_SECONDS("acknowledged" if answered else "not").observe(delay_s)
+    if answered and not row.refund_id:
+        outcome = OUTCOMES.get(row.order_status, "failed")
+        seconds = max(0.0, (now - time_of(row.order_id)).total_seconds())
+        ORDER_NOTIFIED_SECONDS(outcome).observe(seconds)
 
 
 def _publish_acknowledged(work: UnitOfWork, row: NotifyRow) -> None:

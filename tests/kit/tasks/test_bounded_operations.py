@@ -205,11 +205,11 @@ async def test_a_paused_queue_costs_a_scan_nothing_once_it_is_set_aside(
     binds = CLAIM | {"paused": ["test:batch"], "queues": [], "all_queues": True, "keep_failed_s": 1}
     assert await rows_read(bare_url, store._CLAIM, **binds) == 0
     assert await rows_read(bare_url, store._PAUSED) <= 2
-    assert await rows_read(bare_url, store._GAUGES) <= 2
+    assert await rows_read(bare_url, store._GAUGES, names=["test.batch"], most=1_000) <= 2
     back = {"queue_name": "test:batch", "most": 1_000}
     assert await rows_read(bare_url, store._BRING_BACK, **back) <= 1_000
     await fill(database, "UPDATE task SET queue_name = 'test:other' WHERE task_id < 40000")
-    assert await rows_read(bare_url, store._GAUGES) <= 3
+    assert await rows_read(bare_url, store._GAUGES, names=["test.batch"], most=1_000) <= 3
     assert await rows_read(bare_url, store._BRING_BACK, **back) <= 1_000
 
 
@@ -232,10 +232,25 @@ async def test_tasks_of_a_paused_queue_wait_and_all_run_when_it_is_resumed(
     assert (listed.status, listed.count) == (pb.TASK_STATUS_WAITING, 0)
     assert not listed.HasField("next_execute_time")
     async with database.connect() as db:
-        late = {row.name: row.due_s for row in await store.task_gauges(db)}
+        late = {row.name: row.due_s for row in await store.task_gauges(db, [BATCH.name], 1_000)}
     assert late[BATCH.name] >= 3_600
     assert world.seen == []
     await stub.PauseQueue(pb.PauseQueueRequest(queue_name="test:batch"))
     await eventually(lambda: len(world.seen) == 2_500, within_s=20)
     await worker.stop(1)
     assert await world.pending() == 0
+
+
+@pytest.mark.parametrize("status", ["20", "90", "CASE WHEN n % 2 = 0 THEN 90 ELSE 20 END"])
+async def test_the_gauges_read_no_more_rows_than_they_show(
+    database: Database, status: str, bare_url: str
+) -> None:
+    await tasks(database, MANY, status, "'kind' || n % 3")
+    names = [f"kind{n}" for n in range(3)]
+    assert await rows_read(bare_url, store._GAUGES, names=names, most=1_000) <= 3 * 1_000
+    async with database.connect() as db:
+        found = await store.task_gauges(db, names, 1_000)
+    if "90" in status:
+        assert {row.name: row.dead for row in found if row.dead} == dict.fromkeys(names, 1_000)
+    if "20" in status:
+        assert {row.name for row in found if row.due_s > 3_000} == set(names)

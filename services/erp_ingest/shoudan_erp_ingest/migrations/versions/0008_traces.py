@@ -17,9 +17,3 @@ def upgrade() -> None:
     """Forward."""
     for table in ("task", "event"):
         op.add_column(table, sa.Column("trace", sa.Text(), comment=ABOUT))
-
-
-def downgrade() -> None:
-    """Back."""
-    for table in ("event", "task"):
-        op.drop_column(table, "trace")
