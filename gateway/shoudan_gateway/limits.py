@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.protocol import GatewayError, Inbound, Problem, Quota
+from shoudan_gateway.protocol import GatewayError, Inbound, Places, Problem, Quota
 from shoudan_kit.clock import Clock
 from shoudan_kit.limits.rates import PARTIES_MAX, Rate, Rates
 from shoudan_kit.limits.shares import Shares
@@ -118,16 +118,20 @@ def retry_after_s(failure: Problem) -> int | None:
     return 1 if failure.error in {GatewayError.BUSY, GatewayError.TOO_MANY_CALLS} else None
 
 
-def policy(quotas: Sequence[Quota]) -> str:
-    """`RateLimit-Policy`: each limit's whole quota and the seconds it fills in."""
-    return ", ".join(
+def policy(quotas: Sequence[Quota], places: Places | None = None) -> str:
+    """`RateLimit-Policy`: each limit's whole quota and the seconds it fills in, and the calls in flight."""
+    shown = [
         f'"{one.name}";q={int(one.rate.burst)};w={math.ceil(one.rate.burst / one.rate.per_s)}'
         for one in quotas
-    )
+    ]
+    if places is not None:
+        shown.append(f'"calls";q={places.calls_max};qu="concurrent-requests"')
+    return ", ".join(shown)
 
 
-def remaining(quotas: Sequence[Quota]) -> str:
+def remaining(quotas: Sequence[Quota], places: Places | None = None) -> str:
     """`RateLimit`: what is left of each at this gateway, and the seconds until it is whole again."""
-    return ", ".join(
-        f'"{one.name}";r={one.drawn.left};t={math.ceil(one.drawn.full_s)}' for one in quotas
-    )
+    shown = [f'"{one.name}";r={one.drawn.left};t={math.ceil(one.drawn.full_s)}' for one in quotas]
+    if places is not None:
+        shown.append(f'"calls";r={places.left}')
+    return ", ".join(shown)

@@ -113,6 +113,13 @@ class Quota(msgspec.Struct, frozen=True):
     drawn: Drawn
 
 
+class Places(msgspec.Struct, frozen=True):
+    """The calls that a caller may have in flight, and how many more it may have at this gateway."""
+
+    calls_max: int
+    left: int
+
+
 class Nonce(msgspec.Struct, frozen=True):
     """The nonce of a signed call; it travels with the write. `call_id`: this request, whoever resends it."""
 
@@ -137,6 +144,7 @@ class Inbound(msgspec.Struct, frozen=True):
     channel: ChannelRule | None = None
     caller: Caller | None = None
     quotas: tuple[Quota, ...] = ()  # what it was counted against
+    places: Places | None = None  # of an admitted caller
     authorization: str = ""  # an operator's token, for a service that must know who calls
     handed_on: bool = False  # a write at the internal port: its caller is named to the service
     nonce: Nonce | None = None  # of a signed write, which uses it up

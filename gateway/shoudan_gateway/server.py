@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -35,8 +35,8 @@ from shoudan_gateway.protocol import (
     Malformed,
     Outbound,
     Partner,
+    Places,
     Problem,
-    Quota,
     Sink,
 )
 from shoudan_gateway.routes import Route, Routes
@@ -100,8 +100,9 @@ class Gateway:
 
     def _not_http(self, path: str, problem: Problem) -> web.Response:
         _, trace = begun((), (), sampled=False)
-        refused = self._refuse(self._routes.space(path), problem, Inbound("", path))
-        return _response(refused, "", trace.request_id)
+        inbound = Inbound("", path)
+        refused = self._refuse(self._routes.space(path), problem, inbound)
+        return _response(refused, "", trace.request_id, inbound)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """One request, whatever it holds; its id and its trace are read or made here, and answered."""
@@ -134,7 +135,7 @@ class Gateway:
             if isinstance(connection, Connection):
                 connection.answering = False
         self._account(route, inbound, answer, time.perf_counter() - began)
-        response = _response(answer, request.method, trace.request_id, inbound.quotas)
+        response = _response(answer, request.method, trace.request_id, inbound)
         if not request.content.is_eof():
             response.force_close()  # what follows would be the rest of an unread body
         return route.endpoint.path if route else "-", response
@@ -155,7 +156,7 @@ class Gateway:
             if isinstance(endpoint, Sink):
                 return inbound, endpoint.reply
             inbound = await self._read(request, endpoint, inbound)
-            inbound = self._admit(route.partner, endpoint, inbound)
+            inbound = self._with_places(self._admit(route.partner, endpoint, inbound))
             answer = await self._call(endpoint, inbound, ends_at)
             return inbound, endpoint.write(answer, inbound)
         except (Refused, Malformed, Problem) as failure:
@@ -189,6 +190,13 @@ class Gateway:
                 return await self._backend(endpoint.call, message)
         finally:
             self._in_flight.leave(party, now, answered=True)
+
+    def _with_places(self, inbound: Inbound) -> Inbound:
+        """The request with what its caller may have in flight besides it."""
+        party, limit = _party(inbound), self._limit(inbound)
+        here = self._limits.calls_max(party[0], limit) - self._in_flight.calls_of(party) - 1
+        places = Places(limit.calls_max, max(0, here))
+        return msgspec.structs.replace(inbound, places=places)
 
     def _limit(self, inbound: Inbound) -> Limit:
         rule = inbound.channel
@@ -312,9 +320,7 @@ def _check_limits(request: web.BaseRequest, inbound: Inbound) -> None:
         raise Problem(GatewayError.HEADERS_TOO_LARGE)
 
 
-def _response(
-    answer: Outbound, method: str, request_id: str, quotas: Sequence[Quota] = ()
-) -> web.Response:
+def _response(answer: Outbound, method: str, request_id: str, inbound: Inbound) -> web.Response:
     body = answer.body if isinstance(answer.body, bytes) else _encode(answer.body)
     headers = CIMultiDict({"Content-Type": answer.content_type, "Cache-Control": NO_STORE})
     headers["Server"] = SERVER_NAME
@@ -323,9 +329,9 @@ def _response(
         headers["Retry-After"] = str(answer.retry_after_s)
     elif answer.status == GatewayError.BUSY.status:
         headers["Retry-After"] = "1"
-    if quotas:
-        headers["RateLimit-Policy"] = policy(quotas)
-        headers["RateLimit"] = remaining(quotas)
+    if inbound.quotas or inbound.places is not None:
+        headers["RateLimit-Policy"] = policy(inbound.quotas, inbound.places)
+        headers["RateLimit"] = remaining(inbound.quotas, inbound.places)
     return web.Response(
         status=answer.status, body=b"" if method == "HEAD" else body, headers=headers
     )

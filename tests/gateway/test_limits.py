@@ -24,7 +24,7 @@ from tests.poll import eventually
 QUERY = {"channel_no": "test", "request_no": "nope"}
 FOUND, MANY = 404, 429
 # Bucket, header of the policy, header of what is left, for the tests' rate of 10/s in bursts of 20.
-POLICY = '"address";q=10000;w=2, "partner";q=20;w=2'
+POLICY = '"address";q=10000;w=2, "partner";q=20;w=2, "calls";q=1000;qu="concurrent-requests"'
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def test_a_partner_reads_its_limits_in_every_answer(open_gateway: Any) -> 
     front = await open_gateway(channel_rate_per_s=10, channel_burst=20)
     status, headers, _ = await asked(front)
     assert (status, headers["RateLimit-Policy"]) == (FOUND, POLICY)
-    assert headers["RateLimit"] == '"address";r=9999;t=1, "partner";r=19;t=1'
+    assert headers["RateLimit"] == '"address";r=9999;t=1, "partner";r=19;t=1, "calls";r=999'
     assert "Retry-After" not in headers
 
 
