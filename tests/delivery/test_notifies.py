@@ -314,14 +314,18 @@ async def test_a_stored_secret_signs_requests_and_any_in_force_a_notify(
         await eventually(lambda: running.process.running.context.suppliers.get("up", 10).secret)
         (number,) = await running.send("10000018")
         assert (await running.ends(number)).result_source == NOTIFY
-        await stored.issue("supplier", "up", second)
+        newest = await stored.issue("supplier", "up", second)
         await eventually(
             lambda: running.process.running.context.suppliers.get("up", 10).older_secrets
         )
         running.sandbox.supplier.secret = second.encode()  # requests are signed with the newest
+        used = running.process.running.context.suppliers._stored._used
+        assert newest.credential.credential_id not in used
         for secret in (first, second):
             (open_,) = await running.send("10000003")
             order_no = (await running.query(open_)).order_no
+            # By the call that was signed with it; no notify has come under it yet.
+            await eventually(lambda: newest.credential.credential_id in used)
             body = {"order_no": order_no, "code": "R_0000", "amount": "100", "channel_no": "up"}
             assert (await tell(running, body | {"sign": signature(body, b"other")}))[0] == 403
             signed = body | {"sign": signature(body, secret.encode())}

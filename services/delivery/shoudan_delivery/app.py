@@ -54,9 +54,6 @@ async def start(app: App[DeliverySettings]) -> Running:
     rate, burst = settings.notify_refused_per_s, settings.notify_refused_burst
     verifier = NotifyVerifier(suppliers, tokens, Attempts(app.clock, rate, burst))
 
-    async def switch(supplier: Supplier, tripped: bool) -> None:
-        await _switch(app, supplier, tripped=tripped)
-
     def make(supplier: Supplier) -> Sender:
         return Sender(
             supplier,
@@ -66,7 +63,8 @@ async def start(app: App[DeliverySettings]) -> Running:
             settings=settings,
             tokens=tokens,
             accounts=accounts,
-            switch=switch,
+            switch=partial(_switch, app),
+            note_used=suppliers.note_used,
         )
 
     senders = Senders(make)
@@ -108,7 +106,7 @@ async def _credentials(app: App[DeliverySettings]) -> Credentials:
     return made
 
 
-async def _switch(app: App[DeliverySettings], supplier: Supplier, *, tripped: bool) -> None:
+async def _switch(app: App[DeliverySettings], supplier: Supplier, tripped: bool) -> None:
     """Store that a breaker tripped or closed, unless an operator has set the state."""
     settings = app.settings
     reason = f"breaker: {settings.breaker_failures_ppm // 10_000} % of calls failed"

@@ -64,7 +64,7 @@ class Suppliers:
         return list(self._known.values())
 
     def note_used(self, credential_id: int) -> None:
-        """A notify fitted this credential."""
+        """A notify fitted this credential, or a call was signed with it; stored about once a minute."""
         self._stored.use(credential_id)
 
     def watch(self, watcher: Callable[[Supplier], None]) -> None:

@@ -291,7 +291,7 @@ async def test_a_stored_app_key_signs_until_it_is_revoked(
 ) -> None:
     stored = Stored(desk.shop.pay.port)
     merchant = refunded["mode"].merchant_uuid
-    await desk.app(merchant, app_id="stored", secret_name="nowhere")
+    await desk.app(merchant, app_id="stored", secret_name="", notify_secret_name="")
     given = "a-stored-app-key-0001"
     assert (await desk.ask("r-shown", app_id="stored", key=given))[0] == REFUSED[0]
     made = await stored.issue("chinaums", "stored", given)

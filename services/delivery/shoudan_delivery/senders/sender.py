@@ -59,8 +59,11 @@ class Sender:
         tokens: NotifyTokens,
         accounts: SealedColumn,
         switch: Switch,
+        note_used: Callable[[int], None],
     ) -> None:
-        """`switch(supplier, tripped)` stores that the breaker tripped or closed."""
+        """`switch(supplier, tripped)` stores that the breaker tripped or closed; `note_used` is told of the
+        stored credential that a call was signed with."""
+        self._note_used = note_used
         self.supplier = supplier
         self._db, self._writer, self._clock, self._settings = db, writer, clock, settings
         self._tokens, self._accounts, self._switch = tokens, accounts, switch
@@ -268,6 +271,8 @@ class Sender:
         return interpret.of_http_result(supplier, protocol, row, http_result, Source.SYNC)
 
     async def _send(self, call: Call, total_s: float, row: Outgoing) -> HttpResult:
+        if stored := self.supplier.credential_ids:
+            self._note_used(stored[0])
         return await self._http.send(
             call.method,
             call.url,

@@ -896,7 +896,7 @@ class UmsApp(_message.Message):
     mer_name: _builtins.str
     """merName."""
     secret_name: _builtins.str
-    """Name of the secret that holds the AppKey: SHOUDAN_SECRET_<NAME>."""
+    """Name of the secret that holds the AppKey: SHOUDAN_SECRET_<NAME>; empty where it is a stored credential."""
     notify_secret_name: _builtins.str
     """Name of the secret that holds the communication key of notifies."""
     base_url: _builtins.str
@@ -994,7 +994,7 @@ class Domain(_message.Message):
     scheme: Global___Scheme.ValueType
     """How it signs."""
     secret_name: _builtins.str
-    """Name of the secret of its signatures; for TSK-RSA2 its public key."""
+    """Name of the secret of its signatures, for TSK-RSA2 of its public key; empty where it is a stored credential."""
     own_secret_name: _builtins.str
     """Name of the secret we sign with; empty: the same. For TSK-RSA2 our private key."""
     credential_key: _builtins.str
