@@ -93,7 +93,7 @@ async def finish(context: Context, brought: Brought) -> LoggedIn | Pending:
         person = await _person(context, provider, brought)
     except Unbelieved as error:
         why = str(error)
-    admitted = await _counted(context, provider, person, brought)
+    admitted = await _counted(context, person, brought)
     done: LoggedIn | Pending | None = None
     async with context.app.work("identity.login") as work:
         operator = await _linked(work, provider, person)
@@ -136,7 +136,7 @@ async def _person(context: Context, provider: Provider, brought: Brought) -> Per
     """Who the provider says it is. Raises Unbelieved; refuses FieldInvalid, ProviderUnavailable."""
     if brought.pending:
         kept = _opened(context, _PENDING, brought.pending)
-        if kept.get("issuer") != provider.issuer:
+        if kept.get("issuer") != provider.issuer or "operator" not in kept:
             raise Unbelieved("another provider's")
         return Person(kept["subject"], frozenset())
     if not 1 <= len(brought.code) <= CODE_CHARS_MAX:
@@ -147,19 +147,13 @@ async def _person(context: Context, provider: Provider, brought: Brought) -> Per
     )
 
 
-async def _counted(
-    context: Context, provider: Provider, person: Person | None, brought: Brought
-) -> Admitted | None:
-    """Codes of an authenticator are counted like those of a login. Refuses TooManyAttempts."""
+async def _counted(context: Context, person: Person | None, brought: Brought) -> Admitted | None:
+    """Codes of an authenticator are counted like those of a login, by the name that the pending login was
+    sealed with. Refuses TooManyAttempts."""
     if person is None or not brought.pending:
         return None
-    async with context.app.db.connect() as db:
-        found = await links.operator_of(db, provider.issuer, person.subject)
-        operator = await store.by_id(db, found) if found is not None else None
-    if operator is None:
-        return None
-    device = brought.device[:DEVICE_CHARS_MAX]
-    return await attempts.admit(context, operator.name, device, brought.address)
+    name: str = _opened(context, _PENDING, brought.pending)["operator"]
+    return await attempts.admit(context, name, brought.device[:DEVICE_CHARS_MAX], brought.address)
 
 
 async def _linked(
@@ -186,6 +180,7 @@ async def _decided(
                     PENDING_S,
                     issuer=context.settings.oidc_issuer,
                     subject=person.subject,
+                    operator=operator.name,
                 )
             )
         if not await second_factor.use_code(context, work.db, operator, brought.totp):
