@@ -25,6 +25,7 @@ RELEASE: Final = Path(__file__).parents[1] / "tests" / "release.json"
 OF_SOME: Final[dict[str, str]] = {
     "shoudan_kit.credentials.store": "credential",
     "shoudan_kit.credentials.sealed": "credential",
+    "shoudan_kit.proposals.alone": "alone_call",
     "shoudan_kit.proposals.store": "proposal",
 }
 DATA: Final = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")

@@ -17,6 +17,7 @@ BIG: Final = sa.BigInteger()
 BOOL: Final = sa.Boolean()
 TEXT: Final = sa.Text()
 BYTES: Final = sa.LargeBinary()
+DATE: Final = sa.Date()
 TIME: Final = sa.DateTime(timezone=True)
 
 

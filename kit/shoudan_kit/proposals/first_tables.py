@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoudan_kit.db.revising import BIG, BYTES, SMALL, TEXT, TIME, check, column, index, table
+from shoudan_kit.db.revising import BIG, BYTES, DATE, SMALL, TEXT, TIME, check, column, index, table
 
 
 def create_tables() -> None:
@@ -39,3 +39,17 @@ def create_tables() -> None:
     index("proposal_key", "proposal", ["maker_id", "proposal_key"], unique=True)
     index("proposal_open", "proposal", ["proposal_id"], where="status IN (1, 2)")
     index("proposal_expiring", "proposal", ["expire_time"], where="status = 1")
+
+
+def create_alone_call() -> None:
+    """What one operator moved alone, of a later revision."""
+    table(
+        "alone_call",
+        column("operator_id", TEXT, "操作员: number of the operator"),
+        column("day", DATE, "日期: of Beijing"),
+        column("call_digest", BYTES, "SHA-256 of the call"),
+        column("amount_micros", BIG, "金额: money it is about, micro-yuan"),
+        check("alone_call_amount", "amount_micros > 0"),
+        key=["operator_id", "day", "call_digest"],
+        comment="独自操作: calls that one operator made alone, as far as they add up today",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
@@ -14,7 +15,7 @@ from shoudan_kit.audit_log.entries import Entry, Who, record
 from shoudan_kit.clock import Clock
 from shoudan_kit.db.pool import Database, retry
 from shoudan_kit.ids import IdMaker
-from shoudan_kit.proposals import calls, events, store
+from shoudan_kit.proposals import alone, calls, events, store
 from shoudan_kit.proposals.kinds import Applied, Effect, Kind
 from shoudan_kit.proposals.refusals import (
     ProposalDiffers,
@@ -38,6 +39,7 @@ EVIDENCE_MAX: Final = 1024
 KEY_MAX: Final = 64
 SUBJECT_MAX: Final = 256
 ID_MAX: Final = 2**63 - 1
+INLINE_BYTES_MAX: Final = 65_536  # requests that are larger are weighed in a thread
 APPROVE: Final = "shoudan.core.v1.ProposalService/ApproveProposal"
 LEFT_S: Final = 60.0  # longer than any call takes that is still being made
 # A refusal with one of these says nothing about the call: the proposal stays open and is approved again.
@@ -97,15 +99,26 @@ class Proposals:
 
         Services need no second person, nor does the holder of the owner's certificate, who sets a system up
         before there are operators. Where the request does not say how much money it is about, a dry run does.
+        What one operator moves alone adds up over a day.
         """
         if caller.kind != "operator" or not caller.id or not self._settings.needs_two:
             return
         kind = self.kinds[path.removeprefix("/")]
-        amount = kind.amount(request)
+        if request.ByteSize() > INLINE_BYTES_MAX:  # a catalogue: other calls go on meanwhile
+            amount = await asyncio.to_thread(kind.amount, request)
+        else:
+            amount = kind.amount(request)
         if amount is None and kind.steps is None:
             amount = (await retry(lambda: self._dry_run(kind, request))).amount_micros
         if amount is None or amount > self._settings.alone_max_micros:
             raise ProposalRequired(path)
+        if amount and not await retry(lambda: self._count_alone(path, request, caller, amount)):
+            raise ProposalRequired(path)
+
+    async def _count_alone(self, path: str, request: Message, caller: Caller, amount: int) -> bool:
+        most = self._settings.alone_max_micros
+        async with self.app.db.begin() as db:
+            return await alone.count(db, caller.id, path, request, amount, most)
 
     def approvers(self, row: Row) -> frozenset[str]:
         """The roles that may approve or refuse it; none when its method needs no two persons any more."""

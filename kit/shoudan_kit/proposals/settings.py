@@ -25,7 +25,8 @@ class TwoPersonsSettings(ServiceSettings):
         0,
         ge=0,
         le=2**53,
-        description="Micro-yuan that one call of an operator may be about alone; 0: none.",
+        description="Micro-yuan that one operator may move alone in a day of Beijing, all calls together; "
+        "0: none.",
     )
     proposal_valid_s: int = Field(
         86_400,

@@ -1,10 +1,21 @@
-"""The table of proposals, for services with methods that need two persons."""
+"""The tables of proposals and of what one operator did alone, for methods that need two persons."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, SmallInteger, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Date,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
 
 from shoudan_kit.db.columns import column, maybe, moment, one_of
 from shoudan_kit.db.foundation import rights
@@ -59,4 +70,19 @@ def add_proposal(made: MetaData) -> Table:
         Index("proposal_expiring", "expire_time", postgresql_where=text(OPEN)),
         comment="提案: calls that wait for a second operator",
         info=rights(update=ENDING) | lifecycles(status=PROPOSAL.moves),
+    )
+
+
+def add_alone_call(made: MetaData) -> Table:
+    """Add the table of what operators move alone to a service's MetaData."""
+    return Table(
+        "alone_call",
+        made,
+        column("operator_id", Text, "操作员: number of the operator", key=True),
+        column("day", Date, "日期: of Beijing", key=True),
+        column("call_digest", LargeBinary, "SHA-256 of the call", key=True),
+        column("amount_micros", BigInteger, "金额: money it is about, micro-yuan"),
+        CheckConstraint("amount_micros > 0", name="amount"),
+        comment="独自操作: calls that one operator made alone, as far as they add up today",
+        info=rights(delete=True),
     )

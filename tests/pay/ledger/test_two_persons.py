@@ -20,6 +20,7 @@ from shoudan.pay.v1 import ledger_service_pb2 as ledger
 from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.proposals.calls import REQUEST_BYTES_MAX
+from shoudan_kit.proposals.refusals import ProposalRequired
 from shoudan_kit.proposals.watch import OPEN, OPEN_AGE_SECONDS, look
 from shoudan_kit.proposals.work import METHOD as DECIDE_WORK
 from shoudan_kit.rpc import client
@@ -354,6 +355,36 @@ async def test_services_and_what_is_small_enough_need_one(office: Office) -> Non
         for one in (dearer, unsaid):
             with pytest.raises(Exception, match="PROPOSAL_REQUIRED"):
                 await proposals.check_alone(path, one, li)
+    finally:
+        proposals._settings = usual
+
+
+async def test_what_one_operator_does_alone_adds_up_over_the_day(office: Office) -> None:
+    proposals = office.bank.process.proposals
+    assert proposals is not None
+    key, usual = await office.bank.account(), proposals._settings
+    path = f"/{LEDGER}/Post"
+
+    async def alone(who: str, yuan: int, trade_no: str) -> bool:
+        request = ledger.PostRequest(posting=posting(key, yuan * YUAN, trade_no))
+        caller = Caller("operator", "li", frozenset({FINANCE_MAKER}), who)
+        try:
+            await proposals.check_alone(path, request, caller)
+        except ProposalRequired:
+            return False
+        return True
+
+    try:
+        proposals._settings = usual.model_copy(update={"alone_max_micros": 10 * YUAN})
+        at_once = await asyncio.gather(*(alone("31", 1, f"sum-{n}") for n in range(30)))
+        assert sum(at_once) == 10
+        assert not await alone("31", 1, "one more")
+        made = at_once.index(True)
+        assert await alone("31", 1, f"sum-{made}")  # a repeat is the same call
+        assert await alone("32", 10, "another operator")
+        await as_owner(office, "UPDATE alone_call SET day = day - 1 WHERE operator_id = '31'")
+        assert await alone("31", 10, "the next day")
+        assert not await alone("31", 1, "and no more")
     finally:
         proposals._settings = usual
 

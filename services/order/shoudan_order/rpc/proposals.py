@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 from shoudan.core.v1 import work_service_pb2 as work_pb
@@ -159,11 +159,18 @@ def _differs(there: Any, row: Any, limit_ppm: int) -> bool:
     """Whether a price is new, or differs by more than so many millionths of what it was."""
     if there is None:
         return True
-    names = [one.name for one in fields(row) if one.name.endswith("_ppm") or one.name in PRICES]
+    kind: Any = row.__class__
     return any(
         abs(getattr(row, name) - getattr(there, name)) * 1_000_000
         > limit_ppm * abs(getattr(there, name))
-        for name in names
+        for name in _price_names(kind)
+    )
+
+
+@cache
+def _price_names(kind: Any) -> tuple[str, ...]:
+    return tuple(
+        one.name for one in fields(kind) if one.name.endswith("_ppm") or one.name in PRICES
     )
 
 
