@@ -151,7 +151,8 @@ class Parties:
             shown = {
                 name: value
                 for name, value in answer.headers.items()
-                if not name.startswith("RateLimit") and name not in {"Date", "Content-Length"}
+                if not name.startswith("RateLimit")
+                and name not in {"Date", "Content-Length", "X-Request-Id"}
             }
             return answer.status, shown, await answer.text()
 
