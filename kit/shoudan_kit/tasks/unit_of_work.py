@@ -77,7 +77,7 @@ class WorkTasks:
         deadline_s: float | None = None,
         queue: str | None = None,
         count_max: int | None = None,
-        trace_keys: Iterable[str] = (),
+        trace_keys: Iterable[str] | None = None,
     ) -> int:
         """Make a task, due at once or after `delay_s`; its id. `deadline_s` counts from now.
 

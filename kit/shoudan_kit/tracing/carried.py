@@ -75,14 +75,15 @@ def entered(
     named: dict[str, Trace] = {}
     for key, parent in by_key.items():
         trace = named[key] = _hop(hops, parent)
-        if not key.startswith(ITEM):
+        if trace.sampled and not key.startswith(ITEM):
             remember(key, trace)
-    recorded = [(parent, trace) for parent, trace in hops.items() if trace.sampled]
-    return Hops(Carried(named, sole, stored=stored), recorded)
+    return Hops(Carried(named, sole, stored=stored), list(hops.items()))
 
 
 def _hop(hops: dict[Trace, Trace], parent: Trace) -> Trace:
-    """The hop that follows; one for all keys of the same trace."""
+    """The hop that follows; one for all keys of the same trace, and no other where nothing is recorded."""
+    if not parent.sampled:
+        return parent
     trace = hops.get(parent)
     if trace is None:
         trace = hops[parent] = parent.child()
@@ -169,8 +170,10 @@ def stored_of(key: str | None) -> str | None:
     every row, which is a tenth of an order's bytes.
     """
     trace = trace_of(key)
-    if trace is None:
-        return None
+    return None if trace is None else _stored(trace)
+
+
+def _stored(trace: Trace) -> str | None:
     carried = _carried.get()
     return trace.text if trace.sampled or (carried is not None and carried.stored) else None
 
@@ -196,14 +199,15 @@ def unpacked(text: str) -> dict[str, Trace]:
 
 
 def of_new_task(
-    order_no: str | None, keys: Iterable[str] = ()
+    order_no: str | None, keys: Iterable[str] | None = None
 ) -> tuple[Mapping[str, Trace], str | None]:
     """The traces of a task about `order_no`, or about many `keys`, and what its row stores of them."""
-    found = {key: one for key in keys if (one := trace_of(key)) is not None and one.sampled}
-    if found:
-        return found, packed(found, TASK_TRACES_MAX)
+    if keys is not None:
+        found = {key: one for key in keys if (one := trace_of(key)) is not None and one.sampled}
+        if found:
+            return found, packed(found, TASK_TRACES_MAX)
     trace = trace_of(order_no)
-    return ({}, None) if trace is None else ({order_no or "": trace}, stored_of(order_no))
+    return ({}, None) if trace is None else ({order_no or "": trace}, _stored(trace))
 
 
 def call_metadata() -> Metadata:

@@ -78,6 +78,7 @@ class Sender:
         self._switching = False
         writer.in_progress = lambda: len(self._known)
         self._http = self._new_http(supplier)
+        _show_state(supplier)
         self._asking = asyncio.Semaphore(settings.query_concurrency_max)
         self._breaker = Breaker(
             BreakerRules(
@@ -118,8 +119,7 @@ class Sender:
         if old.concurrency_max != supplier.concurrency_max:
             leaving, self._http = self._http, self._new_http(supplier)
             self._spawn(self._retire(leaving, old.timeout_s))
-        state = 0 if supplier.state is SupplierState.OPEN else 2 - supplier.tripped
-        metrics.BREAKER_STATE(supplier.channel_no).set(state)
+        _show_state(supplier)
         self._wake.set()
         self._pump_soon()
 
@@ -357,3 +357,8 @@ class Sender:
             _log.warning("switch_failed", error=type(error).__name__)
         finally:
             self._switching = False
+
+
+def _show_state(supplier: Supplier) -> None:
+    state = 0 if supplier.state is SupplierState.OPEN else 2 - supplier.tripped
+    metrics.BREAKER_STATE(supplier.channel_no).set(state)
