@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import ssl
 from collections.abc import Mapping
 from typing import Final, cast
 
@@ -39,8 +40,15 @@ _log = get_logger("gateway")
 class Site:
     """One listening address with the gateway behind it."""
 
-    def __init__(self, gateway: Gateway, settings: GatewaySettings, host: str, port: int) -> None:
-        self._gateway, self._settings = gateway, settings
+    def __init__(
+        self,
+        gateway: Gateway,
+        settings: GatewaySettings,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._gateway, self._settings, self._tls = gateway, settings, tls
         self._host, self.port = host, port
         self._runner: web.ServerRunner | None = None
 
@@ -50,7 +58,9 @@ class Site:
         self._runner = web.ServerRunner(self._gateway.listener(), shutdown_timeout=left_s)
         await self._runner.setup()
         backlog = self._settings.backlog
-        await web.TCPSite(self._runner, self._host, self.port, backlog=backlog).start()
+        await web.TCPSite(
+            self._runner, self._host, self.port, backlog=backlog, ssl_context=self._tls
+        ).start()
         self.port = int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
@@ -102,10 +112,11 @@ async def start(app: App[GatewaySettings]) -> Running:
             settings,
             host,
             port,
+            tls,
         )
-        for shown, host, port in (
-            (outer, settings.listen_host, settings.listen_port),
-            (inner, settings.internal_host, settings.internal_port),
+        for shown, host, port, tls in (
+            (outer, settings.listen_host, settings.listen_port, None),
+            (inner, settings.internal_host, settings.internal_port, _internal_tls(app)),
         )
     ]
     for site in sites:
@@ -123,6 +134,12 @@ async def start(app: App[GatewaySettings]) -> Running:
         closers=(close,),
         checks={"catalogue": channels.ready, "backends": health.ready},
     )
+
+
+def _internal_tls(app: App[GatewaySettings]) -> ssl.SSLContext | None:
+    """What the internal listener speaks TLS with; None for plain HTTP."""
+    wanted = app.settings.internal_tls and app.identity is not None
+    return app.identity.server_context() if wanted and app.identity is not None else None
 
 
 SERVICE = Service(name="gateway", settings=GatewaySettings, start=start)

@@ -59,7 +59,12 @@ class GatewaySettings(ProcessSettings):
     )
     internal_host: str = Field(
         "127.0.0.1",
-        description="Address of the internal listener (ledger); without TLS, so loopback alone in prod.",
+        description="Address of the internal listener (ledger); without internal_tls loopback alone in prod.",
+    )
+    internal_tls: bool = Field(
+        False,
+        description="Whether the internal listener speaks TLS 1.3 with tls_cert; clients show a token, no "
+        "certificate.",
     )
     internal_port: Port = Field(
         8601, description="Port of the internal listener; 0 takes any free one.", examples=[8601]
@@ -243,7 +248,9 @@ class GatewaySettings(ProcessSettings):
         ):
             if getattr(self, part) > getattr(self, whole):
                 yield f"{part}: must not be above {whole}"
-        if self.profile == "prod" and not is_loopback(self.internal_host):
+        if self.internal_tls and self.tls_files is None:
+            yield "internal_tls: needs tls_cert, tls_key and tls_ca"
+        if self.profile == "prod" and not (self.internal_tls or is_loopback(self.internal_host)):
             yield f"internal_host: {self.internal_host} is reached from outside, and has no TLS"
         if self.nonce_keep_s < 2 * self.sign_window_s:
             yield "nonce_keep_s: must be at least twice sign_window_s"

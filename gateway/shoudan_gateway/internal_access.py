@@ -91,7 +91,7 @@ def _handed_on(inbound: Inbound, endpoint: Endpoint[Any, Any], authorization: st
 
 
 def mode_of(settings: GatewaySettings) -> Mode:
-    """As of the services, but TLS changes nothing: this port has none, and is of this machine alone."""
+    """As of the services, but TLS changes nothing: outside of prod who calls from this machine is let in."""
     if settings.callers != "auto":
         return settings.callers
     return "enforce" if settings.profile == "prod" else "loopback"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import time
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan_gateway import partners, signing
+from shoudan_gateway.app import SERVICE as GATEWAY
+from shoudan_gateway.app import ports
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.internal_access import InternalAccess, right_for
 from shoudan_gateway.protocol import GatewayError, Inbound, Problem
@@ -20,8 +25,12 @@ from shoudan_kit.config import Secret
 from shoudan_kit.rpc.rights import ROLES
 from shoudan_kit.secrets.tokens import TokenSigner, key_set
 from shoudan_kit.service import Process
+from shoudan_kit.tls.authority import Authority
+from shoudan_kit.tls.names import server_name
 from shoudan_pay.app import SERVICE as PAY
 from shoudan_pay.config import PaySettings
+from tests.credentials import files_of, tls_of
+from tests.poll import eventually
 
 SYSTEM: Final = "here"
 KEY: Final = Ed25519PrivateKey.generate()
@@ -194,6 +203,55 @@ def test_in_prod_the_internal_listener_is_reached_from_this_machine_alone(host: 
     ]
     assert len(mistakes("test", host)) == 1  # a profile without secrets leaves no machine at all
     assert mistakes("prod", "127.0.0.1") == mistakes("prod", "::1") == []
+    with_tls = GatewaySettings.model_construct(
+        profile="prod", internal_host=host, internal_tls=True
+    )
+    mistaken = [one for one in with_tls.cross_check() if one.startswith("internal")]
+    assert mistaken == ["internal_tls: needs tls_cert, tls_key and tls_ca"]
+
+
+async def test_the_internal_listener_speaks_tls_with_the_newest_certificate(tmp_path: Path) -> None:
+    authority = Authority.init(tmp_path / "pki")
+    authority.issue("gateway")
+    keys = tmp_path / "keys.json"
+    keys.write_bytes(key_set([KEY.public_key()]))
+    given: dict[str, Any] = {"profile": "test", "listen_port": 0, "internal_port": 0, "drain_s": 1}
+    known = {"callers": "enforce", "system_id": SYSTEM, "token_keys": [str(keys)]}
+    settings = GatewaySettings(internal_tls=True, **given, **known, **tls_of(authority, "gateway"))
+    process: Process[GatewaySettings] = Process(GATEWAY, settings)
+    await process.start()
+    _, port = ports(process.running)
+    trusted = ssl.create_default_context(cafile=str(files_of(authority, "gateway").ca))
+    name = server_name("gateway")
+
+    async def serial(context: ssl.SSLContext = trusted) -> str:
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=context, server_hostname=name
+        )
+        shown = writer.get_extra_info("peercert")["serialNumber"]
+        writer.close()
+        return shown
+
+    try:
+        first = await serial()
+        async with aiohttp.ClientSession() as http:
+            url = f"https://127.0.0.1:{port}/account/query"
+            async with http.get(url, ssl=trusted, server_hostname=name) as answer:
+                assert answer.status == MISSING[0]
+            with pytest.raises(aiohttp.ClientError):
+                await http.get(url.replace("https", "http"))
+        older = ssl.create_default_context(cafile=str(files_of(authority, "gateway").ca))
+        older.maximum_version = ssl.TLSVersion.TLSv1_2
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await serial(older)
+        authority.issue("gateway")
+
+        async def renewed() -> bool:
+            return await serial() != first
+
+        await eventually(renewed, 20)
+    finally:
+        await process.stop()
 
 
 ROWS = "SELECT action, caller_kind, caller_ref, address, before, after FROM audit_log ORDER BY id"

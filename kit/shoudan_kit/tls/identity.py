@@ -154,6 +154,29 @@ class Identity:
             expires=self._material.expires.isoformat(),
         )
 
+    def server_context(self) -> ssl.SSLContext:
+        """For listeners of Python's own TLS (HTTP): TLS 1.3, at each connection our newest certificate.
+
+        Clients need no certificate: they are known by what they send.
+        """
+        first, serial = self._server_context(), self.material.serial
+        newest = first
+
+        def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+            nonlocal newest, serial
+            if self.material.serial != serial:
+                newest, serial = self._server_context(), self.material.serial
+            connection.context = newest
+
+        first.sni_callback = renew
+        return first
+
+    def _server_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(self.files.cert, self.files.key)
+        return context
+
     def client_context(self) -> ssl.SSLContext:
         """For connections of Python's own TLS (NATS): TLS 1.3, our certificate, our authorities alone."""
         material = self.material
