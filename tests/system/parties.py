@@ -40,6 +40,7 @@ SUPPLIERS = {OWN: "ycup", OTHER: "dearup"}
 NOTIFY_KEY = "a-notify-key-of-at-least-32-characters"
 FOREIGN_FACE = "77"
 ORDERS = ("order", "refunded_order", "taken_by_get", "taken_by_post", "foreign_face")
+OF_EACH_CALL = {"date", "content-length", "x-request-id"}  # headers
 ENDS_S = 60
 _numbers = itertools.count(1)
 
@@ -151,8 +152,7 @@ class Parties:
             shown = {
                 name: value
                 for name, value in answer.headers.items()
-                if not name.startswith("RateLimit")
-                and name not in {"Date", "Content-Length", "X-Request-Id"}
+                if not name.startswith("RateLimit") and name.lower() not in OF_EACH_CALL
             }
             return answer.status, shown, await answer.text()
 
