@@ -14,7 +14,7 @@ from shoudan_order import notifies
 from shoudan_order.config import OrderSettings
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang import notices
-from shoudan_pay.dingdang.kinds import TELL
+from shoudan_pay.dingdang.kinds import SEND_NOTICE
 from shoudan_pay.payserver import polling
 from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND
 
@@ -84,7 +84,7 @@ def test_one_domain_never_takes_all_places_for_notices() -> None:
         most(PaySettings, "platform_calls_max"),
     ):
         limits = notices.bounds(calls_max)
-        assert limits.group_max < limits.total_max < TELL.parallel
+        assert limits.group_max < limits.total_max < SEND_NOTICE.parallel
 
 
 def test_one_domain_never_takes_all_threads_of_look_ups() -> None:

@@ -88,8 +88,8 @@ def lint(schema: Schema, last: str) -> list[str]:
             except NeedsDatabase as error:
                 found.append(f"{where}: {error}")
             else:
-                told = (*of_phase(one.phase, sql), *of_squawk(one.phase, sql))
-                found += (f"{where}: {text}" for text in told)
+                texts = (*of_phase(one.phase, sql), *of_squawk(one.phase, sql))
+                found += (f"{where}: {text}" for text in texts)
         before = one.number
     return found
 

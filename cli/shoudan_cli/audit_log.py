@@ -195,10 +195,12 @@ def _line(row: dict[str, Any]) -> str:
     what = f"{row['subject_kind']} {row['subject_key']}".strip()
     before = f"{row['before']} → " if row["before"] else ""
     proposal = f"  proposal {row['proposal_id']}" if row["proposal_id"] else ""
-    told = "".join(f"\n    {text}" for text in (f"{before}{row['after']}", row["reason"]) if text)
+    details = "".join(
+        f"\n    {text}" for text in (f"{before}{row['after']}", row["reason"]) if text
+    )
     head = f"{time}  {row['service']}  {row['action']}  {row['caller_kind']} {who}"
     address = f"  from {row['address']}" if row["address"] else ""
-    return f"{head}{address}  {what}  {row['outcome']}{proposal}{told}"
+    return f"{head}{address}  {what}  {row['outcome']}{proposal}{details}"
 
 
 # ---------------------------------------------------------------- export

@@ -86,7 +86,7 @@ class Figures:
 @dataclass(frozen=True, slots=True)
 class _Mark:
     at_s: float
-    told: int
+    reported: int
     cpu: dict[str, float]
 
 
@@ -94,7 +94,7 @@ class Orders(order_stubs.OrderServiceServicer):
     """An order service that counts what it is told, and wakes whoever waits for it."""
 
     def __init__(self) -> None:
-        self.told = 0
+        self.reported = 0
         self.failed = 0
         self.came = asyncio.Event()
         self.waited: dict[int, asyncio.Future[None]] = {}
@@ -106,7 +106,7 @@ class Orders(order_stubs.OrderServiceServicer):
             self.failed += not one.succeeded
             if (waiting := self.waited.pop(one.id, None)) is not None:
                 waiting.set_result(None)
-        self.told += len(acks)
+        self.reported += len(acks)
         self.came.set()
         return order_pb.ReportResultsResponse(acks=acks)
 
@@ -130,7 +130,7 @@ class Site:
         """
         while not self.enough:
             self.orders.came.clear()
-            while not self.enough and self.asked - self.orders.told <= ahead - CREATE_MAX:
+            while not self.enough and self.asked - self.orders.reported <= ahead - CREATE_MAX:
                 await self._create(SLOW, list(itertools.islice(_numbers, CREATE_MAX)))
             await self.orders.came.wait()
 
@@ -150,9 +150,9 @@ class Site:
             await asyncio.sleep(delay_s)
             while (began := time.perf_counter()) < stop:
                 number = next(_numbers)
-                told = self.orders.waited[number] = asyncio.get_running_loop().create_future()
+                reported = self.orders.waited[number] = asyncio.get_running_loop().create_future()
                 await self._create(channel_no, [number])
-                await told
+                await reported
                 took_s.append(time.perf_counter() - began)
                 await asyncio.sleep(max(0.0, PROBE_EVERY_S - took_s[-1]))
 
@@ -165,7 +165,7 @@ class Site:
         """Whether all that was asked for is told as delivered, and a supplier did each once."""
 
         async def answered() -> bool:
-            return self.orders.told == self.asked
+            return self.orders.reported == self.asked
 
         if not await until(answered, END_S_MAX):
             return False
@@ -246,7 +246,7 @@ async def _measure(
         site.orders.came.set()
         await supplying
     say(f"beside the slow one: {beside}; in a process of its own: {apart}")
-    count = max(1, last.told - first.told)
+    count = max(1, last.reported - first.reported)
     spent = {name: (last.cpu[name] - first.cpu[name]) * 1e6 / count for name in pids}
     rate = count / (last.at_s - first.at_s)
     return Figures(
@@ -267,7 +267,7 @@ async def _measure(
 
 
 def _mark(site: Site, pids: Mapping[str, int]) -> _Mark:
-    return _Mark(time.perf_counter(), site.orders.told, usage(pids))
+    return _Mark(time.perf_counter(), site.orders.reported, usage(pids))
 
 
 def _mib(pid: int) -> float:

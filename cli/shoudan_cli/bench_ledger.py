@@ -265,8 +265,8 @@ async def _accounts(stub: Any, count: int) -> list[pb.AccountKey]:
 async def _verified(stub: Any, say: Callable[[str], None]) -> None:
     """A figure of a ledger that does not add up is worth nothing."""
     began = time.perf_counter()
-    told: list[Any] = [one async for one in stub.Verify(pb.VerifyRequest())]
-    last = told[-1]
+    answers: list[Any] = [one async for one in stub.Verify(pb.VerifyRequest())]
+    last = answers[-1]
     if last.findings or not last.done:
         raise Failed(f"the ledger does not add up: {last.findings}")
     say(f"verified {last.records:,} records in {time.perf_counter() - began:.1f} s")

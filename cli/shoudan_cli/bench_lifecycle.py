@@ -97,23 +97,25 @@ async def bench(seconds: float, in_flight: int, say: Callable[[str], None]) -> F
         try:
             await preallocate_wal(system.postgres)
             await _fill(clients)
-            told, first, last = await _load(system, seconds, in_flight)
-            placed = told["placed"] - told["refused"]
+            measured, first, last = await _load(system, seconds, in_flight)
+            placed = measured["placed"] - measured["refused"]
             checks = Checks(
-                all_final=await _all_final(system, placed) and not told["refused"],
+                all_final=await _all_final(system, placed) and not measured["refused"],
                 ledger_verified=await _verified(clients),
                 fulfilled_once=await _fulfilled_once(system, placed),
             )
         finally:
             await clients.close()
-        say(f"{told['placed']} placed, {told['refused']} refused {told['reasons']}, {checks}")
+        say(
+            f"{measured['placed']} placed, {measured['refused']} refused {measured['reasons']}, {checks}"
+        )
         tps = await _tpcb(system, seconds)
     if not (checks.all_final and checks.ledger_verified and checks.fulfilled_once):
         raise ChecksFailed(checks)
-    return _figures(told, first, last, tps, checks)
+    return _figures(measured, first, last, tps, checks)
 
 
-def _figures(told: Any, first: Mark, last: Mark, tps: float, checks: Checks) -> Figures:
+def _figures(measured: Any, first: Mark, last: Mark, tps: float, checks: Checks) -> Figures:
     count = last.complete - first.complete
     rate = count / (last.at_s - first.at_s)
     spent = {name: (last.cpu[name] - first.cpu[name]) * 1e6 / max(1, count) for name in last.cpu}
@@ -123,8 +125,8 @@ def _figures(told: Any, first: Mark, last: Mark, tps: float, checks: Checks) -> 
         cpu_us_per_order={"total": round(sum(spent[name] for name in OWN), 1), **each},
         tpcb_tps=round(tps, 1),
         ratio=round(rate / tps, 3),
-        p50_ms=round(told["p50_ms"], 1),
-        p99_ms=round(told["p99_ms"], 1),
+        p50_ms=round(measured["p50_ms"], 1),
+        p99_ms=round(measured["p99_ms"], 1),
         checks=checks,
     )
 
@@ -182,8 +184,8 @@ async def _all_final(system: System, placed: int) -> bool:
 async def _verified(clients: Clients) -> bool:
     stub: Any = pay_grpc.LedgerServiceStub(clients.channel("pay"))
     last: Any = None
-    async for told in stub.Verify(pay.VerifyRequest()):
-        last = told
+    async for answer in stub.Verify(pay.VerifyRequest()):
+        last = answer
     return last is not None and last.done and not last.findings
 
 

@@ -72,14 +72,14 @@ def schemas() -> dict[str, MetaData]:
 
 def script(service: str, metadata: MetaData, dialect: str) -> str:
     """One database whole; what the dialect cannot say stands above its table as a comment."""
-    told = translated(metadata, dialect)
+    translation = translated(metadata, dialect)
     compiler = dialect_of(dialect)
     lines = [f"-- {service}: {HEAD[dialect]}", ""]
     if dialect == "mysql":
         lines += [f"{statement};\n" for statement in _own_database(service)]
     lines += [f"{statement};\n" for statement in _before(metadata, dialect, compiler)]
-    for table in told.metadata.sorted_tables:
-        lines += [f"-- left out: {what}" for what in told.missing.get(table.name, ())]
+    for table in translation.metadata.sorted_tables:
+        lines += [f"-- left out: {what}" for what in translation.missing.get(table.name, ())]
         lines += [f"{statement};\n" for statement in statements(table, compiler)]
     return "\n".join(lines)
 

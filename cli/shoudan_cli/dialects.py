@@ -76,7 +76,7 @@ def dialect_of(name: str) -> Dialect:
 
 
 @dataclass(slots=True)
-class Told:
+class Translation:
     """The same tables in other words, and by table what could not be said."""
 
     metadata: MetaData
@@ -87,15 +87,15 @@ class Told:
         self.missing.setdefault(table, []).append(what)
 
 
-def translated(source: MetaData, name: str) -> Told:
+def translated(source: MetaData, name: str) -> Translation:
     """`source` for "mysql" or "oracle"; PostgreSQL's own is given back as it is."""
     if name == "postgresql":
-        return Told(source)
+        return Translation(source)
     words = Words(name)
-    told = Told(MetaData(naming_convention=source.naming_convention))
+    translation = Translation(MetaData(naming_convention=source.naming_convention))
     for table in source.sorted_tables:
-        words.tell(table, told)
-    return told
+        words.translate(table, translation)
+    return translation
 
 
 def keyed_columns(table: Table) -> set[str]:
@@ -118,20 +118,20 @@ class Words:
         self.name, self._dialect = name, dialect_of(name)
         self._quote = self._dialect.identifier_preparer.quote
 
-    def tell(self, table: Table, told: Told) -> None:
+    def translate(self, table: Table, translation: Translation) -> None:
         """Add `table` in this dialect's words."""
         keyed = keyed_columns(table)
         columns = [self._column(c, keyed=c.name in keyed) for c in table.columns]
         made = Table(
             copied_name(table),
-            told.metadata,
+            translation.metadata,
             *columns,
             comment=table.comment,
             **self._options(table),
         )
         for rule in sorted(table.constraints, key=lambda one: str(one.name)):
-            self._constrain(table, rule, made, told)
-        self._index(table, made, told)
+            self._constrain(table, rule, made, translation)
+        self._index(table, made, translation)
 
     def _options(self, table: Table) -> dict[str, Any]:
         if self.name != "mysql":
@@ -201,7 +201,7 @@ class Words:
 
     # ------------------------------------------------------------ rules and indexes
 
-    def _constrain(self, table: Table, rule: Any, made: Table, told: Told) -> None:
+    def _constrain(self, table: Table, rule: Any, made: Table, translation: Translation) -> None:
         names = [c.name for c in getattr(rule, "columns", ())]
         if isinstance(rule, UniqueConstraint):
             made.append_constraint(UniqueConstraint(*names, name=rule.name))
@@ -211,7 +211,7 @@ class Words:
         elif isinstance(rule, CheckConstraint):
             words = self._rule(table, str(rule.sqltext))
             if words is None:
-                told.note(made.name, f"CHECK {rule.name} ({rule.sqltext}): no word for it")
+                translation.note(made.name, f"CHECK {rule.name} ({rule.sqltext}): no word for it")
             else:
                 made.append_constraint(CheckConstraint(words, name=rule.name))
 
@@ -234,7 +234,7 @@ class Words:
             words = re.sub(rf"\b{name}\b", self._quote(name), words)
         return words
 
-    def _index(self, table: Table, made: Table, told: Told) -> None:
+    def _index(self, table: Table, made: Table, translation: Translation) -> None:
         bound = (PrimaryKeyConstraint, UniqueConstraint)
         there = [[c.name for c in k.columns] for k in table.constraints if isinstance(k, bound)]
         for index in sorted(table.indexes, key=lambda one: str(one.name)):
@@ -244,12 +244,12 @@ class Words:
             if where is not None:
                 shown += f" WHERE {where}"
             if where is not None and index.unique:
-                told.note(made.name, f"UNIQUE {shown}: no index over some rows alone")
+                translation.note(made.name, f"UNIQUE {shown}: no index over some rows alone")
             elif names in there:
-                told.note(made.name, f"{shown}: another key has the same columns")
+                translation.note(made.name, f"{shown}: another key has the same columns")
             else:
                 if where is not None:
-                    told.note(made.name, f"{shown}: made over all rows")
+                    translation.note(made.name, f"{shown}: made over all rows")
                 there.append(names)
                 Index(index.name, *(made.c[name] for name in names), unique=index.unique)
 

@@ -53,7 +53,7 @@ def example(request_no: str, notify_url: str) -> str:
 
 
 async def watch(
-    clients: Clients, gateway_url: str, sandbox_url: str, tell: Callable[[str], None]
+    clients: Clients, gateway_url: str, sandbox_url: str, show: Callable[[str], None]
 ) -> Life:
     """Place the example order and wait for its whole life. Raises Failed when a part of it is missing."""
     async with aiohttp.ClientSession(
@@ -63,11 +63,11 @@ async def watch(
         inbox = f"{sandbox_url}/inbox/test"
         url = gateway_url + example(request_no, inbox)
         before = await _balance(clients)
-        tell(f"GET {url}")
+        show(f"GET {url}")
         began, wall = time.perf_counter(), time.time()
         answer = await _get(http, url)
         answered_s = time.perf_counter() - began
-        tell(f"  {_json(answer)}   {answered_s * 1000:.1f} ms")
+        show(f"  {_json(answer)}   {answered_s * 1000:.1f} ms")
         order = await _ended(clients, request_no)
         notify = await _letter(http, inbox, request_no)
         query = await _get(

@@ -117,7 +117,7 @@ class Load:
         self._free: deque[Asker] = deque()
         self._stopping = False
         self._query = b""
-        self._all_told = asyncio.Event()
+        self._all_ended = asyncio.Event()
         self.tally = Tally()
 
     async def run(self, stop: asyncio.Event) -> Tally:
@@ -137,7 +137,7 @@ class Load:
         self._stopping = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OWED_S_MAX):
-                await self._all_told.wait()
+                await self._all_ended.wait()
         server.close()
         return self.tally
 
@@ -149,7 +149,7 @@ class Load:
 
     def _pump(self) -> None:
         if self._stopping and not self._began:
-            self._all_told.set()
+            self._all_ended.set()
         while self._free and (number := self._next()):
             asker = self._free.popleft()
             asker.request_no = number
@@ -219,5 +219,5 @@ async def _main(gateway_url: str, in_flight_max: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    told = uvloop.run(_main(sys.argv[1], int(sys.argv[2])))
-    sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
+    measured = uvloop.run(_main(sys.argv[1], int(sys.argv[2])))
+    sys.stdout.buffer.write(orjson.dumps(measured) + b"\n")

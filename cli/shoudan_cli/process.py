@@ -104,16 +104,16 @@ def _migrate(
     verb = "to run" if plan_only else "run"
     console.print(f"{name}: at {done.current or 'nothing'}, {len(done.pending)} {verb}")
     for one in done.pending:
-        _tell(one)
+        _print(one)
     for words in done.parts:
         console.print(f"  {words}", markup=False, highlight=False)
     if done.waiting:
         console.print("  after every process runs this release: shoudan migrate --contract")
         for one in done.waiting:
-            _tell(one)
+            _print(one)
 
 
-def _tell(one: Any) -> None:
+def _print(one: Any) -> None:
     """A revision with its phase and what it locks."""
     console.print(f"  {one} ({one.phase})", markup=False, highlight=False)
     for table, lock in one.locks:

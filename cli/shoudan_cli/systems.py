@@ -172,8 +172,8 @@ async def proved(
     Raises SystemUnclear when it is another than `system` (None: than those that noted the address), or
     when two answer.
     """
-    heard = await asyncio.gather(*(answering(*one, identity) for one in targets.items()))
-    answers = [one for one in heard if one is not None]
+    found = await asyncio.gather(*(answering(*one, identity) for one in targets.items()))
+    answers = [one for one in found if one is not None]
     for answer in answers:
         owners = [system] if system else _noted_by(answer.target)
         if owners and answer.id not in {one.id for one in owners}:

@@ -206,5 +206,5 @@ def _lines(item: pb.OpenWork) -> str:
     amount = f"  {row['amount']} 元" if item.amount_micros else ""
     head = f"{item.kind} {item.key}  {item.state}{amount}  since {since} ({age})"
     words: Sequence[str] = (item.reason, item.evidence)
-    told = "".join(f"\n    {text}" for text in words if text)
-    return f"{head}{told}\n    decide: {', '.join(item.decisions) or 'see the runbook'}"
+    details = "".join(f"\n    {text}" for text in words if text)
+    return f"{head}{details}\n    decide: {', '.join(item.decisions) or 'see the runbook'}"

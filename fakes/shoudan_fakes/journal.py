@@ -23,7 +23,7 @@ class Line(msgspec.Struct):
     effect: str
 
 
-class Told(msgspec.Struct, gc=False):
+class Entry(msgspec.Struct, gc=False):
     """What the journal says about one order number."""
 
     channel_no: str
@@ -44,7 +44,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.told: dict[str, Told] = {}
+        self.entries: dict[str, Entry] = {}
         self.deliveries_of: dict[str, int] = {}
         self.attempts = 0
         self.fulfilled = 0
@@ -72,23 +72,23 @@ class Journal:
         os.truncate(self.path, whole)
 
     def _learn(self, line: Line) -> None:
-        told = self.told.get(line.order_no)
-        if told is None:
-            told = self.told[line.order_no] = Told(line.channel_no, line.amount, line.tail)
+        entry = self.entries.get(line.order_no)
+        if entry is None:
+            entry = self.entries[line.order_no] = Entry(line.channel_no, line.amount, line.tail)
             if line.order_id:
                 self.deliveries_of[line.order_id] = self.deliveries_of.get(line.order_id, 0) + 1
-        if line.attempt > told.attempts:
-            told.attempts = line.attempt
+        if line.attempt > entry.attempts:
+            entry.attempts = line.attempt
             self.attempts += 1
             if line.attempt > 1:
                 self.asked_again.add(line.order_no)
         if line.effect == "fulfilled":
-            told.fulfilled += 1
+            entry.fulfilled += 1
             self.fulfilled += 1
-            if told.fulfilled > 1:
+            if entry.fulfilled > 1:
                 self.twice.add(line.order_no)
         elif line.effect == "failed":
-            told.failed += 1
+            entry.failed += 1
             self.failed += 1
 
     def write(self, line: Line) -> asyncio.Future[None]:

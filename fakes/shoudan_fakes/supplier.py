@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from shoudan_fakes.journal import Journal, Line, Told
+from shoudan_fakes.journal import Entry, Journal, Line
 from shoudan_fakes.scripts import (
     CODE_FAILED,
     CODE_NO_SUCH_ORDER,
@@ -74,7 +74,7 @@ class Supplier:
         return {
             "/supplier/request": self.request,
             "/supplier/query": self.query,
-            "/supplier/journal": self.told,
+            "/supplier/journal": self.show_journal,
             "/supplier/knobs": self.turn,
         }
 
@@ -113,7 +113,7 @@ class Supplier:
     async def _deliver(self, http: web.BaseRequest, asked: Request) -> web.StreamResponse:
         knobs = self._knobs(asked.channel_no)
         script = SCRIPTS.get(knobs.script) or script_of(asked.account, asked.service_class)
-        if knobs.down or len(self.journal.told) >= ORDERS_MAX:
+        if knobs.down or len(self.journal.entries) >= ORDERS_MAX:
             return web.Response(status=503, text="the sandbox supplier is down or full")
         if script.fate is Fate.LOST_ONCE and asked.order_no not in self._lost:
             self._lost.add(asked.order_no)
@@ -135,13 +135,13 @@ class Supplier:
 
     async def _fulfil(self, asked: Request, script: Script, knobs: Knobs) -> None:
         """Do what the script says, once for each number unless told to promise nothing."""
-        told = self.journal.told.get(asked.order_no)
-        attempt = 1 if told is None else told.attempts + 1
-        effect = self._effect(asked, script, told, knobs)
+        entry = self.journal.entries.get(asked.order_no)
+        attempt = 1 if entry is None else entry.attempts + 1
+        effect = self._effect(asked, script, entry, knobs)
         await self.journal.write(_line(asked, script, attempt, effect))
 
-    def _effect(self, asked: Request, script: Script, told: Told | None, knobs: Knobs) -> str:
-        ended = told is not None and (told.fulfilled or told.failed)
+    def _effect(self, asked: Request, script: Script, entry: Entry | None, knobs: Knobs) -> str:
+        ended = entry is not None and (entry.fulfilled or entry.failed)
         if (ended and knobs.idempotent) or script.fate is Fate.NEVER:
             return "none"
         if script.fate is Fate.FIRST_ONLY:
@@ -151,13 +151,13 @@ class Supplier:
 
     async def _fulfil_late(self, asked: Request, script: Script, knobs: Knobs) -> None:
         """Apart from the request, because the caller's hanging up must not stop it."""
-        known = self.journal.told.get(asked.order_no)
+        known = self.journal.entries.get(asked.order_no)
         attempt = 1 if known is None else known.attempts + 1
         await self.journal.write(_line(asked, script, attempt, "none"))
         await asyncio.sleep(knobs.late_s)
-        told = self.journal.told[asked.order_no]
-        if not told.fulfilled:
-            await self.journal.write(_line(asked, script, told.attempts, "fulfilled"))
+        entry = self.journal.entries[asked.order_no]
+        if not entry.fulfilled:
+            await self.journal.write(_line(asked, script, entry.attempts, "fulfilled"))
         await self._notify(asked, knobs.notify_after_s)
 
     def _answer(self, http: web.BaseRequest, asked: Request, script: Script) -> web.StreamResponse:
@@ -187,12 +187,12 @@ class Supplier:
 
     def _truth(self, order_no: str) -> Reply:
         """What the journal says about a number."""
-        told = self.journal.told.get(order_no)
-        if told is None:
+        entry = self.journal.entries.get(order_no)
+        if entry is None:
             return Reply(order_no, CODE_NO_SUCH_ORDER, "no such order")
-        if told.fulfilled:
-            return Reply(order_no, CODE_OK, "success", f"S{order_no}", told.amount)
-        if told.failed:
+        if entry.fulfilled:
+            return Reply(order_no, CODE_OK, "success", f"S{order_no}", entry.amount)
+        if entry.failed:
             return Reply(order_no, CODE_FAILED, "refused", f"S{order_no}")
         return Reply(order_no, CODE_UNKNOWN, "in progress", f"S{order_no}")
 
@@ -212,17 +212,17 @@ class Supplier:
             return web.Response(status=503, text="the sandbox supplier is down")
         return web.Response(body=self._encode(self._truth(asked.order_no)), headers=JSON)
 
-    async def told(self, http: web.BaseRequest) -> web.StreamResponse:
+    async def show_journal(self, http: web.BaseRequest) -> web.StreamResponse:
         """The journal in numbers; `?order_no=` tells about one number."""
         journal = self.journal
         if order_no := http.query.get("order_no"):
-            told = journal.told.get(order_no)
-            if told is None:
+            entry = journal.entries.get(order_no)
+            if entry is None:
                 return web.Response(status=404, text="no such order")
-            return web.Response(body=self._encode(told), headers=JSON)
+            return web.Response(body=self._encode(entry), headers=JSON)
         body = {
             "path": str(journal.path),
-            "orders": len(journal.told),
+            "orders": len(journal.entries),
             "attempts": journal.attempts,
             "fulfilled": journal.fulfilled,
             "failed": journal.failed,

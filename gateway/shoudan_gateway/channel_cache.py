@@ -127,13 +127,13 @@ class ChannelCache:
     def _say_who_is_shut_out(self) -> None:
         """One error line when a channel begins to admit nobody, not one per reading."""
         rules = {no: self._with_stored(rule) for no, rule in (self._rules or {}).items()}
-        shut_out = {no for no, rule in rules.items() if admits_nobody(rule)}
+        shut_out = {no for no, rule in rules.items() if admits_none(rule)}
         for channel_no in sorted(shut_out - self._shut_out):
             _log.error("channel_admits_nobody", channel_no=channel_no)
         self._shut_out = shut_out
 
 
-def admits_nobody(rule: ChannelRule) -> bool:
+def admits_none(rule: ChannelRule) -> bool:
     """Whether no call can be right: an unknown scheme, or a scheme without a key."""
     return rule.auth_mode == "unknown" or bool(rule.auth_mode and not rule.keys)
 

@@ -164,7 +164,7 @@ async def _all_settled(port: int, sandbox: Sandbox, orders: Orders) -> None:
             return False
         for one in answer.results:
             delivery = one.delivery
-            there = sandbox.journal.told.get(delivery.order_no)
+            there = sandbox.journal.entries.get(delivery.order_no)
             number = int(delivery.key.coop_order_id)
             never_arrived = there is None and delivery.query_count > 0
             if number in orders.told:

@@ -90,7 +90,7 @@ async def test_a_number_sent_again_is_answered_as_first_and_fulfilled_once(
 ) -> None:
     for _ in range(3):
         assert await ask(http, sandbox, delivery("0000")) == "R_0000"
-    told = sandbox.journal.told["1"]
+    told = sandbox.journal.entries["1"]
     assert (told.attempts, told.fulfilled) == (3, 1)
     assert sandbox.journal.asked_again == {"1"}
     assert not sandbox.journal.twice
@@ -121,8 +121,8 @@ async def test_the_journal_survives_a_restart_and_a_line_cut_by_a_crash(
         codes = [(await post(http, url, {"order_no": str(n)}))["code"] for n in (1, 2, 3)]
         assert codes == ["R_0000", "R_5124", "R_4040"]
         await ask(http, second, delivery("0000", "1"))
-        assert second.journal.told["1"].fulfilled == 1
-        assert second.journal.told["1"].attempts == 2
+        assert second.journal.entries["1"].fulfilled == 1
+        assert second.journal.entries["1"].attempts == 2
 
 
 async def test_only_the_first_delivery_of_a_partial_order_succeeds(
@@ -167,7 +167,7 @@ async def test_a_late_supplier_fulfils_after_its_caller_has_gone_and_tells(
     inbox = sandbox.inboxes.get("up")
     assert inbox is not None
     await poll_until(lambda: inbox.received == 1)
-    assert sandbox.journal.told["1"].fulfilled == 1
+    assert sandbox.journal.entries["1"].fulfilled == 1
 
 
 async def test_with_a_secret_an_unsigned_request_is_refused_and_a_signed_one_taken(

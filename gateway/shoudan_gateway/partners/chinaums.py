@@ -91,7 +91,7 @@ def read_query(request: Inbound) -> pb.QueryUmsRefundRequest:
 def write_query(answer: pb.QueryUmsRefundResponse, request: Inbound) -> Outbound:
     """Every documented field; numbers are text, as the seed's example has them."""
     asked = raw_signed.members(request.body, QUERY_FIELDS).values
-    told = answer.detail
+    detail = answer.detail
     return Outbound(
         200,
         {
@@ -100,31 +100,31 @@ def write_query(answer: pb.QueryUmsRefundResponse, request: Inbound) -> Outbound
             "responseTimeStamp": beijing(answer.now.ToDatetime(UTC)),
             "mid": asked["mid"],
             "tid": asked["tid"],
-            "refundMerchantContribute": str(told.merchant_contribute_fen),
-            "refundOtherContribute": str(told.other_contribute_fen),
+            "refundMerchantContribute": str(detail.merchant_contribute_fen),
+            "refundOtherContribute": str(detail.other_contribute_fen),
             **_echoed(asked),
             "refundStatus": STATES[answer.state],
             "refundOrderId": answer.refund_order_id,
-            "refundTargetOrderId": told.refund_target_order_id,
-            "seqId": told.seq_id,
-            "settleRefId": told.settle_ref_id,
+            "refundTargetOrderId": detail.refund_target_order_id,
+            "seqId": detail.seq_id,
+            "settleRefId": detail.settle_ref_id,
             "status": "TRADE_SUCCESS" if answer.paid else "UNKNOWN",
             "totalAmount": str(answer.total_fen),
             "merName": answer.mer_name,
             "merOrderId": answer.mer_order_id,
-            "targetOrderId": told.target_order_id,
-            "targetSys": told.target_sys,
-            "targetStatus": told.target_status,
-            "targetMid": told.target_mid,
-            "bankCardNo": told.bank_card_no,
-            "bankInfo": told.bank_info,
-            "refundFunds": told.refund_funds,
-            "refundFundsDesc": told.refund_funds_desc,
-            "payTime": told.pay_time,
-            "settleDate": told.settle_date,
-            "refundInvoiceAmount": str(told.refund_invoice_fen),
-            "yxlmAmount": str(told.yxlm_fen),
-            "sendBackAmount": str(told.send_back_fen),
+            "targetOrderId": detail.target_order_id,
+            "targetSys": detail.target_sys,
+            "targetStatus": detail.target_status,
+            "targetMid": detail.target_mid,
+            "bankCardNo": detail.bank_card_no,
+            "bankInfo": detail.bank_info,
+            "refundFunds": detail.refund_funds,
+            "refundFundsDesc": detail.refund_funds_desc,
+            "payTime": detail.pay_time,
+            "settleDate": detail.settle_date,
+            "refundInvoiceAmount": str(detail.refund_invoice_fen),
+            "yxlmAmount": str(detail.yxlm_fen),
+            "sendBackAmount": str(detail.send_back_fen),
         },
     )
 

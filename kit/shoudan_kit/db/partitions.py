@@ -314,14 +314,14 @@ def _become(grant: Grant, table: Table, span: Span, connection: Connection) -> N
     """Put a partitioned table in the place of this one, with this one as its first part."""
     name, key = table.name, partition_key(table)
     indexes = connection.execute(_INDEXES, {"name": name}).all()
-    told = _value(connection, f"SELECT quote_literal(obj_description('{name}'::regclass))")
+    comment = _value(connection, f"SELECT quote_literal(obj_description('{name}'::regclass))")
     _rename(connection, span)
     _run(
         connection,
         f"CREATE TABLE {name} (LIKE {span.name} INCLUDING ALL EXCLUDING INDEXES)"
         f" PARTITION BY RANGE ({key})",
         f"ALTER TABLE {name} DROP CONSTRAINT {_rule(table)}",
-        f"COMMENT ON TABLE {name} IS {told or 'NULL'}",
+        f"COMMENT ON TABLE {name} IS {comment or 'NULL'}",
         f"ALTER TABLE {name} ADD CONSTRAINT {name}_pkey PRIMARY KEY ({key})",
         *(definition for index, definition in indexes if index != f"{name}_pkey"),
     )

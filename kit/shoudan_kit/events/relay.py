@@ -51,7 +51,7 @@ class _Failures:
         self._batches = 0
         self._quiet_until = 0.0
 
-    def tell(self, batches: int, error: BaseException) -> None:
+    def note(self, batches: int, error: BaseException) -> None:
         """Count these batches and say so, unless something was said a moment ago."""
         self._batches += batches
         if self._now_s() < self._quiet_until:
@@ -115,7 +115,7 @@ class Relay:
                 try:
                     await self._publish(batches)
                 except (*DOWN, DBAPIError) as error:  # the outbox has them
-                    self._failures.tell(len(batches) + len(self._backlog), error)
+                    self._failures.note(len(batches) + len(self._backlog), error)
                     self._backlog.clear()
                 except Exception:
                     _logger.exception("publish_failed", batches=len(batches))

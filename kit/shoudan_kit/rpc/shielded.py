@@ -24,7 +24,7 @@ async def shielded(work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         # Asked for there, so that work whose caller has gone does not fail unseen or unretrieved.
-        task.add_done_callback(_tell)
+        task.add_done_callback(_log_failure)
         raise
 
 
@@ -36,6 +36,6 @@ async def finish_shielded(timeout_s: float) -> int:
     return len(late)
 
 
-def _tell(task: asyncio.Task[Any]) -> None:
+def _log_failure(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) and not isinstance(error, Refusal):
         _log.warning("shielded_work_failed", error=type(error).__name__)

@@ -217,8 +217,8 @@ async def _repeated(
         await context.abort(grpc.StatusCode.NOT_FOUND, "nothing waits under this key")
         raise AssertionError
     if before.word != asked.word:
-        told = f"was decided {before.word} by {before.by}: {before.reason}"
-        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, told)
+        decided = f"was decided {before.word} by {before.by}: {before.reason}"
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, decided)
     return _response(before, repeated=True)
 
 

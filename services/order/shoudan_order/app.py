@@ -23,10 +23,10 @@ from shoudan_order.catalogue import admin
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
 from shoudan_order.credential_kinds import KINDS
-from shoudan_order.delivery_client import Suppliers
+from shoudan_order.delivery_client import DeliveryClient
 from shoudan_order.notifies import Notifier
 from shoudan_order.order_cache import OrdersInMemory
-from shoudan_order.pay_client import PayLedger
+from shoudan_order.pay_client import PayClient
 from shoudan_order.rpc.audit import AuditServicer
 from shoudan_order.rpc.catalogue import CatalogueServicer
 from shoudan_order.rpc.dictionary import DictionaryServicer
@@ -57,8 +57,8 @@ async def start(app: App[OrderSettings]) -> Running:
     settings, ring = app.settings, app.settings.key_ring()
     context = Context(
         app,
-        PayLedger(app.channel("pay"), ident=settings.ledger_ident, call_s=settings.pay_call_s),
-        Suppliers(app.channel("delivery"), call_s=settings.delivery_call_s),
+        PayClient(app.channel("pay"), ident=settings.ledger_ident, call_s=settings.pay_call_s),
+        DeliveryClient(app.channel("delivery"), call_s=settings.delivery_call_s),
         OrdersInMemory(settings.orders_in_memory_max),
         SealedColumn(ACCOUNTS.table, ring, settings.seal_accounts),
         await _credentials(app),

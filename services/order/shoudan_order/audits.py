@@ -254,7 +254,7 @@ async def _resolve_at_delivery(
     reported the other end meanwhile, and success of what was never handed over.
     """
     succeeded = decision.status == AuditStatus.SUCCEEDED
-    refused = await context.suppliers.resolve(
+    refused = await context.delivery_client.resolve(
         key, succeeded=succeeded, by=decision.by, reason=decision.reason
     )
     if refused is None:

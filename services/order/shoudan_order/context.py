@@ -19,9 +19,9 @@ from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import DownChannel
 from shoudan_order.config import OrderSettings
 from shoudan_order.credential_kinds import CHANNEL, NOTIFY
-from shoudan_order.delivery_client import Suppliers
+from shoudan_order.delivery_client import DeliveryClient
 from shoudan_order.order_cache import OrdersInMemory
-from shoudan_order.pay_client import PayLedger
+from shoudan_order.pay_client import PayClient
 from shoudan_order.store import orders as store
 from shoudan_order.store.rows import NotifyRow, Order
 from shoudan_order.tables import QUEUES
@@ -40,8 +40,8 @@ class Context:
     """One process's order service."""
 
     app: App[OrderSettings]
-    ledger: PayLedger
-    suppliers: Suppliers
+    pay_client: PayClient
+    delivery_client: DeliveryClient
     memory: OrdersInMemory
     accounts: SealedColumn
     credentials: Credentials

@@ -82,7 +82,7 @@ async def deliver(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -
     ]
     ended: list[Outcome] = []
     reminders: list[Task[kinds.DeliveryStep]] = []
-    for task, answer in await answered(context, due, context.suppliers.send(wanted)):
+    for task, answer in await answered(context, due, context.delivery_client.send(wanted)):
         outcome = handed_over(context, task, task.payload.delivery_id, answer)
         if outcome is not None:
             ended.append(outcome)

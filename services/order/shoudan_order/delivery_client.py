@@ -83,7 +83,7 @@ class Pending(msgspec.Struct, frozen=True):
 Answer = Outcome | Pending | Refused
 
 
-class Suppliers:
+class DeliveryClient:
     """The delivery service."""
 
     def __init__(self, channel: aio.Channel, *, call_s: float) -> None:

@@ -60,7 +60,7 @@ class Transfer(msgspec.Struct, frozen=True):
         return not (self.channel_micros or self.commission_micros or self.service_micros)
 
 
-class PayLedger:
+class PayClient:
     """The ledger of the pay service."""
 
     def __init__(self, channel: aio.Channel, *, ident: str, call_s: float) -> None:

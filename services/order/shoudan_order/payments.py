@@ -58,7 +58,7 @@ async def pay(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None:
     orders = await context.orders(t.payload.order_id for t in tasks)
     known = [t for t in tasks if t.payload.order_id in orders]
     try:
-        answers = await context.ledger.post(
+        answers = await context.pay_client.post(
             [transfers.sale(orders[t.payload.order_id]) for t in known]
         )
     except grpc.RpcError as error:

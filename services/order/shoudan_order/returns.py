@@ -88,7 +88,7 @@ async def send(context: Context, tasks: Sequence[Task[kinds.ReturnStep]]) -> Non
         _sending(context, orders[t.payload.order_id], there[t.payload.return_id]) for t in due
     ]
     ended: list[Outcome] = []
-    for task, answer in await answered(context, due, context.suppliers.send(wanted)):
+    for task, answer in await answered(context, due, context.delivery_client.send(wanted)):
         outcome = handed_over(context, task, task.payload.return_id, answer, is_return=True)
         if outcome is not None:
             ended.append(outcome)

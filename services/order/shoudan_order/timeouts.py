@@ -220,7 +220,7 @@ async def _query(
     ]
     ended: list[Outcome] = []
     unknown: list[_Step] = []
-    answers = await answered(context, due, context.suppliers.ask(keys))
+    answers = await answered(context, due, context.delivery_client.ask(keys))
     for task, answer in answers:
         outcome = queried(side.number(task.payload), answer, is_return=is_return)
         if outcome is None:

@@ -117,7 +117,7 @@ def from_supplier(one: Return) -> Transfer:
 async def post(context: Context, due: Mapping[Task[S], Transfer]) -> list[tuple[Task[S], Posted]]:
     """Post the transfer of each task; those posted. The others come again with the same key."""
     try:
-        answers = await context.ledger.post(list(due.values()))
+        answers = await context.pay_client.post(list(due.values()))
     except grpc.RpcError as error:
         retry_payment(context, list(due), error)
         return []

@@ -7,7 +7,7 @@ from typing import Any, Final
 from shoudan_kit.tasks.kinds import Handler, Task, handles_each
 from shoudan_pay.chinaums.kinds import ASK_UMS, ASK_UMS_NOW, AskUms
 from shoudan_pay.context import Context
-from shoudan_pay.dingdang.kinds import RELEASE, TELL, Release, Tell
+from shoudan_pay.dingdang.kinds import RELEASE, SEND_NOTICE, NoticeStep, Release
 from shoudan_pay.ledger import nightly
 from shoudan_pay.ledger.kinds import PROVE, Prove
 from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND, Ask
@@ -43,10 +43,10 @@ async def ask_ums_now(context: Context, task: Task[AskUms]) -> None:
     await context.ums_refunds.ask(task)
 
 
-@handles_each(TELL)
-async def tell(context: Context, task: Task[Tell]) -> None:
+@handles_each(SEND_NOTICE)
+async def send_notice(context: Context, task: Task[NoticeStep]) -> None:
     """One attempt of one notice to a partner of Dingdang."""
-    await context.notices.tell(task)
+    await context.notices.send_notice(task)
 
 
 @handles_each(RELEASE)
@@ -61,6 +61,6 @@ HANDLERS: Final[tuple[Handler[Any], ...]] = (
     ask_refund,
     ask_ums,
     ask_ums_now,
-    tell,
+    send_notice,
     release,
 )

@@ -240,7 +240,7 @@ def test_what_cannot_be_published_is_told_at_once_and_then_seldom():
 
     failures = events_relay._Failures(warn, lambda: next(seconds))
     for _ in range(200):
-        failures.tell(2, ConnectionError())
+        failures.note(2, ConnectionError())
     assert [event for event, _ in lines] == ["publish_failed"] * 2
     assert lines[0][1] == 2
     assert lines[1][1] > 100

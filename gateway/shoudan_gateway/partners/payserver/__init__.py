@@ -255,7 +255,7 @@ PARTNER: Final = Partner(
             "NotifyPay",
             _taken,
             fields=(SIGN_FIELD,),
-            body=schemas.TOLD,
+            body=schemas.NOTIFY,
             more=("/payInfo",),
         ),
         _endpoint(
@@ -267,7 +267,7 @@ PARTNER: Final = Partner(
             "NotifyRefund",
             _taken,
             fields=(SIGN_FIELD,),
-            body=schemas.TOLD,
+            body=schemas.NOTIFY,
             more=("/refundInfo",),
         ),
         *_lists(),

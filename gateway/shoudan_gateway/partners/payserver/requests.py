@@ -308,15 +308,15 @@ def _object(members: Members, name: str) -> bytes:
 
 def pay_notify(inbound: Inbound) -> pb.NotifyPayRequest:
     """A component's notify; its sign came with the notifyUrl."""
-    return pb.NotifyPayRequest(told=_told(inbound), sign=_sign(inbound))
+    return pb.NotifyPayRequest(told=_notified(inbound), sign=_sign(inbound))
 
 
 def refund_notify(inbound: Inbound) -> pb.NotifyRefundRequest:
     """The same for a refund."""
-    return pb.NotifyRefundRequest(told=_told(inbound), sign=_sign(inbound))
+    return pb.NotifyRefundRequest(told=_notified(inbound), sign=_sign(inbound))
 
 
-def _told(inbound: Inbound) -> pb.Told:
+def _notified(inbound: Inbound) -> pb.Told:
     members = body_of(inbound)
     return pb.Told(
         traction_no=digits_of(members, "tractionNo"),
@@ -324,16 +324,16 @@ def _told(inbound: Inbound) -> pb.Told:
         third_order_no=digits_of(members, "thirdOrderNo"),
         third_error_reason=digits_of(members, "thirdErrorReason"),
         trade_finished_at=text_of(members, "tradeFinishedAt"),
-        pay_fen=_told_fen(members, "payAmount"),
-        refund_fen=_told_fen(members, "refundAmount"),
+        pay_fen=_notified_fen(members, "payAmount"),
+        refund_fen=_notified_fen(members, "refundAmount"),
     )
 
 
-def _told_fen(members: Members, name: str) -> int | None:
-    told = number_of(members, name)
-    if told is not None and abs(told) >= FLOAT_MAX:
+def _notified_fen(members: Members, name: str) -> int | None:
+    fen = number_of(members, name)
+    if fen is not None and abs(fen) >= FLOAT_MAX:
         raise Malformed(name, ParameterError.UNREADABLE)
-    return told
+    return fen
 
 
 def _sign(inbound: Inbound) -> str:

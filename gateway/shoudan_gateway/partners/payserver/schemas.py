@@ -109,19 +109,19 @@ REFUND: Final = _object(
 )
 PAYS: Final = _batch("batchPayData", PAY)
 REFUNDS: Final = _batch("batchRefundData", REFUND)
-TOLD_FEN: Final = {
+NOTIFY_FEN: Final = {
     "type": ["integer", "null"],
     "description": "金额，单位为分; another one than was asked ends nothing",
 }
-TOLD: Final = _object(
+NOTIFY: Final = _object(
     ("tractionNo", "ret"),
     tractionNo={**_number("支付网关交易号"), "type": ["string", "integer"]},
     ret={"type": "string", "enum": ["success", "running", "failed"], "description": "支付结果"},
     thirdOrderNo={**_text("第三方订单号"), "type": ["string", "integer", "null"]},
     thirdErrorReason={**_text("第三方出错原因", 256), "type": ["string", "integer", "null"]},
     tradeFinishedAt=_text("完成时间"),
-    payAmount=TOLD_FEN,
-    refundAmount=TOLD_FEN,
+    payAmount=NOTIFY_FEN,
+    refundAmount=NOTIFY_FEN,
 )
 ERROR: Final = _object(
     ("name", "statusCode", "code", "message", "description", "stack"),

@@ -222,7 +222,7 @@ async def open_accounts(context: Context, given: Rows) -> None:
     for side in ("down", "up"):
         channels = [(c.channel_no, c.channel_name) for c in given.of.get(f"{side}_channels", ())]
         if channels:
-            await context.ledger.create_accounts(side, channels)
+            await context.pay_client.create_accounts(side, channels)
 
 
 def merged(now: Catalogue, given: Rows) -> Catalogue:

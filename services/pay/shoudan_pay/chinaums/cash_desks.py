@@ -42,7 +42,7 @@ async def refund(app: App[PaySettings], desk: UmsApp, mid: str, tid: str, number
 
 def detail(found: Asked) -> dict[str, Any]:
     """The detail ChinaUMS gave of the refund, completed from our own rows."""
-    told = msgspec.json.decode(found.detail, type=Detail) if found.detail else Detail()
+    detail = msgspec.json.decode(found.detail, type=Detail) if found.detail else Detail()
     given = fen(found.refund_micros)
     done = found.status == RefundStatus.REFUNDED
     # 支付时间, 结算日期: the payment's, whatever became of the refund.
@@ -58,7 +58,7 @@ def detail(found: Asked) -> dict[str, Any]:
         "refund_invoice_fen": given if done else 0,
         "send_back_fen": given if done else 0,
     }
-    whole = {name: getattr(told, name) or own.get(name) for name in Detail.__struct_fields__}
+    whole = {name: getattr(detail, name) or own.get(name) for name in Detail.__struct_fields__}
     # The document: the same as seqId unless the source gave a number of its own.
     whole["settle_ref_id"] = whole["settle_ref_id"] or whole["seq_id"]
     return {name: value for name, value in whole.items() if value}

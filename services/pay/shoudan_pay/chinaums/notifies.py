@@ -44,9 +44,9 @@ class UmsNotifies:
         """Raises ProofInvalid, NoOrder, IdsDisagree, AmountDiffers."""
         app = await self._notifier(params, proof)
         if params.get("refundOrderId"):
-            await self._refund_told(app, params)
+            await self._take_refund(app, params)
         else:
-            await shielded(self._pay_told(app, params))
+            await shielded(self._take_pay(app, params))
 
     async def _notifier(self, params: Mapping[str, str], proof: Proof) -> UmsApp:
         """The app whose communication key signed this. Raises ProofInvalid."""
@@ -72,7 +72,7 @@ class UmsNotifies:
         self._signatures.note_used(UMS_NOTIFY, app.app_id, key)
         return app
 
-    async def _refund_told(self, app: UmsApp, params: Mapping[str, str]) -> None:
+    async def _take_refund(self, app: UmsApp, params: Mapping[str, str]) -> None:
         """TRADE_REFUND announces a refund without its result: query it now."""
         number = params["refundOrderId"]
         async with self._app.db.connect() as db:
@@ -81,10 +81,10 @@ class UmsNotifies:
             raise NoOrder(number[:NUMBER_CHARS_MAX])
         if params.get("merOrderId", row.mer_order_id) != row.mer_order_id:
             raise _differs(IdsDisagree(), "merOrderId", number)
-        told = params.get("refundAmount", "")
-        if told and protocol.fen(told) != row.refund_fen:
+        stated = params.get("refundAmount", "")
+        if stated and protocol.fen(stated) != row.refund_fen:
             await self._settlement.differs(
-                row.traction_no, other_amount("refundAmount", protocol.fen(told), row.refund_fen)
+                row.traction_no, other_amount("refundAmount", protocol.fen(stated), row.refund_fen)
             )
             raise _differs(AmountDiffers("refundAmount"), "refundAmount", number)
         if row.status in REFUND_ENDED:
@@ -92,15 +92,15 @@ class UmsNotifies:
         async with self._app.work("chinaums_notify") as work:
             work.tasks.add(ASK_UMS_NOW, AskUms(row.traction_no), order_no=row.traction_no)
 
-    async def _pay_told(self, app: UmsApp, params: Mapping[str, str]) -> None:
+    async def _take_pay(self, app: UmsApp, params: Mapping[str, str]) -> None:
         number = params.get("merOrderId", "")
         pay = await self._pay(app, number)
         if pay is None:
             raise NoOrder(number[:NUMBER_CHARS_MAX])
-        told, asked = params.get("totalAmount", ""), fen(pay.amount_micros)
-        if protocol.fen(told) != asked:
+        stated, asked = params.get("totalAmount", ""), fen(pay.amount_micros)
+        if protocol.fen(stated) != asked:
             await self._settlement.differs(
-                pay.traction_no, other_amount("totalAmount", protocol.fen(told), asked)
+                pay.traction_no, other_amount("totalAmount", protocol.fen(stated), asked)
             )
             raise _differs(AmountDiffers("totalAmount"), "totalAmount", number)
         state = protocol.PAY_STATES.get(params.get("status", ""), protocol.State.UNKNOWN)

@@ -30,7 +30,7 @@ from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 from shoudan_pay.platforms.signatures import Signatures
 from shoudan_pay.platforms.states import REFUND, REFUND_ENDED, RefundState
-from shoudan_pay.platforms.status_map import heard
+from shoudan_pay.platforms.status_map import component_answer
 from shoudan_pay.platforms.store import callers
 
 LOCKED_S: Final = 60
@@ -92,7 +92,7 @@ class UmsRefunds:
         if row is None:
             return await self.query(refund.traction_no, refund.merchant_uuid, account)
         brought = await self._send(row, access)
-        return heard(brought.state if brought.sent else RefundState.PROCESSING)
+        return component_answer(brought.state if brought.sent else RefundState.PROCESSING)
 
     async def query(self, traction_no: str, merchant_uuid: str, account: str) -> ComponentAnswer:
         """A refund as its task left it; a pay is queried at ChinaUMS."""
@@ -103,7 +103,7 @@ class UmsRefunds:
         if row is None:
             return ComponentAnswer(AnswerKind.NOT_FOUND)
         if row.status in REFUND_ENDED:
-            return heard(row.status, row.refund_order_id, _reason(row))
+            return component_answer(row.status, row.refund_order_id, _reason(row))
         return ComponentAnswer(AnswerKind.RUNNING)
 
     async def ask(self, task: Task[AskUms]) -> None:
@@ -133,19 +133,19 @@ class UmsRefunds:
     async def _send(self, row: UmsRefund, access: Access) -> CallOutcome:
         """/refund: the same numbers each time, so that a repeat gives the refund that exists."""
         members = protocol.refund(access, row.mer_order_id, row.refund_order_id, row.refund_fen)
-        told = await self._call(access, protocol.REFUND, members)
-        if told.meaning is Meaning.QUERY_FIRST:
+        answer = await self._call(access, protocol.REFUND, members)
+        if answer.meaning is Meaning.QUERY_FIRST:
             asked = protocol.asked_about(access, row.mer_order_id)
             await self._call(access, protocol.QUERY, asked)
-            told = await self._call(access, protocol.REFUND, members)
-        return await self._written(row, told, _of_refund(row, told))
+            answer = await self._call(access, protocol.REFUND, members)
+        return await self._written(row, answer, _of_refund(row, answer))
 
     async def _question(self, row: UmsRefund, access: Access) -> CallOutcome:
         """/refund-query, with the refund's own number."""
         members = protocol.asked_about(access, row.refund_order_id)
-        told = await self._call(access, protocol.REFUND_QUERY, members)
+        answer = await self._call(access, protocol.REFUND_QUERY, members)
         lost = row.age_s > self._app.settings.ums_lost_s
-        return await self._written(row, told, _of_question(row, told, lost=lost))
+        return await self._written(row, answer, _of_question(row, answer, lost=lost))
 
     async def _query_pay(
         self, traction_no: str, merchant_uuid: str, account: str
@@ -156,38 +156,40 @@ class UmsRefunds:
         if access is None or pay is None:
             return ComponentAnswer(AnswerKind.UNKNOWN, why="no credential")
         number = _mer_order_id(pay)
-        told = await self._call(access, protocol.QUERY, protocol.asked_about(access, number))
-        await self._compare(traction_no, told, number, "totalAmount", fen(pay.amount_micros))
-        if told.meaning is Meaning.NOT_THERE:
+        answer = await self._call(access, protocol.QUERY, protocol.asked_about(access, number))
+        await self._compare(traction_no, answer, number, "totalAmount", fen(pay.amount_micros))
+        if answer.meaning is Meaning.NOT_THERE:
             return ComponentAnswer(AnswerKind.NOT_FOUND)
-        if told.meaning is not Meaning.LOOK or not _agrees(
-            told, number, "totalAmount", fen(pay.amount_micros)
+        if answer.meaning is not Meaning.LOOK or not _agrees(
+            answer, number, "totalAmount", fen(pay.amount_micros)
         ):
-            return ComponentAnswer(AnswerKind.UNKNOWN, why=told.code)
-        return heard(STATES[told.pay_state], number)
+            return ComponentAnswer(AnswerKind.UNKNOWN, why=answer.code)
+        return component_answer(STATES[answer.pay_state], number)
 
     async def _call(self, access: Access, path: str, members: Mapping[str, Any]) -> UmsAnswer:
         now, nonce = self._app.clock.now(), secrets.token_hex(16)
-        told = await protocol.send(self._http, access, path, members, now, nonce)
-        if told.meaning is Meaning.OUR_FAULT:
-            _log.error("ums_refuses_us", path=path, code=told.code, app_id=access.app_id)
-        return told
+        answer = await protocol.send(self._http, access, path, members, now, nonce)
+        if answer.meaning is Meaning.OUR_FAULT:
+            _log.error("ums_refuses_us", path=path, code=answer.code, app_id=access.app_id)
+        return answer
 
-    async def _written(self, row: UmsRefund, told: UmsAnswer, brought: CallOutcome) -> CallOutcome:
+    async def _written(
+        self, row: UmsRefund, answer: UmsAnswer, brought: CallOutcome
+    ) -> CallOutcome:
         """Settle at PayServer first: a process that dies in between queries and settles again."""
         await self._compare(
-            row.traction_no, told, row.refund_order_id, "refundAmount", row.refund_fen
+            row.traction_no, answer, row.refund_order_id, "refundAmount", row.refund_fen
         )
-        reason = f"{told.code} {told.text}".strip()
+        reason = f"{answer.code} {answer.text}".strip()
         if brought.state in REFUND_ENDED:
             await self._settlement.refund(
-                row.traction_no, heard(brought.state, row.refund_order_id, reason)
+                row.traction_no, component_answer(brought.state, row.refund_order_id, reason)
             )
         was = RefundState(row.status)
         status = REFUND.moved(was, brought.state) or was
         shown = ""
-        if told.meaning is Meaning.LOOK:
-            shown = msgspec.json.encode(protocol.detail(told.members)).decode()
+        if answer.meaning is Meaning.LOOK:
+            shown = msgspec.json.encode(protocol.detail(answer.members)).decode()
         async with self._app.work("chinaums_heard") as work:
             await refunds.advance_refund(
                 work.db,
@@ -201,12 +203,12 @@ class UmsRefunds:
         return brought
 
     async def _compare(
-        self, traction_no: str, told: UmsAnswer, number: str, name: str, asked_fen: int
+        self, traction_no: str, answer: UmsAnswer, number: str, name: str, asked_fen: int
     ) -> None:
         """Park a refund or pay that is answered with another amount; nothing ends."""
-        there = told.meaning is Meaning.LOOK and name in told.members
-        if there and _agrees(told, number) and not _agrees(told, number, name, asked_fen):
-            other = other_amount(name, protocol.fen(told.members[name]), asked_fen)
+        there = answer.meaning is Meaning.LOOK and name in answer.members
+        if there and _agrees(answer, number) and not _agrees(answer, number, name, asked_fen):
+            other = other_amount(name, protocol.fen(answer.members[name]), asked_fen)
             await self._settlement.differs(traction_no, other)
 
     def _wait_s(self, questions: int) -> float:
@@ -257,11 +259,11 @@ def _mer_order_id(pay: PayOrder) -> str:
     return third if fits and third.isascii() and third.isalnum() else pay.traction_no
 
 
-def _of_refund(row: UmsRefund, told: UmsAnswer) -> CallOutcome:
+def _of_refund(row: UmsRefund, answer: UmsAnswer) -> CallOutcome:
     """What an answer to /refund brought. An explicit no counts only if no earlier call may have arrived."""
-    match told.meaning:
-        case Meaning.LOOK if _agrees(told, row.refund_order_id, "refundAmount", row.refund_fen):
-            state = STATES[told.refund_state]
+    match answer.meaning:
+        case Meaning.LOOK if _agrees(answer, row.refund_order_id, "refundAmount", row.refund_fen):
+            state = STATES[answer.refund_state]
             return CallOutcome(
                 RefundState.PROCESSING if state == RefundState.UNKNOWN else state, True
             )
@@ -275,11 +277,11 @@ def _of_refund(row: UmsRefund, told: UmsAnswer) -> CallOutcome:
             return CallOutcome(RefundState.UNKNOWN, sent=True)
 
 
-def _of_question(row: UmsRefund, told: UmsAnswer, *, lost: bool) -> CallOutcome:
+def _of_question(row: UmsRefund, answer: UmsAnswer, *, lost: bool) -> CallOutcome:
     """What an answer to /refund-query brought: only refundStatus ends anything."""
-    match told.meaning:
-        case Meaning.LOOK if _agrees(told, row.refund_order_id, "refundAmount", row.refund_fen):
-            return CallOutcome(STATES[told.refund_state], sent=True)
+    match answer.meaning:
+        case Meaning.LOOK if _agrees(answer, row.refund_order_id, "refundAmount", row.refund_fen):
+            return CallOutcome(STATES[answer.refund_state], sent=True)
         case Meaning.NOT_THERE if lost:
             return CallOutcome(RefundState.UNKNOWN, sent=False)
         case Meaning.WAIT:
@@ -288,11 +290,11 @@ def _of_question(row: UmsRefund, told: UmsAnswer, *, lost: bool) -> CallOutcome:
             return CallOutcome(RefundState.UNKNOWN, sent=True)
 
 
-def _agrees(told: UmsAnswer, number: str, name: str = "", fen: int = 0) -> bool:
+def _agrees(answer: UmsAnswer, number: str, name: str = "", fen: int = 0) -> bool:
     """Whether an answer is about this number and, where it names the amount, of that much."""
-    if number not in {told.members.get("refundOrderId"), told.members.get("merOrderId")}:
+    if number not in {answer.members.get("refundOrderId"), answer.members.get("merOrderId")}:
         return False
-    return name not in told.members or protocol.fen(told.members[name]) == fen
+    return name not in answer.members or protocol.fen(answer.members[name]) == fen
 
 
 def _reason(row: UmsRefund) -> str:

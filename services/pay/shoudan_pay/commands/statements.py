@@ -55,7 +55,7 @@ def verify(
     """Recompute accounts from their records. Exit code 1 and what is broken first on damage."""
     if against is None:
         last = run_call(target, lambda stub: _verified(stub, ident, full=full))
-        _tell(last, since=last.since_statement)
+        _print(last, since=last.since_statement)
         return
     if ident:
         raise typer.BadParameter(
@@ -68,7 +68,7 @@ def verify(
         f"statement {statement.number} of {statement.day}, {statement.accounts:,} accounts"
     )
     tally = run_call(target, lambda stub: _proved(stub, kept, logged, workers, full=full))
-    _tell(tally, since=0 if full else statement.number)
+    _print(tally, since=0 if full else statement.number)
 
 
 def seal(
@@ -83,7 +83,7 @@ def seal(
     """Prove the ledger and sign the statement of the day; a repeat shows the one there is."""
     made = run_call(target, lambda stub: _sealed(stub, restart=restart))
     if not made.number:
-        _tell(made.progress, since=made.progress.since_statement)
+        _print(made.progress, since=made.progress.since_statement)
         fail("no statement was signed")
     word = "was there before" if made.existed else "signed"
     plain(console, f"{word}: statement {made.number} of {made.day}, {made.file}, hash {made.hash}")
@@ -97,7 +97,7 @@ def keys(target: Target = DEFAULT_TARGET) -> None:
         plain(console, line)
 
 
-def _tell(outcome: pb.VerifyResponse | _Tally, *, since: int) -> None:
+def _print(outcome: pb.VerifyResponse | _Tally, *, since: int) -> None:
     if not outcome.findings:
         begin = f" since statement {since}" if since else ""
         console.print(

@@ -11,7 +11,7 @@ from shoudan_kit.tasks.kinds import Kind
 DAY_S: Final = 86_400
 
 
-class Tell(msgspec.Struct, frozen=True):
+class NoticeStep(msgspec.Struct, frozen=True):
     """Send a notice to a Dingdang partner."""
 
     notice_id: int
@@ -37,9 +37,9 @@ RELEASE: Final = Kind(
     each=True,
     parallel=8,
 )
-TELL: Final = Kind(
+SEND_NOTICE: Final = Kind(
     "dingdang.tell",
-    Tell,
+    NoticeStep,
     "platforms:tell",
     interval_s=60,
     deadline_s=30 * DAY_S,

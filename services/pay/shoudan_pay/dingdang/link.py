@@ -24,7 +24,7 @@ from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.payserver.store.refunds import RefundOrder
 from shoudan_pay.platforms.signatures import Signatures
 from shoudan_pay.platforms.states import REFUND_ENDED, RefundState
-from shoudan_pay.platforms.status_map import heard
+from shoudan_pay.platforms.status_map import component_answer
 from shoudan_pay.platforms.store import callers
 from shoudan_pay.platforms.store.callers import Domain
 
@@ -126,7 +126,7 @@ class DingdangLink:
 
     async def _query_trade(self, trade: Trade, domain: Domain | None) -> ComponentAnswer:
         if trade.status in TRADE_ENDED:
-            return heard(trade.status, trade.transaction_id)
+            return component_answer(trade.status, trade.transaction_id)
         if domain is None:
             return ComponentAnswer(AnswerKind.UNKNOWN, why="no domain")
         asked = {"domainId": trade.domain_id, "tradeNo": trade.trade_no}
@@ -140,11 +140,11 @@ class DingdangLink:
             return ComponentAnswer(AnswerKind.UNKNOWN, why=said.text)
         number = str(said.members.get("transactionId", ""))[:ID_CHARS_MAX]
         await self._trades.paid(trade, TradeState(word), number)
-        return heard(word, number)
+        return component_answer(word, number)
 
     async def _query_refund(self, refund: TradeRefund, domain: Domain | None) -> ComponentAnswer:
         if refund.status in REFUND_ENDED:
-            return heard(refund.status, refund.refund_transaction_id)
+            return component_answer(refund.status, refund.refund_transaction_id)
         if domain is None:
             return ComponentAnswer(AnswerKind.UNKNOWN, why="no domain")
         asked = {"domainId": refund.domain_id, "refundTradeNo": refund.refund_trade_no}
@@ -156,7 +156,7 @@ class DingdangLink:
             return ComponentAnswer(AnswerKind.UNKNOWN, why=said.text)
         number = str(said.members.get("refundTransactionId", ""))[:ID_CHARS_MAX]
         await self._trades.refunded(refund, RefundState(word), number)
-        return heard(word, number)
+        return component_answer(word, number)
 
     async def _compare(
         self, refund: TradeRefund, said: DingdangAnswer, ids: Mapping[str, Any]

@@ -7,7 +7,7 @@ from typing import Final
 
 from shoudan_kit import log
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_pay.dingdang.kinds import TELL, Tell
+from shoudan_pay.dingdang.kinds import SEND_NOTICE, NoticeStep
 from shoudan_pay.dingdang.protocol import ID_CHARS_MAX
 from shoudan_pay.dingdang.store import notices
 from shoudan_pay.dingdang.store.notices import NewNotice
@@ -50,7 +50,7 @@ async def _enqueue(work: UnitOfWork, kind: str, ended: Sequence[Order]) -> None:
         for notice_id, (domain_id, number) in zip(work.ids.take(len(wanted)), wanted, strict=True)
     ]
     for notice_id in await notices.insert(work.db, new):
-        work.tasks.add(TELL, Tell(notice_id), order_no=str(notice_id))
+        work.tasks.add(SEND_NOTICE, NoticeStep(notice_id), order_no=str(notice_id))
 
 
 def _fits(client_no: str) -> bool:

@@ -16,7 +16,7 @@ from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.config import PaySettings
 from shoudan_pay.dingdang import protocol
-from shoudan_pay.dingdang.kinds import TELL, Tell
+from shoudan_pay.dingdang.kinds import SEND_NOTICE, NoticeStep
 from shoudan_pay.dingdang.notice_subscriptions import PAID
 from shoudan_pay.dingdang.protocol import DingdangAnswer
 from shoudan_pay.dingdang.states import NOTICE, NoticeEvent, NoticeStatus
@@ -31,7 +31,7 @@ from shoudan_pay.platforms.status_map import refund_state
 from shoudan_pay.platforms.store import callers
 from shoudan_pay.platforms.store.callers import Domain
 
-KEPT_FREE: Final = 8  # of TELL.parallel, for domains without a call in flight
+KEPT_FREE: Final = 8  # of SEND_NOTICE.parallel, for domains without a call in flight
 NO_SECRET: Final = DingdangAnswer(None, sent=False, text="secret not found")
 
 _log = log.get_logger("dingdang")
@@ -39,7 +39,7 @@ _log = log.get_logger("dingdang")
 
 def bounds(calls_max: int) -> Limits:
     """Of notices in flight: some of the worker's places stay for domains that have none."""
-    total = TELL.parallel - KEPT_FREE
+    total = SEND_NOTICE.parallel - KEPT_FREE
     each = min(calls_max, total - 1)
     return Limits(total_max=total, group_max=each, party_max=each, reserve=1)
 
@@ -53,7 +53,7 @@ class Notices:
         self._http = HttpClient(
             "dingdang-notice",
             guard=guard_of(settings),
-            per_host_max=TELL.parallel,  # a host is bounded for each domain, below
+            per_host_max=SEND_NOTICE.parallel,  # a host is bounded for each domain, below
         )
         self._bulkhead = Bulkhead(bounds(settings.platform_calls_max))
 
@@ -65,7 +65,7 @@ class Notices:
         """Hosts of domains that do not answer."""
         return self._bulkhead.resting_parties("notice", self._app.clock.monotonic())
 
-    async def tell(self, task: Task[Tell]) -> None:
+    async def send_notice(self, task: Task[NoticeStep]) -> None:
         """One attempt of one notice."""
         async with self._app.db.connect() as db:
             notice = await notices.by_id(db, task.payload.notice_id)
@@ -94,10 +94,10 @@ class Notices:
             answered = said is NO_SECRET or said.http_status > 0
         finally:
             now = self._app.clock.monotonic()
-            self._tell_change(party, self._bulkhead.leave(party, now, answered=answered))
+            self._log_change(party, self._bulkhead.leave(party, now, answered=answered))
         await self._record(task, notice, said, int((now - began) * 1000))
 
-    def _tell_change(self, party: tuple[str, str], change: Change) -> None:
+    def _log_change(self, party: tuple[str, str], change: Change) -> None:
         """Operators see which hosts rest and which are back."""
         if change is Change.DOWN:
             _log.warning("notice_host_down", domain=party[0], host=party[1])
@@ -137,7 +137,7 @@ class Notices:
         )
 
     async def _record(
-        self, task: Task[Tell], notice: Notice, said: DingdangAnswer, took_ms: int
+        self, task: Task[NoticeStep], notice: Notice, said: DingdangAnswer, took_ms: int
     ) -> None:
         settings = self._app.settings
         count = notice.count + 1

@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from shoudan_kit.tasks.open_work import Decision, Item
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_pay.dingdang.kinds import TELL, Tell
+from shoudan_pay.dingdang.kinds import SEND_NOTICE, NoticeStep
 from shoudan_pay.dingdang.states import TRADE_ENDED, NoticeEvent, TradeState
 from shoudan_pay.dingdang.store import notices, trades
 from shoudan_pay.dingdang.trades import end_trade
@@ -35,7 +35,7 @@ class GivenUpNotices(WorkKind):
         event = NOTICE_EVENTS[decision.word]
         still(await notices.advance_given_up(work.db, int(item.key), event), item)
         if decision.word == RETRY:
-            work.tasks.add(TELL, Tell(int(item.key)), order_no=item.key)
+            work.tasks.add(SEND_NOTICE, NoticeStep(int(item.key)), order_no=item.key)
 
 
 class ParkedTrades(WorkKind):

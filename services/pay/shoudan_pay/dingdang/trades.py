@@ -22,7 +22,7 @@ from shoudan_pay.dingdang.store.trades import Trade, TradeRefund
 from shoudan_pay.payserver.settlement import Settlement
 from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder
 from shoudan_pay.platforms.states import REFUND, REFUND_ENDED, RefundState
-from shoudan_pay.platforms.status_map import heard
+from shoudan_pay.platforms.status_map import component_answer
 from shoudan_pay.platforms.store import callers
 from shoudan_pay.refusals import FieldInvalid
 
@@ -64,97 +64,103 @@ class Trades:
     def __init__(self, app: App[PaySettings], settlement: Settlement) -> None:
         self._app, self._settlement = app, settlement
 
-    async def paid(self, trade: Trade, told: TradeState, transaction_id: str) -> None:
+    async def paid(self, trade: Trade, reported: TradeState, transaction_id: str) -> None:
         """Apply the reported state of a trade, to PayServer first: after a crash the platform repeats it."""
-        if trade.pay_traction_no and told in TRADE_ENDED:
-            await self._settlement.pay(trade.pay_traction_no, heard(told, transaction_id))
+        if trade.pay_traction_no and reported in TRADE_ENDED:
+            await self._settlement.pay(
+                trade.pay_traction_no, component_answer(reported, transaction_id)
+            )
         async with self._app.work("dingdang_paid") as work:
             now = await trades.by_no(work.db, trade.domain_id, trade.trade_no, lock=True)
             assert now is not None, "trades are never deleted"
-            if await end_trade(work, now, told, transaction_id):
+            if await end_trade(work, now, reported, transaction_id):
                 return
-            if now.status in TRADE_ENDED and told in TRADE_ENDED and now.status != told:
-                _log.error("trade_conflict", trade_no=now.trade_no, is_=now.status, told=told)
+            if now.status in TRADE_ENDED and reported in TRADE_ENDED and now.status != reported:
+                _log.error(
+                    "trade_conflict", trade_no=now.trade_no, is_=now.status, reported=reported
+                )
                 if not now.pay_traction_no:
-                    await _park(work, now, f"is {now.status}, and was told to be {told}")
+                    await _park(work, now, f"is {now.status}, and was told to be {reported}")
 
-    async def refunded(self, refund: TradeRefund, told: RefundState, number: str) -> None:
+    async def refunded(self, refund: TradeRefund, reported: RefundState, number: str) -> None:
         """Apply the reported state of a refund, likewise."""
-        if refund.traction_no and told in REFUND_ENDED:
-            await self._settlement.refund(refund.traction_no, heard(told, number))
+        if refund.traction_no and reported in REFUND_ENDED:
+            await self._settlement.refund(refund.traction_no, component_answer(reported, number))
         async with self._app.work("dingdang_refunded") as work:
             key = refund.domain_id, refund.refund_trade_no
             now = await trades.refund_by_no(work.db, *key, lock=True)
             assert now is not None, "refunds are never deleted"
-            status = REFUND.moved(RefundState(now.status), told)
+            status = REFUND.moved(RefundState(now.status), reported)
             if status is not None:
                 await trades.advance_refund(work.db, now, status, number)
                 if status == RefundState.SUCCESS:
                     await self._stop_order(work, now)
-            elif now.status in REFUND_ENDED and told in REFUND_ENDED and now.status != told:
-                _log.error("refund_conflict", refund=now.refund_trade_no, is_=now.status, told=told)
+            elif now.status in REFUND_ENDED and reported in REFUND_ENDED and now.status != reported:
+                _log.error(
+                    "refund_conflict", refund=now.refund_trade_no, is_=now.status, reported=reported
+                )
 
-    async def contradicted(self, trade: Trade, told: str) -> None:
+    async def contradicted(self, trade: Trade, reported: str) -> None:
         """Park a trade that pays only an order and is contradicted by a notice."""
         async with self._app.work("dingdang_contradicted") as work:
-            await _park(work, trade, f"was told {told}: not booked")
+            await _park(work, trade, f"was told {reported}: not booked")
 
-    async def differs(self, traction_no: str, number: str, told: str) -> None:
+    async def differs(self, traction_no: str, number: str, reported: str) -> None:
         """Park the pay or refund that was answered with another amount; nothing ends."""
-        _log.error("amount_differs", number=number, told=told)
+        _log.error("amount_differs", number=number, reported=reported)
         if traction_no:
-            await self._settlement.differs(traction_no, told)
+            await self._settlement.differs(traction_no, reported)
 
-    async def accept_paid(self, told: PaidNotice) -> bool:
+    async def accept_paid(self, reported: PaidNotice) -> bool:
         """A platform's notice that its user has paid; True when that was known.
 
         Raises NoOrder, AmountDiffers, IdsDisagree.
         """
         async with self._app.db.connect() as db:
-            trade = await trades.by_no(db, told.domain_id, told.trade_no)
+            trade = await trades.by_no(db, reported.domain_id, reported.trade_no)
         if trade is None:
-            raise NoOrder(told.trade_no[:ID_CHARS_MAX])
-        if told.total_fen != trade.total_fen:
-            other = f"totalAmt {told.total_fen} 分 for {trade.total_fen} 分"
+            raise NoOrder(reported.trade_no[:ID_CHARS_MAX])
+        if reported.total_fen != trade.total_fen:
+            other = f"totalAmt {reported.total_fen} 分 for {trade.total_fen} 分"
             await self.differs(trade.pay_traction_no, trade.trade_no, other)
             if not trade.pay_traction_no:
                 await self.contradicted(trade, other)
             raise _differs(AmountDiffers("totalAmt"), "totalAmt", trade.trade_no)
-        if trade.transaction_id not in {"", told.transaction_id}:
+        if trade.transaction_id not in {"", reported.transaction_id}:
             if not trade.pay_traction_no:
-                other = f"transactionId {told.transaction_id} beside {trade.transaction_id}"
+                other = f"transactionId {reported.transaction_id} beside {trade.transaction_id}"
                 await self.contradicted(trade, other)
             raise _differs(IdsDisagree(), "transactionId", trade.trade_no)
-        await shielded(self.paid(trade, TradeState.SUCCESS, told.transaction_id))
+        await shielded(self.paid(trade, TradeState.SUCCESS, reported.transaction_id))
         return trade.status == TradeState.SUCCESS
 
-    async def accept_refunded(self, told: RefundNotice) -> bool:
+    async def accept_refunded(self, reported: RefundNotice) -> bool:
         """A platform's notice of a refund, PROCESSING, too; True when its state was known.
 
         Raises NoOrder, AmountDiffers, IdsDisagree, FieldInvalid.
         """
-        number = told.refund_trade_no
+        number = reported.refund_trade_no
         async with self._app.db.connect() as db:
-            refund = await trades.refund_by_no(db, told.domain_id, number)
-            trade = await trades.by_no(db, told.domain_id, refund.trade_no) if refund else None
+            refund = await trades.refund_by_no(db, reported.domain_id, number)
+            trade = await trades.by_no(db, reported.domain_id, refund.trade_no) if refund else None
         if refund is None or trade is None:
             raise NoOrder(number[:ID_CHARS_MAX])
-        if told.trade_no != trade.trade_no:
+        if reported.trade_no != trade.trade_no:
             raise _differs(IdsDisagree(), "tradeNo", number)
-        if trade.transaction_id not in {"", told.transaction_id}:
+        if trade.transaction_id not in {"", reported.transaction_id}:
             raise _differs(IdsDisagree(), "transactionId", number)
-        if refund.refund_transaction_id not in {"", told.refund_transaction_id}:
+        if refund.refund_transaction_id not in {"", reported.refund_transaction_id}:
             raise _differs(IdsDisagree(), "refundTransactionId", number)
-        if told.total_fen != trade.total_fen:
+        if reported.total_fen != trade.total_fen:
             raise _differs(AmountDiffers("totalAmt"), "totalAmt", number)
-        if told.refund_fen != refund.refund_fen:
-            other = f"refundAmt {told.refund_fen} 分 for {refund.refund_fen} 分"
+        if reported.refund_fen != refund.refund_fen:
+            other = f"refundAmt {reported.refund_fen} 分 for {refund.refund_fen} 分"
             await self.differs(refund.traction_no, number, other)
             raise _differs(AmountDiffers("refundAmt"), "refundAmt", number)
-        if told.state is None:
+        if reported.state is None:
             raise FieldInvalid("refundStatus", "is none of PROCESSING, SUCCESS, FAIL")
-        await shielded(self.refunded(refund, told.state, told.refund_transaction_id))
-        return refund.status == told.state
+        await shielded(self.refunded(refund, reported.state, reported.refund_transaction_id))
+        return refund.status == reported.state
 
     async def _stop_order(self, work: UnitOfWork, refund: TradeRefund) -> None:
         """Pause the order that a trade pays: nothing more is bound of an order that is refunded."""
@@ -214,9 +220,11 @@ def _differs(
     return refusal
 
 
-async def end_trade(work: UnitOfWork, now: Trade, told: TradeState, transaction_id: str) -> bool:
+async def end_trade(
+    work: UnitOfWork, now: Trade, reported: TradeState, transaction_id: str
+) -> bool:
     """Move a locked trade to the reported state; one that is paid releases its order. Whether it moved."""
-    status = TRADE.moved(TradeState(now.status), told)
+    status = TRADE.moved(TradeState(now.status), reported)
     if status is None:
         return False
     await trades.advance_trade(work.db, now, status, transaction_id)

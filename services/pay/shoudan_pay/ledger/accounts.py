@@ -158,8 +158,8 @@ async def set_alert(
     low = account.balance_micros < threshold_micros
     alert = Alert(account.account_id, threshold_micros, hysteresis_micros, low)
     await store.set_alert(db, alert)
-    told = [Crossing(alert, account.balance_micros)] if low and not known else []
-    return account, await store.alerts(db, [account.account_id]), told
+    crossed = [Crossing(alert, account.balance_micros)] if low and not known else []
+    return account, await store.alerts(db, [account.account_id]), crossed
 
 
 async def remove_alert(db: AsyncConnection, key: Key, threshold_micros: int) -> list[Alert]:
@@ -226,10 +226,10 @@ class Accounts:
     ) -> Sequence[Alert]:
         """Like `set_alert`; its thresholds now."""
         async with self._app.work("accounts") as work:
-            account, there, told = await set_alert(
+            account, there, crossed = await set_alert(
                 work.db, key, threshold_micros, hysteresis_micros
             )
-            events.crossed(work.events, told, {account.account_id: account})
+            events.crossed(work.events, crossed, {account.account_id: account})
         return there
 
     async def unwatch(self, key: Key, threshold_micros: int) -> Sequence[Alert]:

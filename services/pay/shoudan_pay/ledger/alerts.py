@@ -14,16 +14,16 @@ def crossings(alert: Alert, balances: Iterable[int]) -> list[Crossing]:
     Edge-triggered with hysteresis: low when below the threshold, recovered only when that far above it
     again, so a balance that trembles around the threshold crosses it once.
     """
-    told: list[Crossing] = []
+    crossed: list[Crossing] = []
     for balance in balances:
         bound = alert.threshold_micros + (alert.hysteresis_micros if alert.low else 0)
         if (balance < bound) != alert.low:
             alert = replace(alert, low=not alert.low)
-            told.append(Crossing(alert, balance))
-    return told
+            crossed.append(Crossing(alert, balance))
+    return crossed
 
 
-def changed(told: Sequence[Crossing]) -> list[Alert]:
+def changed(crossed: Sequence[Crossing]) -> list[Alert]:
     """Each alert as the last crossing left it."""
-    last = {(c.alert.account_id, c.alert.threshold_micros): c.alert for c in told}
+    last = {(c.alert.account_id, c.alert.threshold_micros): c.alert for c in crossed}
     return list(last.values())

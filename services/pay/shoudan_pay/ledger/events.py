@@ -135,9 +135,11 @@ def account_changed(events: WorkEvents, account: Account) -> None:
     events.add(CHANGED, key=str(account.account_id), body=body)
 
 
-def crossed(events: WorkEvents, told: Iterable[Crossing], accounts: Mapping[int, Account]) -> None:
+def crossed(
+    events: WorkEvents, crossings: Iterable[Crossing], accounts: Mapping[int, Account]
+) -> None:
     """Announce balances that fell below a threshold or have recovered."""
-    for crossing in told:
+    for crossing in crossings:
         alert = crossing.alert
         account = accounts[alert.account_id]
         body = pb.BalanceAlert(

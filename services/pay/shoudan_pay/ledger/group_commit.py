@@ -29,7 +29,7 @@ from shoudan_pay.ledger.store import records as record_store
 
 Group: TypeAlias = Sequence[Posting]
 
-_NOBODY: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the time of a batch that finds no account
+_NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the time of a batch that finds no account
 
 _log = log.get_logger("ledger")
 
@@ -143,7 +143,7 @@ async def post(work: UnitOfWork, groups: Sequence[Group], ring: Ring) -> Answer:
     locked = await account_store.lock(work.db, {p.account for group in groups for p in group})
     book = await _book(work, locked.accounts, groups)
     ids = work.ids.take(sum(map(len, groups)))
-    decisions = postings.decide(book, groups, iter(ids), locked.now or _NOBODY, ring)
+    decisions = postings.decide(book, groups, iter(ids), locked.now or _NO_TIME, ring)
     accounts = {a.account_id: a for a in locked.accounts.values()}
     new = [record for decision in decisions for record in decision.new]
     if new:
@@ -178,10 +178,10 @@ async def _watch(work: UnitOfWork, accounts: Mapping[int, Account], new: Sequenc
     touched = dict.fromkeys(r.account_id for r in new if accounts[r.account_id].watched)
     if not touched:
         return
-    told: list[Crossing] = []
+    crossed: list[Crossing] = []
     for alert in await account_store.alerts(work.db, list(touched)):
         balances = (r.balance_micros for r in new if r.account_id == alert.account_id)
-        told += crossings(alert, balances)
-    if told:
-        await account_store.mark_alerts(work.db, changed(told))
-        events.crossed(work.events, told, accounts)
+        crossed += crossings(alert, balances)
+    if crossed:
+        await account_store.mark_alerts(work.db, changed(crossed))
+        events.crossed(work.events, crossed, accounts)

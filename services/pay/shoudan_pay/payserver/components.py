@@ -262,11 +262,11 @@ class Components:
                 return ComponentAnswer(protocol.AnswerKind.NOT_SENT, why=why, answered=False)
             answered = False
             try:
-                heard = await protocol.send(self._http, url, body, traction_no, query=query)
-                answered = heard.answered
+                outcome = await protocol.send(self._http, url, body, traction_no, query=query)
+                answered = outcome.answered
             finally:
                 self._ended(party, answered=answered)
-            return heard
+            return outcome
 
     def _ended(self, party: Party, *, answered: bool) -> None:
         """Operators see which components rest and which are back."""

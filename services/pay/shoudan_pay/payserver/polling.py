@@ -129,7 +129,7 @@ class Polling:
 
     def _until(self, order: Order, *, asks: bool) -> datetime:
         """When a person is to look at an order that has no result."""
-        running = order.sent == Sent.HEARD
+        running = order.sent == Sent.ANSWERED
         if isinstance(order, PayOrder) and (asks or running):
             return order.expire_time
         if running:
@@ -205,6 +205,6 @@ def _unknown(sent: str, *, asks: bool) -> str:
         return "its component cannot be reached"
     if asks and sent == Sent.MAYBE:
         return "its component did not answer, and tells no end when it is asked"
-    if sent == Sent.HEARD:
+    if sent == Sent.ANSWERED:
         return "its component said running and told no end"
     return "its component did not answer, and cannot be asked"

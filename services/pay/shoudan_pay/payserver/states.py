@@ -102,7 +102,7 @@ class Sent(StrEnum):
 
     NOT = "not"  # certainly not a byte of it was sent
     MAYBE = "maybe"  # stored before the call, so a process that dies in it leaves this
-    HEARD = "heard"  # the component has answered running
+    ANSWERED = "heard"  # the component has answered running
 
 
 class SentEvent(StrEnum):
@@ -119,9 +119,9 @@ SENT: Final = Machine(
     moves={
         (Sent.NOT, SentEvent.CALLED): Sent.MAYBE,
         (Sent.MAYBE, SentEvent.NOT_SENT): Sent.NOT,
-        (Sent.MAYBE, SentEvent.RUNNING): Sent.HEARD,
-        (Sent.HEARD, SentEvent.NOT_SENT): Sent.NOT,
-        (Sent.HEARD, SentEvent.RUNNING): Sent.HEARD,
+        (Sent.MAYBE, SentEvent.RUNNING): Sent.ANSWERED,
+        (Sent.ANSWERED, SentEvent.NOT_SENT): Sent.NOT,
+        (Sent.ANSWERED, SentEvent.RUNNING): Sent.ANSWERED,
     },
 )
 

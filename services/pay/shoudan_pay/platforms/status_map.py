@@ -28,6 +28,6 @@ def refund_state(status: str) -> RefundState:
     return REFUND_STATES[RefundStatus(status)]
 
 
-def heard(state: str, third_no: str = "", reason: str = "") -> ComponentAnswer:
+def component_answer(state: str, third_no: str = "", reason: str = "") -> ComponentAnswer:
     """A state as PayServer's component answer."""
     return ComponentAnswer(WORDS[state], third_no or None, reason)

@@ -93,13 +93,13 @@ class DingdangServicer(grpc_stubs.DingdangServiceServicer):
         )
         if not request.transaction_id or len(request.transaction_id) > ID_CHARS_MAX:
             raise FieldInvalid("transactionId", "is missing or too long")
-        told = PaidNotice(
+        notice = PaidNotice(
             domain_id=domain.domain_id,
             trade_no=request.trade_no,
             transaction_id=request.transaction_id,
             total_fen=request.total_fen,
         )
-        return pb.TakePaidResponse(repeated=await self._trades.accept_paid(told))
+        return pb.TakePaidResponse(repeated=await self._trades.accept_paid(notice))
 
     async def TakeRefunded(
         self, request: pb.TakeRefundedRequest, context: RpcContext
@@ -110,7 +110,7 @@ class DingdangServicer(grpc_stubs.DingdangServiceServicer):
             proof, PARTNER, request.domain_id, request.nonce, "refunded"
         )
         given = request.refund
-        told = RefundNotice(
+        notice = RefundNotice(
             domain_id=domain.domain_id,
             trade_no=given.trade_no,
             transaction_id=given.transaction_id,
@@ -118,9 +118,9 @@ class DingdangServicer(grpc_stubs.DingdangServiceServicer):
             refund_transaction_id=given.refund_transaction_id,
             total_fen=given.total_fen,
             refund_fen=given.refund_fen,
-            state=platform_messages.refund_told(given.state),
+            state=platform_messages.refund_end(given.state),
         )
-        return pb.TakeRefundedResponse(repeated=await self._trades.accept_refunded(told))
+        return pb.TakeRefundedResponse(repeated=await self._trades.accept_refunded(notice))
 
 
 def _refund(refund: RefundOrder, pay: PayOrder) -> pb.DingdangRefund:

@@ -111,13 +111,13 @@ def _refund_result(answer: refunds.Answer) -> pb.CreateRefundsResponse.Result:
     return _RefundResult(offline=True)
 
 
-def _answer(told: pb.Told) -> RawAnswer:
+def _answer(notified: pb.Told) -> RawAnswer:
     return RawAnswer(
-        told.traction_no,
-        told.ret,
-        told.third_order_no,
-        told.third_error_reason,
-        told.trade_finished_at,
-        told.pay_fen if told.HasField("pay_fen") else None,
-        told.refund_fen if told.HasField("refund_fen") else None,
+        notified.traction_no,
+        notified.ret,
+        notified.third_order_no,
+        notified.third_error_reason,
+        notified.trade_finished_at,
+        notified.pay_fen if notified.HasField("pay_fen") else None,
+        notified.refund_fen if notified.HasField("refund_fen") else None,
     )

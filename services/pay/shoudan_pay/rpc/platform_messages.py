@@ -31,7 +31,7 @@ TRADE_STATES: Final = {
     TradeState.SUCCESS: pb.TRADE_STATE_SUCCESS,
     TradeState.FAIL: pb.TRADE_STATE_FAIL,
 }
-_REFUND_TOLD: Final = {
+_REFUND_STATES: Final = {
     number: state for state, number in REFUND_STATES.items() if state is not RefundState.UNKNOWN
 }
 SCHEMES: Final = {
@@ -52,9 +52,9 @@ def trade_state_message(state: TradeState) -> pb.TradeState.ValueType:
     return TRADE_STATES[state]
 
 
-def refund_told(state: pb.RefundState.ValueType) -> RefundState | None:
+def refund_end(state: pb.RefundState.ValueType) -> RefundState | None:
     """The reported state; None for an undocumented one."""
-    return _REFUND_TOLD.get(state)
+    return _REFUND_STATES.get(state)
 
 
 def proof(given: pb.Proof) -> Proof:

@@ -80,14 +80,14 @@ async def sealing(database: Database) -> AsyncGenerator[bool]:
 
 
 async def _lock(db: AsyncConnection) -> bool:
-    return await _or_nobody(db, _LOCK)
+    return await _was_free(db, _LOCK)
 
 
 async def _unlock(db: AsyncConnection) -> None:
-    await _or_nobody(db, _UNLOCK)
+    await _was_free(db, _UNLOCK)
 
 
-async def _or_nobody(db: AsyncConnection, sql: TextClause) -> bool:
+async def _was_free(db: AsyncConnection, sql: TextClause) -> bool:
     """Lock or unlock. Cut off in it, the session may hold the lock: the pool must not have it back."""
     try:
         return (await db.execute(sql, {"id": _LOCK_ID})).scalar_one()
