@@ -48,7 +48,7 @@ class Who:
     address: str = ""
 
 
-NOBODY: Final = Who("none")
+NO_CALLER: Final = Who("none")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from shoudan.core.v1 import credential_service_pb2 as pb
 from shoudan_kit import log, metrics
-from shoudan_kit.audit_log.entries import NOBODY, Entry, record
+from shoudan_kit.audit_log.entries import NO_CALLER, Entry, record
 from shoudan_kit.clock import Clock
 from shoudan_kit.config import ConfigError
 from shoudan_kit.credentials import store
@@ -238,7 +238,7 @@ class Credentials:
         }
         entry = Entry(NAME, row.credential_id, after=facts, reason=reason)
         if not by:  # what expires is no call's doing
-            entry = replace(entry, who=NOBODY, action="credential.expired", request_id="")
+            entry = replace(entry, who=NO_CALLER, action="credential.expired", request_id="")
         record(work, entry)
         text = f"credential {row.credential_id} of {row.kind} {row.owner} {what}: {reason}"
         work.events.add(self._subject + what, key=str(row.credential_id), body=body, text=text)

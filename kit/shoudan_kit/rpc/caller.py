@@ -26,7 +26,7 @@ class Caller:
     id: str = ""  # of an operator: stays when the name changes
 
 
-NOBODY: Final = Caller("none")
+NO_CALLER: Final = Caller("none")
 
 
 def peer_of(context: RpcContext) -> Caller | None:

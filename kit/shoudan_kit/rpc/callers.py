@@ -13,7 +13,7 @@ from grpc import StatusCode as Code
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
-from shoudan_kit.rpc.caller import NOBODY, Caller, peer_of
+from shoudan_kit.rpc.caller import NO_CALLER, Caller, peer_of
 from shoudan_kit.rpc.messages import BEARER, RpcContext
 from shoudan_kit.rpc.refusal import KitRefusal
 from shoudan_kit.rpc.rights import ANYONE, KNOWN, ROLES, SERVICES, Right, right_of
@@ -140,7 +140,7 @@ class Callers:
     def admit(self, access: Access, authorization: str, context: RpcContext) -> Caller:
         """Who calls. Raises NoCaller, NotAllowed, and what the verifier refuses a token with."""
         if access.right.anyone:  # not even a token that has expired stands in the way of a login
-            caller = NOBODY
+            caller = NO_CALLER
         elif authorization:
             caller = self._bearer(access, authorization)
         else:

@@ -37,16 +37,16 @@ class PasswordRoom:
         self._places = Bulkhead(Limits(waiting_max, group_max=most, party_max=most, reserve=1))
 
     @cached_property
-    def _of_nobody(self) -> str:
+    def _dummy_hash(self) -> str:
         return HASHER.hash(secret())
 
     def prepare(self) -> None:
         """Make the hash that unknown names are checked against, before the first one comes."""
-        assert self._of_nobody
+        assert self._dummy_hash
 
     async def verify(self, address: str, stored: str | None, password: str) -> bool:
         """Whether the password is right; without a stored one it takes as long. Refuses Overloaded."""
-        right = await self._run(address, partial(_verify, stored or self._of_nobody, password))
+        right = await self._run(address, partial(_verify, stored or self._dummy_hash, password))
         return right and stored is not None
 
     async def hash(self, address: str, password: str) -> str:

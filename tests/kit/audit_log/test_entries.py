@@ -24,7 +24,7 @@ from shoudan_kit.audit_log.entries import (
 from shoudan_kit.db.pool import Database
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.rpc import callers
-from shoudan_kit.rpc.caller import NOBODY, Caller
+from shoudan_kit.rpc.caller import NO_CALLER, Caller
 from shoudan_kit.rpc.callers import LOCAL_OWNER
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
@@ -100,7 +100,7 @@ async def test_what_is_rolled_back_leaves_no_row(database: Database, ids: IdMake
         (Caller("operator", "cli"), "operator", "cli"),  # the owner's certificate has no number
         (Caller("service", "pay"), "service", "pay"),
         (LOCAL_OWNER, "local", ""),
-        (NOBODY, "none", ""),
+        (NO_CALLER, "none", ""),
     ],
 )
 def test_who_called_is_a_reference(caller: Caller, kind: str, ref: str) -> None:

@@ -20,7 +20,7 @@ from shoudan_pay.payserver.settlement import Settlement, other_amount
 from shoudan_pay.payserver.store import pays as pay_store
 from shoudan_pay.payserver.store.pays import PayOrder
 from shoudan_pay.platforms.refusals import AmountDiffers, IdsDisagree, NoOrder, ProofInvalid
-from shoudan_pay.platforms.signatures import NOBODY, Proof, Signatures
+from shoudan_pay.platforms.signatures import DUMMY_KEY, Proof, Signatures
 from shoudan_pay.platforms.states import REFUND_ENDED
 from shoudan_pay.platforms.store import callers
 from shoudan_pay.platforms.store.callers import UmsApp
@@ -58,7 +58,7 @@ class UmsNotifies:
             (app, key) for app in apps for key in of(UMS_NOTIFY, app.app_id, app.notify_secret_name)
         ]
         # An unknown terminal costs the same work.
-        fits = [key_signature.right(params, key) for _, key in keys or [(None, NOBODY)]]
+        fits = [key_signature.right(params, key) for _, key in keys or [(None, DUMMY_KEY)]]
         right = [one for one, fit in zip(keys, fits, strict=False) if fit]
         if not right or proof.malformed:
             _log.warning(

@@ -260,7 +260,7 @@ async def _other_amount(work: UnitOfWork, history: History, traction_no: str, na
     order = (await orders.by_number(work.db, [traction_no])).get(traction_no)
     if order is None or order.parked:
         return
-    _log.error("amount_differs", traction_no=traction_no, status=order.status, told=named)
+    _log.error("amount_differs", traction_no=traction_no, status=order.status, reported=named)
     await history.contradicted(work, [(order, named)])
     await orders.park(work.db, {traction_no: f"{OTHER_AMOUNT}{named}: not booked"})
 
@@ -269,7 +269,9 @@ async def _contradicted(
     work: UnitOfWork, history: History, own: OrderKind[T], conflicts: Sequence[tuple[T, str]]
 ) -> None:
     for order, word in conflicts:
-        _log.error("result_conflict", traction_no=order.traction_no, status=order.status, told=word)
+        _log.error(
+            "result_conflict", traction_no=order.traction_no, status=order.status, reported=word
+        )
     await history.contradicted(work, conflicts)
     reasons = {one.traction_no: f"is {one.status}, now told {word}" for one, word in conflicts}
     await own.orders.park(work.db, reasons)

@@ -29,7 +29,7 @@ from shoudan_signing.open_body_sig import BodySig
 from shoudan_signing.tsk_hmac import Tsk
 
 # Unknown callers are verified against these, so that the time of a refusal does not reveal who exists.
-NOBODY: Final = secrets.token_hex(32)
+DUMMY_KEY: Final = secrets.token_hex(32)
 NO_SIG: Final = BodySig("-", "", "-", "")
 NO_TSK: Final = Tsk("", "")
 NONCE_CHARS_MAX: Final = 64
@@ -198,7 +198,7 @@ class Signatures:
 
     def _ums_keys(self, found: UmsApp | None) -> tuple[str, ...]:
         keys = self.keys(UMS, found.app_id, found.secret_name) if found is not None else ()
-        return keys or (NOBODY,)
+        return keys or (DUMMY_KEY,)
 
     def _check_clock(self, moment: datetime | None, who: str, proof: Proof) -> None:
         if moment is None:
@@ -220,7 +220,7 @@ class Signatures:
             return rsa.datetime, self._fits(
                 found, lambda pem: tsk_rsa2.right(rsa, pem, proof.body), pems or ("",)
             )
-        keys = (self._lines(DINGDANG, found, found.secret_name) if found else ()) or (NOBODY,)
+        keys = (self._lines(DINGDANG, found, found.secret_name) if found else ()) or (DUMMY_KEY,)
         if scheme == "tvs_hmac":
             tvs = tvs_hmac.read(proof.authorization) or tvs_hmac.Tvs("", "", "")
             named = found is not None and tvs.credential_key == found.credential_key
