@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +72,22 @@ def banned_word(source: Source) -> Iterator[Finding]:
             yield source.found(line, f"{name}: say {better}, not {word}")
 
 
+# Riddles of who: a sentence names the process, the caller or the party it speaks of.
+RIDDLE = re.compile(r"\b(any|every|no|some)body\b|\bwhoever\b", re.IGNORECASE)
+
+
+def riddles(source: Source) -> Iterator[Finding]:
+    """Docstrings and comments that say whoever, somebody, nobody, everybody or anybody."""
+    for token in tokenize.generate_tokens(io.StringIO(source.text).readline):
+        if token.type == tokenize.COMMENT and (hit := RIDDLE.search(token.string)):
+            yield source.found(token.start[0], hit[0])
+    for node in source.nodes:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            hit = RIDDLE.search(ast.get_docstring(node) or "")
+            if hit is not None:
+                yield source.found(node.body[0].lineno, hit[0])
+
+
 def suppressions(source: Source) -> list[int]:
     """Lines that silence a check."""
     lines = enumerate(source.text.splitlines(), 1)
@@ -90,6 +109,17 @@ def test_an_old_word_is_seen_in_whatever_part_of_a_name() -> None:
         assert len(list(banned_word(at("kit/a.py", text)))) == 1
     assert list(banned_word(at("kit/turns.py", "")))
     assert not list(banned_word(at("kit/a.py", "planes = returns(a)")))
+
+
+def test_prose_names_who_it_speaks_of() -> None:
+    code = [s for s in sources() if s.path.startswith(CODE) and s.path.endswith(".py")]
+    found = [one for s in code for one in riddles(s)]
+    assert not found, "\n".join(["say which process, caller or party:", *map(str, found)])
+
+
+def test_a_riddle_is_seen_in_a_comment_and_in_a_docstring() -> None:
+    text = '"""Nobody reads it."""\na = 1  # whoever comes\nb = "somebody"\n'
+    assert [one.line for one in riddles(at("kit/a.py", text))] == [2, 1]
 
 
 def test_fewer_and_fewer_lines_silence_a_check() -> None:

@@ -1,4 +1,4 @@
-"""Writes tests/frozen_names.txt: every name of the running code that somebody outside of it relies on.
+"""Writes tests/frozen_names.txt: every name of the running code that something outside of it relies on.
 
 Task kinds, queues, subjects, metrics, log words, fault points, settings, tables, the contract and the
 command's own words are data: they stand in databases, dashboards, scripts and other people's code. They are
@@ -183,7 +183,7 @@ def _tables() -> Iterator[Any]:
 
 
 def tables() -> Iterator[str]:
-    """Tables with their columns; whoever reads a copy for reports relies on both."""
+    """Tables with their columns; readers of a copy for reports rely on both."""
     for service, metadata in _metadata():
         for name, table in metadata.tables.items():
             yield f"{service} {name}: {' '.join(column.name for column in table.columns)}"

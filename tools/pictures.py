@@ -62,7 +62,7 @@ class Made:
 
 
 def redrawn(text: str) -> str:
-    """A page with each of its pictures drawn anew. Raises KeyError for one that nobody draws."""
+    """A page with each of its pictures drawn anew. Raises KeyError for one that is not drawn."""
     return MARK.sub(lambda found: f"{found[1]}{_block(PICTURES[found[2]]())}{found[3]}", text)
 
 

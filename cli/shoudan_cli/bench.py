@@ -101,7 +101,7 @@ def ledger(
 
     Each run warms up for two seconds and is then watched in windows of one second; the figure is the
     median of the windows, so what else the machine does for a moment does not count. On a machine that
-    is always busy it does: look at the load average told beside each line.
+    is always busy it does: look at the load average printed beside each line.
     """
     from shoudan_cli import bench_ledger
 

@@ -39,7 +39,9 @@ QUEUES: Final = {
 FACE_MICROS: Final = 100_000_000
 ACCOUNT: Final = "100011000000000"
 TIMEOUT_S: Final = 300
-AHEAD: Final = 3  # deliveries asked for and not told, as a multiple of those that may be in flight
+AHEAD: Final = (
+    3  # deliveries created and not reported yet, as a multiple of those that may be in flight
+)
 CREATE_MAX: Final = 100
 PROBERS: Final = 2
 PROBE_EVERY_S: Final = 0.1  # from each, so that a quick channel is not asked more than a slow one
@@ -91,7 +93,7 @@ class _Mark:
 
 
 class Orders(order_stubs.OrderServiceServicer):
-    """An order service that counts what it is told, and wakes whoever waits for it."""
+    """An order service that counts the results reported to it, and wakes who waits for one."""
 
     def __init__(self) -> None:
         self.reported = 0
@@ -126,7 +128,7 @@ class Site:
     async def supply(self, ahead: int) -> None:
         """Ask for deliveries of the slow channel as fast as they end, until `enough`.
 
-        Never cancelled: nobody would know whether the call under way took its deliveries.
+        Never cancelled: it would stay unknown whether the call under way created its deliveries.
         """
         while not self.enough:
             self.orders.came.clear()
@@ -162,7 +164,7 @@ class Site:
         )
 
     async def fulfilled_once(self) -> bool:
-        """Whether all that was asked for is told as delivered, and a supplier did each once."""
+        """Whether every delivery created is reported as delivered, and a supplier did each once."""
 
         async def answered() -> bool:
             return self.orders.reported == self.asked

@@ -32,7 +32,7 @@ CHECK_AT_ONCE: Final = 500
 HOST: Final = "127.0.0.1"
 STORED: Final = b'"code":"0"'
 
-# The documented push, but for its numbers and the person, who is nobody.
+# The documented push, but for its numbers and the person, who is invented.
 _TRADE: Final = {
     "from_type": "淘宝",
     "msg_id": "@message@",
@@ -94,7 +94,7 @@ class Load:
     refused: list[bytes] = field(default_factory=list[bytes])
 
     def next_body(self) -> bytes:
-        """A push nobody made before."""
+        """A push with a number of its own."""
         self.sent += 1
         number = f"{self.sent:08d}"
         text = _TEMPLATE.replace("@tid@", f"{self.prefix}{number}")
@@ -116,7 +116,7 @@ class Sender(asyncio.Protocol):
         self._push()
 
     def data_received(self, data: bytes) -> None:
-        """An answer, or a part of one: the gateway always tells its length."""
+        """An answer, or a part of one: the gateway always sends its length."""
         self._answer += data
         head, found, rest = self._answer.partition(b"\r\n\r\n")
         if not found:

@@ -54,7 +54,7 @@ class Checks:
 class Figures:
     """What `--json` prints, with exactly these keys.
 
-    A lifecycle is complete when the order is final, its supplier paid and its partner told. Times are
+    A lifecycle is complete when the order is final, its supplier paid and its partner notified. Times are
     from the request to the notify. `total` leaves out the sandbox and the load generator, which play
     the outside world.
     """
@@ -141,7 +141,7 @@ async def _fill(clients: Clients) -> None:
 
 
 async def _load(system: System, seconds: float, in_flight: int) -> tuple[Any, Mark, Mark]:
-    """Run the load generator; what it told, and the marks at both ends of the window."""
+    """Run the load generator; its figures, and the marks at both ends of the window."""
     output = system.log_path("load")
     argv = [sys.executable, "-m", "shoudan_cli.load", system.gateway_url, str(in_flight)]
     child = Child.spawn(argv, env=system.env, output=output)

@@ -1,4 +1,4 @@
-"""What benches of single services share: processes of their own, in an environment that nobody else set."""
+"""What benches of single services share: their processes, and an environment free of other settings."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Certificates:
     async def renew_forever(
         self, nats_changed: Callable[[], None], every_s: float = RENEW_EVERY_S
     ) -> None:
-        """Renew in time; services take new files by themselves, NATS is told."""
+        """Renew in time; services take new files by themselves, NATS on a signal."""
         while True:
             await asyncio.sleep(every_s)
             renewed = await asyncio.to_thread(self.authority.rotate)

@@ -52,7 +52,7 @@ def _services(args: Sequence[str]) -> Sequence[str]:
         return ()  # it speaks to the database of a service that may not run yet
     if group in OWN_GROUPS:
         return ALL
-    if group == "bench":  # a system of its own, or the ledger that it is told to measure
+    if group == "bench":  # a system of its own, or the ledger that an option names
         return ("pay",) if _option(args, "--target") else ()
     for entry in entry_points(group=GROUP, name=group):
         service = entry.value.partition(".")[0].removeprefix("shoudan_")
@@ -132,13 +132,13 @@ def _option(args: Sequence[str], name: str) -> str:
 async def _confirm(answers: Sequence[Answer], *, anywhere: bool, yes: bool) -> None:
     """Name the system that is about to change; in prod, and where it is not known, a person or --yes says so.
 
-    `anywhere`: somebody said where to call; at the usual ports only a system that has an id is changed.
+    `anywhere`: an address is given; at the usual ports only a system that has an id is changed.
     """
     if not answers:
         raise SystemUnclear("no service of a system answers: is it up? `shoudan systems`")
     which = described(answers[0])
     if not (anywhere or answers[0].id):
-        raise SystemUnclear(f"{which}: nobody named it; give its address or --system")
+        raise SystemUnclear(f"{which}: it is not named; give its address or --system")
     _say(answers)
     if yes or answers[0].profile not in {"prod", ""}:
         return

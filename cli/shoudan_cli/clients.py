@@ -108,7 +108,7 @@ def resolved(**given: str) -> tuple[ClientSettings, Known | None]:
 
 
 def addressed() -> bool:
-    """Whether somebody said where to call: in the environment or in the file that it names."""
+    """Whether an address is configured: in the environment or in the file that it names."""
     return any(os.environ.get(name) for name in (FILE_VARIABLE, *_ADDRESSES))
 
 

@@ -1,4 +1,4 @@
-"""`shoudan db ddl`: the tables of the services as SQL with comments, for whoever looks after the database."""
+"""`shoudan db ddl`: the tables of the services as SQL with comments, for database administrators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables declared for PostgreSQL, told in the words of MySQL and Oracle; what has no word there is said."""
+"""Translates tables declared for PostgreSQL to MySQL and Oracle, and lists what they cannot express."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One order from request to notify, placed by HTTP, followed by gRPC, told to people."""
+"""One order from request to notify, placed by HTTP, followed by gRPC, printed for people."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def _find(clients: Clients, request_no: str) -> order_pb.Order | None:
 
 
 async def _ended(clients: Clients, request_no: str) -> order_pb.Order:
-    """The order once it is final, its supplier paid and its partner told."""
+    """The order once it is final, its supplier paid and its partner notified."""
     deadline = time.monotonic() + WAIT_S
     while True:
         order = await _find(clients, request_no)

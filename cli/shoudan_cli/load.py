@@ -92,7 +92,7 @@ class Asker(Wire):
 
 
 class Receiver(Wire):
-    """A connection on which the system tells us how orders ended."""
+    """A connection that receives the notifies of ended orders."""
 
     def __init__(self, load: Load) -> None:
         super().__init__()

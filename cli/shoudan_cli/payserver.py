@@ -38,7 +38,7 @@ def packages_of(document: Document) -> list[setup.SetupPackage]:
 
 
 async def template_rows(clients: Clients) -> list[dict[str, Any]]:
-    """Every template as the file has it, oldest first; names of secrets are never told."""
+    """Every template as the file has it, oldest first; names of secrets are left out."""
     rows: list[dict[str, Any]] = []
     for page in range(PAGES_MAX):
         asked = pay.ListResourcesRequest(

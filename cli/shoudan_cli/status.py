@@ -38,7 +38,7 @@ SHOWN: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look at a service told."""
+    """The result of one look at a service."""
 
     name: str
     ok: bool

@@ -52,7 +52,7 @@ APPLIED_BY: Final = "shoudan up"
 
 
 class PortTaken(RuntimeError):
-    """The port that was asked for belongs to somebody else."""
+    """The wanted port is in use by another process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def log_to_stderr() -> None:
 
 
 def ignore(_: object) -> None:
-    """For callers that do not want to hear."""
+    """Drops the lines, for callers without a console."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which process of a whole system listens where, and the environment that tells all of them."""
+"""Which process of a whole system listens where, and the environment that configures them."""
 
 from __future__ import annotations
 

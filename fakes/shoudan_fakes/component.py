@@ -48,7 +48,7 @@ _TABLE: Final = (
     Script("1002", "running, then success when asked", says=RUNNING),
     Script("1003", "running, then failed when asked", ends=FAILED, says=RUNNING),
     Script("1004", "takes the money and does not answer (time-out)", broken="hang"),
-    Script("1005", "success, told twice more by notify", notifies=2),
+    Script("1005", "success, notified twice more", notifies=2),
     Script("1006", "running for ever", ends=RUNNING, says=RUNNING),
     Script("1007", "cuts the connection before noting anything", noted=False, broken="reset"),
     Script("1008", "takes the money, answers an HTML page", broken="html"),
@@ -56,12 +56,12 @@ _TABLE: Final = (
     Script("1010", "takes the money, answers another tractionNo", broken="other_number"),
     Script("1011", "running, then success by notify, twice", says=RUNNING, notifies=2),
     Script("1012", "running, then failed by notify", ends=FAILED, says=RUNNING, notifies=1),
-    Script("1013", "says failed, later tells success: a contradiction", says=FAILED, notifies=1),
+    Script("1013", "says failed, later notifies success: a contradiction", says=FAILED, notifies=1),
     Script("1014", "takes the money, says failed and success in one answer", broken="twice"),
     Script("1015", "success, its numbers as JSON numbers", broken="numbers"),
     Script("1016", "takes the money, names another payAmount", broken="amount"),
     Script("1017", "names another payAmount when asked", says=RUNNING, broken="later_amount"),
-    Script("1018", "tells another payAmount", says=RUNNING, notifies=1, broken="later_amount"),
+    Script("1018", "notifies another payAmount", says=RUNNING, notifies=1, broken="later_amount"),
     Script("2001", "paid; a refund fails", refund_ends=FAILED),
     Script("2002", "paid; a refund runs, then succeeds when asked", refund_says=RUNNING),
     Script("2003", "paid; a refund is made and not answered", refund_broken="hang"),
@@ -154,7 +154,7 @@ class Component:
             await self._runner.cleanup()
 
     async def aclose(self) -> None:
-        """Tell nobody anything any more."""
+        """Cancel every notify that is still to be sent."""
         for task in self._later:
             task.cancel()
         await asyncio.gather(*self._later, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The sandbox supplier's journal: what it really fulfilled, on disk before anybody is told."""
+"""The sandbox supplier's journal: what it fulfilled, on disk before it is answered."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Journal:
     """An append-only file of JSON lines, synced once per turn of the event loop.
 
     Kept in memory as well, one small record per number, so that a query costs no file access.
-    Opened again it knows everything it was told before; a last line cut by a crash is dropped:
-    nobody was answered on the strength of it.
+    Opened again it has every entry written before; a last line cut by a crash is dropped:
+    no answer was sent that relied on it.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An OpenID provider for trying logins out: it lets in whoever comes, with tokens signed for real.
+"""An OpenID provider for trying logins out: it lets everyone in, with tokens signed for real.
 
 `next_person` is who the next browser is, and `spoil` what is wrong with the next token.
 """

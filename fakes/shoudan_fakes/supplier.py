@@ -1,4 +1,4 @@
-"""The sandbox supplier: answers deliveries by script, tells the truth on query, notifies, keeps a journal."""
+"""The sandbox supplier: answers deliveries by script, queries by its journal, and notifies."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Supplier:
         return self._answer(http, asked, script)
 
     async def _fulfil(self, asked: Request, script: Script, knobs: Knobs) -> None:
-        """Do what the script says, once for each number unless told to promise nothing."""
+        """Do what the script says, once for each number unless a knob says otherwise."""
         entry = self.journal.entries.get(asked.order_no)
         attempt = 1 if entry is None else entry.attempts + 1
         effect = self._effect(asked, script, entry, knobs)
@@ -171,7 +171,7 @@ class Supplier:
             case Answer.UNKNOWN:
                 reply = Reply(asked.order_no, CODE_UNKNOWN, "in progress")
             case Answer.UNLISTED:
-                reply = Reply(asked.order_no, CODE_UNLISTED, "a code nobody listed")
+                reply = Reply(asked.order_no, CODE_UNLISTED, "an unlisted code")
             case Answer.FAILED:
                 reply = Reply(asked.order_no, CODE_FAILED, "refused")
             case _:
@@ -213,7 +213,7 @@ class Supplier:
         return web.Response(body=self._encode(self._truth(asked.order_no)), headers=JSON)
 
     async def show_journal(self, http: web.BaseRequest) -> web.StreamResponse:
-        """The journal in numbers; `?order_no=` tells about one number."""
+        """The journal in numbers; `?order_no=` shows one number."""
         journal = self.journal
         if order_no := http.query.get("order_no"):
             entry = journal.entries.get(order_no)

@@ -73,7 +73,7 @@ class Admission:
         nonce = ""
         if rule.auth_mode or signing.SIGN in request.params:
             nonce = self._verify(rule, request)
-        # After the signature: whoever only knows the channel's number must not use up its rate.
+        # After the signature: a caller that only knows the channel's number must not use up its rate.
         request = self._limit(rule, request)
         if nonce and once and not self._nonces.add(channel_no, nonce):
             raise Problem(GatewayError.SIGN_WRONG)

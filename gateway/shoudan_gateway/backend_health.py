@@ -57,7 +57,7 @@ class BackendHealth:
                 health_pb2.HealthCheckRequest(), timeout=CHECK_S_MAX
             )
         except aio.AioRpcError as error:
-            # Whoever has no health service has answered.
+            # A server without a health service has answered, too.
             gone = error.code() is not grpc.StatusCode.UNIMPLEMENTED
             return error.code().name.lower() if gone else None
         return None if answer.status == _SERVING else "not serving"

@@ -65,7 +65,7 @@ class ChannelCache:
         """The rule of a channel; None for an unknown one, which is looked up again soon.
 
         Raises Problem before the first readings, or when credentials may have been revoked for long:
-        nobody is let in on a guess.
+        no call is admitted on a guess.
         """
         if self._rules is None or not self._stored.known:
             raise Problem(GatewayError.BUSY)
@@ -125,7 +125,7 @@ class ChannelCache:
         return True
 
     def _say_who_is_shut_out(self) -> None:
-        """One error line when a channel begins to admit nobody, not one per reading."""
+        """One error line when a channel stops admitting calls, not one per reading."""
         rules = {no: self._with_stored(rule) for no, rule in (self._rules or {}).items()}
         shut_out = {no for no, rule in rules.items() if admits_none(rule)}
         for channel_no in sorted(shut_out - self._shut_out):
@@ -139,7 +139,7 @@ def admits_none(rule: ChannelRule) -> bool:
 
 
 def rule_of(channel: catalogue.DownChannel, directory: Path | None) -> ChannelRule:
-    """The rule of one row. An unknown scheme, an unreadable network or a missing secret admits nobody."""
+    """The rule of one row. An unknown scheme, an unreadable network or a missing secret admits no call."""
     scheme = SCHEMES.get(channel.auth_mode.lower(), "unknown")
     try:
         networks = tuple(ip_network(one, strict=False) for one in channel.allowed_networks)

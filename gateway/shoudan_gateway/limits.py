@@ -1,7 +1,7 @@
 """Limits by caller: rates of partners and addresses, calls of partners in flight; totals of all gateways.
 
 A limit is a total. This gateway holds a share of it (kit/shoudan_kit/limits/shares.py) and decides from
-memory; what it was asked for is told to the others once a beat. Documented in docs/reference/http/limits.md.
+memory; what it was asked for is sent to the others once a beat. Documented in docs/reference/http/limits.md.
 """
 
 from __future__ import annotations

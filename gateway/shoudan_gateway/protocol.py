@@ -121,7 +121,7 @@ class Places(msgspec.Struct, frozen=True):
 
 
 class Nonce(msgspec.Struct, frozen=True):
-    """The nonce of a signed call; it travels with the write. `call_id`: this request, whoever resends it."""
+    """The nonce of a signed call; it travels with the write. `call_id`: this request, resent or not."""
 
     text: str
     call_id: int

@@ -194,7 +194,7 @@ def _deliver(
     batch: Sequence[tuple[Q, asyncio.Future[A | _Raised]]], answers: Sequence[A | Exception]
 ) -> None:
     """Give each caller that still waits its own answer."""
-    # Kept before anybody raises: an exception shared by callers would gather all their frames.
+    # Stored before a caller raises it: an exception shared by callers would gather all their frames.
     for (_, future), answer in zip(batch, answers, strict=True):
         if future.done():
             continue

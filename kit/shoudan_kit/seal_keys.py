@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-# Known to everybody, so that a first look needs no set-up; the prod profile refuses them.
+# Public, so that a first look needs no set-up; the prod profile refuses them.
 DEMO_KEYS: Final = "demo:c2hvdWRhbi1kZW1vLWF1ZGl0LXNob3VkYW4tZGVtby0="
 KEY_BYTES: Final = 32
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,16}")

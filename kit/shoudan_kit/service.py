@@ -251,7 +251,7 @@ def run(service: Service[Any], roles: frozenset[str] = ROLES) -> None:
 
 
 def _refuse_demo_secrets(name: str, settings: ProcessSettings) -> None:
-    """In prod no partner, supplier or platform is believed by a secret that everybody knows."""
+    """In prod no partner, supplier or platform is believed by a public secret."""
     if settings.profile != "prod":
         return
     folder: str | Path | None = getattr(settings, "secrets_dir", None)

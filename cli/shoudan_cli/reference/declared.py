@@ -24,7 +24,7 @@ DICTIONARY: Final = "dictionary"
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One service as far as the reference tells of it."""
+    """The parts of one service that the reference prints."""
 
     name: str
     package: str

@@ -51,7 +51,7 @@ _WORDS: Final[Mapping[str, Both]] = {
     ),
     "about_callers": Both(
         "The services and the operators' roles that may call each method, as its option `callers` says. A "
-        "service shows its certificate, an operator a token; nobody else is answered. A method with "
+        "service shows its certificate, an operator a token; every other caller is refused. A method with "
         "approvers needs two persons: an operator who may call it proposes the call, another one approves.",
         "每个接口允许哪些服务和操作员角色调用，由接口的 `callers` 选项规定。"
         "服务以证书、操作员以令牌表明身份，其余调用一律拒绝。列出审批角色的接口须两人完成：一人提案，另一人审批。",

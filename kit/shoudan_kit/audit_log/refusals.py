@@ -1,6 +1,6 @@
 """Changes that an operator may not make, in the audit log: written off the call's path, and never many.
 
-Whoever is refused may call as often as it likes. Each caller fills at most BURST rows at once and RATE_PER_S
+A refused caller may call as often as it likes. Each caller fills at most BURST rows at once and RATE_PER_S
 more for each second, all together at most WAITING_MAX that wait to be written; what is beyond is counted.
 """
 

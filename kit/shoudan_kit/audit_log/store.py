@@ -28,7 +28,7 @@ _TYPES: Final = {
     "outcome": "text",
 }
 _NAMES: Final = ", ".join(_TYPES)
-# Whoever seals finds the row by its second one: both are committed together, so none is passed by that
+# The sealing process finds the row by its second one: both are committed together, so none is passed by that
 # was committed late or has a smaller number. A row whose first commit was in doubt is there already.
 _INSERT = statement(f"""
 WITH made AS (

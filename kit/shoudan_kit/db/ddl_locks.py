@@ -11,7 +11,7 @@ from typing import Final
 class Lock(IntEnum):
     """A table lock, the stronger the greater."""
 
-    ROW_EXCLUSIVE = 1  # as every write; stops nobody's reads and writes
+    ROW_EXCLUSIVE = 1  # as every write; blocks no reads or writes
     SHARE_UPDATE_EXCLUSIVE = 2  # stops only migrations and VACUUM
     SHARE = 3  # stops writes
     SHARE_ROW_EXCLUSIVE = 4  # stops writes
@@ -27,7 +27,7 @@ class Lock(IntEnum):
         """Who waits while it is held."""
         if self is Lock.ACCESS_EXCLUSIVE:
             return "reads and writes wait"
-        return "writes wait" if self >= Lock.SHARE else "nobody waits"
+        return "writes wait" if self >= Lock.SHARE else "nothing waits"
 
 
 _TOKEN = re.compile(

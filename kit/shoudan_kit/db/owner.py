@@ -71,7 +71,7 @@ async def as_owner(owner_url: str) -> AsyncGenerator[AsyncConnection]:
 async def alone(connection: AsyncConnection) -> None:
     """One migration at a time in a database: the lock is the session's and ends with it at the latest.
 
-    Asked for again and again, because whoever waits for it in a statement has a snapshot, for whose end
+    Asked for again and again, because a session that waits in a statement has a snapshot, for whose end
     CREATE INDEX CONCURRENTLY of the one before would wait in turn.
     """
     while True:

@@ -26,7 +26,7 @@ _CACHES: Final = (Path("/var/cache/shoudan"), Path("/var/lib/shoudan/cache"))
 def postgres_bin(user: User | None) -> Path:
     """The folder with `postgres` and `initdb`, such that `user` can run them.
 
-    A virtual environment below a folder that only root may enter is not opened to anybody: the
+    A virtual environment below a folder that only root may enter is not opened to others: the
     programs are copied once to a cache folder of root's that all may read.
     """
     site = _site()
@@ -78,7 +78,7 @@ def _cached(site: Path) -> Path:
 
 
 def _writable_caches() -> Iterator[Path]:
-    """Only folders nobody but root can change, else others could plant programs."""
+    """Only folders that root alone can change, else others could plant programs."""
     for cache in _CACHES:
         try:
             _open_folder(cache)

@@ -57,7 +57,7 @@ _ALWAYS: Final[Mapping[str, str]] = {
     "log_min_error_statement": "panic",  # statements may hold such values as literals
     "cluster_name": "shoudan",
 }
-# Half-open connections must not keep locks: without these, killed clients stall everybody.
+# Half-open connections must not keep locks: without these, killed clients stall all others.
 _PROFILES: Final[Mapping[str, Mapping[str, str]]] = {
     "production": {
         "idle_in_transaction_session_timeout": "10s",
@@ -235,14 +235,14 @@ class Postgres:
             await self._create(db, database, template, role)
 
     async def drop_database(self, database: str) -> None:
-        """Remove it, whoever is connected. Nothing happens if there is none."""
+        """Remove it, connections included. Nothing happens if there is none."""
         async with self.admin() as db:
             await db.execute(f"DROP DATABASE IF EXISTS {quoted(database)} WITH (FORCE)")
 
     async def _create(
         self, db: Admin, database: str, template: str | None, role: str | None
     ) -> None:
-        """Nobody but the owner, the reader and `role` may connect; a template hands no such rights on."""
+        """Only the owner, the reader and `role` may connect; a template hands no such rights on."""
         source = f" TEMPLATE {quoted(template)}" if template else ""
         owner = quoted(self._roles.owner)
         await db.execute(f"CREATE DATABASE {quoted(database)} OWNER {owner}{source}")
@@ -385,7 +385,7 @@ class Postgres:
 
 
 def _alive(pid: int) -> bool:
-    """Where there is no /proc nobody is told apart, and PostgreSQL's own judgement stands."""
+    """Without /proc every process counts as another one, and PostgreSQL's own judgement stands."""
     return Path(f"/proc/{pid}").exists()
 
 

@@ -10,7 +10,7 @@ from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSe
 from shoudan_kit.events.nats import Bus
 
 KEY: Final = "all"
-VALUE_S: Final = 60.0  # a value that nobody has changed for so long is gone
+VALUE_S: Final = 60.0  # a value unchanged for so long is deleted
 
 
 class Kept:

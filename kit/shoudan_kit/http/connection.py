@@ -96,7 +96,7 @@ class Connection(BaseProtocol):
     def data_received(self, data: bytes) -> None:
         """Part of an answer, or several in one piece: kept until its turn comes."""
         if self._answer is None:  # at once: it must never pass for the answer to the next request
-            self.give_up("words nobody asked for")
+            self.give_up("unexpected bytes")
             return
         waiting = bool(self._unread)
         self._unread += data
@@ -109,7 +109,7 @@ class Connection(BaseProtocol):
         if not data:
             return  # the connection ended before the turn came, and it was read then
         if self._answer is None:
-            self.give_up("words nobody asked for")
+            self.give_up("unexpected bytes")
             return
         try:
             messages, upgraded, _ = self._parser.feed_data(data)

@@ -1,4 +1,4 @@
-"""Bounds on calls in flight: each party's below its group's, the group's below everybody's; none is awaited.
+"""Bounds on calls in flight: each party's below its group's, the group's below the total; none is awaited.
 
 A party is one host as one group (a channel, a domain) uses it. One that does not answer rests, longer
 each time, and is then tried with a single call; one that has not answered for long is off.
@@ -23,7 +23,7 @@ class Admission(Enum):
 
     GO = "go"  # counted as in flight until `leave`
     FULL = "full"  # the party has as many calls in flight as it may have
-    BUSY = "busy"  # its group or everybody together has
+    BUSY = "busy"  # its group or all together have
     RESTING = "resting"
     OFF = "off"
 
@@ -40,7 +40,7 @@ class Change(Enum):
 class Limits:
     """Calls in flight, and seconds of rest.
 
-    `reserve` calls of a group begin even where everybody together is at the bound: no number of
+    `reserve` calls of a group begin even where all together are at the bound: no number of
     other groups can keep one from being served.
     """
 
@@ -90,7 +90,7 @@ class Bulkhead:
 
     @property
     def in_flight(self) -> int:
-        """Calls of everybody."""
+        """Calls of all parties."""
         return self._total
 
     @property

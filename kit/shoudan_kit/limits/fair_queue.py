@@ -16,7 +16,7 @@ class Piece(Protocol):
 
 
 class FairQueue:
-    """At most `most` pieces in a turn; the others wait for the next one, behind everybody else's work.
+    """At most `most` pieces in a turn; the others wait for the next one, behind the other work.
 
     Without it a burst (hundreds of answers read in one turn) holds up whatever else the process does
     until the last of it is done.

@@ -2,7 +2,7 @@
 
 What the replicas know of each other is one small document, changed by compare-and-set: a replica reads it,
 decides from it alone, and writes its own entry against the very version it has read. So a part that one
-takes is one that nobody else holds. A share is a fraction of whatever the total is; what a party asks for
+takes is one that no other holds. A share is a fraction of whatever the total is; what a party asks for
 is one, too. Decision 0018.
 """
 
@@ -15,9 +15,7 @@ from typing import Final
 import msgspec
 
 PARTIES_MAX: Final = 500  # of one replica in the document; of more, those that ask for most
-FLOOR: Final = (
-    0.1  # of an equal part: what a replica keeps that hears nothing of a party, to begin with
-)
+FLOOR: Final = 0.1  # of an equal part: what a replica keeps that knows nothing of a party yet
 ASKING: Final = 0.5  # of its share: a party that asks for more than this is in the document
 NOTHING: Final = 1e-3  # less than this of a total is not asked for
 

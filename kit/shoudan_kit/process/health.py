@@ -21,7 +21,7 @@ _log = log.get_logger("health")
 class OpsServer:
     """GET /healthz, /readyz and /metrics.
 
-    /healthz is 503 only when this process itself is broken, because whoever asks it restarts the
+    /healthz is 503 only when this process itself is broken, because its caller restarts the
     process; a missing database is no reason to. /readyz is 503 before the start is over, while draining,
     and when a check gives a reason.
     """

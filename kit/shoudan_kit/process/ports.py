@@ -25,7 +25,7 @@ class NoPort(RuntimeError):
 
 
 def port_taken(port: int) -> bool:
-    """Whether somebody on this machine has the port, on loopback or on every address."""
+    """Whether a process of this machine has the port, on loopback or on every address."""
     for host in ("127.0.0.1", ""):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,7 +52,7 @@ def free_port(wanted: int | None = None) -> int:
 
 
 def _reserve(port: int) -> bool:
-    """Whether nobody else was given the port. It is not listened on yet, and a reservation says so.
+    """Whether the port was given to no other process. It is not listened on yet, and a reservation says so.
 
     An abstract socket needs no file that another user may not open, and goes with its process. Only
     Linux has them; elsewhere nothing is reserved.
@@ -94,7 +94,7 @@ def _link(file: Path) -> str:
 
 
 async def http_status(port: int, path: str, *, timeout_s: float = 2) -> int:
-    """The status code of a GET on loopback; 0 when nobody answers HTTP in time."""
+    """The status code of a GET on loopback; 0 without an HTTP answer in time."""
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     try:
         async with asyncio.timeout(timeout_s):

@@ -98,7 +98,7 @@ class Process:
             program.argv,
             env=program.env,
             output=self.log_path,
-            death_signal=signal.SIGKILL,  # what it does survives that, orphans help nobody
+            death_signal=signal.SIGKILL,  # what it does survives that; an orphan is of no use
         )
         await until(self._settled, program.ready_s_max, every_s=0.02)
         if self._child.code is None and await self.healthy():
@@ -155,7 +155,7 @@ class _Kept:
 
 
 class Supervisor:
-    """Runs runners. `report` hears of every restart; it must not block.
+    """Runs runners. `report` is called at every restart; it must not block.
 
     Not started again: what `stop` was called for. `kill` is an accident, made on purpose by tests.
     """

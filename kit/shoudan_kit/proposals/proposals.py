@@ -405,7 +405,7 @@ def _same(before: Row, asked: Asked, request: Message) -> Row:
 
 
 def _check_person(caller: Caller, what: str) -> None:
-    """Two certificates, or nobody at all, are no two persons. Raises NotAllowed."""
+    """Two certificates, or unknown callers, are no two persons. Raises NotAllowed."""
     if caller.kind != "operator" or not caller.id:
         raise NotAllowed(what, caller.name or caller.kind, "an operator who has logged in")
 

@@ -26,7 +26,7 @@ _STANDARD: Final = {health.SERVICE_NAME: "health", reflection.SERVICE_NAME: "ref
 # How gRPC writes the peer of a connection from this machine.
 _LOOPBACK: Final = ("ipv4:127.", "ipv6:%5B::1%5D:", "ipv6:[::1]:", "unix:")
 
-# Whoever calls from this machine, where that is enough; what its requests say of a person is believed.
+# A caller from this machine, where that is enough; what its requests say of a person is believed.
 LOCAL_OWNER: Final = Caller("none", "local owner")
 
 _current: ContextVar[Caller] = ContextVar("shoudan_caller", default=LOCAL_OWNER)
@@ -159,7 +159,7 @@ class Callers:
         return caller
 
     def _local(self, access: Access, context: RpcContext) -> Caller:
-        """Whoever is trusted for where the call comes from. Raises NoCaller."""
+        """The caller that is trusted for where the call comes from. Raises NoCaller."""
         if self._mode == "loopback" and context.peer().startswith(_LOOPBACK):
             return LOCAL_OWNER
         raise NoCaller(access.path)

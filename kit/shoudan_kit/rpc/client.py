@@ -34,7 +34,7 @@ def connect(
     """A channel to `host:port` or `dns:///name:port`, spread over all its addresses.
 
     With an `identity` it is mutual TLS with `service`, and with no other; without one it is plaintext.
-    UNAVAILABLE alone is tried again (4 times at most); whoever is called must know repeats by key.
+    UNAVAILABLE alone is tried again (4 times at most); the server must know repeats by key.
     `serving_only`: a replica whose health says NOT_SERVING (it drains, or its database is away) gets no call.
     """
     options = _client_options(retry=retry, serving_only=serving_only)

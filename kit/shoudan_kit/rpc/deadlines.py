@@ -7,7 +7,7 @@ from typing import Final, cast
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import DeadlineTooShort
 
-NEEDED_S: Final = 0.05  # a call with less left would be answered to nobody
+NEEDED_S: Final = 0.05  # a call with less left would be answered too late
 HOP_S: Final = 0.1  # what is kept back for the way home when a deadline is handed inward
 
 

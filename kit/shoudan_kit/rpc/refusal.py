@@ -146,7 +146,7 @@ def code_number(code: Code) -> int:
 
 @cache
 def code_of(number: int) -> Code:
-    """The code with this number; UNKNOWN for numbers nobody has defined."""
+    """The code with this number; UNKNOWN for undefined numbers."""
     found = (code for code in Code if code_number(code) == number)
     return next(found, Code.UNKNOWN)
 

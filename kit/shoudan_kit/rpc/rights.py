@@ -66,7 +66,7 @@ KNOWN: Final = Right(frozenset(SERVICES), frozenset(ROLES))
 def right_of(service: str, method: str) -> Right:
     """Who may call a method of the contract, such as "shoudan.order.v1.OrderService", "GetOrder".
 
-    Nobody may call a method that is not of the contract. ValueError: a role or service that does not exist.
+    A method that is not of the contract has no callers. ValueError: a role or service that does not exist.
     """
     try:
         found: Any = Default().FindServiceByName(service)

@@ -145,7 +145,7 @@ class RpcServer:
     ) -> None:
         """`servicers` register themselves (`partial(add_X_to_server, x)`); `names` are full service
         names for health and reflection; `identities` are answered by health alone; `callers` says who
-        calls, and without it whoever calls from this machine; `watch` is called around each method;
+        calls, and without it every caller of this machine; `watch` is called around each method;
         `check_alone` refuses calls of methods with approvers that one operator may not make alone."""
         self._settings, self._names, self._identity = settings, tuple(names), identity
         self._identities, self._callers = tuple(identities), callers

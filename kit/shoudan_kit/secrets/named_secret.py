@@ -16,7 +16,7 @@ VARIABLES: Final = ("SHOUDAN_SECRET_", "SHOUDAN_COMPONENT_")
 REFUSED: Final = "a demo secret must not be used in the prod profile"
 FILES_MAX: Final = 1_000  # of a folder, looked at when a process starts
 BYTES_MAX: Final = 65_536
-# Keys that our own documents print: whoever can read can sign with them.
+# Keys that our own documents print: every reader can sign with them.
 PRINTED: Final = frozenset({"0123456789abcdef0123456789abcdef", "s3cret"})
 
 
@@ -24,7 +24,7 @@ _armed = False
 
 
 def arm(profile: str) -> None:
-    """In prod a secret that everybody knows counts as missing from now on, which believes nobody."""
+    """In prod a public secret counts as missing from now on, so that no call is believed by it."""
     global _armed  # noqa: PLW0603 - once, when the process starts
     _armed = profile == "prod"
 
@@ -64,7 +64,7 @@ def lines(name: str, folder: Path | None = None) -> tuple[str, ...]:
 
 
 def is_demo(secret: str) -> bool:
-    """Whether everybody knows it: made for demonstrations, or printed in our documents."""
+    """Whether it is public: made for demonstrations, or printed in our documents."""
     keys = {line.strip() for line in secret.splitlines()}
     return any(one.startswith(DEMO_MARK) or one in PRINTED for one in keys)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from shoudan_kit.config import Secret, ServiceSettings
 from shoudan_kit.secrets.sealing import KeyRing
 
-# Known to everybody, so that a first look needs no set-up; the prod profile refuses them.
+# Public, so that a first look needs no set-up; the prod profile refuses them.
 DEMO_KEYS = "demo:c2hvdWRhbi1kZW1vLWtleS1zaG91ZGFuLWRlbW8ta2U="
 DEMO_INDEX_KEY = "c2hvdWRhbi1kZW1vLWluZGV4LXNob3VkYW4tZGVtby0="
 
@@ -57,7 +57,7 @@ class SealedAccountSettings(SealingSettings):
 
 
 class CredentialSealingSettings(SealingSettings):
-    """What a service needs that seals nothing but credentials: whoever stores none needs no key."""
+    """What a service needs that seals nothing but credentials: without stored ones it needs no key."""
 
     personal_keys: Secret = Field(
         Secret(""),

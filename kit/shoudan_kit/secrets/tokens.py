@@ -242,7 +242,7 @@ class TokenVerifier:
 
     def _claims(self, token: str) -> dict[str, Any]:
         kid = jwt.get_unverified_header(token).get("kid")
-        # Never jku, jwk or x5u: whoever writes a token does not choose the key it is checked by.
+        # Never jku, jwk or x5u: the writer of a token does not choose the key it is checked by.
         key = self._keys.get(kid) if isinstance(kid, str) else None
         if key is None:
             self.unknown_key.set()

@@ -33,7 +33,7 @@ KEY_MAX: Final = 64
 GAUGE_EVERY_S: Final = 10.0
 FINANCE: Final = frozenset({FINANCE_CHECKER})
 PEOPLE: Final = frozenset({SUPPORT, OPS})
-# More than anybody reads through: beyond it the alert is the same.
+# More than a person reads through: beyond it the alert is the same.
 COUNT_MAX: Final = 10_000
 
 OPEN_WORK: Final = metrics.gauge(

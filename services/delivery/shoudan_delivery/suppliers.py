@@ -184,7 +184,7 @@ def _check_notifies(supplier: Supplier) -> None:
             why = "networks such as 203.0.113.0/24, host bits zero"
             raise FieldInvalid("notify_networks", why) from None
     if supplier.notify_without_token and not (supplier.secret_name or supplier.notify_networks):
-        why = "needs secret_name or notify_networks: else anybody's notify would be believed"
+        why = "needs secret_name or notify_networks: else a notify of any sender would be believed"
         raise FieldInvalid("notify_without_token", why)
     if "#" in supplier.notify_url:
         raise FieldInvalid("notify_url", "no fragment: the token follows")

@@ -123,7 +123,7 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     target: Target = DEFAULT_TARGET,
 ) -> None:
-    """Remove the personal data of everybody with this phone, for good."""
+    """Remove the personal data of all persons with this phone, for good."""
     from shoudan.erp.v1 import erp_service_pb2 as pb
 
     if not yes:

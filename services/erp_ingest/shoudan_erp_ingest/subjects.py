@@ -74,7 +74,7 @@ class Subjects:
 
 
 def _check(by: str, reason: str) -> None:
-    """Nobody looks without a name and a reason."""
+    """A look needs a name and a reason."""
     for name, value, most in (("by", by, BY_CHARS_MAX), ("reason", reason, REASON_CHARS_MAX)):
         if not value.strip():
             raise FieldInvalid(name, "missing")

@@ -102,7 +102,7 @@ def link(
 
     request = pb.LinkOperatorRequest(name=name, subject=subject)
     found = _call(target, token, "LinkOperator", request).subject
-    typer.echo(f"{name} is {found}" if found else f"{name} is linked to nobody")
+    typer.echo(f"{name} is {found}" if found else f"{name} is not linked")
 
 
 @app.command()

@@ -191,7 +191,7 @@ def _row(one: Any, audits: Sequence[Any]) -> dict[str, Any]:
 
 def _lines(row: Mapping[str, Any]) -> str:
     """Two lines instead of a table: none of it may be cut off, and its numbers are to be copied."""
-    since = "since nobody knows when"
+    since = "since an unknown time"
     if row["since"] is not None:
         age = timedelta(seconds=row["age_s"])
         since = f"since {beijing(datetime.fromisoformat(row['since']))} ({age})"

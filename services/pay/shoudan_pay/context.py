@@ -57,7 +57,7 @@ class Context:
 
 
 def compose(app: App[PaySettings]) -> Context:
-    """Tie the products together: Dingdang hears of PayServer's changes, both platforms pay for it."""
+    """Tie the products together: Dingdang subscribes to PayServer's changes, both platforms pay for it."""
     credentials = Credentials(app, KINDS, app.settings.own_key_ring(), "shoudan.events.pay.")
     payserver = PayServer(app, credentials.live, [notice_subscriptions.subscriber])
     settlement = payserver.settlement

@@ -113,7 +113,7 @@ WHERE order_info.order_no = given.order_no AND {DELIVERY.where(Event.UNKNOWN, "o
 RETURNING {_JUST_ENDED}
 """)
 
-# Refused before a byte was sent: as if never begun. Whoever marked it found 20, so no earlier call got
+# Refused before a byte was sent: as if never begun. Its sender found 20, so no earlier call got
 # through either.
 _UNSEND = statement(f"""
 UPDATE vds_order_info SET status = {DELIVERY.target(Event.NOT_SENT)}, request_start_time = NULL,

@@ -30,7 +30,7 @@ WHERE key_no = :key_no AND status = ANY(CAST(:sources AS smallint[]))
 
 
 async def lock(db: AsyncConnection) -> None:
-    """Wait for whoever else changes keys; to the end of the transaction."""
+    """Lock the keys against other changes, to the end of the transaction."""
     await db.execute(_LOCK)
 
 

@@ -240,7 +240,7 @@ def _unsealed(record: Record, previous: bytes, trust: Trust) -> str | None:
     )
     if len(record.hash) == UNKEYED_BYTES:
         if record.record_id > trust.unkeyed_id_max:
-            return "its seal has no key: written by somebody who does not have it"
+            return "its seal has no key: written without it"
         wanted = unkeyed(previous, *facts)
     else:
         ring = trust.ring.of(record.hash)

@@ -71,7 +71,7 @@ TRIGGER = """CREATE TRIGGER refund_order_within AFTER INSERT ON refund_order
 
 
 def upgrade() -> None:
-    """Forward; the release before keeps these rules but for deducts above zero, which nobody posts."""
+    """Forward; the release before keeps these rules but for deducts above zero, which no caller posts."""
     for table, name, rule in RULES:
         op.create_check_constraint(op.f(f"{table}_{name}"), table, rule, postgresql_not_valid=True)
     op.execute(WITHIN)

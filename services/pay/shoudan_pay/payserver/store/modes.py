@@ -96,7 +96,7 @@ _ENABLED: Final = literal(TemplateStatus.ENABLED)
 _GIVEN: Final = types(PAY_MODE_TEMPLATE, "uuid", "template_id", *TERMS)
 
 # id and createdAt of one that exists are kept, and its uuid unless another is wanted. In one order for
-# everybody, so that two batches never wait for each other in a circle.
+# all batches, so that two batches never wait for each other in a circle.
 _REGISTER = statement(f"""
 INSERT INTO pay_mode_template AS t (uuid, template_id, {_NAMES}, status, create_time, modify_time)
 SELECT uuid, template_id, {_NAMES}, {_ENABLED}, shoudan_now(), shoudan_now()
