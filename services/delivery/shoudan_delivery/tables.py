@@ -88,7 +88,7 @@ CHANNEL_INFO = Table(
     _id("id", "编号"),
     _text("channel_no", "渠道编号, same as the up channel of the catalogue"),
     _small("service_class", "服务类型 10 加油卡充值 20 电子券发货 21 电子券退货 30 话费充值"),
-    _text("protocol", "module of channels/ that speaks with it"),
+    _text("protocol", "module of protocols/ that speaks with it"),
     _text("request_url", "上游请求地址"),
     _text("notify_url", "通知回调地址; empty for ours"),
     _text("query_url", "查询地址"),
