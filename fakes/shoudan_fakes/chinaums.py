@@ -116,7 +116,7 @@ class Ums:
             return await self._broken(http, script.broken, common)
         noted = self.refunds[number]
         state = "PROCESSING" if noted.questions else noted.ends
-        members: dict[str, Any] = {
+        shown: dict[str, Any] = {
             "errCode": SUCCESS,
             "merOrderId": noted.mer_order_id,
             "refundOrderId": number,
@@ -125,8 +125,8 @@ class Ums:
             "status": "TRADE_REFUND",
         }
         if self.other_fen == "answer":
-            members["refundAmount"] -= 1
-        return self._reply({**common, **members})
+            shown["refundAmount"] -= 1
+        return self._reply({**common, **shown})
 
     def _note(self, number: str, members: dict[str, Any], script: Script) -> None:
         known = self.refunds.get(number)

@@ -259,12 +259,12 @@ class Component:
         pay = self.pays.get(call.traction_no)
         if pay is not None and pay.script.broken == "later_amount":
             said["payAmount"] = OTHER_FEN
-        notifying = self._notify(call.notify_url, said, times)
-        task = asyncio.create_task(notifying)
+        sending = self._send(call.notify_url, said, times)
+        task = asyncio.create_task(sending)
         self._later.add(task)
         task.add_done_callback(self._later.discard)
 
-    async def _notify(self, url: str, body: dict[str, Any], times: int) -> None:
+    async def _send(self, url: str, body: dict[str, Any], times: int) -> None:
         if self._session is None:
             self._session = aiohttp.ClientSession()
         for _ in range(times):

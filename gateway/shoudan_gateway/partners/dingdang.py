@@ -97,7 +97,7 @@ REFUND_STATES: Final = {
     pb.REFUND_STATE_SUCCESS: ("SUCCESS", "退款成功"),
     pb.REFUND_STATE_FAIL: ("FAIL", "退款失败"),
 }
-REFUND_STATES: Final = {
+REFUND_NOTICES: Final = {
     "PROCESSING": pb.REFUND_STATE_PROCESSING,
     "SUCCESS": pb.REFUND_STATE_SUCCESS,
     "FAIL": pb.REFUND_STATE_FAIL,
@@ -148,7 +148,7 @@ def reader(message: Any, rows: tuple[Field, ...]) -> Callable[[Inbound], Any]:
 def read_refunded(request: Inbound) -> pb.TakeRefundedRequest:
     """The notice, its refund in one."""
     found = raw_signed.members(request.body, REFUNDED_WHOLE)
-    state = REFUND_STATES.get(found.values.get("refundStatus", ""), pb.REFUND_STATE_UNSPECIFIED)
+    state = REFUND_NOTICES.get(found.values.get("refundStatus", ""), pb.REFUND_STATE_UNSPECIFIED)
     return pb.TakeRefundedRequest(
         proof=raw_signed.proof(request, found.malformed),
         refund=pb.DingdangRefund(state=state, **found.ours(REFUNDED)),

@@ -84,9 +84,9 @@ class Connection(BaseProtocol):
         self._reusable = False
         if self.transport is not None:
             self.transport.abort()
-        self._answer(NoAnswer(reason))
+        self._finish(NoAnswer(reason))
 
-    def _answer(self, outcome: Answered | NoAnswer) -> None:
+    def _finish(self, outcome: Answered | NoAnswer) -> None:
         answer, self._answer = self._answer, None
         self._message = self._payload = None
         if answer is not None and not answer.done():
@@ -136,7 +136,7 @@ class Connection(BaseProtocol):
             message = self._message
             assert message is not None
             self._reusable = not message.should_close
-            self._answer(Answered(message.code, message.headers, payload.read_nowait()))
+            self._finish(Answered(message.code, message.headers, payload.read_nowait()))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """An answer without a length ends here; every other one is lost."""
@@ -150,7 +150,7 @@ class Connection(BaseProtocol):
                     self._look(self._payload)
                 except (HttpProcessingError, ClientPayloadError):
                     pass  # told as cut below
-            self._answer(NoAnswer("connection closed before the whole answer"))
+            self._finish(NoAnswer("connection closed before the whole answer"))
         self._gone(self)
 
     def pause_reading(self) -> None:

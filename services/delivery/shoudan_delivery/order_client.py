@@ -32,7 +32,7 @@ class OrderClient:
 
 
 def _message(result: Result) -> order_pb.DeliveryResult:
-    result = order_pb.DeliveryResult(
+    reported = order_pb.DeliveryResult(
         id=int(result.coop_order_id),
         is_return=result.is_return,
         succeeded=result.succeeded,
@@ -44,7 +44,7 @@ def _message(result: Result) -> order_pb.DeliveryResult:
     )
     if cost := result.params.get("cost_amount"):
         try:
-            result.cost_amount_micros = yuan_to_micros(cost)
+            reported.cost_amount_micros = yuan_to_micros(cost)
         except ValueError:
             _log.warning("cost_unreadable", order_no=str(result.order_no))
-    return result
+    return reported
