@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -84,25 +83,17 @@ def _switch(target: str, channel_no: str, service_class: int, state: str, reason
 
 
 def _call(target: str, method: str, request: Any) -> Any:
-    """One call; a refusal or a service that is away is one readable line and exit code 1."""
-    from grpc import aio
-
     from shoudan.delivery.v1 import delivery_service_pb2_grpc as rpc
     from shoudan_kit.rpc.client import call_options
-    from shoudan_kit.rpc.command import command_channel
-    from shoudan_kit.rpc.refusal import refused_from_rpc
+    from shoudan_kit.rpc.command import run_command
 
-    async def run() -> Any:
-        async with command_channel(target, "delivery") as opened:
-            stub = rpc.SupplierServiceStub(opened)
-            return await getattr(stub, method)(request, **call_options(CALL_S))
-
-    try:
-        return asyncio.run(run())
-    except aio.AioRpcError as error:
-        refused = refused_from_rpc(error)
-        typer.echo(str(refused or f"{error.code().name}: {error.details()}"), err=True)
-        raise typer.Exit(1) from None
+    return run_command(
+        target,
+        "delivery",
+        lambda channel: getattr(rpc.SupplierServiceStub(channel), method)(
+            request, **call_options(CALL_S)
+        ),
+    )
 
 
 def _print(suppliers: Sequence[Any]) -> None:

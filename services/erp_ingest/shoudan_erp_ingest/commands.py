@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -160,39 +159,11 @@ async def _stream(stub: Any, wanted: Any, refunds: bool) -> None:
 
 
 def _call(target: str, method: str, request: Any) -> Any:
-    """One call."""
-
-    async def call(stub: Any) -> Any:
-        return await getattr(stub, method)(request, timeout=CALL_S)
-
-    return _run(target, call)
+    return _run(target, lambda stub: getattr(stub, method)(request, timeout=CALL_S))
 
 
-def _run(target: str, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
-    """A refusal or a service that is away is one readable line and exit code 1."""
-    from grpc import aio
-
+def _run(target: str, work: Callable[[Any], Awaitable[T]]) -> T:
     from shoudan.erp.v1 import erp_service_pb2_grpc as rpc
-    from shoudan_kit.rpc.command import command_channel
+    from shoudan_kit.rpc.command import run_command
 
-    async def connected() -> T:
-        channel = command_channel(target, "erp_ingest")
-        try:
-            stub = rpc.ErpServiceStub(channel)
-            return await work(stub)
-        finally:
-            await channel.close()
-
-    try:
-        return asyncio.run(connected())
-    except aio.AioRpcError as error:
-        _fail(target, error)
-
-
-def _fail(target: str, error: Any) -> NoReturn:
-    from shoudan_kit.rpc.refusal import refused_from_rpc
-
-    refused = refused_from_rpc(error)
-    text = str(refused) if refused is not None else f"{error.code().name} from {target}"
-    typer.secho(text, fg="red", err=True)
-    raise typer.Exit(1)
+    return run_command(target, "erp_ingest", lambda channel: work(rpc.ErpServiceStub(channel)))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -13,7 +12,6 @@ app = typer.Typer(no_args_is_help=True)
 
 CALL_S: Final = 60.0
 DEFAULT_TARGET: Final = "127.0.0.1:50055"
-T = TypeVar("T")
 
 Target = Annotated[
     str, typer.Option(help="gRPC address of identity.", envvar="SHOUDAN_IDENTITY_TARGET")
@@ -46,18 +44,19 @@ def bootstrap() -> None:
     from shoudan_identity.config import IdentitySettings
     from shoudan_kit import log
     from shoudan_kit.config import ConfigError
+    from shoudan_kit.rpc.command import stop_command
     from shoudan_kit.service import seeded
 
     log.setup(SERVICE.name, "warning", sys.stderr.buffer)
     try:
         settings = IdentitySettings.load(SERVICE.name)
     except ConfigError as error:
-        _stop(str(error))
+        stop_command(str(error))
     owner = settings.owner_database_url or settings.database_url
     own = settings.model_copy(update={"database_url": owner})
     text = asyncio.run(seeded(SERVICE, own))
     if text is None:
-        _stop("there is an operator already: an admin adds others, `shoudan operator add`")
+        stop_command("there is an operator already: an admin adds others, `shoudan operator add`")
     typer.echo(text)
 
 
@@ -259,34 +258,13 @@ def _show(one: Any) -> None:
 
 
 def _call(target: str, token: str, method: str, request: Any) -> Any:
-    """One call; a refusal, or a service that is away, is one readable line and exit code 1."""
     from shoudan.identity.v1 import identity_service_pb2_grpc as rpc
-    from shoudan_kit.rpc.command import command_channel
+    from shoudan_kit.rpc.command import run_command
 
-    async def call() -> Any:
-        channel = command_channel(target, "identity")
-        metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        try:
-            stub: Any = rpc.IdentityServiceStub(channel)
-            return await getattr(stub, method)(request, timeout=CALL_S, metadata=metadata)
-        finally:
-            await channel.close()
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
 
-    return _run(target, call)
+    async def call(channel: Any) -> Any:
+        stub: Any = rpc.IdentityServiceStub(channel)
+        return await getattr(stub, method)(request, timeout=CALL_S, metadata=metadata)
 
-
-def _run(target: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    from grpc import aio
-
-    from shoudan_kit.rpc.refusal import refused_from_rpc
-
-    try:
-        return asyncio.run(work())
-    except aio.AioRpcError as error:
-        refused = refused_from_rpc(error)
-        _stop(str(refused) if refused is not None else f"{error.code().name} from {target}")
-
-
-def _stop(text: str) -> NoReturn:
-    typer.secho(text, fg="red", err=True)
-    raise typer.Exit(1)
+    return run_command(target, "identity", call)

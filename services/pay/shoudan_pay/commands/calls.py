@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -15,8 +14,7 @@ from shoudan.core.v1.proposal_service_pb2 import Proposal
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
 from shoudan_kit.proposals.command import ReasonMissing, Why, call_or_propose, lines
-from shoudan_kit.rpc.command import command_channel
-from shoudan_kit.rpc.refusal import refused_from_rpc
+from shoudan_kit.rpc.command import run_command
 
 T = TypeVar("T")
 
@@ -42,7 +40,7 @@ def run(
 ) -> T:
     """Ask the pay service; a refusal or a failure becomes one line on stderr and exit code 1."""
 
-    return _ran(target, lambda channel: ask(stub(channel)))
+    return run_command(target, "pay", lambda channel: ask(stub(channel)))
 
 
 def run_or_propose(target: str, method: str, request: Message, why: Why) -> Any:
@@ -56,7 +54,7 @@ def run_or_propose(target: str, method: str, request: Message, why: Why) -> Any:
         )
 
     try:
-        made = _ran(target, asked)
+        made = run_command(target, "pay", asked)
     except ReasonMissing as missing:
         fail(str(missing))
     if not isinstance(made, Proposal):
@@ -64,21 +62,6 @@ def run_or_propose(target: str, method: str, request: Message, why: Why) -> Any:
     for line in lines("pay", made):
         plain(console, line)
     return None
-
-
-def _ran(target: str, ask: Callable[[aio.Channel], Awaitable[T]]) -> T:
-    async def asked() -> T:
-        channel = command_channel(target, "pay")
-        try:
-            return await ask(channel)
-        finally:
-            await channel.close()
-
-    try:
-        return asyncio.run(asked())
-    except aio.AioRpcError as error:
-        refused = refused_from_rpc(error)
-        fail(str(refused or f"{error.code().name} {error.details()}"))
 
 
 def fail(words: str) -> NoReturn:
