@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from io import StringIO
+from pathlib import Path
 from typing import Any, Final, cast
 
 from alembic import command, context
@@ -76,7 +77,11 @@ class _Scripts:
 
     def __init__(self, schema: Schema) -> None:
         self.config = Config()
-        self.config.set_main_option("script_location", str(files(schema.package) / "migrations"))
+        versions = files(schema.package) / "migrations" / "versions"
+        here = Path(__file__).with_name("migrations")
+        self.config.set_main_option("script_location", str(here))
+        self.config.set_main_option("version_locations", str(versions))
+        self.config.set_main_option("path_separator", "newline")
         self.config.attributes["metadata"] = schema.metadata
         self.directory = ScriptDirectory.from_config(self.config)
         self.phases = {one.number: one.phase for one in revisions(schema.package)}
@@ -211,7 +216,7 @@ async def revise(schema: Schema, owner_url: str, message: str, rev_id: str) -> N
 
 
 def run_env() -> None:
-    """What every service's migrations/env.py calls."""
+    """What Alembic's env.py calls."""
     attributes = context.config.attributes
     connection: Connection | None = attributes["connection"]
     given: dict[str, Any] = {"connection": connection}

@@ -79,8 +79,6 @@ def package(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Package]
     versions = tmp_path / name / "migrations" / "versions"
     versions.mkdir(parents=True)
     (tmp_path / name / "__init__.py").write_text("")
-    env = "from shoudan_kit.db.migrate import run_env\n\nrun_env()\n"
-    (tmp_path / name / "migrations" / "env.py").write_text(env)
     sys.path.insert(0, str(tmp_path))
     importlib.invalidate_caches()
     made = Package(tmp_path, name)
