@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -19,12 +18,18 @@ from grpc import aio
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
-from shoudan_cli.bench_parts import cpu_s, environ, log_of, migrate, preallocate_wal, process
+from shoudan_cli.bench_parts import (
+    cpu_s,
+    environ,
+    log_of,
+    migrate,
+    pgbench_tps,
+    preallocate_wal,
+    process,
+)
 from shoudan_cli.clients import Failed
 from shoudan_kit.embedded import Nats, Postgres
-from shoudan_kit.embedded.binaries import postgres_bin
-from shoudan_kit.embedded.home import unprivileged_user
-from shoudan_kit.process.child import Child, tail
+from shoudan_kit.process.child import tail
 from shoudan_kit.process.polling import until
 from shoudan_kit.process.ports import free_port
 from shoudan_kit.rpc.client import connect
@@ -308,24 +313,5 @@ async def _pgbench(postgres: Postgres, seconds: float) -> float:
             "CREATE TABLE bench_hot (id int PRIMARY KEY, n bigint) WITH (fillfactor=50)"
         )
         await db.execute("INSERT INTO bench_hot VALUES (1, 0)")
-    user = unprivileged_user()
-    program = await asyncio.to_thread(postgres_bin, user) / "pgbench"
-    words = f"-n -M prepared -c {PGBENCH_CLIENTS} -j 2 -T {max(1, round(seconds))} -U postgres"
-    log = home / "pgbench.log"
-    password = (home / "superuser.password").read_text().strip()
-    child = Child.spawn(
-        [str(program), *words.split(), "-f", str(script), "shoudan_pay"],
-        env={
-            "PATH": "/usr/bin:/bin",
-            "PGPASSWORD": password,
-            "PGHOST": str(postgres.socket_dir),
-            "PGPORT": str(postgres.port),
-        },
-        output=log,
-    )
-    if await child.wait() != 0:
-        raise Failed(f"pgbench failed:\n{tail(log)}")
-    found = re.search(r"tps = ([0-9.]+)", log.read_text())
-    if found is None:
-        raise Failed(f"pgbench said no figure:\n{tail(log)}")
-    return float(found[1])
+    words = f"-n -M prepared -c {PGBENCH_CLIENTS} -j 2 -T {max(1, round(seconds))}"
+    return await pgbench_tps(postgres, "shoudan_pay", words, "-f", str(script))

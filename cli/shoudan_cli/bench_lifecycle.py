@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final, cast
 
 import aiohttp
@@ -15,13 +13,11 @@ import orjson
 
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
-from shoudan_cli.bench_parts import preallocate_wal
+from shoudan_cli.bench_parts import pgbench, pgbench_tps, preallocate_wal
 from shoudan_cli.clients import Clients, Failed
 from shoudan_cli.cpu import Usage, usage
 from shoudan_cli.system import System
 from shoudan_cli.wiring import GATEWAY, SANDBOX, SERVICES
-from shoudan_kit.embedded.binaries import postgres_bin
-from shoudan_kit.embedded.home import unprivileged_user
 from shoudan_kit.process.child import Child, tail
 
 WARM_S: Final = 3.0
@@ -200,28 +196,6 @@ async def _tpcb(system: System, seconds: float) -> float:
     """Transactions per second of pgbench's own TPC-B on the same server."""
     async with system.postgres.admin() as db:
         await db.execute("CREATE DATABASE bench")
-    program = await asyncio.to_thread(postgres_bin, unprivileged_user()) / "pgbench"
-    await _pgbench(system, program, f"-i -q -s {PGBENCH_SCALE}")
+    await pgbench(system.postgres, "bench", f"-i -q -s {PGBENCH_SCALE}")
     words = f"-n -M prepared -c {PGBENCH_CLIENTS} -j 2 -T {max(1, round(seconds))}"
-    found = re.search(r"tps = ([0-9.]+)", await _pgbench(system, program, words))
-    if found is None:
-        raise Failed("pgbench said no figure")
-    return float(found[1])
-
-
-async def _pgbench(system: System, program: Path, words: str) -> str:
-    postgres, log = system.postgres, system.log_path("pgbench")
-    password = (postgres.home.path / "superuser.password").read_text("utf-8").strip()
-    child = Child.spawn(
-        [str(program), *words.split(), "-U", "postgres", "bench"],
-        env={
-            "PATH": "/usr/bin:/bin",
-            "PGPASSWORD": password,
-            "PGHOST": str(postgres.socket_dir),
-            "PGPORT": str(postgres.port),
-        },
-        output=log,
-    )
-    if await child.wait() != 0:
-        raise Failed(f"pgbench failed:\n{tail(log)}")
-    return log.read_text("utf-8")
+    return await pgbench_tps(system.postgres, "bench", words)

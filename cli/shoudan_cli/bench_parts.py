@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +14,8 @@ from typing import Final
 from shoudan_cli.clients import Failed
 from shoudan_cli.cpu import usage
 from shoudan_kit.embedded import DatabaseUrls, Postgres
+from shoudan_kit.embedded.binaries import postgres_bin
+from shoudan_kit.embedded.home import unprivileged_user
 from shoudan_kit.process.child import Child, tail
 
 LOG_FILES: Final = 32  # of 16 MiB
@@ -45,6 +49,34 @@ async def process(
         yield child.pid
     finally:
         await child.stop()
+
+
+async def pgbench(postgres: Postgres, database: str, words: str, *more: str) -> str:
+    """What pgbench prints, run as the superuser with these words. Raises Failed."""
+    home = postgres.home.path
+    log = home / "pgbench.log"
+    program = await asyncio.to_thread(postgres_bin, unprivileged_user()) / "pgbench"
+    child = Child.spawn(
+        [str(program), *words.split(), "-U", "postgres", *more, database],
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PGPASSWORD": (home / "superuser.password").read_text("utf-8").strip(),
+            "PGHOST": str(postgres.socket_dir),
+            "PGPORT": str(postgres.port),
+        },
+        output=log,
+    )
+    if await child.wait() != 0:
+        raise Failed(f"pgbench failed:\n{tail(log)}")
+    return log.read_text("utf-8")
+
+
+async def pgbench_tps(postgres: Postgres, database: str, words: str, *more: str) -> float:
+    """Transactions a second, as pgbench says. Raises Failed."""
+    found = re.search(r"tps = ([0-9.]+)", await pgbench(postgres, database, words, *more))
+    if found is None:
+        raise Failed("pgbench printed no figure")
+    return float(found[1])
 
 
 async def preallocate_wal(postgres: Postgres) -> None:

@@ -29,13 +29,7 @@ class SealKeys:
     @classmethod
     def parse(cls, text: str) -> SealKeys:
         """From `id:base64,id:base64` of 32 bytes each, newest first. Raises ValueError."""
-        ring: dict[str, bytes] = {}
-        for part in text.split(","):
-            name, _, secret = part.strip().partition(":")
-            if not _ID.fullmatch(name) or name in ring:
-                raise ValueError("key ids are 1 to 16 letters, digits, - or _, each once")
-            ring[name] = _key(secret)
-        return cls(ring)
+        return cls(keys_of(text))
 
     @classmethod
     def mistake(cls, text: str) -> str:
@@ -76,7 +70,19 @@ def interval_field() -> Any:
     )
 
 
-def _key(text: str) -> bytes:
+def keys_of(text: str) -> dict[str, bytes]:
+    """The keys of `id:base64,id:base64` by id, in the order given. Raises ValueError."""
+    ring: dict[str, bytes] = {}
+    for part in text.split(","):
+        name, _, secret = part.strip().partition(":")
+        if not _ID.fullmatch(name) or name in ring:
+            raise ValueError("key ids are 1 to 16 letters, digits, - or _, each once")
+        ring[name] = key_of(secret)
+    return ring
+
+
+def key_of(text: str) -> bytes:
+    """32 bytes of base64. Raises ValueError."""
     try:
         key = base64.b64decode(text, validate=True)
     except binascii.Error:

@@ -20,33 +20,6 @@ EXPIRED_MAX: Final = 100  # proposals that one statement ends
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row of proposal."""
-
-    proposal_id: int
-    method: str
-    request: bytes
-    request_json: str
-    subject: str
-    amount_micros: int | None
-    dry_run: str
-    reason: str
-    evidence: str
-    proposal_key: str
-    maker_id: str
-    maker_name: str
-    status: ProposalState
-    create_time: datetime
-    expire_time: datetime
-    decider_id: str
-    decider_name: str
-    decide_reason: str
-    end_time: datetime | None
-    result: str
-    refusal: str
-
-
-@dataclass(frozen=True, slots=True)
 class New:
     """A proposal to be written."""
 
@@ -62,6 +35,21 @@ class New:
     proposal_key: str
     maker_id: str
     maker_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row(New):
+    """One row of proposal."""
+
+    status: ProposalState
+    create_time: datetime
+    expire_time: datetime
+    decider_id: str
+    decider_name: str
+    decide_reason: str
+    end_time: datetime | None
+    result: str
+    refusal: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,15 +97,11 @@ class CallOptions(TypedDict):
 
     timeout: float
     metadata: tuple[tuple[str, str], ...]
-    wait_for_ready: bool
 
 
-def call_options(timeout_s: float, *, wait_for_ready: bool = False) -> CallOptions:
-    """`await stub.Post(request, **call_options(3))`: the time limit, and the traces of what is worked on.
-
-    `wait_for_ready` for workers, who may wait for a service to start; on the way of a request it fails.
-    """
-    return CallOptions(timeout=timeout_s, metadata=call_metadata(), wait_for_ready=wait_for_ready)
+def call_options(timeout_s: float) -> CallOptions:
+    """`await stub.Post(request, **call_options(3))`: the time limit, and the traces of what is worked on."""
+    return CallOptions(timeout=timeout_s, metadata=call_metadata())
 
 
 def _client_options(*, retry: bool, serving_only: bool) -> Options:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import os
@@ -17,6 +15,8 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from shoudan_kit.seal_keys import key_of, keys_of
+
 NONCE_BYTES = 12  # random: safe for 2^32 values of one key, then a new key is due
 MAC_BYTES = 16
 LOOKUP_BYTES = (
@@ -25,7 +25,6 @@ LOOKUP_BYTES = (
 PHONE_DIGITS_MIN = 5
 _NOT_DIGIT = re.compile(r"[^0-9]")
 _MOBILE = re.compile(r"1[0-9]{10}")
-_ID = re.compile(r"[A-Za-z0-9_-]{1,16}")
 _SPACING = re.compile(r"[ +-]")
 MARK = "~1~"
 _SEALED = re.compile(r"~1~[A-Za-z0-9+/=]{60,}")
@@ -47,13 +46,7 @@ class KeyRing:
     @classmethod
     def parse(cls, keys: str, index_key: str) -> KeyRing:
         """From `id:base64,id:base64` of 32 bytes each, newest first, and base64. ValueError."""
-        ring: dict[str, bytes] = {}
-        for part in keys.split(","):
-            name, _, secret = part.strip().partition(":")
-            if not _ID.fullmatch(name) or name in ring:
-                raise ValueError("key ids are 1 to 16 letters, digits, - or _, each once")
-            ring[name] = _key(secret)
-        return cls(ring, _key(index_key))
+        return cls(keys_of(keys), key_of(index_key))
 
     @cached_property
     def _ciphers(self) -> dict[bytes, AESGCM]:
@@ -217,13 +210,3 @@ def is_mobile(text: str) -> bool:
 
 def _place(table: str, key: str | int) -> bytes:
     return f"{table}|{key}".encode()
-
-
-def _key(text: str) -> bytes:
-    try:
-        key = base64.b64decode(text, validate=True)
-    except binascii.Error:
-        raise ValueError("keys are base64") from None
-    if len(key) != 32:
-        raise ValueError("keys have 32 bytes")
-    return key

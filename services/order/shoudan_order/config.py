@@ -10,6 +10,7 @@ from pydantic import Field
 
 from shoudan_kit.config import Seconds
 from shoudan_kit.proposals.settings import TwoPersonsSettings
+from shoudan_kit.rpc.address import address
 from shoudan_kit.secrets.sealing_settings import SealedAccountSettings
 
 # WeChat Pay's published schedule; the document's maximum of ten attempts uses its first ten waits.
@@ -33,16 +34,8 @@ class OrderSettings(SealedAccountSettings, TwoPersonsSettings):
         description="Folder of files, one per secret_name; SHOUDAN_SECRET_<NAME> comes first.",
         examples=["/run/secrets"],
     )
-    pay_target: str = Field(
-        "127.0.0.1:50052",
-        description="gRPC address of the pay service; dns:/// spreads calls over its replicas.",
-        examples=["dns:///pay:50051"],
-    )
-    delivery_target: str = Field(
-        "127.0.0.1:50053",
-        description="gRPC address of the delivery service; dns:/// spreads calls over its replicas.",
-        examples=["dns:///delivery:50051"],
-    )
+    pay_target: str = address("pay", 50052)
+    delivery_target: str = address("delivery", 50053)
     ledger_ident: str = Field(
         "oms",
         description="System the channels' ledger accounts belong to (000 §二.3: ident).",

@@ -12,6 +12,7 @@ from pydantic import Field
 from shoudan_kit.config import Port, Seconds, Secret
 from shoudan_kit.http.ssrf import opened
 from shoudan_kit.proposals.settings import TwoPersonsSettings
+from shoudan_kit.rpc.address import address
 from shoudan_kit.secrets.sealing_settings import CredentialSealingSettings
 
 UMS_WAITS_S = [5.0, 15.0, 60.0, 300.0]
@@ -127,11 +128,7 @@ class PaySettings(CredentialSealingSettings, TwoPersonsSettings):
         "public ones (public:…), prove what they signed.",
         examples=["(from SHOUDAN_PAY_LEDGER_STATEMENT_KEYS_FILE)"],
     )
-    order_target: str = Field(
-        "127.0.0.1:50051",
-        description="gRPC target of the order service; used for orders that a Dingdang trade pays.",
-        examples=["dns:///order:50051"],
-    )
+    order_target: str = address("order", 50051)  # for orders that a Dingdang trade pays
     public_base_url: str = Field(
         "http://127.0.0.1:8600",
         description="Where partners reach the gateway; notify URLs handed to components begin with it.",
