@@ -132,6 +132,20 @@ def test_every_file_and_symbol_named_exists(page: Path) -> None:
     assert not wrong, f"{shown(page)} names what is not there"
 
 
+def test_each_hop_of_an_order_names_what_stands_in_its_service() -> None:
+    page = (ROOT / "docs/one-order.md").read_text("utf-8")
+    hops = re.findall(r"^\| (\d+) \|[^|]*\| (\w+) ([^|]*)\|", page, re.MULTILINE)
+    wrong: list[str] = []
+    for number, service, read in hops:
+        package = next(ROOT.glob(f"**/shoudan_{service}/app.py")).parent
+        for path, symbol in re.findall(r"`([\w/]+\.py): ([\w.]+)`", read):
+            name = str((package / path).relative_to(ROOT))
+            if name not in paths() or symbol not in symbols(name):
+                wrong.append(f"{number}: {service} {path}: {symbol}")
+    assert len(hops) == 19
+    assert not wrong, "docs/one-order.md names what is not there"
+
+
 @pytest.mark.parametrize("page", EXPLAINING, ids=shown)
 def test_every_name_in_an_explanation_stands_in_the_code(page: Path) -> None:
     named = [
