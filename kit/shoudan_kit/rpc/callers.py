@@ -62,7 +62,7 @@ def set_current_caller(caller: Caller) -> None:
 def hand_on_from(address: str, context: RpcContext) -> None:
     """The call in progress was made by another at this address and handed on by one of our processes.
 
-    Only a service is believed, and whoever is trusted for calling from this machine.
+    Only a service is believed, and a caller that is trusted for calling from this machine.
     """
     peer = peer_of(context)
     if peer.name in SERVICES if peer is not None else _current.get() is LOCAL_OWNER:

@@ -1,4 +1,4 @@
-"""The traces of what is worked on now: set by whoever begins work, read by whoever writes or calls.
+"""The traces of what is worked on now: set where work begins, read where something is written or called.
 
 Work on a batch belongs to many requests. What is recorded of them is found by key, such as an order's number.
 """
