@@ -49,7 +49,7 @@ def archive(
             for one in parts:
                 console.print(f"{one.name}  {one.total_bytes / 2**20:.1f} MiB", highlight=False)
             return
-        asyncio.run(archive(owner, service, parts, Place(to), _tell))
+        asyncio.run(archive(owner, service, parts, Place(to), _print_line))
 
 
 def archived(
@@ -100,7 +100,7 @@ def _moment(before: datetime | None, keep_days: int | None) -> datetime:
     return before.replace(tzinfo=UTC)
 
 
-def _tell(manifest: Manifest, new: bool) -> None:
+def _print_line(manifest: Manifest, new: bool) -> None:
     verb = "archived" if new else "was archived"
     size = f"{manifest.rows:,} rows, {manifest.bytes / 2**20:.2f} MiB"
     console.print(f"{manifest.part}  {verb}: {size}", markup=False, highlight=False)

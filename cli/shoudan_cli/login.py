@@ -162,7 +162,7 @@ async def _whoami() -> None:
 
 
 async def _owner(found: ClientSettings) -> None:
-    """Whoever may read the data folder of a system of this machine acts as its owner without a login."""
+    """A person who may read the data folder of a system of this machine acts as its owner without a login."""
     answer = await kept_logins.identity_answer(found)
     home = owner_home(answer.id) if answer is not None else None
     if answer is None or home is None or owner_token(home, answer.id) is None:

@@ -39,7 +39,7 @@ def hold(
     part: Annotated[str, typer.Argument(help="Name of a part, as `shoudan db parts` shows it.")],
     reason: Annotated[str, typer.Option(help="Why; shown with the part.")],
 ) -> None:
-    """Keep a part: it is dropped by nobody until `shoudan db release`."""
+    """Keep a part: it is not dropped until `shoudan db release`."""
     _mark(service, part, reason)
 
 
