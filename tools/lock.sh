@@ -44,3 +44,5 @@ ours="pyproject.toml protos/pyproject.toml"
 compile $ours --group dev -o requirements.lock
 compile $ours --constraint requirements.lock -o requirements-run.lock
 compile --group build --constraint requirements.lock -o requirements-build.lock
+# Licences are those of what is installed: run `make setup` and `just sbom` again after a new package.
+.venv/bin/python -m tools.sbom
