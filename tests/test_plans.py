@@ -54,7 +54,8 @@ WHOLE = {
     "shoudan_kit.tasks.operations._PAUSED": "paused queues are few",
     "shoudan_kit.tasks.store._GAUGES": "the first rows of an index, up to a bound; one of each paused queue",
     "shoudan_kit.tasks.store._PAUSED": "paused queues are few",
-    "shoudan_kit.tasks.store._UNPUBLISHED": "an index of what is not published yet",
+    "shoudan_kit.tasks.store._OLDEST_UNPUBLISHED": "an index of what is not published yet, its first row",
+    "shoudan_kit.tasks.store._CLAIM_UNPUBLISHED": "an index of what is not published yet",
     "shoudan_kit.audit_log.sealing._LAST": "the newest one, from the end of the key",
     "shoudan_kit.audit_log.sealing._ROWS": "an index of the rows of the last seconds, up to a bound",
     "shoudan_kit.audit_log.sealing._OLDEST": "the oldest of the rows of the last seconds",
@@ -242,7 +243,8 @@ HOT = {
     "shoudan_kit.tasks.store._DEFER": {"task_pkey"},
     "shoudan_kit.tasks.store._EXTEND": {"task_pkey"},
     "shoudan_kit.tasks.store._CLAIM": {"task_due", "task_pkey"},
-    "shoudan_kit.tasks.store._UNPUBLISHED": {"outbox_unpublished"},
+    "shoudan_kit.tasks.store._OLDEST_UNPUBLISHED": {"outbox_unpublished"},
+    "shoudan_kit.tasks.store._CLAIM_UNPUBLISHED": {"outbox_unpublished", "outbox_pkey"},
     "shoudan_kit.tasks.store._EVENTS": {"event_pkey"},
 }
 ROWS = 5000

@@ -5,9 +5,11 @@ import time
 
 import pytest
 from grpc import aio
+from sqlalchemy import text
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan_delivery.config import DeliverySettings
+from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_kit.config import Secret
 from shoudan_kit.http.ssrf import UrlForbidden
 from tests.delivery.conftest import House
@@ -100,8 +102,6 @@ async def test_a_dead_supplier_trips_its_breaker_and_a_live_one_closes_it(runnin
     more = await running.send("0000")
     # The rest of fifteen seconds is turned in the database, whose clock counts.
     async with app.app.db.begin() as db:
-        from sqlalchemy import text
-
         await db.execute(
             text("UPDATE vds_channel_info SET tripped_until = shoudan_now() - interval '1 s'")
         )
@@ -113,6 +113,41 @@ async def test_a_dead_supplier_trips_its_breaker_and_a_live_one_closes_it(runnin
     await eventually(open_again)
     # 503 is no answer: those stay unknown until the query says that the number never arrived there.
     assert {(await running.query(n)).status for n in numbers} <= {SENDING, SUCCEEDED}
+
+
+async def test_of_all_replicas_one_tries_a_channel_that_has_rested(running: House) -> None:
+    """The other replica is a claim in the database, as it would write it."""
+    supplier = running.sandbox.supplier
+    supplier.knobs["up"] = type(supplier.knobs["*"])(down=True)
+    await running.send(*["0000"] * 40)
+
+    async def tripped() -> bool:
+        return await state_of(running, "up") == "TRIPPED"
+
+    await eventually(tripped)
+    db, key = running.process.app.db, ("up", 10)
+    rested = text("UPDATE vds_channel_info SET tripped_until = shoudan_now() - interval '1 s'")
+    async with db.begin() as work:
+        await work.execute(rested)
+        assert await supplier_store.claim_probe(work, key, 3600)
+        assert not await supplier_store.claim_probe(work, key, 3600)
+    supplier.knobs.pop("up")
+    (number,) = await running.send("0000")
+    waits_until = time.monotonic() + 2.5  # this one asks each second whether it is its turn
+
+    async def still_waits() -> bool:
+        assert (await running.query(number)).status == CREATED
+        return time.monotonic() > waits_until
+
+    await eventually(still_waits, 20, every_s=0.1)
+    async with db.begin() as work:  # the other one has died, its claim has ended
+        await work.execute(text("UPDATE vds_channel_info SET probe_until = shoudan_now()"))
+    assert (await running.ends(number)).status == SUCCEEDED
+
+    async def open_again() -> bool:
+        return await state_of(running, "up") == "OPEN"
+
+    await eventually(open_again)
 
 
 @pytest.mark.alone("latencies are compared")

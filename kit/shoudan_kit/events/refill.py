@@ -34,7 +34,7 @@ WITH lost AS (
     SELECT batch_id, create_time FROM outbox WHERE published AND batch_id > :after
     ORDER BY batch_id LIMIT :most
 )
-UPDATE outbox SET published = false FROM lost
+UPDATE outbox SET published = false, claimed_until = NULL FROM lost
 WHERE outbox.batch_id = lost.batch_id AND lost.create_time >= CAST(:since AS timestamptz)
 RETURNING outbox.batch_id, outbox.create_time
 """)

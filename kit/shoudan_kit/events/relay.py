@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -31,7 +32,9 @@ BACKLOG_MAX: Final = 2_000  # batches in memory; more are left to the relay
 GATHER_S: Final = 0.05  # lets a few transactions share their messages and their marking
 RELAY_S: Final = 2.0
 RELAY_OLDER_S: Final = 10.0  # younger ones are still being published from memory
-RELAY_MAX: Final = 200
+RELAY_MAX: Final = 20  # batches of one claim
+CLAIM_S: Final = 15.0  # longer than it takes to publish them, or to find out that NATS is away
+FORGET_MAX: Final = 200
 FAILED_EVERY_S: Final = 5.0
 KEEP_OUTBOX_S: Final = 7 * 86_400
 
@@ -71,12 +74,14 @@ class Relay:
         *,
         scan_s: float = RELAY_S,
         older_s: float = RELAY_OLDER_S,
+        claim_s: float = CLAIM_S,
         look_every_s: float = refill.LOOK_EVERY_S,
     ) -> None:
-        """Every `scan_s` it looks for what stayed in the outbox for `older_s`, every `look_every_s` for the
-        stream itself."""
+        """Every `scan_s` it looks for what stayed in the outbox for `older_s` and claims it for `claim_s`,
+        every `look_every_s` for the stream itself."""
         self._bus, self._database, self._service = bus, database, service
-        self._scan_s, self._older_s, self._look_every_s = scan_s, older_s, look_every_s
+        self._scan_s, self._older_s, self._claim_s = scan_s, older_s, claim_s
+        self._look_every_s = look_every_s
         self._backlog: deque[EventRows] = deque()
         self._ready = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
@@ -156,30 +161,38 @@ class Relay:
                 _logger.exception("relay_failed")
 
     async def _relay_once(self) -> int:
+        """Publish some of what stayed behind, claimed so that no other replica publishes it, too."""
         async with self._database.connect() as db:
-            left = await store.unpublished(db, older_s=self._older_s, most=RELAY_MAX)
-            if left:
-                age = (await db.execute(_AGE, {"since": left[0].create_time})).scalar_one()
-                metrics.OUTBOX_LAG_SECONDS().set(age)
-            else:
-                metrics.OUTBOX_LAG_SECONDS().set(0)
-            if not left or not self._bus.connected:
-                return 0
-            for start in range(0, len(left), 20):
-                some = left[start : start + 20]
-                rows = await store.events_by_id(db, [i for row in some for i in row.event_ids])
-                found = {row.event_id: row for row in rows}
-                await self._publish([_again(row, found) for row in some])
-        return len(left)
+            age_s = await store.oldest_unpublished_s(db, older_s=self._older_s)
+        metrics.OUTBOX_LAG_SECONDS().set(age_s)
+        if not age_s or not self._bus.connected or not self._refill.looked:
+            return 0
+        async with self._database.begin() as db:
+            behind = await store.claim_unpublished(
+                db, older_s=self._older_s, claim_s=self._claim_s, most=RELAY_MAX
+            )
+            ids = [event_id for row in behind for event_id in row.event_ids]
+            found = {row.event_id: row for row in await store.events_by_id(db, ids)}
+        if behind:
+            await self._publish_claimed([_again(row, found) for row in behind])
+        return len(behind)
+
+    async def _publish_claimed(self, batches: Sequence[EventRows]) -> None:
+        try:
+            await self._publish(batches)
+        except (*DOWN, DBAPIError):
+            with suppress(DBAPIError, OSError, TimeoutError):  # then the claim ends by itself
+                async with self._database.begin() as db:
+                    await store.release_unpublished(db, [one.batch_id for one in batches])
+            raise
 
     async def _forget(self) -> None:
         async with self._database.begin() as db:
             now = (await db.execute(_NOW)).scalar_one()
             before = first_of(now - timedelta(seconds=KEEP_OUTBOX_S))
-            await store.forget_published(db, before, RELAY_MAX)
+            await store.forget_published(db, before, FORGET_MAX)
 
 
-_AGE = statement("SELECT extract(epoch FROM shoudan_now() - CAST(:since AS timestamptz))")
 _NOW = statement("SELECT shoudan_now()")
 
 

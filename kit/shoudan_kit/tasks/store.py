@@ -161,10 +161,25 @@ _MARK_PUBLISHED = statement(
     "UPDATE outbox SET published = true WHERE batch_id = ANY(CAST(:ids AS bigint[])) AND NOT published"
 )
 # By flag, never by a cursor: ids are committed out of order.
-_UNPUBLISHED = statement("""
-SELECT batch_id, event_ids, create_time FROM outbox
+_OLDEST_UNPUBLISHED = statement("""
+SELECT extract(epoch FROM shoudan_now() - create_time) AS age_s FROM outbox
 WHERE NOT published AND create_time <= shoudan_now() - make_interval(secs => :older_s)
-ORDER BY batch_id LIMIT :most
+ORDER BY batch_id LIMIT 1
+""")
+# Of the replicas one publishes a batch that stayed behind; when it dies, another after the claim's end.
+_CLAIM_UNPUBLISHED = statement("""
+WITH behind AS (
+    SELECT batch_id FROM outbox
+    WHERE NOT published AND create_time <= shoudan_now() - make_interval(secs => :older_s)
+        AND (claimed_until IS NULL OR claimed_until <= shoudan_now())
+    ORDER BY batch_id LIMIT :most FOR UPDATE SKIP LOCKED
+)
+UPDATE outbox SET claimed_until = shoudan_now() + make_interval(secs => :claim_s)
+FROM behind WHERE outbox.batch_id = behind.batch_id
+RETURNING outbox.batch_id, outbox.event_ids, outbox.create_time
+""")
+_RELEASE_UNPUBLISHED = statement("""
+UPDATE outbox SET claimed_until = NULL WHERE batch_id = ANY(CAST(:ids AS bigint[])) AND NOT published
 """)
 # The range leaves out the months that hold none of them; an array does not.
 _EVENTS = statement("""
@@ -346,9 +361,24 @@ async def mark_published(db: AsyncConnection, batch_ids: Sequence[int]) -> None:
     await db.execute(_MARK_PUBLISHED, {"ids": batch_ids})
 
 
-async def unpublished(db: AsyncConnection, *, older_s: float, most: int) -> Sequence[Any]:
-    """Batches JetStream has not acknowledged, oldest first."""
-    return (await db.execute(_UNPUBLISHED, {"older_s": older_s, "most": most})).all()
+async def oldest_unpublished_s(db: AsyncConnection, *, older_s: float) -> float:
+    """Age of the oldest batch JetStream has not acknowledged, in seconds; 0 when there is none."""
+    age = (await db.execute(_OLDEST_UNPUBLISHED, {"older_s": older_s})).scalar()
+    return float(age or 0)
+
+
+async def claim_unpublished(
+    db: AsyncConnection, *, older_s: float, claim_s: float, most: int
+) -> list[Any]:
+    """Batches JetStream has not acknowledged, oldest first, for this process alone during `claim_s`."""
+    binds = {"older_s": older_s, "claim_s": claim_s, "most": most}
+    rows = (await db.execute(_CLAIM_UNPUBLISHED, binds)).all()
+    return sorted(rows, key=lambda one: one.batch_id)
+
+
+async def release_unpublished(db: AsyncConnection, batch_ids: Sequence[int]) -> None:
+    """Give claimed batches back that could not be published."""
+    await db.execute(_RELEASE_UNPUBLISHED, {"ids": batch_ids})
 
 
 async def events_by_id(db: AsyncConnection, ids: Sequence[int]) -> Sequence[Any]:

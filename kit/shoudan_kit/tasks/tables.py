@@ -149,9 +149,10 @@ def _outbox(made: MetaData) -> None:
             "published", Boolean, nullable=False, server_default=false(), comment="JetStream has it"
         ),
         _when("create_time", "创建时间"),
+        _when("claimed_until", "until then one process publishes what stayed behind", null=True),
         Index("outbox_unpublished", "batch_id", postgresql_where=text("NOT published")),
         comment="发件箱",
-        info=rights(update=("published",), delete=True),
+        info=rights(update=("published", "claimed_until"), delete=True),
         postgresql_with={"fillfactor": "70"},
     )
 

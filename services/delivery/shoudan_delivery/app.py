@@ -65,6 +65,7 @@ async def start(app: App[DeliverySettings]) -> Running:
             accounts=accounts,
             switch=partial(_switch, app),
             note_used=suppliers.note_used,
+            claim_probe=partial(_claim_probe, app),
         )
 
     senders = Senders(make)
@@ -104,6 +105,12 @@ async def _credentials(app: App[DeliverySettings]) -> Credentials:
     made = Credentials(app, KINDS, app.settings.key_ring(), "shoudan.events.delivery.")
     await made.open()
     return made
+
+
+async def _claim_probe(app: App[DeliverySettings], supplier: Supplier, probe_s: float) -> bool:
+    """Whether this process is the one that tries a rested channel for so long."""
+    async with app.db.connect() as db:  # one statement, committed when it returns
+        return await supplier_store.claim_probe(db, supplier.key, probe_s)
 
 
 async def _switch(app: App[DeliverySettings], supplier: Supplier, tripped: bool) -> None:

@@ -79,6 +79,7 @@ _SUPPLIER_CHANGES = (
     "state",
     "state_reason",
     "tripped_until",
+    "probe_until",
     "last_update_time",
 )
 
@@ -128,6 +129,7 @@ CHANNEL_INFO = Table(
     _small("state", "1 open 2 tripped 3 suspended 4 held"),
     _text("state_reason", "who set the state, and why"),
     _when("tripped_until", "a tripped channel is tried again after this", null=True),
+    _when("probe_until", "until then one process tries it, and no other", null=True),
     _when("create_time", "创建时间"),
     _when("last_update_time", "最后更新时间"),
     UniqueConstraint("channel_no", "service_class"),

@@ -22,6 +22,7 @@ from shoudan_kit.events import nats as events_nats
 from shoudan_kit.events import relay as events_relay
 from shoudan_kit.events.nats import STREAM, Bus
 from shoudan_kit.events.relay import Relay, packed
+from shoudan_kit.tasks import store
 from shoudan_kit.tasks.rows import EventRow
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from tests.poll import eventually
@@ -244,3 +245,44 @@ def test_what_cannot_be_published_is_told_at_once_and_then_seldom():
     assert [event for event, _ in lines] == ["publish_failed"] * 2
     assert lines[0][1] == 2
     assert lines[1][1] > 100
+
+
+class CountingBus(Bus):
+    """Counts the events it was given to publish, by key."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, "test")
+        self.given: list[str] = []
+
+    async def publish(self, subject: str, payload: bytes, message_id: str) -> None:
+        self.given += [one.key for one in core_pb2.EventBatch.FromString(payload).events]
+        await super().publish(subject, payload, message_id)
+
+
+async def test_what_stayed_behind_is_published_by_one_replica_alone(database, ids, nats):
+    keys = [f"claimed-{n}" for n in range(200)]
+    for key in keys:  # a batch each
+        await publish(database, ids, None, [key])
+    buses = [CountingBus(nats.url) for _ in range(2)]
+    relays = [Relay(bus, database, "test", **QUICK) for bus in buses]
+    for bus, relay in zip(buses, relays, strict=True):
+        bus.start()
+        relay.start()
+    await eventually(lambda: unpublished_is(database, 0), 30)
+    for bus, relay in zip(buses, relays, strict=True):
+        await relay.stop()
+        await bus.close()
+    assert sorted(buses[0].given + buses[1].given) == sorted(keys)
+
+
+async def test_what_a_killed_replica_had_claimed_is_published_by_another(
+    database, ids, nats, relay
+):
+    await publish(database, ids, None, ["left-1", "left-2"])
+    async with database.begin() as db:
+        claimed = await store.claim_unpublished(db, older_s=0, claim_s=1.5, most=20)
+    assert len(claimed) == 1
+    assert await unpublished(database) == 1
+    began = time.monotonic()
+    await eventually(lambda: unpublished_is(database, 0), 30)
+    assert time.monotonic() - began > 1

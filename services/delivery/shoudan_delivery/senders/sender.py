@@ -35,6 +35,8 @@ from shoudan_kit.tracing.carried import trace_of
 
 REFUSED_WAIT_S = 1.0
 TRIALS_MAX = 3
+PROBE_S = 10.0  # how long one process tries a rested channel before another may
+PROBE_EVERY_S = 1.0  # between looks whether it is this one's turn
 # Calls started in one turn of the event loop, so that other channels get theirs.
 TURN_MAX = 16
 
@@ -43,6 +45,7 @@ AWAY = (Unavailable, DBAPIError, OSError, TimeoutError)  # the database
 _log = log.get_logger("sender")
 
 Switch = Callable[[Supplier, bool], Awaitable[None]]
+ClaimProbe = Callable[[Supplier, float], Awaitable[bool]]
 
 
 class Sender:
@@ -60,9 +63,11 @@ class Sender:
         accounts: SealedColumn,
         switch: Switch,
         note_used: Callable[[int], None],
+        claim_probe: ClaimProbe,
     ) -> None:
         """`switch(supplier, tripped)` stores that the breaker tripped or closed; `note_used` is told of the
-        stored credential that a call was signed with."""
+        stored credential that a call was signed with; `claim_probe(supplier, s)` says whether this process
+        is the one that tries a rested channel for so long."""
         self._note_used = note_used
         self.supplier = supplier
         self._db, self._writer, self._clock, self._settings = db, writer, clock, settings
@@ -76,6 +81,7 @@ class Sender:
         self._wake = asyncio.Event()
         self._pumping = False
         self._switching = False
+        self._claim_probe, self._claiming, self._probing_until = claim_probe, False, 0.0
         writer.in_progress = lambda: len(self._known)
         self._http = self._new_http(supplier)
         _show_state(supplier)
@@ -177,13 +183,37 @@ class Sender:
         self._pump_soon()
 
     def _room(self) -> int:
-        """Calls that may begin now; a tripped channel rests, then is tried with a few."""
+        """Calls that may begin now; a tripped channel rests, then one process tries it with a few."""
         supplier = self.supplier
         if supplier.state is SupplierState.HELD or supplier.tripped:
             return 0
         if supplier.state is SupplierState.TRIPPED:
-            return TRIALS_MAX - self._in_flight
+            return TRIALS_MAX - self._in_flight if self._may_try() else 0
         return supplier.concurrency_max - self._in_flight
+
+    def _may_try(self) -> bool:
+        """Whether this process is the one that tries the rested channel; asks to be it when it is not."""
+        if self._clock.monotonic() < self._probing_until:
+            return True
+        if not self._claiming:
+            self._claiming = True
+            self._spawn(self._ask_to_try())
+        return False
+
+    async def _ask_to_try(self) -> None:
+        """Wakes the sender in either case: when it may try, and when it is time to ask again."""
+        began = self._clock.monotonic()
+        try:
+            if await self._claim_probe(self.supplier, PROBE_S):
+                self._probing_until = began + PROBE_S
+            else:
+                await asyncio.sleep(PROBE_EVERY_S)
+        except AWAY as error:
+            _log.warning("probe_not_claimed", error=type(error).__name__)
+            await asyncio.sleep(PROBE_EVERY_S)
+        finally:
+            self._claiming = False
+            self._wake.set()
 
     async def _send_some(self, room: int) -> None:
         if room < len(self._queue):
@@ -344,7 +374,7 @@ class Sender:
         if turn is Turn.NONE or self._switching:
             return
         tripped = turn is Turn.TRIP
-        self._switching = True
+        self._switching, self._probing_until = True, 0.0
         now = SupplierState.TRIPPED if tripped else SupplierState.OPEN
         self.supplier = replace(self.supplier, state=now, tripped=tripped)
         self._spawn(self._write_switch(tripped=tripped))

@@ -76,17 +76,25 @@ RETURNING service_class
 _TRIP = statement(f"""
 UPDATE vds_channel_info SET state = {SUPPLIER.target(SupplierEvent.TRIPPED)}, state_reason = :reason,
     last_update_time = clock_timestamp(),
-    tripped_until = shoudan_now() + make_interval(secs => :pause_s)
+    tripped_until = shoudan_now() + make_interval(secs => :pause_s), probe_until = NULL
 WHERE channel_no = :channel_no AND service_class = :service_class
     AND {SUPPLIER.where(SupplierEvent.TRIPPED, "state")}
 RETURNING id
 """)
 _CLOSE = statement(f"""
 UPDATE vds_channel_info SET state = {SUPPLIER.target(SupplierEvent.CLOSED)}, state_reason = '',
-    tripped_until = NULL,
+    tripped_until = NULL, probe_until = NULL,
     last_update_time = clock_timestamp()
 WHERE channel_no = :channel_no AND service_class = :service_class
     AND {SUPPLIER.where(SupplierEvent.CLOSED, "state")}
+RETURNING id
+""")
+# Of all replicas one tries a channel that has rested; when it dies, another after the claim's end.
+_CLAIM_PROBE = statement(f"""
+UPDATE vds_channel_info SET probe_until = shoudan_now() + make_interval(secs => :probe_s)
+WHERE channel_no = :channel_no AND service_class = :service_class
+    AND {SUPPLIER.where(SupplierEvent.CLOSED, "state")} AND tripped_until <= shoudan_now()
+    AND (probe_until IS NULL OR probe_until <= shoudan_now())
 RETURNING id
 """)
 
@@ -264,6 +272,12 @@ async def close(db: AsyncConnection, key: tuple[str, int]) -> bool:
     """Open a tripped channel again; False when it was not tripped."""
     binds = {"channel_no": key[0], "service_class": key[1]}
     return (await db.execute(_CLOSE, binds)).first() is not None
+
+
+async def claim_probe(db: AsyncConnection, key: tuple[str, int], probe_s: float) -> bool:
+    """Be the one process that tries a rested channel during `probe_s`; False when another is."""
+    binds = {"channel_no": key[0], "service_class": key[1], "probe_s": probe_s}
+    return (await db.execute(_CLAIM_PROBE, binds)).first() is not None
 
 
 async def insert_incidents(
