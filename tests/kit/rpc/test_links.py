@@ -29,7 +29,8 @@ class Link:
     """A server without methods of its own, and a channel to it."""
 
     def __init__(self, port: int = 0) -> None:
-        settings = ProcessSettings(listen_port=port, drain_s=1)
+        # No connection ends by its age: what ends here ends for another reason.
+        settings = ProcessSettings(listen_port=port, drain_s=1, rpc_connection_age_s=300)
         self.server = server.RpcServer(settings, [], [NAME])
 
     async def start(self) -> None:
