@@ -50,8 +50,8 @@ class DownShelf:
 
 
 @dataclass(frozen=True, slots=True)
-class DownProduct:
-    """One thing sold (oms_down_product)."""
+class _Product:
+    """What is said of a product, sold or bought."""
 
     product_id: int
     shelf_id: int
@@ -63,6 +63,12 @@ class DownProduct:
     ext_product_no: str
     can_refund: bool
     face_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class DownProduct(_Product):
+    """One thing sold (oms_down_product)."""
+
     sell_discount_ppm: int
     commission_discount_ppm: int
     service_discount_ppm: int
@@ -98,19 +104,9 @@ class UpShelf:
 
 
 @dataclass(frozen=True, slots=True)
-class UpProduct:
+class UpProduct(_Product):
     """One thing bought (oms_up_product)."""
 
-    product_id: int
-    shelf_id: int
-    line_id: int
-    carrier_no: str
-    province_no: str
-    city_no: str
-    invoice_type: int
-    ext_product_no: str
-    can_refund: bool
-    face_micros: int
     cost_discount_ppm: int
     commission_discount_ppm: int
     service_discount_ppm: int

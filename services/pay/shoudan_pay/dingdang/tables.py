@@ -20,7 +20,7 @@ from shoudan_kit.db.foundation import by_month, rights
 from shoudan_kit.db.moves import lifecycles
 from shoudan_pay.dingdang.states import TRADE, NoticeStatus, TradeState
 from shoudan_pay.platforms.states import REFUND, RefundState
-from shoudan_pay.tables import METADATA
+from shoudan_pay.tables import METADATA, why_parked
 
 APPEND_ONLY: Final = ("dingdang_notice_attempt",)
 
@@ -79,13 +79,7 @@ DINGDANG_TRADE = Table(
     column("status", String(16), "notpay processing success fail"),
     moment("create_time", "when it was bound"),
     moment("paid_time", "when it was said to be paid", null=True),
-    column(
-        "parked_reason",
-        String(128),
-        "why it waits for a person; empty otherwise",
-        server_default="",
-    ),
-    moment("parked_time", "since when it waits for a person", null=True),
+    *why_parked(),
     Index(
         "dingdang_trade_pay",
         "pay_traction_no",

@@ -6,13 +6,13 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import groupby, islice
 from typing import Final, TypeAlias
 
 from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log
-from shoudan_kit.audit_log.entries import Draft, Outcome, draft_of_call
+from shoudan_kit.audit_log.entries import Draft, draft_of_call
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.db.errors import RETRYABLE, Unavailable, sql_state
 from shoudan_kit.db.pool import retry
@@ -43,10 +43,10 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """The groups of one caller, and the row that its call leaves in the audit log, if any."""
+class Wanted:
+    """A group that is to be posted, and the row that its call leaves in the audit log, if any."""
 
-    groups: Sequence[Group]
+    group: Group
     draft: Draft | None
 
 
@@ -56,14 +56,14 @@ class Ledger:
     def __init__(self, app: App[PaySettings]) -> None:
         self._app = app
         settings = app.settings
-        self._gather: Coalescer[Call, Answer] = Coalescer(
+        self._gather: Coalescer[Sequence[Wanted], Answer] = Coalescer(
             self._run,
             name="ledger",
             size_max=settings.ledger_batch_max,
             linger_s=settings.ledger_linger_s,
             in_flight_max=settings.ledger_in_flight_max,
             waiting_max=settings.ledger_waiting_max,
-            weight_of=lambda call: sum(map(len, call.groups)),
+            weight_of=lambda wanted: sum(len(one.group) for one in wanted),
         )
 
     async def post(self, groups: Sequence[Group]) -> Answer:
@@ -73,59 +73,51 @@ class Ledger:
         is begun, and Unavailable when it is unknown whether it was made: repeat it. The row that a call
         leaves in the audit log is written with its postings.
         """
-        return await self._gather(Call(groups, draft_of_call()))
+        draft = draft_of_call()
+        return await self._gather([Wanted(group, draft) for group in groups])
 
     async def aclose(self) -> None:
         """Finish what was taken."""
         await self._gather.aclose()
 
-    async def _run(self, calls: Sequence[Call]) -> list[Answer | Exception]:
-        answer = await self._commit(calls)
-        return [Answer(part, answer.accounts) for part in _by_call(calls, answer.decisions)]
+    async def _run(self, calls: Sequence[Sequence[Wanted]]) -> list[Answer | Exception]:
+        answer = await self._commit([one for call in calls for one in call])
+        decisions = iter(answer.decisions)
+        return [Answer(list(islice(decisions, len(call))), answer.accounts) for call in calls]
 
-    async def _commit(self, calls: Sequence[Call]) -> Answer:
+    async def _commit(self, wanted: Sequence[Wanted]) -> Answer:
         """One transaction; if a group poisons it, halves of it, down to the group that fails alone."""
         try:
-            return await retry(lambda: self._transact(calls))
+            return await retry(lambda: self._transact(wanted))
         except Unavailable:
             raise
         except Exception as error:
             if isinstance(error, DBAPIError) and sql_state(error) in RETRYABLE:
                 raise Unavailable("locked") from error
-            if len(calls) == 1 and len(calls[0].groups) == 1:
-                return Answer([_failed(calls[0].groups[0])], {})
-        first, second = [await self._commit(half) for half in _halves(calls)]
+            if len(wanted) == 1:
+                return Answer([_failed(wanted[0].group)], {})
+        middle = len(wanted) // 2
+        first = await self._commit(wanted[:middle])
+        second = await self._commit(wanted[middle:])
         return Answer(first.decisions + second.decisions, {**first.accounts, **second.accounts})
 
-    async def _transact(self, calls: Sequence[Call]) -> Answer:
+    async def _transact(self, wanted: Sequence[Wanted]) -> Answer:
         async with self._app.work("ledger") as work:
-            groups = [group for call in calls for group in call.groups]
+            groups = [one.group for one in wanted]
             answer = await post(work, groups, ring_of(self._app.settings))
-            for call, decisions in zip(calls, _by_call(calls, answer.decisions), strict=True):
-                if call.draft is not None:
-                    refused = all(decision.refusal is not None for decision in decisions)
-                    outcome: Outcome = "refused" if refused else "done"
-                    call.draft.entry = replace(call.draft.entry, outcome=outcome)
-                    work.audit.take_draft(work.ids, call.draft)
+            decided = zip(wanted, answer.decisions, strict=True)
+            for _, call in groupby(decided, lambda pair: id(pair[0].draft)):
+                _record(work, list(call))
             return answer
 
 
-def _halves(calls: Sequence[Call]) -> tuple[Sequence[Call], Sequence[Call]]:
-    """The first and the second half of the calls, of a single one those of its groups."""
-    if len(calls) > 1:
-        middle = len(calls) // 2
-        return calls[:middle], calls[middle:]
-    (call,) = calls
-    middle = len(call.groups) // 2
-    return [replace(call, groups=call.groups[:middle])], [
-        replace(call, groups=call.groups[middle:])
-    ]
-
-
-def _by_call(calls: Sequence[Call], decisions: Sequence[Decision]) -> list[list[Decision]]:
-    """The decisions of each call's groups, which stand in the same order."""
-    rest = iter(decisions)
-    return [list(islice(rest, len(call.groups))) for call in calls]
+def _record(work: UnitOfWork, call: Sequence[tuple[Wanted, Decision]]) -> None:
+    """Write the row of a call with its postings, when it leaves one."""
+    draft = call[0][0].draft
+    if draft is not None:
+        done = any(decision.refusal is None for _, decision in call)
+        draft.entry = replace(draft.entry, outcome="done" if done else "refused")
+        work.audit.take_draft(work.ids, draft)
 
 
 def _failed(group: Group) -> Decision:

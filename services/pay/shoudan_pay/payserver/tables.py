@@ -33,7 +33,7 @@ from shoudan_pay.payserver.states import (
     Sent,
     TemplateStatus,
 )
-from shoudan_pay.tables import METADATA
+from shoudan_pay.tables import METADATA, why_parked
 
 # Written once, never changed: the history of every status.
 APPEND_ONLY: Final = ("trade_record",)
@@ -154,13 +154,7 @@ PAY_ORDER = Table(
     column("status", String(16), "status: unpay paying payed payFailed partRefunded refunded"),
     column("sent", String(8), "how far the component was asked: not maybe heard"),
     column("parked", Boolean, "nobody knows and nobody can be asked, or a contradiction: a person"),
-    column(
-        "parked_reason",
-        String(128),
-        "why it waits for a person; empty otherwise",
-        server_default="",
-    ),
-    moment("parked_time", "since when it waits for a person", null=True),
+    *why_parked(),
     maybe("third_pay_no", String(64), "thirdPayNo 第三方支付单号"),
     maybe("result_code", String(256), "resultCode 第三方返回结果码"),
     moment("start_time", "orderStartAt"),
@@ -225,13 +219,7 @@ REFUND_ORDER = Table(
     column("status", String(16), "status: unRefund refunding refunded refundFailed"),
     column("sent", String(8), "how far the component was asked: not maybe heard"),
     column("parked", Boolean, "a person must look"),
-    column(
-        "parked_reason",
-        String(128),
-        "why it waits for a person; empty otherwise",
-        server_default="",
-    ),
-    moment("parked_time", "since when it waits for a person", null=True),
+    *why_parked(),
     maybe("third_refund_no", String(64), "thirdRefundNo"),
     maybe("result_code", String(256), "resultCode"),
     moment("start_time", "refundStartAt"),
