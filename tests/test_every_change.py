@@ -46,14 +46,18 @@ async def service(
         yield request.param, urls, *made
 
 
-async def recorded(urls: DatabaseUrls) -> list[tuple[str, str]]:
-    """Action and outcome of every row."""
+# What sets a thing says what it was before, when it was there.
+BEFORE = {"PauseQueue", "SetUmsApp", "SetDomain"}
+
+
+async def recorded(urls: DatabaseUrls) -> list[tuple[str, str, str]]:
+    """Action, outcome and what was before of every row."""
     db = await asyncpg.connect(urls.owner.replace("+asyncpg", ""))
     try:
-        rows = await db.fetch("SELECT action, outcome FROM audit_log ORDER BY id")
+        rows = await db.fetch("SELECT action, outcome, before FROM audit_log ORDER BY id")
     finally:
         await db.close()
-    return [(row["action"], row["outcome"]) for row in rows]
+    return [(row["action"], row["outcome"], row["before"]) for row in rows]
 
 
 async def answered(channel: aio.Channel, path: str, method: Any) -> bool:
@@ -84,8 +88,11 @@ async def test_what_an_operator_changed_is_in_the_audit_log_once(
             was_done = await answered(channel, path, method)
             now = (await recorded(urls))[before:]
             if was_done:  # with a refusal for each of its items, or not
-                assert [action for action, _ in now] == [path.rpartition(".")[2]]
+                assert [action for action, _, _ in now] == [path.rpartition(".")[2]]
             else:
-                assert {outcome for _, outcome in now} <= {"refused"}, path
+                assert {outcome for _, outcome, _ in now} <= {"refused"}, path
+            if method.name in BEFORE:
+                assert await answered(channel, path, method)
+                assert (await recorded(urls))[-1][2], path
             done += [method.name] if was_done else []
     assert set(done) >= DONE[name]

@@ -27,7 +27,7 @@ from shoudan_kit.rpc.refusal import refused_from_rpc
 from tests.order.world import World, inboxes, running
 from tests.poll import eventually
 
-LIVE_S = 1.0  # issue 14's promise, and twice POLL_S with what two calls take
+LIVE_S = 1.0  # what is promised, and twice POLL_S with what two calls take
 ORDER = {
     "channel_no": "test",
     "line_id": "1",
@@ -265,6 +265,9 @@ async def test_no_secret_is_in_an_event_a_row_a_log_line_or_an_error(
         "SELECT CAST(a AS text) AS line FROM audit_log AS a WHERE subject_kind = 'credential'"
     )
     assert len(audited) == 3  # issued, the new one issued, the old one replaced
+    replaced = "SELECT before FROM audit_log WHERE subject_kind = 'credential' AND before <> ''"
+    (was,) = await two.world.sql(replaced)
+    assert json.loads(was.before)["status"] == "ACTIVE"
     rows += audited
     shown = "".join(row.line for row in rows) + "".join(capsys.readouterr())
     assert len(rows) >= 5

@@ -155,12 +155,13 @@ class Credentials:
         """End one now; and whether it had ended before. Refuses NoCredential."""
         async with self.app.work("credential.revoke") as work:
             version = await store.lock(work.db)
-            moved = await store.revoke(work.db, [credential_id], version, by, reason)
-            row = moved[0] if moved else await store.by_id(work.db, credential_id)
-            if row is None:
+            there = await store.by_id(work.db, credential_id)
+            if there is None:
                 raise NoCredential(f"credential {credential_id}")
+            moved = await store.revoke(work.db, [credential_id], version, by, reason)
+            row = moved[0] if moved else there
             if moved:
-                self._record(work, "revoked", row, by, reason)
+                self._record(work, "revoked", row, by, reason, there)
         await self._refresh_soon()
         return row, not moved
 
@@ -207,7 +208,8 @@ class Credentials:
         version: int,
     ) -> list[CredentialRow]:
         """Let what is replaced end: after the overlap, or now without one."""
-        ids = [one.credential_id for one in replaced]
+        before = {one.credential_id: one for one in replaced}
+        ids = list(before)
         if not ids or given.overlap_s is None:
             return []
         if given.overlap_s:
@@ -215,11 +217,18 @@ class Credentials:
         else:
             ended = await store.revoke(work.db, ids, version, given.by, given.reason)
         for row in ended:
-            self._record(work, "replaced", row, given.by, given.reason)
+            was = before[row.credential_id]
+            self._record(work, "replaced", row, given.by, given.reason, was)
         return ended
 
     def _record(
-        self, work: UnitOfWork, what: str, row: CredentialRow, by: str, reason: str
+        self,
+        work: UnitOfWork,
+        what: str,
+        row: CredentialRow,
+        by: str,
+        reason: str,
+        was: CredentialRow | None = None,
     ) -> None:
         """Publish and record one change; never the secret."""
         body = pb.CredentialChanged(
@@ -230,13 +239,8 @@ class Credentials:
             by=by,
             reason=reason,
         )
-        facts = {
-            "kind": row.kind,
-            "owner": row.owner,
-            "status": row.status.name,
-            "fingerprint": row.fingerprint,
-        }
-        entry = Entry(NAME, row.credential_id, after=facts, reason=reason)
+        before = None if was is None else _facts(was)
+        entry = Entry(NAME, row.credential_id, before, _facts(row), reason)
         if not by:  # what expires is no call's doing
             entry = replace(entry, who=NO_CALLER, action="credential.expired", request_id="")
         record(work, entry)
@@ -327,3 +331,13 @@ def _digest(ring: KeyRing, given: NewCredential) -> bytes:
     return ring.content(
         "credential", given.kind, given.owner, given.secret, *times, given.overlap_s
     )
+
+
+def _facts(row: CredentialRow) -> dict[str, str]:
+    """What of a credential is in the audit log."""
+    return {
+        "kind": row.kind,
+        "owner": row.owner,
+        "status": row.status.name,
+        "fingerprint": row.fingerprint,
+    }

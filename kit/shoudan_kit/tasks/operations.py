@@ -10,6 +10,7 @@ import grpc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan.core.v1 import core_pb2, operations_service_pb2, operations_service_pb2_grpc
+from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.db import pages
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import statement
@@ -176,12 +177,14 @@ class Operations(operations_service_pb2_grpc.OperationsServiceServicer):
                 grpc.StatusCode.INVALID_ARGUMENT, "queue_name, by and reason are required"
             )
         async with self._database.begin() as db:
+            before = request.queue_name in (await db.execute(_PAUSED)).scalars().all()
             if request.paused:
                 names = {"queue_name": request.queue_name, "by": request.by}
                 await db.execute(_PAUSE, {**names, "reason": request.reason})
             else:
                 await db.execute(_RESUME, {"queue_name": request.queue_name})
             paused = list((await db.execute(_PAUSED)).scalars())
+        describe("queue", request.queue_name, {"paused": before}, {"paused": request.paused})
         return pb.PauseQueueResponse(paused_queues=paused)
 
     async def GetHistory(

@@ -196,6 +196,10 @@ async def test_a_balance_running_low_is_told_once_until_it_has_recovered(
     assert (alert.balance_micros, alert.threshold_micros) == (35 * YUAN, 50 * YUAN)
     gone = await told(bank.stub.SetAlert(pb.SetAlertRequest(key=key, remove=True, **limits)))
     assert not gone.threshold_micros
+    sql = "SELECT before, after FROM audit_log WHERE action LIKE '%/SetAlert' ORDER BY id DESC LIMIT 2"
+    with_one, without = {"thresholds_micros": [50 * YUAN]}, {"thresholds_micros": []}
+    found = [tuple(map(orjson.loads, row)) for row in await rows(owner, sql)]
+    assert found == [(with_one, without), (without, with_one)]
 
 
 async def test_each_group_is_told_once_and_repeats_are_not(bank: Bank, owner: Database) -> None:

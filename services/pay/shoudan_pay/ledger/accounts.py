@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -159,14 +159,24 @@ async def set_alert(
     alert = Alert(account.account_id, threshold_micros, hysteresis_micros, low)
     await store.set_alert(db, alert)
     crossed = [Crossing(alert, account.balance_micros)] if low and not known else []
-    return account, await store.alerts(db, [account.account_id]), crossed
+    now = await store.alerts(db, [account.account_id])
+    describe("account", "/".join(key), _thresholds(there), _thresholds(now))
+    return account, now, crossed
 
 
 async def remove_alert(db: AsyncConnection, key: Key, threshold_micros: int) -> list[Alert]:
     """Remove a threshold; the ones that are left. Refuses: AccountNotFound."""
     account = await _locked(db, key)
+    there = await store.alerts(db, [account.account_id])
     await store.remove_alert(db, account.account_id, threshold_micros)
-    return await store.alerts(db, [account.account_id])
+    now = await store.alerts(db, [account.account_id])
+    describe("account", "/".join(key), _thresholds(there), _thresholds(now))
+    return now
+
+
+def _thresholds(alerts: Iterable[Alert]) -> dict[str, object]:
+    """What of alerts is in the audit log."""
+    return {"thresholds_micros": [one.threshold_micros for one in alerts]}
 
 
 class Accounts:

@@ -47,11 +47,15 @@ class Domain(msgspec.Struct, frozen=True):
 
 
 def _upsert(table: str, rows: Rows[Any], key: tuple[str, ...]) -> Any:
+    """Write a row; gives what it replaced."""
     changed = ", ".join(f"{name} = excluded.{name}" for name in rows.names if name not in key)
     return statement(f"""
-INSERT INTO {table} ({rows.of()}, modify_time)
-VALUES ({", ".join(f":{name}" for name in rows.names)}, shoudan_now())
-ON CONFLICT ({", ".join(key)}) DO UPDATE SET {changed}, modify_time = shoudan_now()
+WITH written AS (
+    INSERT INTO {table} ({rows.of()}, modify_time)
+    VALUES ({", ".join(f":{name}" for name in rows.names)}, shoudan_now())
+    ON CONFLICT ({", ".join(key)}) DO UPDATE SET {changed}, modify_time = shoudan_now()
+)
+SELECT {rows.of()} FROM {table} WHERE {" AND ".join(f"{name} = :{name}" for name in key)}
 """)
 
 
@@ -112,14 +116,14 @@ DELETE FROM proof_nonce WHERE (scope, nonce) IN (
 _FORGET_TOKENS = statement("DELETE FROM ums_token WHERE expire_time <= shoudan_now()")
 
 
-async def set_app(db: AsyncConnection, app: UmsApp) -> None:
-    """Write one credential."""
-    await db.execute(_SET_APP, msgspec.structs.asdict(app))
+async def set_app(db: AsyncConnection, app: UmsApp) -> UmsApp | None:
+    """Write one credential; gives what it replaced."""
+    return _APPS.one(await db.execute(_SET_APP, msgspec.structs.asdict(app)))
 
 
-async def set_domain(db: AsyncConnection, domain: Domain) -> None:
-    """Write one domain."""
-    await db.execute(_SET_DOMAIN, msgspec.structs.asdict(domain))
+async def set_domain(db: AsyncConnection, domain: Domain) -> Domain | None:
+    """Write one domain; gives what it replaced."""
+    return _DOMAINS.one(await db.execute(_SET_DOMAIN, msgspec.structs.asdict(domain)))
 
 
 async def app_by_id(db: AsyncConnection, app_id: str) -> UmsApp | None:
