@@ -25,7 +25,12 @@ from tests.system import invariants
 from tests.system.beside import Beside, beside
 from tests.system.conftest import ORDER, Partner
 
-pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.alone("measures how soon a replica is left and called, with fourteen processes"),
+]
 
 TWICE = ("pay", "delivery", "order")
 PER_S = 8
