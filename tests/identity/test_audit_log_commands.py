@@ -178,7 +178,7 @@ async def test_an_erased_operator_leaves_the_chains_of_all_services_whole(
         erase = identity_pb.EraseOperatorRequest(name="eve", reason="she left")
         await desk.stub.EraseOperator(erase, metadata=admin.auth)
         for name in OTHERS:
-            await eventually(lambda name=name: sealed(urls[name]), timeout=30)
+            await eventually(lambda name=name: sealed(urls[name]), 30)
         bob = await desk.person(admin, "bob", "ops")
         as_bob = {"SHOUDAN_ACCESS_TOKEN": bob.tokens.access_token}
         proved = await shell("audit-log", "verify", **as_bob)
@@ -206,7 +206,7 @@ async def retried(stub: Any, eve: Person) -> None:
             return False
         return True
 
-    await eventually(done, timeout=30)
+    await eventually(done, 30)
 
 
 async def test_the_audit_log_is_not_for_everybody(shell: Shell) -> None:

@@ -44,8 +44,8 @@ def test_a_started_service_writes_no_name_of_a_person(
 
     async def nothing(*_: Any) -> None: ...
 
-    def to_stream(service_name: str, at: log.Level, *, masked: frozenset[str]) -> None:
-        setup(service_name, at, stream, masked=masked)
+    def to_stream(service_name: str, at: log.Level, **given: Any) -> None:
+        setup(service_name, at, stream, **given)
 
     monkeypatch.setattr(log, "setup", to_stream)
     monkeypatch.setattr(service, "_serve", nothing)
