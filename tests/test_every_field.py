@@ -44,7 +44,7 @@ NEIGHBOURS: dict[str, dict[str, Any]] = {
 }
 DEPTH_MAX = 4
 SIDE_BY_SIDE = 16
-CALL_S = 6
+CALL_S = 10  # a transaction that finds no database is tried again for up to 7.5 s
 WRONG = {
     F.CPPTYPE_STRING: ["\0", "x" * 70_000, "-1"],
     F.CPPTYPE_INT32: [2**31 - 1, -(2**31)],

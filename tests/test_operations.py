@@ -10,7 +10,7 @@ import pytest
 import typer
 from prometheus_client import Metric
 
-from shoudan_cli import kept_logins, pki
+from shoudan_cli import kept_logins, parts, pki
 from shoudan_cli.main import collected
 from shoudan_cli.reference import declared
 from shoudan_kit import metrics
@@ -31,6 +31,7 @@ def test_every_metric_named_is_measured() -> None:
 
 def test_every_setting_named_exists() -> None:
     of_commands = {kept_logins.ACCESS_VARIABLE, kept_logins.API_VARIABLE, pki.DAYS_VARIABLE}
+    of_commands |= {parts.ARCHIVE_VARIABLE}
     known = {"SHOUDAN_CONFIG", "SHOUDAN_EVENTS", *of_commands}
     for section, made in declared.sections().items():
         for name in made.model_fields:

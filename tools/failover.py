@@ -23,7 +23,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -97,7 +97,7 @@ class Cluster:
         return None
 
     async def sql(self, database: str, query: str) -> Any:
-        db: Any = await cast("Any", asyncpg).connect(
+        db: Any = await asyncpg.connect(
             host=LOOPBACK,
             port=self.port,
             user="postgres",
@@ -326,7 +326,7 @@ def provide(cluster: Cluster, folder: Path) -> dict[str, str]:
     secrets = dict(line.split("=", 1) for line in made.read_text().splitlines())
     env = {**ENV, **secrets, "POSTGRES_USER": "postgres", "PGPASSWORD": cluster.password}
     env |= {"PGHOST": LOOPBACK, "PGPORT": str(cluster.port)}
-    subprocess.run(["sh", str(ROOT / "docker/postgres-init.sh")], check=True, env=env)  # noqa: S607
+    subprocess.run(["/bin/sh", str(ROOT / "docker/postgres-init.sh")], check=True, env=env)
     return secrets
 
 

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
+from unittest.mock import patch
 
 import asyncpg
 import pytest
@@ -87,7 +88,7 @@ def leave_out_transaction_timeout() -> None:
         await roles.ensure(db, roles.owner)
 
     driver.connect = without
-    cast("Any", Roles).ensure_owner = ensure_owner
+    patch.object(Roles, "ensure_owner", ensure_owner).start()
 
 
 def main() -> None:

@@ -197,7 +197,7 @@ async def test_every_replica_goes_and_comes_back_and_no_partner_gets_an_error(
         watching.cancel()
     assert load.errors == []
     assert load.placed > 100
-    await partner.all_ended(f"{partner.prefix}-", load.placed)
+    await partner.all_ended(f"{partner.prefix}-", load.placed, queried=True)
     await partner.ledger_is_whole()
     await invariants.check(system)
     await clients.close()

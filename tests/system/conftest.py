@@ -18,6 +18,7 @@ from shoudan_cli.clients import Clients
 from shoudan_cli.system import System
 from shoudan_kit.db.pool import Database
 from shoudan_kit.process.polling import until
+from shoudan_order.states import NotifyStatus
 from tests.pay.ledger.invariants import broken
 from tests.poll import eventually
 from tests.receiver import Receiver, receiving
@@ -81,15 +82,20 @@ class Partner:
         async with self.system.postgres.admin(f"shoudan_{service}") as db:
             return await db.fetchval(query, *args)
 
-    async def all_ended(self, prefix: str, count: int) -> None:
-        """Every order of the prefix delivered, its supplier paid, its partner told."""
+    async def all_ended(self, prefix: str, count: int, *, queried: bool = False) -> None:
+        """Every order of the prefix delivered, its supplier paid, its partner told.
+
+        Who queries an order that has ended is told by the answer: `queried` lets that do for a notify.
+        """
+        told = [NotifyStatus.DONE, NotifyStatus.ANSWERED] if queried else [NotifyStatus.DONE]
 
         async def ended() -> bool:
             done = await self.sql(
                 "order",
                 "SELECT count(*) FROM oms_order_info WHERE request_no LIKE $1 || '%'"
-                " AND order_status = 0 AND notify_status = 0 AND complete_up_pay = 0",
+                " AND order_status = 0 AND notify_status = ANY($2) AND complete_up_pay = 0",
                 prefix,
+                told,
             )
             return done == count
 

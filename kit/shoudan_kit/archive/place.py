@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import fsspec
 import msgspec
@@ -46,12 +46,9 @@ class Place:
 
     def __init__(self, address: str) -> None:
         try:
-            found: Any = cast("Any", fsspec).url_to_fs(address)
+            self.files, self._root = fsspec.url_to_fs(address)
         except (ImportError, ValueError) as error:
             raise ArchiveFailed(f"{address}: {error}") from error
-        self.files: Any
-        self._root: str
-        self.files, self._root = found
         self.local = "file" in self.files.protocol
 
     def path(self, service: str, table: str, name: str) -> str:
