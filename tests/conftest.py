@@ -18,7 +18,7 @@ from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
 Databases = Callable[[str], Awaitable[DatabaseUrls]]
 
 MEMORY = Path("/dev", "shm")
-ROOM_BYTES = 14 << 30  # a run of two workers writes about half of it
+ROOM_BYTES = 16 << 30  # a run of two workers writes two thirds of it
 
 
 def pytest_configure() -> None:

@@ -70,7 +70,6 @@ _PROFILES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "test": {
         "recovery_init_sync_method": "syncfs",  # a database per test: file by file takes minutes
-        "max_wal_size": "256MB",  # which may lie in memory
         "idle_in_transaction_session_timeout": "2s",
         "transaction_timeout": "10s",
         "client_connection_check_interval": "1s",
