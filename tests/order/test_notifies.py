@@ -88,7 +88,7 @@ async def test_a_notify_resent_after_a_refund_says_what_it_was_owed_for(world: W
     async def told() -> bool:
         return (await world.get(order.state.order_id)).notify_status == 0
 
-    await eventually(told)
+    await eventually(told, 30)
     assert {told["status"] for told in of_the_order(world)} == {0}
 
 
@@ -309,4 +309,4 @@ async def acknowledged_some(world: World, count: int) -> None:
         done = "SELECT 1 FROM oms_notify_info WHERE notify_status = 0"
         return len(await world.sql(done)) >= count
 
-    await eventually(told)
+    await eventually(told, 30)
