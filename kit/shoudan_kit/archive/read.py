@@ -43,7 +43,7 @@ def _rows(
     if column not in kinds:
         raise ArchiveFailed(f"{manifest.part} has no column {column}: {', '.join(kinds)}")
     path = place.data(manifest)
-    address = path if place.local else f"{place.files.protocol}://{path}"
+    address = path if place.local else place.files.unstrip_protocol(path)
     names = [quoted(name) for name in kinds]
     number = kinds[column] in {"bigint", "integer", "smallint"}
     try:
