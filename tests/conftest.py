@@ -6,13 +6,14 @@ import asyncio
 import os
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shoudan_kit import metrics
 from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
 
 Databases = Callable[[str], Awaitable[DatabaseUrls]]
@@ -38,6 +39,13 @@ def _room() -> int:
         return 0
     available = next(line for line in memory.splitlines() if line.startswith("MemAvailable:"))
     return min(place.f_bavail * place.f_frsize, int(available.split()[1]) * 1024)
+
+
+@pytest.fixture(autouse=True)
+def process_without_a_name() -> Iterator[None]:
+    """A test that runs a service in this process takes its labels back, else all later metrics have them."""
+    yield
+    assert metrics.PROCESS_LABELS == {}
 
 
 @pytest.fixture(scope="session")

@@ -181,12 +181,12 @@ def batch_done(name: str, size: int, seconds: float) -> None:
     BATCH_SECONDS(name).observe(seconds)
 
 
-_process: dict[str, str] = {}
+PROCESS_LABELS: Final[dict[str, str]] = {}
 
 
 def name_process(service: str, replica: str) -> None:
     """The labels of every metric of this process, where it serves them."""
-    _process.update(service=service, replica=replica)
+    PROCESS_LABELS.update(service=service, replica=replica)
 
 
 class _Labelled:
@@ -197,11 +197,11 @@ class _Labelled:
         for metric in REGISTRY.collect():
             labelled = Metric(metric.name, metric.documentation, metric.type, metric.unit)
             labelled.samples = [
-                one._replace(labels={**_process, **one.labels}) for one in metric.samples
+                one._replace(labels={**PROCESS_LABELS, **one.labels}) for one in metric.samples
             ]
             yield labelled
 
 
 def exposition() -> bytes:
     """Everything counted, in the text format Prometheus reads."""
-    return generate_latest(cast("Any", _Labelled()) if _process else REGISTRY)
+    return generate_latest(cast("Any", _Labelled()) if PROCESS_LABELS else REGISTRY)

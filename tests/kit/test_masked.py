@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from shoudan_kit import log, service
+from shoudan_kit import log, metrics, service
 from shoudan_kit.service import Service, services
 
 ACCOUNT = {"rechage_account", "recharge_account"}
@@ -49,6 +49,7 @@ def test_a_started_service_writes_no_name_of_a_person(
 
     monkeypatch.setattr(log, "setup", to_stream)
     monkeypatch.setattr(service, "_serve", nothing)
+    monkeypatch.setattr(metrics, "PROCESS_LABELS", {})
     for what in (service.faults, service.named_secret):
         monkeypatch.setattr(what, "arm", lambda _: None)
     monkeypatch.setattr(declared.settings, "load", lambda _: declared.settings.model_construct())
