@@ -14,7 +14,7 @@ from grpc import aio
 from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.rights import ROLES, SERVICES
 from shoudan_kit.tls.authority import Authority
-from tests.credentials import identity_of, metadata_of, tls_of, trusted_keys
+from tests.credentials import identity_of, metadata_as, metadata_of, tls_of, trusted_keys
 from tests.kit.rpc.test_callers import MATRIX, REFUSED
 from tests.test_every_field import started
 
@@ -79,6 +79,7 @@ def as_callers() -> Iterator[tuple[str, str, Metadata]]:
         yield service, service, ()
     for role in ROLES:
         yield role, COMMAND, metadata_of(SYSTEM, role)
+    yield "no role", COMMAND, metadata_as(SYSTEM, "1")
     yield "nobody", COMMAND, ()
 
 

@@ -101,6 +101,19 @@ async def test_a_change_that_an_operator_may_not_make_is_recorded(desk: Desk) ->
     assert (row["outcome"], row["caller_ref"]) == ("refused", str(number))
 
 
+async def test_a_change_leaves_the_row_of_its_rule_alone(desk: Desk) -> None:
+    admin = await desk.admin()
+    before = len(await desk.sql(ROWS))
+    await desk.stub.CreateOperator(pb.CreateOperatorRequest(name="tom"), metadata=admin.auth)
+    wrong = pb.ChangePasswordRequest(password="wrong", new_password="another battery staple")
+    assert await reason(desk.stub.ChangePassword(wrong, metadata=admin.auth)) == "LOGIN_REFUSED"
+    rows = (await desk.sql(ROWS))[before:]
+    assert [(row["action"], row["outcome"]) for row in rows] == [
+        ("created", "done"),
+        ("password", "refused"),
+    ]
+
+
 async def test_a_name_that_was_tried_is_not_stored_and_the_same_name_is_told(desk: Desk) -> None:
     for name in ("my-password-by-mistake", "my-password-by-mistake", "other"):
         with pytest.raises(LoginRefused):

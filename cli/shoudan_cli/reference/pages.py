@@ -216,13 +216,22 @@ def _callers(words: Headings) -> Iterator[str]:
         yield f"## {service}"
         rows = [[_code(method), *_ticks(right)] for _, method, right in rights.methods(service)]
         yield from _grid(
-            [words["method"], *rights.SERVICES, *rights.ROLES, "anyone", words["approvers"]], rows
+            [
+                words["method"],
+                *rights.SERVICES,
+                *rights.ROLES,
+                "no role",
+                "anyone",
+                words["approvers"],
+            ],
+            rows,
         )
 
 
 def _ticks(right: rights.Right) -> Iterator[str]:
     yield from (TICK if one in right.services else "" for one in rights.SERVICES)
     yield from (TICK if one in right.roles else "" for one in rights.ROLES)
+    yield TICK if right.operators else ""
     yield TICK if right.anyone else ""
     yield ", ".join(one for one in rights.ROLES if one in right.approvers)
 

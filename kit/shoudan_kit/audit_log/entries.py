@@ -182,6 +182,13 @@ def draft_of_call() -> Draft | None:
     return _draft.get()
 
 
+def drop_draft() -> None:
+    """The code of this call records its own rows: none is drafted from its request."""
+    draft = _draft.get()
+    if draft is not None:
+        draft.written = True
+
+
 def describe(
     subject: str = "",
     key: str | int = "",

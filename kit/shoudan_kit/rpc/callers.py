@@ -54,11 +54,6 @@ def current_caller() -> Caller:
     return _current.get()
 
 
-def set_current_caller(caller: Caller) -> None:
-    """The call in progress is from this caller: for a service that looks at tokens by itself."""
-    _current.set(caller)
-
-
 def hand_on_from(address: str, context: RpcContext) -> None:
     """The call in progress was made by another at this address and handed on by one of our processes.
 

@@ -24,7 +24,8 @@ SERVICES: Final = ("order", "pay", "delivery", "erp_ingest", "gateway", "identit
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """The services and the operators' roles that may call one method; `anyone`: who calls is not asked.
+    """The services and the operators' roles that may call one method; `anyone`: who calls is not asked;
+    `operators`: every operator, one without a role too.
 
     A method with `approvers` needs two persons: an operator proposes it, one of these roles approves it.
     """
@@ -33,6 +34,7 @@ class Right:
     roles: frozenset[str] = frozenset()
     anyone: bool = False
     approvers: frozenset[str] = frozenset()
+    operators: bool = False
 
     def allows(self, caller: Caller) -> bool:
         """Whether this caller may call the method."""
@@ -40,13 +42,17 @@ class Right:
             return True
         if caller.kind == "service":
             return caller.name in self.services
-        return caller.kind == "operator" and not self.roles.isdisjoint(caller.roles)
+        return caller.kind == "operator" and (
+            self.operators or not self.roles.isdisjoint(caller.roles)
+        )
 
     @property
     def needed(self) -> str:
         """Who may, for people."""
         if self.anyone:
             return "anyone"
+        if self.operators:
+            return "an operator"
         return (
             " or ".join((*sorted(self.services), *(r for r in ROLES if r in self.roles)))
             or "nobody"
@@ -55,7 +61,7 @@ class Right:
 
 # What begins with one of these changes nothing; a method that does is named otherwise.
 READS: Final = ("Get", "List", "Query", "Search", "Verify", "Check", "Export")
-READ: Final = frozenset({"Report"})
+READ: Final = frozenset({"Report", "WhoAmI"})
 
 NONE: Final = Right()
 ANYONE: Final = Right(anyone=True)
@@ -81,8 +87,8 @@ def _right(method: Any) -> Right:
     approvers = frozenset[str](callers.approvers)
     if unknown := ((roles | approvers) - set(ROLES)) | (services - set(SERVICES)):
         raise ValueError(f"{method.full_name}: no such caller: {', '.join(sorted(unknown))}")
-    every = frozenset(ROLES) if VIEWER in roles else roles
-    return Right(services, every, callers.anyone, approvers)
+    every = frozenset(ROLES) if VIEWER in roles or callers.operators else roles
+    return Right(services, every, callers.anyone, approvers, callers.operators)
 
 
 def changes(method: str) -> bool:

@@ -31,14 +31,14 @@ ORIGIN: Final = Origin("any")
 # What an operator may read. A method that is not here and not named as a read is one that changes something.
 READS: Final = {
     "CheckPushes", "ExportAuditLog", "ExportRefunds", "ExportTrades", "GetAccount", "GetBalance",
-    "GetCatalogue", "GetDictionary", "GetHistory", "GetLifecycle", "GetOrder", "GetPackage", "GetRefund",
-    "GetProposal", "GetStatementKeys", "GetTrade", "ListAccounts", "ListAllModes", "ListAreas",
-    "ListAuditLog",
-    "ListAudits", "ListCredentials", "ListDeadNotifies", "ListDeliveries", "ListIncidents",
-    "ListNotices", "ListOpenWork", "ListProposals", "ListSealed",
-    "ListOrders", "ListPackageRecords", "ListQuarantined", "ListRecords", "ListResources", "ListResting",
-    "ListSuppliers", "ListTasks", "QueryDeliveries", "QueryOrders", "QueryRefunds", "Report",
-    "SearchRefunds", "SearchTrades", "Verify", "VerifyAgainst", "VerifyAuditLog",
+    "GetCatalogue", "GetDictionary", "GetHistory", "GetLifecycle", "GetOperatorNames", "GetOrder",
+    "GetPackage", "GetProposal", "GetRefund", "GetStatementKeys", "GetTrade", "ListAccounts",
+    "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCredentials",
+    "ListDeadNotifies", "ListDeliveries", "ListIncidents", "ListNotices", "ListOpenWork", "ListOperators",
+    "ListOrders", "ListPackageRecords", "ListProposals", "ListQuarantined", "ListRecords", "ListResources",
+    "ListResting", "ListSealed", "ListSessions", "ListSuppliers", "ListTasks", "QueryDeliveries",
+    "QueryOrders", "QueryRefunds", "Report", "SearchRefunds", "SearchTrades", "Verify", "VerifyAgainst",
+    "VerifyAuditLog", "WhoAmI",
 }  # fmt: skip
 
 

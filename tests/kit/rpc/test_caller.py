@@ -14,9 +14,9 @@ from grpc import aio
 from shoudan_kit.rpc.caller import Caller, peer_of
 from shoudan_kit.rpc.callers import (
     LOCAL_OWNER,
+    _current,
     hand_on_from,
     handed_on_from,
-    set_current_caller,
 )
 from shoudan_kit.tls.authority import CA, CERT, CURRENT, KEY, Authority
 from shoudan_kit.tls.names import server_name, service_of, spiffe_name
@@ -136,7 +136,7 @@ def test_only_a_service_and_this_machine_say_where_a_call_was_made(
     context: Any = _Context(name)
 
     def handed_on() -> str:
-        set_current_caller(caller)
+        _current.set(caller)
         hand_on_from("203.0.113.9", context)
         return handed_on_from()
 

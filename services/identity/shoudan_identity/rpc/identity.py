@@ -24,8 +24,7 @@ from shoudan_identity.provider_logins import Brought, Pending
 from shoudan_identity.rows import ApiTokenRow, OperatorRow, SessionRow
 from shoudan_identity.rpc.callers import caller_of
 from shoudan_identity.sessions import Tokens
-from shoudan_kit.rpc import caller as rpc_caller
-from shoudan_kit.rpc import callers
+from shoudan_kit.audit_log.entries import drop_draft
 from shoudan_kit.rpc.callers import address_of
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
@@ -38,10 +37,8 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
         self._context = context
 
     def _caller(self, context: RpcContext) -> Caller:
-        caller = caller_of(self._context.verifier, context)
-        known = rpc_caller.Caller("operator", caller.name, caller.roles, str(caller.operator_id))
-        callers.set_current_caller(known)  # for the audit log, should the call be refused
-        return caller
+        drop_draft()  # the rules record what they change, and why they refuse
+        return caller_of(self._context.verifier, context)
 
     # ------------------------------------------------------------ without a token
     async def Login(self, request: pb.LoginRequest, context: RpcContext) -> pb.LoginResponse:

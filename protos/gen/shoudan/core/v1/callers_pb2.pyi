@@ -30,8 +30,11 @@ class Callers(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     ANYONE_FIELD_NUMBER: _builtins.int
     APPROVERS_FIELD_NUMBER: _builtins.int
+    OPERATORS_FIELD_NUMBER: _builtins.int
     anyone: _builtins.bool
-    """Whoever reaches the port, without showing who they are: a login."""
+    """Every caller, without a certificate or token: what a caller needs before it has a token, such as a login."""
+    operators: _builtins.bool
+    """Every operator who shows a token, also one whose token has no role: what operators do with their own session, password and authenticator."""
     @_builtins.property
     def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Services, by the name in their certificate: order, pay, delivery, erp_ingest, gateway, identity."""
@@ -51,10 +54,11 @@ class Callers(_message.Message):
         roles: _abc.Iterable[_builtins.str] | None = ...,
         anyone: _builtins.bool = ...,
         approvers: _abc.Iterable[_builtins.str] | None = ...,
+        operators: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anyone", b"anyone", "approvers", b"approvers", "roles", b"roles", "services", b"services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anyone", b"anyone", "approvers", b"approvers", "operators", b"operators", "roles", b"roles", "services", b"services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

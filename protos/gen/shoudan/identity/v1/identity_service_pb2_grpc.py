@@ -27,8 +27,8 @@ if _version_not_supported:
 
 class IdentityServiceStub:
     """IdentityService knows the operators: who they are, what they may do, and that it is they who call.
-    It issues short-lived tokens that every service verifies by itself with the published keys. It checks its callers itself, as they are now: the
-    contract lets anyone reach it.
+    It issues short-lived tokens that every service verifies by itself with the published keys. Beside the callers of the contract it checks operator and
+    roles as they are in its own database now, so that a disabled operator or a role taken away counts here at once.
     """
 
     def __init__(self, channel):
@@ -171,12 +171,13 @@ class IdentityServiceStub:
 
 class IdentityServiceServicer:
     """IdentityService knows the operators: who they are, what they may do, and that it is they who call.
-    It issues short-lived tokens that every service verifies by itself with the published keys. It checks its callers itself, as they are now: the
-    contract lets anyone reach it.
+    It issues short-lived tokens that every service verifies by itself with the published keys. Beside the callers of the contract it checks operator and
+    roles as they are in its own database now, so that a disabled operator or a role taken away counts here at once.
     """
 
     def Login(self, request, context):
         """Login checks name, password and code and opens a session. Errors: LOGIN_REFUSED, TOO_MANY_ATTEMPTS, OVERLOADED, TOTP_REQUIRED, PASSWORD_MUST_CHANGE, PASSWORD_WEAK.
+        Open: the caller has no token before it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,6 +185,7 @@ class IdentityServiceServicer:
 
     def BeginProviderLogin(self, request, context):
         """BeginProviderLogin gives the address at which a browser logs in through the OpenID provider. Errors: PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE.
+        Open: the caller has no token before it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -191,6 +193,7 @@ class IdentityServiceServicer:
 
     def FinishProviderLogin(self, request, context):
         """FinishProviderLogin opens a session for what the browser brought back. The code is good once; a repeat is refused. Errors: LOGIN_REFUSED, NOT_LINKED, PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE.
+        Open: the code of the provider is the proof.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +208,7 @@ class IdentityServiceServicer:
 
     def Refresh(self, request, context):
         """Refresh gives new tokens for a refresh token, which is good once. A repeat within seconds gives the same ones; later reuse ends the session. Errors: SESSION_ENDED.
+        Open: the refresh token is the proof, and the access token may have expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,6 +216,7 @@ class IdentityServiceServicer:
 
     def Logout(self, request, context):
         """Logout ends the session of a refresh token; repeats change nothing. Errors: SESSION_ENDED.
+        Open: the refresh token is the proof, and the access token may have expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -219,6 +224,7 @@ class IdentityServiceServicer:
 
     def ExchangeApiToken(self, request, context):
         """ExchangeApiToken gives a short-lived access token for an API token. Errors: API_TOKEN_REFUSED.
+        Open: the API token is the proof.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,6 +232,7 @@ class IdentityServiceServicer:
 
     def PublishedKeys(self, request, context):
         """PublishedKeys gives the keys that verify tokens; the next one is in it before it signs.
+        Open: the keys are public, and every verifier needs them before it can check a token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -500,8 +507,8 @@ def add_IdentityServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class IdentityService:
     """IdentityService knows the operators: who they are, what they may do, and that it is they who call.
-    It issues short-lived tokens that every service verifies by itself with the published keys. It checks its callers itself, as they are now: the
-    contract lets anyone reach it.
+    It issues short-lived tokens that every service verifies by itself with the published keys. Beside the callers of the contract it checks operator and
+    roles as they are in its own database now, so that a disabled operator or a role taken away counts here at once.
     """
 
     @staticmethod

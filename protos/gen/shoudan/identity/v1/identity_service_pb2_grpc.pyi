@@ -14,27 +14,41 @@ GRPC_VERSION: str
 
 class IdentityServiceStub:
     """IdentityService knows the operators: who they are, what they may do, and that it is they who call.
-    It issues short-lived tokens that every service verifies by itself with the published keys. It checks its callers itself, as they are now: the
-    contract lets anyone reach it.
+    It issues short-lived tokens that every service verifies by itself with the published keys. Beside the callers of the contract it checks operator and
+    roles as they are in its own database now, so that a disabled operator or a role taken away counts here at once.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Login: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LoginRequest, _identity_service_pb2.LoginResponse]
-    """Login checks name, password and code and opens a session. Errors: LOGIN_REFUSED, TOO_MANY_ATTEMPTS, OVERLOADED, TOTP_REQUIRED, PASSWORD_MUST_CHANGE, PASSWORD_WEAK."""
+    """Login checks name, password and code and opens a session. Errors: LOGIN_REFUSED, TOO_MANY_ATTEMPTS, OVERLOADED, TOTP_REQUIRED, PASSWORD_MUST_CHANGE, PASSWORD_WEAK.
+    Open: the caller has no token before it.
+    """
     BeginProviderLogin: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.BeginProviderLoginRequest, _identity_service_pb2.BeginProviderLoginResponse]
-    """BeginProviderLogin gives the address at which a browser logs in through the OpenID provider. Errors: PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE."""
+    """BeginProviderLogin gives the address at which a browser logs in through the OpenID provider. Errors: PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE.
+    Open: the caller has no token before it.
+    """
     FinishProviderLogin: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.FinishProviderLoginRequest, _identity_service_pb2.FinishProviderLoginResponse]
-    """FinishProviderLogin opens a session for what the browser brought back. The code is good once; a repeat is refused. Errors: LOGIN_REFUSED, NOT_LINKED, PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE."""
+    """FinishProviderLogin opens a session for what the browser brought back. The code is good once; a repeat is refused. Errors: LOGIN_REFUSED, NOT_LINKED, PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE.
+    Open: the code of the provider is the proof.
+    """
     LinkOperator: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LinkOperatorRequest, _identity_service_pb2.LinkOperatorResponse]
     """LinkOperator says which person of the OpenID provider an operator is; for an admin. Repeats change nothing. Errors: NOT_FOUND, SUBJECT_TAKEN, FIELD_INVALID, PROVIDER_OFF, NOT_ALLOWED."""
     Refresh: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RefreshRequest, _identity_service_pb2.RefreshResponse]
-    """Refresh gives new tokens for a refresh token, which is good once. A repeat within seconds gives the same ones; later reuse ends the session. Errors: SESSION_ENDED."""
+    """Refresh gives new tokens for a refresh token, which is good once. A repeat within seconds gives the same ones; later reuse ends the session. Errors: SESSION_ENDED.
+    Open: the refresh token is the proof, and the access token may have expired.
+    """
     Logout: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LogoutRequest, _identity_service_pb2.LogoutResponse]
-    """Logout ends the session of a refresh token; repeats change nothing. Errors: SESSION_ENDED."""
+    """Logout ends the session of a refresh token; repeats change nothing. Errors: SESSION_ENDED.
+    Open: the refresh token is the proof, and the access token may have expired.
+    """
     ExchangeApiToken: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ExchangeApiTokenRequest, _identity_service_pb2.ExchangeApiTokenResponse]
-    """ExchangeApiToken gives a short-lived access token for an API token. Errors: API_TOKEN_REFUSED."""
+    """ExchangeApiToken gives a short-lived access token for an API token. Errors: API_TOKEN_REFUSED.
+    Open: the API token is the proof.
+    """
     PublishedKeys: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.PublishedKeysRequest, _identity_service_pb2.PublishedKeysResponse]
-    """PublishedKeys gives the keys that verify tokens; the next one is in it before it signs."""
+    """PublishedKeys gives the keys that verify tokens; the next one is in it before it signs.
+    Open: the keys are public, and every verifier needs them before it can check a token.
+    """
     WhoAmI: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.WhoAmIRequest, _identity_service_pb2.WhoAmIResponse]
     """WhoAmI gives the operator whose token calls."""
     ChangePassword: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ChangePasswordRequest, _identity_service_pb2.ChangePasswordResponse]
@@ -74,8 +88,8 @@ class IdentityServiceStub:
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """IdentityService knows the operators: who they are, what they may do, and that it is they who call.
-    It issues short-lived tokens that every service verifies by itself with the published keys. It checks its callers itself, as they are now: the
-    contract lets anyone reach it.
+    It issues short-lived tokens that every service verifies by itself with the published keys. Beside the callers of the contract it checks operator and
+    roles as they are in its own database now, so that a disabled operator or a role taken away counts here at once.
     """
 
     @_abc_1.abstractmethod
@@ -84,7 +98,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.LoginRequest,
         context: _aio.ServicerContext[_identity_service_pb2.LoginRequest, _abc.Awaitable[_identity_service_pb2.LoginResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.LoginResponse]:
-        """Login checks name, password and code and opens a session. Errors: LOGIN_REFUSED, TOO_MANY_ATTEMPTS, OVERLOADED, TOTP_REQUIRED, PASSWORD_MUST_CHANGE, PASSWORD_WEAK."""
+        """Login checks name, password and code and opens a session. Errors: LOGIN_REFUSED, TOO_MANY_ATTEMPTS, OVERLOADED, TOTP_REQUIRED, PASSWORD_MUST_CHANGE, PASSWORD_WEAK.
+        Open: the caller has no token before it.
+        """
 
     @_abc_1.abstractmethod
     def BeginProviderLogin(
@@ -92,7 +108,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.BeginProviderLoginRequest,
         context: _aio.ServicerContext[_identity_service_pb2.BeginProviderLoginRequest, _abc.Awaitable[_identity_service_pb2.BeginProviderLoginResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.BeginProviderLoginResponse]:
-        """BeginProviderLogin gives the address at which a browser logs in through the OpenID provider. Errors: PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE."""
+        """BeginProviderLogin gives the address at which a browser logs in through the OpenID provider. Errors: PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE.
+        Open: the caller has no token before it.
+        """
 
     @_abc_1.abstractmethod
     def FinishProviderLogin(
@@ -100,7 +118,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.FinishProviderLoginRequest,
         context: _aio.ServicerContext[_identity_service_pb2.FinishProviderLoginRequest, _abc.Awaitable[_identity_service_pb2.FinishProviderLoginResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.FinishProviderLoginResponse]:
-        """FinishProviderLogin opens a session for what the browser brought back. The code is good once; a repeat is refused. Errors: LOGIN_REFUSED, NOT_LINKED, PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE."""
+        """FinishProviderLogin opens a session for what the browser brought back. The code is good once; a repeat is refused. Errors: LOGIN_REFUSED, NOT_LINKED, PROVIDER_OFF, FIELD_INVALID, TOO_MANY_ATTEMPTS, PROVIDER_UNAVAILABLE.
+        Open: the code of the provider is the proof.
+        """
 
     @_abc_1.abstractmethod
     def LinkOperator(
@@ -116,7 +136,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.RefreshRequest,
         context: _aio.ServicerContext[_identity_service_pb2.RefreshRequest, _abc.Awaitable[_identity_service_pb2.RefreshResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.RefreshResponse]:
-        """Refresh gives new tokens for a refresh token, which is good once. A repeat within seconds gives the same ones; later reuse ends the session. Errors: SESSION_ENDED."""
+        """Refresh gives new tokens for a refresh token, which is good once. A repeat within seconds gives the same ones; later reuse ends the session. Errors: SESSION_ENDED.
+        Open: the refresh token is the proof, and the access token may have expired.
+        """
 
     @_abc_1.abstractmethod
     def Logout(
@@ -124,7 +146,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.LogoutRequest,
         context: _aio.ServicerContext[_identity_service_pb2.LogoutRequest, _abc.Awaitable[_identity_service_pb2.LogoutResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.LogoutResponse]:
-        """Logout ends the session of a refresh token; repeats change nothing. Errors: SESSION_ENDED."""
+        """Logout ends the session of a refresh token; repeats change nothing. Errors: SESSION_ENDED.
+        Open: the refresh token is the proof, and the access token may have expired.
+        """
 
     @_abc_1.abstractmethod
     def ExchangeApiToken(
@@ -132,7 +156,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.ExchangeApiTokenRequest,
         context: _aio.ServicerContext[_identity_service_pb2.ExchangeApiTokenRequest, _abc.Awaitable[_identity_service_pb2.ExchangeApiTokenResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.ExchangeApiTokenResponse]:
-        """ExchangeApiToken gives a short-lived access token for an API token. Errors: API_TOKEN_REFUSED."""
+        """ExchangeApiToken gives a short-lived access token for an API token. Errors: API_TOKEN_REFUSED.
+        Open: the API token is the proof.
+        """
 
     @_abc_1.abstractmethod
     def PublishedKeys(
@@ -140,7 +166,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.PublishedKeysRequest,
         context: _aio.ServicerContext[_identity_service_pb2.PublishedKeysRequest, _abc.Awaitable[_identity_service_pb2.PublishedKeysResponse]],
     ) -> _abc.Awaitable[_identity_service_pb2.PublishedKeysResponse]:
-        """PublishedKeys gives the keys that verify tokens; the next one is in it before it signs."""
+        """PublishedKeys gives the keys that verify tokens; the next one is in it before it signs.
+        Open: the keys are public, and every verifier needs them before it can check a token.
+        """
 
     @_abc_1.abstractmethod
     def WhoAmI(
