@@ -33,6 +33,9 @@ def archive(
     ] = None,
     table: Annotated[str, typer.Option(help="Only of this table.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which, write nothing.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Compare what is archived with the rows once more.")
+    ] = False,
 ) -> None:
     """Write the parts that have ended to an archive; the database keeps them. Repeats write nothing."""
     from shoudan_kit.archive.place import Place
@@ -49,7 +52,7 @@ def archive(
             for one in parts:
                 console.print(f"{one.name}  {one.total_bytes / 2**20:.1f} MiB", highlight=False)
             return
-        asyncio.run(archive(owner, service, parts, Place(to), _print_line))
+        asyncio.run(archive(owner, service, parts, Place(to), _print_line, again=again))
 
 
 def archived(
@@ -62,7 +65,7 @@ def archived(
     """Show what an archive holds of a service. Exit code 1 when a file is not what was written."""
     from shoudan_kit.archive.place import Place
 
-    shown = Table("table", "part", "from", "to", "rows", "MiB", "archived")
+    shown = Table("table", "part", "from", "to", "rows", "MiB", "proved")
     with said(service):
         place = Place(at)
         for one in place.manifests(service):
@@ -70,7 +73,7 @@ def archived(
                 place.check(one)
             low, high = (f"{time_of(end):%Y-%m-%d}" if end else "-" for end in (one.low, one.high))
             size = f"{one.bytes / 2**20:.2f}"
-            shown.add_row(one.table, one.part, low, high, f"{one.rows:,}", size, one.made)
+            shown.add_row(one.table, one.part, low, high, f"{one.rows:,}", size, one.proved or one.made)
     console.print(shown)
 
 

@@ -39,6 +39,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     sha256: str
     made: str  # ISO 8601, UTC
+    proved: str = ""  # when it was last compared with the part; as made where it is empty
 
 
 class Place:
@@ -70,9 +71,9 @@ class Place:
         except (OSError, msgspec.MsgspecError) as error:
             raise ArchiveFailed(f"{path}: cannot be read: {error}") from error
 
-    def manifests(self, service: str) -> list[Manifest]:
-        """All of a service, by table and part."""
-        found = sorted(self.files.glob(self.path(service, "*", "*.json")))
+    def manifests(self, service: str, table: str = "*") -> list[Manifest]:
+        """All of a service, or of one of its tables, by table and part."""
+        found = sorted(self.files.glob(self.path(service, table, "*.json")))
         names = [path.rsplit("/", 2)[1:] for path in found]
         read = (self.manifest(service, table, name.removesuffix(".json")) for table, name in names)
         return [one for one in read if one is not None]
@@ -88,9 +89,23 @@ class Place:
 
         self._write(data, copy)
         self.check(manifest)
+        self.describe(manifest)
+
+    def describe(self, manifest: Manifest) -> None:
+        """Write a manifest alone, whole or not at all. Raises ArchiveFailed."""
         text = msgspec.json.format(msgspec.json.encode(manifest))
         path = self.path(manifest.service, manifest.table, f"{manifest.part}.json")
         self._write(path, lambda out: out.write(text))
+
+    def glance(self, manifest: Manifest) -> None:
+        """The file is there and as large as written; it is not read. Raises ArchiveFailed."""
+        path = self.data(manifest)
+        try:
+            size = int(self.files.size(path))
+        except OSError as error:
+            raise ArchiveFailed(f"{path}: cannot be read: {error}") from error
+        if size != manifest.bytes:
+            raise ArchiveFailed(f"{path}: is not the file that its manifest describes")
 
     def check(self, manifest: Manifest) -> None:
         """Read a file whole: its bytes are those of its manifest. Raises ArchiveFailed."""

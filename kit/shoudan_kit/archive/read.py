@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import duckdb
@@ -11,6 +13,7 @@ from shoudan_kit.archive.columns import quoted
 from shoudan_kit.archive.place import ArchiveFailed, Manifest, Place
 
 MEMORY: Final = "256MB"
+EVENTS_MAX: Final = 10_000  # of one search, each service
 
 
 def find(
@@ -20,15 +23,58 @@ def find(
 
     A file is read as far as its row groups may hold the value. Raises ArchiveFailed.
     """
-    with duckdb.connect(config={"memory_limit": MEMORY, "threads": 1}) as engine:
-        if not place.local:
-            engine.register_filesystem(place.files)
-        for manifest in place.manifests(service):
-            if manifest.table != table or limit <= 0:
-                continue
-            for row in _rows(engine, place, manifest, column, value, limit):
+    with _engine(place) as engine:
+        for manifest in place.manifests(service, table):
+            if limit <= 0:
+                return
+            for row in _rows(engine, place, manifest, column, [value], limit):
                 limit -= 1
                 yield row
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedEvent:
+    """An event and the archived part it was found in."""
+
+    service: str
+    part: str
+    subject: str
+    tag: str
+    text: str
+    time: datetime
+    trace: str
+
+
+def events(
+    place: Place, keys: Mapping[str, Sequence[str]], first_id: int
+) -> Iterator[ArchivedEvent]:
+    """Archived events of these keys of each service, from those numbered `first_id` on, by part.
+
+    Parts that end before are not opened: an order has no event that is older than its number.
+    Raises ArchiveFailed.
+    """
+    with _engine(place) as engine:
+        for service, wanted in keys.items():
+            for manifest in place.manifests(service, "event"):
+                if manifest.high <= first_id:
+                    continue
+                for row in _rows(engine, place, manifest, "key", wanted, EVENTS_MAX):
+                    yield ArchivedEvent(
+                        service,
+                        manifest.part,
+                        row["subject"],
+                        row["tag"],
+                        row["text"],
+                        row["create_time"],
+                        row.get("trace") or "",
+                    )
+
+
+def _engine(place: Place) -> duckdb.DuckDBPyConnection:
+    engine = duckdb.connect(config={"memory_limit": MEMORY, "threads": 1})
+    if not place.local:
+        engine.register_filesystem(place.files)
+    return engine
 
 
 def _rows(
@@ -36,7 +82,7 @@ def _rows(
     place: Place,
     manifest: Manifest,
     column: str,
-    value: str,
+    values: Sequence[str],
     limit: int,
 ) -> Iterator[dict[str, Any]]:
     kinds = dict(manifest.columns)
@@ -45,12 +91,13 @@ def _rows(
     path = place.data(manifest)
     address = path if place.local else place.files.unstrip_protocol(path)
     names = [quoted(name) for name in kinds]
+    places = ", ".join("?" for _ in values)
     number = kinds[column] in {"bigint", "integer", "smallint"}
     try:
         rows = engine.execute(
-            f"SELECT {', '.join(names)} FROM read_parquet(?) WHERE {quoted(column)} = ?"
+            f"SELECT {', '.join(names)} FROM read_parquet(?) WHERE {quoted(column)} IN ({places})"
             f" ORDER BY {names[0]} LIMIT {limit}",
-            [address, int(value) if number else value],
+            [address, *(int(one) if number else one for one in values)],
         ).fetchall()
     except (duckdb.Error, ValueError) as error:
         raise ArchiveFailed(f"{manifest.part}: cannot be searched: {error}") from error

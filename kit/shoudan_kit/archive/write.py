@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,20 +35,28 @@ async def archive(
     parts: Sequence[Part],
     place: Place,
     done: Callable[[Manifest, bool], None],
+    *,
+    again: bool = False,
 ) -> None:
     """Write each part that is not archived yet; `done` gets its manifest and whether it is new.
 
-    Repeats write nothing. Raises ArchiveFailed: what was written before stays archived.
+    A part is proved when it is written, and not at each repeat, which costs as much as writing: a repeat
+    looks whether its file is there. `again` compares all rows anew and notes it in the manifest.
+    Raises ArchiveFailed: what was written before stays archived.
     """
     async with as_owner(owner_url) as connection:
         for part in parts:
             there = place.manifest(service, part.table, part.name)
-            if there is not None:
+            if there is None:
+                done(await _archive(connection, service, part, place), True)
+                continue
+            if again:
                 await prove(connection, part, there)
                 place.check(there)
-                done(there, False)
-                continue
-            done(await _archive(connection, service, part, place), True)
+                there = msgspec.structs.replace(there, proved=_now())
+                place.describe(there)
+            place.glance(there)
+            done(there, False)
 
 
 async def prove(connection: AsyncConnection, part: Part, manifest: Manifest) -> None:
@@ -91,7 +100,7 @@ async def _archive(connection: AsyncConnection, service: str, part: Part, place:
             columns=tuple((one.name, one.type) for one in columns),
             bytes=rows.stat().st_size,
             sha256=_digest(rows),
-            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            made=_now(),
         )
         place.store(manifest, rows)
     return manifest
@@ -139,6 +148,10 @@ def _convert(columns: Sequence[Column], spool: Path, rows: Path) -> tuple[int, s
         except duckdb.Error as error:
             raise ArchiveFailed(f"cannot be written as Parquet: {error}") from error
     return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _digest(file: Path) -> str:

@@ -76,7 +76,7 @@ _RESUME = statement("DELETE FROM task_pause WHERE queue_name = :queue_name")
 _PAUSED = statement("SELECT queue_name FROM task_pause ORDER BY queue_name")
 # Found by their key, then sorted: in the order of numbers all events would be passed.
 _HISTORY = statement("""
-SELECT event_id, subject, key, tag, text, body, create_time FROM event
+SELECT event_id, subject, key, tag, text, body, create_time, trace FROM event
 WHERE key = ANY(CAST(:keys AS text[])) ORDER BY event_id + 0 LIMIT :most
 """)
 # The relay publishes what is not marked; consumers drop repeats by event_id. One page of the outbox by its
@@ -243,6 +243,7 @@ def event_of(row: Any) -> core_pb2.Event:
         tag=row.tag,
         text=row.text,
         body=row.body,
+        trace=row.trace or "",
     )
     event.time.FromDatetime(row.create_time)
     return event

@@ -107,3 +107,9 @@ def of_text(text: str) -> Trace | None:
         return None
     trace_id, span_id, sampled = parent
     return Trace(request_id or trace_id, trace_id, span_id, sampled)
+
+
+def trace_id_of(text: str | None) -> str:
+    """The trace id of a stored `Trace.text`; empty without one."""
+    trace = of_text(text) if text else None
+    return "" if trace is None else trace.trace_id

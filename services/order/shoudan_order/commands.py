@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 
 from shoudan_kit.clock import beijing
+from shoudan_order import archived_moments
+from shoudan_order.archived_moments import Line
 
 order = typer.Typer(no_args_is_help=True)
 audit = typer.Typer(no_args_is_help=True)
@@ -38,27 +40,63 @@ def orders() -> None:
 
 
 @order.command()
-def show(order_id: int, target: Target = DEFAULT_TARGET) -> None:
-    """One order whole, and its life as order, pay and delivery saw it."""
+def show(
+    order_id: int,
+    at: Annotated[
+        str, typer.Option(envvar="SHOUDAN_ARCHIVE", help="Also search this archive of old parts.")
+    ] = "",
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """One order whole, and its life as order, pay and delivery saw it; where each line was found."""
     from rich.console import Console
     from rich.table import Table
 
+    found, lines = run(target, lambda ask: _order_and_life(ask, order_id))
+    if at:
+        lines = _with_archived(at, order_id, found, lines)
+    if found is None and not lines:
+        where = "the database" + (f" and in {at}" if at else "; is there an archive? --at")
+        typer.echo(f"order {order_id} is not in {where}", err=True)
+        raise typer.Exit(1)
+    console = Console()
+    if found is None:
+        console.print(f"order {order_id} is not in the database; its archived life:")
+    else:
+        console.print(found)
+    table = Table("time", "service", "tag", "what", "text", "trace", "found in")
+    for one in lines:
+        time = one.time.isoformat(timespec="milliseconds")
+        table.add_row(time, one.service, one.tag, one.what, one.text, one.trace_id, one.place)
+    console.print(table)
+
+
+async def _order_and_life(ask: Ask, order_id: int) -> tuple[Any, list[Line]]:
+    """The order and its life in the databases; None and nothing when it is not there."""
+    from grpc import StatusCode, aio
+
     from shoudan.order.v1 import order_service_pb2 as pb
 
-    found: Any = call(target, "Order", "GetOrder", pb.GetOrderRequest(order_id=order_id))
-    life: Any = call(target, "Order", "GetLifecycle", pb.GetLifecycleRequest(order_id=order_id))
-    console = Console()
-    console.print(found.order)
-    table = Table("time", "service", "tag", "what", "text")
-    for moment in life.moments:
-        table.add_row(
-            moment.time.ToJsonString(),
-            moment.service,
-            moment.tag,
-            moment.subject.rpartition(".")[2],
-            moment.text,
-        )
-    console.print(table)
+    try:
+        found = await ask("Order", "GetOrder", pb.GetOrderRequest(order_id=order_id))
+        life = await ask("Order", "GetLifecycle", pb.GetLifecycleRequest(order_id=order_id))
+    except aio.AioRpcError as error:
+        if error.code() is not StatusCode.NOT_FOUND:
+            raise
+        return None, []
+    return found.order, archived_moments.of_database(life.moments)
+
+
+def _with_archived(at: str, order_id: int, found: Any, lines: list[Line]) -> list[Line]:
+    from shoudan_kit.archive.place import ArchiveFailed, Place
+    from shoudan_kit.archive.read import events
+
+    try:
+        keys = archived_moments.keys_of(order_id, found)
+        archived = archived_moments.of_archive(events(Place(at), keys, order_id))
+    except ArchiveFailed as error:
+        typer.echo(f"archive: {error}", err=True)
+        raise typer.Exit(1) from None
+    return archived_moments.merged([*lines, *archived])
 
 
 @order.command()

@@ -11,6 +11,7 @@ from grpc import aio
 
 from shoudan.core.v1 import operations_service_pb2, operations_service_pb2_grpc
 from shoudan_kit import log
+from shoudan_kit.tracing.trace import trace_id_of
 from shoudan_order import views
 from shoudan_order.context import Context
 from shoudan_order.store.views import events_of
@@ -30,6 +31,7 @@ class Moment:
     tag: str
     text: str
     subject: str
+    trace_id: str = ""
 
 
 async def of_order(context: Context, order_id: int, key: tuple[str, str]) -> list[Moment]:
@@ -40,7 +42,9 @@ async def of_order(context: Context, order_id: int, key: tuple[str, str]) -> lis
     refunds = [str(row["refund_id"]) for row in view.refunds]
     async with context.app.db.connect() as db:
         own = await events_of(db, [number], EVENTS_MAX)
-    moments = [Moment(e.create_time, "order", e.tag, e.text, e.subject) for e in own]
+    moments = [
+        Moment(e.create_time, "order", e.tag, e.text, e.subject, trace_id_of(e.trace)) for e in own
+    ]
     keys = [number, f"r{number}", *parts, *refunds]
     for service in ("pay", "delivery"):
         moments += await _history(service, context.app.channel(service), keys)
@@ -56,5 +60,6 @@ async def _history(service: str, channel: aio.Channel, keys: list[str]) -> list[
         _log.warning("history_missing", service=service, code=str(error.code()))
         return []
     return [
-        Moment(e.time.ToDatetime(UTC), service, e.tag, e.text, e.subject) for e in answer.events
+        Moment(e.time.ToDatetime(UTC), service, e.tag, e.text, e.subject, trace_id_of(e.trace))
+        for e in answer.events
     ]

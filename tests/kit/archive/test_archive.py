@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shoudan_cli.main import collected
+from shoudan_kit.archive import write
 from shoudan_kit.archive.place import ArchiveFailed, Manifest, Place
 from shoudan_kit.archive.read import find
 from shoudan_kit.archive.write import archive
@@ -50,9 +51,15 @@ async def first_part(urls: DatabaseUrls, table: str = "event") -> Part:
     return next(one for one in await parts_of(urls.owner) if one.name == f"{table}_first")
 
 
-async def archived(urls: DatabaseUrls, place: Place, *parts: Part) -> list[tuple[Manifest, bool]]:
+async def archived(
+    urls: DatabaseUrls, place: Place, *parts: Part, again: bool = False
+) -> list[tuple[Manifest, bool]]:
     seen: list[tuple[Manifest, bool]] = []
-    await archive(urls.owner, "delivery", parts, place, lambda one, new: seen.append((one, new)))
+
+    def done(one: Manifest, new: bool) -> None:
+        seen.append((one, new))
+
+    await archive(urls.owner, "delivery", parts, place, done, again=again)
     return seen
 
 
@@ -124,6 +131,28 @@ async def test_a_repeat_writes_nothing_and_a_draft_of_a_killed_run_is_no_obstacl
         "event_first.json",
         "event_first.parquet",
     ]
+
+
+async def test_a_repeat_compares_rows_only_where_that_is_wanted(
+    urls: DatabaseUrls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(urls)
+    place, part = Place(str(tmp_path)), await first_part(urls)
+    ((first, _),) = await archived(urls, place, part)
+    async with connected(urls.owner) as db:
+        await db.execute("UPDATE event SET text = 'other' WHERE event_id = 5")
+    assert await archived(urls, place, part) == [(first, False)]
+    with pytest.raises(ArchiveFailed, match="event_first holds 7 rows and its archive 7, or others"):
+        await archived(urls, place, part, again=True)
+    async with connected(urls.owner) as db:
+        await db.execute("UPDATE event SET text = $1 WHERE event_id = 5", ODD[5 % len(ODD)])
+    monkeypatch.setattr(write, "_now", lambda: "2027-01-01T00:00:00+00:00")
+    ((proved, new),) = await archived(urls, place, part, again=True)
+    assert (proved.proved, proved.made, new) == ("2027-01-01T00:00:00+00:00", first.made, False)
+    assert place.manifest("delivery", "event", part.name) == proved
+    (tmp_path / "delivery" / "event" / "event_first.parquet").write_bytes(b"cut")
+    with pytest.raises(ArchiveFailed, match="is not the file that its manifest describes"):
+        await archived(urls, place, part)
 
 
 async def test_a_full_destination_is_said_and_leaves_nothing(

@@ -19,7 +19,7 @@ Values = Mapping[str, Any]
 
 # Found by their key, then sorted: in the order of numbers all events of all orders would be passed.
 _EVENTS = statement("""
-SELECT subject, tag, text, create_time FROM event WHERE key = ANY(CAST(:keys AS text[]))
+SELECT subject, tag, text, create_time, trace FROM event WHERE key = ANY(CAST(:keys AS text[]))
 ORDER BY event_id + 0 LIMIT :most
 """)
 

@@ -168,6 +168,7 @@ class Moment(_message.Message):
     TAG_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """The service that saw it."""
     tag: _builtins.str
@@ -176,6 +177,8 @@ class Moment(_message.Message):
     """One line for people."""
     subject: _builtins.str
     """The subject of the event behind it."""
+    trace_id: _builtins.str
+    """The trace of the request behind it, 32 hexadecimal digits; empty where it is not known."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
@@ -188,10 +191,11 @@ class Moment(_message.Message):
         tag: _builtins.str = ...,
         text: _builtins.str = ...,
         subject: _builtins.str = ...,
+        trace_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["service", b"service", "subject", b"subject", "tag", b"tag", "text", b"text", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["service", b"service", "subject", b"subject", "tag", b"tag", "text", b"text", "time", b"time", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
