@@ -73,7 +73,9 @@ def archived(
                 place.check(one)
             low, high = (f"{time_of(end):%Y-%m-%d}" if end else "-" for end in (one.low, one.high))
             size = f"{one.bytes / 2**20:.2f}"
-            shown.add_row(one.table, one.part, low, high, f"{one.rows:,}", size, one.proved or one.made)
+            shown.add_row(
+                one.table, one.part, low, high, f"{one.rows:,}", size, one.proved or one.made
+            )
     console.print(shown)
 
 

@@ -1,9 +1,10 @@
-"""Two replicas of what an order passes through, under a steady load: one of every service goes and comes
-back, then the other; no partner gets an error, stops end in time, who is back is called at once."""
+"""Two replicas of every service under a steady load of orders, ERP pushes and calls of identity: one of each
+goes and comes back, then the other; no caller gets an error, stops end in time, who is back is called at once."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,9 +13,15 @@ from typing import Any
 import aiohttp
 import pytest
 
+from shoudan.erp.v1 import erp_service_pb2 as erp
+from shoudan.erp.v1 import erp_service_pb2_grpc as erp_grpc
+from shoudan.identity.v1 import identity_service_pb2 as identity
+from shoudan.identity.v1 import identity_service_pb2_grpc as identity_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_cli import bench_erp
 from shoudan_cli import system as systems
+from shoudan_cli.clients import Clients, Failed
 from shoudan_cli.system import System
 from shoudan_cli.wiring import GATEWAY, LOOPBACK, choose_ports
 from shoudan_kit.process.polling import until
@@ -29,11 +36,13 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.alone("measures how soon a replica is left and called, with fourteen processes"),
+    pytest.mark.alone("measures how soon a replica is left and called, with eighteen processes"),
 ]
 
-TWICE = ("pay", "delivery", "order")
+TWICE = ("pay", "delivery", "order", "erp_ingest", "identity")
 PER_S = 8
+ORDERS_MIN = 101
+ORDERS_S_MAX = 60  # by then there are so many, however quickly all were rolled
 LOOK_S = 0.25  # how often the proxy asks a gateway whether it is ready
 TRAFFIC_S = 5  # by then a replica that is ready has been called
 DRAIN_S = 6
@@ -57,36 +66,74 @@ class Proxy:
                     self.ready.pop(name, None)
             await asyncio.sleep(LOOK_S)
 
-    async def get(self, path: str, **params: str) -> int:
+    def url(self, path: str) -> str:
         self.turn += 1
         urls = list(self.ready.values())
-        async with self.http.get(urls[self.turn % len(urls)] + path, params=params) as answer:
+        return urls[self.turn % len(urls)] + path
+
+    async def get(self, path: str, **params: str) -> int:
+        async with self.http.get(self.url(path), params=params) as answer:
             await answer.read()
             return answer.status
+
+    async def post(self, path: str, body: bytes, **params: str) -> bytes:
+        async with self.http.post(self.url(path), params=params, data=body) as answer:
+            return await answer.read()
 
 
 @dataclass
 class Load:
-    """Orders and queries at a steady pace; everything that is no answer with 200 is kept."""
+    """Orders, queries, pushes and calls of identity at a steady pace; every other answer than success is kept."""
 
     proxy: Proxy
+    clients: Clients
     prefix: str
     inbox: str
     placed: int = 0
+    answered: int = 0
     over: asyncio.Event = field(default_factory=asyncio.Event)
     errors: list[str] = field(default_factory=list[str])
+    pushes: bench_erp.Load = field(default_factory=bench_erp.Load)
 
     async def one(self, number: int) -> None:
-        request_no = f"{self.prefix}-{number}"
         try:
-            wanted = {**ORDER, "notify_url": self.inbox, "request_no": request_no}
-            status = await self.proxy.get("/order/request", **wanted)
-            asked = await self.proxy.get("/order/query", channel_no="test", request_no=request_no)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self.errors.append(f"{request_no}: {error!r}")
-            return
+            await asyncio.gather(self.order(f"{self.prefix}-{number}"), self.push(), self.keys())
+        except (aiohttp.ClientError, TimeoutError, OSError, Failed) as error:
+            self.errors.append(f"{number}: {error!r}")
+
+    async def order(self, request_no: str) -> None:
+        wanted = {**ORDER, "notify_url": self.inbox, "request_no": request_no}
+        status = await self.proxy.get("/order/request", **wanted)
+        asked = await self.proxy.get("/order/query", channel_no="test", request_no=request_no)
         if (status, asked) != (200, 200):
             self.errors.append(f"{request_no}: {status}, {asked}")
+        self.answered += 1
+
+    async def push(self) -> None:
+        body = self.pushes.next_body()
+        answer = await self.proxy.post("/pushData", body, customerid=bench_erp.SENDER)
+        if bench_erp.STORED not in answer.replace(b" ", b""):
+            self.errors.append(f"push: {answer!r}")
+        self.pushes.acknowledged.append(hashlib.sha256(body).digest())
+
+    async def keys(self) -> None:
+        stub, wanted = identity_grpc.IdentityServiceStub, identity.PublishedKeysRequest()
+        answer = await self.clients.call("identity", stub, "PublishedKeys", wanted)
+        if not answer.key_set:
+            self.errors.append("identity published no key")
+
+    async def all_stored(self, clients: Clients) -> bool:
+        """Whether every acknowledged push is kept byte for byte."""
+        digests = [
+            erp.CheckPushesRequest.Digest(
+                kind=erp.PUSH_KIND_TRADE, sender=bench_erp.SENDER, sha256=one
+            )
+            for one in self.pushes.acknowledged
+        ]
+        stub, wanted = erp_grpc.ErpServiceStub, erp.CheckPushesRequest(digests=digests)
+        answer = await clients.call("erp_ingest", stub, "CheckPushes", wanted)
+        kept = [one.stored and one.intact for one in answer.results]
+        return len(kept) == self.placed and all(kept)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -101,6 +148,7 @@ class Cluster:
 
     system: System
     second: dict[str, Beside]
+    targets: dict[str, str]
     http: aiohttp.ClientSession
 
     def ops(self, service: str, name: str) -> int:
@@ -129,11 +177,8 @@ class Cluster:
 async def cluster(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
     ports, others = choose_ports(None, usual=False), {name: free_port() for name in TWICE}
     monkeypatch.setattr(systems, "choose_ports", lambda *_, **__: ports)
-    env = {
-        f"SHOUDAN_{name.upper()}_TARGET": f"ipv4:{LOOPBACK}:{ports[name]},{LOOPBACK}:{others[name]}"
-        for name in TWICE
-    }
-    env |= {
+    targets = {name: f"ipv4:{LOOPBACK}:{ports[name]},{LOOPBACK}:{others[name]}" for name in TWICE}
+    env = {f"SHOUDAN_{name.upper()}_TARGET": target for name, target in targets.items()} | {
         "SHOUDAN_DRAIN_S": str(DRAIN_S),
         "SHOUDAN_GATEWAY_LAME_DUCK_S": "2",
         "SHOUDAN_RPC_CONNECTION_AGE_S": "4",
@@ -143,17 +188,18 @@ async def cluster(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
             name: beside(system, name, {}, port=others.get(name)) for name in (*TWICE, GATEWAY)
         }
         await system.supervisor.start(*(one.process for one in second.values()))
-        yield Cluster(system, second, http)
+        yield Cluster(system, second, targets, http)
 
 
-async def roll(cluster: Cluster, service: str, name: str) -> None:
+async def roll(cluster: Cluster, load: Load, service: str, name: str) -> None:
     """SIGTERM, wait for its end, start it again, wait for its share of the calls."""
-    began = time.monotonic()
+    began, answered = time.monotonic(), load.answered
     await cluster.system.stop(name)
     assert time.monotonic() - began < DRAIN_S + STOP_GRACE_S, f"{name} took too long to stop"
     await cluster.system.start_again(name)
     await cluster.system.wait_healthy(name)
     back = time.monotonic()
+    assert load.answered > answered, f"no order was placed while {name} was away"
 
     async def called() -> bool:
         return await cluster.calls(service, name) > 0
@@ -167,6 +213,7 @@ async def test_every_replica_goes_and_comes_back_and_no_partner_gets_an_error(
 ) -> None:
     system = cluster.system
     clients = system.clients()
+    of_both = Clients(cluster.targets, identity=system.identity)
     key = pay.AccountKey(ident="oms", groups="down_channel", eid="test")
     credit: Any = pay.UpdateAccountRequest(key=key, credit_micros=10**13)
     await clients.call("pay", pay_grpc.LedgerServiceStub, "UpdateAccount", credit)
@@ -177,7 +224,7 @@ async def test_every_replica_goes_and_comes_back_and_no_partner_gets_an_error(
         "other": (beside_url, cluster.ops(GATEWAY, cluster.second[GATEWAY].process.name)),
     }
     proxy = Proxy(cluster.http, gateways)
-    load = Load(proxy, partner.prefix, f"{system.sandbox_url}/inbox/test")
+    load = Load(proxy, of_both, partner.prefix, f"{system.sandbox_url}/inbox/test")
     watching = asyncio.create_task(proxy.poll())
 
     async def both_ready() -> bool:
@@ -189,15 +236,18 @@ async def test_every_replica_goes_and_comes_back_and_no_partner_gets_an_error(
         first = {name: name for name in (*TWICE, GATEWAY)}
         second = {name: one.process.name for name, one in cluster.second.items()}
         for replicas in (first, second):
-            await asyncio.gather(*(roll(cluster, *one) for one in replicas.items()))
+            await asyncio.gather(*(roll(cluster, load, *one) for one in replicas.items()))
             assert load.errors == [], f"while {sorted(replicas.values())} were rolled"
+        await eventually(lambda: load.placed >= ORDERS_MIN, ORDERS_S_MAX)
     finally:
         load.over.set()
         await loading
         watching.cancel()
     assert load.errors == []
-    assert load.placed > 100
+    assert load.placed >= ORDERS_MIN
+    assert await load.all_stored(clients)
     await partner.all_ended(f"{partner.prefix}-", load.placed, queried=True)
     await partner.ledger_is_whole()
     await invariants.check(system)
+    await of_both.close()
     await clients.close()

@@ -142,7 +142,9 @@ async def test_a_repeat_compares_rows_only_where_that_is_wanted(
     async with connected(urls.owner) as db:
         await db.execute("UPDATE event SET text = 'other' WHERE event_id = 5")
     assert await archived(urls, place, part) == [(first, False)]
-    with pytest.raises(ArchiveFailed, match="event_first holds 7 rows and its archive 7, or others"):
+    with pytest.raises(
+        ArchiveFailed, match="event_first holds 7 rows and its archive 7, or others"
+    ):
         await archived(urls, place, part, again=True)
     async with connected(urls.owner) as db:
         await db.execute("UPDATE event SET text = $1 WHERE event_id = 5", ODD[5 % len(ODD)])
