@@ -1,5 +1,5 @@
 """Two replicas of every service under a steady load of orders, ERP pushes and calls of identity: one of each
-goes and comes back, then the other; no caller gets an error, stops end in time, who is back is called at once."""
+goes and comes back, then the other; no caller gets an error, stops end in time, who is back is called."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Proxy:
 
 @dataclass
 class Load:
-    """Orders, queries, pushes and calls of identity at a steady pace; every other answer than success is kept."""
+    """Orders, queries, pushes and calls of identity at a steady pace; answers but success are kept."""
 
     proxy: Proxy
     clients: Clients

@@ -1,4 +1,4 @@
-"""Promises of an order whose months are archived: its life is shown, and each line says where it was found."""
+"""Promises of an order whose months are archived: its life is shown, each line with where it was found."""
 
 from __future__ import annotations
 
