@@ -13,6 +13,7 @@ from shoudan_cli.clients import console, errors
 from shoudan_kit.config import ConfigError, MigrateSettings
 
 GROUP: Final = "shoudan.services"
+ONE_SHARD: Final = "this service cannot have several shards"
 
 ServiceName = Annotated[
     str, typer.Argument(help="order, pay, delivery, erp_ingest, identity or gateway.")
@@ -63,6 +64,8 @@ def owners(services: Sequence[Any]) -> list[tuple[Any, tuple[str, str, bool]]]:
     for service in services:
         try:
             urls = MigrateSettings.load(service.name)
+            if urls.shards is not None and not service.settings.shardable:
+                raise ConfigError(service.name, [f"shards = {urls.shards}: {ONE_SHARD}"])
         except ConfigError as error:
             wrong.append(error)
         else:
@@ -72,6 +75,14 @@ def owners(services: Sequence[Any]) -> list[tuple[Any, tuple[str, str, bool]]]:
     if wrong:
         _stop(*wrong)
     return found
+
+
+def settings_of(service: Any) -> MigrateSettings:
+    """What a service's section says of its databases. Ends with all mistakes at once."""
+    try:
+        return MigrateSettings.load(service.name)
+    except ConfigError as error:
+        _stop(error)
 
 
 def _migrate(

@@ -16,7 +16,8 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from shoudan_kit.db.url import DatabaseUrl, DatabaseUrlInvalid
+from shoudan_kit.db.shard_settings import shard_mistakes, shards_field
+from shoudan_kit.db.url import DatabaseUrlInvalid, unverified_mistakes
 from shoudan_kit.seal_keys import SealKeys, interval_field, keys_field
 from shoudan_kit.tls.hops import exposed, is_loopback, nats_mistake
 from shoudan_kit.tls.identity import Files, TlsInvalid
@@ -316,6 +317,7 @@ class MigrateSettings(Settings):
     owner_database_url: Secret | None = Field(
         None, description="The same database as the owner of its tables."
     )
+    shards: Path | None = shards_field()
 
     def cross_check(self) -> Iterator[str]:
         """In prod, URLs that leave this machine verify the server. What is no URL is said on use."""
@@ -324,11 +326,13 @@ class MigrateSettings(Settings):
             value: Secret | None = getattr(self, name)
             with suppress(DatabaseUrlInvalid):
                 if value is not None:
-                    yield from _database_mistakes(name, value, self.profile)
+                    yield from unverified_mistakes(name, value.reveal(), self.profile)
 
 
 class ServiceSettings(ProcessSettings):
-    """What every service with a database of its own has."""
+    """What every service with a database of its own has. `shardable`: it may have several shards."""
+
+    shardable: ClassVar[bool] = False
 
     database_url: Secret = Field(
         description="PostgreSQL database of this service, as the role that may not change tables.",
@@ -339,12 +343,7 @@ class ServiceSettings(ProcessSettings):
         description="The same database as the owner of its tables; used by `shoudan migrate` alone.",
         examples=["postgresql://shoudan_order_owner@db/shoudan_order"],
     )
-    id_shard: int = Field(
-        0,
-        ge=0,
-        le=15,
-        description="Shard in every id made here; databases that share a kind of row need different ones.",
-    )
+    shards: Path | None = shards_field()
     task_lease_s: Seconds = Field(
         20, description="Seconds after which the tasks of a killed process are taken by others."
     )
@@ -374,19 +373,10 @@ class ServiceSettings(ProcessSettings):
             value: Secret | None = getattr(self, name)
             try:
                 if value is not None:
-                    yield from _database_mistakes(name, value, self.profile)
+                    yield from unverified_mistakes(name, value.reveal(), self.profile)
             except DatabaseUrlInvalid as wrong:
                 yield f"{name}: {wrong}"
-
-
-def _database_mistakes(name: str, url: Secret, profile: str) -> Iterator[str]:
-    """Raises DatabaseUrlInvalid for what cannot be parsed."""
-    exposed_hosts = DatabaseUrl.parse(url.reveal()).unverified
-    if profile == "prod" and exposed_hosts:
-        yield (
-            f"{name}: {', '.join(exposed_hosts)} is not on this machine: write sslmode=verify-full and "
-            "sslrootcert=<file of its authority>"
-        )
+        yield from shard_mistakes(self, self.db_pool_size, shardable=self.shardable)
 
 
 def variables_of(section: str, name: str) -> list[str]:

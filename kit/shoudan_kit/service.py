@@ -118,7 +118,7 @@ class App(Generic[S]):
                 application=f"shoudan-{name}",
             )
             self.relay = Relay(self.bus, self._database, name)
-            self.lease = NodeLease(self._database, self.clock, shard=settings.id_shard)
+            self.lease = NodeLease(self._database, self.clock)
 
     @property
     def db(self) -> Database:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -36,6 +38,30 @@ def test_a_wrong_file_ends_with_one_and_its_mistakes(tmp_path) -> None:
     ended = RUNNER.invoke(collected(), ["config", "plan", str(file)])
     assert ended.exit_code == 1
     assert "lines[0].line_id" in ended.stderr
+
+
+def test_a_map_of_shards_is_shown_and_its_mistakes_end_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOUDAN_PAY_DATABASE_URL", "postgresql://pay:hunter2@db1/pay")
+    alone = RUNNER.invoke(collected(), ["shard", "ls", "pay"])
+    assert (alone.exit_code, "no map: one shard" in alone.output) == (0, True)
+    monkeypatch.setenv("SHOUDAN_PAY_SHARDS", str(file := tmp_path / "map.toml"))
+    file.write_text('epoch = 7\nshards = 2\n[[ranges]]\nshards = "0-1"\nserver = "own"\n')
+    shown = RUNNER.invoke(collected(), ["shard", "ls", "pay"])
+    assert (shown.exit_code, "shard_01" in shown.output) == (0, True)
+    assert "epoch 7" in shown.output
+    assert "db1:5432" in shown.output
+    assert "hunter2" not in shown.output
+    file.write_text('epoch = 7\nshards = 3\n[[ranges]]\nshards = "0-1"\nserver = "own"\n')
+    refused = RUNNER.invoke(collected(), ["shard", "ls", "pay"])
+    assert refused.exit_code == 1
+    assert "3 is no power of two" in refused.stderr
+    assert "shard 2 is in none" in refused.stderr
+    monkeypatch.setenv("SHOUDAN_PAY_DATABASE_URL", "postgresql://pay@localhost/pay")
+    unchanged = RUNNER.invoke(collected(), ["migrate", "pay"])
+    assert unchanged.exit_code == 1
+    assert "this service cannot have several shards" in " ".join(unchanged.stderr.split())
 
 
 def test_retry_wants_numbers_or_a_kind_but_not_both() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -46,13 +47,15 @@ class DatabaseUrlInvalid(ValueError):
 class DatabaseUrl:
     """A parsed URL: who connects, and one URL per host for the driver, in the order given.
 
-    `unverified` are hosts outside of this machine whose certificate would not be checked.
+    `unverified` are hosts outside of this machine whose certificate would not be checked; `places` are
+    host and port of each.
     """
 
     user: str
     database: str
     hosts: tuple[str, ...]
     unverified: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> DatabaseUrl:
@@ -89,6 +92,17 @@ class DatabaseUrl:
                 for host, port in hosts
             ),
             _unverified(hosts, parameters),
+            tuple(f"{host}:{port}" for host, port in hosts),
+        )
+
+
+def unverified_mistakes(name: str, url: str, profile: str) -> Iterator[str]:
+    """In prod a server elsewhere shows a certificate. Raises DatabaseUrlInvalid."""
+    exposed = DatabaseUrl.parse(url).unverified
+    if profile == "prod" and exposed:
+        yield (
+            f"{name}: {', '.join(exposed)} is not on this machine: write sslmode=verify-full and "
+            "sslrootcert=<file of its authority>"
         )
 
 

@@ -1,0 +1,71 @@
+"""The setting that names a service's map of shards, and what must fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from shoudan_kit.db.shard_map import OWN, ShardMap, ShardMapInvalid, read, single
+from shoudan_kit.db.url import unverified_mistakes
+
+
+class _Text(Protocol):
+    def reveal(self) -> str: ...
+
+
+class MapSettings(Protocol):
+    """What a map is found by; the settings of every service with a database have it."""
+
+    @property
+    def profile(self) -> str: ...
+    @property
+    def database_url(self) -> _Text: ...
+    @property
+    def owner_database_url(self) -> _Text | None: ...
+    @property
+    def shards(self) -> Path | None: ...
+
+
+def shards_field() -> Any:
+    """The setting."""
+    return Field(
+        None,
+        description="TOML file with the map of this service's shards: which schema of which database holds "
+        "which keys. Without it there is one shard, in database_url. No service can have several yet.",
+        examples=["/etc/shoudan/erp_shards.toml"],
+    )
+
+
+def map_of(settings: MapSettings, *, owner: bool = False) -> ShardMap:
+    """The map of these settings; `owner`: the owners' URLs are read, too. Raises ShardMapInvalid."""
+    own, given = settings.database_url.reveal(), settings.owner_database_url
+    own_owner = given.reveal() if given is not None else own
+    if settings.shards is None:
+        return single(own, own_owner)
+    return read(settings.shards, own, own_owner, owner=owner)
+
+
+def shard_mistakes(settings: MapSettings, pool_size: int, *, shardable: bool) -> Iterator[str]:
+    """What is wrong with the map of a process; nothing without one."""
+    if settings.shards is None:
+        return
+    if not shardable:
+        yield f"shards = {settings.shards}: this service cannot have several shards"
+        return
+    try:
+        found = map_of(settings)
+    except ShardMapInvalid as error:
+        yield from (f"shards = {settings.shards}: {one}" for one in error.mistakes)
+        return
+    for server, homes in found.servers.items():
+        if len(homes) > pool_size:
+            yield (
+                f"db_pool_size = {pool_size}: {len(homes)} shards are on the server {server}, each of which "
+                "may need a connection at once"
+            )
+        if server != OWN:
+            place = f"shards = {settings.shards}: servers.{server}.database_url"
+            yield from unverified_mistakes(place, homes[0].url, settings.profile)
