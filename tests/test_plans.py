@@ -221,6 +221,8 @@ HOT = {
             "_COUNT_QUERIES",
         )
     },
+    "shoudan_delivery.store.cards._UNFIT": {"vds_card_digest_key"},
+    "shoudan_delivery.store.cards._INSERT": {"vds_order_info_pkey"},
     "shoudan_delivery.store.suppliers._DELIVERIES_OF": {"vds_order_info_order_id"},
     "shoudan_delivery.store.suppliers._DELIVERIES_UP": {"vds_order_info_up_order_no"},
     "shoudan_delivery.store.suppliers._INCIDENTS_OF": {"vds_order_exp_coop_order_id"},

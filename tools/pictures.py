@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from shoudan_delivery import interpret
 from shoudan_delivery import results as delivery_results
-from shoudan_delivery.states import DELIVERY, Event, Status
+from shoudan_delivery.states import CARD, DELIVERY, Event, Status
 from shoudan_delivery.store.rows import Verdict
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.tasks import store as task_store
@@ -319,6 +319,12 @@ def _left(verdict: Verdict) -> Status:
     return DELIVERY.next(Status.SENDING, event)
 
 
+# ---------------------------------------------------------------- cards
+def cards() -> list[str]:
+    """The states of a card, as the code moves it."""
+    return CARD.mermaid().splitlines()
+
+
 # ---------------------------------------------------------------- the chain
 def chain() -> list[str]:
     """What a seal is made of, and where one record's seal is the next one's beginning."""
@@ -353,5 +359,5 @@ def commit() -> list[str]:
 
 
 PICTURES: Final = {
-    one.__name__: one for one in (batches, steps, leases, detached, unknown, chain, commit)
+    one.__name__: one for one in (batches, steps, leases, detached, unknown, cards, chain, commit)
 }

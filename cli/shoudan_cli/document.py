@@ -282,6 +282,7 @@ class Supplier(Row):
     ext_params: dict[Short, Annotated[str, BeforeValidator(_text)]] = {}
     notify_networks: list[str] = []
     notify_without_token: bool = False
+    delivers_cards: bool = False
     error_codes: list[ErrorCode] = []
 
 

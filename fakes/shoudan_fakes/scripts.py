@@ -43,6 +43,31 @@ class Answer(StrEnum):
     HTTP_500 = "http_500"
 
 
+class Cards(StrEnum):
+    """What it says of the cards of vouchers it delivered."""
+
+    TRUE = "true"
+    NONE = "none"
+    NONE_AT_FIRST = "none at first"
+    HALF = "half"
+    ONE_MORE = "one more"
+    TWICE = "twice"
+    OTHER_FACE = "other face"
+    OTHER_ORDER = "other order"
+    OTHER_PRODUCT = "other product"
+    ISSUED_BEFORE = "issued before"
+    EXPIRED = "expired"
+    EMPTY = "empty"
+    UNKNOWN_FIELD = "unknown field"
+    NO_DATE = "no date"
+    TEXTS = "texts"
+    OBJECT = "object"
+    IN_DATA = "in data"
+    AS_DATA = "as data"
+    LINKS = "links"
+    IN_WORDS = "in words"
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """One row of the documented table. `slow` and `late` are knobs in seconds, not constants."""
@@ -56,6 +81,7 @@ class Script:
     notifies_before: int = 0
     notifies_after: int = 0
     returns_as: str = ""
+    cards: Cards = Cards.TRUE
 
 
 _TABLE = (
@@ -92,6 +118,26 @@ _TABLE = (
     Script("0020", "delivered; the return fails", returns_as="0001"),
     Script("0021", "delivered; the return is unknown, then succeeds on query", returns_as="0002"),
     Script("0022", "delivered; the return is unknown for ever", returns_as="0003"),
+    Script("0100", "success, its card as one object", cards=Cards.OBJECT),
+    Script("0101", "success, its cards as texts", cards=Cards.TEXTS),
+    Script("0102", "success, its cards within `data`", cards=Cards.IN_DATA),
+    Script("0103", "success, its cards are the `data`", cards=Cards.AS_DATA),
+    Script("0104", "success, cards that are links and QR texts", cards=Cards.LINKS),
+    Script("0110", "success without cards, for ever", cards=Cards.NONE),
+    Script("0111", "success without cards, with them on query", cards=Cards.NONE_AT_FIRST),
+    Script("0112", "success with half of the cards", cards=Cards.HALF),
+    Script("0113", "success with a card too many", cards=Cards.ONE_MORE),
+    Script("0114", "success with the same card twice", cards=Cards.TWICE),
+    Script("0115", "success with cards of another face", cards=Cards.OTHER_FACE),
+    Script("0116", "success with cards of another order", cards=Cards.OTHER_ORDER),
+    Script("0117", "success with cards of another product", cards=Cards.OTHER_PRODUCT),
+    Script("0118", "success with cards that all orders get", cards=Cards.ISSUED_BEFORE),
+    Script("0119", "success with expired cards", cards=Cards.EXPIRED),
+    Script("0120", "success with cards without a number", cards=Cards.EMPTY),
+    Script("0121", "success with cards that have an unknown field", cards=Cards.UNKNOWN_FIELD),
+    Script("0122", "success with cards whose expiry is no date", cards=Cards.NO_DATE),
+    Script("0123", "success, the cards in the message, too", cards=Cards.IN_WORDS),
+    Script("0124", "cards in JSON cut in the middle", answer=Answer.CUT, cards=Cards.IN_WORDS),
 )
 
 SCRIPTS = {script.tail: script for script in _TABLE}

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from shoudan_fakes import cards
 from shoudan_fakes.journal import Entry, Journal, Line
 from shoudan_fakes.scripts import (
     CODE_FAILED,
@@ -65,6 +66,8 @@ class Supplier:
         self._background: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
         self._lost: set[str] = set()
+        # What was asked of vouchers, whose cards are told again on query. Gone with the process.
+        self._vouchers: dict[str, tuple[Request, Script]] = {}
         self.in_flight = 0
         self.in_flight_most = 0
         self.queries = 0
@@ -115,6 +118,8 @@ class Supplier:
         script = SCRIPTS.get(knobs.script) or script_of(asked.account, asked.service_class)
         if knobs.down or len(self.journal.entries) >= ORDERS_MAX:
             return web.Response(status=503, text="the sandbox supplier is down or full")
+        if asked.service_class == cards.CLASS:
+            self._vouchers[asked.order_no] = asked, script
         if script.fate is Fate.LOST_ONCE and asked.order_no not in self._lost:
             self._lost.add(asked.order_no)
             return _reset(http)
@@ -175,7 +180,7 @@ class Supplier:
             case Answer.FAILED:
                 reply = Reply(asked.order_no, CODE_FAILED, "refused")
             case _:
-                reply = self._truth(asked.order_no)
+                reply = self._truth(asked.order_no, first=True)
         if script.answer is Answer.WRONG_AMOUNT:
             reply.amount = f"1{reply.amount}"
         if script.answer is Answer.WRONG_NUMBER:
@@ -185,13 +190,17 @@ class Supplier:
             body = body[: len(body) // 2]
         return web.Response(body=body, headers=JSON)
 
-    def _truth(self, order_no: str) -> Reply:
-        """What the journal says about a number."""
+    def _truth(self, order_no: str, *, first: bool = False) -> Reply:
+        """What the journal says about a number; `first`: in the answer to its request."""
         entry = self.journal.entries.get(order_no)
         if entry is None:
             return Reply(order_no, CODE_NO_SUCH_ORDER, "no such order")
         if entry.fulfilled:
-            return Reply(order_no, CODE_OK, "success", f"S{order_no}", entry.amount)
+            reply = Reply(order_no, CODE_OK, "success", f"S{order_no}", entry.amount)
+            if voucher := self._vouchers.get(order_no):
+                asked, script = voucher
+                cards.add(reply, asked, script.cards, first=first)
+            return reply
         if entry.failed:
             return Reply(order_no, CODE_FAILED, "refused", f"S{order_no}")
         return Reply(order_no, CODE_UNKNOWN, "in progress", f"S{order_no}")

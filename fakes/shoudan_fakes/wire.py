@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -45,10 +45,11 @@ class Reply(msgspec.Struct, omit_defaults=True):
     message: str = ""
     up_order_no: str = ""
     amount: str = ""
-    data: dict[str, str] = {}
+    data: Any = {}
     channel_no: str = ""
     timestamp: int = 0
     sign: str = ""
+    cards: Any = None
 
 
 def signature(fields: Mapping[str, object], secret: bytes) -> str:
@@ -57,8 +58,13 @@ def signature(fields: Mapping[str, object], secret: bytes) -> str:
     for name, value in fields.items():
         if isinstance(value, Mapping):
             inner = cast("Mapping[str, object]", value)
-            flat.update({f"{name}.{key}": str(text) for key, text in inner.items()})
+            flat.update({f"{name}.{key}": _text(one) for key, one in inner.items()})
         elif name != "sign":
-            flat[name] = str(value)
+            flat[name] = _text(value)
     text = "&".join(f"{name}={flat[name]}" for name in sorted(flat))
     return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _text(value: object) -> str:
+    """A value as it is signed: what is nested is compact JSON."""
+    return msgspec.json.encode(value).decode() if isinstance(value, list | dict) else str(value)

@@ -43,7 +43,7 @@ async def start(app: App[DeliverySettings]) -> Running:
     """Compose the service; the channels are known before the first call is taken."""
     settings = app.settings
     local_ip = f"{socket.gethostname()}/{os.getpid()}"
-    results = Results(app.work, app.ids, local_ip)
+    results = Results(app.work, app.ids, local_ip, settings.key_ring())
     writers = ResultWriters(
         results.write, WriterRules(settings.end_batch_max, settings.end_linger_s)
     )

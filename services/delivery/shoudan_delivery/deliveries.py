@@ -240,7 +240,7 @@ async def take_notify(
     account = context.accounts.open(order_no, looked[0][1].account)
     row = msgspec.structs.replace(looked[0][1], account=account)
     outcome = interpret.of_reply(supplier, row, reply, Source.NOTIFY)
-    outcome.raw = interpret.shown(notify.body, account)
+    outcome.raw = interpret.shown(supplier, notify.body, account)
     outcome.remote_ip = notify.remote_ip[:64]
     await shielded(context.writers.of(*supplier.key).write(outcome))
     context.verifier.accepted()

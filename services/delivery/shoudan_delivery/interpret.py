@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from shoudan_delivery import card_answers
 from shoudan_delivery.protocols import SupplierProtocol
-from shoudan_delivery.states import DealCode, Source
+from shoudan_delivery.states import DealCode, ServiceClass, Source
 from shoudan_delivery.store.rows import Outcome, Outgoing, Reply, Supplier, Unreadable, Verdict
 from shoudan_kit.http.client import Answered, HttpResult, NoAnswer, NotSent
 from shoudan_kit.money import yuan_to_micros
@@ -35,17 +36,19 @@ def of_http_result(
                     "UNREADABLE",
                     read.why,
                     incident=f"unusable answer: {read.why}",
-                    raw=shown(body, delivery.account),
+                    raw=shown(supplier, body, delivery.account),
                 )
             outcome = of_reply(supplier, delivery, read, source)
             if outcome.incident:
-                outcome.raw = shown(body, delivery.account)
+                outcome.raw = shown(supplier, body, delivery.account)
             return outcome
 
 
 def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Source) -> Outcome:
     """The meaning of a readable answer or notify; `delivery` has its account in clear."""
-    account = delivery.account
+    account, answer = delivery.account, reply
+    if may_hold := card_answers.may_hold(supplier):
+        reply = card_answers.without_cards(supplier, reply)
     outcome = Outcome(
         delivery.order_no,
         Verdict.UNKNOWN,
@@ -70,7 +73,20 @@ def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Sourc
         outcome.verdict, outcome.succ_face_micros = Verdict.SUCCEEDED, delivery.amount_micros
         if not _cost_readable(reply.params.get("cost_amount", "")):
             outcome.incident = "the stated cost is no amount; the agreed cost is booked"
+        if may_hold and supplier.service_class == ServiceClass.COUPON:
+            _take_cards(outcome, supplier, delivery, answer)
     return outcome
+
+
+def _take_cards(outcome: Outcome, supplier: Supplier, delivery: Outgoing, reply: Reply) -> None:
+    """A success whose cards cannot be issued is unknown where the channel must deliver them."""
+    outcome.cards, problem = card_answers.read(supplier, delivery, reply)
+    if not problem:
+        return
+    outcome.incident = f"cards: {problem}"
+    if supplier.delivers_cards:
+        outcome.verdict, outcome.succ_face_micros = Verdict.UNKNOWN, 0
+        outcome.desc, outcome.claims = outcome.incident, True
 
 
 def _cost_readable(text: str) -> bool:
@@ -81,8 +97,13 @@ def _cost_readable(text: str) -> bool:
         return False
 
 
-def shown(body: bytes, account: str) -> str:
-    """What is kept of a body that could not be used: cut, without the account it may repeat."""
+def shown(supplier: Supplier, body: bytes, account: str) -> str:
+    """What is kept of a body that could not be used: cut, without the account it may repeat.
+
+    Nothing of one that may hold cards: what cannot be read cannot be masked.
+    """
+    if card_answers.may_hold(supplier):
+        return f"{len(body)} bytes, not kept"
     return hidden_in(body.decode("utf-8", "backslashreplace"), account)[:RAW_MAX]
 
 

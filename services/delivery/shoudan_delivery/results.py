@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+from sqlalchemy.exc import DBAPIError
 
-from shoudan_delivery import events
+from shoudan_delivery import cards, events
 from shoudan_delivery.kinds import ASK, CONFLICT, REPORT, REQUEST, Ask, Report, Result
 from shoudan_delivery.states import QueryStatus, ServiceClass, Source, Status
 from shoudan_delivery.store import deliveries as store
@@ -21,8 +22,10 @@ from shoudan_delivery.store.rows import (
     Verdict,
 )
 from shoudan_kit import log
+from shoudan_kit.db.errors import taken
 from shoudan_kit.faults import hit
 from shoudan_kit.ids import IdMaker
+from shoudan_kit.secrets.sealing import KeyRing
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 _log = log.get_logger("results")
@@ -36,6 +39,7 @@ _FINAL = {
 # Contradictions in one report, two results each: a report holds no more than one batch of results.
 CONFLICTS_MAX = 250
 _UNKNOWN = frozenset({Verdict.UNKNOWN, Verdict.NO_SUCH_ORDER})
+RACES_MAX = 3  # that one batch loses to other processes over a card
 
 
 @dataclass
@@ -54,14 +58,29 @@ class Results:
     later one is written to vds_order_exp, flagged, published and reported to the owner; it is never applied.
     """
 
-    def __init__(self, work: Callable[[str], UnitOfWork], ids: IdMaker, local_ip: str) -> None:
-        self._work, self._ids, self._local_ip = work, ids, local_ip
+    def __init__(
+        self, work: Callable[[str], UnitOfWork], ids: IdMaker, local_ip: str, ring: KeyRing
+    ) -> None:
+        """`ring` seals cards."""
+        self._work, self._ids, self._local_ip, self._ring = work, ids, local_ip, ring
 
     async def write(self, outcomes: Sequence[Outcome]) -> None:
         """Store these, of any channel, in the order they arrived."""
+        for _ in range(RACES_MAX):
+            try:
+                return await self._write(outcomes)
+            except DBAPIError as error:
+                # Another process has just stored one of these cards: now it is seen.
+                if not taken(error) or not any(one.cards for one in outcomes):
+                    raise
+        return await self._write(outcomes)
+
+    async def _write(self, outcomes: Sequence[Outcome]) -> None:
         batch = _Batch(outcomes)
         hit("delivery.before_end")
         async with self._work("delivery.end") as work:
+            if with_cards := [one for one in outcomes if one.cards]:
+                await cards.judge(work.db, self._ring, with_cards)
             await self._write_finals(work, batch)
             await self._write_unknowns(work, batch)
             await self._write_unsent(work, batch)
@@ -81,6 +100,8 @@ class Results:
             first.setdefault(outcome.order_no, outcome)
         given = [(f, _FINAL[f.verdict], f.verdict is Verdict.NEVER_SENT) for f in first.values()]
         moved = batch.moved = await store.end(work.db, given) if given else {}
+        if with_cards := [one for one in first.values() if one.cards]:
+            await cards.issue(work.db, self._ring, self._ids, with_cards, moved)
         for order_no, ended in moved.items():
             events.ended(work, ended, first[order_no])
         if moved:

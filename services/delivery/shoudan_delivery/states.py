@@ -106,6 +106,51 @@ SUPPLIER = Machine(
 )
 
 
+class CardStatus(IntEnum):
+    """vds_card.status."""
+
+    STOCKED = 10
+    RESERVED = 20
+    ISSUED = 30
+    REVEALED = 40
+    REDEEMED = 50
+    VOID = 90
+
+
+class CardEvent(StrEnum):
+    """What can happen to a card."""
+
+    RESERVED = "reserved"  # for a delivery out of our own stock, before it has succeeded
+    RELEASED = "released"  # that delivery did not succeed
+    ISSUED = "issued"
+    REVEALED = "revealed"  # fetched by the partner, or sent to it in a notify
+    REDEEMED = "redeemed"
+    WITHDRAWN = "withdrawn"  # from the stock, by an operator
+    VOIDED = "voided"  # by a return, before the supplier is asked, or by an operator
+    RESTORED_UNSEEN = "restored unseen"  # the return failed
+    RESTORED_SEEN = "restored seen"
+
+
+# What a supplier delivers is issued when it is stored; only our own stock begins in the stock.
+CARD = Machine(
+    name="card",
+    initial=CardStatus.STOCKED,
+    moves={
+        (CardStatus.STOCKED, CardEvent.RESERVED): CardStatus.RESERVED,
+        (CardStatus.STOCKED, CardEvent.WITHDRAWN): CardStatus.VOID,
+        (CardStatus.RESERVED, CardEvent.RELEASED): CardStatus.STOCKED,
+        (CardStatus.RESERVED, CardEvent.ISSUED): CardStatus.ISSUED,
+        (CardStatus.ISSUED, CardEvent.REVEALED): CardStatus.REVEALED,
+        (CardStatus.ISSUED, CardEvent.REDEEMED): CardStatus.REDEEMED,
+        (CardStatus.REVEALED, CardEvent.REDEEMED): CardStatus.REDEEMED,
+        (CardStatus.ISSUED, CardEvent.VOIDED): CardStatus.VOID,
+        (CardStatus.REVEALED, CardEvent.VOIDED): CardStatus.VOID,
+        (CardStatus.VOID, CardEvent.RESTORED_UNSEEN): CardStatus.ISSUED,
+        (CardStatus.VOID, CardEvent.RESTORED_SEEN): CardStatus.REVEALED,
+    },
+)
+
+
 class QueryStatus(IntEnum):
     """vds_order_query.status."""
 

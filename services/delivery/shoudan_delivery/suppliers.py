@@ -34,6 +34,7 @@ from shoudan_kit.service import App
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 OPERATORS_STATES = frozenset({SupplierState.OPEN, SupplierState.SUSPENDED, SupplierState.HELD})
+VOUCHERS = frozenset({ServiceClass.COUPON, ServiceClass.COUPON_RETURN})
 NETWORKS_MAX = 50
 EXT_PARAMS_BYTES_MAX = 4_000
 
@@ -158,6 +159,8 @@ def _check(supplier: Supplier, guard: Guard) -> None:
         raise FieldInvalid("secret_name", "1 to 32 letters, digits, dots, dashes")
     if supplier.queue_name and not _QUEUE.fullmatch(supplier.queue_name):
         raise FieldInvalid("queue_name", "1 to 64 letters, digits, colons, dots, dashes")
+    if supplier.delivers_cards and supplier.service_class not in VOUCHERS:
+        raise FieldInvalid("delivers_cards", "only of service classes 20 and 21")
     _check_codes(supplier)
     _check_notifies(supplier)
     if len(msgspec.json.encode(dict(supplier.ext_params))) > EXT_PARAMS_BYTES_MAX:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     SmallInteger,
     Table,
     Text,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-from shoudan_delivery.states import DELIVERY
+from shoudan_delivery.states import CARD, DELIVERY
 from shoudan_kit.credentials import tables as credentials
 from shoudan_kit.db.foundation import by_month, rights
 from shoudan_kit.db.moves import lifecycles
@@ -29,7 +30,7 @@ from shoudan_kit.tasks.tables import metadata
 
 METADATA = metadata()
 credentials.declare(METADATA)
-APPEND_ONLY = ("vds_order_exp",)
+APPEND_ONLY = ("vds_order_exp", "vds_card_fetch")
 # A delivery needs its account while it may still be sent.
 ACCOUNTS = Place("vds_order_info", "order_no", "account", open="status IN (20, 30)")
 
@@ -76,6 +77,7 @@ _SUPPLIER_CHANGES = (
     "ext_params",
     "notify_networks",
     "notify_without_token",
+    "delivers_cards",
     "state",
     "state_reason",
     "tripped_until",
@@ -125,6 +127,13 @@ CHANNEL_INFO = Table(
         nullable=False,
         server_default=text("false"),
         comment="cannot keep the query of a notify URL: no token is asked for",
+    ),
+    Column(
+        "delivers_cards",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="卡密: a success without a card for every unit is unknown",
     ),
     _small("state", "1 open 2 tripped 3 suspended 4 held"),
     _text("state_reason", "who set the state, and why"),
@@ -294,4 +303,84 @@ ORDER_EXP = Table(
     Index("vds_order_exp_coop_order_id", "coop_order_id"),
     comment="异常: rejected requests, unusable answers, contradictory results",
     **by_month("id"),
+)
+
+# Sealed before it is written and found by a keyed digest, so that no code is ever issued twice.
+CARD_INFO = Table(
+    "vds_card",
+    METADATA,
+    _id("card_id", "卡密编号"),
+    _text("channel_no", "渠道编号: the supplier, or our own stock"),
+    _text("carrier_no", "运营商"),
+    _micros("face_micros", "面值, micro-yuan"),
+    Column(
+        "order_no", BigInteger, comment="发货编号 it is reserved or issued for; NULL in the stock"
+    ),
+    _int("seq", "its place among the cards of the delivery, from 1; 0 in the stock"),
+    _small("status", "状态 10 库存 20 预留 30 已发放 40 已查看 50 已核销 90 作废"),
+    Column(
+        "sealed",
+        LargeBinary,
+        nullable=False,
+        comment="卡号, 卡密, link and QR text, sealed",
+    ),
+    Column(
+        "digest",
+        LargeBinary,
+        nullable=False,
+        comment="keyed digest of the same, so that it is stored once",
+    ),
+    _text("import_no", "批次: the import it came with; empty for a supplier's"),
+    _when("expire_time", "有效期", null=True),
+    _when("reveal_time", "first fetched by the partner", null=True),
+    Column("return_no", BigInteger, comment="发货编号 of the return that voided it"),
+    _when("create_time", "创建时间"),
+    _when("last_update_time", "最后更新时间"),
+    UniqueConstraint("digest"),
+    Index("vds_card_order_no", "order_no", "seq", postgresql_where=text("order_no IS NOT NULL")),
+    Index("vds_card_return_no", "return_no", postgresql_where=text("return_no IS NOT NULL")),
+    Index(
+        "vds_card_stock",
+        "channel_no",
+        "carrier_no",
+        "face_micros",
+        "expire_time",
+        "card_id",
+        postgresql_where=text("status = 10"),
+    ),
+    CheckConstraint("status IN (10, 20, 30, 40, 50, 90)", name="status_check"),
+    CheckConstraint(
+        "CASE WHEN status = 10 THEN order_no IS NULL"
+        " WHEN status = 90 THEN true ELSE order_no IS NOT NULL END",
+        name="owned",
+    ),
+    comment="卡密: codes that suppliers or our own stock deliver",
+    info=rights(
+        update=(
+            "order_no",
+            "seq",
+            "status",
+            "sealed",  # under another key
+            "reveal_time",
+            "return_no",
+            "last_update_time",
+        )
+    )
+    | lifecycles(status=CARD.moves),
+)
+
+CARD_FETCH = Table(
+    "vds_card_fetch",
+    METADATA,
+    _id("fetch_id", "编号"),
+    _text("coop_id", "合作方"),
+    _text("order_id", "the order whose cards were fetched"),
+    _text("reader", "partner, notify, or the operator"),
+    _text("remote_ip", "where the call came from; empty for a notify"),
+    _int("cards", "how many were in the answer"),
+    _text("reason", "why, of an operator"),
+    _when("create_time", "创建时间"),
+    Index("vds_card_fetch_order_id", "order_id"),
+    comment="卡密查看记录: every answer that held cards in clear",
+    **by_month("fetch_id"),
 )

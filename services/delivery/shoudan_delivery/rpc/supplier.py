@@ -81,6 +81,7 @@ def _supplier(one: pb.Supplier) -> Supplier:
         ext_params=dict(one.ext_params),
         notify_networks=tuple(one.notify_networks),
         notify_without_token=one.notify_without_token,
+        delivers_cards=one.delivers_cards,
     )
 
 
@@ -111,6 +112,7 @@ def _shown(one: Supplier) -> pb.Supplier:
         ext_params=one.ext_params,
         notify_networks=one.notify_networks,
         notify_without_token=one.notify_without_token,
+        delivers_cards=one.delivers_cards,
         error_codes=[
             pb.Supplier.ErrorCode(
                 error_code=code,

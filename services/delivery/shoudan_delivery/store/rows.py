@@ -5,7 +5,7 @@ Those made for every delivery are structs: a frozen dataclass costs ten times as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -124,6 +124,7 @@ class Supplier:
     ext_params: Mapping[str, str] = field(default_factory=dict[str, str])
     notify_networks: tuple[str, ...] = ()
     notify_without_token: bool = False
+    delivers_cards: bool = False  # a success without a card for every unit is unknown
     secret: bytes = field(default=b"", repr=False)  # requests are signed with it; empty: nothing is
     older_secrets: tuple[bytes, ...] = field(default=(), repr=False)  # fit notifies, too
     credential_ids: tuple[int, ...] = ()  # of the stored ones among them: the first ones
@@ -147,6 +148,27 @@ class Supplier:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """One code as it came; what could be used by who reads it is shown by no repr."""
+
+    number: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    link: str = field(default="", repr=False)
+    qr: str = field(default="", repr=False)
+    expire_time: datetime | None = None
+    # What the supplier says of it, checked against the delivery and not kept.
+    face: str = ""
+    product: str = ""
+    order_no: str = ""
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What is sealed: the fields that are there."""
+        named = ("number", "password", "link", "qr")
+        return {name: text for name in named if (text := getattr(self, name))}
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """A supplier's answer or notify, read but not yet judged."""
 
@@ -156,7 +178,9 @@ class Reply:
     up_order_no: str = ""
     amount_micros: int | None = None
     no_such_order: bool = False
-    params: Mapping[str, str] = field(default_factory=dict[str, str])
+    params: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    cards: object = field(default=None, repr=False)  # as they stand in the answer; None for none
+    data: object = field(default=None, repr=False)  # the further facts before they were made flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +221,7 @@ class Outcome:
     up_order_no: str = ""
     succ_face_micros: int = 0
     params: Mapping[str, str] = field(default_factory=dict[str, str])
+    cards: Sequence[Card] = ()  # as many as there are units
     incident: str = ""  # why it could not be used, for vds_order_exp
     raw: str = ""
     remote_ip: str = ""

@@ -29,7 +29,7 @@ _LIST = statement("""
 SELECT id, channel_no, service_class, protocol, request_url, notify_url, query_url,
     request_replenish_time, first_query_time, query_replenish_time, status, can_query, idempotent,
     concurrency_max, timeout_ms, secret_name, queue_name, ext_params,
-    notify_networks, notify_without_token, state, state_reason,
+    notify_networks, notify_without_token, delivers_cards, state, state_reason,
     coalesce(tripped_until > shoudan_now(), false) AS tripped
 FROM vds_channel_info ORDER BY channel_no, service_class
 """)
@@ -42,7 +42,7 @@ _CONFIGURED = types(
     *("protocol", "request_url", "notify_url", "query_url", "request_replenish_time"),
     *("first_query_time", "query_replenish_time", "status", "can_query", "idempotent"),
     *("concurrency_max", "timeout_ms", "secret_name", "queue_name", "ext_params"),
-    *("notify_networks", "notify_without_token"),
+    *("notify_networks", "notify_without_token", "delivers_cards"),
 )
 _COLUMNS = ", ".join(_CONFIGURED)
 _UPSERT = statement(f"""
@@ -203,6 +203,7 @@ def _supplier(row: Any) -> Supplier:
         ext_params=_PARAMS.decode(row.ext_params),
         notify_networks=tuple(row.notify_networks.split(",")) if row.notify_networks else (),
         notify_without_token=row.notify_without_token,
+        delivers_cards=row.delivers_cards,
         state=SupplierState(row.state),
         state_reason=row.state_reason,
         tripped=row.tripped,
@@ -219,6 +220,7 @@ async def upsert(
             **columns(suppliers, "id", "channel_no", "service_class", "protocol", "request_url"),
             **columns(suppliers, "notify_url", "query_url", "idempotent", "concurrency_max"),
             **columns(suppliers, "secret_name", "queue_name", "notify_without_token"),
+            **columns(suppliers, "delivers_cards"),
             "notify_networks": [",".join(s.notify_networks) for s in suppliers],
             "request_replenish_time": [s.request_replenish_time_s for s in suppliers],
             "first_query_time": [s.first_query_time_s for s in suppliers],

@@ -1300,7 +1300,7 @@ class DeliveryResult(_message.Message):
     """
     @_builtins.property
     def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Further facts, such as card secrets."""
+        """Further facts, such as the real cost; never a card."""
 
     def __init__(
         self,
