@@ -100,6 +100,13 @@ async def apply(clients: Clients, document: Document, by: str, *, dry_run: bool)
     return changes
 
 
+async def warnings(clients: Clients, document: Document, by: str) -> Iterable[str]:
+    """What the file sells at a loss, a line each."""
+    message = catalogue.ApplyCatalogueRequest(catalogue=catalogue_of(document), by=by, dry_run=True)
+    stub = catalogue_grpc.CatalogueServiceStub
+    return (await clients.call("order", stub, "ApplyCatalogue", message)).warnings
+
+
 async def _made(clients: Clients, service: str, stub: Any, method: str, message: Any) -> list[str]:
     """What a call changed; where it needs a second person, the line of its proposal."""
     why = Why(f"shoudan config apply, by {message.by}")

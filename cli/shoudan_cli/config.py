@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from shoudan_cli import apply as applying
-from shoudan_cli.clients import Failed, console, open_clients, run, settings
+from shoudan_cli.clients import Failed, console, errors, open_clients, run, settings
 from shoudan_cli.document import Document, DocumentError, load
 
 app = typer.Typer(no_args_is_help=True)
@@ -47,10 +47,13 @@ async def _work(file: Path, by: str, *, dry_run: bool) -> None:
     document = read(file)
     async with open_clients(settings()) as clients:
         changes = await applying.apply(clients, document, by or who(), dry_run=dry_run)
+        warnings = await applying.warnings(clients, document, by or who())
     for change in changes:
         console.print(change, markup=False, highlight=False)
     verb = "would change" if dry_run else "changed"
     console.print(f"{len(changes)} {verb}" if changes else "nothing to change")
+    for warning in warnings:
+        errors.print(f"at a loss: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
 async def _export(ident: str) -> str:

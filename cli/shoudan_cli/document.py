@@ -62,6 +62,7 @@ OvertimeS = Annotated[int, Field(ge=1, le=30 * 86_400)]
 Calls = Annotated[int, Field(ge=0, le=1_000_000)]  # 0: as the gateways' settings say
 AuthMode = Annotated[Literal["", "md5", "hmac", "hmac2"], BeforeValidator(_unsigned)]
 ServiceClass = Literal[10, 20, 21, 30]
+LossRule = Literal["allow", "park", "refuse"]
 
 
 # Documented columns (000 §二.2.1) that this file names with their unit.
@@ -151,6 +152,7 @@ class Line(Row):
     queues: dict[str, str] = {}
     service_class: ServiceClass = 10
     return_service_class: ServiceClass = 21
+    loss_rule: LossRule = "allow"
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,7 @@ import re
 
 YUAN = 1_000_000
 FEN = 10_000
+PPM = 1_000_000  # a whole, in the millionths that rates are given in
 # The documents keep five decimals of a yuan, so every amount on a wire is a multiple of this.
 STEP = 10
 # JSON readers that know only doubles still read every amount exactly.

@@ -74,6 +74,15 @@ def new(**changes: Any) -> NewOrder:
     return msgspec.structs.replace(base, **changes)
 
 
+def bound_whole(order: Order) -> OrderState:
+    """A paid order that is bound whole."""
+    return OrderState(
+        7, OrderStatus.DELIVERING, PaymentStatus.PAID, BindStatus.DELIVERING,
+        FailRefundStatus.NOT_STARTED, NotifyStatus.NOT_STARTED, 1, 1, order.total_face_micros,
+        *[0] * 10, 600, "", "", "",
+    )  # fmt: skip
+
+
 def bought(catalogue: Catalogue, wanted: NewOrder, *excluded: str) -> list[tuple[int, int]]:
     order = draft(catalogue, wanted, 1)
     return [
@@ -215,12 +224,7 @@ def test_the_profit_formula_holds_however_an_order_comes_in(num: int, ppm: int, 
     catalogue = market([sold], [up()])
     wanted = new(num=num, amount_micros=num * 200 * ppm // 10 * 10)
     order = draft(catalogue, wanted, 7)
-    was = OrderState(
-        7, OrderStatus.DELIVERING, PaymentStatus.PAID, BindStatus.DELIVERING,
-        FailRefundStatus.NOT_STARTED, NotifyStatus.NOT_STARTED, 1, 1, order.total_face_micros,
-        *[0] * 10, 600, "", "", "",
-    )  # fmt: skip
-    now = order_totals.as_is(was)
+    now = order_totals.as_is(bound_whole(order))
     for index, one in enumerate(binding.plan(catalogue, order, 0)):
         part = binding.delivery_of(order, one, index)
         now = order_totals.delivered(order, now, part, part.cost_amount_micros)

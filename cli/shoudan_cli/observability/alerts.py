@@ -177,6 +177,14 @@ ALERTS: Final = (
         (("shoudan_orders_parked", "21x60"),),
     ),
     Alert(
+        "SoldAtALoss",
+        "sum by (line) (increase(shoudan_orders_at_loss_total[10m])) > 0",
+        0,
+        "message",
+        "Orders of a line are bought for more than they sell for.",
+        (('shoudan_orders_at_loss_total{service="order",line="1"}', "0+1x60"),),
+    ),
+    Alert(
         "OpenWork",
         "max by (service, kind) (shoudan_open_work) > 0",
         10,

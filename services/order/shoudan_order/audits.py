@@ -32,6 +32,7 @@ from shoudan_order.states import (
     RefundStatus,
     ReturnStatus,
     UpPaymentStatus,
+    YesNo,
 )
 from shoudan_order.store import audits as store
 from shoudan_order.store import deliveries as delivery_store
@@ -274,7 +275,7 @@ def _decided_success(audit: Audit, decision: Decision) -> bool:
 async def _order(context: Context, audit: Audit, decision: Decision) -> None:
     """Close an order delivered in part (91) or not at all (90): notify, the rest refunded.
 
-    One that has ended stays so.
+    One that has ended stays so; one that can only be bound at a loss may be bound (0).
     """
     async with context.app.work("audit.order") as work:
         await _try_order(context, work, audit, decision)
@@ -285,8 +286,9 @@ async def _try_order(context: Context, work: UnitOfWork, audit: Audit, decision:
     if was.order_status in ENDED:
         _same(audit, decision, ORDER_AUDIT[was.order_status])
         return
-    if decision.status not in {AuditStatus.PARTIAL, AuditStatus.FAILED}:
-        raise AuditRefused(audit.audit_id, "only partial success (91) or failure (90)")
+    if decision.status == AuditStatus.SUCCEEDED:
+        await _bind_at_loss(context, work, audit, order, was)
+        return
     now = order_totals.closed(order, order_totals.as_is(was), partial=True)
     if now.order_status not in ENDED:
         raise AuditRefused(audit.audit_id, "it is not paid, or parts are under way")
@@ -294,6 +296,19 @@ async def _try_order(context: Context, work: UnitOfWork, audit: Audit, decision:
         raise AuditRefused(audit.audit_id, "something (91) or nothing (90) was delivered")
     await order_store.advance_orders(work.db, [now])
     results.end(context, work, order, now)
+
+
+async def _bind_at_loss(
+    context: Context, work: UnitOfWork, audit: Audit, order: Order, was: OrderState
+) -> None:
+    """Bind the rest of an order though it costs more than it sells for. Refuses what is no such question."""
+    if not audit.audit_msg.startswith(binding.AT_LOSS):
+        raise AuditRefused(audit.audit_id, "only partial success (91) or failure (90)")
+    enough = was.left_s > binding.delivery_margin_s(order.timeout_s)
+    if enough and was.delivery_pause != YesNo.YES:
+        open_ = {order.order_id: (order, order_totals.as_is(was))}
+        bound = await binding.bind_open(context, work, open_, at_loss=True)
+        await order_store.advance_orders(work.db, list(bound.values()))
 
 
 async def _refund(context: Context, audit: Audit, decision: Decision) -> None:

@@ -6,19 +6,28 @@ Source: oms-behaviour §3.5; where it is silent, docs/divergences.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
-from shoudan_kit.money import apply_rate
+from shoudan_kit import metrics
+from shoudan_kit.money import PPM, apply_rate
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, order_totals
 from shoudan_order.catalogue.index import Catalogue, Offer, ProductRequest, SupplyRequest
-from shoudan_order.catalogue.model import DownProduct
+from shoudan_order.catalogue.model import DownProduct, UpProduct
 from shoudan_order.context import Context
-from shoudan_order.states import OrderStatus, YesNo
+from shoudan_order.states import AuditType, LossRule, OrderStatus, YesNo
 from shoudan_order.store import deliveries as store
+from shoudan_order.store.audits import NewAudit, insert_audits
 from shoudan_order.store.rows import Delivery, Order, OrderUpdate
 
+ORDERS_AT_LOSS_TOTAL: Final = metrics.counter(
+    "orders_at_loss_total",
+    "Orders with a part bound that costs more than it sells for.",
+    ("line",),
+)
+AT_LOSS: Final = "only at a loss:"
 # An order has at most 1000 units, and a part carries at least one or a face of its own.
 PARTS_MAX = 1_000
 INVOICE_NEEDED = 2
@@ -84,12 +93,35 @@ def supply_request(catalogue: Catalogue, order: Order) -> SupplyRequest:
     )
 
 
+def loss_rule(catalogue: Catalogue, order: Order) -> str:
+    """What the order's line does with parts that cost more than they sell for."""
+    line = catalogue.lines.get(order.line_id)
+    return LossRule.ALLOW if line is None else line.loss_rule
+
+
+def margin(order: Order | DownProduct, product: UpProduct) -> int:
+    """What an order, or a product sold, earns when this is bought, in 10^-12 of the face; below 0 it loses.
+
+    By the terms, so it holds for a part of any size: 利润 = 1-2+3-4-5+6+7 (000).
+    """
+    sold = order.sell_discount_ppm * (PPM - order.payment_fee_discount_ppm)
+    down = order.service_discount_ppm - order.commission_discount_ppm
+    up = product.commission_discount_ppm + product.service_discount_ppm - product.cost_discount_ppm
+    return sold + (down + up) * PPM
+
+
 def plan(
-    catalogue: Catalogue, order: Order, bound_micros: int, excluded: Collection[str] = ()
+    catalogue: Catalogue,
+    order: Order,
+    bound_micros: int,
+    excluded: Collection[str] = (),
+    *,
+    at_loss: bool = False,
 ) -> list[PlannedPart]:
     """Parts for what is not bound yet, each at the cheapest supplier of the largest fitting face.
 
-    `excluded` suppliers get nothing. What no supplier can take stays unbound.
+    `excluded` suppliers get nothing, nor do those that cost more than the order sells for where its line
+    does not allow it; unless `at_loss`. What no supplier can take stays unbound.
     """
     line = catalogue.lines.get(order.line_id)
     packaged = line is not None and line.can_package_delivery
@@ -98,6 +130,8 @@ def plan(
         for offer in catalogue.index.offers(supply_request(catalogue, order))
         if offer.channel_no not in excluded
     ]
+    if not at_loss and loss_rule(catalogue, order) != LossRule.ALLOW:
+        offers = [offer for offer in offers if margin(order, offer.product) >= 0]
     planned: list[PlannedPart] = []
     while bound_micros < order.total_face_micros and len(planned) < PARTS_MAX:
         one = _next_part(order, order.total_face_micros - bound_micros, offers, packaged=packaged)
@@ -156,6 +190,12 @@ def delivery_of(order: Order, one: PlannedPart, delivery_id: int) -> Delivery:
     )
 
 
+def _losing(catalogue: Catalogue, order: Order, parts: Sequence[Delivery]) -> int:
+    """How many of the parts cost more than they sell for."""
+    bought = (catalogue.up_products.get(part.up_product_id) for part in parts)
+    return sum(product is not None and margin(order, product) < 0 for product in bought)
+
+
 def enqueue_deliveries(
     context: Context, work: UnitOfWork, order: Order, parts: Sequence[Delivery]
 ) -> None:
@@ -170,6 +210,9 @@ def enqueue_deliveries(
             cached.deliveries[part.delivery_id] = part
             cached.deliver_tasks[part.delivery_id] = task_id
     text = ", ".join(f"{part.up_channel_no} #{part.delivery_id}" for part in parts[:10])
+    if losing := _losing(context.catalogue, order, parts):
+        ORDERS_AT_LOSS_TOTAL(str(order.line_id)).inc()
+        text += f"; {losing} of {len(parts)} at a loss"
     events.order_event(
         work,
         "bound",
@@ -201,10 +244,15 @@ def can_run_inline(context: Context, line_id: int) -> bool:
 
 
 def plan_deliveries(
-    context: Context, order: Order, bound_micros: int, excluded: Sequence[str] | set[str] = ()
+    context: Context,
+    order: Order,
+    bound_micros: int,
+    excluded: Collection[str] = (),
+    *,
+    at_loss: bool = False,
 ) -> list[Delivery]:
     """Parts for what is open, with their numbers."""
-    found = plan(context.catalogue, order, bound_micros, excluded)
+    found = plan(context.catalogue, order, bound_micros, excluded, at_loss=at_loss)
     ids = context.app.ids.take(len(found))
     return [
         delivery_of(order, one, delivery_id) for one, delivery_id in zip(found, ids, strict=True)
@@ -212,19 +260,62 @@ def plan_deliveries(
 
 
 async def bind_open(
-    context: Context, work: UnitOfWork, open_orders: Mapping[int, tuple[Order, OrderUpdate]]
+    context: Context,
+    work: UnitOfWork,
+    open_orders: Mapping[int, tuple[Order, OrderUpdate]],
+    *,
+    at_loss: bool = False,
 ) -> dict[int, OrderUpdate]:
-    """Bind the unbound amount of locked orders, skipping suppliers that just failed or are in conflict."""
+    """Bind the unbound amount of locked orders, skipping suppliers that just failed or are in conflict.
+
+    What can only be bound at a loss is bound `at_loss`, or where the line allows it; a line may park it.
+    """
     excluded = await store.excluded(work.db, list(open_orders), context.settings.exclude_failed_s)
     after: dict[int, OrderUpdate] = {}
     made: list[Delivery] = []
     for order_id, (order, now) in open_orders.items():
-        parts = plan_deliveries(context, order, now.bind_face_micros, excluded.get(order_id, set()))
+        without = excluded.get(order_id, set())
+        parts = plan_deliveries(context, order, now.bind_face_micros, without, at_loss=at_loss)
         for part in parts:
             now = order_totals.bound(now, part.total_face_micros)
         made += parts
-        after[order_id] = now
+        after[order_id] = _parked_for_loss(context.catalogue, order, now, without)
         enqueue_deliveries(context, work, order, parts)
     orders = {order_id: order for order_id, (order, _) in open_orders.items()}
     await store.insert_deliveries(work.db, made, orders)
+    await _ask_for_losses(work, orders, after)
     return after
+
+
+def _parked_for_loss(
+    catalogue: Catalogue, order: Order, now: OrderUpdate, excluded: Collection[str]
+) -> OrderUpdate:
+    """The order, parked where its line wants so and its rest can only be bound at a loss."""
+    unbound = now.bind_face_micros < order.total_face_micros
+    if not unbound or now.parked_reason or loss_rule(catalogue, order) != LossRule.PARK:
+        return now
+    parts = plan(catalogue, order, now.bind_face_micros, excluded, at_loss=True)
+    if not parts:
+        return now
+    offer = parts[0].offer
+    ppm = -margin(order, offer.product) // PPM
+    reason = f"{AT_LOSS} {offer.channel_no} costs {ppm / 10_000:g}% of the face more than is earned"
+    return msgspec.structs.replace(now, parked_reason=reason)
+
+
+async def _ask_for_losses(
+    work: UnitOfWork, orders: Mapping[int, Order], after: Mapping[int, OrderUpdate]
+) -> None:
+    """An audit for each order that has just been parked for its loss."""
+    parked = {i: now for i, now in after.items() if now.parked_reason != now.was.parked_reason}
+    if not parked:
+        return
+    asked = [
+        NewAudit(work.ids.next(), order_id, 0, 0, AuditType.ORDER, now.parked_reason)
+        for order_id, now in parked.items()
+    ]
+    await insert_audits(work.db, asked)
+    for order_id, now in parked.items():
+        events.order_event(
+            work, "parked", orders[order_id], now.order_status, events.BIND, now.parked_reason
+        )

@@ -40,7 +40,7 @@ async def bind(context: Context, tasks: Sequence[Task[kinds.OrderStep]]) -> None
             if _bindable(order, was) and was.delivery_pause != YesNo.YES
         }
         after = await binding.bind_open(context, work, open_orders)
-        changed = [now for now in after.values() if now.bind_face_micros > now.was.bind_face_micros]
+        changed = [now for now in after.values() if _changed(now)]
         if changed:
             await order_store.advance_orders(work.db, changed)
         waiting = {i for i in orders if _still_open(orders[i], after.get(i))}
@@ -58,10 +58,18 @@ def _bindable(order: Order, was: OrderState) -> bool:
     )
 
 
+def _changed(now: OrderUpdate) -> bool:
+    """Whether something was bound, or the order parked for what binding it would lose."""
+    bound = now.bind_face_micros > now.was.bind_face_micros
+    return bound or now.parked_reason != now.was.parked_reason
+
+
 def _still_open(one: tuple[Order, OrderState], now: OrderUpdate | None) -> bool:
     order, was = one
-    bound = was.bind_face_micros if now is None else now.bind_face_micros
-    return _bindable(order, was) and bound < order.total_face_micros
+    if now is None:
+        return _bindable(order, was)
+    open_ = now.bind_face_micros < order.total_face_micros and not now.parked_reason
+    return _bindable(order, was) and open_
 
 
 async def deliver(context: Context, tasks: Sequence[Task[kinds.DeliveryStep]]) -> None:

@@ -22,6 +22,7 @@ from shoudan_order.states import (
     BindEvent,
     BindStatus,
     FailRefundStatus,
+    LossRule,
     OrderStatus,
     PaymentEvent,
     PaymentStatus,
@@ -184,7 +185,8 @@ def _follow_up(context: Context, work: UnitOfWork, order: Order, bound: Sequence
     events.order_event(work, "paid", order, delivering, events.DOWN_PAY, text)
     binding.enqueue_deliveries(context, work, order, bound)
     if sum(part.total_face_micros for part in bound) < order.total_face_micros:
-        tried = binding.can_run_inline(context, order.line_id)
+        parks = binding.loss_rule(context.catalogue, order) == LossRule.PARK
+        tried = binding.can_run_inline(context, order.line_id) and not parks
         binding.enqueue_bind(context, work, order, order.timeout_s, tried=tried)
 
 

@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from shoudan_kit.money import MICROS_MAX, apply_rate, micros_to_yuan
+from shoudan_kit.money import MICROS_MAX, PPM, apply_rate, micros_to_yuan
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_order.binding import deliverable_num
 from shoudan_order.catalogue.index import WILDCARD, Catalogue, ProductRequest
@@ -24,7 +24,6 @@ from shoudan_order.store.rows import Order
 
 # |our price - amount| / total face may be at most this (oms-behaviour §3.4).
 PRICE_DIFFERENCE_MAX_PPM = 100_000
-PPM = 1_000_000
 
 
 class NewOrder(msgspec.Struct, frozen=True):

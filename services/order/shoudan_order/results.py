@@ -228,7 +228,8 @@ async def _rebind_failed(
     if here:
         batch.now |= await binding.bind_open(context, work, here)
     for order_id, (order, _) in again.items():
-        if batch.now[order_id].bind_face_micros < order.total_face_micros:
+        now = batch.now[order_id]
+        if now.bind_face_micros < order.total_face_micros and not now.parked_reason:
             left_s = orders[order_id][1].left_s
             binding.enqueue_bind(context, work, order, left_s, tried=order_id in here)
 

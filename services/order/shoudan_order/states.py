@@ -400,6 +400,14 @@ class AuditType(IntEnum):
     FALSE_SUCCESS = 5
 
 
+class LossRule(StrEnum):
+    """What a product line does with a part that costs more than it sells for."""
+
+    ALLOW = "allow"
+    PARK = "park"
+    REFUSE = "refuse"
+
+
 class AuditStatus(IntEnum):
     """audit_status."""
 

@@ -18,6 +18,7 @@ from shoudan_kit.http.ssrf import opened
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events
+from shoudan_order.catalogue import losses
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import (
     Canton,
@@ -32,7 +33,7 @@ from shoudan_order.catalogue.model import (
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
 from shoudan_order.refusals import CatalogueInvalid
-from shoudan_order.states import YesNo, yes_no
+from shoudan_order.states import LossRule, YesNo, yes_no
 from shoudan_order.store import catalogue as store
 from shoudan_order.tables import QUEUES
 
@@ -69,10 +70,11 @@ QUEUE_CHARS_MAX: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a change changed, one line each, and the version after it."""
+    """What a change changed, one line each, the version after it, and what its owner should look at."""
 
     changes: list[str]
     version: int
+    warnings: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +165,13 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
     _refuse_demo_secrets(context.settings, given)
     async with context.app.db.connect() as db:
         now = await load(db)
-    check(merged(now, given), given)
+    after = merged(now, given)
+    check(after, given)
     check_signing(now, given)
+    warnings = await asyncio.to_thread(losses.warnings, after)
     changes = list(differences(now, given))
     if dry_run or not changes:
-        return Applied(changes, now.version)
+        return Applied(changes, now.version, warnings)
     await open_accounts(context, given)
     try:
         changes, version = await _write(context, given, by)
@@ -177,7 +181,7 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
         why = "two products exchange what tells them apart: change one of them first"
         raise CatalogueInvalid("products", why) from None
     await refresh(context)
-    return Applied(changes, version)
+    return Applied(changes, version, warnings)
 
 
 async def _write(context: Context, given: Rows, by: str) -> tuple[list[str], int]:
@@ -325,6 +329,8 @@ def _line(_: Catalogue, row: Line) -> Iterator[str]:
         yield "line_id is not a positive number"
     if row.service_class not in {10, 20, 30}:
         yield "service_class is not 10, 20 or 30"
+    if row.loss_rule not in set(LossRule):
+        yield "loss_rule is not allow, park or refuse"
     for name, value in row.queues.items():
         if name not in QUEUES:
             yield f"{name} is not a queue column"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from shoudan_order.states import LossRule
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -16,6 +18,7 @@ class Line:
     queues: Mapping[str, str] = field(default_factory=dict[str, str])
     service_class: int = 10
     return_service_class: int = 21
+    loss_rule: str = LossRule.ALLOW
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
 from shoudan_order.rpc.messages import filled
+from shoudan_order.states import LossRule
 
 RETURNS = 21  # the one documented service class of returns
 
@@ -36,7 +37,9 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
             raise FieldInvalid("by", "1 to 64 characters")
         rows = admin.Rows({kind: read_rows(kind, request.catalogue) for kind in MESSAGES})
         made = await admin.apply(self._context, rows, request.by, dry_run=request.dry_run)
-        return pb.ApplyCatalogueResponse(changes=made.changes, version=made.version)
+        return pb.ApplyCatalogueResponse(
+            changes=made.changes, version=made.version, warnings=made.warnings
+        )
 
     async def GetCatalogue(
         self, request: pb.GetCatalogueRequest, context: RpcContext
@@ -65,6 +68,8 @@ def _row(kind: str, message: Any) -> Any:
             value = value or "*"
         elif one.name == "return_service_class":
             value = value or RETURNS
+        elif one.name == "loss_rule":
+            value = value or LossRule.ALLOW
         made[one.name] = value
     return admin.TYPES[kind][0](**made)
 

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.schema import SchemaItem
 
 from shoudan_kit.db.foundation import rights
-from shoudan_order.states import YesNo
+from shoudan_order.states import LossRule, YesNo
 from shoudan_order.tables.columns import (
     count,
     fact,
@@ -72,6 +72,11 @@ def declare(made: MetaData) -> None:
         *(words(name, comment, value) for name, (value, comment) in QUEUES.items()),
         count("service_class", "发货服务类型: 10 加油卡充值 20 电子券发货 30 话费充值", 10),
         count("return_service_class", "退货服务类型: 21 电子券退货", 21),
+        words(
+            "loss_rule",
+            "what is done with a part that costs more than it sells for",
+            LossRule.ALLOW,
+        ),
         comment="产品线",
     )
     _channels(made)

@@ -33,7 +33,7 @@ class _AuditTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditType.V
     AUDIT_TYPE_RETURN: _AuditType.ValueType  # 2
     """An unknown return."""
     AUDIT_TYPE_ORDER: _AuditType.ValueType  # 3
-    """An order partly delivered."""
+    """An order partly delivered, or one that can only be bound at a loss."""
     AUDIT_TYPE_REFUND: _AuditType.ValueType  # 4
     """A refund partly returned."""
     AUDIT_TYPE_FALSE_SUCCESS: _AuditType.ValueType  # 5
@@ -49,7 +49,7 @@ AUDIT_TYPE_DELIVERY: AuditType.ValueType  # 1
 AUDIT_TYPE_RETURN: AuditType.ValueType  # 2
 """An unknown return."""
 AUDIT_TYPE_ORDER: AuditType.ValueType  # 3
-"""An order partly delivered."""
+"""An order partly delivered, or one that can only be bound at a loss."""
 AUDIT_TYPE_REFUND: AuditType.ValueType  # 4
 """A refund partly returned."""
 AUDIT_TYPE_FALSE_SUCCESS: AuditType.ValueType  # 5

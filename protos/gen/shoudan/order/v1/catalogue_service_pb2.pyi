@@ -116,6 +116,7 @@ class Line(_message.Message):
     QUEUES_FIELD_NUMBER: _builtins.int
     SERVICE_CLASS_FIELD_NUMBER: _builtins.int
     RETURN_SERVICE_CLASS_FIELD_NUMBER: _builtins.int
+    LOSS_RULE_FIELD_NUMBER: _builtins.int
     line_id: _builtins.int
     """Key."""
     line_name: _builtins.str
@@ -126,6 +127,10 @@ class Line(_message.Message):
     """Service class of deliveries: 10, 20 or 30."""
     return_service_class: _builtins.int
     """Service class of returns: 21."""
+    loss_rule: _builtins.str
+    """What is done with a part that costs more than it sells for: "allow" or "" binds it all the same (and counts
+    it), "park" lets the order wait for a person, "refuse" never binds it.
+    """
     @_builtins.property
     def queues(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Queue names by documented column, such as payment_queue; what is absent has its documented default."""
@@ -139,10 +144,11 @@ class Line(_message.Message):
         queues: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         service_class: _builtins.int = ...,
         return_service_class: _builtins.int = ...,
+        loss_rule: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_package_delivery", b"can_package_delivery", "line_id", b"line_id", "line_name", b"line_name", "queues", b"queues", "return_service_class", b"return_service_class", "service_class", b"service_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_package_delivery", b"can_package_delivery", "line_id", b"line_id", "line_name", b"line_name", "loss_rule", b"loss_rule", "queues", b"queues", "return_service_class", b"return_service_class", "service_class", b"service_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -610,21 +616,27 @@ class ApplyCatalogueResponse(_message.Message):
 
     CHANGES_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version now."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One line for each change."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One line for each product that its first supplier would sell dearer than the product brings in; at most 20."""
+
     def __init__(
         self,
         *,
         changes: _abc.Iterable[_builtins.str] | None = ...,
         version: _builtins.int = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,227 @@
+"""Promises about parts that cost more than they sell for: allowed, parked or never bound, as a line says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoudan.order.v1 import audit_service_pb2 as audit_pb
+from shoudan.order.v1 import order_service_pb2 as pb
+from shoudan_kit import metrics
+from shoudan_kit.money import PPM
+from shoudan_order import binding, order_totals
+from shoudan_order.states import LossRule
+from tests.order.test_audits import waiting
+from tests.order.test_binding import bound_whole, down, draft, market, new, up
+from tests.order.test_trouble import reaches, second_supplier, time_out
+from tests.order.world import YUAN, World, catalogue_pb, up_product
+from tests.poll import eventually
+
+RATES = st.integers(0, 120_000).map(lambda rate: rate * 10)  # of these no amount is rounded
+
+
+def line(rule: str) -> Any:
+    return catalogue_pb.Line(line_id=1, line_name="加油卡", service_class=10, loss_rule=rule)
+
+
+async def dear(world: World, rule: str, **product: Any) -> None:
+    """Its only supplier takes 0.95 of the face for what is sold at 0.9."""
+    await world.apply(
+        lines=[line(rule)], up_products=[up_product(cost_discount_ppm=950_000, **product)]
+    )
+
+
+async def parked(world: World, order_id: int) -> pb.Order:
+    async def is_parked() -> bool:
+        return bool((await world.get(order_id)).parked_reason)
+
+    await eventually(is_parked)
+    return await world.get(order_id)
+
+
+async def decide(world: World, status: int) -> Any:
+    (audit,) = await waiting(world.audits)
+    return await world.audits.DecideAudit(
+        audit_pb.DecideAuditRequest(
+            audit_id=audit.audit_id, status=status, by="ops", reason="agreed with the partner"
+        )
+    )
+
+
+def bound_at_loss() -> float:
+    found = re.findall(
+        r'^shoudan_orders_at_loss_total{line="1"} (\S+)$',
+        metrics.exposition().decode(),
+        re.MULTILINE,
+    )
+    return float(found[0]) if found else 0.0
+
+
+@given(st.tuples(*[RATES] * 7))
+def test_the_margin_is_the_profit_of_the_whole_order(rates: tuple[int, ...]) -> None:
+    sell, fee, service, commission, cost, up_commission, up_service = rates
+    catalogue = market(
+        [
+            down(
+                sell_discount_ppm=sell,
+                payment_fee_discount_ppm=fee,
+                service_discount_ppm=service,
+                commission_discount_ppm=commission,
+                face_micros=PPM * PPM,
+            )
+        ],
+        [
+            up(
+                face_micros=PPM * PPM,
+                cost_discount_ppm=cost,
+                commission_discount_ppm=up_commission,
+                service_discount_ppm=up_service,
+            )
+        ],
+    )
+    amount = PPM * sell
+    order = draft(catalogue, new(face_micros=PPM * PPM, amount_micros=amount), 1)
+    (one,) = binding.plan(catalogue, order, 0)
+    part = binding.delivery_of(order, one, 2)
+    now = order_totals.as_is(bound_whole(order))
+    after = order_totals.delivered(order, now, part, part.cost_amount_micros)
+    assert after.profit_micros == binding.margin(order, one.offer.product)
+
+
+@pytest.mark.parametrize("rule", [LossRule.PARK, LossRule.REFUSE])
+def test_a_guarded_line_buys_only_where_it_does_not_lose(rule: LossRule) -> None:
+    ups = [up(300, cost_discount_ppm=950_000), up(301, face_micros=100 * YUAN)]
+    catalogue = market([down(can_split_order=True)], ups)
+    order = draft(catalogue, new(), 1)
+    assert [one.offer.product.product_id for one in binding.plan(catalogue, order, 0)] == [300]
+    guarded = replace(catalogue, lines={1: replace(catalogue.lines[1], loss_rule=rule)})
+    found = binding.plan(guarded, order, 0)
+    assert [one.offer.product.product_id for one in found] == [301, 301]
+    lost = binding.plan(guarded, order, 0, at_loss=True)
+    assert [one.offer.product.product_id for one in lost] == [300]
+
+
+def test_what_earns_nothing_is_no_loss() -> None:
+    catalogue = market([down()], [up(cost_discount_ppm=885_500)])
+    order = draft(catalogue, new(), 1)
+    (one,) = binding.plan(catalogue, order, 0)
+    assert binding.margin(order, one.offer.product) == 0
+    dearer = msgspec.structs.replace(order, payment_fee_discount_ppm=5_001)
+    assert binding.margin(dearer, one.offer.product) < 0
+
+
+async def test_an_allowed_loss_is_bound_counted_and_noted(world: World) -> None:
+    await dear(world, "")
+    before = bound_at_loss()
+    order = await reaches(world, await world.order(), 0)
+    assert order.profit_micros < 0
+    assert bound_at_loss() == before + 1
+    (noted,) = await world.sql(
+        "SELECT text FROM event WHERE subject = 'shoudan.events.order.order.bound' AND key = :key",
+        key=str(order.state.order_id),
+    )
+    assert noted[0].endswith("; 1 of 1 at a loss")
+
+
+async def test_a_refused_loss_is_never_bound_and_the_order_gets_its_money_back(
+    world: World,
+) -> None:
+    await dear(world, "refuse")
+    before = world.ledger.of("down_channel", "test")
+    order_id = await world.order()
+    await reaches(world, order_id, 20)
+    await time_out(world, order_id)
+    order = await reaches(world, order_id, 90)
+    assert (order.deliveries, world.delivery.sent) == ([], [])
+    await eventually(lambda: world.ledger.of("down_channel", "test") == before)
+
+
+async def test_a_dearer_supplier_is_taken_where_the_cheap_one_would_lose(world: World) -> None:
+    await second_supplier(world)
+    await dear(world, "refuse")
+    order = await reaches(world, await world.order(), 0)
+    assert [part.up_channel_no for part in order.deliveries] == ["second"]
+
+
+async def test_a_parked_loss_is_bound_when_a_person_says_so(world: World) -> None:
+    await dear(world, "park")
+    order_id = await world.order()
+    order = await parked(world, order_id)
+    assert order.parked_reason == "only at a loss: ycup costs 4.95% of the face more than is earned"
+    assert world.delivery.sent == []
+    (audit,) = await waiting(world.audits)
+    assert (audit.type, audit.order_id) == (audit_pb.AUDIT_TYPE_ORDER, order_id)
+    await decide(world, 0)
+    order = await reaches(world, order_id, 0)
+    assert (order.parked_reason, len(order.deliveries)) == ("", 1)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await world.audits.DecideAudit(
+            audit_pb.DecideAuditRequest(audit_id=audit.audit_id, status=0, by="ops", reason="again")
+        )
+    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_parked_loss_is_ended_when_a_person_says_so(world: World) -> None:
+    await dear(world, "park")
+    before = world.ledger.of("down_channel", "test")
+    order_id = await world.order()
+    await parked(world, order_id)
+    await decide(world, 90)
+    order = await reaches(world, order_id, 90)
+    assert (order.parked_reason, world.delivery.sent) == ("", [])
+    await eventually(lambda: world.ledger.of("down_channel", "test") == before)
+
+
+async def test_an_order_whose_profitable_supplier_fails_is_parked_before_it_loses(
+    world: World,
+) -> None:
+    await second_supplier(world, cost_discount_ppm=950_000)
+    await world.apply(lines=[line("park")])
+    world.delivery.script = lambda item: item.channel_no == "second"
+    order_id = await world.order()
+    order = await parked(world, order_id)
+    assert [part.up_channel_no for part in order.deliveries] == ["ycup"]
+    await decide(world, 0)
+    order = await reaches(world, order_id, 0)
+    assert [part.up_channel_no for part in order.deliveries] == ["ycup", "second"]
+
+
+async def test_a_price_that_falls_frees_what_was_refused(world: World) -> None:
+    await dear(world, "refuse")
+    order_id = await world.order()
+    await reaches(world, order_id, 20)
+    await world.apply(up_products=[up_product()])
+    await world.sql(
+        "UPDATE task SET next_execute_time = shoudan_now() WHERE order_no = :no AND name = 'order.bind'",
+        no=str(order_id),
+    )
+    order = await reaches(world, order_id, 0)
+    assert order.profit_micros > 0
+
+
+async def test_who_changes_the_catalogue_is_warned_of_what_it_sells_at_a_loss(world: World) -> None:
+    assert list((await world.apply(lines=[line("park")])).warnings) == []
+    request = catalogue_pb.ApplyCatalogueRequest(
+        catalogue=catalogue_pb.Catalogue(up_products=[up_product(cost_discount_ppm=950_000)]),
+        by="tester",
+        dry_run=True,
+    )
+    assert list((await world.catalogue.ApplyCatalogue(request)).warnings) == [
+        (
+            "down_products 300: up_products 300 of ycup, which is bought first, costs 4.95% of the face"
+            " more than is earned (loss_rule of its line: park)"
+        )
+    ]
+
+
+async def test_an_unknown_loss_rule_is_refused(world: World) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await world.apply(lines=[line("sometimes")])
+    assert "loss_rule is not allow, park or refuse" in str(refused.value.details())
