@@ -48,7 +48,7 @@ STATEMENT_BUILDERS = {
     "kit/shoudan_kit/archive/": {"_sum", "_copy", "_convert", "_rows"},
     "kit/shoudan_kit/db/": {
         "rest_part", "_grant", "_grant_table", "_rights", "lay", "edge", "rising_edge",
-        "_outside", "_become", "_prepare",
+        "_outside", "_become", "_prepare", "_filled",
     },
     "kit/shoudan_kit/embedded/postgres.py": {"drop_database"},
     "kit/shoudan_kit/secrets/personal.py": {"__init__"},

@@ -122,13 +122,17 @@ def said(service: str) -> Generator[None]:
 
 def owner_of(service: str) -> str:
     """The owner's URL, as `shoudan migrate` reads it."""
-    from shoudan_cli.process import declared, owners
+    from shoudan_cli.process import declared, targets
 
     one = declared(service)
     if one.schema is None:
         raise typer.BadParameter("it has no database", param_hint="SERVICE")
-    ((_, (_, owner, _)),) = owners([one])
-    return owner
+    (found,) = targets([one])
+    if found.shards.shards > 1:
+        raise typer.BadParameter(
+            "it has several shards, which this cannot do yet", param_hint="SERVICE"
+        )
+    return found.shards.homes[0].owner_url
 
 
 def _show(found: Sequence[Part]) -> None:

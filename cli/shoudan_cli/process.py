@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
 from shoudan_cli.clients import console, errors
 from shoudan_kit.config import ConfigError, MigrateSettings
+
+if TYPE_CHECKING:
+    from shoudan_kit.db.shard_map import Home, ShardMap
 
 GROUP: Final = "shoudan.services"
 ONE_SHARD: Final = "this service cannot have several shards"
@@ -47,31 +51,55 @@ def migrate(
         bool,
         typer.Option("--contract", help="Take away what only releases before this one needed."),
     ] = False,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="Only the shards on this server of the map; commands for several run at once."
+        ),
+    ] = None,
 ) -> None:
     """Bring the databases up to date. Repeats change nothing."""
+    if server and not service:
+        raise typer.BadParameter("name the service, too", param_hint="--server")
     chosen = [declared(service)] if service else [declared(name) for name in _names()]
-    databases = owners([one for one in chosen if one.schema is not None])
-    for one, urls in databases:  # all of them answer before the first one is changed
-        _migrate(one, *urls, plan_only=True, shown=plan, contract=contract)
-    for one, urls in databases if not plan else ():
-        _migrate(one, *urls, plan_only=False, shown=True, contract=contract)
+    databases = targets([one for one in chosen if one.schema is not None])
+    if server and server not in databases[0].shards.servers:
+        known = ", ".join(databases[0].shards.servers)
+        raise typer.BadParameter(f"one of {known}", param_hint="--server")
+    for one in databases:  # all of them answer before the first one is changed
+        _migrate(one, server, plan_only=True, shown=plan, contract=contract)
+    for one in databases if not plan else ():
+        _migrate(one, server, plan_only=False, shown=True, contract=contract)
 
 
-def owners(services: Sequence[Any]) -> list[tuple[Any, tuple[str, str, bool]]]:
-    """Of each service: its URL, its owner's, whether its clock turns. Ends with all mistakes at once."""
-    found: list[tuple[Any, tuple[str, str, bool]]] = []
+@dataclass(frozen=True)
+class Target:
+    """The databases of one service: its map, and whether its clock turns."""
+
+    service: Any
+    shards: ShardMap
+    turnable: bool
+
+
+def targets(services: Sequence[Any]) -> list[Target]:
+    """Where each service has its tables, with the owners' URLs. Ends with all mistakes at once."""
+    from shoudan_kit.db.shard_map import ShardMapInvalid
+    from shoudan_kit.db.shard_settings import map_of
+
+    found: list[Target] = []
     wrong: list[ConfigError] = []
     for service in services:
         try:
             urls = MigrateSettings.load(service.name)
             if urls.shards is not None and not service.settings.shardable:
                 raise ConfigError(service.name, [f"shards = {urls.shards}: {ONE_SHARD}"])
+            shards = map_of(urls, owner=True)
         except ConfigError as error:
             wrong.append(error)
+        except ShardMapInvalid as error:
+            wrong.append(ConfigError(service.name, [f"shards: {one}" for one in error.mistakes]))
         else:
-            owner = urls.owner_database_url or urls.database_url
-            turnable = urls.profile != "prod"
-            found.append((service, (urls.database_url.reveal(), owner.reveal(), turnable)))
+            found.append(Target(service, shards, urls.profile != "prod"))
     if wrong:
         _stop(*wrong)
     return found
@@ -86,34 +114,59 @@ def settings_of(service: Any) -> MigrateSettings:
 
 
 def _migrate(
-    service: Any,
-    url: str,
-    owner: str,
-    turnable: bool,
-    *,
-    plan_only: bool,
-    shown: bool,
-    contract: bool,
+    target: Target, server: str | None, *, plan_only: bool, shown: bool, contract: bool
 ) -> None:
+    """The shards one after the other, as Alembic works on one database at a time; what fails on a server
+    stops no other server."""
+
+    async def one_server(homes: Sequence[Home]) -> bool:
+        for home in homes:
+            if not await _migrate_home(
+                target, home, plan_only=plan_only, shown=shown, contract=contract
+            ):
+                return False
+        return True
+
+    servers = target.shards.servers
+    chosen = {server: servers[server]} if server else servers
+    done = [asyncio.run(one_server(homes)) for homes in chosen.values()]
+    if not all(done):
+        raise typer.Exit(1)
+
+
+async def _migrate_home(
+    target: Target, home: Home, *, plan_only: bool, shown: bool, contract: bool
+) -> bool:
+    """Bring one shard up to date; whether it is. What was done stays done, and is not done again."""
+    from shoudan_kit.db.errors import away, describe
     from shoudan_kit.db.migrate import plan, role_of, upgrade
     from shoudan_kit.db.owner import Locked
     from shoudan_kit.db.server_version import ServerTooOld
+    from shoudan_kit.db.shard_marks import WrongShard
 
-    name, schema = service.name, service.schema
-    if plan_only:
-        work = plan(name, schema, owner, contract=contract)
-    else:
-        role = role_of(url, owner)
-        work = upgrade(name, schema, owner, role, turnable=turnable, contract=contract)
+    name, schema, owner = target.service.name, target.service.schema, home.owner_url
+    label = f"{name} {home.schema}" if home.shards > 1 else name
     try:
-        done = asyncio.run(work)
-    except (Locked, ServerTooOld) as error:
-        errors.print(f"{name}: {error}", style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from None
+        if plan_only:
+            done = await plan(name, schema, owner, contract=contract, home=home)
+        else:
+            role = role_of(home.url, owner)
+            turnable = target.turnable
+            done = await upgrade(
+                name, schema, owner, role, turnable=turnable, contract=contract, home=home
+            )
+    except Exception as error:
+        if not (isinstance(error, Locked | ServerTooOld | WrongShard) or away(error)):
+            raise
+        words = f"the database is away: {describe(error)}" if away(error) else str(error)
+        errors.print(
+            f"{label}: {words}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
+        return False
     if not shown:
-        return
+        return True
     verb = "to run" if plan_only else "run"
-    console.print(f"{name}: at {done.current or 'nothing'}, {len(done.pending)} {verb}")
+    console.print(f"{label}: at {done.current or 'nothing'}, {len(done.pending)} {verb}")
     for one in done.pending:
         _print(one)
     for words in done.parts:
@@ -122,6 +175,7 @@ def _migrate(
         console.print("  after every process runs this release: shoudan migrate --contract")
         for one in done.waiting:
             _print(one)
+    return True
 
 
 def _print(one: Any) -> None:

@@ -87,6 +87,8 @@ def rest_part(table: Table) -> str:
     )
 
 
+# Filled before any process works: they say nothing of whether a service was in use.
+FOUNDATION_TABLES: Final = frozenset({"id_node"})
 # What Alembic does not compare; made before the revisions run, each statement repeatable.
 FOUNDATION: Final = (
     # STABLE and a single SELECT, so that the planner inlines it and due indexes are used.

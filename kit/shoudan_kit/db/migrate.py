@@ -19,13 +19,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.db import moves, partitions
+from shoudan_kit.db import moves, partitions, shard_marks
 from shoudan_kit.db.ddl_locks import Lock, locks
 from shoudan_kit.db.foundation import FOUNDATION, TURNABLE_CLOCK, partitioned, rights_of
 from shoudan_kit.db.owner import PATIENT, Patience, alone, as_owner, in_time
 from shoudan_kit.db.revisions import VERSION_TABLE, Phase, revisions
 from shoudan_kit.db.schema import Schema
 from shoudan_kit.db.server_version import LIMITS_TRANSACTIONS
+from shoudan_kit.db.shard_map import FIRST_SCHEMA, Home, single
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.db.url import DatabaseUrl
 
@@ -34,7 +35,7 @@ TRANSACTION_TIMEOUT: Final = "15s"
 _INVALID: Final = statement("""
 SELECT CAST(CAST(indexrelid AS regclass) AS text) FROM pg_index
 JOIN pg_class ON pg_class.oid = indrelid
-WHERE NOT indisvalid AND relnamespace = CAST('public' AS regnamespace)
+WHERE NOT indisvalid AND relnamespace = CAST(CAST(current_schema() AS text) AS regnamespace)
 """)
 # Parts of partitioned tables: made by the calendar, declared nowhere.
 _PART_NAMES: Final = text("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")
@@ -130,13 +131,15 @@ async def upgrade(
     turnable: bool = False,
     contract: bool = False,
     patience: Patience = PATIENT,
+    home: Home | None = None,
 ) -> Plan:
     """Bring the database to the newest revision, make its monthly parts and give `role` its rights.
 
     Repeats change nothing.
     Each revision is a transaction of its own, begun again when it does not get a lock in time; one that
     is cut off is found undone by the next run. `contract`: take away, too, what no running release
-    needs. `turnable`: sessions may turn the database's clock; never in prod. Raises Locked.
+    needs. `turnable`: sessions may turn the database's clock; never in prod. `home`: the shard that it is, of
+    a map; none without a map. Raises Locked, WrongShard.
     """
 
     def begin(connection: Connection) -> tuple[str | None, list[str]]:
@@ -150,7 +153,10 @@ async def upgrade(
         if role is not None:
             _grant(schema, connection, role)
 
-    async with as_owner(owner_url) as connection:
+    home = home or single(owner_url).homes[0]
+    async with as_owner(owner_url) as first, first.begin():
+        await shard_marks.make(first, schema.metadata, home)
+    async with as_owner(owner_url, home.schema) as connection:
         await alone(connection)
         current, parts = await in_time(connection, "foundation", patience, begin)
         scripts = _Scripts(schema)
@@ -168,10 +174,22 @@ async def upgrade(
         return plan
 
 
-async def plan(service: str, schema: Schema, owner_url: str, *, contract: bool = False) -> Plan:
-    """What `upgrade` would do."""
-    async with as_owner(owner_url) as connection, connection.begin():
-        current, parts = await connection.run_sync(partial(_there, schema))
+async def plan(
+    service: str,
+    schema: Schema,
+    owner_url: str,
+    *,
+    contract: bool = False,
+    home: Home | None = None,
+) -> Plan:
+    """What `upgrade` would do. Raises WrongShard."""
+    home = home or single(owner_url).homes[0]
+    async with as_owner(owner_url) as first, first.begin():
+        there = await shard_marks.foresee(first, schema.metadata, home)
+    current, parts = None, list[str]()
+    if there:
+        async with as_owner(owner_url, home.schema) as connection, connection.begin():
+            current, parts = await connection.run_sync(partial(_there, schema))
     return _plan(service, _Scripts(schema), current, parts, contract=contract)
 
 
@@ -183,7 +201,7 @@ def sql_of(schema: Schema, before: str, number: str) -> str:
     return _Scripts(schema).sql(before, number)
 
 
-async def differences(schema: Schema, owner_url: str) -> list[Any]:
+async def differences(schema: Schema, owner_url: str, in_schema: str = FIRST_SCHEMA) -> list[Any]:
     """What Alembic finds between the tables declared and the tables there; empty when migrated."""
 
     def run(connection: Connection) -> list[Any]:
@@ -198,7 +216,7 @@ async def differences(schema: Schema, owner_url: str) -> list[Any]:
         found = cast("list[Any]", compare_metadata(made, schema.metadata))
         return [one for one in found if not _is_version_table(one)]
 
-    async with as_owner(owner_url) as connection:
+    async with as_owner(owner_url, in_schema) as connection:
         return await connection.run_sync(run)
 
 
@@ -307,7 +325,9 @@ def _grant(schema: Schema, connection: Connection, role: str) -> None:
     _admit(connection, role)
     to = _quoted(connection, role)
     connection.execute(text(f"GRANT SELECT ON {VERSION_TABLE} TO {to}"))
-    connection.execute(text(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {to}"))
+    connection.execute(
+        text(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {_schema(connection)} TO {to}")
+    )
     if _has_reader(connection):
         _admit(connection, READER)
     for table in schema.metadata.tables.values():
@@ -345,6 +365,10 @@ def _rights(schema: Schema, connection: Connection, table: Table) -> str:
     return ", ".join(granted)
 
 
+def _schema(connection: Connection) -> str:
+    return _quoted(connection, connection.execute(text("SELECT current_schema()")).scalar_one())
+
+
 def _admit(connection: Connection, role: str) -> None:
     """Only the named roles may connect: PostgreSQL's default lets every role in."""
     database = _quoted(
@@ -353,7 +377,7 @@ def _admit(connection: Connection, role: str) -> None:
     to = _quoted(connection, role)
     connection.execute(text(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC"))
     connection.execute(text(f"GRANT CONNECT ON DATABASE {database} TO {to}"))
-    connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {to}"))
+    connection.execute(text(f"GRANT USAGE ON SCHEMA {_schema(connection)} TO {to}"))
 
 
 def _quoted(connection: Connection, name: str) -> str:

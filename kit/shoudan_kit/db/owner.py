@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan_kit.db.errors import sql_state
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.server_version import LIMITS_TRANSACTIONS, major_version
+from shoudan_kit.db.shard_map import FIRST_SCHEMA
 from shoudan_kit.log import get_logger
 
 _log = get_logger("migrate")
@@ -43,8 +44,12 @@ class Locked(Exception):
 
 
 @asynccontextmanager
-async def as_owner(owner_url: str) -> AsyncGenerator[AsyncConnection]:
-    """A session of the owner's, whose statements take as long as they take. Raises ServerTooOld."""
+async def as_owner(owner_url: str, schema: str = FIRST_SCHEMA) -> AsyncGenerator[AsyncConnection]:
+    """A session of the owner's in this schema, whose statements take as long as they take.
+
+    Raises ServerTooOld.
+    """
+    path = {} if schema == FIRST_SCHEMA else {"search_path": schema}
     engine = Database(
         owner_url,
         pool_size=1,
@@ -56,6 +61,7 @@ async def as_owner(owner_url: str) -> AsyncGenerator[AsyncConnection]:
             "lock_timeout": "0",
             # Between two statements a revision's scripts are loaded and its next one is built.
             "idle_in_transaction_session_timeout": "60s",
+            **path,
         },
     ).engine
     try:

@@ -49,16 +49,16 @@ SELECT parent.relname AS owner, part.relname AS name,
         THEN substr(obj_description(part.oid, 'pg_class'), 7) ELSE '' END AS hold
 FROM pg_inherits JOIN pg_class parent ON parent.oid = inhparent AND parent.relkind = 'p'
 JOIN pg_class part ON part.oid = inhrelid
-WHERE parent.relnamespace = CAST('public' AS regnamespace)
+WHERE parent.relnamespace = CAST(CAST(current_schema() AS text) AS regnamespace)
 ORDER BY parent.relname, part.relname
 """)
 _NOW: Final = statement("SELECT shoudan_now()")
 _KIND: Final = text("""
 SELECT CAST(relkind AS text) FROM pg_class
-WHERE relname = :name AND relnamespace = CAST('public' AS regnamespace)
+WHERE relname = :name AND relnamespace = CAST(CAST(current_schema() AS text) AS regnamespace)
 """)
 _INDEXES: Final = text("""
-SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename = :name
+SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = :name
 """)
 _OWED: Final = text("SELECT EXISTS (SELECT FROM outbox WHERE NOT published AND batch_id < :end)")
 _FROM: Final = re.compile(r"FROM \('?(\d+)'?\)")
@@ -381,7 +381,8 @@ def _forget_rights(connection: Connection, name: str) -> None:
     granted = text("""
 SELECT DISTINCT quote_ident(rolname) FROM pg_class
 CROSS JOIN LATERAL aclexplode(relacl) AS acl JOIN pg_roles ON pg_roles.oid = acl.grantee
-WHERE relname = :name AND relnamespace = CAST('public' AS regnamespace) AND acl.grantee <> relowner
+WHERE relname = :name AND relnamespace = CAST(CAST(current_schema() AS text) AS regnamespace)
+    AND acl.grantee <> relowner
 """)
     roles = connection.execute(granted, {"name": name}).scalars().all()
     _run(connection, *(f"REVOKE ALL ON {name} FROM {role}" for role in roles))

@@ -16,6 +16,7 @@ from shoudan_kit.ids import SHARD_MAX
 
 SHARDS_MAX: Final = SHARD_MAX + 1  # what the bits of a number hold
 OWN: Final = "own"  # the server that the settings database_url and owner_database_url name
+FIRST_SCHEMA: Final = "public"  # of the first shard, and of a service that has one
 FILE_BYTES_MAX: Final = 65_536
 EPOCH_MAX: Final = 2**31 - 1
 MISTAKES_MAX: Final = 20
@@ -71,7 +72,7 @@ class ShardMap:
 
 def schema_of(shard: int) -> str:
     """The schema of a shard: not configured, so that no two shards can be given the same one."""
-    return f"shard_{shard:02}" if shard else "public"
+    return f"shard_{shard:02}" if shard else FIRST_SCHEMA
 
 
 def single(url: str, owner_url: str = "") -> ShardMap:

@@ -25,7 +25,7 @@ AFTER_CHARS_MAX: Final = 8_192
 # An estimate of the last vacuum or analyze: good enough for a progress bar, and free. Parts are added up.
 _ROWS = statement("""
 SELECT CAST(CAST(sum(greatest(reltuples, 0)) AS numeric) AS bigint) AS rows FROM pg_class
-WHERE relnamespace = CAST('public' AS regnamespace) AND relname = :table
+WHERE relnamespace = CAST(CAST(current_schema() AS text) AS regnamespace) AND relname = :table
 """)
 
 
