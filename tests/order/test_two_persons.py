@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -191,6 +192,35 @@ async def test_prices_are_changed_by_two_and_small_ones_by_one(strict: World) ->
     product.shelf_id = 999_999
     with pytest.raises(CatalogueInvalid):
         await propose(strict, APPLY, cheaper)
+
+
+async def test_small_price_changes_of_one_operator_add_up_over_the_day(strict: World) -> None:
+    proposals, path = proposals_of(strict), f"/{APPLY}"
+    await strict.apply()
+    (usual,) = (down_product(),)
+
+    async def alone(caller: Caller, lower_ppm: int, name: str = "sell_discount_ppm") -> bool:
+        product = down_product()
+        setattr(product, name, getattr(usual, name) * (1_000_000 - lower_ppm) // 1_000_000)
+        request = catalogue_pb.ApplyCatalogueRequest(
+            catalogue=catalogue_pb.Catalogue(down_products=[product])
+        )
+        try:
+            await proposals.check_alone(path, request, caller)
+        except ProposalRequired:
+            return False
+        return True
+
+    other = replace(MAKER, id="another")
+    assert await alone(MAKER, 4_000)
+    assert await alone(MAKER, 5_000)
+    assert not await alone(MAKER, 2_000), "11 000 millionths in one day"
+    assert not await alone(MAKER, 2_000, "face_micros"), "another price counts, too"
+    assert await alone(MAKER, 5_000), "a repeat is the same call"
+    assert await alone(MAKER, 0), "no price changes"
+    assert await alone(other, 10_000)
+    await strict._as_owner("UPDATE alone_price SET day = day - 1")
+    assert await alone(MAKER, 2_000), "the next day"
 
 
 async def test_an_operator_decides_no_result_alone(strict: World) -> None:

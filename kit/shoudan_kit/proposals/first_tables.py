@@ -53,3 +53,17 @@ def create_alone_call() -> None:
         key=["operator_id", "day", "call_digest"],
         comment="独自操作: calls that one operator made alone, as far as they add up today",
     )
+
+
+def create_alone_price() -> None:
+    """What one operator changed of prices alone, of a later revision."""
+    table(
+        "alone_price",
+        column("operator_id", TEXT, "操作员: number of the operator"),
+        column("day", DATE, "日期: of Beijing"),
+        column("call_digest", BYTES, "SHA-256 of the call"),
+        column("change_ppm", BIG, "变动: largest change of a price in it, millionths"),
+        check("alone_price_change", "change_ppm > 0"),
+        key=["operator_id", "day", "call_digest"],
+        comment="独自改价: price changes that one operator made alone, as far as they add up today",
+    )

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 from google.protobuf.message import Message
+from sqlalchemy import TextClause
 
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
@@ -36,6 +37,14 @@ Prepare: TypeAlias = Callable[[Any], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
+class DayBound:
+    """How much of one unit an operator may do alone in a day: `counts` is the statement that adds up."""
+
+    counts: TextClause
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """One method of two persons.
 
@@ -43,7 +52,8 @@ class Kind:
     is the same code, rolled back, so it must change nothing but the database. `amount` says from the request
     how much money a call is about: 0 when it moves none, None when only the database knows. `roles` are the
     only approvers where they are fewer than the method's. `prepare` runs before the transaction: it calls
-    other services; it is repeatable and does no harm should the approval fail.
+    other services; it is repeatable and does no harm should the approval fail. With `bound`, `amount` is no
+    money: it is in the unit of that bound.
 
     A call that is several transactions has `steps`, and `apply` is its dry run alone. It may be made again
     after a crash, so its steps are repeatable; in the last one it calls `finish`.
@@ -56,3 +66,4 @@ class Kind:
     roles: Callable[[Any], frozenset[str]] | None = None
     prepare: Prepare | None = None
     steps: Steps | None = None
+    bound: DayBound | None = None

@@ -16,7 +16,7 @@ from shoudan_kit.clock import Clock
 from shoudan_kit.db.pool import Database, retry
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.proposals import alone, calls, events, store
-from shoudan_kit.proposals.kinds import Applied, Effect, Kind
+from shoudan_kit.proposals.kinds import Applied, DayBound, Effect, Kind
 from shoudan_kit.proposals.refusals import (
     ProposalDiffers,
     ProposalEnded,
@@ -99,7 +99,7 @@ class Proposals:
 
         Services need no second person, nor does the holder of the owner's certificate, who sets a system up
         before there are operators. Where the request does not say how much money it is about, a dry run does.
-        What one operator moves alone adds up over a day.
+        What one operator does alone adds up over a day.
         """
         if caller.kind != "operator" or not caller.id or not self._settings.needs_two:
             return
@@ -110,15 +110,16 @@ class Proposals:
             amount = kind.amount(request)
         if amount is None and kind.steps is None:
             amount = (await retry(lambda: self._dry_run(kind, request))).amount_micros
-        if amount is None or amount > self._settings.alone_max_micros:
-            raise ProposalRequired(path)
-        if amount and not await retry(lambda: self._count_alone(path, request, caller, amount)):
+        bound = kind.bound or DayBound(alone.MONEY, self._settings.alone_max_micros)
+        if amount is None or amount > bound.most:
             raise ProposalRequired(path)
 
-    async def _count_alone(self, path: str, request: Message, caller: Caller, amount: int) -> bool:
-        most = self._settings.alone_max_micros
-        async with self.app.db.begin() as db:
-            return await alone.count(db, caller.id, path, request, amount, most)
+        async def count() -> bool:
+            async with self.app.db.begin() as db:
+                return await alone.count(db, bound, caller.id, path, request, amount)
+
+        if amount and not await retry(count):
+            raise ProposalRequired(path)
 
     def approvers(self, row: Row) -> frozenset[str]:
         """The roles that may approve or refuse it; none when its method needs no two persons any more."""

@@ -73,6 +73,21 @@ def add_proposal(made: MetaData) -> Table:
     )
 
 
+def add_alone_price(made: MetaData) -> Table:
+    """Add the table of what operators change of prices alone to a service's MetaData."""
+    return Table(
+        "alone_price",
+        made,
+        column("operator_id", Text, "操作员: number of the operator", key=True),
+        column("day", Date, "日期: of Beijing", key=True),
+        column("call_digest", LargeBinary, "SHA-256 of the call", key=True),
+        column("change_ppm", BigInteger, "变动: largest change of a price in it, millionths"),
+        CheckConstraint("change_ppm > 0", name="change"),
+        comment="独自改价: price changes that one operator made alone, as far as they add up today",
+        info=rights(delete=True),
+    )
+
+
 def add_alone_call(made: MetaData) -> Table:
     """Add the table of what operators move alone to a service's MetaData."""
     return Table(

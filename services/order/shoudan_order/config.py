@@ -26,8 +26,8 @@ class OrderSettings(SealedAccountSettings, TwoPersonsSettings):
         0,
         ge=0,
         le=1_000_000,
-        description="Millionths by which one admin alone may change a price of a product; 0: no price. A new "
-        "product always needs two.",
+        description="Millionths by which one admin alone may change prices of products in a day of Beijing, "
+        "the largest change of each call added up; 0: no price. A new product always needs two.",
     )
     secrets_dir: Path | None = Field(
         None,

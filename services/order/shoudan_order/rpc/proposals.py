@@ -11,7 +11,7 @@ from shoudan.core.v1 import work_service_pb2 as work_pb
 from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
 from shoudan_kit.money import micros_to_yuan, ppm_to_rate
-from shoudan_kit.proposals.kinds import Applied, Effect, Finish, Kind
+from shoudan_kit.proposals.kinds import Applied, DayBound, Effect, Finish, Kind
 from shoudan_kit.proposals.work import METHOD as DECIDE_WORK
 from shoudan_kit.proposals.work import asked
 from shoudan_kit.tasks.open_work import Decision
@@ -24,6 +24,7 @@ from shoudan_order.open_work import STATUSES, WORDS, AuditKind
 from shoudan_order.refusals import FieldInvalid
 from shoudan_order.rpc.audit import read_decision
 from shoudan_order.rpc.catalogue import read_rows
+from shoudan_order.store import catalogue as catalogue_store
 from shoudan_order.store.rows import Order, OrderState
 
 PRICED: Final = ("down_products", "up_products")
@@ -62,6 +63,7 @@ def kinds(context: Context) -> Sequence[Kind]:
             partial(_price_amount, context),
             partial(_apply_catalogue, context),
             prepare=partial(_open_accounts, context),
+            bound=DayBound(catalogue_store.CHANGED_ALONE, context.settings.price_alone_max_ppm),
         ),
     )
 
@@ -142,29 +144,33 @@ def _moved(order_id: int, was: OrderState, now: OrderState) -> Iterator[Effect]:
 
 # ---------------------------------------------------------------- catalogue
 def _price_amount(context: Context, request: catalogue_pb.ApplyCatalogueRequest) -> int | None:
-    """0 when no price changes by more than one person may change it; else no amount of money."""
+    """The largest change of a price, in millionths of what it was; None when a price is new."""
     if request.dry_run:
         return 0
     given = admin.Rows({kind: read_rows(kind, request.catalogue) for kind in PRICED})
-    limit_ppm = context.settings.price_alone_max_ppm
-    dear = any(
-        _differs(getattr(context.catalogue, kind).get(row.product_id), row, limit_ppm)
-        for kind in PRICED
-        for row in given.of[kind]
-    )
-    return None if dear else 0
+    largest = 0
+    for kind in PRICED:
+        for row in given.of[kind]:
+            change = _change_ppm(getattr(context.catalogue, kind).get(row.product_id), row)
+            if change is None:
+                return None
+            largest = max(largest, change)
+    return largest
 
 
-def _differs(there: Any, row: Any, limit_ppm: int) -> bool:
-    """Whether a price is new, or differs by more than so many millionths of what it was."""
+def _change_ppm(there: Any, row: Any) -> int | None:
+    """The largest change of a product's prices, rounded up; None when one is new, or was zero."""
     if there is None:
-        return True
+        return None
     kind: Any = row.__class__
-    return any(
-        abs(getattr(row, name) - getattr(there, name)) * 1_000_000
-        > limit_ppm * abs(getattr(there, name))
-        for name in _price_names(kind)
-    )
+    largest = 0
+    for name in _price_names(kind):
+        before = abs(getattr(there, name))
+        change = abs(getattr(row, name) - getattr(there, name))
+        if change and not before:
+            return None
+        largest = max(largest, -(-change * 1_000_000 // before) if change else 0)
+    return largest
 
 
 @cache

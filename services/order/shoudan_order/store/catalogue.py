@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.columns import names_of
 from shoudan_kit.db.text_statements import statement
+from shoudan_kit.proposals.alone import counting
 from shoudan_order.tables import CHANGE, METADATA
 
 KINDS: Final = {
@@ -31,6 +32,8 @@ _RAISE = statement("""
 INSERT INTO oms_catalogue_version (one, version) VALUES (true, 1)
 ON CONFLICT (one) DO UPDATE SET version = oms_catalogue_version.version + 1 RETURNING version
 """)
+# Price changes that one operator makes alone in a day.
+CHANGED_ALONE: Final = counting("alone_price", "change_ppm")
 
 
 @dataclass(frozen=True, slots=True)

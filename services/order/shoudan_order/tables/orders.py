@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from shoudan_kit.credentials import tables as credentials
 from shoudan_kit.db.foundation import GROWING, by_month, rights
 from shoudan_kit.db.moves import lifecycles
-from shoudan_kit.proposals.tables import add_alone_call, add_proposal
+from shoudan_kit.proposals.tables import add_alone_call, add_alone_price, add_proposal
 from shoudan_kit.secrets.sealing import Place
 from shoudan_kit.tasks.tables import metadata
 from shoudan_order import states as s
@@ -61,6 +61,7 @@ declare(METADATA)
 credentials.declare(METADATA)
 add_proposal(METADATA)
 add_alone_call(METADATA)
+add_alone_price(METADATA)
 
 # Room for updates in place: rows of hot tables change three to five times.
 HOT: Final = {"fillfactor": "75"}
