@@ -6,19 +6,24 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pictures
 
+from shoudan_cli import capacity
 from shoudan_cli.observability.files import files
 from shoudan_cli.reference.headings import LANGUAGES
 from shoudan_cli.reference.lifecycles import page
 from shoudan_cli.reference.pages import pages
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
+CAPACITY_PER_S: Final = 50_000  # orders
 
 
 def generated() -> dict[Path, str]:
     """Every generated page by its path."""
     found = {DOCS / "lifecycles.md": page()}
+    measured = msgspec.json.decode((DOCS / "capacity.json").read_bytes(), type=capacity.Measured)
+    found[DOCS / "capacity.md"] = capacity.page(measured, capacity.Machines(), CAPACITY_PER_S)
     found |= {DOCS.parent / path: text for path, text in files().items()}
     for language in LANGUAGES:
         folder = DOCS / "reference" / language

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -128,3 +131,43 @@ def erp(
         console.print_json(data=asdict(figures))
     if not figures.stored_equals_acknowledged:
         raise typer.Exit(1)
+
+
+@app.command()
+def capacity(
+    file: Annotated[Path, typer.Argument(help="Measurements, as --measure writes them.")],
+    rate: Annotated[int, typer.Option(min=1, help="Orders a second to plan for.")] = 50_000,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure this machine first, and write the file.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="Of each measurement.")] = 10,
+) -> None:
+    """What a rate of orders needs, computed from what this or another machine measured, as Markdown."""
+    import msgspec
+
+    from shoudan_cli import capacity as model
+
+    if measure:
+        found = _measured(_measure(seconds))
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    try:
+        known = msgspec.json.decode(file.read_bytes(), type=model.Measured)
+    except (OSError, msgspec.MsgspecError) as error:
+        errors.print(f"{file}: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    typer.echo(model.page(known, model.Machines(), rate), nl=False)
+
+
+async def _measure(seconds: float) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from shoudan_cli import bench_ledger, bench_lifecycle
+    from shoudan_cli.capacity import IN_FLIGHT
+
+    load, cores = os.getloadavg()[0], os.cpu_count()
+    return {
+        "machine": f"{cores} cores, load average {load:.1f} before",
+        "made": f"{datetime.now(UTC):%Y-%m-%d}",
+        "lifecycle": asdict(await bench_lifecycle.bench(seconds, IN_FLIGHT, _say)),
+        "ledger": bench_ledger.as_dict(await bench_ledger.bench(seconds, _say)),
+    }

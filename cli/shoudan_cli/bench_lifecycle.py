@@ -16,6 +16,7 @@ from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_cli.bench_parts import pgbench, pgbench_tps, preallocate_wal
 from shoudan_cli.clients import Clients, Failed
 from shoudan_cli.cpu import Usage, usage
+from shoudan_cli.footprint import Footprint, PerOrder, between, look, memory_mib
 from shoudan_cli.system import System
 from shoudan_cli.wiring import GATEWAY, SANDBOX, SERVICES
 from shoudan_kit.process.child import Child, tail
@@ -52,7 +53,7 @@ class Figures:
 
     A lifecycle is complete when the order is final, its supplier paid and its partner notified. Times are
     from the request to the notify. `total` leaves out the sandbox and the load generator, which play
-    the outside world.
+    the outside world. `memory_mib` is that of each process at the end of the window.
     """
 
     lifecycles_per_s: float
@@ -61,6 +62,8 @@ class Figures:
     ratio: float
     p50_ms: float
     p99_ms: float
+    memory_mib: dict[str, float]
+    per_order: PerOrder
     checks: Checks
 
 
@@ -71,6 +74,8 @@ class Mark:
     at_s: float
     complete: int
     cpu: dict[str, Usage]
+    memory_mib: dict[str, float]
+    footprint: Footprint
 
 
 class ChecksFailed(Failed):
@@ -123,6 +128,8 @@ def _figures(measured: Any, first: Mark, last: Mark, tps: float, checks: Checks)
         ratio=round(rate / tps, 3),
         p50_ms=round(measured["p50_ms"], 1),
         p99_ms=round(measured["p99_ms"], 1),
+        memory_mib=last.memory_mib,
+        per_order=between(first.footprint, last.footprint, count),
         checks=checks,
     )
 
@@ -153,9 +160,11 @@ async def _load(system: System, seconds: float, in_flight: int) -> tuple[Any, Ma
 
 async def _mark(system: System, load_pid: int) -> Mark:
     pids = {name: system.supervisor.pid(name) for name in (*OWN, SANDBOX)}
+    memory, footprint = memory_mib(pids), await look(system.postgres.admin, SERVICES)
     complete, _ = await _counts(system)
     at_s = asyncio.get_running_loop().time()
-    return Mark(at_s, complete, usage({**pids, "load_generator": load_pid}))
+    spent = usage({**pids, "load_generator": load_pid})
+    return Mark(at_s, complete, spent, memory, footprint)
 
 
 async def _counts(system: System) -> tuple[int, int]:
