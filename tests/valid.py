@@ -97,6 +97,7 @@ def _operator(message: Any) -> None:
 # What to change of the plainest request, by the method's name.
 VALID: dict[str, Correct] = {
     "OrderService/CreateOrders": lambda m: _order(m.orders[0]),
+    "OrderService/CheckOrders": lambda m: _order(m.orders[0]),
     "OrderService/CreateOrder": lambda m: _order(m.order),
     "OrderService/CreateRefunds": lambda m: _refund(m.refunds[0]),
     "AuditService/DecideAudit": lambda m: setattr(m, "status", 90),

@@ -70,6 +70,12 @@ def ordered(two: Parties, whose: str, method: str) -> Any:
     return two.channel(method, "/order/request", **order_params(request_no, "77"))
 
 
+def checked(two: Parties, whose: str, method: str) -> Any:
+    """Other content under the number of an order: the own one would be 409, any other a new order."""
+    request_no = number("or") if whose == ABSENT else two.id_of("order", whose)
+    return two.channel(method, "/order/check", **order_params(request_no, "77"))
+
+
 def queried(two: Parties, whose: str, method: str) -> Any:
     return two.channel(method, "/order/query", request_no=two.id_of("order", whose))
 
@@ -244,6 +250,7 @@ def internal() -> dict[str, Row]:
 
 ROWS: dict[str, Row] = {
     "/order/request": row(ordered),
+    "/order/check": row(checked),
     "/order/query": row(queried),
     "/refund/general": row(refunded("/refund/general")),
     "/refund/mandatory": row(refunded("/refund/mandatory")),

@@ -22,6 +22,7 @@ from shoudan_gateway.protocol import (
     Problem,
     flat,
 )
+from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.refusal import Refused
 
 W = TypeVar("W", pb.NewOrder, pb.NewRefund)
@@ -54,6 +55,8 @@ REFUSALS: Final = {
     ),
     "ERROR_REASON_NUM_TOO_HIGH": (920, 400, "下单数量({num})超过单次最大数量({num_max})"),
     "ERROR_REASON_PRICE_DIFFERS": (921, 400, "折扣差异为{difference}"),
+    "ERROR_REASON_PRICE_TOO_HIGH": (921, 400, "销售价格({price})高于安全价({max})"),
+    "ERROR_REASON_NO_SUPPLIER": (920, 400, "暂无上游可发货"),
     "ERROR_REASON_ORDER_NOT_FOUND": (
         404,
         404,
@@ -172,6 +175,28 @@ def write_order(answer: Any, request: Inbound) -> Outbound:
     )
 
 
+def write_check(answer: Any, request: Inbound) -> Outbound:
+    """How an order would be answered: the code and words it would get, and a reason for machines."""
+    check: pb.CheckOrdersResponse.Check = answer.check
+    code, text = 200, "可下单"
+    if check.HasField("cause"):
+        code, _, text = REFUSALS[check.cause.reason]
+        text = text.format_map(Facts(request.params) | dict(check.cause.metadata))
+    return Outbound(
+        200,
+        {
+            "channel_no": request.params["channel_no"],
+            "result": pb.CheckOrdersResponse.Verdict.Name(check.verdict).removeprefix("VERDICT_"),
+            "reason": check.cause.reason.removeprefix("ERROR_REASON_"),
+            "code": code,
+            "message": text,
+            "sell_amount": micros_to_yuan(check.sell_amount_micros),
+            "service_amount": micros_to_yuan(check.service_amount_micros),
+            "existed": check.existed,
+        },
+    )
+
+
 def refund_status(refund: pb.Refund) -> int:
     """The status partners see. A mandatory refund returns no goods, so it runs until the money is back."""
     if refund.status == pb.REFUND_STATUS_REFUNDING and refund.up_return_status == NO_RETURN:
@@ -237,7 +262,16 @@ ORDER: Final = (
         required=False,
         aliases=("recharge_account",),
     ),
+    Field(
+        "max_amount",
+        "max_amount_micros",
+        "安全价（元）：销售金额与服务费之和高于此值则拒绝下单",
+        Yuan(),
+        required=False,
+    ),
 )
+# A check has the parameters of an order; the number may still be missing.
+CHECK: Final = tuple(one.optional() if one is REQUEST_NO else one for one in ORDER)
 REFUND: Final = (
     CHANNEL_NO,
     REQUEST_NO,
@@ -296,6 +330,16 @@ PARTNER = Partner(
             call=Batch(f"{SERVICE}/CreateOrders", "orders"),
             write=write_order,
             writes=True,
+        ),
+        Endpoint(
+            path="/order/check",
+            methods=BOTH,
+            source="shoudan",
+            title="下单预检接口：按下单规则检查，不生成订单",
+            fields=(*CHECK, *SIGNING),
+            read=flat(pb.NewOrder, CHECK),
+            call=Batch(f"{SERVICE}/CheckOrders", "orders"),
+            write=write_check,
         ),
         Endpoint(
             path="/order/query",

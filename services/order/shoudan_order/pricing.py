@@ -16,6 +16,7 @@ from shoudan_order.refusals import (
     FieldInvalid,
     NumTooHigh,
     PriceDiffers,
+    PriceTooHigh,
     ProductNotFound,
 )
 from shoudan_order.states import yes_no
@@ -42,10 +43,11 @@ class NewOrder(msgspec.Struct, frozen=True):
     notify_url: str
     rechage_account: str
     nonce: CallNonce | None = None
+    max_amount_micros: int = 0
 
 
 def content_hash(new: NewOrder) -> bytes:
-    """What two requests must have in common to be the same; what names the request is not part of it.
+    """What two requests must have in common to be the same: not what names one, nor the most it may cost.
 
     Stored under a key only, because an account could be guessed from it.
     """
@@ -87,6 +89,7 @@ def draft(catalogue: Catalogue, new: NewOrder, order_id: int, accounts: SealedCo
         raise FieldInvalid("num", "face times num is too large")
     sell = apply_rate(total, product.sell_discount_ppm)
     _check_price(sell, new.amount_micros, total)
+    _check_max(sell + apply_rate(total, product.service_discount_ppm), new.max_amount_micros)
     return _order(request, new, order_id, product, shelf, total, sell, accounts)
 
 
@@ -110,6 +113,11 @@ def _check_price(sell_micros: int, amount_micros: int, total_micros: int) -> Non
         ppm = abs(difference) * PPM // total_micros
         sign = "-" if difference < 0 else ""
         raise PriceDiffers(f"{sign}{ppm // PPM}.{ppm % PPM:06d}".rstrip("0").rstrip("."))
+
+
+def _check_max(price_micros: int, max_micros: int) -> None:
+    if 0 < max_micros < price_micros:
+        raise PriceTooHigh(micros_to_yuan(price_micros), micros_to_yuan(max_micros))
 
 
 def _order(

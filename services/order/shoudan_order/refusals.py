@@ -47,6 +47,19 @@ class PriceDiffers(OrderRefusal):
     difference: str
 
 
+class PriceTooHigh(OrderRefusal):
+    """The order costs more than its channel accepts for it (安全价) [921]."""
+
+    price: str
+    max: str
+
+
+class NoSupplier(OrderRefusal):
+    """Sold, but no supplier can deliver it now; only a check says so [920]."""
+
+    channel_no: str
+
+
 class OrderNotFound(OrderRefusal, code=Code.NOT_FOUND):
     """No order has this number [404]. Source: 000 §四.2.5."""
 

@@ -13,7 +13,7 @@ from shoudan_kit.batch import Coalescer
 from shoudan_kit.money import MICROS_MAX
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.secrets.sealing import plain_account
-from shoudan_order import orders, results, timeline, views
+from shoudan_order import checks, orders, results, timeline, views
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome, stated_cost_micros
 from shoudan_order.pricing import NewOrder
@@ -83,6 +83,21 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
                 else pb.QueryOrdersResponse.Result(refusal=one.to_proto())
                 for one in found
             ]
+        )
+
+    async def CheckOrders(
+        self, request: pb.CheckOrdersRequest, context: RpcContext
+    ) -> pb.CheckOrdersResponse:
+        """Nothing is written; a malformed order is INVALID."""
+        _bounded("orders", len(request.orders))
+        wanted = [_new_order(one, request_chars_min=0) for one in request.orders]
+        well = [one for one in wanted if isinstance(one, NewOrder)]
+        answers = iter(await checks.check(self._context, well))
+        checked = [
+            next(answers) if isinstance(one, NewOrder) else checks.Checked(one) for one in wanted
+        ]
+        return pb.CheckOrdersResponse(
+            results=[pb.CheckOrdersResponse.Result(check=_check(one)) for one in checked]
         )
 
     async def ReportResults(
@@ -169,9 +184,9 @@ def _token(text: str) -> int:
     return int(text)
 
 
-def _new_order(one: pb.NewOrder) -> NewOrder | FieldInvalid:
+def _new_order(one: pb.NewOrder, *, request_chars_min: int = 1) -> NewOrder | FieldInvalid:
     """The requested order, or the refusal of its first malformed field."""
-    problem = _problem(one)
+    problem = _problem(one, request_chars_min)
     if problem is not None:
         return problem
     nonce = call_nonce(one.channel_no, one.nonce)
@@ -191,13 +206,14 @@ def _new_order(one: pb.NewOrder) -> NewOrder | FieldInvalid:
         one.notify_url,
         one.recharge_account,
         nonce,
+        one.max_amount_micros,
     )
 
 
-def _problem(one: pb.NewOrder) -> FieldInvalid | None:
+def _problem(one: pb.NewOrder, request_chars_min: int) -> FieldInvalid | None:
     texts = (
         ("channel_no", one.channel_no, 1, KEY_CHARS_MAX),
-        ("request_no", one.request_no, 1, KEY_CHARS_MAX),
+        ("request_no", one.request_no, request_chars_min, KEY_CHARS_MAX),
         ("carrier_no", one.carrier_no, 1, CODE_CHARS_MAX),
         ("province_no", one.province_no, 0, CODE_CHARS_MAX),
         ("city_no", one.city_no, 0, CODE_CHARS_MAX),
@@ -209,8 +225,9 @@ def _problem(one: pb.NewOrder) -> FieldInvalid | None:
         return FieldInvalid("num", f"1 to {NUM_MAX}")
     if not 0 < one.face_micros <= MICROS_MAX or one.face_micros % 10:
         return FieldInvalid("face", "an amount above zero with at most five decimals")
-    if not 0 <= one.amount_micros <= MICROS_MAX or one.amount_micros % 10:
-        return FieldInvalid("amount", "an amount with at most five decimals")
+    for name, micros in (("amount", one.amount_micros), ("max_amount", one.max_amount_micros)):
+        if not 0 <= micros <= MICROS_MAX or micros % 10:
+            return FieldInvalid(name, "an amount with at most five decimals")
     if one.invoice_type not in {0, 1, 2}:
         return FieldInvalid("invoice_type", "0, 1 or 2")
     return None
@@ -220,6 +237,23 @@ def _result(answer: orders.Accepted | OrderRefusal) -> pb.CreateOrdersResponse.R
     if isinstance(answer, orders.Accepted):
         return pb.CreateOrdersResponse.Result(order=state(answer.order), existed=answer.existed)
     return pb.CreateOrdersResponse.Result(refusal=answer.to_proto())
+
+
+def _check(one: checks.Checked) -> pb.CheckOrdersResponse.Check:
+    made = pb.CheckOrdersResponse.Check(
+        verdict=pb.CheckOrdersResponse.VERDICT_VALID, existed=one.existed
+    )
+    if one.order is not None:
+        made.sell_amount_micros = one.order.sell_amount_micros
+        made.service_amount_micros = one.order.service_amount_micros
+    if one.cause is not None:
+        made.cause.CopyFrom(one.cause.to_proto())
+        made.verdict = (
+            pb.CheckOrdersResponse.VERDICT_INVALID
+            if one.order is None
+            else pb.CheckOrdersResponse.VERDICT_UNAVAILABLE
+        )
+    return made
 
 
 def state(order: OrderSummary) -> pb.OrderState:

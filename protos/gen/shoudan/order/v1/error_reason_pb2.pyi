@@ -68,6 +68,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """[920] More units than one order of this product, or any supplier's delivery, can have. Code: FAILED_PRECONDITION. Metadata: channel_no, num, num_max."""
     ERROR_REASON_NONCE_USED: _ErrorReason.ValueType  # 22
     """[403] The nonce of a signed write was used before: a replay. Code: PERMISSION_DENIED. Metadata: channel_no."""
+    ERROR_REASON_PRICE_TOO_HIGH: _ErrorReason.ValueType  # 23
+    """[921] The order costs more than its channel accepts for it. Code: FAILED_PRECONDITION. Metadata: price, max."""
+    ERROR_REASON_NO_SUPPLIER: _ErrorReason.ValueType  # 24
+    """[920] Sold, but no supplier can deliver it now. Only a check says so. Code: FAILED_PRECONDITION. Metadata: channel_no."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons an order call is refused. Domain "order.shoudan". The numbers in brackets are the documented codes."""
@@ -118,4 +122,8 @@ ERROR_REASON_NUM_TOO_HIGH: ErrorReason.ValueType  # 21
 """[920] More units than one order of this product, or any supplier's delivery, can have. Code: FAILED_PRECONDITION. Metadata: channel_no, num, num_max."""
 ERROR_REASON_NONCE_USED: ErrorReason.ValueType  # 22
 """[403] The nonce of a signed write was used before: a replay. Code: PERMISSION_DENIED. Metadata: channel_no."""
+ERROR_REASON_PRICE_TOO_HIGH: ErrorReason.ValueType  # 23
+"""[921] The order costs more than its channel accepts for it. Code: FAILED_PRECONDITION. Metadata: price, max."""
+ERROR_REASON_NO_SUPPLIER: ErrorReason.ValueType  # 24
+"""[920] Sold, but no supplier can deliver it now. Only a check says so. Code: FAILED_PRECONDITION. Metadata: channel_no."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -162,6 +162,7 @@ class NewOrder(_message.Message):
     NOTIFY_URL_FIELD_NUMBER: _builtins.int
     RECHARGE_ACCOUNT_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
+    MAX_AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Down channel."""
     request_no: _builtins.str
@@ -186,6 +187,10 @@ class NewOrder(_message.Message):
     """Where to tell the end; empty for nowhere."""
     recharge_account: _builtins.str
     """Account to recharge."""
+    max_amount_micros: _builtins.int
+    """安全价: the most that the channel's account may be charged (sale and service fee), in micro-yuan; above it the
+    order is refused. 0 for any price. No part of the order.
+    """
     @_builtins.property
     def nonce(self) -> Global___CallNonce:
         """The nonce the call was signed with; none for a call without. No part of the order."""
@@ -206,10 +211,11 @@ class NewOrder(_message.Message):
         notify_url: _builtins.str = ...,
         recharge_account: _builtins.str = ...,
         nonce: Global___CallNonce | None = ...,
+        max_amount_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "channel_no", b"channel_no", "city_no", b"city_no", "face_micros", b"face_micros", "invoice_type", b"invoice_type", "line_id", b"line_id", "nonce", b"nonce", "notify_url", b"notify_url", "num", b"num", "province_no", b"province_no", "recharge_account", b"recharge_account", "request_no", b"request_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "channel_no", b"channel_no", "city_no", b"city_no", "face_micros", b"face_micros", "invoice_type", b"invoice_type", "line_id", b"line_id", "max_amount_micros", b"max_amount_micros", "nonce", b"nonce", "notify_url", b"notify_url", "num", b"num", "province_no", b"province_no", "recharge_account", b"recharge_account", "request_no", b"request_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,6 +422,149 @@ class OrderKey(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrderKey: _TypeAlias = OrderKey  # noqa: Y015
+
+@_typing.final
+class CheckOrdersRequest(_message.Message):
+    """CheckOrdersRequest asks about orders that are not made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewOrder]:
+        """At most 1000; request_no may be empty, nonces are not looked at."""
+
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___NewOrder] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckOrdersRequest: _TypeAlias = CheckOrdersRequest  # noqa: Y015
+
+@_typing.final
+class CheckOrdersResponse(_message.Message):
+    """CheckOrdersResponse answers one by one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Verdict:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CheckOrdersResponse._Verdict.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        VERDICT_UNSPECIFIED: CheckOrdersResponse._Verdict.ValueType  # 0
+        """Never given."""
+        VERDICT_VALID: CheckOrdersResponse._Verdict.ValueType  # 1
+        """Accepted, unless something it depends on changes before."""
+        VERDICT_INVALID: CheckOrdersResponse._Verdict.ValueType  # 2
+        """Refused, now and later: it must be another order."""
+        VERDICT_UNAVAILABLE: CheckOrdersResponse._Verdict.ValueType  # 3
+        """Accepted, but nothing can deliver it as things stand."""
+
+    class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+        """Verdict is how an order would be answered."""
+
+    VERDICT_UNSPECIFIED: CheckOrdersResponse.Verdict.ValueType  # 0
+    """Never given."""
+    VERDICT_VALID: CheckOrdersResponse.Verdict.ValueType  # 1
+    """Accepted, unless something it depends on changes before."""
+    VERDICT_INVALID: CheckOrdersResponse.Verdict.ValueType  # 2
+    """Refused, now and later: it must be another order."""
+    VERDICT_UNAVAILABLE: CheckOrdersResponse.Verdict.ValueType  # 3
+    """Accepted, but nothing can deliver it as things stand."""
+
+    @_typing.final
+    class Check(_message.Message):
+        """One answer."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VERDICT_FIELD_NUMBER: _builtins.int
+        CAUSE_FIELD_NUMBER: _builtins.int
+        SELL_AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+        SERVICE_AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+        EXISTED_FIELD_NUMBER: _builtins.int
+        verdict: Global___CheckOrdersResponse.Verdict.ValueType
+        """How it would be answered."""
+        sell_amount_micros: _builtins.int
+        """What the sale would cost the channel, in micro-yuan; 0 for INVALID."""
+        service_amount_micros: _builtins.int
+        """Service fee on top of it, in micro-yuan."""
+        existed: _builtins.bool
+        """There is an order with this request_no and this content: it would be the answer."""
+        @_builtins.property
+        def cause(self) -> _core_pb2.Refusal:
+            """Why, unless VALID: a refusal of CreateOrders, or NO_SUPPLIER."""
+
+        def __init__(
+            self,
+            *,
+            verdict: Global___CheckOrdersResponse.Verdict.ValueType = ...,
+            cause: _core_pb2.Refusal | None = ...,
+            sell_amount_micros: _builtins.int = ...,
+            service_amount_micros: _builtins.int = ...,
+            existed: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "existed", b"existed", "sell_amount_micros", b"sell_amount_micros", "service_amount_micros", b"service_amount_micros", "verdict", b"verdict"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Result(_message.Message):
+        """What came of one."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CHECK_FIELD_NUMBER: _builtins.int
+        REFUSAL_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def check(self) -> Global___CheckOrdersResponse.Check:
+            """The answer."""
+
+        @_builtins.property
+        def refusal(self) -> _core_pb2.Refusal:
+            """Never given."""
+
+        def __init__(
+            self,
+            *,
+            check: Global___CheckOrdersResponse.Check | None = ...,
+            refusal: _core_pb2.Refusal | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "outcome", b"outcome", "refusal", b"refusal"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "outcome", b"outcome", "refusal", b"refusal"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["check", "refusal"]  # noqa: Y015
+        _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckOrdersResponse.Result]:
+        """In the order asked."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___CheckOrdersResponse.Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckOrdersResponse: _TypeAlias = CheckOrdersResponse  # noqa: Y015
 
 @_typing.final
 class QueryOrdersRequest(_message.Message):

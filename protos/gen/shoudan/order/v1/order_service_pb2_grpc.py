@@ -76,6 +76,11 @@ class OrderServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.QueryRefundsRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.QueryRefundsResponse.FromString,
                 _registered_method=True)
+        self.CheckOrders = channel.unary_unary(
+                '/shoudan.order.v1.OrderService/CheckOrders',
+                request_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersResponse.FromString,
+                _registered_method=True)
         self.ReportResults = channel.unary_unary(
                 '/shoudan.order.v1.OrderService/ReportResults',
                 request_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.ReportResultsRequest.SerializeToString,
@@ -144,6 +149,14 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckOrders(self, request, context):
+        """CheckOrders says how orders would be answered if they were made now, by the rules of CreateOrders. It writes
+        nothing: no order, no price is kept. Balances are not looked at.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportResults(self, request, context):
         """ReportResults takes ends of deliveries and returns from the delivery service; repeats change nothing.
         """
@@ -193,6 +206,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.QueryRefunds,
                     request_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.QueryRefundsRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.QueryRefundsResponse.SerializeToString,
+            ),
+            'CheckOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckOrders,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersResponse.SerializeToString,
             ),
             'ReportResults': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportResults,
@@ -418,6 +436,33 @@ class OrderService:
             '/shoudan.order.v1.OrderService/QueryRefunds',
             shoudan_dot_order_dot_v1_dot_order__service__pb2.QueryRefundsRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_order__service__pb2.QueryRefundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.OrderService/CheckOrders',
+            shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,

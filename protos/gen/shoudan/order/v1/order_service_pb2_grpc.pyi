@@ -34,6 +34,10 @@ class OrderServiceStub:
     """CreateRefunds takes general and mandatory refunds. Items are independent."""
     QueryRefunds: _aio.UnaryUnaryMultiCallable[_order_service_pb2.QueryRefundsRequest, _order_service_pb2.QueryRefundsResponse]
     """QueryRefunds tells how refunds stand."""
+    CheckOrders: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CheckOrdersRequest, _order_service_pb2.CheckOrdersResponse]
+    """CheckOrders says how orders would be answered if they were made now, by the rules of CreateOrders. It writes
+    nothing: no order, no price is kept. Balances are not looked at.
+    """
     ReportResults: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ReportResultsRequest, _order_service_pb2.ReportResultsResponse]
     """ReportResults takes ends of deliveries and returns from the delivery service; repeats change nothing."""
 
@@ -105,6 +109,16 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_order_service_pb2.QueryRefundsRequest, _abc.Awaitable[_order_service_pb2.QueryRefundsResponse]],
     ) -> _abc.Awaitable[_order_service_pb2.QueryRefundsResponse]:
         """QueryRefunds tells how refunds stand."""
+
+    @_abc_1.abstractmethod
+    def CheckOrders(
+        self,
+        request: _order_service_pb2.CheckOrdersRequest,
+        context: _aio.ServicerContext[_order_service_pb2.CheckOrdersRequest, _abc.Awaitable[_order_service_pb2.CheckOrdersResponse]],
+    ) -> _abc.Awaitable[_order_service_pb2.CheckOrdersResponse]:
+        """CheckOrders says how orders would be answered if they were made now, by the rules of CreateOrders. It writes
+        nothing: no order, no price is kept. Balances are not looked at.
+        """
 
     @_abc_1.abstractmethod
     def ReportResults(
