@@ -12,6 +12,7 @@ from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_kit.config import Secret
 from shoudan_kit.http.ssrf import UrlForbidden
+from tests.audit_rows import last_change
 from tests.delivery.conftest import House
 from tests.poll import eventually
 
@@ -216,6 +217,18 @@ async def test_applying_the_same_channels_again_changes_nothing(running: House) 
     assert list((await running.suppliers.ApplySuppliers(again)).changes) == []
     await asyncio.gather(running.set_state("HELD"), running.apply(concurrency_max=9))
     assert await state_of(running, "up") == "HELD"
+
+
+async def test_the_audit_log_has_what_each_channel_was(running: House) -> None:
+    listed = (await running.suppliers.ListSuppliers(pb.ListSuppliersRequest())).suppliers
+    (supplier,) = listed
+    was = supplier.concurrency_max
+    supplier.concurrency_max = was + 1
+    supplier.ext_params["app_key"] = "a value of its own"
+    await running.suppliers.ApplySuppliers(pb.ApplySuppliersRequest(suppliers=listed, by="test"))
+    before, after = await last_change(running.process.app.db, "suppliers")
+    assert before == {"supplier up/10": {"concurrency_max": was, "ext_params": []}}
+    assert after == {"supplier up/10": {"concurrency_max": was + 1, "ext_params": ["app_key"]}}
 
 
 @pytest.mark.parametrize(

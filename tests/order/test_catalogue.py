@@ -15,6 +15,7 @@ from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order.app import SERVICE
 from shoudan_order.tables import METADATA, QUEUES
+from tests.audit_rows import last_change
 from tests.order.world import World, catalogue, catalogue_pb, down_product, up_product
 
 
@@ -54,6 +55,17 @@ async def test_applying_again_changes_nothing_and_history_says_who(world: World)
             text("SELECT operator, version FROM oms_operation ORDER BY version")
         )
         assert [tuple(row) for row in rows] == [("tester", 1), ("tester", 2)]
+
+
+async def test_the_audit_log_has_what_each_row_was(world: World) -> None:
+    changed = down_product(sell_discount_ppm=910_000, limit_count=9)
+    new = down_product(product_id=301, province_no="ZJ")
+    await world.apply(down_products=[changed, new])
+    before, after = await last_change(world.process.app.db, "catalogue")
+    was = {"sell_discount_ppm": 900_000, "limit_count": 10}
+    assert before == {"down_products 300": was}
+    assert after["down_products 300"] == {"sell_discount_ppm": 910_000, "limit_count": 9}
+    assert after["down_products 301"]["province_no"] == "ZJ"
 
 
 async def test_a_dry_run_tells_and_changes_nothing(world: World) -> None:

@@ -24,6 +24,7 @@ from shoudan_delivery.states import DealCode, ServiceClass, SupplierState
 from shoudan_delivery.store import suppliers as store
 from shoudan_delivery.store.rows import Supplier
 from shoudan_kit import log
+from shoudan_kit.audit_log.changes import Change, describe_changes
 from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.credentials.live import LiveSecret, LiveSecrets
 from shoudan_kit.db.pool import Database
@@ -233,41 +234,56 @@ async def apply(
     _check_secrets(given, app.settings)
     async with app.work("delivery.apply") as work:
         changes = await _apply(work, app.ids, given, app.settings.supplier_guard(), dry_run=dry_run)
-        describe("suppliers", len(given), after={"changes": changes})
+        describe_changes("suppliers", len(given), changes)
     await known.refresh()
-    return changes
+    return [_line(one) for one in changes]
 
 
 async def _apply(
     work: UnitOfWork, ids: IdMaker, given: Sequence[Supplier], guard: Guard, *, dry_run: bool
-) -> list[str]:
+) -> list[Change]:
     for one in given:
         _check(one, guard)
     if len({one.key for one in given}) != len(given):
         raise FieldInvalid("suppliers", "a channel and service class is given twice")
     there = {one.key: one for one in await store.load(work.db)}
     changed = [(one, there.get(one.key)) for one in given]
-    lines = [line for new, old in changed if (line := _difference(new, old))]
-    rows = [new if old is None else replace(new, id=old.id) for new, old in changed]
     rows = [
-        row for row, new in zip(rows, given, strict=True) if _difference(new, there.get(new.key))
+        (new if old is None else replace(new, id=old.id), change)
+        for new, old in changed
+        if (change := _difference(new, old)) is not None
     ]
     if rows and not dry_run:
-        fresh = [replace(row, id=row.id or ids.next()) for row in rows]
+        fresh = [replace(row, id=row.id or ids.next()) for row, _ in rows]
         await store.upsert(work.db, fresh, ids.take(sum(len(row.deal_codes) for row in fresh)))
-    return lines
+    return [change for _, change in rows]
 
 
-_OWN = frozenset({"id", "state", "state_reason", "tripped", "secret"})
+_OWN = frozenset(
+    {"id", "state", "state_reason", "tripped", "secret", "older_secrets", "credential_ids"}
+)
 
 
-def _difference(new: Supplier, old: Supplier | None) -> str:
-    name = f"supplier {new.channel_no}/{new.service_class}"
-    if old is None:
-        return f"{name}: added"
+def _difference(new: Supplier, old: Supplier | None) -> Change | None:
+    """What differs of a channel; None when nothing does."""
+    thing = f"supplier {new.channel_no}/{new.service_class}"
     names = [f.name for f in fields(new) if f.name not in _OWN]
+    if old is None:
+        return Change(thing, None, _facts(new, names))
     differing = [n for n in names if getattr(new, n) != getattr(old, n)]
-    return f"{name}: {', '.join(differing)}" if differing else ""
+    return Change(thing, _facts(old, differing), _facts(new, differing)) if differing else None
+
+
+def _facts(supplier: Supplier, names: Sequence[str]) -> dict[str, object]:
+    """Fields as the audit log has them: of a protocol's own parameters, which may be keys, only names."""
+    made: dict[str, object] = {name: getattr(supplier, name) for name in names}
+    if "ext_params" in made:
+        made["ext_params"] = sorted(supplier.ext_params)
+    return made
+
+
+def _line(one: Change) -> str:
+    return f"{one.thing}: {'added' if one.before is None else ', '.join(one.after)}"
 
 
 async def stored(app: App[DeliverySettings]) -> list[Supplier]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
-from shoudan_kit.audit_log.entries import describe
+from shoudan_kit.audit_log.changes import Change, describe_changes
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.service import App
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -24,7 +24,7 @@ from shoudan_pay.ledger.store import records as record_store
 from shoudan_pay.ledger.store.accounts import AccountChange, NewAccount
 from shoudan_pay.payserver import numbers
 from shoudan_pay.payserver.components import Components
-from shoudan_pay.payserver.modes import BARE, Given, changes_of, check_terms, under
+from shoudan_pay.payserver.modes import BARE, Given, changes_of, check_terms, facts_of, under
 from shoudan_pay.payserver.store import modes as mode_store
 from shoudan_pay.payserver.store.modes import Terms
 from shoudan_pay.refusals import FieldInvalid
@@ -34,9 +34,10 @@ OPENING: Final = "opening"  # trade number of an account's opening balance: one 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What a configuration changed, one line each, and how much money that is about."""
+    """What a configuration changed: in lines and by thing, and how much money that is about."""
 
-    changes: list[str]
+    lines: list[str]
+    changes: list[Change]
     amount_micros: int | None
 
 
@@ -93,16 +94,17 @@ async def apply(
     Repeats: nothing changes. Raises FieldInvalid, AccountNotFound, and what postings refuse.
     """
     await check_templates(components, wanted)
-    changes: list[str] = []
+    lines: list[str] = []
     try:
         async with app.work("setup") as work:
-            changes += (await apply_in(work, wanted, ring_of(app.settings))).changes
-            describe("setup", "", after={"changes": changes})
+            made = await apply_in(work, wanted, ring_of(app.settings))
+            lines += made.lines
+            describe_changes("setup", "", made.changes)
             if dry_run:
                 raise _DryRun
     except _DryRun:
         pass
-    return changes
+    return lines
 
 
 async def check_templates(components: Components, wanted: Configuration) -> None:
@@ -114,20 +116,25 @@ async def check_templates(components: Components, wanted: Configuration) -> None
 async def apply_in(work: UnitOfWork, wanted: Configuration, ring: Ring) -> Changed:
     """Make everything as given inside a transaction of the caller's."""
     moved = await _apply_accounts(work, wanted.accounts, ring)
-    changes = await _apply_templates(work, wanted.templates)
+    templates = await _apply_templates(work, wanted.templates)
     packages = await _apply_packages(work, wanted.packages)
-    amount = None if packages else moved.amount_micros  # capacity is no money: no amount
-    return Changed([*moved.changes, *changes, *packages], amount)
+    amount = None if packages.lines else moved.amount_micros  # capacity is no money: no amount
+    parts = (moved, templates, packages)
+    return Changed(
+        [line for part in parts for line in part.lines],
+        [change for part in parts for change in part.changes],
+        amount,
+    )
 
 
 async def _apply_accounts(work: UnitOfWork, wanted: Sequence[WantedAccount], ring: Ring) -> Changed:
     """Missing accounts are made, the others changed; openings are posted before a lock shuts them out."""
     if not wanted:
-        return Changed([], 0)
+        return Changed([], [], 0)
     new = await account_store.create(work.db, [one.new for one in wanted])
     locked = await account_store.lock(work.db, [one.new.key for one in wanted])
     there = locked.accounts
-    changes = [f"account {_shown(one.new.key)}: new" for one in wanted if one.new.key in new]
+    lines = [f"account {_shown(one.new.key)}: new" for one in wanted if one.new.key in new]
     opening = await _unopened(work, wanted, there)
     unlocked = [one for one in opening if there[one.new.key].locked and not one.locked]
     normal = int(AccountStatus.NORMAL)
@@ -138,7 +145,7 @@ async def _apply_accounts(work: UnitOfWork, wanted: Sequence[WantedAccount], rin
     for decision in answer.decisions:
         if decision.refusal is not None:
             raise decision.refusal
-    changes += [
+    lines += [
         f"account {_shown(one.new.key)}: opening {micros_to_yuan(one.opening_micros)}"
         for one in opening
     ]
@@ -147,14 +154,40 @@ async def _apply_accounts(work: UnitOfWork, wanted: Sequence[WantedAccount], rin
     if differing:
         for account in await accounts.change(work.db, differing):
             events.account_changed(work.events, account)
-    changes += [
+    lines += [
         f"account {_shown(key)}: {word}"
         for key, change in differing.items()
         for word in _words(change)
     ]
     given = [one.new.credit_micros for one in wanted if one.new.key in new]
     given += [abs(one.credit_micros or 0) for one in differing.values()]
-    return Changed(changes, sum(given) + sum(abs(one.opening_micros) for one in opening))
+    opened = {one.new.key: one.opening_micros for one in opening}
+    changes = [
+        change
+        for one in wanted
+        if (
+            change := _account_change(one, None if one.new.key in new else there, differing, opened)
+        )
+    ]
+    return Changed(lines, changes, sum(given) + sum(abs(one) for one in opened.values()))
+
+
+def _account_change(
+    one: WantedAccount,
+    there: Mapping[Key, Account] | None,
+    differing: Mapping[Key, accounts.Change],
+    opened: Mapping[Key, int],
+) -> Change | None:
+    """What is changed of an account that is `there`, or all of a new one; None when nothing is."""
+    key, thing = one.new.key, f"account {_shown(one.new.key)}"
+    opening = {"opening_micros": opened[key]} if key in opened else {}
+    if there is None:
+        new = {"name": one.new.name, "credit_micros": one.new.credit_micros, "locked": one.locked}
+        return Change(thing, None, new | opening)
+    wanted = asdict(differing.get(key, accounts.Change()))
+    after = {name: value for name, value in wanted.items() if value is not None}
+    before = {name: getattr(there[key], name) for name in after} | dict.fromkeys(opening, 0)
+    return Change(thing, before, after | opening) if before else None
 
 
 async def _unopened(
@@ -197,32 +230,34 @@ def _words(change: accounts.Change) -> list[str]:
     ]
 
 
-async def _apply_templates(work: UnitOfWork, given: Mapping[str, Given]) -> list[str]:
+async def _apply_templates(work: UnitOfWork, given: Mapping[str, Given]) -> Changed:
     """Written only when something changes, so that modifiedAt keeps its meaning."""
+    made = Changed([], [], None)
     if not given:
-        return []
+        return made
     there = await mode_store.templates_by_id(work.db, given)
-    changes: list[str] = []
     changed: dict[str, tuple[str, Terms]] = {}
     for template_id, terms_over in given.items():
         known = there.get(template_id)
         terms = terms_over(under(known))
         found = changes_of(known, terms)
+        thing = f"pay mode template {template_id}"
         if found:
             changed[template_id] = numbers.new_uuid(), terms
-        changes += [f"pay mode template {template_id}: {change}" for change in found]
+            made.changes.append(Change(thing, *facts_of(known, terms)))
+        made.lines.extend(f"{thing}: {change}" for change in found)
     if changed:
         await mode_store.register(work.db, changed)
-    return changes
+    return made
 
 
-async def _apply_packages(work: UnitOfWork, wanted: Sequence[WantedPackage]) -> list[str]:
+async def _apply_packages(work: UnitOfWork, wanted: Sequence[WantedPackage]) -> Changed:
     """Missing packages are made; one given twice is made once, as it was given first."""
     given: dict[PackageKey, WantedPackage] = {}
     for one in wanted:
         given.setdefault(one.key, one)
     if not given:
-        return []
+        return Changed([], [], None)
     owners = await account_store.by_key(work.db, {key for key, _ in given})
     new: dict[tuple[int, str], PackageKey] = {}
     rows: list[package_store.NewPackage] = []
@@ -237,9 +272,15 @@ async def _apply_packages(work: UnitOfWork, wanted: Sequence[WantedPackage]) -> 
             )
         )
     made = await package_store.create(work.db, rows)
-    return [
-        f"package {_shown(key)}/{spkg_id}: new" for at, (key, spkg_id) in new.items() if at in made
-    ]
+    changes = [_package_change(given[key]) for at, key in new.items() if at in made]
+    return Changed([f"{one.thing}: new" for one in changes], changes, None)
+
+
+def _package_change(one: WantedPackage) -> Change:
+    key, spkg_id = one.key
+    after = asdict(one)
+    del after["key"]
+    return Change(f"package {_shown(key)}/{spkg_id}", None, after)
 
 
 def _shown(key: Key) -> str:

@@ -13,6 +13,7 @@ from shoudan.pay.v1 import setup_service_pb2 as pb
 from shoudan.pay.v1.setup_service_pb2_grpc import SetupServiceStub
 from shoudan_kit.db.text_statements import watched
 from shoudan_kit.rpc.refusal import Refused
+from tests.audit_rows import last_change
 from tests.pay.ledger.bank import YUAN, Bank, told
 
 FEW, MANY = 2, 60
@@ -65,6 +66,15 @@ async def test_a_setup_costs_as_many_statements_however_much_it_holds(bank: Bank
     account = await bank.stub.GetAccount(ledger.GetAccountRequest(key=key("m59")))
     assert (account.account.name, account.account.locked) == ("b", True)
     assert account.account.balance_micros == YUAN
+
+
+async def test_the_audit_log_has_what_accounts_and_templates_were(bank: Bank) -> None:
+    await applied(bank, setup("before", 1))
+    await applied(bank, setup("before", 1, name="b", locked=True))
+    before, after = await last_change(bank.process.app.db, "setup")
+    account, template = "account oms/down_channel/before0", "pay mode template before0"
+    assert before == {account: {"name": "a", "locked": False}, template: {"name": "a"}}
+    assert after == {account: {"name": "b", "locked": True}, template: {"name": "b"}}
 
 
 async def test_a_package_given_twice_is_made_once_and_one_of_nobody_undoes_all(bank: Bank) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import log
-from shoudan_kit.audit_log.entries import describe
+from shoudan_kit.audit_log.changes import Change, describe_changes
 from shoudan_kit.db.errors import taken
 from shoudan_kit.http.ssrf import opened
 from shoudan_kit.secrets import named_secret
@@ -169,7 +169,7 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
     check(after, given)
     check_signing(now, given)
     warnings = await asyncio.to_thread(losses.warnings, after)
-    changes = list(differences(now, given))
+    changes = lines(differences(now, given))
     if dry_run or not changes:
         return Applied(changes, now.version, warnings)
     await open_accounts(context, given)
@@ -187,11 +187,13 @@ async def apply(context: Context, given: Rows, by: str, *, dry_run: bool) -> App
 async def _write(context: Context, given: Rows, by: str) -> tuple[list[str], int]:
     async with context.app.work("catalogue.apply") as work:
         changes, version = await write(context, work, given, by)
-        describe("catalogue", version, after={"changes": changes})
-    return changes, version
+        describe_changes("catalogue", version, changes)
+    return lines(changes), version
 
 
-async def write(context: Context, work: UnitOfWork, given: Rows, by: str) -> tuple[list[str], int]:
+async def write(
+    context: Context, work: UnitOfWork, given: Rows, by: str
+) -> tuple[list[Change], int]:
     """Upsert the given rows inside a transaction of the caller's; the changes and the new version.
 
     Row by row, so that a unique key is taken while its other holder still has it. Refuses:
@@ -209,7 +211,9 @@ async def write(context: Context, work: UnitOfWork, given: Rows, by: str) -> tup
         await store.write_kind(work.db, kind, changed)
     await store.record(
         work.db,
-        store.Operation(work.ids.next(), by, "catalogue.apply", "catalogue", changes, version),
+        store.Operation(
+            work.ids.next(), by, "catalogue.apply", "catalogue", lines(changes), version
+        ),
     )
     events.catalogue_event(work, version, by)
     return changes, version
@@ -248,21 +252,29 @@ def _changed(now: Catalogue, kind: str, given: Rows) -> Iterator[Any]:
             yield row
 
 
-def differences(now: Catalogue, given: Rows) -> Iterator[str]:
-    """One line for each row that is new or different."""
+def differences(now: Catalogue, given: Rows) -> Iterator[Change]:
+    """Each row that is new or different."""
     for kind, (_, key) in TYPES.items():
         for row in _changed(now, kind, given):
             name = f"{kind} {getattr(row, key)}"
-            there = getattr(now, kind).get(getattr(row, key))
+            there, new = getattr(now, kind).get(getattr(row, key)), to_columns(row)
             if there is None:
-                yield f"{name}: new"
+                yield Change(name, None, new)
                 continue
-            old, new = to_columns(there), to_columns(row)
-            yield f"{name}: " + ", ".join(
-                f"{column} {old[column]!r} -> {new[column]!r}"
-                for column in new
-                if new[column] != old[column]
-            )
+            old = to_columns(there)
+            differing = [column for column in new if new[column] != old[column]]
+            yield Change(name, {c: old[c] for c in differing}, {c: new[c] for c in differing})
+
+
+def lines(changes: Iterable[Change]) -> list[str]:
+    """One line for each change."""
+    return [f"{one.thing}: {_words(one)}" for one in changes]
+
+
+def _words(one: Change) -> str:
+    if one.before is None:
+        return "new"
+    return ", ".join(f"{c} {was!r} -> {one.after[c]!r}" for c, was in one.before.items())
 
 
 def check(after: Catalogue, given: Rows) -> None:

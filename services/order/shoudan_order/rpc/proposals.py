@@ -190,7 +190,7 @@ async def _apply_catalogue(
     before = await admin.load(work.db)
     changes, _ = await admin.write(context, work, given, request.by)
     prices = list(_prices(before, given))
-    others = [Effect(one, "", "changed") for one in changes]
+    others = [Effect(one, "", "changed") for one in admin.lines(changes)]
     return Applied([*prices, *others][:EFFECTS_MAX], f"catalogue: {len(changes)} rows")
 
 

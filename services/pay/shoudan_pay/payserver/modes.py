@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from sqlalchemy.exc import IntegrityError
 
+from shoudan_kit import log
 from shoudan_kit.db.errors import taken
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.service import App
@@ -176,6 +177,30 @@ def uuid_or_new(wanted: str) -> str:
     if not (len(uuid) == numbers.UUID_CHARS and uuid.isascii() and uuid.isalnum()):
         raise FieldInvalid("uuid", "is not of 22 letters and digits")
     return uuid
+
+
+def facts_of(
+    known: Template | None, terms: Terms
+) -> tuple[dict[str, object] | None, dict[str, object]]:
+    """The terms that differ, as they were and as they are, for the audit log; all of a new template.
+
+    Of the secret's name it says only that it differs.
+    """
+    was = None if known is None else _shown(known.terms)
+    now = _shown(terms)
+    differing = [
+        n for n in store.TERMS if known is None or getattr(known.terms, n) != getattr(terms, n)
+    ]
+    return (
+        None if was is None else {name: was[name] for name in differing},
+        {name: now[name] for name in differing},
+    )
+
+
+def _shown(terms: Terms) -> dict[str, object]:
+    made: dict[str, object] = msgspec.structs.asdict(terms)
+    made["secret_name"] = log.MASK
+    return made
 
 
 def changes_of(known: Template | None, terms: Terms) -> list[str]:

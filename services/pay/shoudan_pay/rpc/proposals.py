@@ -187,7 +187,7 @@ async def _setup(
     if request.dry_run:
         raise FieldInvalid("dry_run", "is not proposed")
     made = await setup.apply_in(work, read_setup(request, exempt), ring)
-    effects = [Effect(one, "", "changed") for one in made.changes]
+    effects = [Effect(one, "", "changed") for one in made.lines]
     return Applied(effects, f"configuration: {len(effects)} changes", made.amount_micros)
 
 
