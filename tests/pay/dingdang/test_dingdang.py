@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -437,21 +437,27 @@ async def test_a_refund_is_told_when_it_has_ended_and_not_before(
     }
 
 
-async def test_a_stored_secret_of_a_domain_signs_until_it_is_revoked(sides: Sides) -> None:
-    stored = Stored(sides.desk.shop.pay.port)
+async def asking(sides: Sides, domain_id: str, secret_name: str) -> Callable[[str], Awaitable[Any]]:
+    """A domain of the platform with this named secret, and a call of its partner signed with a key."""
     await sides.desk.domain(
         pb.ROLE_PLATFORM,
         sides.platform.merchant_uuid,
-        domain_id="stored",
-        secret_name="nowhere",
+        domain_id=domain_id,
+        secret_name=secret_name,
         paid_url="",
     )
     paid = await sides.user_pays(number("t"))
 
     async def answer(secret: str) -> Any:
-        members = {"domainId": "stored", "tradeNo": paid["clientPayNo"]}
+        members = {"domainId": domain_id, "tradeNo": paid["clientPayNo"]}
         return await sides.desk.skill("/paycgi/orderquery", members, secret=secret)
 
+    return answer
+
+
+async def test_a_stored_secret_of_a_domain_signs_until_it_is_revoked(sides: Sides) -> None:
+    stored = Stored(sides.desk.shop.pay.port)
+    answer = await asking(sides, "stored", "nowhere")
     made = await stored.issue("dingdang", "platform/stored")
     new = await stored.rotate("dingdang", "platform/stored")
     for secret in (made.secret, new.secret):
@@ -459,3 +465,15 @@ async def test_a_stored_secret_of_a_domain_signs_until_it_is_revoked(sides: Side
     await stored.revoke(made)
     assert await answer(made.secret) == FAIL_SIGN
     assert (await answer(new.secret))[1]["retCode"] == "SUCCESS"
+
+
+async def test_a_domain_without_a_named_secret_takes_its_stored_one_alone(sides: Sides) -> None:
+    stored = Stored(sides.desk.shop.pay.port)
+    answer = await asking(sides, "unnamed", "")
+    for none_of_it in ("", SKILL_SECRET):
+        assert await answer(none_of_it) == FAIL_SIGN
+    made = await stored.issue("dingdang", "platform/unnamed")
+    assert (await answer(made.secret))[1]["retCode"] == "SUCCESS"
+    assert await answer("") == FAIL_SIGN
+    await stored.revoke(made)
+    assert await answer(made.secret) == FAIL_SIGN
