@@ -221,6 +221,16 @@ HOT = {
             "_COUNT_QUERIES",
         )
     },
+    "shoudan_delivery.store.cards._PAGE": {
+        "vds_order_info_coop_id_coop_order_id_service_class_key",
+        "vds_card_order_no",
+    },
+    "shoudan_delivery.store.cards._OF_DELIVERIES": {
+        "vds_order_info_coop_id_coop_order_id_service_class_key",
+        "vds_card_order_no",
+    },
+    "shoudan_delivery.store.cards._RESTORE": {"vds_card_return_no"},
+    "shoudan_delivery.store.cards._LIST_OF_ORDER": {"vds_order_info_order_id", "vds_card_order_no"},
     "shoudan_delivery.store.cards._UNFIT": {"vds_card_digest_key"},
     "shoudan_delivery.store.cards._INSERT": {"vds_order_info_pkey"},
     "shoudan_delivery.store.suppliers._DELIVERIES_OF": {"vds_order_info_order_id"},

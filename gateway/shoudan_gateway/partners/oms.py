@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, timedelta, timezone
 from typing import Any, Final, TypeVar
 
+from shoudan.core.v1 import core_pb2
 from shoudan.order.v1 import order_service_pb2 as pb
+from shoudan_gateway import signing
 from shoudan_gateway.fields import Choice, Text, Url, Whole, Yuan
 from shoudan_gateway.parameters import BODY, QUERY
 from shoudan_gateway.protocol import (
@@ -20,12 +23,14 @@ from shoudan_gateway.protocol import (
     ParameterError,
     Partner,
     Problem,
+    Unary,
     flat,
 )
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.refusal import Refused
 
-W = TypeVar("W", pb.NewOrder, pb.NewRefund)
+W = TypeVar("W", pb.NewOrder, pb.NewRefund, pb.FetchCardsRequest)
+BEIJING: Final = timezone(timedelta(hours=8))
 BOTH: Final = frozenset({"GET", "POST"})
 NUM_MAX: Final = 1000
 RUNNING: Final = 30
@@ -74,6 +79,7 @@ REFUSALS: Final = {
     "ERROR_REASON_REFUND_IN_PROGRESS": (983, 400, "该订单正在退款中，暂时无法退款！"),
     "ERROR_REASON_REFUND_DIFFERS": (409, 409, "退款({refund_no})已存在，请求参数不一致"),
     "ERROR_REASON_REFUND_NOT_FOUND": (400, 400, "查询的数据不存在"),
+    "ERROR_REASON_CARDS_UNREADABLE": (950, 400, "卡密暂时无法读取，请联系我方"),
 }
 
 PARAMETER_ERRORS: Final = {
@@ -197,6 +203,36 @@ def write_check(answer: Any, request: Inbound) -> Outbound:
     )
 
 
+def read_cards(request: Inbound) -> pb.FetchCardsRequest:
+    """A signed call for a page of cards, with its nonce; none is given unsigned."""
+    if request.channel is not None and signing.SIGN not in request.params:
+        raise Problem(GatewayError.SIGN_MISSING)
+    made = signed_once(pb.FetchCardsRequest, CARDS)(request)
+    made.remote_ip = request.remote
+    return made
+
+
+def write_cards(answer: pb.FetchCardsResponse, request: Inbound) -> Outbound:
+    """A page of the cards of an order; what a card has not is left out."""
+    order = write_order(answer, request)
+    shown = [_card(one) for one in answer.cards]
+    assert isinstance(order.body, dict), "an order is written as an object"
+    return Outbound(200, {**order.body, "cards": shown, "next_page": answer.next_page_token})
+
+
+def _card(one: core_pb2.Card) -> dict[str, str]:
+    facts = {name: getattr(one, name) for name in ("number", "password", "link", "qr")}
+    if one.HasField("expire_time"):
+        expires = one.expire_time.ToDatetime(UTC).astimezone(BEIJING)
+        facts["expiry"] = expires.strftime("%Y-%m-%d %H:%M:%S")
+    return {
+        "card_id": str(one.card_id),
+        **{name: text for name, text in facts.items() if text},
+        "face": micros_to_yuan(one.face_micros),
+        "status": one.status.upper(),
+    }
+
+
 def refund_status(refund: pb.Refund) -> int:
     """The status partners see. A mandatory refund returns no goods, so it runs until the money is back."""
     if refund.status == pb.REFUND_STATUS_REFUNDING and refund.up_return_status == NO_RETURN:
@@ -279,6 +315,12 @@ REFUND: Final = (
     Field("refund_num", "refund_num", "退款数量", Whole(1, NUM_MAX)),
     Field("notify_url", "notify_url", "退款通知地址", Url()),
 )
+CARDS: Final = (
+    CHANNEL_NO,
+    REQUEST_NO,
+    Field("page_size", "page_size", "每页数量，1-100，默认100", Whole(1, 100), required=False),
+    Field("page", "page_token", "上一页返回的next_page，首页不传", Text(32), required=False),
+)
 SERVICE: Final = "shoudan.order.v1.OrderService"
 
 
@@ -350,6 +392,17 @@ PARTNER = Partner(
             read=flat(pb.OrderKey, (CHANNEL_NO, REQUEST_NO)),
             call=Batch(f"{SERVICE}/QueryOrders", "keys"),
             write=write_order,
+        ),
+        Endpoint(
+            path="/order/cards",
+            methods=BOTH,
+            source="docs/reference/http/cards.md",
+            title="卡密提取接口",
+            fields=(*CARDS, *SIGNING),
+            read=read_cards,
+            call=Unary(f"{SERVICE}/FetchCards"),
+            write=write_cards,
+            writes=True,
         ),
         refund_endpoint("/refund/general", "000 §四.3", "普通退款接口", pb.REFUND_TYPE_GENERAL),
         refund_endpoint("/refund/mandatory", "000 §四.4", "强制退款接口", pb.REFUND_TYPE_MANDATORY),

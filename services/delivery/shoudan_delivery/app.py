@@ -7,6 +7,7 @@ import socket
 from functools import partial
 
 from shoudan.core.v1 import personal_service_pb2_grpc as personal_grpc
+from shoudan.delivery.v1 import card_service_pb2_grpc as card_grpc
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan_delivery import events
 from shoudan_delivery.config import DeliverySettings
@@ -16,6 +17,7 @@ from shoudan_delivery.inbound import Attempts, NotifyTokens, NotifyVerifier
 from shoudan_delivery.order_client import OrderClient
 from shoudan_delivery.result_writers import ResultWriters, WriterRules
 from shoudan_delivery.results import Results
+from shoudan_delivery.rpc.card import CardServicer
 from shoudan_delivery.rpc.delivery import DeliveryServicer
 from shoudan_delivery.rpc.supplier import SupplierServicer
 from shoudan_delivery.senders import Senders
@@ -36,7 +38,12 @@ from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
 
-NAMES = ("shoudan.delivery.v1.DeliveryService", "shoudan.delivery.v1.SupplierService", PERSONAL)
+NAMES = (
+    "shoudan.delivery.v1.DeliveryService",
+    "shoudan.delivery.v1.SupplierService",
+    "shoudan.delivery.v1.CardService",
+    PERSONAL,
+)
 
 
 async def start(app: App[DeliverySettings]) -> Running:
@@ -84,6 +91,7 @@ async def start(app: App[DeliverySettings]) -> Running:
         registers=(
             partial(delivery_grpc.add_DeliveryServiceServicer_to_server, DeliveryServicer(context)),
             partial(delivery_grpc.add_SupplierServiceServicer_to_server, SupplierServicer(context)),
+            partial(card_grpc.add_CardServiceServicer_to_server, CardServicer(context)),
             partial(personal_grpc.add_PersonalServiceServicer_to_server, personal),
         ),
         names=NAMES,

@@ -1,4 +1,4 @@
-"""The sub-command of `shoudan` that the delivery service brings along."""
+"""The sub-commands of `shoudan` that the delivery service brings along."""
 
 from __future__ import annotations
 
@@ -9,4 +9,8 @@ from shoudan_kit.command_list import Command
 CHANNEL: Final = Command(
     "shoudan_delivery.commands:app",
     "Supplier channels: list, suspend, hold.",
+)
+CARDS: Final = Command(
+    "shoudan_delivery.card_commands:app",
+    "Cards (卡密): list, reveal, make void.",
 )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_delivery import interpret
+from shoudan_delivery import cards, events, interpret
 from shoudan_delivery.context import Context
-from shoudan_delivery.kinds import ASK, REQUEST, Ask, Request
+from shoudan_delivery.kinds import ASK, REPORT, REQUEST, Ask, Report, Request
 from shoudan_delivery.protocols import InboundNotify, protocol_of
 from shoudan_delivery.refusals import (
     AlreadyFinal,
@@ -19,6 +19,7 @@ from shoudan_delivery.refusals import (
     DeliveryNotFound,
     DeliveryRefusal,
 )
+from shoudan_delivery.results import result_of
 from shoudan_delivery.states import FINAL, ServiceClass, Source, Status
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store import suppliers as supplier_store
@@ -90,10 +91,29 @@ async def _create(
         else:
             results.append(ChannelUnavailable(new.channel_no, new.key.service_class))
             refused.append(new)
-    _ask_to_send(work, suppliers, [made[key] for key in made])
+    impossible = await _void_returned(work, [one for one in fresh if one[0] in written])
+    _ask_to_send(work, suppliers, [one for one in made.values() if one[0] not in impossible])
     if refused:
         await supplier_store.insert_incidents(work.db, [*_rejects(ids, refused)], context.local_ip)
     return results
+
+
+async def _void_returned(
+    work: UnitOfWork, fresh: Sequence[tuple[int, NewDelivery]]
+) -> Collection[int]:
+    """Make the cards of new returns void; returns of what is used up end here, and are given."""
+    returns = [one for one in fresh if one[1].key.service_class == ServiceClass.COUPON_RETURN]
+    impossible = await cards.void_for_returns(work.db, returns) if returns else []
+    if impossible:
+        code, why = "CARDS_REDEEMED", "fewer cards are left than are to be returned"
+        outcomes = {
+            no: Outcome(no, Verdict.NEVER_SENT, Source.NONE, code, why) for no in impossible
+        }
+        ended = await store.end(work.db, [(o, Status.FAILED, True) for o in outcomes.values()])
+        for no, one in ended.items():
+            events.ended(work, one, outcomes[no])
+        work.tasks.add(REPORT, Report([result_of(one, outcomes[no]) for no, one in ended.items()]))
+    return impossible
 
 
 def _takes(suppliers: Suppliers, new: NewDelivery) -> bool:

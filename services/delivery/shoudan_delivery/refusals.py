@@ -56,3 +56,22 @@ class AlreadyFinal(DeliveryRefusal):
 
     coop_order_id: str
     status: int
+
+
+class CardNotFound(DeliveryRefusal, code=Code.NOT_FOUND):
+    """No card has this number."""
+
+    card_id: int
+
+
+class CardsUnreadable(DeliveryRefusal):
+    """Cards cannot be opened: their key is gone. `card_ids`: the first of them, for `shoudan cards show`."""
+
+    card_ids: str
+
+
+class CardState(DeliveryRefusal):
+    """A card cannot be moved so from where it stands."""
+
+    card_id: int
+    status: int

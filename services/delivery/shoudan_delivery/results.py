@@ -102,10 +102,12 @@ class Results:
         moved = batch.moved = await store.end(work.db, given) if given else {}
         if with_cards := [one for one in first.values() if one.cards]:
             await cards.issue(work.db, self._ring, self._ids, with_cards, moved)
+        if kept := [no for no, ended in moved.items() if _not_taken_back(ended, first[no])]:
+            await cards.restore(work.db, kept)
         for order_no, ended in moved.items():
             events.ended(work, ended, first[order_no])
         if moved:
-            results = [_result(ended, first[no]) for no, ended in moved.items()]
+            results = [result_of(ended, first[no]) for no, ended in moved.items()]
             order_ids = [ended.order_id for ended in moved.values()]
             work.tasks.add(REPORT, Report(results), trace_keys=order_ids)
         if asked := [str(no) for no in moved if first[no].source is not Source.SYNC]:
@@ -201,7 +203,8 @@ class Results:
         return list(counted.values())
 
 
-def _result(there: EndedDelivery | Delivery, outcome: Outcome) -> Result:
+def result_of(there: EndedDelivery | Delivery, outcome: Outcome) -> Result:
+    """How an end is reported to the order service."""
     return Result(
         order_no=there.order_no,
         coop_id=there.coop_id,
@@ -213,6 +216,12 @@ def _result(there: EndedDelivery | Delivery, outcome: Outcome) -> Result:
         desc=outcome.desc,
         params=dict(outcome.params),
     )
+
+
+def _not_taken_back(ended: EndedDelivery, outcome: Outcome) -> bool:
+    """Whether a return failed, so that its cards stay with their partner."""
+    failed = outcome.verdict is not Verdict.SUCCEEDED
+    return failed and ended.service_class == ServiceClass.COUPON_RETURN
 
 
 def _contradicts(stands: Delivery, outcome: Outcome) -> bool:
@@ -230,7 +239,7 @@ def _word(outcome: Outcome) -> str:
 
 def _both(stands: Delivery, outcome: Outcome) -> tuple[Result, Result]:
     """The stored result, then the contradiction: a receiver of the second has the first."""
-    later = _result(stands, outcome)
+    later = result_of(stands, outcome)
     later.succeeded, later.contradicts = stands.status is not Status.SUCCEEDED, True
     first = msgspec.structs.replace(
         later,

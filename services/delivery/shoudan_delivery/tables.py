@@ -357,8 +357,6 @@ CARD_INFO = Table(
     comment="卡密: codes that suppliers or our own stock deliver",
     info=rights(
         update=(
-            "order_no",
-            "seq",
             "status",
             "sealed",  # under another key
             "reveal_time",

@@ -10,12 +10,16 @@ import grpc
 import msgspec
 from grpc import aio
 
+from shoudan.core.v1 import core_pb2 as core_pb
+from shoudan.delivery.v1 import card_service_pb2 as card_pb
+from shoudan.delivery.v1 import card_service_pb2_grpc as card_rpc
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as rpc
 from shoudan_kit.money import yuan_to_micros
 from shoudan_kit.rpc.client import call_options
 from shoudan_kit.rpc.refusal import Refused, refused_from_proto, refused_from_rpc
 
+VOUCHER: Final = 20  # the service class whose goods may be cards
 ITEMS_MAX: Final = 1_000  # of one call (delivery_service.proto)
 UNAVAILABLE: Final = "ERROR_REASON_CHANNEL_UNAVAILABLE"
 UNKNOWN: Final = "ERROR_REASON_DELIVERY_NOT_FOUND"
@@ -74,6 +78,28 @@ class Outcome(msgspec.Struct, frozen=True):
         return json.dumps(dict(self.params), ensure_ascii=False) if self.params else ""
 
 
+class CardQuery(msgspec.Struct, frozen=True):
+    """A page of the cards of an order's deliveries."""
+
+    delivery_ids: Sequence[int]
+    coop_id: str
+    order_id: int
+    page_size: int
+    page_token: str
+    remote_ip: str
+
+
+class CardPage(msgspec.Struct, frozen=True):
+    """Cards in clear, handed on as they came, and the token of the next page."""
+
+    cards: Sequence[core_pb.Card]
+    next_page_token: str
+
+    def __repr__(self) -> str:
+        """How many: what they are is shown to their partner alone."""
+        return f"CardPage({len(self.cards)})"
+
+
 class Pending(msgspec.Struct, frozen=True):
     """Not ended yet."""
 
@@ -88,6 +114,7 @@ class DeliveryClient:
 
     def __init__(self, channel: aio.Channel, *, call_s: float) -> None:
         self._stub = rpc.DeliveryServiceStub(channel)
+        self._cards = card_rpc.CardServiceStub(channel)
         self._call_s = call_s
 
     async def send(self, sendings: Sequence[Sending]) -> list[Answer]:
@@ -113,6 +140,18 @@ class DeliveryClient:
                 _answer(key[0], result) for key, result in zip(part, answer.results, strict=True)
             ]
         return answers
+
+    async def cards(self, wanted: CardQuery) -> CardPage:
+        """A page of cards, which are revealed by it. Raises grpc.RpcError, refusals among them."""
+        request = card_pb.FetchCardsRequest(
+            keys=[_key(one, wanted.coop_id, VOUCHER) for one in wanted.delivery_ids],
+            page_size=wanted.page_size,
+            page_token=wanted.page_token,
+            order_id=str(wanted.order_id),
+            remote_ip=wanted.remote_ip,
+        )
+        answer = await self._cards.FetchCards(request, **call_options(self._call_s))
+        return CardPage(answer.cards, answer.next_page_token)
 
     async def resolve(
         self, key: tuple[int, str, int], *, succeeded: bool, by: str, reason: str

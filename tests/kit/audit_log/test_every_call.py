@@ -33,12 +33,12 @@ READS: Final = {
     "CheckPushes", "ExportAuditLog", "ExportRefunds", "ExportTrades", "GetAccount", "GetBalance",
     "GetCatalogue", "GetDictionary", "GetHistory", "GetLifecycle", "GetOperatorNames", "GetOrder",
     "GetPackage", "GetProposal", "GetRefund", "GetStatementKeys", "GetTrade", "ListAccounts",
-    "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCredentials",
-    "ListDeadNotifies", "ListDeliveries", "ListIncidents", "ListNotices", "ListOpenWork", "ListOperators",
-    "ListOrders", "ListPackageRecords", "ListProposals", "ListQuarantined", "ListRecords", "ListResources",
-    "ListResting", "ListSealed", "ListSessions", "ListSuppliers", "ListTasks", "QueryDeliveries",
-    "QueryOrders", "QueryRefunds", "Report", "SearchRefunds", "SearchTrades", "Verify", "VerifyAgainst",
-    "VerifyAuditLog", "WhoAmI",
+    "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCards",
+    "ListCredentials", "ListDeadNotifies", "ListDeliveries", "ListIncidents", "ListNotices",
+    "ListOpenWork", "ListOperators", "ListOrders", "ListPackageRecords", "ListProposals",
+    "ListQuarantined", "ListRecords", "ListResources", "ListResting", "ListSealed", "ListSessions",
+    "ListSuppliers", "ListTasks", "QueryDeliveries", "QueryOrders", "QueryRefunds", "Report",
+    "SearchRefunds", "SearchTrades", "Verify", "VerifyAgainst", "VerifyAuditLog", "WhoAmI",
 }  # fmt: skip
 
 

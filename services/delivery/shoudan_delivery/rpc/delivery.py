@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import cast
 
 import msgspec
@@ -15,7 +14,7 @@ from shoudan_delivery.context import Context
 from shoudan_delivery.deliveries import Created
 from shoudan_delivery.protocols import InboundNotify
 from shoudan_delivery.refusals import DeliveryRefusal, FieldInvalid
-from shoudan_delivery.rpc.bounds import ITEMS_MAX, bounded
+from shoudan_delivery.rpc.bounds import ID_MAX, bounded, newest_before, page_size, stamp
 from shoudan_delivery.states import Status
 from shoudan_delivery.store.rows import Delivery, Incident, Key, NewDelivery
 from shoudan_delivery.store.suppliers import DeliveryFilter
@@ -23,14 +22,12 @@ from shoudan_kit.ids import EPOCH, TIME_SHIFT
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
 
-PAGE_DEFAULT = 100
 TEXT_MAX = 64
 PARAMS_BYTES_MAX = 2_000
 NUM_MAX = 10_000
 FACE_MICROS_MAX = 10**13
 TIMEOUT_S_MAX = 30 * 86_400
 BODY_BYTES_MAX = 64 * 1024
-ID_MAX = 2**63 - 1
 
 _params = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -110,8 +107,8 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
         self, request: pb.ListDeliveriesRequest, context: RpcContext
     ) -> pb.ListDeliveriesResponse:
         """One page of deliveries, newest first."""
-        most = _page_size(request.page_size)
-        before = _token(request.page_token)
+        most = page_size(request.page_size)
+        before = newest_before(request.page_token)
         if request.HasField("end_time"):
             before = min(before, _first_id(request.end_time))
         since = _first_id(request.start_time) if request.HasField("start_time") else 0
@@ -132,8 +129,8 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
         self, request: pb.ListIncidentsRequest, context: RpcContext
     ) -> pb.ListIncidentsResponse:
         """One page of incidents, newest first."""
-        most = _page_size(request.page_size)
-        before = _token(request.page_token)
+        most = page_size(request.page_size)
+        before = newest_before(request.page_token)
         found, token = await deliveries.incidents(
             self._context, request.channel_no, request.coop_order_id, before, most
         )
@@ -144,20 +141,6 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
 
 
 # ---------------------------------------------------------------- in
-def _page_size(asked: int) -> int:
-    if not 0 <= asked <= ITEMS_MAX:
-        raise FieldInvalid("page_size", f"0 to {ITEMS_MAX}")
-    return asked or PAGE_DEFAULT
-
-
-def _token(token: str) -> int:
-    if not token:
-        return ID_MAX
-    if not (token.isascii() and token.isdecimal() and len(token) <= 19):
-        raise FieldInvalid("page_token", "not one of ours")
-    return min(int(token), ID_MAX)
-
-
 def _first_id(when: Timestamp) -> int:
     """The least number made at or after `when`."""
     epoch_ms = int(EPOCH.timestamp() * 1000)
@@ -234,20 +217,12 @@ def _delivery(one: Delivery) -> pb.Delivery:
         up_order_no=one.up_order_no,
         succ_face_micros=one.succ_face_micros,
         result_params=_params(one.result_params) if one.result_params else {},
-        create_time=_stamp(one.create_time),
-        request_start_time=_stamp(one.request_start_time),
-        request_finish_time=_stamp(one.request_finish_time),
+        create_time=stamp(one.create_time),
+        request_start_time=stamp(one.request_start_time),
+        request_finish_time=stamp(one.request_finish_time),
         conflict=one.conflict,
         query_count=one.query_count,
     )
-
-
-def _stamp(when: datetime | None) -> Timestamp | None:
-    if when is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(when)
-    return stamp
 
 
 def _incident(one: Incident) -> pb.ListIncidentsResponse.Incident:
@@ -258,5 +233,5 @@ def _incident(one: Incident) -> pb.ListIncidentsResponse.Incident:
         channel_no=one.channel_no,
         service_class=one.service_class,
         error_msg=one.error_msg,
-        create_time=_stamp(one.create_time),
+        create_time=stamp(one.create_time),
     )

@@ -8,9 +8,11 @@ from datetime import datetime
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_delivery.states import CardStatus
-from shoudan_delivery.tables import CARD_INFO
-from shoudan_kit.db.columns import types
+from shoudan_delivery.states import CARD, CardEvent, CardStatus
+from shoudan_delivery.store.rows import Key
+from shoudan_delivery.tables import CARD_FETCH, CARD_INFO, ORDER_INFO
+from shoudan_kit.db import pages
+from shoudan_kit.db.columns import Rows, returned, types
 from shoudan_kit.db.text_statements import columns, statement, unnest
 
 
@@ -25,6 +27,40 @@ class NewCard(msgspec.Struct, frozen=True, gc=False):
     expire_time: datetime | None
 
 
+class StoredCard(msgspec.Struct, frozen=True, gc=False):
+    """A row of vds_card, its code still sealed."""
+
+    card_id: int
+    channel_no: str
+    carrier_no: str
+    face_micros: int
+    order_no: int | None
+    seq: int
+    status: CardStatus
+    sealed: bytes
+    import_no: str
+    expire_time: datetime | None
+    reveal_time: datetime | None
+    return_no: int | None
+    create_time: datetime
+
+
+class Fetch(msgspec.Struct, frozen=True, gc=False):
+    """A row of vds_card_fetch."""
+
+    fetch_id: int
+    coop_id: str
+    order_id: str
+    reader: str
+    remote_ip: str
+    cards: int
+    reason: str
+
+
+_STORED = Rows(StoredCard)
+_FETCH = types(CARD_FETCH, *Fetch.__struct_fields__)
+_KEY = types(ORDER_INFO, "coop_id", "coop_order_id", "service_class")
+_IDS = "card_id = ANY(CAST(:card_ids AS bigint[]))"
 _NEW = types(CARD_INFO, *NewCard.__struct_fields__)
 _JUDGED = types(CARD_INFO, "order_no", "digest", "expire_time")
 
@@ -41,6 +77,64 @@ INSERT INTO vds_card ({", ".join(_NEW)}, channel_no, carrier_no, face_micros, st
 SELECT {", ".join(f"given.{name}" for name in _NEW)}, order_info.channel_no, order_info.carrier_no,
     order_info.product_face_micros, {CardStatus.ISSUED}, '', shoudan_now(), shoudan_now()
 FROM {unnest(**_NEW)} JOIN vds_order_info order_info USING (order_no)
+""")
+
+# Locked, so that what a return makes void a moment later was not shown after it.
+_PAGE = statement(f"""
+SELECT {_STORED.of()} FROM vds_card WHERE order_no IN (SELECT order_no FROM vds_order_info
+    WHERE (coop_id, coop_order_id, service_class) IN (SELECT coop_id, coop_order_id, service_class
+        FROM {unnest(**_KEY)}))
+    AND (order_no, seq) > (:after_no, :after_seq) AND status <> {CardStatus.RESERVED}
+ORDER BY order_no, seq LIMIT :most FOR NO KEY UPDATE
+""")
+_BY_IDS = statement(f"""
+SELECT {_STORED.of()} FROM vds_card WHERE {_IDS} ORDER BY card_id FOR NO KEY UPDATE
+""")
+_OF_DELIVERIES = statement(f"""
+SELECT order_info.coop_id, order_info.coop_order_id, card.card_id, card.status, card.return_no
+FROM vds_order_info order_info JOIN vds_card card ON card.order_no = order_info.order_no
+WHERE (order_info.coop_id, order_info.coop_order_id, order_info.service_class) IN (
+    SELECT coop_id, coop_order_id, service_class FROM {unnest(**_KEY)})
+ORDER BY card.order_no, card.seq DESC FOR NO KEY UPDATE OF card
+""")
+_REVEAL = statement(f"""
+UPDATE vds_card SET status = {CARD.target(CardEvent.REVEALED)}, last_update_time = shoudan_now(),
+    reveal_time = coalesce(reveal_time, shoudan_now())
+WHERE {_IDS} AND {CARD.where(CardEvent.REVEALED)}
+""")
+_MOVE = statement(f"""
+UPDATE vds_card SET status = CAST(:status AS smallint), last_update_time = shoudan_now()
+WHERE {_IDS} AND status = ANY(CAST(:sources AS smallint[])) RETURNING card_id
+""")
+_VOID = statement(f"""
+UPDATE vds_card SET status = {CARD.target(CardEvent.VOIDED)}, return_no = given.return_no,
+    last_update_time = shoudan_now()
+FROM {unnest(card_id="bigint", return_no="bigint")}
+WHERE vds_card.card_id = given.card_id AND {CARD.where(CardEvent.VOIDED)}
+""")
+# What a return made void belongs to its partner again when the return has failed.
+_RESTORE = statement(f"""
+UPDATE vds_card SET return_no = NULL, last_update_time = shoudan_now(),
+    status = CASE WHEN reveal_time IS NULL THEN {CARD.target(CardEvent.RESTORED_UNSEEN)}
+        ELSE {CARD.target(CardEvent.RESTORED_SEEN)} END
+WHERE return_no = ANY(CAST(:return_nos AS bigint[])) AND {CARD.where(CardEvent.RESTORED_SEEN)}
+""")
+_NOTE = statement(f"""
+INSERT INTO vds_card_fetch ({", ".join(_FETCH)}, create_time)
+SELECT {", ".join(_FETCH)}, shoudan_now() FROM {unnest(**_FETCH)}
+""")
+_WANTED = """(:channel_no = '' OR channel_no = :channel_no)
+    AND (:all_statuses OR status = ANY(CAST(:statuses AS smallint[])))"""
+_EDGE = pages.edge("vds_card", "card_id")
+_LIST = statement(f"""
+SELECT {_STORED.of()} FROM vds_card WHERE card_id < :before AND card_id >= :since AND {_WANTED}
+ORDER BY card_id DESC LIMIT :most
+""")
+# Few rows of the index on the order's deliveries, then sorted.
+_LIST_OF_ORDER = statement(f"""
+SELECT {_STORED.of()} FROM vds_card WHERE order_no = ANY(ARRAY(SELECT order_no FROM vds_order_info
+    WHERE order_id = :order_id)) AND card_id + 0 < :before AND {_WANTED}
+ORDER BY card_id + 0 DESC LIMIT :most
 """)
 
 
@@ -62,3 +156,102 @@ async def unfit(
 async def insert(db: AsyncConnection, given: Sequence[NewCard]) -> None:
     """Write the cards of deliveries that have just succeeded. Unique: a card that is there raises."""
     await db.execute(_INSERT, columns(given, *_NEW))
+
+
+async def page(
+    db: AsyncConnection, keys: Sequence[Key], after: tuple[int, int], most: int
+) -> list[StoredCard]:
+    """Cards of deliveries behind (order_no, seq), locked."""
+    binds = {"after_no": after[0], "after_seq": after[1], "most": most}
+    return _STORED.all(await db.execute(_PAGE, {**columns(keys, *_KEY), **binds}))
+
+
+class DeliveredCard(msgspec.Struct, frozen=True, gc=False):
+    """A card of a delivery, and the return that made it void."""
+
+    coop_id: str
+    coop_order_id: str
+    card_id: int
+    status: CardStatus
+    return_no: int | None
+
+
+_DELIVERED = Rows(DeliveredCard)
+
+
+async def of_deliveries(
+    db: AsyncConnection, keys: Sequence[Key]
+) -> dict[tuple[str, str], list[DeliveredCard]]:
+    """The cards of deliveries by coop_id and coop_order_id, locked."""
+    found: dict[tuple[str, str], list[DeliveredCard]] = {}
+    for row in _DELIVERED.all(await db.execute(_OF_DELIVERIES, columns(keys, *_KEY))):
+        found.setdefault((row.coop_id, row.coop_order_id), []).append(row)
+    return found
+
+
+async def by_ids(db: AsyncConnection, card_ids: Sequence[int]) -> dict[int, StoredCard]:
+    """These cards, locked."""
+    rows = _STORED.all(await db.execute(_BY_IDS, {"card_ids": card_ids}))
+    return {row.card_id: row for row in rows}
+
+
+async def reveal(db: AsyncConnection, card_ids: Sequence[int]) -> None:
+    """30 to 40 for those not yet."""
+    await db.execute(_REVEAL, {"card_ids": card_ids})
+
+
+async def move(
+    db: AsyncConnection, card_ids: Sequence[int], sources: Sequence[int], status: CardStatus
+) -> set[int]:
+    """To `status` from one of `sources`; those that moved."""
+    return await returned(db, _MOVE, card_ids=card_ids, sources=list(sources), status=int(status))
+
+
+async def void(db: AsyncConnection, given: Sequence[tuple[int, int]]) -> None:
+    """Make cards void by their returns: (card_id, return_no)."""
+    await db.execute(
+        _VOID,
+        {
+            "card_id": [card_id for card_id, _ in given],
+            "return_no": [return_no for _, return_no in given],
+        },
+    )
+
+
+async def restore(db: AsyncConnection, return_nos: Sequence[int]) -> None:
+    """What these returns made void is its partner's again."""
+    await db.execute(_RESTORE, {"return_nos": return_nos})
+
+
+async def note(db: AsyncConnection, fetch: Fetch) -> None:
+    """Record one answer that holds cards in clear."""
+    await db.execute(_NOTE, columns([fetch], *_FETCH))
+
+
+class CardFilter(msgspec.Struct, frozen=True):
+    """Which cards to list; what is empty does not filter."""
+
+    channel_no: str = ""
+    order_id: str = ""
+    statuses: Sequence[int] = ()
+
+
+async def list_cards(
+    db: AsyncConnection, wanted: CardFilter, *, before: int, most: int
+) -> tuple[list[StoredCard], str]:
+    """One page, newest first, of numbers below `before`, and the token of the next."""
+    binds = {
+        "channel_no": wanted.channel_no,
+        "all_statuses": not wanted.statuses,
+        "statuses": list(wanted.statuses),
+        "before": before,
+        "most": most,
+    }
+    reached = 0
+    if wanted.order_id:
+        rows = await db.execute(_LIST_OF_ORDER, {**binds, "order_id": wanted.order_id})
+    else:
+        reached = await pages.walk_end(db, _EDGE, before, 0)
+        rows = await db.execute(_LIST, {**binds, "since": reached})
+    found = _STORED.all(rows)
+    return found, pages.next_token([one.card_id for one in found], most, reached, 0)

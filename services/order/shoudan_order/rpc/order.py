@@ -12,8 +12,9 @@ from shoudan.order.v1 import order_service_pb2_grpc as grpc_pb
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.money import MICROS_MAX
 from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.rpc.shielded import shielded
 from shoudan_kit.secrets.sealing import plain_account
-from shoudan_order import checks, orders, results, timeline, views
+from shoudan_order import cards, checks, orders, results, timeline, views
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import Outcome, stated_cost_micros
 from shoudan_order.pricing import NewOrder
@@ -98,6 +99,34 @@ class OrderServicer(grpc_pb.OrderServiceServicer):
         ]
         return pb.CheckOrdersResponse(
             results=[pb.CheckOrdersResponse.Result(check=_check(one)) for one in checked]
+        )
+
+    async def FetchCards(
+        self, request: pb.FetchCardsRequest, context: RpcContext
+    ) -> pb.FetchCardsResponse:
+        """One page of the cards of an order."""
+        texts = (
+            ("channel_no", request.channel_no, 1, KEY_CHARS_MAX),
+            ("request_no", request.request_no, 1, KEY_CHARS_MAX),
+            ("page_token", request.page_token, 0, KEY_CHARS_MAX),
+            ("remote_ip", request.remote_ip, 0, KEY_CHARS_MAX),
+        )
+        nonce = call_nonce(request.channel_no, request.nonce)
+        if problem := text_problem(texts, ""):
+            raise problem
+        if isinstance(nonce, FieldInvalid):
+            raise nonce
+        wanted = cards.Wanted(
+            request.channel_no,
+            request.request_no,
+            request.page_size,
+            request.page_token,
+            nonce,
+            request.remote_ip,
+        )
+        order, page = await shielded(cards.fetch(self._context, wanted))
+        return pb.FetchCardsResponse(
+            order=state(order), cards=page.cards, next_page_token=page.next_page_token
         )
 
     async def ReportResults(

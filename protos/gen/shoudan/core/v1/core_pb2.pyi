@@ -200,3 +200,55 @@ class Moment(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Moment: _TypeAlias = Moment  # noqa: Y015
+
+@_typing.final
+class Card(_message.Message):
+    """Card is one code that is the goods (卡密), in clear; it is never stored, logged or published so."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARD_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    QR_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    FACE_MICROS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    card_id: _builtins.int
+    """Our number."""
+    number: _builtins.str
+    """卡号, or the code itself."""
+    password: _builtins.str
+    """卡密."""
+    link: _builtins.str
+    """Where it is redeemed."""
+    qr: _builtins.str
+    """The text of a QR code."""
+    face_micros: _builtins.int
+    """Face value in micro-yuan."""
+    status: _builtins.str
+    """issued, revealed, redeemed or void."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """It is good until then."""
+
+    def __init__(
+        self,
+        *,
+        card_id: _builtins.int = ...,
+        number: _builtins.str = ...,
+        password: _builtins.str = ...,
+        link: _builtins.str = ...,
+        qr: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        face_micros: _builtins.int = ...,
+        status: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "expire_time", b"expire_time", "face_micros", b"face_micros", "link", b"link", "number", b"number", "password", b"password", "qr", b"qr", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Card: _TypeAlias = Card  # noqa: Y015

@@ -40,6 +40,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Too many calls wait; try again. Code: RESOURCE_EXHAUSTED. Metadata: none."""
     ERROR_REASON_TOO_MANY_ATTEMPTS: _ErrorReason.ValueType  # 8
     """Refused notifies of one address come too fast. Code: RESOURCE_EXHAUSTED. Metadata: none."""
+    ERROR_REASON_CARD_NOT_FOUND: _ErrorReason.ValueType  # 9
+    """No card has this number. Code: NOT_FOUND. Metadata: card_id."""
+    ERROR_REASON_CARDS_UNREADABLE: _ErrorReason.ValueType  # 10
+    """Cards cannot be opened: the key they are sealed under is gone. Code: FAILED_PRECONDITION. Metadata: card_ids."""
+    ERROR_REASON_CARD_STATE: _ErrorReason.ValueType  # 11
+    """A card cannot be moved so from where it stands. Code: FAILED_PRECONDITION. Metadata: card_id, status."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a delivery call is refused. Domain "delivery.shoudan"."""
@@ -62,4 +68,10 @@ ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 7
 """Too many calls wait; try again. Code: RESOURCE_EXHAUSTED. Metadata: none."""
 ERROR_REASON_TOO_MANY_ATTEMPTS: ErrorReason.ValueType  # 8
 """Refused notifies of one address come too fast. Code: RESOURCE_EXHAUSTED. Metadata: none."""
+ERROR_REASON_CARD_NOT_FOUND: ErrorReason.ValueType  # 9
+"""No card has this number. Code: NOT_FOUND. Metadata: card_id."""
+ERROR_REASON_CARDS_UNREADABLE: ErrorReason.ValueType  # 10
+"""Cards cannot be opened: the key they are sealed under is gone. Code: FAILED_PRECONDITION. Metadata: card_ids."""
+ERROR_REASON_CARD_STATE: ErrorReason.ValueType  # 11
+"""A card cannot be moved so from where it stands. Code: FAILED_PRECONDITION. Metadata: card_id, status."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1549,3 +1549,81 @@ class ReportResultsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportResultsResponse: _TypeAlias = ReportResultsResponse  # noqa: Y015
+
+@_typing.final
+class FetchCardsRequest(_message.Message):
+    """FetchCardsRequest names one order as its channel does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    REQUEST_NO_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    REMOTE_IP_FIELD_NUMBER: _builtins.int
+    channel_no: _builtins.str
+    """Down channel."""
+    request_no: _builtins.str
+    """The channel's own number."""
+    page_size: _builtins.int
+    """At most 100, 100 when 0."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
+    remote_ip: _builtins.str
+    """Where the call came from, for the record."""
+    @_builtins.property
+    def nonce(self) -> Global___CallNonce:
+        """Of a signed call: used up by it, so that a call that was overheard gives no card."""
+
+    def __init__(
+        self,
+        *,
+        channel_no: _builtins.str = ...,
+        request_no: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        nonce: Global___CallNonce | None = ...,
+        remote_ip: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "nonce", b"nonce", "page_size", b"page_size", "page_token", b"page_token", "remote_ip", b"remote_ip", "request_no", b"request_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchCardsRequest: _TypeAlias = FetchCardsRequest  # noqa: Y015
+
+@_typing.final
+class FetchCardsResponse(_message.Message):
+    """FetchCardsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    CARDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def order(self) -> Global___OrderState:
+        """How the order stands."""
+
+    @_builtins.property
+    def cards(self) -> _containers.RepeatedCompositeFieldContainer[_core_pb2.Card]:
+        """By delivery, in their order within it; none while nothing is delivered."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___OrderState | None = ...,
+        cards: _abc.Iterable[_core_pb2.Card] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cards", b"cards", "next_page_token", b"next_page_token", "order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchCardsResponse: _TypeAlias = FetchCardsResponse  # noqa: Y015

@@ -81,6 +81,11 @@ class OrderServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersResponse.FromString,
                 _registered_method=True)
+        self.FetchCards = channel.unary_unary(
+                '/shoudan.order.v1.OrderService/FetchCards',
+                request_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.FetchCardsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.FetchCardsResponse.FromString,
+                _registered_method=True)
         self.ReportResults = channel.unary_unary(
                 '/shoudan.order.v1.OrderService/ReportResults',
                 request_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.ReportResultsRequest.SerializeToString,
@@ -157,6 +162,13 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchCards(self, request, context):
+        """FetchCards gives a page of the cards (卡密) of one order, as far as it was delivered, and marks them revealed. Errors: ORDER_NOT_FOUND, NONCE_USED, CARDS_UNREADABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportResults(self, request, context):
         """ReportResults takes ends of deliveries and returns from the delivery service; repeats change nothing.
         """
@@ -211,6 +223,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.CheckOrders,
                     request_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersResponse.SerializeToString,
+            ),
+            'FetchCards': grpc.unary_unary_rpc_method_handler(
+                    servicer.FetchCards,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.FetchCardsRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_order__service__pb2.FetchCardsResponse.SerializeToString,
             ),
             'ReportResults': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportResults,
@@ -463,6 +480,33 @@ class OrderService:
             '/shoudan.order.v1.OrderService/CheckOrders',
             shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_order__service__pb2.CheckOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchCards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.OrderService/FetchCards',
+            shoudan_dot_order_dot_v1_dot_order__service__pb2.FetchCardsRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_order__service__pb2.FetchCardsResponse.FromString,
             options,
             channel_credentials,
             insecure,

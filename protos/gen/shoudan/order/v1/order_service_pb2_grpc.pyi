@@ -38,6 +38,8 @@ class OrderServiceStub:
     """CheckOrders says how orders would be answered if they were made now, by the rules of CreateOrders. It writes
     nothing: no order, no price is kept. Balances are not looked at.
     """
+    FetchCards: _aio.UnaryUnaryMultiCallable[_order_service_pb2.FetchCardsRequest, _order_service_pb2.FetchCardsResponse]
+    """FetchCards gives a page of the cards (卡密) of one order, as far as it was delivered, and marks them revealed. Errors: ORDER_NOT_FOUND, NONCE_USED, CARDS_UNREADABLE."""
     ReportResults: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ReportResultsRequest, _order_service_pb2.ReportResultsResponse]
     """ReportResults takes ends of deliveries and returns from the delivery service; repeats change nothing."""
 
@@ -119,6 +121,14 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         """CheckOrders says how orders would be answered if they were made now, by the rules of CreateOrders. It writes
         nothing: no order, no price is kept. Balances are not looked at.
         """
+
+    @_abc_1.abstractmethod
+    def FetchCards(
+        self,
+        request: _order_service_pb2.FetchCardsRequest,
+        context: _aio.ServicerContext[_order_service_pb2.FetchCardsRequest, _abc.Awaitable[_order_service_pb2.FetchCardsResponse]],
+    ) -> _abc.Awaitable[_order_service_pb2.FetchCardsResponse]:
+        """FetchCards gives a page of the cards (卡密) of one order, as far as it was delivered, and marks them revealed. Errors: ORDER_NOT_FOUND, NONCE_USED, CARDS_UNREADABLE."""
 
     @_abc_1.abstractmethod
     def ReportResults(

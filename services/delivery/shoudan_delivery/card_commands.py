@@ -1,0 +1,132 @@
+"""`shoudan cards ...`: see cards masked, show a few with a reason, make them void."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)
+
+CALL_S = 10.0
+DEFAULT_TARGET = "127.0.0.1:50053"
+
+Target = Annotated[
+    str,
+    typer.Option(help="gRPC address of the delivery service.", envvar="SHOUDAN_DELIVERY_TARGET"),
+]
+Numbers = Annotated[list[int], typer.Argument(help="Numbers of cards, as ls shows them.")]
+Reason = Annotated[str, typer.Option(help="Why; it stands in the audit log.")]
+
+
+@app.callback()
+def cards() -> None:
+    """Cards (卡密)."""
+
+
+@app.command("ls")
+def list_cards(
+    channel: Annotated[str, typer.Option(help="Only of this supplier channel.")] = "",
+    order: Annotated[str, typer.Option(help="Only of this order, by its order_id.")] = "",
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these: stocked, reserved, issued, revealed, redeemed, void."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="At most so many.")] = 100,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Cards without their codes, newest first."""
+    from shoudan.delivery.v1 import card_service_pb2 as pb
+
+    statuses = [_status(one) for one in state or []]
+    request = pb.ListCardsRequest(
+        channel_no=channel, order_id=order, statuses=statuses, page_size=limit
+    )
+    _print(_call(target, "ListCards", request).cards)
+
+
+@app.command()
+def reveal(cards: Numbers, reason: Reason, target: Target = DEFAULT_TARGET) -> None:
+    """Show a few cards in clear, at most 10."""
+    from shoudan.delivery.v1 import card_service_pb2 as pb
+
+    request = pb.RevealCardsRequest(card_ids=cards, reason=reason, by=getpass.getuser())
+    for card in _call(target, "RevealCards", request).cards:
+        facts = {name: getattr(card, name) for name in ("number", "password", "link", "qr")}
+        typer.echo(
+            "  ".join(
+                [str(card.card_id), *(f"{name}={text}" for name, text in facts.items() if text)]
+            )
+        )
+
+
+@app.command()
+def void(cards: Numbers, reason: Reason, target: Target = DEFAULT_TARGET) -> None:
+    """Make cards void, or withdraw them from the stock: their partner gets them no more."""
+    _set(target, cards, "VOID", reason)
+
+
+@app.command()
+def redeem(cards: Numbers, reason: Reason, target: Target = DEFAULT_TARGET) -> None:
+    """Note that cards are used up: they cannot be returned."""
+    _set(target, cards, "REDEEMED", reason)
+
+
+def _set(target: str, cards: Sequence[int], state: str, reason: str) -> None:
+    from shoudan.delivery.v1 import card_service_pb2 as pb
+
+    status = pb.CardStatus.Value(f"CARD_STATUS_{state}")
+    request = pb.SetCardStateRequest(
+        card_ids=cards, status=status, reason=reason, by=getpass.getuser()
+    )
+    _call(target, "SetCardState", request)
+    typer.echo(f"{len(set(cards))} cards are {state.lower()}")
+
+
+def _status(word: str) -> Any:
+    from shoudan.delivery.v1 import card_service_pb2 as pb
+
+    try:
+        return pb.CardStatus.Value(f"CARD_STATUS_{word.upper()}")
+    except ValueError:
+        raise typer.BadParameter(f"{word} is no state of a card") from None
+
+
+def _call(target: str, method: str, request: Any) -> Any:
+    from shoudan.delivery.v1 import card_service_pb2_grpc as rpc
+    from shoudan_kit.rpc.client import call_options
+    from shoudan_kit.rpc.command import run_command
+
+    return run_command(
+        target,
+        "delivery",
+        lambda channel: getattr(rpc.CardServiceStub(channel), method)(
+            request, **call_options(CALL_S)
+        ),
+    )
+
+
+def _print(cards: Sequence[Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from shoudan.delivery.v1 import card_service_pb2 as pb
+    from shoudan_kit.money import micros_to_yuan
+
+    table = Table("card", "channel", "carrier", "face", "delivery", "state", "ends in", "expires")
+    for one in cards:
+        expires = one.expire_time.ToDatetime(UTC) if one.HasField("expire_time") else None
+        table.add_row(
+            str(one.card_id),
+            one.channel_no,
+            one.carrier_no,
+            micros_to_yuan(one.face_micros),
+            f"{one.order_no}-{one.seq}" if one.order_no else "",
+            pb.CardStatus.Name(one.status).removeprefix("CARD_STATUS_").lower(),
+            "unreadable" if one.unreadable else one.masked or "****",
+            "" if expires is None else f"{expires:%Y-%m-%d %H:%M} UTC",
+        )
+    Console().print(table)

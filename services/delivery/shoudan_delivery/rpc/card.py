@@ -1,0 +1,170 @@
+"""CardService: cards fetched by their partner, and shown to operators."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from shoudan.core.v1 import core_pb2
+from shoudan.delivery.v1 import card_service_pb2 as pb
+from shoudan.delivery.v1 import card_service_pb2_grpc as pb_grpc
+from shoudan_delivery import cards
+from shoudan_delivery.context import Context
+from shoudan_delivery.refusals import FieldInvalid
+from shoudan_delivery.rpc.bounds import (
+    ID_MAX,
+    ITEMS_MAX,
+    bounded,
+    newest_before,
+    page_size,
+    stamp,
+)
+from shoudan_delivery.states import CardStatus
+from shoudan_delivery.store.cards import CardFilter, Fetch, StoredCard
+from shoudan_delivery.store.rows import Card, Key
+from shoudan_kit.db.text_statements import holdable
+from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.rpc.shielded import shielded
+
+FETCHED_MAX = 100
+REVEALED_MAX = 10
+TEXT_MAX = 64
+
+
+class CardServicer(pb_grpc.CardServiceServicer):
+    """shoudan.delivery.v1.CardService."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._ring = context.settings.key_ring()
+
+    async def FetchCards(
+        self, request: pb.FetchCardsRequest, context: RpcContext
+    ) -> pb.FetchCardsResponse:
+        """One page in clear; what is shown is revealed before it is answered."""
+        bounded(request.keys)
+        most = request.page_size or FETCHED_MAX
+        if not 1 <= most <= FETCHED_MAX:
+            raise FieldInvalid("page_size", f"0 to {FETCHED_MAX}")
+        after = _after(request.page_token)
+        keys = [
+            Key(key.coop_id, key.coop_order_id, key.service_class)
+            for key in request.keys
+            if holdable((key.coop_id, key.coop_order_id))
+        ]
+        if not keys:
+            return pb.FetchCardsResponse()
+        text = (_text("order_id", request.order_id), _text("remote_ip", request.remote_ip))
+        fetched = Fetch(0, keys[0].coop_id, text[0], cards.PARTNER, text[1], 0, "")
+        found = await shielded(
+            cards.fetch(self._context.app, self._ring, keys, after, most, fetched)
+        )
+        last = found[-1][0] if len(found) == most else None
+        return pb.FetchCardsResponse(
+            cards=[_fetched(row, card) for row, card in found],
+            next_page_token=f"{last.order_no}-{last.seq}" if last is not None else "",
+        )
+
+    async def ListCards(
+        self, request: pb.ListCardsRequest, context: RpcContext
+    ) -> pb.ListCardsResponse:
+        """One page without codes."""
+        most, before = page_size(request.page_size), newest_before(request.page_token)
+        for name in ("channel_no", "order_id"):
+            _text(name, getattr(request, name))
+        wanted = CardFilter(request.channel_no, request.order_id, list(request.statuses))
+        found, token = await cards.page(self._context.app, wanted, before, most)
+        return pb.ListCardsResponse(
+            cards=[_view(row, cards.masked(self._ring, row)) for row in found],
+            next_page_token=token,
+        )
+
+    async def RevealCards(
+        self, request: pb.RevealCardsRequest, context: RpcContext
+    ) -> pb.RevealCardsResponse:
+        """A few in clear; the reason stands in the audit log and beside the cards."""
+        card_ids, reason = _ids(request.card_ids, REVEALED_MAX), _reason(request.reason)
+        by = _text("by", request.by)
+        fetched = Fetch(0, "", "", by, "", 0, reason)
+        found = await shielded(cards.reveal(self._context.app, self._ring, card_ids, fetched))
+        return pb.RevealCardsResponse(
+            cards=[_in_clear(row, card, row.status) for row, card in found]
+        )
+
+    async def SetCardState(
+        self, request: pb.SetCardStateRequest, context: RpcContext
+    ) -> pb.SetCardStateResponse:
+        """Void or redeemed."""
+        if request.status not in cards.SETTABLE:
+            raise FieldInvalid("status", "VOID or REDEEMED")
+        card_ids, _ = _ids(request.card_ids, ITEMS_MAX), _reason(request.reason)
+        await cards.set_state(self._context.app, card_ids, CardStatus(request.status))
+        return pb.SetCardStateResponse()
+
+
+# ---------------------------------------------------------------- in
+def _after(token: str) -> tuple[int, int]:
+    """The delivery and place a page begins behind."""
+    if not token:
+        return 0, 0
+    order_no, _, seq = token.partition("-")
+    numbers = [one for one in (order_no, seq) if one.isascii() and one.isdecimal()]
+    if len(numbers) != 2 or len(order_no) > 19 or len(seq) > 9 or int(order_no) > ID_MAX:
+        raise FieldInvalid("page_token", "not one of ours")
+    return int(order_no), int(seq)
+
+
+def _ids(given: object, most: int) -> list[int]:
+    found = sorted(set(cast("list[int]", given)))
+    if not 1 <= len(found) <= most or not 0 < found[0] <= found[-1] <= ID_MAX:
+        raise FieldInvalid("card_ids", f"1 to {most} numbers of cards")
+    return found
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise FieldInvalid("reason", "why must be said")
+    return _text("reason", text, 1_000)
+
+
+def _text(name: str, text: str, most: int = TEXT_MAX) -> str:
+    if len(text) > most or "\0" in text:
+        raise FieldInvalid(name, f"at most {most} characters, none of them NUL")
+    return text
+
+
+# ---------------------------------------------------------------- out
+def _fetched(row: StoredCard, card: Card) -> core_pb2.Card:
+    """A card as its partner gets it: by being fetched it is revealed."""
+    revealed = CardStatus.REVEALED if row.status is CardStatus.ISSUED else row.status
+    return _in_clear(row, card, revealed)
+
+
+def _in_clear(row: StoredCard, card: Card, status: CardStatus) -> core_pb2.Card:
+    return core_pb2.Card(
+        card_id=row.card_id,
+        number=card.number,
+        password=card.password,
+        link=card.link,
+        qr=card.qr,
+        expire_time=stamp(row.expire_time),
+        face_micros=row.face_micros,
+        status=status.name.lower(),
+    )
+
+
+def _view(row: StoredCard, masked: str | None) -> pb.ListCardsResponse.View:
+    return pb.ListCardsResponse.View(
+        card_id=row.card_id,
+        channel_no=row.channel_no,
+        carrier_no=row.carrier_no,
+        face_micros=row.face_micros,
+        order_no="" if row.order_no is None else str(row.order_no),
+        seq=row.seq,
+        status=cast("pb.CardStatus.ValueType", int(row.status)),
+        masked=masked or "",
+        unreadable=masked is None,
+        expire_time=stamp(row.expire_time),
+        reveal_time=stamp(row.reveal_time),
+        create_time=stamp(row.create_time),
+        import_no=row.import_no,
+    )
