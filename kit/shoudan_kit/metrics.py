@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, Generic, TypeVar, cast
 
 from prometheus_client import (
@@ -43,6 +45,9 @@ CHILDREN_MAX: Final = 1_000
 REGISTRY: Final = CollectorRegistry()
 for _collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
     REGISTRY.register(_collector)
+
+Join = Callable[[Iterable[float]], float]
+_CELL: Final = ContextVar("shoudan_cell", default=0)
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -93,6 +98,57 @@ def gauge(name: str, help_text: str, labels: Sequence[str] = ()) -> Family[Gauge
     return Family(Gauge(PREFIX + name, help_text, labels, registry=REGISTRY), labels)
 
 
+@contextmanager
+def cell(shard: int) -> Generator[None]:
+    """What is measured inside, and by tasks begun inside, is of this shard of the process."""
+    token = _CELL.set(shard)
+    try:
+        yield
+    finally:
+        _CELL.reset(token)
+
+
+class _OfCells:
+    """A gauge that each shard of a process sets: it shows what `join` makes of them."""
+
+    def __init__(self, gauge: Gauge, join: Join) -> None:
+        self._gauge, self._join = gauge, join
+        self._values: dict[int, float] = {}
+
+    def set(self, value: float) -> None:
+        """The value of the shard at work."""
+        self._values[_CELL.get()] = value
+        self._gauge.set(self._join(self._values.values()))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gauge, name)
+
+
+class _CellFamily(Family[Gauge]):
+    """A metric whose children are set by shards."""
+
+    join: Join = max
+
+    def _new(self, values: tuple[str, ...]) -> Gauge:
+        made = cast("Gauge", _OfCells(super()._new(values), type(self).join))
+        self._children[values] = made
+        return made
+
+
+class _SumFamily(_CellFamily):
+    join = sum
+
+
+def worst(name: str, help_text: str, labels: Sequence[str] = ()) -> Family[Gauge]:
+    """A gauge of one database; of several shards the greatest value is shown."""
+    return _CellFamily(Gauge(PREFIX + name, help_text, labels, registry=REGISTRY), labels)
+
+
+def total(name: str, help_text: str, labels: Sequence[str] = ()) -> Family[Gauge]:
+    """A gauge of one database; of several shards the sum is shown."""
+    return _SumFamily(Gauge(PREFIX + name, help_text, labels, registry=REGISTRY), labels)
+
+
 def histogram(
     name: str,
     help_text: str,
@@ -118,14 +174,14 @@ TASK_SECONDS: Final = histogram(
     "task_seconds", "Time of one handler run over a batch of tasks.", ("kind", "result")
 )
 TASKS_TOTAL: Final = counter("tasks_total", "Tasks handled.", ("kind", "result"))
-TASKS_DUE_AGE_SECONDS: Final = gauge(
+TASKS_DUE_AGE_SECONDS: Final = worst(
     "tasks_due_age_seconds", "Age of the longest due task; 0 when none is due.", ("kind",)
 )
 HOSTS_RESTING: Final = gauge(
     "hosts_resting", "Hosts that do not answer and are called ever more rarely.", ("calls",)
 )
-TASKS_DEAD: Final = gauge("tasks_dead", "Tasks past their deadline or count.", ("kind",))
-OUTBOX_LAG_SECONDS: Final = gauge(
+TASKS_DEAD: Final = total("tasks_dead", "Tasks past their deadline or count.", ("kind",))
+OUTBOX_LAG_SECONDS: Final = worst(
     "outbox_lag_seconds", "Age of the oldest event not yet published; 0 when all are."
 )
 EVENTS_PUBLISHED_TOTAL: Final = counter("events_published_total", "Events published.", ("subject",))

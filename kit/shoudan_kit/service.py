@@ -6,10 +6,9 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, cast
@@ -18,33 +17,25 @@ import uvloop
 from grpc import aio
 from sqlalchemy.exc import DBAPIError
 
-from shoudan.core.v1 import audit_log_service_pb2_grpc as audit_log_grpc
-from shoudan.core.v1 import credential_service_pb2_grpc as credential_grpc
-from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
-from shoudan.core.v1 import proposal_service_pb2_grpc as proposal_grpc
-from shoudan.core.v1 import sealing_service_pb2_grpc as sealing_grpc
-from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
 from shoudan.identity.v1 import identity_service_pb2 as identity_pb
 from shoudan.identity.v1 import identity_service_pb2_grpc as identity_grpc
 from shoudan_kit import faults, log, metrics
 from shoudan_kit.audit_log.calls import CallAudit
 from shoudan_kit.audit_log.entries import Origin
-from shoudan_kit.audit_log.refusals import Refusals
-from shoudan_kit.audit_log.sealing import sealing
-from shoudan_kit.audit_log.servicer import NAME as AUDIT_LOG
-from shoudan_kit.audit_log.servicer import AuditLog
+from shoudan_kit.cell import AnyShard, Cell, forever, open_others
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
 from shoudan_kit.credentials.book import Credentials
-from shoudan_kit.credentials.servicer import NAME as CREDENTIALS
-from shoudan_kit.credentials.servicer import CredentialServicer
-from shoudan_kit.db import partitions
-from shoudan_kit.db.errors import away, describe, survived
+from shoudan_kit.db import shard_marks
+from shoudan_kit.db.errors import survived
+from shoudan_kit.db.lender import Places
 from shoudan_kit.db.node_lease import NodeLease
 from shoudan_kit.db.pool import Database
-from shoudan_kit.db.revisions import SchemaCheck
 from shoudan_kit.db.schema import Schema
 from shoudan_kit.db.server_version import ServerTooOld
+from shoudan_kit.db.shard_map import ONLY, Home, ShardMapInvalid
+from shoudan_kit.db.shard_marks import WrongShard
+from shoudan_kit.db.shard_settings import map_of
 from shoudan_kit.events.nats import Bus
 from shoudan_kit.events.relay import Relay
 from shoudan_kit.ids import IdMaker
@@ -54,21 +45,16 @@ from shoudan_kit.process.health import OpsServer
 from shoudan_kit.process.shutdown import bounded, cancel_all, exit_after
 from shoudan_kit.proposals.kinds import Kind
 from shoudan_kit.proposals.proposals import Proposals
-from shoudan_kit.proposals.servicer import NAME as PROPOSALS
-from shoudan_kit.proposals.servicer import ProposalServicer
-from shoudan_kit.proposals.watch import watch
 from shoudan_kit.rpc.callers import Callers, Mode
 from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.server import NO_WATCH, CallWatch, RpcServer
-from shoudan_kit.seal_keys import SealKeys
+from shoudan_kit.rpc.shard_router import Router
 from shoudan_kit.secrets import named_secret
-from shoudan_kit.secrets.reseal import NAME as SEALING
-from shoudan_kit.secrets.reseal import SealedData, SealingServicer
+from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.tokens import KeyFetcher, TokenVerifier
 from shoudan_kit.tasks.kinds import Handler
-from shoudan_kit.tasks.open_work import NAME as OPEN_WORK
-from shoudan_kit.tasks.open_work import OpenWork, Source, gauging
-from shoudan_kit.tasks.operations import History, Operations
+from shoudan_kit.tasks.open_work import Source
+from shoudan_kit.tasks.operations import History
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_kit.tasks.worker import Worker
 from shoudan_kit.tls.identity import Identity
@@ -76,6 +62,7 @@ from shoudan_kit.tracing import spans
 from shoudan_kit.tracing.process import observe
 
 S = TypeVar("S", bound=ProcessSettings)
+T = TypeVar("T")
 
 ROLES: Final = frozenset({"rpc", "tasks"})
 GROUP: Final = "shoudan.services"
@@ -93,16 +80,45 @@ Register = Callable[[aio.Server], None]
 Check = Callable[[], Awaitable[str | None]]
 
 
-class App(Generic[S]):
-    """What a service's code is given: settings, database, ids, clock, other services."""
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a process has once, whatever its shards."""
 
-    def __init__(self, name: str, settings: S, roles: frozenset[str] = ROLES) -> None:
-        self.name, self.settings, self.roles = name, settings, roles
-        self.clock = SystemClock()
+    identity: Identity | None
+    bus: Bus
+    tokens: TokenVerifier
+    channels: dict[str, aio.Channel] = field(default_factory=dict[str, aio.Channel])
+    made: dict[type[Any], Any] = field(default_factory=dict[type[Any], Any])
+
+    @classmethod
+    def of(cls, name: str, settings: ProcessSettings) -> Shared:
+        """Those of a process with these settings."""
         files = settings.tls_files
-        self.identity = Identity(files) if files is not None else None
-        self.bus = Bus(settings.nats_servers, name, settings.nats_replicas, self.identity)
-        self.tokens = TokenVerifier(settings.system_id, map(Path, settings.token_keys))
+        identity = Identity(files) if files is not None else None
+        bus = Bus(settings.nats_servers, name, settings.nats_replicas, identity)
+        tokens = TokenVerifier(settings.system_id, map(Path, settings.token_keys))
+        return cls(identity, bus, tokens)
+
+
+class App(Generic[S]):
+    """What a service's code is given: settings, database, ids, clock, other services.
+
+    In a process with several shards there is one for each, `home` says which; what a system has once is in
+    the database of the `first` one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: S,
+        roles: frozenset[str] = ROLES,
+        home: Home = ONLY,
+        first: App[S] | None = None,
+        places: Places | None = None,
+    ) -> None:
+        self.name, self.settings, self.roles, self.home = name, settings, roles, home
+        self.first = first or self
+        self.clock = SystemClock()
         self.origin = Origin(name, settings.masked)  # of what the audit log records
         self.worker: Worker[Any] | None = None
         self.relay: Relay | None = None
@@ -110,15 +126,26 @@ class App(Generic[S]):
         self._database: Database | None = None
         self._ids: IdMaker | None = None
         self.lease: NodeLease | None = None
-        self._channels: dict[str, aio.Channel] = {}
+        self.shared = first.shared if first is not None else Shared.of(name, settings)
+        self.identity, self.bus = self.shared.identity, self.shared.bus
+        self.tokens = self.shared.tokens
         if isinstance(settings, ServiceSettings):
             self._database = Database(
-                settings.database_url.reveal(),
+                home.url or settings.database_url.reveal(),
                 pool_size=settings.db_pool_size,
                 application=f"shoudan-{name}",
+                settings=home.session,
+                places=places,
             )
             self.relay = Relay(self.bus, self._database, name)
-            self.lease = NodeLease(self._database, self.clock)
+            self.lease = NodeLease(self._database, self.clock, shard=home.shard)
+
+    def once(self, kind: type[T], make: Callable[[], T]) -> T:
+        """What a process has once: made for the first shard, and the same for all others."""
+        made = self.shared.made
+        if kind not in made:
+            made[kind] = make()
+        return cast("T", made[kind])
 
     @property
     def db(self) -> Database:
@@ -151,10 +178,11 @@ class App(Generic[S]):
 
     def channel(self, service: str) -> aio.Channel:
         """The channel to another service, at the setting `<service>_target`; made once."""
-        if service not in self._channels:
+        channels = self.shared.channels
+        if service not in channels:
             target: str = getattr(self.settings, f"{service}_target")
-            self._channels[service] = connect(target, service, self.identity, serving_only=True)
-        return self._channels[service]
+            channels[service] = connect(target, service, self.identity, serving_only=True)
+        return channels[service]
 
     async def open(self) -> None:
         """Lease a node number; waits for the database. Raises ConfigError when its server is too old."""
@@ -164,19 +192,24 @@ class App(Generic[S]):
         while True:
             try:
                 # Services start in any order.
-                with survived(_log, "database_waits", but=(ServerTooOld,)):
+                with survived(_log, "database_waits", but=(ServerTooOld, WrongShard)):
+                    async with self.db.connect() as db:
+                        await shard_marks.check(db, self.home)
                     await self.lease.claim()
                     self._ids = self.lease.ids
                     return
             except ServerTooOld as error:
                 raise ConfigError(self.name, [f"database_url: {error}"]) from error
+            except WrongShard as error:
+                raise ConfigError(self.name, [f"shards: {error}"]) from error
             await asyncio.sleep(0.5)
 
     async def close(self) -> None:
         """Let go of everything."""
-        for channel in self._channels.values():
-            await channel.close()
-        await self.bus.close()
+        if self.first is self:
+            for channel in self.shared.channels.values():
+                await channel.close()
+            await self.bus.close()
         if self.lease is not None:
             with suppress(DBAPIError, OSError, TimeoutError):  # then it ends by itself
                 await self.lease.release()
@@ -288,116 +321,73 @@ async def _serve(service: Service[Any], settings: Any, roles: frozenset[str]) ->
     await bounded("spans", asyncio.to_thread(spans.close), STEP_S)
 
 
+def _cells(service: Service[S], settings: S, roles: frozenset[str]) -> list[Cell[S]]:
+    """One for each shard of the map; a single one without a map. Raises ConfigError."""
+    if not isinstance(settings, ServiceSettings) or settings.shards is None:
+        return [Cell(service, App(service.name, settings, roles), Running())]
+    try:
+        found = map_of(settings)
+    except ShardMapInvalid as error:
+        raise ConfigError(service.name, [f"shards: {one}" for one in error.mistakes]) from error
+    places = {server: Places(settings.db_pool_size) for server in found.servers}
+    apps: list[App[S]] = []
+    for home in found.homes:
+        above = apps[0] if apps else None
+        apps.append(App(service.name, settings, roles, home, above, places[home.server]))
+    return [Cell(service, one, Running()) for one in apps]
+
+
 class Process(Generic[S]):
-    """One running service. Tests start it inside their own event loop."""
+    """One running service: a cell for each of its shards. Tests start it inside their own event loop."""
 
     def __init__(self, service: Service[S], settings: S, roles: frozenset[str] = ROLES) -> None:
         self.service, self.settings, self.roles = service, settings, roles
-        self.app: App[S] = App(service.name, settings, roles)
-        self.running = Running()
+        self.cells = _cells(service, settings, roles)
+        self.app: App[S] = self.cells[0].app
         self.port = 0
         self._rpc: RpcServer | None = None
         self._ops: OpsServer | None = None
-        self._refusals: Refusals | None = None
+        self._router: Router | None = None
         self._background: list[asyncio.Task[None]] = []
-        self.proposals: Proposals | None = None
+
+    @property
+    def running(self) -> Running:
+        """What the service composed over its first shard."""
+        return self.cells[0].running
+
+    @property
+    def proposals(self) -> Proposals | None:
+        """The proposals of a service with calls that need two persons."""
+        return self.cells[0].proposals
 
     async def start(self) -> None:
         """Open, compose, serve. Health answers from the beginning, readiness at the end."""
-        app, settings = self.app, self.settings
-        checks: dict[str, Check] = {} if app.lease is None else {"database": app.lease.prove}
-        if app.lease is not None and self.service.schema is not None:
-            checks["schema"] = SchemaCheck(app.db, self.service.schema.package)
+        app, settings, first = self.app, self.settings, self.cells[0]
+        checks = first.checks if len(self.cells) == 1 else {"shards": AnyShard(self.cells)}
         self._ops = OpsServer(settings.listen_host, settings.ops_port, checks)
         await self._ops.start()
         app.bus.start()
-        await app.open()
-        self.running = await self.service.start(app)
+        await first.open()
         self._ops.add_checks(self.running.checks)
-        if self.running.proposals:
-            self.proposals = Proposals(cast("Any", app), self.running.proposals)
-        self._start_tasks()
-        if app.has_db:
-            self._refusals = Refusals(app.db, app.ids, app.origin, app.clock)
+        if len(self.cells) > 1:
+            self._router = Router(len(self.cells))
+            self._router.add(0, first.registers()[0])
+            self._background = await open_others(self.cells[1:], self._router)
         if "rpc" in self.roles and self.running.registers:
             await self._start_rpc()
-        self._background = [
-            asyncio.create_task(_forever(one), name=getattr(one, "__name__", "background"))
-            for one in self._loops()
-        ]
+        first.run()
+        if settings.identity_target:
+            fetch = KeyFetcher(app.tokens, IDENTITY, self._published_keys).run
+            self._background.append(asyncio.create_task(forever(fetch), name="fetch keys"))
         self._background.append(asyncio.create_task(self._watch_health(), name="watch health"))
-        if app.lease is not None:
-            self._background.append(asyncio.create_task(app.lease.run(), name="renew node"))
         metrics.BUILD_INFO(self.service.name, version("shoudan")).set(1)
         self._ops.set_ready()
         _log.info("serving", port=self.port, ops_port=self._ops.port, roles=sorted(self.roles))
 
-    def _loops(self) -> Iterator[Callable[[], Awaitable[None]]]:
-        """What runs beside the calls: the service's own, and what every service has."""
-        app, settings = self.app, self.settings
-        yield from self.running.background
-        if self.proposals is not None:
-            yield partial(watch, self.proposals)
-        if self.running.open_work:
-            yield gauging(self.running.open_work, app.clock)
-        if self.running.credentials is not None:
-            yield self.running.credentials.run
-        if settings.identity_target:
-            yield KeyFetcher(app.tokens, IDENTITY, self._published_keys).run
-        if app.has_db:
-            yield partitions.watching(app.db)
-        if self._refusals is not None:
-            yield self._refusals.run
-        if isinstance(settings, ServiceSettings) and "tasks" in self.roles:
-            every_s = settings.audit_log_seal_s
-            begin = partial(app.work, "audit_log")
-            yield sealing(app.db, begin, app.name, audit_log_keys(settings), every_s)
-
-    def _start_tasks(self) -> None:
-        app, settings = self.app, self.settings
-        if not isinstance(settings, ServiceSettings):
-            return
-        if "tasks" in self.roles and self.running.handlers:
-            worker: Worker[Any] = Worker(
-                app.db,
-                self.running.context,
-                self.running.handlers,
-                queues=frozenset(settings.task_queues) or None,
-                lease_s=settings.task_lease_s,
-                scan_s=settings.task_scan_s,
-            )
-            app.worker = worker
-            app.bus.on_wake(worker.queues, worker.wake)
-            worker.start()
-        if app.relay is not None:
-            app.relay.start()
-
-    def _shared(self) -> Iterator[tuple[Any, Any, str]]:
-        """The servicers that services have in common: what adds each to a server, and its name."""
-        app, running = self.app, self.running
-        if app.has_db:
-            add: Any = operations_grpc.add_OperationsServiceServicer_to_server
-            yield add, Operations(app.db, running.history, running.resting), OPERATIONS
-            add = audit_log_grpc.add_AuditLogServiceServicer_to_server
-            yield add, AuditLog(app.db, app.name, audit_log_keys(self.settings)), AUDIT_LOG
-        if running.open_work:
-            add = work_grpc.add_WorkServiceServicer_to_server
-            yield add, OpenWork(running.open_work), OPEN_WORK
-        if running.credentials is not None:
-            prod = self.settings.profile == "prod"
-            add = credential_grpc.add_CredentialServiceServicer_to_server
-            yield add, CredentialServicer(running.credentials, prod=prod), CREDENTIALS
-        if running.sealed is not None:
-            add = sealing_grpc.add_SealingServiceServicer_to_server
-            yield add, SealingServicer(running.sealed, app.work), SEALING
-        if self.proposals is not None:
-            add = proposal_grpc.add_ProposalServiceServicer_to_server
-            yield add, ProposalServicer(self.proposals), PROPOSALS
-
     async def _start_rpc(self) -> None:
-        registers, names = list(self.running.registers), list(self.running.names)
-        for add, servicer, name in self._shared():
-            registers, names = [*registers, partial(add, servicer)], [*names, name]
+        registers, names = self.cells[0].registers()
+        if self._router is not None:
+            registers = [self._router.register]
         identities = [f"shoudan.profile.{self.settings.profile}"]
         if self.settings.system_id:
             identities.append(f"shoudan.system.{self.settings.system_id}")
@@ -413,7 +403,7 @@ class Process(Generic[S]):
 
     def _call_watch(self) -> CallWatch:
         """What records the calls that change something."""
-        app, refusals = self.app, self._refusals
+        app, refusals = self.app, self.cells[0].refusals
         return NO_WATCH if refusals is None else CallAudit(app.db, app.ids, app.origin, refusals)
 
     async def _published_keys(self) -> bytes:
@@ -433,7 +423,7 @@ class Process(Generic[S]):
 
     async def stop(self) -> None:
         """Refuse new work, finish what runs within `drain_s`, close. A step that hangs is cut off."""
-        app, end = self.app, time.monotonic() + self.settings.drain_s
+        end = time.monotonic() + self.settings.drain_s
 
         def left_s() -> float:
             return max(1.0, end - time.monotonic())
@@ -443,13 +433,8 @@ class Process(Generic[S]):
         if self._rpc is not None:
             await bounded("rpc", self._rpc.stop(), left_s() + STEP_S)
         await cancel_all(self._background)
-        if app.worker is not None:
-            await bounded("worker", app.worker.stop(left_s()), left_s() + STEP_S)
-        for close in self.running.closers:
-            await bounded("service", close(), left_s())
-        if app.relay is not None:
-            await bounded("relay", app.relay.stop(), STEP_S)
-        await bounded("app", app.close(), STEP_S)
+        for cell in reversed(self.cells):
+            await cell.stop(end)
         if self._ops is not None:
             await bounded("ops", self._ops.stop(), STEP_S)
         _log.info("stopped")
@@ -472,29 +457,9 @@ class Process(Generic[S]):
             await asyncio.sleep(HEALTH_EVERY_S)
 
 
-def audit_log_keys(settings: ProcessSettings) -> SealKeys:
-    """The keys that seal the audit log of a service with a database."""
-    assert isinstance(settings, ServiceSettings)
-    return SealKeys.parse(settings.audit_log_keys.reveal())
-
-
 def mode_of(settings: ProcessSettings) -> Mode:
     """Whether callers must show who they are."""
     if settings.callers != "auto":
         return settings.callers
     tls = settings.tls_files is not None
     return "enforce" if tls or settings.profile == "prod" else "loopback"
-
-
-async def _forever(run_once: Callable[[], Awaitable[None]]) -> None:
-    """A background loop that ends is started again: it may be a bug, but never a silent standstill."""
-    while True:
-        try:
-            await run_once()
-        except Exception as error:  # noqa: BLE001 - seen in the log, tried again
-            name = getattr(run_once, "__name__", "")
-            if away(error):  # no bug, and nothing a person could do about this task
-                _log.warning("background_waits", task=name, error=describe(error))
-            else:
-                _log.error("background_failed", task=name, exc_info=True)
-        await asyncio.sleep(1)

@@ -32,6 +32,24 @@ def settings(urls: DatabaseUrls, **more: Any) -> ErpSettings:
     )
 
 
+def shard_map(shards: int, two: DatabaseUrls) -> str:
+    """A map whose second half is on a second server."""
+    half = shards // 2
+    return f"""
+epoch = 1
+shards = {shards}
+[servers.two]
+database_url = "{two.service}"
+owner_database_url = "{two.owner}"
+[[ranges]]
+shards = "0-{half - 1}"
+server = "own"
+[[ranges]]
+shards = "{half}-{shards - 1}"
+server = "two"
+"""
+
+
 def example(name: str) -> bytes:
     """A body of the document, verbatim."""
     return (EXAMPLES / name).read_bytes()
@@ -83,19 +101,18 @@ class Desk:
 
     async def rows(self, table: str) -> list[dict[str, Any]]:
         """Everything in a table, but what differs from push to push of the same thing."""
-        async with self.process.app.db.connect() as db:
-            found = await db.execute(text(f"SELECT * FROM {table} ORDER BY 1, 2"))
-            return [dict(row._mapping) for row in found]
+        found: list[dict[str, Any]] = []
+        for cell in self.process.cells:
+            async with cell.app.db.connect() as db:
+                rows = await db.execute(text(f"SELECT * FROM {table} ORDER BY 1, 2"))
+                found += [dict(row._mapping) for row in rows]
+        return found
 
     async def counts(self) -> dict[str, int]:
-        """How many rows each table has."""
+        """How many rows each table has, over all shards."""
         names = ("push", "trade", "trade_line", "payment", "refund", "refund_line", "swap_line")
         more = ("history", "phone_index", "audit", "event", "outbox")
-        async with self.process.app.db.connect() as db:
-            return {
-                n: (await db.execute(text(f"SELECT count(*) FROM {n}"))).scalar_one()
-                for n in (*names, *more)
-            }
+        return {name: len(await self.rows(name)) for name in (*names, *more)}
 
     async def trade(self, tid: str, customerid: str = CUSTOMER) -> dict[str, Any]:
         """A trade as it is shown."""

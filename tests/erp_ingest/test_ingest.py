@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+
+import pytest
 
 from shoudan.erp.v1 import events_pb2
+from tests.erp_ingest.conftest import NAME, Databases, Maps, open_desk, open_shards
 from tests.erp_ingest.desk import REFUND, TRADE, Desk, body, example, refund, trade
 
 TABLES = ("trade", "trade_line", "payment", "refund", "refund_line", "swap_line", "history")
+
+
+@pytest.fixture(params=[1, 4], ids=["one shard", "four shards"])
+async def desk(
+    new_database: Databases, new_map: Maps, request: pytest.FixtureRequest
+) -> AsyncIterator[Desk]:
+    """The same promises with one shard and with four on two servers."""
+    four = request.param == 4
+    opened = open_shards(new_map, 4) if four else open_desk(await new_database(NAME))
+    async with opened as made:
+        yield made
 
 
 async def everything(desk: Desk) -> dict[str, list[dict[str, object]]]:

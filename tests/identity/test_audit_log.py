@@ -13,8 +13,8 @@ from shoudan_identity import attempts, housekeeping, logins
 from shoudan_identity.refusals import LoginRefused, TooManyAttempts
 from shoudan_kit.audit_log.sealing import look
 from shoudan_kit.audit_log.verify import verify
+from shoudan_kit.cell import audit_log_keys
 from shoudan_kit.seal_keys import SealKeys
-from shoudan_kit.service import audit_log_keys
 from tests.identity.desk import Desk, Person, open_desk, reason
 from tests.poll import eventually
 

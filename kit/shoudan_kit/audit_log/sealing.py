@@ -26,11 +26,11 @@ SEALED: Final = "shoudan.events.{service}.audit_log.sealed"
 BLOCK_ROWS_MAX: Final = 500
 _LOCK: Final = 0x5EA1_A0D1  # any number, the same in every process
 
-UNSEALED_AGE_SECONDS: Final = metrics.gauge(
+UNSEALED_AGE_SECONDS: Final = metrics.worst(
     "audit_log_unsealed_age_seconds",
     "How long the oldest row of the audit log waits to be sealed; 0 when none does.",
 )
-BLOCK_NO: Final = metrics.gauge(
+BLOCK_NO: Final = metrics.worst(
     "audit_log_block_no", "Number of the last sealed block of the audit log; it never falls."
 )
 

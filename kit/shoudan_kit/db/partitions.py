@@ -32,10 +32,10 @@ MONTHS_MIN: Final = 3  # this month and the two after it: fewer is reported by m
 WATCH_EVERY_S: Final = 600.0
 KEPT: Final = timedelta(days=90)  # younger rows may belong to what is open, refunded or asked about
 
-PARTS_MISSING: Final = metrics.gauge(
+PARTS_MISSING: Final = metrics.worst(
     "parts_missing", f"Of the next {MONTHS_MIN} months, how many have no part.", ("table",)
 )
-PARTS_REST_BYTES: Final = metrics.gauge(
+PARTS_REST_BYTES: Final = metrics.total(
     "parts_rest_bytes",
     "Size of the part for rows that fit no month; 0 unless parts ran out.",
     ("table",),

@@ -25,7 +25,7 @@ from shoudan_kit.db.errors import (
     report,
     sql_state,
 )
-from shoudan_kit.db.lender import ACQUIRE_S, Lender
+from shoudan_kit.db.lender import ACQUIRE_S, Lender, Places
 from shoudan_kit.db.text_statements import Driver, FastConnection, refuse_naive
 from shoudan_kit.db.url import DatabaseUrl
 
@@ -77,7 +77,9 @@ class Database:
         timeouts: bool = True,
         settings: Mapping[str, str] | None = None,
         plans: bool = True,
+        places: Places | None = None,
     ) -> None:
+        """`places` are shared by the pools of one server's shards; without them this pool has its own."""
         server = {"application_name": application, "jit": "off"}
         if timeouts:
             server |= TIMEOUTS
@@ -103,7 +105,7 @@ class Database:
             event.listen(engine.sync_engine, "connect", _plan)
         event.listen(engine.sync_engine, "before_cursor_execute", _zoned)
         self.engine = engine
-        self._lender = Lender(engine, pool_size)
+        self._lender = Lender(engine, places or Places(pool_size))
 
     @property
     def in_use(self) -> int:

@@ -48,6 +48,14 @@ class Home:
         """The schema that holds its tables; that of the first shard is where a single one has them."""
         return schema_of(self.shard)
 
+    @property
+    def session(self) -> dict[str, str]:
+        """What a session is opened with, so that it works on this shard."""
+        return {"search_path": self.schema} if self.shards > 1 else {}
+
+
+ONLY: Final = Home(0, 1, 0)  # of a service without a map
+
 
 @dataclass(frozen=True, slots=True)
 class ShardMap:

@@ -34,7 +34,7 @@ def shards_field() -> Any:
     return Field(
         None,
         description="TOML file with the map of this service's shards: which schema of which database holds "
-        "which keys. Without it there is one shard, in database_url. No service can have several yet.",
+        "which keys. Without it there is one shard, in database_url. erp_ingest alone can have several.",
         examples=["/etc/shoudan/erp_shards.toml"],
     )
 

@@ -36,10 +36,10 @@ PEOPLE: Final = frozenset({SUPPORT, OPS})
 # More than a person reads through: beyond it the alert is the same.
 COUNT_MAX: Final = 10_000
 
-OPEN_WORK: Final = metrics.gauge(
+OPEN_WORK: Final = metrics.total(
     "open_work", f"What waits for a person, at most {COUNT_MAX}.", ("kind",)
 )
-OPEN_WORK_AGE_SECONDS: Final = metrics.gauge(
+OPEN_WORK_AGE_SECONDS: Final = metrics.worst(
     "open_work_age_seconds", "How long the oldest waits; 0 when nothing does.", ("kind",)
 )
 

@@ -31,7 +31,9 @@ def compose(app: App[ErpSettings]) -> Context:
     """The parts of one process, tied together."""
     settings = app.settings
     ring = settings.key_ring()
-    credentials = Credentials(app, KINDS, ring, "shoudan.events.erp.")
+    credentials = app.once(
+        Credentials, lambda: Credentials(app, KINDS, ring, "shoudan.events.erp.")
+    )
     ingest = Ingest(app.work, app.ids.next, ring, Senders(settings, credentials.live))
     return Context(
         app,
@@ -48,12 +50,14 @@ def compose(app: App[ErpSettings]) -> Context:
 async def start(app: App[ErpSettings]) -> Running:
     """Serve the RPCs; the process with the tasks also forgets raw pushes whose time is over."""
     context = compose(app)
-    await context.credentials.open()
+    is_first = app.first is app
+    if is_first:
+        await context.credentials.open()
     return Running(
         context=context,
         registers=(partial(pb_grpc.add_ErpServiceServicer_to_server, ErpServicer(context)),),
         names=(SERVICE_NAME,),
-        credentials=context.credentials,
+        credentials=context.credentials if is_first else None,
         sealed=SealedData(context.ring, SEALED),
         open_work=(Quarantined(app, context.quarantine),),
         background=(context.retention.run,) if "tasks" in app.roles else (),

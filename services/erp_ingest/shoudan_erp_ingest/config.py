@@ -26,6 +26,8 @@ RULES = TypeAdapter(dict[str, SenderRule])
 class ErpSettings(SealingSettings):
     """What ERP ingest needs beyond every service."""
 
+    shardable: ClassVar[bool] = True
+
     masked: ClassVar[frozenset[str]] = frozenset(
         {
             "buyer_account",

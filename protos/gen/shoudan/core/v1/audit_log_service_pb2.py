@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
+from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'shoudan/core/v1/audit_log_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\"\xcb\x02\n\x0b\x41uditLogRow\x12\n\n\x02id\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x61ller_kind\x18\x05 \x01(\t\x12\x12\n\ncaller_ref\x18\x06 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x07 \x01(\t\x12\x14\n\x0csubject_kind\x18\x08 \x01(\t\x12\x13\n\x0bsubject_key\x18\t \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\n \x01(\t\x12\r\n\x05\x61\x66ter\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x13\n\x0bproposal_id\x18\x0e \x01(\x03\x12\x0f\n\x07outcome\x18\x0f \x01(\t\x12\x10\n\x08\x62lock_no\x18\x10 \x01(\x05\"\xe6\x01\n\x0e\x41uditLogFilter\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncaller_ref\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x14\n\x0csubject_kind\x18\x05 \x01(\t\x12\x13\n\x0bsubject_key\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x13\n\x0bproposal_id\x18\x08 \x01(\x03\"m\n\x13ListAuditLogRequest\x12/\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1f.shoudan.core.v1.AuditLogFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x14ListAuditLogResponse\x12*\n\x04rows\x18\x01 \x03(\x0b\x32\x1c.shoudan.core.v1.AuditLogRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x15\x45xportAuditLogRequest\x12/\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1f.shoudan.core.v1.AuditLogFilter\x12\x10\n\x08\x61\x66ter_id\x18\x02 \x01(\x03\"D\n\x16\x45xportAuditLogResponse\x12*\n\x04rows\x18\x01 \x03(\x0b\x32\x1c.shoudan.core.v1.AuditLogRow\"_\n\x15VerifyAuditLogRequest\x12\x12\n\npage_token\x18\x01 \x01(\t\x12\x19\n\x11\x65xpected_block_no\x18\x02 \x01(\x05\x12\x17\n\x0f\x65xpected_digest\x18\x03 \x01(\x0c\"\xa3\x02\n\x16VerifyAuditLogResponse\x12\x41\n\x08\x66indings\x18\x01 \x03(\x0b\x32/.shoudan.core.v1.VerifyAuditLogResponse.Finding\x12\x0e\n\x06\x62locks\x18\x02 \x01(\x05\x12\x0c\n\x04rows\x18\x03 \x01(\x05\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\x12\x15\n\rlast_block_no\x18\x05 \x01(\x05\x12\x13\n\x0blast_digest\x18\x06 \x01(\x0c\x1a\x63\n\x07\x46inding\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x13\n\x0b\x66irst_block\x18\x02 \x01(\x05\x12\x12\n\nlast_block\x18\x03 \x01(\x05\x12\x10\n\x08\x66irst_id\x18\x04 \x01(\x03\x12\x0f\n\x07last_id\x18\x05 \x01(\x03\"h\n\x0e\x41uditLogSealed\x12\x10\n\x08\x62lock_no\x18\x01 \x01(\x05\x12\x11\n\trow_count\x18\x02 \x01(\x05\x12\x10\n\x08\x66irst_id\x18\x03 \x01(\x03\x12\x0f\n\x07last_id\x18\x04 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x32\xa1\x03\n\x0f\x41uditLogService\x12~\n\x0cListAuditLog\x12$.shoudan.core.v1.ListAuditLogRequest\x1a%.shoudan.core.v1.ListAuditLogResponse\"!\xf2\xb5\x18\x1d\x12\x03ops\x12\x0f\x66inance-checker\x12\x05\x61\x64min\x12\x86\x01\n\x0e\x45xportAuditLog\x12&.shoudan.core.v1.ExportAuditLogRequest\x1a\'.shoudan.core.v1.ExportAuditLogResponse\"!\xf2\xb5\x18\x1d\x12\x03ops\x12\x0f\x66inance-checker\x12\x05\x61\x64min0\x01\x12\x84\x01\n\x0eVerifyAuditLog\x12&.shoudan.core.v1.VerifyAuditLogRequest\x1a\'.shoudan.core.v1.VerifyAuditLogResponse\"!\xf2\xb5\x18\x1d\x12\x03ops\x12\x0f\x66inance-checker\x12\x05\x61\x64minb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'shoudan/core/v1/audit_log_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\"\xcb\x02\n\x0b\x41uditLogRow\x12\n\n\x02id\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x61ller_kind\x18\x05 \x01(\t\x12\x12\n\ncaller_ref\x18\x06 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x07 \x01(\t\x12\x14\n\x0csubject_kind\x18\x08 \x01(\t\x12\x13\n\x0bsubject_key\x18\t \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\n \x01(\t\x12\r\n\x05\x61\x66ter\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x12\n\nrequest_id\x18\r \x01(\t\x12\x13\n\x0bproposal_id\x18\x0e \x01(\x03\x12\x0f\n\x07outcome\x18\x0f \x01(\t\x12\x10\n\x08\x62lock_no\x18\x10 \x01(\x05\"\xe6\x01\n\x0e\x41uditLogFilter\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncaller_ref\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x14\n\x0csubject_kind\x18\x05 \x01(\t\x12\x13\n\x0bsubject_key\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x13\n\x0bproposal_id\x18\x08 \x01(\x03\"m\n\x13ListAuditLogRequest\x12/\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1f.shoudan.core.v1.AuditLogFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x14ListAuditLogResponse\x12*\n\x04rows\x18\x01 \x03(\x0b\x32\x1c.shoudan.core.v1.AuditLogRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x15\x45xportAuditLogRequest\x12/\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1f.shoudan.core.v1.AuditLogFilter\x12\x10\n\x08\x61\x66ter_id\x18\x02 \x01(\x03\"D\n\x16\x45xportAuditLogResponse\x12*\n\x04rows\x18\x01 \x03(\x0b\x32\x1c.shoudan.core.v1.AuditLogRow\"_\n\x15VerifyAuditLogRequest\x12\x12\n\npage_token\x18\x01 \x01(\t\x12\x19\n\x11\x65xpected_block_no\x18\x02 \x01(\x05\x12\x17\n\x0f\x65xpected_digest\x18\x03 \x01(\x0c\"\xa3\x02\n\x16VerifyAuditLogResponse\x12\x41\n\x08\x66indings\x18\x01 \x03(\x0b\x32/.shoudan.core.v1.VerifyAuditLogResponse.Finding\x12\x0e\n\x06\x62locks\x18\x02 \x01(\x05\x12\x0c\n\x04rows\x18\x03 \x01(\x05\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\x12\x15\n\rlast_block_no\x18\x05 \x01(\x05\x12\x13\n\x0blast_digest\x18\x06 \x01(\x0c\x1a\x63\n\x07\x46inding\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x13\n\x0b\x66irst_block\x18\x02 \x01(\x05\x12\x12\n\nlast_block\x18\x03 \x01(\x05\x12\x10\n\x08\x66irst_id\x18\x04 \x01(\x03\x12\x0f\n\x07last_id\x18\x05 \x01(\x03\"h\n\x0e\x41uditLogSealed\x12\x10\n\x08\x62lock_no\x18\x01 \x01(\x05\x12\x11\n\trow_count\x18\x02 \x01(\x05\x12\x10\n\x08\x66irst_id\x18\x03 \x01(\x03\x12\x0f\n\x07last_id\x18\x04 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x32\xb7\x03\n\x0f\x41uditLogService\x12\x89\x01\n\x0cListAuditLog\x12$.shoudan.core.v1.ListAuditLogRequest\x1a%.shoudan.core.v1.ListAuditLogResponse\",\xf2\xb5\x18\x1d\x12\x03ops\x12\x0f\x66inance-checker\x12\x05\x61\x64min\xfa\xb5\x18\x07\x30\x01:\x03-id\x12\x90\x01\n\x0e\x45xportAuditLog\x12&.shoudan.core.v1.ExportAuditLogRequest\x1a\'.shoudan.core.v1.ExportAuditLogResponse\"+\xf2\xb5\x18\x1d\x12\x03ops\x12\x0f\x66inance-checker\x12\x05\x61\x64min\xfa\xb5\x18\x06\x30\x01:\x02id0\x01\x12\x84\x01\n\x0eVerifyAuditLog\x12&.shoudan.core.v1.VerifyAuditLogRequest\x1a\'.shoudan.core.v1.VerifyAuditLogResponse\"!\xf2\xb5\x18\x1d\x12\x03ops\x12\x0f\x66inance-checker\x12\x05\x61\x64minb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,31 +35,31 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.core.v1.audit_log_s
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUDITLOGSERVICE'].methods_by_name['ListAuditLog']._loaded_options = None
-  _globals['_AUDITLOGSERVICE'].methods_by_name['ListAuditLog']._serialized_options = b'\362\265\030\035\022\003ops\022\017finance-checker\022\005admin'
+  _globals['_AUDITLOGSERVICE'].methods_by_name['ListAuditLog']._serialized_options = b'\362\265\030\035\022\003ops\022\017finance-checker\022\005admin\372\265\030\0070\001:\003-id'
   _globals['_AUDITLOGSERVICE'].methods_by_name['ExportAuditLog']._loaded_options = None
-  _globals['_AUDITLOGSERVICE'].methods_by_name['ExportAuditLog']._serialized_options = b'\362\265\030\035\022\003ops\022\017finance-checker\022\005admin'
+  _globals['_AUDITLOGSERVICE'].methods_by_name['ExportAuditLog']._serialized_options = b'\362\265\030\035\022\003ops\022\017finance-checker\022\005admin\372\265\030\0060\001:\002id'
   _globals['_AUDITLOGSERVICE'].methods_by_name['VerifyAuditLog']._loaded_options = None
   _globals['_AUDITLOGSERVICE'].methods_by_name['VerifyAuditLog']._serialized_options = b'\362\265\030\035\022\003ops\022\017finance-checker\022\005admin'
-  _globals['_AUDITLOGROW']._serialized_start=125
-  _globals['_AUDITLOGROW']._serialized_end=456
-  _globals['_AUDITLOGFILTER']._serialized_start=459
-  _globals['_AUDITLOGFILTER']._serialized_end=689
-  _globals['_LISTAUDITLOGREQUEST']._serialized_start=691
-  _globals['_LISTAUDITLOGREQUEST']._serialized_end=800
-  _globals['_LISTAUDITLOGRESPONSE']._serialized_start=802
-  _globals['_LISTAUDITLOGRESPONSE']._serialized_end=893
-  _globals['_EXPORTAUDITLOGREQUEST']._serialized_start=895
-  _globals['_EXPORTAUDITLOGREQUEST']._serialized_end=985
-  _globals['_EXPORTAUDITLOGRESPONSE']._serialized_start=987
-  _globals['_EXPORTAUDITLOGRESPONSE']._serialized_end=1055
-  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=1057
-  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=1152
-  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=1155
-  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=1446
-  _globals['_VERIFYAUDITLOGRESPONSE_FINDING']._serialized_start=1347
-  _globals['_VERIFYAUDITLOGRESPONSE_FINDING']._serialized_end=1446
-  _globals['_AUDITLOGSEALED']._serialized_start=1448
-  _globals['_AUDITLOGSEALED']._serialized_end=1552
-  _globals['_AUDITLOGSERVICE']._serialized_start=1555
-  _globals['_AUDITLOGSERVICE']._serialized_end=1972
+  _globals['_AUDITLOGROW']._serialized_start=155
+  _globals['_AUDITLOGROW']._serialized_end=486
+  _globals['_AUDITLOGFILTER']._serialized_start=489
+  _globals['_AUDITLOGFILTER']._serialized_end=719
+  _globals['_LISTAUDITLOGREQUEST']._serialized_start=721
+  _globals['_LISTAUDITLOGREQUEST']._serialized_end=830
+  _globals['_LISTAUDITLOGRESPONSE']._serialized_start=832
+  _globals['_LISTAUDITLOGRESPONSE']._serialized_end=923
+  _globals['_EXPORTAUDITLOGREQUEST']._serialized_start=925
+  _globals['_EXPORTAUDITLOGREQUEST']._serialized_end=1015
+  _globals['_EXPORTAUDITLOGRESPONSE']._serialized_start=1017
+  _globals['_EXPORTAUDITLOGRESPONSE']._serialized_end=1085
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=1087
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=1182
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=1185
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=1476
+  _globals['_VERIFYAUDITLOGRESPONSE_FINDING']._serialized_start=1377
+  _globals['_VERIFYAUDITLOGRESPONSE_FINDING']._serialized_end=1476
+  _globals['_AUDITLOGSEALED']._serialized_start=1478
+  _globals['_AUDITLOGSEALED']._serialized_end=1582
+  _globals['_AUDITLOGSERVICE']._serialized_start=1585
+  _globals['_AUDITLOGSERVICE']._serialized_end=2024
 # @@protoc_insertion_point(module_scope)

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
+from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(shoudan/core/v1/credential_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\"\xac\x03\n\nCredential\x12\x15\n\rcredential_id\x18\x01 \x01(\x03\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x31\n\x06status\x18\x05 \x01(\x0e\x32!.shoudan.core.v1.CredentialStatus\x12.\n\nnot_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_used_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\n \x01(\t\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x10\n\x08\x65nded_by\x18\x0c \x01(\t\x12\x14\n\x0c\x65nded_reason\x18\r \x01(\t\x12\x10\n\x08readable\x18\x0e \x01(\x08\"\xd7\x01\n\x16IssueCredentialRequest\x12\x13\n\x0brequest_key\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12.\n\nnot_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\"l\n\x17IssueCredentialResponse\x12/\n\ncredential\x18\x01 \x01(\x0b\x32\x1b.shoudan.core.v1.Credential\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08repeated\x18\x03 \x01(\x08\"\x8a\x01\n\x17RotateCredentialRequest\x12\x13\n\x0brequest_key\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12\x11\n\toverlap_s\x18\x05 \x01(\x03\x12\n\n\x02\x62y\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\x9c\x01\n\x18RotateCredentialResponse\x12/\n\ncredential\x18\x01 \x01(\x0b\x32\x1b.shoudan.core.v1.Credential\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08repeated\x18\x03 \x01(\x08\x12-\n\x08retiring\x18\x04 \x03(\x0b\x32\x1b.shoudan.core.v1.Credential\"L\n\x17RevokeCredentialRequest\x12\x15\n\rcredential_id\x18\x01 \x01(\x03\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"]\n\x18RevokeCredentialResponse\x12/\n\ncredential\x18\x01 \x01(\x0b\x32\x1b.shoudan.core.v1.Credential\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"k\n\x16ListCredentialsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\r\n\x05\x65nded\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"s\n\x17ListCredentialsResponse\x12\x30\n\x0b\x63redentials\x18\x01 \x03(\x0b\x32\x1b.shoudan.core.v1.Credential\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05kinds\x18\x03 \x03(\t\"G\n\x17\x46\x65tchCredentialsRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04used\x18\x03 \x03(\x03\"l\n\x18\x46\x65tchCredentialsResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x11\n\tunchanged\x18\x02 \x01(\x08\x12,\n\x07secrets\x18\x03 \x03(\x0b\x32\x1b.shoudan.core.v1.LiveSecret\"\xb1\x01\n\nLiveSecret\x12\x15\n\rcredential_id\x18\x01 \x01(\x03\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12.\n\nnot_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x96\x01\n\x11\x43redentialChanged\x12\x15\n\rcredential_id\x18\x01 \x01(\x03\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x31\n\x06status\x18\x04 \x01(\x0e\x32!.shoudan.core.v1.CredentialStatus\x12\n\n\x02\x62y\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t*\xb1\x01\n\x10\x43redentialStatus\x12!\n\x1d\x43REDENTIAL_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43REDENTIAL_STATUS_ACTIVE\x10\n\x12\x1e\n\x1a\x43REDENTIAL_STATUS_RETIRING\x10\x14\x12\x1d\n\x19\x43REDENTIAL_STATUS_REVOKED\x10Z\x12\x1d\n\x19\x43REDENTIAL_STATUS_EXPIRED\x10[2\xed\x04\n\x11\x43redentialService\x12v\n\x0fIssueCredential\x12\'.shoudan.core.v1.IssueCredentialRequest\x1a(.shoudan.core.v1.IssueCredentialResponse\"\x10\xf2\xb5\x18\x0c\x12\x03ops\x12\x05\x61\x64min\x12y\n\x10RotateCredential\x12(.shoudan.core.v1.RotateCredentialRequest\x1a).shoudan.core.v1.RotateCredentialResponse\"\x10\xf2\xb5\x18\x0c\x12\x03ops\x12\x05\x61\x64min\x12y\n\x10RevokeCredential\x12(.shoudan.core.v1.RevokeCredentialRequest\x1a).shoudan.core.v1.RevokeCredentialResponse\"\x10\xf2\xb5\x18\x0c\x12\x03ops\x12\x05\x61\x64min\x12r\n\x0fListCredentials\x12\'.shoudan.core.v1.ListCredentialsRequest\x1a(.shoudan.core.v1.ListCredentialsResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12v\n\x10\x46\x65tchCredentials\x12(.shoudan.core.v1.FetchCredentialsRequest\x1a).shoudan.core.v1.FetchCredentialsResponse\"\r\xf2\xb5\x18\t\n\x07gatewayb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(shoudan/core/v1/credential_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\"\xac\x03\n\nCredential\x12\x15\n\rcredential_id\x18\x01 \x01(\x03\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x31\n\x06status\x18\x05 \x01(\x0e\x32!.shoudan.core.v1.CredentialStatus\x12.\n\nnot_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_used_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\n \x01(\t\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x10\n\x08\x65nded_by\x18\x0c \x01(\t\x12\x14\n\x0c\x65nded_reason\x18\r \x01(\t\x12\x10\n\x08readable\x18\x0e \x01(\x08\"\xd7\x01\n\x16IssueCredentialRequest\x12\x13\n\x0brequest_key\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12.\n\nnot_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\"l\n\x17IssueCredentialResponse\x12/\n\ncredential\x18\x01 \x01(\x0b\x32\x1b.shoudan.core.v1.Credential\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08repeated\x18\x03 \x01(\x08\"\x8a\x01\n\x17RotateCredentialRequest\x12\x13\n\x0brequest_key\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12\x11\n\toverlap_s\x18\x05 \x01(\x03\x12\n\n\x02\x62y\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\x9c\x01\n\x18RotateCredentialResponse\x12/\n\ncredential\x18\x01 \x01(\x0b\x32\x1b.shoudan.core.v1.Credential\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08repeated\x18\x03 \x01(\x08\x12-\n\x08retiring\x18\x04 \x03(\x0b\x32\x1b.shoudan.core.v1.Credential\"L\n\x17RevokeCredentialRequest\x12\x15\n\rcredential_id\x18\x01 \x01(\x03\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"]\n\x18RevokeCredentialResponse\x12/\n\ncredential\x18\x01 \x01(\x0b\x32\x1b.shoudan.core.v1.Credential\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"k\n\x16ListCredentialsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\r\n\x05\x65nded\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"s\n\x17ListCredentialsResponse\x12\x30\n\x0b\x63redentials\x18\x01 \x03(\x0b\x32\x1b.shoudan.core.v1.Credential\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05kinds\x18\x03 \x03(\t\"G\n\x17\x46\x65tchCredentialsRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04used\x18\x03 \x03(\x03\"l\n\x18\x46\x65tchCredentialsResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x11\n\tunchanged\x18\x02 \x01(\x08\x12,\n\x07secrets\x18\x03 \x03(\x0b\x32\x1b.shoudan.core.v1.LiveSecret\"\xb1\x01\n\nLiveSecret\x12\x15\n\rcredential_id\x18\x01 \x01(\x03\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06secret\x18\x04 \x01(\t\x12.\n\nnot_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x96\x01\n\x11\x43redentialChanged\x12\x15\n\rcredential_id\x18\x01 \x01(\x03\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x31\n\x06status\x18\x04 \x01(\x0e\x32!.shoudan.core.v1.CredentialStatus\x12\n\n\x02\x62y\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t*\xb1\x01\n\x10\x43redentialStatus\x12!\n\x1d\x43REDENTIAL_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43REDENTIAL_STATUS_ACTIVE\x10\n\x12\x1e\n\x1a\x43REDENTIAL_STATUS_RETIRING\x10\x14\x12\x1d\n\x19\x43REDENTIAL_STATUS_REVOKED\x10Z\x12\x1d\n\x19\x43REDENTIAL_STATUS_EXPIRED\x10[2\x8b\x05\n\x11\x43redentialService\x12|\n\x0fIssueCredential\x12\'.shoudan.core.v1.IssueCredentialRequest\x1a(.shoudan.core.v1.IssueCredentialResponse\"\x16\xf2\xb5\x18\x0c\x12\x03ops\x12\x05\x61\x64min\xfa\xb5\x18\x02\x08\x01\x12\x7f\n\x10RotateCredential\x12(.shoudan.core.v1.RotateCredentialRequest\x1a).shoudan.core.v1.RotateCredentialResponse\"\x16\xf2\xb5\x18\x0c\x12\x03ops\x12\x05\x61\x64min\xfa\xb5\x18\x02\x08\x01\x12\x7f\n\x10RevokeCredential\x12(.shoudan.core.v1.RevokeCredentialRequest\x1a).shoudan.core.v1.RevokeCredentialResponse\"\x16\xf2\xb5\x18\x0c\x12\x03ops\x12\x05\x61\x64min\xfa\xb5\x18\x02\x08\x01\x12x\n\x0fListCredentials\x12\'.shoudan.core.v1.ListCredentialsRequest\x1a(.shoudan.core.v1.ListCredentialsResponse\"\x12\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x02\x08\x01\x12|\n\x10\x46\x65tchCredentials\x12(.shoudan.core.v1.FetchCredentialsRequest\x1a).shoudan.core.v1.FetchCredentialsResponse\"\x13\xf2\xb5\x18\t\n\x07gateway\xfa\xb5\x18\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,43 +35,43 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.core.v1.credential_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREDENTIALSERVICE'].methods_by_name['IssueCredential']._loaded_options = None
-  _globals['_CREDENTIALSERVICE'].methods_by_name['IssueCredential']._serialized_options = b'\362\265\030\014\022\003ops\022\005admin'
+  _globals['_CREDENTIALSERVICE'].methods_by_name['IssueCredential']._serialized_options = b'\362\265\030\014\022\003ops\022\005admin\372\265\030\002\010\001'
   _globals['_CREDENTIALSERVICE'].methods_by_name['RotateCredential']._loaded_options = None
-  _globals['_CREDENTIALSERVICE'].methods_by_name['RotateCredential']._serialized_options = b'\362\265\030\014\022\003ops\022\005admin'
+  _globals['_CREDENTIALSERVICE'].methods_by_name['RotateCredential']._serialized_options = b'\362\265\030\014\022\003ops\022\005admin\372\265\030\002\010\001'
   _globals['_CREDENTIALSERVICE'].methods_by_name['RevokeCredential']._loaded_options = None
-  _globals['_CREDENTIALSERVICE'].methods_by_name['RevokeCredential']._serialized_options = b'\362\265\030\014\022\003ops\022\005admin'
+  _globals['_CREDENTIALSERVICE'].methods_by_name['RevokeCredential']._serialized_options = b'\362\265\030\014\022\003ops\022\005admin\372\265\030\002\010\001'
   _globals['_CREDENTIALSERVICE'].methods_by_name['ListCredentials']._loaded_options = None
-  _globals['_CREDENTIALSERVICE'].methods_by_name['ListCredentials']._serialized_options = b'\362\265\030\010\022\006viewer'
+  _globals['_CREDENTIALSERVICE'].methods_by_name['ListCredentials']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\002\010\001'
   _globals['_CREDENTIALSERVICE'].methods_by_name['FetchCredentials']._loaded_options = None
-  _globals['_CREDENTIALSERVICE'].methods_by_name['FetchCredentials']._serialized_options = b'\362\265\030\t\n\007gateway'
-  _globals['_CREDENTIALSTATUS']._serialized_start=2100
-  _globals['_CREDENTIALSTATUS']._serialized_end=2277
-  _globals['_CREDENTIAL']._serialized_start=126
-  _globals['_CREDENTIAL']._serialized_end=554
-  _globals['_ISSUECREDENTIALREQUEST']._serialized_start=557
-  _globals['_ISSUECREDENTIALREQUEST']._serialized_end=772
-  _globals['_ISSUECREDENTIALRESPONSE']._serialized_start=774
-  _globals['_ISSUECREDENTIALRESPONSE']._serialized_end=882
-  _globals['_ROTATECREDENTIALREQUEST']._serialized_start=885
-  _globals['_ROTATECREDENTIALREQUEST']._serialized_end=1023
-  _globals['_ROTATECREDENTIALRESPONSE']._serialized_start=1026
-  _globals['_ROTATECREDENTIALRESPONSE']._serialized_end=1182
-  _globals['_REVOKECREDENTIALREQUEST']._serialized_start=1184
-  _globals['_REVOKECREDENTIALREQUEST']._serialized_end=1260
-  _globals['_REVOKECREDENTIALRESPONSE']._serialized_start=1262
-  _globals['_REVOKECREDENTIALRESPONSE']._serialized_end=1355
-  _globals['_LISTCREDENTIALSREQUEST']._serialized_start=1357
-  _globals['_LISTCREDENTIALSREQUEST']._serialized_end=1464
-  _globals['_LISTCREDENTIALSRESPONSE']._serialized_start=1466
-  _globals['_LISTCREDENTIALSRESPONSE']._serialized_end=1581
-  _globals['_FETCHCREDENTIALSREQUEST']._serialized_start=1583
-  _globals['_FETCHCREDENTIALSREQUEST']._serialized_end=1654
-  _globals['_FETCHCREDENTIALSRESPONSE']._serialized_start=1656
-  _globals['_FETCHCREDENTIALSRESPONSE']._serialized_end=1764
-  _globals['_LIVESECRET']._serialized_start=1767
-  _globals['_LIVESECRET']._serialized_end=1944
-  _globals['_CREDENTIALCHANGED']._serialized_start=1947
-  _globals['_CREDENTIALCHANGED']._serialized_end=2097
-  _globals['_CREDENTIALSERVICE']._serialized_start=2280
-  _globals['_CREDENTIALSERVICE']._serialized_end=2901
+  _globals['_CREDENTIALSERVICE'].methods_by_name['FetchCredentials']._serialized_options = b'\362\265\030\t\n\007gateway\372\265\030\002\010\001'
+  _globals['_CREDENTIALSTATUS']._serialized_start=2130
+  _globals['_CREDENTIALSTATUS']._serialized_end=2307
+  _globals['_CREDENTIAL']._serialized_start=156
+  _globals['_CREDENTIAL']._serialized_end=584
+  _globals['_ISSUECREDENTIALREQUEST']._serialized_start=587
+  _globals['_ISSUECREDENTIALREQUEST']._serialized_end=802
+  _globals['_ISSUECREDENTIALRESPONSE']._serialized_start=804
+  _globals['_ISSUECREDENTIALRESPONSE']._serialized_end=912
+  _globals['_ROTATECREDENTIALREQUEST']._serialized_start=915
+  _globals['_ROTATECREDENTIALREQUEST']._serialized_end=1053
+  _globals['_ROTATECREDENTIALRESPONSE']._serialized_start=1056
+  _globals['_ROTATECREDENTIALRESPONSE']._serialized_end=1212
+  _globals['_REVOKECREDENTIALREQUEST']._serialized_start=1214
+  _globals['_REVOKECREDENTIALREQUEST']._serialized_end=1290
+  _globals['_REVOKECREDENTIALRESPONSE']._serialized_start=1292
+  _globals['_REVOKECREDENTIALRESPONSE']._serialized_end=1385
+  _globals['_LISTCREDENTIALSREQUEST']._serialized_start=1387
+  _globals['_LISTCREDENTIALSREQUEST']._serialized_end=1494
+  _globals['_LISTCREDENTIALSRESPONSE']._serialized_start=1496
+  _globals['_LISTCREDENTIALSRESPONSE']._serialized_end=1611
+  _globals['_FETCHCREDENTIALSREQUEST']._serialized_start=1613
+  _globals['_FETCHCREDENTIALSREQUEST']._serialized_end=1684
+  _globals['_FETCHCREDENTIALSRESPONSE']._serialized_start=1686
+  _globals['_FETCHCREDENTIALSRESPONSE']._serialized_end=1794
+  _globals['_LIVESECRET']._serialized_start=1797
+  _globals['_LIVESECRET']._serialized_end=1974
+  _globals['_CREDENTIALCHANGED']._serialized_start=1977
+  _globals['_CREDENTIALCHANGED']._serialized_end=2127
+  _globals['_CREDENTIALSERVICE']._serialized_start=2310
+  _globals['_CREDENTIALSERVICE']._serialized_end=2961
 # @@protoc_insertion_point(module_scope)

@@ -114,6 +114,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Code: ALREADY_EXISTS. Metadata: proposal_id.
     """
+    ERROR_REASON_SHARD_AWAY: _ErrorReason.ValueType  # 27
+    """The database of a shard does not answer; requests of other shards are answered. Repeat by its key.
+
+    Code: UNAVAILABLE. Metadata: shard.
+    """
+    ERROR_REASON_NOT_FOR_SHARDS: _ErrorReason.ValueType  # 28
+    """The method cannot be answered by a service with several shards.
+
+    Code: UNIMPLEMENTED. Metadata: method.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons any service may refuse a call before its own rules are asked.
@@ -212,5 +222,15 @@ ERROR_REASON_PROPOSAL_DIFFERS: ErrorReason.ValueType  # 12
 """The maker used the key before for another call, reason or evidence; the first proposal stands.
 
 Code: ALREADY_EXISTS. Metadata: proposal_id.
+"""
+ERROR_REASON_SHARD_AWAY: ErrorReason.ValueType  # 27
+"""The database of a shard does not answer; requests of other shards are answered. Repeat by its key.
+
+Code: UNAVAILABLE. Metadata: shard.
+"""
+ERROR_REASON_NOT_FOR_SHARDS: ErrorReason.ValueType  # 28
+"""The method cannot be answered by a service with several shards.
+
+Code: UNIMPLEMENTED. Metadata: method.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

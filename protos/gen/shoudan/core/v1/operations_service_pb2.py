@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
 from shoudan.core.v1 import core_pb2 as shoudan_dot_core_dot_v1_dot_core__pb2
+from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(shoudan/core/v1/operations_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1ashoudan/core/v1/core.proto\"\xdd\x02\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nqueue_name\x18\x03 \x01(\t\x12\x10\n\x08order_no\x18\x04 \x01(\t\x12+\n\x06status\x18\x05 \x01(\x0e\x32\x1b.shoudan.core.v1.TaskStatus\x12\r\n\x05\x63ount\x18\x06 \x01(\x05\x12\x11\n\tmax_count\x18\x07 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_execute_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10max_execute_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\x0b \x01(\t\x12\x0f\n\x07payload\x18\x0c \x01(\t\"\x9c\x01\n\x10ListTasksRequest\x12-\n\x08statuses\x18\x01 \x03(\x0e\x32\x1b.shoudan.core.v1.TaskStatus\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nqueue_name\x18\x03 \x01(\t\x12\x10\n\x08order_no\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"R\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.shoudan.core.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"s\n\x11RetryTasksRequest\x12\x10\n\x08task_ids\x18\x01 \x03(\x03\x12\x13\n\x0b\x66\x61iled_name\x18\x02 \x01(\t\x12\x12\n\ndeadline_s\x18\x03 \x01(\x05\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x12\n\npage_token\x18\x05 \x01(\t\"<\n\x12RetryTasksResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x11PauseQueueRequest\x12\x12\n\nqueue_name\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"+\n\x12PauseQueueResponse\x12\x15\n\rpaused_queues\x18\x01 \x03(\t\"!\n\x11GetHistoryRequest\x12\x0c\n\x04keys\x18\x01 \x03(\t\"<\n\x12GetHistoryResponse\x12&\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.shoudan.core.v1.Event\"\x9f\x01\n\x13ReplayEventsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esubject_prefix\x18\x03 \x01(\t\x12\x12\n\npage_token\x18\x04 \x01(\t\">\n\x14ReplayEventsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x14\n\x12ListRestingRequest\"\xb3\x01\n\x13ListRestingResponse\x12\x38\n\x05hosts\x18\x01 \x03(\x0b\x32).shoudan.core.v1.ListRestingResponse.Host\x1a\x62\n\x04Host\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03off\x18\x04 \x01(\x08\x12\x0e\n\x06left_s\x18\x05 \x01(\x05\x12\x11\n\tfailing_s\x18\x06 \x01(\x05*o\n\nTaskStatus\x12\x14\n\x10TASK_STATUS_DONE\x10\x00\x12\x17\n\x13TASK_STATUS_WAITING\x10\x14\x12\x1a\n\x16TASK_STATUS_PROCESSING\x10\x1e\x12\x16\n\x12TASK_STATUS_FAILED\x10Z2\xf5\x04\n\x11OperationsService\x12`\n\tListTasks\x12!.shoudan.core.v1.ListTasksRequest\x1a\".shoudan.core.v1.ListTasksResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12`\n\nRetryTasks\x12\".shoudan.core.v1.RetryTasksRequest\x1a#.shoudan.core.v1.RetryTasksResponse\"\t\xf2\xb5\x18\x05\x12\x03ops\x12`\n\nPauseQueue\x12\".shoudan.core.v1.PauseQueueRequest\x1a#.shoudan.core.v1.PauseQueueResponse\"\t\xf2\xb5\x18\x05\x12\x03ops\x12j\n\nGetHistory\x12\".shoudan.core.v1.GetHistoryRequest\x1a#.shoudan.core.v1.GetHistoryResponse\"\x13\xf2\xb5\x18\x0f\n\x05order\x12\x06viewer\x12\x66\n\x0cReplayEvents\x12$.shoudan.core.v1.ReplayEventsRequest\x1a%.shoudan.core.v1.ReplayEventsResponse\"\t\xf2\xb5\x18\x05\x12\x03ops\x12\x66\n\x0bListResting\x12#.shoudan.core.v1.ListRestingRequest\x1a$.shoudan.core.v1.ListRestingResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(shoudan/core/v1/operations_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1ashoudan/core/v1/core.proto\x1a\x1cshoudan/core/v1/shards.proto\"\xdd\x02\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nqueue_name\x18\x03 \x01(\t\x12\x10\n\x08order_no\x18\x04 \x01(\t\x12+\n\x06status\x18\x05 \x01(\x0e\x32\x1b.shoudan.core.v1.TaskStatus\x12\r\n\x05\x63ount\x18\x06 \x01(\x05\x12\x11\n\tmax_count\x18\x07 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11next_execute_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10max_execute_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\x0b \x01(\t\x12\x0f\n\x07payload\x18\x0c \x01(\t\"\x9c\x01\n\x10ListTasksRequest\x12-\n\x08statuses\x18\x01 \x03(\x0e\x32\x1b.shoudan.core.v1.TaskStatus\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nqueue_name\x18\x03 \x01(\t\x12\x10\n\x08order_no\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"R\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.shoudan.core.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"s\n\x11RetryTasksRequest\x12\x10\n\x08task_ids\x18\x01 \x03(\x03\x12\x13\n\x0b\x66\x61iled_name\x18\x02 \x01(\t\x12\x12\n\ndeadline_s\x18\x03 \x01(\x05\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x12\n\npage_token\x18\x05 \x01(\t\"<\n\x12RetryTasksResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x11PauseQueueRequest\x12\x12\n\nqueue_name\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"+\n\x12PauseQueueResponse\x12\x15\n\rpaused_queues\x18\x01 \x03(\t\"!\n\x11GetHistoryRequest\x12\x0c\n\x04keys\x18\x01 \x03(\t\"<\n\x12GetHistoryResponse\x12&\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.shoudan.core.v1.Event\"\x9f\x01\n\x13ReplayEventsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esubject_prefix\x18\x03 \x01(\t\x12\x12\n\npage_token\x18\x04 \x01(\t\">\n\x14ReplayEventsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x14\n\x12ListRestingRequest\"\xb3\x01\n\x13ListRestingResponse\x12\x38\n\x05hosts\x18\x01 \x03(\x0b\x32).shoudan.core.v1.ListRestingResponse.Host\x1a\x62\n\x04Host\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03off\x18\x04 \x01(\x08\x12\x0e\n\x06left_s\x18\x05 \x01(\x05\x12\x11\n\tfailing_s\x18\x06 \x01(\x05*o\n\nTaskStatus\x12\x14\n\x10TASK_STATUS_DONE\x10\x00\x12\x17\n\x13TASK_STATUS_WAITING\x10\x14\x12\x1a\n\x16TASK_STATUS_PROCESSING\x10\x1e\x12\x16\n\x12TASK_STATUS_FAILED\x10Z2\xb3\x05\n\x11OperationsService\x12o\n\tListTasks\x12!.shoudan.core.v1.ListTasksRequest\x1a\".shoudan.core.v1.ListTasksResponse\"\x1b\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x0b\x30\x01:\x07task_id\x12\x66\n\nRetryTasks\x12\".shoudan.core.v1.RetryTasksRequest\x1a#.shoudan.core.v1.RetryTasksResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x30\x01\x12\x66\n\nPauseQueue\x12\".shoudan.core.v1.PauseQueueRequest\x1a#.shoudan.core.v1.PauseQueueResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x30\x01\x12\x80\x01\n\nGetHistory\x12\".shoudan.core.v1.GetHistoryRequest\x1a#.shoudan.core.v1.GetHistoryResponse\")\xf2\xb5\x18\x0f\n\x05order\x12\x06viewer\xfa\xb5\x18\x12\x30\x01:\x04time:\x08\x65vent_id\x12l\n\x0cReplayEvents\x12$.shoudan.core.v1.ReplayEventsRequest\x1a%.shoudan.core.v1.ReplayEventsResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x30\x01\x12l\n\x0bListResting\x12#.shoudan.core.v1.ListRestingRequest\x1a$.shoudan.core.v1.ListRestingResponse\"\x12\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,47 +36,47 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.core.v1.operations_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPERATIONSSERVICE'].methods_by_name['ListTasks']._loaded_options = None
-  _globals['_OPERATIONSSERVICE'].methods_by_name['ListTasks']._serialized_options = b'\362\265\030\010\022\006viewer'
+  _globals['_OPERATIONSSERVICE'].methods_by_name['ListTasks']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\0130\001:\007task_id'
   _globals['_OPERATIONSSERVICE'].methods_by_name['RetryTasks']._loaded_options = None
-  _globals['_OPERATIONSSERVICE'].methods_by_name['RetryTasks']._serialized_options = b'\362\265\030\005\022\003ops'
+  _globals['_OPERATIONSSERVICE'].methods_by_name['RetryTasks']._serialized_options = b'\362\265\030\005\022\003ops\372\265\030\0020\001'
   _globals['_OPERATIONSSERVICE'].methods_by_name['PauseQueue']._loaded_options = None
-  _globals['_OPERATIONSSERVICE'].methods_by_name['PauseQueue']._serialized_options = b'\362\265\030\005\022\003ops'
+  _globals['_OPERATIONSSERVICE'].methods_by_name['PauseQueue']._serialized_options = b'\362\265\030\005\022\003ops\372\265\030\0020\001'
   _globals['_OPERATIONSSERVICE'].methods_by_name['GetHistory']._loaded_options = None
-  _globals['_OPERATIONSSERVICE'].methods_by_name['GetHistory']._serialized_options = b'\362\265\030\017\n\005order\022\006viewer'
+  _globals['_OPERATIONSSERVICE'].methods_by_name['GetHistory']._serialized_options = b'\362\265\030\017\n\005order\022\006viewer\372\265\030\0220\001:\004time:\010event_id'
   _globals['_OPERATIONSSERVICE'].methods_by_name['ReplayEvents']._loaded_options = None
-  _globals['_OPERATIONSSERVICE'].methods_by_name['ReplayEvents']._serialized_options = b'\362\265\030\005\022\003ops'
+  _globals['_OPERATIONSSERVICE'].methods_by_name['ReplayEvents']._serialized_options = b'\362\265\030\005\022\003ops\372\265\030\0020\001'
   _globals['_OPERATIONSSERVICE'].methods_by_name['ListResting']._loaded_options = None
-  _globals['_OPERATIONSSERVICE'].methods_by_name['ListResting']._serialized_options = b'\362\265\030\010\022\006viewer'
-  _globals['_TASKSTATUS']._serialized_start=1584
-  _globals['_TASKSTATUS']._serialized_end=1695
-  _globals['_TASK']._serialized_start=154
-  _globals['_TASK']._serialized_end=503
-  _globals['_LISTTASKSREQUEST']._serialized_start=506
-  _globals['_LISTTASKSREQUEST']._serialized_end=662
-  _globals['_LISTTASKSRESPONSE']._serialized_start=664
-  _globals['_LISTTASKSRESPONSE']._serialized_end=746
-  _globals['_RETRYTASKSREQUEST']._serialized_start=748
-  _globals['_RETRYTASKSREQUEST']._serialized_end=863
-  _globals['_RETRYTASKSRESPONSE']._serialized_start=865
-  _globals['_RETRYTASKSRESPONSE']._serialized_end=925
-  _globals['_PAUSEQUEUEREQUEST']._serialized_start=927
-  _globals['_PAUSEQUEUEREQUEST']._serialized_end=1010
-  _globals['_PAUSEQUEUERESPONSE']._serialized_start=1012
-  _globals['_PAUSEQUEUERESPONSE']._serialized_end=1055
-  _globals['_GETHISTORYREQUEST']._serialized_start=1057
-  _globals['_GETHISTORYREQUEST']._serialized_end=1090
-  _globals['_GETHISTORYRESPONSE']._serialized_start=1092
-  _globals['_GETHISTORYRESPONSE']._serialized_end=1152
-  _globals['_REPLAYEVENTSREQUEST']._serialized_start=1155
-  _globals['_REPLAYEVENTSREQUEST']._serialized_end=1314
-  _globals['_REPLAYEVENTSRESPONSE']._serialized_start=1316
-  _globals['_REPLAYEVENTSRESPONSE']._serialized_end=1378
-  _globals['_LISTRESTINGREQUEST']._serialized_start=1380
-  _globals['_LISTRESTINGREQUEST']._serialized_end=1400
-  _globals['_LISTRESTINGRESPONSE']._serialized_start=1403
-  _globals['_LISTRESTINGRESPONSE']._serialized_end=1582
-  _globals['_LISTRESTINGRESPONSE_HOST']._serialized_start=1484
-  _globals['_LISTRESTINGRESPONSE_HOST']._serialized_end=1582
-  _globals['_OPERATIONSSERVICE']._serialized_start=1698
-  _globals['_OPERATIONSSERVICE']._serialized_end=2327
+  _globals['_OPERATIONSSERVICE'].methods_by_name['ListResting']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\002\010\001'
+  _globals['_TASKSTATUS']._serialized_start=1614
+  _globals['_TASKSTATUS']._serialized_end=1725
+  _globals['_TASK']._serialized_start=184
+  _globals['_TASK']._serialized_end=533
+  _globals['_LISTTASKSREQUEST']._serialized_start=536
+  _globals['_LISTTASKSREQUEST']._serialized_end=692
+  _globals['_LISTTASKSRESPONSE']._serialized_start=694
+  _globals['_LISTTASKSRESPONSE']._serialized_end=776
+  _globals['_RETRYTASKSREQUEST']._serialized_start=778
+  _globals['_RETRYTASKSREQUEST']._serialized_end=893
+  _globals['_RETRYTASKSRESPONSE']._serialized_start=895
+  _globals['_RETRYTASKSRESPONSE']._serialized_end=955
+  _globals['_PAUSEQUEUEREQUEST']._serialized_start=957
+  _globals['_PAUSEQUEUEREQUEST']._serialized_end=1040
+  _globals['_PAUSEQUEUERESPONSE']._serialized_start=1042
+  _globals['_PAUSEQUEUERESPONSE']._serialized_end=1085
+  _globals['_GETHISTORYREQUEST']._serialized_start=1087
+  _globals['_GETHISTORYREQUEST']._serialized_end=1120
+  _globals['_GETHISTORYRESPONSE']._serialized_start=1122
+  _globals['_GETHISTORYRESPONSE']._serialized_end=1182
+  _globals['_REPLAYEVENTSREQUEST']._serialized_start=1185
+  _globals['_REPLAYEVENTSREQUEST']._serialized_end=1344
+  _globals['_REPLAYEVENTSRESPONSE']._serialized_start=1346
+  _globals['_REPLAYEVENTSRESPONSE']._serialized_end=1408
+  _globals['_LISTRESTINGREQUEST']._serialized_start=1410
+  _globals['_LISTRESTINGREQUEST']._serialized_end=1430
+  _globals['_LISTRESTINGRESPONSE']._serialized_start=1433
+  _globals['_LISTRESTINGRESPONSE']._serialized_end=1612
+  _globals['_LISTRESTINGRESPONSE_HOST']._serialized_start=1514
+  _globals['_LISTRESTINGRESPONSE_HOST']._serialized_end=1612
+  _globals['_OPERATIONSSERVICE']._serialized_start=1728
+  _globals['_OPERATIONSSERVICE']._serialized_end=2419
 # @@protoc_insertion_point(module_scope)

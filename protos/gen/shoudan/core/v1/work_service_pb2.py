@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
+from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shoudan/core/v1/work_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\"\xab\x01\n\x08OpenWork\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08\x65vidence\x18\x05 \x01(\t\x12\x11\n\tdecisions\x18\x06 \x03(\t\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\ramount_micros\x18\x08 \x01(\x03\"X\n\x13ListOpenWorkRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"h\n\x14ListOpenWorkResponse\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.shoudan.core.v1.OpenWork\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05kinds\x18\x03 \x03(\t\"\\\n\x11\x44\x65\x63ideWorkRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"T\n\x12\x44\x65\x63ideWorkResponse\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08repeated\x18\x04 \x01(\x08\x32\x8b\x02\n\x0bWorkService\x12i\n\x0cListOpenWork\x12$.shoudan.core.v1.ListOpenWorkRequest\x1a%.shoudan.core.v1.ListOpenWorkResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12\x90\x01\n\nDecideWork\x12\".shoudan.core.v1.DecideWorkRequest\x1a#.shoudan.core.v1.DecideWorkResponse\"9\xf2\xb5\x18\x35\x12\x07support\x12\x03ops\x12\x0f\x66inance-checker\"\x03ops\"\x0f\x66inance-checkerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shoudan/core/v1/work_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\"\xab\x01\n\x08OpenWork\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08\x65vidence\x18\x05 \x01(\t\x12\x11\n\tdecisions\x18\x06 \x03(\t\x12)\n\x05since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\ramount_micros\x18\x08 \x01(\x03\"X\n\x13ListOpenWorkRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"h\n\x14ListOpenWorkResponse\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.shoudan.core.v1.OpenWork\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05kinds\x18\x03 \x03(\t\"\\\n\x11\x44\x65\x63ideWorkRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"T\n\x12\x44\x65\x63ideWorkResponse\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08repeated\x18\x04 \x01(\x08\x32\x9f\x02\n\x0bWorkService\x12t\n\x0cListOpenWork\x12$.shoudan.core.v1.ListOpenWorkRequest\x1a%.shoudan.core.v1.ListOpenWorkResponse\"\x17\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x07\x12\x03key0\x01\x12\x99\x01\n\nDecideWork\x12\".shoudan.core.v1.DecideWorkRequest\x1a#.shoudan.core.v1.DecideWorkResponse\"B\xf2\xb5\x18\x35\x12\x07support\x12\x03ops\x12\x0f\x66inance-checker\"\x03ops\"\x0f\x66inance-checker\xfa\xb5\x18\x05\x12\x03keyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +35,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.core.v1.work_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WORKSERVICE'].methods_by_name['ListOpenWork']._loaded_options = None
-  _globals['_WORKSERVICE'].methods_by_name['ListOpenWork']._serialized_options = b'\362\265\030\010\022\006viewer'
+  _globals['_WORKSERVICE'].methods_by_name['ListOpenWork']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\007\022\003key0\001'
   _globals['_WORKSERVICE'].methods_by_name['DecideWork']._loaded_options = None
-  _globals['_WORKSERVICE'].methods_by_name['DecideWork']._serialized_options = b'\362\265\0305\022\007support\022\003ops\022\017finance-checker\"\003ops\"\017finance-checker'
-  _globals['_OPENWORK']._serialized_start=120
-  _globals['_OPENWORK']._serialized_end=291
-  _globals['_LISTOPENWORKREQUEST']._serialized_start=293
-  _globals['_LISTOPENWORKREQUEST']._serialized_end=381
-  _globals['_LISTOPENWORKRESPONSE']._serialized_start=383
-  _globals['_LISTOPENWORKRESPONSE']._serialized_end=487
-  _globals['_DECIDEWORKREQUEST']._serialized_start=489
-  _globals['_DECIDEWORKREQUEST']._serialized_end=581
-  _globals['_DECIDEWORKRESPONSE']._serialized_start=583
-  _globals['_DECIDEWORKRESPONSE']._serialized_end=667
-  _globals['_WORKSERVICE']._serialized_start=670
-  _globals['_WORKSERVICE']._serialized_end=937
+  _globals['_WORKSERVICE'].methods_by_name['DecideWork']._serialized_options = b'\362\265\0305\022\007support\022\003ops\022\017finance-checker\"\003ops\"\017finance-checker\372\265\030\005\022\003key'
+  _globals['_OPENWORK']._serialized_start=150
+  _globals['_OPENWORK']._serialized_end=321
+  _globals['_LISTOPENWORKREQUEST']._serialized_start=323
+  _globals['_LISTOPENWORKREQUEST']._serialized_end=411
+  _globals['_LISTOPENWORKRESPONSE']._serialized_start=413
+  _globals['_LISTOPENWORKRESPONSE']._serialized_end=517
+  _globals['_DECIDEWORKREQUEST']._serialized_start=519
+  _globals['_DECIDEWORKREQUEST']._serialized_end=611
+  _globals['_DECIDEWORKRESPONSE']._serialized_start=613
+  _globals['_DECIDEWORKRESPONSE']._serialized_end=697
+  _globals['_WORKSERVICE']._serialized_start=700
+  _globals['_WORKSERVICE']._serialized_end=987
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,217 @@
+"""The router before the shards of a process: each request goes where the contract says, in this process.
+
+It stands where a server stands while servicers register, once for each shard, and registers their methods at
+the real server as one. Callers, rights, deadlines and the audit log stand before it, as before any servicer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import grpc
+from grpc import StatusCode as Code
+
+from shoudan_kit.db.errors import away
+from shoudan_kit.rpc import shard_pages
+from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.rpc.refusal import KitRefusal, Refusal, Refused
+from shoudan_kit.rpc.shard_pages import TokenInvalid, every
+from shoudan_kit.rpc.shard_routes import Route, added, route_of
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
+Methods = dict[tuple[str, str], Handler]
+REFUSAL: Final = "refusal"  # the field of an item's answer that says why not
+
+
+class ShardAway(KitRefusal, code=Code.UNAVAILABLE):
+    """The database of a shard does not answer; requests of other shards are answered. Repeat by its key."""
+
+    shard: int
+
+
+class NotForShards(KitRefusal, code=Code.UNIMPLEMENTED):
+    """The method cannot be answered by a service with several shards."""
+
+    method: str
+
+
+class _Capture:
+    """Stands for the server while the servicers of one shard register."""
+
+    def __init__(self, methods: Methods) -> None:
+        self._methods = methods
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """The same methods without their names."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """The methods of one service."""
+        self._methods |= {(service, name): one for name, one in handlers.items()}
+
+
+class Router:
+    """The methods of every shard of one process. The first is added before it registers, others when open."""
+
+    def __init__(self, shards: int) -> None:
+        self._shards: list[Methods] = [{} for _ in range(shards)]
+
+    def add(self, shard: int, registers: Iterable[Callable[[Any], None]]) -> None:
+        """The servicers of one shard; it is routed to from now on."""
+        methods: Methods = {}
+        for register in registers:
+            register(_Capture(methods))
+        self._shards[shard] = methods
+
+    def register(self, server: Any) -> None:
+        """Add every method of the first shard to a server, as one of all shards."""
+        services: dict[str, dict[str, Handler]] = {}
+        for (service, name), handler in self._shards[0].items():
+            services.setdefault(service, {})[name] = self._routed(service, name, handler)
+        for service, handlers in services.items():
+            server.add_registered_method_handlers(service, handlers)
+
+    def _routed(self, service: str, name: str, handler: Handler) -> Handler:
+        coders = (handler.request_deserializer, handler.response_serializer)
+        route = route_of(service, name)
+        call = _Call(self, (service, name), route) if route is not None else None
+        if handler.response_streaming:
+            behaviour: Any = partial(_refuse_stream, name) if call is None else call.stream
+            return grpc.unary_stream_rpc_method_handler(behaviour, *coders)
+        behaviour = partial(_refuse, name) if call is None else call.unary
+        return grpc.unary_unary_rpc_method_handler(behaviour, *coders)
+
+    @property
+    def count(self) -> int:
+        """How many shards there are."""
+        return len(self._shards)
+
+    def method(self, shard: int, name: tuple[str, str]) -> Handler:
+        """A shard's own method. Raises ShardAway before it is open."""
+        found = self._shards[shard].get(name)
+        if found is None:
+            raise ShardAway(shard)
+        return found
+
+
+async def _refuse(name: str, _request: Any, _context: RpcContext) -> Any:
+    raise NotForShards(name)
+
+
+async def _refuse_stream(name: str, _request: Any, _context: RpcContext) -> AsyncIterator[Any]:
+    raise NotForShards(name)
+    yield  # a generator, as what it stands for
+
+
+class _Call:
+    """One method over all shards."""
+
+    def __init__(self, router: Router, name: tuple[str, str], route: Route) -> None:
+        self._router, self._name, self._route = router, name, route
+
+    async def unary(self, request: Any, context: RpcContext) -> Any:
+        """The answer of one shard, or those of several put together."""
+        route, shards = self._route, self._router.count
+        if route.items:
+            return await self._split(request, context)
+        shard = route.shard(request, shards)
+        if shard is not None:
+            return await self._ask(context, shard, request)
+        ask = partial(self._ask, context)
+        if route.paged:
+            try:
+                return await shard_pages.page(route, request, shards, ask)
+            except TokenInvalid:
+                words = "page_token is not one of ours"
+                return await context.abort(Code.INVALID_ARGUMENT, words)
+        whole = added(await every(ask(one, request) for one in range(shards)), route)
+        if route.order:
+            listed = getattr(whole, route.listed)
+            listed.sort(key=route.place)
+        return whole
+
+    async def stream(self, request: Any, context: RpcContext) -> AsyncIterator[Any]:
+        """The answers of one shard, or those of all in the order of their items."""
+        router, route = self._router, self._route
+        shard = route.shard(request, router.count)
+        numbers = range(router.count) if shard is None else (shard,)
+        handlers = {one: router.method(one, self._name) for one in numbers}
+        begun = {one: _begun(handler, request, context) for one, handler in handlers.items()}
+        if shard is not None:
+            async for answer in begun[shard]:
+                yield answer
+            return
+        async for answer in shard_pages.stream(route, begun):
+            yield answer
+
+    async def _ask(self, context: RpcContext, shard: int, request: Any) -> Any:
+        handler: Any = self._router.method(shard, self._name)
+        try:
+            return await handler.unary_unary(request, context)
+        except Exception as error:
+            if away(error):
+                raise ShardAway(shard) from error
+            raise
+
+    async def _split(self, request: Any, context: RpcContext) -> Any:
+        """Each item to its shard, the answers in the order of the items."""
+        route, items = self._route, getattr(request, self._route.items)
+        places: dict[int, list[int]] = {}
+        for place, item in enumerate(items):
+            shard = route.shard(item, self._router.count)
+            assert shard is not None, "an item has a shard"
+            places.setdefault(shard, []).append(place)
+        if len(places) <= 1:
+            return await self._ask(context, next(iter(places), 0), request)
+        answers = await asyncio.gather(
+            *(
+                self._ask(context, shard, _part(request, route.items, [items[n] for n in numbers]))
+                for shard, numbers in places.items()
+            ),
+            return_exceptions=True,
+        )
+        whole = next((type(one)() for one in answers if not isinstance(one, BaseException)), None)
+        if whole is None:
+            raise _raised(answers[0])
+        results = getattr(whole, route.results)
+        kind = results.add().__class__
+        results.clear()
+        found: list[Any] = [None] * len(items)
+        for numbers, answer in zip(places.values(), answers, strict=True):
+            ours = (
+                [_refused(kind, answer)] * len(numbers)
+                if isinstance(answer, BaseException)
+                else getattr(answer, route.results)
+            )
+            for n, one in zip(numbers, ours, strict=True):
+                found[n] = one
+        results.extend(found)
+        return whole
+
+
+def _begun(handler: Any, request: Any, context: RpcContext) -> AsyncIterator[Any]:
+    return handler.unary_stream(request, context)
+
+
+def _part(request: Any, field: str, items: Sequence[Any]) -> Any:
+    """The same request with some of its items."""
+    made = type(request)()
+    for other, value in request.ListFields():
+        if other.name != field and other.message_type is None:
+            setattr(made, other.name, value)
+    getattr(made, field).extend(items)
+    return made
+
+
+def _refused(kind: type[Any], error: BaseException) -> Any:
+    """The answer of an item whose shard refused its part of the call. Raises what no item can say."""
+    if not isinstance(error, Refusal | Refused) or REFUSAL not in kind.DESCRIPTOR.fields_by_name:
+        raise error
+    return kind(**{REFUSAL: error.to_proto()})
+
+
+def _raised(error: BaseException | Any) -> BaseException:
+    assert isinstance(error, BaseException)
+    return error

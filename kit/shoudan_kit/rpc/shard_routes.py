@@ -1,0 +1,164 @@
+"""Which shard answers a method: the contract's option `shards`, read once per method at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from operator import attrgetter
+from typing import Any, Final
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pool import Default
+from google.protobuf.message_factory import GetMessageClass
+
+from shoudan.core.v1 import shards_pb2
+from shoudan_kit.db.shard_keys import shard_of_key, shard_of_number
+
+DIGITS_MAX: Final = 19
+AFTER: Final = "page_token"
+NEXT: Final = "next_page_token"
+PAGE_SIZE: Final = "page_size"
+NUMBERS: Final = frozenset({FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64})
+TIME: Final = "google.protobuf.Timestamp"
+
+Place = tuple[int, ...]  # of an item in a list: rises along it, whatever its fields do
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the contract says of one method. `listed`: the response's field with the items of a list;
+    `answer`: the response's class."""
+
+    first: bool = False
+    number: str = ""
+    key: tuple[str, ...] = ()
+    items: str = ""
+    results: str = ""
+    every: bool = False
+    order: tuple[str, ...] = ()
+    listed: str = ""
+    paged: bool = False
+    answer: Any = None
+
+    def shard(self, message: Any, shards: int) -> int | None:
+        """The shard of a request, or of one item of it; None: all of them."""
+        if self.first:
+            return 0
+        if self.number:
+            number = _number(attrgetter(self.number)(message))
+            if number or not self.every:
+                return shard_of_number(number, shards)
+        if self.key:
+            parts: list[str] = [attrgetter(path)(message) for path in self.key]
+            if any(parts) or not self.every:
+                return shard_of_key(parts, shards)
+        return None
+
+    @property
+    def place(self) -> Callable[[Any], Place]:
+        """Where an item of the list stands in its order."""
+        read = [
+            (-1 if one.startswith("-") else 1, attrgetter(one.lstrip("-"))) for one in self.order
+        ]
+        return lambda item: tuple(sign * _value(get(item)) for sign, get in read)
+
+
+@cache
+def route_of(service: str, method: str) -> Route | None:
+    """Where a method is answered; None when the contract does not say. ValueError: it cannot be so."""
+    try:
+        found: Any = Default().FindServiceByName(service).methods_by_name[method]
+    except KeyError:
+        return None
+    if not found.GetOptions().HasExtension(shards_pb2.shards):
+        return None
+    said = found.GetOptions().Extensions[shards_pb2.shards]
+    try:
+        return read_route(said, found.input_type, found.output_type)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{found.full_name}: option shards: {error}") from None
+
+
+def read_route(said: Any, asked: Descriptor, answered: Descriptor) -> Route:
+    """An option of a method with these messages. KeyError, ValueError: it cannot be so."""
+    key, order = tuple[str, ...](said.key), tuple[str, ...](said.order)
+    if not (said.first or said.number or key or said.all):
+        raise ValueError("names no shard")
+    item = asked.fields_by_name[said.items].message_type if said.items else asked
+    for path in (*key, *([said.number] if said.number else ())):
+        _field(item, path)
+    listed = _listed(answered) if said.all else ""
+    for path in order:
+        field = _field(answered.fields_by_name[listed].message_type, path.lstrip("-"))
+        is_time = field.message_type is not None and field.message_type.full_name == TIME
+        if not (is_time or field.cpp_type in NUMBERS):
+            raise ValueError(f"{path} is neither a number nor a time")
+    if said.items and not _answers(answered, said.results):
+        raise ValueError("results is not a repeated message, alone in the response")
+    paged = said.all and AFTER in asked.fields_by_name
+    if paged and NEXT not in answered.fields_by_name:
+        raise ValueError(f"the response has no {NEXT}")
+    return Route(
+        said.first,
+        said.number,
+        key,
+        said.items,
+        said.results,
+        said.all,
+        order,
+        listed,
+        paged,
+        GetMessageClass(answered),
+    )
+
+
+def _field(message: Any, path: str) -> FieldDescriptor:
+    *above, last = path.split(".")
+    for name in above:
+        message = message.fields_by_name[name].message_type
+    return message.fields_by_name[last]
+
+
+def _answers(answered: Descriptor, results: str) -> bool:
+    field = answered.fields_by_name.get(results)
+    is_list = field is not None and field.is_repeated and field.message_type is not None
+    return is_list and len(answered.fields) == 1
+
+
+def _listed(answered: Descriptor) -> str:
+    """The repeated message of a response; a response has one at most where shards are put together."""
+    found = [
+        one.name for one in answered.fields if one.is_repeated and one.message_type is not None
+    ]
+    if len(found) > 1:
+        raise ValueError("the response has several lists")
+    return found[0] if found else ""
+
+
+def _number(value: Any) -> int:
+    """A number or its digits; 0 for what is neither."""
+    if isinstance(value, str):
+        fits = value.isascii() and value.isdecimal() and len(value) <= DIGITS_MAX
+        return int(value) if fits else 0
+    return int(value)
+
+
+def _value(value: Any) -> int:
+    return value if isinstance(value, int) else value.seconds * 10**9 + value.nanos
+
+
+def added(answers: Sequence[Any], route: Route) -> Any:
+    """One answer of several: numbers are added, words and lists put together, each word once."""
+    whole = type(answers[0])()
+    whole.CopyFrom(answers[0])
+    for one in answers[1:]:
+        for field, value in one.ListFields():
+            if field.is_repeated:
+                there = getattr(whole, field.name)
+                there.extend(
+                    value if field.name == route.listed else [v for v in value if v not in there]
+                )
+            elif field.cpp_type in NUMBERS:
+                setattr(whole, field.name, getattr(whole, field.name) + value)
+    return whole

@@ -1,0 +1,341 @@
+"""Promises of a service with several shards: it answers as one with one, and a shard that is away stops no
+other."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+from multidict import CIMultiDict, CIMultiDictProxy
+from sqlalchemy import text
+
+from shoudan.core.v1 import audit_log_service_pb2 as audit_pb
+from shoudan.core.v1 import audit_log_service_pb2_grpc as audit_stubs
+from shoudan.core.v1 import operations_service_pb2 as operations_pb
+from shoudan.core.v1 import operations_service_pb2_grpc as operations_stubs
+from shoudan.core.v1 import work_service_pb2 as work_pb
+from shoudan.core.v1 import work_service_pb2_grpc as work_stubs
+from shoudan.erp.v1 import erp_service_pb2 as pb
+from shoudan_erp_ingest.app import SERVICE
+from shoudan_gateway.partners import wangdian
+from shoudan_gateway.protocol import Inbound
+from shoudan_kit.config import ConfigError
+from shoudan_kit.db.migrate import role_of, upgrade
+from shoudan_kit.db.shard_keys import shard_of_key, shard_of_number
+from shoudan_kit.db.shard_map import parse
+from shoudan_kit.embedded import DatabaseUrls, Postgres
+from shoudan_kit.rpc.refusal import refused_from_proto, refused_from_rpc
+from shoudan_kit.rpc.shard_routes import route_of
+from shoudan_kit.service import Process
+from tests.erp_ingest.conftest import NAME, Maps, open_desk, open_shards
+from tests.erp_ingest.desk import TRADE, Desk, body, settings, shard_map, trade
+from tests.poll import eventually
+from tests.stored import Stored
+
+CUSTOMERS = [f"customer-{n}" for n in range(12)]
+PHONE = "13912345678"
+AWAY = "ERROR_REASON_SHARD_AWAY"
+# Their answers are about one chain, or one walk, and say nothing of a shard yet.
+ONE_SHARD_ALONE = {"VerifyAuditLog", "ListSealed", "ResealRows"}
+
+
+@pytest.fixture(params=[2, 4], ids=["two shards", "four shards"])
+async def desk(new_map: Maps, request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
+    """A service with several shards, half of them on a second server, and nothing stored."""
+    async with open_shards(new_map, request.param, customers=CUSTOMERS) as made:
+        yield made
+
+
+def push(sender: str, raw: bytes) -> pb.IngestPushesRequest.Push:
+    return pb.IngestPushesRequest.Push(kind=TRADE, sender=sender, body=raw, remote_ip="127.0.0.1")
+
+
+async def ingest(desk: Desk, *pushes: pb.IngestPushesRequest.Push) -> list[Any]:
+    return list((await desk.stub.IngestPushes(pb.IngestPushesRequest(pushes=pushes))).results)
+
+
+async def fill(desk: Desk, each: int = 3) -> list[int]:
+    """Trades of every customer, in one batch, with the numbers of their pushes."""
+    pushes = [
+        push(one, body(trade(tid=f"{one}-{n}", receiver_mobile=PHONE)))
+        for n in range(each)
+        for one in CUSTOMERS
+    ]
+    return [one.push_id for one in await ingest(desk, *pushes)]
+
+
+@asynccontextmanager
+async def stub_of(desk: Desk, stub: Any) -> AsyncIterator[Any]:
+    async with aio.insecure_channel(f"127.0.0.1:{desk.process.port}") as channel:
+        yield stub(channel)
+
+
+async def pages(call: Any, request: Any) -> list[Any]:
+    """Every page of a list, at most 100."""
+    found: list[Any] = []
+    for _ in range(100):
+        found.append(await call(request))
+        request.page_token = found[-1].next_page_token
+        if not request.page_token:
+            return found
+    raise AssertionError("no end")
+
+
+def test_every_method_of_the_service_says_where_it_is_answered() -> None:
+    declared = {
+        (one.full_name, method.name)
+        for one in (
+            pb.DESCRIPTOR.services_by_name["ErpService"],
+            operations_pb.DESCRIPTOR.services_by_name["OperationsService"],
+            audit_pb.DESCRIPTOR.services_by_name["AuditLogService"],
+            work_pb.DESCRIPTOR.services_by_name["WorkService"],
+        )
+        for method in one.methods
+    }
+    without = {method for service, method in declared if route_of(service, method) is None}
+    assert without == ONE_SHARD_ALONE & {method for _, method in declared}
+
+
+async def test_a_batch_over_shards_is_answered_in_order_with_its_refusals(desk: Desk) -> None:
+    shards = len(desk.process.cells)
+    fees = {one: str(n + 1) for n, one in enumerate(CUSTOMERS)}
+    pushes = [push(one, body(trade(tid="T1", total_trade_fee=fees[one]))) for one in CUSTOMERS]
+    pushes.insert(3, push("stranger", body(trade(tid="T1"))))
+    pushes.insert(7, push(CUSTOMERS[0], b"{"))
+    results = await ingest(desk, *pushes)
+    reasons = {n: one.refusal.reason for n, one in enumerate(results) if one.HasField("refusal")}
+    assert reasons == {3: "ERROR_REASON_SENDER_UNKNOWN", 7: "ERROR_REASON_PUSH_INVALID"}
+    for given, result in zip(pushes, results, strict=True):
+        if result.push_id:
+            shard = shard_of_key([given.sender], shards)
+            assert shard_of_number(result.push_id, shards) == shard
+    for one in CUSTOMERS:
+        assert (await desk.trade("T1", one))["total_trade_fee"] == fees[one]
+    for shard, cell in enumerate(desk.process.cells):
+        async with cell.app.db.connect() as db:
+            found = await db.execute(text("SELECT DISTINCT sender FROM push ORDER BY 1"))
+            ours = sorted(one for one in CUSTOMERS if shard_of_key([one], shards) == shard)
+            assert found.scalars().all() == ours
+    again = await ingest(desk, *pushes)
+    assert [one.changed for one in again] == [0] * len(pushes)
+
+
+async def test_lists_are_merged_and_their_pages_go_on_where_they_ended(desk: Desk) -> None:
+    numbers = await fill(desk)
+    search = pb.SearchTradesRequest(page_size=5)
+    found = [one for each in await pages(desk.stub.SearchTrades, search) for one in each.trades]
+    places = [(one.update_time.ToNanoseconds(), one.id) for one in found]
+    assert places == sorted(places, reverse=True)
+    assert len(set(places)) == len(numbers)
+    search = pb.SearchTradesRequest(page_size=2, filter=pb.Filter(sender=CUSTOMERS[1]))
+    alone = [one for each in await pages(desk.stub.SearchTrades, search) for one in each.trades]
+    assert {one.no for one in alone} == {f"{CUSTOMERS[1]}-{n}" for n in range(3)}
+    exported = [
+        one
+        async for message in desk.stub.ExportTrades(pb.ExportTradesRequest())
+        for one in message.trades
+    ]
+    assert [one.id for one in exported] == [one.id for one in reversed(found)]
+    of_one = desk.stub.ExportTrades(pb.ExportTradesRequest(filter=pb.Filter(sender=CUSTOMERS[1])))
+    assert len([one async for message in of_one for one in message.trades]) == 3
+    with pytest.raises(aio.AioRpcError) as refused:
+        await desk.stub.SearchTrades(pb.SearchTradesRequest(page_token="x"))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(aio.AioRpcError) as refused:
+        await desk.stub.SearchTrades(pb.SearchTradesRequest(page_size=1_001))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_numbers_find_their_shard_and_sums_are_added(desk: Desk) -> None:
+    numbers = await fill(desk, 1)
+    (document,) = (
+        await desk.stub.SearchTrades(pb.SearchTradesRequest(filter=pb.Filter(tid="customer-4-0")))
+    ).trades
+    why = {"by": "li", "reason": "asked"}
+    shown = await desk.stub.Reveal(pb.RevealRequest(kind=TRADE, id=document.id, **why))
+    assert shown.fields["receiver_mobile"] == PHONE
+    for number, sender in zip(numbers, CUSTOMERS, strict=True):
+        raw = await desk.stub.RevealPush(pb.RevealPushRequest(push_id=number, **why))
+        assert raw.sender == sender
+    for absent in (1, 2**63 - 1, -1):
+        with pytest.raises(aio.AioRpcError) as refused:
+            await desk.stub.RevealPush(pb.RevealPushRequest(push_id=absent, **why))
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    erased = await desk.stub.EraseSubject(pb.EraseSubjectRequest(phone=PHONE, **why))
+    assert erased.documents == len(CUSTOMERS)
+    assert (await desk.trade("customer-4-0", "customer-4"))["receiver_mobile"] is None
+
+
+async def test_what_is_quarantined_is_listed_and_decided_over_all_shards(desk: Desk) -> None:
+    refused = [one.push_id for one in await ingest(desk, *(push(one, b"{") for one in CUSTOMERS))]
+    request = pb.ListQuarantinedRequest(page_size=5)
+    listed = [
+        one for each in await pages(desk.stub.ListQuarantined, request) for one in each.pushes
+    ]
+    assert [one.push_id for one in listed] == sorted(refused, reverse=True)
+    again = await desk.stub.Reprocess(pb.ReprocessRequest(push_ids=refused[:5]))
+    assert (again.stored, again.quarantined) == (0, 5)
+    async with stub_of(desk, work_stubs.WorkServiceStub) as work:
+        found = await pages(work.ListOpenWork, work_pb.ListOpenWorkRequest(page_size=5))
+        assert sorted(int(one.key) for each in found for one in each.items) == sorted(refused)
+        (item,) = (await work.ListOpenWork(work_pb.ListOpenWorkRequest(key=str(refused[3])))).items
+        assert CUSTOMERS[3] in item.evidence
+        words = {"decision": "retry", "by": "li", "reason": "they mended it"}
+        with pytest.raises(aio.AioRpcError) as no:
+            await work.DecideWork(work_pb.DecideWorkRequest(kind="push", key=item.key, **words))
+        assert no.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_what_a_system_has_once_is_in_the_first_shard_and_known_to_all(desk: Desk) -> None:
+    stored = Stored(desk.process.port)
+    for sender in CUSTOMERS:
+        await stored.issue("erp", sender)
+    for cell in desk.process.cells:
+        async with cell.app.db.connect() as db:
+            count = (await db.execute(text("SELECT count(*) FROM credential"))).scalar_one()
+        assert count == (len(CUSTOMERS) if cell is desk.process.cells[0] else 0)
+    results = await ingest(desk, *(push(one, body(trade())) for one in CUSTOMERS))
+    assert {one.refusal.reason for one in results} == {"ERROR_REASON_SENDER_UNVERIFIED"}
+
+
+async def test_the_audit_log_and_queues_are_those_of_all_shards(desk: Desk) -> None:
+    numbers = await fill(desk, 1)
+    for number in numbers:
+        why = {"by": "li", "reason": "asked"}
+        await desk.stub.RevealPush(pb.RevealPushRequest(push_id=number, **why))
+    async with stub_of(desk, audit_stubs.AuditLogServiceStub) as audit:
+        found = await pages(audit.ListAuditLog, audit_pb.ListAuditLogRequest(page_size=5))
+        rows = [row for each in found for row in each.rows]
+        assert sorted(int(row.subject_key) for row in rows) == sorted(numbers)
+        assert [row.id for row in rows] == sorted((row.id for row in rows), reverse=True)
+        exported = audit.ExportAuditLog(audit_pb.ExportAuditLogRequest())
+        assert [row.id async for some in exported for row in some.rows] == [
+            row.id for row in reversed(rows)
+        ]
+        with pytest.raises(aio.AioRpcError) as refused:
+            await audit.VerifyAuditLog(audit_pb.VerifyAuditLogRequest())
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        why = refused_from_rpc(refused.value)
+        assert why is not None
+        assert why.reason == "ERROR_REASON_NOT_FOR_SHARDS"
+    async with stub_of(desk, operations_stubs.OperationsServiceStub) as operations:
+        pause = operations_pb.PauseQueueRequest(queue_name="a:b", paused=True, by="li", reason="x")
+        assert list((await operations.PauseQueue(pause)).paused_queues) == ["a:b"]
+        assert len(await desk.rows("task_pause")) == len(desk.process.cells)
+
+
+async def test_connections_are_bounded_for_a_server_whatever_its_shards(new_map: Maps) -> None:
+    async with open_shards(new_map, 4, customers=CUSTOMERS, db_pool_size=2) as desk:
+        for _ in range(5):
+            await fill(desk, 1)
+        for cell in desk.process.cells:
+            async with cell.app.db.connect() as db:
+                found = await db.execute(
+                    text(
+                        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                        " AND application_name = 'shoudan-erp_ingest'"
+                    )
+                )
+                assert found.scalar_one() <= 2
+
+
+async def test_a_process_starts_with_no_other_map_than_that_of_its_schemas(new_map: Maps) -> None:
+    urls, file = await new_map(4)
+    written = file.read_text()
+    wrong = [
+        ({}, "public is shard 0 of 4, and no map is set"),
+        ({"shards": file}, "public is at epoch 1: shoudan migrate"),
+    ]
+    file.write_text(written.replace("epoch = 1", "epoch = 2"))
+    for more, said in wrong:
+        process = Process(SERVICE, settings(urls, **more))
+        with pytest.raises(ConfigError, match=said):
+            await process.start()
+        await process.stop()
+
+
+@pytest.fixture(scope="module")
+async def second() -> AsyncIterator[Postgres]:
+    """A server of its own, to be stopped."""
+    async with await Postgres.start(profile="test") as server:
+        yield server
+
+
+async def two_servers(postgres: Postgres, second: Postgres) -> tuple[DatabaseUrls, str]:
+    """Two shards, the second one on the server that is stopped: the first database, and the map."""
+    name = f"erp_{secrets.token_hex(4)}"
+    for server in (postgres, second):
+        await server.create_database(name, service=NAME)
+    own, two = postgres.urls(NAME, name), second.urls(NAME, name)
+    written = shard_map(2, two)
+    for home in parse(written, *own, owner=True).homes:
+        role = role_of(home.url, home.owner_url)
+        assert SERVICE.schema is not None
+        await upgrade(NAME, SERVICE.schema, home.owner_url, role, turnable=True, home=home)
+    return own, written
+
+
+async def test_a_shard_whose_server_is_away_stops_no_other(
+    postgres: Postgres, second: Postgres, tmp_path: Path
+) -> None:
+    own, written = await two_servers(postgres, second)
+    (file := tmp_path / "map.toml").write_text(written)
+    there = [one for one in CUSTOMERS if shard_of_key([one], 2) == 0]
+    gone = [one for one in CUSTOMERS if shard_of_key([one], 2) == 1]
+    assert min(len(there), len(gone)) > 1
+    async with open_desk(own, shards=file, customers=CUSTOMERS) as desk:
+        await fill(desk, 1)
+        await second.stop()
+        await _is_away(desk, there, gone)
+        await second.launch()
+
+        async def back() -> bool:
+            return not any(one.HasField("refusal") for one in await _pushed(desk, "B"))
+
+        await eventually(back)
+        assert len((await desk.stub.SearchTrades(pb.SearchTradesRequest())).trades) > len(CUSTOMERS)
+    await second.stop()
+    async with open_desk(own, shards=file, customers=CUSTOMERS) as desk:
+        await _is_away(desk, there, gone)  # so it starts, too
+        await second.launch()
+        await eventually(lambda: _all_open(desk))
+        assert not any(one.HasField("refusal") for one in await _pushed(desk, "C"))
+
+
+async def _all_open(desk: Desk) -> bool:
+    return all(cell.is_open for cell in desk.process.cells)
+
+
+async def _pushed(desk: Desk, tid: str) -> list[Any]:
+    return await ingest(desk, *(push(one, body(trade(tid=tid))) for one in CUSTOMERS))
+
+
+async def _is_away(desk: Desk, there: list[str], gone: list[str]) -> None:
+    """The other shard's keys are served, this one's are refused in the documented shape."""
+    results = dict(zip(CUSTOMERS, await _pushed(desk, "A"), strict=True))
+    assert [one for one in CUSTOMERS if results[one].HasField("refusal")] == gone
+    for one in gone:
+        refusal = results[one].refusal
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE.value[0], AWAY)
+        asked = Inbound("POST", "/pushData", headers=CIMultiDictProxy(CIMultiDict[str]()))
+        shown = wangdian.refuse(refused_from_proto(refusal), asked, False)
+        assert (shown.status, shown.body) == (
+            200,
+            {"flag": "error", "code": "1", "message": "系统异常,请重新推送"},
+        )
+    assert (await desk.trade("A", there[0]))["tid"] == "A"
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: desk.trade("A", gone[0]),
+        lambda: desk.stub.SearchTrades(pb.SearchTradesRequest()),
+    ]
+    for call in calls:
+        with pytest.raises(aio.AioRpcError) as refused:
+            await call()
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert await desk.process.reasons() == {}

@@ -1,0 +1,143 @@
+"""Promises: a list over shards has every item once and in order, wherever it lies, however its pages end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoudan.core.v1 import audit_log_service_pb2 as audit_pb
+from shoudan.core.v1 import operations_service_pb2 as pb
+from shoudan.core.v1 import shards_pb2, work_service_pb2
+from shoudan.erp.v1 import erp_service_pb2 as erp_pb
+from shoudan_kit.rpc.shard_pages import TokenInvalid, page, stream
+from shoudan_kit.rpc.shard_routes import Route, read_route, route_of
+
+TASKS = route_of("shoudan.core.v1.OperationsService", "ListTasks")
+WORK = route_of("shoudan.core.v1.WorkService", "ListOpenWork")
+COUNTED = route_of("shoudan.core.v1.OperationsService", "RetryTasks")
+EXPORT = route_of("shoudan.core.v1.AuditLogService", "ExportAuditLog")
+SHARDS = st.lists(st.sets(st.integers(1, 60)), min_size=1, max_size=4).map(
+    lambda sets: [sorted(one - set().union(*sets[:n])) for n, one in enumerate(sets)]
+)
+
+
+def tasks_of(shards: Sequence[Sequence[int]], looked_at_max: int) -> Any:
+    """Shards as services answer: a page looks at so many rows, so that it may be short, or empty."""
+
+    async def ask(shard: int, request: pb.ListTasksRequest) -> pb.ListTasksResponse:
+        after = int(request.page_token or 0)
+        reached = after + looked_at_max
+        rows = [one for one in shards[shard] if after < one <= reached][: request.page_size]
+        full = len(rows) == request.page_size
+        token = rows[-1] if full and rows else reached
+        more = any(one > token for one in shards[shard])
+        return pb.ListTasksResponse(
+            tasks=[pb.Task(task_id=one) for one in rows], next_page_token=str(token) if more else ""
+        )
+
+    return ask
+
+
+async def walk(route: Route | None, request: Any, shards: int, ask: Any) -> list[Any]:
+    """Every page of a list."""
+    assert route is not None
+    pages: list[Any] = []
+    for _ in range(500):
+        pages.append(await page(route, request, shards, ask))
+        request.page_token = pages[-1].next_page_token
+        if not request.page_token:
+            return pages
+    raise AssertionError("the list has no end")
+
+
+@given(shards=SHARDS, size=st.integers(1, 9), looked_at_max=st.integers(1, 30))
+async def test_every_item_comes_once_and_in_order(shards, size, looked_at_max):
+    ask = tasks_of(shards, looked_at_max)
+    pages = await walk(TASKS, pb.ListTasksRequest(page_size=size), len(shards), ask)
+    assert [one.task_id for each in pages for one in each.tasks] == sorted(
+        one for shard in shards for one in shard
+    )
+    assert all(len(each.tasks) <= size for each in pages)
+
+
+@given(shards=SHARDS, size=st.integers(1, 9))
+async def test_without_an_order_one_shard_is_listed_after_the_other(shards, size):
+    async def ask(shard: int, request: Any) -> Any:
+        after = int(request.page_token or 0)
+        rows = [one for one in shards[shard] if one > after][: request.page_size]
+        more = rows and rows[-1] != shards[shard][-1]
+        items = [work_service_pb2.OpenWork(key=str(one)) for one in rows]
+        return work_service_pb2.ListOpenWorkResponse(
+            items=items, next_page_token=str(rows[-1]) if more else "", kinds=["a", "b"]
+        )
+
+    request = work_service_pb2.ListOpenWorkRequest(page_size=size)
+    pages = await walk(WORK, request, len(shards), ask)
+    keys = [int(one.key) for each in pages for one in each.items]
+    assert keys == [one for shard in shards for one in shard]
+    assert all(list(each.kinds) == ["a", "b"] for each in pages)
+    assert all(len(each.items) == size for each in pages[:-1])
+
+
+@given(counts=st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=4), min_size=1, max_size=4))
+async def test_counts_are_added_page_by_page(counts):
+    async def ask(shard: int, request: Any) -> Any:
+        place = int(request.page_token or 0)
+        more = place + 1 < len(counts[shard])
+        return pb.RetryTasksResponse(
+            count=counts[shard][place], next_page_token=str(place + 1) if more else ""
+        )
+
+    pages = await walk(COUNTED, pb.RetryTasksRequest(failed_name="a"), len(counts), ask)
+    assert sum(one.count for one in pages) == sum(sum(one) for one in counts)
+
+
+@given(shards=SHARDS, at_once=st.integers(1, 7))
+async def test_streams_are_merged_in_order(shards, at_once):
+    async def rows(numbers: Sequence[int]) -> AsyncIterator[Any]:
+        yield audit_pb.ExportAuditLogResponse()  # a message may have no rows
+        for n in range(0, len(numbers), at_once):
+            some = [audit_pb.AuditLogRow(id=one) for one in numbers[n : n + at_once]]
+            yield audit_pb.ExportAuditLogResponse(rows=some)
+
+    assert EXPORT is not None
+    streams: Mapping[int, AsyncIterator[Any]] = {n: rows(one) for n, one in enumerate(shards)}
+    found = [row.id async for message in stream(EXPORT, streams) for row in message.rows]
+    assert found == sorted(one for shard in shards for one in shard)
+
+
+@pytest.mark.parametrize(
+    "token", ["x", "!", "W10", "W1swLCJhIl0sWzAsImEiXV0", "W1s3LCJhIl1d", "e30"]
+)
+async def test_a_token_that_is_not_ours_is_refused(token):
+    assert TASKS is not None
+    with pytest.raises(TokenInvalid):
+        await page(TASKS, pb.ListTasksRequest(page_token=token), 2, tasks_of([[1], [2]], 5))
+
+
+async def test_a_page_size_out_of_bounds_is_refused_in_the_services_words():
+    async def ask(shard: int, request: Any) -> Any:
+        return (shard, request.page_size, request.page_token)
+
+    assert TASKS is not None
+    assert await page(TASKS, pb.ListTasksRequest(page_size=1_001), 2, ask) == (0, 1_001, "")
+
+
+WRONG = [
+    (shards_pb2.Shards(), "names no shard"),
+    (shards_pb2.Shards(key=["customer"]), "customer"),
+    (shards_pb2.Shards(key=["filter.sender"], order=["nobody"], all=True), "nobody"),
+    (shards_pb2.Shards(all=True, order=["sender"]), "neither a number nor a time"),
+    (shards_pb2.Shards(items="filter", key=["sender"], results="x"), "results is not a repeated"),
+]
+
+
+@pytest.mark.parametrize(("said", "why"), WRONG)
+def test_an_option_that_cannot_be_so_is_refused(said, why):
+    request, response = erp_pb.SearchTradesRequest, erp_pb.SearchTradesResponse
+    with pytest.raises((KeyError, ValueError), match=why):
+        read_route(said, request.DESCRIPTOR, response.DESCRIPTOR)
