@@ -23,16 +23,16 @@ from shoudan_gateway.limits import CallerLimits
 from shoudan_gateway.partners.payserver.authenticate import PAYSERVER
 from shoudan_gateway.protocol import JSON, Call, Outbound, Partner
 from shoudan_gateway.server import Gateway
-from shoudan_gateway.share_exchange import BUCKET, ShareExchange
+from shoudan_kit import metrics
 from shoudan_kit.credentials.fetched import FetchedSecrets
 from shoudan_kit.events.kept import Kept
+from shoudan_kit.events.share_exchange import LEASE_S, ShareExchange, Sharing
 from shoudan_kit.limits.shares import Shares
 from shoudan_kit.log import get_logger
 from shoudan_kit.service import App, Running, Service
 
 INTERNAL: Final = "internal"
-SHARE_BEAT_S: Final = 1.0  # between tellings of what callers ask of this gateway
-SHARE_LEASE_S: Final = 5.0  # after which a silent gateway's shares go to the others
+BUCKET: Final = "gateway_shares"
 
 _log = get_logger("gateway")
 
@@ -98,9 +98,10 @@ async def start(app: App[GatewaySettings]) -> Running:
     channels = ChannelCache(
         ask, settings.catalogue_refresh_s, settings.secrets_dir, of_order, age_s_max
     )
-    shares = Shares(secrets.token_hex(8), SHARE_LEASE_S, settings.gateway_replicas)
+    shares = Shares(secrets.token_hex(8), LEASE_S, settings.gateway_replicas)
     limits = CallerLimits(settings, shares, app.clock)
-    exchange = ShareExchange(Kept(app.bus, BUCKET), limits, SHARE_BEAT_S, app.clock)
+    sharing = Sharing(limits.asked, metrics.GATEWAYS_SHARING().set)
+    exchange = ShareExchange(Kept(app.bus, BUCKET), shares, sharing, app.clock)
     admission = Admission(channels, settings, app.clock, limits)
     internal = InternalAccess(
         admission, app.tokens.caller_of, mode_of(settings), settings.ledger_ident

@@ -198,6 +198,10 @@ HTTP_CONNECTIONS_REFUSED: Final = counter(
 GATEWAYS_SHARING: Final = gauge(
     "gateways_sharing", "Gateways that share callers' limits; 0 while this one cannot tell."
 )
+REPLICAS_SHARING: Final = gauge(
+    "replicas_sharing",
+    "Processes of this service that share the limits of its calls; 0 while this one cannot tell.",
+)
 BACKEND_UP: Final = gauge(
     "backend_up", "1 while a service behind the gateway serves.", ("backend",)
 )

@@ -15,9 +15,9 @@ from shoudan_gateway import partners
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.limits import CallerLimits, Limited
 from shoudan_gateway.protocol import Endpoint, Inbound
-from shoudan_gateway.share_exchange import ShareExchange
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.embedded import Nats
+from shoudan_kit.events.share_exchange import ShareExchange
 from shoudan_kit.limits.shares import Shares
 from tests.poll import eventually
 
@@ -52,7 +52,7 @@ def shares_of(front: Any) -> Shares:
         for run in front.process.running.background
         if isinstance(getattr(run, "__self__", None), ShareExchange)
     ]
-    return exchange._shares
+    return exchange.shares
 
 
 def share(front: Any, party: str = "channel test") -> float:

@@ -126,6 +126,10 @@ class Bulkhead:
         """Calls of a party in flight."""
         return self._parties.get(party, 0)
 
+    def in_flight_by_party(self) -> dict[Party, int]:
+        """Calls in flight of each party that has any."""
+        return dict(self._parties)
+
     def _admission(self, party: Party, now: float, most: int | None) -> Admission:
         limits, here = self.limits, self._parties.get(party, 0)
         outage = self._outage.get(party)

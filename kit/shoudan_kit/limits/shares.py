@@ -27,12 +27,20 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     asked: float
 
 
+class Counts(msgspec.Struct, frozen=True, array_like=True):
+    """Calls and failures of one party at one replica since that replica began."""
+
+    calls: int = 0
+    failures: int = 0
+
+
 class Replica(msgspec.Struct, frozen=True):
     """One replica's entry. Of parties that are not in it, it holds an equal part among `members`."""
 
     beat: int
     members: int
     parts: dict[str, Part] = {}
+    counts: dict[str, Counts] = {}
 
     def part(self, party: str) -> Part:
         """What it holds of a party."""
@@ -54,6 +62,8 @@ class Shares:
     expected: int = 1
     _members: int = 0
     _parts: dict[str, Part] = field(default_factory=dict[str, Part])
+    _decided_parts: dict[str, Part] = field(default_factory=dict[str, Part])
+    _published: dict[str, Part] = field(default_factory=dict[str, Part])
     _beat: int = 0
     _written: float = float("-inf")
     _seen: dict[str, tuple[Replica, float]] = field(
@@ -81,11 +91,20 @@ class Shares:
         """Whether what this replica holds is known to the others."""
         return now - self._written < self.lease_s * 2 / 3
 
-    def next(self, found: Document, asked: Mapping[str, float], now: float) -> Document:
+    def next(
+        self,
+        found: Document,
+        asked: Mapping[str, float],
+        now: float,
+        counts: Mapping[str, Counts] | None = None,
+        used: Mapping[str, float] | None = None,
+    ) -> Document:
         """The document with this replica's entry made anew, and without those that have gone silent.
 
-        `asked`: of each party the fraction of its total that is asked of this replica. What is given up is
-        given up at once; what is taken is used only after `wrote`.
+        `asked`: of each party the fraction of its total that is asked of this replica. `counts`: what it has
+        counted, for the others to add to theirs. What is given up is given up at once, but for what is `used`
+        now, such as calls in flight: that is written as held until it ends. What is taken is used only
+        after `wrote`.
         """
         others = self._living(found, now)
         members = len(others) + 1
@@ -98,14 +117,25 @@ class Shares:
         # A write whose answer was lost has been made, perhaps: the next one must differ from it, too.
         written = found.replicas.get(self.name)
         beat = max(self._beat, written.beat if written is not None else 0) + 1
-        entry = Replica(beat, members, parts)
+        self._decided_parts = parts
+        entry = Replica(beat, members, self._with_used(parts, used or {}), dict(counts or {}))
         return Document({**others, self.name: entry})
 
     def wrote(self, document: Document, now: float) -> None:
         """The document of `next` is the stored one."""
         entry = document.replicas[self.name]
         self._beat, self._members = entry.beat, entry.members
-        self._parts, self._written = dict(entry.parts), now
+        self._parts, self._published, self._written = dict(self._decided_parts), entry.parts, now
+
+    def _with_used(self, parts: Mapping[str, Part], used: Mapping[str, float]) -> dict[str, Part]:
+        """What is written of these parts: no less than what is used of what was written before."""
+        written: dict[str, Part] = {}
+        for party, part in parts.items():
+            before = self._published.get(party)
+            held = 1 / self.members if before is None else before.held
+            still = min(used.get(party, 0.0), held)
+            written[party] = Part(max(part.held, still), part.asked)
+        return written
 
     def _living(self, found: Document, now: float) -> dict[str, Replica]:
         """The others whose beat has changed within a lease, by this replica's own clock.
@@ -155,3 +185,24 @@ class Shares:
 def _is_equal(part: Part, equal: float) -> bool:
     """Whether leaving the part out says the same."""
     return not part.asked and abs(part.held - equal) < NOTHING
+
+
+@dataclass(slots=True)
+class OthersCounts:
+    """What the other replicas count: totals that only grow, so that a beat that was missed loses nothing."""
+
+    name: str
+    _known: dict[str, dict[str, Counts]] = field(default_factory=dict[str, dict[str, Counts]])
+
+    def since(self, found: Document) -> dict[str, Counts]:
+        """Of each party what was counted elsewhere since the last look. One first seen begins with it."""
+        grown: dict[str, Counts] = {}
+        for name, one in found.replicas.items():
+            known = self._known.get(name, one.counts)
+            for party, now in one.counts.items() if name != self.name else ():
+                before, sum_ = known.get(party, Counts()), grown.get(party, Counts())
+                calls, failures = now.calls - before.calls, now.failures - before.failures
+                if calls > 0:
+                    grown[party] = Counts(sum_.calls + calls, sum_.failures + failures)
+        self._known = {name: one.counts for name, one in found.replicas.items()}
+        return grown

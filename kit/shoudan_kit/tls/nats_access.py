@@ -10,7 +10,7 @@ from shoudan_kit.tls.names import spiffe_name
 
 _STREAM: Final = "SHOUDAN_EVENTS"
 # Values that the replicas of a service share, by service.
-_BUCKETS: Final = {"gateway": "gateway_shares"}
+_BUCKETS: Final = {name: f"{name}_shares" for name in ("gateway", "order", "pay", "delivery")}
 # The word in a service's subjects where it is not its name: subjects were documented before.
 _SUBJECT_WORDS: Final = {"erp_ingest": "erp"}
 

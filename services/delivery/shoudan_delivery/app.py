@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from shoudan.core.v1 import personal_service_pb2_grpc as personal_grpc
@@ -22,6 +24,7 @@ from shoudan_delivery.rpc.delivery import DeliveryServicer
 from shoudan_delivery.rpc.supplier import SupplierServicer
 from shoudan_delivery.senders import Senders
 from shoudan_delivery.senders.sender import Sender
+from shoudan_delivery.senders.shared_limits import SharedLimits
 from shoudan_delivery.states import SupplierState
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import Supplier
@@ -29,15 +32,20 @@ from shoudan_delivery.store.sealed import SEALED
 from shoudan_delivery.suppliers import Suppliers
 from shoudan_delivery.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_delivery.tasks import HANDLERS
+from shoudan_kit import metrics
 from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.db.schema import Schema
+from shoudan_kit.events.kept import Kept
+from shoudan_kit.events.share_exchange import LEASE_S, ShareExchange, Sharing
 from shoudan_kit.limits.bulkhead import Resting
+from shoudan_kit.limits.shares import Shares
 from shoudan_kit.secrets.personal import NAME as PERSONAL
 from shoudan_kit.secrets.personal import Personal
 from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
 
+BUCKET = "delivery_shares"
 NAMES = (
     "shoudan.delivery.v1.DeliveryService",
     "shoudan.delivery.v1.SupplierService",
@@ -60,6 +68,8 @@ async def start(app: App[DeliverySettings]) -> Running:
     accounts = SealedColumn(ACCOUNTS.table, settings.key_ring(), settings.seal_accounts)
     rate, burst = settings.notify_refused_per_s, settings.notify_refused_burst
     verifier = NotifyVerifier(suppliers, tokens, Attempts(app.clock, rate, burst))
+    shares = Shares(secrets.token_hex(8), LEASE_S, settings.replicas)
+    limits = SharedLimits(settings, shares, app.clock)
 
     def make(supplier: Supplier) -> Sender:
         return Sender(
@@ -73,6 +83,7 @@ async def start(app: App[DeliverySettings]) -> Running:
             switch=partial(_switch, app),
             note_used=suppliers.note_used,
             claim_probe=partial(_claim_probe, app),
+            limits=limits,
         )
 
     senders = Senders(make)
@@ -98,14 +109,28 @@ async def start(app: App[DeliverySettings]) -> Running:
         handlers=HANDLERS,
         credentials=credentials,
         sealed=SealedData(accounts.ring, SEALED),
-        background=(suppliers.refresh_forever,),
+        background=(suppliers.refresh_forever, *_exchange(app, shares, senders)),
         closers=(close,),
-        resting=lambda: [
-            Resting("supplier", one.channel_no, str(one.service_class), False, 0.0, 0.0)
-            for one in suppliers.all()
-            if one.state is SupplierState.TRIPPED
-        ],
+        resting=partial(_resting, suppliers),
     )
+
+
+def _resting(suppliers: Suppliers) -> list[Resting]:
+    return [
+        Resting("supplier", one.channel_no, str(one.service_class), False, 0.0, 0.0)
+        for one in suppliers.all()
+        if one.state is SupplierState.TRIPPED
+    ]
+
+
+def _exchange(
+    app: App[DeliverySettings], shares: Shares, senders: Senders
+) -> tuple[Callable[[], Awaitable[None]], ...]:
+    """How this process gets its shares. One that takes calls alone sends nothing, so it holds none."""
+    show = metrics.REPLICAS_SHARING().set
+    sharing = Sharing(senders.asked, show, senders.used, senders.counts, senders.received)
+    exchange = ShareExchange(Kept(app.bus, BUCKET), shares, sharing, app.clock)
+    return (exchange.run,) if "tasks" in app.roles else ()
 
 
 async def _credentials(app: App[DeliverySettings]) -> Credentials:

@@ -86,7 +86,14 @@ class DeliverySettings(SealedAccountSettings):
         32,
         ge=1,
         le=1000,
-        description="Queries in flight per channel; they never take places of sends.",
+        description="Queries in flight per channel, over all processes; they never take places of sends.",
+    )
+    replicas: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes of delivery that send, as long as NATS, where they share a supplier's places,"
+        " has not been reached since the start.",
     )
     end_batch_max: int = Field(
         500, ge=1, le=1000, description="Answers written in one transaction."

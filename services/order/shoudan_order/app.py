@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from shoudan.core.v1 import personal_service_pb2_grpc
@@ -11,8 +13,12 @@ from shoudan.order.v1 import (
     dictionary_service_pb2_grpc,
     order_service_pb2_grpc,
 )
+from shoudan_kit import metrics
 from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.db.schema import Schema
+from shoudan_kit.events.kept import Kept
+from shoudan_kit.events.share_exchange import LEASE_S, ShareExchange, Sharing
+from shoudan_kit.limits.shares import Shares
 from shoudan_kit.secrets.personal import NAME as PERSONAL
 from shoudan_kit.secrets.personal import Personal
 from shoudan_kit.secrets.reseal import SealedData
@@ -36,6 +42,7 @@ from shoudan_order.store.sealed import SEALED
 from shoudan_order.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_order.tasks import HANDLERS
 
+BUCKET = "order_shares"
 NAMES = (
     "shoudan.order.v1.OrderService",
     "shoudan.order.v1.CatalogueService",
@@ -63,7 +70,8 @@ async def start(app: App[OrderSettings]) -> Running:
         SealedColumn(ACCOUNTS.table, ring, settings.seal_accounts),
         await _credentials(app),
     )
-    notifier = Notifier(context)
+    shares = Shares(secrets.token_hex(8), LEASE_S)
+    notifier = Notifier(context, shares)
     context.notifier = notifier
     await admin.refresh(context)
     orders = OrderServicer(context)
@@ -98,7 +106,12 @@ async def start(app: App[OrderSettings]) -> Running:
         ),
         names=NAMES,
         handlers=HANDLERS,
-        background=(poll_catalogue, gauge_parked, forget_nonces),
+        background=(
+            poll_catalogue,
+            gauge_parked,
+            forget_nonces,
+            *_exchange(app, shares, notifier),
+        ),
         closers=(orders.aclose, notifier.aclose),
         open_work=open_work.sources(context),
         credentials=context.credentials,
@@ -106,6 +119,15 @@ async def start(app: App[OrderSettings]) -> Running:
         resting=notifier.resting,
         proposals=kinds(context),
     )
+
+
+def _exchange(
+    app: App[OrderSettings], shares: Shares, notifier: Notifier
+) -> tuple[Callable[[], Awaitable[None]], ...]:
+    """How this process gets its shares. One that takes calls alone sends no notify, so it holds none."""
+    sharing = Sharing(notifier.asked, metrics.REPLICAS_SHARING().set, notifier.used)
+    exchange = ShareExchange(Kept(app.bus, BUCKET), shares, sharing, app.clock)
+    return (exchange.run,) if "tasks" in app.roles else ()
 
 
 SERVICE = Service("order", OrderSettings, start, Schema("shoudan_order", METADATA, APPEND_ONLY))

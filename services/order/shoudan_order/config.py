@@ -84,7 +84,7 @@ class OrderSettings(SealedAccountSettings, TwoPersonsSettings):
         32,
         ge=1,
         le=500,
-        description="Notifies in flight of one channel to one host, each process: a slow one delays itself.",
+        description="Notifies in flight of one channel to one host, in all processes: it delays itself.",
     )
     notify_channel_calls_max: int = Field(
         128,

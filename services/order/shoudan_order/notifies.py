@@ -32,6 +32,7 @@ from shoudan_kit.http.client import Answered, HttpClient, HttpResult, NotSent
 from shoudan_kit.http.ssrf import Guard, opened
 from shoudan_kit.ids import time_of
 from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
+from shoudan_kit.limits.shares import Shares
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds
@@ -202,9 +203,10 @@ def _key(secret: str) -> bytes:
 class Notifier:
     """Calls in flight to partners: bounded by channel and host, by channel, and in all (docs/bounds.md)."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, shares: Shares) -> None:
+        """`shares`: what part of a host's calls is this process's."""
         settings = context.settings
-        self._context = context
+        self._context, self._shares = context, shares
         self._http: dict[tuple[str, ...], HttpClient] = {}
         self._bulkhead = Bulkhead(
             Limits(
@@ -228,7 +230,7 @@ class Notifier:
         """Start one call, queue it for its host, or give its task back; never waits."""
         party = (row.down_channel_no, urlsplit(row.notify_url).netloc)
         now = self._context.app.clock.monotonic()
-        admission = self._bulkhead.enter(party, now)
+        admission = self._bulkhead.enter(party, now, self._places(party, now))
         if admission is Admission.GO:
             task.detach()
             self._spawn(self._call(party, task, row))
@@ -252,6 +254,25 @@ class Notifier:
         await self._record.aclose()
         for http in self._http.values():
             await http.aclose()
+
+    def _places(self, party: Party, now: float) -> int:
+        """Calls to a host from this process; one at least, whose end starts the next."""
+        most = self._context.settings.notify_host_calls_max
+        return max(1, int(most * self._shares.of(" ".join(party), now) + 1e-9))
+
+    def used(self) -> dict[str, float]:
+        """What part of the calls to each host is in flight from here."""
+        most = self._context.settings.notify_host_calls_max
+        calls = self._bulkhead.in_flight_by_party().items()
+        return {" ".join(party): count / most for party, count in calls}
+
+    def asked(self, _seconds: float) -> dict[str, float]:
+        """What part of them is asked of this process."""
+        most, found = self._context.settings.notify_host_calls_max, self.used()
+        for party, waiting in self._waiting.items():
+            name = " ".join(party)
+            found[name] = found.get(name, 0.0) + len(waiting) / most
+        return {name: min(1.0, part) for name, part in found.items()}
 
     def _may_wait(self, party: Party) -> bool:
         mine = len(self._waiting.get(party, ()))
@@ -316,7 +337,7 @@ class Notifier:
             metrics.HOSTS_RESTING("notify").set(self._bulkhead.resting)
         waiting = self._waiting.get(party)
         while waiting:
-            admission = self._bulkhead.enter(party, now)
+            admission = self._bulkhead.enter(party, now, self._places(party, now))
             if admission is Admission.GO:
                 self._waiting_count -= 1
                 self._spawn(self._call(party, *waiting.popleft()))

@@ -86,7 +86,12 @@ async def start(app: App[PaySettings]) -> Running:
         registers=registers,
         names=NAMES,
         handlers=HANDLERS,
-        background=[signatures.forget_forever, partial(arm_forever, app), heads.run],
+        background=[
+            signatures.forget_forever,
+            partial(arm_forever, app),
+            heads.run,
+            payserver.exchange.run,
+        ],
         history=_history,
         credentials=context.credentials,
         sealed=_sealed(context.credentials.ring),

@@ -156,7 +156,10 @@ class PaySettings(CredentialSealingSettings, TwoPersonsSettings):
         " up to 300.",
     )
     component_calls_max: int = Field(
-        64, ge=1, le=1000, description="Calls to payment components in flight in this process."
+        64,
+        ge=1,
+        le=1000,
+        description="Calls in flight to one payment component, over all processes.",
     )
     component_poll_s: Seconds = Field(
         10, description="Longest seconds between questions about a pay in paying, as 002 advises."

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoudan_kit.limits.shares import Document, Shares
+from shoudan_kit.limits.shares import Counts, Document, OthersCounts, Replica, Shares
 
 LEASE_S = 5.0
 EXACT = 1e-9
@@ -165,3 +165,47 @@ def test_in_whatever_order_replicas_write_all_shares_are_at_most_the_total(
             if len(living) == 3:
                 assert sum(held) <= 1 + EXACT
             assert sum(held) <= 1 + (3 - len(living)) / 3 + 1 / 3 + 1e-3
+
+
+def test_what_others_count_is_added_once_and_a_missed_beat_loses_nothing() -> None:
+    def at(calls: int, failures: int, **more: Counts) -> Document:
+        return Document({"b": Replica(1, 2, {}, {"up": Counts(calls, failures), **more})})
+
+    others = OthersCounts("a")
+    assert others.since(at(100, 50)) == {}  # what was before this one looked is not new
+    assert others.since(at(103, 52)) == {"up": Counts(3, 2)}
+    assert others.since(at(103, 52)) == {}
+    assert others.since(at(110, 52, down=Counts(1, 1))) == {
+        "up": Counts(7, 0),
+        "down": Counts(1, 1),
+    }
+    assert others.since(at(2, 1)) == {}  # it has begun anew: nothing is below nothing
+    own = Document({"a": Replica(1, 1, {}, {"up": Counts(9, 9)})})
+    assert others.since(own) == {}
+
+
+def test_counts_are_written_with_the_entry() -> None:
+    shares = Shares("a", 5)
+    document = shares.next(Document(), {}, 0.0, {"up": Counts(3, 1)})
+    assert document.replicas["a"].counts == {"up": Counts(3, 1)}
+
+
+def test_what_is_in_use_is_held_until_it_ends_and_no_other_takes_it() -> None:
+    a, b = Shares("a", 5), Shares("b", 5)
+    document = a.next(Document(), {"up": 1.0}, 0.0)
+    a.wrote(document, 0.0)
+    assert a.of("up", 0.0) == 1.0
+    document = b.next(document, {"up": 1.0}, 0.1)
+    b.wrote(document, 0.1)
+    assert b.of("up", 0.1) == 0.0
+    document = a.next(document, {"up": 1.0}, 1.0, None, {"up": 0.8})
+    a.wrote(document, 1.0)
+    assert (a.of("up", 1.0), document.replicas["a"].part("up").held) == (0.5, 0.8)
+    document = b.next(document, {"up": 1.0}, 1.1)
+    b.wrote(document, 1.1)
+    assert round(b.of("up", 1.1), 6) == 0.2
+    document = a.next(document, {"up": 1.0}, 2.0, None, {"up": 0.3})
+    a.wrote(document, 2.0)
+    document = b.next(document, {"up": 1.0}, 2.1)
+    b.wrote(document, 2.1)
+    assert (a.of("up", 2.1), b.of("up", 2.1)) == (0.5, 0.5)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from shoudan_delivery.senders.sender import Sender
 from shoudan_delivery.store.rows import Supplier
+from shoudan_kit.limits.shares import Counts
 
 
 class Senders:
@@ -31,6 +32,25 @@ class Senders:
             self._senders[supplier.key] = self._make(supplier)
         else:
             sender.update(supplier)
+
+    def asked(self, _seconds: float) -> Mapping[str, float]:
+        """What part of its total each channel asks of this process."""
+        return {party: part for one in self.all() for party, part in one.asked().items()}
+
+    def used(self) -> Mapping[str, float]:
+        """What part of its total each channel uses in this process."""
+        return {party: part for one in self.all() for party, part in one.used().items()}
+
+    def counts(self) -> Mapping[str, Counts]:
+        """Answers that breakers have counted here since the start."""
+        return {
+            party: counts for party, counts in (one.counts() for one in self.all()) if counts.calls
+        }
+
+    def received(self, counts: Mapping[str, Counts]) -> None:
+        """What the other processes have counted since the last beat."""
+        for one in self.all():
+            one.received(counts.get(one.counts()[0]))
 
     async def aclose(self, drain_s: float) -> None:
         """Let calls under way end, all channels at the same time."""

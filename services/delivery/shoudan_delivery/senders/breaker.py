@@ -30,6 +30,7 @@ class Breaker:
 
     def __init__(self, rules: BreakerRules) -> None:
         self._rules = rules
+        self.calls = self.failures = 0  # noted here since the start, for the other replicas
         self._seconds: deque[list[int]] = (
             deque()
         )  # [second, calls, failures], at most window_s of them
@@ -39,15 +40,28 @@ class Breaker:
         if tripped:
             self._seconds.clear()
             return Turn.TRIP if failed else Turn.CLOSE
+        self.calls += 1
+        self.failures += failed
+        return self.add(now_s, 1, int(failed))
+
+    def add(self, now_s: float, calls: int, failures: int) -> Turn:
+        """Count answers of this second, of this replica or of others, while the channel is open."""
         second = int(now_s)
         if not self._seconds or self._seconds[-1][0] != second:
             self._seconds.append([second, 0, 0])
             while self._seconds[0][0] <= second - self._rules.window_s:
                 self._seconds.popleft()
-        self._seconds[-1][1] += 1
-        if not failed:
+        self._seconds[-1][1] += calls
+        if not failures:
             return Turn.NONE
-        self._seconds[-1][2] += 1
+        self._seconds[-1][2] += failures
+        return self._judged()
+
+    def clear(self) -> None:
+        """Forget the window: the channel was switched, here or elsewhere."""
+        self._seconds.clear()
+
+    def _judged(self) -> Turn:
         calls = sum(one[1] for one in self._seconds)
         failures = sum(one[2] for one in self._seconds)
         enough = calls >= self._rules.calls_min

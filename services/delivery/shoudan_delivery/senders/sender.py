@@ -20,6 +20,7 @@ from shoudan_delivery.protocols import Call, SupplierProtocol, protocol_of
 from shoudan_delivery.result_writers import ResultWriter
 from shoudan_delivery.senders.breaker import Breaker, BreakerRules, Turn
 from shoudan_delivery.senders.pacing import Pacing
+from shoudan_delivery.senders.shared_limits import SharedLimits, query_party, send_party
 from shoudan_delivery.states import Source, SupplierState
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Outcome, Outgoing, RequestTask, Supplier, Verdict
@@ -29,6 +30,8 @@ from shoudan_kit.db.errors import Unavailable
 from shoudan_kit.db.pool import Database, retry
 from shoudan_kit.faults import hit
 from shoudan_kit.http.client import HttpClient, HttpResult
+from shoudan_kit.limits.places import Places
+from shoudan_kit.limits.shares import Counts
 from shoudan_kit.process.shutdown import cancel_all
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.tracing.carried import trace_of
@@ -64,11 +67,12 @@ class Sender:
         switch: Switch,
         note_used: Callable[[int], None],
         claim_probe: ClaimProbe,
+        limits: SharedLimits,
     ) -> None:
-        """`switch(supplier, tripped)` stores that the breaker tripped or closed; `note_used` is told of the
-        stored credential that a call was signed with; `claim_probe(supplier, s)` says whether this process
-        is the one that tries a rested channel for so long."""
-        self._note_used = note_used
+        """`limits` says how much of a total is this process's; `switch(supplier, tripped)` stores that the
+        breaker tripped or closed; `note_used` is told of the stored credential that a call was signed with;
+        `claim_probe(supplier, s)` says whether this process tries a rested channel for so long."""
+        self._note_used, self._limits = note_used, limits
         self.supplier = supplier
         self._db, self._writer, self._clock, self._settings = db, writer, clock, settings
         self._tokens, self._accounts, self._switch = tokens, accounts, switch
@@ -85,7 +89,7 @@ class Sender:
         writer.in_progress = lambda: len(self._known)
         self._http = self._new_http(supplier)
         _show_state(supplier)
-        self._asking = asyncio.Semaphore(settings.query_concurrency_max)
+        self._asking = Places(lambda: limits.queries(self.supplier))
         self._breaker = Breaker(
             BreakerRules(
                 settings.breaker_window_s,
@@ -105,6 +109,11 @@ class Sender:
         return self._in_flight
 
     @property
+    def places(self) -> int:
+        """Calls that may be in flight from this process: its share of the channel's total."""
+        return self._limits.calls(self.supplier)
+
+    @property
     def waiting(self) -> int:
         """Deliveries queued."""
         return len(self._queue)
@@ -122,6 +131,8 @@ class Sender:
     def update(self, supplier: Supplier) -> None:
         """The channel was configured or switched anew."""
         old, self.supplier = self.supplier, supplier
+        if old.state != supplier.state:
+            self._breaker.clear()
         if old.concurrency_max != supplier.concurrency_max:
             leaving, self._http = self._http, self._new_http(supplier)
             self._spawn(self._retire(leaving, old.timeout_s))
@@ -189,7 +200,7 @@ class Sender:
             return 0
         if supplier.state is SupplierState.TRIPPED:
             return TRIALS_MAX - self._in_flight if self._may_try() else 0
-        return supplier.concurrency_max - self._in_flight
+        return self.places - self._in_flight
 
     def _may_try(self) -> bool:
         """Whether this process is the one that tries the rested channel; asks to be it when it is not."""
@@ -242,7 +253,7 @@ class Sender:
     async def _paced(self) -> int:
         """Gather free places, then give those that may be used now."""
         await asyncio.sleep(self._pacing.gather_s(self._settings.send_linger_s))
-        allowed = self._pacing.allowed(len(self._queue), self.supplier.concurrency_max)
+        allowed = self._pacing.allowed(len(self._queue), self.places)
         return self._room() if allowed is None else min(self._room(), allowed)
 
     async def _mark(self, order_nos: Sequence[int]) -> list[Outgoing]:
@@ -370,7 +381,9 @@ class Sender:
         if state is not SupplierState.OPEN and not (trial and state is SupplierState.TRIPPED):
             return
         failed = interpret.transport_failed(http_result)
-        turn = self._breaker.note(self._clock.monotonic(), failed=failed, tripped=trial)
+        self._turn(self._breaker.note(self._clock.monotonic(), failed=failed, tripped=trial))
+
+    def _turn(self, turn: Turn) -> None:
         if turn is Turn.NONE or self._switching:
             return
         tripped = turn is Turn.TRIP
@@ -378,6 +391,32 @@ class Sender:
         now = SupplierState.TRIPPED if tripped else SupplierState.OPEN
         self.supplier = replace(self.supplier, state=now, tripped=tripped)
         self._spawn(self._write_switch(tripped=tripped))
+        self._wake.set()
+
+    # ------------------------------------------------------------ the other replicas
+    def asked(self) -> dict[str, float]:
+        """What part of its totals is asked of this process now."""
+        supplier = self.supplier
+        sends = (self._in_flight + len(self._queue)) / supplier.concurrency_max
+        queries = self._asking.wanted / self._settings.query_concurrency_max
+        return {send_party(supplier): min(1.0, sends), query_party(supplier): min(1.0, queries)}
+
+    def used(self) -> dict[str, float]:
+        """What part of its totals is in flight from this process."""
+        sends = self._in_flight / self.supplier.concurrency_max
+        queries = self._asking.taken / self._settings.query_concurrency_max
+        return {send_party(self.supplier): sends, query_party(self.supplier): queries}
+
+    def counts(self) -> tuple[str, Counts]:
+        """Answers that the breaker has counted here, by the party they are shared as."""
+        return send_party(self.supplier), Counts(self._breaker.calls, self._breaker.failures)
+
+    def received(self, counts: Counts | None) -> None:
+        """A beat: shares may have changed, and the others have counted these answers."""
+        if counts is not None and self.supplier.state is SupplierState.OPEN:
+            now = self._clock.monotonic()
+            self._turn(self._breaker.add(now, counts.calls, counts.failures))
+        self._asking.wake()
         self._wake.set()
 
     async def _write_switch(self, *, tripped: bool) -> None:

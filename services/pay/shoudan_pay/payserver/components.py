@@ -8,6 +8,7 @@ import hmac
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ from shoudan_kit.http.client import HttpClient
 from shoudan_kit.http.resolver import Resolver
 from shoudan_kit.http.ssrf import ANY_PORT, PORTS, Guard, UrlForbidden, opened
 from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
+from shoudan_kit.limits.places import Places
+from shoudan_kit.limits.shares import Counts, Shares
 from shoudan_kit.secrets import named_secret
 from shoudan_pay.config import PaySettings
 from shoudan_pay.credential_kinds import COMPONENT
@@ -64,30 +67,16 @@ class Link(Protocol):
         ...
 
 
-class _Room:
-    """The calls to one component: a slow one must not hold up the others."""
-
-    def __init__(self, calls_max: int) -> None:
-        self._free = asyncio.Semaphore(calls_max)
-        self.waiting = 0
-
-    async def __aenter__(self) -> None:
-        self.waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self.waiting -= 1
-
-    async def __aexit__(self, *_: object) -> None:
-        self._free.release()
-
-
 class Components:
-    """Every call to payment components of this process, at most `component_calls_max` to each at once."""
+    """Every call to payment components, at most `component_calls_max` to each at once, over all processes.
 
-    def __init__(self, settings: PaySettings, stored: LiveSecrets) -> None:
-        """`stored` are the components' credentials; they go before the named and the derived secrets."""
-        self._settings, self._stored = settings, stored
+    Each has places of its own: a slow one must not hold up the others.
+    """
+
+    def __init__(self, settings: PaySettings, stored: LiveSecrets, shares: Shares) -> None:
+        """`stored` are the components' credentials; they go before the named and the derived secrets.
+        `shares`: what part of a component's calls is this process's."""
+        self._settings, self._stored, self.shares = settings, stored, shares
         self._guard = guard_of(settings)
         self.links: dict[str, Link] = {}
         self._http = HttpClient(
@@ -97,7 +86,7 @@ class Components:
             per_host_max=settings.component_calls_max,
         )
         self._resolver = Resolver()  # threads of its own: the loop's are for files
-        self._rooms: dict[str, _Room] = {}
+        self._rooms: dict[str, Places] = {}
         # Its bounds are the rooms'; here it remembers who does not answer.
         self.answering = Bulkhead(
             Limits(
@@ -113,6 +102,26 @@ class Components:
         """Close all connections."""
         await self._http.aclose()
         await self._resolver.close()
+
+    def _places(self, origin: str) -> int:
+        """Calls to a component from this process; one at least."""
+        share = self.shares.of(origin, asyncio.get_running_loop().time())
+        return max(1, int(self._settings.component_calls_max * share + 1e-9))
+
+    def asked(self, _seconds: float) -> dict[str, float]:
+        """What part of each component's calls is asked of this process."""
+        most = self._settings.component_calls_max
+        return {origin: min(1.0, one.wanted / most) for origin, one in self._rooms.items()}
+
+    def used(self) -> dict[str, float]:
+        """What part of them is in flight from here."""
+        most = self._settings.component_calls_max
+        return {origin: one.taken / most for origin, one in self._rooms.items()}
+
+    def received(self, _: Mapping[str, Counts]) -> None:
+        """Shares may have changed."""
+        for one in self._rooms.values():
+            one.wake()
 
     def resting(self) -> list[Resting]:
         """Components that do not answer and are called ever more rarely."""
@@ -279,12 +288,12 @@ class Components:
         if change is not Change.NONE:
             metrics.HOSTS_RESTING("component").set(self.answering.resting)
 
-    def _room(self, url: str) -> _Room:
+    def _room(self, url: str) -> Places:
         origin = urlsplit(url).netloc
         if origin not in self._rooms and len(self._rooms) >= ROOMS_MAX:
             origin = ""
         if origin not in self._rooms:
-            self._rooms[origin] = _Room(self._settings.component_calls_max)
+            self._rooms[origin] = Places(partial(self._places, origin))
         return self._rooms[origin]
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
+from typing import Final
 
+from shoudan_kit import metrics
 from shoudan_kit.credentials.live import LiveSecrets
+from shoudan_kit.events.kept import Kept
+from shoudan_kit.events.share_exchange import LEASE_S, ShareExchange, Sharing
+from shoudan_kit.limits.shares import Shares
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.components import Components
@@ -13,6 +19,8 @@ from shoudan_pay.payserver.pays import Pays
 from shoudan_pay.payserver.polling import Polling
 from shoudan_pay.payserver.refunds import Refunds
 from shoudan_pay.payserver.settlement import Settlement
+
+BUCKET: Final = "pay_shares"
 
 
 class PayServer:
@@ -23,7 +31,13 @@ class PayServer:
     ) -> None:
         """`stored` are the components' credentials."""
         self.app = app
-        self.components = Components(app.settings, stored)
+        shares = Shares(secrets.token_hex(8), LEASE_S)
+        self.components = Components(app.settings, stored, shares)
+        show = metrics.REPLICAS_SHARING().set
+        sharing = Sharing(
+            self.components.asked, show, self.components.used, received=self.components.received
+        )
+        self.exchange = ShareExchange(Kept(app.bus, BUCKET), shares, sharing, app.clock)
         self.settlement = Settlement(app, History(subscribers))
         self.pays = Pays(app, self.components, self.settlement)
         self.refunds = Refunds(app, self.components, self.settlement)
