@@ -22,7 +22,7 @@ from shoudan_kit.audit_log.refusals import Refusals
 from shoudan_kit.audit_log.sealing import sealing
 from shoudan_kit.audit_log.servicer import NAME as AUDIT_LOG
 from shoudan_kit.audit_log.servicer import AuditLog
-from shoudan_kit.config import ProcessSettings, ServiceSettings
+from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
 from shoudan_kit.credentials.servicer import NAME as CREDENTIALS
 from shoudan_kit.credentials.servicer import CredentialServicer
 from shoudan_kit.db import partitions
@@ -215,10 +215,24 @@ async def open_others(cells: Sequence[Cell[Any]], router: Router) -> list[asynci
     given. Raises ConfigError."""
 
     async def open_one(cell: Cell[Any]) -> None:
-        await cell.open()
-        router.add(cell.app.home.shard, cell.registers()[0])
+        shard = cell.app.home.shard
+        while not cell.is_open:
+            try:
+                await cell.open()
+            except ConfigError:
+                _log.error(
+                    "shard_refused", shard=shard, exc_info=True
+                )  # by the start, or too late for it
+                raise
+            except Exception as error:
+                if not away(error):
+                    _log.error("shard_failed", shard=shard, exc_info=True)
+                    raise
+                _log.warning("shard_waits", shard=shard, error=describe(error))
+                await asyncio.sleep(1)
+        router.add(shard, cell.registers()[0])
         cell.run()
-        _log.info("shard_open", shard=cell.app.home.shard)
+        _log.info("shard_open", shard=shard)
 
     tasks = [asyncio.create_task(open_one(one), name="open shard") for one in cells]
     await asyncio.wait(tasks, timeout=OPEN_S)

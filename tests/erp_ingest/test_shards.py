@@ -6,6 +6,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from shoudan.core.v1 import work_service_pb2 as work_pb
 from shoudan.core.v1 import work_service_pb2_grpc as work_stubs
 from shoudan.erp.v1 import erp_service_pb2 as pb
 from shoudan_erp_ingest.app import SERVICE
+from shoudan_erp_ingest.config import ErpSettings
 from shoudan_gateway.partners import wangdian
 from shoudan_gateway.protocol import Inbound
 from shoudan_kit.config import ConfigError
@@ -32,7 +34,7 @@ from shoudan_kit.db.shard_map import parse
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.rpc.refusal import refused_from_proto, refused_from_rpc
 from shoudan_kit.rpc.shard_routes import route_of
-from shoudan_kit.service import Process
+from shoudan_kit.service import App, Process, Running
 from tests.erp_ingest.conftest import NAME, Maps, open_desk, open_shards
 from tests.erp_ingest.desk import TRADE, Desk, body, settings, shard_map, trade
 from tests.poll import eventually
@@ -45,10 +47,10 @@ AWAY = "ERROR_REASON_SHARD_AWAY"
 ONE_SHARD_ALONE = {"VerifyAuditLog", "ListSealed", "ResealRows"}
 
 
-@pytest.fixture(params=[2, 4], ids=["two shards", "four shards"])
-async def desk(new_map: Maps, request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
-    """A service with several shards, half of them on a second server, and nothing stored."""
-    async with open_shards(new_map, request.param, customers=CUSTOMERS) as made:
+@pytest.fixture
+async def desk(new_map: Maps) -> AsyncIterator[Desk]:
+    """A service with four shards, half of them on a second server, and nothing stored."""
+    async with open_shards(new_map, 4, customers=CUSTOMERS) as made:
         yield made
 
 
@@ -260,6 +262,23 @@ async def test_a_process_starts_with_no_other_map_than_that_of_its_schemas(new_m
         await process.stop()
 
 
+async def test_a_shard_that_goes_away_while_it_opens_is_opened_again(new_map: Maps) -> None:
+    urls, file = await new_map(4)
+    failed: list[int] = []
+
+    async def start(app: App[ErpSettings]) -> Running:
+        if app.home.shard == 1 and not failed:
+            failed.append(app.home.shard)
+            raise ConnectionError("reset")
+        return await SERVICE.start(app)
+
+    process = Process(replace(SERVICE, start=start), settings(urls, shards=file))
+    await process.start()
+    await eventually(lambda: all(cell.is_open for cell in process.cells))
+    assert failed == [1]
+    await process.stop()
+
+
 @pytest.fixture(scope="module")
 async def second() -> AsyncIterator[Postgres]:
     """A server of its own, to be stopped."""
@@ -281,6 +300,7 @@ async def two_servers(postgres: Postgres, second: Postgres) -> tuple[DatabaseUrl
     return own, written
 
 
+@pytest.mark.slow
 async def test_a_shard_whose_server_is_away_stops_no_other(
     postgres: Postgres, second: Postgres, tmp_path: Path
 ) -> None:

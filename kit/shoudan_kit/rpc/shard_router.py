@@ -75,13 +75,10 @@ class Router:
 
     def _routed(self, service: str, name: str, handler: Handler) -> Handler:
         coders = (handler.request_deserializer, handler.response_serializer)
-        route = route_of(service, name)
-        call = _Call(self, (service, name), route) if route is not None else None
+        call = _Call(self, (service, name), route_of(service, name))
         if handler.response_streaming:
-            behaviour: Any = partial(_refuse_stream, name) if call is None else call.stream
-            return grpc.unary_stream_rpc_method_handler(behaviour, *coders)
-        behaviour = partial(_refuse, name) if call is None else call.unary
-        return grpc.unary_unary_rpc_method_handler(behaviour, *coders)
+            return grpc.unary_stream_rpc_method_handler(call.stream, *coders)
+        return grpc.unary_unary_rpc_method_handler(call.unary, *coders)
 
     @property
     def count(self) -> int:
@@ -96,20 +93,18 @@ class Router:
         return found
 
 
-async def _refuse(name: str, _request: Any, _context: RpcContext) -> Any:
-    raise NotForShards(name)
-
-
-async def _refuse_stream(name: str, _request: Any, _context: RpcContext) -> AsyncIterator[Any]:
-    raise NotForShards(name)
-    yield  # a generator, as what it stands for
-
-
 class _Call:
     """One method over all shards."""
 
-    def __init__(self, router: Router, name: tuple[str, str], route: Route) -> None:
-        self._router, self._name, self._route = router, name, route
+    def __init__(self, router: Router, name: tuple[str, str], route: Route | None) -> None:
+        self._router, self._name, self._known = router, name, route
+
+    @property
+    def _route(self) -> Route:
+        """What the contract says. Raises NotForShards when it says nothing."""
+        if self._known is None:
+            raise NotForShards(self._name[1])
+        return self._known
 
     async def unary(self, request: Any, context: RpcContext) -> Any:
         """The answer of one shard, or those of several put together."""
