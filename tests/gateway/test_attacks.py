@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tests.gateway.test_senders import HALF, ORDER, send
 __all__ = ["send"]  # the fixture
 INSIDE = ("/account/query", "/account/balance/add", "/package/create", "/dds/dictionary/get")
 FOUND = 200
+HALF_OPEN = 2_100
 
 
 async def raw(port: int, target: str) -> int:
@@ -53,14 +56,21 @@ async def test_no_way_to_write_a_path_leads_inside(open_gateway: Any, inside: st
         assert answer.status != 404
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Room for both ends of the attack's connections, which are in this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 3 * HALF_OPEN)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 async def test_half_open_posts_beyond_the_bound_delay_no_partner(
     open_gateway: Any, send: Any
 ) -> None:
-    # A twentieth of the defaults: 50 unread bodies for the attack's 105.
-    front = await open_gateway(
-        requests_in_flight_max=100, unread_bodies_max=50, unread_bodies_per_address_max=5
-    )
-    for at in range(105):
+    front = await open_gateway()  # with the bounds as they are by default
+    for at in range(HALF_OPEN):
         await send(front.port, HALF, f"127.0.0.{2 + at % 50}")
     for at in range(20):
         began = time.monotonic()

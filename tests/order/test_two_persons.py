@@ -223,6 +223,25 @@ async def test_small_price_changes_of_one_operator_add_up_over_the_day(strict: W
     assert await alone(MAKER, 2_000), "the next day"
 
 
+async def test_other_calls_go_on_while_a_large_catalogue_is_weighed(strict: World) -> None:
+    await strict.apply()
+    large = catalogue_pb.ApplyCatalogueRequest(
+        catalogue=catalogue_pb.Catalogue(down_products=[down_product()] * 20_000)
+    )
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    turning = asyncio.create_task(others())
+    await proposals_of(strict).check_alone(f"/{APPLY}", large, MAKER)
+    turning.cancel()
+    assert turns > 20
+
+
 async def test_an_operator_decides_no_result_alone(strict: World) -> None:
     proposals = proposals_of(strict)
     with pytest.raises(ProposalRequired):

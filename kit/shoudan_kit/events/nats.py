@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -68,6 +69,21 @@ class Ack:
 
     seq: int
     message_id: str
+
+
+class _Client(Client):
+    """Makes each connection with the newest certificate, where the library keeps that of the first one."""
+
+    def __init__(self, identity: Identity | None) -> None:
+        super().__init__()
+        self._identity = identity
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        if self._identity is not None:
+            with suppress(TlsInvalid):  # a pair that is replaced right now: the last one is good
+                self.options["tls"] = self._identity.client_context()
+        return super().ssl_context
 
 
 class Bus:
@@ -217,7 +233,7 @@ class Bus:
     async def _connect(self) -> None:
         assert self._url is not None
         while True:
-            client = Client()
+            client = _Client(self._identity)
             try:
                 await client.connect(
                     self._url,
@@ -260,11 +276,7 @@ class Bus:
         return {"tls": context, "tls_handshake_first": "tls" in schemes}
 
     async def _on_disconnect(self) -> None:
-        """The next connection is made with the newest certificate."""
         self.disconnects += 1
-        if self._nats is not None:
-            with suppress(TlsInvalid):
-                self._nats.options.update(self._tls())
 
     async def _on_reconnect(self) -> None:
         """A server that lost its store gets its stream again."""

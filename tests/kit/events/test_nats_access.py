@@ -8,8 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import nats as nats_client
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from google.protobuf.wrappers_pb2 import StringValue
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -251,9 +254,25 @@ async def test_new_certificates_are_taken_by_server_and_clients(house: House) ->
     house.nats.reload()
     assert order._nats is not None
     await order._nats._process_op_err(ConnectionResetError())  # the link breaks
-    await eventually(lambda: order.connected)
+    await eventually(lambda: shows_newest(house, "order"))
     await order.publish("shoudan.events.order.made", b"", "id-3")
+    lost = order.disconnects
+    await house.nats.kill()
+    await eventually(lambda: order.disconnects > lost)
+    house.authority.issue("order")  # while it tries to connect again
+    await house.nats.restart()
+    await eventually(lambda: shows_newest(house, "order"))
     await order.close()
+
+
+async def shows_newest(house: House, name: str) -> bool:
+    """Whether the server sees this service's newest certificate."""
+    url = f"http://127.0.0.1:{house.nats.monitor_port}/connz?auth=1"
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        found = (await answer.json(content_type=None))["connections"]
+    newest = x509.load_pem_x509_certificate(house.files(name).cert.read_bytes())
+    shown = [c["tls_peer_certs"][0]["cert_sha256"] for c in found if c.get("name") == name]
+    return shown == [newest.fingerprint(SHA256()).hex()]
 
 
 @pytest.mark.parametrize("service", ["order", "pay", "delivery", "erp_ingest", "identity"])
