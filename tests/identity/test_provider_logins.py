@@ -15,7 +15,7 @@ import pytest
 from shoudan.identity.v1 import identity_service_pb2 as pb
 from shoudan_fakes.openid import CLIENT, OpenIdProvider, Person
 from shoudan_identity.config import IdentitySettings
-from shoudan_identity.provider import ALGORITHMS, Provider, Unbelieved
+from shoudan_identity.provider import ALGORITHMS, KEYS_AGAIN_S, Provider, Unbelieved
 from shoudan_kit.config import Secret
 from tests.identity import desk as desks
 from tests.identity.desk import Desk, open_desk, reason, refusal
@@ -159,11 +159,11 @@ async def test_a_disabled_operator_is_refused(desk: Desk, provider: OpenIdProvid
     assert await why(desk) == "disabled"
 
 
-def alone(provider: OpenIdProvider, **more: Any) -> Provider:
+def alone(provider: OpenIdProvider, *, keys_again_s: float = KEYS_AGAIN_S, **more: Any) -> Provider:
     """The provider as a service sees it, without the service."""
     given = {"oidc_issuer": provider.issuer, "oidc_client_id": CLIENT, **more}
     given.setdefault("oidc_client_secret", Secret("client secret"))
-    return Provider(IdentitySettings.model_construct(**given))
+    return Provider(IdentitySettings.model_construct(**given), keys_again_s=keys_again_s)
 
 
 async def person_of(made: Provider) -> Person:
@@ -211,10 +211,9 @@ async def test_a_client_with_another_secret_gets_nothing(provider: OpenIdProvide
 
 
 async def test_a_foreign_key_is_not_believed_and_a_new_one_of_the_provider_is(
-    provider: OpenIdProvider, monkeypatch: pytest.MonkeyPatch
+    provider: OpenIdProvider,
 ) -> None:
-    monkeypatch.setattr("shoudan_identity.provider.KEYS_AGAIN_S", -1.0)
-    provider.next_person, made = Person("p"), alone(provider)
+    provider.next_person, made = Person("p"), alone(provider, keys_again_s=-1)
     await person_of(made)
     ours, provider.signs_with = provider.signs_with, OpenIdProvider().signs_with
     with pytest.raises(Unbelieved, match="unknown key"):

@@ -84,14 +84,16 @@ SELECT extract(epoch FROM shoudan_now() - create_time) AS age_s FROM audit_log_u
 """)
 
 
-async def seal(begin: Begin, service: str, keys: SealKeys) -> Block | None:
+async def seal(
+    begin: Begin, service: str, keys: SealKeys, rows_max: int = BLOCK_ROWS_MAX
+) -> Block | None:
     """Seal one block and publish its digest; None when nothing waits or another process seals."""
     async with begin() as work:
         db = work.db
         begun = (await db.execute(_BEGIN, {"lock": _LOCK})).one()
         if not begun.mine:
             return None
-        rows = (await db.execute(_ROWS, {"most": BLOCK_ROWS_MAX})).all()
+        rows = (await db.execute(_ROWS, {"most": rows_max})).all()
         if not rows:
             return None
         last = (await db.execute(_LAST)).one_or_none()
@@ -154,10 +156,17 @@ def _publish(work: Transaction, block: Block) -> None:
     work.events.add(subject, key=str(block.block_no), body=body, text=block.digest.hex())
 
 
-async def look(database: Database, begin: Begin, service: str, keys: SealKeys) -> None:
+async def look(
+    database: Database,
+    begin: Begin,
+    service: str,
+    keys: SealKeys,
+    *,
+    rows_max: int = BLOCK_ROWS_MAX,
+) -> None:
     """Seal what waits, block by block, and set the gauges."""
-    while (block := await seal(begin, service, keys)) is not None:
-        if block.row_count < BLOCK_ROWS_MAX:
+    while (block := await seal(begin, service, keys, rows_max)) is not None:
+        if block.row_count < rows_max:
             break
     async with database.connect() as db:
         age: Any = (await db.execute(_OLDEST)).scalar_one_or_none()

@@ -8,7 +8,7 @@ import stat
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata, util
 from pathlib import Path
 from typing import Final
@@ -23,18 +23,20 @@ _LIBRARIES: Final = f"{_PACKAGE}.libs"  # the programs look for it three folders
 _CACHES: Final = (Path("/var/cache/shoudan"), Path("/var/lib/shoudan/cache"))
 
 
-def postgres_bin(user: User | None) -> Path:
+def postgres_bin(
+    user: User | None, site: Path | None = None, caches: Sequence[Path] = _CACHES
+) -> Path:
     """The folder with `postgres` and `initdb`, such that `user` can run them.
 
     A virtual environment below a folder that only root may enter is not opened to others: the
     programs are copied once to a cache folder of root's that all may read.
     """
-    site = _site()
+    site = site or _site()
     tree = site / _PACKAGE / _TREE
     if not (tree / "bin" / "postgres").is_file():
         raise EmbeddedError(f"{_CARRIER} does not carry {_TREE}: install the locked version")
     if user and blocked_at(tree / "bin" / "postgres", user) is not None:
-        tree = _cached(site) / _PACKAGE / _TREE
+        tree = _cached(site, caches) / _PACKAGE / _TREE
     return tree / "bin"
 
 
@@ -65,9 +67,9 @@ def _site() -> Path:
     return Path(spec.origin).parent.parent
 
 
-def _cached(site: Path) -> Path:
+def _cached(site: Path, caches: Sequence[Path]) -> Path:
     """The copy of this version of the carrier's programs; made now if there is none."""
-    cache = next(_writable_caches(), None)
+    cache = next(_writable(caches), None)
     if cache is None:
         raise EmbeddedError("/var/cache/shoudan cannot be made for the PostgreSQL programs")
     machine = f"{sys.platform}-{os.uname().machine}"
@@ -77,9 +79,9 @@ def _cached(site: Path) -> Path:
     return copy
 
 
-def _writable_caches() -> Iterator[Path]:
+def _writable(caches: Sequence[Path]) -> Iterator[Path]:
     """Only folders that root alone can change, else others could plant programs."""
-    for cache in _CACHES:
+    for cache in caches:
         try:
             _open_folder(cache)
         except OSError:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Self
@@ -20,7 +20,7 @@ import asyncpg
 from shoudan_kit.embedded.binaries import postgres_bin, postgres_version
 from shoudan_kit.embedded.home import EmbeddedError, Home, temporary_roots, unprivileged_user
 from shoudan_kit.embedded.roles import Admin, Roles, quoted
-from shoudan_kit.process.child import Child, size, tail
+from shoudan_kit.process.child import Child, User, size, tail
 from shoudan_kit.process.polling import until
 from shoudan_kit.process.ports import free_port
 
@@ -116,6 +116,7 @@ class Postgres:
         port: int | None = None,
         profile: Profile = "production",
         again_s_max: float = AGAIN_S_MAX,
+        programs: Callable[[User | None], Path] = postgres_bin,
     ) -> Self:
         """A server that accepts connections. Without `data_dir` its data goes with it.
 
@@ -124,7 +125,7 @@ class Postgres:
         Raises EmbeddedError: folder in use or not ours, programs missing, server not coming up.
         """
         user = unprivileged_user()
-        bin_dir = await asyncio.to_thread(postgres_bin, user)
+        bin_dir = await asyncio.to_thread(programs, user)
         home = await asyncio.to_thread(Home.open, data_dir, "postgres", user)
         try:
             postgres = cls(home, bin_dir, port or free_port(), profile)

@@ -194,9 +194,15 @@ class TokenVerifier:
     A verified token is remembered until it expires or the keys change, so that a call costs a look-up.
     """
 
-    def __init__(self, system_id: str, files: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        system_id: str,
+        files: Iterable[Path] = (),
+        *,
+        looked_at_s: float = FILES_LOOKED_AT_S,
+    ) -> None:
         """`system_id` is the issuer that is believed; without one no token is."""
-        self._system_id = system_id
+        self._system_id, self._looked_at_s = system_id, looked_at_s
         self._files = [_File(path) for path in files]
         self._looked = 0.0
         self._given: dict[str, Mapping[str, Ed25519PublicKey]] = {}
@@ -258,7 +264,7 @@ class TokenVerifier:
         )
 
     def _look_at_files(self) -> None:
-        if not self._files or time.monotonic() - self._looked < FILES_LOOKED_AT_S:
+        if not self._files or time.monotonic() - self._looked < self._looked_at_s:
             return
         self._looked = time.monotonic()
         changed = [_reread(one) for one in self._files]

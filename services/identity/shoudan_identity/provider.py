@@ -61,9 +61,13 @@ class Provider:
     """The provider of this process's settings. Every call is bounded in time and size."""
 
     def __init__(
-        self, settings: IdentitySettings, transport: httpx2.AsyncBaseTransport | None = None
+        self,
+        settings: IdentitySettings,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        *,
+        keys_again_s: float = KEYS_AGAIN_S,
     ) -> None:
-        self._settings, self._transport = settings, transport
+        self._settings, self._transport, self._keys_again_s = settings, transport, keys_again_s
         self._lock = asyncio.Lock()
         self._found: _Found | None = None
         self._keys: Mapping[str, jwt.PyJWK] = {}
@@ -159,7 +163,7 @@ class Provider:
         except jwt.PyJWTError as error:
             raise self._away("keys", error) from None
         self._keys = {one.key_id or "": one for one in keys}
-        self._keys_at_s = time.monotonic() + KEYS_AGAIN_S
+        self._keys_at_s = time.monotonic() + self._keys_again_s
 
     async def _discovered(self) -> _Found:
         """What the provider says of itself, read once an hour. Refuses ProviderUnavailable."""

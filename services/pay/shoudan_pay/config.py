@@ -70,6 +70,13 @@ class PaySettings(CredentialSealingSettings, TwoPersonsSettings):
         le=50_000,
         description="Records one statement of a verification reads; far below the statement time-out.",
     )
+    verify_run_pages: int = Field(
+        10,
+        ge=1,
+        le=1_000,
+        description="Statements of records after which a verification may be interrupted: a longer chain is "
+        "proved in several runs.",
+    )
     ledger_keys: Secret = Field(
         Secret("demo-ledger"),
         description="Keys that seal the ledger's records, one a line: the first seals, the others prove what "
@@ -114,6 +121,12 @@ class PaySettings(CredentialSealingSettings, TwoPersonsSettings):
         description="Folder of the daily signed statements, the same one for every pay process and not on "
         "the database's disk; without it none are made, which prod refuses.",
         examples=["/statements"],
+    )
+    ledger_head_log_bytes: int = Field(
+        16 * 2**20,
+        ge=1_024,
+        le=2**30,
+        description="Bytes of one head log; beyond, a new one begins with what still counts.",
     )
     ledger_head_log_s: float = Field(
         5.0,

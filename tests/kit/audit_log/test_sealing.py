@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from shoudan.core.v1 import audit_log_service_pb2 as pb
-from shoudan_kit.audit_log import sealing, store
+from shoudan_kit.audit_log import store
 from shoudan_kit.audit_log.blocks import FIRST_PREVIOUS, Block
 from shoudan_kit.audit_log.entries import Entry, Origin, Who
 from shoudan_kit.audit_log.sealing import (
@@ -284,12 +284,9 @@ async def test_an_end_cut_off_with_its_rows_is_found_by_a_digest_kept_elsewhere(
     ]
 
 
-async def test_a_proof_goes_on_page_by_page(
-    database: Database, begin: Begin, ids: IdMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sealing, "BLOCK_ROWS_MAX", 1)
+async def test_a_proof_goes_on_page_by_page(database: Database, begin: Begin, ids: IdMaker) -> None:
     await write(database, ids, BLOCKS_MAX + 2)
-    await look(database, begin, "pay", KEYS)
+    await look(database, begin, "pay", KEYS, rows_max=1)
     first = await verify(database, "pay", KEYS)
     assert (first.blocks, first.token) == (BLOCKS_MAX, f"block:{BLOCKS_MAX}")
     whole = await proved(database)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -290,7 +291,7 @@ def test_the_closed_folder_on_the_way_is_named(tmp_home):
     assert blocked_at(closed / "below", None) is None
 
 
-async def test_programs_below_a_closed_folder_are_copied_not_opened(tmp_home, monkeypatch):
+async def test_programs_below_a_closed_folder_are_copied_not_opened(tmp_home):
     site = binaries._site()
     closed = tmp_home / "venv"
     closed.mkdir(mode=0o700)
@@ -301,19 +302,18 @@ async def test_programs_below_a_closed_folder_are_copied_not_opened(tmp_home, mo
     shutil.rmtree(closed / binaries._LIBRARIES)
     shutil.copytree(site / binaries._LIBRARIES, closed / binaries._LIBRARIES)
     cache = tmp_home / "cache"
-    monkeypatch.setattr(binaries, "_site", lambda: closed)
-    monkeypatch.setattr(binaries, "_CACHES", (cache,))
+    programs = partial(binaries.postgres_bin, site=closed, caches=(cache,))
     user = unprivileged_user() or stranger()
-    copied = binaries.postgres_bin(user)
+    copied = programs(user)
     assert copied.is_relative_to(cache)
-    assert copied == binaries.postgres_bin(user)
+    assert copied == programs(user)
     assert len(list(cache.iterdir())) == 1
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
-    async with await Postgres.start(profile="test") as server:
+    async with await Postgres.start(profile="test", programs=programs) as server:
         assert await server.healthy()
     cache.chmod(0o777)
     with pytest.raises(EmbeddedError, match="cannot be made"):
-        binaries.postgres_bin(user)
+        programs(user)
 
 
 # ---------------------------------------------------------------- NATS

@@ -195,11 +195,10 @@ def test_keys_of_other_kinds_are_passed_over_and_their_number_is_bounded() -> No
 
 
 def test_a_key_set_file_that_changes_is_read_again_and_a_key_that_goes_is_not_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("shoudan_kit.secrets.tokens.FILES_LOOKED_AT_S", 0)
     file, other = tmp_path / "keys.json", Ed25519PrivateKey.generate()
-    by = TokenVerifier(SYSTEM, [file])
+    by = TokenVerifier(SYSTEM, [file], looked_at_s=0)
     token = signed()
     assert why(token, by) == "unknown key"
     file.write_bytes(key_set([KEY.public_key()]))

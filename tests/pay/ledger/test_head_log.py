@@ -11,7 +11,6 @@ import pytest
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_pay.commands import ledger
-from shoudan_pay.ledger import head_log
 from shoudan_pay.ledger.head_files import read_logged
 from tests.pay.ledger.bank import YUAN, posting
 from tests.pay.ledger.test_commands import runner
@@ -117,11 +116,9 @@ async def test_a_restored_ledger_is_held_to_its_log_until_somebody_says_so(
         assert (await after.seal()).number == 3
 
 
-async def test_the_log_is_bounded_and_old_ones_go(
-    base: Turnable, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(head_log, "SEGMENT_BYTES_MAX", 3_000)
-    async with opened(base, folder, day=-3, **OFTEN) as vault:
+async def test_the_log_is_bounded_and_old_ones_go(base: Turnable, folder: Path) -> None:
+    small = OFTEN | {"ledger_head_log_bytes": 3_000}
+    async with opened(base, folder, day=-3, **small) as vault:
         keys = [await vault.chain(1) for _ in range(3)]
         names: set[str] = set()
         for _ in range(12):

@@ -5,23 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_pay.commands import ledger
-from shoudan_pay.ledger import verify as verify_module
 from shoudan_pay.ledger.entries import Record
 from tests.pay.ledger.bank import YUAN, posting
 from tests.pay.ledger.test_commands import runner
 from tests.pay.ledger.vault import Turnable, Vault, opened
 
 ROWS = 100  # the least a page may have
-SHORT: dict[str, Any] = {"verify_call_s": 0, "verify_page_rows": ROWS, "verify_workers": 2}
-
-
-@pytest.fixture
-def _short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify_module, "RUN_PAGES", 1)
+SHORT: dict[str, Any] = {
+    "verify_call_s": 0,
+    "verify_page_rows": ROWS,
+    "verify_run_pages": 1,
+    "verify_workers": 2,
+}
 
 
 async def calls(vault: Vault, *, full: bool) -> list[pb.VerifyResponse]:
@@ -53,7 +50,6 @@ async def one(vault: Vault, key: pb.AccountKey, seq: int) -> Record:
     return (await vault.stored(key))[seq - 1]
 
 
-@pytest.mark.usefixtures("_short_runs")
 async def test_a_proof_of_any_length_is_made_of_short_calls(base: Turnable, folder: Path) -> None:
     key, _ = await made(base, folder)
     async with opened(base, folder, **SHORT) as vault:
@@ -76,7 +72,6 @@ async def test_a_proof_of_any_length_is_made_of_short_calls(base: Turnable, fold
         assert "6 accounts, 202 records since statement 1: all hold" in shown.output
 
 
-@pytest.mark.usefixtures("_short_runs")
 async def test_what_is_broken_is_found_in_whatever_call_it_lies(
     base: Turnable, folder: Path
 ) -> None:
@@ -106,7 +101,6 @@ async def test_what_is_broken_is_found_in_whatever_call_it_lies(
         assert (await run("verify")).exit_code == 1
 
 
-@pytest.mark.usefixtures("_short_runs")
 async def test_records_behind_the_end_of_a_long_chain_are_found(
     base: Turnable, folder: Path
 ) -> None:

@@ -97,7 +97,12 @@ class _Known:
 
 def limits_of(settings: PaySettings) -> Limits:
     """How this process proves."""
-    return Limits(trust_of(settings), settings.verify_page_rows, settings.verify_workers)
+    return Limits(
+        trust_of(settings),
+        settings.verify_page_rows,
+        settings.verify_workers,
+        run_pages=settings.verify_run_pages,
+    )
 
 
 async def prove(

@@ -26,7 +26,6 @@ from shoudan_pay.ledger.statement_files import read_file, statement_paths
 from shoudan_pay.ledger.statements import StatementInvalid, keys_of
 from shoudan_pay.ledger.store import records
 
-SEGMENT_BYTES_MAX: Final = 16 * 2**20
 LOOKED_AT: Final = 1000  # records in one statement
 PASSED_MAX: Final = 100_000  # records to be looked at when the database is back
 
@@ -50,7 +49,7 @@ class HeadLog:
         self._lost: dict[int, Head] = {}
         self._after: int | None = None
         self._segment: Segment | None = None
-        self._full_at = SEGMENT_BYTES_MAX
+        self._full_at = app.settings.ledger_head_log_bytes
         self._one_at_a_time = asyncio.Lock()
         if self._folder is not None:
             app.watchers.append(self.note)
@@ -159,7 +158,7 @@ class HeadLog:
             made.close()
             made.path.unlink(missing_ok=True)
             raise
-        self._full_at = max(SEGMENT_BYTES_MAX, 2 * made.size)
+        self._full_at = max(self._app.settings.ledger_head_log_bytes, 2 * made.size)
         return made
 
     def _replace(self, segment: Segment | None) -> None:

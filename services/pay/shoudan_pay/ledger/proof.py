@@ -39,11 +39,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How to prove: which seals count, records one statement reads, every record or those since."""
+    """How to prove: which seals count, records one statement reads, every record or those since, and how
+    many statements of records one run is."""
 
     trust: Trust
     page_rows: int
     full: bool = True
+    run_pages: int = 1
+
+    @property
+    def run_rows(self) -> int:
+        """Records one run proves; a longer chain is proved in several runs."""
+        return self.page_rows * self.run_pages
 
 
 @dataclass(slots=True)

@@ -20,7 +20,6 @@ from shoudan_pay.ledger.store.records import Piece
 
 FINDINGS_MAX: Final = 100
 RUN_ACCOUNTS: Final = 200
-RUN_PAGES: Final = 10  # of records one run proves; a longer chain is proved in several runs
 PROGRESS_S: Final = 0.5
 
 
@@ -99,13 +98,14 @@ class Scope:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Which seals count, records one statement reads, runs of accounts proved at once, accounts of a run,
-    seconds after which no run is begun any more (None: all are)."""
+    seconds after which no run is begun any more (None: all are), statements of records of a run."""
 
     trust: Trust
     page_rows: int
     workers: int = 1
     run_accounts: int = RUN_ACCOUNTS
     call_s: float | None = None
+    run_pages: int = 10
 
 
 async def verify(database: Database, scope: Scope, limits: Limits) -> AsyncIterator[Progress]:
@@ -116,7 +116,7 @@ async def verify(database: Database, scope: Scope, limits: Limits) -> AsyncItera
     """
     end = None if limits.call_s is None else time.monotonic() + limits.call_s
     accounts_total, records_total = await _totals(database, scope)
-    tally, rules = Tally(), Rules(limits.trust, limits.page_rows, scope.full)
+    tally, rules = Tally(), Rules(limits.trust, limits.page_rows, scope.full, limits.run_pages)
     running: set[asyncio.Task[None]] = set()
     place: Place | None = None
 
@@ -205,7 +205,7 @@ async def _cut(
     database: Database, run: Run, begin: Place, rules: Rules
 ) -> AsyncIterator[tuple[Run, Place]]:
     """The run in runs of bounded length, each with the place behind it."""
-    most = rules.page_rows * RUN_PAGES
+    most = rules.run_rows
     after, upto, left = run.after, run.after, 0
     for account_id, head in run.heads.items():
         stated = None if rules.full else run.stated.get(account_id)
@@ -241,7 +241,7 @@ async def _pieces(
     database: Database, run: Run, head: Head, resumed: int, rules: Rules
 ) -> AsyncIterator[tuple[Run, Place]]:
     """One long chain in pieces, each from a record that the piece before it has proved."""
-    number, most = head.account_id, rules.page_rows * RUN_PAGES
+    number, most = head.account_id, rules.run_rows
     whole = replace(_part(run, number - 1, number), piece=True)
     stated = whole.stated.get(number)
     if stated is not None and contradiction(head, stated) is not None:
