@@ -73,11 +73,11 @@ def banned_word(source: Source) -> Iterator[Finding]:
 
 
 # Riddles of who: a sentence names the process, the caller or the party it speaks of.
-RIDDLE = re.compile(r"\b(any|every|no|some)body\b|\bwhoever\b", re.IGNORECASE)
+RIDDLE = re.compile(r"\b(any|every|no|some)body\b|\bwhoever\b|\btold\b", re.IGNORECASE)
 
 
 def riddles(source: Source) -> Iterator[Finding]:
-    """Docstrings and comments that say whoever, somebody, nobody, everybody or anybody."""
+    """Docstrings, comments and comments of columns that say whoever, somebody, nobody, anybody or told."""
     for token in tokenize.generate_tokens(io.StringIO(source.text).readline):
         if token.type == tokenize.COMMENT and (hit := RIDDLE.search(token.string)):
             yield source.found(token.start[0], hit[0])
@@ -86,6 +86,10 @@ def riddles(source: Source) -> Iterator[Finding]:
             hit = RIDDLE.search(ast.get_docstring(node) or "")
             if hit is not None:
                 yield source.found(node.body[0].lineno, hit[0])
+        elif "tables" in Path(source.path).with_suffix("").parts:
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and (hit := RIDDLE.search(text)):
+                yield source.found(node.lineno, hit[0])
 
 
 def suppressions(source: Source) -> list[int]:
@@ -120,6 +124,7 @@ def test_prose_names_who_it_speaks_of() -> None:
 def test_a_riddle_is_seen_in_a_comment_and_in_a_docstring() -> None:
     text = '"""Nobody reads it."""\na = 1  # whoever comes\nb = "somebody"\n'
     assert [one.line for one in riddles(at("kit/a.py", text))] == [2, 1]
+    assert [one.line for one in riddles(at("kit/tables.py", "a = 1\nb = 'told'"))] == [2]
 
 
 def test_fewer_and_fewer_lines_silence_a_check() -> None:

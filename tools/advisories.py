@@ -1,7 +1,7 @@
 """`just advisories`: known weaknesses of what the locks pin, from PyPI's advisories.
 
-Ends with 1 when there is one. Where the index does not tell advisories it says `not run`, and for what it was
-not told of it names the packages: nothing that was not looked up counts as looked up.
+Ends with 1 when there is one. Where the index has no advisories it says `not run`, and it names the packages
+that it has none of: nothing that was not looked up counts as looked up.
 """
 
 from __future__ import annotations

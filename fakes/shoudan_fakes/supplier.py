@@ -66,7 +66,7 @@ class Supplier:
         self._background: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
         self._lost: set[str] = set()
-        # What was asked of vouchers, whose cards are told again on query. Gone with the process.
+        # What was asked of vouchers, whose cards are given again on query. Gone with the process.
         self._vouchers: dict[str, tuple[Request, Script]] = {}
         self.in_flight = 0
         self.in_flight_most = 0

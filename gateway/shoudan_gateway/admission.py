@@ -58,7 +58,7 @@ class Admission:
         """The request with its caller's rule, and of a write (`once`) the nonce. Raises Problem.
 
         Unsigned calls of channels without a scheme are taken from their networks, or from anywhere
-        outside of the prod profile. An unknown channel is told apart by the services' own words there,
+        outside of the prod profile. An unknown channel gets the services' own words there,
         and in prod like a wrong signature, after the same work.
         """
         channel_no = request.params.get("channel_no", "")

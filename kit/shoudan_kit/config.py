@@ -1,4 +1,4 @@
-"""Settings: typed, read once at start from the environment and one TOML file, wrong ones told together."""
+"""Settings: typed, read once at start from the environment and one TOML file, mistakes reported together."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ async def test_after_a_contradiction_nothing_more_is_bound_and_one_person_is_ask
     await eventually(no_bind_left)
     order = await world.get(order_id)
     assert (order.state.status, len(order.deliveries)) == (20, 1)
-    assert "now told succeeded" in order.parked_reason
+    assert "now reported as succeeded" in order.parked_reason
     assert [audit.delivery_id for audit in await waiting(world)] == [number]
 
 
@@ -328,7 +328,7 @@ async def test_a_success_told_after_the_money_went_back_is_left_to_a_person(worl
     await reaches(world, order_id, 90)
     await world.report(result(number, succeeded=True))
     order = await world.get(order_id)
-    assert (order.state.status, "now told succeeded" in order.parked_reason) == (90, True)
+    assert (order.state.status, "now reported as succeeded" in order.parked_reason) == (90, True)
     (audit,) = await waiting(world)
     assert "posting" in await refusal_of(world, audit.audit_id, 0)
     await decide(world, audit.audit_id, 90)
@@ -370,7 +370,7 @@ async def test_a_return_told_twice_differently_asks_a_person_once(world: World) 
     # It may have succeeded: until the decision nothing more of the delivery goes back.
     assert (await ask(world, order, "f2")).HasField("refusal")
     assert len(await world.sql("SELECT 1 FROM oms_refund_up_return")) == 1
-    assert "now told succeeded" in (await world.get(order.state.order_id)).parked_reason
+    assert "now reported as succeeded" in (await world.get(order.state.order_id)).parked_reason
     await decide(world, audit.audit_id, 90)
     await world.report(against(returned, succeeded=True, is_return=True))
     assert await waiting(world) == []

@@ -184,7 +184,7 @@ async def test_a_contradictory_result_is_parked_and_changes_nothing(world: World
     assert (ack.applied, ack.conflict) == (False, False)
     after = await world.get(order.state.order_id)
     assert after.state.status == 0
-    assert "now told failed" in after.parked_reason
+    assert "now reported as failed" in after.parked_reason
 
 
 async def test_too_little_balance_waits_for_money(world: World) -> None:

@@ -128,7 +128,7 @@ ALERTS: Final = (
         'sum by (service, method) (increase(shoudan_rpc_server_seconds_count{code="INTERNAL"}[5m])) > 0',
         0,
         "message",
-        "A call ended with an error that nobody foresaw.",
+        "A call ended with an unforeseen error.",
         (
             (
                 'shoudan_rpc_server_seconds_count{code="INTERNAL",method="/x",service="order"}',

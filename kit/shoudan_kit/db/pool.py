@@ -148,7 +148,7 @@ class Database:
             except BaseException:
                 with suppress(
                     DBAPIError, OSError, TimeoutError
-                ):  # the session goes, the cause is told
+                ):  # the session goes, the cause is raised
                     await connection.roll_back_begun()
                 raise
             await connection.commit_begun()

@@ -149,7 +149,7 @@ class Connection(BaseProtocol):
                     self._parser.feed_eof()
                     self._look(self._payload)
                 except (HttpProcessingError, ClientPayloadError):
-                    pass  # told as cut below
+                    pass  # reported as cut below
             self._finish(NoAnswer("connection closed before the whole answer"))
         self._gone(self)
 

@@ -76,7 +76,7 @@ _NUMBER_LIKE = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 class UrlForbidden(OSError):
-    """`reason` is for our operators; the supplier of the URL is told only that it is not allowed."""
+    """`reason` is for our operators; the supplier of the URL learns only that it is not allowed."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

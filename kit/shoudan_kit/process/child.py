@@ -105,7 +105,7 @@ class Child:
         return await self.wait()
 
     async def _next_change(self) -> None:
-        """Until the process ends: told by the kernel where it can, else looked up now and then."""
+        """Until the process ends: the kernel reports it where it can, else it is looked up now and then."""
         if sys.platform != "linux":
             await asyncio.sleep(_POLL_S)
             return

@@ -55,7 +55,7 @@ class Right:
             return "an operator"
         return (
             " or ".join((*sorted(self.services), *(r for r in ROLES if r in self.roles)))
-            or "nobody"
+            or "no caller"
         )
 
 

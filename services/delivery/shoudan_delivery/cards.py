@@ -23,7 +23,7 @@ from shoudan_kit.service import App
 TABLE: Final = CARD_INFO.name
 NAMED_MAX: Final = 10  # numbers of cards in a refusal
 MASKED_CHARS: Final = 4  # of the end of a number, shown to operators
-MASKED_CHARS_MIN: Final = 8  # a shorter number would be half told
+MASKED_CHARS_MIN: Final = 8  # of a shorter number too much would be shown
 PARTNER: Final = "partner"
 RETURNED: Final = "delivery_id"  # of the params of a return: the delivery it takes back
 # A state that an operator may set, and the events that lead there.

@@ -261,7 +261,7 @@ async def _resolve_at_delivery(
     if refused is None:
         return
     if refused.reason != UNKNOWN:
-        raise AuditRefused(audit.audit_id, "the supplier has told another end meanwhile")
+        raise AuditRefused(audit.audit_id, "the supplier has reported another end meanwhile")
     if succeeded:
         raise AuditRefused(audit.audit_id, "it was never handed to the supplier")
 

@@ -307,7 +307,7 @@ async def _park(
     ):
         order_id, succeeded = batch.conflicts[delivery_id]
         stands, contradicted = ("succeeded", "failed") if succeeded else ("failed", "succeeded")
-        reason = f"delivery {delivery_id} is {stands}, now told {contradicted}"
+        reason = f"delivery {delivery_id} is {stands}, now reported as {contradicted}"
         reasons.setdefault(order_id, reason)
         kind = AuditType.FALSE_SUCCESS if succeeded else AuditType.DELIVERY
         audit_id = work.ids.next()

@@ -321,7 +321,7 @@ async def _park(
         was = batch.conflicts[return_id]
         succeeded = was.return_status == ReturnStatus.SUCCEEDED
         stands, notify_status = ("succeeded", "failed") if succeeded else ("failed", "succeeded")
-        reason = f"return {return_id} is {stands}, now told {notify_status}"
+        reason = f"return {return_id} is {stands}, now reported as {notify_status}"
         reasons.setdefault(was.order_id, reason)
         audits.append(_audit(work, was, reason))
     if audits:

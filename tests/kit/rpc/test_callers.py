@@ -307,7 +307,7 @@ def test_a_method_outside_of_the_contract_is_nobodys() -> None:
     assert right_of("test.Echo", "Unary") is NONE
     assert right_of("shoudan.pay.v1.LedgerService", "Steal") is NONE
     assert not NONE.allows(Caller("operator", "li", frozenset(ROLES)))
-    assert NONE.needed == "nobody"
+    assert NONE.needed == "no caller"
 
 
 # ---------------------------------------------------------------- health and reflection

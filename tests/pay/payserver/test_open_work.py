@@ -230,7 +230,7 @@ async def test_a_contradicted_end_waits_with_its_evidence_and_may_stay(shop: Sho
     await notify(shop, traction, "failed")
     item = await waiting(shop, "pay", traction)
     assert item is not None
-    assert (item.state, item.reason) == ("payed", "is payed, now told failed")
+    assert (item.state, item.reason) == ("payed", "is payed, now reported as failed")
     assert "conflict:failed" in item.evidence
     assert list(item.decisions) == ["keep", "failed"]
     assert await refused(shop, "pay", traction, "success") == grpc.StatusCode.INVALID_ARGUMENT
@@ -314,7 +314,7 @@ async def test_a_failed_refund_that_is_now_told_to_have_succeeded_counts_until_i
     await notify(shop, traction, "success")
     item = await waiting(shop, "refund", traction)
     assert item is not None
-    assert item.reason == "is refundFailed, now told success"
+    assert item.reason == "is refundFailed, now reported as success"
     status, no = await shop.post("refund", wish | {"clientRefundNo": number("r")})
     assert (status, "refundAmount exceed payAmount" in no["message"]) == (500, True)
     await decide(shop, "refund", traction, "keep")

@@ -175,7 +175,7 @@ async def test_a_trade_of_an_order_told_another_amount_waits_and_ends_by_decisio
         item = await trade_item(desk, trade)
         assert item is not None
         assert (item.reason, list(item.decisions)) == (
-            "is fail, and was told to be success",
+            "is fail, and was reported as success",
             ["keep"],
         )
         await decide(desk, item, "keep")

@@ -70,7 +70,7 @@ class Sender:
         limits: SharedLimits,
     ) -> None:
         """`limits` says how much of a total is this process's; `switch(supplier, tripped)` stores that the
-        breaker tripped or closed; `note_used` is told of the stored credential that a call was signed with;
+        breaker tripped or closed; `note_used` gets the stored credential that a call was signed with;
         `claim_probe(supplier, s)` says whether this process tries a rested channel for so long."""
         self._note_used, self._limits = note_used, limits
         self.supplier = supplier

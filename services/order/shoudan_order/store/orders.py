@@ -102,7 +102,7 @@ WITH used AS (
     ORDER BY down_channel_no, request_no
     ON CONFLICT (down_channel_no, request_no) DO NOTHING
     RETURNING order_id
-), told AS (
+), notify AS (
     INSERT INTO oms_notify_info
         (notify_id, order_id, refund_id, down_channel_no, notify_type, max_count, notify_url)
     SELECT n.notify_id, n.order_id, 0, n.channel_no, {NotifyType.ORDER:d}, :notify_max, n.notify_url

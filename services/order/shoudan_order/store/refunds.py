@@ -93,7 +93,7 @@ WITH made AS (
     FROM {unnest(**types(REFUNDS, *_WRITTEN), timeout_s="integer")} JOIN oms_order_info o USING (order_id)
     ON CONFLICT (down_channel_no, down_refund_no) DO NOTHING
     RETURNING refund_id
-), told AS (
+), notify AS (
     INSERT INTO oms_notify_info
         (notify_id, order_id, refund_id, down_channel_no, notify_type, max_count, notify_url)
     SELECT n.notify_id, n.order_id, n.refund_id, n.channel_no, {NotifyType.REFUND:d}, :notify_max,

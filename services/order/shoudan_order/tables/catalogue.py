@@ -117,7 +117,10 @@ def _channels(made: MetaData) -> None:
         Column("allowed_networks", JSONB, nullable=False, comment="networks it may call from"),
         fact("word_status", "words, not numbers"),
         Column(
-            "notify_networks", JSONB, nullable=False, comment="private networks it may be told at"
+            "notify_networks",
+            JSONB,
+            nullable=False,
+            comment="private networks it may be notified at",
         ),
         count("rate_per_s", "calls a second it may make; 0 as the gateways' settings say", 0),
         count("calls_max", "calls it may have in flight; 0 as the gateways' settings say", 0),

@@ -40,7 +40,7 @@ UMS_REFUND = Table(
     ),
     column("asked", Integer, "calls made"),
     column("last_code", String(64), "errCode of the last answer, or why there was none"),
-    column("detail", Text, "what ChinaUMS told, JSON of UmsDetail; the card number is masked"),
+    column("detail", Text, "what ChinaUMS answered, JSON of UmsDetail; the card number is masked"),
     moment("create_time", "first call"),
     moment("modify_time", "last change"),
     UniqueConstraint("app_id", "refund_order_id", name="ums_refund_order"),

@@ -80,7 +80,7 @@ class Trades:
                     "trade_conflict", trade_no=now.trade_no, is_=now.status, reported=reported
                 )
                 if not now.pay_traction_no:
-                    await _park(work, now, f"is {now.status}, and was told to be {reported}")
+                    await _park(work, now, f"is {now.status}, and was reported as {reported}")
 
     async def refunded(self, refund: TradeRefund, reported: RefundState, number: str) -> None:
         """Apply the reported state of a refund, likewise."""

@@ -22,7 +22,7 @@ ENTRY_HEADS_MAX: Final = 1000
 _LOST: Final = (
     "the logged record with seq {} of account {} was gone or another one when its chain grew on"
 )
-LOST_MAX: Final = 100  # told in an entry: more need no more proof
+LOST_MAX: Final = 100  # named in an entry: more need no more proof
 LINE_BYTES_MAX: Final = 2**20
 _FILE_MODE: Final = 0o640
 _PURPOSE: Final = b"shoudan ledger heads\0"

@@ -179,7 +179,7 @@ ACCOUNT_ALERT = Table(
     column("account_id", BigInteger, "账户编号", ForeignKey("account_info.account_id"), key=True),
     column("threshold_micros", BigInteger, "tell when the balance falls below", key=True),
     column("hysteresis_micros", BigInteger, "quiet until it has risen this far above again"),
-    column("low", Boolean, "told that it is low, and not yet that it has recovered"),
+    column("low", Boolean, "published as low, and not yet as recovered"),
     CheckConstraint("hysteresis_micros >= 0", name="hysteresis"),
     comment="余额预警",
     info=rights(update=("hysteresis_micros", "low"), delete=True),

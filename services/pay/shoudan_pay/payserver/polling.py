@@ -206,5 +206,5 @@ def _unknown(sent: str, *, asks: bool) -> str:
     if asks and sent == Sent.MAYBE:
         return "its component did not answer, and tells no end when it is asked"
     if sent == Sent.ANSWERED:
-        return "its component said running and told no end"
+        return "its component answered running and reported no end"
     return "its component did not answer, and cannot be asked"

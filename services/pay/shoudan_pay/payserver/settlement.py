@@ -273,5 +273,7 @@ async def _contradicted(
             "result_conflict", traction_no=order.traction_no, status=order.status, reported=word
         )
     await history.contradicted(work, conflicts)
-    reasons = {one.traction_no: f"is {one.status}, now told {word}" for one, word in conflicts}
+    reasons = {
+        one.traction_no: f"is {one.status}, now reported as {word}" for one, word in conflicts
+    }
     await own.orders.park(work.db, reasons)

@@ -17,7 +17,7 @@ from shoudan_pay.payserver.store import pays
 LOOK_S_FIRST: Final = 0.05
 LATE_S: Final = 1.0  # how late a call may begin, and its result be stored
 LOOK_S_MAX: Final = (
-    0.4  # how late a result may be told; each look is one statement for all who wait
+    0.4  # how late a result may be reported; each look is one statement for all who wait
 )
 
 T = TypeVar("T")

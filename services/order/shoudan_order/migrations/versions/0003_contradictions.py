@@ -1,4 +1,4 @@
-"""Deliveries and returns whose supplier has told another end since are marked."""
+"""Deliveries and returns whose supplier has reported another end since are marked."""
 
 import sqlalchemy as sa
 from alembic import op
