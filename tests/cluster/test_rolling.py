@@ -1,12 +1,17 @@
 """Two replicas of every service under a steady load of orders, ERP pushes and calls of identity: one of each
-goes and comes back, then the other; no caller gets an error, stops end in time, who is back is called."""
+goes and comes back, then the other; no caller gets an error, stops end in time, who is back is called.
+
+Then the link from order to pay is cut, a replica of each is killed at once, and NATS: no order is lost.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +32,7 @@ from shoudan_cli.wiring import GATEWAY, LOOPBACK, choose_ports
 from shoudan_kit.process.polling import until
 from shoudan_kit.process.ports import free_port, http_status
 from shoudan_kit.service import STOP_GRACE_S
+from tests.cluster.link import Link, linked
 from tests.poll import eventually
 from tests.system import invariants
 from tests.system.beside import Beside, beside
@@ -35,7 +41,7 @@ from tests.system.conftest import ORDER, Partner
 pytestmark = [
     pytest.mark.system,
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.alone("measures how soon a replica is left and called, with eighteen processes"),
 ]
 
@@ -46,6 +52,9 @@ ORDERS_S_MAX = 60  # by then there are so many, however quickly all were rolled
 LOOK_S = 0.25  # how often the proxy asks a gateway whether it is ready
 TRAFFIC_S = 5  # by then a replica that is ready has been called
 DRAIN_S = 6
+# How long each fault lasts at least; by hand longer: SHOUDAN_TEST_FAULT_S=120.
+FAULT_S = float(os.environ.get("SHOUDAN_TEST_FAULT_S", "6"))
+AGAIN_S_MAX = 60
 
 
 @dataclass
@@ -150,12 +159,24 @@ class Cluster:
     second: dict[str, Beside]
     targets: dict[str, str]
     http: aiohttp.ClientSession
+    pay_links: list[Link]
 
     def ops(self, service: str, name: str) -> int:
         """The ops port of one of the two."""
         if name == service:
             return self.system.ports[f"{service} ops"]
         return int(self.second[service].process.program.env[f"SHOUDAN_{service.upper()}_OPS_PORT"])
+
+    def proxy(self) -> Proxy:
+        """One in front of both gateways."""
+        other = self.second[GATEWAY]
+        return Proxy(
+            self.http,
+            {
+                GATEWAY: (self.system.gateway_url, self.ops(GATEWAY, GATEWAY)),
+                "other": (f"http://{other.target}", self.ops(GATEWAY, other.process.name)),
+            },
+        )
 
     async def calls(self, service: str, name: str) -> float:
         """Calls that a replica has answered since it started."""
@@ -173,22 +194,38 @@ class Cluster:
         return sum(float(one.rpartition(" ")[2]) for one in lines)
 
 
-@pytest.fixture
-async def cluster(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
+@pytest.fixture(scope="module")
+async def cluster() -> AsyncIterator[Cluster]:
+    """One for this file: eighteen processes."""
+    async with AsyncExitStack() as stack:
+        monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
+        yield await _started(stack, monkeypatch)
+
+
+async def _started(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     ports, others = choose_ports(None, usual=False), {name: free_port() for name in TWICE}
     monkeypatch.setattr(systems, "choose_ports", lambda *_, **__: ports)
+    to_pay = {free_port(): port for port in (ports["pay"], others["pay"])}
+    links = [await stack.enter_async_context(linked(*one)) for one in to_pay.items()]
     targets = {name: f"ipv4:{LOOPBACK}:{ports[name]},{LOOPBACK}:{others[name]}" for name in TWICE}
     env = {f"SHOUDAN_{name.upper()}_TARGET": target for name, target in targets.items()} | {
         "SHOUDAN_DRAIN_S": str(DRAIN_S),
         "SHOUDAN_GATEWAY_LAME_DUCK_S": "2",
         "SHOUDAN_RPC_CONNECTION_AGE_S": "4",
+        "SHOUDAN_ORDER_PAY_TARGET": "ipv4:" + ",".join(f"{LOOPBACK}:{port}" for port in to_pay),
     }
-    async with System.start(profile="test", env=env) as system, aiohttp.ClientSession() as http:
-        second = {
-            name: beside(system, name, {}, port=others.get(name)) for name in (*TWICE, GATEWAY)
-        }
-        await system.supervisor.start(*(one.process for one in second.values()))
-        yield Cluster(system, second, targets, http)
+    system = await stack.enter_async_context(System.start(profile="test", env=env))
+    http = await stack.enter_async_context(aiohttp.ClientSession())
+    second = {name: beside(system, name, {}, port=others.get(name)) for name in (*TWICE, GATEWAY)}
+    await system.supervisor.start(*(one.process for one in second.values()))
+    return Cluster(system, second, targets, http, links)
+
+
+async def fill(clients: Clients) -> None:
+    """Credit enough for all orders."""
+    key = pay.AccountKey(ident="oms", groups="down_channel", eid="test")
+    credit: Any = pay.UpdateAccountRequest(key=key, credit_micros=10**13)
+    await clients.call("pay", pay_grpc.LedgerServiceStub, "UpdateAccount", credit)
 
 
 async def roll(cluster: Cluster, load: Load, service: str, name: str) -> None:
@@ -214,23 +251,12 @@ async def test_every_replica_goes_and_comes_back_and_no_partner_gets_an_error(
     system = cluster.system
     clients = system.clients()
     of_both = Clients(cluster.targets, identity=system.identity)
-    key = pay.AccountKey(ident="oms", groups="down_channel", eid="test")
-    credit: Any = pay.UpdateAccountRequest(key=key, credit_micros=10**13)
-    await clients.call("pay", pay_grpc.LedgerServiceStub, "UpdateAccount", credit)
+    await fill(clients)
     partner = Partner(system, cluster.http, clients)
-    beside_url = f"http://{cluster.second[GATEWAY].target}"
-    gateways = {
-        GATEWAY: (system.gateway_url, cluster.ops(GATEWAY, GATEWAY)),
-        "other": (beside_url, cluster.ops(GATEWAY, cluster.second[GATEWAY].process.name)),
-    }
-    proxy = Proxy(cluster.http, gateways)
+    proxy = cluster.proxy()
     load = Load(proxy, of_both, partner.prefix, f"{system.sandbox_url}/inbox/test")
     watching = asyncio.create_task(proxy.poll())
-
-    async def both_ready() -> bool:
-        return len(proxy.ready) == 2
-
-    await eventually(both_ready, 20)
+    await eventually(lambda: len(proxy.ready) == 2, 20)
     loading = asyncio.create_task(load.run())
     try:
         first = {name: name for name in (*TWICE, GATEWAY)}
@@ -250,4 +276,80 @@ async def test_every_replica_goes_and_comes_back_and_no_partner_gets_an_error(
     await partner.ledger_is_whole()
     await invariants.check(system)
     await of_both.close()
+    await clients.close()
+
+
+@dataclass
+class Patient:
+    """Orders at a steady pace from a partner that repeats a request until it is answered."""
+
+    proxy: Proxy
+    prefix: str
+    inbox: str
+    placed: int = 0
+    answered: int = 0
+    repeated: int = 0
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def one(self, number: int) -> None:
+        wanted = {**ORDER, "notify_url": self.inbox, "request_no": f"{self.prefix}-{number}"}
+
+        async def placed() -> bool:
+            try:
+                done = await self.proxy.get("/order/request", **wanted) == 200
+            except (aiohttp.ClientError, TimeoutError, OSError, ZeroDivisionError):
+                done = False
+            self.repeated += not done
+            return done
+
+        await eventually(placed, AGAIN_S_MAX, every_s=0.2)
+        self.answered += 1
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while not await until(self.over.is_set, 1 / PER_S, every_s=0.05):
+                group.create_task(self.one(self.placed))
+                self.placed += 1
+
+    async def go_on(self, seconds: float) -> None:
+        """Until so long has passed and orders were answered meanwhile."""
+        began, answered = time.monotonic(), self.answered
+        await eventually(
+            lambda: time.monotonic() - began >= seconds and self.answered > answered, AGAIN_S_MAX
+        )
+
+
+async def test_a_cut_link_and_a_replica_of_each_killed_at_once_cost_no_order(
+    cluster: Cluster,
+) -> None:
+    system = cluster.system
+    clients = system.clients()
+    await fill(clients)
+    partner = Partner(system, cluster.http, clients)
+    proxy = cluster.proxy()
+    load = Patient(proxy, partner.prefix, f"{system.sandbox_url}/inbox/test")
+    watching = asyncio.create_task(proxy.poll())
+    await eventually(lambda: len(proxy.ready) == 2, 20)
+    loading = asyncio.create_task(load.run())
+    try:
+        for link in cluster.pay_links:
+            link.cut()
+        await load.go_on(FAULT_S)
+        assert load.repeated == 0, "partners notice nothing of a cut behind the order service"
+        for link in cluster.pay_links:
+            link.mend()
+        victims = ("order", "pay", "delivery", GATEWAY)
+        await asyncio.gather(*(system.kill(name) for name in victims))
+        await load.go_on(FAULT_S)
+        await asyncio.gather(*(system.wait_healthy(name) for name in victims))
+        await system.kill("nats")
+        await load.go_on(FAULT_S)
+    finally:
+        load.over.set()
+        await loading
+        watching.cancel()
+    await system.wait_healthy("nats")
+    await partner.all_ended(f"{partner.prefix}-", load.placed)
+    await partner.ledger_is_whole()
+    await invariants.check(system)
     await clients.close()

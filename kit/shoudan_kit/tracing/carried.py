@@ -20,6 +20,7 @@ TRACES: Final = "shoudan-traces"  # metadata of a batch call
 ITEM: Final = "#"  # before the position of an item that has no key yet
 CARRIED_MAX: Final = 256  # traces of one call or task; the gateway's largest batch is smaller
 TASK_TRACES_MAX: Final = 32  # sampled traces of one task that works on many keys
+LOGGED_MAX: Final = 8  # request ids that a log line of a batch names
 KNOWN_MAX: Final = 10_000  # sampled traces that a process remembers by key
 
 _KEY: Final = re.compile(r"[#A-Za-z0-9._:-]{0,64}")
@@ -114,12 +115,14 @@ def carrying(carried: Carried) -> Generator[None]:
 
 
 def begin(carried: Carried) -> Tokens:
-    """Work on these until `end`; log lines of a sole one carry its request id."""
-    sole = carried.sole
-    return (
-        _carried.set(carried),
-        log.bind(request_id=sole.request_id) if sole is not None else None,
-    )
+    """Work on these until `end`; log lines carry the request id of a sole one, of a batch the first ids."""
+    sole, bound = carried.sole, None
+    if sole is not None:
+        bound = log.bind(request_id=sole.request_id)
+    elif carried.by_key:
+        first = dict.fromkeys(one.request_id for one in islice(carried.by_key.values(), LOGGED_MAX))
+        bound = log.bind(request_ids=" ".join(first))
+    return _carried.set(carried), bound
 
 
 def end(tokens: Tokens) -> None:

@@ -37,6 +37,18 @@ def test_a_lone_request_is_carried_whole_and_bound_to_log_lines():
     assert log.context("request_id") is None
 
 
+def test_log_lines_of_a_batch_name_its_first_requests():
+    many = {str(n): made(sampled=False, request_id=f"r-{n}") for n in range(20)}
+    with carrying(Carried(many)):
+        assert log.context("request_ids") == " ".join(f"r-{n}" for n in range(carried.LOGGED_MAX))
+        with carrying(Carried({}, made(sampled=False, request_id="alone"))):
+            assert log.context("request_id") == "alone"
+    assert log.context("request_ids") is None
+    same = made(sampled=False, request_id="one")
+    with carrying(Carried({"1": same, "2": same})):
+        assert log.context("request_ids") == "one"
+
+
 def test_of_a_batch_only_sampled_requests_are_handed_on_and_stored_later():
     quiet, seen = made(sampled=False), made(sampled=True)
     work = carried.entered({"1": quiet, "2": seen})
