@@ -83,8 +83,7 @@ async def test_orders_of_one_batch_keep_their_own_traces_linked_to_each_other(pa
     answers = await asyncio.gather(*(place(partner, number) for number in numbers))
     ids = [headers["X-Request-Id"] for _, headers in answers]
     assert len(set(ids)) == len(ids)
-    for number in numbers:
-        await partner.all_ended(number, 1)
+    await partner.all_ended(f"{partner.prefix}-", len(numbers))
     await eventually(lambda: not any(missing(receiver.traces[one]) for one in ids), 30)
     links = {link for one in ids for span in receiver.traces[one] for link in span.links}
     assert links & set(ids), "some of them shared a batch"

@@ -102,8 +102,8 @@ class Task(Generic[P]):
 
     @property
     def trace(self) -> Trace | None:
-        """The trace of a task that belongs to one request."""
-        return next(iter(self.traces.values())) if len(self.traces) == 1 else None
+        """The trace of a task that belongs to one request; of many keys none, whichever are sampled."""
+        return self.traces.get(self.order_no or "")
 
     def detach(self) -> None:
         """Its work goes on after the handler has returned: it stays leased here until a UnitOfWork finishes

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from shoudan_kit import log
 from shoudan_kit.rpc.messages import METADATA_BYTES_MAX
+from shoudan_kit.tasks.kinds import Kind, Task
 from shoudan_kit.tracing import carried
 from shoudan_kit.tracing.carried import Carried, carrying
 from shoudan_kit.tracing.trace import REQUEST_ID, REQUEST_ID_CHARS_MAX, TRACEPARENT, begun
@@ -35,6 +38,19 @@ def test_a_lone_request_is_carried_whole_and_bound_to_log_lines():
         assert dict(carried.call_metadata()) == {REQUEST_ID: "r-1", TRACEPARENT: one.traceparent}
         assert carried.stored_of("anything") == one.text
     assert log.context("request_id") is None
+
+
+@pytest.mark.parametrize(
+    ("order_no", "key", "its_own"), [("7", "7", True), (None, "", True), (None, "7", False)]
+)
+def test_a_task_about_many_keys_is_not_the_request_of_the_one_that_is_sampled(
+    order_no, key, its_own
+):
+    """Else whatever it calls would count as that request's, with spans and rows for every other key."""
+    trace = made(sampled=True)
+    kind = Kind("test.x", dict, "test:x", interval_s=5)
+    task = Task(1, kind, {}, "test:x", order_no, 1, datetime.now(UTC), traces={key: trace})
+    assert task.trace == (trace if its_own else None)
 
 
 def test_log_lines_of_a_batch_name_its_first_requests():
