@@ -19,6 +19,7 @@ TOKENS = {"page_token", "offset", "after"}
 HUGE = 2**31 - 1
 # Lists without a page, and what bounds them.
 UNPAGED = {
+    "ListRules": "at most a hundred, which people write",
     "ListSuppliers": "one row for each supplier and class, which people write",
     "ListAreas": "the areas of the catalogue, from memory",
     "ListAllModes": "cut at LIST_MAX of each kind",

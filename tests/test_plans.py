@@ -37,6 +37,8 @@ SMALL = {
 
 # Statements that read a table or an index whole, and why that is right.
 WHOLE = {
+    "shoudan_order.store.risk._LIST": "rules that people write, at most a hundred",
+    "shoudan_order.store.risk._ANY": "its first row, if there is one",
     "shoudan_kit.credentials.store._VERSION": "the newest one, from the end of the index",
     "shoudan_kit.credentials.store._LIVE_ONES": "an index of what is live, all of which is wanted",
     "shoudan_kit.credentials.store._EXPIRE": "an index of what is live, when one of it has ended",
@@ -105,6 +107,7 @@ PASSED = {
     "shoudan_order.store.open_work.AUDITS.page": "an index of what waits for a person",
     "shoudan_order.store.open_work.ORDERS.page": "an index of what is parked",
     "shoudan_order.store.nonces._FORGET": "what is over is deleted",
+    "shoudan_order.store.risk._FORGET": "what is over is deleted",
     "shoudan_pay.chinaums.store.refunds.UNASKED._page": "an index of what is open",
     "shoudan_pay.ledger.store.accounts._HEADS": "a proof reads every account",
     "shoudan_pay.platforms.store.callers._FORGET_NONCES": "what is over is deleted",

@@ -68,6 +68,10 @@ def _app(one: Any) -> None:
     one.source_id, one.base_url = "", ""
 
 
+def _risk(one: Any) -> None:
+    one.per, one.within, one.minutes, one.count_max = 1, 1, 0, 1
+
+
 def _domain(one: Any) -> None:
     one.paid_url, one.refunded_url, one.base_url = "", "", ""
 
@@ -124,6 +128,7 @@ VALID: dict[str, Correct] = {
     "PaymentService/UpdateMode": _terms,
     "PaymentService/CreatePays": lambda m: _pay(m.items[0]),
     "PaymentService/CreateRefunds": lambda m: _moved(m.items[0]),
+    "RiskService/SetRule": lambda m: _risk(m.rule),
     "SetupService/ApplySetup": _setup,
     "PlatformService/SetUmsApp": lambda m: _app(m.app),
     "PlatformService/SetDomain": lambda m: _domain(m.domain),

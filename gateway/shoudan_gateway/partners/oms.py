@@ -61,6 +61,9 @@ REFUSALS: Final = {
     "ERROR_REASON_NUM_TOO_HIGH": (920, 400, "下单数量({num})超过单次最大数量({num_max})"),
     "ERROR_REASON_PRICE_DIFFERS": (921, 400, "折扣差异为{difference}"),
     "ERROR_REASON_PRICE_TOO_HIGH": (921, 400, "销售价格({price})高于安全价({max})"),
+    "ERROR_REASON_RISK_BLOCKED": (930, 400, "风控拒绝"),
+    "ERROR_REASON_RISK_LIMIT": (931, 400, "超过限额({rule})"),
+    "ERROR_REASON_RISK_REPEATED": (932, 400, "重复充值：{minutes}分钟内已有相同订单({rule})"),
     "ERROR_REASON_NO_SUPPLIER": (920, 400, "暂无上游可发货"),
     "ERROR_REASON_ORDER_NOT_FOUND": (
         404,
@@ -303,6 +306,13 @@ ORDER: Final = (
         "max_amount_micros",
         "安全价（元）：销售金额与服务费之和高于此值则拒绝下单",
         Yuan(),
+        required=False,
+    ),
+    Field(
+        "confirm_repeat",
+        "confirm_repeat",
+        "1：确认重复充值，允许确认的风控规则不再拒绝",
+        Choice((0, 1)),
         required=False,
     ),
 )

@@ -12,6 +12,7 @@ from shoudan.order.v1 import (
     catalogue_service_pb2_grpc,
     dictionary_service_pb2_grpc,
     order_service_pb2_grpc,
+    risk_service_pb2_grpc,
 )
 from shoudan_kit import metrics
 from shoudan_kit.credentials.book import Credentials
@@ -33,11 +34,14 @@ from shoudan_order.delivery_client import DeliveryClient
 from shoudan_order.notifies import Notifier
 from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import PayClient
+from shoudan_order.risk import admin as risk_admin
+from shoudan_order.risk import guard
 from shoudan_order.rpc.audit import AuditServicer
 from shoudan_order.rpc.catalogue import CatalogueServicer
 from shoudan_order.rpc.dictionary import DictionaryServicer
 from shoudan_order.rpc.order import OrderServicer
 from shoudan_order.rpc.proposals import kinds
+from shoudan_order.rpc.risk import RiskServicer
 from shoudan_order.store.sealed import SEALED
 from shoudan_order.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_order.tasks import HANDLERS
@@ -48,6 +52,7 @@ NAMES = (
     "shoudan.order.v1.CatalogueService",
     "shoudan.order.v1.AuditService",
     "shoudan.order.v1.DictionaryService",
+    "shoudan.order.v1.RiskService",
     PERSONAL,
 )
 
@@ -74,16 +79,8 @@ async def start(app: App[OrderSettings]) -> Running:
     notifier = Notifier(context, shares)
     context.notifier = notifier
     await admin.refresh(context)
+    await risk_admin.refresh(context)
     orders = OrderServicer(context)
-
-    async def poll_catalogue() -> None:
-        await admin.poll(context)
-
-    async def gauge_parked() -> None:
-        await parked_gauge.gauge_forever(context)
-
-    async def forget_nonces() -> None:
-        await nonces.forget_forever(context)
 
     personal = Personal("order", ACCOUNTS, context.accounts, app.work)
     return Running(
@@ -102,16 +99,12 @@ async def start(app: App[OrderSettings]) -> Running:
                 dictionary_service_pb2_grpc.add_DictionaryServiceServicer_to_server,
                 DictionaryServicer(context),
             ),
+            partial(risk_service_pb2_grpc.add_RiskServiceServicer_to_server, RiskServicer(context)),
             partial(personal_service_pb2_grpc.add_PersonalServiceServicer_to_server, personal),
         ),
         names=NAMES,
         handlers=HANDLERS,
-        background=(
-            poll_catalogue,
-            gauge_parked,
-            forget_nonces,
-            *_exchange(app, shares, notifier),
-        ),
+        background=(*_background(context), *_exchange(app, shares, notifier)),
         closers=(orders.aclose, notifier.aclose),
         open_work=open_work.sources(context),
         credentials=context.credentials,
@@ -119,6 +112,27 @@ async def start(app: App[OrderSettings]) -> Running:
         resting=notifier.resting,
         proposals=kinds(context),
     )
+
+
+def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
+    """What a process does beside its calls and tasks."""
+
+    async def poll_catalogue() -> None:
+        await admin.poll(context)
+
+    async def gauge_parked() -> None:
+        await parked_gauge.gauge_forever(context)
+
+    async def forget_nonces() -> None:
+        await nonces.forget_forever(context)
+
+    async def poll_risk() -> None:
+        await risk_admin.poll(context)
+
+    async def forget_counters() -> None:
+        await guard.forget_forever(context)
+
+    return poll_catalogue, gauge_parked, forget_nonces, poll_risk, forget_counters
 
 
 def _exchange(

@@ -11,6 +11,7 @@ from shoudan_order import binding
 from shoudan_order.context import Context
 from shoudan_order.pricing import NewOrder, content_hash, draft
 from shoudan_order.refusals import NoSupplier, OrderRefusal, RequestDiffers
+from shoudan_order.risk import guard
 from shoudan_order.store import orders as store
 from shoudan_order.store.rows import Order, OrderSummary
 
@@ -29,13 +30,29 @@ async def check(context: Context, news: Sequence[NewOrder]) -> list[Checked]:
     """How `orders.create` would answer each now, in order; a request_no may be empty.
 
     Unlike there, requests of one call do not see each other, and a nonce is neither looked at nor used up.
+    Risk rules are looked at without a lock.
     """
     keys = {(new.channel_no, new.request_no) for new in news if new.request_no}
     stored: dict[tuple[str, str], OrderSummary] = {}
     if keys:
         async with context.app.db.connect() as db:
             stored = await store.orders_by_keys(db, list(filter(holdable, keys)))
-    return [_check(context, new, stored.get((new.channel_no, new.request_no))) for new in news]
+    made = [_check(context, new, stored.get((new.channel_no, new.request_no))) for new in news]
+    return await _with_risk(context, news, made) if guard.is_active(context) else made
+
+
+async def _with_risk(
+    context: Context, news: Sequence[NewOrder], made: list[Checked]
+) -> list[Checked]:
+    """The same, with what the risk rules refuse of each alone."""
+    async with context.app.db.connect() as db:
+        for index, one in enumerate(made):
+            if one.order is not None and not one.existed:
+                alone = [(news[index], one.order)]
+                admitted = await guard.admit(context, db, alone, lock=False)
+                if admitted.refused:
+                    made[index] = Checked(admitted.refused[0])
+    return made
 
 
 def _check(context: Context, new: NewOrder, stored: OrderSummary | None) -> Checked:

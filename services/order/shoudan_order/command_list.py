@@ -18,6 +18,10 @@ NOTIFY: Final = Command(
     "shoudan_order.commands:notify",
     "Notifies that were given up: list, send again.",
 )
+RISK: Final = Command(
+    "shoudan_order.risk_commands:app",
+    "Risk: rules that bound new orders, blocked accounts.",
+)
 REPORT: Final = Command(
     "shoudan_order.report_commands:app",
     "Reports: profit, by supplier, by channel.",

@@ -376,7 +376,11 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]]) -> T:
     import grpc
 
     from shoudan.core.v1 import proposal_service_pb2_grpc
-    from shoudan.order.v1 import audit_service_pb2_grpc, order_service_pb2_grpc
+    from shoudan.order.v1 import (
+        audit_service_pb2_grpc,
+        order_service_pb2_grpc,
+        risk_service_pb2_grpc,
+    )
     from shoudan_kit.rpc.command import command_channel
 
     async def connected() -> T:
@@ -385,6 +389,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]]) -> T:
             "Order": order_service_pb2_grpc.OrderServiceStub,
             "Audit": audit_service_pb2_grpc.AuditServiceStub,
             "Proposal": proposal_service_pb2_grpc.ProposalServiceStub,
+            "Risk": risk_service_pb2_grpc.RiskServiceStub,
         }
 
         async def ask(service: str, method: str, message: Any) -> Any:

@@ -23,6 +23,7 @@ from shoudan_order.delivery_client import DeliveryClient
 from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import PayClient
 from shoudan_order.store import orders as store
+from shoudan_order.store.risk import Rule
 from shoudan_order.store.rows import NotifyRow, Order
 from shoudan_order.tables import QUEUES
 
@@ -33,6 +34,15 @@ class NotifyCalls(Protocol):
     def begin(self, task: Task[kinds.NotifyStep], row: NotifyRow) -> None:
         """Start one call; never waits."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """The risk rules in force at one version, and whether any account is listed."""
+
+    version: int = 0
+    rules: tuple[Rule, ...] = ()
+    listed: bool = False
 
 
 @dataclass
@@ -47,6 +57,7 @@ class Context:
     credentials: Credentials
     catalogue: Catalogue = field(default_factory=Catalogue)
     loaded: bool = False
+    risk: Risk = field(default_factory=Risk)
     notifier: NotifyCalls = field(init=False)
 
     @property

@@ -21,6 +21,7 @@ from shoudan_order.refusals import (
     OrderRefusal,
     RequestDiffers,
 )
+from shoudan_order.risk import guard
 from shoudan_order.states import NotifyStatus, OrderStatus
 from shoudan_order.store import orders as store
 from shoudan_order.store.nonces import CallNonce
@@ -45,9 +46,9 @@ class _Draft:
 async def create(context: Context, news: Sequence[NewOrder]) -> list[Accepted | OrderRefusal]:
     """Store new orders; answers in order. Repeatable by (channel_no, request_no), also within the batch.
 
-    Refuses: ChannelUnavailable, ProductNotFound, NumTooHigh, PriceDiffers, FieldInvalid,
-    RequestDiffers, NonceUsed - each alone. What is refused now but was stored before is answered with
-    the stored order. The nonce of a call is used up whatever its answer.
+    Refuses: ChannelUnavailable, ProductNotFound, NumTooHigh, PriceDiffers, PriceTooHigh, FieldInvalid,
+    RiskBlocked, RiskLimit, RiskRepeated, RequestDiffers, NonceUsed - each alone. What is refused now but was
+    stored before is answered with the stored order. The nonce of a call is used up whatever its answer.
     """
     answers, behind_replay = await _create(context, news)
     if behind_replay:
@@ -78,7 +79,10 @@ async def _create(
     fresh, repeated = nonces.distinct(news)
     made, replays = set[int](), set[int]()
     if drafts or fresh:
-        made, replays = await retry(lambda: _insert(context, list(drafts.values()), fresh))
+        made, replays, risky = await retry(lambda: _insert(context, list(drafts.values()), fresh))
+        for index, new in enumerate(news):
+            if (refusal := risky.get((new.channel_no, new.request_no))) is not None:
+                refused.setdefault(index, refusal)
     replays |= repeated
     left, behind = _without_replays(news, drafts, refused, replays)
     found = await _answers(context, news, left, drafts, refused, made)
@@ -107,27 +111,46 @@ def _without_replays(
 
 async def _insert(
     context: Context, drafts: Sequence[_Draft], fresh: Sequence[CallNonce]
+) -> tuple[set[int], set[int], dict[tuple[str, str], OrderRefusal]]:
+    """Nonces, orders, notifies, tasks and events in one transaction.
+
+    The new ids, the replayed calls, and what the risk rules refuse by (channel_no, request_no).
+    """
+    async with context.app.work("order.create") as work:
+        if not guard.is_active(context):
+            return *await _insert_in(context, work, drafts, fresh), {}
+        admitted = await guard.admit(context, work.db, [(d.new, d.order) for d in drafts])
+        left = [d for i, d in enumerate(drafts) if i not in admitted.refused]
+        made, replays = await _insert_in(context, work, left, fresh)
+        await admitted.count(work.db, made)
+    risky = {
+        (drafts[i].new.channel_no, drafts[i].new.request_no): why
+        for i, why in admitted.refused.items()
+    }
+    return made, replays, risky
+
+
+async def _insert_in(
+    context: Context, work: UnitOfWork, drafts: Sequence[_Draft], fresh: Sequence[CallNonce]
 ) -> tuple[set[int], set[int]]:
-    """Nonces, orders, notifies, tasks and events in one transaction; new ids, and replayed calls."""
     notified = [d for d in drafts if d.order.has_notify]
     notify_ids = context.app.ids.take(len(notified))
     notifies = [
         store.NewNotify(notify_id, d.order.order_id, d.order.down_channel_no, d.new.notify_url)
         for notify_id, d in zip(notify_ids, notified, strict=True)
     ]
-    async with context.app.work("order.create") as work:
-        made, replays = await store.insert_orders(
-            work.db,
-            [d.order for d in drafts],
-            [d.new.nonce.call_id if d.new.nonce else 0 for d in drafts],
-            fresh,
-            notifies,
-            context.settings.notify_count_max,
-        )
-        for one in drafts:
-            if one.order.order_id in made:
-                # In memory before the commit hands the pay task to the worker.
-                context.memory.put(_begin(context, work, one.order))
+    made, replays = await store.insert_orders(
+        work.db,
+        [d.order for d in drafts],
+        [d.new.nonce.call_id if d.new.nonce else 0 for d in drafts],
+        fresh,
+        notifies,
+        context.settings.notify_count_max,
+    )
+    for one in drafts:
+        if one.order.order_id in made:
+            # In memory before the commit hands the pay task to the worker.
+            context.memory.put(_begin(context, work, one.order))
     return made, replays
 
 

@@ -44,6 +44,7 @@ class NewOrder(msgspec.Struct, frozen=True):
     rechage_account: str
     nonce: CallNonce | None = None
     max_amount_micros: int = 0
+    confirm_repeat: bool = False
 
 
 def content_hash(new: NewOrder) -> bytes:

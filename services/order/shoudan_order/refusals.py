@@ -60,6 +60,24 @@ class NoSupplier(OrderRefusal):
     channel_no: str
 
 
+class RiskBlocked(OrderRefusal):
+    """The account is on the list of blocked ones [930]."""
+
+
+class RiskLimit(OrderRefusal):
+    """A risk rule bounds what is ordered in a day or month [931]."""
+
+    rule: str
+    within: str
+
+
+class RiskRepeated(OrderRefusal):
+    """重复充值: the same was ordered less than `minutes` ago [932]."""
+
+    rule: str
+    minutes: int
+
+
 class OrderNotFound(OrderRefusal, code=Code.NOT_FOUND):
     """No order has this number [404]. Source: 000 §四.2.5."""
 

@@ -34,11 +34,11 @@ READS: Final = {
     "GetCatalogue", "GetDictionary", "GetHistory", "GetLifecycle", "GetOperatorNames", "GetOrder",
     "GetPackage", "GetProposal", "GetRefund", "GetStatementKeys", "GetTrade", "ListAccounts",
     "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCards",
-    "ListCredentials", "ListDeadNotifies", "ListDeliveries", "ListIncidents", "ListNotices",
-    "ListOpenWork", "ListOperators", "ListOrders", "ListPackageRecords", "ListProposals",
-    "ListQuarantined", "ListRecords", "ListResources", "ListResting", "ListSealed", "ListSessions",
-    "ListSuppliers", "ListTasks", "QueryDeliveries", "QueryOrders", "QueryRefunds", "Report",
-    "SearchRefunds", "SearchTrades", "Verify", "VerifyAgainst", "VerifyAuditLog", "WhoAmI",
+    "ListCredentials", "ListDeadNotifies", "ListDeliveries", "ListEntries", "ListIncidents",
+    "ListNotices", "ListOpenWork", "ListOperators", "ListOrders", "ListPackageRecords", "ListProposals",
+    "ListQuarantined", "ListRecords", "ListResources", "ListResting", "ListRules", "ListSealed",
+    "ListSessions", "ListSuppliers", "ListTasks", "QueryDeliveries", "QueryOrders", "QueryRefunds",
+    "Report", "SearchRefunds", "SearchTrades", "Verify", "VerifyAgainst", "VerifyAuditLog", "WhoAmI",
 }  # fmt: skip
 
 

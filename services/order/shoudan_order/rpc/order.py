@@ -236,6 +236,7 @@ def _new_order(one: pb.NewOrder, *, request_chars_min: int = 1) -> NewOrder | Fi
         one.recharge_account,
         nonce,
         one.max_amount_micros,
+        one.confirm_repeat,
     )
 
 

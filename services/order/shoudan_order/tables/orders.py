@@ -27,6 +27,7 @@ from shoudan_kit.proposals.tables import add_alone_call, add_alone_price, add_pr
 from shoudan_kit.secrets.sealing import Place
 from shoudan_kit.tasks.tables import metadata
 from shoudan_order import states as s
+from shoudan_order.tables import risk
 from shoudan_order.tables.catalogue import declare
 from shoudan_order.tables.columns import (
     count,
@@ -58,6 +59,7 @@ from shoudan_order.tables.rules import (
 
 METADATA: Final = metadata()
 declare(METADATA)
+risk.declare(METADATA)
 credentials.declare(METADATA)
 add_proposal(METADATA)
 add_alone_call(METADATA)

@@ -72,6 +72,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """[921] The order costs more than its channel accepts for it. Code: FAILED_PRECONDITION. Metadata: price, max."""
     ERROR_REASON_NO_SUPPLIER: _ErrorReason.ValueType  # 24
     """[920] Sold, but no supplier can deliver it now. Only a check says so. Code: FAILED_PRECONDITION. Metadata: channel_no."""
+    ERROR_REASON_RISK_BLOCKED: _ErrorReason.ValueType  # 25
+    """[930] The account is on the list of blocked ones. Code: FAILED_PRECONDITION. Metadata: none."""
+    ERROR_REASON_RISK_LIMIT: _ErrorReason.ValueType  # 26
+    """[931] A risk rule bounds what is ordered in a day or month. Code: FAILED_PRECONDITION. Metadata: rule, within."""
+    ERROR_REASON_RISK_REPEATED: _ErrorReason.ValueType  # 27
+    """[932] The same was ordered less than `minutes` ago. Code: FAILED_PRECONDITION. Metadata: rule, minutes."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons an order call is refused. Domain "order.shoudan". The numbers in brackets are the documented codes."""
@@ -126,4 +132,10 @@ ERROR_REASON_PRICE_TOO_HIGH: ErrorReason.ValueType  # 23
 """[921] The order costs more than its channel accepts for it. Code: FAILED_PRECONDITION. Metadata: price, max."""
 ERROR_REASON_NO_SUPPLIER: ErrorReason.ValueType  # 24
 """[920] Sold, but no supplier can deliver it now. Only a check says so. Code: FAILED_PRECONDITION. Metadata: channel_no."""
+ERROR_REASON_RISK_BLOCKED: ErrorReason.ValueType  # 25
+"""[930] The account is on the list of blocked ones. Code: FAILED_PRECONDITION. Metadata: none."""
+ERROR_REASON_RISK_LIMIT: ErrorReason.ValueType  # 26
+"""[931] A risk rule bounds what is ordered in a day or month. Code: FAILED_PRECONDITION. Metadata: rule, within."""
+ERROR_REASON_RISK_REPEATED: ErrorReason.ValueType  # 27
+"""[932] The same was ordered less than `minutes` ago. Code: FAILED_PRECONDITION. Metadata: rule, minutes."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -163,6 +163,7 @@ class NewOrder(_message.Message):
     RECHARGE_ACCOUNT_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
     MAX_AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    CONFIRM_REPEAT_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Down channel."""
     request_no: _builtins.str
@@ -191,6 +192,8 @@ class NewOrder(_message.Message):
     """安全价: the most that the channel's account may be charged (sale and service fee), in micro-yuan; above it the
     order is refused. 0 for any price. No part of the order.
     """
+    confirm_repeat: _builtins.bool
+    """The channel knows that it ordered the same a moment ago: rules that may be confirmed let it through. No part of the order."""
     @_builtins.property
     def nonce(self) -> Global___CallNonce:
         """The nonce the call was signed with; none for a call without. No part of the order."""
@@ -212,10 +215,11 @@ class NewOrder(_message.Message):
         recharge_account: _builtins.str = ...,
         nonce: Global___CallNonce | None = ...,
         max_amount_micros: _builtins.int = ...,
+        confirm_repeat: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "channel_no", b"channel_no", "city_no", b"city_no", "face_micros", b"face_micros", "invoice_type", b"invoice_type", "line_id", b"line_id", "max_amount_micros", b"max_amount_micros", "nonce", b"nonce", "notify_url", b"notify_url", "num", b"num", "province_no", b"province_no", "recharge_account", b"recharge_account", "request_no", b"request_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "channel_no", b"channel_no", "city_no", b"city_no", "confirm_repeat", b"confirm_repeat", "face_micros", b"face_micros", "invoice_type", b"invoice_type", "line_id", b"line_id", "max_amount_micros", b"max_amount_micros", "nonce", b"nonce", "notify_url", b"notify_url", "num", b"num", "province_no", b"province_no", "recharge_account", b"recharge_account", "request_no", b"request_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
