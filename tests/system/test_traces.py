@@ -79,11 +79,12 @@ async def test_the_notify_carries_the_orders_trace(partner, receiver):
 
 
 async def test_orders_of_one_batch_keep_their_own_traces_linked_to_each_other(partner, receiver):
-    numbers = [partner.number() for _ in range(20)]
+    together = f"{partner.number()}-together-"
+    numbers = [f"{together}{at}" for at in range(20)]
     answers = await asyncio.gather(*(place(partner, number) for number in numbers))
     ids = [headers["X-Request-Id"] for _, headers in answers]
     assert len(set(ids)) == len(ids)
-    await partner.all_ended(f"{partner.prefix}-", len(numbers))
+    await partner.all_ended(together, len(numbers))
     await eventually(lambda: not any(missing(receiver.traces[one]) for one in ids), 30)
     links = {link for one in ids for span in receiver.traces[one] for link in span.links}
     assert links & set(ids), "some of them shared a batch"
