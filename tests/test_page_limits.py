@@ -21,6 +21,7 @@ HUGE = 2**31 - 1
 UNPAGED = {
     "ListRules": "at most a hundred, which people write",
     "ListSuppliers": "one row for each supplier and class, which people write",
+    "ListStock": "cut at KINDS_MAX of kinds of goods",
     "ListAreas": "the areas of the catalogue, from memory",
     "ListAllModes": "cut at LIST_MAX of each kind",
     "ListResting": "cut at a thousand of each kind, from memory",

@@ -6,7 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from shoudan_delivery import stock
 from shoudan_delivery.inbound import NotifyTokens
+from shoudan_kit.secrets.sealing import KeyRing
+from shoudan_kit.secrets.sealing_settings import DEMO_INDEX_KEY, DEMO_KEYS
 from tests.delivery.test_notifies import SUPPLIER
 
 Correct = Callable[[Any], None]
@@ -98,6 +101,12 @@ def _operator(message: Any) -> None:
     message.name, message.roles[:] = "eve", ["ops"]
 
 
+def _cards(message: Any) -> None:
+    ring = KeyRing.parse(DEMO_KEYS, DEMO_INDEX_KEY)
+    public = stock.import_key(ring).public_key().public_bytes_raw()
+    message.face_micros, message.file = 10, stock.encrypted(b"number\nN1\n", public)
+
+
 # What to change of the plainest request, by the method's name.
 VALID: dict[str, Correct] = {
     "OrderService/CreateOrders": lambda m: _order(m.orders[0]),
@@ -112,6 +121,7 @@ VALID: dict[str, Correct] = {
     "OrderService/FetchCards": lambda m: m.nonce.Clear(),
     "CardService/FetchCards": lambda m: (setattr(m, "page_token", ""), setattr(m, "page_size", 1)),
     "CardService/ListCards": lambda m: setattr(m, "page_token", ""),
+    "CardService/ImportCards": _cards,
     "CardService/SetCardState": lambda m: setattr(m, "status", 90),
     "AuditLogService/VerifyAuditLog": lambda m: setattr(m, "page_token", ""),
     "ErpService/IngestPushes": lambda m: _push(m.pushes[0]),
@@ -156,6 +166,7 @@ VALID |= {
 WITHOUT = {
     "IdentityService/PublishedKeys": "the keys of a moment ago",
     "DictionaryService/GetDictionary": "the columns of the code",
+    "CardService/GetImportKey": "the key of this process",
     "DictionaryService/ListAreas": "the catalogue in memory",
     "OperationsService/ListResting": "what this process has seen of hosts",
     "LedgerService/GetStatementKeys": "the keys of this process",

@@ -72,6 +72,14 @@ _DELAY: Final = "shoudan_notify_delay_seconds"
 
 ALERTS: Final = (
     Alert(
+        "CardsLow",
+        "max(shoudan_card_kinds_low) > 0",
+        10,
+        "message",
+        "Cards of our own stock run out.",
+        (("shoudan_card_kinds_low", "1x60"),),
+    ),
+    Alert(
         "OrdersSlow",
         "shoudan:order_notified:ratio30m < 0.99",
         10,

@@ -26,6 +26,7 @@ from shoudan_delivery.senders import Senders
 from shoudan_delivery.senders.sender import Sender
 from shoudan_delivery.senders.shared_limits import SharedLimits
 from shoudan_delivery.states import SupplierState
+from shoudan_delivery.stock import Stock, watch_forever
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import Supplier
 from shoudan_delivery.store.sealed import SEALED
@@ -43,7 +44,7 @@ from shoudan_kit.secrets.personal import NAME as PERSONAL
 from shoudan_kit.secrets.personal import Personal
 from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.sealing import SealedColumn
-from shoudan_kit.service import App, Running, Service
+from shoudan_kit.service import App, Register, Running, Service
 
 BUCKET = "delivery_shares"
 NAMES = (
@@ -70,6 +71,7 @@ async def start(app: App[DeliverySettings]) -> Running:
     verifier = NotifyVerifier(suppliers, tokens, Attempts(app.clock, rate, burst))
     shares = Shares(secrets.token_hex(8), LEASE_S, settings.replicas)
     limits = SharedLimits(settings, shares, app.clock)
+    stock = Stock(app.work)
 
     def make(supplier: Supplier) -> Sender:
         return Sender(
@@ -80,6 +82,7 @@ async def start(app: App[DeliverySettings]) -> Running:
             settings=settings,
             tokens=tokens,
             accounts=accounts,
+            stock=stock,
             switch=partial(_switch, app),
             note_used=suppliers.note_used,
             claim_probe=partial(_claim_probe, app),
@@ -95,23 +98,37 @@ async def start(app: App[DeliverySettings]) -> Running:
 
     async def close() -> None:
         await senders.aclose(settings.drain_s)
+        await stock.aclose()
         await writers.aclose()
 
     return Running(
         context=context,
-        registers=(
-            partial(delivery_grpc.add_DeliveryServiceServicer_to_server, DeliveryServicer(context)),
-            partial(delivery_grpc.add_SupplierServiceServicer_to_server, SupplierServicer(context)),
-            partial(card_grpc.add_CardServiceServicer_to_server, CardServicer(context)),
-            partial(personal_grpc.add_PersonalServiceServicer_to_server, personal),
-        ),
+        registers=_registers(context, personal),
         names=NAMES,
         handlers=HANDLERS,
         credentials=credentials,
         sealed=SealedData(accounts.ring, SEALED),
-        background=(suppliers.refresh_forever, *_exchange(app, shares, senders)),
+        background=_background(app, suppliers, shares, senders),
         closers=(close,),
         resting=partial(_resting, suppliers),
+    )
+
+
+def _background(
+    app: App[DeliverySettings], suppliers: Suppliers, shares: Shares, senders: Senders
+) -> list[Callable[[], Awaitable[None]]]:
+    """What runs as long as the process."""
+    watch = partial(watch_forever, app)
+    return [suppliers.refresh_forever, watch, *_exchange(app, shares, senders)]
+
+
+def _registers(context: Context, personal: Personal) -> tuple[Register, ...]:
+    """What adds each service of NAMES to the server."""
+    return (
+        partial(delivery_grpc.add_DeliveryServiceServicer_to_server, DeliveryServicer(context)),
+        partial(delivery_grpc.add_SupplierServiceServicer_to_server, SupplierServicer(context)),
+        partial(card_grpc.add_CardServiceServicer_to_server, CardServicer(context)),
+        partial(personal_grpc.add_PersonalServiceServicer_to_server, personal),
     )
 
 

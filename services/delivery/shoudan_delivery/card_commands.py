@@ -1,10 +1,11 @@
-"""`shoudan cards ...`: see cards masked, show a few with a reason, make them void."""
+"""`shoudan cards ...`: see cards masked, show a few with a reason, make them void, fill our own stock."""
 
 from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
 from datetime import UTC
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -75,6 +76,92 @@ def redeem(cards: Numbers, reason: Reason, target: Target = DEFAULT_TARGET) -> N
     _set(target, cards, "REDEEMED", reason)
 
 
+@app.command()
+def stock(target: Target = DEFAULT_TARGET) -> None:
+    """How much is in our own stock."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from shoudan.delivery.v1 import card_service_pb2 as pb
+    from shoudan_kit.money import micros_to_yuan
+
+    table = Table("channel", "carrier", "face", "in stock", "reserved", "expired", "first expires")
+    for one in _call(target, "ListStock", pb.ListStockRequest()).levels:
+        first = one.first_expiry.ToDatetime(UTC) if one.HasField("first_expiry") else None
+        table.add_row(
+            one.channel_no,
+            one.carrier_no,
+            micros_to_yuan(one.face_micros),
+            str(one.stocked),
+            str(one.reserved),
+            str(one.expired),
+            "" if first is None else f"{first:%Y-%m-%d %H:%M} UTC",
+        )
+    Console().print(table)
+
+
+@app.command()
+def key(target: Target = DEFAULT_TARGET) -> None:
+    """The public key that files of cards are encrypted to, in base64."""
+    from base64 import b64encode
+
+    from shoudan.delivery.v1 import card_service_pb2 as pb
+
+    answer = _call(target, "GetImportKey", pb.GetImportKeyRequest())
+    typer.echo(b64encode(answer.public_key).decode())
+
+
+@app.command()
+def encrypt(
+    file: Annotated[Path, typer.Argument(help="CSV with a header: number, password, expiry …")],
+    out: Annotated[Path, typer.Argument(help="The encrypted file to write.")],
+    to: Annotated[str, typer.Option(help="The public key, as `shoudan cards key` shows it.")],
+) -> None:
+    """Encrypt a file of cards, where it was made: the issuer of the cards runs this."""
+    from base64 import b64decode
+
+    from shoudan_delivery import stock as rules
+
+    try:
+        made = rules.encrypted(file.read_bytes(), b64decode(to, validate=True))
+    except ValueError:
+        raise typer.BadParameter("the key is not one of `shoudan cards key`") from None
+    out.write_bytes(made)
+
+
+@app.command("import")
+def import_cards(
+    file: Annotated[Path, typer.Argument(help="The encrypted file.")],
+    channel: Annotated[str, typer.Option(help="Channel of our own stock.")],
+    carrier: Annotated[str, typer.Option(help="Carrier, as in the catalogue.")],
+    face: Annotated[str, typer.Option(help="Face value of each, in yuan.")],
+    name: Annotated[str, typer.Option(help="Name of the import.")],
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit log.")] = "",
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Take a file of cards into our own stock; exit code 1 when a line was not taken."""
+    from shoudan.delivery.v1 import card_service_pb2 as pb
+    from shoudan_kit.money import yuan_to_micros
+
+    request = pb.ImportCardsRequest(
+        channel_no=channel,
+        carrier_no=carrier,
+        face_micros=yuan_to_micros(face),
+        import_no=name,
+        file=file.read_bytes(),
+        reason=reason,
+        by=getpass.getuser(),
+    )
+    answer = _call(target, "ImportCards", request)
+    typer.echo(f"{answer.taken} cards taken")
+    for line in answer.duplicates:
+        typer.echo(f"line {line}: is stored already")
+    for one in answer.malformed:
+        typer.echo(f"line {one.line}: {one.why}")
+    if answer.duplicates or answer.malformed:
+        raise typer.Exit(1)
+
+
 def _set(target: str, cards: Sequence[int], state: str, reason: str) -> None:
     from shoudan.delivery.v1 import card_service_pb2 as pb
 
@@ -116,7 +203,10 @@ def _print(cards: Sequence[Any]) -> None:
     from shoudan.delivery.v1 import card_service_pb2 as pb
     from shoudan_kit.money import micros_to_yuan
 
-    table = Table("card", "channel", "carrier", "face", "delivery", "state", "ends in", "expires")
+    table = Table()
+    table.add_column("card", min_width=len(str(2**63)))  # whole: other commands take it
+    for name in ("channel", "carrier", "face", "delivery", "state", "ends in", "expires"):
+        table.add_column(name)
     for one in cards:
         expires = one.expire_time.ToDatetime(UTC) if one.HasField("expire_time") else None
         table.add_row(

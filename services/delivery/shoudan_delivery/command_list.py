@@ -12,5 +12,5 @@ CHANNEL: Final = Command(
 )
 CARDS: Final = Command(
     "shoudan_delivery.card_commands:app",
-    "Cards (卡密): list, reveal, make void.",
+    "Cards (卡密): list, reveal, make void; our own stock.",
 )

@@ -116,6 +116,12 @@ class DeliverySettings(SealedAccountSettings):
         le=60,
         description="Seconds between looks at the channels, so that an operator's switch acts everywhere.",
     )
+    stock_low_cards: int = Field(
+        100,
+        ge=0,
+        le=100_000,
+        description="Cards of one kind of goods of our own stock below which it is low and alerts.",
+    )
     report_timeout_s: float = Field(
         8, gt=0, le=60, description="Seconds to wait for the order service to acknowledge results."
     )

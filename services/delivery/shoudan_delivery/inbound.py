@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, Protocol
 from urllib.parse import parse_qsl
 
-from shoudan_delivery.protocols import InboundNotify, Unverified, protocol_of
+from shoudan_delivery.protocols import PROTOCOLS, InboundNotify, Unverified, protocol_of
 from shoudan_delivery.refusals import NotifyUnverified, TooManyAttempts
 from shoudan_delivery.store.rows import Reply, Supplier
 from shoudan_kit import metrics
@@ -138,7 +138,7 @@ class NotifyVerifier:
     ) -> tuple[Supplier, Reply, int]:
         """The channel, what it says and the number it names. Raises what `refusal` gives."""
         supplier = self._channels.get(channel_no, service_class)
-        if supplier is None:
+        if supplier is None or supplier.protocol not in PROTOCOLS:  # our own stock sends none
             raise self.refusal(channel_no, service_class, notify)
         reply = self._read(supplier, notify)
         order_no = None if isinstance(reply, Unverified) else _number(reply)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,6 +12,7 @@ from shoudan_delivery import cards, events
 from shoudan_delivery.kinds import ASK, CONFLICT, REPORT, REQUEST, Ask, Report, Result
 from shoudan_delivery.states import QueryStatus, ServiceClass, Source, Status
 from shoudan_delivery.store import deliveries as store
+from shoudan_delivery.store import stock as stock_store
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import (
     Delivery,
@@ -102,6 +103,7 @@ class Results:
         moved = batch.moved = await store.end(work.db, given) if given else {}
         if with_cards := [one for one in first.values() if one.cards]:
             await cards.issue(work.db, self._ring, self._ids, with_cards, moved)
+        await self._end_vouchers(work, first, moved)
         if kept := [no for no, ended in moved.items() if _not_taken_back(ended, first[no])]:
             await cards.restore(work.db, kept)
         for order_no, ended in moved.items():
@@ -115,6 +117,19 @@ class Results:
         late = [f for f in finals if f.order_no not in moved or first[f.order_no] is not f]
         if late or claims:
             await self._write_late(work, batch, [*late, *claims])
+
+    async def _end_vouchers(
+        self, work: UnitOfWork, first: Mapping[int, Outcome], moved: Mapping[int, EndedDelivery]
+    ) -> None:
+        """What our own stock has reserved for vouchers is issued or released with their end."""
+        ends: dict[bool, list[int]] = {True: [], False: []}
+        for order_no, ended in moved.items():
+            if ended.service_class == ServiceClass.COUPON and not first[order_no].cards:
+                ends[first[order_no].verdict is Verdict.SUCCEEDED].append(order_no)
+        if ends[True]:
+            await stock_store.issue(work.db, ends[True])
+        if ends[False]:
+            await stock_store.release(work.db, ends[False])
 
     async def _write_late(self, work: UnitOfWork, batch: _Batch, late: Sequence[Outcome]) -> None:
         """Results of ended deliveries: an equal one changes nothing, the first contradiction is reported."""

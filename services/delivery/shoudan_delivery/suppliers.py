@@ -21,6 +21,7 @@ from shoudan_delivery.credential_kinds import SUPPLIER
 from shoudan_delivery.protocols import PROTOCOLS
 from shoudan_delivery.refusals import ChannelUnavailable, FieldInvalid
 from shoudan_delivery.states import DealCode, ServiceClass, SupplierState
+from shoudan_delivery.stock import PROTOCOL as STOCK
 from shoudan_delivery.store import suppliers as store
 from shoudan_delivery.store.rows import Supplier
 from shoudan_kit import log
@@ -153,16 +154,11 @@ def _check(supplier: Supplier, guard: Guard) -> None:
         raise FieldInvalid("channel_no", "1 to 32 letters, digits, dots, dashes")
     if supplier.service_class not in set(ServiceClass):
         raise FieldInvalid("service_class", "one of 10, 20, 21, 30")
-    if supplier.protocol not in PROTOCOLS:
-        raise FieldInvalid("protocol", f"one of {', '.join(sorted(PROTOCOLS))}")
-    _check_urls(supplier, guard)
+    _check_protocol(supplier, guard)
     if supplier.secret_name and not _NAME.fullmatch(supplier.secret_name):
         raise FieldInvalid("secret_name", "1 to 32 letters, digits, dots, dashes")
     if supplier.queue_name and not _QUEUE.fullmatch(supplier.queue_name):
         raise FieldInvalid("queue_name", "1 to 64 letters, digits, colons, dots, dashes")
-    if supplier.delivers_cards and supplier.service_class not in VOUCHERS:
-        raise FieldInvalid("delivers_cards", "only of service classes 20 and 21")
-    _check_codes(supplier)
     _check_notifies(supplier)
     if len(msgspec.json.encode(dict(supplier.ext_params))) > EXT_PARAMS_BYTES_MAX:
         raise FieldInvalid("ext_params", f"at most {EXT_PARAMS_BYTES_MAX} bytes as JSON")
@@ -175,6 +171,20 @@ def _check(supplier: Supplier, guard: Guard) -> None:
     ):
         if not low <= getattr(supplier, name) <= high:
             raise FieldInvalid(name, f"between {low} and {high}")
+
+
+def _check_protocol(supplier: Supplier, guard: Guard) -> None:
+    """One that is there, with what it needs: our own stock is asked again, and called nowhere."""
+    known = sorted({*PROTOCOLS, STOCK})
+    if supplier.protocol not in known:
+        raise FieldInvalid("protocol", f"one of {', '.join(known)}")
+    if supplier.delivers_cards and supplier.service_class not in VOUCHERS:
+        raise FieldInvalid("delivers_cards", "only of service classes 20 and 21")
+    if supplier.protocol != STOCK:
+        _check_urls(supplier, guard)
+        _check_codes(supplier)
+    elif not (supplier.delivers_cards and supplier.can_query):
+        raise FieldInvalid("protocol", "stock needs delivers_cards and can_query")
 
 
 def _check_notifies(supplier: Supplier) -> None:

@@ -305,6 +305,8 @@ ORDER_EXP = Table(
     **by_month("id"),
 )
 
+_GOODS = ("channel_no", "carrier_no", "face_micros")
+
 # Sealed before it is written and found by a keyed digest, so that no code is ever issued twice.
 CARD_INFO = Table(
     "vds_card",
@@ -348,6 +350,8 @@ CARD_INFO = Table(
         "card_id",
         postgresql_where=text("status = 10"),
     ),
+    Index("vds_card_kind", *_GOODS, postgresql_where=text("import_no <> ''")),
+    Index("vds_card_reserved", *_GOODS, postgresql_where=text("status = 20")),
     CheckConstraint("status IN (10, 20, 30, 40, 50, 90)", name="status_check"),
     CheckConstraint(
         "CASE WHEN status = 10 THEN order_no IS NULL"
@@ -357,6 +361,8 @@ CARD_INFO = Table(
     comment="卡密: codes that suppliers or our own stock deliver",
     info=rights(
         update=(
+            "order_no",
+            "seq",
             "status",
             "sealed",  # under another key
             "reveal_time",

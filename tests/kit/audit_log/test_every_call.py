@@ -31,13 +31,15 @@ ORIGIN: Final = Origin("any")
 # What an operator may read. A method that is not here and not named as a read is one that changes something.
 READS: Final = {
     "CheckPushes", "ExportAuditLog", "ExportRefunds", "ExportTrades", "GetAccount", "GetBalance",
-    "GetCatalogue", "GetDictionary", "GetHistory", "GetLifecycle", "GetOperatorNames", "GetOrder",
+    "GetCatalogue", "GetDictionary", "GetHistory", "GetImportKey", "GetLifecycle", "GetOperatorNames",
+    "GetOrder",
     "GetPackage", "GetProposal", "GetRefund", "GetStatementKeys", "GetTrade", "ListAccounts",
     "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCards",
     "ListCredentials", "ListDeadNotifies", "ListDeliveries", "ListEntries", "ListIncidents",
     "ListNotices", "ListOpenWork", "ListOperators", "ListOrders", "ListPackageRecords", "ListProposals",
     "ListQuarantined", "ListRecords", "ListResources", "ListResting", "ListRules", "ListSealed",
-    "ListSessions", "ListSuppliers", "ListTasks", "QueryDeliveries", "QueryOrders", "QueryRefunds",
+    "ListSessions", "ListStock", "ListSuppliers", "ListTasks", "QueryDeliveries", "QueryOrders",
+    "QueryRefunds",
     "Report", "SearchRefunds", "SearchTrades", "Verify", "VerifyAgainst", "VerifyAuditLog", "WhoAmI",
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import cast
 from shoudan.core.v1 import core_pb2
 from shoudan.delivery.v1 import card_service_pb2 as pb
 from shoudan.delivery.v1 import card_service_pb2_grpc as pb_grpc
-from shoudan_delivery import cards
+from shoudan_delivery import cards, stock
 from shoudan_delivery.context import Context
 from shoudan_delivery.refusals import FieldInvalid
 from shoudan_delivery.rpc.bounds import (
@@ -21,6 +21,7 @@ from shoudan_delivery.rpc.bounds import (
 from shoudan_delivery.states import CardStatus
 from shoudan_delivery.store.cards import CardFilter, Fetch, StoredCard
 from shoudan_delivery.store.rows import Card, Key
+from shoudan_delivery.store.stock import Goods
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
@@ -28,6 +29,9 @@ from shoudan_kit.rpc.shielded import shielded
 FETCHED_MAX = 100
 REVEALED_MAX = 10
 TEXT_MAX = 64
+REASON_MAX = 1_000
+FILE_BYTES_MAX = 2 * 2**20
+FACE_MICROS_MAX = 10**13
 
 
 class CardServicer(pb_grpc.CardServiceServicer):
@@ -90,6 +94,57 @@ class CardServicer(pb_grpc.CardServiceServicer):
             cards=[_in_clear(row, card, row.status) for row, card in found]
         )
 
+    async def ImportCards(
+        self, request: pb.ImportCardsRequest, context: RpcContext
+    ) -> pb.ImportCardsResponse:
+        """Line by line; a repeat finds every line stored."""
+        if not 1 <= len(request.file) <= FILE_BYTES_MAX:
+            raise FieldInvalid("file", f"1 to {FILE_BYTES_MAX} bytes")
+        if not 0 < request.face_micros <= FACE_MICROS_MAX:
+            raise FieldInvalid("face_micros", "above zero")
+        names = ("channel_no", "carrier_no", "import_no")
+        channel_no, carrier_no, import_no = (_text(n, getattr(request, n)) for n in names)
+        if not (channel_no and carrier_no and import_no):
+            raise FieldInvalid("channel_no", "channel_no, carrier_no and import_no must be said")
+        _text("reason", request.reason, REASON_MAX)
+        goods = Goods(channel_no, carrier_no, request.face_micros)
+        done = await shielded(
+            stock.take(self._context.app, self._ring, goods, import_no, request.file)
+        )
+        malformed = [
+            pb.ImportCardsResponse.Malformed(line=at, why=why) for at, why in done.malformed
+        ]
+        return pb.ImportCardsResponse(
+            taken=done.taken, duplicates=done.duplicates, malformed=malformed
+        )
+
+    async def GetImportKey(
+        self, request: pb.GetImportKeyRequest, context: RpcContext
+    ) -> pb.GetImportKeyResponse:
+        """The key of this service."""
+        key = stock.import_key(self._ring).public_key().public_bytes_raw()
+        return pb.GetImportKeyResponse(public_key=key)
+
+    async def ListStock(
+        self, request: pb.ListStockRequest, context: RpcContext
+    ) -> pb.ListStockResponse:
+        """All kinds of goods."""
+        levels = await stock.levels(self._context.app)
+        return pb.ListStockResponse(
+            levels=[
+                pb.ListStockResponse.Level(
+                    channel_no=one.channel_no,
+                    carrier_no=one.carrier_no,
+                    face_micros=one.face_micros,
+                    stocked=one.stocked,
+                    reserved=one.reserved,
+                    expired=one.expired,
+                    first_expiry=stamp(one.first_expiry),
+                )
+                for one in levels
+            ]
+        )
+
     async def SetCardState(
         self, request: pb.SetCardStateRequest, context: RpcContext
     ) -> pb.SetCardStateResponse:
@@ -123,7 +178,7 @@ def _ids(given: object, most: int) -> list[int]:
 def _reason(text: str) -> str:
     if not text.strip():
         raise FieldInvalid("reason", "why must be said")
-    return _text("reason", text, 1_000)
+    return _text("reason", text, REASON_MAX)
 
 
 def _text(name: str, text: str, most: int = TEXT_MAX) -> str:

@@ -21,7 +21,9 @@ from shoudan_delivery.result_writers import ResultWriter
 from shoudan_delivery.senders.breaker import Breaker, BreakerRules, Turn
 from shoudan_delivery.senders.pacing import Pacing
 from shoudan_delivery.senders.shared_limits import SharedLimits, query_party, send_party
-from shoudan_delivery.states import Source, SupplierState
+from shoudan_delivery.states import ServiceClass, Source, SupplierState
+from shoudan_delivery.stock import PROTOCOL as STOCK
+from shoudan_delivery.stock import Stock
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Outcome, Outgoing, RequestTask, Supplier, Verdict
 from shoudan_kit import log, metrics
@@ -33,6 +35,7 @@ from shoudan_kit.http.client import HttpClient, HttpResult
 from shoudan_kit.limits.places import Places
 from shoudan_kit.limits.shares import Counts
 from shoudan_kit.process.shutdown import cancel_all
+from shoudan_kit.rpc.refusal import Overloaded, ShuttingDown
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.tracing.carried import trace_of
 
@@ -64,6 +67,7 @@ class Sender:
         settings: DeliverySettings,
         tokens: NotifyTokens,
         accounts: SealedColumn,
+        stock: Stock,
         switch: Switch,
         note_used: Callable[[int], None],
         claim_probe: ClaimProbe,
@@ -76,6 +80,7 @@ class Sender:
         self.supplier = supplier
         self._db, self._writer, self._clock, self._settings = db, writer, clock, settings
         self._tokens, self._accounts, self._switch = tokens, accounts, switch
+        self._stock = stock
         self._queue: deque[tuple[int, RequestTask]] = deque()
         self._known: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -300,6 +305,8 @@ class Sender:
         self.enqueue([row.order_no], request_task)
 
     async def _request(self, row: Outgoing, *, trial: bool) -> Outcome:
+        if self.supplier.protocol == STOCK:
+            return await self._from_stock(row, Source.SYNC)
         supplier, row = self.supplier, self._opened(row)
         protocol: SupplierProtocol = protocol_of(supplier)
         notify_url = self._tokens.url(supplier, row.order_no)
@@ -364,7 +371,20 @@ class Sender:
             _log.warning("mark_failed", error=type(error).__name__)
             return False  # it is queried again
 
+    async def _from_stock(self, row: Outgoing, source: Source) -> Outcome:
+        """Our own stock is asked like a supplier: what it did not answer is unknown, and asked again."""
+        if row.service_class == ServiceClass.COUPON_RETURN:  # its cards are void already
+            done = Verdict.SUCCEEDED
+            return Outcome(row.order_no, done, source, "VOID", succ_face_micros=row.amount_micros)
+        try:
+            return await self._stock.deliver(row, source)
+        except (*AWAY, Overloaded, ShuttingDown) as error:
+            _log.warning("stock_away", error=type(error).__name__)
+            return Outcome(row.order_no, Verdict.UNKNOWN, source, "NO_ANSWER")
+
     async def _query(self, row: Outgoing) -> Outcome:
+        if self.supplier.protocol == STOCK:
+            return await self._from_stock(row, Source.QUERY)
         supplier, row = self.supplier, self._opened(row)
         protocol = protocol_of(supplier)
         call = protocol.query(supplier, row, self._clock.now())

@@ -380,3 +380,233 @@ class SetCardStateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetCardStateResponse: _TypeAlias = SetCardStateResponse  # noqa: Y015
+
+@_typing.final
+class ImportCardsRequest(_message.Message):
+    """ImportCardsRequest is one file, at most 2 MiB and 5000 lines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    CARRIER_NO_FIELD_NUMBER: _builtins.int
+    FACE_MICROS_FIELD_NUMBER: _builtins.int
+    IMPORT_NO_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    channel_no: _builtins.str
+    """Channel of our own stock (protocol "stock")."""
+    carrier_no: _builtins.str
+    """Carrier, as in the catalogue."""
+    face_micros: _builtins.int
+    """Face value of each, in micro-yuan."""
+    import_no: _builtins.str
+    """Name of the import, for people: 1 to 64 characters."""
+    file: _builtins.bytes
+    """CSV with a header, encrypted as docs/ideas/codes.md says."""
+    by: _builtins.str
+    """Who asked."""
+    reason: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        channel_no: _builtins.str = ...,
+        carrier_no: _builtins.str = ...,
+        face_micros: _builtins.int = ...,
+        import_no: _builtins.str = ...,
+        file: _builtins.bytes = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "carrier_no", b"carrier_no", "channel_no", b"channel_no", "face_micros", b"face_micros", "file", b"file", "import_no", b"import_no", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCardsRequest: _TypeAlias = ImportCardsRequest  # noqa: Y015
+
+@_typing.final
+class ImportCardsResponse(_message.Message):
+    """ImportCardsResponse says what became of its lines; the header is line 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Malformed(_message.Message):
+        """A line that is no card."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LINE_FIELD_NUMBER: _builtins.int
+        WHY_FIELD_NUMBER: _builtins.int
+        line: _builtins.int
+        """Its number."""
+        why: _builtins.str
+        """Why, without a word of it."""
+        def __init__(
+            self,
+            *,
+            line: _builtins.int = ...,
+            why: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "why", b"why"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TAKEN_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    MALFORMED_FIELD_NUMBER: _builtins.int
+    taken: _builtins.int
+    """Lines taken."""
+    @_builtins.property
+    def duplicates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Lines that stand there twice, or are stored already."""
+
+    @_builtins.property
+    def malformed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportCardsResponse.Malformed]:
+        """Lines that are no card."""
+
+    def __init__(
+        self,
+        *,
+        taken: _builtins.int = ...,
+        duplicates: _abc.Iterable[_builtins.int] | None = ...,
+        malformed: _abc.Iterable[Global___ImportCardsResponse.Malformed] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "malformed", b"malformed", "taken", b"taken"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCardsResponse: _TypeAlias = ImportCardsResponse  # noqa: Y015
+
+@_typing.final
+class GetImportKeyRequest(_message.Message):
+    """GetImportKeyRequest asks for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetImportKeyRequest: _TypeAlias = GetImportKeyRequest  # noqa: Y015
+
+@_typing.final
+class GetImportKeyResponse(_message.Message):
+    """GetImportKeyResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    public_key: _builtins.bytes
+    """X25519, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        public_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetImportKeyResponse: _TypeAlias = GetImportKeyResponse  # noqa: Y015
+
+@_typing.final
+class ListStockRequest(_message.Message):
+    """ListStockRequest asks for all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStockRequest: _TypeAlias = ListStockRequest  # noqa: Y015
+
+@_typing.final
+class ListStockResponse(_message.Message):
+    """ListStockResponse holds all kinds of goods that were ever imported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Level(_message.Message):
+        """One kind of goods."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CHANNEL_NO_FIELD_NUMBER: _builtins.int
+        CARRIER_NO_FIELD_NUMBER: _builtins.int
+        FACE_MICROS_FIELD_NUMBER: _builtins.int
+        STOCKED_FIELD_NUMBER: _builtins.int
+        RESERVED_FIELD_NUMBER: _builtins.int
+        EXPIRED_FIELD_NUMBER: _builtins.int
+        FIRST_EXPIRY_FIELD_NUMBER: _builtins.int
+        channel_no: _builtins.str
+        """Channel of our own stock."""
+        carrier_no: _builtins.str
+        """Carrier."""
+        face_micros: _builtins.int
+        """Face value in micro-yuan."""
+        stocked: _builtins.int
+        """To be had."""
+        reserved: _builtins.int
+        """Set aside for deliveries that run."""
+        expired: _builtins.int
+        """In the stock, and expired."""
+        @_builtins.property
+        def first_expiry(self) -> _timestamp_pb2.Timestamp:
+            """When the first of those to be had expires."""
+
+        def __init__(
+            self,
+            *,
+            channel_no: _builtins.str = ...,
+            carrier_no: _builtins.str = ...,
+            face_micros: _builtins.int = ...,
+            stocked: _builtins.int = ...,
+            reserved: _builtins.int = ...,
+            expired: _builtins.int = ...,
+            first_expiry: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["first_expiry", b"first_expiry"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["carrier_no", b"carrier_no", "channel_no", b"channel_no", "expired", b"expired", "face_micros", b"face_micros", "first_expiry", b"first_expiry", "reserved", b"reserved", "stocked", b"stocked"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LEVELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListStockResponse.Level]:
+        """By channel, carrier and face."""
+
+    def __init__(
+        self,
+        *,
+        levels: _abc.Iterable[Global___ListStockResponse.Level] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStockResponse: _TypeAlias = ListStockResponse  # noqa: Y015

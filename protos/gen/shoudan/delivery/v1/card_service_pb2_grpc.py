@@ -50,6 +50,21 @@ class CardServiceStub:
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.RevealCardsRequest.SerializeToString,
                 response_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.RevealCardsResponse.FromString,
                 _registered_method=True)
+        self.ImportCards = channel.unary_unary(
+                '/shoudan.delivery.v1.CardService/ImportCards',
+                request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ImportCardsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ImportCardsResponse.FromString,
+                _registered_method=True)
+        self.GetImportKey = channel.unary_unary(
+                '/shoudan.delivery.v1.CardService/GetImportKey',
+                request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.GetImportKeyRequest.SerializeToString,
+                response_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.GetImportKeyResponse.FromString,
+                _registered_method=True)
+        self.ListStock = channel.unary_unary(
+                '/shoudan.delivery.v1.CardService/ListStock',
+                request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListStockRequest.SerializeToString,
+                response_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListStockResponse.FromString,
+                _registered_method=True)
         self.SetCardState = channel.unary_unary(
                 '/shoudan.delivery.v1.CardService/SetCardState',
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.SetCardStateRequest.SerializeToString,
@@ -82,6 +97,27 @@ class CardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportCards(self, request, context):
+        """ImportCards takes a file of cards, encrypted to our key, into our own stock; lines are independent. Errors: FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetImportKey(self, request, context):
+        """GetImportKey gives the public key that files are encrypted to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStock(self, request, context):
+        """ListStock tells how much of each kind of goods is in our own stock.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetCardState(self, request, context):
         """SetCardState makes cards void, or redeemed. Errors: CARD_NOT_FOUND, CARD_STATE.
         """
@@ -106,6 +142,21 @@ def add_CardServiceServicer_to_server(servicer, server):
                     servicer.RevealCards,
                     request_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.RevealCardsRequest.FromString,
                     response_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.RevealCardsResponse.SerializeToString,
+            ),
+            'ImportCards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportCards,
+                    request_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ImportCardsRequest.FromString,
+                    response_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ImportCardsResponse.SerializeToString,
+            ),
+            'GetImportKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetImportKey,
+                    request_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.GetImportKeyRequest.FromString,
+                    response_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.GetImportKeyResponse.SerializeToString,
+            ),
+            'ListStock': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStock,
+                    request_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListStockRequest.FromString,
+                    response_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListStockResponse.SerializeToString,
             ),
             'SetCardState': grpc.unary_unary_rpc_method_handler(
                     servicer.SetCardState,
@@ -195,6 +246,87 @@ class CardService:
             '/shoudan.delivery.v1.CardService/RevealCards',
             shoudan_dot_delivery_dot_v1_dot_card__service__pb2.RevealCardsRequest.SerializeToString,
             shoudan_dot_delivery_dot_v1_dot_card__service__pb2.RevealCardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportCards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.delivery.v1.CardService/ImportCards',
+            shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ImportCardsRequest.SerializeToString,
+            shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ImportCardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetImportKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.delivery.v1.CardService/GetImportKey',
+            shoudan_dot_delivery_dot_v1_dot_card__service__pb2.GetImportKeyRequest.SerializeToString,
+            shoudan_dot_delivery_dot_v1_dot_card__service__pb2.GetImportKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.delivery.v1.CardService/ListStock',
+            shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListStockRequest.SerializeToString,
+            shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListStockResponse.FromString,
             options,
             channel_credentials,
             insecure,

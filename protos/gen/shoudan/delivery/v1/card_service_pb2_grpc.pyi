@@ -22,6 +22,12 @@ class CardServiceStub:
     """ListCards pages through cards without their codes, newest first."""
     RevealCards: _aio.UnaryUnaryMultiCallable[_card_service_pb2.RevealCardsRequest, _card_service_pb2.RevealCardsResponse]
     """RevealCards shows an operator a few cards in clear, with the reason in the audit log. Errors: CARD_NOT_FOUND, CARDS_UNREADABLE."""
+    ImportCards: _aio.UnaryUnaryMultiCallable[_card_service_pb2.ImportCardsRequest, _card_service_pb2.ImportCardsResponse]
+    """ImportCards takes a file of cards, encrypted to our key, into our own stock; lines are independent. Errors: FIELD_INVALID."""
+    GetImportKey: _aio.UnaryUnaryMultiCallable[_card_service_pb2.GetImportKeyRequest, _card_service_pb2.GetImportKeyResponse]
+    """GetImportKey gives the public key that files are encrypted to."""
+    ListStock: _aio.UnaryUnaryMultiCallable[_card_service_pb2.ListStockRequest, _card_service_pb2.ListStockResponse]
+    """ListStock tells how much of each kind of goods is in our own stock."""
     SetCardState: _aio.UnaryUnaryMultiCallable[_card_service_pb2.SetCardStateRequest, _card_service_pb2.SetCardStateResponse]
     """SetCardState makes cards void, or redeemed. Errors: CARD_NOT_FOUND, CARD_STATE."""
 
@@ -51,6 +57,30 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_card_service_pb2.RevealCardsRequest, _abc.Awaitable[_card_service_pb2.RevealCardsResponse]],
     ) -> _abc.Awaitable[_card_service_pb2.RevealCardsResponse]:
         """RevealCards shows an operator a few cards in clear, with the reason in the audit log. Errors: CARD_NOT_FOUND, CARDS_UNREADABLE."""
+
+    @_abc_1.abstractmethod
+    def ImportCards(
+        self,
+        request: _card_service_pb2.ImportCardsRequest,
+        context: _aio.ServicerContext[_card_service_pb2.ImportCardsRequest, _abc.Awaitable[_card_service_pb2.ImportCardsResponse]],
+    ) -> _abc.Awaitable[_card_service_pb2.ImportCardsResponse]:
+        """ImportCards takes a file of cards, encrypted to our key, into our own stock; lines are independent. Errors: FIELD_INVALID."""
+
+    @_abc_1.abstractmethod
+    def GetImportKey(
+        self,
+        request: _card_service_pb2.GetImportKeyRequest,
+        context: _aio.ServicerContext[_card_service_pb2.GetImportKeyRequest, _abc.Awaitable[_card_service_pb2.GetImportKeyResponse]],
+    ) -> _abc.Awaitable[_card_service_pb2.GetImportKeyResponse]:
+        """GetImportKey gives the public key that files are encrypted to."""
+
+    @_abc_1.abstractmethod
+    def ListStock(
+        self,
+        request: _card_service_pb2.ListStockRequest,
+        context: _aio.ServicerContext[_card_service_pb2.ListStockRequest, _abc.Awaitable[_card_service_pb2.ListStockResponse]],
+    ) -> _abc.Awaitable[_card_service_pb2.ListStockResponse]:
+        """ListStock tells how much of each kind of goods is in our own stock."""
 
     @_abc_1.abstractmethod
     def SetCardState(
