@@ -27,7 +27,7 @@ from shoudan_kit.config import Secret
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.secrets.tokens import ROLES
 from shoudan_kit.service import OPERATIONS, Process
-from tests.order.world import inboxes, running
+from tests.order.harness import inboxes, running
 from tests.valid import VALID, WITHOUT
 
 SERVICES = ("order", "delivery", "erp_ingest", "pay", "identity")

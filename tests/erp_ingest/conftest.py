@@ -17,19 +17,19 @@ from shoudan_kit.db.migrate import role_of, upgrade
 from shoudan_kit.db.shard_map import parse
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.service import Process
-from tests.erp_ingest.desk import Desk, settings, shard_map
+from tests.erp_ingest.harness import ErpHarness, settings, shard_map
 
 NAME = "erp_ingest"
 Databases = Callable[[str], Awaitable[DatabaseUrls]]
 
 
 @asynccontextmanager
-async def open_desk(urls: DatabaseUrls, **more: object) -> AsyncIterator[Desk]:
+async def open_desk(urls: DatabaseUrls, **more: object) -> AsyncIterator[ErpHarness]:
     """A started service."""
     process: Process[ErpSettings] = Process(SERVICE, settings(urls, **more))
     await process.start()
     async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
-        yield Desk(process, stubs.ErpServiceStub(channel), urls)
+        yield ErpHarness(process, stubs.ErpServiceStub(channel), urls)
     await process.stop()
 
 
@@ -66,14 +66,14 @@ async def new_map(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-async def desk(new_database: Databases) -> AsyncIterator[Desk]:
+async def harness(new_database: Databases) -> AsyncIterator[ErpHarness]:
     """An ERP service with nothing stored."""
     async with open_desk(await new_database(NAME)) as made:
         yield made
 
 
 @asynccontextmanager
-async def open_shards(new_map: Maps, shards: int, **more: object) -> AsyncIterator[Desk]:
+async def open_shards(new_map: Maps, shards: int, **more: object) -> AsyncIterator[ErpHarness]:
     """An ERP service with several shards and nothing stored."""
     urls, file = await new_map(shards)
     async with open_desk(urls, shards=file, **more) as made:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shoudan_kit.embedded import Postgres
-from tests.erp_ingest.desk import REFUND, Desk, body, refund, trade
+from tests.erp_ingest.harness import REFUND, ErpHarness, body, refund, trade
 from tests.kept import CHECK, NO_RIGHT, not_refused
 
 BROKEN = (
@@ -41,7 +41,7 @@ BROKEN = (
 )
 
 
-async def test_no_broken_document_is_stored(postgres: Postgres, desk: Desk) -> None:
-    await desk.push(body(trade()))
-    await desk.push(body(refund()), kind=REFUND)
-    assert await not_refused(postgres, desk.urls, BROKEN) == []
+async def test_no_broken_document_is_stored(postgres: Postgres, harness: ErpHarness) -> None:
+    await harness.push(body(trade()))
+    await harness.push(body(refund()), kind=REFUND)
+    assert await not_refused(postgres, harness.urls, BROKEN) == []

@@ -11,19 +11,19 @@ from sqlalchemy import text
 
 from shoudan.core.v1 import work_service_pb2 as pb
 from shoudan.core.v1 import work_service_pb2_grpc as stubs
-from tests.erp_ingest.desk import CUSTOMER, Desk, example
+from tests.erp_ingest.harness import CUSTOMER, ErpHarness, example
 
 
-async def test_a_quarantined_push_waits_until_it_can_be_read(desk: Desk) -> None:
-    (refused,) = await desk.push(b"{")
-    (stored,) = await desk.push(example("push_data.json"))
+async def test_a_quarantined_push_waits_until_it_can_be_read(harness: ErpHarness) -> None:
+    (refused,) = await harness.push(b"{")
+    (stored,) = await harness.push(example("push_data.json"))
     # As a release left it that could not read it.
-    async with desk.process.app.db.begin() as db:
+    async with harness.process.app.db.begin() as db:
         statement = (
             "UPDATE push SET status = 90, place = 'body', why = 'not_json' WHERE push_id = :n"
         )
         await db.execute(text(statement), {"n": stored.push_id})
-    async with aio.insecure_channel(f"127.0.0.1:{desk.process.port}") as channel:
+    async with aio.insecure_channel(f"127.0.0.1:{harness.process.port}") as channel:
         work: Any = stubs.WorkServiceStub(channel)
 
         async def listed() -> list[pb.OpenWork]:
@@ -39,7 +39,7 @@ async def test_a_quarantined_push_waits_until_it_can_be_read(desk: Desk) -> None
         assert first.reason.endswith(": not_json")
         assert CUSTOMER in first.evidence
         assert second.key == str(stored.push_id)
-        (source,) = desk.process.running.open_work
+        (source,) = harness.process.running.open_work
         assert (await source.count(10)).count == 2
         with pytest.raises(aio.AioRpcError) as no:
             await retry(refused.push_id)

@@ -19,7 +19,7 @@ from shoudan_erp_ingest.tables.models import Payment, Refund, RefundLine, SwapLi
 from shoudan_erp_ingest.values import quantity_text
 from shoudan_gateway.partners import wangdian
 from shoudan_kit.secrets.sealing import KeyRing
-from tests.erp_ingest.desk import body, example, refund, trade
+from tests.erp_ingest.harness import body, example, refund, trade
 
 DEEP = b'{"data":' * 32 + b"1" + b"}" * 32
 NASTIES = {

@@ -36,7 +36,7 @@ from shoudan_kit.rpc.refusal import refused_from_proto, refused_from_rpc
 from shoudan_kit.rpc.shard_routes import route_of
 from shoudan_kit.service import App, Process, Running
 from tests.erp_ingest.conftest import NAME, Maps, open_desk, open_shards
-from tests.erp_ingest.desk import TRADE, Desk, body, settings, shard_map, trade
+from tests.erp_ingest.harness import TRADE, ErpHarness, body, settings, shard_map, trade
 from tests.poll import eventually
 from tests.stored import Stored
 
@@ -48,7 +48,7 @@ ONE_SHARD_ALONE = {"VerifyAuditLog", "ListSealed", "ResealRows"}
 
 
 @pytest.fixture
-async def desk(new_map: Maps) -> AsyncIterator[Desk]:
+async def harness(new_map: Maps) -> AsyncIterator[ErpHarness]:
     """A service with four shards, half of them on a second server, and nothing stored."""
     async with open_shards(new_map, 4, customers=CUSTOMERS) as made:
         yield made
@@ -58,23 +58,23 @@ def push(sender: str, raw: bytes) -> pb.IngestPushesRequest.Push:
     return pb.IngestPushesRequest.Push(kind=TRADE, sender=sender, body=raw, remote_ip="127.0.0.1")
 
 
-async def ingest(desk: Desk, *pushes: pb.IngestPushesRequest.Push) -> list[Any]:
-    return list((await desk.stub.IngestPushes(pb.IngestPushesRequest(pushes=pushes))).results)
+async def ingest(harness: ErpHarness, *pushes: pb.IngestPushesRequest.Push) -> list[Any]:
+    return list((await harness.stub.IngestPushes(pb.IngestPushesRequest(pushes=pushes))).results)
 
 
-async def fill(desk: Desk, each: int = 3) -> list[int]:
+async def fill(harness: ErpHarness, each: int = 3) -> list[int]:
     """Trades of every customer, in one batch, with the numbers of their pushes."""
     pushes = [
         push(one, body(trade(tid=f"{one}-{n}", receiver_mobile=PHONE)))
         for n in range(each)
         for one in CUSTOMERS
     ]
-    return [one.push_id for one in await ingest(desk, *pushes)]
+    return [one.push_id for one in await ingest(harness, *pushes)]
 
 
 @asynccontextmanager
-async def stub_of(desk: Desk, stub: Any) -> AsyncIterator[Any]:
-    async with aio.insecure_channel(f"127.0.0.1:{desk.process.port}") as channel:
+async def stub_of(harness: ErpHarness, stub: Any) -> AsyncIterator[Any]:
+    async with aio.insecure_channel(f"127.0.0.1:{harness.process.port}") as channel:
         yield stub(channel)
 
 
@@ -104,13 +104,15 @@ def test_every_method_of_the_service_says_where_it_is_answered() -> None:
     assert without == ONE_SHARD_ALONE & {method for _, method in declared}
 
 
-async def test_a_batch_over_shards_is_answered_in_order_with_its_refusals(desk: Desk) -> None:
-    shards = len(desk.process.cells)
+async def test_a_batch_over_shards_is_answered_in_order_with_its_refusals(
+    harness: ErpHarness,
+) -> None:
+    shards = len(harness.process.cells)
     fees = {one: str(n + 1) for n, one in enumerate(CUSTOMERS)}
     pushes = [push(one, body(trade(tid="T1", total_trade_fee=fees[one]))) for one in CUSTOMERS]
     pushes.insert(3, push("stranger", body(trade(tid="T1"))))
     pushes.insert(7, push(CUSTOMERS[0], b"{"))
-    results = await ingest(desk, *pushes)
+    results = await ingest(harness, *pushes)
     reasons = {n: one.refusal.reason for n, one in enumerate(results) if one.HasField("refusal")}
     assert reasons == {3: "ERROR_REASON_SENDER_UNKNOWN", 7: "ERROR_REASON_PUSH_INVALID"}
     for given, result in zip(pushes, results, strict=True):
@@ -118,72 +120,80 @@ async def test_a_batch_over_shards_is_answered_in_order_with_its_refusals(desk: 
             shard = shard_of_key([given.sender], shards)
             assert shard_of_number(result.push_id, shards) == shard
     for one in CUSTOMERS:
-        assert (await desk.trade("T1", one))["total_trade_fee"] == fees[one]
-    for shard, cell in enumerate(desk.process.cells):
+        assert (await harness.trade("T1", one))["total_trade_fee"] == fees[one]
+    for shard, cell in enumerate(harness.process.cells):
         async with cell.app.db.connect() as db:
             found = await db.execute(text("SELECT DISTINCT sender FROM push ORDER BY 1"))
             ours = sorted(one for one in CUSTOMERS if shard_of_key([one], shards) == shard)
             assert found.scalars().all() == ours
-    again = await ingest(desk, *pushes)
+    again = await ingest(harness, *pushes)
     assert [one.changed for one in again] == [0] * len(pushes)
 
 
-async def test_lists_are_merged_and_their_pages_go_on_where_they_ended(desk: Desk) -> None:
-    numbers = await fill(desk)
+async def test_lists_are_merged_and_their_pages_go_on_where_they_ended(harness: ErpHarness) -> None:
+    numbers = await fill(harness)
     search = pb.SearchTradesRequest(page_size=5)
-    found = [one for each in await pages(desk.stub.SearchTrades, search) for one in each.trades]
+    found = [one for each in await pages(harness.stub.SearchTrades, search) for one in each.trades]
     places = [(one.update_time.ToNanoseconds(), one.id) for one in found]
     assert places == sorted(places, reverse=True)
     assert len(set(places)) == len(numbers)
     search = pb.SearchTradesRequest(page_size=2, filter=pb.Filter(sender=CUSTOMERS[1]))
-    alone = [one for each in await pages(desk.stub.SearchTrades, search) for one in each.trades]
+    alone = [one for each in await pages(harness.stub.SearchTrades, search) for one in each.trades]
     assert {one.no for one in alone} == {f"{CUSTOMERS[1]}-{n}" for n in range(3)}
     exported = [
         one
-        async for message in desk.stub.ExportTrades(pb.ExportTradesRequest())
+        async for message in harness.stub.ExportTrades(pb.ExportTradesRequest())
         for one in message.trades
     ]
     assert [one.id for one in exported] == [one.id for one in reversed(found)]
-    of_one = desk.stub.ExportTrades(pb.ExportTradesRequest(filter=pb.Filter(sender=CUSTOMERS[1])))
+    of_one = harness.stub.ExportTrades(
+        pb.ExportTradesRequest(filter=pb.Filter(sender=CUSTOMERS[1]))
+    )
     assert len([one async for message in of_one for one in message.trades]) == 3
     with pytest.raises(aio.AioRpcError) as refused:
-        await desk.stub.SearchTrades(pb.SearchTradesRequest(page_token="x"))
+        await harness.stub.SearchTrades(pb.SearchTradesRequest(page_token="x"))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     with pytest.raises(aio.AioRpcError) as refused:
-        await desk.stub.SearchTrades(pb.SearchTradesRequest(page_size=1_001))
+        await harness.stub.SearchTrades(pb.SearchTradesRequest(page_size=1_001))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_numbers_find_their_shard_and_sums_are_added(desk: Desk) -> None:
-    numbers = await fill(desk, 1)
+async def test_numbers_find_their_shard_and_sums_are_added(harness: ErpHarness) -> None:
+    numbers = await fill(harness, 1)
     (document,) = (
-        await desk.stub.SearchTrades(pb.SearchTradesRequest(filter=pb.Filter(tid="customer-4-0")))
+        await harness.stub.SearchTrades(
+            pb.SearchTradesRequest(filter=pb.Filter(tid="customer-4-0"))
+        )
     ).trades
     why = {"by": "li", "reason": "asked"}
-    shown = await desk.stub.Reveal(pb.RevealRequest(kind=TRADE, id=document.id, **why))
+    shown = await harness.stub.Reveal(pb.RevealRequest(kind=TRADE, id=document.id, **why))
     assert shown.fields["receiver_mobile"] == PHONE
     for number, sender in zip(numbers, CUSTOMERS, strict=True):
-        raw = await desk.stub.RevealPush(pb.RevealPushRequest(push_id=number, **why))
+        raw = await harness.stub.RevealPush(pb.RevealPushRequest(push_id=number, **why))
         assert raw.sender == sender
     for absent in (1, 2**63 - 1, -1):
         with pytest.raises(aio.AioRpcError) as refused:
-            await desk.stub.RevealPush(pb.RevealPushRequest(push_id=absent, **why))
+            await harness.stub.RevealPush(pb.RevealPushRequest(push_id=absent, **why))
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
-    erased = await desk.stub.EraseSubject(pb.EraseSubjectRequest(phone=PHONE, **why))
+    erased = await harness.stub.EraseSubject(pb.EraseSubjectRequest(phone=PHONE, **why))
     assert erased.documents == len(CUSTOMERS)
-    assert (await desk.trade("customer-4-0", "customer-4"))["receiver_mobile"] is None
+    assert (await harness.trade("customer-4-0", "customer-4"))["receiver_mobile"] is None
 
 
-async def test_what_is_quarantined_is_listed_and_decided_over_all_shards(desk: Desk) -> None:
-    refused = [one.push_id for one in await ingest(desk, *(push(one, b"{") for one in CUSTOMERS))]
+async def test_what_is_quarantined_is_listed_and_decided_over_all_shards(
+    harness: ErpHarness,
+) -> None:
+    refused = [
+        one.push_id for one in await ingest(harness, *(push(one, b"{") for one in CUSTOMERS))
+    ]
     request = pb.ListQuarantinedRequest(page_size=5)
     listed = [
-        one for each in await pages(desk.stub.ListQuarantined, request) for one in each.pushes
+        one for each in await pages(harness.stub.ListQuarantined, request) for one in each.pushes
     ]
     assert [one.push_id for one in listed] == sorted(refused, reverse=True)
-    again = await desk.stub.Reprocess(pb.ReprocessRequest(push_ids=refused[:5]))
+    again = await harness.stub.Reprocess(pb.ReprocessRequest(push_ids=refused[:5]))
     assert (again.stored, again.quarantined) == (0, 5)
-    async with stub_of(desk, work_stubs.WorkServiceStub) as work:
+    async with stub_of(harness, work_stubs.WorkServiceStub) as work:
         found = await pages(work.ListOpenWork, work_pb.ListOpenWorkRequest(page_size=5))
         assert sorted(int(one.key) for each in found for one in each.items) == sorted(refused)
         (item,) = (await work.ListOpenWork(work_pb.ListOpenWorkRequest(key=str(refused[3])))).items
@@ -194,24 +204,26 @@ async def test_what_is_quarantined_is_listed_and_decided_over_all_shards(desk: D
         assert no.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_what_a_system_has_once_is_in_the_first_shard_and_known_to_all(desk: Desk) -> None:
-    stored = Stored(desk.process.port)
+async def test_what_a_system_has_once_is_in_the_first_shard_and_known_to_all(
+    harness: ErpHarness,
+) -> None:
+    stored = Stored(harness.process.port)
     for sender in CUSTOMERS:
         await stored.issue("erp", sender)
-    for cell in desk.process.cells:
+    for cell in harness.process.cells:
         async with cell.app.db.connect() as db:
             count = (await db.execute(text("SELECT count(*) FROM credential"))).scalar_one()
-        assert count == (len(CUSTOMERS) if cell is desk.process.cells[0] else 0)
-    results = await ingest(desk, *(push(one, body(trade())) for one in CUSTOMERS))
+        assert count == (len(CUSTOMERS) if cell is harness.process.cells[0] else 0)
+    results = await ingest(harness, *(push(one, body(trade())) for one in CUSTOMERS))
     assert {one.refusal.reason for one in results} == {"ERROR_REASON_SENDER_UNVERIFIED"}
 
 
-async def test_the_audit_log_and_queues_are_those_of_all_shards(desk: Desk) -> None:
-    numbers = await fill(desk, 1)
+async def test_the_audit_log_and_queues_are_those_of_all_shards(harness: ErpHarness) -> None:
+    numbers = await fill(harness, 1)
     for number in numbers:
         why = {"by": "li", "reason": "asked"}
-        await desk.stub.RevealPush(pb.RevealPushRequest(push_id=number, **why))
-    async with stub_of(desk, audit_stubs.AuditLogServiceStub) as audit:
+        await harness.stub.RevealPush(pb.RevealPushRequest(push_id=number, **why))
+    async with stub_of(harness, audit_stubs.AuditLogServiceStub) as audit:
         found = await pages(audit.ListAuditLog, audit_pb.ListAuditLogRequest(page_size=5))
         rows = [row for each in found for row in each.rows]
         assert sorted(int(row.subject_key) for row in rows) == sorted(numbers)
@@ -226,17 +238,17 @@ async def test_the_audit_log_and_queues_are_those_of_all_shards(desk: Desk) -> N
         why = refused_from_rpc(refused.value)
         assert why is not None
         assert why.reason == "ERROR_REASON_NOT_FOR_SHARDS"
-    async with stub_of(desk, operations_stubs.OperationsServiceStub) as operations:
+    async with stub_of(harness, operations_stubs.OperationsServiceStub) as operations:
         pause = operations_pb.PauseQueueRequest(queue_name="a:b", paused=True, by="li", reason="x")
         assert list((await operations.PauseQueue(pause)).paused_queues) == ["a:b"]
-        assert len(await desk.rows("task_pause")) == len(desk.process.cells)
+        assert len(await harness.rows("task_pause")) == len(harness.process.cells)
 
 
 async def test_connections_are_bounded_for_a_server_whatever_its_shards(new_map: Maps) -> None:
-    async with open_shards(new_map, 4, customers=CUSTOMERS, db_pool_size=2) as desk:
+    async with open_shards(new_map, 4, customers=CUSTOMERS, db_pool_size=2) as harness:
         for _ in range(5):
-            await fill(desk, 1)
-        for cell in desk.process.cells:
+            await fill(harness, 1)
+        for cell in harness.process.cells:
             async with cell.app.db.connect() as db:
                 found = await db.execute(
                     text(
@@ -309,36 +321,38 @@ async def test_a_shard_whose_server_is_away_stops_no_other(
     there = [one for one in CUSTOMERS if shard_of_key([one], 2) == 0]
     gone = [one for one in CUSTOMERS if shard_of_key([one], 2) == 1]
     assert min(len(there), len(gone)) > 1
-    async with open_desk(own, shards=file, customers=CUSTOMERS) as desk:
-        await fill(desk, 1)
+    async with open_desk(own, shards=file, customers=CUSTOMERS) as harness:
+        await fill(harness, 1)
         await second.stop()
-        await _is_away(desk, there, gone)
+        await _is_away(harness, there, gone)
         await second.launch()
 
         async def back() -> bool:
-            return not any(one.HasField("refusal") for one in await _pushed(desk, "B"))
+            return not any(one.HasField("refusal") for one in await _pushed(harness, "B"))
 
         await eventually(back)
-        assert len((await desk.stub.SearchTrades(pb.SearchTradesRequest())).trades) > len(CUSTOMERS)
+        assert len((await harness.stub.SearchTrades(pb.SearchTradesRequest())).trades) > len(
+            CUSTOMERS
+        )
     await second.stop()
-    async with open_desk(own, shards=file, customers=CUSTOMERS) as desk:
-        await _is_away(desk, there, gone)  # so it starts, too
+    async with open_desk(own, shards=file, customers=CUSTOMERS) as harness:
+        await _is_away(harness, there, gone)  # so it starts, too
         await second.launch()
-        await eventually(lambda: _all_open(desk))
-        assert not any(one.HasField("refusal") for one in await _pushed(desk, "C"))
+        await eventually(lambda: _all_open(harness))
+        assert not any(one.HasField("refusal") for one in await _pushed(harness, "C"))
 
 
-async def _all_open(desk: Desk) -> bool:
-    return all(cell.is_open for cell in desk.process.cells)
+async def _all_open(harness: ErpHarness) -> bool:
+    return all(cell.is_open for cell in harness.process.cells)
 
 
-async def _pushed(desk: Desk, tid: str) -> list[Any]:
-    return await ingest(desk, *(push(one, body(trade(tid=tid))) for one in CUSTOMERS))
+async def _pushed(harness: ErpHarness, tid: str) -> list[Any]:
+    return await ingest(harness, *(push(one, body(trade(tid=tid))) for one in CUSTOMERS))
 
 
-async def _is_away(desk: Desk, there: list[str], gone: list[str]) -> None:
+async def _is_away(harness: ErpHarness, there: list[str], gone: list[str]) -> None:
     """The other shard's keys are served, this one's are refused in the documented shape."""
-    results = dict(zip(CUSTOMERS, await _pushed(desk, "A"), strict=True))
+    results = dict(zip(CUSTOMERS, await _pushed(harness, "A"), strict=True))
     assert [one for one in CUSTOMERS if results[one].HasField("refusal")] == gone
     for one in gone:
         refusal = results[one].refusal
@@ -349,13 +363,13 @@ async def _is_away(desk: Desk, there: list[str], gone: list[str]) -> None:
             200,
             {"flag": "error", "code": "1", "message": "系统异常,请重新推送"},
         )
-    assert (await desk.trade("A", there[0]))["tid"] == "A"
+    assert (await harness.trade("A", there[0]))["tid"] == "A"
     calls: list[Callable[[], Awaitable[Any]]] = [
-        lambda: desk.trade("A", gone[0]),
-        lambda: desk.stub.SearchTrades(pb.SearchTradesRequest()),
+        lambda: harness.trade("A", gone[0]),
+        lambda: harness.stub.SearchTrades(pb.SearchTradesRequest()),
     ]
     for call in calls:
         with pytest.raises(aio.AioRpcError) as refused:
             await call()
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert await desk.process.reasons() == {}
+    assert await harness.process.reasons() == {}

@@ -28,7 +28,7 @@ from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
 from shoudan_kit.process.child import Child
 from shoudan_kit.process.ports import free_port
-from tests.erp_ingest.desk import APP_KEY, CUSTOMER, body, example, refund, trade
+from tests.erp_ingest.harness import APP_KEY, CUSTOMER, body, example, refund, trade
 from tests.poll import eventually
 
 STORED = {"flag": "success", "code": "0", "message": ""}

@@ -24,7 +24,7 @@ from shoudan_kit.credentials.book import POLL_S
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.refusal import refused_from_rpc
-from tests.order.world import World, inboxes, running
+from tests.order.harness import OrderHarness, inboxes, running
 from tests.poll import eventually
 
 LIVE_S = 1.0  # what is promised, and twice POLL_S with what two calls take
@@ -44,7 +44,7 @@ ORDER = {
 class Two:
     """An order service with two gateways before it."""
 
-    world: World
+    harness: OrderHarness
     fronts: list[Any]
     credentials: Any
     keys: Any = field(default_factory=lambda: itertools.count(1))
@@ -104,7 +104,7 @@ class Two:
             await eventually(as_wanted, max(0.2, began + within_s - time.monotonic()))
 
     async def sql(self, query: str) -> list[Any]:
-        return await self.world.sql(query)
+        return await self.harness.sql(query)
 
 
 @pytest.fixture
@@ -112,16 +112,16 @@ async def two(
     new_database: Callable[[str], Awaitable[DatabaseUrls]], open_gateway: Any
 ) -> AsyncIterator[Two]:
     """Channel `test` must sign; nothing is in files or the environment."""
-    async with inboxes() as inbox, running(await new_database("order"), inbox) as world:
+    async with inboxes() as inbox, running(await new_database("order"), inbox) as harness:
         channel = catalogue_pb.DownChannel(
             channel_no="test", channel_name="测试", enabled=True, auth_mode="hmac2"
         )
-        await world.apply(down_channels=[channel])
-        target = f"127.0.0.1:{world.process.port}"
+        await harness.apply(down_channels=[channel])
+        target = f"127.0.0.1:{harness.process.port}"
         fronts = [await open_gateway(order_target=target) for _ in range(2)]
         channel_to = connect(target)
         stub: Any = stubs.CredentialServiceStub(channel_to)
-        yield Two(world, fronts, stub)
+        yield Two(harness, fronts, stub)
         await channel_to.close()
 
 
@@ -156,7 +156,7 @@ async def test_both_secrets_are_good_while_one_replaces_the_other_then_the_new_o
     turned(two, 3601)
     await two.poll_both(old.secret, 403)
     over = "UPDATE credential SET expire_time = now(), version = version + 1 WHERE status = 20"
-    await two.world._as_owner(over)
+    await two.harness._as_owner(over)
 
     async def moved() -> bool:
         rows = await two.sql("SELECT status FROM credential ORDER BY credential_id")
@@ -204,7 +204,7 @@ async def test_a_gateway_goes_on_with_what_it_has_while_the_owner_is_away_and_sa
 ) -> None:
     made = await two.issue()
     await two.poll_both(made.secret, 200)
-    await two.world.process.stop()
+    await two.harness.process.stop()
     (stored,) = [
         run.__self__._stored
         for run in two.fronts[0].process.running.background
@@ -218,10 +218,10 @@ async def test_a_gateway_goes_on_with_what_it_has_while_the_owner_is_away_and_sa
 async def test_a_secret_moved_to_another_channel_is_not_read(two: Two) -> None:
     """Who can write to the table still cannot make one channel's secret another's."""
     made = await two.issue(owner="other")
-    await two.world._as_owner(
+    await two.harness._as_owner(
         "UPDATE credential SET owner = 'test', version = version + 1", "SELECT 1"
     )
-    book = two.world.context.credentials
+    book = two.harness.context.credentials
     await eventually(lambda: bool(book.unreadable))
     assert await two.order(made.secret) == 403
     (listed,) = await two.listed()
@@ -237,7 +237,7 @@ async def test_what_fitted_is_noted_off_the_hot_path(two: Two) -> None:
         if isinstance(getattr(run, "__self__", None), ChannelCache)
     ]
     stored._reported_at -= 60
-    book = two.world.context.credentials
+    book = two.harness.context.credentials
     await eventually(lambda: made.credential.credential_id in book.live._used)
     book._reported_at -= 60
 
@@ -259,14 +259,14 @@ async def test_no_secret_is_in_an_event_a_row_a_log_line_or_an_error(
     )
     assert canary not in json.dumps(dict(failure.metadata))
     await two.poll_both(canary + "-2", 200)
-    rows = await two.world.sql("SELECT CAST(e AS text) AS line FROM event AS e")
-    rows += await two.world.sql("SELECT CAST(c AS text) AS line FROM credential AS c")
-    audited = await two.world.sql(
+    rows = await two.harness.sql("SELECT CAST(e AS text) AS line FROM event AS e")
+    rows += await two.harness.sql("SELECT CAST(c AS text) AS line FROM credential AS c")
+    audited = await two.harness.sql(
         "SELECT CAST(a AS text) AS line FROM audit_log AS a WHERE subject_kind = 'credential'"
     )
     assert len(audited) == 3  # issued, the new one issued, the old one replaced
     replaced = "SELECT before FROM audit_log WHERE subject_kind = 'credential' AND before <> ''"
-    (was,) = await two.world.sql(replaced)
+    (was,) = await two.harness.sql(replaced)
     assert json.loads(was.before)["status"] == "ACTIVE"
     rows += audited
     shown = "".join(row.line for row in rows) + "".join(capsys.readouterr())

@@ -36,9 +36,9 @@ from shoudan_pay.payserver.store import modes
 from shoudan_pay.payserver.store.modes import Mode, Terms
 from tests.credentials import identity_of, metadata_of, tls_of, trusted_keys
 from tests.delivery.conftest import CODES
-from tests.erp_ingest.desk import example
+from tests.erp_ingest.harness import example
 from tests.gateway.test_inbound import refused_by_gateway, routes
-from tests.pay.platforms.desk import DOMAIN, MID, TID
+from tests.pay.platforms.harness import DOMAIN, MID, TID
 
 AWAY = "127.0.0.1:1"
 SYSTEM = "prod"

@@ -16,7 +16,7 @@ import pytest
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
 from shoudan_kit.embedded import DatabaseUrls
-from tests.order.world import World, inboxes, running
+from tests.order.harness import OrderHarness, inboxes, running
 
 KEY = "0123456789abcdef0123456789abcdef"
 TAKEN = 200
@@ -24,9 +24,9 @@ REPLAYED = (403, {"code": 403, "message": "签名错误", "data": "error:签名�
 
 
 @pytest.fixture
-async def world(
+async def harness(
     new_database: Callable[[str], Awaitable[DatabaseUrls]], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[World]:
+) -> AsyncIterator[OrderHarness]:
     """An order service whose channel `test` signs with version 2."""
     monkeypatch.setenv("SHOUDAN_SECRET_CHANNEL_TEST", KEY)
     async with inboxes() as inbox, running(await new_database("order"), inbox) as made:
@@ -42,9 +42,9 @@ async def world(
 
 
 @pytest.fixture
-async def gateways(world: World, open_gateway: Any) -> list[Any]:
+async def gateways(harness: OrderHarness, open_gateway: Any) -> list[Any]:
     """Two gateways in front of it."""
-    target = f"127.0.0.1:{world.process.port}"
+    target = f"127.0.0.1:{harness.process.port}"
     return [await open_gateway(order_target=target) for _ in range(2)]
 
 
@@ -80,7 +80,9 @@ def an_order(request_no: str, nonce: str = "", **changed: str) -> dict[str, str]
     )
 
 
-async def test_a_replay_at_another_replica_is_refused(world: World, gateways: list[Any]) -> None:
+async def test_a_replay_at_another_replica_is_refused(
+    harness: OrderHarness, gateways: list[Any]
+) -> None:
     here, there = gateways
     call = an_order("r-replay")
     assert (await here.ask("/order/request", params=call))[0] == TAKEN
@@ -88,16 +90,16 @@ async def test_a_replay_at_another_replica_is_refused(world: World, gateways: li
     assert await there.ask("/order/request", params=call) == REPLAYED
     again, answer = await there.ask("/order/request", params=an_order("r-replay"))
     assert again == TAKEN, "the same number with a nonce of its own is the same order"
-    (order,) = await world.sql("SELECT order_id FROM oms_order_info")
+    (order,) = await harness.sql("SELECT order_id FROM oms_order_info")
     assert answer["order_id"] == str(order.order_id)
 
 
 async def test_a_replayed_refund_at_another_replica_is_refused(
-    world: World, gateways: list[Any]
+    harness: OrderHarness, gateways: list[Any]
 ) -> None:
     here, there = gateways
     assert (await here.ask("/order/request", params=an_order("r-refund")))[0] == TAKEN
-    facts = {"request_no": "r-refund", "refund_num": "1", "notify_url": world.inbox.url}
+    facts = {"request_no": "r-refund", "refund_num": "1", "notify_url": harness.inbox.url}
     for path in ("/refund/general", "/refund/mandatory"):
         call = signed(path, refund_no=f"f{path[8]}", **facts)
         first = await here.ask(path, params=call)
@@ -108,24 +110,24 @@ async def test_a_replayed_refund_at_another_replica_is_refused(
 
 
 async def test_of_a_hundred_at_once_at_two_gateways_one_is_taken(
-    world: World, gateways: list[Any]
+    harness: OrderHarness, gateways: list[Any]
 ) -> None:
     call = an_order("r-race")
     answers = await asyncio.gather(
         *(gateways[i % 2].ask("/order/request", params=call) for i in range(100))
     )
     assert Counter(status for status, _ in answers) == {TAKEN: 1, 403: 99}
-    assert len(await world.sql("SELECT order_id FROM oms_order_info")) == 1
+    assert len(await harness.sql("SELECT order_id FROM oms_order_info")) == 1
 
 
 async def test_another_order_cannot_use_the_nonce_of_a_first(
-    world: World, gateways: list[Any]
+    harness: OrderHarness, gateways: list[Any]
 ) -> None:
     here, there = gateways
     nonce = os.urandom(12).hex()
     assert (await here.ask("/order/request", params=an_order("r-1", nonce)))[0] == TAKEN
     assert await there.ask("/order/request", params=an_order("r-2", nonce)) == REPLAYED
-    stored = await world.sql("SELECT request_no FROM oms_order_info")
+    stored = await harness.sql("SELECT request_no FROM oms_order_info")
     assert [one.request_no for one in stored] == ["r-1"]
 
 
@@ -137,9 +139,11 @@ async def test_what_is_asked_may_be_asked_again_at_either(gateways: list[Any]) -
             assert (await gateway.ask("/order/query", params=call))[0] == TAKEN
 
 
-async def test_a_refused_order_has_used_its_nonce_up(world: World, gateways: list[Any]) -> None:
+async def test_a_refused_order_has_used_its_nonce_up(
+    harness: OrderHarness, gateways: list[Any]
+) -> None:
     here, there = gateways
     call = an_order("r-dear", amount="1")
     assert (await here.ask("/order/request", params=call))[1]["code"] == 921
     assert await there.ask("/order/request", params=call) == REPLAYED
-    assert await world.sql("SELECT order_id FROM oms_order_info") == []
+    assert await harness.sql("SELECT order_id FROM oms_order_info") == []

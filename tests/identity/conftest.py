@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from shoudan_kit.embedded import DatabaseUrls
-from tests.identity.desk import Desk, open_desk
+from tests.identity.harness import IdentityHarness, open_desk
 
 Databases = Callable[[str], Awaitable[DatabaseUrls]]
 
 
 @pytest.fixture
-async def desk(new_database: Databases) -> AsyncIterator[Desk]:
+async def harness(new_database: Databases) -> AsyncIterator[IdentityHarness]:
     """An identity service without operators."""
     async with open_desk(await new_database("identity")) as made:
         yield made

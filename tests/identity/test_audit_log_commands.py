@@ -24,7 +24,7 @@ from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE
 from shoudan_pay.config import PaySettings
-from tests.identity.desk import SYSTEM, Desk, Person
+from tests.identity.harness import SYSTEM, IdentityHarness, Person
 from tests.identity.test_commands import Shell
 from tests.poll import eventually
 from tests.test_every_field import serving
@@ -39,7 +39,7 @@ async def pay_urls(new_database: Any) -> DatabaseUrls:
 
 
 @pytest.fixture
-async def pay(desk: Desk, pay_urls: DatabaseUrls) -> AsyncIterator[int]:
+async def pay(harness: IdentityHarness, pay_urls: DatabaseUrls) -> AsyncIterator[int]:
     """A pay service that believes identity's tokens; its port."""
     process: Process[PaySettings] = Process(
         SERVICE,
@@ -49,7 +49,7 @@ async def pay(desk: Desk, pay_urls: DatabaseUrls) -> AsyncIterator[int]:
             drain_s=1,
             system_id=SYSTEM,
             callers="enforce",
-            identity_target=f"127.0.0.1:{desk.process.port}",
+            identity_target=f"127.0.0.1:{harness.process.port}",
             audit_log_seal_s=0.1,
         ),
     )
@@ -59,18 +59,18 @@ async def pay(desk: Desk, pay_urls: DatabaseUrls) -> AsyncIterator[int]:
 
 
 @pytest.fixture
-async def eve(desk: Desk) -> Person:
+async def eve(harness: IdentityHarness) -> Person:
     """An operator who may move money and look at the audit log."""
-    return await desk.person(await desk.admin(), "eve", "finance-maker", "finance-checker")
+    return await harness.person(await harness.admin(), "eve", "finance-maker", "finance-checker")
 
 
 @pytest.fixture
-def shell(desk: Desk, pay: int, eve: Person, tmp_path: Path) -> Shell:
+def shell(harness: IdentityHarness, pay: int, eve: Person, tmp_path: Path) -> Shell:
     env = {
         "XDG_STATE_HOME": str(tmp_path),
         "HOME": str(tmp_path),
         "PATH": "/usr/bin:/bin",
-        "SHOUDAN_IDENTITY_TARGET": f"127.0.0.1:{desk.process.port}",
+        "SHOUDAN_IDENTITY_TARGET": f"127.0.0.1:{harness.process.port}",
         "SHOUDAN_PAY_TARGET": f"127.0.0.1:{pay}",
         "SHOUDAN_ACCESS_TOKEN": eve.tokens.access_token,
     }
@@ -106,7 +106,7 @@ async def sealed(urls: DatabaseUrls) -> Any:
 
 
 async def test_what_an_operator_did_is_listed_exported_and_proved(
-    desk: Desk, pay: int, pay_urls: DatabaseUrls, eve: Person, shell: Shell
+    harness: IdentityHarness, pay: int, pay_urls: DatabaseUrls, eve: Person, shell: Shell
 ) -> None:
     await change(pay, eve)
     listed = await shell("audit-log", "ls", "--service", "pay", "--json")
@@ -149,14 +149,14 @@ async def test_what_an_operator_did_is_listed_exported_and_proved(
 
 @pytest.mark.slow
 async def test_an_erased_operator_leaves_the_chains_of_all_services_whole(
-    desk: Desk, new_database: Any, tmp_path: Path
+    harness: IdentityHarness, new_database: Any, tmp_path: Path
 ) -> None:
-    admin = await desk.admin()
-    eve = await desk.person(admin, "eve", "ops", "finance-checker")
+    admin = await harness.admin()
+    eve = await harness.person(admin, "eve", "ops", "finance-checker")
     given = {
         "system_id": SYSTEM,
         "callers": "enforce",
-        "identity_target": f"127.0.0.1:{desk.process.port}",
+        "identity_target": f"127.0.0.1:{harness.process.port}",
         "audit_log_seal_s": 0.1,
     }
     env = {
@@ -176,10 +176,10 @@ async def test_an_erased_operator_leaves_the_chains_of_all_services_whole(
             await retried(operations.OperationsServiceStub(channel), eve)
         shell = Shell(tmp_path, env)
         erase = identity_pb.EraseOperatorRequest(name="eve", reason="she left")
-        await desk.stub.EraseOperator(erase, metadata=admin.auth)
+        await harness.stub.EraseOperator(erase, metadata=admin.auth)
         for name in OTHERS:
             await eventually(lambda name=name: sealed(urls[name]), 30)
-        bob = await desk.person(admin, "bob", "ops")
+        bob = await harness.person(admin, "bob", "ops")
         as_bob = {"SHOUDAN_ACCESS_TOKEN": bob.tokens.access_token}
         proved = await shell("audit-log", "verify", **as_bob)
         assert proved.code == 0, proved.out + proved.err

@@ -13,7 +13,7 @@ import pytest
 
 from shoudan_identity import bootstrap
 from shoudan_kit.embedded import DatabaseUrls
-from tests.identity.desk import PASSWORD, SYSTEM, Desk
+from tests.identity.harness import PASSWORD, SYSTEM, IdentityHarness
 
 
 @dataclass
@@ -52,17 +52,19 @@ class Shell:
 
 
 @pytest.fixture
-def shell(desk: Desk, tmp_path: Path) -> Shell:
-    target = f"127.0.0.1:{desk.process.port}"
+def shell(harness: IdentityHarness, tmp_path: Path) -> Shell:
+    target = f"127.0.0.1:{harness.process.port}"
     env = {"XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     return Shell(tmp_path, {**env, "SHOUDAN_IDENTITY_TARGET": target})
 
 
-async def test_an_operator_logs_in_acts_and_logs_out(desk: Desk, shell: Shell) -> None:
-    admin = await desk.admin()
+async def test_an_operator_logs_in_acts_and_logs_out(
+    harness: IdentityHarness, shell: Shell
+) -> None:
+    admin = await harness.admin()
     assert (await shell("whoami")).err.strip() == "not logged in: shoudan login"
-    await desk.forget_codes(admin)
-    typed = f"{PASSWORD}\n{desk.code(admin)}\n"
+    await harness.forget_codes(admin)
+    typed = f"{PASSWORD}\n{harness.code(admin)}\n"
     assert (await shell("login", "admin", typed=typed)).out == "logged in as admin\n"
     assert shell.kept.stat().st_mode & 0o777 == 0o600
     assert shell.kept.parent.stat().st_mode & 0o777 == 0o700
@@ -80,9 +82,11 @@ async def test_an_operator_logs_in_acts_and_logs_out(desk: Desk, shell: Shell) -
     assert (before["access_token"], before["refresh_token"]) == ("", "")
 
 
-async def test_an_expired_token_is_renewed_once_by_two_commands(desk: Desk, shell: Shell) -> None:
-    admin = await desk.admin()
-    eve = await desk.person(admin, "eve", "ops")
+async def test_an_expired_token_is_renewed_once_by_two_commands(
+    harness: IdentityHarness, shell: Shell
+) -> None:
+    admin = await harness.admin()
+    eve = await harness.person(admin, "eve", "ops")
     assert (await shell("login", "eve", typed=f"{eve.password}\n")).code == 0
     kept = json.loads(shell.kept.read_text())
     shell.kept.write_text(json.dumps({**kept, "expires_s": 1.0}))
@@ -94,18 +98,18 @@ async def test_an_expired_token_is_renewed_once_by_two_commands(desk: Desk, shel
 
 
 async def test_the_first_login_gives_a_new_password_and_an_authenticator(
-    desk: Desk, shell: Shell
+    harness: IdentityHarness, shell: Shell
 ) -> None:
-    password = await bootstrap.first_admin(desk.context)
+    password = await bootstrap.first_admin(harness.context)
     told = await shell("login", "admin", typed=f"{password}\n{PASSWORD}\n000000\n")
     assert told.code == 1
     assert "CODE_REFUSED" in told.err
     assert "otpauth://totp/shoudan:admin" in told.out
 
 
-async def test_a_program_acts_with_an_api_token(desk: Desk, shell: Shell) -> None:
-    admin = await desk.admin()
-    eve = await desk.person(admin, "eve", "ops", "support")
+async def test_a_program_acts_with_an_api_token(harness: IdentityHarness, shell: Shell) -> None:
+    admin = await harness.admin()
+    eve = await harness.person(admin, "eve", "ops", "support")
     auth = {"SHOUDAN_ACCESS_TOKEN": eve.tokens.access_token}
     secret = (await shell("operator", "token-add", "job", "ops", **auth)).out.strip()
     told = await shell("whoami", SHOUDAN_API_TOKEN=secret)
@@ -130,8 +134,10 @@ async def test_the_owner_of_an_empty_database_makes_the_first_admin_once(
     assert (again.code, again.out) == (1, "")
 
 
-async def test_sessions_are_listed_and_ended_by_command(desk: Desk, shell: Shell) -> None:
-    eve = await desk.person(await desk.admin(), "eve", "ops")
+async def test_sessions_are_listed_and_ended_by_command(
+    harness: IdentityHarness, shell: Shell
+) -> None:
+    eve = await harness.person(await harness.admin(), "eve", "ops")
     auth = {"SHOUDAN_ACCESS_TOKEN": eve.tokens.access_token}
     number = str(eve.tokens.session_id)
     assert (await shell("operator", "sessions", **auth)).out.startswith(f"{number}  127.0.0.1")

@@ -17,8 +17,8 @@ from shoudan_fakes.openid import CLIENT, OpenIdProvider, Person
 from shoudan_identity.config import IdentitySettings
 from shoudan_identity.provider import ALGORITHMS, KEYS_AGAIN_S, Provider, Unbelieved
 from shoudan_kit.config import Secret
-from tests.identity import desk as desks
-from tests.identity.desk import Desk, open_desk, reason, refusal
+from tests.identity import harness as desks
+from tests.identity.harness import IdentityHarness, open_desk, reason, refusal
 
 BACK: Final = "http://127.0.0.1:7788/back"
 
@@ -31,7 +31,7 @@ async def provider() -> AsyncIterator[OpenIdProvider]:
 
 
 @pytest.fixture
-async def desk(provider: OpenIdProvider, new_database: Any) -> AsyncIterator[Desk]:
+async def harness(provider: OpenIdProvider, new_database: Any) -> AsyncIterator[IdentityHarness]:
     urls = await new_database("identity")
     async with open_desk(
         urls,
@@ -51,112 +51,118 @@ async def browse(url: str) -> dict[str, str]:
     return {name: values[0] for name, values in found.items()}
 
 
-async def brought(desk: Desk, redirect: str = BACK) -> dict[str, str]:
+async def brought(harness: IdentityHarness, redirect: str = BACK) -> dict[str, str]:
     """A login begun and brought back."""
-    begun = await desk.stub.BeginProviderLogin(pb.BeginProviderLoginRequest(redirect_uri=redirect))
+    begun = await harness.stub.BeginProviderLogin(
+        pb.BeginProviderLoginRequest(redirect_uri=redirect)
+    )
     back = await browse(begun.authorization_url)
     assert back["state"] == begun.state
     return {"code": back["code"], "state": back["state"]}
 
 
-async def finish(desk: Desk, **given: str) -> pb.FinishProviderLoginResponse:
-    return await desk.stub.FinishProviderLogin(pb.FinishProviderLoginRequest(**given))
+async def finish(harness: IdentityHarness, **given: str) -> pb.FinishProviderLoginResponse:
+    return await harness.stub.FinishProviderLogin(pb.FinishProviderLoginRequest(**given))
 
 
-async def link(desk: Desk, admin: desks.Person, name: str, subject: str) -> str:
+async def link(harness: IdentityHarness, admin: desks.Person, name: str, subject: str) -> str:
     request = pb.LinkOperatorRequest(name=name, subject=subject)
-    return (await desk.stub.LinkOperator(request, metadata=admin.auth)).subject
+    return (await harness.stub.LinkOperator(request, metadata=admin.auth)).subject
 
 
-async def why(desk: Desk) -> str:
+async def why(harness: IdentityHarness) -> str:
     """Why the last login was refused, in the audit log."""
-    return (await desk.reasons("login"))[-1]
+    return (await harness.reasons("login"))[-1]
 
 
 async def test_a_linked_operator_logs_in_with_the_roles_it_has_here(
-    desk: Desk, provider: OpenIdProvider
+    harness: IdentityHarness, provider: OpenIdProvider
 ) -> None:
-    admin = await desk.admin()
-    await desk.person(admin, "lin", "support")
-    assert await link(desk, admin, "lin", "person-7") == "person-7"
+    admin = await harness.admin()
+    await harness.person(admin, "lin", "support")
+    assert await link(harness, admin, "lin", "person-7") == "person-7"
     provider.next_person = Person("person-7")
-    done = await finish(desk, **await brought(desk))
+    done = await finish(harness, **await brought(harness))
     assert (done.login.operator.name, done.pending) == ("lin", "")
     lin = desks.Person("lin", tokens=done.login.tokens)
-    me = await desk.stub.WhoAmI(pb.WhoAmIRequest(), metadata=lin.auth)
+    me = await harness.stub.WhoAmI(pb.WhoAmIRequest(), metadata=lin.auth)
     assert me.token_roles == ["support"]
     assert done.login.tokens.refresh_token
 
 
 async def test_who_is_not_linked_learns_what_an_admin_needs_and_the_log_keeps_no_person(
-    desk: Desk, provider: OpenIdProvider
+    harness: IdentityHarness, provider: OpenIdProvider
 ) -> None:
-    await desk.admin()
+    await harness.admin()
     provider.next_person = Person("stranger")
-    refused = await refusal(finish(desk, **await brought(desk)))
+    refused = await refusal(finish(harness, **await brought(harness)))
     assert (refused.reason, refused.metadata) == (
         "ERROR_REASON_NOT_LINKED",
         {"subject": "stranger"},
     )
-    assert await why(desk) == "no operator is linked to this subject"
-    assert "stranger" not in str((await desk.audit("login"))[-1])
+    assert await why(harness) == "no operator is linked to this subject"
+    assert "stranger" not in str((await harness.audit("login"))[-1])
 
 
 async def test_roles_that_move_money_take_a_code_of_their_own_or_the_providers_second_factor(
-    desk: Desk, provider: OpenIdProvider
+    harness: IdentityHarness, provider: OpenIdProvider
 ) -> None:
-    admin = await desk.admin()
-    kim = await desk.person(admin, "kim", "finance-maker")
-    await link(desk, admin, "kim", "k")
+    admin = await harness.admin()
+    kim = await harness.person(admin, "kim", "finance-maker")
+    await link(harness, admin, "kim", "k")
     provider.next_person = Person("k")
-    halfway = await finish(desk, **await brought(desk))
+    halfway = await finish(harness, **await brought(harness))
     assert halfway.pending
     assert not halfway.HasField("login")
-    assert await reason(finish(desk, pending=halfway.pending, totp="000000")) == "LOGIN_REFUSED"
-    await desk.forget_codes(kim)
-    done = await finish(desk, pending=halfway.pending, totp=desk.code(kim))
+    assert await reason(finish(harness, pending=halfway.pending, totp="000000")) == "LOGIN_REFUSED"
+    await harness.forget_codes(kim)
+    done = await finish(harness, pending=halfway.pending, totp=harness.code(kim))
     assert done.login.operator.name == "kim"
-    assert await reason(finish(desk, pending=halfway.pending, totp=desk.code(kim))) == (
+    assert await reason(finish(harness, pending=halfway.pending, totp=harness.code(kim))) == (
         "LOGIN_REFUSED"  # a code counts once
     )
     provider.next_person = Person("k", ["pwd", "hwk"])
-    strong = await finish(desk, **await brought(desk))
+    strong = await finish(harness, **await brought(harness))
     assert strong.login.tokens.refresh_token
 
 
-async def test_codes_of_what_is_pending_are_counted(desk: Desk, provider: OpenIdProvider) -> None:
-    admin = await desk.admin()
-    await desk.person(admin, "kim", "finance-maker")
-    await link(desk, admin, "kim", "k")
+async def test_codes_of_what_is_pending_are_counted(
+    harness: IdentityHarness, provider: OpenIdProvider
+) -> None:
+    admin = await harness.admin()
+    await harness.person(admin, "kim", "finance-maker")
+    await link(harness, admin, "kim", "k")
     provider.next_person = Person("k")
-    halfway = await finish(desk, **await brought(desk))
+    halfway = await finish(harness, **await brought(harness))
     found = {
-        await reason(finish(desk, pending=halfway.pending, totp=f"00000{n}")) for n in range(8)
+        await reason(finish(harness, pending=halfway.pending, totp=f"00000{n}")) for n in range(8)
     }
     assert found == {"LOGIN_REFUSED", "TOO_MANY_ATTEMPTS"}
 
 
 async def test_a_role_without_its_second_factor_gets_a_token_to_enrol_with(
-    desk: Desk, provider: OpenIdProvider
+    harness: IdentityHarness, provider: OpenIdProvider
 ) -> None:
-    admin = await desk.admin()
+    admin = await harness.admin()
     request = pb.CreateOperatorRequest(name="new", roles=["finance-checker"])
-    await desk.stub.CreateOperator(request, metadata=admin.auth)
-    await link(desk, admin, "new", "n")
+    await harness.stub.CreateOperator(request, metadata=admin.auth)
+    await link(harness, admin, "new", "n")
     provider.next_person = Person("n")
-    done = await finish(desk, **await brought(desk))
+    done = await finish(harness, **await brought(harness))
     assert done.login.totp_enrolment_required
     assert not done.login.tokens.refresh_token
 
 
-async def test_a_disabled_operator_is_refused(desk: Desk, provider: OpenIdProvider) -> None:
-    admin = await desk.admin()
-    await desk.person(admin, "lin", "support")
-    await link(desk, admin, "lin", "p")
-    await desk.stub.DisableOperator(pb.DisableOperatorRequest(name="lin"), metadata=admin.auth)
+async def test_a_disabled_operator_is_refused(
+    harness: IdentityHarness, provider: OpenIdProvider
+) -> None:
+    admin = await harness.admin()
+    await harness.person(admin, "lin", "support")
+    await link(harness, admin, "lin", "p")
+    await harness.stub.DisableOperator(pb.DisableOperatorRequest(name="lin"), metadata=admin.auth)
     provider.next_person = Person("p")
-    assert await reason(finish(desk, **await brought(desk))) == "LOGIN_REFUSED"
-    assert await why(desk) == "disabled"
+    assert await reason(finish(harness, **await brought(harness))) == "LOGIN_REFUSED"
+    assert await why(harness) == "disabled"
 
 
 def alone(provider: OpenIdProvider, *, keys_again_s: float = KEYS_AGAIN_S, **more: Any) -> Provider:
@@ -230,30 +236,34 @@ def test_no_algorithm_with_a_shared_secret_is_accepted() -> None:
 
 
 async def test_a_code_is_good_once_and_only_with_the_state_it_began_with(
-    desk: Desk, provider: OpenIdProvider
+    harness: IdentityHarness, provider: OpenIdProvider
 ) -> None:
-    admin = await desk.admin()
-    await desk.person(admin, "lin", "support")
-    await link(desk, admin, "lin", "p")
+    admin = await harness.admin()
+    await harness.person(admin, "lin", "support")
+    await link(harness, admin, "lin", "p")
     provider.next_person = Person("p")
-    first, other = await brought(desk), await brought(desk)
-    assert await reason(finish(desk, code=first["code"], state=other["state"])) == "LOGIN_REFUSED"
-    assert await why(desk) == "the provider refused the code"  # PKCE: the verifier is the other's
-    await finish(desk, **other)
-    assert await reason(finish(desk, **other)) == "LOGIN_REFUSED"
+    first, other = await brought(harness), await brought(harness)
+    assert (
+        await reason(finish(harness, code=first["code"], state=other["state"])) == "LOGIN_REFUSED"
+    )
+    assert (
+        await why(harness) == "the provider refused the code"
+    )  # PKCE: the verifier is the other's
+    await finish(harness, **other)
+    assert await reason(finish(harness, **other)) == "LOGIN_REFUSED"
 
 
-async def test_a_state_that_is_not_ours_is_not_believed(desk: Desk) -> None:
+async def test_a_state_that_is_not_ours_is_not_believed(harness: IdentityHarness) -> None:
     for state in ("", "x", "é", "A" * 3000, "AAAA"):
-        assert await reason(finish(desk, code="c", state=state)) == "LOGIN_REFUSED"
-        assert await reason(finish(desk, pending=state or "-", totp="0")) == "LOGIN_REFUSED"
+        assert await reason(finish(harness, code="c", state=state)) == "LOGIN_REFUSED"
+        assert await reason(finish(harness, pending=state or "-", totp="0")) == "LOGIN_REFUSED"
 
 
 async def test_a_state_is_no_pending_login_and_the_other_way_round(
-    desk: Desk, provider: OpenIdProvider
+    harness: IdentityHarness, provider: OpenIdProvider
 ) -> None:
-    begun = await brought(desk)
-    assert await reason(finish(desk, pending=begun["state"], totp="000000")) == "LOGIN_REFUSED"
+    begun = await brought(harness)
+    assert await reason(finish(harness, pending=begun["state"], totp="000000")) == "LOGIN_REFUSED"
 
 
 REDIRECTS: Final = (
@@ -271,9 +281,11 @@ REDIRECTS: Final = (
 )
 
 
-async def test_a_browser_is_sent_back_to_its_machine_or_where_settings_say(desk: Desk) -> None:
+async def test_a_browser_is_sent_back_to_its_machine_or_where_settings_say(
+    harness: IdentityHarness,
+) -> None:
     for redirect, allowed in REDIRECTS:
-        call = desk.stub.BeginProviderLogin(pb.BeginProviderLoginRequest(redirect_uri=redirect))
+        call = harness.stub.BeginProviderLogin(pb.BeginProviderLoginRequest(redirect_uri=redirect))
         if allowed:
             assert (await call).authorization_url
         else:
@@ -281,38 +293,38 @@ async def test_a_browser_is_sent_back_to_its_machine_or_where_settings_say(desk:
 
 
 async def test_while_the_provider_is_away_passwords_go_on(
-    desk: Desk, provider: OpenIdProvider
+    harness: IdentityHarness, provider: OpenIdProvider
 ) -> None:
-    admin = await desk.admin()
+    admin = await harness.admin()
     provider.down = True
-    begin = desk.stub.BeginProviderLogin(pb.BeginProviderLoginRequest(redirect_uri=BACK))
+    begin = harness.stub.BeginProviderLogin(pb.BeginProviderLoginRequest(redirect_uri=BACK))
     assert await reason(begin) == "PROVIDER_UNAVAILABLE"
-    await desk.login(admin)
+    await harness.login(admin)
 
 
 async def test_links_are_an_admins_and_one_person_is_one_operator(
-    desk: Desk, provider: OpenIdProvider
+    harness: IdentityHarness, provider: OpenIdProvider
 ) -> None:
-    admin = await desk.admin()
-    lin = await desk.person(admin, "lin", "support")
-    await desk.person(admin, "kim", "support")
-    assert await reason(link(desk, lin, "lin", "p")) == "NOT_ALLOWED"
-    await link(desk, admin, "lin", "p")
-    assert await link(desk, admin, "lin", "p") == "p"
-    assert await reason(link(desk, admin, "kim", "p")) == "SUBJECT_TAKEN"
-    assert await link(desk, admin, "lin", "") == ""
-    assert await link(desk, admin, "kim", "p") == "p"
-    assert await reason(link(desk, admin, "kim", "x" * 256)) == "FIELD_INVALID"
-    await desk.stub.ResetOperator(pb.ResetOperatorRequest(name="kim"), metadata=admin.auth)
+    admin = await harness.admin()
+    lin = await harness.person(admin, "lin", "support")
+    await harness.person(admin, "kim", "support")
+    assert await reason(link(harness, lin, "lin", "p")) == "NOT_ALLOWED"
+    await link(harness, admin, "lin", "p")
+    assert await link(harness, admin, "lin", "p") == "p"
+    assert await reason(link(harness, admin, "kim", "p")) == "SUBJECT_TAKEN"
+    assert await link(harness, admin, "lin", "") == ""
+    assert await link(harness, admin, "kim", "p") == "p"
+    assert await reason(link(harness, admin, "kim", "x" * 256)) == "FIELD_INVALID"
+    await harness.stub.ResetOperator(pb.ResetOperatorRequest(name="kim"), metadata=admin.auth)
     provider.next_person = Person("p")
-    assert await reason(finish(desk, **await brought(desk))) == "NOT_LINKED"
+    assert await reason(finish(harness, **await brought(harness))) == "NOT_LINKED"
 
 
 async def test_without_a_provider_the_calls_say_so(new_database: Any) -> None:
-    async with open_desk(await new_database("identity")) as desk:
+    async with open_desk(await new_database("identity")) as harness:
         request = pb.BeginProviderLoginRequest(redirect_uri=BACK)
-        assert await reason(desk.stub.BeginProviderLogin(request)) == "PROVIDER_OFF"
-        assert await reason(finish(desk, code="c", state="s")) == "PROVIDER_OFF"
+        assert await reason(harness.stub.BeginProviderLogin(request)) == "PROVIDER_OFF"
+        assert await reason(finish(harness, code="c", state="s")) == "PROVIDER_OFF"
 
 
 @pytest.mark.parametrize(
@@ -346,14 +358,14 @@ async def test_what_the_provider_says_of_itself_is_read_once(provider: OpenIdPro
 
 
 async def test_a_command_logs_in_through_a_browser(
-    desk: Desk, provider: OpenIdProvider, tmp_path: Path
+    harness: IdentityHarness, provider: OpenIdProvider, tmp_path: Path
 ) -> None:
-    admin = await desk.admin()
-    kim = await desk.person(admin, "kim", "finance-maker")
-    await link(desk, admin, "kim", "k")
+    admin = await harness.admin()
+    kim = await harness.person(admin, "kim", "finance-maker")
+    await link(harness, admin, "kim", "k")
     provider.next_person = Person("k")
     env = {"XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    env["SHOUDAN_IDENTITY_TARGET"] = f"127.0.0.1:{desk.process.port}"
+    env["SHOUDAN_IDENTITY_TARGET"] = f"127.0.0.1:{harness.process.port}"
     command = (sys.executable, "-m", "shoudan_cli", "--yes")
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
@@ -367,8 +379,8 @@ async def test_a_command_logs_in_through_a_browser(
         await browser.get(back)  # another login's: not looked at
         async with browser.get(url) as page:
             assert "go back to the command" in await page.text()
-    await desk.forget_codes(kim)
-    out, err = await process.communicate(f"{desk.code(kim)}\n".encode())
+    await harness.forget_codes(kim)
+    out, err = await process.communicate(f"{harness.code(kim)}\n".encode())
     assert (out.decode(), process.returncode) == ("logged in as kim\n", 0), err.decode()
     who = await asyncio.create_subprocess_exec(*command, "whoami", stdout=pipe, env=env)
     assert (await who.communicate())[0].decode().startswith("kim  finance-maker\n")

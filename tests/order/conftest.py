@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from shoudan_kit.embedded import DatabaseUrls
-from tests.order.world import Inbox, World, inboxes, running
+from tests.order.harness import Inbox, OrderHarness, inboxes, running
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ async def inbox() -> AsyncIterator[Inbox]:
 
 
 @pytest.fixture
-async def world(
+async def harness(
     new_database: Callable[[str], Awaitable[DatabaseUrls]], inbox: Inbox
-) -> AsyncIterator[World]:
+) -> AsyncIterator[OrderHarness]:
     """An order service with the example's catalogue."""
     async with running(await new_database("order"), inbox) as made:
         yield made
@@ -29,7 +29,7 @@ async def world(
 @pytest.fixture
 async def by_hand(
     new_database: Callable[[str], Awaitable[DatabaseUrls]], inbox: Inbox
-) -> AsyncIterator[World]:
+) -> AsyncIterator[OrderHarness]:
     """The same where a person decides about what is half done."""
     async with running(await new_database("order"), inbox, partial_auto=False) as made:
         yield made

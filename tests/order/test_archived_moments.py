@@ -14,12 +14,19 @@ from shoudan_kit.archive.write import archive
 from shoudan_kit.db.partitions import parts_of
 from shoudan_order import archived_moments, commands
 from shoudan_order.archived_moments import Line
+from tests.order.harness import OrderHarness
 from tests.order.test_trouble import reaches
-from tests.order.world import World
 
 
-async def shown(world: World, order_id: int, at: Path) -> Result:
-    words = ["show", str(order_id), "--at", str(at), "--target", f"127.0.0.1:{world.process.port}"]
+async def shown(harness: OrderHarness, order_id: int, at: Path) -> Result:
+    words = [
+        "show",
+        str(order_id),
+        "--at",
+        str(at),
+        "--target",
+        f"127.0.0.1:{harness.process.port}",
+    ]
     return await asyncio.to_thread(
         CliRunner().invoke, commands.order, words, env={"COLUMNS": "250"}
     )
@@ -31,50 +38,50 @@ def found_in(result: Result, part: str) -> int:
     return sum(line.rstrip(" │").endswith(part) for line in result.output.splitlines())
 
 
-async def archived_events(world: World, at: Path) -> str:
+async def archived_events(harness: OrderHarness, at: Path) -> str:
     """Archive the part that holds this month's events; its name."""
-    (newest,) = await world.sql("SELECT max(event_id) FROM event")
+    (newest,) = await harness.sql("SELECT max(event_id) FROM event")
     part = next(
         one
-        for one in await parts_of(world.owner_url)
+        for one in await parts_of(harness.owner_url)
         if one.table == "event" and (one.low or 0) <= newest[0] < (one.high or 0)
     )
-    await archive(world.owner_url, "order", [part], Place(str(at)), lambda *_: None)
+    await archive(harness.owner_url, "order", [part], Place(str(at)), lambda *_: None)
     return part.name
 
 
 async def test_a_life_whose_month_is_dropped_is_read_from_the_archive(
-    world: World, tmp_path: Path
+    harness: OrderHarness, tmp_path: Path
 ) -> None:
-    order_id = await world.order()
-    await reaches(world, order_id, 0)
-    empty = await shown(world, order_id, tmp_path)
+    order_id = await harness.order()
+    await reaches(harness, order_id, 0)
+    empty = await shown(harness, order_id, tmp_path)
     live = found_in(empty, "database")
     assert live > 0
-    part = await archived_events(world, tmp_path)
-    both = await shown(world, order_id, tmp_path)
+    part = await archived_events(harness, tmp_path)
+    both = await shown(harness, order_id, tmp_path)
     assert (found_in(both, part), found_in(both, "database") >= live) == (0, True)
-    await world.sql(f"TRUNCATE {part}")
-    gone = await shown(world, order_id, tmp_path)
+    await harness.sql(f"TRUNCATE {part}")
+    gone = await shown(harness, order_id, tmp_path)
     assert (found_in(gone, part) >= live, found_in(gone, "database")) == (True, 0)
     assert "下单" in gone.output
 
 
 async def test_a_number_that_is_not_in_the_database_is_looked_for_in_the_archive(
-    world: World, tmp_path: Path
+    harness: OrderHarness, tmp_path: Path
 ) -> None:
-    order_id = await world.order()
-    await reaches(world, order_id, 0)
-    nowhere = await shown(world, order_id + 1, tmp_path)
+    order_id = await harness.order()
+    await reaches(harness, order_id, 0)
+    nowhere = await shown(harness, order_id + 1, tmp_path)
     assert (nowhere.exit_code, "is not in the database" in nowhere.stderr) == (1, True)
-    part = await archived_events(world, tmp_path)
-    await world.sql("DELETE FROM oms_order_info WHERE order_id = :id", id=order_id)
-    await world.sql(f"TRUNCATE {part}")
-    found = await shown(world, order_id, tmp_path)
+    part = await archived_events(harness, tmp_path)
+    await harness.sql("DELETE FROM oms_order_info WHERE order_id = :id", id=order_id)
+    await harness.sql(f"TRUNCATE {part}")
+    found = await shown(harness, order_id, tmp_path)
     assert "is not in the database; its archived life" in found.output
     assert found_in(found, part) > 0
     (tmp_path / "order" / "event" / f"{part}.parquet").write_bytes(b"")
-    harmed = await shown(world, order_id, tmp_path)
+    harmed = await shown(harness, order_id, tmp_path)
     assert (harmed.exit_code, f"{part}: cannot be searched" in harmed.stderr) == (1, True)
 
 

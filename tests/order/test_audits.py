@@ -20,17 +20,17 @@ from shoudan.order.v1 import audit_service_pb2_grpc as stubs
 from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order import commands, kinds, report_commands
+from tests.order.harness import YUAN, OrderHarness
 from tests.order.test_refunds import MANDATORY, ask, delivered, ends, returns_end
 from tests.order.test_trouble import time_out
 from tests.order.test_upstream_bugs import split_in_two
-from tests.order.world import YUAN, World
 from tests.poll import eventually
 
 
 @pytest.fixture
-async def audits(world: World) -> Any:
-    """The audit calls of the world's service."""
-    async with aio.insecure_channel(f"127.0.0.1:{world.process.port}") as channel:
+async def audits(harness: OrderHarness) -> Any:
+    """The audit calls of the harness's service."""
+    async with aio.insecure_channel(f"127.0.0.1:{harness.process.port}") as channel:
         yield stubs.AuditServiceStub(channel)
 
 
@@ -39,16 +39,16 @@ async def waiting(audits: Any) -> list[pb.Audit]:
     return list((await audits.ListAudits(pb.ListAuditsRequest())).audits)
 
 
-async def unknown(world: World, audits: Any) -> pb.Audit:
+async def unknown(harness: OrderHarness, audits: Any) -> pb.Audit:
     """An audit of a delivery nobody knows about."""
-    world.delivery.script = lambda item: None
-    order_id = await world.order()
+    harness.delivery.script = lambda item: None
+    order_id = await harness.order()
 
     async def sent() -> bool:
-        return bool(world.delivery.sent)
+        return bool(harness.delivery.sent)
 
     await eventually(sent)
-    await time_out(world, order_id)
+    await time_out(harness, order_id)
 
     async def asked() -> bool:
         return bool(await waiting(audits))
@@ -59,14 +59,14 @@ async def unknown(world: World, audits: Any) -> pb.Audit:
 
 @pytest.mark.parametrize(("decision", "status"), [(0, 0), (90, 90)])
 async def test_a_person_ends_an_unknown_delivery(
-    world: World, audits: Any, decision: int, status: int
+    harness: OrderHarness, audits: Any, decision: int, status: int
 ) -> None:
-    audit = await unknown(world, audits)
+    audit = await unknown(harness, audits)
     request = pb.DecideAuditRequest(
         audit_id=audit.audit_id, status=decision, by="finance", reason="asked the supplier"
     )
     await audits.DecideAudit(request)
-    order = await world.get(audit.order_id)
+    order = await harness.get(audit.order_id)
     assert (order.state.status, order.parked_reason) == (status, "")
     assert await waiting(audits) == []
     with pytest.raises(grpc.RpcError) as again:
@@ -74,7 +74,7 @@ async def test_a_person_ends_an_unknown_delivery(
     refused = refused_from_rpc(again.value)
     assert refused is not None
     assert refused.reason == "ERROR_REASON_AUDIT_REFUSED"
-    async with world.process.app.db.connect() as db:
+    async with harness.process.app.db.connect() as db:
         rows = await db.execute(
             text("SELECT operator, detail FROM oms_operation WHERE operation = 'audit.decide'")
         )
@@ -82,9 +82,9 @@ async def test_a_person_ends_an_unknown_delivery(
 
 
 async def test_bug_06_a_false_success_takes_the_suppliers_money_back(
-    world: World, audits: Any
+    harness: OrderHarness, audits: Any
 ) -> None:
-    order = await delivered(world)
+    order = await delivered(harness)
     asked = await audits.RequestAudit(
         pb.RequestAuditRequest(
             type=pb.AUDIT_TYPE_FALSE_SUCCESS,
@@ -98,17 +98,19 @@ async def test_bug_06_a_false_success_takes_the_suppliers_money_back(
     )
 
     async def back() -> bool:
-        return world.ledger.of("up_channel", "ycup") == 0
+        return harness.ledger.of("up_channel", "ycup") == 0
 
     await eventually(back)
-    after = await world.get(order.state.order_id)
+    after = await harness.get(order.state.order_id)
     assert (after.state.status, after.profit_micros) == (0, 177_100_000)
 
 
-async def test_dead_notifies_are_listed_and_sent_again_once(world: World, audits: Any) -> None:
-    world.inbox.answer = lambda told: (500, "no")
-    order_id = await world.order(notify_url=world.inbox.url)
-    await world.sql("UPDATE oms_notify_info SET max_count = 1")
+async def test_dead_notifies_are_listed_and_sent_again_once(
+    harness: OrderHarness, audits: Any
+) -> None:
+    harness.inbox.answer = lambda told: (500, "no")
+    order_id = await harness.order(notify_url=harness.inbox.url)
+    await harness.sql("UPDATE oms_notify_info SET max_count = 1")
 
     async def dead() -> list[Any]:
         answer = await audits.ListDeadNotifies(pb.ListDeadNotifiesRequest(channel_no="test"))
@@ -116,20 +118,20 @@ async def test_dead_notifies_are_listed_and_sent_again_once(world: World, audits
 
     await eventually(dead)
     assert [n.order_id for n in await dead()] == [order_id]
-    world.inbox.answer = lambda told: (200, '{"data":"Success"}')
+    harness.inbox.answer = lambda told: (200, '{"data":"Success"}')
     request = pb.ResendNotifiesRequest(channel_no="test", by="ops")
     assert (await audits.ResendNotifies(request)).count == 1
     assert (await audits.ResendNotifies(request)).count == 0
 
     async def told() -> bool:
-        return (await world.get(order_id)).notify_status == 0
+        return (await harness.get(order_id)).notify_status == 0
 
     await eventually(told)
 
 
-async def test_a_report_equals_the_orders(world: World, audits: Any) -> None:
+async def test_a_report_equals_the_orders(harness: OrderHarness, audits: Any) -> None:
     for _ in range(2):
-        await delivered(world)
+        await delivered(harness)
     start, end = Timestamp(), Timestamp()
     start.FromSeconds(0)
     end.FromSeconds(4_000_000_000)
@@ -146,8 +148,8 @@ async def test_a_report_equals_the_orders(world: World, audits: Any) -> None:
     assert [line.count async for line in audits.Report(request)] == [2]
 
 
-async def test_a_step_is_retried_only_when_it_is_due(world: World, audits: Any) -> None:
-    order = await delivered(world)
+async def test_a_step_is_retried_only_when_it_is_due(harness: OrderHarness, audits: Any) -> None:
+    order = await delivered(harness)
     request = pb.RetryStepRequest(
         step=pb.RetryStepRequest.STEP_UP_PAY,
         id=order.deliveries[0].delivery_id,
@@ -157,10 +159,10 @@ async def test_a_step_is_retried_only_when_it_is_due(world: World, audits: Any) 
     assert (await audits.RetryStep(request)).task_id == 0
 
 
-async def test_reports_are_written_as_csv(world: World, tmp_path: Path) -> None:
-    await delivered(world)
+async def test_reports_are_written_as_csv(harness: OrderHarness, tmp_path: Path) -> None:
+    await delivered(harness)
     today = datetime.now(UTC).astimezone(timezone(timedelta(hours=8))).date().isoformat()
-    target = f"127.0.0.1:{world.process.port}"
+    target = f"127.0.0.1:{harness.process.port}"
     found: dict[str, list[dict[str, str]]] = {}
     for kind in ("profit", "up", "down"):
         out = tmp_path / f"{kind}.csv"
@@ -174,24 +176,26 @@ async def test_reports_are_written_as_csv(world: World, tmp_path: Path) -> None:
     assert (up["up_channel_no"], up["cost_amount"]) == ("ycup", "160")
 
 
-async def test_a_report_of_days_without_orders_is_empty(world: World, tmp_path: Path) -> None:
+async def test_a_report_of_days_without_orders_is_empty(
+    harness: OrderHarness, tmp_path: Path
+) -> None:
     out = tmp_path / "none.csv"
     argv = ["profit", "--from", "2020-01-01", "--to", "2020-12-31", "--csv", str(out)]
-    argv += ["--target", f"127.0.0.1:{world.process.port}"]
+    argv += ["--target", f"127.0.0.1:{harness.process.port}"]
     result = await asyncio.to_thread(CliRunner().invoke, report_commands.app, argv)
     assert result.exit_code == 0, result.output
     assert out.read_text("utf-8") == ""
 
 
 async def test_operators_pause_orders_and_send_notifies_again_from_the_command_line(
-    world: World,
+    harness: OrderHarness,
 ) -> None:
-    order = await delivered(world, notify_url=world.inbox.url)
-    await world.forge(
+    order = await delivered(harness, notify_url=harness.inbox.url)
+    await harness.forge(
         "oms_notify_info",
         "given_up = true, notify_status = 20, notify_count = 10, end_time = NULL",
     )
-    target = ["--target", f"127.0.0.1:{world.process.port}"]
+    target = ["--target", f"127.0.0.1:{harness.process.port}"]
 
     async def told(app: Any, *argv: str) -> str:
         result = await asyncio.to_thread(CliRunner().invoke, app, [*argv, *target])
@@ -206,42 +210,46 @@ async def test_operators_pause_orders_and_send_notifies_again_from_the_command_l
 
 
 async def test_a_decision_ends_the_delivery_at_the_delivery_service_too(
-    world: World, audits: Any
+    harness: OrderHarness, audits: Any
 ) -> None:
-    audit = await unknown(world, audits)
+    audit = await unknown(harness, audits)
     request = pb.DecideAuditRequest(audit_id=audit.audit_id, status=90, by="ops", reason="no card")
     await audits.DecideAudit(request)
-    assert world.delivery.resolved == [(audit.delivery_id, "ops", "no card")]
-    assert world.delivery.ended[audit.delivery_id] is False
+    assert harness.delivery.resolved == [(audit.delivery_id, "ops", "no card")]
+    assert harness.delivery.ended[audit.delivery_id] is False
 
 
 async def test_a_decision_against_what_the_supplier_has_told_meanwhile_is_refused(
-    world: World, audits: Any
+    harness: OrderHarness, audits: Any
 ) -> None:
-    audit = await unknown(world, audits)
-    world.delivery.ended[audit.delivery_id] = True
+    audit = await unknown(harness, audits)
+    harness.delivery.ended[audit.delivery_id] = True
     request = pb.DecideAuditRequest(audit_id=audit.audit_id, status=90, by="ops", reason="no card")
     with pytest.raises(grpc.RpcError) as error:
         await audits.DecideAudit(request)
     refused = refused_from_rpc(error.value)
     assert refused is not None
     assert refused.reason == "ERROR_REASON_AUDIT_REFUSED"
-    assert (await world.get(audit.order_id)).state.status == 20
+    assert (await harness.get(audit.order_id)).state.status == 20
     request.status = 0
     await audits.DecideAudit(request)
-    assert (await world.get(audit.order_id)).state.status == 0
+    assert (await harness.get(audit.order_id)).state.status == 0
 
 
-async def test_what_becomes_known_by_itself_waits_for_nobody(world: World, audits: Any) -> None:
-    audit = await unknown(world, audits)
-    await world.report(order_pb.DeliveryResult(id=audit.delivery_id, succeeded=True))
-    order = await world.get(audit.order_id)
+async def test_what_becomes_known_by_itself_waits_for_nobody(
+    harness: OrderHarness, audits: Any
+) -> None:
+    audit = await unknown(harness, audits)
+    await harness.report(order_pb.DeliveryResult(id=audit.delivery_id, succeeded=True))
+    order = await harness.get(audit.order_id)
     assert (order.state.status, order.parked_reason) == (0, "")
     closed = await audits.ListAudits(pb.ListAuditsRequest(statuses=[0]))
     assert [(a.audit_id, a.by) for a in closed.audits] == [(audit.audit_id, "system")]
 
 
-async def test_a_half_returned_refund_waits_for_a_person_where_it_is_to(by_hand: World) -> None:
+async def test_a_half_returned_refund_waits_for_a_person_where_it_is_to(
+    by_hand: OrderHarness,
+) -> None:
     await split_in_two(by_hand)
     by_hand.delivery.script = returns_end(True, False)
     order = await delivered(by_hand)
@@ -267,18 +275,20 @@ async def test_a_half_returned_refund_waits_for_a_person_where_it_is_to(by_hand:
 
 
 async def test_a_repeated_payment_of_a_refunded_order_gives_nothing_back_twice(
-    world: World,
+    harness: OrderHarness,
 ) -> None:
-    order = await delivered(world)
-    await ask(world, order, "m1", kind=MANDATORY)
-    await ends(world, order, "m1", 0)
+    order = await delivered(harness)
+    await ask(harness, order, "m1", kind=MANDATORY)
+    await ends(harness, order, "m1", 0)
     number = order.state.order_id
-    async with world.process.app.work() as work:
+    async with harness.process.app.work() as work:
         work.tasks.add(kinds.PAY, kinds.OrderStep(number), order_no=str(number))
 
     async def gone() -> bool:
-        return not await world.sql("SELECT 1 FROM task WHERE name IN ('order.pay', 'order.refund')")
+        return not await harness.sql(
+            "SELECT 1 FROM task WHERE name IN ('order.pay', 'order.refund')"
+        )
 
     await eventually(gone)
-    assert world.ledger.of("down_channel", "test") == 0
-    assert (await world.get(number)).refund_status == 10
+    assert harness.ledger.of("down_channel", "test") == 0
+    assert (await harness.get(number)).refund_status == 10

@@ -16,7 +16,7 @@ from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order.app import SERVICE
 from shoudan_order.tables import METADATA, QUEUES
 from tests.audit_rows import last_change
-from tests.order.world import World, catalogue, catalogue_pb, down_product, up_product
+from tests.order.harness import OrderHarness, catalogue, catalogue_pb, down_product, up_product
 
 
 async def test_the_migrations_make_exactly_the_tables_declared(
@@ -34,8 +34,8 @@ def test_every_column_has_a_comment() -> None:
     assert bare == []
 
 
-async def test_a_channel_gets_its_three_ledger_accounts(world: World) -> None:
-    assert world.ledger.accounts == {
+async def test_a_channel_gets_its_three_ledger_accounts(harness: OrderHarness) -> None:
+    assert harness.ledger.accounts == {
         ("down_channel", "test"): "测试渠道账户",
         ("down_commission", "test"): "测试佣金账户",
         ("down_service", "test"): "测试服务费账户",
@@ -45,38 +45,38 @@ async def test_a_channel_gets_its_three_ledger_accounts(world: World) -> None:
     }
 
 
-async def test_applying_again_changes_nothing_and_history_says_who(world: World) -> None:
-    again = await world.apply(**catalogue())
+async def test_applying_again_changes_nothing_and_history_says_who(harness: OrderHarness) -> None:
+    again = await harness.apply(**catalogue())
     assert (list(again.changes), again.version) == ([], 1)
-    changed = await world.apply(down_products=[down_product(sell_discount_ppm=910_000)])
+    changed = await harness.apply(down_products=[down_product(sell_discount_ppm=910_000)])
     assert list(changed.changes) == ["down_products 300: sell_discount_ppm 900000 -> 910000"]
-    async with world.process.app.db.connect() as db:
+    async with harness.process.app.db.connect() as db:
         rows = await db.execute(
             text("SELECT operator, version FROM oms_operation ORDER BY version")
         )
         assert [tuple(row) for row in rows] == [("tester", 1), ("tester", 2)]
 
 
-async def test_the_audit_log_has_what_each_row_was(world: World) -> None:
+async def test_the_audit_log_has_what_each_row_was(harness: OrderHarness) -> None:
     changed = down_product(sell_discount_ppm=910_000, limit_count=9)
     new = down_product(product_id=301, province_no="ZJ")
-    await world.apply(down_products=[changed, new])
-    before, after = await last_change(world.process.app.db, "catalogue")
+    await harness.apply(down_products=[changed, new])
+    before, after = await last_change(harness.process.app.db, "catalogue")
     was = {"sell_discount_ppm": 900_000, "limit_count": 10}
     assert before == {"down_products 300": was}
     assert after["down_products 300"] == {"sell_discount_ppm": 910_000, "limit_count": 9}
     assert after["down_products 301"]["province_no"] == "ZJ"
 
 
-async def test_a_dry_run_tells_and_changes_nothing(world: World) -> None:
+async def test_a_dry_run_tells_and_changes_nothing(harness: OrderHarness) -> None:
     request = pb.ApplyCatalogueRequest(
         catalogue=pb.Catalogue(lines=[pb.Line(line_id=2, line_name="话费", service_class=30)]),
         by="tester",
         dry_run=True,
     )
-    told = await world.catalogue.ApplyCatalogue(request)
+    told = await harness.catalogue.ApplyCatalogue(request)
     assert list(told.changes) == ["lines 2: new"]
-    now = await world.catalogue.GetCatalogue(pb.GetCatalogueRequest())
+    now = await harness.catalogue.GetCatalogue(pb.GetCatalogueRequest())
     assert [line.line_id for line in now.catalogue.lines] == [1]
     assert dict(now.catalogue.lines[0].queues) == {name: q for name, (q, _) in QUEUES.items()}
 
@@ -92,35 +92,37 @@ async def test_a_dry_run_tells_and_changes_nothing(world: World) -> None:
     ],
 )  # fmt: skip
 async def test_a_contradiction_is_refused_and_named(
-    world: World, kinds: dict[str, Any], where: str
+    harness: OrderHarness, kinds: dict[str, Any], where: str
 ) -> None:
     with pytest.raises(grpc.RpcError) as raised:
-        await world.apply(**kinds)
+        await harness.apply(**kinds)
     refused = refused_from_rpc(raised.value)
     assert refused is not None
     assert refused.reason == "ERROR_REASON_CATALOGUE_INVALID"
     assert refused.metadata["where"] == where
-    assert world.context.catalogue.version == 1
+    assert harness.context.catalogue.version == 1
 
 
-async def test_products_that_exchange_places_are_refused_and_stay(world: World) -> None:
+async def test_products_that_exchange_places_are_refused_and_stay(harness: OrderHarness) -> None:
     other = {"product_id": 301, "face_micros": 100_000_000}
-    await world.apply(down_products=[down_product(**other)])
+    await harness.apply(down_products=[down_product(**other)])
     here, there = down_product(), down_product(**other)
     here.face_micros, there.face_micros = there.face_micros, here.face_micros
     with pytest.raises(grpc.RpcError) as raised:
-        await world.apply(down_products=[here, there])
+        await harness.apply(down_products=[here, there])
     refused = refused_from_rpc(raised.value)
     assert refused is not None
     assert refused.reason == "ERROR_REASON_CATALOGUE_INVALID"
-    assert world.context.catalogue.version == 2
+    assert harness.context.catalogue.version == 2
 
 
-async def test_a_disabled_product_is_not_sold_but_a_repeat_is_answered(world: World) -> None:
-    new = world.new()
-    (first,) = await world.create(new)
-    await world.apply(down_products=[down_product(enabled=False)])
-    again, other = await world.create(new, world.new())
+async def test_a_disabled_product_is_not_sold_but_a_repeat_is_answered(
+    harness: OrderHarness,
+) -> None:
+    new = harness.new()
+    (first,) = await harness.create(new)
+    await harness.apply(down_products=[down_product(enabled=False)])
+    again, other = await harness.create(new, harness.new())
     assert again.order.order_id == first.order.order_id
     assert other.refusal.reason == "ERROR_REASON_PRODUCT_NOT_FOUND"
     assert dict(other.refusal.metadata) == {"channel_no": "test", "face": "200"}
@@ -153,21 +155,21 @@ def _calls(mode: str, *networks: str, **more: Any) -> pb.DownChannel:
     ids=str,
 )
 async def test_a_new_channel_signs_so_that_it_cannot_be_forged_or_names_its_networks(
-    world: World, row: pb.DownChannel
+    harness: OrderHarness, row: pb.DownChannel
 ) -> None:
     for dry_run in (True, False):
         request = pb.ApplyCatalogueRequest(
             catalogue=pb.Catalogue(down_channels=[row]), by="t", dry_run=dry_run
         )
         with pytest.raises(grpc.RpcError) as caught:
-            await world.catalogue.ApplyCatalogue(request)
+            await harness.catalogue.ApplyCatalogue(request)
         refused = refused_from_rpc(caught.value)
         assert refused is not None
         assert refused.reason == "ERROR_REASON_CATALOGUE_INVALID"
         assert "auth_mode" in refused.metadata["why"]
 
 
-async def test_channels_that_sign_or_name_their_networks_are_taken(world: World) -> None:
+async def test_channels_that_sign_or_name_their_networks_are_taken(harness: OrderHarness) -> None:
     for row in (
         _calls("hmac2"),
         _calls("hmac"),
@@ -175,15 +177,17 @@ async def test_channels_that_sign_or_name_their_networks_are_taken(world: World)
         _calls("md5", "2001:db8::/32"),
         _calls("", enabled=False, channel_no="shut"),
     ):
-        assert (await world.apply(down_channels=[row])).changes
+        assert (await harness.apply(down_channels=[row])).changes
 
 
 async def test_a_channel_of_before_is_changed_without_a_word_about_its_signing(
-    world: World,
+    harness: OrderHarness,
 ) -> None:
-    await world.sql("UPDATE oms_down_channel SET allowed_networks = '[]' WHERE channel_no = 'test'")
+    await harness.sql(
+        "UPDATE oms_down_channel SET allowed_networks = '[]' WHERE channel_no = 'test'"
+    )
     renamed = pb.DownChannel(channel_no="test", channel_name="新名", enabled=True)
-    assert (await world.apply(down_channels=[renamed])).changes
+    assert (await harness.apply(down_channels=[renamed])).changes
     renamed.auth_mode = "md5"
     with pytest.raises(grpc.RpcError):
-        await world.apply(down_channels=[renamed])
+        await harness.apply(down_channels=[renamed])

@@ -9,19 +9,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shoudan.order.v1 import order_service_pb2 as pb
-from tests.order.world import YUAN, World, catalogue_pb, down_product, up_product
+from tests.order.harness import YUAN, OrderHarness, catalogue_pb, down_product, up_product
 
 VALID = pb.CheckOrdersResponse.VERDICT_VALID
 INVALID = pb.CheckOrdersResponse.VERDICT_INVALID
 UNAVAILABLE = pb.CheckOrdersResponse.VERDICT_UNAVAILABLE
 
 
-async def checked(world: World, *news: pb.NewOrder) -> list[Any]:
-    answer = await world.orders.CheckOrders(pb.CheckOrdersRequest(orders=news))
+async def checked(harness: OrderHarness, *news: pb.NewOrder) -> list[Any]:
+    answer = await harness.orders.CheckOrders(pb.CheckOrdersRequest(orders=news))
     return [one.check for one in answer.results]
 
 
-async def rows_of(world: World) -> tuple[int, ...]:
+async def rows_of(harness: OrderHarness) -> tuple[int, ...]:
     """How much there is of what an order writes."""
     tables = (
         "oms_order_info",
@@ -31,17 +31,17 @@ async def rows_of(world: World) -> tuple[int, ...]:
         "event",
         "oms_used_nonce",
     )
-    counts = [await world.sql(f"SELECT count(*) FROM {table}") for table in tables]
+    counts = [await harness.sql(f"SELECT count(*) FROM {table}") for table in tables]
     return tuple(rows[0][0] for rows in counts)
 
 
-async def test_a_valid_check_has_the_price_and_writes_nothing(world: World) -> None:
-    before, balance = await rows_of(world), world.ledger.of("down_channel", "test")
-    (one,) = await checked(world, world.new(notify_url="http://127.0.0.1/x"))
+async def test_a_valid_check_has_the_price_and_writes_nothing(harness: OrderHarness) -> None:
+    before, balance = await rows_of(harness), harness.ledger.of("down_channel", "test")
+    (one,) = await checked(harness, harness.new(notify_url="http://127.0.0.1/x"))
     assert (one.verdict, one.HasField("cause"), one.existed) == (VALID, False, False)
     assert (one.sell_amount_micros, one.service_amount_micros) == (180 * YUAN, 2 * YUAN)
-    assert await rows_of(world) == before
-    assert world.ledger.of("down_channel", "test") == balance
+    assert await rows_of(harness) == before
+    assert harness.ledger.of("down_channel", "test") == balance
 
 
 @pytest.mark.parametrize(
@@ -57,60 +57,62 @@ async def test_a_valid_check_has_the_price_and_writes_nothing(world: World) -> N
     ],
 )
 async def test_an_order_is_refused_for_the_reason_of_its_check(
-    world: World, changes: dict[str, Any], reason: str
+    harness: OrderHarness, changes: dict[str, Any], reason: str
 ) -> None:
-    new = world.new(**changes)
-    (one,) = await checked(world, new)
+    new = harness.new(**changes)
+    (one,) = await checked(harness, new)
     assert (one.verdict, one.cause.reason) == (INVALID, f"ERROR_REASON_{reason}")
     assert one.sell_amount_micros == 0
-    (made,) = await world.create(new)
+    (made,) = await harness.create(new)
     assert made.refusal == one.cause
 
 
-async def test_a_price_up_to_the_most_that_is_accepted_is_accepted(world: World) -> None:
-    assert await world.order(max_amount_micros=182 * YUAN)
+async def test_a_price_up_to_the_most_that_is_accepted_is_accepted(harness: OrderHarness) -> None:
+    assert await harness.order(max_amount_micros=182 * YUAN)
 
 
-async def test_what_no_supplier_can_deliver_is_unavailable_and_still_accepted(world: World) -> None:
-    await world.apply(up_products=[up_product(enabled=False)])
-    new = world.new()
-    (one,) = await checked(world, new)
+async def test_what_no_supplier_can_deliver_is_unavailable_and_still_accepted(
+    harness: OrderHarness,
+) -> None:
+    await harness.apply(up_products=[up_product(enabled=False)])
+    new = harness.new()
+    (one,) = await checked(harness, new)
     assert (one.verdict, one.cause.reason) == (UNAVAILABLE, "ERROR_REASON_NO_SUPPLIER")
     assert one.sell_amount_micros == 180 * YUAN
-    assert (await world.create(new))[0].HasField("order")
+    assert (await harness.create(new))[0].HasField("order")
 
 
-async def test_what_would_only_be_bought_at_a_loss_is_unavailable(world: World) -> None:
-    await world.apply(
+async def test_what_would_only_be_bought_at_a_loss_is_unavailable(harness: OrderHarness) -> None:
+    await harness.apply(
         lines=[
             catalogue_pb.Line(line_id=1, line_name="加油卡", service_class=10, loss_rule="refuse")
         ],
         up_products=[up_product(cost_discount_ppm=990_000)],
     )
-    (one,) = await checked(world, world.new())
+    (one,) = await checked(harness, harness.new())
     assert one.verdict == UNAVAILABLE
 
 
-async def test_a_request_no_that_is_taken_is_told_by_its_content(world: World) -> None:
-    new = world.new()
-    assert (await world.create(new))[0].HasField("order")
+async def test_a_request_no_that_is_taken_is_told_by_its_content(harness: OrderHarness) -> None:
+    new = harness.new()
+    assert (await harness.create(new))[0].HasField("order")
     other = pb.NewOrder()
     other.CopyFrom(new)
     other.recharge_account = "100011000000001"
-    same, differs = await checked(world, new, other)
+    same, differs = await checked(harness, new, other)
     assert (same.verdict, same.existed) == (VALID, True)
     assert (differs.verdict, differs.cause.reason) == (INVALID, "ERROR_REASON_REQUEST_DIFFERS")
-    await world.apply(down_products=[down_product(enabled=False)])
-    (kept,) = await checked(world, new)
+    await harness.apply(down_products=[down_product(enabled=False)])
+    (kept,) = await checked(harness, new)
     assert (kept.verdict, kept.existed) == (VALID, True)
-    (again,) = await world.create(new)
+    (again,) = await harness.create(new)
     assert again.existed
 
 
-async def test_a_check_needs_no_number(world: World) -> None:
-    (one,) = await checked(world, world.new(request_no=""))
+async def test_a_check_needs_no_number(harness: OrderHarness) -> None:
+    (one,) = await checked(harness, harness.new(request_no=""))
     assert one.verdict == VALID
-    (made,) = await world.create(world.new(request_no=""))
+    (made,) = await harness.create(harness.new(request_no=""))
     assert made.refusal.reason == "ERROR_REASON_FIELD_INVALID"
 
 
@@ -118,7 +120,9 @@ async def test_a_check_needs_no_number(world: World) -> None:
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-async def test_what_is_valid_is_accepted_at_once(world: World, data: st.DataObject) -> None:
+async def test_what_is_valid_is_accepted_at_once(
+    harness: OrderHarness, data: st.DataObject
+) -> None:
     changes = {
         "num": data.draw(st.integers(0, 12)),
         "face_micros": data.draw(st.sampled_from([0, 100 * YUAN, 200 * YUAN])),
@@ -129,9 +133,9 @@ async def test_what_is_valid_is_accepted_at_once(world: World, data: st.DataObje
         "channel_no": data.draw(st.sampled_from(["test", "test", "none", ""])),
         "carrier_no": data.draw(st.sampled_from(["ZSH", "ZSH", "ZSY"])),
     }
-    new = world.new(**changes)
-    (one,) = await checked(world, new)
-    (made,) = await world.create(new)
+    new = harness.new(**changes)
+    (one,) = await checked(harness, new)
+    (made,) = await harness.create(new)
     assert made.HasField("order") == (one.verdict != INVALID)
     if one.verdict == INVALID:
         assert made.refusal == one.cause

@@ -10,20 +10,20 @@ from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_order.costs import booked
 from shoudan_order.delivery_client import Outcome
-from tests.order.world import YUAN, World
+from tests.order.harness import YUAN, OrderHarness
 from tests.poll import eventually
 
 AGREED = 160 * YUAN  # face 200 at 0.8
 
 
-async def up_paid(world: World, order_id: int) -> Any:
+async def up_paid(harness: OrderHarness, order_id: int) -> Any:
     """The delivery of an order once its supplier has been paid."""
 
     async def paid() -> bool:
-        return [d.up_payment_status for d in (await world.get(order_id)).deliveries] == [0]
+        return [d.up_payment_status for d in (await harness.get(order_id)).deliveries] == [0]
 
     await eventually(paid)
-    (row,) = await world.sql(
+    (row,) = await harness.sql(
         "SELECT delivery_id, cost_amount_micros AS cost, courier_cost_amount_micros AS stated"
         " FROM oms_order_delivery WHERE order_id = :id",
         id=order_id,
@@ -31,26 +31,28 @@ async def up_paid(world: World, order_id: int) -> Any:
     return row
 
 
-def posted(world: World, delivery_id: int) -> int:
+def posted(harness: OrderHarness, delivery_id: int) -> int:
     """What the ledger moved for the goods of a delivery."""
-    return min(world.ledger.trades(str(delivery_id)).values())
+    return min(harness.ledger.trades(str(delivery_id)).values())
 
 
-async def waiting_audits(world: World, order_id: int) -> list[str]:
-    rows = await world.sql(
+async def waiting_audits(harness: OrderHarness, order_id: int) -> list[str]:
+    rows = await harness.sql(
         "SELECT audit_msg FROM oms_audit_info WHERE order_id = :id AND audit_status = 20",
         id=order_id,
     )
     return [row.audit_msg for row in rows]
 
 
-async def test_a_cost_learnt_by_asking_is_booked_like_one_that_was_reported(world: World) -> None:
-    world.delivery.params = {"cost_amount": "150.5"}
-    order_id = await world.order()
-    row = await up_paid(world, order_id)
+async def test_a_cost_learnt_by_asking_is_booked_like_one_that_was_reported(
+    harness: OrderHarness,
+) -> None:
+    harness.delivery.params = {"cost_amount": "150.5"}
+    order_id = await harness.order()
+    row = await up_paid(harness, order_id)
     assert (row.cost, row.stated) == (150_500_000, 150_500_000)
-    assert posted(world, row.delivery_id) == -150_500_000
-    assert not await waiting_audits(world, order_id)
+    assert posted(harness, row.delivery_id) == -150_500_000
+    assert not await waiting_audits(harness, order_id)
 
 
 @pytest.mark.parametrize(
@@ -64,42 +66,44 @@ async def test_a_cost_learnt_by_asking_is_booked_like_one_that_was_reported(worl
     ],
 )
 async def test_an_unbelievable_cost_is_not_booked_and_a_person_is_asked(
-    world: World, stated: str, why: str
+    harness: OrderHarness, stated: str, why: str
 ) -> None:
-    world.delivery.params = {"cost_amount": stated}
-    order_id = await world.order()
-    row = await up_paid(world, order_id)
+    harness.delivery.params = {"cost_amount": stated}
+    order_id = await harness.order()
+    row = await up_paid(harness, order_id)
     assert (row.cost, row.stated) == (AGREED, 0)
-    assert posted(world, row.delivery_id) == -AGREED
-    (asked,) = await waiting_audits(world, order_id)
+    assert posted(harness, row.delivery_id) == -AGREED
+    (asked,) = await waiting_audits(harness, order_id)
     assert why in asked
-    (incident,) = await world.sql(
+    (incident,) = await harness.sql(
         "SELECT text FROM event WHERE subject LIKE '%.cost_refused' AND key = :key",
         key=str(order_id),
     )
     assert why in incident.text
-    order = await world.get(order_id)
+    order = await harness.get(order_id)
     assert (order.state.status, order.parked_reason) == (0, "")
 
 
-async def test_an_unbelievable_cost_that_is_reported_is_not_booked_either(world: World) -> None:
-    world.delivery.script = lambda item: None
-    order_id = await world.order()
-    await eventually(lambda: bool(world.delivery.sent))
-    number = int(world.delivery.sent[0].key.coop_order_id)
+async def test_an_unbelievable_cost_that_is_reported_is_not_booked_either(
+    harness: OrderHarness,
+) -> None:
+    harness.delivery.script = lambda item: None
+    order_id = await harness.order()
+    await eventually(lambda: bool(harness.delivery.sent))
+    number = int(harness.delivery.sent[0].key.coop_order_id)
     result = pb.DeliveryResult(id=number, succeeded=True, cost_amount_micros=99_999_999 * YUAN)
     for _ in range(2):
-        await world.report(result)
-    row = await up_paid(world, order_id)
-    assert (row.cost, posted(world, number)) == (AGREED, -AGREED)
-    (audit,) = await world.sql(
+        await harness.report(result)
+    row = await up_paid(harness, order_id)
+    assert (row.cost, posted(harness, number)) == (AGREED, -AGREED)
+    (audit,) = await harness.sql(
         "SELECT audit_id FROM oms_audit_info WHERE order_id = :id", id=order_id
     )
     decision = audit_pb.DecideAuditRequest(
         audit_id=audit.audit_id, by="w", reason="credit note", status=0
     )
-    await world.audits.DecideAudit(decision)
-    assert not await waiting_audits(world, order_id)
+    await harness.audits.DecideAudit(decision)
+    assert not await waiting_audits(harness, order_id)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.process.ports import free_port
-from tests.order.world import YUAN, FakeDelivery, FakeLedger, Inbox, catalogue, serve
+from tests.order.harness import YUAN, FakeDelivery, FakeLedger, Inbox, catalogue, serve
 from tests.poll import eventually
 
 STEPS = ("order.create", "order.pay", "order.results", "order.up_pay", "order.notify")

@@ -12,7 +12,7 @@ from shoudan.order.v1 import dictionary_service_pb2 as pb
 from shoudan.order.v1 import dictionary_service_pb2_grpc as rpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan_order import dictionary, states
-from tests.order.world import World, catalogue_pb
+from tests.order.harness import OrderHarness, catalogue_pb
 
 # The types the web pages of the original ask for (000 dds).
 DOCUMENTED = (
@@ -34,9 +34,9 @@ CANTONS = [
 
 
 @pytest.fixture
-async def dic(world: World) -> Any:
+async def dic(harness: OrderHarness) -> Any:
     """A client of the dictionary."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{world.process.port}") as channel:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{harness.process.port}") as channel:
         yield rpc.DictionaryServiceStub(channel)
 
 
@@ -52,7 +52,7 @@ async def areas(dic: Any, **asked: Any) -> list[str]:
     return [one.canton_code for one in answer.areas]
 
 
-async def test_every_documented_type_has_named_rows(world: World, dic: Any) -> None:
+async def test_every_documented_type_has_named_rows(harness: OrderHarness, dic: Any) -> None:
     for dic_type in DOCUMENTED:
         found = await rows(dic, dic_type)
         assert found, dic_type
@@ -75,8 +75,8 @@ def test_a_value_without_a_name_is_found_when_the_service_starts() -> None:
         dictionary._named(states.NotifyType, "ORDER=订单通知")
 
 
-async def test_rows_of_the_catalogue_are_those_enabled(world: World, dic: Any) -> None:
-    await world.apply(
+async def test_rows_of_the_catalogue_are_those_enabled(harness: OrderHarness, dic: Any) -> None:
+    await harness.apply(
         down_channels=[catalogue_pb.DownChannel(channel_no="shut", channel_name="停用")]
     )
     found = await rows(dic, "DownChannelNo")
@@ -84,14 +84,16 @@ async def test_rows_of_the_catalogue_are_those_enabled(world: World, dic: Any) -
     assert "shut" not in found
 
 
-async def test_a_locked_account_is_not_asked_for(world: World, dic: Any) -> None:
+async def test_a_locked_account_is_not_asked_for(harness: OrderHarness, dic: Any) -> None:
     assert await rows(dic, "AccountId") == {"86001": "测试渠道账户"}
-    (asked,) = world.ledger.listed
+    (asked,) = harness.ledger.listed
     assert (asked.ident, asked.status) == ("oms", 0)
 
 
-async def test_areas_by_grade_and_parent_and_as_a_dictionary(world: World, dic: Any) -> None:
-    await world.apply(cantons=CANTONS)
+async def test_areas_by_grade_and_parent_and_as_a_dictionary(
+    harness: OrderHarness, dic: Any
+) -> None:
+    await harness.apply(cantons=CANTONS)
     assert await areas(dic) == ["CQ", "SC", "CD", "CQS", "YB"]
     assert await areas(dic, grade=2) == ["CD", "CQS"]
     assert await areas(dic, grade=2, parent_code="CQ") == ["CQS"]
@@ -102,7 +104,7 @@ async def test_areas_by_grade_and_parent_and_as_a_dictionary(world: World, dic: 
 
 
 async def test_a_type_nobody_knows_has_no_rows_and_an_empty_one_is_refused(
-    world: World, dic: Any
+    harness: OrderHarness, dic: Any
 ) -> None:
     assert await rows(dic, "Nothing") == {}
     for asked in ("", "x" * 33):

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from shoudan.order.v1 import order_service_pb2 as pb
-from tests.order.world import YUAN, World
+from tests.order.harness import YUAN, OrderHarness
 from tests.poll import eventually
 
 
-async def test_an_order_is_paid_delivered_paid_upstream_and_told(world: World) -> None:
-    order_id = await world.order(notify_url=world.inbox.url)
+async def test_an_order_is_paid_delivered_paid_upstream_and_told(harness: OrderHarness) -> None:
+    order_id = await harness.order(notify_url=harness.inbox.url)
 
     async def done() -> bool:
-        order = await world.get(order_id)
+        order = await harness.get(order_id)
         return order.up_paid and order.notify_status == 0
 
     await eventually(done)
-    order = await world.get(order_id)
+    order = await harness.get(order_id)
     assert order.state.status == pb.ORDER_STATUS_SUCCEEDED
     assert order.sell_amount_micros == 180 * YUAN
     # 180 - 4 + 2 - 0.9 - 160 + 2 + 1
     assert order.profit_micros == 20_100_000
-    assert world.ledger.trades(str(order_id)) == {
+    assert harness.ledger.trades(str(order_id)) == {
         "down_channel": -180 * YUAN,
         "down_commission": 4 * YUAN,
         "down_service": -2 * YUAN,
     }
     (delivery,) = order.deliveries
-    assert world.ledger.trades(str(delivery.delivery_id)) == {
+    assert harness.ledger.trades(str(delivery.delivery_id)) == {
         "up_channel": -160 * YUAN,
         "up_commission": 2 * YUAN,
         "up_service": 1 * YUAN,
     }
-    assert world.inbox.told == [
+    assert harness.inbox.told == [
         {
             "channel_no": "test",
             "request_no": order.state.request_no,
@@ -41,21 +41,21 @@ async def test_an_order_is_paid_delivered_paid_upstream_and_told(world: World) -
     ]
 
 
-async def test_a_repeated_request_gives_the_first_order(world: World) -> None:
-    new = world.new()
-    first, again = await world.create(new, new)
-    (later,) = await world.create(new)
+async def test_a_repeated_request_gives_the_first_order(harness: OrderHarness) -> None:
+    new = harness.new()
+    first, again = await harness.create(new, new)
+    (later,) = await harness.create(new)
     assert first.order.order_id == again.order.order_id == later.order.order_id
     assert (first.existed, again.existed, later.existed) == (False, True, True)
 
 
-async def test_the_same_key_with_other_content_is_refused(world: World) -> None:
-    new = world.new()
+async def test_the_same_key_with_other_content_is_refused(harness: OrderHarness) -> None:
+    new = harness.new()
     other = pb.NewOrder()
     other.CopyFrom(new)
     other.recharge_account = "another"
-    first, second = await world.create(new, other)
+    first, second = await harness.create(new, other)
     assert first.HasField("order")
     assert second.refusal.reason == "ERROR_REASON_REQUEST_DIFFERS"
-    (third,) = await world.create(other)
+    (third,) = await harness.create(other)
     assert third.refusal.reason == "ERROR_REASON_REQUEST_DIFFERS"

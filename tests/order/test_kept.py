@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from tests.kept import CHECK, NO_RIGHT, not_refused
+from tests.order.harness import OrderHarness
 from tests.order.test_refunds import ask, delivered, ends, returns_end
-from tests.order.world import World
 
 # One order is delivered, one delivered and refunded.
 ORDER, REFUND = "UPDATE oms_order_info SET", "UPDATE oms_refund_info SET"
@@ -71,11 +71,13 @@ BROKEN = (
 )
 
 
-async def test_no_broken_state_of_an_order_is_stored(postgres: Postgres, world: World) -> None:
-    world.delivery.script = returns_end(True)
-    await delivered(world, notify_url=world.inbox.url)
-    order = await delivered(world)
-    await ask(world, order, "f1")
-    await ends(world, order, "f1", 0)
-    urls = DatabaseUrls(world.process.app.settings.database_url.reveal(), world.owner_url)
+async def test_no_broken_state_of_an_order_is_stored(
+    postgres: Postgres, harness: OrderHarness
+) -> None:
+    harness.delivery.script = returns_end(True)
+    await delivered(harness, notify_url=harness.inbox.url)
+    order = await delivered(harness)
+    await ask(harness, order, "f1")
+    await ends(harness, order, "f1", 0)
+    urls = DatabaseUrls(harness.process.app.settings.database_url.reveal(), harness.owner_url)
     assert await not_refused(postgres, urls, BROKEN) == []

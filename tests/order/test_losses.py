@@ -18,10 +18,10 @@ from shoudan_kit import metrics
 from shoudan_kit.money import PPM
 from shoudan_order import binding, order_totals
 from shoudan_order.states import LossRule
+from tests.order.harness import YUAN, OrderHarness, catalogue_pb, up_product
 from tests.order.test_audits import waiting
 from tests.order.test_binding import bound_whole, down, draft, market, new, up
 from tests.order.test_trouble import reaches, second_supplier, time_out
-from tests.order.world import YUAN, World, catalogue_pb, up_product
 from tests.poll import eventually
 
 RATES = st.integers(0, 120_000).map(lambda rate: rate * 10)  # of these no amount is rounded
@@ -31,24 +31,24 @@ def line(rule: str) -> Any:
     return catalogue_pb.Line(line_id=1, line_name="加油卡", service_class=10, loss_rule=rule)
 
 
-async def dear(world: World, rule: str, **product: Any) -> None:
+async def dear(harness: OrderHarness, rule: str, **product: Any) -> None:
     """Its only supplier takes 0.95 of the face for what is sold at 0.9."""
-    await world.apply(
+    await harness.apply(
         lines=[line(rule)], up_products=[up_product(cost_discount_ppm=950_000, **product)]
     )
 
 
-async def parked(world: World, order_id: int) -> pb.Order:
+async def parked(harness: OrderHarness, order_id: int) -> pb.Order:
     async def is_parked() -> bool:
-        return bool((await world.get(order_id)).parked_reason)
+        return bool((await harness.get(order_id)).parked_reason)
 
     await eventually(is_parked)
-    return await world.get(order_id)
+    return await harness.get(order_id)
 
 
-async def decide(world: World, status: int) -> Any:
-    (audit,) = await waiting(world.audits)
-    return await world.audits.DecideAudit(
+async def decide(harness: OrderHarness, status: int) -> Any:
+    (audit,) = await waiting(harness.audits)
+    return await harness.audits.DecideAudit(
         audit_pb.DecideAuditRequest(
             audit_id=audit.audit_id, status=status, by="ops", reason="agreed with the partner"
         )
@@ -117,13 +117,13 @@ def test_what_earns_nothing_is_no_loss() -> None:
     assert binding.margin(dearer, one.offer.product) < 0
 
 
-async def test_an_allowed_loss_is_bound_counted_and_noted(world: World) -> None:
-    await dear(world, "")
+async def test_an_allowed_loss_is_bound_counted_and_noted(harness: OrderHarness) -> None:
+    await dear(harness, "")
     before = bound_at_loss()
-    order = await reaches(world, await world.order(), 0)
+    order = await reaches(harness, await harness.order(), 0)
     assert order.profit_micros < 0
     assert bound_at_loss() == before + 1
-    (noted,) = await world.sql(
+    (noted,) = await harness.sql(
         "SELECT text FROM event WHERE subject = 'shoudan.events.order.order.bound' AND key = :key",
         key=str(order.state.order_id),
     )
@@ -131,89 +131,93 @@ async def test_an_allowed_loss_is_bound_counted_and_noted(world: World) -> None:
 
 
 async def test_a_refused_loss_is_never_bound_and_the_order_gets_its_money_back(
-    world: World,
+    harness: OrderHarness,
 ) -> None:
-    await dear(world, "refuse")
-    before = world.ledger.of("down_channel", "test")
-    order_id = await world.order()
-    await reaches(world, order_id, 20)
-    await time_out(world, order_id)
-    order = await reaches(world, order_id, 90)
-    assert (order.deliveries, world.delivery.sent) == ([], [])
-    await eventually(lambda: world.ledger.of("down_channel", "test") == before)
+    await dear(harness, "refuse")
+    before = harness.ledger.of("down_channel", "test")
+    order_id = await harness.order()
+    await reaches(harness, order_id, 20)
+    await time_out(harness, order_id)
+    order = await reaches(harness, order_id, 90)
+    assert (order.deliveries, harness.delivery.sent) == ([], [])
+    await eventually(lambda: harness.ledger.of("down_channel", "test") == before)
 
 
-async def test_a_dearer_supplier_is_taken_where_the_cheap_one_would_lose(world: World) -> None:
-    await second_supplier(world)
-    await dear(world, "refuse")
-    order = await reaches(world, await world.order(), 0)
+async def test_a_dearer_supplier_is_taken_where_the_cheap_one_would_lose(
+    harness: OrderHarness,
+) -> None:
+    await second_supplier(harness)
+    await dear(harness, "refuse")
+    order = await reaches(harness, await harness.order(), 0)
     assert [part.up_channel_no for part in order.deliveries] == ["second"]
 
 
-async def test_a_parked_loss_is_bound_when_a_person_says_so(world: World) -> None:
-    await dear(world, "park")
-    order_id = await world.order()
-    order = await parked(world, order_id)
+async def test_a_parked_loss_is_bound_when_a_person_says_so(harness: OrderHarness) -> None:
+    await dear(harness, "park")
+    order_id = await harness.order()
+    order = await parked(harness, order_id)
     assert order.parked_reason == "only at a loss: ycup costs 4.95% of the face more than is earned"
-    assert world.delivery.sent == []
-    (audit,) = await waiting(world.audits)
+    assert harness.delivery.sent == []
+    (audit,) = await waiting(harness.audits)
     assert (audit.type, audit.order_id) == (audit_pb.AUDIT_TYPE_ORDER, order_id)
-    await decide(world, 0)
-    order = await reaches(world, order_id, 0)
+    await decide(harness, 0)
+    order = await reaches(harness, order_id, 0)
     assert (order.parked_reason, len(order.deliveries)) == ("", 1)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await world.audits.DecideAudit(
+        await harness.audits.DecideAudit(
             audit_pb.DecideAuditRequest(audit_id=audit.audit_id, status=0, by="ops", reason="again")
         )
     assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
 
 
-async def test_a_parked_loss_is_ended_when_a_person_says_so(world: World) -> None:
-    await dear(world, "park")
-    before = world.ledger.of("down_channel", "test")
-    order_id = await world.order()
-    await parked(world, order_id)
-    await decide(world, 90)
-    order = await reaches(world, order_id, 90)
-    assert (order.parked_reason, world.delivery.sent) == ("", [])
-    await eventually(lambda: world.ledger.of("down_channel", "test") == before)
+async def test_a_parked_loss_is_ended_when_a_person_says_so(harness: OrderHarness) -> None:
+    await dear(harness, "park")
+    before = harness.ledger.of("down_channel", "test")
+    order_id = await harness.order()
+    await parked(harness, order_id)
+    await decide(harness, 90)
+    order = await reaches(harness, order_id, 90)
+    assert (order.parked_reason, harness.delivery.sent) == ("", [])
+    await eventually(lambda: harness.ledger.of("down_channel", "test") == before)
 
 
 async def test_an_order_whose_profitable_supplier_fails_is_parked_before_it_loses(
-    world: World,
+    harness: OrderHarness,
 ) -> None:
-    await second_supplier(world, cost_discount_ppm=950_000)
-    await world.apply(lines=[line("park")])
-    world.delivery.script = lambda item: item.channel_no == "second"
-    order_id = await world.order()
-    order = await parked(world, order_id)
+    await second_supplier(harness, cost_discount_ppm=950_000)
+    await harness.apply(lines=[line("park")])
+    harness.delivery.script = lambda item: item.channel_no == "second"
+    order_id = await harness.order()
+    order = await parked(harness, order_id)
     assert [part.up_channel_no for part in order.deliveries] == ["ycup"]
-    await decide(world, 0)
-    order = await reaches(world, order_id, 0)
+    await decide(harness, 0)
+    order = await reaches(harness, order_id, 0)
     assert [part.up_channel_no for part in order.deliveries] == ["ycup", "second"]
 
 
-async def test_a_price_that_falls_frees_what_was_refused(world: World) -> None:
-    await dear(world, "refuse")
-    order_id = await world.order()
-    await reaches(world, order_id, 20)
-    await world.apply(up_products=[up_product()])
-    await world.sql(
+async def test_a_price_that_falls_frees_what_was_refused(harness: OrderHarness) -> None:
+    await dear(harness, "refuse")
+    order_id = await harness.order()
+    await reaches(harness, order_id, 20)
+    await harness.apply(up_products=[up_product()])
+    await harness.sql(
         "UPDATE task SET next_execute_time = shoudan_now() WHERE order_no = :no AND name = 'order.bind'",
         no=str(order_id),
     )
-    order = await reaches(world, order_id, 0)
+    order = await reaches(harness, order_id, 0)
     assert order.profit_micros > 0
 
 
-async def test_who_changes_the_catalogue_is_warned_of_what_it_sells_at_a_loss(world: World) -> None:
-    assert list((await world.apply(lines=[line("park")])).warnings) == []
+async def test_who_changes_the_catalogue_is_warned_of_what_it_sells_at_a_loss(
+    harness: OrderHarness,
+) -> None:
+    assert list((await harness.apply(lines=[line("park")])).warnings) == []
     request = catalogue_pb.ApplyCatalogueRequest(
         catalogue=catalogue_pb.Catalogue(up_products=[up_product(cost_discount_ppm=950_000)]),
         by="tester",
         dry_run=True,
     )
-    assert list((await world.catalogue.ApplyCatalogue(request)).warnings) == [
+    assert list((await harness.catalogue.ApplyCatalogue(request)).warnings) == [
         (
             "down_products 300: up_products 300 of ycup, which is bought first, costs 4.95% of the face"
             " more than is earned (loss_rule of its line: park)"
@@ -221,7 +225,7 @@ async def test_who_changes_the_catalogue_is_warned_of_what_it_sells_at_a_loss(wo
     ]
 
 
-async def test_an_unknown_loss_rule_is_refused(world: World) -> None:
+async def test_an_unknown_loss_rule_is_refused(harness: OrderHarness) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await world.apply(lines=[line("sometimes")])
+        await harness.apply(lines=[line("sometimes")])
     assert "loss_rule is not allow, park or refuse" in str(refused.value.details())

@@ -14,8 +14,8 @@ from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.embedded.postgres import Postgres
 from shoudan_order import nonces
 from shoudan_order.store import nonces as store
+from tests.order.harness import YUAN, Inbox, OrderHarness, running
 from tests.order.test_refunds import delivered
-from tests.order.world import YUAN, Inbox, World, running
 
 calls = itertools.count(1)
 
@@ -28,57 +28,59 @@ def outcome(result: Any) -> str:
     return result.refusal.reason.removeprefix("ERROR_REASON_") if result.refusal.reason else "taken"
 
 
-async def kept(world: World) -> set[str]:
-    rows = await world.sql("SELECT nonce FROM oms_used_nonce")
+async def kept(harness: OrderHarness) -> set[str]:
+    rows = await harness.sql("SELECT nonce FROM oms_used_nonce")
     return {row.nonce.rstrip("n") for row in rows}
 
 
-async def test_each_call_of_a_batch_answers_for_its_own_nonce(world: World) -> None:
-    await world.create(world.new(nonce=nonce("old")))
+async def test_each_call_of_a_batch_answers_for_its_own_nonce(harness: OrderHarness) -> None:
+    await harness.create(harness.new(nonce=nonce("old")))
     batch = [
-        world.new(nonce=nonce("a")),
-        world.new(nonce=nonce("old")),
-        world.new(nonce=nonce("b"), amount_micros=YUAN),
-        world.new(),
-        world.new(nonce=nonce("a")),
-        world.new(nonce=nonce("c")),
+        harness.new(nonce=nonce("a")),
+        harness.new(nonce=nonce("old")),
+        harness.new(nonce=nonce("b"), amount_micros=YUAN),
+        harness.new(),
+        harness.new(nonce=nonce("a")),
+        harness.new(nonce=nonce("c")),
     ]
-    results = await world.create(*batch)
+    results = await harness.create(*batch)
     assert [outcome(one) for one in results] == [
         "taken", "NONCE_USED", "PRICE_DIFFERS", "taken", "NONCE_USED", "taken",
     ]  # fmt: skip
-    assert await kept(world) == {"old", "a", "b", "c"}
-    stored = {r.request_no for r in await world.sql("SELECT request_no FROM oms_order_info")}
+    assert await kept(harness) == {"old", "a", "b", "c"}
+    stored = {r.request_no for r in await harness.sql("SELECT request_no FROM oms_order_info")}
     assert stored >= {batch[0].request_no, batch[3].request_no, batch[5].request_no}
     assert not stored & {batch[1].request_no, batch[2].request_no, batch[4].request_no}
 
 
-async def test_a_replay_beside_the_same_request_signed_anew_stops_nothing(world: World) -> None:
-    await world.create(world.new(nonce=nonce("spent")))
-    replay = world.new(nonce=nonce("spent"))
+async def test_a_replay_beside_the_same_request_signed_anew_stops_nothing(
+    harness: OrderHarness,
+) -> None:
+    await harness.create(harness.new(nonce=nonce("spent")))
+    replay = harness.new(nonce=nonce("spent"))
     anew = pb.NewOrder()
     anew.CopyFrom(replay)
     anew.nonce.CopyFrom(nonce("anew"))
     anew.num = 2
     anew.amount_micros *= 2
-    refused, taken = await world.create(replay, anew)
+    refused, taken = await harness.create(replay, anew)
     assert (outcome(refused), outcome(taken)) == ("NONCE_USED", "taken")
     assert not taken.existed
-    whole = await world.get(taken.order.order_id)
+    whole = await harness.get(taken.order.order_id)
     assert whole.request.num == anew.num
 
 
-async def test_the_same_call_sent_again_is_no_replay(world: World) -> None:
-    new = world.new(nonce=nonce("again"))
-    (first,), (second,) = await world.create(new), await world.create(new)
+async def test_the_same_call_sent_again_is_no_replay(harness: OrderHarness) -> None:
+    new = harness.new(nonce=nonce("again"))
+    (first,), (second,) = await harness.create(new), await harness.create(new)
     assert first.order.order_id == second.order.order_id
     assert (first.existed, second.existed) == (False, True)
     new.nonce.call_id = next(calls)
-    (third,) = await world.create(new)
+    (third,) = await harness.create(new)
     assert outcome(third) == "NONCE_USED"
 
 
-async def test_an_unreadable_nonce_is_refused_alone(world: World) -> None:
+async def test_an_unreadable_nonce_is_refused_alone(harness: OrderHarness) -> None:
     bad = [
         pb.CallNonce(nonce="short", call_id=1, keep_s=600),
         pb.CallNonce(nonce="n" * 65, call_id=1, keep_s=600),
@@ -87,12 +89,12 @@ async def test_an_unreadable_nonce_is_refused_alone(world: World) -> None:
         pb.CallNonce(nonce="n" * 16, call_id=1),
         pb.CallNonce(nonce="n" * 16, call_id=1, keep_s=10**6),
     ]
-    results = await world.create(*(world.new(nonce=one) for one in bad), world.new())
+    results = await harness.create(*(harness.new(nonce=one) for one in bad), harness.new())
     assert [outcome(one) for one in results] == ["FIELD_INVALID"] * len(bad) + ["taken"]
 
 
-async def test_refunds_use_nonces_up_too(world: World) -> None:
-    order = await delivered(world)
+async def test_refunds_use_nonces_up_too(harness: OrderHarness) -> None:
+    order = await delivered(harness)
     key = order.request.request_no
 
     async def ask(refund_no: str, used: pb.CallNonce) -> Any:
@@ -101,11 +103,11 @@ async def test_refunds_use_nonces_up_too(world: World) -> None:
             request_no=key,
             refund_no=refund_no,
             refund_num=1,
-            notify_url=world.inbox.url,
+            notify_url=harness.inbox.url,
             type=pb.REFUND_TYPE_GENERAL,
             nonce=used,
         )
-        answer = await world.orders.CreateRefunds(pb.CreateRefundsRequest(refunds=[new]))
+        answer = await harness.orders.CreateRefunds(pb.CreateRefundsRequest(refunds=[new]))
         return answer.results[0]
 
     first = nonce("refund")
@@ -116,28 +118,28 @@ async def test_refunds_use_nonces_up_too(world: World) -> None:
 
 
 async def test_expired_nonces_are_forgotten_and_may_be_used_again(
-    world: World, postgres: Postgres
+    harness: OrderHarness, postgres: Postgres
 ) -> None:
-    await world.create(*(world.new(nonce=nonce(f"x{i}")) for i in range(3)))
-    await world.turn_clock(postgres, 601)
-    (again,) = await world.create(world.new(nonce=nonce("x0")))
+    await harness.create(*(harness.new(nonce=nonce(f"x{i}")) for i in range(3)))
+    await harness.turn_clock(postgres, 601)
+    (again,) = await harness.create(harness.new(nonce=nonce("x0")))
     assert outcome(again) == "taken"
-    async with world.process.app.work("test") as work:
+    async with harness.process.app.work("test") as work:
         assert not await store.forget_expired(work.db)
-    assert await kept(world) == {"x0"}
+    assert await kept(harness) == {"x0"}
 
 
 @pytest.fixture
 async def idle(
     new_database: Callable[[str], Awaitable[DatabaseUrls]], inbox: Inbox
-) -> AsyncIterator[World]:
+) -> AsyncIterator[OrderHarness]:
     """An order service that only takes orders: what a batch sends can be counted."""
     roles = frozenset({"rpc"})
     async with running(await new_database("order"), inbox, roles=roles) as made:
         yield made
 
 
-async def statements(world: World, send: Callable[[], Awaitable[Any]]) -> list[str]:
+async def statements(harness: OrderHarness, send: Callable[[], Awaitable[Any]]) -> list[str]:
     """The first words of what one batch sends to the database on tables of its own."""
     seen: list[str] = []
     with watched(seen.append):
@@ -145,7 +147,7 @@ async def statements(world: World, send: Callable[[], Awaitable[Any]]) -> list[s
     return [" ".join(one.split()[:6]) for one in seen if "oms_" in one or "INSERT" in one]
 
 
-async def test_nonces_add_no_statement_to_a_batch_of_orders(idle: World) -> None:
+async def test_nonces_add_no_statement_to_a_batch_of_orders(idle: OrderHarness) -> None:
     plain = [idle.new() for _ in range(100)]
     signed = [idle.new(nonce=nonce(f"s{i}")) for i in range(100)]
     without = await statements(idle, lambda: idle.create(*plain))
@@ -154,7 +156,7 @@ async def test_nonces_add_no_statement_to_a_batch_of_orders(idle: World) -> None
     assert len(await kept(idle)) == 100
 
 
-async def test_nonces_add_one_statement_to_a_batch_of_refunds(idle: World) -> None:
+async def test_nonces_add_one_statement_to_a_batch_of_refunds(idle: OrderHarness) -> None:
     def refunds(begin: int, **more: Any) -> pb.CreateRefundsRequest:
         news = [
             pb.NewRefund(

@@ -21,21 +21,21 @@ from shoudan_kit.http.client import Answered
 from shoudan_order.catalogue import admin
 from shoudan_order.notifies import acknowledged
 from shoudan_order.retries import resend
+from tests.order.harness import LOOPBACK, Inbox, OrderHarness, catalogue_pb, down_product, running
 from tests.order.test_refunds import MANDATORY, ask, delivered
 from tests.order.test_retries import number_of, retry
-from tests.order.world import LOOPBACK, Inbox, World, catalogue_pb, down_product, running
 from tests.poll import eventually
 
 DUE = "UPDATE task SET next_execute_time = shoudan_now() WHERE name = 'order.notify'"
 
 
-async def tries(world: World, count: int) -> None:
+async def tries(harness: OrderHarness, count: int) -> None:
     """Wait until the order's notify was tried so often, making it due at once."""
 
     async def tried() -> bool:
-        await world.sql(DUE)
+        await harness.sql(DUE)
         return bool(
-            await world.sql(
+            await harness.sql(
                 "SELECT 1 FROM oms_notify_info WHERE refund_id = 0 AND notify_count >= :count",
                 count=count,
             )
@@ -44,61 +44,63 @@ async def tries(world: World, count: int) -> None:
     await eventually(tried)
 
 
-def of_the_order(world: World) -> list[dict[str, Any]]:
+def of_the_order(harness: OrderHarness) -> list[dict[str, Any]]:
     """What the partner was told of the order itself."""
-    return [told for told in world.inbox.told if "refund_no" not in told]
+    return [told for told in harness.inbox.told if "refund_no" not in told]
 
 
 @pytest.mark.parametrize("words", [False, True])
 async def test_a_notify_retried_after_a_refund_says_what_it_was_owed_for(
-    world: World, words: bool
+    harness: OrderHarness, words: bool
 ) -> None:
     if words:
-        await world.apply(down_channels=[_wording()])
-    world.inbox.answer = lambda told: (
+        await harness.apply(down_channels=[_wording()])
+    harness.inbox.answer = lambda told: (
         (500, "later") if "refund_no" not in told else (200, "success")
     )
-    order = await delivered(world, notify_url=world.inbox.url)
-    await tries(world, 1)
-    await ask(world, order, "m1", kind=MANDATORY)
-    assert (await world.get(order.state.order_id)).state.status == 90
-    await tries(world, 3)
-    first, *later = of_the_order(world)
+    order = await delivered(harness, notify_url=harness.inbox.url)
+    await tries(harness, 1)
+    await ask(harness, order, "m1", kind=MANDATORY)
+    assert (await harness.get(order.state.order_id)).state.status == 90
+    await tries(harness, 3)
+    first, *later = of_the_order(harness)
     assert first["status"] == ("SUCCESS" if words else 0)
     assert later
     assert all(told == first for told in later)
-    refund = next(told for told in world.inbox.told if "refund_no" in told)
+    refund = next(told for told in harness.inbox.told if "refund_no" in told)
     assert refund["status"] == ("SUCCESS" if words else 0)
     assert refund.get("failed_code") == ("000" if words else None)
 
 
-async def test_a_notify_resent_after_a_refund_says_what_it_was_owed_for(world: World) -> None:
-    world.inbox.answer = lambda told: (
+async def test_a_notify_resent_after_a_refund_says_what_it_was_owed_for(
+    harness: OrderHarness,
+) -> None:
+    harness.inbox.answer = lambda told: (
         (500, "later") if "refund_no" not in told else (200, "success")
     )
-    order = await delivered(world, notify_url=world.inbox.url)
-    await tries(world, 1)
-    await ask(world, order, "m1", kind=MANDATORY)
-    await world.sql("DELETE FROM task WHERE name = 'order.notify'")
-    await world.sql("UPDATE oms_notify_info SET given_up = true WHERE refund_id = 0")
-    world.inbox.answer = lambda told: (200, "success")
-    number = await number_of(world, "SELECT notify_id FROM oms_notify_info WHERE refund_id = 0")
-    assert await retry(world, "order_notify", number)
+    order = await delivered(harness, notify_url=harness.inbox.url)
+    await tries(harness, 1)
+    await ask(harness, order, "m1", kind=MANDATORY)
+    await harness.sql("DELETE FROM task WHERE name = 'order.notify'")
+    await harness.sql("UPDATE oms_notify_info SET given_up = true WHERE refund_id = 0")
+    harness.inbox.answer = lambda told: (200, "success")
+    number = await number_of(harness, "SELECT notify_id FROM oms_notify_info WHERE refund_id = 0")
+    assert await retry(harness, "order_notify", number)
 
     async def told() -> bool:
-        return (await world.get(order.state.order_id)).notify_status == 0
+        return (await harness.get(order.state.order_id)).notify_status == 0
 
     await eventually(told, 30)
-    assert {told["status"] for told in of_the_order(world)} == {0}
+    assert {told["status"] for told in of_the_order(harness)} == {0}
 
 
 async def test_a_notify_is_signed_with_the_secret_of_its_channel_wherever_it_lies(
     new_database: Callable[[str], Awaitable[DatabaseUrls]], inbox: Inbox, tmp_path: Path
 ) -> None:
     (tmp_path / "acme").write_text("a-key-in-use\na-key-that-replaces-it\n")
-    async with running(await new_database("order"), inbox, secrets_dir=tmp_path) as world:
-        await world.apply(down_channels=[_named("acme")])
-        await delivered(world, notify_url=inbox.url)
+    async with running(await new_database("order"), inbox, secrets_dir=tmp_path) as harness:
+        await harness.apply(down_channels=[_named("acme")])
+        await delivered(harness, notify_url=inbox.url)
         await eventually(lambda: inbox.told)
     head, body = inbox.headers[0], inbox.bodies[0]
     content = f"{head['webhook-id']}.{head['webhook-timestamp']}.".encode() + body
@@ -110,7 +112,7 @@ async def test_a_notify_is_signed_with_the_secret_of_its_channel_wherever_it_lie
 
 
 async def test_a_secret_that_is_nowhere_is_told_to_a_person(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    harness: OrderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[Any] = []
 
@@ -118,7 +120,7 @@ async def test_a_secret_that_is_nowhere_is_told_to_a_person(
         said.append((what, facts))
 
     monkeypatch.setattr(admin, "_log", SimpleNamespace(error=error, info=lambda *_, **__: None))
-    await world.apply(down_channels=[_named("nowhere")])
+    await harness.apply(down_channels=[_named("nowhere")])
     ((what, facts),) = said
     assert what == ("secret_missing",)
     assert {"test", "nowhere"} <= set(facts.values())
@@ -131,12 +133,12 @@ async def test_a_place_at_a_host_is_held_for_the_call_and_not_for_what_is_stored
     urls = await new_database("order")
     owner = Database(urls.owner)
     async with (
-        running(urls, inbox, notify_host_calls_max=2) as world,
+        running(urls, inbox, notify_host_calls_max=2) as harness,
         owner.begin() as db,  # until the end of this block no answer can be stored
     ):
         await db.execute(text("LOCK TABLE oms_notify_attempt IN SHARE MODE"))
         for _ in range(6):
-            await world.order(notify_url=inbox.url)
+            await harness.order(notify_url=inbox.url)
         await eventually(lambda: len(inbox.told) == 6, 1.5)
     await owner.dispose()
 
@@ -200,11 +202,11 @@ async def hanging() -> AsyncGenerator[tuple[str, list[Any]]]:
         server.close()
 
 
-async def acknowledged_all(world: World, channel_no: str, count: int) -> None:
+async def acknowledged_all(harness: OrderHarness, channel_no: str, count: int) -> None:
     """Wait for the acknowledgement of so many notifies of a channel."""
 
     async def told() -> bool:
-        rows = await world.sql(
+        rows = await harness.sql(
             "SELECT 1 FROM oms_notify_info WHERE down_channel_no = :no AND notify_status = 0",
             no=channel_no,
         )
@@ -213,24 +215,26 @@ async def acknowledged_all(world: World, channel_no: str, count: int) -> None:
     await eventually(told, 5)
 
 
-async def test_hosts_that_hang_do_not_hold_up_another_host_of_their_channel(world: World) -> None:
+async def test_hosts_that_hang_do_not_hold_up_another_host_of_their_channel(
+    harness: OrderHarness,
+) -> None:
     async with hanging() as (dead, taken), hanging() as (dead_too, taken_too):
         for url in (dead, dead_too):  # together more than all calls that may be in flight
             for _ in range(3):
-                await world.create(*(world.new(notify_url=url) for _ in range(350)))
+                await harness.create(*(harness.new(notify_url=url) for _ in range(350)))
 
         async def hang() -> bool:
-            most = world.context.settings.notify_host_calls_max
+            most = harness.context.settings.notify_host_calls_max
             return len(taken) >= most and len(taken_too) >= most
 
         await eventually(hang)
         assert (len(taken), len(taken_too)) == (32, 32)
-        await world.create(*(world.new(notify_url=world.inbox.url) for _ in range(20)))
-        await acknowledged_all(world, "test", 20)
+        await harness.create(*(harness.new(notify_url=harness.inbox.url) for _ in range(20)))
+        await acknowledged_all(harness, "test", 20)
 
 
 async def test_a_channel_that_hangs_does_not_hold_up_another_at_the_same_host(
-    world: World,
+    harness: OrderHarness,
 ) -> None:
     held = asyncio.Event()
 
@@ -246,24 +250,24 @@ async def test_a_channel_that_hangs_does_not_hold_up_another_at_the_same_host(
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}/recv"
     try:
-        await second_channel(world)
-        await world.create(*(world.new(notify_url=url) for _ in range(150)))
+        await second_channel(harness)
+        await harness.create(*(harness.new(notify_url=url) for _ in range(150)))
 
         async def ended() -> bool:
             done = "SELECT 1 FROM oms_order_info WHERE order_status = 0"
-            return len(await world.sql(done)) == 150
+            return len(await harness.sql(done)) == 150
 
         await eventually(ended)
-        await world.create(*(world.new(channel_no="other", notify_url=url) for _ in range(20)))
-        await acknowledged_all(world, "other", 20)
+        await harness.create(*(harness.new(channel_no="other", notify_url=url) for _ in range(20)))
+        await acknowledged_all(harness, "other", 20)
     finally:
         held.set()
         await runner.cleanup()
 
 
-async def second_channel(world: World) -> None:
+async def second_channel(harness: OrderHarness) -> None:
     """Channel `other`, with a product of its own."""
-    await world.apply(
+    await harness.apply(
         down_channels=[
             catalogue_pb.DownChannel(
                 channel_no="other", channel_name="另", enabled=True, auth_mode="hmac2"
@@ -302,11 +306,11 @@ async def test_the_notifies_of_a_host_that_is_off_are_kept_as_skipped_and_can_be
         await acknowledged_some(made, 30)
 
 
-async def acknowledged_some(world: World, count: int) -> None:
+async def acknowledged_some(harness: OrderHarness, count: int) -> None:
     """Wait until at least so many notifies are acknowledged."""
 
     async def told() -> bool:
         done = "SELECT 1 FROM oms_notify_info WHERE notify_status = 0"
-        return len(await world.sql(done)) >= count
+        return len(await harness.sql(done)) >= count
 
     await eventually(told, 30)

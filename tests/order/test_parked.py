@@ -20,47 +20,47 @@ from shoudan_order import commands, parked_gauge
 from shoudan_order.commands import Paging
 from shoudan_order.store import pauses as pause_store
 from shoudan_order.store import views
+from tests.order.harness import OrderHarness
 from tests.order.test_audits import waiting
 from tests.order.test_trouble import reaches, time_out
-from tests.order.world import World
 from tests.poll import eventually
 
 Shoudan = Callable[..., Any]
 
 
 @pytest.fixture
-def shoudan(world: World) -> Shoudan:
-    """A command of an operator of the world's service."""
+def shoudan(harness: OrderHarness) -> Shoudan:
+    """A command of an operator of the harness's service."""
 
     async def run(app: Any, *argv: str, paging: Paging | None = None) -> Result:
-        words = [*argv, "--target", f"127.0.0.1:{world.process.port}"]
+        words = [*argv, "--target", f"127.0.0.1:{harness.process.port}"]
         return await asyncio.to_thread(CliRunner().invoke, app, words, obj=paging)
 
     return run
 
 
-async def unknown(world: World, count: int = 1) -> list[pb.Order]:
+async def unknown(harness: OrderHarness, count: int = 1) -> list[pb.Order]:
     """Orders whose deliveries nobody knows about, so that they are parked; oldest first."""
-    world.delivery.script = lambda item: None
-    sent = len(world.delivery.sent)
-    order_ids = [await world.order() for _ in range(count)]
-    await eventually(lambda: len(world.delivery.sent) == sent + count)
+    harness.delivery.script = lambda item: None
+    sent = len(harness.delivery.sent)
+    order_ids = [await harness.order() for _ in range(count)]
+    await eventually(lambda: len(harness.delivery.sent) == sent + count)
     for order_id in order_ids:
-        await time_out(world, order_id)
+        await time_out(harness, order_id)
 
     async def all_parked() -> bool:
-        return all([(await world.get(number)).parked_reason for number in order_ids])
+        return all([(await harness.get(number)).parked_reason for number in order_ids])
 
     await eventually(all_parked)
-    return [await world.get(number) for number in order_ids]
+    return [await harness.get(number) for number in order_ids]
 
 
-async def contradicted(world: World) -> pb.Order:
+async def contradicted(harness: OrderHarness) -> pb.Order:
     """An order delivered, of which the supplier now says that it was not."""
-    order = await reaches(world, await world.order(), 0)
+    order = await reaches(harness, await harness.order(), 0)
     told = pb.DeliveryResult(id=order.deliveries[0].delivery_id, succeeded=False)
-    await world.report(told)
-    return await world.get(order.state.order_id)
+    await harness.report(told)
+    return await harness.get(order.state.order_id)
 
 
 def figure(name: str) -> float:
@@ -80,11 +80,11 @@ def listed(result: Result) -> list[dict[str, Any]]:
 
 
 async def test_a_parked_order_is_listed_with_what_an_operator_must_know(
-    world: World, shoudan: Shoudan
+    harness: OrderHarness, shoudan: Shoudan
 ) -> None:
     before = datetime.now(UTC) - timedelta(seconds=2)
-    (order,) = await unknown(world)
-    (audit,) = await waiting(world.audits)
+    (order,) = await unknown(harness)
+    (audit,) = await waiting(harness.audits)
     (row,) = listed(await shoudan(commands.order, "parked", "--json"))
     since, age_s = datetime.fromisoformat(row.pop("since")), row.pop("age_s")
     assert before <= since <= datetime.now(UTC) + timedelta(seconds=2)
@@ -103,9 +103,9 @@ async def test_a_parked_order_is_listed_with_what_an_operator_must_know(
 
 
 async def test_the_audit_listed_ends_the_parking_and_none_is_told_in_words(
-    world: World, shoudan: Shoudan
+    harness: OrderHarness, shoudan: Shoudan
 ) -> None:
-    order = await contradicted(world)
+    order = await contradicted(harness)
     (row,) = listed(await shoudan(commands.order, "parked", "--json"))
     assert (row["state"], row["parked_reason"]) == ("succeeded", order.parked_reason)
     (audit_id,) = row["audit_ids"]
@@ -117,11 +117,11 @@ async def test_the_audit_listed_ends_the_parking_and_none_is_told_in_words(
 
 
 async def test_an_order_left_parked_without_an_audit_is_listed_and_can_be_freed(
-    world: World, shoudan: Shoudan
+    harness: OrderHarness, shoudan: Shoudan
 ) -> None:
-    number = await world.order()
-    await reaches(world, number, 0)
-    await world.sql("UPDATE oms_order_info SET parked_reason = 'left over'")
+    number = await harness.order()
+    await reaches(harness, number, 0)
+    await harness.sql("UPDATE oms_order_info SET parked_reason = 'left over'")
     (row,) = listed(await shoudan(commands.order, "parked", "--json"))
     assert (row["order_id"], row["since"], row["audit_ids"]) == (str(number), None, [])
     assert "left over; audit none waits" in (await shoudan(commands.order, "parked")).output
@@ -133,10 +133,10 @@ async def test_an_order_left_parked_without_an_audit_is_listed_and_can_be_freed(
 
 
 async def test_parked_orders_are_listed_oldest_first_and_one_pages_on(
-    world: World, shoudan: Shoudan
+    harness: OrderHarness, shoudan: Shoudan
 ) -> None:
     paging = Paging(rows=2)
-    orders = await unknown(world, 5)
+    orders = await unknown(harness, 5)
     numbers = [str(order.state.order_id) for order in orders]
     assert numbers == sorted(numbers)
 
@@ -154,9 +154,9 @@ async def test_parked_orders_are_listed_oldest_first_and_one_pages_on(
     assert over.output == f"no order made after {numbers[4]} is parked\n"
 
 
-async def test_a_list_that_is_not_whole_says_so(world: World, shoudan: Shoudan) -> None:
+async def test_a_list_that_is_not_whole_says_so(harness: OrderHarness, shoudan: Shoudan) -> None:
     paging = Paging(rows=1, pages_max=2)
-    orders = await unknown(world, 3)
+    orders = await unknown(harness, 3)
     cut = await shoudan(commands.order, "parked", "--json", paging=paging)
     assert cut.stderr == "more than 2 are parked: older ones are not shown\n"
     rows = [json.loads(line)["order_id"] for line in cut.stdout.splitlines()]
@@ -171,25 +171,25 @@ def test_an_order_service_that_is_away_is_one_line_and_exit_code_1() -> None:
 
 
 async def test_operators_are_told_how_many_are_parked_and_how_old_the_oldest_is(
-    world: World,
+    harness: OrderHarness,
 ) -> None:
-    await parked_gauge.gauge(world.context)
+    await parked_gauge.gauge(harness.context)
     assert figures() == (0, 0)
     made = datetime.now(UTC)
-    orders = await unknown(world, 2)
+    orders = await unknown(harness, 2)
     await eventually(lambda: figure("shoudan_orders_parked") == 2)
     age_s = figure("shoudan_orders_parked_age_seconds")
     assert 0 < age_s <= (datetime.now(UTC) - made).total_seconds() + 0.01
     for order in orders:
         told = pb.DeliveryResult(id=order.deliveries[0].delivery_id, succeeded=True)
-        await world.report(told)
+        await harness.report(told)
     # The service looks, too, and may have seen them parked a moment before and say so a moment after.
     await eventually(lambda: figures() == (0, 0))
 
 
-async def test_the_oldest_is_found_and_the_count_is_bounded(world: World) -> None:
-    orders = await unknown(world, 3)
-    async with world.process.app.db.connect() as db:
+async def test_the_oldest_is_found_and_the_count_is_bounded(harness: OrderHarness) -> None:
+    orders = await unknown(harness, 3)
+    async with harness.process.app.db.connect() as db:
         all_ = await pause_store.parked_orders(db, 10)
         two = await pause_store.parked_orders(db, 2)
     assert all_ == pause_store.Parked(3, orders[0].state.order_id)
@@ -197,11 +197,11 @@ async def test_the_oldest_is_found_and_the_count_is_bounded(world: World) -> Non
 
 
 async def test_neither_the_list_nor_the_figures_look_at_an_order_that_is_not_parked(
-    world: World,
+    harness: OrderHarness,
 ) -> None:
     wanted = views.OrderFilter("", (), None, None, parked=True, before_id=2**62, most=100)
     scans = text("SELECT pg_stat_get_xact_numscans(CAST(CAST(:name AS text) AS regclass))")
-    async with world.process.app.db.begin() as db:
+    async with harness.process.app.db.begin() as db:
 
         async def scanned() -> Counter[str]:
             # Of this connection, and of what used it a moment ago, too.

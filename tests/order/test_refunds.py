@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shoudan.order.v1 import order_service_pb2 as pb
-from tests.order.world import YUAN, World, catalogue_pb, down_product, up_product
+from tests.order.harness import YUAN, OrderHarness, catalogue_pb, down_product, up_product
 from tests.poll import eventually
 
 GENERAL, MANDATORY = pb.REFUND_TYPE_GENERAL, pb.REFUND_TYPE_MANDATORY
@@ -20,37 +20,39 @@ def returns_end(*ends: Any) -> Any:
     return lambda item: True if item.key.service_class != 21 else next(left, True)
 
 
-async def delivered(world: World, **changes: Any) -> pb.Order:
+async def delivered(harness: OrderHarness, **changes: Any) -> pb.Order:
     """An order delivered and paid upstream."""
-    order_id = await world.order(**changes)
+    order_id = await harness.order(**changes)
 
     async def done() -> bool:
-        return (await world.get(order_id)).up_paid
+        return (await harness.get(order_id)).up_paid
 
     await eventually(done)
-    return await world.get(order_id)
+    return await harness.get(order_id)
 
 
-async def ask(world: World, order: pb.Order, no: str, num: int = 1, kind: int = GENERAL) -> Any:
+async def ask(
+    harness: OrderHarness, order: pb.Order, no: str, num: int = 1, kind: int = GENERAL
+) -> Any:
     """The result of one refund request."""
     new = pb.NewRefund(
         channel_no="test",
         request_no=order.state.request_no,
         refund_no=no,
         refund_num=num,
-        notify_url=world.inbox.url,
+        notify_url=harness.inbox.url,
         type=kind,
     )
-    answer = await world.orders.CreateRefunds(pb.CreateRefundsRequest(refunds=[new]))
+    answer = await harness.orders.CreateRefunds(pb.CreateRefundsRequest(refunds=[new]))
     return answer.results[0]
 
 
-async def ends(world: World, order: pb.Order, no: str, *statuses: int) -> pb.Refund:
+async def ends(harness: OrderHarness, order: pb.Order, no: str, *statuses: int) -> pb.Refund:
     """The refund once it has one of these statuses and its channel knows."""
     key = pb.RefundKey(channel_no="test", request_no=order.state.request_no, refund_no=no)
 
     async def read() -> pb.Refund:
-        answer = await world.orders.QueryRefunds(pb.QueryRefundsRequest(keys=[key]))
+        answer = await harness.orders.QueryRefunds(pb.QueryRefundsRequest(keys=[key]))
         return answer.results[0].refund
 
     async def there() -> bool:
@@ -61,24 +63,24 @@ async def ends(world: World, order: pb.Order, no: str, *statuses: int) -> pb.Ref
     return await read()
 
 
-def sums(world: World, order: pb.Order) -> dict[str, int]:
+def sums(harness: OrderHarness, order: pb.Order) -> dict[str, int]:
     """All the ledger holds for the one channel."""
     kinds = ("channel", "commission", "service")
-    return {kind: world.ledger.of(f"down_{kind}", "test") for kind in kinds}
+    return {kind: harness.ledger.of(f"down_{kind}", "test") for kind in kinds}
 
 
-async def test_a_general_refund_returns_the_goods_then_the_money(world: World) -> None:
-    world.delivery.script = returns_end(True)
-    order = await delivered(world)
-    taken = await ask(world, order, "f1")
+async def test_a_general_refund_returns_the_goods_then_the_money(harness: OrderHarness) -> None:
+    harness.delivery.script = returns_end(True)
+    order = await delivered(harness)
+    taken = await ask(harness, order, "f1")
     assert taken.HasField("refund")
-    refund = await ends(world, order, "f1", 0)
+    refund = await ends(harness, order, "f1", 0)
     assert (refund.up_return_status, refund.down_refund_status) == (0, 0)
-    after = await world.get(order.state.order_id)
+    after = await harness.get(order.state.order_id)
     assert (after.state.status, after.success_face_micros, after.profit_micros) == (90, 0, 0)
-    assert sums(world, order) == {"channel": 0, "commission": 0, "service": 0}
-    assert world.ledger.of("up_channel", "ycup") == 0
-    assert [t for t in world.inbox.told if "refund_no" in t] == [
+    assert sums(harness, order) == {"channel": 0, "commission": 0, "service": 0}
+    assert harness.ledger.of("up_channel", "ycup") == 0
+    assert [t for t in harness.inbox.told if "refund_no" in t] == [
         {
             "channel_no": "test",
             "request_no": order.state.request_no,
@@ -90,90 +92,92 @@ async def test_a_general_refund_returns_the_goods_then_the_money(world: World) -
 
 
 async def test_a_mandatory_refund_gives_the_money_back_at_once_and_keeps_the_costs(
-    world: World,
+    harness: OrderHarness,
 ) -> None:
-    order = await delivered(world)
-    assert (await ask(world, order, "m1", kind=MANDATORY)).HasField("refund")
-    refund = await ends(world, order, "m1", 0)
+    order = await delivered(harness)
+    assert (await ask(harness, order, "m1", kind=MANDATORY)).HasField("refund")
+    refund = await ends(harness, order, "m1", 0)
     assert refund.up_return_status == 99
-    after = await world.get(order.state.order_id)
+    after = await harness.get(order.state.order_id)
     assert after.profit_micros == (-160 + 2 + 1) * YUAN
-    assert sums(world, order)["channel"] == 0
+    assert sums(harness, order)["channel"] == 0
 
 
-async def test_a_failed_return_fails_the_refund_and_moves_no_money(world: World) -> None:
-    world.delivery.script = returns_end(False)
-    order = await delivered(world)
-    await ask(world, order, "f1")
-    refund = await ends(world, order, "f1", 90)
+async def test_a_failed_return_fails_the_refund_and_moves_no_money(harness: OrderHarness) -> None:
+    harness.delivery.script = returns_end(False)
+    order = await delivered(harness)
+    await ask(harness, order, "f1")
+    refund = await ends(harness, order, "f1", 90)
     assert refund.down_refund_status == 99
-    assert (await world.get(order.state.order_id)).state.status == 0
-    assert sums(world, order)["channel"] == -180 * YUAN
+    assert (await harness.get(order.state.order_id)).state.status == 0
+    assert sums(harness, order)["channel"] == -180 * YUAN
 
 
 async def test_bug_03_a_partly_returned_refund_ends_as_partial_with_what_came_back(
-    world: World,
+    harness: OrderHarness,
 ) -> None:
-    await world.apply(
+    await harness.apply(
         down_products=[down_product(can_split_order=True, split_order_face_micros=100 * YUAN)],
         up_products=[up_product(face_micros=100 * YUAN)],
     )
-    world.delivery.script = returns_end(True, False)
-    order = await delivered(world)
-    await ask(world, order, "f1")
-    refund = await ends(world, order, "f1", 91)
+    harness.delivery.script = returns_end(True, False)
+    order = await delivered(harness)
+    await ask(harness, order, "f1")
+    refund = await ends(harness, order, "f1", 91)
     assert refund.refund_sell_amount_micros == 90 * YUAN
 
     async def paid_back() -> bool:
-        return sums(world, order)["channel"] == -90 * YUAN
+        return sums(harness, order)["channel"] == -90 * YUAN
 
     await eventually(paid_back)
-    assert (await world.get(order.state.order_id)).state.status == 91
+    assert (await harness.get(order.state.order_id)).state.status == 91
 
 
-async def test_partial_refunds_add_up_to_the_last_micro(world: World) -> None:
-    await world.apply(
+async def test_partial_refunds_add_up_to_the_last_micro(harness: OrderHarness) -> None:
+    await harness.apply(
         down_products=[down_product(sell_discount_ppm=900_001, commission_discount_ppm=33_333)],
         up_products=[up_product(cost_discount_ppm=777_777)],
         lines=[catalogue_pb.Line(line_id=1, line_name="包", can_package_delivery=True, service_class=10)],
     )  # fmt: skip
-    order = await delivered(world, num=3, amount_micros=3 * 180 * YUAN)
+    order = await delivered(harness, num=3, amount_micros=3 * 180 * YUAN)
     for number in range(3):
-        assert (await ask(world, order, f"f{number}")).HasField("refund")
-        await ends(world, order, f"f{number}", 0)
-    assert sums(world, order) == {"channel": 0, "commission": 0, "service": 0}
-    assert world.ledger.of("up_channel", "ycup") == 0
-    after = await world.get(order.state.order_id)
+        assert (await ask(harness, order, f"f{number}")).HasField("refund")
+        await ends(harness, order, f"f{number}", 0)
+    assert sums(harness, order) == {"channel": 0, "commission": 0, "service": 0}
+    assert harness.ledger.of("up_channel", "ycup") == 0
+    after = await harness.get(order.state.order_id)
     assert (after.profit_micros, after.state.status) == (0, 90)
 
 
-async def test_concurrent_refunds_never_exceed_what_was_delivered(world: World) -> None:
-    order = await delivered(world, num=2, amount_micros=2 * 180 * YUAN)
-    answers = await asyncio.gather(*(ask(world, order, f"c{n}", kind=MANDATORY) for n in range(6)))
+async def test_concurrent_refunds_never_exceed_what_was_delivered(harness: OrderHarness) -> None:
+    order = await delivered(harness, num=2, amount_micros=2 * 180 * YUAN)
+    answers = await asyncio.gather(
+        *(ask(harness, order, f"c{n}", kind=MANDATORY) for n in range(6))
+    )
     assert sum(a.HasField("refund") for a in answers) == 2
     for n, answer in enumerate(answers):
         if answer.HasField("refund"):
-            await ends(world, order, f"c{n}", 0)
-    assert sums(world, order)["channel"] == 0
+            await ends(harness, order, f"c{n}", 0)
+    assert sums(harness, order)["channel"] == 0
 
 
-async def test_a_second_refund_waits_for_the_first(world: World) -> None:
-    world.delivery.script = returns_end(None)
-    order = await delivered(world, num=2, amount_micros=2 * 180 * YUAN)
-    await ask(world, order, "f1")
-    again = await ask(world, order, "f2")
+async def test_a_second_refund_waits_for_the_first(harness: OrderHarness) -> None:
+    harness.delivery.script = returns_end(None)
+    order = await delivered(harness, num=2, amount_micros=2 * 180 * YUAN)
+    await ask(harness, order, "f1")
+    again = await ask(harness, order, "f2")
     assert again.refusal.reason == "ERROR_REASON_REFUND_IN_PROGRESS"
 
 
 async def test_a_repeated_refund_gives_the_first_and_other_content_is_refused(
-    world: World,
+    harness: OrderHarness,
 ) -> None:
-    order = await delivered(world, num=2, amount_micros=2 * 180 * YUAN)
-    first = await ask(world, order, "f1")
-    again = await ask(world, order, "f1")
+    order = await delivered(harness, num=2, amount_micros=2 * 180 * YUAN)
+    first = await ask(harness, order, "f1")
+    again = await ask(harness, order, "f1")
     assert again.existed
     assert again.refund.refund_id == first.refund.refund_id
-    other = await ask(world, order, "f1", num=2)
+    other = await ask(harness, order, "f1", num=2)
     assert other.refusal.reason == "ERROR_REASON_REFUND_DIFFERS"
 
 
@@ -181,30 +185,30 @@ async def test_a_repeated_refund_gives_the_first_and_other_content_is_refused(
     ("kind", "reason"),
     [(GENERAL, "REFUND_ORDER_NOT_FOUND"), (MANDATORY, "MANDATORY_ORDER_NOT_FOUND")],
 )
-async def test_an_unknown_order_is_refused(world: World, kind: int, reason: str) -> None:
+async def test_an_unknown_order_is_refused(harness: OrderHarness, kind: int, reason: str) -> None:
     order = pb.Order(state=pb.OrderState(request_no="nope"))
-    answer = await ask(world, order, "f1", kind=kind)
+    answer = await ask(harness, order, "f1", kind=kind)
     assert answer.refusal.reason == f"ERROR_REASON_{reason}"
 
 
-async def test_what_cannot_be_refunded_is_refused(world: World) -> None:
-    order = await delivered(world)
-    await world.apply(down_products=[down_product(can_refund=False)])
-    assert (await ask(world, order, "f1")).refusal.reason == "ERROR_REASON_NOT_REFUNDABLE"
-    assert (await ask(world, order, "m1", kind=MANDATORY)).HasField("refund")
-    after = await ask(world, order, "m2", kind=MANDATORY)
+async def test_what_cannot_be_refunded_is_refused(harness: OrderHarness) -> None:
+    order = await delivered(harness)
+    await harness.apply(down_products=[down_product(can_refund=False)])
+    assert (await ask(harness, order, "f1")).refusal.reason == "ERROR_REASON_NOT_REFUNDABLE"
+    assert (await ask(harness, order, "m1", kind=MANDATORY)).HasField("refund")
+    after = await ask(harness, order, "m2", kind=MANDATORY)
     assert after.refusal.reason == "ERROR_REASON_ORDER_NOT_SUCCEEDED"
 
 
-async def test_too_many_units_are_refused(world: World) -> None:
-    order = await delivered(world)
-    assert (await ask(world, order, "f1", 2)).refusal.reason == "ERROR_REASON_REFUND_NUM_TOO_HIGH"
+async def test_too_many_units_are_refused(harness: OrderHarness) -> None:
+    order = await delivered(harness)
+    assert (await ask(harness, order, "f1", 2)).refusal.reason == "ERROR_REASON_REFUND_NUM_TOO_HIGH"
 
 
-async def test_a_split_order_is_refunded_whole_or_not_at_all(world: World) -> None:
-    await world.apply(down_products=[down_product(can_split_order=True)])
-    order = await delivered(world, num=2, amount_micros=2 * 180 * YUAN)
-    answer = await ask(world, order, "f1", 1)
+async def test_a_split_order_is_refunded_whole_or_not_at_all(harness: OrderHarness) -> None:
+    await harness.apply(down_products=[down_product(can_split_order=True)])
+    order = await delivered(harness, num=2, amount_micros=2 * 180 * YUAN)
+    answer = await ask(harness, order, "f1", 1)
     assert answer.refusal.reason == "ERROR_REASON_PARTIAL_REFUND_REFUSED"
-    assert (await ask(world, order, "f2", 2)).HasField("refund")
-    await ends(world, order, "f2", 0)
+    assert (await ask(harness, order, "f2", 2)).HasField("refund")
+    await ends(harness, order, "f2", 0)

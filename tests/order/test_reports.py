@@ -12,8 +12,8 @@ import pytest
 
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2 as order_pb
+from tests.order.harness import YUAN, OrderHarness
 from tests.order.test_refunds import MANDATORY, ask, delivered, ends, returns_end
-from tests.order.world import YUAN, World
 from tests.poll import eventually
 from tests.test_plans import statements
 
@@ -30,22 +30,26 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     time.tzset()
 
 
-async def report(world: World, kind: Kind.ValueType, start: datetime, end: datetime) -> list[Any]:
+async def report(
+    harness: OrderHarness, kind: Kind.ValueType, start: datetime, end: datetime
+) -> list[Any]:
     """The lines of one report."""
     request = pb.ReportRequest(kind=kind)
     request.start_time.FromDatetime(start)
     request.end_time.FromDatetime(end)
-    return [line async for line in world.audits.Report(request)]
+    return [line async for line in harness.audits.Report(request)]
 
 
-async def test_the_report_by_supplier_is_the_ledgers_with_returns_apart(world: World) -> None:
-    world.delivery.script = returns_end(True)
-    kept, back, lost = [await delivered(world) for _ in range(3)]
-    await ask(world, back, "f1")
-    await ends(world, back, "f1", 0)
-    await ask(world, lost, "m1", kind=MANDATORY)
-    await ends(world, lost, "m1", 0)
-    audit = await world.audits.RequestAudit(
+async def test_the_report_by_supplier_is_the_ledgers_with_returns_apart(
+    harness: OrderHarness,
+) -> None:
+    harness.delivery.script = returns_end(True)
+    kept, back, lost = [await delivered(harness) for _ in range(3)]
+    await ask(harness, back, "f1")
+    await ends(harness, back, "f1", 0)
+    await ask(harness, lost, "m1", kind=MANDATORY)
+    await ends(harness, lost, "m1", 0)
+    audit = await harness.audits.RequestAudit(
         pb.RequestAuditRequest(
             type=pb.AUDIT_TYPE_FALSE_SUCCESS,
             id=kept.deliveries[0].delivery_id,
@@ -53,42 +57,42 @@ async def test_the_report_by_supplier_is_the_ledgers_with_returns_apart(world: W
             reason="no card",
         )
     )
-    await world.audits.DecideAudit(
+    await harness.audits.DecideAudit(
         pb.DecideAuditRequest(audit_id=audit.audit.audit_id, status=0, by="ops", reason="no card")
     )
 
     async def paid_back() -> bool:
-        return world.ledger.of("up_channel", "ycup") == -160 * YUAN
+        return harness.ledger.of("up_channel", "ycup") == -160 * YUAN
 
     await eventually(paid_back)
     now = datetime.now(UTC)
     (line,) = await report(
-        world, Kind.KIND_UP_CHANNEL, now - timedelta(days=1), now + timedelta(days=1)
+        harness, Kind.KIND_UP_CHANNEL, now - timedelta(days=1), now + timedelta(days=1)
     )
     sums = line.sums_micros
     assert (line.count, line.labels["up_channel_no"]) == (3, "ycup")
     assert sums["gross_cost_amount_micros"] == 480 * YUAN
     assert sums["returned_cost_amount_micros"] == 320 * YUAN
-    assert sums["cost_amount_micros"] == -world.ledger.of("up_channel", "ycup")
+    assert sums["cost_amount_micros"] == -harness.ledger.of("up_channel", "ycup")
     for name, groups in (
         ("up_commission_amount_micros", "up_commission"),
         ("service_amount_micros", "up_service"),
     ):
-        assert sums[name] == world.ledger.of(groups, "ycup")
+        assert sums[name] == harness.ledger.of(groups, "ycup")
         assert sums[name] == sums[f"gross_{name}"] - sums[f"returned_{name}"]
 
 
 async def test_orders_are_listed_by_the_moment_asked_for_in_any_time_zone_of_the_host(
-    world: World, zone: str
+    harness: OrderHarness, zone: str
 ) -> None:
-    order = await delivered(world)
+    order = await delivered(harness)
     now = datetime.now(UTC)
 
     async def listed(start: datetime, end: datetime) -> list[int]:
         request = order_pb.ListOrdersRequest()
         request.start_time.FromDatetime(start)
         request.end_time.FromDatetime(end)
-        return [o.state.order_id for o in (await world.orders.ListOrders(request)).orders]
+        return [o.state.order_id for o in (await harness.orders.ListOrders(request)).orders]
 
     minute, number = timedelta(minutes=1), order.state.order_id
     assert await listed(now - minute, now + minute) == [number], zone
@@ -97,20 +101,20 @@ async def test_orders_are_listed_by_the_moment_asked_for_in_any_time_zone_of_the
 
 
 async def sums_of(
-    world: World, kind: Kind.ValueType, start: datetime, end: datetime
+    harness: OrderHarness, kind: Kind.ValueType, start: datetime, end: datetime
 ) -> dict[str, int]:
     """All lines of a report added up."""
     totals: dict[str, int] = {}
-    for line in await report(world, kind, start, end):
+    for line in await report(harness, kind, start, end):
         for name, micros in line.sums_micros.items():
             totals[name] = totals.get(name, 0) + micros
     return totals
 
 
-async def set_back(world: World, order_id: int) -> None:
+async def set_back(harness: OrderHarness, order_id: int) -> None:
     """What has ended of an order so far ended 40 days ago."""
     for table in ("oms_order_info", "oms_order_delivery", "oms_refund_info"):
-        await world.sql(
+        await harness.sql(
             f"UPDATE {table} SET create_time = create_time - interval '40 d',"
             " end_time = end_time - interval '40 d' WHERE order_id = :id",
             id=order_id,
@@ -118,25 +122,25 @@ async def set_back(world: World, order_id: int) -> None:
 
 
 async def test_a_refund_leaves_a_closed_month_as_it_was_and_all_months_are_the_ledgers(
-    world: World,
+    harness: OrderHarness,
 ) -> None:
-    world.delivery.script = returns_end(True)
-    order = await delivered(world, num=2, amount_micros=2 * 180 * YUAN)
-    await set_back(world, order.state.order_id)
+    harness.delivery.script = returns_end(True)
+    order = await delivered(harness, num=2, amount_micros=2 * 180 * YUAN)
+    await set_back(harness, order.state.order_id)
     now, day = datetime.now(UTC), timedelta(days=1)
     closed = {
-        kind: await sums_of(world, kind, now - 60 * day, now - 20 * day) for kind in (1, 2, 3)
+        kind: await sums_of(harness, kind, now - 60 * day, now - 20 * day) for kind in (1, 2, 3)
     }
     assert closed[1] == closed[3]
     assert closed[1]["success_sell_amount_micros"] == 360 * YUAN
     for number, kind in enumerate((pb_general(), MANDATORY)):
-        await ask(world, order, f"f{number}", kind=kind)
-        await ends(world, order, f"f{number}", 0)
+        await ask(harness, order, f"f{number}", kind=kind)
+        await ends(harness, order, f"f{number}", 0)
     assert closed == {
-        kind: await sums_of(world, kind, now - 60 * day, now - 20 * day) for kind in (1, 2, 3)
+        kind: await sums_of(harness, kind, now - 60 * day, now - 20 * day) for kind in (1, 2, 3)
     }
-    ever = {kind: await sums_of(world, kind, now - 60 * day, now + day) for kind in (1, 2, 3)}
-    after = await world.get(order.state.order_id)
+    ever = {kind: await sums_of(harness, kind, now - 60 * day, now + day) for kind in (1, 2, 3)}
+    after = await harness.get(order.state.order_id)
     assert ever[1] == ever[3]
     assert ever[1]["profit_micros"] == after.profit_micros
     assert ever[1]["gross_success_sell_amount_micros"] == 360 * YUAN
@@ -150,13 +154,13 @@ async def test_a_refund_leaves_a_closed_month_as_it_was_and_all_months_are_the_l
         ("success_up_service_micros", "up_service", 1),
     ):
         eid = "test" if groups.startswith("down") else "ycup"
-        assert ever[1][name] == sign * world.ledger.of(groups, eid), name
+        assert ever[1][name] == sign * harness.ledger.of(groups, eid), name
     for name, groups, sign in (
         ("cost_amount_micros", "up_channel", -1),
         ("up_commission_amount_micros", "up_commission", 1),
         ("service_amount_micros", "up_service", 1),
     ):
-        assert ever[2][name] == sign * world.ledger.of(groups, "ycup"), name
+        assert ever[2][name] == sign * harness.ledger.of(groups, "ycup"), name
     for kind, sums in ever.items():
         for name in [one.removeprefix("gross_") for one in sums if one.startswith("gross_")]:
             assert sums[name] == sums[f"gross_{name}"] - sums[f"returned_{name}"], (kind, name)
@@ -167,12 +171,12 @@ def pb_general() -> Any:
     return order_pb.REFUND_TYPE_GENERAL
 
 
-async def test_an_order_and_a_refund_keep_the_moments_of_their_money(world: World) -> None:
-    world.delivery.script = returns_end(True)
-    order = await delivered(world)
-    await ask(world, order, "f1")
-    await ends(world, order, "f1", 0)
-    (row,) = await world.sql(
+async def test_an_order_and_a_refund_keep_the_moments_of_their_money(harness: OrderHarness) -> None:
+    harness.delivery.script = returns_end(True)
+    order = await delivered(harness)
+    await ask(harness, order, "f1")
+    await ends(harness, order, "f1", 0)
+    (row,) = await harness.sql(
         "SELECT o.create_time <= o.pay_time AND o.pay_time <= o.end_time"
         " AND o.end_time < r.end_time AND r.end_time <= r.money_time"
         " AND r.end_time <= o.modify_time AND r.money_time <= r.modify_time"

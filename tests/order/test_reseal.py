@@ -16,7 +16,7 @@ from shoudan_kit.config import Secret
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_kit.service import ROLES
-from tests.order.world import Inbox, World, running
+from tests.order.harness import Inbox, OrderHarness, running
 from tests.sealed import reseal
 from tests.stored import Stored
 
@@ -29,25 +29,25 @@ async def test_accounts_and_credentials_come_under_the_first_key(
     new_database: Callable[[str], Awaitable[DatabaseUrls]], inbox: Inbox
 ) -> None:
     urls, rpc = await new_database("order"), ROLES - {"tasks"}
-    async with running(urls, inbox, roles=rpc, personal_keys=Secret(K1)) as world:
-        orders = [await world.order() for _ in range(5)]
-        made = await Stored(world.process.port).issue("channel", "test")
-        assert (await reseal(world.process.port)).resealed == 0
-    async with running(urls, inbox, roles=rpc, personal_keys=Secret(f"{K2},{K1}")) as world:
-        orders.append(await world.order(request_no="another"))
-        counted = await reseal(world.process.port, dry_run=True)
+    async with running(urls, inbox, roles=rpc, personal_keys=Secret(K1)) as harness:
+        orders = [await harness.order() for _ in range(5)]
+        made = await Stored(harness.process.port).issue("channel", "test")
+        assert (await reseal(harness.process.port)).resealed == 0
+    async with running(urls, inbox, roles=rpc, personal_keys=Secret(f"{K2},{K1}")) as harness:
+        orders.append(await harness.order(request_no="another"))
+        counted = await reseal(harness.process.port, dry_run=True)
         assert counted.counts == {COLUMN: {"k1": 5, "k2": 1}, "credential.sealed": {"k1": 1}}
         assert counted.resealed == 0
-        done = await reseal(world.process.port)
+        done = await reseal(harness.process.port)
         assert (done.counts, done.resealed, done.unreadable) == (counted.counts, 6, 0)
-        again = await reseal(world.process.port)
+        again = await reseal(harness.process.port)
         assert again.counts == {COLUMN: {"k2": 6}, "credential.sealed": {"k2": 1}}
         assert again.resealed == 0
-    async with running(urls, inbox, roles=rpc, personal_keys=Secret(K2)) as world:
-        rows = await world.sql("SELECT order_id, rechage_account FROM oms_order_info")
-        opened = {r.order_id: world.context.accounts.open(r.order_id, r[1]) for r in rows}
+    async with running(urls, inbox, roles=rpc, personal_keys=Secret(K2)) as harness:
+        rows = await harness.sql("SELECT order_id, rechage_account FROM oms_order_info")
+        opened = {r.order_id: harness.context.accounts.open(r.order_id, r[1]) for r in rows}
         assert opened == dict.fromkeys(orders, ACCOUNT)
-        live = world.context.credentials.live
+        live = harness.context.credentials.live
         assert live.texts("channel", "test") == (made.secret,)
 
 
@@ -65,8 +65,10 @@ async def test_accounts_and_credentials_come_under_the_first_key(
         {"after": "[" * 1000},
     ],
 )
-async def test_a_walk_that_is_no_walk_is_refused(world: World, wrong: dict[str, Any]) -> None:
-    async with aio.insecure_channel(f"127.0.0.1:{world.process.port}") as channel:
+async def test_a_walk_that_is_no_walk_is_refused(
+    harness: OrderHarness, wrong: dict[str, Any]
+) -> None:
+    async with aio.insecure_channel(f"127.0.0.1:{harness.process.port}") as channel:
         stub: Any = stubs.SealingServiceStub(channel)
         with pytest.raises(aio.AioRpcError) as refused:
             await stub.ResealRows(pb.ResealRowsRequest(**{"column": COLUMN} | wrong))

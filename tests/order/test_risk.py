@@ -25,9 +25,9 @@ from shoudan_order.refusals import RiskLimit
 from shoudan_order.risk import decisions, guard
 from shoudan_order.risk.decisions import Candidate
 from shoudan_order.store.risk import Count, Counted, Rule
+from tests.order.harness import YUAN, OrderHarness
 from tests.order.test_binding import down as sold
 from tests.order.test_binding import draft, market, new
-from tests.order.world import YUAN, World
 from tests.poll import eventually
 
 PREFIX = "ERROR_REASON_RISK_"
@@ -35,8 +35,8 @@ SELL = 180 * YUAN
 
 
 @pytest.fixture
-async def risk(world: World) -> AsyncIterator[Any]:
-    async with aio.insecure_channel(f"127.0.0.1:{world.process.port}") as channel:
+async def risk(harness: OrderHarness) -> AsyncIterator[Any]:
+    async with aio.insecure_channel(f"127.0.0.1:{harness.process.port}") as channel:
         yield grpc_pb.RiskServiceStub(channel)
 
 
@@ -52,9 +52,9 @@ async def rule(risk: Any, **changes: Any) -> None:
     )
 
 
-async def reasons(world: World, *news: Any) -> list[str]:
+async def reasons(harness: OrderHarness, *news: Any) -> list[str]:
     """What each was refused for; empty for one that was taken."""
-    return [one.refusal.reason.removeprefix(PREFIX) for one in await world.create(*news)]
+    return [one.refusal.reason.removeprefix(PREFIX) for one in await harness.create(*news)]
 
 
 def hits(rule_id: str, outcome: str) -> float:
@@ -63,46 +63,50 @@ def hits(rule_id: str, outcome: str) -> float:
     return float(found[0]) if found else 0.0
 
 
-async def test_a_bound_is_exact_under_two_hundred_racing_orders(world: World, risk: Any) -> None:
+async def test_a_bound_is_exact_under_two_hundred_racing_orders(
+    harness: OrderHarness, risk: Any
+) -> None:
     await rule(risk, count_max=37)
     await rule(risk, rule_id="sum", amount_max_micros=30 * SELL)
 
     async def one() -> str:
-        (result,) = await world.create(world.new())
+        (result,) = await harness.create(harness.new())
         return result.refusal.reason.removeprefix(PREFIX)
 
     answers = await asyncio.gather(*(one() for _ in range(200)))
     assert sorted(set(answers)) == ["", "LIMIT"]
     assert answers.count("") == 30
-    ((counted, amount),) = await world.sql(
+    ((counted, amount),) = await harness.sql(
         "SELECT order_count, amount_micros FROM oms_risk_counter WHERE rule_id = 'r'"
     )
     assert (counted, amount) == (30, 30 * SELL)
 
 
-async def test_one_batch_counts_its_own_orders_and_no_repeat(world: World, risk: Any) -> None:
-    before = await world.order(request_no="before")
+async def test_one_batch_counts_its_own_orders_and_no_repeat(
+    harness: OrderHarness, risk: Any
+) -> None:
+    before = await harness.order(request_no="before")
     await rule(risk, count_max=2)
-    twice = world.new()
-    batch = [world.new(request_no="before"), twice, twice, world.new(), world.new()]
-    results = await world.create(*batch)
+    twice = harness.new()
+    batch = [harness.new(request_no="before"), twice, twice, harness.new(), harness.new()]
+    results = await harness.create(*batch)
     assert [one.refusal.reason.removeprefix(PREFIX) for one in results] == ["", "", "", "", "LIMIT"]
     assert results[0].order.order_id == before
     assert results[1].order.order_id == results[2].order.order_id
-    assert await reasons(world, twice, world.new()) == ["", "LIMIT"]
+    assert await reasons(harness, twice, harness.new()) == ["", "LIMIT"]
 
 
 async def test_a_refused_order_leaves_nothing_and_may_be_taken_later(
-    world: World, risk: Any
+    harness: OrderHarness, risk: Any
 ) -> None:
     await rule(risk, count_max=1)
-    await world.order()
-    late = world.new(notify_url="http://127.0.0.1/x")
-    assert await reasons(world, late) == ["LIMIT"]
+    await harness.order()
+    late = harness.new(notify_url="http://127.0.0.1/x")
+    assert await reasons(harness, late) == ["LIMIT"]
     count = "SELECT count(*) FROM oms_order_info WHERE request_no = :no"
-    assert await world.sql(count, no=late.request_no) == [(0,)]
+    assert await harness.sql(count, no=late.request_no) == [(0,)]
     await rule(risk, count_max=2)
-    assert await reasons(world, late) == [""]
+    assert await reasons(harness, late) == [""]
 
 
 @pytest.mark.parametrize(
@@ -119,49 +123,51 @@ async def test_a_refused_order_leaves_nothing_and_may_be_taken_later(
     ],
 )
 async def test_a_rule_counts_by_its_subject(
-    world: World, risk: Any, per: Any, same: dict[str, Any], other: dict[str, Any] | None
+    harness: OrderHarness, risk: Any, per: Any, same: dict[str, Any], other: dict[str, Any] | None
 ) -> None:
     await rule(risk, per=per, count_max=1, within=pb.RiskRule.WITHIN_MONTH)
-    assert await reasons(world, world.new()) == [""]
-    assert await reasons(world, world.new(**same)) == ["LIMIT"]
+    assert await reasons(harness, harness.new()) == [""]
+    assert await reasons(harness, harness.new(**same)) == ["LIMIT"]
     if other is not None:
-        assert await reasons(world, world.new(**other)) == [""]
+        assert await reasons(harness, harness.new(**other)) == [""]
 
 
-async def test_a_repeat_within_minutes_is_refused_or_asked_back(world: World, risk: Any) -> None:
+async def test_a_repeat_within_minutes_is_refused_or_asked_back(
+    harness: OrderHarness, risk: Any
+) -> None:
     repeat = {"per": pb.RiskRule.PER_ACCOUNT_FACE, "within": pb.RiskRule.WITHIN_SINCE_LAST}
     await rule(risk, minutes=10, confirmable=True, **repeat)
-    (first,) = await world.create(world.new())
+    (first,) = await harness.create(harness.new())
     assert first.HasField("order")
-    (again,) = await world.create(world.new())
+    (again,) = await harness.create(harness.new())
     assert (again.refusal.reason, dict(again.refusal.metadata)) == (
         f"{PREFIX}REPEATED",
         {"rule": "r", "minutes": "10"},
     )
-    assert await reasons(world, world.new(confirm_repeat=True)) == [""]
+    assert await reasons(harness, harness.new(confirm_repeat=True)) == [""]
     assert hits("r", "confirmed") >= 1
     await rule(risk, minutes=10, **repeat)
-    assert await reasons(world, world.new(confirm_repeat=True)) == ["REPEATED"]
-    await world.sql("UPDATE oms_risk_counter SET last_time = last_time - interval '10 min'")
-    assert await reasons(world, world.new()) == [""]
+    assert await reasons(harness, harness.new(confirm_repeat=True)) == ["REPEATED"]
+    await harness.sql("UPDATE oms_risk_counter SET last_time = last_time - interval '10 min'")
+    assert await reasons(harness, harness.new()) == [""]
 
 
 async def test_a_shadow_rule_refuses_nothing_and_counts_what_it_would(
-    world: World, risk: Any
+    harness: OrderHarness, risk: Any
 ) -> None:
     before = hits("quiet", "shadow")
     await rule(risk, rule_id="quiet", count_max=1, shadow=True)
-    assert await reasons(world, world.new(), world.new(), world.new()) == ["", "", ""]
+    assert await reasons(harness, harness.new(), harness.new(), harness.new()) == ["", "", ""]
     assert hits("quiet", "shadow") == before + 2
 
 
 async def test_a_rule_of_another_channel_or_line_or_switched_off_refuses_nothing(
-    world: World, risk: Any
+    harness: OrderHarness, risk: Any
 ) -> None:
     await rule(risk, count_max=1, channel_no="other")
     await rule(risk, rule_id="line", count_max=1, line_id=2)
     await rule(risk, rule_id="off", count_max=1, enabled=False)
-    assert await reasons(world, world.new(), world.new()) == ["", ""]
+    assert await reasons(harness, harness.new(), harness.new()) == ["", ""]
 
 
 async def entry(risk: Any, account: str, **changes: Any) -> int:
@@ -169,20 +175,25 @@ async def entry(risk: Any, account: str, **changes: Any) -> int:
     return (await risk.SetEntry(pb.SetEntryRequest(**facts))).entry_id
 
 
-async def test_a_blocked_account_is_refused_until_its_entry_ends(world: World, risk: Any) -> None:
+async def test_a_blocked_account_is_refused_until_its_entry_ends(
+    harness: OrderHarness, risk: Any
+) -> None:
     number = await entry(risk, "100011000000000")
     assert await entry(risk, "100011000000000", reason="again") == number
-    assert await reasons(world, world.new(), world.new(recharge_account="1")) == ["BLOCKED", ""]
+    assert await reasons(harness, harness.new(), harness.new(recharge_account="1")) == [
+        "BLOCKED",
+        "",
+    ]
     (listed,) = (await risk.ListEntries(pb.ListEntriesRequest())).entries
     assert (listed.entry_id, listed.account_tail, listed.reason) == (number, "0000", "again")
     ended = datetime.now(UTC) - timedelta(seconds=5)
     await entry(risk, "100011000000000", expire_time=ended)
-    assert await reasons(world, world.new()) == [""]
+    assert await reasons(harness, harness.new()) == [""]
     await entry(risk, "100011000000000", channel_no="other")
-    assert await reasons(world, world.new()) == [""]
+    assert await reasons(harness, harness.new()) == [""]
     await entry(risk, "100011000000000")
     await risk.RemoveEntry(pb.RemoveEntryRequest(entry_id=number, by="ops", reason="found"))
-    assert await reasons(world, world.new()) == [""]
+    assert await reasons(harness, harness.new()) == [""]
     with pytest.raises(grpc.RpcError) as gone:
         await risk.RemoveEntry(pb.RemoveEntryRequest(entry_id=number, by="ops", reason="found"))
     refused = refused_from_rpc(gone.value)
@@ -190,39 +201,45 @@ async def test_a_blocked_account_is_refused_until_its_entry_ends(world: World, r
     assert refused.reason == "ERROR_REASON_NOT_FOUND"
 
 
-async def test_an_exempt_account_passes_the_rules_and_blocked_wins(world: World, risk: Any) -> None:
+async def test_an_exempt_account_passes_the_rules_and_blocked_wins(
+    harness: OrderHarness, risk: Any
+) -> None:
     await rule(risk, per=pb.RiskRule.PER_ACCOUNT, count_max=1)
     await entry(risk, "100011000000000", exempt=True)
-    assert await reasons(world, world.new(), world.new()) == ["", ""]
+    assert await reasons(harness, harness.new(), harness.new()) == ["", ""]
     await entry(risk, "100011000000000")
-    assert await reasons(world, world.new()) == ["BLOCKED"]
+    assert await reasons(harness, harness.new()) == ["BLOCKED"]
 
 
-async def test_a_check_says_what_the_rules_say_and_counts_nothing(world: World, risk: Any) -> None:
+async def test_a_check_says_what_the_rules_say_and_counts_nothing(
+    harness: OrderHarness, risk: Any
+) -> None:
     await rule(risk, count_max=1)
 
     async def check() -> Any:
-        asked = order_pb.CheckOrdersRequest(orders=[world.new(request_no="")])
-        return (await world.orders.CheckOrders(asked)).results[0].check
+        asked = order_pb.CheckOrdersRequest(orders=[harness.new(request_no="")])
+        return (await harness.orders.CheckOrders(asked)).results[0].check
 
     valid = order_pb.CheckOrdersResponse.VERDICT_VALID
     assert [(await check()).verdict for _ in range(3)] == [valid] * 3
-    assert await reasons(world, world.new()) == [""]
+    assert await reasons(harness, harness.new()) == [""]
     assert (await check()).cause.reason == f"{PREFIX}LIMIT"
 
 
-async def test_a_removed_rule_is_gone_with_what_it_counted(world: World, risk: Any) -> None:
+async def test_a_removed_rule_is_gone_with_what_it_counted(
+    harness: OrderHarness, risk: Any
+) -> None:
     await rule(risk, count_max=1)
-    await world.order()
+    await harness.order()
     await risk.RemoveRule(pb.RemoveRuleRequest(rule_id="r", by="ops", reason="too strict"))
-    assert await reasons(world, world.new()) == [""]
-    assert await world.sql("SELECT count(*) FROM oms_risk_counter") == [(0,)]
+    assert await reasons(harness, harness.new()) == [""]
+    assert await harness.sql("SELECT count(*) FROM oms_risk_counter") == [(0,)]
     with pytest.raises(grpc.RpcError):
         await risk.RemoveRule(pb.RemoveRuleRequest(rule_id="r", by="ops", reason="again"))
 
 
-async def test_without_a_rule_an_order_needs_no_statement_more(world: World) -> None:
-    assert not guard.is_active(world.context)
+async def test_without_a_rule_an_order_needs_no_statement_more(harness: OrderHarness) -> None:
+    assert not guard.is_active(harness.context)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +256,7 @@ async def test_without_a_rule_an_order_needs_no_statement_more(world: World) -> 
     ],
 )
 async def test_a_rule_that_makes_no_sense_is_refused(
-    world: World, risk: Any, changes: dict[str, Any], why: str
+    harness: OrderHarness, risk: Any, changes: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         await rule(risk, **changes)
@@ -250,27 +267,27 @@ async def test_a_rule_that_makes_no_sense_is_refused(
 
 
 async def test_old_counters_are_forgotten_and_those_in_use_are_kept(
-    world: World, risk: Any
+    harness: OrderHarness, risk: Any
 ) -> None:
     await rule(risk, count_max=9)
-    await world.order()
-    await world.sql(
+    await harness.order()
+    await harness.sql(
         "INSERT INTO oms_risk_counter (rule_id, subject, period, last_time)"
         " VALUES ('r', 'x', '2020-01-01', shoudan_now() - interval '63 days')"
     )
-    forgetting = asyncio.create_task(guard.forget_forever(world.context))
+    forgetting = asyncio.create_task(guard.forget_forever(harness.context))
 
     async def one_left() -> bool:
-        return await world.sql("SELECT count(*) FROM oms_risk_counter") == [(1,)]
+        return await harness.sql("SELECT count(*) FROM oms_risk_counter") == [(1,)]
 
     await eventually(one_left)
     forgetting.cancel()
-    ((order_count,),) = await world.sql("SELECT order_count FROM oms_risk_counter")
+    ((order_count,),) = await harness.sql("SELECT order_count FROM oms_risk_counter")
     assert order_count == 1
 
 
-async def test_the_command_sets_lists_and_removes(world: World, risk: Any) -> None:
-    at = ("--target", f"127.0.0.1:{world.process.port}")
+async def test_the_command_sets_lists_and_removes(harness: OrderHarness, risk: Any) -> None:
+    at = ("--target", f"127.0.0.1:{harness.process.port}")
 
     async def run(*argv: str) -> str:
         done = await asyncio.to_thread(CliRunner().invoke, risk_commands.app, [*argv, *at])

@@ -13,7 +13,7 @@ from aiohttp import web
 from shoudan_kit.embedded import DatabaseUrls, Nats
 from shoudan_kit.events.share_exchange import ShareExchange
 from shoudan_kit.process.polling import until
-from tests.order.world import Inbox, World, running
+from tests.order.harness import Inbox, OrderHarness, running
 from tests.poll import eventually
 
 TOTAL = 4
@@ -50,22 +50,22 @@ async def slow_host() -> AsyncGenerator[tuple[str, Slow]]:
         await runner.cleanup()
 
 
-def shares_of(world: World) -> Any:
-    owners = [getattr(run, "__self__", None) for run in world.process.running.background]
+def shares_of(harness: OrderHarness) -> Any:
+    owners = [getattr(run, "__self__", None) for run in harness.process.running.background]
     (exchange,) = [one for one in owners if isinstance(one, ShareExchange)]
     return exchange.shares
 
 
-def known(world: World) -> int:
+def known(harness: OrderHarness) -> int:
     """How many share, as this one has received; 0 before its first beat."""
-    shares = shares_of(world)
+    shares = shares_of(harness)
     return shares.members if shares.is_leased(time.monotonic()) else 0
 
 
 @pytest.fixture
 async def pair(
     new_database: Callable[[str], Awaitable[DatabaseUrls]], inbox: Inbox
-) -> AsyncIterator[tuple[World, World]]:
+) -> AsyncIterator[tuple[OrderHarness, OrderHarness]]:
     urls = await new_database("order")
     async with await Nats.start() as nats:
         knobs: dict[str, Any] = {"nats_url": nats.url, "notify_host_calls_max": TOTAL}
@@ -75,13 +75,13 @@ async def pair(
 
 
 async def test_notifies_in_flight_of_two_processes_are_within_the_hosts_total(
-    pair: tuple[World, World],
+    pair: tuple[OrderHarness, OrderHarness],
 ) -> None:
     async with slow_host() as (url, host):
         orders = {
-            str(await world.order(request_no=f"{at}-{number}", notify_url=url))
+            str(await harness.order(request_no=f"{at}-{number}", notify_url=url))
             for number in range(ORDERS)
-            for at, world in enumerate(pair)
+            for at, harness in enumerate(pair)
         }
         await eventually(lambda: host.told == orders, 60)
         assert 1 < host.most <= TOTAL

@@ -27,8 +27,8 @@ from shoudan_order import audits as rules
 from shoudan_order.app import NAMES
 from shoudan_order.refusals import AuditRefused, CatalogueInvalid
 from shoudan_order.store import audits as audit_store
+from tests.order.harness import Inbox, OrderHarness, down_product, running
 from tests.order.test_audits import audits, unknown, waiting
-from tests.order.world import Inbox, World, down_product, running
 
 __all__ = ["audits"]  # the fixture
 
@@ -39,40 +39,40 @@ CHECKER = Caller("operator", "checker", frozenset({FINANCE_CHECKER}), "c")
 _keys = itertools.count()
 
 
-def proposals_of(world: World) -> Proposals:
-    made = world.process.proposals
+def proposals_of(harness: OrderHarness) -> Proposals:
+    made = harness.process.proposals
     assert made is not None
     return made
 
 
-async def propose(world: World, method: str, request: Message) -> Row:
+async def propose(harness: OrderHarness, method: str, request: Message) -> Row:
     asked = Asked(
         method, request.SerializeToString(), "seen at the supplier", "", f"k{next(_keys)}"
     )
-    return (await proposals_of(world).propose(MAKER, asked))[0]
+    return (await proposals_of(harness).propose(MAKER, asked))[0]
 
 
-async def approve(world: World, row: Row, who: Caller = CHECKER) -> Row:
-    return (await proposals_of(world).approve(who, row.proposal_id, "yes"))[0]
+async def approve(harness: OrderHarness, row: Row, who: Caller = CHECKER) -> Row:
+    return (await proposals_of(harness).approve(who, row.proposal_id, "yes"))[0]
 
 
 def decision(audit: pb.Audit, status: int) -> pb.DecideAuditRequest:
     return pb.DecideAuditRequest(audit_id=audit.audit_id, status=status, reason="told by phone")
 
 
-def test_every_method_with_approvers_is_a_kind_of_the_service(world: World) -> None:
+def test_every_method_with_approvers_is_a_kind_of_the_service(harness: OrderHarness) -> None:
     found = {f"{name}/{method}" for name, method, right in methods(*NAMES) if right.approvers}
-    assert set(proposals_of(world).kinds) == found | {DECIDE_WORK}
+    assert set(proposals_of(harness).kinds) == found | {DECIDE_WORK}
     assert len(found) == 2
 
 
 @pytest.mark.parametrize("status", [0, 90])
 async def test_a_decision_is_made_once_and_as_its_dry_run_says(
-    world: World, audits: Any, status: int
+    harness: OrderHarness, audits: Any, status: int
 ) -> None:
-    audit = await unknown(world, audits)
-    row = await propose(world, DECIDE, decision(audit, status))
-    order = await world.get(audit.order_id)
+    audit = await unknown(harness, audits)
+    row = await propose(harness, DECIDE, decision(audit, status))
+    order = await harness.get(audit.order_id)
     assert len(await waiting(audits)) == 1
     assert order.parked_reason
     planned = effects_of(row.dry_run)
@@ -81,89 +81,91 @@ async def test_a_decision_is_made_once_and_as_its_dry_run_says(
         "success" if not status else "failed",
     ]
     assert any(one.what.endswith("order_status") for one in planned)
-    done = await approve(world, row)
+    done = await approve(harness, row)
     assert (done.status, effects_of(done.result)) == (ProposalState.APPLIED, planned)
-    assert (await world.get(audit.order_id)).state.status == status
+    assert (await harness.get(audit.order_id)).state.status == status
     assert await waiting(audits) == []
-    again, repeated = await proposals_of(world).approve(CHECKER, row.proposal_id, "yes")
+    again, repeated = await proposals_of(harness).approve(CHECKER, row.proposal_id, "yes")
     assert (again, repeated) == (done, True)
 
 
-async def test_of_ten_approvals_at_once_one_decides(world: World, audits: Any) -> None:
-    audit = await unknown(world, audits)
-    row = await propose(world, DECIDE, decision(audit, 0))
+async def test_of_ten_approvals_at_once_one_decides(harness: OrderHarness, audits: Any) -> None:
+    audit = await unknown(harness, audits)
+    row = await propose(harness, DECIDE, decision(audit, 0))
     checkers = [Caller("operator", f"c{n}", frozenset({OPS}), f"c{n}") for n in range(10)]
     answers = await asyncio.gather(
-        *(approve(world, row, one) for one in checkers), return_exceptions=True
+        *(approve(harness, row, one) for one in checkers), return_exceptions=True
     )
     done = [one for one in answers if isinstance(one, Row)]
     assert [one.status for one in done] == [ProposalState.APPLIED]
     assert sum(isinstance(one, ProposalEnded) for one in answers) == 9
-    assert (await world.get(audit.order_id)).state.status == 0
+    assert (await harness.get(audit.order_id)).state.status == 0
 
 
-async def test_an_audit_decided_meanwhile_fails_the_proposal(world: World, audits: Any) -> None:
-    audit = await unknown(world, audits)
-    row = await propose(world, DECIDE, decision(audit, 0))
+async def test_an_audit_decided_meanwhile_fails_the_proposal(
+    harness: OrderHarness, audits: Any
+) -> None:
+    audit = await unknown(harness, audits)
+    row = await propose(harness, DECIDE, decision(audit, 0))
     await audits.DecideAudit(
         pb.DecideAuditRequest(audit_id=audit.audit_id, status=90, by="li", reason="no")
     )
-    done = await approve(world, row)
+    done = await approve(harness, row)
     assert done.status is ProposalState.FAILED
     assert "decided before" in done.refusal
     with pytest.raises(AuditRefused):
-        await propose(world, DECIDE, decision(audit, 0))
+        await propose(harness, DECIDE, decision(audit, 0))
 
 
 @pytest.mark.parametrize("effects_done", [False, True])
 async def test_a_decision_whose_process_died_is_made_by_another(
-    world: World, audits: Any, effects_done: bool
+    harness: OrderHarness, audits: Any, effects_done: bool
 ) -> None:
-    audit = await unknown(world, audits)
-    row = await propose(world, DECIDE, decision(audit, 0))
-    proposals = proposals_of(world)
+    audit = await unknown(harness, audits)
+    row = await propose(harness, DECIDE, decision(audit, 0))
+    proposals = proposals_of(harness)
     begun = End(ProposalEvent.APPROVED, CHECKER.id, CHECKER.name, "yes")
     await proposals._end(CHECKER, row.proposal_id, begun)
     if effects_done:
-        async with world.process.app.db.connect() as db:
+        async with harness.process.app.db.connect() as db:
             there = await audit_store.lock_audit(db, audit.audit_id)
         assert there is not None
         word = rules.Decision(rules.AuditStatus.SUCCEEDED, "maker", "told by phone")
-        await rules._EFFECTS[there.change_type](world.context, there, word)
+        await rules._EFFECTS[there.change_type](harness.context, there, word)
     await look(proposals)
     assert (await proposals.get(row.proposal_id)).status is ProposalState.APPROVED  # may be running
-    await world.sql("UPDATE proposal SET end_time = end_time - interval '2 min'")
+    await harness.sql("UPDATE proposal SET end_time = end_time - interval '2 min'")
     await look(proposals)
     done = await proposals.get(row.proposal_id)
     assert (done.status, done.decider_name) == (ProposalState.APPLIED, "checker")
-    assert (await world.get(audit.order_id)).state.status == 0
+    assert (await harness.get(audit.order_id)).state.status == 0
 
 
-async def test_open_work_is_decided_by_two(world: World, audits: Any) -> None:
-    audit = await unknown(world, audits)
+async def test_open_work_is_decided_by_two(harness: OrderHarness, audits: Any) -> None:
+    audit = await unknown(harness, audits)
     request = work_pb.DecideWorkRequest(
         kind="delivery", key=str(audit.audit_id), decision="success", reason="told by phone"
     )
-    row = await propose(world, DECIDE_WORK, request)
-    done = await approve(world, row)
+    row = await propose(harness, DECIDE_WORK, request)
+    done = await approve(harness, row)
     assert (done.status, effects_of(done.result)) == (
         ProposalState.APPLIED,
         effects_of(row.dry_run),
     )
-    assert (await world.get(audit.order_id)).state.status == 0
+    assert (await harness.get(audit.order_id)).state.status == 0
 
 
 @pytest.fixture
 async def strict(
     new_database: Callable[[str], Awaitable[DatabaseUrls]], inbox: Inbox
-) -> AsyncIterator[World]:
+) -> AsyncIterator[OrderHarness]:
     """An order service that needs two persons, but for price changes of up to a hundredth."""
     urls = await new_database("order")
     async with running(urls, inbox, two_persons="on", price_alone_max_ppm=10_000) as made:
         yield made
 
 
-async def test_prices_are_changed_by_two_and_small_ones_by_one(strict: World) -> None:
+async def test_prices_are_changed_by_two_and_small_ones_by_one(strict: OrderHarness) -> None:
     proposals, path = proposals_of(strict), f"/{APPLY}"
     there = (await strict.apply()).version
     cheaper = catalogue_pb.ApplyCatalogueRequest(
@@ -194,7 +196,9 @@ async def test_prices_are_changed_by_two_and_small_ones_by_one(strict: World) ->
         await propose(strict, APPLY, cheaper)
 
 
-async def test_small_price_changes_of_one_operator_add_up_over_the_day(strict: World) -> None:
+async def test_small_price_changes_of_one_operator_add_up_over_the_day(
+    strict: OrderHarness,
+) -> None:
     proposals, path = proposals_of(strict), f"/{APPLY}"
     await strict.apply()
     (usual,) = (down_product(),)
@@ -223,7 +227,7 @@ async def test_small_price_changes_of_one_operator_add_up_over_the_day(strict: W
     assert await alone(MAKER, 2_000), "the next day"
 
 
-async def test_other_calls_go_on_while_a_large_catalogue_is_weighed(strict: World) -> None:
+async def test_other_calls_go_on_while_a_large_catalogue_is_weighed(strict: OrderHarness) -> None:
     await strict.apply()
     large = catalogue_pb.ApplyCatalogueRequest(
         catalogue=catalogue_pb.Catalogue(down_products=[down_product()] * 20_000)
@@ -242,7 +246,7 @@ async def test_other_calls_go_on_while_a_large_catalogue_is_weighed(strict: Worl
     assert turns > 20
 
 
-async def test_an_operator_decides_no_result_alone(strict: World) -> None:
+async def test_an_operator_decides_no_result_alone(strict: OrderHarness) -> None:
     proposals = proposals_of(strict)
     with pytest.raises(ProposalRequired):
         await proposals.check_alone(f"/{DECIDE}", pb.DecideAuditRequest(), MAKER)

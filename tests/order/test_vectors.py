@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from shoudan_kit.embedded import DatabaseUrls
-from tests.order.life import Life
-from tests.order.world import World, inboxes, running
+from tests.order.harness import OrderHarness, inboxes, running
+from tests.order.walk import Walk
 
 VECTORS = Path(__file__).with_name("vectors")
 
@@ -46,8 +46,8 @@ def name(row: tuple[str, ...]) -> str:
 @pytest.fixture(scope="module")
 async def still(
     new_database: Callable[[str], Awaitable[DatabaseUrls]],
-) -> AsyncIterator[World]:
-    """A world in which nothing runs by itself."""
+) -> AsyncIterator[OrderHarness]:
+    """A harness in which nothing runs by itself."""
     async with inboxes() as inbox:
         nobody = frozenset({"rpc"})
         async with running(await new_database("order"), inbox, roles=nobody) as made:
@@ -57,7 +57,7 @@ async def still(
 @pytest.fixture(scope="module")
 async def by_people(
     new_database: Callable[[str], Awaitable[DatabaseUrls]],
-) -> AsyncIterator[World]:
+) -> AsyncIterator[OrderHarness]:
     """The same where a person closes what is half done."""
     async with inboxes() as inbox:
         nobody = frozenset({"rpc"})
@@ -66,28 +66,30 @@ async def by_people(
             yield made
 
 
-async def lives(world: World, row: tuple[str, ...]) -> None:
+async def lives(harness: OrderHarness, row: tuple[str, ...]) -> None:
     """Live as far as the row begins, see the vector, let the event happen, see the vector after."""
     before, vector, event, after = row
-    life = Life(world)
+    walk = Walk(harness)
     # A row begins with nothing left of the one before.
-    await world.sql("DELETE FROM task")
+    await harness.sql("DELETE FROM task")
     for earlier in before.split():
         if earlier != "-":
-            await life.happen(earlier)
+            await walk.happen(earlier)
     if vector != "-":
-        assert await life.vector() == vector
-    await life.happen(event)
-    assert await life.vector() == after
+        assert await walk.vector() == vector
+    await walk.happen(event)
+    assert await walk.vector() == after
 
 
 @pytest.mark.parametrize("row", rows(ROWS), ids=name)
-async def test_a_step_leads_from_vector_to_vector(still: World, row: tuple[str, ...]) -> None:
+async def test_a_step_leads_from_vector_to_vector(
+    still: OrderHarness, row: tuple[str, ...]
+) -> None:
     await lives(still, row)
 
 
 @pytest.mark.parametrize("row", rows(BY_HAND), ids=name)
 async def test_half_done_waits_for_a_person_where_it_is_to(
-    by_people: World, row: tuple[str, ...]
+    by_people: OrderHarness, row: tuple[str, ...]
 ) -> None:
     await lives(by_people, row)

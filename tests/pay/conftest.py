@@ -15,21 +15,21 @@ from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE
 from shoudan_pay.config import PaySettings
 from tests.credentials import trusted_keys
-from tests.pay.ledger.bank import Bank, settings
+from tests.pay.ledger.harness import LedgerHarness, settings
 from tests.pay.ledger.office import SETTINGS, Office
-from tests.pay.ledger.vault import Turnable, Vault, opened
+from tests.pay.ledger.signing import SigningHarness, Turnable, opened
 
 
 @pytest.fixture(scope="module")
-async def bank(
+async def ledger(
     database: Callable[[str], Awaitable[DatabaseUrls]],
-) -> AsyncIterator[Bank]:
+) -> AsyncIterator[LedgerHarness]:
     """The pay service of this test module."""
     urls = await database("pay")
     process: Process[PaySettings] = Process(SERVICE, settings(urls))
     await process.start()
     async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
-        yield Bank(process, stubs.LedgerServiceStub(channel), urls)
+        yield LedgerHarness(process, stubs.LedgerServiceStub(channel), urls)
     await process.stop()
 
 
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def vault(base: Turnable, folder: Path) -> AsyncIterator[Vault]:
+async def signing(base: Turnable, folder: Path) -> AsyncIterator[SigningHarness]:
     async with opened(base, folder) as found:
         yield found
 
@@ -66,7 +66,7 @@ async def office(
     await process.start()
     async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
         yield Office(
-            Bank(process, stubs.LedgerServiceStub(channel), urls),
+            LedgerHarness(process, stubs.LedgerServiceStub(channel), urls),
             proposal_stubs.ProposalServiceStub(channel),
         )
     await process.stop()

@@ -19,7 +19,7 @@ from shoudan_gateway.partners import load
 from shoudan_gateway.partners.payserver import COLLECTIONS, PARTS
 from shoudan_gateway.protocol import Sink
 from shoudan_pay.payserver import protocol
-from tests.erp_ingest.desk import body, refund, trade
+from tests.erp_ingest.harness import body, refund, trade
 from tests.system.parties import (
     ABSENT,
     DINGDANG,

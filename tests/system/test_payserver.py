@@ -17,7 +17,7 @@ from shoudan.pay.v1 import ledger_service_pb2_grpc as ledger_grpc
 from shoudan_cli.system import System
 from shoudan_kit.db.pool import Database
 from tests.pay.ledger.invariants import broken
-from tests.pay.payserver.shop import INVARIANTS
+from tests.pay.payserver.harness import INVARIANTS
 
 pytestmark = pytest.mark.system
 

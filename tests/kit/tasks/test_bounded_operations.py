@@ -24,7 +24,7 @@ from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.server import RpcServer
 from shoudan_kit.tasks import operations, store
 from shoudan_kit.tasks.operations import Operations
-from tests.kit.tasks.test_worker import BATCH, World, start
+from tests.kit.tasks.test_worker import BATCH, Harness, start
 from tests.poll import eventually
 from tests.test_plans import nodes
 
@@ -216,11 +216,11 @@ async def test_a_paused_queue_costs_a_scan_nothing_once_it_is_set_aside(
 async def test_tasks_of_a_paused_queue_wait_and_all_run_when_it_is_resumed(
     database: Database, ids: Any, stub: Any
 ) -> None:
-    world = World(database, ids)
+    harness = Harness(database, ids)
     pause = pb.PauseQueueRequest(queue_name="test:batch", paused=True, by="me", reason="why")
     await stub.PauseQueue(pause)
     await tasks(database, 2_500, "20")
-    worker = start(world)
+    worker = start(harness)
     waiting = text("SELECT count(*) FROM task WHERE next_execute_time < 'infinity'")
 
     async def set_aside() -> bool:
@@ -234,11 +234,11 @@ async def test_tasks_of_a_paused_queue_wait_and_all_run_when_it_is_resumed(
     async with database.connect() as db:
         late = {row.name: row.due_s for row in await store.task_gauges(db, [BATCH.name], 1_000)}
     assert late[BATCH.name] >= 3_600
-    assert world.seen == []
+    assert harness.seen == []
     await stub.PauseQueue(pb.PauseQueueRequest(queue_name="test:batch"))
-    await eventually(lambda: len(world.seen) == 2_500, within_s=20)
+    await eventually(lambda: len(harness.seen) == 2_500, within_s=20)
     await worker.stop(1)
-    assert await world.pending() == 0
+    assert await harness.pending() == 0
 
 
 @pytest.mark.parametrize("status", ["20", "90", "CASE WHEN n % 2 = 0 THEN 90 ELSE 20 END"])

@@ -26,7 +26,7 @@ BATCH = Kind("test.batch", Step, "test:batch", interval_s=1)
 EACH = Kind("test.each", Step, "test:each", interval_s=1, each=True, parallel=8)
 
 
-class World:
+class Harness:
     """What the handlers of these tests work with."""
 
     def __init__(self, database: Database, ids) -> None:
@@ -50,153 +50,153 @@ class World:
 
 
 @handles(BATCH)
-async def run_batch(world: World, tasks) -> None:
-    if any(world.refuse(t.payload.n, t.count) for t in tasks):
+async def run_batch(harness: Harness, tasks) -> None:
+    if any(harness.refuse(t.payload.n, t.count) for t in tasks):
         raise ValueError("cannot")
-    async with world.work() as work:
+    async with harness.work() as work:
         work.tasks.finish(*tasks)
-    world.seen += [t.payload.n for t in tasks]
+    harness.seen += [t.payload.n for t in tasks]
 
 
 @handles_each(EACH)
-async def run_each(world: World, task) -> None:
-    if world.refuse(task.payload.n, task.count):
+async def run_each(harness: Harness, task) -> None:
+    if harness.refuse(task.payload.n, task.count):
         task.retry_after(0.1, "later")
         return
-    async with world.work() as work:
+    async with harness.work() as work:
         work.tasks.finish(task)
-    world.seen.append(task.payload.n)
+    harness.seen.append(task.payload.n)
 
 
 @pytest.fixture
-async def world(database, ids) -> AsyncIterator[World]:
-    made = World(database, ids)
+async def harness(database, ids) -> AsyncIterator[Harness]:
+    made = Harness(database, ids)
     yield made
     if made.worker is not None:
         await made.worker.stop(1)
 
 
-def start(world: World, **options) -> Worker:
-    world.worker = Worker(
-        world.database, world, [run_batch, run_each], scan_s=0.05, **{"lease_s": 1.0, **options}
+def start(harness: Harness, **options) -> Worker:
+    harness.worker = Worker(
+        harness.database, harness, [run_batch, run_each], scan_s=0.05, **{"lease_s": 1.0, **options}
     )
-    world.worker.start()
-    return world.worker
+    harness.worker.start()
+    return harness.worker
 
 
 @pytest.mark.parametrize("kind", [BATCH, EACH])
-async def test_tasks_made_here_run_from_memory_once(world, kind):
-    start(world, lease_s=30.0)
-    await world.add(kind, range(300))
-    await eventually(lambda: len(world.seen) == 300)
-    assert sorted(world.seen) == list(range(300))
-    assert await world.pending() == 0
+async def test_tasks_made_here_run_from_memory_once(harness, kind):
+    start(harness, lease_s=30.0)
+    await harness.add(kind, range(300))
+    await eventually(lambda: len(harness.seen) == 300)
+    assert sorted(harness.seen) == list(range(300))
+    assert await harness.pending() == 0
 
 
-async def test_tasks_of_a_dead_process_run_after_their_lease(world):
-    dead = Worker(world.database, world, [run_batch], lease_s=1.0)
-    world.worker = dead  # accepts, but was never started: as good as killed
-    await world.add(BATCH, range(5))
+async def test_tasks_of_a_dead_process_run_after_their_lease(harness):
+    dead = Worker(harness.database, harness, [run_batch], lease_s=1.0)
+    harness.worker = dead  # accepts, but was never started: as good as killed
+    await harness.add(BATCH, range(5))
     dead._stopping = True
-    world.seen.clear()
-    start(world)
-    await eventually(lambda: set(world.seen) == set(range(5)), within_s=15)
+    harness.seen.clear()
+    start(harness)
+    await eventually(lambda: set(harness.seen) == set(range(5)), within_s=15)
 
 
-async def test_delayed_tasks_wait(world):
-    start(world)
-    await world.add(BATCH, [1], delay_s=0.5)
-    await world.add(BATCH, [2])
-    await eventually(lambda: len(world.seen) == 2)
-    assert world.seen == [2, 1]
+async def test_delayed_tasks_wait(harness):
+    start(harness)
+    await harness.add(BATCH, [1], delay_s=0.5)
+    await harness.add(BATCH, [2])
+    await eventually(lambda: len(harness.seen) == 2)
+    assert harness.seen == [2, 1]
 
 
-async def test_one_poisoned_task_does_not_hold_up_its_batch(world):
-    world.refuse = lambda n, count: n == 7 and count < 2
-    start(world)
-    await world.add(BATCH, range(20))
-    await eventually(lambda: len(world.seen) == 20, within_s=15)
-    assert world.seen[-1] == 7
+async def test_one_poisoned_task_does_not_hold_up_its_batch(harness):
+    harness.refuse = lambda n, count: n == 7 and count < 2
+    start(harness)
+    await harness.add(BATCH, range(20))
+    await eventually(lambda: len(harness.seen) == 20, within_s=15)
+    assert harness.seen[-1] == 7
 
 
-async def test_a_task_left_undone_comes_again_after_its_own_delay(world):
-    world.refuse = lambda n, count: count < 3
-    start(world)
-    await world.add(EACH, [1])
-    await eventually(lambda: world.seen == [1], within_s=15)
+async def test_a_task_left_undone_comes_again_after_its_own_delay(harness):
+    harness.refuse = lambda n, count: count < 3
+    start(harness)
+    await harness.add(EACH, [1])
+    await eventually(lambda: harness.seen == [1], within_s=15)
 
 
-async def test_a_task_past_its_count_fails_visibly(world):
-    world.refuse = lambda n, count: True
-    start(world)
-    await world.add(EACH, [1], count_max=2)
+async def test_a_task_past_its_count_fails_visibly(harness):
+    harness.refuse = lambda n, count: True
+    start(harness)
+    await harness.add(EACH, [1], count_max=2)
 
     async def failed():
-        async with world.database.connect() as db:
+        async with harness.database.connect() as db:
             found = await db.execute(text("SELECT status, last_error FROM task"))
             return found.one() == (90, "later")
 
     await eventually(failed, within_s=15)
 
 
-async def test_a_paused_queue_waits_and_goes_on(world):
-    async with world.database.begin() as db:
+async def test_a_paused_queue_waits_and_goes_on(harness):
+    async with harness.database.begin() as db:
         await db.execute(text("INSERT INTO task_pause VALUES ('test:batch', 'me', 'why', now())"))
-    start(world)
-    await eventually(lambda: "test:batch" in world.worker._paused)
-    await world.add(BATCH, [1])
-    await world.add(EACH, [2])
-    await eventually(lambda: world.seen == [2])
-    async with world.database.begin() as db:
+    start(harness)
+    await eventually(lambda: "test:batch" in harness.worker._paused)
+    await harness.add(BATCH, [1])
+    await harness.add(EACH, [2])
+    await eventually(lambda: harness.seen == [2])
+    async with harness.database.begin() as db:
         await db.execute(text("DELETE FROM task_pause"))
-    await eventually(lambda: world.seen == [2, 1])
+    await eventually(lambda: harness.seen == [2, 1])
 
 
-async def test_two_workers_share_a_queue_without_repeats(world):
-    first = start(world, lease_s=30.0)
-    async with UnitOfWork(world.database, world.ids, None, None) as work:
+async def test_two_workers_share_a_queue_without_repeats(harness):
+    first = start(harness, lease_s=30.0)
+    async with UnitOfWork(harness.database, harness.ids, None, None) as work:
         for n in range(400):
             work.tasks.add(BATCH, Step(n))
-    second = Worker(world.database, world, [run_batch], scan_s=0.05, lease_s=30.0)
+    second = Worker(harness.database, harness, [run_batch], scan_s=0.05, lease_s=30.0)
     second.start()
-    await eventually(lambda: len(world.seen) >= 400)
+    await eventually(lambda: len(harness.seen) >= 400)
     await second.stop(1)
-    assert sorted(world.seen) == list(range(400))
+    assert sorted(harness.seen) == list(range(400))
     assert first.leased == 0
 
 
-async def test_stopping_gives_tasks_back_at_once(world):
-    worker = start(world, lease_s=60.0)
-    world.refuse = lambda n, count: True
-    await world.add(EACH, [1])
+async def test_stopping_gives_tasks_back_at_once(harness):
+    worker = start(harness, lease_s=60.0)
+    harness.refuse = lambda n, count: True
+    await harness.add(EACH, [1])
     await worker.stop(1)
-    world.worker = None
-    async with world.database.connect() as db:
+    harness.worker = None
+    async with harness.database.connect() as db:
         due = text(
             "SELECT count(*) FROM task WHERE next_execute_time <= shoudan_now() + interval '2 s'"
         )
         assert (await db.execute(due)).scalar_one() == 1
 
 
-async def test_a_kept_task_stays_leased_until_it_is_finished_or_given_back(world):
+async def test_a_kept_task_stays_leased_until_it_is_finished_or_given_back(harness):
     kept = []
 
     @handles(BATCH)
-    async def keep(world: World, tasks) -> None:
+    async def keep(harness: Harness, tasks) -> None:
         for task in tasks:
             task.detach()
             kept.append(task)
 
-    world.worker = Worker(world.database, world, [keep], scan_s=0.05, lease_s=0.6)
-    world.worker.start()
-    await world.add(BATCH, [1, 2])
+    harness.worker = Worker(harness.database, harness, [keep], scan_s=0.05, lease_s=0.6)
+    harness.worker.start()
+    await harness.add(BATCH, [1, 2])
     await eventually(lambda: len(kept) == 2)
     seen_until = time.monotonic() + 1.5  # longer than two leases
     await eventually(lambda: time.monotonic() > seen_until)
     assert len(kept) == 2
-    async with world.work() as work:
+    async with harness.work() as work:
         work.tasks.finish(kept[0])
     kept[1].retry_after(0.05)
-    world.worker.nack(kept[1])
+    harness.worker.nack(kept[1])
     await eventually(lambda: len(kept) == 3)
     assert kept[2].payload.n == kept[1].payload.n

@@ -1,5 +1,5 @@
-"""The desk is the platforms' own."""
+"""The harness is the platforms' own."""
 
-from tests.pay.platforms.conftest import desk
+from tests.pay.platforms.conftest import harness
 
-__all__ = ["desk"]
+__all__ = ["harness"]

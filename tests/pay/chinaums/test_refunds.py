@@ -10,23 +10,23 @@ import pytest
 from shoudan_fakes.chinaums import Script
 from shoudan_pay.payserver.store.modes import Mode
 from shoudan_signing import key_signature
-from tests.pay.platforms.desk import COMMUNICATION_KEY, MID, TID, Desk
+from tests.pay.platforms.harness import COMMUNICATION_KEY, MID, TID, PlatformsHarness
 from tests.poll import eventually
 
 
 @pytest.fixture(scope="module")
-async def mode(desk: Desk) -> Mode:
-    mode = await desk.union_pay()
-    await desk.app(mode.merchant_uuid)
+async def mode(harness: PlatformsHarness) -> Mode:
+    mode = await harness.union_pay()
+    await harness.app(mode.merchant_uuid)
     return mode
 
 
-async def row(desk: Desk, refund: dict[str, Any]) -> Any:
+async def row(harness: PlatformsHarness, refund: dict[str, Any]) -> Any:
     statement = (
         "SELECT refund_order_id, mer_order_id, status, asked, last_code FROM ums_refund"
         " WHERE traction_no = :number"
     )
-    return (await desk.shop.sql(statement, number=refund["tractionNo"]))[0]
+    return (await harness.payserver.sql(statement, number=refund["tractionNo"]))[0]
 
 
 ENDS = {
@@ -53,62 +53,66 @@ ENDS = {
 
 
 @pytest.mark.parametrize("how", ENDS)
-async def test_every_refund_ends_as_chinaums_ends_it(desk: Desk, mode: Mode, how: str) -> None:
-    desk.ums.script, expected = ENDS[how]
-    pay = await desk.paid(mode, payAmount=300)
-    refund = await desk.refund(pay, refundAmount=120)
-    await desk.becomes("refund_order", "traction_no", refund["tractionNo"], expected)
-    desk.ums.script = Script()
-    number, mer_order_id, *_ = await row(desk, refund)
+async def test_every_refund_ends_as_chinaums_ends_it(
+    harness: PlatformsHarness, mode: Mode, how: str
+) -> None:
+    harness.ums.script, expected = ENDS[how]
+    pay = await harness.paid(mode, payAmount=300)
+    refund = await harness.refund(pay, refundAmount=120)
+    await harness.becomes("refund_order", "traction_no", refund["tractionNo"], expected)
+    harness.ums.script = Script()
+    number, mer_order_id, *_ = await row(harness, refund)
     assert len(number) == 28
     assert number.startswith("124S")
-    arrived = desk.ums.refunds.get(number)
+    arrived = harness.ums.refunds.get(number)
     if expected == "refunded":
         assert arrived is not None
         assert (arrived.mer_order_id, arrived.fen) == (mer_order_id, 120)
-    status = await desk.status("pay_order", "traction_no", pay["tractionNo"])
+    status = await harness.status("pay_order", "traction_no", pay["tractionNo"])
     assert status == ("partRefunded" if expected == "refunded" else "payed")
     wanted = "success" if expected == "refunded" else "fail"
-    await desk.becomes("ums_refund", "traction_no", refund["tractionNo"], wanted)
+    await harness.becomes("ums_refund", "traction_no", refund["tractionNo"], wanted)
 
 
 async def test_what_may_have_arrived_is_asked_about_before_it_is_sent_again(
-    desk: Desk, mode: Mode
+    harness: PlatformsHarness, mode: Mode
 ) -> None:
-    desk.ums.script = Script(broken="hang", times=1)
-    pay = await desk.paid(mode)
-    refund = await desk.refund(pay)
-    await desk.becomes("refund_order", "traction_no", refund["tractionNo"], "refunded")
-    number = (await row(desk, refund))[0]
-    assert desk.ums.refunds[number].calls == 1
-    asked = [name for name, members in desk.ums.calls if number in members.values()]
+    harness.ums.script = Script(broken="hang", times=1)
+    pay = await harness.paid(mode)
+    refund = await harness.refund(pay)
+    await harness.becomes("refund_order", "traction_no", refund["tractionNo"], "refunded")
+    number = (await row(harness, refund))[0]
+    assert harness.ums.refunds[number].calls == 1
+    asked = [name for name, members in harness.ums.calls if number in members.values()]
     assert asked[:2] == ["refund", "refund-query"]
     assert asked.count("refund") == 1
 
 
-async def test_the_same_refund_again_changes_nothing(desk: Desk, mode: Mode) -> None:
-    pay = await desk.paid(mode, payAmount=100)
-    first = await desk.refund(pay, clientRefundNo="again-1")
-    second = await desk.refund(pay, clientRefundNo="again-1")
+async def test_the_same_refund_again_changes_nothing(harness: PlatformsHarness, mode: Mode) -> None:
+    pay = await harness.paid(mode, payAmount=100)
+    first = await harness.refund(pay, clientRefundNo="again-1")
+    second = await harness.refund(pay, clientRefundNo="again-1")
     assert first["tractionNo"] == second["tractionNo"]
-    assert desk.ums.refunds[(await row(desk, first))[0]].calls == 1
+    assert harness.ums.refunds[(await row(harness, first))[0]].calls == 1
 
 
-async def test_answers_that_are_signed_are_verified(desk: Desk, mode: Mode) -> None:
-    desk.ums.signs = True
-    pay = await desk.paid(mode)
-    refund = await desk.refund(pay)
-    await desk.becomes("refund_order", "traction_no", refund["tractionNo"], "refunded")
-    desk.ums.signs = False
+async def test_answers_that_are_signed_are_verified(harness: PlatformsHarness, mode: Mode) -> None:
+    harness.ums.signs = True
+    pay = await harness.paid(mode)
+    refund = await harness.refund(pay)
+    await harness.becomes("refund_order", "traction_no", refund["tractionNo"], "refunded")
+    harness.ums.signs = False
 
 
-async def test_a_refund_with_no_credential_waits_for_one(desk: Desk, mode: Mode) -> None:
-    await desk.app(mode.merchant_uuid, enabled=False)
-    pay = await desk.paid(mode)
-    refund = await desk.refund(pay)
+async def test_a_refund_with_no_credential_waits_for_one(
+    harness: PlatformsHarness, mode: Mode
+) -> None:
+    await harness.app(mode.merchant_uuid, enabled=False)
+    pay = await harness.paid(mode)
+    refund = await harness.refund(pay)
     assert refund["status"] == "refunding"
-    await desk.app(mode.merchant_uuid)
-    await desk.becomes("refund_order", "traction_no", refund["tractionNo"], "refunded")
+    await harness.app(mode.merchant_uuid)
+    await harness.becomes("refund_order", "traction_no", refund["tractionNo"], "refunded")
 
 
 def form(params: dict[str, str], *, key: str = COMMUNICATION_KEY, kind: Any = "SHA256") -> bytes:
@@ -116,17 +120,17 @@ def form(params: dict[str, str], *, key: str = COMMUNICATION_KEY, kind: Any = "S
     return urlencode(signed).encode()
 
 
-async def notify(desk: Desk, raw: bytes) -> tuple[int, Any]:
+async def notify(harness: PlatformsHarness, raw: bytes) -> tuple[int, Any]:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    return await desk.send("/chinaums/notify", raw, None, **headers)
+    return await harness.send("/chinaums/notify", raw, None, **headers)
 
 
-async def running(desk: Desk, mode: Mode) -> tuple[dict[str, Any], dict[str, str]]:
+async def running(harness: PlatformsHarness, mode: Mode) -> tuple[dict[str, Any], dict[str, str]]:
     """A refund that needs a question, and the notify about it."""
-    desk.ums.script = Script(questions=4)
-    refund = await desk.refund(await desk.paid(mode, payAmount=100))
-    desk.ums.script = Script()
-    number, mer_order_id, *_ = await row(desk, refund)
+    harness.ums.script = Script(questions=4)
+    refund = await harness.refund(await harness.paid(mode, payAmount=100))
+    harness.ums.script = Script()
+    number, mer_order_id, *_ = await row(harness, refund)
     params = {
         "mid": MID,
         "tid": TID,
@@ -143,18 +147,20 @@ async def running(desk: Desk, mode: Mode) -> tuple[dict[str, Any], dict[str, str
 
 @pytest.mark.parametrize("kind", ["MD5", "SHA256"])
 async def test_a_notify_leads_to_a_question_and_may_come_again(
-    desk: Desk, mode: Mode, kind: Any
+    harness: PlatformsHarness, mode: Mode, kind: Any
 ) -> None:
-    refund, params = await running(desk, mode)
+    refund, params = await running(harness, mode)
     for _ in range(3):
-        assert await notify(desk, form(params, kind=kind)) == (200, "SUCCESS")
-    await desk.becomes("refund_order", "traction_no", refund["tractionNo"], "refunded")
-    assert await notify(desk, form(params, kind=kind)) == (200, "SUCCESS")
-    assert await desk.status("refund_order", "traction_no", refund["tractionNo"]) == "refunded"
+        assert await notify(harness, form(params, kind=kind)) == (200, "SUCCESS")
+    await harness.becomes("refund_order", "traction_no", refund["tractionNo"], "refunded")
+    assert await notify(harness, form(params, kind=kind)) == (200, "SUCCESS")
+    assert await harness.status("refund_order", "traction_no", refund["tractionNo"]) == "refunded"
 
 
-async def test_wrong_notifies_are_failed_and_move_nothing(desk: Desk, mode: Mode) -> None:
-    refund, params = await running(desk, mode)
+async def test_wrong_notifies_are_failed_and_move_nothing(
+    harness: PlatformsHarness, mode: Mode
+) -> None:
+    refund, params = await running(harness, mode)
     wrong = [
         form(params, key="another"),
         form(params) + b"&extra=1",
@@ -169,35 +175,37 @@ async def test_wrong_notifies_are_failed_and_move_nothing(desk: Desk, mode: Mode
         b"mid=1&mid=2",
     ]
     for raw in wrong:
-        assert await notify(desk, raw) == (200, "FAILED")
-    await desk.becomes("refund_order", "traction_no", refund["tractionNo"], "refunded")
+        assert await notify(harness, raw) == (200, "FAILED")
+    await harness.becomes("refund_order", "traction_no", refund["tractionNo"], "refunded")
 
 
-async def test_a_pay_is_ended_by_its_notify_once(desk: Desk, mode: Mode) -> None:
-    from tests.pay.payserver.shop import by_code
+async def test_a_pay_is_ended_by_its_notify_once(harness: PlatformsHarness, mode: Mode) -> None:
+    from tests.pay.payserver.harness import by_code
 
     # The component runs for ever: only ChinaUMS can end this pay.
-    _, answer = await desk.shop.post("pay", by_code(mode, "1006", payAmount=70))
+    _, answer = await harness.payserver.post("pay", by_code(mode, "1006", payAmount=70))
     number = answer["data"]["tractionNo"]
     params = {"mid": MID, "tid": TID, "merOrderId": number, "totalAmount": "71"}
     params["status"] = "TRADE_SUCCESS"
-    assert await notify(desk, form(params)) == (200, "FAILED")
-    assert await desk.status("pay_order", "traction_no", number) == "paying"
+    assert await notify(harness, form(params)) == (200, "FAILED")
+    assert await harness.status("pay_order", "traction_no", number) == "paying"
     params["totalAmount"] = "70"
     for _ in range(2):
-        assert await notify(desk, form(params)) == (200, "SUCCESS")
-    assert await desk.status("pay_order", "traction_no", number) == "payed"
+        assert await notify(harness, form(params)) == (200, "SUCCESS")
+    assert await harness.status("pay_order", "traction_no", number) == "payed"
 
 
-async def test_a_pay_nobody_knows_is_asked_of_chinaums(desk: Desk, mode: Mode) -> None:
-    from tests.pay.payserver.shop import by_code
+async def test_a_pay_nobody_knows_is_asked_of_chinaums(
+    harness: PlatformsHarness, mode: Mode
+) -> None:
+    from tests.pay.payserver.harness import by_code
 
-    _, answer = await desk.shop.post("pay", by_code(mode, "1006", payAmount=80))
+    _, answer = await harness.payserver.post("pay", by_code(mode, "1006", payAmount=80))
     number = answer["data"]["tractionNo"]
-    desk.ums.pays[number] = ("TRADE_SUCCESS", 80)
-    await desk.becomes("pay_order", "traction_no", number, "payed")
+    harness.ums.pays[number] = ("TRADE_SUCCESS", 80)
+    await harness.becomes("pay_order", "traction_no", number, "payed")
 
     async def asked() -> bool:
-        return any(name == "query" for name, _ in desk.ums.calls)
+        return any(name == "query" for name, _ in harness.ums.calls)
 
     await eventually(asked)

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_pay.payserver.store.modes import Mode
 from shoudan_signing import tsk_hmac, tsk_rsa2
-from tests.pay.payserver.shop import body, by_code, number
-from tests.pay.platforms.desk import DOMAIN, SKILL_SECRET, Desk, encoded
+from tests.pay.payserver.harness import body, by_code, number
+from tests.pay.platforms.harness import DOMAIN, SKILL_SECRET, PlatformsHarness, encoded
 from tests.poll import eventually
 from tests.stored import Stored
 
@@ -30,34 +30,34 @@ LINKS = {"pay_url": "dingdang:", "refund_url": "dingdang:", "query_url": "dingda
 class Sides:
     """Both merchants: whose users pay at the platform, and whose orders are paid there."""
 
-    desk: Desk
+    harness: PlatformsHarness
     platform: Mode
     partner: Mode
 
     async def order(self, fen: int = 100) -> str:
         """A pay of the partner that its user is to make at the platform; its tractionNo."""
-        _, answer = await self.desk.shop.post("pay", body(self.partner, payAmount=fen))
+        _, answer = await self.harness.payserver.post("pay", body(self.partner, payAmount=fen))
         assert answer["data"]["status"] == "paying", answer
         return answer["data"]["tractionNo"]
 
     async def user_pays(self, trade_no: str, fen: int = 100, tail: str = "0000") -> dict[str, Any]:
         """The platform's user pays the order."""
         asked = by_code(self.platform, tail, clientPayNo=trade_no, payAmount=fen)
-        _, answer = await self.desk.shop.post("pay", asked)
+        _, answer = await self.harness.payserver.post("pay", asked)
         return answer["data"]
 
     async def paid(self, fen: int = 100, tail: str = "0000") -> tuple[str, str]:
         """An order whose pay has reached the partner: its tractionNo there and at the platform."""
         trade_no = await self.order(fen)
         pay = await self.user_pays(trade_no, fen, tail)
-        await self.desk.becomes("pay_order", "traction_no", trade_no, "payed")
+        await self.harness.becomes("pay_order", "traction_no", trade_no, "payed")
         # The trade follows the pay in a transaction of its own.
-        await self.desk.becomes("dingdang_trade", "trade_no", trade_no, "success")
+        await self.harness.becomes("dingdang_trade", "trade_no", trade_no, "success")
         return trade_no, pay["tractionNo"]
 
     async def notices(self, traction_no: str) -> list[Any]:
         """The notices about a number, with their attempts."""
-        return await self.desk.shop.sql(
+        return await self.harness.payserver.sql(
             "SELECT n.kind, n.status, n.count, n.http_status, n.answer, (SELECT count(*) FROM"
             " dingdang_notice_attempt a WHERE a.notice_id = n.notice_id) FROM dingdang_notice n"
             " WHERE n.traction_no = :number ORDER BY n.notice_id",
@@ -66,13 +66,13 @@ class Sides:
 
 
 @pytest.fixture
-async def sides(desk: Desk) -> Sides:
+async def sides(harness: PlatformsHarness) -> Sides:
     """Merchants of their own; the domain's number is the same on both sides."""
-    platform = await desk.shop.component_mode()
-    partner = await desk.shop.mode(None, name="叮当", **LINKS)
-    await desk.domain(pb.ROLE_PLATFORM, platform.merchant_uuid)
-    await desk.domain(pb.ROLE_PARTNER, partner.merchant_uuid)
-    return Sides(desk, platform, partner)
+    platform = await harness.payserver.component_mode()
+    partner = await harness.payserver.mode(None, name="叮当", **LINKS)
+    await harness.domain(pb.ROLE_PLATFORM, platform.merchant_uuid)
+    await harness.domain(pb.ROLE_PARTNER, partner.merchant_uuid)
+    return Sides(harness, platform, partner)
 
 
 @dataclass
@@ -108,7 +108,9 @@ async def receiver() -> AsyncIterator[Partner]:
 async def test_a_pay_at_the_platform_pays_the_partners_order_once(sides: Sides) -> None:
     trade_no, transaction_id = await sides.paid()
     trade = (
-        await sides.desk.platform.GetTrade(pb.GetTradeRequest(domain_id=DOMAIN, trade_no=trade_no))
+        await sides.harness.platform.GetTrade(
+            pb.GetTradeRequest(domain_id=DOMAIN, trade_no=trade_no)
+        )
     ).trade
     assert (trade.state, trade.transaction_id) == (pb.TRADE_STATE_SUCCESS, transaction_id)
 
@@ -116,7 +118,7 @@ async def test_a_pay_at_the_platform_pays_the_partners_order_once(sides: Sides) 
         return [row[:2] for row in await sides.notices(transaction_id)] == [("paid", "done")]
 
     await eventually(told)
-    events = await sides.desk.shop.sql(
+    events = await sides.harness.payserver.sql(
         "SELECT count(*) FROM event WHERE key = :key AND subject = 'shoudan.events.pay.dingdang.paid'",
         key=trade_no,
     )
@@ -135,14 +137,14 @@ async def test_a_pay_at_the_platform_pays_the_partners_order_once(sides: Sides) 
 async def test_a_refund_ends_alike_on_both_sides(
     sides: Sides, tail: str, partner_refund: str, platform_pay: str
 ) -> None:
-    desk = sides.desk
+    harness = sides.harness
     trade_no, transaction_id = await sides.paid(tail=tail)
     pay = {"tractionNo": trade_no}
-    refund = await desk.refund(pay, refundAmount=40)
-    await desk.becomes("refund_order", "traction_no", refund["tractionNo"], partner_refund)
-    assert await desk.status("pay_order", "traction_no", transaction_id) == platform_pay
-    assert await desk.status("pay_order", "traction_no", trade_no) == platform_pay
-    rows = await desk.shop.sql(
+    refund = await harness.refund(pay, refundAmount=40)
+    await harness.becomes("refund_order", "traction_no", refund["tractionNo"], partner_refund)
+    assert await harness.status("pay_order", "traction_no", transaction_id) == platform_pay
+    assert await harness.status("pay_order", "traction_no", trade_no) == platform_pay
+    rows = await harness.payserver.sql(
         "SELECT status, amount_micros FROM refund_order WHERE client_refund_no = :number",
         number=refund["tractionNo"],  # refundTradeNo is the partner's tractionNo
     )
@@ -150,22 +152,22 @@ async def test_a_refund_ends_alike_on_both_sides(
 
 
 async def test_when_no_notice_comes_the_partner_asks(sides: Sides) -> None:
-    await sides.desk.domain(pb.ROLE_PLATFORM, sides.platform.merchant_uuid, paid_url="")
+    await sides.harness.domain(pb.ROLE_PLATFORM, sides.platform.merchant_uuid, paid_url="")
     trade_no, transaction_id = await sides.paid()
     assert await sides.notices(transaction_id) == []
-    assert await sides.desk.status("dingdang_trade", "trade_no", trade_no) == "success"
+    assert await sides.harness.status("dingdang_trade", "trade_no", trade_no) == "success"
 
 
 async def test_a_pay_that_fails_at_the_platform_fails_here(sides: Sides) -> None:
     trade_no = await sides.order()
     asked = by_code(sides.platform, "1003", clientPayNo=trade_no, payAmount=100)
-    await sides.desk.shop.post("pay", asked)
-    await sides.desk.becomes("pay_order", "traction_no", trade_no, "payFailed")
+    await sides.harness.payserver.post("pay", asked)
+    await sides.harness.becomes("pay_order", "traction_no", trade_no, "payFailed")
 
 
 # ---------------------------------------------------------------- the platform
 async def asked(sides: Sides, path: str, **given: Any) -> tuple[int, Any]:
-    return await sides.desk.skill(f"/paycgi/{path}", given)
+    return await sides.harness.skill(f"/paycgi/{path}", given)
 
 
 async def test_the_platform_tells_how_an_order_stands(sides: Sides) -> None:
@@ -182,9 +184,9 @@ async def test_the_platform_tells_how_an_order_stands(sides: Sides) -> None:
 async def test_the_later_name_of_a_domain_is_answered_with(sides: Sides) -> None:
     paid = await sides.user_pays(number("t"))
     raw = encoded({"skillId": DOMAIN, "tradeNo": paid["clientPayNo"], "nonceStr": number("n")})
-    stamp = tsk_hmac.stamp(sides.desk.shop.pay.app.clock.now())
+    stamp = tsk_hmac.stamp(sides.harness.payserver.pay.app.clock.now())
     header = tsk_hmac.header(SKILL_SECRET, stamp, raw)
-    _, answer = await sides.desk.send("/paycgi/orderquery", raw, header)
+    _, answer = await sides.harness.send("/paycgi/orderquery", raw, header)
     assert answer["skillId"] == DOMAIN
     assert "domainId" not in answer
 
@@ -210,7 +212,7 @@ async def test_refused_refunds_say_why_and_move_nothing(sides: Sides) -> None:
     for text, changed in refused.items():
         answer = (await asked(sides, "refund", **(good | changed)))[1]
         assert answer == {"retCode": "FAIL", "retMsg": text}
-    assert await sides.desk.status("pay_order", "traction_no", paid["tractionNo"]) == "payed"
+    assert await sides.harness.status("pay_order", "traction_no", paid["tractionNo"]) == "payed"
 
 
 async def test_a_refund_comes_once_however_often_it_is_asked_for(sides: Sides) -> None:
@@ -234,9 +236,9 @@ async def test_a_refund_comes_once_however_often_it_is_asked_for(sides: Sides) -
 
 
 async def test_refunds_of_others_are_like_none(sides: Sides) -> None:
-    stranger = await sides.desk.shop.component_mode()
-    pay = await sides.desk.paid(stranger, payAmount=100)
-    refund = await sides.desk.refund(pay)
+    stranger = await sides.harness.payserver.component_mode()
+    pay = await sides.harness.paid(stranger, payAmount=100)
+    refund = await sides.harness.refund(pay)
     for path, given in (
         ("orderquery", {"transactionId": pay["tractionNo"]}),
         ("orderquery", {"tradeNo": pay["clientPayNo"]}),
@@ -260,7 +262,7 @@ PATHS = (
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_wrong_proof_is_fail_and_nothing_more(sides: Sides, path: str) -> None:
-    now = sides.desk.shop.pay.app.clock.now()
+    now = sides.harness.payserver.pay.app.clock.now()
     raw = encoded({"domainId": DOMAIN, "nonceStr": number("n"), "tradeNo": "t"})
     stamp = tsk_hmac.stamp(now)
     right = tsk_hmac.header(SKILL_SECRET, stamp, raw)
@@ -276,20 +278,20 @@ async def test_a_wrong_proof_is_fail_and_nothing_more(sides: Sides, path: str) -
         tsk_hmac.header(SKILL_SECRET, "yesterday", raw),
     ]
     for header in wrong:
-        assert await sides.desk.send(path, raw, header) == FAIL_SIGN
+        assert await sides.harness.send(path, raw, header) == FAIL_SIGN
     for late_s in (181, -200):  # a moment ahead comes nearer while the call is under way
-        assert await sides.desk.skill(path, {"tradeNo": "t"}, late_s=late_s) == FAIL_SIGN
+        assert await sides.harness.skill(path, {"tradeNo": "t"}, late_s=late_s) == FAIL_SIGN
     stranger = {"domainId": "9999", "tradeNo": "t"}
-    assert await sides.desk.skill(path, stranger) == FAIL_SIGN
+    assert await sides.harness.skill(path, stranger) == FAIL_SIGN
     for garbage in (b"", b"[]", b"{", b"\xff"):
         signed = tsk_hmac.header(SKILL_SECRET, stamp, garbage)
-        assert await sides.desk.send(path, garbage, signed) == FAIL_SIGN
+        assert await sides.harness.send(path, garbage, signed) == FAIL_SIGN
 
 
 async def test_a_secret_may_be_replaced_without_a_gap(sides: Sides) -> None:
     paid = await sides.user_pays(number("t"))
     members = {"tradeNo": paid["clientPayNo"]}
-    _, answer = await sides.desk.skill("/paycgi/orderquery", members, secret="older-secret")
+    _, answer = await sides.harness.skill("/paycgi/orderquery", members, secret="older-secret")
     assert answer["retCode"] == "SUCCESS"
 
 
@@ -313,7 +315,7 @@ async def test_a_domain_that_moved_to_rsa_is_verified_with_its_public_key(
     ).decode()
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     monkeypatch.setenv("SHOUDAN_SECRET_RSA", key.public_key().public_bytes(encoding, form).decode())
-    await sides.desk.domain(
+    await sides.harness.domain(
         pb.ROLE_PLATFORM,
         sides.platform.merchant_uuid,
         domain_id="rsa",
@@ -323,17 +325,17 @@ async def test_a_domain_that_moved_to_rsa_is_verified_with_its_public_key(
     )
     paid = await sides.user_pays(number("t"))
     raw = encoded({"domainId": "rsa", "nonceStr": number("n"), "tradeNo": paid["clientPayNo"]})
-    stamp = tsk_hmac.stamp(sides.desk.shop.pay.app.clock.now())
+    stamp = tsk_hmac.stamp(sides.harness.payserver.pay.app.clock.now())
     header = tsk_rsa2.header(private, stamp, raw)
-    assert (await sides.desk.send("/paycgi/orderquery", raw, header))[1]["retCode"] == "SUCCESS"
+    assert (await sides.harness.send("/paycgi/orderquery", raw, header))[1]["retCode"] == "SUCCESS"
     hmac_header = tsk_hmac.header(SKILL_SECRET, stamp, raw)
-    assert await sides.desk.send("/paycgi/orderquery", raw, hmac_header) == FAIL_SIGN
+    assert await sides.harness.send("/paycgi/orderquery", raw, hmac_header) == FAIL_SIGN
 
 
 # ---------------------------------------------------------------- the partner
 async def paid_notice(sides: Sides, trade_no: str, **given: Any) -> tuple[int, Any]:
     members = {"transactionId": "DD1", "tradeNo": trade_no, "totalAmt": 100, **given}
-    return await sides.desk.skill("/dingdang/pay/notify", members)
+    return await sides.harness.skill("/dingdang/pay/notify", members)
 
 
 async def test_wrong_paid_notices_move_nothing(sides: Sides) -> None:
@@ -347,15 +349,15 @@ async def test_wrong_paid_notices_move_nothing(sides: Sides) -> None:
     for text, changed in wrong.items():
         answer = (await paid_notice(sides, trade_no, **changed))[1]
         assert answer == {"retCode": "FAIL", "retMsg": text}
-    assert await sides.desk.status("pay_order", "traction_no", trade_no) == "paying"
+    assert await sides.harness.status("pay_order", "traction_no", trade_no) == "paying"
 
 
 async def test_duplicates_are_answered_success_with_one_effect(sides: Sides) -> None:
     trade_no = await sides.order()
     answers = await asyncio.gather(*(paid_notice(sides, trade_no) for _ in range(10)))
     assert {answer["retCode"] for _, answer in answers} == {"SUCCESS"}
-    assert await sides.desk.status("pay_order", "traction_no", trade_no) == "payed"
-    moved = await sides.desk.shop.sql(
+    assert await sides.harness.status("pay_order", "traction_no", trade_no) == "payed"
+    moved = await sides.harness.payserver.sql(
         "SELECT count(*) FROM trade_record WHERE traction_no = :number AND status = 'payed'",
         number=trade_no,
     )
@@ -367,9 +369,9 @@ async def test_duplicates_are_answered_success_with_one_effect(sides: Sides) -> 
 # ---------------------------------------------------------------- notices
 async def listening(sides: Sides, receiver: Partner) -> tuple[Mode, str]:
     """A merchant whose domain is told at the receiver."""
-    mode, domain = await sides.desk.shop.component_mode(), number("d")
+    mode, domain = await sides.harness.payserver.component_mode(), number("d")
     urls = {"paid_url": receiver.url, "refunded_url": receiver.url}
-    await sides.desk.domain(pb.ROLE_PLATFORM, mode.merchant_uuid, domain_id=domain, **urls)
+    await sides.harness.domain(pb.ROLE_PLATFORM, mode.merchant_uuid, domain_id=domain, **urls)
     return mode, domain
 
 
@@ -378,7 +380,7 @@ async def test_a_notice_is_repeated_until_it_is_acknowledged(
 ) -> None:
     receiver.answers = [500, {"retCode": "FAIL", "retMsg": "later"}]
     mode, domain = await listening(sides, receiver)
-    pay = await sides.desk.paid(mode, payAmount=100)
+    pay = await sides.harness.paid(mode, payAmount=100)
 
     async def done() -> bool:
         rows = await sides.notices(pay["tractionNo"])
@@ -392,7 +394,7 @@ async def test_a_notice_is_repeated_until_it_is_acknowledged(
         given = tsk_hmac.read(header)
         assert given is not None
         assert tsk_hmac.right(given, SKILL_SECRET, raw)
-    listed = await sides.desk.platform.ListNotices(pb.ListNoticesRequest(domain_id=domain))
+    listed = await sides.harness.platform.ListNotices(pb.ListNoticesRequest(domain_id=domain))
     assert [one.status for one in listed.notices] == ["done"]
 
 
@@ -401,7 +403,7 @@ async def test_a_notice_nobody_takes_is_given_up_and_listed(
 ) -> None:
     receiver.answers = [500] * 10
     mode, _ = await listening(sides, receiver)
-    pay = await sides.desk.paid(mode, payAmount=100)
+    pay = await sides.harness.paid(mode, payAmount=100)
 
     async def given_up() -> bool:
         rows = await sides.notices(pay["tractionNo"])
@@ -415,8 +417,8 @@ async def test_a_refund_is_told_when_it_has_ended_and_not_before(
     sides: Sides, receiver: Partner
 ) -> None:
     mode, domain = await listening(sides, receiver)
-    pay = await sides.desk.paid(mode, payAmount=100)
-    refund = await sides.desk.refund(pay, refundAmount=30)
+    pay = await sides.harness.paid(mode, payAmount=100)
+    refund = await sides.harness.refund(pay, refundAmount=30)
 
     async def told() -> bool:
         return len(receiver.seen) == 2
@@ -439,7 +441,7 @@ async def test_a_refund_is_told_when_it_has_ended_and_not_before(
 
 async def asking(sides: Sides, domain_id: str, secret_name: str) -> Callable[[str], Awaitable[Any]]:
     """A domain of the platform with this named secret, and a call of its partner signed with a key."""
-    await sides.desk.domain(
+    await sides.harness.domain(
         pb.ROLE_PLATFORM,
         sides.platform.merchant_uuid,
         domain_id=domain_id,
@@ -450,13 +452,13 @@ async def asking(sides: Sides, domain_id: str, secret_name: str) -> Callable[[st
 
     async def answer(secret: str) -> Any:
         members = {"domainId": domain_id, "tradeNo": paid["clientPayNo"]}
-        return await sides.desk.skill("/paycgi/orderquery", members, secret=secret)
+        return await sides.harness.skill("/paycgi/orderquery", members, secret=secret)
 
     return answer
 
 
 async def test_a_stored_secret_of_a_domain_signs_until_it_is_revoked(sides: Sides) -> None:
-    stored = Stored(sides.desk.shop.pay.port)
+    stored = Stored(sides.harness.payserver.pay.port)
     answer = await asking(sides, "stored", "nowhere")
     made = await stored.issue("dingdang", "platform/stored")
     new = await stored.rotate("dingdang", "platform/stored")
@@ -468,7 +470,7 @@ async def test_a_stored_secret_of_a_domain_signs_until_it_is_revoked(sides: Side
 
 
 async def test_a_domain_without_a_named_secret_takes_its_stored_one_alone(sides: Sides) -> None:
-    stored = Stored(sides.desk.shop.pay.port)
+    stored = Stored(sides.harness.payserver.pay.port)
     answer = await asking(sides, "unnamed", "")
     for none_of_it in ("", SKILL_SECRET):
         assert await answer(none_of_it) == FAIL_SIGN

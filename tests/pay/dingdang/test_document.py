@@ -9,40 +9,42 @@ import pytest
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_pay.dingdang.protocol import DingdangAnswer
 from shoudan_pay.payserver.store.modes import Mode
-from tests.pay.payserver.shop import by_code, number
-from tests.pay.platforms.desk import DOMAIN, Desk
+from tests.pay.payserver.harness import by_code, number
+from tests.pay.platforms.harness import DOMAIN, PlatformsHarness
 
 
 @pytest.fixture
-async def platform(desk: Desk) -> Mode:
+async def platform(harness: PlatformsHarness) -> Mode:
     """A mode of a merchant of the platform that we play."""
-    mode = await desk.shop.component_mode()
-    await desk.domain(pb.ROLE_PLATFORM, mode.merchant_uuid)
+    mode = await harness.payserver.component_mode()
+    await harness.domain(pb.ROLE_PLATFORM, mode.merchant_uuid)
     return mode
 
 
-async def pays(platform: Mode, desk: Desk, trade_no: str) -> dict[str, Any]:
+async def pays(platform: Mode, harness: PlatformsHarness, trade_no: str) -> dict[str, Any]:
     """A user pays the order at the platform."""
     wish = by_code(platform, "0000", clientPayNo=trade_no, payAmount=100)
-    _, answer = await desk.shop.post("pay", wish)
+    _, answer = await harness.payserver.post("pay", wish)
     return dict(answer["data"])
 
 
-async def asked(desk: Desk, path: str, **given: Any) -> tuple[int, Any]:
-    return await desk.skill(f"/paycgi/{path}", given)
+async def asked(harness: PlatformsHarness, path: str, **given: Any) -> tuple[int, Any]:
+    return await harness.skill(f"/paycgi/{path}", given)
 
 
-async def notices(desk: Desk, traction_no: str) -> list[Any]:
-    return await desk.shop.sql(
+async def notices(harness: PlatformsHarness, traction_no: str) -> list[Any]:
+    return await harness.payserver.sql(
         "SELECT kind FROM dingdang_notice WHERE traction_no = :number", number=traction_no
     )
 
 
-async def test_a_domain_under_two_names_that_differ_is_refused(platform: Mode, desk: Desk) -> None:
-    paid = await pays(platform, desk, number("t"))
+async def test_a_domain_under_two_names_that_differ_is_refused(
+    platform: Mode, harness: PlatformsHarness
+) -> None:
+    paid = await pays(platform, harness, number("t"))
     both = {"skillId": DOMAIN, "tradeNo": paid["clientPayNo"]}
-    assert (await asked(desk, "orderquery", **both))[1]["retCode"] == "SUCCESS"
-    _, answer = await asked(desk, "orderquery", **both | {"skillId": "another"})
+    assert (await asked(harness, "orderquery", **both))[1]["retCode"] == "SUCCESS"
+    _, answer = await asked(harness, "orderquery", **both | {"skillId": "another"})
     assert answer == {"retCode": "FAIL", "retMsg": "参数错误:domainId"}
 
 
@@ -58,9 +60,9 @@ def test_an_answer_may_name_the_domain_by_its_later_name() -> None:
     ("name", "most"), [("tradeNo", 32), ("refundTradeNo", 32), ("refundDesc", 64), ("nonceStr", 32)]
 )
 async def test_what_is_longer_than_documented_is_refused(
-    platform: Mode, desk: Desk, name: str, most: int
+    platform: Mode, harness: PlatformsHarness, name: str, most: int
 ) -> None:
-    paid = await pays(platform, desk, number("t").rjust(32, "x"))
+    paid = await pays(platform, harness, number("t").rjust(32, "x"))
     good: dict[str, Any] = {
         "tradeNo": paid["clientPayNo"],
         "refundTradeNo": number("r").rjust(32, "x"),
@@ -69,18 +71,18 @@ async def test_what_is_longer_than_documented_is_refused(
         "totalAmt": 100,
         "refundAmt": 40,
     }
-    _, answer = await asked(desk, "refund", **good | {name: "y" * (most + 1)})
+    _, answer = await asked(harness, "refund", **good | {name: "y" * (most + 1)})
     assert answer == {"retCode": "FAIL", "retMsg": f"参数错误:{name}"}
     good["nonceStr"] = number("n").rjust(32, "x")
-    assert (await asked(desk, "refund", **good))[1]["retCode"] == "SUCCESS"
+    assert (await asked(harness, "refund", **good))[1]["retCode"] == "SUCCESS"
 
 
 async def test_a_number_this_protocol_cannot_carry_is_neither_found_nor_told(
-    platform: Mode, desk: Desk
+    platform: Mode, harness: PlatformsHarness
 ) -> None:
-    long = await pays(platform, desk, number("t").rjust(33, "x"))
-    short = await pays(platform, desk, number("t").rjust(32, "x"))
-    assert await notices(desk, long["tractionNo"]) == []
-    assert await notices(desk, short["tractionNo"]) == [("paid",)]
-    _, answer = await asked(desk, "orderquery", transactionId=long["tractionNo"])
+    long = await pays(platform, harness, number("t").rjust(33, "x"))
+    short = await pays(platform, harness, number("t").rjust(32, "x"))
+    assert await notices(harness, long["tractionNo"]) == []
+    assert await notices(harness, short["tractionNo"]) == [("paid",)]
+    _, answer = await asked(harness, "orderquery", transactionId=long["tractionNo"])
     assert answer == {"retCode": "FAIL", "retMsg": "订单不存在"}

@@ -12,7 +12,7 @@ from shoudan.core.v1 import proposal_service_pb2 as pb
 from shoudan.pay.v1 import ledger_service_pb2 as ledger
 from shoudan_kit.rpc.rights import FINANCE_CHECKER, FINANCE_MAKER
 from tests.credentials import metadata_as
-from tests.pay.ledger.bank import Bank, told
+from tests.pay.ledger.harness import LedgerHarness, told
 
 SYSTEM = "office"
 SETTINGS = {"system_id": SYSTEM, "two_persons": "on"}
@@ -21,9 +21,9 @@ LEDGER = "shoudan.pay.v1.LedgerService"
 
 @dataclass
 class Office:
-    """The service, and its proposals as operators call them; `bank` is called without a token."""
+    """The service, and its proposals as operators call them; `harness` is called without a token."""
 
-    bank: Bank
+    harness: LedgerHarness
     stub: Any
 
     async def propose(

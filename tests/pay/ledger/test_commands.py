@@ -16,15 +16,15 @@ from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_pay.commands import account, ledger
 from shoudan_pay.ledger.statements import Keys
-from tests.pay.ledger.bank import YUAN, Bank, posting
-from tests.pay.ledger.vault import Turnable, opened
+from tests.pay.ledger.harness import YUAN, LedgerHarness, posting
+from tests.pay.ledger.signing import Turnable, opened
 
 Run = Callable[..., Awaitable[Result]]
 
 
-def runner(bank: Bank, app: Any) -> Run:
+def runner(harness: LedgerHarness, app: Any) -> Run:
     """`await run("verify")`: the command in a thread of its own, against the running service."""
-    target = f"127.0.0.1:{bank.process.port}"
+    target = f"127.0.0.1:{harness.process.port}"
     environ = {"SHOUDAN_PAY_TARGET": target, "COLUMNS": "200", "TERM": "dumb"}
 
     async def run(*words: str) -> Result:
@@ -33,8 +33,8 @@ def runner(bank: Bank, app: Any) -> Run:
     return run
 
 
-async def test_an_operator_makes_fills_empties_and_locks_an_account(bank: Bank) -> None:
-    run = runner(bank, account)
+async def test_an_operator_makes_fills_empties_and_locks_an_account(harness: LedgerHarness) -> None:
+    run = runner(harness, account)
     of = ("ops", "-", "7")
     assert "made: account" in (await run("create", *of, "--name", "seven")).output
     assert "existed" in (await run("create", *of)).output
@@ -51,9 +51,9 @@ async def test_an_operator_makes_fills_empties_and_locks_an_account(bank: Bank) 
     assert (await run("add", *of, "1.234567", "a3")).exit_code == 2
 
 
-async def test_the_ledger_is_looked_into(bank: Bank) -> None:
-    run = runner(bank, ledger)
-    key = await bank.account(12 * YUAN, ident="look", groups="-")
+async def test_the_ledger_is_looked_into(harness: LedgerHarness) -> None:
+    run = runner(harness, ledger)
+    key = await harness.account(12 * YUAN, ident="look", groups="-")
     assert "12 元 after 1 records" in (await run("balance", "look", "-", key.eid)).output
     past = await run("balance", "look", "-", key.eid, "--at", "2020-01-01 00:00:00")
     assert "0 元 after 0 records" in past.output
@@ -65,13 +65,15 @@ async def test_the_ledger_is_looked_into(bank: Bank) -> None:
     assert "add" in (await run("records", "look", "-", key.eid)).output
 
 
-async def test_verify_ends_with_1_and_the_first_broken_row_on_damage(bank: Bank) -> None:
-    run = runner(bank, ledger)
-    key = await bank.account(ident="hurt")
-    made = [await bank.post(posting(key, YUAN)) for _ in range(3)]
+async def test_verify_ends_with_1_and_the_first_broken_row_on_damage(
+    harness: LedgerHarness,
+) -> None:
+    run = runner(harness, ledger)
+    key = await harness.account(ident="hurt")
+    made = [await harness.post(posting(key, YUAN)) for _ in range(3)]
     whole = await run("verify", "--ident", "hurt")
     assert (whole.exit_code, "3 records: all hold" in whole.output) == (0, True)
-    owner = Database(bank.urls.owner)
+    owner = Database(harness.urls.owner)
     sql = text("UPDATE account_record SET memo = 'x' WHERE record_id = :id")
     async with owner.begin() as db:
         await db.execute(sql, {"id": made[1].record.record_id})
@@ -87,17 +89,17 @@ async def test_an_auditor_proves_the_ledger_by_statements_and_keys_of_his_own(
     base = Turnable(await new_database("pay"), postgres)
     folder, mine = tmp_path / "statements", tmp_path / "mine"
     folder.mkdir()
-    async with opened(base, folder, day=-1) as vault:
-        run = runner(vault, ledger)
-        key = await vault.chain()
+    async with opened(base, folder, day=-1) as signing:
+        run = runner(signing, ledger)
+        key = await signing.chain()
         assert "signed: statement 1" in (await run("seal")).output
         assert "was there before: statement 1" in (await run("seal")).output
         (tmp_path / "keys").write_text((await run("keys")).output)
         shutil.copytree(folder, mine)
-    async with opened(base, folder) as vault:
-        run = runner(vault, ledger)
+    async with opened(base, folder) as signing:
+        run = runner(signing, ledger)
         against = ["verify", "--against", str(mine), "--keys", str(tmp_path / "keys")]
-        await vault.chain(2)
+        await signing.chain(2)
         shown = await run(*against)
         assert (
             shown.exit_code,
@@ -106,10 +108,10 @@ async def test_an_auditor_proves_the_ledger_by_statements_and_keys_of_his_own(
         assert "2 records since statement 1: all hold" in (await run("verify")).output
         assert "3 accounts, 7 records: all hold" in (await run(*against, "--full")).output
         # The folder of the service is rewritten together with the ledger: his own copy is not.
-        await vault.rewrite(key, 2, 9 * YUAN)
-        for one in vault.files() + vault.logs():
+        await signing.rewrite(key, 2, 9 * YUAN)
+        for one in signing.files() + signing.logs():
             one.unlink()
-        await vault.run("DELETE FROM ledger_statement")
+        await signing.run("DELETE FROM ledger_statement")
         assert (await run("verify", "--full")).exit_code == 0
         hurt = await run(*against)
         assert (hurt.exit_code, "micros, the statement 5000000" in hurt.output) == (1, True)
@@ -121,8 +123,10 @@ async def test_an_auditor_proves_the_ledger_by_statements_and_keys_of_his_own(
         assert (stranger.exit_code, "a key that is not known" in stranger.output) == (1, True)
 
 
-async def test_what_is_no_statement_is_a_plain_refusal(bank: Bank, tmp_path: Path) -> None:
-    run = runner(bank, ledger)
+async def test_what_is_no_statement_is_a_plain_refusal(
+    harness: LedgerHarness, tmp_path: Path
+) -> None:
+    run = runner(harness, ledger)
     (tmp_path / "keys").write_text("\n".join(Keys("a key").lines))
     known = ("--keys", str(tmp_path / "keys"))
     assert (await run("verify", "--against", str(tmp_path / "none"), *known)).exit_code == 2

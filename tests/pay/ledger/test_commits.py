@@ -22,15 +22,15 @@ from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_pay.app import SERVICE
 from shoudan_pay.ledger import events
-from tests.pay.ledger.bank import YUAN, Bank, deduct, posting, reason, refusal_of, told
+from tests.pay.ledger.harness import YUAN, LedgerHarness, deduct, posting, reason, refusal_of, told
 from tests.pay.ledger.invariants import broken
 from tests.poll import eventually
 
 
 @pytest.fixture
-async def owner(bank: Bank) -> AsyncIterator[Database]:
+async def owner(harness: LedgerHarness) -> AsyncIterator[Database]:
     """Somebody who may do what the service may not."""
-    database = Database(bank.urls.owner)
+    database = Database(harness.urls.owner)
     yield database
     await database.dispose()
 
@@ -50,36 +50,36 @@ async def test_the_revisions_make_the_tables_declared(
 @pytest.mark.parametrize("table", ["account_record", "package_record"])
 @pytest.mark.parametrize("change", ["DELETE FROM {}", "UPDATE {} SET memo = ''", "TRUNCATE {}"])
 async def test_the_service_itself_cannot_change_a_record(
-    bank: Bank, table: str, change: str
+    harness: LedgerHarness, table: str, change: str
 ) -> None:
     with pytest.raises(ProgrammingError, match="permission denied"):
-        async with bank.process.app.db.begin() as db:
+        async with harness.process.app.db.begin() as db:
             await db.execute(text(change.format(table)))
 
 
-async def statements(bank: Bank, groups: list[list[pb.Posting]]) -> int:
+async def statements(harness: LedgerHarness, groups: list[list[pb.Posting]]) -> int:
     """How many statements these groups cost."""
     seen: list[str] = []
     with watched(seen.append):
-        await bank.groups(*groups)
+        await harness.groups(*groups)
     # The relay works in the background; its statements know no accounts and make no events.
     return sum("account_" in sql or "INTO event" in sql for sql in seen)
 
 
-async def test_a_thousand_postings_cost_as_many_statements_as_one(bank: Bank) -> None:
-    key = await bank.account(1000 * YUAN)
-    keys = [await bank.account(1000 * YUAN) for _ in range(10)]
-    one = await statements(bank, [[deduct(key, 10)]])
-    many = await statements(bank, [[deduct(k, 10)] for k in keys for _ in range(100)])
+async def test_a_thousand_postings_cost_as_many_statements_as_one(harness: LedgerHarness) -> None:
+    key = await harness.account(1000 * YUAN)
+    keys = [await harness.account(1000 * YUAN) for _ in range(10)]
+    one = await statements(harness, [[deduct(key, 10)]])
+    many = await statements(harness, [[deduct(k, 10)] for k in keys for _ in range(100)])
     assert (one, many) == (5, 5)
 
 
 async def test_no_group_commit_reads_the_records_one_after_the_other(
-    bank: Bank, owner: Database
+    harness: LedgerHarness, owner: Database
 ) -> None:
     scans = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'account_record'"
-    key = await bank.account(1000 * YUAN)
-    await bank.groups(*[[deduct(key, 10)] for _ in range(500)])
+    key = await harness.account(1000 * YUAN)
+    await harness.groups(*[[deduct(key, 10)] for _ in range(500)])
     plan = """EXPLAIN SELECT record_id FROM account_record
         WHERE trade_no = 'x' AND account_id = 1 AND trade_type = 1 AND change_type = 1"""
     async with owner.begin() as db:
@@ -90,13 +90,13 @@ async def test_no_group_commit_reads_the_records_one_after_the_other(
 
 
 async def test_postings_of_persons_share_a_commit_and_each_leaves_its_row(
-    bank: Bank, owner: Database
+    harness: LedgerHarness, owner: Database
 ) -> None:
-    key = await bank.account(39 * YUAN)
+    key = await harness.account(39 * YUAN)
     wanted = [deduct(key, YUAN, f"person-{key.eid}-{n:02d}") for n in range(40)]
     seen: list[str] = []
     with watched(seen.append):
-        answers = await asyncio.gather(*map(bank.post, wanted), return_exceptions=True)
+        answers = await asyncio.gather(*map(harness.post, wanted), return_exceptions=True)
     commits = sum("INTO account_record" in sql for sql in seen)
     rows_of_calls = sum("INTO audit_log (" in sql for sql in seen)
     assert max(commits, rows_of_calls) <= 20  # by when they arrive, about 6 for 40 calls
@@ -109,18 +109,18 @@ async def test_postings_of_persons_share_a_commit_and_each_leaves_its_row(
     ]
 
 
-async def test_a_poisoned_group_fails_alone(bank: Bank, owner: Database) -> None:
+async def test_a_poisoned_group_fails_alone(harness: LedgerHarness, owner: Database) -> None:
     poison = """CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN IF NEW.memo = 'poison' THEN RAISE EXCEPTION 'poisoned'; END IF; RETURN NEW; END $$"""
     trigger = """CREATE TRIGGER poison BEFORE INSERT ON account_record
         FOR EACH ROW EXECUTE FUNCTION poison()"""
-    key = await bank.account(100 * YUAN)
+    key = await harness.account(100 * YUAN)
     async with owner.begin() as db:
         await db.execute(text(poison))
         await db.execute(text(trigger))
     try:
         asked = [[deduct(key, YUAN, memo="poison" if n == 5 else "")] for n in range(12)]
-        results = await bank.groups(*asked)
+        results = await harness.groups(*asked)
     finally:
         async with owner.begin() as db:
             await db.execute(text("DROP TRIGGER poison ON account_record"))
@@ -128,26 +128,30 @@ async def test_a_poisoned_group_fails_alone(bank: Bank, owner: Database) -> None
     assert reason(results[5]) == "POSTING_FAILED"
     assert "poisoned" not in str(results[5].metadata)
     assert [r.records[0].seq for n, r in enumerate(results) if n != 5] == list(range(2, 13))
-    (again,) = await bank.groups(asked[5])
+    (again,) = await harness.groups(asked[5])
     assert again.records[0].balance_micros == 88 * YUAN
 
 
 async def test_postings_without_turn_on_the_same_accounts_never_deadlock(
-    bank: Bank, owner: Database
+    harness: LedgerHarness, owner: Database
 ) -> None:
-    keys = [await bank.account(1000 * YUAN) for _ in range(6)]
-    asked = [bank.groups([deduct(keys[(n * k) % 6], YUAN) for k in (1, 2, 5)]) for n in range(60)]
+    keys = [await harness.account(1000 * YUAN) for _ in range(6)]
+    asked = [
+        harness.groups([deduct(keys[(n * k) % 6], YUAN) for k in (1, 2, 5)]) for n in range(60)
+    ]
     for (result,) in await asyncio.gather(*asked):
         assert len(result.records) == 3
-    assert sum([await bank.balance(key) for key in keys]) == 6000 * YUAN - 180 * YUAN
+    assert sum([await harness.balance(key) for key in keys]) == 6000 * YUAN - 180 * YUAN
     assert await broken(owner) == {}
 
 
-async def test_accounts_are_made_once_however_often_they_are_asked_for(bank: Bank) -> None:
+async def test_accounts_are_made_once_however_often_they_are_asked_for(
+    harness: LedgerHarness,
+) -> None:
     key = pb.AccountKey(ident="race", groups="down_channel", eid="1")
     item = pb.CreateAccountsRequest.Item(key=key, name="x", credit_micros=5 * YUAN)
     request = pb.CreateAccountsRequest(items=[item, item])
-    answers = await asyncio.gather(*[bank.stub.CreateAccounts(request) for _ in range(8)])
+    answers = await asyncio.gather(*[harness.stub.CreateAccounts(request) for _ in range(8)])
     results = [one for answer in answers for one in answer.results]
     assert len({one.account.account_id for one in results}) == 1
     assert [one.existed for one in results].count(False) == 1
@@ -157,44 +161,44 @@ async def test_accounts_are_made_once_however_often_they_are_asked_for(bank: Ban
         pb.CreateAccountsRequest.Item(key=pb.AccountKey(ident="race"), name="x"),
         pb.CreateAccountsRequest.Item(key=key, credit_micros=-10),
     ]
-    refused = await bank.stub.CreateAccounts(pb.CreateAccountsRequest(items=[*bad, item]))
+    refused = await harness.stub.CreateAccounts(pb.CreateAccountsRequest(items=[*bad, item]))
     assert [one.WhichOneof("outcome") for one in refused.results] == ["refusal"] * 3 + ["account"]
 
 
-async def test_accounts_are_listed_by_what_is_asked(bank: Bank) -> None:
+async def test_accounts_are_listed_by_what_is_asked(harness: LedgerHarness) -> None:
     for n in range(3):
-        await bank.account(groups=f"up_{n}", ident="listed")
+        await harness.account(groups=f"up_{n}", ident="listed")
     ask = pb.ListAccountsRequest(ident="listed", groups_prefix="up_", page_size=2)
-    first = await told(bank.stub.ListAccounts(ask))
+    first = await told(harness.stub.ListAccounts(ask))
     assert (first.count, [a.key.groups for a in first.accounts]) == (3, ["up_0", "up_1"])
     ask.page_token = first.next_page_token
-    second = await told(bank.stub.ListAccounts(ask))
+    second = await told(harness.stub.ListAccounts(ask))
     assert [a.key.groups for a in second.accounts] == ["up_2"]
     assert not second.next_page_token
     one = first.accounts[0].key
-    await told(bank.stub.UpdateAccount(pb.UpdateAccountRequest(key=one, locked=True)))
+    await told(harness.stub.UpdateAccount(pb.UpdateAccountRequest(key=one, locked=True)))
     locked = pb.ListAccountsRequest(ident="listed", status=1)
-    assert [a.key for a in (await told(bank.stub.ListAccounts(locked))).accounts] == [one]
+    assert [a.key for a in (await told(harness.stub.ListAccounts(locked))).accounts] == [one]
 
 
 async def test_a_balance_running_low_is_told_once_until_it_has_recovered(
-    bank: Bank, owner: Database
+    harness: LedgerHarness, owner: Database
 ) -> None:
-    key = await bank.account(100 * YUAN)
+    key = await harness.account(100 * YUAN)
     limits = {"threshold_micros": 50 * YUAN, "hysteresis_micros": 10 * YUAN}
-    made = await told(bank.stub.SetAlert(pb.SetAlertRequest(key=key, **limits)))
+    made = await told(harness.stub.SetAlert(pb.SetAlertRequest(key=key, **limits)))
     assert list(made.threshold_micros) == [50 * YUAN]
     for micros in (-60, 15, -10, 20, -30):  # 40 low, 55 quiet, 45 quiet, 65 recovered, 35 low
         kind = pb.CHANGE_TYPE_BALANCE_FLAT
-        await bank.post(posting(key, micros * YUAN, change_type=kind))
-    account = (await told(bank.stub.GetAccount(pb.GetAccountRequest(key=key)))).account
+        await harness.post(posting(key, micros * YUAN, change_type=kind))
+    account = (await told(harness.stub.GetAccount(pb.GetAccountRequest(key=key)))).account
     sql = """SELECT subject, body FROM event WHERE key = :key AND subject LIKE '%account.%'
         ORDER BY event_id"""
     found = await rows(owner, sql, key=str(account.account_id))
     assert [row.subject for row in found] == [events.LOW, events.RECOVERED, events.LOW]
     alert = events_pb2.BalanceAlert.FromString(found[-1].body)
     assert (alert.balance_micros, alert.threshold_micros) == (35 * YUAN, 50 * YUAN)
-    gone = await told(bank.stub.SetAlert(pb.SetAlertRequest(key=key, remove=True, **limits)))
+    gone = await told(harness.stub.SetAlert(pb.SetAlertRequest(key=key, remove=True, **limits)))
     assert not gone.threshold_micros
     sql = "SELECT before, after FROM audit_log WHERE action LIKE '%/SetAlert' ORDER BY id DESC LIMIT 2"
     with_one, without = {"thresholds_micros": [50 * YUAN]}, {"thresholds_micros": []}
@@ -202,11 +206,13 @@ async def test_a_balance_running_low_is_told_once_until_it_has_recovered(
     assert found == [(with_one, without), (without, with_one)]
 
 
-async def test_each_group_is_told_once_and_repeats_are_not(bank: Bank, owner: Database) -> None:
-    one, two = await bank.account(100 * YUAN), await bank.account(100 * YUAN)
+async def test_each_group_is_told_once_and_repeats_are_not(
+    harness: LedgerHarness, owner: Database
+) -> None:
+    one, two = await harness.account(100 * YUAN), await harness.account(100 * YUAN)
     group = [deduct(one, YUAN, "ev1"), deduct(two, YUAN, "ev1")]
-    await bank.groups(group, [deduct(one, YUAN, "ev2")])
-    await bank.groups(group)
+    await harness.groups(group, [deduct(one, YUAN, "ev2")])
+    await harness.groups(group)
     sql = "SELECT body FROM event WHERE subject = :subject"
     found = await rows(owner, sql, subject=events.POSTED)
     told = [g for row in found for g in events_pb2.PostedGroups.FromString(row.body).groups]
@@ -216,10 +222,12 @@ async def test_each_group_is_told_once_and_repeats_are_not(bank: Bank, owner: Da
     assert [group.trade_no for group in told].count("ev2") == 1
 
 
-async def test_many_groups_are_told_in_bounded_messages(bank: Bank, owner: Database) -> None:
-    key = await bank.account(100 * YUAN)
+async def test_many_groups_are_told_in_bounded_messages(
+    harness: LedgerHarness, owner: Database
+) -> None:
+    key = await harness.account(100 * YUAN)
     long = [deduct(key, 10, f"long{n}") for n in range(events.LINES_MAX + 1)]
-    await bank.groups(long, *[[deduct(key, 10, f"many{n}")] for n in range(events.LINES_MAX)])
+    await harness.groups(long, *[[deduct(key, 10, f"many{n}")] for n in range(events.LINES_MAX)])
     found = await rows(
         owner, "SELECT body FROM event WHERE subject = :subject", subject=events.POSTED
     )
@@ -231,11 +239,13 @@ async def test_many_groups_are_told_in_bounded_messages(bank: Bank, owner: Datab
     assert [number for number in told if number.startswith("long")] == ["long0", "long200"]
 
 
-async def test_the_history_of_a_trade_number_is_what_was_posted_under_it(bank: Bank) -> None:
-    one, two = await bank.account(100 * YUAN), await bank.account(100 * YUAN)
-    await bank.groups([deduct(one, YUAN, "hi1"), deduct(two, 2 * YUAN, "hi1")])
-    await bank.groups([deduct(one, YUAN, "hi2")])
-    async with aio.insecure_channel(f"127.0.0.1:{bank.process.port}") as channel:
+async def test_the_history_of_a_trade_number_is_what_was_posted_under_it(
+    harness: LedgerHarness,
+) -> None:
+    one, two = await harness.account(100 * YUAN), await harness.account(100 * YUAN)
+    await harness.groups([deduct(one, YUAN, "hi1"), deduct(two, 2 * YUAN, "hi1")])
+    await harness.groups([deduct(one, YUAN, "hi2")])
+    async with aio.insecure_channel(f"127.0.0.1:{harness.process.port}") as channel:
         stub: Any = operations_service_pb2_grpc.OperationsServiceStub(channel)
         request = operations_service_pb2.GetHistoryRequest(keys=["hi2", "hi1", "nobody"])
         answer = await stub.GetHistory(request)
@@ -247,21 +257,21 @@ async def test_the_history_of_a_trade_number_is_what_was_posted_under_it(bank: B
     assert [line.amount_micros for line in posted.lines] == [-YUAN, -2 * YUAN]
 
 
-async def test_too_much_at_once_is_refused_whole(bank: Bank) -> None:
-    key = await bank.account(YUAN)
-    refused = await refusal_of(bank.groups(*[[posting(key, 10)] for _ in range(1001)]))
+async def test_too_much_at_once_is_refused_whole(harness: LedgerHarness) -> None:
+    key = await harness.account(YUAN)
+    refused = await refusal_of(harness.groups(*[[posting(key, 10)] for _ in range(1001)]))
     assert reason(refused) == "FIELD_INVALID"
-    assert reason((await bank.groups([]))[0]) == "FIELD_INVALID"
+    assert reason((await harness.groups([]))[0]) == "FIELD_INVALID"
 
 
-async def test_the_database_may_come_and_go(bank: Bank, postgres: Any) -> None:
-    key = await bank.account(YUAN)
+async def test_the_database_may_come_and_go(harness: LedgerHarness, postgres: Any) -> None:
+    key = await harness.account(YUAN)
     await postgres.restart()
 
     async def posted() -> bool:
-        posting = bank.post(deduct(key, 10, "after"))
+        posting = harness.post(deduct(key, 10, "after"))
         [answer] = await asyncio.gather(posting, return_exceptions=True)
         return not isinstance(answer, Exception)
 
     await eventually(posted, 20, every_s=0.1)
-    assert await bank.balance(key) == YUAN - 10
+    assert await harness.balance(key) == YUAN - 10

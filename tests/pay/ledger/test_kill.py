@@ -13,7 +13,7 @@ from grpc import aio
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
-from tests.pay.ledger.bank import YUAN, deduct, posting, told
+from tests.pay.ledger.harness import YUAN, deduct, posting, told
 from tests.pay.ledger.invariants import broken
 from tests.pay.ledger.process import PayProcess
 from tests.poll import eventually

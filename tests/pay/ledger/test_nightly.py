@@ -21,7 +21,7 @@ from shoudan_pay.app import SERVICE
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import events
 from shoudan_pay.ledger.nightly import wait_s
-from tests.pay.ledger.bank import YUAN, Bank, settings
+from tests.pay.ledger.harness import YUAN, LedgerHarness, settings
 from tests.poll import eventually
 
 DUE = "UPDATE task SET next_execute_time = now() WHERE name = 'ledger.prove'"
@@ -82,9 +82,9 @@ async def test_every_night_the_ledger_is_proved_and_damage_is_told(
     process = await running(urls, "03:30")
     try:
         async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
-            bank = Bank(process, stubs.LedgerServiceStub(channel), urls)
-            key = await bank.account(100 * YUAN)
-            (record,) = await bank.records(key)
+            harness = LedgerHarness(process, stubs.LedgerServiceStub(channel), urls)
+            key = await harness.account(100 * YUAN)
+            (record,) = await harness.records(key)
         await eventually(lambda: _is(planned(owner), [("03:30", True)]), 10)
         await rows(owner, f"{DUE} RETURNING 1")
         await eventually(lambda: told(1.0), 10)
@@ -130,8 +130,8 @@ async def test_every_night_the_statement_is_signed_after_the_proof_and_only_if_i
     process = await running(urls, "03:30", tmp_path)
     try:
         async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
-            bank = Bank(process, stubs.LedgerServiceStub(channel), urls)
-            await bank.account(100 * YUAN)
+            harness = LedgerHarness(process, stubs.LedgerServiceStub(channel), urls)
+            await harness.account(100 * YUAN)
         await eventually(lambda: _is(planned(owner), [("03:30", True)]), 10)
         change = "UPDATE account_record SET memo = :memo RETURNING 1"
         await rows(owner, change, memo="other")

@@ -14,7 +14,7 @@ from shoudan.pay.v1.setup_service_pb2_grpc import SetupServiceStub
 from shoudan_kit.db.text_statements import watched
 from shoudan_kit.rpc.refusal import Refused
 from tests.audit_rows import last_change
-from tests.pay.ledger.bank import YUAN, Bank, told
+from tests.pay.ledger.harness import YUAN, LedgerHarness, told
 
 FEW, MANY = 2, 60
 
@@ -42,10 +42,10 @@ def setup(prefix: str, count: int, *, name: str = "a", locked: bool = False) -> 
     )
 
 
-async def applied(bank: Bank, request: Any) -> tuple[list[str], int]:
+async def applied(harness: LedgerHarness, request: Any) -> tuple[list[str], int]:
     """What changed, and how many statements it took."""
     seen: list[str] = []
-    async with aio.insecure_channel(f"127.0.0.1:{bank.process.port}") as channel:
+    async with aio.insecure_channel(f"127.0.0.1:{harness.process.port}") as channel:
         stub: Any = SetupServiceStub(channel)
         with watched(seen.append):
             answer = await told(stub.ApplySetup(request))
@@ -53,43 +53,47 @@ async def applied(bank: Bank, request: Any) -> tuple[list[str], int]:
     return list(answer.changes), sum(any(one in sql for one in ours) for sql in seen)
 
 
-async def test_a_setup_costs_as_many_statements_however_much_it_holds(bank: Bank) -> None:
+async def test_a_setup_costs_as_many_statements_however_much_it_holds(
+    harness: LedgerHarness,
+) -> None:
     for given in ({}, {"name": "b"}, {"locked": True}, {}, {"name": "b", "locked": True}):
         few, many = setup("f", FEW, **given), setup("m", MANY, **given)
-        changed, cost = await applied(bank, few)
-        changed_many, cost_many = await applied(bank, many)
+        changed, cost = await applied(harness, few)
+        changed_many, cost_many = await applied(harness, many)
         assert len(changed_many) * FEW == len(changed) * MANY
         assert len(changed) >= FEW
         assert cost_many == cost
-    again, _ = await applied(bank, setup("m", MANY, name="b", locked=True))
+    again, _ = await applied(harness, setup("m", MANY, name="b", locked=True))
     assert again == []
-    account = await bank.stub.GetAccount(ledger.GetAccountRequest(key=key("m59")))
+    account = await harness.stub.GetAccount(ledger.GetAccountRequest(key=key("m59")))
     assert (account.account.name, account.account.locked) == ("b", True)
     assert account.account.balance_micros == YUAN
 
 
-async def test_the_audit_log_has_what_accounts_and_templates_were(bank: Bank) -> None:
-    await applied(bank, setup("before", 1))
-    await applied(bank, setup("before", 1, name="b", locked=True))
-    before, after = await last_change(bank.process.app.db, "setup")
+async def test_the_audit_log_has_what_accounts_and_templates_were(harness: LedgerHarness) -> None:
+    await applied(harness, setup("before", 1))
+    await applied(harness, setup("before", 1, name="b", locked=True))
+    before, after = await last_change(harness.process.app.db, "setup")
     account, template = "account oms/down_channel/before0", "pay mode template before0"
     assert before == {account: {"name": "a", "locked": False}, template: {"name": "a"}}
     assert after == {account: {"name": "b", "locked": True}, template: {"name": "b"}}
 
 
-async def test_a_package_given_twice_is_made_once_and_one_of_nobody_undoes_all(bank: Bank) -> None:
+async def test_a_package_given_twice_is_made_once_and_one_of_nobody_undoes_all(
+    harness: LedgerHarness,
+) -> None:
     twice = pb.ApplySetupRequest(
         by="t",
         accounts=[pb.SetupAccount(key=key("x"))],
         packages=[package("x", "p"), package("x", "p")],
     )
-    changed, _ = await applied(bank, twice)
+    changed, _ = await applied(harness, twice)
     assert changed == ["account oms/down_channel/x: new", "package oms/down_channel/x/p: new"]
     nobody = pb.ApplySetupRequest(
         by="t", accounts=[pb.SetupAccount(key=key("y"))], packages=[package("z", "p")]
     )
     with pytest.raises(Refused) as refused:
-        await applied(bank, nobody)
+        await applied(harness, nobody)
     assert refused.value.reason == "ERROR_REASON_ACCOUNT_NOT_FOUND"
     with pytest.raises(Refused):
-        await told(bank.stub.GetAccount(ledger.GetAccountRequest(key=key("y"))))
+        await told(harness.stub.GetAccount(ledger.GetAccountRequest(key=key("y"))))

@@ -15,15 +15,15 @@ from shoudan_kit.config import Secret
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger.statement_files import read_file
 from shoudan_pay.ledger.statements import Keys, StatementInvalid
-from tests.pay.ledger.bank import reason, refusal_of, told
-from tests.pay.ledger.vault import Turnable, Vault, first_key, opened, sealed_yesterday
+from tests.pay.ledger.harness import reason, refusal_of, told
+from tests.pay.ledger.signing import SigningHarness, Turnable, first_key, opened, sealed_yesterday
 
 
 async def three_days(base: Turnable, folder: Path) -> None:
     for day in (-3, -2, -1):
-        async with opened(base, folder, day=day) as vault:
-            await vault.chain(1)
-            await vault.seal()
+        async with opened(base, folder, day=day) as signing:
+            await signing.chain(1)
+            await signing.seal()
 
 
 def listed(folder: Path) -> list[Path]:
@@ -110,23 +110,23 @@ async def test_what_was_done_to_the_statements_is_found_and_nothing_more_is_sign
 ) -> None:
     await three_days(base, folder)
     hurt(listed(folder))
-    async with opened(base, folder) as vault:
-        (found,) = await vault.findings()
+    async with opened(base, folder) as signing:
+        (found,) = await signing.findings()
         assert found.startswith("0/0: ")
         assert what in found
-        assert await vault.refused() == [found]
+        assert await signing.refused() == [found]
         # The way out of a person who has judged it: a new series, which admits that it is one.
-        made = await vault.seal(restart=True)
-        assert (made.number, vault.kept().statement.restart) == (4, True)
-        assert (await vault.seal(restart=True)).hash == made.hash
-        assert await vault.findings() == []
+        made = await signing.seal(restart=True)
+        assert (made.number, signing.kept().statement.restart) == (4, True)
+        assert (await signing.seal(restart=True)).hash == made.hash
+        assert await signing.findings() == []
 
 
 async def test_the_oldest_statements_may_be_taken_away(base: Turnable, folder: Path) -> None:
     await three_days(base, folder)
     listed(folder)[0].unlink()
-    async with opened(base, folder) as vault:
-        assert await vault.findings() == []
+    async with opened(base, folder) as signing:
+        assert await signing.findings() == []
 
 
 async def test_a_process_with_another_folder_makes_no_series_of_its_own(
@@ -135,20 +135,20 @@ async def test_a_process_with_another_folder_makes_no_series_of_its_own(
     await three_days(base, folder)
     other = tmp_path / "other"
     other.mkdir()
-    async with opened(base, other) as vault:
-        assert await vault.refused() == ["0/0: statement 3 was made, but its file is missing"]
-        assert vault.files() == []
+    async with opened(base, other) as signing:
+        assert await signing.refused() == ["0/0: statement 3 was made, but its file is missing"]
+        assert signing.files() == []
 
 
 async def test_a_restored_ledger_is_behind_its_statement_until_somebody_says_so(
     base: Turnable, folder: Path
 ) -> None:
-    async with sealed_yesterday(base, folder) as vault:
-        await vault.cut(await first_key(vault), 3)  # as a backup from before would be
-        assert await vault.refused() != []
-        assert (await vault.seal(restart=True)).number == 2
-        assert await vault.findings() == []
-        said = vault.kept().statement
+    async with sealed_yesterday(base, folder) as signing:
+        await signing.cut(await first_key(signing), 3)  # as a backup from before would be
+        assert await signing.refused() != []
+        assert (await signing.seal(restart=True)).number == 2
+        assert await signing.findings() == []
+        said = signing.kept().statement
         assert (said.restart, said.proved_from, said.records) == (True, 0, 3)
 
 
@@ -158,12 +158,12 @@ async def test_a_restored_ledger_is_behind_its_statement_until_somebody_says_so(
 async def test_without_a_folder_there_is_no_statement_and_proofs_go_on(
     base: Turnable,
 ) -> None:
-    async with opened(base, None) as vault:
-        await vault.chain()
-        assert reason(await refusal_of(vault.seal())) == "STATEMENTS_OFF"
-        keys = told(vault.stub.GetStatementKeys(pb.GetStatementKeysRequest()))
+    async with opened(base, None) as signing:
+        await signing.chain()
+        assert reason(await refusal_of(signing.seal())) == "STATEMENTS_OFF"
+        keys = told(signing.stub.GetStatementKeys(pb.GetStatementKeysRequest()))
         assert reason(await refusal_of(keys)) == "STATEMENTS_OFF"
-        assert (await vault.proof()).records == 5
+        assert (await signing.proof()).records == 5
 
 
 async def test_a_folder_that_cannot_be_used_is_refused_without_its_path(
@@ -171,8 +171,8 @@ async def test_a_folder_that_cannot_be_used_is_refused_without_its_path(
 ) -> None:
     file = tmp_path / "no folder"
     file.write_text("")
-    async with opened(base, file) as vault:
-        refused = await refusal_of(vault.seal())
+    async with opened(base, file) as signing:
+        refused = await refusal_of(signing.seal())
         assert reason(refused) == "STATEMENTS_UNUSABLE"
         assert "no folder" not in str(refused)
 
@@ -187,10 +187,10 @@ async def test_a_folder_that_cannot_be_used_is_refused_without_its_path(
     ],
 )
 async def test_heads_that_are_none_are_refused(
-    vault: Vault, fields: dict[str, Any], what: str
+    signing: SigningHarness, fields: dict[str, Any], what: str
 ) -> None:
     async def ask() -> None:
-        async for _ in vault.stub.VerifyAgainst(pb.VerifyAgainstRequest(**fields)):
+        async for _ in signing.stub.VerifyAgainst(pb.VerifyAgainstRequest(**fields)):
             pass
 
     refused = await refusal_of(told(ask()))

@@ -31,7 +31,16 @@ from shoudan_kit.rpc.rights import ADMIN, FINANCE_CHECKER, FINANCE_MAKER, ROLES,
 from shoudan_pay.app import NAMES
 from shoudan_pay.config import PaySettings
 from tests.credentials import metadata_as, trusted_keys
-from tests.pay.ledger.bank import YUAN, Bank, deduct, posting, reason, refusal_of, reverse_add, told
+from tests.pay.ledger.harness import (
+    YUAN,
+    LedgerHarness,
+    deduct,
+    posting,
+    reason,
+    refusal_of,
+    reverse_add,
+    told,
+)
 from tests.pay.ledger.office import LEDGER, SETTINGS, SYSTEM, Office
 from tests.pay.ledger.process import PayProcess
 
@@ -39,7 +48,7 @@ APPLIED, FAILED = pb.PROPOSAL_STATE_APPLIED, pb.PROPOSAL_STATE_FAILED
 
 
 async def as_owner(office: Office, sql: str, **binds: Any) -> None:
-    owner = Database(office.bank.urls.owner)
+    owner = Database(office.harness.urls.owner)
     async with owner.begin() as db:
         await db.execute(text(sql), binds)
     await owner.dispose()
@@ -53,12 +62,12 @@ async def late(office: Office, proposal: pb.Proposal) -> None:
 
 def direct(office: Office, method: str, request: Message, *roles: str) -> Any:
     """The call itself, by one operator."""
-    call = getattr(office.bank.stub, method)
+    call = getattr(office.harness.stub, method)
     return told(call(request, metadata=metadata_as(SYSTEM, "m", *(roles or (FINANCE_MAKER,)))))
 
 
 def test_every_method_with_approvers_is_a_kind_of_the_service(office: Office) -> None:
-    proposals = office.bank.process.proposals
+    proposals = office.harness.process.proposals
     assert proposals is not None
     found = {f"{name}/{method}" for name, method, right in methods(*NAMES) if right.approvers}
     assert set(proposals.kinds) == found | {DECIDE_WORK}
@@ -66,7 +75,7 @@ def test_every_method_with_approvers_is_a_kind_of_the_service(office: Office) ->
 
 
 async def test_one_operator_alone_moves_no_money(office: Office) -> None:
-    key = await office.bank.account(10 * YUAN)
+    key = await office.harness.account(10 * YUAN)
     group = ledger.PostEntriesRequest.Group(postings=[posting(key, YUAN)])
     item = ledger.CreateAccountsRequest.Item(
         key=ledger.AccountKey(ident="oms", groups="-", eid="by-one"), credit_micros=YUAN
@@ -82,11 +91,11 @@ async def test_one_operator_alone_moves_no_money(office: Office) -> None:
             refused = await refusal_of(direct(office, method, request, *roles))
             assert reason(refused) == "PROPOSAL_REQUIRED", method
             assert refused.metadata["command"] == "shoudan proposal make"
-    assert await office.bank.balance(key) == 10 * YUAN
+    assert await office.harness.balance(key) == 10 * YUAN
 
 
 async def test_what_moves_no_money_one_operator_does_alone(office: Office) -> None:
-    key = await office.bank.account()
+    key = await office.harness.account()
     lock = ledger.UpdateAccountRequest(key=key, locked=True)
     assert (await direct(office, "UpdateAccount", lock)).account.locked
     item = ledger.CreateAccountsRequest.Item(
@@ -97,7 +106,7 @@ async def test_what_moves_no_money_one_operator_does_alone(office: Office) -> No
 
 
 async def test_what_one_proposes_another_approves(office: Office) -> None:
-    key = await office.bank.account(10 * YUAN)
+    key = await office.harness.account(10 * YUAN)
     made = await office.post(posting(key, 5 * YUAN, "tp1"))
     assert (made.state, made.maker, made.amount_micros) == (1, "op-m", 5 * YUAN)
     assert made.subject == f"add 5 元, oms/down_channel/{key.eid}, trade tp1"
@@ -106,17 +115,17 @@ async def test_what_one_proposes_another_approves(office: Office) -> None:
     (effect,) = made.dry_run
     assert effect.what == f"balance of oms/down_channel/{key.eid}, 元"
     assert (effect.before, effect.after) == ("10", "15")
-    assert await office.bank.balance(key) == 10 * YUAN
+    assert await office.harness.balance(key) == 10 * YUAN
     done = await office.approve(made)
     assert (done.proposal.state, done.repeated) == (APPLIED, False)
     assert (done.proposal.decider, done.proposal.decide_reason) == ("op-c", "seen")
     assert list(done.proposal.result) == list(made.dry_run)
-    assert await office.bank.balance(key) == 15 * YUAN
-    assert await office.bank.findings() == []
+    assert await office.harness.balance(key) == 15 * YUAN
+    assert await office.harness.findings() == []
 
 
 async def test_the_maker_approves_never_whatever_roles_or_token_it_has(office: Office) -> None:
-    key = await office.bank.account(YUAN)
+    key = await office.harness.account(YUAN)
     made = await office.post(posting(key, YUAN))
     refused = await refusal_of(office.approve(made, "m", *ROLES))
     assert reason(refused) == "PROPOSAL_OWNER"
@@ -131,11 +140,11 @@ async def test_the_maker_approves_never_whatever_roles_or_token_it_has(office: O
     )
     assert reason(await refusal_of(told(without))) == "NOT_ALLOWED"
     assert (await office.get(made)).state == pb.PROPOSAL_STATE_OPEN
-    assert await office.bank.balance(key) == YUAN
+    assert await office.harness.balance(key) == YUAN
 
 
 async def test_of_a_hundred_approvals_at_once_one_books(office: Office) -> None:
-    key = await office.bank.account()
+    key = await office.harness.account()
     made = await office.post(posting(key, YUAN))
     answers = await asyncio.gather(
         *(office.approve(made, f"c{n % 10}") for n in range(100)), return_exceptions=True
@@ -151,12 +160,12 @@ async def test_of_a_hundred_approvals_at_once_one_books(office: Office) -> None:
             assert isinstance(one, Refused)
             assert reason(one) == "PROPOSAL_ENDED"
             assert one.metadata["by"] == first.proposal.decider
-    assert await office.bank.balance(key) == YUAN
-    assert len(await office.bank.records(key)) == 1
+    assert await office.harness.balance(key) == YUAN
+    assert len(await office.harness.records(key)) == 1
 
 
 async def test_a_repeat_is_answered_as_the_first(office: Office) -> None:
-    key = await office.bank.account()
+    key = await office.harness.account()
     request = ledger.PostRequest(posting=posting(key, YUAN))
     first = await office.propose("Post", request, key="k1")
     assert (await office.propose("Post", request, key="k1")).proposal_id == first.proposal_id
@@ -172,23 +181,23 @@ async def test_a_repeat_is_answered_as_the_first(office: Office) -> None:
     # The second proposal of the same trade is the same posting: nothing is booked twice.
     twin = (await office.approve(another)).proposal
     assert (twin.state, twin.result[0].before, twin.result[0].after) == (APPLIED, "1", "1")
-    assert await office.bank.balance(key) == YUAN
+    assert await office.harness.balance(key) == YUAN
 
 
 async def test_what_is_too_late_is_not_approved(office: Office) -> None:
-    key = await office.bank.account()
+    key = await office.harness.account()
     made = await office.post(posting(key, YUAN))
     await late(office, made)
     refused = await refusal_of(office.approve(made))
     assert (reason(refused), refused.metadata["state"]) == ("PROPOSAL_ENDED", "expired")
     assert (await office.get(made)).state == pb.PROPOSAL_STATE_EXPIRED
     assert reason(await refusal_of(office.withdraw(made))) == "PROPOSAL_ENDED"
-    assert await office.bank.balance(key) == 0
+    assert await office.harness.balance(key) == 0
 
 
 async def test_what_nobody_decides_expires_and_is_counted_until_then(office: Office) -> None:
-    key = await office.bank.account()
-    proposals = office.bank.process.proposals
+    key = await office.harness.account()
+    proposals = office.harness.process.proposals
     assert proposals is not None
     await look(proposals)
     before = OPEN()._value.get()
@@ -203,9 +212,9 @@ async def test_what_nobody_decides_expires_and_is_counted_until_then(office: Off
 
 
 async def test_a_proposal_whose_account_is_short_meanwhile_has_failed(office: Office) -> None:
-    key = await office.bank.account(10 * YUAN)
+    key = await office.harness.account(10 * YUAN)
     made = await office.post(posting(key, -8 * YUAN, change_type=ledger.CHANGE_TYPE_DRAWING))
-    await office.bank.post(deduct(key, 5 * YUAN))
+    await office.harness.post(deduct(key, 5 * YUAN))
     done = await office.approve(made)
     assert (done.proposal.state, done.repeated) == (FAILED, False)
     assert "BALANCE_TOO_LOW" in done.proposal.refusal
@@ -214,26 +223,26 @@ async def test_a_proposal_whose_account_is_short_meanwhile_has_failed(office: Of
     again = await office.approve(made)
     assert (again.proposal, again.repeated) == (done.proposal, True)
     assert reason(await refusal_of(office.approve(made, "d"))) == "PROPOSAL_ENDED"
-    assert await office.bank.balance(key) == 5 * YUAN
+    assert await office.harness.balance(key) == 5 * YUAN
 
 
 async def test_a_proposal_of_a_locked_account_has_failed(office: Office) -> None:
-    key = await office.bank.account(YUAN)
+    key = await office.harness.account(YUAN)
     made = await office.post(posting(key, YUAN))
-    await office.bank.stub.UpdateAccount(ledger.UpdateAccountRequest(key=key, locked=True))
+    await office.harness.stub.UpdateAccount(ledger.UpdateAccountRequest(key=key, locked=True))
     assert "ACCOUNT_LOCKED" in (await office.approve(made)).proposal.refusal
 
 
 async def test_what_is_refused_now_is_not_proposed(office: Office) -> None:
-    key = await office.bank.account(YUAN)
+    key = await office.harness.account(YUAN)
     drawing = posting(key, -2 * YUAN, change_type=ledger.CHANGE_TYPE_DRAWING)
     assert reason(await refusal_of(office.post(drawing))) == "BALANCE_TOO_LOW"
     assert reason(await refusal_of(office.post(posting(key, 1)))) == "AMOUNT_INVALID"
 
 
 async def test_a_reversal_names_its_original_and_is_made_once(office: Office) -> None:
-    key = await office.bank.account()
-    await office.bank.post(posting(key, 3 * YUAN, "orig"))
+    key = await office.harness.account()
+    await office.harness.post(posting(key, 3 * YUAN, "orig"))
     made = [await office.post(reverse_add(key, "orig", trade_no=f"rev{n}")) for n in range(2)]
     assert "reversal of add orig" in made[0].subject
     assert (made[0].dry_run[0].before, made[0].dry_run[0].after) == ("3", "0")
@@ -241,28 +250,28 @@ async def test_a_reversal_names_its_original_and_is_made_once(office: Office) ->
     assert "ALREADY_REVERSED" in (await office.approve(made[1])).proposal.refusal
     too_much = reverse_add(key, "orig", micros=-4 * YUAN)
     assert reason(await refusal_of(office.post(too_much))) in {"AMOUNT_INVALID", "ALREADY_REVERSED"}
-    assert await office.bank.balance(key) == 0
+    assert await office.harness.balance(key) == 0
 
 
 async def test_groups_of_a_proposal_are_booked_whole_or_not_at_all(office: Office) -> None:
-    rich, poor = await office.bank.account(10 * YUAN), await office.bank.account(YUAN)
+    rich, poor = await office.harness.account(10 * YUAN), await office.harness.account(YUAN)
     groups = [ledger.PostEntriesRequest.Group(postings=[deduct(one, YUAN)]) for one in (rich, poor)]
     made = await office.propose("PostEntries", ledger.PostEntriesRequest(groups=groups))
     assert (made.amount_micros, len(made.dry_run)) == (2 * YUAN, 2)
-    await office.bank.post(deduct(poor, YUAN))
+    await office.harness.post(deduct(poor, YUAN))
     assert (await office.approve(made)).proposal.state == FAILED
-    assert await office.bank.balance(rich) == 10 * YUAN
+    assert await office.harness.balance(rich) == 10 * YUAN
 
 
 async def test_credit_is_proposed(office: Office) -> None:
-    key = await office.bank.account()
+    key = await office.harness.account()
     request = ledger.UpdateAccountRequest(key=key, credit_micros=7 * YUAN)
     made = await office.propose("UpdateAccount", request)
     (effect,) = made.dry_run
     assert (effect.before, effect.after) == ("0", "7")
     done = (await office.approve(made)).proposal
     assert list(done.result) == [effect]
-    found = await office.bank.stub.GetAccount(ledger.GetAccountRequest(key=key))
+    found = await office.harness.stub.GetAccount(ledger.GetAccountRequest(key=key))
     assert found.account.credit_micros == 7 * YUAN
 
 
@@ -272,16 +281,16 @@ async def test_an_account_with_credit_is_proposed(office: Office) -> None:
     request = ledger.CreateAccountsRequest(items=[item])
     made = await office.propose("CreateAccounts", request)
     look_for = ledger.GetAccountRequest(key=key)
-    assert reason(await refusal_of(told(office.bank.stub.GetAccount(look_for)))) == (
+    assert reason(await refusal_of(told(office.harness.stub.GetAccount(look_for)))) == (
         "ACCOUNT_NOT_FOUND"
     )
     done = (await office.approve(made)).proposal
     assert list(done.result) == list(made.dry_run)
-    assert (await office.bank.stub.GetAccount(look_for)).account.credit_micros == YUAN
+    assert (await office.harness.stub.GetAccount(look_for)).account.credit_micros == YUAN
 
 
 async def test_a_proposal_is_refused_or_withdrawn_once(office: Office) -> None:
-    key = await office.bank.account()
+    key = await office.harness.account()
     made = await office.post(posting(key, YUAN))
     assert reason(await refusal_of(office.withdraw(made, "n"))) == "PROPOSAL_OWNER"
     assert (await office.refuse(made)).proposal.state == pb.PROPOSAL_STATE_REFUSED
@@ -292,7 +301,7 @@ async def test_a_proposal_is_refused_or_withdrawn_once(office: Office) -> None:
     assert (await office.withdraw(made)).proposal.state == pb.PROPOSAL_STATE_WITHDRAWN
     assert (await office.withdraw(made)).repeated
     assert reason(await refusal_of(office.approve(made))) == "PROPOSAL_ENDED"
-    assert await office.bank.balance(key) == 0
+    assert await office.harness.balance(key) == 0
 
 
 @pytest.mark.parametrize(
@@ -338,9 +347,9 @@ async def test_a_token_of_another_system_proposes_nothing(office: Office) -> Non
 
 
 async def test_services_and_what_is_small_enough_need_one(office: Office) -> None:
-    proposals = office.bank.process.proposals
+    proposals = office.harness.process.proposals
     assert proposals is not None
-    key = await office.bank.account()
+    key = await office.harness.account()
     path, request = f"/{LEDGER}/Post", ledger.PostRequest(posting=posting(key, 5 * YUAN))
     for caller in (Caller("service", "gateway"), LOCAL_OWNER):
         await proposals.check_alone(path, request, caller)
@@ -350,7 +359,7 @@ async def test_services_and_what_is_small_enough_need_one(office: Office) -> Non
         proposals._settings = usual.model_copy(update={"alone_max_micros": 5 * YUAN})
         await proposals.check_alone(path, request, li)
         dearer = ledger.PostRequest(posting=posting(key, 5 * YUAN + 10))
-        await office.bank.post(posting(key, 6 * YUAN, "large"))
+        await office.harness.post(posting(key, 6 * YUAN, "large"))
         unsaid = ledger.PostRequest(posting=reverse_add(key, "large"))
         for one in (dearer, unsaid):
             with pytest.raises(Exception, match="PROPOSAL_REQUIRED"):
@@ -360,9 +369,9 @@ async def test_services_and_what_is_small_enough_need_one(office: Office) -> Non
 
 
 async def test_what_one_operator_does_alone_adds_up_over_the_day(office: Office) -> None:
-    proposals = office.bank.process.proposals
+    proposals = office.harness.process.proposals
     assert proposals is not None
-    key, usual = await office.bank.account(), proposals._settings
+    key, usual = await office.harness.account(), proposals._settings
     path = f"/{LEDGER}/Post"
 
     async def alone(who: str, yuan: int, trade_no: str) -> bool:
@@ -398,7 +407,7 @@ def test_prod_needs_two_persons_and_demo_one() -> None:
 
 
 async def test_proposals_are_listed_newest_first_page_by_page(office: Office) -> None:
-    key = await office.bank.account()
+    key = await office.harness.account()
     made = [(await office.post(posting(key, YUAN))).proposal_id for _ in range(3)]
     states = [pb.PROPOSAL_STATE_OPEN]
     first = await office.stub.ListProposals(pb.ListProposalsRequest(states=states, page_size=2))
@@ -424,15 +433,15 @@ amounts = st.lists(
 )
 @given(amounts=amounts)
 async def test_the_dry_run_is_what_is_booked(office: Office, amounts: list[int]) -> None:
-    key = await office.bank.account(100 * YUAN)
+    key = await office.harness.account(100 * YUAN)
     flats = [posting(key, one, change_type=ledger.CHANGE_TYPE_BALANCE_FLAT) for one in amounts]
     group = ledger.PostEntriesRequest.Group(postings=flats)
     made = await office.propose("PostEntries", ledger.PostEntriesRequest(groups=[group]))
-    assert await office.bank.balance(key) == 100 * YUAN
+    assert await office.harness.balance(key) == 100 * YUAN
     done = (await office.approve(made)).proposal
     assert (done.state, list(done.result)) == (APPLIED, list(made.dry_run))
     assert made.amount_micros == sum(map(abs, amounts))
-    assert await office.bank.balance(key) == 100 * YUAN + sum(amounts)
+    assert await office.harness.balance(key) == 100 * YUAN + sum(amounts)
 
 
 async def test_an_approval_whose_answer_was_lost_is_answered_by_a_repeat(
@@ -454,14 +463,14 @@ async def test_an_approval_whose_answer_was_lost_is_answered_by_a_repeat(
         stub = await pay.start()
         async with client.connect(pay.target) as channel:
             office = Office(_bank(stub), proposal_stubs.ProposalServiceStub(channel))
-            assert await office.bank.balance(key) == balance
+            assert await office.harness.balance(key) == balance
             done = await office.approve(made)
             assert (done.proposal.state, done.repeated) == (APPLIED, balance > 0)
-            assert await office.bank.balance(key) == YUAN
+            assert await office.harness.balance(key) == YUAN
         await pay.stop()
 
 
 def _bank(stub: Any) -> Any:
-    made: Any = Bank.__new__(Bank)
+    made: Any = LedgerHarness.__new__(LedgerHarness)
     made.stub = stub
     return made

@@ -15,13 +15,13 @@ from shoudan_kit.rpc import client
 from shoudan_kit.rpc.rights import FINANCE_CHECKER, FINANCE_MAKER
 from shoudan_pay.commands import account
 from tests.credentials import token_as
-from tests.pay.ledger.bank import YUAN
+from tests.pay.ledger.harness import YUAN
 from tests.pay.ledger.office import LEDGER, SYSTEM, Office
 
 
 def command(office: Office, monkeypatch: pytest.MonkeyPatch, who: str, *roles: str) -> Any:
     """`await run(app, "ls")` as this operator, with a token as `shoudan login` keeps it."""
-    target = f"127.0.0.1:{office.bank.process.port}"
+    target = f"127.0.0.1:{office.harness.process.port}"
     environ = {
         "SHOUDAN_PAY_TARGET": target,
         "SHOUDAN_CLI_PAY_TARGET": target,
@@ -41,7 +41,7 @@ def command(office: Office, monkeypatch: pytest.MonkeyPatch, who: str, *roles: s
 async def test_a_maker_proposes_with_the_usual_command_and_a_checker_approves(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = await office.bank.account(YUAN)
+    key = await office.harness.account(YUAN)
     of = (key.ident, key.groups, key.eid)
     maker = command(office, monkeypatch, "cm", FINANCE_MAKER)
     checker = command(office, monkeypatch, "cc", FINANCE_CHECKER)
@@ -52,7 +52,7 @@ async def test_a_maker_proposes_with_the_usual_command_and_a_checker_approves(
     number = next(word for word in made.stdout.split() if word.startswith("pay:"))
     assert f"{key.eid}, 元: 1 -> 3" in made.output
     assert f"shoudan proposal approve {number}" in made.output
-    assert await office.bank.balance(key) == YUAN
+    assert await office.harness.balance(key) == YUAN
     own = await maker(proposal_commands, "approve", number)
     assert own.exit_code == 1
     assert "NOT_ALLOWED" in own.output
@@ -62,7 +62,7 @@ async def test_a_maker_proposes_with_the_usual_command_and_a_checker_approves(
     done = await checker(proposal_commands, "approve", number, "--reason", "seen", "--json")
     assert done.exit_code == 0, done.output
     assert '"state": "applied"' in done.output
-    assert await office.bank.balance(key) == 3 * YUAN
+    assert await office.harness.balance(key) == 3 * YUAN
     assert number not in (await checker(proposal_commands, "ls")).output
     assert number in (await checker(proposal_commands, "ls", "--state", "applied")).output
 
@@ -70,7 +70,7 @@ async def test_a_maker_proposes_with_the_usual_command_and_a_checker_approves(
 async def test_any_call_is_proposed_refused_and_withdrawn_by_command(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = await office.bank.account()
+    key = await office.harness.account()
     maker = command(office, monkeypatch, "dm", FINANCE_MAKER)
     checker = command(office, monkeypatch, "dc", FINANCE_CHECKER)
     credit = json_format.MessageToJson(

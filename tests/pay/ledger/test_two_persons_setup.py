@@ -14,7 +14,7 @@ from shoudan_kit.proposals.states import ProposalState
 from shoudan_kit.rpc.caller import Caller
 from shoudan_kit.rpc.rights import ADMIN, FINANCE_CHECKER, ROLES
 from shoudan_pay.refusals import FieldInvalid
-from tests.pay.ledger.bank import YUAN
+from tests.pay.ledger.harness import YUAN
 from tests.pay.ledger.office import LEDGER, Office
 
 SETUP = "shoudan.pay.v1.SetupService/ApplySetup"
@@ -23,7 +23,7 @@ CHECKER = Caller("operator", "cho", frozenset({FINANCE_CHECKER}), "c")
 
 
 def proposals_of(office: Office) -> Proposals:
-    made = office.bank.process.proposals
+    made = office.harness.process.proposals
     assert made is not None
     return made
 
@@ -45,7 +45,7 @@ async def test_a_configuration_with_money_is_applied_by_two(office: Office) -> N
     assert row.amount_micros == 6 * YUAN
     done, _ = await proposals.approve(CHECKER, row.proposal_id, "")
     assert (done.status, done.result) == (ProposalState.APPLIED, row.dry_run)
-    assert await office.bank.balance(request.accounts[0].key) == 5 * YUAN
+    assert await office.harness.balance(request.accounts[0].key) == 5 * YUAN
     await proposals.check_alone(path, request, ADMINISTRATOR)  # by now it changes nothing
     wrong = configuration("rich", opening_micros=6 * YUAN)
     with pytest.raises(FieldInvalid):
@@ -53,7 +53,7 @@ async def test_a_configuration_with_money_is_applied_by_two(office: Office) -> N
 
 
 async def test_capacity_of_packages_is_moved_by_two(office: Office) -> None:
-    key = await office.bank.account()
+    key = await office.harness.account()
     made = await office.propose(
         "CreatePackage", ledger.CreatePackageRequest(account=key, spkg_id="p1", total_capacity=10)
     )

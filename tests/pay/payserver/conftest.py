@@ -18,13 +18,13 @@ from shoudan_kit.process.ports import free_port
 from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE
 from shoudan_pay.config import PaySettings
-from tests.pay.payserver.shop import Shop, gateway
+from tests.pay.payserver.harness import PayserverHarness, gateway
 
 
 @pytest.fixture(scope="module")
-async def shop(
+async def harness(
     database: Callable[[str], Awaitable[DatabaseUrls]],
-) -> AsyncIterator[Shop]:
+) -> AsyncIterator[PayserverHarness]:
     """Everything a shop needs, on a database of its own; the component's time-out is short."""
     urls = await database("pay")
     # As the document writes it, not padded.
@@ -50,7 +50,7 @@ async def shop(
         async with aio.insecure_channel(f"127.0.0.1:{pay.port}") as channel:
             ledger: Any = stubs.LedgerServiceStub(channel)
             owner = Database(urls.owner)
-            made = Shop(pay, settings.public_base_url, http, component, ledger, owner)
+            made = PayserverHarness(pay, settings.public_base_url, http, component, ledger, owner)
             yield made
             found = await made.broken()
             await owner.dispose()

@@ -25,7 +25,7 @@ from shoudan_gateway.app import ports
 from shoudan_gateway.commands import JWKS_FILE, KEY_FILE, issued
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_pay.payserver.numbers import new_uuid
-from tests.pay.payserver.shop import Shop, body, gateway, number, on_account
+from tests.pay.payserver.harness import PayserverHarness, body, gateway, number, on_account
 from tests.poll import eventually
 from tests.stored import Stored
 
@@ -44,13 +44,15 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-async def guarded(shop: Shop, keys: Path) -> AsyncIterator[Shop]:
+async def guarded(harness: PayserverHarness, keys: Path) -> AsyncIterator[PayserverHarness]:
     """The same shop behind a gateway that is no demo."""
-    target = f"127.0.0.1:{shop.pay.port}"
+    target = f"127.0.0.1:{harness.pay.port}"
     door = gateway(target, profile="test", payserver_jwks_file=keys / JWKS_FILE)
     await door.start()
     url = f"http://127.0.0.1:{ports(door.running)[0]}"
-    yield Shop(shop.pay, url, shop.http, shop.component, shop.ledger, shop.owner)
+    yield PayserverHarness(
+        harness.pay, url, harness.http, harness.component, harness.ledger, harness.owner
+    )
     await door.stop()
 
 
@@ -59,12 +61,12 @@ def good(keys: Path, merchant: str = MERCHANT, role: str = "merchant") -> str:
 
 
 async def ask(
-    shop: Shop, path: str, token: str, method: str = "GET", wish: Any = None
+    harness: PayserverHarness, path: str, token: str, method: str = "GET", wish: Any = None
 ) -> tuple[int, Any]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     data = None if wish is None else json.dumps(wish)
-    url = f"{shop.url}/api/v1.0.0/{path}"
-    async with shop.http.request(method, url, headers=headers, data=data) as answer:
+    url = f"{harness.url}/api/v1.0.0/{path}"
+    async with harness.http.request(method, url, headers=headers, data=data) as answer:
         return answer.status, await answer.json()
 
 
@@ -73,20 +75,20 @@ def test_the_issued_key_is_for_its_owner_alone(keys: Path) -> None:
 
 
 async def test_without_a_token_only_the_demo_profile_lets_loopback_in(
-    shop: Shop, guarded: Shop
+    harness: PayserverHarness, guarded: PayserverHarness
 ) -> None:
     status, no = await ask(guarded, "payOrders", "")
     assert (status, list(no), no["name"], no["code"]) == (401, KEYS, "no token", 9999)
-    assert (await ask(shop, "payOrders", ""))[0] == 200
+    assert (await ask(harness, "payOrders", ""))[0] == 200
     # The merchant must then be named.
-    assert (await ask(shop, "payModes", ""))[0] == 400
-    assert (await ask(shop, "listAllPayModes", ""))[0] == 400
+    assert (await ask(harness, "payModes", ""))[0] == 400
+    assert (await ask(harness, "listAllPayModes", ""))[0] == 400
     # And a wrong token is wrong even there.
-    assert (await ask(shop, "payOrders", "x.y.z"))[0] == 401
+    assert (await ask(harness, "payOrders", "x.y.z"))[0] == 401
 
 
 async def test_a_good_token_comes_in_by_header_or_query_and_is_not_echoed(
-    guarded: Shop, keys: Path
+    guarded: PayserverHarness, keys: Path
 ) -> None:
     token = good(keys)
     assert (await ask(guarded, "payOrders", token))[0] == 200
@@ -175,7 +177,7 @@ FORGED: dict[str, Callable[[Path], str]] = {
 
 
 @pytest.mark.parametrize("name", FORGED)
-async def test_a_forged_token_is_refused(guarded: Shop, keys: Path, name: str) -> None:
+async def test_a_forged_token_is_refused(guarded: PayserverHarness, keys: Path, name: str) -> None:
     token = FORGED[name](keys)
     headers = {"Authorization": f"Bearer {token}" if token else "Basic eDp5"}
     url = f"{guarded.url}/api/v1.0.0/payOrders"
@@ -185,7 +187,9 @@ async def test_a_forged_token_is_refused(guarded: Shop, keys: Path, name: str) -
     assert no["message"] == "invalid token"
 
 
-async def test_the_merchant_is_the_token_s_and_no_other_s(guarded: Shop, keys: Path) -> None:
+async def test_the_merchant_is_the_token_s_and_no_other_s(
+    guarded: PayserverHarness, keys: Path
+) -> None:
     mine, others = good(keys), good(keys, OTHER)
     wish = {"payTemplateId": "382CF8DF-017F-4009-928F-D5B008095962", "isOpened": 1}
     status, made = await ask(guarded, "payModes", mine, "POST", wish)
@@ -211,7 +215,9 @@ async def test_the_merchant_is_the_token_s_and_no_other_s(guarded: Shop, keys: P
     assert change == absent
 
 
-async def test_pays_and_refunds_of_others_do_not_exist(guarded: Shop, keys: Path) -> None:
+async def test_pays_and_refunds_of_others_do_not_exist(
+    guarded: PayserverHarness, keys: Path
+) -> None:
     mode = await guarded.mode(merchant=MERCHANT)
     key = await guarded.account(mode, credit_fen=1000)
     mine, others = good(keys), good(keys, OTHER)
@@ -233,7 +239,9 @@ async def test_pays_and_refunds_of_others_do_not_exist(guarded: Shop, keys: Path
     assert await guarded.balance_fen(key) == -50
 
 
-async def test_templates_are_registered_by_admins_alone(guarded: Shop, keys: Path) -> None:
+async def test_templates_are_registered_by_admins_alone(
+    guarded: PayserverHarness, keys: Path
+) -> None:
     wish = {"payTemplateId": "T2", "name": "x"}
     path = "registerPayModeTemplate"
     assert (await ask(guarded, path, good(keys), "POST", wish))[0] == 403
@@ -241,7 +249,7 @@ async def test_templates_are_registered_by_admins_alone(guarded: Shop, keys: Pat
     assert (await ask(guarded, path, admin, "POST", wish))[0] == 200
 
 
-async def test_components_need_no_token(guarded: Shop) -> None:
+async def test_components_need_no_token(guarded: PayserverHarness) -> None:
     told = {"tractionNo": "1000000000000000", "ret": "success"}
     assert (await ask(guarded, "payNotify?sign=x", "", "POST", told))[0] == 404
 
@@ -275,19 +283,21 @@ PAYLOADS = [
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-async def test_an_order_that_is_not_offered_is_refused_at_once(shop: Shop, text: str) -> None:
+async def test_an_order_that_is_not_offered_is_refused_at_once(
+    harness: PayserverHarness, text: str
+) -> None:
     began = time.monotonic()
-    status, no = await shop.get("payOrders", orderBy=text)
+    status, no = await harness.get("payOrders", orderBy=text)
     assert (status, list(no), no["stack"]) == (400, KEYS, "")
     assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize("text", PAYLOADS)
-async def test_a_value_is_a_value_whatever_it_says(shop: Shop, text: str) -> None:
+async def test_a_value_is_a_value_whatever_it_says(harness: PayserverHarness, text: str) -> None:
     began = time.monotonic()
     for name in ("clientPayNo", "payer", "payee", "tractionNo", "status", "uuid"):
         for value in (text, f"*{text}*", f"IN({text})", f"OR({text}*,x)", f"NOTIN({text})"):
-            status, listed = await shop.get("payOrders", **{name: value, "clientPayNo": value})
+            status, listed = await harness.get("payOrders", **{name: value, "clientPayNo": value})
             assert status in {200, 400}
             if status == 200 and "NOT" not in value:
                 assert listed["items"] == []
@@ -320,21 +330,23 @@ async def test_a_value_is_a_value_whatever_it_says(shop: Shop, text: str) -> Non
     ],
     ids=str,
 )
-async def test_what_is_not_offered_is_refused(shop: Shop, params: dict[str, str]) -> None:
-    status, no = await shop.get("payOrders", **params)
+async def test_what_is_not_offered_is_refused(
+    harness: PayserverHarness, params: dict[str, str]
+) -> None:
+    status, no = await harness.get("payOrders", **params)
     assert (status, list(no)) == (400, KEYS)
     assert "sql" not in no["message"].lower() or "$sql" in no["message"]
 
 
-async def test_lists_filter_sort_page_and_fetch(shop: Shop) -> None:
-    mode = await shop.mode()
-    key = await shop.account(mode, credit_fen=10_000)
+async def test_lists_filter_sort_page_and_fetch(harness: PayserverHarness) -> None:
+    mode = await harness.mode()
+    key = await harness.account(mode, credit_fen=10_000)
     wishes = [on_account(mode, key, payAmount=fen, payer=f"lister{fen}") for fen in (1, 2, 3, 4, 5)]
-    await shop.post("batchPay", {"batchPayData": wishes})
+    await harness.post("batchPay", {"batchPayData": wishes})
 
     async def fens(**params: Any) -> list[int]:
         given = {"payModeUUID": mode.uuid, "orderBy": "payAmount asc", **params}
-        return [one["payAmount"] for one in (await shop.get("payOrders", **given))[1]["items"]]
+        return [one["payAmount"] for one in (await harness.get("payOrders", **given))[1]["items"]]
 
     assert await fens() == [1, 2, 3, 4, 5]
     assert await fens(orderBy="payAmount desc", limit=2) == [5, 4]
@@ -348,17 +360,17 @@ async def test_lists_filter_sort_page_and_fetch(shop: Shop) -> None:
     assert await fens(payer="OR(*1,*2)") == [1, 2]
     assert await fens(payer="liste_2") == []
     assert await fens(createdAt="[2000-01-01,2000-01-02 00:00:00]") == []
-    _, listed = await shop.get(f"payModes/{mode.uuid}/payOrders", expand="payMode", limit=1)
+    _, listed = await harness.get(f"payModes/{mode.uuid}/payOrders", expand="payMode", limit=1)
     assert (listed["limit"], listed["size"], listed["offset"]) == (1, 5, 0)
     assert listed["items"][0]["payMode"]["uuid"] == mode.uuid
-    assert (await shop.get(f"payModes/{mode.uuid}/tradeRecords"))[1]["size"] == 10
+    assert (await harness.get(f"payModes/{mode.uuid}/tradeRecords"))[1]["size"] == 10
     template = "zkP4nXeGS8aMfWtIu5OvJQ"
-    assert (await shop.get(f"payModeTemplates/{template}/payOrders"))[1]["size"] >= 5
+    assert (await harness.get(f"payModeTemplates/{template}/payOrders"))[1]["size"] >= 5
 
 
-async def test_the_other_roots_mean_the_same(shop: Shop) -> None:
+async def test_the_other_roots_mean_the_same(harness: PayserverHarness) -> None:
     for root in ("/api/v1", "/payServer/api/v1.0.0", "/payServer/api/v1"):
-        async with shop.http.get(f"{shop.url}{root}/payModeTemplates?limit=3") as answer:
+        async with harness.http.get(f"{harness.url}{root}/payModeTemplates?limit=3") as answer:
             listed = await answer.json()
         assert answer.status == 200
         assert listed["href"] == f"https://pay.example.com{root}/payModeTemplates?limit=3" or (
@@ -367,8 +379,10 @@ async def test_the_other_roots_mean_the_same(shop: Shop) -> None:
         assert "/api/v1.0.0/payModeTemplates/" in listed["items"][0]["href"]
 
 
-async def test_two_that_register_one_uuid_at_once_leave_one_template(shop: Shop) -> None:
-    async with aio.insecure_channel(f"127.0.0.1:{shop.pay.port}") as channel:
+async def test_two_that_register_one_uuid_at_once_leave_one_template(
+    harness: PayserverHarness,
+) -> None:
+    async with aio.insecure_channel(f"127.0.0.1:{harness.pay.port}") as channel:
         stub: Any = PaymentServiceStub(channel)
 
         def asked(uuid: str) -> pb.RegisterTemplateRequest:
@@ -385,8 +399,10 @@ async def test_two_that_register_one_uuid_at_once_leave_one_template(shop: Shop)
             assert {one and one.reason for one in refused} == {"ERROR_REASON_FIELD_INVALID"}
 
 
-async def test_one_template_registered_by_many_at_once_is_one_for_all_of_them(shop: Shop) -> None:
-    async with aio.insecure_channel(f"127.0.0.1:{shop.pay.port}") as channel:
+async def test_one_template_registered_by_many_at_once_is_one_for_all_of_them(
+    harness: PayserverHarness,
+) -> None:
+    async with aio.insecure_channel(f"127.0.0.1:{harness.pay.port}") as channel:
         stub: Any = PaymentServiceStub(channel)
         for _ in range(10):
             asked = pb.RegisterTemplateRequest(
@@ -398,7 +414,7 @@ async def test_one_template_registered_by_many_at_once_is_one_for_all_of_them(sh
 
 
 async def test_a_stored_public_key_is_believed_within_a_second_until_it_is_revoked(
-    guarded: Shop,
+    guarded: PayserverHarness,
 ) -> None:
     stored = Stored(guarded.pay.port)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from tests.kept import CHECK, NO_RIGHT, not_refused
-from tests.pay.payserver.shop import FEN, Shop, on_account
+from tests.pay.payserver.harness import FEN, PayserverHarness, on_account
 
 PAY, REFUND, ACCOUNT = "UPDATE pay_order SET", "UPDATE refund_order SET", "UPDATE account_info SET"
 LAWS = (
@@ -109,18 +109,20 @@ BROKEN = (
 
 
 async def test_no_broken_record_pay_or_refund_is_stored(
-    postgres: Postgres, database: Callable[[str], Awaitable[DatabaseUrls]], shop: Shop
+    postgres: Postgres,
+    database: Callable[[str], Awaitable[DatabaseUrls]],
+    harness: PayserverHarness,
 ) -> None:
-    mode = await shop.mode()
-    key = await shop.account(mode, fen=10_000)
-    _, paid = await shop.post("pay", on_account(mode, key))
+    mode = await harness.mode()
+    key = await harness.account(mode, fen=10_000)
+    _, paid = await harness.post("pay", on_account(mode, key))
     part = {
         "payTractionNo": paid["data"]["tractionNo"],
         "clientRefundNo": "kept",
         "refundAmount": 20,
     }
-    status, back = await shop.post("refund", part)
+    status, back = await harness.post("refund", part)
     assert status == 200, back
-    rows = await shop.sql("SELECT refunded_micros FROM pay_order")
+    rows = await harness.sql("SELECT refunded_micros FROM pay_order")
     assert [row[0] for row in rows] == [20 * FEN]
     assert await not_refused(postgres, await database("pay"), BROKEN) == []

@@ -21,7 +21,7 @@ from shoudan_pay.payserver.numbers import new_uuid
 from shoudan_pay.payserver.store import modes
 from shoudan_pay.payserver.store.modes import Mode, Terms
 from tests.pay.ledger.process import PayProcess
-from tests.pay.payserver.shop import FEN, INVARIANTS, number
+from tests.pay.payserver.harness import FEN, INVARIANTS, number
 from tests.poll import eventually
 
 Databases = Callable[[str], Awaitable[DatabaseUrls]]

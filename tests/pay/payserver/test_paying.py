@@ -11,53 +11,55 @@ import pytest
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_pay.payserver.rules import MEMBER_BALANCE, MEMBER_PACKAGE
-from tests.pay.payserver.shop import Shop, body, number, on_account
+from tests.pay.payserver.harness import PayserverHarness, body, number, on_account
 
 KEYS = ["name", "statusCode", "code", "message", "description", "stack"]
 
 
-async def test_a_sign_account_pays_within_its_credit_and_not_beyond(shop: Shop) -> None:
-    mode = await shop.mode()
-    key = await shop.account(mode, credit_fen=70)
-    status, paid = await shop.post("pay", on_account(mode, key))
+async def test_a_sign_account_pays_within_its_credit_and_not_beyond(
+    harness: PayserverHarness,
+) -> None:
+    mode = await harness.mode()
+    key = await harness.account(mode, credit_fen=70)
+    status, paid = await harness.post("pay", on_account(mode, key))
     assert (status, paid["ret"], paid["data"]["status"]) == (200, "success", "payed")
     assert paid["data"]["thirdPayNo"] == paid["data"]["tractionNo"]
-    assert await shop.balance_fen(key) == -50
+    assert await harness.balance_fen(key) == -50
     wish = on_account(mode, key)
-    status, no = await shop.post("pay", wish)
+    status, no = await harness.post("pay", wish)
     assert (status, list(no), no["code"], no["stack"]) == (500, KEYS, 9999, "")
     assert no["message"].startswith("PayOrderBusiness->create pay Error:{")
     assert "904 帐户余额不足" in no["message"]
-    assert await shop.balance_fen(key) == -50
+    assert await harness.balance_fen(key) == -50
     # It is stored as payFailed, and asked again it is told as stored.
-    status, again = await shop.post("pay", wish)
+    status, again = await harness.post("pay", wish)
     assert (status, again["ret"], again["data"]["status"]) == (200, "failed", "payFailed")
 
 
-async def test_a_member_pays_from_the_balance(shop: Shop) -> None:
-    mode = await shop.mode(MEMBER_BALANCE, name="会员储值")
-    key = await shop.account(mode, fen=80, groups="member")
+async def test_a_member_pays_from_the_balance(harness: PayserverHarness) -> None:
+    mode = await harness.mode(MEMBER_BALANCE, name="会员储值")
+    key = await harness.account(mode, fen=80, groups="member")
     wish = body(mode, payParams={"memberUUID": key.eid})
-    assert (await shop.post("pay", wish))[1]["data"]["status"] == "payed"
-    assert await shop.balance_fen(key) == 30
+    assert (await harness.post("pay", wish))[1]["data"]["status"] == "payed"
+    assert await harness.balance_fen(key) == 30
 
 
-async def package(shop: Shop, key: pb.AccountKey, spkg: str, remain: int) -> None:
-    await shop.ledger.CreatePackage(
+async def package(harness: PayserverHarness, key: pb.AccountKey, spkg: str, remain: int) -> None:
+    await harness.ledger.CreatePackage(
         pb.CreatePackageRequest(account=key, spkg_id=spkg, name=spkg, total_capacity=remain)
     )
 
 
-async def remain(shop: Shop, key: pb.AccountKey, spkg: str) -> int:
-    found = await shop.ledger.GetPackage(pb.GetPackageRequest(account=key, spkg_id=spkg))
+async def remain(harness: PayserverHarness, key: pb.AccountKey, spkg: str) -> int:
+    found = await harness.ledger.GetPackage(pb.GetPackageRequest(account=key, spkg_id=spkg))
     return found.package.total_remain
 
 
-async def test_a_member_pays_with_packages_all_of_them_or_none(shop: Shop) -> None:
-    mode = await shop.mode(MEMBER_PACKAGE, name="会员储次")
-    key = await shop.account(mode, groups="member")
-    await package(shop, key, "wash", 5)
-    await package(shop, key, "cut", 1)
+async def test_a_member_pays_with_packages_all_of_them_or_none(harness: PayserverHarness) -> None:
+    mode = await harness.mode(MEMBER_PACKAGE, name="会员储次")
+    key = await harness.account(mode, groups="member")
+    await package(harness, key, "wash", 5)
+    await package(harness, key, "cut", 1)
 
     def wish(wash: int, cut: int) -> dict[str, Any]:
         details = [
@@ -66,68 +68,68 @@ async def test_a_member_pays_with_packages_all_of_them_or_none(shop: Shop) -> No
         ]
         return body(mode, payParams={"memberUUID": key.eid, "merchandiseDetails": details})
 
-    status, no = await shop.post("pay", wish(2, 2))
+    status, no = await harness.post("pay", wish(2, 2))
     assert status == 500
     assert "904 服务包剩余数量不足" in no["message"]
-    assert (await remain(shop, key, "wash"), await remain(shop, key, "cut")) == (5, 1)
-    _, paid = await shop.post("pay", wish(2, 1))
+    assert (await remain(harness, key, "wash"), await remain(harness, key, "cut")) == (5, 1)
+    _, paid = await harness.post("pay", wish(2, 1))
     assert paid["data"]["status"] == "payed"
-    assert (await remain(shop, key, "wash"), await remain(shop, key, "cut")) == (3, 0)
+    assert (await remain(harness, key, "wash"), await remain(harness, key, "cut")) == (3, 0)
     part = {"payTractionNo": paid["data"]["tractionNo"], "clientRefundNo": number("r")}
-    status, no = await shop.post("refund", part | {"refundAmount": 10})
+    status, no = await harness.post("refund", part | {"refundAmount": 10})
     assert (status, "refunded as a whole" in no["message"]) == (500, True)
-    assert (await shop.post("refund", part))[1]["data"]["status"] == "refunded"
-    assert (await remain(shop, key, "wash"), await remain(shop, key, "cut")) == (5, 1)
+    assert (await harness.post("refund", part))[1]["data"]["status"] == "refunded"
+    assert (await remain(harness, key, "wash"), await remain(harness, key, "cut")) == (5, 1)
 
 
-async def test_an_offline_mode_stores_nothing(shop: Shop) -> None:
-    mode = await shop.mode("C924182F-581B-4990-944A-ABCAB8E552B3", name="现金")
+async def test_an_offline_mode_stores_nothing(harness: PayserverHarness) -> None:
+    mode = await harness.mode("C924182F-581B-4990-944A-ABCAB8E552B3", name="现金")
     wish = body(mode)
-    assert await shop.post("pay", wish) == (
+    assert await harness.post("pay", wish) == (
         200,
         {"ret": "success", "businessRet": "offlinePay", "data": {}},
     )
-    assert (await shop.get("payOrders", clientPayNo=wish["clientPayNo"]))[1]["size"] == 0
+    assert (await harness.get("payOrders", clientPayNo=wish["clientPayNo"]))[1]["size"] == 0
 
 
-async def test_a_hundred_identical_pays_are_one(shop: Shop) -> None:
-    mode = await shop.mode()
-    key = await shop.account(mode, credit_fen=10_000)
+async def test_a_hundred_identical_pays_are_one(harness: PayserverHarness) -> None:
+    mode = await harness.mode()
+    key = await harness.account(mode, credit_fen=10_000)
     wish = on_account(mode, key)
-    answers = await asyncio.gather(*[shop.post("pay", wish) for _ in range(100)])
+    answers = await asyncio.gather(*[harness.post("pay", wish) for _ in range(100)])
     assert all(one == answers[0] for one in answers)
     assert answers[0][0] == 200
-    assert await shop.balance_fen(key) == -50
+    assert await harness.balance_fen(key) == -50
 
 
-async def test_a_hundred_identical_pays_call_the_component_once(shop: Shop) -> None:
-    mode = await shop.component_mode()
+async def test_a_hundred_identical_pays_call_the_component_once(harness: PayserverHarness) -> None:
+    mode = await harness.component_mode()
     wish = body(mode)
-    answers = await asyncio.gather(*[shop.post("pay", wish) for _ in range(100)])
+    answers = await asyncio.gather(*[harness.post("pay", wish) for _ in range(100)])
     assert all(one == answers[0] for one in answers)
     traction = answers[0][1]["data"]["tractionNo"]
-    assert shop.component.pays[traction].calls == 1
+    assert harness.component.pays[traction].calls == 1
 
 
 async def test_the_same_number_with_other_content_is_refused_and_changes_nothing(
-    shop: Shop,
+    harness: PayserverHarness,
 ) -> None:
-    mode = await shop.mode()
-    key = await shop.account(mode, credit_fen=1000)
+    mode = await harness.mode()
+    key = await harness.account(mode, credit_fen=1000)
     wish = on_account(mode, key)
-    _, first = await shop.post("pay", wish)
+    _, first = await harness.post("pay", wish)
     spaced = wish | {"payParams": dict(reversed(wish["payParams"].items()))}
-    assert await shop.post("pay", spaced) == (200, first)
+    assert await harness.post("pay", spaced) == (200, first)
     for other in ({"payAmount": 51}, {"payer": "B"}, {"payParams": {}}):
-        status, no = await shop.post("pay", wish | other)
+        status, no = await harness.post("pay", wish | other)
         assert (status, no["code"], list(no)) == (409, 9999, KEYS)
-    assert await shop.balance_fen(key) == -50
-    assert (await shop.get("payOrders", clientPayNo=wish["clientPayNo"]))[1]["size"] == 1
+    assert await harness.balance_fen(key) == -50
+    assert (await harness.get("payOrders", clientPayNo=wish["clientPayNo"]))[1]["size"] == 1
 
 
-async def test_one_bad_element_of_a_batch_has_its_own_slot(shop: Shop) -> None:
-    mode = await shop.mode()
-    key = await shop.account(mode, credit_fen=60)
+async def test_one_bad_element_of_a_batch_has_its_own_slot(harness: PayserverHarness) -> None:
+    mode = await harness.mode()
+    key = await harness.account(mode, credit_fen=60)
     wishes: list[Any] = [
         on_account(mode, key, payAmount=30),
         on_account(mode, key, payAmount=0),
@@ -140,31 +142,31 @@ async def test_one_bad_element_of_a_batch_has_its_own_slot(shop: Shop) -> None:
         on_account(mode, key, payAmount=30),
         "not an object",
     ]
-    status, answer = await shop.post("batchPay", {"batchPayData": wishes})
+    status, answer = await harness.post("batchPay", {"batchPayData": wishes})
     slots = answer["batchPayResult"]
     assert status == 200
     assert [one["statusCode"] for one in slots] == [200, 400, 400, 500, 500, 200, 400]
     assert slots[3]["body"]["code"] == 9002
     assert [one["clientPayNo"] for one in slots[:6]] == [w["clientPayNo"] for w in wishes[:6]]
-    assert await shop.balance_fen(key) == -60
+    assert await harness.balance_fen(key) == -60
 
 
 @pytest.mark.alone("two seconds on one core are the promise")
 async def test_a_thousand_pays_on_account_in_one_request_take_less_than_two_seconds(
-    shop: Shop,
+    harness: PayserverHarness,
 ) -> None:
-    mode = await shop.mode()
-    key = await shop.account(mode, credit_fen=100_000)
+    mode = await harness.mode()
+    key = await harness.account(mode, credit_fen=100_000)
     wishes = [on_account(mode, key, payAmount=1) for _ in range(1000)]
     began = time.perf_counter()
-    status, answer = await shop.post("batchPay", {"batchPayData": wishes})
+    status, answer = await harness.post("batchPay", {"batchPayData": wishes})
     seconds = time.perf_counter() - began
     assert status == 200
     assert {one["body"]["data"]["status"] for one in answer["batchPayResult"]} == {"payed"}
     assert [o["clientPayNo"] for o in answer["batchPayResult"]] == [
         w["clientPayNo"] for w in wishes
     ]
-    assert await shop.balance_fen(key) == -1000
+    assert await harness.balance_fen(key) == -1000
     tractions = {one["body"]["data"]["tractionNo"] for one in answer["batchPayResult"]}
     assert len(tractions) == 1000
     print(f"\n1000 pays: {seconds:.2f} s")
@@ -194,14 +196,17 @@ async def test_a_thousand_pays_on_account_in_one_request_take_less_than_two_seco
     ids=str,
 )
 async def test_bad_input_is_refused_and_nothing_is_written(
-    shop: Shop, given: dict[str, Any]
+    harness: PayserverHarness, given: dict[str, Any]
 ) -> None:
-    mode = await shop.component_mode()
-    calls, before = len(shop.component.bodies), await shop.sql("SELECT count(1) FROM pay_order")
-    status, no = await shop.post("pay", body(mode) | given)
+    mode = await harness.component_mode()
+    calls, before = (
+        len(harness.component.bodies),
+        await harness.sql("SELECT count(1) FROM pay_order"),
+    )
+    status, no = await harness.post("pay", body(mode) | given)
     assert (status, list(no), no["stack"]) == (400, KEYS, "")
-    assert await shop.sql("SELECT count(1) FROM pay_order") == before
-    assert len(shop.component.bodies) == calls
+    assert await harness.sql("SELECT count(1) FROM pay_order") == before
+    assert len(harness.component.bodies) == calls
 
 
 @pytest.mark.parametrize(
@@ -218,8 +223,8 @@ async def test_bad_input_is_refused_and_nothing_is_written(
     ],
     ids=lambda raw: str(raw[:20]),
 )
-async def test_only_strict_json_is_read(shop: Shop, raw: bytes) -> None:
-    async with shop.http.post(f"{shop.url}/api/v1.0.0/pay", data=raw) as answer:
+async def test_only_strict_json_is_read(harness: PayserverHarness, raw: bytes) -> None:
+    async with harness.http.post(f"{harness.url}/api/v1.0.0/pay", data=raw) as answer:
         no = await answer.json()
     assert (answer.status, list(no), no["code"]) == (400, KEYS, 9999)
 
@@ -238,11 +243,11 @@ async def test_only_strict_json_is_read(shop: Shop, raw: bytes) -> None:
     ],
 )
 async def test_a_key_given_twice_is_refused_and_moves_nothing(
-    shop: Shop, path: str, old: str, name: str
+    harness: PayserverHarness, path: str, old: str, name: str
 ) -> None:
-    mode = await shop.mode()
-    key = await shop.account(mode, credit_fen=1000)
-    paid = await shop.post("pay", on_account(mode, key))
+    mode = await harness.mode()
+    key = await harness.account(mode, credit_fen=1000)
+    paid = await harness.post("pay", on_account(mode, key))
     pay, traction = on_account(mode, key), paid[1]["data"]["tractionNo"]
     refund = {"payTractionNo": traction, "clientRefundNo": number("r"), "refundAmount": 2}
     notify = {"tractionNo": traction, "ret": "success"}
@@ -256,28 +261,28 @@ async def test_a_key_given_twice_is_refused_and_moves_nothing(
         "payModes": {"isOpened": 1, "merchantUUID": mode.merchant_uuid},
     }
     raw = json.dumps(bodies[path]).replace(old, f"{old} 1, {old}")
-    async with shop.http.post(f"{shop.url}/api/v1.0.0/{path}", data=raw) as answer:
+    async with harness.http.post(f"{harness.url}/api/v1.0.0/{path}", data=raw) as answer:
         no = await answer.json()
     assert (answer.status, no["code"], list(no)) == (400, 9999, KEYS)
     assert no["message"] == f"{name} is repeated"
-    assert await shop.balance_fen(key) == -50
+    assert await harness.balance_fen(key) == -50
 
 
-async def test_a_mode_is_opened_closed_and_changed(shop: Shop) -> None:
+async def test_a_mode_is_opened_closed_and_changed(harness: PayserverHarness) -> None:
     href = "http://192.168.7.188:6004/api/v1.0.0/merchants/eLzwsgnlWpZN8xtvz0qgvx"
     wish = {"merchantHref": href, "payTemplateId": MEMBER_BALANCE, "isOpened": 1}
-    _, made = await shop.post("payModes", wish)
+    _, made = await harness.post("payModes", wish)
     assert made["name"] == "会员储值"
     assert made["payModeTemplate"] == {"href": None}
-    status, changed = await shop.post(
+    status, changed = await harness.post(
         f"payModes/{made['uuid']}", {"isOpened": 0, "name": "储值"}, "PUT"
     )
     assert (status, changed["isOpened"], changed["name"]) == (200, 0, "储值")
-    status, no = await shop.post("pay", {**body_of(made), "payParams": {"memberUUID": "m"}})
+    status, no = await harness.post("pay", {**body_of(made), "payParams": {"memberUUID": "m"}})
     assert (status, no["code"], no["name"]) == (500, 9002, " payMode  not opended")
-    _, listed = await shop.get("payModes", merchantHref=href, isOpened=0)
+    _, listed = await harness.get("payModes", merchantHref=href, isOpened=0)
     assert [one["uuid"] for one in listed["items"]] == [made["uuid"]]
-    assert (await shop.get(f"payModes/{made['uuid']}"))[1] == listed["items"][0]
+    assert (await harness.get(f"payModes/{made['uuid']}"))[1] == listed["items"][0]
 
 
 def body_of(mode: dict[str, Any]) -> dict[str, Any]:
@@ -291,16 +296,16 @@ def body_of(mode: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_an_online_mode_without_an_address_is_refused_before_it_is_stored(
-    shop: Shop,
+    harness: PayserverHarness,
 ) -> None:
-    mode = await shop.mode("017AFC80-95FA-11E8-B0EC-5384BC9767FE", name="微信扫码枪")
-    status, no = await shop.post("pay", body(mode))
+    mode = await harness.mode("017AFC80-95FA-11E8-B0EC-5384BC9767FE", name="微信扫码枪")
+    status, no = await harness.post("pay", body(mode))
     assert (status, no["message"]) == (500, "PayOrderBusiness->create payUrl is empty")
 
 
-async def test_an_unknown_template_is_refused(shop: Shop) -> None:
+async def test_an_unknown_template_is_refused(harness: PayserverHarness) -> None:
     wish = {"merchantUUID": "m1", "payTemplateId": "nobody", "isOpened": 1}
-    status, no = await shop.post("payModes", wish)
+    status, no = await harness.post("payModes", wish)
     start = "PayOrderBusiness->create not found payModeTemplate by !!! payTemplateId:nobody"
     assert (status, no["message"]) == (500, start)
 
@@ -318,30 +323,34 @@ async def test_an_unknown_template_is_refused(shop: Shop) -> None:
         "http://127.0.0.1\\@x/",
     ],
 )
-async def test_an_address_that_may_not_be_called_is_not_stored(shop: Shop, url: str) -> None:
+async def test_an_address_that_may_not_be_called_is_not_stored(
+    harness: PayserverHarness, url: str
+) -> None:
     for name in ("payUrl", "refundUrl", "checkEnvUrl", "queryUrl"):
         wish = {"merchantUUID": "m2", "name": "x", "isOnline": 1, "isOpened": 1, name: url}
-        status, no = await shop.post("payModes", wish)
+        status, no = await harness.post("payModes", wish)
         assert (status, no["code"]) == (400, 9999)
         assert "127.0.0.1" not in no["message"]
 
 
-async def test_a_secret_of_the_process_cannot_be_named_by_a_template(shop: Shop) -> None:
+async def test_a_secret_of_the_process_cannot_be_named_by_a_template(
+    harness: PayserverHarness,
+) -> None:
     wish = {"payTemplateId": "T1", "name": "x", "secretName": "SHOUDAN_PAY_DATABASE_URL"}
-    assert (await shop.post("registerPayModeTemplate", wish))[0] == 400
+    assert (await harness.post("registerPayModeTemplate", wish))[0] == 400
     wish["secretName"] = "SHOUDAN_COMPONENT_X"
-    status, made = await shop.post("registerPayModeTemplate", wish)
+    status, made = await harness.post("registerPayModeTemplate", wish)
     assert status == 200
     assert "SHOUDAN_COMPONENT_X" not in str(made)
 
 
-async def test_every_status_is_recorded_and_published(shop: Shop) -> None:
-    mode = await shop.mode()
-    key = await shop.account(mode, credit_fen=1000)
-    _, paid = await shop.post("pay", on_account(mode, key))
+async def test_every_status_is_recorded_and_published(harness: PayserverHarness) -> None:
+    mode = await harness.mode()
+    key = await harness.account(mode, credit_fen=1000)
+    _, paid = await harness.post("pay", on_account(mode, key))
     traction, uuid = paid["data"]["tractionNo"], paid["data"]["uuid"]
-    await shop.post("refund", {"payTractionNo": traction, "clientRefundNo": number("r")})
-    _, listed = await shop.get(f"payOrders/{uuid}/tradeRecords", orderBy="id asc")
+    await harness.post("refund", {"payTractionNo": traction, "clientRefundNo": number("r")})
+    _, listed = await harness.get(f"payOrders/{uuid}/tradeRecords", orderBy="id asc")
     told = [(one["tradeType"], one["status"]) for one in listed["items"]]
     assert told == [
         ("pay", "unpay"),
@@ -350,7 +359,9 @@ async def test_every_status_is_recorded_and_published(shop: Shop) -> None:
         ("refund", "refunded"),
         ("pay", "refunded"),
     ]
-    rows = await shop.sql("SELECT subject FROM event WHERE key = :n ORDER BY event_id", n=traction)
+    rows = await harness.sql(
+        "SELECT subject FROM event WHERE key = :n ORDER BY event_id", n=traction
+    )
     subjects = [row[0].removeprefix("shoudan.events.pay.") for row in rows]
     assert [s for s in subjects if not s.startswith("ledger")] == [
         "pay.unpay",
@@ -359,20 +370,22 @@ async def test_every_status_is_recorded_and_published(shop: Shop) -> None:
         "refund.refunded",
         "pay.refunded",
     ]
-    posted = await shop.sql("SELECT count(1) FROM event WHERE subject LIKE '%ledger.posted'")
+    posted = await harness.sql("SELECT count(1) FROM event WHERE subject LIKE '%ledger.posted'")
     assert posted[0][0] >= 2
 
 
 @pytest.mark.parametrize("path", ["pay", "refund"])
-async def test_a_uuid_that_would_not_be_used_is_refused(shop: Shop, path: str) -> None:
-    mode = await shop.component_mode()
-    _, paid = await shop.post("pay", body(mode))
+async def test_a_uuid_that_would_not_be_used_is_refused(
+    harness: PayserverHarness, path: str
+) -> None:
+    mode = await harness.component_mode()
+    _, paid = await harness.post("pay", body(mode))
     asked = {
         "pay": body(mode),
         "refund": {"payTractionNo": paid["data"]["tractionNo"], "clientRefundNo": number("r")},
     }[path]
-    status, no = await shop.post(path, asked | {"uuid": "eLzwsgnlWpZN8xtvz0qgvw"})
+    status, no = await harness.post(path, asked | {"uuid": "eLzwsgnlWpZN8xtvz0qgvw"})
     assert status == 400
     assert "uuid" in no["message"]
     # Other members that no document names are nothing to us; null is no uuid.
-    assert (await shop.post(path, asked | {"uuid": None, "another": 1}))[0] == 200
+    assert (await harness.post(path, asked | {"uuid": None, "another": 1}))[0] == 200

@@ -13,7 +13,7 @@ from shoudan_kit.credentials.rows import NewCredential
 from shoudan_kit.secrets.sealing_settings import DEMO_INDEX_KEY, DEMO_KEYS
 from shoudan_pay.config import PaySettings
 from shoudan_pay.credential_kinds import KINDS
-from tests.pay.payserver.shop import Shop
+from tests.pay.payserver.harness import PayserverHarness
 from tests.stored import Stored
 
 KEY = "k1:" + "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s="
@@ -38,14 +38,14 @@ def test_in_prod_pay_starts_without_a_key_and_the_demos_is_none() -> None:
 
 
 async def test_without_a_key_nothing_is_stored_and_what_is_stored_stops_the_start(
-    shop: Shop,
+    harness: PayserverHarness,
 ) -> None:
-    keyless = Credentials(shop.pay.app, KINDS, None, "shoudan.events.pay.")
+    keyless = Credentials(harness.pay.app, KINDS, None, "shoudan.events.pay.")
     await keyless.open()
     new = NewCredential("k", "chinaums", "app", "li", "test")
     with pytest.raises(NoSealKey):
         await keyless.store(new)
-    await Stored(shop.pay.port).issue("chinaums", "app")
-    later = Credentials(shop.pay.app, KINDS, None, "shoudan.events.pay.")
+    await Stored(harness.pay.port).issue("chinaums", "app")
+    later = Credentials(harness.pay.app, KINDS, None, "shoudan.events.pay.")
     with pytest.raises(ConfigError, match="1 credentials are stored"):
         await later.open()

@@ -14,7 +14,7 @@ from shoudan_kit.credentials.live import LiveSecrets
 from shoudan_kit.limits.shares import Document, Shares
 from shoudan_pay.config import PaySettings
 from shoudan_pay.payserver.components import Components
-from tests.pay.payserver.shop import Shop
+from tests.pay.payserver.harness import PayserverHarness
 from tests.poll import eventually
 
 TOTAL, REPLICAS = 8, 4
@@ -57,7 +57,7 @@ async def test_a_process_calls_a_component_as_often_as_its_share_and_more_when_t
     assert components.used() == {PARTY: 0.0}
 
 
-async def test_the_service_shares_them_with_its_other_processes(shop: Shop) -> None:
-    payserver: Any = shop.pay.running.context.payserver
-    assert payserver.exchange.run in shop.pay.running.background
+async def test_the_service_shares_them_with_its_other_processes(harness: PayserverHarness) -> None:
+    payserver: Any = harness.pay.running.context.payserver
+    assert payserver.exchange.run in harness.pay.running.background
     assert payserver.exchange.shares is payserver.components.shares

@@ -20,15 +20,15 @@ from shoudan_kit.process.ports import free_port
 from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE
 from shoudan_pay.config import PaySettings
-from tests.pay.payserver.shop import Shop, gateway
-from tests.pay.platforms.desk import APP_ID, APP_KEY, SECRETS, Desk
+from tests.pay.payserver.harness import PayserverHarness, gateway
+from tests.pay.platforms.harness import APP_ID, APP_KEY, SECRETS, PlatformsHarness
 from tests.pay.platforms.orders import Orders
 
 
 @pytest.fixture(scope="module")
-async def desk(
+async def harness(
     request: pytest.FixtureRequest, database: Callable[[str], Awaitable[DatabaseUrls]]
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[PlatformsHarness]:
     """One per module; a module's DESK are settings of its own."""
     patch = pytest.MonkeyPatch()
     for name, secret in SECRETS.items():
@@ -67,9 +67,11 @@ async def desk(
             ledger: Any = ledger_grpc.LedgerServiceStub(channel)
             platform: Any = platform_grpc.PlatformServiceStub(channel)
             owner = Database(urls.owner)
-            shop = Shop(pay, settings.public_base_url, http, component, ledger, owner)
-            yield Desk(shop, ums, platform, orders)
-            found = await shop.broken()
+            payserver = PayserverHarness(
+                pay, settings.public_base_url, http, component, ledger, owner
+            )
+            yield PlatformsHarness(payserver, ums, platform, orders)
+            found = await payserver.broken()
             await owner.dispose()
         await door.stop()
         await pay.stop()

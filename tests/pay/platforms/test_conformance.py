@@ -10,8 +10,8 @@ import pytest
 from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_pay.chinaums.protocol import Detail
 from tests.conformance import Matching, body_of, cases, header_of
-from tests.pay.payserver.shop import number
-from tests.pay.platforms.desk import DOMAIN, Desk
+from tests.pay.payserver.harness import number
+from tests.pay.platforms.harness import DOMAIN, PlatformsHarness
 
 CASES = cases("003", "004")
 # The examples were signed in 2017 and 2022.
@@ -39,47 +39,47 @@ TOLD = Detail(
 )
 
 
-async def play(desk: Desk, name: str, path: str = "") -> None:
+async def play(harness: PlatformsHarness, name: str, path: str = "") -> None:
     """Send the example as it stands and compare the answer."""
     case = CASES[name]
-    status, answer = await desk.send(path or case["path"], body_of(name), header_of(name))
+    status, answer = await harness.send(path or case["path"], body_of(name), header_of(name))
     assert status == case["expect"]["status"], answer
     assert Matching().unfit(case["expect"]["json"], answer) == []
 
 
 @pytest.fixture(scope="module")
-async def cash_desk(desk: Desk) -> Desk:
+async def cash_desk(harness: PlatformsHarness) -> PlatformsHarness:
     """The refund of the example, as ChinaUMS has told of it."""
-    mode = await desk.union_pay()
-    await desk.app(mode.merchant_uuid)
-    pay = await desk.paid(mode, payAmount=12_400, clientPayNo=PAY_NO)
-    refund = await desk.refund(pay, clientRefundNo=REFUND_NO)
-    await desk.becomes("refund_order", "client_refund_no", REFUND_NO, "refunded")
-    await desk.shop.sql(
+    mode = await harness.union_pay()
+    await harness.app(mode.merchant_uuid)
+    pay = await harness.paid(mode, payAmount=12_400, clientPayNo=PAY_NO)
+    refund = await harness.refund(pay, clientRefundNo=REFUND_NO)
+    await harness.becomes("refund_order", "client_refund_no", REFUND_NO, "refunded")
+    await harness.payserver.sql(
         "UPDATE ums_refund SET detail = :detail WHERE traction_no = :number RETURNING traction_no",
         detail=msgspec.json.encode(TOLD).decode(),
         number=refund["tractionNo"],
     )
-    return desk
+    return harness
 
 
-async def test_003_refund_query(cash_desk: Desk) -> None:
+async def test_003_refund_query(cash_desk: PlatformsHarness) -> None:
     await play(cash_desk, "003-refund-query")
 
 
-async def test_003_refund_query_badsig(cash_desk: Desk) -> None:
+async def test_003_refund_query_badsig(cash_desk: PlatformsHarness) -> None:
     await play(cash_desk, "003-refund-query-badsig")
 
 
 @pytest.fixture(scope="module")
-async def partner(desk: Desk) -> Desk:
+async def partner(harness: PlatformsHarness) -> PlatformsHarness:
     """The order of the example, unpaid, bound by a partner of Dingdang, with a refund asked for."""
-    await desk.domain(pb.ROLE_PARTNER, number("m"))
+    await harness.domain(pb.ROLE_PARTNER, number("m"))
     trade = pb.Trade(
         domain_id=DOMAIN, trade_no=TRADE, total_fen=100, channel_no="c", request_no="1"
     )
-    await desk.platform.BindTrade(pb.BindTradeRequest(trade=trade))
-    await desk.shop.sql(
+    await harness.platform.BindTrade(pb.BindTradeRequest(trade=trade))
+    await harness.payserver.sql(
         "INSERT INTO dingdang_refund (domain_id, refund_trade_no, trade_no, refund_fen, traction_no,"
         " refund_transaction_id, status, create_time, modify_time) VALUES"
         " (:domain, :number, :trade, 40, '', '', 'processing', now(), now()) RETURNING trade_no",
@@ -87,46 +87,48 @@ async def partner(desk: Desk) -> Desk:
         number=REFUND_TRADE,
         trade=TRADE,
     )
-    return desk
+    return harness
 
 
-async def _trade(desk: Desk) -> pb.Trade:
+async def _trade(harness: PlatformsHarness) -> pb.Trade:
     request = pb.GetTradeRequest(domain_id=DOMAIN, trade_no=TRADE)
-    return (await desk.platform.GetTrade(request)).trade
+    return (await harness.platform.GetTrade(request)).trade
 
 
-async def test_004_notify_delivery_once_and_again(partner: Desk) -> None:
+async def test_004_notify_delivery_once_and_again(partner: PlatformsHarness) -> None:
     assert (await _trade(partner)).state == pb.TRADE_STATE_NOTPAY
     for _ in range(2):
         await play(partner, "004-notify-delivery", "/dingdang/pay/notify")
     trade = await _trade(partner)
     assert (trade.state, trade.transaction_id) == (pb.TRADE_STATE_SUCCESS, TRANSACTION)
-    told = await partner.shop.sql(
+    told = await partner.payserver.sql(
         "SELECT count(*) FROM event WHERE subject = 'shoudan.events.pay.dingdang.paid'"
     )
     assert told == [(1,)]
 
 
-async def test_004_refund_notify(partner: Desk) -> None:
+async def test_004_refund_notify(partner: PlatformsHarness) -> None:
     for _ in range(2):
         await play(partner, "004-refund-notify", "/dingdang/refund/notify")
     assert await partner.status("dingdang_refund", "refund_trade_no", REFUND_TRADE) == "success"
 
 
 @pytest.fixture(scope="module")
-async def transaction(desk: Desk) -> str:
+async def transaction(harness: PlatformsHarness) -> str:
     """The order of the example, paid by a user of Dingdang; its transactionId is ours to give."""
-    mode = await desk.shop.component_mode(query_url=None)
-    await desk.domain(pb.ROLE_PLATFORM, mode.merchant_uuid, paid_url="", refunded_url="")
+    mode = await harness.payserver.component_mode(query_url=None)
+    await harness.domain(pb.ROLE_PLATFORM, mode.merchant_uuid, paid_url="", refunded_url="")
     # Its refund runs: the component ends it when asked, and cannot be asked here.
-    pay = await desk.paid(
+    pay = await harness.paid(
         mode, payAmount=100, clientPayNo=TRADE, payParams={"payBarCode": "134853566181202002"}
     )
     return pay["tractionNo"]
 
 
 @pytest.mark.parametrize("name", ["004-orderquery", "004-refund", "004-refundquery"])
-async def test_004_the_platform_answers(desk: Desk, transaction: str, name: str) -> None:
+async def test_004_the_platform_answers(
+    harness: PlatformsHarness, transaction: str, name: str
+) -> None:
     case = CASES[name]
 
     def ours(members: dict[str, Any]) -> dict[str, Any]:
@@ -134,8 +136,8 @@ async def test_004_the_platform_answers(desk: Desk, transaction: str, name: str)
 
     raw, header = body_of(name), header_of(name)
     if TRANSACTION.encode() in raw:  # with another number, so it is signed again
-        status, answer = await desk.skill(case["path"], ours(msgspec.json.decode(raw)))
+        status, answer = await harness.skill(case["path"], ours(msgspec.json.decode(raw)))
     else:
-        status, answer = await desk.send(case["path"], raw, header)
+        status, answer = await harness.send(case["path"], raw, header)
     assert status == 200
     assert Matching().unfit(ours(case["expect"]["json"]), answer) == []

@@ -28,8 +28,8 @@ from shoudan_pay.payserver.store.modes import Mode, Terms
 from shoudan_pay.platforms.store import callers
 from shoudan_signing import tsk_hmac
 from tests.pay.ledger.process import PayProcess
-from tests.pay.payserver.shop import FEN, INVARIANTS, number
-from tests.pay.platforms.desk import APP_ID, APP_KEY, DOMAIN, MID, SKILL_SECRET, TID, encoded
+from tests.pay.payserver.harness import FEN, INVARIANTS, number
+from tests.pay.platforms.harness import APP_ID, APP_KEY, DOMAIN, MID, SKILL_SECRET, TID, encoded
 from tests.poll import eventually
 
 Databases = Callable[[str], Awaitable[DatabaseUrls]]

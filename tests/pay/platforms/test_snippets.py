@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance import body_of, header_of
-from tests.pay.platforms.desk import APP_ID, APP_KEY, SKILL_SECRET
+from tests.pay.platforms.harness import APP_ID, APP_KEY, SKILL_SECRET
 
 HTTP = Path(__file__).resolve().parents[3] / "docs" / "reference" / "http"
 NODE = shutil.which("node")

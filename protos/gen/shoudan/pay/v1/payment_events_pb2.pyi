@@ -122,7 +122,7 @@ class ResultConflict(_message.Message):
     status: _builtins.str
     """The status that stands."""
     told: _builtins.str
-    """What was told."""
+    """What was reported."""
     def __init__(
         self,
         *,

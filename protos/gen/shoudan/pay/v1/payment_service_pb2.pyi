@@ -459,7 +459,7 @@ class PayOrder(_message.Message):
     extra_params: _builtins.bytes
     """clientExtraParams, JSON text."""
     async_notify: _builtins.bool
-    """Whether its mode is told later (isAsyncNotify)."""
+    """Whether its mode is notified later (isAsyncNotify)."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """orderStartAt."""
@@ -584,7 +584,7 @@ class RefundOrder(_message.Message):
     pay_uuid: _builtins.str
     """payOrderUUID."""
     async_notify: _builtins.bool
-    """Whether its mode is told later (isAsyncNotify)."""
+    """Whether its mode is notified later (isAsyncNotify)."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """refundStartAt."""
@@ -709,7 +709,7 @@ class RegisterTemplateRequest(_message.Message):
     template_id: _builtins.str
     """payTemplateId."""
     dry_run: _builtins.bool
-    """Only tell what would change."""
+    """Only say what would change."""
     @_builtins.property
     def terms(self) -> Global___Terms:
         """Replaces all terms; a secret_name that is not set stays, because it is never given back."""

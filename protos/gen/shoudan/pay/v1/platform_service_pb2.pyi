@@ -113,9 +113,9 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """Never sent."""
     ROLE_PLATFORM: _Role.ValueType  # 1
-    """The platform: its partner asks us and is told by us."""
+    """The platform: its partner asks us and is notified by us."""
     ROLE_PARTNER: _Role.ValueType  # 2
-    """The partner: we ask the platform and are told by it."""
+    """The partner: we ask the platform and are notified by it."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """Role is what we are to a domain."""
@@ -123,9 +123,9 @@ class Role(_Role, metaclass=_RoleEnumTypeWrapper):
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """Never sent."""
 ROLE_PLATFORM: Role.ValueType  # 1
-"""The platform: its partner asks us and is told by us."""
+"""The platform: its partner asks us and is notified by us."""
 ROLE_PARTNER: Role.ValueType  # 2
-"""The partner: we ask the platform and are told by it."""
+"""The partner: we ask the platform and are notified by it."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final
@@ -226,7 +226,7 @@ class QueryUmsRefundResponse(_message.Message):
     """Whether the pay had been paid."""
     @_builtins.property
     def detail(self) -> Global___UmsDetail:
-        """What the channel told of it, or what follows from our own books."""
+        """What the channel reported of it, or what follows from our own books."""
 
     @_builtins.property
     def now(self) -> _timestamp_pb2.Timestamp:

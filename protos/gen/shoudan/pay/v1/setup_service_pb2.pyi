@@ -142,7 +142,7 @@ class ApplySetupRequest(_message.Message):
     by: _builtins.str
     """Who asks, 1 to 64 characters."""
     dry_run: _builtins.bool
-    """Only tell what would change."""
+    """Only say what would change."""
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SetupAccount]:
         """Accounts."""

@@ -12,7 +12,7 @@ from shoudan.pay.v1 import platform_service_pb2 as pb
 from shoudan_fakes.chinaums import Ums
 from shoudan_pay.payserver.store.modes import Mode
 from shoudan_signing import open_body_sig, tsk_hmac
-from tests.pay.payserver.shop import Shop, body, number
+from tests.pay.payserver.harness import PayserverHarness, body, number
 from tests.pay.platforms.orders import Orders
 from tests.poll import eventually
 
@@ -33,10 +33,10 @@ SECRETS = {
 
 
 @dataclass
-class Desk:
+class PlatformsHarness:
     """The system, and those who talk to it."""
 
-    shop: Shop
+    payserver: PayserverHarness
     ums: Ums
     platform: Any
     orders: Orders
@@ -69,28 +69,28 @@ class Desk:
         }
         if role == pb.ROLE_PLATFORM:
             domain |= {
-                "paid_url": f"{self.shop.url}/dingdang/pay/notify",
-                "refunded_url": f"{self.shop.url}/dingdang/refund/notify",
+                "paid_url": f"{self.payserver.url}/dingdang/pay/notify",
+                "refunded_url": f"{self.payserver.url}/dingdang/refund/notify",
             }
         else:
-            domain["base_url"] = f"{self.shop.url}/paycgi"
+            domain["base_url"] = f"{self.payserver.url}/paycgi"
         domain |= given
         await self.platform.SetDomain(pb.SetDomainRequest(domain=pb.Domain(**domain)))
 
     async def union_pay(self, **given: Any) -> Mode:
         """A 银联 mode: paid at a component, given back through ChinaUMS."""
-        await self.shop.sql(
+        await self.payserver.sql(
             "UPDATE pay_mode_template SET online = true, pay_url = :pay, refund_url = :link,"
             " query_url = :link WHERE template_id = :id RETURNING id",
-            pay=f"{self.shop.component.url}/pay",
+            pay=f"{self.payserver.component.url}/pay",
             link="chinaums:",
             id=UNION_PAY,
         )
-        return await self.shop.mode(UNION_PAY, name="银联", **given)
+        return await self.payserver.mode(UNION_PAY, name="银联", **given)
 
     async def paid(self, mode: Mode, **given: Any) -> dict[str, Any]:
         """A pay that has been payed."""
-        status, answer = await self.shop.post("pay", body(mode, **given))
+        status, answer = await self.payserver.post("pay", body(mode, **given))
         assert status == 200, answer
         assert answer["data"]["status"] == "payed", answer
         return answer["data"]
@@ -98,8 +98,8 @@ class Desk:
     async def refund(self, pay: dict[str, Any], **given: Any) -> dict[str, Any]:
         """Asks PayServer to give back."""
         asked = {"payTractionNo": pay["tractionNo"], "clientRefundNo": number("r"), **given}
-        await self.shop.post("refund", asked)  # one that fails at once is answered 500
-        rows = await self.shop.sql(
+        await self.payserver.post("refund", asked)  # one that fails at once is answered 500
+        rows = await self.payserver.sql(
             "SELECT traction_no, status FROM refund_order WHERE client_refund_no = :number",
             number=asked["clientRefundNo"],
         )
@@ -112,7 +112,7 @@ class Desk:
 
     async def status(self, table: str, column: str, value: str) -> str:
         """The status of one row."""
-        rows = await self.shop.sql(
+        rows = await self.payserver.sql(
             f"SELECT status FROM {table} WHERE {column} = :value", value=value
         )
         return rows[0][0] if rows else ""
@@ -133,7 +133,9 @@ class Desk:
         sent = {"Content-Type": "application/json", **headers}
         if authorization is not None:
             sent["Authorization"] = authorization
-        async with self.shop.http.post(self.shop.url + path, data=raw, headers=sent) as answer:
+        async with self.payserver.http.post(
+            self.payserver.url + path, data=raw, headers=sent
+        ) as answer:
             text = await answer.text()
             if answer.content_type != "application/json":
                 return answer.status, text

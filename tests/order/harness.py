@@ -1,4 +1,4 @@
-"""The world around an order service in its tests: a ledger, suppliers and a partner, each scripted."""
+"""What stands around an order service in its tests: a ledger, suppliers and a partner, each scripted."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ class Inbox:
 
 
 @dataclass
-class World:
+class OrderHarness:
     """One order service and everything it talks to."""
 
     process: Process[Any]
@@ -442,7 +442,7 @@ async def inboxes() -> AsyncIterator[Inbox]:
 @asynccontextmanager
 async def running(
     urls: DatabaseUrls, inbox: Inbox, *, roles: frozenset[str] = ROLES, **knobs: Any
-) -> AsyncIterator[World]:
+) -> AsyncIterator[OrderHarness]:
     """An order service with the example's catalogue; without the role `tasks` nothing runs by itself."""
     ledger, delivery = FakeLedger(), FakeDelivery()
     server, target = await serve(
@@ -460,7 +460,7 @@ async def running(
     process = Process(SERVICE, settings, roles)
     await process.start()
     channel = aio.insecure_channel(f"127.0.0.1:{process.port}")
-    made = World(
+    made = OrderHarness(
         process,
         order_grpc.OrderServiceStub(channel),
         catalogue_grpc.CatalogueServiceStub(channel),

@@ -15,7 +15,7 @@ from shoudan_kit.tasks.kinds import Task
 from shoudan_order import returns
 from shoudan_order.delivery_client import Outcome
 from shoudan_order.tasks import HANDLERS
-from tests.order.world import YUAN, World
+from tests.order.harness import YUAN, OrderHarness
 from tests.poll import eventually
 
 GENERAL, MANDATORY = pb.REFUND_TYPE_GENERAL, pb.REFUND_TYPE_MANDATORY
@@ -36,14 +36,14 @@ _RETURNS = """SELECT return_status, up_refund_status FROM oms_refund_up_return W
 
 @dataclass
 class Steps:
-    """The tasks of a world without workers, run when a test says so."""
+    """The tasks of a harness without workers, run when a test says so."""
 
-    world: World
+    harness: OrderHarness
 
     async def run(self, name: str, *, early: bool = True) -> int:
         """Run every waiting task of a kind once, due or (`early`) not; how many there were."""
         handler = LANES[name]
-        rows = await self.world.sql(_DUE, name=name, early=early)
+        rows = await self.harness.sql(_DUE, name=name, early=early)
         tasks = [
             Task(
                 id=row.task_id,
@@ -57,7 +57,7 @@ class Steps:
             for row in rows
         ]
         if tasks:
-            await handler.run(self.world.context, tasks)
+            await handler.run(self.harness.context, tasks)
             kept = [task for task in tasks if task.detached]
             await eventually(lambda: all(task.finished for task in kept))
         return len(tasks)
@@ -65,7 +65,7 @@ class Steps:
     async def settle(
         self, *, without: tuple[str, ...] = ("order.overtime", "refund.overtime")
     ) -> None:
-        """Run what is due until nothing is: the world at rest. Bounded by the kinds' own ends."""
+        """Run what is due until nothing is: the harness at rest. Bounded by the kinds' own ends."""
         for _ in range(50):
             ran = 0
             for name in LANES:
@@ -73,20 +73,20 @@ class Steps:
                     ran += await self.run(name, early=False)
             if not ran:
                 return
-        raise AssertionError("the world does not come to rest")
+        raise AssertionError("the tasks do not come to rest")
 
 
 @dataclass
-class Life:
+class Walk:
     """One order and what happens to it. Each event is a method without arguments."""
 
-    world: World
+    harness: OrderHarness
     order_id: int = 0
     refund_count: int = 0
 
     @property
     def steps(self) -> Steps:
-        return Steps(self.world)
+        return Steps(self.harness)
 
     async def vector(self) -> str:
         """`order/payment/bind/refund/notify`, then d(elivery/up payment), r(efund/up return/down
@@ -97,7 +97,7 @@ class Life:
         return " ".join(parts)
 
     async def _rows(self, query: str) -> list[Any]:
-        return [tuple(row) for row in await self.world.sql(query, id=self.order_id)]
+        return [tuple(row) for row in await self.harness.sql(query, id=self.order_id)]
 
     async def happen(self, event: str) -> None:
         """Let one event happen, by name."""
@@ -106,7 +106,7 @@ class Life:
 
     # ------------------------------------------------------------ the order
     async def order(self, **changes: Any) -> None:
-        self.order_id = await self.world.order(notify_url=self.world.inbox.url, **changes)
+        self.order_id = await self.harness.order(notify_url=self.harness.inbox.url, **changes)
 
     async def order_two(self) -> None:
         """Two units, each delivered by itself."""
@@ -116,25 +116,25 @@ class Life:
         await self.steps.run("order.pay")
 
     async def pay_short(self) -> None:
-        self.world.ledger.limits["test"] = -(10**18)
+        self.harness.ledger.limits["test"] = -(10**18)
         await self.pay()
-        self.world.ledger.limits.clear()
+        self.harness.ledger.limits.clear()
 
     async def bind(self) -> None:
         await self.steps.run("order.bind")
 
     async def hand_over(self) -> None:
-        self.world.delivery.script = lambda item: None
+        self.harness.delivery.script = lambda item: None
         await self.steps.run("order.deliver")
 
     async def _report(self, which: int, succeeded: bool) -> None:
-        found = await self.world.sql(
+        found = await self.harness.sql(
             "SELECT delivery_id FROM oms_order_delivery WHERE order_id = :id ORDER BY delivery_id",
             id=self.order_id,
         )
         number = found[which][0]
-        self.world.delivery.ended.setdefault(number, succeeded)
-        await self.world.report(pb.DeliveryResult(id=number, succeeded=succeeded))
+        self.harness.delivery.ended.setdefault(number, succeeded)
+        await self.harness.report(pb.DeliveryResult(id=number, succeeded=succeeded))
 
     async def succeed(self) -> None:
         await self._report(0, True)
@@ -152,23 +152,23 @@ class Life:
         await self.steps.run("order.up_pay")
 
     async def notify(self) -> None:
-        self.world.inbox.answer = lambda told: (200, "success")
+        self.harness.inbox.answer = lambda told: (200, "success")
         await self.steps.run("order.notify")
 
     async def notify_refused(self) -> None:
-        self.world.inbox.answer = lambda told: (500, "no")
+        self.harness.inbox.answer = lambda told: (500, "no")
         await self.steps.run("order.notify")
 
     async def query(self) -> None:
-        (row,) = await self.world.sql(
+        (row,) = await self.harness.sql(
             "SELECT request_no FROM oms_order_info WHERE order_id = :id", id=self.order_id
         )
         key = pb.OrderKey(channel_no="test", request_no=row[0])
-        await self.world.orders.QueryOrders(pb.QueryOrdersRequest(keys=[key]))
+        await self.harness.orders.QueryOrders(pb.QueryOrdersRequest(keys=[key]))
 
     async def overtime(self) -> None:
         """The order's time is over."""
-        await self.world.sql(
+        await self.harness.sql(
             "UPDATE oms_order_info SET order_overtime = shoudan_now() - interval '1 s'"
             " WHERE order_id = :id",
             id=self.order_id,
@@ -187,15 +187,15 @@ class Life:
 
     # ------------------------------------------------------------ refunds
     async def _refund(self, kind: Any, num: int) -> Any:
-        (row,) = await self.world.sql(
+        (row,) = await self.harness.sql(
             "SELECT request_no FROM oms_order_info WHERE order_id = :id", id=self.order_id
         )
         self.refund_count += 1
         new = pb.NewRefund(
             channel_no="test", request_no=row[0], refund_no=f"{row[0]}-{self.refund_count}",
-            refund_num=num, notify_url=self.world.inbox.url, type=kind,
+            refund_num=num, notify_url=self.harness.inbox.url, type=kind,
         )  # fmt: skip
-        answer = await self.world.orders.CreateRefunds(pb.CreateRefundsRequest(refunds=[new]))
+        answer = await self.harness.orders.CreateRefunds(pb.CreateRefundsRequest(refunds=[new]))
         return answer.results[0]
 
     async def refund(self) -> None:
@@ -208,17 +208,17 @@ class Life:
         await self._refund(MANDATORY, 1)
 
     async def give_back(self) -> None:
-        self.world.delivery.script = lambda item: None
+        self.harness.delivery.script = lambda item: None
         await self.steps.run("refund.return")
 
     async def _returned(self, which: int, succeeded: bool) -> None:
-        found = await self.world.sql(
+        found = await self.harness.sql(
             "SELECT return_id FROM oms_refund_up_return WHERE order_id = :id ORDER BY return_id",
             id=self.order_id,
         )
         number = found[which][0]
-        self.world.delivery.ended.setdefault(number, succeeded)
-        await returns.report(self.world.context, [Outcome(number, succeeded, True)])
+        self.harness.delivery.ended.setdefault(number, succeeded)
+        await returns.report(self.harness.context, [Outcome(number, succeeded, True)])
 
     async def returned(self) -> None:
         await self._returned(0, True)
@@ -239,12 +239,12 @@ class Life:
         await self.steps.run("refund.up_pay")
 
     async def refund_notify(self) -> None:
-        self.world.inbox.answer = lambda told: (200, "success")
+        self.harness.inbox.answer = lambda told: (200, "success")
         await self.steps.run("refund.notify")
 
     async def refund_overtime(self) -> None:
         """The refund's time is over."""
-        await self.world.sql(
+        await self.harness.sql(
             "UPDATE oms_refund_info SET return_overtime = shoudan_now() - interval '1 s'"
             " WHERE order_id = :id",
             id=self.order_id,
@@ -256,10 +256,10 @@ class Life:
 
     # ------------------------------------------------------------ people
     async def _decide(self, status: int) -> None:
-        found = await self.world.audits.ListAudits(
+        found = await self.harness.audits.ListAudits(
             audit_pb.ListAuditsRequest(order_id=self.order_id)
         )
-        await self.world.audits.DecideAudit(
+        await self.harness.audits.DecideAudit(
             audit_pb.DecideAuditRequest(
                 audit_id=found.audits[0].audit_id, status=status, by="ops", reason="asked"
             )
@@ -275,11 +275,11 @@ class Life:
         await self._decide(91)
 
     async def false_success(self) -> None:
-        (row, *_) = await self.world.sql(
+        (row, *_) = await self.harness.sql(
             "SELECT delivery_id FROM oms_order_delivery WHERE order_id = :id", id=self.order_id
         )
         request = audit_pb.RequestAuditRequest(
             type=audit_pb.AUDIT_TYPE_FALSE_SUCCESS, id=row[0], by="ops", reason="empty"
         )
-        await self.world.audits.RequestAudit(request)
+        await self.harness.audits.RequestAudit(request)
         await self._decide(0)

@@ -25,7 +25,7 @@ from shoudan_pay.ledger.head_files import read_logged
 from shoudan_pay.ledger.statement_files import Kept, read_file, read_folder
 from shoudan_pay.ledger.statements import Keys, keys_of
 from shoudan_pay.ledger.store import records as record_store
-from tests.pay.ledger.bank import YUAN, Bank, posting, settings, told
+from tests.pay.ledger.harness import YUAN, LedgerHarness, posting, settings, told
 from tests.poll import eventually
 
 BEYOND_ALL = 2**63 - 1
@@ -51,8 +51,8 @@ class Turnable:
 
 
 @dataclass
-class Vault(Bank):
-    """A bank with a folder of statements; `owner` may do what the service may not."""
+class SigningHarness(LedgerHarness):
+    """A harness with a folder of statements; `owner` may do what the service may not."""
 
     folder: Path
     owner: Database
@@ -182,7 +182,7 @@ class Vault(Bank):
 @asynccontextmanager
 async def opened(
     base: Turnable, folder: Path | None, *, day: int = 0, **given: Any
-) -> AsyncGenerator[Vault]:
+) -> AsyncGenerator[SigningHarness]:
     """A pay service so many days from now, with its statements in `folder`."""
     owner = Database(base.urls.owner)
     await base.turn(day)
@@ -192,15 +192,15 @@ async def opened(
     try:
         async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
             stub = stubs.LedgerServiceStub(channel)
-            yield Vault(process, stub, base.urls, folder or Path("/nowhere"), owner)
+            yield SigningHarness(process, stub, base.urls, folder or Path("/nowhere"), owner)
     finally:
         await process.stop()
         await owner.dispose()
 
 
 @asynccontextmanager
-async def sealed_yesterday(base: Turnable, folder: Path) -> AsyncGenerator[Vault]:
-    """A vault whose statement 1 is of the day before, with an account of five records in it."""
+async def sealed_yesterday(base: Turnable, folder: Path) -> AsyncGenerator[SigningHarness]:
+    """A harness whose statement 1 is of the day before, with an account of five records in it."""
     async with opened(base, folder, day=-1) as before:
         await before.chain()
         assert (await before.seal()).number == 1
@@ -208,7 +208,7 @@ async def sealed_yesterday(base: Turnable, folder: Path) -> AsyncGenerator[Vault
         yield today
 
 
-async def first_key(vault: Vault) -> pb.AccountKey:
+async def first_key(signing: SigningHarness) -> pb.AccountKey:
     """The account that all the tests hurt."""
     request = pb.ListAccountsRequest(groups_prefix="down_channel")
-    return (await told(vault.stub.ListAccounts(request))).accounts[0].key
+    return (await told(signing.stub.ListAccounts(request))).accounts[0].key

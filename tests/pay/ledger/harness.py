@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 
 
 @dataclass
-class Bank:
+class LedgerHarness:
     """A running pay service and its stub; accounts are made with numbers no other test has."""
 
     process: Process[PaySettings]

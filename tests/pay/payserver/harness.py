@@ -78,7 +78,7 @@ def number(prefix: str = "p") -> str:
 
 
 @dataclass
-class Shop:
+class PayserverHarness:
     """The whole way from a shop's HTTP request to the ledger or a component."""
 
     pay: Process[Any]
@@ -200,4 +200,14 @@ def by_code(mode: Mode, tail: str, **given: Any) -> dict[str, Any]:
     return body(mode, payParams={"payBarCode": f"13485356618120{tail}"}, **given)
 
 
-__all__ = ["BASE", "PAYEE", "Shop", "body", "by_code", "gateway", "number", "on_account", "ports"]
+__all__ = [
+    "BASE",
+    "PAYEE",
+    "PayserverHarness",
+    "body",
+    "by_code",
+    "gateway",
+    "number",
+    "on_account",
+    "ports",
+]

@@ -56,7 +56,7 @@ class Person:
 
 
 @dataclass
-class Desk:
+class IdentityHarness:
     """The service of one test."""
 
     process: Process[IdentitySettings]
@@ -162,12 +162,12 @@ async def reason(call: Any) -> str:
 
 
 @asynccontextmanager
-async def open_desk(urls: DatabaseUrls, **more: Any) -> AsyncIterator[Desk]:
+async def open_desk(urls: DatabaseUrls, **more: Any) -> AsyncIterator[IdentityHarness]:
     """A started service."""
     process: Process[IdentitySettings] = Process(SERVICE, settings(urls, **more))
     await process.start()
     async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
-        yield Desk(process, stubs.IdentityServiceStub(channel), urls)
+        yield IdentityHarness(process, stubs.IdentityServiceStub(channel), urls)
     await process.stop()
 
 

@@ -83,7 +83,7 @@ def body(value: Any) -> bytes:
 
 
 @dataclass
-class Desk:
+class ErpHarness:
     """The service of one test module."""
 
     process: Process[ErpSettings]
