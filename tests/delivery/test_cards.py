@@ -210,7 +210,7 @@ async def test_cards_come_under_the_first_key_of_the_ring(
         ]
 
 
-async def test_goods_without_cards_cost_no_statement_more(running: House) -> None:
+async def test_goods_without_cards_store_none(running: House) -> None:
     """A recharge whose supplier sends cards all the same: they are nothing of ours, and no row."""
     (number,) = await running.send("100011000000000")
     assert (await running.ends(number)).status == SUCCEEDED
