@@ -102,6 +102,9 @@ def test_a_stale_page_is_found(
     tool.parent.mkdir()
     for name in ("docs.py", "pictures.py"):
         (tool.parent / name).write_text((ROOT / "tools" / name).read_text("utf-8"))
+    (tmp_path / "docs").mkdir()
+    measured = (ROOT / "docs" / "capacity.json").read_text("utf-8")
+    (tmp_path / "docs" / "capacity.json").write_text(measured)
     monkeypatch.syspath_prepend(tool.parent)  # as when the tool itself is run
     monkeypatch.delitem(sys.modules, "pictures", raising=False)
     main = runpy.run_path(str(tool))["main"]
