@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -198,10 +199,8 @@ async def test_rows_are_found_again_in_the_parts_that_are_gone(
     shown = await command("archived", "delivery", at, "--verify")
     assert (shown.exit_code, "event_first" in shown.output) == (0, True)
     refused = await command("drop-parts", "delivery", "--before", until, "--archived", at, "--yes")
-    assert (refused.exit_code, "vds_order_exp_first is not archived" in refused.stderr) == (
-        1,
-        True,
-    ), refused.stderr
+    assert refused.exit_code == 1
+    assert re.search(r"delivery: vds_\w+ is not archived there", refused.stderr), refused.stderr
     await command("archive", "delivery", at, "--before", until)
     dropped = await command("drop-parts", "delivery", "--before", until, "--archived", at, "--yes")
     assert dropped.exit_code == 0, dropped.output
