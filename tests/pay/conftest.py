@@ -21,7 +21,7 @@ from tests.pay.ledger.signing import SigningHarness, Turnable, opened
 
 
 @pytest.fixture(scope="module")
-async def ledger(
+async def harness(
     database: Callable[[str], Awaitable[DatabaseUrls]],
 ) -> AsyncIterator[LedgerHarness]:
     """The pay service of this test module."""
