@@ -49,6 +49,12 @@ async def fetched(partner: Partner, key: str, **params: Any) -> tuple[int, Any]:
     return await partner.get("/order/cards", **signed("/order/cards", key, **params))
 
 
+async def believed(partner: Partner, key: str, number: str) -> bool:
+    """Whether the gateway knows a new key, which takes it up to a second."""
+    status, _ = await fetched(partner, key, request_no=number, page_size=1)
+    return status == 200
+
+
 def written_as(text: str) -> Iterator[bytes]:
     """How a text could stand in a file."""
     plain = text.encode()
@@ -82,6 +88,7 @@ async def test_cards_are_fetched_and_returned_and_stand_in_clear_nowhere(partner
     try:
         assert (await partner.order(**VOUCHER, request_no=number))[0] == 200
         await partner.all_ended(number, 1)
+        await eventually(lambda: believed(partner, made.secret, number))
         first = await fetched(partner, made.secret, request_no=number, page_size=2)
         assert first[0] == 200, first
         rest = await fetched(

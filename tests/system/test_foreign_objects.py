@@ -80,6 +80,10 @@ def queried(two: Parties, whose: str, method: str) -> Any:
     return two.channel(method, "/order/query", request_no=two.id_of("order", whose))
 
 
+def cards_fetched(two: Parties, whose: str, method: str) -> Any:
+    return two.channel(method, "/order/cards", request_no=two.id_of("order", whose))
+
+
 def refunded(path: str) -> Ask:
     def ask(two: Parties, whose: str, method: str) -> Any:
         params = refund_params(two.id_of("order", whose), number("rn"), two.system.sandbox_url)
@@ -252,6 +256,7 @@ ROWS: dict[str, Row] = {
     "/order/request": row(ordered),
     "/order/check": row(checked),
     "/order/query": row(queried),
+    "/order/cards": row(cards_fetched),
     "/refund/general": row(refunded("/refund/general")),
     "/refund/mandatory": row(refunded("/refund/mandatory")),
     "/refund/query": row(refund_queried, refund_of_own_order),
