@@ -66,6 +66,8 @@ def migrate(
     if server and server not in databases[0].shards.servers:
         known = ", ".join(databases[0].shards.servers)
         raise typer.BadParameter(f"one of {known}", param_hint="--server")
+    for one in databases:
+        _refuse_strays(one)
     for one in databases:  # all of them answer before the first one is changed
         _migrate(one, server, plan_only=True, shown=plan, contract=contract)
     for one in databases if not plan else ():
@@ -111,6 +113,28 @@ def settings_of(service: Any) -> MigrateSettings:
         return MigrateSettings.load(service.name)
     except ConfigError as error:
         _stop(error)
+
+
+def _refuse_strays(target: Target) -> None:
+    """A map that puts a shard where it is not is refused before anything is changed."""
+    from shoudan_kit.db.errors import away, describe
+    from shoudan_kit.db.shard_marks import WrongShard, refuse_strays
+
+    if target.shards.shards == 1:
+        return
+    try:
+        asyncio.run(refuse_strays(target.shards.homes))
+    except WrongShard as error:
+        said = str(error)
+    except Exception as error:
+        if not away(error):
+            raise
+        said = f"the database is away: {describe(error)}"
+    else:
+        return
+    words = f"{target.service.name}: {said}"
+    errors.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
 
 
 def _migrate(

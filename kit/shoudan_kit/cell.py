@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -22,7 +22,7 @@ from shoudan_kit.audit_log.refusals import Refusals
 from shoudan_kit.audit_log.sealing import sealing
 from shoudan_kit.audit_log.servicer import NAME as AUDIT_LOG
 from shoudan_kit.audit_log.servicer import AuditLog
-from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
+from shoudan_kit.config import ProcessSettings, ServiceSettings
 from shoudan_kit.credentials.servicer import NAME as CREDENTIALS
 from shoudan_kit.credentials.servicer import CredentialServicer
 from shoudan_kit.db import partitions
@@ -42,20 +42,12 @@ from shoudan_kit.tasks.operations import Operations
 from shoudan_kit.tasks.worker import Worker
 
 if TYPE_CHECKING:
-    from shoudan_kit.rpc.shard_router import Router
     from shoudan_kit.service import App, Check, Register, Running, Service
 
 S = TypeVar("S", bound=ProcessSettings)
 
 OPERATIONS: Final = "shoudan.core.v1.OperationsService"
-OPEN_S: Final = 5.0  # a start waits for servers of shards; then the shards there are serve
 STEP_S: Final = 3.0  # for each step of a stop that has nothing to finish
-
-SHARD_UP: Final = metrics.gauge(
-    "shard_up",
-    "1 while a process with several shards can work on this one, else 0.",
-    ("shard",),
-)
 
 _log = log.get_logger("service")
 
@@ -191,58 +183,6 @@ class Cell(Generic[S]):
         if self.proposals is not None:
             add = proposal_grpc.add_ProposalServiceServicer_to_server
             yield add, ProposalServicer(self.proposals), PROPOSALS
-
-
-class AnyShard:
-    """The readiness of a process with several shards: it serves as long as one of them can be worked on."""
-
-    def __init__(self, cells: Sequence[Cell[Any]]) -> None:
-        self._cells = cells
-
-    async def __call__(self) -> str | None:
-        """Why no shard can be worked on; None when one can."""
-        reasons = await asyncio.gather(*(one.reason() for one in self._cells))
-        for one, why in zip(self._cells, reasons, strict=True):
-            SHARD_UP(str(one.app.home.shard)).set(0 if why else 1)
-        if None in reasons:
-            return None
-        shown = (f"{c.app.home.shard}: {why}" for c, why in zip(self._cells, reasons, strict=True))
-        return "; ".join(shown)
-
-
-async def open_others(cells: Sequence[Cell[Any]], router: Router) -> list[asyncio.Task[None]]:
-    """Open the shards beside the first. Those whose server is away are opened when it is back, by the tasks
-    given. Raises ConfigError."""
-
-    async def open_one(cell: Cell[Any]) -> None:
-        shard = cell.app.home.shard
-        while not cell.is_open:
-            try:
-                await cell.open()
-            except ConfigError:
-                _log.error(
-                    "shard_refused", shard=shard, exc_info=True
-                )  # by the start, or too late for it
-                raise
-            except Exception as error:
-                if not away(error):
-                    _log.error("shard_failed", shard=shard, exc_info=True)
-                    raise
-                _log.warning("shard_waits", shard=shard, error=describe(error))
-                await asyncio.sleep(1)
-        router.add(shard, cell.registers()[0])
-        cell.run()
-        _log.info("shard_open", shard=shard)
-
-    tasks = [asyncio.create_task(open_one(one), name="open shard") for one in cells]
-    await asyncio.wait(tasks, timeout=OPEN_S)
-    for cell, task in zip(cells, tasks, strict=True):
-        if not task.done():
-            _log.warning("shard_away", shard=cell.app.home.shard)
-        elif (error := task.exception()) is not None:
-            await cancel_all(tasks)
-            raise error
-    return tasks
 
 
 def audit_log_keys(settings: ProcessSettings) -> SealKeys:

@@ -22,7 +22,7 @@ from shoudan.identity.v1 import identity_service_pb2_grpc as identity_grpc
 from shoudan_kit import faults, log, metrics
 from shoudan_kit.audit_log.calls import CallAudit
 from shoudan_kit.audit_log.entries import Origin
-from shoudan_kit.cell import AnyShard, Cell, forever, open_others
+from shoudan_kit.cell import Cell, forever
 from shoudan_kit.clock import SystemClock
 from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
 from shoudan_kit.credentials.book import Credentials
@@ -35,7 +35,7 @@ from shoudan_kit.db.schema import Schema
 from shoudan_kit.db.server_version import ServerTooOld
 from shoudan_kit.db.shard_map import ONLY, Home, ShardMapInvalid
 from shoudan_kit.db.shard_marks import WrongShard
-from shoudan_kit.db.shard_settings import map_of
+from shoudan_kit.db.shard_settings import served_map
 from shoudan_kit.events.nats import Bus
 from shoudan_kit.events.relay import Relay
 from shoudan_kit.ids import IdMaker
@@ -48,10 +48,10 @@ from shoudan_kit.proposals.proposals import Proposals
 from shoudan_kit.rpc.callers import Callers, Mode
 from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.server import NO_WATCH, CallWatch, RpcServer
-from shoudan_kit.rpc.shard_router import Router
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.tokens import KeyFetcher, TokenVerifier
+from shoudan_kit.shards import MapWatch, Shards
 from shoudan_kit.tasks.kinds import Handler
 from shoudan_kit.tasks.open_work import Source
 from shoudan_kit.tasks.operations import History
@@ -321,20 +321,30 @@ async def _serve(service: Service[Any], settings: Any, roles: frozenset[str]) ->
     await bounded("spans", asyncio.to_thread(spans.close), STEP_S)
 
 
-def _cells(service: Service[S], settings: S, roles: frozenset[str]) -> list[Cell[S]]:
-    """One for each shard of the map; a single one without a map. Raises ConfigError."""
+def _shards(service: Service[S], settings: S, roles: frozenset[str]) -> Shards[S]:
+    """A cell for each shard of the map; a single one without a map. Raises ConfigError."""
     if not isinstance(settings, ServiceSettings) or settings.shards is None:
-        return [Cell(service, App(service.name, settings, roles), Running())]
+        return Shards(
+            [ONLY], lambda _: Cell(service, App(service.name, settings, roles), Running())
+        )
     try:
-        found = map_of(settings)
+        found = served_map(settings, settings.db_pool_size)
     except ShardMapInvalid as error:
-        raise ConfigError(service.name, [f"shards: {one}" for one in error.mistakes]) from error
-    places = {server: Places(settings.db_pool_size) for server in found.servers}
-    apps: list[App[S]] = []
-    for home in found.homes:
-        above = apps[0] if apps else None
-        apps.append(App(service.name, settings, roles, home, above, places[home.server]))
-    return [Cell(service, one, Running()) for one in apps]
+        raise ConfigError(service.name, error.mistakes) from error
+    places: dict[tuple[str, str], Places] = {}
+    first: list[App[S]] = []
+
+    def make(home: Home) -> Cell[S]:
+        key = (home.server, home.url)
+        if key not in places:
+            places[key] = Places(settings.db_pool_size)
+        above = first[0] if first else None
+        app: App[S] = App(service.name, settings, roles, home, above, places[key])
+        if above is None:
+            first.append(app)
+        return Cell(service, app, Running())
+
+    return Shards(found.homes, make, found)
 
 
 class Process(Generic[S]):
@@ -342,13 +352,22 @@ class Process(Generic[S]):
 
     def __init__(self, service: Service[S], settings: S, roles: frozenset[str] = ROLES) -> None:
         self.service, self.settings, self.roles = service, settings, roles
-        self.cells = _cells(service, settings, roles)
+        self._shards = _shards(service, settings, roles)
         self.app: App[S] = self.cells[0].app
         self.port = 0
         self._rpc: RpcServer | None = None
         self._ops: OpsServer | None = None
-        self._router: Router | None = None
         self._background: list[asyncio.Task[None]] = []
+
+    @property
+    def cells(self) -> list[Cell[S]]:
+        """A cell for each shard, in their order."""
+        return self._shards.cells
+
+    @property
+    def maps(self) -> Shards[S]:
+        """Its shards, with the map they follow."""
+        return self._shards
 
     @property
     def running(self) -> Running:
@@ -363,19 +382,19 @@ class Process(Generic[S]):
     async def start(self) -> None:
         """Open, compose, serve. Health answers from the beginning, readiness at the end."""
         app, settings, first = self.app, self.settings, self.cells[0]
-        checks = first.checks if len(self.cells) == 1 else {"shards": AnyShard(self.cells)}
+        checks = first.checks if self._shards.router is None else {"shards": self._shards.reason}
         self._ops = OpsServer(settings.listen_host, settings.ops_port, checks)
         await self._ops.start()
         app.bus.start()
         await first.open()
         self._ops.add_checks(self.running.checks)
-        if len(self.cells) > 1:
-            self._router = Router(len(self.cells))
-            self._router.add(0, first.registers()[0])
-            self._background = await open_others(self.cells[1:], self._router)
+        await self._shards.open()
         if "rpc" in self.roles and self.running.registers:
             await self._start_rpc()
         first.run()
+        if self._shards.router is not None and isinstance(settings, ServiceSettings):
+            watch = MapWatch(settings, self._shards).run
+            self._background.append(asyncio.create_task(forever(watch), name="watch map"))
         if settings.identity_target:
             fetch = KeyFetcher(app.tokens, IDENTITY, self._published_keys).run
             self._background.append(asyncio.create_task(forever(fetch), name="fetch keys"))
@@ -386,8 +405,8 @@ class Process(Generic[S]):
 
     async def _start_rpc(self) -> None:
         registers, names = self.cells[0].registers()
-        if self._router is not None:
-            registers = [self._router.register]
+        if self._shards.router is not None:
+            registers = [self._shards.router.register]
         identities = [f"shoudan.profile.{self.settings.profile}"]
         if self.settings.system_id:
             identities.append(f"shoudan.system.{self.settings.system_id}")
@@ -433,8 +452,7 @@ class Process(Generic[S]):
         if self._rpc is not None:
             await bounded("rpc", self._rpc.stop(), left_s() + STEP_S)
         await cancel_all(self._background)
-        for cell in reversed(self.cells):
-            await cell.stop(end)
+        await self._shards.stop(end)
         if self._ops is not None:
             await bounded("ops", self._ops.stop(), STEP_S)
         _log.info("stopped")

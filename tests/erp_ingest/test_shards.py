@@ -291,6 +291,33 @@ async def test_a_shard_that_goes_away_while_it_opens_is_opened_again(new_map: Ma
     await process.stop()
 
 
+async def test_a_newer_map_is_taken_without_a_restart_once_a_shard_has_arrived(
+    new_map: Maps,
+) -> None:
+    urls, file = await new_map(2)
+    async with open_desk(urls, shards=file, customers=CUSTOMERS) as harness:
+        await fill(harness, 1)
+        written = file.read_text().replace("epoch = 1", "epoch = 2")
+        written = written.replace('server = "two"', 'server = "own"')
+        written = written.replace("[servers.two]", "[servers.two]\nspare = true")
+        home = parse(written, *urls, owner=True).homes[1]
+        before = harness.process.cells[1]
+        file.write_text(written)
+        await eventually(lambda: harness.process.maps.known.epoch == 2)
+        assert not any(one.HasField("refusal") for one in await _pushed(harness, "A"))
+        assert harness.process.cells[1] is before  # it is not there yet
+        assert SERVICE.schema is not None
+        role = role_of(home.url, home.owner_url)
+        await upgrade(NAME, SERVICE.schema, home.owner_url, role, turnable=True, home=home)
+        await eventually(lambda: harness.process.cells[1] is not before)
+        assert not any(one.HasField("refusal") for one in await _pushed(harness, "B"))
+        ours = {one for one in CUSTOMERS if shard_of_key([one], 2) == 1}
+        async with harness.process.cells[1].app.db.connect() as db:
+            found = await db.execute(text("SELECT sender FROM shard_01.push"))
+            assert set(found.scalars()) == ours
+        assert await harness.process.reasons() == {}
+
+
 @pytest.fixture(scope="module")
 async def second() -> AsyncIterator[Postgres]:
     """A server of its own, to be stopped."""

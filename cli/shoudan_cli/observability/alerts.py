@@ -284,6 +284,33 @@ ALERTS: Final = (
         (('shoudan_parts_missing{service="order",table="event"}', "1x60"),),
     ),
     Alert(
+        "ShardAway",
+        "min by (service, shard) (shoudan_shard_up) == 0",
+        1,
+        "page",
+        "A shard of a service cannot be worked on.",
+        (('shoudan_shard_up{service="erp_ingest",shard="3"}', "0x60"),),
+    ),
+    Alert(
+        "ShardMapRefused",
+        "max by (service, replica) (shoudan_shard_map_refused) == 1",
+        1,
+        "message",
+        "A process refuses the map of shards in its file and goes on with the one of before.",
+        (('shoudan_shard_map_refused{service="erp_ingest",replica="a"}', "1x60"),),
+    ),
+    Alert(
+        "ShardMapsDiffer",
+        "max by (service) (shoudan_shard_map_epoch) > min by (service) (shoudan_shard_map_epoch)",
+        10,
+        "message",
+        "Processes of a service follow maps of different epochs.",
+        (
+            ('shoudan_shard_map_epoch{service="erp_ingest",replica="a"}', "1x60"),
+            ('shoudan_shard_map_epoch{service="erp_ingest",replica="b"}', "2x60"),
+        ),
+    ),
+    Alert(
         "CertificateEnds",
         "min by (service, replica) (shoudan_certificate_expires_timestamp_seconds) - time() < 259200",
         10,

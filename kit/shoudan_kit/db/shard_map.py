@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -20,6 +21,7 @@ FIRST_SCHEMA: Final = "public"  # of the first shard, and of a service that has 
 FILE_BYTES_MAX: Final = 65_536
 EPOCH_MAX: Final = 2**31 - 1
 MISTAKES_MAX: Final = 20
+CONTENTS_CHARS: Final = 12
 _RANGE: Final = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
 _SERVER: Final = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
@@ -34,7 +36,8 @@ class ShardMapInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where one shard of a service lives. `server` is the map's name of its database."""
+    """Where one shard of a service lives. `server` is the map's name of its database, `contents` stands for
+    what the whole map says."""
 
     shard: int
     shards: int
@@ -42,6 +45,7 @@ class Home:
     server: str = OWN
     url: str = field(default="", repr=False)
     owner_url: str = field(default="", repr=False)
+    contents: str = ""
 
     @property
     def schema(self) -> str:
@@ -77,6 +81,23 @@ class ShardMap:
             found.setdefault(home.server, []).append(home)
         return found
 
+    def refuses(self, other: ShardMap) -> str | None:
+        """Why `other` cannot follow this map in a running process; None when it can, or is the same."""
+        if other.shards != self.shards:
+            return (
+                f"shards = {other.shards}: there are {self.shards}, and their number never changes"
+            )
+        if other.epoch < self.epoch:
+            return f"epoch = {other.epoch}: older than {self.epoch}, which is in use"
+        if other.epoch == self.epoch and other.homes != self.homes:
+            return f"epoch = {other.epoch}: says something else than the map in use; a change raises it"
+        return None
+
+
+def contents_of(servers: Sequence[str]) -> str:
+    """What stands for a map in the marks of its schemas: the server of each shard, by the map's names."""
+    return hashlib.sha256("\n".join(servers).encode()).hexdigest()[:CONTENTS_CHARS]
+
 
 def schema_of(shard: int) -> str:
     """The schema of a shard: not configured, so that no two shards can be given the same one."""
@@ -89,7 +110,8 @@ def single(url: str, owner_url: str = "") -> ShardMap:
 
 
 class _Server(BaseModel):
-    """One table of `[servers]`; each URL is given itself or as a file that holds it."""
+    """One table of `[servers]`; each URL is given itself or as a file that holds it. A `spare` one may hold
+    no shard."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -97,6 +119,7 @@ class _Server(BaseModel):
     database_url_file: Path | None = None
     owner_database_url: str = ""
     owner_database_url_file: Path | None = None
+    spare: bool = False
 
 
 class _Range(BaseModel):
@@ -148,9 +171,11 @@ def parse(text: str, own_url: str, own_owner_url: str = "", *, owner: bool = Fal
     mistakes += _unplaced(document, placed, servers)
     if mistakes:
         raise ShardMapInvalid(mistakes[:MISTAKES_MAX])
+    numbers = range(document.shards)
+    contents = contents_of([placed[shard] for shard in numbers])
     homes = (
-        Home(shard, document.shards, document.epoch, placed[shard], *servers[placed[shard]])
-        for shard in range(document.shards)
+        Home(shard, len(numbers), document.epoch, name, *servers[name], contents)
+        for shard, name in ((shard, placed[shard]) for shard in numbers)
     )
     return ShardMap(document.epoch, tuple(homes))
 
@@ -236,7 +261,8 @@ def _unplaced(
             yield f"ranges: shard {shard} is in none"
     for name in sorted(set(placed.values()) - set(servers)):
         yield f"ranges: there is no server {name[:40]!r}"
-    for name in sorted(set(servers) - set(placed.values()) - {OWN}):
-        yield f"servers.{name}: holds no shard"
+    spare = {name for name, server in document.servers.items() if server.spare}
+    for name in sorted(set(servers) - set(placed.values()) - {OWN} - spare):
+        yield f"servers.{name}: holds no shard and is not spare"
     if placed.get(0, OWN) != OWN:
         yield f"ranges: shard 0 is on {placed[0][:40]!r}; what a system has once lives there, so it is {OWN}"

@@ -7,17 +7,19 @@ A process with an older map, or with none, would give a key to a shard that it i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.foundation import FOUNDATION_TABLES
+from shoudan_kit.db.owner import as_owner
 from shoudan_kit.db.shard_map import Home
 from shoudan_kit.db.text_statements import statement
 
-_MARK: Final = re.compile(r"shoudan shard (\d+) of (\d+), epoch (\d+)")
+_MARK: Final = re.compile(r"shoudan shard (\d+) of (\d+), epoch (\d+)(?:, map ([0-9a-f]+))?")
 _READ: Final = statement("""
 SELECT to_regnamespace(:schema) IS NOT NULL AS there,
     coalesce(obj_description(CAST(to_regnamespace(:schema) AS oid), 'pg_namespace'), '') AS comment
@@ -34,21 +36,31 @@ class WrongShard(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a schema says of itself."""
+    """What a schema says of itself. `contents`: of the map of this epoch; empty in a mark of before."""
 
     shard: int
     shards: int
     epoch: int
+    contents: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"shoudan shard {self.shard} of {self.shards}, epoch {self.epoch}"
+        contents = f", map {self.contents}" if self.contents else ""
+        return f"shoudan shard {self.shard} of {self.shards}, epoch {self.epoch}{contents}"
+
+    @classmethod
+    def parse(cls, comment: str) -> Mark | None:
+        """The mark in the comment of a schema."""
+        found = _MARK.fullmatch(comment)
+        if found is None:
+            return None
+        shard, shards, epoch, contents = found.groups()
+        return cls(int(shard), int(shards), int(epoch), contents or "")
 
 
 async def read(db: AsyncConnection, schema: str) -> tuple[bool, Mark | None]:
     """Whether the schema is there, and its mark; none where a service has one shard."""
     row = (await db.execute(_READ, {"schema": schema})).one()
-    found = _MARK.fullmatch(row.comment)
-    return row.there, None if found is None else Mark(*map(int, found.groups()))
+    return row.there, Mark.parse(row.comment)
 
 
 async def check(db: AsyncConnection, home: Home) -> None:
@@ -81,9 +93,24 @@ async def make(db: AsyncConnection, metadata: MetaData, home: Home) -> None:
     """For the owner: the schema of a home, with its mark. Repeats change nothing. Raises WrongShard."""
     if not await foresee(db, metadata, home):
         await db.execute(text(f"CREATE SCHEMA IF NOT EXISTS {home.schema}"))
-    wanted = Mark(home.shard, home.shards, home.epoch)
-    if home.epoch and (await read(db, home.schema))[1] != wanted:
+    wanted = Mark(home.shard, home.shards, home.epoch, home.contents)
+    if home.epoch and str((await read(db, home.schema))[1]) != str(wanted):
         await db.execute(text(f"COMMENT ON SCHEMA {home.schema} IS '{wanted}'"))
+
+
+async def refuse_strays(homes: Sequence[Home]) -> None:
+    """For the owner: in a system that is marked with a map of before, no shard is anywhere but where this map
+    says. A migration would make it anew, without its rows. Raises WrongShard, and what a database raises."""
+    async with as_owner(homes[0].owner_url) as db, db.begin():
+        _, first = await read(db, homes[0].schema)
+    if first is None or first.epoch >= homes[0].epoch:
+        return
+    for home in homes[1:]:
+        async with as_owner(home.owner_url) as db, db.begin():
+            if (await read(db, home.schema))[1] is None:
+                raise WrongShard(
+                    f"shard {home.shard} is not on {home.server}; a map alone does not move it"
+                )
 
 
 def _compare(home: Home, mark: Mark | None) -> None:
@@ -100,6 +127,11 @@ def _compare(home: Home, mark: Mark | None) -> None:
     if mark.epoch > home.epoch:
         raise WrongShard(
             f"{home.schema} is at epoch {mark.epoch}, the map is of epoch {home.epoch}"
+        )
+    same = not (mark.contents and home.contents) or mark.contents == home.contents
+    if mark.epoch == home.epoch and not same:
+        raise WrongShard(
+            f"{home.schema} is at epoch {mark.epoch} of another map: two maps have the same epoch"
         )
 
 

@@ -56,10 +56,24 @@ def shard_mistakes(settings: MapSettings, pool_size: int, *, shardable: bool) ->
         yield f"shards = {settings.shards}: this service cannot have several shards"
         return
     try:
+        served_map(settings, pool_size)
+    except ShardMapInvalid as error:
+        yield from error.mistakes
+
+
+def served_map(settings: MapSettings, pool_size: int) -> ShardMap:
+    """The map as a process needs it: what it says fits the other settings. Raises ShardMapInvalid."""
+    try:
         found = map_of(settings)
     except ShardMapInvalid as error:
-        yield from (f"shards = {settings.shards}: {one}" for one in error.mistakes)
-        return
+        said = [f"shards = {settings.shards}: {one}" for one in error.mistakes]
+        raise ShardMapInvalid(said) from None
+    if mistakes := list(_unfit(settings, found, pool_size)):
+        raise ShardMapInvalid(mistakes)
+    return found
+
+
+def _unfit(settings: MapSettings, found: ShardMap, pool_size: int) -> Iterator[str]:
     for server, homes in found.servers.items():
         if len(homes) > pool_size:
             yield (

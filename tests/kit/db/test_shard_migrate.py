@@ -119,6 +119,24 @@ async def test_a_process_takes_no_schema_that_its_map_does_not_mean(postgres: Po
                 await shard_marks.check(db, home)
 
 
+async def test_two_maps_of_one_epoch_are_refused(postgres: Postgres) -> None:
+    own, two = await empty(postgres), await empty(postgres)
+    first = shards_of(own, two).homes[0]
+    await migrate(first)
+    placed = MAP.format(epoch=1, two=two).replace('"0-1"', '"0"').replace('"2-3"', '"1-3"')
+    other = parse(placed, own.service, own.owner, owner=True).homes[0]
+    said = "public is at epoch 1 of another map: two maps have the same epoch"
+    async with as_owner(own.owner) as db, db.begin():
+        await shard_marks.check(db, first)
+        with pytest.raises(WrongShard, match=said):
+            await shard_marks.check(db, other)
+        await db.execute(text("COMMENT ON SCHEMA public IS 'shoudan shard 0 of 4, epoch 1'"))
+        await shard_marks.check(db, other)  # a mark of the release before names no map
+    await migrate(first)
+    with pytest.raises(WrongShard, match=said):
+        await migrate(other)
+
+
 async def test_a_migration_takes_a_higher_epoch_and_nothing_else(postgres: Postgres) -> None:
     own, two = await empty(postgres), await empty(postgres)
     home = shards_of(own, two, 5).homes[0]
@@ -186,6 +204,13 @@ async def test_the_command_migrates_what_answers_and_the_rest_when_it_is_run_aga
     assert (code, said.count("at nothing")) == (0, 2)
     code, said = await run("migrate", at=two)
     assert (code, said.count(", 0 run")) == (0, 4)
+    placed = MAP.format(epoch=2, two=two).replace('"0-1"', '"0"').replace('"2-3"', '"1-3"')
+    for more in ([], ["--plan"], ["--server", "own"]):
+        file.write_text(placed)
+        ended = await asyncio.to_thread(runner.invoke, app, ["migrate", NAME, *more])
+        assert ended.exit_code == 1
+        assert "shard 1 is not on two; a map alone does not move it" in ended.stderr
+    assert (await schemas(own.owner))["public"] == Mark(0, 4, 1)
     code, said = await run("db", "parts", at=two)
     assert code == 2
     assert "several shards" in said
