@@ -270,6 +270,10 @@ HOT = {
     "shoudan_kit.tasks.store._EVENTS": {"event_pkey"},
 }
 ROWS = 5000
+FEW = 7
+# A plan may be made at any of these, and what the first statistics of a young system say holds for a minute.
+# Not among them: a table believed to be empty, of which every plan costs the same (decision 0005).
+STAGES = ("empty", "few", "few, analysed", "full", "full, analysed")
 COLUMNS = """SELECT column_name, data_type, character_maximum_length FROM information_schema.columns
     WHERE table_name = $1 AND is_generated = 'NEVER'"""
 CHECKS = """SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)
@@ -295,7 +299,7 @@ VALUES = {
 }
 
 
-async def fill(db: asyncpg.Connection[Any], table: str) -> None:
+async def fill(db: asyncpg.Connection[Any], table: str, rows: int) -> None:
     """Rows of any content: plans are made for sizes, not for sense."""
     names, values = [], []
     for name, kind, most in await db.fetch(COLUMNS, table):
@@ -303,7 +307,7 @@ async def fill(db: asyncpg.Connection[Any], table: str) -> None:
         values.append(f"left('x' || g, {most})" if most else VALUES[kind])
     await db.execute(
         f"INSERT INTO {table} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
-        f" SELECT {', '.join(values)} FROM generate_series(1, {ROWS}) g ON CONFLICT DO NOTHING"
+        f" SELECT {', '.join(values)} FROM generate_series(1, {rows}) g ON CONFLICT DO NOTHING"
     )
 
 
@@ -405,7 +409,7 @@ async def test_an_index_condition_is_more_than_a_cursor(plans: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_hot_statement_uses_its_index_on_empty_full_and_analysed_tables(
+async def test_a_hot_statement_uses_its_index_on_tables_of_any_size(
     new_database: Any, service: str
 ) -> None:
     urls = await new_database(service)
@@ -419,12 +423,12 @@ async def test_a_hot_statement_uses_its_index_on_empty_full_and_analysed_tables(
             await db.execute(sql)
         await db.execute(PLANS)
         of_table = dict(await db.fetch(PART_INDEXES))
-        for stage in ("empty", "full", "analysed"):
-            if stage == "full":
-                for table in schema.metadata.tables:
-                    await fill(db, table)
-            elif stage == "analysed":
-                await db.execute("ANALYZE")
+        for stage in STAGES:
+            rows = {"few": FEW, "full": ROWS}.get(stage)
+            for table in schema.metadata.tables if rows else ():
+                await fill(db, table, rows)
+            if stage.endswith("analysed"):
+                await db.execute("VACUUM ANALYZE")
             for name, one in hot.items():
                 plan = await generic_plan(db, one)
                 assert plan is not None

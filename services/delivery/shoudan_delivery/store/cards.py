@@ -81,9 +81,10 @@ FROM {unnest(**_NEW)} JOIN vds_order_info order_info USING (order_no)
 
 # Locked, so that what a return makes void a moment later was not shown after it.
 _PAGE = statement(f"""
-SELECT {_STORED.of()} FROM vds_card WHERE order_no IN (SELECT order_no FROM vds_order_info
-    WHERE (coop_id, coop_order_id, service_class) IN (SELECT coop_id, coop_order_id, service_class
-        FROM {unnest(**_KEY)}))
+SELECT {_STORED.of()} FROM vds_card WHERE order_no IN (SELECT order_info.order_no
+    FROM {unnest(**_KEY)} CROSS JOIN LATERAL (SELECT order_no FROM vds_order_info o
+        WHERE o.coop_id = given.coop_id AND o.coop_order_id = given.coop_order_id
+            AND o.service_class = given.service_class LIMIT 1) order_info)
     AND (order_no, seq) > (:after_no, :after_seq) AND status <> {CardStatus.RESERVED}
 ORDER BY order_no, seq LIMIT :most FOR NO KEY UPDATE
 """)
