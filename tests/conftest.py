@@ -15,6 +15,7 @@ import pytest
 
 from shoudan_kit import metrics
 from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
+from tests.shard_maps import MapMaker, Maps
 
 Databases = Callable[[str], Awaitable[DatabaseUrls]]
 
@@ -80,6 +81,20 @@ async def new_database(postgres: Postgres) -> Databases:
         return postgres.urls(service, database)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def new_map(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Maps:
+    """`await new_map("pay", 4)`: empty databases of a service with so many shards, half of them on a second
+    server, and the map."""
+    return MapMaker(postgres, lambda: tmp_path_factory.mktemp("map"))
+
+
+@pytest.fixture(scope="module")
+async def second() -> AsyncIterator[Postgres]:
+    """A server of this module's own, to be stopped."""
+    async with await Postgres.start(profile="test") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,7 @@ class House:
     suppliers: Any
     channel: str = "up"
     seen: list[int] = field(default_factory=list[int])
+    number: Callable[[], int] = lambda: next(numbers)
 
     async def apply(self, channel_no: str = "up", **changes: Any) -> None:
         """Configure a channel of the sandbox."""
@@ -106,7 +107,7 @@ class House:
         items = [
             pb.CreateDeliveriesRequest.Item(
                 **{
-                    "key": key(next(numbers), service_class),
+                    "key": key(self.number(), service_class),
                     "channel_no": channel_no,
                     "carrier_no": "ZSH",
                     "face_micros": 100_000_000,

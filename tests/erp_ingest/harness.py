@@ -32,24 +32,6 @@ def settings(urls: DatabaseUrls, **more: Any) -> ErpSettings:
     )
 
 
-def shard_map(shards: int, two: DatabaseUrls) -> str:
-    """A map whose second half is on a second server."""
-    half = shards // 2
-    return f"""
-epoch = 1
-shards = {shards}
-[servers.two]
-database_url = "{two.service}"
-owner_database_url = "{two.owner}"
-[[ranges]]
-shards = "0-{half - 1}"
-server = "own"
-[[ranges]]
-shards = "{half}-{shards - 1}"
-server = "two"
-"""
-
-
 def example(name: str) -> bytes:
     """A body of the document, verbatim."""
     return (EXAMPLES / name).read_bytes()

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from shoudan.erp.v1 import events_pb2
-from tests.erp_ingest.conftest import NAME, Databases, Maps, open_desk, open_shards
+from tests.erp_ingest.conftest import NAME, Databases, open_desk, open_shards
 from tests.erp_ingest.harness import REFUND, TRADE, ErpHarness, body, example, refund, trade
+from tests.shard_maps import Maps
 
 TABLES = ("trade", "trade_line", "payment", "refund", "refund_line", "swap_line", "history")
 

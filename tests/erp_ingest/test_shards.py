@@ -3,7 +3,6 @@ other."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -31,13 +30,14 @@ from shoudan_kit.config import ConfigError
 from shoudan_kit.db.migrate import role_of, upgrade
 from shoudan_kit.db.shard_keys import shard_of_key, shard_of_number
 from shoudan_kit.db.shard_map import parse
-from shoudan_kit.embedded import DatabaseUrls, Postgres
+from shoudan_kit.embedded import Postgres
 from shoudan_kit.rpc.refusal import refused_from_proto, refused_from_rpc
 from shoudan_kit.rpc.shard_routes import route_of
 from shoudan_kit.service import App, Process, Running
-from tests.erp_ingest.conftest import NAME, Maps, open_desk, open_shards
-from tests.erp_ingest.harness import TRADE, ErpHarness, body, settings, shard_map, trade
+from tests.erp_ingest.conftest import NAME, open_desk, open_shards
+from tests.erp_ingest.harness import TRADE, ErpHarness, body, settings, trade
 from tests.poll import eventually
+from tests.shard_maps import Maps, two_servers
 from tests.stored import Stored
 
 CUSTOMERS = [f"customer-{n}" for n in range(12)]
@@ -260,7 +260,7 @@ async def test_connections_are_bounded_for_a_server_whatever_its_shards(new_map:
 
 
 async def test_a_process_starts_with_no_other_map_than_that_of_its_schemas(new_map: Maps) -> None:
-    urls, file = await new_map(4)
+    urls, file = await new_map(NAME, 4)
     written = file.read_text()
     wrong = [
         ({}, "public is shard 0 of 4, and no map is set"),
@@ -275,7 +275,7 @@ async def test_a_process_starts_with_no_other_map_than_that_of_its_schemas(new_m
 
 
 async def test_a_shard_that_goes_away_while_it_opens_is_opened_again(new_map: Maps) -> None:
-    urls, file = await new_map(4)
+    urls, file = await new_map(NAME, 4)
     failed: list[int] = []
 
     async def start(app: App[ErpSettings]) -> Running:
@@ -294,7 +294,7 @@ async def test_a_shard_that_goes_away_while_it_opens_is_opened_again(new_map: Ma
 async def test_a_newer_map_is_taken_without_a_restart_once_a_shard_has_arrived(
     new_map: Maps,
 ) -> None:
-    urls, file = await new_map(2)
+    urls, file = await new_map(NAME, 2)
     async with open_desk(urls, shards=file, customers=CUSTOMERS) as harness:
         await fill(harness, 1)
         written = file.read_text().replace("epoch = 1", "epoch = 2")
@@ -318,33 +318,11 @@ async def test_a_newer_map_is_taken_without_a_restart_once_a_shard_has_arrived(
         assert await harness.process.reasons() == {}
 
 
-@pytest.fixture(scope="module")
-async def second() -> AsyncIterator[Postgres]:
-    """A server of its own, to be stopped."""
-    async with await Postgres.start(profile="test") as server:
-        yield server
-
-
-async def two_servers(postgres: Postgres, second: Postgres) -> tuple[DatabaseUrls, str]:
-    """Two shards, the second one on the server that is stopped: the first database, and the map."""
-    name = f"erp_{secrets.token_hex(4)}"
-    for server in (postgres, second):
-        await server.create_database(name, service=NAME)
-    own, two = postgres.urls(NAME, name), second.urls(NAME, name)
-    written = shard_map(2, two)
-    for home in parse(written, *own, owner=True).homes:
-        role = role_of(home.url, home.owner_url)
-        assert SERVICE.schema is not None
-        await upgrade(NAME, SERVICE.schema, home.owner_url, role, turnable=True, home=home)
-    return own, written
-
-
 @pytest.mark.slow
 async def test_a_shard_whose_server_is_away_stops_no_other(
     postgres: Postgres, second: Postgres, tmp_path: Path
 ) -> None:
-    own, written = await two_servers(postgres, second)
-    (file := tmp_path / "map.toml").write_text(written)
+    own, file = await two_servers(postgres, second, NAME, tmp_path)
     there = [one for one in CUSTOMERS if shard_of_key([one], 2) == 0]
     gone = [one for one in CUSTOMERS if shard_of_key([one], 2) == 1]
     assert min(len(there), len(gone)) > 1

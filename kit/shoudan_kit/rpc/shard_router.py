@@ -167,6 +167,13 @@ class _Call:
             ),
             return_exceptions=True,
         )
+        if not route.results:
+            failed = next((one for one in answers if isinstance(one, BaseException)), None)
+            if (
+                failed is not None
+            ):  # the others have done their parts: a repeat changes nothing there
+                raise failed
+            return added(answers, route)
         whole = next((type(one)() for one in answers if not isinstance(one, BaseException)), None)
         if whole is None:
             raise _raised(answers[0])

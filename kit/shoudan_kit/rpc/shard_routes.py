@@ -20,6 +20,7 @@ AFTER: Final = "page_token"
 NEXT: Final = "next_page_token"
 PAGE_SIZE: Final = "page_size"
 NUMBERS: Final = frozenset({FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64})
+PLACED: Final = NUMBERS | {FieldDescriptor.CPPTYPE_STRING}  # what says a place: texts are digits
 TIME: Final = "google.protobuf.Timestamp"
 
 Place = tuple[int, ...]  # of an item in a list: rises along it, whatever its fields do
@@ -45,6 +46,8 @@ class Route:
         """The shard of a request, or of one item of it; None: all of them."""
         if self.first:
             return 0
+        if isinstance(message, int):  # an item that is itself the number
+            return shard_of_number(message, shards)
         if self.number:
             number = _number(attrgetter(self.number)(message))
             if number or not self.every:
@@ -83,18 +86,23 @@ def route_of(service: str, method: str) -> Route | None:
 def read_route(said: Any, asked: Descriptor, answered: Descriptor) -> Route:
     """An option of a method with these messages. KeyError, ValueError: it cannot be so."""
     key, order = tuple[str, ...](said.key), tuple[str, ...](said.order)
-    if not (said.first or said.number or key or said.all):
+    item: Any = asked
+    if said.items:
+        items = asked.fields_by_name[said.items]
+        item = items.message_type
+        if item is None and items.cpp_type not in NUMBERS:
+            raise ValueError(f"{said.items} are neither messages nor numbers")
+    if item is not None and not (said.first or said.number or key or said.all):
         raise ValueError("names no shard")
-    item = asked.fields_by_name[said.items].message_type if said.items else asked
     for path in (*key, *([said.number] if said.number else ())):
         _field(item, path)
-    listed = _listed(answered) if said.all else ""
+    listed = _listed(answered) if said.all or (said.items and not said.results) else ""
     for path in order:
         field = _field(answered.fields_by_name[listed].message_type, path.lstrip("-"))
         is_time = field.message_type is not None and field.message_type.full_name == TIME
-        if not (is_time or field.cpp_type in NUMBERS):
-            raise ValueError(f"{path} is neither a number nor a time")
-    if said.items and not _answers(answered, said.results):
+        if not (is_time or field.cpp_type in PLACED):
+            raise ValueError(f"{path} is neither a number, digits nor a time")
+    if said.results and not _answers(answered, said.results):
         raise ValueError("results is not a repeated message, alone in the response")
     paged = said.all and AFTER in asked.fields_by_name
     if paged and NEXT not in answered.fields_by_name:
@@ -145,7 +153,9 @@ def _number(value: Any) -> int:
 
 
 def _value(value: Any) -> int:
-    return value if isinstance(value, int) else value.seconds * 10**9 + value.nanos
+    if isinstance(value, int | str):
+        return _number(value)
+    return value.seconds * 10**9 + value.nanos
 
 
 def added(answers: Sequence[Any], route: Route) -> Any:

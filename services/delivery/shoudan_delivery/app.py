@@ -13,7 +13,7 @@ from shoudan.delivery.v1 import card_service_pb2_grpc as card_grpc
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan_delivery import events
 from shoudan_delivery.config import DeliverySettings
-from shoudan_delivery.context import Context
+from shoudan_delivery.context import Context, Parts
 from shoudan_delivery.credential_kinds import KINDS
 from shoudan_delivery.inbound import Attempts, NotifyTokens, NotifyVerifier
 from shoudan_delivery.order_client import OrderClient
@@ -57,19 +57,19 @@ NAMES = (
 
 async def start(app: App[DeliverySettings]) -> Running:
     """Compose the service; the channels are known before the first call is taken."""
-    settings = app.settings
+    settings, is_first = app.settings, app.first is app
     local_ip = f"{socket.gethostname()}/{os.getpid()}"
     results = Results(app.work, app.ids, local_ip, settings.key_ring())
     writers = ResultWriters(
         results.write, WriterRules(settings.end_batch_max, settings.end_linger_s)
     )
     credentials = await _credentials(app)
-    suppliers = Suppliers(app.db, settings, credentials.live)
+    suppliers = app.once(Suppliers, lambda: Suppliers(app.db, settings, credentials.live))
     tokens = NotifyTokens(settings.notify_keys())
     accounts = SealedColumn(ACCOUNTS.table, settings.key_ring(), settings.seal_accounts)
-    rate, burst = settings.notify_refused_per_s, settings.notify_refused_burst
-    verifier = NotifyVerifier(suppliers, tokens, Attempts(app.clock, rate, burst))
-    shares = Shares(secrets.token_hex(8), LEASE_S, settings.replicas)
+    verifier = _verifier(app, suppliers, tokens)
+    # Each shard of a process takes its share of a supplier's places, as one more replica.
+    shares = Shares(secrets.token_hex(8), LEASE_S, settings.replicas * app.home.shards)
     limits = SharedLimits(settings, shares, app.clock)
     stock = Stock(app.work)
 
@@ -83,30 +83,33 @@ async def start(app: App[DeliverySettings]) -> Running:
             tokens=tokens,
             accounts=accounts,
             stock=stock,
-            switch=partial(_switch, app),
+            switch=partial(_switch, app.first),
             note_used=suppliers.note_used,
-            claim_probe=partial(_claim_probe, app),
+            claim_probe=partial(_claim_probe, app.first),
             limits=limits,
         )
 
     senders = Senders(make)
-    suppliers.watch(senders.update)
-    await suppliers.refresh()
+    if is_first:  # the others wait for nothing from here on: who watches is composed whole
+        await suppliers.refresh()
     orders = OrderClient(app.channel("order"), call_s=settings.report_timeout_s)
-    context = Context(app, suppliers, senders, writers, verifier, orders, accounts, local_ip)
-    personal = Personal("delivery", ACCOUNTS, accounts, app.work)
+    parts = app.once(Parts, lambda: Parts(app.home.shards))
+    context = Context(app, suppliers, senders, writers, verifier, orders, accounts, local_ip, parts)
+    parts.put(app.home.shard, context)
+    suppliers.watch(senders.update)
 
     async def close() -> None:
+        suppliers.unwatch(senders.update)
         await senders.aclose(settings.drain_s)
         await stock.aclose()
         await writers.aclose()
 
     return Running(
         context=context,
-        registers=_registers(context, personal),
+        registers=_registers(context),
         names=NAMES,
         handlers=HANDLERS,
-        credentials=credentials,
+        credentials=credentials if is_first else None,
         sealed=SealedData(accounts.ring, SEALED),
         background=_background(app, suppliers, shares, senders),
         closers=(close,),
@@ -114,16 +117,26 @@ async def start(app: App[DeliverySettings]) -> Running:
     )
 
 
+def _verifier(
+    app: App[DeliverySettings], suppliers: Suppliers, tokens: NotifyTokens
+) -> NotifyVerifier:
+    rate, burst = app.settings.notify_refused_per_s, app.settings.notify_refused_burst
+    return NotifyVerifier(suppliers, tokens, Attempts(app.clock, rate, burst))
+
+
 def _background(
     app: App[DeliverySettings], suppliers: Suppliers, shares: Shares, senders: Senders
 ) -> list[Callable[[], Awaitable[None]]]:
-    """What runs as long as the process."""
-    watch = partial(watch_forever, app)
-    return [suppliers.refresh_forever, watch, *_exchange(app, shares, senders)]
+    """What runs as long as the process; what a system has once is followed by the first shard."""
+    exchange = _exchange(app, shares, senders)
+    if app.first is not app:
+        return [*exchange]
+    return [suppliers.refresh_forever, partial(watch_forever, app), *exchange]
 
 
-def _registers(context: Context, personal: Personal) -> tuple[Register, ...]:
+def _registers(context: Context) -> tuple[Register, ...]:
     """What adds each service of NAMES to the server."""
+    personal = Personal("delivery", ACCOUNTS, context.accounts, context.app.work)
     return (
         partial(delivery_grpc.add_DeliveryServiceServicer_to_server, DeliveryServicer(context)),
         partial(delivery_grpc.add_SupplierServiceServicer_to_server, SupplierServicer(context)),
@@ -151,9 +164,13 @@ def _exchange(
 
 
 async def _credentials(app: App[DeliverySettings]) -> Credentials:
-    """Those of the suppliers, read for the first time."""
-    made = Credentials(app, KINDS, app.settings.key_ring(), "shoudan.events.delivery.")
-    await made.open()
+    """Those of the suppliers, read for the first time by the first shard."""
+    made = app.once(
+        Credentials,
+        lambda: Credentials(app, KINDS, app.settings.key_ring(), "shoudan.events.delivery."),
+    )
+    if app.first is app:
+        await made.open()
     return made
 
 

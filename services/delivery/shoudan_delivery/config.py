@@ -20,6 +20,7 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 class DeliverySettings(SealedAccountSettings):
     """Section [delivery]."""
 
+    shardable: ClassVar[bool] = True
     masked: ClassVar[frozenset[str]] = frozenset({"rechage_account", "recharge_account"})
 
     order_target: str = address("order", 50051)

@@ -10,6 +10,7 @@ from shoudan_delivery.order_client import OrderClient
 from shoudan_delivery.result_writers import ResultWriters
 from shoudan_delivery.senders import Senders
 from shoudan_delivery.suppliers import Suppliers
+from shoudan_kit.rpc.by_shard import ByShard
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App
 
@@ -26,8 +27,13 @@ class Context:
     orders: OrderClient
     accounts: SealedColumn
     local_ip: str
+    parts: Parts
 
     @property
     def settings(self) -> DeliverySettings:
         """The settings of this process."""
         return self.app.settings
+
+
+class Parts(ByShard[Context]):
+    """The shards of this process: a supplier's notify names its delivery where no router can read it."""

@@ -33,9 +33,11 @@ from shoudan_delivery.store.rows import (
 )
 from shoudan_delivery.store.suppliers import DeliveryFilter
 from shoudan_delivery.suppliers import Suppliers
+from shoudan_kit.db.errors import away
 from shoudan_kit.db.pool import retry
 from shoudan_kit.db.text_statements import holdable
 from shoudan_kit.ids import IdMaker
+from shoudan_kit.rpc.shard_router import ShardAway
 from shoudan_kit.rpc.shielded import shielded
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -250,11 +252,17 @@ async def take_notify(
 ) -> bytes:
     """Take a supplier's notify; gives the acknowledgement once its outcome is committed.
 
-    Refuses NotifyUnverified, TooManyAttempts.
+    Refuses NotifyUnverified, TooManyAttempts, ShardAway.
     """
     supplier, reply, order_no = context.verifier.verify(channel_no, service_class, notify)
-    async with context.app.db.connect() as db:
-        looked = await store.load_outgoing(db, [order_no])
+    shard, home = context.parts.of_number(order_no)
+    try:
+        async with home.app.db.connect() as db:
+            looked = await store.load_outgoing(db, [order_no])
+    except Exception as error:
+        if home.app.home.shards > 1 and away(error):
+            raise ShardAway(shard) from error
+        raise
     if not looked or (looked[0][1].channel_no, looked[0][1].service_class) != supplier.key:
         raise context.verifier.refusal(channel_no, service_class, notify)
     account = context.accounts.open(order_no, looked[0][1].account)
@@ -262,7 +270,7 @@ async def take_notify(
     outcome = interpret.of_reply(supplier, row, reply, Source.NOTIFY)
     outcome.raw = interpret.shown(supplier, notify.body, account)
     outcome.remote_ip = notify.remote_ip[:64]
-    await shielded(context.writers.of(*supplier.key).write(outcome))
+    await shielded(home.writers.of(*supplier.key).write(outcome))
     context.verifier.accepted()
     return protocol_of(supplier).ack_body()
 

@@ -71,8 +71,14 @@ class Suppliers:
         self._stored.use(credential_id)
 
     def watch(self, watcher: Callable[[Supplier], None]) -> None:
-        """Call `watcher` with every channel that has changed."""
+        """Call `watcher` with every channel, and again with each that changes."""
         self._watchers.append(watcher)
+        for one in self.all():
+            watcher(one)
+
+    def unwatch(self, watcher: Callable[[Supplier], None]) -> None:
+        """Call `watcher` no more."""
+        self._watchers.remove(watcher)
 
     async def refresh(self) -> None:
         """Reload the channels when one has changed."""
@@ -242,6 +248,8 @@ async def apply(
     Refuses FieldInvalid before anything is changed.
     """
     _check_secrets(given, app.settings)
+    if app.home.shards > 1 and any(one.protocol == STOCK for one in given):
+        raise FieldInvalid("protocol", "stock needs a delivery service with one shard")
     async with app.work("delivery.apply") as work:
         changes = await _apply(work, app.ids, given, app.settings.supplier_guard(), dry_run=dry_run)
         describe_changes("suppliers", len(given), changes)

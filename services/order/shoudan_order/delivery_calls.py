@@ -12,7 +12,7 @@ from shoudan_kit import log
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.tasks.kinds import Task
 from shoudan_order.context import Context
-from shoudan_order.delivery_client import DIFFERS, OVERLOADED, UNKNOWN, Answer, Outcome
+from shoudan_order.delivery_client import AGAIN, DIFFERS, UNKNOWN, Answer, Outcome
 from shoudan_order.store.rows import Order
 
 _log = log.get_logger("delivery_calls")
@@ -56,7 +56,7 @@ def handed_over(
         return answer
     if not isinstance(answer, Refused):
         return None
-    if answer.reason in {OVERLOADED, DIFFERS}:
+    if answer.reason in AGAIN or answer.reason == DIFFERS:
         # One that differs was handed over before: its own result will come.
         task.retry_after(context.settings.call_again_s, answer.reason)
         return None

@@ -24,7 +24,15 @@ ITEMS_MAX: Final = 1_000  # of one call (delivery_service.proto)
 UNAVAILABLE: Final = "ERROR_REASON_CHANNEL_UNAVAILABLE"
 UNKNOWN: Final = "ERROR_REASON_DELIVERY_NOT_FOUND"
 DIFFERS: Final = "ERROR_REASON_DELIVERY_DIFFERS"
-OVERLOADED: Final = "ERROR_REASON_OVERLOADED"
+# Nothing is known of the item, or nothing was begun: it is handed over again.
+AGAIN: Final = frozenset(
+    {
+        "ERROR_REASON_DEADLINE_TOO_SHORT",
+        "ERROR_REASON_OVERLOADED",
+        "ERROR_REASON_SHARD_AWAY",
+        "ERROR_REASON_SHUTTING_DOWN",
+    }
+)
 STATED_COST: Final = "cost_amount"  # in result_params, in yuan (docs/reference/supplier.md)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shoudan.core.v1 import audit_log_service_pb2 as audit_pb
 from shoudan.core.v1 import operations_service_pb2 as pb
 from shoudan.core.v1 import shards_pb2, work_service_pb2
+from shoudan.delivery.v1 import card_service_pb2 as card_pb
 from shoudan.erp.v1 import erp_service_pb2 as erp_pb
 from shoudan_kit.rpc.shard_pages import TokenInvalid, page, stream
 from shoudan_kit.rpc.shard_routes import Route, read_route, route_of
@@ -131,7 +132,6 @@ WRONG = [
     (shards_pb2.Shards(), "names no shard"),
     (shards_pb2.Shards(key=["customer"]), "customer"),
     (shards_pb2.Shards(key=["filter.sender"], order=["nobody"], all=True), "nobody"),
-    (shards_pb2.Shards(all=True, order=["sender"]), "neither a number nor a time"),
     (shards_pb2.Shards(items="filter", key=["sender"], results="x"), "results is not a repeated"),
 ]
 
@@ -139,5 +139,18 @@ WRONG = [
 @pytest.mark.parametrize(("said", "why"), WRONG)
 def test_an_option_that_cannot_be_so_is_refused(said, why):
     request, response = erp_pb.SearchTradesRequest, erp_pb.SearchTradesResponse
+    with pytest.raises((KeyError, ValueError), match=why):
+        read_route(said, request.DESCRIPTOR, response.DESCRIPTOR)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (shards_pb2.Shards(all=True, order=["unreadable"]), "neither a number, digits nor a time"),
+        (shards_pb2.Shards(items="order_id"), "neither messages nor numbers"),
+    ],
+)
+def test_an_option_of_a_list_that_cannot_be_so_is_refused(said, why):
+    request, response = card_pb.ListCardsRequest, card_pb.ListCardsResponse
     with pytest.raises((KeyError, ValueError), match=why):
         read_route(said, request.DESCRIPTOR, response.DESCRIPTOR)

@@ -38,9 +38,9 @@ class Shards(_message.Message):
     number: _builtins.str
     """Path of a field with a number that the service made, as a number or its digits: the shard that made it."""
     items: _builtins.str
-    """A repeated field of the request whose items go each to its shard; number and key are fields of an item."""
+    """A repeated field of the request whose items go each to its shard; number and key are fields of an item, which may itself be the number."""
     results: _builtins.str
-    """The repeated field of the response with an answer for each item, in their order."""
+    """The repeated field of the response with an answer for each item, in their order. Without it the answers of the shards are put together."""
     all: _builtins.bool
     """All shards; beside number or key: all when that is empty. Numbers of the answers are added, lists put together."""
     @_builtins.property
@@ -49,7 +49,7 @@ class Shards(_message.Message):
 
     @_builtins.property
     def order(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Paths of numbers and times of a listed item that say the order of a list, the last one unique; "-" before a falling one. A page is merged in
+        """Paths of numbers, digits and times of a listed item that say the order of a list, the last one unique; "-" before a falling one. A page is merged in
         this order; without it one shard is listed after the other.
         """
 

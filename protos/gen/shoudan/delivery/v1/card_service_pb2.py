@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
 from shoudan.core.v1 import core_pb2 as shoudan_dot_core_dot_v1_dot_core__pb2
+from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 from shoudan.delivery.v1 import delivery_service_pb2 as shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&shoudan/delivery/v1/card_service.proto\x12\x13shoudan.delivery.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1ashoudan/core/v1/core.proto\x1a*shoudan/delivery/v1/delivery_service.proto\"\x8f\x01\n\x11\x46\x65tchCardsRequest\x12.\n\x04keys\x18\x01 \x03(\x0b\x32 .shoudan.delivery.v1.DeliveryKey\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x10\n\x08order_id\x18\x04 \x01(\t\x12\x11\n\tremote_ip\x18\x05 \x01(\t\"S\n\x12\x46\x65tchCardsResponse\x12$\n\x05\x63\x61rds\x18\x01 \x03(\x0b\x32\x15.shoudan.core.v1.Card\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x10ListCardsRequest\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x31\n\x08statuses\x18\x03 \x03(\x0e\x32\x1f.shoudan.delivery.v1.CardStatus\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xd9\x03\n\x11ListCardsResponse\x12:\n\x05\x63\x61rds\x18\x01 \x03(\x0b\x32+.shoudan.delivery.v1.ListCardsResponse.View\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x1a\xee\x02\n\x04View\x12\x0f\n\x07\x63\x61rd_id\x18\x01 \x01(\x03\x12\x12\n\nchannel_no\x18\x02 \x01(\t\x12\x12\n\ncarrier_no\x18\x03 \x01(\t\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\x04 \x01(\x03\x12\x10\n\x08order_no\x18\x05 \x01(\t\x12\x0b\n\x03seq\x18\x06 \x01(\x05\x12/\n\x06status\x18\x07 \x01(\x0e\x32\x1f.shoudan.delivery.v1.CardStatus\x12\x0e\n\x06masked\x18\x08 \x01(\t\x12\x12\n\nunreadable\x18\t \x01(\x08\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breveal_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\timport_no\x18\r \x01(\t\"B\n\x12RevealCardsRequest\x12\x10\n\x08\x63\x61rd_ids\x18\x01 \x03(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\";\n\x13RevealCardsResponse\x12$\n\x05\x63\x61rds\x18\x01 \x03(\x0b\x32\x15.shoudan.core.v1.Card\"t\n\x13SetCardStateRequest\x12\x10\n\x08\x63\x61rd_ids\x18\x01 \x03(\x03\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x1f.shoudan.delivery.v1.CardStatus\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\"\x16\n\x14SetCardStateResponse\"\x8e\x01\n\x12ImportCardsRequest\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x12\n\ncarrier_no\x18\x02 \x01(\t\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\x03 \x01(\x03\x12\x11\n\timport_no\x18\x04 \x01(\t\x12\x0c\n\x04\x66ile\x18\x05 \x01(\x0c\x12\n\n\x02\x62y\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\xa7\x01\n\x13ImportCardsResponse\x12\r\n\x05taken\x18\x01 \x01(\x05\x12\x12\n\nduplicates\x18\x02 \x03(\x05\x12\x45\n\tmalformed\x18\x03 \x03(\x0b\x32\x32.shoudan.delivery.v1.ImportCardsResponse.Malformed\x1a&\n\tMalformed\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x0b\n\x03why\x18\x02 \x01(\t\"\x15\n\x13GetImportKeyRequest\"*\n\x14GetImportKeyResponse\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\"\x12\n\x10ListStockRequest\"\xfe\x01\n\x11ListStockResponse\x12<\n\x06levels\x18\x01 \x03(\x0b\x32,.shoudan.delivery.v1.ListStockResponse.Level\x1a\xaa\x01\n\x05Level\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x12\n\ncarrier_no\x18\x02 \x01(\t\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\x03 \x01(\x03\x12\x0f\n\x07stocked\x18\x04 \x01(\x03\x12\x10\n\x08reserved\x18\x05 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\x06 \x01(\x03\x12\x30\n\x0c\x66irst_expiry\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xbe\x01\n\nCardStatus\x12\x1b\n\x17\x43\x41RD_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41RD_STATUS_STOCKED\x10\n\x12\x18\n\x14\x43\x41RD_STATUS_RESERVED\x10\x14\x12\x16\n\x12\x43\x41RD_STATUS_ISSUED\x10\x1e\x12\x18\n\x14\x43\x41RD_STATUS_REVEALED\x10(\x12\x18\n\x14\x43\x41RD_STATUS_REDEEMED\x10\x32\x12\x14\n\x10\x43\x41RD_STATUS_VOID\x10Z2\x8a\x06\n\x0b\x43\x61rdService\x12j\n\nFetchCards\x12&.shoudan.delivery.v1.FetchCardsRequest\x1a\'.shoudan.delivery.v1.FetchCardsResponse\"\x0b\xf2\xb5\x18\x07\n\x05order\x12h\n\tListCards\x12%.shoudan.delivery.v1.ListCardsRequest\x1a&.shoudan.delivery.v1.ListCardsResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12k\n\x0bRevealCards\x12\'.shoudan.delivery.v1.RevealCardsRequest\x1a(.shoudan.delivery.v1.RevealCardsResponse\"\t\xf2\xb5\x18\x05\x12\x03ops\x12k\n\x0bImportCards\x12\'.shoudan.delivery.v1.ImportCardsRequest\x1a(.shoudan.delivery.v1.ImportCardsResponse\"\t\xf2\xb5\x18\x05\x12\x03ops\x12q\n\x0cGetImportKey\x12(.shoudan.delivery.v1.GetImportKeyRequest\x1a).shoudan.delivery.v1.GetImportKeyResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12h\n\tListStock\x12%.shoudan.delivery.v1.ListStockRequest\x1a&.shoudan.delivery.v1.ListStockResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12n\n\x0cSetCardState\x12(.shoudan.delivery.v1.SetCardStateRequest\x1a).shoudan.delivery.v1.SetCardStateResponse\"\t\xf2\xb5\x18\x05\x12\x03opsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&shoudan/delivery/v1/card_service.proto\x12\x13shoudan.delivery.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1ashoudan/core/v1/core.proto\x1a\x1cshoudan/core/v1/shards.proto\x1a*shoudan/delivery/v1/delivery_service.proto\"\x8f\x01\n\x11\x46\x65tchCardsRequest\x12.\n\x04keys\x18\x01 \x03(\x0b\x32 .shoudan.delivery.v1.DeliveryKey\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x10\n\x08order_id\x18\x04 \x01(\t\x12\x11\n\tremote_ip\x18\x05 \x01(\t\"S\n\x12\x46\x65tchCardsResponse\x12$\n\x05\x63\x61rds\x18\x01 \x03(\x0b\x32\x15.shoudan.core.v1.Card\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x10ListCardsRequest\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x31\n\x08statuses\x18\x03 \x03(\x0e\x32\x1f.shoudan.delivery.v1.CardStatus\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xd9\x03\n\x11ListCardsResponse\x12:\n\x05\x63\x61rds\x18\x01 \x03(\x0b\x32+.shoudan.delivery.v1.ListCardsResponse.View\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x1a\xee\x02\n\x04View\x12\x0f\n\x07\x63\x61rd_id\x18\x01 \x01(\x03\x12\x12\n\nchannel_no\x18\x02 \x01(\t\x12\x12\n\ncarrier_no\x18\x03 \x01(\t\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\x04 \x01(\x03\x12\x10\n\x08order_no\x18\x05 \x01(\t\x12\x0b\n\x03seq\x18\x06 \x01(\x05\x12/\n\x06status\x18\x07 \x01(\x0e\x32\x1f.shoudan.delivery.v1.CardStatus\x12\x0e\n\x06masked\x18\x08 \x01(\t\x12\x12\n\nunreadable\x18\t \x01(\x08\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breveal_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\timport_no\x18\r \x01(\t\"B\n\x12RevealCardsRequest\x12\x10\n\x08\x63\x61rd_ids\x18\x01 \x03(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\";\n\x13RevealCardsResponse\x12$\n\x05\x63\x61rds\x18\x01 \x03(\x0b\x32\x15.shoudan.core.v1.Card\"t\n\x13SetCardStateRequest\x12\x10\n\x08\x63\x61rd_ids\x18\x01 \x03(\x03\x12/\n\x06status\x18\x02 \x01(\x0e\x32\x1f.shoudan.delivery.v1.CardStatus\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\n\n\x02\x62y\x18\x04 \x01(\t\"\x16\n\x14SetCardStateResponse\"\x8e\x01\n\x12ImportCardsRequest\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x12\n\ncarrier_no\x18\x02 \x01(\t\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\x03 \x01(\x03\x12\x11\n\timport_no\x18\x04 \x01(\t\x12\x0c\n\x04\x66ile\x18\x05 \x01(\x0c\x12\n\n\x02\x62y\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"\xa7\x01\n\x13ImportCardsResponse\x12\r\n\x05taken\x18\x01 \x01(\x05\x12\x12\n\nduplicates\x18\x02 \x03(\x05\x12\x45\n\tmalformed\x18\x03 \x03(\x0b\x32\x32.shoudan.delivery.v1.ImportCardsResponse.Malformed\x1a&\n\tMalformed\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x0b\n\x03why\x18\x02 \x01(\t\"\x15\n\x13GetImportKeyRequest\"*\n\x14GetImportKeyResponse\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\"\x12\n\x10ListStockRequest\"\xfe\x01\n\x11ListStockResponse\x12<\n\x06levels\x18\x01 \x03(\x0b\x32,.shoudan.delivery.v1.ListStockResponse.Level\x1a\xaa\x01\n\x05Level\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x12\n\ncarrier_no\x18\x02 \x01(\t\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\x03 \x01(\x03\x12\x0f\n\x07stocked\x18\x04 \x01(\x03\x12\x10\n\x08reserved\x18\x05 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\x06 \x01(\x03\x12\x30\n\x0c\x66irst_expiry\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xbe\x01\n\nCardStatus\x12\x1b\n\x17\x43\x41RD_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43\x41RD_STATUS_STOCKED\x10\n\x12\x18\n\x14\x43\x41RD_STATUS_RESERVED\x10\x14\x12\x16\n\x12\x43\x41RD_STATUS_ISSUED\x10\x1e\x12\x18\n\x14\x43\x41RD_STATUS_REVEALED\x10(\x12\x18\n\x14\x43\x41RD_STATUS_REDEEMED\x10\x32\x12\x14\n\x10\x43\x41RD_STATUS_VOID\x10Z2\xdb\x06\n\x0b\x43\x61rdService\x12x\n\nFetchCards\x12&.shoudan.delivery.v1.FetchCardsRequest\x1a\'.shoudan.delivery.v1.FetchCardsResponse\"\x19\xf2\xb5\x18\x07\n\x05order\xfa\xb5\x18\n\x12\x08order_id\x12\x82\x01\n\tListCards\x12%.shoudan.delivery.v1.ListCardsRequest\x1a&.shoudan.delivery.v1.ListCardsResponse\"&\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x16\x12\x08order_id0\x01:\x08-card_id\x12y\n\x0bRevealCards\x12\'.shoudan.delivery.v1.RevealCardsRequest\x1a(.shoudan.delivery.v1.RevealCardsResponse\"\x17\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\n\"\x08\x63\x61rd_ids\x12k\n\x0bImportCards\x12\'.shoudan.delivery.v1.ImportCardsRequest\x1a(.shoudan.delivery.v1.ImportCardsResponse\"\t\xf2\xb5\x18\x05\x12\x03ops\x12w\n\x0cGetImportKey\x12(.shoudan.delivery.v1.GetImportKeyRequest\x1a).shoudan.delivery.v1.GetImportKeyResponse\"\x12\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x02\x08\x01\x12n\n\tListStock\x12%.shoudan.delivery.v1.ListStockRequest\x1a&.shoudan.delivery.v1.ListStockResponse\"\x12\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x02\x08\x01\x12|\n\x0cSetCardState\x12(.shoudan.delivery.v1.SetCardStateRequest\x1a).shoudan.delivery.v1.SetCardStateResponse\"\x17\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\n\"\x08\x63\x61rd_idsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,55 +37,55 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.delivery.v1.card_se
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CARDSERVICE'].methods_by_name['FetchCards']._loaded_options = None
-  _globals['_CARDSERVICE'].methods_by_name['FetchCards']._serialized_options = b'\362\265\030\007\n\005order'
+  _globals['_CARDSERVICE'].methods_by_name['FetchCards']._serialized_options = b'\362\265\030\007\n\005order\372\265\030\n\022\010order_id'
   _globals['_CARDSERVICE'].methods_by_name['ListCards']._loaded_options = None
-  _globals['_CARDSERVICE'].methods_by_name['ListCards']._serialized_options = b'\362\265\030\010\022\006viewer'
+  _globals['_CARDSERVICE'].methods_by_name['ListCards']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\026\022\010order_id0\001:\010-card_id'
   _globals['_CARDSERVICE'].methods_by_name['RevealCards']._loaded_options = None
-  _globals['_CARDSERVICE'].methods_by_name['RevealCards']._serialized_options = b'\362\265\030\005\022\003ops'
+  _globals['_CARDSERVICE'].methods_by_name['RevealCards']._serialized_options = b'\362\265\030\005\022\003ops\372\265\030\n\"\010card_ids'
   _globals['_CARDSERVICE'].methods_by_name['ImportCards']._loaded_options = None
   _globals['_CARDSERVICE'].methods_by_name['ImportCards']._serialized_options = b'\362\265\030\005\022\003ops'
   _globals['_CARDSERVICE'].methods_by_name['GetImportKey']._loaded_options = None
-  _globals['_CARDSERVICE'].methods_by_name['GetImportKey']._serialized_options = b'\362\265\030\010\022\006viewer'
+  _globals['_CARDSERVICE'].methods_by_name['GetImportKey']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\002\010\001'
   _globals['_CARDSERVICE'].methods_by_name['ListStock']._loaded_options = None
-  _globals['_CARDSERVICE'].methods_by_name['ListStock']._serialized_options = b'\362\265\030\010\022\006viewer'
+  _globals['_CARDSERVICE'].methods_by_name['ListStock']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\002\010\001'
   _globals['_CARDSERVICE'].methods_by_name['SetCardState']._loaded_options = None
-  _globals['_CARDSERVICE'].methods_by_name['SetCardState']._serialized_options = b'\362\265\030\005\022\003ops'
-  _globals['_CARDSTATUS']._serialized_start=1986
-  _globals['_CARDSTATUS']._serialized_end=2176
-  _globals['_FETCHCARDSREQUEST']._serialized_start=200
-  _globals['_FETCHCARDSREQUEST']._serialized_end=343
-  _globals['_FETCHCARDSRESPONSE']._serialized_start=345
-  _globals['_FETCHCARDSRESPONSE']._serialized_end=428
-  _globals['_LISTCARDSREQUEST']._serialized_start=431
-  _globals['_LISTCARDSREQUEST']._serialized_end=577
-  _globals['_LISTCARDSRESPONSE']._serialized_start=580
-  _globals['_LISTCARDSRESPONSE']._serialized_end=1053
-  _globals['_LISTCARDSRESPONSE_VIEW']._serialized_start=687
-  _globals['_LISTCARDSRESPONSE_VIEW']._serialized_end=1053
-  _globals['_REVEALCARDSREQUEST']._serialized_start=1055
-  _globals['_REVEALCARDSREQUEST']._serialized_end=1121
-  _globals['_REVEALCARDSRESPONSE']._serialized_start=1123
-  _globals['_REVEALCARDSRESPONSE']._serialized_end=1182
-  _globals['_SETCARDSTATEREQUEST']._serialized_start=1184
-  _globals['_SETCARDSTATEREQUEST']._serialized_end=1300
-  _globals['_SETCARDSTATERESPONSE']._serialized_start=1302
-  _globals['_SETCARDSTATERESPONSE']._serialized_end=1324
-  _globals['_IMPORTCARDSREQUEST']._serialized_start=1327
-  _globals['_IMPORTCARDSREQUEST']._serialized_end=1469
-  _globals['_IMPORTCARDSRESPONSE']._serialized_start=1472
-  _globals['_IMPORTCARDSRESPONSE']._serialized_end=1639
-  _globals['_IMPORTCARDSRESPONSE_MALFORMED']._serialized_start=1601
-  _globals['_IMPORTCARDSRESPONSE_MALFORMED']._serialized_end=1639
-  _globals['_GETIMPORTKEYREQUEST']._serialized_start=1641
-  _globals['_GETIMPORTKEYREQUEST']._serialized_end=1662
-  _globals['_GETIMPORTKEYRESPONSE']._serialized_start=1664
-  _globals['_GETIMPORTKEYRESPONSE']._serialized_end=1706
-  _globals['_LISTSTOCKREQUEST']._serialized_start=1708
-  _globals['_LISTSTOCKREQUEST']._serialized_end=1726
-  _globals['_LISTSTOCKRESPONSE']._serialized_start=1729
-  _globals['_LISTSTOCKRESPONSE']._serialized_end=1983
-  _globals['_LISTSTOCKRESPONSE_LEVEL']._serialized_start=1813
-  _globals['_LISTSTOCKRESPONSE_LEVEL']._serialized_end=1983
-  _globals['_CARDSERVICE']._serialized_start=2179
-  _globals['_CARDSERVICE']._serialized_end=2957
+  _globals['_CARDSERVICE'].methods_by_name['SetCardState']._serialized_options = b'\362\265\030\005\022\003ops\372\265\030\n\"\010card_ids'
+  _globals['_CARDSTATUS']._serialized_start=2016
+  _globals['_CARDSTATUS']._serialized_end=2206
+  _globals['_FETCHCARDSREQUEST']._serialized_start=230
+  _globals['_FETCHCARDSREQUEST']._serialized_end=373
+  _globals['_FETCHCARDSRESPONSE']._serialized_start=375
+  _globals['_FETCHCARDSRESPONSE']._serialized_end=458
+  _globals['_LISTCARDSREQUEST']._serialized_start=461
+  _globals['_LISTCARDSREQUEST']._serialized_end=607
+  _globals['_LISTCARDSRESPONSE']._serialized_start=610
+  _globals['_LISTCARDSRESPONSE']._serialized_end=1083
+  _globals['_LISTCARDSRESPONSE_VIEW']._serialized_start=717
+  _globals['_LISTCARDSRESPONSE_VIEW']._serialized_end=1083
+  _globals['_REVEALCARDSREQUEST']._serialized_start=1085
+  _globals['_REVEALCARDSREQUEST']._serialized_end=1151
+  _globals['_REVEALCARDSRESPONSE']._serialized_start=1153
+  _globals['_REVEALCARDSRESPONSE']._serialized_end=1212
+  _globals['_SETCARDSTATEREQUEST']._serialized_start=1214
+  _globals['_SETCARDSTATEREQUEST']._serialized_end=1330
+  _globals['_SETCARDSTATERESPONSE']._serialized_start=1332
+  _globals['_SETCARDSTATERESPONSE']._serialized_end=1354
+  _globals['_IMPORTCARDSREQUEST']._serialized_start=1357
+  _globals['_IMPORTCARDSREQUEST']._serialized_end=1499
+  _globals['_IMPORTCARDSRESPONSE']._serialized_start=1502
+  _globals['_IMPORTCARDSRESPONSE']._serialized_end=1669
+  _globals['_IMPORTCARDSRESPONSE_MALFORMED']._serialized_start=1631
+  _globals['_IMPORTCARDSRESPONSE_MALFORMED']._serialized_end=1669
+  _globals['_GETIMPORTKEYREQUEST']._serialized_start=1671
+  _globals['_GETIMPORTKEYREQUEST']._serialized_end=1692
+  _globals['_GETIMPORTKEYRESPONSE']._serialized_start=1694
+  _globals['_GETIMPORTKEYRESPONSE']._serialized_end=1736
+  _globals['_LISTSTOCKREQUEST']._serialized_start=1738
+  _globals['_LISTSTOCKREQUEST']._serialized_end=1756
+  _globals['_LISTSTOCKRESPONSE']._serialized_start=1759
+  _globals['_LISTSTOCKRESPONSE']._serialized_end=2013
+  _globals['_LISTSTOCKRESPONSE_LEVEL']._serialized_start=1843
+  _globals['_LISTSTOCKRESPONSE_LEVEL']._serialized_end=2013
+  _globals['_CARDSERVICE']._serialized_start=2209
+  _globals['_CARDSERVICE']._serialized_end=3068
 # @@protoc_insertion_point(module_scope)
