@@ -24,6 +24,12 @@ LOCKED: Final = "ERROR_REASON_ACCOUNT_LOCKED"
 
 DEDUCT: Final = pb.CHANGE_TYPE_DEDUCT
 REFUND: Final = pb.CHANGE_TYPE_REFUND
+_ABOUT: Final = {
+    ("down", False): pb.ABOUT_ORDER,
+    ("down", True): pb.ABOUT_REFUND,
+    ("up", False): pb.ABOUT_DELIVERY,
+    ("up", True): pb.ABOUT_RETURN,
+}
 _KINDS: Final = (
     ("channel", pb.TRADE_TYPE_TRADE),
     ("commission", pb.TRADE_TYPE_COMMISSION),
@@ -88,6 +94,7 @@ class PayClient:
     def _group(self, one: Transfer) -> pb.PostEntriesRequest.Group:
         amounts = (one.channel_micros, one.commission_micros, one.service_micros)
         change = REFUND if one.refund else DEDUCT
+        about = _ABOUT[one.side, one.refund]
         return pb.PostEntriesRequest.Group(
             postings=[
                 pb.Posting(
@@ -100,6 +107,7 @@ class PayClient:
                     trade_type=trade,
                     amount_micros=0 if one.void else amount,
                     void=one.void,
+                    about=about,
                 )
                 for (name, trade), amount in zip(_KINDS, amounts, strict=True)
                 if amount

@@ -89,6 +89,20 @@ class PaySettings(CredentialSealingSettings, TwoPersonsSettings):
         description="Highest record_id that may have the plain hash of the time before keys; 0: none. "
         "For a ledger that is older than its keys.",
     )
+    ledger_day_cut: str = Field(
+        "00:00",
+        pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$",
+        description="Time of day (Asia/Shanghai, HH:MM) at which the accounting day of the ledger begins, the "
+        "same one in every pay process.",
+        examples=["00:00"],
+    )
+    ledger_close_after_s: float = Field(
+        60.0,
+        ge=0,
+        le=6 * 3600,
+        description="Seconds after the cut until the day before is closed. What is posted after that belongs "
+        "to the next day, whatever the clock says.",
+    )
     verify_at: str = Field(
         "03:30",
         pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$",

@@ -12,12 +12,12 @@ from shoudan_kit.service import App
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import accounts, events
-from shoudan_pay.ledger.chain_hash import Ring, ring_of
+from shoudan_pay.ledger.chain_hash import Stamp, stamp_of
 from shoudan_pay.ledger.entries import Account, Key, PackageKey, Posting
 from shoudan_pay.ledger.group_commit import post
 from shoudan_pay.ledger.packages import EXPIRES_NEVER
 from shoudan_pay.ledger.refusals import AccountNotFound
-from shoudan_pay.ledger.states import AccountStatus, ChangeType, TradeType
+from shoudan_pay.ledger.states import About, AccountStatus, ChangeType, TradeType
 from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import packages as package_store
 from shoudan_pay.ledger.store import records as record_store
@@ -64,6 +64,7 @@ class WantedAccount:
             trade_type=int(TradeType.TRADE),
             amount_micros=self.opening_micros,
             memo="opening balance",
+            about=int(About.MANUAL),
         )
 
 
@@ -97,7 +98,7 @@ async def apply(
     lines: list[str] = []
     try:
         async with app.work("setup") as work:
-            made = await apply_in(work, wanted, ring_of(app.settings))
+            made = await apply_in(work, wanted, stamp_of(app.settings))
             lines += made.lines
             describe_changes("setup", "", made.changes)
             if dry_run:
@@ -113,9 +114,9 @@ async def check_templates(components: Components, wanted: Configuration) -> None
         await check_terms(components, given(BARE))
 
 
-async def apply_in(work: UnitOfWork, wanted: Configuration, ring: Ring) -> Changed:
+async def apply_in(work: UnitOfWork, wanted: Configuration, stamp: Stamp) -> Changed:
     """Make everything as given inside a transaction of the caller's."""
-    moved = await _apply_accounts(work, wanted.accounts, ring)
+    moved = await _apply_accounts(work, wanted.accounts, stamp)
     templates = await _apply_templates(work, wanted.templates)
     packages = await _apply_packages(work, wanted.packages)
     amount = None if packages.lines else moved.amount_micros  # capacity is no money: no amount
@@ -127,7 +128,9 @@ async def apply_in(work: UnitOfWork, wanted: Configuration, ring: Ring) -> Chang
     )
 
 
-async def _apply_accounts(work: UnitOfWork, wanted: Sequence[WantedAccount], ring: Ring) -> Changed:
+async def _apply_accounts(
+    work: UnitOfWork, wanted: Sequence[WantedAccount], stamp: Stamp
+) -> Changed:
     """Missing accounts are made, the others changed; openings are posted before a lock shuts them out."""
     if not wanted:
         return Changed([], [], 0)
@@ -141,7 +144,7 @@ async def _apply_accounts(work: UnitOfWork, wanted: Sequence[WantedAccount], rin
     await account_store.update(
         work.db, [AccountChange(there[one.new.key].account_id, status=normal) for one in unlocked]
     )
-    answer = await post(work, [[one.opening] for one in opening], ring)
+    answer = await post(work, [[one.opening] for one in opening], stamp)
     for decision in answer.decisions:
         if decision.refusal is not None:
             raise decision.refusal

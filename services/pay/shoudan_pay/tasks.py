@@ -8,8 +8,8 @@ from shoudan_kit.tasks.kinds import Handler, Task, handles_each
 from shoudan_pay.chinaums.kinds import ASK_UMS, ASK_UMS_NOW, AskUms
 from shoudan_pay.context import Context
 from shoudan_pay.dingdang.kinds import RELEASE, SEND_NOTICE, NoticeStep, Release
-from shoudan_pay.ledger import nightly
-from shoudan_pay.ledger.kinds import PROVE, Prove
+from shoudan_pay.ledger import closing, nightly
+from shoudan_pay.ledger.kinds import CLOSE_DAY, PROVE, CloseDay, Prove
 from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND, Ask
 
 
@@ -17,6 +17,12 @@ from shoudan_pay.payserver.kinds import ASK_PAY, ASK_REFUND, Ask
 async def prove(context: Context, task: Task[Prove]) -> None:
     """Prove the ledger, and come again at the same time tomorrow."""
     await nightly.prove(context.app, task)
+
+
+@handles_each(CLOSE_DAY)
+async def close_day(context: Context, task: Task[CloseDay]) -> None:
+    """Close the accounting days that are over, and come again when the next one is."""
+    await closing.close_due(context.app, task)
 
 
 @handles_each(ASK_PAY)
@@ -57,6 +63,7 @@ async def release(context: Context, task: Task[Release]) -> None:
 
 HANDLERS: Final[tuple[Handler[Any], ...]] = (
     prove,
+    close_day,
     ask_pay,
     ask_refund,
     ask_ums,

@@ -19,7 +19,7 @@ from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.service import Process
 from shoudan_pay.app import SERVICE
 from shoudan_pay.config import PaySettings
-from shoudan_pay.ledger.chain_hash import ring_of
+from shoudan_pay.ledger.chain_hash import origin_of, ring_of
 from shoudan_pay.ledger.entries import Record, micros_since_1970
 from shoudan_pay.ledger.head_files import read_logged
 from shoudan_pay.ledger.statement_files import Kept, read_file, read_folder
@@ -158,6 +158,8 @@ class SigningHarness(LedgerHarness):
             facts = {name: getattr(new, name) for name in new.__struct_fields__}
             facts["time_micros"] = micros_since_1970(facts.pop("create_time"))
             del facts["hash"]
+            origin = [facts.pop(name) for name in ("day", "about", "source", "operator")]
+            facts["origin"] = origin_of(*origin)
             sealed = ring.seal(before.hash if before else b"", **facts)
             made.append(msgspec.structs.replace(new, hash=sealed))
         sql = """UPDATE account_record SET amount_micros = :amount, balance_micros = :balance, hash = :hash

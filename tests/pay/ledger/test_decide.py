@@ -9,18 +9,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoudan_pay.ledger.chain_hash import Ring
+from shoudan_pay.ledger.chain_hash import Ring, Stamp, origin_of
 from shoudan_pay.ledger.entries import Account, Decision, Key, Posting, Record, micros_since_1970
 from shoudan_pay.ledger.postings import Book, check, decide, quoted
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 RING = Ring("key of these tests")
+STAMP = Stamp(RING)
 ADD, DRAWING, DEDUCT, REFUND, FLAT = 1, 2, 3, 4, 6
 TRADE, SERVICE, REVERSE = 1, 2, 4
 
@@ -227,7 +228,7 @@ class Slow:
     now: datetime = NOW
 
     def batch(self, groups: Sequence[Sequence[Posting]]) -> list[Decision]:
-        decisions = decide(self.book(groups), groups, self.ids, self.now, RING)
+        decisions = decide(self.book(groups), groups, self.ids, self.now, STAMP)
         for record in (r for d in decisions for r in d.new):
             self.records.append(record)
             key = next(k for k, a in self.accounts.items() if a.account_id == record.account_id)
@@ -301,7 +302,8 @@ def test_every_account_is_a_whole_chain_afterwards(groups: list[list[Posting]]) 
             facts = (r.trade_no, r.ext_no, r.trade_type, r.change_type, r.amount_micros)
             rest = (r.balance_micros, r.floor_micros, r.seq, r.memo)
             ids = (r.record_id, r.account_id, r.contra_account_id)
-            head = RING.seal(head, *ids, *facts, *rest, micros_since_1970(r.create_time))
+            origin = origin_of(r.day, r.about, r.source, r.operator)
+            head = RING.seal(head, *ids, *facts, *rest, micros_since_1970(r.create_time), origin)
             assert (r.seq, r.balance_micros, r.hash) == (seq, balance, head)
         assert (owner.seq, owner.balance_micros, owner.head_hash) == (seq, balance, head)
 
@@ -338,8 +340,45 @@ def test_records_of_an_account_never_go_back_in_time() -> None:
     owner = account(2, moved_time=later)
     book = Book({owner.key: owner}, {}, {})
     group = [Posting(owner.key, "1", ADD, TRADE, 10)]
-    (decision,) = decide(book, [group], iter([1]), NOW, RING)
+    (decision,) = decide(book, [group], iter([1]), NOW, STAMP)
     assert decision.new[0].create_time == later
+
+
+def day_of_one(cut: timedelta = timedelta(), **fields: object) -> date:
+    """The day that a posting at 20:00 of 2026-11-20 in Beijing gets."""
+    owner = account(2, **fields)
+    group = [Posting(owner.key, "1", ADD, TRADE, 10)]
+    book = Book({owner.key: owner}, {}, {})
+    (decision,) = decide(book, [group], iter([1]), NOW, Stamp(RING, cut))
+    day = decision.new[0].day
+    assert day is not None
+    return day
+
+
+def test_a_record_has_the_day_of_its_time_and_none_before_an_open_one() -> None:
+    today = date(2026, 11, 20)
+    assert day_of_one() == today
+    assert day_of_one(timedelta(hours=20)) == today
+    assert day_of_one(timedelta(hours=20, minutes=1)) == today - timedelta(days=1)
+    # Closed already, however early the clock is; and a cut that was changed takes no record back.
+    assert day_of_one(open_day=today + timedelta(days=1)) == today + timedelta(days=1)
+    assert day_of_one(timedelta(hours=21), open_day=today) == today
+    assert day_of_one(open_day=today - timedelta(days=3)) == today
+
+
+def test_the_seal_covers_day_and_origin() -> None:
+    facts = (1, 2, 3, "t", "", 1, 1, 10, 10, None, 1, "", 0)
+    day = date(2026, 11, 20)
+    origins = [
+        origin_of(None, 0, "", ""),
+        origin_of(day, 0, "", ""),
+        origin_of(day + timedelta(days=1), 0, "", ""),
+        origin_of(day, 1, "", ""),
+        origin_of(day, 0, "order", ""),
+        origin_of(day, 0, "", "order"),
+    ]
+    assert len({RING.seal(b"", *facts, origin) for origin in origins}) == len(origins)
+    assert RING.seal(b"", *facts, origins[0]) == RING.seal(b"", *facts)
 
 
 def test_a_changed_letter_changes_the_seal() -> None:

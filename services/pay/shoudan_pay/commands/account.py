@@ -156,6 +156,7 @@ def _posting(
         trade_type=pb.TRADE_TYPE_TRADE,
         amount_micros=micros,
         memo=memo,
+        about=pb.ABOUT_MANUAL,
     )
 
 

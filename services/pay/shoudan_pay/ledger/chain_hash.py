@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
+from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
 from shoudan_pay.config import PaySettings
+from shoudan_pay.ledger.days import cut_of
 
 ID_BYTES: Final = 4
 UNKEYED_BYTES: Final = 32  # a plain SHA-256: what records had before there were keys
@@ -48,16 +50,17 @@ class Ring:
         seq: int,
         memo: str,
         time_micros: int,
+        origin: str = "",
     ) -> bytes:
         """The seal of a record that follows `previous`.
 
         NUL parts the fields: PostgreSQL stores no text that holds one, so two different rows never read
-        alike.
+        alike. `origin` is what `origin_of` says of the record, empty for one of before there were days.
         """
         row = (
             f"{record_id}\0{account_id}\0{contra_account_id}\0{trade_no}\0{ext_no}\0{trade_type}\0"
             f"{change_type}\0{amount_micros}\0{balance_micros}\0{floor_micros}\0{seq}\0{memo}\0"
-            f"{time_micros}"
+            f"{time_micros}{origin}"
         )
         mac = self._empty.copy()
         mac.update(previous + row.encode())
@@ -67,6 +70,14 @@ class Ring:
         """The ring that seals with the key `given` was sealed with; None when that key is not known."""
         key = self._keys.get(given[:ID_BYTES])
         return None if key is None else ring(key.decode())
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What every new record gets: the seal of the ring, and a day that begins `cut` after midnight."""
+
+    ring: Ring
+    cut: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +99,19 @@ def ring_of(settings: PaySettings) -> Ring:
     return ring(settings.ledger_keys.reveal())
 
 
+def stamp_of(settings: PaySettings) -> Stamp:
+    """What this process stamps its records with."""
+    return Stamp(ring_of(settings), cut_of(settings.ledger_day_cut))
+
+
 def trust_of(settings: PaySettings) -> Trust:
     """The seals that proofs accept."""
     return Trust(ring_of(settings), settings.ledger_unkeyed_id_max)
+
+
+def origin_of(day: date | None, about: int, source: str, operator: str) -> str:
+    """What a seal covers of the day and the origin of a record."""
+    return "" if day is None else f"\0{day.isoformat()}\0{about}\0{source}\0{operator}"
 
 
 def unkeyed(previous: bytes, *facts: int | str | None) -> bytes:

@@ -53,6 +53,7 @@ class Account(msgspec.Struct, frozen=True, gc=False):
     head_hash: bytes
     create_time: datetime
     moved_time: datetime
+    open_day: date | None = None
 
     @property
     def key(self) -> Key:
@@ -90,6 +91,9 @@ class Posting(msgspec.Struct, frozen=True, gc=False):
     ext_no: str = ""
     memo: str = ""
     void: bool = False
+    about: int = 0
+    source: str = ""
+    operator: str = ""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -109,6 +113,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     memo: str
     create_time: datetime
     hash: bytes
+    day: date | None = None
+    about: int = 0
+    source: str = ""
+    operator: str = ""
 
     @property
     def key(self) -> RecordKey:

@@ -12,11 +12,13 @@ from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.tasks.unit_of_work import WorkEvents
 from shoudan_pay.ledger.entries import Account, Crossing, Decision, Finding, Record
 from shoudan_pay.ledger.statements import Statement
+from shoudan_pay.ledger.store.days import LedgerDay
 from shoudan_pay.ledger.store.records import Shown
 
 POSTED: Final = "shoudan.events.pay.ledger.posted"
 SEALED: Final = "shoudan.events.pay.ledger.sealed"
 BROKEN: Final = "shoudan.events.pay.ledger.broken"
+DAY_CLOSED: Final = "shoudan.events.pay.ledger.day_closed"
 CHANGED: Final = "shoudan.events.pay.account.changed"
 LOW: Final = "shoudan.events.pay.account.low"
 RECOVERED: Final = "shoudan.events.pay.account.recovered"
@@ -119,6 +121,19 @@ def sealed(events: WorkEvents, statement: Statement, hash_: str, signed: bytes) 
     )
     text = f"statement {statement.number} of {statement.day}: {hash_}"
     events.add(SEALED, key=f"statement-{statement.number}", body=body, text=text)
+
+
+def day_closed(events: WorkEvents, day: LedgerDay) -> None:
+    """Announce that an accounting day is closed."""
+    body = pb.LedgerDayClosed(
+        day=day.day.isoformat(),
+        accounts=day.accounts,
+        records=day.records,
+        debits_micros=day.debits_micros,
+        credits_micros=day.credits_micros,
+    )
+    text = f"{day.records} records of {day.accounts} accounts"
+    events.add(DAY_CLOSED, key=f"day-{day.day}", body=body, text=text)
 
 
 def account_changed(events: WorkEvents, account: Account) -> None:

@@ -21,7 +21,7 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import events, postings
 from shoudan_pay.ledger.alerts import changed, crossings
-from shoudan_pay.ledger.chain_hash import Ring, ring_of
+from shoudan_pay.ledger.chain_hash import Stamp, stamp_of
 from shoudan_pay.ledger.entries import Account, Crossing, Decision, Key, Posting, Record
 from shoudan_pay.ledger.refusals import PostingFailed
 from shoudan_pay.ledger.store import accounts as account_store
@@ -104,7 +104,7 @@ class Ledger:
     async def _transact(self, wanted: Sequence[Wanted]) -> Answer:
         async with self._app.work("ledger") as work:
             groups = [one.group for one in wanted]
-            answer = await post(work, groups, ring_of(self._app.settings))
+            answer = await post(work, groups, stamp_of(self._app.settings))
             decided = zip(wanted, answer.decisions, strict=True)
             for _, call in groupby(decided, lambda pair: id(pair[0].draft)):
                 _record(work, list(call))
@@ -126,7 +126,7 @@ def _failed(group: Group) -> Decision:
     return Decision((), (), PostingFailed(trace))
 
 
-async def post(work: UnitOfWork, groups: Sequence[Group], ring: Ring) -> Answer:
+async def post(work: UnitOfWork, groups: Sequence[Group], stamp: Stamp) -> Answer:
     """The group commit itself, inside a transaction of the caller's; as many statements whatever its size.
 
     For code of this service whose own rows must stand or fall with the postings. Locks every touched
@@ -135,7 +135,7 @@ async def post(work: UnitOfWork, groups: Sequence[Group], ring: Ring) -> Answer:
     locked = await account_store.lock(work.db, {p.account for group in groups for p in group})
     book = await _book(work, locked.accounts, groups)
     ids = work.ids.take(sum(map(len, groups)))
-    decisions = postings.decide(book, groups, iter(ids), locked.now or _NO_TIME, ring)
+    decisions = postings.decide(book, groups, iter(ids), locked.now or _NO_TIME, stamp)
     accounts = {a.account_id: a for a in locked.accounts.values()}
     new = [record for decision in decisions for record in decision.new]
     if new:

@@ -13,7 +13,7 @@ from shoudan_kit.clock import BEIJING
 from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.config import PaySettings
-from shoudan_pay.ledger import daily_statement, events
+from shoudan_pay.ledger import closing, daily_statement, events
 from shoudan_pay.ledger.entries import Finding
 from shoudan_pay.ledger.kinds import PROVE, Prove
 from shoudan_pay.ledger.verify import Progress
@@ -50,14 +50,15 @@ def wait_s(now: datetime, at: str) -> float:
 
 
 async def arm_forever(app: App[PaySettings]) -> None:
-    """See to it that the proof is planned: at the start, and again should its task have been lost."""
+    """See to it that proof and closing are planned: at the start, and again should a task have been lost."""
     at = app.settings.verify_at
-    while at:
-        async with app.work("prove_arm") as work:
-            delay_s = wait_s(app.clock.now(), at)
-            work.tasks.add(PROVE, Prove(), order_no=at, delay_s=delay_s)
+    while True:
+        await closing.arm(app)
+        if at:  # else the proof is switched off
+            async with app.work("prove_arm") as work:
+                delay_s = wait_s(app.clock.now(), at)
+                work.tasks.add(PROVE, Prove(), order_no=at, delay_s=delay_s)
         await asyncio.sleep(ARM_EVERY_S)
-    await asyncio.Event().wait()  # switched off: nothing to do until the process ends
 
 
 async def prove(app: App[PaySettings], task: Task[Prove]) -> None:

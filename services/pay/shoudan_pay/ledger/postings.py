@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from shoudan_kit.money import MICROS_MAX, STEP
 from shoudan_kit.rpc.refusal import Refusal
-from shoudan_pay.ledger.chain_hash import Ring
+from shoudan_pay.ledger.chain_hash import Stamp, origin_of
+from shoudan_pay.ledger.days import day_of
 from shoudan_pay.ledger.entries import (
     PLATFORM,
     Account,
@@ -104,23 +105,24 @@ def quoted(posting: Posting, account_id: int) -> RecordKey | None:
 
 
 def decide(
-    book: Book, groups: Iterable[Sequence[Posting]], ids: Iterator[int], now: datetime, ring: Ring
+    book: Book, groups: Iterable[Sequence[Posting]], ids: Iterator[int], now: datetime, stamp: Stamp
 ) -> list[Decision]:
     """One decision per group, in order: whole or not at all, each on what those before it left.
 
     `ids` gives a number to each record made. Records of one account never go back in time, so one that
-    moved after `now` (another transaction began later but locked first) keeps its own last time.
+    moved after `now` (another transaction began later but locked first) keeps its own last time. Likewise
+    with days: none is before that of the account's last record, or before one that is still open.
     """
-    sheet = _Sheet(book, ids, now, ring)
+    sheet = _Sheet(book, ids, now, stamp)
     return [sheet.group(group) for group in groups]
 
 
 class _Standing:
     """Where one account stands in the middle of a batch."""
 
-    __slots__ = ("account", "balance", "floor", "head", "seq", "time", "time_micros")
+    __slots__ = ("account", "balance", "day", "floor", "head", "seq", "time", "time_micros")
 
-    def __init__(self, account: Account, now: datetime) -> None:
+    def __init__(self, account: Account, now: datetime, cut: timedelta) -> None:
         self.account = account
         self.balance = account.balance_micros
         self.floor = account.floor_micros
@@ -128,19 +130,21 @@ class _Standing:
         self.head = account.head_hash
         self.time = max(account.moved_time, now)
         self.time_micros = micros_since_1970(self.time)
+        day = day_of(self.time, cut)
+        self.day = day if account.open_day is None else max(day, account.open_day)
 
 
 class _Sheet:
     """A batch being worked through: the book, and what has been decided on top of it."""
 
-    def __init__(self, book: Book, ids: Iterator[int], now: datetime, ring: Ring) -> None:
+    def __init__(self, book: Book, ids: Iterator[int], now: datetime, stamp: Stamp) -> None:
         self._accounts = book.accounts
         self._records = dict(book.records)
         self._returned = dict(book.returned)
         self._standings: dict[Key, _Standing] = {}
         self._ids = ids
-        self._seal = ring.seal
-        self._now = now
+        self._seal = stamp.ring.seal
+        self._now, self._cut = now, stamp.cut
 
     def group(self, postings: Sequence[Posting]) -> Decision:
         """Apply one group, or take back what was applied of it."""
@@ -181,7 +185,7 @@ class _Sheet:
         account = self._accounts.get(key)
         if account is None:
             raise AccountNotFound(*key)
-        standing = self._standings[key] = _Standing(account, self._now)
+        standing = self._standings[key] = _Standing(account, self._now, self._cut)
         return standing
 
     def _given_back(self, posting: Posting, quote: RecordKey) -> int:
@@ -225,10 +229,11 @@ class _Sheet:
             posting.memo,
         )
         heads.append(standing.head)
-        standing.head = self._seal(standing.head, *facts, standing.time_micros)
+        origin = standing.day, posting.about, posting.source, posting.operator
+        standing.head = self._seal(standing.head, *facts, standing.time_micros, origin_of(*origin))
         standing.balance += amount
         standing.seq += 1
-        return Record(*facts, standing.time, standing.head)
+        return Record(*facts, standing.time, standing.head, *origin)
 
     def _take_back(
         self, postings: Sequence[Posting], new: list[Record], heads: list[bytes]

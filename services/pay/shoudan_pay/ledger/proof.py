@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shoudan_kit.db.pool import Database
-from shoudan_pay.ledger.chain_hash import UNKEYED_BYTES, Trust, unkeyed
+from shoudan_pay.ledger.chain_hash import UNKEYED_BYTES, Trust, origin_of, unkeyed
 from shoudan_pay.ledger.entries import Finding, Head, Record, micros_since_1970
 from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import records as record_store
@@ -253,7 +253,8 @@ def _unsealed(record: Record, previous: bytes, trust: Trust) -> str | None:
         ring = trust.ring.of(record.hash)
         if ring is None:
             return "its seal is of a key that is not known"
-        wanted = ring.seal(previous, *facts)
+        origin = origin_of(record.day, record.about, record.source, record.operator)
+        wanted = ring.seal(previous, *facts, origin)
     same = hmac.compare_digest(record.hash, wanted)
     return None if same else "the hash does not fit: the row was changed or moved"
 

@@ -102,6 +102,12 @@ class StatementsOff(PayRefusal):
     """No folder of signed statements is set."""
 
 
+class LedgerDayOpen(PayRefusal):
+    """The day is not closed yet, or was never: nothing is final about it."""
+
+    day: str
+
+
 class StatementsUnusable(PayRefusal):
     """The folder of signed statements cannot be read or written; the log says where."""
 

@@ -29,6 +29,18 @@ class TradeType(IntEnum):
     FLAT = 5  # 平账
 
 
+class About(IntEnum):
+    """What a record belongs to (about)."""
+
+    UNSAID = 0  # of before it was recorded, or its poster did not say
+    ORDER = 1  # 下单
+    REFUND = 2  # 订单退款
+    DELIVERY = 3  # 上游发货
+    RETURN = 4  # 上游退货
+    PAY = 5  # PayServer 支付与退款
+    MANUAL = 6  # 人工
+
+
 class AccountStatus(IntEnum):
     """Whether an account may move (status)."""
 

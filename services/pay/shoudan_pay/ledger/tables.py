@@ -27,7 +27,13 @@ from shoudan_pay.ledger.states import AccountStatus
 from shoudan_pay.tables import METADATA
 
 # Granted SELECT and INSERT only: a correction is a new row.
-APPEND_ONLY: Final = ("account_record", "ledger_statement", "package_record")
+APPEND_ONLY: Final = (
+    "account_day",
+    "account_record",
+    "ledger_day",
+    "ledger_statement",
+    "package_record",
+)
 
 # The documents start their numbers here.
 ACCOUNT_ID = Sequence("account_info_id_seq", start=86_000, metadata=METADATA)
@@ -79,6 +85,11 @@ ACCOUNT_INFO = Table(
     column("head_hash", LargeBinary, "hash of its last record; empty before the first"),
     moment("create_time", "创建时间"),
     moment("moved_time", "create_time of its last record, its own before the first"),
+    maybe(
+        "open_day",
+        Date,
+        "记账日: no record is added of a day before it; null before the first record of a day",
+    ),
     UniqueConstraint("ident", "groups", "eid", name="beanpay_account_info_eid"),
     CheckConstraint("credit_micros >= 0", name="credit"),
     CheckConstraint(f"balance_micros {_WITHIN}", name="balance"),
@@ -101,6 +112,7 @@ ACCOUNT_INFO = Table(
             "seq",
             "head_hash",
             "moved_time",
+            "open_day",
         )
     )
     | copied_as("beanpay_account_info"),
@@ -135,6 +147,14 @@ ACCOUNT_RECORD = Table(
     column(
         "hash", LargeBinary, "key id and HMAC-SHA-256 over the previous record's hash and this row"
     ),
+    maybe("day", Date, "记账日, Asia/Shanghai; null for records of before there were days"),
+    column(
+        "about", SmallInteger, "业务类型: states.About, 0 when it was not said", server_default="0"
+    ),
+    column(
+        "source", String(32), "来源: the service that posted it, or operator", server_default=""
+    ),
+    column("operator", String(64), "操作员, empty when it was a service", server_default=""),
     # trade_no first: new numbers sort last, so the index grows at one end, and it finds a trade, too.
     UniqueConstraint(
         "trade_no", "account_id", "trade_type", "change_type", name="account_record_key"
@@ -196,6 +216,42 @@ LEDGER_STATEMENT = Table(
     moment("create_time", "创建时间"),
     CheckConstraint("statement_no > 0", name="number"),
     comment="账本签名声明: signed statements of the ledger that were made, append-only",
+)
+
+# What an account's day came to. The range of seq is what belongs to the day, whatever a clock says later.
+ACCOUNT_DAY = Table(
+    "account_day",
+    METADATA,
+    column("account_id", BigInteger, "账户编号", key=True),
+    column("day", Date, "记账日, Asia/Shanghai", key=True),
+    column("seq_from", BigInteger, "seq of its first record of the day"),
+    column("seq_to", BigInteger, "seq of its last record of the day"),
+    column("opening_micros", BigInteger, "期初余额, 10^-6 元"),
+    column("debits_micros", BigInteger, "支出合计, 10^-6 元, without a sign"),
+    column("credits_micros", BigInteger, "收入合计, 10^-6 元"),
+    column("closing_micros", BigInteger, "期末余额, 10^-6 元"),
+    column("head_hash", LargeBinary, "hash of its last record of the day"),
+    CheckConstraint("seq_from > 0 AND seq_to >= seq_from", name="range"),
+    CheckConstraint(
+        "debits_micros >= 0 AND credits_micros >= 0"
+        " AND closing_micros = opening_micros - debits_micros + credits_micros",
+        name="sum",
+    ),
+    Index("account_day_of", "day", "account_id"),
+    comment="账户日结: the days of accounts that moved, append-only",
+)
+
+LEDGER_DAY = Table(
+    "ledger_day",
+    METADATA,
+    column("day", Date, "记账日, Asia/Shanghai", key=True),
+    column("accounts", BigInteger, "accounts that moved"),
+    column("records", BigInteger, "records they got"),
+    column("debits_micros", BigInteger, "支出合计, 10^-6 元, without a sign"),
+    column("credits_micros", BigInteger, "收入合计, 10^-6 元"),
+    moment("create_time", "日结时间"),
+    CheckConstraint("accounts >= 0 AND records >= accounts", name="counts"),
+    comment="账本日结: days that are closed, append-only",
 )
 
 PACKAGE_INFO = Table(

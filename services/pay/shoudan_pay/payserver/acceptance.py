@@ -19,7 +19,7 @@ from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.service import App
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
-from shoudan_pay.ledger.chain_hash import ring_of
+from shoudan_pay.ledger.chain_hash import stamp_of
 from shoudan_pay.payserver import numbers
 from shoudan_pay.payserver.components import Components
 from shoudan_pay.payserver.kinds import Ask
@@ -97,7 +97,7 @@ class Batch(ABC, Generic[K, T]):
     def __init__(self, work: UnitOfWork, acceptance: Acceptance[K, T]) -> None:
         self._work, self._history = work, acceptance.history
         self._numbers, self._components = acceptance.numbers, acceptance.components
-        self._ring = acceptance.ring
+        self._stamp = acceptance.stamp
         self._calls = 0
         self.calls: list[Call[T]] = []
 
@@ -125,7 +125,7 @@ class Acceptance(ABC, Generic[K, T]):
     ) -> None:
         self._app, self._own, self._settlement = app, own, settlement
         self.components, self.history = components, settlement.history
-        self.numbers, self.ring = numbers.Numbers(app.clock.now), ring_of(app.settings)
+        self.numbers, self.stamp = numbers.Numbers(app.clock.now), stamp_of(app.settings)
         self._calls: dict[str, asyncio.Future[T]] = {}
         self._running: set[asyncio.Task[T]] = set()
         self._gather: Coalescer[Sequence[Request[K]], list[Answer[T]]] = Coalescer(

@@ -9,11 +9,11 @@ from typing import Final
 from shoudan_kit.rpc.refusal import Refusal
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.ledger import group_commit, packages
-from shoudan_pay.ledger.chain_hash import Ring
+from shoudan_pay.ledger.chain_hash import Stamp
 from shoudan_pay.ledger.entries import MoveKey, Package, PackageKey, PackageRecord, Posting
 from shoudan_pay.ledger.packages import Move
 from shoudan_pay.ledger.refusals import PackageNotFound
-from shoudan_pay.ledger.states import ChangeType, TradeType
+from shoudan_pay.ledger.states import About, ChangeType, TradeType
 from shoudan_pay.ledger.store import packages as package_store
 from shoudan_pay.payserver import rules
 from shoudan_pay.payserver.protocol import AnswerKind, ComponentAnswer
@@ -25,6 +25,7 @@ from shoudan_pay.payserver.store.refunds import RefundOrder
 _TRADE: Final = int(TradeType.TRADE)
 _DEDUCT: Final = int(ChangeType.DEDUCT)
 _REFUND: Final = int(ChangeType.REFUND)
+_PAY: Final = int(About.PAY)
 
 # What resultCode says of a pay the ledger refused, in the ledger's documented words.
 WORDS: Final = {
@@ -47,7 +48,7 @@ class _Capacity:
     moves: list[Move]
 
 
-async def take(work: UnitOfWork, pays: Sequence[PayOrder], ring: Ring) -> list[FinalResult]:
+async def take(work: UnitOfWork, pays: Sequence[PayOrder], stamp: Stamp) -> list[FinalResult]:
     """Take each pay from its account or packages; the ledger's result of each, in order."""
     refused: dict[str, Refusal] = {}
     groups: list[list[Posting]] = []
@@ -56,21 +57,23 @@ async def take(work: UnitOfWork, pays: Sequence[PayOrder], ring: Ring) -> list[F
         try:
             if pay.method == Method.ACCOUNT:
                 account = rules.account_of(pay.template_id, pay.merchant_uuid, pay.params)
-                posting = Posting(account, pay.traction_no, _DEDUCT, _TRADE, -pay.amount_micros)
-                groups.append([posting])
+                moved = -pay.amount_micros
+                groups.append(
+                    [Posting(account, pay.traction_no, _DEDUCT, _TRADE, moved, about=_PAY)]
+                )
             else:
                 uses = rules.uses_of(pay.merchant_uuid, pay.params)
                 moves = [Move(key, pay.traction_no, _DEDUCT, n) for key, n in uses.items()]
                 capacities.append(_Capacity(pay.traction_no, moves))
         except Refusal as refusal:
             refused[pay.traction_no] = refusal
-    refused |= await _post(work, groups, ring)
+    refused |= await _post(work, groups, stamp)
     refused |= await _move(work, capacities)
     return [_said(pay.traction_no, refused) for pay in pays]
 
 
 async def give_back(
-    work: UnitOfWork, refunds: Sequence[tuple[RefundOrder, PayOrder]], ring: Ring
+    work: UnitOfWork, refunds: Sequence[tuple[RefundOrder, PayOrder]], stamp: Stamp
 ) -> list[FinalResult]:
     """Give each refund back where its pay was taken; the ledger's result of each, in order."""
     groups: list[list[Posting]] = []
@@ -80,13 +83,15 @@ async def give_back(
         if pay.method == Method.ACCOUNT:
             account = rules.account_of(pay.template_id, pay.merchant_uuid, pay.params)
             amount = refund.amount_micros
-            groups.append([Posting(account, number, _REFUND, _TRADE, amount, ext_no=taken)])
+            groups.append(
+                [Posting(account, number, _REFUND, _TRADE, amount, ext_no=taken, about=_PAY)]
+            )
         else:
             uses = rules.uses_of(pay.merchant_uuid, pay.params)
             # A package's refund has the number of its deduct.
             moves = [Move(key, taken, _REFUND, n) for key, n in uses.items()]
             capacities.append(_Capacity(number, moves))
-    refused = {**await _post(work, groups, ring), **await _move(work, capacities)}
+    refused = {**await _post(work, groups, stamp), **await _move(work, capacities)}
     return [_said(refund.traction_no, refused) for refund, _ in refunds]
 
 
@@ -101,11 +106,11 @@ def _said(number: str, refused: Mapping[str, Refusal]) -> FinalResult:
 
 
 async def _post(
-    work: UnitOfWork, groups: Sequence[Sequence[Posting]], ring: Ring
+    work: UnitOfWork, groups: Sequence[Sequence[Posting]], stamp: Stamp
 ) -> dict[str, Refusal]:
     if not groups:
         return {}
-    answer = await group_commit.post(work, groups, ring)
+    answer = await group_commit.post(work, groups, stamp)
     return {
         group[0].trade_no: decision.refusal
         for group, decision in zip(groups, answer.decisions, strict=True)

@@ -135,7 +135,7 @@ class _Batch(Batch[PayAsked, PayOrder]):
         mine = [pay for pay in written if pay.method != Method.COMPONENT]
         if not mine:
             return {}
-        results = await ledger_moves.take(self._work, mine, self._ring)
+        results = await ledger_moves.take(self._work, mine, self._stamp)
         ended = await settle_pays(self._work, self._history, results)
         return {one.traction_no: one for one in ended}
 

@@ -160,7 +160,7 @@ class _Batch(Batch[RefundAsked, RefundOrder]):
         ]
         if not mine:
             return {}
-        results = await ledger_moves.give_back(self._work, mine, self._ring)
+        results = await ledger_moves.give_back(self._work, mine, self._stamp)
         ended = await settle_refunds(self._work, self._history, results)
         return {one.traction_no: one for one in ended}
 

@@ -9,13 +9,19 @@ from shoudan_pay.ledger.accounts import Accounts
 from shoudan_pay.ledger.group_commit import Ledger
 from shoudan_pay.ledger.package_moves import Packages
 from shoudan_pay.rpc.accounts import AccountCalls
+from shoudan_pay.rpc.ledger_days import DayCalls
 from shoudan_pay.rpc.packages import PackageCalls
 from shoudan_pay.rpc.postings import PostingCalls
 from shoudan_pay.rpc.statements import Sealer, StatementCalls
 
 
 class LedgerServicer(
-    AccountCalls, PostingCalls, PackageCalls, StatementCalls, grpc_stubs.LedgerServiceServicer
+    AccountCalls,
+    PostingCalls,
+    PackageCalls,
+    StatementCalls,
+    DayCalls,
+    grpc_stubs.LedgerServiceServicer,
 ):
     """shoudan.pay.v1.LedgerService."""
 

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.db.pages import NUMBERED_MAX, Asked
+from shoudan_kit.rpc.callers import current_caller
 from shoudan_kit.rpc.messages import filled
 from shoudan_pay.ledger import packages, postings
 from shoudan_pay.ledger.entries import (
@@ -23,6 +24,7 @@ from shoudan_pay.ledger.entries import (
     Record,
     micros_since_1970,
 )
+from shoudan_pay.ledger.states import About
 from shoudan_pay.ledger.store.records import Shown
 from shoudan_pay.refusals import FieldInvalid
 
@@ -32,11 +34,13 @@ NUMBER_MAX: Final = 64
 NAME_MAX: Final = 64
 SPKG_MAX: Final = 32
 MEMO_MAX: Final = 1024
+OPERATOR_MAX: Final = 64
 PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 1000
 # Without a group an account belongs to the only one its system has.
 ONLY_GROUP: Final = "-"
 
+_ABOUTS: Final = frozenset(map(int, About))
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -69,8 +73,8 @@ def key(message: pb.AccountKey) -> Key:
     )
 
 
-def posting(message: pb.Posting) -> Posting:
-    """One posting, its shape and its own sense checked."""
+def posting(message: pb.Posting, origin: tuple[str, str] | None = None) -> Posting:
+    """One posting, its shape and its own sense checked; `origin` of its call, when it is known already."""
     asked = Posting(
         key(message.account),
         text("trade_no", message.trade_no, NUMBER_MAX),
@@ -80,9 +84,25 @@ def posting(message: pb.Posting) -> Posting:
         text("ext_no", message.ext_no, NUMBER_MAX, optional=True),
         memo(message.memo),
         message.void,
+        _about(message.about),
+        *(origin or origin_of_call()),
     )
     postings.check(asked)
     return asked
+
+
+def origin_of_call() -> tuple[str, str]:
+    """Who posts, as records keep it: the service, or "operator" and the operator's name."""
+    caller = current_caller()
+    if caller.kind == "operator":
+        return "operator", caller.name[:OPERATOR_MAX]
+    return (caller.name, "") if caller.kind == "service" else ("", "")
+
+
+def _about(value: int) -> int:
+    if value not in _ABOUTS:
+        raise FieldInvalid("about", f"{value} is none of 0..{max(_ABOUTS)}")
+    return value
 
 
 def moment(message: Timestamp) -> datetime:
@@ -151,11 +171,6 @@ def account(value: Account) -> pb.Account:
     return filled(pb.Account, value, key=filled(pb.AccountKey, value))
 
 
-def record(value: Record, owner: Key, name: str) -> pb.Record:
-    """A record as it travels. Enum numbers were checked when it was made."""
-    return pb.Record(**_of_account(value, owner, name), **_of_record(value))
-
-
 def _of_account(value: Record, owner: Key, name: str) -> dict[str, Any]:
     """What the records of one account and one moment share."""
     ident, groups, eid = owner
@@ -219,7 +234,35 @@ class Records:
 
 def shown_records(found: Iterable[Shown]) -> list[pb.Record]:
     """Records as they were looked up."""
-    return [record(one.record, one.account, one.account_name) for one in found]
+    return [_shown_record(one) for one in found]
+
+
+def _shown_record(one: Shown) -> pb.Record:
+    value = one.record
+    common = _of_account(value, one.account, one.account_name)
+    return pb.Record(**common, **_of_record(value), **_origin(value))
+
+
+def exported_record(value: Record) -> pb.Record:
+    """A record for the books of another service: with its hash, without the names of its account."""
+    made = pb.Record(
+        account_id=value.account_id,
+        contra_account_id=value.contra_account_id,
+        hash=value.hash,
+        **_of_record(value),
+        **_origin(value),
+    )
+    made.create_time.FromDatetime(value.create_time)
+    return made
+
+
+def _origin(value: Record) -> dict[str, Any]:
+    return {
+        "day": "" if value.day is None else value.day.isoformat(),
+        "about": value.about,
+        "source": value.source,
+        "operator": value.operator,
+    }
 
 
 def package(value: Package, today: date) -> pb.Package:

@@ -35,7 +35,8 @@ class PostingCalls:
         """Each group whole or not at all, groups independent."""
         if sum(len(group.postings) for group in request.groups) > POSTINGS_MAX:
             raise FieldInvalid("groups", f"have more than {POSTINGS_MAX} postings")
-        read = [_read(group) for group in request.groups]
+        origin = ledger_messages.origin_of_call()
+        read = [_read(group, origin) for group in request.groups]
         asked = [one for one in read if not isinstance(one, Refusal)]
         answer = await self._ledger.post(asked) if asked else Answer([], {})
         records, decisions = ledger_messages.Records(answer.accounts), iter(answer.decisions)
@@ -81,11 +82,11 @@ class PostingCalls:
         return pb.GetBalanceResponse(balance_micros=balance, seq=seq)
 
 
-def _read(group: pb.PostEntriesRequest.Group) -> Group | Refusal:
+def _read(group: pb.PostEntriesRequest.Group, origin: tuple[str, str]) -> Group | Refusal:
     try:
         if not group.postings:
             raise FieldInvalid("postings", "is empty")
-        return [ledger_messages.posting(one) for one in group.postings]
+        return [ledger_messages.posting(one, origin) for one in group.postings]
     except Refusal as refusal:
         return refusal
 

@@ -16,7 +16,7 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay import setup
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import accounts, events, package_moves
-from shoudan_pay.ledger.chain_hash import Ring, ring_of
+from shoudan_pay.ledger.chain_hash import Stamp, stamp_of
 from shoudan_pay.ledger.entries import Decision, Key, PackageKey, Posting
 from shoudan_pay.ledger.group_commit import Answer, post
 from shoudan_pay.ledger.states import ChangeType, TradeType
@@ -36,7 +36,7 @@ def kinds(
     settings: PaySettings, sources: Sequence[Decidable], components: Components
 ) -> Sequence[Kind]:
     """Every method of this service with approvers."""
-    ring, exempt = ring_of(settings), settings.limit_exempt_groups
+    stamp, exempt = stamp_of(settings), settings.limit_exempt_groups
     return (
         decide_work(sources),
         Kind(
@@ -45,11 +45,11 @@ def kinds(
             lambda asked: (
                 0 if asked.dry_run else None
             ),  # only its difference to what is there counts
-            partial(_setup, ring, exempt),
+            partial(_setup, stamp, exempt),
             prepare=partial(_check_templates, components, exempt),
         ),
-        Kind(f"{LEDGER}/Post", pb.PostRequest, _posted, partial(_post, ring)),
-        Kind(f"{LEDGER}/PostEntries", pb.PostEntriesRequest, _all_posted, partial(_entries, ring)),
+        Kind(f"{LEDGER}/Post", pb.PostRequest, _posted, partial(_post, stamp)),
+        Kind(f"{LEDGER}/PostEntries", pb.PostEntriesRequest, _all_posted, partial(_entries, stamp)),
         Kind(
             f"{LEDGER}/CreateAccounts",
             pb.CreateAccountsRequest,
@@ -88,20 +88,20 @@ def _amount(postings: Iterable[pb.Posting]) -> int | None:
     return None if unsaid else sum(abs(one.amount_micros) for one in there)
 
 
-async def _post(ring: Ring, work: UnitOfWork, request: pb.PostRequest) -> Applied:
-    return await _groups(ring, work, [[ledger_messages.posting(request.posting)]])
+async def _post(stamp: Stamp, work: UnitOfWork, request: pb.PostRequest) -> Applied:
+    return await _groups(stamp, work, [[ledger_messages.posting(request.posting)]])
 
 
-async def _entries(ring: Ring, work: UnitOfWork, request: pb.PostEntriesRequest) -> Applied:
+async def _entries(stamp: Stamp, work: UnitOfWork, request: pb.PostEntriesRequest) -> Applied:
     if not 1 <= sum(len(group.postings) for group in request.groups) <= POSTINGS_MAX:
         raise FieldInvalid("groups", f"have not 1 to {POSTINGS_MAX} postings")
     asked = [list(map(ledger_messages.posting, group.postings)) for group in request.groups]
-    return await _groups(ring, work, asked)
+    return await _groups(stamp, work, asked)
 
 
-async def _groups(ring: Ring, work: UnitOfWork, asked: Sequence[Sequence[Posting]]) -> Applied:
+async def _groups(stamp: Stamp, work: UnitOfWork, asked: Sequence[Sequence[Posting]]) -> Applied:
     """Post all of it or nothing: a proposal is approved whole. Raises the refusal of the first group."""
-    answer = await post(work, asked, ring)
+    answer = await post(work, asked, stamp)
     for decision in answer.decisions:
         if decision.refusal is not None:
             raise decision.refusal
@@ -181,12 +181,12 @@ async def _update(work: UnitOfWork, request: pb.UpdateAccountRequest) -> Applied
 
 # ---------------------------------------------------------------- configuration
 async def _setup(
-    ring: Ring, exempt: Sequence[str], work: UnitOfWork, request: setup_pb.ApplySetupRequest
+    stamp: Stamp, exempt: Sequence[str], work: UnitOfWork, request: setup_pb.ApplySetupRequest
 ) -> Applied:
     """Make accounts, templates and packages as a configuration file says."""
     if request.dry_run:
         raise FieldInvalid("dry_run", "is not proposed")
-    made = await setup.apply_in(work, read_setup(request, exempt), ring)
+    made = await setup.apply_in(work, read_setup(request, exempt), stamp)
     effects = [Effect(one, "", "changed") for one in made.lines]
     return Applied(effects, f"configuration: {len(effects)} changes", made.amount_micros)
 

@@ -98,6 +98,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The service keeps no signed statements: ledger_statements_dir is not set. Code: FAILED_PRECONDITION. Metadata: none."""
     ERROR_REASON_STATEMENTS_UNUSABLE: _ErrorReason.ValueType  # 81
     """The folder of statements cannot be read or written. Code: FAILED_PRECONDITION. Metadata: why."""
+    ERROR_REASON_LEDGER_DAY_OPEN: _ErrorReason.ValueType  # 82
+    """The accounting day is not closed. Code: FAILED_PRECONDITION. Metadata: day."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a pay call is refused. Sent as ErrorInfo.reason (or Refusal.reason) with domain "pay.shoudan".
@@ -180,4 +182,6 @@ ERROR_REASON_STATEMENTS_OFF: ErrorReason.ValueType  # 80
 """The service keeps no signed statements: ledger_statements_dir is not set. Code: FAILED_PRECONDITION. Metadata: none."""
 ERROR_REASON_STATEMENTS_UNUSABLE: ErrorReason.ValueType  # 81
 """The folder of statements cannot be read or written. Code: FAILED_PRECONDITION. Metadata: why."""
+ERROR_REASON_LEDGER_DAY_OPEN: ErrorReason.ValueType  # 82
+"""The accounting day is not closed. Code: FAILED_PRECONDITION. Metadata: day."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

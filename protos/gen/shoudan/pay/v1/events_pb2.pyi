@@ -299,3 +299,41 @@ class LedgerSealed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LedgerSealed: _TypeAlias = LedgerSealed  # noqa: Y015
+
+@_typing.final
+class LedgerDayClosed(_message.Message):
+    """LedgerDayClosed is published as shoudan.events.pay.ledger.day_closed when an accounting day is closed: nothing is added to it any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    DEBITS_MICROS_FIELD_NUMBER: _builtins.int
+    CREDITS_MICROS_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """Accounting day, yyyy-mm-dd."""
+    accounts: _builtins.int
+    """Accounts that moved."""
+    records: _builtins.int
+    """Records they got."""
+    debits_micros: _builtins.int
+    """What they spent, without a sign."""
+    credits_micros: _builtins.int
+    """What they got."""
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        accounts: _builtins.int = ...,
+        records: _builtins.int = ...,
+        debits_micros: _builtins.int = ...,
+        credits_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "credits_micros", b"credits_micros", "day", b"day", "debits_micros", b"debits_micros", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerDayClosed: _TypeAlias = LedgerDayClosed  # noqa: Y015

@@ -97,6 +97,46 @@ TRADE_TYPE_FLAT: TradeType.ValueType  # 5
 """平账."""
 Global___TradeType: _TypeAlias = TradeType  # noqa: Y015
 
+class _About:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AboutEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_About.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ABOUT_UNSPECIFIED: _About.ValueType  # 0
+    """Not said."""
+    ABOUT_ORDER: _About.ValueType  # 1
+    """下单: an order's sale."""
+    ABOUT_REFUND: _About.ValueType  # 2
+    """订单退款."""
+    ABOUT_DELIVERY: _About.ValueType  # 3
+    """上游发货: what a supplier is owed."""
+    ABOUT_RETURN: _About.ValueType  # 4
+    """上游退货."""
+    ABOUT_PAY: _About.ValueType  # 5
+    """PayServer 支付与退款."""
+    ABOUT_MANUAL: _About.ValueType  # 6
+    """人工: an operator's own."""
+
+class About(_About, metaclass=_AboutEnumTypeWrapper):
+    """About is what a movement belongs to."""
+
+ABOUT_UNSPECIFIED: About.ValueType  # 0
+"""Not said."""
+ABOUT_ORDER: About.ValueType  # 1
+"""下单: an order's sale."""
+ABOUT_REFUND: About.ValueType  # 2
+"""订单退款."""
+ABOUT_DELIVERY: About.ValueType  # 3
+"""上游发货: what a supplier is owed."""
+ABOUT_RETURN: About.ValueType  # 4
+"""上游退货."""
+ABOUT_PAY: About.ValueType  # 5
+"""PayServer 支付与退款."""
+ABOUT_MANUAL: About.ValueType  # 6
+"""人工: an operator's own."""
+Global___About: _TypeAlias = About  # noqa: Y015
+
 @_typing.final
 class AccountKey(_message.Message):
     """AccountKey names an account the way its users do."""
@@ -195,6 +235,7 @@ class Posting(_message.Message):
     AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
     MEMO_FIELD_NUMBER: _builtins.int
     VOID_FIELD_NUMBER: _builtins.int
+    ABOUT_FIELD_NUMBER: _builtins.int
     trade_no: _builtins.str
     """Number of the trade: with change_type and trade_type it is the idempotency key within the account."""
     ext_no: _builtins.str
@@ -216,6 +257,8 @@ class Posting(_message.Message):
     """Void closes the key instead of moving money; amount_micros is 0. When the posting was made before, its record is given back with
     existed = true; otherwise a record of 0 is written, and a late posting of the same key is refused with POSTING_DIFFERS.
     """
+    about: Global___About.ValueType
+    """What it belongs to; not part of the content that repeats are compared by."""
     @_builtins.property
     def account(self) -> Global___AccountKey:
         """The account that moves; the platform's contra account of the same ident and groups moves the other way. It cannot be posted to itself."""
@@ -231,10 +274,11 @@ class Posting(_message.Message):
         amount_micros: _builtins.int = ...,
         memo: _builtins.str = ...,
         void: _builtins.bool = ...,
+        about: Global___About.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount_micros", b"amount_micros", "change_type", b"change_type", "ext_no", b"ext_no", "memo", b"memo", "trade_no", b"trade_no", "trade_type", b"trade_type", "void", b"void"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "account", b"account", "amount_micros", b"amount_micros", "change_type", b"change_type", "ext_no", b"ext_no", "memo", b"memo", "trade_no", b"trade_no", "trade_type", b"trade_type", "void", b"void"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -260,6 +304,11 @@ class Record(_message.Message):
     MEMO_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CONTRA_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    ABOUT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
     record_id: _builtins.int
     """Our number, 100000 and up."""
     account_id: _builtins.int
@@ -284,6 +333,16 @@ class Record(_message.Message):
     """As posted."""
     contra_account_id: _builtins.int
     """The platform's account that moved by the opposite amount."""
+    day: _builtins.str
+    """Accounting day, yyyy-mm-dd; empty for records of before there were days, and in answers to a posting."""
+    about: Global___About.ValueType
+    """As posted; unset in answers to a posting."""
+    source: _builtins.str
+    """Who posted it: a service, or "operator"; empty in answers to a posting."""
+    operator: _builtins.str
+    """The operator's name."""
+    hash: _builtins.bytes
+    """Seal of the record over the one before; only in ExportRecords."""
     @_builtins.property
     def account(self) -> Global___AccountKey:
         """Its key."""
@@ -309,14 +368,303 @@ class Record(_message.Message):
         memo: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         contra_account_id: _builtins.int = ...,
+        day: _builtins.str = ...,
+        about: Global___About.ValueType = ...,
+        source: _builtins.str = ...,
+        operator: _builtins.str = ...,
+        hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_id", b"account_id", "account_name", b"account_name", "amount_micros", b"amount_micros", "balance_micros", b"balance_micros", "change_type", b"change_type", "contra_account_id", b"contra_account_id", "create_time", b"create_time", "ext_no", b"ext_no", "memo", b"memo", "record_id", b"record_id", "seq", b"seq", "trade_no", b"trade_no", "trade_type", b"trade_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "account", b"account", "account_id", b"account_id", "account_name", b"account_name", "amount_micros", b"amount_micros", "balance_micros", b"balance_micros", "change_type", b"change_type", "contra_account_id", b"contra_account_id", "create_time", b"create_time", "day", b"day", "ext_no", b"ext_no", "hash", b"hash", "memo", b"memo", "operator", b"operator", "record_id", b"record_id", "seq", b"seq", "source", b"source", "trade_no", b"trade_no", "trade_type", b"trade_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Record: _TypeAlias = Record  # noqa: Y015
+
+@_typing.final
+class LedgerDay(_message.Message):
+    """LedgerDay is what a closed day of the whole ledger came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    DEBITS_MICROS_FIELD_NUMBER: _builtins.int
+    CREDITS_MICROS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """Accounting day, yyyy-mm-dd."""
+    accounts: _builtins.int
+    """Accounts that moved."""
+    records: _builtins.int
+    """Records they got."""
+    debits_micros: _builtins.int
+    """What they spent, without a sign."""
+    credits_micros: _builtins.int
+    """What they got."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was closed."""
+
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        accounts: _builtins.int = ...,
+        records: _builtins.int = ...,
+        debits_micros: _builtins.int = ...,
+        credits_micros: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "create_time", b"create_time", "credits_micros", b"credits_micros", "day", b"day", "debits_micros", b"debits_micros", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerDay: _TypeAlias = LedgerDay  # noqa: Y015
+
+@_typing.final
+class AccountDay(_message.Message):
+    """AccountDay is what a closed day of one account came to. Its records are those from seq_from to seq_to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NAME_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    SEQ_FROM_FIELD_NUMBER: _builtins.int
+    SEQ_TO_FIELD_NUMBER: _builtins.int
+    OPENING_MICROS_FIELD_NUMBER: _builtins.int
+    DEBITS_MICROS_FIELD_NUMBER: _builtins.int
+    CREDITS_MICROS_FIELD_NUMBER: _builtins.int
+    CLOSING_MICROS_FIELD_NUMBER: _builtins.int
+    HEAD_HASH_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.int
+    """The account."""
+    account_name: _builtins.str
+    """Name of the account now."""
+    day: _builtins.str
+    """Accounting day, yyyy-mm-dd."""
+    seq_from: _builtins.int
+    """First record of the day."""
+    seq_to: _builtins.int
+    """Last record of the day."""
+    opening_micros: _builtins.int
+    """Balance before the first."""
+    debits_micros: _builtins.int
+    """What it spent, without a sign."""
+    credits_micros: _builtins.int
+    """What it got."""
+    closing_micros: _builtins.int
+    """Balance after the last."""
+    head_hash: _builtins.bytes
+    """Seal of the last record."""
+    @_builtins.property
+    def account(self) -> Global___AccountKey:
+        """Its key."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.int = ...,
+        account: Global___AccountKey | None = ...,
+        account_name: _builtins.str = ...,
+        day: _builtins.str = ...,
+        seq_from: _builtins.int = ...,
+        seq_to: _builtins.int = ...,
+        opening_micros: _builtins.int = ...,
+        debits_micros: _builtins.int = ...,
+        credits_micros: _builtins.int = ...,
+        closing_micros: _builtins.int = ...,
+        head_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_id", b"account_id", "account_name", b"account_name", "closing_micros", b"closing_micros", "credits_micros", b"credits_micros", "day", b"day", "debits_micros", b"debits_micros", "head_hash", b"head_hash", "opening_micros", b"opening_micros", "seq_from", b"seq_from", "seq_to", b"seq_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountDay: _TypeAlias = AccountDay  # noqa: Y015
+
+@_typing.final
+class ListLedgerDaysRequest(_message.Message):
+    """ListLedgerDaysRequest filters days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_DAY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    from_day: _builtins.str
+    """From this day on, yyyy-mm-dd; from the first one when empty."""
+    page_size: _builtins.int
+    """At most 1000, 100 when 0."""
+    def __init__(
+        self,
+        *,
+        from_day: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_day", b"from_day", "page_size", b"page_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLedgerDaysRequest: _TypeAlias = ListLedgerDaysRequest  # noqa: Y015
+
+@_typing.final
+class ListLedgerDaysResponse(_message.Message):
+    """ListLedgerDaysResponse is one page; the next one begins behind its last day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerDay]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        days: _abc.Iterable[Global___LedgerDay] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLedgerDaysResponse: _TypeAlias = ListLedgerDaysResponse  # noqa: Y015
+
+@_typing.final
+class ExportAccountDaysRequest(_message.Message):
+    """ExportAccountDaysRequest names a closed day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    AFTER_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """Accounting day, yyyy-mm-dd."""
+    after_account_id: _builtins.int
+    """Only accounts behind this one."""
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        after_account_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_account_id", b"after_account_id", "day", b"day"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAccountDaysRequest: _TypeAlias = ExportAccountDaysRequest  # noqa: Y015
+
+@_typing.final
+class ExportAccountDaysResponse(_message.Message):
+    """ExportAccountDaysResponse is a part of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountDay]:
+        """By account_id."""
+
+    def __init__(
+        self,
+        *,
+        accounts: _abc.Iterable[Global___AccountDay] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAccountDaysResponse: _TypeAlias = ExportAccountDaysResponse  # noqa: Y015
+
+@_typing.final
+class ExportRecordsRequest(_message.Message):
+    """ExportRecordsRequest names pieces of chains, at most 1000."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Piece(_message.Message):
+        """Piece is a range of one account's records."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+        SEQ_FROM_FIELD_NUMBER: _builtins.int
+        SEQ_TO_FIELD_NUMBER: _builtins.int
+        account_id: _builtins.int
+        """The account."""
+        seq_from: _builtins.int
+        """The first record's seq."""
+        seq_to: _builtins.int
+        """The last record's seq."""
+        def __init__(
+            self,
+            *,
+            account_id: _builtins.int = ...,
+            seq_from: _builtins.int = ...,
+            seq_to: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "seq_from", b"seq_from", "seq_to", b"seq_to"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PIECES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pieces(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExportRecordsRequest.Piece]:
+        """In any order."""
+
+    def __init__(
+        self,
+        *,
+        pieces: _abc.Iterable[Global___ExportRecordsRequest.Piece] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pieces", b"pieces"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRecordsRequest: _TypeAlias = ExportRecordsRequest  # noqa: Y015
+
+@_typing.final
+class ExportRecordsResponse(_message.Message):
+    """ExportRecordsResponse is a part of the records. Names of accounts are left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___Record]:
+        """By account_id and seq within the request's order of pieces."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___Record] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRecordsResponse: _TypeAlias = ExportRecordsResponse  # noqa: Y015
 
 @_typing.final
 class CreateAccountsRequest(_message.Message):

@@ -97,6 +97,21 @@ class LedgerServiceStub:
                 request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetStatementKeysRequest.SerializeToString,
                 response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetStatementKeysResponse.FromString,
                 _registered_method=True)
+        self.ListLedgerDays = channel.unary_unary(
+                '/shoudan.pay.v1.LedgerService/ListLedgerDays',
+                request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListLedgerDaysRequest.SerializeToString,
+                response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListLedgerDaysResponse.FromString,
+                _registered_method=True)
+        self.ExportAccountDays = channel.unary_stream(
+                '/shoudan.pay.v1.LedgerService/ExportAccountDays',
+                request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportAccountDaysRequest.SerializeToString,
+                response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportAccountDaysResponse.FromString,
+                _registered_method=True)
+        self.ExportRecords = channel.unary_stream(
+                '/shoudan.pay.v1.LedgerService/ExportRecords',
+                request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportRecordsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportRecordsResponse.FromString,
+                _registered_method=True)
         self.CreatePackage = channel.unary_unary(
                 '/shoudan.pay.v1.LedgerService/CreatePackage',
                 request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.CreatePackageRequest.SerializeToString,
@@ -216,6 +231,29 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLedgerDays(self, request, context):
+        """ListLedgerDays pages through the days that are closed, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAccountDays(self, request, context):
+        """ExportAccountDays streams what a closed day came to, account by account in order of account_id; accounts that did not move have none.
+        What a broken stream left out is exported from after_account_id on. Errors: LEDGER_DAY_OPEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportRecords(self, request, context):
+        """ExportRecords streams records of some accounts by their seq, in the order of the ledger, with their hashes. What a broken stream left
+        out is exported again from the seq that came last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreatePackage(self, request, context):
         """CreatePackage makes a service package; one that exists is given back. Errors: ACCOUNT_NOT_FOUND, AMOUNT_INVALID.
         """
@@ -313,6 +351,21 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GetStatementKeys,
                     request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetStatementKeysRequest.FromString,
                     response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetStatementKeysResponse.SerializeToString,
+            ),
+            'ListLedgerDays': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLedgerDays,
+                    request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListLedgerDaysRequest.FromString,
+                    response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListLedgerDaysResponse.SerializeToString,
+            ),
+            'ExportAccountDays': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAccountDays,
+                    request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportAccountDaysRequest.FromString,
+                    response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportAccountDaysResponse.SerializeToString,
+            ),
+            'ExportRecords': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportRecords,
+                    request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportRecordsRequest.FromString,
+                    response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportRecordsResponse.SerializeToString,
             ),
             'CreatePackage': grpc.unary_unary_rpc_method_handler(
                     servicer.CreatePackage,
@@ -667,6 +720,87 @@ class LedgerService:
             '/shoudan.pay.v1.LedgerService/GetStatementKeys',
             shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetStatementKeysRequest.SerializeToString,
             shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.GetStatementKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLedgerDays(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.pay.v1.LedgerService/ListLedgerDays',
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListLedgerDaysRequest.SerializeToString,
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListLedgerDaysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAccountDays(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shoudan.pay.v1.LedgerService/ExportAccountDays',
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportAccountDaysRequest.SerializeToString,
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportAccountDaysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shoudan.pay.v1.LedgerService/ExportRecords',
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportRecordsRequest.SerializeToString,
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportRecordsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,16 @@ class LedgerServiceStub:
     """
     GetStatementKeys: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetStatementKeysRequest, _ledger_service_pb2.GetStatementKeysResponse]
     """GetStatementKeys gives the public keys statements are signed with."""
+    ListLedgerDays: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListLedgerDaysRequest, _ledger_service_pb2.ListLedgerDaysResponse]
+    """ListLedgerDays pages through the days that are closed, oldest first."""
+    ExportAccountDays: _aio.UnaryStreamMultiCallable[_ledger_service_pb2.ExportAccountDaysRequest, _ledger_service_pb2.ExportAccountDaysResponse]
+    """ExportAccountDays streams what a closed day came to, account by account in order of account_id; accounts that did not move have none.
+    What a broken stream left out is exported from after_account_id on. Errors: LEDGER_DAY_OPEN.
+    """
+    ExportRecords: _aio.UnaryStreamMultiCallable[_ledger_service_pb2.ExportRecordsRequest, _ledger_service_pb2.ExportRecordsResponse]
+    """ExportRecords streams records of some accounts by their seq, in the order of the ledger, with their hashes. What a broken stream left
+    out is exported again from the seq that came last.
+    """
     CreatePackage: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.CreatePackageRequest, _ledger_service_pb2.CreatePackageResponse]
     """CreatePackage makes a service package; one that exists is given back. Errors: ACCOUNT_NOT_FOUND, AMOUNT_INVALID."""
     GetPackage: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetPackageRequest, _ledger_service_pb2.GetPackageResponse]
@@ -163,6 +173,34 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_ledger_service_pb2.GetStatementKeysRequest, _abc.Awaitable[_ledger_service_pb2.GetStatementKeysResponse]],
     ) -> _abc.Awaitable[_ledger_service_pb2.GetStatementKeysResponse]:
         """GetStatementKeys gives the public keys statements are signed with."""
+
+    @_abc_1.abstractmethod
+    def ListLedgerDays(
+        self,
+        request: _ledger_service_pb2.ListLedgerDaysRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.ListLedgerDaysRequest, _abc.Awaitable[_ledger_service_pb2.ListLedgerDaysResponse]],
+    ) -> _abc.Awaitable[_ledger_service_pb2.ListLedgerDaysResponse]:
+        """ListLedgerDays pages through the days that are closed, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ExportAccountDays(
+        self,
+        request: _ledger_service_pb2.ExportAccountDaysRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.ExportAccountDaysRequest, _abc.AsyncIterator[_ledger_service_pb2.ExportAccountDaysResponse]],
+    ) -> _abc.AsyncIterator[_ledger_service_pb2.ExportAccountDaysResponse]:
+        """ExportAccountDays streams what a closed day came to, account by account in order of account_id; accounts that did not move have none.
+        What a broken stream left out is exported from after_account_id on. Errors: LEDGER_DAY_OPEN.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportRecords(
+        self,
+        request: _ledger_service_pb2.ExportRecordsRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.ExportRecordsRequest, _abc.AsyncIterator[_ledger_service_pb2.ExportRecordsResponse]],
+    ) -> _abc.AsyncIterator[_ledger_service_pb2.ExportRecordsResponse]:
+        """ExportRecords streams records of some accounts by their seq, in the order of the ledger, with their hashes. What a broken stream left
+        out is exported again from the seq that came last.
+        """
 
     @_abc_1.abstractmethod
     def CreatePackage(

@@ -22,7 +22,7 @@ _ALERT_ROWS: Final = Rows(Alert)
 _KEYS: Final = types(ACCOUNT_INFO, "ident", "groups", "eid")
 _COLUMNS: Final = f"""a.account_id, a.contra_account_id, a.ident, a.groups, a.eid, a.account_name AS name,
     a.balance_micros, a.credit_micros, a.status = {literal(AccountStatus.LOCKED)} AS locked,
-    a.limited, a.watched, a.seq, a.head_hash, a.create_time, a.moved_time"""
+    a.limited, a.watched, a.seq, a.head_hash, a.create_time, a.moved_time, a.open_day"""
 # A platform account's balance is what the accounts it faces hold, with the other sign.
 _COLUMNS_SHOWN: Final = _COLUMNS.replace(
     "a.balance_micros",
@@ -62,11 +62,12 @@ ON CONFLICT DO NOTHING
 
 _CREATE = statement(f"""
 INSERT INTO account_info (account_name, ident, groups, eid, contra_account_id, balance_micros,
-    credit_micros, status, limited, seq, head_hash, create_time, moved_time)
+    credit_micros, status, limited, seq, head_hash, create_time, moved_time, open_day)
 SELECT given.name, given.ident, given.groups, given.eid, p.account_id, 0,
     given.credit, {
     literal(ACCOUNT.initial)
-}, given.limited, 0, ''::bytea, shoudan_now(), shoudan_now()
+}, given.limited, 0, ''::bytea, shoudan_now(), shoudan_now(),
+    (SELECT d.day + 1 FROM ledger_day d ORDER BY d.day DESC LIMIT 1)
 FROM {
     unnest(**_KEYS, name="text", credit="bigint", limited="boolean")
 } JOIN account_info p ON p.ident = given.ident AND p.groups = '{PLATFORM}' AND p.eid = given.groups

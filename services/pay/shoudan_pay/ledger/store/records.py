@@ -45,10 +45,10 @@ SELECT given.account_id, given.ext_no, given.trade_type, given.change_type, r.su
 
 _MOVE = statement("""
 UPDATE account_info a SET balance_micros = given.balance, seq = given.seq_last,
-    head_hash = given.head, moved_time = given.moved
+    head_hash = given.head, moved_time = given.moved, open_day = given.open_day
 FROM unnest(CAST(:id AS bigint[]), CAST(:balance AS bigint[]), CAST(:seq AS bigint[]),
-    CAST(:head AS bytea[]), CAST(:moved AS timestamptz[])
-) AS given(id, balance, seq_last, head, moved)
+    CAST(:head AS bytea[]), CAST(:moved AS timestamptz[]), CAST(:day AS date[])
+) AS given(id, balance, seq_last, head, moved, open_day)
 WHERE a.account_id = given.id
 """)
 
@@ -242,6 +242,7 @@ async def insert(db: AsyncConnection, records: Sequence[Record]) -> None:
         "seq": [r.seq for r in last],
         "head": [r.hash for r in last],
         "moved": [r.create_time for r in last],
+        "day": [r.day for r in last],
     }
     await db.execute(_MOVE, binds)
     assert isinstance(db, FastConnection), "a Database gives no other"
