@@ -30,6 +30,8 @@ UNPAGED = {
     "GetOperatorNames": "of at most PAGE_MAX numbers",
     "GetHistory": "cut at ten pages, of at most PAGE_MAX keys",
     "GetLifecycle": "of one order",
+    "ExportAccountDays": "streamed by pages of a thousand, on from after_account_id",
+    "ExportRecords": "of at most a thousand pieces that are named, streamed by pages of a thousand",
     "GetStatementKeys": "the keys of the process",
     "Report": "summed day by day; groups, never orders",
     "ExportAuditLog": "streamed in pages of a walk",

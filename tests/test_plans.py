@@ -32,6 +32,7 @@ SMALL = {
     "shoudan_pay.ledger.store.accounts._CREATE_PLATFORMS": "platform accounts are one per group",
     "shoudan_pay.ledger.store.records._BOUNDS": "a step of a halving is one row",
     "shoudan_pay.ledger.store.records._BALANCE_AT": "a step of a halving is one row",
+    "shoudan_pay.ledger.store.days._RANGES": "a step of a halving is one row",
     "shoudan_kit.db.node_lease._CLAIM": "at most 64 numbers, once per start of a process",
 }
 
@@ -86,6 +87,9 @@ WHOLE = {
     "shoudan_pay.platforms.store.callers._FORGET_TOKENS": "ten tokens live per app",
     "shoudan_pay.dingdang.store.notices._NEWEST": "a page of the newest",
     "shoudan_pay.ledger.store.records._BALANCE_AT": "a person asks for one account",
+    "shoudan_pay.ledger.store.accounts._CREATE": "the newest closed day, from the end of the key",
+    "shoudan_pay.ledger.store.days._RANGES": "the oldest closed day, from the beginning of the key",
+    "shoudan_pay.ledger.store.days._LAST": "the newest one, from the end of the key",
     "shoudan_pay.ledger.store.statements._LAST": "the newest one, from the end of the key",
     "shoudan_pay.ledger.store.records._TOTALS": "a proof adds all accounts up",
     "shoudan_identity.store.keys._PUBLISHED": "an index of the few keys that are published",
@@ -111,6 +115,7 @@ PASSED = {
     "shoudan_order.store.risk._FORGET": "what is over is deleted",
     "shoudan_pay.chinaums.store.refunds.UNASKED._page": "an index of what is open",
     "shoudan_pay.ledger.store.accounts._HEADS": "a proof reads every account",
+    "shoudan_pay.ledger.store.days._FENCE": "a day is closed in every account",
     "shoudan_pay.platforms.store.callers._FORGET_NONCES": "what is over is deleted",
 }
 # What finds the end of a bounded walk: counted along an index, once the table is no longer nearly empty.

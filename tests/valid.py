@@ -132,6 +132,8 @@ VALID: dict[str, Correct] = {
     "ErpService/EraseSubject": lambda m: setattr(m, "phone", PHONE),
     "LedgerService/PostEntries": lambda m: _posting(m.groups[0].postings[0]),
     "LedgerService/Post": lambda m: _posting(m.posting),
+    "LedgerService/ListLedgerDays": lambda m: setattr(m, "page_token", "2026-11-20"),
+    "LedgerService/ExportAccountDays": lambda m: setattr(m, "day", "2026-11-20"),
     "LedgerService/CreatePackage": lambda m: setattr(m, "expires", ""),
     "LedgerService/VerifyAgainst": lambda m: m.Clear(),
     "PaymentService/CreateMode": _mode,

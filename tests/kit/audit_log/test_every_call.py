@@ -30,9 +30,10 @@ KEY: Final = Ed25519PrivateKey.generate()
 ORIGIN: Final = Origin("any")
 # What an operator may read. A method that is not here and not named as a read is one that changes something.
 READS: Final = {
-    "CheckPushes", "ExportAuditLog", "ExportRefunds", "ExportTrades", "GetAccount", "GetBalance",
+    "CheckPushes", "ExportAccountDays", "ExportAuditLog", "ExportRecords", "ExportRefunds",
+    "ExportTrades", "GetAccount", "GetBalance",
     "GetCatalogue", "GetDictionary", "GetHistory", "GetImportKey", "GetLifecycle", "GetOperatorNames",
-    "GetOrder",
+    "GetOrder", "ListLedgerDays",
     "GetPackage", "GetProposal", "GetRefund", "GetStatementKeys", "GetTrade", "ListAccounts",
     "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCards",
     "ListCredentials", "ListDeadNotifies", "ListDeliveries", "ListEntries", "ListIncidents",

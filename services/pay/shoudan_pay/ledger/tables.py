@@ -149,7 +149,10 @@ ACCOUNT_RECORD = Table(
     ),
     maybe("day", Date, "记账日, Asia/Shanghai; null for records of before there were days"),
     column(
-        "about", SmallInteger, "业务类型: states.About, 0 when it was not said", server_default="0"
+        "about",
+        SmallInteger,
+        "业务类型: states.About, 0 when it was not said",
+        server_default=text("0"),
     ),
     column(
         "source", String(32), "来源: the service that posted it, or operator", server_default=""

@@ -498,19 +498,23 @@ class ListLedgerDaysRequest(_message.Message):
 
     FROM_DAY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     from_day: _builtins.str
     """From this day on, yyyy-mm-dd; from the first one when empty."""
     page_size: _builtins.int
     """At most 1000, 100 when 0."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
     def __init__(
         self,
         *,
         from_day: _builtins.str = ...,
         page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_day", b"from_day", "page_size", b"page_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_day", b"from_day", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -518,11 +522,14 @@ Global___ListLedgerDaysRequest: _TypeAlias = ListLedgerDaysRequest  # noqa: Y015
 
 @_typing.final
 class ListLedgerDaysResponse(_message.Message):
-    """ListLedgerDaysResponse is one page; the next one begins behind its last day."""
+    """ListLedgerDaysResponse is one page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DAYS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerDay]:
         """Oldest first."""
@@ -531,10 +538,11 @@ class ListLedgerDaysResponse(_message.Message):
         self,
         *,
         days: _abc.Iterable[Global___LedgerDay] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -651,7 +659,7 @@ class ExportRecordsResponse(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___Record]:
-        """By account_id and seq within the request's order of pieces."""
+        """In the order of the pieces, by account and seq."""
 
     def __init__(
         self,

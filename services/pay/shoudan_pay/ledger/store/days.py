@@ -22,9 +22,9 @@ WITH given AS MATERIALIZED (
     WHERE a.account_id > :after AND a.contra_account_id IS NOT NULL
     ORDER BY a.account_id LIMIT :most FOR UPDATE
 ), fenced AS (
-    UPDATE account_info a SET open_day = greatest(a.open_day, :next)
+    UPDATE account_info a SET open_day = greatest(a.open_day, CAST(:next AS date))
     FROM given WHERE a.account_id = given.account_id
-        AND (a.open_day IS NULL OR a.open_day < :next)
+        AND (a.open_day IS NULL OR a.open_day < CAST(:next AS date))
 )
 SELECT account_id FROM given ORDER BY account_id
 """)
@@ -53,19 +53,20 @@ _RANGES = statement(f"""
 SELECT a.account_id, began.low, found.low AS high
 FROM account_info a
 LEFT JOIN LATERAL (
-    SELECT d.seq_to FROM account_day d WHERE d.account_id = a.account_id AND d.day < :day
+    SELECT d.seq_to FROM account_day d WHERE d.account_id = a.account_id AND d.day < CAST(:day AS date)
     ORDER BY d.day DESC LIMIT 1
 ) last ON true
 CROSS JOIN LATERAL (
     SELECT last.seq_to AS low WHERE last.seq_to IS NOT NULL
     UNION ALL
     SELECT x.low FROM (
-        SELECT coalesce((SELECT l.day FROM ledger_day l ORDER BY l.day LIMIT 1), :day) AS day
+        SELECT coalesce(
+            (SELECT l.day FROM ledger_day l ORDER BY l.day LIMIT 1), CAST(:day AS date)) AS day
     ) first
     CROSS JOIN LATERAL ({_SEQ_UPTO.format(low="0::bigint", day=_DAY, upto="< first.day")}) x
     WHERE last.seq_to IS NULL
 ) began
-CROSS JOIN LATERAL ({_SEQ_UPTO.format(low="began.low", day=_DAY, upto="<= :day")}) found
+CROSS JOIN LATERAL ({_SEQ_UPTO.format(low="began.low", day=_DAY, upto="<= CAST(:day AS date)")}) found
 WHERE a.account_id = ANY(CAST(:ids AS bigint[])) AND found.low > began.low
 ORDER BY a.account_id
 """)
@@ -120,10 +121,10 @@ ON CONFLICT DO NOTHING
 """)
 _CLOSE = statement("""
 INSERT INTO ledger_day (day, accounts, records, debits_micros, credits_micros, create_time)
-SELECT :day, count(1), coalesce(sum(d.seq_to - d.seq_from + 1), 0)::bigint,
+SELECT CAST(:day AS date), count(1), coalesce(sum(d.seq_to - d.seq_from + 1), 0)::bigint,
     coalesce(sum(d.debits_micros), 0)::bigint, coalesce(sum(d.credits_micros), 0)::bigint,
     shoudan_now()
-FROM account_day d WHERE d.day = :day
+FROM account_day d WHERE d.day = CAST(:day AS date)
 ON CONFLICT DO NOTHING
 RETURNING day, accounts, records, debits_micros, credits_micros, create_time
 """)
@@ -132,13 +133,13 @@ _LAST = statement("SELECT day FROM ledger_day ORDER BY day DESC LIMIT 1")
 _NOW = statement("SELECT shoudan_now()")
 _DAYS = statement("""
 SELECT day, accounts, records, debits_micros, credits_micros, create_time FROM ledger_day
-WHERE day >= :first ORDER BY day LIMIT :most
+WHERE day > CAST(:after AS date) ORDER BY day LIMIT :most
 """)
 _ACCOUNTS = statement("""
 SELECT d.account_id, d.day, d.seq_from, d.seq_to, d.opening_micros, d.debits_micros,
     d.credits_micros, d.closing_micros, d.head_hash, a.ident, a.groups, a.eid, a.account_name
 FROM account_day d JOIN account_info a ON a.account_id = d.account_id
-WHERE d.day = :day AND d.account_id > :after ORDER BY d.account_id LIMIT :most
+WHERE d.day = CAST(:day AS date) AND d.account_id > :after ORDER BY d.account_id LIMIT :most
 """)
 
 
@@ -245,9 +246,9 @@ async def now(db: AsyncConnection) -> datetime:
     return moment
 
 
-async def closed(db: AsyncConnection, first: date, most: int) -> list[LedgerDay]:
-    """Closed days from `first` on, oldest first."""
-    return Rows(LedgerDay).all(await db.execute(_DAYS, {"first": first, "most": most}))
+async def closed(db: AsyncConnection, after: date, most: int) -> list[LedgerDay]:
+    """Closed days behind `after`, oldest first."""
+    return Rows(LedgerDay).all(await db.execute(_DAYS, {"after": after, "most": most}))
 
 
 async def of_day(db: AsyncConnection, day: date, *, after: int, most: int) -> list[NamedDay]:

@@ -1,0 +1,64 @@
+"""Accounting days and records for services that keep books by them, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import date, timedelta
+from typing import Final
+
+from shoudan_kit.db.pool import Database
+from shoudan_pay.ledger.entries import Record
+from shoudan_pay.ledger.refusals import LedgerDayOpen
+from shoudan_pay.ledger.store import days as store
+from shoudan_pay.ledger.store import records as record_store
+from shoudan_pay.ledger.store.records import Piece
+
+PAGE_ROWS: Final = 1000  # of one message, far below what one may hold
+
+
+async def closed_days(database: Database, after: date, most: int) -> list[store.LedgerDay]:
+    """Closed days behind `after`, oldest first."""
+    async with database.connect() as db:
+        return await store.closed(db, after, most)
+
+
+async def account_days(
+    database: Database, day: date, after: int
+) -> AsyncIterator[list[store.NamedDay]]:
+    """What a closed day came to in accounts behind `after`. Raises LedgerDayOpen."""
+    known = await closed_days(database, day - timedelta(days=1), 1)
+    if not known or known[0].day != day:
+        raise LedgerDayOpen(day.isoformat())
+    while True:
+        async with database.connect() as db:
+            found = await store.of_day(db, day, after=after, most=PAGE_ROWS)
+        if found:
+            yield found
+            after = found[-1].day.account_id
+        if len(found) < PAGE_ROWS:
+            return
+
+
+async def records(database: Database, pieces: Sequence[Piece]) -> AsyncIterator[list[Record]]:
+    """The records of pieces of chains, in the order of the pieces."""
+    for page in _pages(pieces):
+        async with database.connect() as db:
+            found = await record_store.pieces(db, page)
+        if found:
+            yield found
+
+
+def _pages(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """Pieces of together at most PAGE_ROWS records."""
+    page, room = list[Piece](), PAGE_ROWS
+    for one in pieces:
+        low = one.low
+        while low < one.high:
+            high = min(one.high, low + room)
+            page.append(Piece(one.account_id, low, high))
+            room, low = room - (high - low), high
+            if not room:
+                yield page
+                page, room = [], PAGE_ROWS
+    if page:
+        yield page
