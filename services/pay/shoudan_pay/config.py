@@ -92,8 +92,8 @@ class PaySettings(CredentialSealingSettings, TwoPersonsSettings):
     ledger_day_cut: str = Field(
         "00:00",
         pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$",
-        description="Time of day (Asia/Shanghai, HH:MM) at which the accounting day of the ledger begins, the "
-        "same one in every pay process.",
+        description="Time of day (Asia/Shanghai, HH:MM) at which the accounting day of the ledger begins, "
+        "the same one in every pay process.",
         examples=["00:00"],
     )
     ledger_close_after_s: float = Field(

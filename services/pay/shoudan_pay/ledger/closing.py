@@ -1,8 +1,8 @@
 """Closing an accounting day: fence every account, then add up what lies before the fence.
 
-The fence is a day in the account's row, set under its lock: what is posted later belongs to the next day. So the
-records of a day that is being closed are final, and are added up without any lock. Each step can be repeated: a
-process that dies in between leaves days of accounts that are found again as they are.
+The fence is a day in the account's row, set under its lock: what is posted later belongs to the next day.
+So the records of a day that is being closed are final, and are added up without any lock. Each step can be
+repeated: a process that dies in between leaves days of accounts that are found again as they are.
 """
 
 from __future__ import annotations

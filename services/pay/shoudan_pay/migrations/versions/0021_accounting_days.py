@@ -1,4 +1,4 @@
-"""Records carry their accounting day and what they are about; days of accounts and of the ledger are closed."""
+"""Records carry their accounting day and what they are about; days are closed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,8 +8,8 @@ from shoudan_kit.db.revising import BIG, BYTES, DATE, SMALL, TIME, check, column
 revision: str = "0021"
 down_revision: str | None = "0020"
 
-# Columns with a constant default, or none: no row is written. The release before posts records without a day,
-# which have that of their time.
+# Columns with a constant default, or none: no row is written. The release before posts records without a
+# day, which have that of their time.
 RECORD = (
     column(
         "day", DATE, "记账日, Asia/Shanghai; null for records of before there were days", null=True
