@@ -47,8 +47,8 @@ PRODUCTS = {"shoudan_pay": {"chinaums", "dingdang", "ledger", "payserver", "plat
 STATEMENT_BUILDERS = {
     "kit/shoudan_kit/archive/": {"_sum", "_copy", "_convert", "_rows"},
     "kit/shoudan_kit/db/": {
-        "rest_part", "_grant", "_grant_table", "_rights", "lay", "edge", "rising_edge",
-        "_outside", "_become", "_prepare", "_filled",
+        "rest_part", "give_rights", "_grant_table", "_rights", "lay", "edge", "rising_edge", "_outside",
+        "_become", "_prepare", "_filled", "begin", "_subscribe", "sums", "differences", "lay_parts",
     },
     "kit/shoudan_kit/embedded/postgres.py": {"drop_database"},
     "kit/shoudan_kit/proposals/alone.py": {"counting"},

@@ -69,7 +69,9 @@ GROUPS: Final = {
     "proposal": Command(
         "shoudan_cli.proposals:app", "Calls that need two persons: list, propose, approve, refuse."
     ),
-    "shard": Command("shoudan_cli.shards:app", "Shards of a service: its map, shown and checked."),
+    "shard": Command(
+        "shoudan_cli.shards:app", "Shards of a service: its map, shown, checked and changed."
+    ),
     "sign": Command(
         "shoudan_cli.sign:app", "Signatures of partners' protocols, to compare with theirs."
     ),

@@ -132,6 +132,7 @@ async def upgrade(
     contract: bool = False,
     patience: Patience = PATIENT,
     home: Home | None = None,
+    state: str = "",
 ) -> Plan:
     """Bring the database to the newest revision, make its monthly parts and give `role` its rights.
 
@@ -139,7 +140,7 @@ async def upgrade(
     Each revision is a transaction of its own, begun again when it does not get a lock in time; one that
     is cut off is found undone by the next run. `contract`: take away, too, what no running release
     needs. `turnable`: sessions may turn the database's clock; never in prod. `home`: the shard that it is, of
-    a map; none without a map. Raises Locked, WrongShard.
+    a map; none without a map. `state`: what its mark says of a move. Raises Locked, WrongShard.
     """
 
     def begin(connection: Connection) -> tuple[str | None, list[str]]:
@@ -151,11 +152,11 @@ async def upgrade(
         for table in schema.metadata.tables.values():
             moves.lay(connection, table)
         if role is not None:
-            _grant(schema, connection, role)
+            give_rights(schema, connection, role)
 
     home = home or single(owner_url).homes[0]
     async with as_owner(owner_url) as first, first.begin():
-        await shard_marks.make(first, schema.metadata, home)
+        await shard_marks.make(first, schema.metadata, home, state)
     async with as_owner(owner_url, home.schema) as connection:
         await alone(connection)
         current, parts = await in_time(connection, "foundation", patience, begin)
@@ -320,7 +321,7 @@ def _limits(connection: Connection) -> None:
         )
 
 
-def _grant(schema: Schema, connection: Connection, role: str) -> None:
+def give_rights(schema: Schema, connection: Connection, role: str) -> None:
     """The service adds rows and changes what is declared beside its tables, and never a table itself."""
     _admit(connection, role)
     to = _quoted(connection, role)

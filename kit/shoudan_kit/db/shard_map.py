@@ -6,7 +6,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -47,6 +47,10 @@ class Home:
     owner_url: str = field(default="", repr=False)
     contents: str = ""
 
+    def at(self, url: str, owner_url: str) -> Home:
+        """The same home, reached by these."""
+        return replace(self, url=url, owner_url=owner_url)
+
     @property
     def schema(self) -> str:
         """The schema that holds its tables; that of the first shard is where a single one has them."""
@@ -67,6 +71,9 @@ class ShardMap:
 
     epoch: int
     homes: tuple[Home, ...]
+    urls: Mapping[str, tuple[str, str]] = field(
+        default_factory=dict[str, tuple[str, str]], repr=False, compare=False
+    )  # of each server, the spare ones, too: the service's and the owner's
 
     @property
     def shards(self) -> int:
@@ -80,6 +87,16 @@ class ShardMap:
         for home in self.homes:
             found.setdefault(home.server, []).append(home)
         return found
+
+    def moved(self, shard: int, server: str) -> ShardMap:
+        """The next map, in which this shard lives on another server that the map knows."""
+        names = [server if one.shard == shard else one.server for one in self.homes]
+        contents, epoch = contents_of(names), self.epoch + 1
+        homes = (
+            replace(one, epoch=epoch, server=name, contents=contents).at(*self.urls[name])
+            for one, name in zip(self.homes, names, strict=True)
+        )
+        return replace(self, epoch=epoch, homes=tuple(homes))
 
     def refuses(self, other: ShardMap) -> str | None:
         """Why `other` cannot follow this map in a running process; None when it can, or is the same."""
@@ -177,7 +194,7 @@ def parse(text: str, own_url: str, own_owner_url: str = "", *, owner: bool = Fal
         Home(shard, len(numbers), document.epoch, name, *servers[name], contents)
         for shard, name in ((shard, placed[shard]) for shard in numbers)
     )
-    return ShardMap(document.epoch, tuple(homes))
+    return ShardMap(document.epoch, tuple(homes), servers)
 
 
 def _said(error: Any) -> str:

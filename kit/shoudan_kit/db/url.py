@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -56,6 +56,7 @@ class DatabaseUrl:
     hosts: tuple[str, ...]
     unverified: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
+    conninfo: str = field(default="", repr=False)  # the whole as libpq's keywords, for a server
 
     @classmethod
     def parse(cls, text: str) -> DatabaseUrl:
@@ -93,6 +94,7 @@ class DatabaseUrl:
             ),
             _unverified(hosts, parameters),
             tuple(f"{host}:{port}" for host, port in hosts),
+            _conninfo(hosts, database, known),
         )
 
 
@@ -110,6 +112,18 @@ def _unverified(hosts: list[tuple[str, str]], parameters: dict[str, str]) -> tup
     if parameters.get("sslmode") in VERIFIED_MODES:
         return ()
     return tuple(host for host, _ in hosts if not (host.startswith("/") or is_loopback(host)))
+
+
+def _conninfo(hosts: list[tuple[str, str]], database: str, known: Mapping[str, str]) -> str:
+    names, ports = zip(*hosts, strict=True)
+    values = {
+        "host": ",".join(one.strip("[]") for one in names),
+        "port": ",".join(ports),
+        "dbname": database,
+        **known,
+    }
+    escaped = {name: one.replace("\\", "\\\\").replace("'", "\\'") for name, one in values.items()}
+    return " ".join(f"{name}='{one}'" for name, one in escaped.items())
 
 
 def _parameters(given: list[tuple[str, str]]) -> dict[str, str]:
