@@ -59,3 +59,20 @@ async def test_the_same_key_with_other_content_is_refused(harness: OrderHarness)
     assert second.refusal.reason == "ERROR_REASON_REQUEST_DIFFERS"
     (third,) = await harness.create(other)
     assert third.refusal.reason == "ERROR_REASON_REQUEST_DIFFERS"
+
+
+async def test_a_result_at_another_replica_leaves_no_task_to_run_for_nothing(
+    harness: OrderHarness,
+) -> None:
+    harness.delivery.script = lambda item: None
+    order_id = await harness.order()
+    await eventually(lambda: bool(harness.delivery.sent))
+    harness.context.memory.drop([order_id])  # as in a process that did not take the order
+    number = int(harness.delivery.sent[0].key.coop_order_id)
+    waiting = (
+        "SELECT name FROM task WHERE order_no = :no AND name IN ('order.deliver', 'order.overtime')"
+    )
+    assert len(await harness.sql(waiting, no=str(order_id))) == 2
+    (ack,) = await harness.report(pb.DeliveryResult(id=number, succeeded=True))
+    assert ack.applied
+    assert not await harness.sql(waiting, no=str(order_id))

@@ -78,12 +78,15 @@ class WorkTasks:
         queue: str | None = None,
         count_max: int | None = None,
         trace_keys: Iterable[str] | None = None,
+        task_id: int | None = None,
     ) -> int:
         """Make a task, due at once or after `delay_s`; its id. `deadline_s` counts from now.
 
-        It carries the trace of its `order_no`, or those of `trace_keys` when it is about many.
+        With `task_id`, a number of this kit that no other task has, every process can end it by that
+        number; one that is there stays as it is. It carries the trace of its `order_no`, or those of
+        `trace_keys` when it is about many.
         """
-        task_id = self._ids.next()
+        task_id = task_id or self._ids.next()
         traces, stored = carried.of_new_task(order_no, trace_keys)
         self.new.append(
             NewTask(

@@ -199,16 +199,18 @@ def _losing(catalogue: Catalogue, order: Order, parts: Sequence[Delivery]) -> in
 def enqueue_deliveries(
     context: Context, work: UnitOfWork, order: Order, parts: Sequence[Delivery]
 ) -> None:
-    """Add the deliver tasks of parts just bound, and publish it."""
+    """Add the deliver tasks of parts just bound, and publish it.
+
+    Each has its delivery's number, so that the replica that hears the result can end it.
+    """
     if not parts:
         return
     cached = context.memory.get(order.order_id)
     for part in parts:
         step = kinds.DeliveryStep(part.delivery_id, order.order_id)
-        task_id = context.enqueue(work, kinds.DELIVER, order.line_id, step)
+        context.enqueue(work, kinds.DELIVER, order.line_id, step, task_id=part.delivery_id)
         if cached is not None:
             cached.deliveries[part.delivery_id] = part
-            cached.deliver_tasks[part.delivery_id] = task_id
     text = ", ".join(f"{part.up_channel_no} #{part.delivery_id}" for part in parts[:10])
     if losing := _losing(context.catalogue, order, parts):
         ORDERS_AT_LOSS_TOTAL(str(order.line_id)).inc()

@@ -91,6 +91,7 @@ class Context:
         *,
         delay_s: float = 0,
         deadline_s: float | None = None,
+        task_id: int | None = None,
     ) -> int:
         """Add the task of a step to the queue of its order's line; its id."""
         return work.tasks.add(
@@ -100,6 +101,7 @@ class Context:
             queue=self.queue(line_id, kind),
             delay_s=delay_s,
             deadline_s=deadline_s,
+            task_id=task_id,
         )
 
     def serves(self, line_id: int, kind: Kind[Any]) -> bool:

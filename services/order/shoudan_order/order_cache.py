@@ -10,12 +10,10 @@ from shoudan_order.store.rows import Delivery, Order
 
 @dataclass(slots=True)
 class CachedOrder:
-    """An order under way in this process: its facts, parts and the tasks to drop at its end."""
+    """An order under way in this process: its facts and parts."""
 
     order: Order
-    timeout_task: int
     deliveries: dict[int, Delivery] = field(default_factory=dict[int, Delivery])
-    deliver_tasks: dict[int, int] = field(default_factory=dict[int, int])
 
 
 class OrdersInMemory:

@@ -155,19 +155,21 @@ async def _insert_in(
 
 
 def _begin(context: Context, work: UnitOfWork, order: Order) -> CachedOrder:
+    """Enqueue an order's payment and its timeout, which has the order's number: any replica may end it."""
     step = kinds.OrderStep(order.order_id)
     line, timeout_s = order.line_id, order.timeout_s
     context.enqueue(work, kinds.PAY, line, step, deadline_s=timeout_s + kinds.PAY.deadline_s)
-    timeout_task = context.enqueue(
+    context.enqueue(
         work,
         kinds.TIMEOUT,
         line,
         step,
         delay_s=timeout_s + 1,
         deadline_s=timeout_s + kinds.TIMEOUT.deadline_s,
+        task_id=order.order_id,
     )
     events.order_event(work, "created", order, OrderStatus.PAYING, events.ORDERED)
-    return CachedOrder(order, timeout_task)
+    return CachedOrder(order)
 
 
 async def _answers(

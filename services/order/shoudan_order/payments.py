@@ -205,7 +205,6 @@ async def _fail_fast(
             notifies.enqueue_notify(
                 context, work, order, OrderStatus.FAILED, BALANCE_CODE, BALANCE_WORDS
             )
-            if cached := context.memory.get(order_id):
-                work.tasks.finish_id(kinds.TIMEOUT, cached.timeout_task)
+            work.tasks.finish_id(kinds.TIMEOUT, order_id)
         work.tasks.finish(*tasks)
     context.memory.drop(moved)

@@ -208,7 +208,7 @@ async def _rebind_failed(
     """Bind failed parts again while there is time."""
     for part, one in batch.failed:
         order, now = orders[part.order_id][0], batch.now[part.order_id]
-        _drop_task(context, work, part)
+        work.tasks.finish_id(kinds.DELIVER, part.delivery_id)
         events.order_event(
             work,
             "delivery_failed",
@@ -330,7 +330,7 @@ def _succeeded(
     cached = context.memory.get(order.order_id)
     if cached is not None:
         cached.deliveries[part.delivery_id] = part
-    _drop_task(context, work, part)
+    work.tasks.finish_id(kinds.DELIVER, part.delivery_id)
     if now.order_status != OrderStatus.SUCCEEDED:
         events.order_event(
             work,
@@ -342,13 +342,6 @@ def _succeeded(
             success_face_micros=now.success_face_micros,
             delivery_id=part.delivery_id,
         )
-
-
-def _drop_task(context: Context, work: UnitOfWork, part: Delivery) -> None:
-    """Finish the deliver task if it is in memory; elsewhere it finds its delivery ended."""
-    cached = context.memory.get(part.order_id)
-    if cached is not None and (task_id := cached.deliver_tasks.pop(part.delivery_id, None)):
-        work.tasks.finish_id(kinds.DELIVER, task_id)
 
 
 END_EVENT = {
@@ -374,8 +367,7 @@ def _ended(context: Context, work: UnitOfWork, order: Order, now: OrderUpdate) -
     notifies.enqueue_notify(context, work, order, now.order_status, now.fail_code, now.fail_msg)
     if now.refund_status == FailRefundStatus.WAITING:
         context.enqueue(work, kinds.ORDER_REFUND, order.line_id, kinds.OrderStep(order.order_id))
-    if cached := context.memory.get(order.order_id):
-        work.tasks.finish_id(kinds.TIMEOUT, cached.timeout_task)
+    work.tasks.finish_id(kinds.TIMEOUT, order.order_id)
 
 
 async def confirm(context: Context, work: UnitOfWork, delivery_id: int, reason: str) -> str:
