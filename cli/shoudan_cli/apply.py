@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ PAGES_MAX: Final = 1000
 MICROS: Final = frozenset({"face", "split_order_face"})
 RATE: Final = "_discount"
 WHOLE: Final = frozenset({3, 5})  # descriptor types int64 and int32
-NESTED: Final = frozenset({"shelves", "products", "error_codes"})
+NESTED: Final = frozenset({"shelves", "products", "error_codes", "template"})
 
 
 def fields(row: Row, **more: Any) -> dict[str, Any]:
@@ -79,6 +80,7 @@ def suppliers_of(document: Document) -> list[delivery.Supplier]:
     return [
         delivery.Supplier(
             **fields(one),
+            template=json.dumps(one.template, ensure_ascii=False) if one.template else "",
             error_codes=[delivery.Supplier.ErrorCode(**fields(c)) for c in one.error_codes],
         )
         for one in document.suppliers
@@ -290,8 +292,9 @@ def _catalogue_rows(found: catalogue.Catalogue) -> dict[str, Any]:
 
 
 def _supplier(one: delivery.Supplier) -> dict[str, Any]:
-    row = _without(_plain(one), "state", "state_reason", "error_codes")
+    row = _without(_plain(one), "state", "state_reason", "balance_yuan", "error_codes")
     row["timeout_s"] = int(one.timeout_s)
+    row["template"] = json.loads(one.template) if one.template else {}
     return row | {"error_codes": [_plain(code) for code in one.error_codes]}
 
 

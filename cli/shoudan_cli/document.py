@@ -285,6 +285,9 @@ class Supplier(Row):
     notify_networks: list[str] = []
     notify_without_token: bool = False
     delivers_cards: bool = False
+    template: dict[
+        str, Any
+    ] = {}  # of protocol template; the delivery service knows what it may hold
     error_codes: list[ErrorCode] = []
 
 

@@ -80,6 +80,14 @@ ALERTS: Final = (
         (("shoudan_card_kinds_low", "1x60"),),
     ),
     Alert(
+        "SupplierBalanceLow",
+        "max(shoudan_suppliers_balance_low) > 0",
+        2,
+        "message",
+        "Too little of our money is left at a supplier: its channel is held.",
+        (("shoudan_suppliers_balance_low", "1x60"),),
+    ),
+    Alert(
         "OrdersSlow",
         "shoudan:order_notified:ratio30m < 0.99",
         10,

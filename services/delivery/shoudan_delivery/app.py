@@ -12,6 +12,7 @@ from shoudan.core.v1 import personal_service_pb2_grpc as personal_grpc
 from shoudan.delivery.v1 import card_service_pb2_grpc as card_grpc
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan_delivery import events
+from shoudan_delivery.balances import Balances
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.context import Context, Parts
 from shoudan_delivery.credential_kinds import KINDS
@@ -72,6 +73,7 @@ async def start(app: App[DeliverySettings]) -> Running:
     shares = Shares(secrets.token_hex(8), LEASE_S, settings.replicas * app.home.shards)
     limits = SharedLimits(settings, shares, app.clock)
     stock = Stock(app.work)
+    balances = Balances(app, suppliers)
 
     def make(supplier: Supplier) -> Sender:
         return Sender(
@@ -102,6 +104,7 @@ async def start(app: App[DeliverySettings]) -> Running:
         suppliers.unwatch(senders.update)
         await senders.aclose(settings.drain_s)
         await stock.aclose()
+        await balances.aclose()
         await writers.aclose()
 
     return Running(
@@ -111,7 +114,7 @@ async def start(app: App[DeliverySettings]) -> Running:
         handlers=HANDLERS,
         credentials=credentials if is_first else None,
         sealed=SealedData(accounts.ring, SEALED),
-        background=_background(app, suppliers, shares, senders),
+        background=[*_background(app, suppliers, shares, senders), *_watching(app, balances)],
         closers=(close,),
         resting=partial(_resting, suppliers),
     )
@@ -132,6 +135,13 @@ def _background(
     if app.first is not app:
         return [*exchange]
     return [suppliers.refresh_forever, partial(watch_forever, app), *exchange]
+
+
+def _watching(
+    app: App[DeliverySettings], balances: Balances
+) -> list[Callable[[], Awaitable[None]]]:
+    """Suppliers are once: the first shard asks them, and a process that takes calls alone asks none."""
+    return [balances.watch_forever] if app.first is app and "tasks" in app.roles else []
 
 
 def _registers(context: Context) -> tuple[Register, ...]:

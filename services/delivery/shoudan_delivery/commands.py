@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -67,6 +68,49 @@ def release(
 ) -> None:  # fmt: skip
     """Send what was held."""
     _switch(target, channel_no, service_class, "OPEN", reason)
+
+
+@app.command("try")
+def try_template(
+    file: Annotated[Path, typer.Argument(help="Configuration file with the channel's template.")],
+    recorded: Annotated[
+        Path | None, typer.Option(help="File with the body of an answer or a notify as it came.")
+    ] = None,
+    call: Annotated[str, typer.Option(help="order, query, notify, balance or price.")] = "order",
+    channel: Annotated[str, typer.Option(help="Which channel, when the file has several.")] = "",
+    order_no: Annotated[int, typer.Option(help="Our number of the delivery.")] = 10**18 + 7,
+    face: Annotated[str, typer.Option(help="Face value of one unit in yuan.")] = "100",
+    num: Annotated[int, typer.Option(help="Units.")] = 1,
+    account: Annotated[str, typer.Option(help="Account to recharge.")] = "13800000000",
+    product: Annotated[str, typer.Option(help="The supplier's product.")] = "P1",
+    status: Annotated[int, typer.Option(help="HTTP status of the recorded answer.")] = 200,
+) -> None:
+    """What a template would send, and how it reads a recorded answer; nothing is called, no secret shown."""
+    import yaml
+
+    from shoudan_delivery import trying
+    from shoudan_delivery.store.rows import Outgoing
+    from shoudan_kit.clock import SystemClock
+    from shoudan_kit.money import yuan_to_micros
+
+    if call not in trying.KINDS:
+        raise typer.BadParameter(f"one of {', '.join(trying.KINDS)}")
+    try:
+        supplier = trying.channel_of(yaml.safe_load(file.read_bytes()), channel)
+        delivery = Outgoing(
+            order_no, "", "", "1", supplier.channel_no, supplier.service_class, product,
+            yuan_to_micros(face), num, account, "", 0.0, overdue=False,
+        )  # fmt: skip
+        lines = list(trying.sent(supplier, call, delivery, SystemClock().now()))
+        if recorded is not None:
+            body = recorded.read_bytes()
+            given = trying.Recorded(body, {}, status, query=body.decode("ascii", "replace").strip())
+            lines += ["", *trying.understood(supplier, call, delivery, given)]
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        typer.echo(f"cannot be tried: {error}", err=True)
+        raise typer.Exit(2) from None
+    for line in lines:
+        typer.echo(line)
 
 
 def _switch(target: str, channel_no: str, service_class: int, state: str, reason: str) -> None:

@@ -117,6 +117,12 @@ class DeliverySettings(SealedAccountSettings):
         le=60,
         description="Seconds between looks at the channels, so that an operator's switch acts everywhere.",
     )
+    balance_every_s: float = Field(
+        60,
+        ge=1,
+        le=3600,
+        description="Seconds between looks at what a supplier whose template says how has left.",
+    )
     stock_low_cards: int = Field(
         100,
         ge=0,

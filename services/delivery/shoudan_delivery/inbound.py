@@ -11,14 +11,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, Protocol
 from urllib.parse import parse_qsl
 
-from shoudan_delivery.protocols import PROTOCOLS, InboundNotify, Unverified, protocol_of
+from shoudan_delivery.protocols import SPOKEN, InboundNotify, Unverified, protocol_of
+from shoudan_delivery.protocols.messages import NOTIFY_PARAMETER
 from shoudan_delivery.refusals import NotifyUnverified, TooManyAttempts
 from shoudan_delivery.store.rows import Reply, Supplier
 from shoudan_kit import metrics
 from shoudan_kit.clock import Clock
 from shoudan_kit.limits.rates import Rates
 
-PARAMETER: Final = "token"
 TOKEN_BYTES: Final = 16
 QUERY_FIELDS_MAX: Final = 20
 DIGITS_MAX: Final = 19
@@ -53,7 +53,8 @@ class NotifyTokens:
         if supplier.notify_without_token:
             return supplier.notify_url
         joint = "&" if "?" in supplier.notify_url else "?"
-        return f"{supplier.notify_url}{joint}{PARAMETER}={_token(self._keys[0], supplier.key, order_no)}"
+        token = _token(self._keys[0], supplier.key, order_no)
+        return f"{supplier.notify_url}{joint}{NOTIFY_PARAMETER}={token}"
 
     def fits(self, key: tuple[str, int], order_no: int, given: str) -> bool:
         """Whether the token is that of this delivery of this channel."""
@@ -93,7 +94,7 @@ def _given(query: str) -> str:
         fields = parse_qsl(query, max_num_fields=QUERY_FIELDS_MAX)
     except ValueError:
         return ""
-    found = [value for name, value in fields if name == PARAMETER]
+    found = [value for name, value in fields if name == NOTIFY_PARAMETER]
     return found[0] if len(found) == 1 else ""
 
 
@@ -138,7 +139,7 @@ class NotifyVerifier:
     ) -> tuple[Supplier, Reply, int]:
         """The channel, what it says and the number it names. Raises what `refusal` gives."""
         supplier = self._channels.get(channel_no, service_class)
-        if supplier is None or supplier.protocol not in PROTOCOLS:  # our own stock sends none
+        if supplier is None or supplier.protocol not in SPOKEN:  # our own stock sends none
             raise self.refusal(channel_no, service_class, notify)
         reply = self._read(supplier, notify)
         order_no = None if isinstance(reply, Unverified) else _number(reply)

@@ -27,7 +27,8 @@ def of_http_result(
         case NoAnswer(reason):
             return Outcome(delivery.order_no, Verdict.UNKNOWN, source, "NO_ANSWER", reason)
         case Answered(status, headers, body):
-            read = protocol.read(status, headers, body)
+            reader = protocol.read_query if source is Source.QUERY else protocol.read
+            read = reader(status, headers, body)
             if isinstance(read, Unreadable):
                 return Outcome(
                     delivery.order_no,
@@ -58,7 +59,7 @@ def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Sourc
         reply.up_order_no.replace("\0", " "),
         params={name: hidden_in(fact, account) for name, fact in reply.params.items()},
     )
-    if reply.order_no != str(delivery.order_no):
+    if reply.names_order and reply.order_no != str(delivery.order_no):
         outcome.incident = "answer names another order number"
         return outcome
     if reply.no_such_order and source is Source.QUERY:
@@ -67,7 +68,7 @@ def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Sourc
     deal = supplier.deal_codes.get(reply.code, DealCode.UNKNOWN)
     if deal is DealCode.FAILURE:
         outcome.verdict = Verdict.FAILED
-    elif deal is DealCode.SUCCESS and reply.amount_micros != delivery.amount_micros:
+    elif deal is DealCode.SUCCESS and _another_amount(reply, delivery):
         outcome.incident, outcome.claims = "answer names another amount", True
     elif deal is DealCode.SUCCESS:
         outcome.verdict, outcome.succ_face_micros = Verdict.SUCCEEDED, delivery.amount_micros
@@ -76,6 +77,10 @@ def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Sourc
         if may_hold and supplier.service_class == ServiceClass.COUPON:
             _take_cards(outcome, supplier, delivery, answer)
     return outcome
+
+
+def _another_amount(reply: Reply, delivery: Outgoing) -> bool:
+    return reply.states_amount and reply.amount_micros != delivery.amount_micros
 
 
 def _take_cards(outcome: Outcome, supplier: Supplier, delivery: Outgoing, reply: Reply) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
+from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from sqlalchemy.exc import DBAPIError
 from shoudan_delivery import events
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.credential_kinds import SUPPLIER
-from shoudan_delivery.protocols import PROTOCOLS
+from shoudan_delivery.protocols import SPOKEN, templates
+from shoudan_delivery.protocols.templates import checks
 from shoudan_delivery.refusals import ChannelUnavailable, FieldInvalid
 from shoudan_delivery.states import DealCode, ServiceClass, SupplierState
 from shoudan_delivery.stock import PROTOCOL as STOCK
@@ -181,16 +183,30 @@ def _check(supplier: Supplier, guard: Guard) -> None:
 
 def _check_protocol(supplier: Supplier, guard: Guard) -> None:
     """One that is there, with what it needs: our own stock is asked again, and called nowhere."""
-    known = sorted({*PROTOCOLS, STOCK})
+    known = sorted({*SPOKEN, STOCK})
     if supplier.protocol not in known:
         raise FieldInvalid("protocol", f"one of {', '.join(known)}")
+    if (supplier.protocol == templates.NAME) != bool(supplier.template):
+        raise FieldInvalid("template", "protocol template has one, every other has none")
     if supplier.delivers_cards and supplier.service_class not in VOUCHERS:
         raise FieldInvalid("delivers_cards", "only of service classes 20 and 21")
     if supplier.protocol != STOCK:
         _check_urls(supplier, guard)
         _check_codes(supplier)
+        if supplier.template:
+            _check_template(supplier, guard)
     elif not (supplier.delivers_cards and supplier.can_query):
         raise FieldInvalid("protocol", "stock needs delivers_cards and can_query")
+
+
+def _check_template(supplier: Supplier, guard: Guard) -> None:
+    for at, why in checks.problems(supplier):
+        raise FieldInvalid(f"template.{at}" if at else "template", why[:200])
+    for field, url in checks.urls(templates.parsed(supplier.template)).items():
+        try:
+            guard.parse(url)
+        except UrlForbidden as forbidden:
+            raise FieldInvalid(field, forbidden.reason) from None
 
 
 def _check_notifies(supplier: Supplier) -> None:
@@ -274,11 +290,14 @@ async def _apply(
     if rows and not dry_run:
         fresh = [replace(row, id=row.id or ids.next()) for row, _ in rows]
         await store.upsert(work.db, fresh, ids.take(sum(len(row.deal_codes) for row in fresh)))
+        if unwatched := [row for row in fresh if not templates.has_balance(row.template)]:
+            await store.unwatch(work.db, unwatched)
     return [change for _, change in rows]
 
 
 _OWN = frozenset(
     {"id", "state", "state_reason", "tripped", "secret", "older_secrets", "credential_ids"}
+    | {"balance_low", "balance_micros"}
 )
 
 
@@ -297,6 +316,8 @@ def _facts(supplier: Supplier, names: Sequence[str]) -> dict[str, object]:
     made: dict[str, object] = {name: getattr(supplier, name) for name in names}
     if "ext_params" in made:
         made["ext_params"] = sorted(supplier.ext_params)
+    if made.get("template"):  # long, and texts of it may be keys, too
+        made["template"] = sha256(supplier.template.encode()).hexdigest()[:16]
     return made
 
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
-from shoudan_delivery.protocols import default
-from shoudan_delivery.protocols.messages import Call, InboundNotify, Unverified
+from shoudan_delivery.protocols import default, templates
+from shoudan_delivery.protocols.messages import Call, InboundNotify, Unverified, Unwritable
 from shoudan_delivery.store.rows import Outgoing, Reply, Supplier, Unreadable
 
-__all__ = ["PROTOCOLS", "Call", "InboundNotify", "SupplierProtocol", "Unverified", "protocol_of"]
+__all__ = [
+    "PROTOCOLS",
+    "SPOKEN",
+    "Call",
+    "InboundNotify",
+    "SupplierProtocol",
+    "Unverified",
+    "Unwritable",
+    "protocol_of",
+]
 
 
 class SupplierProtocol(Protocol):
@@ -19,16 +28,22 @@ class SupplierProtocol(Protocol):
 
     def request(
         self, supplier: Supplier, delivery: Outgoing, now: datetime, notify_url: str
-    ) -> Call:
+    ) -> Call | Unwritable:
         """The call that requests a delivery or a return; its result is notified to `notify_url`."""
         ...
 
-    def query(self, supplier: Supplier, delivery: Outgoing, now: datetime) -> Call:
+    def query(self, supplier: Supplier, delivery: Outgoing, now: datetime) -> Call | Unwritable:
         """The call that asks how it ended."""
         ...
 
     def read(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply | Unreadable:
-        """The answer to either; `interpret` decides what it means."""
+        """The answer to a request; `interpret` decides what it means."""
+        ...
+
+    def read_query(
+        self, status: int, headers: Mapping[str, str], body: bytes
+    ) -> Reply | Unreadable:
+        """The answer to a query."""
         ...
 
     def read_notify(self, supplier: Supplier, notify: InboundNotify) -> Reply | Unverified:
@@ -47,6 +62,7 @@ class _Default:
     request = staticmethod(default.request)
     query = staticmethod(default.query)
     read = staticmethod(default.read)
+    read_query = staticmethod(default.read)
     read_notify = staticmethod(default.read_notify)
     ack_body = staticmethod(default.ack_body)
 
@@ -54,6 +70,11 @@ class _Default:
 PROTOCOLS: Mapping[str, SupplierProtocol] = {"default": _Default()}
 
 
+SPOKEN: Final = frozenset({*PROTOCOLS, templates.NAME})
+
+
 def protocol_of(supplier: Supplier) -> SupplierProtocol:
     """The protocol of a channel; the configuration was checked when it was applied."""
+    if supplier.protocol == templates.NAME:
+        return templates.of(supplier.template)
     return PROTOCOLS[supplier.protocol]

@@ -36,7 +36,7 @@ def fields(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
 
     Raises ValueError (Ambiguous among them) for what is no single JSON object.
     """
-    text = _decoded(headers, body).strip()
+    text = decoded(headers, body).strip()
     try:
         value = json.loads(
             text,
@@ -72,7 +72,7 @@ def text_of(value: object) -> str | None:
     raise Ambiguous("an object or list where a text is due")
 
 
-def _decoded(headers: Mapping[str, str], body: bytes) -> str:
+def decoded(headers: Mapping[str, str], body: bytes) -> str:
     """The text: as its byte order mark, else its header says, else UTF-8, else GB18030."""
     for mark, charset in BOMS:
         if body.startswith(mark):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
+
+NOTIFY_PARAMETER: Final = "token"  # of our notify URLs
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +17,13 @@ class Call:
     url: str
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritable:
+    """A call that cannot be made of this delivery, or with this secret: nothing was sent."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

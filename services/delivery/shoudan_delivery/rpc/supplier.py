@@ -12,6 +12,7 @@ from shoudan_delivery.refusals import FieldInvalid
 from shoudan_delivery.rpc.bounds import bounded
 from shoudan_delivery.states import DealCode, SupplierState
 from shoudan_delivery.store.rows import Supplier
+from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.messages import RpcContext
 
 
@@ -82,6 +83,7 @@ def _supplier(one: pb.Supplier) -> Supplier:
         notify_networks=tuple(one.notify_networks),
         notify_without_token=one.notify_without_token,
         delivers_cards=one.delivers_cards,
+        template=one.template,
     )
 
 
@@ -113,6 +115,8 @@ def _shown(one: Supplier) -> pb.Supplier:
         notify_networks=one.notify_networks,
         notify_without_token=one.notify_without_token,
         delivers_cards=one.delivers_cards,
+        template=one.template,
+        balance_yuan="" if one.balance_micros is None else micros_to_yuan(one.balance_micros),
         error_codes=[
             pb.Supplier.ErrorCode(
                 error_code=code,

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from shoudan_delivery import interpret
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.inbound import NotifyTokens
-from shoudan_delivery.protocols import Call, SupplierProtocol, protocol_of
+from shoudan_delivery.protocols import Call, SupplierProtocol, Unwritable, protocol_of
 from shoudan_delivery.result_writers import ResultWriter
 from shoudan_delivery.senders.breaker import Breaker, BreakerRules, Turn
 from shoudan_delivery.senders.pacing import Pacing
@@ -31,7 +31,7 @@ from shoudan_kit.clock import Clock
 from shoudan_kit.db.errors import Unavailable
 from shoudan_kit.db.pool import Database, retry
 from shoudan_kit.faults import hit
-from shoudan_kit.http.client import HttpClient, HttpResult
+from shoudan_kit.http.client import HttpClient, HttpResult, NotSent
 from shoudan_kit.limits.places import Places
 from shoudan_kit.limits.shares import Counts
 from shoudan_kit.process.shutdown import cancel_all
@@ -315,10 +315,13 @@ class Sender:
         http_result = await self._send(call, supplier.timeout_s, row)
         self._pacing.note(self._clock.monotonic() - began)
         hit("delivery.after_call")
-        self._note(http_result, trial=trial)
+        if not isinstance(call, Unwritable):
+            self._note(http_result, trial=trial)
         return interpret.of_http_result(supplier, protocol, row, http_result, Source.SYNC)
 
-    async def _send(self, call: Call, total_s: float, row: Outgoing) -> HttpResult:
+    async def _send(self, call: Call | Unwritable, total_s: float, row: Outgoing) -> HttpResult:
+        if isinstance(call, Unwritable):
+            return NotSent(call.why)
         if stored := self.supplier.credential_ids:
             self._note_used(stored[0])
         return await self._http.send(

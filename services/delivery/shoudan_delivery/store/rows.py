@@ -124,6 +124,9 @@ class Supplier:
     ext_params: Mapping[str, str] = field(default_factory=dict[str, str])
     notify_networks: tuple[str, ...] = ()
     notify_without_token: bool = False
+    template: str = ""  # of protocol `template`: JSON
+    balance_low: bool = False  # held until the supplier has enough of our money again
+    balance_micros: int | None = None  # as it was read last
     delivers_cards: bool = False  # a success without a card for every unit is unknown
     secret: bytes = field(default=b"", repr=False)  # requests are signed with it; empty: nothing is
     older_secrets: tuple[bytes, ...] = field(default=(), repr=False)  # fit notifies, too
@@ -181,6 +184,9 @@ class Reply:
     params: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     cards: object = field(default=None, repr=False)  # as they stand in the answer; None for none
     data: object = field(default=None, repr=False)  # the further facts before they were made flat
+    # Some suppliers answer a call without its number, or without an amount; their template says so.
+    names_order: bool = True
+    states_amount: bool = True
 
 
 @dataclass(frozen=True, slots=True)

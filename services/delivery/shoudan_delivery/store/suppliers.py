@@ -20,6 +20,8 @@ from shoudan_kit.db.text_statements import columns, statement, unnest
 _PARAMS = msgspec.json.Decoder(dict[str, str])
 _json = msgspec.json.Encoder().encode
 
+BALANCE_LOW: Final = "balance: too little of our money is left"
+
 # Changes of the operators, of the configuration and of breakers all raise this pair.
 _VERSION = statement("""
 SELECT count(*) AS rows, max(last_update_time) AS newest,
@@ -30,6 +32,7 @@ SELECT id, channel_no, service_class, protocol, request_url, notify_url, query_u
     request_replenish_time, first_query_time, query_replenish_time, status, can_query, idempotent,
     concurrency_max, timeout_ms, secret_name, queue_name, ext_params,
     notify_networks, notify_without_token, delivers_cards, state, state_reason,
+    template, balance_low, balance_micros,
     coalesce(tripped_until > shoudan_now(), false) AS tripped
 FROM vds_channel_info ORDER BY channel_no, service_class
 """)
@@ -42,7 +45,7 @@ _CONFIGURED = types(
     *("protocol", "request_url", "notify_url", "query_url", "request_replenish_time"),
     *("first_query_time", "query_replenish_time", "status", "can_query", "idempotent"),
     *("concurrency_max", "timeout_ms", "secret_name", "queue_name", "ext_params"),
-    *("notify_networks", "notify_without_token", "delivers_cards"),
+    *("notify_networks", "notify_without_token", "delivers_cards", "template"),
 )
 _COLUMNS = ", ".join(_CONFIGURED)
 _UPSERT = statement(f"""
@@ -96,6 +99,29 @@ WHERE channel_no = :channel_no AND service_class = :service_class
     AND {SUPPLIER.where(SupplierEvent.CLOSED, "state")} AND tripped_until <= shoudan_now()
     AND (probe_until IS NULL OR probe_until <= shoudan_now())
 RETURNING id
+""")
+_CLAIM_BALANCE = statement("""
+UPDATE vds_channel_info SET balance_ask_time = shoudan_now() + make_interval(secs => :every_s)
+WHERE channel_no = :channel_no AND service_class = :service_class
+    AND (balance_ask_time IS NULL OR balance_ask_time <= shoudan_now())
+RETURNING id
+""")
+# Between the two amounts it stays as it is, so that it does not turn with every order.
+_NOTE_BALANCE = statement("""
+WITH before AS (
+    SELECT id, balance_low, CASE WHEN CAST(:left AS bigint) < CAST(:low AS bigint) THEN true
+        WHEN CAST(:left AS bigint) >= CAST(:enough AS bigint) THEN false ELSE balance_low END AS now_low
+    FROM vds_channel_info WHERE channel_no = :channel_no AND service_class = :service_class FOR UPDATE)
+UPDATE vds_channel_info SET balance_micros = :left, balance_low = before.now_low,
+    last_update_time = clock_timestamp()
+FROM before WHERE vds_channel_info.id = before.id
+RETURNING before.balance_low AS was_low, before.now_low
+""")
+_UNWATCH = statement(f"""
+UPDATE vds_channel_info SET balance_low = false, balance_micros = NULL, last_update_time = clock_timestamp()
+FROM {unnest(**_KEY)}
+WHERE vds_channel_info.channel_no = given.channel_no
+    AND vds_channel_info.service_class = given.service_class AND balance_micros IS NOT NULL
 """)
 
 _INCIDENT = Rows(Incident)
@@ -204,10 +230,19 @@ def _supplier(row: Any) -> Supplier:
         notify_networks=tuple(row.notify_networks.split(",")) if row.notify_networks else (),
         notify_without_token=row.notify_without_token,
         delivers_cards=row.delivers_cards,
-        state=SupplierState(row.state),
-        state_reason=row.state_reason,
+        template=row.template,
+        balance_low=row.balance_low,
+        balance_micros=row.balance_micros,
+        state=_state(row),
+        state_reason=BALANCE_LOW if _state(row) != row.state else row.state_reason,
         tripped=row.tripped,
     )
+
+
+def _state(row: Any) -> SupplierState:
+    """An open channel is held while the supplier has too little of our money; other states stand above."""
+    state = SupplierState(row.state)
+    return SupplierState.HELD if row.balance_low and state is SupplierState.OPEN else state
 
 
 async def upsert(
@@ -220,7 +255,7 @@ async def upsert(
             **columns(suppliers, "id", "channel_no", "service_class", "protocol", "request_url"),
             **columns(suppliers, "notify_url", "query_url", "idempotent", "concurrency_max"),
             **columns(suppliers, "secret_name", "queue_name", "notify_without_token"),
-            **columns(suppliers, "delivers_cards"),
+            **columns(suppliers, "delivers_cards", "template"),
             "notify_networks": [",".join(s.notify_networks) for s in suppliers],
             "request_replenish_time": [s.request_replenish_time_s for s in suppliers],
             "first_query_time": [s.first_query_time_s for s in suppliers],
@@ -280,6 +315,27 @@ async def claim_probe(db: AsyncConnection, key: tuple[str, int], probe_s: float)
     """Be the one process that tries a rested channel during `probe_s`; False when another is."""
     binds = {"channel_no": key[0], "service_class": key[1], "probe_s": probe_s}
     return (await db.execute(_CLAIM_PROBE, binds)).first() is not None
+
+
+async def claim_balance(db: AsyncConnection, key: tuple[str, int], every_s: float) -> bool:
+    """Be the one process that asks for a balance now; False when it is not time."""
+    binds = {"channel_no": key[0], "service_class": key[1], "every_s": every_s}
+    return (await db.execute(_CLAIM_BALANCE, binds)).first() is not None
+
+
+async def note_balance(
+    db: AsyncConnection, key: tuple[str, int], left: int, low: int, enough: int
+) -> bool | None:
+    """Store a balance; whether it is too low now, None when that has not turned."""
+    binds = {"channel_no": key[0], "service_class": key[1]}
+    binds |= {"left": left, "low": low, "enough": enough}
+    row = (await db.execute(_NOTE_BALANCE, binds)).first()
+    return None if row is None or row.was_low == row.now_low else bool(row.now_low)
+
+
+async def unwatch(db: AsyncConnection, suppliers: Sequence[Supplier]) -> None:
+    """These are no longer asked for a balance, so none holds them."""
+    await db.execute(_UNWATCH, columns(suppliers, "channel_no", "service_class"))
 
 
 async def insert_incidents(

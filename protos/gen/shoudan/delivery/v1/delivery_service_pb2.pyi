@@ -966,6 +966,8 @@ class Supplier(_message.Message):
     NOTIFY_NETWORKS_FIELD_NUMBER: _builtins.int
     NOTIFY_WITHOUT_TOKEN_FIELD_NUMBER: _builtins.int
     DELIVERS_CARDS_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    BALANCE_YUAN_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Same as the up channel of the catalogue."""
     service_class: _builtins.int
@@ -1006,6 +1008,10 @@ class Supplier(_message.Message):
     """The supplier cannot keep the query of a notify URL, so no token is asked for; needs secret_name or notify_networks."""
     delivers_cards: _builtins.bool
     """Every unit is a card (卡密): a success without a card for every unit is unknown. Service classes 20 and 21."""
+    template: _builtins.str
+    """Of protocol "template": how the supplier is called and read, as JSON of at most 16000 bytes."""
+    balance_yuan: _builtins.str
+    """How much of our money it had left when it was asked last, in yuan; empty for not known. Output only."""
     @_builtins.property
     def error_codes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Supplier.ErrorCode]:
         """How its codes are understood."""
@@ -1044,10 +1050,12 @@ class Supplier(_message.Message):
         notify_networks: _abc.Iterable[_builtins.str] | None = ...,
         notify_without_token: _builtins.bool = ...,
         delivers_cards: _builtins.bool = ...,
+        template: _builtins.str = ...,
+        balance_yuan: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_query", b"can_query", "channel_no", b"channel_no", "concurrency_max", b"concurrency_max", "delivers_cards", b"delivers_cards", "enabled", b"enabled", "error_codes", b"error_codes", "ext_params", b"ext_params", "first_query_time_s", b"first_query_time_s", "idempotent", b"idempotent", "notify_networks", b"notify_networks", "notify_url", b"notify_url", "notify_without_token", b"notify_without_token", "protocol", b"protocol", "query_replenish_time_s", b"query_replenish_time_s", "query_url", b"query_url", "queue_name", b"queue_name", "request_replenish_time_s", b"request_replenish_time_s", "request_url", b"request_url", "secret_name", b"secret_name", "service_class", b"service_class", "state", b"state", "state_reason", b"state_reason", "timeout_s", b"timeout_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_yuan", b"balance_yuan", "can_query", b"can_query", "channel_no", b"channel_no", "concurrency_max", b"concurrency_max", "delivers_cards", b"delivers_cards", "enabled", b"enabled", "error_codes", b"error_codes", "ext_params", b"ext_params", "first_query_time_s", b"first_query_time_s", "idempotent", b"idempotent", "notify_networks", b"notify_networks", "notify_url", b"notify_url", "notify_without_token", b"notify_without_token", "protocol", b"protocol", "query_replenish_time_s", b"query_replenish_time_s", "query_url", b"query_url", "queue_name", b"queue_name", "request_replenish_time_s", b"request_replenish_time_s", "request_url", b"request_url", "secret_name", b"secret_name", "service_class", b"service_class", "state", b"state", "state_reason", b"state_reason", "template", b"template", "timeout_s", b"timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,3 @@
+from xml.etree.ElementTree import Element
+
+def fromstring(text: str, forbid_dtd: bool = ...) -> Element: ...
