@@ -73,7 +73,6 @@ async def start(app: App[DeliverySettings]) -> Running:
     shares = Shares(secrets.token_hex(8), LEASE_S, settings.replicas * app.home.shards)
     limits = SharedLimits(settings, shares, app.clock)
     stock = Stock(app.work)
-    balances = Balances(app, suppliers)
 
     def make(supplier: Supplier) -> Sender:
         return Sender(
@@ -104,7 +103,6 @@ async def start(app: App[DeliverySettings]) -> Running:
         suppliers.unwatch(senders.update)
         await senders.aclose(settings.drain_s)
         await stock.aclose()
-        await balances.aclose()
         await writers.aclose()
 
     return Running(
@@ -114,7 +112,7 @@ async def start(app: App[DeliverySettings]) -> Running:
         handlers=HANDLERS,
         credentials=credentials if is_first else None,
         sealed=SealedData(accounts.ring, SEALED),
-        background=[*_background(app, suppliers, shares, senders), *_watching(app, balances)],
+        background=_background(app, suppliers, shares, senders),
         closers=(close,),
         resting=partial(_resting, suppliers),
     )
@@ -134,14 +132,9 @@ def _background(
     exchange = _exchange(app, shares, senders)
     if app.first is not app:
         return [*exchange]
-    return [suppliers.refresh_forever, partial(watch_forever, app), *exchange]
-
-
-def _watching(
-    app: App[DeliverySettings], balances: Balances
-) -> list[Callable[[], Awaitable[None]]]:
-    """Suppliers are once: the first shard asks them, and a process that takes calls alone asks none."""
-    return [balances.watch_forever] if app.first is app and "tasks" in app.roles else []
+    # A process that takes calls alone asks no supplier for its balance.
+    balances = [Balances(app, suppliers).watch_forever] if "tasks" in app.roles else []
+    return [suppliers.refresh_forever, partial(watch_forever, app), *balances, *exchange]
 
 
 def _registers(context: Context) -> tuple[Register, ...]:

@@ -49,12 +49,16 @@ class Balances:
 
     async def watch_forever(self) -> None:
         """While the database is away nothing changes; one supplier's mistake stops no other's."""
-        while True:
-            for one in self._suppliers.all():
-                with survived(_log, "balance_not_read"):
-                    await self.look(one)
-            LOW().set(sum(one.balance_low for one in self._suppliers.all()))
-            await asyncio.sleep(TICK_S)
+        try:
+            while True:
+                for one in self._suppliers.all():
+                    with survived(_log, "balance_not_read"):
+                        await self.look(one)
+                LOW().set(sum(one.balance_low for one in self._suppliers.all()))
+                await asyncio.sleep(TICK_S)
+        finally:
+            with suppress(OSError):
+                await self._http.aclose()
 
     async def look(self, supplier: Supplier) -> None:
         """Ask when it is time and no other process does."""
@@ -78,11 +82,6 @@ class Balances:
             return
         READ("read").inc()
         await self._note(supplier, balance, left)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        with suppress(OSError):
-            await self._http.aclose()
 
     async def _claim(self, supplier: Supplier) -> bool:
         async with self._app.db.connect() as db:  # one statement, committed when it returns
