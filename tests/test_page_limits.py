@@ -30,6 +30,7 @@ UNPAGED = {
     "GetOperatorNames": "of at most PAGE_MAX numbers",
     "GetHistory": "cut at ten pages, of at most PAGE_MAX keys",
     "GetLifecycle": "of one order",
+    "ListAccountDays": "at most 366 days, of one account",
     "ExportAccountDays": "streamed by pages of a thousand, on from after_account_id",
     "ExportRecords": "of at most a thousand pieces that are named, streamed by pages of a thousand",
     "GetStatementKeys": "the keys of the process",

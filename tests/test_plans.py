@@ -33,6 +33,7 @@ SMALL = {
     "shoudan_pay.ledger.store.records._BOUNDS": "a step of a halving is one row",
     "shoudan_pay.ledger.store.records._BALANCE_AT": "a step of a halving is one row",
     "shoudan_pay.ledger.store.days._RANGES": "a step of a halving is one row",
+    "shoudan_pay.ledger.store.days._OPENING": "a step of a halving is one row",
     "shoudan_kit.db.node_lease._CLAIM": "at most 64 numbers, once per start of a process",
 }
 
@@ -89,6 +90,7 @@ WHOLE = {
     "shoudan_pay.ledger.store.records._BALANCE_AT": "a person asks for one account",
     "shoudan_pay.ledger.store.accounts._CREATE": "the newest closed day, from the end of the key",
     "shoudan_pay.ledger.store.days._RANGES": "the oldest closed day, from the beginning of the key",
+    "shoudan_pay.ledger.store.days._CLOSED": "the oldest and the newest one, from both ends of the key",
     "shoudan_pay.ledger.store.days._LAST": "the newest one, from the end of the key",
     "shoudan_pay.ledger.store.statements._LAST": "the newest one, from the end of the key",
     "shoudan_pay.ledger.store.records._TOTALS": "a proof adds all accounts up",

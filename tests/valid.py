@@ -133,6 +133,10 @@ VALID: dict[str, Correct] = {
     "LedgerService/PostEntries": lambda m: _posting(m.groups[0].postings[0]),
     "LedgerService/Post": lambda m: _posting(m.posting),
     "LedgerService/ListLedgerDays": lambda m: setattr(m, "page_token", "2026-11-20"),
+    "LedgerService/ListAccountDays": lambda m: (
+        setattr(m, "from_day", "2026-11-20"),
+        setattr(m, "to_day", "2026-11-20"),
+    ),
     "LedgerService/ExportAccountDays": lambda m: setattr(m, "day", "2026-11-20"),
     "LedgerService/CreatePackage": lambda m: setattr(m, "expires", ""),
     "LedgerService/VerifyAgainst": lambda m: m.Clear(),

@@ -26,7 +26,7 @@ OWN_GROUPS: Final = frozenset(
 READING: Final = frozenset(
     {"ls", "show", "search", "quarantined", "parked", "dead", "profit", "up", "down", "verify"}
     | {"balance", "accounts", "records", "notices", "export", "plan", "check", "tables", "diff"}
-    | {"keys", "sessions", "tokens"}
+    | {"keys", "sessions", "tokens", "days"}
 )
 
 
@@ -50,6 +50,8 @@ def _services(args: Sequence[str]) -> Sequence[str]:
     group = args[0]
     if list(args[:2]) == ["operator", "bootstrap"]:
         return ()  # it speaks to the database of a service that may not run yet
+    if group == "bill" and list(args[1:2]) != ["make"]:
+        return ()  # it looks at files alone, wherever they are
     if group in OWN_GROUPS:
         return ALL
     if group == "bench":  # a system of its own, or the ledger that an option names
@@ -79,7 +81,8 @@ async def _prepare(services: Sequence[str], args: Sequence[str], *, yes: bool) -
     else:
         _present(answers, login)
     verb = args[2] if args[0] == "partner" and len(args) > 2 else args[1]
-    if verb not in READING and "--dry-run" not in args:
+    reads = verb in READING or list(args[:2]) == ["bill", "make"]  # it changes files, no system
+    if not reads and "--dry-run" not in args:
         await _confirm(answers, anywhere=anywhere, yes=yes)
     elif own and answers:
         _say(answers)

@@ -33,7 +33,7 @@ READS: Final = {
     "CheckPushes", "ExportAccountDays", "ExportAuditLog", "ExportRecords", "ExportRefunds",
     "ExportTrades", "GetAccount", "GetBalance",
     "GetCatalogue", "GetDictionary", "GetHistory", "GetImportKey", "GetLifecycle", "GetOperatorNames",
-    "GetOrder", "ListLedgerDays",
+    "GetOrder", "ListAccountDays", "ListLedgerDays",
     "GetPackage", "GetProposal", "GetRefund", "GetStatementKeys", "GetTrade", "ListAccounts",
     "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCards",
     "ListCredentials", "ListDeadNotifies", "ListDeliveries", "ListEntries", "ListIncidents",

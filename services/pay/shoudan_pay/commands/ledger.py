@@ -97,6 +97,25 @@ def records(
     console.print(table)
 
 
+@ledger.command()
+def days(
+    since: Annotated[str, typer.Option("--from", help="From this day on, yyyy-mm-dd.")] = "",
+    most: Annotated[int, typer.Option("--max", min=1, max=ROWS_MAX, help="Rows.")] = 31,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Accounting days that are closed, oldest first."""
+    request = pb.ListLedgerDaysRequest(from_day=since, page_size=most)
+    found = run(target, lambda stub: stub.ListLedgerDays(request, timeout=CALL_S))
+    table = Table("day", "accounts", "records", "debits 元", "credits 元", "closed")
+    for one in found.days:
+        table.add_row(
+            *(one.day, str(one.accounts), str(one.records)),
+            *(micros_to_yuan(one.debits_micros), micros_to_yuan(one.credits_micros)),
+            beijing(one.create_time.ToDatetime(UTC)),
+        )
+    console.print(table)
+
+
 def _time(text: str) -> datetime:
     """The end of the second named: people name the last second of a day and mean all of it."""
     try:

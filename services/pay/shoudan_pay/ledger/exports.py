@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
 from shoudan_kit.db.pool import Database
-from shoudan_pay.ledger.entries import Record
-from shoudan_pay.ledger.refusals import LedgerDayOpen
+from shoudan_pay.ledger.entries import Key, Record
+from shoudan_pay.ledger.refusals import AccountNotFound, LedgerDayOpen
+from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import days as store
 from shoudan_pay.ledger.store import records as record_store
 from shoudan_pay.ledger.store.records import Piece
@@ -37,6 +39,33 @@ async def account_days(
             after = found[-1].day.account_id
         if len(found) < PAGE_ROWS:
             return
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """An account's closed days, and what it held when they began."""
+
+    opening_micros: int
+    days: Sequence[store.AccountDay]
+
+
+async def period(database: Database, key: Key, first: date, last: date, cut: timedelta) -> Period:
+    """The account's days within closed ones. Raises AccountNotFound, LedgerDayOpen."""
+    async with database.connect() as db:
+        account = (await account_store.by_key(db, [key])).get(key)
+        if account is None:
+            raise AccountNotFound(*key)
+        ends = await store.closed_ends(db)
+        for day in (first, last):
+            if ends is None or not ends[0] <= day <= ends[1]:
+                raise LedgerDayOpen(day.isoformat())
+        days = await store.period(db, account.account_id, first, last)
+        opening = (
+            days[0].opening_micros
+            if days
+            else await store.opening(db, account.account_id, first, cut)
+        )
+    return Period(opening, days)
 
 
 async def records(database: Database, pieces: Sequence[Piece]) -> AsyncIterator[list[Record]]:

@@ -11,12 +11,14 @@ from shoudan_kit.rpc.messages import RpcContext, filled
 from shoudan_kit.service import App
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import exports
+from shoudan_pay.ledger.days import cut_of
 from shoudan_pay.ledger.store import days as store
 from shoudan_pay.ledger.store.records import Piece
 from shoudan_pay.refusals import FieldInvalid
-from shoudan_pay.rpc.ledger_messages import exported_record, page_size
+from shoudan_pay.rpc.ledger_messages import exported_record, key, page_size
 
 PIECES_MAX: Final = 1000
+DAYS_MAX: Final = 366
 BEFORE_ALL: Final = date(1970, 1, 1)
 SEQ_MAX: Final = 2**62
 
@@ -43,6 +45,21 @@ class DayCalls:
         day, after = _day("day", request.day), request.after_account_id
         async for found in exports.account_days(self._app.db, day, after):
             yield pb.ExportAccountDaysResponse(accounts=[_account_day(one) for one in found])
+
+    async def ListAccountDays(
+        self, request: pb.ListAccountDaysRequest, context: RpcContext
+    ) -> pb.ListAccountDaysResponse:
+        """A period of one account."""
+        first, last = _day("from_day", request.from_day), _day("to_day", request.to_day)
+        if not 0 <= (last - first).days < DAYS_MAX:
+            raise FieldInvalid("to_day", f"is not within {DAYS_MAX} days from from_day")
+        account, cut = key(request.account), cut_of(self._app.settings.ledger_day_cut)
+        found = await exports.period(self._app.db, account, first, last, cut)
+        days = [
+            filled(pb.AccountDay, one, day=one.day.isoformat(), account=None, account_name=None)
+            for one in found.days
+        ]
+        return pb.ListAccountDaysResponse(opening_micros=found.opening_micros, days=days)
 
     async def ExportRecords(
         self, request: pb.ExportRecordsRequest, context: RpcContext

@@ -599,6 +599,66 @@ class ExportAccountDaysResponse(_message.Message):
 Global___ExportAccountDaysResponse: _TypeAlias = ExportAccountDaysResponse  # noqa: Y015
 
 @_typing.final
+class ListAccountDaysRequest(_message.Message):
+    """ListAccountDaysRequest names an account and a period of at most 366 days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    FROM_DAY_FIELD_NUMBER: _builtins.int
+    TO_DAY_FIELD_NUMBER: _builtins.int
+    from_day: _builtins.str
+    """First day, yyyy-mm-dd; not before the first day that was ever closed."""
+    to_day: _builtins.str
+    """Last day, yyyy-mm-dd; it is closed."""
+    @_builtins.property
+    def account(self) -> Global___AccountKey:
+        """Whose."""
+
+    def __init__(
+        self,
+        *,
+        account: Global___AccountKey | None = ...,
+        from_day: _builtins.str = ...,
+        to_day: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "from_day", b"from_day", "to_day", b"to_day"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccountDaysRequest: _TypeAlias = ListAccountDaysRequest  # noqa: Y015
+
+@_typing.final
+class ListAccountDaysResponse(_message.Message):
+    """ListAccountDaysResponse is the account's period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENING_MICROS_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    opening_micros: _builtins.int
+    """Balance at its beginning."""
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountDay]:
+        """Days on which it moved, oldest first; key and name of the account are left out."""
+
+    def __init__(
+        self,
+        *,
+        opening_micros: _builtins.int = ...,
+        days: _abc.Iterable[Global___AccountDay] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "opening_micros", b"opening_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccountDaysResponse: _TypeAlias = ListAccountDaysResponse  # noqa: Y015
+
+@_typing.final
 class ExportRecordsRequest(_message.Message):
     """ExportRecordsRequest names pieces of chains, at most 1000."""
 

@@ -107,6 +107,11 @@ class LedgerServiceStub:
                 request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportAccountDaysRequest.SerializeToString,
                 response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportAccountDaysResponse.FromString,
                 _registered_method=True)
+        self.ListAccountDays = channel.unary_unary(
+                '/shoudan.pay.v1.LedgerService/ListAccountDays',
+                request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListAccountDaysRequest.SerializeToString,
+                response_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListAccountDaysResponse.FromString,
+                _registered_method=True)
         self.ExportRecords = channel.unary_stream(
                 '/shoudan.pay.v1.LedgerService/ExportRecords',
                 request_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportRecordsRequest.SerializeToString,
@@ -246,6 +251,13 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAccountDays(self, request, context):
+        """ListAccountDays gives the days of one account within a period that is closed. Errors: ACCOUNT_NOT_FOUND, LEDGER_DAY_OPEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportRecords(self, request, context):
         """ExportRecords streams records of some accounts by their seq, in the order of the ledger, with their hashes. What a broken stream left
         out is exported again from the seq that came last.
@@ -361,6 +373,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.ExportAccountDays,
                     request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportAccountDaysRequest.FromString,
                     response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportAccountDaysResponse.SerializeToString,
+            ),
+            'ListAccountDays': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccountDays,
+                    request_deserializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListAccountDaysRequest.FromString,
+                    response_serializer=shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListAccountDaysResponse.SerializeToString,
             ),
             'ExportRecords': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportRecords,
@@ -774,6 +791,33 @@ class LedgerService:
             '/shoudan.pay.v1.LedgerService/ExportAccountDays',
             shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportAccountDaysRequest.SerializeToString,
             shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ExportAccountDaysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccountDays(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.pay.v1.LedgerService/ListAccountDays',
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListAccountDaysRequest.SerializeToString,
+            shoudan_dot_pay_dot_v1_dot_ledger__service__pb2.ListAccountDaysResponse.FromString,
             options,
             channel_credentials,
             insecure,

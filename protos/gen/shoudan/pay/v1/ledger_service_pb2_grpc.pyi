@@ -53,6 +53,8 @@ class LedgerServiceStub:
     """ExportAccountDays streams what a closed day came to, account by account in order of account_id; accounts that did not move have none.
     What a broken stream left out is exported from after_account_id on. Errors: LEDGER_DAY_OPEN.
     """
+    ListAccountDays: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListAccountDaysRequest, _ledger_service_pb2.ListAccountDaysResponse]
+    """ListAccountDays gives the days of one account within a period that is closed. Errors: ACCOUNT_NOT_FOUND, LEDGER_DAY_OPEN."""
     ExportRecords: _aio.UnaryStreamMultiCallable[_ledger_service_pb2.ExportRecordsRequest, _ledger_service_pb2.ExportRecordsResponse]
     """ExportRecords streams records of some accounts by their seq, in the order of the ledger, with their hashes. What a broken stream left
     out is exported again from the seq that came last.
@@ -191,6 +193,14 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         """ExportAccountDays streams what a closed day came to, account by account in order of account_id; accounts that did not move have none.
         What a broken stream left out is exported from after_account_id on. Errors: LEDGER_DAY_OPEN.
         """
+
+    @_abc_1.abstractmethod
+    def ListAccountDays(
+        self,
+        request: _ledger_service_pb2.ListAccountDaysRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.ListAccountDaysRequest, _abc.Awaitable[_ledger_service_pb2.ListAccountDaysResponse]],
+    ) -> _abc.Awaitable[_ledger_service_pb2.ListAccountDaysResponse]:
+        """ListAccountDays gives the days of one account within a period that is closed. Errors: ACCOUNT_NOT_FOUND, LEDGER_DAY_OPEN."""
 
     @_abc_1.abstractmethod
     def ExportRecords(

@@ -143,6 +143,36 @@ WHERE d.day = CAST(:day AS date) AND d.account_id > :after ORDER BY d.account_id
 """)
 
 
+# The oldest and the newest closed day, from both ends of the key.
+_CLOSED = statement("""
+SELECT (SELECT l.day FROM ledger_day l ORDER BY l.day LIMIT 1),
+    (SELECT l.day FROM ledger_day l ORDER BY l.day DESC LIMIT 1)
+""")
+_PERIOD = statement("""
+SELECT d.account_id, d.day, d.seq_from, d.seq_to, d.opening_micros, d.debits_micros,
+    d.credits_micros, d.closing_micros, d.head_hash
+FROM account_day d WHERE d.account_id = :account_id
+    AND d.day >= CAST(:first AS date) AND d.day <= CAST(:last AS date)
+ORDER BY d.day
+""")
+# What the days before left, or the next one began with; else what was there before days were closed, or what
+# is before the records of a day that is open.
+_OPENING = statement(f"""
+SELECT coalesce(
+    (SELECT d.closing_micros FROM account_day d
+        WHERE d.account_id = a.account_id AND d.day < CAST(:day AS date)
+        ORDER BY d.day DESC LIMIT 1),
+    (SELECT d.opening_micros FROM account_day d
+        WHERE d.account_id = a.account_id AND d.day >= CAST(:day AS date)
+        ORDER BY d.day LIMIT 1),
+    (SELECT r.balance_micros
+        FROM ({_SEQ_UPTO.format(low="0::bigint", day=_DAY, upto="< CAST(:day AS date)")}) found
+        JOIN account_record r ON r.account_id = a.account_id AND r.seq = found.low),
+    0)
+FROM account_info a WHERE a.account_id = :account_id
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerDay:
     """One row of ledger_day."""
@@ -249,6 +279,25 @@ async def now(db: AsyncConnection) -> datetime:
 async def closed(db: AsyncConnection, after: date, most: int) -> list[LedgerDay]:
     """Closed days behind `after`, oldest first."""
     return Rows(LedgerDay).all(await db.execute(_DAYS, {"after": after, "most": most}))
+
+
+async def closed_ends(db: AsyncConnection) -> tuple[date, date] | None:
+    """The oldest and the newest closed day."""
+    first, last = (await db.execute(_CLOSED)).one()
+    return None if first is None else (first, last)
+
+
+async def period(db: AsyncConnection, account_id: int, first: date, last: date) -> list[AccountDay]:
+    """The account's closed days of a period, oldest first."""
+    binds = {"account_id": account_id, "first": first, "last": last}
+    return Rows(AccountDay).all(await db.execute(_PERIOD, binds))
+
+
+async def opening(db: AsyncConnection, account_id: int, day: date, cut: timedelta) -> int:
+    """What the account held when the day began."""
+    binds = {"account_id": account_id, "day": day, "cut": cut}
+    micros: int = (await db.execute(_OPENING, binds)).scalar_one()
+    return micros
 
 
 async def of_day(db: AsyncConnection, day: date, *, after: int, most: int) -> list[NamedDay]:
