@@ -152,7 +152,7 @@ _PERIOD = statement("""
 SELECT d.account_id, d.day, d.seq_from, d.seq_to, d.opening_micros, d.debits_micros,
     d.credits_micros, d.closing_micros, d.head_hash
 FROM account_day d WHERE d.account_id = :account_id
-    AND d.day >= CAST(:first AS date) AND d.day <= CAST(:last AS date)
+    AND d.day >= CAST(:from_day AS date) AND d.day <= CAST(:to_day AS date)
 ORDER BY d.day
 """)
 # What the days before left, or the next one began with; else what was there before days were closed, or what
@@ -289,7 +289,7 @@ async def closed_ends(db: AsyncConnection) -> tuple[date, date] | None:
 
 async def period(db: AsyncConnection, account_id: int, first: date, last: date) -> list[AccountDay]:
     """The account's closed days of a period, oldest first."""
-    binds = {"account_id": account_id, "first": first, "last": last}
+    binds = {"account_id": account_id, "from_day": first, "to_day": last}
     return Rows(AccountDay).all(await db.execute(_PERIOD, binds))
 
 
