@@ -113,6 +113,8 @@ PASSED = {
     "shoudan_erp_ingest.store.pushes._QUARANTINED_AFTER": "an index of what is quarantined",
     "shoudan_order.store.open_work.AUDITS.page": "an index of what waits for a person",
     "shoudan_order.store.open_work.ORDERS.page": "an index of what is parked",
+    "shoudan_order.store.catalogue._FORGET": "what the last change left over is deleted",
+    "shoudan_order.store.catalogue._SINCE": "all that came since is wanted, up to a bound",
     "shoudan_order.store.nonces._FORGET": "what is over is deleted",
     "shoudan_order.store.risk._FORGET": "what is over is deleted",
     "shoudan_pay.chinaums.store.refunds.UNASKED._page": "an index of what is open",

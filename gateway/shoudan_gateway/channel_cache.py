@@ -1,4 +1,4 @@
-"""The catalogue's channels as the gateway needs them, kept in memory and read again every few seconds."""
+"""The catalogue's channels as the gateway needs them, kept in memory; changes are read as they come."""
 
 from __future__ import annotations
 
@@ -52,14 +52,16 @@ class ChannelCache:
         self._ask, self._refresh_s, self._secrets_dir = ask, refresh_s, secrets_dir
         self._stored, self._stored_age_s_max = stored, stored_age_s_max
         self._rules: Mapping[str, ChannelRule] | None = None
-        self._catalogue = catalogue.Catalogue()
+        self._version = 0
+        self._channels: dict[str, catalogue.DownChannel] = {}
+        self._cantons: dict[str, catalogue.Canton] = {}
         self._wake = asyncio.Event()
         self._shut_out: set[str] = set()
 
     @property
     def cantons(self) -> list[catalogue.Canton]:
-        """The areas of the last reading."""
-        return list(self._catalogue.cantons)
+        """The areas of the last reading, by number."""
+        return [self._cantons[code] for code in sorted(self._cantons)]
 
     def find(self, channel_no: str) -> ChannelRule | None:
         """The rule of a channel; None for an unknown one, which is looked up again soon.
@@ -111,18 +113,29 @@ class ChannelCache:
                 continue
 
     async def read(self) -> bool:
-        """Read the catalogue once; whether it answered."""
+        """Read once what changed in the catalogue, all of it the first time; whether it answered.
+
+        Secrets in files are read anew each time: they change without the catalogue.
+        """
+        request = catalogue.GetCatalogueRequest(known_version=self._version)
         try:
-            answer = await self._ask(GET_CATALOGUE, catalogue.GetCatalogueRequest())
+            answer = await self._ask(GET_CATALOGUE, request)
         except (Problem, Refused) as error:
             _log.warning("catalogue_not_read", error=str(error))
             return False
         assert isinstance(answer, catalogue.GetCatalogueResponse)
-        self._catalogue = answer.catalogue
-        channels = answer.catalogue.down_channels
+        self._keep(answer)
+        channels = self._channels.values()
         self._rules = {one.channel_no: rule_of(one, self._secrets_dir) for one in channels}
         self._say_who_is_shut_out()
         return True
+
+    def _keep(self, answer: catalogue.GetCatalogueResponse) -> None:
+        if not answer.only_changed:
+            self._channels, self._cantons = {}, {}
+        self._channels |= {one.channel_no: one for one in answer.catalogue.down_channels}
+        self._cantons |= {one.canton_code: one for one in answer.catalogue.cantons}
+        self._version = answer.version
 
     def _say_who_is_shut_out(self) -> None:
         """One error line when a channel stops admitting calls, not one per reading."""

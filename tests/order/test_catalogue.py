@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -11,9 +15,14 @@ from sqlalchemy import text
 
 from shoudan.order.v1 import catalogue_service_pb2 as pb
 from shoudan_kit.db.migrate import differences
+from shoudan_kit.db.text_statements import watched
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order.app import SERVICE
+from shoudan_order.catalogue import admin
+from shoudan_order.catalogue.index import Catalogue
+from shoudan_order.context import Context
+from shoudan_order.store import catalogue as store
 from shoudan_order.tables import METADATA, QUEUES
 from tests.audit_rows import last_change
 from tests.order.harness import OrderHarness, catalogue, catalogue_pb, down_product, up_product
@@ -191,3 +200,133 @@ async def test_a_channel_of_before_is_changed_without_a_word_about_its_signing(
     renamed.auth_mode = "md5"
     with pytest.raises(grpc.RpcError):
         await harness.apply(down_channels=[renamed])
+
+
+@dataclass
+class Read:
+    """What one look at the catalogue cost: text statements, and rows of the catalogue by kind."""
+
+    statements: list[str] = field(default_factory=list[str])
+    rows: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Read]:
+    read, read_kind = Read(), store.read_kind
+
+    async def counting(db: Any, kind: str, keys: Any = None) -> Any:
+        rows = await read_kind(db, kind, keys)
+        if asyncio.current_task() is not here:
+            return rows
+        read.rows[kind] = read.rows.get(kind, 0) + len(rows)
+        return rows
+
+    here = asyncio.current_task()
+
+    def see(sql: str) -> None:
+        if asyncio.current_task() is here:  # the process looks by itself meanwhile
+            read.statements.append(sql)
+
+    with monkeypatch.context() as patched, watched(see):
+        patched.setattr(store, "read_kind", counting)
+        yield read
+
+
+async def replica(harness: OrderHarness) -> Context:
+    """A second process that has read the catalogue so far; its looks are made by hand."""
+    other = copy(harness.context)
+    other.catalogue, other.loaded = Catalogue(), False
+    await admin.refresh(other)
+    return other
+
+
+async def test_a_look_costs_one_statement_and_a_change_the_rows_it_changed(
+    harness: OrderHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [down_product(product_id=1000 + i, face_micros=(i + 1) * 1_000_000) for i in range(150)]
+    await harness.apply(down_products=many)
+    other = await replica(harness)
+    with counted(monkeypatch) as same:
+        await admin.refresh(other)
+    assert (len(same.statements), same.rows) == (1, {})
+    await harness.apply(down_products=[down_product(sell_discount_ppm=910_000)])
+    await harness.apply(down_products=[down_product(sell_discount_ppm=920_000), many[0]])
+    with counted(monkeypatch) as changed:
+        await admin.refresh(other)
+    assert len(changed.statements) == 4
+    assert changed.rows == {"down_products": 1}
+    assert other.catalogue.down_products[300].sell_discount_ppm == 920_000
+    assert other.catalogue == await whole(harness)
+
+
+async def whole(harness: OrderHarness) -> Catalogue:
+    async with harness.process.app.db.connect() as db:
+        return await admin.load(db)
+
+
+LOST = {
+    "a version that noted nothing": "DELETE FROM oms_catalogue_change WHERE version = 2",
+    "all that is noted": "DELETE FROM oms_catalogue_change",
+}
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+async def test_what_is_not_noted_is_read_whole(
+    harness: OrderHarness, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    other = await replica(harness)
+    await harness.apply(down_products=[down_product(sell_discount_ppm=910_000)])
+    await harness.apply(up_products=[up_product(cost_discount_ppm=790_000)])
+    await harness.sql(lost)
+    assert (await since(harness, 1)).only_changed is False
+    with counted(monkeypatch) as read:
+        await admin.refresh(other)
+    assert set(read.rows) == set(admin.TYPES)
+    assert other.catalogue == await whole(harness)
+    assert other.catalogue.version == 3
+
+
+async def since(harness: OrderHarness, known: int) -> pb.GetCatalogueResponse:
+    return await harness.catalogue.GetCatalogue(pb.GetCatalogueRequest(known_version=known))
+
+
+async def test_a_caller_gets_what_changed_since_the_version_it_has(harness: OrderHarness) -> None:
+    now = await since(harness, 1)
+    assert (now.only_changed, now.version, now.catalogue) == (True, 1, pb.Catalogue())
+    new = pb.DownChannel(channel_no="c2", channel_name="二", enabled=False, auth_mode="hmac2")
+    await harness.apply(down_channels=[new])
+    await harness.apply(down_products=[down_product(sell_discount_ppm=910_000)])
+    late, newer = await since(harness, 1), await since(harness, 2)
+    assert (late.only_changed, late.version, newer.version) == (True, 3, 3)
+    assert [one.channel_no for one in late.catalogue.down_channels] == ["c2"]
+    assert [one.product_id for one in late.catalogue.down_products] == [300]
+    assert newer.catalogue == pb.Catalogue(down_products=late.catalogue.down_products)
+
+
+@pytest.mark.parametrize("known", [0, -1, 9, 2**63 - 1])
+async def test_a_version_that_never_was_gets_all(harness: OrderHarness, known: int) -> None:
+    answer = await since(harness, known)
+    assert (answer.only_changed, answer.version) == (False, 1)
+    assert [one.line_id for one in answer.catalogue.lines] == [1]
+
+
+async def test_notes_of_versions_long_ago_are_forgotten(
+    harness: OrderHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "VERSIONS_KEPT", 2)
+    for ppm in (910_000, 920_000, 930_000):
+        await harness.apply(down_products=[down_product(sell_discount_ppm=ppm)])
+    rows = await harness.sql("SELECT DISTINCT version FROM oms_catalogue_change ORDER BY version")
+    assert [row.version for row in rows] == [3, 4]
+    assert (await since(harness, 1)).only_changed is False
+    assert (await since(harness, 2)).only_changed is True
+
+
+async def test_of_a_very_large_change_nothing_is_noted(
+    harness: OrderHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CHANGES_MAX", 2)
+    new = [down_product(product_id=400 + i, face_micros=(i + 1) * 1_000_000) for i in range(3)]
+    await harness.apply(down_products=new)
+    assert await harness.sql("SELECT version FROM oms_catalogue_change WHERE version = 2") == []
+    assert (await since(harness, 1)).only_changed is False

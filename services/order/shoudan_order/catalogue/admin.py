@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_network
 from typing import Any, Final
 
@@ -126,12 +126,44 @@ async def load(db: AsyncConnection) -> Catalogue:
     return Catalogue(version=version, **made)
 
 
+async def _newer(db: AsyncConnection, base: Catalogue) -> Catalogue:
+    """The newest catalogue: `base` with the rows changed since, or read whole when these are not known."""
+    await store.one_state(db)
+    keys = await store.changed_since(db, base.version) if base.version else None
+    if keys is None:
+        return await load(db)
+    version = await store.catalogue_version(db)
+    rows = {kind: await store.read_kind(db, kind, ones) for kind, ones in keys.items()}
+    given = {kind: [of_columns(kind, row) for row in ones] for kind, ones in rows.items()}
+    return replace(merged(base, Rows(given)), version=version)
+
+
+async def changed_since(context: Context, known: int) -> Catalogue | None:
+    """Of the newest catalogue the rows changed since a version; None when these are not known."""
+    await refresh(context)
+    now = context.catalogue
+    if known == now.version:
+        return Catalogue(version=known)
+    if not 0 < known < now.version:
+        return None
+    async with context.app.db.connect() as db:
+        keys = await store.changed_since(db, known)
+    if keys is None:
+        return None
+    changed = {
+        kind: {one: getattr(now, kind)[one] for one in ones if one in getattr(now, kind)}
+        for kind, ones in keys.items()
+    }
+    return Catalogue(version=now.version, **changed)
+
+
 async def refresh(context: Context) -> None:
-    """Load the newest version, if it is not loaded."""
+    """Load the newest version, if it is not loaded: what changed since the one that is."""
     async with context.app.db.connect() as db:
         if await store.catalogue_version(db) == context.catalogue.version and context.loaded:
             return
-        loaded = await load(db)
+    async with context.app.db.connect() as db:
+        loaded = await _newer(db, context.catalogue)
     _ = loaded.index  # built before it is used
     context.catalogue, context.loaded = loaded, True
     _log_unsigned(context)
@@ -206,9 +238,11 @@ async def write(
     check(merged(now, given), given)
     check_signing(now, given)
     changes = list(differences(now, given))
-    for kind in TYPES:
-        changed = [to_columns(row) for row in _changed(now, kind, given)]
-        await store.write_kind(work.db, kind, changed)
+    changed = {kind: list(_changed(now, kind, given)) for kind in TYPES}
+    for kind, rows in changed.items():
+        await store.write_kind(work.db, kind, [to_columns(row) for row in rows])
+    keys = {kind: [getattr(row, TYPES[kind][1]) for row in rows] for kind, rows in changed.items()}
+    await store.note_changes(work.db, version, keys)
     await store.record(
         work.db,
         store.Operation(

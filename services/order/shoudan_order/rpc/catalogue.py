@@ -44,10 +44,12 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
     async def GetCatalogue(
         self, request: pb.GetCatalogueRequest, context: RpcContext
     ) -> pb.GetCatalogueResponse:
-        """All of it, as this process uses it."""
-        await admin.refresh(self._context)
-        now = self._context.catalogue
-        return pb.GetCatalogueResponse(catalogue=_message(now), version=now.version)
+        """All of it, as this process uses it, or what changed since the version that the caller has."""
+        changed = await admin.changed_since(self._context, request.known_version)
+        now = changed or self._context.catalogue
+        return pb.GetCatalogueResponse(
+            catalogue=_message(now), version=now.version, only_changed=changed is not None
+        )
 
 
 def read_rows(kind: str, given: pb.Catalogue) -> list[Any]:

@@ -1,12 +1,12 @@
-"""Statements on the catalogue's tables: read whole, written row by key."""
+"""Statements on the catalogue's tables: read whole or by key, written row by key."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Table, insert, select
+from sqlalchemy import ARRAY, Table, any_, insert, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,6 +31,21 @@ _VERSION = statement("SELECT version FROM oms_catalogue_version WHERE one")
 _RAISE = statement("""
 INSERT INTO oms_catalogue_version (one, version) VALUES (true, 1)
 ON CONFLICT (one) DO UPDATE SET version = oms_catalogue_version.version + 1 RETURNING version
+""")
+# What a whole reading takes several statements for, at one moment; before any other statement.
+_ONE_STATE = statement("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+CHANGES_MAX: Final = 10_000  # rows of one reading, and of one version; more are read whole
+VERSIONS_KEPT: Final = 100
+_NOTE = statement("""
+INSERT INTO oms_catalogue_change (version, kind, row_key)
+SELECT :version, g.kind, g.row_key
+FROM unnest(CAST(:kinds AS text[]), CAST(:row_keys AS text[])) AS g(kind, row_key)
+""")
+_FORGET = statement("DELETE FROM oms_catalogue_change WHERE version <= :version")
+_SINCE = statement(f"""
+SELECT c.version, c.kind, c.row_key,
+    (SELECT v.version FROM oms_catalogue_version v WHERE v.one) AS newest
+FROM oms_catalogue_change c WHERE c.version > :known ORDER BY c.version LIMIT {CHANGES_MAX + 1}
 """)
 # Price changes that one operator makes alone in a day.
 CHANGED_ALONE: Final = counting("alone_price", "change_ppm")
@@ -62,11 +77,59 @@ async def raise_version(db: AsyncConnection) -> int:
     return int((await db.execute(_RAISE)).scalar_one())
 
 
-async def read_kind(db: AsyncConnection, kind: str) -> list[Mapping[str, Any]]:
-    """All rows of a kind, by column name."""
+async def one_state(db: AsyncConnection) -> None:
+    """Let all that this transaction reads be of one moment. Its first statement."""
+    await db.execute(_ONE_STATE)
+
+
+async def note_changes(
+    db: AsyncConnection, version: int, keys: Mapping[str, Sequence[Any]]
+) -> None:
+    """Note which rows a version changed, and forget that of versions long ago.
+
+    Of more than CHANGES_MAX nothing is noted: who has the version before reads all of it.
+    """
+    pairs = [(kind, str(key)) for kind, ones in keys.items() for key in ones]
+    if 0 < len(pairs) <= CHANGES_MAX:
+        kinds, row_keys = zip(*pairs, strict=True)
+        await db.execute(
+            _NOTE, {"version": version, "kinds": list(kinds), "row_keys": list(row_keys)}
+        )
+    await db.execute(_FORGET, {"version": version - VERSIONS_KEPT})
+
+
+async def changed_since(db: AsyncConnection, known: int) -> dict[str, list[Any]] | None:
+    """The keys of the rows that versions after `known` changed, by kind, up to the newest version.
+
+    None when that is not known: a version noted nothing (a process of a release before wrote it, or it
+    changed very much), or it is too long ago.
+    """
+    rows = (await db.execute(_SINCE, {"known": known})).all()
+    if not rows or len(rows) > CHANGES_MAX:
+        return None
+    if len({row.version for row in rows}) != rows[0].newest - known:
+        return None
+    found: dict[str, set[Any]] = {}
+    for row in rows:
+        found.setdefault(row.kind, set()).add(_key_type(row.kind)(row.row_key))
+    return {kind: sorted(keys) for kind, keys in found.items()}
+
+
+def _key_type(kind: str) -> Callable[[str], Any]:
+    (key,) = _table(kind).primary_key.columns
+    return key.type.python_type
+
+
+async def read_kind(
+    db: AsyncConnection, kind: str, keys: Sequence[Any] | None = None
+) -> list[Mapping[str, Any]]:
+    """All rows of a kind, or those with these keys, by column name."""
     table = _table(kind)
-    rows = await db.execute(select(*table.columns).order_by(*table.primary_key.columns))
-    return [dict(row) for row in rows.mappings()]
+    (key,) = table.primary_key.columns
+    wanted = select(*table.columns).order_by(key)
+    if keys is not None:
+        wanted = wanted.where(key == any_(literal(list(keys), ARRAY(key.type))))
+    return [dict(row) for row in (await db.execute(wanted)).mappings()]
 
 
 async def write_kind(db: AsyncConnection, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:

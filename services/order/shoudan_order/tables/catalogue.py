@@ -94,6 +94,15 @@ def declare(made: MetaData) -> None:
         comment="目录版本",
         info=rights(update=("version",)),
     )
+    Table(
+        "oms_catalogue_change",
+        made,
+        key("version", "catalogue version that changed the row"),
+        text_key("kind", "kind of row, as the catalogue's files name it"),
+        text_key("row_key", "the row's own key"),
+        comment="目录变更: which rows the last versions changed",
+        info=rights(delete=True),
+    )
 
 
 def _written(table: Table) -> tuple[str, ...]:

@@ -644,16 +644,21 @@ Global___ApplyCatalogueResponse: _TypeAlias = ApplyCatalogueResponse  # noqa: Y0
 
 @_typing.final
 class GetCatalogueRequest(_message.Message):
-    """GetCatalogueRequest asks for all."""
+    """GetCatalogueRequest asks for all, or for what changed since a version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    KNOWN_VERSION_FIELD_NUMBER: _builtins.int
+    known_version: _builtins.int
+    """Version that the caller has: only rows changed since are wanted. 0 for all."""
     def __init__(
         self,
+        *,
+        known_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_version", b"known_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -661,27 +666,31 @@ Global___GetCatalogueRequest: _TypeAlias = GetCatalogueRequest  # noqa: Y015
 
 @_typing.final
 class GetCatalogueResponse(_message.Message):
-    """GetCatalogueResponse holds all."""
+    """GetCatalogueResponse holds all, or what changed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CATALOGUE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    ONLY_CHANGED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version now."""
+    only_changed: _builtins.bool
+    """Only the rows changed since known_version are given; otherwise all are, because that is too long ago."""
     @_builtins.property
     def catalogue(self) -> Global___Catalogue:
-        """All of it."""
+        """All of it, or the rows changed since known_version, each whole. No row is ever taken away."""
 
     def __init__(
         self,
         *,
         catalogue: Global___Catalogue | None = ...,
         version: _builtins.int = ...,
+        only_changed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "only_changed", b"only_changed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

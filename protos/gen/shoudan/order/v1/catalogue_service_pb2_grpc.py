@@ -59,7 +59,7 @@ class CatalogueServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCatalogue(self, request, context):
-        """GetCatalogue gives all of it.
+        """GetCatalogue gives all of it, or what changed since a version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

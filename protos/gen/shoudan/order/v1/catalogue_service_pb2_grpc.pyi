@@ -19,7 +19,7 @@ class CatalogueServiceStub:
     ApplyCatalogue: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.ApplyCatalogueRequest, _catalogue_service_pb2.ApplyCatalogueResponse]
     """ApplyCatalogue makes what is given exactly so, in one transaction; what is not given stays. Down and up channels get their three ledger accounts. Errors: CATALOGUE_INVALID."""
     GetCatalogue: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueRequest, _catalogue_service_pb2.GetCatalogueResponse]
-    """GetCatalogue gives all of it."""
+    """GetCatalogue gives all of it, or what changed since a version."""
 
 class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     """CatalogueService keeps product lines, channels, shelves and products (000 §二.2.1)."""
@@ -38,6 +38,6 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_service_pb2.GetCatalogueRequest,
         context: _aio.ServicerContext[_catalogue_service_pb2.GetCatalogueRequest, _abc.Awaitable[_catalogue_service_pb2.GetCatalogueResponse]],
     ) -> _abc.Awaitable[_catalogue_service_pb2.GetCatalogueResponse]:
-        """GetCatalogue gives all of it."""
+        """GetCatalogue gives all of it, or what changed since a version."""
 
 def add_CatalogueServiceServicer_to_server(servicer: CatalogueServiceServicer, server: _aio.Server) -> None: ...
