@@ -123,7 +123,10 @@ VALID: dict[str, Correct] = {
     "CardService/ListCards": lambda m: setattr(m, "page_token", ""),
     "CardService/ImportCards": _cards,
     "CardService/SetCardState": lambda m: setattr(m, "status", 90),
-    "AuditLogService/VerifyAuditLog": lambda m: setattr(m, "page_token", ""),
+    "AuditLogService/VerifyAuditLog": lambda m: (
+        setattr(m, "page_token", ""),
+        setattr(m, "shard", 0),
+    ),
     "ErpService/IngestPushes": lambda m: _push(m.pushes[0]),
     "ErpService/SearchTrades": _phone,
     "ErpService/SearchRefunds": _phone,

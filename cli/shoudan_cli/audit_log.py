@@ -281,9 +281,10 @@ def _cell(value: object) -> object:
 # ---------------------------------------------------------------- verify
 @dataclass(slots=True)
 class _Proof:
-    """What a service's proof came to."""
+    """What the proof of a service, or of one shard of it, came to."""
 
     service: str
+    shard: int = 0
     blocks: int = 0
     rows: int = 0
     findings: int = 0
@@ -298,16 +299,15 @@ async def _verify(
     wrong = 0
     async with open_clients(settings()) as clients:
         for service in chosen:
-            proof = await _proved(clients, service, known.get(service, {}), as_json=as_json)
-            known[service] = {"block_no": proof.last_block_no, "digest": proof.last_digest}
-            wrong += proof.findings
-            if as_json:
-                row = {name: getattr(proof, name) for name in _Proof.__slots__}
-                typer.echo(json.dumps(row))
-            else:
-                state = f"{proof.findings} findings" if proof.findings else "whole"
-                last = f"last block {proof.last_block_no} {proof.last_digest}"
-                typer.echo(f"{service}: {state}, {proof.blocks} blocks, {proof.rows} rows, {last}")
+            shard, shards = 0, 1
+            while shard < shards:  # each has a chain of its own
+                name = f"{service} shard {shard}" if shard else service
+                proof = _Proof(name, shard)
+                shards = await _prove(clients, service, proof, known.get(name, {}), as_json=as_json)
+                known[name] = {"block_no": proof.last_block_no, "digest": proof.last_digest}
+                wrong += proof.findings
+                _show_proof(proof, as_json=as_json)
+                shard += 1
     if wrong:
         raise Failed(f"{wrong} findings: the audit log is not as it was sealed")
 
@@ -327,12 +327,23 @@ def _read_heads(heads: Path | None) -> dict[str, dict[str, Any]]:
     return known
 
 
-async def _proved(
-    clients: Clients, service: str, known: dict[str, Any], *, as_json: bool
-) -> _Proof:
-    made, token = _Proof(service), ""
+def _show_proof(proof: _Proof, *, as_json: bool) -> None:
+    if as_json:
+        row = {name: getattr(proof, name) for name in _Proof.__slots__}
+        typer.echo(json.dumps(row))
+        return
+    state = f"{proof.findings} findings" if proof.findings else "whole"
+    last = f"last block {proof.last_block_no} {proof.last_digest}"
+    typer.echo(f"{proof.service}: {state}, {proof.blocks} blocks, {proof.rows} rows, {last}")
+
+
+async def _prove(
+    clients: Clients, service: str, made: _Proof, known: dict[str, Any], *, as_json: bool
+) -> int:
+    """Prove one shard; gives how many the service has."""
+    token = ""
     while True:
-        request = pb.VerifyAuditLogRequest(page_token=token)
+        request = pb.VerifyAuditLogRequest(page_token=token, shard=made.shard)
         if not token and known:
             request.expected_block_no = known["block_no"]
             request.expected_digest = bytes.fromhex(known["digest"])
@@ -340,11 +351,11 @@ async def _proved(
         made.blocks, made.rows = made.blocks + page.blocks, made.rows + page.rows
         made.findings += len(page.findings)
         for one in page.findings:
-            typer.echo(_found(service, one, as_json=as_json))
+            typer.echo(_found(made.service, one, as_json=as_json))
         made.last_block_no, made.last_digest = page.last_block_no, page.last_digest.hex()
         token = page.next_page_token
         if not token:
-            return made
+            return max(page.shards, 1)
 
 
 def _found(service: str, one: pb.VerifyAuditLogResponse.Finding, *, as_json: bool) -> str:

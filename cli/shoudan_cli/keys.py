@@ -76,15 +76,37 @@ async def _rotate(services: Any, rows: int, *, dry_run: bool) -> None:
             typer.echo(
                 f"{service}  first key {listed.key_ids[0]}, ring {', '.join(listed.key_ids)}"
             )
-            with Progress(console=errors, transient=True) as progress:
-                for column in listed.columns:
-                    bar = progress.add_task(f"{service} {column.name}", total=column.rows or None)
-                    request = pb.ResealRowsRequest(column=column.name, rows=rows, dry_run=dry_run)
-                    walked = await _walk(clients, service, request, progress, bar)
-                    _show(column.name, walked, frozenset(listed.key_ids), dry_run=dry_run)
-                    lost += len(walked.unreadable)
+            lost += await _rotate_shard(clients, service, listed, rows, 0, dry_run=dry_run)
+            for shard in range(1, listed.shards):
+                typer.echo(f"{service}  shard {shard}")
+                asked = pb.ListSealedRequest(shard=shard)
+                there = await _call(clients, service, "ListSealed", asked)
+                lost += await _rotate_shard(clients, service, there, rows, shard, dry_run=dry_run)
     if lost:
         raise Failed(f"{lost} rows cannot be opened: their key is lost, or they were changed")
+
+
+async def _rotate_shard(
+    clients: Clients,
+    service: str,
+    listed: pb.ListSealedResponse,
+    rows: int,
+    shard: int,
+    *,
+    dry_run: bool,
+) -> int:
+    """All columns of one shard; how many rows cannot be opened."""
+    lost = 0
+    with Progress(console=errors, transient=True) as progress:
+        for column in listed.columns:
+            bar = progress.add_task(f"{service} {column.name}", total=column.rows or None)
+            request = pb.ResealRowsRequest(
+                column=column.name, rows=rows, dry_run=dry_run, shard=shard
+            )
+            walked = await _walk(clients, service, request, progress, bar)
+            _show(column.name, walked, frozenset(listed.key_ids), dry_run=dry_run)
+            lost += len(walked.unreadable)
+    return lost
 
 
 async def _walk(

@@ -3,6 +3,8 @@ other."""
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,24 +16,30 @@ import pytest
 from grpc import aio
 from multidict import CIMultiDict, CIMultiDictProxy
 from sqlalchemy import text
+from typer.testing import CliRunner
 
 from shoudan.core.v1 import audit_log_service_pb2 as audit_pb
 from shoudan.core.v1 import audit_log_service_pb2_grpc as audit_stubs
 from shoudan.core.v1 import operations_service_pb2 as operations_pb
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_stubs
+from shoudan.core.v1 import sealing_service_pb2 as sealing_pb
+from shoudan.core.v1 import sealing_service_pb2_grpc as sealing_stubs
 from shoudan.core.v1 import work_service_pb2 as work_pb
 from shoudan.core.v1 import work_service_pb2_grpc as work_stubs
 from shoudan.erp.v1 import erp_service_pb2 as pb
+from shoudan_cli.main import collected
 from shoudan_erp_ingest.app import SERVICE
 from shoudan_erp_ingest.config import ErpSettings
 from shoudan_gateway.partners import wangdian
 from shoudan_gateway.protocol import Inbound
 from shoudan_kit.config import ConfigError
 from shoudan_kit.db.migrate import role_of, upgrade
+from shoudan_kit.db.owner import as_owner
 from shoudan_kit.db.shard_keys import shard_of_key, shard_of_number
 from shoudan_kit.db.shard_map import parse
+from shoudan_kit.db.url import DatabaseUrl
 from shoudan_kit.embedded import Postgres
-from shoudan_kit.rpc.refusal import refused_from_proto, refused_from_rpc
+from shoudan_kit.rpc.refusal import refused_from_proto
 from shoudan_kit.rpc.shard_routes import route_of
 from shoudan_kit.service import App, Process, Running
 from tests.erp_ingest.conftest import NAME, open_desk, open_shards
@@ -43,8 +51,6 @@ from tests.stored import Stored
 CUSTOMERS = [f"customer-{n}" for n in range(12)]
 PHONE = "13912345678"
 AWAY = "ERROR_REASON_SHARD_AWAY"
-# Their answers are about one chain, or one walk, and say nothing of a shard yet.
-ONE_SHARD_ALONE = {"VerifyAuditLog", "ListSealed", "ResealRows"}
 
 
 @pytest.fixture
@@ -97,11 +103,11 @@ def test_every_method_of_the_service_says_where_it_is_answered() -> None:
             operations_pb.DESCRIPTOR.services_by_name["OperationsService"],
             audit_pb.DESCRIPTOR.services_by_name["AuditLogService"],
             work_pb.DESCRIPTOR.services_by_name["WorkService"],
+            sealing_pb.DESCRIPTOR.services_by_name["SealingService"],
         )
         for method in one.methods
     }
-    without = {method for service, method in declared if route_of(service, method) is None}
-    assert without == ONE_SHARD_ALONE & {method for _, method in declared}
+    assert {method for service, method in declared if route_of(service, method) is None} == set()
 
 
 async def test_a_batch_over_shards_is_answered_in_order_with_its_refusals(
@@ -232,16 +238,75 @@ async def test_the_audit_log_and_queues_are_those_of_all_shards(harness: ErpHarn
         assert [row.id async for some in exported for row in some.rows] == [
             row.id for row in reversed(rows)
         ]
-        with pytest.raises(aio.AioRpcError) as refused:
-            await audit.VerifyAuditLog(audit_pb.VerifyAuditLogRequest())
-        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        why = refused_from_rpc(refused.value)
-        assert why is not None
-        assert why.reason == "ERROR_REASON_NOT_FOR_SHARDS"
     async with stub_of(harness, operations_stubs.OperationsServiceStub) as operations:
         pause = operations_pb.PauseQueueRequest(queue_name="a:b", paused=True, by="li", reason="x")
         assert list((await operations.PauseQueue(pause)).paused_queues) == ["a:b"]
         assert len(await harness.rows("task_pause")) == len(harness.process.cells)
+
+
+async def test_the_chain_of_each_shard_is_proved_by_itself(
+    harness: ErpHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in await fill(harness, 1):
+        why = {"by": "li", "reason": "asked"}
+        await harness.stub.RevealPush(pb.RevealPushRequest(push_id=number, **why))
+    shards = len(harness.process.cells)
+    async with stub_of(harness, audit_stubs.AuditLogServiceStub) as audit:
+
+        async def proof(shard: int) -> audit_pb.VerifyAuditLogResponse:
+            return await audit.VerifyAuditLog(audit_pb.VerifyAuditLogRequest(shard=shard))
+
+        async def sealed() -> bool:
+            return sum([(await proof(one)).rows for one in range(shards)]) == len(CUSTOMERS)
+
+        await eventually(sealed, 20)
+        proofs = [await proof(one) for one in range(shards)]
+        assert {one.shards for one in proofs} == {shards}
+        assert len({one.last_digest for one in proofs}) == shards
+        with pytest.raises(aio.AioRpcError, match="shard is from 0 to 3"):
+            await proof(shards)
+    monkeypatch.setenv("SHOUDAN_CLI_ERP_INGEST_TARGET", f"127.0.0.1:{harness.process.port}")
+    words = ("audit-log", "verify", "--service", NAME, "--heads", str(tmp_path / "heads"))
+    assert (await told(*words)).count(" shard ") == shards - 1
+    await forge(harness.process.cells[2].app.home.shard, harness)
+    with pytest.raises(AssertionError, match=r"erp_ingest shard 2: [1-9]\d* findings"):
+        await told(*words)
+
+
+async def told(*words: str) -> str:
+    """What a command says; an AssertionError with it when it fails."""
+    ended = await asyncio.to_thread(CliRunner().invoke, collected(), list(words))
+    assert ended.exit_code == 0, ended.output
+    return ended.output
+
+
+async def forge(shard: int, harness: ErpHarness) -> None:
+    """Change a row of a shard's audit log behind the service, as the owner of its tables could."""
+    home, owner = harness.process.cells[shard].app.home, harness.urls.owner
+    places = [DatabaseUrl.parse(url).database for url in (owner, home.url)]
+    async with as_owner(owner.replace(*places)) as db, db.begin():
+        await db.execute(text(f"UPDATE {home.schema}.audit_log SET reason = 'forged'"))
+
+
+async def test_keys_are_rotated_shard_by_shard(
+    harness: ErpHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushes = len(await fill(harness, 1))
+    async with stub_of(harness, sealing_stubs.SealingServiceStub) as sealing:
+        found: list[int] = []
+        for shard in range(len(harness.process.cells)):
+            listed = await sealing.ListSealed(sealing_pb.ListSealedRequest(shard=shard))
+            assert listed.shards == len(harness.process.cells)
+            request = sealing_pb.ResealRowsRequest(column="push.sealed", shard=shard, dry_run=True)
+            found.append((await sealing.ResealRows(request)).looked)
+        assert sum(found) == pushes
+        assert max(found) < pushes
+        with pytest.raises(aio.AioRpcError, match="shard is from 0 to 3"):
+            await sealing.ResealRows(sealing_pb.ResealRowsRequest(column="push.sealed", shard=-1))
+    monkeypatch.setenv("SHOUDAN_CLI_ERP_INGEST_TARGET", f"127.0.0.1:{harness.process.port}")
+    said = await told("keys", "rotate", "--service", NAME)
+    rows = [int(one) for one in re.findall(r"push.sealed  (\d+) rows", said)]
+    assert rows == found
 
 
 async def test_connections_are_bounded_for_a_server_whatever_its_shards(new_map: Maps) -> None:

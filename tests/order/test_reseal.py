@@ -57,6 +57,7 @@ async def test_accounts_and_credentials_come_under_the_first_key(
         {"column": "nope"},
         {"rows": -1},
         {"rows": 5001},
+        {"shard": 1},
         {"after": "x"},
         {"after": '["1"]'},
         {"after": "[1, 2]"},

@@ -15,7 +15,7 @@ from shoudan_kit.audit_log.verify import Finding, Head, verify
 from shoudan_kit.db import pages
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.text_statements import holdable, statement
-from shoudan_kit.rpc.messages import RpcContext, filled
+from shoudan_kit.rpc.messages import ONE_SHARD, RpcContext, filled
 from shoudan_kit.seal_keys import SealKeys
 
 pb = audit_log_service_pb2
@@ -95,6 +95,8 @@ class AuditLog(audit_log_service_pb2_grpc.AuditLogServiceServicer):
         self, request: pb.VerifyAuditLogRequest, context: RpcContext
     ) -> pb.VerifyAuditLogResponse:
         """One page of a proof."""
+        if request.shard:
+            await _refuse(context, ONE_SHARD)
         expected = Head(request.expected_block_no, request.expected_digest)
         try:
             proof = await verify(

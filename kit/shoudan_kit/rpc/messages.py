@@ -22,6 +22,9 @@ METADATA_BYTES_MAX: Final = 48 * 1024  # the traces of 256 items with request id
 MESSAGE_BYTES_MAX: Final = 16 * 2**20  # 1000 items of 8 KiB with room; gRPC's 4 MiB is too small
 
 
+ONE_SHARD: Final = "shard is 0: the service has one"
+
+
 def size_options(message_bytes_max: int) -> list[tuple[str, int | str]]:
     """The channel arguments that bound messages and metadata, alike at both ends."""
     return [

@@ -23,6 +23,7 @@ from shoudan_kit.rpc.shard_routes import Route, added, route_of
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs only
 Methods = dict[tuple[str, str], Handler]
+SHARDS: Final = "shards"  # the field of an answer about one shard that says how many there are
 REFUSAL: Final = "refusal"  # the field of an item's answer that says why not
 
 
@@ -111,6 +112,8 @@ class _Call:
         route, shards = self._route, self._router.count
         if route.items:
             return await self._split(request, context)
+        if route.named:
+            return await self._one(request, context, route)
         shard = route.shard(request, shards)
         if shard is not None:
             return await self._ask(context, shard, request)
@@ -140,6 +143,21 @@ class _Call:
             return
         async for answer in shard_pages.stream(route, begun):
             yield answer
+
+    async def _one(self, request: Any, context: RpcContext, route: Route) -> Any:
+        """The answer of the shard that the request names; it is asked as if it were the only one."""
+        shard, count = getattr(request, route.named), self._router.count
+        if not 0 <= shard < count:
+            return await context.abort(
+                Code.INVALID_ARGUMENT, f"{route.named} is from 0 to {count - 1}"
+            )
+        asked = type(request)()
+        asked.CopyFrom(request)
+        asked.ClearField(route.named)
+        answer = await self._ask(context, shard, asked)
+        if SHARDS in answer.DESCRIPTOR.fields_by_name:
+            setattr(answer, SHARDS, count)
+        return answer
 
     async def _ask(self, context: RpcContext, shard: int, request: Any) -> Any:
         handler: Any = self._router.method(shard, self._name)

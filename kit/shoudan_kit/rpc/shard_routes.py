@@ -28,8 +28,8 @@ Place = tuple[int, ...]  # of an item in a list: rises along it, whatever its fi
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What the contract says of one method. `listed`: the response's field with the items of a list;
-    `answer`: the response's class."""
+    """What the contract says of one method. `named`: the request's field with the number of a shard;
+    `listed`: the response's field with the items of a list; `answer`: the response's class."""
 
     first: bool = False
     number: str = ""
@@ -37,6 +37,7 @@ class Route:
     items: str = ""
     results: str = ""
     every: bool = False
+    named: str = ""
     order: tuple[str, ...] = ()
     listed: str = ""
     paged: bool = False
@@ -92,9 +93,10 @@ def read_route(said: Any, asked: Descriptor, answered: Descriptor) -> Route:
         item = items.message_type
         if item is None and items.cpp_type not in NUMBERS:
             raise ValueError(f"{said.items} are neither messages nor numbers")
-    if item is not None and not (said.first or said.number or key or said.all):
+    said_one = said.first or said.number or key or said.all or said.shard
+    if item is not None and not said_one:
         raise ValueError("names no shard")
-    for path in (*key, *([said.number] if said.number else ())):
+    for path in (*key, *filter(None, (said.number, said.shard))):
         _field(item, path)
     listed = _listed(answered) if said.all or (said.items and not said.results) else ""
     for path in order:
@@ -114,6 +116,7 @@ def read_route(said: Any, asked: Descriptor, answered: Descriptor) -> Route:
         said.items,
         said.results,
         said.all,
+        said.shard,
         order,
         listed,
         paged,

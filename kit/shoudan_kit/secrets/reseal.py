@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shoudan.core.v1 import sealing_service_pb2 as pb
 from shoudan.core.v1 import sealing_service_pb2_grpc
 from shoudan_kit.db.text_statements import statement
-from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.rpc.messages import ONE_SHARD, RpcContext
 from shoudan_kit.secrets.sealed_columns import SealedValues
 from shoudan_kit.secrets.sealing import KeyRing
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -48,6 +48,8 @@ class SealingServicer(sealing_service_pb2_grpc.SealingServiceServicer):
         self, request: pb.ListSealedRequest, context: RpcContext
     ) -> pb.ListSealedResponse:
         """The columns, and the keys."""
+        if request.shard:
+            await _refuse(context, ONE_SHARD)
         answer = pb.ListSealedResponse(key_ids=self._ring.keys)
         async with self._work("seal.list") as work:
             for one in self._columns.values():
@@ -60,6 +62,8 @@ class SealingServicer(sealing_service_pb2_grpc.SealingServiceServicer):
     ) -> pb.ResealRowsResponse:
         """One page, one transaction."""
         column, most = self._columns.get(request.column), request.rows or ROWS_DEFAULT
+        if request.shard:
+            await _refuse(context, ONE_SHARD)
         if column is None:
             await _refuse(context, f"column is of {', '.join(self._columns)}")
             raise AssertionError

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from shoudan.core.v1 import shards_pb2, work_service_pb2
 from shoudan.delivery.v1 import card_service_pb2 as card_pb
 from shoudan.erp.v1 import erp_service_pb2 as erp_pb
 from shoudan_kit.rpc.shard_pages import TokenInvalid, page, stream
+from shoudan_kit.rpc.shard_router import NotForShards, Router
 from shoudan_kit.rpc.shard_routes import Route, read_route, route_of
 
 TASKS = route_of("shoudan.core.v1.OperationsService", "ListTasks")
@@ -131,6 +134,7 @@ async def test_a_page_size_out_of_bounds_is_refused_in_the_services_words():
 WRONG = [
     (shards_pb2.Shards(), "names no shard"),
     (shards_pb2.Shards(key=["customer"]), "customer"),
+    (shards_pb2.Shards(shard="which"), "which"),
     (shards_pb2.Shards(key=["filter.sender"], order=["nobody"], all=True), "nobody"),
     (shards_pb2.Shards(items="filter", key=["sender"], results="x"), "results is not a repeated"),
 ]
@@ -154,3 +158,15 @@ def test_an_option_of_a_list_that_cannot_be_so_is_refused(said, why):
     request, response = card_pb.ListCardsRequest, card_pb.ListCardsResponse
     with pytest.raises((KeyError, ValueError), match=why):
         read_route(said, request.DESCRIPTOR, response.DESCRIPTOR)
+
+
+async def test_a_method_of_which_the_contract_says_no_shard_is_refused():
+    served: dict[str, Any] = {}
+    server = SimpleNamespace(add_registered_method_handlers=lambda _, found: served.update(found))
+    router = Router(2)
+    do = {"Do": grpc.unary_unary_rpc_method_handler(None)}
+    router.add(0, [lambda capture: capture.add_registered_method_handlers("any.v1.Any", do)])
+    router.register(server)
+    with pytest.raises(NotForShards) as refused:
+        await served["Do"].unary_unary(None, None)
+    assert refused.value.reason == "ERROR_REASON_NOT_FOR_SHARDS"

@@ -278,22 +278,26 @@ class VerifyAuditLogRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     EXPECTED_BLOCK_NO_FIELD_NUMBER: _builtins.int
     EXPECTED_DIGEST_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     page_token: _builtins.str
     """Of the page before."""
     expected_block_no: _builtins.int
     """Last block as it was known before and kept elsewhere; 0: not compared. With the first page only."""
     expected_digest: _builtins.bytes
     """Its digest."""
+    shard: _builtins.int
+    """Shard whose chain it is, from 0: each has one of its own."""
     def __init__(
         self,
         *,
         page_token: _builtins.str = ...,
         expected_block_no: _builtins.int = ...,
         expected_digest: _builtins.bytes = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_block_no", b"expected_block_no", "expected_digest", b"expected_digest", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_block_no", b"expected_block_no", "expected_digest", b"expected_digest", "page_token", b"page_token", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -347,6 +351,7 @@ class VerifyAuditLogResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     LAST_BLOCK_NO_FIELD_NUMBER: _builtins.int
     LAST_DIGEST_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
     blocks: _builtins.int
     """Blocks computed on this page."""
     rows: _builtins.int
@@ -357,6 +362,8 @@ class VerifyAuditLogResponse(_message.Message):
     """Last block now: keep it, with its digest, where the database is not."""
     last_digest: _builtins.bytes
     """Its digest."""
+    shards: _builtins.int
+    """How many shards the service has; 0: one, without a map."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerifyAuditLogResponse.Finding]:
         """What was found on this page, at most 200."""
@@ -370,10 +377,11 @@ class VerifyAuditLogResponse(_message.Message):
         next_page_token: _builtins.str = ...,
         last_block_no: _builtins.int = ...,
         last_digest: _builtins.bytes = ...,
+        shards: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "findings", b"findings", "last_block_no", b"last_block_no", "last_digest", b"last_digest", "next_page_token", b"next_page_token", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "findings", b"findings", "last_block_no", b"last_block_no", "last_digest", b"last_digest", "next_page_token", b"next_page_token", "rows", b"rows", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

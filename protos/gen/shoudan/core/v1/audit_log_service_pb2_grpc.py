@@ -71,7 +71,7 @@ class AuditLogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyAuditLog(self, request, context):
-        """VerifyAuditLog computes one page of blocks again and looks for rows in no block; the next page begins at next_page_token. Errors: INVALID_ARGUMENT.
+        """VerifyAuditLog computes one page of blocks of one shard again and looks for rows in no block; the next page begins at next_page_token. Errors: INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

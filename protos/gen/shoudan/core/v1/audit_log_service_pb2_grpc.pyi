@@ -21,7 +21,7 @@ class AuditLogServiceStub:
     ExportAuditLog: _aio.UnaryStreamMultiCallable[_audit_log_service_pb2.ExportAuditLogRequest, _audit_log_service_pb2.ExportAuditLogResponse]
     """ExportAuditLog streams rows, oldest first, each with its block. What a broken stream left out is exported from after_id on. Errors: INVALID_ARGUMENT."""
     VerifyAuditLog: _aio.UnaryUnaryMultiCallable[_audit_log_service_pb2.VerifyAuditLogRequest, _audit_log_service_pb2.VerifyAuditLogResponse]
-    """VerifyAuditLog computes one page of blocks again and looks for rows in no block; the next page begins at next_page_token. Errors: INVALID_ARGUMENT."""
+    """VerifyAuditLog computes one page of blocks of one shard again and looks for rows in no block; the next page begins at next_page_token. Errors: INVALID_ARGUMENT."""
 
 class AuditLogServiceServicer(metaclass=_abc_1.ABCMeta):
     """AuditLogService shows and proves the audit log of a service: who changed what. Rows are never changed, and sealed in a chain of blocks."""
@@ -48,6 +48,6 @@ class AuditLogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_log_service_pb2.VerifyAuditLogRequest,
         context: _aio.ServicerContext[_audit_log_service_pb2.VerifyAuditLogRequest, _abc.Awaitable[_audit_log_service_pb2.VerifyAuditLogResponse]],
     ) -> _abc.Awaitable[_audit_log_service_pb2.VerifyAuditLogResponse]:
-        """VerifyAuditLog computes one page of blocks again and looks for rows in no block; the next page begins at next_page_token. Errors: INVALID_ARGUMENT."""
+        """VerifyAuditLog computes one page of blocks of one shard again and looks for rows in no block; the next page begins at next_page_token. Errors: INVALID_ARGUMENT."""
 
 def add_AuditLogServiceServicer_to_server(servicer: AuditLogServiceServicer, server: _aio.Server) -> None: ...

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
+from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%shoudan/core/v1/sealing_service.proto\x12\x0fshoudan.core.v1\x1a\x1dshoudan/core/v1/callers.proto\"\x13\n\x11ListSealedRequest\"\x88\x01\n\x12ListSealedResponse\x12;\n\x07\x63olumns\x18\x01 \x03(\x0b\x32*.shoudan.core.v1.ListSealedResponse.Column\x12\x0f\n\x07key_ids\x18\x02 \x03(\t\x1a$\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\"Q\n\x11ResealRowsRequest\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x05\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"\xc9\x01\n\x12ResealRowsResponse\x12\x0c\n\x04next\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x0e\n\x06looked\x18\x03 \x01(\x05\x12\x10\n\x08resealed\x18\x04 \x01(\x05\x12\x39\n\x06\x63ounts\x18\x05 \x03(\x0b\x32).shoudan.core.v1.ResealRowsResponse.Count\x12\x12\n\nunreadable\x18\x06 \x03(\t\x1a&\n\x05\x43ount\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x32\xd8\x01\n\x0eSealingService\x12\x62\n\nListSealed\x12\".shoudan.core.v1.ListSealedRequest\x1a#.shoudan.core.v1.ListSealedResponse\"\x0b\xf2\xb5\x18\x07\x12\x05\x61\x64min\x12\x62\n\nResealRows\x12\".shoudan.core.v1.ResealRowsRequest\x1a#.shoudan.core.v1.ResealRowsResponse\"\x0b\xf2\xb5\x18\x07\x12\x05\x61\x64minb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%shoudan/core/v1/sealing_service.proto\x12\x0fshoudan.core.v1\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\"\"\n\x11ListSealedRequest\x12\r\n\x05shard\x18\x01 \x01(\x05\"\x98\x01\n\x12ListSealedResponse\x12;\n\x07\x63olumns\x18\x01 \x03(\x0b\x32*.shoudan.core.v1.ListSealedResponse.Column\x12\x0f\n\x07key_ids\x18\x02 \x03(\t\x12\x0e\n\x06shards\x18\x03 \x01(\x05\x1a$\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\"`\n\x11ResealRowsRequest\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x05\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\r\n\x05shard\x18\x05 \x01(\x05\"\xc9\x01\n\x12ResealRowsResponse\x12\x0c\n\x04next\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x0e\n\x06looked\x18\x03 \x01(\x05\x12\x10\n\x08resealed\x18\x04 \x01(\x05\x12\x39\n\x06\x63ounts\x18\x05 \x03(\x0b\x32).shoudan.core.v1.ResealRowsResponse.Count\x12\x12\n\nunreadable\x18\x06 \x03(\t\x1a&\n\x05\x43ount\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x32\xee\x01\n\x0eSealingService\x12m\n\nListSealed\x12\".shoudan.core.v1.ListSealedRequest\x1a#.shoudan.core.v1.ListSealedResponse\"\x16\xf2\xb5\x18\x07\x12\x05\x61\x64min\xfa\xb5\x18\x07\x42\x05shard\x12m\n\nResealRows\x12\".shoudan.core.v1.ResealRowsRequest\x1a#.shoudan.core.v1.ResealRowsResponse\"\x16\xf2\xb5\x18\x07\x12\x05\x61\x64min\xfa\xb5\x18\x07\x42\x05shardb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,21 +34,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.core.v1.sealing_ser
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SEALINGSERVICE'].methods_by_name['ListSealed']._loaded_options = None
-  _globals['_SEALINGSERVICE'].methods_by_name['ListSealed']._serialized_options = b'\362\265\030\007\022\005admin'
+  _globals['_SEALINGSERVICE'].methods_by_name['ListSealed']._serialized_options = b'\362\265\030\007\022\005admin\372\265\030\007B\005shard'
   _globals['_SEALINGSERVICE'].methods_by_name['ResealRows']._loaded_options = None
-  _globals['_SEALINGSERVICE'].methods_by_name['ResealRows']._serialized_options = b'\362\265\030\007\022\005admin'
-  _globals['_LISTSEALEDREQUEST']._serialized_start=89
-  _globals['_LISTSEALEDREQUEST']._serialized_end=108
-  _globals['_LISTSEALEDRESPONSE']._serialized_start=111
-  _globals['_LISTSEALEDRESPONSE']._serialized_end=247
-  _globals['_LISTSEALEDRESPONSE_COLUMN']._serialized_start=211
-  _globals['_LISTSEALEDRESPONSE_COLUMN']._serialized_end=247
-  _globals['_RESEALROWSREQUEST']._serialized_start=249
-  _globals['_RESEALROWSREQUEST']._serialized_end=330
-  _globals['_RESEALROWSRESPONSE']._serialized_start=333
-  _globals['_RESEALROWSRESPONSE']._serialized_end=534
-  _globals['_RESEALROWSRESPONSE_COUNT']._serialized_start=496
-  _globals['_RESEALROWSRESPONSE_COUNT']._serialized_end=534
-  _globals['_SEALINGSERVICE']._serialized_start=537
-  _globals['_SEALINGSERVICE']._serialized_end=753
+  _globals['_SEALINGSERVICE'].methods_by_name['ResealRows']._serialized_options = b'\362\265\030\007\022\005admin\372\265\030\007B\005shard'
+  _globals['_LISTSEALEDREQUEST']._serialized_start=119
+  _globals['_LISTSEALEDREQUEST']._serialized_end=153
+  _globals['_LISTSEALEDRESPONSE']._serialized_start=156
+  _globals['_LISTSEALEDRESPONSE']._serialized_end=308
+  _globals['_LISTSEALEDRESPONSE_COLUMN']._serialized_start=272
+  _globals['_LISTSEALEDRESPONSE_COLUMN']._serialized_end=308
+  _globals['_RESEALROWSREQUEST']._serialized_start=310
+  _globals['_RESEALROWSREQUEST']._serialized_end=406
+  _globals['_RESEALROWSRESPONSE']._serialized_start=409
+  _globals['_RESEALROWSRESPONSE']._serialized_end=610
+  _globals['_RESEALROWSRESPONSE_COUNT']._serialized_start=572
+  _globals['_RESEALROWSRESPONSE_COUNT']._serialized_end=610
+  _globals['_SEALINGSERVICE']._serialized_start=613
+  _globals['_SEALINGSERVICE']._serialized_end=851
 # @@protoc_insertion_point(module_scope)

@@ -20,16 +20,21 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ListSealedRequest(_message.Message):
-    """ListSealedRequest asks for all."""
+    """ListSealedRequest asks for all of a shard."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SHARD_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """Shard whose rows are counted, from 0."""
     def __init__(
         self,
+        *,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -67,6 +72,9 @@ class ListSealedResponse(_message.Message):
 
     COLUMNS_FIELD_NUMBER: _builtins.int
     KEY_IDS_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
+    shards: _builtins.int
+    """How many shards the service has, each walked by itself; 0: one, without a map."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListSealedResponse.Column]:
         """Columns with sealed values."""
@@ -80,10 +88,11 @@ class ListSealedResponse(_message.Message):
         *,
         columns: _abc.Iterable[Global___ListSealedResponse.Column] | None = ...,
         key_ids: _abc.Iterable[_builtins.str] | None = ...,
+        shards: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "key_ids", b"key_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "key_ids", b"key_ids", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -99,6 +108,7 @@ class ResealRowsRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     column: _builtins.str
     """Name of the column."""
     after: _builtins.str
@@ -107,6 +117,8 @@ class ResealRowsRequest(_message.Message):
     """At most so many rows: 1 to 5000, 1000 when 0."""
     dry_run: _builtins.bool
     """Only count; nothing is written."""
+    shard: _builtins.int
+    """Shard that is walked, from 0."""
     def __init__(
         self,
         *,
@@ -114,10 +126,11 @@ class ResealRowsRequest(_message.Message):
         after: _builtins.str = ...,
         rows: _builtins.int = ...,
         dry_run: _builtins.bool = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "column", b"column", "dry_run", b"dry_run", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "column", b"column", "dry_run", b"dry_run", "rows", b"rows", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

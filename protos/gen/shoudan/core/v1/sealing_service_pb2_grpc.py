@@ -52,14 +52,14 @@ class SealingServiceServicer:
     """
 
     def ListSealed(self, request, context):
-        """ListSealed gives the columns that hold sealed values, in the order they are walked in, and the keys of the ring.
+        """ListSealed gives the columns that hold sealed values, in the order they are walked in, and the keys of the ring. Errors: INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResealRows(self, request, context):
-        """ResealRows looks at the next rows of one column, in one transaction. Call it with the answer's next until it is done. What is under the
+        """ResealRows looks at the next rows of one column of one shard, in one transaction. Call it with the answer's next until it is done. What is under the
         first key stays as it is, so repeats change nothing more and a walk that was cut off may begin again. Errors: INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

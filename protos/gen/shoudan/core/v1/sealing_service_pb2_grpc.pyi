@@ -17,9 +17,9 @@ class SealingServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListSealed: _aio.UnaryUnaryMultiCallable[_sealing_service_pb2.ListSealedRequest, _sealing_service_pb2.ListSealedResponse]
-    """ListSealed gives the columns that hold sealed values, in the order they are walked in, and the keys of the ring."""
+    """ListSealed gives the columns that hold sealed values, in the order they are walked in, and the keys of the ring. Errors: INVALID_ARGUMENT."""
     ResealRows: _aio.UnaryUnaryMultiCallable[_sealing_service_pb2.ResealRowsRequest, _sealing_service_pb2.ResealRowsResponse]
-    """ResealRows looks at the next rows of one column, in one transaction. Call it with the answer's next until it is done. What is under the
+    """ResealRows looks at the next rows of one column of one shard, in one transaction. Call it with the answer's next until it is done. What is under the
     first key stays as it is, so repeats change nothing more and a walk that was cut off may begin again. Errors: INVALID_ARGUMENT.
     """
 
@@ -32,7 +32,7 @@ class SealingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sealing_service_pb2.ListSealedRequest,
         context: _aio.ServicerContext[_sealing_service_pb2.ListSealedRequest, _abc.Awaitable[_sealing_service_pb2.ListSealedResponse]],
     ) -> _abc.Awaitable[_sealing_service_pb2.ListSealedResponse]:
-        """ListSealed gives the columns that hold sealed values, in the order they are walked in, and the keys of the ring."""
+        """ListSealed gives the columns that hold sealed values, in the order they are walked in, and the keys of the ring. Errors: INVALID_ARGUMENT."""
 
     @_abc_1.abstractmethod
     def ResealRows(
@@ -40,7 +40,7 @@ class SealingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sealing_service_pb2.ResealRowsRequest,
         context: _aio.ServicerContext[_sealing_service_pb2.ResealRowsRequest, _abc.Awaitable[_sealing_service_pb2.ResealRowsResponse]],
     ) -> _abc.Awaitable[_sealing_service_pb2.ResealRowsResponse]:
-        """ResealRows looks at the next rows of one column, in one transaction. Call it with the answer's next until it is done. What is under the
+        """ResealRows looks at the next rows of one column of one shard, in one transaction. Call it with the answer's next until it is done. What is under the
         first key stays as it is, so repeats change nothing more and a walk that was cut off may begin again. Errors: INVALID_ARGUMENT.
         """
 

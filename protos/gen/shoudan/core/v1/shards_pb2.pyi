@@ -33,6 +33,7 @@ class Shards(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     ALL_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     first: _builtins.bool
     """The first shard: what a system has once."""
     number: _builtins.str
@@ -43,6 +44,8 @@ class Shards(_message.Message):
     """The repeated field of the response with an answer for each item, in their order. Without it the answers of the shards are put together."""
     all: _builtins.bool
     """All shards; beside number or key: all when that is empty. Numbers of the answers are added, lists put together."""
+    shard: _builtins.str
+    """Path of a field with the number of a shard, for what is about one shard, such as its chain. The answer's field shards says how many there are."""
     @_builtins.property
     def key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths of fields with texts, together the key: its shard by hash."""
@@ -63,10 +66,11 @@ class Shards(_message.Message):
         results: _builtins.str = ...,
         all: _builtins.bool = ...,
         order: _abc.Iterable[_builtins.str] | None = ...,
+        shard: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "first", b"first", "items", b"items", "key", b"key", "number", b"number", "order", b"order", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "first", b"first", "items", b"items", "key", b"key", "number", b"number", "order", b"order", "results", b"results", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
