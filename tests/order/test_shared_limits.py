@@ -16,6 +16,9 @@ from shoudan_kit.process.polling import until
 from tests.order.harness import Inbox, OrderHarness, running
 from tests.poll import eventually
 
+Pair = tuple[OrderHarness, OrderHarness]
+NewDatabase = Callable[[str], Awaitable[DatabaseUrls]]
+
 TOTAL = 4
 TAKES_S = 0.2
 ORDERS = 12
@@ -44,8 +47,11 @@ async def slow_host() -> AsyncGenerator[tuple[str, Slow]]:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    for other in ("127.0.0.2", "127.0.0.3"):
+        await web.TCPSite(runner, other, port).start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/", host
+        yield f"http://127.0.0.1:{port}/", host
     finally:
         await runner.cleanup()
 
@@ -62,20 +68,30 @@ def known(harness: OrderHarness) -> int:
     return shares.members if shares.is_leased(time.monotonic()) else 0
 
 
-@pytest.fixture
-async def pair(
-    new_database: Callable[[str], Awaitable[DatabaseUrls]], inbox: Inbox
-) -> AsyncIterator[tuple[OrderHarness, OrderHarness]]:
-    urls = await new_database("order")
+@asynccontextmanager
+async def two(urls: DatabaseUrls, inbox: Inbox, **knobs: Any) -> AsyncGenerator[Pair]:
     async with await Nats.start() as nats:
-        knobs: dict[str, Any] = {"nats_url": nats.url, "notify_host_calls_max": TOTAL}
+        knobs["nats_url"] = nats.url
         async with running(urls, inbox, **knobs) as one, running(urls, inbox, **knobs) as other:
             await eventually(lambda: [known(one), known(other)] == [2, 2], 30)
             yield one, other
 
 
+@pytest.fixture
+async def pair(new_database: NewDatabase, inbox: Inbox) -> AsyncIterator[Pair]:
+    async with two(await new_database("order"), inbox, notify_host_calls_max=TOTAL) as both:
+        yield both
+
+
+@pytest.fixture
+async def channel_pair(new_database: NewDatabase, inbox: Inbox) -> AsyncIterator[Pair]:
+    bounds = {"notify_host_calls_max": TOTAL, "notify_channel_calls_max": TOTAL}
+    async with two(await new_database("order"), inbox, **bounds) as both:
+        yield both
+
+
 async def test_notifies_in_flight_of_two_processes_are_within_the_hosts_total(
-    pair: tuple[OrderHarness, OrderHarness],
+    pair: Pair,
 ) -> None:
     async with slow_host() as (url, host):
         orders = {
@@ -86,3 +102,18 @@ async def test_notifies_in_flight_of_two_processes_are_within_the_hosts_total(
         await eventually(lambda: host.told == orders, 60)
         assert 1 < host.most <= TOTAL
         await eventually(lambda: host.now == 0)
+
+
+async def test_notifies_in_flight_of_a_channel_to_all_its_hosts_are_one_total_too(
+    channel_pair: Pair,
+) -> None:
+    async with slow_host() as (url, host):
+        port = url.split(":")[2]
+        names = [f"http://127.0.0.{n}:{port}" for n in (1, 2, 3)]
+        orders = {
+            str(await harness.order(request_no=f"{at}-{number}", notify_url=names[number % 3]))
+            for number in range(ORDERS)
+            for at, harness in enumerate(channel_pair)
+        }
+        await eventually(lambda: host.told == orders, 60)
+        assert 1 < host.most <= TOTAL

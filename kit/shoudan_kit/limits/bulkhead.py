@@ -113,9 +113,11 @@ class Bulkhead:
         ]
         return sorted(found, key=lambda one: -one.failing_s)[:RESTING_MAX]
 
-    def enter(self, party: Party, now: float, most: int | None = None) -> Admission:
-        """Whether a call to `party` may begin; GO counts it. `most`: a lower bound of its own, if any."""
-        admission = self._admission(party, now, most)
+    def enter(
+        self, party: Party, now: float, most: int | None = None, group_most: int | None = None
+    ) -> Admission:
+        """Whether a call to `party` may begin; GO counts it. `most`, `group_most`: lower bounds, if any."""
+        admission = self._admission(party, now, most, group_most)
         if admission is Admission.GO:
             self._total += 1
             self._groups[party[0]] += 1
@@ -130,7 +132,9 @@ class Bulkhead:
         """Calls in flight of each party that has any."""
         return dict(self._parties)
 
-    def _admission(self, party: Party, now: float, most: int | None) -> Admission:
+    def _admission(
+        self, party: Party, now: float, most: int | None, group_most: int | None
+    ) -> Admission:
         limits, here = self.limits, self._parties.get(party, 0)
         outage = self._outage.get(party)
         if outage is not None and outage.rests and (here or now < outage.until):
@@ -139,6 +143,8 @@ class Bulkhead:
             return Admission.FULL
         group = self._groups.get(party[0], 0)
         full = self._total >= limits.total_max and group >= limits.reserve
+        if group_most is not None:
+            full = full or group >= group_most
         return Admission.BUSY if full or group >= limits.group_max else Admission.GO
 
     def leave(self, party: Party, now: float, *, answered: bool) -> Change:

@@ -90,7 +90,7 @@ class OrderSettings(SealedAccountSettings, TwoPersonsSettings):
         128,
         ge=1,
         le=1_000,
-        description="Notifies in flight of one channel to all its hosts, each process.",
+        description="Notifies in flight of one channel to all its hosts, in all processes.",
     )
     notify_host_off_s: Seconds = Field(
         86_400,

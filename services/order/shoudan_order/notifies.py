@@ -31,7 +31,8 @@ from shoudan_kit.db.pool import retry
 from shoudan_kit.http.client import Answered, HttpClient, HttpResult, NotSent
 from shoudan_kit.http.ssrf import Guard, opened
 from shoudan_kit.ids import time_of
-from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Party, Resting
+from shoudan_kit.limits.bulkhead import Admission, Change, Limits, Party, Resting
+from shoudan_kit.limits.shared_bulkhead import SharedBulkhead
 from shoudan_kit.limits.shares import Shares
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -204,18 +205,19 @@ class Notifier:
     """Calls in flight to partners: bounded by channel and host, by channel, and in all (docs/bounds.md)."""
 
     def __init__(self, context: Context, shares: Shares) -> None:
-        """`shares`: what part of a host's calls is this process's."""
+        """`shares`: what part of the calls to a host, and of a channel, is this process's."""
         settings = context.settings
-        self._context, self._shares = context, shares
+        self._context = context
         self._http: dict[tuple[str, ...], HttpClient] = {}
-        self._bulkhead = Bulkhead(
+        self._bulkhead = SharedBulkhead(
             Limits(
                 total_max=IN_FLIGHT_MAX,
                 group_max=settings.notify_channel_calls_max,
                 party_max=settings.notify_host_calls_max,
                 reserve=min(2, settings.notify_host_calls_max),
                 off_s=settings.notify_host_off_s,
-            )
+            ),
+            shares,
         )
         self._waiting: dict[Party, deque[_Due]] = {}
         self._waiting_count = 0
@@ -230,7 +232,7 @@ class Notifier:
         """Start one call, queue it for its host, or give its task back; never waits."""
         party = (row.down_channel_no, urlsplit(row.notify_url).netloc)
         now = self._context.app.clock.monotonic()
-        admission = self._bulkhead.enter(party, now, self._places(party, now))
+        admission = self._bulkhead.enter(party, now)
         if admission is Admission.GO:
             task.detach()
             self._spawn(self._call(party, task, row))
@@ -255,24 +257,13 @@ class Notifier:
         for http in self._http.values():
             await http.aclose()
 
-    def _places(self, party: Party, now: float) -> int:
-        """Calls to a host from this process; one at least, whose end starts the next."""
-        most = self._context.settings.notify_host_calls_max
-        return max(1, int(most * self._shares.of(" ".join(party), now) + 1e-9))
-
     def used(self) -> dict[str, float]:
-        """What part of the calls to each host is in flight from here."""
-        most = self._context.settings.notify_host_calls_max
-        calls = self._bulkhead.in_flight_by_party().items()
-        return {" ".join(party): count / most for party, count in calls}
+        """What part of the calls to each host, and of each channel, is in flight from here."""
+        return self._bulkhead.used()
 
     def asked(self, _seconds: float) -> dict[str, float]:
         """What part of them is asked of this process."""
-        most, found = self._context.settings.notify_host_calls_max, self.used()
-        for party, waiting in self._waiting.items():
-            name = " ".join(party)
-            found[name] = found.get(name, 0.0) + len(waiting) / most
-        return {name: min(1.0, part) for name, part in found.items()}
+        return self._bulkhead.asked([(party, len(due)) for party, due in self._waiting.items()])
 
     def _may_wait(self, party: Party) -> bool:
         mine = len(self._waiting.get(party, ()))
@@ -337,7 +328,7 @@ class Notifier:
             metrics.HOSTS_RESTING("notify").set(self._bulkhead.resting)
         waiting = self._waiting.get(party)
         while waiting:
-            admission = self._bulkhead.enter(party, now, self._places(party, now))
+            admission = self._bulkhead.enter(party, now)
             if admission is Admission.GO:
                 self._waiting_count -= 1
                 self._spawn(self._call(party, *waiting.popleft()))

@@ -242,7 +242,10 @@ class PaySettings(CredentialSealingSettings, TwoPersonsSettings):
         10, ge=1, le=100, description="Attempts of one such notice until it is given up and listed."
     )
     platform_calls_max: int = Field(
-        8, ge=1, le=100, description="Calls to one host of ChinaUMS or Dingdang in flight at once."
+        8,
+        ge=1,
+        le=100,
+        description="Calls to one host of ChinaUMS, or of Dingdang in all processes, in flight at once.",
     )
 
     def cross_check(self) -> Iterator[str]:

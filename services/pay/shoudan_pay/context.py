@@ -62,6 +62,8 @@ def compose(app: App[PaySettings]) -> Context:
     payserver = PayServer(app, credentials.live, [notice_subscriptions.subscriber])
     settlement = payserver.settlement
     signatures, trades = Signatures(app, credentials.live), Trades(app, settlement)
+    notices = Notices(app, signatures, payserver.shares)
+    payserver.shared.append(notices.calls)
     context = Context(
         app,
         credentials,
@@ -73,7 +75,7 @@ def compose(app: App[PaySettings]) -> Context:
         trades,
         MerchantPays(app, payserver.refunds),
         DingdangLink(app, signatures, trades),
-        Notices(app, signatures),
+        notices,
         OrderHolds(app),
     )
     payserver.components.links |= {"chinaums": context.ums_refunds, "dingdang": context.link}

@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 from shoudan_kit import log, metrics
 from shoudan_kit.http.client import HttpClient
-from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Change, Limits, Resting
+from shoudan_kit.limits.bulkhead import Admission, Change, Limits, Resting
+from shoudan_kit.limits.shared_bulkhead import SharedBulkhead
+from shoudan_kit.limits.shares import Shares
 from shoudan_kit.money import FEN
 from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Task
@@ -47,7 +49,8 @@ def bounds(calls_max: int) -> Limits:
 class Notices:
     """Sends notices. The calls to each domain are bounded below all calls, so a slow one delays itself."""
 
-    def __init__(self, app: App[PaySettings], signatures: Signatures) -> None:
+    def __init__(self, app: App[PaySettings], signatures: Signatures, shares: Shares) -> None:
+        """`shares`: what part of the calls to each domain is this process's."""
         self._app, self._signatures = app, signatures
         settings = app.settings
         self._http = HttpClient(
@@ -55,7 +58,7 @@ class Notices:
             guard=guard_of(settings),
             per_host_max=SEND_NOTICE.parallel,  # a host is bounded for each domain, below
         )
-        self._bulkhead = Bulkhead(bounds(settings.platform_calls_max))
+        self.calls = SharedBulkhead(bounds(settings.platform_calls_max), shares, "notice ")
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -63,7 +66,7 @@ class Notices:
 
     def resting(self) -> list[Resting]:
         """Hosts of domains that do not answer."""
-        return self._bulkhead.resting_parties("notice", self._app.clock.monotonic())
+        return self.calls.resting_parties("notice", self._app.clock.monotonic())
 
     async def send_notice(self, task: Task[NoticeStep]) -> None:
         """One attempt of one notice."""
@@ -83,9 +86,9 @@ class Notices:
         url = domain.paid_url if notice.kind == PAID else domain.refunded_url
         party = (domain.domain_id, urlsplit(url).netloc)
         began = self._app.clock.monotonic()
-        admission = self._bulkhead.enter(party, began)
+        admission = self.calls.enter(party, began)
         if admission is not Admission.GO:
-            wait_s = self._bulkhead.rest_left_s(party, began) + random.uniform(1, 3)
+            wait_s = self.calls.rest_left_s(party, began) + random.uniform(1, 3)
             task.retry_after(wait_s, f"host {admission.value}")
             return
         answered = True
@@ -94,7 +97,7 @@ class Notices:
             answered = said is NO_SECRET or said.http_status > 0
         finally:
             now = self._app.clock.monotonic()
-            self._log_change(party, self._bulkhead.leave(party, now, answered=answered))
+            self._log_change(party, self.calls.leave(party, now, answered=answered))
         await self._record(task, notice, said, int((now - began) * 1000))
 
     def _log_change(self, party: tuple[str, str], change: Change) -> None:
@@ -104,7 +107,7 @@ class Notices:
         elif change is Change.UP:
             _log.info("notice_host_up", domain=party[0], host=party[1])
         if change is not Change.NONE:
-            metrics.HOSTS_RESTING("dingdang-notice").set(self._bulkhead.resting)
+            metrics.HOSTS_RESTING("dingdang-notice").set(self.calls.resting)
 
     async def _send(self, domain: Domain, url: str, body: dict[str, Any]) -> DingdangAnswer:
         if not self._signatures.authorization(domain, b""):

@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from shoudan_kit import log
-from shoudan_kit.limits.bulkhead import Admission, Bulkhead, Limits, Party
+from shoudan_kit.limits.bulkhead import Admission, Limits, Party
+from shoudan_kit.limits.shared_bulkhead import SharedBulkhead
 from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.config import PaySettings
@@ -60,7 +61,10 @@ class Polling:
     ) -> None:
         self._app, self._components, self._settlement = app, components, settlement
         self._pays, self._refunds = pays, refunds
-        self._asks = {kind.name: Bulkhead(BOUNDS) for kind in (ASK_PAY, ASK_REFUND)}
+        self.asks = {
+            kind.name: SharedBulkhead(BOUNDS, components.shares, f"{kind.name} ")
+            for kind in (ASK_PAY, ASK_REFUND)
+        }
 
     async def pay(self, task: Task[Ask]) -> None:
         """Call or query the component of one pay."""
@@ -89,15 +93,15 @@ class Polling:
             answer = ComponentAnswer(AnswerKind.FAILED, reason=EXPIRED)
             await self._settlement.settle(own, number, answer)
             return
-        party, asks = _party(usable), self._asks[own.task.name]
-        if asks.enter(party, 0.0) is not Admission.GO:
+        party, asks = _party(usable), self.asks[own.task.name]
+        if asks.enter(party, self._app.clock.monotonic()) is not Admission.GO:
             task.retry_after(self._pace(task), "component busy")
             return
         try:
             answer = await self._ask(own, order, self._send(order, pay, usable), usable)
         finally:
             # Answered or not: `_pace` spaces the queries, so that the component takes no rest beside it.
-            asks.leave(party, 0.0, answered=True)
+            asks.leave(party, self._app.clock.monotonic(), answered=True)
         late = (now - order.called_at).total_seconds() > self._app.settings.component_lost_s
         if answer.word is AnswerKind.NOT_FOUND and late:
             answer = failed(answer, LOST)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from shoudan_kit import metrics
@@ -31,17 +32,22 @@ class PayServer:
     ) -> None:
         """`stored` are the components' credentials."""
         self.app = app
-        shares = Shares(secrets.token_hex(8), LEASE_S)
-        self.components = Components(app.settings, stored, shares)
-        show = metrics.REPLICAS_SHARING().set
-        sharing = Sharing(
-            self.components.asked, show, self.components.used, received=self.components.received
-        )
-        self.exchange = ShareExchange(Kept(app.bus, BUCKET), shares, sharing, app.clock)
+        self.shares = Shares(secrets.token_hex(8), LEASE_S)
+        self.components = Components(app.settings, stored, self.shares)
         self.settlement = Settlement(app, History(subscribers))
         self.pays = Pays(app, self.components, self.settlement)
         self.refunds = Refunds(app, self.components, self.settlement)
         self.polling = Polling(app, self.components, self.settlement, self.pays, self.refunds)
+        self.shared = [*self.polling.asks.values()]  # whose bounds are totals, too
+        show, received = metrics.REPLICAS_SHARING().set, self.components.received
+        sharing = Sharing(self._asked, show, self._used, received=received)
+        self.exchange = ShareExchange(Kept(app.bus, BUCKET), self.shares, sharing, app.clock)
+
+    def _asked(self, seconds: float) -> Mapping[str, float]:
+        return ChainMap(self.components.asked(seconds), *(one.asked() for one in self.shared))
+
+    def _used(self) -> Mapping[str, float]:
+        return ChainMap(self.components.used(), *(one.used() for one in self.shared))
 
     async def aclose(self) -> None:
         """Finish what was taken, then close."""
