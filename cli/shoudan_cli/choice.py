@@ -26,7 +26,7 @@ OWN_GROUPS: Final = frozenset(
 READING: Final = frozenset(
     {"ls", "show", "search", "quarantined", "parked", "dead", "profit", "up", "down", "verify"}
     | {"balance", "accounts", "records", "notices", "export", "plan", "check", "tables", "diff"}
-    | {"keys", "sessions", "tokens", "days"}
+    | {"keys", "sessions", "tokens", "day", "days"}
 )
 
 

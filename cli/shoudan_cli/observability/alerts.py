@@ -267,6 +267,14 @@ ALERTS: Final = (
         (("shoudan_ledger_sealed_timestamp_seconds", "-100000x60"),),
     ),
     Alert(
+        "LedgerDayNotClosed",
+        "time() - max(shoudan_ledger_day_closed_timestamp_seconds) > 93600",
+        0,
+        "message",
+        "The last accounting day that was closed ended 26 hours ago: the next one is not closed.",
+        (("shoudan_ledger_day_closed_timestamp_seconds", "-100000x60"),),
+    ),
+    Alert(
         "HeadsNotLogged",
         "time() - min(shoudan_ledger_heads_logged_timestamp_seconds) > 60",
         1,

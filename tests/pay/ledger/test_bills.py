@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from typer.testing import Result
 
 from shoudan.pay.v1 import ledger_service_pb2 as pb
-from shoudan_pay.commands import bill_files, bills, ledger
+from shoudan_kit.db.pool import Database
+from shoudan_pay.commands import bill_files, bills, day_proof, ledger
 from shoudan_pay.commands.bill_files import HEADER, SUMS, BillInvalid, BillWriter, Style, safe
 from shoudan_pay.ledger import closing
 from shoudan_pay.ledger.days import day_of
@@ -211,7 +213,7 @@ async def test_records_that_are_not_what_the_day_was_closed_with_make_no_bill(
     records = [one async for part in stream for one in part.records]
 
     def proved(given: list[Any]) -> list[str]:
-        proof = bills.DayProof(days)
+        proof = day_proof.DayProof(days)
         found = [proof.day_of(record) for record in given]
         proof.end()
         return found
@@ -220,8 +222,15 @@ async def test_records_that_are_not_what_the_day_was_closed_with_make_no_bill(
     changed = [pb.Record.FromString(one.SerializeToString()) for one in records]
     changed[1].amount_micros += 10
     for wrong in (records[:-1], records[1:], [*records, records[-1]], records[::-1], changed):
-        with pytest.raises(BillInvalid):
+        with pytest.raises(day_proof.DayDiffers):
             proved(wrong)
+
+
+@pytest.fixture
+async def owner(harness: LedgerHarness) -> AsyncIterator[Database]:
+    database = Database(harness.urls.owner)
+    yield database
+    await database.dispose()
 
 
 async def test_the_closed_days_are_listed(billed: Billed) -> None:
@@ -230,3 +239,29 @@ async def test_the_closed_days_are_listed(billed: Billed) -> None:
     assert str(billed.next_day) in shown.output
     later = str(billed.next_day + timedelta(days=1))
     assert later not in (await runner(billed.harness, ledger)("days", "--from", later)).output
+
+
+async def test_a_closed_day_is_proved_by_all_its_records(billed: Billed, owner: Database) -> None:
+    run = runner(billed.harness, ledger)
+    whole = await run("day", str(billed.day))
+    assert whole.exit_code == 0, whole.output
+    assert "4 records of 2 accounts, + 100.00003 - 30 元: complete" in whole.output
+    opened = await run("day", str(billed.next_day + timedelta(days=1)))
+    assert (opened.exit_code, "LEDGER_DAY_OPEN" in opened.output) == (1, True)
+    assert (await run("day", "yesterday")).exit_code == 2
+    # What only one who owns the database can do, and what the nightly proof finds as well.
+    change = """UPDATE account_record SET amount_micros = amount_micros + :by
+        WHERE trade_no = 'o1' AND account_id IN (
+            SELECT account_id FROM account_info WHERE eid = 'billed')"""
+    gone = "UPDATE account_record SET account_id = account_id + :by WHERE trade_no = 'o2'"
+    for sql, by in ((change, 10), (gone, 1_000_000)):
+        await run_sql(owner, sql, by)
+        broken = await run("day", str(billed.day))
+        await run_sql(owner, sql.replace("+ :by", "- :by"), by)
+        assert (broken.exit_code, str(billed.day) in broken.output) == (1, True)
+    assert (await run("day", str(billed.day))).exit_code == 0
+
+
+async def run_sql(owner: Database, sql: str, by: int) -> None:
+    async with owner.begin() as db:
+        assert (await db.execute(text(sql), {"by": by})).rowcount > 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from shoudan_pay.commands.account import account
+from shoudan_pay.commands.day_proof import day
 from shoudan_pay.commands.ledger import ledger
 from shoudan_pay.commands.statements import keys, seal, verify
 
-for _command in (verify, seal, keys):
+for _command in (verify, seal, keys, day):
     ledger.command()(_command)
 
 __all__ = ["account", "ledger"]

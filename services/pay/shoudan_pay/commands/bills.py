@@ -24,6 +24,7 @@ from shoudan_pay.commands.calls import (
     plain,
     run,
 )
+from shoudan_pay.commands.day_proof import DayDiffers, DayProof
 
 ACCOUNTS_MAX: Final = 100
 EXPORT_S: Final = 3600.0
@@ -63,7 +64,7 @@ def make(
         made, existed = run(
             target, lambda stub: _made(stub, writer, (ident, groups, eid), (first, last))
         )
-    except BillInvalid as error:
+    except (BillInvalid, DayDiffers) as error:
         fail(str(error))
     finally:
         writer.discard()
@@ -168,38 +169,3 @@ async def _rows(stub: Any, running: Running) -> AsyncIterator[list[list[str]]]:
     async for part in stub.ExportRecords(request, timeout=EXPORT_S):
         yield [running.cells(record, proof.day_of(record)) for record in part.records]
     proof.end()
-
-
-class DayProof:
-    """Holds an account's records to its closed days: each once, in order, sums and last hash alike."""
-
-    def __init__(self, days: Sequence[pb.AccountDay]) -> None:
-        self._days, self._at = days, 0
-        self._next, self._credits, self._debits = days[0].seq_from, 0, 0
-
-    def day_of(self, record: pb.Record) -> str:
-        """The day the record belongs to. Raises BillInvalid."""
-        if self._at == len(self._days):
-            raise BillInvalid(f"record {record.record_id} is behind the last day")
-        day = self._days[self._at]
-        if record.account_id != day.account_id or record.seq != self._next:
-            raise BillInvalid(f"record {record.record_id} comes in place of seq {self._next}")
-        self._next += 1
-        if record.amount_micros < 0:
-            self._debits -= record.amount_micros
-        else:
-            self._credits += record.amount_micros
-        if record.seq == day.seq_to:
-            self._close(day, record)
-        return day.day
-
-    def _close(self, day: pb.AccountDay, last: pb.Record) -> None:
-        sums = self._debits, self._credits, last.balance_micros, last.hash
-        if sums != (day.debits_micros, day.credits_micros, day.closing_micros, day.head_hash):
-            raise BillInvalid(f"the records of {day.day} are not what that day was closed with")
-        self._at, self._debits, self._credits = self._at + 1, 0, 0
-
-    def end(self) -> None:
-        """Raises BillInvalid when records are missing."""
-        if self._at < len(self._days):
-            raise BillInvalid(f"records of {self._days[self._at].day} are missing")
