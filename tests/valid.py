@@ -107,6 +107,12 @@ def _cards(message: Any) -> None:
     message.face_micros, message.file = 10, stock.encrypted(b"number\nN1\n", public)
 
 
+def _entered(message: Any) -> None:
+    ring = KeyRing.parse(DEMO_KEYS, DEMO_INDEX_KEY)
+    public = stock.import_key(ring).public_key().public_bytes_raw()
+    message.file = stock.encrypted(b"number\nN1\n", public)
+
+
 # What to change of the plainest request, by the method's name.
 VALID: dict[str, Correct] = {
     "OrderService/CreateOrders": lambda m: _order(m.orders[0]),
@@ -122,6 +128,7 @@ VALID: dict[str, Correct] = {
     "CardService/FetchCards": lambda m: (setattr(m, "page_token", ""), setattr(m, "page_size", 1)),
     "CardService/ListCards": lambda m: setattr(m, "page_token", ""),
     "CardService/ImportCards": _cards,
+    "CardService/EnterCards": _entered,
     "CardService/SetCardState": lambda m: setattr(m, "status", 90),
     "AuditLogService/VerifyAuditLog": lambda m: (
         setattr(m, "page_token", ""),

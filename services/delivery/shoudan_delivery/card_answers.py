@@ -11,7 +11,7 @@ import msgspec
 from shoudan_delivery.protocols import cards
 from shoudan_delivery.protocols.answers import Ambiguous
 from shoudan_delivery.states import ServiceClass
-from shoudan_delivery.store.rows import Card, Outgoing, Reply, Supplier
+from shoudan_delivery.store.rows import Card, Delivery, Outgoing, Reply, Supplier
 from shoudan_kit.money import yuan_to_micros
 from shoudan_kit.secrets.sealing import HIDDEN_MIN
 
@@ -53,11 +53,11 @@ def read(supplier: Supplier, delivery: Outgoing, reply: Reply) -> tuple[Sequence
         return (), str(error)
     if not found and not supplier.delivers_cards:
         return (), ""
-    problem = _problem(found, delivery)
-    return ((), problem) if problem else (found, "")
+    wrong = problem(found, delivery)
+    return ((), wrong) if wrong else (found, "")
 
 
-def _problem(found: Sequence[Card], delivery: Outgoing) -> str:
+def problem(found: Sequence[Card], delivery: Outgoing | Delivery) -> str:
     """Why these are not the cards of this delivery; empty when they are."""
     if len(found) != delivery.product_num:
         return f"{len(found)} of {delivery.product_num} cards"
@@ -81,7 +81,7 @@ def _same_face(text: str, face_micros: int) -> bool:
         return False
 
 
-def _product(delivery: Outgoing) -> str:
+def _product(delivery: Outgoing | Delivery) -> str:
     if not delivery.request_params:
         return delivery.carrier_no
     return _params(delivery.request_params).get("ext_product_no", delivery.carrier_no)

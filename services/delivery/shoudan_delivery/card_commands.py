@@ -162,6 +162,29 @@ def import_cards(
         raise typer.Exit(1)
 
 
+@app.command()
+def enter(
+    delivery: Annotated[
+        str, typer.Argument(help="The part's number, as `shoudan order show` has it.")
+    ],
+    file: Annotated[Path, typer.Argument(help="The encrypted file: a line for each unit.")],
+    partner: Annotated[str, typer.Option(help="Number of the down channel.")],
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit log.")],
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Give a delivery that was decided as a success without cards its cards."""
+    from shoudan.delivery.v1 import card_service_pb2 as pb
+    from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
+
+    request = pb.EnterCardsRequest(
+        key=delivery_pb.DeliveryKey(coop_id=partner, coop_order_id=delivery, service_class=20),
+        file=file.read_bytes(),
+        reason=reason,
+        by=getpass.getuser(),
+    )
+    typer.echo(f"{_call(target, 'EnterCards', request).cards} cards")
+
+
 def _set(target: str, cards: Sequence[int], state: str, reason: str) -> None:
     from shoudan.delivery.v1 import card_service_pb2 as pb
 

@@ -115,6 +115,7 @@ class Results:
         if asked := [str(no) for no in moved if first[no].source is not Source.SYNC]:
             work.tasks.finish_for(ASK, asked)
         late = [f for f in finals if f.order_no not in moved or first[f.order_no] is not f]
+        await cards.issue_late(work.db, self._ring, self._ids, late)
         if late or claims:
             await self._write_late(work, batch, [*late, *claims])
 

@@ -168,7 +168,7 @@ async def take(
     Refuses FieldInvalid for a file that is not encrypted to our key, no CSV, or too long. The answer
     names lines, never what stands in them.
     """
-    lines = list(_lines(_decrypted(ring, file)))
+    lines = lines_of(ring, file)
     malformed = [(at, why) for at, why in lines if isinstance(why, str)]
     read = [(at, card) for at, card in lines if isinstance(card, Card)]
     first: dict[bytes, int] = {}
@@ -183,6 +183,11 @@ async def take(
         facts = {"import_no": import_no, "taken": len(taken), "lines": len(lines)}
         describe("stock", goods.channel_no, after=facts)
     return Imported(len(taken), [at for at, _ in read if at not in taken], malformed)
+
+
+def lines_of(ring: KeyRing, file: bytes) -> list[tuple[int, Card | str]]:
+    """The lines of an encrypted file: a card each, or why it is none. Refuses FieldInvalid."""
+    return list(_lines(_decrypted(ring, file)))
 
 
 def _decrypted(ring: KeyRing, file: bytes) -> str:

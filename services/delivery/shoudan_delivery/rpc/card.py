@@ -7,9 +7,9 @@ from typing import cast
 from shoudan.core.v1 import core_pb2
 from shoudan.delivery.v1 import card_service_pb2 as pb
 from shoudan.delivery.v1 import card_service_pb2_grpc as pb_grpc
-from shoudan_delivery import cards, stock
+from shoudan_delivery import cards, entering, stock
 from shoudan_delivery.context import Context
-from shoudan_delivery.refusals import FieldInvalid
+from shoudan_delivery.refusals import DeliveryNotFound, FieldInvalid
 from shoudan_delivery.rpc.bounds import (
     ID_MAX,
     ITEMS_MAX,
@@ -117,6 +117,19 @@ class CardServicer(pb_grpc.CardServiceServicer):
         return pb.ImportCardsResponse(
             taken=done.taken, duplicates=done.duplicates, malformed=malformed
         )
+
+    async def EnterCards(
+        self, request: pb.EnterCardsRequest, context: RpcContext
+    ) -> pb.EnterCardsResponse:
+        """All cards of a delivery, or none."""
+        if not 1 <= len(request.file) <= FILE_BYTES_MAX:
+            raise FieldInvalid("file", f"1 to {FILE_BYTES_MAX} bytes")
+        _reason(request.reason)
+        key = Key(request.key.coop_id, request.key.coop_order_id, request.key.service_class)
+        if not holdable((key.coop_id, key.coop_order_id)):
+            raise DeliveryNotFound(key.coop_order_id)
+        done = entering.enter(self._context.app, self._ring, key, request.file)
+        return pb.EnterCardsResponse(cards=await shielded(done))
 
     async def GetImportKey(
         self, request: pb.GetImportKeyRequest, context: RpcContext

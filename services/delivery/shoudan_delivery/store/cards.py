@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_delivery.states import CARD, CardEvent, CardStatus
+from shoudan_delivery.states import CARD, CardEvent, CardStatus, ServiceClass, Status
 from shoudan_delivery.store.rows import Key
 from shoudan_delivery.tables import CARD_FETCH, CARD_INFO, ORDER_INFO
 from shoudan_kit.db import pages
@@ -77,6 +77,15 @@ INSERT INTO vds_card ({", ".join(_NEW)}, channel_no, carrier_no, face_micros, st
 SELECT {", ".join(f"given.{name}" for name in _NEW)}, order_info.channel_no, order_info.carrier_no,
     order_info.product_face_micros, {CardStatus.ISSUED}, '', shoudan_now(), shoudan_now()
 FROM {unnest(**_NEW)} JOIN vds_order_info order_info USING (order_no)
+""")
+# First locked, then looked at: of two that bring cards for one delivery the second sees the first's.
+_LOCK_SUCCEEDED = statement(f"""
+SELECT order_no FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
+    AND status = {Status.SUCCEEDED} AND service_class = {ServiceClass.COUPON}
+ORDER BY order_no FOR NO KEY UPDATE
+""")
+_DIGESTS = statement("""
+SELECT order_no, digest FROM vds_card WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
 """)
 
 # Locked, so that what a return makes void a moment later was not shown after it.
@@ -157,6 +166,18 @@ async def unfit(
 async def insert(db: AsyncConnection, given: Sequence[NewCard]) -> None:
     """Write the cards of deliveries that have just succeeded. Unique: a card that is there raises."""
     await db.execute(_INSERT, columns(given, *_NEW))
+
+
+async def locked(db: AsyncConnection, order_nos: Sequence[int]) -> dict[int, set[bytes]]:
+    """Of the deliveries of vouchers that have succeeded, the digests of the cards each has; now locked."""
+    binds = {"order_nos": sorted(set(order_nos))}
+    there: dict[int, set[bytes]] = {
+        order_no: set() for order_no in (await db.execute(_LOCK_SUCCEEDED, binds)).scalars()
+    }
+    if there:
+        for row in await db.execute(_DIGESTS, {"order_nos": list(there)}):
+            there[row.order_no].add(row.digest)
+    return there
 
 
 async def page(

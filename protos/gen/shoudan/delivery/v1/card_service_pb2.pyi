@@ -486,6 +486,64 @@ class ImportCardsResponse(_message.Message):
 Global___ImportCardsResponse: _TypeAlias = ImportCardsResponse  # noqa: Y015
 
 @_typing.final
+class EnterCardsRequest(_message.Message):
+    """EnterCardsRequest holds the cards of one delivery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    file: _builtins.bytes
+    """CSV with a header, a line for each unit, encrypted as docs/ideas/codes.md says; at most 2 MiB."""
+    reason: _builtins.str
+    """Why; it is recorded."""
+    by: _builtins.str
+    """Who asked."""
+    @_builtins.property
+    def key(self) -> _delivery_service_pb2.DeliveryKey:
+        """The delivery."""
+
+    def __init__(
+        self,
+        *,
+        key: _delivery_service_pb2.DeliveryKey | None = ...,
+        file: _builtins.bytes = ...,
+        reason: _builtins.str = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "file", b"file", "key", b"key", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnterCardsRequest: _TypeAlias = EnterCardsRequest  # noqa: Y015
+
+@_typing.final
+class EnterCardsResponse(_message.Message):
+    """EnterCardsResponse says what was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARDS_FIELD_NUMBER: _builtins.int
+    cards: _builtins.int
+    """How many cards the delivery has now."""
+    def __init__(
+        self,
+        *,
+        cards: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cards", b"cards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnterCardsResponse: _TypeAlias = EnterCardsResponse  # noqa: Y015
+
+@_typing.final
 class GetImportKeyRequest(_message.Message):
     """GetImportKeyRequest asks for it."""
 

@@ -55,6 +55,11 @@ class CardServiceStub:
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ImportCardsRequest.SerializeToString,
                 response_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ImportCardsResponse.FromString,
                 _registered_method=True)
+        self.EnterCards = channel.unary_unary(
+                '/shoudan.delivery.v1.CardService/EnterCards',
+                request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.EnterCardsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.EnterCardsResponse.FromString,
+                _registered_method=True)
         self.GetImportKey = channel.unary_unary(
                 '/shoudan.delivery.v1.CardService/GetImportKey',
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.GetImportKeyRequest.SerializeToString,
@@ -104,6 +109,13 @@ class CardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EnterCards(self, request, context):
+        """EnterCards gives a delivery that has succeeded without cards its cards, by hand; they are encrypted to our key. A repeat changes nothing. Errors: FIELD_INVALID, DELIVERY_NOT_FOUND, ALREADY_FINAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetImportKey(self, request, context):
         """GetImportKey gives the public key that files are encrypted to.
         """
@@ -147,6 +159,11 @@ def add_CardServiceServicer_to_server(servicer, server):
                     servicer.ImportCards,
                     request_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ImportCardsRequest.FromString,
                     response_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ImportCardsResponse.SerializeToString,
+            ),
+            'EnterCards': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnterCards,
+                    request_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.EnterCardsRequest.FromString,
+                    response_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.EnterCardsResponse.SerializeToString,
             ),
             'GetImportKey': grpc.unary_unary_rpc_method_handler(
                     servicer.GetImportKey,
@@ -273,6 +290,33 @@ class CardService:
             '/shoudan.delivery.v1.CardService/ImportCards',
             shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ImportCardsRequest.SerializeToString,
             shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ImportCardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnterCards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.delivery.v1.CardService/EnterCards',
+            shoudan_dot_delivery_dot_v1_dot_card__service__pb2.EnterCardsRequest.SerializeToString,
+            shoudan_dot_delivery_dot_v1_dot_card__service__pb2.EnterCardsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,6 +24,8 @@ class CardServiceStub:
     """RevealCards shows an operator a few cards in clear, with the reason in the audit log. Errors: CARD_NOT_FOUND, CARDS_UNREADABLE."""
     ImportCards: _aio.UnaryUnaryMultiCallable[_card_service_pb2.ImportCardsRequest, _card_service_pb2.ImportCardsResponse]
     """ImportCards takes a file of cards, encrypted to our key, into our own stock; lines are independent. Errors: FIELD_INVALID."""
+    EnterCards: _aio.UnaryUnaryMultiCallable[_card_service_pb2.EnterCardsRequest, _card_service_pb2.EnterCardsResponse]
+    """EnterCards gives a delivery that has succeeded without cards its cards, by hand; they are encrypted to our key. A repeat changes nothing. Errors: FIELD_INVALID, DELIVERY_NOT_FOUND, ALREADY_FINAL."""
     GetImportKey: _aio.UnaryUnaryMultiCallable[_card_service_pb2.GetImportKeyRequest, _card_service_pb2.GetImportKeyResponse]
     """GetImportKey gives the public key that files are encrypted to."""
     ListStock: _aio.UnaryUnaryMultiCallable[_card_service_pb2.ListStockRequest, _card_service_pb2.ListStockResponse]
@@ -65,6 +67,14 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_card_service_pb2.ImportCardsRequest, _abc.Awaitable[_card_service_pb2.ImportCardsResponse]],
     ) -> _abc.Awaitable[_card_service_pb2.ImportCardsResponse]:
         """ImportCards takes a file of cards, encrypted to our key, into our own stock; lines are independent. Errors: FIELD_INVALID."""
+
+    @_abc_1.abstractmethod
+    def EnterCards(
+        self,
+        request: _card_service_pb2.EnterCardsRequest,
+        context: _aio.ServicerContext[_card_service_pb2.EnterCardsRequest, _abc.Awaitable[_card_service_pb2.EnterCardsResponse]],
+    ) -> _abc.Awaitable[_card_service_pb2.EnterCardsResponse]:
+        """EnterCards gives a delivery that has succeeded without cards its cards, by hand; they are encrypted to our key. A repeat changes nothing. Errors: FIELD_INVALID, DELIVERY_NOT_FOUND, ALREADY_FINAL."""
 
     @_abc_1.abstractmethod
     def GetImportKey(
