@@ -1,4 +1,4 @@
-"""Codes that come late, from a person or the supplier: issued where the delivery succeeded without, nowhere else."""
+"""Codes that come late, of a person or the supplier: issued where the delivery succeeded without them."""
 
 from __future__ import annotations
 
