@@ -120,7 +120,7 @@ async def test_an_address_at_its_limit_is_refused_in_every_protocol(
 async def test_the_catalogue_says_what_a_partner_may_and_it_holds_at_once(
     open_gateway: Any, neighbours: Any
 ) -> None:
-    front = await open_gateway(channel_rate_per_s=1_000, channel_burst=2_000)
+    front = await open_gateway(channel_rate_per_s=100_000, channel_burst=200_000)
     slow = catalogue.DownChannel(channel_no="test", enabled=True, rate_per_s=1)
     neighbours[0].channels = [slow]
     await front.read_rules()
