@@ -135,7 +135,11 @@ async def _newer(db: AsyncConnection, base: Catalogue) -> Catalogue:
     version = await store.catalogue_version(db)
     rows = {kind: await store.read_kind(db, kind, ones) for kind, ones in keys.items()}
     given = {kind: [of_columns(kind, row) for row in ones] for kind, ones in rows.items()}
-    return replace(merged(base, Rows(given)), version=version)
+    newer = replace(merged(base, Rows(given)), version=version)
+    newer.index_from(
+        base, {kind: [getattr(row, TYPES[kind][1]) for row in ones] for kind, ones in given.items()}
+    )
+    return newer
 
 
 async def changed_since(context: Context, known: int) -> Catalogue | None:

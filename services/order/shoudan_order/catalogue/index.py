@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from shoudan_order.catalogue.model import (
     Canton,
@@ -20,6 +22,10 @@ from shoudan_order.catalogue.model import (
 WILDCARD = "*"
 # Distinct (line, carrier, province, city, rules) seen; more start the cache anew.
 FITS_MAX = 10_000
+# Products that are exchanged in an index; each costs a walk along those of its kind and carrier.
+REINDEX_MAX = 20
+# Kinds whose rows no other row of the index depends on.
+LEAVES = frozenset({"lines", "cantons", "down_products", "up_products"})
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,16 @@ class Catalogue:
     def index(self) -> CatalogueIndex:
         """The same, indexed for orders; built once for each version."""
         return CatalogueIndex(self)
+
+    def index_from(self, base: Catalogue, changed: Mapping[str, Collection[Any]]) -> None:
+        """Make the index out of that of `base`, from which this differs by the rows of these keys alone.
+
+        Only where a few products changed; else it is built anew when it is asked for.
+        """
+        if sum(map(len, changed.values())) <= REINDEX_MAX and changed.keys() <= LEAVES:
+            made = copy(base.index)
+            made.exchange(base, self, changed)
+            vars(self)["index"] = made  # where cached_property keeps it
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +106,42 @@ class CatalogueIndex:
         for product in catalogue.up_products.values():
             self._offer(catalogue, product)
 
+    def exchange(
+        self, before: Catalogue, after: Catalogue, keys: Mapping[str, Collection[Any]]
+    ) -> None:
+        """Be the index of `after` instead of `before`, which differ by these products alone.
+
+        What a copy of this shares with it stays as it is: lists are made anew.
+        """
+        self._sold, self._offered, self._fits = dict(self._sold), dict(self._offered), {}
+        for product_id in keys.get("down_products", ()):
+            self._sell_instead(before, after, product_id)
+        for product_id in keys.get("up_products", ()):
+            self._offer_instead(before, after, product_id)
+
+    def _sell_instead(self, before: Catalogue, after: Catalogue, product_id: int) -> None:
+        was, product = before.down_products.get(product_id), after.down_products[product_id]
+        if was is not None:
+            at = _sold_at(before, was)
+            self._sold[at] = [one for one in self._sold.get(at, ()) if one[0] is not was]
+        at = _sold_at(after, product)
+        self._sold[at] = list(self._sold.get(at, ()))
+        self._sell(after, product)
+
+    def _offer_instead(self, before: Catalogue, after: Catalogue, product_id: int) -> None:
+        was, product = before.up_products.get(product_id), after.up_products[product_id]
+        if was is not None:
+            at = (was.line_id, was.carrier_no)
+            self._offered[at] = [one for one in self._offered.get(at, ()) if one.product is not was]
+        at = (product.line_id, product.carrier_no)
+        self._offered[at] = list(self._offered.get(at, ()))
+        self._offer(after, product)
+
     def _sell(self, catalogue: Catalogue, product: DownProduct) -> None:
         shelf = catalogue.down_shelves[product.shelf_id]
         channel = catalogue.down_channels[shelf.channel_no]
         if product.enabled and shelf.enabled and channel.enabled:
-            key = (channel.channel_no, product.line_id, product.carrier_no, product.face_micros)
-            self._sold.setdefault(key, []).append((product, shelf))
+            self._sold.setdefault(_sold_at(catalogue, product), []).append((product, shelf))
 
     def _offer(self, catalogue: Catalogue, product: UpProduct) -> None:
         shelf = catalogue.up_shelves[product.shelf_id]
@@ -133,6 +179,11 @@ class CatalogueIndex:
             )
             self._fits[supply] = found
         return found
+
+
+def _sold_at(catalogue: Catalogue, product: DownProduct) -> tuple[str, int, str, int]:
+    channel_no = catalogue.down_shelves[product.shelf_id].channel_no
+    return channel_no, product.line_id, product.carrier_no, product.face_micros
 
 
 def _in_region(product: DownProduct | UpProduct, province_no: str, city_no: str) -> bool:
