@@ -290,13 +290,21 @@ class System:
         )
 
     async def _migrate(self, service: Any) -> str:
-        """How many revisions were new."""
+        """How many revisions were new, over all shards of a map."""
         from shoudan_kit.db.migrate import role_of, upgrade
+        from shoudan_kit.db.shard_map import read, single
 
         urls = self.databases[service.name]
-        role = role_of(*urls)
-        plan = await upgrade(service.name, service.schema, urls.owner, role, turnable=True)
-        return f"{service.name} {len(plan.pending)}"
+        settings = service.settings.load(service.name, environ={**os.environ, **self.env})
+        file = settings.shards
+        found = single(*urls) if file is None else read(file, *urls, owner=True)
+        pending = 0
+        for home in found.homes:
+            role = role_of(home.url, home.owner_url)
+            args = (service.name, service.schema, home.owner_url, role)
+            plan = await upgrade(*args, turnable=True, home=home)
+            pending += len(plan.pending)
+        return f"{service.name} {pending}"
 
     async def _seed(self, service: Any) -> None:
         """What an empty database begins with; what a person must read is shown now and never again."""

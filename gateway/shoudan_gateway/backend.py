@@ -24,7 +24,11 @@ from shoudan_kit.tracing.trace import Trace
 # Items together stay well below the largest gRPC message; a large one counts as many.
 BATCH_BYTES_MAX: Final = 8 * 2**20
 _Item = tuple[Message, Trace | None]
-OVERLOADED: Final = "ERROR_REASON_OVERLOADED"
+# Refusals of services that say nothing of the request, which is made again.
+NO_REFUSAL: Final = {
+    "ERROR_REASON_OVERLOADED": GatewayError.BUSY,
+    "ERROR_REASON_SHARD_AWAY": GatewayError.NO_ANSWER,
+}
 
 _log = get_logger("gateway.backend")
 
@@ -157,14 +161,15 @@ def _traces(items: Sequence[_Item]) -> carried.Metadata:
 def _outcome(result: Any) -> Message | Exception:
     if result.HasField("refusal"):
         refused = refused_from_proto(result.refusal)
-        return Problem(GatewayError.BUSY) if refused.reason == OVERLOADED else refused
+        known = NO_REFUSAL.get(refused.reason)
+        return refused if known is None else Problem(known)
     return result
 
 
 def _problem(method: str, error: aio.AioRpcError) -> Exception:
     """A refusal as it is; otherwise whether anything can have happened, and one log line."""
     refused = refused_from_rpc(cast("grpc.RpcError", error))
-    if refused is not None and refused.reason != OVERLOADED:
+    if refused is not None and refused.reason not in NO_REFUSAL:
         return refused
     busy = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     _log.warning("call_failed", method=method, code=error.code().name)

@@ -43,6 +43,7 @@ class Neighbours(order_grpc.OrderServiceServicer, catalogue_grpc.CatalogueServic
     batches: list[list[Any]] = field(default_factory=list)
     hold: asyncio.Event | None = None
     fails: grpc.StatusCode | None = None
+    refusal: core_pb2.Refusal | None = None
 
     async def GetCatalogue(self, request: Any, context: Any) -> Any:
         return catalogue.GetCatalogueResponse(
@@ -58,6 +59,8 @@ class Neighbours(order_grpc.OrderServiceServicer, catalogue_grpc.CatalogueServic
         return order.CreateOrdersResponse(results=[self._taken(one) for one in request.orders])
 
     def _taken(self, one: order.NewOrder) -> order.CreateOrdersResponse.Result:
+        if self.refusal is not None:
+            return order.CreateOrdersResponse.Result(refusal=self.refusal)
         state = order.OrderState(
             order_id=1_100_000_000, channel_no=one.channel_no, request_no=one.request_no, status=10
         )
@@ -143,6 +146,7 @@ async def open_gateway(neighbours: tuple[Neighbours, Delivery, str]) -> AsyncIte
     order_side, delivery_side, target = neighbours
     order_side.channels = [catalogue.DownChannel(channel_no="test", enabled=True)]
     order_side.batches, order_side.hold, order_side.fails = [], None, None
+    order_side.refusal = None
     delivery_side.notifies = []
     opened: list[Front] = []
 

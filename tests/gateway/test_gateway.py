@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue
+from shoudan_kit.rpc.shard_router import ShardAway
 from tests.poll import eventually
 
 ORDER = {
@@ -239,6 +240,13 @@ async def test_an_overloaded_service_is_told_apart_from_an_unknown_end(front) ->
     _, unknown = await refused(front, "/order/request", params=ORDER)
     assert "稍后再试" in busy["message"]
     assert "未知" in unknown["message"]
+
+
+async def test_an_order_of_a_shard_that_is_away_has_an_unknown_end(front) -> None:
+    front.order.refusal = ShardAway(1).to_proto()
+    status, body = await refused(front, "/order/request", params=ORDER)
+    assert status == 503
+    assert "以相同编号重试" in body["message"]
 
 
 async def test_an_order_whose_end_is_unknown_is_never_called_failed(open_gateway) -> None:

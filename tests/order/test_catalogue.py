@@ -21,7 +21,7 @@ from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order.app import SERVICE
 from shoudan_order.catalogue import admin
 from shoudan_order.catalogue.index import Catalogue
-from shoudan_order.context import Context
+from shoudan_order.context import Context, Known
 from shoudan_order.store import catalogue as store
 from shoudan_order.tables import METADATA, QUEUES
 from tests.audit_rows import last_change
@@ -235,7 +235,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Read]:
 async def replica(harness: OrderHarness) -> Context:
     """A second process that has read the catalogue so far; its looks are made by hand."""
     other = copy(harness.context)
-    other.catalogue, other.loaded = Catalogue(), False
+    other.known = Known()
     await admin.refresh(other)
     return other
 

@@ -34,8 +34,8 @@ def shards_field() -> Any:
     return Field(
         None,
         description="TOML file with the map of this service's shards: which schema of which database holds "
-        "which keys. Without it there is one shard, in database_url. erp_ingest and delivery can have"
-        " several.",
+        "which keys. Without it there is one shard, in database_url. erp_ingest, delivery and order can"
+        " have several.",
         examples=["/etc/shoudan/erp_shards.toml"],
     )
 

@@ -13,10 +13,10 @@ from shoudan_kit.proposals.proposals import Proposals
 EVERY_S: Final = 10.0
 COUNT_MAX: Final = 10_000  # beyond it the alert is the same
 
-OPEN: Final = metrics.gauge(
+OPEN: Final = metrics.total(
     "open_proposals", f"Proposals that wait for a second person, at most {COUNT_MAX}."
 )
-OPEN_AGE_SECONDS: Final = metrics.gauge(
+OPEN_AGE_SECONDS: Final = metrics.worst(
     "open_proposals_age_seconds", "How long the oldest waits; 0 when none does."
 )
 

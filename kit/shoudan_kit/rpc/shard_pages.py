@@ -172,6 +172,46 @@ async def stream(route: Route, streams: Mapping[int, AsyncIterator[Any]]) -> Asy
         yield made
 
 
+async def lines(route: Route, streams: Mapping[int, AsyncIterator[Any]]) -> AsyncIterator[Any]:
+    """The lines of a report over several streams, each in the order of its labels: those that are alike in
+    them are added into one."""
+    heads: dict[int, Any] = {}
+
+    async def advance(shard: int) -> None:
+        line = await anext(streams[shard], None)
+        if line is None:
+            heads.pop(shard, None)
+        else:
+            heads[shard] = line
+
+    await every(advance(shard) for shard in streams)
+    while heads:
+        first = min(_labels(one, route.lines) for one in heads.values())
+        alike = [s for s, one in sorted(heads.items()) if _labels(one, route.lines) == first]
+        yield _line(route, [heads[shard] for shard in alike])
+        await every(advance(shard) for shard in alike)
+
+
+def _labels(line: Any, field: str) -> tuple[str, ...]:
+    return tuple(text for _, text in sorted(getattr(line, field).items()))
+
+
+def _line(route: Route, alike: Sequence[Any]) -> Any:
+    """One line of several: numbers are added, and sums by their names."""
+    whole = route.answer()
+    whole.CopyFrom(alike[0])
+    for line in alike[1:]:
+        for one, value in line.ListFields():
+            if one.name == route.lines:
+                continue
+            if one.message_type is None:
+                setattr(whole, one.name, getattr(whole, one.name) + value)
+                continue
+            for name, number in value.items():
+                getattr(whole, one.name)[name] += number
+    return whole
+
+
 def _emptied(answers: Sequence[Any], route: Route) -> Any:
     """The answers put together without their lists."""
     for one in answers:

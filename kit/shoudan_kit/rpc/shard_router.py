@@ -141,7 +141,8 @@ class _Call:
             async for answer in begun[shard]:
                 yield answer
             return
-        async for answer in shard_pages.stream(route, begun):
+        merged = shard_pages.lines if route.lines else shard_pages.stream
+        async for answer in merged(route, begun):
             yield answer
 
     async def _one(self, request: Any, context: RpcContext, route: Route) -> Any:

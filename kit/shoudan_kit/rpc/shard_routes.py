@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import Default
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from shoudan.core.v1 import shards_pb2
@@ -42,6 +43,8 @@ class Route:
     listed: str = ""
     paged: bool = False
     answer: Any = None
+    call: bool = False
+    lines: str = ""
 
     def shard(self, message: Any, shards: int) -> int | None:
         """The shard of a request, or of one item of it; None: all of them."""
@@ -49,9 +52,11 @@ class Route:
             return 0
         if isinstance(message, int):  # an item that is itself the number
             return shard_of_number(message, shards)
+        if self.call:
+            return _shard_of_call(message, shards)
         if self.number:
             number = _number(attrgetter(self.number)(message))
-            if number or not self.every:
+            if number or not (self.key or self.every):
                 return shard_of_number(number, shards)
         if self.key:
             parts: list[str] = [attrgetter(path)(message) for path in self.key]
@@ -93,19 +98,19 @@ def read_route(said: Any, asked: Descriptor, answered: Descriptor) -> Route:
         item = items.message_type
         if item is None and items.cpp_type not in NUMBERS:
             raise ValueError(f"{said.items} are neither messages nor numbers")
-    said_one = said.first or said.number or key or said.all or said.shard
+    said_one = said.first or said.number or key or said.all or said.shard or said.call
     if item is not None and not said_one:
         raise ValueError("names no shard")
     for path in (*key, *filter(None, (said.number, said.shard))):
         _field(item, path)
-    listed = _listed(answered) if said.all or (said.items and not said.results) else ""
+    put_together = (said.all and not said.lines) or (said.items and not said.results)
+    listed = _listed(answered) if put_together else ""
     for path in order:
         field = _field(answered.fields_by_name[listed].message_type, path.lstrip("-"))
         is_time = field.message_type is not None and field.message_type.full_name == TIME
         if not (is_time or field.cpp_type in PLACED):
             raise ValueError(f"{path} is neither a number, digits nor a time")
-    if said.results and not _answers(answered, said.results):
-        raise ValueError("results is not a repeated message, alone in the response")
+    _check_shapes(said, asked, answered)
     paged = said.all and AFTER in asked.fields_by_name
     if paged and NEXT not in answered.fields_by_name:
         raise ValueError(f"the response has no {NEXT}")
@@ -121,7 +126,45 @@ def read_route(said: Any, asked: Descriptor, answered: Descriptor) -> Route:
         listed,
         paged,
         GetMessageClass(answered),
+        said.call,
+        said.lines,
     )
+
+
+def _check_shapes(said: Any, asked: Descriptor, answered: Descriptor) -> None:
+    """Refuse an option that needs a request or a response of another shape. ValueError."""
+    if said.call and not {"method", "request"} <= set(asked.fields_by_name):
+        raise ValueError("the request has no method and request")
+    if said.lines and not _is_line(answered, said.lines):
+        raise ValueError("the response is no line of labels, numbers and sums")
+    if said.results and not _answers(answered, said.results):
+        raise ValueError("results is not a repeated message, alone in the response")
+
+
+def _shard_of_call(message: Any, shards: int) -> int:
+    """The shard of a call that stands in a message. One that cannot be read is refused by the first."""
+    service, _, method = message.method.rpartition("/")
+    route = route_of(service, method)
+    if route is None:
+        return 0
+    found: Any = Default().FindServiceByName(service).methods_by_name[method]
+    try:
+        inner = GetMessageClass(found.input_type).FromString(message.request)
+    except DecodeError:
+        return 0
+    return route.shard(inner, shards) or 0
+
+
+def _is_line(answered: Descriptor, labels: str) -> bool:
+    """Whether a response is a line of a report: labels of texts, all else numbers or sums by name."""
+    field = answered.fields_by_name.get(labels)
+    return field is not None and all(
+        _is_map(one) or (not one.is_repeated and one.cpp_type in NUMBERS) for one in answered.fields
+    )
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
 def _field(message: Any, path: str) -> FieldDescriptor:

@@ -114,7 +114,7 @@ async def start(app: App[DeliverySettings]) -> Running:
         sealed=SealedData(accounts.ring, SEALED),
         background=_background(app, suppliers, shares, senders),
         closers=(close,),
-        resting=partial(_resting, suppliers),
+        resting=partial(_resting, suppliers) if is_first else tuple,
     )
 
 

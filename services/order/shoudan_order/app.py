@@ -28,7 +28,7 @@ from shoudan_kit.service import App, Running, Service
 from shoudan_order import nonces, open_work, parked_gauge
 from shoudan_order.catalogue import admin
 from shoudan_order.config import OrderSettings
-from shoudan_order.context import Context
+from shoudan_order.context import Context, Known
 from shoudan_order.credential_kinds import KINDS
 from shoudan_order.delivery_client import DeliveryClient
 from shoudan_order.notifies import Notifier
@@ -58,28 +58,35 @@ NAMES = (
 
 
 async def _credentials(app: App[OrderSettings]) -> Credentials:
-    """Those of the channels, read for the first time."""
-    made = Credentials(app, KINDS, app.settings.key_ring(), "shoudan.events.order.")
-    await made.open()
+    """Those of the channels, read for the first time by the first shard."""
+    made = app.once(
+        Credentials,
+        lambda: Credentials(app, KINDS, app.settings.key_ring(), "shoudan.events.order."),
+    )
+    if app.first is app:
+        await made.open()
     return made
 
 
 async def start(app: App[OrderSettings]) -> Running:
     """Everything one process needs; the catalogue is there before the first order."""
-    settings, ring = app.settings, app.settings.key_ring()
+    settings, ring, is_first = app.settings, app.settings.key_ring(), app.first is app
     context = Context(
         app,
         PayClient(app.channel("pay"), ident=settings.ledger_ident, call_s=settings.pay_call_s),
         DeliveryClient(app.channel("delivery"), call_s=settings.delivery_call_s),
-        OrdersInMemory(settings.orders_in_memory_max),
+        OrdersInMemory(settings.orders_in_memory_max // app.home.shards),
         SealedColumn(ACCOUNTS.table, ring, settings.seal_accounts),
         await _credentials(app),
+        app.once(Known, Known),
     )
-    shares = Shares(secrets.token_hex(8), LEASE_S)
+    # Each shard of a process takes its share of the calls to a host, as one more replica.
+    shares = Shares(secrets.token_hex(8), LEASE_S, app.home.shards)
     notifier = Notifier(context, shares)
     context.notifier = notifier
-    await admin.refresh(context)
-    await risk_admin.refresh(context)
+    if is_first:
+        await admin.refresh(context)
+        await risk_admin.refresh(context)
     orders = OrderServicer(context)
 
     personal = Personal("order", ACCOUNTS, context.accounts, app.work)
@@ -107,7 +114,7 @@ async def start(app: App[OrderSettings]) -> Running:
         background=(*_background(context), *_exchange(app, shares, notifier)),
         closers=(orders.aclose, notifier.aclose),
         open_work=open_work.sources(context),
-        credentials=context.credentials,
+        credentials=context.credentials if is_first else None,
         sealed=SealedData(ring, SEALED),
         resting=notifier.resting,
         proposals=kinds(context),
@@ -115,7 +122,7 @@ async def start(app: App[OrderSettings]) -> Running:
 
 
 def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
-    """What a process does beside its calls and tasks."""
+    """What a process does beside its calls and tasks; the first shard follows what a system has once."""
 
     async def poll_catalogue() -> None:
         await admin.poll(context)
@@ -132,7 +139,8 @@ def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
     async def forget_counters() -> None:
         await guard.forget_forever(context)
 
-    return poll_catalogue, gauge_parked, forget_nonces, poll_risk, forget_counters
+    own = gauge_parked, forget_nonces, forget_counters
+    return (poll_catalogue, poll_risk, *own) if context.app.first is context.app else own
 
 
 def _exchange(

@@ -20,6 +20,7 @@ NOTIFY_WAITS_S = [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600]
 class OrderSettings(SealedAccountSettings, TwoPersonsSettings):
     """Settings of `shoudan serve order`."""
 
+    shardable: ClassVar[bool] = True
     masked: ClassVar[frozenset[str]] = frozenset({"rechage_account", "recharge_account"})
 
     price_alone_max_ppm: int = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from shoudan_order.delivery_client import DeliveryClient
 from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import PayClient
 from shoudan_order.store import orders as store
-from shoudan_order.store.risk import Rule
+from shoudan_order.store.risk import Entry, Rule
 from shoudan_order.store.rows import NotifyRow, Order
 from shoudan_order.tables import QUEUES
 
@@ -38,11 +38,22 @@ class NotifyCalls(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """The risk rules in force at one version, and whether any account is listed."""
+    """The risk rules in force at one version, and whether any account is listed. `entries`: the list itself,
+    where the database of an order does not hold it."""
 
     version: int = 0
     rules: tuple[Rule, ...] = ()
     listed: bool = False
+    entries: Mapping[bytes, Sequence[Entry]] | None = None
+
+
+@dataclass
+class Known:
+    """What a process knows of what a system has once, by version."""
+
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    loaded: bool = False
+    risk: Risk = field(default_factory=Risk)
 
 
 @dataclass
@@ -55,10 +66,18 @@ class Context:
     memory: OrdersInMemory
     accounts: SealedColumn
     credentials: Credentials
-    catalogue: Catalogue = field(default_factory=Catalogue)
-    loaded: bool = False
-    risk: Risk = field(default_factory=Risk)
+    known: Known
     notifier: NotifyCalls = field(init=False)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue as last seen."""
+        return self.known.catalogue
+
+    @property
+    def risk(self) -> Risk:
+        """The risk rules as last seen."""
+        return self.known.risk
 
     @property
     def settings(self) -> OrderSettings:

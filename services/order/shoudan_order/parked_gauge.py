@@ -16,10 +16,10 @@ GAUGE_EVERY_S: Final = 5.0
 # The count stops here: above it the alert is the same.
 COUNT_MAX: Final = 10_000
 
-ORDERS_PARKED: Final = metrics.gauge(
+ORDERS_PARKED: Final = metrics.total(
     "orders_parked", f"Orders that wait for a person; {COUNT_MAX} stands for that many or more."
 )
-ORDERS_PARKED_AGE_SECONDS: Final = metrics.gauge(
+ORDERS_PARKED_AGE_SECONDS: Final = metrics.worst(
     "orders_parked_age_seconds",
     "Age of the oldest parked order, since it was made; 0 when none is parked.",
 )

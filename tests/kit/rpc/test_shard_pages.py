@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +14,14 @@ from hypothesis import strategies as st
 
 from shoudan.core.v1 import audit_log_service_pb2 as audit_pb
 from shoudan.core.v1 import operations_service_pb2 as pb
+from shoudan.core.v1 import proposal_service_pb2 as proposal_pb
 from shoudan.core.v1 import shards_pb2, work_service_pb2
 from shoudan.delivery.v1 import card_service_pb2 as card_pb
 from shoudan.erp.v1 import erp_service_pb2 as erp_pb
-from shoudan_kit.rpc.shard_pages import TokenInvalid, page, stream
+from shoudan.order.v1 import audit_service_pb2 as audit_calls_pb
+from shoudan.order.v1 import order_service_pb2 as order_pb
+from shoudan_kit.ids import EPOCH, first_of
+from shoudan_kit.rpc.shard_pages import TokenInvalid, lines, page, stream
 from shoudan_kit.rpc.shard_router import NotForShards, Router
 from shoudan_kit.rpc.shard_routes import Route, read_route, route_of
 
@@ -24,6 +29,7 @@ TASKS = route_of("shoudan.core.v1.OperationsService", "ListTasks")
 WORK = route_of("shoudan.core.v1.WorkService", "ListOpenWork")
 COUNTED = route_of("shoudan.core.v1.OperationsService", "RetryTasks")
 EXPORT = route_of("shoudan.core.v1.AuditLogService", "ExportAuditLog")
+REPORT = route_of("shoudan.order.v1.AuditService", "Report")
 SHARDS = st.lists(st.sets(st.integers(1, 60)), min_size=1, max_size=4).map(
     lambda sets: [sorted(one - set().union(*sets[:n])) for n, one in enumerate(sets)]
 )
@@ -170,3 +176,48 @@ async def test_a_method_of_which_the_contract_says_no_shard_is_refused():
     with pytest.raises(NotForShards) as refused:
         await served["Do"].unary_unary(None, None)
     assert refused.value.reason == "ERROR_REASON_NOT_FOR_SHARDS"
+
+
+def test_a_call_is_in_the_shard_of_the_call_that_stands_in_it():
+    propose = route_of("shoudan.core.v1.ProposalService", "Propose")
+    assert propose is not None
+    inner = audit_calls_pb.DecideAuditRequest(
+        audit_id=first_of(EPOCH + timedelta(days=1)) | 2 << 18
+    )
+    method = "shoudan.order.v1.AuditService/DecideAudit"
+    asked = proposal_pb.ProposeRequest(method=method, request=inner.SerializeToString())
+    assert propose.shard(asked, 4) == 2
+    for wrong in (
+        proposal_pb.ProposeRequest(method="nobody/Nothing"),
+        proposal_pb.ProposeRequest(method=method, request=b"\xff"),
+        proposal_pb.ProposeRequest(),
+    ):
+        assert propose.shard(wrong, 4) == 0
+
+
+def test_a_number_goes_before_a_key_and_a_key_is_taken_without_one():
+    get = route_of("shoudan.order.v1.OrderService", "GetOrder")
+    assert get is not None
+    key = order_pb.OrderKey(channel_no="BudweiserTmall")
+    number = order_pb.GetOrderRequest(order_id=3 << 18, key=key)
+    assert (get.shard(number, 16), get.shard(order_pb.GetOrderRequest(key=key), 16)) == (3, 4)
+
+
+@given(shards=st.lists(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 9)), max_size=4))
+async def test_lines_that_are_alike_are_added_and_none_is_lost(shards):
+    async def report(given: Mapping[str, int]) -> AsyncIterator[Any]:
+        for label, count in sorted(given.items()):
+            sums = {"profit_micros": -count, "face_micros": 10 * count}
+            yield audit_calls_pb.ReportResponse(
+                labels={"line_id": label}, count=count, sums_micros=sums
+            )
+
+    assert REPORT is not None
+    streams = {n: report(one) for n, one in enumerate(shards)}
+    found = [one async for one in lines(REPORT, streams)]
+    names = [one.labels["line_id"] for one in found]
+    assert names == sorted({name for one in shards for name in one})
+    for one in found:
+        count = sum(shard.get(one.labels["line_id"], 0) for shard in shards)
+        assert one.count == count
+        assert one.sums_micros == {"profit_micros": -count, "face_micros": 10 * count}

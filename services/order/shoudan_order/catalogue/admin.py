@@ -164,12 +164,12 @@ async def changed_since(context: Context, known: int) -> Catalogue | None:
 async def refresh(context: Context) -> None:
     """Load the newest version, if it is not loaded: what changed since the one that is."""
     async with context.app.db.connect() as db:
-        if await store.catalogue_version(db) == context.catalogue.version and context.loaded:
+        if await store.catalogue_version(db) == context.catalogue.version and context.known.loaded:
             return
     async with context.app.db.connect() as db:
         loaded = await _newer(db, context.catalogue)
     _ = loaded.index  # built before it is used
-    context.catalogue, context.loaded = loaded, True
+    context.known.catalogue, context.known.loaded = loaded, True
     _log_unsigned(context)
     _log.info("catalogue_loaded", version=loaded.version, products=len(loaded.down_products))
 

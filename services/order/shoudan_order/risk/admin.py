@@ -8,6 +8,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.secrets.sealing import plain_account
 from shoudan_order.context import Context, Risk
@@ -19,6 +21,7 @@ from shoudan_order.store.catalogue import Operation, record
 from shoudan_order.store.risk import Entry, Rule
 
 TAIL_CHARS: Final = 4
+LIST_PAGE: Final = 1_000
 
 
 async def refresh(context: Context) -> None:
@@ -28,8 +31,20 @@ async def refresh(context: Context) -> None:
         if version == context.risk.version:
             return
         rules, listed = await store.rules(db), await store.any_entry(db)
+        entries = await _by_subject(db) if context.app.home.shards > 1 else None
     in_force = tuple(rule for rule in rules if rule.enabled)
-    context.risk = Risk(version, in_force, listed)
+    context.known.risk = Risk(version, in_force, listed, entries)
+
+
+async def _by_subject(db: AsyncConnection) -> dict[bytes, list[Entry]]:
+    """The whole list by what accounts are known by, page by page."""
+    found: dict[bytes, list[Entry]] = {}
+    after = 0
+    while page := await store.entries(db, after, LIST_PAGE):
+        for one in page:
+            found.setdefault(one.subject, []).append(one)
+        after = page[-1].entry_id
+    return found
 
 
 async def poll(context: Context) -> None:
@@ -53,7 +68,7 @@ async def entries(context: Context, after: int, most: int) -> list[Entry]:
 
 async def set_rule(context: Context, rule: Rule, by: str, reason: str) -> None:
     """Make a rule exactly so; what it has counted stays. Refuses: FieldInvalid."""
-    if why := decisions.problem(rule):
+    if why := decisions.problem(rule) or _unbounded(context, rule):
         raise FieldInvalid("rule", why)
     async with context.app.work("risk.change") as work:
         version = await store.raise_version(work.db)
@@ -67,6 +82,14 @@ async def set_rule(context: Context, rule: Rule, by: str, reason: str) -> None:
         what = Operation(work.ids.next(), by, "risk.rule", rule.rule_id, detail, version)
         await record(work.db, what)
     await refresh(context)
+
+
+def _unbounded(context: Context, rule: Rule) -> str:
+    """Why the counters of a rule would not be in one shard; empty when they are."""
+    spans = rule.per in {decisions.Per.ACCOUNT, decisions.Per.ACCOUNT_FACE} and not rule.channel_no
+    if context.app.home.shards > 1 and spans:
+        return "with several shards a rule that counts accounts is one of one channel"
+    return ""
 
 
 async def remove_rule(context: Context, rule_id: str, by: str, reason: str) -> None:

@@ -136,7 +136,7 @@ async def _by_list(
         for i in open_
         if drafts[i][0].rechage_account
     }
-    listed = await store.listed(db, list(set(subjects.values())))
+    listed = await _listed(context, db, set(subjects.values()))
     exempt: set[int] = set()
     for index, subject in subjects.items():
         channels = {"", drafts[index][0].channel_no}
@@ -149,6 +149,21 @@ async def _by_list(
         elif mine:
             exempt.add(index)
     return exempt
+
+
+async def _listed(
+    context: Context, db: AsyncConnection, subjects: Collection[bytes]
+) -> list[tuple[bytes, str, bool]]:
+    """Entries of these accounts that have not expired: subject, channel ("" for all), exempt."""
+    if context.risk.entries is None:
+        return await store.listed(db, list(subjects))
+    now = context.app.clock.now()
+    return [
+        (one.subject, one.channel_no, one.exempt)
+        for subject in subjects
+        for one in context.risk.entries.get(subject, ())
+        if one.expire_time is None or one.expire_time > now
+    ]
 
 
 async def forget_forever(context: Context) -> None:

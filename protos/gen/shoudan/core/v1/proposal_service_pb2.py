@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
+from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&shoudan/core/v1/proposal_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\"5\n\x06\x45\x66\x66\x65\x63t\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\"\xb9\x04\n\x08Proposal\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x03\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x14\n\x0crequest_json\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x1a\n\ramount_micros\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12(\n\x07\x64ry_run\x18\x06 \x03(\x0b\x32\x17.shoudan.core.v1.Effect\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x10\n\x08\x65vidence\x18\x08 \x01(\t\x12\x10\n\x08maker_id\x18\t \x01(\t\x12\r\n\x05maker\x18\n \x01(\t\x12-\n\x05state\x18\x0b \x01(\x0e\x32\x1e.shoudan.core.v1.ProposalState\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndecider_id\x18\x0e \x01(\t\x12\x0f\n\x07\x64\x65\x63ider\x18\x0f \x01(\t\x12\x15\n\rdecide_reason\x18\x10 \x01(\t\x12,\n\x08\x65nd_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06result\x18\x12 \x03(\x0b\x32\x17.shoudan.core.v1.Effect\x12\x0f\n\x07refusal\x18\x13 \x01(\t\x12\x11\n\tapprovers\x18\x14 \x03(\tB\x10\n\x0e_amount_micros\"`\n\x0eProposeRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08\x65vidence\x18\x04 \x01(\t\x12\x0b\n\x03key\x18\x05 \x01(\t\"O\n\x0fProposeResponse\x12+\n\x08proposal\x18\x01 \x01(\x0b\x32\x19.shoudan.core.v1.Proposal\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"=\n\x16\x41pproveProposalRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"X\n\x17\x41pproveProposalResponse\x12+\n\x08proposal\x18\x01 \x01(\x0b\x32\x19.shoudan.core.v1.Proposal\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"<\n\x15RefuseProposalRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"W\n\x16RefuseProposalResponse\x12+\n\x08proposal\x18\x01 \x01(\x0b\x32\x19.shoudan.core.v1.Proposal\x12\x10\n\x08repeated\x18\x02 \x01(\x08\">\n\x17WithdrawProposalRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"Y\n\x18WithdrawProposalResponse\x12+\n\x08proposal\x18\x01 \x01(\x0b\x32\x19.shoudan.core.v1.Proposal\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"m\n\x14ListProposalsRequest\x12.\n\x06states\x18\x01 \x03(\x0e\x32\x1e.shoudan.core.v1.ProposalState\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x15ListProposalsResponse\x12,\n\tproposals\x18\x01 \x03(\x0b\x32\x19.shoudan.core.v1.Proposal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x12GetProposalRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x03\"B\n\x13GetProposalResponse\x12+\n\x08proposal\x18\x01 \x01(\x0b\x32\x19.shoudan.core.v1.Proposal\"\xad\x01\n\x0fProposalChanged\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x03\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12-\n\x05state\x18\x04 \x01(\x0e\x32\x1e.shoudan.core.v1.ProposalState\x12\r\n\x05maker\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x65\x63ider\x18\x06 \x01(\t\x12\x15\n\ramount_micros\x18\x07 \x01(\x03*\xf2\x01\n\rProposalState\x12\x1e\n\x1aPROPOSAL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PROPOSAL_STATE_OPEN\x10\x01\x12\x1b\n\x17PROPOSAL_STATE_APPROVED\x10\x02\x12\x1a\n\x16PROPOSAL_STATE_APPLIED\x10\x03\x12\x19\n\x15PROPOSAL_STATE_FAILED\x10\x04\x12\x1a\n\x16PROPOSAL_STATE_REFUSED\x10\x05\x12\x1c\n\x18PROPOSAL_STATE_WITHDRAWN\x10\x06\x12\x1a\n\x16PROPOSAL_STATE_EXPIRED\x10\x07\x32\xd7\x06\n\x0fProposalService\x12\x87\x01\n\x07Propose\x12\x1f.shoudan.core.v1.ProposeRequest\x1a .shoudan.core.v1.ProposeResponse\"9\xf2\xb5\x18\x35\x12\x07support\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checker\x12\x05\x61\x64min\x12\x9f\x01\n\x0f\x41pproveProposal\x12\'.shoudan.core.v1.ApproveProposalRequest\x1a(.shoudan.core.v1.ApproveProposalResponse\"9\xf2\xb5\x18\x35\x12\x07support\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checker\x12\x05\x61\x64min\x12\x9c\x01\n\x0eRefuseProposal\x12&.shoudan.core.v1.RefuseProposalRequest\x1a\'.shoudan.core.v1.RefuseProposalResponse\"9\xf2\xb5\x18\x35\x12\x07support\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checker\x12\x05\x61\x64min\x12\xa2\x01\n\x10WithdrawProposal\x12(.shoudan.core.v1.WithdrawProposalRequest\x1a).shoudan.core.v1.WithdrawProposalResponse\"9\xf2\xb5\x18\x35\x12\x07support\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checker\x12\x05\x61\x64min\x12l\n\rListProposals\x12%.shoudan.core.v1.ListProposalsRequest\x1a&.shoudan.core.v1.ListProposalsResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12\x66\n\x0bGetProposal\x12#.shoudan.core.v1.GetProposalRequest\x1a$.shoudan.core.v1.GetProposalResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&shoudan/core/v1/proposal_service.proto\x12\x0fshoudan.core.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\"5\n\x06\x45\x66\x66\x65\x63t\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\"\xb9\x04\n\x08Proposal\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x03\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x14\n\x0crequest_json\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x1a\n\ramount_micros\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12(\n\x07\x64ry_run\x18\x06 \x03(\x0b\x32\x17.shoudan.core.v1.Effect\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x10\n\x08\x65vidence\x18\x08 \x01(\t\x12\x10\n\x08maker_id\x18\t \x01(\t\x12\r\n\x05maker\x18\n \x01(\t\x12-\n\x05state\x18\x0b \x01(\x0e\x32\x1e.shoudan.core.v1.ProposalState\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndecider_id\x18\x0e \x01(\t\x12\x0f\n\x07\x64\x65\x63ider\x18\x0f \x01(\t\x12\x15\n\rdecide_reason\x18\x10 \x01(\t\x12,\n\x08\x65nd_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06result\x18\x12 \x03(\x0b\x32\x17.shoudan.core.v1.Effect\x12\x0f\n\x07refusal\x18\x13 \x01(\t\x12\x11\n\tapprovers\x18\x14 \x03(\tB\x10\n\x0e_amount_micros\"`\n\x0eProposeRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08\x65vidence\x18\x04 \x01(\t\x12\x0b\n\x03key\x18\x05 \x01(\t\"O\n\x0fProposeResponse\x12+\n\x08proposal\x18\x01 \x01(\x0b\x32\x19.shoudan.core.v1.Proposal\x12\x0f\n\x07\x65xisted\x18\x02 \x01(\x08\"=\n\x16\x41pproveProposalRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"X\n\x17\x41pproveProposalResponse\x12+\n\x08proposal\x18\x01 \x01(\x0b\x32\x19.shoudan.core.v1.Proposal\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"<\n\x15RefuseProposalRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"W\n\x16RefuseProposalResponse\x12+\n\x08proposal\x18\x01 \x01(\x0b\x32\x19.shoudan.core.v1.Proposal\x12\x10\n\x08repeated\x18\x02 \x01(\x08\">\n\x17WithdrawProposalRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"Y\n\x18WithdrawProposalResponse\x12+\n\x08proposal\x18\x01 \x01(\x0b\x32\x19.shoudan.core.v1.Proposal\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"m\n\x14ListProposalsRequest\x12.\n\x06states\x18\x01 \x03(\x0e\x32\x1e.shoudan.core.v1.ProposalState\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x15ListProposalsResponse\x12,\n\tproposals\x18\x01 \x03(\x0b\x32\x19.shoudan.core.v1.Proposal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x12GetProposalRequest\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x03\"B\n\x13GetProposalResponse\x12+\n\x08proposal\x18\x01 \x01(\x0b\x32\x19.shoudan.core.v1.Proposal\"\xad\x01\n\x0fProposalChanged\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x03\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12-\n\x05state\x18\x04 \x01(\x0e\x32\x1e.shoudan.core.v1.ProposalState\x12\r\n\x05maker\x18\x05 \x01(\t\x12\x0f\n\x07\x64\x65\x63ider\x18\x06 \x01(\t\x12\x15\n\ramount_micros\x18\x07 \x01(\x03*\xf2\x01\n\rProposalState\x12\x1e\n\x1aPROPOSAL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PROPOSAL_STATE_OPEN\x10\x01\x12\x1b\n\x17PROPOSAL_STATE_APPROVED\x10\x02\x12\x1a\n\x16PROPOSAL_STATE_APPLIED\x10\x03\x12\x19\n\x15PROPOSAL_STATE_FAILED\x10\x04\x12\x1a\n\x16PROPOSAL_STATE_REFUSED\x10\x05\x12\x1c\n\x18PROPOSAL_STATE_WITHDRAWN\x10\x06\x12\x1a\n\x16PROPOSAL_STATE_EXPIRED\x10\x07\x32\xb6\x07\n\x0fProposalService\x12\x8d\x01\n\x07Propose\x12\x1f.shoudan.core.v1.ProposeRequest\x1a .shoudan.core.v1.ProposeResponse\"?\xf2\xb5\x18\x35\x12\x07support\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checker\x12\x05\x61\x64min\xfa\xb5\x18\x02H\x01\x12\xb0\x01\n\x0f\x41pproveProposal\x12\'.shoudan.core.v1.ApproveProposalRequest\x1a(.shoudan.core.v1.ApproveProposalResponse\"J\xf2\xb5\x18\x35\x12\x07support\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checker\x12\x05\x61\x64min\xfa\xb5\x18\r\x12\x0bproposal_id\x12\xad\x01\n\x0eRefuseProposal\x12&.shoudan.core.v1.RefuseProposalRequest\x1a\'.shoudan.core.v1.RefuseProposalResponse\"J\xf2\xb5\x18\x35\x12\x07support\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checker\x12\x05\x61\x64min\xfa\xb5\x18\r\x12\x0bproposal_id\x12\xb3\x01\n\x10WithdrawProposal\x12(.shoudan.core.v1.WithdrawProposalRequest\x1a).shoudan.core.v1.WithdrawProposalResponse\"J\xf2\xb5\x18\x35\x12\x07support\x12\x03ops\x12\rfinance-maker\x12\x0f\x66inance-checker\x12\x05\x61\x64min\xfa\xb5\x18\r\x12\x0bproposal_id\x12\x80\x01\n\rListProposals\x12%.shoudan.core.v1.ListProposalsRequest\x1a&.shoudan.core.v1.ListProposalsResponse\" \xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x10\x30\x01:\x0c-proposal_id\x12w\n\x0bGetProposal\x12#.shoudan.core.v1.GetProposalRequest\x1a$.shoudan.core.v1.GetProposalResponse\"\x1d\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\r\x12\x0bproposal_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,49 +35,49 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.core.v1.proposal_se
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROPOSALSERVICE'].methods_by_name['Propose']._loaded_options = None
-  _globals['_PROPOSALSERVICE'].methods_by_name['Propose']._serialized_options = b'\362\265\0305\022\007support\022\003ops\022\rfinance-maker\022\017finance-checker\022\005admin'
+  _globals['_PROPOSALSERVICE'].methods_by_name['Propose']._serialized_options = b'\362\265\0305\022\007support\022\003ops\022\rfinance-maker\022\017finance-checker\022\005admin\372\265\030\002H\001'
   _globals['_PROPOSALSERVICE'].methods_by_name['ApproveProposal']._loaded_options = None
-  _globals['_PROPOSALSERVICE'].methods_by_name['ApproveProposal']._serialized_options = b'\362\265\0305\022\007support\022\003ops\022\rfinance-maker\022\017finance-checker\022\005admin'
+  _globals['_PROPOSALSERVICE'].methods_by_name['ApproveProposal']._serialized_options = b'\362\265\0305\022\007support\022\003ops\022\rfinance-maker\022\017finance-checker\022\005admin\372\265\030\r\022\013proposal_id'
   _globals['_PROPOSALSERVICE'].methods_by_name['RefuseProposal']._loaded_options = None
-  _globals['_PROPOSALSERVICE'].methods_by_name['RefuseProposal']._serialized_options = b'\362\265\0305\022\007support\022\003ops\022\rfinance-maker\022\017finance-checker\022\005admin'
+  _globals['_PROPOSALSERVICE'].methods_by_name['RefuseProposal']._serialized_options = b'\362\265\0305\022\007support\022\003ops\022\rfinance-maker\022\017finance-checker\022\005admin\372\265\030\r\022\013proposal_id'
   _globals['_PROPOSALSERVICE'].methods_by_name['WithdrawProposal']._loaded_options = None
-  _globals['_PROPOSALSERVICE'].methods_by_name['WithdrawProposal']._serialized_options = b'\362\265\0305\022\007support\022\003ops\022\rfinance-maker\022\017finance-checker\022\005admin'
+  _globals['_PROPOSALSERVICE'].methods_by_name['WithdrawProposal']._serialized_options = b'\362\265\0305\022\007support\022\003ops\022\rfinance-maker\022\017finance-checker\022\005admin\372\265\030\r\022\013proposal_id'
   _globals['_PROPOSALSERVICE'].methods_by_name['ListProposals']._loaded_options = None
-  _globals['_PROPOSALSERVICE'].methods_by_name['ListProposals']._serialized_options = b'\362\265\030\010\022\006viewer'
+  _globals['_PROPOSALSERVICE'].methods_by_name['ListProposals']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\0200\001:\014-proposal_id'
   _globals['_PROPOSALSERVICE'].methods_by_name['GetProposal']._loaded_options = None
-  _globals['_PROPOSALSERVICE'].methods_by_name['GetProposal']._serialized_options = b'\362\265\030\010\022\006viewer'
-  _globals['_PROPOSALSTATE']._serialized_start=1883
-  _globals['_PROPOSALSTATE']._serialized_end=2125
-  _globals['_EFFECT']._serialized_start=123
-  _globals['_EFFECT']._serialized_end=176
-  _globals['_PROPOSAL']._serialized_start=179
-  _globals['_PROPOSAL']._serialized_end=748
-  _globals['_PROPOSEREQUEST']._serialized_start=750
-  _globals['_PROPOSEREQUEST']._serialized_end=846
-  _globals['_PROPOSERESPONSE']._serialized_start=848
-  _globals['_PROPOSERESPONSE']._serialized_end=927
-  _globals['_APPROVEPROPOSALREQUEST']._serialized_start=929
-  _globals['_APPROVEPROPOSALREQUEST']._serialized_end=990
-  _globals['_APPROVEPROPOSALRESPONSE']._serialized_start=992
-  _globals['_APPROVEPROPOSALRESPONSE']._serialized_end=1080
-  _globals['_REFUSEPROPOSALREQUEST']._serialized_start=1082
-  _globals['_REFUSEPROPOSALREQUEST']._serialized_end=1142
-  _globals['_REFUSEPROPOSALRESPONSE']._serialized_start=1144
-  _globals['_REFUSEPROPOSALRESPONSE']._serialized_end=1231
-  _globals['_WITHDRAWPROPOSALREQUEST']._serialized_start=1233
-  _globals['_WITHDRAWPROPOSALREQUEST']._serialized_end=1295
-  _globals['_WITHDRAWPROPOSALRESPONSE']._serialized_start=1297
-  _globals['_WITHDRAWPROPOSALRESPONSE']._serialized_end=1386
-  _globals['_LISTPROPOSALSREQUEST']._serialized_start=1388
-  _globals['_LISTPROPOSALSREQUEST']._serialized_end=1497
-  _globals['_LISTPROPOSALSRESPONSE']._serialized_start=1499
-  _globals['_LISTPROPOSALSRESPONSE']._serialized_end=1593
-  _globals['_GETPROPOSALREQUEST']._serialized_start=1595
-  _globals['_GETPROPOSALREQUEST']._serialized_end=1636
-  _globals['_GETPROPOSALRESPONSE']._serialized_start=1638
-  _globals['_GETPROPOSALRESPONSE']._serialized_end=1704
-  _globals['_PROPOSALCHANGED']._serialized_start=1707
-  _globals['_PROPOSALCHANGED']._serialized_end=1880
-  _globals['_PROPOSALSERVICE']._serialized_start=2128
-  _globals['_PROPOSALSERVICE']._serialized_end=2983
+  _globals['_PROPOSALSERVICE'].methods_by_name['GetProposal']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\r\022\013proposal_id'
+  _globals['_PROPOSALSTATE']._serialized_start=1913
+  _globals['_PROPOSALSTATE']._serialized_end=2155
+  _globals['_EFFECT']._serialized_start=153
+  _globals['_EFFECT']._serialized_end=206
+  _globals['_PROPOSAL']._serialized_start=209
+  _globals['_PROPOSAL']._serialized_end=778
+  _globals['_PROPOSEREQUEST']._serialized_start=780
+  _globals['_PROPOSEREQUEST']._serialized_end=876
+  _globals['_PROPOSERESPONSE']._serialized_start=878
+  _globals['_PROPOSERESPONSE']._serialized_end=957
+  _globals['_APPROVEPROPOSALREQUEST']._serialized_start=959
+  _globals['_APPROVEPROPOSALREQUEST']._serialized_end=1020
+  _globals['_APPROVEPROPOSALRESPONSE']._serialized_start=1022
+  _globals['_APPROVEPROPOSALRESPONSE']._serialized_end=1110
+  _globals['_REFUSEPROPOSALREQUEST']._serialized_start=1112
+  _globals['_REFUSEPROPOSALREQUEST']._serialized_end=1172
+  _globals['_REFUSEPROPOSALRESPONSE']._serialized_start=1174
+  _globals['_REFUSEPROPOSALRESPONSE']._serialized_end=1261
+  _globals['_WITHDRAWPROPOSALREQUEST']._serialized_start=1263
+  _globals['_WITHDRAWPROPOSALREQUEST']._serialized_end=1325
+  _globals['_WITHDRAWPROPOSALRESPONSE']._serialized_start=1327
+  _globals['_WITHDRAWPROPOSALRESPONSE']._serialized_end=1416
+  _globals['_LISTPROPOSALSREQUEST']._serialized_start=1418
+  _globals['_LISTPROPOSALSREQUEST']._serialized_end=1527
+  _globals['_LISTPROPOSALSRESPONSE']._serialized_start=1529
+  _globals['_LISTPROPOSALSRESPONSE']._serialized_end=1623
+  _globals['_GETPROPOSALREQUEST']._serialized_start=1625
+  _globals['_GETPROPOSALREQUEST']._serialized_end=1666
+  _globals['_GETPROPOSALRESPONSE']._serialized_start=1668
+  _globals['_GETPROPOSALRESPONSE']._serialized_end=1734
+  _globals['_PROPOSALCHANGED']._serialized_start=1737
+  _globals['_PROPOSALCHANGED']._serialized_end=1910
+  _globals['_PROPOSALSERVICE']._serialized_start=2158
+  _globals['_PROPOSALSERVICE']._serialized_end=3108
 # @@protoc_insertion_point(module_scope)

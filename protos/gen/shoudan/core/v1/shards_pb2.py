@@ -25,13 +25,13 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshoudan/core/v1/shards.proto\x12\x0fshoudan.core.v1\x1a google/protobuf/descriptor.proto\"\x7f\n\x06Shards\x12\r\n\x05\x66irst\x18\x01 \x01(\x08\x12\x0e\n\x06number\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x03(\t\x12\r\n\x05items\x18\x04 \x01(\t\x12\x0f\n\x07results\x18\x05 \x01(\t\x12\x0b\n\x03\x61ll\x18\x06 \x01(\x08\x12\r\n\x05order\x18\x07 \x03(\t\x12\r\n\x05shard\x18\x08 \x01(\t:I\n\x06shards\x12\x1e.google.protobuf.MethodOptions\x18\xdf\x86\x03 \x01(\x0b\x32\x17.shoudan.core.v1.Shardsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshoudan/core/v1/shards.proto\x12\x0fshoudan.core.v1\x1a google/protobuf/descriptor.proto\"\x9c\x01\n\x06Shards\x12\r\n\x05\x66irst\x18\x01 \x01(\x08\x12\x0e\n\x06number\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x03(\t\x12\r\n\x05items\x18\x04 \x01(\t\x12\x0f\n\x07results\x18\x05 \x01(\t\x12\x0b\n\x03\x61ll\x18\x06 \x01(\x08\x12\r\n\x05order\x18\x07 \x03(\t\x12\r\n\x05shard\x18\x08 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\t \x01(\x08\x12\r\n\x05lines\x18\n \x01(\t:I\n\x06shards\x12\x1e.google.protobuf.MethodOptions\x18\xdf\x86\x03 \x01(\x0b\x32\x17.shoudan.core.v1.Shardsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.core.v1.shards_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SHARDS']._serialized_start=83
-  _globals['_SHARDS']._serialized_end=210
+  _globals['_SHARDS']._serialized_start=84
+  _globals['_SHARDS']._serialized_end=240
 # @@protoc_insertion_point(module_scope)

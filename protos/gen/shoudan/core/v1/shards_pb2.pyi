@@ -34,6 +34,8 @@ class Shards(_message.Message):
     ALL_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
     first: _builtins.bool
     """The first shard: what a system has once."""
     number: _builtins.str
@@ -46,6 +48,10 @@ class Shards(_message.Message):
     """All shards; beside number or key: all when that is empty. Numbers of the answers are added, lists put together."""
     shard: _builtins.str
     """Path of a field with the number of a shard, for what is about one shard, such as its chain. The answer's field shards says how many there are."""
+    call: _builtins.bool
+    """The shard of another call, which stands in the fields method and request."""
+    lines: _builtins.str
+    """The map of texts that says what a line of a report is about: lines of several shards that are alike in it are added into one."""
     @_builtins.property
     def key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths of fields with texts, together the key: its shard by hash."""
@@ -67,10 +73,12 @@ class Shards(_message.Message):
         all: _builtins.bool = ...,
         order: _abc.Iterable[_builtins.str] | None = ...,
         shard: _builtins.str = ...,
+        call: _builtins.bool = ...,
+        lines: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "first", b"first", "items", b"items", "key", b"key", "number", b"number", "order", b"order", "results", b"results", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "call", b"call", "first", b"first", "items", b"items", "key", b"key", "lines", b"lines", "number", b"number", "order", b"order", "results", b"results", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
+from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(shoudan/order/v1/catalogue_service.proto\x12\x10shoudan.order.v1\x1a\x1dshoudan/core/v1/callers.proto\"\x8f\x03\n\tCatalogue\x12%\n\x05lines\x18\x01 \x03(\x0b\x32\x16.shoudan.order.v1.Line\x12\x34\n\rdown_channels\x18\x02 \x03(\x0b\x32\x1d.shoudan.order.v1.DownChannel\x12\x31\n\x0c\x64own_shelves\x18\x03 \x03(\x0b\x32\x1b.shoudan.order.v1.DownShelf\x12\x34\n\rdown_products\x18\x04 \x03(\x0b\x32\x1d.shoudan.order.v1.DownProduct\x12\x30\n\x0bup_channels\x18\x05 \x03(\x0b\x32\x1b.shoudan.order.v1.UpChannel\x12-\n\nup_shelves\x18\x06 \x03(\x0b\x32\x19.shoudan.order.v1.UpShelf\x12\x30\n\x0bup_products\x18\x07 \x03(\x0b\x32\x1b.shoudan.order.v1.UpProduct\x12)\n\x07\x63\x61ntons\x18\x08 \x03(\x0b\x32\x18.shoudan.order.v1.Canton\"\xf3\x01\n\x04Line\x12\x0f\n\x07line_id\x18\x01 \x01(\x03\x12\x11\n\tline_name\x18\x02 \x01(\t\x12\x1c\n\x14\x63\x61n_package_delivery\x18\x03 \x01(\x08\x12\x32\n\x06queues\x18\x04 \x03(\x0b\x32\".shoudan.order.v1.Line.QueuesEntry\x12\x15\n\rservice_class\x18\x05 \x01(\x05\x12\x1c\n\x14return_service_class\x18\x06 \x01(\x05\x12\x11\n\tloss_rule\x18\x07 \x01(\t\x1a-\n\x0bQueuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x01\n\x0b\x44ownChannel\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x14\n\x0c\x63hannel_name\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x11\n\tauth_mode\x18\x04 \x01(\t\x12\x13\n\x0bsecret_name\x18\x05 \x01(\t\x12\x18\n\x10\x61llowed_networks\x18\x06 \x03(\t\x12\x13\n\x0bword_status\x18\x07 \x01(\x08\x12\x17\n\x0fnotify_networks\x18\x08 \x03(\t\x12\x16\n\x0e\x65xt_channel_no\x18\t \x01(\t\x12\x12\n\nrate_per_s\x18\n \x01(\x05\x12\x11\n\tcalls_max\x18\x0b \x01(\x05\"\xb7\x01\n\tDownShelf\x12\x10\n\x08shelf_id\x18\x01 \x01(\x03\x12\x12\n\nshelf_name\x18\x02 \x01(\t\x12\x12\n\nchannel_no\x18\x03 \x01(\t\x12\x18\n\x10order_overtime_s\x18\x04 \x01(\x05\x12\x19\n\x11refund_overtime_s\x18\x05 \x01(\x05\x12\x0f\n\x07\x65nabled\x18\x06 \x01(\x08\x12\x15\n\rpay_fail_fast\x18\x07 \x01(\x08\x12\x13\n\x0b\x65xtend_info\x18\x08 \x01(\t\"\xc6\x03\n\x0b\x44ownProduct\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x10\n\x08shelf_id\x18\x02 \x01(\x03\x12\x0f\n\x07line_id\x18\x03 \x01(\x03\x12\x12\n\ncarrier_no\x18\x04 \x01(\t\x12\x13\n\x0bprovince_no\x18\x05 \x01(\t\x12\x0f\n\x07\x63ity_no\x18\x06 \x01(\t\x12\x14\n\x0cinvoice_type\x18\x07 \x01(\x05\x12\x16\n\x0e\x65xt_product_no\x18\x08 \x01(\t\x12\x12\n\ncan_refund\x18\t \x01(\x08\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\n \x01(\x03\x12\x19\n\x11sell_discount_ppm\x18\x0b \x01(\x03\x12\x1f\n\x17\x63ommission_discount_ppm\x18\x0c \x01(\x03\x12\x1c\n\x14service_discount_ppm\x18\r \x01(\x03\x12 \n\x18payment_fee_discount_ppm\x18\x0e \x01(\x03\x12\x17\n\x0f\x63\x61n_split_order\x18\x0f \x01(\x08\x12\x1f\n\x17split_order_face_micros\x18\x10 \x01(\x03\x12\x13\n\x0blimit_count\x18\x11 \x01(\x05\x12\x0f\n\x07\x65nabled\x18\x12 \x01(\x08\x12\x13\n\x0b\x65xtend_info\x18\x13 \x01(\t\"^\n\tUpChannel\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x14\n\x0c\x63hannel_name\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x16\n\x0e\x65xt_channel_no\x18\x04 \x01(\t\"\xa1\x01\n\x07UpShelf\x12\x10\n\x08shelf_id\x18\x01 \x01(\x03\x12\x12\n\nshelf_name\x18\x02 \x01(\t\x12\x12\n\nchannel_no\x18\x03 \x01(\t\x12\x1b\n\x13\x64\x65livery_overtime_s\x18\x04 \x01(\x05\x12\x19\n\x11return_overtime_s\x18\x05 \x01(\x05\x12\x0f\n\x07\x65nabled\x18\x06 \x01(\x08\x12\x13\n\x0b\x65xtend_info\x18\x07 \x01(\t\"\xe8\x02\n\tUpProduct\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x10\n\x08shelf_id\x18\x02 \x01(\x03\x12\x0f\n\x07line_id\x18\x03 \x01(\x03\x12\x12\n\ncarrier_no\x18\x04 \x01(\t\x12\x13\n\x0bprovince_no\x18\x05 \x01(\t\x12\x0f\n\x07\x63ity_no\x18\x06 \x01(\t\x12\x14\n\x0cinvoice_type\x18\x07 \x01(\x05\x12\x16\n\x0e\x65xt_product_no\x18\x08 \x01(\t\x12\x12\n\ncan_refund\x18\t \x01(\x08\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\n \x01(\x03\x12\x19\n\x11\x63ost_discount_ppm\x18\x0b \x01(\x03\x12\x1f\n\x17\x63ommission_discount_ppm\x18\x0c \x01(\x03\x12\x1c\n\x14service_discount_ppm\x18\r \x01(\x03\x12\x13\n\x0blimit_count\x18\x0e \x01(\x05\x12\x0f\n\x07\x65nabled\x18\x0f \x01(\x08\x12\x13\n\x0b\x65xtend_info\x18\x10 \x01(\t\"\xa1\x01\n\x06\x43\x61nton\x12\x13\n\x0b\x63\x61nton_code\x18\x01 \x01(\t\x12\x14\n\x0c\x63hinese_name\x18\x02 \x01(\t\x12\r\n\x05spell\x18\x03 \x01(\t\x12\x14\n\x0csimple_spell\x18\x04 \x01(\t\x12\r\n\x05grade\x18\x05 \x01(\x05\x12\x0e\n\x06parent\x18\x06 \x01(\t\x12\x11\n\tarea_code\x18\x07 \x01(\t\x12\x15\n\rstandard_code\x18\x08 \x01(\t\"d\n\x15\x41pplyCatalogueRequest\x12.\n\tcatalogue\x18\x01 \x01(\x0b\x32\x1b.shoudan.order.v1.Catalogue\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"L\n\x16\x41pplyCatalogueResponse\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08warnings\x18\x03 \x03(\t\",\n\x13GetCatalogueRequest\x12\x15\n\rknown_version\x18\x01 \x01(\x03\"m\n\x14GetCatalogueResponse\x12.\n\tcatalogue\x18\x01 \x01(\x0b\x32\x1b.shoudan.order.v1.Catalogue\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x14\n\x0conly_changed\x18\x03 \x01(\x08\x32\x8c\x02\n\x10\x43\x61talogueService\x12\x81\x01\n\x0e\x41pplyCatalogue\x12\'.shoudan.order.v1.ApplyCatalogueRequest\x1a(.shoudan.order.v1.ApplyCatalogueResponse\"\x1c\xf2\xb5\x18\x18\x12\x05\x61\x64min\"\x0f\x66inance-checker\x12t\n\x0cGetCatalogue\x12%.shoudan.order.v1.GetCatalogueRequest\x1a&.shoudan.order.v1.GetCatalogueResponse\"\x15\xf2\xb5\x18\x11\n\x07gateway\x12\x06viewerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(shoudan/order/v1/catalogue_service.proto\x12\x10shoudan.order.v1\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\"\x8f\x03\n\tCatalogue\x12%\n\x05lines\x18\x01 \x03(\x0b\x32\x16.shoudan.order.v1.Line\x12\x34\n\rdown_channels\x18\x02 \x03(\x0b\x32\x1d.shoudan.order.v1.DownChannel\x12\x31\n\x0c\x64own_shelves\x18\x03 \x03(\x0b\x32\x1b.shoudan.order.v1.DownShelf\x12\x34\n\rdown_products\x18\x04 \x03(\x0b\x32\x1d.shoudan.order.v1.DownProduct\x12\x30\n\x0bup_channels\x18\x05 \x03(\x0b\x32\x1b.shoudan.order.v1.UpChannel\x12-\n\nup_shelves\x18\x06 \x03(\x0b\x32\x19.shoudan.order.v1.UpShelf\x12\x30\n\x0bup_products\x18\x07 \x03(\x0b\x32\x1b.shoudan.order.v1.UpProduct\x12)\n\x07\x63\x61ntons\x18\x08 \x03(\x0b\x32\x18.shoudan.order.v1.Canton\"\xf3\x01\n\x04Line\x12\x0f\n\x07line_id\x18\x01 \x01(\x03\x12\x11\n\tline_name\x18\x02 \x01(\t\x12\x1c\n\x14\x63\x61n_package_delivery\x18\x03 \x01(\x08\x12\x32\n\x06queues\x18\x04 \x03(\x0b\x32\".shoudan.order.v1.Line.QueuesEntry\x12\x15\n\rservice_class\x18\x05 \x01(\x05\x12\x1c\n\x14return_service_class\x18\x06 \x01(\x05\x12\x11\n\tloss_rule\x18\x07 \x01(\t\x1a-\n\x0bQueuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x01\n\x0b\x44ownChannel\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x14\n\x0c\x63hannel_name\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x11\n\tauth_mode\x18\x04 \x01(\t\x12\x13\n\x0bsecret_name\x18\x05 \x01(\t\x12\x18\n\x10\x61llowed_networks\x18\x06 \x03(\t\x12\x13\n\x0bword_status\x18\x07 \x01(\x08\x12\x17\n\x0fnotify_networks\x18\x08 \x03(\t\x12\x16\n\x0e\x65xt_channel_no\x18\t \x01(\t\x12\x12\n\nrate_per_s\x18\n \x01(\x05\x12\x11\n\tcalls_max\x18\x0b \x01(\x05\"\xb7\x01\n\tDownShelf\x12\x10\n\x08shelf_id\x18\x01 \x01(\x03\x12\x12\n\nshelf_name\x18\x02 \x01(\t\x12\x12\n\nchannel_no\x18\x03 \x01(\t\x12\x18\n\x10order_overtime_s\x18\x04 \x01(\x05\x12\x19\n\x11refund_overtime_s\x18\x05 \x01(\x05\x12\x0f\n\x07\x65nabled\x18\x06 \x01(\x08\x12\x15\n\rpay_fail_fast\x18\x07 \x01(\x08\x12\x13\n\x0b\x65xtend_info\x18\x08 \x01(\t\"\xc6\x03\n\x0b\x44ownProduct\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x10\n\x08shelf_id\x18\x02 \x01(\x03\x12\x0f\n\x07line_id\x18\x03 \x01(\x03\x12\x12\n\ncarrier_no\x18\x04 \x01(\t\x12\x13\n\x0bprovince_no\x18\x05 \x01(\t\x12\x0f\n\x07\x63ity_no\x18\x06 \x01(\t\x12\x14\n\x0cinvoice_type\x18\x07 \x01(\x05\x12\x16\n\x0e\x65xt_product_no\x18\x08 \x01(\t\x12\x12\n\ncan_refund\x18\t \x01(\x08\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\n \x01(\x03\x12\x19\n\x11sell_discount_ppm\x18\x0b \x01(\x03\x12\x1f\n\x17\x63ommission_discount_ppm\x18\x0c \x01(\x03\x12\x1c\n\x14service_discount_ppm\x18\r \x01(\x03\x12 \n\x18payment_fee_discount_ppm\x18\x0e \x01(\x03\x12\x17\n\x0f\x63\x61n_split_order\x18\x0f \x01(\x08\x12\x1f\n\x17split_order_face_micros\x18\x10 \x01(\x03\x12\x13\n\x0blimit_count\x18\x11 \x01(\x05\x12\x0f\n\x07\x65nabled\x18\x12 \x01(\x08\x12\x13\n\x0b\x65xtend_info\x18\x13 \x01(\t\"^\n\tUpChannel\x12\x12\n\nchannel_no\x18\x01 \x01(\t\x12\x14\n\x0c\x63hannel_name\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x16\n\x0e\x65xt_channel_no\x18\x04 \x01(\t\"\xa1\x01\n\x07UpShelf\x12\x10\n\x08shelf_id\x18\x01 \x01(\x03\x12\x12\n\nshelf_name\x18\x02 \x01(\t\x12\x12\n\nchannel_no\x18\x03 \x01(\t\x12\x1b\n\x13\x64\x65livery_overtime_s\x18\x04 \x01(\x05\x12\x19\n\x11return_overtime_s\x18\x05 \x01(\x05\x12\x0f\n\x07\x65nabled\x18\x06 \x01(\x08\x12\x13\n\x0b\x65xtend_info\x18\x07 \x01(\t\"\xe8\x02\n\tUpProduct\x12\x12\n\nproduct_id\x18\x01 \x01(\x03\x12\x10\n\x08shelf_id\x18\x02 \x01(\x03\x12\x0f\n\x07line_id\x18\x03 \x01(\x03\x12\x12\n\ncarrier_no\x18\x04 \x01(\t\x12\x13\n\x0bprovince_no\x18\x05 \x01(\t\x12\x0f\n\x07\x63ity_no\x18\x06 \x01(\t\x12\x14\n\x0cinvoice_type\x18\x07 \x01(\x05\x12\x16\n\x0e\x65xt_product_no\x18\x08 \x01(\t\x12\x12\n\ncan_refund\x18\t \x01(\x08\x12\x13\n\x0b\x66\x61\x63\x65_micros\x18\n \x01(\x03\x12\x19\n\x11\x63ost_discount_ppm\x18\x0b \x01(\x03\x12\x1f\n\x17\x63ommission_discount_ppm\x18\x0c \x01(\x03\x12\x1c\n\x14service_discount_ppm\x18\r \x01(\x03\x12\x13\n\x0blimit_count\x18\x0e \x01(\x05\x12\x0f\n\x07\x65nabled\x18\x0f \x01(\x08\x12\x13\n\x0b\x65xtend_info\x18\x10 \x01(\t\"\xa1\x01\n\x06\x43\x61nton\x12\x13\n\x0b\x63\x61nton_code\x18\x01 \x01(\t\x12\x14\n\x0c\x63hinese_name\x18\x02 \x01(\t\x12\r\n\x05spell\x18\x03 \x01(\t\x12\x14\n\x0csimple_spell\x18\x04 \x01(\t\x12\r\n\x05grade\x18\x05 \x01(\x05\x12\x0e\n\x06parent\x18\x06 \x01(\t\x12\x11\n\tarea_code\x18\x07 \x01(\t\x12\x15\n\rstandard_code\x18\x08 \x01(\t\"d\n\x15\x41pplyCatalogueRequest\x12.\n\tcatalogue\x18\x01 \x01(\x0b\x32\x1b.shoudan.order.v1.Catalogue\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"L\n\x16\x41pplyCatalogueResponse\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08warnings\x18\x03 \x03(\t\",\n\x13GetCatalogueRequest\x12\x15\n\rknown_version\x18\x01 \x01(\x03\"m\n\x14GetCatalogueResponse\x12.\n\tcatalogue\x18\x01 \x01(\x0b\x32\x1b.shoudan.order.v1.Catalogue\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x14\n\x0conly_changed\x18\x03 \x01(\x08\x32\x98\x02\n\x10\x43\x61talogueService\x12\x87\x01\n\x0e\x41pplyCatalogue\x12\'.shoudan.order.v1.ApplyCatalogueRequest\x1a(.shoudan.order.v1.ApplyCatalogueResponse\"\"\xf2\xb5\x18\x18\x12\x05\x61\x64min\"\x0f\x66inance-checker\xfa\xb5\x18\x02\x08\x01\x12z\n\x0cGetCatalogue\x12%.shoudan.order.v1.GetCatalogueRequest\x1a&.shoudan.order.v1.GetCatalogueResponse\"\x1b\xf2\xb5\x18\x11\n\x07gateway\x12\x06viewer\xfa\xb5\x18\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,37 +36,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LINE_QUEUESENTRY']._loaded_options = None
   _globals['_LINE_QUEUESENTRY']._serialized_options = b'8\001'
   _globals['_CATALOGUESERVICE'].methods_by_name['ApplyCatalogue']._loaded_options = None
-  _globals['_CATALOGUESERVICE'].methods_by_name['ApplyCatalogue']._serialized_options = b'\362\265\030\030\022\005admin\"\017finance-checker'
+  _globals['_CATALOGUESERVICE'].methods_by_name['ApplyCatalogue']._serialized_options = b'\362\265\030\030\022\005admin\"\017finance-checker\372\265\030\002\010\001'
   _globals['_CATALOGUESERVICE'].methods_by_name['GetCatalogue']._loaded_options = None
-  _globals['_CATALOGUESERVICE'].methods_by_name['GetCatalogue']._serialized_options = b'\362\265\030\021\n\007gateway\022\006viewer'
-  _globals['_CATALOGUE']._serialized_start=94
-  _globals['_CATALOGUE']._serialized_end=493
-  _globals['_LINE']._serialized_start=496
-  _globals['_LINE']._serialized_end=739
-  _globals['_LINE_QUEUESENTRY']._serialized_start=694
-  _globals['_LINE_QUEUESENTRY']._serialized_end=739
-  _globals['_DOWNCHANNEL']._serialized_start=742
-  _globals['_DOWNCHANNEL']._serialized_end=989
-  _globals['_DOWNSHELF']._serialized_start=992
-  _globals['_DOWNSHELF']._serialized_end=1175
-  _globals['_DOWNPRODUCT']._serialized_start=1178
-  _globals['_DOWNPRODUCT']._serialized_end=1632
-  _globals['_UPCHANNEL']._serialized_start=1634
-  _globals['_UPCHANNEL']._serialized_end=1728
-  _globals['_UPSHELF']._serialized_start=1731
-  _globals['_UPSHELF']._serialized_end=1892
-  _globals['_UPPRODUCT']._serialized_start=1895
-  _globals['_UPPRODUCT']._serialized_end=2255
-  _globals['_CANTON']._serialized_start=2258
-  _globals['_CANTON']._serialized_end=2419
-  _globals['_APPLYCATALOGUEREQUEST']._serialized_start=2421
-  _globals['_APPLYCATALOGUEREQUEST']._serialized_end=2521
-  _globals['_APPLYCATALOGUERESPONSE']._serialized_start=2523
-  _globals['_APPLYCATALOGUERESPONSE']._serialized_end=2599
-  _globals['_GETCATALOGUEREQUEST']._serialized_start=2601
-  _globals['_GETCATALOGUEREQUEST']._serialized_end=2645
-  _globals['_GETCATALOGUERESPONSE']._serialized_start=2647
-  _globals['_GETCATALOGUERESPONSE']._serialized_end=2756
-  _globals['_CATALOGUESERVICE']._serialized_start=2759
-  _globals['_CATALOGUESERVICE']._serialized_end=3027
+  _globals['_CATALOGUESERVICE'].methods_by_name['GetCatalogue']._serialized_options = b'\362\265\030\021\n\007gateway\022\006viewer\372\265\030\002\010\001'
+  _globals['_CATALOGUE']._serialized_start=124
+  _globals['_CATALOGUE']._serialized_end=523
+  _globals['_LINE']._serialized_start=526
+  _globals['_LINE']._serialized_end=769
+  _globals['_LINE_QUEUESENTRY']._serialized_start=724
+  _globals['_LINE_QUEUESENTRY']._serialized_end=769
+  _globals['_DOWNCHANNEL']._serialized_start=772
+  _globals['_DOWNCHANNEL']._serialized_end=1019
+  _globals['_DOWNSHELF']._serialized_start=1022
+  _globals['_DOWNSHELF']._serialized_end=1205
+  _globals['_DOWNPRODUCT']._serialized_start=1208
+  _globals['_DOWNPRODUCT']._serialized_end=1662
+  _globals['_UPCHANNEL']._serialized_start=1664
+  _globals['_UPCHANNEL']._serialized_end=1758
+  _globals['_UPSHELF']._serialized_start=1761
+  _globals['_UPSHELF']._serialized_end=1922
+  _globals['_UPPRODUCT']._serialized_start=1925
+  _globals['_UPPRODUCT']._serialized_end=2285
+  _globals['_CANTON']._serialized_start=2288
+  _globals['_CANTON']._serialized_end=2449
+  _globals['_APPLYCATALOGUEREQUEST']._serialized_start=2451
+  _globals['_APPLYCATALOGUEREQUEST']._serialized_end=2551
+  _globals['_APPLYCATALOGUERESPONSE']._serialized_start=2553
+  _globals['_APPLYCATALOGUERESPONSE']._serialized_end=2629
+  _globals['_GETCATALOGUEREQUEST']._serialized_start=2631
+  _globals['_GETCATALOGUEREQUEST']._serialized_end=2675
+  _globals['_GETCATALOGUERESPONSE']._serialized_start=2677
+  _globals['_GETCATALOGUERESPONSE']._serialized_end=2786
+  _globals['_CATALOGUESERVICE']._serialized_start=2789
+  _globals['_CATALOGUESERVICE']._serialized_end=3069
 # @@protoc_insertion_point(module_scope)

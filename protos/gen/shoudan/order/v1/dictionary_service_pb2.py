@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
+from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)shoudan/order/v1/dictionary_service.proto\x12\x10shoudan.order.v1\x1a\x1dshoudan/core/v1/callers.proto\"(\n\x14GetDictionaryRequest\x12\x10\n\x08\x64ic_type\x18\x01 \x01(\t\"K\n\rDictionaryRow\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0f\n\x07sort_no\x18\x04 \x01(\x05\"F\n\x15GetDictionaryResponse\x12-\n\x04rows\x18\x01 \x03(\x0b\x32\x1f.shoudan.order.v1.DictionaryRow\"6\n\x10ListAreasRequest\x12\r\n\x05grade\x18\x01 \x01(\x05\x12\x13\n\x0bparent_code\x18\x02 \x01(\t\"\x90\x01\n\x04\x41rea\x12\x13\n\x0b\x63\x61nton_code\x18\x01 \x01(\t\x12\x14\n\x0c\x63hinese_name\x18\x02 \x01(\t\x12\x13\n\x0bparent_code\x18\x03 \x01(\t\x12\r\n\x05grade\x18\x04 \x01(\x05\x12\x12\n\nfull_spell\x18\x05 \x01(\t\x12\x14\n\x0csimple_spell\x18\x06 \x01(\t\x12\x0f\n\x07sort_no\x18\x07 \x01(\x05\":\n\x11ListAreasResponse\x12%\n\x05\x61reas\x18\x01 \x03(\x0b\x32\x16.shoudan.order.v1.Area2\xf9\x01\n\x11\x44ictionaryService\x12w\n\rGetDictionary\x12&.shoudan.order.v1.GetDictionaryRequest\x1a\'.shoudan.order.v1.GetDictionaryResponse\"\x15\xf2\xb5\x18\x11\n\x07gateway\x12\x06viewer\x12k\n\tListAreas\x12\".shoudan.order.v1.ListAreasRequest\x1a#.shoudan.order.v1.ListAreasResponse\"\x15\xf2\xb5\x18\x11\n\x07gateway\x12\x06viewerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)shoudan/order/v1/dictionary_service.proto\x12\x10shoudan.order.v1\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\"(\n\x14GetDictionaryRequest\x12\x10\n\x08\x64ic_type\x18\x01 \x01(\t\"K\n\rDictionaryRow\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0f\n\x07sort_no\x18\x04 \x01(\x05\"F\n\x15GetDictionaryResponse\x12-\n\x04rows\x18\x01 \x03(\x0b\x32\x1f.shoudan.order.v1.DictionaryRow\"6\n\x10ListAreasRequest\x12\r\n\x05grade\x18\x01 \x01(\x05\x12\x13\n\x0bparent_code\x18\x02 \x01(\t\"\x90\x01\n\x04\x41rea\x12\x13\n\x0b\x63\x61nton_code\x18\x01 \x01(\t\x12\x14\n\x0c\x63hinese_name\x18\x02 \x01(\t\x12\x13\n\x0bparent_code\x18\x03 \x01(\t\x12\r\n\x05grade\x18\x04 \x01(\x05\x12\x12\n\nfull_spell\x18\x05 \x01(\t\x12\x14\n\x0csimple_spell\x18\x06 \x01(\t\x12\x0f\n\x07sort_no\x18\x07 \x01(\x05\":\n\x11ListAreasResponse\x12%\n\x05\x61reas\x18\x01 \x03(\x0b\x32\x16.shoudan.order.v1.Area2\x85\x02\n\x11\x44ictionaryService\x12}\n\rGetDictionary\x12&.shoudan.order.v1.GetDictionaryRequest\x1a\'.shoudan.order.v1.GetDictionaryResponse\"\x1b\xf2\xb5\x18\x11\n\x07gateway\x12\x06viewer\xfa\xb5\x18\x02\x08\x01\x12q\n\tListAreas\x12\".shoudan.order.v1.ListAreasRequest\x1a#.shoudan.order.v1.ListAreasResponse\"\x1b\xf2\xb5\x18\x11\n\x07gateway\x12\x06viewer\xfa\xb5\x18\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,21 +34,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.order.v1.dictionary
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DICTIONARYSERVICE'].methods_by_name['GetDictionary']._loaded_options = None
-  _globals['_DICTIONARYSERVICE'].methods_by_name['GetDictionary']._serialized_options = b'\362\265\030\021\n\007gateway\022\006viewer'
+  _globals['_DICTIONARYSERVICE'].methods_by_name['GetDictionary']._serialized_options = b'\362\265\030\021\n\007gateway\022\006viewer\372\265\030\002\010\001'
   _globals['_DICTIONARYSERVICE'].methods_by_name['ListAreas']._loaded_options = None
-  _globals['_DICTIONARYSERVICE'].methods_by_name['ListAreas']._serialized_options = b'\362\265\030\021\n\007gateway\022\006viewer'
-  _globals['_GETDICTIONARYREQUEST']._serialized_start=94
-  _globals['_GETDICTIONARYREQUEST']._serialized_end=134
-  _globals['_DICTIONARYROW']._serialized_start=136
-  _globals['_DICTIONARYROW']._serialized_end=211
-  _globals['_GETDICTIONARYRESPONSE']._serialized_start=213
-  _globals['_GETDICTIONARYRESPONSE']._serialized_end=283
-  _globals['_LISTAREASREQUEST']._serialized_start=285
-  _globals['_LISTAREASREQUEST']._serialized_end=339
-  _globals['_AREA']._serialized_start=342
-  _globals['_AREA']._serialized_end=486
-  _globals['_LISTAREASRESPONSE']._serialized_start=488
-  _globals['_LISTAREASRESPONSE']._serialized_end=546
-  _globals['_DICTIONARYSERVICE']._serialized_start=549
-  _globals['_DICTIONARYSERVICE']._serialized_end=798
+  _globals['_DICTIONARYSERVICE'].methods_by_name['ListAreas']._serialized_options = b'\362\265\030\021\n\007gateway\022\006viewer\372\265\030\002\010\001'
+  _globals['_GETDICTIONARYREQUEST']._serialized_start=124
+  _globals['_GETDICTIONARYREQUEST']._serialized_end=164
+  _globals['_DICTIONARYROW']._serialized_start=166
+  _globals['_DICTIONARYROW']._serialized_end=241
+  _globals['_GETDICTIONARYRESPONSE']._serialized_start=243
+  _globals['_GETDICTIONARYRESPONSE']._serialized_end=313
+  _globals['_LISTAREASREQUEST']._serialized_start=315
+  _globals['_LISTAREASREQUEST']._serialized_end=369
+  _globals['_AREA']._serialized_start=372
+  _globals['_AREA']._serialized_end=516
+  _globals['_LISTAREASRESPONSE']._serialized_start=518
+  _globals['_LISTAREASRESPONSE']._serialized_end=576
+  _globals['_DICTIONARYSERVICE']._serialized_start=579
+  _globals['_DICTIONARYSERVICE']._serialized_end=840
 # @@protoc_insertion_point(module_scope)

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
+from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#shoudan/order/v1/risk_service.proto\x12\x10shoudan.order.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\"\xd5\x03\n\x08RiskRule\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12+\n\x03per\x18\x02 \x01(\x0e\x32\x1e.shoudan.order.v1.RiskRule.Per\x12\x31\n\x06within\x18\x03 \x01(\x0e\x32!.shoudan.order.v1.RiskRule.Within\x12\x0f\n\x07minutes\x18\x04 \x01(\x05\x12\x11\n\tcount_max\x18\x05 \x01(\x05\x12\x19\n\x11\x61mount_max_micros\x18\x06 \x01(\x03\x12\x12\n\nchannel_no\x18\x07 \x01(\t\x12\x0f\n\x07line_id\x18\x08 \x01(\x03\x12\x0e\n\x06shadow\x18\t \x01(\x08\x12\x13\n\x0b\x63onfirmable\x18\n \x01(\x08\x12\x0f\n\x07\x65nabled\x18\x0b \x01(\x08\"c\n\x03Per\x12\x13\n\x0fPER_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPER_CHANNEL\x10\x01\x12\x0f\n\x0bPER_PRODUCT\x10\x02\x12\x0f\n\x0bPER_ACCOUNT\x10\x03\x12\x14\n\x10PER_ACCOUNT_FACE\x10\x04\"Y\n\x06Within\x12\x16\n\x12WITHIN_UNSPECIFIED\x10\x00\x12\x0e\n\nWITHIN_DAY\x10\x01\x12\x10\n\x0cWITHIN_MONTH\x10\x02\x12\x15\n\x11WITHIN_SINCE_LAST\x10\x03\"\x12\n\x10ListRulesRequest\">\n\x11ListRulesResponse\x12)\n\x05rules\x18\x01 \x03(\x0b\x32\x1a.shoudan.order.v1.RiskRule\"V\n\x0eSetRuleRequest\x12(\n\x04rule\x18\x01 \x01(\x0b\x32\x1a.shoudan.order.v1.RiskRule\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x11\n\x0fSetRuleResponse\"@\n\x11RemoveRuleRequest\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x14\n\x12RemoveRuleResponse\"\xa9\x01\n\tRiskEntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\x03\x12\x0e\n\x06\x65xempt\x18\x02 \x01(\x08\x12\x12\n\nchannel_no\x18\x03 \x01(\t\x12\x14\n\x0c\x61\x63\x63ount_tail\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07made_by\x18\x06 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x12ListEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x13ListEntriesResponse\x12,\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1b.shoudan.order.v1.RiskEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x0fSetEntryRequest\x12\x18\n\x10recharge_account\x18\x01 \x01(\t\x12\x0e\n\x06\x65xempt\x18\x02 \x01(\x08\x12\x12\n\nchannel_no\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\"$\n\x10SetEntryResponse\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\x03\"B\n\x12RemoveEntryRequest\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\x03\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x15\n\x13RemoveEntryResponse2\xf1\x04\n\x0bRiskService\x12\x62\n\tListRules\x12\".shoudan.order.v1.ListRulesRequest\x1a#.shoudan.order.v1.ListRulesResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12Y\n\x07SetRule\x12 .shoudan.order.v1.SetRuleRequest\x1a!.shoudan.order.v1.SetRuleResponse\"\t\xf2\xb5\x18\x05\x12\x03ops\x12\x62\n\nRemoveRule\x12#.shoudan.order.v1.RemoveRuleRequest\x1a$.shoudan.order.v1.RemoveRuleResponse\"\t\xf2\xb5\x18\x05\x12\x03ops\x12h\n\x0bListEntries\x12$.shoudan.order.v1.ListEntriesRequest\x1a%.shoudan.order.v1.ListEntriesResponse\"\x0c\xf2\xb5\x18\x08\x12\x06viewer\x12\x65\n\x08SetEntry\x12!.shoudan.order.v1.SetEntryRequest\x1a\".shoudan.order.v1.SetEntryResponse\"\x12\xf2\xb5\x18\x0e\x12\x07support\x12\x03ops\x12n\n\x0bRemoveEntry\x12$.shoudan.order.v1.RemoveEntryRequest\x1a%.shoudan.order.v1.RemoveEntryResponse\"\x12\xf2\xb5\x18\x0e\x12\x07support\x12\x03opsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#shoudan/order/v1/risk_service.proto\x12\x10shoudan.order.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\"\xd5\x03\n\x08RiskRule\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12+\n\x03per\x18\x02 \x01(\x0e\x32\x1e.shoudan.order.v1.RiskRule.Per\x12\x31\n\x06within\x18\x03 \x01(\x0e\x32!.shoudan.order.v1.RiskRule.Within\x12\x0f\n\x07minutes\x18\x04 \x01(\x05\x12\x11\n\tcount_max\x18\x05 \x01(\x05\x12\x19\n\x11\x61mount_max_micros\x18\x06 \x01(\x03\x12\x12\n\nchannel_no\x18\x07 \x01(\t\x12\x0f\n\x07line_id\x18\x08 \x01(\x03\x12\x0e\n\x06shadow\x18\t \x01(\x08\x12\x13\n\x0b\x63onfirmable\x18\n \x01(\x08\x12\x0f\n\x07\x65nabled\x18\x0b \x01(\x08\"c\n\x03Per\x12\x13\n\x0fPER_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPER_CHANNEL\x10\x01\x12\x0f\n\x0bPER_PRODUCT\x10\x02\x12\x0f\n\x0bPER_ACCOUNT\x10\x03\x12\x14\n\x10PER_ACCOUNT_FACE\x10\x04\"Y\n\x06Within\x12\x16\n\x12WITHIN_UNSPECIFIED\x10\x00\x12\x0e\n\nWITHIN_DAY\x10\x01\x12\x10\n\x0cWITHIN_MONTH\x10\x02\x12\x15\n\x11WITHIN_SINCE_LAST\x10\x03\"\x12\n\x10ListRulesRequest\">\n\x11ListRulesResponse\x12)\n\x05rules\x18\x01 \x03(\x0b\x32\x1a.shoudan.order.v1.RiskRule\"V\n\x0eSetRuleRequest\x12(\n\x04rule\x18\x01 \x01(\x0b\x32\x1a.shoudan.order.v1.RiskRule\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x11\n\x0fSetRuleResponse\"@\n\x11RemoveRuleRequest\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x14\n\x12RemoveRuleResponse\"\xa9\x01\n\tRiskEntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\x03\x12\x0e\n\x06\x65xempt\x18\x02 \x01(\x08\x12\x12\n\nchannel_no\x18\x03 \x01(\t\x12\x14\n\x0c\x61\x63\x63ount_tail\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07made_by\x18\x06 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x12ListEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x13ListEntriesResponse\x12,\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1b.shoudan.order.v1.RiskEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x0fSetEntryRequest\x12\x18\n\x10recharge_account\x18\x01 \x01(\t\x12\x0e\n\x06\x65xempt\x18\x02 \x01(\x08\x12\x12\n\nchannel_no\x18\x03 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\"$\n\x10SetEntryResponse\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\x03\"B\n\x12RemoveEntryRequest\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\x03\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x15\n\x13RemoveEntryResponse2\x95\x05\n\x0bRiskService\x12h\n\tListRules\x12\".shoudan.order.v1.ListRulesRequest\x1a#.shoudan.order.v1.ListRulesResponse\"\x12\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x02\x08\x01\x12_\n\x07SetRule\x12 .shoudan.order.v1.SetRuleRequest\x1a!.shoudan.order.v1.SetRuleResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x08\x01\x12h\n\nRemoveRule\x12#.shoudan.order.v1.RemoveRuleRequest\x1a$.shoudan.order.v1.RemoveRuleResponse\"\x0f\xf2\xb5\x18\x05\x12\x03ops\xfa\xb5\x18\x02\x08\x01\x12n\n\x0bListEntries\x12$.shoudan.order.v1.ListEntriesRequest\x1a%.shoudan.order.v1.ListEntriesResponse\"\x12\xf2\xb5\x18\x08\x12\x06viewer\xfa\xb5\x18\x02\x08\x01\x12k\n\x08SetEntry\x12!.shoudan.order.v1.SetEntryRequest\x1a\".shoudan.order.v1.SetEntryResponse\"\x18\xf2\xb5\x18\x0e\x12\x07support\x12\x03ops\xfa\xb5\x18\x02\x08\x01\x12t\n\x0bRemoveEntry\x12$.shoudan.order.v1.RemoveEntryRequest\x1a%.shoudan.order.v1.RemoveEntryResponse\"\x18\xf2\xb5\x18\x0e\x12\x07support\x12\x03ops\xfa\xb5\x18\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,49 +35,49 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.order.v1.risk_servi
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RISKSERVICE'].methods_by_name['ListRules']._loaded_options = None
-  _globals['_RISKSERVICE'].methods_by_name['ListRules']._serialized_options = b'\362\265\030\010\022\006viewer'
+  _globals['_RISKSERVICE'].methods_by_name['ListRules']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\002\010\001'
   _globals['_RISKSERVICE'].methods_by_name['SetRule']._loaded_options = None
-  _globals['_RISKSERVICE'].methods_by_name['SetRule']._serialized_options = b'\362\265\030\005\022\003ops'
+  _globals['_RISKSERVICE'].methods_by_name['SetRule']._serialized_options = b'\362\265\030\005\022\003ops\372\265\030\002\010\001'
   _globals['_RISKSERVICE'].methods_by_name['RemoveRule']._loaded_options = None
-  _globals['_RISKSERVICE'].methods_by_name['RemoveRule']._serialized_options = b'\362\265\030\005\022\003ops'
+  _globals['_RISKSERVICE'].methods_by_name['RemoveRule']._serialized_options = b'\362\265\030\005\022\003ops\372\265\030\002\010\001'
   _globals['_RISKSERVICE'].methods_by_name['ListEntries']._loaded_options = None
-  _globals['_RISKSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\362\265\030\010\022\006viewer'
+  _globals['_RISKSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\362\265\030\010\022\006viewer\372\265\030\002\010\001'
   _globals['_RISKSERVICE'].methods_by_name['SetEntry']._loaded_options = None
-  _globals['_RISKSERVICE'].methods_by_name['SetEntry']._serialized_options = b'\362\265\030\016\022\007support\022\003ops'
+  _globals['_RISKSERVICE'].methods_by_name['SetEntry']._serialized_options = b'\362\265\030\016\022\007support\022\003ops\372\265\030\002\010\001'
   _globals['_RISKSERVICE'].methods_by_name['RemoveEntry']._loaded_options = None
-  _globals['_RISKSERVICE'].methods_by_name['RemoveEntry']._serialized_options = b'\362\265\030\016\022\007support\022\003ops'
-  _globals['_RISKRULE']._serialized_start=122
-  _globals['_RISKRULE']._serialized_end=591
-  _globals['_RISKRULE_PER']._serialized_start=401
-  _globals['_RISKRULE_PER']._serialized_end=500
-  _globals['_RISKRULE_WITHIN']._serialized_start=502
-  _globals['_RISKRULE_WITHIN']._serialized_end=591
-  _globals['_LISTRULESREQUEST']._serialized_start=593
-  _globals['_LISTRULESREQUEST']._serialized_end=611
-  _globals['_LISTRULESRESPONSE']._serialized_start=613
-  _globals['_LISTRULESRESPONSE']._serialized_end=675
-  _globals['_SETRULEREQUEST']._serialized_start=677
-  _globals['_SETRULEREQUEST']._serialized_end=763
-  _globals['_SETRULERESPONSE']._serialized_start=765
-  _globals['_SETRULERESPONSE']._serialized_end=782
-  _globals['_REMOVERULEREQUEST']._serialized_start=784
-  _globals['_REMOVERULEREQUEST']._serialized_end=848
-  _globals['_REMOVERULERESPONSE']._serialized_start=850
-  _globals['_REMOVERULERESPONSE']._serialized_end=870
-  _globals['_RISKENTRY']._serialized_start=873
-  _globals['_RISKENTRY']._serialized_end=1042
-  _globals['_LISTENTRIESREQUEST']._serialized_start=1044
-  _globals['_LISTENTRIESREQUEST']._serialized_end=1103
-  _globals['_LISTENTRIESRESPONSE']._serialized_start=1105
-  _globals['_LISTENTRIESRESPONSE']._serialized_end=1197
-  _globals['_SETENTRYREQUEST']._serialized_start=1200
-  _globals['_SETENTRYREQUEST']._serialized_end=1356
-  _globals['_SETENTRYRESPONSE']._serialized_start=1358
-  _globals['_SETENTRYRESPONSE']._serialized_end=1394
-  _globals['_REMOVEENTRYREQUEST']._serialized_start=1396
-  _globals['_REMOVEENTRYREQUEST']._serialized_end=1462
-  _globals['_REMOVEENTRYRESPONSE']._serialized_start=1464
-  _globals['_REMOVEENTRYRESPONSE']._serialized_end=1485
-  _globals['_RISKSERVICE']._serialized_start=1488
-  _globals['_RISKSERVICE']._serialized_end=2113
+  _globals['_RISKSERVICE'].methods_by_name['RemoveEntry']._serialized_options = b'\362\265\030\016\022\007support\022\003ops\372\265\030\002\010\001'
+  _globals['_RISKRULE']._serialized_start=152
+  _globals['_RISKRULE']._serialized_end=621
+  _globals['_RISKRULE_PER']._serialized_start=431
+  _globals['_RISKRULE_PER']._serialized_end=530
+  _globals['_RISKRULE_WITHIN']._serialized_start=532
+  _globals['_RISKRULE_WITHIN']._serialized_end=621
+  _globals['_LISTRULESREQUEST']._serialized_start=623
+  _globals['_LISTRULESREQUEST']._serialized_end=641
+  _globals['_LISTRULESRESPONSE']._serialized_start=643
+  _globals['_LISTRULESRESPONSE']._serialized_end=705
+  _globals['_SETRULEREQUEST']._serialized_start=707
+  _globals['_SETRULEREQUEST']._serialized_end=793
+  _globals['_SETRULERESPONSE']._serialized_start=795
+  _globals['_SETRULERESPONSE']._serialized_end=812
+  _globals['_REMOVERULEREQUEST']._serialized_start=814
+  _globals['_REMOVERULEREQUEST']._serialized_end=878
+  _globals['_REMOVERULERESPONSE']._serialized_start=880
+  _globals['_REMOVERULERESPONSE']._serialized_end=900
+  _globals['_RISKENTRY']._serialized_start=903
+  _globals['_RISKENTRY']._serialized_end=1072
+  _globals['_LISTENTRIESREQUEST']._serialized_start=1074
+  _globals['_LISTENTRIESREQUEST']._serialized_end=1133
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=1135
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=1227
+  _globals['_SETENTRYREQUEST']._serialized_start=1230
+  _globals['_SETENTRYREQUEST']._serialized_end=1386
+  _globals['_SETENTRYRESPONSE']._serialized_start=1388
+  _globals['_SETENTRYRESPONSE']._serialized_end=1424
+  _globals['_REMOVEENTRYREQUEST']._serialized_start=1426
+  _globals['_REMOVEENTRYREQUEST']._serialized_end=1492
+  _globals['_REMOVEENTRYRESPONSE']._serialized_start=1494
+  _globals['_REMOVEENTRYRESPONSE']._serialized_end=1515
+  _globals['_RISKSERVICE']._serialized_start=1518
+  _globals['_RISKSERVICE']._serialized_end=2179
 # @@protoc_insertion_point(module_scope)
