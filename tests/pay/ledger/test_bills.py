@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
+import zipfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -17,7 +19,8 @@ from typer.testing import Result
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.db.pool import Database
 from shoudan_pay.commands import bill_files, bills, day_proof, ledger
-from shoudan_pay.commands.bill_files import HEADER, SUMS, BillInvalid, BillWriter, Style, safe
+from shoudan_pay.commands.bill_files import HEADER, SUMS, BillInvalid, BillWriter
+from shoudan_pay.commands.bill_sheets import Style, safe
 from shoudan_pay.ledger import closing
 from shoudan_pay.ledger.days import day_of
 from shoudan_pay.ledger.store import days as store
@@ -71,6 +74,21 @@ async def billed(harness: LedgerHarness) -> Billed:
     return Billed(harness, day)
 
 
+def sheets(path: Path) -> list[list[str]]:
+    """Balance before, amount and balance after of the main account's rows, as the workbook's numbers."""
+    with zipfile.ZipFile(path) as files:
+        assert [n for n in files.namelist() if n.startswith("xl/worksheets/sheet")] == [
+            "xl/worksheets/sheet1.xml",
+            "xl/worksheets/sheet2.xml",
+        ]
+        detail = files.read("xl/worksheets/sheet1.xml").decode()
+    assert "<f>" not in detail  # no cell is calculated
+    assert "'=1+1" in detail
+    lines = [line for line in detail.split("<row ") if "down_channel" in line]
+    cells = [dict(re.findall(r'<c r="([L-N])\d+"[^>]*><v>([^<]*)</v>', line)) for line in lines]
+    return [[one[column] for column in "LMN"] for one in cells]
+
+
 def new_folder(path: Path) -> None:
     path.mkdir()
 
@@ -122,7 +140,7 @@ async def test_the_next_day_begins_with_what_the_day_before_left(
     assert [row[9] for row in found if row[0] == str(billed.next_day)] == ["o3"]
 
 
-@pytest.mark.parametrize("style", [(), ("--bom", "--backtick"), ("--gzip",)])
+@pytest.mark.parametrize("style", [(), ("--bom", "--backtick"), ("--gzip",), ("--xlsx",)])
 async def test_a_bill_made_again_has_the_same_bytes(
     billed: Billed, tmp_path: Path, style: tuple[str, ...]
 ) -> None:
@@ -138,6 +156,9 @@ async def test_a_bill_made_again_has_the_same_bytes(
     assert (again.exit_code, "was there before" in again.output) == (0, True)
     (bill,) = [one / name for name in names if not name.endswith(".json")]
     bill_files.verify(bill)
+    if style == ("--xlsx",):
+        assert sheets(bill) == [["0", "100", "100"], ["100", "-20", "80"], ["80", "-10", "70"]]
+        return
     raw = gzip.decompress(bill.read_bytes()) if style == ("--gzip",) else bill.read_bytes()
     assert raw.startswith("\ufeff`记账日".encode() if len(style) == 2 else "记账日".encode())
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Final
 from uuid import uuid4
 
 import msgspec
@@ -23,10 +21,11 @@ import msgspec
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan, yuan_to_micros
+from shoudan_pay.commands import bill_sheets
+from shoudan_pay.commands.bill_sheets import Style, safe
 
 VERSION: Final = 1
 DRAFT: Final = ".draft-"
-BOM: Final = "\ufeff"
 HEADER: Final = (
     "记账日",
     "变动编号",
@@ -58,8 +57,6 @@ SUMS: Final = (
 ABOUT: Final = ("", "订单", "订单退款", "上游发货", "上游退货", "支付", "人工")
 CHANGE: Final = ("", "加款", "提款", "扣款", "退款", "交易平账", "余额平账")
 TRADE: Final = ("", "交易", "手续费/服务费", "佣金", "红冲", "平账")
-# What a spreadsheet takes for a formula when a cell begins with it.
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class BillInvalid(ValueError):
@@ -98,20 +95,6 @@ class Manifest(msgspec.Struct, frozen=True):
     last_day: str
     accounts: list[AccountSum]
     version: int = VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """How a bill is written: a byte order mark, a ` before each cell, packed."""
-
-    bom: bool = False
-    backtick: bool = False
-    packed: bool = False
-
-    @property
-    def suffix(self) -> str:
-        """What the file's name ends with."""
-        return ".csv.gz" if self.packed else ".csv"
 
 
 @dataclass(slots=True)
@@ -176,11 +159,6 @@ class Running:
         )
 
 
-def safe(text: str) -> str:
-    """Text from outside as a cell that no spreadsheet calculates."""
-    return f"'{text}" if text.startswith(FORMULA) else text
-
-
 def sum_cells(one: AccountSum) -> list[str]:
     """The row of an account in the sums."""
     return [
@@ -201,27 +179,21 @@ class BillWriter:
 
     def __init__(self, folder: Path, name: str, style: Style) -> None:
         """Raises OSError."""
-        self._folder, self._name, self._style = folder, f"{name}{style.suffix}", style
+        self._folder, self._name = folder, f"{name}{style.suffix}"
         self._draft = folder / f"{DRAFT}{uuid4().hex}"
-        self._raw: IO[bytes] = self._draft.open("wb")
-        # Without a name and a time in its header, so that the same rows make the same bytes.
-        packed: Any = gzip.GzipFile("", "wb", 6, self._raw, 0) if style.packed else None
-        self._out = cast("IO[bytes]", packed or self._raw)
-        self.rows = 0
-        self._lines([list(HEADER)], first=True)
+        self._lines = bill_sheets.lines(self._draft, style)
+        self._lines.head(HEADER)
+        self._open, self.rows = True, 0
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            self._lines.close()
 
     def add(self, rows: Sequence[list[str]]) -> None:
         """Append rows."""
-        self._lines(rows)
+        self._lines.add(rows)
         self.rows += len(rows)
-
-    def _lines(self, rows: Iterable[Sequence[str]], *, first: bool = False) -> None:
-        text = io.StringIO()
-        if first and self._style.bom:
-            text.write(BOM)
-        given = ([f"`{cell}" for cell in row] for row in rows) if self._style.backtick else rows
-        csv.writer(text).writerows(given)
-        self._out.write(text.getvalue().encode())
 
     def publish(
         self, ident: str, eid: str, days: tuple[str, str], accounts: list[AccountSum]
@@ -230,12 +202,10 @@ class BillWriter:
 
         Says whether it was published before with the same bytes. Raises BillInvalid when another one was.
         """
-        self._lines([SUMS, *map(sum_cells, accounts)])
-        if self._out is not self._raw:
-            self._out.close()
-        self._raw.flush()
-        os.fsync(self._raw.fileno())
-        self._raw.close()
+        self._lines.head(SUMS)
+        self._lines.add(map(sum_cells, accounts))
+        self._close()
+        sync(self._draft)
         manifest = Manifest(
             file=self._name,
             sha256=file_hash(self._draft),
@@ -260,13 +230,12 @@ class BillWriter:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(place)
-        sync_folder(self._folder)
+        sync(self._folder)
         return manifest, False
 
     def discard(self) -> None:
         """Remove what has no name."""
-        with suppress(OSError):
-            self._raw.close()
+        self._close()
         self._draft.unlink(missing_ok=True)
 
 
@@ -289,9 +258,9 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync_folder(folder: Path) -> None:
-    """New names are on the disk when their folder is."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """See a file on the disk; or a folder, and with it its new names."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
@@ -304,6 +273,10 @@ def verify(bill: Path) -> Manifest:
     if (found := file_hash(bill)) != manifest.sha256:
         raise BillInvalid(f"its bytes are not those that were published: sha256 is {found}")
     running = {str(one.account_id): one.opening_micros for one in manifest.accounts}
+    if (
+        bill.suffix == ".xlsx"
+    ):  # for people: its rows are those of the CSV, and its bytes are proved
+        return manifest
     rows = 0
     with _opened(bill) as lines:
         for cells in _details(csv.reader(lines)):

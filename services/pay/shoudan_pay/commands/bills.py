@@ -13,7 +13,8 @@ import typer
 from shoudan.pay.v1 import ledger_service_pb2 as pb
 from shoudan_kit.money import micros_to_yuan
 from shoudan_pay.commands import bill_files
-from shoudan_pay.commands.bill_files import BillInvalid, BillWriter, Manifest, Running, Style
+from shoudan_pay.commands.bill_files import BillInvalid, BillWriter, Manifest, Running
+from shoudan_pay.commands.bill_sheets import Style
 from shoudan_pay.commands.calls import (
     CALL_S,
     DEFAULT_TARGET,
@@ -52,14 +53,17 @@ def make(
         bool, typer.Option(help="Put ` before each cell, so that Excel keeps long numbers.")
     ] = False,
     packed: Annotated[bool, typer.Option("--gzip", help="Pack it with gzip.")] = False,
+    xlsx: Annotated[bool, typer.Option("--xlsx", help="As a workbook, without the marks.")] = False,
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """Make and publish a fund bill; a repeat finds it, and proves that it would be the same."""
     first, last = _period(day, month)
+    if xlsx and (bom or backtick or packed):
+        raise typer.BadParameter("--xlsx goes without --bom, --backtick and --gzip")
     if not out.is_dir():
         raise typer.BadParameter(f"{out} is no folder", param_hint="--out")
     name = "-".join(("fund", _plain_name(ident), _plain_name(eid), month or day))
-    writer = BillWriter(out, name, Style(bom, backtick, packed))
+    writer = BillWriter(out, name, Style(bom, backtick, packed, xlsx))
     try:
         made, existed = run(
             target, lambda stub: _made(stub, writer, (ident, groups, eid), (first, last))
@@ -94,7 +98,7 @@ def show(file: Bill) -> None:
 @app.command("ls")
 def list_bills(folder: Annotated[Path, typer.Argument(help="Folder of bills.")]) -> None:
     """The bills that are published in a folder."""
-    for path in sorted(folder.glob("fund-*.csv*.json")):
+    for path in sorted(folder.glob("fund-*.json")):
         try:
             made = bill_files.read_manifest(path)
         except (BillInvalid, OSError) as error:

@@ -1,0 +1,136 @@
+"""The two forms of a bill's rows: CSV, packed or not, and XLSX written row by row in constant memory."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any, Final, Protocol, cast
+
+import xlsxwriter
+
+BOM: Final = "\ufeff"
+SHEET_ROWS_MAX: Final = 1_000_000  # a sheet holds 1 048 576
+# In every file, so that the same rows make the same bytes.
+MADE: Final = datetime(2000, 1, 1, tzinfo=UTC)
+# What a spreadsheet takes for a formula when a cell begins with it.
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a bill is written: a byte order mark, a ` before each cell, packed; or as XLSX, without these."""
+
+    bom: bool = False
+    backtick: bool = False
+    packed: bool = False
+    xlsx: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """What the file's name ends with."""
+        if self.xlsx:
+            return ".xlsx"
+        return ".csv.gz" if self.packed else ".csv"
+
+
+class Lines(Protocol):
+    """Where rows go."""
+
+    def head(self, names: Sequence[str]) -> None:
+        """Append a header; the rows that follow are below it."""
+        ...
+
+    def add(self, rows: Iterable[Sequence[str]]) -> None:
+        """Append rows."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left, and close the file."""
+        ...
+
+
+def safe(text: str) -> str:
+    """Text from outside as a cell that no spreadsheet calculates."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+class CsvLines:
+    """Rows as CSV."""
+
+    def __init__(self, path: Path, style: Style) -> None:
+        """Raises OSError."""
+        self._raw: IO[bytes] = path.open("wb")
+        # Without a name and a time in its header, so that the same rows make the same bytes.
+        packed: Any = gzip.GzipFile("", "wb", 6, self._raw, 0) if style.packed else None
+        self._out, self._backtick = cast("IO[bytes]", packed or self._raw), style.backtick
+        if style.bom:
+            self._out.write(BOM.encode())
+
+    def head(self, names: Sequence[str]) -> None:
+        """Append a header."""
+        self.add([names])
+
+    def add(self, rows: Iterable[Sequence[str]]) -> None:
+        """Append rows."""
+        text = io.StringIO()
+        given = ([f"`{cell}" for cell in row] for row in rows) if self._backtick else rows
+        csv.writer(text).writerows(given)
+        self._out.write(text.getvalue().encode())
+
+    def close(self) -> None:
+        """Write what is left, and close the file."""
+        self._out.close()
+        self._raw.close()
+
+
+class XlsxLines:
+    """Rows as sheets: one for each header, another when it is full. No cell is a formula or a link."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError when it is closed."""
+        self._book: Any = xlsxwriter.Workbook(str(path), {"constant_memory": True})
+        self._book.set_properties({"created": MADE})
+        self._bold: Any = self._book.add_format({"bold": True})
+        self._sheet: Any = None
+        self._names: Sequence[str] = ()
+        self._numbers: frozenset[int] = frozenset()
+        self._row = 0
+
+    def head(self, names: Sequence[str]) -> None:
+        """Begin another sheet with a header; columns of amounts and counts are numbers."""
+        self._names, self._row = names, 1
+        self._numbers = frozenset(
+            at for at, name in enumerate(names) if name.endswith(("(元)", "笔数", "序号"))
+        )
+        self._sheet = self._book.add_worksheet()
+        self._sheet.freeze_panes(1, 0)
+        self._sheet.set_column(0, len(names) - 1, 18)
+        for at, name in enumerate(names):
+            self._sheet.write_string(0, at, name, self._bold)
+
+    def add(self, rows: Iterable[Sequence[str]]) -> None:
+        """Append rows."""
+        for row in rows:
+            if self._row == SHEET_ROWS_MAX:
+                self.head(self._names)
+            for at, cell in enumerate(row):
+                if at in self._numbers:
+                    self._sheet.write_number(self._row, at, Decimal(cell))
+                else:
+                    self._sheet.write_string(self._row, at, cell)
+            self._row += 1
+
+    def close(self) -> None:
+        """Write the file."""
+        self._book.close()
+
+
+def lines(path: Path, style: Style) -> Lines:
+    """Where the rows of a bill go. Raises OSError."""
+    return XlsxLines(path) if style.xlsx else CsvLines(path, style)
