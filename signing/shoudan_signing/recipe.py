@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final, Literal, cast
 
 import msgspec
@@ -22,6 +23,7 @@ from shoudan_signing.authorization import same
 
 BODY: Final = "@body"  # in `listed`: the body as it is sent
 RSA_BITS_MIN: Final = 2048
+KEYS_MAX: Final = 256  # held in memory, as the secrets are
 
 Hash = Literal[
     "md5", "sha1", "sha256", "hmac-md5", "hmac-sha1", "hmac-sha256", "rsa-sha1", "rsa-sha256"
@@ -91,9 +93,7 @@ def right(
 
 def check_public_key(pem: str) -> None:
     """ValueError for what is no RSA public key long enough."""
-    key = cast("object", serialization.load_pem_public_key(pem.encode()))
-    if not isinstance(key, RSAPublicKey) or key.key_size < RSA_BITS_MIN:
-        raise ValueError(f"not an RSA public key of {RSA_BITS_MIN} bits or more")
+    _public_key(pem)
 
 
 def _digest(recipe: Recipe, signed: bytes, secret: bytes, charset: str) -> bytes:
@@ -112,19 +112,31 @@ def _written(recipe: Recipe, digest: bytes) -> str:
 
 
 def _rsa_signed(recipe: Recipe, signed: bytes, secret: bytes) -> bytes:
+    return _private_key(secret).sign(signed, PKCS1v15(), _RSA[recipe.hash]())
+
+
+@lru_cache(maxsize=KEYS_MAX)
+def _private_key(secret: bytes) -> RSAPrivateKey:
+    """A key is proved when it is read, which takes as long as 20 signatures: it is read once."""
     key = serialization.load_pem_private_key(secret, None)
     if not isinstance(key, RSAPrivateKey) or key.key_size < RSA_BITS_MIN:
         raise ValueError(f"not an RSA private key of {RSA_BITS_MIN} bits or more")
-    return key.sign(signed, PKCS1v15(), _RSA[recipe.hash]())
+    return key
+
+
+@lru_cache(maxsize=KEYS_MAX)
+def _public_key(pem: str) -> RSAPublicKey:
+    key = cast("object", serialization.load_pem_public_key(pem.encode()))
+    if not isinstance(key, RSAPublicKey) or key.key_size < RSA_BITS_MIN:
+        raise ValueError(f"not an RSA public key of {RSA_BITS_MIN} bits or more")
+    return key
 
 
 def _rsa_right(recipe: Recipe, signed: bytes, given: str) -> bool:
     try:
-        key = cast("object", serialization.load_pem_public_key(recipe.public_key.encode()))
+        key = _public_key(recipe.public_key)
         made = base64.b64decode(given, validate=True)
     except (ValueError, binascii.Error):
-        return False
-    if not isinstance(key, RSAPublicKey) or key.key_size < RSA_BITS_MIN:
         return False
     try:
         key.verify(made, signed, PKCS1v15(), _RSA[recipe.hash]())

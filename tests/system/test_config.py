@@ -8,8 +8,9 @@ import pytest
 
 from shoudan_cli.apply import apply, export
 from shoudan_cli.clients import Failed
-from shoudan_cli.document import load, parse
+from shoudan_cli.document import Document, load, parse
 from shoudan_cli.system import demo_catalogue
+from tests.delivery.protocols.speakers import EXAMPLES
 
 pytestmark = pytest.mark.system
 
@@ -143,6 +144,19 @@ async def test_the_documents_own_column_names_are_understood_and_all_of_it_is_ex
     )  # fmt: skip
     (supplier,) = [one for one in exported.suppliers if one.channel_no == "planned"]
     assert supplier.ext_params == {"mer_id": "9527"}
+
+
+async def test_a_template_is_applied_written_down_and_applied_again(partner) -> None:
+    """In its order, too: some suppliers' XML has one."""
+    document = parse((EXAMPLES / "rsa-xml.yaml").read_text(), "x.yaml", {})
+    assert await apply(partner.clients, document, "test", dry_run=False)
+    assert await apply(partner.clients, document, "test", dry_run=False) == []
+    exported = parse(await export(partner.clients), "export.yaml", {})
+    (supplier,) = [one for one in exported.suppliers if one.channel_no == "xmlup"]
+    assert supplier.template == document.suppliers[0].template
+    assert list(supplier.template["order"]["send"]["fields"])[:2] == ["merchant", "serial"]
+    again = Document(suppliers=[supplier])
+    assert await apply(partner.clients, again, "test", dry_run=True) == []
 
 
 async def test_a_mistake_in_one_service_leaves_all_of_them_as_they_were(partner) -> None:
