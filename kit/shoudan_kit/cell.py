@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=ProcessSettings)
 
 OPERATIONS: Final = "shoudan.core.v1.OperationsService"
+IDLE_S_MAX: Final = (
+    5.0  # between looks at the tasks of a shard without any, however many shards there are
+)
 STEP_S: Final = 3.0  # for each step of a stop that has nothing to finish
 
 _log = log.get_logger("service")
@@ -155,9 +158,10 @@ class Cell(Generic[S]):
                 queues=frozenset(settings.task_queues) or None,
                 lease_s=settings.task_lease_s,
                 scan_s=settings.task_scan_s,
+                idle_s=min(settings.task_scan_s * app.home.shards, IDLE_S_MAX),
             )
             app.worker = worker
-            app.bus.on_wake(worker.queues, worker.wake)
+            app.bus.on_wake(worker.queues, worker.wake, app.home.shard)
             worker.start()
         if app.relay is not None:
             app.relay.start()

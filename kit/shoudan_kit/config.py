@@ -355,6 +355,11 @@ class ServiceSettings(ProcessSettings):
         description="Queues this process serves; empty for all. Gives a product line workers of its own.",
         examples=["oms:order:pay,oms:order:bind"],
     )
+    task_shards: list[str] = Field(
+        default_factory=list[str],
+        description="Shards whose tasks this process does, such as 0-3; all without. It answers for all.",
+        examples=["0-3,5"],
+    )
     db_pool_size: int = Field(
         8,
         ge=1,

@@ -33,7 +33,7 @@ from shoudan_kit.db.node_lease import NodeLease
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.schema import Schema
 from shoudan_kit.db.server_version import ServerTooOld
-from shoudan_kit.db.shard_map import ONLY, Home, ShardMapInvalid
+from shoudan_kit.db.shard_map import ONLY, Home, ShardMapInvalid, shards_in
 from shoudan_kit.db.shard_marks import WrongShard
 from shoudan_kit.db.shard_settings import served_map
 from shoudan_kit.events.nats import Bus
@@ -137,7 +137,7 @@ class App(Generic[S]):
                 settings=home.session,
                 places=places,
             )
-            self.relay = Relay(self.bus, self._database, name)
+            self.relay = Relay(self.bus, self._database, name, shard=home.shard)
             self.lease = NodeLease(self._database, self.clock, shard=home.shard)
 
     def once(self, kind: type[T], make: Callable[[], T]) -> T:
@@ -331,6 +331,7 @@ def _shards(service: Service[S], settings: S, roles: frozenset[str]) -> Shards[S
         found = served_map(settings, settings.db_pool_size)
     except ShardMapInvalid as error:
         raise ConfigError(service.name, error.mistakes) from error
+    chosen = [shards_in(one, found.shards) for one in settings.task_shards]
     places: dict[tuple[str, str], Places] = {}
     first: list[App[S]] = []
 
@@ -339,7 +340,9 @@ def _shards(service: Service[S], settings: S, roles: frozenset[str]) -> Shards[S
         if key not in places:
             places[key] = Places(settings.db_pool_size)
         above = first[0] if first else None
-        app: App[S] = App(service.name, settings, roles, home, above, places[key])
+        works = not chosen or any(home.shard in one for one in chosen)
+        ours = roles if works else roles - {"tasks"}
+        app: App[S] = App(service.name, settings, ours, home, above, places[key])
         if above is None:
             first.append(app)
         return Cell(service, app, Running())

@@ -339,6 +339,15 @@ async def test_a_process_starts_with_no_other_map_than_that_of_its_schemas(new_m
         await process.stop()
 
 
+async def test_a_process_does_the_tasks_of_some_shards_and_answers_for_all(new_map: Maps) -> None:
+    async with open_shards(new_map, 4, customers=CUSTOMERS, task_shards=["0", "3"]) as harness:
+        working = [
+            cell.app.home.shard for cell in harness.process.cells if "tasks" in cell.app.roles
+        ]
+        assert working == [0, 3]
+        assert all(await fill(harness, 1))
+
+
 async def test_a_shard_that_goes_away_while_it_opens_is_opened_again(new_map: Maps) -> None:
     urls, file = await new_map(NAME, 4)
     failed: list[int] = []

@@ -116,6 +116,15 @@ def contents_of(servers: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(servers).encode()).hexdigest()[:CONTENTS_CHARS]
 
 
+def shards_in(which: str, shards: int) -> range:
+    """The shards of a range such as 0-3, or 5; none when it is no such range."""
+    match = _RANGE.fullmatch(which)
+    if match is None:
+        return range(0)
+    first, last = int(match[1]), int(match[2] or match[1])
+    return range(first, last + 1) if first <= last < max(shards, 1) else range(0)
+
+
 def schema_of(shard: int) -> str:
     """The schema of a shard: not configured, so that no two shards can be given the same one."""
     return f"shard_{shard:02}" if shard else FIRST_SCHEMA

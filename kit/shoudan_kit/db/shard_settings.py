@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import Field
 
-from shoudan_kit.db.shard_map import OWN, ShardMap, ShardMapInvalid, read, single
+from shoudan_kit.db.shard_map import OWN, ShardMap, ShardMapInvalid, read, shards_in, single
 from shoudan_kit.db.url import unverified_mistakes
 
 
@@ -27,6 +27,13 @@ class MapSettings(Protocol):
     def owner_database_url(self) -> _Text | None: ...
     @property
     def shards(self) -> Path | None: ...
+
+
+class ServedSettings(MapSettings, Protocol):
+    """What a process with a map has beside it."""
+
+    @property
+    def task_shards(self) -> Sequence[str]: ...
 
 
 def shards_field() -> Any:
@@ -49,9 +56,11 @@ def map_of(settings: MapSettings, *, owner: bool = False) -> ShardMap:
     return read(settings.shards, own, own_owner, owner=owner)
 
 
-def shard_mistakes(settings: MapSettings, pool_size: int, *, shardable: bool) -> Iterator[str]:
+def shard_mistakes(settings: ServedSettings, pool_size: int, *, shardable: bool) -> Iterator[str]:
     """What is wrong with the map of a process; nothing without one."""
     if settings.shards is None:
+        if settings.task_shards:
+            yield "task_shards: there is no map of shards"
         return
     if not shardable:
         yield f"shards = {settings.shards}: this service cannot have several shards"
@@ -62,7 +71,7 @@ def shard_mistakes(settings: MapSettings, pool_size: int, *, shardable: bool) ->
         yield from error.mistakes
 
 
-def served_map(settings: MapSettings, pool_size: int) -> ShardMap:
+def served_map(settings: ServedSettings, pool_size: int) -> ShardMap:
     """The map as a process needs it: what it says fits the other settings. Raises ShardMapInvalid."""
     try:
         found = map_of(settings)
@@ -74,7 +83,10 @@ def served_map(settings: MapSettings, pool_size: int) -> ShardMap:
     return found
 
 
-def _unfit(settings: MapSettings, found: ShardMap, pool_size: int) -> Iterator[str]:
+def _unfit(settings: ServedSettings, found: ShardMap, pool_size: int) -> Iterator[str]:
+    for one in settings.task_shards:
+        if not shards_in(one, found.shards):
+            yield f"task_shards: {one[:40]!r} is no range within 0-{found.shards - 1}"
     for server, homes in found.servers.items():
         if len(homes) > pool_size:
             yield (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -31,6 +31,7 @@ from shoudan_kit.tls.identity import Identity, TlsInvalid
 STREAM: Final = "SHOUDAN_EVENTS"
 SUBJECTS: Final = "shoudan.events.>"
 WAKE: Final = "shoudan.task."
+WAKE_SHARD: Final = WAKE + "shard."  # the first shard's have no number
 
 DEDUPE_S: Final = 3_600
 STREAM_AGE_S: Final = 14 * 86_400
@@ -104,6 +105,7 @@ class Bus:
         self._js: Any = None
         self._connecting: asyncio.Task[None] | None = None
         self._subscriptions: list[tuple[str, Callable[[str], None]]] = []
+        self._subscribed = False
         self._hints: set[asyncio.Future[None]] = set()
         self.last_ack: Ack | None = None
         self.disconnects = 0
@@ -140,19 +142,36 @@ class Bus:
                     await self._nats.flush()
             await bounded("nats", self._nats.close(), CLOSE_S)
 
-    def on_wake(self, queues: Iterable[str] | None, wake: Callable[[], None]) -> None:
-        """Call `wake` when another process has made a task for one of `queues` (None: any)."""
-        for queue in queues or [">"]:
-            self._subscriptions.append((WAKE + _token(queue), lambda _: wake()))
+    def on_wake(
+        self, queues: Iterable[str] | None, wake: Callable[[], None], shard: int = 0
+    ) -> None:
+        """Call `wake` when another process has made a task for one of `queues` (None: any) in this shard."""
 
-    def wake(self, queues: Iterable[str]) -> None:
-        """Hint the processes that serve these queues. A lost hint costs one scan interval."""
+        def woken(subject: str) -> None:
+            if shard or not subject.startswith(WAKE_SHARD):
+                wake()
+
+        for queue in queues or [">"]:
+            one = (_wakes(shard) + _token(queue), woken)
+            self._subscriptions.append(one)
+            if self._subscribed:  # the others were, when NATS was there
+                self._keep(self._subscribe(*one))
+
+    def wake(self, queues: Iterable[str], shard: int = 0) -> None:
+        """Hint the processes that serve these queues of a shard. A lost hint costs one scan interval."""
         if self._nats is None or not self._nats.is_connected:
             return
         for queue in queues:
-            hint = asyncio.ensure_future(self._hint(WAKE + _token(queue)))
-            self._hints.add(hint)
-            hint.add_done_callback(self._hints.discard)
+            self._keep(self._hint(_wakes(shard) + _token(queue)))
+
+    def _keep(self, run: Coroutine[Any, Any, None]) -> None:
+        hint = asyncio.ensure_future(run)
+        self._hints.add(hint)
+        hint.add_done_callback(self._hints.discard)
+
+    async def _subscribe(self, subject: str, call: Callable[[str], None]) -> None:
+        with suppress(*DOWN):
+            await self._nats.subscribe(subject, cb=_calling(call))
 
     async def publish(self, subject: str, payload: bytes, message_id: str) -> None:
         """Publish to JetStream and wait until it is on disk. Raises NatsError, OSError or TimeoutError."""
@@ -257,6 +276,7 @@ class Bus:
         """Subscribe, and make the stream where it is missing."""
         for subject, call in self._subscriptions:
             await client.subscribe(subject, cb=_calling(call))
+        self._subscribed = True
         js = client.jetstream(timeout=ACK_S)
         while True:
             try:
@@ -309,6 +329,11 @@ async def ensure_stream(js: Any, replicas: int) -> StreamState:
             )
         )
     return StreamState(made, str(info.created), info.state.first_seq)
+
+
+def _wakes(shard: int) -> str:
+    """What the subjects of a shard's hints begin with."""
+    return f"{WAKE_SHARD}{shard}." if shard else WAKE
 
 
 def _token(queue: str) -> str:

@@ -76,12 +76,13 @@ class Relay:
         older_s: float = RELAY_OLDER_S,
         claim_s: float = CLAIM_S,
         look_every_s: float = refill.LOOK_EVERY_S,
+        shard: int = 0,
     ) -> None:
         """Every `scan_s` it looks for what stayed in the outbox for `older_s` and claims it for `claim_s`,
         every `look_every_s` for the stream itself."""
         self._bus, self._database, self._service = bus, database, service
         self._scan_s, self._older_s, self._claim_s = scan_s, older_s, claim_s
-        self._look_every_s = look_every_s
+        self._look_every_s, self._shard = look_every_s, shard
         self._backlog: deque[EventRows] = deque()
         self._ready = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
@@ -108,7 +109,7 @@ class Relay:
 
     def wake(self, queues: Iterable[str]) -> None:
         """Hint that queues have due tasks."""
-        self._bus.wake(queues)
+        self._bus.wake(queues, self._shard)
 
     async def _publish_forever(self) -> None:
         while True:

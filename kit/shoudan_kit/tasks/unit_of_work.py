@@ -43,6 +43,10 @@ class Runner(Protocol):
         """Forget these; they are finished."""
         ...
 
+    def expect(self, after_s: float) -> None:
+        """Look for a task that is due then."""
+        ...
+
 
 class Publisher(Protocol):
     """Who publishes events and wakes others; the bus."""
@@ -242,6 +246,7 @@ class UnitOfWork:
                 runner.forget([*tasks.done_ids, *(task.id for task in tasks.done)])
             if mine := [_leased(new) for new in tasks.new if new.mine]:
                 runner.enqueue_local(mine)
+            _expect(runner, tasks.new)
         if self.publisher is not None:
             if others := {new.queue for new in tasks.new if not new.mine and new.delay_s <= 0}:
                 self.publisher.wake(others)
@@ -251,6 +256,13 @@ class UnitOfWork:
 
 def no_record(work: UnitOfWork) -> None:
     """Records nothing: for changes without a record."""
+
+
+def _expect(runner: Runner, tasks: Iterable[NewTask]) -> None:
+    """Those that wait in the table."""
+    for new in tasks:
+        if new.delay_s > 0:
+            runner.expect(new.delay_s)
 
 
 def _leased(new: NewTask) -> Task[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import heapq
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ C = TypeVar("C")
 
 LEASE_S: Final = 20.0  # a killed process's tasks come back after this
 SCAN_S: Final = 1.0  # between looks at the table; wake-ups come sooner
+EXPECTED_MAX: Final = 1_000  # due times remembered; a task beyond them waits for the next look
 TICK_S: Final = 0.25  # between hand-backs of what was left undone
 CLEAR_EVERY_S: Final = 60.0
 GAUGE_EVERY_S: Final = 5.0
@@ -55,6 +57,9 @@ class Worker(Generic[C]):
     Every task in memory is leased: while it is here its due time in the table is kept ahead, so no other
     process takes it; when this process dies, others find it due within `lease_s`. `queues` limits what
     is served (None: everything), so that a queue can be given processes of its own.
+
+    A table in which nothing is due is looked at ever more rarely, up to every `idle_s`: what this process
+    itself put there for later is looked for in time, what others make due comes with a hint.
     """
 
     def __init__(
@@ -66,8 +71,10 @@ class Worker(Generic[C]):
         queues: frozenset[str] | None = None,
         lease_s: float = LEASE_S,
         scan_s: float = SCAN_S,
+        idle_s: float = 0.0,
     ) -> None:
-        self.lease_s, self._scan_s = lease_s, scan_s
+        self.lease_s, self._scan_s, self._idle_s = lease_s, scan_s, max(scan_s, idle_s)
+        self._expected: list[float] = []  # a heap of when tasks in the table will be due
         self._database, self._context, self._queues = database, context, queues
         self._by_kind: Mapping[str, _KindTasks[C]] = {h.kind.name: _KindTasks(h) for h in handlers}
         self._leased: dict[int, Task[Any]] = {}
@@ -142,6 +149,11 @@ class Worker(Generic[C]):
         task.detached = False
         if self._leased.pop(task.id, None) is not None and not task.finished:
             self._back.append(task)
+
+    def expect(self, after_s: float) -> None:
+        """A task in the table is due then: look by that time, however idle the table is."""
+        if len(self._expected) < EXPECTED_MAX:
+            heapq.heappush(self._expected, time.monotonic() + after_s)
 
     def wake(self) -> None:
         """Scan the table now: another process has made a task."""
@@ -220,12 +232,16 @@ class Worker(Generic[C]):
                 self._back.append(task)
 
     async def _scan_forever(self) -> None:
-        """Claim due tasks: at once when woken or when there was more, else every `scan_s`."""
-        clear_at = time.monotonic() + CLEAR_EVERY_S
+        """Claim due tasks: at once when woken or when there was more, else every `scan_s`, and more rarely
+        while there are none."""
+        clear_at, wait_s = time.monotonic() + CLEAR_EVERY_S, self._scan_s
         while True:
-            more = False
+            more, known = False, len(self._leased)
             try:
+                self._forget_expected()
                 more = await self._scan()
+                idle = not more and len(self._leased) <= known
+                wait_s = min(wait_s * 2, self._idle_s) if idle else self._scan_s
                 if time.monotonic() >= clear_at:
                     clear_at = time.monotonic() + CLEAR_EVERY_S
                     async with self._database.begin() as db:
@@ -236,10 +252,26 @@ class Worker(Generic[C]):
                 _logger.exception("scan_failed")
             if more:
                 continue
-            self._wake.clear()
+            if await self._woken(wait_s):
+                wait_s = self._scan_s
+
+    async def _woken(self, wait_s: float) -> bool:
+        """Wait so long, or until a task that is expected is due. True: woken before."""
+        until = time.monotonic() + wait_s
+        self._wake.clear()
+        while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._scan_s):
                     await self._wake.wait()
+                    return True
+            first = self._expected[0] if self._expected else until
+            if time.monotonic() >= min(until, first):
+                return False
+
+    def _forget_expected(self) -> None:
+        """What is due by now is found by the look that follows."""
+        while self._expected and self._expected[0] <= time.monotonic():
+            heapq.heappop(self._expected)
 
     async def _scan(self) -> bool:
         """One look at the table; True when there may be more."""
@@ -313,6 +345,9 @@ class Worker(Generic[C]):
         except BaseException:
             self._back = back + self._back
             raise
+        for task in back:
+            after_s = task.retry_after_s
+            self.expect(task.kind.interval_s if after_s is None else after_s)
 
     async def _gauge(self) -> None:
         """Tell operators how late tasks are and how many are dead."""

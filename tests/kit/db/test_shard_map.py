@@ -184,6 +184,14 @@ def test_the_mistakes_of_a_map_are_mistakes_of_the_settings(tmp_path):
         ConfigError, match=r"servers\.two\.database_url: db2 is not on this machine"
     ):
         load(file, SHOUDAN_PROFILE="prod")
+    assert load(file, SHOUDAN_TASK_SHARDS="0,2-3").task_shards == ["0", "2-3"]
+    for wrong in ("4", "0-4", "3-2", "x"):
+        with pytest.raises(ConfigError, match=f"task_shards: '{wrong}' is no range within 0-3"):
+            load(file, SHOUDAN_TASK_SHARDS=wrong)
+    with pytest.raises(ConfigError, match="task_shards: there is no map of shards"):
+        ServiceSettings.load(
+            "any", environ={"SHOUDAN_DATABASE_URL": OWN_URL, "SHOUDAN_TASK_SHARDS": "0"}
+        )
     file.write_text("")
     with pytest.raises(ConfigError, match="3 mistake") as refused:
         load(file)

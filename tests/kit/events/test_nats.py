@@ -286,3 +286,25 @@ async def test_what_a_killed_replica_had_claimed_is_published_by_another(
     began = time.monotonic()
     await eventually(lambda: unpublished_is(database, 0), 30)
     assert time.monotonic() - began > 1
+
+
+async def test_a_hint_wakes_the_workers_of_its_shard_alone(nats):
+    woken: list[int] = []
+    listener, speaker = Bus(nats.url, "test"), Bus(nats.url, "test")
+    listener.on_wake(None, lambda: woken.append(0))
+    listener.on_wake(["other:queue"], lambda: woken.append(4), 3)
+    for one in (listener, speaker):
+        one.start()
+        await eventually(lambda one=one: one.connected and one._subscribed)
+    listener.on_wake(["a:b"], lambda: woken.append(3), 3)  # a shard that was opened later
+
+    def hinted(shard: int) -> bool:
+        speaker.wake(["a:b"], shard)
+        return shard in woken
+
+    await eventually(lambda: hinted(3))
+    assert set(woken) == {3}
+    await eventually(lambda: hinted(0))
+    assert set(woken) == {0, 3}
+    for one in (listener, speaker):
+        await one.close()

@@ -35,6 +35,7 @@ class Recorder:
 
     def __init__(self, *served: str) -> None:
         self.served, self.tasks, self.batches, self.woken, self.gone = served, [], [], [], []
+        self.expected: list[float] = []
 
     def accepts(self, kind, queue):
         return queue in self.served
@@ -47,6 +48,9 @@ class Recorder:
 
     def forget(self, task_ids):
         self.gone += task_ids
+
+    def expect(self, after_s):
+        self.expected.append(after_s)
 
     def wake(self, queues):
         self.woken += queues

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import text
 
 from shoudan_kit.db.pool import Database
+from shoudan_kit.tasks import store
 from shoudan_kit.tasks.kinds import Kind, handles, handles_each
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_kit.tasks.worker import Worker
@@ -200,3 +203,25 @@ async def test_a_kept_task_stays_leased_until_it_is_finished_or_given_back(harne
     harness.worker.nack(kept[1])
     await eventually(lambda: len(kept) == 3)
     assert kept[2].payload.n == kept[1].payload.n
+
+
+async def test_an_idle_table_is_looked_at_ever_more_rarely_but_in_time_for_what_is_known(
+    harness, monkeypatch
+):
+    looks: list[float] = []
+    claim = store.claim_tasks
+
+    async def counted(*given: Any, **more: Any) -> Any:
+        looks.append(time.monotonic())
+        return await claim(*given, **more)
+
+    monkeypatch.setattr(store, "claim_tasks", counted)
+    start(harness, idle_s=60.0)
+    await eventually(lambda: len(looks) > 4)
+    gaps = [later - one for one, later in pairwise(looks)]
+    assert gaps[-1] > 3 * gaps[0]
+    await harness.add(BATCH, [1], delay_s=0.05)
+    await eventually(lambda: harness.seen, 0.5)  # the next look would be later
+    before = len(looks)
+    harness.worker.wake()  # a hint: another process has put something there
+    await eventually(lambda: len(looks) > before, 0.5)
