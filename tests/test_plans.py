@@ -34,6 +34,7 @@ SMALL = {
     "shoudan_pay.ledger.store.records._BALANCE_AT": "a step of a halving is one row",
     "shoudan_pay.ledger.store.days._RANGES": "a step of a halving is one row",
     "shoudan_pay.ledger.store.days._OPENING": "a step of a halving is one row",
+    "shoudan_kit.db.shard_copy._READY": "subscriptions of a server are few, those of one name one",
     "shoudan_kit.db.node_lease._CLAIM": "at most 64 numbers, once per start of a process",
 }
 
@@ -53,6 +54,9 @@ WHOLE = {
     "shoudan_kit.db.migrate._PART_NAMES": "the catalogue's tables, once per comparison",
     "shoudan_kit.db.migrate._INVALID": "the catalogue's indexes, once per migration",
     "shoudan_kit.db.revisions.CURRENT": "its only row",
+    "shoudan_kit.db.shard_copy._PARTS": "the catalogue's tables, once per copy of a shard",
+    "shoudan_kit.db.shard_copy._SEQUENCES": "the catalogue's sequences, once per move of a shard",
+    "shoudan_kit.db.shard_copy._READY": "the catalogue's subscriptions, while a person moves a shard",
     "shoudan_kit.db.partitions._PARTS": "the catalogue's tables, a look in ten minutes",
     "shoudan_kit.proposals.store._COUNT": "an index of what waits for a person, up to a bound",
     "shoudan_kit.proposals.store._LEFT": "an index of what waits for a person",
