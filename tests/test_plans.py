@@ -40,6 +40,7 @@ SMALL = {
 
 # Statements that read a table or an index whole, and why that is right.
 WHOLE = {
+    "shoudan_order.store.routes._LAST": "the newest one, from the end of the index",
     "shoudan_order.store.risk._LIST": "rules that people write, at most a hundred",
     "shoudan_order.store.risk._ANY": "its first row, if there is one",
     "shoudan_kit.credentials.store._VERSION": "the newest one, from the end of the index",
@@ -120,6 +121,7 @@ PASSED = {
     "shoudan_order.store.catalogue._FORGET": "what the last change left over is deleted",
     "shoudan_order.store.catalogue._SINCE": "all that came since is wanted, up to a bound",
     "shoudan_order.store.nonces._FORGET": "what is over is deleted",
+    "shoudan_order.store.routes._FORGET": "what is over is deleted",
     "shoudan_order.store.risk._FORGET": "what is over is deleted",
     "shoudan_pay.chinaums.store.refunds.UNASKED._page": "an index of what is open",
     "shoudan_pay.ledger.store.accounts._HEADS": "a proof reads every account",

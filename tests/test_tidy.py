@@ -28,7 +28,7 @@ PURE_NEVER_IMPORTS = {"aiohttp", "asyncpg", "grpc", "nats", "shoudan", "sqlalche
 # order of the nouns is in pyproject.toml, where import-linter reads it.
 NOUN = 3
 FLOORS = {
-    **dict.fromkeys(["commands", "report_commands", "risk_commands"], 6),
+    **dict.fromkeys(["commands", "report_commands", "risk_commands", "route_commands"], 6),
     **dict.fromkeys(["app"], 5),
     **dict.fromkeys(["rpc", "tasks"], 4),
     # A rule adds its events, and calls the other services, inside its own steps: both stand below it.

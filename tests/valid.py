@@ -75,6 +75,12 @@ def _risk(one: Any) -> None:
     one.per, one.within, one.minutes, one.count_max = 1, 1, 0, 1
 
 
+def _tried(one: Any) -> None:
+    one.day, one.page_token, one.route_policy = "2026-01-31", "", "cheapest"
+    one.route_weights.clear()
+    one.route_terms.clear()
+
+
 def _domain(one: Any) -> None:
     one.paid_url, one.refunded_url, one.base_url = "", "", ""
 
@@ -155,6 +161,7 @@ VALID: dict[str, Correct] = {
     "PaymentService/CreatePays": lambda m: _pay(m.items[0]),
     "PaymentService/CreateRefunds": lambda m: _moved(m.items[0]),
     "RiskService/SetRule": lambda m: _risk(m.rule),
+    "CatalogueService/CheckRoute": _tried,
     "SetupService/ApplySetup": _setup,
     "PlatformService/SetUmsApp": lambda m: _app(m.app),
     "PlatformService/SetDomain": lambda m: _domain(m.domain),

@@ -63,6 +63,7 @@ Calls = Annotated[int, Field(ge=0, le=1_000_000)]  # 0: as the gateways' setting
 AuthMode = Annotated[Literal["", "md5", "hmac", "hmac2"], BeforeValidator(_unsigned)]
 ServiceClass = Literal[10, 20, 21, 30]
 LossRule = Literal["allow", "park", "refuse"]
+RoutePolicy = Literal["cheapest", "weighted", "outcome"]
 
 
 # Documented columns (000 §二.2.1) that this file names with their unit.
@@ -153,6 +154,9 @@ class Line(Row):
     service_class: ServiceClass = 10
     return_service_class: ServiceClass = 21
     loss_rule: LossRule = "allow"
+    route_policy: RoutePolicy = "cheapest"
+    route_weights: dict[str, Annotated[int, Field(ge=0, le=10_000)]] = {}
+    route_terms: dict[str, Annotated[int, Field(ge=0, le=1_000_000)]] = {}
 
     @model_validator(mode="before")
     @classmethod

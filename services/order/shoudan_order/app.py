@@ -25,7 +25,7 @@ from shoudan_kit.secrets.personal import Personal
 from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
-from shoudan_order import nonces, open_work, parked_gauge
+from shoudan_order import nonces, open_work, parked_gauge, routes
 from shoudan_order.catalogue import admin
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context, Known
@@ -87,6 +87,7 @@ async def start(app: App[OrderSettings]) -> Running:
     if is_first:
         await admin.refresh(context)
         await risk_admin.refresh(context)
+    await routes.refresh(context)
     orders = OrderServicer(context)
 
     personal = Personal("order", ACCOUNTS, context.accounts, app.work)
@@ -139,7 +140,13 @@ def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
     async def forget_counters() -> None:
         await guard.forget_forever(context)
 
-    own = gauge_parked, forget_nonces, forget_counters
+    async def poll_routes() -> None:
+        await routes.poll(context)
+
+    async def forget_routes() -> None:
+        await routes.forget_forever(context)
+
+    own = gauge_parked, forget_nonces, forget_counters, poll_routes, forget_routes
     return (poll_catalogue, poll_risk, *own) if context.app.first is context.app else own
 
 

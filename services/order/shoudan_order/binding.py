@@ -16,6 +16,7 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, order_totals
 from shoudan_order.catalogue.index import Catalogue, Offer, ProductRequest, SupplyRequest
 from shoudan_order.catalogue.model import DownProduct, UpProduct
+from shoudan_order.catalogue.routing import FactTable, is_allowed, rank
 from shoudan_order.context import Context
 from shoudan_order.states import AuditType, LossRule, OrderStatus, YesNo
 from shoudan_order.store import deliveries as store
@@ -27,6 +28,7 @@ ORDERS_AT_LOSS_TOTAL: Final = metrics.counter(
     "Orders with a part bound that costs more than it sells for.",
     ("line",),
 )
+NO_TABLE: Final[FactTable] = {}
 AT_LOSS: Final = "only at a loss:"
 # An order has at most 1000 units, and a part carries at least one or a face of its own.
 PARTS_MAX = 1_000
@@ -40,6 +42,7 @@ class PlannedPart(msgspec.Struct, frozen=True):
 
     offer: Offer
     num: int
+    route_reason: str = ""
 
     @property
     def total_face_micros(self) -> int:
@@ -61,7 +64,8 @@ def deliverable_num(catalogue: Catalogue, product: DownProduct, request: Product
     if product.can_split_order:
         in_parts = product.split_order_face_micros not in {0, product.face_micros}
         return 1 if in_parts else request.num
-    if not catalogue.lines[product.line_id].can_package_delivery:
+    line = catalogue.lines[product.line_id]
+    if not line.can_package_delivery:
         return request.num
     invoiced = INVOICE_NEEDED in {request.invoice_type, product.invoice_type}
     supply = SupplyRequest(
@@ -75,7 +79,7 @@ def deliverable_num(catalogue: Catalogue, product: DownProduct, request: Product
     limits = (
         offer.product.limit_count
         for offer in catalogue.index.offers(supply)
-        if offer.product.face_micros == request.face_micros
+        if offer.product.face_micros == request.face_micros and is_allowed(line, offer.channel_no)
     )
     return max(limits, default=request.num)
 
@@ -117,8 +121,9 @@ def plan(
     excluded: Collection[str] = (),
     *,
     at_loss: bool = False,
+    facts: FactTable = NO_TABLE,
 ) -> list[PlannedPart]:
-    """Parts for what is not bound yet, each at the cheapest supplier of the largest fitting face.
+    """Parts for what is not bound yet, each at the largest fitting face, at the supplier its line prefers.
 
     `excluded` suppliers get nothing, nor do those that cost more than the order sells for where its line
     does not allow it; unless `at_loss`. What no supplier can take stays unbound.
@@ -132,18 +137,24 @@ def plan(
     ]
     if not at_loss and loss_rule(catalogue, order) != LossRule.ALLOW:
         offers = [offer for offer in offers if margin(order, offer.product) >= 0]
+    ranked = rank(line, offers, facts, order.order_id)
+    reasons: dict[int, str] = {}  # the parts of one offer have one text
     planned: list[PlannedPart] = []
     while bound_micros < order.total_face_micros and len(planned) < PARTS_MAX:
-        one = _next_part(order, order.total_face_micros - bound_micros, offers, packaged=packaged)
+        left = order.total_face_micros - bound_micros
+        one = _next_part(order, left, ranked.offers, packaged=packaged)
         if one is None:
             break
-        planned.append(one)
+        product_id = one.offer.product.product_id
+        if product_id not in reasons:
+            reasons[product_id] = ranked.reason(one.offer)
+        planned.append(msgspec.structs.replace(one, route_reason=reasons[product_id]))
         bound_micros += one.total_face_micros
     return planned
 
 
 def _next_part(
-    order: Order, remaining_micros: int, offers: list[Offer], *, packaged: bool
+    order: Order, remaining_micros: int, offers: Sequence[Offer], *, packaged: bool
 ) -> PlannedPart | None:
     whole = order.can_split_order != YesNo.YES
     need_num = 1 if order.num == 1 else remaining_micros // order.face_micros
@@ -186,6 +197,7 @@ def delivery_of(order: Order, one: PlannedPart, delivery_id: int) -> Delivery:
         cost_amount_micros=apply_rate(total, product.cost_discount_ppm),
         up_commission_amount_micros=apply_rate(total, product.commission_discount_ppm),
         service_amount_micros=apply_rate(total, product.service_discount_ppm),
+        route_reason=one.route_reason,
         timeout_s=max(1, timeout_s),
     )
 
@@ -254,7 +266,9 @@ def plan_deliveries(
     at_loss: bool = False,
 ) -> list[Delivery]:
     """Parts for what is open, with their numbers."""
-    found = plan(context.catalogue, order, bound_micros, excluded, at_loss=at_loss)
+    found = plan(
+        context.catalogue, order, bound_micros, excluded, at_loss=at_loss, facts=context.route_facts
+    )
     ids = context.app.ids.take(len(found))
     return [
         delivery_of(order, one, delivery_id) for one, delivery_id in zip(found, ids, strict=True)

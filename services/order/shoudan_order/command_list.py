@@ -22,6 +22,10 @@ RISK: Final = Command(
     "shoudan_order.risk_commands:app",
     "Risk: rules that bound new orders, blocked accounts.",
 )
+ROUTE: Final = Command(
+    "shoudan_order.route_commands:app",
+    "Routes: why a supplier was chosen, what another policy would choose.",
+)
 REPORT: Final = Command(
     "shoudan_order.report_commands:app",
     "Reports: profit, by supplier, by channel.",

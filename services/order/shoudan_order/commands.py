@@ -378,6 +378,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]]) -> T:
     from shoudan.core.v1 import proposal_service_pb2_grpc
     from shoudan.order.v1 import (
         audit_service_pb2_grpc,
+        catalogue_service_pb2_grpc,
         order_service_pb2_grpc,
         risk_service_pb2_grpc,
     )
@@ -389,6 +390,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]]) -> T:
             "Order": order_service_pb2_grpc.OrderServiceStub,
             "Audit": audit_service_pb2_grpc.AuditServiceStub,
             "Proposal": proposal_service_pb2_grpc.ProposalServiceStub,
+            "Catalogue": catalogue_service_pb2_grpc.CatalogueServiceStub,
             "Risk": risk_service_pb2_grpc.RiskServiceStub,
         }
 

@@ -17,6 +17,7 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import kinds
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import DownChannel
+from shoudan_order.catalogue.routing import FactTable
 from shoudan_order.config import OrderSettings
 from shoudan_order.credential_kinds import CHANNEL, NOTIFY
 from shoudan_order.delivery_client import DeliveryClient
@@ -24,6 +25,7 @@ from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import PayClient
 from shoudan_order.store import orders as store
 from shoudan_order.store.risk import Entry, Rule
+from shoudan_order.store.routes import Facts
 from shoudan_order.store.rows import NotifyRow, Order
 from shoudan_order.tables import QUEUES
 
@@ -67,6 +69,7 @@ class Context:
     accounts: SealedColumn
     credentials: Credentials
     known: Known
+    route_facts: FactTable = field(default_factory=dict[tuple[int, str], Facts])
     notifier: NotifyCalls = field(init=False)
 
     @property

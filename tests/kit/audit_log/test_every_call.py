@@ -30,10 +30,10 @@ KEY: Final = Ed25519PrivateKey.generate()
 ORIGIN: Final = Origin("any")
 # What an operator may read. A method that is not here and not named as a read is one that changes something.
 READS: Final = {
-    "CheckPushes", "ExportAccountDays", "ExportAuditLog", "ExportRecords", "ExportRefunds",
+    "CheckPushes", "CheckRoute", "ExportAccountDays", "ExportAuditLog", "ExportRecords", "ExportRefunds",
     "ExportTrades", "GetAccount", "GetBalance",
     "GetCatalogue", "GetDictionary", "GetHistory", "GetImportKey", "GetLifecycle", "GetOperatorNames",
-    "GetOrder", "ListAccountDays", "ListLedgerDays",
+    "GetOrder", "GetRoute", "ListAccountDays", "ListLedgerDays",
     "GetPackage", "GetProposal", "GetRefund", "GetStatementKeys", "GetTrade", "ListAccounts",
     "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCards",
     "ListCredentials", "ListDeadNotifies", "ListDeliveries", "ListEntries", "ListIncidents",
@@ -41,7 +41,8 @@ READS: Final = {
     "ListQuarantined", "ListRecords", "ListResources", "ListResting", "ListRules", "ListSealed",
     "ListSessions", "ListStock", "ListSuppliers", "ListTasks", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
-    "Report", "SearchRefunds", "SearchTrades", "Verify", "VerifyAgainst", "VerifyAuditLog", "WhoAmI",
+    "Report", "SearchRefunds", "SearchTrades",
+    "Verify", "VerifyAgainst", "VerifyAuditLog", "WhoAmI",
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from shoudan_kit.http.ssrf import opened
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events
-from shoudan_order.catalogue import losses
+from shoudan_order.catalogue import losses, routing
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import (
     Canton,
@@ -26,6 +26,7 @@ from shoudan_order.catalogue.model import (
     DownProduct,
     DownShelf,
     Line,
+    RoutePolicy,
     UpChannel,
     UpProduct,
     UpShelf,
@@ -374,18 +375,39 @@ def _problems(after: Catalogue, row: Any) -> Iterator[str]:
         yield from check_row(after, row)
 
 
-def _line(_: Catalogue, row: Line) -> Iterator[str]:
+def _line(after: Catalogue, row: Line) -> Iterator[str]:
     if row.line_id < 1:
         yield "line_id is not a positive number"
     if row.service_class not in {10, 20, 30}:
         yield "service_class is not 10, 20 or 30"
     if row.loss_rule not in set(LossRule):
         yield "loss_rule is not allow, park or refuse"
+    yield from _route(after, row)
     for name, value in row.queues.items():
         if name not in QUEUES:
             yield f"{name} is not a queue column"
         if not 0 < len(value) <= QUEUE_CHARS_MAX:
             yield f"{name} is empty or too long"
+
+
+def _route(after: Catalogue, row: Line) -> Iterator[str]:
+    """What is wrong with how a line chooses its suppliers."""
+    if row.route_policy not in set(RoutePolicy):
+        yield "route_policy is not cheapest, weighted or outcome"
+    for channel_no, weight in row.route_weights.items():
+        if channel_no not in after.up_channels:
+            yield f"route_weights: {channel_no!r} is not a supplier"
+        if not 0 <= weight <= routing.WEIGHT_MAX:
+            yield f"route_weights: {channel_no!r} is not 0 to {routing.WEIGHT_MAX}"
+    if row.route_policy == RoutePolicy.WEIGHTED and not any(row.route_weights.values()):
+        yield "route_weights has no supplier with a weight, which weighted needs"
+    for name, value in row.route_terms.items():
+        if name not in routing.TERMS:
+            yield f"route_terms: {name!r} is not one of {', '.join(routing.TERMS)}"
+            continue
+        least, most, _ = routing.TERMS[name]
+        if not least <= value <= most:
+            yield f"route_terms: {name} is not {least} to {most}"
 
 
 def _channel(_: Catalogue, row: DownChannel | UpChannel) -> Iterator[str]:

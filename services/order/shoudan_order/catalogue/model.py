@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from shoudan_order.states import LossRule
+
+
+class RoutePolicy(StrEnum):
+    """How a product line chooses among the suppliers that can deliver."""
+
+    CHEAPEST = "cheapest"
+    WEIGHTED = "weighted"
+    OUTCOME = "outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +28,9 @@ class Line:
     service_class: int = 10
     return_service_class: int = 21
     loss_rule: str = LossRule.ALLOW
+    route_policy: str = RoutePolicy.CHEAPEST
+    route_weights: Mapping[str, int] = field(default_factory=dict[str, int])
+    route_terms: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
+from dataclasses import fields, replace
+from datetime import date, datetime, time
+from typing import Any, Final
+
+from msgspec import structs
 
 from shoudan.order.v1 import catalogue_service_pb2 as pb
 from shoudan.order.v1 import catalogue_service_pb2_grpc as grpc_pb
+from shoudan_kit.clock import BEIJING
 from shoudan_kit.rpc.messages import RpcContext
+from shoudan_order import routes
 from shoudan_order.catalogue import admin
 from shoudan_order.catalogue.index import Catalogue
+from shoudan_order.catalogue.model import Line, RoutePolicy
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
 from shoudan_order.rpc.messages import filled
 from shoudan_order.states import LossRule
 
+PAGE_DEFAULT: Final = 500
+PAGE_MAX: Final = 1_000
 RETURNS = 21  # the one documented service class of returns
 
 # The messages of the contract have the names of the rows.
@@ -51,6 +59,56 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
             catalogue=_message(now), version=now.version, only_changed=changed is not None
         )
 
+    async def GetRoute(
+        self, request: pb.GetRouteRequest, context: RpcContext
+    ) -> pb.GetRouteResponse:
+        """Why each part of an order went to its supplier."""
+        parts = await routes.explain(self._context, request.order_id)
+        return pb.GetRouteResponse(
+            parts=[
+                filled(
+                    pb.RoutePart,
+                    structs.asdict(one.delivery),
+                    delivery_status=one.delivery_status,
+                    words=words,
+                )
+                for one, words in parts
+            ]
+        )
+
+    async def CheckRoute(
+        self, request: pb.CheckRouteRequest, context: RpcContext
+    ) -> pb.CheckRouteResponse:
+        """What a policy would have chosen for a page of a day's orders."""
+        size = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
+        token = request.page_token or "0"
+        if size < 1 or not (token.isascii() and token.isdigit() and len(token) < 20):
+            raise FieldInvalid("page_size", f"1 to {PAGE_MAX}, and a token of the page before")
+        try:
+            start = datetime.combine(date.fromisoformat(request.day), time(), BEIJING)
+        except ValueError:
+            raise FieldInvalid("day", "a day like 2026-01-31") from None
+        line = _tried(self._context.catalogue, request)
+        made = await routes.simulate(self._context, line, start, int(token), size)
+        more = str(made.next_after) if made.next_after else ""
+        return filled(pb.CheckRouteResponse, made, next_page_token=more)
+
+
+def _tried(now: Catalogue, request: pb.CheckRouteRequest) -> Line:
+    """The line with the policy to try. Raises FieldInvalid, CatalogueInvalid."""
+    line = now.lines.get(request.line_id)
+    if line is None:
+        raise FieldInvalid("line_id", "no line has this number")
+    tried = replace(
+        line,
+        route_policy=request.route_policy or RoutePolicy.CHEAPEST,
+        route_weights=dict(request.route_weights),
+        route_terms=dict(request.route_terms),
+    )
+    rows = admin.Rows({"lines": [tried]})
+    admin.check(admin.merged(now, rows), rows)
+    return tried
+
 
 def read_rows(kind: str, given: pb.Catalogue) -> list[Any]:
     """The rows of one kind."""
@@ -62,7 +120,7 @@ def _row(kind: str, message: Any) -> Any:
     made: dict[str, Any] = {}
     for one in fields(admin.TYPES[kind][0]):
         value = getattr(message, one.name)
-        if one.name == "queues":
+        if one.name in {"queues", "route_weights", "route_terms"}:
             value = dict(value)
         elif one.name in {"allowed_networks", "notify_networks"}:
             value = tuple(value)
@@ -72,6 +130,8 @@ def _row(kind: str, message: Any) -> Any:
             value = value or RETURNS
         elif one.name == "loss_rule":
             value = value or LossRule.ALLOW
+        elif one.name == "route_policy":
+            value = value or RoutePolicy.CHEAPEST
         made[one.name] = value
     return admin.TYPES[kind][0](**made)
 

@@ -100,6 +100,7 @@ class Delivery(msgspec.Struct, frozen=True):
     cost_amount_micros: int
     up_commission_amount_micros: int
     service_amount_micros: int
+    route_reason: str
     timeout_s: int
 
 

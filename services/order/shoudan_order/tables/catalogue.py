@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.schema import SchemaItem
@@ -77,6 +78,13 @@ def declare(made: MetaData) -> None:
             "what is done with a part that costs more than it sells for",
             LossRule.ALLOW,
         ),
+        words(
+            "route_policy",
+            "how a supplier is chosen among those that can deliver",
+            "cheapest",
+        ),
+        _numbers("route_weights", "by supplier, its share where the policy is weighted"),
+        _numbers("route_terms", "by name, what the policy outcome weighs"),
         comment="产品线",
     )
     _channels(made)
@@ -103,6 +111,10 @@ def declare(made: MetaData) -> None:
         comment="目录变更: which rows the last versions changed",
         info=rights(delete=True),
     )
+
+
+def _numbers(name: str, comment: str) -> Column[Any]:
+    return Column(name, JSONB, nullable=False, server_default=text("'{}'"), comment=comment)
 
 
 def _written(table: Table) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from shoudan_kit.proposals.tables import add_alone_call, add_alone_price, add_pr
 from shoudan_kit.secrets.sealing import Place
 from shoudan_kit.tasks.tables import metadata
 from shoudan_order import states as s
-from shoudan_order.tables import risk
+from shoudan_order.tables import risk, routes
 from shoudan_order.tables.catalogue import declare
 from shoudan_order.tables.columns import (
     count,
@@ -60,6 +60,7 @@ from shoudan_order.tables.rules import (
 METADATA: Final = metadata()
 declare(METADATA)
 risk.declare(METADATA)
+routes.declare(METADATA)
 credentials.declare(METADATA)
 add_proposal(METADATA)
 add_alone_call(METADATA)
@@ -190,6 +191,7 @@ DELIVERY: Final = Table(
     words("result_params", "结果数据: further facts reported by the supplier, JSON"),
     fact("conflict", "the supplier has reported another end since"),
     words("extend_info", "拓展信息"),
+    words("route_reason", "why this supplier: policy, draw and candidates, JSON"),
     holds("faces", "total_face_micros = face_micros * num AND num > 0"),
     holds("ended", "(delivery_status IN (0, 90)) = (end_time IS NOT NULL)"),
     holds("started", "delivery_status NOT IN (0, 30) OR start_time IS NOT NULL"),

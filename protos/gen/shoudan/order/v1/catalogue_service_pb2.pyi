@@ -110,6 +110,46 @@ class Line(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RouteWeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class RouteTermsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     LINE_ID_FIELD_NUMBER: _builtins.int
     LINE_NAME_FIELD_NUMBER: _builtins.int
     CAN_PACKAGE_DELIVERY_FIELD_NUMBER: _builtins.int
@@ -117,6 +157,9 @@ class Line(_message.Message):
     SERVICE_CLASS_FIELD_NUMBER: _builtins.int
     RETURN_SERVICE_CLASS_FIELD_NUMBER: _builtins.int
     LOSS_RULE_FIELD_NUMBER: _builtins.int
+    ROUTE_POLICY_FIELD_NUMBER: _builtins.int
+    ROUTE_WEIGHTS_FIELD_NUMBER: _builtins.int
+    ROUTE_TERMS_FIELD_NUMBER: _builtins.int
     line_id: _builtins.int
     """Key."""
     line_name: _builtins.str
@@ -131,9 +174,21 @@ class Line(_message.Message):
     """What is done with a part that costs more than it sells for: "allow" or "" binds it all the same (and counts
     it), "park" lets the order wait for a person, "refuse" never binds it.
     """
+    route_policy: _builtins.str
+    """How a supplier is chosen among those that can deliver: "cheapest" or "", "weighted" by route_weights,
+    "outcome" by success, time and cost.
+    """
     @_builtins.property
     def queues(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Queue names by documented column, such as payment_queue; what is absent has its documented default."""
+
+    @_builtins.property
+    def route_weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """By supplier, 0 to 10000: its share of the orders where the policy is weighted; one that is absent gets nothing."""
+
+    @_builtins.property
+    def route_terms(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Of the policy outcome, by name: explore_per_mille, failure_ppm, second_ppm, success_min_per_mille, ended_min."""
 
     def __init__(
         self,
@@ -145,10 +200,13 @@ class Line(_message.Message):
         service_class: _builtins.int = ...,
         return_service_class: _builtins.int = ...,
         loss_rule: _builtins.str = ...,
+        route_policy: _builtins.str = ...,
+        route_weights: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        route_terms: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_package_delivery", b"can_package_delivery", "line_id", b"line_id", "line_name", b"line_name", "loss_rule", b"loss_rule", "queues", b"queues", "return_service_class", b"return_service_class", "service_class", b"service_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_package_delivery", b"can_package_delivery", "line_id", b"line_id", "line_name", b"line_name", "loss_rule", b"loss_rule", "queues", b"queues", "return_service_class", b"return_service_class", "route_policy", b"route_policy", "route_terms", b"route_terms", "route_weights", b"route_weights", "service_class", b"service_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -695,3 +753,291 @@ class GetCatalogueResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCatalogueResponse: _TypeAlias = GetCatalogueResponse  # noqa: Y015
+
+@_typing.final
+class GetRouteRequest(_message.Message):
+    """GetRouteRequest names an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.int
+    """Our number."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRouteRequest: _TypeAlias = GetRouteRequest  # noqa: Y015
+
+@_typing.final
+class RoutePart(_message.Message):
+    """RoutePart is one part of an order and why it went where it went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    UP_CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    DELIVERY_STATUS_FIELD_NUMBER: _builtins.int
+    COST_AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    delivery_id: _builtins.int
+    """Its number."""
+    up_channel_no: _builtins.str
+    """Supplier."""
+    delivery_status: _builtins.int
+    """States of deliveries, as documented."""
+    cost_amount_micros: _builtins.int
+    """What it costs, in micro-yuan."""
+    words: _builtins.str
+    """Policy, candidates with their scores, and why this one, in words."""
+    def __init__(
+        self,
+        *,
+        delivery_id: _builtins.int = ...,
+        up_channel_no: _builtins.str = ...,
+        delivery_status: _builtins.int = ...,
+        cost_amount_micros: _builtins.int = ...,
+        words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_amount_micros", b"cost_amount_micros", "delivery_id", b"delivery_id", "delivery_status", b"delivery_status", "up_channel_no", b"up_channel_no", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoutePart: _TypeAlias = RoutePart  # noqa: Y015
+
+@_typing.final
+class GetRouteResponse(_message.Message):
+    """GetRouteResponse has the parts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoutePart]:
+        """In the order they were bound."""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___RoutePart] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRouteResponse: _TypeAlias = GetRouteResponse  # noqa: Y015
+
+@_typing.final
+class CheckRouteRequest(_message.Message):
+    """CheckRouteRequest names orders and the policy to try."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RouteWeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class RouteTermsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DAY_FIELD_NUMBER: _builtins.int
+    LINE_ID_FIELD_NUMBER: _builtins.int
+    ROUTE_POLICY_FIELD_NUMBER: _builtins.int
+    ROUTE_WEIGHTS_FIELD_NUMBER: _builtins.int
+    ROUTE_TERMS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """A day of Beijing, like 2026-01-31."""
+    line_id: _builtins.int
+    """Line whose orders."""
+    route_policy: _builtins.str
+    """As in Line."""
+    page_size: _builtins.int
+    """Orders of any line looked at, at most 1000; 0 means 500."""
+    page_token: _builtins.str
+    """From the page before."""
+    @_builtins.property
+    def route_weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """As in Line."""
+
+    @_builtins.property
+    def route_terms(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """As in Line."""
+
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        line_id: _builtins.int = ...,
+        route_policy: _builtins.str = ...,
+        route_weights: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        route_terms: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "line_id", b"line_id", "page_size", b"page_size", "page_token", b"page_token", "route_policy", b"route_policy", "route_terms", b"route_terms", "route_weights", b"route_weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRouteRequest: _TypeAlias = CheckRouteRequest  # noqa: Y015
+
+@_typing.final
+class CheckRouteResponse(_message.Message):
+    """CheckRouteResponse has the sums of one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class WasEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class WouldEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    UNBOUND_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    COMPARED_FIELD_NUMBER: _builtins.int
+    WAS_COST_MICROS_FIELD_NUMBER: _builtins.int
+    WOULD_COST_MICROS_FIELD_NUMBER: _builtins.int
+    WAS_ENDED_FIELD_NUMBER: _builtins.int
+    WAS_SUCCEEDED_FIELD_NUMBER: _builtins.int
+    WOULD_PARTS_FIELD_NUMBER: _builtins.int
+    WOULD_PER_MILLE_SUM_FIELD_NUMBER: _builtins.int
+    WAS_FIELD_NUMBER: _builtins.int
+    WOULD_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    orders: _builtins.int
+    """Orders of the line that were bound."""
+    unbound: _builtins.int
+    """Of them, those the policy finds no supplier for."""
+    moved: _builtins.int
+    """Of them, those whose first part would go to another supplier."""
+    compared: _builtins.int
+    """Orders delivered whole: the costs are of these."""
+    was_cost_micros: _builtins.int
+    """What their deliveries cost, in micro-yuan."""
+    would_cost_micros: _builtins.int
+    """What they would have cost, in micro-yuan."""
+    was_ended: _builtins.int
+    """Deliveries that ended."""
+    was_succeeded: _builtins.int
+    """Of them, those that succeeded."""
+    would_parts: _builtins.int
+    """Parts the policy plans."""
+    would_per_mille_sum: _builtins.int
+    """Sum over them of how many of 1000 deliveries their supplier succeeded with that day."""
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def was(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Parts by supplier, as they were."""
+
+    @_builtins.property
+    def would(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Parts by supplier, as planned."""
+
+    def __init__(
+        self,
+        *,
+        orders: _builtins.int = ...,
+        unbound: _builtins.int = ...,
+        moved: _builtins.int = ...,
+        compared: _builtins.int = ...,
+        was_cost_micros: _builtins.int = ...,
+        would_cost_micros: _builtins.int = ...,
+        was_ended: _builtins.int = ...,
+        was_succeeded: _builtins.int = ...,
+        would_parts: _builtins.int = ...,
+        would_per_mille_sum: _builtins.int = ...,
+        was: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        would: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "moved", b"moved", "next_page_token", b"next_page_token", "orders", b"orders", "unbound", b"unbound", "was", b"was", "was_cost_micros", b"was_cost_micros", "was_ended", b"was_ended", "was_succeeded", b"was_succeeded", "would", b"would", "would_cost_micros", b"would_cost_micros", "would_parts", b"would_parts", "would_per_mille_sum", b"would_per_mille_sum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRouteResponse: _TypeAlias = CheckRouteResponse  # noqa: Y015

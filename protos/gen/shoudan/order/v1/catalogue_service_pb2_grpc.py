@@ -40,6 +40,16 @@ class CatalogueServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ApplyCatalogueRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ApplyCatalogueResponse.FromString,
                 _registered_method=True)
+        self.GetRoute = channel.unary_unary(
+                '/shoudan.order.v1.CatalogueService/GetRoute',
+                request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetRouteRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetRouteResponse.FromString,
+                _registered_method=True)
+        self.CheckRoute = channel.unary_unary(
+                '/shoudan.order.v1.CatalogueService/CheckRoute',
+                request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.CheckRouteRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.CheckRouteResponse.FromString,
+                _registered_method=True)
         self.GetCatalogue = channel.unary_unary(
                 '/shoudan.order.v1.CatalogueService/GetCatalogue',
                 request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueRequest.SerializeToString,
@@ -53,6 +63,20 @@ class CatalogueServiceServicer:
 
     def ApplyCatalogue(self, request, context):
         """ApplyCatalogue makes what is given exactly so, in one transaction; what is not given stays. Down and up channels get their three ledger accounts. Errors: CATALOGUE_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRoute(self, request, context):
+        """GetRoute says why each part of an order went to its supplier. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckRoute(self, request, context):
+        """CheckRoute tries a policy on a page of a line's orders of a day, with several shards those of the first; nothing is written. Errors: FIELD_INVALID, CATALOGUE_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +96,16 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
                     servicer.ApplyCatalogue,
                     request_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ApplyCatalogueRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ApplyCatalogueResponse.SerializeToString,
+            ),
+            'GetRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRoute,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetRouteRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetRouteResponse.SerializeToString,
+            ),
+            'CheckRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckRoute,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.CheckRouteRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.CheckRouteResponse.SerializeToString,
             ),
             'GetCatalogue': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCatalogue,
@@ -107,6 +141,60 @@ class CatalogueService:
             '/shoudan.order.v1.CatalogueService/ApplyCatalogue',
             shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ApplyCatalogueRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ApplyCatalogueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.CatalogueService/GetRoute',
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetRouteRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetRouteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.CatalogueService/CheckRoute',
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.CheckRouteRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.CheckRouteResponse.FromString,
             options,
             channel_credentials,
             insecure,

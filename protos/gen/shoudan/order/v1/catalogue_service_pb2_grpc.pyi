@@ -18,6 +18,10 @@ class CatalogueServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyCatalogue: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.ApplyCatalogueRequest, _catalogue_service_pb2.ApplyCatalogueResponse]
     """ApplyCatalogue makes what is given exactly so, in one transaction; what is not given stays. Down and up channels get their three ledger accounts. Errors: CATALOGUE_INVALID."""
+    GetRoute: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetRouteRequest, _catalogue_service_pb2.GetRouteResponse]
+    """GetRoute says why each part of an order went to its supplier. Errors: NOT_FOUND."""
+    CheckRoute: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.CheckRouteRequest, _catalogue_service_pb2.CheckRouteResponse]
+    """CheckRoute tries a policy on a page of a line's orders of a day, with several shards those of the first; nothing is written. Errors: FIELD_INVALID, CATALOGUE_INVALID."""
     GetCatalogue: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueRequest, _catalogue_service_pb2.GetCatalogueResponse]
     """GetCatalogue gives all of it, or what changed since a version."""
 
@@ -31,6 +35,22 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_catalogue_service_pb2.ApplyCatalogueRequest, _abc.Awaitable[_catalogue_service_pb2.ApplyCatalogueResponse]],
     ) -> _abc.Awaitable[_catalogue_service_pb2.ApplyCatalogueResponse]:
         """ApplyCatalogue makes what is given exactly so, in one transaction; what is not given stays. Down and up channels get their three ledger accounts. Errors: CATALOGUE_INVALID."""
+
+    @_abc_1.abstractmethod
+    def GetRoute(
+        self,
+        request: _catalogue_service_pb2.GetRouteRequest,
+        context: _aio.ServicerContext[_catalogue_service_pb2.GetRouteRequest, _abc.Awaitable[_catalogue_service_pb2.GetRouteResponse]],
+    ) -> _abc.Awaitable[_catalogue_service_pb2.GetRouteResponse]:
+        """GetRoute says why each part of an order went to its supplier. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def CheckRoute(
+        self,
+        request: _catalogue_service_pb2.CheckRouteRequest,
+        context: _aio.ServicerContext[_catalogue_service_pb2.CheckRouteRequest, _abc.Awaitable[_catalogue_service_pb2.CheckRouteResponse]],
+    ) -> _abc.Awaitable[_catalogue_service_pb2.CheckRouteResponse]:
+        """CheckRoute tries a policy on a page of a line's orders of a day, with several shards those of the first; nothing is written. Errors: FIELD_INVALID, CATALOGUE_INVALID."""
 
     @_abc_1.abstractmethod
     def GetCatalogue(
