@@ -16,6 +16,7 @@ from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.rpc.refusal import Refused, refused_from_proto, refused_from_rpc
 from shoudan_kit.service import Process
 from shoudan_pay.config import PaySettings
+from tests.poll import eventually
 
 YUAN = 1_000_000
 _numbers = itertools.count(1)
@@ -68,6 +69,14 @@ class LedgerHarness:
         """Its records, newest first."""
         request = pb.ListRecordsRequest(account=key, **filters)
         return list((await told(self.stub.ListRecords(request))).records)
+
+    async def days_closed(self) -> None:
+        """Wait until the days that are over are closed, which a process does when it begins."""
+
+        async def closed() -> bool:
+            return bool((await self.stub.ListLedgerDays(pb.ListLedgerDaysRequest())).days)
+
+        await eventually(closed, 20)
 
     async def findings(self, ident: str = "") -> list[str]:
         """What the proof of the ledger has to say."""

@@ -59,6 +59,7 @@ async def test_the_service_itself_cannot_change_a_record(
 
 async def statements(harness: LedgerHarness, groups: list[list[pb.Posting]]) -> int:
     """How many statements these groups cost."""
+    await harness.days_closed()
     seen: list[str] = []
     with watched(seen.append):
         await harness.groups(*groups)

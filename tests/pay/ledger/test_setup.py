@@ -44,6 +44,7 @@ def setup(prefix: str, count: int, *, name: str = "a", locked: bool = False) -> 
 
 async def applied(harness: LedgerHarness, request: Any) -> tuple[list[str], int]:
     """What changed, and how many statements it took."""
+    await harness.days_closed()
     seen: list[str] = []
     async with aio.insecure_channel(f"127.0.0.1:{harness.process.port}") as channel:
         stub: Any = SetupServiceStub(channel)

@@ -101,6 +101,7 @@ async def test_what_did_not_move_is_proved_without_reading_its_records(
     for _ in range(5):
         await signing.chain()
     await signing.seal()
+    await signing.days_closed()
     seen: list[str] = []
     with watched(seen.append):
         last = await signing.proof()

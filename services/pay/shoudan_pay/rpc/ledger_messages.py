@@ -182,6 +182,7 @@ def _of_account(value: Record, owner: Key, name: str) -> dict[str, Any]:
         "account": {"ident": ident, "groups": groups, "eid": eid},
         "account_name": name,
         "create_time": {"seconds": seconds, "nanos": micros * 1000},
+        "day": "" if value.day is None else value.day.isoformat(),
     }
 
 
@@ -199,6 +200,10 @@ def _of_record(value: Record) -> dict[str, Any]:
         fields["ext_no"] = value.ext_no
     if value.memo:
         fields["memo"] = value.memo
+    if value.about:
+        fields["about"] = value.about
+    if value.source:
+        fields["source"], fields["operator"] = value.source, value.operator
     return fields
 
 
@@ -207,7 +212,7 @@ class Records:
 
     def __init__(self, accounts: Mapping[int, Account]) -> None:
         self._accounts = accounts
-        self._shared: dict[tuple[int, datetime], dict[str, Any]] = {}
+        self._shared: dict[tuple[int, datetime, date | None], dict[str, Any]] = {}
 
     def put(self, result: pb.PostEntriesResponse.Result, decision: Decision) -> None:
         """Write into `result` what became of one group."""
@@ -224,7 +229,7 @@ class Records:
         return pb.Record(**self._common(value), **_of_record(value))
 
     def _common(self, value: Record) -> dict[str, Any]:
-        at = value.account_id, value.create_time
+        at = value.account_id, value.create_time, value.day
         shared = self._shared.get(at)
         if shared is None:
             owner = self._accounts[value.account_id]
@@ -238,9 +243,8 @@ def shown_records(found: Iterable[Shown]) -> list[pb.Record]:
 
 
 def _shown_record(one: Shown) -> pb.Record:
-    value = one.record
-    common = _of_account(value, one.account, one.account_name)
-    return pb.Record(**common, **_of_record(value), **_origin(value))
+    common = _of_account(one.record, one.account, one.account_name)
+    return pb.Record(**common, **_of_record(one.record))
 
 
 def exported_record(value: Record) -> pb.Record:
@@ -249,20 +253,11 @@ def exported_record(value: Record) -> pb.Record:
         account_id=value.account_id,
         contra_account_id=value.contra_account_id,
         hash=value.hash,
+        day="" if value.day is None else value.day.isoformat(),
         **_of_record(value),
-        **_origin(value),
     )
     made.create_time.FromDatetime(value.create_time)
     return made
-
-
-def _origin(value: Record) -> dict[str, Any]:
-    return {
-        "day": "" if value.day is None else value.day.isoformat(),
-        "about": value.about,
-        "source": value.source,
-        "operator": value.operator,
-    }
 
 
 def package(value: Package, today: date) -> pb.Package:

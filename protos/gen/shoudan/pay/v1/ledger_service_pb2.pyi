@@ -334,11 +334,11 @@ class Record(_message.Message):
     contra_account_id: _builtins.int
     """The platform's account that moved by the opposite amount."""
     day: _builtins.str
-    """Accounting day, yyyy-mm-dd; empty for records of before there were days, and in answers to a posting."""
+    """Accounting day, yyyy-mm-dd; empty for records of before there were days."""
     about: Global___About.ValueType
-    """As posted; unset in answers to a posting."""
+    """As posted."""
     source: _builtins.str
-    """Who posted it: a service, or "operator"; empty in answers to a posting."""
+    """Who posted it: a service, or "operator"; empty where callers have no name."""
     operator: _builtins.str
     """The operator's name."""
     hash: _builtins.bytes
