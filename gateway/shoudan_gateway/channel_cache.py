@@ -54,14 +54,8 @@ class ChannelCache:
         self._rules: Mapping[str, ChannelRule] | None = None
         self._version = 0
         self._channels: dict[str, catalogue.DownChannel] = {}
-        self._cantons: dict[str, catalogue.Canton] = {}
         self._wake = asyncio.Event()
         self._shut_out: set[str] = set()
-
-    @property
-    def cantons(self) -> list[catalogue.Canton]:
-        """The areas of the last reading, by number."""
-        return [self._cantons[code] for code in sorted(self._cantons)]
 
     def find(self, channel_no: str) -> ChannelRule | None:
         """The rule of a channel; None for an unknown one, which is looked up again soon.
@@ -132,9 +126,8 @@ class ChannelCache:
 
     def _keep(self, answer: catalogue.GetCatalogueResponse) -> None:
         if not answer.only_changed:
-            self._channels, self._cantons = {}, {}
+            self._channels = {}
         self._channels |= {one.channel_no: one for one in answer.catalogue.down_channels}
-        self._cantons |= {one.canton_code: one for one in answer.catalogue.cantons}
         self._version = answer.version
 
     def _say_who_is_shut_out(self) -> None:
