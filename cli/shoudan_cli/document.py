@@ -64,6 +64,7 @@ AuthMode = Annotated[Literal["", "md5", "hmac", "hmac2"], BeforeValidator(_unsig
 ServiceClass = Literal[10, 20, 21, 30]
 LossRule = Literal["allow", "park", "refuse"]
 RoutePolicy = Literal["cheapest", "weighted", "outcome"]
+RiskClass = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^\S+$")]
 
 
 # Documented columns (000 §二.2.1) that this file names with their unit.
@@ -157,6 +158,8 @@ class Line(Row):
     route_policy: RoutePolicy = "cheapest"
     route_weights: dict[str, Annotated[int, Field(ge=0, le=10_000)]] = {}
     route_terms: dict[str, Annotated[int, Field(ge=0, le=1_000_000)]] = {}
+    forbid_supplier_classes: Annotated[list[RiskClass], Field(max_length=16)] = []
+    require_carrier_serial: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -255,6 +258,7 @@ class UpChannel(Row):
     channel_name: Name
     enabled: bool = True
     ext_channel_no: Note = ""
+    risk_class: RiskClass | Literal[""] = ""
     shelves: list[UpShelf] = []
 
 

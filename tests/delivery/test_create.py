@@ -33,6 +33,15 @@ async def test_a_repeated_request_gives_the_first_delivery_and_sends_nothing_mor
     running.witness()
 
 
+async def test_what_a_line_requires_may_change_between_a_request_and_its_repeat(
+    running: House,
+) -> None:
+    given = {"key": key(900_004), "params": {"a": "2", "require_carrier_serial": "1"}}
+    first = (await running.create("0000", **given)).results[0]
+    again = (await running.create("0000", **(given | {"params": {"a": "2"}}))).results[0]
+    assert (again.existed, again.delivery.order_no) == (True, first.delivery.order_no)
+
+
 async def test_the_same_key_twice_in_one_call_is_one_delivery(running: House) -> None:
     answer = await running.create("0000", "0000", key=key(900_002))
     assert [one.existed for one in answer.results] == [False, True]

@@ -113,3 +113,37 @@ def test_a_stated_cost_that_is_no_amount_is_an_incident_and_no_failure(
     )
     assert outcome.verdict is Verdict.SUCCEEDED
     assert bool(outcome.incident) is doubted
+
+
+@pytest.mark.parametrize(
+    ("required", "facts", "verdict"),
+    [
+        ("", "{}", Verdict.SUCCEEDED),
+        ("1", "{}", Verdict.UNKNOWN),
+        ("1", '{"carrier_serial_no":" "}', Verdict.UNKNOWN),
+        ("1", '{"carrier_serial_no":null}', Verdict.UNKNOWN),
+        ("1", '{"serial":"CMCC1"}', Verdict.UNKNOWN),
+        ("1", '{"carrier_serial_no":"CMCC1"}', Verdict.SUCCEEDED),
+        ("1", '{"carrier_serial_no":20261130}', Verdict.SUCCEEDED),
+    ],
+)
+def test_a_success_without_the_carriers_number_is_unknown_where_it_is_required(
+    required: str, facts: str, verdict: Verdict
+) -> None:
+    params = '{"require_carrier_serial":"1"}' if required else '{"ext_product_no":"x"}'
+    delivery = msgspec.structs.replace(DELIVERY_7, request_params=params)
+    body = f'{{"order_no":"7","code":"R_0000","amount":"100","data":{facts}}}'
+    http_result = Answered(200, {}, body.encode())
+    outcome = interpret.of_http_result(
+        SUPPLIER, PROTOCOLS["default"], delivery, http_result, Source.SYNC
+    )
+    assert outcome.verdict is verdict
+    unknown = verdict is Verdict.UNKNOWN
+    assert (bool(outcome.incident), outcome.claims) == (unknown, unknown)
+    failed = Answered(200, {}, b'{"order_no":"7","code":"R_5124"}')
+    assert (
+        interpret.of_http_result(
+            SUPPLIER, PROTOCOLS["default"], delivery, failed, Source.SYNC
+        ).verdict
+        is Verdict.FAILED
+    )

@@ -82,6 +82,27 @@ async def test_what_no_supplier_can_deliver_is_unavailable_and_still_accepted(
     assert (await harness.create(new))[0].HasField("order")
 
 
+async def test_what_only_a_forbidden_supplier_could_deliver_says_so(harness: OrderHarness) -> None:
+    await harness.apply(
+        lines=[
+            catalogue_pb.Line(
+                line_id=1,
+                line_name="加油卡",
+                service_class=10,
+                forbid_supplier_classes=["slow", "resold"],
+            )
+        ],
+        up_channels=[
+            catalogue_pb.UpChannel(
+                channel_no="ycup", channel_name="一", enabled=True, risk_class="slow"
+            )
+        ],
+    )
+    (one,) = await checked(harness, harness.new())
+    assert (one.verdict, one.cause.reason) == (UNAVAILABLE, "ERROR_REASON_SUPPLIER_FORBIDDEN")
+    assert dict(one.cause.metadata) == {"channel_no": "test", "classes": "slow"}
+
+
 async def test_what_would_only_be_bought_at_a_loss_is_unavailable(harness: OrderHarness) -> None:
     await harness.apply(
         lines=[

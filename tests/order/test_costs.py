@@ -1,4 +1,4 @@
-"""What a supplier states as its cost reaches the ledger only while it is believable."""
+"""What a supplier states: its cost reaches the ledger only while it is believable, 运营商流水号 is kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shoudan.order.v1 import audit_service_pb2 as audit_pb
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_order.costs import booked
 from shoudan_order.delivery_client import Outcome
-from tests.order.harness import YUAN, OrderHarness
+from tests.order.harness import YUAN, OrderHarness, catalogue_pb
 from tests.poll import eventually
 
 AGREED = 160 * YUAN  # face 200 at 0.8
@@ -53,6 +53,21 @@ async def test_a_cost_learnt_by_asking_is_booked_like_one_that_was_reported(
     assert (row.cost, row.stated) == (150_500_000, 150_500_000)
     assert posted(harness, row.delivery_id) == -150_500_000
     assert not await waiting_audits(harness, order_id)
+
+
+async def test_the_carriers_number_is_required_kept_and_shown(harness: OrderHarness) -> None:
+    before = await harness.order()
+    await up_paid(harness, before)
+    facts = {"line_id": 1, "line_name": "加油卡", "service_class": 10}
+    await harness.apply(lines=[catalogue_pb.Line(**facts, require_carrier_serial=True)])
+    harness.delivery.params = {"carrier_serial_no": "CMCC20261130"}
+    order_id = await harness.order()
+    await up_paid(harness, order_id)
+    asked = ["require_carrier_serial" in one.params for one in harness.delivery.sent]
+    assert asked == [False, True]
+    (none,) = (await harness.get(before)).deliveries
+    (part,) = (await harness.get(order_id)).deliveries
+    assert (none.carrier_serial_no, part.carrier_serial_no) == ("", "CMCC20261130")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from shoudan_kit.clock import BEIJING
 from shoudan_order import route_commands
 from tests.order.harness import OrderHarness
-from tests.order.test_routing import delivered, second
+from tests.order.test_routing import delivered, second, slow
 
 
 async def shoudan(harness: OrderHarness, *argv: str) -> Result:
@@ -27,6 +27,17 @@ async def test_an_order_says_why_its_supplier_was_chosen(harness: OrderHarness) 
     number = (await harness.get(order_id)).deliveries[0].delivery_id
     assert first == f"#{number} s2, 162 元, state 0"
     assert why.startswith("  weighted, draw 0 of 1")
+
+
+async def test_an_order_without_a_supplier_says_which_its_line_forbids(
+    harness: OrderHarness,
+) -> None:
+    await slow(harness, "slow")
+    order_id = await harness.order()
+    assert (await shoudan(harness, "explain", str(order_id))).output.splitlines() == [
+        "not bound yet",
+        "for what is not bound, its line forbids ycup (slow)",
+    ]
 
 
 async def test_another_policy_is_tried_on_the_orders_of_a_day(harness: OrderHarness) -> None:

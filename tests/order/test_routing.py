@@ -268,3 +268,115 @@ async def test_no_policy_costs_a_statement(harness: OrderHarness) -> None:
     assert counts[0] == counts[1]
     assert counts[0].total() > 0
     assert not any("oms_route" in one for one in counts[0])
+
+
+def classed(catalogue: Catalogue, classes: Any, *forbidden: str) -> Catalogue:
+    """The same with classes of suppliers, and a line that forbids some."""
+    ups = {
+        no: replace(one, risk_class=classes.get(no, ""))
+        for no, one in catalogue.up_channels.items()
+    }
+    line = replace(catalogue.lines[1], forbid_supplier_classes=forbidden)
+    return replace(catalogue, up_channels=ups, lines={1: line})
+
+
+CLASSES = st.sampled_from(["", "slow", "resold"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([*RoutePolicy]),
+    st.fixed_dictionaries(dict.fromkeys(CHANNELS, CLASSES)),
+    st.sets(st.sampled_from(["slow", "resold", "other"])),
+    st.sets(st.sampled_from(CHANNELS)),
+    st.fixed_dictionaries(dict.fromkeys(CHANNELS, st.integers(0, 100))),
+    st.booleans(),
+    st.integers(1, 1_000),
+)
+def test_a_forbidden_supplier_is_never_chosen_and_an_allowed_one_always_is(
+    policy: RoutePolicy,
+    classes: dict[str, str],
+    forbidden: set[str],
+    excluded: set[str],
+    good: dict[str, int],
+    at_loss: bool,
+    order_id: int,
+) -> None:
+    made = classed(shop(policy, dict.fromkeys(CHANNELS, 1)), classes, *sorted(forbidden))
+    facts = {(1, no): Facts(100, one, 1_000, 30, one * 30 // 100) for no, one in good.items()}
+    order = draft(made, new(), order_id)
+    parts = binding.plan(made, order, 0, excluded, at_loss=at_loss, facts=facts)
+    banned = {no for no in CHANNELS if classes[no] in forbidden}
+    found = {one.offer.channel_no for one in parts}
+    assert not found & (banned | excluded)
+    assert bool(found) is bool(set(CHANNELS) - banned - excluded)
+    assert {one.channel_no for one in binding.forbidden(made, order)} == banned
+    for one in parts:
+        said = routes.words(one.route_reason, one.offer.channel_no)
+        assert all((f"{no} ({classes[no]})" in said) for no in banned - excluded)
+        assert ("Forbidden by the line" in said) is bool(banned - excluded)
+
+
+def test_a_reason_without_what_is_forbidden_is_read_as_before() -> None:
+    stored = '["cheapest","cost",0,0,[["s300",800000]]]'
+    assert routes.words(stored, "s300").endswith("s300 (costs 800000 ppm)")
+
+
+async def slow(harness: OrderHarness, *forbidden: str) -> None:
+    """The only supplier is slow, and the line forbids these classes."""
+    facts = {"line_id": 1, "line_name": "加油卡", "service_class": 10}
+    await harness.apply(
+        up_channels=[
+            pb.UpChannel(channel_no="ycup", channel_name="一", enabled=True, risk_class="slow")
+        ],
+        lines=[catalogue_pb.Line(**facts, forbid_supplier_classes=forbidden)],
+    )
+
+
+async def test_an_order_whose_suppliers_are_forbidden_waits_and_says_why(
+    harness: OrderHarness,
+) -> None:
+    await slow(harness, "slow")
+    order_id = await harness.order()
+
+    async def is_paid() -> bool:
+        return (await harness.get(order_id)).state.status == 20
+
+    await eventually(is_paid)
+    found = await harness.catalogue.GetRoute(pb.GetRouteRequest(order_id=order_id))
+    assert (list(found.parts), found.unbound) == ([], "its line forbids ycup (slow)")
+    assert not harness.delivery.sent
+    await slow(harness, "resold")  # of another class: the order that waits is bound
+    await harness.sql(
+        "UPDATE task SET next_execute_time = shoudan_now() WHERE order_no = :no AND name = 'order.bind'",
+        no=str(order_id),
+    )
+    await delivered(harness, order_id)
+    found = await harness.catalogue.GetRoute(pb.GetRouteRequest(order_id=order_id))
+    assert (len(found.parts), found.unbound) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ({"lines": {"forbid_supplier_classes": [""]}}, "not a class"),
+        ({"lines": {"forbid_supplier_classes": ["slow "]}}, "not a class"),
+        ({"lines": {"forbid_supplier_classes": [f"c{n}" for n in range(17)]}}, "more than 16"),
+        ({"lines": {"service_class": 20, "require_carrier_serial": True}}, "vouchers"),
+        ({"up_channels": {"risk_class": "slow one"}}, "one word"),
+        ({"up_channels": {"risk_class": "x" * 33}}, "one word"),
+    ],
+)
+async def test_classes_that_mean_nothing_are_refused(
+    harness: OrderHarness, rows: dict[str, Any], why: str
+) -> None:
+    usual: dict[str, Any] = {
+        "lines": {"line_id": 1, "line_name": "加油卡", "service_class": 10},
+        "up_channels": {"channel_no": "ycup", "channel_name": "一", "enabled": True},
+    }
+    made = {"lines": pb.Line, "up_channels": pb.UpChannel}
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await harness.apply(
+            **{kind: [made[kind](**usual[kind] | one)] for kind, one in rows.items()}
+        )
+    assert why in str(refused.value.details())

@@ -65,6 +65,7 @@ REFUSALS: Final = {
     "ERROR_REASON_RISK_LIMIT": (931, 400, "超过限额({rule})"),
     "ERROR_REASON_RISK_REPEATED": (932, 400, "重复充值：{minutes}分钟内已有相同订单({rule})"),
     "ERROR_REASON_NO_SUPPLIER": (920, 400, "暂无上游可发货"),
+    "ERROR_REASON_SUPPLIER_FORBIDDEN": (920, 400, "可发货的上游均被产品线禁用"),
     "ERROR_REASON_ORDER_NOT_FOUND": (
         404,
         404,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -144,6 +144,7 @@ def _ask_to_send(
 
 
 def _repeat(new: NewDelivery, there: Delivery, accounts: SealedColumn) -> Created | DeliveryRefusal:
+    stored = _params(there.request_params) if there.request_params else {}
     same = (
         new.channel_no == there.channel_no
         and new.carrier_no == there.carrier_no
@@ -151,9 +152,14 @@ def _repeat(new: NewDelivery, there: Delivery, accounts: SealedColumn) -> Create
         and new.num == there.product_num
         and new.account == accounts.open(there.order_no, there.account)
         and new.order_id == there.order_id
-        and dict(new.params) == (_params(there.request_params) if there.request_params else {})
+        and _repeated(new.params) == _repeated(stored)
     )
     return Created(there, existed=True) if same else DeliveryDiffers(new.key.coop_order_id)
+
+
+def _repeated(params: Mapping[str, str]) -> dict[str, str]:
+    """What a repeat must say again. What is required may change meanwhile: what was asked first holds."""
+    return {name: text for name, text in params.items() if name != interpret.REQUIRE_SERIAL}
 
 
 def _rejects(ids: IdMaker, refused: Sequence[NewDelivery]) -> Iterator[Incident]:

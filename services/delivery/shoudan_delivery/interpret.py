@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import msgspec
+
 from shoudan_delivery import card_answers
 from shoudan_delivery.protocols import SupplierProtocol
 from shoudan_delivery.states import DealCode, ServiceClass, Source
@@ -11,6 +15,10 @@ from shoudan_kit.money import yuan_to_micros
 from shoudan_kit.secrets.sealing import hidden_in
 
 RAW_MAX = 4_000
+CARRIER_SERIAL: Final = "carrier_serial_no"  # of an answer's facts: 运营商流水号
+REQUIRE_SERIAL: Final = "require_carrier_serial"  # of a delivery's params
+
+_params = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def of_http_result(
@@ -70,6 +78,8 @@ def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Sourc
         outcome.verdict = Verdict.FAILED
     elif deal is DealCode.SUCCESS and _another_amount(reply, delivery):
         outcome.incident, outcome.claims = "answer names another amount", True
+    elif deal is DealCode.SUCCESS and _lacks_serial(reply, delivery):
+        outcome.incident, outcome.claims = f"success without {CARRIER_SERIAL}", True
     elif deal is DealCode.SUCCESS:
         outcome.verdict, outcome.succ_face_micros = Verdict.SUCCEEDED, delivery.amount_micros
         if not _cost_readable(reply.params.get("cost_amount", "")):
@@ -81,6 +91,14 @@ def of_reply(supplier: Supplier, delivery: Outgoing, reply: Reply, source: Sourc
 
 def _another_amount(reply: Reply, delivery: Outgoing) -> bool:
     return reply.states_amount and reply.amount_micros != delivery.amount_micros
+
+
+def _lacks_serial(reply: Reply, delivery: Outgoing) -> bool:
+    """Whether the carrier's own number is required of this delivery, and is not there."""
+    if REQUIRE_SERIAL not in delivery.request_params:
+        return False
+    wanted = REQUIRE_SERIAL in _params(delivery.request_params)
+    return wanted and not reply.params.get(CARRIER_SERIAL, "").strip()
 
 
 def _take_cards(outcome: Outcome, supplier: Supplier, delivery: Outgoing, reply: Reply) -> None:

@@ -16,7 +16,7 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events, kinds, order_totals
 from shoudan_order.catalogue.index import Catalogue, Offer, ProductRequest, SupplyRequest
 from shoudan_order.catalogue.model import DownProduct, UpProduct
-from shoudan_order.catalogue.routing import FactTable, is_allowed, rank
+from shoudan_order.catalogue.routing import FactTable, is_allowed, rank, split
 from shoudan_order.context import Context
 from shoudan_order.states import AuditType, LossRule, OrderStatus, YesNo
 from shoudan_order.store import deliveries as store
@@ -79,7 +79,7 @@ def deliverable_num(catalogue: Catalogue, product: DownProduct, request: Product
     limits = (
         offer.product.limit_count
         for offer in catalogue.index.offers(supply)
-        if offer.product.face_micros == request.face_micros and is_allowed(line, offer.channel_no)
+        if offer.product.face_micros == request.face_micros and is_allowed(line, offer)
     )
     return max(limits, default=request.num)
 
@@ -101,6 +101,18 @@ def loss_rule(catalogue: Catalogue, order: Order) -> str:
     """What the order's line does with parts that cost more than they sell for."""
     line = catalogue.lines.get(order.line_id)
     return LossRule.ALLOW if line is None else line.loss_rule
+
+
+def forbidden(catalogue: Catalogue, order: Order) -> Sequence[Offer]:
+    """What could be bought for an order, or for a part, but of suppliers of a class that its line forbids."""
+    offers = catalogue.index.offers(supply_request(catalogue, order))
+    in_parts = order.can_split_order == YesNo.YES and order.num == 1
+    return [
+        one
+        for one in split(catalogue.lines.get(order.line_id), offers)[1]
+        if one.product.face_micros == order.face_micros
+        or (in_parts and one.product.face_micros < order.face_micros)
+    ]
 
 
 def margin(order: Order | DownProduct, product: UpProduct) -> int:
@@ -125,8 +137,9 @@ def plan(
 ) -> list[PlannedPart]:
     """Parts for what is not bound yet, each at the largest fitting face, at the supplier its line prefers.
 
-    `excluded` suppliers get nothing, nor do those that cost more than the order sells for where its line
-    does not allow it; unless `at_loss`. What no supplier can take stays unbound.
+    `excluded` suppliers get nothing, nor do those of a class that the line forbids, nor those that cost more
+    than the order sells for where its line does not allow it; unless `at_loss`. What no supplier can take
+    stays unbound.
     """
     line = catalogue.lines.get(order.line_id)
     packaged = line is not None and line.can_package_delivery

@@ -10,7 +10,7 @@ from shoudan_kit.db.text_statements import holdable
 from shoudan_order import binding
 from shoudan_order.context import Context
 from shoudan_order.pricing import NewOrder, content_hash, draft
-from shoudan_order.refusals import NoSupplier, OrderRefusal, RequestDiffers
+from shoudan_order.refusals import NoSupplier, OrderRefusal, RequestDiffers, SupplierForbidden
 from shoudan_order.risk import guard
 from shoudan_order.store import orders as store
 from shoudan_order.store.rows import Order, OrderSummary
@@ -69,5 +69,13 @@ def _check(context: Context, new: NewOrder, stored: OrderSummary | None) -> Chec
         return Checked(order=order, existed=True)
     parts = binding.plan(context.catalogue, order, 0)
     if sum(part.total_face_micros for part in parts) < order.total_face_micros:
-        return Checked(NoSupplier(new.channel_no), order)
+        return Checked(_no_supplier(context, order), order)
     return Checked(order=order)
+
+
+def _no_supplier(context: Context, order: Order) -> OrderRefusal:
+    """Why nothing, or not all, can be bound: where a forbidden supplier could, that it is forbidden."""
+    classes = {one.risk_class for one in binding.forbidden(context.catalogue, order)}
+    if classes:
+        return SupplierForbidden(order.down_channel_no, ",".join(sorted(classes)))
+    return NoSupplier(order.down_channel_no)

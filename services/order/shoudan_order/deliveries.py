@@ -11,7 +11,7 @@ from shoudan_kit.tasks.kinds import Task
 from shoudan_order import binding, kinds, order_totals, results
 from shoudan_order.context import Context
 from shoudan_order.delivery_calls import answered, handed_over
-from shoudan_order.delivery_client import Outcome, Sending
+from shoudan_order.delivery_client import REQUIRE_SERIAL, Outcome, Sending
 from shoudan_order.states import (
     BIND,
     OPEN_DELIVERIES,
@@ -155,6 +155,7 @@ def send(context: Context, order: Order, part: Delivery) -> Sending:
         "ext_channel_no": channel.ext_channel_no if channel else "",
         "province_no": order.province_no,
         "city_no": order.city_no,
+        REQUIRE_SERIAL: "1" if line and line.require_carrier_serial else "",
     }
     return Sending(
         id=part.delivery_id,

@@ -34,6 +34,8 @@ AGAIN: Final = frozenset(
     }
 )
 STATED_COST: Final = "cost_amount"  # in result_params, in yuan (docs/reference/supplier.md)
+CARRIER_SERIAL: Final = "carrier_serial_no"  # in result_params: 运营商流水号
+REQUIRE_SERIAL: Final = "require_carrier_serial"  # in the params of a delivery: "1"
 
 
 class Sending(msgspec.Struct, frozen=True):
@@ -182,6 +184,11 @@ class DeliveryClient:
                 raise
             return refused
         return None
+
+
+def carrier_serial(params_json: str) -> str:
+    """The carrier's own number of a delivery, of its facts as stored; empty when its supplier gave none."""
+    return str(json.loads(params_json).get(CARRIER_SERIAL, "")) if params_json else ""
 
 
 def stated_cost_micros(params: Mapping[str, str]) -> int | None:

@@ -60,6 +60,13 @@ class NoSupplier(OrderRefusal):
     channel_no: str
 
 
+class SupplierForbidden(OrderRefusal):
+    """Sold, but its line forbids the class of those that could deliver it; only a check says so [920]."""
+
+    channel_no: str
+    classes: str
+
+
 class RiskBlocked(OrderRefusal):
     """The account is on the list of blocked ones [930]."""
 

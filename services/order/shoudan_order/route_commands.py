@@ -34,6 +34,8 @@ def explain(order_id: int, target: Target = DEFAULT_TARGET) -> None:
         typer.echo(f"  {one.words}")
     if not found.parts:
         typer.echo("not bound yet")
+    if found.unbound:
+        typer.echo(f"for what is not bound, {found.unbound}")
 
 
 @app.command()

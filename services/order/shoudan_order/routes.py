@@ -18,7 +18,7 @@ from shoudan_kit import log
 from shoudan_kit.ids import first_of
 from shoudan_order import binding
 from shoudan_order.catalogue import routing
-from shoudan_order.catalogue.index import Catalogue
+from shoudan_order.catalogue.index import Catalogue, Offer
 from shoudan_order.catalogue.model import Line, RoutePolicy
 from shoudan_order.context import Context
 from shoudan_order.refusals import NotFound
@@ -78,13 +78,30 @@ async def forget_forever(context: Context) -> None:
             await asyncio.sleep(3_600)
 
 
-async def explain(context: Context, order_id: int) -> list[tuple[DeliveryState, str]]:
-    """Each part of an order, and why its supplier. Refuses: NotFound."""
+async def explain(context: Context, order_id: int) -> tuple[list[tuple[DeliveryState, str]], str]:
+    """Each part of an order and why its supplier; what keeps suppliers from the rest. Refuses: NotFound."""
     async with context.app.db.connect() as db:
-        if not await order_store.order_facts(db, [order_id]):
+        found = await order_store.order_facts(db, [order_id])
+        if not found:
             raise NotFound("order", order_id)
         parts = await delivery_store.deliveries_of(db, [order_id])
-    return [(one, words(one.delivery.route_reason, one.delivery.up_channel_no)) for one in parts]
+    order = found[order_id]
+    carried = sum(
+        one.delivery.total_face_micros
+        for one in parts
+        if one.delivery_status != DeliveryStatus.FAILED
+    )
+    unbound = ""
+    if carried < order.total_face_micros:
+        unbound = _forbidden_words(binding.forbidden(context.catalogue, order))
+    return [
+        (one, words(one.delivery.route_reason, one.delivery.up_channel_no)) for one in parts
+    ], unbound
+
+
+def _forbidden_words(offers: Sequence[Offer]) -> str:
+    """Which suppliers an order's line forbids, as the catalogue is now; empty when it forbids none."""
+    return f"its line forbids {', '.join(routing.named(offers))}" if offers else ""
 
 
 def words(stored: str, chosen: str) -> str:
@@ -103,7 +120,8 @@ def words(stored: str, chosen: str) -> str:
     if reason.candidates and reason.candidates[0].channel_no != chosen:
         how += "; those before it could not carry the part"
     named = ", ".join(_candidate_words(reason.policy, one) for one in reason.candidates)
-    return f"{reason.policy}, {how}: {chosen}. Preferred in this order: {named}"
+    without = f". Forbidden by the line: {', '.join(reason.forbidden)}" if reason.forbidden else ""
+    return f"{reason.policy}, {how}: {chosen}. Preferred in this order: {named}{without}"
 
 
 def _candidate_words(policy: str, one: routing.Candidate) -> str:

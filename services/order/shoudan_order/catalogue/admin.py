@@ -33,6 +33,7 @@ from shoudan_order.catalogue.model import (
 )
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
+from shoudan_order.delivery_client import VOUCHER
 from shoudan_order.refusals import CatalogueInvalid
 from shoudan_order.states import LossRule, YesNo, yes_no
 from shoudan_order.store import catalogue as store
@@ -60,13 +61,15 @@ _COLUMN: Final = {
     "return_overtime_s": "return_overtime",
 }
 _YES_NO: Final = {"enabled", "can_refund", "can_split_order", "can_package_delivery"}
-_LISTS: Final = {"allowed_networks", "notify_networks"}
+_NETWORKS: Final = ("allowed_networks", "notify_networks")
+_LISTS: Final = {*_NETWORKS, "forbid_supplier_classes"}
 # How a channel's calls are signed. FORGEABLE: by anyone, or by who breaks MD5.
 FORGEABLE: Final = frozenset({"", "none", "md5"})
 AUTH_MODES: Final = FORGEABLE | {"hmac2", "hmac-sha256-v2", "hmac", "hmac-sha256"}
 CALLS_MAX: Final = 1_000_000  # a second, or in flight: more is a mistake
 ROWS_MAX: Final = 100_000
 QUEUE_CHARS_MAX: Final = 64
+CLASSES_MAX: Final = 16  # risk classes of suppliers that one line forbids
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +386,9 @@ def _line(after: Catalogue, row: Line) -> Iterator[str]:
     if row.loss_rule not in set(LossRule):
         yield "loss_rule is not allow, park or refuse"
     yield from _route(after, row)
+    yield from _classes(row)
+    if row.require_carrier_serial and row.service_class == VOUCHER:
+        yield "require_carrier_serial is not for vouchers (service_class 20), which prove themselves"
     for name, value in row.queues.items():
         if name not in QUEUES:
             yield f"{name} is not a queue column"
@@ -410,13 +416,29 @@ def _route(after: Catalogue, row: Line) -> Iterator[str]:
             yield f"route_terms: {name} is not {least} to {most}"
 
 
+def _classes(row: Line) -> Iterator[str]:
+    """What is wrong with the classes of suppliers that a line forbids."""
+    if len(row.forbid_supplier_classes) > CLASSES_MAX:
+        yield f"forbid_supplier_classes has more than {CLASSES_MAX}"
+    for one in row.forbid_supplier_classes:
+        if not one or not _is_class(one):
+            yield f"forbid_supplier_classes: {one!r} is not a class of suppliers"
+
+
+def _is_class(text: str) -> bool:
+    """One word, so that what a line forbids cannot miss a supplier by a blank; empty for none."""
+    return len(text) <= 32 and text.isprintable() and not any(map(str.isspace, text))
+
+
 def _channel(_: Catalogue, row: DownChannel | UpChannel) -> Iterator[str]:
     if not row.channel_no or len(row.channel_no) > 32 or not row.channel_no.isprintable():
         yield "channel_no is empty, too long or not printable"
+    if isinstance(row, UpChannel) and not _is_class(row.risk_class):
+        yield "risk_class is not one word of at most 32 characters"
     for name in ("rate_per_s", "calls_max"):
         if not 0 <= getattr(row, name, 0) <= CALLS_MAX:
             yield f"{name} is not 0 to {CALLS_MAX}"
-    for name in _LISTS:
+    for name in _NETWORKS:
         for network in getattr(row, name, ()):
             try:
                 opened(network) if name == "notify_networks" else ip_network(network)

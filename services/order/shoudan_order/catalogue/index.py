@@ -92,6 +92,7 @@ class Offer:
     channel_no: str
     delivery_overtime_s: int
     return_overtime_s: int
+    risk_class: str = ""
 
 
 class CatalogueIndex:
@@ -148,7 +149,11 @@ class CatalogueIndex:
         channel = catalogue.up_channels[shelf.channel_no]
         if product.enabled and shelf.enabled and channel.enabled:
             offer = Offer(
-                product, channel.channel_no, shelf.delivery_overtime_s, shelf.return_overtime_s
+                product,
+                channel.channel_no,
+                shelf.delivery_overtime_s,
+                shelf.return_overtime_s,
+                channel.risk_class,
             )
             self._offered.setdefault((product.line_id, product.carrier_no), []).append(offer)
 

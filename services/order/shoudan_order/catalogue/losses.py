@@ -10,6 +10,7 @@ from shoudan_kit.money import PPM
 from shoudan_order.binding import INVOICE_NEEDED, margin
 from shoudan_order.catalogue.index import Catalogue, SupplyRequest
 from shoudan_order.catalogue.model import DownProduct
+from shoudan_order.catalogue.routing import split
 
 WARNINGS_MAX: Final = 20
 
@@ -23,7 +24,8 @@ def _losses(catalogue: Catalogue) -> Iterator[str]:
     for product in catalogue.down_products.values():
         if not product.enabled:
             continue
-        offers = catalogue.index.offers(_supply(product))
+        line = catalogue.lines[product.line_id]
+        offers, _ = split(line, catalogue.index.offers(_supply(product)))
         first = next(
             (one for one in offers if one.product.face_micros <= product.face_micros), None
         )
@@ -32,7 +34,7 @@ def _losses(catalogue: Catalogue) -> Iterator[str]:
         yield (
             f"down_products {product.product_id}: up_products {first.product.product_id} of"
             f" {first.channel_no}, which is bought first, costs {-lost / PPM / 10_000:g}% of the face more"
-            f" than is earned (loss_rule of its line: {catalogue.lines[product.line_id].loss_rule})"
+            f" than is earned (loss_rule of its line: {line.loss_rule})"
         )
 
 

@@ -31,6 +31,8 @@ class Line:
     route_policy: str = RoutePolicy.CHEAPEST
     route_weights: Mapping[str, int] = field(default_factory=dict[str, int])
     route_terms: Mapping[str, int] = field(default_factory=dict[str, int])
+    forbid_supplier_classes: tuple[str, ...] = ()
+    require_carrier_serial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class UpChannel:
     channel_name: str
     enabled: bool = True
     ext_channel_no: str = ""
+    risk_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)

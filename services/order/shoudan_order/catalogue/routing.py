@@ -55,7 +55,7 @@ class Candidate(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     out: bool = False
 
 
-class Reason(msgspec.Struct, frozen=True, array_like=True):
+class Reason(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """Why a part went where it went: candidates in the order they were preferred."""
 
     policy: str
@@ -63,6 +63,8 @@ class Reason(msgspec.Struct, frozen=True, array_like=True):
     draw: int
     of: int
     candidates: list[Candidate]
+    # Suppliers that could deliver it, but are of a class that the line forbids.
+    forbidden: list[str] = []
 
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -84,20 +86,24 @@ class Ranked:
 
     offers: Sequence[Offer]
     reasons: Mapping[int, Reason]
+    forbidden: Sequence[Offer] = ()
 
     def reason(self, offer: Offer) -> str:
         """Why this offer, as it is stored."""
-        found = self.reasons.get(offer.product.face_micros)
-        return encoded(_cheapest(self.offers, offer) if found is None else found)
+        found = self.reasons.get(offer.product.face_micros) or _cheapest(self.offers, offer)
+        face = offer.product.face_micros
+        without = named([one for one in self.forbidden if one.product.face_micros == face])
+        return encoded(msgspec.structs.replace(found, forbidden=without) if without else found)
 
 
 def rank(line: Line | None, offers: Sequence[Offer], facts: FactTable, key: int) -> Ranked:
     """Offers of an order, whose number is the `key` of its draws, as its line's policy prefers them.
 
-    Larger faces stay before smaller ones; excluded suppliers come last of all.
+    Larger faces stay before smaller ones; excluded suppliers come last of all, forbidden ones nowhere.
     """
+    offers, forbidden = split(line, offers)
     if line is None or line.route_policy == RoutePolicy.CHEAPEST:
-        return Ranked(offers, {})
+        return Ranked(offers, {}, forbidden)
     faces: dict[int, list[Offer]] = {}
     for offer in offers:
         faces.setdefault(offer.product.face_micros, []).append(offer)
@@ -112,11 +118,32 @@ def rank(line: Line | None, offers: Sequence[Offer], facts: FactTable, key: int)
             ranked, out, reasons[face] = _by_outcome(line, group, facts, key)
             first += ranked
             last += out
-    return Ranked([*first, *last], reasons)
+    return Ranked([*first, *last], reasons, forbidden)
 
 
-def is_allowed(line: Line, channel_no: str) -> bool:
-    """Whether the line's policy ever chooses this supplier."""
+def split(line: Line | None, offers: Sequence[Offer]) -> tuple[Sequence[Offer], Sequence[Offer]]:
+    """What a line may buy of these, the same object where it forbids nothing; and what it forbids."""
+    if line is None or not line.forbid_supplier_classes:
+        return offers, ()
+    forbidden = [one for one in offers if _is_forbidden(line, one)]
+    return [one for one in offers if not _is_forbidden(line, one)], forbidden
+
+
+def named(offers: Sequence[Offer]) -> list[str]:
+    """The suppliers of these with their classes, each once, at most NAMED_MAX."""
+    return [*dict.fromkeys(f"{one.channel_no} ({one.risk_class})" for one in offers)][:NAMED_MAX]
+
+
+def _is_forbidden(line: Line, offer: Offer) -> bool:
+    return bool(offer.risk_class) and offer.risk_class in line.forbid_supplier_classes
+
+
+def is_allowed(line: Line, offer: Offer) -> bool:
+    """Whether the line ever chooses this supplier, by its policy and by the classes that it forbids."""
+    return not _is_forbidden(line, offer) and _has_share(line, offer.channel_no)
+
+
+def _has_share(line: Line, channel_no: str) -> bool:
     return line.route_policy != RoutePolicy.WEIGHTED or line.route_weights.get(channel_no, 0) > 0
 
 
@@ -157,7 +184,7 @@ def _weighted(line: Line, group: Sequence[Offer], key: int) -> tuple[list[Offer]
     """
     by_channel: dict[str, list[Offer]] = {}
     for one in group:
-        if is_allowed(line, one.channel_no):
+        if _has_share(line, one.channel_no):
             by_channel.setdefault(one.channel_no, []).append(one)
     left = {no: line.route_weights[no] for no in sorted(by_channel)}
     ranked: list[Offer] = []

@@ -63,8 +63,9 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
         self, request: pb.GetRouteRequest, context: RpcContext
     ) -> pb.GetRouteResponse:
         """Why each part of an order went to its supplier."""
-        parts = await routes.explain(self._context, request.order_id)
+        parts, unbound = await routes.explain(self._context, request.order_id)
         return pb.GetRouteResponse(
+            unbound=unbound,
             parts=[
                 filled(
                     pb.RoutePart,
@@ -73,7 +74,7 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
                     words=words,
                 )
                 for one, words in parts
-            ]
+            ],
         )
 
     async def CheckRoute(
@@ -122,7 +123,7 @@ def _row(kind: str, message: Any) -> Any:
         value = getattr(message, one.name)
         if one.name in {"queues", "route_weights", "route_terms"}:
             value = dict(value)
-        elif one.name in {"allowed_networks", "notify_networks"}:
+        elif one.name in {"allowed_networks", "notify_networks", "forbid_supplier_classes"}:
             value = tuple(value)
         elif one.name in {"province_no", "city_no"}:
             value = value or "*"

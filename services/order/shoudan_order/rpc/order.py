@@ -16,7 +16,7 @@ from shoudan_kit.rpc.shielded import shielded
 from shoudan_kit.secrets.sealing import plain_account
 from shoudan_order import cards, checks, orders, results, timeline, views
 from shoudan_order.context import Context
-from shoudan_order.delivery_client import Outcome, stated_cost_micros
+from shoudan_order.delivery_client import Outcome, carrier_serial, stated_cost_micros
 from shoudan_order.pricing import NewOrder
 from shoudan_order.refusals import FieldInvalid, OrderRefusal
 from shoudan_order.rpc import refunds
@@ -332,7 +332,12 @@ def whole(view: OrderView) -> pb.Order:
         overtime=view.timeout,
         up_paid=v["complete_up_pay"] == YesNo.YES,
         deliveries=[
-            filled(pb.OrderDelivery, row, up_service_amount_micros=row["service_amount_micros"])
+            filled(
+                pb.OrderDelivery,
+                row,
+                up_service_amount_micros=row["service_amount_micros"],
+                carrier_serial_no=carrier_serial(row["result_params"]),
+            )
             for row in view.deliveries
         ],
         refunds=[refunds.refund(row) for row in view.refunds],

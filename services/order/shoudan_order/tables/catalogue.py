@@ -85,6 +85,14 @@ def declare(made: MetaData) -> None:
         ),
         _numbers("route_weights", "by supplier, its share where the policy is weighted"),
         _numbers("route_terms", "by name, what the policy outcome weighs"),
+        Column(
+            "forbid_supplier_classes",
+            JSONB,
+            nullable=False,
+            server_default=text("'[]'"),
+            comment="risk classes of suppliers that never deliver its orders",
+        ),
+        fact("require_carrier_serial", "a success without 运营商流水号 is unknown"),
         comment="产品线",
     )
     _channels(made)
@@ -155,6 +163,7 @@ def _channels(made: MetaData) -> None:
         *status("status", YesNo, "状态", 0),
         now("create_time", "创建时间"),
         words("ext_channel_no", "外部渠道编号"),
+        words("risk_class", "风险类别, such as slow (慢充); empty for none"),
         comment="上游渠道",
     )
 

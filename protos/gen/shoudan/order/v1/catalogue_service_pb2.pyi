@@ -160,6 +160,8 @@ class Line(_message.Message):
     ROUTE_POLICY_FIELD_NUMBER: _builtins.int
     ROUTE_WEIGHTS_FIELD_NUMBER: _builtins.int
     ROUTE_TERMS_FIELD_NUMBER: _builtins.int
+    FORBID_SUPPLIER_CLASSES_FIELD_NUMBER: _builtins.int
+    REQUIRE_CARRIER_SERIAL_FIELD_NUMBER: _builtins.int
     line_id: _builtins.int
     """Key."""
     line_name: _builtins.str
@@ -178,6 +180,8 @@ class Line(_message.Message):
     """How a supplier is chosen among those that can deliver: "cheapest" or "", "weighted" by route_weights,
     "outcome" by success, time and cost.
     """
+    require_carrier_serial: _builtins.bool
+    """A supplier's success without the carrier's own number (运营商流水号) is unknown; not for service class 20."""
     @_builtins.property
     def queues(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Queue names by documented column, such as payment_queue; what is absent has its documented default."""
@@ -189,6 +193,10 @@ class Line(_message.Message):
     @_builtins.property
     def route_terms(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Of the policy outcome, by name: explore_per_mille, failure_ppm, second_ppm, success_min_per_mille, ended_min."""
+
+    @_builtins.property
+    def forbid_supplier_classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Risk classes of suppliers that never deliver its orders, such as slow; at most 16."""
 
     def __init__(
         self,
@@ -203,10 +211,12 @@ class Line(_message.Message):
         route_policy: _builtins.str = ...,
         route_weights: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         route_terms: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        forbid_supplier_classes: _abc.Iterable[_builtins.str] | None = ...,
+        require_carrier_serial: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_package_delivery", b"can_package_delivery", "line_id", b"line_id", "line_name", b"line_name", "loss_rule", b"loss_rule", "queues", b"queues", "return_service_class", b"return_service_class", "route_policy", b"route_policy", "route_terms", b"route_terms", "route_weights", b"route_weights", "service_class", b"service_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_package_delivery", b"can_package_delivery", "forbid_supplier_classes", b"forbid_supplier_classes", "line_id", b"line_id", "line_name", b"line_name", "loss_rule", b"loss_rule", "queues", b"queues", "require_carrier_serial", b"require_carrier_serial", "return_service_class", b"return_service_class", "route_policy", b"route_policy", "route_terms", b"route_terms", "route_weights", b"route_weights", "service_class", b"service_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -432,6 +442,7 @@ class UpChannel(_message.Message):
     CHANNEL_NAME_FIELD_NUMBER: _builtins.int
     ENABLED_FIELD_NUMBER: _builtins.int
     EXT_CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    RISK_CLASS_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Key; the supplier channel of the delivery service has the same."""
     channel_name: _builtins.str
@@ -440,6 +451,8 @@ class UpChannel(_message.Message):
     """Disabled channels get nothing."""
     ext_channel_no: _builtins.str
     """The supplier's own number for us."""
+    risk_class: _builtins.str
+    """Its risk class, one word such as slow (慢充), for lines that forbid it; empty for none."""
     def __init__(
         self,
         *,
@@ -447,10 +460,11 @@ class UpChannel(_message.Message):
         channel_name: _builtins.str = ...,
         enabled: _builtins.bool = ...,
         ext_channel_no: _builtins.str = ...,
+        risk_class: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "risk_class", b"risk_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -821,6 +835,9 @@ class GetRouteResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PARTS_FIELD_NUMBER: _builtins.int
+    UNBOUND_FIELD_NUMBER: _builtins.int
+    unbound: _builtins.str
+    """Of an order that is not bound whole: the suppliers that its line forbids now, in words; empty when none."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoutePart]:
         """In the order they were bound."""
@@ -829,10 +846,11 @@ class GetRouteResponse(_message.Message):
         self,
         *,
         parts: _abc.Iterable[Global___RoutePart] | None = ...,
+        unbound: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts", "unbound", b"unbound"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

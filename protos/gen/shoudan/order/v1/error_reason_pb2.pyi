@@ -78,6 +78,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """[931] A risk rule bounds what is ordered in a day or month. Code: FAILED_PRECONDITION. Metadata: rule, within."""
     ERROR_REASON_RISK_REPEATED: _ErrorReason.ValueType  # 27
     """[932] The same was ordered less than `minutes` ago. Code: FAILED_PRECONDITION. Metadata: rule, minutes."""
+    ERROR_REASON_SUPPLIER_FORBIDDEN: _ErrorReason.ValueType  # 28
+    """[920] Sold, but the suppliers that could deliver it are of a class that its line forbids. Only a check says so.
+    Code: FAILED_PRECONDITION. Metadata: channel_no, classes.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons an order call is refused. Domain "order.shoudan". The numbers in brackets are the documented codes."""
@@ -138,4 +142,8 @@ ERROR_REASON_RISK_LIMIT: ErrorReason.ValueType  # 26
 """[931] A risk rule bounds what is ordered in a day or month. Code: FAILED_PRECONDITION. Metadata: rule, within."""
 ERROR_REASON_RISK_REPEATED: ErrorReason.ValueType  # 27
 """[932] The same was ordered less than `minutes` ago. Code: FAILED_PRECONDITION. Metadata: rule, minutes."""
+ERROR_REASON_SUPPLIER_FORBIDDEN: ErrorReason.ValueType  # 28
+"""[920] Sold, but the suppliers that could deliver it are of a class that its line forbids. Only a check says so.
+Code: FAILED_PRECONDITION. Metadata: channel_no, classes.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

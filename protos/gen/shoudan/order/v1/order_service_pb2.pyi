@@ -505,7 +505,7 @@ class CheckOrdersResponse(_message.Message):
         """There is an order with this request_no and this content: it would be the answer."""
         @_builtins.property
         def cause(self) -> _core_pb2.Refusal:
-            """Why, unless VALID: a refusal of CreateOrders, or NO_SUPPLIER."""
+            """Why, unless VALID: a refusal of CreateOrders, NO_SUPPLIER or SUPPLIER_FORBIDDEN."""
 
         def __init__(
             self,
@@ -817,6 +817,7 @@ class OrderDelivery(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     RETURN_MSG_FIELD_NUMBER: _builtins.int
+    CARRIER_SERIAL_NO_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.int
     """Our number."""
     up_channel_no: _builtins.str
@@ -841,6 +842,8 @@ class OrderDelivery(_message.Message):
     """What the supplier keeps."""
     return_msg: _builtins.str
     """The supplier's words."""
+    carrier_serial_no: _builtins.str
+    """运营商流水号, the carrier's own number, as proof of delivery; empty when its supplier gave none."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -871,10 +874,11 @@ class OrderDelivery(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         return_msg: _builtins.str = ...,
+        carrier_serial_no: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_amount_micros", b"cost_amount_micros", "create_time", b"create_time", "delivery_id", b"delivery_id", "delivery_status", b"delivery_status", "end_time", b"end_time", "face_micros", b"face_micros", "num", b"num", "return_msg", b"return_msg", "start_time", b"start_time", "up_channel_no", b"up_channel_no", "up_commission_amount_micros", b"up_commission_amount_micros", "up_delivery_no", b"up_delivery_no", "up_payment_status", b"up_payment_status", "up_product_id", b"up_product_id", "up_service_amount_micros", b"up_service_amount_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carrier_serial_no", b"carrier_serial_no", "cost_amount_micros", b"cost_amount_micros", "create_time", b"create_time", "delivery_id", b"delivery_id", "delivery_status", b"delivery_status", "end_time", b"end_time", "face_micros", b"face_micros", "num", b"num", "return_msg", b"return_msg", "start_time", b"start_time", "up_channel_no", b"up_channel_no", "up_commission_amount_micros", b"up_commission_amount_micros", "up_delivery_no", b"up_delivery_no", "up_payment_status", b"up_payment_status", "up_product_id", b"up_product_id", "up_service_amount_micros", b"up_service_amount_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
