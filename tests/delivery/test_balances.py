@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -35,11 +36,17 @@ class Formup:
     orders: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     asked: int = 0
     url: str = ""
+    channel_no: str = "formup"
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     async def serve(self, http: web.BaseRequest) -> web.Response:
         form = dict(parse_qsl((await http.read()).decode(), encoding="gbk"))
         if http.path == "/balance.do":
             self.asked += 1
+            await self.answers.wait()
             return self._xml(f"<result>0</result>{self.balance}")
         self.orders.append(form)
         return self._xml(
@@ -53,8 +60,8 @@ class Formup:
 
 
 @asynccontextmanager
-async def formup() -> AsyncIterator[Formup]:
-    supplier = Formup()
+async def formup(**facts: Any) -> AsyncIterator[Formup]:
+    supplier = Formup(**facts)
     runner = web.ServerRunner(web.Server(supplier.serve, access_log=None), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -69,6 +76,7 @@ async def apply(house: House, supplier: Formup, change: Callable[[dict[str, Any]
     """Configure the example's channel at this supplier."""
     text = (EXAMPLES / "md5-form-gbk.yaml").read_text()
     row = yaml.safe_load(text.replace("https://recharge.example.com", supplier.url))["suppliers"][0]
+    row["channel_no"] = supplier.channel_no
     change(row["template"])
     codes = [pb.Supplier.ErrorCode(**one) for one in row.pop("error_codes")]
     message = pb.Supplier(
@@ -123,6 +131,18 @@ async def test_orders_go_through_a_template_and_a_low_balance_holds_them(house: 
         assert (await house.ends(second, 30)).status == SUCCEEDED
         assert (await channel(house)).state == OPEN
         await eventually(lambda: low() == 0, 15)
+
+
+async def test_a_supplier_that_does_not_answer_keeps_no_other_unwatched(house: House) -> None:
+    async with formup(channel_no="hung") as hung, formup() as supplier:
+        hung.answers.clear()
+        for one in (hung, supplier):
+            await apply(house, one, lambda _: None)
+        await eventually(lambda: hung.asked == 1, 15)
+        asked = supplier.asked
+        await eventually(lambda: supplier.asked >= asked + 2, 15)
+        assert hung.asked == 1
+        hung.answers.set()
 
 
 async def test_a_channel_that_is_no_longer_watched_is_not_held(house: House) -> None:

@@ -22,6 +22,7 @@ from shoudan_kit.money import micros_to_yuan, yuan_to_micros
 from shoudan_kit.service import App
 
 TICK_S: Final = 1.0
+AT_ONCE_MAX: Final = 64  # suppliers asked at a time
 LOW: Final = metrics.gauge(
     "suppliers_balance_low", "Supplier channels held because too little of our money is left there."
 )
@@ -39,6 +40,7 @@ class Balances:
 
     def __init__(self, app: App[DeliverySettings], suppliers: Suppliers) -> None:
         self._app, self._suppliers = app, suppliers
+        self._looking: set[tuple[str, int]] = set()
         settings = app.settings
         self._http = HttpClient(
             "supplier balances",
@@ -50,15 +52,29 @@ class Balances:
     async def watch_forever(self) -> None:
         """While the database is away nothing changes; one supplier's mistake stops no other's."""
         try:
-            while True:
-                for one in self._suppliers.all():
-                    with survived(_log, "balance_not_read"):
-                        await self.look(one)
-                LOW().set(sum(one.balance_low for one in self._suppliers.all()))
-                await asyncio.sleep(TICK_S)
+            async with asyncio.TaskGroup() as looks:
+                while True:
+                    for one in self._suppliers.all():
+                        if self._is_watched(one):
+                            self._looking.add(one.key)
+                            looks.create_task(self._look(one))
+                    LOW().set(sum(one.balance_low for one in self._suppliers.all()))
+                    await asyncio.sleep(TICK_S)
         finally:
             with suppress(OSError):
                 await self._http.aclose()
+
+    def _is_watched(self, supplier: Supplier) -> bool:
+        """Whether it is to be looked at: none twice at a time, and a supplier that hangs delays itself alone."""
+        free = supplier.key not in self._looking and len(self._looking) < AT_ONCE_MAX
+        return free and supplier.enabled and watched(supplier) is not None
+
+    async def _look(self, supplier: Supplier) -> None:
+        try:
+            with survived(_log, "balance_not_read"):
+                await self.look(supplier)
+        finally:
+            self._looking.discard(supplier.key)
 
     async def look(self, supplier: Supplier) -> None:
         """Ask when it is time and no other process does."""
