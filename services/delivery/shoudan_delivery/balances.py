@@ -65,7 +65,7 @@ class Balances:
                 await self._http.aclose()
 
     def _is_watched(self, supplier: Supplier) -> bool:
-        """Whether it is to be looked at: none twice at a time, and a supplier that hangs delays itself alone."""
+        """Whether it is to be looked at: none twice at a time, so one that hangs delays itself alone."""
         free = supplier.key not in self._looking and len(self._looking) < AT_ONCE_MAX
         return free and supplier.enabled and watched(supplier) is not None
 
