@@ -248,6 +248,7 @@ class DownChannel(Row):
     ext_channel_no: Note = ""
     rate_per_s: Calls = 0
     calls_max: Calls = 0
+    card_key: str = ""
     shelves: list[DownShelf] = []
 
 

@@ -39,6 +39,10 @@ class Cards:
         )
         return await self.stub.FetchCards(request)
 
+    async def notified(self, number: int) -> Any:
+        request = pb.FetchCardsRequest(keys=[key(number, CLASS)], order_id="1", in_notify=True)
+        return await self.stub.FetchCards(request)
+
     async def listed(self, **wanted: Any) -> list[Any]:
         return list((await self.stub.ListCards(pb.ListCardsRequest(**wanted))).cards)
 
@@ -93,6 +97,16 @@ async def test_cards_are_fetched_page_by_page_and_again_and_each_fetch_is_record
     for wrong in ({"page_size": 101}, {"page_size": -1}, {"page_token": "x"}, {"page_token": "1-"}):
         request = pb.FetchCardsRequest(keys=[key(number, CLASS)], **wrong)
         assert await cards.refused(cards.stub.FetchCards(request)) == "FIELD_INVALID"
+
+
+async def test_cards_that_go_along_with_a_notify_are_revealed_and_recorded_as_such(
+    cards: Cards,
+) -> None:
+    number, _ = await cards.bought(2)
+    assert [one.status for one in (await cards.notified(number)).cards] == ["revealed"] * 2
+    rows = await cards.house.rows("SELECT reader, cards, remote_ip FROM vds_card_fetch")
+    assert [tuple(row) for row in rows] == [("notify", 2, "")]
+    assert {row[0] for row in await cards.house.rows("SELECT status FROM vds_card")} == {REVEALED}
 
 
 async def test_operators_see_cards_masked_and_reveal_a_few_with_a_reason(cards: Cards) -> None:

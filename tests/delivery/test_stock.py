@@ -20,12 +20,13 @@ from shoudan.delivery.v1 import card_service_pb2 as pb
 from shoudan.delivery.v1 import card_service_pb2_grpc as stubs
 from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
 from shoudan_delivery.card_commands import app
-from shoudan_delivery.stock import INFO, SUITE, watch
+from shoudan_delivery.stock import INFO, watch
 from shoudan_delivery.store import deliveries as delivery_store
 from shoudan_delivery.store import stock as stock_store
 from shoudan_kit import metrics
 from shoudan_kit.faults import EXIT_CODE
 from shoudan_kit.rpc.refusal import refused_from_rpc
+from shoudan_kit.secrets.public_keys import SUITE
 from tests.delivery.conftest import House, key, order_service
 from tests.delivery.test_crashes import called, child
 from tests.poll import eventually

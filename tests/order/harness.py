@@ -12,10 +12,10 @@ from typing import Any
 
 from aiohttp import web
 from grpc import aio
-from grpc_status import rpc_status
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
+from shoudan.delivery.v1 import card_service_pb2_grpc as card_grpc
 from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan.order.v1 import audit_service_pb2_grpc as audit_grpc
@@ -28,11 +28,12 @@ from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_kit.config import Secret
 from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls, Postgres
-from shoudan_kit.rpc.refusal import Refusal, code_of
 from shoudan_kit.service import ROLES, Process
 from shoudan_order.app import SERVICE
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context
+from tests.order.fake_cards import FakeCards
+from tests.order.refusals import refusal, refuse
 from tests.poll import eventually
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -40,26 +41,6 @@ YUAN = 1_000_000
 PPM = 1_000_000
 
 Key = tuple[str, str, int, int]
-
-
-def _made(reason: str, domain: str) -> Refusal:
-    class Made(Refusal):
-        code = code_of(9)
-
-    made = Made()
-    Made.reason, Made.domain = reason, domain
-    return made
-
-
-def refusal(reason: str, domain: str) -> Any:
-    """A refusal of a batch item, as another service writes it."""
-    return _made(reason, domain).to_proto()
-
-
-async def refuse(context: Any, reason: str, domain: str) -> None:
-    """End a unary call with a refusal, as another service does."""
-    status = rpc_status.to_status(_made(reason, domain).to_status())
-    await context.abort(status.code, status.details, status.trailing_metadata)
 
 
 class FakeLedger(pay_grpc.LedgerServiceServicer):
@@ -145,6 +126,7 @@ class FakeDelivery(delivery_grpc.DeliveryServiceServicer):
     sent: list[Any] = field(default_factory=list[Any])
     resolved: list[Any] = field(default_factory=list[Any])
     params: dict[str, str] = field(default_factory=dict[str, str])
+    cards: FakeCards = field(default_factory=FakeCards)
 
     async def CreateDeliveries(self, request: Any, context: Any) -> Any:
         return delivery_pb.CreateDeliveriesResponse(
@@ -448,6 +430,7 @@ async def running(
     server, target = await serve(
         partial(pay_grpc.add_LedgerServiceServicer_to_server, ledger),
         partial(delivery_grpc.add_DeliveryServiceServicer_to_server, delivery),
+        partial(card_grpc.add_CardServiceServicer_to_server, delivery.cards),
     )
     facts: dict[str, Any] = {"task_scan_s": 0.1, "drain_s": 2} | knobs
     settings = OrderSettings(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import secrets
 import time
 from collections.abc import Iterator
@@ -11,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from shoudan.core.v1 import credential_service_pb2 as pb
 from shoudan.core.v1 import credential_service_pb2_grpc as stubs
+from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
+from shoudan.order.v1 import catalogue_service_pb2_grpc as catalogue_rpc
 from shoudan_cli.wiring import SERVICES
 from shoudan_fakes import cards as sandbox_cards
 from shoudan_gateway.signing import hmac_v2_sign
+from shoudan_kit.secrets.public_keys import SUITE
 from tests.poll import eventually
 from tests.system.conftest import ENDED_S, Partner
 from tests.system.test_personal import places
@@ -132,6 +137,52 @@ async def test_cards_are_fetched_and_returned_and_stand_in_clear_nowhere(partner
         credential_id = made.credential.credential_id
         await credential(partner, "RevokeCredential", credential_id=credential_id)
     await in_clear_nowhere(partner, number, cards)
+
+
+async def card_key(partner: Partner, key: str) -> None:
+    """Give channel `test` this key for the cards in its notifies."""
+    call, stub = partner.clients.call, catalogue_rpc.CatalogueServiceStub
+    now = await call("order", stub, "GetCatalogue", catalogue_pb.GetCatalogueRequest())
+    (row,) = (one for one in now.catalogue.down_channels if one.channel_no == "test")
+    row.card_key = key
+    request = catalogue_pb.ApplyCatalogueRequest(
+        catalogue=catalogue_pb.Catalogue(down_channels=[row]), by="li"
+    )
+    await call("order", stub, "ApplyCatalogue", request)
+
+
+async def test_cards_in_a_notify_stand_in_clear_nowhere(partner: Partner) -> None:
+    own = X25519PrivateKey.generate()
+    await card_key(partner, base64.b64encode(own.public_key().public_bytes_raw()).decode())
+    url = f"{partner.system.sandbox_url}/inbox/test?format=json"
+    found: list[dict[str, Any]] = []
+
+    async def carried() -> bool:
+        """Whether a notify has them: every process knows the key within a second."""
+        number = partner.number()
+        assert (await partner.order(**VOUCHER, request_no=number))[0] == 200
+        await partner.all_ended(number, 1)
+        async with partner.http.get(url) as answer:
+            letters = [json.loads(one["body"]) for one in (await answer.json())["letters"]]
+        found.extend(
+            one for one in letters if one["request_no"] == number and "encrypted_cards" in one
+        )
+        return bool(found)
+
+    try:
+        await eventually(carried, ENDED_S)
+    finally:
+        await card_key(partner, "")
+    notify = found[0]
+    sealed = base64.b64decode(notify["encrypted_cards"])
+    opened = json.loads(SUITE.decrypt(sealed, own, b"shoudan notify cards 1"))
+    assert (opened["order_id"], len(opened["cards"])) == (notify["order_id"], 3)
+    async with partner.system.postgres.admin("shoudan_delivery") as db:
+        fetches = await db.fetch(
+            "SELECT reader, cards FROM vds_card_fetch WHERE order_id = $1", notify["order_id"]
+        )
+    assert [tuple(one) for one in fetches] == [("notify", 3)]
+    await in_clear_nowhere(partner, notify["request_no"], opened["cards"])
 
 
 async def nothing_without_a_signature(partner: Partner, key: str, number: str) -> None:

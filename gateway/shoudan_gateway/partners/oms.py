@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, timedelta, timezone
 from typing import Any, Final, TypeVar
 
-from shoudan.core.v1 import core_pb2
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_gateway import signing
 from shoudan_gateway.fields import Choice, Text, Url, Whole, Yuan
@@ -26,11 +24,11 @@ from shoudan_gateway.protocol import (
     Unary,
     flat,
 )
+from shoudan_kit import cards
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.refusal import Refused
 
 W = TypeVar("W", pb.NewOrder, pb.NewRefund, pb.FetchCardsRequest)
-BEIJING: Final = timezone(timedelta(hours=8))
 BOTH: Final = frozenset({"GET", "POST"})
 NUM_MAX: Final = 1000
 RUNNING: Final = 30
@@ -219,22 +217,9 @@ def read_cards(request: Inbound) -> pb.FetchCardsRequest:
 def write_cards(answer: pb.FetchCardsResponse, request: Inbound) -> Outbound:
     """A page of the cards of an order; what a card has not is left out."""
     order = write_order(answer, request)
-    shown = [_card(one) for one in answer.cards]
+    shown = [cards.shown(one) for one in answer.cards]
     assert isinstance(order.body, dict), "an order is written as an object"
     return Outbound(200, {**order.body, "cards": shown, "next_page": answer.next_page_token})
-
-
-def _card(one: core_pb2.Card) -> dict[str, str]:
-    facts = {name: getattr(one, name) for name in ("number", "password", "link", "qr")}
-    if one.HasField("expire_time"):
-        expires = one.expire_time.ToDatetime(UTC).astimezone(BEIJING)
-        facts["expiry"] = expires.strftime("%Y-%m-%d %H:%M:%S")
-    return {
-        "card_id": str(one.card_id),
-        **{name: text for name, text in facts.items() if text},
-        "face": micros_to_yuan(one.face_micros),
-        "status": one.status.upper(),
-    }
 
 
 def refund_status(refund: pb.Refund) -> int:

@@ -147,8 +147,8 @@ class Bulkhead:
             full = full or group >= group_most
         return Admission.BUSY if full or group >= limits.group_max else Admission.GO
 
-    def leave(self, party: Party, now: float, *, answered: bool) -> Change:
-        """A call has ended, with an answer of whatever content or without one."""
+    def leave(self, party: Party, now: float, *, answered: bool | None) -> Change:
+        """A call has ended, with an answer of whatever content or without one; None: it was not made."""
         self._total -= 1
         self._groups[party[0]] -= 1
         if not self._groups[party[0]]:
@@ -156,6 +156,8 @@ class Bulkhead:
         self._parties[party] -= 1
         if not self._parties[party]:
             del self._parties[party]
+        if answered is None:
+            return Change.NONE
         outage = self._outage.get(party)
         if answered:
             self._outage.pop(party, None)

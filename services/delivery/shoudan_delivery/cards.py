@@ -25,6 +25,7 @@ NAMED_MAX: Final = 10  # numbers of cards in a refusal
 MASKED_CHARS: Final = 4  # of the end of a number, shown to operators
 MASKED_CHARS_MIN: Final = 8  # of a shorter number too much would be shown
 PARTNER: Final = "partner"
+NOTIFY: Final = "notify"
 RETURNED: Final = "delivery_id"  # of the params of a return: the delivery it takes back
 # A state that an operator may set, and the events that lead there.
 SETTABLE: Final[Mapping[CardStatus, tuple[CardEvent, ...]]] = {

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, hpke
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec.structs import astuple
 
@@ -31,6 +31,7 @@ from shoudan_kit.batch import Coalescer
 from shoudan_kit.db.errors import survived
 from shoudan_kit.db.pool import retry
 from shoudan_kit.faults import hit
+from shoudan_kit.secrets import public_keys
 from shoudan_kit.secrets.sealing import KeyRing
 from shoudan_kit.service import App
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -45,8 +46,6 @@ OUT_OF_STOCK: Final = "OUT_OF_STOCK"
 ROWS_MAX: Final = 5_000  # of one import
 BATCH_MAX: Final = 200
 WAITING_MAX: Final = 20_000
-# RFC 9180, base mode: what is encrypted to the public key only this service reads.
-SUITE: Final = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 INFO: Final = b"shoudan cards 1"
 
 _log = log.get_logger("stock")
@@ -157,7 +156,7 @@ def import_key(ring: KeyRing) -> X25519PrivateKey:
 
 def encrypted(plain: bytes, public_key: bytes) -> bytes:
     """A file as `take` reads it. ValueError for what is no key."""
-    return SUITE.encrypt(plain, X25519PublicKey.from_public_bytes(public_key), INFO)
+    return public_keys.encrypted(plain, public_key, INFO)
 
 
 async def take(
@@ -192,7 +191,7 @@ def lines_of(ring: KeyRing, file: bytes) -> list[tuple[int, Card | str]]:
 
 def _decrypted(ring: KeyRing, file: bytes) -> str:
     try:
-        return SUITE.decrypt(file, import_key(ring), INFO).decode("utf-8-sig")
+        return public_keys.SUITE.decrypt(file, import_key(ring), INFO).decode("utf-8-sig")
     except (InvalidTag, ValueError):
         raise FieldInvalid("file", "not encrypted to the key of `shoudan cards key`") from None
 

@@ -33,8 +33,10 @@ from shoudan_order.tables import QUEUES
 class NotifyCalls(Protocol):
     """Who calls partners: notifies.Notifier, which works with this context."""
 
-    def begin(self, task: Task[kinds.NotifyStep], row: NotifyRow) -> None:
-        """Start one call; never waits."""
+    def begin(
+        self, task: Task[kinds.NotifyStep], row: NotifyRow, parts: Sequence[int] = ()
+    ) -> None:
+        """Start one call; never waits. `parts`: the deliveries whose cards go along."""
         ...
 
 

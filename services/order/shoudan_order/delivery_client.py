@@ -97,6 +97,7 @@ class CardQuery(msgspec.Struct, frozen=True):
     page_size: int
     page_token: str
     remote_ip: str
+    in_notify: bool = False
 
 
 class CardPage(msgspec.Struct, frozen=True):
@@ -159,6 +160,7 @@ class DeliveryClient:
             page_token=wanted.page_token,
             order_id=str(wanted.order_id),
             remote_ip=wanted.remote_ip,
+            in_notify=wanted.in_notify,
         )
         answer = await self._cards.FetchCards(request, **call_options(self._call_s))
         return CardPage(answer.cards, answer.next_page_token)

@@ -36,7 +36,7 @@ from shoudan_kit.limits.shared_bulkhead import SharedBulkhead
 from shoudan_kit.limits.shares import Shares
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds
+from shoudan_order import events, kinds, notified_cards
 from shoudan_order.catalogue.model import DownChannel
 from shoudan_order.context import Context
 from shoudan_order.states import ENDED, NotifyStatus, OrderStatus, RefundStatus
@@ -52,6 +52,7 @@ HOST_WAITING_MAX: Final = 1_000
 WAITING_MAX: Final = 6_000
 SKIPPED: Final = "skipped: the host has not answered for long"
 ANSWER_CHARS_MAX: Final = 256
+NOT_KEPT: Final = "(not kept: the notify carried cards)"  # which an answer may repeat
 SUCCESS_WORDS: Final = frozenset({"", "success", "ok", "成功"})
 AWAY_S: Final = 5.0  # before a notify is resent whose outcome could not be stored
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
@@ -84,7 +85,7 @@ REFUND_WORDS: Final = {
 }
 
 
-_Due = tuple[Task[kinds.NotifyStep], NotifyRow]
+_Due = tuple[Task[kinds.NotifyStep], NotifyRow, Sequence[int]]  # its deliveries with cards
 
 
 class _Attempt(msgspec.Struct, frozen=True):
@@ -95,6 +96,8 @@ class _Attempt(msgspec.Struct, frozen=True):
     outcome: HttpResult
     took_ms: int
     skipped: bool = False
+    withheld: bool = False  # its cards were not to be had, so the partner was not called
+    with_cards: bool = False
 
 
 def enqueue_notify(
@@ -125,7 +128,7 @@ def as_owed(row: NotifyRow, step: kinds.NotifyStep) -> NotifyRow:
     )
 
 
-def body_of(row: NotifyRow, *, words: bool) -> bytes:
+def body_of(row: NotifyRow, *, words: bool, cards: str = "") -> bytes:
     """The documented JSON body; statuses as numbers unless word_status is set for the channel."""
     facts: dict[str, Any] = {"channel_no": row.down_channel_no, "request_no": row.request_no}
     if row.refund_id:
@@ -149,6 +152,8 @@ def body_of(row: NotifyRow, *, words: bool) -> bytes:
             "failed_code": code or word[1],
             "failed_msg": message or word[2],
         }
+    if cards:
+        facts["encrypted_cards"] = cards
     return orjson.dumps(facts)
 
 
@@ -228,20 +233,22 @@ class Notifier:
             self._record_batch, name="notify.record", size_max=200, linger_s=0.005
         )
 
-    def begin(self, task: Task[kinds.NotifyStep], row: NotifyRow) -> None:
+    def begin(
+        self, task: Task[kinds.NotifyStep], row: NotifyRow, parts: Sequence[int] = ()
+    ) -> None:
         """Start one call, queue it for its host, or give its task back; never waits."""
         party = (row.down_channel_no, urlsplit(row.notify_url).netloc)
         now = self._context.app.clock.monotonic()
         admission = self._bulkhead.enter(party, now)
         if admission is Admission.GO:
             task.detach()
-            self._spawn(self._call(party, task, row))
+            self._spawn(self._call(party, (task, row, parts)))
         elif admission is Admission.OFF:
             task.detach()
             self._spawn(self._skip(party, task, row))
         elif admission is Admission.FULL and self._may_wait(party):
             task.detach()
-            self._waiting.setdefault(party, deque()).append((task, row))
+            self._waiting.setdefault(party, deque()).append((task, row, parts))
             self._waiting_count += 1
         else:
             task.retry_after(self._later_s(party, now), f"host {admission.value}")
@@ -280,11 +287,11 @@ class Notifier:
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
-    async def _call(self, party: Party, task: Task[kinds.NotifyStep], row: NotifyRow) -> None:
-        answered = True
+    async def _call(self, party: Party, due: _Due) -> None:
+        answered: bool | None = True
         try:
-            attempt = await self._send(task, row)
-            answered = isinstance(attempt.outcome, Answered)
+            attempt = await self._send(*due)
+            answered = None if attempt.withheld else isinstance(attempt.outcome, Answered)
         finally:
             # The slot is freed before the answer is stored: kept until then, it would limit the batches
             # of answers to the slots of one host.
@@ -315,7 +322,7 @@ class Notifier:
         if (worker := self._context.app.worker) is not None:
             worker.nack(task)
 
-    def _ended(self, party: Party, *, answered: bool) -> None:
+    def _ended(self, party: Party, *, answered: bool | None) -> None:
         """Free the slot of a call; start the next for the host, or give its queue back if it rests."""
         now = self._context.app.clock.monotonic()
         change = self._bulkhead.leave(party, now, answered=answered)
@@ -331,7 +338,7 @@ class Notifier:
             admission = self._bulkhead.enter(party, now)
             if admission is Admission.GO:
                 self._waiting_count -= 1
-                self._spawn(self._call(party, *waiting.popleft()))
+                self._spawn(self._call(party, waiting.popleft()))
             elif admission is Admission.FULL:
                 return
             else:
@@ -343,27 +350,29 @@ class Notifier:
         waiting, now = self._waiting.pop(party, deque()), self._context.app.clock.monotonic()
         self._waiting_count -= len(waiting)
         while waiting:
-            task, _ = waiting.popleft()
+            task, *_ = waiting.popleft()
             task.retry_after(self._later_s(party, now), "host resting")
             self._nack(task)
 
-    async def _send(self, task: Task[kinds.NotifyStep], row: NotifyRow) -> _Attempt:
+    async def _send(
+        self, task: Task[kinds.NotifyStep], row: NotifyRow, parts: Sequence[int]
+    ) -> _Attempt:
         clock = self._context.app.clock
         channel = self._context.catalogue.down_channels.get(row.down_channel_no)
-        body = body_of(row, words=channel is not None and channel.word_status)
+        cards = await notified_cards.fetched(self._context, channel, row, parts)
+        if isinstance(cards, NotSent):
+            return _Attempt(task, row, cards, 0, withheld=True)
+        body = body_of(row, words=channel is not None and channel.word_status, cards=cards)
         headers = {"Content-Type": "application/json"}
-        if secrets := self._secrets(channel):
+        if channel is not None and (secrets := self._context.notify_secrets(channel)):
             timestamp = int(clock.now().timestamp())
             headers |= signed(secrets, f"notify_{row.notify_id}", timestamp, body)
         began = clock.monotonic()
         outcome = await self._through(channel).send(
             "POST", row.notify_url, headers=headers, body=body, trace=task.trace
         )
-        return _Attempt(task, row, outcome, int((clock.monotonic() - began) * 1000))
-
-    def _secrets(self, channel: DownChannel | None) -> tuple[str, ...]:
-        """The keys of a channel's notifies: its own for them, else those that its calls are signed with."""
-        return () if channel is None else self._context.notify_secrets(channel)
+        took_ms = int((clock.monotonic() - began) * 1000)
+        return _Attempt(task, row, outcome, took_ms, with_cards=bool(cards))
 
     def _through(self, channel: DownChannel | None) -> HttpClient:
         """The HTTP client for a channel: public addresses, and the networks opened for it."""
@@ -424,7 +433,8 @@ class Notifier:
 def _recorded(one: _Attempt, attempt_id: int) -> store.NotifyAttempt:
     outcome = one.outcome
     if isinstance(outcome, Answered):
-        status, answer = outcome.status, outcome.body.decode("utf-8", "replace")
+        status = outcome.status
+        answer = NOT_KEPT if one.with_cards else outcome.body.decode("utf-8", "replace")
     else:
         status, answer = 0, outcome.reason
     return store.NotifyAttempt(
@@ -469,11 +479,12 @@ async def send(context: Context, tasks: Sequence[Task[kinds.NotifyStep]]) -> Non
     keys = [(t.payload.order_id, t.payload.refund_id) for t in tasks]
     async with context.app.db.connect() as db:
         rows = await store.notifies_due(db, keys)
+        parts = await notified_cards.delivered(db, context.catalogue, rows.values())
     over: list[Task[kinds.NotifyStep]] = []
     for task, key in zip(tasks, keys, strict=True):
         row = rows.get(key)
         if row is not None and _due(row):
-            context.notifier.begin(task, as_owed(row, task.payload))
+            context.notifier.begin(task, as_owed(row, task.payload), parts.get(row.order_id, ()))
         else:
             over.append(task)
     if over:

@@ -71,3 +71,16 @@ def test_a_host_that_answers_now_and_then_does_not_rest() -> None:
         assert bulkhead.enter(party, 0.0) is Admission.GO
         bulkhead.leave(party, 0.0, answered=answered)
     assert bulkhead.resting == 0
+
+
+def test_a_call_that_was_not_made_says_nothing_of_its_host() -> None:
+    bulkhead, party = Bulkhead(LIMITS), ("one", "dead")
+    for _ in range(REST_AFTER - 1):
+        assert bulkhead.enter(party, 0.0) is Admission.GO
+        bulkhead.leave(party, 0.0, answered=False)
+    for _ in range(2 * REST_AFTER):
+        assert bulkhead.enter(party, 0.0) is Admission.GO
+        assert bulkhead.leave(party, 0.0, answered=None) is Change.NONE
+    assert bulkhead.in_flight == 0
+    assert bulkhead.enter(party, 0.0) is Admission.GO
+    assert bulkhead.leave(party, 0.0, answered=False) is Change.DOWN

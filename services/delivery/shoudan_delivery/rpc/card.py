@@ -58,7 +58,8 @@ class CardServicer(pb_grpc.CardServiceServicer):
         if not keys:
             return pb.FetchCardsResponse()
         text = (_text("order_id", request.order_id), _text("remote_ip", request.remote_ip))
-        fetched = Fetch(0, keys[0].coop_id, text[0], cards.PARTNER, text[1], 0, "")
+        reader = cards.NOTIFY if request.in_notify else cards.PARTNER
+        fetched = Fetch(0, keys[0].coop_id, text[0], reader, text[1], 0, "")
         found = await shielded(
             cards.fetch(self._context.app, self._ring, keys, after, most, fetched)
         )

@@ -16,6 +16,7 @@ from shoudan_kit.audit_log.changes import Change, describe_changes
 from shoudan_kit.db.errors import taken
 from shoudan_kit.http.ssrf import opened
 from shoudan_kit.secrets import named_secret
+from shoudan_kit.secrets.public_keys import key_of
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events
 from shoudan_order.catalogue import losses, routing
@@ -438,6 +439,11 @@ def _channel(_: Catalogue, row: DownChannel | UpChannel) -> Iterator[str]:
     for name in ("rate_per_s", "calls_max"):
         if not 0 <= getattr(row, name, 0) <= CALLS_MAX:
             yield f"{name} is not 0 to {CALLS_MAX}"
+    if key := getattr(row, "card_key", ""):
+        try:
+            key_of(key)
+        except ValueError:
+            yield "card_key is not an X25519 public key: 32 bytes in base64"
     for name in _NETWORKS:
         for network in getattr(row, name, ()):
             try:

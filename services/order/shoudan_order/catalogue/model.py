@@ -50,6 +50,7 @@ class DownChannel:
     ext_channel_no: str = ""
     rate_per_s: int = 0
     calls_max: int = 0
+    card_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

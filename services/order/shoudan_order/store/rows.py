@@ -147,3 +147,4 @@ class NotifyRow(msgspec.Struct, frozen=True):
     owed_status: int | None  # what it says; None until the first attempt was stored
     owed_code: str
     owed_msg: str
+    line_id: int

@@ -153,6 +153,10 @@ def _channels(made: MetaData) -> None:
         ),
         count("rate_per_s", "calls a second it may make; 0 as the gateways' settings say", 0),
         count("calls_max", "calls it may have in flight; 0 as the gateways' settings say", 0),
+        words(
+            "card_key",
+            "X25519 key in base64 that its notifies carry cards encrypted to; empty for none",
+        ),
         comment="下游渠道",
     )
     Table(

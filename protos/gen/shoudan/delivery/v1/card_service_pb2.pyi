@@ -73,6 +73,7 @@ class FetchCardsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ORDER_ID_FIELD_NUMBER: _builtins.int
     REMOTE_IP_FIELD_NUMBER: _builtins.int
+    IN_NOTIFY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most 100, 100 when 0."""
     page_token: _builtins.str
@@ -81,6 +82,8 @@ class FetchCardsRequest(_message.Message):
     """The order they belong to, for the record."""
     remote_ip: _builtins.str
     """Where the partner's call came from, for the record."""
+    in_notify: _builtins.bool
+    """They go along with a notify, nobody called; for the record."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[_delivery_service_pb2.DeliveryKey]:
         """These."""
@@ -93,10 +96,11 @@ class FetchCardsRequest(_message.Message):
         page_token: _builtins.str = ...,
         order_id: _builtins.str = ...,
         remote_ip: _builtins.str = ...,
+        in_notify: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token", "remote_ip", b"remote_ip"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_notify", b"in_notify", "keys", b"keys", "order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token", "remote_ip", b"remote_ip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

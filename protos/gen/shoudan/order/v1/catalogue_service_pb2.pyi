@@ -239,6 +239,7 @@ class DownChannel(_message.Message):
     EXT_CHANNEL_NO_FIELD_NUMBER: _builtins.int
     RATE_PER_S_FIELD_NUMBER: _builtins.int
     CALLS_MAX_FIELD_NUMBER: _builtins.int
+    CARD_KEY_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Key."""
     channel_name: _builtins.str
@@ -257,6 +258,8 @@ class DownChannel(_message.Message):
     """Calls a second it may make, at all gateways together; 0 for what the gateways' settings say."""
     calls_max: _builtins.int
     """Calls it may have in flight, at all gateways together; 0 for what the gateways' settings say."""
+    card_key: _builtins.str
+    """X25519 public key in base64: notifies of its orders carry their cards, encrypted to it. Empty: cards stand in no notify."""
     @_builtins.property
     def allowed_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Networks it may call from; empty for all."""
@@ -279,10 +282,11 @@ class DownChannel(_message.Message):
         ext_channel_no: _builtins.str = ...,
         rate_per_s: _builtins.int = ...,
         calls_max: _builtins.int = ...,
+        card_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "auth_mode", b"auth_mode", "calls_max", b"calls_max", "channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "notify_networks", b"notify_networks", "rate_per_s", b"rate_per_s", "secret_name", b"secret_name", "word_status", b"word_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "auth_mode", b"auth_mode", "calls_max", b"calls_max", "card_key", b"card_key", "channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "notify_networks", b"notify_networks", "rate_per_s", b"rate_per_s", "secret_name", b"secret_name", "word_status", b"word_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

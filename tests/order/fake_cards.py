@@ -1,0 +1,44 @@
+"""The cards of the deliveries of order tests, as the delivery service gives them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from shoudan.core.v1 import core_pb2
+from shoudan.delivery.v1 import card_service_pb2 as card_pb
+from shoudan.delivery.v1 import card_service_pb2_grpc as card_grpc
+from tests.order.refusals import refuse
+
+
+@dataclass
+class FakeCards(card_grpc.CardServiceServicer):
+    """One card for each delivery asked about, which tells its number; `refusal` is given instead."""
+
+    asked: list[Any] = field(default_factory=list[Any])
+    refusal: str = ""
+    more: str = ""
+
+    async def FetchCards(self, request: Any, context: Any) -> Any:
+        self.asked.append(request)
+        if self.refusal == "away":
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        elif self.refusal:
+            await refuse(context, self.refusal, "delivery.shoudan")
+        made = [
+            core_pb2.Card(
+                card_id=at,
+                number=self.number(key.coop_order_id),
+                password="8812 4501",
+                face_micros=50_000_000,
+                status="revealed",
+            )
+            for at, key in enumerate(request.keys, 1)
+        ]
+        return card_pb.FetchCardsResponse(cards=made, next_page_token=self.more)
+
+    @staticmethod
+    def number(delivery_id: Any) -> str:
+        return f"6001-{delivery_id}"
