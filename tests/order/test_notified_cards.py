@@ -122,7 +122,9 @@ async def test_a_notify_of_codes_carries_them_encrypted_and_nothing_of_them_is_k
         assert text not in logs.out + logs.err
 
 
-@pytest.mark.parametrize(("service_class", "card_key"), [(VOUCHER, ""), (10, KEY)])
+@pytest.mark.parametrize(
+    ("service_class", "card_key"), [(VOUCHER, ""), (10, KEY)], ids=["no key", "other goods"]
+)
 async def test_without_a_key_and_for_other_goods_a_notify_is_as_it_was(
     harness: OrderHarness, service_class: int, card_key: str
 ) -> None:
