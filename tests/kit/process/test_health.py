@@ -92,7 +92,7 @@ async def test_metrics_carry_the_documented_names(serve):
         'shoudan_rpc_server_seconds_count{code="OK",method="/x/Y"}',
         'shoudan_http_seconds_count{code="200",route="/order/request"}',
         'shoudan_tasks_total{kind="order.pay",result="done"}',
-        "shoudan_outbox_lag_seconds 0.0",
+        "\nshoudan_outbox_lag_seconds ",  # whatever a relay beside it has set
         'shoudan_breaker_state{channel="up1"} 1.0',
         "shoudan_build_info{",
         "process_cpu_seconds_total",
