@@ -47,7 +47,6 @@ _ALWAYS: Final[Mapping[str, str]] = {
     "max_wal_size": "2GB",
     "max_connections": "150",
     "jit": "off",  # statements here are short; compiling them costs more than it saves
-    "autovacuum_naptime": "10s",  # what is believed of a table that was empty is kept no longer
     "timezone": "UTC",
     "log_timezone": "UTC",
     "deadlock_timeout": "1s",
