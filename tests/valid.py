@@ -3,6 +3,7 @@ refused before it is asked."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,10 @@ def _tried(one: Any) -> None:
     one.day, one.page_token, one.route_policy = "2026-01-31", "", "cheapest"
     one.route_weights.clear()
     one.route_terms.clear()
+
+
+def _segments(one: Any) -> None:
+    one.file = zlib.compress(b"segment,carrier_no,province_no\n1380013,ZSH,GD\n")
 
 
 def _domain(one: Any) -> None:
@@ -162,6 +167,7 @@ VALID: dict[str, Correct] = {
     "PaymentService/CreateRefunds": lambda m: _moved(m.items[0]),
     "RiskService/SetRule": lambda m: _risk(m.rule),
     "CatalogueService/CheckRoute": _tried,
+    "CatalogueService/ImportSegments": _segments,
     "SetupService/ApplySetup": _setup,
     "PlatformService/SetUmsApp": lambda m: _app(m.app),
     "PlatformService/SetDomain": lambda m: _domain(m.domain),

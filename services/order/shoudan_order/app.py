@@ -26,7 +26,7 @@ from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
 from shoudan_order import nonces, open_work, parked_gauge, routes
-from shoudan_order.catalogue import admin
+from shoudan_order.catalogue import admin, segment_admin
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context, Known
 from shoudan_order.credential_kinds import KINDS
@@ -87,6 +87,7 @@ async def start(app: App[OrderSettings]) -> Running:
     if is_first:
         await admin.refresh(context)
         await risk_admin.refresh(context)
+        await segment_admin.refresh(context)
     await routes.refresh(context)
     orders = OrderServicer(context)
 
@@ -137,6 +138,9 @@ def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
     async def poll_risk() -> None:
         await risk_admin.poll(context)
 
+    async def poll_segments() -> None:
+        await segment_admin.poll(context)
+
     async def forget_counters() -> None:
         await guard.forget_forever(context)
 
@@ -147,7 +151,8 @@ def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
         await routes.forget_forever(context)
 
     own = gauge_parked, forget_nonces, forget_counters, poll_routes, forget_routes
-    return (poll_catalogue, poll_risk, *own) if context.app.first is context.app else own
+    once = poll_catalogue, poll_risk, poll_segments
+    return (*once, *own) if context.app.first is context.app else own
 
 
 def _exchange(

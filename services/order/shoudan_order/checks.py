@@ -61,7 +61,7 @@ def _check(context: Context, new: NewOrder, stored: OrderSummary | None) -> Chec
         if stored.request_hash not in {context.accounts.ring.keyed(content), content}:
             return Checked(RequestDiffers(new.channel_no, new.request_no))
     try:
-        order = draft(context.catalogue, new, NO_ID, context.accounts)
+        order = draft(context.catalogue, new, NO_ID, context.accounts, context.segments)
     except OrderRefusal as refusal:
         # As there: what is refused now but was stored before is answered with the stored order.
         return Checked(existed=True) if stored is not None else Checked(refusal)

@@ -26,6 +26,10 @@ ROUTE: Final = Command(
     "shoudan_order.route_commands:app",
     "Routes: why a supplier was chosen, what another policy would choose.",
 )
+SEGMENTS: Final = Command(
+    "shoudan_order.segment_commands:app",
+    "Number segments: import, list, find the carrier and province of a number.",
+)
 REPORT: Final = Command(
     "shoudan_order.report_commands:app",
     "Reports: profit, by supplier, by channel.",

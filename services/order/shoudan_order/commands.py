@@ -366,12 +366,12 @@ def retry(step: str, number: int, reason: Reason, target: Target = DEFAULT_TARGE
     typer.echo(f"task {made.task_id}" if made.task_id else "nothing to do")
 
 
-def call(target: str, service: str, method: str, message: Any) -> Any:
+def call(target: str, service: str, method: str, message: Any, *, call_s: float = CALL_S) -> Any:
     """One unary call; a refusal ends the command with its words."""
-    return run(target, lambda ask: ask(service, method, message))
+    return run(target, lambda ask: ask(service, method, message), call_s=call_s)
 
 
-def run(target: str, work: Callable[[Ask], Awaitable[T]]) -> T:
+def run(target: str, work: Callable[[Ask], Awaitable[T]], *, call_s: float = CALL_S) -> T:
     """What asks the service one thing or several; the first refusal ends the command with its words."""
     import grpc
 
@@ -396,7 +396,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]]) -> T:
 
         async def ask(service: str, method: str, message: Any) -> Any:
             called: Callable[..., Awaitable[Any]] = getattr(stubs[service](channel), method)
-            return await called(message, timeout=CALL_S)
+            return await called(message, timeout=call_s)
 
         try:
             return await work(ask)

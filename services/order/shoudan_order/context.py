@@ -18,6 +18,7 @@ from shoudan_order import kinds
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import DownChannel
 from shoudan_order.catalogue.routing import FactTable
+from shoudan_order.catalogue.segments import NO_SEGMENTS, Segments
 from shoudan_order.config import OrderSettings
 from shoudan_order.credential_kinds import CHANNEL, NOTIFY
 from shoudan_order.delivery_client import DeliveryClient
@@ -58,6 +59,7 @@ class Known:
     catalogue: Catalogue = field(default_factory=Catalogue)
     loaded: bool = False
     risk: Risk = field(default_factory=Risk)
+    segments: Segments = NO_SEGMENTS
 
 
 @dataclass
@@ -83,6 +85,11 @@ class Context:
     def risk(self) -> Risk:
         """The risk rules as last seen."""
         return self.known.risk
+
+    @property
+    def segments(self) -> Segments:
+        """The number segments as last seen."""
+        return self.known.segments
 
     @property
     def settings(self) -> OrderSettings:

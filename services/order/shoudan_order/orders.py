@@ -71,7 +71,8 @@ async def _create(
         if key in drafts:
             continue
         try:
-            drafts[key] = _Draft(draft(context.catalogue, new, ids[index], context.accounts), new)
+            order = draft(context.catalogue, new, ids[index], context.accounts, context.segments)
+            drafts[key] = _Draft(order, new)
         except OrderRefusal as refusal:
             refused[index] = refusal
         else:

@@ -11,6 +11,7 @@ from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_order.binding import deliverable_num
 from shoudan_order.catalogue.index import WILDCARD, Catalogue, ProductRequest
 from shoudan_order.catalogue.model import DownProduct, DownShelf
+from shoudan_order.catalogue.segments import NO_SEGMENTS, Segments
 from shoudan_order.refusals import (
     ChannelUnavailable,
     FieldInvalid,
@@ -69,8 +70,17 @@ def content_hash(new: NewOrder) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def draft(catalogue: Catalogue, new: NewOrder, order_id: int, accounts: SealedColumn) -> Order:
-    """The order this request makes, priced, its account sealed. Raises what it is refused with."""
+def draft(
+    catalogue: Catalogue,
+    new: NewOrder,
+    order_id: int,
+    accounts: SealedColumn,
+    segments: Segments = NO_SEGMENTS,
+) -> Order:
+    """The order this request makes, priced, its account sealed. Raises what it is refused with.
+
+    A province that is not sent is that of the account's segment, where one of the order's carrier is known.
+    """
     channel = catalogue.down_channels.get(new.channel_no)
     if channel is None or not channel.enabled:
         raise ChannelUnavailable(new.channel_no)
@@ -78,7 +88,7 @@ def draft(catalogue: Catalogue, new: NewOrder, order_id: int, accounts: SealedCo
         new.channel_no,
         new.line_id,
         new.carrier_no,
-        new.province_no or WILDCARD,
+        new.province_no or segments.province_of(new.rechage_account, new.carrier_no) or WILDCARD,
         new.city_no or WILDCARD,
         new.face_micros,
         new.num,

@@ -12,17 +12,20 @@ from shoudan.order.v1 import catalogue_service_pb2 as pb
 from shoudan.order.v1 import catalogue_service_pb2_grpc as grpc_pb
 from shoudan_kit.clock import BEIJING
 from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.rpc.shielded import shielded
 from shoudan_order import routes
-from shoudan_order.catalogue import admin
+from shoudan_order.catalogue import admin, segment_admin
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import Line, RoutePolicy
+from shoudan_order.catalogue.segments import FILE_BYTES_MAX
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
-from shoudan_order.rpc.messages import filled
+from shoudan_order.rpc.messages import KEY_CHARS_MAX, filled, text_problem
 from shoudan_order.states import LossRule
 
 PAGE_DEFAULT: Final = 500
 PAGE_MAX: Final = 1_000
+REASON_CHARS_MAX: Final = 256
 RETURNS = 21  # the one documented service class of returns
 
 # The messages of the contract have the names of the rows.
@@ -93,6 +96,56 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
         made = await routes.simulate(self._context, line, start, int(token), size)
         more = str(made.next_after) if made.next_after else ""
         return filled(pb.CheckRouteResponse, made, next_page_token=more)
+
+    async def ImportSegments(
+        self, request: pb.ImportSegmentsRequest, context: RpcContext
+    ) -> pb.ImportSegmentsResponse:
+        """All rows of a file, or none."""
+        if not 1 <= len(request.file) <= FILE_BYTES_MAX:
+            raise FieldInvalid("file", f"1 to {FILE_BYTES_MAX} bytes")
+        texts = (
+            ("by", request.by, 1, KEY_CHARS_MAX),
+            ("reason", request.reason, 1, REASON_CHARS_MAX),
+        )
+        if problem := text_problem(texts, ""):
+            raise problem
+        done = await shielded(
+            segment_admin.take(self._context, request.file, request.by, request.reason)
+        )
+        problems = [
+            pb.ImportSegmentsResponse.Problem(row=row, why=why) for row, why in done.problems.words
+        ]
+        return pb.ImportSegmentsResponse(
+            version=done.version,
+            rows=done.rows,
+            problems=problems,
+            problem_count=done.problems.count,
+        )
+
+    async def GetSegments(
+        self, request: pb.GetSegmentsRequest, context: RpcContext
+    ) -> pb.GetSegmentsResponse:
+        """What was imported last, by carrier and province."""
+        await segment_admin.refresh(self._context)
+        now, last = self._context.segments, await segment_admin.last_import(self._context)
+        areas = [filled(pb.SegmentArea, structs.asdict(one)) for one in now.areas]
+        made = pb.GetSegmentsResponse(version=now.version, rows=now.rows, areas=areas)
+        if last is not None:
+            made.made_by = last.made_by
+            made.import_time.FromDatetime(last.import_time)
+        return made
+
+    async def GetSegment(
+        self, request: pb.GetSegmentRequest, context: RpcContext
+    ) -> pb.GetSegmentResponse:
+        """As orders find it."""
+        texts = (("recharge_account", request.recharge_account, 1, KEY_CHARS_MAX),)
+        if problem := text_problem(texts, ""):
+            raise problem
+        found = self._context.segments.find(request.recharge_account)
+        if found is None:
+            return pb.GetSegmentResponse()
+        return pb.GetSegmentResponse(area=filled(pb.SegmentArea, structs.asdict(found)))
 
 
 def _tried(now: Catalogue, request: pb.CheckRouteRequest) -> Line:

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -1063,3 +1064,228 @@ class CheckRouteResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckRouteResponse: _TypeAlias = CheckRouteResponse  # noqa: Y015
+
+@_typing.final
+class ImportSegmentsRequest(_message.Message):
+    """ImportSegmentsRequest is one file, at most 8 MiB and 1000000 rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    file: _builtins.bytes
+    """CSV in UTF-8, compressed with zlib; its header is segment,carrier_no,province_no,digits."""
+    by: _builtins.str
+    """Operator."""
+    reason: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        file: _builtins.bytes = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "file", b"file", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportSegmentsRequest: _TypeAlias = ImportSegmentsRequest  # noqa: Y015
+
+@_typing.final
+class ImportSegmentsResponse(_message.Message):
+    """ImportSegmentsResponse has a version, or problems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Problem(_message.Message):
+        """Problem is a row that cannot be taken."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ROW_FIELD_NUMBER: _builtins.int
+        WHY_FIELD_NUMBER: _builtins.int
+        row: _builtins.int
+        """Its number; the header is row 1."""
+        why: _builtins.str
+        """Why."""
+        def __init__(
+            self,
+            *,
+            row: _builtins.int = ...,
+            why: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["row", b"row", "why", b"why"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    PROBLEM_COUNT_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """The version in force now."""
+    rows: _builtins.int
+    """Rows taken."""
+    problem_count: _builtins.int
+    """How many there are."""
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportSegmentsResponse.Problem]:
+        """At most 1000, by row; with any nothing was taken."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        problems: _abc.Iterable[Global___ImportSegmentsResponse.Problem] | None = ...,
+        problem_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problem_count", b"problem_count", "problems", b"problems", "rows", b"rows", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportSegmentsResponse: _TypeAlias = ImportSegmentsResponse  # noqa: Y015
+
+@_typing.final
+class SegmentArea(_message.Message):
+    """SegmentArea is a carrier in a province."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARRIER_NO_FIELD_NUMBER: _builtins.int
+    PROVINCE_NO_FIELD_NUMBER: _builtins.int
+    NUMBERS_FIELD_NUMBER: _builtins.int
+    carrier_no: _builtins.str
+    """Carrier, as in the catalogue."""
+    province_no: _builtins.str
+    """Province, as in the catalogue."""
+    numbers: _builtins.int
+    """How many numbers lie there."""
+    def __init__(
+        self,
+        *,
+        carrier_no: _builtins.str = ...,
+        province_no: _builtins.str = ...,
+        numbers: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carrier_no", b"carrier_no", "numbers", b"numbers", "province_no", b"province_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SegmentArea: _TypeAlias = SegmentArea  # noqa: Y015
+
+@_typing.final
+class GetSegmentsRequest(_message.Message):
+    """GetSegmentsRequest asks for all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSegmentsRequest: _TypeAlias = GetSegmentsRequest  # noqa: Y015
+
+@_typing.final
+class GetSegmentsResponse(_message.Message):
+    """GetSegmentsResponse says what is in the table."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    MADE_BY_FIELD_NUMBER: _builtins.int
+    IMPORT_TIME_FIELD_NUMBER: _builtins.int
+    AREAS_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Raised by every import that changes it; 0 before the first."""
+    rows: _builtins.int
+    """Rows of the file."""
+    made_by: _builtins.str
+    """Operator of the import."""
+    @_builtins.property
+    def import_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was imported; absent before the first."""
+
+    @_builtins.property
+    def areas(self) -> _containers.RepeatedCompositeFieldContainer[Global___SegmentArea]:
+        """At most 1000, as they first stand in the file."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        made_by: _builtins.str = ...,
+        import_time: _timestamp_pb2.Timestamp | None = ...,
+        areas: _abc.Iterable[Global___SegmentArea] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["import_time", b"import_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["areas", b"areas", "import_time", b"import_time", "made_by", b"made_by", "rows", b"rows", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSegmentsResponse: _TypeAlias = GetSegmentsResponse  # noqa: Y015
+
+@_typing.final
+class GetSegmentRequest(_message.Message):
+    """GetSegmentRequest asks where a number belongs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECHARGE_ACCOUNT_FIELD_NUMBER: _builtins.int
+    recharge_account: _builtins.str
+    """The number, 1 to 64 characters."""
+    def __init__(
+        self,
+        *,
+        recharge_account: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recharge_account", b"recharge_account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSegmentRequest: _TypeAlias = GetSegmentRequest  # noqa: Y015
+
+@_typing.final
+class GetSegmentResponse(_message.Message):
+    """GetSegmentResponse has its place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AREA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def area(self) -> Global___SegmentArea:
+        """Absent when no segment holds it."""
+
+    def __init__(
+        self,
+        *,
+        area: Global___SegmentArea | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["area", b"area"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["area", b"area"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSegmentResponse: _TypeAlias = GetSegmentResponse  # noqa: Y015

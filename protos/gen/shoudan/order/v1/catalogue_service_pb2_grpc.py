@@ -50,6 +50,21 @@ class CatalogueServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.CheckRouteRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.CheckRouteResponse.FromString,
                 _registered_method=True)
+        self.ImportSegments = channel.unary_unary(
+                '/shoudan.order.v1.CatalogueService/ImportSegments',
+                request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ImportSegmentsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ImportSegmentsResponse.FromString,
+                _registered_method=True)
+        self.GetSegments = channel.unary_unary(
+                '/shoudan.order.v1.CatalogueService/GetSegments',
+                request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetSegmentsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetSegmentsResponse.FromString,
+                _registered_method=True)
+        self.GetSegment = channel.unary_unary(
+                '/shoudan.order.v1.CatalogueService/GetSegment',
+                request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetSegmentRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetSegmentResponse.FromString,
+                _registered_method=True)
         self.GetCatalogue = channel.unary_unary(
                 '/shoudan.order.v1.CatalogueService/GetCatalogue',
                 request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueRequest.SerializeToString,
@@ -82,6 +97,27 @@ class CatalogueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportSegments(self, request, context):
+        """ImportSegments makes the rows of a file the whole table of number segments (号段), or names all that is wrong with it and changes nothing. The same file again is no new version. Errors: FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSegments(self, request, context):
+        """GetSegments says what is in the table of number segments, by carrier and province.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSegment(self, request, context):
+        """GetSegment says where a number belongs, as orders find it. Errors: FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCatalogue(self, request, context):
         """GetCatalogue gives all of it, or what changed since a version.
         """
@@ -106,6 +142,21 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
                     servicer.CheckRoute,
                     request_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.CheckRouteRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.CheckRouteResponse.SerializeToString,
+            ),
+            'ImportSegments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportSegments,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ImportSegmentsRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ImportSegmentsResponse.SerializeToString,
+            ),
+            'GetSegments': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSegments,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetSegmentsRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetSegmentsResponse.SerializeToString,
+            ),
+            'GetSegment': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSegment,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetSegmentRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetSegmentResponse.SerializeToString,
             ),
             'GetCatalogue': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCatalogue,
@@ -195,6 +246,87 @@ class CatalogueService:
             '/shoudan.order.v1.CatalogueService/CheckRoute',
             shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.CheckRouteRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.CheckRouteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportSegments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.CatalogueService/ImportSegments',
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ImportSegmentsRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ImportSegmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSegments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.CatalogueService/GetSegments',
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetSegmentsRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetSegmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSegment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.CatalogueService/GetSegment',
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetSegmentRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetSegmentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,12 @@ class CatalogueServiceStub:
     """GetRoute says why each part of an order went to its supplier. Errors: NOT_FOUND."""
     CheckRoute: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.CheckRouteRequest, _catalogue_service_pb2.CheckRouteResponse]
     """CheckRoute tries a policy on a page of a line's orders of a day, with several shards those of the first; nothing is written. Errors: FIELD_INVALID, CATALOGUE_INVALID."""
+    ImportSegments: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.ImportSegmentsRequest, _catalogue_service_pb2.ImportSegmentsResponse]
+    """ImportSegments makes the rows of a file the whole table of number segments (号段), or names all that is wrong with it and changes nothing. The same file again is no new version. Errors: FIELD_INVALID."""
+    GetSegments: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetSegmentsRequest, _catalogue_service_pb2.GetSegmentsResponse]
+    """GetSegments says what is in the table of number segments, by carrier and province."""
+    GetSegment: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetSegmentRequest, _catalogue_service_pb2.GetSegmentResponse]
+    """GetSegment says where a number belongs, as orders find it. Errors: FIELD_INVALID."""
     GetCatalogue: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueRequest, _catalogue_service_pb2.GetCatalogueResponse]
     """GetCatalogue gives all of it, or what changed since a version."""
 
@@ -51,6 +57,30 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_catalogue_service_pb2.CheckRouteRequest, _abc.Awaitable[_catalogue_service_pb2.CheckRouteResponse]],
     ) -> _abc.Awaitable[_catalogue_service_pb2.CheckRouteResponse]:
         """CheckRoute tries a policy on a page of a line's orders of a day, with several shards those of the first; nothing is written. Errors: FIELD_INVALID, CATALOGUE_INVALID."""
+
+    @_abc_1.abstractmethod
+    def ImportSegments(
+        self,
+        request: _catalogue_service_pb2.ImportSegmentsRequest,
+        context: _aio.ServicerContext[_catalogue_service_pb2.ImportSegmentsRequest, _abc.Awaitable[_catalogue_service_pb2.ImportSegmentsResponse]],
+    ) -> _abc.Awaitable[_catalogue_service_pb2.ImportSegmentsResponse]:
+        """ImportSegments makes the rows of a file the whole table of number segments (号段), or names all that is wrong with it and changes nothing. The same file again is no new version. Errors: FIELD_INVALID."""
+
+    @_abc_1.abstractmethod
+    def GetSegments(
+        self,
+        request: _catalogue_service_pb2.GetSegmentsRequest,
+        context: _aio.ServicerContext[_catalogue_service_pb2.GetSegmentsRequest, _abc.Awaitable[_catalogue_service_pb2.GetSegmentsResponse]],
+    ) -> _abc.Awaitable[_catalogue_service_pb2.GetSegmentsResponse]:
+        """GetSegments says what is in the table of number segments, by carrier and province."""
+
+    @_abc_1.abstractmethod
+    def GetSegment(
+        self,
+        request: _catalogue_service_pb2.GetSegmentRequest,
+        context: _aio.ServicerContext[_catalogue_service_pb2.GetSegmentRequest, _abc.Awaitable[_catalogue_service_pb2.GetSegmentResponse]],
+    ) -> _abc.Awaitable[_catalogue_service_pb2.GetSegmentResponse]:
+        """GetSegment says where a number belongs, as orders find it. Errors: FIELD_INVALID."""
 
     @_abc_1.abstractmethod
     def GetCatalogue(
