@@ -61,4 +61,5 @@ async def take(context: Context, file: bytes, by: str, reason: str) -> Imported:
                 Operation(work.ids.next(), by, "segments.import", "segments", detail, version),
             )
     await refresh(context)
-    return Imported(context.segments.version, made.rows, problems)
+    # Another import may have come since: the answer is about this one.
+    return Imported(version or context.segments.version, made.rows, problems)

@@ -138,10 +138,11 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
     async def GetSegment(
         self, request: pb.GetSegmentRequest, context: RpcContext
     ) -> pb.GetSegmentResponse:
-        """As orders find it."""
+        """As orders find it, in the newest table."""
         texts = (("recharge_account", request.recharge_account, 1, KEY_CHARS_MAX),)
         if problem := text_problem(texts, ""):
             raise problem
+        await segment_admin.refresh(self._context)
         found = self._context.segments.find(request.recharge_account)
         if found is None:
             return pb.GetSegmentResponse()
