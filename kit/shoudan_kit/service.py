@@ -42,7 +42,7 @@ from shoudan_kit.ids import IdMaker
 from shoudan_kit.limits.bulkhead import Resting
 from shoudan_kit.process.gc_tuning import tune_gc
 from shoudan_kit.process.health import OpsServer
-from shoudan_kit.process.shutdown import bounded, cancel_all, exit_after
+from shoudan_kit.process.shutdown import bounded, cancel_all, exit_after, show_crashes
 from shoudan_kit.proposals.kinds import Kind
 from shoudan_kit.proposals.proposals import Proposals
 from shoudan_kit.rpc.callers import Callers, Mode
@@ -274,6 +274,7 @@ async def seeded(service: Service[S], settings: S) -> str | None:
 
 def run(service: Service[Any], roles: frozenset[str] = ROLES) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises ConfigError before anything is opened."""
+    show_crashes()
     settings = service.settings.load(service.name)
     _refuse_demo_secrets(service.name, settings)
     _refuse_another_name(service.name, settings)

@@ -1,4 +1,7 @@
-"""Stopping within bounds: tasks are cancelled until they end, steps cut off, the process exits at last."""
+"""Stopping within bounds: tasks are cancelled until they end, steps cut off, the process exits at last.
+
+A process that crashes below Python leaves its stacks, too.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,11 @@ CANCEL_EVERY_S: Final = (
 EXIT_LATE: Final = 70  # exit code of a process that did not stop in time; sysexits' EX_SOFTWARE
 
 _log = log.get_logger("shutdown")
+
+
+def show_crashes() -> None:
+    """Write the stacks of all threads to stderr when a signal such as SIGSEGV ends the process."""
+    faulthandler.enable(sys.stderr)
 
 
 async def cancel_all(tasks: Iterable[asyncio.Future[Any]], within_s: float = CANCEL_S) -> int:

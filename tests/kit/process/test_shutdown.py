@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -131,3 +133,26 @@ async def test_a_process_whose_event_loop_hangs_exits_after_its_grace():
     code, seconds = await stopped("time.sleep(1000)")
     assert code == shutdown.EXIT_LATE
     assert seconds < 10
+
+
+CRASH = """
+import os, signal
+from shoudan_kit import service
+
+def crash(work):
+    work.close()
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+service.uvloop.run = crash
+service.run(service.services()["gateway"])
+"""
+
+
+def test_a_service_that_crashes_below_python_leaves_its_stacks():
+    env = {name: text for name, text in os.environ.items() if not name.startswith("SHOUDAN_")}
+    ended = subprocess.run(
+        [sys.executable, "-c", CRASH], env=env, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == -signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in ended.stderr
+    assert "in crash" in ended.stderr
