@@ -109,6 +109,7 @@ def trust_of(settings: PaySettings) -> Trust:
     return Trust(ring_of(settings), settings.ledger_unkeyed_id_max)
 
 
+@lru_cache(maxsize=1024)  # days, services and operators are few
 def origin_of(day: date | None, about: int, source: str, operator: str) -> str:
     """What a seal covers of the day and the origin of a record."""
     return "" if day is None else f"\0{day.isoformat()}\0{about}\0{source}\0{operator}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 
 from shoudan_kit.clock import BEIJING
 
@@ -13,6 +14,7 @@ def cut_of(text: str) -> timedelta:
     return timedelta(hours=hour, minutes=minute)
 
 
+@lru_cache(maxsize=64)  # the moment of a batch is that of nearly all its accounts
 def day_of(moment: datetime, cut: timedelta) -> date:
     """The accounting day a moment lies in."""
     return (moment.astimezone(BEIJING) - cut).date()

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import msgspec
@@ -217,6 +218,7 @@ def owner_digest(ident: str, groups: str, eid: str) -> bytes:
     return hashlib.sha256(f"{ident}\0{groups}\0{eid}".encode()).digest()[:OWNER_BYTES]
 
 
+@lru_cache(maxsize=64)  # as `day_of`: a batch has one moment
 def micros_since_1970(moment: datetime) -> int:
     """The moment as PostgreSQL keeps it: whole microseconds, in integers."""
     return (moment - _EPOCH) // _MICROSECOND

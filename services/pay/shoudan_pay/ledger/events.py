@@ -51,19 +51,23 @@ def posted(
 def _put(group: pb.Posted, records: Sequence[Record], accounts: Mapping[int, Account]) -> None:
     first = records[0]
     group.trade_no = first.trade_no
-    group.ext_no = first.ext_no
+    if first.ext_no:
+        group.ext_no = first.ext_no
     add = group.lines.add  # in place: a message made apart would be copied in
     for record in records:
         account = accounts[record.account_id]
-        add(
-            account_id=record.account_id,
-            groups=account.groups,
-            eid=account.eid,
-            amount_micros=record.amount_micros,
-            balance_micros=record.balance_micros,
-            change_type=record.change_type,
-            trade_type=record.trade_type,
-        )
+        _line(add(), record, account.groups, account.eid)
+
+
+def _line(made: pb.Posted.Line, record: Record, groups: str, eid: str) -> None:
+    """Field by field, which costs less than one call with all of them."""
+    made.account_id = record.account_id
+    made.groups = groups
+    made.eid = eid
+    made.amount_micros = record.amount_micros
+    made.balance_micros = record.balance_micros
+    made.change_type = record.change_type
+    made.trade_type = record.trade_type
 
 
 def history(found: Iterable[Shown]) -> list[Event]:
@@ -81,15 +85,7 @@ def _remembered(group: Sequence[Shown]) -> Event:
     for one in group:
         record, (_, groups, eid) = one.record, one.account
         words.append(f"{groups}/{eid} {micros_to_yuan(record.amount_micros)}")
-        body.lines.add(
-            account_id=record.account_id,
-            groups=groups,
-            eid=eid,
-            amount_micros=record.amount_micros,
-            balance_micros=record.balance_micros,
-            change_type=record.change_type,
-            trade_type=record.trade_type,
-        )
+        _line(body.lines.add(), record, groups, eid)
     made = Event(event_id=first.record_id, subject=POSTED, key=first.trade_no)
     made.time.FromDatetime(first.create_time)
     made.text, made.body = ", ".join(words), body.SerializeToString()

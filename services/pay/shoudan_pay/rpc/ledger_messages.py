@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -171,70 +172,73 @@ def account(value: Account) -> pb.Account:
     return filled(pb.Account, value, key=filled(pb.AccountKey, value))
 
 
-def _of_account(value: Record, owner: Key, name: str) -> dict[str, Any]:
-    """What the records of one account and one moment share."""
-    ident, groups, eid = owner
-    seconds, micros = divmod(micros_since_1970(value.create_time), 1_000_000)
-    # Plain values, not messages: a message made apart would be copied in, at twice the price.
-    return {
-        "account_id": value.account_id,
-        "contra_account_id": value.contra_account_id,
-        "account": {"ident": ident, "groups": groups, "eid": eid},
-        "account_name": name,
-        "create_time": {"seconds": seconds, "nanos": micros * 1000},
-        "day": "" if value.day is None else value.day.isoformat(),
-    }
-
-
-def _of_record(value: Record) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "record_id": value.record_id,
-        "trade_no": value.trade_no,
-        "change_type": value.change_type,
-        "trade_type": value.trade_type,
-        "amount_micros": value.amount_micros,
-        "balance_micros": value.balance_micros,
-        "seq": value.seq,
-    }
+def _write(made: Any, value: Record) -> None:
+    """The record itself into a `pb.Record`: field by field, which costs least; enums are plain numbers."""
+    made.record_id = value.record_id
+    made.account_id = value.account_id
+    made.contra_account_id = value.contra_account_id
+    made.trade_no = value.trade_no
+    made.change_type = value.change_type
+    made.trade_type = value.trade_type
+    made.amount_micros = value.amount_micros
+    made.balance_micros = value.balance_micros
+    made.seq = value.seq
+    made.create_time.seconds, made.create_time.nanos = _seconds_and_nanos(value.create_time)
+    made.day = _written(value.day)
     if value.ext_no:
-        fields["ext_no"] = value.ext_no
+        made.ext_no = value.ext_no
     if value.memo:
-        fields["memo"] = value.memo
+        made.memo = value.memo
     if value.about:
-        fields["about"] = value.about
+        made.about = value.about
     if value.source:
-        fields["source"], fields["operator"] = value.source, value.operator
-    return fields
+        made.source, made.operator = value.source, value.operator
+
+
+def _name(made: pb.Record, owner: Key, name: str) -> None:
+    """Whose account a record is of."""
+    key = made.account
+    key.ident, key.groups, key.eid = owner
+    made.account_name = name
+
+
+@lru_cache(maxsize=64)  # records of one batch share their moment
+def _seconds_and_nanos(moment: datetime) -> tuple[int, int]:
+    seconds, micros = divmod(micros_since_1970(moment), 1_000_000)
+    return seconds, micros * 1000
+
+
+@lru_cache(maxsize=64)
+def _written(day: date | None) -> str:
+    return "" if day is None else day.isoformat()
 
 
 class Records:
-    """Records of one answer: most share their time and a few accounts."""
+    """Records of one answer, with the names and keys of their accounts."""
 
     def __init__(self, accounts: Mapping[int, Account]) -> None:
         self._accounts = accounts
-        self._shared: dict[tuple[int, datetime, date | None], dict[str, Any]] = {}
 
     def put(self, result: pb.PostEntriesResponse.Result, decision: Decision) -> None:
         """Write into `result` what became of one group."""
         if decision.refusal is not None:
             result.refusal.CopyFrom(decision.refusal.to_proto())
             return
-        add = result.records.add
+        add = result.records.add  # in place: a message made apart would be copied in
         for one in decision.records:
-            add(**self._common(one), **_of_record(one))
+            self._put(add(), one)
         result.existed = not decision.new
 
     def record(self, value: Record) -> pb.Record:
         """One record with the name and key of its account."""
-        return pb.Record(**self._common(value), **_of_record(value))
+        made = pb.Record()
+        self._put(made, value)
+        return made
 
-    def _common(self, value: Record) -> dict[str, Any]:
-        at = value.account_id, value.create_time, value.day
-        shared = self._shared.get(at)
-        if shared is None:
-            owner = self._accounts[value.account_id]
-            shared = self._shared[at] = _of_account(value, owner.key, owner.name)
-        return shared
+    def _put(self, made: pb.Record, value: Record) -> None:
+        owner = self._accounts[value.account_id]
+        _write(made, value)
+        _name(made, owner.key, owner.name)
 
 
 def shown_records(found: Iterable[Shown]) -> list[pb.Record]:
@@ -243,20 +247,16 @@ def shown_records(found: Iterable[Shown]) -> list[pb.Record]:
 
 
 def _shown_record(one: Shown) -> pb.Record:
-    common = _of_account(one.record, one.account, one.account_name)
-    return pb.Record(**common, **_of_record(one.record))
+    made = pb.Record()
+    _write(made, one.record)
+    _name(made, one.account, one.account_name)
+    return made
 
 
 def exported_record(value: Record) -> pb.Record:
     """A record for the books of another service: with its hash, without the names of its account."""
-    made = pb.Record(
-        account_id=value.account_id,
-        contra_account_id=value.contra_account_id,
-        hash=value.hash,
-        day="" if value.day is None else value.day.isoformat(),
-        **_of_record(value),
-    )
-    made.create_time.FromDatetime(value.create_time)
+    made = pb.Record(hash=value.hash)
+    _write(made, value)
     return made
 
 
