@@ -124,6 +124,10 @@ def _entered(message: Any) -> None:
     message.file = stock.encrypted(b"number\nN1\n", public)
 
 
+def _listed(message: Any) -> None:
+    message.channel_no, message.since_version, message.page_token = "test", 0, "c-1-0-0"
+
+
 # What to change of the plainest request, by the method's name.
 VALID: dict[str, Correct] = {
     "OrderService/CreateOrders": lambda m: _order(m.orders[0]),
@@ -168,6 +172,7 @@ VALID: dict[str, Correct] = {
     "RiskService/SetRule": lambda m: _risk(m.rule),
     "CatalogueService/CheckRoute": _tried,
     "CatalogueService/ImportSegments": _segments,
+    "CatalogueService/ListProducts": _listed,
     "SetupService/ApplySetup": _setup,
     "PlatformService/SetUmsApp": lambda m: _app(m.app),
     "PlatformService/SetDomain": lambda m: _domain(m.domain),

@@ -84,6 +84,10 @@ def cards_fetched(two: Parties, whose: str, method: str) -> Any:
     return two.channel(method, "/order/cards", request_no=two.id_of("order", whose))
 
 
+def listed(two: Parties, whose: str, method: str) -> Any:
+    return two.channel(method, "/product/list", page_size="1")
+
+
 def refunded(path: str) -> Ask:
     def ask(two: Parties, whose: str, method: str) -> Any:
         params = refund_params(two.id_of("order", whose), number("rn"), two.system.sandbox_url)
@@ -257,6 +261,7 @@ ROWS: dict[str, Row] = {
     "/order/check": row(checked),
     "/order/query": row(queried),
     "/order/cards": row(cards_fetched),
+    "/product/list": row(listed, closed="it names no object: the list is the caller's own"),
     "/refund/general": row(refunded("/refund/general")),
     "/refund/mandatory": row(refunded("/refund/mandatory")),
     "/refund/query": row(refund_queried, refund_of_own_order),

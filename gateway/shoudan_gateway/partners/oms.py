@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_gateway import signing
 from shoudan_gateway.fields import Choice, Text, Url, Whole, Yuan
@@ -31,6 +32,8 @@ from shoudan_kit.rpc.refusal import Refused
 W = TypeVar("W", pb.NewOrder, pb.NewRefund, pb.FetchCardsRequest)
 BOTH: Final = frozenset({"GET", "POST"})
 NUM_MAX: Final = 1000
+ON_SHELF: Final = 1
+OFF_SHELF: Final = 0
 RUNNING: Final = 30
 NO_RETURN: Final = 99  # up_return_status of a mandatory refund: no goods come back
 
@@ -222,6 +225,41 @@ def write_cards(answer: pb.FetchCardsResponse, request: Inbound) -> Outbound:
     return Outbound(200, {**order.body, "cards": shown, "next_page": answer.next_page_token})
 
 
+def write_products(answer: catalogue_pb.ListProductsResponse, request: Inbound) -> Outbound:
+    """A page of what the channel may buy; what it may not buy any more has its number and status alone."""
+    return Outbound(
+        200,
+        {
+            "channel_no": request.params["channel_no"],
+            "version": str(answer.version),
+            "full": answer.full,
+            "products": [shelf_product(one) for one in answer.products],
+            "next_page": answer.next_page_token,
+        },
+    )
+
+
+def shelf_product(one: catalogue_pb.ShelfProduct) -> dict[str, Any]:
+    """One product as its channel sees it."""
+    if not one.on_shelf:
+        return {"product_id": str(one.product_id), "status": OFF_SHELF}
+    return {
+        "product_id": str(one.product_id),
+        "status": ON_SHELF,
+        "in_stock": one.in_stock,
+        "line_id": one.line_id,
+        "carrier_no": one.carrier_no,
+        "province_no": one.province_no,
+        "city_no": one.city_no,
+        "invoice_type": one.invoice_type,
+        "face": micros_to_yuan(one.face_micros),
+        "price": micros_to_yuan(one.price_micros),
+        "service_amount": micros_to_yuan(one.service_micros),
+        "num_max": one.num_max,
+        "can_refund": one.refundable,
+    }
+
+
 def refund_status(refund: pb.Refund) -> int:
     """The status partners see. A mandatory refund returns no goods, so it runs until the money is back."""
     if refund.status == pb.REFUND_STATUS_REFUNDING and refund.up_return_status == NO_RETURN:
@@ -317,6 +355,18 @@ CARDS: Final = (
     Field("page_size", "page_size", "每页数量，1-100，默认100", Whole(1, 100), required=False),
     Field("page", "page_token", "上一页返回的next_page，首页不传", Text(32), required=False),
 )
+PRODUCTS: Final = (
+    CHANNEL_NO,
+    Field(
+        "since",
+        "since_version",
+        "上次返回的version，只返回此后的变更；不传返回全部",
+        Whole(1),
+        required=False,
+    ),
+    Field("page_size", "page_size", "每页数量，1-500，默认100", Whole(1, 500), required=False),
+    Field("page", "page_token", "上一页返回的next_page，首页不传", Text(80), required=False),
+)
 SERVICE: Final = "shoudan.order.v1.OrderService"
 
 
@@ -399,6 +449,16 @@ PARTNER = Partner(
             call=Unary(f"{SERVICE}/FetchCards"),
             write=write_cards,
             writes=True,
+        ),
+        Endpoint(
+            path="/product/list",
+            methods=BOTH,
+            source="docs/reference/http/products.md",
+            title="价格表接口",
+            fields=(*PRODUCTS, *SIGNING),
+            read=flat(catalogue_pb.ListProductsRequest, PRODUCTS),
+            call=Unary("shoudan.order.v1.CatalogueService/ListProducts"),
+            write=write_products,
         ),
         refund_endpoint("/refund/general", "000 §四.3", "普通退款接口", pb.REFUND_TYPE_GENERAL),
         refund_endpoint("/refund/mandatory", "000 §四.4", "强制退款接口", pb.REFUND_TYPE_MANDATORY),

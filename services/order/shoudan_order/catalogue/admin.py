@@ -19,7 +19,7 @@ from shoudan_kit.secrets import named_secret
 from shoudan_kit.secrets.public_keys import key_of
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events
-from shoudan_order.catalogue import losses, routing
+from shoudan_order.catalogue import losses, routing, shelves
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import (
     Canton,
@@ -244,14 +244,15 @@ async def write(
     # The version is the writers' lock: what was read before it may be another writer's past.
     version = await store.raise_version(work.db)
     now = await load(work.db)
-    check(merged(now, given), given)
+    after = merged(now, given)
+    check(after, given)
     check_signing(now, given)
     changes = list(differences(now, given))
     changed = {kind: list(_changed(now, kind, given)) for kind in TYPES}
     for kind, rows in changed.items():
         await store.write_kind(work.db, kind, [to_columns(row) for row in rows])
     keys = {kind: [getattr(row, TYPES[kind][1]) for row in rows] for kind, rows in changed.items()}
-    await store.note_changes(work.db, version, keys)
+    await shelves.note(work.db, version, now, after, keys)
     await store.record(
         work.db,
         store.Operation(

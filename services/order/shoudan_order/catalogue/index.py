@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -46,6 +46,16 @@ class Catalogue:
     def index(self) -> CatalogueIndex:
         """The same, indexed for orders; built once for each version."""
         return CatalogueIndex(self)
+
+    @cached_property
+    def sold_to(self) -> Mapping[str, Sequence[int]]:
+        """By channel, the numbers of what it may buy, ascending; gathered once for each version."""
+        made: dict[str, list[int]] = {}
+        for product_id, product in sorted(self.down_products.items()):
+            shelf = self.down_shelves[product.shelf_id]
+            if product.enabled and shelf.enabled and self.down_channels[shelf.channel_no].enabled:
+                made.setdefault(shelf.channel_no, []).append(product_id)
+        return made
 
     def index_from(self, base: Catalogue, changed: Mapping[str, Collection[Any]]) -> None:
         """Make the index out of that of `base`, from which this differs by the rows of these keys alone.

@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Final
 
 from shoudan_kit.money import PPM
-from shoudan_order.binding import INVOICE_NEEDED, margin
-from shoudan_order.catalogue.index import Catalogue, SupplyRequest
-from shoudan_order.catalogue.model import DownProduct
+from shoudan_order.binding import margin
+from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.routing import split
+from shoudan_order.catalogue.shelves import supply_of
 
 WARNINGS_MAX: Final = 20
 
@@ -25,7 +25,7 @@ def _losses(catalogue: Catalogue) -> Iterator[str]:
         if not product.enabled:
             continue
         line = catalogue.lines[product.line_id]
-        offers, _ = split(line, catalogue.index.offers(_supply(product)))
+        offers, _ = split(line, catalogue.index.offers(supply_of(product)))
         first = next(
             (one for one in offers if one.product.face_micros <= product.face_micros), None
         )
@@ -36,15 +36,3 @@ def _losses(catalogue: Catalogue) -> Iterator[str]:
             f" {first.channel_no}, which is bought first, costs {-lost / PPM / 10_000:g}% of the face more"
             f" than is earned (loss_rule of its line: {line.loss_rule})"
         )
-
-
-def _supply(product: DownProduct) -> SupplyRequest:
-    """What an order of the product for its own region would buy."""
-    return SupplyRequest(
-        product.line_id,
-        product.carrier_no,
-        product.province_no,
-        product.city_no,
-        returnable=product.can_refund,
-        invoiced=product.invoice_type == INVOICE_NEEDED,
-    )

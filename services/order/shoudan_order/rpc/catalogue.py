@@ -14,7 +14,7 @@ from shoudan_kit.clock import BEIJING
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
 from shoudan_order import routes
-from shoudan_order.catalogue import admin, segment_admin
+from shoudan_order.catalogue import admin, price_lists, segment_admin
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import Line, RoutePolicy
 from shoudan_order.catalogue.segments import FILE_BYTES_MAX
@@ -60,6 +60,20 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
         now = changed or self._context.catalogue
         return pb.GetCatalogueResponse(
             catalogue=_message(now), version=now.version, only_changed=changed is not None
+        )
+
+    async def ListProducts(
+        self, request: pb.ListProductsRequest, context: RpcContext
+    ) -> pb.ListProductsResponse:
+        """One page of a channel's price list."""
+        wanted = price_lists.Wanted(
+            request.channel_no, request.since_version, request.page_size, request.page_token
+        )
+        made = await price_lists.page(self._context, wanted)
+        return filled(
+            pb.ListProductsResponse,
+            made,
+            products=[filled(pb.ShelfProduct, one) for one in made.products],
         )
 
     async def GetRoute(

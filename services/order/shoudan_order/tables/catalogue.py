@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ForeignKey,
+    Index,
     MetaData,
     Table,
     Text,
@@ -101,13 +102,34 @@ def declare(made: MetaData) -> None:
     _canton(made)
     for name in made.tables.keys() - before:
         made.tables[name].info.update(rights(update=_written(made.tables[name])))
+    _versions(made)
+
+
+def _versions(made: MetaData) -> None:
     Table(
         "oms_catalogue_version",
         made,
         Column("one", Boolean, primary_key=True, comment="always true: there is one row"),
         number("version", "raised by every change"),
+        Column(
+            "shelved_version",
+            BigInteger,
+            nullable=False,
+            server_default=text("0"),
+            comment="version up to which oms_shelf_version has what changed",
+        ),
         holds("one", "one"),
         comment="目录版本",
+        info=rights(update=("version", "shelved_version")),
+    )
+    Table(
+        "oms_shelf_version",
+        made,
+        text_key("channel_no", "渠道编号"),
+        key("product_id", "商品编号"),
+        number("version", "catalogue version of its last change as the channel sees it"),
+        Index("oms_shelf_version_since", "channel_no", "version", "product_id"),
+        comment="货架变更: when what a channel sees of a product last changed",
         info=rights(update=("version",)),
     )
     Table(

@@ -1289,3 +1289,143 @@ class GetSegmentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSegmentResponse: _TypeAlias = GetSegmentResponse  # noqa: Y015
+
+@_typing.final
+class ListProductsRequest(_message.Message):
+    """ListProductsRequest asks for one page of a channel's price list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    SINCE_VERSION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    channel_no: _builtins.str
+    """Whose."""
+    since_version: _builtins.int
+    """Only what changed since this version, given by an answer before; 0 for all."""
+    page_size: _builtins.int
+    """Products of one page, at most 500; 0 means 100."""
+    page_token: _builtins.str
+    """From the page before."""
+    def __init__(
+        self,
+        *,
+        channel_no: _builtins.str = ...,
+        since_version: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "page_size", b"page_size", "page_token", b"page_token", "since_version", b"since_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProductsRequest: _TypeAlias = ListProductsRequest  # noqa: Y015
+
+@_typing.final
+class ShelfProduct(_message.Message):
+    """ShelfProduct is one product as its channel sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    ON_SHELF_FIELD_NUMBER: _builtins.int
+    IN_STOCK_FIELD_NUMBER: _builtins.int
+    LINE_ID_FIELD_NUMBER: _builtins.int
+    CARRIER_NO_FIELD_NUMBER: _builtins.int
+    PROVINCE_NO_FIELD_NUMBER: _builtins.int
+    CITY_NO_FIELD_NUMBER: _builtins.int
+    INVOICE_TYPE_FIELD_NUMBER: _builtins.int
+    FACE_MICROS_FIELD_NUMBER: _builtins.int
+    PRICE_MICROS_FIELD_NUMBER: _builtins.int
+    SERVICE_MICROS_FIELD_NUMBER: _builtins.int
+    NUM_MAX_FIELD_NUMBER: _builtins.int
+    REFUNDABLE_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.int
+    """Its number."""
+    on_shelf: _builtins.bool
+    """The channel may buy it; when not, nothing else is given."""
+    in_stock: _builtins.bool
+    """Some supplier can deliver it now."""
+    line_id: _builtins.int
+    """Line."""
+    carrier_no: _builtins.str
+    """Carrier."""
+    province_no: _builtins.str
+    """Province or "*"."""
+    city_no: _builtins.str
+    """City or "*"."""
+    invoice_type: _builtins.int
+    """0 any, 1 none, 2 needed."""
+    face_micros: _builtins.int
+    """Face of one unit, micro-yuan."""
+    price_micros: _builtins.int
+    """Sale price of one unit, micro-yuan."""
+    service_micros: _builtins.int
+    """Service fee of one unit, micro-yuan."""
+    num_max: _builtins.int
+    """Most units of one order."""
+    refundable: _builtins.bool
+    """The channel may give it back."""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.int = ...,
+        on_shelf: _builtins.bool = ...,
+        in_stock: _builtins.bool = ...,
+        line_id: _builtins.int = ...,
+        carrier_no: _builtins.str = ...,
+        province_no: _builtins.str = ...,
+        city_no: _builtins.str = ...,
+        invoice_type: _builtins.int = ...,
+        face_micros: _builtins.int = ...,
+        price_micros: _builtins.int = ...,
+        service_micros: _builtins.int = ...,
+        num_max: _builtins.int = ...,
+        refundable: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carrier_no", b"carrier_no", "city_no", b"city_no", "face_micros", b"face_micros", "in_stock", b"in_stock", "invoice_type", b"invoice_type", "line_id", b"line_id", "num_max", b"num_max", "on_shelf", b"on_shelf", "price_micros", b"price_micros", "product_id", b"product_id", "province_no", b"province_no", "refundable", b"refundable", "service_micros", b"service_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShelfProduct: _TypeAlias = ShelfProduct  # noqa: Y015
+
+@_typing.final
+class ListProductsResponse(_message.Message):
+    """ListProductsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Version of the first page: what is asked for next as since_version."""
+    full: _builtins.bool
+    """All that is on the shelf is given, not changes alone: what is not in it is not sold any more."""
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def products(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShelfProduct]:
+        """Ordered by number, or of changes by version."""
+
+    def __init__(
+        self,
+        *,
+        products: _abc.Iterable[Global___ShelfProduct] | None = ...,
+        version: _builtins.int = ...,
+        full: _builtins.bool = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["full", b"full", "next_page_token", b"next_page_token", "products", b"products", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProductsResponse: _TypeAlias = ListProductsResponse  # noqa: Y015

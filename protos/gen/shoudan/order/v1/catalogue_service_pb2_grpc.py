@@ -70,6 +70,11 @@ class CatalogueServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueResponse.FromString,
                 _registered_method=True)
+        self.ListProducts = channel.unary_unary(
+                '/shoudan.order.v1.CatalogueService/ListProducts',
+                request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ListProductsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ListProductsResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogueServiceServicer:
@@ -125,6 +130,13 @@ class CatalogueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListProducts(self, request, context):
+        """ListProducts gives a page of what a channel may buy at its prices, or of what changed of it since a version. Errors: FIELD_INVALID, CHANNEL_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +174,11 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
                     servicer.GetCatalogue,
                     request_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueResponse.SerializeToString,
+            ),
+            'ListProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProducts,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ListProductsRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ListProductsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +371,33 @@ class CatalogueService:
             '/shoudan.order.v1.CatalogueService/GetCatalogue',
             shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.CatalogueService/ListProducts',
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ListProductsRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ListProductsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,6 +30,8 @@ class CatalogueServiceStub:
     """GetSegment says where a number belongs, as orders find it. Errors: FIELD_INVALID."""
     GetCatalogue: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueRequest, _catalogue_service_pb2.GetCatalogueResponse]
     """GetCatalogue gives all of it, or what changed since a version."""
+    ListProducts: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.ListProductsRequest, _catalogue_service_pb2.ListProductsResponse]
+    """ListProducts gives a page of what a channel may buy at its prices, or of what changed of it since a version. Errors: FIELD_INVALID, CHANNEL_UNAVAILABLE."""
 
 class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     """CatalogueService keeps product lines, channels, shelves and products (000 §二.2.1)."""
@@ -89,5 +91,13 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_catalogue_service_pb2.GetCatalogueRequest, _abc.Awaitable[_catalogue_service_pb2.GetCatalogueResponse]],
     ) -> _abc.Awaitable[_catalogue_service_pb2.GetCatalogueResponse]:
         """GetCatalogue gives all of it, or what changed since a version."""
+
+    @_abc_1.abstractmethod
+    def ListProducts(
+        self,
+        request: _catalogue_service_pb2.ListProductsRequest,
+        context: _aio.ServicerContext[_catalogue_service_pb2.ListProductsRequest, _abc.Awaitable[_catalogue_service_pb2.ListProductsResponse]],
+    ) -> _abc.Awaitable[_catalogue_service_pb2.ListProductsResponse]:
+        """ListProducts gives a page of what a channel may buy at its prices, or of what changed of it since a version. Errors: FIELD_INVALID, CHANNEL_UNAVAILABLE."""
 
 def add_CatalogueServiceServicer_to_server(servicer: CatalogueServiceServicer, server: _aio.Server) -> None: ...

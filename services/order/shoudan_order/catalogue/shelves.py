@@ -1,0 +1,175 @@
+"""What a channel sees of the catalogue: its products, their prices, and whether they can be delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.money import apply_rate
+from shoudan_order.binding import INVOICE_NEEDED, deliverable_num, margin
+from shoudan_order.catalogue.index import Catalogue, ProductRequest, SupplyRequest
+from shoudan_order.catalogue.model import DownProduct
+from shoudan_order.catalogue.routing import split
+from shoudan_order.states import LossRule
+from shoudan_order.store import catalogue as catalogue_store
+from shoudan_order.store import shelves as store
+
+# Kinds whose change may alter what can be delivered of any product of a line and carrier.
+SUPPLY: Final = ("up_channels", "up_shelves", "up_products")
+
+
+class ShelfProduct(msgspec.Struct, frozen=True):
+    """One product as its channel sees it; one that it may not buy has its number alone."""
+
+    product_id: int
+    on_shelf: bool = False
+    in_stock: bool = False
+    line_id: int = 0
+    carrier_no: str = ""
+    province_no: str = ""
+    city_no: str = ""
+    invoice_type: int = 0
+    face_micros: int = 0
+    price_micros: int = 0
+    service_micros: int = 0
+    num_max: int = 0
+    refundable: bool = False
+
+
+def shown(catalogue: Catalogue, channel_no: str, product_id: int) -> ShelfProduct:
+    """What the channel sees of a product now; of another channel's its number alone."""
+    product = catalogue.down_products.get(product_id)
+    if product is None or not product.enabled or _owner(catalogue, product) != channel_no:
+        return ShelfProduct(product_id)
+    channel = catalogue.down_channels[channel_no]
+    if not (channel.enabled and catalogue.down_shelves[product.shelf_id].enabled):
+        return ShelfProduct(product_id)
+    request = ProductRequest(
+        channel_no,
+        product.line_id,
+        product.carrier_no,
+        product.province_no,
+        product.city_no,
+        product.face_micros,
+        product.limit_count,
+        product.invoice_type,
+    )
+    return ShelfProduct(
+        product_id,
+        on_shelf=True,
+        in_stock=_in_stock(catalogue, product),
+        line_id=product.line_id,
+        carrier_no=product.carrier_no,
+        province_no=product.province_no,
+        city_no=product.city_no,
+        invoice_type=product.invoice_type,
+        face_micros=product.face_micros,
+        price_micros=apply_rate(product.face_micros, product.sell_discount_ppm),
+        service_micros=apply_rate(product.face_micros, product.service_discount_ppm),
+        num_max=min(product.limit_count, deliverable_num(catalogue, product, request)),
+        refundable=product.can_refund,
+    )
+
+
+def _owner(catalogue: Catalogue, product: DownProduct) -> str:
+    return catalogue.down_shelves[product.shelf_id].channel_no
+
+
+def supply_of(product: DownProduct) -> SupplyRequest:
+    """What an order of the product for its own region would buy."""
+    return SupplyRequest(
+        product.line_id,
+        product.carrier_no,
+        product.province_no,
+        product.city_no,
+        returnable=product.can_refund,
+        invoiced=product.invoice_type == INVOICE_NEEDED,
+    )
+
+
+def _in_stock(catalogue: Catalogue, product: DownProduct) -> bool:
+    """Some supplier would be bound to an order of one unit, by the line's own rules."""
+    line = catalogue.lines[product.line_id]
+    offers, _ = split(line, catalogue.index.offers(supply_of(product)))
+    return any(
+        _bindable(product, one.product.face_micros)
+        and (line.loss_rule == LossRule.ALLOW or margin(product, one.product) >= 0)
+        for one in offers
+    )
+
+
+def _bindable(product: DownProduct, face_micros: int) -> bool:
+    if product.can_split_order:
+        return face_micros <= product.face_micros
+    return face_micros == product.face_micros
+
+
+async def note(
+    db: AsyncConnection,
+    version: int,
+    before: Catalogue,
+    after: Catalogue,
+    keys: Mapping[str, Collection[Any]],
+) -> None:
+    """Note which products a version changed in the eyes of which channel, inside the version's transaction.
+
+    Where a process of the release before wrote a version in between, all of them count as changed.
+    """
+    await catalogue_store.note_changes(
+        db, version, {kind: list(ones) for kind, ones in keys.items()}
+    )
+    _, known = await store.versions(db)
+    every = known != version - 1
+    await store.mark(db, version, changed(before, after, keys, every=every))
+
+
+def changed(
+    before: Catalogue, after: Catalogue, keys: Mapping[str, Collection[Any]], *, every: bool = False
+) -> dict[str, list[int]]:
+    """By channel, the products that it sees otherwise than before; `every`: all that there are."""
+    found: dict[str, list[int]] = {}
+    for product in after.down_products.values() if every else _touched(before, after, keys):
+        product_id = product.product_id
+        was = before.down_products.get(product_id)
+        owners = {_owner(after, product), *([_owner(before, was)] if was else [])}
+        for channel_no in sorted(owners):
+            if every or shown(before, channel_no, product_id) != shown(
+                after, channel_no, product_id
+            ):
+                found.setdefault(channel_no, []).append(product_id)
+    return found
+
+
+def _touched(
+    before: Catalogue, after: Catalogue, keys: Mapping[str, Collection[Any]]
+) -> Iterator[DownProduct]:
+    """The products that a change of these rows may alter; one walk, however many rows changed."""
+    own = {kind: set(ones) for kind, ones in keys.items() if ones}
+    supplied = _supplied(before, own) | _supplied(after, own)
+    none: set[Any] = set()
+    for product in after.down_products.values():
+        if (
+            product.product_id in own.get("down_products", none)
+            or product.line_id in own.get("lines", none)
+            or product.shelf_id in own.get("down_shelves", none)
+            or _owner(after, product) in own.get("down_channels", none)
+            or (product.line_id, product.carrier_no) in supplied
+        ):
+            yield product
+
+
+def _supplied(catalogue: Catalogue, keys: Mapping[str, set[Any]]) -> set[tuple[int, str]]:
+    """Line and carrier of what these suppliers, shelves and products offer."""
+    if not keys.keys() & set(SUPPLY):
+        return set()
+    channels, shelves, products = (keys.get(kind, set[Any]()) for kind in SUPPLY)
+    return {
+        (one.line_id, one.carrier_no)
+        for one in catalogue.up_products.values()
+        if one.product_id in products
+        or one.shelf_id in shelves
+        or catalogue.up_shelves[one.shelf_id].channel_no in channels
+    }
