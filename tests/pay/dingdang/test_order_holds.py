@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 import pytest
 from grpc import aio
 
@@ -112,6 +113,27 @@ async def test_nothing_is_bound_when_the_order_is_not_held(harness: PlatformsHar
         "SELECT count(*) FROM dingdang_trade WHERE request_no = 'nobody'"
     )
     assert kept == [(0,)]
+
+
+async def test_a_shard_of_orders_that_is_away_is_no_refusal_and_is_asked_again(
+    harness: PlatformsHarness,
+) -> None:
+    orders, request_no = harness.orders, number("q")
+    orders.shard_away = 1
+    with pytest.raises(aio.AioRpcError, match="ORDERS_AWAY") as no:
+        await bound(harness, request_no)
+    assert no.value.code() is grpc.StatusCode.UNAVAILABLE
+    trade = await bound(harness, request_no)
+    orders.shard_away = 1
+    await paid_notice(harness, trade.trade_no)
+    due = "UPDATE task SET next_execute_time = now() WHERE name = 'dingdang.release' RETURNING task_id"
+
+    async def released() -> bool:
+        await harness.payserver.sql(due)
+        return orders.of(request_no) == [True, False]
+
+    await eventually(released, every_s=0.2)
+    assert orders.shard_away == 0
 
 
 async def test_a_pay_is_paid_by_one_trade(harness: PlatformsHarness) -> None:

@@ -13,15 +13,18 @@ from shoudan.order.v1 import audit_service_pb2 as audit
 from shoudan.order.v1 import audit_service_pb2_grpc as audit_grpc
 from shoudan.order.v1 import order_service_pb2 as order
 from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
+from shoudan_kit.rpc.shard_router import ShardAway
 
 NOBODY = "nobody"
 
 
 @dataclass
 class Orders(order_grpc.OrderServiceServicer, audit_grpc.AuditServiceServicer):
-    """Every request_no but `nobody` has an order; `away` answers UNAVAILABLE that often."""
+    """Every request_no but `nobody` has an order; `away` answers UNAVAILABLE that often, `shard_away` says of
+    an order that its shard is."""
 
     away: int = 0
+    shard_away: int = 0
     paused: list[tuple[int, bool, str]] = field(default_factory=list[tuple[int, bool, str]])
     numbers: dict[str, int] = field(default_factory=dict[str, int])
     failed: set[str] = field(default_factory=set[str])
@@ -37,6 +40,9 @@ class Orders(order_grpc.OrderServiceServicer, audit_grpc.AuditServiceServicer):
         return audit.PauseDeliveryResponse(order_ids=request.order_ids)
 
     def _found(self, key: Any) -> order.QueryOrdersResponse.Result:
+        if self.shard_away:
+            self.shard_away -= 1
+            return order.QueryOrdersResponse.Result(refusal=ShardAway(1).to_proto())
         if key.request_no == NOBODY:
             refusal = core_pb2.Refusal(
                 code=5, domain="order.shoudan", reason="ERROR_REASON_ORDER_NOT_FOUND"

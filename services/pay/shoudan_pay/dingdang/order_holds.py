@@ -13,6 +13,7 @@ from shoudan.order.v1 import order_service_pb2 as order
 from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan_kit import log
 from shoudan_kit.rpc.refusal import Refused, refused_from_proto, refused_from_rpc
+from shoudan_kit.rpc.shard_router import ShardAway
 from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.config import PaySettings
@@ -68,7 +69,7 @@ class OrderHolds:
         asked = order.QueryOrdersRequest(keys=[key])
         found = (await _answer(self._orders.QueryOrders(asked, timeout=CALL_S))).results[0]
         if found.HasField("refusal"):
-            raise refused_from_proto(found.refusal)
+            raise _refused(refused_from_proto(found.refusal))
         wish = audit.PauseDeliveryRequest(
             order_ids=[found.order.order_id], paused=paused, by=BY, reason=reason
         )
@@ -80,4 +81,10 @@ async def _answer(call: Awaitable[T]) -> T:
     try:
         return await call
     except aio.AioRpcError as error:
-        raise refused_from_rpc(error) or OrdersAway(error.code().name) from None
+        said = refused_from_rpc(error)
+        raise OrdersAway(error.code().name) if said is None else _refused(said) from None
+
+
+def _refused(said: Refused) -> Refused | OrdersAway:
+    """A shard that is away says nothing of the order: it is asked again."""
+    return OrdersAway(said.reason) if said.reason == ShardAway.reason else said
