@@ -144,7 +144,8 @@ class Cell(Generic[S]):
         if isinstance(settings, ServiceSettings) and "tasks" in app.roles:
             every_s = settings.audit_log_seal_s
             begin = partial(app.work, "audit_log")
-            yield sealing(app.db, begin, app.name, audit_log_keys(settings), every_s)
+            keys, shard = audit_log_keys(settings), app.home.shard
+            yield sealing(app.db, begin, app.name, keys, every_s, shard)
 
     def _start_tasks(self) -> None:
         app, settings = self.app, self.app.settings

@@ -139,6 +139,15 @@ class _SumFamily(_CellFamily):
     join = sum
 
 
+class _LeastFamily(_CellFamily):
+    join = min
+
+
+def least(name: str, help_text: str, labels: Sequence[str] = ()) -> Family[Gauge]:
+    """A gauge of one database, such as when something was done last; of several shards the least is shown."""
+    return _LeastFamily(Gauge(PREFIX + name, help_text, labels, registry=REGISTRY), labels)
+
+
 def worst(name: str, help_text: str, labels: Sequence[str] = ()) -> Family[Gauge]:
     """A gauge of one database; of several shards the greatest value is shown."""
     return _CellFamily(Gauge(PREFIX + name, help_text, labels, registry=REGISTRY), labels)

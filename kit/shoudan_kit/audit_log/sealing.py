@@ -24,7 +24,7 @@ from shoudan_kit.tls.nats_access import subject_word
 
 SEALED: Final = "shoudan.events.{service}.audit_log.sealed"
 BLOCK_ROWS_MAX: Final = 500
-_LOCK: Final = 0x5EA1_A0D1  # any number, the same in every process
+_LOCK: Final = 0x5EA1_A0D1  # any number, the same in every process; each shard has the next one
 
 UNSEALED_AGE_SECONDS: Final = metrics.worst(
     "audit_log_unsealed_age_seconds",
@@ -85,12 +85,12 @@ SELECT extract(epoch FROM shoudan_now() - create_time) AS age_s FROM audit_log_u
 
 
 async def seal(
-    begin: Begin, service: str, keys: SealKeys, rows_max: int = BLOCK_ROWS_MAX
+    begin: Begin, service: str, keys: SealKeys, rows_max: int = BLOCK_ROWS_MAX, shard: int = 0
 ) -> Block | None:
     """Seal one block and publish its digest; None when nothing waits or another process seals."""
     async with begin() as work:
         db = work.db
-        begun = (await db.execute(_BEGIN, {"lock": _LOCK})).one()
+        begun = (await db.execute(_BEGIN, {"lock": _LOCK + shard})).one()
         if not begun.mine:
             return None
         rows = (await db.execute(_ROWS, {"most": rows_max})).all()
@@ -110,7 +110,7 @@ async def seal(
             begun.now,
         )
         await _store(db, block, keys, ids, digests)
-        _publish(work, block)
+        _publish(work, block, shard)
     BLOCK_NO().set(block.block_no)
     _log.info(
         "audit_log_sealed",
@@ -144,13 +144,14 @@ async def _store(
     await db.execute(_SEAL, binds)
 
 
-def _publish(work: Transaction, block: Block) -> None:
+def _publish(work: Transaction, block: Block, shard: int) -> None:
     body = pb.AuditLogSealed(
         block_no=block.block_no,
         row_count=block.row_count,
         first_id=block.first_id,
         last_id=block.last_id,
         digest=block.digest,
+        shard=shard,
     )
     subject = SEALED.format(service=subject_word(block.service))
     work.events.add(subject, key=str(block.block_no), body=body, text=block.digest.hex())
@@ -163,9 +164,10 @@ async def look(
     keys: SealKeys,
     *,
     rows_max: int = BLOCK_ROWS_MAX,
+    shard: int = 0,
 ) -> None:
     """Seal what waits, block by block, and set the gauges."""
-    while (block := await seal(begin, service, keys, rows_max)) is not None:
+    while (block := await seal(begin, service, keys, rows_max, shard)) is not None:
         if block.row_count < rows_max:
             break
     async with database.connect() as db:
@@ -176,13 +178,18 @@ async def look(
 
 
 def sealing(
-    database: Database, begin: Begin, service: str, keys: SealKeys, every_s: float
+    database: Database,
+    begin: Begin,
+    service: str,
+    keys: SealKeys,
+    every_s: float,
+    shard: int = 0,
 ) -> Callable[[], Awaitable[None]]:
     """A background loop that seals; what fails is tried again at the next look."""
 
     async def seal_audit_log() -> None:
         while True:
-            await look(database, begin, service, keys)
+            await look(database, begin, service, keys, shard=shard)
             await asyncio.sleep(every_s)
 
     return seal_audit_log

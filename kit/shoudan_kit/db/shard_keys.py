@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Final
 
 from shoudan_kit.ids import shard_of
+
+SERIALS: Final = 10**12  # numbers of a sequence that a shard has: in decimals, as people read them
+MADE_MIN: Final = 1 << 56  # numbers made since 2021 are above it, those of a sequence below
 
 
 def shard_of_key(parts: Iterable[str], shards: int) -> int:
@@ -22,6 +26,7 @@ def shard_of_key(parts: Iterable[str], shards: int) -> int:
 
 
 def shard_of_number(number: int, shards: int) -> int:
-    """The shard that made a number. One that no shard made is looked for, and not found, in the first."""
-    made_in = shard_of(number)
-    return made_in if made_in < shards else 0
+    """The shard that made a number, or whose sequence counted it. One of neither is looked for, and not
+    found, in the first."""
+    made_in = shard_of(number) if number >= MADE_MIN else number // SERIALS
+    return made_in if 0 <= made_in < shards else 0

@@ -41,8 +41,8 @@ def shards_field() -> Any:
     return Field(
         None,
         description="TOML file with the map of this service's shards: which schema of which database holds "
-        "which keys. Without it there is one shard, in database_url. erp_ingest, delivery and order can"
-        " have several.",
+        "which keys. Without it there is one shard, in database_url. All services but identity can have"
+        " several.",
         examples=["/etc/shoudan/erp_shards.toml"],
     )
 

@@ -8,6 +8,7 @@ import binascii
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -18,6 +19,9 @@ T = TypeVar("T")
 
 PAGE_DEFAULT: Final = 100  # of every list of the contract
 PAGE_MAX: Final = 1_000
+OFFSET: Final = "offset"  # of callers that page by number
+OFFSET_MAX: Final = 100_000  # as far as a service looks for a page by number (db.pages)
+TOO_FAR: Final = 2**40  # beyond what any service takes
 READS_MAX: Final = 4  # pages of one shard that one call reads: a page may be short, or empty
 STREAM_ROWS: Final = 500  # of one message
 
@@ -89,6 +93,8 @@ async def page(route: Route, request: Any, shards: int, ask: Ask) -> Any:
     most = size or PAGE_DEFAULT
     if not route.listed:
         return await _counted(request, states, ask, route)
+    if route.order and _numbered(request):
+        return await _by_number(route, request, most, states, ask)
     return await (_merged if route.order else _in_turn)(route, request, most, states, ask)
 
 
@@ -105,9 +111,43 @@ async def _counted(request: Any, states: Sequence[_State], ask: Ask, route: Rout
     return whole
 
 
-async def _merged(route: Route, request: Any, most: int, states: Sequence[_State], ask: Ask) -> Any:
-    """In the order of the list: an item is given when no shard can have one before it."""
-    asked = _sized(request, most)
+def _numbered(request: Any) -> bool:
+    """Whether a caller pages by number."""
+    return OFFSET in request.DESCRIPTOR.fields_by_name and request.HasField(OFFSET)
+
+
+async def _by_number(
+    route: Route, request: Any, most: int, states: Sequence[_State], ask: Ask
+) -> Any:
+    """A page at an offset of the whole: every row before it is read, as many in each shard at most. What is
+    too far is refused by the service, in its words."""
+    skip: int = request.offset
+    asked = type(request)()
+    asked.CopyFrom(request)
+    asked.offset = 0
+    if getattr(request, AFTER):  # the token counts, not the offset
+        return await _merged(route, asked, most, states, ask)
+    if 0 <= skip <= OFFSET_MAX:
+        reads_max = READS_MAX * (1 + (skip + most) // PAGE_MAX)
+        answer = await _merged(route, asked, most, states, ask, skip, reads_max)
+        if answer is not None:
+            return answer
+    asked.offset = TOO_FAR if skip >= 0 else skip
+    return await ask(0, asked)
+
+
+async def _merged(
+    route: Route,
+    request: Any,
+    most: int,
+    states: Sequence[_State],
+    ask: Ask,
+    skip: int = 0,
+    reads_max: int = READS_MAX,
+) -> Any:
+    """In the order of the list: an item is given when no shard can have one before it. None when what to
+    `skip` has no end within the reads."""
+    asked = _sized(request, min(PAGE_MAX, skip + most))
     cursors = [_Cursor(one.shard, one.token, one.after) for one in states]
     answers = await every(one.fill(ask, asked, route) for one in cursors)
     whole = _emptied(answers, route)
@@ -115,12 +155,20 @@ async def _merged(route: Route, request: Any, most: int, states: Sequence[_State
     while len(listed) < most:
         open_ones = [one for one in cursors if one.token is not None]
         unread = [one for one in open_ones if not one.items]
-        if not open_ones or any(one.reads >= READS_MAX for one in unread):
+        if not open_ones:
+            break
+        if any(one.reads >= reads_max for one in unread):
+            if skip:
+                return None
             break
         if unread:
             await every(one.fill(ask, asked, route) for one in unread)
             continue
-        listed.append(min(open_ones, key=lambda one: one.items[0][0]).take())
+        item = min(open_ones, key=lambda one: one.items[0][0]).take()
+        if skip:
+            skip -= 1
+        else:
+            listed.append(item)
     left = [_State(one.shard, one.token, one.after) for one in cursors if one.token is not None]
     setattr(whole, NEXT, _write(left))
     return whole
@@ -144,6 +192,42 @@ async def _in_turn(
     whole = added(answers, route)
     setattr(whole, NEXT, _write(waiting))
     return whole
+
+
+async def joined(route: Route, request: Any, shards: int, ask: Ask) -> Any:
+    """The days of all shards: those up to the last one that every shard has. A page token is a day, the same
+    for all shards."""
+    answers = await every(ask(one, request) for one in range(shards))
+    day = attrgetter(route.joined)
+    ends = [max(map(day, getattr(one, route.listed)), default="") for one in answers]
+    end, days = min(ends), dict[str, Any]()
+    for answer in answers:
+        for item in getattr(answer, route.listed):
+            if day(item) <= end:
+                days[day(item)] = _together(days.get(day(item)), item, route.joined)
+    whole = route.answer()
+    getattr(whole, route.listed).extend(days[one] for one in sorted(days))
+    nexts = [getattr(one, NEXT) for one, last in zip(answers, ends, strict=True) if last == end]
+    setattr(whole, NEXT, nexts[0] if all(nexts) else "")
+    return whole
+
+
+def _together(one: Any, other: Any, same: str) -> Any:
+    """Two items of one day: numbers are added, the last time is kept."""
+    if one is None:
+        return other
+    made = type(one)()
+    made.CopyFrom(one)
+    for said, value in other.ListFields():
+        if said.message_type is not None:
+            getattr(made, said.name).CopyFrom(max(getattr(one, said.name), value, key=_moment))
+        elif said.name != same:
+            setattr(made, said.name, getattr(one, said.name) + value)
+    return made
+
+
+def _moment(time: Any) -> tuple[int, int]:
+    return time.seconds, time.nanos
 
 
 async def stream(route: Route, streams: Mapping[int, AsyncIterator[Any]]) -> AsyncIterator[Any]:

@@ -7,8 +7,9 @@ the real server as one. Callers, rights, deadlines and the audit log stand befor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -16,6 +17,7 @@ from grpc import StatusCode as Code
 
 from shoudan_kit.db.errors import away
 from shoudan_kit.rpc import shard_pages
+from shoudan_kit.rpc.message_keys import ShardsDiffer
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.refusal import KitRefusal, Refusal, Refused
 from shoudan_kit.rpc.shard_pages import TokenInvalid, every
@@ -112,27 +114,54 @@ class _Call:
         route, shards = self._route, self._router.count
         if route.items:
             return await self._split(request, context)
+        if route.parts:
+            parts = route.split(request, shards)
+            return added(
+                await every(self._ask(context, *one) for one in sorted(parts.items())), route
+            )
         if route.named:
             return await self._one(request, context, route)
         shard = route.shard(request, shards)
         if shard is not None:
             return await self._ask(context, shard, request)
-        ask = partial(self._ask, context)
+        if route.owner is None:
+            return await self._all(request, context, partial(self._ask, context))
+        there = _There(partial(self._ask, context), route)
+        answer = await self._all(request, context, there.ask)
+        if len(there.missing) == shards:
+            raise there.missing[0]
+        return answer
+
+    async def _all(self, request: Any, context: RpcContext, ask: shard_pages.Ask) -> Any:
+        """The answers of all shards put together."""
+        route, shards = self._route, self._router.count
+        if route.joined:
+            return await shard_pages.joined(route, request, shards, ask)
         if route.paged:
             try:
                 return await shard_pages.page(route, request, shards, ask)
             except TokenInvalid:
                 words = "page_token is not one of ours"
                 return await context.abort(Code.INVALID_ARGUMENT, words)
-        whole = added(await every(ask(one, request) for one in range(shards)), route)
+        answers = await every(ask(one, request) for one in range(shards))
+        whole = added([one for one in answers if one.ByteSize()] or answers[:1], route)
         if route.order:
             listed = getattr(whole, route.listed)
             listed.sort(key=route.place)
         return whole
 
     async def stream(self, request: Any, context: RpcContext) -> AsyncIterator[Any]:
-        """The answers of one shard, or those of all in the order of their items."""
+        """The answers of one shard, of one after the other, or those of all in the order of their items."""
         router, route = self._router, self._route
+        if route.named:
+            async for answer in self._stream_one(request, context, route):
+                yield answer
+            return
+        if route.items:
+            for shard, part in _runs(route, request, router.count):
+                async for answer in _begun(router.method(shard, self._name), part, context):
+                    yield answer
+            return
         shard = route.shard(request, router.count)
         numbers = range(router.count) if shard is None else (shard,)
         handlers = {one: router.method(one, self._name) for one in numbers}
@@ -145,19 +174,33 @@ class _Call:
         async for answer in merged(route, begun):
             yield answer
 
+    async def _stream_one(
+        self, request: Any, context: RpcContext, route: Route
+    ) -> AsyncIterator[Any]:
+        """The answers of the shard that the request names."""
+        shard, asked = await self._named(request, context, route)
+        async for answer in _begun(self._router.method(shard, self._name), asked, context):
+            yield self._counted(answer)
+
     async def _one(self, request: Any, context: RpcContext, route: Route) -> Any:
         """The answer of the shard that the request names; it is asked as if it were the only one."""
+        shard, asked = await self._named(request, context, route)
+        return self._counted(await self._ask(context, shard, asked))
+
+    async def _named(self, request: Any, context: RpcContext, route: Route) -> tuple[int, Any]:
+        """The shard that the request names, and the request for it."""
         shard, count = getattr(request, route.named), self._router.count
         if not 0 <= shard < count:
-            return await context.abort(
-                Code.INVALID_ARGUMENT, f"{route.named} is from 0 to {count - 1}"
-            )
+            await context.abort(Code.INVALID_ARGUMENT, f"{route.named} is from 0 to {count - 1}")
         asked = type(request)()
         asked.CopyFrom(request)
         asked.ClearField(route.named)
-        answer = await self._ask(context, shard, asked)
+        return shard, asked
+
+    def _counted(self, answer: Any) -> Any:
+        """The answer of a shard, with how many there are."""
         if SHARDS in answer.DESCRIPTOR.fields_by_name:
-            setattr(answer, SHARDS, count)
+            setattr(answer, SHARDS, self._router.count)
         return answer
 
     async def _ask(self, context: RpcContext, shard: int, request: Any) -> Any:
@@ -172,12 +215,8 @@ class _Call:
     async def _split(self, request: Any, context: RpcContext) -> Any:
         """Each item to its shard, the answers in the order of the items."""
         route, items = self._route, getattr(request, self._route.items)
-        places: dict[int, list[int]] = {}
-        for place, item in enumerate(items):
-            shard = route.shard(item, self._router.count)
-            assert shard is not None, "an item has a shard"
-            places.setdefault(shard, []).append(place)
-        if len(places) <= 1:
+        places, differing = self._places(items)
+        if len(places) <= 1 and not differing:
             return await self._ask(context, next(iter(places), 0), request)
         answers = await asyncio.gather(
             *(
@@ -194,12 +233,15 @@ class _Call:
                 raise failed
             return added(answers, route)
         whole = next((type(one)() for one in answers if not isinstance(one, BaseException)), None)
-        if whole is None:
+        if whole is None and answers:
             raise _raised(answers[0])
+        whole = whole or route.answer()
         results = getattr(whole, route.results)
         kind = results.add().__class__
         results.clear()
         found: list[Any] = [None] * len(items)
+        for n, no in differing.items():
+            found[n] = _refused(kind, no)
         for numbers, answer in zip(places.values(), answers, strict=True):
             ours = (
                 [_refused(kind, answer)] * len(numbers)
@@ -210,6 +252,50 @@ class _Call:
                 found[n] = one
         results.extend(found)
         return whole
+
+    def _places(self, items: Sequence[Any]) -> tuple[dict[int, list[int]], dict[int, ShardsDiffer]]:
+        """The places of items by their shard, and those that are of several. Raises ShardsDiffer where an
+        item has no answer of its own."""
+        places: dict[int, list[int]] = {}
+        differing: dict[int, ShardsDiffer] = {}
+        for place, item in enumerate(items):
+            try:
+                shard = self._route.shard(item, self._router.count)
+            except ShardsDiffer as no:
+                if not self._route.results:
+                    raise
+                differing[place] = no
+                continue
+            assert shard is not None, "an item has a shard"
+            places.setdefault(shard, []).append(place)
+        return places, differing
+
+
+class _There:
+    """Asks shards of which each may have a part of what a key names: one without it is left out."""
+
+    def __init__(self, ask: shard_pages.Ask, route: Route) -> None:
+        self._ask, self._route = ask, route
+        self.missing: dict[int, Refusal | Refused] = {}
+
+    async def ask(self, shard: int, request: Any) -> Any:
+        """The answer of a shard; an empty one when it has nothing of the key."""
+        try:
+            return await self._ask(shard, request)
+        except (Refusal, Refused) as no:
+            if no.code is not Code.NOT_FOUND:
+                raise
+            self.missing[shard] = no
+            return self._route.answer()
+
+
+def _runs(route: Route, request: Any, shards: int) -> Iterator[tuple[int, Any]]:
+    """The items of a request in their order, those of one shard that follow each other together."""
+    items = getattr(request, route.items)
+    for shard, some in groupby(items, key=lambda one: route.shard(one, shards) or 0):
+        yield shard, _part(request, route.items, list(some))
+    if not items:
+        yield 0, request
 
 
 def _begun(handler: Any, request: Any, context: RpcContext) -> AsyncIterator[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -15,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from shoudan.core.v1 import shards_pb2
 from shoudan_kit.db.shard_keys import shard_of_key, shard_of_number
+from shoudan_kit.rpc.message_keys import EVERY, MessageKey, ShardsDiffer
 
 DIGITS_MAX: Final = 19
 AFTER: Final = "page_token"
@@ -45,6 +47,12 @@ class Route:
     answer: Any = None
     call: bool = False
     lines: str = ""
+    owner: MessageKey | None = None
+    sums: tuple[str, ...] = ()
+    joined: str = ""
+    parts: Mapping[str, MessageKey | None] = dataclasses.field(
+        default_factory=dict[str, MessageKey | None]
+    )
 
     def shard(self, message: Any, shards: int) -> int | None:
         """The shard of a request, or of one item of it; None: all of them."""
@@ -58,11 +66,35 @@ class Route:
             number = _number(attrgetter(self.number)(message))
             if number or not (self.key or self.every):
                 return shard_of_number(number, shards)
+        if self.owner is not None:
+            found = self.owner.shard(message, shards, whole=self.every)
+            return (None if self.every else 0) if found is EVERY else found
         if self.key:
             parts: list[str] = [attrgetter(path)(message) for path in self.key]
             if any(parts) or not self.every:
                 return shard_of_key(parts, shards)
         return None
+
+    def split(self, request: Any, shards: int) -> dict[int, Any]:
+        """A request with items of several shards, as one for each. Raises ShardsDiffer."""
+        made: dict[int, Any] = {}
+        fields = tuple(self.parts) or (self.items,)
+        for name in fields:
+            for item in getattr(request, name):
+                shard = self._of_item(name, item, shards)
+                if shard not in made:
+                    made[shard] = type(request)()
+                    made[shard].CopyFrom(request)
+                    for one in fields:
+                        made[shard].ClearField(one)
+                getattr(made[shard], name).append(item)
+        return made or {0: request}
+
+    def _of_item(self, name: str, item: Any, shards: int) -> int:
+        if not self.parts:
+            return self.shard(item, shards) or 0
+        owner = self.parts[name]
+        return 0 if owner is None else max(0, owner.shard(item, shards))
 
     @property
     def place(self) -> Callable[[Any], Place]:
@@ -92,17 +124,19 @@ def route_of(service: str, method: str) -> Route | None:
 def read_route(said: Any, asked: Descriptor, answered: Descriptor) -> Route:
     """An option of a method with these messages. KeyError, ValueError: it cannot be so."""
     key, order = tuple[str, ...](said.key), tuple[str, ...](said.order)
+    owner = None
     item: Any = asked
     if said.items:
         items = asked.fields_by_name[said.items]
         item = items.message_type
         if item is None and items.cpp_type not in NUMBERS:
             raise ValueError(f"{said.items} are neither messages nor numbers")
-    said_one = said.first or said.number or key or said.all or said.shard or said.call
+    said_one = said.first or said.number or key or said.all or said.shard or said.call or said.parts
     if item is not None and not said_one:
         raise ValueError("names no shard")
     for path in (*key, *filter(None, (said.number, said.shard))):
-        _field(item, path)
+        if _field(item, path).message_type is not None:
+            owner = MessageKey.of(item, path)
     put_together = (said.all and not said.lines) or (said.items and not said.results)
     listed = _listed(answered) if put_together else ""
     for path in order:
@@ -128,11 +162,22 @@ def read_route(said: Any, asked: Descriptor, answered: Descriptor) -> Route:
         GetMessageClass(answered),
         said.call,
         said.lines,
+        owner,
+        tuple(said.sums),
+        said.joined,
+        _parts(said, asked),
     )
 
 
 def _check_shapes(said: Any, asked: Descriptor, answered: Descriptor) -> None:
     """Refuse an option that needs a request or a response of another shape. ValueError."""
+    for path in said.sums:
+        if "." not in path or _field(answered, path).cpp_type not in NUMBERS:
+            raise ValueError(f"{path} is no number within a message")
+    if said.joined:
+        item = answered.fields_by_name[_listed(answered)].message_type
+        if _field(item, said.joined).cpp_type != FieldDescriptor.CPPTYPE_STRING:
+            raise ValueError(f"{said.joined} is no text")
     if said.call and not {"method", "request"} <= set(asked.fields_by_name):
         raise ValueError("the request has no method and request")
     if said.lines and not _is_line(answered, said.lines):
@@ -141,8 +186,19 @@ def _check_shapes(said: Any, asked: Descriptor, answered: Descriptor) -> None:
         raise ValueError("results is not a repeated message, alone in the response")
 
 
+def _parts(said: Any, asked: Descriptor) -> dict[str, MessageKey | None]:
+    """The fields of a request whose items go to their shards, with the key of each."""
+    return {
+        one.items: MessageKey.of(asked.fields_by_name[one.items].message_type, one.key)
+        if one.key
+        else None
+        for one in said.parts
+    }
+
+
 def _shard_of_call(message: Any, shards: int) -> int:
-    """The shard of a call that stands in a message. One that cannot be read is refused by the first."""
+    """The shard of a call that stands in a message. One that cannot be read is refused by the first.
+    Raises ShardsDiffer: it is made in one transaction."""
     service, _, method = message.method.rpartition("/")
     route = route_of(service, method)
     if route is None:
@@ -152,6 +208,11 @@ def _shard_of_call(message: Any, shards: int) -> int:
         inner = GetMessageClass(found.input_type).FromString(message.request)
     except DecodeError:
         return 0
+    if route.items or route.parts:
+        (one, *others) = route.split(inner, shards)
+        if others:
+            raise ShardsDiffer(f"a proposal of {method}", shards)
+        return one
     return route.shard(inner, shards) or 0
 
 
@@ -208,6 +269,10 @@ def added(answers: Sequence[Any], route: Route) -> Any:
     """One answer of several: numbers are added, words and lists put together, each word once."""
     whole = type(answers[0])()
     whole.CopyFrom(answers[0])
+    for path in route.sums:
+        above, _, last = path.rpartition(".")
+        numbers = map(attrgetter(path), answers)
+        setattr(attrgetter(above)(whole), last, sum(numbers))
     for one in answers[1:]:
         for field, value in one.ListFields():
             if field.is_repeated:

@@ -20,8 +20,9 @@ from shoudan.delivery.v1 import card_service_pb2 as card_pb
 from shoudan.erp.v1 import erp_service_pb2 as erp_pb
 from shoudan.order.v1 import audit_service_pb2 as audit_calls_pb
 from shoudan.order.v1 import order_service_pb2 as order_pb
+from shoudan.pay.v1 import ledger_service_pb2 as ledger_pb
 from shoudan_kit.ids import EPOCH, first_of
-from shoudan_kit.rpc.shard_pages import TokenInvalid, lines, page, stream
+from shoudan_kit.rpc.shard_pages import TokenInvalid, joined, lines, page, stream
 from shoudan_kit.rpc.shard_router import NotForShards, Router
 from shoudan_kit.rpc.shard_routes import Route, read_route, route_of
 
@@ -30,6 +31,8 @@ WORK = route_of("shoudan.core.v1.WorkService", "ListOpenWork")
 COUNTED = route_of("shoudan.core.v1.OperationsService", "RetryTasks")
 EXPORT = route_of("shoudan.core.v1.AuditLogService", "ExportAuditLog")
 REPORT = route_of("shoudan.order.v1.AuditService", "Report")
+ACCOUNTS = route_of("shoudan.pay.v1.LedgerService", "ListAccounts")
+DAYS = route_of("shoudan.pay.v1.LedgerService", "ListLedgerDays")
 SHARDS = st.lists(st.sets(st.integers(1, 60)), min_size=1, max_size=4).map(
     lambda sets: [sorted(one - set().union(*sets[:n])) for n, one in enumerate(sets)]
 )
@@ -91,6 +94,78 @@ async def test_without_an_order_one_shard_is_listed_after_the_other(shards, size
     assert keys == [one for shard in shards for one in shard]
     assert all(list(each.kinds) == ["a", "b"] for each in pages)
     assert all(len(each.items) == size for each in pages[:-1])
+
+
+def numbered(shards: Sequence[Sequence[int]]) -> Any:
+    """Shards as the ledger lists its accounts: by number from an offset, or behind a token."""
+
+    async def ask(shard: int, request: ledger_pb.ListAccountsRequest) -> Any:
+        if request.offset >= 2**31:
+            raise ValueError("too far")
+        rows = [one for one in shards[shard] if one > int(request.page_token or 0)]
+        rows = rows[0 if request.page_token else request.offset :]
+        size = min(request.page_size, 7)  # a page may be short
+        more = len(rows) > size
+        return ledger_pb.ListAccountsResponse(
+            accounts=[ledger_pb.Account(account_id=one) for one in rows[:size]],
+            next_page_token=str(rows[size - 1]) if more else "",
+            count=0 if request.page_token else len(shards[shard]),
+        )
+
+    return ask
+
+
+@given(shards=SHARDS, size=st.integers(1, 9), offset=st.integers(0, 12))
+async def test_a_page_by_number_is_that_of_the_whole_list(shards, size, offset):
+    whole = sorted(one for shard in shards for one in shard)
+    request = ledger_pb.ListAccountsRequest(page_size=size, offset=offset)
+    assert ACCOUNTS is not None
+    found = await page(ACCOUNTS, request, len(shards), numbered(shards))
+    ids = [one.account_id for one in found.accounts]
+    assert ids == whole[offset : offset + size]
+    assert found.count == len(whole)
+
+
+@pytest.mark.parametrize("offset", [200, 100_001])
+async def test_a_page_by_number_that_is_too_far_is_refused_by_the_service(offset):
+    many = [list(range(1, 300)), [500]]
+    request = ledger_pb.ListAccountsRequest(page_size=1, offset=offset)
+    assert ACCOUNTS is not None
+    with pytest.raises(ValueError, match="too far"):
+        await page(ACCOUNTS, request, 2, numbered(many))
+
+
+DAYS_OF = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=4)
+
+
+@given(shards=DAYS_OF, size=st.integers(1, 4))
+async def test_days_are_given_when_every_shard_has_them_and_their_numbers_added(shards, size):
+    """Each shard has the days from its first one on, as many as it has closed."""
+    known = [[f"2026-01-{first + n:02}" for n in range(count)] for first, count in shards]
+
+    async def ask(shard: int, request: ledger_pb.ListLedgerDaysRequest) -> Any:
+        rows = [one for one in known[shard] if one > request.page_token]
+        days = [ledger_pb.LedgerDay(day=one, accounts=shard + 1) for one in rows[:size]]
+        for one in days:
+            one.create_time.seconds = 100 + shard
+        token = rows[size - 1] if len(rows) > size else ""
+        return ledger_pb.ListLedgerDaysResponse(days=days, next_page_token=token)
+
+    assert DAYS is not None
+    found, request = list[Any](), ledger_pb.ListLedgerDaysRequest(page_size=size)
+    for _ in range(50):
+        answer = await joined(DAYS, request, len(shards), ask)
+        found += answer.days
+        request.page_token = answer.next_page_token
+        if not request.page_token:
+            break
+    end = min((one[-1] if one else "" for one in known), default="")
+    wanted = sorted({one for shard in known for one in shard if one <= end})
+    assert [one.day for one in found] == wanted
+    for one in found:
+        those = [shard for shard, days in enumerate(known) if one.day in days]
+        assert one.accounts == sum(shard + 1 for shard in those)
+        assert one.create_time.seconds == 100 + max(those)
 
 
 @given(counts=st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=4), min_size=1, max_size=4))
@@ -182,7 +257,7 @@ def test_a_call_is_in_the_shard_of_the_call_that_stands_in_it():
     propose = route_of("shoudan.core.v1.ProposalService", "Propose")
     assert propose is not None
     inner = audit_calls_pb.DecideAuditRequest(
-        audit_id=first_of(EPOCH + timedelta(days=1)) | 2 << 18
+        audit_id=first_of(EPOCH + timedelta(days=2_000)) | 2 << 18
     )
     method = "shoudan.order.v1.AuditService/DecideAudit"
     asked = proposal_pb.ProposeRequest(method=method, request=inner.SerializeToString())
@@ -199,7 +274,8 @@ def test_a_number_goes_before_a_key_and_a_key_is_taken_without_one():
     get = route_of("shoudan.order.v1.OrderService", "GetOrder")
     assert get is not None
     key = order_pb.OrderKey(channel_no="BudweiserTmall")
-    number = order_pb.GetOrderRequest(order_id=3 << 18, key=key)
+    made = first_of(EPOCH + timedelta(days=2_000)) | 3 << 18
+    number = order_pb.GetOrderRequest(order_id=made, key=key)
     assert (get.shard(number, 16), get.shard(order_pb.GetOrderRequest(key=key), 16)) == (3, 4)
 
 

@@ -398,6 +398,7 @@ class AuditLogSealed(_message.Message):
     FIRST_ID_FIELD_NUMBER: _builtins.int
     LAST_ID_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     block_no: _builtins.int
     """Number of the block."""
     row_count: _builtins.int
@@ -408,6 +409,8 @@ class AuditLogSealed(_message.Message):
     """Greatest number of a row."""
     digest: _builtins.bytes
     """SHA-256 of the block, which holds that of the block before."""
+    shard: _builtins.int
+    """Shard whose chain it is of; 0 without a map."""
     def __init__(
         self,
         *,
@@ -416,10 +419,11 @@ class AuditLogSealed(_message.Message):
         first_id: _builtins.int = ...,
         last_id: _builtins.int = ...,
         digest: _builtins.bytes = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_no", b"block_no", "digest", b"digest", "first_id", b"first_id", "last_id", b"last_id", "row_count", b"row_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_no", b"block_no", "digest", b"digest", "first_id", b"first_id", "last_id", b"last_id", "row_count", b"row_count", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -124,6 +124,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Code: UNIMPLEMENTED. Metadata: method.
     """
+    ERROR_REASON_SHARDS_DIFFER: _ErrorReason.ValueType  # 29
+    """What is one call, or one group of it, is of several shards, whose databases have no transaction in common. Make it in parts; shards is how many there are.
+
+    Code: INVALID_ARGUMENT. Metadata: what, shards.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons any service may refuse a call before its own rules are asked.
@@ -232,5 +237,10 @@ ERROR_REASON_NOT_FOR_SHARDS: ErrorReason.ValueType  # 28
 """The method cannot be answered by a service with several shards.
 
 Code: UNIMPLEMENTED. Metadata: method.
+"""
+ERROR_REASON_SHARDS_DIFFER: ErrorReason.ValueType  # 29
+"""What is one call, or one group of it, is of several shards, whose databases have no transaction in common. Make it in parts; shards is how many there are.
+
+Code: INVALID_ARGUMENT. Metadata: what, shards.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshoudan/core/v1/shards.proto\x12\x0fshoudan.core.v1\x1a google/protobuf/descriptor.proto\"\x9c\x01\n\x06Shards\x12\r\n\x05\x66irst\x18\x01 \x01(\x08\x12\x0e\n\x06number\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x03(\t\x12\r\n\x05items\x18\x04 \x01(\t\x12\x0f\n\x07results\x18\x05 \x01(\t\x12\x0b\n\x03\x61ll\x18\x06 \x01(\x08\x12\r\n\x05order\x18\x07 \x03(\t\x12\r\n\x05shard\x18\x08 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\t \x01(\x08\x12\r\n\x05lines\x18\n \x01(\t:I\n\x06shards\x12\x1e.google.protobuf.MethodOptions\x18\xdf\x86\x03 \x01(\x0b\x32\x17.shoudan.core.v1.Shardsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshoudan/core/v1/shards.proto\x12\x0fshoudan.core.v1\x1a google/protobuf/descriptor.proto\"\xe0\x01\n\x06Shards\x12\r\n\x05\x66irst\x18\x01 \x01(\x08\x12\x0e\n\x06number\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x03(\t\x12\r\n\x05items\x18\x04 \x01(\t\x12\x0f\n\x07results\x18\x05 \x01(\t\x12\x0b\n\x03\x61ll\x18\x06 \x01(\x08\x12\r\n\x05order\x18\x07 \x03(\t\x12\r\n\x05shard\x18\x08 \x01(\t\x12\x0c\n\x04\x63\x61ll\x18\t \x01(\x08\x12\r\n\x05lines\x18\n \x01(\t\x12\x0c\n\x04sums\x18\x0b \x03(\t\x12\x0e\n\x06joined\x18\x0c \x01(\t\x12$\n\x05parts\x18\r \x03(\x0b\x32\x15.shoudan.core.v1.Part\"\"\n\x04Part\x12\r\n\x05items\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"E\n\x08ShardKey\x12\x0e\n\x06\x66ields\x18\x01 \x03(\t\x12\r\n\x05\x61part\x18\x02 \x01(\t\x12\r\n\x05\x66irst\x18\x03 \x03(\t\x12\x0b\n\x03\x61ll\x18\x04 \x03(\t:O\n\tshard_key\x12\x1f.google.protobuf.MessageOptions\x18\xe0\x86\x03 \x01(\x0b\x32\x19.shoudan.core.v1.ShardKey:I\n\x06shards\x12\x1e.google.protobuf.MethodOptions\x18\xdf\x86\x03 \x01(\x0b\x32\x17.shoudan.core.v1.Shardsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.core.v1.shards_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SHARDS']._serialized_start=84
-  _globals['_SHARDS']._serialized_end=240
+  _globals['_SHARDS']._serialized_end=308
+  _globals['_PART']._serialized_start=310
+  _globals['_PART']._serialized_end=344
+  _globals['_SHARDKEY']._serialized_start=346
+  _globals['_SHARDKEY']._serialized_end=415
 # @@protoc_insertion_point(module_scope)

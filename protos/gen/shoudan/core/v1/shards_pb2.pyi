@@ -36,6 +36,9 @@ class Shards(_message.Message):
     SHARD_FIELD_NUMBER: _builtins.int
     CALL_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    SUMS_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     first: _builtins.bool
     """The first shard: what a system has once."""
     number: _builtins.str
@@ -52,15 +55,29 @@ class Shards(_message.Message):
     """The shard of another call, which stands in the fields method and request."""
     lines: _builtins.str
     """The map of texts that says what a line of a report is about: lines of several shards that are alike in it are added into one."""
+    joined: _builtins.str
+    """The text of a listed item, a day, by which items of several shards are one: numbers are added, the last time is kept. Listed are those that no shard will
+    add to any more.
+    """
     @_builtins.property
     def key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Paths of fields with texts, together the key: its shard by hash."""
+        """Paths of fields with texts, together the key: its shard by hash. Or one path of messages that say themselves how they are a key; those of one item
+        are of one shard.
+        """
 
     @_builtins.property
     def order(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths of numbers, digits and times of a listed item that say the order of a list, the last one unique; "-" before a falling one. A page is merged in
         this order; without it one shard is listed after the other.
         """
+
+    @_builtins.property
+    def sums(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths of numbers in the response that are added when each shard has a part of what a key names; a shard that has none is left out."""
+
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Part]:
+        """Several repeated fields of the request, each with items that go to their shards; the answers are put together."""
 
     def __init__(
         self,
@@ -75,15 +92,87 @@ class Shards(_message.Message):
         shard: _builtins.str = ...,
         call: _builtins.bool = ...,
         lines: _builtins.str = ...,
+        sums: _abc.Iterable[_builtins.str] | None = ...,
+        joined: _builtins.str = ...,
+        parts: _abc.Iterable[Global___Part] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "call", b"call", "first", b"first", "items", b"items", "key", b"key", "lines", b"lines", "number", b"number", "order", b"order", "results", b"results", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "call", b"call", "first", b"first", "items", b"items", "joined", b"joined", "key", b"key", "lines", b"lines", "number", b"number", "order", b"order", "parts", b"parts", "results", b"results", "shard", b"shard", "sums", b"sums"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Shards: _TypeAlias = Shards  # noqa: Y015
 
+@_typing.final
+class Part(_message.Message):
+    """Part is a repeated field whose items go each to its shard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    items: _builtins.str
+    """The field."""
+    key: _builtins.str
+    """Path of an item's key, a message that says how it is one; empty: the items belong to the first shard."""
+    def __init__(
+        self,
+        *,
+        items: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Part: _TypeAlias = Part  # noqa: Y015
+
+@_typing.final
+class ShardKey(_message.Message):
+    """ShardKey says how a message is a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELDS_FIELD_NUMBER: _builtins.int
+    APART_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    apart: _builtins.str
+    """Its text whose value may say otherwise."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its texts that are hashed together."""
+
+    @_builtins.property
+    def first(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Values of that text of which everything is in the first shard."""
+
+    @_builtins.property
+    def all(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Values of that text of which every shard has a part."""
+
+    def __init__(
+        self,
+        *,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        apart: _builtins.str = ...,
+        first: _abc.Iterable[_builtins.str] | None = ...,
+        all: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "apart", b"apart", "fields", b"fields", "first", b"first"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShardKey: _TypeAlias = ShardKey  # noqa: Y015
+
+SHARD_KEY_FIELD_NUMBER: _builtins.int
 SHARDS_FIELD_NUMBER: _builtins.int
+shard_key: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___ShardKey]
+"""How a message that is a key finds its shard."""
 shards: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Shards]
 """Where the method is answered; without the option a service with several shards refuses it."""
