@@ -19,11 +19,13 @@ from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan.pay.v1 import setup_service_pb2 as setup
 from shoudan.pay.v1 import setup_service_pb2_grpc as setup_grpc
 from shoudan_cli import payserver
-from shoudan_cli.clients import Clients
+from shoudan_cli.clients import Clients, Failed
 from shoudan_cli.document import Account, Document, Row
 from shoudan_cli.proposals import call_or_propose
 from shoudan_kit.money import micros_to_yuan, ppm_to_rate
 from shoudan_kit.proposals.command import Why, summary
+from shoudan_kit.rpc.message_keys import ShardsDiffer
+from shoudan_kit.rpc.shard_routes import route_of
 
 OPENING: Final = "opening"  # trade number of an account's opening balance: one for ever
 PROPOSED: Final = "proposed: "
@@ -112,12 +114,28 @@ async def warnings(clients: Clients, document: Document, by: str) -> Iterable[st
 async def _made(clients: Clients, service: str, stub: Any, method: str, message: Any) -> list[str]:
     """What a call changed; where it needs a second person, the line of its proposal."""
     why = Why(f"shoudan config apply, by {message.by}")
-    answer = await call_or_propose(clients, service, stub, method, message, why)
+    try:
+        answer = await call_or_propose(clients, service, stub, method, message, why)
+    except Failed as error:
+        if error.refused is None or error.refused.reason != ShardsDiffer.reason:
+            raise
+        parts = _parts(method, message, int(error.refused.metadata["shards"]))
+        if len(parts) < 2:
+            raise
+        return [line for one in parts for line in await _made(clients, service, stub, method, one)]
     return (
         [f"{PROPOSED}{summary(service, answer)}"]
         if isinstance(answer, Proposal)
         else list(answer.changes)
     )
+
+
+def _parts(method: str, message: Any, shards: int) -> list[Any]:
+    """A call of several shards as one for each: a proposal is made in one transaction."""
+    service, _, name = method.partition("/")
+    route = route_of(service, name)
+    assert route is not None, "it was refused by a service with several shards"
+    return [part for _, part in sorted(route.split(message, shards).items())]
 
 
 async def _apply_setup(

@@ -1,4 +1,4 @@
-"""A system whose orders and deliveries have two shards: an order of either lives over HTTP as anywhere."""
+"""A system whose four services with shards have two each: an order of either lives over HTTP as anywhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_cli.system import System, demo_catalogue
 from shoudan_kit.db.pool import Database
-from shoudan_kit.db.shard_keys import shard_of_key, shard_of_number
+from shoudan_kit.db.shard_keys import SERIALS, shard_of_key, shard_of_number
 from shoudan_kit.db.shard_map import schema_of
 from tests.pay.ledger.invariants import broken
 from tests.poll import eventually
@@ -47,7 +47,7 @@ async def sharded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sys
     written, first = demo_catalogue().read_text(), "  - channel_no: ycdown\n"
     assert first in written
     (catalogue := folder / "catalogue.yaml").write_text(written.replace(first, ANOTHER + first, 1))
-    env = {f"SHOUDAN_{one}_SHARDS": str(file) for one in ("ORDER", "DELIVERY")}
+    env = {f"SHOUDAN_{one}_SHARDS": str(file) for one in ("ORDER", "DELIVERY", "PAY", "ERP_INGEST")}
     async with System.start(profile="test", env=env, catalogue=catalogue) as running:
         clients = running.clients()
         for one in CHANNELS:
@@ -116,12 +116,24 @@ async def balances(system: System) -> list[int]:
 
 
 async def ledger_is_whole(system: System) -> None:
-    """The ledger's invariants as SQL."""
-    database = Database(system.databases["pay"].owner)
-    try:
-        assert await broken(database) == {}
-    finally:
-        await database.dispose()
+    """The ledger's invariants as SQL, in each shard; and all accounts together come to nothing."""
+    for shard in range(2):
+        path = {"search_path": schema_of(shard)}
+        database = Database(system.databases["pay"].owner, settings=path)
+        try:
+            assert await broken(database) == {}
+        finally:
+            await database.dispose()
+    clients = system.clients()
+    listed = pay.ListAccountsRequest(page_size=1000)
+    found = await clients.call("pay", pay_grpc.LedgerServiceStub, "ListAccounts", listed)
+    assert sum(one.balance_micros for one in found.accounts) == 0
+    for shard in range(2):
+        stub: Any = pay_grpc.LedgerServiceStub(clients.channel("pay"))
+        asked = pay.VerifyRequest(shard=shard, full=True)
+        last = [one async for one in stub.Verify(asked)][-1]
+        assert (last.done, list(last.findings), last.shards) == (True, [], 2)
+    await clients.close()
 
 
 async def test_an_order_of_either_shard_is_delivered_paid_notified_and_refunded(
@@ -143,5 +155,9 @@ async def test_an_order_of_either_shard_is_delivered_paid_notified_and_refunded(
         assert await rows(sharded, "order", shard, "oms_order_info") == 1
         assert await rows(sharded, "order", shard, "oms_refund_info") == 1
         assert await rows(sharded, "delivery", shard, "vds_order_info") == 2  # and its return
+    sold = [shard_of_key(["oms", one], 2) for one in CHANNELS]
+    assert sold == [1, 0]  # another one than that of their orders
+    assert await rows(sharded, "pay", 0, f"account_record WHERE account_id < {SERIALS}") > 0
+    assert await rows(sharded, "pay", 1, f"account_record WHERE account_id > {SERIALS}") > 0
     assert await balances(sharded) == before
     await ledger_is_whole(sharded)

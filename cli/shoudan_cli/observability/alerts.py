@@ -252,7 +252,7 @@ ALERTS: Final = (
     ),
     Alert(
         "LedgerNotProved",
-        "time() - max(shoudan_ledger_proved_timestamp_seconds) > 90000",
+        "time() - max by (scope) (shoudan_ledger_proved_timestamp_seconds) > 90000",
         0,
         "message",
         "The ledger was not proved for a day and an hour.",
@@ -260,19 +260,19 @@ ALERTS: Final = (
     ),
     Alert(
         "LedgerNotSealed",
-        "time() - max(shoudan_ledger_sealed_timestamp_seconds) > 90000",
+        "time() - max by (scope) (shoudan_ledger_sealed_timestamp_seconds) > 90000",
         0,
         "message",
         "No statement of the ledger was sealed for a day and an hour.",
-        (("shoudan_ledger_sealed_timestamp_seconds", "-100000x60"),),
+        (('shoudan_ledger_sealed_timestamp_seconds{scope="all"}', "-100000x60"),),
     ),
     Alert(
         "LedgerDayNotClosed",
-        "time() - max(shoudan_ledger_day_closed_timestamp_seconds) > 93600",
+        "time() - max by (scope) (shoudan_ledger_day_closed_timestamp_seconds) > 93600",
         0,
         "message",
         "The last accounting day that was closed ended 26 hours ago: the next one is not closed.",
-        (("shoudan_ledger_day_closed_timestamp_seconds", "-100000x60"),),
+        (('shoudan_ledger_day_closed_timestamp_seconds{scope="all"}', "-100000x60"),),
     ),
     Alert(
         "HeadsNotLogged",

@@ -24,6 +24,7 @@ from shoudan_pay.context import compose
 from shoudan_pay.dingdang import tables as dingdang_tables
 from shoudan_pay.ledger import events
 from shoudan_pay.ledger import tables as ledger_tables
+from shoudan_pay.ledger.folders import make_folder
 from shoudan_pay.ledger.head_log import HeadLog
 from shoudan_pay.ledger.nightly import arm_forever
 from shoudan_pay.ledger.store import records
@@ -51,9 +52,12 @@ NAMES = (
 
 
 async def start(app: App[PaySettings]) -> Running:
-    """One context per process, so that all of its postings share group commits."""
+    """One context per shard, so that all of its postings share group commits."""
+    is_first = app.first is app
     context = compose(app)
-    await context.credentials.open()
+    if is_first:
+        await context.credentials.open()
+    await make_folder(app)
     payserver, signatures, heads = context.payserver, context.signatures, HeadLog(app)
     ledger = LedgerServicer(app, context.ledger)
     waiting = open_work.sources(app, payserver.settlement.history)
@@ -87,13 +91,13 @@ async def start(app: App[PaySettings]) -> Running:
         names=NAMES,
         handlers=HANDLERS,
         background=[
-            signatures.forget_forever,
             partial(arm_forever, app),
             heads.run,
-            payserver.exchange.run,
+            # PayServer and the platforms are in the first shard.
+            *([signatures.forget_forever, payserver.exchange.run] if is_first else []),
         ],
         history=_history,
-        credentials=context.credentials,
+        credentials=context.credentials if is_first else None,
         sealed=_sealed(context.credentials.ring),
         open_work=waiting,
         resting=context.resting,

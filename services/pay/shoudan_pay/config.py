@@ -26,6 +26,7 @@ STATEMENT_KEY_CHARS_MIN = 32
 class PaySettings(CredentialSealingSettings, TwoPersonsSettings):
     """Section [pay]."""
 
+    shardable: ClassVar[bool] = True
     masked: ClassVar[frozenset[str]] = frozenset(
         {"bankCardNo", "bank_card_no", "pay_account", "payBarCode", "pay_bar_code"}
     )

@@ -1,4 +1,4 @@
-"""What this service's tasks and calls work with: one of each per process, composed once and closed once."""
+"""What this service's tasks and calls work with: one of each per shard, composed once and closed once."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ class Context:
 
 def compose(app: App[PaySettings]) -> Context:
     """Tie the products together: Dingdang subscribes to PayServer's changes, both platforms pay for it."""
-    credentials = Credentials(app, KINDS, app.settings.own_key_ring(), "shoudan.events.pay.")
+    ring = app.settings.own_key_ring()
+    credentials = app.once(
+        Credentials, lambda: Credentials(app, KINDS, ring, "shoudan.events.pay.")
+    )
     payserver = PayServer(app, credentials.live, [notice_subscriptions.subscriber])
     settlement = payserver.settlement
     signatures, trades = Signatures(app, credentials.live), Trades(app, settlement)

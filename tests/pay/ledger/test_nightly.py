@@ -143,7 +143,8 @@ async def test_every_night_the_statement_is_signed_after_the_proof_and_only_if_i
         await rows(owner, f"{DUE} RETURNING 1")
         await eventually(lambda: _has(subjects(owner), events.SEALED), 10)
         await eventually(lambda: _is(planned(owner), [("03:30", True)]), 10)
-        assert "shoudan_ledger_sealed_timestamp_seconds 1" in metrics.exposition().decode()
+        sealed = 'shoudan_ledger_sealed_timestamp_seconds{scope="all"} 1'
+        assert sealed in metrics.exposition().decode()
         assert count(tmp_path) == 1
     finally:
         await process.stop()

@@ -73,7 +73,7 @@ def day(
     except ValueError:
         raise typer.BadParameter(f"{which} is no day of the form yyyy-mm-dd") from None
     try:
-        found = run(target, lambda stub: _proved(stub, wanted.isoformat()))
+        found = run(target, lambda stub: proved(stub, wanted.isoformat()))
     except DayDiffers as error:
         fail(f"{which}: {error}")
     sums = micros_to_yuan(found.credits_micros), micros_to_yuan(found.debits_micros)
@@ -81,7 +81,7 @@ def day(
     plain(console, f"{which}: {words}: complete")
 
 
-async def _proved(stub: Any, day: str) -> pb.LedgerDay:
+async def proved(stub: Any, day: str) -> pb.LedgerDay:
     """The day, when its accounts and their records come to it. Raises DayDiffers."""
     listed = await stub.ListLedgerDays(
         pb.ListLedgerDaysRequest(from_day=day, page_size=1), timeout=CALL_S

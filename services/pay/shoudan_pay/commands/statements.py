@@ -54,8 +54,8 @@ def verify(
 ) -> None:
     """Recompute accounts from their records. Exit code 1 and what is broken first on damage."""
     if against is None:
-        last = run_call(target, lambda stub: _verified(stub, ident, full=full))
-        _print(last, since=last.since_statement)
+        shards = run_call(target, lambda stub: _of_shards(stub, ident, full=full))
+        _print_all(shards)
         return
     if ident:
         raise typer.BadParameter(
@@ -64,8 +64,9 @@ def verify(
     known = _keys(keys, target)
     kept = _statement(against, known)
     statement, logged = kept.statement, _logged(against, known)
+    of = f" of shard {statement.shard}" if statement.shard else ""
     console.print(
-        f"statement {statement.number} of {statement.day}, {statement.accounts:,} accounts"
+        f"statement {statement.number} of {statement.day}{of}, {statement.accounts:,} accounts"
     )
     tally = run_call(target, lambda stub: _proved(stub, kept, logged, workers, full=full))
     _print(tally, since=0 if full else statement.number)
@@ -81,12 +82,18 @@ def seal(
     target: Target = DEFAULT_TARGET,
 ) -> None:
     """Prove the ledger and sign the statement of the day; a repeat shows the one there is."""
-    made = run_call(target, lambda stub: _sealed(stub, restart=restart))
-    if not made.number:
-        _print(made.progress, since=made.progress.since_statement)
-        fail("no statement was signed")
-    word = "was there before" if made.existed else "signed"
-    plain(console, f"{word}: statement {made.number} of {made.day}, {made.file}, hash {made.hash}")
+    shard, shards = 0, 1
+    while shard < shards:  # each has a series of its own
+        made = run_call(target, lambda stub, one=shard: _sealed(stub, one, restart=restart))
+        shards = max(made.shards, 1)
+        named = f"shard {shard}: " if shards > 1 else ""
+        if not made.number:
+            _print(made.progress, since=made.progress.since_statement)
+            fail(f"{named}no statement was signed")
+        word = "was there before" if made.existed else "signed"
+        words = f"statement {made.number} of {made.day}, {made.file}, hash {made.hash}"
+        plain(console, f"{named}{word}: {words}")
+        shard += 1
 
 
 def keys(target: Target = DEFAULT_TARGET) -> None:
@@ -97,26 +104,47 @@ def keys(target: Target = DEFAULT_TARGET) -> None:
         plain(console, line)
 
 
-def _print(outcome: pb.VerifyResponse | _Tally, *, since: int) -> None:
+def _print_all(tallies: Sequence[_Tally]) -> None:
+    """What was found in each shard; ends with exit code 1 after all of them when one is damaged."""
+    damaged = False
+    for shard, one in enumerate(tallies):
+        named = f"shard {shard}: " if len(tallies) > 1 else ""
+        try:
+            _print(one, since=one.since_statement, named=named)
+        except typer.Exit:
+            damaged = True
+    if damaged:
+        raise typer.Exit(1)
+
+
+def _print(outcome: pb.VerifyResponse | _Tally, *, since: int, named: str = "") -> None:
     if not outcome.findings:
         begin = f" since statement {since}" if since else ""
         console.print(
-            f"{outcome.accounts:,} accounts, {outcome.records:,} records{begin}: all hold"
+            f"{named}{outcome.accounts:,} accounts, {outcome.records:,} records{begin}: all hold"
         )
         return
     for found in outcome.findings:
         where = f"record {found.record_id}" if found.record_id else "its own row"
         place = f"account {found.account_id}, {where}" if found.account_id else "statements"
-        plain(errors, f"{place}: {found.what}")
+        plain(errors, f"{named}{place}: {found.what}")
     raise typer.Exit(1)
 
 
-async def _verified(stub: Any, ident: str, *, full: bool) -> _Tally:
+async def _of_shards(stub: Any, ident: str, *, full: bool) -> list[_Tally]:
+    """The proof of each shard's ledger, one after the other."""
+    tallies = [await _verified(stub, ident, 0, full=full)]
+    while len(tallies) < tallies[0].shards:
+        tallies.append(await _verified(stub, ident, len(tallies), full=full))
+    return tallies
+
+
+async def _verified(stub: Any, ident: str, shard: int, *, full: bool) -> _Tally:
     """Prove in calls of some seconds each, from where the one before ended."""
     tally, total = _Tally(), None
     with _bar() as shown:
         bar = shown.add_task("verify", total=None)
-        request = pb.VerifyRequest(ident=ident, full=full)
+        request = pb.VerifyRequest(ident=ident, full=full, shard=shard)
         async for last, ended in _calls(stub.Verify, request, lambda one: one):
             total = max(last.records_total, total or 0)
             shown.update(bar, total=total, completed=tally.records + last.records)
@@ -155,9 +183,10 @@ async def _calls(
         request.begin.CopyFrom(last.next)
 
 
-async def _sealed(stub: Any, *, restart: bool) -> pb.SealLedgerResponse:
+async def _sealed(stub: Any, shard: int, *, restart: bool) -> pb.SealLedgerResponse:
     """Ask until it is done: each call is short, however long the proof is."""
-    request, end = pb.SealLedgerRequest(restart=restart), time.monotonic() + PROOF_S
+    end = time.monotonic() + PROOF_S
+    request = pb.SealLedgerRequest(restart=restart, shard=shard)
     with _bar() as shown:
         bar = shown.add_task("seal", total=None)
         while time.monotonic() < end:
@@ -230,6 +259,7 @@ class _Tally:
     accounts: int = 0
     records: int = 0
     since_statement: int = 0
+    shards: int = 0
     findings: list[pb.VerifyResponse.Finding] = field(
         default_factory=list["pb.VerifyResponse.Finding"]
     )
@@ -238,7 +268,7 @@ class _Tally:
         """What a call came to; it tells of the statements each time."""
         self.accounts += last.accounts
         self.records += last.records
-        self.since_statement = last.since_statement
+        self.since_statement, self.shards = last.since_statement, last.shards
         self.findings += [one for one in last.findings if one not in self.findings]
 
 
@@ -314,6 +344,7 @@ def _stated_ranges(kept: Kept, *, full: bool) -> Iterable[pb.VerifyAgainstReques
                 last_account_id=last,
                 heads=[_head(one) for one in page],
                 full=full,
+                shard=kept.statement.shard,
             )
             if not following:
                 return

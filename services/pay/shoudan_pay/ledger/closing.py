@@ -18,6 +18,7 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import events
 from shoudan_pay.ledger.days import cut_of, day_of, ends
 from shoudan_pay.ledger.entries import Finding
+from shoudan_pay.ledger.folders import scope_of
 from shoudan_pay.ledger.kinds import CLOSE_DAY, CloseDay
 from shoudan_pay.ledger.store import days as store
 from shoudan_pay.ledger.store.records import Piece
@@ -29,6 +30,7 @@ RETRY_S: Final = 600.0
 CLOSED: Final = metrics.gauge(
     "ledger_day_closed_timestamp_seconds",
     "End of the last accounting day this process closed or found closed; absent before.",
+    ("scope",),
 )
 
 _log = log.get_logger("ledger")
@@ -55,7 +57,8 @@ async def close_due(app: App[PaySettings], task: Task[CloseDay]) -> None:
     except DayBroken as error:
         _log.error("ledger_day_broken", account_id=error.account_id, what=error.what)
         async with app.work("close_day") as work:
-            events.broken(work.events, [Finding(error.account_id, 0, error.what)])
+            found = [Finding(error.account_id, 0, error.what)]
+            events.broken(work.events, found, app.home.shard)
         wait_s = RETRY_S
     task.retry_after(wait_s)
 
@@ -76,7 +79,7 @@ async def close_all(app: App[PaySettings]) -> float:
         day = today - timedelta(days=1) if last is None else last + timedelta(days=1)
         due = ends(day, cut) + late
         if last is not None:
-            CLOSED().set(ends(last, cut).timestamp())
+            CLOSED(scope_of(app)).set(ends(last, cut).timestamp())
         if now < due:
             return (due - now).total_seconds()
         await close(app, day, cut)
@@ -95,7 +98,7 @@ async def close(app: App[PaySettings], day: date, cut: timedelta) -> None:
     async with app.work("close_day") as work:
         closed = await store.close(work.db, day)
         if closed is not None:
-            events.day_closed(work.events, closed)
+            events.day_closed(work.events, closed, app.home.shard)
     _log.info("ledger_day_closed", day=day.isoformat())
 
 

@@ -16,6 +16,7 @@ from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import events
 from shoudan_pay.ledger.chain_hash import trust_of
 from shoudan_pay.ledger.entries import Finding, Head
+from shoudan_pay.ledger.folders import make_folder, statements_folder
 from shoudan_pay.ledger.head_files import read_logged
 from shoudan_pay.ledger.proof import BEYOND_ALL
 from shoudan_pay.ledger.refusals import StatementsOff
@@ -117,7 +118,7 @@ async def prove(
 
     Without a statement it is all of it. Raises FolderUnusable.
     """
-    folder = app.settings.ledger_statements_dir
+    folder = statements_folder(app)
     limits = replace(limits_of(app.settings), call_s=call_s)
     known = _Known(Series(), None) if folder is None else await _known(app, folder)
     logged = Listed(list(known.logged.values()))
@@ -136,10 +137,10 @@ async def seal(
     Repeats: the statement of the day comes back. With `restart` the statements before count no more,
     which the new one admits. Raises SealedElsewhere, StatementsOff, FolderUnusable.
     """
-    folder = app.settings.ledger_statements_dir
+    folder = statements_folder(app)
     if folder is None:
         raise StatementsOff
-    async with store.sealing(app.db) as mine:
+    async with store.sealing(app.db, app.home.shard) as mine:
         if not mine:
             raise SealedElsewhere
         return await _seal(app, folder, restart=restart, watch=watch)
@@ -176,6 +177,7 @@ async def _seal(app: App[PaySettings], folder: Path, *, restart: bool, watch: Wa
             proved_from=0 if full or base is None else base.statement.number,
             full_day=day.isoformat() if full or base is None else base.statement.full_day,
             restart=restart,
+            shard=app.home.shard,
         )
         kept = await _on_disk(_keep, draft, statement, app.settings)
     finally:
@@ -247,11 +249,14 @@ def _scope(stack: ExitStack, base: Kept | None, scope: Scope) -> Scope:
 
 async def _known(app: App[PaySettings], folder: Path) -> _Known:
     """The statements of the folder, held to those the database knows of."""
+    await make_folder(app)
     series = await _on_disk(read_folder, folder, keys_of(app.settings))
     async with app.db.connect() as db:
         made = await store.last(db)
     logged = await _on_disk(read_logged, folder, keys_of(app.settings), series.restart)
+    strays = [one.path.name for one in series.kept if one.statement.shard != app.home.shard]
     wrong = [*series.wrong, *logged.wrong, *_disagreements(series, made)]
+    wrong += [f"{name}: it is of another shard" for name in strays]
     while series.last is not None:
         try:
             await _on_disk(check_heads, series.last)

@@ -92,9 +92,9 @@ def _remembered(group: Sequence[Shown]) -> Event:
     return made
 
 
-def broken(events: WorkEvents, findings: Sequence[Finding]) -> None:
+def broken(events: WorkEvents, findings: Sequence[Finding], shard: int) -> None:
     """Announce that the proof of the ledger found damage."""
-    body = pb.LedgerBroken()
+    body = pb.LedgerBroken(shard=shard)
     for one in findings:
         body.findings.add(account_id=one.account_id, record_id=one.record_id, what=one.what)
     first = findings[0]
@@ -114,12 +114,13 @@ def sealed(events: WorkEvents, statement: Statement, hash_: str, signed: bytes) 
         records=statement.records,
         sum_micros=statement.sum_micros,
         signed=signed,
+        shard=statement.shard,
     )
     text = f"statement {statement.number} of {statement.day}: {hash_}"
     events.add(SEALED, key=f"statement-{statement.number}", body=body, text=text)
 
 
-def day_closed(events: WorkEvents, day: LedgerDay) -> None:
+def day_closed(events: WorkEvents, day: LedgerDay, shard: int) -> None:
     """Announce that an accounting day is closed."""
     body = pb.LedgerDayClosed(
         day=day.day.isoformat(),
@@ -127,6 +128,7 @@ def day_closed(events: WorkEvents, day: LedgerDay) -> None:
         records=day.records,
         debits_micros=day.debits_micros,
         credits_micros=day.credits_micros,
+        shard=shard,
     )
     text = f"{day.records} records of {day.accounts} accounts"
     events.add(DAY_CLOSED, key=f"day-{day.day}", body=body, text=text)

@@ -20,6 +20,7 @@ from shoudan_kit.service import App
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger.entries import Head, Record
+from shoudan_pay.ledger.folders import statements_folder
 from shoudan_pay.ledger.head_files import PATTERN, Segment, keep_newest
 from shoudan_pay.ledger.proof import BEYOND_ALL
 from shoudan_pay.ledger.statement_files import read_file, statement_paths
@@ -29,7 +30,7 @@ from shoudan_pay.ledger.store import records
 LOOKED_AT: Final = 1000  # records in one statement
 PASSED_MAX: Final = 100_000  # records to be looked at when the database is back
 
-LOGGED: Final = metrics.gauge(
+LOGGED: Final = metrics.least(
     "ledger_heads_logged_timestamp_seconds",
     "When this process last wrote the heads of its postings, or had none to write; absent before.",
 )
@@ -38,10 +39,11 @@ _log = log.get_logger("ledger")
 
 
 class HeadLog:
-    """One per process. Heads since the statement before the last are kept in memory, one an account."""
+    """One per shard of a process. Heads since the statement before the last are kept in memory, one an
+    account."""
 
     def __init__(self, app: App[PaySettings]) -> None:
-        self._app, self._folder = app, app.settings.ledger_statements_dir
+        self._app, self._folder = app, statements_folder(app)
         self._pending: dict[int, Head] = {}
         self._new: dict[int, Head] = {}
         self._old: dict[int, Head] = {}

@@ -15,6 +15,7 @@ from shoudan_kit.tasks.kinds import Task
 from shoudan_pay.config import PaySettings
 from shoudan_pay.ledger import closing, daily_statement, events
 from shoudan_pay.ledger.entries import Finding
+from shoudan_pay.ledger.folders import scope_of, statements_folder
 from shoudan_pay.ledger.kinds import PROVE, Prove
 from shoudan_pay.ledger.verify import Progress
 
@@ -32,8 +33,8 @@ PROVED: Final = metrics.gauge(
 SEALED: Final = metrics.gauge(
     "ledger_sealed_timestamp_seconds",
     "When this process last signed a statement or found the day's signed; absent before.",
+    ("scope",),
 )
-SCOPE: Final = "all"
 RETRY_S: Final = 600.0  # when the folder cannot be written, or another process makes the statement
 
 _log = log.get_logger("ledger")
@@ -79,7 +80,7 @@ async def prove(app: App[PaySettings], task: Task[Prove]) -> None:
         return
     if findings:
         async with app.work("prove") as work:
-            events.broken(work.events, findings)
+            events.broken(work.events, findings, app.home.shard)
     task.retry_after(wait_s(app.clock.now(), at))
 
 
@@ -90,8 +91,8 @@ async def prove_now(app: App[PaySettings]) -> Sequence[Finding]:
     """
     began = time.monotonic()
     last = await _proved(app)
-    OK(SCOPE).set(0 if last.findings else 1)
-    PROVED(SCOPE).set(app.clock.now().timestamp())
+    OK(scope_of(app)).set(0 if last.findings else 1)
+    PROVED(scope_of(app)).set(app.clock.now().timestamp())
     for one in last.findings[:FINDINGS_LOGGED_MAX]:
         _log.error(
             "ledger_broken", account_id=one.account_id, record_id=one.record_id, what=one.what
@@ -108,10 +109,10 @@ async def prove_now(app: App[PaySettings]) -> Sequence[Finding]:
 
 async def _proved(app: App[PaySettings]) -> Progress:
     """The outcome of the proof that belongs to the statement; of another one when that was made before."""
-    if app.settings.ledger_statements_dir is not None:
+    if statements_folder(app) is not None:
         sealed = await daily_statement.seal(app)
         if sealed.kept is not None:
-            SEALED().set(app.clock.now().timestamp())
+            SEALED(scope_of(app)).set(app.clock.now().timestamp())
             statement = sealed.kept.statement
             _log.info("ledger_sealed", number=statement.number, hash=sealed.kept.read.hash)
         if not sealed.existed:

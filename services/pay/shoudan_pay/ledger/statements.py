@@ -30,7 +30,7 @@ class Statement(msgspec.Struct, frozen=True):
 
     `previous` is the hash of the statement before it; `proved_from` the number of the one its proof began
     at, 0 when every record was proved; `full_day` the day of the last statement of which that is true.
-    `restart` admits that those before it cannot be relied on.
+    `restart` admits that those before it cannot be relied on. `shard`: whose accounts these are.
     """
 
     number: int
@@ -45,6 +45,7 @@ class Statement(msgspec.Struct, frozen=True):
     full_day: str
     restart: bool = False
     version: int = VERSION
+    shard: int = 0
 
 
 class _Signed(msgspec.Struct, frozen=True):

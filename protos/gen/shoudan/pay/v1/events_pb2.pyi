@@ -237,6 +237,9 @@ class LedgerBroken(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     FINDINGS_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """The shard whose ledger it is; 0 without a map."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerBroken.Finding]:
         """The first ones, at most 100."""
@@ -245,10 +248,11 @@ class LedgerBroken(_message.Message):
         self,
         *,
         findings: _abc.Iterable[Global___LedgerBroken.Finding] | None = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -267,6 +271,7 @@ class LedgerSealed(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     SUM_MICROS_FIELD_NUMBER: _builtins.int
     SIGNED_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """From 1 without gaps."""
     day: _builtins.str
@@ -281,6 +286,8 @@ class LedgerSealed(_message.Message):
     """What they hold together."""
     signed: _builtins.bytes
     """The signed line as it ends the statement's file: whoever keeps it can tell a forged file."""
+    shard: _builtins.int
+    """The shard whose ledger it is; 0 without a map."""
     def __init__(
         self,
         *,
@@ -291,10 +298,11 @@ class LedgerSealed(_message.Message):
         records: _builtins.int = ...,
         sum_micros: _builtins.int = ...,
         signed: _builtins.bytes = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "day", b"day", "hash", b"hash", "number", b"number", "records", b"records", "signed", b"signed", "sum_micros", b"sum_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "day", b"day", "hash", b"hash", "number", b"number", "records", b"records", "shard", b"shard", "signed", b"signed", "sum_micros", b"sum_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -311,6 +319,7 @@ class LedgerDayClosed(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     DEBITS_MICROS_FIELD_NUMBER: _builtins.int
     CREDITS_MICROS_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     day: _builtins.str
     """Accounting day, yyyy-mm-dd."""
     accounts: _builtins.int
@@ -321,6 +330,8 @@ class LedgerDayClosed(_message.Message):
     """What they spent, without a sign."""
     credits_micros: _builtins.int
     """What they got."""
+    shard: _builtins.int
+    """The shard that closed it; a day is closed when each has. 0 without a map."""
     def __init__(
         self,
         *,
@@ -329,10 +340,11 @@ class LedgerDayClosed(_message.Message):
         records: _builtins.int = ...,
         debits_micros: _builtins.int = ...,
         credits_micros: _builtins.int = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "credits_micros", b"credits_micros", "day", b"day", "debits_micros", b"debits_micros", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "credits_micros", b"credits_micros", "day", b"day", "debits_micros", b"debits_micros", "records", b"records", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -139,7 +139,7 @@ Global___About: _TypeAlias = About  # noqa: Y015
 
 @_typing.final
 class AccountKey(_message.Message):
-    """AccountKey names an account the way its users do."""
+    """AccountKey names an account the way its users do. The accounts of one user are in one shard, those that PayServer moves in the first."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1367,10 +1367,13 @@ class VerifyRequest(_message.Message):
     IDENT_FIELD_NUMBER: _builtins.int
     FULL_FIELD_NUMBER: _builtins.int
     BEGIN_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     ident: _builtins.str
     """Only this system's accounts; all when empty."""
     full: _builtins.bool
     """Every record, instead of those since the last statement. Without a statement it is every record in any case."""
+    shard: _builtins.int
+    """The shard whose ledger it is; each has one, with statements of its own."""
     @_builtins.property
     def begin(self) -> Global___ProofPlace:
         """Where the call before ended; the beginning when there is none."""
@@ -1381,10 +1384,11 @@ class VerifyRequest(_message.Message):
         ident: _builtins.str = ...,
         full: _builtins.bool = ...,
         begin: Global___ProofPlace | None = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "full", b"full", "ident", b"ident"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "full", b"full", "ident", b"ident", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1458,6 +1462,7 @@ class VerifyResponse(_message.Message):
     FINDINGS_FIELD_NUMBER: _builtins.int
     SINCE_STATEMENT_FIELD_NUMBER: _builtins.int
     NEXT_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
     accounts: _builtins.int
     """Accounts read so far."""
     records: _builtins.int
@@ -1470,6 +1475,8 @@ class VerifyResponse(_message.Message):
     """True in the last message of the call that proved the rest."""
     since_statement: _builtins.int
     """The statement the proof began at; 0 when it reads every record."""
+    shards: _builtins.int
+    """How many shards the service has; 0: one, without a map."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerifyResponse.Finding]:
         """What is wrong, by account, at most 100; empty when all holds."""
@@ -1489,10 +1496,11 @@ class VerifyResponse(_message.Message):
         findings: _abc.Iterable[Global___VerifyResponse.Finding] | None = ...,
         since_statement: _builtins.int = ...,
         next: Global___ProofPlace | None = ...,
+        shards: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next", b"next"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "accounts_total", b"accounts_total", "done", b"done", "findings", b"findings", "next", b"next", "records", b"records", "records_total", b"records_total", "since_statement", b"since_statement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "accounts_total", b"accounts_total", "done", b"done", "findings", b"findings", "next", b"next", "records", b"records", "records_total", b"records_total", "shards", b"shards", "since_statement", b"since_statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1552,12 +1560,15 @@ class VerifyAgainstRequest(_message.Message):
     FULL_FIELD_NUMBER: _builtins.int
     BEGIN_FIELD_NUMBER: _builtins.int
     LOGGED_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     after_account_id: _builtins.int
     """The range begins behind this account."""
     last_account_id: _builtins.int
     """The range ends with this one; 0 when it has no end."""
     full: _builtins.bool
     """Every record, instead of those behind the heads."""
+    shard: _builtins.int
+    """The shard that the statement is of."""
     @_builtins.property
     def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]:
         """By account_id, all the statement has in the range: other accounts found there have no records before it."""
@@ -1579,10 +1590,11 @@ class VerifyAgainstRequest(_message.Message):
         full: _builtins.bool = ...,
         begin: Global___ProofPlace | None = ...,
         logged: _abc.Iterable[Global___Head] | None = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_account_id", b"after_account_id", "begin", b"begin", "full", b"full", "heads", b"heads", "last_account_id", b"last_account_id", "logged", b"logged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_account_id", b"after_account_id", "begin", b"begin", "full", b"full", "heads", b"heads", "last_account_id", b"last_account_id", "logged", b"logged", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1619,18 +1631,22 @@ class SealLedgerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESTART_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     restart: _builtins.bool
     """Begin anew: prove every record, hold nothing to the statements before, and admit so in the signed statement. For a folder that was lost
     or a ledger restored from a backup.
     """
+    shard: _builtins.int
+    """The shard whose ledger it is."""
     def __init__(
         self,
         *,
         restart: _builtins.bool = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["restart", b"restart"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["restart", b"restart", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1649,6 +1665,7 @@ class SealLedgerResponse(_message.Message):
     DAY_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
     done: _builtins.bool
     """Whether it has ended; findings are complete then."""
     existed: _builtins.bool
@@ -1660,7 +1677,9 @@ class SealLedgerResponse(_message.Message):
     hash: _builtins.str
     """SHA-256 of its signed line, as hex."""
     file: _builtins.str
-    """Name of its file."""
+    """Name of its file, within the folder of its shard."""
+    shards: _builtins.int
+    """How many shards the service has; 0: one, without a map."""
     @_builtins.property
     def progress(self) -> Global___VerifyResponse:
         """How far the proof is, and what it found; nothing is signed unless it found nothing."""
@@ -1675,10 +1694,11 @@ class SealLedgerResponse(_message.Message):
         day: _builtins.str = ...,
         hash: _builtins.str = ...,
         file: _builtins.str = ...,
+        shards: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "done", b"done", "existed", b"existed", "file", b"file", "hash", b"hash", "number", b"number", "progress", b"progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "done", b"done", "existed", b"existed", "file", b"file", "hash", b"hash", "number", b"number", "progress", b"progress", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

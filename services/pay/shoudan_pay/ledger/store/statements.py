@@ -16,7 +16,8 @@ from shoudan_kit.db.text_statements import statement
 
 SNAPSHOT_MS_MAX: Final = 300_000  # a million accounts take ten seconds
 
-_LOCK_ID: Final = 0x5E_A1_1E_D6  # of advisory locks of this database no other is taken with it
+# Of advisory locks of this database no other is taken with it, or with it and the number of a shard added.
+_LOCK_ID: Final = 0x5E_A1_1E_D6
 # Of the session, not of a transaction: a proof may take longer than a transaction may.
 _LOCK = statement("SELECT pg_try_advisory_lock(:id)")
 _UNLOCK = statement("SELECT pg_advisory_unlock(:id)")
@@ -68,29 +69,29 @@ async def now(db: AsyncConnection) -> datetime:
 
 
 @asynccontextmanager
-async def sealing(database: Database) -> AsyncGenerator[bool]:
+async def sealing(database: Database, shard: int) -> AsyncGenerator[bool]:
     """Whether this process may make a statement; no other does until the end of the block."""
     async with database.connect() as db:
-        mine = await _lock(db)
+        mine = await _lock(db, shard)
         try:
             yield mine
         finally:
             if mine:
-                await _unlock(db)
+                await _unlock(db, shard)
 
 
-async def _lock(db: AsyncConnection) -> bool:
-    return await _was_free(db, _LOCK)
+async def _lock(db: AsyncConnection, shard: int) -> bool:
+    return await _was_free(db, _LOCK, shard)
 
 
-async def _unlock(db: AsyncConnection) -> None:
-    await _was_free(db, _UNLOCK)
+async def _unlock(db: AsyncConnection, shard: int) -> None:
+    await _was_free(db, _UNLOCK, shard)
 
 
-async def _was_free(db: AsyncConnection, sql: TextClause) -> bool:
+async def _was_free(db: AsyncConnection, sql: TextClause, shard: int) -> bool:
     """Lock or unlock. Cut off in it, the session may hold the lock: the pool must not have it back."""
     try:
-        return (await db.execute(sql, {"id": _LOCK_ID})).scalar_one()
+        return (await db.execute(sql, {"id": _LOCK_ID + shard})).scalar_one()
     except BaseException:
         await db.invalidate()
         raise
