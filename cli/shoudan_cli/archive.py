@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from shoudan_cli.clients import console
-from shoudan_cli.parts import ARCHIVE_VARIABLE, Service, owner_of, said
+from shoudan_cli.parts import ARCHIVE_VARIABLE, Service, homes_of, said
 from shoudan_kit.ids import time_of
 
 if TYPE_CHECKING:
@@ -39,20 +39,28 @@ def archive(
 ) -> None:
     """Write the parts that have ended to an archive; the database keeps them. Repeats write nothing."""
     from shoudan_kit.archive.place import Place
-    from shoudan_kit.archive.write import archive
+    from shoudan_kit.archive.write import archive, archived_as
     from shoudan_kit.db.partitions import ended
 
-    moment, owner = _moment(before, keep_days), owner_of(service)
+    moment, homes = _moment(before, keep_days), homes_of(service)
     with said(service):
-        parts = [one for one in asyncio.run(ended(owner, moment)) if table in {"", one.table}]
-        if not parts:
-            console.print(f"{service}: no part ends by {moment:%Y-%m-%d}")
-            return
-        if dry_run:
-            for one in parts:
-                console.print(f"{one.name}  {one.total_bytes / 2**20:.1f} MiB", highlight=False)
-            return
-        asyncio.run(archive(owner, service, parts, Place(to), _print_line, again=again))
+        for home in homes:
+            owner, schema = home.owner_url, home.schema
+            old = asyncio.run(ended(owner, moment, schema))
+            parts = [one for one in old if table in {"", one.table}]
+            if not parts:
+                where = f" of shard {home.shard}" if len(homes) > 1 else ""
+                console.print(f"{service}: no part{where} ends by {moment:%Y-%m-%d}")
+                continue
+            if dry_run:
+                for one in parts:
+                    name, size = archived_as(one, schema), one.total_bytes / 2**20
+                    console.print(f"{name}  {size:.1f} MiB", highlight=False)
+                continue
+            place = Place(to)
+            asyncio.run(
+                archive(owner, service, parts, place, _print_line, again=again, schema=schema)
+            )
 
 
 def archived(

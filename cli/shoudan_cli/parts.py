@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from shoudan_kit.db.partitions import Part, Prove
+    from shoudan_kit.db.shard_map import Home
 
 ARCHIVE_VARIABLE: Final = "SHOUDAN_ARCHIVE"
+_HEADS: Final = ("table", "part", "from", "to", "MiB", "on hold")
 
 Service = Annotated[str, typer.Argument(help="order, pay, delivery, erp_ingest or identity.")]
 Before = Annotated[
@@ -31,7 +33,8 @@ def parts(service: Service) -> None:
     """Show the monthly parts of a service's tables, and how large they are."""
     from shoudan_kit.db.partitions import parts_of
 
-    _show(asyncio.run(parts_of(owner_of(service))))
+    homes = homes_of(service)
+    _show({one: asyncio.run(parts_of(one.owner_url, one.schema)) for one in homes})
 
 
 def hold(
@@ -52,7 +55,8 @@ def _mark(service: str, part: str, reason: str) -> None:
     from shoudan_kit.db import partitions
 
     with said(service):
-        asyncio.run(partitions.hold(owner_of(service), part, reason))
+        for home in homes_of(service):  # each shard has a part of this name
+            asyncio.run(partitions.hold(home.owner_url, part, reason, home.schema))
     console.print(f"{part}: {'on hold' if reason else 'released'}", markup=False, highlight=False)
 
 
@@ -72,32 +76,39 @@ def drop_parts(
 
     if not archived and not unarchived:
         raise typer.BadParameter("say --archived PLACE, or --unarchived", param_hint="--archived")
-    owner, moment = owner_of(service), before.replace(tzinfo=UTC)
-    prove = None if unarchived else _proof(service, archived)
+    moment, dropped = before.replace(tzinfo=UTC), 0
+    homes = homes_of(service)
     with said(service):
-        old = asyncio.run(drop(owner, moment, ask=True))
-        if not old:
+        old = {
+            one: asyncio.run(drop(one.owner_url, moment, schema=one.schema, ask=True))
+            for one in homes
+        }
+        if not any(old.values()):
             console.print(f"{service}: no part ends by {moment:%Y-%m-%d}")
             return
         _show(old)
         if not yes:
             typer.confirm("This cannot be undone. Drop these parts?", abort=True)
-        dropped = asyncio.run(drop(owner, moment, prove=prove))
-    console.print(f"{service}: {len(dropped)} parts dropped")
+        for one in homes:  # of several shards each by itself: run again, the rest is dropped
+            prove = None if unarchived else _proof(service, archived, one.schema)
+            gone = asyncio.run(drop(one.owner_url, moment, schema=one.schema, prove=prove))
+            dropped += len(gone)
+    console.print(f"{service}: {dropped} parts dropped")
 
 
-def _proof(service: str, address: str) -> Prove:
+def _proof(service: str, address: str, schema: str) -> Prove:
     """What is asked of a part before it is dropped: that its archive holds the rows it holds."""
     from shoudan_kit.archive.place import ArchiveFailed, Place
-    from shoudan_kit.archive.write import prove
+    from shoudan_kit.archive.write import archived_as, prove
 
     with said(service):
         place = Place(address)
 
     async def proved(connection: AsyncConnection, part: Part) -> None:
-        manifest = place.manifest(service, part.table, part.name)
+        name = archived_as(part, schema)
+        manifest = place.manifest(service, part.table, name)
         if manifest is None:
-            raise ArchiveFailed(f"{part.name} is not archived there: shoudan db archive")
+            raise ArchiveFailed(f"{name} is not archived there: shoudan db archive")
         place.check(manifest)
         await prove(connection, part, manifest)
 
@@ -120,24 +131,23 @@ def said(service: str) -> Generator[None]:
         raise typer.Exit(1) from None
 
 
-def owner_of(service: str) -> str:
-    """The owner's URL, as `shoudan migrate` reads it."""
+def homes_of(service: str) -> Sequence[Home]:
+    """Where the shards of a service are, with the owner's URLs, as `shoudan migrate` reads them."""
     from shoudan_cli.process import declared, targets
 
     one = declared(service)
     if one.schema is None:
         raise typer.BadParameter("it has no database", param_hint="SERVICE")
     (found,) = targets([one])
-    if found.shards.shards > 1:
-        raise typer.BadParameter(
-            "it has several shards, which this cannot do yet", param_hint="SERVICE"
-        )
-    return found.shards.homes[0].owner_url
+    return found.shards.homes
 
 
-def _show(found: Sequence[Part]) -> None:
-    table = Table("table", "part", "from", "to", "MiB", "on hold")
-    for one in found:
-        low, high = (f"{time_of(end):%Y-%m-%d}" if end else "-" for end in (one.low, one.high))
-        table.add_row(one.table, one.name, low, high, f"{one.total_bytes / 2**20:.1f}", one.hold)
+def _show(found: Mapping[Home, Sequence[Part]]) -> None:
+    several = len(found) > 1
+    table = Table(*(["shard"] if several else []), *_HEADS)
+    for home, parts in found.items():
+        for one in parts:
+            low, high = (f"{time_of(end):%Y-%m-%d}" if end else "-" for end in (one.low, one.high))
+            row = (one.table, one.name, low, high, f"{one.total_bytes / 2**20:.1f}", one.hold)
+            table.add_row(*([str(home.shard)] if several else []), *row)
     console.print(table)

@@ -19,6 +19,7 @@ from shoudan_kit.archive.place import BLOCK_BYTES, ArchiveFailed, Manifest, Plac
 from shoudan_kit.db import revisions
 from shoudan_kit.db.owner import as_owner
 from shoudan_kit.db.partitions import Part
+from shoudan_kit.db.shard_map import FIRST_SCHEMA
 
 MEMORY: Final = "256MB"  # of DuckDB, whatever the size of a part
 GROUP_ROWS: Final = 100_000  # read at once by who looks for one row
@@ -37,6 +38,7 @@ async def archive(
     done: Callable[[Manifest, bool], None],
     *,
     again: bool = False,
+    schema: str = FIRST_SCHEMA,
 ) -> None:
     """Write each part that is not archived yet; `done` gets its manifest and whether it is new.
 
@@ -44,11 +46,12 @@ async def archive(
     looks whether its file is there. `again` compares all rows anew and notes it in the manifest.
     Raises ArchiveFailed: what was written before stays archived.
     """
-    async with as_owner(owner_url) as connection:
+    async with as_owner(owner_url, schema) as connection:
         for part in parts:
-            there = place.manifest(service, part.table, part.name)
+            name = archived_as(part, schema)
+            there = place.manifest(service, part.table, name)
             if there is None:
-                done(await _archive(connection, service, part, place), True)
+                done(await _archive(connection, service, part, place, name), True)
                 continue
             if again:
                 await prove(connection, part, there)
@@ -70,7 +73,14 @@ async def prove(connection: AsyncConnection, part: Part, manifest: Manifest) -> 
         )
 
 
-async def _archive(connection: AsyncConnection, service: str, part: Part, place: Place) -> Manifest:
+def archived_as(part: Part, schema: str) -> str:
+    """The name of a part in an archive: parts of several shards have the same names."""
+    return part.name if schema == FIRST_SCHEMA else f"{schema}.{part.name}"
+
+
+async def _archive(
+    connection: AsyncConnection, service: str, part: Part, place: Place, name: str
+) -> Manifest:
     with tempfile.TemporaryDirectory(prefix="shoudan-archive-") as folder:
         spool, rows = Path(folder) / "rows.csv", Path(folder) / "rows.parquet"
         await connection.execution_options(isolation_level="REPEATABLE READ")
@@ -91,7 +101,7 @@ async def _archive(connection: AsyncConnection, service: str, part: Part, place:
         manifest = Manifest(
             service=service,
             table=part.table,
-            part=part.name,
+            part=name,
             revision=revision.scalar_one(),
             low=part.low,
             high=part.high,

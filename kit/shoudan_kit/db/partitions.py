@@ -22,6 +22,7 @@ from shoudan_kit import metrics
 from shoudan_kit.db.foundation import FIRST, REST, partition_key, partitioned, rest_part, stored_as
 from shoudan_kit.db.owner import PATIENT, Patience, alone, as_owner, in_time
 from shoudan_kit.db.pool import Database
+from shoudan_kit.db.shard_map import FIRST_SCHEMA
 from shoudan_kit.db.text_statements import statement
 from shoudan_kit.ids import first_of, time_of
 from shoudan_kit.log import get_logger
@@ -161,15 +162,15 @@ async def lay(connection: AsyncConnection, table: Table, grant: Grant, patience:
     await in_time(connection, what, patience, partial(_prepare, table))
 
 
-async def parts_of(owner_url: str) -> list[Part]:
-    """The parts of a database, by table and name."""
-    async with as_owner(owner_url) as connection:
+async def parts_of(owner_url: str, schema: str = FIRST_SCHEMA) -> list[Part]:
+    """The parts of a schema of a database, by table and name."""
+    async with as_owner(owner_url, schema) as connection:
         return found((await connection.execute(_PARTS)).all())
 
 
-async def ended(owner_url: str, before: datetime) -> list[Part]:
+async def ended(owner_url: str, before: datetime, schema: str = FIRST_SCHEMA) -> list[Part]:
     """The parts that end at `before` or earlier, by table and age. Raises Kept when `before` is to come."""
-    async with as_owner(owner_url) as connection, connection.begin():
+    async with as_owner(owner_url, schema) as connection, connection.begin():
         now: datetime = (await connection.execute(_NOW)).scalar_one()
         if before > now:
             raise Kept(f"rows are still added: --before {now:%Y-%m-%d} or earlier")
@@ -181,6 +182,7 @@ async def drop(
     before: datetime,
     patience: Patience = PATIENT,
     *,
+    schema: str = FIRST_SCHEMA,
     ask: bool = False,
     prove: Prove | None = None,
 ) -> list[Part]:
@@ -189,7 +191,7 @@ async def drop(
     `prove` raises for a part that may not go, after whose predecessors are gone. Raises Kept when `before`
     is younger than KEPT, an event of them is not published yet, or one is on hold.
     """
-    async with as_owner(owner_url) as connection:
+    async with as_owner(owner_url, schema) as connection:
         await alone(connection)
         async with connection.begin():
             now: datetime = (await connection.execute(_NOW)).scalar_one()
@@ -211,9 +213,9 @@ async def drop(
         return old
 
 
-async def hold(owner_url: str, name: str, reason: str) -> None:
+async def hold(owner_url: str, name: str, reason: str, schema: str = FIRST_SCHEMA) -> None:
     """Keep a part from being dropped until the hold is lifted, with an empty reason. Raises Kept."""
-    async with as_owner(owner_url) as connection, connection.begin():
+    async with as_owner(owner_url, schema) as connection, connection.begin():
         if name not in {one.name for one in found((await connection.execute(_PARTS)).all())}:
             raise Kept(f"there is no part {name}: shoudan db parts")
         words = f"hold: {reason}".replace("'", "''") if reason else ""

@@ -21,9 +21,11 @@ from shoudan_kit.archive.place import ArchiveFailed, Manifest, Place
 from shoudan_kit.archive.read import find
 from shoudan_kit.archive.write import archive
 from shoudan_kit.db.partitions import Part, ended, month_after, parts_of
+from shoudan_kit.db.shard_map import parse
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from tests.conftest import Databases
 from tests.kit.db.test_partitions import connected, turn
+from tests.shard_maps import Maps
 
 ODD = ("", "\\N", '"', "\n", ",", "\t", "a\r\nb", "卡密", "'", "\\", "\x1f", " ", "NULL", '""')
 KINDS = """CREATE TABLE odd (id bigint PRIMARY KEY, t text, v varchar(20), b bytea, o boolean, i integer,
@@ -40,12 +42,16 @@ async def filled(urls: DatabaseUrls, count: int = 7) -> list[int]:
     """Events of the part that is older than all months; their numbers."""
     numbers = [5 + at for at in range(count)]
     async with connected(urls.owner) as db:
-        await db.executemany(
-            """INSERT INTO event (event_id, subject, key, tag, text, body, create_time)
-            VALUES ($1, 'shoudan.events.test', $2, '', $3, $4, now())""",
-            [(one, f"k{one % 2}", ODD[one % len(ODD)], bytes([one])) for one in numbers],
-        )
+        await write_events(db, numbers)
     return numbers
+
+
+async def write_events(db: Any, numbers: list[int]) -> None:
+    await db.executemany(
+        """INSERT INTO event (event_id, subject, key, tag, text, body, create_time)
+        VALUES ($1, 'shoudan.events.test', $2, '', $3, $4, now())""",
+        [(one, f"k{one % 2}", ODD[one % len(ODD)], bytes([one])) for one in numbers],
+    )
 
 
 async def first_part(urls: DatabaseUrls, table: str = "event") -> Part:
@@ -174,6 +180,51 @@ async def test_a_full_destination_is_said_and_leaves_nothing(
     with pytest.raises(ArchiveFailed, match="No space left"):
         await archived(urls, place, await first_part(urls))
     assert place.manifests("delivery") == []
+
+
+async def test_parts_of_several_shards_are_archived_dropped_and_found_as_one_service(
+    postgres: Postgres,
+    new_map: Maps,
+    command: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, file = await new_map("delivery", 2)
+    homes = parse(file.read_text(), *own, owner=True).homes
+    monkeypatch.setenv("SHOUDAN_DELIVERY_DATABASE_URL", own.service)
+    monkeypatch.setenv("SHOUDAN_DELIVERY_OWNER_DATABASE_URL", own.owner)
+    monkeypatch.setenv("SHOUDAN_DELIVERY_SHARDS", str(file))
+    for home in homes:
+        async with connected(home.owner_url) as db:
+            await db.execute(f"SET search_path = {home.schema}")
+            await write_events(db, [home.shard * 100 + n for n in range(3)])
+        later = await turn(postgres, DatabaseUrls(home.url, home.owner_url), 300)
+    until = month_after(later, -4).strftime("%Y-%m-%d")
+    at = str(tmp_path / "archive")
+    held = await command("hold", "delivery", "event_first", "--reason", "asked")
+    assert held.exit_code == 0, held.output
+    made = await command("archive", "delivery", at, "--before", until)
+    assert made.output.count("event_first  archived: 3 rows") == 2
+    assert "shard_01.event_first  archived: 3 rows" in made.output
+    drop = ("drop-parts", "delivery", "--before", until, "--archived", at, "--yes")
+    refused = await command(*drop)
+    assert (refused.exit_code, "event_first is on hold" in refused.stderr) == (1, True)
+    await command("release", "delivery", "event_first")
+    dropped = await command(*drop)
+    assert dropped.exit_code == 0, dropped.output
+    for home in homes:
+        there = {one.name for one in await parts_of(home.owner_url, home.schema)}
+        assert "event_rest" in there
+        assert "event_first" not in there
+    shown = await command("archived", "delivery", at, "--verify")
+    assert (shown.exit_code, "shard_01" in shown.output) == (0, True)
+    names = [one.part for one in Place(at).manifests("delivery", "event")]
+    assert [one for one in names if one.endswith("event_first")] == [
+        "event_first",
+        "shard_01.event_first",
+    ]
+    found = await command("find", "delivery", "event", "key", "k1", "--at", at)
+    assert [json.loads(one)["event_id"] for one in found.stdout.splitlines()] == [1, 101]
 
 
 async def test_another_store_than_a_folder_works_alike(urls: DatabaseUrls) -> None:
