@@ -7,6 +7,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import pytest
 
 from shoudan_kit import metrics
 from shoudan_kit.embedded import DatabaseUrls, Nats, Postgres
+from shoudan_kit.process.child import Child
+from shoudan_kit.process.gc_tuning import tune_gc
+from tests.preloaded import Nursery, started
 from tests.shard_maps import MapMaker, Maps
 
 Databases = Callable[[str], Awaitable[DatabaseUrls]]
@@ -27,9 +31,16 @@ def pytest_configure() -> None:
     """Servers of the tests keep their data in memory where it has room.
 
     A run makes some hundred databases of five hundred files each, which a disk takes minutes to remove.
+    The collector of a process with five thousand tests would look through all of them again and again.
     """
+    tune_gc()
     if "TMPDIR" not in os.environ and _room() >= ROOM_BYTES:
         os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
+
+
+def pytest_collection_finish() -> None:
+    """Tests are there to the end, too."""
+    tune_gc()
 
 
 def _room() -> int:
@@ -47,6 +58,23 @@ def process_without_a_name() -> Iterator[None]:
     """A test that runs a service in this process takes its labels back, else all later metrics have them."""
     yield
     assert metrics.PROCESS_LABELS == {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nursery() -> Iterator[Nursery]:
+    """Services and sandboxes that are started as processes are forked from one that has loaded them."""
+    made, spawn = Nursery(), Child.spawn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Child, "spawn", partial(started, made, spawn))
+        yield made
+    made.close()
+
+
+@pytest.fixture
+def loaded_each(nursery: Nursery) -> Iterator[None]:
+    """Every process loads its modules itself, as outside of tests."""
+    with nursery.away():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -239,6 +239,7 @@ async def test_the_first_admin_is_shown_once_and_the_system_keeps_its_id(open_fo
 
 @pytest.mark.system
 @pytest.mark.timeout(300)  # five processes start, on a machine that may be busy
+@pytest.mark.usefixtures("loaded_each")
 async def test_each_process_gets_its_own_secrets_and_nothing_else(monkeypatch):
     values = {variable: f"value-of-{variable.lower()}-0123456789" for variable in SECRETS}
     # The services start with these alone whatever they are; the others have a form of their own.

@@ -15,6 +15,7 @@ from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan_fakes.sandbox import Sandbox
 from shoudan_kit.faults import EXIT_CODE
+from shoudan_kit.process.child import Child
 from tests.delivery.conftest import CODES, Orders, key, order_service
 from tests.poll import eventually
 
@@ -22,33 +23,28 @@ SERVE = ("-m", "shoudan_cli", "serve", "delivery")
 ALL = 12
 
 
-class Child:
-    """A delivery process of its own, started again after it died."""
+class Mortal:
+    """A delivery process of its own, started again after it died; it dies with the tests."""
 
     def __init__(self, environment: dict[str, str], port: int) -> None:
         self._environment, self.port = environment, port
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Child | None = None
 
     async def start(self, faults: str) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *SERVE,
-            env={**os.environ, **self._environment, "SHOUDAN_FAULTS": faults},
-            stdout=asyncio.subprocess.DEVNULL,
-        )
+        environ = {**os.environ, **self._environment, "SHOUDAN_FAULTS": faults}
+        self.process = Child.spawn((sys.executable, *SERVE), env=environ, output=Path(os.devnull))
 
     async def died(self) -> int:
         assert self.process is not None
         return await asyncio.wait_for(self.process.wait(), 20)
 
     async def stop(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.terminate()
-            await asyncio.wait_for(self.process.wait(), 20)
+        if self.process is not None:
+            await self.process.stop(within_s=20)
 
 
 @asynccontextmanager
-async def child(url: str, orders_port: int, port: int) -> AsyncIterator[Child]:
+async def child(url: str, orders_port: int, port: int) -> AsyncIterator[Mortal]:
     environment = {
         "SHOUDAN_PROFILE": "test",
         "SHOUDAN_DELIVERY_DATABASE_URL": url,
@@ -58,7 +54,7 @@ async def child(url: str, orders_port: int, port: int) -> AsyncIterator[Child]:
         "SHOUDAN_DELIVERY_TASK_SCAN_S": "0.1",
         "SHOUDAN_DELIVERY_DRAIN_S": "2",
     }
-    made = Child(environment, port)
+    made = Mortal(environment, port)
     try:
         yield made
     finally:

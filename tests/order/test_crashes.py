@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -26,15 +28,17 @@ from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
+from shoudan_kit.process.child import Child
 from shoudan_kit.process.ports import free_port
 from tests.order.harness import YUAN, FakeDelivery, FakeLedger, Inbox, catalogue, serve
 from tests.poll import eventually
 
+SERVE = ("-m", "shoudan_cli", "serve", "order")
 STEPS = ("order.create", "order.pay", "order.results", "order.up_pay", "order.notify")
 
 
 class Service:
-    """`shoudan serve order` as a process of its own."""
+    """`shoudan serve order` as a process of its own, which dies with the tests."""
 
     def __init__(self, urls: DatabaseUrls, target: str) -> None:
         self.port = free_port()
@@ -49,20 +53,18 @@ class Service:
             "SHOUDAN_ORDER_TASK_SCAN_S": "0.1",
             "SHOUDAN_ORDER_PAY_SHORT_AGAIN_S": "1",
         }
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Child | None = None
 
     async def start(self, fault: str = "") -> None:
         """Start it, armed with a fault, and wait until it serves, or has died of the fault already."""
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "shoudan_cli", "serve", "order", env={**self._env, "SHOUDAN_FAULTS": fault},
-            stdout=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        environ = {**self._env, "SHOUDAN_FAULTS": fault}
+        self.process = Child.spawn((sys.executable, *SERVE), env=environ, output=Path(os.devnull))
         soon = [("grpc.max_reconnect_backoff_ms", 200)]
         async with aio.insecure_channel(f"127.0.0.1:{self.port}", options=soon) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
 
             async def healthy() -> bool:
-                if fault and self.process is not None and self.process.returncode is not None:
+                if fault and self.process is not None and self.process.code is not None:
                     return True
                 try:
                     await stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
@@ -79,9 +81,8 @@ class Service:
 
     async def kill(self) -> None:
         """End it if it still runs."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
+        if self.process is not None:
+            await self.process.stop(signal.SIGKILL)
 
 
 @pytest.fixture

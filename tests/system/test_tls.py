@@ -26,6 +26,7 @@ from shoudan_kit.tls.authority import CERT, CURRENT, KEY, Authority
 from shoudan_kit.tls.identity import Files, Identity
 from shoudan_kit.tls.names import server_name
 from tests.poll import eventually
+from tests.preloaded import Nursery
 from tests.system.conftest import ORDER
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -138,8 +139,9 @@ def _noting(start: Any, wires: dict[str, Wire]) -> Any:
 
 
 @pytest.fixture(scope="module")
-async def house() -> AsyncIterator[House]:
+async def house(nursery: Nursery) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
+        stack.enter_context(nursery.away())  # what /proc shows of a forked process is not its own
         yield await started(stack, tls=True)
 
 
