@@ -42,6 +42,7 @@ SMALL = {
 WHOLE = {
     "shoudan_order.store.routes._LAST": "the newest one, from the end of the index",
     "shoudan_order.store.risk._LIST": "rules that people write, at most a hundred",
+    "shoudan_order.store.holds._COUNT": "holds that people set, at most a thousand",
     "shoudan_order.store.risk._ANY": "its first row, if there is one",
     "shoudan_kit.credentials.store._VERSION": "the newest one, from the end of the index",
     "shoudan_kit.credentials.store._LIVE_ONES": "an index of what is live, all of which is wanted",

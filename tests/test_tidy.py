@@ -27,8 +27,7 @@ PURE_NEVER_IMPORTS = {"aiohttp", "asyncpg", "grpc", "nats", "shoudan", "sqlalche
 # A module imports its own floor and those below. Nouns are not named: their order is in pyproject.toml.
 NOUN = 3
 FLOORS = {
-    **dict.fromkeys(["commands", "report_commands", "risk_commands", "route_commands"], 6),
-    "segment_commands": 6,
+    **{f"{n}commands": 6 for n in ("", "hold_", "report_", "risk_", "route_", "segment_")},
     "app": 5,
     **dict.fromkeys(["rpc", "tasks"], 4),
     # A rule adds its events, and calls the other services, inside its own steps: both stand below it.
@@ -48,13 +47,13 @@ STATEMENT_BUILDERS = {
     "kit/shoudan_kit/archive/": {"_sum", "_copy", "_convert", "_rows"},
     "kit/shoudan_kit/db/": {
         "rest_part", "give_rights", "_grant_table", "_rights", "lay", "edge", "rising_edge", "_outside",
-        "_become", "_prepare", "_filled", "begin", "_subscribe", "sums", "differences", "lay_parts",
+        "_become", "_prepare", "_filled", "begin", "_subscribe", "sums", "differences", "lay_parts", "judged",
     },
     "kit/shoudan_kit/embedded/postgres.py": {"drop_database"},
     "kit/shoudan_kit/proposals/alone.py": {"counting"},
     "kit/shoudan_kit/secrets/": {"__init__"},
     "services/erp_ingest/shoudan_erp_ingest/store/bulk.py": {"__init__"},
-    "services/order/shoudan_order/store/": {"_queue", "_moved"},
+    "services/order/shoudan_order/": {"_queue", "_moved", "_any"},
     "services/pay/shoudan_pay/platforms/store/callers.py": {"_upsert"},
     "services/pay/shoudan_pay/payserver/store/open_work.py": {"_history", "_parked"},
     "services/pay/shoudan_pay/payserver/store/orders.py": {"__init__"},

@@ -72,6 +72,11 @@ def _app(one: Any) -> None:
     one.source_id, one.base_url = "", ""
 
 
+def _hold(one: Any) -> None:
+    one.order_id = 1
+    one.ClearField("start_time")
+
+
 def _risk(one: Any) -> None:
     one.per, one.within, one.minutes, one.count_max = 1, 1, 0, 1
 
@@ -169,6 +174,7 @@ VALID: dict[str, Correct] = {
     "PaymentService/UpdateMode": _terms,
     "PaymentService/CreatePays": lambda m: _pay(m.items[0]),
     "PaymentService/CreateRefunds": lambda m: _moved(m.items[0]),
+    "RetentionService/SetHold": lambda m: _hold(m.hold),
     "RiskService/SetRule": lambda m: _risk(m.rule),
     "CatalogueService/CheckRoute": _tried,
     "CatalogueService/ImportSegments": _segments,

@@ -18,7 +18,7 @@ from sqlalchemy.schema import (
     SetTableComment,
 )
 
-from shoudan_cli import archive, parts
+from shoudan_cli import archive, ended, parts
 from shoudan_cli.dialects import dialect_of, translated
 from shoudan_cli.process import GROUP
 from shoudan_kit.db.foundation import FOUNDATION, partition_key, rest_part
@@ -31,6 +31,7 @@ app.command("release")(parts.release)
 app.command("archive")(archive.archive)
 app.command("archived")(archive.archived)
 app.command("find")(archive.find)
+app.command("ended")(ended.ended)
 
 HEAD: Final = {
     "postgresql": "Made by the migrations: `shoudan migrate` does this and keeps it up to date.",

@@ -6,11 +6,17 @@ from dataclasses import dataclass
 
 from sqlalchemy import MetaData
 
+from shoudan_kit.db.ended import Ended
+
 
 @dataclass(frozen=True)
 class Schema:
-    """What a service's database holds. `append_only` tables are never changed or deleted from."""
+    """What a service's database holds. `append_only` tables are never changed or deleted from.
+
+    `ended` says which rows leave by number once they have ended; a service without has none.
+    """
 
     package: str
     metadata: MetaData
     append_only: tuple[str, ...] = ()
+    ended: Ended | None = None

@@ -12,6 +12,7 @@ from shoudan.order.v1 import (
     catalogue_service_pb2_grpc,
     dictionary_service_pb2_grpc,
     order_service_pb2_grpc,
+    retention_service_pb2_grpc,
     risk_service_pb2_grpc,
 )
 from shoudan_kit import metrics
@@ -41,9 +42,11 @@ from shoudan_order.rpc.catalogue import CatalogueServicer
 from shoudan_order.rpc.dictionary import DictionaryServicer
 from shoudan_order.rpc.order import OrderServicer
 from shoudan_order.rpc.proposals import kinds
+from shoudan_order.rpc.retention import RetentionServicer
 from shoudan_order.rpc.risk import RiskServicer
 from shoudan_order.store.sealed import SEALED
 from shoudan_order.tables import ACCOUNTS, APPEND_ONLY, METADATA
+from shoudan_order.tables.retention import ORDERS
 from shoudan_order.tasks import HANDLERS
 
 BUCKET = "order_shares"
@@ -53,6 +56,7 @@ NAMES = (
     "shoudan.order.v1.AuditService",
     "shoudan.order.v1.DictionaryService",
     "shoudan.order.v1.RiskService",
+    "shoudan.order.v1.RetentionService",
     PERSONAL,
 )
 
@@ -107,6 +111,10 @@ async def start(app: App[OrderSettings]) -> Running:
             partial(
                 dictionary_service_pb2_grpc.add_DictionaryServiceServicer_to_server,
                 DictionaryServicer(context),
+            ),
+            partial(
+                retention_service_pb2_grpc.add_RetentionServiceServicer_to_server,
+                RetentionServicer(context),
             ),
             partial(risk_service_pb2_grpc.add_RiskServiceServicer_to_server, RiskServicer(context)),
             partial(personal_service_pb2_grpc.add_PersonalServiceServicer_to_server, personal),
@@ -164,4 +172,6 @@ def _exchange(
     return (exchange.run,) if "tasks" in app.roles else ()
 
 
-SERVICE = Service("order", OrderSettings, start, Schema("shoudan_order", METADATA, APPEND_ONLY))
+SERVICE = Service(
+    "order", OrderSettings, start, Schema("shoudan_order", METADATA, APPEND_ONLY, ORDERS)
+)

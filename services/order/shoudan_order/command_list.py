@@ -30,6 +30,10 @@ SEGMENTS: Final = Command(
     "shoudan_order.segment_commands:app",
     "Number segments: import, list, find the carrier and province of a number.",
 )
+HOLD: Final = Command(
+    "shoudan_order.hold_commands:app",
+    "Holds: orders that stay in the database whatever their age.",
+)
 REPORT: Final = Command(
     "shoudan_order.report_commands:app",
     "Reports: profit, by supplier, by channel.",

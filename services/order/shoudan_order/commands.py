@@ -380,6 +380,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]], *, call_s: float = CAL
         audit_service_pb2_grpc,
         catalogue_service_pb2_grpc,
         order_service_pb2_grpc,
+        retention_service_pb2_grpc,
         risk_service_pb2_grpc,
     )
     from shoudan_kit.rpc.command import command_channel
@@ -391,6 +392,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]], *, call_s: float = CAL
             "Audit": audit_service_pb2_grpc.AuditServiceStub,
             "Proposal": proposal_service_pb2_grpc.ProposalServiceStub,
             "Catalogue": catalogue_service_pb2_grpc.CatalogueServiceStub,
+            "Retention": retention_service_pb2_grpc.RetentionServiceStub,
             "Risk": risk_service_pb2_grpc.RiskServiceStub,
         }
 

@@ -27,7 +27,7 @@ from shoudan_kit.proposals.tables import add_alone_call, add_alone_price, add_pr
 from shoudan_kit.secrets.sealing import Place
 from shoudan_kit.tasks.tables import metadata
 from shoudan_order import states as s
-from shoudan_order.tables import risk, routes, segments
+from shoudan_order.tables import retention, risk, routes, segments
 from shoudan_order.tables.catalogue import declare
 from shoudan_order.tables.columns import (
     count,
@@ -60,6 +60,7 @@ from shoudan_order.tables.rules import (
 METADATA: Final = metadata()
 declare(METADATA)
 risk.declare(METADATA)
+retention.declare(METADATA)
 routes.declare(METADATA)
 segments.declare(METADATA)
 credentials.declare(METADATA)
