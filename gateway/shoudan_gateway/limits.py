@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -120,13 +121,15 @@ def retry_after_s(failure: Problem) -> int | None:
 
 def policy(quotas: Sequence[Quota], places: Places | None = None) -> str:
     """`RateLimit-Policy`: each limit's whole quota and the seconds it fills in, and the calls in flight."""
-    shown = [
-        f'"{one.name}";q={int(one.rate.burst)};w={math.ceil(one.rate.burst / one.rate.per_s)}'
-        for one in quotas
-    ]
+    shown = [_quota(one.name, one.rate) for one in quotas]
     if places is not None:
         shown.append(f'"calls";q={places.calls_max};qu="concurrent-requests"')
     return ", ".join(shown)
+
+
+@lru_cache(maxsize=1024)  # kinds and rates are few
+def _quota(name: str, rate: Rate) -> str:
+    return f'"{name}";q={int(rate.burst)};w={math.ceil(rate.burst / rate.per_s)}'
 
 
 def remaining(quotas: Sequence[Quota], places: Places | None = None) -> str:

@@ -28,12 +28,11 @@ def pairs(text: str) -> dict[str, str]:
     parts = text.split("&", FIELDS_MAX + 1)
     if len(parts) > FIELDS_MAX:
         raise Malformed(QUERY, ParameterError.UNREADABLE, f"不能超过{FIELDS_MAX}个")
-    plain = text.isascii() and "%" not in text and "+" not in text
     for part in parts:
         name, _, value = part.partition("=")
         if not name:
             continue
-        if not plain:
+        if "%" in part or "+" in part or not part.isascii():
             name, value = _decoded(name), _decoded(value)
         if name in found:
             raise Malformed(name, ParameterError.REPEATED)

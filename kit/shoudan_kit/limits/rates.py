@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 PARTIES_MAX: Final = 10_000  # remembered; beyond, the one used longest ago begins anew
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(msgspec.Struct, frozen=True):
     """Uses a second for long, and how many at once."""
 
     per_s: float
@@ -18,11 +18,12 @@ class Rate:
 
     def part(self, share: float) -> Rate:
         """A share of it; at least one use at once."""
+        if share == 1:  # most often: one replica, or all others idle
+            return self
         return Rate(self.per_s * share, max(1.0, self.burst * share))
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
+class Drawn(msgspec.Struct, frozen=True):
     """What became of one use: whether there was one left, how many still are, and when there are more."""
 
     within: bool
