@@ -20,11 +20,12 @@ from shoudan_kit.process.child import Child
 from shoudan_kit.process.gc_tuning import tune_gc
 from tests.preloaded import Nursery, started
 from tests.shard_maps import MapMaker, Maps
+from tests.shares import Shares, rank
 
 Databases = Callable[[str], Awaitable[DatabaseUrls]]
 
 MEMORY = Path("/dev", "shm")
-ROOM_BYTES = 16 << 30  # a run of two workers writes two thirds of it
+ROOM_BYTES = 16 << 30  # a run writes two thirds of it
 
 
 def pytest_configure() -> None:
@@ -36,6 +37,18 @@ def pytest_configure() -> None:
     tune_gc()
     if "TMPDIR" not in os.environ and _room() >= ROOM_BYTES:
         os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares | None:
+    """What a worker is given at once; of the ways of sharing out, `loadfile` alone is changed."""
+    return Shares(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes long first, where several workers are to end together."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank(item.nodeid.partition("::")[0]))
 
 
 def pytest_collection_finish() -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.shares import LONG, SYSTEM, rank, share_of
+
 ROOT = Path(__file__).parents[1]
 JUSTFILE = (ROOT / "justfile").read_text()
 # What a stage may say besides its marker: how tests are shared out, never which of them.
-SHARED_OUT = {"-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"}
+SHARED_OUT = {"-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"}
 MARKED = "pytest.mark.alone("  # what the second stage looks for in a file
 
 
@@ -40,6 +42,16 @@ def test_every_test_is_in_one_of_the_two_stages() -> None:
     assert files == shlex.split(r"$(grep -rl --include='*.py' 'pytest\.mark\.alone(' tests)")
     (stages,) = re.findall(r"for recipe in (tests-.*); do", recipe("check"))
     assert stages.split()[:2] == ["tests-together", "tests-alone"]
+
+
+def test_what_begins_first_is_there_and_what_shares_a_system_is_one_share() -> None:
+    files = {str(one.relative_to(ROOT)) for one in (ROOT / "tests").rglob("test_*.py")}
+    shares = {share_of(one) for one in files}
+    assert [one for one in LONG if one not in shares] == []
+    assert len(set(LONG)) == len(LONG)
+    assert {share_of(f"tests/system/test_{one}.py") for one in ("orders", "faults")} == {SYSTEM}
+    assert share_of("tests/system/test_tls.py") == "tests/system/test_tls.py"
+    assert rank("tests/system/test_orders.py") < rank("tests/cli/test_up.py") < rank("tests/a.py")
 
 
 def marks(text: str) -> Iterator[tuple[int, str]]:

@@ -63,6 +63,14 @@ async def unpublished_is(database, count: int) -> bool:
     return await unpublished(database) == count
 
 
+async def are_stored(url: str, *keys: str) -> bool:
+    """Whether the stream has these events; not while there is no stream."""
+    try:
+        return set(keys) <= {e.key for e in await stored(url)}
+    except NotFoundError:
+        return False
+
+
 async def delete_stream(url: str) -> None:
     client = await nats_client.connect(url)
     await client.jetstream().delete_stream(STREAM)
@@ -99,10 +107,7 @@ async def test_committed_events_are_published_and_marked(database, ids, nats, re
 async def test_events_of_a_process_that_died_after_its_commit_follow(database, ids, nats, relay):
     await publish(database, ids, None, ["b1", "b2"])  # nobody was told
 
-    async def there():
-        return {"b1", "b2"} <= {e.key for e in await stored(nats.url)}
-
-    await eventually(there, within_s=20)
+    await eventually(lambda: are_stored(nats.url, "b1", "b2"), within_s=20)
 
 
 async def test_with_nats_away_nothing_waits_and_events_follow(database, ids, nats, relay):
@@ -111,27 +116,18 @@ async def test_with_nats_away_nothing_waits_and_events_follow(database, ids, nat
     assert await unpublished(database) == 1
     await nats.launch()
 
-    async def there():
-        return "c1" in {e.key for e in await stored(nats.url)}
-
-    await eventually(there, within_s=30)
+    await eventually(lambda: are_stored(nats.url, "c1"), within_s=30)
 
 
 async def test_a_stream_that_disappears_is_made_again_and_refilled(database, ids, nats, relay):
     """The connections stay; only the stream is gone."""
     await publish(database, ids, relay, ["d1", "d2"], "shoudan.events.lost.thing.made")
 
-    async def there(*keys: str) -> bool:
-        try:
-            return set(keys) <= {e.key for e in await stored(nats.url)}
-        except NotFoundError:
-            return False
-
-    await eventually(lambda: there("d1", "d2"))
+    await eventually(lambda: are_stored(nats.url, "d1", "d2"))
     await eventually(lambda: unpublished_is(database, 0))
     await delete_stream(nats.url)
     await publish(database, ids, relay, ["d3"], "shoudan.events.lost.thing.made")
-    await eventually(lambda: there("d1", "d2", "d3"), 30)
+    await eventually(lambda: are_stored(nats.url, "d1", "d2", "d3"), 30)
     await eventually(lambda: unpublished_is(database, 0))
 
 

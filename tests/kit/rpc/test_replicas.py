@@ -20,7 +20,7 @@ from shoudan_kit.config import ProcessSettings
 from shoudan_kit.process.ports import free_port
 from shoudan_kit.process.shutdown import cancel_all
 from shoudan_kit.rpc import client, server
-from tests.poll import eventually
+from tests.poll import eventually, own_time
 
 NAME = "test.Replicas"
 JOIN_S, LEAVE_S = 5.0, 2.0
@@ -123,9 +123,9 @@ async def group() -> AsyncIterator[Group]:
 
 async def within(seconds: float, condition: Any) -> None:
     """The condition becomes true in time."""
-    began = time.monotonic()
-    await eventually(condition, seconds + 10, every_s=0.05)
-    assert time.monotonic() - began < seconds
+    async with own_time() as took:
+        await eventually(condition, seconds + 10, every_s=0.05)
+        assert took() < seconds
 
 
 async def test_a_replica_that_joins_is_called_in_time_and_one_that_leaves_is_left(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -46,7 +45,7 @@ def own() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", sorted(services()))
-def test_no_service_starts_in_prod_with_a_demo_secret(name: str, tmp_path: Path) -> None:
+async def test_no_service_starts_in_prod_with_a_demo_secret(name: str, tmp_path: Path) -> None:
     """On the addresses and settings that containers have."""
     file = tmp_path / "key"
     file.write_text(f"{REAL}\n{PRINTED[0]}\n")
@@ -58,11 +57,11 @@ def test_no_service_starts_in_prod_with_a_demo_secret(name: str, tmp_path: Path)
     env = own() | filled_in(name, made_secrets(tmp_path)) | wrong
     assert ip_address(env["SHOUDAN_LISTEN_HOST"]).is_unspecified  # as compose.yaml says
     env["SHOUDAN_SECRET_REAL"] = REAL
-    done = subprocess.run(
-        [*COMMAND, name], check=False, env=env, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 1
-    told = " ".join(done.stderr.split())
+    log = tmp_path / "log"
+    child = Child.spawn([*COMMAND, name], env=env, output=log)
+    assert await child.ended(60)
+    assert child.code == 1
+    told = " ".join(log.read_text().split())
     for variable in wrong:
         assert f"{variable}: {named_secret.REFUSED}" in told
     assert "REAL" not in told
