@@ -25,7 +25,7 @@ fi
 add SHOUDAN_PUBLIC_URL "$url"
 for name in POSTGRES READER \
     ORDER ORDER_OWNER PAY PAY_OWNER DELIVERY DELIVERY_OWNER ERP_INGEST ERP_INGEST_OWNER \
-    IDENTITY IDENTITY_OWNER; do
+    IDENTITY IDENTITY_OWNER FINANCE FINANCE_OWNER; do
     add "SHOUDAN_${name}_PASSWORD" "s$(random)"
 done
 # Stands in every operator's token: a token of one system is refused at another.
@@ -37,7 +37,7 @@ for name in ORDER PAY DELIVERY ERP_INGEST IDENTITY; do
     add "SHOUDAN_${name}_INDEX_KEY" "$(key)"
 done
 # Seals the audit log of each service: keep it where the databases are not.
-for name in ORDER PAY DELIVERY ERP_INGEST IDENTITY; do
+for name in ORDER PAY DELIVERY ERP_INGEST IDENTITY FINANCE; do
     add "SHOUDAN_${name}_AUDIT_LOG_KEYS" "k1:$(key)"
 done
 # Seals the ledger: keep it where the database is not.

@@ -404,7 +404,9 @@ def test_nats_lets_each_service_do_what_the_kit_says() -> None:
     current = Path("/tls/current")
     files = Files(current / "tls.crt", current / "tls.key", current / "ca.crt")
     found = nats_configuration()
-    access = nats_access(files, ("order", "pay", "delivery", "erp_ingest", "identity", "gateway"))
+    access = nats_access(
+        files, ("order", "pay", "delivery", "erp_ingest", "identity", "finance", "gateway")
+    )
     assert {key: found[key] for key in access} == access
 
 

@@ -30,7 +30,7 @@ from shoudan_kit.service import OPERATIONS, Process
 from tests.order.harness import inboxes, running
 from tests.valid import VALID, WITHOUT
 
-SERVICES = ("order", "delivery", "erp_ingest", "pay", "identity")
+SERVICES = ("order", "delivery", "erp_ingest", "pay", "identity", "finance")
 BATCHING = ("order", "delivery", "erp_ingest", "pay")
 AWAY = "127.0.0.1:1"
 NEIGHBOURS: dict[str, dict[str, Any]] = {
@@ -40,6 +40,7 @@ NEIGHBOURS: dict[str, dict[str, Any]] = {
         "oidc_client_id": "shoudan",
     },
     "order": {"pay_target": AWAY, "delivery_target": AWAY},
+    "finance": {"pay_target": AWAY},
     "delivery": {"order_target": AWAY, "public_url": f"http://{AWAY}"},
 }
 DEPTH_MAX = 4

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from shoudan_kit.db.columns import names_of
 from shoudan_kit.db.pool import PLANS, Database
 
-SERVICES = ("order", "pay", "delivery", "erp_ingest", "identity")
+SERVICES = ("order", "pay", "delivery", "erp_ingest", "identity", "finance")
 # Reading one of these finds a row at once, or gives one row at most.
 SHORT = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Result", "Aggregate")
 # Statements whose inner side is a handful of rows whatever the batch: why, in a word.
@@ -67,6 +67,9 @@ WHOLE = {
     "shoudan_kit.tasks.store._PAUSED": "paused queues are few",
     "shoudan_kit.tasks.store._OLDEST_UNPUBLISHED": "an index of what is not published yet, its first row",
     "shoudan_kit.tasks.store._CLAIM_UNPUBLISHED": "an index of what is not published yet",
+    "shoudan_finance.store.days._LAST": "the newest one, from the end of the key",
+    "shoudan_finance.store.days._WAITS": "the first row of an index of the days that are not complete",
+    "shoudan_finance.store.days._OPEN": "an index of the days that are not complete",
     "shoudan_kit.audit_log.sealing._LAST": "the newest one, from the end of the key",
     "shoudan_kit.audit_log.sealing._ROWS": "an index of the rows of the last seconds, up to a bound",
     "shoudan_kit.audit_log.sealing._OLDEST": "the oldest of the rows of the last seconds",
@@ -226,6 +229,12 @@ HOT = {
         "vds_order_info_coop_id_coop_order_id_service_class_key",
         "vds_order_query_pkey",
     },
+    "shoudan_finance.store.movements._REACHED": {"movement_pkey"},
+    "shoudan_finance.store.movements._SUMS": {"movement_pkey"},
+    "shoudan_finance.store.movements._ENDS": {"movement_pkey"},
+    "shoudan_finance.store.movements._PAGE": {"movement_pkey"},
+    "shoudan_finance.store.movements._OF_ACCOUNT": {"movement_pkey"},
+    "shoudan_finance.store.days._ACCOUNTS": {"account_fact_pkey"},
     "shoudan_delivery.store.deliveries._BY_NO": {"vds_order_info_pkey", "vds_order_query_pkey"},
     **{
         f"shoudan_delivery.store.deliveries.{name}": {"vds_order_info_pkey"}
@@ -293,13 +302,13 @@ STAGES = ("empty", "few", "few, analysed", "full", "full, analysed")
 COLUMNS = """SELECT column_name, data_type, character_maximum_length FROM information_schema.columns
     WHERE table_name = $1 AND is_generated = 'NEVER'"""
 CHECKS = """SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)
-    FROM pg_constraint WHERE contype IN ('c', 'f') AND connamespace = 'public'::regnamespace"""
+    FROM pg_constraint WHERE contype IN ('c', 'f') AND conislocal AND connamespace = 'public'::regnamespace"""
 # A part's index by that of its table: plans name the parts', which the calendar names.
 PART_INDEXES = """SELECT part.relname, whole.relname FROM pg_inherits
     JOIN pg_class part ON part.oid = inhrelid JOIN pg_class whole ON whole.oid = inhparent
     WHERE whole.relkind = 'I'"""
-# Without its ends a range holds no row, and a plan shows no part.
-RANGE = {"first": "0", "last": "9223372036854775807"}
+# Without its ends a range holds no row, without its day a part none, and a plan shows no part.
+RANGE = {"first": "0", "last": "9223372036854775807", "of_day": "1"}
 VALUES = {
     "bigint": "g",
     "numeric": "g",

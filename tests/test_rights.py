@@ -20,7 +20,7 @@ from shoudan_order.catalogue.admin import TYPES, of_columns, to_columns
 from shoudan_order.store.catalogue import KINDS
 from tests.test_plans import generic_plan, statements
 
-SERVICES = ("order", "pay", "delivery", "erp_ingest", "identity")
+SERVICES = ("order", "pay", "delivery", "erp_ingest", "identity", "finance")
 PLACE = "SELECT column_name FROM information_schema.columns WHERE table_name = $1 ORDER BY 1"
 
 every_service = pytest.mark.parametrize("service", SERVICES)

@@ -168,6 +168,16 @@ VALID: dict[str, Correct] = {
         setattr(m, "to_day", "2026-11-20"),
     ),
     "LedgerService/ExportAccountDays": lambda m: setattr(m, "day", "2026-11-20"),
+    "FinanceService/ListDays": lambda m: setattr(m, "page_token", "2026-11-20"),
+    **dict.fromkeys(
+        (
+            "FinanceService/GetDay",
+            "FinanceService/ExportAccountDays",
+            "FinanceService/ExportMovements",
+            "FinanceService/RecheckDay",
+        ),
+        lambda m: setattr(m, "day", "2026-11-20"),
+    ),
     "LedgerService/CreatePackage": lambda m: setattr(m, "expires", ""),
     "LedgerService/VerifyAgainst": lambda m: m.Clear(),
     "PaymentService/CreateMode": _mode,

@@ -28,7 +28,7 @@ from shoudan_pay.ledger import chain_hash, group_commit
 ROOT: Final = Path(__file__).resolve().parent.parent
 IMPORT_ROOTS: Final = (
     "kit",
-    *(f"services/{n}" for n in ("order", "pay", "delivery", "erp_ingest", "identity")),
+    *(f"services/{n}" for n in ("order", "pay", "delivery", "erp_ingest", "identity", "finance")),
     "gateway",
 )
 MARK: Final = re.compile(r"(<!-- picture: (\w+) -->\n).*?(<!-- end of picture -->\n)", re.DOTALL)

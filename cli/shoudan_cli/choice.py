@@ -18,7 +18,7 @@ from shoudan_cli.systems import NAME_VARIABLE, Answer, SystemUnclear, described,
 if TYPE_CHECKING:
     from shoudan_cli.clients import ClientSettings
 
-ALL: Final = ("order", "pay", "delivery", "erp_ingest", "identity")
+ALL: Final = ("order", "pay", "delivery", "erp_ingest", "identity", "finance")
 # Groups of the command itself that call services, beside those that services bring along.
 OWN_GROUPS: Final = frozenset(
     {"audit-log", "config", "dictionary", "task", "work", "personal", "partner", "keys", "proposal"}

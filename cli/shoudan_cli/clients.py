@@ -32,7 +32,7 @@ from shoudan_kit.tls.identity import Identity
 T = TypeVar("T")
 
 SECTION: Final = "cli"
-SERVICES: Final = ("order", "pay", "delivery", "erp_ingest", "identity")
+SERVICES: Final = ("order", "pay", "delivery", "erp_ingest", "identity", "finance")
 
 console = Console()
 errors = Console(stderr=True)
@@ -46,6 +46,7 @@ class ClientSettings(TlsSettings):
     delivery_target: str = address("delivery", 50053)
     erp_ingest_target: str = address("erp_ingest", 50054)
     identity_target: str = address("identity", 50055)
+    finance_target: str = address("finance", 50056)
     gateway_url: str = Field("http://127.0.0.1:8600", description="Where partners call.")
     sandbox_url: str = Field(
         "http://127.0.0.1:8690",

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 ARCHIVE_VARIABLE: Final = "SHOUDAN_ARCHIVE"
 _HEADS: Final = ("table", "part", "from", "to", "MiB", "on hold")
 
-Service = Annotated[str, typer.Argument(help="order, pay, delivery, erp_ingest or identity.")]
+Service = Annotated[
+    str, typer.Argument(help="order, pay, delivery, erp_ingest, identity or finance.")
+]
 Before = Annotated[
     datetime, typer.Option(formats=["%Y-%m-%d"], help="UTC: parts that end by then.")
 ]

@@ -20,7 +20,7 @@ GROUP: Final = "shoudan.services"
 ONE_SHARD: Final = "this service cannot have several shards"
 
 ServiceName = Annotated[
-    str, typer.Argument(help="order, pay, delivery, erp_ingest, identity or gateway.")
+    str, typer.Argument(help="order, pay, delivery, erp_ingest, identity, finance or gateway.")
 ]
 
 

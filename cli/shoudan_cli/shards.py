@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-Service = Annotated[str, typer.Argument(help="order, pay, delivery, erp_ingest or identity.")]
+Service = Annotated[
+    str, typer.Argument(help="order, pay, delivery, erp_ingest, identity or finance.")
+]
 Shard = Annotated[int, typer.Argument(min=0, help="The shard's number.")]
 Server = Annotated[str, typer.Argument(help="A server that the map names.")]
 

@@ -90,7 +90,7 @@ class Plan:
 
 
 class System:
-    """A running system. Processes are named order, pay, delivery, erp_ingest, identity, gateway,
+    """A running system. Processes are named order, pay, delivery, erp_ingest, identity, finance, gateway,
     sandbox, postgres, nats; each can be killed, paused, stopped and started again by name."""
 
     def __init__(self, plan: Plan, home: Path, ports: Ports) -> None:

@@ -10,7 +10,14 @@ from typing import Final
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.process.ports import free_port
 
-SERVICES: Final = ("order", "pay", "delivery", "erp_ingest", "identity")  # those with a database
+SERVICES: Final = (
+    "order",
+    "pay",
+    "delivery",
+    "erp_ingest",
+    "identity",
+    "finance",
+)  # those with a database
 GATEWAY: Final = "gateway"
 SANDBOX: Final = "sandbox"
 LOOPBACK: Final = "127.0.0.1"
@@ -25,12 +32,14 @@ _USUAL: Final[Mapping[str, int]] = {
     "delivery": 50053,
     "erp_ingest": 50054,
     "identity": 50055,
+    "finance": 50056,
     "order ops": 9601,
     "pay ops": 9602,
     "delivery ops": 9603,
     "erp_ingest ops": 9604,
     "gateway ops": 9605,
     "identity ops": 9606,
+    "finance ops": 9607,
     "postgres": 5433,
     "nats": 4222,
 }

@@ -16,7 +16,7 @@ password() {
     printf '  username: "%s"\n  password: "%s"\n' "$2" "$(value "$3")"
 }
 
-for service in order pay delivery erp_ingest identity; do
+for service in order pay delivery erp_ingest identity finance; do
     big=$(echo "$service" | tr '[:lower:]' '[:upper:]')
     name=$(echo "$service" | tr _ -)
     password "$name-db-service" "shoudan_$service" "SHOUDAN_${big}_PASSWORD"

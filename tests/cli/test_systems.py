@@ -59,7 +59,7 @@ def note(name: str, *, pid: int | None = None, port: int = 50051, gateway: int =
     folder().mkdir(parents=True, exist_ok=True)
     targets = "\n".join(
         f'{service}_target = "127.0.0.1:{port}"'
-        for service in ("order", "pay", "delivery", "erp_ingest", "identity")
+        for service in ("order", "pay", "delivery", "erp_ingest", "identity", "finance")
     )
     (folder() / f"{name}.toml").write_text(
         f'[system]\nid = "id-{name}"\npid = {pid or os.getpid()}\nhome = "/data/{name}"\n'
@@ -332,7 +332,7 @@ async def test_what_answers_at_the_usual_ports_is_named_or_left_alone(
         except typer.Exit:
             return f"refused: {capsys.readouterr().err}"
         finally:
-            for service in ("ORDER", "PAY", "DELIVERY", "ERP_INGEST", "IDENTITY"):
+            for service in ("ORDER", "PAY", "DELIVERY", "ERP_INGEST", "IDENTITY", "FINANCE"):
                 monkeypatch.delenv(f"SHOUDAN_{service}_TARGET", raising=False)
         return capsys.readouterr().err
 

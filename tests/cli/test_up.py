@@ -66,7 +66,7 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)  # five processes start, on a machine that may be busy
+@pytest.mark.timeout(300)  # seven processes start, on a machine that may be busy
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 async def test_nothing_is_left_when_it_ends(number):
     port = free_port()
@@ -87,6 +87,7 @@ async def test_nothing_is_left_when_it_ends(number):
             "delivery",
             "erp_ingest",
             "identity",
+            "finance",
             "gateway",
         )
     }
@@ -95,13 +96,13 @@ async def test_nothing_is_left_when_it_ends(number):
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)  # five processes start, on a machine that may be busy
+@pytest.mark.timeout(300)  # seven processes start, on a machine that may be busy
 async def test_a_killed_service_and_a_killed_server_come_back():
     async with System.start() as system:
         for name in ("pay", "postgres", "nats", "gateway"):
             await system.kill(name)
             await system.wait_healthy(name)
-        for name in ("order", "pay", "delivery", "erp_ingest", "identity", "gateway"):
+        for name in ("order", "pay", "delivery", "erp_ingest", "identity", "finance", "gateway"):
             await system.wait_healthy(name)
         assert system.supervisor.restarts("pay") == 1
 
@@ -172,7 +173,7 @@ SECRETS = {
     "SHOUDAN_PAY_INDEX_KEY": {"pay": "SHOUDAN_PAY_INDEX_KEY"},
     **{
         f"SHOUDAN_{name.upper()}_AUDIT_LOG_KEYS": {name: f"SHOUDAN_{name.upper()}_AUDIT_LOG_KEYS"}
-        for name in ("order", "pay", "delivery", "erp_ingest", "identity")
+        for name in ("order", "pay", "delivery", "erp_ingest", "identity", "finance")
     },
     "SHOUDAN_COMPONENT_SCANNER": {"pay": "SHOUDAN_COMPONENT_SCANNER"},
     "SHOUDAN_PAY_SECRET_DINGDANG": {"pay": "SHOUDAN_SECRET_DINGDANG"},
@@ -185,7 +186,7 @@ SECRETS = {
     "SHOUDAN_ORDER_OWNER_DATABASE_URL": {},
     "SHOUDAN_OWNER_DATABASE_URL": {},
 }
-PROCESSES = ("order", "pay", "delivery", "erp_ingest", "identity", "gateway", "sandbox")
+PROCESSES = ("order", "pay", "delivery", "erp_ingest", "identity", "finance", "gateway", "sandbox")
 
 
 def secret_settings() -> set[str]:
@@ -238,7 +239,7 @@ async def test_the_first_admin_is_shown_once_and_the_system_keeps_its_id(open_fo
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)  # five processes start, on a machine that may be busy
+@pytest.mark.timeout(300)  # seven processes start, on a machine that may be busy
 @pytest.mark.usefixtures("loaded_each")
 async def test_each_process_gets_its_own_secrets_and_nothing_else(monkeypatch):
     values = {variable: f"value-of-{variable.lower()}-0123456789" for variable in SECRETS}

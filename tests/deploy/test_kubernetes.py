@@ -298,7 +298,7 @@ def test_production_moves_one_replica_at_a_time() -> None:
     scaled = {
         m["metadata"]["name"]: m["spec"] for m in of_kind("production", "HorizontalPodAutoscaler")
     }
-    assert set(scaled) == {dashed(name) for name in OURS} - {"identity"}
+    assert set(scaled) == {dashed(name) for name in OURS} - {"identity", "finance"}
     for name, spec in scaled.items():
         assert spec["minReplicas"] >= 2
         assert "replicas" not in one("production", "Deployment", name)["spec"], (
@@ -340,7 +340,7 @@ def test_nats_lets_each_service_do_what_the_kit_says() -> None:
     current = Path("/tls/current")
     files = Files(current / "tls.crt", current / "tls.key", current / "ca.crt")
     assert found == nats_access(
-        files, ("order", "pay", "delivery", "erp_ingest", "identity", "gateway")
+        files, ("order", "pay", "delivery", "erp_ingest", "identity", "finance", "gateway")
     )
 
 

@@ -275,6 +275,14 @@ ALERTS: Final = (
         (('shoudan_ledger_day_closed_timestamp_seconds{scope="all"}', "-100000x60"),),
     ),
     Alert(
+        "FinanceDayIncomplete",
+        "max(shoudan_finance_day_incomplete_seconds) > 3600",
+        0,
+        "message",
+        "A day that the ledger closed an hour ago is not complete in the books: it is in no bill.",
+        (("shoudan_finance_day_incomplete_seconds", "4000x60"),),
+    ),
+    Alert(
         "HeadsNotLogged",
         "time() - min(shoudan_ledger_heads_logged_timestamp_seconds) > 60",
         1,

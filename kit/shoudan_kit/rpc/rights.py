@@ -19,7 +19,7 @@ FINANCE_MAKER: Final = "finance-maker"
 FINANCE_CHECKER: Final = "finance-checker"
 ADMIN: Final = "admin"
 ROLES: Final = (VIEWER, SUPPORT, OPS, FINANCE_MAKER, FINANCE_CHECKER, ADMIN)
-SERVICES: Final = ("order", "pay", "delivery", "erp_ingest", "gateway", "identity")
+SERVICES: Final = ("order", "pay", "delivery", "erp_ingest", "gateway", "identity", "finance")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,14 +30,15 @@ KEY: Final = Ed25519PrivateKey.generate()
 ORIGIN: Final = Origin("any")
 # What an operator may read. A method that is not here and not named as a read is one that changes something.
 READS: Final = {
-    "CheckPushes", "CheckRoute", "ExportAccountDays", "ExportAuditLog", "ExportRecords", "ExportRefunds",
-    "ExportTrades", "GetAccount", "GetBalance",
-    "GetCatalogue", "GetDictionary", "GetHistory", "GetImportKey", "GetLifecycle", "GetOperatorNames",
+    "CheckPushes", "CheckRoute", "ExportAccountDays", "ExportAuditLog", "ExportMovements", "ExportRecords",
+    "ExportRefunds", "ExportTrades", "GetAccount", "GetBalance",
+    "GetCatalogue", "GetDay", "GetDictionary", "GetHistory", "GetImportKey", "GetLifecycle",
+    "GetOperatorNames",
     "GetOrder", "GetRoute", "ListAccountDays", "ListLedgerDays",
     "GetPackage", "GetProposal", "GetRefund", "GetSegment", "GetSegments", "GetStatementKeys", "GetTrade",
     "ListAccounts",
     "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCards",
-    "ListCredentials", "ListDeadNotifies", "ListDeliveries", "ListEntries", "ListIncidents",
+    "ListCredentials", "ListDays", "ListDeadNotifies", "ListDeliveries", "ListEntries", "ListIncidents",
     "ListNotices", "ListOpenWork", "ListOperators", "ListOrders", "ListPackageRecords", "ListProposals",
     "ListQuarantined", "ListRecords", "ListResources", "ListResting", "ListRules", "ListSealed",
     "ListSessions", "ListStock", "ListSuppliers", "ListTasks", "QueryDeliveries", "QueryOrders",

@@ -275,7 +275,9 @@ async def shows_newest(house: House, name: str) -> bool:
     return shown == [newest.fingerprint(SHA256()).hex()]
 
 
-@pytest.mark.parametrize("service", ["order", "pay", "delivery", "erp_ingest", "identity"])
+@pytest.mark.parametrize(
+    "service", ["order", "pay", "delivery", "erp_ingest", "identity", "finance"]
+)
 def test_a_service_may_publish_every_subject_its_code_names(service: str) -> None:
     code = (Path(__file__).parents[3] / f"services/{service}").rglob("shoudan_*/**/*.py")
     text = "\n".join(file.read_text() for file in code if "migrations" not in file.parts)

@@ -37,7 +37,7 @@ class Callers(_message.Message):
     """Every operator who shows a token, also one whose token has no role: what operators do with their own session, password and authenticator."""
     @_builtins.property
     def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Services, by the name in their certificate: order, pay, delivery, erp_ingest, gateway, identity."""
+        """Services, by the name in their certificate: order, pay, delivery, erp_ingest, gateway, identity, finance."""
 
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

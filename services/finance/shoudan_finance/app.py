@@ -1,0 +1,49 @@
+"""Composition of the finance service."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from shoudan.finance.v1 import finance_service_pb2_grpc as pb_grpc
+from shoudan_finance import day_books
+from shoudan_finance.config import FinanceSettings
+from shoudan_finance.context import Context
+from shoudan_finance.pay_client import PayClient
+from shoudan_finance.rpc.finance import FinanceServicer
+from shoudan_finance.tables import APPEND_ONLY, METADATA
+from shoudan_finance.tasks import HANDLERS
+from shoudan_kit.db.schema import Schema
+from shoudan_kit.service import App, Running, Service
+
+NAME: Final = "shoudan.finance.v1.FinanceService"
+
+
+async def start(app: App[FinanceSettings]) -> Running:
+    """Serve the RPCs; a process with the tasks follows the ledger's days."""
+    settings = app.settings
+    pay = PayClient(app.channel("pay"), call_s=settings.pay_call_s, export_s=settings.pay_export_s)
+    context = Context(app, pay)
+    register = partial(pb_grpc.add_FinanceServiceServicer_to_server, FinanceServicer(context))
+    return Running(
+        context=context,
+        registers=(register,),
+        names=(NAME,),
+        handlers=HANDLERS,
+        background=_background(context) if "tasks" in app.roles else (),
+    )
+
+
+def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
+    always = (day_books.arm_forever, day_books.watch_forever)
+    wanted = (*always, day_books.heed_events) if context.app.bus.configured else always
+    return tuple(partial(one, context) for one in wanted)
+
+
+SERVICE: Final = Service(
+    "finance",
+    FinanceSettings,
+    start,
+    Schema("shoudan_finance", METADATA, APPEND_ONLY),
+)

@@ -1,0 +1,30 @@
+"""The settings of the finance service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shoudan_kit.config import Port, Seconds, ServiceSettings
+from shoudan_kit.rpc.address import address
+
+
+class FinanceSettings(ServiceSettings):
+    """Settings of `shoudan serve finance`."""
+
+    listen_port: Port = Field(50056, description="Port served; 0 takes any free one.")
+    db_pool_size: int = Field(
+        4,
+        ge=2,
+        le=64,
+        description="Connections of this process: calls are few, and a day is filled on one.",
+    )
+    pay_target: str = address("pay", 50052)
+    pay_call_s: Seconds = Field(10, description="Seconds one call of the ledger may take.")
+    pay_export_s: Seconds = Field(
+        600,
+        description="Seconds one stream of the ledger may take; what is left comes with the next.",
+    )
+    follow_s: Seconds = Field(
+        300,
+        description="Seconds between looks for days the ledger has closed; an event says so earlier.",
+    )

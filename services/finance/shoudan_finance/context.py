@@ -1,0 +1,17 @@
+"""What the rules of the finance service work with, made once per process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shoudan_finance.config import FinanceSettings
+from shoudan_finance.pay_client import PayClient
+from shoudan_kit.service import App
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One process's finance service."""
+
+    app: App[FinanceSettings]
+    pay: PayClient

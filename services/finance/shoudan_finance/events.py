@@ -1,0 +1,32 @@
+"""What the finance service publishes: that the facts of a day are complete, or differ from the ledger."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shoudan.finance.v1 import events_pb2
+from shoudan_finance.store.days import Day
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
+
+COMPLETE: Final = "shoudan.events.finance.day.complete"
+DIFFERS: Final = "shoudan.events.finance.day.differs"
+
+
+def completed(work: UnitOfWork, day: Day, digest: bytes) -> None:
+    """Every movement of the day is here."""
+    body = events_pb2.DayCompleted(
+        day=day.day.isoformat(),
+        accounts=day.accounts,
+        movements=day.movements,
+        debits_micros=day.debits_micros,
+        credits_micros=day.credits_micros,
+        digest=digest,
+    )
+    text = f"{day.movements} movements of {day.accounts} accounts: complete"
+    work.events.add(COMPLETE, key=f"day-{day.day}", body=body, text=text)
+
+
+def differs(work: UnitOfWork, day: Day, what: str) -> None:
+    """The day's movements are not what the ledger closed it with."""
+    body = events_pb2.DayDiffers(day=day.day.isoformat(), what=what)
+    work.events.add(DIFFERS, key=f"day-{day.day}", body=body, text=what)

@@ -1,0 +1,46 @@
+"""The kinds of background work of the finance service, as data."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from shoudan_kit.tasks.kinds import Kind
+
+FOREVER_S: Final = 100 * 366 * 86_400
+
+
+class FollowDays(msgspec.Struct, frozen=True):
+    """Note the days that the ledger has closed."""
+
+
+class FillDay(msgspec.Struct, frozen=True):
+    """Fetch the movements of a day and prove them."""
+
+    day: str
+
+
+# Never finished, always had back: it may not run out of days or counts.
+FOLLOW_DAYS: Final = Kind(
+    "finance.follow_days",
+    FollowDays,
+    "finance:follow_days",
+    interval_s=300,
+    deadline_s=FOREVER_S,
+    count_max=10_000_000,
+    exclusive=True,
+    each=True,
+)
+
+# One at a time and in each process: a day of a million movements takes a minute of one core.
+FILL_DAY: Final = Kind(
+    "finance.fill_day",
+    FillDay,
+    "finance:fill_day",
+    interval_s=60,
+    deadline_s=FOREVER_S,
+    count_max=10_000_000,
+    exclusive=True,
+    each=True,
+)

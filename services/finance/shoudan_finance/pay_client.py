@@ -1,0 +1,103 @@
+"""Calls to the pay service: the days its ledger has closed, and the records of pieces of its chains."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, date
+from typing import Final
+
+from grpc import aio
+
+from shoudan.pay.v1 import ledger_service_pb2 as pb
+from shoudan.pay.v1 import ledger_service_pb2_grpc as rpc
+from shoudan_finance.store.days import AccountFact, Closed
+from shoudan_finance.store.movements import Movement, Piece
+from shoudan_kit.rpc.client import call_options
+
+DAYS_MAX: Final = 1000  # of one ListLedgerDays (ledger_service.proto)
+PIECES_MAX: Final = 1000  # of one ExportRecords
+
+
+class PayClient:
+    """The ledger of the pay service. Every call raises grpc.RpcError when pay did not answer."""
+
+    def __init__(self, channel: aio.Channel, *, call_s: float, export_s: float) -> None:
+        self._stub = rpc.LedgerServiceStub(channel)
+        self._call_s, self._export_s = call_s, export_s
+
+    async def closed_days(self, first: date | None) -> list[Closed]:
+        """Days closed from this one on, oldest first, at most DAYS_MAX."""
+        from_day = "" if first is None else first.isoformat()
+        request = pb.ListLedgerDaysRequest(from_day=from_day, page_size=DAYS_MAX)
+        found = await self._stub.ListLedgerDays(request, **call_options(self._call_s))
+        return [_closed(one) for one in found.days]
+
+    async def account_days(self, day: date, after: int) -> AsyncIterator[list[AccountFact]]:
+        """What the day came to in accounts behind `after`, by id, page by page."""
+        request = pb.ExportAccountDaysRequest(day=day.isoformat(), after_account_id=after)
+        async for part in self._stub.ExportAccountDays(request, **call_options(self._export_s)):
+            yield [_fact(day, one) for one in part.accounts]
+
+    async def records(self, pieces: Sequence[Piece]) -> AsyncIterator[list[Movement]]:
+        """The movements of pieces, in their order, page by page."""
+        wanted = [
+            pb.ExportRecordsRequest.Piece(
+                account_id=one.account_id, seq_from=one.low + 1, seq_to=one.high
+            )
+            for one in pieces
+        ]
+        day_no = pieces[0].day_no
+        request = pb.ExportRecordsRequest(pieces=wanted)
+        async for part in self._stub.ExportRecords(request, **call_options(self._export_s)):
+            yield [_movement(day_no, one) for one in part.records]
+
+
+def _closed(one: pb.LedgerDay) -> Closed:
+    return Closed(
+        day=date.fromisoformat(one.day),
+        accounts=one.accounts,
+        movements=one.records,
+        debits_micros=one.debits_micros,
+        credits_micros=one.credits_micros,
+        close_time=one.create_time.ToDatetime(UTC),
+    )
+
+
+def _fact(day: date, one: pb.AccountDay) -> AccountFact:
+    return AccountFact(
+        day=day,
+        account_id=one.account_id,
+        ident=one.account.ident,
+        groups=one.account.groups,
+        eid=one.account.eid,
+        name=one.account_name,
+        seq_from=one.seq_from,
+        seq_to=one.seq_to,
+        opening_micros=one.opening_micros,
+        debits_micros=one.debits_micros,
+        credits_micros=one.credits_micros,
+        closing_micros=one.closing_micros,
+        head_hash=one.head_hash,
+    )
+
+
+def _movement(day_no: int, one: pb.Record) -> Movement:
+    return Movement(
+        day_no=day_no,
+        account_id=one.account_id,
+        seq=one.seq,
+        record_id=one.record_id,
+        contra_account_id=one.contra_account_id,
+        trade_no=one.trade_no,
+        ext_no=one.ext_no,
+        change_type=one.change_type,
+        trade_type=one.trade_type,
+        about=one.about,
+        amount_micros=one.amount_micros,
+        balance_micros=one.balance_micros,
+        memo=one.memo,
+        source=one.source,
+        operator=one.operator,
+        create_time=one.create_time.ToDatetime(UTC),
+        hash=one.hash,
+    )

@@ -1,0 +1,1 @@
+"""Statements of the finance service and the rows they give, in batches."""

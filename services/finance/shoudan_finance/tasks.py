@@ -1,0 +1,25 @@
+"""Background work of the finance service: following the ledger's days, and filling them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from shoudan_finance import day_books
+from shoudan_finance.context import Context
+from shoudan_finance.kinds import FILL_DAY, FOLLOW_DAYS, FillDay, FollowDays
+from shoudan_kit.tasks.kinds import Handler, Task, handles_each
+
+
+@handles_each(FOLLOW_DAYS)
+async def follow_days(context: Context, task: Task[FollowDays]) -> None:
+    """Note closed days, and come again."""
+    await day_books.follow(context, task)
+
+
+@handles_each(FILL_DAY)
+async def fill_day(context: Context, task: Task[FillDay]) -> None:
+    """Fetch a day's movements and prove them."""
+    await day_books.fill(context, task)
+
+
+HANDLERS: Final[tuple[Handler[Any], ...]] = (follow_days, fill_day)
