@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from shoudan_cli.clients import ClientSettings
 from shoudan_kit.config import ConfigError, MigrateSettings
 from shoudan_kit.service import services
 from shoudan_kit.tls.identity import Files
@@ -92,6 +93,13 @@ def test_a_persons_commands_have_a_certificate_no_password_and_no_port() -> None
     assert "ports" not in cli
     page = (ROOT / "docs/operations.md").read_text()
     assert "compose exec" not in page.split("## First partner")[1].split("\n## ")[0]
+
+
+def test_a_persons_commands_look_at_every_replica(tmp_path: Path) -> None:
+    found = ClientSettings.load("cli", environ=filled_in("cli", made_secrets(tmp_path)))
+    ports = {name: environment(name)["SHOUDAN_OPS_PORT"] for name in OURS}
+    assert found.ops_urls == {name: f"http://{name}:{port}" for name, port in ports.items()}
+    assert all("calls" in CONTAINERS[name]["networks"] for name in (*OURS, "cli"))
 
 
 @every_container

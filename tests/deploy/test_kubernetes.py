@@ -16,6 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from shoudan_cli.clients import ClientSettings
 from shoudan_kit.config import ConfigError, MigrateSettings
 from shoudan_kit.service import STOP_GRACE_S, services
 from shoudan_kit.tls.identity import Files
@@ -254,6 +255,40 @@ def test_a_service_is_called_by_those_that_have_a_target_for_it(name: str, overl
             for peer in r["to"]
         ]
         assert dashed(name) in goes
+
+
+@every_overlay
+def test_a_persons_commands_look_at_every_replica(overlay: str) -> None:
+    manifest = one(overlay, "Deployment", "cli")
+    (container,) = containers(manifest)
+    found = ClientSettings.load("cli", environ=environment(overlay, manifest, container))
+    assert set(found.ops_urls) == set(OURS)
+    for name, url in found.ops_urls.items():
+        host, _, port = url.removeprefix("http://").partition(":")
+        named = one(overlay, "Service", host)["spec"]
+        served = containers(one(overlay, "Deployment", dashed(name)))[0]["ports"]
+        assert (named["clusterIP"], named["selector"]) == ("None", {"app": dashed(name)})
+        assert {"name": "ops", "containerPort": int(port)} in served
+
+
+@every_overlay
+def test_metrics_are_read_by_prometheus_and_commands_and_spans_leave(overlay: str) -> None:
+    (read,) = one(overlay, "NetworkPolicy", "metrics")["spec"]["ingress"]
+    monitoring = {"kubernetes.io/metadata.name": "monitoring"}
+    ops, collector = ({"protocol": "TCP", "port": port} for port in (9090, 4317))
+    assert read == {
+        "from": [
+            {"namespaceSelector": {"matchLabels": monitoring}},
+            {"podSelector": {"matchLabels": {"app": "cli"}}},
+        ],
+        "ports": [ops],
+    }
+    leaves = one(overlay, "NetworkPolicy", "from-cli")["spec"]["egress"]
+    ours = {"podSelector": {"matchLabels": {"calls": "true"}}}
+    assert {"to": [ours], "ports": [ops]} in leaves
+    (spans,) = one(overlay, "NetworkPolicy", "spans")["spec"]["egress"]
+    there = {"namespaceSelector": {"matchLabels": monitoring}}
+    assert spans == {"to": [there], "ports": [collector]}
 
 
 @every_overlay
