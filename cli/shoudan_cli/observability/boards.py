@@ -49,7 +49,11 @@ BOARDS: Final = (
     Board("gateway", "Gateway", ("http_seconds", "http_conn", "gateways", "backend", "notifies")),
     Board("calls", "Calls and batches", ("rpc_", "batch_")),
     Board("tasks", "Tasks and events", ("task", "outbox", "events")),
-    Board("suppliers", "Suppliers and hosts", ("breaker", "hosts", "http_client")),
+    Board(
+        "suppliers",
+        "Suppliers and hosts",
+        ("breaker", "hosts", "http_client", "supplier", "card_kinds"),
+    ),
     Board("ledger", "Ledger and audit log", ("ledger", "audit_log", "parts")),
     Board("processes", "Processes", ("",)),
 )
