@@ -24,10 +24,10 @@ ENV = {"PATH": "/usr/bin:/bin", "LANG": "C", "LC_ALL": "C", "TZ": "UTC"}
 class Standby:
     """The copy; `promote` makes it a primary."""
 
-    def __init__(self, primary: Postgres, home: Home) -> None:
+    def __init__(self, primary: Postgres, home: Home, bin_dir: Path | None = None) -> None:
         self._primary, self._home, self.port = primary, home, free_port()
         self._data, self._log = home.path / "data", home.path / "standby.log"
-        self._bin = postgres_bin(unprivileged_user())
+        self._bin = bin_dir or postgres_bin(unprivileged_user())
         self._child: Child | None = None
 
     def url(self, database: str) -> str:
@@ -96,10 +96,10 @@ class Standby:
 
 
 @asynccontextmanager
-async def standby_of(primary: Postgres) -> AsyncIterator[Standby]:
-    """A standby that streams from `primary`."""
+async def standby_of(primary: Postgres, bin_dir: Path | None = None) -> AsyncIterator[Standby]:
+    """A standby that streams from `primary`; `bin_dir`: of other programs than the packaged ones."""
     home = await asyncio.to_thread(Home.open, None, "postgres", unprivileged_user())
-    standby = Standby(primary, home)
+    standby = Standby(primary, home, bin_dir)
     try:
         await standby.start()
         yield standby

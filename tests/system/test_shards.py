@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,50 +13,42 @@ import pytest
 
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
-from shoudan_cli.system import System, demo_catalogue
+from shoudan_cli.system import System
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.shard_keys import SERIALS, shard_of_key, shard_of_number
 from shoudan_kit.db.shard_map import schema_of
+from tests.cluster.sharded import (
+    SERVICES,
+    VOUCHER,
+    Load,
+    Sharded,
+    catalogue_with,
+    give_credit,
+    may_be_copied,
+)
 from tests.pay.ledger.invariants import broken
 from tests.poll import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 CHANNELS = ("test", "test-b")
-VOUCHER = {"line_id": "2", "carrier_no": "DZQ", "num": "1", "face": "50", "amount": "47.5"}
 MAP = 'epoch = 1\nshards = 2\n[[ranges]]\nshards = "0-1"\nserver = "own"\n'
-ANOTHER = """  - channel_no: test-b
-    channel_name: 又一渠道
-    auth_mode: none
-    allowed_networks: [127.0.0.0/8]
-    notify_networks: [127.0.0.0/8]
-    shelves:
-      - shelf_id: 99
-        shelf_name: 又一货架
-        products:
-          - { product_id: 399, line_id: 2, carrier_no: DZQ, face: 50, sell_discount: 0.95, limit_count: 10 }
-"""
 ENDS_S = 60
 numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-async def sharded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+async def sharded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sharded]:
     """The demonstration system and a second channel, of the other shard."""
     folder: Path = tmp_path_factory.mktemp("sharded")
-    (file := folder / "map.toml").write_text(MAP)
-    written, first = demo_catalogue().read_text(), "  - channel_no: ycdown\n"
-    assert first in written
-    (catalogue := folder / "catalogue.yaml").write_text(written.replace(first, ANOTHER + first, 1))
-    env = {f"SHOUDAN_{one}_SHARDS": str(file) for one in ("ORDER", "DELIVERY", "PAY", "ERP_INGEST")}
+    files = {one: folder / f"{one}.toml" for one in (*SERVICES, "pay", "erp_ingest")}
+    for file in files.values():
+        file.write_text(MAP)
+    (catalogue := folder / "catalogue.yaml").write_text(catalogue_with(CHANNELS[1:]))
+    env = {f"SHOUDAN_{one.upper()}_SHARDS": str(file) for one, file in files.items()}
     async with System.start(profile="test", env=env, catalogue=catalogue) as running:
-        clients = running.clients()
-        for one in CHANNELS:
-            key = pay.AccountKey(ident="oms", groups="down_channel", eid=one)
-            credit = pay.UpdateAccountRequest(key=key, credit_micros=10**10)
-            await clients.call("pay", pay_grpc.LedgerServiceStub, "UpdateAccount", credit)
-        await clients.close()
-        yield running
+        await give_credit(running, CHANNELS)
+        yield Sharded(running, files)
 
 
 async def ask(http: aiohttp.ClientSession, url: str, **params: str) -> Any:
@@ -137,27 +130,59 @@ async def ledger_is_whole(system: System) -> None:
 
 
 async def test_an_order_of_either_shard_is_delivered_paid_notified_and_refunded(
-    sharded: System,
+    sharded: Sharded,
 ) -> None:
+    system = sharded.system
     assert [shard_of_key([one], 2) for one in CHANNELS] == [0, 1]
-    inbox, before = f"{sharded.sandbox_url}/inbox/both", await balances(sharded)
+    inbox, before = f"{system.sandbox_url}/inbox/both", await balances(system)
     async with aiohttp.ClientSession() as http:
         for channel_no in CHANNELS:
             key = {"channel_no": channel_no, "request_no": f"two-{next(numbers)}"}
-            url = f"{sharded.gateway_url}/order/request"
+            url = f"{system.gateway_url}/order/request"
             placed = await ask(http, url, **key, **VOUCHER, invoice_type="1", notify_url=inbox)
             order_id = int(placed["order_id"])
             assert shard_of_number(order_id, 2) == shard_of_key([channel_no], 2)
             again = await ask(http, url, **key, **VOUCHER, invoice_type="1", notify_url=inbox)
             assert again["order_id"] == placed["order_id"]
-            await lives(http, sharded, key, inbox)
+            await lives(http, system, key, inbox)
     for shard in range(2):
-        assert await rows(sharded, "order", shard, "oms_order_info") == 1
-        assert await rows(sharded, "order", shard, "oms_refund_info") == 1
-        assert await rows(sharded, "delivery", shard, "vds_order_info") == 2  # and its return
+        assert await rows(system, "order", shard, "oms_order_info") == 1
+        assert await rows(system, "order", shard, "oms_refund_info") == 1
+        assert await rows(system, "delivery", shard, "vds_order_info") == 2  # and its return
     sold = [shard_of_key(["oms", one], 2) for one in CHANNELS]
     assert sold == [1, 0]  # another one than that of their orders
-    assert await rows(sharded, "pay", 0, f"account_record WHERE account_id < {SERIALS}") > 0
-    assert await rows(sharded, "pay", 1, f"account_record WHERE account_id > {SERIALS}") > 0
-    assert await balances(sharded) == before
-    await ledger_is_whole(sharded)
+    assert await rows(system, "pay", 0, f"account_record WHERE account_id < {SERIALS}") > 0
+    assert await rows(system, "pay", 1, f"account_record WHERE account_id > {SERIALS}") > 0
+    assert await balances(system) == before
+    await ledger_is_whole(system)
+
+
+async def test_a_shard_of_orders_moves_under_load_and_every_order_ends_once(
+    sharded: Sharded,
+) -> None:
+    """Its deliveries behind it; tools/shards.py does the same between servers, by hand."""
+    system = sharded.system
+    postgres = system.postgres
+    async with postgres.admin() as db:
+        await may_be_copied(db.execute)
+    await system.restart("postgres")
+    for service in SERVICES:
+        await postgres.create_database(f"{service}_two", service=service)
+        await sharded.add_server(service, "two", postgres.urls(service, f"{service}_two"))
+    async with aiohttp.ClientSession() as http:
+        channels, inbox = dict(enumerate(CHANNELS)), f"{system.sandbox_url}/inbox/moved"
+        load = Load(http, system.gateway_url, inbox, channels, f"moved-{next(numbers)}")
+        loading = asyncio.create_task(load.run())
+        await load.more(8)
+        for service in SERVICES:
+            said = await sharded.command("shard", "move", service, "1", "two")
+            assert f"{service}: shard 1 is on two" in said
+            await load.more(8, [1])
+        load.over.set()
+        await loading
+    assert set(load.refusals([1])) <= {503}
+    for service in SERVICES:
+        assert sharded.shards_on(service, "two") == [1]
+    await sharded.all_ended(load)
+    await sharded.laws()
+    await ledger_is_whole(system)

@@ -117,6 +117,10 @@ async def problems(move: Move) -> list[str]:
     if marks.arrived:
         return []
     mark, before = marks.source, Mark.of(move.source)
+    if mark is not None and not mark.state and mark.epoch < before.epoch:
+        return [
+            f"{move.source.schema} is at epoch {mark.epoch}, the map at {before.epoch}: shoudan migrate"
+        ]
     if mark is None or (mark.shard, mark.shards, mark.epoch) != (
         before.shard,
         before.shards,
