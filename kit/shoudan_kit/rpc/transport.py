@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self, cast
 
@@ -19,16 +20,24 @@ RETIRED_S: Final = 60.0
 
 def server_credentials(identity: Identity) -> grpc.ServerCredentials:
     """Only clients with a certificate of our authorities; each new connection gets the newest files."""
-    made: dict[str, grpc.ServerCertificateConfiguration] = {}
+    given, lock = identity.material, threading.Lock()
 
-    def newest() -> grpc.ServerCertificateConfiguration:
-        material = identity.material
-        if material.serial not in made:
-            made.clear()
-            made[material.serial] = _configuration(material)
-        return made[material.serial]
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        """New files, once; called at every handshake, by threads of gRPC's own.
 
-    return grpc.dynamic_ssl_server_credentials(newest(), newest, require_client_authentication=True)
+        What it is given gRPC puts in place of what handshakes on other threads are using at that moment,
+        and one of them may end the process by SIGSEGV. So nothing is given again.
+        """
+        nonlocal given
+        with lock:
+            material = identity.material
+            if material is given:
+                return None
+            given = material
+        return _configuration(material)
+
+    first = _configuration(given)
+    return grpc.dynamic_ssl_server_credentials(first, changed, require_client_authentication=True)
 
 
 def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from shoudan_kit.config import ProcessSettings
 from shoudan_kit.rpc.client import connect
 from shoudan_kit.rpc.server import RpcServer
+from shoudan_kit.rpc.transport import server_credentials
 from shoudan_kit.tls.authority import CA, CERT, CURRENT, KEY, Authority
 from shoudan_kit.tls.identity import Files, Identity, Material
 from tests.poll import eventually
@@ -160,6 +161,32 @@ async def test_certificates_are_renewed_under_load_without_an_error(
         ended.set()
         await asyncio.gather(*callers)
     assert set(answers) == {"SERVING"}
+
+
+async def test_grpc_is_given_nothing_at_a_handshake_but_new_files_once(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given the same again, gRPC 1.85 frees what other handshakes use: the server ends by SIGSEGV."""
+    asked_for: list[Any] = []
+    monkeypatch.setattr(
+        grpc, "dynamic_ssl_server_credentials", lambda *given, **_: asked_for.extend(given)
+    )
+    place, ca = files(authority, "pay"), tmp_path / "ca.crt"
+    ca.write_bytes(place.ca.read_bytes())
+    who = Identity(Files(place.cert, place.key, ca), look_every_s=0)
+    server_credentials(who)
+    first, changed = asked_for
+    assert isinstance(first, grpc.ServerCertificateConfiguration)
+    assert [changed() for _ in range(3)] == [None] * 3
+    authority.issue("pay")
+    renewed = changed()
+    assert isinstance(renewed, grpc.ServerCertificateConfiguration)
+    assert changed() is None
+    other = Authority.init(tmp_path / "other")
+    other.issue("order")
+    ca.write_bytes(place.ca.read_bytes() + files(other, "order").ca.read_bytes())
+    assert isinstance(changed(), grpc.ServerCertificateConfiguration)
+    assert changed() is None
 
 
 async def served_serial(port: int, authority: Authority) -> str:
