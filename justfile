@@ -88,6 +88,12 @@ mysql:
     @if PATH=$PATH:/usr/sbin command -v mariadbd >/dev/null; then bash tools/mariadb.sh; \
     else echo "mariadb: not run, not installed"; fi
 
+# By hand, on a quiet machine: everything rolled twice, longer faults, shards moved between servers with TLS and one of
+# them killed. POSTGRES_BIN: a PostgreSQL with TLS (tools/postgres_17.sh)
+cluster postgres_bin:
+    SHOUDAN_TEST_ROLLS=2 SHOUDAN_TEST_FAULT_S=30 {{bin}}/python -m pytest -v tests/cluster
+    {{bin}}/python tools/shards.py {{postgres_bin}}
+
 # Code and dependencies that nothing uses
 dead:
     @echo "== dead code"

@@ -86,14 +86,21 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
 fi
 exec "$@" -c "listen_addresses=*" -k /tmp
 ENTRY
-# Debian's server, for it speaks TLS, which the one of the Python wheel does not; it is 15, not 18.
+# Debian's server, for it speaks TLS, which the one of the Python wheel does not; that of Debian 13 is 17, not 18.
+if ! docker image inspect debian:trixie-slim >/dev/null 2>&1; then
+    debootstrap --variant=minbase --include=ca-certificates trixie "$work/base" >"$work/base.log"
+    cp /etc/ssl/certs/ca-certificates.crt "$work/base/etc/ssl/certs/"
+    rm -rf "$work"/base/var/cache/apt/* "$work"/base/var/lib/apt/lists/* "$work"/base/usr/share/{doc,locale,man}
+    tar -C "$work/base" -c . | docker import - debian:trixie-slim >/dev/null
+    rm -rf "$work/base"
+fi
 cat >"$work/postgres/Dockerfile" <<'FILE'
-FROM python:3.11-slim-bookworm
+FROM debian:trixie-slim
 COPY docker-entrypoint.sh /usr/local/bin/
 RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends postgresql \
     && usermod --uid 999 postgres && rm -rf /var/lib/postgresql/* && chown -R postgres /var/lib/postgresql \
     && chmod 755 /usr/local/bin/docker-entrypoint.sh
-ENV PATH=/usr/lib/postgresql/15/bin:$PATH
+ENV PATH=/usr/lib/postgresql/17/bin:$PATH
 ENTRYPOINT ["docker-entrypoint.sh"]
 FILE
 docker build --quiet --network host -t postgres:18-bookworm "$work/postgres" >/dev/null 2>"$work/build.log" ||
@@ -126,7 +133,7 @@ printed $page "$section" yaml 0 >first.yaml
 { sed "/^def _text/,\$d" docs/reference/http/signing/sign.py; printed $page "$section" python 0; } >first_order.py
 export SHOUDAN_HTTP_PORTS=$port SHOUDAN_DELIVERY_SUPPLIER_NETWORKS=172.28.0.0/16:8690
 printed $page "$section" sh 0 >printed.sh
-timeout 300 bash -eu printed.sh || {
+timeout 1200 bash -eu printed.sh || {
     docker ps -a --format '{{.Names}}  {{.Status}}' >&2
     for one in $(docker ps -aq); do docker logs --tail 5 "$one" 2>&1 | cut -c1-300 >&2; done
     stop "the printed commands failed"

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -112,11 +113,14 @@ async def commits_wait_for_the_standby(postgres: Postgres) -> None:
 
 async def moved(sharded: Sharded, load: Load) -> None:
     """One shard to the second server, with its deliveries."""
+    others = [one for one in load.channels if one != 3]
+    before, before_others = load.refusals([3]), load.refusals(others)
     for service in SERVICES:
         print((await sharded.command("shard", "move", service, "3", "second")).strip(), flush=True)
         await load.more(20, [3])
-    print(f"moved: refused meanwhile, shard 3 {load.refusals([3])}, others", end=" ")
-    print(load.refusals([one for one in load.channels if one != 3]), flush=True)
+    its = Counter(load.refusals([3])) - Counter(before)
+    rest = Counter(load.refusals(others)) - Counter(before_others)
+    print(f"moved: answers but 200 meanwhile, shard 3 {dict(its)}, others {dict(rest)}", flush=True)
 
 
 async def spread_over(sharded: Sharded, load: Load, third: Server) -> None:

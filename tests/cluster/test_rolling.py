@@ -38,10 +38,13 @@ from tests.system import invariants
 from tests.system.beside import Beside, beside
 from tests.system.conftest import ORDER, Partner
 
+# How often every replica is rolled; by hand twice: just cluster.
+ROLLS = int(os.environ.get("SHOUDAN_TEST_ROLLS", "1"))
+
 pytestmark = [
     pytest.mark.system,
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(600 * ROLLS),
     pytest.mark.alone("measures how soon a replica is left and called, with eighteen processes"),
 ]
 
@@ -261,7 +264,7 @@ async def test_every_replica_goes_and_comes_back_and_no_partner_gets_an_error(
     try:
         first = {name: name for name in (*TWICE, GATEWAY)}
         second = {name: one.process.name for name, one in cluster.second.items()}
-        for replicas in (first, second):
+        for replicas in (first, second) * ROLLS:
             await asyncio.gather(*(roll(cluster, load, *one) for one in replicas.items()))
             assert load.errors == [], f"while {sorted(replicas.values())} were rolled"
         await eventually(lambda: load.placed >= ORDERS_MIN, ORDERS_S_MAX)
