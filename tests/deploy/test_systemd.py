@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from shoudan_kit.config import ConfigError, MigrateSettings, Secret, ServiceSettings, variables_of
 from shoudan_kit.service import STOP_GRACE_S, services
 from tests.deploy import units
-from tests.test_compose import OURS
+from tests.test_compose import OURS, PAGE
 from tests.test_tidy import ROOT
 
 HARDENED = units.FOLDER / "shoudan-.service.d/10-hardened.conf"
@@ -146,3 +147,17 @@ def test_new_credentials_keeps_what_is_there(home: Path) -> None:
 def test_scripts_parse() -> None:
     for script in (units.FOLDER / "new-credentials.sh", ROOT / "tools/systemd.sh"):
         subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_what_the_page_enables_comes_back_with_the_machine() -> None:
+    """Services are wanted by the target, which nothing starts unless it is enabled, too."""
+    (enabled,) = re.findall(r"`systemctl enable --now (\S+ shoudan-pay@1 [^`]*)`", PAGE)
+    services_ = {f"shoudan-{name.replace('_', '-')}@1" for name in OURS}
+    assert set(enabled.split()) == {"shoudan.target", *services_}
+    assert units.values(units.FOLDER / "shoudan.target", "WantedBy") == ["multi-user.target"]
+    assert all(units.values(unit(name), "WantedBy") == ["shoudan.target"] for name in OURS)
+
+
+def test_paths_are_whole_where_systemd_would_look_elsewhere() -> None:
+    for command in ("systemd-sysusers", "systemd-tmpfiles --create"):
+        assert f'{command} "$PWD/deploy/systemd/' in PAGE
