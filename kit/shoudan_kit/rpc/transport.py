@@ -36,8 +36,8 @@ def server_credentials(identity: Identity) -> grpc.ServerCredentials:
             given = material
         return _configuration(material)
 
-    first = _configuration(given)
-    return grpc.dynamic_ssl_server_credentials(first, changed, require_client_authentication=True)
+    first, fetch = _configuration(given), cast("Any", changed)  # the stubs leave the None out
+    return grpc.dynamic_ssl_server_credentials(first, fetch, require_client_authentication=True)
 
 
 def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:
