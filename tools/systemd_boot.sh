@@ -65,14 +65,14 @@ ready() {
     echo "systemd_boot: ready: $*"
 }
 state() { systemctl show "$1" -p "$2" --value; }
-one_of_each="59111 59121 59131 59141 59151 59161"
+one_of_each="59111 59121 59131 59141 59151 59161 59171"
 
 if [ "$1" = again ]; then # after a reboot: whoever was enabled is back, and waits for the engines
     engines
     ready $one_of_each 59112
     systemctl stop shoudan.target
     [ -z "$(systemctl list-units --plain --no-legend --state=running 'shoudan-*@*')" ]
-    for unit in order@1 order@2 pay@1 delivery@1 erp-ingest@1 identity@1 gateway@1; do
+    for unit in order@1 order@2 pay@1 delivery@1 erp-ingest@1 identity@1 finance@1 gateway@1; do
         [ "$(state shoudan-$unit Result)" = success ] || { echo "$unit: $(state shoudan-$unit Result)" >&2; exit 1; }
     done
     echo "systemd_boot: stopped by the target"
@@ -87,9 +87,9 @@ sed -i -E 's#dns:///[a-z-]+\.example\.com:#ipv4:127.0.0.1:#; s#^(SHOUDAN_NATS_UR
 sh deploy/systemd/new-credentials.sh https://pay.example.com localhost >/dev/null
 systemctl daemon-reload
 setpriv --reuid shoudan-pki --regid shoudan-pki --clear-groups shoudan pki init --folder /var/lib/shoudan-pki \
-    order pay delivery erp_ingest identity gateway cli nats=localhost postgres=localhost >/dev/null
+    order pay delivery erp_ingest identity finance gateway cli nats=localhost postgres=localhost >/dev/null
 systemctl enable --quiet --now shoudan-rotate.timer
-for one in order pay delivery erp_ingest identity gateway cli; do
+for one in order pay delivery erp_ingest identity finance gateway cli; do
     cp -rL "/var/lib/shoudan-pki/$one/current" "/etc/shoudan/pki/$one/"
     chgrp -R "shoudan-${one//_/-}" "/etc/shoudan/pki/$one"
     chmod -R g+rX "/etc/shoudan/pki/$one"
@@ -113,7 +113,7 @@ systemctl start shoudan-migrate
 systemctl enable --quiet --now shoudan-migrate.timer
 echo "systemd_boot: migrated"
 systemctl enable --quiet --now shoudan.target \
-    shoudan-pay@1 shoudan-delivery@1 shoudan-order@1 shoudan-erp-ingest@1 shoudan-identity@1 shoudan-gateway@1
+    shoudan-pay@1 shoudan-delivery@1 shoudan-order@1 shoudan-erp-ingest@1 shoudan-identity@1 shoudan-finance@1 shoudan-gateway@1
 ready $one_of_each
 systemctl restart shoudan-order@1 shoudan-pay@1
 systemctl enable --quiet --now shoudan-order@2
