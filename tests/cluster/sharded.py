@@ -22,8 +22,10 @@ from shoudan_kit.db.owner import as_owner
 from shoudan_kit.db.shard_keys import shard_of_key
 from shoudan_kit.db.shard_map import ShardMap, read
 from shoudan_kit.db.shard_map_text import replace_file
+from shoudan_kit.db.shard_move import Move
 from shoudan_kit.embedded import DatabaseUrls
 from shoudan_kit.process.polling import until
+from shoudan_kit.service import services
 from tests.poll import eventually
 from tests.system import invariants
 
@@ -167,6 +169,12 @@ class Sharded:
         """As the file has it now."""
         return read(self.files[service], *self.system.databases[service], owner=True)
 
+    def move(self, service: str, shard: int, server: str) -> Move:
+        """One that could be made."""
+        known, schema = self.map(service), services()[service].schema
+        assert schema is not None
+        return Move(service, schema, shard, known, known.moved(shard, server), turnable=True)
+
     def shards_on(self, service: str, server: str) -> list[int]:
         return [home.shard for home in self.map(service).homes if home.server == server]
 
@@ -191,7 +199,8 @@ class Sharded:
     async def rows(self, service: str, sql: str, *args: Any) -> list[dict[str, Any]]:
         """Of all shards of a service, where its map says they are."""
         if service not in self.files:
-            async with self.system.postgres.admin(f"shoudan_{service}") as db:
+            async with self.system.postgres.admin(f"shoudan_{service}") as admin:
+                db: Any = admin
                 return [dict(row) for row in await db.fetch(sql, *args)]
         found: list[dict[str, Any]] = []
         for home in self.map(service).homes:

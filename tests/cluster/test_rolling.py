@@ -207,7 +207,11 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 async def _started(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     ports, others = choose_ports(None, usual=False), {name: free_port() for name in TWICE}
-    monkeypatch.setattr(systems, "choose_ports", lambda *_, **__: ports)
+
+    def chosen(*_: Any, **__: Any) -> Any:
+        return ports
+
+    monkeypatch.setattr(systems, "choose_ports", chosen)
     to_pay = {free_port(): port for port in (ports["pay"], others["pay"])}
     links = [await stack.enter_async_context(linked(*one)) for one in to_pay.items()]
     targets = {name: f"ipv4:{LOOPBACK}:{ports[name]},{LOOPBACK}:{others[name]}" for name in TWICE}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ class Standby:
 
 
 @asynccontextmanager
-async def standby_of(primary: Postgres, bin_dir: Path | None = None) -> AsyncIterator[Standby]:
+async def standby_of(primary: Postgres, bin_dir: Path | None = None) -> AsyncGenerator[Standby]:
     """A standby that streams from `primary`; `bin_dir`: of other programs than the packaged ones."""
     home = await asyncio.to_thread(Home.open, None, "postgres", unprivileged_user())
     standby = Standby(primary, home, bin_dir)

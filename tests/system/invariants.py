@@ -151,7 +151,8 @@ async def check(
 
 
 async def _rows(system: System, service: str, sql: str, *args: Any) -> list[dict[str, Any]]:
-    async with system.postgres.admin(f"shoudan_{service}") as db:
+    async with system.postgres.admin(f"shoudan_{service}") as admin:
+        db: Any = admin
         return [dict(row) for row in await db.fetch(sql, *args)]
 
 

@@ -14,6 +14,7 @@ import pytest
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_cli.system import System
+from shoudan_kit.db import shard_move
 from shoudan_kit.db.pool import Database
 from shoudan_kit.db.shard_keys import SERIALS, shard_of_key, shard_of_number
 from shoudan_kit.db.shard_map import schema_of
@@ -25,6 +26,7 @@ from tests.cluster.sharded import (
     catalogue_with,
     give_credit,
     may_be_copied,
+    name_server,
 )
 from tests.pay.ledger.invariants import broken
 from tests.poll import eventually
@@ -92,7 +94,8 @@ async def lives(
 async def rows(system: System, service: str, shard: int, count: str) -> int:
     """How many rows a shard has."""
     schema = schema_of(shard)
-    async with system.postgres.admin(f"shoudan_{service}") as db:
+    async with system.postgres.admin(f"shoudan_{service}") as admin:
+        db: Any = admin
         return int(await db.fetchval(f"SELECT count(*) FROM {schema}.{count}"))
 
 
@@ -168,7 +171,11 @@ async def test_a_shard_of_orders_moves_under_load_and_every_order_ends_once(
     await system.restart("postgres")
     for service in SERVICES:
         await postgres.create_database(f"{service}_two", service=service)
-        await sharded.add_server(service, "two", postgres.urls(service, f"{service}_two"))
+        name_server(sharded.files[service], "two", postgres.urls(service, f"{service}_two"))
+    wanted = ["shard_01 is at epoch 1, the map at 2: shoudan migrate"]
+    assert await shard_move.problems(sharded.move("order", 1, "two")) == wanted
+    for service in SERVICES:
+        await sharded.command("migrate", service)
     async with aiohttp.ClientSession() as http:
         channels, inbox = dict(enumerate(CHANNELS)), f"{system.sandbox_url}/inbox/moved"
         load = Load(http, system.gateway_url, inbox, channels, f"moved-{next(numbers)}")

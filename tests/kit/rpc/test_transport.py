@@ -22,6 +22,8 @@ from shoudan_kit.tls.authority import CA, CERT, CURRENT, KEY, Authority
 from shoudan_kit.tls.identity import Files, Identity, Material
 from tests.poll import eventually
 
+SETTINGS: Any = ProcessSettings  # pyright asks for what has a default
+
 
 def files(authority: Authority, name: str) -> Files:
     place = authority.folder / name / CURRENT
@@ -53,7 +55,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 async def pay(authority: Authority) -> AsyncIterator[RpcServer]:
-    server = RpcServer(ProcessSettings(drain_s=1), [], [], identity=identity(authority, "pay"))
+    server = RpcServer(SETTINGS(drain_s=1), [], [], identity=identity(authority, "pay"))
     await server.start()
     yield server
     await server.stop()
@@ -127,7 +129,7 @@ async def test_an_authority_is_trusted_beside_another_in_one_file(
     both.write_bytes(files(authority, "pay").ca.read_bytes() + files(new, "order").ca.read_bytes())
     place, old = files(new, "order"), files(authority, "pay")
     who = Identity(Files(old.cert, old.key, both))
-    server = RpcServer(ProcessSettings(drain_s=1), [], [], identity=who)
+    server = RpcServer(SETTINGS(drain_s=1), [], [], identity=who)
     await server.start()
     try:
         assert await outcome(server, Identity(Files(place.cert, place.key, both))) == "SERVING"
@@ -168,9 +170,11 @@ async def test_grpc_is_given_nothing_at_a_handshake_but_new_files_once(
 ) -> None:
     """Given the same again, gRPC 1.85 frees what other handshakes use: the server ends by SIGSEGV."""
     asked_for: list[Any] = []
-    monkeypatch.setattr(
-        grpc, "dynamic_ssl_server_credentials", lambda *given, **_: asked_for.extend(given)
-    )
+
+    def keep(*given: Any, **_: bool) -> None:
+        asked_for.extend(given)
+
+    monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", keep)
     place, ca = files(authority, "pay"), tmp_path / "ca.crt"
     ca.write_bytes(place.ca.read_bytes())
     who = Identity(Files(place.cert, place.key, ca), look_every_s=0)
