@@ -214,16 +214,21 @@ def made_secrets(folder: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in file.read_text().splitlines())
 
 
-@functools.cache
 def folder_of_certificates(name: str) -> Path:
-    """What a container finds at /tls: made once, by what compose.yaml runs."""
+    """What a container finds at /tls."""
+    return certificates() / ("cli" if name == "migrate" else name)
+
+
+@functools.cache
+def certificates() -> Path:
+    """Those of all containers: made once, by what compose.yaml runs."""
     folder = Path(tempfile.mkdtemp(prefix="shoudan-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     made = CONTAINERS["pki"]["command"]
     command = [*made[:2], "--folder", str(folder), *made[made.index("--group-readable") :]]
     main = [sys.executable, "-m", "shoudan_cli", *command]
     subprocess.run(main, check=True, capture_output=True)
-    return folder / ("cli" if name == "migrate" else name)
+    return folder
 
 
 def filled_in(name: str, secrets: dict[str, str]) -> dict[str, str]:
