@@ -25,6 +25,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
+from shoudan_cli.main import PIPE_COLUMNS
 from shoudan_kit.process import die_with_parent
 from shoudan_kit.process.child import Child, User
 
@@ -128,6 +129,10 @@ class Nursery:
         self._parent = subprocess.Popen(
             command,
             cwd=Path(__file__).parents[1],
+            env={
+                **os.environ,
+                "COLUMNS": str(PIPE_COLUMNS),
+            },  # as the command has it without a terminal
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -161,16 +166,9 @@ def started(
 
 
 def fits(argv: Sequence[str], env: Mapping[str, str], user: User | None, cwd: Path | None) -> bool:
-    """Whether it is a service or the sandbox, in this environment, as this user."""
+    """Whether it is a service, a command or the sandbox, in this environment, as this user."""
     ours = argv[0] == sys.executable and tuple(argv[1:3]) in KNOWN
-    words = argv[3:4]
-    return (
-        ours
-        and words in (["serve"], ("serve",), ["upstream"], ("upstream",))
-        and user is None
-        and cwd is None
-        and not any(name in env for name in OTHER_MODULES)
-    )
+    return ours and user is None and cwd is None and not any(name in env for name in OTHER_MODULES)
 
 
 # ---------------------------------------------------------------- the process with the modules

@@ -38,6 +38,7 @@ from shoudan_kit.process.child import Child, tail
 from shoudan_kit.process.ports import free_port, listens
 from shoudan_kit.tls.authority import CA, CERT, CURRENT, KEY
 from shoudan_kit.tls.identity import Files, Identity
+from tests import command
 from tests.conftest import Databases
 from tests.credentials import token_of, trusted_keys
 from tests.poll import eventually
@@ -69,7 +70,9 @@ def note(name: str, *, pid: int | None = None, port: int = 50051, gateway: int =
 
 async def shoudan(*args: str, typed: str | None = None, **env: str) -> tuple[int, str]:
     """The command, with nobody at a keyboard or with somebody who types."""
-    keyboard, stdin = pty.openpty() if typed is not None else (-1, subprocess.DEVNULL)
+    if typed is None:
+        return await command.shoudan(*args, env={**os.environ, **env})
+    keyboard, stdin = pty.openpty()
     process = await create_subprocess_exec(
         *(sys.executable, "-m", "shoudan_cli", *args),
         stdin=stdin,
@@ -77,10 +80,9 @@ async def shoudan(*args: str, typed: str | None = None, **env: str) -> tuple[int
         stderr=subprocess.STDOUT,
         env={**os.environ, **env},
     )
-    if typed is not None:
-        os.write(keyboard, f"{typed}\n".encode())
+    os.write(keyboard, f"{typed}\n".encode())
     said, _ = await process.communicate()
-    for one in (keyboard, stdin) if typed is not None else ():
+    for one in (keyboard, stdin):
         os.close(one)
     return process.returncode or 0, said.decode()
 
@@ -325,8 +327,12 @@ async def test_what_answers_at_the_usual_ports_is_named_or_left_alone(
 ) -> None:
     async def hold(target: str) -> str:
         """What is said before `channel hold` runs, when the usual port is that of `target`."""
-        usual = ClientSettings(delivery_target=target)
-        monkeypatch.setattr(clients, "resolved", lambda **_: (usual, None))
+        usual = ClientSettings.model_validate({"delivery_target": target})
+
+        def meant(**_: object) -> tuple[ClientSettings, None]:
+            return usual, None
+
+        monkeypatch.setattr(clients, "resolved", meant)
         try:
             await asyncio.to_thread(choice.prepare, HOLD, yes=False)
         except typer.Exit:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from shoudan_cli.credentials import OWNER_KEY
 from shoudan_cli.system import System, demo_catalogue
 from shoudan_kit.rpc.rights import ADMIN, FINANCE_CHECKER, OPS, SUPPORT
 from shoudan_kit.secrets.tokens import TokenSigner, kept_key
+from tests.command import shoudan
 from tests.poll import eventually
 from tests.system.conftest import Partner
 from tests.system.turned import turn
@@ -41,14 +40,8 @@ class Operator:
         """Exit code, and all that the command said."""
         signer = TokenSigner(kept_key(self.system.home / OWNER_KEY), self.system.id)
         token = signer.issue(self.number, f"op-{self.number}", self.roles)
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "shoudan_cli", "--yes", *words),
-            env={**self.system.env, "SHOUDAN_ACCESS_TOKEN": token, "COLUMNS": "200"},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        said, _ = await child.communicate()
-        return child.returncode or 0, said.decode()
+        env = {**self.system.env, "SHOUDAN_ACCESS_TOKEN": token}
+        return await shoudan("--yes", *words, env=env)
 
 
 @dataclass
