@@ -13,7 +13,7 @@ from shoudan_kit.secrets.sealing import KeyRing
 from shoudan_kit.secrets.sealing_settings import DEMO_INDEX_KEY, DEMO_KEYS
 from tests.delivery.test_notifies import SUPPLIER
 
-Correct = Callable[[Any], None]
+Correct = Callable[[Any], object]
 UUID = "u" * 22
 PHONE = "13912345678"
 ORDER_NO = 4_611_686_018_427_387_904
@@ -168,6 +168,11 @@ VALID: dict[str, Correct] = {
         setattr(m, "to_day", "2026-11-20"),
     ),
     "LedgerService/ExportAccountDays": lambda m: setattr(m, "day", "2026-11-20"),
+    "AuditService/ListTrades": lambda m: (
+        setattr(m, "up_channel_no", ""),
+        setattr(m, "day", "2026-11-20"),
+        setattr(m, "page_token", "1764000000000000.1"),
+    ),
     "FinanceService/ListDays": lambda m: setattr(m, "page_token", "2026-11-20"),
     **dict.fromkeys(
         (
@@ -194,25 +199,29 @@ VALID: dict[str, Correct] = {
     "PlatformService/SetDomain": lambda m: _domain(m.domain),
 }
 # Methods that need no database, and what they answer from.
-VALID |= {
-    **dict.fromkeys(
-        ("IdentityService/Refresh", "IdentityService/Logout"),
-        lambda m: setattr(m, "refresh_token", "1.a.b"),
-    ),
-    **dict.fromkeys(
-        (
-            "IdentityService/CreateOperator",
-            "IdentityService/SetRoles",
-            "IdentityService/CreateApiToken",
+VALID.update(
+    {
+        **dict.fromkeys(
+            ("IdentityService/Refresh", "IdentityService/Logout"),
+            lambda m: setattr(m, "refresh_token", "1.a.b"),
         ),
-        _operator,
-    ),
-    "IdentityService/BeginProviderLogin": lambda m: setattr(
-        m, "redirect_uri", "http://127.0.0.1:1/"
-    ),
-    "IdentityService/ChangePassword": lambda m: setattr(m, "new_password", "a new long password"),
-    "IdentityService/ListOperators": lambda m: setattr(m, "page_token", ""),
-}
+        **dict.fromkeys(
+            (
+                "IdentityService/CreateOperator",
+                "IdentityService/SetRoles",
+                "IdentityService/CreateApiToken",
+            ),
+            _operator,
+        ),
+        "IdentityService/BeginProviderLogin": lambda m: setattr(
+            m, "redirect_uri", "http://127.0.0.1:1/"
+        ),
+        "IdentityService/ChangePassword": lambda m: setattr(
+            m, "new_password", "a new long password"
+        ),
+        "IdentityService/ListOperators": lambda m: setattr(m, "page_token", ""),
+    }
+)
 WITHOUT = {
     "IdentityService/PublishedKeys": "the keys of a moment ago",
     "DictionaryService/GetDictionary": "the columns of the code",

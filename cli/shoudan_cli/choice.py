@@ -52,6 +52,8 @@ def _services(args: Sequence[str]) -> Sequence[str]:
         return ()  # it speaks to the database of a service that may not run yet
     if group == "bill" and list(args[1:2]) != ["make"]:
         return ()  # it looks at files alone, wherever they are
+    if group == "bill":  # of movements or of trades
+        return ("pay", "order")
     if group in OWN_GROUPS:
         return ALL
     if group == "bench":  # a system of its own, or the ledger that an option names

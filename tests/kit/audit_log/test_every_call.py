@@ -38,10 +38,11 @@ READS: Final = {
     "GetPackage", "GetProposal", "GetRefund", "GetSegment", "GetSegments", "GetStatementKeys", "GetTrade",
     "ListAccounts",
     "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCards",
-    "ListCredentials", "ListDays", "ListDeadNotifies", "ListDeliveries", "ListEntries", "ListIncidents",
+    "ListCredentials", "ListDays", "ListDeadNotifies", "ListDeliveries", "ListEntries", "ListHolds",
+    "ListIncidents",
     "ListNotices", "ListOpenWork", "ListOperators", "ListOrders", "ListPackageRecords", "ListProposals",
     "ListQuarantined", "ListRecords", "ListResources", "ListResting", "ListRules", "ListSealed",
-    "ListSessions", "ListStock", "ListSuppliers", "ListTasks", "QueryDeliveries", "QueryOrders",
+    "ListSessions", "ListStock", "ListSuppliers", "ListTasks", "ListTrades", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
     "Report", "SearchRefunds", "SearchTrades",
     "Verify", "VerifyAgainst", "VerifyAuditLog", "WhoAmI",
@@ -57,6 +58,10 @@ def operators_methods() -> list[tuple[str, Any]]:
     ]
 
 
+def as_it_is(answer: bytes) -> bytes:
+    return answer
+
+
 def register_everything(server: aio.Server) -> None:
     """Every method of the contract; each answers with nothing."""
 
@@ -67,15 +72,15 @@ def register_everything(server: aio.Server) -> None:
         yield b""
 
     for service in dict.fromkeys(service for service, _ in METHODS):
-        handlers = {}
+        handlers: dict[str, Any] = {}
         for one in service.methods:
             request = GetMessageClass(one.input_type)
             if one.server_streaming:
                 made: Any = grpc.unary_stream_rpc_method_handler(
-                    stream, request.FromString, lambda b: b
+                    stream, request.FromString, as_it_is
                 )
             else:
-                made = grpc.unary_unary_rpc_method_handler(unary, request.FromString, lambda b: b)
+                made = grpc.unary_unary_rpc_method_handler(unary, request.FromString, as_it_is)
             handlers[one.name] = made
         server.add_registered_method_handlers(service.full_name, handlers)
 
@@ -87,7 +92,7 @@ async def channel(database: Database, ids: IdMaker) -> AsyncIterator[aio.Channel
     refusals = Refusals(database, ids, ORIGIN, SystemClock())
     watch = CallAudit(database, ids, ORIGIN, refusals)
     server = RpcServer(
-        ProcessSettings(drain_s=1),
+        ProcessSettings.load("", environ={"SHOUDAN_DRAIN_S": "1"}),
         [register_everything],
         [],
         callers=Callers("enforce", verifier.caller_of),
@@ -99,12 +104,16 @@ async def channel(database: Database, ids: IdMaker) -> AsyncIterator[aio.Channel
     await server.stop()
 
 
+async def drained(answers: Any) -> None:
+    async for _ in answers:
+        pass
+
+
 async def called(channel: aio.Channel, path: str, method: Any) -> None:
     token = TokenSigner(KEY, "here").issue("77", "li", list(ROLES))
     metadata = (("authorization", f"Bearer {token}"),)
     if method.server_streaming:
-        async for _ in channel.unary_stream(path)(b"", metadata=metadata, timeout=20):
-            pass
+        await drained(channel.unary_stream(path)(b"", metadata=metadata, timeout=20))
     else:
         await channel.unary_unary(path)(b"", metadata=metadata, timeout=20)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from datetime import UTC
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan.order.v1 import audit_service_pb2_grpc as grpc_pb
 from shoudan_kit.rpc.messages import RpcContext
-from shoudan_order import audits, pauses, retries, views
+from shoudan_order import audits, pauses, retries, trades, views
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
 from shoudan_order.rpc.messages import filled
@@ -21,6 +21,15 @@ from shoudan_order.store.reports import REPORTS
 PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 1_000
 WORDS_MAX: Final = 256
+CHANNEL_MAX: Final = 64
+DAY_CHARS: Final = 10
+DIGITS_MAX: Final = 17  # of a moment in microseconds
+ID_DIGITS_MAX: Final = 18
+FIRST_DAY: Final = date(2000, 1, 1)
+LAST_DAY: Final = date(2999, 12, 31)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class AuditServicer(grpc_pb.AuditServiceServicer):
@@ -108,6 +117,18 @@ class AuditServicer(grpc_pb.AuditServiceServicer):
         count = await retries.resend(self._context, ids, request.channel_no, request.by)
         return pb.ResendNotifiesResponse(count=count)
 
+    async def ListTrades(
+        self, request: pb.ListTradesRequest, context: RpcContext
+    ) -> pb.ListTradesResponse:
+        """Of one day, by end_time and number."""
+        size = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
+        asked, after = _asked(request), _place(request.page_token)
+        found, place = await trades.page(self._context, asked, after, size)
+        return pb.ListTradesResponse(
+            trades=[filled(pb.Trade, one) for one in found],
+            next_page_token="" if place is None else _text(place),
+        )
+
     async def Report(
         self, request: pb.ReportRequest, context: RpcContext
     ) -> AsyncIterator[pb.ReportResponse]:
@@ -120,6 +141,39 @@ class AuditServicer(grpc_pb.AuditServiceServicer):
                 yield pb.ReportResponse(
                     labels=line.labels, count=line.count, sums_micros=line.sums_micros
                 )
+
+
+def _asked(request: pb.ListTradesRequest) -> trades.Asked:
+    if bool(request.down_channel_no) == bool(request.up_channel_no):
+        raise FieldInvalid("down_channel_no", "one of down_channel_no and up_channel_no")
+    channel_no = request.down_channel_no or request.up_channel_no
+    if len(channel_no) > CHANNEL_MAX or not channel_no.isprintable():
+        raise FieldInvalid("channel_no", f"at most {CHANNEL_MAX} printable characters")
+    try:
+        if len(request.day) == DAY_CHARS and request.day.isascii():
+            day = date.fromisoformat(request.day)
+            if FIRST_DAY <= day <= LAST_DAY:
+                return trades.Asked(channel_no, bool(request.up_channel_no), day)
+    except ValueError:
+        pass  # refused below, like every other text that is no day
+    raise FieldInvalid("day", "is no day of the form yyyy-mm-dd")
+
+
+def _text(place: trades.Place) -> str:
+    return f"{(place.end_time - _EPOCH) // _MICROSECOND}.{place.number}"
+
+
+def _place(text: str) -> trades.Place | None:
+    if not text:
+        return None
+    time, _, number = text.partition(".")
+    digits = time.isdecimal() and number.isdecimal() and text.isascii()
+    if not digits or len(time) > DIGITS_MAX or len(number) > ID_DIGITS_MAX:
+        raise FieldInvalid("page_token", "not given by the page before")
+    moment = _EPOCH + int(time) * _MICROSECOND
+    if moment.date() > LAST_DAY:
+        raise FieldInvalid("page_token", "not given by the page before")
+    return trades.Place(moment, int(number))
 
 
 def read_decision(request: pb.DecideAuditRequest) -> audits.Decision:

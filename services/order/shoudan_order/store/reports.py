@@ -84,7 +84,7 @@ _GIVEN_BACK: Final = literals(
 
 # A refund that has been decided is no longer part of its order's sums; the lookup is made only for orders
 # that were refunded.
-_TAKEN: Final = f"""LEFT JOIN LATERAL (
+TAKEN: Final = f"""LEFT JOIN LATERAL (
     SELECT {", ".join(f"CAST(sum(r.{name}) AS bigint) AS {name}" for name in AMOUNTS.values())}
     FROM oms_refund_info r WHERE m.is_refund = {YesNo.YES:d} AND r.order_id = m.order_id
         AND r.refund_status IN ({_GIVEN_BACK})) AS t ON true"""
@@ -96,7 +96,7 @@ _MOVEMENTS: Final = " UNION ALL ".join(
             {name: f"m.{name} + coalesce(t.{taken}, 0)" for name, taken in AMOUNTS.items()},
             {},
             orders=1,
-            more=_TAKEN,
+            more=TAKEN,
         ),
         _moved(
             "oms_refund_info",

@@ -9,11 +9,11 @@ import csv
 import gzip
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -23,6 +23,8 @@ from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan, yuan_to_micros
 from shoudan_pay.commands import bill_sheets
 from shoudan_pay.commands.bill_sheets import Style, safe
+
+M = TypeVar("M", bound=msgspec.Struct)
 
 VERSION: Final = 1
 DRAFT: Final = ".draft-"
@@ -174,15 +176,27 @@ def sum_cells(one: AccountSum) -> list[str]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What of a file its manifest says."""
+
+    file: str
+    sha256: str
+    bytes: int
+    rows: int
+
+
 class BillWriter:
     """A bill being written beside its place: it has no name until `publish`."""
 
-    def __init__(self, folder: Path, name: str, style: Style) -> None:
+    def __init__(
+        self, folder: Path, name: str, style: Style, header: Sequence[str] = HEADER
+    ) -> None:
         """Raises OSError."""
         self._folder, self._name = folder, f"{name}{style.suffix}"
         self._draft = folder / f"{DRAFT}{uuid4().hex}"
         self._lines = bill_sheets.lines(self._draft, style)
-        self._lines.head(HEADER)
+        self._lines.head(header)
         self._open, self.rows = True, 0
 
     def _close(self) -> None:
@@ -198,29 +212,43 @@ class BillWriter:
     def publish(
         self, ident: str, eid: str, days: tuple[str, str], accounts: list[AccountSum]
     ) -> tuple[Manifest, bool]:
+        """Publish a fund bill: `publish_as`."""
+
+        def made(written: Written) -> Manifest:
+            return Manifest(
+                file=written.file,
+                sha256=written.sha256,
+                bytes=written.bytes,
+                rows=written.rows,
+                ident=ident,
+                eid=eid,
+                first_day=days[0],
+                last_day=days[1],
+                accounts=accounts,
+            )
+
+        return self.publish_as((SUMS, map(sum_cells, accounts)), made, read_manifest)
+
+    def publish_as(
+        self,
+        sums: tuple[Sequence[str], Iterable[Sequence[str]]],
+        made: Callable[[Written], M],
+        read: Callable[[Path], M],
+    ) -> tuple[M, bool]:
         """Write the sums, see the file on the disk, then publish it with its manifest.
 
         Says whether it was published before with the same bytes. Raises BillInvalid when another one was.
         """
-        self._lines.head(SUMS)
-        self._lines.add(map(sum_cells, accounts))
+        self._lines.head(sums[0])
+        self._lines.add(sums[1])
         self._close()
         sync(self._draft)
-        manifest = Manifest(
-            file=self._name,
-            sha256=file_hash(self._draft),
-            bytes=self._draft.stat().st_size,
-            rows=self.rows,
-            ident=ident,
-            eid=eid,
-            first_day=days[0],
-            last_day=days[1],
-            accounts=accounts,
-        )
+        size, sha256 = self._draft.stat().st_size, file_hash(self._draft)
+        manifest = made(Written(self._name, sha256, size, self.rows))
         place = manifest_path(self._folder / self._name)
         if place.exists():
             self.discard()
-            if read_manifest(place) != manifest:
+            if read(place) != manifest:
                 raise BillInvalid(f"{place.name} was published, and is another one")
             return manifest, True
         self._draft.replace(self._folder / self._name)
@@ -267,20 +295,25 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
+def hold_bytes(bill: Path, sha256: str) -> None:
+    """Raises BillInvalid unless the file has this hash; OSError."""
+    if (found := file_hash(bill)) != sha256:
+        raise BillInvalid(f"its bytes are not those that were published: sha256 is {found}")
+
+
 def verify(bill: Path) -> Manifest:
     """The manifest of a bill whose bytes and sums are as it says. Raises BillInvalid, OSError."""
     manifest = read_manifest(manifest_path(bill))
-    if (found := file_hash(bill)) != manifest.sha256:
-        raise BillInvalid(f"its bytes are not those that were published: sha256 is {found}")
+    hold_bytes(bill, manifest.sha256)
     running = {str(one.account_id): one.opening_micros for one in manifest.accounts}
     if (
         bill.suffix == ".xlsx"
     ):  # for people: its rows are those of the CSV, and its bytes are proved
         return manifest
     rows = 0
-    with _opened(bill) as lines:
-        for cells in _details(csv.reader(lines)):
-            account, before, amount, after = cells[2], *map(_micros, cells[11:14])
+    with opened(bill) as lines:
+        for cells in details(csv.reader(lines), HEADER, SUMS):
+            account, before, amount, after = cells[2], *map(micros, cells[11:14])
             if running.get(account) != before or before + amount != after:
                 raise BillInvalid(f"row {rows + 1} does not follow the account's row before it")
             running[account] = after
@@ -294,27 +327,31 @@ def verify(bill: Path) -> Manifest:
     return manifest
 
 
-def _opened(bill: Path) -> IO[str]:
+def opened(bill: Path) -> IO[str]:
+    """A bill as text, unpacked."""
     if bill.suffix == ".gz":
         return gzip.open(bill, "rt", encoding="utf-8-sig", newline="")
     return bill.open(encoding="utf-8-sig", newline="")
 
 
-def _details(rows: Iterator[list[str]]) -> Iterator[list[str]]:
-    """The rows between the two headers, without the marks of a style."""
+def details(
+    rows: Iterator[list[str]], header: Sequence[str], sums: Sequence[str]
+) -> Iterator[list[str]]:
+    """The rows between the two headers, without the marks of a style. Raises BillInvalid."""
     for row in rows:
         cells = [cell.removeprefix("`") for cell in row]
-        if cells == list(HEADER):
+        if cells == list(header):
             continue
-        if cells == list(SUMS):
+        if cells == list(sums):
             return
-        if len(cells) != len(HEADER):
+        if len(cells) != len(header):
             raise BillInvalid("a row has more or fewer cells than the header")
         yield cells
     raise BillInvalid("it has no sums: it was cut off")
 
 
-def _micros(text: str) -> int:
+def micros(text: str) -> int:
+    """An amount of a bill. Raises BillInvalid."""
     try:
         return yuan_to_micros(text, signed=True)
     except ValueError:

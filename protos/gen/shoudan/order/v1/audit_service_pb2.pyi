@@ -56,6 +56,38 @@ AUDIT_TYPE_FALSE_SUCCESS: AuditType.ValueType  # 5
 """A delivery that succeeded only in name."""
 Global___AuditType: _TypeAlias = AuditType  # noqa: Y015
 
+class _TradeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TradeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TradeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRADE_KIND_UNSPECIFIED: _TradeKind.ValueType  # 0
+    """Never sent."""
+    TRADE_KIND_ORDER: _TradeKind.ValueType  # 1
+    """订单."""
+    TRADE_KIND_REFUND: _TradeKind.ValueType  # 2
+    """订单退款."""
+    TRADE_KIND_DELIVERY: _TradeKind.ValueType  # 3
+    """上游发货."""
+    TRADE_KIND_RETURN: _TradeKind.ValueType  # 4
+    """上游退货."""
+
+class TradeKind(_TradeKind, metaclass=_TradeKindEnumTypeWrapper):
+    """TradeKind is what a row of a trade bill is about."""
+
+TRADE_KIND_UNSPECIFIED: TradeKind.ValueType  # 0
+"""Never sent."""
+TRADE_KIND_ORDER: TradeKind.ValueType  # 1
+"""订单."""
+TRADE_KIND_REFUND: TradeKind.ValueType  # 2
+"""订单退款."""
+TRADE_KIND_DELIVERY: TradeKind.ValueType  # 3
+"""上游发货."""
+TRADE_KIND_RETURN: TradeKind.ValueType  # 4
+"""上游退货."""
+Global___TradeKind: _TypeAlias = TradeKind  # noqa: Y015
+
 @_typing.final
 class Audit(_message.Message):
     """Audit is one thing to decide (oms_audit_info)."""
@@ -608,6 +640,154 @@ class ResendNotifiesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResendNotifiesResponse: _TypeAlias = ResendNotifiesResponse  # noqa: Y015
+
+@_typing.final
+class Trade(_message.Message):
+    """Trade is an order, refund, delivery or return as it stood when it ended. Amounts have no sign: what a refund or return gives back, an order or delivery
+    took.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    THEIR_NO_FIELD_NUMBER: _builtins.int
+    PRODUCT_NO_FIELD_NUMBER: _builtins.int
+    CARRIER_NO_FIELD_NUMBER: _builtins.int
+    FACE_MICROS_FIELD_NUMBER: _builtins.int
+    NUM_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    DONE_FACE_MICROS_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    COMMISSION_MICROS_FIELD_NUMBER: _builtins.int
+    SERVICE_MICROS_FIELD_NUMBER: _builtins.int
+    FEE_MICROS_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    kind: Global___TradeKind.ValueType
+    """What it is."""
+    number: _builtins.int
+    """Our number of it."""
+    order_id: _builtins.int
+    """The order it belongs to."""
+    their_no: _builtins.str
+    """The channel's or supplier's own number of it; may be empty of a supplier."""
+    product_no: _builtins.str
+    """The channel's or supplier's number of the product."""
+    carrier_no: _builtins.str
+    """Carrier."""
+    face_micros: _builtins.int
+    """Face of one unit."""
+    num: _builtins.int
+    """Units."""
+    result: _builtins.int
+    """0 succeeded, 90 failed, 91 in part."""
+    done_face_micros: _builtins.int
+    """Face that succeeded."""
+    amount_micros: _builtins.int
+    """Sale, or cost of a delivery or return."""
+    commission_micros: _builtins.int
+    """Commission."""
+    service_micros: _builtins.int
+    """Service fee."""
+    fee_micros: _builtins.int
+    """Payment fee; 0 of deliveries and returns."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___TradeKind.ValueType = ...,
+        number: _builtins.int = ...,
+        order_id: _builtins.int = ...,
+        their_no: _builtins.str = ...,
+        product_no: _builtins.str = ...,
+        carrier_no: _builtins.str = ...,
+        face_micros: _builtins.int = ...,
+        num: _builtins.int = ...,
+        result: _builtins.int = ...,
+        done_face_micros: _builtins.int = ...,
+        amount_micros: _builtins.int = ...,
+        commission_micros: _builtins.int = ...,
+        service_micros: _builtins.int = ...,
+        fee_micros: _builtins.int = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "commission_micros", b"commission_micros", "done_face_micros", b"done_face_micros", "end_time", b"end_time", "face_micros", b"face_micros", "fee_micros", b"fee_micros", "kind", b"kind", "num", b"num", "number", b"number", "order_id", b"order_id", "product_no", b"product_no", "result", b"result", "service_micros", b"service_micros", "their_no", b"their_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trade: _TypeAlias = Trade  # noqa: Y015
+
+@_typing.final
+class ListTradesRequest(_message.Message):
+    """ListTradesRequest names a day and whose trades; one of the two numbers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOWN_CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    UP_CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    down_channel_no: _builtins.str
+    """Orders and refunds of this down channel."""
+    up_channel_no: _builtins.str
+    """Deliveries and returns of this supplier."""
+    day: _builtins.str
+    """Day in Beijing, yyyy-mm-dd, over for ten minutes at least."""
+    page_size: _builtins.int
+    """At most 1000, 100 when 0."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        down_channel_no: _builtins.str = ...,
+        up_channel_no: _builtins.str = ...,
+        day: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "down_channel_no", b"down_channel_no", "page_size", b"page_size", "page_token", b"page_token", "up_channel_no", b"up_channel_no"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTradesRequest: _TypeAlias = ListTradesRequest  # noqa: Y015
+
+@_typing.final
+class ListTradesResponse(_message.Message):
+    """ListTradesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRADES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def trades(self) -> _containers.RepeatedCompositeFieldContainer[Global___Trade]:
+        """By end_time and number."""
+
+    def __init__(
+        self,
+        *,
+        trades: _abc.Iterable[Global___Trade] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "trades", b"trades"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTradesResponse: _TypeAlias = ListTradesResponse  # noqa: Y015
 
 @_typing.final
 class ReportRequest(_message.Message):

@@ -70,6 +70,11 @@ class AuditServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ResendNotifiesRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ResendNotifiesResponse.FromString,
                 _registered_method=True)
+        self.ListTrades = channel.unary_unary(
+                '/shoudan.order.v1.AuditService/ListTrades',
+                request_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListTradesRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListTradesResponse.FromString,
+                _registered_method=True)
         self.Report = channel.unary_stream(
                 '/shoudan.order.v1.AuditService/Report',
                 request_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ReportRequest.SerializeToString,
@@ -130,6 +135,14 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTrades(self, request, context):
+        """ListTrades pages through what ended on a day that is over, by end_time and number: orders and refunds of a down channel, or deliveries and returns of a
+        supplier, each as it stood when it ended. Read again a day gives the same rows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Report(self, request, context):
         """Report streams sums of orders for a period.
         """
@@ -174,6 +187,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ResendNotifies,
                     request_deserializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ResendNotifiesRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ResendNotifiesResponse.SerializeToString,
+            ),
+            'ListTrades': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrades,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListTradesRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListTradesResponse.SerializeToString,
             ),
             'Report': grpc.unary_stream_rpc_method_handler(
                     servicer.Report,
@@ -371,6 +389,33 @@ class AuditService:
             '/shoudan.order.v1.AuditService/ResendNotifies',
             shoudan_dot_order_dot_v1_dot_audit__service__pb2.ResendNotifiesRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_audit__service__pb2.ResendNotifiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrades(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.AuditService/ListTrades',
+            shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListTradesRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListTradesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,6 +30,10 @@ class AuditServiceStub:
     """ListDeadNotifies pages through notifies that were given up."""
     ResendNotifies: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ResendNotifiesRequest, _audit_service_pb2.ResendNotifiesResponse]
     """ResendNotifies sends notifies again, one or many; a repeat of a running one changes nothing."""
+    ListTrades: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListTradesRequest, _audit_service_pb2.ListTradesResponse]
+    """ListTrades pages through what ended on a day that is over, by end_time and number: orders and refunds of a down channel, or deliveries and returns of a
+    supplier, each as it stood when it ended. Read again a day gives the same rows.
+    """
     Report: _aio.UnaryStreamMultiCallable[_audit_service_pb2.ReportRequest, _audit_service_pb2.ReportResponse]
     """Report streams sums of orders for a period."""
 
@@ -91,6 +95,16 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_audit_service_pb2.ResendNotifiesRequest, _abc.Awaitable[_audit_service_pb2.ResendNotifiesResponse]],
     ) -> _abc.Awaitable[_audit_service_pb2.ResendNotifiesResponse]:
         """ResendNotifies sends notifies again, one or many; a repeat of a running one changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ListTrades(
+        self,
+        request: _audit_service_pb2.ListTradesRequest,
+        context: _aio.ServicerContext[_audit_service_pb2.ListTradesRequest, _abc.Awaitable[_audit_service_pb2.ListTradesResponse]],
+    ) -> _abc.Awaitable[_audit_service_pb2.ListTradesResponse]:
+        """ListTrades pages through what ended on a day that is over, by end_time and number: orders and refunds of a down channel, or deliveries and returns of a
+        supplier, each as it stood when it ended. Read again a day gives the same rows.
+        """
 
     @_abc_1.abstractmethod
     def Report(

@@ -1,0 +1,211 @@
+"""Promises of trade bills: a row for each end, as it was when it ended, whatever is refunded later."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc import aio
+from typer.testing import CliRunner, Result
+
+from shoudan.order.v1 import audit_service_pb2 as pb
+from shoudan_kit.clock import BEIJING
+from shoudan_kit.rpc.refusal import refused_from_rpc
+from shoudan_order import trades
+from shoudan_pay.commands import bills, trade_bills
+from tests.order.harness import YUAN, OrderHarness
+from tests.order.test_refunds import ask, delivered, ends, returns_end
+from tests.poll import eventually
+
+DAYS_BACK = 40
+TABLES = ("oms_order_info", "oms_order_delivery", "oms_refund_info", "oms_refund_up_return")
+
+
+def day_of(back: int) -> str:
+    return (datetime.now(BEIJING).date() - timedelta(days=back)).isoformat()
+
+
+async def set_back(harness: OrderHarness, *order_ids: int, back: int = DAYS_BACK) -> str:
+    """What ended of these orders since today began ended so many days ago; which day that was."""
+    today = datetime.combine(datetime.now(BEIJING).date(), datetime.min.time(), BEIJING)
+    for table in TABLES:
+        await harness.sql(
+            f"UPDATE {table} SET create_time = create_time - make_interval(days => :back),"
+            " end_time = end_time - make_interval(days => :back)"
+            " WHERE order_id = ANY(CAST(:ids AS bigint[])) AND end_time >= :today",
+            ids=list(order_ids),
+            back=back,
+            today=today,
+        )
+    return day_of(back)
+
+
+async def listed(harness: OrderHarness, day: str, page_size: int = 2, **whose: str) -> list[Any]:
+    request = pb.ListTradesRequest(day=day, page_size=page_size, **whose)
+    found: list[Any] = []
+    while True:
+        page = await harness.audits.ListTrades(request)
+        found += page.trades
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+def short(found: list[Any]) -> list[tuple[int, int, int]]:
+    return [(one.kind, one.result, one.amount_micros // YUAN) for one in found]
+
+
+async def test_a_day_has_a_row_for_each_end_and_keeps_it_when_refunds_come(
+    harness: OrderHarness,
+) -> None:
+    harness.delivery.script = returns_end(True)
+    orders = [await delivered(harness) for _ in range(3)]
+    ids = [one.state.order_id for one in orders]
+    day = await set_back(harness, *ids)
+    sold = await listed(harness, day, down_channel_no="test")
+    assert short(sold) == [(pb.TRADE_KIND_ORDER, 0, 180)] * 3
+    assert [one.number for one in sold] == ids
+    assert [one.their_no for one in sold] == [one.state.request_no for one in orders]
+    bought = await listed(harness, day, up_channel_no="ycup")
+    assert short(bought) == [(pb.TRADE_KIND_DELIVERY, 0, 160)] * 3
+    await ask(harness, orders[0], "f1")
+    await ends(harness, orders[0], "f1", 0)
+    assert await listed(harness, day, down_channel_no="test") == sold
+    assert await listed(harness, day, up_channel_no="ycup") == bought
+    later = await set_back(harness, ids[0], back=DAYS_BACK - 1)
+    (refund,) = await listed(harness, later, down_channel_no="test")
+    assert short([refund]) == [(pb.TRADE_KIND_REFUND, 0, 180)]
+    assert (refund.their_no, refund.order_id) == ("f1", ids[0])
+    returned = await listed(harness, later, up_channel_no="ycup")
+    assert short(returned) == [(pb.TRADE_KIND_RETURN, 0, 160)]
+    assert await listed(harness, day, down_channel_no="other") == []
+
+
+async def test_what_failed_is_a_row_without_amounts(harness: OrderHarness) -> None:
+    harness.delivery.script = lambda item: False
+    order_id = await harness.order()
+    ended = "SELECT delivery_id FROM oms_order_delivery WHERE delivery_status = 90"
+    failed: list[Any] = []
+
+    async def there() -> bool:
+        failed[:] = await harness.sql(ended)
+        return bool(failed)
+
+    await eventually(there)
+    day = await set_back(harness, order_id)
+    (delivery, *_) = await listed(harness, day, up_channel_no="ycup")
+    assert delivery.number == failed[0].delivery_id
+    assert (delivery.result, delivery.done_face_micros, delivery.amount_micros) == (90, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "request_", [
+        pb.ListTradesRequest(day=day_of(0), down_channel_no="test"),
+        pb.ListTradesRequest(day="2999-01-01", down_channel_no="test"),
+        pb.ListTradesRequest(day="yesterday", down_channel_no="test"),
+        pb.ListTradesRequest(day=day_of(2)),
+        pb.ListTradesRequest(day=day_of(2), down_channel_no="a", up_channel_no="b"),
+        pb.ListTradesRequest(day=day_of(2), down_channel_no="test", page_token="1"),
+        pb.ListTradesRequest(day=day_of(2), down_channel_no="test", page_token="9" * 18 + ".1"),
+    ], ids=["today", "to come", "no day", "nobody", "two", "no token", "no time"],
+)  # fmt: skip
+async def test_what_is_no_day_that_is_over_is_refused(
+    harness: OrderHarness, request_: pb.ListTradesRequest
+) -> None:
+    with pytest.raises(aio.AioRpcError) as raised:
+        await harness.audits.ListTrades(request_)
+    found = refused_from_rpc(raised.value)
+    assert found is not None
+    assert found.reason == "ERROR_REASON_FIELD_INVALID"
+
+
+async def test_a_page_reads_little_of_a_day_and_leaves_nothing_out(
+    harness: OrderHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the ends of the spans that are read, and at one moment, nothing is lost or comes twice."""
+    ids = [await harness.order() for _ in range(6)]
+    for order_id in ids:
+        await delivered_of(harness, order_id)
+    day = await set_back(harness, *ids)
+    midnight = datetime.combine(date.fromisoformat(day), datetime.min.time(), BEIJING)
+    moments = [
+        *(midnight, midnight + trades.SPAN, midnight + trades.SPAN),
+        *(midnight + 3 * trades.SPAN, midnight + timedelta(hours=23), midnight + trades.DAY),
+    ]
+    for order_id, moment in zip(ids, moments, strict=True):
+        await harness.sql(
+            "UPDATE oms_order_info SET end_time = :at WHERE order_id = :id",
+            at=moment.astimezone(UTC), id=order_id,
+        )  # fmt: skip
+    for size in (1, 2, 5, 100):
+        found = await listed(harness, day, size, down_channel_no="test")
+        assert [one.number for one in found] == ids[:5], size
+
+
+async def delivered_of(harness: OrderHarness, order_id: int) -> None:
+    async def done() -> bool:
+        return (await harness.get(order_id)).up_paid
+
+    await eventually(done)
+
+
+def drafts(folder: Path) -> list[Path]:
+    return list(folder.glob(".draft-*"))
+
+
+def forge(path: Path, content: bytes) -> None:
+    path.write_bytes(content.replace(b"180", b"181", 1))
+
+
+async def run(harness: OrderHarness, *words: str) -> Result:
+    environ = {"SHOUDAN_ORDER_TARGET": f"127.0.0.1:{harness.process.port}", "COLUMNS": "200"}
+    return await asyncio.to_thread(CliRunner().invoke, bills.app, list(words), env=environ)
+
+
+async def test_a_trade_bill_is_published_once_and_comes_to_its_sums(
+    harness: OrderHarness, tmp_path: Path
+) -> None:
+    harness.delivery.script = returns_end(True)
+    orders = [await delivered(harness) for _ in range(2)]
+    await ask(harness, orders[0], "f1")
+    await ends(harness, orders[0], "f1", 0)
+    day = await set_back(harness, *(one.state.order_id for one in orders))
+    words = ("make", "oms", "test", "--kind", "trade", "--day", day, "--out", str(tmp_path))
+    made = await run(harness, *words)
+    assert made.exit_code == 0, made.output
+    assert "订单 成功: 2 笔, 360 元" in made.output
+    assert "退款 成功: 1 笔, 180 元" in made.output
+    path = tmp_path / f"trade-oms-test-{day}.csv"
+    first = path.read_bytes()
+    header, *rows = list(csv.reader(first.decode().splitlines()))
+    assert tuple(header) == trade_bills.HEADER
+    assert [row[1] for row in rows[:3]] == ["订单", "订单", "退款"]
+    assert tuple(rows[3]) == trade_bills.SUMS
+    assert [row[:5] for row in rows[4:]] == [
+        ["订单", "成功", "2", "400", "360"],
+        ["退款", "成功", "1", "200", "180"],
+    ]
+    again = await run(harness, *words)
+    assert "was there before" in again.output
+    assert path.read_bytes() == first
+    assert (await run(harness, "verify", str(path))).exit_code == 0
+    assert path.name in (await run(harness, "ls", str(tmp_path))).output
+    bought = await run(harness, *words[:2], "ycup", "--kind", "supply", *words[5:], "--gzip")
+    assert "退货 成功: 1 笔, 160 元" in bought.output
+    packed = tmp_path / f"supply-oms-ycup-{day}.csv.gz"
+    assert (await run(harness, "verify", str(packed))).exit_code == 0
+    forge(path, first)
+    assert (await run(harness, "verify", str(path))).exit_code == 1
+    await harness.sql("UPDATE oms_refund_info SET down_refund_no = 'other'")
+    differs = await run(harness, *words)
+    assert (differs.exit_code, "is another one" in differs.output) == (1, True)
+    assert not drafts(tmp_path)
+    sheet = await run(harness, *words, "--xlsx")
+    assert sheet.exit_code == 0, sheet.output
+    today = await run(harness, *words[:6], day_of(0), *words[7:])
+    assert (today.exit_code, "is not over yet" in today.output) == (1, True)
+    assert (await run(harness, *words[:4], "other", *words[5:])).exit_code == 2
