@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Run the container way for real, where no image registry is reached: docs/operations.md, "First partner and first
-# supplier", as printed, up to the first signed order; then remove all of it. As root, on Debian:
+# supplier" and "In containers", as printed: the first signed order, two of each, an upgrade under load; then remove
+# all of it. As root, on Debian:
 #   tools/containers.sh [FOLDER]     # a folder given is kept, with its images: the next run is quicker
 # Played: the base images (Debian's python3 for python, Debian's PostgreSQL for postgres), the supplier and the
 # partner's inbox. Images are built before `docker compose up`, on this host's network: the engine of this
@@ -114,7 +115,7 @@ docker build --network host -t shoudan:0.1.0 . >"$work/build.log" 2>&1 ||
 say "image built: $(docker image inspect --format '{{.Size}}' shoudan:0.1.0 | awk '{print int($1 / 2 ^ 20)}') MiB"
 
 # The printed blocks of a section, by language; names of the outside world are exchanged for those played here.
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$((20000 + $$ % 1000 * 10)) # and the next seven
 printed() { # FILE SECTION LANGUAGE NUMBER
     python3 - "$@" <<'PY' | sed -e "s|https://pay.example.com|http://127.0.0.1:$port|" \
         -e 's|https://supplier.example.com/|http://world:8690/supplier/|' \
@@ -131,7 +132,7 @@ PY
 page=docs/operations.md section="First partner and first supplier, from nothing"
 printed $page "$section" yaml 0 >first.yaml
 { sed "/^def _text/,\$d" docs/reference/http/signing/sign.py; printed $page "$section" python 0; } >first_order.py
-export SHOUDAN_HTTP_PORTS=$port SHOUDAN_DELIVERY_SUPPLIER_NETWORKS=172.28.0.0/16:8690
+export SHOUDAN_HTTP_PORTS=$port-$((port + 7)) SHOUDAN_DELIVERY_SUPPLIER_NETWORKS=172.28.0.0/16:8690
 printed $page "$section" sh 0 >printed.sh
 timeout 1200 bash -eu printed.sh || {
     docker ps -a --format '{{.Names}}  {{.Status}}' >&2
@@ -140,11 +141,11 @@ timeout 1200 bash -eu printed.sh || {
 }
 say "configured"
 for _ in $(seq 60); do
-    [ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 8 ] && break
+    [ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 9 ] && break
     sleep 1
 done
 docker ps -a --format '{{.Names}}  {{.Status}}'
-[ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 8 ] || stop "not all are healthy"
+[ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = 9 ] || stop "not all are healthy"
 say "all healthy"
 
 docker run -d --name world --network shoudan_calls -e SHOUDAN_MOCK_SECRET=played-supplier shoudan:0.1.0 \
@@ -166,3 +167,67 @@ for _ in $(seq 30); do
 done
 grep -q 'first-1' inbox || stop "the partner was not notified"
 say "the partner was notified"
+
+followed="In containers: more replicas, an upgrade"
+# What follows in the page. A partner that places orders all the while, at whichever gateway takes it.
+healthy() { # COUNT
+    for _ in $(seq 120); do
+        [ "$(docker ps --format '{{.Status}}' | grep -c '(healthy)')" = "$1" ] && return
+        sleep 1
+    done
+    docker ps -a --format '{{.Names}}  {{.Status}}' >&2
+    stop "not $1 are healthy"
+}
+printed $page "$followed" sh 0 >scale.sh
+printed $page "$followed" sh 1 >upgrade.sh
+bash -eu scale.sh >scaled 2>&1 || { tail -5 scaled >&2; stop "no more replicas"; }
+healthy 15
+sed -n '/service/,$p' scaled
+say "two of each"
+
+{ sed '/^order = {/,$d' first_order.py; cat <<PARTNER
+import pathlib
+from urllib.error import HTTPError
+
+ORDER = {"line_id": "1", "carrier_no": "ZSH", "invoice_type": "1", "num": "1", "face": "200", "amount": "198",
+         "rechage_account": "100011000000000", "notify_url": "http://world:8690/inbox/acme"}
+PORTS = range($port, $port + 8)
+placed = again = lost = 0
+while not pathlib.Path("over").exists():
+    for _ in range(20):
+        answer = ""
+        for one in PORTS:
+            URL = f"http://127.0.0.1:{one}"
+            try:
+                answer = call("/order/request", request_no=f"during-{placed}", **ORDER)
+                break
+            except HTTPError as error:
+                answer = f"{error.code} {error.read()[:200]!r}"
+                again += 1
+                print(placed, one, answer, flush=True)
+            except OSError:
+                pass  # no gateway is there
+        if '"order_id"' in answer:
+            break
+        time.sleep(0.5)
+    else:
+        lost += 1
+        print(placed, answer, flush=True)
+    placed += 1
+    time.sleep(0.2)
+print(f"{placed} orders placed meanwhile, {again} answers were errors, {lost} orders were not taken")
+PARTNER
+} >partner.py
+(. ./.env.partners && export SHOUDAN_SECRET_ACME && URL=x exec python3 partner.py) >partner.log 2>&1 &
+partner=$!
+printf 'FROM shoudan:0.1.0\nLABEL release=next\n' | docker build --quiet -t shoudan:0.1.1 - >/dev/null 2>"$work/build.log"
+echo SHOUDAN_IMAGE=shoudan:0.1.1 >>.env
+bash -eu upgrade.sh >upgraded 2>&1 || { tail -5 upgraded >&2; stop "the upgrade failed"; }
+healthy 15
+[ "$(docker ps --filter ancestor=shoudan:0.1.1 --format '{{.Names}}' | grep -cE 'order|pay|delivery|erp_ingest|identity|finance|gateway')" = 13 ] ||
+    stop "not all are of the new release"
+touch over
+wait $partner || true
+tail -3 partner.log
+grep -q ' 0 orders were not taken' partner.log || stop "an order was not taken"
+say "upgraded"
