@@ -296,8 +296,12 @@ async def prepare(service: str, urls: DatabaseUrls) -> None:
                 enabled=True,
                 error_codes=codes,
             )
+            trusted = delivery.Supplier(notify_without_token=True, notify_networks=["192.0.2.0/24"])
+            trusted.MergeFrom(given)
+            trusted.channel_no = "trusted"
             stub: Any = SupplierServiceStub(channel)
-            await stub.ApplySuppliers(delivery.ApplySuppliersRequest(suppliers=[given], by="t"))
+            both = delivery.ApplySuppliersRequest(suppliers=[given, trusted], by="t")
+            await stub.ApplySuppliers(both)
 
 
 @pytest.mark.slow

@@ -85,6 +85,7 @@ WHOLE = {
             "order.store.open_work.AUDITS.count",
             "order.store.open_work.ORDERS.count",
             "order.store.open_work.NOTIFIES.count",
+            "order.store.supplier_prices._COUNT",
             "pay.payserver.store.open_work.PAYS._count",
             "pay.payserver.store.open_work.REFUNDS._count",
             "pay.chinaums.store.refunds.UNASKED._count",

@@ -133,6 +133,19 @@ def _listed(message: Any) -> None:
     message.channel_no, message.since_version, message.page_token = "test", 0, "c-1-0-0"
 
 
+def _notify_prices(message: Any) -> None:
+    message.Clear()
+    message.channel_no, message.service_class, message.method = "trusted", 10, "POST"
+    message.remote_ip = "192.0.2.1"
+    message.body = b'{"products": [{"product": "p", "version": "1", "price": "1"}]}'
+
+
+def _stated(message: Any) -> None:
+    (one,) = message.prices
+    one.Clear()
+    one.channel_no, one.product, one.version, one.available = "up", "p", 1, True
+
+
 # What to change of the plainest request, by the method's name.
 VALID: dict[str, Correct] = {
     "OrderService/CreateOrders": lambda m: _order(m.orders[0]),
@@ -143,6 +156,8 @@ VALID: dict[str, Correct] = {
     "DeliveryService/CreateDeliveries": lambda m: setattr(m.items[0], "face_micros", 10),
     "DeliveryService/ResolveDelivery": lambda m: setattr(m, "status", 90),
     "DeliveryService/TakeNotify": _notify,
+    "DeliveryService/TakePrices": _notify_prices,
+    "CatalogueService/ReportPrices": _stated,
     "SupplierService/ApplySuppliers": lambda m: _supplier(m.suppliers[0]),
     "OrderService/FetchCards": lambda m: m.nonce.Clear(),
     "CardService/FetchCards": lambda m: (setattr(m, "page_token", ""), setattr(m, "page_size", 1)),

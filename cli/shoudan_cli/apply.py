@@ -32,7 +32,7 @@ PROPOSED: Final = "proposed: "
 PAGE: Final = 1000
 PAGES_MAX: Final = 1000
 MICROS: Final = frozenset({"face", "split_order_face"})
-RATE: Final = "_discount"
+RATES: Final = ("_discount", "_move_max")
 WHOLE: Final = frozenset({3, 5})  # descriptor types int64 and int32
 NESTED: Final = frozenset({"shelves", "products", "error_codes", "template"})
 
@@ -46,7 +46,7 @@ def fields(row: Row, **more: Any) -> dict[str, Any]:
 def _ours(name: str) -> str:
     if name in MICROS:
         return f"{name}_micros"
-    return f"{name}_ppm" if name.endswith(RATE) else name
+    return f"{name}_ppm" if name.endswith(RATES) else name
 
 
 def catalogue_of(document: Document) -> catalogue.Catalogue:

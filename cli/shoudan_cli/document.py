@@ -63,6 +63,7 @@ Calls = Annotated[int, Field(ge=0, le=1_000_000)]  # 0: as the gateways' setting
 AuthMode = Annotated[Literal["", "md5", "hmac", "hmac2"], BeforeValidator(_unsigned)]
 ServiceClass = Literal[10, 20, 21, 30]
 LossRule = Literal["allow", "park", "refuse"]
+PriceRule = Literal["ignore", "accept", "ask"]
 RoutePolicy = Literal["cheapest", "weighted", "outcome"]
 RiskClass = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^\S+$")]
 
@@ -207,6 +208,8 @@ class UpProduct(Product):
     """oms_up_product."""
 
     cost_discount: Rate
+    price_rule: PriceRule | Literal[""] = ""
+    price_move_max: Rate = 0
 
 
 class DownShelf(Row):
@@ -260,6 +263,8 @@ class UpChannel(Row):
     enabled: bool = True
     ext_channel_no: Note = ""
     risk_class: RiskClass | Literal[""] = ""
+    price_rule: PriceRule = "ignore"
+    price_move_max: Rate = 0
     shelves: list[UpShelf] = []
 
 

@@ -32,6 +32,7 @@ from shoudan_fakes.wire import Query, Reply, Request, signature
 ORDERS_MAX = 2_000_000  # about 300 bytes each
 BACKGROUND_MAX = 20_000  # notifies and late fulfilments under way
 LISTED_MAX = 100
+GOODS_MAX = 10_000
 NOTIFY_TRIES_MAX = 3
 NOTIFY_TIMEOUT_S = 5.0
 
@@ -53,6 +54,23 @@ class Knobs(msgspec.Struct, forbid_unknown_fields=True):
     down: bool = False
 
 
+class Goods(msgspec.Struct):
+    """One product as it is sold here: yuan, and units left."""
+
+    product: str
+    price: str
+    stock: str
+
+
+class PriceChange(msgspec.Struct):
+    """Products to change, and where to send that; without `version` the time is one."""
+
+    notify_url: str
+    channel_no: str
+    products: list[Goods]
+    version: str = ""
+
+
 class Supplier:
     """One supplier for any number of channels; the channel is named in the request."""
 
@@ -60,6 +78,7 @@ class Supplier:
         self.journal = journal
         self.secret = secret
         self.knobs: dict[str, Knobs] = {"*": Knobs()}
+        self.goods: dict[str, Goods] = {}
         self._requests = msgspec.json.Decoder(Request).decode
         self._queries = msgspec.json.Decoder(Query).decode
         self._encode = msgspec.json.Encoder().encode
@@ -79,6 +98,7 @@ class Supplier:
             "/supplier/query": self.query,
             "/supplier/journal": self.show_journal,
             "/supplier/knobs": self.turn,
+            "/supplier/prices": self.prices,
         }
 
     async def aclose(self) -> None:
@@ -257,6 +277,38 @@ class Supplier:
                 return web.Response(status=400, text=str(error))
         return web.Response(body=self._encode(self.knobs), headers=JSON)
 
+    # ------------------------------------------------------------ prices
+    async def prices(self, http: web.BaseRequest) -> web.Response:
+        """GET answers a price call; POST changes products and notifies of them once, with a new version."""
+        if http.method != "POST":
+            goods = [
+                {"sku": one.product, "price": yuan_in_fen(one.price), "stock": one.stock}
+                for one in self.goods.values()
+            ]
+            return web.Response(body=self._encode({"data": {"goods": goods}}), headers=JSON)
+        try:
+            asked = msgspec.json.decode(await http.read(), type=PriceChange)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            return web.Response(status=400, text=str(error))
+        if len(self.goods) + len(asked.products) > GOODS_MAX:
+            return web.Response(status=503, text="the sandbox supplier is full")
+        self.goods |= {one.product: one for one in asked.products}
+        fields: dict[str, Any] = {
+            "channel_no": asked.channel_no,
+            "timestamp": int(time.time()),
+            "products": [
+                msgspec.to_builtins(one) | {"version": asked.version or str(time.time_ns() // 1000)}
+                for one in asked.products
+            ],
+        }
+        if self.secret:
+            fields["sign"] = signature(fields, self.secret)
+        session = self._opened()
+        async with session.post(
+            asked.notify_url, data=self._encode(fields), headers=JSON, allow_redirects=False
+        ) as answer:
+            return web.Response(status=answer.status, body=await answer.read())
+
     # ------------------------------------------------------------ notifies
     def _later(self, work: Any) -> None:
         if len(self._background) >= BACKGROUND_MAX:
@@ -266,14 +318,18 @@ class Supplier:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _notify(self, asked: Request, after_s: float) -> None:
-        """POST the truth to the notify URL until it answers `success`, a few times at most."""
-        if not asked.notify_url:
-            return
+    def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=NOTIFY_TIMEOUT_S), trust_env=False
             )
+        return self._session
+
+    async def _notify(self, asked: Request, after_s: float) -> None:
+        """POST the truth to the notify URL until it answers `success`, a few times at most."""
+        if not asked.notify_url:
+            return
+        session = self._opened()
         reply = self._truth(asked.order_no)
         reply.channel_no, reply.timestamp = asked.channel_no, int(time.time())
         if self.secret:
@@ -282,12 +338,18 @@ class Supplier:
         for _ in range(NOTIFY_TRIES_MAX):
             await asyncio.sleep(after_s)
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with self._session.post(
+                async with session.post(
                     asked.notify_url, data=body, headers=JSON, allow_redirects=False
                 ) as answer:
                     if answer.status == 200 and (await answer.read()).strip() == b"success":
                         return
             after_s = max(after_s, 0.2)
+
+
+def yuan_in_fen(price: str) -> int:
+    """`98.5` as 9850; a test's own numbers have no more decimals."""
+    whole, _, rest = price.partition(".")
+    return int(whole or "0") * 100 + int(f"{rest}00"[:2])
 
 
 def _line(asked: Request, script: Script, attempt: int, effect: str) -> Line:

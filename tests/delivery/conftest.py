@@ -16,6 +16,8 @@ from sqlalchemy import text
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
+from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
+from shoudan.order.v1 import catalogue_service_pb2_grpc as catalogue_grpc
 from shoudan.order.v1 import order_service_pb2 as order_pb
 from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan_delivery.app import SERVICE
@@ -39,6 +41,7 @@ class Orders(order_grpc.OrderServiceServicer):
         self.against: dict[int, list[order_pb.DeliveryResult]] = {}
         self.calls = 0
         self.refuse: StatusCode | None = None
+        self.prices: list[catalogue_pb.StatedPrice] = []
         self.poison: int | None = None
 
     async def ReportResults(self, request: Any, context: Any) -> Any:
@@ -57,6 +60,20 @@ class Orders(order_grpc.OrderServiceServicer):
             for one in request.results
         ]
         return order_pb.ReportResultsResponse(acks=acks)
+
+
+class Prices(catalogue_grpc.CatalogueServiceServicer):
+    """The other service of it that is told something: prices."""
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders = orders
+
+    async def ReportPrices(self, request: Any, context: Any) -> Any:
+        if self.orders.refuse is not None:
+            await context.abort(self.orders.refuse, "as told")
+        self.orders.prices += request.prices
+        outcomes = ["taken"] * len(request.prices)
+        return catalogue_pb.ReportPricesResponse(outcomes=outcomes)
 
 
 @dataclass
@@ -163,6 +180,7 @@ async def order_service() -> AsyncIterator[tuple[Orders, int]]:
     """A gRPC server that takes results."""
     orders, server = Orders(), aio.server()
     order_grpc.add_OrderServiceServicer_to_server(orders, server)
+    catalogue_grpc.add_CatalogueServiceServicer_to_server(Prices(orders), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -214,3 +214,23 @@ async def test_bad_knobs_and_bad_bodies_are_refused(
             assert answer.status == 400
     async with http.post(f"{sandbox.url}/supplier/knobs", json={"speed": 1}) as answer:
         assert answer.status == 400
+
+
+async def test_prices_are_changed_notified_and_answered(
+    http: aiohttp.ClientSession, sandbox: Sandbox
+) -> None:
+    change = {
+        "notify_url": f"{sandbox.url}/inbox/up",
+        "channel_no": "up",
+        "products": [{"product": "sku-1", "price": "98.5", "stock": "3"}],
+    }
+    async with http.post(f"{sandbox.url}/supplier/prices", json=change) as answer:
+        assert (answer.status, await answer.text()) == (200, "success")
+    async with http.get(f"{sandbox.url}/supplier/prices") as answer:
+        goods = (await answer.json())["data"]["goods"]
+    assert goods == [{"sku": "sku-1", "price": 9850, "stock": "3"}]
+    async with http.get(f"{sandbox.url}/inbox/up?format=json") as answer:
+        kept = await answer.text()
+    assert "sku-1" in kept
+    async with http.post(f"{sandbox.url}/supplier/prices", data=b"{}") as answer:
+        assert answer.status == 400

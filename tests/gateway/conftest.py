@@ -88,6 +88,12 @@ class Delivery(delivery_grpc.DeliveryServiceServicer):
     def __init__(self) -> None:
         self.notifies: list[Any] = []
 
+    async def TakePrices(self, request: Any, context: Any) -> Any:
+        self.notifies.append(request)
+        return delivery.TakePricesResponse(
+            http_status=200, content_type="text/plain", body=b"success"
+        )
+
     async def TakeNotify(self, request: Any, context: Any) -> Any:
         self.notifies.append(request)
         return delivery.TakeNotifyResponse(

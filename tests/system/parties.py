@@ -228,9 +228,9 @@ class Parties:
             "POST", url, form, **{"Content-Type": "application/x-www-form-urlencoded"}
         )
 
-    async def supplier(self, method: str, order_no: str) -> Any:
+    async def supplier(self, method: str, order_no: str, of: str = "notify") -> Any:
         """The own supplier notifies, with the token of its own delivery."""
-        path = f"/vds/notify/{SUPPLIERS[OWN]}/10"
+        path = f"/vds/{of}/{SUPPLIERS[OWN]}/10"
         text = f"notify/{SUPPLIERS[OWN]}/10/{self.objects['delivery'][OWN]}"
         key = hashlib.blake2b(NOTIFY_KEY.encode()).digest()
         mac = hashlib.blake2b(text.encode(), key=key, digest_size=16).digest()

@@ -200,11 +200,16 @@ def in_domain(path: str) -> Ask:
     return ask
 
 
+PRICES = "/vds/prices/{channel_no}/{service_class}"
 NOTIFY = "/vds/notify/{channel_no}/{service_class}"
 
 
 def notified(two: Parties, whose: str, method: str) -> Any:
     return two.supplier(method, two.id_of("delivery", whose))
+
+
+def priced(two: Parties, whose: str, method: str) -> Any:
+    return two.supplier(method, two.id_of("delivery", whose), of="prices")
 
 
 def pushed(path: str, name: str, made: Callable[[], Any]) -> Ask:
@@ -325,6 +330,7 @@ ROWS: dict[str, Row] = {
         in_domain("/dingdang/refund/notify"),
     ),
     NOTIFY: row(notified, closed="suppliers of the documented protocol notify by POST"),
+    PRICES: row(priced, closed="it names no delivery: without a secret it is believed of nobody"),
     "/pushData": row(pushed("/pushData", "customerid", trade)),
     "/pushReturngoods": row(pushed("/pushReturngoods", "app_key", refund)),
     **internal(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan_gateway.fields import Choice, Text
@@ -23,6 +23,7 @@ from shoudan_gateway.protocol import (
 )
 from shoudan_kit.rpc.refusal import Refused
 
+M = TypeVar("M", pb.TakeNotifyRequest, pb.TakePricesRequest)
 BODY_BYTES_MAX: Final = 65_536
 CHANNEL: Final = Field("channel_no", "channel_no", "上游渠道编号", Text(32))
 SERVICE_CLASS: Final = Field(
@@ -38,11 +39,20 @@ REFUSALS: Final = {
 
 def read(request: Inbound) -> pb.TakeNotifyRequest:
     """The request as it came. Raises Malformed when the path names no service class."""
+    return _as_it_came(pb.TakeNotifyRequest, request)
+
+
+def read_prices(request: Inbound) -> pb.TakePricesRequest:
+    """The request as it came. Raises Malformed when the path names no service class."""
+    return _as_it_came(pb.TakePricesRequest, request)
+
+
+def _as_it_came(message: type[M], request: Inbound) -> M:
     try:
         service_class = int(SERVICE_CLASS.read(request.path_params["service_class"]))
     except ValueError as error:
         raise Malformed("service_class", ParameterError.UNREADABLE, str(error)) from None
-    return pb.TakeNotifyRequest(
+    return message(
         channel_no=_clean(request.path_params["channel_no"]),
         service_class=service_class,
         method=request.method,
@@ -60,7 +70,7 @@ def _clean(text: str) -> str:
     )
 
 
-def write(answer: pb.TakeNotifyResponse, _: Inbound) -> Outbound:
+def write(answer: pb.TakeNotifyResponse | pb.TakePricesResponse, _: Inbound) -> Outbound:
     """What the delivery service says, byte for byte."""
     return Outbound(answer.http_status or 200, answer.body, answer.content_type or TEXT)
 
@@ -90,6 +100,19 @@ PARTNER = Partner(
             fields=(CHANNEL, SERVICE_CLASS),
             read=read,
             call=Unary("shoudan.delivery.v1.DeliveryService/TakeNotify"),
+            write=write,
+            writes=True,
+            raw=True,
+            body_bytes_max=BODY_BYTES_MAX,
+        ),
+        Endpoint(
+            path="/vds/prices/{channel_no}/{service_class}",
+            methods=BOTH,
+            source="docs/reference/supplier.md",
+            title="上游价格、库存变更通知",
+            fields=(CHANNEL, SERVICE_CLASS),
+            read=read_prices,
+            call=Unary("shoudan.delivery.v1.DeliveryService/TakePrices"),
             write=write,
             writes=True,
             raw=True,

@@ -18,6 +18,7 @@ from shoudan_delivery.context import Context, Parts
 from shoudan_delivery.credential_kinds import KINDS
 from shoudan_delivery.inbound import Attempts, NotifyTokens, NotifyVerifier
 from shoudan_delivery.order_client import OrderClient
+from shoudan_delivery.prices import PricePolls
 from shoudan_delivery.result_writers import ResultWriters, WriterRules
 from shoudan_delivery.results import Results
 from shoudan_delivery.rpc.card import CardServicer
@@ -132,9 +133,13 @@ def _background(
     exchange = _exchange(app, shares, senders)
     if app.first is not app:
         return [*exchange]
-    # A process that takes calls alone asks no supplier for its balance.
-    balances = [Balances(app, suppliers).watch_forever] if "tasks" in app.roles else []
-    return [suppliers.refresh_forever, partial(watch_forever, app), *balances, *exchange]
+    # A process that takes calls alone asks no supplier for its balance or prices.
+    asking = (
+        [Balances(app, suppliers).watch_forever, PricePolls(app, suppliers).poll_forever]
+        if "tasks" in app.roles
+        else []
+    )
+    return [suppliers.refresh_forever, partial(watch_forever, app), *asking, *exchange]
 
 
 def _registers(context: Context) -> tuple[Register, ...]:

@@ -123,6 +123,13 @@ class DeliverySettings(SealedAccountSettings):
         le=3600,
         description="Seconds between looks at what a supplier whose template says how has left.",
     )
+    price_every_s: float = Field(
+        300,
+        ge=10,
+        le=86_400,
+        description="Seconds between looks at the prices of a supplier whose template says how; after answers"
+        " that cannot be read up to 32 times as long.",
+    )
     stock_low_cards: int = Field(
         100,
         ge=0,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_delivery import cards, events, interpret
+from shoudan_delivery import cards, events, interpret, prices
 from shoudan_delivery.context import Context
 from shoudan_delivery.kinds import ASK, REPORT, REQUEST, Ask, Report, Request
 from shoudan_delivery.protocols import InboundNotify, protocol_of
@@ -279,6 +279,21 @@ async def take_notify(
     await shielded(home.writers.of(*supplier.key).write(outcome))
     context.verifier.accepted()
     return protocol_of(supplier).ack_body()
+
+
+async def take_prices(
+    context: Context, channel_no: str, service_class: int, notify: InboundNotify
+) -> bytes:
+    """Take a supplier's notify of prices and stock; gives the acknowledgement once it is committed.
+
+    Refuses NotifyUnverified, TooManyAttempts. What it changes is decided by the order service.
+    """
+    now = context.app.clock.now()
+    stated = context.verifier.verify_prices(channel_no, service_class, notify, now)
+    async with context.app.work("delivery.take_prices") as work:
+        prices.enqueue(work, stated)
+    context.verifier.accepted()
+    return b"success"
 
 
 async def page(

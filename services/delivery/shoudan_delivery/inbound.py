@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
+from shoudan_delivery.kinds import StatedPrice
 from shoudan_delivery.protocols import SPOKEN, InboundNotify, Unverified, protocol_of
 from shoudan_delivery.protocols.messages import NOTIFY_PARAMETER
 from shoudan_delivery.refusals import NotifyUnverified, TooManyAttempts
@@ -18,6 +20,8 @@ from shoudan_delivery.store.rows import Reply, Supplier
 from shoudan_kit import metrics
 from shoudan_kit.clock import Clock
 from shoudan_kit.limits.rates import Rates
+
+T = TypeVar("T")
 
 TOKEN_BYTES: Final = 16
 QUERY_FIELDS_MAX: Final = 20
@@ -88,6 +92,18 @@ def is_trusted(
     return tokens.fits(supplier.key, order_no, _given(notify.query))
 
 
+def is_trusted_for_all(supplier: Supplier, remote_ip: str) -> bool:
+    """Whether a notify that names no delivery may be believed: signed, or from networks agreed on.
+
+    Its signature is verified where there is a secret. No token stands for it: each is of one delivery.
+    """
+    if supplier.notify_networks and not _inside(remote_ip, supplier.notify_networks):
+        return False
+    if supplier.secret or supplier.secret_name:
+        return True
+    return supplier.notify_without_token and bool(supplier.notify_networks)
+
+
 def _given(query: str) -> str:
     """The token of a query; empty for none, for two, and for what is no query."""
     try:
@@ -141,7 +157,8 @@ class NotifyVerifier:
         supplier = self._channels.get(channel_no, service_class)
         if supplier is None or supplier.protocol not in SPOKEN:  # our own stock sends none
             raise self.refusal(channel_no, service_class, notify)
-        reply = self._read(supplier, notify)
+        read = protocol_of(supplier).read_notify
+        reply = self._read(supplier, lambda one: read(one, notify))
         order_no = None if isinstance(reply, Unverified) else _number(reply)
         if (
             isinstance(reply, Unverified)
@@ -151,14 +168,32 @@ class NotifyVerifier:
             raise self.refusal(channel_no, service_class, notify)
         return supplier, reply, order_no
 
-    def _read(self, supplier: Supplier, notify: InboundNotify) -> Reply | Unverified:
+    def verify_prices(
+        self, channel_no: str, service_class: int, notify: InboundNotify, as_of: datetime
+    ) -> list[StatedPrice]:
+        """What a notify states of prices and stock. Raises what `refusal` gives."""
+        supplier = self._channels.get(channel_no, service_class)
+        if (
+            supplier is None
+            or supplier.protocol not in SPOKEN
+            or not is_trusted_for_all(supplier, notify.remote_ip)
+        ):
+            raise self.refusal(channel_no, service_class, notify)
+        protocol = protocol_of(supplier)
+        found = self._read(supplier, lambda one: protocol.read_prices(one, notify, as_of))
+        if isinstance(found, Unverified):
+            raise self.refusal(channel_no, service_class, notify)
+        return found
+
+    def _read(
+        self, supplier: Supplier, read: Callable[[Supplier], T | Unverified]
+    ) -> T | Unverified:
         """The notify by the first of the channel's secrets that fits it."""
-        read = protocol_of(supplier).read_notify
-        reply = read(supplier, notify)
+        reply = read(supplier)
         fits = 0
         # At most as many as a channel may have: while one replaces another there are two.
         for at, secret in enumerate(supplier.older_secrets if _unsigned(reply) else (), 1):
-            reply = read(replace(supplier, secret=secret), notify)
+            reply = read(replace(supplier, secret=secret))
             if not _unsigned(reply):
                 fits = at
                 break
@@ -179,7 +214,7 @@ class NotifyVerifier:
         self._attempts.accepted()
 
 
-def _unsigned(reply: Reply | Unverified) -> bool:
+def _unsigned(reply: object) -> bool:
     return isinstance(reply, Unverified)
 
 

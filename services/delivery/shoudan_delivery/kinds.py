@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from shoudan_kit.tasks.kinds import Kind
@@ -42,6 +44,24 @@ class Report(msgspec.Struct):
     results: list[Result]
 
 
+class StatedPrice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a supplier states of one product. `version` is its own; 0 where it was asked, at `as_of`."""
+
+    channel_no: str
+    product: str
+    as_of: datetime
+    version: int = 0
+    price_micros: int | None = None
+    available: bool | None = None
+    from_time: datetime | None = None
+
+
+class Prices(msgspec.Struct):
+    """Statements that came together, for the order service."""
+
+    stated: list[StatedPrice]
+
+
 # One task for all deliveries of one channel in one call: its count is unbounded, flow_timeout ends it.
 REQUEST = Kind(
     "delivery.request",
@@ -79,4 +99,12 @@ REPORT = Kind(
     count_max=15,
     batch_max=2,  # of up to 500 results each: the order service takes 1000
     parallel=3,
+)
+PRICES = Kind(
+    "delivery.prices",
+    Prices,
+    queue="vds:prices",
+    interval_s=60,
+    count_max=10_000,
+    batch_max=2,  # of up to 500 statements each: the order service takes 1000
 )

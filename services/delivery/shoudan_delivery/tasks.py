@@ -9,7 +9,18 @@ import msgspec
 from grpc import StatusCode, aio
 
 from shoudan_delivery.context import Context
-from shoudan_delivery.kinds import ASK, CONFLICT, REPORT, REQUEST, Ask, Report, Request, Result
+from shoudan_delivery.kinds import (
+    ASK,
+    CONFLICT,
+    PRICES,
+    REPORT,
+    REQUEST,
+    Ask,
+    Prices,
+    Report,
+    Request,
+    Result,
+)
 from shoudan_delivery.states import FINAL, PushStatus, Status
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store.rows import Outgoing, RequestTask
@@ -227,4 +238,26 @@ def _pushes(results: Sequence[Result]) -> list[_Push]:
     return [_Push.of(result) for result in last.values()]
 
 
-HANDLERS = (request, ask, handles(REPORT)(report), handles(CONFLICT)(report))
+# ---------------------------------------------------------------- prices
+@handles(PRICES)
+async def report_prices(context: Context, tasks: Sequence[Task[Prices]]) -> None:
+    """Report what suppliers stated until the order service has judged it; repeats change nothing there."""
+    stated = [one for task in tasks for one in task.payload.stated]
+    try:
+        await context.orders.report_prices(stated)
+    except aio.AioRpcError as error:
+        code = error.code()
+        if code not in _AWAY and len(tasks) > 1:
+            for task in tasks:
+                await report_prices.run(context, [task])
+            return
+        _log.warning("prices_not_reported", code=code.name, count=len(stated))
+        for task in tasks:
+            doublings = min(task.count - 1, REPORT_DOUBLINGS_MAX)
+            task.retry_after(min(REPORT_FIRST_S * 2**doublings, REPORT_WAIT_S_MAX), code.name)
+        return
+    async with context.app.work("delivery.prices_reported") as work:
+        work.tasks.finish(*tasks)
+
+
+HANDLERS = (request, ask, report_prices, handles(REPORT)(report), handles(CONFLICT)(report))

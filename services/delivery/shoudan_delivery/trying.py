@@ -157,7 +157,7 @@ def understood(
             else (f"balance: {micros_to_yuan(left)} yuan")
         )
     elif kind == "price":
-        found = protocol.read_prices(*given)
+        found = protocol.read_price_list(*given)
         if isinstance(found, Unreadable):
             yield f"unreadable: {found.why}"
             return

@@ -60,6 +60,13 @@ class ReturnStep(msgspec.Struct, frozen=True):
     order_id: int
 
 
+class PriceStep(msgspec.Struct, frozen=True):
+    """A supplier's price that is in force from now on."""
+
+    product_id: int
+    price_version: int
+
+
 Step = OrderStep | DeliveryStep | NotifyStep | RefundStep | ReturnStep
 
 # The queue column of a product line that each kind goes by.
@@ -102,3 +109,4 @@ UP_REFUND: Final = _kind("refund.up_pay", ReturnStep)
 REFUND_NOTIFY: Final = _kind("refund.notify", NotifyStep, deadline_s=7 * DAY_S)
 REFUND_TIMEOUT: Final = _kind("refund.overtime", RefundStep)
 RETURN_UNKNOWN: Final = _kind("refund.return_unknown", ReturnStep)
+PRICE: Final = Kind("catalogue.price", PriceStep, "oms:catalogue:price", 60, 400 * DAY_S, COUNT_MAX)

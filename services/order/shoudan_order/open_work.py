@@ -10,11 +10,13 @@ from shoudan.order.v1 import events_pb2 as events
 from shoudan_kit.tasks.open_work import Count, Decision, DecisionEvents, Item
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import audits, retries
+from shoudan_order.catalogue import supplier_prices
 from shoudan_order.context import Context
 from shoudan_order.refusals import NotFound
 from shoudan_order.states import AuditStatus, AuditType, OrderStatus
 from shoudan_order.store import audits as audit_store
 from shoudan_order.store import open_work as store
+from shoudan_order.store import supplier_prices as price_store
 from shoudan_order.store.open_work import Queue, Row
 
 SUCCESS: Final = "success"
@@ -22,6 +24,8 @@ FAILED: Final = "failed"
 PARTIAL: Final = "partial"
 AUDIT: Final = "audit"
 RETRY: Final = "retry"
+ACCEPT: Final = "accept"
+REFUSE: Final = "refuse"
 STATUSES: Final = {
     SUCCESS: AuditStatus.SUCCEEDED,
     FAILED: AuditStatus.FAILED,
@@ -137,6 +141,53 @@ class _Notifies(AuditKind):
             raise NotFound("notify", int(item.key))
 
 
+class _Prices(AuditKind):
+    """Prices of suppliers that moved further than their rule lets them by themselves."""
+
+    moves_money: ClassVar[bool] = True  # every later order is bought at it
+
+    async def page(self, after: str, most: int) -> Sequence[Item]:
+        """Those after this number."""
+        async with self.context.app.db.connect() as db:
+            found = await price_store.asked(db, _number(after), most)
+        return [_price_item(one) for one in found]
+
+    async def find(self, key: str) -> Item | None:
+        """The one that waits under this number."""
+        asked = await self._asked(key)
+        return None if asked is None else _price_item(asked)
+
+    async def _asked(self, key: str) -> price_store.Asked | None:
+        async with self.context.app.db.connect() as db:
+            return await price_store.find(db, _number(key))
+
+    async def count(self, most: int) -> Count:
+        """How many wait."""
+        async with self.context.app.db.connect() as db:
+            return Count(*await price_store.count(db, most))
+
+    async def decide(self, item: Item, decision: Decision) -> None:
+        """Take the price over, or refuse it. Refuses NotFound when a newer one has replaced it."""
+        asked, record = await self._asked(item.key), self._record(item.key, decision)
+        accept = decision.word == ACCEPT
+        if asked is None or not await supplier_prices.decide(
+            self.context, asked, decision.by, record, accept=accept
+        ):
+            raise NotFound("supplier_price", _number(item.key))
+
+
+def _price_item(one: price_store.Asked) -> Item:
+    return Item(
+        key=str(one.asked_id),
+        state="price stated",
+        reason=supplier_prices.words(one),
+        evidence=f"up_products {one.product_id}",
+        decisions=(ACCEPT, REFUSE),
+        since=one.asked_time,
+        amount_micros=one.face_micros,
+    )
+
+
 def sources(context: Context) -> Sequence[AuditKind]:
     """Every kind of this service; the refund of an order is `order_refund`, pay has refunds of its own."""
     either = SUCCESS, FAILED
@@ -156,6 +207,7 @@ def sources(context: Context) -> Sequence[AuditKind]:
         ),
         _Orders(context, "parked_order", store.ORDERS, (AUDIT,)),
         _Notifies(context, "notify", store.NOTIFIES, (RETRY,), "refund"),
+        _Prices(context, "supplier_price", store.NOTIFIES, (ACCEPT, REFUSE)),
     )
 
 

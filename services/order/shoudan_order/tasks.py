@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from shoudan_kit.tasks.kinds import Handler, handles
 from shoudan_order import deliveries, kinds, notifies, payments, returns, timeouts, transfers
+from shoudan_order.catalogue import supplier_prices
 
 HANDLERS: Final[tuple[Handler[Any], ...]] = (
     handles(kinds.PAY)(payments.pay),
@@ -22,4 +23,5 @@ HANDLERS: Final[tuple[Handler[Any], ...]] = (
     handles(kinds.REFUND_NOTIFY)(notifies.send),
     handles(kinds.REFUND_TIMEOUT)(timeouts.refund_time_out),
     handles(kinds.RETURN_UNKNOWN)(timeouts.return_unknown),
+    handles(kinds.PRICE)(supplier_prices.enforce),
 )

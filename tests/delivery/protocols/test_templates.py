@@ -193,10 +193,10 @@ def test_balances_and_prices_are_read_or_not_at_all() -> None:
     assert isinstance(form.read_balance(500, {}, b""), Unreadable)
     goods = templates.of(example(JSON).template)
     good = b'{"data": {"goods": [{"sku": "P1", "price": 995, "stock": 3}, {"sku": "P2", "price": "1"}]}}'
-    assert goods.read_prices(200, {}, good) == [("P1", "9.95", "3"), ("P2", "0.01", "")]
+    assert goods.read_price_list(200, {}, good) == [("P1", "9.95", "3"), ("P2", "0.01", "")]
     for bad in (
         b'{"data": {"goods": [{"sku": "P1"}]}}',
         b'{"data": {"goods": [{"price": 1}]}}',
         b"[",
     ):
-        assert isinstance(goods.read_prices(200, {}, bad), Unreadable)
+        assert isinstance(goods.read_price_list(200, {}, bad), Unreadable)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from shoudan_delivery.kinds import StatedPrice
 from shoudan_delivery.protocols import default, templates
 from shoudan_delivery.protocols.messages import Call, InboundNotify, Unverified, Unwritable
 from shoudan_delivery.store.rows import Outgoing, Reply, Supplier, Unreadable
@@ -50,6 +51,12 @@ class SupplierProtocol(Protocol):
         """A notify, its signature verified when the channel has a secret."""
         ...
 
+    def read_prices(
+        self, supplier: Supplier, notify: InboundNotify, as_of: datetime
+    ) -> list[StatedPrice] | Unverified:
+        """A notify of prices and stock, verified alike."""
+        ...
+
     def ack_body(self) -> bytes:
         """The body that acknowledges a notify, so that it is not sent again."""
         ...
@@ -64,6 +71,7 @@ class _Default:
     read = staticmethod(default.read)
     read_query = staticmethod(default.read)
     read_notify = staticmethod(default.read_notify)
+    read_prices = staticmethod(default.read_prices)
     ack_body = staticmethod(default.ack_body)
 
 

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import msgspec
 
-from shoudan_delivery.protocols import answers
+from shoudan_delivery.kinds import StatedPrice
+from shoudan_delivery.protocols import answers, prices
 from shoudan_delivery.protocols.messages import Call, InboundNotify, Unverified
 from shoudan_delivery.store.rows import Outgoing, Reply, Supplier, Unreadable
 from shoudan_kit.money import micros_to_yuan, yuan_to_micros
@@ -151,13 +152,33 @@ def read_notify(supplier: Supplier, notify: InboundNotify) -> Reply | Unverified
         reply = _reply(fields)
     except ValueError as error:
         return Unverified(f"not the documented JSON ({type(error).__name__})")
-    if supplier.secret:
-        right = signature(fields, supplier.secret).encode()
-        if not hmac.compare_digest(right, answers.as_signed(fields.get("sign")).encode()):
-            return Unverified("wrong signature")
-        if fields.get("channel_no") != supplier.channel_no:
-            return Unverified("signed for another channel")
-    return reply
+    why = _unsigned(supplier, fields)
+    return Unverified(why) if why else reply
+
+
+def read_prices(
+    supplier: Supplier, notify: InboundNotify, as_of: datetime
+) -> list[StatedPrice] | Unverified:
+    """A notify of prices and stock, verified as any other. All of it is read, or nothing."""
+    if notify.method != "POST":
+        return Unverified("not a POST")
+    try:
+        fields = answers.fields(notify.headers, notify.body)
+        if why := _unsigned(supplier, fields):
+            return Unverified(why)
+        return prices.notified(supplier.channel_no, fields, as_of)
+    except ValueError as error:
+        return Unverified(f"not the documented JSON ({type(error).__name__})")
+
+
+def _unsigned(supplier: Supplier, fields: Mapping[str, Any]) -> str:
+    """Why a message is not believed; empty when it is, or no secret is agreed."""
+    if not supplier.secret:
+        return ""
+    right = signature(fields, supplier.secret).encode()
+    if not hmac.compare_digest(right, answers.as_signed(fields.get("sign")).encode()):
+        return "wrong signature"
+    return "" if fields.get("channel_no") == supplier.channel_no else "signed for another channel"
 
 
 def ack_body() -> bytes:

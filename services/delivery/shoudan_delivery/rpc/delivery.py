@@ -103,6 +103,24 @@ class DeliveryServicer(pb_grpc.DeliveryServiceServicer):
         )
         return pb.TakeNotifyResponse(http_status=200, content_type="text/plain", body=body)
 
+    async def TakePrices(
+        self, request: pb.TakePricesRequest, context: RpcContext
+    ) -> pb.TakePricesResponse:
+        """Take a supplier's notify of prices and stock; `success` only once it is committed."""
+        if len(request.body) > BODY_BYTES_MAX:
+            raise FieldInvalid("body", f"at most {BODY_BYTES_MAX} bytes")
+        notify = InboundNotify(
+            request.method,
+            request.query,
+            request.body,
+            dict(request.headers),
+            request.remote_ip,
+        )
+        body = await shielded(
+            deliveries.take_prices(self._context, request.channel_no, request.service_class, notify)
+        )
+        return pb.TakePricesResponse(http_status=200, content_type="text/plain", body=body)
+
     async def ListDeliveries(
         self, request: pb.ListDeliveriesRequest, context: RpcContext
     ) -> pb.ListDeliveriesResponse:

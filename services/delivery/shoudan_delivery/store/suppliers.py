@@ -106,6 +106,19 @@ WHERE channel_no = :channel_no AND service_class = :service_class
     AND (balance_ask_time IS NULL OR balance_ask_time <= shoudan_now())
 RETURNING id
 """)
+# Begun as if it failed, so that a process that dies with it delays the next as well.
+_CLAIM_PRICES = statement("""
+UPDATE vds_channel_info SET price_fails = least(price_fails + 1, CAST(:doublings AS integer)),
+    price_ask_time = shoudan_now() + make_interval(secs => :every_s * power(2, price_fails))
+WHERE channel_no = :channel_no AND service_class = :service_class
+    AND (price_ask_time IS NULL OR price_ask_time <= shoudan_now())
+RETURNING shoudan_now()
+""")
+_NOTE_PRICES = statement("""
+UPDATE vds_channel_info SET price_fails = 0,
+    price_ask_time = shoudan_now() + make_interval(secs => :every_s)
+WHERE channel_no = :channel_no AND service_class = :service_class
+""")
 # Between the two amounts it stays as it is, so that it does not turn with every order.
 _NOTE_BALANCE = statement("""
 WITH before AS (
@@ -321,6 +334,26 @@ async def claim_balance(db: AsyncConnection, key: tuple[str, int], every_s: floa
     """Be the one process that asks for a balance now; False when it is not time."""
     binds = {"channel_no": key[0], "service_class": key[1], "every_s": every_s}
     return (await db.execute(_CLAIM_BALANCE, binds)).first() is not None
+
+
+async def claim_prices(
+    db: AsyncConnection, key: tuple[str, int], every_s: float, doublings: int
+) -> datetime | None:
+    """Be the one process that asks for prices now, and when that is; None when it is not time."""
+    binds = {
+        "channel_no": key[0],
+        "service_class": key[1],
+        "every_s": every_s,
+        "doublings": doublings,
+    }
+    found: datetime | None = (await db.execute(_CLAIM_PRICES, binds)).scalar()
+    return found
+
+
+async def note_prices(db: AsyncConnection, key: tuple[str, int], every_s: float) -> None:
+    """The prices were read: the next look is at its usual time."""
+    binds = {"channel_no": key[0], "service_class": key[1], "every_s": every_s}
+    await db.execute(_NOTE_PRICES, binds)
 
 
 async def note_balance(

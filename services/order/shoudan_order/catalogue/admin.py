@@ -19,7 +19,7 @@ from shoudan_kit.secrets import named_secret
 from shoudan_kit.secrets.public_keys import key_of
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import events
-from shoudan_order.catalogue import losses, routing, shelves
+from shoudan_order.catalogue import losses, price_rules, routing, shelves
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import (
     Canton,
@@ -437,6 +437,7 @@ def _channel(_: Catalogue, row: DownChannel | UpChannel) -> Iterator[str]:
         yield "channel_no is empty, too long or not printable"
     if isinstance(row, UpChannel) and not _is_class(row.risk_class):
         yield "risk_class is not one word of at most 32 characters"
+    yield from price_rules.problems(row)
     for name in ("rate_per_s", "calls_max"):
         if not 0 <= getattr(row, name, 0) <= CALLS_MAX:
             yield f"{name} is not 0 to {CALLS_MAX}"
@@ -467,6 +468,7 @@ def _shelf(after: Catalogue, row: DownShelf | UpShelf) -> Iterator[str]:
 
 
 def _product(after: Catalogue, row: DownProduct | UpProduct) -> Iterator[str]:
+    yield from price_rules.problems(row)
     down = isinstance(row, DownProduct)
     if row.shelf_id not in (after.down_shelves if down else after.up_shelves):
         yield f"shelf_id {row.shelf_id} is not there"

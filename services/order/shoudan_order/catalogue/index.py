@@ -48,6 +48,16 @@ class Catalogue:
         return CatalogueIndex(self)
 
     @cached_property
+    def bought_as(self) -> Mapping[tuple[str, str], Sequence[int]]:
+        """By supplier and its own number of a product, ours; gathered once for each version."""
+        made: dict[tuple[str, str], list[int]] = {}
+        for product_id, product in sorted(self.up_products.items()):
+            if product.ext_product_no:
+                key = self.up_shelves[product.shelf_id].channel_no, product.ext_product_no
+                made.setdefault(key, []).append(product_id)
+        return made
+
+    @cached_property
     def sold_to(self) -> Mapping[str, Sequence[int]]:
         """By channel, the numbers of what it may buy, ascending; gathered once for each version."""
         made: dict[str, list[int]] = {}

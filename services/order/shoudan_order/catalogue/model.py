@@ -107,6 +107,8 @@ class UpChannel:
     enabled: bool = True
     ext_channel_no: str = ""
     risk_class: str = ""
+    price_rule: str = "ignore"
+    price_move_max_ppm: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ class UpProduct(_Product):
     limit_count: int
     enabled: bool = True
     extend_info: str = ""
+    price_rule: str = ""
+    price_move_max_ppm: int = 0
 
 
 @dataclass(frozen=True, slots=True)

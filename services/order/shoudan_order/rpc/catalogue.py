@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from msgspec import structs
@@ -14,9 +14,10 @@ from shoudan_kit.clock import BEIJING
 from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
 from shoudan_order import routes
-from shoudan_order.catalogue import admin, price_lists, segment_admin
+from shoudan_order.catalogue import admin, price_lists, segment_admin, supplier_prices
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import Line, RoutePolicy
+from shoudan_order.catalogue.price_rules import Stated
 from shoudan_order.catalogue.segments import FILE_BYTES_MAX
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
@@ -61,6 +62,16 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
         return pb.GetCatalogueResponse(
             catalogue=_message(now), version=now.version, only_changed=changed is not None
         )
+
+    async def ReportPrices(
+        self, request: pb.ReportPricesRequest, context: RpcContext
+    ) -> pb.ReportPricesResponse:
+        """What came of each statement, in order."""
+        if len(request.prices) > PAGE_MAX:
+            raise FieldInvalid("prices", f"at most {PAGE_MAX}")
+        stated = [_stated(one) for one in request.prices]
+        found = await shielded(supplier_prices.take(self._context, stated))
+        return pb.ReportPricesResponse(outcomes=found)
 
     async def ListProducts(
         self, request: pb.ListProductsRequest, context: RpcContext
@@ -163,6 +174,24 @@ class CatalogueServicer(grpc_pb.CatalogueServiceServicer):
         return pb.GetSegmentResponse(area=filled(pb.SegmentArea, structs.asdict(found)))
 
 
+def _stated(one: pb.StatedPrice) -> Stated:
+    """A statement. Raises FieldInvalid for a time that is none."""
+    try:
+        as_of = one.as_of.ToDatetime(UTC)
+        start = one.from_time.ToDatetime(UTC) if one.HasField("from_time") else None
+    except ValueError:
+        raise FieldInvalid("as_of", "a time of the calendar") from None
+    return Stated(
+        one.channel_no,
+        one.product,
+        as_of,
+        one.version,
+        one.price_micros if one.HasField("price_micros") else None,
+        one.available if one.HasField("available") else None,
+        start,
+    )
+
+
 def _tried(now: Catalogue, request: pb.CheckRouteRequest) -> Line:
     """The line with the policy to try. Raises FieldInvalid, CatalogueInvalid."""
     line = now.lines.get(request.line_id)
@@ -199,6 +228,8 @@ def _row(kind: str, message: Any) -> Any:
             value = value or RETURNS
         elif one.name == "loss_rule":
             value = value or LossRule.ALLOW
+        elif one.name == "price_rule":
+            value = value or ("ignore" if kind == "up_channels" else "")
         elif one.name == "route_policy":
             value = value or RoutePolicy.CHEAPEST
         made[one.name] = value

@@ -32,6 +32,7 @@ from shoudan_order.tables.columns import (
     ppm,
     status,
     text_key,
+    when,
     words,
 )
 
@@ -60,6 +61,20 @@ SAME_PRODUCT: Final = (
     "shelf_id", "line_id", "carrier_no", "province_no", "city_no", "face_micros", "invoice_type",
     "can_refund",
 )  # fmt: skip
+
+
+_STATED: Final = (
+    ("price_version", "the supplier's number of the newest price"),
+    ("supply_version", "the supplier's number of the newest stock or shelf state"),
+    ("stated_ppm", "newest price, of the face"),
+    ("reference_ppm", "cost that a person set last, against which prices are judged"),
+    ("taken_ppm", "price that was taken over last"),
+    ("refused_ppm", "price that a person refused, while it is the newest"),
+)
+
+
+def _given(name: str, comment: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default=text("0"), comment=comment)
 
 
 def declare(made: MetaData) -> None:
@@ -133,6 +148,30 @@ def _versions(made: MetaData) -> None:
         info=rights(update=("version",)),
     )
     Table(
+        "oms_supplier_price",
+        made,
+        key("product_id", "上游商品编号"),
+        *(_given(name, comment) for name, comment in _STATED),
+        when("as_of", "when the newest was heard, or asked for", null=True),
+        when("due_time", "from when the stated price is in force, while it is not", null=True),
+        Column("asked_id", BigInteger, comment="a person is asked about the stated price"),
+        when("asked_time", "since when", null=True),
+        fact("suspended", "taken off by what its supplier stated"),
+        Index(
+            "oms_supplier_price_asked",
+            "asked_id",
+            unique=True,
+            postgresql_where=text("asked_id IS NOT NULL"),
+        ),
+        comment="上游报价: what suppliers stated of their products, and what was made of it",
+        info=rights(
+            update=(
+                *(name for name, _ in _STATED),
+                *("as_of", "due_time", "asked_id", "asked_time", "suspended"),
+            )
+        ),
+    )
+    Table(
         "oms_catalogue_change",
         made,
         key("version", "catalogue version that changed the row"),
@@ -190,6 +229,8 @@ def _channels(made: MetaData) -> None:
         now("create_time", "创建时间"),
         words("ext_channel_no", "外部渠道编号"),
         words("risk_class", "风险类别, such as slow (慢充); empty for none"),
+        words("price_rule", "what is done with prices and stock it states", "ignore"),
+        ppm("price_move_max_ppm", "how far a price may move by itself, of the cost a person set"),
         comment="上游渠道",
     )
 
@@ -253,6 +294,8 @@ def _products(made: MetaData) -> None:
         ppm("commission_discount_ppm", "佣金折扣（以面值算）"),
         ppm("service_discount_ppm", "服务费折扣（以面值算）"),
         count("limit_count", "单次最大发货数量"),
+        words("price_rule", "what is done with what its supplier states; empty: as the supplier's"),
+        ppm("price_move_max_ppm", "how far its price may move by itself; 0: as the supplier's"),
     )  # fmt: skip
 
 

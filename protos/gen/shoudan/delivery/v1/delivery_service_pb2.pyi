@@ -1219,3 +1219,101 @@ class SetSupplierStateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetSupplierStateResponse: _TypeAlias = SetSupplierStateResponse  # noqa: Y015
+
+@_typing.final
+class TakePricesRequest(_message.Message):
+    """TakePricesRequest is an HTTP request as it came."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    SERVICE_CLASS_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    REMOTE_IP_FIELD_NUMBER: _builtins.int
+    channel_no: _builtins.str
+    """From the path."""
+    service_class: _builtins.int
+    """From the path."""
+    method: _builtins.str
+    """GET or POST."""
+    query: _builtins.str
+    """Raw query string."""
+    body: _builtins.bytes
+    """Raw body, at most 64 KiB."""
+    remote_ip: _builtins.str
+    """Who sent it."""
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Headers by lower-case name."""
+
+    def __init__(
+        self,
+        *,
+        channel_no: _builtins.str = ...,
+        service_class: _builtins.int = ...,
+        method: _builtins.str = ...,
+        query: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        remote_ip: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "channel_no", b"channel_no", "headers", b"headers", "method", b"method", "query", b"query", "remote_ip", b"remote_ip", "service_class", b"service_class"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakePricesRequest: _TypeAlias = TakePricesRequest  # noqa: Y015
+
+@_typing.final
+class TakePricesResponse(_message.Message):
+    """TakePricesResponse is the HTTP answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HTTP_STATUS_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    http_status: _builtins.int
+    """HTTP status."""
+    content_type: _builtins.str
+    """Content type."""
+    body: _builtins.bytes
+    """Body."""
+    def __init__(
+        self,
+        *,
+        http_status: _builtins.int = ...,
+        content_type: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "content_type", b"content_type", "http_status", b"http_status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakePricesResponse: _TypeAlias = TakePricesResponse  # noqa: Y015

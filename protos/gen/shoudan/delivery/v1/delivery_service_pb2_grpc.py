@@ -60,6 +60,11 @@ class DeliveryServiceStub:
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.TakeNotifyRequest.SerializeToString,
                 response_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.TakeNotifyResponse.FromString,
                 _registered_method=True)
+        self.TakePrices = channel.unary_unary(
+                '/shoudan.delivery.v1.DeliveryService/TakePrices',
+                request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.TakePricesRequest.SerializeToString,
+                response_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.TakePricesResponse.FromString,
+                _registered_method=True)
         self.ListDeliveries = channel.unary_unary(
                 '/shoudan.delivery.v1.DeliveryService/ListDeliveries',
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.ListDeliveriesRequest.SerializeToString,
@@ -111,6 +116,13 @@ class DeliveryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TakePrices(self, request, context):
+        """TakePrices takes a supplier's notify of prices and stock, which the order service judges. Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS, FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeliveries(self, request, context):
         """ListDeliveries pages through deliveries, newest first.
         """
@@ -152,6 +164,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.TakeNotify,
                     request_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.TakeNotifyRequest.FromString,
                     response_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.TakeNotifyResponse.SerializeToString,
+            ),
+            'TakePrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakePrices,
+                    request_deserializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.TakePricesRequest.FromString,
+                    response_serializer=shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.TakePricesResponse.SerializeToString,
             ),
             'ListDeliveries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeliveries,
@@ -300,6 +317,33 @@ class DeliveryService:
             '/shoudan.delivery.v1.DeliveryService/TakeNotify',
             shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.TakeNotifyRequest.SerializeToString,
             shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.TakeNotifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakePrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.delivery.v1.DeliveryService/TakePrices',
+            shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.TakePricesRequest.SerializeToString,
+            shoudan_dot_delivery_dot_v1_dot_delivery__service__pb2.TakePricesResponse.FromString,
             options,
             channel_credentials,
             insecure,

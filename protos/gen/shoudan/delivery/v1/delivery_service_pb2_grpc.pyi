@@ -26,6 +26,8 @@ class DeliveryServiceStub:
     """ResolveDelivery ends an unknown delivery by a person's decision. Errors: DELIVERY_NOT_FOUND, ALREADY_FINAL."""
     TakeNotify: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.TakeNotifyRequest, _delivery_service_pb2.TakeNotifyResponse]
     """TakeNotify takes one notify request of a supplier as it came over HTTP. Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS."""
+    TakePrices: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.TakePricesRequest, _delivery_service_pb2.TakePricesResponse]
+    """TakePrices takes a supplier's notify of prices and stock, which the order service judges. Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS, FIELD_INVALID."""
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListDeliveriesRequest, _delivery_service_pb2.ListDeliveriesResponse]
     """ListDeliveries pages through deliveries, newest first."""
     ListIncidents: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListIncidentsRequest, _delivery_service_pb2.ListIncidentsResponse]
@@ -73,6 +75,14 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_delivery_service_pb2.TakeNotifyRequest, _abc.Awaitable[_delivery_service_pb2.TakeNotifyResponse]],
     ) -> _abc.Awaitable[_delivery_service_pb2.TakeNotifyResponse]:
         """TakeNotify takes one notify request of a supplier as it came over HTTP. Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS."""
+
+    @_abc_1.abstractmethod
+    def TakePrices(
+        self,
+        request: _delivery_service_pb2.TakePricesRequest,
+        context: _aio.ServicerContext[_delivery_service_pb2.TakePricesRequest, _abc.Awaitable[_delivery_service_pb2.TakePricesResponse]],
+    ) -> _abc.Awaitable[_delivery_service_pb2.TakePricesResponse]:
+        """TakePrices takes a supplier's notify of prices and stock, which the order service judges. Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS, FIELD_INVALID."""
 
     @_abc_1.abstractmethod
     def ListDeliveries(

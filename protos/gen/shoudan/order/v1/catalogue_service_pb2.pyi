@@ -448,6 +448,8 @@ class UpChannel(_message.Message):
     ENABLED_FIELD_NUMBER: _builtins.int
     EXT_CHANNEL_NO_FIELD_NUMBER: _builtins.int
     RISK_CLASS_FIELD_NUMBER: _builtins.int
+    PRICE_RULE_FIELD_NUMBER: _builtins.int
+    PRICE_MOVE_MAX_PPM_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Key; the supplier channel of the delivery service has the same."""
     channel_name: _builtins.str
@@ -458,6 +460,12 @@ class UpChannel(_message.Message):
     """The supplier's own number for us."""
     risk_class: _builtins.str
     """Its risk class, one word such as slow (慢充), for lines that forbid it; empty for none."""
+    price_rule: _builtins.str
+    """What is done with prices and stock that it states: "ignore" or "", "accept" within price_move_max_ppm and ask
+    a person beyond it, "ask" always.
+    """
+    price_move_max_ppm: _builtins.int
+    """How far a price may move by itself, in parts per million of the cost that a person set last."""
     def __init__(
         self,
         *,
@@ -466,10 +474,12 @@ class UpChannel(_message.Message):
         enabled: _builtins.bool = ...,
         ext_channel_no: _builtins.str = ...,
         risk_class: _builtins.str = ...,
+        price_rule: _builtins.str = ...,
+        price_move_max_ppm: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "risk_class", b"risk_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "price_move_max_ppm", b"price_move_max_ppm", "price_rule", b"price_rule", "risk_class", b"risk_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -543,6 +553,8 @@ class UpProduct(_message.Message):
     LIMIT_COUNT_FIELD_NUMBER: _builtins.int
     ENABLED_FIELD_NUMBER: _builtins.int
     EXTEND_INFO_FIELD_NUMBER: _builtins.int
+    PRICE_RULE_FIELD_NUMBER: _builtins.int
+    PRICE_MOVE_MAX_PPM_FIELD_NUMBER: _builtins.int
     product_id: _builtins.int
     """Key, 300 and up."""
     shelf_id: _builtins.int
@@ -575,6 +587,10 @@ class UpProduct(_message.Message):
     """Disabled products are not bought."""
     extend_info: _builtins.str
     """Notes of the operator; kept and shown."""
+    price_rule: _builtins.str
+    """As of its supplier; "" is as the supplier's."""
+    price_move_max_ppm: _builtins.int
+    """As of its supplier; 0 is as the supplier's."""
     def __init__(
         self,
         *,
@@ -594,10 +610,12 @@ class UpProduct(_message.Message):
         limit_count: _builtins.int = ...,
         enabled: _builtins.bool = ...,
         extend_info: _builtins.str = ...,
+        price_rule: _builtins.str = ...,
+        price_move_max_ppm: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_refund", b"can_refund", "carrier_no", b"carrier_no", "city_no", b"city_no", "commission_discount_ppm", b"commission_discount_ppm", "cost_discount_ppm", b"cost_discount_ppm", "enabled", b"enabled", "ext_product_no", b"ext_product_no", "extend_info", b"extend_info", "face_micros", b"face_micros", "invoice_type", b"invoice_type", "limit_count", b"limit_count", "line_id", b"line_id", "product_id", b"product_id", "province_no", b"province_no", "service_discount_ppm", b"service_discount_ppm", "shelf_id", b"shelf_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_refund", b"can_refund", "carrier_no", b"carrier_no", "city_no", b"city_no", "commission_discount_ppm", b"commission_discount_ppm", "cost_discount_ppm", b"cost_discount_ppm", "enabled", b"enabled", "ext_product_no", b"ext_product_no", "extend_info", b"extend_info", "face_micros", b"face_micros", "invoice_type", b"invoice_type", "limit_count", b"limit_count", "line_id", b"line_id", "price_move_max_ppm", b"price_move_max_ppm", "price_rule", b"price_rule", "product_id", b"product_id", "province_no", b"province_no", "service_discount_ppm", b"service_discount_ppm", "shelf_id", b"shelf_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1429,3 +1447,108 @@ class ListProductsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListProductsResponse: _TypeAlias = ListProductsResponse  # noqa: Y015
+
+@_typing.final
+class StatedPrice(_message.Message):
+    """StatedPrice is what a supplier states of one product."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    PRICE_MICROS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    channel_no: _builtins.str
+    """Supplier."""
+    product: _builtins.str
+    """The supplier's own number for it, ext_product_no of the catalogue."""
+    version: _builtins.int
+    """The supplier's number of the statement, which rises; 0 for an answer to our asking."""
+    price_micros: _builtins.int
+    """Price of one unit, micro-yuan; absent when not stated."""
+    available: _builtins.bool
+    """Whether it can be bought; absent when not stated."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """When it was heard, or asked for."""
+
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """From when the price is in force; absent for at once."""
+
+    def __init__(
+        self,
+        *,
+        channel_no: _builtins.str = ...,
+        product: _builtins.str = ...,
+        version: _builtins.int = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+        price_micros: _builtins.int | None = ...,
+        available: _builtins.bool | None = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "_price_micros", b"_price_micros", "as_of", b"as_of", "available", b"available", "from_time", b"from_time", "price_micros", b"price_micros"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available", b"_available", "_price_micros", b"_price_micros", "as_of", b"as_of", "available", b"available", "channel_no", b"channel_no", "from_time", b"from_time", "price_micros", b"price_micros", "product", b"product", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__available: _TypeAlias = _typing.Literal["available"]  # noqa: Y015
+    _WhichOneofArgType__available: _TypeAlias = _typing.Literal["_available", b"_available"]  # noqa: Y015
+    _WhichOneofReturnType__price_micros: _TypeAlias = _typing.Literal["price_micros"]  # noqa: Y015
+    _WhichOneofArgType__price_micros: _TypeAlias = _typing.Literal["_price_micros", b"_price_micros"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__available) -> _WhichOneofReturnType__available | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_micros) -> _WhichOneofReturnType__price_micros | None: ...
+
+Global___StatedPrice: _TypeAlias = StatedPrice  # noqa: Y015
+
+@_typing.final
+class ReportPricesRequest(_message.Message):
+    """ReportPricesRequest holds statements, at most 1000."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatedPrice]:
+        """These, in the order they came."""
+
+    def __init__(
+        self,
+        *,
+        prices: _abc.Iterable[Global___StatedPrice] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prices", b"prices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportPricesRequest: _TypeAlias = ReportPricesRequest  # noqa: Y015
+
+@_typing.final
+class ReportPricesResponse(_message.Message):
+    """ReportPricesResponse says what came of each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In the order given: unknown, invalid, ignored, late, same, taken, asked or waiting; of several products or facts the furthest."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportPricesResponse: _TypeAlias = ReportPricesResponse  # noqa: Y015

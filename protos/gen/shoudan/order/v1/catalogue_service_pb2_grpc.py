@@ -70,6 +70,11 @@ class CatalogueServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueResponse.FromString,
                 _registered_method=True)
+        self.ReportPrices = channel.unary_unary(
+                '/shoudan.order.v1.CatalogueService/ReportPrices',
+                request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ReportPricesRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ReportPricesResponse.FromString,
+                _registered_method=True)
         self.ListProducts = channel.unary_unary(
                 '/shoudan.order.v1.CatalogueService/ListProducts',
                 request_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ListProductsRequest.SerializeToString,
@@ -130,6 +135,14 @@ class CatalogueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportPrices(self, request, context):
+        """ReportPrices takes what suppliers state of prices and stock, each by the rule of its product; late, repeated and
+        reordered statements change nothing. Errors: FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListProducts(self, request, context):
         """ListProducts gives a page of what a channel may buy at its prices, or of what changed of it since a version. Errors: FIELD_INVALID, CHANNEL_UNAVAILABLE.
         """
@@ -174,6 +187,11 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
                     servicer.GetCatalogue,
                     request_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueResponse.SerializeToString,
+            ),
+            'ReportPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportPrices,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ReportPricesRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ReportPricesResponse.SerializeToString,
             ),
             'ListProducts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListProducts,
@@ -371,6 +389,33 @@ class CatalogueService:
             '/shoudan.order.v1.CatalogueService/GetCatalogue',
             shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.GetCatalogueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.CatalogueService/ReportPrices',
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ReportPricesRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_catalogue__service__pb2.ReportPricesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,6 +30,10 @@ class CatalogueServiceStub:
     """GetSegment says where a number belongs, as orders find it. Errors: FIELD_INVALID."""
     GetCatalogue: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueRequest, _catalogue_service_pb2.GetCatalogueResponse]
     """GetCatalogue gives all of it, or what changed since a version."""
+    ReportPrices: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.ReportPricesRequest, _catalogue_service_pb2.ReportPricesResponse]
+    """ReportPrices takes what suppliers state of prices and stock, each by the rule of its product; late, repeated and
+    reordered statements change nothing. Errors: FIELD_INVALID.
+    """
     ListProducts: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.ListProductsRequest, _catalogue_service_pb2.ListProductsResponse]
     """ListProducts gives a page of what a channel may buy at its prices, or of what changed of it since a version. Errors: FIELD_INVALID, CHANNEL_UNAVAILABLE."""
 
@@ -91,6 +95,16 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_catalogue_service_pb2.GetCatalogueRequest, _abc.Awaitable[_catalogue_service_pb2.GetCatalogueResponse]],
     ) -> _abc.Awaitable[_catalogue_service_pb2.GetCatalogueResponse]:
         """GetCatalogue gives all of it, or what changed since a version."""
+
+    @_abc_1.abstractmethod
+    def ReportPrices(
+        self,
+        request: _catalogue_service_pb2.ReportPricesRequest,
+        context: _aio.ServicerContext[_catalogue_service_pb2.ReportPricesRequest, _abc.Awaitable[_catalogue_service_pb2.ReportPricesResponse]],
+    ) -> _abc.Awaitable[_catalogue_service_pb2.ReportPricesResponse]:
+        """ReportPrices takes what suppliers state of prices and stock, each by the rule of its product; late, repeated and
+        reordered statements change nothing. Errors: FIELD_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def ListProducts(

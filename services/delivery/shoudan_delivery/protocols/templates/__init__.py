@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from shoudan_delivery.kinds import StatedPrice
 from shoudan_delivery.protocols.messages import (
     NOTIFY_PARAMETER,
     Call,
@@ -145,7 +146,7 @@ class Templated:
         sign = -1 if text.startswith("-") else 1
         return sign * reading.micros("fen", text.removeprefix("-"))
 
-    def read_prices(
+    def read_price_list(
         self, status: int, headers: Mapping[str, str], body: bytes
     ) -> list[tuple[str, ...]] | Unreadable:
         """Products with price and stock."""
@@ -159,6 +160,12 @@ class Templated:
             return reading.prices(self.template, asked, message)
         except ValueError as error:
             return Unreadable(f"no prices ({type(error).__name__})")
+
+    def read_prices(
+        self, supplier: Supplier, notify: InboundNotify, as_of: datetime
+    ) -> list[StatedPrice] | Unverified:
+        """A template is asked for its prices; it takes no notify of them."""
+        return Unverified("no notify of prices")
 
     def read_notify(self, supplier: Supplier, notify: InboundNotify) -> Reply | Unverified:
         """A notify. With a secret, or a public key of the supplier, its signature must be right."""
