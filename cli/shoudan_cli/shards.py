@@ -125,6 +125,26 @@ def drop_shard(service: Service, shard: Shard, server: Server) -> None:
     console.print(f"{service}: shard {shard} is gone from {server}")
 
 
+@app.command("grow")
+def grow_service(service: Service) -> None:
+    """Give a service with rows the map of its settings: keys that exist stay in shard 0. Stop it before."""
+    from shoudan_kit.db.shard_grow import grow
+
+    (target,) = targets([declared(service)])
+    if not target.shards.epoch:
+        _wrong(service, "write a map and name it in its settings (SHOUDAN_<SERVICE>_SHARDS)")
+    with _refused(service):
+        done = asyncio.run(grow(target.service.schema, target.shards, _map_file(target)))
+    if done.existed:
+        console.print(f"{service}: has this map; {done.keys} keys are pinned to shard 0")
+        return
+    for line in (
+        f"{service}: {done.keys} keys are pinned to shard 0, {_map_file(target)} names them",
+        f"next: shoudan migrate {service}; the map and the file beside it to every machine; start",
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command("split-plan")
 def split_plan(
     service: Service,
@@ -136,7 +156,7 @@ def split_plan(
 
     found = map_of(service)
     if not found.epoch:
-        _wrong(service, "it has no map: rows of a service with one shard cannot be spread")
+        _wrong(service, "it has no map: shoudan shard grow gives it one")
     if unknown := sorted(set(servers) - set(found.urls)):
         _wrong(service, f"the map has no server {', '.join(unknown)}: add it with spare = true")
     if OWN not in servers or len(servers) > found.shards or len(set(servers)) < len(servers):
@@ -238,11 +258,12 @@ def _refused(service: str) -> Generator[None]:
     from shoudan_kit.db.errors import away, describe
     from shoudan_kit.db.owner import Locked
     from shoudan_kit.db.shard_copy import MoveFailed
+    from shoudan_kit.db.shard_grow import NotGrown
     from shoudan_kit.db.shard_marks import WrongShard
 
     try:
         yield
-    except (MoveFailed, Locked, WrongShard) as error:
+    except (MoveFailed, Locked, NotGrown, WrongShard) as error:
         _wrong(service, str(error))
     except Exception as error:
         if not away(error):

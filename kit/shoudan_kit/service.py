@@ -196,6 +196,10 @@ class App(Generic[S]):
                     async with self.db.connect() as db:
                         await shard_marks.check(db, self.home)
                     await self.lease.claim()
+                    async with (
+                        self.db.connect() as db
+                    ):  # a service may have got its map before the lease
+                        await shard_marks.check(db, self.home)
                     self._ids = self.lease.ids
                     return
             except ServerTooOld as error:

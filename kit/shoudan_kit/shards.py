@@ -12,6 +12,7 @@ from shoudan_kit import log, metrics
 from shoudan_kit.cell import Cell
 from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
 from shoudan_kit.db.errors import away, describe
+from shoudan_kit.db.pinned_keys import NONE
 from shoudan_kit.db.shard_map import Home, ShardMap, ShardMapInvalid
 from shoudan_kit.db.shard_settings import served_map
 from shoudan_kit.process.shutdown import bounded, cancel_all
@@ -49,7 +50,8 @@ class Shards(Generic[S]):
     def __init__(self, homes: Iterable[Home], make: Make[S], known: ShardMap | None = None) -> None:
         self._make, self.known = make, known
         self.cells = [make(home) for home in homes]
-        self.router = Router(len(self.cells)) if len(self.cells) > 1 else None
+        pinned = NONE if known is None else known.pinned
+        self.router = Router(len(self.cells), pinned) if len(self.cells) > 1 else None
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._exchanges: dict[int, tuple[Home, asyncio.Task[None]]] = {}
 

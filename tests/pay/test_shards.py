@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +23,9 @@ from shoudan.pay.v1 import ledger_service_pb2_grpc as stubs
 from shoudan.pay.v1 import payment_service_pb2, platform_service_pb2
 from shoudan.pay.v1 import setup_service_pb2 as setup_pb
 from shoudan.pay.v1 import setup_service_pb2_grpc as setup_stubs
+from shoudan_kit.db.shard_grow import grow
 from shoudan_kit.db.shard_keys import shard_of_key, shard_of_number
+from shoudan_kit.db.shard_map import read
 from shoudan_kit.db.text_statements import FastConnection
 from shoudan_kit.embedded import DatabaseUrls, Postgres
 from shoudan_kit.rpc.message_keys import ShardsDiffer
@@ -48,7 +50,7 @@ from tests.pay.ledger.harness import (
 )
 from tests.pay.ledger.invariants import broken
 from tests.poll import eventually
-from tests.shard_maps import Maps, two_servers
+from tests.shard_maps import Maps, migrate, two_servers
 
 SHARDS = 4
 USERS = [f"user-{n}" for n in range(12)]
@@ -398,6 +400,44 @@ async def test_without_a_map_nothing_stands_before_a_call_and_no_statement_is_ad
     assert len(alone) > 2
     assert set(alone.values()) == {1}
     assert await statements(four) == alone
+
+
+def _text(file: Path) -> str:
+    return file.read_text()
+
+
+OWN = 'epoch = 1\nshards = 4\n[[ranges]]\nshards = "0-3"\nserver = "own"\n'
+
+
+async def test_a_ledger_that_grows_keeps_its_accounts_and_spreads_new_ones(
+    new_database: Callable[[str], Awaitable[DatabaseUrls]], tmp_path: Path
+) -> None:
+    urls = await new_database("pay")
+    sales = [[deduct(key(one), 3 * YUAN, f"s-{one}")] for one in USERS]
+    async with opened(urls) as before:
+        await before.groups(*[[posting(key(one), 10 * YUAN)] for one in USERS])
+        await before.groups(*sales)
+    (file := tmp_path / "map.toml").write_text(OWN)
+    assert SERVICE.schema is not None
+    done = await grow(SERVICE.schema, read(file, *urls, owner=True), file)
+    assert done.keys == len(USERS)
+    await migrate("pay", _text(file), urls)
+    async with opened(urls, shards=file) as after:
+        assert {await after.balance(key(one)) for one in USERS} == {7 * YUAN}
+        assert all(one.existed for one in await after.groups(*sales))
+        await after.groups(*[[deduct(key(one), YUAN)] for one in USERS])
+        news = [f"new-{n}" for n in range(12)]
+        items = [pb.CreateAccountsRequest.Item(key=key(one)) for one in news]
+        made = (await after.stub.CreateAccounts(pb.CreateAccountsRequest(items=items))).results
+        for one, result in zip(news, made, strict=True):
+            assert shard_of_number(result.account.account_id, SHARDS) == shard_of(one)
+        await after.groups(*[[posting(key(one), YUAN)] for one in news])
+        total = len(USERS) * 6 * YUAN + len(news) * YUAN
+        assert await after.balance(key("down_channel", "platform")) == -total
+        for shard in range(SHARDS):
+            last = [one async for one in after.stub.Verify(pb.VerifyRequest(shard=shard))][-1]
+            assert (last.done, list(last.findings)) == (True, [])
+        await whole(after)
 
 
 @pytest.mark.slow

@@ -13,10 +13,12 @@ from shoudan_kit.db.ended import Ended
 class Schema:
     """What a service's database holds. `append_only` tables are never changed or deleted from.
 
-    `ended` says which rows leave by number once they have ended; a service without has none.
+    `ended` says which rows leave by number once they have ended; a service without has none. `keys` select
+    the texts that are keys of shards and have rows.
     """
 
     package: str
     metadata: MetaData
     append_only: tuple[str, ...] = ()
     ended: Ended | None = None
+    keys: tuple[str, ...] = ()

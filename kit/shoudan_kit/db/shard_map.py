@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shoudan_kit.db import pinned_keys
+from shoudan_kit.db.pinned_keys import NONE, PinnedKeys
 from shoudan_kit.db.url import DatabaseUrl, DatabaseUrlInvalid
 from shoudan_kit.ids import SHARD_MAX
 
@@ -74,6 +76,7 @@ class ShardMap:
     urls: Mapping[str, tuple[str, str]] = field(
         default_factory=dict[str, tuple[str, str]], repr=False, compare=False
     )  # of each server, the spare ones, too: the service's and the owner's
+    pinned: PinnedKeys = field(default=NONE, repr=False, compare=False)
 
     @property
     def shards(self) -> int:
@@ -91,7 +94,7 @@ class ShardMap:
     def moved(self, shard: int, server: str) -> ShardMap:
         """The next map, in which this shard lives on another server that the map knows."""
         names = [server if one.shard == shard else one.server for one in self.homes]
-        contents, epoch = contents_of(names), self.epoch + 1
+        contents, epoch = contents_of(names, self.pinned.sha256), self.epoch + 1
         homes = (
             replace(one, epoch=epoch, server=name, contents=contents).at(*self.urls[name])
             for one, name in zip(self.homes, names, strict=True)
@@ -104,6 +107,8 @@ class ShardMap:
             return (
                 f"shards = {other.shards}: there are {self.shards}, and their number never changes"
             )
+        if other.pinned.sha256 != self.pinned.sha256:
+            return "pinned: names other keys, and no key ever gets another shard"
         if other.epoch < self.epoch:
             return f"epoch = {other.epoch}: older than {self.epoch}, which is in use"
         if other.epoch == self.epoch and other.homes != self.homes:
@@ -111,9 +116,11 @@ class ShardMap:
         return None
 
 
-def contents_of(servers: Sequence[str]) -> str:
-    """What stands for a map in the marks of its schemas: the server of each shard, by the map's names."""
-    return hashlib.sha256("\n".join(servers).encode()).hexdigest()[:CONTENTS_CHARS]
+def contents_of(servers: Sequence[str], pinned: str = "") -> str:
+    """What stands for a map in the marks of its schemas: the server of each shard, by the map's names, and
+    the keys that are pinned."""
+    said = [*servers, pinned] if pinned else servers
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:CONTENTS_CHARS]
 
 
 def shards_in(which: str, shards: int) -> range:
@@ -164,6 +171,7 @@ class _Document(BaseModel):
 
     epoch: Annotated[int, Field(ge=1, le=EPOCH_MAX, strict=True)]
     shards: Annotated[int, Field(ge=1, strict=True)]
+    pinned: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
     servers: dict[str, _Server] = {}
     ranges: list[_Range] = Field(max_length=SHARDS_MAX)
 
@@ -179,7 +187,18 @@ def read(path: Path, own_url: str, own_owner_url: str = "", *, owner: bool = Fal
         raise ShardMapInvalid(["is no text"]) from None
     if len(text) > FILE_BYTES_MAX:
         raise ShardMapInvalid([f"has more than {FILE_BYTES_MAX} characters"])
-    return parse(text, own_url, own_owner_url, owner=owner)
+    found = parse(text, own_url, own_owner_url, owner=owner)
+    if not found.pinned.sha256:
+        return found
+    try:
+        pinned = pinned_keys.read(path, found.pinned.sha256)
+    except OSError as error:
+        why = f"cannot be read ({error.strerror})"
+    except ValueError as error:
+        why = str(error)
+    else:
+        return replace(found, pinned=pinned)
+    raise ShardMapInvalid([f"pinned: {pinned_keys.beside(path)} {why}"])
 
 
 def parse(text: str, own_url: str, own_owner_url: str = "", *, owner: bool = False) -> ShardMap:
@@ -198,12 +217,12 @@ def parse(text: str, own_url: str, own_owner_url: str = "", *, owner: bool = Fal
     if mistakes:
         raise ShardMapInvalid(mistakes[:MISTAKES_MAX])
     numbers = range(document.shards)
-    contents = contents_of([placed[shard] for shard in numbers])
+    contents = contents_of([placed[shard] for shard in numbers], document.pinned)
     homes = (
         Home(shard, len(numbers), document.epoch, name, *servers[name], contents)
         for shard, name in ((shard, placed[shard]) for shard in numbers)
     )
-    return ShardMap(document.epoch, tuple(homes), servers)
+    return ShardMap(document.epoch, tuple(homes), servers, PinnedKeys(document.pinned))
 
 
 def _said(error: Any) -> str:

@@ -41,10 +41,10 @@ def edited(text: str, after: ShardMap) -> str:
     return made
 
 
-def replace_file(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str | bytes) -> None:
     """Write the file at once: readers see the old one or the new one."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, "utf-8")
+    draft.write_bytes(text.encode() if isinstance(text, str) else text)
     if path.exists():
         draft.chmod(path.stat().st_mode & 0o777)
     draft.replace(path)

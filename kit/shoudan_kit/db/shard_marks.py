@@ -109,7 +109,7 @@ async def foresee(db: AsyncConnection, metadata: MetaData, home: Home, state: st
         and (table := await _filled(db, metadata, home.schema))
     ):
         raise WrongShard(
-            f"{home.schema}.{table} holds rows of a service with one shard; they cannot be spread yet"
+            f"{home.schema}.{table} holds rows of a service with one shard: shoudan shard grow first"
         )
     return there
 

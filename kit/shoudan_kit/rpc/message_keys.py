@@ -10,6 +10,7 @@ from google.protobuf.descriptor import Descriptor
 from grpc import StatusCode as Code
 
 from shoudan.core.v1 import shards_pb2
+from shoudan_kit.db.pinned_keys import NONE, PinnedKeys
 from shoudan_kit.db.shard_keys import shard_of_key
 from shoudan_kit.rpc.refusal import KitRefusal
 
@@ -48,24 +49,28 @@ class MessageKey:
         fields = tuple[str, ...](said.fields)
         return cls(names, fields, said.apart, frozenset(said.first), frozenset(said.all))
 
-    def shard(self, message: Any, shards: int, *, whole: bool = False) -> int:
+    def shard(
+        self, message: Any, shards: int, *, whole: bool = False, pinned: PinnedKeys = NONE
+    ) -> int:
         """The one shard of all keys in a message; EVERY when each has a part.
 
         `whole`: a key that is not given whole names what may be in any shard. Raises ShardsDiffer.
         """
-        found = {self._of(one, shards, whole=whole) for one in _at(message, self.path)}
+        found = {
+            self._of(one, shards, whole=whole, pinned=pinned) for one in _at(message, self.path)
+        }
         if len(found) > 1:
             raise ShardsDiffer(".".join(self.path), shards)
         return found.pop() if found else 0
 
-    def _of(self, key: Any, shards: int, *, whole: bool) -> int:
+    def _of(self, key: Any, shards: int, *, whole: bool, pinned: PinnedKeys) -> int:
         apart: str = getattr(key, self.apart)
         if apart in self.first:
             return 0
         parts: list[str] = [getattr(key, name) for name in self.fields]
         if apart in self.every or (whole and not (apart and all(parts))):
             return EVERY
-        return shard_of_key(parts, shards)
+        return shard_of_key(parts, shards, pinned)
 
 
 def _at(message: Any, path: tuple[str, ...]) -> Iterator[Any]:

@@ -16,6 +16,7 @@ import grpc
 from grpc import StatusCode as Code
 
 from shoudan_kit.db.errors import away
+from shoudan_kit.db.pinned_keys import NONE, PinnedKeys
 from shoudan_kit.rpc import shard_pages
 from shoudan_kit.rpc.message_keys import ShardsDiffer
 from shoudan_kit.rpc.messages import RpcContext
@@ -58,7 +59,8 @@ class _Capture:
 class Router:
     """The methods of every shard of one process. The first is added before it registers, others when open."""
 
-    def __init__(self, shards: int) -> None:
+    def __init__(self, shards: int, pinned: PinnedKeys = NONE) -> None:
+        self.pinned = pinned
         self._shards: list[Methods] = [{} for _ in range(shards)]
 
     def add(self, shard: int, registers: Iterable[Callable[[Any], None]]) -> None:
@@ -115,13 +117,13 @@ class _Call:
         if route.items:
             return await self._split(request, context)
         if route.parts:
-            parts = route.split(request, shards)
+            parts = route.split(request, shards, self._router.pinned)
             return added(
                 await every(self._ask(context, *one) for one in sorted(parts.items())), route
             )
         if route.named:
             return await self._one(request, context, route)
-        shard = route.shard(request, shards)
+        shard = route.shard(request, shards, self._router.pinned)
         if shard is not None:
             return await self._ask(context, shard, request)
         if route.owner is None:
@@ -158,11 +160,11 @@ class _Call:
                 yield answer
             return
         if route.items:
-            for shard, part in _runs(route, request, router.count):
+            for shard, part in _runs(route, request, router):
                 async for answer in _begun(router.method(shard, self._name), part, context):
                     yield answer
             return
-        shard = route.shard(request, router.count)
+        shard = route.shard(request, router.count, router.pinned)
         numbers = range(router.count) if shard is None else (shard,)
         handlers = {one: router.method(one, self._name) for one in numbers}
         begun = {one: _begun(handler, request, context) for one, handler in handlers.items()}
@@ -260,7 +262,7 @@ class _Call:
         differing: dict[int, ShardsDiffer] = {}
         for place, item in enumerate(items):
             try:
-                shard = self._route.shard(item, self._router.count)
+                shard = self._route.shard(item, self._router.count, self._router.pinned)
             except ShardsDiffer as no:
                 if not self._route.results:
                     raise
@@ -289,10 +291,11 @@ class _There:
             return self._route.answer()
 
 
-def _runs(route: Route, request: Any, shards: int) -> Iterator[tuple[int, Any]]:
+def _runs(route: Route, request: Any, router: Router) -> Iterator[tuple[int, Any]]:
     """The items of a request in their order, those of one shard that follow each other together."""
     items = getattr(request, route.items)
-    for shard, some in groupby(items, key=lambda one: route.shard(one, shards) or 0):
+    count, pinned = router.count, router.pinned
+    for shard, some in groupby(items, key=lambda one: route.shard(one, count, pinned) or 0):
         yield shard, _part(request, route.items, list(some))
     if not items:
         yield 0, request

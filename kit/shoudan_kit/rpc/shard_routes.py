@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from shoudan.core.v1 import shards_pb2
+from shoudan_kit.db.pinned_keys import NONE, PinnedKeys
 from shoudan_kit.db.shard_keys import shard_of_key, shard_of_number
 from shoudan_kit.rpc.message_keys import EVERY, MessageKey, ShardsDiffer
 
@@ -54,34 +55,34 @@ class Route:
         default_factory=dict[str, MessageKey | None]
     )
 
-    def shard(self, message: Any, shards: int) -> int | None:
+    def shard(self, message: Any, shards: int, pinned: PinnedKeys = NONE) -> int | None:
         """The shard of a request, or of one item of it; None: all of them."""
         if self.first:
             return 0
         if isinstance(message, int):  # an item that is itself the number
             return shard_of_number(message, shards)
         if self.call:
-            return _shard_of_call(message, shards)
+            return _shard_of_call(message, shards, pinned)
         if self.number:
             number = _number(attrgetter(self.number)(message))
             if number or not (self.key or self.every):
                 return shard_of_number(number, shards)
         if self.owner is not None:
-            found = self.owner.shard(message, shards, whole=self.every)
+            found = self.owner.shard(message, shards, whole=self.every, pinned=pinned)
             return (None if self.every else 0) if found is EVERY else found
         if self.key:
             parts: list[str] = [attrgetter(path)(message) for path in self.key]
             if any(parts) or not self.every:
-                return shard_of_key(parts, shards)
+                return shard_of_key(parts, shards, pinned)
         return None
 
-    def split(self, request: Any, shards: int) -> dict[int, Any]:
+    def split(self, request: Any, shards: int, pinned: PinnedKeys = NONE) -> dict[int, Any]:
         """A request with items of several shards, as one for each. Raises ShardsDiffer."""
         made: dict[int, Any] = {}
         fields = tuple(self.parts) or (self.items,)
         for name in fields:
             for item in getattr(request, name):
-                shard = self._of_item(name, item, shards)
+                shard = self._of_item(name, item, shards, pinned)
                 if shard not in made:
                     made[shard] = type(request)()
                     made[shard].CopyFrom(request)
@@ -90,11 +91,11 @@ class Route:
                 getattr(made[shard], name).append(item)
         return made or {0: request}
 
-    def _of_item(self, name: str, item: Any, shards: int) -> int:
+    def _of_item(self, name: str, item: Any, shards: int, pinned: PinnedKeys) -> int:
         if not self.parts:
-            return self.shard(item, shards) or 0
+            return self.shard(item, shards, pinned) or 0
         owner = self.parts[name]
-        return 0 if owner is None else max(0, owner.shard(item, shards))
+        return 0 if owner is None else max(0, owner.shard(item, shards, pinned=pinned))
 
     @property
     def place(self) -> Callable[[Any], Place]:
@@ -196,7 +197,7 @@ def _parts(said: Any, asked: Descriptor) -> dict[str, MessageKey | None]:
     }
 
 
-def _shard_of_call(message: Any, shards: int) -> int:
+def _shard_of_call(message: Any, shards: int, pinned: PinnedKeys) -> int:
     """The shard of a call that stands in a message. One that cannot be read is refused by the first.
     Raises ShardsDiffer: it is made in one transaction."""
     service, _, method = message.method.rpartition("/")
@@ -209,11 +210,11 @@ def _shard_of_call(message: Any, shards: int) -> int:
     except DecodeError:
         return 0
     if route.items or route.parts:
-        (one, *others) = route.split(inner, shards)
+        (one, *others) = route.split(inner, shards, pinned)
         if others:
             raise ShardsDiffer(f"a proposal of {method}", shards)
         return one
-    return route.shard(inner, shards) or 0
+    return route.shard(inner, shards, pinned) or 0
 
 
 def _is_line(answered: Descriptor, labels: str) -> bool:

@@ -64,9 +64,14 @@ async def start(app: App[ErpSettings]) -> Running:
     )
 
 
+KEYS = (
+    "SELECT DISTINCT sender FROM push",
+    "SELECT DISTINCT customerid FROM trade",
+    "SELECT DISTINCT app_key FROM refund",
+)
 SERVICE = Service(
     name=NAME,
     settings=ErpSettings,
     start=start,
-    schema=Schema("shoudan_erp_ingest", METADATA, APPEND_ONLY),
+    schema=Schema("shoudan_erp_ingest", METADATA, APPEND_ONLY, keys=KEYS),
 )

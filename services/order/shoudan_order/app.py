@@ -50,6 +50,10 @@ from shoudan_order.tables.retention import ORDERS
 from shoudan_order.tasks import HANDLERS
 
 BUCKET = "order_shares"
+KEYS = (
+    "SELECT channel_no FROM oms_down_channel",
+    "SELECT DISTINCT down_channel_no FROM oms_order_info",
+)
 NAMES = (
     "shoudan.order.v1.OrderService",
     "shoudan.order.v1.CatalogueService",
@@ -173,5 +177,8 @@ def _exchange(
 
 
 SERVICE = Service(
-    "order", OrderSettings, start, Schema("shoudan_order", METADATA, APPEND_ONLY, ORDERS)
+    "order",
+    OrderSettings,
+    start,
+    Schema("shoudan_order", METADATA, APPEND_ONLY, ORDERS, KEYS),
 )

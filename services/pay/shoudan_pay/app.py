@@ -124,5 +124,6 @@ SERVICE = Service(
         "shoudan_pay",
         METADATA,
         append_only=tuple(name for one in TABLES for name in one.APPEND_ONLY),
+        keys=("SELECT DISTINCT ident, eid FROM account_info WHERE contra_account_id IS NOT NULL",),
     ),
 )
