@@ -70,17 +70,19 @@ def erase(
 
 
 async def _walk(clients: Clients, service: str, **request: Any) -> _Walked:
-    """All rows of a service, page by page; each page is a transaction of its own."""
-    walked, after, done = _Walked(), 0, False
-    while not done:
+    """All rows of a service, shard by shard and page by page; each page is a transaction of its own."""
+    walked, shard, shards, after = _Walked(), 0, 1, 0
+    while shard < shards:
         page = await clients.call(
             service,
             stubs.PersonalServiceStub,
             "WalkAccounts",
-            pb.WalkAccountsRequest(after=after, **request),
+            pb.WalkAccountsRequest(after=after, shard=shard, **request),
         )
         walked.add(page)
-        after, done = page.next, page.done
+        after, shards = page.next, max(page.shards, 1)
+        if page.done:
+            after, shard = 0, shard + 1
     return walked
 
 

@@ -3,6 +3,7 @@ channel, lists and reports are those of all shards, and a shard that is away sto
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +15,12 @@ import grpc
 import pytest
 from grpc import aio
 from sqlalchemy import text
+from typer.testing import CliRunner
 
 from shoudan.core.v1 import operations_service_pb2 as operations_pb
 from shoudan.core.v1 import operations_service_pb2_grpc as operations_grpc
+from shoudan.core.v1 import personal_service_pb2 as personal_pb
+from shoudan.core.v1 import personal_service_pb2_grpc as personal_grpc
 from shoudan.core.v1 import proposal_service_pb2 as proposal_pb
 from shoudan.core.v1 import work_service_pb2 as work_pb
 from shoudan.core.v1 import work_service_pb2_grpc as work_grpc
@@ -26,6 +30,8 @@ from shoudan.order.v1 import dictionary_service_pb2 as dictionary_pb
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan.order.v1 import risk_service_pb2 as risk_pb
 from shoudan.order.v1 import risk_service_pb2_grpc as risk_grpc
+from shoudan_cli import personal as personal_command
+from shoudan_cli.main import collected
 from shoudan_kit.db.shard_keys import shard_of_key, shard_of_number
 from shoudan_kit.db.text_statements import FastConnection
 from shoudan_kit.embedded import DatabaseUrls, Postgres
@@ -146,6 +152,7 @@ def test_every_method_of_the_service_says_where_it_is_answered() -> None:
             dictionary_pb.DESCRIPTOR.services_by_name["DictionaryService"],
             risk_pb.DESCRIPTOR.services_by_name["RiskService"],
             proposal_pb.DESCRIPTOR.services_by_name["ProposalService"],
+            personal_pb.DESCRIPTOR.services_by_name["PersonalService"],
         )
         for method in service.methods
         if route_of(service.full_name, method.name) is None
@@ -411,6 +418,32 @@ async def test_without_a_map_nothing_stands_before_a_call_and_no_statement_is_ad
     assert len(alone) > 4
     assert set(alone.values()) == {1}
     assert await writes(four) == alone
+
+
+async def test_an_account_is_found_and_erased_in_all_shards(
+    four: OrderHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = "9" * 11
+    made = await placed(four, recharge_account=account)
+    await ended(four, made.values())
+    channel, personal = stub_of(four, personal_grpc.PersonalServiceStub)
+    async with channel:
+        found: list[int] = []
+        for shard in range(SHARDS):
+            asked = personal_pb.WalkAccountsRequest(account=account, shard=shard)
+            walked = await personal.WalkAccounts(asked)
+            assert (walked.done, walked.shards) == (True, SHARDS)
+            assert {shard_of_number(one, SHARDS) for one in walked.found} <= {shard}
+            found += walked.found
+        assert set(found) == set(made.values())
+        with pytest.raises(aio.AioRpcError, match="shard is from 0 to 3"):
+            await personal.WalkAccounts(personal_pb.WalkAccountsRequest(shard=SHARDS))
+    monkeypatch.setenv("SHOUDAN_CLI_ORDER_TARGET", f"127.0.0.1:{four.process.port}")
+    monkeypatch.setattr(personal_command, "SERVICES", ("order",))
+    said = await asyncio.to_thread(CliRunner().invoke, collected(), ["personal", "search", account])
+    assert said.exit_code == 0, said.output
+    shown = {int(line.split()[1]) for line in said.output.splitlines()}
+    assert shown == set(made.values())
 
 
 async def test_hosts_that_rest_are_those_of_all_shards(four: OrderHarness) -> None:

@@ -396,6 +396,13 @@ async def test_without_a_map_nothing_stands_before_a_call_and_no_statement_is_ad
     await harness.days_closed()  # which every process begins with
     monkeypatch.setattr(FastConnection, "execute", counted)
     assert (len(harness.process.cells), harness.process.maps.router) == (1, None)
+    for call in (
+        harness.stub.SealLedger(pb.SealLedgerRequest(shard=1)),
+        harness.stub.Verify(pb.VerifyRequest(shard=1)).read(),
+        harness.stub.VerifyAgainst(pb.VerifyAgainstRequest(shard=1)).read(),
+    ):
+        refused = await refusal_of(told(call))
+        assert (reason(refused), refused.metadata["field"]) == ("FIELD_INVALID", "shard")
     alone = await statements(harness)
     assert len(alone) > 2
     assert set(alone.values()) == {1}

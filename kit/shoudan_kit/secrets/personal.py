@@ -10,7 +10,7 @@ import grpc
 from shoudan.core.v1 import personal_service_pb2 as pb
 from shoudan.core.v1 import personal_service_pb2_grpc
 from shoudan_kit.db.text_statements import statement, unnest
-from shoudan_kit.rpc.messages import RpcContext
+from shoudan_kit.rpc.messages import ONE_SHARD, RpcContext
 from shoudan_kit.secrets.sealing import Place, SealedColumn, is_sealed
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
@@ -99,6 +99,8 @@ class Personal(personal_service_pb2_grpc.PersonalServiceServicer):
 
 def _wrong(request: pb.WalkAccountsRequest) -> str:
     """What is wrong with a request; empty for nothing."""
+    if request.shard:
+        return ONE_SHARD
     if not 0 <= request.after <= ID_MAX:
         return "after is the next of an answer, or 0"
     if not 0 <= request.rows <= ROWS_MAX:

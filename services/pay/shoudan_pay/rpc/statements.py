@@ -83,6 +83,7 @@ class StatementCalls:
         self, request: pb.VerifyRequest, context: RpcContext
     ) -> AsyncIterator[pb.VerifyResponse]:
         """Progress now and then, and at last the verdict."""
+        _one_shard(request)
         ident = text("ident", request.ident, IDENT_MAX, optional=True)
         begin, call_s = _begin(request.begin), self._app.settings.verify_call_s
         try:
@@ -97,6 +98,7 @@ class StatementCalls:
         self, request: pb.VerifyAgainstRequest, context: RpcContext
     ) -> AsyncIterator[pb.VerifyAgainstResponse]:
         """One range of accounts against heads the caller has."""
+        _one_shard(request)
         begin = _begin(request.begin) if request.HasField("begin") else None
         begin = begin or Place(request.after_account_id)
         last = request.last_account_id or BEYOND_ALL
@@ -118,6 +120,7 @@ class StatementCalls:
         self, request: pb.SealLedgerRequest, context: RpcContext
     ) -> pb.SealLedgerResponse:
         """The statement of the day, or how far it is."""
+        _one_shard(request)
         try:
             sealed = await self._sealer.ask(restart=request.restart)
         except daily_statement.FolderUnusable as error:
@@ -140,6 +143,12 @@ class StatementCalls:
         if self._app.settings.ledger_statements_dir is None:
             raise StatementsOff
         return pb.GetStatementKeysResponse(keys=keys_of(self._app.settings).lines)
+
+
+def _one_shard(request: pb.VerifyRequest | pb.VerifyAgainstRequest | pb.SealLedgerRequest) -> None:
+    """Of several shards the router has asked the one that is named as if it were the only one."""
+    if request.shard:
+        raise FieldInvalid("shard", "is 0: the service has one")
 
 
 def _begin(place: pb.ProofPlace) -> Place:

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from shoudan.core.v1 import callers_pb2 as shoudan_dot_core_dot_v1_dot_callers__pb2
+from shoudan.core.v1 import shards_pb2 as shoudan_dot_core_dot_v1_dot_shards__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&shoudan/core/v1/personal_service.proto\x12\x0fshoudan.core.v1\x1a\x1dshoudan/core/v1/callers.proto\"n\n\x13WalkAccountsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x03\x12\x0c\n\x04rows\x18\x02 \x01(\x05\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12\r\n\x05\x65rase\x18\x04 \x01(\x08\x12\n\n\x02\x62y\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\"q\n\x14WalkAccountsResponse\x12\x0c\n\x04next\x18\x01 \x01(\x03\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x0e\n\x06looked\x18\x03 \x01(\x05\x12\x0e\n\x06sealed\x18\x04 \x01(\x05\x12\r\n\x05\x66ound\x18\x05 \x03(\x03\x12\x0e\n\x06\x65rased\x18\x06 \x03(\x03\"<\n\rAccountErased\x12\x0f\n\x07numbers\x18\x01 \x03(\x03\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t2{\n\x0fPersonalService\x12h\n\x0cWalkAccounts\x12$.shoudan.core.v1.WalkAccountsRequest\x1a%.shoudan.core.v1.WalkAccountsResponse\"\x0b\xf2\xb5\x18\x07\x12\x05\x61\x64minb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&shoudan/core/v1/personal_service.proto\x12\x0fshoudan.core.v1\x1a\x1dshoudan/core/v1/callers.proto\x1a\x1cshoudan/core/v1/shards.proto\"}\n\x13WalkAccountsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x03\x12\x0c\n\x04rows\x18\x02 \x01(\x05\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12\r\n\x05\x65rase\x18\x04 \x01(\x08\x12\n\n\x02\x62y\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\r\n\x05shard\x18\x07 \x01(\x05\"\x81\x01\n\x14WalkAccountsResponse\x12\x0c\n\x04next\x18\x01 \x01(\x03\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x0e\n\x06looked\x18\x03 \x01(\x05\x12\x0e\n\x06sealed\x18\x04 \x01(\x05\x12\r\n\x05\x66ound\x18\x05 \x03(\x03\x12\x0e\n\x06\x65rased\x18\x06 \x03(\x03\x12\x0e\n\x06shards\x18\x07 \x01(\x05\"<\n\rAccountErased\x12\x0f\n\x07numbers\x18\x01 \x03(\x03\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t2\x86\x01\n\x0fPersonalService\x12s\n\x0cWalkAccounts\x12$.shoudan.core.v1.WalkAccountsRequest\x1a%.shoudan.core.v1.WalkAccountsResponse\"\x16\xf2\xb5\x18\x07\x12\x05\x61\x64min\xfa\xb5\x18\x07\x42\x05shardb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +34,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.core.v1.personal_se
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PERSONALSERVICE'].methods_by_name['WalkAccounts']._loaded_options = None
-  _globals['_PERSONALSERVICE'].methods_by_name['WalkAccounts']._serialized_options = b'\362\265\030\007\022\005admin'
-  _globals['_WALKACCOUNTSREQUEST']._serialized_start=90
-  _globals['_WALKACCOUNTSREQUEST']._serialized_end=200
-  _globals['_WALKACCOUNTSRESPONSE']._serialized_start=202
-  _globals['_WALKACCOUNTSRESPONSE']._serialized_end=315
-  _globals['_ACCOUNTERASED']._serialized_start=317
-  _globals['_ACCOUNTERASED']._serialized_end=377
-  _globals['_PERSONALSERVICE']._serialized_start=379
-  _globals['_PERSONALSERVICE']._serialized_end=502
+  _globals['_PERSONALSERVICE'].methods_by_name['WalkAccounts']._serialized_options = b'\362\265\030\007\022\005admin\372\265\030\007B\005shard'
+  _globals['_WALKACCOUNTSREQUEST']._serialized_start=120
+  _globals['_WALKACCOUNTSREQUEST']._serialized_end=245
+  _globals['_WALKACCOUNTSRESPONSE']._serialized_start=248
+  _globals['_WALKACCOUNTSRESPONSE']._serialized_end=377
+  _globals['_ACCOUNTERASED']._serialized_start=379
+  _globals['_ACCOUNTERASED']._serialized_end=439
+  _globals['_PERSONALSERVICE']._serialized_start=442
+  _globals['_PERSONALSERVICE']._serialized_end=576
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,7 @@ class WalkAccountsRequest(_message.Message):
     ERASE_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     after: _builtins.int
     """Rows with higher numbers are looked at; 0 begins."""
     rows: _builtins.int
@@ -42,6 +43,8 @@ class WalkAccountsRequest(_message.Message):
     """Who erases; required to erase, and recorded."""
     reason: _builtins.str
     """Why; required to erase, and recorded."""
+    shard: _builtins.int
+    """The shard whose rows are walked; each has a walk of its own."""
     def __init__(
         self,
         *,
@@ -51,10 +54,11 @@ class WalkAccountsRequest(_message.Message):
         erase: _builtins.bool = ...,
         by: _builtins.str = ...,
         reason: _builtins.str = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "after", b"after", "by", b"by", "erase", b"erase", "reason", b"reason", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "after", b"after", "by", b"by", "erase", b"erase", "reason", b"reason", "rows", b"rows", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -72,6 +76,7 @@ class WalkAccountsResponse(_message.Message):
     SEALED_FIELD_NUMBER: _builtins.int
     FOUND_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
     next: _builtins.int
     """Number of the last row looked at."""
     done: _builtins.bool
@@ -80,6 +85,8 @@ class WalkAccountsResponse(_message.Message):
     """Rows looked at."""
     sealed: _builtins.int
     """Rows that lay in clear and are sealed now."""
+    shards: _builtins.int
+    """How many shards the service has; 0: one, without a map."""
     @_builtins.property
     def found(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Numbers of the rows that have the account."""
@@ -97,10 +104,11 @@ class WalkAccountsResponse(_message.Message):
         sealed: _builtins.int = ...,
         found: _abc.Iterable[_builtins.int] | None = ...,
         erased: _abc.Iterable[_builtins.int] | None = ...,
+        shards: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "erased", b"erased", "found", b"found", "looked", b"looked", "next", b"next", "sealed", b"sealed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "erased", b"erased", "found", b"found", "looked", b"looked", "next", b"next", "sealed", b"sealed", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
