@@ -3,6 +3,7 @@ are together, lists and days are those of all shards, and a shard that is away s
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -292,6 +293,24 @@ async def test_each_shard_is_proved_and_has_statements_of_its_own(four: LedgerHa
     with pytest.raises(aio.AioRpcError) as no:
         await four.stub.SealLedger(pb.SealLedgerRequest(shard=SHARDS))
     assert no.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_statements_of_all_shards_at_once_leave_connections_to_others(
+    new_map: Maps, tmp_path: Path
+) -> None:
+    urls, file = await new_map("pay", SHARDS)
+    given = {"ledger_statements_dir": tmp_path, "verify_at": "", "db_pool_size": 2}
+    async with opened(urls, shards=file, **given) as harness:
+        await harness.groups(*[[posting(key(one), YUAN)] for one in USERS])
+
+        async def sealed(shard: int) -> bool:
+            return (await harness.stub.SealLedger(pb.SealLedgerRequest(shard=shard))).done
+
+        async def all_sealed() -> bool:
+            return all(await asyncio.gather(*(sealed(one) for one in range(SHARDS))))
+
+        await eventually(all_sealed, 20)
+        assert await harness.balance(key(USERS[0])) == YUAN
 
 
 async def test_a_statement_in_the_folder_of_another_shard_is_found(four: LedgerHarness) -> None:

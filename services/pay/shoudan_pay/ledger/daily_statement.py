@@ -33,6 +33,7 @@ from shoudan_pay.ledger.statements import Statement, StatementInvalid, keys_of
 from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import statements as store
 from shoudan_pay.ledger.store.statements import Made
+from shoudan_pay.ledger.turns import turn_of
 from shoudan_pay.ledger.verify import Limits, Listed, Place, Progress, Scope, verify
 
 HEADS_PAGE: Final = 5000
@@ -140,7 +141,7 @@ async def seal(
     folder = statements_folder(app)
     if folder is None:
         raise StatementsOff
-    async with store.sealing(app.db, app.home.shard) as mine:
+    async with turn_of(app), store.sealing(app.db, app.home.shard) as mine:
         if not mine:
             raise SealedElsewhere
         return await _seal(app, folder, restart=restart, watch=watch)

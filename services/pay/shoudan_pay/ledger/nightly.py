@@ -17,6 +17,7 @@ from shoudan_pay.ledger import closing, daily_statement, events
 from shoudan_pay.ledger.entries import Finding
 from shoudan_pay.ledger.folders import scope_of, statements_folder
 from shoudan_pay.ledger.kinds import PROVE, Prove
+from shoudan_pay.ledger.turns import turn_of
 from shoudan_pay.ledger.verify import Progress
 
 ARM_EVERY_S: Final = 3600.0
@@ -118,6 +119,7 @@ async def _proved(app: App[PaySettings]) -> Progress:
         if not sealed.existed:
             return sealed.progress
     last = Progress(0, 0, 0, 0, done=False, findings=())
-    async for at in daily_statement.prove(app):
-        last = at
+    async with turn_of(app):
+        async for at in daily_statement.prove(app):
+            last = at
     return last
