@@ -200,6 +200,10 @@ VALID: dict[str, Correct] = {
     ),
     "LedgerService/CreatePackage": lambda m: setattr(m, "expires", ""),
     "LedgerService/VerifyAgainst": lambda m: m.Clear(),
+    **dict.fromkeys(
+        ("LedgerService/Verify", "LedgerService/SealLedger", "PersonalService/WalkAccounts"),
+        lambda m: setattr(m, "shard", 0),
+    ),
     "PaymentService/CreateMode": _mode,
     "PaymentService/UpdateMode": _terms,
     "PaymentService/CreatePays": lambda m: _pay(m.items[0]),
