@@ -19,6 +19,7 @@ from shoudan_pay.ledger.entries import Finding, Head
 from shoudan_pay.ledger.folders import make_folder, statements_folder
 from shoudan_pay.ledger.head_files import read_logged
 from shoudan_pay.ledger.proof import BEYOND_ALL
+from shoudan_pay.ledger.proof_turn import turn_of
 from shoudan_pay.ledger.refusals import StatementsOff
 from shoudan_pay.ledger.statement_files import (
     Draft,
@@ -33,7 +34,6 @@ from shoudan_pay.ledger.statements import Statement, StatementInvalid, keys_of
 from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import statements as store
 from shoudan_pay.ledger.store.statements import Made
-from shoudan_pay.ledger.turns import turn_of
 from shoudan_pay.ledger.verify import Limits, Listed, Place, Progress, Scope, verify
 
 HEADS_PAGE: Final = 5000

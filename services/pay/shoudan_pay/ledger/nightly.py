@@ -17,7 +17,7 @@ from shoudan_pay.ledger import closing, daily_statement, events
 from shoudan_pay.ledger.entries import Finding
 from shoudan_pay.ledger.folders import scope_of, statements_folder
 from shoudan_pay.ledger.kinds import PROVE, Prove
-from shoudan_pay.ledger.turns import turn_of
+from shoudan_pay.ledger.proof_turn import turn_of
 from shoudan_pay.ledger.verify import Progress
 
 ARM_EVERY_S: Final = 3600.0
