@@ -252,6 +252,8 @@ class DownChannel(Row):
     rate_per_s: Calls = 0
     calls_max: Calls = 0
     card_key: str = ""
+    shelf_url: str = ""
+    shelf_events: list[Literal["price", "stock", "shelf"]] = []
     shelves: list[DownShelf] = []
 
 

@@ -44,6 +44,7 @@ from shoudan_order.rpc.order import OrderServicer
 from shoudan_order.rpc.proposals import kinds
 from shoudan_order.rpc.retention import RetentionServicer
 from shoudan_order.rpc.risk import RiskServicer
+from shoudan_order.shelf_notices import ShelfNotices
 from shoudan_order.store.sealed import SEALED
 from shoudan_order.tables import ACCOUNTS, APPEND_ONLY, METADATA
 from shoudan_order.tables.retention import ORDERS
@@ -92,6 +93,7 @@ async def start(app: App[OrderSettings]) -> Running:
     shares = Shares(secrets.token_hex(8), LEASE_S, app.home.shards)
     notifier = Notifier(context, shares)
     context.notifier = notifier
+    context.shelf_notices = shelf_notices = ShelfNotices(context)
     if is_first:
         await admin.refresh(context)
         await risk_admin.refresh(context)
@@ -126,7 +128,7 @@ async def start(app: App[OrderSettings]) -> Running:
         names=NAMES,
         handlers=HANDLERS,
         background=(*_background(context), *_exchange(app, shares, notifier)),
-        closers=(orders.aclose, notifier.aclose),
+        closers=(orders.aclose, shelf_notices.aclose, notifier.aclose),
         open_work=open_work.sources(context),
         credentials=context.credentials if is_first else None,
         sealed=SealedData(ring, SEALED),

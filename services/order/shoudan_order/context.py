@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.credentials.book import Credentials
+from shoudan_kit.http.client import HttpClient
 from shoudan_kit.secrets import named_secret
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App
@@ -38,6 +39,18 @@ class NotifyCalls(Protocol):
         self, task: Task[kinds.NotifyStep], row: NotifyRow, parts: Sequence[int] = ()
     ) -> None:
         """Start one call; never waits. `parts`: the deliveries whose cards go along."""
+        ...
+
+    def through(self, channel: DownChannel) -> HttpClient:
+        """The HTTP client for a channel: public addresses, and the networks opened for it."""
+        ...
+
+
+class ShelfCalls(Protocol):
+    """Who notifies channels of their shelves: shelf_notices.ShelfNotices, which works with this context."""
+
+    def begin(self, task: Task[kinds.ShelfStep]) -> None:
+        """Start one call; never waits."""
         ...
 
 
@@ -75,6 +88,7 @@ class Context:
     known: Known
     route_facts: FactTable = field(default_factory=dict[tuple[int, str], Facts])
     notifier: NotifyCalls = field(init=False)
+    shelf_notices: ShelfCalls = field(init=False)
 
     @property
     def catalogue(self) -> Catalogue:

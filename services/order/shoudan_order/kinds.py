@@ -60,6 +60,13 @@ class ReturnStep(msgspec.Struct, frozen=True):
     order_id: int
 
 
+class ShelfStep(msgspec.Struct, frozen=True):
+    """A subscribed channel whose shelves changed with this version of the catalogue."""
+
+    channel_no: str
+    version: int
+
+
 class PriceStep(msgspec.Struct, frozen=True):
     """A supplier's price that is in force from now on."""
 
@@ -110,3 +117,12 @@ REFUND_NOTIFY: Final = _kind("refund.notify", NotifyStep, deadline_s=7 * DAY_S)
 REFUND_TIMEOUT: Final = _kind("refund.overtime", RefundStep)
 RETURN_UNKNOWN: Final = _kind("refund.return_unknown", ReturnStep)
 PRICE: Final = Kind("catalogue.price", PriceStep, "oms:catalogue:price", 60, 400 * DAY_S, COUNT_MAX)
+SHELF: Final = Kind(
+    "order.shelf_notify",
+    ShelfStep,
+    "oms:shelf:notify",
+    60,
+    7 * DAY_S,
+    COUNT_MAX,
+    exclusive=True,
+)

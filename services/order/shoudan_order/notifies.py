@@ -368,13 +368,13 @@ class Notifier:
             timestamp = int(clock.now().timestamp())
             headers |= signed(secrets, f"notify_{row.notify_id}", timestamp, body)
         began = clock.monotonic()
-        outcome = await self._through(channel).send(
+        outcome = await self.through(channel).send(
             "POST", row.notify_url, headers=headers, body=body, trace=task.trace
         )
         took_ms = int((clock.monotonic() - began) * 1000)
         return _Attempt(task, row, outcome, took_ms, with_cards=bool(cards))
 
-    def _through(self, channel: DownChannel | None) -> HttpClient:
+    def through(self, channel: DownChannel | None) -> HttpClient:
         """The HTTP client for a channel: public addresses, and the networks opened for it."""
         settings = self._context.settings
         networks = channel.notify_networks if channel is not None else ()

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from shoudan_kit.tasks.kinds import Handler, handles
-from shoudan_order import deliveries, kinds, notifies, payments, returns, timeouts, transfers
+from shoudan_order import (
+    deliveries,
+    kinds,
+    notifies,
+    payments,
+    returns,
+    shelf_notices,
+    timeouts,
+    transfers,
+)
 from shoudan_order.catalogue import supplier_prices
 
 HANDLERS: Final[tuple[Handler[Any], ...]] = (
@@ -24,4 +33,5 @@ HANDLERS: Final[tuple[Handler[Any], ...]] = (
     handles(kinds.REFUND_TIMEOUT)(timeouts.refund_time_out),
     handles(kinds.RETURN_UNKNOWN)(timeouts.return_unknown),
     handles(kinds.PRICE)(supplier_prices.enforce),
+    handles(kinds.SHELF)(shelf_notices.send),
 )

@@ -63,7 +63,7 @@ _COLUMN: Final = {
 }
 _YES_NO: Final = {"enabled", "can_refund", "can_split_order", "can_package_delivery"}
 _NETWORKS: Final = ("allowed_networks", "notify_networks")
-_LISTS: Final = {*_NETWORKS, "forbid_supplier_classes"}
+_LISTS: Final = {*_NETWORKS, "forbid_supplier_classes", "shelf_events"}
 # How a channel's calls are signed. FORGEABLE: by anyone, or by who breaks MD5.
 FORGEABLE: Final = frozenset({"", "none", "md5"})
 AUTH_MODES: Final = FORGEABLE | {"hmac2", "hmac-sha256-v2", "hmac", "hmac-sha256"}
@@ -252,7 +252,7 @@ async def write(
     for kind, rows in changed.items():
         await store.write_kind(work.db, kind, [to_columns(row) for row in rows])
     keys = {kind: [getattr(row, TYPES[kind][1]) for row in rows] for kind, rows in changed.items()}
-    await shelves.note(work.db, version, now, after, keys)
+    await shelves.note(work, version, now, after, keys)
     await store.record(
         work.db,
         store.Operation(
@@ -437,7 +437,7 @@ def _channel(_: Catalogue, row: DownChannel | UpChannel) -> Iterator[str]:
         yield "channel_no is empty, too long or not printable"
     if isinstance(row, UpChannel) and not _is_class(row.risk_class):
         yield "risk_class is not one word of at most 32 characters"
-    yield from price_rules.problems(row)
+    yield from (*price_rules.problems(row), *shelves.problems(row))
     for name in ("rate_per_s", "calls_max"):
         if not 0 <= getattr(row, name, 0) <= CALLS_MAX:
             yield f"{name} is not 0 to {CALLS_MAX}"

@@ -51,6 +51,8 @@ class DownChannel:
     rate_per_s: int = 0
     calls_max: int = 0
     card_key: str = ""
+    shelf_url: str = ""
+    shelf_events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

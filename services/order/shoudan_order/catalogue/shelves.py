@@ -6,18 +6,21 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.money import apply_rate
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
+from shoudan_order import kinds
 from shoudan_order.binding import INVOICE_NEEDED, deliverable_num, margin
 from shoudan_order.catalogue.index import Catalogue, ProductRequest, SupplyRequest
-from shoudan_order.catalogue.model import DownProduct
+from shoudan_order.catalogue.model import DownChannel, DownProduct
 from shoudan_order.catalogue.routing import split
 from shoudan_order.states import LossRule
 from shoudan_order.store import catalogue as catalogue_store
 from shoudan_order.store import shelves as store
 
 # Kinds whose change may alter what can be delivered of any product of a line and carrier.
+URL_CHARS_MAX: Final = 512
+EVENTS: Final = frozenset({"price", "stock", "shelf"})
 SUPPLY: Final = ("up_channels", "up_shelves", "up_products")
 
 
@@ -107,8 +110,32 @@ def _bindable(product: DownProduct, face_micros: int) -> bool:
     return face_micros == product.face_micros
 
 
+def problems(row: Any) -> Iterator[str]:
+    """What is wrong with what a channel is notified of."""
+    if not isinstance(row, DownChannel):
+        return
+    url = row.shelf_url
+    named = url.lower().startswith(("http://", "https://")) and url.isprintable()
+    if url and not (named and len(url) <= URL_CHARS_MAX):
+        yield "shelf_url is not an http or https URL"
+    if len(row.shelf_events) != len(set(row.shelf_events) & EVENTS):
+        yield "shelf_events is not price, stock or shelf, each once"
+
+
+def facets(was: ShelfProduct, now: ShelfProduct) -> frozenset[str]:
+    """What of a product changed in a channel's eyes."""
+    if was.on_shelf != now.on_shelf:
+        return frozenset({"shelf"})
+    terms = msgspec.structs.replace(was, in_stock=now.in_stock)
+    return frozenset(
+        name
+        for name, differs in (("stock", was.in_stock != now.in_stock), ("price", terms != now))
+        if differs
+    )
+
+
 async def note(
-    db: AsyncConnection,
+    work: UnitOfWork,
     version: int,
     before: Catalogue,
     after: Catalogue,
@@ -119,11 +146,24 @@ async def note(
     Where a process of the release before wrote a version in between, all of them count as changed.
     """
     await catalogue_store.note_changes(
-        db, version, {kind: list(ones) for kind, ones in keys.items()}
+        work.db, version, {kind: list(ones) for kind, ones in keys.items()}
     )
-    _, known = await store.versions(db)
+    _, known = await store.versions(work.db)
     every = known != version - 1
-    await store.mark(db, version, changed(before, after, keys, every=every))
+    found = changed(before, after, keys, every=every)
+    await store.mark(work.db, version, found)
+    for channel_no, product_ids in found.items():
+        channel = after.down_channels[channel_no]
+        if channel.shelf_url and (
+            every
+            or not channel.shelf_events
+            or any(
+                facets(shown(before, channel_no, one), shown(after, channel_no, one))
+                & set(channel.shelf_events)
+                for one in product_ids
+            )
+        ):
+            work.tasks.add(kinds.SHELF, kinds.ShelfStep(channel_no, version), order_no=channel_no)
 
 
 def changed(

@@ -98,7 +98,7 @@ def _heeds(catalogue: Catalogue, product_id: int) -> bool:
 async def _locked(context: Context, work: UnitOfWork, product_ids: Sequence[int]) -> _Batch:
     """The products as they are stored, which nothing else changes before this transaction ends."""
     kept = await store.lock(work.db, product_ids)
-    await store.hold_catalogue(work.db)
+    await catalogue_store.hold(work.db)
     rows = await catalogue_store.read_kind(work.db, "up_products", product_ids)
     products: Iterable[UpProduct] = (admin.of_columns("up_products", row) for row in rows)
     return _Batch(

@@ -24,6 +24,9 @@ from shoudan_order.refusals import FieldInvalid
 from shoudan_order.rpc.messages import KEY_CHARS_MAX, filled, text_problem
 from shoudan_order.states import LossRule
 
+TUPLES: Final = frozenset(
+    {"allowed_networks", "notify_networks", "forbid_supplier_classes", "shelf_events"}
+)
 PAGE_DEFAULT: Final = 500
 PAGE_MAX: Final = 1_000
 REASON_CHARS_MAX: Final = 256
@@ -220,7 +223,7 @@ def _row(kind: str, message: Any) -> Any:
         value = getattr(message, one.name)
         if one.name in {"queues", "route_weights", "route_terms"}:
             value = dict(value)
-        elif one.name in {"allowed_networks", "notify_networks", "forbid_supplier_classes"}:
+        elif one.name in TUPLES:
             value = tuple(value)
         elif one.name in {"province_no", "city_no"}:
             value = value or "*"

@@ -32,6 +32,8 @@ _RAISE = statement("""
 INSERT INTO oms_catalogue_version (one, version) VALUES (true, 1)
 ON CONFLICT (one) DO UPDATE SET version = oms_catalogue_version.version + 1 RETURNING version
 """)
+# The writers' lock without a new version: what is read under it stays true.
+_HOLD = statement("SELECT version FROM oms_catalogue_version WHERE one FOR UPDATE")
 # What a whole reading takes several statements for, at one moment; before any other statement.
 _ONE_STATE = statement("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 CHANGES_MAX: Final = 10_000  # rows of one reading, and of one version; more are read whole
@@ -75,6 +77,11 @@ async def catalogue_version(db: AsyncConnection) -> int:
 async def raise_version(db: AsyncConnection) -> int:
     """Take the writers' lock; the version after this change."""
     return int((await db.execute(_RAISE)).scalar_one())
+
+
+async def hold(db: AsyncConnection) -> None:
+    """Let no other change of the catalogue in before this transaction ends."""
+    await db.execute(_HOLD)
 
 
 async def one_state(db: AsyncConnection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,6 +28,32 @@ ORDER BY version, product_id LIMIT :most
 """)
 
 
+_BEGIN = statement("""
+INSERT INTO oms_shelf_cursor (channel_no, version, product_id)
+VALUES (:channel_no, :version, :product_id) ON CONFLICT (channel_no) DO NOTHING
+""")
+_CURSOR = statement("""
+SELECT version, product_id, fails FROM oms_shelf_cursor WHERE channel_no = :channel_no
+""")
+# Never back: an answer that comes late changes nothing.
+_ADVANCE = statement("""
+UPDATE oms_shelf_cursor SET version = :version, product_id = :product_id, fails = 0, answer = '',
+    notify_time = shoudan_now()
+WHERE channel_no = :channel_no
+    AND (version, product_id) < (CAST(:version AS bigint), CAST(:product_id AS bigint))
+""")
+_REFUSED = statement("""
+UPDATE oms_shelf_cursor SET fails = fails + 1, answer = :answer, notify_time = shoudan_now()
+WHERE channel_no = :channel_no
+""")
+_BEHIND = statement("""
+SELECT EXISTS (SELECT FROM oms_shelf_version v WHERE v.channel_no = c.channel_no
+    AND (v.version, v.product_id) > (c.version, c.product_id))
+FROM oms_shelf_cursor c WHERE c.channel_no = :channel_no
+""")
+ID_MAX: Final = 2**63 - 1
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
     """A place in the changes of one channel."""
@@ -35,10 +62,42 @@ class Place:
     product_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """What a channel has acknowledged of its changes, and how often in a row it did not."""
+
+    place: Place
+    fails: int
+
+
 async def versions(db: AsyncConnection) -> tuple[int, int]:
     """The catalogue's newest version, and that up to which changes of shelves are known; 0 before any."""
     row = (await db.execute(_VERSIONS)).one_or_none()
     return (0, 0) if row is None else (row.version, row.shelved_version)
+
+
+async def cursor(db: AsyncConnection, channel_no: str, version: int) -> Cursor:
+    """The channel's cursor; a new one stands before this version."""
+    binds = {"channel_no": channel_no, "version": version - 1, "product_id": ID_MAX}
+    await db.execute(_BEGIN, binds)
+    row = (await db.execute(_CURSOR, {"channel_no": channel_no})).one()
+    return Cursor(Place(row.version, row.product_id), row.fails)
+
+
+async def advance(db: AsyncConnection, channel_no: str, place: Place) -> None:
+    """The channel has acknowledged everything up to this place."""
+    binds = {"channel_no": channel_no, "version": place.version, "product_id": place.product_id}
+    await db.execute(_ADVANCE, binds)
+
+
+async def note_refused(db: AsyncConnection, channel_no: str, answer: str) -> None:
+    """Count an attempt that was not acknowledged."""
+    await db.execute(_REFUSED, {"channel_no": channel_no, "answer": answer})
+
+
+async def is_behind(db: AsyncConnection, channel_no: str) -> bool:
+    """Whether something changed after the cursor."""
+    return bool((await db.execute(_BEHIND, {"channel_no": channel_no})).scalar_one())
 
 
 async def mark(db: AsyncConnection, version: int, changed: Mapping[str, Sequence[int]]) -> None:

@@ -59,8 +59,6 @@ _WRITE = statement(f"""
 UPDATE oms_supplier_price p SET {assigned(_VALUES)}
 FROM {unnest(**types(_TABLE, "product_id", *_VALUES))} WHERE p.product_id = given.product_id
 """)
-# The writers' lock of the catalogue without a new version: what is read under it stays true.
-_HOLD = statement("SELECT version FROM oms_catalogue_version WHERE one FOR UPDATE")
 _NOW = statement("SELECT shoudan_now()")
 _ROW: Final = """
 FROM oms_supplier_price p JOIN oms_up_product u ON u.product_id = p.product_id
@@ -79,11 +77,6 @@ async def lock(db: AsyncConnection, product_ids: Sequence[int]) -> dict[int, Sup
     """What is kept of these products, locked to the end of the transaction."""
     rows = await db.execute(_LOCK, {"ids": list(product_ids)})
     return {one.product_id: one for one in _KEPT.all(rows)}
-
-
-async def hold_catalogue(db: AsyncConnection) -> None:
-    """Let no other change of the catalogue in before this transaction ends."""
-    await db.execute(_HOLD)
 
 
 async def now(db: AsyncConnection) -> datetime:

@@ -118,25 +118,11 @@ def declare(made: MetaData) -> None:
     for name in made.tables.keys() - before:
         made.tables[name].info.update(rights(update=_written(made.tables[name])))
     _versions(made)
+    _shelf_changes(made)
+    _supplier_prices(made)
 
 
-def _versions(made: MetaData) -> None:
-    Table(
-        "oms_catalogue_version",
-        made,
-        Column("one", Boolean, primary_key=True, comment="always true: there is one row"),
-        number("version", "raised by every change"),
-        Column(
-            "shelved_version",
-            BigInteger,
-            nullable=False,
-            server_default=text("0"),
-            comment="version up to which oms_shelf_version has what changed",
-        ),
-        holds("one", "one"),
-        comment="目录版本",
-        info=rights(update=("version", "shelved_version")),
-    )
+def _shelf_changes(made: MetaData) -> None:
     Table(
         "oms_shelf_version",
         made,
@@ -147,6 +133,21 @@ def _versions(made: MetaData) -> None:
         comment="货架变更: when what a channel sees of a product last changed",
         info=rights(update=("version",)),
     )
+    Table(
+        "oms_shelf_cursor",
+        made,
+        text_key("channel_no", "渠道编号"),
+        number("version", "catalogue version up to which the channel acknowledged its changes"),
+        number("product_id", "product of that version up to which it did"),
+        count("fails", "attempts in a row that were not acknowledged", 0),
+        words("answer", "what the last of them came to"),
+        when("notify_time", "last attempt", null=True),
+        comment="货架通知: what subscribed channels acknowledged of their shelves",
+        info=rights(update=("version", "product_id", "fails", "answer", "notify_time")),
+    )
+
+
+def _supplier_prices(made: MetaData) -> None:
     Table(
         "oms_supplier_price",
         made,
@@ -170,6 +171,25 @@ def _versions(made: MetaData) -> None:
                 *("as_of", "due_time", "asked_id", "asked_time", "suspended"),
             )
         ),
+    )
+
+
+def _versions(made: MetaData) -> None:
+    Table(
+        "oms_catalogue_version",
+        made,
+        Column("one", Boolean, primary_key=True, comment="always true: there is one row"),
+        number("version", "raised by every change"),
+        Column(
+            "shelved_version",
+            BigInteger,
+            nullable=False,
+            server_default=text("0"),
+            comment="version up to which oms_shelf_version has what changed",
+        ),
+        holds("one", "one"),
+        comment="目录版本",
+        info=rights(update=("version", "shelved_version")),
     )
     Table(
         "oms_catalogue_change",
@@ -217,6 +237,16 @@ def _channels(made: MetaData) -> None:
         words(
             "card_key",
             "X25519 key in base64 that its notifies carry cards encrypted to; empty for none",
+        ),
+        words(
+            "shelf_url", "where it is notified of what changed on its shelves; empty for nowhere"
+        ),
+        Column(
+            "shelf_events",
+            JSONB,
+            nullable=False,
+            server_default=text("'[]'"),
+            comment="price, stock, shelf: of which changes; empty for all",
         ),
         comment="下游渠道",
     )

@@ -241,6 +241,8 @@ class DownChannel(_message.Message):
     RATE_PER_S_FIELD_NUMBER: _builtins.int
     CALLS_MAX_FIELD_NUMBER: _builtins.int
     CARD_KEY_FIELD_NUMBER: _builtins.int
+    SHELF_URL_FIELD_NUMBER: _builtins.int
+    SHELF_EVENTS_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Key."""
     channel_name: _builtins.str
@@ -261,6 +263,8 @@ class DownChannel(_message.Message):
     """Calls it may have in flight, at all gateways together; 0 for what the gateways' settings say."""
     card_key: _builtins.str
     """X25519 public key in base64: notifies of its orders carry their cards, encrypted to it. Empty: cards stand in no notify."""
+    shelf_url: _builtins.str
+    """Where it is notified of what changed on its shelves; empty for nowhere."""
     @_builtins.property
     def allowed_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Networks it may call from; empty for all."""
@@ -268,6 +272,10 @@ class DownChannel(_message.Message):
     @_builtins.property
     def notify_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Networks beyond the public internet its notify_url may name."""
+
+    @_builtins.property
+    def shelf_events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of which changes: price, stock, shelf; empty for all."""
 
     def __init__(
         self,
@@ -284,10 +292,12 @@ class DownChannel(_message.Message):
         rate_per_s: _builtins.int = ...,
         calls_max: _builtins.int = ...,
         card_key: _builtins.str = ...,
+        shelf_url: _builtins.str = ...,
+        shelf_events: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "auth_mode", b"auth_mode", "calls_max", b"calls_max", "card_key", b"card_key", "channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "notify_networks", b"notify_networks", "rate_per_s", b"rate_per_s", "secret_name", b"secret_name", "word_status", b"word_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "auth_mode", b"auth_mode", "calls_max", b"calls_max", "card_key", b"card_key", "channel_name", b"channel_name", "channel_no", b"channel_no", "enabled", b"enabled", "ext_channel_no", b"ext_channel_no", "notify_networks", b"notify_networks", "rate_per_s", b"rate_per_s", "secret_name", b"secret_name", "shelf_events", b"shelf_events", "shelf_url", b"shelf_url", "word_status", b"word_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
