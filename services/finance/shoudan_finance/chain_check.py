@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from shoudan_finance.store.days import AccountFact
 from shoudan_finance.store.movements import Movement, Piece, Reached, day_number
@@ -16,15 +17,28 @@ class DayDiffers(Exception):
         self.what = what
 
 
+@dataclass(slots=True)
+class _Chain:
+    """How far one account's movements have come."""
+
+    fact: AccountFact
+    seq: int
+    balance_micros: int
+
+
 class ChainCheck:
-    """Each movement once, in order, every balance from the one before, the last hash as it was closed."""
+    """Each movement once, in order, every balance from the one before, the last hash as it was closed.
+
+    Accounts may come in any order, as those of several shards do.
+    """
 
     def __init__(self, facts: Sequence[AccountFact], reached: Mapping[int, Reached]) -> None:
         """`reached`: what is here already of these accounts."""
-        self._left = iter([one for one in facts if _seq_reached(one, reached) < one.seq_to])
-        self._reached = reached
-        self._fact: AccountFact | None = None
-        self._seq = self._balance = 0
+        self._open = {
+            one.account_id: _chain(one, reached)
+            for one in facts
+            if _seq_reached(one, reached) < one.seq_to
+        }
 
     def add(self, movements: Sequence[Movement]) -> None:
         """The next movements. Raises DayDiffers."""
@@ -33,39 +47,36 @@ class ChainCheck:
 
     def end(self) -> None:
         """Every movement has come. Raises DayDiffers."""
-        missing = self._fact or next(self._left, None)
-        if missing is not None:
+        for one in self._open.values():
             raise DayDiffers(
-                f"account {missing.account_id}: its movements end before {missing.seq_to}"
+                f"account {one.fact.account_id}: its movements end before {one.fact.seq_to}"
             )
 
     def _add(self, one: Movement) -> None:
-        if self._fact is None:
-            self._begin(one)
-        fact = self._fact
-        if fact is None or one.account_id != fact.account_id or one.seq != self._seq + 1:
+        chain = self._open.get(one.account_id)
+        if chain is None:
+            raise DayDiffers(f"account {one.account_id}: {one.seq} is none of the day's")
+        if one.seq != chain.seq + 1:
             raise DayDiffers(
-                f"account {one.account_id}: {one.seq} comes in place of {self._seq + 1}"
+                f"account {one.account_id}: {one.seq} comes in place of {chain.seq + 1}"
             )
-        if self._balance + one.amount_micros != one.balance_micros:
+        if chain.balance_micros + one.amount_micros != one.balance_micros:
             raise DayDiffers(f"account {one.account_id}: {one.seq} does not follow the one before")
-        self._seq, self._balance = one.seq, one.balance_micros
+        chain.seq, chain.balance_micros = one.seq, one.balance_micros
+        fact = chain.fact
         if one.seq == fact.seq_to:
             if (one.balance_micros, one.hash) != (fact.closing_micros, fact.head_hash):
                 raise DayDiffers(
                     f"account {one.account_id}: {one.seq} does not end as it was closed"
                 )
-            self._fact = None
+            del self._open[one.account_id]
 
-    def _begin(self, one: Movement) -> None:
-        self._fact = fact = next(self._left, None)
-        if fact is None:
-            raise DayDiffers(
-                f"account {one.account_id}: {one.seq} belongs to no account of the day"
-            )
-        known = self._reached.get(fact.account_id)
-        self._seq = fact.seq_from - 1 if known is None else known.seq
-        self._balance = fact.opening_micros if known is None else known.balance_micros
+
+def _chain(fact: AccountFact, reached: Mapping[int, Reached]) -> _Chain:
+    known = reached.get(fact.account_id)
+    if known is None:
+        return _Chain(fact, fact.seq_from - 1, fact.opening_micros)
+    return _Chain(fact, known.seq, known.balance_micros)
 
 
 def missing(facts: Sequence[AccountFact], reached: Mapping[int, Reached]) -> list[Piece]:
