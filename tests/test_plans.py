@@ -217,7 +217,12 @@ HOT = {
     "shoudan_pay.ledger.store.records._RETURNED": {"account_record_ext_no"},
     "shoudan_pay.ledger.store.records._MOVE": {"account_info_pkey"},
     "shoudan_pay.ledger.store.records._OF_TRADES": {"account_record_key", "account_info_pkey"},
-    "shoudan_order.store.orders._BY_KEYS": {"oms_order_info_down_channel_no_request_no_key"},
+    "shoudan_order.store.orders._BY_KEYS": {
+        "oms_order_info_down_channel_no_request_no_key",
+        "oms_archived_order_pkey",
+        "oms_order_info_pkey",
+    },
+    "shoudan_order.store.orders._INSERT": {"oms_archived_order_pkey"},
     "shoudan_order.store.orders._LOCK": {"oms_order_info_pkey"},
     "shoudan_order.store.orders._PAID": {"oms_order_info_pkey"},
     "shoudan_order.store.orders._UPDATE": {"oms_order_info_pkey"},

@@ -44,10 +44,11 @@ PRODUCTS = {"shoudan_pay": {"chinaums", "dingdang", "ledger", "payserver", "plat
 # Functions that put a statement together of names of tables and columns. Anything else is written at the
 # top of its module, where no value of a caller can come near it.
 STATEMENT_BUILDERS = {
-    "kit/shoudan_kit/archive/": {"_sum", "_copy", "_convert", "_rows"},
+    "kit/shoudan_kit/archive/": {"_sum", "_copy", "_convert", "_rows", "of", "read_from"},
+    "kit/shoudan_kit/db/ended.py": {"__init__"},
     "kit/shoudan_kit/db/": {
         "rest_part", "give_rights", "_grant_table", "_rights", "lay", "edge", "rising_edge", "_outside",
-        "_become", "_prepare", "_filled", "begin", "_subscribe", "sums", "differences", "lay_parts", "judged",
+        "_become", "_prepare", "_filled", "begin", "_subscribe", "sums", "differences", "lay_parts",
     },
     "kit/shoudan_kit/embedded/postgres.py": {"drop_database"},
     "kit/shoudan_kit/proposals/alone.py": {"counting"},

@@ -32,6 +32,7 @@ app.command("archive")(archive.archive)
 app.command("archived")(archive.archived)
 app.command("find")(archive.find)
 app.command("ended")(ended.ended)
+app.command("archive-ended")(ended.archive_ended)
 
 HEAD: Final = {
     "postgresql": "Made by the migrations: `shoudan migrate` does this and keeps it up to date.",

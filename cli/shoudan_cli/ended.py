@@ -1,4 +1,4 @@
-"""`shoudan db ended`: which rows of a service have ended and may leave its database, and why others stay."""
+"""`shoudan db ended` and `archive-ended`: rows that have ended leave a database, and why others stay."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import typer
 from rich.table import Table
 
 from shoudan_cli.clients import console
-from shoudan_cli.parts import Service, said
+from shoudan_cli.parts import ARCHIVE_VARIABLE, Service, said
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from shoudan_kit.db.ended import Ended
+    from shoudan_kit.archive.ended import Done
+    from shoudan_kit.archive.place import Place
+    from shoudan_kit.db.ended import Ended, Hold
     from shoudan_kit.db.shard_map import Home
 
 DAYS_MIN: Final = 90  # younger rows may be refunded, asked about or still counted
@@ -37,6 +39,34 @@ def ended(service: Service, keep_days: KeepDays) -> None:
     for reason, count in sorted(found.items(), key=lambda one: (one[0] != GOES, one[0])):
         table.add_row(reason or "may go", f"{count:,}", why.get(reason, ""))
     console.print(table)
+
+
+def archive_ended(
+    service: Service,
+    to: Annotated[
+        str, typer.Argument(envvar=ARCHIVE_VARIABLE, help="A folder, or an address fsspec knows.")
+    ],
+    keep_days: KeepDays,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Write what may go to an archive, prove it, delete it. Run again, it goes on where it was stopped."""
+    from shoudan_cli.process import declared, settings_of
+    from shoudan_kit import faults
+    from shoudan_kit.archive.place import Place
+    from shoudan_kit.db.ended import GOES
+
+    found, homes = ended_of(service)
+    faults.arm(settings_of(declared(service)).profile)
+    with said(service):
+        place = Place(to)
+        before, counts = asyncio.run(_count(found, homes, timedelta(days=keep_days)))
+        console.print(
+            f"{service}: {counts.get(GOES, 0):,} of {found.table} may go", highlight=False
+        )
+        if not yes:
+            typer.confirm("They leave the database. Go on?", abort=True)
+        for home in homes:
+            asyncio.run(_archive(service, found, homes[0], home, place, before))
 
 
 def ended_of(service: str) -> tuple[Ended, tuple[Home, ...]]:
@@ -65,6 +95,31 @@ async def _count(
             for reason, count in (await counted(db, ended, before, holds)).items():
                 sums[reason] = sums.get(reason, 0) + count
     return before, sums
+
+
+async def _archive(
+    service: str, ended: Ended, first: Home, home: Home, place: Place, before: datetime
+) -> None:
+    """One shard; holds are asked for at the first."""
+    from shoudan_kit.archive.ended import Wanted, archive_ended
+    from shoudan_kit.db.ended import holds_of
+    from shoudan_kit.db.owner import as_owner
+
+    async with (
+        as_owner(first.owner_url, first.schema) as held,
+        as_owner(home.owner_url, home.schema) as connection,
+    ):
+
+        async def holds() -> Sequence[Hold]:
+            async with held.begin():
+                return await holds_of(held, ended)
+
+        await archive_ended(connection, service, ended, place, Wanted(before, holds), _print_lot)
+
+
+def _print_lot(done: Done) -> None:
+    stayed = f", {done.stayed:,} changed meanwhile and stay" if done.stayed else ""
+    console.print(f"{done.lot_no}  archived: {done.gone:,}{stayed}", markup=False, highlight=False)
 
 
 def _wrong(words: str) -> NoReturn:

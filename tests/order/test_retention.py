@@ -20,7 +20,7 @@ from shoudan_kit.db.owner import as_owner
 from shoudan_kit.embedded import Postgres
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order import hold_commands
-from shoudan_order.tables.retention import ORDERS
+from shoudan_order.store.retention import ORDERS
 from tests.audit_rows import last_change
 from tests.order.harness import OrderHarness
 from tests.order.test_refunds import ask, delivered, ends, returns_end
@@ -61,6 +61,7 @@ REASONS = {
         count, max_count, next_interval, delete_interval, create_time, next_execute_time, max_execute_time)
         SELECT 1, 'order.pay', 'q', CAST(order_id AS text), true, '{}', 90, 1, 1, 1, 1, now(), now(), now()
         FROM oms_order_info""",
+    "cards": "UPDATE oms_product_line SET service_class = 20",
 }
 LIVES = ("oms_order_info", "oms_order_delivery", "oms_refund_info", "oms_refund_up_return",
          "oms_notify_info")  # fmt: skip

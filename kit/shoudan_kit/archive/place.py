@@ -50,6 +50,7 @@ class Place:
             self.files, self._root = fsspec.url_to_fs(address)
         except (ImportError, ValueError) as error:
             raise ArchiveFailed(f"{address}: {error}") from error
+        self.address = address
         self.local = "file" in self.files.protocol
 
     def path(self, service: str, table: str, name: str) -> str:

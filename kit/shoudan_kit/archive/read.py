@@ -13,6 +13,7 @@ from shoudan_kit.archive.columns import quoted
 from shoudan_kit.archive.place import ArchiveFailed, Manifest, Place
 
 MEMORY: Final = "256MB"
+ROWS_MAX: Final = 10_000  # that belong to one row, of one table
 EVENTS_MAX: Final = 10_000  # of one search, each service
 
 
@@ -23,7 +24,7 @@ def find(
 
     A file is read as far as its row groups may hold the value. Raises ArchiveFailed.
     """
-    with _engine(place) as engine:
+    with engine_of(place) as engine:
         for manifest in place.manifests(service, table):
             if limit <= 0:
                 return
@@ -53,7 +54,7 @@ def events(
     Parts that end before are not opened: an order has no event that is older than its number.
     Raises ArchiveFailed.
     """
-    with _engine(place) as engine:
+    with engine_of(place) as engine:
         for service, wanted in keys.items():
             for manifest in place.manifests(service, "event"):
                 if manifest.high <= first_id:
@@ -70,7 +71,19 @@ def events(
                     )
 
 
-def _engine(place: Place) -> duckdb.DuckDBPyConnection:
+def of_lot(
+    place: Place, service: str, table: str, lot_no: str, column: str, value: int
+) -> list[dict[str, Any]]:
+    """The rows of one file whose column has this value. Raises ArchiveFailed."""
+    manifest = place.manifest(service, table, lot_no)
+    if manifest is None:
+        raise ArchiveFailed(f"{lot_no} of {table} is not archived there")
+    with engine_of(place) as engine:
+        return list(_rows(engine, place, manifest, column, [str(value)], ROWS_MAX))
+
+
+def engine_of(place: Place) -> duckdb.DuckDBPyConnection:
+    """DuckDB with its bounds, which reads where the place is."""
     engine = duckdb.connect(config={"memory_limit": MEMORY, "threads": 1})
     if not place.local:
         engine.register_filesystem(place.files)
@@ -88,17 +101,32 @@ def _rows(
     kinds = dict(manifest.columns)
     if column not in kinds:
         raise ArchiveFailed(f"{manifest.part} has no column {column}: {', '.join(kinds)}")
-    path = place.data(manifest)
-    address = path if place.local else place.files.unstrip_protocol(path)
     names = [quoted(name) for name in kinds]
     places = ", ".join("?" for _ in values)
     number = kinds[column] in {"bigint", "integer", "smallint"}
+    where = f"{quoted(column)} IN ({places}) ORDER BY {names[0]} LIMIT {limit}"
     try:
-        rows = engine.execute(
-            f"SELECT {', '.join(names)} FROM read_parquet(?) WHERE {quoted(column)} IN ({places})"
-            f" ORDER BY {names[0]} LIMIT {limit}",
-            [address, *(int(one) if number else one for one in values)],
-        ).fetchall()
-    except (duckdb.Error, ValueError) as error:
+        given = [int(one) if number else one for one in values]
+    except ValueError as error:
         raise ArchiveFailed(f"{manifest.part}: cannot be searched: {error}") from error
+    rows = read_from(engine, place, manifest, ", ".join(names), where, given)
     return (dict(zip(kinds, row, strict=True)) for row in rows)
+
+
+def read_from(
+    engine: duckdb.DuckDBPyConnection,
+    place: Place,
+    manifest: Manifest,
+    selected: str,
+    where: str,
+    given: Sequence[Any],
+) -> list[tuple[Any, ...]]:
+    """What is selected of a file's rows; `?` in `where` are the values given. Raises ArchiveFailed."""
+    path = place.data(manifest)
+    address = path if place.local else place.files.unstrip_protocol(path)
+    try:
+        return engine.execute(
+            f"SELECT {selected} FROM read_parquet(?) WHERE {where}", [address, *given]
+        ).fetchall()
+    except duckdb.Error as error:
+        raise ArchiveFailed(f"{manifest.part}: cannot be searched: {error}") from error

@@ -1,10 +1,11 @@
-"""Writing a part of a table to its archive, and proving it before the part is dropped."""
+"""Writing rows of a table to an archive: a part, or any others; and proving a part before it is dropped."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,25 @@ from shoudan_kit.db.shard_map import FIRST_SCHEMA
 
 MEMORY: Final = "256MB"  # of DuckDB, whatever the size of a part
 GROUP_ROWS: Final = 100_000  # read at once by who looks for one row
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows that become one file, `name`: what stands after FROM, with the columns of a table."""
+
+    table: str
+    name: str
+    low: int | None
+    high: int
+    rows: str
+    shape: str = ""  # what has its columns, when it is not the table
+
+    @classmethod
+    def of(cls, part: Part, name: str) -> Source:
+        """A part whole, archived under this name."""
+        assert part.high is not None, "the part for what fits no other is never archived"
+        return cls(part.table, name, part.low, part.high, quoted(part.name), part.name)
+
 
 _COLUMNS: Final = text("""
 SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
@@ -51,7 +71,7 @@ async def archive(
             name = archived_as(part, schema)
             there = place.manifest(service, part.table, name)
             if there is None:
-                done(await _archive(connection, service, part, place, name), True)
+                done(await write(connection, service, Source.of(part, name), place), True)
                 continue
             if again:
                 await prove(connection, part, there)
@@ -65,8 +85,8 @@ async def archive(
 async def prove(connection: AsyncConnection, part: Part, manifest: Manifest) -> None:
     """The rows that are archived are those that the part holds now. Raises ArchiveFailed."""
     async with connection.begin():
-        columns = await _columns(connection, part)
-        rows, row_sum = await _sum(connection, part, columns)
+        columns = await columns_of(connection, part.name)
+        rows, row_sum = await _sum(connection, quoted(part.name), columns)
     if (rows, row_sum) != (manifest.rows, manifest.row_sum):
         raise ArchiveFailed(
             f"{part.name} holds {rows} rows and its archive {manifest.rows}, or others"
@@ -78,33 +98,33 @@ def archived_as(part: Part, schema: str) -> str:
     return part.name if schema == FIRST_SCHEMA else f"{schema}.{part.name}"
 
 
-async def _archive(
-    connection: AsyncConnection, service: str, part: Part, place: Place, name: str
+async def write(
+    connection: AsyncConnection, service: str, source: Source, place: Place
 ) -> Manifest:
+    """Write rows as one file, compare it with them, read it back where it lies. Raises ArchiveFailed."""
     with tempfile.TemporaryDirectory(prefix="shoudan-archive-") as folder:
         spool, rows = Path(folder) / "rows.csv", Path(folder) / "rows.parquet"
         await connection.execution_options(isolation_level="REPEATABLE READ")
         try:
             async with connection.begin():
-                columns = await _columns(connection, part)
-                expected = await _sum(connection, part, columns)
+                columns = await columns_of(connection, source.shape or source.table)
+                expected = await _sum(connection, source.rows, columns)
                 revision = await connection.execute(revisions.CURRENT)
-                await _copy(connection, part, columns, spool)
+                await _copy(connection, source.rows, columns, spool)
         finally:
             await connection.execution_options(isolation_level="READ COMMITTED")
         found = _convert(columns, spool, rows)
         if found != expected:
             raise ArchiveFailed(
-                f"{part.name}: of {expected[0]} rows {found[0]} were written, or others"
+                f"{source.name}: of {expected[0]} rows {found[0]} were written, or others"
             )
-        assert part.high is not None, "the part for what fits no other is never archived"
         manifest = Manifest(
             service=service,
-            table=part.table,
-            part=name,
+            table=source.table,
+            part=source.name,
             revision=revision.scalar_one(),
-            low=part.low,
-            high=part.high,
+            low=source.low,
+            high=source.high,
             rows=expected[0],
             row_sum=expected[1],
             columns=tuple((one.name, one.type) for one in columns),
@@ -116,26 +136,27 @@ async def _archive(
     return manifest
 
 
-async def _columns(connection: AsyncConnection, part: Part) -> list[Column]:
-    rows = await connection.execute(_COLUMNS, {"part": part.name})
+async def columns_of(connection: AsyncConnection, table: str) -> list[Column]:
+    """The columns of a table or a part, in their order."""
+    rows = await connection.execute(_COLUMNS, {"part": table})
     return [Column(name, kind) for name, kind in rows]
 
 
 async def _sum(
-    connection: AsyncConnection, part: Part, columns: Sequence[Column]
+    connection: AsyncConnection, rows: str, columns: Sequence[Column]
 ) -> tuple[int, str]:
-    sql = f"SELECT {postgres_sum(columns)} FROM {quoted(part.name)}"
+    sql = f"SELECT {postgres_sum(columns)} FROM {rows}"
     row: Any = (await connection.exec_driver_sql(sql)).one()
     return row[0], row[1]
 
 
 async def _copy(
-    connection: AsyncConnection, part: Part, columns: Sequence[Column], spool: Path
+    connection: AsyncConnection, rows: str, columns: Sequence[Column], spool: Path
 ) -> None:
     names = ", ".join(quoted(one.name) for one in columns)
     raw: Any = (await connection.get_raw_connection()).driver_connection
     await raw.copy_from_query(
-        f"SELECT {names} FROM {quoted(part.name)}", output=spool, format="csv", header=True
+        f"SELECT {names} FROM {rows}", output=spool, format="csv", header=True
     )
 
 

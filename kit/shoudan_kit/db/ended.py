@@ -1,6 +1,6 @@
 """Rows that leave the database by number once they have ended: which may go, and why the others stay.
 
-Only a declaration and its two statements; `shoudan_kit.archive.ended` writes and deletes.
+Only a declaration and its statements; `shoudan_kit.archive.ended` writes and deletes.
 """
 
 from __future__ import annotations
@@ -33,12 +33,29 @@ class Stay:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A table with rows of those that leave; `where` finds rows `x` by the keys `{ids}`, an array.
+
+    Without `leaves` they are written and stay. What is `blank` is written empty.
+    """
+
+    table: str
+    order: str
+    where: str
+    leaves: bool = True
+    blank: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A table whose rows leave when nothing can happen to them any more.
 
     `number`, `owner` and `made` say in SQL what holds are about: the number people know row `r` by, whose
     it is, and when it was made. `holds` gives those four columns of each hold: number (0 for any), owner
     (empty for any), and the period.
+    `members` has the table itself first; every member has the column `key`. `keys` is the slim table that
+    knows rows that are gone, `lots` that of what left together; `remember` fills the first from `:ids` and
+    `:lot_no`, and `add_up` keeps what reports need of `:ids`, in the transaction that deletes them.
     """
 
     table: str
@@ -48,6 +65,11 @@ class Ended:
     made: str
     stays: tuple[Stay, ...]
     holds: str
+    members: tuple[Member, ...]
+    keys: str
+    lots: str
+    remember: str
+    add_up: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +80,67 @@ class Hold:
     owner: str
     start: datetime | None
     end: datetime | None
+
+
+class Statements:
+    """What is asked of a declaration's tables."""
+
+    def __init__(self, ended: Ended) -> None:
+        key, table, keys, lots = ended.key, ended.table, ended.keys, ended.lots
+        cases = " ".join(f"WHEN {one.rule} THEN '{one.word}'" for one in ended.stays)
+        held = (
+            "EXISTS (SELECT FROM unnest(CAST(:hold_numbers AS bigint[]), CAST(:hold_owners AS text[]),"
+            " CAST(:hold_starts AS timestamptz[]), CAST(:hold_ends AS timestamptz[]))"
+            " AS h(number, owner, start_time, end_time)"
+            f" WHERE (h.number = 0 OR h.number = {ended.number})"
+            f" AND (h.owner = '' OR h.owner = {ended.owner})"
+            f" AND (h.start_time IS NULL OR {ended.made} >= h.start_time)"
+            f" AND (h.end_time IS NULL OR {ended.made} < h.end_time))"
+        )
+        judged = (
+            f"SELECT r.{key} AS key, CASE {cases} WHEN {held} THEN '{HELD}' ELSE '{GOES}' END AS reason"
+            f" FROM {table} r WHERE r.{key} < :edge"
+        )
+        some = "ANY(CAST(:ids AS bigint[]))"
+        self.counts = text(f"SELECT reason, count(*) FROM ({judged}) AS judged GROUP BY reason")
+        # Of no lot yet: one that has changed since its lot was written was taken out of it.
+        self.next = text(
+            f"SELECT key FROM ({judged} AND r.{key} > :after AND NOT EXISTS"
+            f" (SELECT FROM {keys} k WHERE k.{key} = r.{key})) AS judged"
+            f" WHERE reason = '{GOES}' ORDER BY key LIMIT :most"
+        )
+        self.going = text(
+            f"SELECT key FROM ({judged} AND r.{key} = {some}) AS judged"
+            f" WHERE reason = '{GOES}' ORDER BY key"
+        )
+        # In the order of keys, as every statement that locks them.
+        self.lock = text(
+            f"SELECT r.{key} FROM {table} r WHERE r.{key} = {some} ORDER BY r.{key} FOR UPDATE"
+        )
+        self.fence = text(f"LOCK TABLE {table} IN SHARE MODE")
+        self.lot = (
+            f"SELECT k.{key} FROM {keys} k WHERE k.{key} BETWEEN {{low}} AND {{high}}"
+            " AND k.lot_no = '{lot_no}'"
+        )
+        self.left = text(
+            f"SELECT r.{key} FROM {table} r JOIN {keys} k ON k.{key} = r.{key}"
+            f" WHERE r.{key} BETWEEN :low AND :high AND k.lot_no = :lot_no ORDER BY r.{key}"
+        )
+        self.forget = text(f"DELETE FROM {keys} WHERE {key} = {some}")
+        self.open_lot = text(
+            f"SELECT lot_no, low, high, place, written_time IS NOT NULL AS written FROM {lots}"
+            " WHERE deleted_time IS NULL"
+        )
+        self.add_lot = text(
+            f"INSERT INTO {lots} (lot_no, low, high, place) VALUES (:lot_no, :low, :high, :place)"
+        )
+        self.lot_written = text(
+            f"UPDATE {lots} SET written_time = shoudan_now() WHERE lot_no = :lot_no"
+        )
+        self.lot_deleted = text(
+            f"UPDATE {lots} SET deleted_time = shoudan_now() WHERE lot_no = :lot_no"
+        )
+        self.remember, self.add_up = text(ended.remember), text(ended.add_up)
 
 
 async def before_of(db: AsyncConnection, keep: timedelta) -> datetime:
@@ -75,7 +158,7 @@ async def counted(
     db: AsyncConnection, ended: Ended, before: datetime, holds: Sequence[Hold]
 ) -> Mapping[str, int]:
     """How many rows that were made before `before` stay, by reason; and how many may go, by GOES."""
-    rows = await db.execute(text(sums(ended)), binds(before, holds))
+    rows = await db.execute(Statements(ended).counts, binds(before, holds))
     return {str(row[0]): int(row[1]) for row in rows}
 
 
@@ -89,25 +172,3 @@ def binds(before: datetime, holds: Sequence[Hold]) -> dict[str, Any]:
         "hold_starts": [one.start for one in holds],
         "hold_ends": [one.end for one in holds],
     }
-
-
-def judged(ended: Ended) -> str:
-    """Each row that was made before `:edge`, and the first reason why it stays."""
-    cases = " ".join(f"WHEN {one.rule} THEN '{one.word}'" for one in ended.stays)
-    held = (
-        "EXISTS (SELECT FROM unnest(CAST(:hold_numbers AS bigint[]), CAST(:hold_owners AS text[]),"
-        " CAST(:hold_starts AS timestamptz[]), CAST(:hold_ends AS timestamptz[]))"
-        " AS h(number, owner, start_time, end_time)"
-        f" WHERE (h.number = 0 OR h.number = {ended.number}) AND (h.owner = '' OR h.owner = {ended.owner})"
-        f" AND (h.start_time IS NULL OR {ended.made} >= h.start_time)"
-        f" AND (h.end_time IS NULL OR {ended.made} < h.end_time))"
-    )
-    return (
-        f"SELECT r.{ended.key} AS key, CASE {cases} WHEN {held} THEN '{HELD}' ELSE '{GOES}' END AS reason"
-        f" FROM {ended.table} r WHERE r.{ended.key} < :edge"
-    )
-
-
-def sums(ended: Ended) -> str:
-    """How many of them there are by reason."""
-    return f"SELECT reason, count(*) FROM ({judged(ended)}) AS judged GROUP BY reason"

@@ -45,9 +45,9 @@ from shoudan_order.rpc.proposals import kinds
 from shoudan_order.rpc.retention import RetentionServicer
 from shoudan_order.rpc.risk import RiskServicer
 from shoudan_order.shelf_notices import ShelfNotices
+from shoudan_order.store.retention import ORDERS
 from shoudan_order.store.sealed import SEALED
 from shoudan_order.tables import ACCOUNTS, APPEND_ONLY, METADATA
-from shoudan_order.tables.retention import ORDERS
 from shoudan_order.tasks import HANDLERS
 
 BUCKET = "order_shares"

@@ -100,6 +100,11 @@ class OrderSettings(SealedAccountSettings, TwoPersonsSettings):
     catalogue_poll_s: Seconds = Field(
         1, description="Seconds between looks at the catalogue's version made by other processes."
     )
+    archive: str = Field(
+        "",
+        description="Where `shoudan db archive-ended` puts orders, to show them: a folder, or an address that"
+        " fsspec knows. Empty: archived orders are known and not shown.",
+    )
     orders_in_memory_max: int = Field(
         20_000,
         ge=0,

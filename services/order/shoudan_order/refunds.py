@@ -54,6 +54,7 @@ from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.store import nonces as nonce_store
 from shoudan_order.store import orders as order_store
 from shoudan_order.store import refunds as store
+from shoudan_order.store import retention
 from shoudan_order.store import returns as return_store
 from shoudan_order.store.nonces import CallNonce
 from shoudan_order.store.refunds import Refund
@@ -114,7 +115,8 @@ async def create(
     """Store new refunds; answers in order. Repeatable by (channel_no, refund_no).
 
     Refuses, each alone: RefundOrderNotFound, MandatoryOrderNotFound, OrderNotSucceeded, NotRefundable,
-    PartialRefundRefused, RefundInProgress, RefundNumTooHigh, RefundDiffers, NonceUsed.
+    PartialRefundRefused, RefundInProgress, RefundNumTooHigh, RefundDiffers, NonceUsed. NotRefundable, too,
+    for an order that is archived.
     The nonce of a call is used up whatever its answer.
     """
     for attempt in range(1, TRIES_MAX + 1):
@@ -137,6 +139,8 @@ async def _create(
             work.db, list({(n.channel_no, n.request_no) for n in news})
         )
         there = await store.refunds_by_keys(work.db, [(n.channel_no, n.refund_no) for n in news])
+        missing = {(n.channel_no, n.request_no) for n in news} - set(orders)
+        archived = await retention.archived_numbers(work.db, list(missing)) if missing else {}
         ids = [order.order_id for order, _ in orders.values()]
         in_refund = await store.orders_in_refund(work.db, ids)
         parts = await delivery_store.deliveries_of(work.db, ids)
@@ -148,6 +152,10 @@ async def _create(
         for new in news:
             if nonces.is_replay(new, replays):
                 answers.append(NonceUsed(new.channel_no))
+                continue
+            gone = archived.get((new.channel_no, new.request_no), 0)
+            if gone and (new.channel_no, new.refund_no) not in there:
+                answers.append(NotRefundable(gone))
                 continue
             answer = _take(context, work, batch, new, orders, there, in_refund, parts, given)
             answers.append(answer)

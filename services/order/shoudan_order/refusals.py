@@ -67,6 +67,13 @@ class SupplierForbidden(OrderRefusal):
     classes: str
 
 
+class OrderArchived(OrderRefusal):
+    """The order has left the database, and its archive cannot be read here."""
+
+    order_id: int
+    lot_no: str
+
+
 class RiskBlocked(OrderRefusal):
     """The account is on the list of blocked ones [930]."""
 

@@ -10,6 +10,7 @@ from shoudan_kit.clock import BEIJING
 from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
 from shoudan_order.store import trades as store
+from shoudan_order.store.reports import any_archived
 from shoudan_order.store.trades import Trade
 
 DAY: Final = timedelta(days=1)
@@ -47,11 +48,14 @@ async def page(
 ) -> tuple[list[Trade], Place | None]:
     """Rows by end_time and number, and behind which the next page begins; None at the end of the day.
 
-    The rows of a day that is over never change. Refuses FieldInvalid for one that is not.
+    The rows of a day that is over never change. Refuses FieldInvalid for one that is not, and
+    for one whose orders have left the database.
     """
     place, end, span = after or Place(asked.start, 0), asked.start + DAY, SPAN
     found: list[Trade] = []
     async with context.app.db.connect() as db:
+        if await any_archived(db, [asked.day]):
+            raise FieldInvalid("day", "orders that ended that day are archived")
         if await store.now(db) < end + LATE:
             raise FieldInvalid("day", "is not over yet")
         while place.end_time < end:

@@ -2,24 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
+from typing import Any
 
+from shoudan_kit import log
 from shoudan_order.context import Context
-from shoudan_order.refusals import NotFound, OrderNotFound
+from shoudan_order.refusals import NotFound, OrderArchived, OrderNotFound
 from shoudan_order.store import audits as audit_store
 from shoudan_order.store import notifies as notify_store
 from shoudan_order.store import reports as report_store
+from shoudan_order.store import retention
 from shoudan_order.store import views as store
+
+_PARTS = ("oms_order_delivery", "oms_refund_info", "oms_notify_info")
+
+_log = log.get_logger("views")
 
 
 async def order(context: Context, order_id: int, key: tuple[str, str]) -> store.OrderView:
-    """One order whole. Refuses: OrderNotFound, NotFound."""
+    """One order whole, from the archive when it has left. Refuses: OrderNotFound, NotFound, OrderArchived."""
     async with context.app.db.connect() as db:
         found = await store.view_order(db, order_id, key)
-    if found is None:
+        if found is not None:
+            return found
+        number = order_id or (await retention.archived_numbers(db, [key])).get(key, 0)
+        gone = await retention.archived_order(db, number)
+    if gone is None:
         raise NotFound("order", order_id) if order_id else OrderNotFound(*key)
-    return found
+    return await _archived(context, gone)
+
+
+async def _archived(context: Context, gone: retention.ArchivedOrder) -> store.OrderView:
+    """An order as the files of its lot have it. Refuses: OrderArchived, where they cannot be read."""
+    from shoudan_kit.archive.place import ArchiveFailed, Place
+    from shoudan_kit.archive.read import of_lot
+
+    address, lot_no = context.settings.archive, gone.lot_no
+
+    def read(table: str) -> list[dict[str, Any]]:
+        return of_lot(Place(address), "order", table, lot_no, "order_id", gone.order_id)
+
+    if not address:
+        raise OrderArchived(gone.order_id, lot_no)
+    try:
+        (values,) = await asyncio.to_thread(read, "oms_order_info")
+        parts = [await asyncio.to_thread(read, table) for table in _PARTS]
+    except (ArchiveFailed, ValueError) as error:
+        _log.warning("archive_unreadable", order_id=gone.order_id, lot=lot_no, why=str(error))
+        raise OrderArchived(gone.order_id, lot_no) from None
+    return store.OrderView(values, *parts, archived=lot_no)
 
 
 async def orders(context: Context, wanted: store.OrderFilter) -> tuple[list[store.OrderView], str]:

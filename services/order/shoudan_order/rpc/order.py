@@ -331,6 +331,7 @@ def whole(view: OrderView) -> pb.Order:
         ),
         overtime=view.timeout,
         up_paid=v["complete_up_pay"] == YesNo.YES,
+        archived=view.archived,
         deliveries=[
             filled(
                 pb.OrderDelivery,

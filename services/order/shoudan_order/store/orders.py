@@ -90,7 +90,8 @@ STATE: Final = _selected(_STATE)
 
 # Rows go in by key, so that two batches with the same keys wait for each other in the same order.
 # An order of a signed call is written only with its nonce, the notify of an order only with an order
-# that is new. Calls whose nonce another call has used come back beside the ids that are new.
+# that is new, here and among the archived ones. Calls whose nonce another call has used come back beside
+# the ids that are new.
 _INSERT = statement(f"""
 WITH used AS (
     {USE_NONCES}
@@ -98,7 +99,9 @@ WITH used AS (
     INSERT INTO oms_order_info ({_COLUMNS}, order_overtime)
     SELECT {_COLUMNS}, shoudan_now() + make_interval(secs => timeout_s)
     FROM {unnest(**types(ORDER, *_STORED), timeout_s="integer", signed_call="bigint")}
-    WHERE signed_call = 0 OR (signed_call IN (SELECT call_id FROM used)) IS TRUE
+    WHERE (signed_call = 0 OR (signed_call IN (SELECT call_id FROM used)) IS TRUE)
+        AND NOT EXISTS (SELECT FROM oms_archived_order k
+            WHERE k.down_channel_no = given.down_channel_no AND k.request_no = given.request_no)
     ORDER BY down_channel_no, request_no
     ON CONFLICT (down_channel_no, request_no) DO NOTHING
     RETURNING order_id
@@ -117,11 +120,16 @@ SELECT 0, call_id FROM unnest(CAST(:nonce_calls AS bigint[])) AS given(call_id)
 WHERE (call_id IN (SELECT call_id FROM used)) IS NOT TRUE
 """)
 
-# By the unique key of the channel.
+# By the unique key of the channel; one that has left by what stays known of it.
 _BY_KEYS = statement(f"""
 SELECT {_SUMMARIES.of("o")} FROM oms_order_info o
 JOIN unnest(CAST(:channel_nos AS text[]), CAST(:request_nos AS text[])) AS k(channel_no, request_no)
     ON o.down_channel_no = k.channel_no AND o.request_no = k.request_no
+UNION ALL
+SELECT {_SUMMARIES.of("a")} FROM oms_archived_order a
+JOIN unnest(CAST(:channel_nos AS text[]), CAST(:request_nos AS text[])) AS k(channel_no, request_no)
+    ON a.down_channel_no = k.channel_no AND a.request_no = k.request_no
+WHERE NOT EXISTS (SELECT FROM oms_order_info o WHERE o.order_id = a.order_id)
 """)
 
 _FACTS = statement(f"""

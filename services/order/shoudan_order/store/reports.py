@@ -6,9 +6,9 @@ moment it ended: a refund of today changes today and no month that is closed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from typing import Final
 
 from sqlalchemy import TextClause
@@ -16,8 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.columns import literals
 from shoudan_kit.db.text_statements import statement
+from shoudan_order.refusals import FieldInvalid
 from shoudan_order.states import ENDED, DeliveryStatus, RefundStatus, ReturnStatus, YesNo
 from shoudan_order.store.refunds import AMOUNTS
+from shoudan_order.tables.retention import SUMMED
 
 # What each movement adds to a sum: a sale (with what refunds have taken of it since), a refund, a delivery,
 # a return. Nothing else moves them, and each movement has one moment that no later one changes.
@@ -49,6 +51,8 @@ DELIVERY_SUMS: Final = (
     *(f"returned_{name}" for name in _RETURNED),
     *_RETURNED,
 )
+# What the rows that have left have left behind, by the day of their end.
+ARCHIVED_SUMS: Final = ("orders", "deliveries", *SUMMED)
 _NONE: Final = "CAST(0 AS bigint)"
 
 
@@ -88,6 +92,8 @@ TAKEN: Final = f"""LEFT JOIN LATERAL (
     SELECT {", ".join(f"CAST(sum(r.{name}) AS bigint) AS {name}" for name in AMOUNTS.values())}
     FROM oms_refund_info r WHERE m.is_refund = {YesNo.YES:d} AND r.order_id = m.order_id
         AND r.refund_status IN ({_GIVEN_BACK})) AS t ON true"""
+_GONE: Final = {n: f"m.{n}" for n in AMOUNTS} | {n: f"m.{names[0]}" for n, names in _UP.items()}
+_THAT_DAY: Final = "m.day = CAST(CAST(:start AS timestamptz) AT TIME ZONE 'Asia/Shanghai' AS date)"
 _MOVEMENTS: Final = " UNION ALL ".join(
     (
         _moved(
@@ -116,6 +122,11 @@ _MOVEMENTS: Final = " UNION ALL ".join(
             {},
             {name: f"m.{names[1]}" for name, names in _UP.items()},
         ),
+        (
+            f"SELECT m.line_id, m.down_channel_no, m.orders, {', '.join(_GONE[n] for n in _ORDER)},"
+            f" {', '.join(_NONE for _ in _ORDER)} FROM oms_archived_sum m WHERE {_THAT_DAY}"
+            " AND m.orders + m.deliveries > 0"
+        ),
     )
 )
 # 利润 = 1-2+3-4-5+6+7 (000).
@@ -132,11 +143,31 @@ FROM ({_MOVEMENTS}) AS moved GROUP BY 2 ORDER BY 2
 DOWN_CHANNEL = statement(f"""
 SELECT down_channel_no, {_SUMMED} FROM ({_MOVEMENTS}) AS moved GROUP BY 1 ORDER BY 1
 """)
-# The first order, by the primary key, which grows with time, and now: refunds come long after.
+# The first order, by the primary key, which grows with time, or the first day of those that have left; and
+# now: refunds come long after.
 _SPAN = statement("""
-SELECT (SELECT create_time FROM oms_order_info ORDER BY order_id LIMIT 1) AS first,
-    shoudan_now() AS last
+SELECT least((SELECT create_time FROM oms_order_info ORDER BY order_id LIMIT 1),
+    (SELECT CAST(day AS timestamp) AT TIME ZONE 'Asia/Shanghai' FROM oms_archived_sum
+        ORDER BY day LIMIT 1)) AS first, shoudan_now() AS last
 """)
+_ANY_ARCHIVED = statement("""
+SELECT EXISTS (SELECT FROM oms_archived_sum WHERE day = ANY(CAST(:days AS date[])))
+""")
+# Sums of one day of orders and deliveries that leave, in the columns of oms_archived_sum.
+_DAY_OF_END: Final = "CAST(m.end_time AT TIME ZONE 'Asia/Shanghai' AS date) AS day"
+_SUMMED_UP: Final = tuple(name for name in SUMMED if name not in AMOUNTS)
+# One that failed adds nothing, and its day is known to be archived.
+_DELIVERED: Final = f"CAST(m.delivery_status = {DeliveryStatus.SUCCEEDED:d} AS integer)"
+ENDED_ORDERS: Final = f"""SELECT {_DAY_OF_END}, m.line_id, m.down_channel_no, '' AS up_channel_no,
+    1 AS orders, 0 AS deliveries,
+    {", ".join(f"m.{name} + coalesce(t.{taken}, 0) AS {name}" for name, taken in AMOUNTS.items())},
+    {", ".join(f"{_NONE} AS {name}" for name in _SUMMED_UP)}
+FROM oms_order_info m {TAKEN}
+WHERE m.order_id = ANY(CAST(:ids AS bigint[])) AND m.order_status IN ({literals(sorted(ENDED))})"""
+ENDED_DELIVERIES: Final = f"""SELECT {_DAY_OF_END}, m.line_id, m.down_channel_no, m.up_channel_no,
+    0, {_DELIVERED}, {", ".join(_NONE for _ in AMOUNTS)},
+    {", ".join(f"m.{name} * {_DELIVERED}" for name in _SUMMED_UP)}
+FROM oms_order_delivery m WHERE m.order_id = ANY(CAST(:ids AS bigint[]))"""
 # Each by the BRIN index of its own end_time: a return counts when it came back, so that it changes no
 # period before.
 UP_CHANNEL = statement(f"""
@@ -149,6 +180,9 @@ SELECT up_channel_no, CAST(sum(delivered) AS bigint), {_apart(_RETURNED)} FROM (
     SELECT up_channel_no, 0, {", ".join("0" for _ in _RETURNED)}, {", ".join(_RETURNED.values())}
     FROM oms_refund_up_return
     WHERE return_status = {ReturnStatus.SUCCEEDED:d} AND end_time >= :start AND end_time < :end_
+    UNION ALL
+    SELECT up_channel_no, m.deliveries, {", ".join(_RETURNED)}, {", ".join(_NONE for _ in _RETURNED)}
+    FROM oms_archived_sum m WHERE {_THAT_DAY} AND m.deliveries > 0
 ) AS moved GROUP BY 1 ORDER BY 1
 """)
 
@@ -184,11 +218,13 @@ async def report_lines(
 ) -> AsyncIterator[ReportLine]:
     """The lines of a report, in their order; at most as many in memory as there are lines or channels.
 
-    One statement reads one day at most: what has no line for each day is added up here.
+    One statement reads one day at most: what has no line for each day is added up here. Of a day whose
+    orders have left in part only its sums are known: refuses FieldInvalid for a piece of such a day.
     """
-    one = REPORTS[kind]
+    one, days = REPORTS[kind], await _days(db, start, end)
+    await _whole_where_archived(db, days)
     totals: dict[tuple[str, ...], ReportLine] = {}
-    for since, until in await _days(db, start, end):
+    for since, until in days:
         lines = await _of_day(db, one, since, until)
         if one.daily:
             for line in lines:
@@ -227,10 +263,31 @@ async def _days(
     span = (await db.execute(_SPAN, {})).one()
     if span.first is None:
         return []
-    start, end = max(start, span.first), min(end, span.last + DAY)
+    start, end = max(start, _midnight(span.first)), min(end, span.last + DAY)
     days: list[tuple[datetime, datetime]] = []
     while start < end:
-        midnight = datetime.combine(start.astimezone(CHINA).date() + DAY, time(), CHINA)
+        midnight = _midnight(start) + DAY
         days.append((start, min(midnight, end)))
         start = midnight
     return days
+
+
+def _midnight(moment: datetime) -> datetime:
+    """When its day began."""
+    return datetime.combine(moment.astimezone(CHINA).date(), time(), CHINA)
+
+
+async def any_archived(db: AsyncConnection, days: Sequence[date]) -> bool:
+    """Whether orders or deliveries that ended on one of these days of Beijing have left the database."""
+    return bool((await db.execute(_ANY_ARCHIVED, {"days": list(days)})).scalar_one())
+
+
+async def _whole_where_archived(
+    db: AsyncConnection, days: Sequence[tuple[datetime, datetime]]
+) -> None:
+    pieces = [since for since, until in days if until - since < DAY]
+    if not pieces:
+        return
+    if await any_archived(db, [one.astimezone(CHINA).date() for one in pieces]):
+        why = "orders that ended that day are archived: whole days of Beijing only"
+        raise FieldInvalid("start_time", why)

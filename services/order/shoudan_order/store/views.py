@@ -56,6 +56,7 @@ class OrderView:
     deliveries: Sequence[Values] = ()
     refunds: Sequence[Values] = ()
     notifies: Sequence[Values] = field(default_factory=tuple[Values, ...])
+    archived: str = ""  # the lot it was read from; empty for the database
 
     @property
     def order_id(self) -> int:

@@ -1,100 +1,35 @@
-"""What keeps orders in the database: holds that people set, and all that may still happen to an order."""
+"""What keeps orders in the database, and what stays there of those that have left it."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import BigInteger, Column, Date, Index, LargeBinary, MetaData, Table, text
 
-from shoudan_kit.db.columns import literals
-from shoudan_kit.db.ended import Ended, Stay
 from shoudan_kit.db.foundation import rights
-from shoudan_order import states as s
-from shoudan_order.tables.columns import holds, now, number, text_key, when, words
+from shoudan_order.states import NotifyStatus, OrderStatus
+from shoudan_order.tables.columns import (
+    holds,
+    micros,
+    now,
+    number,
+    status,
+    text_key,
+    when,
+    words,
+)
 
 _HOLD: Final = ("order_id", "down_channel_no", "start_time", "end_time", "reason", "made_by")
-
-_OPEN_MONEY: Final = literals(
-    sorted({s.FailRefundStatus.WAITING, s.FailRefundStatus.RUNNING})
-)  # numbers that both kinds of money back share
-_OPEN_PAYMENT: Final = literals(sorted({s.UpPaymentStatus.WAITING, s.UpPaymentStatus.PAYING}))
-_OPEN_NOTIFY: Final = literals(
-    sorted(set(s.NotifyStatus) - {s.NotifyStatus.DONE, s.NotifyStatus.ANSWERED})
-)
-_ENDS: Final = literals(sorted({s.DeliveryStatus.SUCCEEDED, s.DeliveryStatus.FAILED}))
-
-
-def _any(table: str, rule: str) -> str:
-    """True when a row of the order says so."""
-    return f"EXISTS (SELECT FROM {table} x WHERE x.order_id = r.order_id AND ({rule}))"
-
-
-# By numbers that hold the time; the first reason that is true is the one that is shown.
-ORDERS: Final = Ended(
-    table="oms_order_info",
-    key="order_id",
-    number="r.order_id",
-    owner="r.down_channel_no",
-    made="r.create_time",
-    stays=(
-        Stay(
-            "open",
-            "the order has not ended",
-            f"r.order_status NOT IN ({literals(sorted(s.ENDED))})",
-        ),
-        Stay("changed", "something changed it since", "r.modify_time >= :before"),
-        Stay("parked", "it waits for a person", "r.parked_reason <> ''"),
-        Stay("money", "what was paid has not gone back", f"r.refund_status IN ({_OPEN_MONEY})"),
-        Stay(
-            "delivery",
-            "a delivery has not ended, or its supplier is not paid",
-            _any(
-                "oms_order_delivery",
-                f"x.delivery_status NOT IN ({_ENDS}) OR x.up_payment_status IN ({_OPEN_PAYMENT})",
-            ),
-        ),
-        Stay(
-            "refund",
-            "a refund is open, its money has not gone back, or it changed since",
-            _any(
-                "oms_refund_info",
-                f"x.refund_status = {s.RefundStatus.RETURNING:d}"
-                f" OR x.down_refund_status IN ({_OPEN_MONEY}) OR x.modify_time >= :before",
-            ),
-        ),
-        Stay(
-            "return",
-            "goods or a supplier's money are on their way back",
-            "EXISTS (SELECT FROM oms_order_delivery d JOIN oms_refund_up_return x USING (delivery_id)"
-            f" WHERE d.order_id = r.order_id AND (x.return_status NOT IN ({_ENDS})"
-            f" OR x.up_refund_status IN ({_OPEN_MONEY}) OR x.end_time >= :before))",
-        ),
-        Stay(
-            "notify",
-            "a notify has not ended, or was given up",
-            _any("oms_notify_info", f"x.notify_status IN ({_OPEN_NOTIFY})"),
-        ),
-        Stay(
-            "audit",
-            "an audit waits for a person, or was decided since",
-            _any(
-                "oms_audit_info",
-                f"x.audit_status = {s.AuditStatus.WAITING:d} OR x.audit_time >= :before",
-            ),
-        ),
-        Stay(
-            "task",
-            "a task of it waits, or has failed",
-            "EXISTS (SELECT FROM task t WHERE t.task_id = r.order_id OR (t.exclusive AND t.status = 90"
-            " AND t.order_no = CAST(r.order_id AS text)))",
-        ),
-    ),
-    holds="SELECT order_id, down_channel_no, start_time, end_time FROM oms_order_hold ORDER BY hold_no",
-)
+# What reports add up of an order, and of a delivery.
+SUMMED: Final = (
+    "success_face_micros", "success_sell_amount_micros", "success_commission_micros",
+    "success_service_micros", "success_fee_micros",
+    "total_face_micros", "cost_amount_micros", "up_commission_amount_micros", "service_amount_micros",
+)  # fmt: skip
 
 
 def declare(made: MetaData) -> None:
-    """Add the table of holds to `made`."""
+    """Add the tables to `made`."""
     Table(
         "oms_order_hold",
         made,
@@ -113,4 +48,55 @@ def declare(made: MetaData) -> None:
         holds("period", "start_time < end_time"),
         comment="保留: orders that stay in the database whatever their age",
         info=rights(update=_HOLD, delete=True),
+    )
+    _archived(made)
+
+
+def _archived(made: MetaData) -> None:
+    """What stays known of orders that have left."""
+    Table(
+        "oms_archived_lot",
+        made,
+        text_key("lot_no", "批次: of orders that leave together"),
+        number("low", "its first order"),
+        number("high", "its last order"),
+        words("place", "address of the archive that has its files", None),
+        now("chosen_time", "its keys are known since"),
+        when("written_time", "its files were read back", null=True),
+        when("deleted_time", "its orders have left", null=True),
+        Index(
+            "oms_archived_lot_open",
+            text("(deleted_time IS NULL)"),
+            unique=True,
+            postgresql_where=text("deleted_time IS NULL"),
+        ),
+        comment="归档批次",
+    )
+    Table(
+        "oms_archived_order",
+        made,
+        text_key("down_channel_no", "下游渠道编号"),
+        text_key("request_no", "下游渠道订单编号"),
+        number("order_id", "订单编号"),
+        words("lot_no", "批次 that has its rows", None),
+        Column("request_hash", LargeBinary, nullable=False, comment="what the first request said"),
+        *status("order_status", OrderStatus, "订单状态 at its end"),
+        *status("notify_status", NotifyStatus, "通知状态 at its end"),
+        words("fail_code", "失败码"),
+        words("fail_msg", "失败原因"),
+        when("end_time", "结束时间"),
+        Index("oms_archived_order_order_id", "order_id", unique=True),
+        comment="归档订单: what stays known of orders that have left the database",
+    )
+    Table(
+        "oms_archived_sum",
+        made,
+        Column("day", Date, primary_key=True, comment="结束日期 of Beijing"),
+        Column("line_id", BigInteger, primary_key=True, autoincrement=False, comment="产品线编号"),
+        text_key("down_channel_no", "下游渠道编号"),
+        text_key("up_channel_no", "上游渠道编号; empty for what was sold"),
+        number("orders", "orders that ended"),
+        number("deliveries", "deliveries that succeeded"),
+        *(micros(name, f"{name} of the rows", given=True) for name in SUMMED),
+        comment="归档合计: what reports count of orders and deliveries that have left",
     )

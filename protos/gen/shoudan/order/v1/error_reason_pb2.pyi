@@ -82,6 +82,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """[920] Sold, but the suppliers that could deliver it are of a class that its line forbids. Only a check says so.
     Code: FAILED_PRECONDITION. Metadata: channel_no, classes.
     """
+    ERROR_REASON_ORDER_ARCHIVED: _ErrorReason.ValueType  # 29
+    """The order is archived, and its archive cannot be read here. Code: FAILED_PRECONDITION. Metadata: order_id, lot_no."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons an order call is refused. Domain "order.shoudan". The numbers in brackets are the documented codes."""
@@ -146,4 +148,6 @@ ERROR_REASON_SUPPLIER_FORBIDDEN: ErrorReason.ValueType  # 28
 """[920] Sold, but the suppliers that could deliver it are of a class that its line forbids. Only a check says so.
 Code: FAILED_PRECONDITION. Metadata: channel_no, classes.
 """
+ERROR_REASON_ORDER_ARCHIVED: ErrorReason.ValueType  # 29
+"""The order is archived, and its archive cannot be read here. Code: FAILED_PRECONDITION. Metadata: order_id, lot_no."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

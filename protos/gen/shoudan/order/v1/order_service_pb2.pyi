@@ -704,6 +704,7 @@ class Order(_message.Message):
     DELIVERIES_FIELD_NUMBER: _builtins.int
     REFUNDS_FIELD_NUMBER: _builtins.int
     NOTIFIES_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
     down_product_id: _builtins.int
     """Sold as this product."""
     total_face_micros: _builtins.int
@@ -734,6 +735,8 @@ class Order(_message.Message):
     """Paid upstream in full."""
     parked_reason: _builtins.str
     """Parked for a person: why; empty otherwise."""
+    archived: _builtins.str
+    """The lot of the archive that it was read from; empty for an order in the database."""
     @_builtins.property
     def state(self) -> Global___OrderState:
         """What partners are told."""
@@ -787,10 +790,11 @@ class Order(_message.Message):
         deliveries: _abc.Iterable[Global___OrderDelivery] | None = ...,
         refunds: _abc.Iterable[Global___Refund] | None = ...,
         notifies: _abc.Iterable[Global___Notify] | None = ...,
+        archived: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "overtime", b"overtime", "request", b"request", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bind_face_micros", b"bind_face_micros", "commission_amount_micros", b"commission_amount_micros", "create_time", b"create_time", "deliveries", b"deliveries", "delivery_bind_status", b"delivery_bind_status", "down_product_id", b"down_product_id", "fee_amount_micros", b"fee_amount_micros", "notifies", b"notifies", "notify_status", b"notify_status", "overtime", b"overtime", "parked_reason", b"parked_reason", "payment_status", b"payment_status", "profit_micros", b"profit_micros", "refund_status", b"refund_status", "refunds", b"refunds", "request", b"request", "sell_amount_micros", b"sell_amount_micros", "service_amount_micros", b"service_amount_micros", "state", b"state", "success_face_micros", b"success_face_micros", "total_face_micros", b"total_face_micros", "up_paid", b"up_paid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "bind_face_micros", b"bind_face_micros", "commission_amount_micros", b"commission_amount_micros", "create_time", b"create_time", "deliveries", b"deliveries", "delivery_bind_status", b"delivery_bind_status", "down_product_id", b"down_product_id", "fee_amount_micros", b"fee_amount_micros", "notifies", b"notifies", "notify_status", b"notify_status", "overtime", b"overtime", "parked_reason", b"parked_reason", "payment_status", b"payment_status", "profit_micros", b"profit_micros", "refund_status", b"refund_status", "refunds", b"refunds", "request", b"request", "sell_amount_micros", b"sell_amount_micros", "service_amount_micros", b"service_amount_micros", "state", b"state", "success_face_micros", b"success_face_micros", "total_face_micros", b"total_face_micros", "up_paid", b"up_paid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
