@@ -144,9 +144,11 @@ def _moved(order_id: int, was: OrderState, now: OrderState) -> Iterator[Effect]:
 
 # ---------------------------------------------------------------- catalogue
 def _price_amount(context: Context, request: catalogue_pb.ApplyCatalogueRequest) -> int | None:
-    """The largest change of a price, in millionths of what it was; None when a price is new."""
+    """The largest change of a price, in millionths of what it was; None when a price or a card key is new."""
     if request.dry_run:
         return 0
+    if _opens_cards(context.catalogue, request):
+        return None
     given = admin.Rows({kind: read_rows(kind, request.catalogue) for kind in PRICED})
     largest = 0
     for kind in PRICED:
@@ -156,6 +158,15 @@ def _price_amount(context: Context, request: catalogue_pb.ApplyCatalogueRequest)
                 return None
             largest = max(largest, change)
     return largest
+
+
+def _opens_cards(now: Catalogue, request: catalogue_pb.ApplyCatalogueRequest) -> bool:
+    """Whether a channel's cards would go out encrypted to another key: who has its private half has the goods."""
+    for row in request.catalogue.down_channels:
+        there = now.down_channels.get(row.channel_no)
+        if row.card_key and (there is None or there.card_key != row.card_key):
+            return True
+    return False
 
 
 def _change_ppm(there: Any, row: Any) -> int | None:
