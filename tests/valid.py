@@ -26,6 +26,12 @@ def _order(one: Any) -> None:
     one.face_micros, one.amount_micros = 200_000_000, 198_000_000
 
 
+def _goods_order(one: Any) -> None:
+    one.Clear()
+    one.channel_no, one.request_no, one.goods_no, one.goods_type = "test", "r1", "1", 1
+    one.num, one.recharge_account, one.notify_url = 1, PHONE, "http://127.0.0.1/"
+
+
 def _refund(one: Any) -> None:
     one.channel_no, one.notify_url = "test", "http://127.0.0.1/"
     one.nonce.nonce = "n" * 16
@@ -211,6 +217,8 @@ VALID: dict[str, Correct] = {
     "RetentionService/SetHold": lambda m: _hold(m.hold),
     "RiskService/SetRule": lambda m: _risk(m.rule),
     "CatalogueService/CheckRoute": _tried,
+    "GoodsService/CreateGoodsOrders": lambda m: _goods_order(m.orders[0]),
+    "GoodsService/SubscribeGoods": lambda m: setattr(m, "notify_url", "http://127.0.0.1/"),
     "CatalogueService/ImportSegments": _segments,
     "CatalogueService/ListProducts": _listed,
     "SetupService/ApplySetup": _setup,
@@ -248,4 +256,5 @@ WITHOUT = {
     "DictionaryService/ListAreas": "the catalogue in memory",
     "OperationsService/ListResting": "what this process has seen of hosts",
     "LedgerService/GetStatementKeys": "the keys of this process",
+    "GoodsService/GetGoodsApplication": "a setting",
 }

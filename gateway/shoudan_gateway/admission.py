@@ -23,8 +23,10 @@ from shoudan_gateway.protocol import (
     Nonce,
     ParameterError,
     Problem,
+    SignedCall,
 )
 from shoudan_kit.clock import Clock
+from shoudan_signing import goofish
 
 DUMMY: Final = ChannelRule("", auth_mode="hmac", keys=(b"nobody",))
 # What a channel's mode lets in. The first version is ambiguous, so only channels set up for it have it.
@@ -78,6 +80,43 @@ class Admission:
         if nonce and once and not self._nonces.add(channel_no, nonce):
             raise Problem(GatewayError.SIGN_WRONG)
         return replace(request, channel=rule, nonce=self._travelling(nonce) if once else None)
+
+    def admit_signed(self, request: Inbound, call: SignedCall) -> Inbound:
+        """The request of a channel that signs as its platform does, with its rule. Raises Problem, Malformed.
+
+        A channel of another scheme is none of these: it is refused like an unknown one, after the same work.
+        """
+        rule = self._channels.find(call.channel_no)
+        known = rule is not None and rule.auth_mode == goofish.SCHEME
+        if rule is None or not known:
+            request = self._limit(ChannelRule(""), request)
+            rule = DUMMY
+        else:
+            self._check_address(rule, request.remote)
+        app_id = self._settings.goofish_app_id
+        fits = [
+            goofish.sign(
+                goofish.Parties(app_id, secret, call.channel_no, key.decode("utf-8", "replace")),
+                call.timestamp,
+                request.body,
+            )
+            for secret in self._channels.platform_secrets(app_id)
+            for key in rule.keys
+        ]
+        at = signing.fitting(call.sign, fits)
+        if at is None or not known:
+            raise Problem(GatewayError.SIGN_WRONG)
+        self._channels.note_used(rule, at % len(rule.keys))
+        request = self._limit(rule, request)
+        stamp = call.timestamp
+        fresh = stamp.isascii() and stamp.isdigit() and len(stamp) <= STAMP_CHARS_MAX
+        if not fresh or self._is_off(int(stamp)):
+            raise Malformed("timestamp", ParameterError.UNREADABLE, "已超过有效期")
+        return replace(request, channel=rule, params={"channel_no": call.channel_no})
+
+    def _is_off(self, stamp: int) -> bool:
+        """Whether a time is not about now."""
+        return abs(self._clock.now().timestamp() - stamp) > self._settings.sign_window_s
 
     def _travelling(self, nonce: str) -> Nonce | None:
         if not nonce:
@@ -133,7 +172,7 @@ class Admission:
             raise Malformed("nonce", ParameterError.UNREADABLE, "长度16-64")
         if not stamp.isascii() or not stamp.isdigit() or len(stamp) > STAMP_CHARS_MAX:
             raise Malformed("timestamp", ParameterError.UNREADABLE, "不是秒数")
-        if abs(self._clock.now().timestamp() - int(stamp)) > self._settings.sign_window_s:
+        if self._is_off(int(stamp)):
             raise Problem(GatewayError.SIGN_WRONG)
 
 

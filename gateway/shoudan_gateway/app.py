@@ -30,6 +30,7 @@ from shoudan_kit.events.share_exchange import LEASE_S, ShareExchange, Sharing
 from shoudan_kit.limits.shares import Shares
 from shoudan_kit.log import get_logger
 from shoudan_kit.service import App, Running, Service
+from shoudan_signing.goofish import CREDENTIAL
 
 INTERNAL: Final = "internal"
 BUCKET: Final = "gateway_shares"
@@ -92,7 +93,7 @@ async def start(app: App[GatewaySettings]) -> Running:
     async def ask(call: Call, message: Message) -> Message:
         return await backend(call, message)
 
-    of_order = FetchedSecrets(app.channel("order"), "order", [CHANNEL], app.clock)
+    of_order = FetchedSecrets(app.channel("order"), "order", [CHANNEL, CREDENTIAL], app.clock)
     of_pay = FetchedSecrets(app.channel("pay"), "pay", [PAYSERVER], app.clock)
     age_s_max = settings.credentials_age_s_max
     channels = ChannelCache(

@@ -17,6 +17,7 @@ from shoudan_kit.credentials.fetched import FetchedSecrets
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.refusal import Refused
 from shoudan_kit.secrets import named_secret
+from shoudan_signing import goofish
 
 GET_CATALOGUE: Final = Unary("shoudan.order.v1.CatalogueService/GetCatalogue")
 SCHEMES: Final = {
@@ -27,6 +28,7 @@ SCHEMES: Final = {
     "hmac-sha256": "hmac",
     "hmac2": "hmac2",
     "hmac-sha256-v2": "hmac2",
+    goofish.SCHEME: goofish.SCHEME,
 }
 CHANNEL: Final = "channel"  # kind of the credentials that channels sign their calls with
 RETRY_S: Final = 0.5
@@ -72,6 +74,10 @@ class ChannelCache:
         if self._stored.age_s > self._stored_age_s_max:
             raise Problem(GatewayError.BUSY)
         return self._with_stored(rule)
+
+    def platform_secrets(self, app_id: str) -> tuple[str, ...]:
+        """The secrets of a platform's application; none where there is no application."""
+        return self._stored.texts(goofish.CREDENTIAL, app_id) if app_id else ()
 
     def note_used(self, rule: ChannelRule, at: int) -> None:
         """A signature fitted the key at this place of the rule."""

@@ -211,6 +211,12 @@ class GatewaySettings(ProcessSettings):
     nonce_keep_s: Seconds = Field(
         600, description="Seconds a nonce is remembered; at least twice sign_window_s."
     )
+    goofish_app_id: str = Field(
+        "",
+        pattern="^([1-9][0-9]{0,17})?$",
+        description="Our application at the platform of the 虚拟货源 interface; empty takes no calls.",
+        examples=["677859093659717"],
+    )
     access_log: AccessLog = Field(
         "writes",
         description="Requests logged: off, errors (500 and up), writes (and errors), all.",

@@ -272,6 +272,14 @@ class Sink(msgspec.Struct, frozen=True):
     reply: Outbound
 
 
+class SignedCall(msgspec.Struct, frozen=True):
+    """What a call proves itself by where the signature covers its raw body (shoudan_signing.goofish)."""
+
+    channel_no: str
+    timestamp: str
+    sign: str
+
+
 Authenticate = Callable[[Inbound, "Endpoint[Any, Any]"], Inbound]
 Role = Literal["channel", "supplier", "internal", "test", "public"]
 Failure = Refused | Malformed | Problem
@@ -297,3 +305,6 @@ class Partner(msgspec.Struct, frozen=True):
     error: Mapping[str, Any] | None = (
         None  # JSON schema of its refusals when it is not the channels'
     )
+    # Of channels that sign by a rule of their platform: what a call proves itself by, None where anyone may
+    # call. Raises Malformed, Problem.
+    signed: Callable[[Inbound], SignedCall | None] | None = None

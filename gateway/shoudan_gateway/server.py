@@ -268,6 +268,9 @@ class Gateway:
             return self._internal.admit(inbound, endpoint)
         if partner.role != "channel":
             return inbound
+        if partner.signed is not None:
+            call = partner.signed(inbound)
+            return inbound if call is None else self._admission.admit_signed(inbound, call)
         return self._admission.admit(inbound, once=endpoint.writes)
 
     def _count_merchant(self, inbound: Inbound) -> Inbound:

@@ -94,6 +94,7 @@ WORDS = {
     "channel": "请求过于频繁，请稍后再试",
     "chinaums": "请求过于频繁",
     "dingdang": "请求过于频繁，请稍后再试",
+    "goofish": "请求过于频繁，请稍后再试",
     "payserver": "too many calls",
     "vds": "",
     "wangdian": "请求过于频繁,请稍后重新推送",
@@ -230,7 +231,9 @@ async def test_with_nats_away_each_takes_an_equal_part_and_it_is_shared_again_af
 
 
 def test_without_nats_a_gateway_takes_its_part_of_those_expected() -> None:
-    settings = GatewaySettings(profile="test", channel_rate_per_s=1, channel_burst=8)
+    settings = GatewaySettings.model_validate(
+        {"profile": "test", "channel_rate_per_s": 1, "channel_burst": 8}
+    )
     limits = CallerLimits(settings, Shares("x", 5.0, expected=4), SystemClock())
     for _ in range(2):
         limits.partner("channel a", limits.of_partner(), Inbound("GET", "/"))
@@ -239,7 +242,9 @@ def test_without_nats_a_gateway_takes_its_part_of_those_expected() -> None:
 
 
 def test_what_is_asked_is_a_part_of_the_total_and_never_more() -> None:
-    settings = GatewaySettings(profile="test", channel_rate_per_s=10, channel_burst=100)
+    settings = GatewaySettings.model_validate(
+        {"profile": "test", "channel_rate_per_s": 10, "channel_burst": 100}
+    )
     limits = CallerLimits(settings, Shares("x", 5.0), SystemClock())
     for _ in range(5):
         limits.partner("channel a", limits.of_partner(), Inbound("GET", "/"))

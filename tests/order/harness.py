@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -69,6 +69,11 @@ class FakeLedger(pay_grpc.LedgerServiceServicer):
         self.listed.append(request)
         account = pay_pb.Account(account_id=86001, name="测试渠道账户")
         return pay_pb.ListAccountsResponse(accounts=[account], count=1)
+
+    async def GetAccount(self, request: Any, context: Any) -> Any:
+        key = request.key
+        balance = self.balances[key.groups, key.eid]
+        return pay_pb.GetAccountResponse(account=pay_pb.Account(key=key, balance_micros=balance))
 
     async def PostEntries(self, request: Any, context: Any) -> Any:
         self.calls += 1
@@ -282,7 +287,7 @@ class OrderHarness:
 
     async def turn_clock(self, postgres: Postgres, shift_s: int) -> None:
         """Turn the database's clock to `shift_s` seconds ahead of the machine's."""
-        name = make_url(self.owner_url).database
+        name = make_url(self.owner_url).database or ""
         async with postgres.admin(name) as db:
             turned = f"SET shoudan.clock_shift = '{shift_s} s'"
             await db.execute(f'ALTER DATABASE "{name}" {turned}')
@@ -404,7 +409,7 @@ async def serve(*adders: Callable[[aio.Server], None]) -> tuple[aio.Server, str]
 
 
 @asynccontextmanager
-async def inboxes() -> AsyncIterator[Inbox]:
+async def inboxes() -> AsyncGenerator[Inbox]:
     """A partner's notify endpoint."""
     made = Inbox()
     app = web.Application()
@@ -424,9 +429,11 @@ async def inboxes() -> AsyncIterator[Inbox]:
 @asynccontextmanager
 async def running(
     urls: DatabaseUrls, inbox: Inbox, *, roles: frozenset[str] = ROLES, **knobs: Any
-) -> AsyncIterator[OrderHarness]:
+) -> AsyncGenerator[OrderHarness]:
     """An order service with the example's catalogue; without the role `tasks` nothing runs by itself."""
-    ledger, delivery = FakeLedger(), FakeDelivery()
+    # Of the contract's calls a fake has those that are asked of it.
+    fakes: tuple[Any, Any] = FakeLedger, FakeDelivery
+    ledger, delivery = fakes[0](), fakes[1]()
     server, target = await serve(
         partial(pay_grpc.add_LedgerServiceServicer_to_server, ledger),
         partial(delivery_grpc.add_DeliveryServiceServicer_to_server, delivery),

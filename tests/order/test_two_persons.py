@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -26,10 +25,9 @@ from shoudan_kit.rpc.caller import Caller
 from shoudan_kit.rpc.rights import ADMIN, FINANCE_CHECKER, OPS, SUPPORT, methods
 from shoudan_order import audits as rules
 from shoudan_order.app import NAMES
-from shoudan_order.catalogue import admin
 from shoudan_order.refusals import AuditRefused, CatalogueInvalid
 from shoudan_order.store import audits as audit_store
-from tests.order.harness import LOOPBACK, Inbox, OrderHarness, down_product, running
+from tests.order.harness import Inbox, OrderHarness, down_product, running
 from tests.order.test_audits import audits, unknown, waiting
 
 __all__ = ["audits"]  # the fixture
@@ -196,38 +194,6 @@ async def test_prices_are_changed_by_two_and_small_ones_by_one(strict: OrderHarn
     product.shelf_id = 999_999
     with pytest.raises(CatalogueInvalid):
         await propose(strict, APPLY, cheaper)
-
-
-async def test_the_key_that_opens_cards_is_set_by_two(strict: OrderHarness) -> None:
-    proposals, path = proposals_of(strict), f"/{APPLY}"
-    await strict.apply()
-
-    async def alone(channel_no: str, card_key: str) -> bool:
-        channel = catalogue_pb.DownChannel(
-            channel_no=channel_no,
-            channel_name="测试",
-            enabled=True,
-            allowed_networks=LOOPBACK,
-            card_key=card_key,
-        )
-        request = catalogue_pb.ApplyCatalogueRequest(
-            catalogue=catalogue_pb.Catalogue(down_channels=[channel]), by="maker"
-        )
-        try:
-            await proposals.check_alone(path, request, MAKER)
-        except ProposalRequired:
-            row = await propose(strict, APPLY, request)
-            assert (await approve(strict, row)).status == ProposalState.APPLIED
-            await admin.refresh(strict.context)
-            return False
-        return True
-
-    keys = [base64.b64encode(bytes([at]) * 32).decode() for at in (1, 2)]
-    assert not await alone("test", keys[0])
-    assert await alone("test", keys[0]), "as it is"
-    assert not await alone("test", keys[1])
-    assert await alone("test", ""), "no cards go out any more"
-    assert not await alone("another", keys[0])
 
 
 async def test_small_price_changes_of_one_operator_add_up_over_the_day(

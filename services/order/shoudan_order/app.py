@@ -15,6 +15,7 @@ from shoudan.order.v1 import (
     retention_service_pb2_grpc,
     risk_service_pb2_grpc,
 )
+from shoudan.order.v1.goods_service_pb2_grpc import add_GoodsServiceServicer_to_server
 from shoudan_kit import metrics
 from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.db.schema import Schema
@@ -40,6 +41,7 @@ from shoudan_order.risk import guard
 from shoudan_order.rpc.audit import AuditServicer
 from shoudan_order.rpc.catalogue import CatalogueServicer
 from shoudan_order.rpc.dictionary import DictionaryServicer
+from shoudan_order.rpc.goods import GoodsServicer
 from shoudan_order.rpc.order import OrderServicer
 from shoudan_order.rpc.proposals import kinds
 from shoudan_order.rpc.retention import RetentionServicer
@@ -62,6 +64,7 @@ NAMES = (
     "shoudan.order.v1.DictionaryService",
     "shoudan.order.v1.RiskService",
     "shoudan.order.v1.RetentionService",
+    "shoudan.order.v1.GoodsService",
     PERSONAL,
 )
 
@@ -123,6 +126,7 @@ async def start(app: App[OrderSettings]) -> Running:
                 RetentionServicer(context),
             ),
             partial(risk_service_pb2_grpc.add_RiskServiceServicer_to_server, RiskServicer(context)),
+            partial(add_GoodsServiceServicer_to_server, GoodsServicer(context)),
             partial(personal_service_pb2_grpc.add_PersonalServiceServicer_to_server, personal),
         ),
         names=NAMES,

@@ -97,6 +97,12 @@ class OrderSettings(SealedAccountSettings, TwoPersonsSettings):
         86_400,
         description="Seconds without an answer until a host is off and its notifies are skipped.",
     )
+    goofish_app_id: str = Field(
+        "",
+        pattern="^([1-9][0-9]{0,17})?$",
+        description="Our application at the platform of the 虚拟货源 interface; empty: none of it is served.",
+        examples=["677859093659717"],
+    )
     catalogue_poll_s: Seconds = Field(
         1, description="Seconds between looks at the catalogue's version made by other processes."
     )

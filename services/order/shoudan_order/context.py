@@ -16,6 +16,7 @@ from shoudan_kit.service import App
 from shoudan_kit.tasks.kinds import Kind, Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import kinds
+from shoudan_order.catalogue.goods import GoodsIndex, index_of
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import DownChannel
 from shoudan_order.catalogue.routing import FactTable
@@ -73,6 +74,7 @@ class Known:
     loaded: bool = False
     risk: Risk = field(default_factory=Risk)
     segments: Segments = NO_SEGMENTS
+    goods: GoodsIndex = field(default_factory=GoodsIndex)
 
 
 @dataclass
@@ -104,6 +106,13 @@ class Context:
     def segments(self) -> Segments:
         """The number segments as last seen."""
         return self.known.segments
+
+    @property
+    def goods(self) -> GoodsIndex:
+        """The catalogue as goods, made when it is first asked for at each version."""
+        if self.known.goods.catalogue is not self.known.catalogue:
+            self.known.goods = index_of(self.known.catalogue)
+        return self.known.goods
 
     @property
     def settings(self) -> OrderSettings:

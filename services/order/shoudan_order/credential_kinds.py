@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from shoudan_kit.credentials.kinds import CredentialKind
+from shoudan_signing import goofish
 
 # A channel signs its calls with it; its notifies are signed with it, too, unless there is one for them.
 CHANNEL: Final = CredentialKind("channel", "number of a down channel")
 NOTIFY: Final = CredentialKind(
     "notify", "number of a down channel, whose notifies are signed with it"
 )
-KINDS: Final = (CHANNEL, NOTIFY)
+# The application of the 虚拟货源 interface; its platform gives the secret, merchants have channel secrets.
+GOOFISH: Final = CredentialKind(
+    goofish.CREDENTIAL, "app_id of the platform's application", drawn=False
+)
+KINDS: Final = (CHANNEL, NOTIFY, GOOFISH)

@@ -19,6 +19,7 @@ from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import DownChannel
 from shoudan_order.context import Context
 from shoudan_order.delivery_client import VOUCHER, CardPage, CardQuery
+from shoudan_order.goods_notifies import speaks
 from shoudan_order.states import DeliveryStatus
 from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.store.rows import NotifyRow
@@ -40,7 +41,7 @@ async def delivered(
 
 def _carries(now: Catalogue, row: NotifyRow) -> bool:
     channel, line = now.down_channels.get(row.down_channel_no), now.lines.get(row.line_id)
-    wanted = channel is not None and bool(channel.card_key)
+    wanted = channel is not None and (bool(channel.card_key) or speaks(channel))
     return wanted and not row.refund_id and line is not None and line.service_class == VOUCHER
 
 

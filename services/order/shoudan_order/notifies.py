@@ -7,21 +7,15 @@ what came of the calls is recorded in batches. Source: 000 §四.6, protocols §
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import codecs
 import contextvars
-import hashlib
-import hmac
 import random
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
-import orjson
 from sqlalchemy.exc import DBAPIError
 
 from shoudan_kit import log, metrics
@@ -36,10 +30,11 @@ from shoudan_kit.limits.shared_bulkhead import SharedBulkhead
 from shoudan_kit.limits.shares import Shares
 from shoudan_kit.tasks.kinds import Task
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
-from shoudan_order import events, kinds, notified_cards
+from shoudan_order import events, goods_notifies, kinds, notified_cards
 from shoudan_order.catalogue.model import DownChannel
 from shoudan_order.context import Context
-from shoudan_order.states import ENDED, NotifyStatus, OrderStatus, RefundStatus
+from shoudan_order.notify_words import acknowledged, body_of, signed
+from shoudan_order.states import ENDED, NotifyStatus, OrderStatus
 from shoudan_order.store import notifies as store
 from shoudan_order.store.rows import NotifyRow, Order
 
@@ -53,13 +48,10 @@ WAITING_MAX: Final = 6_000
 SKIPPED: Final = "skipped: the host has not answered for long"
 ANSWER_CHARS_MAX: Final = 256
 NOT_KEPT: Final = "(not kept: the notify carried cards)"  # which an answer may repeat
-SUCCESS_WORDS: Final = frozenset({"", "success", "ok", "成功"})
 AWAY_S: Final = 5.0  # before a notify is resent whose outcome could not be stored
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
-WEBHOOK_MARK: Final = "whsec_"
 OUTCOMES: Final = {int(OrderStatus.SUCCEEDED): "success", int(OrderStatus.PARTIAL): "partial"}
 
-# The later documented form, where a channel asks for words.
 ORDER_NOTIFIED_SECONDS: Final = metrics.histogram(
     "order_notified_seconds",
     "From an order's acceptance to its first acknowledged notify, if that was the first sent.",
@@ -72,19 +64,6 @@ NOTIFY_DELAY_SECONDS: Final = metrics.histogram(
     ("outcome",),
     (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300),
 )
-ORDER_WORDS: Final = {
-    OrderStatus.SUCCEEDED: ("SUCCESS", "000", "订单成功"),
-    OrderStatus.FAILED: ("FAILED", "900", "订单失败"),
-    OrderStatus.PARTIAL: ("PARTSUCCESS", "800", "订单部分成功"),
-}
-REFUND_WORDS: Final = {
-    RefundStatus.SUCCEEDED: ("SUCCESS", "000", "退款成功"),
-    RefundStatus.REFUNDING: ("SUCCESS", "000", "退款成功"),
-    RefundStatus.FAILED: ("FAILED", "900", "退款失败"),
-    RefundStatus.PARTIAL: ("PARTSUCCESS", "800", "退款部分成功"),
-}
-
-
 _Due = tuple[Task[kinds.NotifyStep], NotifyRow, Sequence[int]]  # its deliveries with cards
 
 
@@ -98,6 +77,13 @@ class _Attempt(msgspec.Struct, frozen=True):
     skipped: bool = False
     withheld: bool = False  # its cards were not to be had, so the partner was not called
     with_cards: bool = False
+    of_goods: bool = False  # in the words of the 虚拟货源 interface
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the partner has taken it."""
+        judge = goods_notifies.acknowledged if self.of_goods else acknowledged
+        return judge(self.outcome)
 
 
 def enqueue_notify(
@@ -126,84 +112,6 @@ def as_owed(row: NotifyRow, step: kinds.NotifyStep) -> NotifyRow:
     return msgspec.structs.replace(
         row, order_status=OrderStatus(status), fail_code=code, fail_msg=message
     )
-
-
-def body_of(row: NotifyRow, *, words: bool, cards: str = "") -> bytes:
-    """The documented JSON body; statuses as numbers unless word_status is set for the channel."""
-    facts: dict[str, Any] = {"channel_no": row.down_channel_no, "request_no": row.request_no}
-    if row.refund_id:
-        status = RefundStatus(row.refund_status)
-        public = RefundStatus.SUCCEEDED if status == RefundStatus.REFUNDING else status
-        facts |= {
-            "refund_no": row.down_refund_no,
-            "refund_num": row.refund_num,
-            "status": int(public),
-        }
-        word = REFUND_WORDS[status]
-        code, message = "", ""  # those of its order are not about the refund
-    else:
-        order_status = OrderStatus(row.order_status)
-        facts |= {"order_id": str(row.order_id), "status": int(order_status)}
-        word = ORDER_WORDS[order_status]
-        code, message = row.fail_code, row.fail_msg
-    if words:
-        facts |= {
-            "status": word[0],
-            "failed_code": code or word[1],
-            "failed_msg": message or word[2],
-        }
-    if cards:
-        facts["encrypted_cards"] = cards
-    return orjson.dumps(facts)
-
-
-def acknowledged(outcome: HttpResult) -> bool:
-    """HTTP 200 and success: as text, as JSON text, as {"data":"success"} or {"status":0|200}.
-
-    A byte order mark before it means nothing. A notify_msg beside the status (000: 返回参数) is the
-    partner's own words: one that does not say success is an objection.
-    """
-    if not isinstance(outcome, Answered) or outcome.status != 200:
-        return False
-    text = outcome.body.removeprefix(codecs.BOM_UTF8).strip()
-    if text.lower() == b"success":
-        return True
-    try:
-        read: object = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return False
-    if isinstance(read, str):
-        return read.strip().lower() == "success"
-    if not isinstance(read, dict):
-        return False
-    facts = cast("dict[str, object]", read)
-    data, status = facts.get("data"), facts.get("status")
-    if isinstance(data, str) and data.strip().lower() == "success":
-        return True
-    said = facts.get("notify_msg")
-    agreed = said is None or (isinstance(said, str) and said.strip().lower() in SUCCESS_WORDS)
-    return type(status) is int and status in {0, 200} and agreed
-
-
-def signed(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The Standard Webhooks headers, one signature per key, so that keys can be exchanged."""
-    content = f"{message_id}.{timestamp}.".encode() + body
-    macs = [hmac.digest(_key(secret), content, hashlib.sha256) for secret in secrets]
-    return {
-        "webhook-id": message_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(f"v1,{base64.b64encode(mac).decode()}" for mac in macs),
-    }
-
-
-def _key(secret: str) -> bytes:
-    """A secret without whsec_ is used as it is written."""
-    if secret.startswith(WEBHOOK_MARK):
-        try:
-            return base64.b64decode(secret.removeprefix(WEBHOOK_MARK), validate=True)
-        except binascii.Error:
-            _log.warning("notify_secret_malformed")
-    return secret.encode()
 
 
 class Notifier:
@@ -359,6 +267,8 @@ class Notifier:
     ) -> _Attempt:
         clock = self._context.app.clock
         channel = self._context.catalogue.down_channels.get(row.down_channel_no)
+        if channel is not None and goods_notifies.speaks(channel):
+            return await self._send_goods(task, row, parts, channel)
         cards = await notified_cards.fetched(self._context, channel, row, parts)
         if isinstance(cards, NotSent):
             return _Attempt(task, row, cards, 0, withheld=True)
@@ -373,6 +283,28 @@ class Notifier:
         )
         took_ms = int((clock.monotonic() - began) * 1000)
         return _Attempt(task, row, outcome, took_ms, with_cards=bool(cards))
+
+    async def _send_goods(
+        self,
+        task: Task[kinds.NotifyStep],
+        row: NotifyRow,
+        parts: Sequence[int],
+        channel: DownChannel,
+    ) -> _Attempt:
+        clock = self._context.app.clock
+        made = await goods_notifies.callback(self._context, channel, row, parts)
+        if isinstance(made, NotSent):
+            return _Attempt(task, row, made, 0, withheld=True)
+        began = clock.monotonic()
+        outcome = await self.through(channel).send(
+            "POST",
+            made.url,
+            headers={"Content-Type": "application/json"},
+            body=made.body,
+            trace=task.trace,
+        )
+        took_ms = int((clock.monotonic() - began) * 1000)
+        return _Attempt(task, row, outcome, took_ms, with_cards=made.with_cards, of_goods=True)
 
     def through(self, channel: DownChannel | None) -> HttpClient:
         """The HTTP client for a channel: public addresses, and the networks opened for it."""
@@ -441,7 +373,7 @@ def _recorded(one: _Attempt, attempt_id: int) -> store.NotifyAttempt:
         one.row.notify_id,
         one.row.order_id,
         attempt_id,
-        acknowledged(outcome),
+        one.acknowledged,
         status,
         answer.replace("\0", "")[:ANSWER_CHARS_MAX],
         one.took_ms,
@@ -455,7 +387,7 @@ def _recorded(one: _Attempt, attempt_id: int) -> store.NotifyAttempt:
 
 def _measure(one: _Attempt, now: datetime) -> None:
     """Count a first notify: its delay since the step that ended its order, and the order's whole way."""
-    row, answered = one.row, acknowledged(one.outcome)
+    row, answered = one.row, one.acknowledged
     if one.skipped or row.notify_count:
         return
     delay_s = max(0.0, (now - time_of(one.task.id)).total_seconds())

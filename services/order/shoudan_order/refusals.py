@@ -112,6 +112,18 @@ class ChannelUnavailable(OrderRefusal):
     channel_no: str
 
 
+class GoodsNotFound(OrderRefusal, code=Code.NOT_FOUND):
+    """The channel has no goods of this number and type."""
+
+    goods_no: str
+
+
+class GoodsUnavailable(OrderRefusal):
+    """The goods cannot be ordered now."""
+
+    goods_no: str
+
+
 class NonceUsed(OrderRefusal, code=Code.PERMISSION_DENIED):
     """The nonce of a signed write was used before: a replay [403]."""
 

@@ -39,6 +39,7 @@ from shoudan_order.refusals import CatalogueInvalid
 from shoudan_order.states import LossRule, YesNo, yes_no
 from shoudan_order.store import catalogue as store
 from shoudan_order.tables import QUEUES
+from shoudan_signing import goofish
 
 _log = log.get_logger("catalogue")
 
@@ -65,7 +66,7 @@ _YES_NO: Final = {"enabled", "can_refund", "can_split_order", "can_package_deliv
 _NETWORKS: Final = ("allowed_networks", "notify_networks")
 _LISTS: Final = {*_NETWORKS, "forbid_supplier_classes", "shelf_events"}
 # How a channel's calls are signed. FORGEABLE: by anyone, or by who breaks MD5.
-FORGEABLE: Final = frozenset({"", "none", "md5"})
+FORGEABLE: Final = frozenset({"", "none", "md5", goofish.SCHEME})
 AUTH_MODES: Final = FORGEABLE | {"hmac2", "hmac-sha256-v2", "hmac", "hmac-sha256"}
 CALLS_MAX: Final = 1_000_000  # a second, or in flight: more is a mistake
 ROWS_MAX: Final = 100_000

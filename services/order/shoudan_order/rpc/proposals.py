@@ -161,7 +161,7 @@ def _price_amount(context: Context, request: catalogue_pb.ApplyCatalogueRequest)
 
 
 def _opens_cards(now: Catalogue, request: catalogue_pb.ApplyCatalogueRequest) -> bool:
-    """Whether a channel's cards would go out encrypted to another key: who has its private half has the goods."""
+    """Whether cards would go out encrypted to another key: who has its private half has the goods."""
     for row in request.catalogue.down_channels:
         there = now.down_channels.get(row.channel_no)
         if row.card_key and (there is None or there.card_key != row.card_key):

@@ -56,7 +56,7 @@ SELECT n.notify_id, n.order_id, n.refund_id, n.down_channel_no, o.request_no, n.
     n.notify_count, n.max_count, n.notify_status, o.order_status,
     coalesce(r.down_refund_no, '') AS down_refund_no, coalesce(r.refund_num, 0) AS refund_num,
     coalesce(r.refund_status, 0) AS refund_status, o.fail_code, o.fail_msg, n.create_time,
-    n.owed_status, n.owed_code, n.owed_msg, o.line_id
+    n.owed_status, n.owed_code, n.owed_msg, o.line_id, o.end_time
 FROM unnest(CAST(:order_ids AS bigint[]), CAST(:refund_ids AS bigint[])) AS k(order_id, refund_id)
 JOIN oms_notify_info n ON n.order_id = k.order_id AND n.refund_id = k.refund_id
 JOIN oms_order_info o ON o.order_id = n.order_id

@@ -148,3 +148,4 @@ class NotifyRow(msgspec.Struct, frozen=True):
     owed_code: str
     owed_msg: str
     line_id: int
+    end_time: datetime | None  # of the order

@@ -14,10 +14,11 @@ _VERSIONS = statement("SELECT version, shelved_version FROM oms_catalogue_versio
 # The row is locked already: it is the lock of the catalogue's writers.
 _COVERED = statement("UPDATE oms_catalogue_version SET shelved_version = :version WHERE one")
 _MARK = statement("""
-INSERT INTO oms_shelf_version (channel_no, product_id, version)
-SELECT g.channel_no, g.product_id, :version
+INSERT INTO oms_shelf_version (channel_no, product_id, version, change_time)
+SELECT g.channel_no, g.product_id, :version, shoudan_now()
 FROM unnest(CAST(:channel_nos AS text[]), CAST(:product_ids AS bigint[])) AS g(channel_no, product_id)
-ON CONFLICT (channel_no, product_id) DO UPDATE SET version = EXCLUDED.version
+ON CONFLICT (channel_no, product_id) DO UPDATE
+    SET version = EXCLUDED.version, change_time = EXCLUDED.change_time
 """)
 # By oms_shelf_version_since, from where the page before ended.
 _CHANGED = statement("""

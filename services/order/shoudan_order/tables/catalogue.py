@@ -129,9 +129,14 @@ def _shelf_changes(made: MetaData) -> None:
         text_key("channel_no", "渠道编号"),
         key("product_id", "商品编号"),
         number("version", "catalogue version of its last change as the channel sees it"),
+        when(
+            "change_time",
+            "when that was; NULL for what changed before there was this column",
+            null=True,
+        ),
         Index("oms_shelf_version_since", "channel_no", "version", "product_id"),
         comment="货架变更: when what a channel sees of a product last changed",
-        info=rights(update=("version",)),
+        info=rights(update=("version", "change_time")),
     )
     Table(
         "oms_shelf_cursor",

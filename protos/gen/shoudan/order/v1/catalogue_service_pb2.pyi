@@ -250,7 +250,7 @@ class DownChannel(_message.Message):
     enabled: _builtins.bool
     """Disabled channels are refused."""
     auth_mode: _builtins.str
-    """Partner's signing: hmac2, hmac, md5, or "" for none; the last two only with allowed_networks."""
+    """Partner's signing: hmac2, hmac, goofish, md5, or "" for none; the last three only with allowed_networks."""
     secret_name: _builtins.str
     """Name of the secret (environment or file); never the secret."""
     word_status: _builtins.bool

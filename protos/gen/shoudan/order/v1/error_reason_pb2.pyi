@@ -84,6 +84,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_ORDER_ARCHIVED: _ErrorReason.ValueType  # 29
     """The order is archived, and its archive cannot be read here. Code: FAILED_PRECONDITION. Metadata: order_id, lot_no."""
+    ERROR_REASON_GOODS_NOT_FOUND: _ErrorReason.ValueType  # 30
+    """The channel has no goods of this number and type. Code: NOT_FOUND. Metadata: goods_no."""
+    ERROR_REASON_GOODS_UNAVAILABLE: _ErrorReason.ValueType  # 31
+    """The goods cannot be ordered now. Code: FAILED_PRECONDITION. Metadata: goods_no."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons an order call is refused. Domain "order.shoudan". The numbers in brackets are the documented codes."""
@@ -150,4 +154,8 @@ Code: FAILED_PRECONDITION. Metadata: channel_no, classes.
 """
 ERROR_REASON_ORDER_ARCHIVED: ErrorReason.ValueType  # 29
 """The order is archived, and its archive cannot be read here. Code: FAILED_PRECONDITION. Metadata: order_id, lot_no."""
+ERROR_REASON_GOODS_NOT_FOUND: ErrorReason.ValueType  # 30
+"""The channel has no goods of this number and type. Code: NOT_FOUND. Metadata: goods_no."""
+ERROR_REASON_GOODS_UNAVAILABLE: ErrorReason.ValueType  # 31
+"""The goods cannot be ordered now. Code: FAILED_PRECONDITION. Metadata: goods_no."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

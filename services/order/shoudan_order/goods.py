@@ -1,0 +1,126 @@
+"""Goods of the 虚拟货源 interface: what a channel may buy, which channels are notified of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import grpc
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_kit.money import FEN
+from shoudan_kit.rpc.refusal import refused_from_rpc
+from shoudan_order.catalogue.goods import Goods, GoodsType
+from shoudan_order.context import Context
+from shoudan_order.refusals import ChannelUnavailable, FieldInvalid, GoodsNotFound
+from shoudan_order.store import goods as store
+from shoudan_order.store.goods import Subscription
+
+SUBSCRIPTIONS_MAX = 1_000  # of one channel
+NO_ACCOUNT = "ERROR_REASON_ACCOUNT_NOT_FOUND"
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """Goods as they are sold now."""
+
+    goods: Goods
+    price_fen: int
+    on_shelf: bool
+    change_time: datetime
+
+
+async def balance_fen(context: Context, channel_no: str) -> int:
+    """What is on the account that a channel pays from, rounded down; 0 without one."""
+    try:
+        return await context.pay_client.balance(channel_no) // FEN
+    except grpc.RpcError as error:
+        refused = refused_from_rpc(error)
+        if refused is not None and refused.reason == NO_ACCOUNT:
+            return 0
+        raise
+
+
+async def page(
+    context: Context,
+    channel_no: str,
+    keyword: str,
+    goods_type: GoodsType | None,
+    bounds: tuple[int, int],
+) -> tuple[list[Shown], int]:
+    """A page of a channel's goods after so many, and how many there are. Refuses ChannelUnavailable."""
+    offset, most = bounds
+    async with context.app.first.db.connect() as db:  # the catalogue is there, whatever the shard
+        _check_channel(context, channel_no)
+        found = context.goods.search(channel_no, keyword, goods_type)
+        return await _shown(context, db, found[offset : offset + most]), len(found)
+
+
+async def get(
+    context: Context, channel_no: str, goods_no: str, goods_type: GoodsType | None
+) -> Shown:
+    """One of them. Refuses ChannelUnavailable, GoodsNotFound."""
+    async with context.app.first.db.connect() as db:
+        _check_channel(context, channel_no)
+        found = _found(context, channel_no, goods_no, goods_type)
+        (shown,) = await _shown(context, db, [found])
+        return shown
+
+
+async def _shown(context: Context, db: AsyncConnection, found: Sequence[Goods]) -> list[Shown]:
+    ids = [one.product.product_id for one in found]
+    changed = await store.changed(db, found[0].channel_no, ids) if found else {}
+    now = context.catalogue
+    return [
+        Shown(one, one.price_fen(1), one.on_shelf(now), changed[one.product.product_id])
+        for one in found
+    ]
+
+
+async def subscribe(
+    context: Context, key: tuple[str, str, str], goods_type: GoodsType | None, notify_url: str
+) -> None:
+    """Tell of changes of goods from now on. Refuses ChannelUnavailable, GoodsNotFound, FieldInvalid."""
+    channel_no, goods_no, token = key
+    async with context.app.work("goods.subscribe") as work:
+        _check_channel(context, channel_no)
+        found = _found(context, channel_no, goods_no, goods_type)
+        key_ = (channel_no, found.product.product_id, token)
+        if not await store.subscribe(work.db, key_, notify_url, SUBSCRIPTIONS_MAX):
+            raise FieldInvalid("token", f"more than {SUBSCRIPTIONS_MAX} subscriptions")
+
+
+async def unsubscribe(context: Context, channel_no: str, goods_no: str, token: str) -> None:
+    """Tell no more of them; what is not there is gone already."""
+    if not (goods_no.isascii() and goods_no.isdigit()) or len(goods_no) > 18:
+        return
+    async with context.app.work("goods.unsubscribe") as work:
+        await store.unsubscribe(work.db, (channel_no, int(goods_no), token))
+
+
+async def subscriptions(
+    context: Context, channel_no: str, goods_no: str, goods_type: GoodsType | None
+) -> list[tuple[Subscription, GoodsType]]:
+    """A channel's, with what they are of; those of goods that are there no more are left out."""
+    async with context.app.db.connect() as db:
+        found = await store.subscriptions(db, channel_no, SUBSCRIPTIONS_MAX * 2)
+    named: list[tuple[Subscription, GoodsType]] = []
+    for one in found:
+        number = str(one.product_id)
+        there = context.goods.find(channel_no, number, goods_type)
+        if there is not None and goods_no in {"", number}:
+            named.append((one, there.goods_type))
+    return named
+
+
+def _found(context: Context, channel_no: str, goods_no: str, goods_type: GoodsType | None) -> Goods:
+    found = context.goods.find(channel_no, goods_no, goods_type)
+    if found is None:
+        raise GoodsNotFound(goods_no)
+    return found
+
+
+def _check_channel(context: Context, channel_no: str) -> None:
+    channel = context.catalogue.down_channels.get(channel_no)
+    if channel is None or not channel.enabled:
+        raise ChannelUnavailable(channel_no)

@@ -1,0 +1,116 @@
+"""What a notify says and how: its body, its signature, and which answers acknowledge it. Pure.
+
+Source: 000 §四.6, protocols §5.0 #10, #13, #15.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import hashlib
+import hmac
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import orjson
+
+from shoudan_kit import log
+from shoudan_kit.http.client import Answered, HttpResult
+from shoudan_order.states import OrderStatus, RefundStatus
+from shoudan_order.store.rows import NotifyRow
+
+_log = log.get_logger("notifies")
+
+SUCCESS_WORDS: Final = frozenset({"", "success", "ok", "成功"})
+WEBHOOK_MARK: Final = "whsec_"
+# The later documented form, where a channel asks for words.
+ORDER_WORDS: Final = {
+    OrderStatus.SUCCEEDED: ("SUCCESS", "000", "订单成功"),
+    OrderStatus.FAILED: ("FAILED", "900", "订单失败"),
+    OrderStatus.PARTIAL: ("PARTSUCCESS", "800", "订单部分成功"),
+}
+REFUND_WORDS: Final = {
+    RefundStatus.SUCCEEDED: ("SUCCESS", "000", "退款成功"),
+    RefundStatus.REFUNDING: ("SUCCESS", "000", "退款成功"),
+    RefundStatus.FAILED: ("FAILED", "900", "退款失败"),
+    RefundStatus.PARTIAL: ("PARTSUCCESS", "800", "退款部分成功"),
+}
+
+
+def body_of(row: NotifyRow, *, words: bool, cards: str = "") -> bytes:
+    """The documented JSON body; statuses as numbers unless word_status is set for the channel."""
+    facts: dict[str, Any] = {"channel_no": row.down_channel_no, "request_no": row.request_no}
+    if row.refund_id:
+        status = RefundStatus(row.refund_status)
+        public = RefundStatus.SUCCEEDED if status == RefundStatus.REFUNDING else status
+        facts |= {
+            "refund_no": row.down_refund_no,
+            "refund_num": row.refund_num,
+            "status": int(public),
+        }
+        word = REFUND_WORDS[status]
+        code, message = "", ""  # those of its order are not about the refund
+    else:
+        order_status = OrderStatus(row.order_status)
+        facts |= {"order_id": str(row.order_id), "status": int(order_status)}
+        word = ORDER_WORDS[order_status]
+        code, message = row.fail_code, row.fail_msg
+    if words:
+        facts |= {
+            "status": word[0],
+            "failed_code": code or word[1],
+            "failed_msg": message or word[2],
+        }
+    if cards:
+        facts["encrypted_cards"] = cards
+    return orjson.dumps(facts)
+
+
+def acknowledged(outcome: HttpResult) -> bool:
+    """HTTP 200 and success: as text, as JSON text, as {"data":"success"} or {"status":0|200}.
+
+    A byte order mark before it means nothing. A notify_msg beside the status (000: 返回参数) is the
+    partner's own words: one that does not say success is an objection.
+    """
+    if not isinstance(outcome, Answered) or outcome.status != 200:
+        return False
+    text = outcome.body.removeprefix(codecs.BOM_UTF8).strip()
+    if text.lower() == b"success":
+        return True
+    try:
+        read: object = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    if isinstance(read, str):
+        return read.strip().lower() == "success"
+    if not isinstance(read, dict):
+        return False
+    facts = cast("dict[str, object]", read)
+    data, status = facts.get("data"), facts.get("status")
+    if isinstance(data, str) and data.strip().lower() == "success":
+        return True
+    said = facts.get("notify_msg")
+    agreed = said is None or (isinstance(said, str) and said.strip().lower() in SUCCESS_WORDS)
+    return type(status) is int and status in {0, 200} and agreed
+
+
+def signed(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The Standard Webhooks headers, one signature per key, so that keys can be exchanged."""
+    content = f"{message_id}.{timestamp}.".encode() + body
+    macs = [hmac.digest(_key(secret), content, hashlib.sha256) for secret in secrets]
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(f"v1,{base64.b64encode(mac).decode()}" for mac in macs),
+    }
+
+
+def _key(secret: str) -> bytes:
+    """A secret without whsec_ is used as it is written."""
+    if secret.startswith(WEBHOOK_MARK):
+        try:
+            return base64.b64decode(secret.removeprefix(WEBHOOK_MARK), validate=True)
+        except binascii.Error:
+            _log.warning("notify_secret_malformed")
+    return secret.encode()
