@@ -46,14 +46,25 @@ def _measured(bench: Coroutine[Any, Any, T], *, own: bool = True) -> T:
 def lifecycle(
     seconds: Annotated[float, typer.Option(min=1, max=600, help="Of the window measured.")] = 10,
     in_flight: Annotated[int, typer.Option(min=1, help="Orders between request and notify.")] = 400,
+    shards: Annotated[
+        int, typer.Option(min=1, max=64, help="Of each service, in one database.")
+    ] = 1,
+    channels: Annotated[
+        int, typer.Option(min=1, max=1_000, help="Orders take turns among so many.")
+    ] = 1,
+    replicas: Annotated[
+        int, typer.Option(min=1, max=4, help="Processes of each service and of the gateway.")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Whole orders per second, request to notify, and their CPU time; no rate when a check fails."""
     from dataclasses import asdict
 
     from shoudan_cli import bench_lifecycle
+    from shoudan_cli.bench_layout import Layout
 
-    figures = _measured(bench_lifecycle.bench(seconds, in_flight, _say))
+    layout = Layout(shards, channels, replicas)
+    figures = _measured(bench_lifecycle.bench(seconds, in_flight, _say, layout))
     if as_json:
         console.print_json(data=asdict(figures))
     else:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
 
 import aiohttp
@@ -13,12 +17,14 @@ import orjson
 
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
+from shoudan_cli.bench_layout import Layout
 from shoudan_cli.bench_parts import pgbench, pgbench_tps, preallocate_wal
 from shoudan_cli.clients import Clients, Failed
 from shoudan_cli.cpu import Usage, usage
 from shoudan_cli.footprint import Footprint, PerOrder, between, look, memory_mib
 from shoudan_cli.system import System
-from shoudan_cli.wiring import GATEWAY, SANDBOX, SERVICES
+from shoudan_cli.wiring import GATEWAY, LOOPBACK, SANDBOX, SERVICES, replica
+from shoudan_kit.db.shard_map import schema_of
 from shoudan_kit.process.child import Child, tail
 
 WARM_S: Final = 3.0
@@ -27,6 +33,7 @@ END_POLL_S: Final = 0.1
 CREDIT_MICROS: Final = 10**15
 PGBENCH_CLIENTS: Final = 32
 PGBENCH_SCALE: Final = 10
+ONE: Final = Layout()
 OWN: Final = (*SERVICES, GATEWAY, "postgres", "nats")
 
 COMPLETE: Final = """
@@ -34,8 +41,8 @@ COMPLETE: Final = """
         count(*) FILTER (WHERE order_status = 0 AND notify_status = 0 AND complete_up_pay = 0),
         count(*)
     ]
-    FROM oms_order_info
-"""  # asked twice in a run, so it may read the whole table
+    FROM {schema}.oms_order_info
+"""  # asked twice of each shard in a run, so it may read the whole table
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +95,34 @@ class ChecksFailed(Failed):
         self.checks = checks
 
 
-async def bench(seconds: float, in_flight: int, say: Callable[[str], None]) -> Figures:
+async def bench(
+    seconds: float, in_flight: int, say: Callable[[str], None], layout: Layout = ONE
+) -> Figures:
     """Start a system as in production, measure for `seconds`, check everything, stop it.
 
     Raises ChecksFailed and Failed.
     """
-    async with System.start(profile="demo", report=lambda event: say(str(event))) as system:
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="shoudan-bench-")))
+        system = await stack.enter_async_context(
+            System.start(
+                profile="demo",
+                env=layout.environment(folder),
+                catalogue=layout.catalogue(folder),
+                replicas=layout.replicas,
+                connections=layout.connections,
+                report=lambda event: say(str(event)),
+            )
+        )
         clients = system.clients()
         try:
             await preallocate_wal(system.postgres)
-            await _fill(clients)
-            measured, first, last = await _load(system, seconds, in_flight)
+            await _fill(clients, layout)
+            measured, first, last = await _load(system, seconds, in_flight, layout)
             placed = measured["placed"] - measured["refused"]
             checks = Checks(
-                all_final=await _all_final(system, placed) and not measured["refused"],
-                ledger_verified=await _verified(clients),
+                all_final=await _all_final(system, placed, layout) and not measured["refused"],
+                ledger_verified=await _verified(clients, layout),
                 fulfilled_once=await _fulfilled_once(system, placed),
             )
         finally:
@@ -134,51 +154,70 @@ def _figures(measured: Any, first: Mark, last: Mark, tps: float, checks: Checks)
     )
 
 
-async def _fill(clients: Clients) -> None:
+async def _fill(clients: Clients, layout: Layout) -> None:
     """Credit enough for any run."""
-    message = pay.UpdateAccountRequest(
-        key=pay.AccountKey(ident="oms", groups="down_channel", eid="test"),
-        credit_micros=CREDIT_MICROS,
-    )
-    await clients.call("pay", pay_grpc.LedgerServiceStub, "UpdateAccount", message)
+    for name in layout.names:
+        message = pay.UpdateAccountRequest(
+            key=pay.AccountKey(ident="oms", groups="down_channel", eid=name),
+            credit_micros=CREDIT_MICROS,
+        )
+        await clients.call("pay", pay_grpc.LedgerServiceStub, "UpdateAccount", message)
 
 
-async def _load(system: System, seconds: float, in_flight: int) -> tuple[Any, Mark, Mark]:
+async def _load(
+    system: System, seconds: float, in_flight: int, layout: Layout
+) -> tuple[Any, Mark, Mark]:
     """Run the load generator; its figures, and the marks at both ends of the window."""
     output = system.log_path("load")
-    argv = [sys.executable, "-m", "shoudan_cli.load", system.gateway_url, str(in_flight)]
+    gateways = [
+        f"http://{LOOPBACK}:{system.ports[replica(GATEWAY, one)]}"
+        for one in range(1, layout.replicas + 1)
+    ]
+    words = [",".join(gateways), str(in_flight), ",".join(layout.names)]
+    argv = [sys.executable, "-m", "shoudan_cli.load", *words]
     child = Child.spawn(argv, env=system.env, output=output)
     await asyncio.sleep(WARM_S)
-    first = await _mark(system, child.pid)
+    first = await _mark(system, child.pid, layout)
     await asyncio.sleep(seconds)
-    last = await _mark(system, child.pid)
+    last = await _mark(system, child.pid, layout)
     child.send(2)
     if await child.wait() != 0:
         raise Failed(f"the load generator failed:\n{tail(output)}")
     return orjson.loads(output.read_bytes().splitlines()[-1]), first, last
 
 
-async def _mark(system: System, load_pid: int) -> Mark:
-    pids = {name: system.supervisor.pid(name) for name in (*OWN, SANDBOX)}
+async def _mark(system: System, load_pid: int, layout: Layout) -> Mark:
+    served = {
+        replica(name, one): name
+        for name in (*SERVICES, GATEWAY)
+        for one in range(1, layout.replicas + 1)
+    }
+    pids = {name: system.supervisor.pid(name) for name in (*served, "postgres", "nats", SANDBOX)}
     memory, footprint = memory_mib(pids), await look(system.postgres.admin, SERVICES)
-    complete, _ = await _counts(system)
+    complete, _ = await _counts(system, layout)
     at_s = asyncio.get_running_loop().time()
-    spent = usage({**pids, "load_generator": load_pid})
+    spent: defaultdict[str, Usage] = defaultdict(Usage)
+    for name, seconds in usage({**pids, "load_generator": load_pid}).items():
+        spent[served.get(name, name)] += seconds  # of all replicas of a service together
     return Mark(at_s, complete, spent, memory, footprint)
 
 
-async def _counts(system: System) -> tuple[int, int]:
+async def _counts(system: System, layout: Layout) -> tuple[int, int]:
+    complete, stored = 0, 0
     async with system.postgres.admin("shoudan_order") as db:
-        complete, stored = cast("list[int]", await db.fetchval(COMPLETE))
-        return complete, stored
+        for shard in range(layout.shards):
+            asked = COMPLETE.format(schema=schema_of(shard))
+            done, there = cast("list[int]", await db.fetchval(asked))
+            complete, stored = complete + done, stored + there
+    return complete, stored
 
 
-async def _all_final(system: System, placed: int) -> bool:
+async def _all_final(system: System, placed: int, layout: Layout) -> bool:
     """Whether every order taken is complete, given time for the last ones."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + END_S_MAX
     while True:
-        complete, stored = await _counts(system)
+        complete, stored = await _counts(system, layout)
         if complete == stored == placed:
             return True
         if loop.time() > deadline:
@@ -186,12 +225,15 @@ async def _all_final(system: System, placed: int) -> bool:
         await asyncio.sleep(END_POLL_S)
 
 
-async def _verified(clients: Clients) -> bool:
+async def _verified(clients: Clients, layout: Layout) -> bool:
     stub: Any = pay_grpc.LedgerServiceStub(clients.channel("pay"))
-    last: Any = None
-    async for answer in stub.Verify(pay.VerifyRequest()):
-        last = answer
-    return last is not None and last.done and not last.findings
+    for shard in range(layout.shards):
+        last: Any = None
+        async for answer in stub.Verify(pay.VerifyRequest(shard=shard)):
+            last = answer
+        if last is None or not last.done or last.findings:
+            return False
+    return True
 
 
 async def _fulfilled_once(system: System, placed: int) -> bool:

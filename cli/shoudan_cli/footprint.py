@@ -14,8 +14,8 @@ from shoudan_cli.cpu import below
 # Tasks and the outbox are emptied by what works them off, so they do not grow with orders.
 _ROWS: Final = """
     SELECT CAST(coalesce(sum(pg_total_relation_size(oid)), 0) AS bigint) FROM pg_class
-    WHERE relkind = 'r' AND relnamespace = CAST('public' AS regnamespace)
-        AND relname NOT IN ('task', 'outbox')
+    WHERE relkind = 'r' AND relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_')
+        AND relnamespace <> CAST('information_schema' AS regnamespace) AND relname NOT IN ('task', 'outbox')
 """
 _BACKENDS: Final = "SELECT pid, datname FROM pg_stat_activity WHERE datname IS NOT NULL"
 _WAL: Final = "SELECT CAST(pg_current_wal_lsn() - '0/0' AS bigint)"

@@ -12,9 +12,10 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import orjson
 import uvloop
@@ -108,9 +109,12 @@ class Receiver(Wire):
 class Load:
     """Keeps `in_flight_max` orders between request and notify."""
 
-    def __init__(self, gateway_url: str, in_flight_max: int) -> None:
-        self._where = urlsplit(gateway_url)
+    def __init__(
+        self, gateway_urls: Sequence[str], in_flight_max: int, channels: Sequence[str]
+    ) -> None:
+        self._gateways = [urlsplit(one) for one in gateway_urls]
         self._in_flight_max = in_flight_max
+        self._channels = [one.encode() for one in channels]
         self._prefix = f"b{time.time_ns() // 1_000_000:x}".encode()
         self._began: dict[bytes, float] = {}
         self._again: deque[bytes] = deque()
@@ -128,10 +132,10 @@ class Load:
         self._query = (
             b"&line_id=1&carrier_no=ZSH&invoice_type=1&num=1&face=200&amount=198&rechage_account="
             b"100011000000000&notify_url=http://127.0.0.1:%d/ HTTP/1.1\r\nHost: %s\r\n\r\n"
-            % (port, self._where.netloc.encode())
+            % (port, self._gateways[0].netloc.encode())
         )
-        for _ in range(CONNECTIONS):
-            await self._connect()
+        for number in range(CONNECTIONS):
+            await self._connect(self._gateways[number % len(self._gateways)])
         self._pump()
         await stop.wait()
         self._stopping = True
@@ -141,9 +145,9 @@ class Load:
         server.close()
         return self.tally
 
-    async def _connect(self) -> None:
+    async def _connect(self, where: SplitResult) -> None:
         loop = asyncio.get_running_loop()
-        host, port = self._where.hostname or "", self._where.port or 80
+        host, port = where.hostname or "", where.port or 80
         _, asker = await loop.create_connection(lambda: Asker(self), host, port)
         self._free.append(asker)
 
@@ -153,8 +157,14 @@ class Load:
         while self._free and (number := self._next()):
             asker = self._free.popleft()
             asker.request_no = number
-            query = b"GET /order/request?channel_no=test&request_no=" + number + self._query
-            asker.transport.write(query)
+            asker.transport.write(self._request(number))
+
+    def _request(self, number: bytes) -> bytes:
+        """An order; its number says which channel's turn it is, so that a repeat is the same order."""
+        turn = int(number.removeprefix(self._prefix), 16)
+        channel = self._channels[turn % len(self._channels)]
+        start = b"GET /order/request?channel_no=%s&request_no=%s" % (channel, number)
+        return start + self._query
 
     def _next(self) -> bytes:
         """The number of the next order to place; nothing when enough are under way."""
@@ -202,12 +212,13 @@ def percentile(samples: list[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else 0.0
 
 
-async def _main(gateway_url: str, in_flight_max: int) -> dict[str, Any]:
+async def _main(gateway_urls: str, in_flight_max: int, channels: str) -> dict[str, Any]:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    tally = await Load(gateway_url, in_flight_max).run(stop)
+    load = Load(gateway_urls.split(","), in_flight_max, channels.split(","))
+    tally = await load.run(stop)
     return {
         "placed": tally.placed,
         "refused": tally.refused,
@@ -219,5 +230,5 @@ async def _main(gateway_url: str, in_flight_max: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    measured = uvloop.run(_main(sys.argv[1], int(sys.argv[2])))
+    measured = uvloop.run(_main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
     sys.stdout.buffer.write(orjson.dumps(measured) + b"\n")

@@ -27,10 +27,12 @@ from shoudan_cli.wiring import (
     environment,
     own_environment,
     ownerless,
+    replica,
 )
 from shoudan_kit import log
 from shoudan_kit.embedded import DatabaseUrls, EmbeddedError, Nats, Postgres
 from shoudan_kit.embedded.home import Home, blocked_at, unprivileged_user
+from shoudan_kit.embedded.postgres import CONNECTIONS
 from shoudan_kit.process.ports import http_status, listens, port_taken
 from shoudan_kit.process.shutdown import cancel_all
 from shoudan_kit.process.supervise import Process, Program, Supervisor
@@ -75,7 +77,11 @@ def ignore(_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start. `env` is added to every process; without a `catalogue` none is applied."""
+    """What to start. `env` is added to every process; without a `catalogue` none is applied.
+
+    `replicas` is the number of processes of each service and of the gateway, `connections` what PostgreSQL
+    takes from all of them.
+    """
 
     ephemeral: bool = True
     port: int | None = None
@@ -87,6 +93,8 @@ class Plan:
     tls: bool = True
     stage: Callable[[Stage], None] = ignore
     report: Callable[[object], None] = ignore
+    replicas: int = 1
+    connections: int = CONNECTIONS
 
 
 class System:
@@ -119,6 +127,8 @@ class System:
         tls: bool = True,
         stage: Callable[[Stage], None] = ignore,
         report: Callable[[object], None] = ignore,
+        replicas: int = 1,
+        connections: int = CONNECTIONS,
     ) -> AsyncGenerator[Self]:
         """`async with System.start() as system:` - ready inside, everything stopped after.
 
@@ -139,10 +149,13 @@ class System:
             tls,
             stage,
             report,
+            replicas,
+            connections,
         )
         async with AsyncExitStack() as stack:
             home = _home(plan, stack)
-            system = cls(plan, home, choose_ports(port, usual=usual_ports))
+            ports = choose_ports(port, usual=usual_ports, replicas=replicas)
+            system = cls(plan, home, ports)
             await system._start(stack)
             yield system
 
@@ -236,7 +249,8 @@ class System:
 
     def _environment(self) -> dict[str, str]:
         """Where the processes find each other, and each its certificate."""
-        found = environment(self.plan.profile, self.ports, self.databases, self.nats.url)
+        plan = self.plan
+        found = environment(plan.profile, self.ports, self.databases, self.nats.url, plan.replicas)
         return found | (self.certificates.environment() if self.certificates else {})
 
     async def _start_servers(self, stack: AsyncExitStack) -> None:
@@ -246,7 +260,10 @@ class System:
         timer = _timer()
         self.postgres = await stack.enter_async_context(
             await Postgres.start(
-                root and root / "postgres", port=self.ports["postgres"], profile=profile
+                root and root / "postgres",
+                port=self.ports["postgres"],
+                profile=profile,
+                connections=self.plan.connections,
             )
         )
         where = "gone at the end" if ephemeral else f"data {self.postgres.home.path}"
@@ -276,8 +293,8 @@ class System:
             for one in declared:
                 migrated.append(await self._migrate(one))
                 await self._seed(one)
-                process = self._serve(one.name)
-                starting.append(asyncio.ensure_future(self.supervisor.start(process)))
+                started = self.supervisor.start(*self._replicas(one.name))
+                starting.append(asyncio.ensure_future(started))
             self._done("migrate", " · ".join(migrated), timer())
             await asyncio.gather(*starting)
         except BaseException:
@@ -335,21 +352,37 @@ class System:
     async def _start_gateway(self) -> None:
         """After the catalogue: its first reading then has every channel."""
         timer = _timer()
-        await self.supervisor.start(self._serve(GATEWAY))
+        await self.supervisor.start(*self._replicas(GATEWAY))
         self._done(GATEWAY, self.gateway_url, timer())
 
-    def _serve(self, name: str) -> Process:
-        argv = (sys.executable, "-m", "shoudan_cli", "serve", name)
-        return self._process(name, argv, self.ports[f"{name} ops"], "/readyz", self.ports[name])
+    def _replicas(self, name: str) -> list[Process]:
+        return [self._serve(name, number) for number in range(1, self.plan.replicas + 1)]
+
+    def _serve(self, name: str, number: int) -> Process:
+        argv, called = (sys.executable, "-m", "shoudan_cli", "serve", name), replica(name, number)
+        port, ops, big = self.ports[called], self.ports[f"{called} ops"], name.upper()
+        env: dict[str, str] = {}
+        if number > 1:
+            env = {f"SHOUDAN_{big}_LISTEN_PORT": str(port), f"SHOUDAN_{big}_OPS_PORT": str(ops)}
+        if number > 1 and name == GATEWAY:
+            env["SHOUDAN_GATEWAY_INTERNAL_PORT"] = "0"
+        return self._process(called, argv, ops, "/readyz", port, name, env)
 
     def _sandbox(self) -> Process:
         port, journal = self.ports[SANDBOX], self.home / "sandbox.jsonl"
         argv = (sys.executable, "-m", "shoudan_fakes", "upstream")
         argv += ("--port", str(port), "--journal", str(journal))
-        return self._process(SANDBOX, argv, port, "/healthz", port)
+        return self._process(SANDBOX, argv, port, "/healthz", port, SANDBOX, {})
 
     def _process(
-        self, name: str, argv: tuple[str, ...], port: int, path: str, served: int
+        self,
+        name: str,
+        argv: tuple[str, ...],
+        port: int,
+        path: str,
+        served: int,
+        service: str,
+        more: Mapping[str, str],
     ) -> Process:
         async def healthy() -> bool:
             # Another program on the port may be healthy, too: what answers must be what was started.
@@ -357,8 +390,8 @@ class System:
                 return False
             return all(listens(process.pid, one) for one in {port, served})
 
-        env = {**os.environ, **self.env}
-        own = own_environment(name, self.settings.get(name, frozenset()), env)
+        env = {**os.environ, **self.env, **more}
+        own = own_environment(service, self.settings.get(service, frozenset()), env)
         program = Program(name, argv, own, healthy, READY_S_MAX)
         process = Process(program, self.log_path(name))
         return process

@@ -67,8 +67,16 @@ class Ports:
         return self.numbers[purpose]
 
 
-def choose_ports(gateway: int | None, *, usual: bool) -> Ports:
-    """The usual ports or the next free ones; without `usual`, any free ones. `gateway` stays as given."""
+def replica(name: str, number: int) -> str:
+    """What the processes of a service are called: the first as the service, the others with their number."""
+    return name if number == 1 else f"{name}-{number}"
+
+
+def choose_ports(gateway: int | None, *, usual: bool, replicas: int = 1) -> Ports:
+    """The usual ports or the next free ones; without `usual`, any free ones. `gateway` stays as given.
+
+    Replicas of a service after the first listen on free ports.
+    """
     numbers: dict[str, int] = {}
     moved: list[str] = []
     if gateway is not None:
@@ -80,6 +88,10 @@ def choose_ports(gateway: int | None, *, usual: bool) -> Ports:
         if usual and port != wanted:
             moved.append(f"port {wanted} ({purpose}) is taken, {port} is used instead")
         numbers[purpose] = port
+    for name in (*SERVICES, GATEWAY):
+        for number in range(2, replicas + 1):
+            for purpose in (replica(name, number), f"{replica(name, number)} ops"):
+                numbers[purpose] = _unused(set(numbers.values()), None)
     return Ports(numbers, tuple(moved))
 
 
@@ -91,8 +103,18 @@ def _unused(ours: set[int], wanted: int | None) -> int:
     return port
 
 
+def target(ports: Ports, name: str, replicas: int = 1) -> str:
+    """Where clients find a service: the gRPC address of its process, or of all its replicas."""
+    each = [f"{LOOPBACK}:{ports[replica(name, one)]}" for one in range(1, replicas + 1)]
+    return each[0] if replicas == 1 else f"ipv4:{','.join(each)}"
+
+
 def environment(
-    profile: str, ports: Ports, databases: Mapping[str, DatabaseUrls], nats_url: str
+    profile: str,
+    ports: Ports,
+    databases: Mapping[str, DatabaseUrls],
+    nats_url: str,
+    replicas: int = 1,
 ) -> dict[str, str]:
     """Everything the services, the gateway, the sandbox and the commands need to find each other."""
     url = _url_of(ports)
@@ -118,7 +140,7 @@ def environment(
         env[f"SHOUDAN_{big}_OWNER_DATABASE_URL"] = databases[name].owner
         env[f"SHOUDAN_{big}_LISTEN_PORT"] = str(ports[name])
         env[f"SHOUDAN_{big}_OPS_PORT"] = str(ports[f"{name} ops"])
-        env[f"SHOUDAN_{big}_TARGET"] = f"{LOOPBACK}:{ports[name]}"
+        env[f"SHOUDAN_{big}_TARGET"] = target(ports, name, replicas)
     return env
 
 

@@ -30,6 +30,7 @@ SUPERUSER: Final = "postgres"
 START_S_MAX: Final = 300  # recovery of a full WAL takes its time, and begins anew when it is ended
 STOP_S_MAX: Final = 20
 AGAIN_S_MAX: Final = 10  # how long a folder or port may be held by a server on its way out
+CONNECTIONS: Final = 150
 _SOCKET_DIR_MAX: Final = 80  # a socket's whole path has 107 bytes
 _ENV: Final = {"PATH": "/usr/bin:/bin", "LANG": "C", "LC_ALL": "C", "TZ": "UTC"}
 
@@ -45,7 +46,6 @@ _ALWAYS: Final[Mapping[str, str]] = {
     "restart_after_crash": "on",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
-    "max_connections": "150",
     "jit": "off",  # statements here are short; compiling them costs more than it saves
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -97,9 +97,12 @@ class DatabaseUrls(NamedTuple):
 class Postgres:
     """One server. Restarts keep port, socket and passwords, so addresses given out stay true."""
 
-    def __init__(self, home: Home, bin_dir: Path, port: int, profile: Profile) -> None:
+    def __init__(
+        self, home: Home, bin_dir: Path, port: int, profile: Profile, connections: int
+    ) -> None:
         self.name: Final = "postgres"
         self.home, self.port, self.profile = home, port, profile
+        self._connections = connections
         self._bin = bin_dir
         self._data = home.path / "data"
         self.log_path = home.path / "postgres.log"
@@ -115,6 +118,7 @@ class Postgres:
         *,
         port: int | None = None,
         profile: Profile = "production",
+        connections: int = CONNECTIONS,
         again_s_max: float = AGAIN_S_MAX,
         programs: Callable[[User | None], Path] = postgres_bin,
     ) -> Self:
@@ -128,7 +132,7 @@ class Postgres:
         bin_dir = await asyncio.to_thread(programs, user)
         home = await asyncio.to_thread(Home.open, data_dir, "postgres", user)
         try:
-            postgres = cls(home, bin_dir, port or free_port(), profile)
+            postgres = cls(home, bin_dir, port or free_port(), profile, connections)
             await postgres.launch(again_s_max)
             async with postgres.admin() as db:
                 await postgres._roles.ensure_owner(db)
@@ -305,6 +309,7 @@ class Postgres:
         options = {
             **_ALWAYS,
             **_PROFILES[self.profile],
+            "max_connections": str(self._connections),
             "port": str(self.port),
             "unix_socket_directories": str(self.socket_dir),
         }

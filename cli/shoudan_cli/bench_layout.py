@@ -1,0 +1,71 @@
+"""What a benched system is made of: how many shards, channels and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from shoudan_cli.system import demo_catalogue
+from shoudan_kit.embedded.postgres import CONNECTIONS
+
+FIRST: Final = "test"  # the channel of the demonstration that orders are placed for
+SHARDED: Final = ("ORDER", "PAY", "DELIVERY", "ERP_INGEST")
+POOL: Final = 8  # connections of a process; a shard needs one of its own
+_NUMBERS: Final = 1_000_000  # of shelves and products, above those of the demonstration
+_MAP: Final = 'epoch = 1\nshards = {0}\n[[ranges]]\nshards = "0-{1}"\nserver = "own"\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One database for each service with all `shards` of it; orders take turns among the channels."""
+
+    shards: int = 1
+    channels: int = 1
+    replicas: int = 1
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The channels."""
+        return [FIRST, *(f"{FIRST}-{number}" for number in range(2, self.channels + 1))]
+
+    @property
+    def pool(self) -> int:
+        """Connections of one process to its server."""
+        return max(POOL, self.shards)
+
+    @property
+    def connections(self) -> int:
+        """Connections of all processes, with some for migrations, commands and the bench itself."""
+        return max(CONNECTIONS, 30 + self.pool * self.replicas * (len(SHARDED) + 1))
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """The maps, written into `folder`; nothing to say of one shard."""
+        if self.shards == 1:
+            return {}
+        file = folder / "shards.toml"
+        file.write_text(_MAP.format(self.shards, self.shards - 1), "utf-8")
+        maps = {f"SHOUDAN_{one}_SHARDS": str(file) for one in SHARDED}
+        return maps | {"SHOUDAN_DB_POOL_SIZE": str(self.pool)}
+
+    def catalogue(self, folder: Path) -> Path:
+        """The demonstration with all channels, each like the first one; written into `folder`."""
+        source = demo_catalogue()
+        if self.channels == 1:
+            return source
+        document: Any = yaml.safe_load(source.read_text("utf-8"))
+        channels: list[Any] = document["down_channels"]
+        (first,) = (one for one in channels if one["channel_no"] == FIRST)
+        for number, name in enumerate(self.names[1:], _NUMBERS):
+            channel = deepcopy(first)
+            (shelf,) = channel["shelves"]
+            shelf |= {"shelf_id": number, "products": shelf["products"][:1]}
+            shelf["products"][0]["product_id"] = number
+            channels.append(channel | {"channel_no": name, "channel_name": name})
+        file = folder / "catalogue.yaml"
+        file.write_text(yaml.safe_dump(document, allow_unicode=True), "utf-8")
+        return file
