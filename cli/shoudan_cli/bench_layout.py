@@ -15,7 +15,8 @@ from shoudan_kit.embedded.postgres import CONNECTIONS
 
 FIRST: Final = "test"  # the channel of the demonstration that orders are placed for
 SHARDED: Final = ("ORDER", "PAY", "DELIVERY", "ERP_INGEST")
-POOL: Final = 8  # connections of a process; a shard needs one of its own
+POOL: Final = 8  # connections of a process for each shard
+POOL_MAX: Final = 64
 _NUMBERS: Final = 1_000_000  # of shelves and products, above those of the demonstration
 _MAP: Final = 'epoch = 1\nshards = {0}\n[[ranges]]\nshards = "0-{1}"\nserver = "own"\n'
 
@@ -36,7 +37,7 @@ class Layout:
     @property
     def pool(self) -> int:
         """Connections of one process to its server."""
-        return max(POOL, self.shards)
+        return min(POOL * self.shards, POOL_MAX)
 
     @property
     def connections(self) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from typing import Final
 
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -12,10 +14,18 @@ from sqlalchemy.util import greenlet_spawn
 from shoudan_kit.db.text_statements import FastConnection
 
 ACQUIRE_S: Final = 3.0
+IDLE_S: Final = (
+    0.5  # a connection that others have not used for so long is closed for who needs one
+)
 
 
 class Places:
-    """The connections that a process may have to one server, shared by the lenders of its shards."""
+    """The connections that a process may have to one server, shared by the lenders of its shards.
+
+    A connection is of one shard, and opening one costs as much as a hundred statements. So when all places
+    are taken, a shard that has a connection waits for it; another's is closed for it only when that one has
+    been idle for a while, or when it has none at all.
+    """
 
     def __init__(self, size: int) -> None:
         self._size, self._used = size, 0
@@ -33,7 +43,7 @@ class Places:
                 async with asyncio.timeout(ACQUIRE_S):
                     await self._free.acquire()
             except TimeoutError:
-                raise PoolTimeout(f"no connection came free in {ACQUIRE_S} s") from None
+                raise _none_came_free() from None
         else:
             await self._free.acquire()
         self._used += 1
@@ -43,11 +53,25 @@ class Places:
         self._used -= 1
         self._free.release()
 
+    def may_open(self, lender: Lender) -> bool:
+        """Whether `lender`, whose connections are all lent, opens another instead of waiting for one."""
+        if len(self._lenders) == 1 or not (lender.lent or lender.coming):
+            return True
+        if self._open < self._size:
+            return True
+        idle_since = time.monotonic() - IDLE_S
+        return any(one.idle_since < idle_since for one in self._lenders)
+
     def make_room(self, lender: Lender) -> None:
         """Before another connection of `lender`: where all places are taken, an idle one of others goes."""
-        if self._used + sum(one.idle for one in self._lenders) > self._size:
+        if self._open > self._size:
             others = [one for one in self._lenders if one is not lender]
-            max(others, key=lambda one: one.idle).close_idlest()
+            min(others, key=lambda one: one.idle_since).close_idlest()
+
+    @property
+    def _open(self) -> int:
+        """Connections that are open or being opened."""
+        return self._used + sum(one.idle for one in self._lenders)
 
 
 class Lender:
@@ -60,39 +84,57 @@ class Lender:
     def __init__(self, engine: AsyncEngine, places: Places) -> None:
         self._engine, self._places = engine, places
         places.join(self)
-        self._free: list[FastConnection] = []
+        self._free: list[tuple[FastConnection, float]] = []  # with when it came back
+        self._waiting: deque[asyncio.Future[FastConnection | None]] = deque()
         self._generation = 0  # connections of an earlier one are closed instead of lent again
-        self.lent = 0
+        self.lent = self.coming = 0  # those in use, and those about to be
 
     async def take(self) -> FastConnection:
         """A usable connection. Raises sqlalchemy's TimeoutError after ACQUIRE_S, and what opening raises."""
-        await self._places.take()
+        connection: FastConnection | None = None
+        if self._free or self._places.may_open(self):
+            self.coming += 1
+            try:
+                await self._places.take()
+            except BaseException:
+                self.coming -= 1
+                raise
+        else:
+            connection = await self._handed_over()
+            self.coming += 1
         try:
-            connection = self._usable() or await self._opened()
+            connection = connection or self._usable() or await self._opened()
         except BaseException:
-            self._places.give_back()
+            self._hand_on(None)
             raise
+        finally:
+            self.coming -= 1
         self.lent += 1
         return connection
 
     def give_back(self, connection: FastConnection) -> None:
-        """Take it back; what is open, spent or of an earlier generation is closed."""
+        """Take it back, for who waits first; what is open, spent or of an earlier generation is closed."""
         self.lent -= 1
         if self._lendable(connection):
-            self._free.append(connection)
+            self._hand_on(connection)
         else:
             connection.abandon()
-        self._places.give_back()
+            self._hand_on(None)
 
     @property
     def idle(self) -> int:
         """Connections that wait to be lent."""
         return len(self._free)
 
+    @property
+    def idle_since(self) -> float:
+        """When the one came back that was not used for the longest time; infinity when none waits."""
+        return self._free[0][1] if self._free else float("inf")
+
     def close_idlest(self) -> None:
         """Close the connection that was not used for the longest time, if one waits."""
         if self._free:
-            self._free.pop(0).abandon()
+            self._free.pop(0)[0].abandon()
 
     def retire(self) -> None:
         """Close the connections that exist now, each at its next use or return."""
@@ -102,12 +144,37 @@ class Lender:
         """Close what is free; what is lent is closed when it comes back."""
         self.retire()
         free, self._free = self._free, []
-        for connection in free:
+        for connection, _ in free:
             await connection.close()
+
+    async def _handed_over(self) -> FastConnection | None:
+        """The next connection that comes back, with its place; None: the place alone."""
+        waiter: asyncio.Future[FastConnection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(ACQUIRE_S):
+                return await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled():  # handed over in the moment of giving up
+                self._hand_on(waiter.result())
+            if isinstance(error, TimeoutError):
+                raise _none_came_free() from None
+            raise
+
+    def _hand_on(self, connection: FastConnection | None) -> None:
+        """A connection and its place, or a place alone, to who waits first; else they are free."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        if connection is not None:
+            self._free.append((connection, time.monotonic()))
+        self._places.give_back()
 
     def _usable(self) -> FastConnection | None:
         while self._free:
-            connection = self._free.pop()
+            connection, _ = self._free.pop()
             if self._lendable(connection):
                 return connection
             connection.abandon()
@@ -121,3 +188,7 @@ class Lender:
         generation = self._generation  # of before: what is retired while it opens is not new
         sync = await greenlet_spawn(self._engine.sync_engine.connect)
         return FastConnection(self._engine, sync, generation)
+
+
+def _none_came_free() -> PoolTimeout:
+    return PoolTimeout(f"no connection came free in {ACQUIRE_S} s")
