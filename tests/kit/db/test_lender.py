@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from shoudan_kit.db import lender
 from shoudan_kit.db.lender import Lender, Places
 from shoudan_kit.db.pool import Database
+from tests.poll import eventually
 
 ONE = text("SELECT 1")
 SIZE = 2
@@ -29,6 +30,10 @@ class Two:
         self.shards = [Database(url, pool_size=SIZE, places=places) for _ in range(2)]
         for one in self.shards:
             event.listen(one.engine.sync_engine, "connect", self._count)
+
+    def waiting(self, shard: int) -> int:
+        """Who waits for a connection of a shard to come back."""
+        return len(vars(vars(self.shards[shard])["_lender"])["_waiting"])
 
     def idle(self) -> list[int]:
         """Connections that wait to be lent, of each shard."""
@@ -86,7 +91,7 @@ async def test_who_waits_for_a_connection_that_comes_back_spent_opens_another(tw
     await two.ask(0)
     async with two.shards[1].connect():
         waiting = asyncio.create_task(two.ask(1))
-        await asyncio.sleep(0)
+        await eventually(lambda: two.waiting(1) == 1)
         cast("Lender", vars(two.shards[1])["_lender"]).retire()
     await waiting
     assert two.opened == SIZE + 1
@@ -107,7 +112,7 @@ async def test_a_connection_handed_to_who_was_cancelled_goes_to_the_next(two: Tw
     await two.ask(0)
     async with two.shards[1].connect():
         gone, next_one = asyncio.create_task(two.ask(1)), asyncio.create_task(two.ask(1))
-        await asyncio.sleep(0)
+        await eventually(lambda: two.waiting(1) == 2)
     gone.cancel()  # handed over already
     await next_one
     with pytest.raises(asyncio.CancelledError):
