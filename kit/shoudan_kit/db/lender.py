@@ -55,7 +55,7 @@ class Places:
 
     def may_open(self, lender: Lender) -> bool:
         """Whether `lender`, whose connections are all lent, opens another instead of waiting for one."""
-        if len(self._lenders) == 1 or not (lender.lent or lender.coming):
+        if len(self._lenders) == 1 or not (lender.lent or lender.opening):
             return True
         if self._open < self._size:
             return True
@@ -87,28 +87,28 @@ class Lender:
         self._free: list[tuple[FastConnection, float]] = []  # with when it came back
         self._waiting: deque[asyncio.Future[FastConnection | None]] = deque()
         self._generation = 0  # connections of an earlier one are closed instead of lent again
-        self.lent = self.coming = 0  # those in use, and those about to be
+        self.lent = self.opening = 0  # in use, and on the way to be
 
     async def take(self) -> FastConnection:
         """A usable connection. Raises sqlalchemy's TimeoutError after ACQUIRE_S, and what opening raises."""
         connection: FastConnection | None = None
         if self._free or self._places.may_open(self):
-            self.coming += 1
+            self.opening += 1
             try:
                 await self._places.take()
             except BaseException:
-                self.coming -= 1
+                self.opening -= 1
                 raise
         else:
             connection = await self._handed_over()
-            self.coming += 1
+            self.opening += 1
         try:
             connection = connection or self._usable() or await self._opened()
         except BaseException:
             self._hand_on(None)
             raise
         finally:
-            self.coming -= 1
+            self.opening -= 1
         self.lent += 1
         return connection
 
