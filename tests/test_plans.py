@@ -56,6 +56,7 @@ WHOLE = {
     "shoudan_kit.db.migrate._PART_NAMES": "the catalogue's tables, once per comparison",
     "shoudan_kit.db.migrate._INVALID": "the catalogue's indexes, once per migration",
     "shoudan_kit.db.revisions.CURRENT": "its only row",
+    "shoudan_kit.db.shard_grow._WORKING": "at most 64 rows, while a person gives a service its map",
     "shoudan_kit.db.shard_copy._PARTS": "the catalogue's tables, once per copy of a shard",
     "shoudan_kit.db.shard_copy._SEQUENCES": "the catalogue's sequences, once per move of a shard",
     "shoudan_kit.db.shard_copy._READY": "the catalogue's subscriptions, while a person moves a shard",

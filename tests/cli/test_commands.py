@@ -58,8 +58,9 @@ def test_a_map_of_shards_is_shown_and_its_mistakes_end_with_one(
     assert refused.exit_code == 1
     assert "3 is no power of two" in refused.stderr
     assert "shard 2 is in none" in refused.stderr
-    monkeypatch.setenv("SHOUDAN_PAY_DATABASE_URL", "postgresql://pay@localhost/pay")
-    unchanged = RUNNER.invoke(collected(), ["migrate", "pay"])
+    monkeypatch.setenv("SHOUDAN_IDENTITY_DATABASE_URL", "postgresql://identity@localhost/identity")
+    monkeypatch.setenv("SHOUDAN_IDENTITY_SHARDS", str(file))
+    unchanged = RUNNER.invoke(collected(), ["migrate", "identity"])
     assert unchanged.exit_code == 1
     assert "this service cannot have several shards" in " ".join(unchanged.stderr.split())
 
