@@ -37,13 +37,17 @@ from shoudan_pay.payserver.store.modes import Mode, Terms
 from tests.credentials import identity_of, metadata_of, tls_of, trusted_keys
 from tests.delivery.conftest import CODES
 from tests.erp_ingest.harness import example
-from tests.gateway.test_inbound import refused_by_gateway, routes
+from tests.gateway.test_inbound import OPEN, refused_by_gateway, routes
 from tests.pay.platforms.harness import DOMAIN, MID, TID
 
 AWAY = "127.0.0.1:1"
 SYSTEM = "prod"
 ADMIN = metadata_of(SYSTEM, "admin")
-HANDED_ON = [one for one in routes() if not refused_by_gateway(*one.values)]
+HANDED_ON = [
+    one
+    for one in routes()
+    if not refused_by_gateway(*one.values) and one.values[1].path not in OPEN
+]
 # What each protocol answers a caller it does not know.
 REFUSED = {
     "payserver": (404, '"code":1599'),
