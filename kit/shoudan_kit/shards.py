@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
 from shoudan_kit import log, metrics
 from shoudan_kit.cell import Cell
 from shoudan_kit.config import ConfigError, ProcessSettings, ServiceSettings
@@ -22,6 +25,8 @@ S = TypeVar("S", bound=ProcessSettings)
 
 OPEN_S: Final = 5.0  # a start waits for servers of shards; then the shards there are serve
 AWAY_S: Final = 1.0  # between looks for a server that is away
+BACK_S: Final = 0.2  # between looks whether a shard that rests answers again
+BACK_S_MAX: Final = 3.0  # for one such look
 ARRIVES_S: Final = 0.2  # between looks whether a shard has arrived where the map says it is
 LOOK_S: Final = 1.0  # between looks at the map
 LEAVE_S: Final = 5.0  # for what still runs at the place that a shard has left
@@ -39,6 +44,8 @@ MAP_REFUSED: Final = metrics.gauge(
     "1 while the file with the map of shards cannot follow the map in use, else 0.",
 )
 
+_ASKED: Final = text("SELECT 1")
+
 _log = log.get_logger("shards")
 
 Make = Callable[[Home], Cell[S]]
@@ -53,6 +60,7 @@ class Shards(Generic[S]):
         pinned = NONE if known is None else known.pinned
         self.router = Router(len(self.cells), pinned) if len(self.cells) > 1 else None
         self._opening: dict[int, asyncio.Task[None]] = {}
+        self._proving: set[asyncio.Task[None]] = set()
         self._exchanges: dict[int, tuple[Home, asyncio.Task[None]]] = {}
 
     async def open(self) -> None:
@@ -61,6 +69,7 @@ class Shards(Generic[S]):
         if self.router is None:
             return
         self.router.add(0, self.cells[0].registers()[0])
+        self.router.on_rest = self._prove
         for shard, cell in enumerate(self.cells[1:], 1):
             self._opening[shard] = asyncio.create_task(self._open(cell), name="open shard")
         await asyncio.wait(self._opening.values(), timeout=OPEN_S)
@@ -86,7 +95,8 @@ class Shards(Generic[S]):
 
     async def stop(self, until: float) -> None:
         """Finish what runs until this moment (monotonic), close."""
-        await cancel_all([*self._opening.values(), *(task for _, task in self._exchanges.values())])
+        exchanges = [task for _, task in self._exchanges.values()]
+        await cancel_all([*self._opening.values(), *exchanges, *self._proving])
         for cell in reversed(self.cells):
             await cell.stop(until)
 
@@ -98,6 +108,30 @@ class Shards(Generic[S]):
         if None in reasons:
             return None
         return "; ".join(f"{shard}: {why}" for shard, why in enumerate(reasons))
+
+    def _prove(self, shard: int) -> None:
+        task = asyncio.create_task(self._until_back(shard), name="prove shard")
+        self._proving.add(task)
+        task.add_done_callback(self._proving.discard)
+
+    async def _until_back(self, shard: int) -> None:
+        """Look whether a resting shard answers; it is asked nothing else as long."""
+        assert self.router is not None, "a single shard never rests"
+        while True:
+            if await self._answers(shard):
+                self.router.wake(shard)
+                return
+            await asyncio.sleep(BACK_S)
+
+    async def _answers(self, shard: int) -> bool:
+        """Whether its database takes a statement now; the checks remember what they found a moment ago."""
+        cell = self.cells[shard]
+        try:
+            async with asyncio.timeout(BACK_S_MAX), cell.app.db.connect() as db:
+                await db.execute(_ASKED)
+        except (SQLAlchemyError, OSError, TimeoutError):
+            return False
+        return await cell.reason() is None
 
     async def _open(self, cell: Cell[S]) -> None:
         """Wait for the server of a shard, then serve it. Raises ConfigError."""

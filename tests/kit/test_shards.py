@@ -9,6 +9,8 @@ import pytest
 from shoudan_kit import metrics
 from shoudan_kit.cell import Cell
 from shoudan_kit.config import ServiceSettings
+from shoudan_kit.db.errors import NotConnected, Unavailable
+from shoudan_kit.db.pool import OTHERS_WAIT, retry
 from shoudan_kit.db.shard_map import Home, parse
 from shoudan_kit.service import App, Running, Service
 from shoudan_kit.shards import MapWatch, Shards
@@ -120,3 +122,20 @@ def _renamed(file: Path, name: Path) -> Path:
 
 def _write(file: Path, text: str) -> None:
     file.write_text(text)
+
+
+async def test_what_others_wait_for_is_not_tried_again_while_no_host_answers() -> None:
+    """By itself a request waits for a server that comes back; in a batch the others would wait, too."""
+    tried: list[bool] = []
+
+    async def away() -> None:
+        tried.append(OTHERS_WAIT.get())
+        raise NotConnected(None, "no host")
+
+    token = OTHERS_WAIT.set(True)
+    with pytest.raises(Unavailable):
+        await retry(away, tries=2)
+    OTHERS_WAIT.reset(token)
+    with pytest.raises(Unavailable):
+        await retry(away, tries=2)
+    assert tried == [True, False, False]

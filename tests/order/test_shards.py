@@ -466,6 +466,9 @@ async def test_a_shard_whose_server_is_away_stops_no_other(
         news = [harness.new(channel_no=one) for one in CHANNELS]
         results = dict(zip(CHANNELS, await harness.create(*news), strict=True))
         assert [one for one in CHANNELS if results[one].refusal.reason == AWAY] == gone
+        router = harness.process.maps.router
+        assert router is not None
+        assert router.resting == {1}  # refused at once from now on: nobody in a batch waits for it
         there = {one: results[one].order.order_id for one in CHANNELS if one not in gone}
         assert all(one.state.status == 0 for one in await ended(harness, there.values()))
         lone = pb.CreateOrderRequest(order=harness.new(channel_no=gone[0]))
@@ -484,6 +487,7 @@ async def test_a_shard_whose_server_is_away_stops_no_other(
             return all(one.HasField("order") for one in await harness.create(*news))
 
         await eventually(back, 20)
+        assert router.resting == set()
         again = dict(zip(CHANNELS, await harness.create(*news), strict=True))
         assert {one: again[one].order.order_id for one in there} == there
         for one in await ended(harness, [again[one].order.order_id for one in CHANNELS]):

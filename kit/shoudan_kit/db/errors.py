@@ -91,6 +91,15 @@ def away(error: BaseException) -> bool:
     return isinstance(error, Unavailable) or connection_lost(error) or sql_state(error) in RETRYABLE
 
 
+def unconnected(error: BaseException | None) -> bool:
+    """Whether it came of a database of which no host took a session."""
+    while error is not None:
+        if isinstance(error, NotConnected):
+            return True
+        error = error.__cause__
+    return False
+
+
 def taken(error: BaseException) -> bool:
     """Whether a unique key was taken, most often by another transaction at the same moment."""
     return sql_state(error) == UNIQUE_VIOLATION

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, Final, TypeVar, cast
 
 import asyncpg
@@ -24,6 +25,7 @@ from shoudan_kit.db.errors import (
     is_spent,
     report,
     sql_state,
+    unconnected,
 )
 from shoudan_kit.db.lender import ACQUIRE_S, Lender, Places
 from shoudan_kit.db.text_statements import Driver, FastConnection, refuse_naive
@@ -36,6 +38,9 @@ T = TypeVar("T")
 NOW: Final = "shoudan_now()"
 
 RETRIES_MAX: Final = 5
+# True where requests of other shards wait for the end of this one: it is not tried again while no host of
+# its database takes a session.
+OTHERS_WAIT: Final = ContextVar("others_wait", default=False)
 HOST_S_MIN: Final = 1.0  # for one host of several; a host that is gone answers nothing
 
 _NOT_CONNECTED: Final = (
@@ -212,7 +217,7 @@ async def retry(run: Callable[[], Awaitable[T]], *, tries: int = RETRIES_MAX) ->
             gone = connection_lost(error)
             if not gone and sql_state(error) not in RETRYABLE:
                 raise
-            if attempt == tries:
+            if attempt == tries or (OTHERS_WAIT.get() and unconnected(error)):
                 if gone:
                     raise Unavailable(describe(error)) from error
                 raise

@@ -15,8 +15,10 @@ from typing import Any, Final, TypeAlias
 import grpc
 from grpc import StatusCode as Code
 
-from shoudan_kit.db.errors import away
+from shoudan_kit import log
+from shoudan_kit.db.errors import away, unconnected
 from shoudan_kit.db.pinned_keys import NONE, PinnedKeys
+from shoudan_kit.db.pool import OTHERS_WAIT
 from shoudan_kit.rpc import shard_pages
 from shoudan_kit.rpc.message_keys import ShardsDiffer
 from shoudan_kit.rpc.messages import RpcContext
@@ -28,6 +30,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in the stubs o
 Methods = dict[tuple[str, str], Handler]
 SHARDS: Final = "shards"  # the field of an answer about one shard that says how many there are
 REFUSAL: Final = "refusal"  # the field of an item's answer that says why not
+
+_log = log.get_logger("shards")
 
 
 class ShardAway(KitRefusal, code=Code.UNAVAILABLE):
@@ -62,6 +66,8 @@ class Router:
     def __init__(self, shards: int, pinned: PinnedKeys = NONE) -> None:
         self.pinned = pinned
         self._shards: list[Methods] = [{} for _ in range(shards)]
+        self.resting: set[int] = set()  # found away by a request, and not proved to answer since
+        self.on_rest: Callable[[int], None] = _ignore  # proves it until it does, then wakes it
 
     def add(self, shard: int, registers: Iterable[Callable[[Any], None]]) -> None:
         """The servicers of one shard; it is routed to from now on."""
@@ -91,11 +97,28 @@ class Router:
         return len(self._shards)
 
     def method(self, shard: int, name: tuple[str, str]) -> Handler:
-        """A shard's own method. Raises ShardAway before it is open."""
+        """A shard's own method. Raises ShardAway before it is open, and at once while its database is known
+        to be away: each try would take seconds, and requests of others in the same batch wait for it."""
         found = self._shards[shard].get(name)
-        if found is None:
+        if found is None or shard in self.resting:
             raise ShardAway(shard)
         return found
+
+    def rest(self, shard: int, error: BaseException) -> None:
+        """Refuse what is for a shard until its database is proved to answer, where none of its hosts did."""
+        if unconnected(error) and shard not in self.resting:
+            self.resting.add(shard)
+            _log.warning("shard_rests", shard=shard)
+            self.on_rest(shard)
+
+    def wake(self, shard: int) -> None:
+        """Its database answers."""
+        self.resting.discard(shard)
+        _log.info("shard_wakes", shard=shard)
+
+
+def _ignore(_: int) -> None:
+    """A router whose shards nobody proves."""
 
 
 class _Call:
@@ -207,12 +230,16 @@ class _Call:
 
     async def _ask(self, context: RpcContext, shard: int, request: Any) -> Any:
         handler: Any = self._router.method(shard, self._name)
+        token = OTHERS_WAIT.set(True)
         try:
             return await handler.unary_unary(request, context)
         except Exception as error:
             if away(error):
+                self._router.rest(shard, error)
                 raise ShardAway(shard) from error
             raise
+        finally:
+            OTHERS_WAIT.reset(token)
 
     async def _split(self, request: Any, context: RpcContext) -> Any:
         """Each item to its shard, the answers in the order of the items."""
