@@ -56,6 +56,9 @@ WHERE cardinality(CAST(:event_id AS bigint[])) > 0
 RETURNING create_time
 """)
 
+_KEPT = statement("""
+SELECT t.task_id FROM unnest(CAST(:ids AS bigint[])) AS given(id) JOIN task t ON t.task_id = given.id
+""")
 # BETWEEN, not IN: the index of due tasks holds what is IN (20, 30), and reading it whole for a few known
 # numbers looks cheap to a planner that saw few tasks.
 # Kept ones become 0 with a date of deletion.
@@ -270,6 +273,11 @@ def _spec(specs: dict[Any, int], one: Any) -> int:
 def _by_name(names: Sequence[str], specs: Iterable[tuple[Any, ...]]) -> dict[str, list[Any]]:
     rows = list(specs)
     return {name: [row[i] for row in rows] for i, name in enumerate(names)}
+
+
+async def kept(db: AsyncConnection, ids: Sequence[int]) -> set[int]:
+    """Which of these tasks there are."""
+    return set((await db.execute(_KEPT, {"ids": ids})).scalars())
 
 
 async def finish_retained(db: AsyncConnection, ids: Sequence[int]) -> None:

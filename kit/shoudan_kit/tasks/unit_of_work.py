@@ -226,6 +226,7 @@ class UnitOfWork:
             )
             if time is not None:
                 self._batch = EventRows(batch_id, time, events.rows)
+            await self._keep_exclusive()
         self.audit.take_draft(self.ids, draft_of_call())
         if self.audit.rows:
             await audit_store.insert(self.db, self.ids, self.audit.rows)
@@ -233,6 +234,14 @@ class UnitOfWork:
             await store.finish_retained(self.db, done)
         for name, order_nos in tasks.done_for.items():
             await store.finish_tasks_for(self.db, name, order_nos)
+
+    async def _keep_exclusive(self) -> None:
+        """Of tasks that may not be there twice, run those that were written: of others there was one."""
+        mine = [new for new in self.tasks.new if new.mine and new.kind.exclusive and new.order_no]
+        if mine:
+            kept = await store.kept(self.db, [new.id for new in mine])
+            for new in mine:
+                new.mine = new.id in kept
 
     def _hand_on(self) -> None:
         for watcher in self.watchers:

@@ -183,6 +183,17 @@ async def test_a_second_pending_task_of_an_exclusive_kind_is_not_made(database, 
     assert len(await rows(database, "SELECT 1 FROM task")) == 2
 
 
+async def test_a_task_that_was_not_made_because_one_waits_does_not_run_either(database, ids):
+    recorder = Recorder("test:once")
+    made = []
+    for n in range(3):
+        async with UnitOfWork(database, ids, recorder, None) as work:
+            made.append(work.tasks.add(ONCE, Step(n), order_no="o1"))
+            made.append(work.tasks.add(ONCE, Step(n)))  # about no order: any number of them
+    ran = [task.id for tasks in recorder.tasks for task in tasks]
+    assert ran == [made[0], made[1], made[3], made[5]]
+
+
 async def test_done_tasks_go_and_kept_ones_stay_for_their_time(database, ids):
     async with UnitOfWork(database, ids, None, None) as work:
         gone, kept = work.tasks.add(NOW, Step(1)), work.tasks.add(KEPT, Step(2))
