@@ -17,7 +17,7 @@ from sqlalchemy import text
 from shoudan.delivery.v1 import card_service_pb2 as card_pb
 from shoudan.delivery.v1 import card_service_pb2_grpc as card_grpc
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
-from shoudan_kit.db.shard_keys import shard_of_number
+from shoudan_kit.db.shard_keys import MADE_MIN, shard_of_number
 from shoudan_kit.db.text_statements import FastConnection
 from shoudan_kit.embedded import Postgres
 from shoudan_kit.ids import NODE_BITS, SEQUENCE_BITS, TIME_SHIFT
@@ -34,7 +34,7 @@ SUCCEEDED, SENDING = 0, 30
 AWAY = "ERROR_REASON_SHARD_AWAY"
 # One walk, and our own stock: not over several shards yet.
 ONE_SHARD_ALONE = {"ImportCards"}
-_ticks = itertools.count(1)
+_ticks = itertools.count((MADE_MIN >> TIME_SHIFT) + 1)
 
 
 def made_in(shard: int) -> int:

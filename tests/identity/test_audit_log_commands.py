@@ -29,7 +29,7 @@ from tests.identity.test_commands import Shell
 from tests.poll import eventually
 from tests.test_every_field import serving
 
-OTHERS = ("order", "pay", "delivery", "erp_ingest")
+OTHERS = ("order", "pay", "delivery", "erp_ingest", "finance")
 KEY = pb.AccountKey(ident="oms", groups="down_channel", eid="acme")
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,13 @@ async def office() -> AsyncIterator[Office]:
         for number in sorted(set(re.findall(r"(?:order|pay):\d+", listed))):
             code, said = await checker("proposal", "approve", number)
             assert code == 0, said
-        for n in range(2):
-            status, answer = await partner.order(request_no=f"two-{n}", rechage_account=UNKNOWN)
-            assert status == 200, answer
+
+        async def placed(number: int) -> bool:
+            wanted = {"request_no": f"two-{number}", "rechage_account": UNKNOWN}
+            return (await partner.order(**wanted))[0] == 200
+
+        for n in range(2):  # what was approved is sold when all processes have read it
+            await eventually(partial(placed, n))
         sent = "SELECT count(*) FROM oms_order_delivery WHERE delivery_status = 30"
 
         async def on_their_way() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -17,14 +18,15 @@ ACQUIRE_S: Final = 3.0
 IDLE_S: Final = (
     0.5  # a connection that others have not used for so long is closed for who needs one
 )
+OWN_S: Final = 0.5  # how long a shard waits for its own connections before another's is closed for it
 
 
 class Places:
     """The connections that a process may have to one server, shared by the lenders of its shards.
 
     A connection is of one shard, and opening one costs as much as a hundred statements. So when all places
-    are taken, a shard that has a connection waits for it; another's is closed for it only when that one has
-    been idle for a while, or when it has none at all.
+    are taken, a shard that has a connection waits for it a while; another's idle one is closed for it only
+    then, or when that one has been idle for as long, or when it has none at all.
     """
 
     def __init__(self, size: int) -> None:
@@ -43,7 +45,7 @@ class Places:
                 async with asyncio.timeout(ACQUIRE_S):
                     await self._free.acquire()
             except TimeoutError:
-                raise _none_came_free() from None
+                raise PoolTimeout(f"no connection came free in {ACQUIRE_S} s") from None
         else:
             await self._free.acquire()
         self._used += 1
@@ -92,16 +94,17 @@ class Lender:
     async def take(self) -> FastConnection:
         """A usable connection. Raises sqlalchemy's TimeoutError after ACQUIRE_S, and what opening raises."""
         connection: FastConnection | None = None
-        if self._free or self._places.may_open(self):
-            self.opening += 1
+        handed = False
+        if not self._free and not self._places.may_open(self):
+            with suppress(TimeoutError):
+                connection, handed = await self._handed_over(), True
+        self.opening += 1
+        if not handed:
             try:
                 await self._places.take()
             except BaseException:
                 self.opening -= 1
                 raise
-        else:
-            connection = await self._handed_over()
-            self.opening += 1
         try:
             connection = connection or self._usable() or await self._opened()
         except BaseException:
@@ -148,17 +151,15 @@ class Lender:
             await connection.close()
 
     async def _handed_over(self) -> FastConnection | None:
-        """The next connection that comes back, with its place; None: the place alone."""
+        """The next connection that comes back, with its place; None: the place alone. Raises TimeoutError."""
         waiter: asyncio.Future[FastConnection | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
-            async with asyncio.timeout(ACQUIRE_S):
+            async with asyncio.timeout(OWN_S):
                 return await waiter
-        except BaseException as error:
+        except BaseException:
             if waiter.done() and not waiter.cancelled():  # handed over in the moment of giving up
                 self._hand_on(waiter.result())
-            if isinstance(error, TimeoutError):
-                raise _none_came_free() from None
             raise
 
     def _hand_on(self, connection: FastConnection | None) -> None:
@@ -188,7 +189,3 @@ class Lender:
         generation = self._generation  # of before: what is retired while it opens is not new
         sync = await greenlet_spawn(self._engine.sync_engine.connect)
         return FastConnection(self._engine, sync, generation)
-
-
-def _none_came_free() -> PoolTimeout:
-    return PoolTimeout(f"no connection came free in {ACQUIRE_S} s")

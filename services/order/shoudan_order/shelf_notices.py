@@ -20,7 +20,7 @@ from shoudan_kit.http.client import Answered, HttpResult
 from shoudan_kit.ids import time_of
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.tasks.kinds import Task
-from shoudan_order import kinds, notifies
+from shoudan_order import kinds, notify_words
 from shoudan_order.catalogue import admin, shelves
 from shoudan_order.catalogue.model import DownChannel
 from shoudan_order.catalogue.shelves import ShelfProduct
@@ -91,7 +91,7 @@ async def notify(context: Context, task: Task[kinds.ShelfStep]) -> None:
             return
     given = places[:PRODUCTS_MAX]
     outcome = await _send(context, channel, task, given, more=len(places) > PRODUCTS_MAX)
-    acknowledged = notifies.acknowledged(outcome)
+    acknowledged = notify_words.acknowledged(outcome)
     if not cursor.fails:
         seconds = (context.app.clock.now() - time_of(task.id)).total_seconds()
         DELAY_SECONDS("acknowledged" if acknowledged else "not").observe(max(0.0, seconds))
@@ -140,7 +140,7 @@ async def _send(
     if secrets := context.notify_secrets(channel):
         name = f"shelf_{channel.channel_no}_{last.version}_{last.product_id}"
         timestamp = int(context.app.clock.now().timestamp())
-        headers |= notifies.signed(secrets, name, timestamp, body)
+        headers |= notify_words.signed(secrets, name, timestamp, body)
     return await context.notifier.through(channel).send(
         "POST", channel.shelf_url, headers=headers, body=body, trace=task.trace
     )

@@ -60,6 +60,7 @@ async def two(bare_url: str) -> AsyncIterator[Two]:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for a connection gives up at once."""
+    monkeypatch.setattr(lender, "OWN_S", 0.05)
     monkeypatch.setattr(lender, "ACQUIRE_S", 0.05)
 
 
@@ -99,9 +100,15 @@ async def test_who_waits_for_a_connection_that_comes_back_spent_opens_another(tw
     assert two.opened == SIZE + 1
 
 
-async def test_who_gives_up_waiting_leaves_all_places_to_others(two: Two, soon: None) -> None:
+async def test_work_with_two_connections_of_its_shard_gets_both(two: Two) -> None:
     await two.ask(0)
     async with two.shards[1].connect():
+        await two.ask(1)  # would wait for itself
+    assert two.idle() == [0, 2]
+
+
+async def test_who_gives_up_waiting_leaves_all_places_to_others(two: Two, soon: None) -> None:
+    async with two.shards[0].connect(), two.shards[1].connect():
         with pytest.raises(PoolTimeout):
             await two.ask(1)
     await asyncio.gather(*(two.ask(number % 2) for number in range(20)))
