@@ -18,7 +18,9 @@ ACQUIRE_S: Final = 3.0
 IDLE_S: Final = (
     0.5  # a connection that others have not used for so long is closed for who needs one
 )
-OWN_S: Final = 0.5  # how long a shard waits for its own connections before another's is closed for it
+OWN_S: Final = (
+    0.5  # how long a shard waits for its own connections before another's is closed for it
+)
 
 
 class Places:
