@@ -118,7 +118,7 @@ class Router:
 
 
 def _ignore(_: int) -> None:
-    """A router whose shards nobody proves."""
+    """A router whose shards are not proved."""
 
 
 class _Call:
