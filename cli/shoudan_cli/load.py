@@ -20,7 +20,11 @@ from urllib.parse import SplitResult, urlsplit
 import orjson
 import uvloop
 
-CONNECTIONS: Final = 64
+CONNECTIONS_MIN: Final = 64
+CONNECTIONS_MAX: Final = 512
+EACH: Final = (
+    7  # orders under way for a connection: few of them wait for the answer to their request
+)
 OWED_S_MAX: Final = 60.0
 SAMPLES_MAX: Final = 2_000_000
 REASONS_MAX: Final = 5
@@ -134,7 +138,8 @@ class Load:
             b"100011000000000&notify_url=http://127.0.0.1:%d/ HTTP/1.1\r\nHost: %s\r\n\r\n"
             % (port, self._gateways[0].netloc.encode())
         )
-        for number in range(CONNECTIONS):
+        wanted = max(CONNECTIONS_MIN, min(self._in_flight_max // EACH, CONNECTIONS_MAX))
+        for number in range(wanted):
             await self._connect(self._gateways[number % len(self._gateways)])
         self._pump()
         await stop.wait()
