@@ -54,7 +54,7 @@ STATEMENT_BUILDERS = {
     "kit/shoudan_kit/proposals/alone.py": {"counting"},
     "kit/shoudan_kit/secrets/": {"__init__"},
     "services/erp_ingest/shoudan_erp_ingest/store/bulk.py": {"__init__"},
-    "services/order/shoudan_order/": {"_queue", "_moved", "_any"},
+    "services/order/shoudan_order/store/": {"_queue", "_moved", "_any"},
     "services/pay/shoudan_pay/platforms/store/callers.py": {"_upsert"},
     "services/pay/shoudan_pay/payserver/store/open_work.py": {"_history", "_parked"},
     "services/pay/shoudan_pay/payserver/store/orders.py": {"__init__"},
