@@ -86,8 +86,13 @@ async def notify(context: Context, task: Task[kinds.ShelfStep]) -> None:
         places = await store.changed(
             work.db, step.channel_no, cursor.place, now.version, PRODUCTS_MAX + 1
         )
-        if channel is None or not channel.enabled or not channel.shelf_url or not places:
-            work.tasks.finish(task)
+        subscribed = channel is not None and channel.enabled and channel.shelf_url
+        if channel is None or not subscribed or not places:
+            # A version written since the refresh found this task waiting and made none: it is this task's.
+            if subscribed and await store.is_behind(work.db, step.channel_no):
+                task.retry_after(0)
+            else:
+                work.tasks.finish(task)
             return
     given = places[:PRODUCTS_MAX]
     outcome = await _send(context, channel, task, given, more=len(places) > PRODUCTS_MAX)
