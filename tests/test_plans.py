@@ -235,6 +235,13 @@ HOT = {
     "shoudan_delivery.store.deliveries._BY_KEY": {
         "vds_order_info_coop_id_coop_order_id_service_class_key",
         "vds_order_query_pkey",
+        "vds_archived_order_pkey",
+        "vds_order_info_pkey",
+    },
+    "shoudan_delivery.store.deliveries._INSERT": {"vds_archived_order_pkey"},
+    "shoudan_delivery.store.deliveries._CONFLICT": {
+        "vds_archived_order_order_no",
+        "vds_order_info_pkey",
     },
     "shoudan_finance.store.movements._REACHED": {"movement_pkey"},
     "shoudan_finance.store.movements._SUMS": {"movement_pkey"},
@@ -242,7 +249,11 @@ HOT = {
     "shoudan_finance.store.movements._PAGE": {"movement_pkey"},
     "shoudan_finance.store.movements._OF_ACCOUNT": {"movement_pkey"},
     "shoudan_finance.store.days._ACCOUNTS": {"account_fact_pkey"},
-    "shoudan_delivery.store.deliveries._BY_NO": {"vds_order_info_pkey", "vds_order_query_pkey"},
+    "shoudan_delivery.store.deliveries._BY_NO": {
+        "vds_order_info_pkey",
+        "vds_order_query_pkey",
+        "vds_archived_order_order_no",
+    },
     **{
         f"shoudan_delivery.store.deliveries.{name}": {"vds_order_info_pkey"}
         for name in (
@@ -253,7 +264,6 @@ HOT = {
             "_END",
             "_NOTE_UNKNOWN",
             "_UNSEND",
-            "_CONFLICT",
             "_COUNT_QUERIES",
         )
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
@@ -32,8 +33,9 @@ def ended(service: Service, keep_days: KeepDays) -> None:
     from shoudan_kit.db.ended import GOES, HELD
 
     declared, homes = ended_of(service)
+    held = holder_of(service, declared, homes)
     with said(service):
-        before, found = asyncio.run(_count(declared, homes, timedelta(days=keep_days)))
+        before, found = asyncio.run(_count(declared, held, homes, timedelta(days=keep_days)))
     why = {one.word: one.why for one in declared.stays} | {HELD: "a hold keeps it"}
     table = Table(declared.table, f"made before {before:%Y-%m-%d}", "why")
     for reason, count in sorted(found.items(), key=lambda one: (one[0] != GOES, one[0])):
@@ -56,17 +58,18 @@ def archive_ended(
     from shoudan_kit.db.ended import GOES
 
     found, homes = ended_of(service)
+    held = holder_of(service, found, homes)
     faults.arm(settings_of(declared(service)).profile)
     with said(service):
         place = Place(to)
-        before, counts = asyncio.run(_count(found, homes, timedelta(days=keep_days)))
+        before, counts = asyncio.run(_count(found, held, homes, timedelta(days=keep_days)))
         console.print(
             f"{service}: {counts.get(GOES, 0):,} of {found.table} may go", highlight=False
         )
         if not yes:
             typer.confirm("They leave the database. Go on?", abort=True)
         for home in homes:
-            asyncio.run(_archive(service, found, homes[0], home, place, before))
+            asyncio.run(_archive(service, found, held, home, place, before))
 
 
 def ended_of(service: str) -> tuple[Ended, tuple[Home, ...]]:
@@ -80,15 +83,49 @@ def ended_of(service: str) -> tuple[Ended, tuple[Home, ...]]:
     return one.schema.ended, tuple(target.shards.homes)
 
 
-async def _count(
-    ended: Ended, homes: tuple[Home, ...], keep: timedelta
-) -> tuple[datetime, Mapping[str, int]]:
-    """Of all shards together; holds are those of the first."""
-    from shoudan_kit.db.ended import before_of, counted, holds_of
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who keeps the holds of a service's rows: a declaration, and the first database of its service."""
+
+    ended: Ended
+    home: Home
+
+
+def holder_of(service: str, ended: Ended, homes: tuple[Home, ...]) -> Holder:
+    """The service itself, or the one it names: then that one's database must be set here, too."""
+    if not ended.holds_in:
+        return Holder(ended, homes[0])
+    other, there = ended_of(ended.holds_in)
+    console.print(f"{service}: holds are those of {ended.holds_in}", highlight=False)
+    return Holder(other, there[0])
+
+
+async def _holds(held: Holder) -> Sequence[Hold]:
+    """Every hold. Raises ArchiveFailed where they cannot be read: then nothing may go."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from shoudan_kit.archive.place import ArchiveFailed
+    from shoudan_kit.db.ended import holds_of
+    from shoudan_kit.db.errors import describe
     from shoudan_kit.db.owner import as_owner
 
+    try:
+        async with as_owner(held.home.owner_url, held.home.schema) as db, db.begin():
+            return await holds_of(db, held.ended)
+    except (SQLAlchemyError, OSError) as error:
+        raise ArchiveFailed(f"the holds cannot be read: {describe(error)}") from None
+
+
+async def _count(
+    ended: Ended, held: Holder, homes: tuple[Home, ...], keep: timedelta
+) -> tuple[datetime, Mapping[str, int]]:
+    """Of all shards together."""
+    from shoudan_kit.db.ended import before_of, counted
+    from shoudan_kit.db.owner import as_owner
+
+    holds = await _holds(held)
     async with as_owner(homes[0].owner_url, homes[0].schema) as db, db.begin():
-        holds, before = await holds_of(db, ended), await before_of(db, keep)
+        before = await before_of(db, keep)
     sums: dict[str, int] = {}
     for home in homes:
         async with as_owner(home.owner_url, home.schema) as db, db.begin():
@@ -98,23 +135,15 @@ async def _count(
 
 
 async def _archive(
-    service: str, ended: Ended, first: Home, home: Home, place: Place, before: datetime
+    service: str, ended: Ended, held: Holder, home: Home, place: Place, before: datetime
 ) -> None:
-    """One shard; holds are asked for at the first."""
+    """One shard."""
     from shoudan_kit.archive.ended import Wanted, archive_ended
-    from shoudan_kit.db.ended import holds_of
     from shoudan_kit.db.owner import as_owner
 
-    async with (
-        as_owner(first.owner_url, first.schema) as held,
-        as_owner(home.owner_url, home.schema) as connection,
-    ):
-
-        async def holds() -> Sequence[Hold]:
-            async with held.begin():
-                return await holds_of(held, ended)
-
-        await archive_ended(connection, service, ended, place, Wanted(before, holds), _print_lot)
+    wanted = Wanted(before, lambda: _holds(held))
+    async with as_owner(home.owner_url, home.schema) as connection:
+        await archive_ended(connection, service, ended, place, wanted, _print_lot)
 
 
 def _print_lot(done: Done) -> None:

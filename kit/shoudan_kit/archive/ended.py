@@ -210,7 +210,8 @@ class _Run:
         """Delete in the caller's transaction. Raises _Differs."""
         given = {"ids": list(ids)}
         await self._db.execute(self._sql.remember, given | {"lot_no": lot.lot_no})
-        await self._db.execute(self._sql.add_up, given)
+        if self._sql.add_up is not None:
+            await self._db.execute(self._sql.add_up, given)
         for member, manifest in zip(self._ended.members, proof.manifests, strict=True):
             columns = [Column(name, kind) for name, kind in manifest.columns]
             row = (await self._db.execute(text(_sum(member, columns)), given)).one()

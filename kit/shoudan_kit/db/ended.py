@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_kit.ids import first_of
+from shoudan_kit.ids import EPOCH, TIME_SHIFT, first_of
 
 HELD: Final = "hold"
 GOES: Final = ""
@@ -52,10 +52,10 @@ class Ended:
 
     `number`, `owner` and `made` say in SQL what holds are about: the number people know row `r` by, whose
     it is, and when it was made. `holds` gives those four columns of each hold: number (0 for any), owner
-    (empty for any), and the period.
+    (empty for any), and the period; `holds_in` names the service that keeps them, where it is another one.
     `members` has the table itself first; every member has the column `key`. `keys` is the slim table that
     knows rows that are gone, `lots` that of what left together; `remember` fills the first from `:ids` and
-    `:lot_no`, and `add_up` keeps what reports need of `:ids`, in the transaction that deletes them.
+    `:lot_no`, and `add_up`, if any, keeps what reports need of `:ids`, in the transaction that deletes them.
     """
 
     table: str
@@ -69,7 +69,8 @@ class Ended:
     keys: str
     lots: str
     remember: str
-    add_up: str
+    add_up: str = ""
+    holds_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,13 @@ class Statements:
         self.lot_deleted = text(
             f"UPDATE {lots} SET deleted_time = shoudan_now() WHERE lot_no = :lot_no"
         )
-        self.remember, self.add_up = text(ended.remember), text(ended.add_up)
+        self.remember = text(ended.remember)
+        self.add_up = text(ended.add_up) if ended.add_up else None
+
+
+def made_of(number: str) -> str:
+    """The moment one of our numbers was made, in SQL."""
+    return f"timestamptz '{EPOCH.isoformat()}' + make_interval(secs => ({number} >> {TIME_SHIFT}) / 1000.0)"
 
 
 async def before_of(db: AsyncConnection, keep: timedelta) -> datetime:

@@ -30,6 +30,7 @@ from shoudan_delivery.senders.shared_limits import SharedLimits
 from shoudan_delivery.states import SupplierState
 from shoudan_delivery.stock import Stock, watch_forever
 from shoudan_delivery.store import suppliers as supplier_store
+from shoudan_delivery.store.retention import DELIVERIES
 from shoudan_delivery.store.rows import Supplier
 from shoudan_delivery.store.sealed import SEALED
 from shoudan_delivery.suppliers import Suppliers
@@ -207,5 +208,5 @@ SERVICE = Service(
     name="delivery",
     settings=DeliverySettings,
     start=start,
-    schema=Schema("shoudan_delivery", METADATA, APPEND_ONLY),
+    schema=Schema("shoudan_delivery", METADATA, APPEND_ONLY, DELIVERIES),
 )

@@ -29,6 +29,7 @@ from shoudan_delivery.store.rows import (
     Key,
     NewDelivery,
     Outcome,
+    Outgoing,
     Verdict,
 )
 from shoudan_delivery.store.suppliers import DeliveryFilter
@@ -61,7 +62,8 @@ class Created:
 async def create(context: Context, given: Sequence[NewDelivery]) -> list[Created | DeliveryRefusal]:
     """Create deliveries in one transaction; results in the order given, items independent.
 
-    Repeats: the same key and content gives the delivery as it stands, other content refuses.
+    Repeats: the same key and content gives the delivery as it stands, other content refuses. Of one that
+    has left the database the account is not known, so it is not compared.
     Refuses: ChannelUnavailable (never sent, written to vds_order_exp), DeliveryDiffers.
     """
 
@@ -150,7 +152,7 @@ def _repeat(new: NewDelivery, there: Delivery, accounts: SealedColumn) -> Create
         and new.carrier_no == there.carrier_no
         and new.face_micros == there.product_face_micros
         and new.num == there.product_num
-        and new.account == accounts.open(there.order_no, there.account)
+        and (there.archived or new.account == accounts.open(there.order_no, there.account))
         and new.order_id == there.order_id
         and _repeated(new.params) == _repeated(stored)
     )
@@ -264,21 +266,31 @@ async def take_notify(
     shard, home = context.parts.of_number(order_no)
     try:
         async with home.app.db.connect() as db:
-            looked = await store.load_outgoing(db, [order_no])
+            found = await _notified(db, order_no)
     except Exception as error:
         if home.app.home.shards > 1 and away(error):
             raise ShardAway(shard) from error
         raise
-    if not looked or (looked[0][1].channel_no, looked[0][1].service_class) != supplier.key:
+    if found is None or (found[0].channel_no, found[0].service_class) != supplier.key:
         raise context.verifier.refusal(channel_no, service_class, notify)
-    account = context.accounts.open(order_no, looked[0][1].account)
-    row = msgspec.structs.replace(looked[0][1], account=account)
+    account = context.accounts.open(order_no, found[0].account)
+    row = msgspec.structs.replace(found[0], account=account)
     outcome = interpret.of_reply(supplier, row, reply, Source.NOTIFY)
     outcome.raw = interpret.shown(supplier, notify.body, account)
+    if found[1]:  # nothing could mask its account in what the supplier says
+        outcome.raw, outcome.desc, outcome.params = interpret.not_kept(notify.body), "", {}
     outcome.remote_ip = notify.remote_ip[:64]
     await shielded(home.writers.of(*supplier.key).write(outcome))
     context.verifier.accepted()
     return protocol_of(supplier).ack_body()
+
+
+async def _notified(db: AsyncConnection, order_no: int) -> tuple[Outgoing, bool] | None:
+    """The delivery that a notify is about, and whether it has left the database."""
+    if looked := await store.load_outgoing(db, [order_no]):
+        return looked[0][1], False
+    gone = (await store.by_no(db, [order_no])).get(order_no)
+    return None if gone is None else (store.outgoing_of(gone), True)
 
 
 async def take_prices(

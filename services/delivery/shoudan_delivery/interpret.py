@@ -126,8 +126,13 @@ def shown(supplier: Supplier, body: bytes, account: str) -> str:
     Nothing of one that may hold cards: what cannot be read cannot be masked.
     """
     if card_answers.may_hold(supplier):
-        return f"{len(body)} bytes, not kept"
+        return not_kept(body)
     return hidden_in(body.decode("utf-8", "backslashreplace"), account)[:RAW_MAX]
+
+
+def not_kept(body: bytes) -> str:
+    """What stands for a body that may hold what it must not be kept with."""
+    return f"{len(body)} bytes, not kept"
 
 
 def transport_failed(http_result: HttpResult) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from shoudan_delivery.states import CARD, DELIVERY
 from shoudan_kit.credentials import tables as credentials
+from shoudan_kit.db.ended_tables import lots
 from shoudan_kit.db.foundation import by_month, rights
 from shoudan_kit.db.moves import lifecycles
 from shoudan_kit.secrets.sealing import Place
@@ -333,6 +334,35 @@ ORDER_EXP = Table(
     Index("vds_order_exp_coop_order_id", "coop_order_id"),
     comment="异常: rejected requests, unusable answers, contradictory results",
     **by_month("id"),
+)
+
+lots(METADATA, "vds_archived_lot", "deliveries", "delivery")
+# All that is answered of a delivery, but its account: what a person may have erased is not kept beside.
+ARCHIVED: Final = (
+    "coop_id", "coop_order_id", "service_class", "order_no", "order_id", "channel_no", "carrier_no",
+    "product_face_micros", "product_num", "status", "request_params", "request_count", "request_start_time",
+    "request_finish_time", "create_time", "result_source", "result_code", "result_desc", "result_params",
+    "up_order_no", "succ_face_micros", "conflict",
+)  # fmt: skip
+ARCHIVED_ORDER = Table(
+    "vds_archived_order",
+    METADATA,
+    *(
+        Column(
+            one.name,
+            one.type,
+            primary_key=one.name in {"coop_id", "coop_order_id", "service_class"},
+            autoincrement=False,
+            nullable=one.nullable,
+            comment=one.comment,
+        )
+        for one in (ORDER_INFO.c[name] for name in ARCHIVED)
+    ),
+    _int("query_count", "查询次数"),
+    _text("lot_no", "批次 that has its rows"),
+    Index("vds_archived_order_order_no", "order_no", unique=True),
+    comment="归档发货: what stays known of deliveries that have left the database",
+    info=rights(update=("conflict",)),
 )
 
 _GOODS = ("channel_no", "carrier_no", "face_micros")

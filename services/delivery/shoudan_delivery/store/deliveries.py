@@ -21,9 +21,19 @@ _encode = msgspec.json.Encoder().encode
 _DELIVERY = Rows(Delivery)
 _OUTGOING = Rows(Outgoing)
 _ENDED = Rows(EndedDelivery)
-_ROW = ", ".join(name for name in _DELIVERY.names if name != "query_count")
+_ROW = ", ".join(name for name in _DELIVERY.names if name not in {"query_count", "archived"})
 _QUERY_COUNT = """coalesce((SELECT asked.query_count FROM vds_order_query asked
-    WHERE asked.order_no = vds_order_info.order_no), 0) AS query_count"""
+    WHERE asked.order_no = vds_order_info.order_no), 0) AS query_count, false AS archived"""
+# What is not kept of one that has left: its account, and a time-out that is over.
+_NOT_KEPT = {
+    "account": "'' AS account",
+    "flow_timeout": "create_time AS flow_timeout",
+    "archived": "true AS archived",
+}
+_GONE = ", ".join(_NOT_KEPT.get(name, name) for name in _DELIVERY.names)
+# Until its rows are deleted a delivery whose key is noted is what they say.
+_HAS_LEFT = """NOT EXISTS (SELECT FROM vds_order_info here
+    WHERE here.order_no = vds_archived_order.order_no)"""
 _CALL = f"""{", ".join(name for name in _OUTGOING.names if name not in {"age_s", "overdue"})},
     CAST(extract(epoch FROM shoudan_now() - coalesce(request_start_time, create_time)) AS float8) AS age_s,
     flow_timeout <= shoudan_now() AS overdue"""
@@ -43,7 +53,8 @@ _RESULT = types(
 _UNKNOWN = types(ORDER_INFO, "order_no", "result_code", "result_desc")
 _PUSH = types(ORDER_NOTIFY, "order_no", "coop_id", "coop_order_id", "notify_content")
 
-# Those whose key is there already are left out of RETURNING: the caller reads them.
+# Those whose key is there already, here or among the archived ones, are left out of RETURNING: the caller
+# reads them.
 _INSERT = statement(f"""
 INSERT INTO vds_order_info ({", ".join(_NEW)}, status, request_count, create_time, result_source,
     result_code, result_desc, result_params, up_order_no, succ_face_micros, last_update_time,
@@ -51,20 +62,31 @@ INSERT INTO vds_order_info ({", ".join(_NEW)}, status, request_count, create_tim
 SELECT {", ".join(_NEW)}, {DELIVERY.initial}, 0, shoudan_now(), 0, '', '', '', '', 0, shoudan_now(),
     shoudan_now() + make_interval(secs => timeout_s), false
 FROM {unnest(**_NEW, timeout_s="float8")}
+WHERE NOT EXISTS (SELECT FROM vds_archived_order gone WHERE gone.coop_id = given.coop_id
+    AND gone.coop_order_id = given.coop_order_id AND gone.service_class = given.service_class)
 ON CONFLICT (coop_id, coop_order_id, service_class) DO NOTHING
 RETURNING order_no, create_time
 """)
 
-# By the unique key; keys that are unknown are simply absent.
+# By the unique key, one that has left by what stays known of it; keys that are unknown are simply absent.
 _BY_KEY = statement(f"""
 SELECT {_ROW}, {_QUERY_COUNT} FROM vds_order_info
 WHERE (coop_id, coop_order_id, service_class) IN (SELECT coop_id, coop_order_id, service_class
     FROM {unnest(**_KEY)})
+UNION ALL
+SELECT {_DELIVERY.of("gone")} FROM {unnest(**_KEY)} CROSS JOIN LATERAL (
+    SELECT {_GONE} FROM vds_archived_order
+    WHERE vds_archived_order.coop_id = given.coop_id
+        AND vds_archived_order.coop_order_id = given.coop_order_id
+        AND vds_archived_order.service_class = given.service_class AND {_HAS_LEFT} LIMIT 1
+) gone
 """)
-_BY_NO = statement(
-    f"SELECT {_ROW}, {_QUERY_COUNT} FROM vds_order_info"
-    " WHERE order_no = ANY(CAST(:order_nos AS bigint[]))"
-)
+_BY_NO = statement(f"""
+SELECT {_ROW}, {_QUERY_COUNT} FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
+UNION ALL
+SELECT {_GONE} FROM vds_archived_order
+WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND {_HAS_LEFT}
+""")
 _LOOK = statement(f"""
 SELECT {_CALL}, status FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
 """)
@@ -120,11 +142,18 @@ UPDATE vds_order_info SET status = {DELIVERY.target(Event.NOT_SENT)}, request_st
     last_update_time = shoudan_now()
 WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND {DELIVERY.where(Event.NOT_SENT)}
 """)
-# Once: the first contradiction is reported to the owner.
-_CONFLICT = statement("""
-UPDATE vds_order_info SET conflict = true, last_update_time = shoudan_now()
-WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND NOT conflict
-RETURNING order_no
+# Once: the first contradiction is reported to the owner. Of one that has left, what stays known says so.
+_CONFLICT = statement(f"""
+WITH archived AS (
+    UPDATE vds_archived_order SET conflict = true
+    WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND NOT conflict AND {_HAS_LEFT}
+    RETURNING order_no
+), here AS (
+    UPDATE vds_order_info SET conflict = true, last_update_time = shoudan_now()
+    WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND NOT conflict
+    RETURNING order_no
+)
+SELECT order_no FROM here UNION ALL SELECT order_no FROM archived
 """)
 
 _COUNT_QUERIES = statement(f"""
@@ -222,6 +251,12 @@ async def load_outgoing(
     """Where these stand, with what a call would need."""
     rows = await db.execute(_LOOK, {"order_nos": order_nos})
     return [(Status(row.status), _OUTGOING.read(row)) for row in rows]
+
+
+def outgoing_of(gone: Delivery) -> Outgoing:
+    """What a notify is judged by, of a delivery that has left."""
+    facts = {name: getattr(gone, name) for name in _OUTGOING.names if name in _DELIVERY.names}
+    return Outgoing(**facts, age_s=0.0, overdue=True)
 
 
 async def mark_sending(db: AsyncConnection, order_nos: Sequence[int]) -> list[Outgoing]:

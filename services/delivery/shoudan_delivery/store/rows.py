@@ -65,6 +65,7 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     flow_timeout: datetime
     conflict: bool
     query_count: int = 0
+    archived: bool = False  # it has left the database: known by what stays, its account is not
 
     @property
     def amount_micros(self) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Date, Index, LargeBinary, MetaData, Table, text
+from sqlalchemy import BigInteger, Column, Date, Index, LargeBinary, MetaData, Table
 
+from shoudan_kit.db.ended_tables import lots
 from shoudan_kit.db.foundation import rights
 from shoudan_order.states import NotifyStatus, OrderStatus
 from shoudan_order.tables.columns import (
@@ -54,24 +55,7 @@ def declare(made: MetaData) -> None:
 
 def _archived(made: MetaData) -> None:
     """What stays known of orders that have left."""
-    Table(
-        "oms_archived_lot",
-        made,
-        text_key("lot_no", "批次: of orders that leave together"),
-        number("low", "its first order"),
-        number("high", "its last order"),
-        words("place", "address of the archive that has its files", None),
-        now("chosen_time", "its keys are known since"),
-        when("written_time", "its files were read back", null=True),
-        when("deleted_time", "its orders have left", null=True),
-        Index(
-            "oms_archived_lot_open",
-            text("(deleted_time IS NULL)"),
-            unique=True,
-            postgresql_where=text("deleted_time IS NULL"),
-        ),
-        comment="归档批次",
-    )
+    lots(made, "oms_archived_lot", "orders", "order")
     Table(
         "oms_archived_order",
         made,
