@@ -296,3 +296,30 @@ async def test_a_repeated_payment_of_a_refunded_order_gives_nothing_back_twice(
     await eventually(gone)
     assert harness.ledger.of("down_channel", "test") == 0
     assert (await harness.get(number)).refund_status == 10
+
+
+async def test_an_unknown_delivery_may_be_decided_before_its_orders_overtime(
+    harness: OrderHarness, audits: Any
+) -> None:
+    harness.delivery.script = lambda item: None
+    order_id = await harness.order()
+    await eventually(lambda: bool(harness.delivery.sent))
+    (part,) = (await harness.get(order_id)).deliveries
+    asked = pb.RequestAuditRequest(
+        type=pb.AUDIT_TYPE_DELIVERY, id=part.delivery_id, by="ops", reason="no codes came"
+    )
+    made = await audits.RequestAudit(asked)
+    assert (await harness.get(order_id)).parked_reason == "no codes came"
+    with pytest.raises(grpc.RpcError):
+        await audits.RequestAudit(asked)
+    await audits.DecideAudit(
+        pb.DecideAuditRequest(audit_id=made.audit.audit_id, status=90, by="ops", reason="none")
+    )
+    order = await harness.get(order_id)
+    assert (order.deliveries[0].delivery_status, order.parked_reason) == (90, "")
+    assert harness.delivery.resolved == [(part.delivery_id, "ops", "none")]
+    with pytest.raises(grpc.RpcError) as late:
+        await audits.RequestAudit(asked)
+    refused = refused_from_rpc(late.value)
+    assert refused is not None
+    assert refused.reason == "ERROR_REASON_AUDIT_REFUSED"

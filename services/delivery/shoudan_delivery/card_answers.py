@@ -18,6 +18,13 @@ from shoudan_kit.secrets.sealing import HIDDEN_MIN
 # Further facts of an answer about vouchers that are kept; any other could be a code.
 KEPT: Final = frozenset({"cost_amount"})
 HIDDEN: Final = "****"
+# Of an answer that could not be used these names are kept, and those of a card; any other could be a code.
+SHOWN_NAMES: Final = frozenset(
+    {"order_no", "code", "message", "msg", "up_order_no", "amount", "data", "cards", "cost_amount"}
+)
+SHAPE_DEPTH_MAX: Final = 6
+SHAPE_ITEMS_MAX: Final = 20  # of a list
+SHAPE_CHARS_MAX: Final = 1_000
 
 _params = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -72,6 +79,34 @@ def problem(found: Sequence[Card], delivery: Outgoing | Delivery) -> str:
         if one.product and one.product not in products:
             return "a card is of another product"
     return ""
+
+
+def shape(supplier: Supplier, body: bytes) -> str:
+    """An answer without a value of it: its known names, and how long each value is."""
+    try:
+        whole = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return f"{len(body)} bytes that are no JSON, not kept"
+    made = _shape(supplier, "", whole, SHAPE_DEPTH_MAX)
+    return msgspec.json.encode(made).decode()[:SHAPE_CHARS_MAX]
+
+
+def _shape(supplier: Supplier, name: str, value: object, depth: int) -> object:
+    if isinstance(value, dict | list) and not depth:
+        return "…"
+    if isinstance(value, list):
+        listed = cast("list[object]", value)
+        return [_shape(supplier, "", one, depth - 1) for one in listed[:SHAPE_ITEMS_MAX]]
+    if isinstance(value, dict):
+        shown: dict[str, object] = {}
+        for at, (one, inner) in enumerate(cast("dict[str, object]", value).items(), 1):
+            known = one in SHOWN_NAMES or cards.is_field(one)
+            shown[one if known else f"?{at}"] = _shape(supplier, one, inner, depth - 1)
+        return shown
+    if isinstance(value, bool) or value is None:
+        return value
+    text = str(value)
+    return text if name == "code" and text in supplier.deal_codes else f"{len(text)} characters"
 
 
 def _same_face(text: str, face_micros: int) -> bool:

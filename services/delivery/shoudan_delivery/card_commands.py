@@ -172,7 +172,7 @@ def enter(
     reason: Annotated[str, typer.Option(help="Why; it stands in the audit log.")],
     target: Target = DEFAULT_TARGET,
 ) -> None:
-    """Give a delivery that was decided as a success without cards its cards."""
+    """Give a delivery its cards: until it is decided they are reserved for it, then issued."""
     from shoudan.delivery.v1 import card_service_pb2 as pb
     from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
 
@@ -183,6 +183,65 @@ def enter(
         by=getpass.getuser(),
     )
     typer.echo(f"{_call(target, 'EnterCards', request).cards} cards")
+
+
+@app.command("missing")
+def list_missing(
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="At most so many.")] = 100,
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Deliveries whose supplier says success without cards that can be issued, and what it said."""
+    from shoudan.delivery.v1 import card_service_pb2 as pb
+
+    request = pb.ListMissingCardsRequest(page_size=limit)
+    found = _call(target, "ListMissingCards", request).missing
+    for one in found:
+        for line in _missing_lines(one):
+            typer.echo(line)
+    if not found:
+        typer.echo("no delivery lacks its cards")
+
+
+@app.command()
+def ask(
+    delivery: Annotated[str, typer.Argument(help="The part's number, as missing shows it.")],
+    partner: Annotated[str, typer.Option(help="Number of the down channel.")],
+    target: Target = DEFAULT_TARGET,
+) -> None:
+    """Ask the supplier again now how a delivery of cards ended."""
+    from shoudan.delivery.v1 import delivery_service_pb2 as pb
+    from shoudan.delivery.v1 import delivery_service_pb2_grpc as rpc
+
+    key = pb.DeliveryKey(coop_id=partner, coop_order_id=delivery, service_class=20)
+    request = pb.AskSupplierRequest(key=key)
+    stood = _call(target, "AskSupplier", request, rpc.DeliveryServiceStub).delivery
+    status = pb.Status.Name(stood.status).removeprefix("STATUS_").lower()
+    typer.echo(f"asked; it stood {status}: {stood.result_code} {stood.result_desc}".rstrip())
+
+
+def _missing_lines(one: Any) -> list[str]:
+    """Lines instead of a table: their numbers are to be copied."""
+    from shoudan.delivery.v1 import delivery_service_pb2 as pb
+    from shoudan_kit.money import micros_to_yuan
+
+    status = pb.Status.Name(one.status).removeprefix("STATUS_").lower()
+    since = f"{one.since.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    number, partner = one.key.coop_order_id, one.key.coop_id
+    lines = [
+        f"delivery {number} of order {one.order_id}, partner {partner}  {status}  since {since}",
+        f"    {one.num} x {micros_to_yuan(one.face_micros)} of {one.channel_no} {one.carrier_no}",
+        f"    {one.why}; answered {one.answers} times, last: {one.answer}",
+    ]
+    if one.entered:
+        lines.append(f"    {one.entered} cards are entered and wait for the decision")
+    if status == "sending":
+        lines.append(f"    ask:     shoudan cards ask {number} --partner {partner}")
+    lines.append(f"    enter:   shoudan cards enter {number} FILE --partner {partner} --reason …")
+    if status == "sending":
+        lines.append(
+            f"    decide:  shoudan audit request delivery {number} --reason …, then audit decide"
+        )
+    return lines
 
 
 def _set(target: str, cards: Sequence[int], state: str, reason: str) -> None:
@@ -205,7 +264,7 @@ def _status(word: str) -> Any:
         raise typer.BadParameter(f"{word} is no state of a card") from None
 
 
-def _call(target: str, method: str, request: Any) -> Any:
+def _call(target: str, method: str, request: Any, stub: Any = None) -> Any:
     from shoudan.delivery.v1 import card_service_pb2_grpc as rpc
     from shoudan_kit.rpc.client import call_options
     from shoudan_kit.rpc.command import run_command
@@ -213,7 +272,7 @@ def _call(target: str, method: str, request: Any) -> Any:
     return run_command(
         target,
         "delivery",
-        lambda channel: getattr(rpc.CardServiceStub(channel), method)(
+        lambda channel: getattr((stub or rpc.CardServiceStub)(channel), method)(
             request, **call_options(CALL_S)
         ),
     )

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_delivery.config import DeliverySettings
 from shoudan_delivery.refusals import CardNotFound, CardState, CardsUnreadable
-from shoudan_delivery.states import CARD, CardEvent, CardStatus, ServiceClass
+from shoudan_delivery.states import CARD, CardEvent, CardStatus, ServiceClass, Status
 from shoudan_delivery.store import cards as store
 from shoudan_delivery.store.cards import CardFilter, Fetch, StoredCard
 from shoudan_delivery.store.rows import Card, Key, NewDelivery, Outcome, Verdict
@@ -39,6 +39,10 @@ def digest_of(ring: KeyRing, card: Card) -> bytes:
     return ring.content("card", sorted(card.secrets.items()))
 
 
+class CardTaken(Exception):
+    """Another process has stored one of these cards a moment ago, for another delivery."""
+
+
 async def judge(db: AsyncConnection, ring: KeyRing, outcomes: Sequence[Outcome]) -> None:
     """Make successes unknown whose cards were issued for another delivery, or have expired."""
     given = [
@@ -56,7 +60,7 @@ async def judge(db: AsyncConnection, ring: KeyRing, outcomes: Sequence[Outcome])
             expired = unfit[one.order_no]
             why = "a card has expired" if expired else "a card was issued for another delivery"
             one.incident = one.desc = f"cards: {why}"
-            one.verdict, one.claims = Verdict.UNKNOWN, True
+            one.verdict, one.claims, one.lacks_cards = Verdict.UNKNOWN, True, True
             one.cards, one.succ_face_micros = (), 0
 
 
@@ -66,8 +70,12 @@ async def issue(
     ids: IdMaker,
     outcomes: Sequence[Outcome],
     ended: Collection[int],
+    status: CardStatus = CardStatus.ISSUED,
 ) -> None:
-    """Store the cards of the deliveries that these outcomes have just ended."""
+    """Store the cards of the deliveries that these outcomes have just ended. Raises CardTaken.
+
+    Cards that were entered by hand for the same delivery are taken for what they are.
+    """
     given = [
         (one.order_no, seq, card)
         for one in outcomes
@@ -85,8 +93,8 @@ async def issue(
         )
         for card_id, (order_no, seq, card) in zip(ids.take(len(given)), given, strict=True)
     ]
-    if new:
-        await store.insert(db, new)
+    if new and await store.insert(db, new, status) < len(new):
+        raise CardTaken
 
 
 async def issue_late(
@@ -99,7 +107,11 @@ async def issue_late(
             first.setdefault(one.order_no, one)
     if first:
         there = await store.locked(db, list(first))
-        lacking = {order_no for order_no, digests in there.items() if not digests}
+        lacking = {
+            order_no
+            for order_no, (status, digests) in there.items()
+            if status is Status.SUCCEEDED and not digests
+        }
         await issue(db, ring, ids, list(first.values()), lacking)
 
 

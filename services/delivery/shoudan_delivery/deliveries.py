@@ -14,6 +14,7 @@ from shoudan_delivery.kinds import ASK, REPORT, REQUEST, Ask, Report, Request
 from shoudan_delivery.protocols import InboundNotify, protocol_of
 from shoudan_delivery.refusals import (
     AlreadyFinal,
+    CardsMissing,
     ChannelUnavailable,
     DeliveryDiffers,
     DeliveryNotFound,
@@ -21,6 +22,7 @@ from shoudan_delivery.refusals import (
 )
 from shoudan_delivery.results import result_of
 from shoudan_delivery.states import FINAL, ServiceClass, Source, Status
+from shoudan_delivery.store import cards as card_store
 from shoudan_delivery.store import deliveries as store
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import (
@@ -224,10 +226,15 @@ async def ask_now(context: Context, key: Key) -> Delivery:
 
 
 async def resolve(context: Context, key: Key, status: Status, by: str, reason: str) -> Delivery:
-    """End an unknown delivery by a person's decision. Refuses DeliveryNotFound, AlreadyFinal."""
+    """End an unknown delivery by a person's decision. Refuses DeliveryNotFound, AlreadyFinal, CardsMissing.
+
+    A success without codes is none, also when a person says so: they are entered before (`entering.enter`).
+    """
     async with context.app.db.connect() as db:
         found = await _find_one(db, key)
-    outcome = _resolution(found, status, by, reason)
+        outcome = _resolution(found, status, by, reason)
+        if outcome is not None and outcome.verdict is Verdict.SUCCEEDED:
+            await _check_cards(context, db, found)
     if outcome is not None:
         writer = context.writers.of(found.channel_no, found.service_class)
         await shielded(writer.write(outcome))
@@ -235,6 +242,17 @@ async def resolve(context: Context, key: Key, status: Status, by: str, reason: s
         found = await _find_one(db, key)
     _resolution(found, status, by, reason)
     return found
+
+
+async def _check_cards(context: Context, db: AsyncConnection, found: Delivery) -> None:
+    """Refuses CardsMissing where a channel must deliver cards and none are there."""
+    supplier = context.suppliers.get(found.channel_no, found.service_class)
+    if supplier is None or not supplier.delivers_cards:
+        return
+    if found.service_class == ServiceClass.COUPON and not await card_store.entered(
+        db, found.order_no
+    ):
+        raise CardsMissing(found.coop_order_id)
 
 
 def _resolution(delivery: Delivery, status: Status, by: str, reason: str) -> Outcome | None:

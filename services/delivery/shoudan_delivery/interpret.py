@@ -109,7 +109,7 @@ def _take_cards(outcome: Outcome, supplier: Supplier, delivery: Outgoing, reply:
     outcome.incident = f"cards: {problem}"
     if supplier.delivers_cards:
         outcome.verdict, outcome.succ_face_micros = Verdict.UNKNOWN, 0
-        outcome.desc, outcome.claims = outcome.incident, True
+        outcome.desc, outcome.claims, outcome.lacks_cards = outcome.incident, True, True
 
 
 def _cost_readable(text: str) -> bool:
@@ -123,10 +123,10 @@ def _cost_readable(text: str) -> bool:
 def shown(supplier: Supplier, body: bytes, account: str) -> str:
     """What is kept of a body that could not be used: cut, without the account it may repeat.
 
-    Nothing of one that may hold cards: what cannot be read cannot be masked.
+    Of one that may hold cards its shape alone: what cannot be read cannot be masked.
     """
     if card_answers.may_hold(supplier):
-        return not_kept(body)
+        return card_answers.shape(supplier, body)
     return hidden_in(body.decode("utf-8", "backslashreplace"), account)[:RAW_MAX]
 
 

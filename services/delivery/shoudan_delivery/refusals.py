@@ -75,3 +75,9 @@ class CardState(DeliveryRefusal):
 
     card_id: int
     status: int
+
+
+class CardsMissing(DeliveryRefusal):
+    """A delivery of codes is no success without them: they are entered before it is decided."""
+
+    coop_order_id: str

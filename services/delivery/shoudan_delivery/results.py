@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-from sqlalchemy.exc import DBAPIError
 
 from shoudan_delivery import cards, events
 from shoudan_delivery.kinds import ASK, CONFLICT, REPORT, REQUEST, Ask, Report, Result
 from shoudan_delivery.states import QueryStatus, ServiceClass, Source, Status
 from shoudan_delivery.store import deliveries as store
+from shoudan_delivery.store import missing as missing_store
 from shoudan_delivery.store import stock as stock_store
 from shoudan_delivery.store import suppliers as supplier_store
 from shoudan_delivery.store.rows import (
@@ -23,7 +23,6 @@ from shoudan_delivery.store.rows import (
     Verdict,
 )
 from shoudan_kit import log
-from shoudan_kit.db.errors import taken
 from shoudan_kit.faults import hit
 from shoudan_kit.ids import IdMaker
 from shoudan_kit.secrets.sealing import KeyRing
@@ -70,10 +69,8 @@ class Results:
         for _ in range(RACES_MAX):
             try:
                 return await self._write(outcomes)
-            except DBAPIError as error:
-                # Another process has just stored one of these cards: now it is seen.
-                if not taken(error) or not any(one.cards for one in outcomes):
-                    raise
+            except cards.CardTaken:
+                continue  # another process has just stored one of these cards: now it is seen
         return await self._write(outcomes)
 
     async def _write(self, outcomes: Sequence[Outcome]) -> None:
@@ -84,6 +81,7 @@ class Results:
                 await cards.judge(work.db, self._ring, with_cards)
             await self._write_finals(work, batch)
             await self._write_unknowns(work, batch)
+            await self._write_missing(work, batch)
             await self._write_unsent(work, batch)
             await self._write_queries(work, batch)
             await self._write_incidents(work, batch)
@@ -122,15 +120,32 @@ class Results:
     async def _end_vouchers(
         self, work: UnitOfWork, first: Mapping[int, Outcome], moved: Mapping[int, EndedDelivery]
     ) -> None:
-        """What our own stock has reserved for vouchers is issued or released with their end."""
+        """What is reserved for vouchers, of our own stock or by hand, is issued or released with their end.
+
+        Of one whose supplier brings cards what was entered by hand is released: the supplier's are issued.
+        """
         ends: dict[bool, list[int]] = {True: [], False: []}
         for order_no, ended in moved.items():
-            if ended.service_class == ServiceClass.COUPON and not first[order_no].cards:
-                ends[first[order_no].verdict is Verdict.SUCCEEDED].append(order_no)
+            if ended.service_class == ServiceClass.COUPON:
+                outcome = first[order_no]
+                issued = outcome.verdict is Verdict.SUCCEEDED and not outcome.cards
+                ends[issued].append(order_no)
         if ends[True]:
             await stock_store.issue(work.db, ends[True])
         if ends[False]:
             await stock_store.release(work.db, ends[False])
+        if vouchers := [*ends[True], *ends[False]]:
+            await missing_store.end(work.db, vouchers)
+
+    async def _write_missing(self, work: UnitOfWork, batch: _Batch) -> None:
+        """Successes without cards that can be issued, for a person: what was said, and how often."""
+        claims = [
+            missing_store.Claim(one.order_no, one.desc, one.raw)
+            for one in batch.outcomes
+            if one.lacks_cards
+        ]
+        if claims:
+            await missing_store.note(work.db, claims)
 
     async def _write_late(self, work: UnitOfWork, batch: _Batch, late: Sequence[Outcome]) -> None:
         """Results of ended deliveries: an equal one changes nothing, the first contradiction is reported."""

@@ -126,6 +126,7 @@ class CardEvent(StrEnum):
     REVEALED = "revealed"  # fetched by the partner, or sent to it in a notify
     REDEEMED = "redeemed"
     WITHDRAWN = "withdrawn"  # from the stock, by an operator
+    DISCARDED = "discarded"  # entered by hand for a delivery that ended without it
     VOIDED = "voided"  # by a return, before the supplier is asked, or by an operator
     RESTORED_UNSEEN = "restored unseen"  # the return failed
     RESTORED_SEEN = "restored seen"
@@ -139,6 +140,7 @@ CARD = Machine(
         (CardStatus.STOCKED, CardEvent.RESERVED): CardStatus.RESERVED,
         (CardStatus.STOCKED, CardEvent.WITHDRAWN): CardStatus.VOID,
         (CardStatus.RESERVED, CardEvent.RELEASED): CardStatus.STOCKED,
+        (CardStatus.RESERVED, CardEvent.DISCARDED): CardStatus.VOID,
         (CardStatus.RESERVED, CardEvent.ISSUED): CardStatus.ISSUED,
         (CardStatus.ISSUED, CardEvent.REVEALED): CardStatus.REVEALED,
         (CardStatus.ISSUED, CardEvent.REDEEMED): CardStatus.REDEEMED,

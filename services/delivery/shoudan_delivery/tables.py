@@ -433,6 +433,23 @@ CARD_INFO = Table(
     | lifecycles(status=CARD.moves),
 )
 
+# Written when a supplier says success and what it sends cannot be issued; it stays when it has ended.
+CARD_MISSING = Table(
+    "vds_card_missing",
+    METADATA,
+    _id("order_no", "发货编号"),
+    _text("why", "why its cards could not be issued, without a word of them"),
+    _text("answer", "the supplier's last answer: its shape, its values masked"),
+    _int("answers", "how many such answers came"),
+    _when("create_time", "创建时间"),
+    _when("last_update_time", "最后更新时间"),
+    _when("end_time", "since then it has its cards, or has failed", null=True),
+    Index("vds_card_missing_open", "order_no", postgresql_where=text("end_time IS NULL")),
+    CheckConstraint("answers >= 0", name="answers_check"),
+    comment="缺卡发货: deliveries whose supplier says success without cards that can be issued",
+    info=rights(update=("why", "answer", "answers", "last_update_time", "end_time")),
+)
+
 CARD_FETCH = Table(
     "vds_card_fetch",
     METADATA,

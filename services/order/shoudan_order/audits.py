@@ -14,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.audit_log.entries import describe
 from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
-from shoudan_order import binding, kinds, order_totals, results, returns
+from shoudan_order import binding, events, kinds, order_totals, results, returns
 from shoudan_order.context import Context
 from shoudan_order.delivery_calls import key
-from shoudan_order.delivery_client import UNKNOWN, Outcome
+from shoudan_order.delivery_client import CARDS_MISSING, UNKNOWN, Outcome
 from shoudan_order.order_cache import OrdersInMemory
+from shoudan_order.parking import park
 from shoudan_order.refusals import AuditRefused, NotFound, existing
 from shoudan_order.states import (
     ENDED,
@@ -260,6 +261,8 @@ async def _resolve_at_delivery(
     )
     if refused is None:
         return
+    if refused.reason == CARDS_MISSING:
+        raise AuditRefused(audit.audit_id, "its codes are entered first: shoudan cards enter")
     if refused.reason != UNKNOWN:
         raise AuditRefused(audit.audit_id, "the supplier has reported another end meanwhile")
     if succeeded:
@@ -425,12 +428,19 @@ async def request(
     reason: str,
     record: Callable[[UnitOfWork], None] = no_record,
 ) -> Audit:
-    """Ask for an audit: partial success of an order or refund, or a delivery's false success."""
+    """Ask for an audit: partial success of an order or refund, or a delivery's false success.
+
+    An unknown delivery is decided at its order's overtime, or before when a person asks for it.
+    """
     async with context.app.work("audit.request") as work:
         audit_id = work.ids.next()
         new = await _new_audit(work, audit_id, kind, number, reason)
         if not await store.insert_audits(work.db, [new]):
             raise AuditRefused(0, "it waits for a decision already")
+        if kind == AuditType.DELIVERY:  # nothing of the order moves until it is decided
+            there = await order_store.read_orders(work.db, [new.order_id], lock=True)
+            reasons = {new.order_id: reason}
+            await park(work, there, reasons, [], events.DELIVERY_TIMEOUT)
         await record_operation(work, by, "audit.request", f"order {new.order_id}", reason)
         record(work)
         made = await store.lock_audit(work.db, audit_id)
@@ -448,9 +458,11 @@ async def _new_audit(
     if kind == AuditType.REFUND:
         refund = existing(await refund_store.refunds_by_ids(work.db, [number]), "refund", number)
         return store.NewAudit(audit_id, refund.order_id, number, 0, kind, reason)
-    if kind == AuditType.FALSE_SUCCESS:
+    if kind in {AuditType.FALSE_SUCCESS, AuditType.DELIVERY}:
         there = existing(
             await delivery_store.deliveries_by_ids(work.db, [number]), "delivery", number
         )
+        if kind == AuditType.DELIVERY and there.delivery_status not in OPEN_DELIVERIES:
+            raise AuditRefused(0, "the delivery has ended")
         return store.NewAudit(audit_id, there.delivery.order_id, 0, number, kind, reason)
     raise AuditRefused(0, "the system asks for audits of this kind by itself")

@@ -338,7 +338,7 @@ async def _decide_or_propose(ask: Ask, request: Any) -> Any:
 
 @audit.command()
 def request(kind: str, number: int, reason: Reason, target: Target = DEFAULT_TARGET) -> None:
-    """Ask for an audit: `order NUMBER`, `refund NUMBER` (partial success), `false_success DELIVERY`."""
+    """Ask for an audit: `order|refund NUMBER` (partial success), `false_success|delivery DELIVERY`."""
     from shoudan.order.v1 import audit_service_pb2 as pb
 
     message = pb.RequestAuditRequest(

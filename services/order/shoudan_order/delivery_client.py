@@ -23,6 +23,7 @@ VOUCHER: Final = 20  # the service class whose goods may be cards
 ITEMS_MAX: Final = 1_000  # of one call (delivery_service.proto)
 UNAVAILABLE: Final = "ERROR_REASON_CHANNEL_UNAVAILABLE"
 UNKNOWN: Final = "ERROR_REASON_DELIVERY_NOT_FOUND"
+CARDS_MISSING: Final = "ERROR_REASON_CARDS_MISSING"
 DIFFERS: Final = "ERROR_REASON_DELIVERY_DIFFERS"
 # Nothing is known of the item, or nothing was begun: it is handed over again.
 AGAIN: Final = frozenset(

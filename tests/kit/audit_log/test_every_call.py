@@ -39,7 +39,7 @@ READS: Final = {
     "ListAccounts",
     "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCards",
     "ListCredentials", "ListDays", "ListDeadNotifies", "ListDeliveries", "ListEntries", "ListHolds",
-    "ListIncidents",
+    "ListIncidents", "ListMissingCards",
     "ListNotices", "ListOpenWork", "ListOperators", "ListOrders", "ListPackageRecords", "ListProposals",
     "ListQuarantined", "ListRecords", "ListResources", "ListResting", "ListRules", "ListSealed",
     "ListSessions", "ListStock", "ListSuppliers", "ListTasks", "ListTrades", "QueryDeliveries", "QueryOrders",

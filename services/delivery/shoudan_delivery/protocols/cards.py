@@ -30,6 +30,11 @@ _DAYS: Final = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d")
 _LINK: Final = re.compile(r"https?://[^\s\x00-\x1f]+")
 
 
+def is_field(name: str) -> bool:
+    """Whether this names a field of a card."""
+    return _folded(name) in _FIELDS
+
+
 def of_value(value: object) -> list[Card]:
     """The cards of a text, an object, or a list of either; none of null and of what is empty.
 
@@ -56,12 +61,16 @@ def texts_in(value: object) -> Iterator[str]:
             rest.extend(cast("Sequence[object]", one))
 
 
+def _folded(spelt: str) -> str:
+    return spelt.lower().replace("_", "").replace("-", "")
+
+
 def _card(value: object) -> Card:
     if not isinstance(value, Mapping):
         return _checked({"number": _text(value)})
     found: dict[str, str] = {}
     for spelt, one in cast("Mapping[str, object]", value).items():
-        name = _FIELDS.get(spelt.lower().replace("_", "").replace("-", ""))
+        name = _FIELDS.get(_folded(spelt))
         text = _text(one)
         if not text:
             continue

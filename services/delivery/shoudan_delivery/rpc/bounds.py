@@ -37,6 +37,11 @@ def newest_before(token: str) -> int:
     return min(int(token), ID_MAX)
 
 
+def oldest_after(token: str) -> int:
+    """The number behind which a page begins. Refuses FieldInvalid."""
+    return newest_before(token) if token else 0
+
+
 def stamp(when: datetime | None) -> Timestamp | None:
     """A moment as it travels."""
     if when is None:

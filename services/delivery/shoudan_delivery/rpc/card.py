@@ -7,6 +7,7 @@ from typing import cast
 from shoudan.core.v1 import core_pb2
 from shoudan.delivery.v1 import card_service_pb2 as pb
 from shoudan.delivery.v1 import card_service_pb2_grpc as pb_grpc
+from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
 from shoudan_delivery import cards, entering, stock
 from shoudan_delivery.context import Context
 from shoudan_delivery.refusals import DeliveryNotFound, FieldInvalid
@@ -15,11 +16,13 @@ from shoudan_delivery.rpc.bounds import (
     ITEMS_MAX,
     bounded,
     newest_before,
+    oldest_after,
     page_size,
     stamp,
 )
-from shoudan_delivery.states import CardStatus
+from shoudan_delivery.states import CardStatus, ServiceClass
 from shoudan_delivery.store.cards import CardFilter, Fetch, StoredCard
+from shoudan_delivery.store.missing import Missing
 from shoudan_delivery.store.rows import Card, Key
 from shoudan_delivery.store.stock import Goods
 from shoudan_kit.db.text_statements import holdable
@@ -132,6 +135,16 @@ class CardServicer(pb_grpc.CardServiceServicer):
         done = entering.enter(self._context.app, self._ring, key, request.file)
         return pb.EnterCardsResponse(cards=await shielded(done))
 
+    async def ListMissingCards(
+        self, request: pb.ListMissingCardsRequest, context: RpcContext
+    ) -> pb.ListMissingCardsResponse:
+        """One page; of what a supplier said its shape alone."""
+        most, after = page_size(request.page_size), oldest_after(request.page_token)
+        found, token = await entering.missing(self._context.app, after, most)
+        return pb.ListMissingCardsResponse(
+            missing=[_missing(one) for one in found], next_page_token=token
+        )
+
     async def GetImportKey(
         self, request: pb.GetImportKeyRequest, context: RpcContext
     ) -> pb.GetImportKeyResponse:
@@ -236,4 +249,27 @@ def _view(row: StoredCard, masked: str | None) -> pb.ListCardsResponse.View:
         reveal_time=stamp(row.reveal_time),
         create_time=stamp(row.create_time),
         import_no=row.import_no,
+    )
+
+
+def _missing(one: Missing) -> pb.ListMissingCardsResponse.Missing:
+    return pb.ListMissingCardsResponse.Missing(
+        key=delivery_pb.DeliveryKey(
+            coop_id=one.coop_id,
+            coop_order_id=one.coop_order_id,
+            service_class=ServiceClass.COUPON,
+        ),
+        order_id=one.order_id,
+        order_no=one.order_no,
+        channel_no=one.channel_no,
+        carrier_no=one.carrier_no,
+        face_micros=one.product_face_micros,
+        num=one.product_num,
+        status=cast("delivery_pb.Status.ValueType", int(one.status)),
+        why=one.why,
+        answer=one.answer,
+        answers=one.answers,
+        entered=one.entered,
+        since=stamp(one.create_time),
+        last_answer_time=stamp(one.last_update_time),
     )

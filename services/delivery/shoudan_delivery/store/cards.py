@@ -75,14 +75,28 @@ _INSERT = statement(f"""
 INSERT INTO vds_card ({", ".join(_NEW)}, channel_no, carrier_no, face_micros, status, import_no,
     create_time, last_update_time)
 SELECT {", ".join(f"given.{name}" for name in _NEW)}, order_info.channel_no, order_info.carrier_no,
-    order_info.product_face_micros, {CardStatus.ISSUED}, '', shoudan_now(), shoudan_now()
+    order_info.product_face_micros, CAST(:status AS smallint), '', shoudan_now(), shoudan_now()
 FROM {unnest(**_NEW)} JOIN vds_order_info order_info USING (order_no)
+ON CONFLICT (digest) DO UPDATE SET status = EXCLUDED.status, seq = EXCLUDED.seq,
+    last_update_time = shoudan_now()
+WHERE vds_card.order_no = EXCLUDED.order_no AND {CARD.between(CardEvent.DISCARDED, "vds_card.status")}
+RETURNING card_id
+""")
+# What was entered by hand for a delivery and is not to be issued for it; our own stock is released.
+_DISCARD = statement(f"""
+UPDATE vds_card SET status = {CARD.target(CardEvent.DISCARDED)}, order_no = NULL, seq = 0,
+    last_update_time = shoudan_now()
+WHERE order_no = :order_no AND import_no = '' AND {CARD.between(CardEvent.DISCARDED)}
+    AND NOT digest = ANY(CAST(:kept AS bytea[]))
 """)
 # First locked, then looked at: of two that bring cards for one delivery the second sees the first's.
-_LOCK_SUCCEEDED = statement(f"""
-SELECT order_no FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
-    AND status = {Status.SUCCEEDED} AND service_class = {ServiceClass.COUPON}
+_LOCK = statement(f"""
+SELECT order_no, status FROM vds_order_info WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
+    AND service_class = {ServiceClass.COUPON}
 ORDER BY order_no FOR NO KEY UPDATE
+""")
+_ENTERED = statement(f"""
+SELECT EXISTS (SELECT FROM vds_card WHERE order_no = :order_no AND {CARD.between(CardEvent.ISSUED)})
 """)
 _DIGESTS = statement("""
 SELECT order_no, digest FROM vds_card WHERE order_no = ANY(CAST(:order_nos AS bigint[]))
@@ -163,21 +177,33 @@ async def unfit(
     return {row.order_no: bool(row.expired) for row in rows}
 
 
-async def insert(db: AsyncConnection, given: Sequence[NewCard]) -> None:
-    """Write the cards of deliveries that have just succeeded. Unique: a card that is there raises."""
-    await db.execute(_INSERT, columns(given, *_NEW))
+async def insert(db: AsyncConnection, given: Sequence[NewCard], status: CardStatus) -> int:
+    """Write cards of deliveries; how many: fewer than given when one is stored for another delivery."""
+    return len(await returned(db, _INSERT, **columns(given, *_NEW), status=int(status)))
 
 
-async def locked(db: AsyncConnection, order_nos: Sequence[int]) -> dict[int, set[bytes]]:
-    """Of the deliveries of vouchers that have succeeded, the digests of the cards each has; now locked."""
+async def discard(db: AsyncConnection, order_no: int, kept: Sequence[bytes]) -> None:
+    """What was entered by hand for a delivery is not to be issued for it, but for `kept`."""
+    await db.execute(_DISCARD, {"order_no": order_no, "kept": list(kept)})
+
+
+async def locked(
+    db: AsyncConnection, order_nos: Sequence[int]
+) -> dict[int, tuple[Status, set[bytes]]]:
+    """Where deliveries of vouchers stand, and the digests of the cards each has; now locked."""
     binds = {"order_nos": sorted(set(order_nos))}
-    there: dict[int, set[bytes]] = {
-        order_no: set() for order_no in (await db.execute(_LOCK_SUCCEEDED, binds)).scalars()
+    there: dict[int, tuple[Status, set[bytes]]] = {
+        row.order_no: (Status(row.status), set()) for row in await db.execute(_LOCK, binds)
     }
     if there:
         for row in await db.execute(_DIGESTS, {"order_nos": list(there)}):
-            there[row.order_no].add(row.digest)
+            there[row.order_no][1].add(row.digest)
     return there
+
+
+async def entered(db: AsyncConnection, order_no: int) -> bool:
+    """Whether cards are reserved for a delivery."""
+    return bool((await db.execute(_ENTERED, {"order_no": order_no})).scalar_one())
 
 
 async def page(

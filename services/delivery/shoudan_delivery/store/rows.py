@@ -236,7 +236,8 @@ class Outcome:
     queue_name: str = ""  # of the task that queries it; empty for the common queue
     request_task: RequestTask | None = None
     by: str = ""
-    claims: bool = False  # a success of another amount, which cannot be used
+    claims: bool = False  # a success that cannot be used: of another amount, without its cards
+    lacks_cards: bool = False  # that is why
 
 
 class EndedDelivery(msgspec.Struct, frozen=True, gc=False):

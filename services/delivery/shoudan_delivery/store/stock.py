@@ -94,8 +94,9 @@ UPDATE vds_card SET status = {CARD.target(CardEvent.ISSUED)}, last_update_time =
 WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND {CARD.between(CardEvent.ISSUED)}
 """)
 _RELEASE = statement(f"""
-UPDATE vds_card SET status = {CARD.target(CardEvent.RELEASED)}, order_no = NULL, seq = 0,
-    last_update_time = shoudan_now()
+UPDATE vds_card SET order_no = NULL, seq = 0, last_update_time = shoudan_now(),
+    status = CASE WHEN import_no = '' THEN {CARD.target(CardEvent.DISCARDED)}
+        ELSE {CARD.target(CardEvent.RELEASED)} END
 WHERE order_no = ANY(CAST(:order_nos AS bigint[])) AND {CARD.between(CardEvent.RELEASED)}
 """)
 _SAME: Final = """card.channel_no = kinds.channel_no AND card.carrier_no = kinds.carrier_no
@@ -163,7 +164,7 @@ async def issue(db: AsyncConnection, order_nos: Sequence[int]) -> None:
 
 
 async def release(db: AsyncConnection, order_nos: Sequence[int]) -> None:
-    """What was reserved for deliveries that have failed is in the stock again."""
+    """What was reserved for deliveries that have failed is in the stock again; by hand: void."""
     await db.execute(_RELEASE, {"order_nos": order_nos})
 
 

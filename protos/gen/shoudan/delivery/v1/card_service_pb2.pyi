@@ -548,6 +548,138 @@ class EnterCardsResponse(_message.Message):
 Global___EnterCardsResponse: _TypeAlias = EnterCardsResponse  # noqa: Y015
 
 @_typing.final
+class ListMissingCardsRequest(_message.Message):
+    """ListMissingCardsRequest asks for a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most 1000, 100 when 0."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMissingCardsRequest: _TypeAlias = ListMissingCardsRequest  # noqa: Y015
+
+@_typing.final
+class ListMissingCardsResponse(_message.Message):
+    """ListMissingCardsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Missing(_message.Message):
+        """One delivery, with what its supplier said, masked."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        ORDER_ID_FIELD_NUMBER: _builtins.int
+        ORDER_NO_FIELD_NUMBER: _builtins.int
+        CHANNEL_NO_FIELD_NUMBER: _builtins.int
+        CARRIER_NO_FIELD_NUMBER: _builtins.int
+        FACE_MICROS_FIELD_NUMBER: _builtins.int
+        NUM_FIELD_NUMBER: _builtins.int
+        STATUS_FIELD_NUMBER: _builtins.int
+        WHY_FIELD_NUMBER: _builtins.int
+        ANSWER_FIELD_NUMBER: _builtins.int
+        ANSWERS_FIELD_NUMBER: _builtins.int
+        ENTERED_FIELD_NUMBER: _builtins.int
+        SINCE_FIELD_NUMBER: _builtins.int
+        LAST_ANSWER_TIME_FIELD_NUMBER: _builtins.int
+        order_id: _builtins.str
+        """The order it belongs to."""
+        order_no: _builtins.int
+        """Our number, which the supplier knows."""
+        channel_no: _builtins.str
+        """The supplier."""
+        carrier_no: _builtins.str
+        """Carrier, as in the catalogue."""
+        face_micros: _builtins.int
+        """Face value of one, in micro-yuan."""
+        num: _builtins.int
+        """How many are to be delivered."""
+        status: _delivery_service_pb2.Status.ValueType
+        """Where it stands: unknown, or a success without its cards."""
+        why: _builtins.str
+        """Why its cards could not be issued."""
+        answer: _builtins.str
+        """The supplier's last answer: its known names, and how long each value is."""
+        answers: _builtins.int
+        """How many such answers came."""
+        entered: _builtins.int
+        """How many cards are entered by hand and wait for the decision."""
+        @_builtins.property
+        def key(self) -> _delivery_service_pb2.DeliveryKey:
+            """The delivery."""
+
+        @_builtins.property
+        def since(self) -> _timestamp_pb2.Timestamp:
+            """When the first answer came."""
+
+        @_builtins.property
+        def last_answer_time(self) -> _timestamp_pb2.Timestamp:
+            """When the last one came."""
+
+        def __init__(
+            self,
+            *,
+            key: _delivery_service_pb2.DeliveryKey | None = ...,
+            order_id: _builtins.str = ...,
+            order_no: _builtins.int = ...,
+            channel_no: _builtins.str = ...,
+            carrier_no: _builtins.str = ...,
+            face_micros: _builtins.int = ...,
+            num: _builtins.int = ...,
+            status: _delivery_service_pb2.Status.ValueType = ...,
+            why: _builtins.str = ...,
+            answer: _builtins.str = ...,
+            answers: _builtins.int = ...,
+            entered: _builtins.int = ...,
+            since: _timestamp_pb2.Timestamp | None = ...,
+            last_answer_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "last_answer_time", b"last_answer_time", "since", b"since"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answers", b"answers", "carrier_no", b"carrier_no", "channel_no", b"channel_no", "entered", b"entered", "face_micros", b"face_micros", "key", b"key", "last_answer_time", b"last_answer_time", "num", b"num", "order_id", b"order_id", "order_no", b"order_no", "since", b"since", "status", b"status", "why", b"why"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MISSING_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListMissingCardsResponse.Missing]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        missing: _abc.Iterable[Global___ListMissingCardsResponse.Missing] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMissingCardsResponse: _TypeAlias = ListMissingCardsResponse  # noqa: Y015
+
+@_typing.final
 class GetImportKeyRequest(_message.Message):
     """GetImportKeyRequest asks for it."""
 

@@ -60,6 +60,11 @@ class CardServiceStub:
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.EnterCardsRequest.SerializeToString,
                 response_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.EnterCardsResponse.FromString,
                 _registered_method=True)
+        self.ListMissingCards = channel.unary_unary(
+                '/shoudan.delivery.v1.CardService/ListMissingCards',
+                request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListMissingCardsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListMissingCardsResponse.FromString,
+                _registered_method=True)
         self.GetImportKey = channel.unary_unary(
                 '/shoudan.delivery.v1.CardService/GetImportKey',
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.GetImportKeyRequest.SerializeToString,
@@ -110,7 +115,15 @@ class CardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EnterCards(self, request, context):
-        """EnterCards gives a delivery that has succeeded without cards its cards, by hand; they are encrypted to our key. A repeat changes nothing. Errors: FIELD_INVALID, DELIVERY_NOT_FOUND, ALREADY_FINAL.
+        """EnterCards gives a delivery without cards its cards, by hand; they are encrypted to our key. Of one that is unknown they are reserved, those entered
+        before replaced, and issued when it is decided a success; of one that has succeeded they are issued. A repeat changes nothing. Errors: FIELD_INVALID, DELIVERY_NOT_FOUND, ALREADY_FINAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMissingCards(self, request, context):
+        """ListMissingCards pages through deliveries whose supplier says success without cards that can be issued, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,6 +177,11 @@ def add_CardServiceServicer_to_server(servicer, server):
                     servicer.EnterCards,
                     request_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.EnterCardsRequest.FromString,
                     response_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.EnterCardsResponse.SerializeToString,
+            ),
+            'ListMissingCards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMissingCards,
+                    request_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListMissingCardsRequest.FromString,
+                    response_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListMissingCardsResponse.SerializeToString,
             ),
             'GetImportKey': grpc.unary_unary_rpc_method_handler(
                     servicer.GetImportKey,
@@ -317,6 +335,33 @@ class CardService:
             '/shoudan.delivery.v1.CardService/EnterCards',
             shoudan_dot_delivery_dot_v1_dot_card__service__pb2.EnterCardsRequest.SerializeToString,
             shoudan_dot_delivery_dot_v1_dot_card__service__pb2.EnterCardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMissingCards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.delivery.v1.CardService/ListMissingCards',
+            shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListMissingCardsRequest.SerializeToString,
+            shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListMissingCardsResponse.FromString,
             options,
             channel_credentials,
             insecure,

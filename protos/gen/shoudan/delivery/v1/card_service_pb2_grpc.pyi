@@ -25,7 +25,11 @@ class CardServiceStub:
     ImportCards: _aio.UnaryUnaryMultiCallable[_card_service_pb2.ImportCardsRequest, _card_service_pb2.ImportCardsResponse]
     """ImportCards takes a file of cards, encrypted to our key, into our own stock; lines are independent. Errors: FIELD_INVALID."""
     EnterCards: _aio.UnaryUnaryMultiCallable[_card_service_pb2.EnterCardsRequest, _card_service_pb2.EnterCardsResponse]
-    """EnterCards gives a delivery that has succeeded without cards its cards, by hand; they are encrypted to our key. A repeat changes nothing. Errors: FIELD_INVALID, DELIVERY_NOT_FOUND, ALREADY_FINAL."""
+    """EnterCards gives a delivery without cards its cards, by hand; they are encrypted to our key. Of one that is unknown they are reserved, those entered
+    before replaced, and issued when it is decided a success; of one that has succeeded they are issued. A repeat changes nothing. Errors: FIELD_INVALID, DELIVERY_NOT_FOUND, ALREADY_FINAL.
+    """
+    ListMissingCards: _aio.UnaryUnaryMultiCallable[_card_service_pb2.ListMissingCardsRequest, _card_service_pb2.ListMissingCardsResponse]
+    """ListMissingCards pages through deliveries whose supplier says success without cards that can be issued, oldest first."""
     GetImportKey: _aio.UnaryUnaryMultiCallable[_card_service_pb2.GetImportKeyRequest, _card_service_pb2.GetImportKeyResponse]
     """GetImportKey gives the public key that files are encrypted to."""
     ListStock: _aio.UnaryUnaryMultiCallable[_card_service_pb2.ListStockRequest, _card_service_pb2.ListStockResponse]
@@ -74,7 +78,17 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _card_service_pb2.EnterCardsRequest,
         context: _aio.ServicerContext[_card_service_pb2.EnterCardsRequest, _abc.Awaitable[_card_service_pb2.EnterCardsResponse]],
     ) -> _abc.Awaitable[_card_service_pb2.EnterCardsResponse]:
-        """EnterCards gives a delivery that has succeeded without cards its cards, by hand; they are encrypted to our key. A repeat changes nothing. Errors: FIELD_INVALID, DELIVERY_NOT_FOUND, ALREADY_FINAL."""
+        """EnterCards gives a delivery without cards its cards, by hand; they are encrypted to our key. Of one that is unknown they are reserved, those entered
+        before replaced, and issued when it is decided a success; of one that has succeeded they are issued. A repeat changes nothing. Errors: FIELD_INVALID, DELIVERY_NOT_FOUND, ALREADY_FINAL.
+        """
+
+    @_abc_1.abstractmethod
+    def ListMissingCards(
+        self,
+        request: _card_service_pb2.ListMissingCardsRequest,
+        context: _aio.ServicerContext[_card_service_pb2.ListMissingCardsRequest, _abc.Awaitable[_card_service_pb2.ListMissingCardsResponse]],
+    ) -> _abc.Awaitable[_card_service_pb2.ListMissingCardsResponse]:
+        """ListMissingCards pages through deliveries whose supplier says success without cards that can be issued, oldest first."""
 
     @_abc_1.abstractmethod
     def GetImportKey(

@@ -103,7 +103,7 @@ class DeliveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResolveDelivery(self, request, context):
-        """ResolveDelivery ends an unknown delivery by a person's decision. Errors: DELIVERY_NOT_FOUND, ALREADY_FINAL.
+        """ResolveDelivery ends an unknown delivery by a person's decision. Errors: DELIVERY_NOT_FOUND, ALREADY_FINAL, CARDS_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

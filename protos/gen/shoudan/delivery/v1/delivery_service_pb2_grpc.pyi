@@ -23,7 +23,7 @@ class DeliveryServiceStub:
     AskSupplier: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.AskSupplierRequest, _delivery_service_pb2.AskSupplierResponse]
     """AskSupplier makes the supplier query of an unknown delivery due now. Errors: DELIVERY_NOT_FOUND."""
     ResolveDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ResolveDeliveryRequest, _delivery_service_pb2.ResolveDeliveryResponse]
-    """ResolveDelivery ends an unknown delivery by a person's decision. Errors: DELIVERY_NOT_FOUND, ALREADY_FINAL."""
+    """ResolveDelivery ends an unknown delivery by a person's decision. Errors: DELIVERY_NOT_FOUND, ALREADY_FINAL, CARDS_MISSING."""
     TakeNotify: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.TakeNotifyRequest, _delivery_service_pb2.TakeNotifyResponse]
     """TakeNotify takes one notify request of a supplier as it came over HTTP. Errors: NOTIFY_UNVERIFIED, TOO_MANY_ATTEMPTS."""
     TakePrices: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.TakePricesRequest, _delivery_service_pb2.TakePricesResponse]
@@ -66,7 +66,7 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.ResolveDeliveryRequest,
         context: _aio.ServicerContext[_delivery_service_pb2.ResolveDeliveryRequest, _abc.Awaitable[_delivery_service_pb2.ResolveDeliveryResponse]],
     ) -> _abc.Awaitable[_delivery_service_pb2.ResolveDeliveryResponse]:
-        """ResolveDelivery ends an unknown delivery by a person's decision. Errors: DELIVERY_NOT_FOUND, ALREADY_FINAL."""
+        """ResolveDelivery ends an unknown delivery by a person's decision. Errors: DELIVERY_NOT_FOUND, ALREADY_FINAL, CARDS_MISSING."""
 
     @_abc_1.abstractmethod
     def TakeNotify(

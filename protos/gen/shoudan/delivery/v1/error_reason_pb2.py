@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&shoudan/delivery/v1/error_reason.proto\x12\x13shoudan.delivery.v1*\x9f\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12$\n ERROR_REASON_CHANNEL_UNAVAILABLE\x10\x01\x12!\n\x1d\x45RROR_REASON_DELIVERY_DIFFERS\x10\x02\x12#\n\x1f\x45RROR_REASON_DELIVERY_NOT_FOUND\x10\x03\x12\x1e\n\x1a\x45RROR_REASON_FIELD_INVALID\x10\x04\x12\"\n\x1e\x45RROR_REASON_NOTIFY_UNVERIFIED\x10\x05\x12\x1e\n\x1a\x45RROR_REASON_ALREADY_FINAL\x10\x06\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x07\x12\"\n\x1e\x45RROR_REASON_TOO_MANY_ATTEMPTS\x10\x08\x12\x1f\n\x1b\x45RROR_REASON_CARD_NOT_FOUND\x10\t\x12!\n\x1d\x45RROR_REASON_CARDS_UNREADABLE\x10\n\x12\x1b\n\x17\x45RROR_REASON_CARD_STATE\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&shoudan/delivery/v1/error_reason.proto\x12\x13shoudan.delivery.v1*\xbf\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12$\n ERROR_REASON_CHANNEL_UNAVAILABLE\x10\x01\x12!\n\x1d\x45RROR_REASON_DELIVERY_DIFFERS\x10\x02\x12#\n\x1f\x45RROR_REASON_DELIVERY_NOT_FOUND\x10\x03\x12\x1e\n\x1a\x45RROR_REASON_FIELD_INVALID\x10\x04\x12\"\n\x1e\x45RROR_REASON_NOTIFY_UNVERIFIED\x10\x05\x12\x1e\n\x1a\x45RROR_REASON_ALREADY_FINAL\x10\x06\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x07\x12\"\n\x1e\x45RROR_REASON_TOO_MANY_ATTEMPTS\x10\x08\x12\x1f\n\x1b\x45RROR_REASON_CARD_NOT_FOUND\x10\t\x12!\n\x1d\x45RROR_REASON_CARDS_UNREADABLE\x10\n\x12\x1b\n\x17\x45RROR_REASON_CARD_STATE\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_CARDS_MISSING\x10\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.delivery.v1.error_r
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=64
-  _globals['_ERRORREASON']._serialized_end=479
+  _globals['_ERRORREASON']._serialized_end=511
 # @@protoc_insertion_point(module_scope)

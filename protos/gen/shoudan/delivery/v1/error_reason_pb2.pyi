@@ -46,6 +46,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Cards cannot be opened: the key they are sealed under is gone. Code: FAILED_PRECONDITION. Metadata: card_ids."""
     ERROR_REASON_CARD_STATE: _ErrorReason.ValueType  # 11
     """A card cannot be moved so from where it stands. Code: FAILED_PRECONDITION. Metadata: card_id, status."""
+    ERROR_REASON_CARDS_MISSING: _ErrorReason.ValueType  # 12
+    """A delivery of codes cannot be decided a success before its codes are entered. Code: FAILED_PRECONDITION. Metadata: coop_order_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a delivery call is refused. Domain "delivery.shoudan"."""
@@ -74,4 +76,6 @@ ERROR_REASON_CARDS_UNREADABLE: ErrorReason.ValueType  # 10
 """Cards cannot be opened: the key they are sealed under is gone. Code: FAILED_PRECONDITION. Metadata: card_ids."""
 ERROR_REASON_CARD_STATE: ErrorReason.ValueType  # 11
 """A card cannot be moved so from where it stands. Code: FAILED_PRECONDITION. Metadata: card_id, status."""
+ERROR_REASON_CARDS_MISSING: ErrorReason.ValueType  # 12
+"""A delivery of codes cannot be decided a success before its codes are entered. Code: FAILED_PRECONDITION. Metadata: coop_order_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
