@@ -71,6 +71,8 @@ WHOLE = {
     "shoudan_finance.store.days._LAST": "the newest one, from the end of the key",
     "shoudan_finance.store.days._WAITS": "the first row of an index of the days that are not complete",
     "shoudan_finance.store.days._OPEN": "an index of the days that are not complete",
+    "shoudan_finance.store.trades._LAST": "the newest one, from the end of the key",
+    "shoudan_finance.store.trades._OPEN": "an index of the days that do not agree yet",
     "shoudan_kit.audit_log.sealing._LAST": "the newest one, from the end of the key",
     "shoudan_kit.audit_log.sealing._ROWS": "an index of the rows of the last seconds, up to a bound",
     "shoudan_kit.audit_log.sealing._OLDEST": "the oldest of the rows of the last seconds",
@@ -254,6 +256,12 @@ HOT = {
         "vds_order_query_pkey",
         "vds_archived_order_order_no",
     },
+    "shoudan_finance.store.trades._ALL": {"trade_pkey"},
+    "shoudan_finance.store.trades._OF_DOWN": {"trade_down"},
+    "shoudan_finance.store.trades._OF_UP": {"trade_up"},
+    "shoudan_finance.store.trades._MONEY": {"trade_money_no"},
+    "shoudan_finance.store.trades._OWNERS": {"account_fact_of"},
+    "shoudan_delivery.store.deliveries._BY_NO": {"vds_order_info_pkey", "vds_order_query_pkey"},
     **{
         f"shoudan_delivery.store.deliveries.{name}": {"vds_order_info_pkey"}
         for name in (

@@ -191,16 +191,23 @@ VALID: dict[str, Correct] = {
     "LedgerService/ExportAccountDays": lambda m: setattr(m, "day", "2026-11-20"),
     "AuditService/ListTrades": lambda m: (
         setattr(m, "up_channel_no", ""),
+        setattr(m, "everyone", False),
         setattr(m, "day", "2026-11-20"),
         setattr(m, "page_token", "1764000000000000.1"),
     ),
-    "FinanceService/ListDays": lambda m: setattr(m, "page_token", "2026-11-20"),
+    **dict.fromkeys(
+        ("FinanceService/ListDays", "TradeService/ListTradeDays"),
+        lambda m: setattr(m, "page_token", "2026-11-20"),
+    ),
     **dict.fromkeys(
         (
             "FinanceService/GetDay",
             "FinanceService/ExportAccountDays",
             "FinanceService/ExportMovements",
             "FinanceService/RecheckDay",
+            "TradeService/GetTradeDay",
+            "TradeService/ExportTrades",
+            "TradeService/RecheckTradeDay",
         ),
         lambda m: setattr(m, "day", "2026-11-20"),
     ),

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import date, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
-from grpc import aio
+from grpc import StatusCode, aio
 from typer.testing import CliRunner, Result
 
 from shoudan.finance.v1 import finance_service_pb2 as pb
 from shoudan.finance.v1 import finance_service_pb2_grpc as stubs
-from shoudan_finance import commands, day_books
+from shoudan.finance.v1 import trade_service_pb2 as trade_pb
+from shoudan.finance.v1 import trade_service_pb2_grpc as trade_stubs
+from shoudan.order.v1 import audit_service_pb2 as order_pb
+from shoudan.order.v1 import audit_service_pb2_grpc as order_stubs
+from shoudan_finance import commands, day_books, trade_books
 from shoudan_finance.app import SERVICE
 from shoudan_finance.config import FinanceSettings
 from shoudan_finance.context import Context
@@ -30,6 +34,34 @@ from tests.poll import eventually
 
 NO_CUT = timedelta()
 NEVER_S = 86_400
+AWAY = "127.0.0.1:1"
+
+
+@dataclass
+class OrderBook(order_stubs.AuditServiceServicer):
+    """The order service as far as finance sees it: what ended on each day, in pages of two."""
+
+    trades: dict[str, list[order_pb.Trade]] = field(default_factory=dict[str, list[order_pb.Trade]])
+    refuses: bool = False
+
+    async def ListTrades(self, request: Any, context: Any) -> order_pb.ListTradesResponse:
+        if self.refuses:
+            await context.abort(StatusCode.INVALID_ARGUMENT, "not over")
+        assert request.everyone
+        start = int(request.page_token or 0)
+        found = self.trades.get(request.day, [])
+        token = str(start + 2) if start + 2 < len(found) else ""
+        return order_pb.ListTradesResponse(trades=found[start : start + 2], next_page_token=token)
+
+    def add(self, day: date, kind: int, number: int, **more: Any) -> order_pb.Trade:
+        """One more trade of the day."""
+        found = self.trades.setdefault(day.isoformat(), [])
+        given = {"order_id": number, "down_channel_no": "d1", "line_id": 1, "num": 1, **more}
+        made = order_pb.Trade(kind=order_pb.TradeKind.ValueType(kind), number=number, **given)
+        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        made.end_time.FromDatetime(midnight + timedelta(seconds=len(found)))
+        found.append(made)
+        return made
 
 
 @dataclass
@@ -38,8 +70,10 @@ class FinanceHarness:
 
     process: Process[FinanceSettings]
     stub: Any
+    trade_stub: Any
     urls: DatabaseUrls
     ledger: LedgerHarness
+    orders: OrderBook
 
     @property
     def context(self) -> Context:
@@ -89,6 +123,31 @@ class FinanceHarness:
         parts = [part async for part in self.stub.ExportMovements(request)]
         return [one for part in parts for one in part.movements]
 
+    async def trade_day(self, day: date) -> trade_pb.TradeDay:
+        """One day of trades."""
+        request = trade_pb.GetTradeDayRequest(day=day.isoformat())
+        return (await self.trade_stub.GetTradeDay(request)).day
+
+    async def agreed(
+        self, day: date, *statuses: int, apart: int | None = None
+    ) -> trade_pb.TradeDay:
+        """The day of trades when it has one of these statuses; when it agrees, if none is given."""
+        await trade_books.note(self.context)
+        wanted: Sequence[int] = statuses or (trade_pb.TRADE_DAY_STATUS_AGREES,)
+
+        async def there() -> bool:
+            found = await self.trade_day(day)
+            return found.status in wanted and (apart is None or found.apart == apart)
+
+        await eventually(there, 20)
+        return await self.trade_day(day)
+
+    async def trades(self, day: date, **more: Any) -> list[trade_pb.TradeFact]:
+        """The trades of a day."""
+        request = trade_pb.ExportTradesRequest(day=day.isoformat(), **more)
+        parts = [part async for part in self.trade_stub.ExportTrades(request)]
+        return [one for part in parts for one in part.trades]
+
     async def run(self, *words: str) -> Result:
         """`shoudan finance …` in a thread of its own."""
         environ = {"SHOUDAN_FINANCE_TARGET": f"127.0.0.1:{self.process.port}", "COLUMNS": "200"}
@@ -99,6 +158,7 @@ def settings(urls: DatabaseUrls, ledger: LedgerHarness, **more: Any) -> FinanceS
     """Settings of a test's service on any free port, which looks for days only when it is made to."""
     given = {"listen_port": 0, "profile": "test", "drain_s": 5, "follow_s": NEVER_S, **more}
     given["pay_target"] = f"127.0.0.1:{ledger.process.port}"
+    given.setdefault("order_target", AWAY)
     return FinanceSettings(database_url=Secret(urls.service), **given)
 
 
@@ -107,8 +167,21 @@ async def opened(
     urls: DatabaseUrls, ledger: LedgerHarness, roles: frozenset[str] = ROLES, **more: Any
 ) -> AsyncIterator[FinanceHarness]:
     """A started finance service; without the role of tasks it fills no day by itself."""
-    process: Process[FinanceSettings] = Process(SERVICE, settings(urls, ledger, **more), roles)
+    orders, server = OrderBook(), aio.server()
+    order_stubs.add_AuditServiceServicer_to_server(orders, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    given = settings(urls, ledger, order_target=f"127.0.0.1:{port}", **more)
+    process: Process[FinanceSettings] = Process(SERVICE, given, roles)
     await process.start()
     async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
-        yield FinanceHarness(process, stubs.FinanceServiceStub(channel), urls, ledger)
+        yield FinanceHarness(
+            process,
+            stubs.FinanceServiceStub(channel),
+            trade_stubs.TradeServiceStub(channel),
+            urls,
+            ledger,
+            orders,
+        )
     await process.stop()
+    await server.stop(None)

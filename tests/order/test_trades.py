@@ -44,7 +44,7 @@ async def set_back(harness: OrderHarness, *order_ids: int, back: int = DAYS_BACK
     return day_of(back)
 
 
-async def listed(harness: OrderHarness, day: str, page_size: int = 2, **whose: str) -> list[Any]:
+async def listed(harness: OrderHarness, day: str, page_size: int = 2, **whose: Any) -> list[Any]:
     request = pb.ListTradesRequest(day=day, page_size=page_size, **whose)
     found: list[Any] = []
     while True:
@@ -83,6 +83,14 @@ async def test_a_day_has_a_row_for_each_end_and_keeps_it_when_refunds_come(
     returned = await listed(harness, later, up_channel_no="ycup")
     assert short(returned) == [(pb.TRADE_KIND_RETURN, 0, 160)]
     assert await listed(harness, day, down_channel_no="other") == []
+    everyone = await listed(harness, day, everyone=True)
+    assert sorted(one.number for one in everyone) == sorted(one.number for one in [*sold, *bought])
+    assert {(one.kind, one.down_channel_no, one.up_channel_no) for one in everyone} == {
+        (pb.TRADE_KIND_ORDER, "test", ""),
+        (pb.TRADE_KIND_DELIVERY, "test", "ycup"),
+    }
+    both = await listed(harness, later, everyone=True)
+    assert sorted(one.number for one in both) == sorted([refund.number, returned[0].number])
 
 
 async def test_what_failed_is_a_row_without_amounts(harness: OrderHarness) -> None:
@@ -109,9 +117,10 @@ async def test_what_failed_is_a_row_without_amounts(harness: OrderHarness) -> No
         pb.ListTradesRequest(day="yesterday", down_channel_no="test"),
         pb.ListTradesRequest(day=day_of(2)),
         pb.ListTradesRequest(day=day_of(2), down_channel_no="a", up_channel_no="b"),
+        pb.ListTradesRequest(day=day_of(2), down_channel_no="a", everyone=True),
         pb.ListTradesRequest(day=day_of(2), down_channel_no="test", page_token="1"),
         pb.ListTradesRequest(day=day_of(2), down_channel_no="test", page_token="9" * 18 + ".1"),
-    ], ids=["today", "to come", "no day", "nobody", "two", "no token", "no time"],
+    ], ids=["today", "to come", "no day", "nobody", "two", "one and all", "no token", "no time"],
 )  # fmt: skip
 async def test_what_is_no_day_that_is_over_is_refused(
     harness: OrderHarness, request_: pb.ListTradesRequest

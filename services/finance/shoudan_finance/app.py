@@ -7,29 +7,35 @@ from functools import partial
 from typing import Final
 
 from shoudan.finance.v1 import finance_service_pb2_grpc as pb_grpc
+from shoudan.finance.v1 import trade_service_pb2_grpc as trade_grpc
 from shoudan_finance import day_books
 from shoudan_finance.config import FinanceSettings
 from shoudan_finance.context import Context
+from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
 from shoudan_finance.rpc.finance import FinanceServicer
+from shoudan_finance.rpc.trade import TradeServicer
 from shoudan_finance.tables import APPEND_ONLY, METADATA
 from shoudan_finance.tasks import HANDLERS
 from shoudan_kit.db.schema import Schema
 from shoudan_kit.service import App, Running, Service
 
-NAME: Final = "shoudan.finance.v1.FinanceService"
+NAMES: Final = ("shoudan.finance.v1.FinanceService", "shoudan.finance.v1.TradeService")
 
 
 async def start(app: App[FinanceSettings]) -> Running:
     """Serve the RPCs; a process with the tasks follows the ledger's days."""
     settings = app.settings
     pay = PayClient(app.channel("pay"), call_s=settings.pay_call_s, export_s=settings.pay_export_s)
-    context = Context(app, pay)
-    register = partial(pb_grpc.add_FinanceServiceServicer_to_server, FinanceServicer(context))
+    order = OrderClient(app.channel("order"), call_s=settings.order_call_s)
+    context = Context(app, pay, order)
     return Running(
         context=context,
-        registers=(register,),
-        names=(NAME,),
+        registers=(
+            partial(pb_grpc.add_FinanceServiceServicer_to_server, FinanceServicer(context)),
+            partial(trade_grpc.add_TradeServiceServicer_to_server, TradeServicer(context)),
+        ),
+        names=NAMES,
         handlers=HANDLERS,
         background=_background(context) if "tasks" in app.roles else (),
     )

@@ -24,6 +24,12 @@ class FinanceSettings(ServiceSettings):
         600,
         description="Seconds one stream of the ledger may take; what is left comes with the next.",
     )
+    order_target: str = address("order", 50051)
+    order_call_s: Seconds = Field(30, description="Seconds one page of the order service may take.")
+    trade_ident: str = Field(
+        "oms",
+        description="System the channels' ledger accounts belong to, as the order service posts them.",
+    )
     follow_s: Seconds = Field(
         300,
         description="Seconds between looks for days the ledger has closed; an event says so earlier.",

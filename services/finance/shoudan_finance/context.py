@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shoudan_finance.config import FinanceSettings
+from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
 from shoudan_kit.service import App
 
@@ -15,3 +16,4 @@ class Context:
 
     app: App[FinanceSettings]
     pay: PayClient
+    order: OrderClient

@@ -21,6 +21,12 @@ class FillDay(msgspec.Struct, frozen=True):
     day: str
 
 
+class FillTrades(msgspec.Struct, frozen=True):
+    """Fetch the trades of a day and hold them to the ledger."""
+
+    day: str
+
+
 # Never finished, always had back: it may not run out of days or counts.
 FOLLOW_DAYS: Final = Kind(
     "finance.follow_days",
@@ -38,6 +44,17 @@ FILL_DAY: Final = Kind(
     "finance.fill_day",
     FillDay,
     "finance:fill_day",
+    interval_s=60,
+    deadline_s=FOREVER_S,
+    count_max=10_000_000,
+    exclusive=True,
+    each=True,
+)
+
+FILL_TRADES: Final = Kind(
+    "finance.fill_trades",
+    FillTrades,
+    "finance:fill_trades",
     interval_s=60,
     deadline_s=FOREVER_S,
     count_max=10_000_000,

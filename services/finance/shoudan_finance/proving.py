@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import Any, Final
@@ -83,7 +83,7 @@ async def _hold(context: Context, facts: Sequence[AccountFact]) -> None:
         Piece(day_number(one.day), one.account_id, one.seq_from - 1, one.seq_to) for one in facts
     ]
     found: dict[int, Sums] = {}
-    for part in _parted(pieces):
+    for part in movements.in_parts(pieces, COUNTED_MAX):
         async with context.app.db.connect() as db:
             for one in await movements.sums(db, part):
                 found[one.account_id] = _plus(found.get(one.account_id), one)
@@ -103,22 +103,6 @@ def _same(fact: AccountFact, sums: Sums, end: End | None) -> None:
         raise DayDiffers(f"account {fact.account_id}: its movements have other sums")
     if (end.balance_micros, end.hash) != (fact.closing_micros, fact.head_hash):
         raise DayDiffers(f"account {fact.account_id}: its last movement is another one")
-
-
-def _parted(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-    """Pieces of together at most COUNTED_MAX movements."""
-    part, room = list[Piece](), COUNTED_MAX
-    for one in pieces:
-        low = one.low
-        while low < one.high:
-            high = min(one.high, low + room)
-            part.append(Piece(one.day_no, one.account_id, low, high))
-            room, low = room - (high - low), high
-            if not room:
-                yield part
-                part, room = [], COUNTED_MAX
-    if part:
-        yield part
 
 
 def _plus(known: Sums | None, more: Sums) -> Sums:

@@ -27,6 +27,18 @@ class DayIncomplete(FinanceRefusal):
     status: str
 
 
+class TradeDayNotFound(FinanceRefusal, code=Code.NOT_FOUND):
+    """Finance does not know the day: the ledger has not closed it yet."""
+
+    day: str
+
+
+class TradeDayIncomplete(FinanceRefusal):
+    """Not all trades of the day have been fetched."""
+
+    day: str
+
+
 class FieldInvalid(FinanceRefusal, code=Code.INVALID_ARGUMENT):
     """A field is missing or malformed."""
 

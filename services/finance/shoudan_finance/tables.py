@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-from shoudan_finance.states import DAY, DayStatus
+from shoudan_finance.states import DAY, TRADE_DAY, DayStatus, TradeDayStatus
 from shoudan_kit.db.columns import column, literals, moment, one_of
 from shoudan_kit.db.foundation import GROWING, by_month, rights
 from shoudan_kit.db.moves import lifecycles
@@ -24,9 +24,12 @@ from shoudan_kit.tasks.tables import metadata
 
 METADATA: Final = metadata()
 # Granted SELECT and INSERT only: a fact does not change.
-APPEND_ONLY: Final = ("account_fact", "movement")
+APPEND_ONLY: Final = ("account_fact", "movement", "trade", "trade_money")
 
 OPEN: Final = literals(sorted(DAY.states - DAY.final))
+TRADES_OPEN: Final = literals(sorted(TRADE_DAY.states - TRADE_DAY.final))
+# Kinds of trade: with a down channel, and with a supplier.
+DOWN, UP = "1, 2", "3, 4"
 
 FINANCE_DAY: Final = Table(
     "finance_day",
@@ -99,5 +102,87 @@ MOVEMENT: Final = Table(
     column("hash", LargeBinary, "seal of the record over the one before"),
     CheckConstraint("seq > 0", name="seq"),
     comment="资金变动: the records of closed days, as the ledger has them",
+    **by_month("day_no"),
+)
+
+TRADE_DAYS: Final = Table(
+    "trade_day",
+    METADATA,
+    column("day", Date, "业务日 in Beijing, on which its trades ended", key=True),
+    column("status", SmallInteger, "states.TradeDayStatus"),
+    column("trades", BigInteger, "trades that are here"),
+    column("page_token", String(256), "where the order service goes on; empty at both ends"),
+    column("apart", BigInteger, "trades whose money is not what they say, when it was proved last"),
+    column("what", String(256), "which of them is first; empty when all agree"),
+    moment("create_time", "创建时间"),
+    moment("fetch_time", "when the last trade was fetched", null=True),
+    moment("prove_time", "held to the ledger last", null=True),
+    moment("list_time", "when the accounting day's movements were listed by number", null=True),
+    one_of("status", TradeDayStatus),
+    CheckConstraint("(apart = 0) = (what = '')", name="apart"),
+    Index("trade_day_open", "day", postgresql_where=text(f"status IN ({TRADES_OPEN})")),
+    Index("trade_day_unlisted", "day", postgresql_where=text("list_time IS NULL")),
+    comment="业务日: whether its orders, refunds, deliveries and returns are here, and agree",
+    info=rights(
+        update=(
+            *("status", "trades", "page_token", "apart", "what"),
+            *("fetch_time", "prove_time", "list_time"),
+        )
+    )
+    | lifecycles(status=TRADE_DAY.moves),
+)
+
+# Parts are months, as those of movement.
+TRADE: Final = Table(
+    "trade",
+    METADATA,
+    column("day_no", BigInteger, "the day as a number of ids", key=True),
+    column("number", BigInteger, "订单、退款、发货、退货编号", key=True),
+    column("kind", SmallInteger, "1 订单 2 退款 3 发货 4 退货"),
+    column("order_id", BigInteger, "订单编号"),
+    column("down_channel_no", String(64), "下游渠道编号"),
+    column("up_channel_no", String(64), "上游渠道编号; empty of orders and refunds"),
+    column("line_id", BigInteger, "产品线编号"),
+    column("their_no", String(64), "the channel's or supplier's number of it"),
+    column("product_no", String(64), "the channel's or supplier's number of the product"),
+    column("carrier_no", String(64), "运营商"),
+    column("invoice_type", SmallInteger, "开票方式: 0 不限制 1 不开发票 2 需要发票"),
+    column("face_micros", BigInteger, "面值, 10^-6 元"),
+    column("num", BigInteger, "数量"),
+    column("result", SmallInteger, "0 成功 90 失败 91 部分成功"),
+    column("done_face_micros", BigInteger, "成功面值, 10^-6 元"),
+    column("amount_micros", BigInteger, "sale, or cost of a delivery or return, 10^-6 元"),
+    column("commission_micros", BigInteger, "佣金, 10^-6 元"),
+    column("service_micros", BigInteger, "服务费, 10^-6 元"),
+    column("fee_micros", BigInteger, "手续费, 10^-6 元"),
+    moment("end_time", "结束时间"),
+    CheckConstraint("kind BETWEEN 1 AND 4", name="kind"),
+    Index("trade_number", "number"),
+    Index(
+        "trade_down",
+        *("day_no", "down_channel_no", "end_time", "number"),
+        postgresql_where=text(f"kind IN ({DOWN})"),
+    ),
+    Index(
+        "trade_up",
+        *("day_no", "up_channel_no", "end_time", "number"),
+        postgresql_where=text(f"kind IN ({UP})"),
+    ),
+    comment="交易: orders, refunds, deliveries and returns as they stood when they ended",
+    **by_month("day_no"),
+)
+
+# By number what movement has by account: an index of that table would be made under the filling of days.
+TRADE_MONEY: Final = Table(
+    "trade_money",
+    METADATA,
+    column("day_no", BigInteger, "the accounting day as a number of ids", key=True),
+    column("account_id", BigInteger, "账户编号", key=True),
+    column("seq", BigInteger, "position within the account", key=True),
+    column("trade_no", String(64), "交易编号"),
+    column("about", SmallInteger, "业务类型: 1 订单 2 退款 3 发货 4 退货"),
+    column("amount_micros", BigInteger, "变动金额, signed, 10^-6 元"),
+    Index("trade_money_no", "trade_no"),
+    comment="交易资金: movements about trades, found by the number of the trade",
     **by_month("day_no"),
 )

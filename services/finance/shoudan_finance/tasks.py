@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shoudan_finance import day_books
+from shoudan_finance import day_books, trade_books
 from shoudan_finance.context import Context
-from shoudan_finance.kinds import FILL_DAY, FOLLOW_DAYS, FillDay, FollowDays
+from shoudan_finance.kinds import (
+    FILL_DAY,
+    FILL_TRADES,
+    FOLLOW_DAYS,
+    FillDay,
+    FillTrades,
+    FollowDays,
+)
 from shoudan_kit.tasks.kinds import Handler, Task, handles_each
 
 
@@ -14,6 +21,7 @@ from shoudan_kit.tasks.kinds import Handler, Task, handles_each
 async def follow_days(context: Context, task: Task[FollowDays]) -> None:
     """Note closed days, and come again."""
     await day_books.follow(context, task)
+    await trade_books.note(context)
 
 
 @handles_each(FILL_DAY)
@@ -22,4 +30,10 @@ async def fill_day(context: Context, task: Task[FillDay]) -> None:
     await day_books.fill(context, task)
 
 
-HANDLERS: Final[tuple[Handler[Any], ...]] = (follow_days, fill_day)
+@handles_each(FILL_TRADES)
+async def fill_trades(context: Context, task: Task[FillTrades]) -> None:
+    """Fetch a day's trades and hold them to the ledger."""
+    await trade_books.fill(context, task)
+
+
+HANDLERS: Final[tuple[Handler[Any], ...]] = (follow_days, fill_day, fill_trades)

@@ -11,7 +11,7 @@ from shoudan_order.context import Context
 from shoudan_order.refusals import FieldInvalid
 from shoudan_order.store import trades as store
 from shoudan_order.store.reports import any_archived
-from shoudan_order.store.trades import Trade
+from shoudan_order.store.trades import Trade, Whose
 
 DAY: Final = timedelta(days=1)
 # A transaction that read its time before midnight is committed or gone by then.
@@ -31,10 +31,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Whose trades: of a down channel, or of a supplier; on which day."""
+    """Whose trades, and on which day."""
 
-    channel_no: str
-    up: bool
+    whose: Whose
     day: date
 
     @property
@@ -62,8 +61,7 @@ async def page(
             until = min(end, place.end_time + span)
             rows = await store.ended(
                 db,
-                asked.channel_no,
-                up=asked.up,
+                asked.whose,
                 start=place.end_time,
                 after=place.number,
                 end=until,

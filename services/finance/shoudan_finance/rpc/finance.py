@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import date, timedelta
-from typing import Final, cast
+from typing import cast
 
 from shoudan.finance.v1 import finance_service_pb2 as pb
 from shoudan.finance.v1 import finance_service_pb2_grpc as pb_grpc
 from shoudan_finance import day_books
 from shoudan_finance.context import Context
-from shoudan_finance.refusals import FieldInvalid
+from shoudan_finance.rpc.reading import day_of, days_after, page_size
 from shoudan_finance.store.days import Day
 from shoudan_kit.rpc.messages import RpcContext, filled
-
-PAGE_DEFAULT: Final = 100
-PAGE_MAX: Final = 1000
-BEFORE_ALL: Final = date(1970, 1, 1)
 
 
 class FinanceServicer(pb_grpc.FinanceServiceServicer):
@@ -29,21 +24,21 @@ class FinanceServicer(pb_grpc.FinanceServiceServicer):
         self, request: pb.ListDaysRequest, context: RpcContext
     ) -> pb.ListDaysResponse:
         """Days, oldest first."""
-        after, most = _after(request), _page_size(request.page_size)
+        after, most = days_after(request.from_day, request.page_token), page_size(request.page_size)
         found = await day_books.page(self._context, after, most + 1)
         token = found[most - 1].day.isoformat() if len(found) > most else ""
         return pb.ListDaysResponse(days=map(_message, found[:most]), next_page_token=token)
 
     async def GetDay(self, request: pb.GetDayRequest, context: RpcContext) -> pb.GetDayResponse:
         """One day with its proof."""
-        found = await day_books.get(self._context, _day("day", request.day))
+        found = await day_books.get(self._context, day_of("day", request.day))
         return pb.GetDayResponse(day=_message(found))
 
     async def ExportAccountDays(
         self, request: pb.ExportAccountDaysRequest, context: RpcContext
     ) -> AsyncIterator[pb.ExportAccountDaysResponse]:
         """What a day came to in each account that moved."""
-        day, after = _day("day", request.day), request.after_account_id
+        day, after = day_of("day", request.day), request.after_account_id
         async for found in day_books.export_accounts(self._context, day, after):
             accounts = [filled(pb.AccountDay, one) for one in found]
             yield pb.ExportAccountDaysResponse(accounts=accounts)
@@ -52,7 +47,7 @@ class FinanceServicer(pb_grpc.FinanceServiceServicer):
         self, request: pb.ExportMovementsRequest, context: RpcContext
     ) -> AsyncIterator[pb.ExportMovementsResponse]:
         """The movements of a day, page by page."""
-        day, after = _day("day", request.day), (request.after_account_id, request.after_seq)
+        day, after = day_of("day", request.day), (request.after_account_id, request.after_seq)
         pages = day_books.export_movements(self._context, day, request.account_id, after)
         async for found in pages:
             yield pb.ExportMovementsResponse(movements=[filled(pb.Movement, one) for one in found])
@@ -61,7 +56,7 @@ class FinanceServicer(pb_grpc.FinanceServiceServicer):
         self, request: pb.RecheckDayRequest, context: RpcContext
     ) -> pb.RecheckDayResponse:
         """Fill and prove a day at once."""
-        found = await day_books.recheck(self._context, _day("day", request.day))
+        found = await day_books.recheck(self._context, day_of("day", request.day))
         return pb.RecheckDayResponse(day=_message(found))
 
 
@@ -72,28 +67,3 @@ def _message(day: Day) -> pb.Day:
         day=day.day.isoformat(),
         status=cast("pb.DayStatus.ValueType", int(day.status)),
     )
-
-
-def _after(request: pb.ListDaysRequest) -> date:
-    if request.page_token:
-        return _day("page_token", request.page_token)
-    if request.from_day:
-        return _day("from_day", request.from_day) - timedelta(days=1)
-    return BEFORE_ALL
-
-
-def _page_size(asked: int) -> int:
-    if not 0 <= asked <= PAGE_MAX:
-        raise FieldInvalid("page_size", f"is not within 0..{PAGE_MAX}")
-    return asked or PAGE_DEFAULT
-
-
-def _day(field: str, value: str) -> date:
-    try:
-        if len(value) == 10 and value.isascii():
-            day = date.fromisoformat(value)
-            if day > BEFORE_ALL:
-                return day
-    except ValueError:
-        pass  # refused below, like every other text that is no day
-    raise FieldInvalid(field, "is no day of the form yyyy-mm-dd")

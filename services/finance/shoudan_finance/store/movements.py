@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
@@ -114,6 +114,22 @@ _OF_ACCOUNT = statement(f"""
 SELECT {_MOVEMENT.of()} FROM movement
 WHERE day_no = :of_day AND account_id = :account_id AND seq > :after_seq ORDER BY seq LIMIT :most
 """)
+
+
+def in_parts(pieces: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
+    """Pieces of together at most `most` movements; a longer one is cut."""
+    part, room = list[Piece](), most
+    for one in pieces:
+        low = one.low
+        while low < one.high:
+            high = min(one.high, low + room)
+            part.append(Piece(one.day_no, one.account_id, low, high))
+            room, low = room - (high - low), high
+            if not room:
+                yield part
+                part, room = [], most
+    if part:
+        yield part
 
 
 def day_number(day: date) -> int:

@@ -17,6 +17,7 @@ from shoudan_order.rpc.messages import filled
 from shoudan_order.states import AuditStatus, AuditType
 from shoudan_order.store.audits import Audit
 from shoudan_order.store.reports import REPORTS
+from shoudan_order.store.trades import Whose
 
 PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 1_000
@@ -144,8 +145,9 @@ class AuditServicer(grpc_pb.AuditServiceServicer):
 
 
 def _asked(request: pb.ListTradesRequest) -> trades.Asked:
-    if bool(request.down_channel_no) == bool(request.up_channel_no):
-        raise FieldInvalid("down_channel_no", "one of down_channel_no and up_channel_no")
+    given = bool(request.down_channel_no), bool(request.up_channel_no), request.everyone
+    if sum(given) != 1:
+        raise FieldInvalid("down_channel_no", "one of down_channel_no, up_channel_no and everyone")
     channel_no = request.down_channel_no or request.up_channel_no
     if len(channel_no) > CHANNEL_MAX or not channel_no.isprintable():
         raise FieldInvalid("channel_no", f"at most {CHANNEL_MAX} printable characters")
@@ -153,7 +155,7 @@ def _asked(request: pb.ListTradesRequest) -> trades.Asked:
         if len(request.day) == DAY_CHARS and request.day.isascii():
             day = date.fromisoformat(request.day)
             if FIRST_DAY <= day <= LAST_DAY:
-                return trades.Asked(channel_no, bool(request.up_channel_no), day)
+                return trades.Asked(Whose(channel_no, bool(request.up_channel_no)), day)
     except ValueError:
         pass  # refused below, like every other text that is no day
     raise FieldInvalid("day", "is no day of the form yyyy-mm-dd")

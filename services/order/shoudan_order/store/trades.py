@@ -1,4 +1,4 @@
-"""Statements on what ended within a period, row by row, of one channel or one supplier.
+"""Statements on what ended within a period, row by row, of one channel or supplier or of all.
 
 Each row says what was done when it ended, whatever was refunded or returned since.
 """
@@ -53,21 +53,22 @@ class Trade:
     service_micros: int
     fee_micros: int
     end_time: datetime
+    down_channel_no: str
+    up_channel_no: str
+    line_id: int
+    invoice_type: int
 
 
 _TRADE: Final = Rows(Trade)
 
 
-def _moved(table: str, number: str, values: Mapping[str, str], channel: str, more: str = "") -> str:
-    """Rows of one table behind a key, by the BRIN index of its end_time.
-
-    The index of a channel would give all it ever had: written as an expression, the column has none.
-    """
+def _moved(table: str, number: str, values: Mapping[str, str], more: str = "") -> str:
+    """Rows of one table behind a key, by the BRIN index of its end_time."""
     given = {name: f"m.{name}" for name in _TRADE.names} | {"number": f"m.{number}"} | dict(values)
     listed = ", ".join(f"{given[name]} AS {name}" for name in _TRADE.names)
     return (
-        f"SELECT {listed} FROM {table} m {more} WHERE m.{channel} || '' = :channel_no"
-        " AND m.end_time >= CAST(:start AS timestamptz) AND m.end_time < CAST(:end_ AS timestamptz)"
+        f"SELECT {listed} FROM {table} m {more}"
+        " WHERE m.end_time >= CAST(:start AS timestamptz) AND m.end_time < CAST(:end_ AS timestamptz)"
         f" AND (m.end_time, m.{number}) > (CAST(:start AS timestamptz), CAST(:after AS bigint))"
     )
 
@@ -93,8 +94,8 @@ _ORDERS: Final = _moved(
         "commission_micros": _sold("success_commission_micros"),
         "service_micros": _sold("success_service_micros"),
         "fee_micros": _sold("success_fee_micros"),
+        "up_channel_no": "''",
     },
-    "down_channel_no",
     TAKEN,
 )
 
@@ -119,8 +120,9 @@ _REFUNDS: Final = _moved(
         "commission_micros": _returned("refund_commission_amount_micros"),
         "service_micros": _returned("refund_service_amount_micros"),
         "fee_micros": _returned("refund_fee_amount_micros"),
+        "up_channel_no": "''",
+        "invoice_type": "0",
     },
-    "down_channel_no",
 )
 
 
@@ -142,7 +144,6 @@ _DELIVERIES: Final = _moved(
         "service_micros": _delivered("service_amount_micros"),
         "fee_micros": "CAST(0 AS bigint)",
     },
-    "up_channel_no",
 )
 
 
@@ -166,26 +167,44 @@ _RETURNS: Final = _moved(
         "service_micros": _taken_back("return_service_amount_micros"),
         "fee_micros": "CAST(0 AS bigint)",
     },
-    "up_channel_no",
 )
-_DOWN = statement(f"{_ORDERS} UNION ALL {_REFUNDS} ORDER BY end_time, number LIMIT :most")
-_UP = statement(f"{_DELIVERIES} UNION ALL {_RETURNS} ORDER BY end_time, number LIMIT :most")
+_ORDER_BY: Final = "ORDER BY end_time, number LIMIT :most"
+
+
+def _of(table: str, channel: str) -> str:
+    """Those of one channel; in an expression, because its own index would give all it ever had."""
+    return f"{table} AND m.{channel} || '' = :channel_no"
+
+
+_DOWN = statement(
+    f"{_of(_ORDERS, 'down_channel_no')} UNION ALL {_of(_REFUNDS, 'down_channel_no')} {_ORDER_BY}"
+)
+_UP = statement(
+    f"{_of(_DELIVERIES, 'up_channel_no')} UNION ALL {_of(_RETURNS, 'up_channel_no')} {_ORDER_BY}"
+)
+_ALL = statement(
+    f"{_ORDERS} UNION ALL {_REFUNDS} UNION ALL {_DELIVERIES} UNION ALL {_RETURNS} {_ORDER_BY}"
+)
 _NOW = statement("SELECT shoudan_now()")
 
 
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose trades: of a down channel, of a supplier (`up`), or of all when the number is empty."""
+
+    channel_no: str
+    up: bool
+
+
 async def ended(
-    db: AsyncConnection,
-    channel_no: str,
-    *,
-    up: bool,
-    start: datetime,
-    after: int,
-    end: datetime,
-    most: int,
+    db: AsyncConnection, whose: Whose, *, start: datetime, after: int, end: datetime, most: int
 ) -> list[Trade]:
     """What ended behind (start, after) and before `end`, by end_time and number."""
-    binds = {"channel_no": channel_no, "start": start, "after": after, "end_": end, "most": most}
-    return _TRADE.all(await db.execute(_UP if up else _DOWN, binds))
+    binds: dict[str, object] = {"start": start, "after": after, "end_": end, "most": most}
+    if not whose.channel_no:
+        return _TRADE.all(await db.execute(_ALL, binds))
+    binds["channel_no"] = whose.channel_no
+    return _TRADE.all(await db.execute(_UP if whose.up else _DOWN, binds))
 
 
 async def now(db: AsyncConnection) -> datetime:

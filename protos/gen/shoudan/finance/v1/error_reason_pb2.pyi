@@ -30,6 +30,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The day's movements are not proved to be the ledger's: some are missing, or differ. Code: FAILED_PRECONDITION. Metadata: day, status."""
     ERROR_REASON_FIELD_INVALID: _ErrorReason.ValueType  # 3
     """A field is missing or malformed. Code: INVALID_ARGUMENT. Metadata: field, why."""
+    ERROR_REASON_TRADE_DAY_NOT_FOUND: _ErrorReason.ValueType  # 20
+    """Finance does not know the day of trades: the ledger has not closed it yet. Code: NOT_FOUND. Metadata: day."""
+    ERROR_REASON_TRADE_DAY_INCOMPLETE: _ErrorReason.ValueType  # 21
+    """Not all trades of the day have been fetched. Code: FAILED_PRECONDITION. Metadata: day."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a finance call is refused. Domain "finance.shoudan"."""
@@ -42,4 +46,8 @@ ERROR_REASON_DAY_INCOMPLETE: ErrorReason.ValueType  # 2
 """The day's movements are not proved to be the ledger's: some are missing, or differ. Code: FAILED_PRECONDITION. Metadata: day, status."""
 ERROR_REASON_FIELD_INVALID: ErrorReason.ValueType  # 3
 """A field is missing or malformed. Code: INVALID_ARGUMENT. Metadata: field, why."""
+ERROR_REASON_TRADE_DAY_NOT_FOUND: ErrorReason.ValueType  # 20
+"""Finance does not know the day of trades: the ledger has not closed it yet. Code: NOT_FOUND. Metadata: day."""
+ERROR_REASON_TRADE_DAY_INCOMPLETE: ErrorReason.ValueType  # 21
+"""Not all trades of the day have been fetched. Code: FAILED_PRECONDITION. Metadata: day."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -664,6 +664,10 @@ class Trade(_message.Message):
     SERVICE_MICROS_FIELD_NUMBER: _builtins.int
     FEE_MICROS_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    DOWN_CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    UP_CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    LINE_ID_FIELD_NUMBER: _builtins.int
+    INVOICE_TYPE_FIELD_NUMBER: _builtins.int
     kind: Global___TradeKind.ValueType
     """What it is."""
     number: _builtins.int
@@ -692,6 +696,14 @@ class Trade(_message.Message):
     """Service fee."""
     fee_micros: _builtins.int
     """Payment fee; 0 of deliveries and returns."""
+    down_channel_no: _builtins.str
+    """The down channel that ordered."""
+    up_channel_no: _builtins.str
+    """The supplier of a delivery or return; empty of an order or refund."""
+    line_id: _builtins.int
+    """Product line."""
+    invoice_type: _builtins.int
+    """开票方式: 0 不限制 1 不开发票 2 需要发票; 0 of a refund."""
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
@@ -714,10 +726,14 @@ class Trade(_message.Message):
         service_micros: _builtins.int = ...,
         fee_micros: _builtins.int = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        down_channel_no: _builtins.str = ...,
+        up_channel_no: _builtins.str = ...,
+        line_id: _builtins.int = ...,
+        invoice_type: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "commission_micros", b"commission_micros", "done_face_micros", b"done_face_micros", "end_time", b"end_time", "face_micros", b"face_micros", "fee_micros", b"fee_micros", "kind", b"kind", "num", b"num", "number", b"number", "order_id", b"order_id", "product_no", b"product_no", "result", b"result", "service_micros", b"service_micros", "their_no", b"their_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "carrier_no", b"carrier_no", "commission_micros", b"commission_micros", "done_face_micros", b"done_face_micros", "down_channel_no", b"down_channel_no", "end_time", b"end_time", "face_micros", b"face_micros", "fee_micros", b"fee_micros", "invoice_type", b"invoice_type", "kind", b"kind", "line_id", b"line_id", "num", b"num", "number", b"number", "order_id", b"order_id", "product_no", b"product_no", "result", b"result", "service_micros", b"service_micros", "their_no", b"their_no", "up_channel_no", b"up_channel_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -725,7 +741,7 @@ Global___Trade: _TypeAlias = Trade  # noqa: Y015
 
 @_typing.final
 class ListTradesRequest(_message.Message):
-    """ListTradesRequest names a day and whose trades; one of the two numbers."""
+    """ListTradesRequest names a day and whose trades: one of the two numbers, or everyone's."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -734,6 +750,7 @@ class ListTradesRequest(_message.Message):
     DAY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    EVERYONE_FIELD_NUMBER: _builtins.int
     down_channel_no: _builtins.str
     """Orders and refunds of this down channel."""
     up_channel_no: _builtins.str
@@ -744,6 +761,8 @@ class ListTradesRequest(_message.Message):
     """At most 1000, 100 when 0."""
     page_token: _builtins.str
     """next_page_token of the page before."""
+    everyone: _builtins.bool
+    """Of all channels and suppliers; both numbers are empty then."""
     def __init__(
         self,
         *,
@@ -752,10 +771,11 @@ class ListTradesRequest(_message.Message):
         day: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        everyone: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "down_channel_no", b"down_channel_no", "page_size", b"page_size", "page_token", b"page_token", "up_channel_no", b"up_channel_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "down_channel_no", b"down_channel_no", "everyone", b"everyone", "page_size", b"page_size", "page_token", b"page_token", "up_channel_no", b"up_channel_no"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
