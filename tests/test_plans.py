@@ -261,7 +261,6 @@ HOT = {
     "shoudan_finance.store.trades._OF_UP": {"trade_up"},
     "shoudan_finance.store.trades._MONEY": {"trade_money_no"},
     "shoudan_finance.store.trades._OWNERS": {"account_fact_of"},
-    "shoudan_delivery.store.deliveries._BY_NO": {"vds_order_info_pkey", "vds_order_query_pkey"},
     **{
         f"shoudan_delivery.store.deliveries.{name}": {"vds_order_info_pkey"}
         for name in (
