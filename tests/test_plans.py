@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from shoudan_kit.db.columns import names_of
 from shoudan_kit.db.pool import PLANS, Database
+from tests import plans_of_finance
 
 SERVICES = ("order", "pay", "delivery", "erp_ingest", "identity", "finance")
 # Reading one of these finds a row at once, or gives one row at most.
@@ -68,11 +69,7 @@ WHOLE = {
     "shoudan_kit.tasks.store._PAUSED": "paused queues are few",
     "shoudan_kit.tasks.store._OLDEST_UNPUBLISHED": "an index of what is not published yet, its first row",
     "shoudan_kit.tasks.store._CLAIM_UNPUBLISHED": "an index of what is not published yet",
-    "shoudan_finance.store.days._LAST": "the newest one, from the end of the key",
-    "shoudan_finance.store.days._WAITS": "the first row of an index of the days that are not complete",
-    "shoudan_finance.store.days._OPEN": "an index of the days that are not complete",
-    "shoudan_finance.store.trades._LAST": "the newest one, from the end of the key",
-    "shoudan_finance.store.trades._OPEN": "an index of the days that do not agree yet",
+    **plans_of_finance.WHOLE,
     "shoudan_kit.audit_log.sealing._LAST": "the newest one, from the end of the key",
     "shoudan_kit.audit_log.sealing._ROWS": "an index of the rows of the last seconds, up to a bound",
     "shoudan_kit.audit_log.sealing._OLDEST": "the oldest of the rows of the last seconds",
@@ -245,22 +242,12 @@ HOT = {
         "vds_archived_order_order_no",
         "vds_order_info_pkey",
     },
-    "shoudan_finance.store.movements._REACHED": {"movement_pkey"},
-    "shoudan_finance.store.movements._SUMS": {"movement_pkey"},
-    "shoudan_finance.store.movements._ENDS": {"movement_pkey"},
-    "shoudan_finance.store.movements._PAGE": {"movement_pkey"},
-    "shoudan_finance.store.movements._OF_ACCOUNT": {"movement_pkey"},
-    "shoudan_finance.store.days._ACCOUNTS": {"account_fact_pkey"},
+    **plans_of_finance.HOT,
     "shoudan_delivery.store.deliveries._BY_NO": {
         "vds_order_info_pkey",
         "vds_order_query_pkey",
         "vds_archived_order_order_no",
     },
-    "shoudan_finance.store.trades._ALL": {"trade_pkey"},
-    "shoudan_finance.store.trades._OF_DOWN": {"trade_down"},
-    "shoudan_finance.store.trades._OF_UP": {"trade_up"},
-    "shoudan_finance.store.trades._MONEY": {"trade_money_no"},
-    "shoudan_finance.store.trades._OWNERS": {"account_fact_of"},
     **{
         f"shoudan_delivery.store.deliveries.{name}": {"vds_order_info_pkey"}
         for name in (
