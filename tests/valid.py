@@ -26,6 +26,12 @@ def _order(one: Any) -> None:
     one.face_micros, one.amount_micros = 200_000_000, 198_000_000
 
 
+def _period_of_list(one: Any) -> None:
+    one.channel_no, one.page_token = "test", ""
+    one.start_time.FromSeconds(1_764_000_000)
+    one.end_time.FromSeconds(1_764_000_000 + 3_600)
+
+
 def _goods_order(one: Any) -> None:
     one.Clear()
     one.channel_no, one.request_no, one.goods_no, one.goods_type = "test", "r1", "1", 1
@@ -165,7 +171,14 @@ VALID: dict[str, Correct] = {
     "DeliveryService/TakePrices": _notify_prices,
     "CatalogueService/ReportPrices": _stated,
     "SupplierService/ApplySuppliers": lambda m: _supplier(m.suppliers[0]),
-    "OrderService/FetchCards": lambda m: m.nonce.Clear(),
+    **dict.fromkeys(
+        (
+            "OrderService/FetchCards",
+            "ChannelService/CancelOrder",
+            "ChannelService/ResendChannelNotify",
+        ),
+        lambda m: m.nonce.Clear(),
+    ),
     "CardService/FetchCards": lambda m: (setattr(m, "page_token", ""), setattr(m, "page_size", 1)),
     "CardService/ListCards": lambda m: setattr(m, "page_token", ""),
     "CardService/ImportCards": _cards,
@@ -226,6 +239,9 @@ VALID: dict[str, Correct] = {
     "CatalogueService/CheckRoute": _tried,
     "GoodsService/CreateGoodsOrders": lambda m: _goods_order(m.orders[0]),
     "GoodsService/SubscribeGoods": lambda m: setattr(m, "notify_url", "http://127.0.0.1/"),
+    **dict.fromkeys(
+        ("ChannelService/ListChannelOrders", "ChannelService/ListChannelRefunds"), _period_of_list
+    ),
     "CatalogueService/ImportSegments": _segments,
     "CatalogueService/ListProducts": _listed,
     "SetupService/ApplySetup": _setup,

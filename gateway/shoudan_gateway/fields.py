@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shoudan_kit import money
+from shoudan_kit.clock import from_beijing
 
 FEN_STEPS = 1_000  # the ledger keeps three decimals of a fen
 _FEN_TEXT = re.compile(r"(0|[1-9][0-9]{0,12})(?:\.([0-9]{1,3}))?")
@@ -174,3 +175,26 @@ class Day:
         except ValueError:
             raise ValueError("不是日期(yyyymmdd)") from None
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A second of Beijing's clock as yyyy-MM-dd HH:mm:ss, as seconds since 1970."""
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """Its JSON schema."""
+        return {
+            "type": "string",
+            "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$",
+        }
+
+    def __call__(self, value: str) -> int:
+        """The second; not before 1970, where there were none."""
+        try:
+            second = int(from_beijing(value).timestamp())
+        except (ValueError, OverflowError):
+            raise ValueError("不是时间(yyyy-MM-dd HH:mm:ss)") from None
+        if second < 0:
+            raise ValueError("不是时间(yyyy-MM-dd HH:mm:ss)")
+        return second

@@ -96,6 +96,7 @@ WORDS = {
     "dingdang": "请求过于频繁，请稍后再试",
     "goofish": "请求过于频繁，请稍后再试",
     "payserver": "too many calls",
+    "self_service": "请求过于频繁，请稍后再试",
     "vds": "",
     "wangdian": "请求过于频繁,请稍后重新推送",
 }

@@ -21,6 +21,7 @@ from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan.order.v1 import audit_service_pb2_grpc as audit_grpc
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
 from shoudan.order.v1 import catalogue_service_pb2_grpc as catalogue_grpc
+from shoudan.order.v1 import channel_service_pb2_grpc as channel_grpc
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay_pb
@@ -220,6 +221,7 @@ class OrderHarness:
     delivery: FakeDelivery
     inbox: Inbox
     owner_url: str = ""
+    channels: Any = None
     numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     @property
@@ -459,6 +461,7 @@ async def running(
         delivery,
         inbox,
         urls.owner,
+        channel_grpc.ChannelServiceStub(channel),
     )
     try:
         await made.apply(**catalogue())

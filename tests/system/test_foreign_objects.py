@@ -49,6 +49,8 @@ MADE = re.compile(
 )
 # Numbers of these tests, of partners and of ours, and times.
 SENT = re.compile(r"\b(?:[a-z]{2}\d{10}|Z{8,}|\d{15,}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\b")
+OWN_LIST = "it names no object: what is listed is the caller's own"
+EMPTY_PERIOD = {"start_time": "2026-01-01 00:00:00", "end_time": "2026-01-02 00:00:00"}
 Answer = tuple[int, dict[str, str], str]
 Ask = Callable[[Parties, str, str], Awaitable[Answer]]
 
@@ -94,6 +96,26 @@ async def listed(two: Parties, whose: str, method: str) -> Answer:
     status, headers, text = await two.channel(method, "/product/list", page_size="1")
     assert f'"channel_no":"{OWN}"' in text
     return status, headers, text.replace(f'"{OWN}"', '"caller"')
+
+
+def own_list(path: str, **more: str) -> Ask:
+    """A list of the caller's own, which names it alone."""
+
+    async def ask(two: Parties, whose: str, method: str) -> Answer:
+        status, headers, text = await two.channel(method, path, **more)
+        assert (status, f'"channel_no":"{OWN}"' in text) == (200, True), text
+        return status, headers, text.replace(f'"{OWN}"', '"caller"')
+
+    return ask
+
+
+def of_order(path: str) -> Ask:
+    """A call about an order of the caller's."""
+
+    def ask(two: Parties, whose: str, method: str) -> Any:
+        return two.channel(method, path, request_no=two.id_of("order", whose))
+
+    return ask
 
 
 def refunded(path: str) -> Ask:
@@ -286,7 +308,13 @@ ROWS: dict[str, Row] = {
     "/order/check": row(checked),
     "/order/query": row(queried),
     "/order/cards": row(cards_fetched),
-    "/product/list": row(listed, closed="it names no object: the list is the caller's own"),
+    "/product/list": row(listed, closed=OWN_LIST),
+    "/balance/query": row(own_list("/balance/query"), closed=OWN_LIST),
+    "/order/list": row(own_list("/order/list", **EMPTY_PERIOD), closed=OWN_LIST),
+    "/refund/list": row(own_list("/refund/list", **EMPTY_PERIOD), closed=OWN_LIST),
+    "/order/cancel": row(of_order("/order/cancel")),
+    "/notify/list": row(of_order("/notify/list")),
+    "/notify/resend": row(of_order("/notify/resend")),
     "/refund/general": row(refunded("/refund/general")),
     "/refund/mandatory": row(refunded("/refund/mandatory")),
     "/refund/query": row(refund_queried, refund_of_own_order),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
+from shoudan.order.v1 import channel_service_pb2 as channel_pb
 from shoudan.order.v1 import order_service_pb2 as pb
 from shoudan_gateway import signing
 from shoudan_gateway.fields import Choice, Text, Url, Whole, Yuan
@@ -29,7 +30,14 @@ from shoudan_kit import cards
 from shoudan_kit.money import micros_to_yuan
 from shoudan_kit.rpc.refusal import Refused
 
-W = TypeVar("W", pb.NewOrder, pb.NewRefund, pb.FetchCardsRequest)
+W = TypeVar(
+    "W",
+    pb.NewOrder,
+    pb.NewRefund,
+    pb.FetchCardsRequest,
+    channel_pb.CancelOrderRequest,
+    channel_pb.ResendChannelNotifyRequest,
+)
 BOTH: Final = frozenset({"GET", "POST"})
 NUM_MAX: Final = 1000
 ON_SHELF: Final = 1

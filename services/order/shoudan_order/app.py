@@ -15,6 +15,7 @@ from shoudan.order.v1 import (
     retention_service_pb2_grpc,
     risk_service_pb2_grpc,
 )
+from shoudan.order.v1.channel_service_pb2_grpc import add_ChannelServiceServicer_to_server
 from shoudan.order.v1.goods_service_pb2_grpc import add_GoodsServiceServicer_to_server
 from shoudan_kit import metrics
 from shoudan_kit.credentials.book import Credentials
@@ -40,6 +41,7 @@ from shoudan_order.risk import admin as risk_admin
 from shoudan_order.risk import guard
 from shoudan_order.rpc.audit import AuditServicer
 from shoudan_order.rpc.catalogue import CatalogueServicer
+from shoudan_order.rpc.channel import ChannelServicer
 from shoudan_order.rpc.dictionary import DictionaryServicer
 from shoudan_order.rpc.goods import GoodsServicer
 from shoudan_order.rpc.order import OrderServicer
@@ -65,6 +67,7 @@ NAMES = (
     "shoudan.order.v1.RiskService",
     "shoudan.order.v1.RetentionService",
     "shoudan.order.v1.GoodsService",
+    "shoudan.order.v1.ChannelService",
     PERSONAL,
 )
 
@@ -127,6 +130,7 @@ async def start(app: App[OrderSettings]) -> Running:
             ),
             partial(risk_service_pb2_grpc.add_RiskServiceServicer_to_server, RiskServicer(context)),
             partial(add_GoodsServiceServicer_to_server, GoodsServicer(context)),
+            partial(add_ChannelServiceServicer_to_server, ChannelServicer(context)),
             partial(personal_service_pb2_grpc.add_PersonalServiceServicer_to_server, personal),
         ),
         names=NAMES,

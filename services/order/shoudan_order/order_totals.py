@@ -32,6 +32,8 @@ from shoudan_order.store.rows import Delivery, Order, OrderState, OrderUpdate
 _VALUES = attrgetter(*names_of(OrderState))
 
 FAILED_CODE = "900"
+# By which a cancelled order is known again: no other step writes it.
+CANCELLED_TEXT = "订单已撤单"
 PARTIAL_CODE = "800"
 # Reason of an order parked because it is delivered in part and partial_auto is off.
 HALF = "delivered in part"
@@ -184,16 +186,40 @@ def closed(order: Order, now: OrderUpdate, *, partial: bool) -> OrderUpdate:
         return msgspec.structs.replace(now, parked_reason=HALF)
     event = OrderEvent.NOTHING_DELIVERED if nothing else OrderEvent.PART_DELIVERED
     bind = BindEvent.NOTHING_DELIVERED if nothing else BindEvent.PART_DELIVERED
+    return _to_refund(
+        order,
+        now,
+        order_status=ORDER.next(now.order_status, event),
+        delivery_bind_status=BIND.next(now.delivery_bind_status, bind),
+        fail_code=FAILED_CODE if nothing else PARTIAL_CODE,
+        fail_msg="订单失败" if nothing else "订单部分成功",
+    )
+
+
+def cancelled(order: Order, now: OrderUpdate) -> OrderUpdate:
+    """A paid order of which nothing is bound or delivered, ended by its channel; its money is to go back."""
+    assert not pending(now), "what is with a supplier cannot be cancelled"
+    assert now.success_face_micros == 0, "what was delivered cannot be cancelled"
+    bind = BIND.next(now.delivery_bind_status, BindEvent.NOTHING_DELIVERED)
+    return _to_refund(
+        order,
+        now,
+        order_status=ORDER.next(now.order_status, OrderEvent.CANCELLED),
+        delivery_bind_status=bind,
+        fail_code=FAILED_CODE,
+        fail_msg=CANCELLED_TEXT,
+    )
+
+
+def _to_refund(order: Order, now: OrderUpdate, **ended: Any) -> OrderUpdate:
+    """An order that ends with something undelivered, which is to be refunded unless it was free."""
     free = now.was.payment_status == PaymentStatus.NOT_NEEDED
     refund = FailRefundEvent.NOTHING_PAID if free else FailRefundEvent.ORDER_FAILED
     return msgspec.structs.replace(
         now,
-        order_status=ORDER.next(now.order_status, event),
-        delivery_bind_status=BIND.next(now.delivery_bind_status, bind),
         refund_status=FAIL_REFUND.next(now.refund_status, refund),
         notify_status=notify_after_end(order, now.notify_status),
-        fail_code=FAILED_CODE if nothing else PARTIAL_CODE,
-        fail_msg="订单失败" if nothing else "订单部分成功",
+        **ended,
     )
 
 

@@ -116,10 +116,14 @@ class PayClient:
 
     async def balance(self, channel_no: str) -> int:
         """What is on the account that a channel pays from; raises grpc.RpcError, refusals among them."""
-        key = pb.AccountKey(ident=self._ident, groups="down_channel", eid=channel_no)
+        return (await self.account(channel_no, "down_channel")).balance_micros
+
+    async def account(self, channel_no: str, groups: str) -> pb.Account:
+        """An account of a channel as it stands; raises grpc.RpcError, refusals among them."""
+        key = pb.AccountKey(ident=self._ident, groups=groups, eid=channel_no)
         request = pb.GetAccountRequest(key=key)
         answer = await self._stub.GetAccount(request, **call_options(self._call_s))
-        return answer.account.balance_micros
+        return answer.account
 
     async def create_accounts(self, side: str, channels: Sequence[tuple[str, str]]) -> None:
         """Named as 000 §二.3 names them; accounts that exist stay as they are."""

@@ -28,6 +28,7 @@ class OrderEvent(StrEnum):
     PAID = "paid"
     PAY_REFUSED = "pay_refused"
     TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"  # by its channel, before anything was bound
     DELIVERED = "delivered"
     NOTHING_DELIVERED = "nothing_delivered"
     PART_DELIVERED = "part_delivered"
@@ -42,6 +43,8 @@ ORDER: Final = Machine(
         (OrderStatus.PAYING, OrderEvent.PAID): OrderStatus.DELIVERING,
         (OrderStatus.PAYING, OrderEvent.PAY_REFUSED): OrderStatus.FAILED,
         (OrderStatus.PAYING, OrderEvent.TIMED_OUT): OrderStatus.FAILED,
+        (OrderStatus.PAYING, OrderEvent.CANCELLED): OrderStatus.FAILED,
+        (OrderStatus.DELIVERING, OrderEvent.CANCELLED): OrderStatus.FAILED,
         (OrderStatus.DELIVERING, OrderEvent.DELIVERED): OrderStatus.SUCCEEDED,
         (OrderStatus.DELIVERING, OrderEvent.NOTHING_DELIVERED): OrderStatus.FAILED,
         (OrderStatus.DELIVERING, OrderEvent.PART_DELIVERED): OrderStatus.PARTIAL,

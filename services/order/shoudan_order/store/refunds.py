@@ -60,7 +60,7 @@ class RefundNotify(msgspec.Struct, frozen=True):
 
 
 _REFUNDS: Final = Rows(Refund)
-_READ_NAMES: Final = _REFUNDS.of("r")
+READ_NAMES: Final = _REFUNDS.of("r")
 _WRITTEN: Final = tuple(name for name in _REFUNDS.names if name != "create_time")
 # The totals of an order, and what a refund takes of each.
 AMOUNTS: Final = {
@@ -107,13 +107,13 @@ SELECT refund_id FROM made
 """)
 
 _BY_KEYS = statement(f"""
-SELECT {_READ_NAMES} FROM oms_refund_info r
+SELECT {READ_NAMES} FROM oms_refund_info r
 JOIN unnest(CAST(:channel_nos AS text[]), CAST(:refund_nos AS text[])) AS k(channel_no, refund_no)
     ON r.down_channel_no = k.channel_no AND r.down_refund_no = k.refund_no
 """)
 
 _BY_IDS = statement(f"""
-SELECT {_READ_NAMES} FROM oms_refund_info r
+SELECT {READ_NAMES} FROM oms_refund_info r
 WHERE r.refund_id = ANY(CAST(:ids AS bigint[])) ORDER BY r.refund_id
 """)
 

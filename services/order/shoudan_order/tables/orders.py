@@ -149,6 +149,13 @@ ORDER: Final = Table(
     moments("oms_order_info", "end_time"),
     Index("oms_order_info_parked", "order_id", postgresql_where=text("parked_reason <> ''")),
     Index("oms_order_info_open", "order_id", postgresql_where=text("end_time IS NULL")),
+    # Partial, though all numbers are above 0, so that who looks for one order is never served by it.
+    Index(
+        "oms_order_info_channel",
+        "down_channel_no",
+        "order_id",
+        postgresql_where=text("order_id > 0"),
+    ),
     comment="订单记录",
     info=rights(update=ORDER_CHANGES)
     | lifecycles(
@@ -265,6 +272,12 @@ REFUND: Final = Table(
         postgresql_where=text("refund_status = 10 AND refund_type = 1"),
     ),
     Index("oms_refund_info_order_id", "order_id"),
+    Index(
+        "oms_refund_info_channel",
+        "down_channel_no",
+        "refund_id",
+        postgresql_where=text("refund_id > 0"),
+    ),
     moments("oms_refund_info", "end_time"),
     comment="订单退款表",
     info=rights(update=REFUND_CHANGES)

@@ -1,0 +1,279 @@
+"""A channel's calls about its own business, in the style of our own protocol and in its words.
+
+Source: docs/reference/http/self-service.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from typing import Any, Final, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from shoudan.order.v1 import channel_service_pb2 as pb
+from shoudan.order.v1 import order_service_pb2 as order_pb
+from shoudan_gateway.fields import Moment, Text, Whole
+from shoudan_gateway.partners import oms
+from shoudan_gateway.protocol import (
+    Endpoint,
+    Field,
+    Inbound,
+    Malformed,
+    Outbound,
+    ParameterError,
+    Partner,
+    Unary,
+    flat,
+    values_of,
+)
+from shoudan_kit.clock import beijing
+from shoudan_kit.money import micros_to_yuan
+
+L = TypeVar("L", pb.ListChannelOrdersRequest, pb.ListChannelRefundsRequest)
+
+SERVICE: Final = "shoudan.order.v1.ChannelService"
+SOURCE: Final = "docs/reference/http/self-service.md"
+PERIOD_MAX: Final = timedelta(days=31)
+# refund_status of an order: where the money of a cancelled order is.
+MONEY_BACK: Final = {0: "DONE", 20: "UNDERWAY", 30: "UNDERWAY", 99: "NONE"}
+NOTIFY_STATUS: Final = {0: "ACKNOWLEDGED", 100: "QUERIED"}
+
+START: Final = Field("start_time", "", "开始时间（含），北京时间 yyyy-MM-dd HH:mm:ss", Moment())
+END: Final = Field("end_time", "", "结束时间（不含），与开始时间相差不超过31天", Moment())
+PAGE_SIZE: Final = Field(
+    "page_size", "page_size", "每页数量，1-500，默认100", Whole(1, 500), required=False
+)
+PAGE: Final = Field(
+    "page", "page_token", "上一页返回的next_page，首页不传", Text(32), required=False
+)
+LIST: Final = (oms.CHANNEL_NO, START, END, PAGE_SIZE, PAGE)
+ORDER: Final = (oms.CHANNEL_NO, oms.REQUEST_NO)
+NOTIFIES: Final = (
+    oms.CHANNEL_NO,
+    oms.REQUEST_NO.optional("；不传返回已停止重发的通知"),
+    Field("page_size", "page_size", "每页数量，1-100，默认100", Whole(1, 100), required=False),
+    PAGE,
+)
+RESEND: Final = (*ORDER, oms.REFUND_NO.optional("；不传为订单通知"))
+
+
+# ---------------------------------------------------------------- in
+def _period(message: type[L]) -> Callable[[Inbound], L]:
+    """A reader of a page of a period."""
+
+    def read(request: Inbound) -> L:
+        values = values_of(request, LIST)
+        start, end = Timestamp(), Timestamp()
+        start.FromSeconds(values["start_time"])
+        end.FromSeconds(values["end_time"])
+        apart_s = end.seconds - start.seconds
+        if not 0 < apart_s <= PERIOD_MAX.total_seconds():
+            why = f"应晚于start_time，且相差不超过{PERIOD_MAX.days}天"
+            raise Malformed("end_time", ParameterError.UNREADABLE, why)
+        return message(
+            channel_no=values["channel_no"],
+            start_time=start,
+            end_time=end,
+            page_size=values.get("page_size", 0),
+            page_token=values.get("page", ""),
+        )
+
+    return read
+
+
+# ---------------------------------------------------------------- out
+def _time(message: Any, name: str) -> str:
+    """A moment as Beijing's clock shows it; empty when there is none."""
+    return beijing(getattr(message, name).ToDatetime(UTC)) if message.HasField(name) else ""
+
+
+def _caller(request: Inbound) -> dict[str, str]:
+    return {"channel_no": request.params["channel_no"]}
+
+
+def _account(answer: pb.GetChannelAccountResponse, request: Inbound) -> Outbound:
+    return Outbound(
+        200,
+        {
+            **_caller(request),
+            "balance": micros_to_yuan(answer.balance_micros),
+            "credit": micros_to_yuan(answer.credit_micros),
+            "available": micros_to_yuan(answer.available_micros),
+            "locked": answer.locked,
+            "commission": micros_to_yuan(answer.commission_micros),
+            "service_amount": micros_to_yuan(answer.service_micros),
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """An answer about one order or refund alone, as the writers of our own protocol take it."""
+
+    order: order_pb.OrderState | None = None
+    refund: order_pb.Refund | None = None
+
+
+def _members(answer: Outbound) -> dict[str, Any]:
+    assert isinstance(answer.body, dict), "orders and refunds are written as objects"
+    return answer.body
+
+
+def _order(one: pb.ChannelOrder, request: Inbound) -> dict[str, Any]:
+    return {
+        **_members(oms.write_order(_One(order=one.state), request)),
+        "line_id": one.line_id,
+        "carrier_no": one.carrier_no,
+        "face": micros_to_yuan(one.face_micros),
+        "num": one.num,
+        "amount": micros_to_yuan(one.sell_amount_micros),
+        "service_amount": micros_to_yuan(one.service_amount_micros),
+        "commission": micros_to_yuan(one.commission_amount_micros),
+        "success_face": micros_to_yuan(one.success_face_micros),
+        "create_time": _time(one, "create_time"),
+        "end_time": _time(one, "end_time"),
+    }
+
+
+def _orders(answer: pb.ListChannelOrdersResponse, request: Inbound) -> Outbound:
+    shown = [_order(one, request) for one in answer.orders]
+    return Outbound(200, {**_caller(request), "orders": shown, "next_page": answer.next_page_token})
+
+
+def _refund(one: order_pb.Refund, request: Inbound) -> dict[str, Any]:
+    return {
+        **_members(oms.write_refund(_One(refund=one), request)),
+        "amount": micros_to_yuan(one.refund_sell_amount_micros),
+        "create_time": _time(one, "create_time"),
+    }
+
+
+def _refunds(answer: pb.ListChannelRefundsResponse, request: Inbound) -> Outbound:
+    shown = [_refund(one, request) for one in answer.refunds]
+    return Outbound(
+        200, {**_caller(request), "refunds": shown, "next_page": answer.next_page_token}
+    )
+
+
+def _cancelled(answer: pb.CancelOrderResponse, request: Inbound) -> Outbound:
+    result = pb.CancelResult.Name(answer.result).removeprefix("CANCEL_RESULT_")
+    cancelled = answer.result == pb.CANCEL_RESULT_CANCELLED
+    money_back = MONEY_BACK.get(answer.refund_status, "NONE") if cancelled else ""
+    order = _members(oms.write_order(answer, request))
+    return Outbound(200, {**order, "result": result, "money_back": money_back})
+
+
+def _notify(one: pb.ChannelNotify) -> dict[str, Any]:
+    status = "GIVEN_UP" if one.given_up else NOTIFY_STATUS.get(one.notify_status, "UNDERWAY")
+    return {
+        "notify_id": str(one.notify_id),
+        "request_no": one.request_no,
+        "refund_no": one.refund_no,
+        "notify_url": one.notify_url,
+        "notify_status": status,
+        "notify_count": one.notify_count,
+        "max_count": one.max_count,
+        "create_time": _time(one, "create_time"),
+        "end_time": _time(one, "end_time"),
+        "attempts": [
+            {
+                "time": _time(attempt, "create_time"),
+                "http_status": attempt.http_status,
+                "answer": attempt.answer,
+                "took_ms": attempt.took_ms,
+            }
+            for attempt in one.attempts
+        ],
+    }
+
+
+def _notifies(answer: pb.ListChannelNotifiesResponse, request: Inbound) -> Outbound:
+    shown = [_notify(one) for one in answer.notifies]
+    return Outbound(
+        200, {**_caller(request), "notifies": shown, "next_page": answer.next_page_token}
+    )
+
+
+def _resent(answer: pb.ResendChannelNotifyResponse, request: Inbound) -> Outbound:
+    if not answer.HasField("notify"):
+        return Outbound(200, {**_caller(request), "result": "NO_NOTIFY"})
+    result = "RESENT" if answer.resent else "NOT_GIVEN_UP"
+    return Outbound(200, {**_caller(request), "result": result, "notify": _notify(answer.notify)})
+
+
+def _endpoint(
+    path: str, title: str, fields: tuple[Field, ...], rpc: tuple[Any, str, Any], **more: Any
+) -> Endpoint[Any, Any]:
+    read, method, write = rpc
+    return Endpoint(
+        path=path,
+        methods=oms.BOTH,
+        source=SOURCE,
+        title=title,
+        fields=(*fields, *oms.SIGNING),
+        read=read,
+        call=Unary(f"{SERVICE}/{method}"),
+        write=write,
+        **more,
+    )
+
+
+PARTNER = Partner(
+    name="self_service",
+    role="channel",
+    refuse=oms.refuse,
+    endpoints=(
+        _endpoint(
+            "/balance/query",
+            "余额查询接口",
+            (oms.CHANNEL_NO,),
+            (
+                flat(pb.GetChannelAccountRequest, (oms.CHANNEL_NO,)),
+                "GetChannelAccount",
+                _account,
+            ),
+        ),
+        _endpoint(
+            "/order/list",
+            "订单列表接口：按下单时间分页",
+            LIST,
+            (_period(pb.ListChannelOrdersRequest), "ListChannelOrders", _orders),
+        ),
+        _endpoint(
+            "/refund/list",
+            "退款列表接口：按退款申请时间分页",
+            LIST,
+            (_period(pb.ListChannelRefundsRequest), "ListChannelRefunds", _refunds),
+        ),
+        _endpoint(
+            "/order/cancel",
+            "撤单接口：尚未发往上游的订单可撤销并退款",
+            ORDER,
+            (oms.signed_once(pb.CancelOrderRequest, ORDER), "CancelOrder", _cancelled),
+            writes=True,
+        ),
+        _endpoint(
+            "/notify/list",
+            "通知记录接口",
+            NOTIFIES,
+            (
+                flat(pb.ListChannelNotifiesRequest, NOTIFIES),
+                "ListChannelNotifies",
+                _notifies,
+            ),
+        ),
+        _endpoint(
+            "/notify/resend",
+            "通知重发接口：已停止重发的通知再发送三次",
+            RESEND,
+            (
+                oms.signed_once(pb.ResendChannelNotifyRequest, RESEND),
+                "ResendChannelNotify",
+                _resent,
+            ),
+            writes=True,
+        ),
+    ),
+)
