@@ -19,6 +19,7 @@ HOT: Final = {
         for name in ("_REACHED", "_SUMS", "_ENDS", "_PAGE", "_OF_ACCOUNT")
     },
     f"{_STORE}.days._ACCOUNTS": {"account_fact_pkey"},
+    f"{_STORE}.entries._KNOWN": {"entry_once"},
     f"{_STORE}.trades._ALL": {"trade_pkey"},
     f"{_STORE}.trades._OF_DOWN": {"trade_down"},
     f"{_STORE}.trades._OF_UP": {"trade_up"},

@@ -37,6 +37,7 @@ UNPAGED = {
     "ExportMovements": "streamed by pages of a thousand, on from a key",
     "ExportRecords": "of at most a thousand pieces that are named, streamed by pages of a thousand",
     "GetStatementKeys": "the keys of the process",
+    "ListTemplates": "at most a thousand, of a configuration file",
     "Report": "summed day by day; groups, never orders",
     "ExportAuditLog": "streamed in pages of a walk",
     "ExportTrades": "streamed in pages of a walk",

@@ -224,6 +224,17 @@ VALID: dict[str, Correct] = {
         ),
         lambda m: setattr(m, "day", "2026-11-20"),
     ),
+    "StatementService/StorePart": lambda m: (
+        setattr(m, "sha256", b"s" * 32),
+        setattr(m, "part_no", 0),
+    ),
+    "StatementService/ImportStatement": lambda m: (
+        setattr(m, "sha256", b"s" * 32),
+        setattr(m, "template", "plain-csv"),
+        setattr(m, "parts", 1),
+        setattr(m, "supersedes", 0),
+    ),
+    "StatementService/ListStatements": lambda m: setattr(m, "page_token", "7"),
     "LedgerService/CreatePackage": lambda m: setattr(m, "expires", ""),
     "LedgerService/VerifyAgainst": lambda m: m.Clear(),
     **dict.fromkeys(
@@ -280,4 +291,5 @@ WITHOUT = {
     "OperationsService/ListResting": "what this process has seen of hosts",
     "LedgerService/GetStatementKeys": "the keys of this process",
     "GoodsService/GetGoodsApplication": "a setting",
+    "StatementService/ListTemplates": "a file of the configuration",
 }

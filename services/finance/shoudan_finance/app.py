@@ -7,20 +7,28 @@ from functools import partial
 from typing import Final
 
 from shoudan.finance.v1 import finance_service_pb2_grpc as pb_grpc
+from shoudan.finance.v1 import statement_service_pb2_grpc as statement_grpc
 from shoudan.finance.v1 import trade_service_pb2_grpc as trade_grpc
-from shoudan_finance import day_books
+from shoudan_finance import day_books, statement_imports, templates
 from shoudan_finance.config import FinanceSettings
 from shoudan_finance.context import Context
 from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
 from shoudan_finance.rpc.finance import FinanceServicer
+from shoudan_finance.rpc.statements import StatementServicer
 from shoudan_finance.rpc.trade import TradeServicer
 from shoudan_finance.tables import APPEND_ONLY, METADATA
 from shoudan_finance.tasks import HANDLERS
+from shoudan_finance.templates import Template, TemplateWrong
+from shoudan_kit.config import ConfigError
 from shoudan_kit.db.schema import Schema
 from shoudan_kit.service import App, Running, Service
 
-NAMES: Final = ("shoudan.finance.v1.FinanceService", "shoudan.finance.v1.TradeService")
+NAMES: Final = (
+    "shoudan.finance.v1.FinanceService",
+    "shoudan.finance.v1.TradeService",
+    "shoudan.finance.v1.StatementService",
+)
 
 
 async def start(app: App[FinanceSettings]) -> Running:
@@ -28,12 +36,14 @@ async def start(app: App[FinanceSettings]) -> Running:
     settings = app.settings
     pay = PayClient(app.channel("pay"), call_s=settings.pay_call_s, export_s=settings.pay_export_s)
     order = OrderClient(app.channel("order"), call_s=settings.order_call_s)
-    context = Context(app, pay, order)
+    context = Context(app, pay, order, _templates(settings))
+    statements = StatementServicer(context)
     return Running(
         context=context,
         registers=(
             partial(pb_grpc.add_FinanceServiceServicer_to_server, FinanceServicer(context)),
             partial(trade_grpc.add_TradeServiceServicer_to_server, TradeServicer(context)),
+            partial(statement_grpc.add_StatementServiceServicer_to_server, statements),
         ),
         names=NAMES,
         handlers=HANDLERS,
@@ -41,8 +51,19 @@ async def start(app: App[FinanceSettings]) -> Running:
     )
 
 
+def _templates(settings: FinanceSettings) -> dict[str, Template]:
+    try:
+        return templates.load(settings.statement_templates)
+    except TemplateWrong as error:
+        raise ConfigError("finance", [f"statement_templates: {error}"]) from None
+
+
 def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
-    always = (day_books.arm_forever, day_books.watch_forever)
+    always = (
+        day_books.arm_forever,
+        day_books.watch_forever,
+        statement_imports.forget_forever,
+    )
     wanted = (*always, day_books.heed_events) if context.app.bus.configured else always
     return tuple(partial(one, context) for one in wanted)
 

@@ -1,4 +1,4 @@
-"""The sub-command of `shoudan` that the finance service brings along."""
+"""The sub-commands of `shoudan` that the finance service brings along."""
 
 from __future__ import annotations
 
@@ -9,4 +9,9 @@ from shoudan_kit.command_list import Command
 FINANCE: Final = Command(
     "shoudan_finance.commands:app",
     "The books (财务): accounting days and the proof that they are complete.",
+)
+
+STATEMENT: Final = Command(
+    "shoudan_finance.statement_commands:app",
+    "Statements (对账单) of suppliers, payment components and banks: import, list, show.",
 )

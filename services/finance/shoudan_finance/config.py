@@ -34,3 +34,19 @@ class FinanceSettings(ServiceSettings):
         300,
         description="Seconds between looks for days the ledger has closed; an event says so earlier.",
     )
+    statement_templates: str = Field(
+        "",
+        description="TOML file with the templates that statements are read with, beside our own.",
+    )
+    statement_bytes_max: int = Field(
+        64 * 2**20, ge=2**20, le=2**30, description="Bytes a statement's file may have."
+    )
+    statement_unpacked_bytes_max: int = Field(
+        512 * 2**20,
+        ge=2**20,
+        le=2**32,
+        description="Bytes a packed file or a workbook may unpack to.",
+    )
+    statement_rows_max: int = Field(
+        2_000_000, ge=1, le=10_000_000, description="Rows a statement's file may have."
+    )

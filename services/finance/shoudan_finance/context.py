@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shoudan_finance.config import FinanceSettings
 from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
+from shoudan_finance.templates import Template
 from shoudan_kit.service import App
 
 
@@ -17,3 +19,4 @@ class Context:
     app: App[FinanceSettings]
     pay: PayClient
     order: OrderClient
+    templates: Mapping[str, Template]

@@ -6,10 +6,12 @@ from typing import Final
 
 from shoudan.finance.v1 import events_pb2
 from shoudan_finance.store.days import Day
+from shoudan_finance.store.statements import Statement
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
 COMPLETE: Final = "shoudan.events.finance.day.complete"
 DIFFERS: Final = "shoudan.events.finance.day.differs"
+IMPORTED: Final = "shoudan.events.finance.statement.imported"
 
 
 def completed(work: UnitOfWork, day: Day, digest: bytes) -> None:
@@ -30,3 +32,17 @@ def differs(work: UnitOfWork, day: Day, what: str) -> None:
     """The day's movements are not what the ledger closed it with."""
     body = events_pb2.DayDiffers(day=day.day.isoformat(), what=what)
     work.events.add(DIFFERS, key=f"day-{day.day}", body=body, text=what)
+
+
+def imported(work: UnitOfWork, one: Statement) -> None:
+    """The rows of a statement are here."""
+    body = events_pb2.StatementImported(
+        statement_id=one.statement_id,
+        source=one.source,
+        entries=one.entries,
+        first_day="" if one.first_day is None else one.first_day.isoformat(),
+        last_day="" if one.last_day is None else one.last_day.isoformat(),
+        supersedes=one.supersedes,
+    )
+    text = f"statement of {one.source}: {one.entries} rows, {one.duplicates} were here before"
+    work.events.add(IMPORTED, key=f"statement-{one.statement_id}", body=body, text=text)

@@ -44,3 +44,42 @@ class FieldInvalid(FinanceRefusal, code=Code.INVALID_ARGUMENT):
 
     field: str
     why: str
+
+
+class TemplateNotFound(FinanceRefusal, code=Code.NOT_FOUND):
+    """No template of this name is configured."""
+
+    template: str
+
+
+class FileIncomplete(FinanceRefusal):
+    """Parts of the file are missing, or together they do not have its SHA-256."""
+
+    why: str
+
+
+class StatementInvalid(FinanceRefusal):
+    """Rows of the file are wrong, or its footer does not add up; nothing was imported."""
+
+    errors: int
+    row_no: int
+    why: str
+
+
+class StatementTooLarge(FinanceRefusal, code=Code.INVALID_ARGUMENT):
+    """The file, or what it unpacks to, is beyond a bound."""
+
+    what: str
+    most: int
+
+
+class StatementNotFound(FinanceRefusal, code=Code.NOT_FOUND):
+    """There is no such statement."""
+
+    statement_id: int
+
+
+class StatementSuperseded(FinanceRefusal):
+    """The statement that would be corrected has been corrected before, or is another source's."""
+
+    statement_id: int

@@ -63,3 +63,92 @@ TRADE_DAY: Final = Machine(
         (TradeDayStatus.DIFFERS, TradeDayEvent.DIFFERED): TradeDayStatus.DIFFERS,
     },
 )
+
+
+class Book(IntEnum):
+    """entry.book: who says that money moved."""
+
+    OURS = 1
+    THEIRS = 2  # 对方: a supplier or a payment component
+    BANK = 3
+
+
+class EntryKind(IntEnum):
+    """entry.kind: what moved it."""
+
+    DELIVERY = 1  # 发货
+    RETURN = 2  # 退货
+    PAY = 3  # 支付
+    REFUND = 4  # 退款
+    SETTLEMENT = 5  # 结算: the sum of other lines
+    FEE = 6  # 手续费
+    TRANSFER = 7  # 银行收付
+
+
+class Outcome(IntEnum):
+    """entry.outcome: how it ended, as its book says."""
+
+    SUCCESS = 1
+    FAILED = 2
+    UNKNOWN = 3
+
+
+class StatementStatus(IntEnum):
+    """statement.status."""
+
+    IMPORTED = 20  # its rows are matched
+    SUPERSEDED = 90  # a corrected one took its place
+
+
+class StatementEvent(StrEnum):
+    """What can happen to a statement."""
+
+    CORRECTED = "corrected"
+
+
+STATEMENT: Final = Machine(
+    name="statement",
+    initial=StatementStatus.IMPORTED,
+    moves={
+        (StatementStatus.IMPORTED, StatementEvent.CORRECTED): StatementStatus.SUPERSEDED,
+    },
+)
+
+
+class EntryStatus(IntEnum):
+    """entry.status."""
+
+    WAITING = 10  # its counterpart has not come yet
+    BROKEN = 20  # it differs from its counterpart, or has none in time: an exception
+    MATCHED = 30  # its counterpart says the same
+    SETTLED = 40  # persons decided about its exception
+    SUPERSEDED = 90  # its statement was corrected
+
+
+class EntryEvent(StrEnum):
+    """What can happen to an entry."""
+
+    MATCHED = "matched"
+    BROKE = "found to differ or to be alone"
+    PARTED = "its counterpart was corrected"
+    SETTLED = "settled by a decision"
+    CORRECTED = "its statement was corrected"
+
+
+ENTRY: Final = Machine(
+    name="entry",
+    initial=EntryStatus.WAITING,
+    moves={
+        (EntryStatus.WAITING, EntryEvent.MATCHED): EntryStatus.MATCHED,
+        (EntryStatus.BROKEN, EntryEvent.MATCHED): EntryStatus.MATCHED,  # late, T+n
+        (EntryStatus.WAITING, EntryEvent.BROKE): EntryStatus.BROKEN,
+        (EntryStatus.BROKEN, EntryEvent.BROKE): EntryStatus.BROKEN,
+        (EntryStatus.MATCHED, EntryEvent.PARTED): EntryStatus.WAITING,
+        (EntryStatus.BROKEN, EntryEvent.PARTED): EntryStatus.WAITING,
+        (EntryStatus.BROKEN, EntryEvent.SETTLED): EntryStatus.SETTLED,
+        (EntryStatus.WAITING, EntryEvent.CORRECTED): EntryStatus.SUPERSEDED,
+        (EntryStatus.BROKEN, EntryEvent.CORRECTED): EntryStatus.SUPERSEDED,
+        (EntryStatus.MATCHED, EntryEvent.CORRECTED): EntryStatus.SUPERSEDED,
+        (EntryStatus.SETTLED, EntryEvent.CORRECTED): EntryStatus.SUPERSEDED,
+    },
+)

@@ -9,6 +9,7 @@ from sqlalchemy import (
     CheckConstraint,
     Date,
     Index,
+    Integer,
     LargeBinary,
     SmallInteger,
     String,
@@ -16,8 +17,21 @@ from sqlalchemy import (
     text,
 )
 
-from shoudan_finance.states import DAY, TRADE_DAY, DayStatus, TradeDayStatus
-from shoudan_kit.db.columns import column, literals, moment, one_of
+from shoudan_finance.states import (
+    DAY,
+    ENTRY,
+    STATEMENT,
+    TRADE_DAY,
+    Book,
+    DayStatus,
+    EntryEvent,
+    EntryKind,
+    EntryStatus,
+    Outcome,
+    StatementStatus,
+    TradeDayStatus,
+)
+from shoudan_kit.db.columns import column, literals, maybe, moment, one_of
 from shoudan_kit.db.foundation import GROWING, by_month, rights
 from shoudan_kit.db.moves import lifecycles
 from shoudan_kit.tasks.tables import metadata
@@ -185,4 +199,87 @@ TRADE_MONEY: Final = Table(
     Index("trade_money_no", "trade_no"),
     comment="交易资金: movements about trades, found by the number of the trade",
     **by_month("day_no"),
+)
+
+# ---------------------------------------------------------------- reconciliation
+UNMATCHED: Final = ENTRY.where(EntryEvent.MATCHED)
+LIVE: Final = ENTRY.where(EntryEvent.CORRECTED)
+
+STATEMENT_PART: Final = Table(
+    "statement_part",
+    METADATA,
+    column("sha256", LargeBinary, "SHA-256 of the whole file", key=True),
+    column("part_no", Integer, "which part, from 0", key=True),
+    column("data", LargeBinary, "its bytes"),
+    moment("create_time", "创建时间"),
+    CheckConstraint("part_no >= 0", name="part_no"),
+    Index("statement_part_old", "create_time"),
+    comment="对账单文件: parts of files as they came; those of no statement are deleted after a day",
+    info=rights(delete=True),
+)
+
+STATEMENT_TABLE: Final = Table(
+    "statement",
+    METADATA,
+    column("statement_id", BigInteger, "对账单编号", key=True),
+    column("template", String(32), "the template it was read with"),
+    column("source", String(32), "来源: supplier, merchant or bank account"),
+    column("book", SmallInteger, "states.Book"),
+    column("file_name", String(128), "文件名"),
+    column("sha256", LargeBinary, "SHA-256 of the file"),
+    column("file_bytes", BigInteger, "bytes of the file"),
+    column("entries", BigInteger, "rows that were stored"),
+    column("duplicates", BigInteger, "rows that another statement of the source has, too"),
+    column("skipped", BigInteger, "rows that the template skips"),
+    column("credits_micros", BigInteger, "what the rows give us, 10^-6 元"),
+    column("debits_micros", BigInteger, "what they take from us, without a sign"),
+    maybe("first_day", Date, "first day of its rows, Beijing"),
+    maybe("last_day", Date, "last day of its rows"),
+    column("status", SmallInteger, "states.StatementStatus"),
+    column("supersedes", BigInteger, "the statement whose place it took; 0 for none"),
+    column("imported_by", String(64), "操作员"),
+    moment("create_time", "创建时间"),
+    moment("supersede_time", "when another one took its place", null=True),
+    one_of("status", StatementStatus),
+    one_of("book", Book),
+    Index("statement_file", "source", "sha256", unique=True),
+    Index("statement_sha256", "sha256"),
+    Index("statement_of", "source", "statement_id"),
+    comment="对账单: files of suppliers, payment components and banks",
+    info=rights(update=("status", "supersede_time")) | lifecycles(status=STATEMENT.moves),
+)
+
+ENTRY_TABLE: Final = Table(
+    "entry",
+    METADATA,
+    column("entry_id", BigInteger, "分录编号", key=True),
+    column("source", String(32), "来源: with whom money moved"),
+    column("book", SmallInteger, "states.Book"),
+    column("statement_id", BigInteger, "对账单编号; 0 of our own"),
+    column("row_no", BigInteger, "row of the file, from 1; 0 of our own"),
+    column("kind", SmallInteger, "states.EntryKind"),
+    column("our_no", String(64), "our number"),
+    column("their_no", String(64), "their number"),
+    column("settle_no", String(64), "the settlement it belongs to"),
+    column("account", String(64), "the account that was recharged, or paid"),
+    column("face_micros", BigInteger, "面值, 10^-6 元; 0 when not said"),
+    column("amount_micros", BigInteger, "what it does to us, signed, 10^-6 元"),
+    column("outcome", SmallInteger, "states.Outcome"),
+    moment("happen_time", "发生时间"),
+    column("day", Date, "day of happen_time in Beijing"),
+    column("digest", LargeBinary, "of its content: the same row of another file has it, too"),
+    column("status", SmallInteger, "states.EntryStatus"),
+    column("match_id", BigInteger, "the match it belongs to; 0 for none"),
+    column("settle_id", BigInteger, "the match that settled it; 0 for none"),
+    moment("create_time", "创建时间"),
+    one_of("book", Book),
+    one_of("kind", EntryKind),
+    one_of("outcome", Outcome),
+    one_of("status", EntryStatus),
+    Index("entry_once", "source", "book", "digest", unique=True, postgresql_where=text(LIVE)),
+    Index("entry_unmatched", "source", "entry_id", postgresql_where=text(UNMATCHED)),
+    Index("entry_of_statement", "statement_id", "entry_id"),
+    comment="对账分录: what each book says of a movement, and whether the others say the same",
+    info=rights(update=("status",)) | lifecycles(status=ENTRY.moves),
+    postgresql_with=GROWING,
 )

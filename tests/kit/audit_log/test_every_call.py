@@ -46,6 +46,7 @@ READS: Final = {
     "ListSessions", "ListStock", "ListSuppliers", "ListTasks", "ListTradeDays",
     "ListTrades", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
+    "GetStatement", "ListStatements", "ListTemplates",
     "Report", "SearchRefunds", "SearchTrades",
     "Verify", "VerifyAgainst", "VerifyAuditLog", "WhoAmI",
 }  # fmt: skip

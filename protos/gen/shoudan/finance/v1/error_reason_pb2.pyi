@@ -34,6 +34,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Finance does not know the day of trades: the ledger has not closed it yet. Code: NOT_FOUND. Metadata: day."""
     ERROR_REASON_TRADE_DAY_INCOMPLETE: _ErrorReason.ValueType  # 21
     """Not all trades of the day have been fetched. Code: FAILED_PRECONDITION. Metadata: day."""
+    ERROR_REASON_TEMPLATE_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """No template of this name is configured. Code: NOT_FOUND. Metadata: template."""
+    ERROR_REASON_FILE_INCOMPLETE: _ErrorReason.ValueType  # 41
+    """Parts of the file are missing, or together they do not have its SHA-256. Code: FAILED_PRECONDITION. Metadata: why."""
+    ERROR_REASON_STATEMENT_INVALID: _ErrorReason.ValueType  # 42
+    """Rows of the file are wrong, or its footer does not add up; nothing was imported, and a dry run shows each row. Code: FAILED_PRECONDITION. Metadata: errors,
+    row_no, why.
+    """
+    ERROR_REASON_STATEMENT_TOO_LARGE: _ErrorReason.ValueType  # 43
+    """The file, or what it unpacks to, is beyond a bound. Code: INVALID_ARGUMENT. Metadata: what, most."""
+    ERROR_REASON_STATEMENT_NOT_FOUND: _ErrorReason.ValueType  # 44
+    """No such statement. Code: NOT_FOUND. Metadata: statement_id."""
+    ERROR_REASON_STATEMENT_SUPERSEDED: _ErrorReason.ValueType  # 45
+    """The statement that would be corrected has been corrected before, or is another source's. Code: FAILED_PRECONDITION. Metadata: statement_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons a finance call is refused. Domain "finance.shoudan"."""
@@ -50,4 +64,18 @@ ERROR_REASON_TRADE_DAY_NOT_FOUND: ErrorReason.ValueType  # 20
 """Finance does not know the day of trades: the ledger has not closed it yet. Code: NOT_FOUND. Metadata: day."""
 ERROR_REASON_TRADE_DAY_INCOMPLETE: ErrorReason.ValueType  # 21
 """Not all trades of the day have been fetched. Code: FAILED_PRECONDITION. Metadata: day."""
+ERROR_REASON_TEMPLATE_NOT_FOUND: ErrorReason.ValueType  # 40
+"""No template of this name is configured. Code: NOT_FOUND. Metadata: template."""
+ERROR_REASON_FILE_INCOMPLETE: ErrorReason.ValueType  # 41
+"""Parts of the file are missing, or together they do not have its SHA-256. Code: FAILED_PRECONDITION. Metadata: why."""
+ERROR_REASON_STATEMENT_INVALID: ErrorReason.ValueType  # 42
+"""Rows of the file are wrong, or its footer does not add up; nothing was imported, and a dry run shows each row. Code: FAILED_PRECONDITION. Metadata: errors,
+row_no, why.
+"""
+ERROR_REASON_STATEMENT_TOO_LARGE: ErrorReason.ValueType  # 43
+"""The file, or what it unpacks to, is beyond a bound. Code: INVALID_ARGUMENT. Metadata: what, most."""
+ERROR_REASON_STATEMENT_NOT_FOUND: ErrorReason.ValueType  # 44
+"""No such statement. Code: NOT_FOUND. Metadata: statement_id."""
+ERROR_REASON_STATEMENT_SUPERSEDED: ErrorReason.ValueType  # 45
+"""The statement that would be corrected has been corrected before, or is another source's. Code: FAILED_PRECONDITION. Metadata: statement_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fshoudan/finance/v1/events.proto\x12\x12shoudan.finance.v1\"\x7f\n\x0c\x44\x61yCompleted\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63ounts\x18\x02 \x01(\x03\x12\x11\n\tmovements\x18\x03 \x01(\x03\x12\x15\n\rdebits_micros\x18\x04 \x01(\x03\x12\x16\n\x0e\x63redits_micros\x18\x05 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\"\'\n\nDayDiffers\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fshoudan/finance/v1/events.proto\x12\x12shoudan.finance.v1\"\x7f\n\x0c\x44\x61yCompleted\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63ounts\x18\x02 \x01(\x03\x12\x11\n\tmovements\x18\x03 \x01(\x03\x12\x15\n\rdebits_micros\x18\x04 \x01(\x03\x12\x16\n\x0e\x63redits_micros\x18\x05 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\"\'\n\nDayDiffers\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\"\x83\x01\n\x11StatementImported\x12\x14\n\x0cstatement_id\x18\x01 \x01(\x03\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x03\x12\x11\n\tfirst_day\x18\x04 \x01(\t\x12\x10\n\x08last_day\x18\x05 \x01(\t\x12\x12\n\nsupersedes\x18\x06 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,4 +35,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DAYCOMPLETED']._serialized_end=182
   _globals['_DAYDIFFERS']._serialized_start=184
   _globals['_DAYDIFFERS']._serialized_end=223
+  _globals['_STATEMENTIMPORTED']._serialized_start=226
+  _globals['_STATEMENTIMPORTED']._serialized_end=357
 # @@protoc_insertion_point(module_scope)

@@ -83,3 +83,45 @@ class DayDiffers(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DayDiffers: _TypeAlias = DayDiffers  # noqa: Y015
+
+@_typing.final
+class StatementImported(_message.Message):
+    """StatementImported is published as shoudan.events.finance.statement.imported when the rows of a statement are here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    SUPERSEDES_FIELD_NUMBER: _builtins.int
+    statement_id: _builtins.int
+    """Our number of it."""
+    source: _builtins.str
+    """Whose it is."""
+    entries: _builtins.int
+    """Rows that were stored."""
+    first_day: _builtins.str
+    """First day of its rows, yyyy-mm-dd; empty without rows."""
+    last_day: _builtins.str
+    """Last day of its rows."""
+    supersedes: _builtins.int
+    """The statement whose place it took; 0 for none."""
+    def __init__(
+        self,
+        *,
+        statement_id: _builtins.int = ...,
+        source: _builtins.str = ...,
+        entries: _builtins.int = ...,
+        first_day: _builtins.str = ...,
+        last_day: _builtins.str = ...,
+        supersedes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "first_day", b"first_day", "last_day", b"last_day", "source", b"source", "statement_id", b"statement_id", "supersedes", b"supersedes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatementImported: _TypeAlias = StatementImported  # noqa: Y015

@@ -1,0 +1,167 @@
+"""StatementService: messages to values and back."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+from shoudan.finance.v1 import statement_service_pb2 as pb
+from shoudan.finance.v1 import statement_service_pb2_grpc as pb_grpc
+from shoudan_finance import statement_imports
+from shoudan_finance.context import Context
+from shoudan_finance.entries import Line
+from shoudan_finance.refusals import FieldInvalid
+from shoudan_finance.statement_imports import PART_BYTES, Asked, Found
+from shoudan_finance.store.statements import Statement
+from shoudan_finance.templates import BOOKS, Template
+from shoudan_kit.db.pages import ID_MAX
+from shoudan_kit.rpc.messages import RpcContext, filled
+
+PAGE_DEFAULT: Final = 100
+PAGE_MAX: Final = 1000
+SOURCE_MAX: Final = 32
+BY_MAX: Final = 64
+SHA256_BYTES: Final = 32
+PARTS_MAX: Final = 1024
+
+
+class StatementServicer(pb_grpc.StatementServiceServicer):
+    """The calls of StatementService."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def ListTemplates(
+        self, request: pb.ListTemplatesRequest, context: RpcContext
+    ) -> pb.ListTemplatesResponse:
+        """All templates, by name."""
+        found = self._context.templates.values()
+        return pb.ListTemplatesResponse(templates=map(_template, found))
+
+    async def StorePart(
+        self, request: pb.StorePartRequest, context: RpcContext
+    ) -> pb.StorePartResponse:
+        """One part of a file."""
+        if not 0 <= request.part_no < PARTS_MAX:
+            raise FieldInvalid("part_no", f"is not within 0..{PARTS_MAX - 1}")
+        if not 1 <= len(request.data) <= PART_BYTES:
+            raise FieldInvalid("data", f"has not 1 to {PART_BYTES} bytes")
+        sha256 = _sha256(request.sha256)
+        await statement_imports.store_part(self._context, sha256, request.part_no, request.data)
+        return pb.StorePartResponse()
+
+    async def ImportStatement(
+        self, request: pb.ImportStatementRequest, context: RpcContext
+    ) -> pb.ImportStatementResponse:
+        """Import a file, or say what would be imported."""
+        asked = self._asked(request)
+        if request.dry_run:
+            return _found(await statement_imports.dry_run(self._context, asked))
+        return _found(await statement_imports.import_file(self._context, asked))
+
+    async def ListStatements(
+        self, request: pb.ListStatementsRequest, context: RpcContext
+    ) -> pb.ListStatementsResponse:
+        """Statements, newest first."""
+        most, before = page_size(request.page_size), before_of(request.page_token)
+        if len(request.source) > SOURCE_MAX or "\0" in request.source:
+            raise FieldInvalid("source", f"has more than {SOURCE_MAX} characters")
+        found = await statement_imports.page(self._context, request.source, before, most + 1)
+        token = str(found[most - 1].statement_id) if len(found) > most else ""
+        return pb.ListStatementsResponse(
+            statements=map(_statement, found[:most]), next_page_token=token
+        )
+
+    async def GetStatement(
+        self, request: pb.GetStatementRequest, context: RpcContext
+    ) -> pb.GetStatementResponse:
+        """One statement."""
+        found = await statement_imports.get(self._context, request.statement_id)
+        return pb.GetStatementResponse(statement=_statement(found))
+
+    def _asked(self, request: pb.ImportStatementRequest) -> Asked:
+        template, source = statement_imports.asked_of(
+            self._context,
+            template=request.template,
+            source=request.source,
+            file_name=request.file_name,
+        )
+        if not 1 <= request.parts <= PARTS_MAX:
+            raise FieldInvalid("parts", f"is not within 1..{PARTS_MAX}")
+        if request.supersedes < 0:
+            raise FieldInvalid("supersedes", "is below zero")
+        if len(request.by) > BY_MAX or "\0" in request.by:
+            raise FieldInvalid("by", f"has more than {BY_MAX} characters")
+        return Asked(
+            sha256=_sha256(request.sha256),
+            parts=request.parts,
+            template=template,
+            source=source,
+            file_name=request.file_name,
+            supersedes=request.supersedes,
+            by=request.by,
+        )
+
+
+def page_size(asked: int) -> int:
+    """How many a page has. Refuses FieldInvalid."""
+    if not 0 <= asked <= PAGE_MAX:
+        raise FieldInvalid("page_size", f"is not within 0..{PAGE_MAX}")
+    return asked or PAGE_DEFAULT
+
+
+def before_of(token: str) -> int:
+    """Below which number a page begins. Refuses FieldInvalid."""
+    if not token:
+        return ID_MAX
+    if len(token) > 19 or not (token.isascii() and token.isdecimal()) or int(token) > ID_MAX:
+        raise FieldInvalid("page_token", "is none of ours")
+    return int(token)
+
+
+def _sha256(given: bytes) -> bytes:
+    if len(given) != SHA256_BYTES:
+        raise FieldInvalid("sha256", f"has not {SHA256_BYTES} bytes")
+    return given
+
+
+def _template(one: Template) -> pb.Template:
+    book = cast("pb.Book.ValueType", int(BOOKS[one.book]))
+    return filled(pb.Template, one, book=book, json=one.json())
+
+
+def _statement(one: Statement) -> pb.Statement:
+    return filled(
+        pb.Statement,
+        one,
+        book=cast("pb.Book.ValueType", int(one.book)),
+        status=cast("pb.StatementStatus.ValueType", int(one.status)),
+        first_day="" if one.first_day is None else one.first_day.isoformat(),
+        last_day="" if one.last_day is None else one.last_day.isoformat(),
+        by=one.imported_by,
+    )
+
+
+def _found(found: Found) -> pb.ImportStatementResponse:
+    return pb.ImportStatementResponse(
+        statement=_statement(found.statement),
+        existed=found.existed,
+        errors=[filled(pb.RowError, one) for one in found.errors],
+        error_count=found.error_count,
+        preview=map(_row, found.preview),
+    )
+
+
+def _row(line: Line) -> pb.Row:
+    row = pb.Row(
+        row_no=line.row_no,
+        kind=line.kind.name.lower(),
+        our_no=line.our_no,
+        their_no=line.their_no,
+        settle_no=line.settle_no,
+        account=line.account,
+        face_micros=line.face_micros,
+        amount_micros=line.amount_micros,
+        outcome=line.outcome.name.lower(),
+    )
+    row.happen_time.FromDatetime(line.happen_time)
+    return row

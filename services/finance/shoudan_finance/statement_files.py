@@ -1,0 +1,212 @@
+"""The rows of a file, whatever its form: CSV, workbook, lines of fixed width; hardened against hostile ones.
+
+A file is read row by row, so that its size is not memory. What cannot be read is a FileWrong with the row.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from datetime import date, datetime
+from typing import IO, Any, Final
+
+import openpyxl
+
+from shoudan_finance.templates import Template
+
+CELL_MAX: Final = 1024  # characters
+CELLS_MAX: Final = 200  # of one row
+LINE_BYTES_MAX: Final = 16_384
+ROUNDED_FROM: Final = 10**15  # a spreadsheet keeps fifteen digits of a number
+ZIP_FILES_MAX: Final = 500
+ZIP_RATIO_MAX: Final = 200  # a workbook of our own bills packs to a tenth
+
+# What the library and those below it raise for a workbook that is none, is cut, or is locked.
+_BROKEN: Final = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+class FileWrong(Exception):
+    """The file cannot be read on from this row."""
+
+    def __init__(self, row_no: int, why: str) -> None:
+        super().__init__(f"row {row_no}: {why}")
+        self.row_no, self.why = row_no, why
+
+
+class FileTooLarge(Exception):
+    """The file, or what it unpacks to, is beyond a bound."""
+
+    def __init__(self, what: str, most: int) -> None:
+        super().__init__(f"more than {most} {what}")
+        self.what, self.most = what, most
+
+
+class _Bounded(io.RawIOBase):
+    """What a packed file unpacks to, as far as the bound."""
+
+    def __init__(self, inner: IO[bytes], most: int) -> None:
+        super().__init__()
+        self._inner, self._most, self._left = inner, most, most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._inner.read(len(buffer))
+        except (OSError, EOFError, zlib.error):
+            raise FileWrong(0, "is packed, and cannot be unpacked") from None
+        self._left -= len(data)
+        if self._left < 0:
+            raise FileTooLarge("bytes unpacked", self._most)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def rows_of(
+    file: IO[bytes], template: Template, unpacked_max: int
+) -> Iterator[tuple[int, list[str]]]:
+    """Every row that is not empty: its number in the file, from 1, and its cells as text.
+
+    Raises FileWrong, FileTooLarge.
+    """
+    if template.format == "xlsx":
+        yield from _workbook(file, template, unpacked_max)
+        return
+    plain = _unpacked(file, unpacked_max)
+    yield from _fixed(plain, template) if template.format == "fixed" else _csv(plain, template)
+
+
+def _unpacked(file: IO[bytes], most: int) -> io.BufferedReader:
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    inner: Any = gzip.GzipFile(fileobj=file) if packed else file
+    return io.BufferedReader(_Bounded(inner, most))
+
+
+def _csv(file: io.BufferedReader, template: Template) -> Iterator[tuple[int, list[str]]]:
+    text = io.TextIOWrapper(file, encoding=template.encoding, newline="")
+    csv.field_size_limit(4 * CELL_MAX)
+    reader = csv.reader(text, delimiter=template.delimiter)
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except UnicodeDecodeError:
+            raise FileWrong(reader.line_num + 1, f"is not written in {template.encoding}") from None
+        except csv.Error as error:
+            raise FileWrong(reader.line_num, f"is no CSV: {error}") from None
+        if any(cells):
+            yield reader.line_num, _checked(reader.line_num, cells)
+
+
+def _fixed(file: io.BufferedReader, template: Template) -> Iterator[tuple[int, list[str]]]:
+    """Whole lines as one cell: the columns are cut from their bytes by who reads them."""
+    row_no = 0
+    while line := file.readline(LINE_BYTES_MAX + 1):
+        row_no += 1
+        if len(line) > LINE_BYTES_MAX:
+            raise FileWrong(row_no, f"has more than {LINE_BYTES_MAX} bytes")
+        try:
+            words = line.decode(template.encoding).rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise FileWrong(row_no, f"is not written in {template.encoding}") from None
+        if words.strip():
+            yield row_no, [words]
+
+
+def _checked(row_no: int, cells: list[str]) -> list[str]:
+    if len(cells) > CELLS_MAX:
+        raise FileWrong(row_no, f"has more than {CELLS_MAX} cells")
+    for at, cell in enumerate(cells, 1):
+        if len(cell) > CELL_MAX:
+            raise FileWrong(row_no, f"cell {at} has more than {CELL_MAX} characters")
+    return cells
+
+
+# ------------------------------------------------------------ workbooks
+def _workbook(
+    file: IO[bytes], template: Template, unpacked_max: int
+) -> Iterator[tuple[int, list[str]]]:
+    try:
+        _check_zip(file, unpacked_max)
+        book: Any = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+    except (FileWrong, FileTooLarge):
+        raise
+    except _BROKEN:
+        raise FileWrong(0, "is no workbook") from None
+    try:
+        names = book.sheetnames
+        if template.sheet and template.sheet not in names:
+            raise FileWrong(0, f"has no sheet {template.sheet}")
+        yield from _sheet(book[template.sheet or names[0]])
+    finally:
+        book.close()
+
+
+def _sheet(sheet: Any) -> Iterator[tuple[int, list[str]]]:
+    rows = iter(sheet.iter_rows(values_only=True, max_col=CELLS_MAX))
+    row_no = 0
+    while True:
+        row_no += 1
+        try:
+            values = next(rows)
+        except StopIteration:
+            return
+        except _BROKEN:
+            raise FileWrong(row_no, "cannot be read as a row of a sheet") from None
+        cells = [_cell(row_no, value) for value in values]
+        while cells and not cells[-1]:
+            cells.pop()
+        if cells:
+            yield row_no, _checked(row_no, cells)
+
+
+def _cell(row_no: int, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, int) and abs(value) >= ROUNDED_FROM:
+        raise FileWrong(
+            row_no, "has a number of which a spreadsheet keeps fifteen digits: use text"
+        )
+    return repr(value)
+
+
+def _check_zip(file: IO[bytes], unpacked_max: int) -> None:
+    """A workbook is a ZIP file: what its entries unpack to is bounded before one is opened."""
+    packed = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+    file.seek(0)
+    if len(entries) > ZIP_FILES_MAX:
+        raise FileTooLarge("files in a workbook", ZIP_FILES_MAX)
+    unpacked = sum(one.file_size for one in entries)
+    if unpacked > unpacked_max or unpacked > ZIP_RATIO_MAX * max(packed, 1):
+        raise FileTooLarge("bytes unpacked", min(unpacked_max, ZIP_RATIO_MAX * packed))
+    for one in entries:
+        if one.filename.startswith(("/", "\\")) or ".." in one.filename.split("/"):
+            raise FileWrong(0, "is a workbook with a file outside of it")
