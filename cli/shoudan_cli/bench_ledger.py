@@ -65,10 +65,15 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What `--json` prints, with exactly these keys; the last two are None of a service elsewhere."""
+    """What `--json` prints, with exactly these keys; the last two are None of a service elsewhere.
+
+    `unary` are calls of one posting, as a service makes them; `person_per_s` those of a person, each of which
+    leaves its row in the audit log with the posting.
+    """
 
     hot: Side
     spread: Side
+    person_per_s: float
     one_txn_per_posting_per_s: float | None
     pgbench_hot_row_tps: float | None
 
@@ -101,9 +106,10 @@ async def bench_at(target: str, seconds: float, say: Callable[[str], None]) -> F
         stub = stubs.LedgerServiceStub(channel)
         hot = await _side(stub, (), await _accounts(stub, 1), seconds, say, "hot")
         spread = await _side(stub, (), await _accounts(stub, SPREAD), seconds, say, "spread")
+        person = await _persons(stub, seconds, say)
     finally:
         await channel.close()
-    return Figures(hot, spread, None, None)
+    return Figures(hot, spread, person, None, None)
 
 
 async def bench(seconds: float, say: Callable[[str], None]) -> Figures:
@@ -122,6 +128,7 @@ async def bench(seconds: float, say: Callable[[str], None]) -> Figures:
             hot = await _side(stub, roots, await _accounts(stub, 1), seconds, say, "hot")
             wide = await _accounts(stub, SPREAD)
             spread = await _side(stub, roots, wide, seconds, say, "spread")
+            person = await _persons(stub, seconds, say)
             await _verified(stub, say)
         alone = env | {
             "SHOUDAN_PAY_LEDGER_BATCH_MAX": "1",
@@ -129,11 +136,11 @@ async def bench(seconds: float, say: Callable[[str], None]) -> Figures:
         }
         async with _pay(alone, home) as (stub, pid):
             keys = await _accounts(stub, 1)
-            single = await _run(stub, [pid], keys, seconds, _ask_one, CALLERS_ALONE)
+            single = await _run(stub, [pid], keys, seconds, _ask_many, CALLERS_ALONE, 1)
             say(f"one transaction per posting: {single.per_s:,.0f}/s")
         tps = await _pgbench(postgres, seconds)
         say(f"pgbench, one hot row: {tps:,.0f}/s")
-    return Figures(hot, spread, single.per_s, tps)
+    return Figures(hot, spread, person, single.per_s, tps)
 
 
 def as_dict(figures: Figures) -> dict[str, Any]:
@@ -156,13 +163,20 @@ async def _side(
     name: str,
 ) -> Side:
     batch = await _run(stub, roots, keys, seconds, _ask_many, CALLERS_BATCH)
-    unary = await _run(stub, roots, keys, seconds, _ask_one, CALLERS_UNARY)
+    unary = await _run(stub, roots, keys, seconds, _ask_many, CALLERS_UNARY, 1)
     say(
         f"{name}: {batch.per_s:,.0f}/s in batches ({_cpu(batch)}p50 {batch.p50_ms:.1f} ms, "
         f"p99 {batch.p99_ms:.1f} ms), {unary.per_s:,.0f}/s unary ({_cpu(unary)}"
         f"p50 {unary.p50_ms:.1f} ms); load average {os.getloadavg()[0]:.1f}"
     )
     return Side(batch.per_s, unary.per_s, batch.cpu_us, batch.p50_ms, batch.p99_ms)
+
+
+async def _persons(stub: Any, seconds: float, say: Callable[[str], None]) -> float:
+    """Postings of persons a second; last, for their rows in the audit log are sealed for a while after."""
+    run = await _run(stub, (), await _accounts(stub, 1), seconds, _ask_as_person, CALLERS_UNARY, 1)
+    say(f"by persons: {run.per_s:,.0f}/s, each with its row in the audit log")
+    return run.per_s
 
 
 def _cpu(run: _Run) -> str:
@@ -177,7 +191,7 @@ async def _ask_many(stub: Any, postings: list[pb.Posting]) -> None:
         raise Failed(f"a posting was refused: {refused[0].message}")
 
 
-async def _ask_one(stub: Any, postings: list[pb.Posting]) -> None:
+async def _ask_as_person(stub: Any, postings: list[pb.Posting]) -> None:
     for one in postings:
         await stub.Post(pb.PostRequest(posting=one))
 
@@ -189,12 +203,12 @@ async def _run(
     seconds: float,
     ask: Ask,
     callers: int,
+    size: int = IN_BATCH,
 ) -> _Run:
     """Callers that each wait for their answer before they ask again, watched in windows of a second.
 
     The medians of the windows count: another program's busy moment spoils a window, not the figure.
     """
-    size = IN_BATCH if ask is _ask_many else 1
     source = _postings(keys)
     waits: list[float] = []
     running = True

@@ -147,7 +147,11 @@ class GatewaySettings(ProcessSettings):
         description="Seconds a gathered call waits for company while another is in flight.",
     )
     batches_in_flight_max: int = Field(
-        4, ge=1, le=64, description="Gathered calls of one kind in flight at once."
+        2,
+        ge=1,
+        le=64,
+        description="Gathered calls of one kind in flight at once. More make each smaller, and an order "
+        "dearer; with several replicas of a service that answers from afar, one for each.",
     )
     batch_waiting_max: int = Field(
         2_000,
