@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,8 +13,11 @@ from grpc import aio
 from shoudan.delivery.v1 import card_service_pb2 as pb
 from shoudan.delivery.v1 import card_service_pb2_grpc as stubs
 from shoudan_fakes import cards as sandbox_cards
+from shoudan_kit.config import Secret
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from tests.delivery.conftest import House, key
+from tests.delivery.conftest import house as started
+from tests.delivery.test_cards import K1, K2
 
 CLASS, RETURN = 20, 21
 ISSUED, REVEALED, REDEEMED, VOID = 30, 40, 50, 90
@@ -142,6 +146,41 @@ async def test_cards_that_no_key_opens_are_refused_by_number_and_revealed_to_nob
     listed = await cards.listed()
     assert [(one.unreadable, one.status) for one in listed] == [(True, ISSUED), (False, ISSUED)]
     assert await cards.house.rows("SELECT 1 FROM vds_card_fetch") == []
+    asked = pb.RevealCardsRequest(card_ids=[one.card_id for one in listed], reason="he calls")
+    assert await cards.refused(cards.stub.RevealCards(asked)) == "CARDS_UNREADABLE"
+    (row,) = await cards.house.rows(
+        "SELECT audit_log::text AS row FROM audit_log WHERE action LIKE '%RevealCards'"
+    )
+    assert "unreadable" in row.row
+    assert "he calls" in row.row
+
+
+async def test_with_its_key_back_a_card_opens_as_if_it_had_never_been_away(
+    new_database: Callable[[str], Awaitable[Any]], tmp_path: Path
+) -> None:
+    """Lost: the ring has another key alone. Nothing is changed, sold again or taken for another."""
+    urls, journal = await new_database("delivery"), tmp_path / "journal.jsonl"
+    seen: list[list[tuple[str, str]]] = []
+    number = 0
+    for at, ring in enumerate((K1, K2, f"{K2},{K1}")):
+        async with (
+            started(urls.service, journal, personal_keys=Secret(ring)) as house,
+            aio.insecure_channel(f"127.0.0.1:{house.process.port}") as channel,
+        ):
+            cards = Cards(house, channel)
+            await house.apply(service_class=CLASS, delivers_cards=True)
+            if at == 0:
+                number, _ = await cards.bought(2)
+            if at == 1:
+                assert await cards.refused(cards.fetch(number)) == "CARDS_UNREADABLE"
+                assert {one.unreadable for one in await cards.listed()} == {True}
+                other, _ = await cards.bought(1)
+                assert await cards.states(other) == ["revealed"], "others are sold meanwhile"
+            else:
+                found = (await cards.fetch(number)).cards
+                seen.append([(one.number, one.password) for one in found])
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) == 2
 
 
 async def test_a_return_makes_cards_void_before_the_supplier_is_asked(cards: Cards) -> None:

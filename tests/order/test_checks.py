@@ -71,6 +71,22 @@ async def test_a_price_up_to_the_most_that_is_accepted_is_accepted(harness: Orde
     assert await harness.order(max_amount_micros=182 * YUAN)
 
 
+async def test_a_price_that_rises_after_the_check_refuses_the_order_in_its_own_words(
+    harness: OrderHarness,
+) -> None:
+    new = harness.new(max_amount_micros=182 * YUAN)
+    (one,) = await checked(harness, new)
+    assert (one.verdict, one.sell_amount_micros) == (VALID, 180 * YUAN)
+    await harness.apply(down_products=[down_product(sell_discount_ppm=930_000)])
+    before = await rows_of(harness)
+    (made,) = await harness.create(new)
+    assert made.refusal.reason == "ERROR_REASON_PRICE_TOO_HIGH"
+    assert await rows_of(harness) == before
+    (again,) = await checked(harness, new)
+    assert (again.verdict, again.cause) == (INVALID, made.refusal)
+    assert await harness.order(max_amount_micros=188 * YUAN)
+
+
 async def test_what_no_supplier_can_deliver_is_unavailable_and_still_accepted(
     harness: OrderHarness,
 ) -> None:

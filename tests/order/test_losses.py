@@ -21,7 +21,7 @@ from shoudan_order.states import LossRule
 from tests.order.harness import YUAN, OrderHarness, catalogue_pb, up_product
 from tests.order.test_audits import waiting
 from tests.order.test_binding import bound_whole, down, draft, market, new, up
-from tests.order.test_trouble import reaches, second_supplier, time_out
+from tests.order.test_trouble import eventually_due, reaches, second_supplier, time_out
 from tests.poll import eventually
 
 RATES = st.integers(0, 120_000).map(lambda rate: rate * 10)  # of these no amount is rounded
@@ -193,6 +193,24 @@ async def test_an_order_whose_profitable_supplier_fails_is_parked_before_it_lose
     await decide(harness, 0)
     order = await reaches(harness, order_id, 0)
     assert [part.up_channel_no for part in order.deliveries] == ["ycup", "second"]
+
+
+async def test_a_cost_that_rises_between_order_and_binding_is_judged_as_it_is_then(
+    harness: OrderHarness,
+) -> None:
+    await harness.apply(lines=[line("park")])
+    harness.ledger.limits["test"] = 0
+    order_id = await harness.order()
+    await eventually(lambda: harness.ledger.calls > 0)
+    assert (await harness.get(order_id)).state.status == 10, "accepted at a cost that earns"
+    await dear(harness, "park")
+    harness.ledger.limits.clear()
+    async with harness.process.app.db.begin() as db:
+        await eventually_due(db)
+    order = await parked(harness, order_id)
+    assert order.parked_reason.startswith("only at a loss: ycup")
+    assert (order.state.status, list(order.deliveries)) == (20, [])
+    assert harness.delivery.sent == []
 
 
 async def test_a_price_that_falls_frees_what_was_refused(harness: OrderHarness) -> None:

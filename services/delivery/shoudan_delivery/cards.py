@@ -148,13 +148,25 @@ async def fetch(
 async def reveal(
     app: App[DeliverySettings], ring: KeyRing, card_ids: Sequence[int], fetched: Fetch
 ) -> list[tuple[StoredCard, Card]]:
-    """A few cards in clear for an operator. Refuses CardNotFound, CardsUnreadable."""
+    """A few cards in clear for an operator. Refuses CardNotFound, CardsUnreadable.
+
+    What was shown stands in the audit log, and that it could not be opened.
+    """
+    unreadable: CardsUnreadable | None = None
+    opened: dict[int, Card] = {}
     async with app.work("card.reveal") as work:
         found = await store.by_ids(work.db, card_ids)
         rows = [_found(found, card_id) for card_id in card_ids]
-        opened = _opened(ring, rows)
-        await store.note(work.db, _numbered(fetched, app.ids, len(opened)))
-        describe("card", ", ".join(map(str, card_ids)), after={"revealed": len(opened)})
+        after: dict[str, object] = {"revealed": len(rows)}
+        try:
+            opened = _opened(ring, rows)
+        except CardsUnreadable as error:
+            unreadable, after = error, {"revealed": 0, "unreadable": error.card_ids}
+        else:
+            await store.note(work.db, _numbered(fetched, app.ids, len(opened)))
+        describe("card", ", ".join(map(str, card_ids)), after=after)
+    if unreadable is not None:
+        raise unreadable
     return [(row, opened[row.card_id]) for row in rows]
 
 
