@@ -265,6 +265,10 @@ HOT = {
         "vds_order_info_coop_id_coop_order_id_service_class_key",
         "vds_card_order_no",
     },
+    "shoudan_delivery.store.cards._FIRST": {
+        "vds_order_info_coop_id_coop_order_id_service_class_key",
+        "vds_card_order_no",
+    },
     "shoudan_delivery.store.cards._OF_DELIVERIES": {
         "vds_order_info_coop_id_coop_order_id_service_class_key",
         "vds_card_order_no",

@@ -113,6 +113,36 @@ async def test_cards_that_go_along_with_a_notify_are_revealed_and_recorded_as_su
     assert {row[0] for row in await cards.house.rows("SELECT status FROM vds_card")} == {REVEALED}
 
 
+async def test_the_cards_of_several_notifies_are_one_call_and_each_order_stands_by_itself(
+    cards: Cards,
+) -> None:
+    bought = [await cards.bought(num) for num in (2, 1, 3)]
+    async with cards.house.process.app.work("test") as work:
+        await work.db.exec_driver_sql(
+            f"UPDATE vds_card SET sealed = '\\x046c6f7374' WHERE order_no = {bought[1][1]}"
+        )
+    orders = [
+        pb.FetchNotifyCardsRequest.Order(keys=[key(number, CLASS)], order_id=str(at))
+        for at, (number, _) in enumerate(bought)
+    ]
+    orders.append(pb.FetchNotifyCardsRequest.Order(keys=[key(10**6, CLASS)], order_id="none"))
+    request = pb.FetchNotifyCardsRequest(orders=orders)
+    first, lost, third, none = (await cards.stub.FetchNotifyCards(request)).results
+    for result, (_, order_no), num in ((first, bought[0], 2), (third, bought[2], 3)):
+        assert [one.number for one in result.page.cards] == [
+            sandbox_cards.card(order_no, at)["number"] for at in range(1, num + 1)
+        ]
+    assert lost.refusal.reason == "ERROR_REASON_CARDS_UNREADABLE"
+    assert list(none.page.cards) == []
+    rows = await cards.house.rows("SELECT order_id, cards, reader FROM vds_card_fetch")
+    assert {tuple(row) for row in rows} == {("0", 2, "notify"), ("2", 3, "notify")}
+    states = await cards.house.rows("SELECT status FROM vds_card ORDER BY order_no")
+    assert [row.status for row in states].count(ISSUED) == 1, "nothing of the second was shown"
+    assert (await cards.stub.FetchNotifyCards(pb.FetchNotifyCardsRequest())).results == []
+    many = pb.FetchNotifyCardsRequest(orders=[orders[0]] * 51)
+    assert await cards.refused(cards.stub.FetchNotifyCards(many)) == "FIELD_INVALID"
+
+
 async def test_operators_see_cards_masked_and_reveal_a_few_with_a_reason(cards: Cards) -> None:
     number, order_no = await cards.bought(2)
     listed = await cards.listed(order_id="1")

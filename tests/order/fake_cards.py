@@ -10,7 +10,7 @@ import grpc
 from shoudan.core.v1 import core_pb2
 from shoudan.delivery.v1 import card_service_pb2 as card_pb
 from shoudan.delivery.v1 import card_service_pb2_grpc as card_grpc
-from tests.order.refusals import refuse
+from tests.order.refusals import refusal, refuse
 
 
 @dataclass
@@ -20,13 +20,34 @@ class FakeCards(card_grpc.CardServiceServicer):
     asked: list[Any] = field(default_factory=list[Any])
     refusal: str = ""
     more: str = ""
+    calls: int = 0  # about notifies
+
+    async def FetchNotifyCards(self, request: Any, context: Any) -> Any:
+        self.calls += 1
+        if self.refusal == "before":
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "a release that has no such call")
+        self.asked.extend(request.orders)
+        if self.refusal == "away":
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        result = card_pb.FetchNotifyCardsResponse.Result
+        if self.refusal:
+            why = refusal(self.refusal, "delivery.shoudan")
+            return card_pb.FetchNotifyCardsResponse(
+                results=[result(refusal=why)] * len(request.orders)
+            )
+        return card_pb.FetchNotifyCardsResponse(
+            results=[result(page=self._page(one.keys)) for one in request.orders]
+        )
 
     async def FetchCards(self, request: Any, context: Any) -> Any:
         self.asked.append(request)
         if self.refusal == "away":
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
-        elif self.refusal:
+        elif self.refusal and self.refusal != "before":
             await refuse(context, self.refusal, "delivery.shoudan")
+        return self._page(request.keys)
+
+    def _page(self, keys: Any) -> Any:
         made = [
             core_pb2.Card(
                 card_id=at,
@@ -35,7 +56,7 @@ class FakeCards(card_grpc.CardServiceServicer):
                 face_micros=50_000_000,
                 status="revealed",
             )
-            for at, key in enumerate(request.keys, 1)
+            for at, key in enumerate(keys, 1)
         ]
         return card_pb.FetchCardsResponse(cards=made, next_page_token=self.more)
 

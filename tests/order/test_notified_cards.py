@@ -111,15 +111,42 @@ async def test_a_notify_of_codes_carries_them_encrypted_and_nothing_of_them_is_k
         }
     first, second = (told.pop("encrypted_cards") for told in harness.inbox.told)
     assert first != second, "encrypted anew each time"
-    assert {(one.in_notify, one.order_id, one.remote_ip) for one in cards.asked} == {
-        (True, str(order_id), "")
-    }
+    assert {one.order_id for one in cards.asked} == {str(order_id)}
     assert len(cards.asked) == 2, "recorded as a fetch each time"
     rows, logs = await stored(harness), capfd.readouterr()
     assert order.request.request_no in rows
     for text in (*numbers, "8812 4501", first, second):
         assert text not in rows
         assert text not in logs.out + logs.err
+
+
+async def test_notifies_at_the_same_time_fetch_their_codes_by_one_call(
+    harness: OrderHarness, documented: dict[str, Any]
+) -> None:
+    await selling(harness)
+    cards, count = harness.delivery.cards, 30
+    made = await harness.create(*(harness.new(notify_url=harness.inbox.url) for _ in range(count)))
+    await notified(harness, count)
+    wanted = {str(one.order.order_id) for one in made}
+    assert {one.order_id for one in cards.asked} == wanted
+    assert cards.calls <= count // 3, "one call for all that wait"
+    for body in harness.inbox.bodies:
+        opened = documented["cards_of"](SECRET, body)
+        (asked,) = [one for one in cards.asked if one.order_id == opened["order_id"]]
+        numbers = [cards.number(key.coop_order_id) for key in asked.keys]
+        assert [one["number"] for one in opened["cards"]] == numbers
+
+
+async def test_a_delivery_service_of_the_release_before_is_asked_for_each_notify(
+    harness: OrderHarness,
+) -> None:
+    await selling(harness)
+    harness.delivery.cards.refusal = "before"
+    order_id = await harness.order(notify_url=harness.inbox.url)
+    await notified(harness)
+    (asked,) = harness.delivery.cards.asked
+    assert (asked.in_notify, asked.order_id) == (True, str(order_id))
+    assert harness.inbox.told[0]["encrypted_cards"]
 
 
 @pytest.mark.parametrize(

@@ -141,8 +141,39 @@ async def fetch(
         if fresh := [row.card_id for row in rows if row.status is CardStatus.ISSUED]:
             await store.reveal(work.db, fresh)
         if opened:
-            await store.note(work.db, _numbered(fetched, app.ids, len(opened)))
+            await store.note(work.db, [_numbered(fetched, app.ids, len(opened))])
     return [(row, opened.get(row.card_id, Card())) for row in rows]
+
+
+async def fetch_first(
+    app: App[DeliverySettings],
+    ring: KeyRing,
+    orders: Sequence[tuple[Sequence[Key], Fetch]],
+    most: int,
+) -> list[list[tuple[StoredCard, Card]] | CardsUnreadable]:
+    """The first page of each of several orders in one transaction, as `fetch`; each order by itself."""
+    shown: list[list[tuple[StoredCard, Card]] | CardsUnreadable] = []
+    fresh: list[int] = []
+    fetches: list[Fetch] = []
+    if not orders:
+        return []
+    async with app.work("card.fetch_first") as work:
+        pages = await store.first(work.db, [keys for keys, _ in orders], most)
+        for rows, (_, fetched) in zip(pages, orders, strict=True):
+            try:
+                opened = _opened(ring, [row for row in rows if row.status is not CardStatus.VOID])
+            except CardsUnreadable as error:
+                shown.append(error)
+                continue
+            fresh += [row.card_id for row in rows if row.status is CardStatus.ISSUED]
+            if opened:
+                fetches.append(_numbered(fetched, app.ids, len(opened)))
+            shown.append([(row, opened.get(row.card_id, Card())) for row in rows])
+        if fresh:
+            await store.reveal(work.db, sorted(fresh))
+        if fetches:
+            await store.note(work.db, fetches)
+    return shown
 
 
 async def reveal(
@@ -163,7 +194,7 @@ async def reveal(
         except CardsUnreadable as error:
             unreadable, after = error, {"revealed": 0, "unreadable": error.card_ids}
         else:
-            await store.note(work.db, _numbered(fetched, app.ids, len(opened)))
+            await store.note(work.db, [_numbered(fetched, app.ids, len(opened))])
         describe("card", ", ".join(map(str, card_ids)), after=after)
     if unreadable is not None:
         raise unreadable

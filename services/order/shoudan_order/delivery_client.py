@@ -15,12 +15,16 @@ from shoudan.delivery.v1 import card_service_pb2 as card_pb
 from shoudan.delivery.v1 import card_service_pb2_grpc as card_rpc
 from shoudan.delivery.v1 import delivery_service_pb2 as pb
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as rpc
+from shoudan_kit.batch import Coalescer
 from shoudan_kit.money import yuan_to_micros
 from shoudan_kit.rpc.client import call_options
 from shoudan_kit.rpc.refusal import Refused, refused_from_proto, refused_from_rpc
 
 VOUCHER: Final = 20  # the service class whose goods may be cards
 ITEMS_MAX: Final = 1_000  # of one call (delivery_service.proto)
+# Orders of one call for cards, and their deliveries in all (card_service.proto).
+NOTIFIES_MAX: Final = 50
+NOTIFY_PARTS_MAX: Final = 1_000
 UNAVAILABLE: Final = "ERROR_REASON_CHANNEL_UNAVAILABLE"
 UNKNOWN: Final = "ERROR_REASON_DELIVERY_NOT_FOUND"
 CARDS_MISSING: Final = "ERROR_REASON_CARDS_MISSING"
@@ -98,7 +102,22 @@ class CardQuery(msgspec.Struct, frozen=True):
     page_size: int
     page_token: str
     remote_ip: str
-    in_notify: bool = False
+
+
+class NotifyQuery(msgspec.Struct, frozen=True):
+    """The first page of the cards of an order's deliveries, for its notify."""
+
+    delivery_ids: Sequence[int]
+    coop_id: str
+    order_id: int
+
+
+class CardsRefused(Exception):
+    """The cards of one order cannot be had; `reason` as the contract has it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class CardPage(msgspec.Struct, frozen=True):
@@ -128,6 +147,12 @@ class DeliveryClient:
         self._stub = rpc.DeliveryServiceStub(channel)
         self._cards = card_rpc.CardServiceStub(channel)
         self._call_s = call_s
+        self._notify_cards: Coalescer[NotifyQuery, CardPage] = Coalescer(
+            self._cards_of,
+            name="notify.cards",
+            size_max=NOTIFY_PARTS_MAX,
+            weight_of=lambda one: max(len(one.delivery_ids), NOTIFY_PARTS_MAX // NOTIFIES_MAX),
+        )
 
     async def send(self, sendings: Sequence[Sending]) -> list[Answer]:
         """Hand over; a repeat gives the stored state. Raises grpc.RpcError when there is no answer."""
@@ -161,9 +186,51 @@ class DeliveryClient:
             page_token=wanted.page_token,
             order_id=str(wanted.order_id),
             remote_ip=wanted.remote_ip,
-            in_notify=wanted.in_notify,
         )
         answer = await self._cards.FetchCards(request, **call_options(self._call_s))
+        return CardPage(answer.cards, answer.next_page_token)
+
+    async def notify_cards(self, wanted: NotifyQuery) -> CardPage:
+        """The first cards of an order; those of notifies at the same time are one call.
+
+        Raises CardsRefused of this order alone, grpc.RpcError when there is no answer.
+        """
+        return await self._notify_cards(wanted)
+
+    async def _cards_of(self, wanted: Sequence[NotifyQuery]) -> list[CardPage | Exception]:
+        request = card_pb.FetchNotifyCardsRequest(
+            orders=[
+                card_pb.FetchNotifyCardsRequest.Order(
+                    keys=[_key(number, one.coop_id, VOUCHER) for number in one.delivery_ids],
+                    order_id=str(one.order_id),
+                )
+                for one in wanted
+            ]
+        )
+        try:
+            answer = await self._cards.FetchNotifyCards(request, **call_options(self._call_s))
+        except aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            return [await self._one_by_one(one) for one in wanted]  # the release before
+        return [
+            CardsRefused(refused_from_proto(one.refusal).reason)
+            if one.HasField("refusal")
+            else CardPage(one.page.cards, one.page.next_page_token)
+            for one in answer.results
+        ]
+
+    async def _one_by_one(self, wanted: NotifyQuery) -> CardPage | Exception:
+        request = card_pb.FetchCardsRequest(
+            keys=[_key(number, wanted.coop_id, VOUCHER) for number in wanted.delivery_ids],
+            order_id=str(wanted.order_id),
+            in_notify=True,
+        )
+        try:
+            answer = await self._cards.FetchCards(request, **call_options(self._call_s))
+        except aio.AioRpcError as error:
+            refused = refused_from_rpc(error)
+            return error if refused is None else CardsRefused(refused.reason)
         return CardPage(answer.cards, answer.next_page_token)
 
     async def resolve(

@@ -15,12 +15,12 @@ import orjson
 
 from shoudan.core.v1 import core_pb2
 from shoudan_kit.http.client import Answered, HttpResult, NotSent
-from shoudan_kit.rpc.refusal import refused_from_rpc
+from shoudan_kit.rpc.refusal import Overloaded, refused_from_rpc
 from shoudan_order.catalogue.goods import GoodsType
 from shoudan_order.catalogue.model import DownChannel
 from shoudan_order.context import Context
 from shoudan_order.credential_kinds import GOOFISH
-from shoudan_order.delivery_client import VOUCHER, CardQuery
+from shoudan_order.delivery_client import VOUCHER, CardPage, CardsRefused, NotifyQuery
 from shoudan_order.states import OrderStatus
 from shoudan_order.store.rows import NotifyRow
 from shoudan_signing import goofish
@@ -91,19 +91,27 @@ async def callback(
         return NotSent("goofish: no secret of the application or the merchant")
     cards: list[CardItem] = []
     if parts and _is_private(context, row.notify_url):
-        query = CardQuery(
-            parts, row.down_channel_no, row.order_id, CARDS_MAX, "", "", in_notify=True
-        )
-        try:
-            cards = card_items((await context.delivery_client.cards(query)).cards)
-        except grpc.RpcError as error:
-            refused = refused_from_rpc(error)
-            why = refused.reason if refused is not None else "the delivery service does not answer"
-            return NotSent(f"cards: {why}")
+        page = await page_of(context, row, parts)
+        if isinstance(page, NotSent):
+            return page
+        cards = card_items(page.cards)
     now = context.app.clock.now()
     body = orjson.dumps(_facts(context, row, cards, int((row.end_time or now).timestamp())))
     url = goofish.signed_url(row.notify_url, parties, str(int(now.timestamp())), body)
     return Callback(url, body, bool(cards))
+
+
+async def page_of(context: Context, row: NotifyRow, parts: Sequence[int]) -> CardPage | NotSent:
+    """The first cards of an order for its notify, or why it is not sent now; recorded as a fetch."""
+    query = NotifyQuery(parts, row.down_channel_no, row.order_id)
+    try:
+        return await context.delivery_client.notify_cards(query)
+    except CardsRefused as error:
+        why = error.reason
+    except (grpc.RpcError, Overloaded) as error:
+        refused = refused_from_rpc(error) if isinstance(error, grpc.RpcError) else None
+        why = refused.reason if refused is not None else "the delivery service does not answer"
+    return NotSent(f"cards: {why}")
 
 
 def _facts(

@@ -7,19 +7,17 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-import grpc
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit import cards
 from shoudan_kit.http.connection import NotSent
-from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_kit.secrets.public_keys import encrypted, key_of
 from shoudan_order.catalogue.index import Catalogue
 from shoudan_order.catalogue.model import DownChannel
 from shoudan_order.context import Context
-from shoudan_order.delivery_client import VOUCHER, CardPage, CardQuery
-from shoudan_order.goods_notifies import speaks
+from shoudan_order.delivery_client import VOUCHER, CardPage
+from shoudan_order.goods_notifies import page_of, speaks
 from shoudan_order.states import DeliveryStatus
 from shoudan_order.store import deliveries as delivery_store
 from shoudan_order.store.rows import NotifyRow
@@ -54,13 +52,9 @@ async def fetched(
     """
     if channel is None or not channel.card_key or not parts:
         return ""
-    query = CardQuery(parts, row.down_channel_no, row.order_id, 0, "", "", in_notify=True)
-    try:
-        page = await context.delivery_client.cards(query)
-    except grpc.RpcError as error:
-        refused = refused_from_rpc(error)
-        why = refused.reason if refused is not None else "the delivery service does not answer"
-        return NotSent(f"cards: {why}")
+    page = await page_of(context, row, parts)
+    if isinstance(page, NotSent):
+        return page
     return _sealed(channel.card_key, row, page) if page.cards else ""
 
 

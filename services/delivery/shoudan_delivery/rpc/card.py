@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from shoudan.core.v1 import core_pb2
@@ -10,7 +11,7 @@ from shoudan.delivery.v1 import card_service_pb2_grpc as pb_grpc
 from shoudan.delivery.v1 import delivery_service_pb2 as delivery_pb
 from shoudan_delivery import cards, entering, stock
 from shoudan_delivery.context import Context
-from shoudan_delivery.refusals import DeliveryNotFound, FieldInvalid
+from shoudan_delivery.refusals import DeliveryNotFound, DeliveryRefusal, FieldInvalid
 from shoudan_delivery.rpc.bounds import (
     ID_MAX,
     ITEMS_MAX,
@@ -30,6 +31,8 @@ from shoudan_kit.rpc.messages import RpcContext
 from shoudan_kit.rpc.shielded import shielded
 
 FETCHED_MAX = 100
+NOTIFIES_MAX = 50
+CLASS_MAX = 2**15 - 1  # of the column
 REVEALED_MAX = 10
 TEXT_MAX = 64
 REASON_MAX = 1_000
@@ -53,11 +56,7 @@ class CardServicer(pb_grpc.CardServiceServicer):
         if not 1 <= most <= FETCHED_MAX:
             raise FieldInvalid("page_size", f"0 to {FETCHED_MAX}")
         after = _after(request.page_token)
-        keys = [
-            Key(key.coop_id, key.coop_order_id, key.service_class)
-            for key in request.keys
-            if holdable((key.coop_id, key.coop_order_id))
-        ]
+        keys = _keys(request.keys)
         if not keys:
             return pb.FetchCardsResponse()
         text = (_text("order_id", request.order_id), _text("remote_ip", request.remote_ip))
@@ -66,11 +65,21 @@ class CardServicer(pb_grpc.CardServiceServicer):
         found = await shielded(
             cards.fetch(self._context.app, self._ring, keys, after, most, fetched)
         )
-        last = found[-1][0] if len(found) == most else None
-        return pb.FetchCardsResponse(
-            cards=[_fetched(row, card) for row, card in found],
-            next_page_token=f"{last.order_no}-{last.seq}" if last is not None else "",
-        )
+        return _page(found, most)
+
+    async def FetchNotifyCards(
+        self, request: pb.FetchNotifyCardsRequest, context: RpcContext
+    ) -> pb.FetchNotifyCardsResponse:
+        """The first page of each order."""
+        if len(request.orders) > NOTIFIES_MAX:
+            raise FieldInvalid("orders", f"at most {NOTIFIES_MAX}")
+        bounded([key for one in request.orders for key in one.keys])
+        read = [_notified(one) for one in request.orders]
+        asked = [one for one in read if not isinstance(one, FieldInvalid)]
+        found = cards.fetch_first(self._context.app, self._ring, asked, FETCHED_MAX)
+        pages = iter(await shielded(found))
+        results = [one if isinstance(one, FieldInvalid) else next(pages) for one in read]
+        return pb.FetchNotifyCardsResponse(results=[_result(one) for one in results])
 
     async def ListCards(
         self, request: pb.ListCardsRequest, context: RpcContext
@@ -184,6 +193,27 @@ class CardServicer(pb_grpc.CardServiceServicer):
 
 
 # ---------------------------------------------------------------- in
+def _keys(given: Iterable[delivery_pb.DeliveryKey]) -> list[Key]:
+    return [
+        Key(key.coop_id, key.coop_order_id, key.service_class)
+        for key in given
+        if holdable((key.coop_id, key.coop_order_id)) and 0 <= key.service_class <= CLASS_MAX
+    ]
+
+
+def _notified(
+    one: pb.FetchNotifyCardsRequest.Order,
+) -> tuple[list[Key], Fetch] | FieldInvalid:
+    """The deliveries of one order, and the record of the fetch."""
+    try:
+        order_id = _text("order_id", one.order_id)
+    except FieldInvalid as error:
+        return error
+    keys = _keys(one.keys)
+    coop_id = keys[0].coop_id if keys else ""
+    return keys, Fetch(0, coop_id, order_id, cards.NOTIFY, "", 0, "")
+
+
 def _after(token: str) -> tuple[int, int]:
     """The delivery and place a page begins behind."""
     if not token:
@@ -215,6 +245,22 @@ def _text(name: str, text: str, most: int = TEXT_MAX) -> str:
 
 
 # ---------------------------------------------------------------- out
+def _page(found: Sequence[tuple[StoredCard, Card]], most: int) -> pb.FetchCardsResponse:
+    last = found[-1][0] if len(found) == most else None
+    return pb.FetchCardsResponse(
+        cards=[_fetched(row, card) for row, card in found],
+        next_page_token=f"{last.order_no}-{last.seq}" if last is not None else "",
+    )
+
+
+def _result(
+    one: Sequence[tuple[StoredCard, Card]] | DeliveryRefusal,
+) -> pb.FetchNotifyCardsResponse.Result:
+    if isinstance(one, DeliveryRefusal):
+        return pb.FetchNotifyCardsResponse.Result(refusal=one.to_proto())
+    return pb.FetchNotifyCardsResponse.Result(page=_page(one, FETCHED_MAX))
+
+
 def _fetched(row: StoredCard, card: Card) -> core_pb2.Card:
     """A card as its partner gets it: by being fetched it is revealed."""
     revealed = CardStatus.REVEALED if row.status is CardStatus.ISSUED else row.status

@@ -111,6 +111,19 @@ SELECT {_STORED.of()} FROM vds_card WHERE order_no IN (SELECT order_info.order_n
     AND (order_no, seq) > (:after_no, :after_seq) AND status <> {CardStatus.RESERVED}
 ORDER BY order_no, seq LIMIT :most FOR NO KEY UPDATE
 """)
+# The first of each delivery of several orders, `at` the place of the order; locked by delivery.
+_FIRST = statement(f"""
+SELECT found.at, {", ".join(f"card.{name}" for name in StoredCard.__struct_fields__)}
+FROM (SELECT given.at, order_info.order_no FROM {unnest(**_KEY, at="integer")}
+    CROSS JOIN LATERAL (SELECT order_no FROM vds_order_info o
+        WHERE o.coop_id = given.coop_id AND o.coop_order_id = given.coop_order_id
+            AND o.service_class = given.service_class LIMIT 1) order_info
+    ORDER BY order_info.order_no) found
+CROSS JOIN LATERAL (SELECT {_STORED.of()} FROM vds_card WHERE vds_card.order_no = found.order_no
+    AND vds_card.status <> {CardStatus.RESERVED} ORDER BY vds_card.seq LIMIT :most
+    FOR NO KEY UPDATE) card
+ORDER BY found.at, card.order_no, card.seq
+""")
 _BY_IDS = statement(f"""
 SELECT {_STORED.of()} FROM vds_card WHERE {_IDS} ORDER BY card_id FOR NO KEY UPDATE
 """)
@@ -214,6 +227,20 @@ async def page(
     return _STORED.all(await db.execute(_PAGE, {**columns(keys, *_KEY), **binds}))
 
 
+async def first(
+    db: AsyncConnection, orders: Sequence[Sequence[Key]], most: int
+) -> list[list[StoredCard]]:
+    """The first cards of each order, of its deliveries in turn, locked."""
+    keys = [(at, key) for at, some in enumerate(orders) for key in some]
+    binds = {**columns([key for _, key in keys], *_KEY), "at": [at for at, _ in keys], "most": most}
+    found: list[list[StoredCard]] = [[] for _ in orders]
+    for row in await db.execute(_FIRST, binds):
+        cards = found[int(row.at)]
+        if len(cards) < most:
+            cards.append(_STORED.read(row))
+    return found
+
+
 class DeliveredCard(msgspec.Struct, frozen=True, gc=False):
     """A card of a delivery, and the return that made it void."""
 
@@ -271,9 +298,9 @@ async def restore(db: AsyncConnection, return_nos: Sequence[int]) -> None:
     await db.execute(_RESTORE, {"return_nos": return_nos})
 
 
-async def note(db: AsyncConnection, fetch: Fetch) -> None:
-    """Record one answer that holds cards in clear."""
-    await db.execute(_NOTE, columns([fetch], *_FETCH))
+async def note(db: AsyncConnection, fetches: Sequence[Fetch]) -> None:
+    """Record answers that hold cards in clear."""
+    await db.execute(_NOTE, columns(fetches, *_FETCH))
 
 
 class CardFilter(msgspec.Struct, frozen=True):

@@ -135,6 +135,110 @@ class FetchCardsResponse(_message.Message):
 Global___FetchCardsResponse: _TypeAlias = FetchCardsResponse  # noqa: Y015
 
 @_typing.final
+class FetchNotifyCardsRequest(_message.Message):
+    """FetchNotifyCardsRequest names orders, at most 50, with at most 1000 deliveries in all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Order(_message.Message):
+        """One order."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEYS_FIELD_NUMBER: _builtins.int
+        ORDER_ID_FIELD_NUMBER: _builtins.int
+        order_id: _builtins.str
+        """The order they belong to, for the record."""
+        @_builtins.property
+        def keys(self) -> _containers.RepeatedCompositeFieldContainer[_delivery_service_pb2.DeliveryKey]:
+            """Its deliveries."""
+
+        def __init__(
+            self,
+            *,
+            keys: _abc.Iterable[_delivery_service_pb2.DeliveryKey] | None = ...,
+            order_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "order_id", b"order_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___FetchNotifyCardsRequest.Order]:
+        """These."""
+
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___FetchNotifyCardsRequest.Order] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchNotifyCardsRequest: _TypeAlias = FetchNotifyCardsRequest  # noqa: Y015
+
+@_typing.final
+class FetchNotifyCardsResponse(_message.Message):
+    """FetchNotifyCardsResponse answers item by item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Result(_message.Message):
+        """One answer."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PAGE_FIELD_NUMBER: _builtins.int
+        REFUSAL_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def page(self) -> Global___FetchCardsResponse:
+            """As FetchCards gives it."""
+
+        @_builtins.property
+        def refusal(self) -> _core_pb2.Refusal:
+            """CARDS_UNREADABLE."""
+
+        def __init__(
+            self,
+            *,
+            page: Global___FetchCardsResponse | None = ...,
+            refusal: _core_pb2.Refusal | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "page", b"page", "refusal", b"refusal"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "page", b"page", "refusal", b"refusal"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["page", "refusal"]  # noqa: Y015
+        _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___FetchNotifyCardsResponse.Result]:
+        """In the order asked."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___FetchNotifyCardsResponse.Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchNotifyCardsResponse: _TypeAlias = FetchNotifyCardsResponse  # noqa: Y015
+
+@_typing.final
 class ListCardsRequest(_message.Message):
     """ListCardsRequest filters cards; empty fields do not filter."""
 

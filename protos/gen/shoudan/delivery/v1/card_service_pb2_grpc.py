@@ -40,6 +40,11 @@ class CardServiceStub:
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.FetchCardsRequest.SerializeToString,
                 response_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.FetchCardsResponse.FromString,
                 _registered_method=True)
+        self.FetchNotifyCards = channel.unary_unary(
+                '/shoudan.delivery.v1.CardService/FetchNotifyCards',
+                request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.FetchNotifyCardsRequest.SerializeToString,
+                response_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.FetchNotifyCardsResponse.FromString,
+                _registered_method=True)
         self.ListCards = channel.unary_unary(
                 '/shoudan.delivery.v1.CardService/ListCards',
                 request_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListCardsRequest.SerializeToString,
@@ -88,6 +93,14 @@ class CardServiceServicer:
 
     def FetchCards(self, request, context):
         """FetchCards gives a page of the cards of deliveries and marks them revealed; each call is recorded. Errors: CARDS_UNREADABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FetchNotifyCards(self, request, context):
+        """FetchNotifyCards gives the first 100 cards of each of several orders for their notifies, as FetchCards does; items are independent. Errors:
+        CARDS_UNREADABLE of an item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,6 +171,11 @@ def add_CardServiceServicer_to_server(servicer, server):
                     request_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.FetchCardsRequest.FromString,
                     response_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.FetchCardsResponse.SerializeToString,
             ),
+            'FetchNotifyCards': grpc.unary_unary_rpc_method_handler(
+                    servicer.FetchNotifyCards,
+                    request_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.FetchNotifyCardsRequest.FromString,
+                    response_serializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.FetchNotifyCardsResponse.SerializeToString,
+            ),
             'ListCards': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCards,
                     request_deserializer=shoudan_dot_delivery_dot_v1_dot_card__service__pb2.ListCardsRequest.FromString,
@@ -227,6 +245,33 @@ class CardService:
             '/shoudan.delivery.v1.CardService/FetchCards',
             shoudan_dot_delivery_dot_v1_dot_card__service__pb2.FetchCardsRequest.SerializeToString,
             shoudan_dot_delivery_dot_v1_dot_card__service__pb2.FetchCardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchNotifyCards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.delivery.v1.CardService/FetchNotifyCards',
+            shoudan_dot_delivery_dot_v1_dot_card__service__pb2.FetchNotifyCardsRequest.SerializeToString,
+            shoudan_dot_delivery_dot_v1_dot_card__service__pb2.FetchNotifyCardsResponse.FromString,
             options,
             channel_credentials,
             insecure,

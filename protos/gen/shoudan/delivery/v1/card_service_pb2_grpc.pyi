@@ -18,6 +18,10 @@ class CardServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     FetchCards: _aio.UnaryUnaryMultiCallable[_card_service_pb2.FetchCardsRequest, _card_service_pb2.FetchCardsResponse]
     """FetchCards gives a page of the cards of deliveries and marks them revealed; each call is recorded. Errors: CARDS_UNREADABLE."""
+    FetchNotifyCards: _aio.UnaryUnaryMultiCallable[_card_service_pb2.FetchNotifyCardsRequest, _card_service_pb2.FetchNotifyCardsResponse]
+    """FetchNotifyCards gives the first 100 cards of each of several orders for their notifies, as FetchCards does; items are independent. Errors:
+    CARDS_UNREADABLE of an item.
+    """
     ListCards: _aio.UnaryUnaryMultiCallable[_card_service_pb2.ListCardsRequest, _card_service_pb2.ListCardsResponse]
     """ListCards pages through cards without their codes, newest first."""
     RevealCards: _aio.UnaryUnaryMultiCallable[_card_service_pb2.RevealCardsRequest, _card_service_pb2.RevealCardsResponse]
@@ -47,6 +51,16 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_card_service_pb2.FetchCardsRequest, _abc.Awaitable[_card_service_pb2.FetchCardsResponse]],
     ) -> _abc.Awaitable[_card_service_pb2.FetchCardsResponse]:
         """FetchCards gives a page of the cards of deliveries and marks them revealed; each call is recorded. Errors: CARDS_UNREADABLE."""
+
+    @_abc_1.abstractmethod
+    def FetchNotifyCards(
+        self,
+        request: _card_service_pb2.FetchNotifyCardsRequest,
+        context: _aio.ServicerContext[_card_service_pb2.FetchNotifyCardsRequest, _abc.Awaitable[_card_service_pb2.FetchNotifyCardsResponse]],
+    ) -> _abc.Awaitable[_card_service_pb2.FetchNotifyCardsResponse]:
+        """FetchNotifyCards gives the first 100 cards of each of several orders for their notifies, as FetchCards does; items are independent. Errors:
+        CARDS_UNREADABLE of an item.
+        """
 
     @_abc_1.abstractmethod
     def ListCards(
