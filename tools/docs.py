@@ -14,6 +14,7 @@ from shoudan_cli.observability.files import files
 from shoudan_cli.reference.headings import LANGUAGES
 from shoudan_cli.reference.lifecycles import page
 from shoudan_cli.reference.pages import pages
+from shoudan_gateway import advice
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 CAPACITY_PER_S: Final = 50_000  # orders
@@ -22,6 +23,7 @@ CAPACITY_PER_S: Final = 50_000  # orders
 def generated() -> dict[Path, str]:
     """Every generated page by its path."""
     found = {DOCS / "lifecycles.md": page()}
+    found[DOCS / "reference" / "http" / "errors.md"] = advice.page()
     measured = msgspec.json.decode((DOCS / "capacity.json").read_bytes(), type=capacity.Measured)
     found[DOCS / "capacity.md"] = capacity.page(measured, capacity.Machines(), CAPACITY_PER_S)
     found |= {DOCS.parent / path: text for path, text in files().items()}

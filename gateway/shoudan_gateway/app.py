@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 from google.protobuf.message import Message
 
-from shoudan_gateway import openapi, partners
+from shoudan_gateway import advice, openapi, partners
 from shoudan_gateway.admission import Admission
 from shoudan_gateway.backend import Backend
 from shoudan_gateway.backend_health import BackendHealth
@@ -21,7 +21,7 @@ from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.internal_access import InternalAccess, mode_of
 from shoudan_gateway.limits import CallerLimits
 from shoudan_gateway.partners.payserver.authenticate import PAYSERVER
-from shoudan_gateway.protocol import JSON, Call, Outbound, Partner
+from shoudan_gateway.protocol import JSON, MARKDOWN, Call, Outbound, Partner
 from shoudan_gateway.server import Gateway
 from shoudan_kit import metrics
 from shoudan_kit.credentials.fetched import FetchedSecrets
@@ -81,7 +81,10 @@ def served(
 
 def pages(shown: list[Partner]) -> dict[str, Outbound]:
     """What is served without a partner."""
-    return {"/openapi.json": Outbound(200, msgspec.json.encode(openapi.document(shown)), JSON)}
+    return {
+        "/openapi.json": Outbound(200, msgspec.json.encode(openapi.document(shown)), JSON),
+        advice.PAGE: Outbound(200, advice.page().encode(), MARKDOWN),
+    }
 
 
 async def start(app: App[GatewaySettings]) -> Running:

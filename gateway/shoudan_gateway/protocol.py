@@ -22,6 +22,7 @@ A = TypeVar("A", bound=Message)
 
 JSON = "application/json; charset=utf-8"  # readers without it take Latin-1 for granted
 TEXT = "text/plain; charset=utf-8"
+MARKDOWN = "text/markdown; charset=utf-8"
 
 
 class ParameterError(StrEnum):
@@ -158,6 +159,8 @@ class Outbound(msgspec.Struct, frozen=True):
     body: Mapping[str, Any] | list[Any] | bytes
     content_type: str = JSON
     retry_after_s: int | None = None
+    replayed: bool = False  # what an earlier call with this number was answered
+    error_headers: Mapping[str, str] | None = None  # headers of an error (advice.py)
 
 
 class Reader(Protocol):

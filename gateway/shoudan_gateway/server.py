@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from shoudan_gateway import bodies, parameters
+from shoudan_gateway import advice, bodies, parameters
 from shoudan_gateway.admission import Admission, is_within, proxies_of, remote_of
 from shoudan_gateway.backend import Backend
 from shoudan_gateway.bodies import UnreadBodies
@@ -207,9 +207,11 @@ class Gateway:
     def _refuse(self, partner: Partner | None, failure: Failure, inbound: Inbound) -> Outbound:
         """The partner's words for a failure, and when it is worth trying again."""
         answer = self._worded(partner, failure, inbound)
-        if answer.retry_after_s is not None or not isinstance(failure, Problem):
-            return answer
-        return msgspec.structs.replace(answer, retry_after_s=retry_after_s(failure))
+        error_headers = answer.error_headers or advice.headers(advice.facts_of(failure))
+        wait_s = answer.retry_after_s
+        if wait_s is None and isinstance(failure, Problem):
+            wait_s = retry_after_s(failure)
+        return msgspec.structs.replace(answer, error_headers=error_headers, retry_after_s=wait_s)
 
     def _worded(self, partner: Partner | None, failure: Failure, inbound: Inbound) -> Outbound:
         if partner is None:
@@ -332,6 +334,10 @@ def _response(answer: Outbound, method: str, request_id: str, inbound: Inbound) 
         headers["Retry-After"] = str(answer.retry_after_s)
     elif answer.status == GatewayError.BUSY.status:
         headers["Retry-After"] = "1"
+    if answer.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    if answer.error_headers is not None:
+        headers.update(answer.error_headers)
     if inbound.quotas or inbound.places is not None:
         headers["RateLimit-Policy"] = policy(inbound.quotas, inbound.places)
         headers["RateLimit"] = remaining(inbound.quotas, inbound.places)

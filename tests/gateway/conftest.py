@@ -44,6 +44,7 @@ class Neighbours(order_grpc.OrderServiceServicer, catalogue_grpc.CatalogueServic
     hold: asyncio.Event | None = None
     fails: grpc.StatusCode | None = None
     refusal: core_pb2.Refusal | None = None
+    existed: bool = False
 
     async def GetCatalogue(self, request: Any, context: Any) -> Any:
         return catalogue.GetCatalogueResponse(
@@ -64,7 +65,7 @@ class Neighbours(order_grpc.OrderServiceServicer, catalogue_grpc.CatalogueServic
         state = order.OrderState(
             order_id=1_100_000_000, channel_no=one.channel_no, request_no=one.request_no, status=10
         )
-        return order.CreateOrdersResponse.Result(order=state)
+        return order.CreateOrdersResponse.Result(order=state, existed=self.existed)
 
     async def QueryOrders(self, request: Any, context: Any) -> Any:
         results = [order.QueryOrdersResponse.Result(refusal=REFUSAL) for _ in request.keys]
@@ -152,7 +153,7 @@ async def open_gateway(neighbours: tuple[Neighbours, Delivery, str]) -> AsyncIte
     order_side, delivery_side, target = neighbours
     order_side.channels = [catalogue.DownChannel(channel_no="test", enabled=True)]
     order_side.batches, order_side.hold, order_side.fails = [], None, None
-    order_side.refusal = None
+    order_side.refusal, order_side.existed = None, False
     delivery_side.notifies = []
     opened: list[Front] = []
 

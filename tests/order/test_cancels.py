@@ -83,6 +83,7 @@ async def test_a_paid_order_without_a_supplier_is_cancelled_and_its_money_goes_b
     assert list(whole.deliveries) == []
     again = await cancel(harness, request_no)
     assert (again.result, again.refund_status) == (CANCELLED, 0)
+    assert (done.existed, again.existed) == (False, True)
     assert set(left(harness, order_id)) == {0}
     await eventually(lambda: len(harness.inbox.told) == 1)
     assert harness.inbox.told[0]["status"] == 90

@@ -126,7 +126,8 @@ def key(values: Values) -> pb.AccountKey:
 
 def done(existed: bool, shown: Values) -> Outbound:
     """200, or 201 for what was there before; the body says which."""
-    return Outbound(DONE, {"code": EXISTED if existed else DONE, **shown})
+    code = EXISTED if existed else DONE
+    return Outbound(DONE, {"code": code, **shown}, replayed=existed)
 
 
 def page(count: int, rows: list[Values]) -> Outbound:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from msgspec.structs import replace
+
 from shoudan.order.v1 import catalogue_service_pb2 as catalogue_pb
 from shoudan.order.v1 import channel_service_pb2 as channel_pb
 from shoudan.order.v1 import order_service_pb2 as pb
@@ -192,6 +194,16 @@ def write_order(answer: Any, request: Inbound) -> Outbound:
             **_status(status, request, "订单"),
         },
     )
+
+
+def write_created(answer: Any, request: Inbound) -> Outbound:
+    """An order that was asked for, or was there before."""
+    return replace(write_order(answer, request), replayed=answer.existed)
+
+
+def write_new_refund(answer: Any, request: Inbound) -> Outbound:
+    """A refund that was asked for, or was there before."""
+    return replace(write_refund(answer, request), replayed=answer.existed)
 
 
 def write_check(answer: Any, request: Inbound) -> Outbound:
@@ -406,7 +418,7 @@ def refund_endpoint(
         fields=(*REFUND, *SIGNING),
         read=signed_once(pb.NewRefund, REFUND, type=kind),
         call=Batch(f"{SERVICE}/CreateRefunds", "refunds"),
-        write=write_refund,
+        write=write_new_refund,
         writes=True,
     )
 
@@ -424,7 +436,7 @@ PARTNER = Partner(
             fields=(*ORDER, *SIGNING),
             read=signed_once(pb.NewOrder, ORDER),
             call=Batch(f"{SERVICE}/CreateOrders", "orders"),
-            write=write_order,
+            write=write_created,
             writes=True,
         ),
         Endpoint(

@@ -162,7 +162,8 @@ def _cancelled(answer: pb.CancelOrderResponse, request: Inbound) -> Outbound:
     cancelled = answer.result == pb.CANCEL_RESULT_CANCELLED
     money_back = MONEY_BACK.get(answer.refund_status, "NONE") if cancelled else ""
     order = _members(oms.write_order(answer, request))
-    return Outbound(200, {**order, "result": result, "money_back": money_back})
+    shown = {**order, "result": result, "money_back": money_back}
+    return Outbound(200, shown, replayed=answer.existed)
 
 
 def _notify(one: pb.ChannelNotify) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Cancelled(msgspec.Struct, frozen=True):
     order: OrderSummary
     result: CancelResult
     refund_status: int
+    existed: bool = False
 
 
 async def cancel(
@@ -68,11 +69,14 @@ async def cancel(
 async def _cancel(context: Context, work: UnitOfWork, found: OrderSummary) -> Cancelled:
     there = await store.read_orders(work.db, [found.order_id], lock=True)
     if found.order_id not in there:  # it has left the database, so it ended long ago
-        return Cancelled(found, _ended_as(found), int(FailRefundStatus.DONE))
+        result = _ended_as(found)
+        again = result is CancelResult.CANCELLED
+        return Cancelled(found, result, int(FailRefundStatus.DONE), existed=again)
     order, was = there[found.order_id]
     result = _judge(was)
     refund_status = was.refund_status
-    if result is CancelResult.CANCELLED and was.order_status not in ENDED:
+    in_time = result is CancelResult.CANCELLED and was.order_status not in ENDED
+    if in_time:
         refund_status = await _end(context, work, order, was)
         was = msgspec.structs.replace(
             was,
@@ -83,7 +87,8 @@ async def _cancel(context: Context, work: UnitOfWork, found: OrderSummary) -> Ca
     shown = msgspec.structs.replace(
         found, order_status=was.order_status, fail_code=was.fail_code, fail_msg=was.fail_msg
     )
-    return Cancelled(shown, result, int(refund_status))
+    again = result is CancelResult.CANCELLED and not in_time
+    return Cancelled(shown, result, int(refund_status), existed=again)
 
 
 def _ended_as(one: OrderSummary | OrderState) -> CancelResult:

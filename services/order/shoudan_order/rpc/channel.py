@@ -71,6 +71,7 @@ class ChannelServicer(grpc_pb.ChannelServiceServicer):
             order=state(done.order),
             result=cast("pb.CancelResult.ValueType", int(done.result)),
             refund_status=done.refund_status,
+            existed=done.existed,
         )
 
     async def ListChannelNotifies(

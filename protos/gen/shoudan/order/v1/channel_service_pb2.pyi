@@ -366,10 +366,13 @@ class CancelOrderResponse(_message.Message):
     ORDER_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     REFUND_STATUS_FIELD_NUMBER: _builtins.int
+    EXISTED_FIELD_NUMBER: _builtins.int
     result: Global___CancelResult.ValueType
     """Who was first."""
     refund_status: _builtins.int
     """refund_status of the order: 0 its money is back, 20 on its way, 99 there was none, 10 the order has not failed."""
+    existed: _builtins.bool
+    """It had been cancelled before."""
     @_builtins.property
     def order(self) -> _order_service_pb2.OrderState:
         """As it stands."""
@@ -380,10 +383,11 @@ class CancelOrderResponse(_message.Message):
         order: _order_service_pb2.OrderState | None = ...,
         result: Global___CancelResult.ValueType = ...,
         refund_status: _builtins.int = ...,
+        existed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "refund_status", b"refund_status", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["existed", b"existed", "order", b"order", "refund_status", b"refund_status", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
