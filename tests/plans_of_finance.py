@@ -11,6 +11,8 @@ WHOLE: Final = {
     f"{_STORE}.days._WAITS": "the first row of an index of the days that are not complete",
     f"{_STORE}.days._OPEN": "an index of the days that are not complete",
     f"{_STORE}.trades._LAST": "the newest one, from the end of the key",
+    f"{_STORE}.bill_facts._FIRST_DAY": "the oldest one, from the beginning of the key",
+    f"{_STORE}.bill_facts._NEWEST_DAY": "the newest one, from the end of the key",
     f"{_STORE}.trades._OPEN": "an index of the days that do not agree yet",
 }
 HOT: Final = {

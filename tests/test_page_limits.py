@@ -34,6 +34,7 @@ UNPAGED = {
     "GetLifecycle": "of one order",
     "ListAccountDays": "at most 366 days, of one account",
     "ExportAccountDays": "streamed by pages of a thousand, on from after_account_id",
+    "ExportBill": "streamed by pieces of 1 MiB, on from a piece",
     "ExportMovements": "streamed by pages of a thousand, on from a key",
     "ExportRecords": "of at most a thousand pieces that are named, streamed by pages of a thousand",
     "GetStatementKeys": "the keys of the process",

@@ -235,6 +235,14 @@ VALID: dict[str, Correct] = {
         setattr(m, "supersedes", 0),
     ),
     "StatementService/ListStatements": lambda m: setattr(m, "page_token", "7"),
+    "BillService/MakeBill": lambda m: (
+        m.Clear(),
+        setattr(m, "kind", "fund"),
+        setattr(m, "ident", "oms"),
+        setattr(m, "eid", "test"),
+        setattr(m, "first_day", "2026-11-20"),
+    ),
+    "BillService/ListBills": lambda m: setattr(m, "page_token", "2026-11-20.1"),
     "LedgerService/CreatePackage": lambda m: setattr(m, "expires", ""),
     "LedgerService/VerifyAgainst": lambda m: m.Clear(),
     **dict.fromkeys(

@@ -27,6 +27,7 @@ READING: Final = frozenset(
     {"ls", "show", "search", "quarantined", "parked", "dead", "profit", "up", "down", "verify"}
     | {"balance", "accounts", "records", "notices", "export", "plan", "check", "tables", "diff"}
     | {"keys", "sessions", "tokens", "day", "days"}
+    | {"trade-day", "trade-days"}
 )
 
 
@@ -50,10 +51,8 @@ def _services(args: Sequence[str]) -> Sequence[str]:
     group = args[0]
     if list(args[:2]) == ["operator", "bootstrap"]:
         return ()  # it speaks to the database of a service that may not run yet
-    if group == "bill" and list(args[1:2]) != ["make"]:
+    if list(args[:2]) == ["bill", "verify"] and not "".join(args[2:3]).isdecimal():
         return ()  # it looks at files alone, wherever they are
-    if group == "bill":  # of movements or of trades
-        return ("pay", "order")
     if group in OWN_GROUPS:
         return ALL
     if group == "bench":  # a system of its own, or the ledger that an option names
@@ -83,8 +82,7 @@ async def _prepare(services: Sequence[str], args: Sequence[str], *, yes: bool) -
     else:
         _present(answers, login)
     verb = args[2] if args[0] == "partner" and len(args) > 2 else args[1]
-    reads = verb in READING or list(args[:2]) == ["bill", "make"]  # it changes files, no system
-    if not reads and "--dry-run" not in args:
+    if verb not in READING and "--dry-run" not in args:
         await _confirm(answers, anywhere=anywhere, yes=yes)
     elif own and answers:
         _say(answers)

@@ -13,6 +13,7 @@ import asyncpg
 from grpc import StatusCode, aio
 from typer.testing import CliRunner, Result
 
+from shoudan.finance.v1 import bill_service_pb2_grpc as bill_stubs
 from shoudan.finance.v1 import finance_service_pb2 as pb
 from shoudan.finance.v1 import finance_service_pb2_grpc as stubs
 from shoudan.finance.v1 import trade_service_pb2 as trade_pb
@@ -71,6 +72,7 @@ class FinanceHarness:
     process: Process[FinanceSettings]
     stub: Any
     trade_stub: Any
+    bill_stub: Any
     urls: DatabaseUrls
     ledger: LedgerHarness
     orders: OrderBook
@@ -148,15 +150,16 @@ class FinanceHarness:
         parts = [part async for part in self.trade_stub.ExportTrades(request)]
         return [one for part in parts for one in part.trades]
 
-    async def run(self, *words: str) -> Result:
-        """`shoudan finance …` in a thread of its own."""
+    async def run(self, *words: str, app: Any = commands.app) -> Result:
+        """`shoudan finance …`, or another application, in a thread of its own."""
         environ = {"SHOUDAN_FINANCE_TARGET": f"127.0.0.1:{self.process.port}", "COLUMNS": "200"}
-        return await asyncio.to_thread(CliRunner().invoke, commands.app, list(words), env=environ)
+        return await asyncio.to_thread(CliRunner().invoke, app, list(words), env=environ)
 
 
 def settings(urls: DatabaseUrls, ledger: LedgerHarness, **more: Any) -> FinanceSettings:
     """Settings of a test's service on any free port, which looks for days only when it is made to."""
-    given = {"listen_port": 0, "profile": "test", "drain_s": 5, "follow_s": NEVER_S, **more}
+    given = {"listen_port": 0, "profile": "test", "drain_s": 5, "follow_s": NEVER_S}
+    given |= {"daily_bills": [], **more}
     given["pay_target"] = f"127.0.0.1:{ledger.process.port}"
     given.setdefault("order_target", AWAY)
     return FinanceSettings(database_url=Secret(urls.service), **given)
@@ -174,14 +177,17 @@ async def opened(
     given = settings(urls, ledger, order_target=f"127.0.0.1:{port}", **more)
     process: Process[FinanceSettings] = Process(SERVICE, given, roles)
     await process.start()
-    async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
-        yield FinanceHarness(
-            process,
-            stubs.FinanceServiceStub(channel),
-            trade_stubs.TradeServiceStub(channel),
-            urls,
-            ledger,
-            orders,
-        )
-    await process.stop()
-    await server.stop(None)
+    try:
+        async with aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
+            yield FinanceHarness(
+                process,
+                stubs.FinanceServiceStub(channel),
+                trade_stubs.TradeServiceStub(channel),
+                bill_stubs.BillServiceStub(channel),
+                urls,
+                ledger,
+                orders,
+            )
+    finally:
+        await process.stop()
+        await server.stop(None)

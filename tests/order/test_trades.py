@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import csv
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from grpc import aio
-from typer.testing import CliRunner, Result
 
 from shoudan.order.v1 import audit_service_pb2 as pb
 from shoudan_kit.clock import BEIJING
 from shoudan_kit.rpc.refusal import refused_from_rpc
 from shoudan_order import trades
-from shoudan_pay.commands import bills, trade_bills
 from tests.order.harness import YUAN, OrderHarness
 from tests.order.test_refunds import ask, delivered, ends, returns_end
 from tests.poll import eventually
@@ -160,61 +155,3 @@ async def delivered_of(harness: OrderHarness, order_id: int) -> None:
         return (await harness.get(order_id)).up_paid
 
     await eventually(done)
-
-
-def drafts(folder: Path) -> list[Path]:
-    return list(folder.glob(".draft-*"))
-
-
-def forge(path: Path, content: bytes) -> None:
-    path.write_bytes(content.replace(b"180", b"181", 1))
-
-
-async def run(harness: OrderHarness, *words: str) -> Result:
-    environ = {"SHOUDAN_ORDER_TARGET": f"127.0.0.1:{harness.process.port}", "COLUMNS": "200"}
-    return await asyncio.to_thread(CliRunner().invoke, bills.app, list(words), env=environ)
-
-
-async def test_a_trade_bill_is_published_once_and_comes_to_its_sums(
-    harness: OrderHarness, tmp_path: Path
-) -> None:
-    harness.delivery.script = returns_end(True)
-    orders = [await delivered(harness) for _ in range(2)]
-    await ask(harness, orders[0], "f1")
-    await ends(harness, orders[0], "f1", 0)
-    day = await set_back(harness, *(one.state.order_id for one in orders))
-    words = ("make", "oms", "test", "--kind", "trade", "--day", day, "--out", str(tmp_path))
-    made = await run(harness, *words)
-    assert made.exit_code == 0, made.output
-    assert "订单 成功: 2 笔, 360 元" in made.output
-    assert "退款 成功: 1 笔, 180 元" in made.output
-    path = tmp_path / f"trade-oms-test-{day}.csv"
-    first = path.read_bytes()
-    header, *rows = list(csv.reader(first.decode().splitlines()))
-    assert tuple(header) == trade_bills.HEADER
-    assert [row[1] for row in rows[:3]] == ["订单", "订单", "退款"]
-    assert tuple(rows[3]) == trade_bills.SUMS
-    assert [row[:5] for row in rows[4:]] == [
-        ["订单", "成功", "2", "400", "360"],
-        ["退款", "成功", "1", "200", "180"],
-    ]
-    again = await run(harness, *words)
-    assert "was there before" in again.output
-    assert path.read_bytes() == first
-    assert (await run(harness, "verify", str(path))).exit_code == 0
-    assert path.name in (await run(harness, "ls", str(tmp_path))).output
-    bought = await run(harness, *words[:2], "ycup", "--kind", "supply", *words[5:], "--gzip")
-    assert "退货 成功: 1 笔, 160 元" in bought.output
-    packed = tmp_path / f"supply-oms-ycup-{day}.csv.gz"
-    assert (await run(harness, "verify", str(packed))).exit_code == 0
-    forge(path, first)
-    assert (await run(harness, "verify", str(path))).exit_code == 1
-    await harness.sql("UPDATE oms_refund_info SET down_refund_no = 'other'")
-    differs = await run(harness, *words)
-    assert (differs.exit_code, "is another one" in differs.output) == (1, True)
-    assert not drafts(tmp_path)
-    sheet = await run(harness, *words, "--xlsx")
-    assert sheet.exit_code == 0, sheet.output
-    today = await run(harness, *words[:6], day_of(0), *words[7:])
-    assert (today.exit_code, "is not over yet" in today.output) == (1, True)
-    assert (await run(harness, *words[:4], "other", *words[5:])).exit_code == 2

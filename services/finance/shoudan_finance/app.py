@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from shoudan.finance.v1 import bill_service_pb2_grpc as bill_grpc
 from shoudan.finance.v1 import finance_service_pb2_grpc as pb_grpc
 from shoudan.finance.v1 import statement_service_pb2_grpc as statement_grpc
 from shoudan.finance.v1 import trade_service_pb2_grpc as trade_grpc
@@ -14,6 +15,7 @@ from shoudan_finance.config import FinanceSettings
 from shoudan_finance.context import Context
 from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
+from shoudan_finance.rpc.bill import BillServicer
 from shoudan_finance.rpc.finance import FinanceServicer
 from shoudan_finance.rpc.statements import StatementServicer
 from shoudan_finance.rpc.trade import TradeServicer
@@ -24,10 +26,8 @@ from shoudan_kit.config import ConfigError
 from shoudan_kit.db.schema import Schema
 from shoudan_kit.service import App, Running, Service
 
-NAMES: Final = (
-    "shoudan.finance.v1.FinanceService",
-    "shoudan.finance.v1.TradeService",
-    "shoudan.finance.v1.StatementService",
+NAMES: Final = tuple(
+    f"shoudan.finance.v1.{name}Service" for name in ("Finance", "Trade", "Statement", "Bill")
 )
 
 
@@ -44,6 +44,7 @@ async def start(app: App[FinanceSettings]) -> Running:
             partial(pb_grpc.add_FinanceServiceServicer_to_server, FinanceServicer(context)),
             partial(trade_grpc.add_TradeServiceServicer_to_server, TradeServicer(context)),
             partial(statement_grpc.add_StatementServiceServicer_to_server, statements),
+            partial(bill_grpc.add_BillServiceServicer_to_server, BillServicer(context)),
         ),
         names=NAMES,
         handlers=HANDLERS,

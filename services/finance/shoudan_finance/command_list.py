@@ -15,3 +15,7 @@ STATEMENT: Final = Command(
     "shoudan_finance.statement_commands:app",
     "Statements (对账单) of suppliers, payment components and banks: import, list, show.",
 )
+BILL: Final = Command(
+    "shoudan_finance.bill_commands:app",
+    "Bills (账单) of complete days: make, list, export, verify.",
+)

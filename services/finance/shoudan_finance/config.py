@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from shoudan_kit.config import Port, Seconds, ServiceSettings
@@ -49,4 +51,21 @@ class FinanceSettings(ServiceSettings):
     )
     statement_rows_max: int = Field(
         2_000_000, ge=1, le=10_000_000, description="Rows a statement's file may have."
+    )
+    daily_bills: list[Literal["fund", "trade", "supply"]] = Field(
+        ["fund", "trade", "supply"],
+        description="Which bills are made of each day by themselves, and of each month on its last day; "
+        "the others when they are asked for.",
+    )
+    bill_rows_max: int = Field(
+        50_000_000, ge=1000, description="Rows of one bill; one with more is not made."
+    )
+    xlsx_rows_max: int = Field(
+        50_000,
+        ge=1000,
+        description="Rows of one workbook, some 600 bytes of `work_dir` each while it is made.",
+    )
+    work_dir: str = Field(
+        "",
+        description="Folder in which workbooks are made; the system's for temporary files when empty.",
     )

@@ -1,10 +1,11 @@
-"""What the finance service publishes: that the facts of a day are complete, or differ from the ledger."""
+"""What the finance service publishes: days that are complete or differ from the ledger, and bills."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from shoudan.finance.v1 import events_pb2
+from shoudan_finance.store.bills import Bill, Published
 from shoudan_finance.store.days import Day
 from shoudan_finance.store.statements import Statement
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
@@ -12,6 +13,7 @@ from shoudan_kit.tasks.unit_of_work import UnitOfWork
 COMPLETE: Final = "shoudan.events.finance.day.complete"
 DIFFERS: Final = "shoudan.events.finance.day.differs"
 IMPORTED: Final = "shoudan.events.finance.statement.imported"
+BILL_READY: Final = "shoudan.events.finance.bill.ready"
 
 
 def completed(work: UnitOfWork, day: Day, digest: bytes) -> None:
@@ -46,3 +48,21 @@ def imported(work: UnitOfWork, one: Statement) -> None:
     )
     text = f"statement of {one.source}: {one.entries} rows, {one.duplicates} were here before"
     work.events.add(IMPORTED, key=f"statement-{one.statement_id}", body=body, text=text)
+
+
+def bill_ready(work: UnitOfWork, bill: Bill, made: Published) -> None:
+    """The bill is published."""
+    body = events_pb2.BillReady(
+        bill_id=bill.bill_id,
+        kind=bill.kind,
+        ident=bill.ident,
+        groups=bill.groups,
+        eid=bill.eid,
+        first_day=bill.first_day.isoformat(),
+        last_day=bill.last_day.isoformat(),
+        file=made.file,
+        sha256=made.sha256,
+        rows=made.rows,
+    )
+    text = f"{made.file}: {made.rows} rows, sha256 {made.sha256}"
+    work.events.add(BILL_READY, key=f"bill-{bill.bill_id}", body=body, text=text)

@@ -27,6 +27,12 @@ class FillTrades(msgspec.Struct, frozen=True):
     day: str
 
 
+class MakeBill(msgspec.Struct, frozen=True):
+    """Make a bill and publish it."""
+
+    bill_id: int
+
+
 # Never finished, always had back: it may not run out of days or counts.
 FOLLOW_DAYS: Final = Kind(
     "finance.follow_days",
@@ -60,4 +66,16 @@ FILL_TRADES: Final = Kind(
     count_max=10_000_000,
     exclusive=True,
     each=True,
+)
+
+MAKE_BILL: Final = Kind(
+    "finance.make_bill",
+    MakeBill,
+    "finance:make_bill",
+    interval_s=60,
+    deadline_s=40 * 86_400,
+    count_max=10_000,
+    exclusive=True,
+    each=True,
+    parallel=2,
 )

@@ -39,6 +39,20 @@ class TradeDayIncomplete(FinanceRefusal):
     day: str
 
 
+class BillNotFound(FinanceRefusal, code=Code.NOT_FOUND):
+    """No such bill was asked for."""
+
+    bill_id: str
+
+
+class BillNotPublished(FinanceRefusal):
+    """The bill is being made, or could not be made."""
+
+    bill_id: str
+    status: str
+    what: str
+
+
 class FieldInvalid(FinanceRefusal, code=Code.INVALID_ARGUMENT):
     """A field is missing or malformed."""
 

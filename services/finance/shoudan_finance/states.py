@@ -1,4 +1,4 @@
-"""The lifecycles of an accounting day and of a day of trades, as far as their facts are here."""
+"""The lifecycles of an accounting day, of a day of trades and of a bill."""
 
 from __future__ import annotations
 
@@ -150,5 +150,32 @@ ENTRY: Final = Machine(
         (EntryStatus.BROKEN, EntryEvent.CORRECTED): EntryStatus.SUPERSEDED,
         (EntryStatus.MATCHED, EntryEvent.CORRECTED): EntryStatus.SUPERSEDED,
         (EntryStatus.SETTLED, EntryEvent.CORRECTED): EntryStatus.SUPERSEDED,
+    },
+)
+
+
+class BillStatus(IntEnum):
+    """bill.status."""
+
+    MAKING = 10  # its rows are being written
+    PUBLISHED = 20  # it never changes any more
+    FAILED = 90  # it could not be made; it is made again when it is asked for
+
+
+class BillEvent(StrEnum):
+    """What can happen to a bill."""
+
+    PUBLISHED = "published"
+    FAILED = "failed"
+    AGAIN = "asked for again"
+
+
+BILL: Final = Machine(
+    name="bill",
+    initial=BillStatus.MAKING,
+    moves={
+        (BillStatus.MAKING, BillEvent.PUBLISHED): BillStatus.PUBLISHED,
+        (BillStatus.MAKING, BillEvent.FAILED): BillStatus.FAILED,
+        (BillStatus.FAILED, BillEvent.AGAIN): BillStatus.MAKING,
     },
 )

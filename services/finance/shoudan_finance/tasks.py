@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shoudan_finance import day_books, trade_books
+from shoudan_finance import bills, day_books, trade_books
 from shoudan_finance.context import Context
 from shoudan_finance.kinds import (
     FILL_DAY,
     FILL_TRADES,
     FOLLOW_DAYS,
+    MAKE_BILL,
     FillDay,
     FillTrades,
     FollowDays,
+    MakeBill,
 )
 from shoudan_kit.tasks.kinds import Handler, Task, handles_each
 
@@ -22,6 +24,7 @@ async def follow_days(context: Context, task: Task[FollowDays]) -> None:
     """Note closed days, and come again."""
     await day_books.follow(context, task)
     await trade_books.note(context)
+    await bills.daily(context)
 
 
 @handles_each(FILL_DAY)
@@ -36,4 +39,10 @@ async def fill_trades(context: Context, task: Task[FillTrades]) -> None:
     await trade_books.fill(context, task)
 
 
-HANDLERS: Final[tuple[Handler[Any], ...]] = (follow_days, fill_day, fill_trades)
+@handles_each(MAKE_BILL)
+async def make_bill(context: Context, task: Task[MakeBill]) -> None:
+    """Make a bill and publish it."""
+    await bills.make(context, task)
+
+
+HANDLERS: Final[tuple[Handler[Any], ...]] = (follow_days, fill_day, fill_trades, make_bill)

@@ -10,9 +10,6 @@ ACCOUNT: Final = Command(
     "shoudan_pay.commands:account", "Accounts: make, lock, credit, move by hand."
 )
 LEDGER: Final = Command("shoudan_pay.commands:ledger", "The ledger: prove it, look into it.")
-BILL: Final = Command(
-    "shoudan_pay.commands.bills:app", "Bills (账单) of closed days: make, verify."
-)
 PLATFORM: Final = Command(
     "shoudan_pay.commands.platform:app", "ChinaUMS and Dingdang: who may call, what is owed."
 )

@@ -30,13 +30,14 @@ KEY: Final = Ed25519PrivateKey.generate()
 ORIGIN: Final = Origin("any")
 # What an operator may read. A method that is not here and not named as a read is one that changes something.
 READS: Final = {
-    "CheckPushes", "CheckRoute", "ExportAccountDays", "ExportAuditLog", "ExportMovements", "ExportRecords",
+    "CheckPushes", "CheckRoute", "ExportAccountDays", "ExportBill",
+    "ExportAuditLog", "ExportMovements", "ExportRecords",
     "ExportRefunds", "ExportTrades", "GetAccount", "GetBalance",
     "GetCatalogue", "GetDay", "GetDictionary", "GetHistory", "GetImportKey", "GetLifecycle",
     "GetOperatorNames",
     "GetOrder", "GetRoute", "ListAccountDays", "ListLedgerDays",
     "GetPackage", "GetProposal", "GetRefund", "GetSegment", "GetSegments", "GetStatementKeys", "GetTrade",
-    "GetTradeDay",
+    "GetBill", "GetTradeDay", "ListBills",
     "ListAccounts",
     "ListAllModes", "ListApiTokens", "ListAreas", "ListAuditLog", "ListAudits", "ListCards",
     "ListCredentials", "ListDays", "ListDeadNotifies", "ListDeliveries", "ListEntries", "ListHolds",
@@ -48,7 +49,7 @@ READS: Final = {
     "QueryRefunds",
     "GetStatement", "ListStatements", "ListTemplates",
     "Report", "SearchRefunds", "SearchTrades",
-    "Verify", "VerifyAgainst", "VerifyAuditLog", "WhoAmI",
+    "Verify", "VerifyAgainst", "VerifyBill", "VerifyAuditLog", "WhoAmI",
 }  # fmt: skip
 
 

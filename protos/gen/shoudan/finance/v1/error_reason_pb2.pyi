@@ -34,6 +34,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Finance does not know the day of trades: the ledger has not closed it yet. Code: NOT_FOUND. Metadata: day."""
     ERROR_REASON_TRADE_DAY_INCOMPLETE: _ErrorReason.ValueType  # 21
     """Not all trades of the day have been fetched. Code: FAILED_PRECONDITION. Metadata: day."""
+    ERROR_REASON_BILL_NOT_FOUND: _ErrorReason.ValueType  # 22
+    """No such bill was asked for. Code: NOT_FOUND. Metadata: bill_id."""
+    ERROR_REASON_BILL_NOT_PUBLISHED: _ErrorReason.ValueType  # 23
+    """The bill is being made, or could not be made. Code: FAILED_PRECONDITION. Metadata: bill_id, status, what."""
     ERROR_REASON_TEMPLATE_NOT_FOUND: _ErrorReason.ValueType  # 40
     """No template of this name is configured. Code: NOT_FOUND. Metadata: template."""
     ERROR_REASON_FILE_INCOMPLETE: _ErrorReason.ValueType  # 41
@@ -64,6 +68,10 @@ ERROR_REASON_TRADE_DAY_NOT_FOUND: ErrorReason.ValueType  # 20
 """Finance does not know the day of trades: the ledger has not closed it yet. Code: NOT_FOUND. Metadata: day."""
 ERROR_REASON_TRADE_DAY_INCOMPLETE: ErrorReason.ValueType  # 21
 """Not all trades of the day have been fetched. Code: FAILED_PRECONDITION. Metadata: day."""
+ERROR_REASON_BILL_NOT_FOUND: ErrorReason.ValueType  # 22
+"""No such bill was asked for. Code: NOT_FOUND. Metadata: bill_id."""
+ERROR_REASON_BILL_NOT_PUBLISHED: ErrorReason.ValueType  # 23
+"""The bill is being made, or could not be made. Code: FAILED_PRECONDITION. Metadata: bill_id, status, what."""
 ERROR_REASON_TEMPLATE_NOT_FOUND: ErrorReason.ValueType  # 40
 """No template of this name is configured. Code: NOT_FOUND. Metadata: template."""
 ERROR_REASON_FILE_INCOMPLETE: ErrorReason.ValueType  # 41

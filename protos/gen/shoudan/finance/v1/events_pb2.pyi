@@ -125,3 +125,61 @@ class StatementImported(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatementImported: _TypeAlias = StatementImported  # noqa: Y015
+
+@_typing.final
+class BillReady(_message.Message):
+    """BillReady is published as shoudan.events.finance.bill.ready when a bill is published."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BILL_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    IDENT_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    EID_FIELD_NUMBER: _builtins.int
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    bill_id: _builtins.int
+    """Number of the bill."""
+    kind: _builtins.str
+    """fund, trade or supply."""
+    ident: _builtins.str
+    """System that owns the accounts of a fund bill."""
+    groups: _builtins.str
+    """How the kind of its accounts begins; any when empty."""
+    eid: _builtins.str
+    """Channel, supplier or member; any when empty."""
+    first_day: _builtins.str
+    """First day, yyyy-mm-dd."""
+    last_day: _builtins.str
+    """Last day."""
+    file: _builtins.str
+    """Name of the file."""
+    sha256: _builtins.str
+    """SHA-256 of the file, as hex."""
+    rows: _builtins.int
+    """Its rows."""
+    def __init__(
+        self,
+        *,
+        bill_id: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        ident: _builtins.str = ...,
+        groups: _builtins.str = ...,
+        eid: _builtins.str = ...,
+        first_day: _builtins.str = ...,
+        last_day: _builtins.str = ...,
+        file: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bill_id", b"bill_id", "eid", b"eid", "file", b"file", "first_day", b"first_day", "groups", b"groups", "ident", b"ident", "kind", b"kind", "last_day", b"last_day", "rows", b"rows", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BillReady: _TypeAlias = BillReady  # noqa: Y015

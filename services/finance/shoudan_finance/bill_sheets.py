@@ -16,6 +16,7 @@ import xlsxwriter
 
 BOM: Final = "\ufeff"
 SHEET_ROWS_MAX: Final = 1_000_000  # a sheet holds 1 048 576
+READ_BYTES: Final = 1 << 20
 # In every file, so that the same rows make the same bytes.
 MADE: Final = datetime(2000, 1, 1, tzinfo=UTC)
 # What a spreadsheet takes for a formula when a cell begins with it.
@@ -60,15 +61,24 @@ def safe(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
+class Sink(Protocol):
+    """Where the bytes of a bill go."""
+
+    def write(self, data: bytes, /) -> object:
+        """Append bytes."""
+        ...
+
+
 class CsvLines:
     """Rows as CSV."""
 
-    def __init__(self, path: Path, style: Style) -> None:
-        """Raises OSError."""
-        self._raw: IO[bytes] = path.open("wb")
+    def __init__(self, sink: Sink, style: Style) -> None:
         # Without a name and a time in its header, so that the same rows make the same bytes.
-        packed: Any = gzip.GzipFile("", "wb", 6, self._raw, 0) if style.packed else None
-        self._out, self._backtick = cast("IO[bytes]", packed or self._raw), style.backtick
+        packed: Any = (
+            gzip.GzipFile("", "wb", 6, cast("IO[bytes]", sink), 0) if style.packed else None
+        )
+        self._packed, self._backtick = packed, style.backtick
+        self._out: Sink = packed or sink
         if style.bom:
             self._out.write(BOM.encode())
 
@@ -84,17 +94,19 @@ class CsvLines:
         self._out.write(text.getvalue().encode())
 
     def close(self) -> None:
-        """Write what is left, and close the file."""
-        self._out.close()
-        self._raw.close()
+        """Write what is left."""
+        if self._packed is not None:
+            self._packed.close()
 
 
 class XlsxLines:
     """Rows as sheets: one for each header, another when it is full. No cell is a formula or a link."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError when it is closed."""
-        self._book: Any = xlsxwriter.Workbook(str(path), {"constant_memory": True})
+    def __init__(self, sink: Sink, folder: Path) -> None:
+        """Rows wait in files of this folder. Raises OSError when it is closed."""
+        self._sink, self._path = sink, folder / "bill.xlsx"
+        given = {"constant_memory": True, "tmpdir": str(folder)}
+        self._book: Any = xlsxwriter.Workbook(str(self._path), given)
         self._book.set_properties({"created": MADE})
         self._bold: Any = self._book.add_format({"bold": True})
         self._sheet: Any = None
@@ -127,10 +139,13 @@ class XlsxLines:
             self._row += 1
 
     def close(self) -> None:
-        """Write the file."""
+        """Write the file, and give it to the sink."""
         self._book.close()
+        with self._path.open("rb") as file:
+            while data := file.read(READ_BYTES):
+                self._sink.write(data)
 
 
-def lines(path: Path, style: Style) -> Lines:
-    """Where the rows of a bill go. Raises OSError."""
-    return XlsxLines(path) if style.xlsx else CsvLines(path, style)
+def lines(sink: Sink, style: Style, folder: Path) -> Lines:
+    """Where the rows of a bill go; `folder` holds what a workbook needs meanwhile."""
+    return XlsxLines(sink, folder) if style.xlsx else CsvLines(sink, style)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from shoudan.order.v1 import audit_service_pb2 as pb
+from shoudan_finance import bill_files, trade_books
+from shoudan_finance.bill_files import VERSION, BillInvalid
+from shoudan_finance.bill_sheets import safe
+from shoudan_finance.context import Context
+from shoudan_finance.store.trades import Trade
 from shoudan_kit.clock import beijing
 from shoudan_kit.money import micros_to_yuan
-from shoudan_pay.commands import bill_files
-from shoudan_pay.commands.bill_files import VERSION, BillInvalid, BillWriter, Written
-from shoudan_pay.commands.bill_sheets import Style, safe
-from shoudan_pay.commands.calls import CALL_S
 
-PAGE_ROWS: Final = 1000  # of one ListTrades (audit_service.proto)
+BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 TRADE, SUPPLY = "trade", "supply"  # of a down channel; of a supplier
 KINDS: Final = ("", "订单", "退款", "发货", "退货")
 RESULTS: Final = {0: "成功", 90: "失败", 91: "部分成功"}
@@ -93,12 +93,12 @@ class Totals:
     """The sums of a bill in the middle of it, and that its rows come in their order."""
 
     sums: dict[tuple[int, int], KindSum] = field(default_factory=dict[tuple[int, int], KindSum])
-    last: tuple[int, int] = (0, 0)
+    last: tuple[datetime, int] = (BEGINNING, 0)
 
-    def cells(self, one: pb.Trade, day: str) -> list[str]:
+    def cells(self, one: Trade, day: str) -> list[str]:
         """The row of the next trade. Raises BillInvalid when it does not follow."""
-        moment = one.end_time.ToDatetime(UTC)
-        place = (one.end_time.ToMicroseconds(), one.number)
+        moment = one.end_time
+        place = (moment, one.number)
         if place <= self.last or one.result not in RESULTS or beijing(moment)[:10] != day:
             raise BillInvalid(f"{one.number} does not follow the row before it on {day}")
         self.last = place
@@ -135,58 +135,18 @@ def sum_cells(one: KindSum) -> list[str]:
     return [one.kind, one.result, str(one.rows), *amounts]
 
 
-async def made(
-    stub: Any, folder: Path, name: str, style: Style, whose: tuple[str, str], days: Sequence[str]
-) -> tuple[TradeManifest, bool]:
-    """Make and publish the bill of a channel or supplier; whether it was there before.
-
-    Raises BillInvalid, grpc.RpcError.
-    """
-    bill, eid = whose
-    writer, totals = BillWriter(folder, name, style, HEADER), Totals()
-    try:
-        for day in days:
-            async for rows in _rows(stub, totals, bill, eid, day):
-                writer.add(rows)
-        sums = totals.listed()
-
-        def manifest(written: Written) -> TradeManifest:
-            return TradeManifest(
-                file=written.file,
-                sha256=written.sha256,
-                bytes=written.bytes,
-                rows=written.rows,
-                bill=bill,
-                eid=eid,
-                first_day=days[0],
-                last_day=days[-1],
-                sums=sums,
-            )
-
-        return writer.publish_as((SUMS, map(sum_cells, sums)), manifest, read_manifest)
-    finally:
-        writer.discard()
-
-
-async def _rows(
-    stub: Any, totals: Totals, bill: str, eid: str, day: str
+async def rows(
+    context: Context, totals: Totals, whose: tuple[str, bool], day: date
 ) -> AsyncIterator[list[list[str]]]:
-    named = {"down_channel_no": eid} if bill == TRADE else {"up_channel_no": eid}
-    request = pb.ListTradesRequest(day=day, page_size=PAGE_ROWS, **named)
-    while True:
-        page = await stub.ListTrades(request, timeout=CALL_S)
-        yield [totals.cells(one, day) for one in page.trades]
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
+    """The rows of a channel's or supplier's day, page by page. Refuses TradeDayIncomplete; BillInvalid."""
+    eid, up = whose
+    async for page in trade_books.of_channel(context, day, eid, up=up):
+        yield [totals.cells(one, day.isoformat()) for one in page]
 
 
 def read_manifest(path: Path) -> TradeManifest:
     """The manifest. Raises BillInvalid, OSError."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=TradeManifest)
-    except msgspec.MsgspecError as error:
-        raise BillInvalid(f"{path.name} is no manifest: {error}") from None
+    return bill_files.read(path.read_bytes(), TradeManifest, path.name)
 
 
 def verify(bill: Path) -> TradeManifest:

@@ -1,0 +1,123 @@
+"""BillService: messages to values and back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final, cast
+
+from shoudan.finance.v1 import bill_service_pb2 as pb
+from shoudan.finance.v1 import bill_service_pb2_grpc as grpc_pb
+from shoudan_finance import bills
+from shoudan_finance.context import Context
+from shoudan_finance.refusals import FieldInvalid
+from shoudan_finance.rpc.reading import BEFORE_ALL, day_of, page_size
+from shoudan_finance.store.bills import Bill, Place, Spec
+from shoudan_kit.rpc.messages import RpcContext, filled
+
+WORDS_MAX: Final = 64
+GROUPS_MAX: Final = 32
+ID_DIGITS_MAX: Final = 19
+NEWEST: Final = 2**63 - 1
+
+
+class BillServicer(grpc_pb.BillServiceServicer):
+    """The calls of BillService."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def MakeBill(
+        self, request: pb.MakeBillRequest, context: RpcContext
+    ) -> pb.MakeBillResponse:
+        """Asked for; made in the background."""
+        found = await bills.ask(self._context, _spec(request))
+        return pb.MakeBillResponse(bill=_message(found))
+
+    async def GetBill(self, request: pb.GetBillRequest, context: RpcContext) -> pb.GetBillResponse:
+        """One bill."""
+        return pb.GetBillResponse(bill=_message(await bills.get(self._context, request.bill_id)))
+
+    async def ListBills(
+        self, request: pb.ListBillsRequest, context: RpcContext
+    ) -> pb.ListBillsResponse:
+        """All, newest first; or one's, by their first day."""
+        most = page_size(request.page_size)
+        if request.eid:
+            _words("eid", request.eid, WORDS_MAX)
+            after = _place(request)
+            found = await bills.page_of(self._context, request.eid, after, most + 1)
+        else:
+            before = _number(request.page_token) if request.page_token else NEWEST
+            found = await bills.page(self._context, before, most + 1)
+        token = ""
+        if len(found) > most:
+            last = found[most - 1]
+            token = f"{last.first_day}.{last.bill_id}" if request.eid else str(last.bill_id)
+        return pb.ListBillsResponse(bills=map(_message, found[:most]), next_page_token=token)
+
+    async def ExportBill(
+        self, request: pb.ExportBillRequest, context: RpcContext
+    ) -> AsyncIterator[pb.ExportBillResponse]:
+        """The file, piece by piece."""
+        pieces = bills.export(self._context, request.bill_id, request.after_piece)
+        async for piece, body in pieces:
+            yield pb.ExportBillResponse(piece=piece, body=body)
+
+    async def VerifyBill(
+        self, request: pb.VerifyBillRequest, context: RpcContext
+    ) -> pb.VerifyBillResponse:
+        """Made again beside itself."""
+        return pb.VerifyBillResponse(same=await bills.remake(self._context, request.bill_id))
+
+
+def _message(one: Bill) -> pb.Bill:
+    return filled(
+        pb.Bill,
+        one,
+        first_day=one.first_day.isoformat(),
+        last_day=one.last_day.isoformat(),
+        bom=bool(one.bom),
+        backtick=bool(one.backtick),
+        packed=bool(one.packed),
+        status=cast("pb.BillStatus.ValueType", int(one.status)),
+    )
+
+
+def _spec(request: pb.MakeBillRequest) -> Spec:
+    first = day_of("first_day", request.first_day)
+    _words("ident", request.ident, GROUPS_MAX)
+    _words("groups", request.groups, GROUPS_MAX)
+    _words("eid", request.eid, WORDS_MAX)
+    return Spec(
+        kind=request.kind,
+        ident=request.ident,
+        groups=request.groups,
+        eid=request.eid,
+        first_day=first,
+        last_day=day_of("last_day", request.last_day) if request.last_day else first,
+        format=request.format or "csv",
+        bom=int(request.bom),
+        backtick=int(request.backtick),
+        packed=int(request.packed),
+    )
+
+
+def _words(field: str, value: str, most: int) -> None:
+    if len(value) > most or not value.isprintable():
+        raise FieldInvalid(field, f"at most {most} printable characters")
+
+
+def _place(request: pb.ListBillsRequest) -> Place:
+    if request.page_token:
+        day, _, number = request.page_token.partition(".")
+        return Place(day_of("page_token", day), _number(number))
+    if request.from_day:
+        return Place(day_of("from_day", request.from_day) - timedelta(days=1), NEWEST)
+    return Place(BEFORE_ALL, NEWEST)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or not 0 < len(text) <= ID_DIGITS_MAX:
+        raise FieldInvalid("page_token", "not given by the page before")
+    return min(int(text), NEWEST)
