@@ -101,7 +101,7 @@ SELECT {_BILL.of()} FROM bill
 WHERE eid = :eid AND (first_day, bill_id) > (CAST(:from_day AS date), CAST(:after AS bigint))
 ORDER BY first_day, bill_id LIMIT :most
 """)
-# Whoever comes later makes it anew: the one before finds that the bill is no longer its own.
+# A later process makes it anew: the one before finds that the bill is no longer its own.
 _BEGIN = statement(f"""
 UPDATE bill SET attempt = :attempt, rows = 0
 WHERE bill_id = :bill_id AND status = {literal(BillStatus.MAKING)} RETURNING bill_id
