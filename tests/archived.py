@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
+from shoudan_kit.archive.chains import WantedDays, archive_days
 from shoudan_kit.archive.ended import Done, Wanted, archive_ended
 from shoudan_kit.archive.place import Place
+from shoudan_kit.db.chains import Chains, counted_days
 from shoudan_kit.db.ended import Ended, Hold, before_of, counted
 from shoudan_kit.db.owner import as_owner
 from shoudan_kit.db.shard_map import FIRST_SCHEMA, parse
 from shoudan_kit.embedded import DatabaseUrls
 
 LATER_S = 200 * 86_400
+FUTURE = date(2100, 1, 1)
 Holds = Callable[[], Awaitable[Sequence[Hold]]]
 
 
@@ -59,3 +62,30 @@ async def archived_everywhere(
         done = await archived(home.owner_url, service, ended, place, schema=home.schema)
         gone.append(sum(one.gone for one in done))
     return gone
+
+
+async def archived_days(
+    owner_url: str,
+    service: str,
+    chains: Chains,
+    place: Path,
+    copied: Sequence[date],
+    *,
+    holds: Holds = no_holds,
+    batch_rows: int = 3,
+    schema: str = FIRST_SCHEMA,
+) -> list[Done]:
+    """One run in one shard of what leaves by days; its lots."""
+    seen: list[Done] = []
+    wanted = WantedDays(FUTURE, copied, holds, batch_rows)
+    async with as_owner(owner_url, schema) as db:
+        await archive_days(db, service, chains, Place(str(place)), wanted, seen.append)
+    return seen
+
+
+async def days_stay(
+    owner_url: str, chains: Chains, copied: Sequence[date], *holds: Hold
+) -> Mapping[str, int]:
+    """How many rows of closed days stay, by reason."""
+    async with as_owner(owner_url) as db, db.begin():
+        return await counted_days(db, chains, FUTURE, copied, holds)

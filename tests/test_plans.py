@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from shoudan_kit.db.columns import names_of
 from shoudan_kit.db.pool import PLANS, Database
 from tests import plans_of_finance
+from tests.filled import fill
 
 SERVICES = ("order", "pay", "delivery", "erp_ingest", "identity", "finance")
 # Reading one of these finds a row at once, or gives one row at most.
@@ -41,6 +42,7 @@ SMALL = {
 
 # Statements that read a table or an index whole, and why that is right.
 WHOLE = {
+    "shoudan_pay.ledger.archived_files._EDGES": "the proof of all that has left",
     "shoudan_order.store.routes._LAST": "the newest one, from the end of the index",
     "shoudan_order.store.risk._LIST": "rules that people write, at most a hundred",
     "shoudan_order.store.holds._COUNT": "holds that people set, at most a thousand",
@@ -213,10 +215,21 @@ def quadratic(plan: dict[str, Any]) -> list[str]:
 # The hot statements and the indexes that find their rows, whatever is in the tables.
 HOT = {
     "shoudan_pay.ledger.store.accounts._LOCK": {"beanpay_account_info_eid"},
-    "shoudan_pay.ledger.store.records._BY_KEY": {"account_record_key"},
-    "shoudan_pay.ledger.store.records._RETURNED": {"account_record_ext_no"},
+    "shoudan_pay.ledger.store.records._BY_KEY": {
+        "account_record_key",
+        "account_archived_record_pkey",
+        "account_info_pkey",
+    },
+    "shoudan_pay.ledger.store.records._RETURNED": {
+        "account_record_ext_no",
+        "account_archived_record_ext_no",
+    },
     "shoudan_pay.ledger.store.records._MOVE": {"account_info_pkey"},
-    "shoudan_pay.ledger.store.records._OF_TRADES": {"account_record_key", "account_info_pkey"},
+    "shoudan_pay.ledger.store.records._OF_TRADES": {
+        "account_record_key",
+        "account_archived_record_pkey",
+        "account_info_pkey",
+    },
     "shoudan_order.store.orders._BY_KEYS": {
         "oms_order_info_down_channel_no_request_no_key",
         "oms_archived_order_pkey",
@@ -315,8 +328,6 @@ SOME = 150  # an index of numbers still fits a page, one of texts does not: it c
 # A plan may be made at any of these, and what the first statistics of a young system say holds for a minute.
 # Not among them: a table believed to be empty, of which every plan costs the same (decision 0005).
 STAGES = ("empty", "few", "few, analysed", "some", "full", "full, analysed")
-COLUMNS = """SELECT column_name, data_type, character_maximum_length FROM information_schema.columns
-    WHERE table_name = $1 AND is_generated = 'NEVER'"""
 CHECKS = """SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)
     FROM pg_constraint WHERE contype IN ('c', 'f') AND conislocal AND connamespace = 'public'::regnamespace"""
 # A part's index by that of its table: plans name the parts', which the calendar names.
@@ -325,31 +336,6 @@ PART_INDEXES = """SELECT part.relname, whole.relname FROM pg_inherits
     WHERE whole.relkind = 'I'"""
 # Without its ends a range holds no row, without its day a part none, and a plan shows no part.
 RANGE = {"first": "0", "last": "9223372036854775807", "of_day": "1"}
-VALUES = {
-    "bigint": "g",
-    "numeric": "g",
-    "integer": "g",
-    "smallint": "g % 100",
-    "text": "md5(g::text)",
-    "boolean": "g % 2 = 0",
-    "bytea": "decode(md5(g::text), 'hex')",
-    "date": "current_date + g % 1000",
-    "timestamp with time zone": "now() + g * interval '1 second'",
-    "ARRAY": "ARRAY[g]::bigint[]",
-    "jsonb": "'{}'::jsonb",
-}
-
-
-async def fill(db: asyncpg.Connection[Any], table: str, rows: int) -> None:
-    """Rows of any content: plans are made for sizes, not for sense."""
-    names, values = [], []
-    for name, kind, most in await db.fetch(COLUMNS, table):
-        names.append(f'"{name}"')
-        values.append(f"left(md5(g::text), {most})" if most else VALUES[kind])
-    await db.execute(
-        f"INSERT INTO {table} ({', '.join(names)}) OVERRIDING SYSTEM VALUE"
-        f" SELECT {', '.join(values)} FROM generate_series(1, {rows}) g ON CONFLICT DO NOTHING"
-    )
 
 
 async def generic_plan(db: asyncpg.Connection[Any], statement: TextClause) -> dict[str, Any] | None:

@@ -45,17 +45,18 @@ PRODUCTS = {"shoudan_pay": {"chinaums", "dingdang", "ledger", "payserver", "plat
 # Functions that put a statement together of names of tables and columns. Anything else is written at the
 # top of its module, where no value of a caller can come near it.
 STATEMENT_BUILDERS = {
-    "kit/shoudan_kit/archive/": {"_sum", "_copy", "_convert", "_rows", "of", "read_from"},
-    "kit/shoudan_kit/db/ended.py": {"__init__"},
+    "kit/shoudan_kit/archive/": {"_sum", "_copy", "_convert", "_rows", "of", "read_from", "_remove", "write"},
+    "kit/shoudan_kit/db/chains.py": {"__init__", "_judged", "_waits"},
     "kit/shoudan_kit/db/": {
         "rest_part", "give_rights", "_grant_table", "_rights", "lay", "edge", "rising_edge", "_outside",
         "_become", "_prepare", "_filled", "begin", "_subscribe", "sums", "differences", "lay_parts",
     },
     "kit/shoudan_kit/embedded/postgres.py": {"drop_database"},
     "kit/shoudan_kit/proposals/alone.py": {"counting"},
-    "kit/shoudan_kit/secrets/": {"__init__"},
+    "kit/shoudan_kit/secrets/": {"__init__"}, "kit/shoudan_kit/db/ended.py": {"__init__"},
     "services/erp_ingest/shoudan_erp_ingest/store/bulk.py": {"__init__"},
     "services/order/shoudan_order/store/": {"_queue", "_moved", "_any"},
+    "services/pay/shoudan_pay/ledger/archived_files.py": {"_records", "_kept", "_kept_in"},
     "services/pay/shoudan_pay/platforms/store/callers.py": {"_upsert"},
     "services/pay/shoudan_pay/payserver/store/open_work.py": {"_history", "_parked"},
     "services/pay/shoudan_pay/payserver/store/orders.py": {"__init__"},

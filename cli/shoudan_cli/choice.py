@@ -26,7 +26,7 @@ OWN_GROUPS: Final = frozenset(
 READING: Final = frozenset(
     {"ls", "show", "search", "quarantined", "parked", "dead", "profit", "up", "down", "verify"}
     | {"balance", "accounts", "records", "notices", "export", "plan", "check", "tables", "diff"}
-    | {"keys", "sessions", "tokens", "day", "days"}
+    | {"keys", "sessions", "tokens", "day", "days", "prove-archive"}
     | {"trade-day", "trade-days"}
 )
 
@@ -49,8 +49,8 @@ def prepare(args: Sequence[str], *, yes: bool) -> None:
 def _services(args: Sequence[str]) -> Sequence[str]:
     """The services that a group's commands call."""
     group = args[0]
-    if list(args[:2]) == ["operator", "bootstrap"]:
-        return ()  # it speaks to the database of a service that may not run yet
+    if tuple(args[:2]) in {("operator", "bootstrap"), ("ledger", "prove-archive")}:
+        return ()  # these speak to the databases of a service that may not run
     if list(args[:2]) == ["bill", "verify"] and not "".join(args[2:3]).isdecimal():
         return ()  # it looks at files alone, wherever they are
     if group in OWN_GROUPS:

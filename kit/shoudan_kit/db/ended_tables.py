@@ -5,12 +5,13 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, DateTime, Index, MetaData, Table, Text, text
 
 from shoudan_kit.db.columns import column, moment
+from shoudan_kit.db.foundation import rights
 
 OPEN = "deleted_time IS NULL"
 
 
-def lots(made: MetaData, name: str, rows: str, row: str) -> Table:
-    """Add it to `made`; `rows` and `row` say what leaves, for people."""
+def lots(made: MetaData, name: str, rows: str, row: str, *, insert: bool = True) -> Table:
+    """Add it to `made`; `rows` and `row` say what leaves, for people. `insert`: a service may add."""
     return Table(
         name,
         made,
@@ -29,4 +30,5 @@ def lots(made: MetaData, name: str, rows: str, row: str) -> Table:
         moment("deleted_time", f"its {rows} have left", null=True),
         Index(f"{name}_open", text(f"({OPEN})"), unique=True, postgresql_where=text(OPEN)),
         comment="归档批次",
+        info=rights(insert=insert),
     )

@@ -28,16 +28,19 @@ REST: Final = "rest"  # the part for what fits no other
 class Rights:
     """What a service's role may do to rows that are there: which columns it changes, whether it deletes.
 
-    Reading and adding it always may; the rows of a table that declares nothing stay as they are.
+    Reading it always may, adding unless it is said; rows of a table that declares nothing stay as they are.
     """
 
     update: tuple[str, ...] = ()
     delete: bool = False
+    insert: bool = True
 
 
-def rights(*, update: tuple[str, ...] = (), delete: bool = False) -> dict[str, Any]:
+def rights(
+    *, update: tuple[str, ...] = (), delete: bool = False, insert: bool = True
+) -> dict[str, Any]:
     """`Table(…, info=rights(update=("status",)))`: `shoudan migrate` grants this and no more."""
-    return {"rights": Rights(update, delete)}
+    return {"rights": Rights(update, delete, insert)}
 
 
 def rights_of(table: Table) -> Rights:

@@ -356,7 +356,7 @@ def _has_reader(connection: Connection) -> bool:
 def _rights(schema: Schema, connection: Connection, table: Table) -> str:
     """The words of GRANT. Changing a row is granted by column: what is not declared stays as it was."""
     may = rights_of(table)
-    granted = ["SELECT", "INSERT"]
+    granted = ["SELECT", *(["INSERT"] if may.insert else [])]
     if table.name not in schema.append_only:
         if may.update:
             names = (_quoted(connection, table.c[name].name) for name in may.update)

@@ -19,7 +19,7 @@ from shoudan_finance.rpc.bill import BillServicer
 from shoudan_finance.rpc.finance import FinanceServicer
 from shoudan_finance.rpc.statements import StatementServicer
 from shoudan_finance.rpc.trade import TradeServicer
-from shoudan_finance.tables import APPEND_ONLY, METADATA
+from shoudan_finance.tables import APPEND_ONLY, COPIED, METADATA
 from shoudan_finance.tasks import HANDLERS
 from shoudan_finance.templates import Template, TemplateWrong
 from shoudan_kit.config import ConfigError
@@ -73,5 +73,5 @@ SERVICE: Final = Service(
     "finance",
     FinanceSettings,
     start,
-    Schema("shoudan_finance", METADATA, APPEND_ONLY),
+    Schema("shoudan_finance", METADATA, APPEND_ONLY, copied=COPIED),
 )

@@ -49,6 +49,9 @@ TRADES_OPEN: Final = literals(sorted(TRADE_DAY.states - TRADE_DAY.final))
 # Kinds of trade: with a down channel, and with a supplier.
 DOWN, UP = "1, 2", "3, 4"
 
+# Days of the ledger that are here whole and proved: what pay may take out of its own database.
+COPIED: Final = f"SELECT day FROM finance_day WHERE status = {DayStatus.COMPLETE:d} ORDER BY day"
+
 FINANCE_DAY: Final = Table(
     "finance_day",
     METADATA,

@@ -28,6 +28,7 @@ from shoudan_pay.ledger.folders import make_folder
 from shoudan_pay.ledger.head_log import HeadLog
 from shoudan_pay.ledger.nightly import arm_forever
 from shoudan_pay.ledger.store import records
+from shoudan_pay.ledger.store.retention import RECORDS
 from shoudan_pay.payserver import tables as payserver_tables
 from shoudan_pay.platforms import tables as platforms_tables
 from shoudan_pay.rpc.chinaums import ChinaumsServicer
@@ -125,5 +126,6 @@ SERVICE = Service(
         METADATA,
         append_only=tuple(name for one in TABLES for name in one.APPEND_ONLY),
         keys=("SELECT DISTINCT ident, eid FROM account_info WHERE contra_account_id IS NOT NULL",),
+        chains=RECORDS,
     ),
 )

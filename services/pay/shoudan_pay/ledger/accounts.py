@@ -205,12 +205,16 @@ class Accounts:
             return await store.page(db, wanted, asked)
 
     async def balance(self, key: Key, time: datetime | None) -> tuple[int, int]:
-        """Balance and seq now, or as they were. Refuses: AccountNotFound."""
+        """Balance and seq now, or as they were. Refuses: AccountNotFound, FieldInvalid for a time whose
+        records have left the database."""
         async with self._app.db.connect() as db:
             account = await get(db, key)
             if time is None:
                 return account.balance_micros, account.seq
-            return await record_store.balance_at(db, account, time)
+            found = await record_store.balance_at(db, account, time)
+        if found is None:
+            raise FieldInvalid("time", "its records are archived; days are in ListAccountDays")
+        return found
 
     async def records(self, query: record_store.Query, asked: Asked) -> Page[record_store.Shown]:
         """A page of records, newest first. Refuses: AccountNotFound, when one whole account is named."""

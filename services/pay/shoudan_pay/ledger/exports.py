@@ -14,6 +14,7 @@ from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import days as store
 from shoudan_pay.ledger.store import records as record_store
 from shoudan_pay.ledger.store.records import Piece
+from shoudan_pay.refusals import FieldInvalid
 
 PAGE_ROWS: Final = 1000  # of one message, far below what one may hold
 
@@ -69,9 +70,14 @@ async def period(database: Database, key: Key, first: date, last: date, cut: tim
 
 
 async def records(database: Database, pieces: Sequence[Piece]) -> AsyncIterator[list[Record]]:
-    """The records of pieces of chains, in the order of the pieces."""
+    """The records of pieces of chains, in their order. Raises FieldInvalid when some have left."""
     for page in _pages(pieces):
         async with database.connect() as db:
+            left = await record_store.edges(db, [one.account_id for one in page])
+            for one in page:
+                if (edge := left.get(one.account_id)) is not None and one.low < edge.seq:
+                    why = f"{one.account_id}: archived up to seq {edge.seq}"
+                    raise FieldInvalid("pieces", why)
             found = await record_store.pieces(db, page)
         if found:
             yield found

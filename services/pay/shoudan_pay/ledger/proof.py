@@ -13,7 +13,7 @@ from shoudan_pay.ledger.chain_hash import UNKEYED_BYTES, Trust, origin_of, unkey
 from shoudan_pay.ledger.entries import Finding, Head, Record, micros_since_1970
 from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import records as record_store
-from shoudan_pay.ledger.store.records import Piece, Stray
+from shoudan_pay.ledger.store.records import Edge, Piece, Stray
 
 BEYOND_ALL: Final = 2**63 - 1
 STEP_RECORDS: Final = 100
@@ -24,7 +24,7 @@ class Run:
     """The accounts with ids behind `after` and up to `last`: where they end now, and where a statement
     says they ended. `whole`: these are all accounts there are in between, not those of one system.
     `logged`: where the head log had chains end. `piece`: a part of one chain, which begins at what is
-    stated of it; `more` of it follows in another run.
+    stated of it; `more` of it follows in another run. `edges`: where chains begin whose front has left.
     """
 
     after: int
@@ -35,6 +35,7 @@ class Run:
     logged: Mapping[int, Head] = field(default_factory=dict[int, Head])
     piece: bool = False
     more: bool = False
+    edges: Mapping[int, Head] = field(default_factory=dict[int, Head])
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,43 @@ class _Walk:
     balance: int = 0
     hash: bytes = b""
     broken: bool = False
+    begins: dict[int, Head] = field(init=False)  # where chains are proved already, or begin
+    edges: dict[int, Head] = field(init=False)
 
-    @property
-    def begins(self) -> Mapping[int, Head]:
-        """Where chains are proved already."""
-        return {} if self.rules.full and not self.run.piece else self.run.stated
+    def __post_init__(self) -> None:
+        run = self.run
+        self.edges = dict(run.edges)
+        self.begins = {} if self.rules.full and not run.piece else dict(run.stated)
+        for account_id, edge in run.edges.items():
+            self._begin_at(account_id, edge)
+
+    def missing_front(self, records: Sequence[Record]) -> list[int]:
+        """Accounts whose records on this page begin later than they should: their front may have left."""
+        found: list[int] = []
+        account_id, seq = (0, 0) if self.head is None else (self.head.account_id, self.seq)
+        for record in records:
+            if record.account_id != account_id:
+                account_id = record.account_id
+                seq = self.begins[account_id].seq if account_id in self.begins else 0
+            if record.seq > seq + 1:
+                found.append(account_id)
+            seq = record.seq
+        return found
+
+    def advance(self, edges: Mapping[int, Edge]) -> None:
+        """Fronts that have left meanwhile: go on behind them."""
+        for account_id, edge in edges.items():
+            if (head := self.run.heads.get(account_id)) is None:
+                continue
+            at = self.edges[account_id] = edge_of(head, edge)
+            self._begin_at(account_id, at)
+            if self.head is head and self.seq < at.seq:
+                self.seq, self.balance, self.hash = at.seq, at.balance_micros, at.hash
+
+    def _begin_at(self, account_id: int, edge: Head) -> None:
+        begin = self.begins.get(account_id)
+        if begin is None or begin.seq <= edge.seq:
+            self.begins[account_id] = edge
 
     def walk(self, records: Iterable[Record]) -> int:
         """Follow the chain along these records; how many of them count."""
@@ -128,6 +161,11 @@ class _Walk:
             if self.run.whole and account_id not in self.run.heads:
                 what = f"it is gone; the statement has it with {stated.seq} records"
                 self._found(account_id, 0, what)
+            edge = self.edges.get(account_id)
+            if edge is not None and edge.seq == stated.seq and edge.hash != stated.hash:
+                self._found(
+                    account_id, 0, "its records begin behind another one than the statement's"
+                )
         return [head for head in self.run.heads.values() if not self._contradicts(head)]
 
     def stray(self, one: Stray) -> None:
@@ -145,6 +183,7 @@ class _Walk:
             one
             for one in run.logged.values()
             if (run.whole or one.account_id in run.heads)
+            and (one.account_id not in self.edges or one.seq > self.edges[one.account_id].seq)
             and (one.account_id not in run.stated or one.seq > run.stated[one.account_id].seq)
         ]
 
@@ -174,7 +213,10 @@ class _Walk:
         # After the first break everything behind it is wrong, too: one finding is enough.
         if self.broken or self.head is None:
             return
-        what = _breach(self.head, record, self.seq, self.balance, self.hash, self.rules.trust)
+        edge = self.edges.get(record.account_id)
+        if edge is not None and record.seq <= edge.seq:
+            return  # it has left since it was read
+        what = breach(self.head, record, self.seq, self.balance, self.hash, self.rules.trust)
         stated = self.run.stated.get(record.account_id)
         if what is None and stated is not None and record.seq == stated.seq:
             same = record.hash == stated.hash
@@ -202,6 +244,18 @@ class _Walk:
         self.findings.append(Finding(account_id, record_id, what))
 
 
+def edge_of(head: Head, edge: Edge) -> Head:
+    """Where an account's chain begins."""
+    return Head(
+        head.account_id,
+        head.contra_account_id,
+        edge.seq,
+        edge.balance_micros,
+        edge.hash,
+        head.owner,
+    )
+
+
 def contradiction(head: Head, stated: Head) -> str | None:
     """How an account's row contradicts what was stated of it, or None."""
     if head.owner != stated.owner or head.contra_account_id != stated.contra_account_id:
@@ -215,7 +269,7 @@ def contradiction(head: Head, stated: Head) -> str | None:
     return None if head.hash == stated.hash else "its row holds another hash than the statement"
 
 
-def _breach(
+def breach(
     head: Head, record: Record, seq: int, balance: int, previous: bytes, trust: Trust
 ) -> str | None:
     """How `record` does not follow from what was before it, or None."""
@@ -294,17 +348,21 @@ async def _walk_all(database: Database, walk: _Walk, tally: Tally) -> None:
     while not page or len(page) == most:
         async with database.connect() as db:
             page = await record_store.chain(db, after=after, last_id=run.last, most=most)
-        await _walk_page(walk, page, tally)
+        await _walk_page(database, walk, page, tally)
         unseen -= {record.account_id for record in page}
         if not page:
             break
         after = page[-1].account_id, page[-1].seq
     walk.end()
-    walk.unmoved({one: _unmoved(run.heads[one]) for one in sorted(unseen)})
+    begins = {one: walk.begins.get(one) or _unmoved(run.heads[one]) for one in sorted(unseen)}
+    walk.unmoved(begins)
 
 
-async def _walk_page(walk: _Walk, page: Sequence[Record], tally: Tally) -> None:
+async def _walk_page(database: Database, walk: _Walk, page: Sequence[Record], tally: Tally) -> None:
     """Walk in steps between which the loop serves others: a seal takes some ten microseconds."""
+    if without := walk.missing_front(page):
+        async with database.connect() as db:
+            walk.advance(await record_store.edges(db, without))
     for start in range(0, len(page), STEP_RECORDS):
         tally.records += walk.walk(page[start : start + STEP_RECORDS])
         await asyncio.sleep(0)
@@ -314,15 +372,20 @@ async def _walk_since(database: Database, walk: _Walk, tally: Tally) -> None:
     """Walk what is not proved yet; of the rest, see that its ends are where they were."""
     proved, heads = walk.begins, walk.compare()
     begins = [(proved.get(head.account_id) or _unmoved(head), head.seq) for head in heads]
+    # The record that a chain begins behind has left: nothing is asked of it.
+    probed = [
+        (_unmoved(begin) if begin == walk.edges.get(begin.account_id) else begin, high)
+        for begin, high in begins
+    ]
     async with database.connect() as db:
-        for stray in await record_store.strays(db, begins):
+        for stray in await record_store.strays(db, probed):
             walk.stray(stray)
     moved = [Piece(begin.account_id, begin.seq, high) for begin, high in begins if high > begin.seq]
     unseen = {begin.account_id: begin for begin, _ in begins}
     for pieces in _portions(moved, walk.rules.page_rows):
         async with database.connect() as db:
             page = await record_store.pieces(db, pieces)
-        await _walk_page(walk, page, tally)
+        await _walk_page(database, walk, page, tally)
         for record in page:
             unseen.pop(record.account_id, None)
     walk.end()

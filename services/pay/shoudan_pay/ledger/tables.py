@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from shoudan_kit.db.columns import column, maybe, moment, one_of
+from shoudan_kit.db.ended_tables import lots
 from shoudan_kit.db.foundation import GROWING, copied_as, rights
 from shoudan_pay.ledger.states import AccountStatus
 from shoudan_pay.tables import METADATA
@@ -194,6 +195,46 @@ ACCOUNT_RECORD = Table(
     comment="账户资金变动记录 (beanpay), append-only",
     info=copied_as("beanpay_account_record"),
     postgresql_with={"autovacuum_vacuum_insert_scale_factor": "0.1"},
+)
+
+# Records of closed days leave from the front of their chain. Only the owner of the tables writes these three:
+# a service that could add a key here could have a posting taken for one that was made.
+ARCHIVED_LOT = lots(METADATA, "ledger_archived_lot", "records", "number of its day", insert=False)
+ARCHIVED_LOT.append_column(column("day", Date, "记账日, Asia/Shanghai"))
+
+ACCOUNT_ARCHIVED = Table(
+    "account_archived",
+    METADATA,
+    column("account_id", BigInteger, "账户编号", key=True),
+    column("seq", BigInteger, "seq of its last record that has left"),
+    column("balance_micros", BigInteger, "余额 it left, 10^-6 元"),
+    column("hash", LargeBinary, "hash of it: what the next record's seal covers"),
+    CheckConstraint("seq > 0", name="seq"),
+    comment="归档起点: where the records of accounts begin that have left from the front",
+    info=rights(insert=False),
+)
+
+ARCHIVED_RECORD = Table(
+    "account_archived_record",
+    METADATA,
+    column("trade_no", String(64), "交易编号", key=True),
+    column("account_id", BigInteger, "账户编号", key=True),
+    column("trade_type", SmallInteger, "交易类型", key=True),
+    column("change_type", SmallInteger, "变动类型", key=True),
+    column("record_id", BigInteger, "变动编号"),
+    column("ext_no", String(64), "扩展编号: what a refund or reversal quotes"),
+    column("amount_micros", BigInteger, "变动金额, signed, 10^-6 元"),
+    column("balance_micros", BigInteger, "变动后余额, 10^-6 元"),
+    column("seq", BigInteger, "position within the account"),
+    moment("create_time", "创建时间"),
+    Index(
+        "account_archived_record_ext_no",
+        "ext_no",
+        "account_id",
+        postgresql_where=text("ext_no <> ''"),
+    ),
+    comment="归档变动: what stays known of records that have left the database",
+    info=rights(insert=False),
 )
 
 ACCOUNT_ALERT = Table(

@@ -13,7 +13,7 @@ from shoudan_kit.db.pool import Database
 from shoudan_kit.process.shutdown import cancel_all
 from shoudan_pay.ledger.chain_hash import Trust
 from shoudan_pay.ledger.entries import Finding, Head
-from shoudan_pay.ledger.proof import BEYOND_ALL, Rules, Run, Tally, contradiction, prove
+from shoudan_pay.ledger.proof import BEYOND_ALL, Rules, Run, Tally, contradiction, edge_of, prove
 from shoudan_pay.ledger.store import accounts as account_store
 from shoudan_pay.ledger.store import records as record_store
 from shoudan_pay.ledger.store.records import Piece
@@ -115,7 +115,7 @@ async def verify(database: Database, scope: Scope, limits: Limits) -> AsyncItera
     read, and records never change. Ends early once there are FINDINGS_MAX findings.
     """
     end = None if limits.call_s is None else time.monotonic() + limits.call_s
-    accounts_total, records_total = await _totals(database, scope)
+    accounts_total, records_total, fronts = await _totals(database, scope)
     tally, rules = Tally(), Rules(limits.trust, limits.page_rows, scope.full, limits.run_pages)
     running: set[asyncio.Task[None]] = set()
     place: Place | None = None
@@ -130,7 +130,8 @@ async def verify(database: Database, scope: Scope, limits: Limits) -> AsyncItera
         )
 
     try:
-        async for run, behind in _runs(database, scope, rules, limits.run_accounts):
+        runs = _runs(database, scope, rules, limits.run_accounts, fronts=fronts)
+        async for run, behind in runs:
             running.add(asyncio.create_task(prove(database, run, rules, tally)))
             while len(running) >= limits.workers:
                 running = await _some_ended(running)
@@ -149,13 +150,15 @@ async def verify(database: Database, scope: Scope, limits: Limits) -> AsyncItera
     yield progress(found[:FINDINGS_MAX])
 
 
-async def _totals(database: Database, scope: Scope) -> tuple[int, int]:
-    """Accounts and records to prove; none are counted for a part of the accounts."""
+async def _totals(database: Database, scope: Scope) -> tuple[int, int, bool]:
+    """Accounts and records to prove, none are counted for a part of the accounts; and whether fronts of
+    chains have left, or may have."""
     if scope.begin.account_id >= 0 or scope.last < BEYOND_ALL:
-        return 0, 0
+        return 0, 0, True
     async with database.connect() as db:
-        accounts, records = await record_store.totals(db, scope.ident)
-    return accounts, records if scope.full else max(0, records - scope.stated_records)
+        accounts, records, fronts = await record_store.totals(db, scope.ident)
+    left = records if scope.full else max(0, records - scope.stated_records)
+    return accounts, left, fronts
 
 
 async def _some_ended(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
@@ -169,7 +172,7 @@ async def _some_ended(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None
 
 
 async def _runs(
-    database: Database, scope: Scope, rules: Rules, most: int
+    database: Database, scope: Scope, rules: Rules, most: int, *, fronts: bool
 ) -> AsyncIterator[tuple[Run, Place | None]]:
     """The accounts in runs that meet without a gap, so that rows of no account are seen, too; each with
     the place behind it, None when it is the last."""
@@ -186,19 +189,28 @@ async def _runs(
             page = await asyncio.to_thread(scope.ends, most)
         ended = len(page) < most
         last = scope.last if ended else page[-1].account_id
+        heads = {head.account_id: head for head in page}
         whole = Run(
             after,
             last,
-            heads={head.account_id: head for head in page},
+            heads=heads,
             stated=await asyncio.to_thread(scope.stated.upto, last),
             whole=not scope.ident,
             logged=await asyncio.to_thread(scope.logged.upto, last),
+            edges=await _edges(database, heads) if fronts else {},
         )
         async for run, place in _cut(database, whole, scope.begin, rules):
             yield run, None if ended and place == Place(last) else place
         if ended:
             return
         after = last
+
+
+async def _edges(database: Database, heads: Mapping[int, Head]) -> dict[int, Head]:
+    """Where the chains of these accounts begin, of those whose front has left."""
+    async with database.connect() as db:
+        found = await record_store.edges(db, list(heads))
+    return {one: edge_of(heads[one], edge) for one, edge in found.items()}
 
 
 async def _cut(
@@ -210,7 +222,8 @@ async def _cut(
     for account_id, head in run.heads.items():
         stated = None if rules.full else run.stated.get(account_id)
         resumed = begin.seq if account_id == begin.account_id else 0
-        length = head.seq - (stated.seq if stated is not None else 0)
+        begin_seqs = [one.seq for one in (stated, run.edges.get(account_id)) if one is not None]
+        length = head.seq - max(begin_seqs, default=0)
         if resumed or length > most:
             if after < account_id - 1:
                 yield _part(run, after, account_id - 1), Place(account_id - 1)
@@ -234,7 +247,10 @@ def _part(run: Run, after: int, last: int) -> Run:
         return {one: head for one, head in heads.items() if after < one <= last}
 
     heads, stated, logged = of(run.heads), of(run.stated), of(run.logged)
-    return replace(run, after=after, last=last, heads=heads, stated=stated, logged=logged)
+    edges = of(run.edges)
+    return replace(
+        run, after=after, last=last, heads=heads, stated=stated, logged=logged, edges=edges
+    )
 
 
 async def _pieces(
@@ -247,10 +263,12 @@ async def _pieces(
     if stated is not None and contradiction(head, stated) is not None:
         yield whole, Place(number)
         return
-    low = None if rules.full else stated
+    low, edge = None if rules.full else stated, whole.edges.get(number)
     if resumed:
         # Gone since the call before: the probe of the run finds that.
         low = await _head_at(database, head, resumed) or _broken(head, resumed)
+    if edge is not None and (low is None or low.seq <= edge.seq):
+        low = edge
     seq = 0 if low is None else low.seq
     while True:
         high = min(max(head.seq, seq), seq + most)
@@ -261,6 +279,10 @@ async def _pieces(
         if more:
             same = stated is not None and high == stated.seq
             end = stated if same else await _head_at(database, head, high)
+            left = None if end is not None else (await _edges(database, whole.heads)).get(number)
+            if left is not None and left.seq >= high:  # its front has left meanwhile
+                low, seq = left, left.seq
+                continue
         heads = {number: end or _broken(head, high)}
         begins = {} if low is None else {number: low}
         logged: Mapping[int, Head] = {} if more else whole.logged

@@ -23,6 +23,23 @@ _row: Final = attrgetter(*_RECORDS.names)
 _KEY: Final = ("account_id", "trade_no", "trade_type", "change_type")
 _QUOTE: Final = ("account_id", "ext_no", "trade_type", "change_type")
 
+# A record that has left: what is kept of it, and what its account says.
+_NOT_KEPT: Final = {
+    "contra_account_id": """(SELECT a.contra_account_id FROM account_info a
+        WHERE a.account_id = r.account_id) AS contra_account_id""",
+    "floor_micros": "CAST(NULL AS bigint) AS floor_micros",
+    "memo": "'' AS memo",
+    "hash": "CAST('' AS bytea) AS hash",
+    "day": "CAST(NULL AS date) AS day",
+    "about": "CAST(0 AS smallint) AS about",
+    "source": "'' AS source",
+    "operator": "'' AS operator",
+}
+_GONE: Final = ", ".join(_NOT_KEPT.get(name, f"r.{name}") for name in _RECORDS.names)
+# The last record of an account that has left from the front of its chain, 0 for none.
+_EDGE: Final = """coalesce((SELECT e.seq FROM account_archived e
+    WHERE e.account_id = a.account_id), 0)"""
+
 # LATERAL with LIMIT keeps one probe of account_record_key per key, however few rows the planner believes in.
 # `+ 0` keeps the account's own index out of the choice: while the table is small both cost the same, and a
 # plan kept from then walks all records of a busy account for each key.
@@ -32,16 +49,28 @@ SELECT {_COLUMNS} FROM {unnest(**types(ACCOUNT_RECORD, *_KEY))} CROSS JOIN LATER
     WHERE r.trade_no = given.trade_no AND r.account_id + 0 = given.account_id
         AND r.trade_type = given.trade_type AND r.change_type = given.change_type LIMIT 1
 ) r
+UNION ALL
+SELECT {_COLUMNS} FROM {unnest(**types(ACCOUNT_RECORD, *_KEY))} CROSS JOIN LATERAL (
+    SELECT {_GONE} FROM account_archived_record r
+    WHERE r.trade_no = given.trade_no AND r.account_id = given.account_id
+        AND r.trade_type = given.trade_type AND r.change_type = given.change_type LIMIT 1
+) r
 """)
 
-# Everything that quotes a record is in the partial index on ext_no.
+# Everything that quotes a record is in the partial indexes on ext_no.
 _RETURNED = statement(f"""
 SELECT given.account_id, given.ext_no, given.trade_type, given.change_type, r.sum_micros FROM {
     unnest(**types(ACCOUNT_RECORD, *_QUOTE))
 } CROSS JOIN LATERAL (
-    SELECT sum(abs(r.amount_micros))::bigint AS sum_micros FROM account_record r
-    WHERE r.ext_no <> '' AND r.ext_no = given.ext_no AND r.account_id + 0 = given.account_id
-        AND r.trade_type = given.trade_type AND r.change_type = given.change_type
+    SELECT sum(abs(one.amount_micros))::bigint AS sum_micros FROM (
+        SELECT r.amount_micros FROM account_record r
+        WHERE r.ext_no <> '' AND r.ext_no = given.ext_no AND r.account_id + 0 = given.account_id
+            AND r.trade_type = given.trade_type AND r.change_type = given.change_type
+        UNION ALL
+        SELECT r.amount_micros FROM account_archived_record r
+        WHERE r.ext_no <> '' AND r.ext_no = given.ext_no AND r.account_id = given.account_id
+            AND r.trade_type = given.trade_type AND r.change_type = given.change_type
+    ) one
 ) r WHERE r.sum_micros IS NOT NULL
 """)
 
@@ -58,7 +87,7 @@ WHERE a.account_id = given.id
 # finds it in as many index probes as the seq has bits.
 _SEQ_AT: Final = """
 WITH RECURSIVE halving(low, high) AS (
-    SELECT 0::bigint, a.seq
+    SELECT {edge}, a.seq
     UNION ALL
     SELECT CASE WHEN r.create_time {before} {time} THEN r.seq ELSE h.low END,
         CASE WHEN r.create_time {before} {time} THEN h.high ELSE r.seq - 1 END
@@ -70,18 +99,21 @@ SELECT low FROM halving WHERE low = high
 """
 
 _BOUNDS = statement(f"""
-SELECT CASE WHEN CAST(:start AS timestamptz) IS NULL THEN 0
-        ELSE ({_SEQ_AT.format(before="<", time=":start")}) END,
+SELECT CASE WHEN CAST(:start AS timestamptz) IS NULL THEN {_EDGE}
+        ELSE ({_SEQ_AT.format(before="<", time=":start", edge=_EDGE)}) END,
     CASE WHEN CAST(:stop AS timestamptz) IS NULL THEN a.seq
-        ELSE ({_SEQ_AT.format(before="<", time=":stop")}) END
+        ELSE ({_SEQ_AT.format(before="<", time=":stop", edge=_EDGE)}) END
 FROM account_info a WHERE a.account_id = :account_id
 """)
 
-# Of a platform account: the opposite of all it faces, each at that time.
+# Of a platform account: the opposite of all it faces, each at that time. Not known where the record of that
+# time has left.
 _BALANCE_AT = statement(f"""
-SELECT coalesce(sum(r.balance_micros), 0)::bigint, coalesce(max(r.seq), 0)
-FROM account_info a CROSS JOIN LATERAL ({_SEQ_AT.format(before="<=", time=":time")}) found
-JOIN account_record r ON r.account_id = a.account_id AND r.seq = found.low
+SELECT coalesce(sum(r.balance_micros), 0)::bigint, coalesce(max(r.seq), 0),
+    coalesce(bool_or(found.low > 0 AND r.seq IS NULL), false)
+FROM account_info a
+CROSS JOIN LATERAL ({_SEQ_AT.format(before="<=", time=":time", edge=_EDGE)}) found
+LEFT JOIN account_record r ON r.account_id = a.account_id AND r.seq = found.low
 WHERE CASE WHEN :facing THEN a.contra_account_id = :account_id ELSE a.account_id = :account_id END
 """)
 
@@ -159,13 +191,23 @@ ORDER BY given.account_id
 # Few rows of account_record_key for each number.
 _OF_TRADES = statement(f"""
 SELECT {_JOINED_COLUMNS} FROM unnest(CAST(:trade_nos AS text[])) AS given(trade_no)
-JOIN account_record r ON r.trade_no = given.trade_no
+CROSS JOIN LATERAL (
+    SELECT {_COLUMNS} FROM account_record r WHERE r.trade_no = given.trade_no
+    UNION ALL
+    SELECT {_GONE} FROM account_archived_record r WHERE r.trade_no = given.trade_no
+) r
 JOIN account_info a ON a.account_id = r.account_id
 ORDER BY r.create_time, r.record_id LIMIT :most
 """)
+# Where the chains of these accounts begin, of those whose front has left.
+_EDGES_OF = statement("""
+SELECT e.account_id, e.seq, e.balance_micros, e.hash FROM account_archived e
+WHERE e.account_id = ANY(CAST(:ids AS bigint[])) ORDER BY e.account_id
+""")
 _TOTALS = statement("""
-SELECT count(1), coalesce(sum(seq), 0)::bigint FROM account_info
-WHERE :ident = '' OR ident = :ident
+SELECT count(1), coalesce(sum(a.seq - coalesce(e.seq, 0)), 0)::bigint, count(e.seq) > 0
+FROM account_info a LEFT JOIN account_archived e ON e.account_id = a.account_id
+WHERE :ident = '' OR a.ident = :ident
 """)
 
 
@@ -335,11 +377,18 @@ async def _bounded(db: AsyncConnection, query: Query) -> tuple[str, dict[str, An
     return ("trade" if query.trade_no else "several"), binds
 
 
-async def balance_at(db: AsyncConnection, account: Account, time: datetime) -> tuple[int, int]:
-    """The balance after the last record at or before `time`, and that record's seq (0 before the first)."""
+async def balance_at(
+    db: AsyncConnection, account: Account, time: datetime
+) -> tuple[int, int] | None:
+    """The balance after the last record at or before `time`, and that record's seq (0 before the first).
+
+    None when that record has left the database.
+    """
     facing = account.contra_account_id is None
     binds = {"account_id": account.account_id, "facing": facing, "time": time}
-    balance, seq = (await db.execute(_BALANCE_AT, binds)).one()
+    balance, seq, left = (await db.execute(_BALANCE_AT, binds)).one()
+    if left:
+        return None
     return (-balance, 0) if facing else (balance, seq)
 
 
@@ -369,7 +418,23 @@ async def strays(db: AsyncConnection, stated: Sequence[tuple[Head, int]]) -> lis
     return Rows(Stray).all(await db.execute(_STRAYS, binds))
 
 
-async def totals(db: AsyncConnection, ident: str) -> tuple[int, int]:
-    """How many accounts there are, and how many records their rows say they have."""
-    accounts, records = (await db.execute(_TOTALS, {"ident": ident})).one()
-    return accounts, records
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The last record of an account that has left from the front of its chain."""
+
+    account_id: int
+    seq: int
+    balance_micros: int
+    hash: bytes
+
+
+async def edges(db: AsyncConnection, ids: Sequence[int]) -> dict[int, Edge]:
+    """Where the chains of these accounts begin, of those whose front has left."""
+    found = Rows(Edge).all(await db.execute(_EDGES_OF, {"ids": ids}))
+    return {one.account_id: one for one in found}
+
+
+async def totals(db: AsyncConnection, ident: str) -> tuple[int, int, bool]:
+    """How many accounts there are, how many records their rows say are here, whether some have left."""
+    accounts, records, left = (await db.execute(_TOTALS, {"ident": ident})).one()
+    return accounts, records, left
