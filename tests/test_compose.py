@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import tomllib
 import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +167,41 @@ def test_a_service_waits_for_migrations_and_nats_and_shows_its_health(name: str)
         "migrate": {"condition": "service_completed_successfully"},
         "nats": {"condition": "service_healthy"},
     }
-    probe = container["healthcheck"]["test"][-1]
-    assert f":{environment(name)['SHOUDAN_OPS_PORT']}/healthz" in probe
-    compile(probe, "probe", "exec")
+    probe = container["healthcheck"]["test"]
+    assert f"/{environment(name)['SHOUDAN_OPS_PORT']} " in probe[-1]
+
+
+@pytest.mark.parametrize(("name", "port"), [("order", 9090), ("nats", 8222)])
+def test_a_container_is_healthy_when_its_page_says_so_and_at_no_other_time(
+    name: str, port: int
+) -> None:
+    statuses = iter([200, 503])
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(next(statuses) if self.path == "/healthz" else 200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        own = str(server.server_port)
+        run, flag, line = (
+            one.replace(f"/{port} ", f"/{own} ")
+            for one in CONTAINERS[name]["healthcheck"]["test"][1:]
+        )
+
+        def healthy() -> bool:
+            return (
+                subprocess.run([run, flag, line], check=False, capture_output=True).returncode == 0
+            )
+
+        assert healthy()
+        assert not healthy()
+        server.shutdown()
+    assert not healthy()
 
 
 @every_service
