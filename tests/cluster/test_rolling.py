@@ -1,5 +1,5 @@
-"""Two replicas of every service under a steady load of orders, ERP pushes and calls of identity: one of each
-goes and comes back, then the other; no caller gets an error, stops end in time, who is back is called.
+"""Two replicas of every service under a steady load of orders, ERP pushes, calls of identity and finance: one
+of each goes and comes back, then the other; no caller gets an error, stops end in time, who is back is used.
 
 Then the link from order to pay is cut, a replica of each is killed at once, and NATS: no order is lost.
 """
@@ -20,6 +20,8 @@ import pytest
 
 from shoudan.erp.v1 import erp_service_pb2 as erp
 from shoudan.erp.v1 import erp_service_pb2_grpc as erp_grpc
+from shoudan.finance.v1 import finance_service_pb2 as finance
+from shoudan.finance.v1 import finance_service_pb2_grpc as finance_grpc
 from shoudan.identity.v1 import identity_service_pb2 as identity
 from shoudan.identity.v1 import identity_service_pb2_grpc as identity_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
@@ -45,10 +47,10 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.slow,
     pytest.mark.timeout(600 * ROLLS),
-    pytest.mark.alone("measures how soon a replica is left and called, with eighteen processes"),
+    pytest.mark.alone("measures how soon a replica is left and called, with twenty processes"),
 ]
 
-TWICE = ("pay", "delivery", "order", "erp_ingest", "identity")
+TWICE = ("pay", "delivery", "order", "erp_ingest", "identity", "finance")
 PER_S = 8
 ORDERS_MIN = 101
 ORDERS_S_MAX = 60  # by then there are so many, however quickly all were rolled
@@ -95,7 +97,7 @@ class Proxy:
 
 @dataclass
 class Load:
-    """Orders, queries, pushes and calls of identity at a steady pace; answers but success are kept."""
+    """Orders, queries, pushes, calls of identity and finance at a steady pace; other answers are kept."""
 
     proxy: Proxy
     clients: Clients
@@ -109,7 +111,8 @@ class Load:
 
     async def one(self, number: int) -> None:
         try:
-            await asyncio.gather(self.order(f"{self.prefix}-{number}"), self.push(), self.keys())
+            order = self.order(f"{self.prefix}-{number}")
+            await asyncio.gather(order, self.push(), self.keys(), self.books())
         except (aiohttp.ClientError, TimeoutError, OSError, Failed) as error:
             self.errors.append(f"{number}: {error!r}")
 
@@ -133,6 +136,11 @@ class Load:
         answer = await self.clients.call("identity", stub, "PublishedKeys", wanted)
         if not answer.key_set:
             self.errors.append("identity published no key")
+
+    async def books(self) -> None:
+        await self.clients.call(
+            "finance", finance_grpc.FinanceServiceStub, "ListDays", finance.ListDaysRequest()
+        )
 
     async def all_stored(self, clients: Clients) -> bool:
         """Whether every acknowledged push is kept byte for byte."""
@@ -199,7 +207,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
-    """One for this file: eighteen processes."""
+    """One for this file: twenty processes."""
     async with AsyncExitStack() as stack:
         monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
         yield await _started(stack, monkeypatch)

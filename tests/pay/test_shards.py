@@ -122,6 +122,17 @@ async def whole(harness: LedgerHarness) -> None:
     assert sum(one.balance_micros for each in accounts for one in each.accounts) == 0
 
 
+async def sealed(harness: LedgerHarness, shard: int) -> pb.SealLedgerResponse:
+    """The statement of the day of a shard, made now or before."""
+    asked = pb.SealLedgerRequest(shard=shard)
+
+    async def done() -> bool:
+        return (await harness.stub.SealLedger(asked)).done
+
+    await eventually(done, 20)
+    return await harness.stub.SealLedger(asked)
+
+
 async def pages(call: Any, request: Any) -> list[Any]:
     """Every page of a list, at most 100."""
     found: list[Any] = []
@@ -275,13 +286,7 @@ async def test_a_day_is_the_sum_of_all_shards_and_its_records_are_exported_in_or
 
 async def test_each_shard_is_proved_and_has_statements_of_its_own(four: LedgerHarness) -> None:
     for shard in range(SHARDS):
-        asked = pb.SealLedgerRequest(shard=shard)
-
-        async def done(asked: pb.SealLedgerRequest = asked) -> bool:
-            return (await four.stub.SealLedger(asked)).done
-
-        await eventually(done, 20)
-        made = await four.stub.SealLedger(asked)
+        made = await sealed(four, shard)
         assert (made.existed, made.number, made.shards) == (True, 1, SHARDS)
         last = [one async for one in four.stub.Verify(pb.VerifyRequest(shard=shard))][-1]
         assert (last.done, list(last.findings), last.shards) == (True, [], SHARDS)
@@ -303,17 +308,13 @@ async def test_statements_of_all_shards_at_once_leave_connections_to_others(
     async with opened(urls, shards=file, **given) as harness:
         await harness.groups(*[[posting(key(one), YUAN)] for one in USERS])
 
-        async def sealed(shard: int) -> bool:
-            return (await harness.stub.SealLedger(pb.SealLedgerRequest(shard=shard))).done
-
-        async def all_sealed() -> bool:
-            return all(await asyncio.gather(*(sealed(one) for one in range(SHARDS))))
-
-        await eventually(all_sealed, 20)
+        await asyncio.gather(*(sealed(harness, one) for one in range(SHARDS)))
         assert await harness.balance(key(USERS[0])) == YUAN
 
 
 async def test_a_statement_in_the_folder_of_another_shard_is_found(four: LedgerHarness) -> None:
+    for shard in (2, 3):
+        await sealed(four, shard)
     top = four.process.settings.ledger_statements_dir
     assert top is not None
     file = next((top / "shard_02").glob("statement-*.jsonl"))
