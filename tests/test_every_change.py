@@ -32,7 +32,7 @@ DONE = {
     },
     "delivery": {"RetryTasks", "PauseQueue", "ReplayEvents", "WalkAccounts"},
     "erp_ingest": {"RetryTasks", "PauseQueue", "ReplayEvents", "Reprocess", "EraseSubject"},
-    "finance": {"RetryTasks", "PauseQueue", "ReplayEvents", "StorePart"},
+    "finance": {"RetryTasks", "PauseQueue", "ReplayEvents", "RunReconciliation", "StorePart"},
 }
 
 

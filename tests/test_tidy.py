@@ -26,9 +26,9 @@ VAGUE = {"base", "common", "helper", "helpers", "manager", "misc", "util", "util
 PURE_NEVER_IMPORTS = {"aiohttp", "asyncpg", "grpc", "nats", "shoudan", "sqlalchemy"}
 # A module imports its own floor and those below. Nouns are not named: their order is in pyproject.toml.
 NOUN = 3
+COMMANDS = ("exception", "hold", "reconcile", "report", "risk", "route", "segment", "statement")
 FLOORS = {
-    "commands": 6,
-    **{f"{n}_commands": 6 for n in ("hold", "report", "risk", "route", "segment", "statement")},
+    **dict.fromkeys(("commands", *(f"{one}_commands" for one in COMMANDS)), 6),
     "app": 5,
     **dict.fromkeys(["rpc", "tasks"], 4),
     # A rule adds its events, and calls the other services, inside its own steps: both stand below it.

@@ -234,7 +234,6 @@ VALID: dict[str, Correct] = {
         setattr(m, "parts", 1),
         setattr(m, "supersedes", 0),
     ),
-    "StatementService/ListStatements": lambda m: setattr(m, "page_token", "7"),
     "BillService/MakeBill": lambda m: (
         m.Clear(),
         setattr(m, "kind", "fund"),
@@ -243,6 +242,10 @@ VALID: dict[str, Correct] = {
         setattr(m, "first_day", "2026-11-20"),
     ),
     "BillService/ListBills": lambda m: setattr(m, "page_token", "2026-11-20.1"),
+    **dict.fromkeys(
+        ("StatementService/ListStatements", "ReconcileService/ListRuns"),
+        lambda m: setattr(m, "page_token", "7"),
+    ),
     "LedgerService/CreatePackage": lambda m: setattr(m, "expires", ""),
     "LedgerService/VerifyAgainst": lambda m: m.Clear(),
     **dict.fromkeys(

@@ -8,15 +8,17 @@ from typing import Final
 
 from shoudan.finance.v1 import bill_service_pb2_grpc as bill_grpc
 from shoudan.finance.v1 import finance_service_pb2_grpc as pb_grpc
+from shoudan.finance.v1 import reconcile_service_pb2_grpc as reconcile_grpc
 from shoudan.finance.v1 import statement_service_pb2_grpc as statement_grpc
 from shoudan.finance.v1 import trade_service_pb2_grpc as trade_grpc
-from shoudan_finance import day_books, statement_imports, templates
+from shoudan_finance import day_books, reconciling, statement_imports, templates
 from shoudan_finance.config import FinanceSettings
 from shoudan_finance.context import Context
 from shoudan_finance.order_client import OrderClient
 from shoudan_finance.pay_client import PayClient
 from shoudan_finance.rpc.bill import BillServicer
 from shoudan_finance.rpc.finance import FinanceServicer
+from shoudan_finance.rpc.reconcile import ReconcileServicer
 from shoudan_finance.rpc.statements import StatementServicer
 from shoudan_finance.rpc.trade import TradeServicer
 from shoudan_finance.tables import APPEND_ONLY, COPIED, METADATA
@@ -27,7 +29,8 @@ from shoudan_kit.db.schema import Schema
 from shoudan_kit.service import App, Running, Service
 
 NAMES: Final = tuple(
-    f"shoudan.finance.v1.{name}Service" for name in ("Finance", "Trade", "Statement", "Bill")
+    f"shoudan.finance.v1.{name}Service"
+    for name in ("Finance", "Trade", "Statement", "Reconcile", "Bill")
 )
 
 
@@ -43,6 +46,9 @@ async def start(app: App[FinanceSettings]) -> Running:
         registers=(
             partial(pb_grpc.add_FinanceServiceServicer_to_server, FinanceServicer(context)),
             partial(trade_grpc.add_TradeServiceServicer_to_server, TradeServicer(context)),
+            partial(
+                reconcile_grpc.add_ReconcileServiceServicer_to_server, ReconcileServicer(context)
+            ),
             partial(statement_grpc.add_StatementServiceServicer_to_server, statements),
             partial(bill_grpc.add_BillServiceServicer_to_server, BillServicer(context)),
         ),
@@ -64,6 +70,7 @@ def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
         day_books.arm_forever,
         day_books.watch_forever,
         statement_imports.forget_forever,
+        reconciling.reconcile_forever,
     )
     wanted = (*always, day_books.heed_events) if context.app.bus.configured else always
     return tuple(partial(one, context) for one in wanted)

@@ -19,3 +19,8 @@ BILL: Final = Command(
     "shoudan_finance.bill_commands:app",
     "Bills (账单) of complete days: make, list, export, verify.",
 )
+
+RECONCILE: Final = Command(
+    "shoudan_finance.reconcile_commands:app",
+    "Reconciliation (对账): match statements with what our services did.",
+)

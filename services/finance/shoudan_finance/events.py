@@ -7,6 +7,7 @@ from typing import Final
 from shoudan.finance.v1 import events_pb2
 from shoudan_finance.store.bills import Bill, Published
 from shoudan_finance.store.days import Day
+from shoudan_finance.store.runs import Counts, Run
 from shoudan_finance.store.statements import Statement
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
@@ -14,6 +15,7 @@ COMPLETE: Final = "shoudan.events.finance.day.complete"
 DIFFERS: Final = "shoudan.events.finance.day.differs"
 IMPORTED: Final = "shoudan.events.finance.statement.imported"
 BILL_READY: Final = "shoudan.events.finance.bill.ready"
+RECONCILED: Final = "shoudan.events.finance.reconcile.done"
 
 
 def completed(work: UnitOfWork, day: Day, digest: bytes) -> None:
@@ -66,3 +68,13 @@ def bill_ready(work: UnitOfWork, bill: Bill, made: Published) -> None:
     )
     text = f"{made.file}: {made.rows} rows, sha256 {made.sha256}"
     work.events.add(BILL_READY, key=f"bill-{bill.bill_id}", body=body, text=text)
+
+
+def reconciled(work: UnitOfWork, one: Run, counts: Counts) -> None:
+    """A run of the reconciliation has ended."""
+    names = [field.name for field in events_pb2.Reconciled.DESCRIPTOR.fields]
+    found = {name: getattr(counts, name) for name in names if hasattr(counts, name)}
+    body = events_pb2.Reconciled(run_id=one.run_id, source=one.source, **found)
+    new = sum((counts.longs, counts.shorts, counts.amounts, counts.outcomes, counts.settlements))
+    text = f"{one.source}: {counts.matched} matched, {new} exceptions, {counts.awaiting} awaited"
+    work.events.add(RECONCILED, key=f"run-{one.run_id}", body=body, text=text)

@@ -33,6 +33,12 @@ class MakeBill(msgspec.Struct, frozen=True):
     bill_id: int
 
 
+class Reconcile(msgspec.Struct, frozen=True):
+    """Match what a source has open."""
+
+    run_id: int
+
+
 # Never finished, always had back: it may not run out of days or counts.
 FOLLOW_DAYS: Final = Kind(
     "finance.follow_days",
@@ -78,4 +84,15 @@ MAKE_BILL: Final = Kind(
     exclusive=True,
     each=True,
     parallel=2,
+)
+
+RECONCILE: Final = Kind(
+    "finance.reconcile",
+    Reconcile,
+    "finance:reconcile",
+    interval_s=60,
+    deadline_s=FOREVER_S,
+    count_max=10_000_000,
+    exclusive=True,
+    each=True,
 )

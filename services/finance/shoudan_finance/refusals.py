@@ -97,3 +97,9 @@ class StatementSuperseded(FinanceRefusal):
     """The statement that would be corrected has been corrected before, or is another source's."""
 
     statement_id: int
+
+
+class RunNotFound(FinanceRefusal, code=Code.NOT_FOUND):
+    """There is no such run."""
+
+    run_id: int

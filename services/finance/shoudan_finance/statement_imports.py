@@ -14,7 +14,7 @@ from typing import IO, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shoudan_finance import events
+from shoudan_finance import events, reconciling
 from shoudan_finance.context import Context
 from shoudan_finance.entries import Line
 from shoudan_finance.refusals import (
@@ -29,7 +29,7 @@ from shoudan_finance.refusals import (
 from shoudan_finance.statement_files import FileTooLarge
 from shoudan_finance.statement_lines import Reading, Wrong
 from shoudan_finance.states import STATEMENT
-from shoudan_finance.store import entries, statements
+from shoudan_finance.store import entries, matches, statements
 from shoudan_finance.store.entries import Digests, New
 from shoudan_finance.store.statements import Statement
 from shoudan_finance.templates import BOOKS, Template
@@ -159,6 +159,8 @@ async def import_file(context: Context, asked: Asked) -> Found:
                 why = f"{first.column}: {first.why}" if first.column else first.why
                 raise StatementInvalid(found.error_count, first.row_no, why)
             stored = await statements.add(work.db, found.statement)
+            for source in sorted(reader.sources | {asked.source}):
+                await reconciling.add_run(context, work, source, "")
             events.imported(work, stored)
     return Found(stored)
 
@@ -170,6 +172,7 @@ async def _supersede(db: AsyncConnection, asked: Asked) -> None:
         raise StatementNotFound(asked.supersedes)
     if not await statements.supersede(db, asked.source, asked.supersedes):
         raise StatementSuperseded(asked.supersedes)
+    await matches.part(db, asked.supersedes)
     await entries.supersede(db, asked.supersedes)
 
 
@@ -187,6 +190,7 @@ class _Reader:
         self.errors: list[Wrong] = []
         self.error_count = self.stored = 0
         self.preview: list[Line] = []
+        self.sources = set[str]()  # the template's own and those of its counterparties
 
     async def batches(self, statement_id: int = 0) -> AsyncIterator[list[New]]:
         """The lines as entries. Refuses StatementTooLarge."""
@@ -201,6 +205,7 @@ class _Reader:
             if self._reading.counted.rows > self._rows_max:
                 raise StatementTooLarge("rows", self._rows_max)
             if good:
+                self.sources.update(one.source for one in good)
                 self.preview += good[: PREVIEW - len(self.preview)]
                 ids = self._context.app.ids.take(len(good)) if statement_id else [0] * len(good)
                 new = entries.made(good, ids, self._digests, book, statement_id)

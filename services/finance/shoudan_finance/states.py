@@ -179,3 +179,98 @@ BILL: Final = Machine(
         (BillStatus.FAILED, BillEvent.AGAIN): BillStatus.MAKING,
     },
 )
+
+
+class RunStatus(IntEnum):
+    """reconcile_run.status."""
+
+    WAITING = 10  # it has not ended, perhaps not begun
+    DONE = 30
+    FAILED = 80  # the next run does what it left
+
+
+class RunEvent(StrEnum):
+    """What can happen to a run."""
+
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+RUN: Final = Machine(
+    name="run of the reconciliation",
+    initial=RunStatus.WAITING,
+    moves={
+        (RunStatus.WAITING, RunEvent.ENDED): RunStatus.DONE,
+        (RunStatus.WAITING, RunEvent.FAILED): RunStatus.FAILED,
+    },
+)
+
+
+class MatchRule(IntEnum):
+    """entry.rule: by what two entries were found to be one movement."""
+
+    NONE = 0
+    OUR_NO = 1
+    THEIR_NO = 2
+    ACCOUNT = 3  # account, face and a window of time
+    SETTLEMENT = 4  # lines that a settlement adds up
+    NOTHING_MOVED = 9  # a failure that only one side lists
+
+
+class ExceptionKind(IntEnum):
+    """exception.kind."""
+
+    LONG = 1  # 长款: what moved leaves us more than our books say
+    SHORT = 2  # 短款: less
+    AMOUNT = 3  # 金额不符
+    STATUS = 4  # 状态不符
+    SETTLEMENT = 5  # 结算不符: a settlement is not the sum of its lines
+
+
+class ExceptionStatus(IntEnum):
+    """exception.status."""
+
+    OPEN = 10
+    ASKED = 20  # the supplier was asked
+    DISPUTED = 30  # it is part of a dispute
+    BOOKING = 40  # two persons decided, its posting is being made
+    SETTLED = 50
+    LATE = 60  # its counterpart came late: nothing is left to decide
+    VOID = 70  # its statement was corrected
+
+
+class ExceptionEvent(StrEnum):
+    """What can happen to an exception."""
+
+    ASKED = "supplier asked"
+    DISPUTED = "put into a dispute"
+    REOPENED = "answered, or its posting refused"
+    DECIDED = "decided by two persons"
+    BOOKED = "booked"
+    CAME_LATE = "its counterpart came"
+    VOIDED = "its statement was corrected"
+
+
+EXCEPTION: Final = Machine(
+    name="exception",
+    initial=ExceptionStatus.OPEN,
+    moves={
+        (ExceptionStatus.OPEN, ExceptionEvent.ASKED): ExceptionStatus.ASKED,
+        (ExceptionStatus.ASKED, ExceptionEvent.ASKED): ExceptionStatus.ASKED,
+        (ExceptionStatus.OPEN, ExceptionEvent.DISPUTED): ExceptionStatus.DISPUTED,
+        (ExceptionStatus.ASKED, ExceptionEvent.DISPUTED): ExceptionStatus.DISPUTED,
+        (ExceptionStatus.ASKED, ExceptionEvent.REOPENED): ExceptionStatus.OPEN,
+        (ExceptionStatus.DISPUTED, ExceptionEvent.REOPENED): ExceptionStatus.OPEN,
+        (ExceptionStatus.BOOKING, ExceptionEvent.REOPENED): ExceptionStatus.OPEN,
+        (ExceptionStatus.OPEN, ExceptionEvent.DECIDED): ExceptionStatus.BOOKING,
+        (ExceptionStatus.ASKED, ExceptionEvent.DECIDED): ExceptionStatus.BOOKING,
+        (ExceptionStatus.DISPUTED, ExceptionEvent.DECIDED): ExceptionStatus.BOOKING,
+        (ExceptionStatus.BOOKING, ExceptionEvent.BOOKED): ExceptionStatus.SETTLED,
+        (ExceptionStatus.OPEN, ExceptionEvent.CAME_LATE): ExceptionStatus.LATE,
+        (ExceptionStatus.ASKED, ExceptionEvent.CAME_LATE): ExceptionStatus.LATE,
+        (ExceptionStatus.DISPUTED, ExceptionEvent.CAME_LATE): ExceptionStatus.LATE,
+        (ExceptionStatus.OPEN, ExceptionEvent.VOIDED): ExceptionStatus.VOID,
+        (ExceptionStatus.ASKED, ExceptionEvent.VOIDED): ExceptionStatus.VOID,
+        (ExceptionStatus.DISPUTED, ExceptionEvent.VOIDED): ExceptionStatus.VOID,
+    },
+)

@@ -23,6 +23,8 @@ from shoudan_finance.states import (
     BILL,
     DAY,
     ENTRY,
+    EXCEPTION,
+    RUN,
     STATEMENT,
     TRADE_DAY,
     BillStatus,
@@ -31,7 +33,12 @@ from shoudan_finance.states import (
     EntryEvent,
     EntryKind,
     EntryStatus,
+    ExceptionEvent,
+    ExceptionKind,
+    ExceptionStatus,
+    MatchRule,
     Outcome,
+    RunStatus,
     StatementStatus,
     TradeDayStatus,
 )
@@ -210,6 +217,8 @@ TRADE_MONEY: Final = Table(
 
 # ---------------------------------------------------------------- reconciliation
 UNMATCHED: Final = ENTRY.where(EntryEvent.MATCHED)
+# The same for rows that are named by their number: no partial index is read for it.
+STILL_UNMATCHED: Final = ENTRY.between(EntryEvent.MATCHED)
 LIVE: Final = ENTRY.where(EntryEvent.CORRECTED)
 
 STATEMENT_PART: Final = Table(
@@ -276,18 +285,22 @@ ENTRY_TABLE: Final = Table(
     column("day", Date, "day of happen_time in Beijing"),
     column("digest", LargeBinary, "of its content: the same row of another file has it, too"),
     column("status", SmallInteger, "states.EntryStatus"),
-    column("match_id", BigInteger, "the match it belongs to; 0 for none"),
-    column("settle_id", BigInteger, "the match that settled it; 0 for none"),
+    column("match_id", BigInteger, "the entry that it was matched with; 0 for none"),
+    column("settle_id", BigInteger, "the entry that settled it; 0 for none"),
     moment("create_time", "创建时间"),
+    column("rule", SmallInteger, "states.MatchRule", server_default="0"),
     one_of("book", Book),
     one_of("kind", EntryKind),
     one_of("outcome", Outcome),
     one_of("status", EntryStatus),
+    one_of("rule", MatchRule),
     Index("entry_once", "source", "book", "digest", unique=True, postgresql_where=text(LIVE)),
     Index("entry_unmatched", "source", "entry_id", postgresql_where=text(UNMATCHED)),
     Index("entry_of_statement", "statement_id", "entry_id"),
+    Index("entry_settle", "source", "settle_no", "book", postgresql_where=text("settle_no <> ''")),
     comment="对账分录: what each book says of a movement, and whether the others say the same",
-    info=rights(update=("status",)) | lifecycles(status=ENTRY.moves),
+    info=rights(update=("status", "match_id", "settle_id", "rule"))
+    | lifecycles(status=ENTRY.moves),
     postgresql_with=GROWING,
 )
 
@@ -359,4 +372,86 @@ BILL_DAYS: Final = Table(
     column("kind", String(8), "which bills", key=True),
     moment("create_time", "创建时间"),
     comment="账单日: days whose bills have been asked for, by themselves",
+)
+
+RECONCILE_DAY: Final = Table(
+    "reconcile_day",
+    METADATA,
+    column("source", String(32), "来源: supplier", key=True),
+    column("day", Date, "业务日, of which our trades with it are entries", key=True),
+    column("entries", BigInteger, "how many they are"),
+    moment("create_time", "创建时间"),
+    comment="对账日: days of which our side is here",
+)
+
+RECONCILE_RUN: Final = Table(
+    "reconcile_run",
+    METADATA,
+    column("run_id", BigInteger, "对账批次编号", key=True),
+    column("source", String(32), "来源: whose entries were matched"),
+    column("status", SmallInteger, "states.RunStatus"),
+    column("asked_by", String(64), "操作员; empty when it came by itself"),
+    column("ours", BigInteger, "entries of ours that it looked at"),
+    column("theirs", BigInteger, "entries of theirs"),
+    column("matched", BigInteger, "对平: pairs, and failures of one side alone"),
+    column("late", BigInteger, "exceptions whose counterpart came late"),
+    column("longs", BigInteger, "长款: new ones"),
+    column("shorts", BigInteger, "短款: new ones"),
+    column("amounts", BigInteger, "金额不符: new ones"),
+    column("outcomes", BigInteger, "状态不符: new ones"),
+    column("settlements", BigInteger, "结算不符: new ones"),
+    column("settled", BigInteger, "settlements that are the sum of their lines"),
+    column("awaiting", BigInteger, "在途: entries whose counterpart is not due yet"),
+    column("uncovered", BigInteger, "days with trades of ours and without a statement"),
+    column("what", String(256), "why it failed; empty unless it did"),
+    moment("create_time", "创建时间"),
+    moment("end_time", "结束时间", null=True),
+    one_of("status", RunStatus),
+    Index("reconcile_run_of", "source", "run_id"),
+    Index("reconcile_run_open", "source", postgresql_where=text("status = 10")),
+    comment="对账批次: every run of the reconciliation, and what it found",
+    info=rights(
+        update=(
+            *("status", "ours", "theirs", "matched", "late", "longs", "shorts", "amounts"),
+            *("outcomes", "settlements", "settled", "awaiting", "uncovered", "what", "end_time"),
+        )
+    )
+    | lifecycles(status=RUN.moves),
+)
+
+UNDECIDED: Final = EXCEPTION.where(ExceptionEvent.DECIDED)
+STILL_UNDECIDED: Final = EXCEPTION.between(ExceptionEvent.DECIDED)
+
+EXCEPTION_TABLE: Final = Table(
+    "exception",
+    METADATA,
+    column("exception_id", BigInteger, "差错编号", key=True),
+    column("source", String(32), "来源: with whom"),
+    column("kind", SmallInteger, "states.ExceptionKind"),
+    column("status", SmallInteger, "states.ExceptionStatus"),
+    column("ours_id", BigInteger, "our entry; 0 for none"),
+    column("theirs_id", BigInteger, "their entry; 0 for none"),
+    column("diff_micros", BigInteger, "what moved beyond our books, signed, 10^-6 元"),
+    column("day", Date, "day of the entry, Beijing"),
+    column("run_id", BigInteger, "the run that found it"),
+    column("assignee", String(64), "处理人; empty for none"),
+    column("decision", SmallInteger, "处理方式: 0 none yet"),
+    column("remark", String(256), "备注"),
+    column("decided_by", String(64), "who proposed the decision"),
+    column("record_id", BigInteger, "变动编号: the ledger's record of its posting; 0 for none"),
+    moment("create_time", "创建时间"),
+    moment("change_time", "changed last"),
+    moment("end_time", "结束时间", null=True),
+    one_of("kind", ExceptionKind),
+    one_of("status", ExceptionStatus),
+    Index("exception_once", "ours_id", "theirs_id", unique=True, postgresql_where=text(UNDECIDED)),
+    Index(
+        "exception_of_theirs",
+        "theirs_id",
+        postgresql_where=text(f"theirs_id > 0 AND {UNDECIDED}"),
+    ),
+    Index("exception_undecided", "exception_id", postgresql_where=text(UNDECIDED)),
+    Index("exception_of_source", "source", "exception_id"),
+    comment="差错: differences between the books, until they are settled",
+    info=rights(update=("status", "change_time", "end_time")) | lifecycles(status=EXCEPTION.moves),
 )

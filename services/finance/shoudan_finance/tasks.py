@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shoudan_finance import bills, day_books, trade_books
+from shoudan_finance import bills, day_books, reconciling, trade_books
 from shoudan_finance.context import Context
 from shoudan_finance.kinds import (
     FILL_DAY,
     FILL_TRADES,
     FOLLOW_DAYS,
     MAKE_BILL,
+    RECONCILE,
     FillDay,
     FillTrades,
     FollowDays,
     MakeBill,
+    Reconcile,
 )
 from shoudan_kit.tasks.kinds import Handler, Task, handles_each
 
@@ -45,4 +47,16 @@ async def make_bill(context: Context, task: Task[MakeBill]) -> None:
     await bills.make(context, task)
 
 
-HANDLERS: Final[tuple[Handler[Any], ...]] = (follow_days, fill_day, fill_trades, make_bill)
+@handles_each(RECONCILE)
+async def reconcile(context: Context, task: Task[Reconcile]) -> None:
+    """Match what a source has open."""
+    await reconciling.run(context, task)
+
+
+HANDLERS: Final[tuple[Handler[Any], ...]] = (
+    follow_days,
+    fill_day,
+    fill_trades,
+    make_bill,
+    reconcile,
+)

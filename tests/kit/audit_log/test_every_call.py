@@ -47,7 +47,7 @@ READS: Final = {
     "ListSessions", "ListStock", "ListSuppliers", "ListTasks", "ListTradeDays",
     "ListTrades", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
-    "GetStatement", "ListStatements", "ListTemplates",
+    "GetRun", "GetStatement", "ListRuns", "ListStatements", "ListTemplates",
     "Report", "SearchRefunds", "SearchTrades",
     "Verify", "VerifyAgainst", "VerifyBill", "VerifyAuditLog", "WhoAmI",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Days and page sizes as requests name them."""
+"""Days, pages, sources and persons as requests name them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from datetime import date, timedelta
 from typing import Final
 
 from shoudan_finance.refusals import FieldInvalid
+from shoudan_kit.db.pages import ID_MAX
 
 PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 1000
 DAY_CHARS: Final = 10
+SOURCE_MAX: Final = 32
+PERSON_MAX: Final = 64
+TOKEN_MAX: Final = 19  # digits of a number
 BEFORE_ALL: Final = date(1970, 1, 1)
 
 
@@ -37,3 +41,26 @@ def page_size(asked: int) -> int:
     if not 0 <= asked <= PAGE_MAX:
         raise FieldInvalid("page_size", f"is not within 0..{PAGE_MAX}")
     return asked or PAGE_DEFAULT
+
+
+def before_of(token: str) -> int:
+    """Below which number a page begins. Raises FieldInvalid."""
+    if not token:
+        return ID_MAX
+    if len(token) > TOKEN_MAX or not (token.isascii() and token.isdecimal()) or int(token) > ID_MAX:
+        raise FieldInvalid("page_token", "is none of ours")
+    return int(token)
+
+
+def source_of(given: str) -> str:
+    """A source, or none. Raises FieldInvalid."""
+    if len(given) > SOURCE_MAX or "\0" in given:
+        raise FieldInvalid("source", f"has more than {SOURCE_MAX} characters")
+    return given
+
+
+def person(given: str) -> str:
+    """A person's name, or none. Raises FieldInvalid."""
+    if len(given) > PERSON_MAX or "\0" in given:
+        raise FieldInvalid("by", f"has more than {PERSON_MAX} characters")
+    return given

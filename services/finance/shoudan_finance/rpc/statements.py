@@ -10,16 +10,12 @@ from shoudan_finance import statement_imports
 from shoudan_finance.context import Context
 from shoudan_finance.entries import Line
 from shoudan_finance.refusals import FieldInvalid
+from shoudan_finance.rpc.reading import before_of, page_size, person, source_of
 from shoudan_finance.statement_imports import PART_BYTES, Asked, Found
 from shoudan_finance.store.statements import Statement
 from shoudan_finance.templates import BOOKS, Template
-from shoudan_kit.db.pages import ID_MAX
 from shoudan_kit.rpc.messages import RpcContext, filled
 
-PAGE_DEFAULT: Final = 100
-PAGE_MAX: Final = 1000
-SOURCE_MAX: Final = 32
-BY_MAX: Final = 64
 SHA256_BYTES: Final = 32
 PARTS_MAX: Final = 1024
 
@@ -63,9 +59,8 @@ class StatementServicer(pb_grpc.StatementServiceServicer):
     ) -> pb.ListStatementsResponse:
         """Statements, newest first."""
         most, before = page_size(request.page_size), before_of(request.page_token)
-        if len(request.source) > SOURCE_MAX or "\0" in request.source:
-            raise FieldInvalid("source", f"has more than {SOURCE_MAX} characters")
-        found = await statement_imports.page(self._context, request.source, before, most + 1)
+        source = source_of(request.source)
+        found = await statement_imports.page(self._context, source, before, most + 1)
         token = str(found[most - 1].statement_id) if len(found) > most else ""
         return pb.ListStatementsResponse(
             statements=map(_statement, found[:most]), next_page_token=token
@@ -89,8 +84,6 @@ class StatementServicer(pb_grpc.StatementServiceServicer):
             raise FieldInvalid("parts", f"is not within 1..{PARTS_MAX}")
         if request.supersedes < 0:
             raise FieldInvalid("supersedes", "is below zero")
-        if len(request.by) > BY_MAX or "\0" in request.by:
-            raise FieldInvalid("by", f"has more than {BY_MAX} characters")
         return Asked(
             sha256=_sha256(request.sha256),
             parts=request.parts,
@@ -98,24 +91,8 @@ class StatementServicer(pb_grpc.StatementServiceServicer):
             source=source,
             file_name=request.file_name,
             supersedes=request.supersedes,
-            by=request.by,
+            by=person(request.by),
         )
-
-
-def page_size(asked: int) -> int:
-    """How many a page has. Refuses FieldInvalid."""
-    if not 0 <= asked <= PAGE_MAX:
-        raise FieldInvalid("page_size", f"is not within 0..{PAGE_MAX}")
-    return asked or PAGE_DEFAULT
-
-
-def before_of(token: str) -> int:
-    """Below which number a page begins. Refuses FieldInvalid."""
-    if not token:
-        return ID_MAX
-    if len(token) > 19 or not (token.isascii() and token.isdecimal()) or int(token) > ID_MAX:
-        raise FieldInvalid("page_token", "is none of ours")
-    return int(token)
 
 
 def _sha256(given: bytes) -> bytes:

@@ -183,3 +183,61 @@ class BillReady(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BillReady: _TypeAlias = BillReady  # noqa: Y015
+
+@_typing.final
+class Reconciled(_message.Message):
+    """Reconciled is published as shoudan.events.finance.reconcile.done when a run of the reconciliation has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    MATCHED_FIELD_NUMBER: _builtins.int
+    LONGS_FIELD_NUMBER: _builtins.int
+    SHORTS_FIELD_NUMBER: _builtins.int
+    AMOUNTS_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    SETTLEMENTS_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    AWAITING_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.int
+    """Its number."""
+    source: _builtins.str
+    """Whose entries were matched."""
+    matched: _builtins.int
+    """Pairs that agree."""
+    longs: _builtins.int
+    """长款: new ones."""
+    shorts: _builtins.int
+    """短款: new ones."""
+    amounts: _builtins.int
+    """金额不符: new ones."""
+    outcomes: _builtins.int
+    """状态不符: new ones."""
+    settlements: _builtins.int
+    """结算不符: new ones."""
+    late: _builtins.int
+    """Exceptions whose counterpart came late."""
+    awaiting: _builtins.int
+    """Entries whose counterpart is not due yet."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.int = ...,
+        source: _builtins.str = ...,
+        matched: _builtins.int = ...,
+        longs: _builtins.int = ...,
+        shorts: _builtins.int = ...,
+        amounts: _builtins.int = ...,
+        outcomes: _builtins.int = ...,
+        settlements: _builtins.int = ...,
+        late: _builtins.int = ...,
+        awaiting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts", b"amounts", "awaiting", b"awaiting", "late", b"late", "longs", b"longs", "matched", b"matched", "outcomes", b"outcomes", "run_id", b"run_id", "settlements", b"settlements", "shorts", b"shorts", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reconciled: _TypeAlias = Reconciled  # noqa: Y015

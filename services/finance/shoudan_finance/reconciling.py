@@ -1,0 +1,315 @@
+"""Runs of the reconciliation: our side is completed, the books are joined, and what was found is stored.
+
+A run may die anywhere: what it stored is whole, page by page, and the next one goes on with what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from typing import Final
+
+from shoudan_finance import events, our_side
+from shoudan_finance.context import Context
+from shoudan_finance.kinds import RECONCILE, Reconcile
+from shoudan_finance.matching import Found, Join, Open, Terms
+from shoudan_finance.refusals import RunNotFound
+from shoudan_finance.states import (
+    Book,
+    EntryKind,
+    EntryStatus,
+    ExceptionKind,
+    MatchRule,
+    Outcome,
+    RunEvent,
+    RunStatus,
+)
+from shoudan_finance.store import matches, runs, statements
+from shoudan_finance.store.matches import Move, NewException, Settlement, Unmatched
+from shoudan_finance.store.runs import Counts, Covered, Day, Run
+from shoudan_finance.templates import Template
+from shoudan_kit import log
+from shoudan_kit.clock import BEIJING
+from shoudan_kit.db.errors import survived
+from shoudan_kit.db.pages import ID_MAX
+from shoudan_kit.tasks.kinds import Task
+from shoudan_kit.tasks.unit_of_work import UnitOfWork
+
+PAGE_ROWS: Final = 20_000  # read at a time
+STORED_MAX: Final = 5_000  # stored in one transaction
+STATEMENTS_MAX: Final = 1_000  # that cover the days of one run
+DAYS_MAX: Final = 400
+SETTLEMENTS_MAX: Final = 500
+SOURCES_MAX: Final = 10_000
+ARM_EVERY_S: Final = 3_600.0
+AGAIN_S: Final = 20 * 3_600  # what is due is looked for once a day
+ONE_DAY: Final = timedelta(days=1)
+COUNTED: Final = {
+    ExceptionKind.LONG: "longs",
+    ExceptionKind.SHORT: "shorts",
+    ExceptionKind.AMOUNT: "amounts",
+    ExceptionKind.STATUS: "outcomes",
+    ExceptionKind.SETTLEMENT: "settlements",
+}
+_PLAIN: Final = Template(name="plain", columns={})
+
+_log = log.get_logger("finance")
+
+
+# ------------------------------------------------------------ asking for runs
+async def add_run(context: Context, work: UnitOfWork, source: str, asked_by: str) -> int:
+    """Have a source reconciled; the number of the run."""
+    run_id = context.app.ids.next()
+    await runs.add(work.db, run_id, source, asked_by)
+    work.tasks.add(RECONCILE, Reconcile(run_id), order_no=str(run_id))
+    return run_id
+
+
+async def ask(context: Context, source: str, asked_by: str) -> Run:
+    """Have a source reconciled at once."""
+    async with context.app.work("finance.ask_run") as work:
+        run_id = await add_run(context, work, source, asked_by)
+    return await get(context, run_id)
+
+
+async def reconcile_forever(context: Context) -> None:
+    """Have every source reconciled once a day: what was awaited becomes due without a new statement."""
+    while True:
+        with survived(_log, "runs_not_asked_for"):
+            async with context.app.db.connect() as db:
+                found = await runs.sources(db, SOURCES_MAX)
+            for source in found:
+                async with context.app.work("finance.daily_run") as work:
+                    await statements.lock(work.db, source)
+                    if not await runs.ran_within(work.db, source, AGAIN_S):
+                        await add_run(context, work, source, "")
+        await asyncio.sleep(ARM_EVERY_S)
+
+
+# ------------------------------------------------------------ a run
+async def run(context: Context, task: Task[Reconcile]) -> None:
+    """Make a run."""
+    one = await get(context, task.payload.run_id)
+    if one.status is RunStatus.WAITING:
+        counts = await reconcile(context, one)
+        async with context.app.work("finance.run_done") as work:
+            if await runs.end(work.db, one.run_id, RunEvent.ENDED, counts):
+                events.reconciled(work, one, counts)
+            work.tasks.finish(task)
+        return
+    async with context.app.work("finance.run_was_done") as work:
+        work.tasks.finish(task)
+
+
+async def reconcile(context: Context, one: Run) -> Counts:
+    """Match what a source has open; what was found."""
+    counts = Counts()
+    async with context.app.db.connect() as db:
+        covered = await runs.covered(db, one.source, ID_MAX, STATEMENTS_MAX)
+    terms = await _terms(context, one.source, covered, counts)
+    await _join(context, one, terms, counts)
+    await _settle(context, one, terms, counts)
+    async with context.app.db.connect() as db:
+        counts.awaiting = await matches.waiting(db, one.source)
+    return counts
+
+
+async def _terms(
+    context: Context, source: str, covered: Sequence[Covered], counts: Counts
+) -> Terms:
+    """What the run goes by; our side is completed for it."""
+    today = context.app.clock.now().astimezone(BEIJING).date()
+    template = context.templates.get(covered[0].template, _PLAIN) if covered else _PLAIN
+    first = max(min((one.first_day for one in covered), default=today), today - DAYS_MAX * ONE_DAY)
+    # A day earlier: clocks differ, and what is ours at midnight may be theirs of the next day.
+    async with context.app.db.connect() as db:
+        here = await runs.trade_days(db, source, first - ONE_DAY, today, DAYS_MAX + 2)
+    taken = [await _taken(context, source, one) for one in here] if covered else []
+    until = _until(first, [one.day for one in here])
+    due = today - (template.due_days + 1) * ONE_DAY
+    counts.uncovered = sum(
+        bool(one.entries) and first <= one.day <= due and not _covers(covered, one.day)
+        for one in taken
+    )
+    return Terms(
+        today=today,
+        due_days=template.due_days,
+        tolerance_micros=template.tolerance_micros,
+        window_s=template.window_s,
+        covered=[(one.first_day, one.last_day) for one in covered],
+        ours_from=first,
+        ours_until=until,
+    )
+
+
+async def _taken(context: Context, source: str, day: Day) -> Day:
+    if day.entries is not None:
+        return day
+    return Day(day.day, await our_side.take_day(context, source, day.day))
+
+
+def _until(first: date, here: Sequence[date]) -> date:
+    """The last day up to which no day of ours is missing."""
+    known, reached = set(here), first - ONE_DAY
+    while reached + ONE_DAY in known:
+        reached += ONE_DAY
+    return reached
+
+
+def _covers(covered: Sequence[Covered], day: date) -> bool:
+    return any(one.first_day <= day <= one.last_day for one in covered)
+
+
+# ------------------------------------------------------------ pairs
+async def _join(context: Context, one: Run, terms: Terms, counts: Counts) -> None:
+    with Join(terms) as join:
+        after = 0
+        while True:
+            async with context.app.db.connect() as db:
+                page = await matches.unmatched(db, one.source, after, PAGE_ROWS)
+            if page:
+                ours = sum(entry.book == Book.OURS for entry in page)
+                counts.ours, counts.theirs = counts.ours + ours, counts.theirs + len(page) - ours
+                await asyncio.to_thread(join.add, [_open(entry) for entry in page])
+                after = page[-1].entry_id
+            if len(page) < PAGE_ROWS:
+                break
+        await asyncio.to_thread(join.run)
+        pages = join.found(STORED_MAX)
+        while found := await asyncio.to_thread(next, pages, None):
+            await _store(context, one, found, counts)
+
+
+def _open(one: Unmatched) -> Open:
+    return Open(
+        one.entry_id,
+        Book(one.book),
+        EntryKind(one.kind),
+        one.our_no,
+        one.their_no,
+        one.account,
+        one.face_micros,
+        one.amount_micros,
+        Outcome(one.outcome),
+        one.at_s,
+        one.day,
+        EntryStatus(one.status),
+    )
+
+
+async def _store(context: Context, one: Run, found: Sequence[Found], counts: Counts) -> None:
+    """Store a page of what was found, as far as nothing else has become of its entries."""
+    numbers = [number for pair in found for number in (pair.ours_id, pair.theirs_id) if number]
+    async with context.app.work("finance.matches") as work:
+        free = await matches.lock(work.db, numbers)
+        good = [
+            pair
+            for pair in found
+            if (not pair.ours_id or pair.ours_id in free)
+            and (not pair.theirs_id or pair.theirs_id in free)
+        ]
+        await matches.move(work.db, [move for pair in good for move in _moves(pair)])
+        both = [pair for pair in good if pair.ours_id and pair.theirs_id]
+        late = await matches.end_late(
+            work.db,
+            [*(pair.ours_id for pair in both), *(0 for _ in both)],
+            [*(0 for _ in both), *(pair.theirs_id for pair in both)],
+        )
+        broken = [pair for pair in good if pair.kind is not None]
+        raised = await _raise(context, work, one, broken)
+    counts.matched += len(good) - len(broken)
+    counts.late += late
+    _count(counts, raised)
+
+
+def _moves(pair: Found) -> Iterator[Move]:
+    status = EntryStatus.MATCHED if pair.kind is None else EntryStatus.BROKEN
+    if pair.ours_id:
+        yield Move(pair.ours_id, status, pair.theirs_id, pair.rule)
+    if pair.theirs_id:
+        yield Move(pair.theirs_id, status, pair.ours_id, pair.rule)
+
+
+async def _raise(
+    context: Context, work: UnitOfWork, one: Run, broken: Sequence[Found]
+) -> list[ExceptionKind]:
+    ids = context.app.ids.take(len(broken))
+    new = [
+        NewException(
+            number, one.source, pair.kind, pair.ours_id, pair.theirs_id, pair.diff_micros,
+            pair.day, one.run_id,
+        )
+        for number, pair in zip(ids, broken, strict=True)
+        if pair.kind is not None
+    ]  # fmt: skip
+    return await matches.raise_exceptions(work.db, new)
+
+
+def _count(counts: Counts, raised: Sequence[ExceptionKind]) -> None:
+    for kind in raised:
+        setattr(counts, COUNTED[kind], getattr(counts, COUNTED[kind]) + 1)
+
+
+# ------------------------------------------------------------ settlements
+async def _settle(context: Context, one: Run, terms: Terms, counts: Counts) -> None:
+    """Hold settlements, and what a bank paid, to the lines that name them."""
+    after = 0
+    while True:
+        async with context.app.db.connect() as db:
+            page = await matches.settlements(db, one.source, after, SETTLEMENTS_MAX)
+        if page:
+            await _settle_page(context, one, page, terms, counts)
+            after = page[-1].entry_id
+        if len(page) < SETTLEMENTS_MAX:
+            return
+
+
+async def _settle_page(
+    context: Context, one: Run, page: Sequence[Settlement], terms: Terms, counts: Counts
+) -> None:
+    async with context.app.work("finance.settlements") as work:
+        free = await matches.lock(work.db, [line.entry_id for line in page])
+        good = [line for line in page if line.entry_id in free]
+        done = [line for line in good if _adds_up(line, terms.tolerance_micros)]
+        due = terms.today - (terms.due_days + 1) * ONE_DAY
+        apart = [
+            Found(
+                0, line.entry_id, MatchRule.SETTLEMENT, ExceptionKind.SETTLEMENT,
+                abs(line.sum_micros) - abs(line.amount_micros), line.day,
+            )
+            for line in good
+            if line not in done and line.day <= due and line.status != EntryStatus.BROKEN
+        ]  # fmt: skip
+        rule = MatchRule.SETTLEMENT
+        moves = [Move(line.entry_id, EntryStatus.MATCHED, 0, rule) for line in done]
+        await matches.move(work.db, [*moves, *(move for pair in apart for move in _moves(pair))])
+        await matches.settle(work.db, one.source, done)
+        zeros = [0 for _ in done]
+        counts.late += await matches.end_late(work.db, zeros, [line.entry_id for line in done])
+        raised = await _raise(context, work, one, apart)
+    counts.settled += len(done)
+    _count(counts, raised)
+
+
+def _adds_up(line: Settlement, tolerance_micros: int) -> bool:
+    if line.paid_id:
+        return True
+    apart = abs(abs(line.sum_micros) - abs(line.amount_micros))
+    return line.lines > 0 and apart <= tolerance_micros
+
+
+# ------------------------------------------------------------ showing
+async def get(context: Context, run_id: int) -> Run:
+    """One run. Refuses RunNotFound."""
+    async with context.app.db.connect() as db:
+        found = await runs.get(db, run_id)
+    if found is None:
+        raise RunNotFound(run_id)
+    return found
+
+
+async def page(context: Context, source: str, before: int, most: int) -> list[Run]:
+    """Runs below a number, newest first."""
+    async with context.app.db.connect() as db:
+        return await runs.page(db, source, before, most)

@@ -1,0 +1,257 @@
+"""Statements on what a run found: entries that are one movement, and exceptions, by arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shoudan_finance.states import (
+    ENTRY,
+    EXCEPTION,
+    Book,
+    EntryEvent,
+    EntryKind,
+    EntryStatus,
+    ExceptionEvent,
+    ExceptionKind,
+    MatchRule,
+    Outcome,
+)
+from shoudan_finance.tables import (
+    ENTRY_TABLE,
+    EXCEPTION_TABLE,
+    LIVE,
+    STILL_UNDECIDED,
+    STILL_UNMATCHED,
+    UNDECIDED,
+    UNMATCHED,
+)
+from shoudan_kit.db.columns import Rows, literal, literals, types
+from shoudan_kit.db.text_statements import columns, statement, unnest
+
+_SUMS: Final = literals([EntryKind.SETTLEMENT, EntryKind.TRANSFER])
+
+
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """An entry without a counterpart, as the join takes it."""
+
+    entry_id: int
+    book: int
+    kind: int
+    our_no: str
+    their_no: str
+    account: str
+    face_micros: int
+    amount_micros: int
+    outcome: int
+    at_s: int
+    day: date
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What becomes of an entry."""
+
+    entry_id: int
+    status: EntryStatus
+    match_id: int
+    rule: MatchRule
+
+
+@dataclass(frozen=True, slots=True)
+class NewException:
+    """A difference that a run found."""
+
+    exception_id: int
+    source: str
+    kind: ExceptionKind
+    ours_id: int
+    theirs_id: int
+    diff_micros: int
+    day: date
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A line that others add up to, what they come to, and how many they are."""
+
+    entry_id: int
+    book: int
+    settle_no: str
+    amount_micros: int
+    day: date
+    status: int
+    lines: int
+    sum_micros: int
+    paid_id: int
+
+
+_UNMATCHED: Final = Rows(Unmatched)
+_NEW: Final = Rows(NewException)
+
+# A broken one that has a counterpart keeps it: only what is alone is looked at again.
+_PAGE = statement(f"""
+SELECT entry_id, book, kind, our_no, their_no, account, face_micros, amount_micros, outcome,
+    extract(epoch FROM happen_time)::bigint AS at_s, day, status
+FROM entry WHERE source = :source AND entry_id > :after AND {UNMATCHED} AND match_id = 0
+    AND kind NOT IN ({_SUMS})
+ORDER BY entry_id LIMIT :most
+""")
+# Locked by number, so that two runs wait for each other and never in a circle.
+_LOCK = statement(f"""
+SELECT entry_id FROM entry
+WHERE entry_id = ANY(CAST(:entry_id AS bigint[])) AND {STILL_UNMATCHED} AND match_id = 0
+ORDER BY entry_id FOR UPDATE
+""")
+_MOVE = statement(f"""
+UPDATE entry e SET status = given.status, match_id = given.match_id, rule = given.rule
+FROM {unnest(**types(ENTRY_TABLE, "entry_id", "status", "match_id", "rule"))}
+WHERE e.entry_id = given.entry_id
+""")
+_LATE = statement(f"""
+UPDATE exception x SET status = {literal(EXCEPTION.target(ExceptionEvent.CAME_LATE))},
+    change_time = shoudan_now(), end_time = shoudan_now()
+FROM {unnest(ours_id="bigint", theirs_id="bigint")}
+CROSS JOIN LATERAL (
+    SELECT e.exception_id FROM exception e
+    WHERE e.ours_id = given.ours_id AND e.theirs_id = given.theirs_id AND e.{UNDECIDED} LIMIT 1
+) found
+WHERE x.exception_id = found.exception_id AND x.{STILL_UNDECIDED}
+RETURNING x.exception_id
+""")
+_RAISE = statement(f"""
+INSERT INTO exception ({_NEW.of()}, status, assignee, decision, remark, decided_by, record_id,
+    create_time, change_time)
+SELECT {_NEW.of("given")}, {literal(EXCEPTION.initial)}, '', 0, '', '', 0, shoudan_now(), shoudan_now()
+FROM {unnest(**types(EXCEPTION_TABLE, *_NEW.names))}
+ON CONFLICT (ours_id, theirs_id) WHERE {UNDECIDED} DO NOTHING
+RETURNING kind
+""")
+
+# The lines of a supplier that name a settlement, and the line of the bank that paid it.
+_SETTLEMENTS = statement(f"""
+SELECT s.entry_id, s.book, s.settle_no, s.amount_micros, s.day, s.status,
+    l.lines, l.sum_micros, p.paid_id
+FROM entry s
+CROSS JOIN LATERAL (
+    SELECT count(*) AS lines, coalesce(sum(e.amount_micros), 0)::bigint AS sum_micros FROM entry e
+    WHERE e.source = s.source AND e.settle_no = s.settle_no AND e.settle_no <> ''
+        AND e.book = {literal(Book.THEIRS)} AND e.kind NOT IN ({_SUMS}) AND e.{LIVE}
+        AND e.outcome = {literal(Outcome.SUCCESS)}
+) l
+CROSS JOIN LATERAL (
+    SELECT coalesce(max(e.entry_id), 0) AS paid_id FROM entry e
+    WHERE e.source = s.source AND e.settle_no = s.settle_no AND e.settle_no <> ''
+        AND e.book = {literal(Book.THEIRS)} AND e.kind = {literal(EntryKind.SETTLEMENT)} AND e.{LIVE}
+        AND s.book = {literal(Book.BANK)} AND abs(e.amount_micros) = abs(s.amount_micros)
+) p
+WHERE s.source = :source AND s.entry_id > :after AND s.{UNMATCHED} AND s.match_id = 0
+    AND s.kind IN ({_SUMS})
+ORDER BY s.entry_id LIMIT :most
+""")
+# One settlement at a time: they are a few in a run, and each has the lines of a day or more.
+_SETTLE_LINES = statement(f"""
+UPDATE entry SET settle_id = :entry_id
+WHERE source = :source AND settle_no = :settle_no AND settle_no <> ''
+    AND book = {literal(Book.THEIRS)} AND kind NOT IN ({_SUMS}) AND {LIVE}
+""")
+_SETTLE_PAID = statement(f"""
+UPDATE entry e SET settle_id = given.entry_id FROM {unnest(entry_id="bigint", paid_id="bigint")}
+WHERE e.entry_id = given.paid_id
+""")
+
+# A statement is corrected: who was matched with its rows waits again, and their exceptions are void.
+_PART = statement(f"""
+UPDATE entry e SET status = {literal(ENTRY.target(EntryEvent.PARTED))}, match_id = 0, rule = 0
+FROM entry gone
+WHERE gone.statement_id = :statement_id AND gone.match_id > 0 AND gone.{LIVE}
+    AND e.entry_id = gone.match_id AND e.match_id = gone.entry_id
+    AND {ENTRY.where(EntryEvent.PARTED, "e.status")}
+""")
+_UNSETTLE = statement(f"""
+UPDATE entry e SET status = {literal(ENTRY.target(EntryEvent.PARTED))}, match_id = 0, rule = 0
+FROM (
+    SELECT DISTINCT d.settle_id FROM entry d
+    WHERE d.statement_id = :statement_id AND d.settle_id > 0 AND d.{LIVE}
+) gone
+WHERE e.entry_id = gone.settle_id AND {ENTRY.where(EntryEvent.PARTED, "e.status")}
+""")
+_VOID = statement(f"""
+UPDATE exception x SET status = {literal(EXCEPTION.target(ExceptionEvent.VOIDED))},
+    change_time = shoudan_now(), end_time = shoudan_now()
+FROM entry gone
+CROSS JOIN LATERAL (
+    SELECT e.exception_id FROM exception e
+    WHERE e.theirs_id = gone.entry_id AND e.theirs_id > 0 AND e.{UNDECIDED} LIMIT 1
+) found
+WHERE gone.statement_id = :statement_id AND gone.{LIVE}
+    AND x.exception_id = found.exception_id AND x.{STILL_UNDECIDED}
+""")
+_WAITING = statement(f"""
+SELECT count(*) FROM entry WHERE source = :source AND status = {literal(EntryStatus.WAITING)}
+    AND {UNMATCHED}
+""")
+
+
+async def unmatched(db: AsyncConnection, source: str, after: int, most: int) -> list[Unmatched]:
+    """Entries of a source without a counterpart behind a number, by number."""
+    binds = {"source": source, "after": after, "most": most}
+    return _UNMATCHED.all(await db.execute(_PAGE, binds))
+
+
+async def lock(db: AsyncConnection, numbers: Sequence[int]) -> set[int]:
+    """Which of these are still without a counterpart; locked to the end of the transaction."""
+    return set((await db.execute(_LOCK, {"entry_id": list(numbers)})).scalars())
+
+
+async def move(db: AsyncConnection, moves: Sequence[Move]) -> None:
+    """Store what becomes of locked entries."""
+    await db.execute(_MOVE, columns(moves, "entry_id", "status", "match_id", "rule"))
+
+
+async def end_late(db: AsyncConnection, ours: Sequence[int], theirs: Sequence[int]) -> int:
+    """End exceptions about entries that were alone: pairs of numbers, one of each is 0. How many ended."""
+    binds = {"ours_id": list(ours), "theirs_id": list(theirs)}
+    return len((await db.execute(_LATE, binds)).all())
+
+
+async def raise_exceptions(db: AsyncConnection, new: Sequence[NewException]) -> list[ExceptionKind]:
+    """Store exceptions; the kinds of those that are new."""
+    found = await db.execute(_RAISE, columns(new, *_NEW.names))
+    return [ExceptionKind(kind) for kind in found.scalars()]
+
+
+async def settlements(db: AsyncConnection, source: str, after: int, most: int) -> list[Settlement]:
+    """Lines of a source that others add up to and that are not matched, by number."""
+    binds = {"source": source, "after": after, "most": most}
+    return Rows(Settlement).all(await db.execute(_SETTLEMENTS, binds))
+
+
+async def settle(db: AsyncConnection, source: str, done: Sequence[Settlement]) -> None:
+    """Store which lines each settles: those with its number, or the settlement that a bank paid."""
+    lines = [one for one in done if not one.paid_id]
+    paid = [one for one in done if one.paid_id]
+    for one in lines:
+        binds = {"source": source, "entry_id": one.entry_id, "settle_no": one.settle_no}
+        await db.execute(_SETTLE_LINES, binds)
+    if paid:
+        await db.execute(_SETTLE_PAID, columns(paid, "entry_id", "paid_id"))
+
+
+async def part(db: AsyncConnection, statement_id: int) -> None:
+    """The rows of a statement will count no more: what was matched with them waits again."""
+    binds = {"statement_id": statement_id}
+    for one in (_PART, _UNSETTLE, _VOID):
+        await db.execute(one, binds)
+
+
+async def waiting(db: AsyncConnection, source: str) -> int:
+    """How many entries of a source wait for a counterpart that is not due."""
+    return (await db.execute(_WAITING, {"source": source})).scalar_one()
