@@ -14,7 +14,7 @@ from shoudan_gateway.config import BACKENDS, GatewaySettings
 from shoudan_kit import metrics
 from shoudan_kit.log import get_logger
 
-CHECK_EVERY_S: Final = 1.0
+CHECK_EVERY_S: Final = 2.0
 CHECK_S_MAX: Final = 1.0
 
 _log = get_logger("gateway.backend_health")
@@ -39,7 +39,7 @@ class BackendHealth:
         return ", ".join(f"{name}: {why}" for name, why in gone.items())
 
     async def run(self) -> None:
-        """Look at every service, each second."""
+        """Look at every service, again and again."""
         while True:
             await asyncio.gather(*map(self._look, BACKENDS))
             await asyncio.sleep(CHECK_EVERY_S)

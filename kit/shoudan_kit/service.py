@@ -457,6 +457,9 @@ class Process(Generic[S]):
 
         if self._ops is not None:
             self._ops.set_draining()
+        for cell in self.cells:
+            if (owned := cell.running.credentials) is not None:
+                owned.let_go()
         if self._rpc is not None:
             await bounded("rpc", self._rpc.stop(), left_s() + STEP_S)
         await cancel_all(self._background)

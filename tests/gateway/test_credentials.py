@@ -27,7 +27,7 @@ from shoudan_kit.rpc.refusal import refused_from_rpc
 from tests.order.harness import OrderHarness, inboxes, running
 from tests.poll import eventually
 
-LIVE_S = 1.0  # what is promised, and twice POLL_S with what two calls take
+LIVE_S = 1.0  # what is promised: POLL_S and what two calls take
 ORDER = {
     "channel_no": "test",
     "line_id": "1",
@@ -183,6 +183,31 @@ async def test_a_revoked_secret_is_refused_everywhere_within_a_second(two: Two) 
     again = await two.revoke(one.credential.credential_id)
     assert again.repeated
     await refused("ERROR_REASON_NO_CREDENTIAL", two.revoke(1))
+
+
+async def test_who_has_everything_waits_for_a_change_and_is_let_go_when_the_service_stops(
+    two: Two,
+) -> None:
+    await two.issue()
+    book = two.harness.context.credentials
+
+    def asked(wait_ms: int) -> pb.FetchCredentialsRequest:
+        return pb.FetchCredentialsRequest(kinds=["channel"], version=book.version, wait_ms=wait_ms)
+
+    assert (await two.credentials.FetchCredentials(asked(1))).unchanged
+    waiting = asyncio.create_task(two.credentials.FetchCredentials(asked(2000)))
+    began = time.monotonic()
+    await two.issue()
+    answer = await waiting
+    assert (answer.unchanged, len(answer.secrets)) == (False, 2)
+    waiting = asyncio.create_task(two.credentials.FetchCredentials(asked(2000)))
+    book.let_go()
+    assert (await waiting).unchanged
+    assert time.monotonic() - began < 1.5, "neither waited for its time to end"
+    for wrong in (-1, 2001):
+        await refused(
+            "ERROR_REASON_CREDENTIAL_FIELD_INVALID", two.credentials.FetchCredentials(asked(wrong))
+        )
 
 
 async def test_of_two_rotations_at_once_one_is_made_and_the_other_refused(two: Two) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -33,7 +34,7 @@ from shoudan_kit.db.pool import Database
 from shoudan_kit.secrets.sealing import KeyRing, Unsealable
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 
-POLL_S: Final = 0.4  # twice on the way to a gateway: together below a second
+POLL_S: Final = 0.6  # with the call in which a gateway waits for a change, below a second
 USED_EVERY_S: Final = 60.0
 OF_OWNER_MAX: Final = 5  # live at once: each is one more signature to compute at every call
 DRAWN_BYTES: Final = 32
@@ -82,6 +83,8 @@ class Credentials:
         self.unreadable: frozenset[int] = frozenset()
         self._subject = f"{subject}credential."
         self._reported_at = time.monotonic()
+        self._changed = asyncio.Event()  # another one for each version
+        self._waits = True
 
     async def open(self) -> None:
         """Read them for the first time. Raises ConfigError when some are stored and no key opens any."""
@@ -101,7 +104,21 @@ class Credentials:
         if rows is not None:
             self._take(rows)
             self.version = version
+            self._changed.set()
+            self._changed = asyncio.Event()
         AGE_SECONDS(self.app.name).set(0)
+
+    async def changed(self, version: int, wait_s: float) -> None:
+        """Wait so long for another version than this one."""
+        if version == self.version and self._waits:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+
+    def let_go(self) -> None:
+        """Answer those who wait for a change, now and from now on at once: the service stops."""
+        self._waits = False
+        self._changed.set()
 
     async def run(self) -> None:
         """Follow what other processes change, report what was used, end what has expired; for ever."""

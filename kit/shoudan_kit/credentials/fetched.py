@@ -16,11 +16,13 @@ from shoudan.core.v1 import credential_service_pb2 as pb
 from shoudan.core.v1 import credential_service_pb2_grpc
 from shoudan_kit import log
 from shoudan_kit.clock import Clock
-from shoudan_kit.credentials.book import AGE_SECONDS, POLL_S, USED_EVERY_S
+from shoudan_kit.credentials.book import AGE_SECONDS, USED_EVERY_S
 from shoudan_kit.credentials.live import LiveSecret, LiveSecrets
 from shoudan_kit.rpc.client import call_options
 
-CALL_S: Final = 2.0
+CALL_S: Final = 3.0
+WAIT_S: Final = 1.0  # in one call; what is known is never older by more than that
+AGAIN_S: Final = 0.2
 
 _log = log.get_logger("credentials")
 
@@ -57,6 +59,7 @@ class FetchedSecrets(LiveSecrets):
         """Fetch, wait, fetch again, for ever."""
         waits = False
         while True:
+            began = time.monotonic()
             answered = await self.fetch()
             if answered == waits:
                 (_log.info if answered else _log.warning)(
@@ -64,12 +67,15 @@ class FetchedSecrets(LiveSecrets):
                 )
             waits = not answered
             AGE_SECONDS(self._service).set(self.age_s)
-            await asyncio.sleep(POLL_S)
+            if time.monotonic() - began < WAIT_S:  # changed, away, or a release that does not wait
+                await asyncio.sleep(AGAIN_S)
 
     async def fetch(self) -> bool:
         """Fetch once; whether the service answered."""
         used = self._used_now()
-        request = pb.FetchCredentialsRequest(kinds=self._kinds, version=self._version, used=used)
+        request = pb.FetchCredentialsRequest(
+            kinds=self._kinds, version=self._version, used=used, wait_ms=int(WAIT_S * 1000)
+        )
         try:
             answer = await self._stub.FetchCredentials(request, **call_options(CALL_S))
         except aio.AioRpcError as error:

@@ -24,6 +24,7 @@ OVERLAP_S_MAX: Final = 90 * 86_400
 PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 1_000
 ID_MAX: Final = 2**63 - 1
+WAIT_MS_MAX: Final = 2_000
 
 
 class CredentialServicer(credential_service_pb2_grpc.CredentialServiceServicer):
@@ -92,15 +93,19 @@ class CredentialServicer(credential_service_pb2_grpc.CredentialServiceServicer):
     async def FetchCredentials(
         self, request: pb.FetchCredentialsRequest, context: RpcContext
     ) -> pb.FetchCredentialsResponse:
-        """All live secrets of some kinds, from memory."""
+        """All live secrets of some kinds, from memory; a caller that has them waits for a change."""
         for kind in request.kinds:
             self._check_kind(kind)
         if len(request.used) > USED_MAX:
             raise CredentialFieldInvalid("used", f"at most {USED_MAX}")
+        if not 0 <= request.wait_ms <= WAIT_MS_MAX:
+            raise CredentialFieldInvalid("wait_ms", f"0 to {WAIT_MS_MAX}")
         for credential_id in request.used:
             self._book.live.use(credential_id)
         if request.version > self._book.version:  # another process has changed them since our look
             await self._book.refresh()
+        if request.wait_ms:
+            await self._book.changed(request.version, request.wait_ms / 1000)
         version = self._book.version
         if request.version == version:
             return pb.FetchCredentialsResponse(version=version, unchanged=True)

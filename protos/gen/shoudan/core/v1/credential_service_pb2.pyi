@@ -443,8 +443,11 @@ class FetchCredentialsRequest(_message.Message):
     KINDS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """version of the last answer; 0: nothing yet."""
+    wait_ms: _builtins.int
+    """Milliseconds to wait for a change while there is none, at most 2000; 0: answer at once."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Kinds wanted."""
@@ -459,10 +462,11 @@ class FetchCredentialsRequest(_message.Message):
         kinds: _abc.Iterable[_builtins.str] | None = ...,
         version: _builtins.int = ...,
         used: _abc.Iterable[_builtins.int] | None = ...,
+        wait_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "used", b"used", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "used", b"used", "version", b"version", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
