@@ -195,12 +195,12 @@ async def test_who_has_everything_waits_for_a_change_and_is_let_go_when_the_serv
         return pb.FetchCredentialsRequest(kinds=["channel"], version=book.version, wait_ms=wait_ms)
 
     assert (await two.credentials.FetchCredentials(asked(1))).unchanged
-    waiting = asyncio.create_task(two.credentials.FetchCredentials(asked(2000)))
+    waiting = two.credentials.FetchCredentials(asked(2000))  # a call under way
     began = time.monotonic()
     await two.issue()
     answer = await waiting
     assert (answer.unchanged, len(answer.secrets)) == (False, 2)
-    waiting = asyncio.create_task(two.credentials.FetchCredentials(asked(2000)))
+    waiting = two.credentials.FetchCredentials(asked(2000))  # a call under way
     book.let_go()
     assert (await waiting).unchanged
     assert time.monotonic() - began < 1.5, "neither waited for its time to end"
