@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from shoudan_gateway.backend import Backend
 from shoudan_gateway.bodies import UnreadBodies
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.connection import HEADER_BYTES_MAX, Connection, Listener
+from shoudan_gateway.deadlines import Deadlines
 from shoudan_gateway.internal_access import InternalAccess
 from shoudan_gateway.limits import (
     CallerLimits,
@@ -87,6 +87,7 @@ class Gateway:
             settings.unread_bodies_max, settings.unread_bodies_per_address_max
         )
         self._in_flight = bulkhead.Bulkhead(shares(settings))
+        self._deadlines = Deadlines()
         self._legacy = {
             name.removesuffix("_legacy_errors"): bool(getattr(settings, name))
             for name in type(settings).model_fields
@@ -145,7 +146,7 @@ class Gateway:
     ) -> tuple[Inbound, Outbound]:
         """The answer, and the request as far as it was read."""
         partner = route.partner if route else self._routes.space(inbound.path)
-        ends_at = asyncio.get_running_loop().time() + self._settings.deadline_s
+        ends_at = time.monotonic() + self._settings.deadline_s
         try:
             _check_limits(request, inbound)
             if route is None:
@@ -172,7 +173,7 @@ class Gateway:
     async def _call(self, endpoint: Endpoint[Any, Any], inbound: Inbound, ends_at: float) -> Any:
         """The services' answer. Only an admitted request takes one of the places in flight."""
         message = endpoint.read(inbound)
-        party, now = _party(inbound), asyncio.get_running_loop().time()
+        party, now = _party(inbound), time.monotonic()
         limit = self._limit(inbound)
         most = self._limits.calls_max(party[0], limit)
         admission = self._in_flight.enter(party, now, most)
@@ -182,7 +183,7 @@ class Gateway:
         if admission is not bulkhead.Admission.GO:
             raise Problem(GatewayError.TOO_MANY_CALLS if full else GatewayError.BUSY)
         try:
-            async with asyncio.timeout_at(ends_at):
+            async with self._deadlines.until(ends_at):
                 if inbound.handed_on:
                     return await self._backend.hand_on(
                         endpoint.call, message, inbound.remote, inbound.authorization
