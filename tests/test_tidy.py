@@ -26,9 +26,9 @@ VAGUE = {"base", "common", "helper", "helpers", "manager", "misc", "util", "util
 PURE_NEVER_IMPORTS = {"aiohttp", "asyncpg", "grpc", "nats", "shoudan", "sqlalchemy"}
 # A module imports its own floor and those below. Nouns are not named: their order is in pyproject.toml.
 NOUN = 3
-COMMANDS = ("exception", "hold", "reconcile", "report", "risk", "route", "segment", "statement")
+COMMANDS = ("exception", "hold", "reconcile", "report", "request", "risk", "route", "segment")
 FLOORS = {
-    **dict.fromkeys(("commands", *(f"{one}_commands" for one in COMMANDS)), 6),
+    **dict.fromkeys(["commands", *(f"{n}_commands" for n in (*COMMANDS, "statement"))], 6),
     "app": 5,
     **dict.fromkeys(["rpc", "tasks"], 4),
     # A rule adds its events, and calls the other services, inside its own steps: both stand below it.

@@ -32,6 +32,12 @@ def _period_of_list(one: Any) -> None:
     one.end_time.FromSeconds(1_764_000_000 + 3_600)
 
 
+def _requests_of_party(one: Any) -> None:
+    one.party, one.page_token = "channel test", ""
+    one.start_time.FromSeconds(1_764_000_000)
+    one.end_time.FromSeconds(1_764_000_000 + 3_600)
+
+
 def _goods_order(one: Any) -> None:
     one.Clear()
     one.channel_no, one.request_no, one.goods_no, one.goods_type = "test", "r1", "1", 1
@@ -264,6 +270,7 @@ VALID: dict[str, Correct] = {
     **dict.fromkeys(
         ("ChannelService/ListChannelOrders", "ChannelService/ListChannelRefunds"), _period_of_list
     ),
+    "RequestLogService/ListRequests": _requests_of_party,
     "CatalogueService/ImportSegments": _segments,
     "CatalogueService/ListProducts": _listed,
     "SetupService/ApplySetup": _setup,

@@ -22,6 +22,7 @@ from shoudan_gateway.internal_access import InternalAccess, mode_of
 from shoudan_gateway.limits import CallerLimits
 from shoudan_gateway.partners.payserver.authenticate import PAYSERVER
 from shoudan_gateway.protocol import JSON, MARKDOWN, Call, Outbound, Partner
+from shoudan_gateway.request_log import RequestLog
 from shoudan_gateway.server import Gateway
 from shoudan_kit import metrics
 from shoudan_kit.credentials.fetched import FetchedSecrets
@@ -111,17 +112,23 @@ async def start(app: App[GatewaySettings]) -> Running:
         admission, app.tokens.caller_of, mode_of(settings), settings.ledger_ident
     )
     outer, inner = served(partners.load(), settings)
+    log = RequestLog(
+        ask, channels.exists, settings.request_log_flush_s, settings.request_log_waiting_max
+    )
+    noting = log if settings.request_log else None
     sites = [
         Site(
-            Gateway(settings, shown, backend, admission, internal, limits, pages(shown), of_pay),
+            Gateway(
+                settings, shown, backend, admission, internal, limits, pages(shown), of_pay, noted
+            ),
             settings,
             host,
             port,
             tls,
         )
-        for shown, host, port, tls in (
-            (outer, settings.listen_host, settings.listen_port, None),
-            (inner, settings.internal_host, settings.internal_port, _internal_tls(app)),
+        for shown, host, port, tls, noted in (
+            (outer, settings.listen_host, settings.listen_port, None, noting),
+            (inner, settings.internal_host, settings.internal_port, _internal_tls(app), None),
         )
     ]
     for site in sites:
@@ -131,11 +138,12 @@ async def start(app: App[GatewaySettings]) -> Running:
     async def close() -> None:
         await asyncio.sleep(settings.lame_duck_s)
         await asyncio.gather(*(site.stop() for site in sites))
+        await log.flush()
         await backend.aclose()
 
     return Running(
         context=sites,
-        background=(of_order.run, of_pay.run, channels.run, health.run, exchange.run),
+        background=(of_order.run, of_pay.run, channels.run, health.run, exchange.run, log.run),
         closers=(close,),
         checks={"catalogue": channels.ready, "backends": health.ready},
     )

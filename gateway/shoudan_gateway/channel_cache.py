@@ -75,6 +75,10 @@ class ChannelCache:
             raise Problem(GatewayError.BUSY)
         return self._with_stored(rule)
 
+    def exists(self, channel_no: str) -> bool:
+        """Whether there is a channel of this number, enabled or not."""
+        return self._rules is not None and channel_no in self._rules
+
     def platform_secrets(self, app_id: str) -> tuple[str, ...]:
         """The secrets of a platform's application; none where there is no application."""
         return self._stored.texts(goofish.CREDENTIAL, app_id) if app_id else ()

@@ -226,6 +226,18 @@ class GatewaySettings(ProcessSettings):
         description="Requests logged: off, errors (500 and up), writes (and errors), all.",
     )
 
+    request_log: bool = Field(
+        True,
+        description="Whether what partners call is kept for them (`/request/list`), at the order service.",
+    )
+    request_log_flush_s: Seconds = Field(
+        2, description="Seconds requests wait in memory before they are packed and stored."
+    )
+    request_log_waiting_max: int = Field(
+        20_000,
+        ge=1,
+        description="Requests that wait in memory; more are missing in the log, which says how many.",
+    )
     public_base_url: str = Field(
         "http://127.0.0.1:8600",
         description="Where partners reach this gateway; links in PayServer's answers begin with it.",

@@ -39,6 +39,7 @@ from shoudan_gateway.protocol import (
     Problem,
     Sink,
 )
+from shoudan_gateway.request_log import RequestLog
 from shoudan_gateway.routes import Route, Routes
 from shoudan_kit import metrics
 from shoudan_kit.credentials.fetched import FetchedSecrets
@@ -72,8 +73,12 @@ class Gateway:
         limits: CallerLimits,
         pages: Mapping[str, Outbound],
         of_pay: FetchedSecrets,
+        request_log: RequestLog | None = None,
     ) -> None:
-        """`of_pay`: what the pay service stores for partners that authenticate by themselves."""
+        """`of_pay`: what the pay service stores for partners that authenticate by themselves.
+
+        `request_log`: where what partners call is noted; None where it is not.
+        """
         self._settings, self._backend, self._admission = settings, backend, admission
         self._internal, self._limits = internal, limits
         self._routes, self._pages = Routes(partners), pages
@@ -94,6 +99,7 @@ class Gateway:
             if name.endswith("_legacy_errors")
         }
         self._logged = settings.access_log
+        self._request_log = request_log
 
     def listener(self) -> Listener:
         """The server whose requests this gateway answers."""
@@ -135,7 +141,10 @@ class Gateway:
         finally:
             if isinstance(connection, Connection):
                 connection.answering = False
-        self._account(route, inbound, answer, time.perf_counter() - began)
+        took_s = time.perf_counter() - began
+        self._account(route, inbound, answer, took_s)
+        if self._request_log is not None:
+            self._request_log.note(inbound, answer, trace.request_id, took_s)
         response = _response(answer, request.method, trace.request_id, inbound)
         if not request.content.is_eof():
             response.force_close()  # what follows would be the rest of an unread body

@@ -19,6 +19,8 @@ from shoudan.order.v1 import catalogue_service_pb2 as catalogue
 from shoudan.order.v1 import catalogue_service_pb2_grpc as catalogue_grpc
 from shoudan.order.v1 import order_service_pb2 as order
 from shoudan.order.v1 import order_service_pb2_grpc as order_grpc
+from shoudan.order.v1 import request_log_service_pb2 as request_log
+from shoudan.order.v1 import request_log_service_pb2_grpc as request_log_grpc
 from shoudan.pay.v1 import ledger_service_pb2 as pay
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_gateway.app import SERVICE, ports
@@ -76,6 +78,22 @@ class Neighbours(order_grpc.OrderServiceServicer, catalogue_grpc.CatalogueServic
         return [one for batch in self.batches for one in batch]
 
 
+class RequestBlocks(request_log_grpc.RequestLogServiceServicer):
+    """The request log: keeps the blocks it gets, as often as it gets them."""
+
+    def __init__(self) -> None:
+        self.blocks: list[request_log.RequestBlock] = []
+        self.fails: grpc.StatusCode | None = None
+        self.calls = 0
+
+    async def StoreRequestBlocks(self, request: Any, context: Any) -> Any:
+        self.calls += 1
+        if self.fails is not None:
+            await context.abort(self.fails, "away")
+        self.blocks += request.blocks
+        return request_log.StoreRequestBlocksResponse()
+
+
 class Ledger(pay_grpc.LedgerServiceServicer):
     """The ledger: one account."""
 
@@ -112,6 +130,7 @@ class Front:
     port: int
     order: Neighbours
     delivery: Delivery
+    log: RequestBlocks
     process: Process[GatewaySettings]
 
     async def read_rules(self) -> None:
@@ -134,9 +153,18 @@ Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-async def neighbours() -> AsyncIterator[tuple[Neighbours, Delivery, str]]:
+async def request_blocks() -> RequestBlocks:
+    """What gateways have stored of requests."""
+    return RequestBlocks()
+
+
+@pytest.fixture(scope="session")
+async def neighbours(
+    request_blocks: RequestBlocks,
+) -> AsyncIterator[tuple[Neighbours, Delivery, str]]:
     server = aio.server()
     order_side, delivery_side = Neighbours(), Delivery()
+    request_log_grpc.add_RequestLogServiceServicer_to_server(request_blocks, server)
     order_grpc.add_OrderServiceServicer_to_server(order_side, server)
     catalogue_grpc.add_CatalogueServiceServicer_to_server(order_side, server)
     pay_grpc.add_LedgerServiceServicer_to_server(Ledger(), server)
@@ -148,13 +176,16 @@ async def neighbours() -> AsyncIterator[tuple[Neighbours, Delivery, str]]:
 
 
 @pytest.fixture
-async def open_gateway(neighbours: tuple[Neighbours, Delivery, str]) -> AsyncIterator[Open]:
+async def open_gateway(
+    neighbours: tuple[Neighbours, Delivery, str], request_blocks: RequestBlocks
+) -> AsyncIterator[Open]:
     """`await open_gateway(access_log="all")`: a gateway with these settings, stopped at the end."""
     order_side, delivery_side, target = neighbours
     order_side.channels = [catalogue.DownChannel(channel_no="test", enabled=True)]
     order_side.batches, order_side.hold, order_side.fails = [], None, None
     order_side.refusal, order_side.existed = None, False
     delivery_side.notifies = []
+    request_blocks.blocks, request_blocks.fails, request_blocks.calls = [], None, 0
     opened: list[Front] = []
 
     async def start(**given: Any) -> Front:
@@ -177,6 +208,7 @@ async def open_gateway(neighbours: tuple[Neighbours, Delivery, str]) -> AsyncIte
             port,
             order_side,
             delivery_side,
+            request_blocks,
             process,
         )
         opened.append(front)

@@ -312,6 +312,7 @@ ROWS: dict[str, Row] = {
     "/balance/query": row(own_list("/balance/query"), closed=OWN_LIST),
     "/order/list": row(own_list("/order/list", **EMPTY_PERIOD), closed=OWN_LIST),
     "/refund/list": row(own_list("/refund/list", **EMPTY_PERIOD), closed=OWN_LIST),
+    "/request/list": row(own_list("/request/list", **EMPTY_PERIOD), closed=OWN_LIST),
     "/order/cancel": row(of_order("/order/cancel")),
     "/notify/list": row(of_order("/notify/list")),
     "/notify/resend": row(of_order("/notify/resend")),

@@ -5,7 +5,7 @@ Source: docs/reference/http/self-service.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any, Final, TypeVar
@@ -14,7 +14,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoudan.order.v1 import channel_service_pb2 as pb
 from shoudan.order.v1 import order_service_pb2 as order_pb
-from shoudan_gateway.fields import Moment, Text, Whole
+from shoudan.order.v1 import request_log_service_pb2 as log_pb
+from shoudan_gateway.fields import Choice, Moment, Text, Whole
 from shoudan_gateway.partners import oms
 from shoudan_gateway.protocol import (
     Endpoint,
@@ -33,6 +34,7 @@ from shoudan_kit.money import micros_to_yuan
 
 L = TypeVar("L", pb.ListChannelOrdersRequest, pb.ListChannelRefundsRequest)
 
+REQUEST_LOG: Final = "shoudan.order.v1.RequestLogService"
 SERVICE: Final = "shoudan.order.v1.ChannelService"
 SOURCE: Final = "docs/reference/http/self-service.md"
 PERIOD_MAX: Final = timedelta(days=31)
@@ -56,22 +58,39 @@ NOTIFIES: Final = (
     Field("page_size", "page_size", "每页数量，1-100，默认100", Whole(1, 100), required=False),
     PAGE,
 )
+REQUESTS: Final = (
+    oms.CHANNEL_NO,
+    START,
+    END,
+    Field(
+        "request_id", "", "请求编号（响应头X-Request-Id）；不传返回全部", Text(64), required=False
+    ),
+    Field("failed", "", "1：只返回出错的请求", Choice((0, 1)), required=False),
+    PAGE_SIZE,
+    PAGE,
+)
 RESEND: Final = (*ORDER, oms.REFUND_NO.optional("；不传为订单通知"))
 
 
 # ---------------------------------------------------------------- in
+def _bounds(values: Mapping[str, Any]) -> tuple[Timestamp, Timestamp]:
+    """Start and end of a period. Raises Malformed when it is none, or too long."""
+    start, end = Timestamp(), Timestamp()
+    start.FromSeconds(values["start_time"])
+    end.FromSeconds(values["end_time"])
+    apart_s = end.seconds - start.seconds
+    if not 0 < apart_s <= PERIOD_MAX.total_seconds():
+        why = f"应晚于start_time，且相差不超过{PERIOD_MAX.days}天"
+        raise Malformed("end_time", ParameterError.UNREADABLE, why)
+    return start, end
+
+
 def _period(message: type[L]) -> Callable[[Inbound], L]:
     """A reader of a page of a period."""
 
     def read(request: Inbound) -> L:
         values = values_of(request, LIST)
-        start, end = Timestamp(), Timestamp()
-        start.FromSeconds(values["start_time"])
-        end.FromSeconds(values["end_time"])
-        apart_s = end.seconds - start.seconds
-        if not 0 < apart_s <= PERIOD_MAX.total_seconds():
-            why = f"应晚于start_time，且相差不超过{PERIOD_MAX.days}天"
-            raise Malformed("end_time", ParameterError.UNREADABLE, why)
+        start, end = _bounds(values)
         return message(
             channel_no=values["channel_no"],
             start_time=start,
@@ -81,6 +100,20 @@ def _period(message: type[L]) -> Callable[[Inbound], L]:
         )
 
     return read
+
+
+def _requests(request: Inbound) -> log_pb.ListRequestsRequest:
+    values = values_of(request, REQUESTS)
+    start, end = _bounds(values)
+    return log_pb.ListRequestsRequest(
+        party=f"channel {values['channel_no']}",
+        start_time=start,
+        end_time=end,
+        request_id=values.get("request_id", ""),
+        failed=values.get("failed", 0) == 1,
+        page_size=values.get("page_size", 0),
+        page_token=values.get("page", ""),
+    )
 
 
 # ---------------------------------------------------------------- out
@@ -204,6 +237,26 @@ def _resent(answer: pb.ResendChannelNotifyResponse, request: Inbound) -> Outboun
     return Outbound(200, {**_caller(request), "result": result, "notify": _notify(answer.notify)})
 
 
+def _request_log(answer: log_pb.ListRequestsResponse, request: Inbound) -> Outbound:
+    shown = [
+        {
+            "time": _time(one, "time"),
+            "request_id": one.request_id,
+            "method": one.method,
+            "path": one.path,
+            "http_status": one.http_status,
+            "error_code": one.error_code,
+            "took_ms": one.took_ms,
+            "remote_ip": one.remote_ip,
+            "admitted": one.admitted,
+            "params": dict(one.params),
+        }
+        for one in answer.requests
+    ]
+    facts = {"requests": shown, "lost_count": answer.lost_count}
+    return Outbound(200, {**_caller(request), **facts, "next_page": answer.next_page_token})
+
+
 def _endpoint(
     path: str, title: str, fields: tuple[Field, ...], rpc: tuple[Any, str, Any], **more: Any
 ) -> Endpoint[Any, Any]:
@@ -215,7 +268,7 @@ def _endpoint(
         title=title,
         fields=(*fields, *oms.SIGNING),
         read=read,
-        call=Unary(f"{SERVICE}/{method}"),
+        call=Unary(method if "/" in method else f"{SERVICE}/{method}"),
         write=write,
         **more,
     )
@@ -264,6 +317,12 @@ PARTNER = Partner(
                 "ListChannelNotifies",
                 _notifies,
             ),
+        ),
+        _endpoint(
+            "/request/list",
+            "请求日志接口：本渠道28天内的请求，含被拒绝的",
+            REQUESTS,
+            (_requests, f"{REQUEST_LOG}/ListRequests", _request_log),
         ),
         _endpoint(
             "/notify/resend",

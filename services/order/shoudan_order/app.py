@@ -17,6 +17,9 @@ from shoudan.order.v1 import (
 )
 from shoudan.order.v1.channel_service_pb2_grpc import add_ChannelServiceServicer_to_server
 from shoudan.order.v1.goods_service_pb2_grpc import add_GoodsServiceServicer_to_server
+from shoudan.order.v1.request_log_service_pb2_grpc import (
+    add_RequestLogServiceServicer_to_server,
+)
 from shoudan_kit import metrics
 from shoudan_kit.credentials.book import Credentials
 from shoudan_kit.db.schema import Schema
@@ -28,7 +31,7 @@ from shoudan_kit.secrets.personal import Personal
 from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
-from shoudan_order import nonces, open_work, parked_gauge, routes
+from shoudan_order import nonces, open_work, parked_gauge, request_log, routes
 from shoudan_order.catalogue import admin, segment_admin
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context, Known
@@ -46,6 +49,7 @@ from shoudan_order.rpc.dictionary import DictionaryServicer
 from shoudan_order.rpc.goods import GoodsServicer
 from shoudan_order.rpc.order import OrderServicer
 from shoudan_order.rpc.proposals import kinds
+from shoudan_order.rpc.request_log import RequestLogServicer
 from shoudan_order.rpc.retention import RetentionServicer
 from shoudan_order.rpc.risk import RiskServicer
 from shoudan_order.shelf_notices import ShelfNotices
@@ -68,6 +72,7 @@ NAMES = (
     "shoudan.order.v1.RetentionService",
     "shoudan.order.v1.GoodsService",
     "shoudan.order.v1.ChannelService",
+    "shoudan.order.v1.RequestLogService",
     PERSONAL,
 )
 
@@ -106,7 +111,6 @@ async def start(app: App[OrderSettings]) -> Running:
         await segment_admin.refresh(context)
     await routes.refresh(context)
     orders = OrderServicer(context)
-
     personal = Personal("order", ACCOUNTS, context.accounts, app.work)
     return Running(
         context=context,
@@ -117,8 +121,7 @@ async def start(app: App[OrderSettings]) -> Running:
                 CatalogueServicer(context),
             ),
             partial(
-                audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
-                AuditServicer(context),
+                audit_service_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(context)
             ),
             partial(
                 dictionary_service_pb2_grpc.add_DictionaryServiceServicer_to_server,
@@ -131,6 +134,7 @@ async def start(app: App[OrderSettings]) -> Running:
             partial(risk_service_pb2_grpc.add_RiskServiceServicer_to_server, RiskServicer(context)),
             partial(add_GoodsServiceServicer_to_server, GoodsServicer(context)),
             partial(add_ChannelServiceServicer_to_server, ChannelServicer(context)),
+            partial(add_RequestLogServiceServicer_to_server, RequestLogServicer(context)),
             partial(personal_service_pb2_grpc.add_PersonalServiceServicer_to_server, personal),
         ),
         names=NAMES,
@@ -172,8 +176,11 @@ def _background(context: Context) -> tuple[Callable[[], Awaitable[None]], ...]:
     async def forget_routes() -> None:
         await routes.forget_forever(context)
 
+    async def forget_requests() -> None:
+        await request_log.forget_forever(context)
+
     own = gauge_parked, forget_nonces, forget_counters, poll_routes, forget_routes
-    once = poll_catalogue, poll_risk, poll_segments
+    once = poll_catalogue, poll_risk, poll_segments, forget_requests
     return (*once, *own) if context.app.first is context.app else own
 
 

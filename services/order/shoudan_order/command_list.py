@@ -34,6 +34,10 @@ HOLD: Final = Command(
     "shoudan_order.hold_commands:app",
     "Holds: orders that stay in the database whatever their age.",
 )
+REQUEST: Final = Command(
+    "shoudan_order.request_commands:app",
+    "Requests of partners: what was called, answered and refused, by id.",
+)
 REPORT: Final = Command(
     "shoudan_order.report_commands:app",
     "Reports: profit, by supplier, by channel.",

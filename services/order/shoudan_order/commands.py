@@ -380,6 +380,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]], *, call_s: float = CAL
         audit_service_pb2_grpc,
         catalogue_service_pb2_grpc,
         order_service_pb2_grpc,
+        request_log_service_pb2_grpc,
         retention_service_pb2_grpc,
         risk_service_pb2_grpc,
     )
@@ -392,6 +393,7 @@ def run(target: str, work: Callable[[Ask], Awaitable[T]], *, call_s: float = CAL
             "Audit": audit_service_pb2_grpc.AuditServiceStub,
             "Proposal": proposal_service_pb2_grpc.ProposalServiceStub,
             "Catalogue": catalogue_service_pb2_grpc.CatalogueServiceStub,
+            "RequestLog": request_log_service_pb2_grpc.RequestLogServiceStub,
             "Retention": retention_service_pb2_grpc.RetentionServiceStub,
             "Risk": risk_service_pb2_grpc.RiskServiceStub,
         }

@@ -30,6 +30,12 @@ class OrderSettings(SealedAccountSettings, TwoPersonsSettings):
         description="Millionths by which one admin alone may change prices of products in a day of Beijing, "
         "the largest change of each call added up; 0: no price. A new product always needs two.",
     )
+    request_log_keep_days: int = Field(
+        28,
+        ge=1,
+        le=366,
+        description="Days what partners called is kept (`shoudan request ls`, `/request/list`).",
+    )
     secrets_dir: Path | None = Field(
         None,
         description="Folder of files, one per secret_name; SHOUDAN_SECRET_<NAME> comes first.",
