@@ -247,6 +247,14 @@ VALID: dict[str, Correct] = {
         setattr(m, "eid", "test"),
         setattr(m, "first_day", "2026-11-20"),
     ),
+    "BillService/GetBillLink": lambda m: (
+        m.bill.Clear(),
+        setattr(m.bill, "kind", "trade"),
+        setattr(m.bill, "eid", "test"),
+        setattr(m.bill, "first_day", "2026-11-20"),
+        setattr(m, "link_s", 60),
+    ),
+    "BillService/DownloadBill": lambda m: setattr(m, "token", "t" * 43),
     "BillService/ListBills": lambda m: setattr(m, "page_token", "2026-11-20.1"),
     **dict.fromkeys(
         ("StatementService/ListStatements", "ReconcileService/ListRuns"),

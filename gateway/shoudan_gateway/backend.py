@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -13,7 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
 from shoudan_gateway.config import GatewaySettings
-from shoudan_gateway.protocol import Batch, Call, GatewayError, Problem
+from shoudan_gateway.protocol import Batch, Call, File, GatewayError, Problem, Stream
 from shoudan_kit.batch import Coalescer
 from shoudan_kit.log import get_logger
 from shoudan_kit.rpc.messages import AUTHORIZATION, CALLED_FROM
@@ -103,6 +103,25 @@ class Backend:
             raise outcome
         return outcome
 
+    async def file(self, call: Stream, message: Message) -> File:
+        """A file whose first piece has come. Raises Refused, and Problem when the service did not answer."""
+        types = types_of(call.method)
+        stub = self._channel(types.service).unary_stream(
+            types.path,
+            request_serializer=types.request.SerializeToString,
+            response_deserializer=types.answer.FromString,
+        )
+        timeout_s = self._settings.download_s
+        answers: Any = stub(message, timeout=timeout_s, metadata=carried.call_metadata())
+        parts = aiter(answers)
+        try:
+            first = await anext(parts, None)
+        except aio.AioRpcError as error:
+            raise _problem(call.method, error) from None
+        if first is None:
+            return File(0, _pieces(answers, parts, b""))
+        return File(first.total_bytes, _pieces(answers, parts, first.body))
+
     async def aclose(self) -> None:
         """Answer everything that was taken."""
         for gather in self._batches.values():
@@ -146,6 +165,16 @@ class Backend:
             response_deserializer=types.answer.FromString,
         )
         return stub
+
+
+async def _pieces(answers: Any, parts: AsyncIterator[Any], first: bytes) -> AsyncIterator[bytes]:
+    """The pieces of a file, raises grpc.RpcError; a stream not taken to its end is cancelled."""
+    try:
+        yield first
+        async for one in parts:
+            yield one.body
+    finally:
+        answers.cancel()
 
 
 def _traces(items: Sequence[_Item]) -> carried.Metadata:

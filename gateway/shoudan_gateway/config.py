@@ -86,6 +86,7 @@ class GatewaySettings(ProcessSettings):
     pay_target: str = address("pay", 50052)
     delivery_target: str = address("delivery", 50053)
     erp_ingest_target: str = address("erp_ingest", 50054)
+    finance_target: str = address("finance", 50056)
     ready_backends: list[Backend] = Field(
         ["order"],
         description="Services without which /readyz says no (so it does without any). Orders go on while "
@@ -221,6 +222,13 @@ class GatewaySettings(ProcessSettings):
         description="Our application at the platform of the 虚拟货源 interface; empty takes no calls.",
         examples=["677859093659717"],
     )
+    downloads_max: int = Field(
+        16,
+        ge=1,
+        le=1000,
+        description="Files that are sent at a time; one more is told to come again.",
+    )
+    download_s: Seconds = Field(600, description="Seconds in which a file must have been taken.")
     access_log: AccessLog = Field(
         "writes",
         description="Requests logged: off, errors (500 and up), writes (and errors), all.",
@@ -240,7 +248,7 @@ class GatewaySettings(ProcessSettings):
     )
     public_base_url: str = Field(
         "http://127.0.0.1:8600",
-        description="Where partners reach this gateway; links in PayServer's answers begin with it.",
+        description="Where partners reach this gateway; links to bills and in PayServer's answers begin so.",
         examples=["https://pay.example.com"],
     )
     payserver_jwks_file: Path | None = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from ipaddress import IPv4Network, IPv6Network
@@ -152,6 +152,13 @@ class Inbound(msgspec.Struct, frozen=True):
     base_url: str = ""  # what links in answers begin with
 
 
+class File(msgspec.Struct, frozen=True):
+    """A file on its way: its size, and its pieces."""
+
+    bytes: int
+    pieces: AsyncIterator[bytes]
+
+
 class Outbound(msgspec.Struct, frozen=True):
     """An answer: a JSON object or list, or bytes of another type."""
 
@@ -161,6 +168,7 @@ class Outbound(msgspec.Struct, frozen=True):
     retry_after_s: int | None = None
     replayed: bool = False  # what an earlier call with this number was answered
     error_headers: Mapping[str, str] | None = None  # headers of an error (advice.py)
+    file: File | None = None  # sent piece by piece in place of the body
 
 
 class Reader(Protocol):
@@ -242,7 +250,13 @@ class Unary(msgspec.Struct, frozen=True):
     method: str
 
 
-Call = Batch | Unary
+class Stream(msgspec.Struct, frozen=True):
+    """An RPC whose answer is a file in pieces (`body`), the first with its size (`total_bytes`)."""
+
+    method: str
+
+
+Call = Batch | Unary | Stream
 
 
 @dataclass(frozen=True, slots=True)

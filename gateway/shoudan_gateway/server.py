@@ -18,6 +18,7 @@ from shoudan_gateway.bodies import UnreadBodies
 from shoudan_gateway.config import GatewaySettings
 from shoudan_gateway.connection import HEADER_BYTES_MAX, Connection, Listener
 from shoudan_gateway.deadlines import Deadlines
+from shoudan_gateway.downloads import Downloads
 from shoudan_gateway.internal_access import InternalAccess
 from shoudan_gateway.limits import (
     CallerLimits,
@@ -38,6 +39,7 @@ from shoudan_gateway.protocol import (
     Places,
     Problem,
     Sink,
+    Stream,
 )
 from shoudan_gateway.request_log import RequestLog
 from shoudan_gateway.routes import Route, Routes
@@ -91,6 +93,8 @@ class Gateway:
         self._unread = UnreadBodies(
             settings.unread_bodies_max, settings.unread_bodies_per_address_max
         )
+        self._downloads = Downloads(settings.downloads_max, settings.download_s)
+        self._base_url = settings.public_base_url.rstrip("/")
         self._in_flight = bulkhead.Bulkhead(shares(settings))
         self._deadlines = Deadlines()
         self._legacy = {
@@ -126,7 +130,9 @@ class Gateway:
             spans.record(route, "server", [(caller, trace)], began_ns, failed=failed, **facts)
         return response
 
-    async def _handle(self, request: web.BaseRequest, trace: Trace) -> tuple[str, web.Response]:
+    async def _handle(
+        self, request: web.BaseRequest, trace: Trace
+    ) -> tuple[str, web.StreamResponse]:
         """The path of the route, and the answer."""
         began = time.perf_counter()
         connection = request.protocol
@@ -135,7 +141,8 @@ class Gateway:
             connection.answering = True
         path, _, query = request.raw_path.partition("?")
         route, names = self._routes.find(path, request.method)
-        inbound = Inbound(request.method, path, query=query, path_params=names)
+        base_url = self._base_url
+        inbound = Inbound(request.method, path, query=query, path_params=names, base_url=base_url)
         try:
             inbound, answer = await self._answer(request, route, inbound)
         finally:
@@ -145,6 +152,12 @@ class Gateway:
         self._account(route, inbound, answer, took_s)
         if self._request_log is not None:
             self._request_log.note(inbound, answer, trace.request_id, took_s)
+        if answer.file is not None:
+            headers = _headers(answer, trace.request_id, inbound)
+            return (
+                route.endpoint.path if route else "-",
+                await self._downloads.send(request, answer.file, headers),
+            )
         response = _response(answer, request.method, trace.request_id, inbound)
         if not request.content.is_eof():
             response.force_close()  # what follows would be the rest of an unread body
@@ -197,6 +210,8 @@ class Gateway:
                     return await self._backend.hand_on(
                         endpoint.call, message, inbound.remote, inbound.authorization
                     )
+                if isinstance(endpoint.call, Stream):
+                    return await self._downloads.opened(self._backend, endpoint.call, message)
                 return await self._backend(endpoint.call, message)
         finally:
             self._in_flight.leave(party, now, answered=True)
@@ -337,6 +352,13 @@ def _check_limits(request: web.BaseRequest, inbound: Inbound) -> None:
 
 def _response(answer: Outbound, method: str, request_id: str, inbound: Inbound) -> web.Response:
     body = answer.body if isinstance(answer.body, bytes) else _encode(answer.body)
+    headers = _headers(answer, request_id, inbound)
+    return web.Response(
+        status=answer.status, body=b"" if method == "HEAD" else body, headers=headers
+    )
+
+
+def _headers(answer: Outbound, request_id: str, inbound: Inbound) -> CIMultiDict[str]:
     headers = CIMultiDict({"Content-Type": answer.content_type, "Cache-Control": NO_STORE})
     headers["Server"] = SERVER_NAME
     headers["X-Request-Id"] = request_id
@@ -351,6 +373,4 @@ def _response(answer: Outbound, method: str, request_id: str, inbound: Inbound) 
     if inbound.quotas or inbound.places is not None:
         headers["RateLimit-Policy"] = policy(inbound.quotas, inbound.places)
         headers["RateLimit"] = remaining(inbound.quotas, inbound.places)
-    return web.Response(
-        status=answer.status, body=b"" if method == "HEAD" else body, headers=headers
-    )
+    return headers

@@ -53,6 +53,10 @@ class BillNotPublished(FinanceRefusal):
     what: str
 
 
+class BillLinkNotFound(FinanceRefusal, code=Code.NOT_FOUND):
+    """The token is for no file, or not any more."""
+
+
 class FieldInvalid(FinanceRefusal, code=Code.INVALID_ARGUMENT):
     """A field is missing or malformed."""
 

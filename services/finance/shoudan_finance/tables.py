@@ -374,6 +374,18 @@ BILL_DAYS: Final = Table(
     comment="账单日: days whose bills have been asked for, by themselves",
 )
 
+BILL_LINKS: Final = Table(
+    "bill_link",
+    METADATA,
+    column("digest", LargeBinary, "SHA-256 of the token", key=True),
+    column("bill_id", BigInteger, "账单编号"),
+    moment("create_time", "创建时间"),
+    moment("expire_time", "good until then"),
+    Index("bill_link_expired", "expire_time"),
+    comment="账单链接: tokens that files are downloaded with; deleted when they have expired",
+    info=rights(delete=True),
+)
+
 RECONCILE_DAY: Final = Table(
     "reconcile_day",
     METADATA,

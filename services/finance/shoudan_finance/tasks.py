@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shoudan_finance import bills, day_books, reconciling, trade_books
+from shoudan_finance import bill_links, bills, day_books, reconciling, trade_books
 from shoudan_finance.context import Context
 from shoudan_finance.kinds import (
     FILL_DAY,
@@ -27,6 +27,7 @@ async def follow_days(context: Context, task: Task[FollowDays]) -> None:
     await day_books.follow(context, task)
     await trade_books.note(context)
     await bills.daily(context)
+    await bill_links.purge(context)
 
 
 @handles_each(FILL_DAY)

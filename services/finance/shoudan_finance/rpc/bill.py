@@ -8,12 +8,12 @@ from typing import Final, cast
 
 from shoudan.finance.v1 import bill_service_pb2 as pb
 from shoudan.finance.v1 import bill_service_pb2_grpc as grpc_pb
-from shoudan_finance import bills
+from shoudan_finance import bill_links, bills
 from shoudan_finance.context import Context
 from shoudan_finance.refusals import FieldInvalid
 from shoudan_finance.rpc.reading import BEFORE_ALL, day_of, page_size
 from shoudan_finance.store.bills import Bill, Place, Spec
-from shoudan_kit.rpc.messages import RpcContext, filled
+from shoudan_kit.rpc.messages import RpcContext, filled, stamp
 
 WORDS_MAX: Final = 64
 GROUPS_MAX: Final = 32
@@ -69,6 +69,24 @@ class BillServicer(grpc_pb.BillServiceServicer):
     ) -> pb.VerifyBillResponse:
         """Made again beside itself."""
         return pb.VerifyBillResponse(same=await bills.remake(self._context, request.bill_id))
+
+    async def GetBillLink(
+        self, request: pb.GetBillLinkRequest, context: RpcContext
+    ) -> pb.GetBillLinkResponse:
+        """How far it is, and a token for its file."""
+        found = await bill_links.link(self._context, _spec(request.bill), request.link_s)
+        return pb.GetBillLinkResponse(
+            bill=None if found.bill is None else _message(found.bill),
+            token=found.token,
+            expire_time=None if found.expire_time is None else stamp(found.expire_time),
+        )
+
+    async def DownloadBill(
+        self, request: pb.DownloadBillRequest, context: RpcContext
+    ) -> AsyncIterator[pb.DownloadBillResponse]:
+        """The file, piece by piece."""
+        async for total, body in bill_links.download(self._context, request.token):
+            yield pb.DownloadBillResponse(total_bytes=total, body=body)
 
 
 def _message(one: Bill) -> pb.Bill:

@@ -435,3 +435,113 @@ class VerifyBillResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyBillResponse: _TypeAlias = VerifyBillResponse  # noqa: Y015
+
+@_typing.final
+class GetBillLinkRequest(_message.Message):
+    """GetBillLinkRequest says which bill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BILL_FIELD_NUMBER: _builtins.int
+    LINK_S_FIELD_NUMBER: _builtins.int
+    link_s: _builtins.int
+    """Seconds the token is good for, at most a day; an hour when 0."""
+    @_builtins.property
+    def bill(self) -> Global___MakeBillRequest:
+        """Which bill; without ident a fund bill is of the system of channels."""
+
+    def __init__(
+        self,
+        *,
+        bill: Global___MakeBillRequest | None = ...,
+        link_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill", "link_s", b"link_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBillLinkRequest: _TypeAlias = GetBillLinkRequest  # noqa: Y015
+
+@_typing.final
+class GetBillLinkResponse(_message.Message):
+    """GetBillLinkResponse is how far the bill is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BILL_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """What its file is downloaded with; empty until it is published."""
+    @_builtins.property
+    def bill(self) -> Global___Bill:
+        """Absent while days of the bill are not complete."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until then."""
+
+    def __init__(
+        self,
+        *,
+        bill: Global___Bill | None = ...,
+        token: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bill", b"bill", "expire_time", b"expire_time", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBillLinkResponse: _TypeAlias = GetBillLinkResponse  # noqa: Y015
+
+@_typing.final
+class DownloadBillRequest(_message.Message):
+    """DownloadBillRequest names a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """As GetBillLink gave it."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadBillRequest: _TypeAlias = DownloadBillRequest  # noqa: Y015
+
+@_typing.final
+class DownloadBillResponse(_message.Message):
+    """DownloadBillResponse is a piece of the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    total_bytes: _builtins.int
+    """Bytes of the whole file; in the first piece alone."""
+    body: _builtins.bytes
+    """The next bytes."""
+    def __init__(
+        self,
+        *,
+        total_bytes: _builtins.int = ...,
+        body: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadBillResponse: _TypeAlias = DownloadBillResponse  # noqa: Y015

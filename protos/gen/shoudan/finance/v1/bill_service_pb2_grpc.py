@@ -61,6 +61,16 @@ class BillServiceStub:
                 request_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.VerifyBillRequest.SerializeToString,
                 response_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.VerifyBillResponse.FromString,
                 _registered_method=True)
+        self.GetBillLink = channel.unary_unary(
+                '/shoudan.finance.v1.BillService/GetBillLink',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetBillLinkRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetBillLinkResponse.FromString,
+                _registered_method=True)
+        self.DownloadBill = channel.unary_stream(
+                '/shoudan.finance.v1.BillService/DownloadBill',
+                request_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillRequest.SerializeToString,
+                response_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillResponse.FromString,
+                _registered_method=True)
 
 
 class BillServiceServicer:
@@ -105,6 +115,21 @@ class BillServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBillLink(self, request, context):
+        """GetBillLink has a bill made like MakeBill and, once it is published, gives a token its file is downloaded with for a while. An absent status says that
+        its days are not complete yet. Errors: FIELD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadBill(self, request, context):
+        """DownloadBill streams the file that a token is for. Errors: BILL_LINK_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BillServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -132,6 +157,16 @@ def add_BillServiceServicer_to_server(servicer, server):
                     servicer.VerifyBill,
                     request_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.VerifyBillRequest.FromString,
                     response_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.VerifyBillResponse.SerializeToString,
+            ),
+            'GetBillLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBillLink,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetBillLinkRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetBillLinkResponse.SerializeToString,
+            ),
+            'DownloadBill': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadBill,
+                    request_deserializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillRequest.FromString,
+                    response_serializer=shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -271,6 +306,60 @@ class BillService:
             '/shoudan.finance.v1.BillService/VerifyBill',
             shoudan_dot_finance_dot_v1_dot_bill__service__pb2.VerifyBillRequest.SerializeToString,
             shoudan_dot_finance_dot_v1_dot_bill__service__pb2.VerifyBillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBillLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.finance.v1.BillService/GetBillLink',
+            shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetBillLinkRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_bill__service__pb2.GetBillLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadBill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shoudan.finance.v1.BillService/DownloadBill',
+            shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillRequest.SerializeToString,
+            shoudan_dot_finance_dot_v1_dot_bill__service__pb2.DownloadBillResponse.FromString,
             options,
             channel_credentials,
             insecure,

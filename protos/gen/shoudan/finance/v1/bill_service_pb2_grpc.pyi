@@ -32,6 +32,12 @@ class BillServiceStub:
     """
     VerifyBill: _aio.UnaryUnaryMultiCallable[_bill_service_pb2.VerifyBillRequest, _bill_service_pb2.VerifyBillResponse]
     """VerifyBill makes a published bill again beside itself, and says whether it has the same bytes. Errors: BILL_NOT_FOUND, BILL_NOT_PUBLISHED."""
+    GetBillLink: _aio.UnaryUnaryMultiCallable[_bill_service_pb2.GetBillLinkRequest, _bill_service_pb2.GetBillLinkResponse]
+    """GetBillLink has a bill made like MakeBill and, once it is published, gives a token its file is downloaded with for a while. An absent status says that
+    its days are not complete yet. Errors: FIELD_INVALID.
+    """
+    DownloadBill: _aio.UnaryStreamMultiCallable[_bill_service_pb2.DownloadBillRequest, _bill_service_pb2.DownloadBillResponse]
+    """DownloadBill streams the file that a token is for. Errors: BILL_LINK_NOT_FOUND."""
 
 class BillServiceServicer(metaclass=_abc_1.ABCMeta):
     """BillService makes bills (账单) of complete days: fund bills (资金账单) with every movement of accounts, trade bills (交易账单) with what ended of a down
@@ -81,5 +87,23 @@ class BillServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_bill_service_pb2.VerifyBillRequest, _abc.Awaitable[_bill_service_pb2.VerifyBillResponse]],
     ) -> _abc.Awaitable[_bill_service_pb2.VerifyBillResponse]:
         """VerifyBill makes a published bill again beside itself, and says whether it has the same bytes. Errors: BILL_NOT_FOUND, BILL_NOT_PUBLISHED."""
+
+    @_abc_1.abstractmethod
+    def GetBillLink(
+        self,
+        request: _bill_service_pb2.GetBillLinkRequest,
+        context: _aio.ServicerContext[_bill_service_pb2.GetBillLinkRequest, _abc.Awaitable[_bill_service_pb2.GetBillLinkResponse]],
+    ) -> _abc.Awaitable[_bill_service_pb2.GetBillLinkResponse]:
+        """GetBillLink has a bill made like MakeBill and, once it is published, gives a token its file is downloaded with for a while. An absent status says that
+        its days are not complete yet. Errors: FIELD_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def DownloadBill(
+        self,
+        request: _bill_service_pb2.DownloadBillRequest,
+        context: _aio.ServicerContext[_bill_service_pb2.DownloadBillRequest, _abc.AsyncIterator[_bill_service_pb2.DownloadBillResponse]],
+    ) -> _abc.AsyncIterator[_bill_service_pb2.DownloadBillResponse]:
+        """DownloadBill streams the file that a token is for. Errors: BILL_LINK_NOT_FOUND."""
 
 def add_BillServiceServicer_to_server(servicer: BillServiceServicer, server: _aio.Server) -> None: ...

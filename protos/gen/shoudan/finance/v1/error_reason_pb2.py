@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%shoudan/finance/v1/error_reason.proto\x12\x12shoudan.finance.v1*\x9d\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_DAY_NOT_FOUND\x10\x01\x12\x1f\n\x1b\x45RROR_REASON_DAY_INCOMPLETE\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_FIELD_INVALID\x10\x03\x12$\n ERROR_REASON_TRADE_DAY_NOT_FOUND\x10\x14\x12%\n!ERROR_REASON_TRADE_DAY_INCOMPLETE\x10\x15\x12\x1f\n\x1b\x45RROR_REASON_BILL_NOT_FOUND\x10\x16\x12#\n\x1f\x45RROR_REASON_BILL_NOT_PUBLISHED\x10\x17\x12#\n\x1f\x45RROR_REASON_TEMPLATE_NOT_FOUND\x10(\x12 \n\x1c\x45RROR_REASON_FILE_INCOMPLETE\x10)\x12\"\n\x1e\x45RROR_REASON_STATEMENT_INVALID\x10*\x12$\n ERROR_REASON_STATEMENT_TOO_LARGE\x10+\x12$\n ERROR_REASON_STATEMENT_NOT_FOUND\x10,\x12%\n!ERROR_REASON_STATEMENT_SUPERSEDED\x10-\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10.b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%shoudan/finance/v1/error_reason.proto\x12\x12shoudan.finance.v1*\xc3\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_DAY_NOT_FOUND\x10\x01\x12\x1f\n\x1b\x45RROR_REASON_DAY_INCOMPLETE\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_FIELD_INVALID\x10\x03\x12$\n ERROR_REASON_TRADE_DAY_NOT_FOUND\x10\x14\x12%\n!ERROR_REASON_TRADE_DAY_INCOMPLETE\x10\x15\x12\x1f\n\x1b\x45RROR_REASON_BILL_NOT_FOUND\x10\x16\x12#\n\x1f\x45RROR_REASON_BILL_NOT_PUBLISHED\x10\x17\x12#\n\x1f\x45RROR_REASON_TEMPLATE_NOT_FOUND\x10(\x12 \n\x1c\x45RROR_REASON_FILE_INCOMPLETE\x10)\x12\"\n\x1e\x45RROR_REASON_STATEMENT_INVALID\x10*\x12$\n ERROR_REASON_STATEMENT_TOO_LARGE\x10+\x12$\n ERROR_REASON_STATEMENT_NOT_FOUND\x10,\x12%\n!ERROR_REASON_STATEMENT_SUPERSEDED\x10-\x12$\n ERROR_REASON_BILL_LINK_NOT_FOUND\x10\x18\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10.b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoudan.finance.v1.error_re
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=62
-  _globals['_ERRORREASON']._serialized_end=603
+  _globals['_ERRORREASON']._serialized_end=641
 # @@protoc_insertion_point(module_scope)

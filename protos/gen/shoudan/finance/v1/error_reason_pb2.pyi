@@ -52,6 +52,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No such statement. Code: NOT_FOUND. Metadata: statement_id."""
     ERROR_REASON_STATEMENT_SUPERSEDED: _ErrorReason.ValueType  # 45
     """The statement that would be corrected has been corrected before, or is another source's. Code: FAILED_PRECONDITION. Metadata: statement_id."""
+    ERROR_REASON_BILL_LINK_NOT_FOUND: _ErrorReason.ValueType  # 24
+    """The token is for no file, or not any more. Code: NOT_FOUND."""
     ERROR_REASON_RUN_NOT_FOUND: _ErrorReason.ValueType  # 46
     """No such run of the reconciliation. Code: NOT_FOUND. Metadata: run_id."""
 
@@ -88,6 +90,8 @@ ERROR_REASON_STATEMENT_NOT_FOUND: ErrorReason.ValueType  # 44
 """No such statement. Code: NOT_FOUND. Metadata: statement_id."""
 ERROR_REASON_STATEMENT_SUPERSEDED: ErrorReason.ValueType  # 45
 """The statement that would be corrected has been corrected before, or is another source's. Code: FAILED_PRECONDITION. Metadata: statement_id."""
+ERROR_REASON_BILL_LINK_NOT_FOUND: ErrorReason.ValueType  # 24
+"""The token is for no file, or not any more. Code: NOT_FOUND."""
 ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 46
 """No such run of the reconciliation. Code: NOT_FOUND. Metadata: run_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

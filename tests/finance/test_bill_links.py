@@ -1,0 +1,81 @@
+"""Promises of links to bills: one file, for a while, for what holds the token."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from grpc import aio
+
+from shoudan.finance.v1 import bill_service_pb2 as pb
+from shoudan_finance import bill_links
+from shoudan_kit.rpc.refusal import refused_from_rpc
+from tests.finance.harness import FinanceHarness
+from tests.finance.test_trade_books import refused
+from tests.pay.ledger.harness import YUAN
+from tests.poll import eventually
+
+
+async def linked(harness: FinanceHarness, **more: Any) -> pb.GetBillLinkResponse:
+    """The link when there is one."""
+    request = pb.GetBillLinkRequest(bill=pb.MakeBillRequest(kind="fund", **more), link_s=60)
+    found: list[pb.GetBillLinkResponse] = []
+
+    async def there() -> bool:
+        found[:] = [await harness.bill_stub.GetBillLink(request)]
+        return found[0].token != ""
+
+    await eventually(there)
+    return found[0]
+
+
+async def fetched(harness: FinanceHarness, token: str) -> tuple[int, bytes]:
+    stream = harness.bill_stub.DownloadBill(pb.DownloadBillRequest(token=token))
+    parts = [part async for part in stream]
+    return parts[0].total_bytes, b"".join(part.body for part in parts)
+
+
+async def gone(harness: FinanceHarness, token: str) -> str:
+    with pytest.raises(aio.AioRpcError) as raised:
+        await fetched(harness, token)
+    found = refused_from_rpc(raised.value)
+    assert found is not None
+    return found.reason.removeprefix("ERROR_REASON_")
+
+
+async def test_a_link_gives_the_file_until_it_expires(harness: FinanceHarness) -> None:
+    key = await harness.ledger.account(10 * YUAN)
+    day = await harness.close_day()
+    waiting = pb.GetBillLinkRequest(
+        bill=pb.MakeBillRequest(kind="fund", eid=key.eid, first_day=str(day))
+    )
+    assert not (await harness.bill_stub.GetBillLink(waiting)).HasField("bill")
+    await harness.completed(day)
+    one = await linked(harness, eid=key.eid, first_day=str(day))
+    two = await linked(harness, eid=key.eid, first_day=str(day))
+    assert one.bill == two.bill
+    assert one.token != two.token
+    assert one.bill.ident == "oms"
+    size, body = await fetched(harness, one.token)
+    assert (size, size) == (one.bill.bytes, len(body))
+    stored = await harness.sql("SELECT digest FROM bill_link")
+    assert one.token.encode() not in b"".join(row["digest"] for row in stored)
+    # A minute and a moment later, by the clock of the database.
+    past = "UPDATE bill_link SET expire_time = expire_time - $1::interval"
+    await harness.sql(past, timedelta(seconds=61))
+    assert await gone(harness, one.token) == "BILL_LINK_NOT_FOUND"
+    await bill_links.purge(harness.context)
+    assert await harness.sql("SELECT digest FROM bill_link") == []
+
+
+@pytest.mark.parametrize("token", ["", "x", "t" * 43, "t" * 65, "账单"])
+async def test_a_token_that_is_none_gives_nothing(harness: FinanceHarness, token: str) -> None:
+    assert await gone(harness, token) == "BILL_LINK_NOT_FOUND"
+
+
+async def test_a_link_is_good_for_a_day_at_most(harness: FinanceHarness) -> None:
+    bill = pb.MakeBillRequest(kind="fund", eid="x", first_day="2026-11-20")
+    for seconds in (-1, 86_401):
+        request = pb.GetBillLinkRequest(bill=bill, link_s=seconds)
+        assert await refused(harness.bill_stub.GetBillLink(request)) == "FIELD_INVALID"
