@@ -186,6 +186,7 @@ VALID: dict[str, Correct] = {
         lambda m: m.nonce.Clear(),
     ),
     "CardService/FetchCards": lambda m: (setattr(m, "page_token", ""), setattr(m, "page_size", 1)),
+    "AuditService/ListShelfNotifies": lambda m: setattr(m, "page_token", ""),
     "CardService/ListCards": lambda m: setattr(m, "page_token", ""),
     "CardService/ImportCards": _cards,
     "CardService/EnterCards": _entered,

@@ -27,7 +27,10 @@ from shoudan_gateway.app import SERVICE, ports
 from shoudan_gateway.channel_cache import ChannelCache
 from shoudan_gateway.config import GatewaySettings
 from shoudan_kit.service import Process
+from tests.gateway.goofish_platform import platform, shared
 from tests.poll import eventually
+
+__all__ = ["platform", "shared"]
 
 REFUSAL = core_pb2.Refusal(
     code=grpc.StatusCode.NOT_FOUND.value[0],

@@ -15,6 +15,8 @@ from sqlalchemy import text
 from shoudan.delivery.v1 import delivery_service_pb2_grpc as delivery_grpc
 from shoudan.order.v1 import catalogue_service_pb2 as pb
 from shoudan.order.v1 import catalogue_service_pb2_grpc as stubs
+from shoudan.order.v1 import goods_service_pb2 as goods_pb
+from shoudan.order.v1 import goods_service_pb2_grpc as goods_stubs
 from shoudan.pay.v1 import ledger_service_pb2_grpc as pay_grpc
 from shoudan_kit.db.pool import Database
 from shoudan_kit.embedded import DatabaseUrls
@@ -25,14 +27,17 @@ from tests.order.harness import (
     FakeLedger,
     Inbox,
     catalogue,
+    down_product,
     serve,
     up_product,
 )
 from tests.order.test_crashes import Service
 from tests.order.test_supplier_prices import message
 from tests.poll import eventually
+from tests.stored import Stored
 
 DIED = 137
+APP_ID = "677859093659717"
 
 
 async def call(service: Service, method: str, request: Any) -> Any:
@@ -135,3 +140,73 @@ async def test_a_price_and_the_notify_of_a_shelf_survive_a_death_around_each_ste
     (version,) = {one["version"] for one in inbox.told}
     assert {one["products"][0]["in_stock"] for one in inbox.told} == {False}
     assert int(version) > 0
+
+
+async def sell_by_the_platform(service: Service) -> None:
+    """A channel of the 虚拟货源 interface, with its secrets; that its goods are new makes a first round."""
+    stored = Stored(service.port)
+    await stored.issue("goofish", APP_ID, "secret-of-the-application")
+    await stored.issue("channel", "test", "secret-of-the-shop-0000")
+    shop = pb.DownChannel(
+        channel_no="test",
+        channel_name="测试",
+        enabled=True,
+        auth_mode="goofish",
+        allowed_networks=LOOPBACK,
+    )
+    rows = pb.Catalogue(**(catalogue() | {"down_channels": [shop]}))
+    await call(service, "ApplyCatalogue", pb.ApplyCatalogueRequest(catalogue=rows, by="tester"))
+
+
+async def subscribe(service: Service, url: str) -> None:
+    """To the only goods there are."""
+    wish = goods_pb.SubscribeGoodsRequest(
+        channel_no="test", goods_no="300", token="t", notify_url=url
+    )
+    async with aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        await goods_stubs.GoodsServiceStub(channel).SubscribeGoods(wish)
+
+
+BEHIND = """SELECT 1 FROM oms_goods_subscription s JOIN oms_shelf_version v USING (channel_no, product_id)
+    WHERE s.version < v.version"""
+
+
+async def test_a_callback_of_goods_survives_a_death_around_its_step(
+    new_database: Callable[[str], Awaitable[DatabaseUrls]],
+    inbox: Inbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sent again by the next process, never lost; acknowledged once it is stored."""
+    monkeypatch.setenv("SHOUDAN_ORDER_GOOFISH_APP_ID", APP_ID)
+    inbox.answer = lambda told: (200, '{"code":0}')
+    server, target = await serve(
+        partial(pay_grpc.add_LedgerServiceServicer_to_server, FakeLedger()),
+        partial(delivery_grpc.add_DeliveryServiceServicer_to_server, FakeDelivery()),
+    )
+    urls = await new_database("order")
+    service, database = Service(urls, target), Database(urls.owner)
+
+    async def acknowledged() -> bool:
+        async with database.connect() as db:
+            return not list(await db.execute(text(BEHIND)))
+
+    try:
+        await service.start()
+        await sell_by_the_platform(service)
+        await subscribe(service, inbox.url)
+        await service.kill()
+        for fault, enabled in (("before_commit", False), ("after_commit", True)):
+            await service.start(f"goods.changes_notified.{fault}:exit")
+            product = pb.Catalogue(down_products=[down_product(enabled=enabled)])
+            with suppress(grpc.RpcError):
+                request = pb.ApplyCatalogueRequest(catalogue=product, by="tester")
+                await call(service, "ApplyCatalogue", request)
+            assert await service.ended() == DIED
+        await service.start()
+        await eventually(acknowledged, 20)
+    finally:
+        await service.kill()
+        await server.stop(None)
+        await database.dispose()
+    states = [one["status"] for one in inbox.told]
+    assert (states[0], states[-1]) == (2, 1)

@@ -46,7 +46,6 @@ BODY_BYTES_MAX: Final = 65_536
 FEN_MAX: Final = 10**13
 PAGE_NO_MAX: Final = 10_000
 PAGE_MAX: Final = 100
-IN_STOCK: Final = 99_999  # of goods on the shelf; how many a supplier has is not known
 ON_SHELF, OFF_SHELF = 1, 2
 INSIDE: Final = "."  # between a member and a member of it
 OK: Final = {"code": 0, "msg": "OK"}
@@ -68,6 +67,7 @@ REFUSALS: Final = {
     "ERROR_REASON_RISK_REPEATED": (ORDER_WRONG, "重复充值：{minutes}分钟内已有相同订单({rule})"),
     "ERROR_REASON_ORDER_NOT_FOUND": (1200, "订单不存在"),
     "ERROR_REASON_REQUEST_DIFFERS": (1203, "下单管家订单号已存在"),
+    "ERROR_REASON_NONCE_USED": (LATE, "请求重复，请重新签名"),
     "ERROR_REASON_CARDS_UNREADABLE": (BROKEN, "卡密暂时无法读取，请联系我方"),
 }
 PARAMETER_ERRORS: Final = {
@@ -263,6 +263,7 @@ def read_order(request: Inbound) -> pb.GetGoodsOrderRequest:
     if not made.request_no and not made.order_id:
         raise Malformed(ORDER_NO.wire, ParameterError.MISSING)
     made.remote_ip = request.remote
+    made.signature = parameters.pairs(request.query).get(SIGN.wire, "")
     return made
 
 
@@ -292,7 +293,7 @@ def _goods(one: pb.Goods) -> dict[str, Any]:
         "goods_type": int(one.goods_type),
         "goods_name": one.goods_name,
         "price": one.price_fen,
-        "stock": IN_STOCK if one.on_shelf else 0,
+        "stock": one.stock,
         "status": ON_SHELF if one.on_shelf else OFF_SHELF,
         "update_time": one.update_time.seconds,
     }

@@ -10,12 +10,12 @@ from shoudan.core.v1 import personal_service_pb2_grpc
 from shoudan.order.v1 import (
     audit_service_pb2_grpc,
     catalogue_service_pb2_grpc,
-    dictionary_service_pb2_grpc,
     order_service_pb2_grpc,
     retention_service_pb2_grpc,
     risk_service_pb2_grpc,
 )
 from shoudan.order.v1.channel_service_pb2_grpc import add_ChannelServiceServicer_to_server
+from shoudan.order.v1.dictionary_service_pb2_grpc import add_DictionaryServiceServicer_to_server
 from shoudan.order.v1.goods_service_pb2_grpc import add_GoodsServiceServicer_to_server
 from shoudan.order.v1.request_log_service_pb2_grpc import (
     add_RequestLogServiceServicer_to_server,
@@ -31,7 +31,15 @@ from shoudan_kit.secrets.personal import Personal
 from shoudan_kit.secrets.reseal import SealedData
 from shoudan_kit.secrets.sealing import SealedColumn
 from shoudan_kit.service import App, Running, Service
-from shoudan_order import nonces, open_work, parked_gauge, request_log, routes
+from shoudan_order import (
+    goods_changes,
+    nonces,
+    open_work,
+    parked_gauge,
+    request_log,
+    routes,
+    shelf_notices,
+)
 from shoudan_order.catalogue import admin, segment_admin
 from shoudan_order.config import OrderSettings
 from shoudan_order.context import Context, Known
@@ -42,13 +50,13 @@ from shoudan_order.order_cache import OrdersInMemory
 from shoudan_order.pay_client import PayClient
 from shoudan_order.risk import admin as risk_admin
 from shoudan_order.risk import guard
+from shoudan_order.rpc import proposals
 from shoudan_order.rpc.audit import AuditServicer
 from shoudan_order.rpc.catalogue import CatalogueServicer
 from shoudan_order.rpc.channel import ChannelServicer
 from shoudan_order.rpc.dictionary import DictionaryServicer
 from shoudan_order.rpc.goods import GoodsServicer
 from shoudan_order.rpc.order import OrderServicer
-from shoudan_order.rpc.proposals import kinds
 from shoudan_order.rpc.request_log import RequestLogServicer
 from shoudan_order.rpc.retention import RetentionServicer
 from shoudan_order.rpc.risk import RiskServicer
@@ -104,7 +112,8 @@ async def start(app: App[OrderSettings]) -> Running:
     shares = Shares(secrets.token_hex(8), LEASE_S, app.home.shards)
     notifier = Notifier(context, shares)
     context.notifier = notifier
-    context.shelf_notices = shelf_notices = ShelfNotices(context)
+    context.shelf_notices = shelf = ShelfNotices(context, shelf_notices.notify)
+    context.goods_changes = goods = ShelfNotices(context, goods_changes.notify)
     if is_first:
         await admin.refresh(context)
         await risk_admin.refresh(context)
@@ -123,10 +132,7 @@ async def start(app: App[OrderSettings]) -> Running:
             partial(
                 audit_service_pb2_grpc.add_AuditServiceServicer_to_server, AuditServicer(context)
             ),
-            partial(
-                dictionary_service_pb2_grpc.add_DictionaryServiceServicer_to_server,
-                DictionaryServicer(context),
-            ),
+            partial(add_DictionaryServiceServicer_to_server, DictionaryServicer(context)),
             partial(
                 retention_service_pb2_grpc.add_RetentionServiceServicer_to_server,
                 RetentionServicer(context),
@@ -140,12 +146,12 @@ async def start(app: App[OrderSettings]) -> Running:
         names=NAMES,
         handlers=HANDLERS,
         background=(*_background(context), *_exchange(app, shares, notifier)),
-        closers=(orders.aclose, shelf_notices.aclose, notifier.aclose),
+        closers=(orders.aclose, shelf.aclose, goods.aclose, notifier.aclose),
         open_work=open_work.sources(context),
         credentials=context.credentials if is_first else None,
         sealed=SealedData(ring, SEALED),
         resting=notifier.resting,
-        proposals=kinds(context),
+        proposals=proposals.kinds(context),
     )
 
 

@@ -260,13 +260,57 @@ def dead(channel_no: str = "", target: Target = DEFAULT_TARGET) -> None:
     Console().print(table)
 
 
+@notify.command("ls")
+def list_notifies(channel_no: str = "", target: Target = DEFAULT_TARGET) -> None:
+    """What channels have not acknowledged: notifies given up, and those of their shelves and goods."""
+    from datetime import UTC
+
+    from shoudan.order.v1 import audit_service_pb2 as pb
+    from shoudan_kit.clock import beijing
+
+    message = pb.ListDeadNotifiesRequest(channel_no=channel_no, page_size=1_000)
+    dead: Any = call(target, "Audit", "ListDeadNotifies", message)
+    for one in dead.notifies:
+        refund = f"refund {one.refund_id} of " if one.refund_id else ""
+        about = f"{refund}order {one.order_id}"
+        typer.echo(f"notify {one.notify_id}  {about}  given up after {one.notify_count}")
+        typer.echo(f"    {one.notify_msg or 'no answer'}; {one.notify_url}")
+    asked = pb.ListShelfNotifiesRequest(channel_no=channel_no, page_size=1_000)
+    left: Any = call(target, "Audit", "ListShelfNotifies", asked)
+    for shelf in left.notifies:
+        about = f"goods {shelf.product_id} ({shelf.token})" if shelf.product_id else "shelves"
+        state = "given up" if shelf.given_up else "tried again"
+        since = beijing(shelf.notify_time.ToDatetime(UTC))
+        typer.echo(f"{shelf.channel_no}  {about}  {state} after {shelf.fails}, last {since}")
+        typer.echo(f"    {shelf.answer}; {shelf.notify_url}; has version {shelf.version}")
+    if not dead.notifies and not left.notifies:
+        typer.echo("everything is acknowledged")
+    if dead.next_page_token or left.next_page_token:
+        typer.echo("there is more: --channel-no", err=True)
+
+
+@notify.command("show")
+def show_notifies(order_id: int, target: Target = DEFAULT_TARGET) -> None:
+    """Every notify of one order and its refunds: where to, how often, the last answer."""
+    from shoudan.order.v1 import order_service_pb2 as pb
+
+    found: Any = call(target, "Order", "GetOrder", pb.GetOrderRequest(order_id=order_id))
+    for one in found.order.notifies:
+        state = {0: "acknowledged", 100: "answered by query"}.get(one.notify_status, "waits")
+        count = f"{one.notify_count} of {one.max_count}"
+        typer.echo(f"notify {one.notify_id}  refund {one.refund_id or '-'}  {state}  {count}")
+        typer.echo(f"    {one.notify_msg or 'no answer'}; {one.notify_url}")
+    if not found.order.notifies:
+        typer.echo("it has none")
+
+
 @notify.command()
 def resend(
     notify_ids: Annotated[list[int] | None, typer.Argument()] = None,
     channel_no: Annotated[str, typer.Option(help="All given up of this channel.")] = "",
     target: Target = DEFAULT_TARGET,
 ) -> None:
-    """Give notifies that were given up three more attempts: these, or all of a channel."""
+    """Give notifies that were given up three more attempts: these, or all of a channel with its shelves'."""
     from shoudan.order.v1 import audit_service_pb2 as pb
 
     if not notify_ids and not channel_no:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -47,10 +47,13 @@ class NotifyCalls(Protocol):
         ...
 
 
-class ShelfCalls(Protocol):
+S = TypeVar("S", kinds.ShelfStep, kinds.GoodsStep)
+
+
+class ShelfCalls(Protocol[S]):
     """Who notifies channels of their shelves: shelf_notices.ShelfNotices, which works with this context."""
 
-    def begin(self, task: Task[kinds.ShelfStep]) -> None:
+    def begin(self, task: Task[S]) -> None:
         """Start one call; never waits."""
         ...
 
@@ -90,7 +93,8 @@ class Context:
     known: Known
     route_facts: FactTable = field(default_factory=dict[tuple[int, str], Facts])
     notifier: NotifyCalls = field(init=False)
-    shelf_notices: ShelfCalls = field(init=False)
+    shelf_notices: ShelfCalls[kinds.ShelfStep] = field(init=False)
+    goods_changes: ShelfCalls[kinds.GoodsStep] = field(init=False)
 
     @property
     def catalogue(self) -> Catalogue:

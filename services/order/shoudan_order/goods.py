@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.money import FEN
 from shoudan_kit.rpc.refusal import refused_from_rpc
+from shoudan_order.catalogue import shelves
 from shoudan_order.catalogue.goods import Goods, GoodsType
 from shoudan_order.context import Context
 from shoudan_order.refusals import ChannelUnavailable, FieldInvalid, GoodsNotFound
@@ -27,6 +28,7 @@ class Shown(msgspec.Struct, frozen=True):
     goods: Goods
     price_fen: int
     on_shelf: bool
+    stock: int
     change_time: datetime
 
 
@@ -72,7 +74,13 @@ async def _shown(context: Context, db: AsyncConnection, found: Sequence[Goods]) 
     changed = await store.changed(db, found[0].channel_no, ids) if found else {}
     now = context.catalogue
     return [
-        Shown(one, one.price_fen(1), one.on_shelf(now), changed[one.product.product_id])
+        Shown(
+            one,
+            one.price_fen(1),
+            one.on_shelf(now),
+            shelves.stock_of(now, one),
+            changed[one.product.product_id],
+        )
         for one in found
     ]
 

@@ -39,6 +39,7 @@ IN_PART: Final = "部分成功，未成功部分已退款"
 NO_WORDS: Final = "订单失败"
 CARDS_MAX: Final = 100  # of one order: one page of the delivery service
 VOID: Final = "void"
+UNSIGNABLE: Final = "goofish: no secret of the application or the merchant"
 
 
 class CardItem(msgspec.Struct, frozen=True):
@@ -86,9 +87,9 @@ async def callback(
     context: Context, channel: DownChannel, row: NotifyRow, parts: Sequence[int]
 ) -> Callback | NotSent:
     """The call that tells how an order ended, or why it cannot be made now."""
-    parties = _parties(context, channel)
-    if parties is None:
-        return NotSent("goofish: no secret of the application or the merchant")
+    signers = parties(context, channel)
+    if signers is None:
+        return NotSent(UNSIGNABLE)
     cards: list[CardItem] = []
     if parts and _is_private(context, row.notify_url):
         page = await page_of(context, row, parts)
@@ -97,7 +98,7 @@ async def callback(
         cards = card_items(page.cards)
     now = context.app.clock.now()
     body = orjson.dumps(_facts(context, row, cards, int((row.end_time or now).timestamp())))
-    url = goofish.signed_url(row.notify_url, parties, str(int(now.timestamp())), body)
+    url = goofish.signed_url(row.notify_url, signers, str(int(now.timestamp())), body)
     return Callback(url, body, bool(cards))
 
 
@@ -139,7 +140,7 @@ def _facts(
     return facts
 
 
-def _parties(context: Context, channel: DownChannel) -> goofish.Parties | None:
+def parties(context: Context, channel: DownChannel) -> goofish.Parties | None:
     """Who signs, with the newest secrets."""
     app_id = context.settings.goofish_app_id
     app_secrets = context.credentials.live.texts(GOOFISH.name, app_id)

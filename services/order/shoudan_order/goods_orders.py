@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -33,6 +34,9 @@ from shoudan_order.refusals import (
 )
 from shoudan_order.store import goods as store
 from shoudan_order.store.goods import OrderFacts
+from shoudan_order.store.nonces import CallNonce
+
+SIGNED_S: Final = 660  # twice what a signature may be off, and a little
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -182,10 +186,20 @@ async def find(
         return (await store.orders_by_keys(db, [key])).get(key)
 
 
+class Asker(msgspec.Struct, frozen=True):
+    """Where a query came from, and what it was signed with; an empty signature stops no repeat."""
+
+    remote_ip: str
+    signature: str
+
+
 async def get(
-    context: Context, key: tuple[str, str, int], goods_type: GoodsType | None, remote_ip: str
+    context: Context, key: tuple[str, str, int], goods_type: GoodsType | None, asker: Asker
 ) -> GoodsOrder:
-    """How an order stands, with its codes once it has succeeded. Refuses OrderNotFound, CardsUnreadable."""
+    """How an order stands, with its codes once it has succeeded; a signature gives codes once.
+
+    Refuses OrderNotFound, CardsUnreadable, NonceUsed.
+    """
     channel_no, request_no, order_id = key
     facts = await find(context, *key)
     shown = None if facts is None else _shown(context, facts)
@@ -193,7 +207,13 @@ async def get(
         raise OrderNotFound(channel_no, request_no or str(order_id))
     if shown.goods_type is not GoodsType.CARDS or shown.status != SUCCEEDED:
         return shown
-    wanted = cards.Wanted(channel_no, shown.facts.request_no, CARDS_MAX, "", None, remote_ip)
+    nonce = (
+        CallNonce(channel_no, f"goofish {asker.signature}", context.app.ids.next(), SIGNED_S)
+        if asker.signature
+        else None
+    )
+    number = shown.facts.request_no
+    wanted = cards.Wanted(channel_no, number, CARDS_MAX, "", nonce, asker.remote_ip)
     _, page = await cards.fetch(context, wanted)
     return msgspec.structs.replace(shown, cards=card_items(page.cards))
 

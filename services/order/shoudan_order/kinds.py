@@ -16,6 +16,7 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 COUNT_MAX: Final = 100_000
 DAY_S: Final = 86_400
+GOODS_FAILS_MAX: Final = 10  # calls of one subscription in a row; then it is given up
 
 
 class OrderStep(msgspec.Struct, frozen=True):
@@ -62,6 +63,13 @@ class ReturnStep(msgspec.Struct, frozen=True):
 
 class ShelfStep(msgspec.Struct, frozen=True):
     """A subscribed channel whose shelves changed with this version of the catalogue."""
+
+    channel_no: str
+    version: int
+
+
+class GoodsStep(msgspec.Struct, frozen=True):
+    """A channel of the 虚拟货源 interface whose goods changed with this version of the catalogue."""
 
     channel_no: str
     version: int
@@ -121,6 +129,15 @@ SHELF: Final = Kind(
     "order.shelf_notify",
     ShelfStep,
     "oms:shelf:notify",
+    60,
+    7 * DAY_S,
+    COUNT_MAX,
+    exclusive=True,
+)
+GOODS: Final = Kind(
+    "goods.change_notify",
+    GoodsStep,
+    "oms:goods:notify",
     60,
     7 * DAY_S,
     COUNT_MAX,

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from shoudan_kit.tasks.store import finish_tasks_for
 from shoudan_kit.tasks.unit_of_work import UnitOfWork, no_record
 from shoudan_order import kinds
 from shoudan_order.audits import record_operation
@@ -17,10 +18,12 @@ from shoudan_order.context import Context
 from shoudan_order.refusals import existing
 from shoudan_order.states import MoneyBackStatus, OrderStatus, ReturnStatus, UpPaymentStatus
 from shoudan_order.store import deliveries as delivery_store
+from shoudan_order.store import goods as goods_store
 from shoudan_order.store import notifies as notify_store
 from shoudan_order.store import orders as order_store
 from shoudan_order.store import refunds as refund_store
 from shoudan_order.store import returns as return_store
+from shoudan_order.store import shelves as shelf_store
 from shoudan_order.store.refunds import Refund
 from shoudan_order.store.returns import Return
 
@@ -46,7 +49,28 @@ async def resend(
     while channel_no and some == RESEND_MAX:
         some = await _resend(context, [], channel_no, by)
         count += some
+    # What a system has once is the first shard's.
+    if channel_no and context.app.first is context.app:
+        count += await _resend_shelf(context, channel_no, by)
     return count
+
+
+async def _resend_shelf(context: Context, channel_no: str, by: str) -> int:
+    """Make due what a channel has not acknowledged of its shelves and goods; how many there are."""
+    async with context.app.work("shelf.resend") as work:
+        found = await shelf_store.failing(work.db, channel_no, ("", 0, ""), RESEND_MAX)
+        shelves = [one for one in found if not one.product_id]
+        if shelves:
+            await finish_tasks_for(work.db, kinds.SHELF.name, [channel_no])  # which waits its turn
+            step = kinds.ShelfStep(channel_no, shelves[0].version + 1)
+            work.tasks.add(kinds.SHELF, step, order_no=channel_no)
+        if len(found) > len(shelves):
+            await goods_store.begin_again(work.db, channel_no)
+            await finish_tasks_for(work.db, kinds.GOODS.name, [channel_no])
+            work.tasks.add(kinds.GOODS, kinds.GoodsStep(channel_no, 0), order_no=channel_no)
+        if found:
+            await record_operation(work, by, "shelf.resend", channel_no, f"{len(found)} notifies")
+    return len(found)
 
 
 async def _resend(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 import orjson
 
@@ -44,14 +44,20 @@ DELAY_SECONDS: Final = metrics.histogram(
 _log = log.get_logger("shelf_notices")
 
 
-class ShelfNotices:
+S = TypeVar("S", kinds.ShelfStep, kinds.GoodsStep)
+
+
+class ShelfNotices(Generic[S]):
     """Calls in flight to subscribed channels; none waits for another's."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(
+        self, context: Context, notify: Callable[[Context, Task[S]], Awaitable[None]]
+    ) -> None:
+        """`notify` makes the call of one channel."""
+        self._context, self._notify = context, notify
         self._calls: set[asyncio.Task[None]] = set()
 
-    def begin(self, task: Task[kinds.ShelfStep]) -> None:
+    def begin(self, task: Task[S]) -> None:
         """Start one call, or give its task back; never waits."""
         if len(self._calls) >= IN_FLIGHT_MAX:
             task.retry_after(BUSY_S, "too many calls in flight")
@@ -68,9 +74,9 @@ class ShelfNotices:
         if self._calls:
             await asyncio.wait(self._calls, timeout=self._context.settings.notify_timeout_s)
 
-    async def _call(self, task: Task[kinds.ShelfStep]) -> None:
+    async def _call(self, task: Task[S]) -> None:
         with survived(_log, "shelf_notify_failed"):  # the task comes again after its interval
-            await notify(self._context, task)
+            await self._notify(self._context, task)
         if not task.finished and (worker := self._context.app.worker) is not None:
             worker.nack(task)
 

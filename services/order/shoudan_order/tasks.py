@@ -7,6 +7,7 @@ from typing import Any, Final
 from shoudan_kit.tasks.kinds import Handler, handles
 from shoudan_order import (
     deliveries,
+    goods_changes,
     kinds,
     notifies,
     payments,
@@ -34,4 +35,5 @@ HANDLERS: Final[tuple[Handler[Any], ...]] = (
     handles(kinds.RETURN_UNKNOWN)(timeouts.return_unknown),
     handles(kinds.PRICE)(supplier_prices.enforce),
     handles(kinds.SHELF)(shelf_notices.send),
+    handles(kinds.GOODS)(goods_changes.send),
 )

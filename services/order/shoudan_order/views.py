@@ -14,6 +14,7 @@ from shoudan_order.store import audits as audit_store
 from shoudan_order.store import notifies as notify_store
 from shoudan_order.store import reports as report_store
 from shoudan_order.store import retention
+from shoudan_order.store import shelves as shelf_store
 from shoudan_order.store import views as store
 
 _PARTS = ("oms_order_delivery", "oms_refund_info", "oms_notify_info")
@@ -75,6 +76,14 @@ async def dead_notifies(
     """Notifies that were given up, oldest first."""
     async with context.app.db.connect() as db:
         return await notify_store.dead_notifies(db, channel_no, after, size)
+
+
+async def shelf_notifies(
+    context: Context, channel_no: str, after: tuple[str, int, str], size: int
+) -> list[shelf_store.Unacknowledged]:
+    """What channels have not acknowledged of their shelves and goods, by channel."""
+    async with context.app.db.connect() as db:
+        return await shelf_store.failing(db, channel_no, after, size)
 
 
 async def report(

@@ -45,7 +45,7 @@ READS: Final = {
     "ListNotices", "ListOpenWork", "ListOperators", "ListOrders", "ListPackageRecords", "ListProposals",
     "ListQuarantined", "ListRecords", "ListRequests",
     "ListResources", "ListResting", "ListRules", "ListSealed",
-    "ListSessions", "ListStock", "ListSuppliers", "ListTasks", "ListTradeDays",
+    "ListSessions", "ListShelfNotifies", "ListStock", "ListSuppliers", "ListTasks", "ListTradeDays",
     "ListTrades", "QueryDeliveries", "QueryOrders",
     "QueryRefunds",
     "GetRun", "GetStatement", "ListRuns", "ListStatements", "ListTemplates",

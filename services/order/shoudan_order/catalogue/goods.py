@@ -19,6 +19,10 @@ class GoodsType(IntEnum):
     CARDS = 2
 
 
+ON_SHELF, OFF_SHELF = 1, 2
+MANY = 99_999  # of goods on the shelf of which no supplier says how many it has
+
+
 @dataclass(frozen=True, slots=True)
 class Goods:
     """One product of a channel."""
@@ -91,6 +95,11 @@ class GoodsIndex:
             if goods_type in {None, one.goods_type}
             and (not word or word in one.name.casefold() or keyword == one.goods_no)
         ]
+
+
+def status_of(one: Goods, catalogue: Catalogue) -> int:
+    """上架 1, 下架 2: whether an order now buys this very product."""
+    return ON_SHELF if one.on_shelf(catalogue) else OFF_SHELF
 
 
 def index_of(catalogue: Catalogue) -> GoodsIndex:

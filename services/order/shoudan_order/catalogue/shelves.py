@@ -11,12 +11,15 @@ from shoudan_kit.money import apply_rate
 from shoudan_kit.tasks.unit_of_work import UnitOfWork
 from shoudan_order import kinds
 from shoudan_order.binding import INVOICE_NEEDED, deliverable_num, margin
+from shoudan_order.catalogue.goods import MANY, Goods
 from shoudan_order.catalogue.index import Catalogue, ProductRequest, SupplyRequest
 from shoudan_order.catalogue.model import DownChannel, DownProduct
 from shoudan_order.catalogue.routing import split
 from shoudan_order.states import LossRule
 from shoudan_order.store import catalogue as catalogue_store
+from shoudan_order.store import goods as goods_store
 from shoudan_order.store import shelves as store
+from shoudan_signing import goofish
 
 # Kinds whose change may alter what can be delivered of any product of a line and carrier.
 URL_CHARS_MAX: Final = 512
@@ -110,6 +113,12 @@ def _bindable(product: DownProduct, face_micros: int) -> bool:
     return face_micros == product.face_micros
 
 
+def stock_of(catalogue: Catalogue, one: Goods) -> int:
+    """How many of goods can be had: none off the shelf, or where no supplier could deliver one now."""
+    there = shown(catalogue, one.channel_no, one.product.product_id)
+    return MANY if there.in_stock and one.on_shelf(catalogue) else 0
+
+
 def problems(row: Any) -> Iterator[str]:
     """What is wrong with what a channel is notified of."""
     if not isinstance(row, DownChannel):
@@ -164,6 +173,9 @@ async def note(
             )
         ):
             work.tasks.add(kinds.SHELF, kinds.ShelfStep(channel_no, version), order_no=channel_no)
+        if channel.auth_mode.lower() == goofish.SCHEME:
+            await goods_store.begin_again(work.db, channel_no, product_ids)
+            work.tasks.add(kinds.GOODS, kinds.GoodsStep(channel_no, version), order_no=channel_no)
 
 
 def changed(

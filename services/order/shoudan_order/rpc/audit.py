@@ -26,6 +26,7 @@ CHANNEL_MAX: Final = 64
 DAY_CHARS: Final = 10
 DIGITS_MAX: Final = 17  # of a moment in microseconds
 ID_DIGITS_MAX: Final = 18
+PLACE_JOINT: Final = "\n"  # in a page token; in no number of a channel
 FIRST_DAY: Final = date(2000, 1, 1)
 LAST_DAY: Final = date(2999, 12, 31)
 
@@ -106,6 +107,19 @@ class AuditServicer(grpc_pb.AuditServiceServicer):
             notifies=[filled(pb.ListDeadNotifiesResponse.DeadNotify, one) for one in found],
             next_page_token=str(found[-1].notify_id) if len(found) == size else "",
         )
+
+    async def ListShelfNotifies(
+        self, request: pb.ListShelfNotifiesRequest, context: RpcContext
+    ) -> pb.ListShelfNotifiesResponse:
+        """By channel."""
+        size = min(request.page_size or PAGE_DEFAULT, PAGE_MAX)
+        if request.page_size < 0 or len(request.channel_no) > CHANNEL_MAX:
+            raise FieldInvalid("page_size", "not negative; channel_no: at most 64 characters")
+        after = _shelf_place(request.page_token)
+        found = await views.shelf_notifies(self._context, request.channel_no, after, size)
+        notifies = [filled(pb.ListShelfNotifiesResponse.ShelfNotify, one) for one in found]
+        token = PLACE_JOINT.join(map(str, found[-1].place)) if len(found) == size else ""
+        return pb.ListShelfNotifiesResponse(notifies=notifies, next_page_token=token)
 
     async def ResendNotifies(
         self, request: pb.ResendNotifiesRequest, context: RpcContext
@@ -190,6 +204,16 @@ def _who(by: str, reason: str) -> None:
     for name, text in (("by", by), ("reason", reason)):
         if not 1 <= len(text) <= WORDS_MAX or not text.isprintable():
             raise FieldInvalid(name, f"1 to {WORDS_MAX} printable characters")
+
+
+def _shelf_place(text: str) -> tuple[str, int, str]:
+    """The place a page begins behind. Refuses FieldInvalid."""
+    channel_no, _, rest = text.partition(PLACE_JOINT)
+    product, joint, token = rest.partition(PLACE_JOINT)
+    digits = product.isascii() and product.isdecimal() and len(product) <= ID_DIGITS_MAX
+    if text and not (joint and digits):
+        raise FieldInvalid("page_token", "not given by the page before")
+    return (channel_no, int(product), token) if text else ("", 0, "")
 
 
 def _token(text: str) -> int:

@@ -100,12 +100,14 @@ class GoodsServicer(grpc_pb.GoodsServiceServicer):
             ("channel_no", request.channel_no, 1, KEY_CHARS_MAX),
             ("request_no", request.request_no, 0, KEY_CHARS_MAX),
             ("remote_ip", request.remote_ip, 0, KEY_CHARS_MAX),
+            ("signature", request.signature, 0, KEY_CHARS_MAX),
         )
         if not request.request_no and not 0 < request.order_id <= ID_MAX:
             raise FieldInvalid("request_no", "a number of the order must be said")
         key = (request.channel_no, request.request_no, request.order_id)
         kind = _type(request.goods_type)
-        found = goods_orders.get(self._context, key, kind, request.remote_ip)
+        by = goods_orders.Asker(request.remote_ip, request.signature)
+        found = goods_orders.get(self._context, key, kind, by)
         return pb.GetGoodsOrderResponse(order=_order(await shielded(found)))
 
     async def SubscribeGoods(
@@ -230,6 +232,7 @@ def _goods(one: goods.Shown) -> pb.Goods:
         price_fen=one.price_fen,
         on_shelf=one.on_shelf,
         update_time=_stamp(one.change_time),
+        stock=one.stock,
     )
 
 

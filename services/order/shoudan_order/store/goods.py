@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoudan_kit.db.columns import Rows
 from shoudan_kit.db.text_statements import statement
+from shoudan_order.kinds import GOODS_FAILS_MAX
 from shoudan_order.states import OrderStatus
 
 
@@ -49,6 +50,26 @@ class Subscription(msgspec.Struct, frozen=True):
     create_time: datetime
 
 
+class Due(msgspec.Struct, frozen=True):
+    """A subscription whose goods changed, and with which version of the catalogue."""
+
+    channel_no: str
+    product_id: int
+    token: str
+    notify_url: str
+    fails: int
+    version: int
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """What came of one call."""
+
+    due: Due
+    acknowledged: bool
+    answer: str
+
+
+_DUES: Final = Rows(Due)
 _FACTS: Final = Rows(OrderFacts)
 _SUBSCRIPTIONS: Final = Rows(Subscription)
 
@@ -74,13 +95,43 @@ ORDER BY s.product_id, s.token LIMIT :most
 """)
 # Calls at the same moment may pass the bound by as many as they are.
 _SUBSCRIBE = statement("""
-INSERT INTO oms_goods_subscription AS s (channel_no, product_id, token, notify_url, create_time)
-SELECT :channel_no, :product_id, :token, :notify_url, shoudan_now()
+INSERT INTO oms_goods_subscription AS s (channel_no, product_id, token, notify_url, create_time, version)
+SELECT :channel_no, :product_id, :token, :notify_url, shoudan_now(),
+    coalesce((SELECT v.version FROM oms_shelf_version v
+        WHERE v.channel_no = :channel_no AND v.product_id = :product_id), 0)
 WHERE (SELECT count(*) FROM oms_goods_subscription there WHERE there.channel_no = :channel_no) < :most
     OR EXISTS (SELECT FROM oms_goods_subscription there WHERE there.channel_no = :channel_no
         AND there.product_id = :product_id AND there.token = :token)
 ON CONFLICT (channel_no, product_id, token) DO UPDATE SET notify_url = excluded.notify_url
 RETURNING s.product_id
+""")
+# What changed after what was acknowledged; one that was given up waits for a person, or the next change.
+_DUE_WHERE: Final = f"""s.channel_no = :channel_no AND s.fails < {GOODS_FAILS_MAX}
+    AND EXISTS (SELECT FROM oms_shelf_version v WHERE v.channel_no = s.channel_no
+        AND v.product_id = s.product_id AND v.version > s.version)"""
+_DUE = statement(f"""
+SELECT s.channel_no, s.product_id, s.token, s.notify_url, s.fails, (SELECT v.version
+    FROM oms_shelf_version v WHERE v.channel_no = s.channel_no AND v.product_id = s.product_id) AS version
+FROM oms_goods_subscription s WHERE {_DUE_WHERE}
+ORDER BY s.notify_time NULLS FIRST, s.product_id, s.token LIMIT :most
+""")
+_IS_DUE = statement(f"""
+SELECT EXISTS (SELECT FROM oms_goods_subscription s WHERE {_DUE_WHERE})
+""")
+# Never back: an answer that comes late changes nothing.
+_TRIED = statement("""
+UPDATE oms_goods_subscription s SET notify_time = shoudan_now(), answer = given.answer,
+    version = CASE WHEN given.acknowledged THEN greatest(s.version, given.version) ELSE s.version END,
+    fails = CASE WHEN given.acknowledged THEN 0 ELSE s.fails + 1 END
+FROM unnest(CAST(:channel_nos AS text[]), CAST(:product_ids AS bigint[]), CAST(:tokens AS text[]),
+    CAST(:versions AS bigint[]), CAST(:acknowledged AS boolean[]), CAST(:answers AS text[]))
+    AS given(channel_no, product_id, token, version, acknowledged, answer)
+WHERE s.channel_no = given.channel_no AND s.product_id = given.product_id AND s.token = given.token
+""")
+_BEGIN_AGAIN = statement(f"""
+UPDATE oms_goods_subscription SET fails = 0 WHERE channel_no = :channel_no
+    AND (:all_products OR product_id = ANY(CAST(:product_ids AS bigint[]))) AND fails >= {GOODS_FAILS_MAX}
+RETURNING product_id
 """)
 _UNSUBSCRIBE = statement("""
 DELETE FROM oms_goods_subscription
@@ -140,3 +191,40 @@ async def unsubscribe(db: AsyncConnection, key: tuple[str, int, str]) -> None:
     channel_no, product_id, token = key
     binds = {"channel_no": channel_no, "product_id": product_id, "token": token}
     await db.execute(_UNSUBSCRIBE, binds)
+
+
+async def due(db: AsyncConnection, channel_no: str, most: int) -> list[Due]:
+    """Subscriptions of a channel whose goods changed since they acknowledged, the longest untried first."""
+    return _DUES.all(await db.execute(_DUE, {"channel_no": channel_no, "most": most}))
+
+
+async def is_due(db: AsyncConnection, channel_no: str) -> bool:
+    """Whether there are any."""
+    return bool((await db.execute(_IS_DUE, {"channel_no": channel_no})).scalar_one())
+
+
+async def tried(db: AsyncConnection, given: Sequence[Tried]) -> None:
+    """Note what came of calls."""
+    await db.execute(
+        _TRIED,
+        {
+            "channel_nos": [one.due.channel_no for one in given],
+            "product_ids": [one.due.product_id for one in given],
+            "tokens": [one.due.token for one in given],
+            "versions": [one.due.version for one in given],
+            "acknowledged": [one.acknowledged for one in given],
+            "answers": [one.answer for one in given],
+        },
+    )
+
+
+async def begin_again(
+    db: AsyncConnection, channel_no: str, product_ids: Sequence[int] | None = None
+) -> int:
+    """Those that were given up are tried again: of these goods, of all where none are named; how many."""
+    binds = {
+        "channel_no": channel_no,
+        "all_products": product_ids is None,
+        "product_ids": list(product_ids or ()),
+    }
+    return len(list(await db.execute(_BEGIN_AGAIN, binds)))

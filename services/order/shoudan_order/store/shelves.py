@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shoudan_kit.db.columns import Rows
 from shoudan_kit.db.text_statements import statement
+from shoudan_order.kinds import GOODS_FAILS_MAX
 
+
+class Unacknowledged(msgspec.Struct, frozen=True):
+    """What one channel has not acknowledged, of its shelves (product 0) or of one subscription."""
+
+    channel_no: str
+    product_id: int
+    token: str
+    notify_url: str
+    version: int
+    fails: int
+    answer: str
+    notify_time: datetime | None
+    given_up: bool
+
+    @property
+    def place(self) -> tuple[str, int, str]:
+        """Its place in the list."""
+        return self.channel_no, self.product_id, self.token
+
+
+_UNACKNOWLEDGED: Final = Rows(Unacknowledged)
 _VERSIONS = statement("SELECT version, shelved_version FROM oms_catalogue_version WHERE one")
 # The row is locked already: it is the lock of the catalogue's writers.
 _COVERED = statement("UPDATE oms_catalogue_version SET shelved_version = :version WHERE one")
@@ -47,6 +72,39 @@ _REFUSED = statement("""
 UPDATE oms_shelf_cursor SET fails = fails + 1, answer = :answer, notify_time = shoudan_now()
 WHERE channel_no = :channel_no
 """)
+_FAILING_SHELF: Final = """
+SELECT c.channel_no, CAST(0 AS bigint) AS product_id, '' AS token, d.shelf_url AS notify_url, c.version,
+    c.fails, c.answer, c.notify_time, false AS given_up
+FROM oms_shelf_cursor c JOIN oms_down_channel d ON d.channel_no = c.channel_no
+WHERE c.fails > 0 AND {which} ORDER BY c.channel_no LIMIT :most
+"""
+_FAILING_GOODS: Final = """
+SELECT s.channel_no, s.product_id, s.token, s.notify_url, s.version, s.fails, s.answer, s.notify_time,
+    s.fails >= {given_up} AS given_up
+FROM oms_goods_subscription s
+WHERE s.fails > 0 AND {which} ORDER BY s.channel_no, s.product_id, s.token LIMIT :most
+"""
+# Behind a place of all channels' list, or of one channel's.
+_FAILING: Final = (
+    statement(_FAILING_SHELF.format(which="c.channel_no > :after")),
+    statement(
+        _FAILING_GOODS.format(
+            given_up=GOODS_FAILS_MAX,
+            which="(s.channel_no, s.product_id, s.token)"
+            " > (:after, CAST(:product_id AS bigint), :token)",
+        )
+    ),
+)
+_FAILING_OF: Final = (
+    statement(_FAILING_SHELF.format(which="c.channel_no = :channel_no")),
+    statement(
+        _FAILING_GOODS.format(
+            given_up=GOODS_FAILS_MAX,
+            which="s.channel_no = :channel_no"
+            " AND (s.product_id, s.token) > (CAST(:product_id AS bigint), :token)",
+        )
+    ),
+)
 _BEHIND = statement("""
 SELECT EXISTS (SELECT FROM oms_shelf_version v WHERE v.channel_no = c.channel_no
     AND (v.version, v.product_id) > (c.version, c.product_id))
@@ -94,6 +152,25 @@ async def advance(db: AsyncConnection, channel_no: str, place: Place) -> None:
 async def note_refused(db: AsyncConnection, channel_no: str, answer: str) -> None:
     """Count an attempt that was not acknowledged."""
     await db.execute(_REFUSED, {"channel_no": channel_no, "answer": answer})
+
+
+async def failing(
+    db: AsyncConnection, channel_no: str, after: tuple[str, int, str], most: int
+) -> list[Unacknowledged]:
+    """What channels have not acknowledged, behind a place of this list; all channels when empty."""
+    place = {"product_id": after[1], "token": after[2], "most": most}
+    if channel_no:
+        binds = {"channel_no": channel_no, **place}
+        shelf = {"channel_no": channel_no, "most": most}
+        of_shelf, of_goods = _FAILING_OF
+        found = [] if after[0] else _UNACKNOWLEDGED.all(await db.execute(of_shelf, shelf))
+    else:
+        binds = {"after": after[0], **place}
+        of_shelf, of_goods = _FAILING
+        shelf = {"after": after[0], "most": most}
+        found = _UNACKNOWLEDGED.all(await db.execute(of_shelf, shelf))
+    found += _UNACKNOWLEDGED.all(await db.execute(of_goods, binds))
+    return sorted(found, key=lambda one: one.place)[:most]
 
 
 async def is_behind(db: AsyncConnection, channel_no: str) -> bool:

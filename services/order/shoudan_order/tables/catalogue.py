@@ -147,6 +147,7 @@ def _shelf_changes(made: MetaData) -> None:
         count("fails", "attempts in a row that were not acknowledged", 0),
         words("answer", "what the last of them came to"),
         when("notify_time", "last attempt", null=True),
+        Index("oms_shelf_cursor_failing", "channel_no", postgresql_where=text("fails > 0")),
         comment="货架通知: what subscribed channels acknowledged of their shelves",
         info=rights(update=("version", "product_id", "fails", "answer", "notify_time")),
     )

@@ -588,6 +588,118 @@ class ListDeadNotifiesResponse(_message.Message):
 Global___ListDeadNotifiesResponse: _TypeAlias = ListDeadNotifiesResponse  # noqa: Y015
 
 @_typing.final
+class ListShelfNotifiesRequest(_message.Message):
+    """ListShelfNotifiesRequest filters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_NO_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    channel_no: _builtins.str
+    """Exact; empty for all."""
+    page_size: _builtins.int
+    """At most 1000, 100 when 0."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        channel_no: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListShelfNotifiesRequest: _TypeAlias = ListShelfNotifiesRequest  # noqa: Y015
+
+@_typing.final
+class ListShelfNotifiesResponse(_message.Message):
+    """ListShelfNotifiesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ShelfNotify(_message.Message):
+        """What one channel has not acknowledged: of all its shelves, or of one subscription to goods."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CHANNEL_NO_FIELD_NUMBER: _builtins.int
+        PRODUCT_ID_FIELD_NUMBER: _builtins.int
+        TOKEN_FIELD_NUMBER: _builtins.int
+        NOTIFY_URL_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        FAILS_FIELD_NUMBER: _builtins.int
+        ANSWER_FIELD_NUMBER: _builtins.int
+        NOTIFY_TIME_FIELD_NUMBER: _builtins.int
+        GIVEN_UP_FIELD_NUMBER: _builtins.int
+        channel_no: _builtins.str
+        """Down channel."""
+        product_id: _builtins.int
+        """The goods of a subscription; 0 for the channel's shelves."""
+        token: _builtins.str
+        """The channel's own word for the subscription."""
+        notify_url: _builtins.str
+        """Where to."""
+        version: _builtins.int
+        """Catalogue version that was acknowledged last."""
+        fails: _builtins.int
+        """Attempts in a row that were not."""
+        answer: _builtins.str
+        """What the last of them came to."""
+        given_up: _builtins.bool
+        """It is not tried again before the next change, or until it is resent."""
+        @_builtins.property
+        def notify_time(self) -> _timestamp_pb2.Timestamp:
+            """When that was."""
+
+        def __init__(
+            self,
+            *,
+            channel_no: _builtins.str = ...,
+            product_id: _builtins.int = ...,
+            token: _builtins.str = ...,
+            notify_url: _builtins.str = ...,
+            version: _builtins.int = ...,
+            fails: _builtins.int = ...,
+            answer: _builtins.str = ...,
+            notify_time: _timestamp_pb2.Timestamp | None = ...,
+            given_up: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["notify_time", b"notify_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "channel_no", b"channel_no", "fails", b"fails", "given_up", b"given_up", "notify_time", b"notify_time", "notify_url", b"notify_url", "product_id", b"product_id", "token", b"token", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NOTIFIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def notifies(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListShelfNotifiesResponse.ShelfNotify]:
+        """By channel, then by goods."""
+
+    def __init__(
+        self,
+        *,
+        notifies: _abc.Iterable[Global___ListShelfNotifiesResponse.ShelfNotify] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "notifies", b"notifies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListShelfNotifiesResponse: _TypeAlias = ListShelfNotifiesResponse  # noqa: Y015
+
+@_typing.final
 class ResendNotifiesRequest(_message.Message):
     """ResendNotifiesRequest names notifies, or all dead ones of a channel."""
 
@@ -597,7 +709,7 @@ class ResendNotifiesRequest(_message.Message):
     CHANNEL_NO_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
-    """All dead ones of this channel."""
+    """All dead ones of this channel, and what it has not acknowledged of its shelves and goods."""
     by: _builtins.str
     """Who."""
     @_builtins.property

@@ -65,6 +65,11 @@ class AuditServiceStub:
                 request_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListDeadNotifiesRequest.SerializeToString,
                 response_deserializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListDeadNotifiesResponse.FromString,
                 _registered_method=True)
+        self.ListShelfNotifies = channel.unary_unary(
+                '/shoudan.order.v1.AuditService/ListShelfNotifies',
+                request_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListShelfNotifiesRequest.SerializeToString,
+                response_deserializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListShelfNotifiesResponse.FromString,
+                _registered_method=True)
         self.ResendNotifies = channel.unary_unary(
                 '/shoudan.order.v1.AuditService/ResendNotifies',
                 request_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ResendNotifiesRequest.SerializeToString,
@@ -128,8 +133,15 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListShelfNotifies(self, request, context):
+        """ListShelfNotifies pages through notifies of shelves and callbacks of goods that their channels have not acknowledged, by channel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ResendNotifies(self, request, context):
-        """ResendNotifies sends notifies again, one or many; a repeat of a running one changes nothing.
+        """ResendNotifies sends notifies again, one or many; a repeat of a running one changes nothing. Of a channel those of its shelves and goods, too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,6 +194,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListDeadNotifies,
                     request_deserializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListDeadNotifiesRequest.FromString,
                     response_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListDeadNotifiesResponse.SerializeToString,
+            ),
+            'ListShelfNotifies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShelfNotifies,
+                    request_deserializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListShelfNotifiesRequest.FromString,
+                    response_serializer=shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListShelfNotifiesResponse.SerializeToString,
             ),
             'ResendNotifies': grpc.unary_unary_rpc_method_handler(
                     servicer.ResendNotifies,
@@ -362,6 +379,33 @@ class AuditService:
             '/shoudan.order.v1.AuditService/ListDeadNotifies',
             shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListDeadNotifiesRequest.SerializeToString,
             shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListDeadNotifiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListShelfNotifies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoudan.order.v1.AuditService/ListShelfNotifies',
+            shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListShelfNotifiesRequest.SerializeToString,
+            shoudan_dot_order_dot_v1_dot_audit__service__pb2.ListShelfNotifiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

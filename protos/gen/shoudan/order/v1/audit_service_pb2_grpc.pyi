@@ -28,8 +28,10 @@ class AuditServiceStub:
     """PauseDelivery stops or resumes the binding of orders to suppliers; what was handed over goes on. A repeat changes nothing. Errors: NOT_FOUND."""
     ListDeadNotifies: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListDeadNotifiesRequest, _audit_service_pb2.ListDeadNotifiesResponse]
     """ListDeadNotifies pages through notifies that were given up."""
+    ListShelfNotifies: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListShelfNotifiesRequest, _audit_service_pb2.ListShelfNotifiesResponse]
+    """ListShelfNotifies pages through notifies of shelves and callbacks of goods that their channels have not acknowledged, by channel."""
     ResendNotifies: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ResendNotifiesRequest, _audit_service_pb2.ResendNotifiesResponse]
-    """ResendNotifies sends notifies again, one or many; a repeat of a running one changes nothing."""
+    """ResendNotifies sends notifies again, one or many; a repeat of a running one changes nothing. Of a channel those of its shelves and goods, too."""
     ListTrades: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListTradesRequest, _audit_service_pb2.ListTradesResponse]
     """ListTrades pages through what ended on a day that is over, by end_time and number: orders and refunds of a down channel, or deliveries and returns of a
     supplier, each as it stood when it ended. Read again a day gives the same rows.
@@ -89,12 +91,20 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListDeadNotifies pages through notifies that were given up."""
 
     @_abc_1.abstractmethod
+    def ListShelfNotifies(
+        self,
+        request: _audit_service_pb2.ListShelfNotifiesRequest,
+        context: _aio.ServicerContext[_audit_service_pb2.ListShelfNotifiesRequest, _abc.Awaitable[_audit_service_pb2.ListShelfNotifiesResponse]],
+    ) -> _abc.Awaitable[_audit_service_pb2.ListShelfNotifiesResponse]:
+        """ListShelfNotifies pages through notifies of shelves and callbacks of goods that their channels have not acknowledged, by channel."""
+
+    @_abc_1.abstractmethod
     def ResendNotifies(
         self,
         request: _audit_service_pb2.ResendNotifiesRequest,
         context: _aio.ServicerContext[_audit_service_pb2.ResendNotifiesRequest, _abc.Awaitable[_audit_service_pb2.ResendNotifiesResponse]],
     ) -> _abc.Awaitable[_audit_service_pb2.ResendNotifiesResponse]:
-        """ResendNotifies sends notifies again, one or many; a repeat of a running one changes nothing."""
+        """ResendNotifies sends notifies again, one or many; a repeat of a running one changes nothing. Of a channel those of its shelves and goods, too."""
 
     @_abc_1.abstractmethod
     def ListTrades(

@@ -57,6 +57,7 @@ class Goods(_message.Message):
     PRICE_FEN_FIELD_NUMBER: _builtins.int
     ON_SHELF_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    STOCK_FIELD_NUMBER: _builtins.int
     goods_no: _builtins.str
     """Our number of the product, in digits."""
     goods_type: Global___GoodsType.ValueType
@@ -67,6 +68,8 @@ class Goods(_message.Message):
     """What one costs the channel, service fee included, in fen rounded up."""
     on_shelf: _builtins.bool
     """It can be ordered now."""
+    stock: _builtins.int
+    """How many can be had: 0 where none can, 99999 where no supplier says how many."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When what the channel sees of it changed last."""
@@ -80,10 +83,11 @@ class Goods(_message.Message):
         price_fen: _builtins.int = ...,
         on_shelf: _builtins.bool = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        stock: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["goods_name", b"goods_name", "goods_no", b"goods_no", "goods_type", b"goods_type", "on_shelf", b"on_shelf", "price_fen", b"price_fen", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["goods_name", b"goods_name", "goods_no", b"goods_no", "goods_type", b"goods_type", "on_shelf", b"on_shelf", "price_fen", b"price_fen", "stock", b"stock", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -531,6 +535,7 @@ class GetGoodsOrderRequest(_message.Message):
     ORDER_ID_FIELD_NUMBER: _builtins.int
     GOODS_TYPE_FIELD_NUMBER: _builtins.int
     REMOTE_IP_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     channel_no: _builtins.str
     """Down channel."""
     request_no: _builtins.str
@@ -541,6 +546,8 @@ class GetGoodsOrderRequest(_message.Message):
     """Of another type there is none."""
     remote_ip: _builtins.str
     """Where the call came from, for the record."""
+    signature: _builtins.str
+    """The signature of the call: it gives codes once."""
     def __init__(
         self,
         *,
@@ -549,10 +556,11 @@ class GetGoodsOrderRequest(_message.Message):
         order_id: _builtins.int = ...,
         goods_type: Global___GoodsType.ValueType = ...,
         remote_ip: _builtins.str = ...,
+        signature: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "goods_type", b"goods_type", "order_id", b"order_id", "remote_ip", b"remote_ip", "request_no", b"request_no"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_no", b"channel_no", "goods_type", b"goods_type", "order_id", b"order_id", "remote_ip", b"remote_ip", "request_no", b"request_no", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -125,7 +125,7 @@ class GoodsServiceServicer:
 
     def GetGoodsOrder(self, request, context):
         """GetGoodsOrder tells how an order stands; one of codes that was delivered comes with them, which is recorded as a fetch. Errors: ORDER_NOT_FOUND,
-        CARDS_UNREADABLE.
+        CARDS_UNREADABLE, NONCE_USED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -30,7 +30,7 @@ class GoodsServiceStub:
     """CreateGoodsOrders takes orders by number of the goods. Items are independent; a repeat gives the stored order, whatever it costs by now."""
     GetGoodsOrder: _aio.UnaryUnaryMultiCallable[_goods_service_pb2.GetGoodsOrderRequest, _goods_service_pb2.GetGoodsOrderResponse]
     """GetGoodsOrder tells how an order stands; one of codes that was delivered comes with them, which is recorded as a fetch. Errors: ORDER_NOT_FOUND,
-    CARDS_UNREADABLE.
+    CARDS_UNREADABLE, NONCE_USED.
     """
     SubscribeGoods: _aio.UnaryUnaryMultiCallable[_goods_service_pb2.SubscribeGoodsRequest, _goods_service_pb2.SubscribeGoodsResponse]
     """SubscribeGoods asks for the changes of goods. A repeat changes the address. Errors: CHANNEL_UNAVAILABLE, GOODS_NOT_FOUND, FIELD_INVALID."""
@@ -91,7 +91,7 @@ class GoodsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_goods_service_pb2.GetGoodsOrderRequest, _abc.Awaitable[_goods_service_pb2.GetGoodsOrderResponse]],
     ) -> _abc.Awaitable[_goods_service_pb2.GetGoodsOrderResponse]:
         """GetGoodsOrder tells how an order stands; one of codes that was delivered comes with them, which is recorded as a fetch. Errors: ORDER_NOT_FOUND,
-        CARDS_UNREADABLE.
+        CARDS_UNREADABLE, NONCE_USED.
         """
 
     @_abc_1.abstractmethod
